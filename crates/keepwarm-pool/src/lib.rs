@@ -1,1 +1,107 @@
-//! keepwarm-pool
+//! The pure state machine of a connection pool: it decides which connection serves which request.
+//!
+//! This crate owns the *decisions* of one origin's pool and nothing else. It performs no I/O, reads
+//! no clock, knows no bytes, spawns nothing and wakes nobody; being `no_std`, it could not if it
+//! wanted to. Whoever drives it (the `keepwarm` client in production, a model in the tests) feeds
+//! it inputs and performs the effects it hands out.
+//!
+//! # Inputs and effects
+//!
+//! There are three kinds of methods on [`Pool`]:
+//!
+//! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout), [`cancel`](Pool::cancel),
+//!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`returned`](Pool::returned),
+//!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`evict_oldest`](Pool::evict_oldest),
+//!   [`tick`](Pool::tick), [`shut_down`](Pool::shut_down);
+//! * **outputs**: [`poll_effect`](Pool::poll_effect), to be called after each input until it
+//!   returns `None`, and [`next_deadline`](Pool::next_deadline);
+//! * **gauges and counters**, which only look.
+//!
+//! # A connection's life
+//!
+//! ```text
+//!   Effect::Dial(permit)
+//!        │
+//!    dialing ──── dial_failed(permit) ───────────────► gone (never opened)
+//!        │ dialed(permit)
+//!        ▼
+//!    ┌─────────┐   Effect::Assign(lease)    ┌─────────┐
+//!    │  idle   │ ─────────────────────────► │ active  │
+//!    │         │ ◄───────────────────────── │         │
+//!    └─────────┘   returned(lease), nobody  └─────────┘
+//!        │         waits, room to idle           │
+//!        │ idle timeout, eviction, shutdown      │ closed(lease), or returned(lease) with no room
+//!        ▼                                       ▼
+//!        Effect::Close(reason, closer), exactly once
+//! ```
+//!
+//! # A waiter's life
+//!
+//! ```text
+//!   checkout ──► waiting ──► Effect::Assign   (a return or a finished dial, whichever is first)
+//!                   │  └───► Effect::Reject   (dial failed, too many waiters, shut down)
+//!                   └──────► cancel           (nothing is emitted)
+//! ```
+//!
+//! # Obligations
+//!
+//! Each is a test that runs after every input of every generated sequence (`tests/`).
+//!
+//! *Safety.* A connection is in exactly one state. Dialing + active + idle never exceeds the
+//! connection limit. An expired or closed connection is never assigned. A waiter ends exactly once.
+//! A connection closes exactly once.
+//!
+//! *Liveness.* Nobody waits while a usable idle connection exists, nor while a dial could start for
+//! them. `tick(next_deadline())` always changes something. After shutdown and the end of all leases
+//! and permits, no connection is left.
+//!
+//! *Fairness.* A waiter is never overtaken by a later one.
+//!
+//! *Economy.* A dial starts only while more waiters than dials exist, so the number of connections
+//! alive never exceeds the peak number of simultaneous requests. A hit allocates nothing.
+//!
+//! # Example
+//!
+//! ```
+//! use keepwarm_pool::{Effect, Moment, Pool, Settings};
+//!
+//! let mut pool = Pool::new(Settings::default());
+//! let start = Moment::ZERO;
+//!
+//! // A miss: the pool asks for a dial.
+//! let waiter = pool.checkout(start);
+//! let Some(Effect::Dial(permit)) = pool.poll_effect() else { panic!("a dial") };
+//!
+//! // The dial succeeds: the waiter gets the connection.
+//! pool.dialed(permit, start);
+//! let Some(Effect::Assign(assigned)) = pool.poll_effect() else { panic!("an assignment") };
+//! assert_eq!(assigned.waiter, waiter);
+//! assert!(!assigned.reused());
+//!
+//! // The exchange ends, and the next request finds the connection idle: no dial.
+//! pool.returned(assigned.lease, start);
+//! pool.checkout(start);
+//! let Some(Effect::Assign(assigned)) = pool.poll_effect() else { panic!("a hit") };
+//! assert!(assigned.reused());
+//! ```
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod counts;
+mod effect;
+mod moment;
+mod pool;
+mod reason;
+mod settings;
+mod token;
+
+pub use counts::Counts;
+pub use effect::{Assigned, Effect};
+pub use moment::Moment;
+pub use pool::Pool;
+pub use reason::{CloseReason, Closer, RejectReason};
+pub use settings::{Limit, Settings};
+pub use token::{ConnectionId, DialId, DialPermit, Lease, WaiterId};

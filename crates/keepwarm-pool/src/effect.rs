@@ -1,0 +1,55 @@
+//! What the pool wants done. Performing it is the driver's part.
+
+use crate::{
+    CloseReason, Closer, ConnectionId, DialId, DialPermit, Lease, Moment, RejectReason, WaiterId,
+};
+
+/// One thing to do, in the order in which it was decided.
+#[derive(Debug)]
+pub enum Effect {
+    /// Start a dial. It ends in [`Pool::dialed`](crate::Pool::dialed) or
+    /// [`Pool::dial_failed`](crate::Pool::dial_failed).
+    Dial(DialPermit),
+    /// Stop this dial: nobody will want its connection. Its permit still has to come back, by
+    /// either input.
+    AbortDial(DialId),
+    /// Give this connection to this waiter. The waiter has ended.
+    Assign(Assigned),
+    /// Tell this waiter that it gets none, and why. The waiter has ended.
+    Reject {
+        /// The checkout that failed.
+        waiter: WaiterId,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// Close this connection. The pool has forgotten it.
+    Close {
+        /// The connection to close.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+        /// Who closed first.
+        closer: Closer,
+    },
+}
+
+/// A connection given to a waiter, with what the pool knows about it.
+#[derive(Debug)]
+pub struct Assigned {
+    /// The checkout that is served.
+    pub waiter: WaiterId,
+    /// The right to use the connection.
+    pub lease: Lease,
+    /// Exchanges that this connection has served before.
+    pub exchanges: u64,
+    /// Since when it had been idle; `None` when it came from a dial or another exchange directly.
+    pub idle_since: Option<Moment>,
+}
+
+impl Assigned {
+    /// Whether the connection has served an exchange before.
+    #[must_use]
+    pub const fn reused(&self) -> bool {
+        self.exchanges > 0
+    }
+}

@@ -1,0 +1,441 @@
+//! The state machine: one pool, for one origin.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::token::{ConnectionId, DialId, DialPermit, Lease, WaiterId};
+use crate::{Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings};
+
+/// The connection pool of one origin, as decisions. See the [crate documentation](crate).
+///
+/// After each input, call [`poll_effect`](Pool::poll_effect) until it returns `None`, and perform
+/// what it returned. An effect may be performed late, by another thread, or together with others;
+/// the pool's state is already what it will be.
+///
+/// Time never runs backwards in here: an input with an earlier `now` than a previous one counts as
+/// happening at the latest moment seen. Threads that read a clock before they take a lock need this.
+#[derive(Debug)]
+pub struct Pool {
+    settings: Settings,
+    now: Moment,
+    shut_down: bool,
+    /// By index; the index and the slot's generation make a `ConnectionId`.
+    slots: Vec<Slot>,
+    vacant: Vec<u32>,
+    /// Oldest first. Taken from the back, expired from the front: no second index is needed.
+    idle: VecDeque<Idle>,
+    active: usize,
+    dials: BTreeSet<DialId>,
+    /// Ids grow with time, so the smallest is the oldest.
+    waiters: BTreeSet<WaiterId>,
+    next_id: u64,
+    effects: VecDeque<Effect>,
+    counts: Counts,
+}
+
+/// A connection, or the place of one that is gone.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    generation: u32,
+    exchanges: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Vacant,
+    Idle,
+    Active,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Idle {
+    connection: ConnectionId,
+    since: Moment,
+}
+
+/// Inputs.
+impl Pool {
+    /// A pool without connections.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            now: Moment::ZERO,
+            shut_down: false,
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            idle: VecDeque::new(),
+            active: 0,
+            dials: BTreeSet::new(),
+            waiters: BTreeSet::new(),
+            next_id: 0,
+            effects: VecDeque::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// A request asks for a connection.
+    ///
+    /// It is answered by exactly one [`Effect::Assign`] or [`Effect::Reject`] for the id returned
+    /// here, unless [`cancel`](Pool::cancel) comes first. The newest idle connection answers at
+    /// once. Otherwise the request waits, and a dial is started if fewer dials than waiters are
+    /// under way and the connection limit allows it.
+    pub fn checkout(&mut self, now: Moment) -> WaiterId {
+        self.advance(now);
+        self.counts.checkouts += 1;
+        let waiter = WaiterId(self.mint_id());
+        if self.shut_down {
+            self.reject(waiter, RejectReason::ShutDown);
+            return waiter;
+        }
+        self.expire();
+        if let Some(idle) = self.idle.pop_back() {
+            self.assign(waiter, idle.connection, Some(idle.since));
+        } else if self.may_wait() {
+            self.waiters.insert(waiter);
+            self.replenish();
+        } else {
+            self.reject(waiter, RejectReason::TooManyWaiters);
+        }
+        waiter
+    }
+
+    /// A waiter gives up. Returns whether it was still waiting: if not, its answer has been given,
+    /// and a connection that was assigned to it comes back by [`returned`](Pool::returned).
+    ///
+    /// Its dial, if one was started for it, goes on and serves the next waiter, or becomes idle.
+    pub fn cancel(&mut self, waiter: WaiterId, now: Moment) -> bool {
+        self.advance(now);
+        let waited = self.waiters.remove(&waiter);
+        if waited {
+            self.counts.cancelled += 1;
+        }
+        waited
+    }
+
+    /// A dial succeeded. The connection goes to the oldest waiter, whoever caused the dial; with no
+    /// waiter it becomes idle, under the idle limit.
+    ///
+    /// The connection's id is returned, so that the driver can file the live handle under it
+    /// before it performs the effects.
+    pub fn dialed(&mut self, permit: DialPermit, now: Moment) -> ConnectionId {
+        self.advance(now);
+        self.end_dial(permit);
+        self.counts.opened += 1;
+        self.active += 1;
+        let connection = self.occupy_slot();
+        self.settle(connection);
+        connection
+    }
+
+    /// A dial failed, or was aborted.
+    ///
+    /// The oldest waiter is rejected if waiters now outnumber dials; otherwise every waiter still
+    /// has a dial to wait for, and the failure concerns nobody. Freed room is used at once.
+    pub fn dial_failed(&mut self, permit: DialPermit, now: Moment) {
+        self.advance(now);
+        self.end_dial(permit);
+        self.counts.dials_failed += 1;
+        if self.waiters.len() > self.dials.len()
+            && let Some(waiter) = self.waiters.pop_first()
+        {
+            self.reject(waiter, RejectReason::DialFailed);
+        }
+        self.replenish();
+    }
+
+    /// An exchange ended and its connection can carry another one. It goes to the oldest waiter
+    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached.
+    pub fn returned(&mut self, lease: Lease, now: Moment) {
+        self.advance(now);
+        let connection = lease.connection;
+        self.check_active(connection);
+        self.slots[connection.index()].exchanges += 1;
+        self.settle(connection);
+    }
+
+    /// A leased connection is over, for this reason, by this side. The room it leaves is used at
+    /// once if somebody waits.
+    pub fn closed(&mut self, lease: Lease, reason: CloseReason, closer: Closer, now: Moment) {
+        self.advance(now);
+        let connection = lease.connection;
+        self.check_active(connection);
+        self.active -= 1;
+        self.vacate(connection, reason, closer);
+        self.replenish();
+    }
+
+    /// Takes one idle connection out, so that the driver may look at it: something happened on it.
+    /// `None` if it is not idle any more.
+    ///
+    /// The lease ends like any other, with one difference: use [`put_back`](Pool::put_back) when
+    /// nothing is wrong, since no exchange was served.
+    pub fn inspect(&mut self, connection: ConnectionId, now: Moment) -> Option<Lease> {
+        self.advance(now);
+        let position = self
+            .idle
+            .iter()
+            .position(|idle| idle.connection == connection)?;
+        self.idle.remove(position);
+        self.activate(connection);
+        Some(Lease { connection })
+    }
+
+    /// A leased connection comes back unused, fit for the next exchange: it was inspected, or its
+    /// request was dropped before it began. Otherwise like [`returned`](Pool::returned).
+    pub fn put_back(&mut self, lease: Lease, now: Moment) {
+        self.advance(now);
+        self.check_active(lease.connection);
+        self.settle(lease.connection);
+    }
+
+    /// Closes the connection that has been idle the longest, if any is idle, because the idle
+    /// connections of all pools together are too many. Returns whether one was closed.
+    pub fn evict_oldest(&mut self, now: Moment) -> bool {
+        self.advance(now);
+        let Some(oldest) = self.idle.pop_front() else {
+            return false;
+        };
+        self.vacate(
+            oldest.connection,
+            CloseReason::TotalIdleLimit,
+            Closer::Client,
+        );
+        true
+    }
+
+    /// Time has passed: closes every connection that has been idle for the idle timeout.
+    pub fn tick(&mut self, now: Moment) {
+        self.advance(now);
+        self.expire();
+    }
+
+    /// The pool ends: waiters are rejected, dials aborted, idle connections closed; active ones are
+    /// closed when they come back. Shutting down twice is the same as once.
+    pub fn shut_down(&mut self, now: Moment) {
+        self.advance(now);
+        self.shut_down = true;
+        while let Some(waiter) = self.waiters.pop_first() {
+            self.reject(waiter, RejectReason::ShutDown);
+        }
+        for dial in &self.dials {
+            self.effects.push_back(Effect::AbortDial(*dial));
+        }
+        while let Some(idle) = self.idle.pop_front() {
+            self.vacate(idle.connection, CloseReason::ShutDown, Closer::Client);
+        }
+    }
+}
+
+/// Outputs.
+impl Pool {
+    /// The next thing to do, in the order of decision.
+    #[must_use = "an effect that is not performed is lost"]
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to call [`tick`](Pool::tick) next: the moment the oldest idle connection expires,
+    /// [`Moment::NEVER`] if none will. Every input may change it, in both directions.
+    #[must_use]
+    pub fn next_deadline(&self) -> Moment {
+        self.idle
+            .front()
+            .map_or(Moment::NEVER, |oldest| self.expiry(oldest))
+    }
+}
+
+/// Gauges and counters.
+impl Pool {
+    /// Dials under way, those that were aborted and have not ended yet included.
+    #[must_use]
+    pub fn dialing(&self) -> usize {
+        self.dials.len()
+    }
+
+    /// Connections in use.
+    #[must_use]
+    pub const fn active(&self) -> usize {
+        self.active
+    }
+
+    /// Connections open and unused.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// Checkouts that have not been answered.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Since when the oldest idle connection has been idle.
+    #[must_use]
+    pub fn oldest_idle(&self) -> Option<Moment> {
+        self.idle.front().map(|oldest| oldest.since)
+    }
+
+    /// Whether the pool has shut down.
+    #[must_use]
+    pub const fn is_shut_down(&self) -> bool {
+        self.shut_down
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+impl Pool {
+    fn advance(&mut self, now: Moment) {
+        self.now = self.now.max(now);
+    }
+
+    /// A connection that is active and unclaimed finds its place: the oldest waiter, the idle
+    /// list, or the end.
+    fn settle(&mut self, connection: ConnectionId) {
+        self.active -= 1;
+        if self.shut_down {
+            self.vacate(connection, CloseReason::ShutDown, Closer::Client);
+        } else if let Some(waiter) = self.waiters.pop_first() {
+            self.assign(waiter, connection, None);
+        } else if !self.settings.max_idle.has_room(self.idle.len()) {
+            self.vacate(connection, CloseReason::IdleLimit, Closer::Client);
+        } else {
+            self.slots[connection.index()].state = State::Idle;
+            self.idle.push_back(Idle {
+                connection,
+                since: self.now,
+            });
+            self.expire();
+        }
+    }
+
+    /// Starts dials while waiters without one exist and the limit allows.
+    fn replenish(&mut self) {
+        while self.waiters.len() > self.dials.len() && self.has_room_to_dial() {
+            let dial = DialId(self.mint_id());
+            self.dials.insert(dial);
+            self.counts.dials += 1;
+            self.effects.push_back(Effect::Dial(DialPermit { dial }));
+        }
+    }
+
+    fn has_room_to_dial(&self) -> bool {
+        let alive = self.dials.len() + self.active + self.idle.len();
+        self.settings.max_connections.has_room(alive)
+    }
+
+    /// Whether one more waiter may queue: a dial is or will be there for it, or the queue beyond
+    /// the dials has room.
+    fn may_wait(&self) -> bool {
+        let beyond_dials = self.waiters.len().checked_sub(self.dials.len());
+        match beyond_dials {
+            None => true,
+            Some(_) if self.has_room_to_dial() => true,
+            Some(queued) => self.settings.max_waiters.has_room(queued),
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some(oldest) = self.idle.front().copied() {
+            let expiry = self.expiry(&oldest);
+            if expiry.is_never() || expiry > self.now {
+                break;
+            }
+            self.idle.pop_front();
+            self.vacate(oldest.connection, CloseReason::IdleTimeout, Closer::Client);
+        }
+    }
+
+    fn expiry(&self, idle: &Idle) -> Moment {
+        if self.settings.idle_timeout == core::time::Duration::MAX {
+            Moment::NEVER
+        } else {
+            idle.since.after(self.settings.idle_timeout)
+        }
+    }
+
+    fn assign(&mut self, waiter: WaiterId, connection: ConnectionId, idle_since: Option<Moment>) {
+        self.activate(connection);
+        let exchanges = self.slots[connection.index()].exchanges;
+        if exchanges > 0 {
+            self.counts.reused += 1;
+        } else {
+            self.counts.assigned_new += 1;
+        }
+        let lease = Lease { connection };
+        self.effects.push_back(Effect::Assign(Assigned {
+            waiter,
+            lease,
+            exchanges,
+            idle_since,
+        }));
+    }
+
+    fn activate(&mut self, connection: ConnectionId) {
+        self.slots[connection.index()].state = State::Active;
+        self.active += 1;
+    }
+
+    fn reject(&mut self, waiter: WaiterId, reason: RejectReason) {
+        self.counts.rejected[reason.index()] += 1;
+        self.effects.push_back(Effect::Reject { waiter, reason });
+    }
+
+    fn end_dial(&mut self, permit: DialPermit) {
+        let known = self.dials.remove(&permit.dial);
+        debug_assert!(known, "a permit of another pool: {permit:?}");
+    }
+
+    fn check_active(&self, connection: ConnectionId) {
+        let slot = self.slots[connection.index()];
+        debug_assert!(
+            slot.generation == connection.generation && slot.state == State::Active,
+            "a lease of another pool: {connection:?} is {slot:?}"
+        );
+    }
+
+    /// A place for a new connection, active until it settles.
+    fn occupy_slot(&mut self) -> ConnectionId {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                exchanges: 0,
+                state: State::Vacant,
+            });
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.exchanges = 0;
+        slot.state = State::Active;
+        ConnectionId {
+            index,
+            generation: slot.generation,
+        }
+    }
+
+    /// Forgets a connection. The one place where a connection ends.
+    fn vacate(&mut self, connection: ConnectionId, reason: CloseReason, closer: Closer) {
+        let slot = &mut self.slots[connection.index()];
+        slot.state = State::Vacant;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.vacant.push(connection.index);
+        self.counts.closed[reason.index()][closer.index()] += 1;
+        self.effects.push_back(Effect::Close {
+            connection,
+            reason,
+            closer,
+        });
+    }
+
+    fn mint_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}

@@ -1,0 +1,119 @@
+//! Why a connection was closed, by whom, and why a checkout was rejected: closed lists.
+
+/// Why a connection was closed. Every close has exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// It came back healthy, nobody waited, and `max_idle` connections were idle already.
+    /// Go's `errTooManyIdleHost`.
+    IdleLimit,
+    /// It was idle the longest when the idle connections of all origins together went over their
+    /// limit. Go's `errTooManyIdle`.
+    TotalIdleLimit,
+    /// It was idle for the idle timeout. Go's `errIdleConnTimeout`.
+    IdleTimeout,
+    /// The pool shut down.
+    ShutDown,
+    /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
+    PeerClosedIdle,
+    /// Bytes arrived while it was idle: they belong to no request, so no later response could be
+    /// trusted.
+    StrayBytes,
+    /// The exchange was complete, and client and server had agreed not to continue:
+    /// `Connection: close`, HTTP/1.0, or a body that ends with the connection (RFC 9112, 9.3).
+    NotPersistent,
+    /// The exchange failed: reset, end of file within it, malformed bytes.
+    ExchangeFailed,
+    /// The caller gave up within the exchange: dropped the request, timed out, or dropped a body
+    /// before its end.
+    Abandoned,
+    /// The response was complete while the request body was not.
+    UploadUnfinished,
+}
+
+impl CloseReason {
+    /// All reasons, in the order of their indices.
+    pub const ALL: [Self; 10] = [
+        Self::IdleLimit,
+        Self::TotalIdleLimit,
+        Self::IdleTimeout,
+        Self::ShutDown,
+        Self::PeerClosedIdle,
+        Self::StrayBytes,
+        Self::NotPersistent,
+        Self::ExchangeFailed,
+        Self::Abandoned,
+        Self::UploadUnfinished,
+    ];
+
+    /// The name used in statistics and JSON: `snake_case`, stable.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IdleLimit => "idle_limit",
+            Self::TotalIdleLimit => "total_idle_limit",
+            Self::IdleTimeout => "idle_timeout",
+            Self::ShutDown => "shut_down",
+            Self::PeerClosedIdle => "peer_closed_idle",
+            Self::StrayBytes => "stray_bytes",
+            Self::NotPersistent => "not_persistent",
+            Self::ExchangeFailed => "exchange_failed",
+            Self::Abandoned => "abandoned",
+            Self::UploadUnfinished => "upload_unfinished",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Who closed a connection first, as far as the client could see.
+///
+/// A FIN that has arrived but was not read yet is not seen; the kernel's account is the judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Closer {
+    /// This client.
+    Client,
+    /// The server, by FIN or RST.
+    Server,
+}
+
+impl Closer {
+    /// Both, in the order of their indices.
+    pub const ALL: [Self; 2] = [Self::Client, Self::Server];
+
+    /// The name used in statistics and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why a checkout was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// As many waiters as allowed were queued already.
+    TooManyWaiters,
+    /// A dial failed, and fewer dials than waiters were left: the oldest waiter takes the failure.
+    DialFailed,
+    /// The pool has shut down.
+    ShutDown,
+}
+
+impl RejectReason {
+    /// All reasons, in the order of their indices.
+    pub const ALL: [Self; 3] = [Self::TooManyWaiters, Self::DialFailed, Self::ShutDown];
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}

@@ -1,0 +1,65 @@
+//! The limits of one pool.
+
+use core::time::Duration;
+
+/// An upper limit on a count. Having none is a value, not an absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Limit(u32);
+
+impl Limit {
+    /// No limit.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// At most `count`. Zero allows nothing.
+    #[must_use]
+    pub const fn at_most(count: u32) -> Self {
+        Self(count)
+    }
+
+    /// Whether one more is allowed where `count` exist already.
+    #[must_use]
+    pub const fn has_room(self, count: usize) -> bool {
+        self.0 == u32::MAX || count < self.0 as usize
+    }
+
+    /// The number, or `None` when there is no limit.
+    #[must_use]
+    pub const fn get(self) -> Option<u32> {
+        if self.0 == u32::MAX {
+            None
+        } else {
+            Some(self.0)
+        }
+    }
+}
+
+/// What a pool may do. Fixed for the life of the pool.
+///
+/// The default has no limit on counts and closes by age alone, after 90 seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Connections that may be idle at once. One that is returned beyond it, while nobody waits, is
+    /// closed with [`CloseReason::IdleLimit`](crate::CloseReason::IdleLimit). Zero keeps none.
+    pub max_idle: Limit,
+    /// Connections that may exist at once, those being dialled included. Requests beyond it wait.
+    /// Zero means that every request waits for ever, so whoever builds the settings refuses it.
+    pub max_connections: Limit,
+    /// Waiters that may queue beyond those for whom a dial is under way. The next one is rejected
+    /// with [`RejectReason::TooManyWaiters`](crate::RejectReason::TooManyWaiters). Zero rejects
+    /// every checkout that neither an idle connection nor a dial can serve.
+    pub max_waiters: Limit,
+    /// How long a connection may be idle. It is closed, and never assigned, from that moment on.
+    /// [`Duration::MAX`] means for ever; zero closes a connection as soon as nobody wants it.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_idle: Limit::NONE,
+            max_connections: Limit::NONE,
+            max_waiters: Limit::NONE,
+            idle_timeout: Duration::from_secs(90),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Names and rights that the pool hands out.
+//!
+//! A permit and a lease are capacity as a value: only the pool mints them, they cannot be copied,
+//! and the inputs that end a dial or an exchange consume them. "How many dials may run" and "who
+//! may use this connection" therefore cannot be got wrong by counting.
+
+/// One connection of one pool. Never used again by that pool once the connection has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl ConnectionId {
+    /// A small number, unique among the connections that are alive, fit to index a table with:
+    /// it stays below the largest number of connections that were ever alive at once.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// One checkout of one pool. Later checkouts have greater ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaiterId(pub(crate) u64);
+
+/// One dial of one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub(crate) u64);
+
+/// The right to dial one connection.
+///
+/// It ends in [`Pool::dialed`](crate::Pool::dialed) or
+/// [`Pool::dial_failed`](crate::Pool::dial_failed). A permit that is dropped instead is capacity
+/// lost for ever: guard it.
+#[must_use = "a permit that is dropped is capacity lost for ever"]
+#[derive(Debug)]
+pub struct DialPermit {
+    pub(crate) dial: DialId,
+}
+
+impl DialPermit {
+    /// The dial that this permit allows.
+    #[must_use]
+    pub const fn dial(&self) -> DialId {
+        self.dial
+    }
+}
+
+/// The right to use one connection for one exchange.
+///
+/// It ends in [`Pool::returned`](crate::Pool::returned) or [`Pool::closed`](crate::Pool::closed).
+/// A lease that is dropped instead is a connection lost for ever: guard it.
+#[must_use = "a lease that is dropped is a connection lost for ever"]
+#[derive(Debug)]
+pub struct Lease {
+    pub(crate) connection: ConnectionId,
+}
+
+impl Lease {
+    /// The connection that this lease is for.
+    #[must_use]
+    pub const fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+}
