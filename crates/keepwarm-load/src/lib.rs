@@ -1,1 +1,5 @@
-//! keepwarm-load
+//! wip
+mod pacer;
+mod plan;
+mod framing;
+pub use plan::*;

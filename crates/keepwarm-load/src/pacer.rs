@@ -1,0 +1,124 @@
+//! When the next request may start. Owns the rule; knows no clock, socket or thread.
+//!
+//! A closed loop answers only "send now" or "stop": whoever is free sends at once, until the
+//! count is used up or the time is over. The elapsed time and the number of requests already
+//! started are arguments, so that every decision can be tested without waiting.
+
+use std::time::Duration;
+
+/// What a free connection does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Start one request now.
+    Send,
+    /// Start no request any more.
+    Stop,
+}
+
+/// A closed loop, limited by a count of requests, by time, or by whichever is reached first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pacer {
+    requests: u64,
+    duration: Option<Duration>,
+}
+
+impl Pacer {
+    /// `requests: None` is no limit by count, `duration: None` no limit by time.
+    pub(crate) fn closed_loop(requests: Option<u64>, duration: Option<Duration>) -> Self {
+        Self {
+            requests: requests.unwrap_or(u64::MAX),
+            duration,
+        }
+    }
+
+    /// Decides for a free connection, `elapsed` after the start and with `sent` requests started.
+    #[inline]
+    pub(crate) fn next(&self, elapsed: Duration, sent: u64) -> Step {
+        let in_time = self.duration.is_none_or(|limit| elapsed < limit);
+        if sent < self.requests && in_time {
+            Step::Send
+        } else {
+            Step::Stop
+        }
+    }
+
+    /// The instant, since the start, after which no request starts: `None` without such a limit.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.duration
+    }
+}
+
+/// Part `index` of `total`, when parts weigh `weights` and nothing of `total` may get lost.
+///
+/// Cumulative rounding: the parts differ from the exact proportion by less than one, and their
+/// sum is `total` for every input.
+pub(crate) fn share(total: u64, weights: &[usize], index: usize) -> u64 {
+    let whole: u128 = weights.iter().map(|&weight| weight as u128).sum();
+    let before: u128 = weights[..index].iter().map(|&weight| weight as u128).sum();
+    let after = before + weights[index] as u128;
+    let cut = |position: u128| u128::from(total) * position / whole.max(1);
+    // Both cuts are at most `total`, so the difference fits.
+    u64::try_from(cut(after) - cut(before)).unwrap_or(u64::MAX)
+}
+
+/// `total` connections on `threads` threads, as even as possible; the first ones take the rest.
+pub(crate) fn even(total: usize, threads: usize) -> Vec<usize> {
+    (0..threads)
+        .map(|thread| total / threads + usize::from(thread < total % threads))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_count_stops_exactly_at_the_count_and_never_by_time() {
+        let pacer = Pacer::closed_loop(Some(10), None);
+        assert_eq!(pacer.next(Duration::ZERO, 0), Step::Send);
+        assert_eq!(pacer.next(SECOND * 100_000, 9), Step::Send);
+        assert_eq!(pacer.next(Duration::ZERO, 10), Step::Stop);
+        assert_eq!(pacer.deadline(), None);
+    }
+
+    #[test]
+    fn a_duration_stops_exactly_at_its_end_and_never_by_count() {
+        let pacer = Pacer::closed_loop(None, Some(SECOND));
+        assert_eq!(pacer.next(Duration::ZERO, u64::MAX - 1), Step::Send);
+        assert_eq!(pacer.next(SECOND - Duration::from_nanos(1), 5), Step::Send);
+        assert_eq!(pacer.next(SECOND, 5), Step::Stop);
+        assert_eq!(pacer.deadline(), Some(SECOND));
+    }
+
+    #[test]
+    fn of_two_limits_the_first_one_reached_stops() {
+        let pacer = Pacer::closed_loop(Some(2), Some(SECOND));
+        assert_eq!(pacer.next(SECOND / 2, 1), Step::Send);
+        assert_eq!(pacer.next(SECOND / 2, 2), Step::Stop);
+        assert_eq!(pacer.next(SECOND, 1), Step::Stop);
+    }
+
+    #[test]
+    fn shares_lose_nothing_whatever_the_remainder() {
+        for total in 0..60 {
+            for threads in 1..7 {
+                for connections in threads..threads * 4 {
+                    let weights = even(connections, threads);
+                    assert_eq!(weights.iter().sum::<usize>(), connections);
+                    let sum: u64 = (0..threads).map(|i| share(total, &weights, i)).sum();
+                    assert_eq!(sum, total, "{total} over {weights:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shares_follow_the_connections_of_a_thread() {
+        assert_eq!(even(3, 2), [2, 1]);
+        assert_eq!(share(9, &[2, 1], 0), 6);
+        assert_eq!(share(9, &[2, 1], 1), 3);
+        assert_eq!(share(u64::MAX, &[2, 1], 0) + share(u64::MAX, &[2, 1], 1), u64::MAX);
+    }
+}

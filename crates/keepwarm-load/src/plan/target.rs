@@ -1,0 +1,157 @@
+//! The target's URL, parsed into what a request and a dial need. Owns the syntax of `http://`
+//! URLs (RFC 9110, section 4.2.1; RFC 3986); does not resolve names and does not connect.
+
+use super::PlanError;
+
+/// An `http://` URL, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The value of the `Host` field: host, and port when the URL names one.
+    pub(crate) authority: String,
+    /// What to resolve: without brackets around an IPv6 address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Path and query as sent on the request line; never empty, never with a fragment.
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// Parses `url`. The error says which part cannot be used and what can.
+    pub(crate) fn parse(url: &str) -> Result<Self, PlanError> {
+        let bad = |reason: &str, way_out: &'static str| PlanError::new("url", url, reason, way_out);
+        if let Some(at) = url.find(|c: char| c.is_ascii_control() || c == ' ' || !c.is_ascii()) {
+            return Err(bad(
+                &format!("the character at byte {at} may not stand in a URL"),
+                "percent-encode it, as in %20 for a space",
+            ));
+        }
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(bad("it has no scheme", "write http:// in front of it"));
+        };
+        if scheme.eq_ignore_ascii_case("https") {
+            return Err(bad(
+                "TLS is not supported yet; it comes in a later version",
+                "use an http:// URL of the same service",
+            ));
+        }
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(bad("its scheme is not http", "use an http:// URL"));
+        }
+        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(bad(
+                "user information is not sent from a URL",
+                "remove it and add an Authorization header",
+            ));
+        }
+        let (host, port) = split_authority(authority).ok_or_else(|| {
+            bad(
+                "its host and port cannot be read",
+                "write http://HOST:PORT/PATH, an IPv6 address in brackets",
+            )
+        })?;
+        let path = match path.as_bytes().first() {
+            None => "/".to_owned(),
+            Some(b'?') => format!("/{path}"),
+            Some(_) => path.to_owned(),
+        };
+        Ok(Self {
+            authority: authority.to_owned(),
+            host,
+            port,
+            path,
+        })
+    }
+}
+
+/// Host without brackets, and port (80 when absent or empty).
+fn split_authority(authority: &str) -> Option<(String, u16)> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        let port = match after.strip_prefix(':') {
+            Some(port) => port,
+            None if after.is_empty() => "",
+            None => return None,
+        };
+        (address, port)
+    } else {
+        let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        if !host.bytes().all(plain) {
+            return None;
+        }
+        (host, port)
+    };
+    let port = match port {
+        "" => 80,
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
+        _ => return None,
+    };
+    (!host.is_empty() && port != 0).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn parsed(url: &str) -> (String, String, u16, String) {
+        let target = Target::parse(url).unwrap();
+        (target.authority, target.host, target.port, target.path)
+    }
+
+    fn parts(authority: &str, host: &str, port: u16, path: &str) -> (String, String, u16, String) {
+        (authority.into(), host.into(), port, path.into())
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let table = [
+            ("http://a", parts("a", "a", 80, "/")),
+            ("HTTP://a:81/x?y=1#z", parts("a:81", "a", 81, "/x?y=1")),
+            ("http://a?q", parts("a", "a", 80, "/?q")),
+            ("http://a:/", parts("a:", "a", 80, "/")),
+            ("http://a#f/g", parts("a", "a", 80, "/")),
+            ("http://[::1]:8080/p", parts("[::1]:8080", "::1", 8080, "/p")),
+            ("http://[::1]", parts("[::1]", "::1", 80, "/")),
+            ("http://a/p@q:r", parts("a", "a", 80, "/p@q:r")),
+        ];
+        for (url, expected) in table {
+            assert_eq!(parsed(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn urls_that_cannot_be_used_are_refused_with_the_url_and_a_way_out() {
+        let urls = [
+            "",
+            "localhost:8080",
+            "ftp://a/",
+            "https://a/",
+            "http://",
+            "http:///x",
+            "http://a b/",
+            "http://a/\r\nX: y",
+            "http://u:p@a/",
+            "http://a:0/",
+            "http://a:65536/",
+            "http://a:+80/",
+            "http://a:8x/",
+            "http://[::1/",
+            "http://[::1]8/",
+            "http://[g]/",
+            "http://a:1:2/",
+            "http://ä/",
+        ];
+        for url in urls {
+            let error = Target::parse(url).expect_err(url);
+            assert_eq!(error.setting(), "url");
+            assert_eq!(error.value(), url);
+            assert!(!error.reason().is_empty() && !error.way_out().is_empty());
+        }
+        assert!(Target::parse("https://a/").unwrap_err().to_string().contains("TLS"));
+    }
+}
