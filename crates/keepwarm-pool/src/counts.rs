@@ -5,7 +5,7 @@ use crate::{CloseReason, Closer, RejectReason};
 /// What has happened in one pool since it was made.
 ///
 /// Each counter moves in the input that causes it, so that at every moment
-/// `opened = active + idle + closed()` and
+/// `opened = active + idle + closed()`, `dials = dialing + dials_failed + opened` and
 /// `checkouts = assigned_new + reused + rejected() + cancelled + waiting`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

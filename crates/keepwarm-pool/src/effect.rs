@@ -42,7 +42,7 @@ pub struct Assigned {
     pub lease: Lease,
     /// Exchanges that this connection has served before.
     pub exchanges: u64,
-    /// Since when it had been idle; `None` when it came from a dial or another exchange directly.
+    /// Since when it had been idle; `None` when it came directly from a dial or another lease.
     pub idle_since: Option<Moment>,
 }
 

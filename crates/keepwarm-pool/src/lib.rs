@@ -11,8 +11,8 @@
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout), [`cancel`](Pool::cancel),
 //!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`returned`](Pool::returned),
-//!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`evict_oldest`](Pool::evict_oldest),
-//!   [`tick`](Pool::tick), [`shut_down`](Pool::shut_down);
+//!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`put_back`](Pool::put_back),
+//!   [`evict_oldest`](Pool::evict_oldest), [`tick`](Pool::tick), [`shut_down`](Pool::shut_down);
 //! * **outputs**: [`poll_effect`](Pool::poll_effect), to be called after each input until it
 //!   returns `None`, and [`next_deadline`](Pool::next_deadline);
 //! * **gauges and counters**, which only look.
@@ -52,13 +52,14 @@
 //! A connection closes exactly once.
 //!
 //! *Liveness.* Nobody waits while a usable idle connection exists, nor while a dial could start for
-//! them. `tick(next_deadline())` always changes something. After shutdown and the end of all leases
-//! and permits, no connection is left.
+//! them. `tick(next_deadline())` always changes something, unless the deadline is never. After
+//! shutdown and the end of all leases and permits, no connection is left.
 //!
 //! *Fairness.* A waiter is never overtaken by a later one.
 //!
 //! *Economy.* A dial starts only while more waiters than dials exist, so the number of connections
-//! alive never exceeds the peak number of simultaneous requests. A hit allocates nothing.
+//! alive never exceeds the peak number of simultaneous requests, an inspection counting as one. A
+//! hit allocates nothing.
 //!
 //! # Example
 //!

@@ -36,7 +36,7 @@ pub struct Pool {
 /// A connection, or the place of one that is gone.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    generation: u32,
+    generation: u64,
     exchanges: u64,
     state: State,
 }
@@ -80,7 +80,7 @@ impl Pool {
     /// It is answered by exactly one [`Effect::Assign`] or [`Effect::Reject`] for the id returned
     /// here, unless [`cancel`](Pool::cancel) comes first. The newest idle connection answers at
     /// once. Otherwise the request waits, and a dial is started if fewer dials than waiters are
-    /// under way and the connection limit allows it.
+    /// under way and the connection limit allows it. One that may not wait is rejected at once.
     pub fn checkout(&mut self, now: Moment) -> WaiterId {
         self.advance(now);
         self.counts.checkouts += 1;
@@ -102,7 +102,7 @@ impl Pool {
     }
 
     /// A waiter gives up. Returns whether it was still waiting: if not, its answer has been given,
-    /// and a connection that was assigned to it comes back by [`returned`](Pool::returned).
+    /// and a connection that was assigned to it comes back by [`put_back`](Pool::put_back).
     ///
     /// Its dial, if one was started for it, goes on and serves the next waiter, or becomes idle.
     pub fn cancel(&mut self, waiter: WaiterId, now: Moment) -> bool {
@@ -167,12 +167,13 @@ impl Pool {
     }
 
     /// Takes one idle connection out, so that the driver may look at it: something happened on it.
-    /// `None` if it is not idle any more.
+    /// `None` if it is not idle any more; an expired one is closed instead.
     ///
     /// The lease ends like any other, with one difference: use [`put_back`](Pool::put_back) when
     /// nothing is wrong, since no exchange was served.
     pub fn inspect(&mut self, connection: ConnectionId, now: Moment) -> Option<Lease> {
         self.advance(now);
+        self.expire();
         let position = self
             .idle
             .iter()
@@ -183,7 +184,8 @@ impl Pool {
     }
 
     /// A leased connection comes back unused, fit for the next exchange: it was inspected, or its
-    /// request was dropped before it began. Otherwise like [`returned`](Pool::returned).
+    /// request was dropped before it began. Otherwise like [`returned`](Pool::returned): if it
+    /// becomes idle, it is the newest, and its idle time starts again.
     pub fn put_back(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         self.check_active(lease.connection);
@@ -215,6 +217,9 @@ impl Pool {
     /// closed when they come back. Shutting down twice is the same as once.
     pub fn shut_down(&mut self, now: Moment) {
         self.advance(now);
+        if self.shut_down {
+            return;
+        }
         self.shut_down = true;
         while let Some(waiter) = self.waiters.pop_first() {
             self.reject(waiter, RejectReason::ShutDown);
@@ -272,6 +277,12 @@ impl Pool {
         self.waiters.len()
     }
 
+    /// Whether this checkout has not been answered, nor cancelled.
+    #[must_use]
+    pub fn is_waiting(&self, waiter: WaiterId) -> bool {
+        self.waiters.contains(&waiter)
+    }
+
     /// Since when the oldest idle connection has been idle.
     #[must_use]
     pub fn oldest_idle(&self) -> Option<Moment> {
@@ -304,16 +315,25 @@ impl Pool {
             self.vacate(connection, CloseReason::ShutDown, Closer::Client);
         } else if let Some(waiter) = self.waiters.pop_first() {
             self.assign(waiter, connection, None);
-        } else if !self.settings.max_idle.has_room(self.idle.len()) {
-            self.vacate(connection, CloseReason::IdleLimit, Closer::Client);
         } else {
-            self.slots[connection.index()].state = State::Idle;
-            self.idle.push_back(Idle {
-                connection,
-                since: self.now,
-            });
-            self.expire();
+            self.rest(connection);
         }
+    }
+
+    /// A connection that nobody wants becomes idle, if that is allowed.
+    fn rest(&mut self, connection: ConnectionId) {
+        // An expired connection takes nobody's place; and with a timeout of zero this one expires.
+        self.expire();
+        if !self.settings.max_idle.has_room(self.idle.len()) {
+            self.vacate(connection, CloseReason::IdleLimit, Closer::Client);
+            return;
+        }
+        self.slots[connection.index()].state = State::Idle;
+        self.idle.push_back(Idle {
+            connection,
+            since: self.now,
+        });
+        self.expire();
     }
 
     /// Starts dials while waiters without one exist and the limit allows.
@@ -424,7 +444,7 @@ impl Pool {
     fn vacate(&mut self, connection: ConnectionId, reason: CloseReason, closer: Closer) {
         let slot = &mut self.slots[connection.index()];
         slot.state = State::Vacant;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation += 1;
         self.vacant.push(connection.index);
         self.counts.closed[reason.index()][closer.index()] += 1;
         self.effects.push_back(Effect::Close {

@@ -10,7 +10,7 @@ impl Limit {
     /// No limit.
     pub const NONE: Self = Self(u32::MAX);
 
-    /// At most `count`. Zero allows nothing.
+    /// At most `count`. Zero allows nothing; `u32::MAX` is [`Limit::NONE`].
     #[must_use]
     pub const fn at_most(count: u32) -> Self {
         Self(count)
@@ -33,6 +33,13 @@ impl Limit {
     }
 }
 
+impl From<u32> for Limit {
+    /// At most that many.
+    fn from(count: u32) -> Self {
+        Self::at_most(count)
+    }
+}
+
 /// What a pool may do. Fixed for the life of the pool.
 ///
 /// The default has no limit on counts and closes by age alone, after 90 seconds.
@@ -42,14 +49,16 @@ pub struct Settings {
     /// closed with [`CloseReason::IdleLimit`](crate::CloseReason::IdleLimit). Zero keeps none.
     pub max_idle: Limit,
     /// Connections that may exist at once, those being dialled included. Requests beyond it wait.
-    /// Zero means that every request waits for ever, so whoever builds the settings refuses it.
+    /// Zero means that no request is ever served, so whoever builds the settings refuses it.
     pub max_connections: Limit,
     /// Waiters that may queue beyond those for whom a dial is under way. The next one is rejected
     /// with [`RejectReason::TooManyWaiters`](crate::RejectReason::TooManyWaiters). Zero rejects
     /// every checkout that neither an idle connection nor a dial can serve.
     pub max_waiters: Limit,
-    /// How long a connection may be idle. It is closed, and never assigned, from that moment on.
-    /// [`Duration::MAX`] means for ever; zero closes a connection as soon as nobody wants it.
+    /// How long a connection may be idle. From that moment on it is never assigned, and it takes
+    /// nobody's place under `max_idle`: whichever comes first, a tick, a checkout, an inspection or
+    /// a connection that becomes idle, closes it. [`Duration::MAX`] means for ever; zero closes a
+    /// connection as soon as nobody wants it.
     pub idle_timeout: Duration,
 }
 

@@ -1,1 +1,79 @@
-//! keepwarm
+//! An HTTP client whose pool never burns a connection it could keep, and can say what it did.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! # async fn example() -> keepwarm::Result<()> {
+//! // One process-wide client, one line.
+//! let reply = keepwarm::get("http://127.0.0.1:8081/data", Duration::from_millis(100)).await?;
+//! assert_eq!(reply.status, 200);
+//!
+//! // A client of your own, shared by cloning it.
+//! let client = keepwarm::Client::builder().max_connections_per_origin(200).build()?;
+//! let response = client.get("http://127.0.0.1:8081/data").send().await?;
+//! println!("connection {} was idle for {:?}", response.connection().id(), response.connection().idle_age());
+//! println!("{:#?}", client.stats());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What the pool promises
+//!
+//! * As many connections are opened as there were requests at once, and no more: a request takes
+//!   whichever comes first, a connection that another request gives back or a finished dial, and a
+//!   dial starts only while more requests wait than dials are under way.
+//! * A connection is back in the pool before the reader of a body sees its end, so the next request
+//!   finds it.
+//! * A healthy connection is closed by age, not by count, unless a limit is set.
+//! * Requests that wait are served first come, first served, and a request that is dropped leaks
+//!   nothing: it passes on what it was given.
+//! * Every close has one reason and one closer: see [`Client::stats`].
+//!
+//! HTTP/1.1 over plain TCP is what this version speaks; `https` is refused with an error that says
+//! so.
+//!
+//! # How it is made
+//!
+//! The decisions are `keepwarm-pool`'s, a state machine without I/O. This crate puts the live
+//! connections beside it under one lock for each origin, feeds it, and performs what it decides
+//! after the lock is released. hyper owns the bytes; the task of the request itself drives them, so
+//! that a request costs no wake-up of another task.
+
+#![forbid(unsafe_code)]
+
+mod acquire;
+mod body;
+mod budget;
+mod builder;
+mod client;
+mod clock;
+mod connection;
+mod deadline;
+mod dial;
+mod error;
+mod exchange;
+mod get;
+mod keeper;
+mod key;
+mod lease;
+mod origin;
+mod origins;
+mod redirect;
+mod request;
+mod response;
+mod service;
+mod settings;
+mod stats;
+mod wire;
+
+pub use body::Body;
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use error::{BoxError, Error, Result, Stage};
+pub use get::{MAX_REPLY_BYTES, Reply, get};
+pub use keepwarm_pool::{CloseReason, Closer, Limit};
+pub use request::RequestBuilder;
+pub use response::{ConnectionInfo, Response, ResponseBody};
+pub use stats::{CloseCount, OriginStats, Stats};
+
+pub use http;

@@ -1,0 +1,87 @@
+//! Getting a connection: at once, or by waiting for one under the deadline.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use keepwarm_pool::WaiterId;
+use tokio::sync::oneshot;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Result, Stage};
+use crate::origin::{Answer, Checkout, Granted, Origin};
+
+/// Asks the origin for a connection. Dropping the future gives up the place in the queue, and
+/// passes on a connection that was already on its way.
+pub(crate) async fn acquire(
+    origin: &Arc<Origin>,
+    deadline: &mut Deadline,
+) -> Result<(Granted, Duration)> {
+    let asked = origin.shared().clock.now();
+    loop {
+        let mut granted = match origin.checkout() {
+            Checkout::Answered(answer) => answer?,
+            Checkout::Queued(waiter, receiver) => {
+                Waiting {
+                    origin,
+                    waiter,
+                    receiver,
+                    answered: false,
+                }
+                .answer(deadline)
+                .await?
+            }
+        };
+        match granted.lease.connection().unpark() {
+            Ok(()) => return Ok((granted, origin.shared().clock.now().since(asked))),
+            // It died while it was idle. The pool forgets it, so this loop runs at most once for
+            // each connection that was idle.
+            Err(end) => granted.lease.close(end.reason, end.closer),
+        }
+    }
+}
+
+/// A place in the queue.
+struct Waiting<'a> {
+    origin: &'a Arc<Origin>,
+    waiter: WaiterId,
+    receiver: oneshot::Receiver<Answer>,
+    answered: bool,
+}
+
+impl Waiting<'_> {
+    async fn answer(mut self, deadline: &mut Deadline) -> Answer {
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) {
+                self.answered = true;
+                let gone = || Error::failed(Stage::Wait, "the pool is gone").at(self.origin.name());
+                return Poll::Ready(answer.unwrap_or_else(|_| Err(gone())));
+            }
+            if deadline.poll_expired(cx) {
+                return Poll::Ready(Err(Error::timeout(self.stage()).at(self.origin.name())));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// What a waiter waits for: a dial if there are enough of them for all, else a connection.
+    fn stage(&self) -> Stage {
+        let now = self.origin.snapshot();
+        if now.dialing >= now.waiting {
+            Stage::Connect
+        } else {
+            Stage::Wait
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.origin.cancel(self.waiter);
+        }
+    }
+}

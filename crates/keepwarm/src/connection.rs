@@ -1,0 +1,242 @@
+//! One live connection: hyper's two halves, and the watch that is kept on it while it is idle.
+//!
+//! hyper gives a sender and a driver; the driver is a future that must be polled for anything to
+//! happen. Whoever holds the lease polls it, so a request costs no wake-up of another task. While
+//! the connection is idle nobody polls: the driver is polled once with the waker of an
+//! [`IdleWatch`], which tells the keeper when the socket has something to say. An idle socket has
+//! only three things to say: end of file, reset, and bytes that belong to no request.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
+use keepwarm_pool::{CloseReason, Closer, ConnectionId};
+
+use crate::body::Body;
+use crate::keeper::Keeper;
+use crate::origin::Origin;
+use crate::wire::{Wire, Witness};
+
+/// Numbers connections across the whole process, from 1.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// An established HTTP/1.1 connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: u64,
+    sender: http1::SendRequest<Body>,
+    driver: http1::Connection<TokioIo<Wire>, Body>,
+    ended: Option<Ended>,
+    /// Client and server agreed that the current exchange is the last one.
+    last_exchange: bool,
+    witness: Witness,
+    watch: Arc<IdleWatch>,
+    idle_waker: Waker,
+}
+
+/// How the driver ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Cleanly,
+    WithError,
+}
+
+/// Why a connection cannot be kept, and who ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) reason: CloseReason,
+    pub(crate) closer: Closer,
+}
+
+impl Connection {
+    /// Starts HTTP/1.1 on a connected stream. Nothing is sent.
+    pub(crate) async fn start(wire: Wire, keeper: Arc<Keeper>) -> hyper::Result<Self> {
+        let witness = wire.witness();
+        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(wire)).await?;
+        let watch = Arc::new(IdleWatch::new(keeper));
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            sender,
+            driver,
+            ended: None,
+            last_exchange: false,
+            witness,
+            idle_waker: Waker::from(Arc::clone(&watch)),
+            watch,
+        })
+    }
+
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn watch(&self) -> &Arc<IdleWatch> {
+        &self.watch
+    }
+
+    /// Who closed first, if this connection is dropped now.
+    pub(crate) fn closer(&self) -> Closer {
+        self.witness.closer()
+    }
+
+    /// Queues one request. The future resolves only while somebody calls [`drive`](Self::drive);
+    /// since that happens in the same task, the future needs no waker of its own.
+    pub(crate) fn send(
+        &mut self,
+        request: http::Request<Body>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>> + use<>
+    {
+        self.last_exchange = says_close(request.headers());
+        self.sender.try_send_request(request)
+    }
+
+    /// Lets bytes flow. True once the connection has ended.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ended.is_none()
+            && let Poll::Ready(result) = Pin::new(&mut self.driver).poll(cx)
+        {
+            self.ended = Some(if result.is_ok() {
+                Ended::Cleanly
+            } else {
+                Ended::WithError
+            });
+        }
+        self.ended.is_some()
+    }
+
+    /// Whether the exchange is over on the wire and the next request could be sent.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ended.is_none() && self.sender.is_ready()
+    }
+
+    /// Learns from a response head whether the connection is meant to live on (RFC 9112, 9.3).
+    pub(crate) fn note_response(&mut self, response: &http::Response<Incoming>) {
+        let headers = response.headers();
+        // Neither a length nor chunks, and yet a body: it ends with the connection (RFC 9112, 6.3).
+        let length_known = headers.contains_key(http::header::CONTENT_LENGTH)
+            || headers.contains_key(http::header::TRANSFER_ENCODING)
+            || http_body::Body::is_end_stream(response.body());
+        self.last_exchange |= says_close(headers)
+            || !length_known
+            || (response.version() < http::Version::HTTP_11 && !says_keep_alive(headers));
+    }
+
+    /// Leaves the connection to its idle watch. `Err` says why it cannot be kept.
+    ///
+    /// To be called before the pool is told, and followed by [`IdleWatch::recheck`] after.
+    pub(crate) fn park(&mut self) -> Result<(), End> {
+        self.watch.start();
+        let waker = self.idle_waker.clone();
+        self.drive(&mut Context::from_waker(&waker));
+        if self.is_ready() {
+            return Ok(());
+        }
+        self.watch.stop();
+        let closer = self.closer();
+        let reason = match self.ended {
+            None => CloseReason::UploadUnfinished,
+            Some(_) if self.last_exchange => CloseReason::NotPersistent,
+            Some(_) if closer == Closer::Server => CloseReason::PeerClosedIdle,
+            Some(Ended::WithError) => CloseReason::StrayBytes,
+            Some(Ended::Cleanly) => CloseReason::NotPersistent,
+        };
+        Err(End { reason, closer })
+    }
+
+    /// Takes the connection back from its idle watch. `Err` if the socket has spoken meanwhile and
+    /// what it said ends the connection; a connection that says nothing costs no system call here.
+    pub(crate) fn unpark(&mut self) -> Result<(), End> {
+        if self.watch.stop() {
+            self.park()?;
+            self.watch.stop();
+        }
+        Ok(())
+    }
+}
+
+/// The waker of an idle connection.
+#[derive(Debug)]
+pub(crate) struct IdleWatch {
+    watching: AtomicBool,
+    woken: AtomicBool,
+    keeper: Arc<Keeper>,
+    place: OnceLock<(Weak<Origin>, ConnectionId)>,
+}
+
+impl IdleWatch {
+    fn new(keeper: Arc<Keeper>) -> Self {
+        Self {
+            watching: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            keeper,
+            place: OnceLock::new(),
+        }
+    }
+
+    /// Says where the connection is filed. Once, when the pool has named it.
+    pub(crate) fn file(&self, origin: Weak<Origin>, connection: ConnectionId) {
+        let first = self.place.set((origin, connection)).is_ok();
+        debug_assert!(first, "a connection is filed once");
+    }
+
+    /// After the connection has become idle in the pool: a wake-up that came before that found
+    /// nothing idle to look at, so the keeper is asked again.
+    pub(crate) fn recheck(&self) {
+        if self.woken.load(Ordering::SeqCst) {
+            self.call_keeper();
+        }
+    }
+
+    fn start(&self) {
+        self.woken.store(false, Ordering::SeqCst);
+        self.watching.store(true, Ordering::SeqCst);
+    }
+
+    /// True if the socket has spoken since the start.
+    fn stop(&self) -> bool {
+        self.watching.store(false, Ordering::SeqCst);
+        self.woken.load(Ordering::SeqCst)
+    }
+
+    fn call_keeper(&self) {
+        if let Some((origin, connection)) = self.place.get() {
+            self.keeper.look_at(origin.clone(), *connection);
+        }
+    }
+}
+
+impl Wake for IdleWatch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.watching.load(Ordering::SeqCst) {
+            self.woken.store(true, Ordering::SeqCst);
+            self.call_keeper();
+        }
+    }
+}
+
+fn says_close(headers: &http::HeaderMap) -> bool {
+    connection_option(headers, "close")
+}
+
+fn says_keep_alive(headers: &http::HeaderMap) -> bool {
+    connection_option(headers, "keep-alive")
+}
+
+/// Whether `Connection` lists this option (RFC 9110, 7.6.1: a comma-separated list, any case).
+fn connection_option(headers: &http::HeaderMap, option: &str) -> bool {
+    headers
+        .get_all(http::header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|listed| listed.trim().eq_ignore_ascii_case(option))
+}

@@ -1,0 +1,228 @@
+//! One opaque error, with predicates and a stage.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// A boxed cause.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Where in the life of a request something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The request or the configuration is not usable; nothing was sent.
+    Request,
+    /// Waiting for a connection: for a return, a slot or a dial. Nothing was sent.
+    Wait,
+    /// Resolving, connecting, or starting the connection. Nothing was sent.
+    Connect,
+    /// Sending the request and waiting for the response head.
+    Exchange,
+    /// Reading the response body.
+    Body,
+    /// Following a redirect.
+    Redirect,
+}
+
+impl Stage {
+    const fn phrase(self) -> &'static str {
+        match self {
+            Self::Request => "request not usable",
+            Self::Wait => "no connection was free",
+            Self::Connect => "connecting failed",
+            Self::Exchange => "no response",
+            Self::Body => "reading the body failed",
+            Self::Redirect => "redirect not followed",
+        }
+    }
+}
+
+/// What kind of failure, independent of the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The input is wrong.
+    Invalid,
+    /// The total timeout or the connect timeout passed.
+    Timeout,
+    /// The queue for a connection was full.
+    TooManyWaiters,
+    /// The client was shut down.
+    ShutDown,
+    /// The operating system, the peer, or the protocol.
+    Failed,
+    /// A limit of ours was reached.
+    TooLarge,
+}
+
+/// A failed request, or settings that cannot be used.
+///
+/// The message names the stage, the origin and, once a connection was involved, whether it was new
+/// or reused; the cause is in [`source`](StdError::source).
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    stage: Stage,
+    kind: Kind,
+    origin: Option<Arc<str>>,
+    reused: Option<bool>,
+    message: Option<String>,
+    source: Option<BoxError>,
+}
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn new(stage: Stage, kind: Kind) -> Self {
+        Self(Arc::new(Inner {
+            stage,
+            kind,
+            origin: None,
+            reused: None,
+            message: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Stage::Request, Kind::Invalid).with_message(message)
+    }
+
+    pub(crate) fn timeout(stage: Stage) -> Self {
+        Self::new(stage, Kind::Timeout).with_message("timed out")
+    }
+
+    pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
+        Self::new(stage, Kind::Failed).edit(|inner| inner.source = Some(source.into()))
+    }
+
+    pub(crate) fn with_message(self, message: impl Into<String>) -> Self {
+        self.edit(|inner| inner.message = Some(message.into()))
+    }
+
+    pub(crate) fn at(self, origin: &Arc<str>) -> Self {
+        self.edit(|inner| inner.origin = Some(Arc::clone(origin)))
+    }
+
+    pub(crate) fn on_reused(self, reused: bool) -> Self {
+        self.edit(|inner| inner.reused = Some(reused))
+    }
+
+    /// Only for an error that nobody has seen yet, so that the `Arc` is unique.
+    fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            change(inner);
+        }
+        self
+    }
+
+    /// Where it happened.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.0.stage
+    }
+
+    /// The origin it concerns, as `scheme://host:port`.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.0.origin.as_deref()
+    }
+
+    /// Whether it happened on a connection that had served an exchange before; `None` when no
+    /// connection was involved.
+    #[must_use]
+    pub fn on_reused_connection(&self) -> Option<bool> {
+        self.0.reused
+    }
+
+    /// A timeout of ours passed: the total one, or the one for connecting.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == Kind::Timeout
+    }
+
+    /// No connection could be established. Nothing was sent.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        self.0.stage == Stage::Connect
+    }
+
+    /// The request or the settings were refused before anything was done.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        self.0.kind == Kind::Invalid
+    }
+
+    /// As many requests as allowed were waiting for a connection already. Nothing was sent.
+    #[must_use]
+    pub fn is_too_many_waiters(&self) -> bool {
+        self.0.kind == Kind::TooManyWaiters
+    }
+
+    /// The client was dropped while the request waited. Nothing was sent.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.0.kind == Kind::ShutDown
+    }
+
+    /// The response was larger than the caller allowed.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.0.kind == Kind::TooLarge
+    }
+
+    /// The operating system's error at the bottom of the chain of causes, if there is one.
+    #[must_use]
+    pub fn io_error(&self) -> Option<&std::io::Error> {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<std::io::Error>() {
+                return Some(io);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        if let Some(origin) = &inner.origin {
+            write!(f, "{origin}: ")?;
+        }
+        f.write_str(inner.stage.phrase())?;
+        if let Some(reused) = inner.reused {
+            write!(
+                f,
+                " on a {} connection",
+                if reused { "reused" } else { "new" }
+            )?;
+        }
+        if let Some(message) = &inner.message {
+            write!(f, ": {message}")?;
+        }
+        // The whole chain: whoever logs only the outer message still reads the cause.
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,179 @@
+//! One request, one response: the round trip, without redirects.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::header::{HOST, HeaderValue, USER_AGENT};
+use hyper::body::Incoming;
+use keepwarm_pool::CloseReason;
+
+use crate::acquire::acquire;
+use crate::body::Body;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result, Stage};
+use crate::key::OriginRef;
+use crate::lease::Lease;
+use crate::origin::Origin;
+use crate::origins::Origins;
+use crate::response::{ConnectionInfo, ResponseBody};
+
+/// How often one request may be handed to another connection because the one it was given had died
+/// before a byte of it was written. Each time, a dead connection leaves the pool.
+const MAX_UNSENT_ATTEMPTS: usize = 32;
+
+const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
+
+/// Sends one request and waits for the head of its response.
+///
+/// On a connection that turns out to be dead before anything was written, the request goes to
+/// another one: nothing was sent, so nothing can happen twice. Once a byte was written there is no
+/// second attempt.
+pub(crate) async fn round_trip(
+    origins: &Origins,
+    request: http::Request<Body>,
+    mut deadline: Deadline,
+) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
+    let origin = origins.get(OriginRef::of(request.uri())?);
+    let mut request = prepare(request)?;
+    let mut waited = Duration::ZERO;
+    for _ in 0..MAX_UNSENT_ATTEMPTS {
+        let (mut granted, wait) = acquire(&origin, &mut deadline).await?;
+        waited += wait;
+        let info = ConnectionInfo {
+            id: granted.lease.connection().id(),
+            exchanges_before: granted.exchanges,
+            idle_age: granted.idle_age,
+            waited,
+        };
+        let may_be_stale = info.reused() || info.idle_age.is_some();
+        match send(&origin, granted.lease, request, info, deadline).await {
+            Ok(response) => return Ok((response, info)),
+            Err(Failure::Unsent(back, timer)) if may_be_stale => {
+                request = *back;
+                deadline = timer;
+            }
+            Err(Failure::Unsent(..)) => {
+                return Err(failed(
+                    &origin,
+                    info,
+                    "the server closed the connection at once",
+                ));
+            }
+            Err(Failure::Broken(error)) => return Err(error),
+        }
+    }
+    Err(Error::failed(Stage::Exchange, "one dead connection after another").at(origin.name()))
+}
+
+enum Failure {
+    /// Not a byte of the request was written: here it is again, with the rest of its time.
+    Unsent(Box<http::Request<Body>>, Deadline),
+    Broken(Error),
+}
+
+async fn send(
+    origin: &Arc<Origin>,
+    mut lease: Lease,
+    request: http::Request<Body>,
+    info: ConnectionInfo,
+    mut deadline: Deadline,
+) -> Result<http::Response<ResponseBody>, Failure> {
+    lease.begin();
+    let connection = lease.connection();
+    let mut response = pin!(connection.send(request));
+    let outcome = poll_fn(|cx| {
+        let ended = connection.drive(cx);
+        // Only `drive`, just above, can resolve it: it needs no waker of its own.
+        match response
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if ended || deadline.poll_expired(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    match outcome {
+        Some(Ok(response)) => Ok(receive(lease, response, deadline)),
+        Some(Err(mut error)) => {
+            let closer = lease.connection().closer();
+            if let Some(request) = error.take_message() {
+                lease.close(CloseReason::PeerClosedIdle, closer);
+                return Err(Failure::Unsent(Box::new(request), deadline));
+            }
+            lease.close(CloseReason::ExchangeFailed, closer);
+            Err(Failure::Broken(failed(origin, info, error.into_error())))
+        }
+        None => {
+            // Dropping the lease closes the connection as abandoned.
+            Err(Failure::Broken(
+                Error::timeout(Stage::Exchange)
+                    .at(origin.name())
+                    .on_reused(info.reused()),
+            ))
+        }
+    }
+}
+
+/// A head has come. A connection whose response is complete already goes back before the caller
+/// sees the head.
+fn receive(
+    mut lease: Lease,
+    response: http::Response<Incoming>,
+    deadline: Deadline,
+) -> http::Response<ResponseBody> {
+    lease.connection().note_response(&response);
+    let (parts, incoming) = response.into_parts();
+    http::Response::from_parts(parts, ResponseBody::new(incoming, lease, deadline))
+}
+
+fn failed(
+    origin: &Arc<Origin>,
+    info: ConnectionInfo,
+    cause: impl Into<crate::error::BoxError>,
+) -> Error {
+    Error::failed(Stage::Exchange, cause)
+        .at(origin.name())
+        .on_reused(info.reused())
+}
+
+/// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`.
+fn prepare(request: http::Request<Body>) -> Result<http::Request<Body>> {
+    let (mut parts, body) = request.into_parts();
+    if parts.method == http::Method::CONNECT {
+        return Err(Error::invalid(
+            "CONNECT is not supported: it makes a tunnel, not a request",
+        ));
+    }
+    if !parts.headers.contains_key(HOST) {
+        parts.headers.insert(HOST, host_value(&parts.uri)?);
+    }
+    if !parts.headers.contains_key(USER_AGENT) {
+        parts
+            .headers
+            .insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    }
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    parts.uri = target
+        .parse()
+        .map_err(|error| Error::failed(Stage::Request, error))?;
+    parts.version = http::Version::HTTP_11;
+    Ok(http::Request::from_parts(parts, body))
+}
+
+/// The authority without credentials, and without the default port (RFC 9110, 4.2.3 and 7.2).
+fn host_value(uri: &http::Uri) -> Result<HeaderValue> {
+    let host = uri.host().unwrap_or_default();
+    let value = match uri.port_u16() {
+        None | Some(80) => HeaderValue::from_str(host),
+        Some(port) => HeaderValue::try_from(format!("{host}:{port}")),
+    };
+    value.map_err(|error| Error::failed(Stage::Request, error))
+}

@@ -1,0 +1,152 @@
+//! What tells one origin from another.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use crate::error::Error;
+
+/// The canonical name of an origin: lower-case host, port always explicit.
+#[derive(Clone, Debug)]
+pub(crate) struct OriginKey {
+    host: Box<str>,
+    port: u16,
+}
+
+/// What a map of origins is looked up by, borrowed from a URI: a look-up allocates nothing.
+pub(crate) trait Lookup {
+    fn host(&self) -> &str;
+    fn port(&self) -> u16;
+}
+
+/// The origin of a URI as it was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OriginRef<'a> {
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> OriginRef<'a> {
+    /// The origin that a request to `uri` goes to.
+    pub(crate) fn of(uri: &'a http::Uri) -> Result<Self, Error> {
+        let scheme = uri.scheme_str().ok_or_else(|| {
+            Error::invalid(format!(
+                "{uri}: no scheme; write a whole URL such as http://host/path"
+            ))
+        })?;
+        if scheme != "http" {
+            let hint = if scheme == "https" {
+                "TLS is not built into this version"
+            } else {
+                ""
+            };
+            return Err(Error::invalid(
+                format!("{uri}: scheme {scheme} is not supported; {hint}")
+                    .trim_end_matches([';', ' '])
+                    .to_owned(),
+            ));
+        }
+        let authority = uri
+            .authority()
+            .filter(|authority| !authority.host().is_empty())
+            .ok_or_else(|| Error::invalid(format!("{uri}: no host")))?;
+        if authority.as_str().contains('@') {
+            // The credentials stay out of the message.
+            return Err(Error::invalid(format!(
+                "{}: credentials in a URL are not sent; set an Authorization header",
+                authority.host()
+            )));
+        }
+        Ok(Self {
+            host: authority.host(),
+            port: authority.port_u16().unwrap_or(80),
+        })
+    }
+
+    pub(crate) fn to_key(self) -> OriginKey {
+        OriginKey {
+            host: self.host.to_ascii_lowercase().into(),
+            port: self.port,
+        }
+    }
+
+    /// For looking up a map keyed by [`OriginKey`].
+    pub(crate) fn as_lookup(&self) -> &(dyn Lookup + 'a) {
+        self
+    }
+}
+
+impl OriginKey {
+    /// The host as a resolver wants it: an IPv6 literal without its brackets.
+    pub(crate) fn host(&self) -> &str {
+        self.host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(&self.host)
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for OriginKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
+impl Lookup for OriginKey {
+    fn host(&self) -> &str {
+        &self.host
+    }
+    fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Lookup for OriginRef<'_> {
+    fn host(&self) -> &str {
+        self.host
+    }
+    fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl<'a> Borrow<dyn Lookup + 'a> for OriginKey {
+    fn borrow(&self) -> &(dyn Lookup + 'a) {
+        self
+    }
+}
+
+impl Hash for dyn Lookup + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for byte in self.host().bytes() {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+        state.write_u16(self.port());
+    }
+}
+
+impl PartialEq for dyn Lookup + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.port() == other.port() && self.host().eq_ignore_ascii_case(other.host())
+    }
+}
+
+impl Eq for dyn Lookup + '_ {}
+
+impl Hash for OriginKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self as &dyn Lookup).hash(state);
+    }
+}
+
+impl PartialEq for OriginKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self as &dyn Lookup) == (other as &dyn Lookup)
+    }
+}
+
+impl Eq for OriginKey {}

@@ -1,0 +1,95 @@
+//! The guard of a leased connection: however a request ends, the pool hears of it exactly once.
+
+use std::sync::Arc;
+
+use keepwarm_pool::{CloseReason, Closer};
+
+use crate::connection::Connection;
+use crate::origin::Origin;
+
+/// A connection on loan from its origin's pool.
+///
+/// Dropping it before the exchange began puts the connection back unused; dropping it within the
+/// exchange closes it, since the rest of the response can no longer be told from the next one.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    origin: Arc<Origin>,
+    held: Option<Held>,
+    began: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    token: keepwarm_pool::Lease,
+    connection: Box<Connection>,
+}
+
+impl Lease {
+    pub(crate) fn new(
+        origin: Arc<Origin>,
+        token: keepwarm_pool::Lease,
+        connection: Box<Connection>,
+    ) -> Self {
+        Self {
+            origin,
+            held: Some(Held { token, connection }),
+            began: false,
+        }
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self
+            .held
+            .as_mut()
+            .expect("a lease holds its connection until it ends")
+            .connection
+    }
+
+    /// From here on the connection carries bytes of this request.
+    pub(crate) fn begin(&mut self) {
+        self.began = true;
+    }
+
+    /// The exchange is over: back into the pool, or closed if the connection cannot go on.
+    pub(crate) fn give_back(mut self) {
+        self.end(true);
+    }
+
+    /// The connection is over.
+    pub(crate) fn close(mut self, reason: CloseReason, closer: Closer) {
+        if let Some(Held { token, connection }) = self.held.take() {
+            // The socket first: what the pool counts is then never less than what the kernel has.
+            drop(connection);
+            self.origin.closed(token, reason, closer);
+        }
+    }
+
+    fn end(&mut self, served: bool) {
+        let Some(Held {
+            token,
+            mut connection,
+        }) = self.held.take()
+        else {
+            return;
+        };
+        match connection.park() {
+            Ok(()) => self.origin.take_back(token, connection, served),
+            Err(end) => {
+                drop(connection);
+                self.origin.closed(token, end.reason, end.closer);
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.began {
+            self.end(false);
+        } else if let Some(Held { token, connection }) = self.held.take() {
+            let closer = connection.closer();
+            drop(connection);
+            self.origin.closed(token, CloseReason::Abandoned, closer);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! One origin: its pool of decisions, the live connections beside it under the same lock, and the
+//! one function that feeds the one and performs what it decides on the other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keepwarm_pool::{
+    Assigned, CloseReason, Closer, ConnectionId, Counts, DialId, DialPermit, Effect, Moment, Pool,
+    RejectReason, WaiterId,
+};
+use tokio::sync::oneshot;
+
+use crate::budget::IdleBudget;
+use crate::clock::Clock;
+use crate::connection::Connection;
+use crate::dial;
+use crate::error::{Error, Kind, Stage};
+use crate::keeper::Keeper;
+use crate::key::OriginKey;
+use crate::lease::Lease;
+use crate::settings::Settings;
+
+/// What all origins of one client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) budget: IdleBudget,
+    pub(crate) runtime: dial::Runtime,
+}
+
+/// Scheme, host and port, with the pool of connections to it.
+pub(crate) struct Origin {
+    key: OriginKey,
+    name: Arc<str>,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+/// What the lock protects. Handles and waiters are filed by the ids the pool gives out.
+struct State {
+    pool: Pool,
+    /// By `ConnectionId::index`. Empty where the connection is leased or gone.
+    connections: Vec<Option<Box<Connection>>>,
+    waiters: BTreeMap<WaiterId, oneshot::Sender<Answer>>,
+    dials: BTreeMap<DialId, oneshot::Sender<()>>,
+}
+
+/// The answer to a checkout.
+pub(crate) type Answer = Result<Granted, Error>;
+
+/// A connection, and what was known of it when it was given.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) lease: Lease,
+    pub(crate) exchanges: u64,
+    pub(crate) idle_age: Option<Duration>,
+}
+
+/// A checkout has been answered, or has to wait.
+pub(crate) enum Checkout {
+    Answered(Answer),
+    Queued(WaiterId, oneshot::Receiver<Answer>),
+}
+
+/// What is left to do once the lock is released, in the order of decision.
+enum Action {
+    Dial(DialPermit, oneshot::Receiver<()>),
+    Abort(oneshot::Sender<()>),
+    Answer(oneshot::Sender<Answer>, Answer),
+    Close(Box<Connection>),
+}
+
+/// Gauges and counters of one origin at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) dialing: usize,
+    pub(crate) active: usize,
+    pub(crate) idle: usize,
+    pub(crate) waiting: usize,
+    pub(crate) counts: Counts,
+}
+
+impl Origin {
+    pub(crate) fn new(key: OriginKey, shared: Arc<Shared>) -> Arc<Self> {
+        let pool = Pool::new(shared.settings.pool);
+        Arc::new(Self {
+            name: key.to_string().into(),
+            key,
+            shared,
+            state: Mutex::new(State {
+                pool,
+                connections: Vec::new(),
+                waiters: BTreeMap::new(),
+                dials: BTreeMap::new(),
+            }),
+        })
+    }
+
+    pub(crate) fn key(&self) -> &OriginKey {
+        &self.key
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// A request asks for a connection.
+    pub(crate) fn checkout(self: &Arc<Self>) -> Checkout {
+        let (queued, own) = self.feed(None, |state, now| {
+            let waiter = state.pool.checkout(now);
+            state.pool.is_waiting(waiter).then(|| {
+                let (sender, receiver) = oneshot::channel();
+                state.waiters.insert(waiter, sender);
+                (waiter, receiver)
+            })
+        });
+        match (own, queued) {
+            (Some(answer), _) => Checkout::Answered(answer),
+            (None, Some((waiter, receiver))) => Checkout::Queued(waiter, receiver),
+            (None, None) => unreachable!("the pool answers a checkout or lets it wait"),
+        }
+    }
+
+    /// A waiter gives up. If it has been answered already, the answer finds its receiver gone, and
+    /// the lease in it goes back by being dropped.
+    pub(crate) fn cancel(self: &Arc<Self>, waiter: WaiterId) {
+        // The sender leaves the lock with the result, and is dropped here.
+        let (_sender, _) = self.feed(None, |state, now| {
+            state
+                .pool
+                .cancel(waiter, now)
+                .then(|| state.waiters.remove(&waiter))
+        });
+    }
+
+    pub(crate) fn dialed(self: &Arc<Self>, permit: DialPermit, mut connection: Box<Connection>) {
+        if connection.park().is_err() {
+            // Ended between connect and here: it never was of use to anybody.
+            drop(connection);
+            let error = Error::new(Stage::Connect, Kind::Failed)
+                .with_message("the server closed the connection at once")
+                .at(&self.name);
+            return self.dial_failed(permit, error);
+        }
+        let watch = Arc::clone(connection.watch());
+        self.feed(None, |state, now| {
+            state.dials.remove(&permit.dial());
+            let id = state.pool.dialed(permit, now);
+            connection.watch().file(Arc::downgrade(self), id);
+            state.file(id, connection);
+        });
+        watch.recheck();
+    }
+
+    pub(crate) fn dial_failed(self: &Arc<Self>, permit: DialPermit, error: Error) {
+        self.feed(Some(error), |state, now| {
+            state.dials.remove(&permit.dial());
+            state.pool.dial_failed(permit, now);
+        });
+    }
+
+    /// A leased connection comes back parked: after an exchange (`served`), or unused.
+    pub(crate) fn take_back(
+        self: &Arc<Self>,
+        token: keepwarm_pool::Lease,
+        connection: Box<Connection>,
+        served: bool,
+    ) {
+        let watch = Arc::clone(connection.watch());
+        self.feed(None, |state, now| {
+            state.file(token.connection(), connection);
+            if served {
+                state.pool.returned(token, now);
+            } else {
+                state.pool.put_back(token, now);
+            }
+        });
+        watch.recheck();
+    }
+
+    /// A leased connection has been closed.
+    pub(crate) fn closed(
+        self: &Arc<Self>,
+        token: keepwarm_pool::Lease,
+        reason: CloseReason,
+        closer: Closer,
+    ) {
+        self.feed(None, |state, now| {
+            state.pool.closed(token, reason, closer, now)
+        });
+    }
+
+    /// The socket of an idle connection has something to say: take it out and listen.
+    pub(crate) fn inspect(self: &Arc<Self>, connection: ConnectionId) {
+        let (lease, _) = self.feed(None, |state, now| {
+            let token = state.pool.inspect(connection, now)?;
+            let handle = state.take(connection);
+            Some((token, handle))
+        });
+        // Dropped unused, it is parked again; parking polls it, and finds out.
+        drop(lease.map(|(token, handle)| Lease::new(Arc::clone(self), token, handle)));
+    }
+
+    pub(crate) fn evict_oldest(self: &Arc<Self>) {
+        self.feed(None, |state, now| state.pool.evict_oldest(now));
+    }
+
+    /// Closes what has expired, and says when to come again.
+    pub(crate) fn tick(self: &Arc<Self>) -> Moment {
+        let (deadline, _) = self.feed(None, |state, now| {
+            state.pool.tick(now);
+            state.pool.next_deadline()
+        });
+        deadline
+    }
+
+    pub(crate) fn shut_down(self: &Arc<Self>) {
+        self.feed(None, |state, now| state.pool.shut_down(now));
+    }
+
+    pub(crate) fn oldest_idle(&self) -> Option<Moment> {
+        self.lock().pool.oldest_idle()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        Snapshot {
+            dialing: state.pool.dialing(),
+            active: state.pool.active(),
+            idle: state.pool.idle(),
+            waiting: state.pool.waiting(),
+            counts: *state.pool.counts(),
+        }
+    }
+
+    /// The one way to the pool: lock, feed one input, move the effects out, unlock, perform them.
+    ///
+    /// `error` is what a waiter rejected by this input is told. Returned beside the input's result
+    /// is the answer to the checkout that this very input made, if it was answered at once.
+    fn feed<R>(
+        self: &Arc<Self>,
+        error: Option<Error>,
+        input: impl FnOnce(&mut State, Moment) -> R,
+    ) -> (R, Option<Answer>) {
+        let now = self.shared.clock.now();
+        let mut actions = Vec::new();
+        let mut own = None;
+        let mut state = self.lock();
+        let idle_before = state.pool.idle();
+        let result = input(&mut state, now);
+        while let Some(effect) = state.pool.poll_effect() {
+            if let Some(answer) = self.detach(&mut state, effect, error.as_ref(), now, &mut actions)
+            {
+                own = Some(answer);
+            }
+        }
+        let idle_after = state.pool.idle();
+        let deadline = state.pool.next_deadline();
+        drop(state);
+
+        for action in actions {
+            self.perform(action);
+        }
+        if self.shared.budget.moved(idle_before, idle_after) {
+            self.shared.keeper.call();
+        }
+        self.shared.keeper.expect(deadline);
+        (result, own)
+    }
+
+    /// Takes an effect's handles out of the state. Returns the answer to a waiter who is not filed:
+    /// only the checkout of the present input is not.
+    fn detach(
+        self: &Arc<Self>,
+        state: &mut State,
+        effect: Effect,
+        error: Option<&Error>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Option<Answer> {
+        let (waiter, answer) = match effect {
+            Effect::Assign(Assigned {
+                waiter,
+                lease,
+                exchanges,
+                idle_since,
+            }) => {
+                let connection = state.take(lease.connection());
+                let lease = Lease::new(Arc::clone(self), lease, connection);
+                let idle_age = idle_since.map(|since| now.since(since));
+                (
+                    waiter,
+                    Ok(Granted {
+                        lease,
+                        exchanges,
+                        idle_age,
+                    }),
+                )
+            }
+            Effect::Reject { waiter, reason } => (waiter, Err(self.rejection(reason, error))),
+            Effect::Dial(permit) => {
+                let (abort, aborted) = oneshot::channel();
+                state.dials.insert(permit.dial(), abort);
+                actions.push(Action::Dial(permit, aborted));
+                return None;
+            }
+            Effect::AbortDial(dial) => {
+                actions.extend(state.dials.remove(&dial).map(Action::Abort));
+                return None;
+            }
+            Effect::Close { connection, .. } => {
+                let handle = state
+                    .connections
+                    .get_mut(connection.index())
+                    .and_then(Option::take);
+                actions.extend(handle.map(Action::Close));
+                return None;
+            }
+        };
+        match state.waiters.remove(&waiter) {
+            Some(sender) => {
+                actions.push(Action::Answer(sender, answer));
+                None
+            }
+            None => Some(answer),
+        }
+    }
+
+    fn perform(self: &Arc<Self>, action: Action) {
+        match action {
+            Action::Dial(permit, aborted) => dial::start(Arc::clone(self), permit, aborted),
+            // A receiver that is gone has its dial finished, or its waiter cancelled: an answer
+            // that cannot be delivered is dropped, and the lease in it goes back.
+            Action::Abort(sender) => drop(sender.send(())),
+            Action::Answer(sender, answer) => drop(sender.send(answer)),
+            Action::Close(connection) => drop(connection),
+        }
+    }
+
+    fn rejection(&self, reason: RejectReason, error: Option<&Error>) -> Error {
+        match (reason, error) {
+            (RejectReason::DialFailed, Some(error)) => error.clone(),
+            (RejectReason::TooManyWaiters, _) => Error::new(Stage::Wait, Kind::TooManyWaiters)
+                .with_message("too many requests are waiting already")
+                .at(&self.name),
+            _ => Error::new(Stage::Wait, Kind::ShutDown)
+                .with_message("the client has shut down")
+                .at(&self.name),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn file(&mut self, id: ConnectionId, connection: Box<Connection>) {
+        if self.connections.len() <= id.index() {
+            self.connections.resize_with(id.index() + 1, || None);
+        }
+        self.connections[id.index()] = Some(connection);
+    }
+
+    fn take(&mut self, id: ConnectionId) -> Box<Connection> {
+        self.connections[id.index()]
+            .take()
+            .expect("an idle connection has its handle filed")
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

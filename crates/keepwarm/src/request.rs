@@ -1,0 +1,97 @@
+//! Building one request.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::response::Response;
+
+/// A request in the making. What is wrong with it is reported by [`send`](RequestBuilder::send).
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct RequestBuilder {
+    client: Client,
+    method: Method,
+    uri: Result<Uri>,
+    headers: HeaderMap,
+    body: Body,
+    timeout: Option<Duration>,
+    refused: Option<Error>,
+}
+
+impl RequestBuilder {
+    pub(crate) fn new(client: Client, method: Method, url: &str) -> Self {
+        let uri = url.parse().map_err(|error: http::uri::InvalidUri| {
+            Error::invalid(format!("{url:?} is not a URL: {error}"))
+        });
+        Self {
+            client,
+            method,
+            uri,
+            headers: HeaderMap::new(),
+            body: Body::empty(),
+            timeout: None,
+            refused: None,
+        }
+    }
+
+    /// Adds a header field. A field of the same name that is there already stays.
+    pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
+        let name = name.as_ref();
+        match (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value.as_ref()),
+        ) {
+            (Ok(name), Ok(value)) => {
+                self.headers.append(name, value);
+            }
+            (Err(_), _) => self.refuse(format!("{name:?} is not a header name")),
+            // The value stays out of the message: it may be a secret.
+            (_, Err(_)) => self.refuse(format!("the value of header {name} has forbidden bytes")),
+        }
+        self
+    }
+
+    /// The body. Bytes in memory can be sent again for a redirect, a [`Body::stream`] cannot.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The time this request may take in all, reading the body included; see
+    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout), which it overrides. Zero is
+    /// refused.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        if timeout.is_zero() {
+            self.refuse("timeout is 0: the request would always fail".to_owned());
+        }
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends the request, follows redirects, and waits for the head of the response.
+    ///
+    /// Dropping the future gives up: a place in the queue is left, a connection that was not used
+    /// yet goes back to the pool, and one in the middle of an exchange is closed.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`] and its predicates. A status such as 404 or 500 is not an error.
+    pub async fn send(self) -> Result<Response> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let mut request = http::Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri?;
+        *request.headers_mut() = self.headers;
+        self.client.execute(request, self.timeout).await
+    }
+
+    fn refuse(&mut self, message: String) {
+        self.refused.get_or_insert_with(|| Error::invalid(message));
+    }
+}

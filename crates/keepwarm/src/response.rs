@@ -1,0 +1,260 @@
+//! Responses, their bodies, and what is known of the connection they came by.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use keepwarm_pool::CloseReason;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::lease::Lease;
+
+/// The connection that carried a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    pub(crate) id: u64,
+    pub(crate) exchanges_before: u64,
+    pub(crate) idle_age: Option<Duration>,
+    pub(crate) waited: Duration,
+}
+
+impl ConnectionInfo {
+    /// A number that no other connection of this process has had.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether the connection had served an exchange before.
+    #[must_use]
+    pub const fn reused(&self) -> bool {
+        self.exchanges_before > 0
+    }
+
+    /// Exchanges that the connection had served before this one.
+    #[must_use]
+    pub const fn exchanges_before(&self) -> u64 {
+        self.exchanges_before
+    }
+
+    /// How long the connection had been idle; `None` if it came straight from a dial or from
+    /// another exchange.
+    #[must_use]
+    pub const fn idle_age(&self) -> Option<Duration> {
+        self.idle_age
+    }
+
+    /// How long the request waited for a connection: for a return, a slot or a dial.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+/// A response: its head, and a body still to be read.
+///
+/// Read the body to its end, or the connection cannot be kept.
+#[derive(Debug)]
+pub struct Response {
+    inner: http::Response<ResponseBody>,
+    connection: ConnectionInfo,
+}
+
+impl Response {
+    pub(crate) fn new(inner: http::Response<ResponseBody>, connection: ConnectionInfo) -> Self {
+        Self { inner, connection }
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> http::StatusCode {
+        self.inner.status()
+    }
+
+    /// The header fields.
+    #[must_use]
+    pub fn headers(&self) -> &http::HeaderMap {
+        self.inner.headers()
+    }
+
+    /// The connection that carried it.
+    #[must_use]
+    pub const fn connection(&self) -> ConnectionInfo {
+        self.connection
+    }
+
+    /// The body, to be read frame by frame.
+    pub fn body_mut(&mut self) -> &mut ResponseBody {
+        self.inner.body_mut()
+    }
+
+    /// The whole body. Its size is bounded by memory only; see
+    /// [`bytes_up_to`](Response::bytes_up_to).
+    ///
+    /// # Errors
+    ///
+    /// [`Stage::Body`] if the body breaks off or the total timeout passes.
+    pub async fn bytes(self) -> Result<Bytes> {
+        Ok(self.inner.into_body().collect().await?.to_bytes())
+    }
+
+    /// The whole body, of at most `limit` bytes. Beyond it the connection is closed, since the
+    /// rest is not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`bytes`](Response::bytes), and [`is_too_large`](Error::is_too_large).
+    pub async fn bytes_up_to(self, limit: usize) -> Result<Bytes> {
+        let mut body = self.inner.into_body();
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else {
+                continue;
+            };
+            if first.len() + all.len() + data.len() > limit {
+                return Err(Error::new(Stage::Body, Kind::TooLarge)
+                    .with_message(format!("more than the {limit} bytes that were allowed")));
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+            } else {
+                all.extend_from_slice(&std::mem::take(&mut first));
+                all.extend_from_slice(&data);
+            }
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+
+    /// The whole body as text; bytes that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// As [`bytes`](Response::bytes).
+    pub async fn text(self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
+    }
+
+    /// The response as the `http` crate has it, with its [`ConnectionInfo`] as an extension.
+    #[must_use]
+    pub fn into_http(mut self) -> http::Response<ResponseBody> {
+        self.inner.extensions_mut().insert(self.connection);
+        self.inner
+    }
+}
+
+/// The body of a response.
+///
+/// The connection is back in its pool before the reader sees the end. A body that is dropped
+/// before its end closes its connection: what is left on it belongs to nobody.
+pub struct ResponseBody {
+    incoming: Incoming,
+    /// Until the response is complete on the wire.
+    lease: Option<Lease>,
+    deadline: Deadline,
+}
+
+impl ResponseBody {
+    pub(crate) fn new(incoming: Incoming, lease: Lease, deadline: Deadline) -> Self {
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+            deadline,
+        };
+        body.release_if_complete();
+        body
+    }
+
+    /// The rest of the request's time.
+    pub(crate) fn into_deadline(mut self) -> Deadline {
+        std::mem::take(&mut self.deadline)
+    }
+
+    /// The connection goes back as soon as the wire is done with the response, even if the reader
+    /// has frames left to take: they are in memory.
+    fn release_if_complete(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        if (lease.connection().is_ready() || self.incoming.is_end_stream())
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+
+    /// Lets bytes flow in this task; true if the lease has ended by it.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(lease) = &mut self.lease {
+            lease.connection().drive(cx);
+            self.release_if_complete();
+        }
+    }
+
+    fn fail(&mut self, error: Error, reason: CloseReason) -> Error {
+        if let Some(mut lease) = self.lease.take() {
+            let closer = lease.connection().closer();
+            lease.close(reason, closer);
+        }
+        error
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>>>> {
+        // Frames are made by `drive` in this very task, so waiting for one needs no waker.
+        let mut unwoken = Context::from_waker(Waker::noop());
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+        if polled.is_pending() {
+            self.drive(cx);
+            polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+        }
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.release_if_complete();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = Error::failed(Stage::Body, error);
+                Poll::Ready(Some(Err(self.fail(error, CloseReason::ExchangeFailed))))
+            }
+            Poll::Pending if self.deadline.poll_expired(cx) => {
+                let error = Error::timeout(Stage::Body);
+                Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("complete", &self.lease.is_none())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! The client as a tower service: one transaction, safe for concurrent use. Go's `RoundTripper`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tower_service::Service;
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::error::{BoxError, Error, Result};
+use crate::response::ResponseBody;
+
+/// The future of a [`Client`] used as a service.
+type Exchange = Pin<Box<dyn Future<Output = Result<http::Response<ResponseBody>>> + Send>>;
+
+impl<B> Service<http::Request<B>> for Client
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = http::Response<ResponseBody>;
+    type Error = Error;
+    type Future = Exchange;
+
+    /// Always ready: waiting for a connection belongs to the request, where it has a place in a
+    /// queue and a timeout.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends one request. Redirects are not followed; the response carries a
+    /// [`ConnectionInfo`](crate::ConnectionInfo) among its extensions.
+    fn call(&mut self, request: http::Request<B>) -> Exchange {
+        let client = self.clone();
+        let request = request.map(into_body);
+        Box::pin(async move {
+            let (mut response, info) = client.exchange(request).await?;
+            response.extensions_mut().insert(info);
+            Ok(response)
+        })
+    }
+}
+
+/// Our own body as it is, so that an empty or a replayable one stays one.
+fn into_body<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut body = Some(body);
+    let any: &mut dyn std::any::Any = &mut body;
+    if let Some(own) = any.downcast_mut::<Option<Body>>() {
+        return own.take().unwrap_or_default();
+    }
+    match body {
+        Some(body) if !body.is_end_stream() => Body::stream(body),
+        _ => Body::empty(),
+    }
+}

@@ -1,0 +1,85 @@
+//! What a client may do, validated.
+
+use std::time::Duration;
+
+use keepwarm_pool::Limit;
+
+use crate::error::{Error, Result};
+
+/// Go's `Dialer.Timeout` and `Dialer.KeepAlive` in `http.DefaultTransport`.
+const GO_DIAL: Duration = Duration::from_secs(30);
+
+/// The settings of one client. Made by [`ClientBuilder`](crate::ClientBuilder).
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) pool: keepwarm_pool::Settings,
+    pub(crate) max_idle: Limit,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) tcp_keepalive: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_redirects: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            // Also 90 s idle, and no limit on counts: it shrinks by age.
+            pool: keepwarm_pool::Settings::default(),
+            max_idle: Limit::NONE,
+            connect_timeout: GO_DIAL,
+            tcp_keepalive: Some(GO_DIAL),
+            timeout: None,
+            max_redirects: 10,
+        }
+    }
+}
+
+impl Settings {
+    /// The numbers of `http.DefaultTransport` (Go 1.27, `net/http/transport.go`).
+    pub(crate) fn go_defaults() -> Self {
+        let ours = Self::default();
+        let pool = keepwarm_pool::Settings {
+            max_idle: Limit::at_most(2),
+            ..ours.pool
+        };
+        Self {
+            pool,
+            max_idle: Limit::at_most(100),
+            ..ours
+        }
+    }
+
+    /// Names the first setting that cannot work, its value, and the way out.
+    pub(crate) fn validate(self) -> Result<Self> {
+        let refuse = |name: &str, why: &str| Err(Error::invalid(format!("{name} is 0: {why}")));
+        if self.pool.max_connections == Limit::at_most(0) {
+            return refuse(
+                "max_connections_per_origin",
+                "no request could ever be sent; set at least 1, or Limit::NONE for no limit",
+            );
+        }
+        if self.connect_timeout.is_zero() {
+            return refuse(
+                "connect_timeout",
+                "every connection would fail; set Duration::MAX for no timeout",
+            );
+        }
+        if self.timeout == Some(Duration::ZERO) {
+            return refuse(
+                "timeout",
+                "every request would fail; set None for no timeout",
+            );
+        }
+        if self
+            .tcp_keepalive
+            .is_some_and(|interval| interval.as_secs() == 0)
+        {
+            return Err(Error::invalid(format!(
+                "tcp_keepalive is {:?}: the kernel counts whole seconds; set at least 1 s, or None \
+                 to switch it off",
+                self.tcp_keepalive.unwrap_or_default()
+            )));
+        }
+        Ok(self)
+    }
+}
