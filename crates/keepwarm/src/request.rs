@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use crate::body::Body;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::key::OriginRef;
 use crate::response::Response;
 
 /// A request in the making. What is wrong with it is reported by [`send`](RequestBuilder::send).
@@ -70,6 +71,19 @@ impl RequestBuilder {
         }
         self.timeout = Some(timeout);
         self
+    }
+
+    /// Says whether the request could be sent, without sending it: its URL, headers and timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid), naming what is wrong.
+    pub fn check(&self) -> Result<()> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        let uri = self.uri.as_ref().map_err(Error::clone)?;
+        OriginRef::of(uri).map(|_| ())
     }
 
     /// Sends the request, follows redirects, and waits for the head of the response.

@@ -1,0 +1,99 @@
+//! How the front service's client is built.
+
+use std::fmt;
+use std::str::FromStr;
+
+use keepwarm::{Client, ClientBuilder};
+
+/// Idle connections that `tuned` allows: the post's fix.
+const TUNED_IDLE: u32 = 1000;
+
+/// How the front service's client is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// A new client, so a new pool, for each request.
+    PerRequest,
+    /// One shared client with the numbers of Go's `DefaultTransport`: 2 idle for each host.
+    GoDefault,
+    /// One shared client with room for 1000 idle connections, in all and for each host.
+    Tuned,
+    /// One shared client with this library's defaults.
+    Keepwarm,
+}
+
+impl Policy {
+    /// All, in the order of the story.
+    pub const ALL: [Self; 4] = [
+        Self::PerRequest,
+        Self::GoDefault,
+        Self::Tuned,
+        Self::Keepwarm,
+    ];
+
+    /// The name on the command line and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PerRequest => "per-request",
+            Self::GoDefault => "go-default",
+            Self::Tuned => "tuned",
+            Self::Keepwarm => "keepwarm",
+        }
+    }
+
+    /// What it means, in a few words.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::PerRequest => "a new client, so a new pool, for each request",
+            Self::GoDefault => "one shared client, Go's DefaultTransport numbers: 2 idle per host",
+            Self::Tuned => "one shared client, 1000 idle per host and in all: the post's fix",
+            Self::Keepwarm => "one shared client, this library's defaults",
+        }
+    }
+
+    /// Whether all requests share one client.
+    #[must_use]
+    pub const fn shares_client(self) -> bool {
+        !matches!(self, Self::PerRequest)
+    }
+
+    pub(crate) fn client(self) -> Result<Client, keepwarm::Error> {
+        match self {
+            Self::PerRequest | Self::Keepwarm => Client::builder(),
+            Self::GoDefault => ClientBuilder::go_defaults(),
+            Self::Tuned => ClientBuilder::go_defaults()
+                .max_idle(TUNED_IDLE)
+                .max_idle_per_origin(TUNED_IDLE),
+        }
+        .build()
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        let known = Self::ALL.into_iter().find(|policy| policy.name() == name);
+        known.ok_or_else(|| UnknownPolicy(name.to_owned()))
+    }
+}
+
+/// A name that is no policy's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownPolicy(String);
+
+impl fmt::Display for UnknownPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Policy::ALL.map(Policy::name).join(", ");
+        write!(f, "unknown policy {:?}; the policies are {names}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownPolicy {}
