@@ -1,1 +1,35 @@
-//! keepwarm-diagnose
+//! From evidence about connections to a finding, and the setting that fixes it.
+//!
+//! Pure rules: numbers go in, words come out. This crate reads no socket and no clock; evidence
+//! comes from the kernel's account of one port over one window.
+//!
+//! ```
+//! use std::time::Duration;
+//! use keepwarm_diagnose::{Cause, Evidence, diagnose};
+//!
+//! let finding = diagnose(&Evidence {
+//!     requests: 10_000,
+//!     concurrency: 100,
+//!     window: Duration::from_secs(2),
+//!     opened: 6_461,
+//!     closed_by_client: 6_459,
+//!     closed_by_server: 0,
+//!     reset: 0,
+//!     established: 2,
+//!     ports: Some(28_232),
+//! });
+//! assert_eq!(finding.cause, Cause::IdlePoolTooSmall { idle: 2 });
+//! assert!(finding.advice.unwrap().contains("MaxIdleConnsPerHost"));
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod evidence;
+mod finding;
+mod ports;
+mod words;
+
+pub use evidence::Evidence;
+pub use finding::{Cause, Finding, diagnose};
+pub use ports::{PortForecast, TIME_WAIT};
+pub use words::thousands;

@@ -1,0 +1,52 @@
+//! What a rate of closes does to the local ports, towards a remote destination.
+//!
+//! On loopback Linux lets connect(2) take the port of a TIME_WAIT after one second
+//! (`net.ipv4.tcp_tw_reuse` is 2 by default: loopback only), so a laptop hides what production
+//! shows. A remote destination keeps each port for the whole 60 seconds.
+
+use std::time::Duration;
+
+use crate::Evidence;
+
+/// How long TIME_WAIT lasts on Linux: `TCP_TIMEWAIT_LEN`, `include/net/tcp.h`. Not a setting.
+pub const TIME_WAIT: Duration = Duration::from_secs(60);
+
+/// What a steady rate of client-first closes does to the ephemeral ports of one remote destination.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PortForecast {
+    /// Closes a second, each of which holds a port for [`TIME_WAIT`].
+    pub closes_per_second: f64,
+    /// Ports there are.
+    pub ports: u64,
+}
+
+impl PortForecast {
+    /// `None` where the number of ports is not known.
+    #[must_use]
+    pub fn of(evidence: &Evidence) -> Option<Self> {
+        let ports = evidence.ports?;
+        Some(Self {
+            closes_per_second: evidence.client_closes_per_second(),
+            ports,
+        })
+    }
+
+    /// New connections a second that the ports can bear for ever.
+    #[must_use]
+    pub fn sustainable_per_second(&self) -> f64 {
+        self.ports as f64 / TIME_WAIT.as_secs_f64()
+    }
+
+    /// Ports held once closes and expiries balance, if there were enough.
+    #[must_use]
+    pub fn held(&self) -> f64 {
+        self.closes_per_second * TIME_WAIT.as_secs_f64()
+    }
+
+    /// When connect(2) fails with "cannot assign requested address"; `None` if it never does.
+    #[must_use]
+    pub fn exhausted_after(&self) -> Option<Duration> {
+        (self.held() > self.ports as f64)
+            .then(|| Duration::from_secs_f64(self.ports as f64 / self.closes_per_second))
+    }
+}
