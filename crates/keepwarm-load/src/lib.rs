@@ -1,5 +1,44 @@
-//! wip
+//! A load engine for HTTP/1.1 that accounts for every connection.
+//!
+//! A [`Plan`] is validated settings. [`Run::start`] drives it with one thread per core, each with
+//! its own event queue, connections and histograms. [`Run::wait`] returns a [`Summary`]: service
+//! times, statuses, [`Errors`] by class and errno, and the [`Ledger`], in which every connection
+//! opened and every request released has exactly one place. [`Ledger::check`] proves its sums.
+//!
+//! The loop is closed: as many requests are in flight as there are connections, and the next one
+//! starts when the previous one ends. A server that stalls is therefore asked less often while it
+//! stalls, and the tail of the service times is better than what independent users would see.
+//!
+//! Memory does not grow with the number of requests. Nothing is printed. Linux only.
+//!
+//! ```no_run
+//! use keepwarm_load::{Plan, Run};
+//! let plan = Plan::builder("http://127.0.0.1:8080/stresstest")
+//!     .requests(10_000)
+//!     .concurrency(100)
+//!     .build()?;
+//! let summary = Run::start(plan)?.wait();
+//! summary.ledger.check()?;
+//! assert!(summary.ledger.opened <= 100, "connections are reused");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod failure;
+mod framing;
+mod histogram;
+mod ledger;
 mod pacer;
 mod plan;
-mod framing;
-pub use plan::*;
+mod run;
+mod summary;
+
+pub use failure::{Errno, ErrorClass, ErrorKey, ErrorStat, Errors};
+pub use framing::{MAX_FIELDS, MAX_HEAD, MAX_INTERIM};
+pub use histogram::Histogram;
+pub use ledger::{CloseCause, Imbalance, Ledger};
+pub use plan::{ClosePolicy, MAX_CONCURRENCY, MAX_DURATION, Plan, PlanBuilder, PlanError};
+pub use run::{Progress, Run, Stop};
+pub use summary::{Loader, StopReason, Summary};

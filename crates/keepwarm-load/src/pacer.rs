@@ -119,6 +119,9 @@ mod tests {
         assert_eq!(even(3, 2), [2, 1]);
         assert_eq!(share(9, &[2, 1], 0), 6);
         assert_eq!(share(9, &[2, 1], 1), 3);
-        assert_eq!(share(u64::MAX, &[2, 1], 0) + share(u64::MAX, &[2, 1], 1), u64::MAX);
+        assert_eq!(
+            share(u64::MAX, &[2, 1], 0) + share(u64::MAX, &[2, 1], 1),
+            u64::MAX
+        );
     }
 }

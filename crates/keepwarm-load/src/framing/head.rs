@@ -82,9 +82,12 @@ pub(super) fn parse(bytes: &[u8], want_server: bool) -> Result<Option<Head>, Mal
         }
     }
     let http_1_0 = response.version == Some(0);
+    // RFC 9110, section 15: the first digit is 1 to 5; beyond 599 clients do not refuse.
+    let status = response.code.filter(|code| *code >= 100);
+    let status = status.ok_or(Malformed::BadHead(httparse::Error::Status))?;
     Ok(Some(Head {
         len,
-        status: response.code.unwrap_or(0),
+        status,
         body: fields.body()?,
         reuse: fields.reuse(http_1_0),
         server,
@@ -133,7 +136,7 @@ impl Fields {
             self.chunked += u32::from(self.chunked_is_last);
         }
         // RFC 9112, section 6.1: chunked must not be applied more than once.
-        if !any || self.chunked > 1 || (before > 0 && any) {
+        if !any || self.chunked > 1 || before > 0 {
             return Err(Malformed::BadTransferEncoding);
         }
         Ok(())
@@ -148,7 +151,9 @@ impl Fields {
                 (false, _) => Err(Malformed::BadTransferEncoding),
             };
         }
-        Ok(self.content_length.map_or(BodyKind::UntilEnd, BodyKind::Length))
+        Ok(self
+            .content_length
+            .map_or(BodyKind::UntilEnd, BodyKind::Length))
     }
 
     fn reuse(&self, http_1_0: bool) -> Reuse {

@@ -115,7 +115,10 @@ mod tests {
             ("http://a?q", parts("a", "a", 80, "/?q")),
             ("http://a:/", parts("a:", "a", 80, "/")),
             ("http://a#f/g", parts("a", "a", 80, "/")),
-            ("http://[::1]:8080/p", parts("[::1]:8080", "::1", 8080, "/p")),
+            (
+                "http://[::1]:8080/p",
+                parts("[::1]:8080", "::1", 8080, "/p"),
+            ),
             ("http://[::1]", parts("[::1]", "::1", 80, "/")),
             ("http://a/p@q:r", parts("a", "a", 80, "/p@q:r")),
         ];
@@ -152,6 +155,11 @@ mod tests {
             assert_eq!(error.value(), url);
             assert!(!error.reason().is_empty() && !error.way_out().is_empty());
         }
-        assert!(Target::parse("https://a/").unwrap_err().to_string().contains("TLS"));
+        assert!(
+            Target::parse("https://a/")
+                .unwrap_err()
+                .to_string()
+                .contains("TLS")
+        );
     }
 }

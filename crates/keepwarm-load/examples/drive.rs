@@ -1,0 +1,36 @@
+//! Drives one URL and prints what a comparison needs: requests per second and the loader's own
+//! processor time per request. `drive URL CONNECTIONS THREADS SECONDS [close]`
+#![allow(clippy::print_stdout, reason = "an example for a terminal")]
+
+use std::time::Duration;
+
+use keepwarm_load::{Plan, Run};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, url, connections, threads, seconds, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: drive URL CONNECTIONS THREADS SECONDS [close]".into());
+    };
+    let plan = Plan::builder(url)
+        .concurrency(connections.parse()?)
+        .threads(threads.parse()?)
+        .duration(Duration::from_secs_f64(seconds.parse()?))
+        .keep_alive(rest.is_empty())
+        .build()?;
+    let summary = Run::start(plan)?.wait();
+    summary.ledger.check()?;
+    let cpu_us = summary.loader.cpu_time.as_secs_f64() * 1e6;
+    #[expect(clippy::cast_precision_loss, reason = "a rate is an approximation")]
+    let per_request = cpu_us / summary.completed.max(1) as f64;
+    println!(
+        "rps {:.0} cpu_us_per_request {per_request:.3} completed {} failed {} unfinished {} opened {} p50_us {:?} p99_us {:?}",
+        summary.requests_per_second(),
+        summary.completed,
+        summary.failed,
+        summary.unfinished,
+        summary.ledger.opened,
+        summary.latency.p50(),
+        summary.latency.p99(),
+    );
+    Ok(())
+}

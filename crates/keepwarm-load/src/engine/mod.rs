@@ -1,0 +1,294 @@
+//! One thread's event loop. Owns its epoll, its connections and its tally; shares nothing on the
+//! hot path but a stop flag that is read once a batch. Which request starts when is the pacer's
+//! decision, where a response ends is the framing's.
+//!
+//! Sockets are registered once, edge-triggered, for everything. A response that is complete is
+//! followed by the next request in the same call: one recv, one send, and a share of one
+//! epoll_wait are all the system calls of a request.
+
+mod dial;
+mod exchange;
+mod slot;
+mod tally;
+
+pub(crate) use tally::Tally;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+use crate::pacer::{Pacer, Step};
+use crate::plan::Plan;
+use crate::run::Shared;
+use slot::{Slot, State};
+
+/// Bytes read by one recv(2), and the size of the one read buffer of a thread: bodies are counted
+/// and dropped, so that no connection needs a buffer of its own.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Reads of one connection before the others get their turn.
+const READS_PER_TURN: usize = 16;
+
+/// Events taken from the kernel at once.
+const EVENTS_PER_BATCH: usize = 512;
+
+/// Slots that may start to dial between two looks at the events: a burst of thousands would
+/// otherwise count its own length as connect time.
+const STARTS_PER_TURN: usize = 64;
+
+/// The longest sleep: the delay with which a stop from outside is seen.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// Timers are looked at together, at most this often.
+const TIMER_STEP: Duration = Duration::from_millis(1);
+
+/// For requests in flight when the time of a run is over.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Engine {
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    /// Which of the shared progress cells is this thread's.
+    thread: usize,
+    pacer: Pacer,
+    started: Instant,
+    epoll: OwnedFd,
+    slots: Vec<Slot>,
+    /// Vacant slots whose turn comes, first come first served.
+    ready: VecDeque<usize>,
+    /// Slots whose socket had more to read when their turn ended; no edge will announce it.
+    unread: Vec<usize>,
+    /// No timer is due before.
+    next_sweep: Instant,
+    /// Index of the address that answered last: the first one to try.
+    preferred_address: usize,
+    /// Requests from the pacer that have no outcome yet.
+    in_flight: usize,
+    /// Slots that wait for their peer to close.
+    waiting: usize,
+    /// Connections established and not closed.
+    open: usize,
+    buffer: Box<[u8]>,
+    tally: Tally,
+}
+
+impl Engine {
+    /// Prepares `connections` slots. Fails only if the process has no descriptor left.
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        shared: Arc<Shared>,
+        thread: usize,
+        pacer: Pacer,
+        connections: usize,
+        started: Instant,
+    ) -> std::io::Result<Self> {
+        let head_request = plan.method() == "HEAD";
+        let slots = (0..connections).map(|_| Slot::new(head_request, started));
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            slots: slots.collect(),
+            ready: (0..connections).collect(),
+            unread: Vec::with_capacity(connections),
+            next_sweep: started + plan.timeout(),
+            preferred_address: 0,
+            in_flight: 0,
+            waiting: 0,
+            open: 0,
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            tally: Tally::new(),
+            plan,
+            shared,
+            thread,
+            pacer,
+            started,
+        })
+    }
+
+    /// Runs until the pacer stops and nothing is in flight, or until the run is stopped.
+    pub(crate) fn run(mut self) -> Tally {
+        let mut events = Vec::with_capacity(EVENTS_PER_BATCH);
+        let mut unread = Vec::with_capacity(self.slots.len());
+        let mut now = Instant::now();
+        while self.goes_on(now) {
+            self.start_ready();
+            let timeout = self.sleep(now);
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                // Only a wrong descriptor or address can fail here, and both are this loop's own.
+                Err(errno) => unreachable!("epoll_wait on an epoll of this thread: {errno}"),
+            }
+            for event in &events {
+                let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+                self.on_event(index, event.flags);
+            }
+            std::mem::swap(&mut unread, &mut self.unread);
+            for index in unread.drain(..) {
+                // A timer may have closed the connection meanwhile, and another one be dialed.
+                if self.slots[index].state != State::Dialing {
+                    self.read(index);
+                }
+            }
+            now = Instant::now();
+            if now >= self.next_sweep {
+                self.sweep(now);
+            }
+            self.publish();
+        }
+        self.end()
+    }
+
+    fn goes_on(&self, now: Instant) -> bool {
+        if self.shared.is_stopped() {
+            return false;
+        }
+        let elapsed = now - self.started;
+        if self.pacer.next(elapsed, self.tally.ledger.scheduled) == Step::Send {
+            return true;
+        }
+        let busy = self.in_flight > 0 || self.waiting > 0;
+        busy && self.grace_end().is_none_or(|end| elapsed < end)
+    }
+
+    fn grace_end(&self) -> Option<Duration> {
+        let deadline = self.pacer.deadline()?;
+        Some(deadline + GRACE.min(self.plan.timeout()))
+    }
+
+    /// How long to wait for events: until the next timer or limit, and never longer than a stop
+    /// from outside may take to be seen.
+    fn sleep(&self, now: Instant) -> Timespec {
+        if !self.unread.is_empty() || !self.ready.is_empty() {
+            return Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+        }
+        let elapsed = now - self.started;
+        let limits = [self.pacer.deadline(), self.grace_end()]
+            .into_iter()
+            .flatten();
+        let to_limit = limits.filter_map(|limit| limit.checked_sub(elapsed)).min();
+        let to_timer = self.next_sweep.saturating_duration_since(now);
+        let sleep = to_timer
+            .min(to_limit.unwrap_or(LONGEST_SLEEP))
+            .min(LONGEST_SLEEP);
+        Timespec {
+            tv_sec: 0,
+            tv_nsec: sleep.subsec_nanos().into(),
+        }
+    }
+
+    fn start_ready(&mut self) {
+        for _ in 0..STARTS_PER_TURN {
+            let Some(index) = self.ready.pop_front() else {
+                return;
+            };
+            self.proceed(index, Instant::now());
+        }
+    }
+
+    /// Asks the pacer for a request, for a slot that is vacant or open.
+    fn proceed(&mut self, index: usize, now: Instant) {
+        if self
+            .pacer
+            .next(now - self.started, self.tally.ledger.scheduled)
+            == Step::Stop
+        {
+            return;
+        }
+        self.tally.ledger.scheduled += 1;
+        self.in_flight += 1;
+        self.slots[index].written = 0;
+        self.arm(index, now + self.plan.timeout());
+        if self.slots[index].state == State::Open {
+            self.begin_exchange(index, now);
+        } else {
+            self.dial(index);
+        }
+    }
+
+    fn on_event(&mut self, index: usize, flags: epoll::EventFlags) {
+        let hangup = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        let slot = &mut self.slots[index];
+        slot.hangup |= flags.intersects(hangup);
+        let readable = slot.hangup || flags.contains(epoll::EventFlags::IN);
+        match slot.state {
+            State::Vacant | State::BackingOff => {}
+            State::Dialing => self.on_dialed(index, flags.intersects(hangup), readable),
+            State::Exchanging => {
+                let unsent = slot.written < self.plan.request_bytes().len();
+                if unsent && slot.write_error.is_none() && flags.contains(epoll::EventFlags::OUT) {
+                    self.write(index);
+                }
+                if readable {
+                    self.read(index);
+                }
+            }
+            State::Open | State::Leaving { .. } if readable => self.read(index),
+            State::Open | State::Leaving { .. } => {}
+        }
+    }
+
+    /// Sets the timer of a slot, instead of the one it had.
+    #[inline]
+    fn arm(&mut self, index: usize, at: Instant) {
+        self.slots[index].wake_at = Some(at);
+        self.next_sweep = self.next_sweep.min(at);
+    }
+
+    /// Ends every timer that is due, and finds the next one.
+    ///
+    /// A request sets a timer but hardly ever meets it. One pass over all slots when the earliest
+    /// may be due is cheaper than keeping them in order at every request.
+    fn sweep(&mut self, now: Instant) {
+        // Every timer set from here on is found by `arm`.
+        self.next_sweep = now + self.plan.timeout();
+        for index in 0..self.slots.len() {
+            match self.slots[index].wake_at {
+                Some(at) if at <= now => self.on_timer(index, now),
+                Some(at) => self.next_sweep = self.next_sweep.min(at),
+                None => {}
+            }
+        }
+        self.next_sweep = self.next_sweep.max(now + TIMER_STEP);
+    }
+
+    fn on_timer(&mut self, index: usize, now: Instant) {
+        self.slots[index].wake_at = None;
+        match self.slots[index].state {
+            State::BackingOff => {
+                self.slots[index].state = State::Vacant;
+                self.ready.push_back(index);
+            }
+            State::Dialing => self.dial_timed_out(index, now),
+            State::Exchanging => self.exchange_timed_out(index, now),
+            State::Leaving { .. } => self.stop_waiting(index),
+            State::Vacant | State::Open => {}
+        }
+    }
+
+    fn publish(&self) {
+        let cell = self.shared.cell(self.thread);
+        cell.completed.store(self.tally.ledger.completed, Relaxed);
+        cell.failed.store(self.tally.ledger.failed, Relaxed);
+        cell.open.store(self.open as u64, Relaxed);
+    }
+
+    /// Accounts for everything that has not ended by itself.
+    fn end(mut self) -> Tally {
+        for index in 0..self.slots.len() {
+            self.end_slot(index);
+        }
+        self.publish();
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        self.tally.cpu_time = Duration::try_from(cpu).unwrap_or_default();
+        self.tally
+    }
+}

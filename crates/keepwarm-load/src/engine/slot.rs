@@ -1,0 +1,94 @@
+//! One place for a connection, and the state it is in. Owns the fields and the drawing; the
+//! transitions are in `dial` and `exchange`.
+//!
+//! ```text
+//!              Send, dial                 established
+//!   Vacant ───────────────► Dialing ────────────────────► Exchanging ◄───┐
+//!    ▲   ▲                     │                           │   │   │     │ Send
+//!    │   │ back-off over       │ every address failed      │   │   │     │
+//!    │  BackingOff ◄───────────┘ or no answer in time      │   │   └──► Open
+//!    │                                                     │   │ response  │
+//!    │            failed: FIN, RST, error, timeout         │   │ complete  │ FIN, RST
+//!    ├─────────────────────────────────────────────────────┘   │           │
+//!    ├─────────────────────────────────────────────────────────┼───────────┘
+//!    │      FIN, RST; or read empty, and not waiting;          │ response complete and the last
+//!    └───── or waited long enough ◄───────────────── Leaving ◄─┘ one, or not a response
+//!
+//!  the run ends, from any state: Dialing is abandoned, Exchanging unfinished, all that is open
+//!  is counted as still open
+//! ```
+//!
+//! A slot holds a request from the pacer in `Dialing` and `Exchanging`, and a socket in `Dialing`,
+//! `Exchanging`, `Open` and `Leaving`.
+
+use std::time::Instant;
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+use crate::framing::Framing;
+use crate::ledger::CloseCause;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// No connection, no request, no timer.
+    Vacant,
+    /// A dial has failed; the slot sleeps until its timer.
+    BackingOff,
+    /// connect(2) is under way for a request.
+    Dialing,
+    /// A request is being written, its response read, or both.
+    Exchanging,
+    /// Established, and between two requests.
+    Open,
+    /// Carries no further request. The socket is read until empty, to see whether the peer has
+    /// closed first; with `wait` until the peer closes or the timer ends.
+    Leaving { cause: CloseCause, wait: bool },
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) state: State,
+    pub(super) socket: Option<OwnedFd>,
+    /// The kernel has said that FIN, RST or an error is there: read on until it shows.
+    pub(super) hangup: bool,
+    /// Writing failed; what has come from the peer is still read before judging.
+    pub(super) write_error: Option<Errno>,
+    /// Bytes of the current request that are written.
+    pub(super) written: usize,
+    /// Requests of which a byte was written on this connection.
+    pub(super) requests: u64,
+    /// When the first byte of the current request was about to be written.
+    pub(super) sent_at: Instant,
+    /// When connect(2) was called.
+    pub(super) dialed_at: Instant,
+    /// Index of the first address of the current dial.
+    pub(super) first_address: usize,
+    /// Addresses tried for the current dial.
+    pub(super) addresses_tried: usize,
+    /// Dials that failed in a row.
+    pub(super) failed_dials: u32,
+    /// The one timer of a slot: timeout, end of the back-off, or end of waiting for the peer.
+    pub(super) wake_at: Option<Instant>,
+    pub(super) framing: Framing,
+}
+
+impl Slot {
+    pub(super) fn new(head_request: bool, now: Instant) -> Self {
+        Self {
+            state: State::Vacant,
+            socket: None,
+            hangup: false,
+            write_error: None,
+            written: 0,
+            requests: 0,
+            sent_at: now,
+            dialed_at: now,
+            first_address: 0,
+            addresses_tried: 0,
+            failed_dials: 0,
+            wake_at: None,
+            framing: Framing::new(head_request),
+        }
+    }
+}

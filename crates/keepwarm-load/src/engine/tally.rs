@@ -1,0 +1,56 @@
+//! What one thread counts. Owns the counters only: every record is a plain addition into memory
+//! that exists before the run, so that counting allocates nothing per request.
+
+use std::time::Duration;
+
+use crate::failure::Errors;
+use crate::histogram::{Histogram, MAX_LATENCY_US};
+use crate::ledger::Ledger;
+use crate::summary::FirstResponse;
+
+/// Status codes are three digits.
+const STATUS_CODES: usize = 1000;
+
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) ledger: Ledger,
+    /// Service times, in microseconds.
+    pub(crate) latency: Histogram,
+    /// Times from connect(2) to established, in microseconds.
+    pub(crate) connect_time: Histogram,
+    pub(crate) errors: Errors,
+    /// Completed exchanges by status code.
+    pub(crate) statuses: Box<[u64]>,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
+    pub(crate) body_bytes: u64,
+    pub(crate) first_response: Option<FirstResponse>,
+    /// The last request that completed or failed, since the start of the run.
+    pub(crate) last_outcome: Duration,
+    /// The thread's own processor time.
+    pub(crate) cpu_time: Duration,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self {
+            ledger: Ledger::new(),
+            latency: Histogram::up_to(MAX_LATENCY_US),
+            connect_time: Histogram::up_to(MAX_LATENCY_US),
+            errors: Errors::default(),
+            statuses: vec![0; STATUS_CODES].into_boxed_slice(),
+            bytes_read: 0,
+            bytes_written: 0,
+            body_bytes: 0,
+            first_response: None,
+            last_outcome: Duration::ZERO,
+            cpu_time: Duration::ZERO,
+        }
+    }
+}
+
+/// Whole microseconds, rounded to the nearest; up to half a million years.
+#[inline]
+pub(super) fn micros(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000) + u64::from((duration.subsec_nanos() + 500) / 1000)
+}

@@ -1,0 +1,203 @@
+//! Distributions of bounded size: 3 significant digits from HdrHistogram, and the exact count,
+//! least, greatest and sum beside it. Owns what may be said of few samples.
+
+use hdrhistogram::Histogram as Hdr;
+
+/// The greatest latency that is told from a greater one: 10 minutes, in microseconds.
+pub(crate) const MAX_LATENCY_US: u64 = 600_000_000;
+
+/// The greatest count that is told from a greater one, for requests of one connection.
+pub(crate) const MAX_REQUESTS: u64 = 1_000_000_000_000;
+
+/// The samples below which no 99.9th percentile is named: ten must lie beyond it.
+const SAMPLES_FOR_P999: u64 = 10_000;
+
+/// A distribution of whole numbers; its unit is said where it is used.
+///
+/// Values are kept to 3 significant digits; count, least, greatest and mean are exact. Its memory
+/// does not depend on the number of samples. Histograms of the same quantity merge without loss.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    hdr: Hdr<u64>,
+    high: u64,
+    least: u64,
+    greatest: u64,
+    sum: u128,
+    saturated: u64,
+}
+
+impl Histogram {
+    /// Values beyond `high` are counted as `high`, and as saturated.
+    pub(crate) fn up_to(high: u64) -> Self {
+        Self {
+            // Three digits and a high of at least 2 are always accepted.
+            hdr: Hdr::new_with_bounds(1, high.max(2), 3).expect("bounds are constants"),
+            high,
+            least: u64::MAX,
+            greatest: 0,
+            sum: 0,
+            saturated: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn record(&mut self, value: u64) {
+        self.least = self.least.min(value);
+        self.greatest = self.greatest.max(value);
+        self.sum += u128::from(value);
+        if value > self.high {
+            self.saturated += 1;
+        }
+        self.hdr.saturating_record(value);
+    }
+
+    /// Adds the samples of `other`, which has the same bounds.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.hdr.add(&other.hdr).expect("bounds are the same");
+        self.least = self.least.min(other.least);
+        self.greatest = self.greatest.max(other.greatest);
+        self.sum += other.sum;
+        self.saturated += other.saturated;
+    }
+
+    /// The number of samples.
+    pub fn count(&self) -> u64 {
+        self.hdr.len()
+    }
+
+    /// The least sample, exactly; `None` without samples.
+    pub fn min(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.least)
+    }
+
+    /// The greatest sample, exactly, also when it is beyond the range of the buckets.
+    pub fn max(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.greatest)
+    }
+
+    /// The sum of all samples, exactly.
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
+    /// The mean of the exact samples; `None` without samples.
+    #[expect(clippy::cast_precision_loss, reason = "a mean is an approximation")]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count() > 0).then(|| self.sum as f64 / self.count() as f64)
+    }
+
+    /// The standard deviation, from values of 3 digits; `None` without samples.
+    pub fn std_dev(&self) -> Option<f64> {
+        (self.count() > 0).then(|| self.hdr.stdev())
+    }
+
+    /// The least value that at least the part `quantile` (0 to 1) of all samples do not exceed,
+    /// to 3 digits and never beyond [`max`](Self::max). `None` without samples. It says nothing
+    /// about how many samples lie beyond; [`p999`](Self::p999) does.
+    pub fn quantile(&self, quantile: f64) -> Option<u64> {
+        let value = || self.hdr.value_at_quantile(quantile);
+        (self.count() > 0).then(|| value().clamp(self.least, self.greatest))
+    }
+
+    /// The median.
+    pub fn p50(&self) -> Option<u64> {
+        self.quantile(0.50)
+    }
+
+    /// The 75th percentile.
+    pub fn p75(&self) -> Option<u64> {
+        self.quantile(0.75)
+    }
+
+    /// The 90th percentile.
+    pub fn p90(&self) -> Option<u64> {
+        self.quantile(0.90)
+    }
+
+    /// The 95th percentile.
+    pub fn p95(&self) -> Option<u64> {
+        self.quantile(0.95)
+    }
+
+    /// The 99th percentile.
+    pub fn p99(&self) -> Option<u64> {
+        self.quantile(0.99)
+    }
+
+    /// The 99.9th percentile; `None` with fewer than 10,000 samples, of which not even ten would
+    /// lie beyond it.
+    pub fn p999(&self) -> Option<u64> {
+        if self.count() < SAMPLES_FOR_P999 {
+            return None;
+        }
+        self.quantile(0.999)
+    }
+
+    /// How many samples were beyond the range of the buckets. They count as its end in every
+    /// percentile, and as themselves in [`max`](Self::max) and [`mean`](Self::mean).
+    pub fn saturated(&self) -> u64 {
+        self.saturated
+    }
+
+    /// The buckets that hold samples, in ascending order: the highest value of each, and its
+    /// number of samples.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        let recorded = self.hdr.iter_recorded();
+        recorded.map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_histogram_names_no_value() {
+        let empty = Histogram::up_to(MAX_LATENCY_US);
+        assert_eq!((empty.min(), empty.max(), empty.p50()), (None, None, None));
+        assert_eq!(
+            (empty.mean(), empty.std_dev(), empty.p999()),
+            (None, None, None)
+        );
+        assert_eq!(empty.buckets().count(), 0);
+    }
+
+    #[test]
+    fn the_tail_has_no_value_without_the_samples_for_it() {
+        let mut histogram = Histogram::up_to(MAX_LATENCY_US);
+        (1..10_000).for_each(|value| histogram.record(value));
+        assert_eq!(histogram.p999(), None);
+        histogram.record(10_000);
+        let p999 = histogram.p999().unwrap();
+        assert!((9_980..=10_000).contains(&p999), "{p999}");
+    }
+
+    #[test]
+    fn extremes_and_mean_are_exact_and_saturation_is_counted() {
+        let mut histogram = Histogram::up_to(MAX_LATENCY_US);
+        for value in [10_007, 3, MAX_LATENCY_US * 2] {
+            histogram.record(value);
+        }
+        assert_eq!(histogram.min(), Some(3));
+        assert_eq!(histogram.max(), Some(MAX_LATENCY_US * 2));
+        assert_eq!(histogram.sum(), 10_010 + u128::from(MAX_LATENCY_US) * 2);
+        assert_eq!(histogram.saturated(), 1);
+        assert_eq!(histogram.count(), 3);
+    }
+
+    #[test]
+    fn merging_equals_recording_in_one() {
+        let mut parts = [0, 1, 2].map(|_| Histogram::up_to(MAX_LATENCY_US));
+        let mut whole = Histogram::up_to(MAX_LATENCY_US);
+        for value in (0..3000u64).map(|i| i * i % 7919 * 131) {
+            parts[usize::try_from(value % 3).unwrap()].record(value);
+            whole.record(value);
+        }
+        let [mut merged, b, c] = parts;
+        merged.merge(&b);
+        merged.merge(&c);
+        assert!(merged.buckets().eq(whole.buckets()));
+        assert_eq!((merged.min(), merged.max()), (whole.min(), whole.max()));
+        assert_eq!(merged.sum(), whole.sum());
+    }
+}

@@ -1,0 +1,343 @@
+//! Every connection of a run, and every request, in exactly one place each. Owns the sums that
+//! must hold and the check of them; counts nothing itself.
+//!
+//! The two sides of each sum are counted at different places of the engine, so that a sum that
+//! holds is evidence. It is checked after a run, and a run whose sums fail says so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::failure::Errno;
+use crate::histogram::{Histogram, MAX_REQUESTS};
+
+/// Why this side closed a connection.
+///
+/// "Closed by us" is decided at the moment of the close: the socket has been read until empty,
+/// and neither FIN nor RST of the peer had come. A FIN that crosses ours on the wire in that
+/// moment is not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CloseCause {
+    /// The response was the last one: `Connection: close`, or HTTP/1.0 without keep-alive.
+    ResponseSaidClose,
+    /// The plan asks for one request per connection.
+    OnePerConnection,
+    /// The server was expected to close first and did not within a second.
+    PeerKeptOpen,
+    /// The response was delimited in two ways at once (RFC 9112, section 6.3): completed, but the
+    /// connection is not to be trusted with another one.
+    AmbiguousFraming,
+    /// Bytes came that belong to no response.
+    StrayBytes,
+    /// The response was complete before the request was.
+    EarlyResponse,
+    /// What came was not a response, or larger than the limits.
+    BadResponse,
+    /// The kernel reported an error on the connection that is not the peer's RST.
+    SocketError,
+}
+
+impl CloseCause {
+    /// A stable name for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ResponseSaidClose => "response_said_close",
+            Self::OnePerConnection => "one_per_connection",
+            Self::PeerKeptOpen => "peer_kept_open",
+            Self::AmbiguousFraming => "ambiguous_framing",
+            Self::StrayBytes => "stray_bytes",
+            Self::EarlyResponse => "early_response",
+            Self::BadResponse => "bad_response",
+            Self::SocketError => "socket_error",
+        }
+    }
+}
+
+impl fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The account of all connections and requests of a run, or of one thread of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Ledger {
+    /// Calls of connect(2), or of socket(2) when that already failed. A host with several
+    /// addresses can cost several attempts for one connection.
+    pub connect_attempts: u64,
+    /// Attempts that failed, by errno.
+    pub connect_failed: BTreeMap<Errno, u64>,
+    /// Attempts that had no answer within the timeout.
+    pub connect_timed_out: u64,
+    /// Attempts without an answer when the run ended.
+    pub connect_abandoned: u64,
+
+    /// Attempts that became connections.
+    pub opened: u64,
+    /// Connections closed by this side, by cause.
+    pub closed_by_us: BTreeMap<CloseCause, u64>,
+    /// Connections on which the peer's FIN came first.
+    pub peer_fin: u64,
+    /// Connections on which the peer's RST came first.
+    pub peer_rst: u64,
+    /// Connections closed by this side because a request on them had timed out.
+    pub timed_out: u64,
+    /// Connections open when the run ended, before this side closed them at last.
+    pub still_open: u64,
+
+    /// Requests the pacer released.
+    pub scheduled: u64,
+    /// Requests of which at least one byte was written.
+    pub requests_written: u64,
+    /// Requests that ended without one byte written: no connection, or none in time.
+    pub never_written: u64,
+    /// Requests written on a connection that had carried one before.
+    pub reused: u64,
+    /// Requests of each connection: one sample for each connection opened, zero included.
+    pub requests_per_connection: Histogram,
+    /// Connections that were opened but never carried a request.
+    pub unused: u64,
+
+    /// Requests whose response was complete, whatever its status.
+    pub completed: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests in flight when the run ended.
+    pub unfinished: u64,
+}
+
+/// A sum of the ledger that does not hold: a defect of the load generator, to be reported with
+/// the run and not to be hidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imbalance {
+    /// The sum, in words.
+    pub sum: &'static str,
+    /// Its left side.
+    pub left: u64,
+    /// Its right side.
+    pub right: u64,
+}
+
+impl fmt::Display for Imbalance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the ledger does not balance: {}, but {} ≠ {}",
+            self.sum, self.left, self.right
+        )
+    }
+}
+
+impl std::error::Error for Imbalance {}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self {
+            connect_attempts: 0,
+            connect_failed: BTreeMap::new(),
+            connect_timed_out: 0,
+            connect_abandoned: 0,
+            opened: 0,
+            closed_by_us: BTreeMap::new(),
+            peer_fin: 0,
+            peer_rst: 0,
+            timed_out: 0,
+            still_open: 0,
+            scheduled: 0,
+            requests_written: 0,
+            never_written: 0,
+            reused: 0,
+            requests_per_connection: Histogram::up_to(MAX_REQUESTS),
+            unused: 0,
+            completed: 0,
+            failed: 0,
+            unfinished: 0,
+        }
+    }
+
+    /// Failed attempts of every errno.
+    pub fn connect_failed_total(&self) -> u64 {
+        self.connect_failed.values().sum()
+    }
+
+    /// Connections closed by this side for every cause; the timed out ones are counted apart.
+    pub fn closed_by_us_total(&self) -> u64 {
+        self.closed_by_us.values().sum()
+    }
+
+    /// Checks every sum.
+    ///
+    /// # Errors
+    ///
+    /// The first sum that does not hold, with both of its sides.
+    pub fn check(&self) -> Result<(), Imbalance> {
+        let connect_outcomes = self.opened
+            + self.connect_failed_total()
+            + self.connect_timed_out
+            + self.connect_abandoned;
+        let ends = self.closed_by_us_total()
+            + self.peer_fin
+            + self.peer_rst
+            + self.timed_out
+            + self.still_open;
+        let carried = &self.requests_per_connection;
+        let on_connections = u64::try_from(carried.sum()).unwrap_or(u64::MAX);
+        let sums = [
+            (
+                "connect attempts = opened + failed + timed out + abandoned",
+                self.connect_attempts,
+                connect_outcomes,
+            ),
+            (
+                "opened = closed by us + peer FIN + peer RST + timed out + still open",
+                self.opened,
+                ends,
+            ),
+            (
+                "opened = connections with a request count",
+                self.opened,
+                carried.count(),
+            ),
+            (
+                "requests written = sum of requests per connection",
+                self.requests_written,
+                on_connections,
+            ),
+            (
+                "requests written = reused + connections that carried a request",
+                self.requests_written + self.unused,
+                self.reused + self.opened,
+            ),
+            (
+                "scheduled = requests written + never written",
+                self.scheduled,
+                self.requests_written + self.never_written,
+            ),
+            (
+                "scheduled = completed + failed + unfinished",
+                self.scheduled,
+                self.completed + self.failed + self.unfinished,
+            ),
+        ];
+        match sums.into_iter().find(|(_, left, right)| left != right) {
+            Some((sum, left, right)) => Err(Imbalance { sum, left, right }),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the account of `other`; sums that hold in both hold in the result.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (errno, count) in &other.connect_failed {
+            *self.connect_failed.entry(*errno).or_default() += count;
+        }
+        for (cause, count) in &other.closed_by_us {
+            *self.closed_by_us.entry(*cause).or_default() += count;
+        }
+        self.connect_attempts += other.connect_attempts;
+        self.connect_timed_out += other.connect_timed_out;
+        self.connect_abandoned += other.connect_abandoned;
+        self.opened += other.opened;
+        self.peer_fin += other.peer_fin;
+        self.peer_rst += other.peer_rst;
+        self.timed_out += other.timed_out;
+        self.still_open += other.still_open;
+        self.scheduled += other.scheduled;
+        self.requests_written += other.requests_written;
+        self.never_written += other.never_written;
+        self.reused += other.reused;
+        self.requests_per_connection
+            .merge(&other.requests_per_connection);
+        self.unused += other.unused;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.unfinished += other.unfinished;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two connections, one of them opened at the second attempt; three requests written, one
+    /// never; two completed, one failed, one unfinished.
+    fn balanced() -> Ledger {
+        let mut ledger = Ledger::new();
+        ledger.connect_attempts = 3;
+        ledger
+            .connect_failed
+            .insert(Errno::from_rustix(rustix::io::Errno::CONNREFUSED), 1);
+        ledger.opened = 2;
+        ledger.closed_by_us.insert(CloseCause::StrayBytes, 1);
+        ledger.still_open = 1;
+        ledger.requests_per_connection.record(1);
+        ledger.requests_per_connection.record(2);
+        ledger.requests_written = 3;
+        ledger.reused = 1;
+        ledger.never_written = 1;
+        ledger.scheduled = 4;
+        ledger.completed = 2;
+        ledger.failed = 1;
+        ledger.unfinished = 1;
+        ledger
+    }
+
+    #[test]
+    fn a_balanced_ledger_passes_and_so_does_its_double() {
+        let mut ledger = balanced();
+        assert_eq!(ledger.check(), Ok(()));
+        ledger.merge(&balanced());
+        assert_eq!(ledger.check(), Ok(()));
+        assert_eq!(
+            (
+                ledger.opened,
+                ledger.scheduled,
+                ledger.connect_failed_total()
+            ),
+            (4, 8, 2)
+        );
+        assert_eq!(ledger.closed_by_us_total(), 2);
+    }
+
+    #[test]
+    fn every_single_count_that_is_off_by_one_is_caught() {
+        let spoil: [fn(&mut Ledger); 15] = [
+            |l| l.connect_attempts += 1,
+            |l| l.connect_failed.values_mut().for_each(|n| *n += 1),
+            |l| l.connect_timed_out += 1,
+            |l| l.connect_abandoned += 1,
+            |l| l.closed_by_us.values_mut().for_each(|n| *n += 1),
+            |l| l.peer_fin += 1,
+            |l| l.peer_rst += 1,
+            |l| l.timed_out += 1,
+            |l| l.still_open += 1,
+            |l| l.reused += 1,
+            |l| l.never_written += 1,
+            |l| l.completed += 1,
+            |l| l.unfinished += 1,
+            |l| l.requests_per_connection.record(1),
+            |l| {
+                l.requests_written += 1;
+                l.scheduled += 1;
+                l.failed += 1;
+            },
+        ];
+        for (index, spoil) in spoil.iter().enumerate() {
+            let mut ledger = balanced();
+            spoil(&mut ledger);
+            assert!(
+                ledger.check().is_err(),
+                "spoiled count {index} went unnoticed"
+            );
+        }
+    }
+
+    #[test]
+    fn an_imbalance_names_the_sum_and_both_sides() {
+        let mut ledger = balanced();
+        ledger.failed += 1;
+        let imbalance = ledger.check().unwrap_err();
+        assert_eq!(imbalance.sum, "scheduled = completed + failed + unfinished");
+        assert_eq!((imbalance.left, imbalance.right), (4, 5));
+        assert!(imbalance.to_string().contains("4 ≠ 5"));
+    }
+}
