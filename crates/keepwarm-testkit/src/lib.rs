@@ -1,1 +1,3 @@
 //! keepwarm-testkit
+
+pub mod churn;

@@ -1,0 +1,442 @@
+//! Who closed first, and how: from what the two ends left behind to one [`CloseKind`].
+//!
+//! Owns the judgement and nothing else; it is a pure function of its evidence.
+//!
+//! What the kernel leaves behind:
+//!
+//! * **TIME_WAIT** is held by the end that closed first, and only by it (RFC 9293, section
+//!   3.10.7.8 and figure 12); by both if the FINs crossed (figure 13). It may be gone early: a
+//!   connect(2) from the same port may reuse it (on loopback after one second,
+//!   `net.ipv4.tcp_tw_reuse` = 2), an RST kills one in FIN_WAIT2, and there is none beyond
+//!   `net.ipv4.tcp_max_tw_buckets`.
+//! * **An acknowledged FIN**: the FIN takes a sequence number that `tcpi_bytes_acked` counts and
+//!   `tcpi_bytes_sent` does not. So does the SYN of the end that connected.
+//!   Or, seen from the other end, `tcpi_bytes_received` counts it.
+//! * **tcp_disconnect()**, which is how SO_LINGER 0 closes: it sends an RST and clears the remote
+//!   port and all counters (net/ipv4/tcp.c).
+//! * **Unread data** at close(2): the kernel answers it with an RST (RFC 2525, section 2.17).
+
+use crate::socket::{Side, Socket, State};
+
+/// Who closed a connection first, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseKind {
+    /// The client's FIN came first. An RST may have followed.
+    ClientFin,
+    /// The server's FIN came first. An RST may have followed.
+    ServerFin,
+    /// Both had closed before either saw the other's FIN. Told apart only where both ends are
+    /// visible; otherwise it counts as the visible end's FIN.
+    CrossedFin,
+    /// The client aborted with an RST and no FIN was acknowledged.
+    ClientRst,
+    /// The server aborted with an RST and no FIN was acknowledged.
+    ServerRst,
+    /// The evidence was gone when it was looked for, contradicts itself, or neither end aborted (a
+    /// connection that timed out).
+    Unclassified,
+}
+
+impl CloseKind {
+    fn fin(side: Side) -> CloseKind {
+        match side {
+            Side::Client => CloseKind::ClientFin,
+            Side::Server => CloseKind::ServerFin,
+        }
+    }
+
+    fn rst(side: Side) -> CloseKind {
+        match side {
+            Side::Client => CloseKind::ClientRst,
+            Side::Server => CloseKind::ServerRst,
+        }
+    }
+}
+
+/// What a look into the socket table said about TIME_WAIT on an end's pair of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TimeWait {
+    /// Not looked, or too late to mean anything.
+    #[default]
+    Unknown,
+    /// It is there (or FIN_WAIT2 as a minisocket, its first stage).
+    Present,
+    /// It is not there and would have been.
+    Absent,
+}
+
+/// What one end left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// tcp_disconnect() went over it: this end sent an RST.
+    pub(crate) disconnected: bool,
+    /// Whether the peer acknowledged this end's FIN; unknown before Linux 4.19.
+    pub(crate) fin_acked: Option<bool>,
+    /// Bytes received and not read; a FIN not read counts as one.
+    pub(crate) unread: u32,
+    /// Bytes of data sent, each counted once; unknown before Linux 4.19 and if disconnected.
+    pub(crate) sent: Option<u64>,
+    /// Sequence numbers received in order: data and the FIN.
+    pub(crate) received: Option<u64>,
+    pub(crate) time_wait: TimeWait,
+}
+
+impl Evidence {
+    /// The evidence in a destroy event, without TIME_WAIT.
+    pub(crate) fn of(side: Side, event: &Socket) -> Evidence {
+        let disconnected = is_disconnected(event);
+        let info = event.info.filter(|_| !disconnected).unwrap_or_default();
+        let sent = info.bytes_sent.zip(info.bytes_retrans);
+        let sent = sent.map(|(sent, again)| sent.saturating_sub(again));
+        let syn = u64::from(side == Side::Client);
+        let fin_acked = info
+            .bytes_acked
+            .zip(sent)
+            .map(|(acked, sent)| acked > sent + syn);
+        Evidence {
+            disconnected,
+            fin_acked: if disconnected { Some(false) } else { fin_acked },
+            unread: event.rqueue,
+            sent,
+            received: info.bytes_received,
+            time_wait: TimeWait::Unknown,
+        }
+    }
+
+    /// Whether this end's FIN reached the other end. The acknowledgement may be missing: it is
+    /// delayed, and an RST overtakes it.
+    fn fin_arrived_at(&self, other: &Evidence) -> Option<bool> {
+        match (self.fin_acked, self.sent.zip(other.received)) {
+            (Some(true), _) => Some(true),
+            (_, Some((sent, received))) => Some(received > sent),
+            (acked, None) => acked,
+        }
+    }
+}
+
+/// Whether tcp_disconnect() aborted an established connection here.
+///
+/// It moves `write_seq` ahead by the largest window the peer ever offered plus 2, which is seen as
+/// unacknowledged bytes. A connect(2) that failed was offered no window: 3 with its SYN. A
+/// listener, or a socket that was never connected, has 0.
+pub(crate) fn is_disconnected(event: &Socket) -> bool {
+    event.remote.port() == 0 && event.state == State::Close && event.wqueue > 3
+}
+
+/// Whether the handshake of a client's socket was ever completed: its SYN was acknowledged.
+pub(crate) fn was_established(side: Side, event: &Socket) -> bool {
+    side == Side::Server
+        || is_disconnected(event)
+        || event
+            .info
+            .and_then(|info| info.bytes_acked)
+            .is_none_or(|acked| acked > 0)
+}
+
+/// Judges one connection by what is known of its ends; at least one of them should be.
+pub(crate) fn classify(client: Option<&Evidence>, server: Option<&Evidence>) -> CloseKind {
+    match (client, server) {
+        (Some(client), Some(server)) => both(client, server),
+        (Some(client), None) => one(Side::Client, client),
+        (None, Some(server)) => one(Side::Server, server),
+        (None, None) => CloseKind::Unclassified,
+    }
+}
+
+fn both(client: &Evidence, server: &Evidence) -> CloseKind {
+    match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
+        // Only one FIN ever arrived: it was the first, whatever the other end answered.
+        (Some(true), Some(false)) => CloseKind::ClientFin,
+        (Some(false), Some(true)) => CloseKind::ServerFin,
+        (Some(false), Some(false)) => aborted(client, server),
+        (Some(true), Some(true)) => orderly(client, server),
+        // A kernel without the numbers: TIME_WAIT still proves a FIN.
+        _ if client.time_wait == TimeWait::Present || server.time_wait == TimeWait::Present => {
+            orderly(client, server)
+        }
+        _ => CloseKind::Unclassified,
+    }
+}
+
+fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
+    use TimeWait::{Absent, Present};
+    match (client.time_wait, server.time_wait) {
+        (Present, Present) => CloseKind::CrossedFin,
+        (Present, _) => CloseKind::ClientFin,
+        // A server's TIME_WAIT dies with the next SYN from the same address, a client's does not:
+        // so the client's absence decides, and the server's only where the client's is unknown.
+        (_, Present) | (Absent, _) => CloseKind::ServerFin,
+        (_, Absent) => CloseKind::ClientFin,
+        // Too late for TIME_WAIT. The end that closed first did not read the other's FIN, unless
+        // it only shut down its sending half; then neither has an unread FIN.
+        _ => match (client.unread, server.unread) {
+            (1, 0) => CloseKind::ClientFin,
+            (0, 1) => CloseKind::ServerFin,
+            _ => CloseKind::Unclassified,
+        },
+    }
+}
+
+fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
+    match (client.disconnected, server.disconnected) {
+        (true, false) => return CloseKind::ClientRst,
+        (false, true) => return CloseKind::ServerRst,
+        (true, true) => return CloseKind::Unclassified,
+        (false, false) => {}
+    }
+    match (client.unread > 0, server.unread > 0) {
+        (true, false) => CloseKind::ClientRst,
+        (false, true) => CloseKind::ServerRst,
+        _ => CloseKind::Unclassified,
+    }
+}
+
+fn one(side: Side, end: &Evidence) -> CloseKind {
+    match (end.fin_acked, end.time_wait) {
+        // A FIN received and not read counts as one unread byte, so one byte proves nothing.
+        (Some(false), _) if end.disconnected || end.unread > 1 => CloseKind::rst(side),
+        (Some(false), _) => CloseKind::rst(side.other()),
+        (_, TimeWait::Present) => CloseKind::fin(side),
+        (Some(true), TimeWait::Absent) => CloseKind::fin(side.other()),
+        _ => CloseKind::Unclassified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::socket::TcpInfo;
+
+    fn end(fin_acked: bool, unread: u32, time_wait: TimeWait) -> Evidence {
+        Evidence {
+            disconnected: false,
+            fin_acked: Some(fin_acked),
+            unread,
+            sent: None,
+            received: None,
+            time_wait,
+        }
+    }
+
+    fn disconnected() -> Evidence {
+        Evidence {
+            disconnected: true,
+            ..end(false, 0, TimeWait::Absent)
+        }
+    }
+
+    use TimeWait::{Absent, Present, Unknown};
+
+    /// Swapping the ends must swap the answer: the rules know no favourite.
+    fn mirrored(kind: CloseKind) -> CloseKind {
+        match kind {
+            CloseKind::ClientFin => CloseKind::ServerFin,
+            CloseKind::ServerFin => CloseKind::ClientFin,
+            CloseKind::ClientRst => CloseKind::ServerRst,
+            CloseKind::ServerRst => CloseKind::ClientRst,
+            same => same,
+        }
+    }
+
+    #[test]
+    fn the_end_with_time_wait_closed_first() {
+        let first = end(true, 1, Present);
+        let second = end(true, 0, Absent);
+        assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&second), Some(&first)), CloseKind::ServerFin);
+        assert_eq!(classify(Some(&first), None), CloseKind::ClientFin);
+        assert_eq!(classify(None, Some(&first)), CloseKind::ServerFin);
+        assert_eq!(classify(Some(&second), None), CloseKind::ServerFin);
+        assert_eq!(classify(None, Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&first), Some(&first)), CloseKind::CrossedFin);
+    }
+
+    #[test]
+    fn a_look_that_came_too_late_leaves_the_unread_fin_to_decide() {
+        let first = end(true, 1, Unknown);
+        let second = end(true, 0, Unknown);
+        assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&second), Some(&first)), CloseKind::ServerFin);
+        assert_eq!(
+            classify(Some(&second), Some(&second)),
+            CloseKind::Unclassified
+        );
+        assert_eq!(classify(Some(&first), None), CloseKind::Unclassified);
+        assert_eq!(classify(None, Some(&first)), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn the_only_fin_that_arrived_was_the_first_even_if_an_rst_followed() {
+        let closed = end(true, 0, Absent);
+        let answered_with_rst = end(false, 7, Absent);
+        assert_eq!(
+            classify(Some(&closed), Some(&answered_with_rst)),
+            CloseKind::ClientFin
+        );
+        assert_eq!(
+            classify(Some(&answered_with_rst), Some(&closed)),
+            CloseKind::ServerFin
+        );
+    }
+
+    #[test]
+    fn a_fin_that_arrived_counts_though_an_rst_overtook_its_acknowledgement() {
+        let closed = Evidence {
+            sent: Some(20),
+            received: Some(8),
+            ..end(false, 0, Absent)
+        };
+        let answered = Evidence {
+            sent: Some(8),
+            received: Some(21),
+            ..end(false, 7, Absent)
+        };
+        assert_eq!(
+            classify(Some(&closed), Some(&answered)),
+            CloseKind::ClientFin
+        );
+        assert_eq!(
+            classify(Some(&answered), Some(&closed)),
+            CloseKind::ServerFin
+        );
+        let before_the_fin = Evidence {
+            received: Some(20),
+            ..answered
+        };
+        assert_eq!(
+            classify(Some(&closed), Some(&before_the_fin)),
+            CloseKind::ServerRst
+        );
+    }
+
+    #[test]
+    fn an_abort_is_laid_to_the_end_that_disconnected_or_left_data_unread() {
+        let reset = end(false, 0, Absent);
+        let reset_with_unread = end(false, 9, Absent);
+        let unread = end(false, 5, Absent);
+        assert_eq!(
+            classify(Some(&disconnected()), Some(&reset)),
+            CloseKind::ClientRst
+        );
+        assert_eq!(
+            classify(Some(&disconnected()), Some(&reset_with_unread)),
+            CloseKind::ClientRst
+        );
+        assert_eq!(classify(Some(&unread), Some(&reset)), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&reset), None), CloseKind::ServerRst);
+        assert_eq!(classify(Some(&unread), None), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&disconnected()), None), CloseKind::ClientRst);
+        assert_eq!(
+            classify(Some(&end(false, 1, Absent)), None),
+            CloseKind::ServerRst
+        );
+        assert_eq!(
+            classify(Some(&unread), Some(&unread)),
+            CloseKind::Unclassified
+        );
+    }
+
+    #[test]
+    fn without_the_numbers_of_linux_4_19_only_time_wait_speaks() {
+        let first = Evidence {
+            fin_acked: None,
+            ..end(true, 1, Present)
+        };
+        let second = Evidence {
+            fin_acked: None,
+            ..end(true, 0, Absent)
+        };
+        assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&first), None), CloseKind::ClientFin);
+        assert_eq!(
+            classify(Some(&second), Some(&second)),
+            CloseKind::Unclassified
+        );
+        assert_eq!(classify(Some(&second), None), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn swapping_the_ends_swaps_the_answer() {
+        let mut ends = vec![None];
+        for fin_acked in [None, Some(false), Some(true)] {
+            for unread in [0, 1, 5] {
+                for time_wait in [Unknown, Present, Absent] {
+                    for disconnected in [false, true] {
+                        ends.push(Some(Evidence {
+                            disconnected,
+                            fin_acked,
+                            ..end(false, unread, time_wait)
+                        }));
+                    }
+                }
+            }
+        }
+        for a in &ends {
+            for b in &ends {
+                // The one rule that prefers the client on purpose: neither end has a TIME_WAIT.
+                let gone = |e: &Option<Evidence>| e.is_some_and(|e| e.time_wait == Absent);
+                if gone(a) && gone(b) {
+                    continue;
+                }
+                let (there, back) = (
+                    classify(a.as_ref(), b.as_ref()),
+                    classify(b.as_ref(), a.as_ref()),
+                );
+                assert_eq!(back, mirrored(there), "{a:?} {b:?}");
+            }
+        }
+    }
+
+    fn event(remote_port: u16, wqueue: u32, info: TcpInfo) -> Socket {
+        Socket {
+            state: State::Close,
+            local: SocketAddr::from(([127, 0, 0, 1], 40000)),
+            remote: SocketAddr::from(([127, 0, 0, 1], remote_port)),
+            cookie: 1,
+            rqueue: 0,
+            wqueue,
+            inode: 0,
+            uid: 0,
+            timer: 0,
+            expires_ms: 0,
+            info: Some(info),
+        }
+    }
+
+    #[test]
+    fn the_syn_counts_for_the_client_only() {
+        let info = |acked, sent, again| TcpInfo {
+            bytes_acked: Some(acked),
+            bytes_sent: Some(sent),
+            bytes_retrans: Some(again),
+            ..TcpInfo::default()
+        };
+        let fin = |side, info| Evidence::of(side, &event(80, 0, info)).fin_acked;
+        assert_eq!(fin(Side::Client, info(8, 6, 0)), Some(true));
+        assert_eq!(fin(Side::Client, info(7, 6, 0)), Some(false));
+        assert_eq!(fin(Side::Server, info(7, 6, 0)), Some(true));
+        assert_eq!(fin(Side::Server, info(6, 6, 0)), Some(false));
+        assert_eq!(fin(Side::Server, info(2, 6, 0)), Some(false));
+        assert_eq!(fin(Side::Server, info(7, 9, 3)), Some(true));
+        let old = TcpInfo {
+            bytes_sent: None,
+            ..info(8, 0, 0)
+        };
+        assert_eq!(fin(Side::Client, old), None);
+    }
+
+    #[test]
+    fn a_failed_connect_was_never_established() {
+        let acked = |n| TcpInfo {
+            bytes_acked: Some(n),
+            ..TcpInfo::default()
+        };
+        assert!(!was_established(Side::Client, &event(80, 1, acked(0))));
+        assert!(was_established(Side::Client, &event(80, 0, acked(1))));
+        assert!(!is_disconnected(&event(0, 3, acked(0))));
+        assert!(!is_disconnected(&event(0, 0, acked(0))));
+        assert!(is_disconnected(&event(0, 65_538, acked(0))));
+    }
+}

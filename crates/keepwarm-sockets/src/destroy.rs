@@ -1,0 +1,152 @@
+//! Destroy events: the kernel's word on every TCP socket that dies, with its last numbers.
+//!
+//! Owns the subscription and the count of what was lost. Judges nothing: see `classify`.
+//!
+//! Linux sends one message for each *full* socket at its death (`__sk_free`, net/core/sock.c;
+//! `sock_diag_broadcast_destroy_work`, net/core/sock_diag.c), since 4.2, to anyone who asks, for
+//! all TCP sockets of the network namespace. The side that closes first dies when it enters
+//! TIME_WAIT, the other when its FIN is acknowledged; the end of TIME_WAIT makes no event. A socket
+//! whose file is still open does not die, whatever its TCP state.
+
+use std::fs;
+
+use crate::error::{Error, Operation};
+use crate::socket::Socket;
+use crate::sys::{Netlink, Ready, Waker};
+use crate::wire::diag::{decode_socket, is_socket, ports};
+use crate::wire::netlink::{Message, Messages};
+
+/// `SKNLGRP_INET_TCP_DESTROY` is group 1, `SKNLGRP_INET6_TCP_DESTROY` group 3
+/// (include/uapi/linux/sock_diag.h); v4-mapped sockets come in the latter.
+const GROUPS: u32 = 1 << 0 | 1 << 2;
+
+const EAGAIN: i32 = 11;
+const ENOBUFS: i32 = 105;
+
+/// An event is 380 bytes on Linux 6.18 and grows with `tcp_info`.
+const BUFFER_LEN: usize = 8 << 10;
+
+/// Read no more than this between two looks at the world.
+const BATCH: usize = 256;
+
+/// A subscription to the deaths of one port's sockets.
+#[derive(Debug)]
+pub(crate) struct Destroyed {
+    netlink: Netlink,
+    port: u16,
+    port_id: u32,
+    buffer: Vec<u8>,
+    overruns: u64,
+}
+
+impl Destroyed {
+    pub(crate) fn subscribe(port: u16) -> Result<Destroyed, Error> {
+        let netlink = Netlink::open(GROUPS)?;
+        let port_id = netlink.port_id()?;
+        Ok(Destroyed {
+            netlink,
+            port,
+            port_id,
+            buffer: vec![0; BUFFER_LEN],
+            overruns: 0,
+        })
+    }
+
+    /// Sleeps until there are events, then appends a batch of those that may concern the port.
+    /// False: woken, no more reading.
+    pub(crate) fn read(&mut self, waker: &Waker, into: &mut Vec<Socket>) -> Result<bool, Error> {
+        if self.netlink.wait(waker)? == Ready::Woken {
+            return Ok(false);
+        }
+        for _ in 0..BATCH {
+            match self.netlink.receive_now(&mut self.buffer) {
+                Ok(length) => self.keep(length, into)?,
+                Err(EAGAIN) => break,
+                // Messages were dropped because this socket's buffer was full. What is still in
+                // it is good.
+                Err(ENOBUFS) => self.overruns += 1,
+                Err(errno) => return Err(Error::os(Operation::ReadEvents, errno)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// How often the kernel said that it dropped events.
+    pub(crate) fn overruns(&self) -> u64 {
+        self.overruns
+    }
+
+    /// How many events, of any port, the kernel could not deliver: its own count for this socket
+    /// in /proc/net/netlink, or at least one for each time it complained.
+    pub(crate) fn lost(&self) -> u64 {
+        let dropped = fs::read_to_string("/proc/net/netlink")
+            .ok()
+            .and_then(|table| dropped(&table, self.port_id))
+            .unwrap_or(0);
+        dropped.max(self.overruns)
+    }
+
+    fn keep(&self, length: usize, into: &mut Vec<Socket>) -> Result<(), Error> {
+        let malformed = |error: &dyn std::fmt::Display| {
+            Error::malformed(Operation::ReadEvents, error.to_string())
+        };
+        let datagram = self
+            .buffer
+            .get(..length)
+            .ok_or_else(|| malformed(&format!("an event of {length} bytes")))?;
+        for message in Messages::of(datagram) {
+            let Message::Data { kind, body } = message.map_err(|error| malformed(&error))? else {
+                continue;
+            };
+            if is_socket(kind) && concerns(self.port, body) {
+                into.push(decode_socket(body).map_err(|error| malformed(&error))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an event may be about `port`. A socket that was aborted by tcp_disconnect() has lost
+/// its remote port, and a fence has no port at all, so these pass too.
+fn concerns(port: u16, body: &[u8]) -> bool {
+    ports(body).is_some_and(|(local, remote)| local == port || remote == port || remote == 0)
+}
+
+/// The column Drops of the NETLINK_SOCK_DIAG socket with this port id in /proc/net/netlink
+/// (`netlink_native_seq_show`, net/netlink/af_netlink.c).
+fn dropped(table: &str, port_id: u32) -> Option<u64> {
+    const SOCK_DIAG: &str = "4";
+    let mut lines = table.lines();
+    let header: Vec<&str> = lines.next()?.split_whitespace().collect();
+    let column = |name: &str| header.iter().position(|title| *title == name);
+    let (protocol, id, drops) = (column("Eth")?, column("Pid")?, column("Drops")?);
+    lines.find_map(|line| {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let ours = *cells.get(protocol)? == SOCK_DIAG && *cells.get(id)? == port_id.to_string();
+        if ours {
+            cells.get(drops)?.parse().ok()
+        } else {
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
+00000000b657c126 0   4711       00000000 0        0        0     2        5        4
+00000000e80c9c55 4   0          00000000 0        0        0     2        6        496
+00000000e80c9c55 4   4711       00000005 1280     0        0     2        1207     4969
+";
+
+    #[test]
+    fn drops_are_those_of_our_protocol_and_port_id() {
+        assert_eq!(dropped(TABLE, 4711), Some(1207));
+        assert_eq!(dropped(TABLE, 0), Some(6));
+        assert_eq!(dropped(TABLE, 471), None);
+        assert_eq!(dropped("", 0), None);
+    }
+}

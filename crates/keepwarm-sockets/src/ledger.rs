@@ -1,0 +1,787 @@
+//! From rows and events to an account: which end belongs to which connection, what is still
+//! missing, and what is known for good.
+//!
+//! Owns the bookkeeping of one port. Pure: time is handed in, nothing here touches the kernel.
+//! Judgement of a single connection is `classify`'s.
+//!
+//! ```text
+//!  event of an end ──► pending, by address pair ──► looked up in a dump (TIME_WAIT?) ──┐
+//!                                                                                     ▼
+//!     both ends there, or the other end is elsewhere, or it is overdue ──► classify ──► closed
+//! ```
+//!
+//! **One connection, two ends.** The client's end counts; the server's end is its witness. Where
+//! the client is not on this host the server's end counts. A server's end whose client is here but
+//! has not died yet (it sits in CLOSE_WAIT in somebody's pool) is *held*: the connection is still
+//! open.
+//!
+//! **An end that lost its name.** SO_LINGER 0 clears the remote port of the aborting end. A
+//! client's is a *stray*, claimed by its server's end through local port and server address; a
+//! server's is counted by client address and set against the clients' ends that saw an RST.
+//!
+//! **The window's edges.** A socket is the same in a dump and in its event by its cookie. At the
+//! start, events of sockets that were not in the baseline are dropped until the fence has passed:
+//! those sockets died before the window. At the end, events of sockets that the last dump saw
+//! alive are dropped: they died after it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::account::{Closes, PortAccount, Tally};
+use crate::classify::{Evidence, TimeWait, classify, is_disconnected, was_established};
+use crate::socket::{BySide, Side, Socket, State, States, side_of};
+
+/// Unfinished business: at most this many connections (about 400 bytes each at worst).
+const MAX_PENDING: usize = 1 << 17;
+/// Clients' aborts that nobody has claimed.
+const MAX_STRAYS: usize = 1 << 16;
+/// Addresses learned to be on this host.
+const MAX_ADDRESSES: usize = 1 << 12;
+
+/// On loopback a client's TIME_WAIT may be reused after 1 s (`net.ipv4.tcp_tw_reuse` = 2 and
+/// `tcp_tw_reuse_delay` = 1000): a look that is older proves nothing by finding none.
+const DECISIVE: Duration = Duration::from_millis(900);
+/// How long one end waits for the other's event. The work queues deliver within a few
+/// milliseconds; the rest is for a program that is slow to close its end.
+const MATE_WAIT: Duration = Duration::from_secs(1);
+/// How much older than the death of its socket a TIME_WAIT may look: delivery and a jiffy.
+const FIT_SLACK: Duration = Duration::from_secs(1);
+
+/// The grain of the kernel's timers, at its coarsest (CONFIG_HZ = 100).
+const JIFFY: Duration = Duration::from_millis(10);
+
+/// States that pass by themselves or by what the program is about to do.
+const TRANSITIONAL: States = States::of(&[
+    State::SynSent,
+    State::SynReceived,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::LastAck,
+    State::Closing,
+]);
+
+/// The two addresses of a connection, the same whichever end names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Pair {
+    client: SocketAddr,
+    server: SocketAddr,
+}
+
+impl Pair {
+    fn of(side: Side, socket: &Socket) -> Pair {
+        match side {
+            Side::Client => Pair {
+                client: socket.local,
+                server: socket.remote,
+            },
+            Side::Server => Pair {
+                client: socket.remote,
+                server: socket.local,
+            },
+        }
+    }
+}
+
+/// What a socket of the baseline means to the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Its connection is counted here.
+    Counted,
+    /// The server's end of a connection that is counted at the client.
+    Witness,
+    /// The server's end of a connection whose client had already closed.
+    Leftover,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    side: Side,
+    pair: Pair,
+    role: Role,
+    requests: Option<u64>,
+}
+
+/// One end that died.
+#[derive(Debug, Clone)]
+struct Half {
+    at: Duration,
+    /// How long before its event the last acknowledgement came: more than a moment if the program
+    /// kept the file open after the connection was over.
+    silent: Duration,
+    /// `None` for an end that vanished without an event.
+    evidence: Option<Evidence>,
+    looked: bool,
+    requests: Option<u64>,
+    start: Option<Start>,
+}
+
+type Ends = BySide<VecDeque<Half>>;
+
+#[derive(Debug, Clone, Copy)]
+struct Alive {
+    side: Side,
+    pair: Pair,
+    requests: Option<u64>,
+}
+
+/// What one dump showed.
+#[derive(Debug, Default)]
+struct View {
+    alive: HashMap<u64, Alive>,
+    clients: HashSet<Pair>,
+    established: BySide<u64>,
+    close_wait: BySide<u64>,
+    time_wait: BySide<u64>,
+    time_wait_total: BySide<u64>,
+    transitional: bool,
+}
+
+/// The pass of one dump.
+#[derive(Debug)]
+struct Look {
+    begun: Duration,
+    view: View,
+    /// TIME_WAITs on pairs with unfinished business, with the moment they were entered.
+    found: Vec<(Side, Pair, Option<Duration>)>,
+}
+
+/// The books of one port.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    port: u16,
+    /// Beginning of the window; `None` before.
+    opened_at: Option<Duration>,
+    /// The last dump has been taken; its view is the end of the window.
+    closing: bool,
+    baseline: HashMap<u64, Start>,
+    alive_at_start: u64,
+    clients_here: HashSet<IpAddr>,
+    servers_here: HashSet<IpAddr>,
+    pending: HashMap<Pair, Ends>,
+    strays: HashMap<(u16, IpAddr), VecDeque<Half>>,
+    stray_count: usize,
+    /// Servers' aborts by the client's address, for clients on this host.
+    server_aborts: HashMap<IpAddr, u64>,
+    /// Connections closed by the client's end alone whose server's end may still speak.
+    unheard: HashMap<Pair, u32>,
+    /// Those of `unheard` whose pair has been used again since, by client address.
+    unheard_before: HashMap<IpAddr, u64>,
+    look: Option<Look>,
+    /// Arrival of the oldest end that no dump has looked for.
+    unlooked_since: Option<Duration>,
+    /// Some end has been looked for and waits for its mate.
+    waiting: bool,
+    view: View,
+    /// Live sockets of the dump before.
+    seen_before: HashMap<u64, Alive>,
+    closed: Closes,
+    tally: Tally,
+    unattributed_aborts: u64,
+    overflowed: u64,
+    opened_so_far: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(port: u16) -> Ledger {
+        Ledger {
+            port,
+            opened_at: None,
+            closing: false,
+            baseline: HashMap::new(),
+            alive_at_start: 0,
+            clients_here: HashSet::new(),
+            servers_here: HashSet::new(),
+            pending: HashMap::new(),
+            strays: HashMap::new(),
+            stray_count: 0,
+            server_aborts: HashMap::new(),
+            unheard: HashMap::new(),
+            unheard_before: HashMap::new(),
+            look: None,
+            unlooked_since: None,
+            waiting: false,
+            view: View::default(),
+            seen_before: HashMap::new(),
+            closed: Closes::default(),
+            tally: Tally::default(),
+            unattributed_aborts: 0,
+            overflowed: 0,
+            opened_so_far: 0,
+        }
+    }
+
+    // ---- the window -------------------------------------------------------------------------
+
+    /// The look that has just ended is the baseline.
+    pub(crate) fn handle_baseline(&mut self) {
+        for (cookie, alive) in &self.view.alive {
+            let Alive {
+                side,
+                pair,
+                requests,
+            } = *alive;
+            let role = match side {
+                Side::Client => Role::Counted,
+                Side::Server if self.view.clients.contains(&pair) => Role::Witness,
+                Side::Server if self.client_is_here(&pair) => Role::Leftover,
+                Side::Server => Role::Counted,
+            };
+            self.alive_at_start += u64::from(role == Role::Counted);
+            self.baseline.insert(
+                *cookie,
+                Start {
+                    side,
+                    pair,
+                    role,
+                    requests,
+                },
+            );
+        }
+    }
+
+    /// Every event of a death before the baseline has been handled: the window begins.
+    pub(crate) fn open_window(&mut self, now: Duration) {
+        self.opened_at = Some(now);
+    }
+
+    /// The look that has just ended is the end of the window; events still to come are of sockets
+    /// that died before it, or are not ours.
+    pub(crate) fn close_window(&mut self) {
+        self.closing = true;
+    }
+
+    // ---- events -----------------------------------------------------------------------------
+
+    /// A socket died. True if it has to do with the port.
+    pub(crate) fn handle_event(&mut self, event: &Socket, at: Duration) -> bool {
+        if self.closing && self.view.alive.contains_key(&event.cookie) {
+            return true;
+        }
+        let start = self.baseline.remove(&event.cookie);
+        if start.is_some_and(|start| start.role == Role::Leftover) {
+            return true;
+        }
+        if start.is_none() && self.opened_at.is_none() {
+            return false;
+        }
+        let Some((side, pair)) = self.name(event, start) else {
+            return is_disconnected(event) && self.handle_nameless(event, at);
+        };
+        if was_established(side, event) {
+            self.learn(side, &pair);
+            self.push(side, pair, half(side, event, at, start));
+        }
+        true
+    }
+
+    /// Which connection an event is about, if it or an earlier dump says so.
+    fn name(&self, event: &Socket, start: Option<Start>) -> Option<(Side, Pair)> {
+        if event.remote.port() != 0 {
+            let side = side_of(self.port, &event.local, &event.remote)?;
+            return Some((side, Pair::of(side, event)));
+        }
+        if !is_disconnected(event) {
+            return None;
+        }
+        let seen = |alive: &Alive| (alive.side, alive.pair);
+        start
+            .map(|start| (start.side, start.pair))
+            .or_else(|| self.view.alive.get(&event.cookie).map(seen))
+            .or_else(|| self.seen_before.get(&event.cookie).map(seen))
+    }
+
+    /// An abort without a name. True if it is surely of this port.
+    fn handle_nameless(&mut self, event: &Socket, at: Duration) -> bool {
+        if event.local.port() == self.port {
+            let client = event.remote.ip();
+            let here = client.is_loopback()
+                || client == event.local.ip()
+                || self.clients_here.contains(&client);
+            if !here {
+                self.closed.add(crate::CloseKind::ServerRst);
+            } else if self.server_aborts.len() < MAX_ADDRESSES
+                || self.server_aborts.contains_key(&client)
+            {
+                *self.server_aborts.entry(client).or_default() += 1;
+            } else {
+                self.unattributed_aborts += 1;
+            }
+            return true;
+        }
+        if self.stray_count >= MAX_STRAYS {
+            self.unattributed_aborts += 1;
+            return false;
+        }
+        self.stray_count += 1;
+        let key = (event.local.port(), event.remote.ip());
+        self.strays
+            .entry(key)
+            .or_default()
+            .push_back(half(Side::Client, event, at, None));
+        false
+    }
+
+    fn push(&mut self, side: Side, pair: Pair, half: Half) {
+        match side {
+            Side::Server if self.take_unheard(&pair) => return,
+            Side::Server => {}
+            Side::Client => {
+                if let Some(count) = self.unheard.remove(&pair) {
+                    self.forget(pair.client.ip(), count.into());
+                }
+            }
+        }
+        if self.pending.len() >= MAX_PENDING && !self.pending.contains_key(&pair) {
+            self.overflowed += 1;
+            if side == Side::Client || !self.client_is_here(&pair) {
+                self.closed.add(crate::CloseKind::Unclassified);
+            }
+            return;
+        }
+        if !half.looked && self.unlooked_since.is_none() {
+            self.unlooked_since = Some(half.at);
+        }
+        self.pending
+            .entry(pair)
+            .or_default()
+            .get_mut(side)
+            .push_back(half);
+    }
+
+    fn take_unheard(&mut self, pair: &Pair) -> bool {
+        match self.unheard.get_mut(pair) {
+            Some(1) => self.unheard.remove(pair).is_some(),
+            Some(count) => {
+                *count -= 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn forget(&mut self, client: IpAddr, count: u64) {
+        if self.unheard_before.len() < MAX_ADDRESSES || self.unheard_before.contains_key(&client) {
+            *self.unheard_before.entry(client).or_default() += count;
+        }
+    }
+
+    // ---- looks ------------------------------------------------------------------------------
+
+    /// A dump begins.
+    pub(crate) fn begin_look(&mut self, now: Duration) {
+        self.look = Some(Look {
+            begun: now,
+            view: View::default(),
+            found: Vec::new(),
+        });
+    }
+
+    /// One row of it, read just now.
+    pub(crate) fn handle_row(&mut self, row: &Socket, now: Duration) {
+        let Some(side) = row.side(self.port) else {
+            return;
+        };
+        let pair = Pair::of(side, row);
+        if row.is_alive() {
+            self.learn(side, &pair);
+        }
+        let waited_for = row.is_minisocket() && self.pending.contains_key(&pair);
+        let opened_at = self.opened_at;
+        let Some(look) = &mut self.look else { return };
+        let view = &mut look.view;
+        let age = row
+            .time_wait_age_ms()
+            .map(|age| Duration::from_millis(age.into()));
+        let entered = age.map(|age| now.checked_sub(age));
+        view.transitional |= TRANSITIONAL.contains(row.state);
+        match row.state {
+            State::Established => *view.established.get_mut(side) += 1,
+            State::CloseWait => *view.close_wait.get_mut(side) += 1,
+            State::TimeWait => {
+                *view.time_wait_total.get_mut(side) += 1;
+                let in_window = entered.flatten().zip(opened_at);
+                let in_window = in_window.is_some_and(|(at, opened)| at + JIFFY >= opened);
+                *view.time_wait.get_mut(side) += u64::from(in_window);
+            }
+            _ => {}
+        }
+        if row.is_alive() {
+            if side == Side::Client {
+                view.clients.insert(pair);
+            }
+            let requests = requests(side, row);
+            view.alive.insert(
+                row.cookie,
+                Alive {
+                    side,
+                    pair,
+                    requests,
+                },
+            );
+        } else if waited_for {
+            // Entered before the watch began: the zero of this clock.
+            look.found
+                .push((side, pair, entered.map(Option::unwrap_or_default)));
+        }
+    }
+
+    /// The dump has ended. `refused`: the kernel did not keep some TIME_WAITs lately, so that
+    /// finding none proves nothing.
+    pub(crate) fn end_look(&mut self, now: Duration, refused: bool) {
+        let Some(look) = self.look.take() else { return };
+        for (side, pair, entered) in look.found {
+            let Some(ends) = self.pending.get_mut(&pair) else {
+                continue;
+            };
+            // A pair that lived twice: connecting again removed the older TIME_WAIT, so the one
+            // that is there belongs to the last.
+            let last = ends
+                .get_mut(side)
+                .iter_mut()
+                .rev()
+                .find(|half| !half.looked);
+            if let Some(half) = last.filter(|half| fits(half, entered)) {
+                half.see(TimeWait::Present);
+            }
+        }
+        self.unlooked_since = None;
+        for ends in self.pending.values_mut() {
+            for half in ends
+                .client
+                .iter_mut()
+                .chain(&mut ends.server)
+                .filter(|half| !half.looked)
+            {
+                if half.at <= look.begun {
+                    let late = now.saturating_sub(half.at) + half.silent > DECISIVE;
+                    half.see(if late || refused {
+                        TimeWait::Unknown
+                    } else {
+                        TimeWait::Absent
+                    });
+                } else {
+                    // It came while the dump was walking: for the next one.
+                    let oldest = self
+                        .unlooked_since
+                        .map_or(half.at, |oldest| oldest.min(half.at));
+                    self.unlooked_since = Some(oldest);
+                }
+            }
+        }
+        // A second look after the window's end only answers what was open.
+        if !self.closing {
+            let before = std::mem::replace(&mut self.view, look.view);
+            self.seen_before = before.alive;
+        }
+        self.settle(now, false);
+    }
+
+    /// Arrival of the oldest end that no dump has looked for yet.
+    pub(crate) fn unlooked_since(&self) -> Option<Duration> {
+        self.unlooked_since
+    }
+
+    /// Whether some end has been looked for and waits only for its mate.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Whether the last look saw a socket between two states.
+    pub(crate) fn is_transitional(&self) -> bool {
+        self.view.transitional
+    }
+
+    /// How many sockets the last look saw alive.
+    pub(crate) fn alive_sockets(&self) -> usize {
+        self.view.alive.len()
+    }
+
+    // ---- conclusions ------------------------------------------------------------------------
+
+    /// Concludes what can be concluded now; everything if `finally`.
+    pub(crate) fn settle(&mut self, now: Duration, finally: bool) {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.waiting = false;
+        pending.retain(|pair, ends| {
+            while self.settle_one(pair, ends, now, finally) {}
+            self.waiting |= ends.client.front().is_some_and(|half| half.looked);
+            !(ends.client.is_empty() && ends.server.is_empty())
+        });
+        self.pending = pending;
+    }
+
+    /// Concludes the oldest connection of a pair; false if it has to wait.
+    fn settle_one(&mut self, pair: &Pair, ends: &mut Ends, now: Duration, finally: bool) -> bool {
+        let (client, server) = (ends.client.front(), ends.server.front());
+        let looked = |half: &Half| half.looked || finally;
+        match (client, server) {
+            (Some(client), Some(server)) if looked(client) && looked(server) => {
+                let client = ends.client.pop_front();
+                self.conclude(client, ends.server.pop_front());
+            }
+            (Some(client), None) if looked(client) => {
+                let expected = self.server_is_here(pair);
+                if expected && !finally && now.saturating_sub(client.at) < MATE_WAIT {
+                    return false;
+                }
+                self.conclude(ends.client.pop_front(), None);
+                if expected {
+                    self.expect_late(pair);
+                }
+            }
+            (None, Some(server)) if looked(server) => {
+                if !self.client_is_here(pair) {
+                    self.conclude(None, ends.server.pop_front());
+                } else if let Some(stray) = self.take_stray(pair) {
+                    self.conclude(Some(stray), ends.server.pop_front());
+                } else if finally && !self.view.clients.contains(pair) {
+                    // The client's file is still open, or its event was lost.
+                    self.conclude(None, ends.server.pop_front());
+                } else if finally {
+                    ends.server.pop_front();
+                } else {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn expect_late(&mut self, pair: &Pair) {
+        if self.unheard.len() < MAX_PENDING {
+            *self.unheard.entry(*pair).or_default() += 1;
+        } else {
+            self.forget(pair.client.ip(), 1);
+        }
+    }
+
+    fn take_stray(&mut self, pair: &Pair) -> Option<Half> {
+        let key = (pair.client.port(), pair.server.ip());
+        let queue = self.strays.get_mut(&key)?;
+        let half = queue.pop_front();
+        if queue.is_empty() {
+            self.strays.remove(&key);
+        }
+        self.stray_count -= usize::from(half.is_some());
+        half
+    }
+
+    fn conclude(&mut self, client: Option<Half>, server: Option<Half>) {
+        let evidence = |half: &Option<Half>| half.as_ref().and_then(|half| half.evidence);
+        self.closed.add(classify(
+            evidence(&client).as_ref(),
+            evidence(&server).as_ref(),
+        ));
+        let requests = [&client, &server]
+            .into_iter()
+            .flatten()
+            .find_map(|half| half.requests);
+        let start = [&client, &server]
+            .into_iter()
+            .flatten()
+            .find_map(|half| half.start);
+        if let Some(requests) = requests {
+            self.tally.count(requests, start);
+        }
+    }
+
+    // ---- the account ------------------------------------------------------------------------
+
+    /// The account so far.
+    pub(crate) fn account(&mut self) -> PortAccount {
+        let alive = self.count_alive();
+        let opened = (self.closed.total() + alive).saturating_sub(self.alive_at_start);
+        self.opened_so_far = self.opened_so_far.max(opened);
+        PortAccount {
+            port: self.port,
+            opened: self.opened_so_far,
+            closed: self.closed,
+            requests: self.tally.summary(),
+            alive_at_start: self.alive_at_start,
+            alive_at_end: alive,
+            established: self.view.established,
+            close_wait: self.view.close_wait,
+            time_wait: self.view.time_wait,
+            time_wait_total: self.view.time_wait_total,
+            unattributed_aborts: self.unattributed_aborts,
+            overflowed: self.overflowed,
+            ..PortAccount::default()
+        }
+    }
+
+    /// The account at the end of the window.
+    pub(crate) fn finish(mut self, now: Duration) -> PortAccount {
+        self.bury_the_vanished(now);
+        self.settle(now, true);
+        self.count_unclaimed_aborts();
+        self.unattributed_aborts += self.stray_count as u64;
+        let live: Vec<(u64, Alive)> = self.view.alive.iter().map(|(c, a)| (*c, *a)).collect();
+        for (cookie, alive) in live {
+            if let (true, Some(requests)) = (self.counts(&alive), alive.requests) {
+                self.tally
+                    .count(requests, self.baseline.get(&cookie).copied());
+            }
+        }
+        // What was published on the way may have been too much; the end is exact.
+        self.opened_so_far = 0;
+        self.account()
+    }
+
+    /// Connections of the baseline that are neither alive nor had an event: over, with their file
+    /// still open in some program, or their event was lost.
+    fn bury_the_vanished(&mut self, now: Duration) {
+        let gone: Vec<u64> = self
+            .baseline
+            .iter()
+            .filter(|(cookie, start)| {
+                start.role == Role::Counted && !self.view.alive.contains_key(cookie)
+            })
+            .map(|(cookie, _)| *cookie)
+            .collect();
+        for cookie in gone {
+            let Some(start) = self.baseline.remove(&cookie) else {
+                continue;
+            };
+            self.push(
+                start.side,
+                start.pair,
+                Half {
+                    at: now,
+                    silent: Duration::ZERO,
+                    evidence: None,
+                    looked: true,
+                    requests: None,
+                    start: Some(start),
+                },
+            );
+        }
+    }
+
+    /// Servers' aborts that no client's end accounts for: the client's file is still open.
+    fn count_unclaimed_aborts(&mut self) {
+        let mut explained = std::mem::take(&mut self.unheard_before);
+        let served: HashSet<Pair> = self
+            .view
+            .alive
+            .values()
+            .filter(|alive| alive.side == Side::Server)
+            .map(|alive| alive.pair)
+            .collect();
+        for (pair, count) in &self.unheard {
+            if !served.contains(pair) {
+                *explained.entry(pair.client.ip()).or_default() += u64::from(*count);
+            }
+        }
+        for (client, aborts) in std::mem::take(&mut self.server_aborts) {
+            let claimed = explained.get(&client).copied().unwrap_or(0);
+            for _ in claimed..aborts {
+                self.closed.add(crate::CloseKind::ServerRst);
+            }
+        }
+    }
+
+    fn count_alive(&self) -> u64 {
+        self.view
+            .alive
+            .values()
+            .filter(|alive| self.counts(alive))
+            .count() as u64
+    }
+
+    /// Whether a live socket is the end at which its connection is counted.
+    fn counts(&self, alive: &Alive) -> bool {
+        alive.side == Side::Client
+            || !(self.view.clients.contains(&alive.pair) || self.client_is_here(&alive.pair))
+    }
+
+    // ---- where an end is --------------------------------------------------------------------
+
+    fn learn(&mut self, side: Side, pair: &Pair) {
+        let (known, ip) = match side {
+            Side::Client => (&mut self.clients_here, pair.client.ip()),
+            Side::Server => (&mut self.servers_here, pair.server.ip()),
+        };
+        if known.len() < MAX_ADDRESSES {
+            known.insert(ip);
+        }
+    }
+
+    fn client_is_here(&self, pair: &Pair) -> bool {
+        on_one_host(pair) || self.clients_here.contains(&pair.client.ip())
+    }
+
+    fn server_is_here(&self, pair: &Pair) -> bool {
+        on_one_host(pair) || self.servers_here.contains(&pair.server.ip())
+    }
+}
+
+impl Half {
+    fn see(&mut self, time_wait: TimeWait) {
+        self.looked = true;
+        if let Some(evidence) = &mut self.evidence {
+            evidence.time_wait = time_wait;
+        }
+    }
+}
+
+impl Tally {
+    /// Counts a connection's requests within the window.
+    fn count(&mut self, requests: u64, start: Option<Start>) {
+        match start {
+            None => self.add(requests),
+            Some(Start {
+                requests: Some(before),
+                ..
+            }) if requests > before => {
+                self.add(requests - before);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn half(side: Side, event: &Socket, at: Duration, start: Option<Start>) -> Half {
+    let silent = event
+        .info
+        .and_then(|info| info.last_ack_recv_ms)
+        .unwrap_or(0);
+    let evidence = Evidence::of(side, event);
+    Half {
+        at,
+        silent: Duration::from_millis(silent.into()),
+        evidence: Some(evidence),
+        looked: false,
+        requests: if evidence.disconnected {
+            None
+        } else {
+            requests(side, event)
+        },
+        start: start.filter(|start| start.role == Role::Counted),
+    }
+}
+
+fn requests(side: Side, socket: &Socket) -> Option<u64> {
+    let info = socket.info?;
+    let segments = match side {
+        Side::Client => info.data_segs_out,
+        Side::Server => info.data_segs_in,
+    };
+    segments.map(u64::from)
+}
+
+/// Whether a TIME_WAIT entered then (`None`: it is in FIN_WAIT2 still) can be this end's.
+fn fits(half: &Half, entered: Option<Duration>) -> bool {
+    entered.is_none_or(|entered| entered + half.silent + FIT_SLACK >= half.at)
+}
+
+/// Loopback, or an address talking to itself: both ends are in this network namespace.
+fn on_one_host(pair: &Pair) -> bool {
+    let (client, server) = (pair.client.ip(), pair.server.ip());
+    client == server || (client.is_loopback() && server.is_loopback())
+}
+
+#[cfg(test)]
+mod tests;

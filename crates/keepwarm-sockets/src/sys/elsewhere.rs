@@ -1,0 +1,54 @@
+//! Not Linux: nothing to ask.
+
+use super::Ready;
+use crate::error::{Error, Operation};
+
+#[derive(Debug)]
+pub(crate) enum Netlink {}
+
+impl Netlink {
+    pub(crate) fn open(_groups: u32) -> Result<Netlink, Error> {
+        Err(Error::unsupported(
+            Operation::OpenNetlink,
+            "this system is not Linux",
+        ))
+    }
+
+    pub(crate) fn port_id(&self) -> Result<u32, Error> {
+        match *self {}
+    }
+
+    pub(crate) fn send(&self, _message: &[u8]) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(crate) fn receive(&self, _buffer: &mut [u8]) -> Result<usize, i32> {
+        match *self {}
+    }
+
+    pub(crate) fn receive_now(&self, _buffer: &mut [u8]) -> Result<usize, i32> {
+        match *self {}
+    }
+
+    pub(crate) fn wait(&self, _waker: &Waker) -> Result<Ready, Error> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Waker;
+
+impl Waker {
+    pub(crate) fn new() -> Result<Waker, Error> {
+        Err(Error::unsupported(
+            Operation::Watch,
+            "this system is not Linux",
+        ))
+    }
+
+    pub(crate) fn wake(&self) {}
+}
+
+pub(crate) fn fence() -> Vec<u64> {
+    Vec::new()
+}
