@@ -1,3 +1,6 @@
 //! keepwarm-testkit
 
+pub mod http_server;
+
 pub mod churn;
+pub mod scripted;

@@ -1,0 +1,361 @@
+//! Claim: the ledger says who closed each connection, and a server that knows better agrees.
+
+mod common;
+
+use std::net::Ipv6Addr;
+
+use common::{plan, run, run_and_compare};
+use keepwarm_load::{CloseCause, ClosePolicy, ErrorClass, Plan, Summary};
+use keepwarm_testkit::http_server::{Conn, HttpServer, has_ipv6};
+
+const CLOSING: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+
+fn answer_all(conn: &mut Conn) {
+    while conn.read_request() {
+        conn.respond("ok");
+    }
+}
+
+/// Answers one request with `response`, then closes by FIN.
+fn answer_once(response: &'static [u8]) -> impl Fn(&mut Conn) + Send + Sync {
+    move |conn| {
+        if conn.read_request() {
+            conn.send(response);
+        }
+        conn.fin();
+    }
+}
+
+/// Answers one request with `response`, then waits for the client to close.
+fn answer_and_wait(response: &'static [u8]) -> impl Fn(&mut Conn) + Send + Sync {
+    move |conn| {
+        if conn.read_request() {
+            conn.send(response);
+        }
+        conn.wait_for_client();
+    }
+}
+
+fn closed_by_us(summary: &Summary, cause: CloseCause) -> u64 {
+    summary
+        .ledger
+        .closed_by_us
+        .get(&cause)
+        .copied()
+        .unwrap_or(0)
+}
+
+#[test]
+fn keep_alive_opens_as_many_connections_as_asked_and_loses_no_request() {
+    let server = HttpServer::start(answer_all);
+    let builder = plan(&server).requests(1003).concurrency(7).threads(2);
+    let (summary, truth) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, truth.requests), (1003, 1003));
+    assert_eq!((summary.ledger.opened, summary.ledger.still_open), (7, 7));
+    assert_eq!(summary.ledger.reused, 1003 - 7);
+    assert_eq!(summary.statuses[&200], 1003);
+    assert_eq!(summary.document_length, Some(2));
+    assert_eq!(summary.body_bytes, 2 * 1003);
+    let carried = summary.requests_per_connection();
+    assert_eq!((carried.count(), carried.sum()), (7, 1003));
+}
+
+#[test]
+fn no_more_connections_than_requests_are_opened() {
+    let server = HttpServer::start(answer_all);
+    let builder = plan(&server).requests(3).concurrency(50).threads(2);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.ledger.opened), (3, 3));
+}
+
+#[test]
+fn without_keep_alive_the_server_that_closes_is_waited_for() {
+    let server = HttpServer::start(answer_once(CLOSING));
+    let builder = plan(&server).requests(50).concurrency(3).keep_alive(false);
+    let (summary, truth) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.ledger.peer_fin), (50, 50));
+    assert_eq!((truth.connections, summary.ledger.reused), (50, 0));
+}
+
+#[test]
+fn without_keep_alive_and_without_waiting_this_side_closes() {
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let server = HttpServer::start(answer_and_wait(response));
+    let builder = plan(&server).requests(50).concurrency(3).keep_alive(false);
+    let (summary, _) = run_and_compare(server, builder.close_policy(ClosePolicy::Now));
+    assert_eq!(summary.completed, 50);
+    assert_eq!(closed_by_us(&summary, CloseCause::OnePerConnection), 50);
+}
+
+#[test]
+fn a_server_that_does_not_close_is_waited_for_only_a_second() {
+    let server = HttpServer::start(answer_and_wait(CLOSING));
+    let builder = plan(&server).requests(2).concurrency(2).keep_alive(false);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(closed_by_us(&summary, CloseCause::PeerKeptOpen), 2);
+    assert!(
+        summary.elapsed.as_millis() < 900,
+        "waiting is not part of the run's time"
+    );
+}
+
+#[test]
+fn a_response_that_says_close_is_obeyed_at_once_by_default() {
+    let server = HttpServer::start(answer_and_wait(CLOSING));
+    let builder = plan(&server).requests(30).concurrency(3);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(summary.completed, 30);
+    assert_eq!(closed_by_us(&summary, CloseCause::ResponseSaidClose), 30);
+}
+
+#[test]
+fn http_1_0_without_keep_alive_is_the_last_response_of_its_connection() {
+    let response = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let server = HttpServer::start(answer_and_wait(response));
+    let builder = plan(&server).requests(5);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(closed_by_us(&summary, CloseCause::ResponseSaidClose), 5);
+}
+
+#[test]
+fn a_limit_of_requests_per_connection_is_seen_in_the_distribution() {
+    let server = HttpServer::start(|conn| {
+        for nth in 1..=5 {
+            if !conn.read_request() {
+                return;
+            }
+            conn.send(if nth < 5 {
+                b"HTTP/1.1 204 N\r\n\r\n"
+            } else {
+                CLOSING
+            });
+        }
+        conn.fin();
+    });
+    let builder = plan(&server)
+        .requests(50)
+        .close_policy(ClosePolicy::WaitPeer);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.ledger.peer_fin), (50, 10));
+    assert_eq!((summary.statuses[&204], summary.statuses[&200]), (40, 10));
+    let carried = summary.requests_per_connection();
+    assert_eq!(
+        (carried.min(), carried.p50(), carried.max()),
+        (Some(5), Some(5), Some(5))
+    );
+}
+
+#[test]
+fn a_stale_reuse_is_reported_and_neither_hidden_nor_sent_again() {
+    let server = HttpServer::start(|conn| {
+        for _ in 0..5 {
+            if !conn.read_request() {
+                return;
+            }
+            conn.respond("ok");
+        }
+        // As if it had closed just before: the sixth request gets no answer.
+        if conn.read_request() {
+            conn.fin();
+        }
+    });
+    let builder = plan(&server).requests(11);
+    let (summary, truth) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.failed), (10, 1));
+    assert_eq!(summary.errors.of(ErrorClass::EofOnReused), 1);
+    assert_eq!((truth.requests, summary.ledger.requests_written), (11, 11));
+}
+
+#[test]
+fn a_connection_closed_while_idle_is_never_an_unaccounted_failure() {
+    // The FIN races with the next request: either it is seen in time, or the request is stale.
+    let server = HttpServer::start(|conn| {
+        if conn.nth() < 200 && conn.read_request() {
+            conn.respond("ok");
+            return conn.fin();
+        }
+        answer_all(conn);
+    });
+    let builder = plan(&server).requests(1000).concurrency(4).threads(2);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(summary.completed + summary.failed, 1000);
+    let stale = summary.errors.of(ErrorClass::EofOnReused);
+    assert_eq!(summary.failed, stale, "{:?}", summary.errors);
+    assert_eq!(summary.ledger.peer_fin, 200);
+}
+
+#[test]
+fn an_abort_before_the_response_is_told_from_one_within() {
+    let server = HttpServer::start(|conn| {
+        if conn.read_request() {
+            if conn.nth() % 2 == 1 {
+                conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+            }
+            conn.rst();
+        }
+    });
+    let builder = plan(&server).requests(40).concurrency(1);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.failed, summary.ledger.peer_rst), (40, 40));
+    assert_eq!(summary.errors.of(ErrorClass::ResetBeforeResponse), 20);
+    assert_eq!(summary.errors.of(ErrorClass::ResetWithinResponse), 20);
+    assert!(
+        summary
+            .errors
+            .iter()
+            .all(|(key, _)| key.errno.unwrap().name() == Some("ECONNRESET"))
+    );
+}
+
+#[test]
+fn an_abort_right_after_accept_is_an_opened_connection_that_was_reset() {
+    let server = HttpServer::start(Conn::rst);
+    let builder = plan(&server).requests(60).concurrency(3);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.failed, summary.ledger.peer_rst), (60, 60));
+    assert!(!summary.is_unreachable());
+}
+
+#[test]
+fn an_end_of_stream_is_named_by_where_it_came() {
+    let server = HttpServer::start(|conn| {
+        if conn.read_request() {
+            conn.send(match conn.nth() % 3 {
+                0 => b"",
+                1 => b"HTTP/1.1 200 OK\r\nConte",
+                _ => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+            });
+        }
+        conn.fin();
+    });
+    let builder = plan(&server).requests(30);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(summary.errors.of(ErrorClass::EofOnNew), 10);
+    assert_eq!(summary.errors.of(ErrorClass::EofWithinResponse), 20);
+    assert_eq!(summary.ledger.peer_fin, 30);
+}
+
+#[test]
+fn a_body_without_a_length_ends_with_its_connection_and_is_complete() {
+    let server = HttpServer::start(answer_once(b"HTTP/1.1 200 OK\r\n\r\nuntil the end"));
+    let builder = plan(&server).requests(20).concurrency(2);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.ledger.peer_fin), (20, 20));
+    assert_eq!(summary.body_bytes, 20 * 13);
+}
+
+#[test]
+fn a_half_closed_connection_is_not_used_again() {
+    let server = HttpServer::start(|conn| {
+        if conn.read_request() {
+            conn.send(CLOSING);
+            conn.half_close();
+            conn.wait_for_client();
+        }
+    });
+    let builder = plan(&server)
+        .requests(20)
+        .close_policy(ClosePolicy::WaitPeer);
+    let (summary, truth) = run_and_compare(server, builder);
+    assert_eq!(
+        (summary.completed, truth.requests, truth.server_fin_first),
+        (20, 20, 20)
+    );
+}
+
+#[test]
+fn stray_bytes_end_a_connection_but_not_its_exchange() {
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok, and more";
+    let server = HttpServer::start(answer_and_wait(response));
+    let builder = plan(&server).requests(10).concurrency(2);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(summary.completed, 10);
+    assert_eq!(closed_by_us(&summary, CloseCause::StrayBytes), 10);
+}
+
+#[test]
+fn a_response_before_the_end_of_its_request_completes_and_ends_the_connection() {
+    let server = HttpServer::start(|conn| {
+        conn.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
+        conn.wait_for_client();
+    });
+    let builder = plan(&server)
+        .requests(2)
+        .method("POST")
+        .body(vec![0; 64 << 20]);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(summary.statuses[&413], 2);
+    assert_eq!(closed_by_us(&summary, CloseCause::EarlyResponse), 2);
+}
+
+#[test]
+fn a_large_body_is_written_whole() {
+    let body = vec![b'x'; 5_000_000];
+    let server = HttpServer::start(|conn| {
+        while conn.read_request() {
+            let length = conn.request().len();
+            conn.respond(if length > 5_000_000 { "all" } else { "short" });
+        }
+    });
+    let builder = plan(&server)
+        .requests(4)
+        .concurrency(2)
+        .method("PUT")
+        .body(body);
+    let written = builder.clone().build().unwrap().request_bytes().len() as u64;
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.document_length), (4, Some(3)));
+    assert_eq!(summary.bytes_written, 4 * written);
+}
+
+#[test]
+fn a_large_response_is_counted_to_its_last_byte() {
+    let server = HttpServer::start(|conn| {
+        while conn.read_request() {
+            conn.respond(&"y".repeat(3_000_000));
+        }
+    });
+    let builder = plan(&server).requests(6).concurrency(3);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.body_bytes), (6, 18_000_000));
+}
+
+#[test]
+fn methods_and_statuses_without_content_leave_the_connection_usable() {
+    let server = HttpServer::start(|conn| {
+        while conn.read_request() {
+            assert!(conn.request().starts_with(b"HEAD / HTTP/1.1\r\n"));
+            conn.send(b"HTTP/1.1 200 OK\r\nServer: scripted/1\r\nContent-Length: 999\r\n\r\n");
+        }
+    });
+    let builder = plan(&server).method("HEAD").requests(10);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(
+        (summary.completed, summary.ledger.opened, summary.body_bytes),
+        (10, 1, 0)
+    );
+    assert_eq!(summary.server_header.as_deref(), Some("scripted/1"));
+}
+
+#[test]
+fn ipv6_works_alike() {
+    if !has_ipv6() {
+        return;
+    }
+    let server = HttpServer::start_on(Ipv6Addr::LOCALHOST.into(), answer_all);
+    let builder = plan(&server).requests(20).concurrency(2);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.ledger.opened), (20, 2));
+}
+
+#[test]
+fn a_name_with_several_addresses_is_tried_in_order_and_costs_no_request() {
+    let server = HttpServer::start(answer_all);
+    let url = format!("http://localhost:{}/", server.address().port());
+    let builder = Plan::builder(url).requests(20).concurrency(2);
+    let first = builder.clone().build().unwrap().addresses()[0];
+    let summary = run(builder);
+    assert_eq!((summary.completed, summary.failed), (20, 0));
+    assert_eq!(summary.ledger.connect_failed_total() > 0, first.is_ipv6());
+    assert_eq!(server.finish().connections, summary.ledger.opened);
+}

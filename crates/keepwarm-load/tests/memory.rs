@@ -1,0 +1,64 @@
+//! Claim: memory does not grow with the number of requests. Allocations are counted, so that the
+//! answer does not depend on time or on the allocator. Alone in its process: the count is global.
+#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use common::{plan, run_and_compare};
+use keepwarm_testkit::http_server::HttpServer;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of one run, server included, which allocates nothing per request either.
+fn allocations(requests: u64) -> u64 {
+    let before = ALLOCATIONS.load(Relaxed);
+    let server = HttpServer::start(|conn| {
+        while conn.read_request() {
+            conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+        }
+    });
+    let builder = plan(&server).requests(requests).concurrency(8).threads(2);
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.ledger.opened), (requests, 8));
+    ALLOCATIONS.load(Relaxed) - before
+}
+
+#[test]
+fn four_times_the_requests_cost_no_allocation_more() {
+    allocations(100);
+    let few = allocations(50_000);
+    let many = allocations(200_000);
+    // The harness and the threads' start may differ by a handful; 150,000 requests may not.
+    assert!(
+        many < few + 50,
+        "{few} allocations for 50,000 requests, {many} for 200,000"
+    );
+}

@@ -1,0 +1,233 @@
+//! Claim: a run ends when it should, with every request accounted for.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{plan, run, run_and_compare};
+use keepwarm_load::{ErrorClass, Plan, Run, StopReason};
+use keepwarm_testkit::http_server::{Conn, HttpServer, RefusedPort, SilentPort};
+
+fn answer_all(conn: &mut Conn) {
+    while conn.read_request() {
+        conn.respond("ok");
+    }
+}
+
+/// Reads everything and answers nothing.
+fn ignore_all(conn: &mut Conn) {
+    while conn.read_request() {}
+}
+
+#[test]
+fn the_count_is_exact_whatever_the_remainder() {
+    for (requests, concurrency, threads) in
+        [(1, 1, 1), (1, 4, 2), (7, 3, 2), (101, 10, 3), (64, 5, 5)]
+    {
+        let server = HttpServer::start(answer_all);
+        let builder = plan(&server)
+            .requests(requests)
+            .concurrency(concurrency)
+            .threads(threads);
+        let (summary, truth) = run_and_compare(server, builder);
+        assert_eq!((summary.completed, summary.unsent), (requests, 0));
+        assert_eq!(truth.requests, requests);
+        assert_eq!(summary.ledger.opened, requests.min(concurrency as u64));
+        assert_eq!(
+            (summary.stopped, summary.loader.threads),
+            (StopReason::Finished, threads)
+        );
+    }
+}
+
+#[test]
+fn a_duration_ends_the_run_and_leaves_nothing_unfinished_behind() {
+    let duration = Duration::from_millis(200);
+    let server = HttpServer::start(answer_all);
+    let builder = plan(&server).duration(duration).concurrency(3).threads(2);
+    let (summary, truth) = run_and_compare(server, builder);
+    assert!(summary.completed > 0);
+    assert_eq!(
+        (summary.failed, summary.unfinished, summary.unsent),
+        (0, 0, 0)
+    );
+    assert_eq!(truth.requests, summary.completed);
+    assert!(summary.elapsed >= duration);
+    assert!(summary.requests_per_second() > 0.0);
+}
+
+#[test]
+fn of_a_count_and_a_duration_the_first_one_reached_ends_the_run() {
+    let server = HttpServer::start(answer_all);
+    let builder = plan(&server)
+        .requests(5)
+        .duration(Duration::from_secs(3600));
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!((summary.completed, summary.unsent), (5, 0));
+    assert!(summary.elapsed < Duration::from_secs(3600));
+
+    let server = HttpServer::start(answer_all);
+    let builder = plan(&server)
+        .requests(u64::MAX)
+        .duration(Duration::from_millis(50));
+    let (summary, _) = run_and_compare(server, builder);
+    assert_eq!(summary.unsent, u64::MAX - summary.completed);
+}
+
+#[test]
+fn requests_in_flight_after_the_grace_are_unfinished_and_not_dropped() {
+    let server = HttpServer::start(ignore_all);
+    let builder = plan(&server)
+        .duration(Duration::from_millis(50))
+        .concurrency(4)
+        .threads(2);
+    let (summary, truth) = run_and_compare(server, builder);
+    assert_eq!(
+        (summary.completed, summary.failed, summary.unfinished),
+        (0, 0, 4)
+    );
+    assert_eq!((truth.requests, summary.ledger.still_open), (4, 4));
+    assert_eq!(summary.elapsed, Duration::from_millis(50));
+}
+
+#[test]
+fn a_stop_from_outside_gives_the_summary_of_what_ran() {
+    let server = HttpServer::start(|conn| {
+        if conn.nth() == 0 && conn.read_request() {
+            conn.respond("ok");
+        }
+        ignore_all(conn);
+    });
+    let builder = plan(&server).requests(1000).concurrency(2).threads(2);
+    let run = Run::start(builder.build().unwrap()).unwrap();
+    while run.progress().completed == 0 {
+        std::thread::yield_now();
+        assert!(run.progress().elapsed < Duration::from_secs(20));
+    }
+    let asked = Instant::now();
+    let stop = run.stop();
+    std::thread::spawn(move || stop.stop()).join().unwrap();
+    let summary = run.wait();
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    summary.ledger.check().unwrap();
+    assert_eq!(
+        (summary.completed, summary.failed, summary.unfinished),
+        (1, 0, 2)
+    );
+    assert_eq!(
+        (summary.unsent, summary.stopped),
+        (997, StopReason::Cancelled)
+    );
+    assert_eq!(server.finish().stuck, 0);
+}
+
+#[test]
+fn a_refusing_target_is_given_up_early_and_recognised() {
+    let port = RefusedPort::new();
+    let url = format!("http://{}/", port.address());
+    let summary = run(Plan::builder(url)
+        .requests(1_000_000)
+        .concurrency(10)
+        .threads(2));
+    assert!(summary.is_unreachable());
+    assert_eq!(summary.stopped, StopReason::Unreachable);
+    assert!((30..60).contains(&summary.failed), "{}", summary.failed);
+    assert_eq!(summary.errors.of(ErrorClass::Connect), summary.failed);
+    assert_eq!(summary.unsent + summary.failed, 1_000_000);
+    assert_eq!(summary.ledger.connect_failed_total(), summary.failed);
+    let (errno, _) = summary.ledger.connect_failed.first_key_value().unwrap();
+    assert_eq!(errno.name(), Some("ECONNREFUSED"));
+    assert!(errno.hint().is_some());
+}
+
+#[test]
+fn a_refusing_target_ends_a_small_count_too() {
+    let port = RefusedPort::new();
+    let url = format!("http://{}/", port.address());
+    let summary = run(Plan::builder(url).requests(5).concurrency(10).threads(2));
+    assert_eq!((summary.failed, summary.unsent), (5, 0));
+    assert!(summary.is_unreachable());
+    assert_eq!(summary.stopped, StopReason::Finished);
+}
+
+#[test]
+fn a_target_that_does_not_answer_times_out() {
+    let port = SilentPort::new();
+    let url = format!("http://{}/", port.address());
+    let builder = Plan::builder(url).requests(2).concurrency(2);
+    let summary = run(builder.clone().timeout(Duration::from_millis(100)));
+    assert_eq!((summary.failed, summary.ledger.connect_timed_out), (2, 2));
+    assert_eq!(summary.errors.of(ErrorClass::Timeout), 2);
+    assert!(summary.is_unreachable());
+
+    let summary = run(builder
+        .duration(Duration::from_millis(10))
+        .timeout(Duration::from_millis(300)));
+    assert_eq!(
+        (summary.unfinished + summary.failed, summary.ledger.opened),
+        (2, 0)
+    );
+}
+
+#[test]
+fn a_target_that_goes_away_fails_the_rest_of_the_count_with_back_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut bytes = [0; 4096];
+        for _ in 0..10 {
+            assert!(stream.read(&mut bytes).unwrap() > 0);
+            stream
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .unwrap();
+        }
+    });
+    let summary = run(Plan::builder(url).requests(20));
+    server.join().unwrap();
+    assert_eq!((summary.completed, summary.failed), (10, 10));
+    assert!(summary.errors.of(ErrorClass::Connect) >= 9);
+    assert!(!summary.is_unreachable());
+    // 1 + 2 + 4 + … + 64 ms and one of 100 ms stand between nine dials.
+    assert!(
+        summary.elapsed >= Duration::from_millis(200),
+        "{:?}",
+        summary.elapsed
+    );
+}
+
+/// Descriptors are a limit of the process, so the run is in a process of its own: this test, which
+/// starts itself once more.
+#[test]
+fn exhausted_descriptors_are_counted_by_their_number_and_hinted() {
+    if let Ok(url) = std::env::var("KEEPWARM_TEST_FEW_DESCRIPTORS") {
+        let summary = run(Plan::builder(url).requests(200).concurrency(60).threads(1));
+        let connect = summary
+            .errors
+            .iter()
+            .find(|(key, _)| key.class == ErrorClass::Connect);
+        let (key, stat) = connect.expect("some connections fail");
+        let errno = key.errno.unwrap();
+        assert_eq!(errno.name(), Some("EMFILE"));
+        assert!(errno.hint().unwrap().contains("ulimit -n"));
+        assert!(stat.count >= 20 && summary.completed > 0);
+        assert_eq!(summary.completed + summary.failed, 200);
+        return;
+    }
+    let server = HttpServer::start(answer_all);
+    let status = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -n 40 && exec \"$0\" --exact \"$1\" --test-threads 1",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .arg("exhausted_descriptors_are_counted_by_their_number_and_hinted")
+        .env("KEEPWARM_TEST_FEW_DESCRIPTORS", server.url())
+        .status();
+    assert!(status.unwrap().success());
+    assert!(server.finish().connections < 40);
+}

@@ -1,0 +1,445 @@
+//! An HTTP server that follows a script on each connection, in blocking threads, and keeps the
+//! truth: how many connections, how many requests, and which side closed each connection first.
+//! Owns no HTTP beyond finding the end of a request.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// The longest a script waits for its client: the bound of every test that uses it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What happened to the connections of a server, each in exactly one of the `…_first` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Truth {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Requests read to their end.
+    pub requests: u64,
+    /// Connections on which this server sent the first FIN.
+    pub server_fin_first: u64,
+    /// Connections that this server aborted.
+    pub server_rst_first: u64,
+    /// Connections on which the client's FIN came first.
+    pub client_fin_first: u64,
+    /// Connections on which the client's RST came first.
+    pub client_rst_first: u64,
+    /// Connections on which the client neither closed nor sent anything for 20 seconds.
+    pub stuck: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    requests: AtomicU64,
+    ends: [AtomicU64; 5],
+}
+
+/// Which side closed a connection first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// This server, by FIN.
+    ServerFin,
+    /// This server, by RST.
+    ServerRst,
+    /// The client, by FIN.
+    ClientFin,
+    /// The client, by RST.
+    ClientRst,
+    /// Nobody, within 20 seconds.
+    Stuck,
+}
+
+/// Holds threads back until it is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    inner: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets everybody pass, now and later.
+    pub fn open(&self) {
+        let (open, changed) = &*self.inner;
+        *open.lock().expect("no holder panics") = true;
+        changed.notify_all();
+    }
+
+    /// Waits until the gate is open. Panics after 20 seconds, so that no test hangs.
+    pub fn wait(&self) {
+        let (open, changed) = &*self.inner;
+        let guard = open.lock().expect("no holder panics");
+        let waited = changed.wait_timeout_while(guard, PATIENCE, |open| !*open);
+        assert!(*waited.expect("no holder panics").0, "a gate stayed shut");
+    }
+}
+
+/// A scripted server on a loopback port of its own. The script runs once for every connection, on
+/// a thread of its own; a connection it leaves open is closed by FIN when it returns.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    counts: Arc<Counts>,
+    /// The address of the connection that means "stop accepting".
+    last_guest: Arc<Mutex<Option<SocketAddr>>>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl HttpServer {
+    /// Listens on 127.0.0.1.
+    pub fn start(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), script)
+    }
+
+    /// Listens on `ip`, which is one of the loopback addresses.
+    pub fn start_on(ip: IpAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
+        let listener = listen(SocketAddr::new(ip, 0));
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let counts = Arc::new(Counts::default());
+        let last_guest = Arc::new(Mutex::new(None));
+        let acceptor = {
+            let (counts, last_guest) = (Arc::clone(&counts), Arc::clone(&last_guest));
+            let script = Arc::new(script);
+            std::thread::spawn(move || accept_all(&listener, &counts, &last_guest, &script))
+        };
+        Self {
+            address,
+            counts,
+            last_guest,
+            acceptor: Some(acceptor),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of its root.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Stops accepting after every connection that came before, waits for all scripts, and tells
+    /// the truth. Panics if a script has panicked.
+    pub fn finish(mut self) -> Truth {
+        self.stop();
+        let count = |first: First| self.counts.ends[first as usize].load(SeqCst);
+        Truth {
+            connections: self.counts.connections.load(SeqCst),
+            requests: self.counts.requests.load(SeqCst),
+            server_fin_first: count(First::ServerFin),
+            server_rst_first: count(First::ServerRst),
+            client_fin_first: count(First::ClientFin),
+            client_rst_first: count(First::ClientRst),
+            stuck: count(First::Stuck),
+        }
+    }
+
+    fn stop(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else {
+            return;
+        };
+        // Bound before it connects, so that the acceptor can know it: it queues behind every
+        // connection of the test, and none of them is left unaccepted.
+        let guest = Socket::new(Domain::for_address(self.address), Type::STREAM, None)
+            .expect("a descriptor is left");
+        let any_port = SocketAddr::new(self.address.ip(), 0);
+        guest.bind(&any_port.into()).expect("a port is left");
+        let name = guest.local_addr().expect("a bound socket has an address");
+        *self.last_guest.lock().expect("no holder panics") = name.as_socket();
+        guest
+            .connect(&self.address.into())
+            .expect("the server listens");
+        if let Err(panic) = acceptor.join()
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+    let socket = socket.expect("a descriptor is left");
+    socket.bind(&address.into()).expect("a port is left");
+    socket.listen(4096).expect("a bound socket can listen");
+    socket.into()
+}
+
+fn accept_all<F: Fn(&mut Conn) + Send + Sync + 'static>(
+    listener: &TcpListener,
+    counts: &Arc<Counts>,
+    last_guest: &Mutex<Option<SocketAddr>>,
+    script: &Arc<F>,
+) {
+    let mut scripts = Vec::new();
+    loop {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            // The client aborted while it was queued; Linux hands such connections out all the
+            // same, so this is not one of them.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => panic!("accept: {error}"),
+        };
+        if *last_guest.lock().expect("no holder panics") == Some(peer) {
+            break;
+        }
+        let nth = counts.connections.fetch_add(1, SeqCst);
+        let (counts, script) = (Arc::clone(counts), Arc::clone(script));
+        scripts.push(std::thread::spawn(move || {
+            let mut conn = Conn::new(stream, nth, counts);
+            script(&mut conn);
+            conn.fin();
+        }));
+    }
+    for script in scripts {
+        if let Err(panic) = script.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// The server's end of one connection.
+#[derive(Debug)]
+pub struct Conn {
+    stream: Option<TcpStream>,
+    nth: u64,
+    counts: Arc<Counts>,
+    first: Option<First>,
+    buffer: Vec<u8>,
+    /// The length of the current request at the start of `buffer`.
+    request: usize,
+}
+
+impl Conn {
+    fn new(stream: TcpStream, nth: u64, counts: Arc<Counts>) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_nodelay(true).expect("it is TCP");
+        Self {
+            stream: Some(stream),
+            nth,
+            counts,
+            first: None,
+            buffer: Vec::with_capacity(4096),
+            request: 0,
+        }
+    }
+
+    /// How many connections the server had accepted before this one.
+    pub fn nth(&self) -> u64 {
+        self.nth
+    }
+
+    /// The bytes of the request read last.
+    pub fn request(&self) -> &[u8] {
+        &self.buffer[..self.request]
+    }
+
+    /// Reads one request, with a body of its Content-Length. `false`: the client has closed, or
+    /// this side has. Allocates nothing for requests of less than 4 KiB.
+    pub fn read_request(&mut self) -> bool {
+        self.buffer.drain(..self.request);
+        self.request = 0;
+        loop {
+            if let Some(length) = request_length(&self.buffer) {
+                self.request = length;
+                self.counts.requests.fetch_add(1, SeqCst);
+                return true;
+            }
+            if !self.read_more() {
+                return false;
+            }
+        }
+    }
+
+    /// Reads and drops everything until the client has closed.
+    pub fn wait_for_client(&mut self) {
+        while self.read_more() {
+            self.buffer.clear();
+        }
+        self.request = 0;
+    }
+
+    fn read_more(&mut self) -> bool {
+        let Some(stream) = &mut self.stream else {
+            return false;
+        };
+        let mut bytes = [0; 4096];
+        let end = match stream.read(&mut bytes) {
+            Ok(0) => First::ClientFin,
+            Ok(count) => {
+                self.buffer.extend_from_slice(&bytes[..count]);
+                return true;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => First::Stuck,
+            Err(_) => First::ClientRst,
+        };
+        self.settle(end);
+        false
+    }
+
+    /// Writes all of `bytes`, in one segment if they fit; an error means that the client is gone,
+    /// which reading will show.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        // The kernel reports an abort once: reading would not see it any more.
+        if let Err(error) = stream.write_all(bytes)
+            && error.kind() == ErrorKind::ConnectionReset
+        {
+            self.settle(First::ClientRst);
+        }
+    }
+
+    /// Sends a 200 with this body and its length, and reuse implied.
+    pub fn respond(&mut self, body: &str) {
+        let length = body.len();
+        self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes());
+    }
+
+    /// Sends FIN and keeps reading what the client sends, until it closes.
+    pub fn half_close(&mut self) {
+        if let Some(stream) = &self.stream {
+            let mut byte = [0];
+            stream.set_nonblocking(true).expect("it is open");
+            let first = match stream.peek(&mut byte) {
+                Ok(0) => First::ClientFin,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => First::ClientRst,
+                _ => First::ServerFin,
+            };
+            stream.set_nonblocking(false).expect("it is open");
+            let _ = stream.shutdown(Shutdown::Write);
+            self.settle(first);
+        }
+    }
+
+    /// Closes by FIN. What the client still sends is read, because closing a socket with unread
+    /// bytes would abort it.
+    pub fn fin(&mut self) {
+        self.half_close();
+        self.wait_for_client();
+        self.stream = None;
+    }
+
+    /// Aborts the connection.
+    pub fn rst(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .expect("it is TCP");
+            self.settle(First::ServerRst);
+        }
+    }
+
+    /// The first end that is seen counts.
+    fn settle(&mut self, first: First) {
+        if self.first.is_none() {
+            self.first = Some(first);
+            self.counts.ends[first as usize].fetch_add(1, SeqCst);
+        }
+    }
+}
+
+/// The length of the request at the start of `bytes`, if it is all there.
+fn request_length(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let mut body = 0;
+    for line in bytes[..head].split(|&b| b == b'\n') {
+        const NAME: &[u8] = b"content-length:";
+        if line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) {
+            let value = std::str::from_utf8(&line[NAME.len()..]).ok()?;
+            body = value.trim().parse().ok()?;
+        }
+    }
+    (bytes.len() >= head + body).then_some(head + body)
+}
+
+/// A port on which connecting is refused for as long as this lives.
+#[derive(Debug)]
+pub struct RefusedPort {
+    socket: Socket,
+}
+
+impl RefusedPort {
+    /// Takes a port of 127.0.0.1 without listening on it.
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).expect("a port is left");
+        Self { socket }
+    }
+
+    /// The address that refuses.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.socket.local_addr().expect("it is bound");
+        address.as_socket().expect("it is IP")
+    }
+}
+
+impl Default for RefusedPort {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A port on which connecting is neither accepted nor refused: its queue is full.
+#[derive(Debug)]
+pub struct SilentPort {
+    listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl SilentPort {
+    /// Listens with the shortest queue, and fills it.
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).expect("a port is left");
+        socket.listen(0).expect("a bound socket can listen");
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().expect("it is bound");
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+        // A queue of length zero holds one; the second one tells that it is full.
+        let queued = std::iter::from_fn(connect).take(8).collect();
+        Self {
+            listener,
+            _queued: queued,
+        }
+    }
+
+    /// The address that does not answer.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("it is bound")
+    }
+}
+
+impl Default for SilentPort {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether this host can listen on `::1`.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
