@@ -1,2 +1,38 @@
-//! The command-line tool.
-fn main() {}
+//! The command-line tool: arguments in, words and exit codes out.
+//!
+//! Everything measured or decided happens in the libraries; this crate owns what people see.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod duration;
+mod exit;
+mod interrupt;
+mod lab;
+mod limits;
+mod load;
+mod output;
+mod serve;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Lab(options) => lab::run(&options),
+        Command::Load(options) => load::run(&options),
+        Command::Serve { service } => serve::run(&service),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure);
+            failure.exit().into()
+        }
+    }
+}

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod blueprint;
 pub mod data;
 pub mod front;
@@ -16,6 +17,7 @@ mod policy;
 mod serve;
 mod upstream;
 
+pub use account::{Account, ClosedCount, read_account};
+pub use axum::Router;
 pub use policy::{Policy, UnknownPolicy};
 pub use serve::{GRACE, serve};
-pub use upstream::{Account, ClosedCount};

@@ -1,14 +1,13 @@
-//! The front's way to the data service, under a policy, and the account of what its client did.
+//! The front's way to the data service, under a policy.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use keepwarm::{Client, CloseReason, Closer, MAX_REPLY_BYTES, Stats};
-use serde::{Deserialize, Serialize};
+use keepwarm::{Client, CloseReason, Closer, MAX_REPLY_BYTES};
 
+use crate::account::Account;
 use crate::policy::Policy;
 
 /// The data service as the front sees it.
@@ -29,46 +28,12 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
-/// What the client of the front service says it did: `GET /account`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
-    /// The policy's name.
-    pub policy: String,
-    /// Connections established.
-    pub opened: u64,
-    /// Requests that went out on a connection which had served one before.
-    pub reused: u64,
-    /// Connections that are idle or in use now.
-    pub open: u64,
-    /// Connections closed, by reason and closer, most frequent first.
-    pub closed: Vec<ClosedCount>,
-}
-
-/// Connections closed for one reason by one side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClosedCount {
-    /// See [`keepwarm::CloseReason::name`].
-    pub reason: String,
-    /// `client` or `server`.
-    pub closer: String,
-    /// How many.
-    pub count: u64,
-}
-
 impl Upstream {
     pub(crate) fn new(url: &str, policy: Policy) -> Result<Self, keepwarm::Error> {
         let client = policy.client()?;
         client.get(url).check()?;
-        let retired = Account {
-            policy: policy.name().to_owned(),
-            ..Account::default()
-        };
-        Ok(Self {
-            url: url.to_owned(),
-            policy,
-            client,
-            retired: Mutex::new(retired),
-        })
+        let retired = Account { policy: policy.name().to_owned(), ..Account::default() };
+        Ok(Self { url: url.to_owned(), policy, client, retired: Mutex::new(retired) })
     }
 
     /// One GET, its body read to the end.
@@ -83,11 +48,7 @@ impl Upstream {
     }
 
     pub(crate) fn account(&self) -> Account {
-        let mut account = self
-            .retired
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let mut account = self.retired.lock().unwrap_or_else(PoisonError::into_inner).clone();
         account.add(&self.client.stats());
         account
     }
@@ -102,42 +63,6 @@ impl Upstream {
         let open = retired.open - open_before;
         retired.open = open_before;
         retired.count_closed(CloseReason::ShutDown, Closer::Client, open);
-    }
-}
-
-impl Account {
-    fn add(&mut self, stats: &Stats) {
-        for origin in &stats.origins {
-            self.opened += origin.opened;
-            self.reused += origin.reused;
-            self.open += (origin.idle + origin.active) as u64;
-            for close in &origin.closes {
-                self.count_closed(close.reason, close.closer, close.count);
-            }
-        }
-    }
-
-    fn count_closed(&mut self, reason: CloseReason, closer: Closer, count: u64) {
-        if count == 0 {
-            return;
-        }
-        let mut counts: BTreeMap<(String, String), u64> = std::mem::take(&mut self.closed)
-            .into_iter()
-            .map(|closed| ((closed.reason, closed.closer), closed.count))
-            .collect();
-        *counts
-            .entry((reason.name().to_owned(), closer.name().to_owned()))
-            .or_default() += count;
-        self.closed = counts
-            .into_iter()
-            .map(|((reason, closer), count)| ClosedCount {
-                reason,
-                closer,
-                count,
-            })
-            .collect();
-        self.closed
-            .sort_by_key(|closed| std::cmp::Reverse(closed.count));
     }
 }
 

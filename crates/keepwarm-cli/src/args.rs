@@ -1,0 +1,207 @@
+//! What can be typed. Only validation happens here; nothing is opened, looked up or started.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use keepwarm_lab::Policy;
+
+use crate::duration;
+
+/// keepwarm finds, proves and fixes HTTP connection churn.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  good
+  1  failed, for a reason without a code of its own
+  2  the arguments cannot be used
+  3  the target cannot be reached
+  4  the measurement is invalid: a sum does not hold, or evidence was lost
+  5  the address to listen on is taken, or cannot be had
+  6  the kernel does not let us ask about sockets
+  7  the file table is full, or too small for what is asked
+  8  a child process failed
+  9  the output could not be written
+130  interrupted";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play the whole experiment: every client policy under the same load, side by side
+    Lab(LabOptions),
+    /// Put a load on a URL, and account for every connection
+    Load(LoadOptions),
+    /// Run one of the experiment's services by hand, until Ctrl-C or SIGTERM
+    Serve {
+        #[command(subcommand)]
+        service: Service,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabOptions {
+    /// Requests for each policy
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) requests: u64,
+
+    /// Requests in flight at once
+    #[arg(short = 'c', long, value_name = "C", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) concurrency: u32,
+
+    /// Policies to play, in this order, separated by commas [default: all]
+    ///
+    /// per-request: a new client, so a new pool, for each request;
+    /// go-default: one shared client, 2 idle connections per host;
+    /// tuned: one shared client, 1000 idle;
+    /// keepwarm: one shared client, this library's defaults
+    #[arg(short, long = "policy", value_name = "POLICY", value_delimiter = ',')]
+    pub(crate) policies: Vec<Policy>,
+
+    /// Port of the data service on 127.0.0.1 [default: a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) data_port: Option<u16>,
+
+    /// Port of the front service on 127.0.0.1 [default: a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) front_port: Option<u16>,
+
+    /// What to print on stdout
+    #[arg(long, value_enum, default_value_t = LabFormat::Text)]
+    pub(crate) format: LabFormat,
+
+    /// Also write the JSON to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabFormat {
+    /// One table, and a verdict for each policy
+    Text,
+    /// One JSON document, schema keepwarm.lab/1, and nothing else
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadOptions {
+    /// What to put the load on: http://host[:port]/path
+    pub(crate) url: String,
+
+    /// Requests in all [default: 200, unless -z is given]
+    #[arg(short = 'n', long, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: Option<u64>,
+
+    /// Connections, each with one request in flight
+    #[arg(short = 'c', long, value_name = "C", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) concurrency: u32,
+
+    /// How long to go on, such as 10s or 2m; with -n, whichever comes first
+    #[arg(short = 'z', long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Threads [default: one for each core]
+    #[arg(short = 't', long, value_name = "T",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+
+    /// One connection for each request: send Connection: close
+    #[arg(long)]
+    pub(crate) close: bool,
+
+    /// Request method
+    #[arg(short = 'm', long, value_name = "METHOD", default_value = "GET")]
+    pub(crate) method: String,
+
+    /// A header field, such as 'Accept: text/plain'; can be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+
+    /// Request body
+    #[arg(short = 'd', long, value_name = "TEXT", conflicts_with = "body_file")]
+    pub(crate) body: Option<String>,
+
+    /// Request body from a file
+    #[arg(short = 'D', long, value_name = "FILE")]
+    pub(crate) body_file: Option<PathBuf>,
+
+    /// How long one request may take, connecting included
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    pub(crate) timeout: Duration,
+
+    /// What to print on stdout
+    #[arg(long, value_enum, default_value_t = LoadFormat::Text)]
+    pub(crate) format: LoadFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LoadFormat {
+    /// Verdict, latency, connections, errors
+    Text,
+    /// One JSON document, schema keepwarm.load/1, and nothing else
+    Json,
+    /// The layout of ApacheBench's report
+    Ab,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// The data service: GET /data answers "Data OK."
+    Data {
+        #[command(flatten)]
+        common: ServeOptions,
+    },
+    /// The front service: GET /stresstest calls the data service and writes its answer back
+    Front {
+        #[command(flatten)]
+        common: ServeOptions,
+
+        /// What /stresstest calls
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081/data")]
+        upstream: String,
+
+        /// How its client is built: per-request, go-default, tuned or keepwarm
+        #[arg(long, value_name = "POLICY", default_value_t = Policy::Keepwarm)]
+        client: Policy,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeOptions {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1, 8081 for data, 8080 for front]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Stop when standard input ends: whoever started this has gone
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write it as 'Name: value'".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,227 @@
+//! Child processes that cannot be left behind.
+//!
+//! A child is stopped when its guard is dropped, and stops by itself when this process dies, by
+//! whatever signal: it watches its standard input, whose other end only this process holds.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::exit::{Exit, Failure};
+
+/// How long a child may take to listen.
+const START: Duration = Duration::from_secs(20);
+/// How long it may take to stop, a little more than it gives its own requests.
+const STOP: Duration = keepwarm_lab::GRACE.saturating_add(Duration::from_secs(2));
+/// How much of its stderr is kept: the end, where the reason is.
+const STDERR_KEPT: usize = 16 * 1024;
+
+/// A running service.
+#[derive(Debug)]
+pub(crate) struct Child {
+    name: String,
+    process: std::process::Child,
+    /// Held, never written to: its end is the child's signal that nobody is left.
+    stdin: Option<ChildStdin>,
+    stderr: Arc<Mutex<VecDeque<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+    address: SocketAddr,
+}
+
+impl Child {
+    /// Starts this very program with other arguments, and waits until it listens.
+    pub(crate) fn start(name: &str, arguments: &[String]) -> Result<Self, Failure> {
+        let failed = |what: &str, error: std::io::Error| {
+            let exit = if matches!(error.raw_os_error(), Some(code) if is_file_table(code)) {
+                Exit::FileTable
+            } else {
+                Exit::Child
+            };
+            Failure::new(exit, format!("cannot {what} the {name} service: {error}"))
+        };
+        let program = std::env::current_exe().map_err(|error| failed("find", error))?;
+        let mut process = Command::new(program)
+            .arg("serve")
+            .args(arguments)
+            .arg("--stop-with-stdin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed("start", error))?;
+        let (lines, listening) = mpsc::channel();
+        let stderr = Arc::new(Mutex::new(VecDeque::new()));
+        let readers = [
+            process
+                .stdout
+                .take()
+                .map(|stdout| read_lines(stdout, lines)),
+            process
+                .stderr
+                .take()
+                .map(|pipe| keep_end(pipe, Arc::clone(&stderr))),
+        ];
+        let mut child = Self {
+            name: name.to_owned(),
+            stdin: process.stdin.take(),
+            process,
+            stderr,
+            readers: readers.into_iter().flatten().collect(),
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        child.address = match listening.recv_timeout(START) {
+            Ok(line) => child.parse_address(&line)?,
+            Err(RecvTimeoutError::Disconnected) => return Err(child.why_ended()),
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(child.failure(&format!("did not listen within {} s", START.as_secs())));
+            }
+        };
+        Ok(child)
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Fails if it has ended by itself.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        match self.process.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(_) => Err(self.why_ended()),
+        }
+    }
+
+    /// Asks it to stop, and waits.
+    pub(crate) fn stop(mut self) -> Result<(), Failure> {
+        self.check()?;
+        self.end();
+        let status = self.process.wait();
+        self.join();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(self.why_ended()),
+        }
+    }
+
+    fn end(&mut self) {
+        let pid = Pid::from_child(&self.process);
+        // A failure here means that it is gone already.
+        let _ = kill_process(pid, Signal::TERM);
+        drop(self.stdin.take());
+        if !ends_within(pid, STOP) {
+            let _ = self.process.kill();
+        }
+    }
+
+    fn join(&mut self) {
+        for reader in self.readers.drain(..) {
+            // A reader only ends; it has nothing to say.
+            let _ = reader.join();
+        }
+    }
+
+    fn parse_address(&mut self, line: &str) -> Result<SocketAddr, Failure> {
+        line.trim_end()
+            .strip_prefix("listening on http://")
+            .and_then(|rest| rest.split('/').next())
+            .and_then(|address| address.parse().ok())
+            .ok_or_else(|| self.failure(&format!("said {line:?} instead of where it listens")))
+    }
+
+    /// It ended though it should not have: its exit code, if it is one of ours, becomes ours.
+    fn why_ended(&mut self) -> Failure {
+        let status = self.process.wait();
+        self.join();
+        let code = status
+            .as_ref()
+            .ok()
+            .and_then(std::process::ExitStatus::code);
+        let exit = code.and_then(Exit::from_code).unwrap_or(Exit::Child);
+        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        Failure::new(
+            exit,
+            self.failure(&format!("ended by itself ({how})"))
+                .to_string(),
+        )
+    }
+
+    fn failure(&self, what: &str) -> Failure {
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = kept.iter().copied().collect();
+        let said = String::from_utf8_lossy(&bytes);
+        let said = match said.trim() {
+            "" => "; it wrote nothing to stderr".to_owned(),
+            said => format!("; its stderr:\n{said}"),
+        };
+        Failure::new(
+            Exit::Child,
+            format!("the {} service {what}{said}", self.name),
+        )
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.end();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn is_file_table(code: i32) -> bool {
+    let errno = rustix::io::Errno::from_raw_os_error(code);
+    errno == rustix::io::Errno::MFILE || errno == rustix::io::Errno::NFILE
+}
+
+fn ends_within(pid: Pid, limit: Duration) -> bool {
+    let Ok(pidfd): Result<OwnedFd, _> = pidfd_open(pid, PidfdFlags::empty()) else {
+        // Gone already, or a kernel before 5.3: the wait that follows decides.
+        return true;
+    };
+    let limit = Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let mut watched = [PollFd::new(&pidfd, PollFlags::IN)];
+    matches!(poll(&mut watched, Some(&limit)), Ok(1..))
+}
+
+/// Passes the first line on, and reads the rest so that the child never blocks on its stdout.
+fn read_lines(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut line = String::new();
+        if matches!(reader.read_line(&mut line), Ok(1..)) {
+            // Whoever waits may have given up.
+            let _ = lines.send(line);
+        }
+        drop(lines);
+        let _ = std::io::copy(&mut reader, &mut std::io::sink());
+    })
+}
+
+fn keep_end(
+    mut pipe: impl Read + Send + 'static,
+    kept: Arc<Mutex<VecDeque<u8>>>,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut chunk = [0; 1024];
+        while let Ok(read @ 1..) = pipe.read(&mut chunk) {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend(&chunk[..read]);
+            let excess = kept.len().saturating_sub(STDERR_KEPT);
+            kept.drain(..excess);
+        }
+    })
+}

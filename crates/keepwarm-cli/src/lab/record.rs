@@ -1,0 +1,127 @@
+//! The experiment as JSON: `keepwarm.lab/1`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::play::Play;
+use crate::exit::{Exit, Failure};
+use crate::load::Latency;
+
+#[derive(Debug, Serialize)]
+struct Record<'a> {
+    schema: &'static str,
+    runs: Vec<RunRecord<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunRecord<'a> {
+    policy: &'static str,
+    load: Load,
+    upstream: Upstream,
+    client: Client<'a>,
+    finding: FindingRecord<'a>,
+    doubts: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Load {
+    completed: u64,
+    failed: u64,
+    requests_per_second: f64,
+    latency_us: Latency,
+    statuses: BTreeMap<u16, u64>,
+}
+
+/// The kernel's account of the upstream port.
+#[derive(Debug, Serialize)]
+struct Upstream {
+    opened: u64,
+    closed_by_client: u64,
+    closed_by_server: u64,
+    reset: u64,
+    closed_at_once: u64,
+    unclassified: u64,
+    requests_per_connection: Option<f64>,
+    time_wait: u64,
+    time_wait_client: u64,
+    time_wait_server: u64,
+    established: u64,
+    ports: Option<u32>,
+    port_share: Option<f64>,
+    lost_events: u64,
+    settled: bool,
+}
+
+/// The client's own account.
+#[derive(Debug, Serialize)]
+struct Client<'a> {
+    opened: u64,
+    reused: u64,
+    open: u64,
+    closed: &'a [keepwarm_lab::ClosedCount],
+}
+
+#[derive(Debug, Serialize)]
+struct FindingRecord<'a> {
+    code: &'static str,
+    confidence: f64,
+    summary: &'a str,
+    advice: Option<&'a str>,
+    remote: Option<&'a str>,
+}
+
+pub(crate) fn to_json(plays: &[Play]) -> Result<String, Failure> {
+    let record = Record {
+        schema: "keepwarm.lab/1",
+        runs: plays.iter().map(run).collect(),
+    };
+    serde_json::to_string(&record)
+        .map(|json| json + "\n")
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
+}
+
+fn run(play: &Play) -> RunRecord<'_> {
+    let (account, finding) = (&play.account, &play.finding);
+    RunRecord {
+        policy: play.policy.name(),
+        load: Load {
+            completed: play.completed(),
+            failed: play.failed(),
+            requests_per_second: play.requests_per_second(),
+            latency_us: Latency::of(&play.load.latency),
+            statuses: play.load.statuses.clone(),
+        },
+        upstream: Upstream {
+            opened: account.opened,
+            closed_by_client: account.closed.client_fin,
+            closed_by_server: account.closed.server_fin,
+            reset: account.closed.reset(),
+            closed_at_once: account.closed.crossed_fin,
+            unclassified: account.closed.unclassified,
+            requests_per_connection: account.requests.mean,
+            time_wait: account.time_wait.client + account.time_wait.server,
+            time_wait_client: account.time_wait.client,
+            time_wait_server: account.time_wait.server,
+            established: account.established.client,
+            ports: play.ports.map(|ports| ports.size()),
+            port_share: play.port_share(),
+            lost_events: account.lost_events,
+            settled: account.settled,
+        },
+        client: Client {
+            opened: play.client.opened,
+            reused: play.client.reused,
+            open: play.client.open,
+            closed: &play.client.closed,
+        },
+        finding: FindingRecord {
+            code: finding.code,
+            confidence: finding.confidence,
+            summary: &finding.summary,
+            advice: finding.advice.as_deref(),
+            remote: finding.remote.as_deref(),
+        },
+        doubts: play.doubts(),
+    }
+}

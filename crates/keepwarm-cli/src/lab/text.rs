@@ -1,0 +1,122 @@
+//! The experiment for people: one table, policies side by side, and under it a verdict for each.
+
+use keepwarm_diagnose::{Cause, thousands};
+
+use super::play::Play;
+use crate::args::LabOptions;
+use crate::load::millis;
+use crate::table::{Table, paragraph};
+
+const COLUMNS: usize = 100;
+
+/// A row of the table: its label, and how a policy's cell reads.
+type Row = (&'static str, fn(&Play) -> String);
+
+const ROWS: [Row; 16] = [
+    ("requests/s", |play| {
+        thousands(play.requests_per_second().round() as u64)
+    }),
+    ("p50 ms", |play| millis(play.load.latency.p50())),
+    ("p90 ms", |play| millis(play.load.latency.p90())),
+    ("p99 ms", |play| millis(play.load.latency.p99())),
+    ("max ms", |play| millis(play.load.latency.max())),
+    ("failed", |play| thousands(play.failed())),
+    ("", |_| String::new()),
+    ("upstream connections opened", |play| {
+        thousands(play.account.opened)
+    }),
+    ("requests per connection", |play| {
+        play.account
+            .requests
+            .mean
+            .map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
+    }),
+    ("closed first by the client", |play| {
+        thousands(play.account.closed.client_fin)
+    }),
+    ("closed first by the server", |play| {
+        thousands(play.account.closed.server_fin)
+    }),
+    ("reset", |play| thousands(play.account.closed.reset())),
+    ("TIME_WAIT after, client's side", |play| {
+        thousands(play.account.time_wait.client)
+    }),
+    ("TIME_WAIT after, server's side", |play| {
+        thousands(play.account.time_wait.server)
+    }),
+    ("ESTABLISHED after", |play| {
+        thousands(play.account.established.client)
+    }),
+    ("share of the ephemeral ports", |play| {
+        let share = play.port_share();
+        share.map_or_else(
+            || "not known".to_owned(),
+            |share| format!("{:.1} %", share * 100.0),
+        )
+    }),
+];
+
+pub(crate) fn render(options: &LabOptions, plays: &[Play], colour: bool) -> String {
+    let mut text = format!(
+        "\n{} requests, {} at once: load -> front service -> data service (upstream), on loopback\n\n",
+        thousands(options.requests),
+        options.concurrency
+    );
+    text.push_str(&table(plays).render(|line| emphasise(line, "1", colour)));
+    for play in plays {
+        text.push('\n');
+        text.push_str(&verdict(play, colour));
+    }
+    text
+}
+
+fn table(plays: &[Play]) -> Table {
+    let mut table = Table::default();
+    table.row("", plays.iter().map(|play| play.policy.to_string()));
+    for (label, cell) in ROWS {
+        table.row(label, plays.iter().map(cell));
+    }
+    table
+}
+
+fn verdict(play: &Play, colour: bool) -> String {
+    let finding = &play.finding;
+    let healthy = finding.cause == Cause::Healthy;
+    let name = emphasise(
+        play.policy.name(),
+        if healthy { "1;32" } else { "1;31" },
+        colour,
+    );
+    let mut sentence = finding.summary.clone();
+    if let Some(advice) = &finding.advice {
+        sentence = format!("{sentence}. Fix: {advice}");
+    }
+    if let Some(remote) = &finding.remote {
+        sentence = format!("{sentence}. {}", capitalised(remote));
+    }
+    let mut text = format!("{name} ({}): {}\n", finding.code, play.policy.describe());
+    text.push_str(&paragraph(
+        "  ",
+        &format!("{}.", capitalised(&sentence)),
+        COLUMNS,
+    ));
+    for doubt in play.doubts() {
+        text.push_str(&paragraph("  INVALID: ", &doubt, COLUMNS));
+    }
+    text
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+fn emphasise(text: &str, code: &str, colour: bool) -> String {
+    if colour {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,78 @@
+//! Writing to people and to pipes: the one place that does.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use crate::exit::{Exit, Failure};
+
+/// Writes to stdout at once. A reader that has gone away, as in `| head`, is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Output,
+            format!("cannot write to stdout: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Tells stderr what went wrong. If even that fails there is nobody left to tell.
+pub(crate) fn complain(message: &impl Display) {
+    let _ = writeln!(io::stderr().lock(), "keepwarm: {message}");
+}
+
+/// Whether stdout may be coloured: a terminal, and `NO_COLOR` not set (no-color.org).
+pub(crate) fn colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && io::stdout().is_terminal()
+}
+
+/// What goes on, on stderr: one line rewritten in place on a terminal, else a line now and then.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    live: bool,
+    dirty: bool,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            live: io::stderr().is_terminal(),
+            dirty: false,
+        }
+    }
+
+    /// A line that replaces the previous one; only a terminal sees it.
+    pub(crate) fn update(&mut self, line: &str) {
+        if self.live {
+            self.dirty = true;
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\r\x1b[2K{line}").and_then(|()| stderr.flush());
+        }
+    }
+
+    /// A line that stays.
+    pub(crate) fn note(&mut self, line: &str) {
+        self.clear();
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    /// Leaves the terminal's line empty.
+    pub(crate) fn clear(&mut self) {
+        if self.dirty {
+            self.dirty = false;
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\r\x1b[2K").and_then(|()| stderr.flush());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,102 @@
+//! `keepwarm serve`: the experiment's services by hand.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use keepwarm_lab::Router;
+use keepwarm_lab::{data, front};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+use crate::args::{ServeOptions, Service};
+use crate::exit::{Exit, Failure};
+use crate::{interrupt, limits, output};
+
+/// The post's ports.
+const DATA_PORT: u16 = 8081;
+const FRONT_PORT: u16 = 8080;
+
+pub(crate) fn run(service: &Service) -> Result<(), Failure> {
+    limits::make_room(0, "close some")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start a runtime: {error}")))?;
+    runtime.block_on(async {
+        match service {
+            Service::Data { common } => {
+                serve(common, DATA_PORT, "/data", async || Ok(data::router())).await
+            }
+            Service::Front {
+                common,
+                upstream,
+                client,
+            } => {
+                // Inside the runtime: a client belongs to the one it runs on.
+                let router = async || {
+                    front::router(upstream, *client).map_err(|error| {
+                        Failure::new(Exit::Usage, format!("--upstream {upstream}: {error}"))
+                    })
+                };
+                serve(common, FRONT_PORT, "/stresstest", router).await
+            }
+        }
+    })
+}
+
+async fn serve(
+    options: &ServeOptions,
+    default_port: u16,
+    path: &str,
+    router: impl AsyncFnOnce() -> Result<Router, Failure>,
+) -> Result<(), Failure> {
+    let router = router().await?;
+    let address = options
+        .listen
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| cannot_listen(address, &error))?;
+    let address = listener.local_addr().unwrap_or(address);
+    // Whoever started this reads the port from this line.
+    output::print(&format!("listening on http://{address}{path}\n"))?;
+    let with_stdin = options.stop_with_stdin;
+    let stop = async move {
+        tokio::select! {
+            result = interrupt::arrives() => drop(result),
+            () = stdin_ends(), if with_stdin => {}
+        }
+    };
+    keepwarm_lab::serve(listener, router, stop)
+        .await
+        .map_err(|error| Failure::new(Exit::Failed, format!("{address}: {error}")))
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
+    let port = address.port();
+    match error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error)
+    {
+        Some(rustix::io::Errno::ADDRINUSE) => Failure::new(
+            Exit::Listen,
+            format!(
+                "cannot listen on {address}: the port is taken; stop what uses it (`ss -tlnp sport \
+                 = :{port}` names it), or choose another with --listen {}:0",
+                address.ip()
+            ),
+        ),
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Failure::new(
+            Exit::FileTable,
+            format!(
+                "cannot listen on {address}: the file table is full; raise it with `ulimit -n`"
+            ),
+        ),
+        _ => Failure::new(Exit::Listen, format!("cannot listen on {address}: {error}")),
+    }
+}
+
+async fn stdin_ends() {
+    let mut stdin = tokio::io::stdin();
+    let mut ignored = [0; 64];
+    while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
+}

@@ -1,0 +1,103 @@
+//! Aligned columns, and paragraphs with a hanging indent.
+
+/// Rows of text: a label to the left, cells to the right.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<(String, Vec<String>)>,
+}
+
+impl Table {
+    pub(crate) fn row(&mut self, label: &str, cells: impl IntoIterator<Item = String>) {
+        self.rows
+            .push((label.to_owned(), cells.into_iter().collect()));
+    }
+
+    /// Each line with its columns aligned; the first row is passed to `head` for emphasis.
+    pub(crate) fn render(&self, head: impl Fn(&str) -> String) -> String {
+        let columns = self
+            .rows
+            .iter()
+            .map(|(_, cells)| cells.len())
+            .max()
+            .unwrap_or(0);
+        let label_width = self
+            .rows
+            .iter()
+            .map(|(label, _)| width(label))
+            .max()
+            .unwrap_or(0);
+        let cell_width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|(_, cells)| cells.get(column));
+            cells.map(|cell| width(cell)).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(cell_width).collect();
+        let mut text = String::new();
+        for (index, (label, cells)) in self.rows.iter().enumerate() {
+            let mut line = format!("{label:<label_width$}");
+            for (cell, width) in cells.iter().zip(&widths) {
+                line.push_str(&format!("  {cell:>width$}"));
+            }
+            let line = line.trim_end();
+            text.push_str(&if index == 0 {
+                head(line)
+            } else {
+                line.to_owned()
+            });
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Wraps words at `columns`; the first line starts with `label`, the others with as much space.
+pub(crate) fn paragraph(label: &str, text: &str, columns: usize) -> String {
+    let indent = width(label);
+    let mut result = String::new();
+    let mut line = label.to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && width(&line) + 1 + width(word) > columns {
+            result.push_str(line.trim_end());
+            result.push('\n');
+            line = " ".repeat(indent);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    result.push_str(line.trim_end());
+    result.push('\n');
+    result
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_aligned_to_the_right_and_labels_to_the_left() {
+        let mut table = Table::default();
+        table.row("", ["a".to_owned(), "bbbb".to_owned()]);
+        table.row("p99 ms", ["12.5".to_owned(), "1".to_owned()]);
+        assert_eq!(
+            table.render(str::to_owned),
+            "           a  bbbb\np99 ms  12.5     1\n"
+        );
+    }
+
+    #[test]
+    fn paragraphs_hang_under_their_label() {
+        assert_eq!(
+            paragraph("x: ", "one two three", 10),
+            "x: one two\n   three\n"
+        );
+        assert_eq!(paragraph("x: ", "", 10), "x:\n");
+    }
+}
