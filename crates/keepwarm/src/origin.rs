@@ -66,6 +66,14 @@ pub(crate) enum Checkout {
     Queued(WaiterId, oneshot::Receiver<Answer>),
 }
 
+/// What feeding one input came to.
+struct Fed<R> {
+    result: R,
+    /// The answer to the checkout that this very input made, if it was answered at once.
+    own: Option<Answer>,
+    deadline: Moment,
+}
+
 /// What is left to do once the lock is released, in the order of decision.
 enum Action {
     Dial(DialPermit, oneshot::Receiver<()>),
@@ -213,13 +221,11 @@ impl Origin {
         self.feed(None, |state, now| state.pool.evict_oldest(now));
     }
 
-    /// Closes what has expired, and says when to come again.
+    /// Closes what has expired, and says when to come again. The keeper's own errand: it is not
+    /// told of the deadline that it is about to be given, or it would never rest.
     pub(crate) fn tick(self: &Arc<Self>) -> Moment {
-        let (deadline, _) = self.feed(None, |state, now| {
-            state.pool.tick(now);
-            state.pool.next_deadline()
-        });
-        deadline
+        self.feed_unheard(None, |state, now| state.pool.tick(now))
+            .deadline
     }
 
     pub(crate) fn shut_down(self: &Arc<Self>) {
@@ -241,15 +247,32 @@ impl Origin {
         }
     }
 
-    /// The one way to the pool: lock, feed one input, move the effects out, unlock, perform them.
+    /// Feeds one input, and tells the keeper when something is due.
     ///
-    /// `error` is what a waiter rejected by this input is told. Returned beside the input's result
-    /// is the answer to the checkout that this very input made, if it was answered at once.
+    /// Returns the input's result, and the answer to the checkout that this very input made, if it
+    /// was answered at once.
     fn feed<R>(
         self: &Arc<Self>,
         error: Option<Error>,
         input: impl FnOnce(&mut State, Moment) -> R,
     ) -> (R, Option<Answer>) {
+        let Fed {
+            result,
+            own,
+            deadline,
+        } = self.feed_unheard(error, input);
+        self.shared.keeper.expect(deadline);
+        (result, own)
+    }
+
+    /// The one way to the pool: lock, feed one input, move the effects out, unlock, perform them.
+    ///
+    /// `error` is what a waiter rejected by this input is told.
+    fn feed_unheard<R>(
+        self: &Arc<Self>,
+        error: Option<Error>,
+        input: impl FnOnce(&mut State, Moment) -> R,
+    ) -> Fed<R> {
         let now = self.shared.clock.now();
         let mut actions = Vec::new();
         let mut own = None;
@@ -272,8 +295,11 @@ impl Origin {
         if self.shared.budget.moved(idle_before, idle_after) {
             self.shared.keeper.call();
         }
-        self.shared.keeper.expect(deadline);
-        (result, own)
+        Fed {
+            result,
+            own,
+            deadline,
+        }
     }
 
     /// Takes an effect's handles out of the state. Returns the answer to a waiter who is not filed:
