@@ -1,0 +1,188 @@
+//! All sequences of operations, not a sample: every one that a short alphabet can write, up to a
+//! length that runs in seconds, against the model and the audit.
+//!
+//! The counts of sequences are part of the test: a change that makes operations inapplicable, and
+//! so silently explores less, has to change a number here.
+
+mod harness;
+
+use harness::model::Rules;
+use harness::{Driver, Operation, Pick};
+use keepwarm_pool::{CloseReason, Closer};
+
+/// A connection breaks while it is in use.
+const BROKEN: Operation =
+    Operation::Closed(Pick::Oldest, CloseReason::ExchangeFailed, Closer::Server);
+
+/// Who waits, who dials, who is served.
+const DEMAND: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Cancel(Pick::Oldest),
+    Operation::Cancel(Pick::Newest),
+    Operation::Dialed(Pick::Oldest),
+    Operation::Dialed(Pick::Newest),
+    Operation::DialFailed(Pick::Oldest),
+    Operation::DialFailed(Pick::Newest),
+    Operation::Returned(Pick::Oldest),
+    Operation::Returned(Pick::Newest),
+    BROKEN,
+    Operation::ShutDown,
+];
+
+/// What becomes of a connection that nobody uses.
+const REST: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Dialed(Pick::Oldest),
+    Operation::Returned(Pick::Oldest),
+    Operation::PutBack(Pick::Newest),
+    Operation::Inspect(Pick::Oldest),
+    Operation::Inspect(Pick::Newest),
+    Operation::Evict,
+    Operation::Pass(1),
+    Operation::Tick,
+    Operation::TickAtDeadline,
+    Operation::ShutDown,
+];
+
+/// Everything that there is.
+const ALL: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Cancel(Pick::Oldest),
+    Operation::Cancel(Pick::Newest),
+    Operation::CancelEnded(Pick::Oldest),
+    Operation::Dialed(Pick::Oldest),
+    Operation::Dialed(Pick::Newest),
+    Operation::DialFailed(Pick::Oldest),
+    Operation::Returned(Pick::Oldest),
+    Operation::Returned(Pick::Newest),
+    Operation::PutBack(Pick::Oldest),
+    BROKEN,
+    Operation::Inspect(Pick::Oldest),
+    Operation::Inspect(Pick::Newest),
+    Operation::InspectOther(Pick::Oldest),
+    Operation::Evict,
+    Operation::Pass(1),
+    Operation::Rewind(1),
+    Operation::Tick,
+    Operation::TickAtDeadline,
+    Operation::ShutDown,
+];
+
+const TIGHT: Rules = Rules {
+    max_idle: Some(1),
+    max_connections: Some(2),
+    max_waiters: Some(1),
+    idle_timeout: Some(2),
+};
+
+/// Where a sequence starts from when its subject is not the beginning.
+const TWO_ACTIVE: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Checkout,
+    Operation::Dialed(Pick::Oldest),
+    Operation::Dialed(Pick::Oldest),
+];
+
+/// Runs every sequence of each length up to `longest`, with a drain after each, and returns how
+/// many there were. A sequence is left out when one of its operations has nothing to work on.
+fn explore(rules: Rules, start: &[Operation], alphabet: &[Operation], longest: usize) -> u64 {
+    let lengths = 1..=longest;
+    lengths
+        .map(|length| explore_length(rules, start, alphabet, length))
+        .sum()
+}
+
+fn explore_length(rules: Rules, start: &[Operation], alphabet: &[Operation], length: usize) -> u64 {
+    let mut explored = 0;
+    let mut word = vec![0; length];
+    // How far this sequence repeats the one before it.
+    let mut shared = 0;
+    loop {
+        let mut driver = Driver::new_after(rules, shared);
+        for operation in start {
+            assert!(driver.perform(*operation), "the start can be made");
+        }
+        let mut letters = word.iter();
+        let refused = letters.position(|letter| !driver.perform(alphabet[*letter]));
+        if refused.is_none() {
+            driver.drain();
+            explored += 1;
+        }
+        match next_word(&mut word, refused.unwrap_or(length - 1), alphabet.len()) {
+            Some(changed) => shared = start.len() + changed,
+            None => return explored,
+        }
+    }
+}
+
+/// Advances at `place`, since no other word with the same letters up to there is of use, and
+/// returns where the word has changed. `None` after the last word.
+fn next_word(word: &mut [usize], place: usize, letters: usize) -> Option<usize> {
+    word[place + 1..].fill(0);
+    let changed = (0..=place).rev().find(|place| word[*place] + 1 < letters)?;
+    word[changed] += 1;
+    word[changed + 1..].fill(0);
+    Some(changed)
+}
+
+#[test]
+fn every_demand_under_tight_limits() {
+    assert_eq!(explore(TIGHT, &[], DEMAND, 8), 58_876);
+}
+
+#[test]
+fn every_demand_without_limits() {
+    assert_eq!(explore(Rules::UNLIMITED, &[], DEMAND, 7), 15_217);
+}
+
+#[test]
+fn every_demand_on_one_connection_without_a_queue() {
+    let rules = Rules {
+        max_connections: Some(1),
+        max_waiters: Some(0),
+        ..Rules::UNLIMITED
+    };
+    assert_eq!(explore(rules, &[], DEMAND, 8), 7_560);
+}
+
+#[test]
+fn every_rest_under_tight_limits() {
+    assert_eq!(explore(TIGHT, TWO_ACTIVE, REST, 5), 19_277);
+}
+
+#[test]
+fn every_rest_of_connections_that_expire() {
+    let rules = Rules {
+        idle_timeout: Some(2),
+        ..Rules::UNLIMITED
+    };
+    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 22_307);
+}
+
+#[test]
+fn every_rest_with_no_idle_allowed() {
+    let rules = Rules {
+        max_idle: Some(0),
+        ..Rules::UNLIMITED
+    };
+    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 17_459);
+}
+
+#[test]
+fn every_rest_with_an_idle_timeout_of_zero() {
+    let rules = Rules {
+        idle_timeout: Some(0),
+        ..Rules::UNLIMITED
+    };
+    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 17_459);
+}
+
+#[test]
+fn every_operation_under_tight_limits() {
+    assert_eq!(explore(TIGHT, &[], ALL, 5), 12_533);
+}
+
+#[test]
+fn every_operation_without_limits() {
+    assert_eq!(explore(Rules::UNLIMITED, TWO_ACTIVE, ALL, 4), 16_680);
+}

@@ -1,0 +1,370 @@
+//! The obligations, checked on what the pool said and not on what it should have said.
+
+use keepwarm_pool::{CloseReason, Closer, Counts, Pool, RejectReason};
+
+use super::Input;
+use super::model::{Decision, Rules};
+
+/// What the effects so far amount to.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    rules: Rules,
+    now: u64,
+    /// Whether each checkout still waits.
+    waiters: Vec<bool>,
+    dials: Vec<Dial>,
+    connections: Vec<Place>,
+    shut_down: bool,
+    /// The most requests and inspections that were ever under way at once.
+    peak: usize,
+    peak_open: usize,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dial {
+    Running,
+    Aborted,
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// With the pool, in the middle of an input.
+    Loose,
+    Active,
+    Idle(u64),
+    /// The driver said that it is over; the pool has not said so yet.
+    Over,
+    Closed,
+}
+
+type Audit = Result<(), String>;
+
+fn hold(holds: bool, sentence: &str) -> Audit {
+    if holds {
+        Ok(())
+    } else {
+        Err(sentence.to_owned())
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            now: 0,
+            waiters: Vec::new(),
+            dials: Vec::new(),
+            connections: Vec::new(),
+            shut_down: false,
+            peak: 0,
+            peak_open: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The most connections that were ever open at once.
+    pub(crate) const fn peak_open(&self) -> usize {
+        self.peak_open
+    }
+
+    /// The numbers of the connections that have not closed.
+    pub(crate) fn open(&self) -> Vec<usize> {
+        let all = 0..self.connections.len();
+        all.filter(|n| self.connections[*n] != Place::Closed)
+            .collect()
+    }
+
+    /// One input and what the pool made of it.
+    pub(crate) fn enter(
+        &mut self,
+        input: Input,
+        answer: Option<bool>,
+        decisions: &[Decision],
+        now: u64,
+    ) -> Audit {
+        self.now = self.now.max(now);
+        self.enter_input(input, answer)?;
+        self.peak_open = self.peak_open.max(self.open().len());
+        for decision in decisions {
+            self.enter_decision(decision)?;
+        }
+        for place in &mut self.connections {
+            if *place == Place::Loose {
+                *place = Place::Idle(self.now);
+            }
+        }
+        if matches!(input, Input::Checkout | Input::Tick | Input::Inspect(_)) {
+            let expired = self.idle().any(|since| self.is_expired(since));
+            hold(
+                !expired,
+                "what has been idle for the idle timeout is closed",
+            )?;
+        }
+        self.peak = self.peak.max(self.waiting() + self.active());
+        Ok(())
+    }
+
+    fn enter_input(&mut self, input: Input, answer: Option<bool>) -> Audit {
+        match input {
+            Input::Checkout => self.waiters.push(true),
+            Input::Cancel(waiter) => {
+                let waited = core::mem::replace(&mut self.waiters[waiter], false);
+                hold(answer == Some(waited), "cancel says whether it waited")?;
+            }
+            Input::Dialed(dial) => {
+                self.dials[dial] = Dial::Over;
+                self.connections.push(Place::Loose);
+            }
+            Input::DialFailed(dial) => self.dials[dial] = Dial::Over,
+            Input::Returned(connection) | Input::PutBack(connection) => {
+                self.change(connection, Place::Active, Place::Loose)?;
+            }
+            Input::Closed(connection, ..) => self.change(connection, Place::Active, Place::Over)?,
+            Input::Inspect(connection) => {
+                if answer == Some(true) {
+                    let place = self.connections[connection];
+                    let usable = matches!(place, Place::Idle(since) if !self.is_expired(since));
+                    hold(usable, "only a usable idle connection is inspected")?;
+                    self.connections[connection] = Place::Active;
+                }
+            }
+            Input::ShutDown => self.shut_down = true,
+            Input::Evict | Input::Tick => {}
+        }
+        Ok(())
+    }
+
+    fn enter_decision(&mut self, decision: &Decision) -> Audit {
+        match *decision {
+            Decision::Dial(_) => {
+                let wanted = self.waiting() > self.dialing();
+                hold(
+                    wanted,
+                    "a dial starts only while more waiters than dials exist",
+                )?;
+                hold(!self.shut_down, "no dial starts after shutdown")?;
+                self.dials.push(Dial::Running);
+            }
+            Decision::Abort(dial) => {
+                let once = self.shut_down && self.dials[dial] == Dial::Running;
+                hold(
+                    once,
+                    "a dial is aborted at shutdown, while it runs, and once",
+                )?;
+                self.dials[dial] = Dial::Aborted;
+            }
+            Decision::Assign {
+                waiter,
+                connection,
+                idle_since,
+                ..
+            } => {
+                self.end_oldest(waiter)?;
+                let place = self.connections[connection];
+                let origin = idle_since.map_or(Place::Loose, Place::Idle);
+                hold(
+                    place == origin,
+                    "what is assigned is unused, and idle since then",
+                )?;
+                let usable = !idle_since.is_some_and(|since| self.is_expired(since));
+                hold(usable, "an expired connection is never assigned")?;
+                hold(!self.shut_down, "nothing is assigned after shutdown")?;
+                self.connections[connection] = Place::Active;
+            }
+            Decision::Reject { waiter, reason } => match reason {
+                RejectReason::DialFailed => self.end_oldest(waiter)?,
+                _ => self.end(waiter)?,
+            },
+            Decision::Close { connection, .. } => {
+                let place = self.connections[connection];
+                hold(place != Place::Closed, "a connection closes once")?;
+                hold(place != Place::Active, "a leased connection is not closed")?;
+                self.connections[connection] = Place::Closed;
+            }
+        }
+        Ok(())
+    }
+
+    /// All that can be said of a pool at rest.
+    pub(crate) fn audit(&mut self, pool: &Pool) -> Audit {
+        self.audit_safety(pool)?;
+        self.audit_liveness(pool)?;
+        self.audit_counts(pool)
+    }
+
+    fn audit_safety(&self, pool: &Pool) -> Audit {
+        hold(
+            pool.dialing() == self.dialing(),
+            "dialing is the permits that are out",
+        )?;
+        hold(
+            pool.active() == self.active(),
+            "active is the leases that are out",
+        )?;
+        hold(
+            pool.idle() == self.idle().count(),
+            "idle is what is open and not out",
+        )?;
+        hold(
+            pool.waiting() == self.waiting(),
+            "waiting is the checkouts without an answer",
+        )?;
+        hold(
+            pool.oldest_idle() == self.oldest(),
+            "oldest_idle is the oldest's",
+        )?;
+        let over = self.connections.contains(&Place::Over);
+        hold(!over, "a connection that is over is closed at once")?;
+
+        let alive = pool.dialing() + pool.active() + pool.idle();
+        hold(
+            within(alive, self.rules.max_connections),
+            "the connection limit",
+        )?;
+        hold(within(pool.idle(), self.rules.max_idle), "the idle limit")?;
+        let queued = pool.waiting().saturating_sub(pool.dialing());
+        hold(
+            within(queued, self.rules.max_waiters),
+            "the limit of waiters",
+        )?;
+        hold(
+            alive <= self.peak,
+            "no more connections than requests at once, ever",
+        )
+    }
+
+    fn audit_liveness(&self, pool: &Pool) -> Audit {
+        let waits = pool.waiting() > 0;
+        hold(
+            !(waits && pool.idle() > 0),
+            "nobody waits while a connection is idle",
+        )?;
+        let alive = pool.dialing() + pool.active() + pool.idle();
+        let room = within(alive + 1, self.rules.max_connections);
+        let wanted = pool.waiting() > pool.dialing();
+        hold(!(wanted && room), "nobody waits while a dial could start")?;
+        let ended = pool.waiting() == 0 && pool.idle() == 0;
+        hold(
+            !self.shut_down || ended,
+            "after shutdown nobody waits and nothing is idle",
+        )?;
+        hold(pool.is_shut_down() == self.shut_down, "is_shut_down")
+    }
+
+    fn audit_counts(&mut self, pool: &Pool) -> Audit {
+        let (old, new) = (self.counts, *pool.counts());
+        let here = (pool.active() + pool.idle()) as u64;
+        hold(
+            new.opened == here + new.closed(),
+            "opened = active + idle + closed",
+        )?;
+        let served = new.assigned_new + new.reused;
+        let unserved = new.rejected() + new.cancelled + pool.waiting() as u64;
+        hold(
+            new.checkouts == served + unserved,
+            "checkouts are accounted for",
+        )?;
+        let dials = new.opened + new.dials_failed + pool.dialing() as u64;
+        hold(new.dials == dials, "dials = opened + failed + dialing")?;
+        let by_closer: u64 = Closer::ALL.map(|closer| new.closed_by(closer)).iter().sum();
+        hold(new.closed() == by_closer, "closed is the sum over closers")?;
+        let by_reason = RejectReason::ALL.map(|reason| new.rejected_for(reason));
+        hold(
+            new.rejected() == by_reason.iter().sum(),
+            "rejected is the sum over reasons",
+        )?;
+
+        let mut grows = old.checkouts <= new.checkouts
+            && old.assigned_new <= new.assigned_new
+            && old.reused <= new.reused
+            && old.cancelled <= new.cancelled
+            && old.dials <= new.dials
+            && old.dials_failed <= new.dials_failed
+            && old.opened <= new.opened
+            && old.rejected() <= new.rejected();
+        for reason in CloseReason::ALL {
+            for closer in Closer::ALL {
+                grows &= old.closed_for(reason, closer) <= new.closed_for(reason, closer);
+            }
+        }
+        self.counts = new;
+        hold(grows, "counters only grow")
+    }
+
+    /// After shutdown and the end of all leases and permits.
+    pub(crate) fn audit_end(&self, pool: &Pool) -> Audit {
+        let left = pool.dialing() + pool.active() + pool.idle() + pool.waiting();
+        hold(left == 0, "nothing is left")?;
+        hold(pool.next_deadline().is_never(), "no deadline is left")?;
+        hold(!self.waiters.contains(&true), "every waiter has ended")?;
+        hold(self.open().is_empty(), "every connection has closed")?;
+        let ended = self.dials.iter().all(|dial| *dial == Dial::Over);
+        hold(ended, "every dial has ended")?;
+        hold(
+            pool.counts().opened == pool.counts().closed(),
+            "as many closed as opened",
+        )
+    }
+}
+
+impl Ledger {
+    fn change(&mut self, connection: usize, from: Place, to: Place) -> Audit {
+        let place = core::mem::replace(&mut self.connections[connection], to);
+        hold(place == from, "a connection is in exactly one state")
+    }
+
+    fn end_oldest(&mut self, waiter: usize) -> Audit {
+        let oldest = self.waiters.iter().position(|waits| *waits);
+        hold(
+            oldest == Some(waiter),
+            "no waiter is overtaken by a later one",
+        )?;
+        self.end(waiter)
+    }
+
+    fn end(&mut self, waiter: usize) -> Audit {
+        let waited = core::mem::replace(&mut self.waiters[waiter], false);
+        hold(waited, "a waiter ends once")
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiters.iter().filter(|waits| **waits).count()
+    }
+
+    fn dialing(&self) -> usize {
+        self.dials
+            .iter()
+            .filter(|dial| **dial != Dial::Over)
+            .count()
+    }
+
+    fn active(&self) -> usize {
+        let active = self
+            .connections
+            .iter()
+            .filter(|place| **place == Place::Active);
+        active.count()
+    }
+
+    fn idle(&self) -> impl Iterator<Item = u64> + '_ {
+        self.connections.iter().filter_map(|place| match place {
+            Place::Idle(since) => Some(*since),
+            _ => None,
+        })
+    }
+
+    fn oldest(&self) -> Option<keepwarm_pool::Moment> {
+        self.idle().min().map(keepwarm_pool::Moment::from_nanos)
+    }
+
+    fn is_expired(&self, since: u64) -> bool {
+        let timeout = self.rules.idle_timeout;
+        timeout.is_some_and(|timeout| since + timeout <= self.now)
+    }
+}
+
+fn within(count: usize, limit: Option<u32>) -> bool {
+    limit.is_none_or(|limit| count <= limit as usize)
+}

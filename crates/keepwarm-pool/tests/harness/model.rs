@@ -1,0 +1,431 @@
+//! The pool once more, too stupid to be wrong.
+//!
+//! It remembers everything that ever happened, in the order in which it happened, and finds each
+//! answer by looking through all of it: there is no counter, no free list and no index that could
+//! drift. It is written from the sentences of the documentation. Dials, connections and waiters
+//! are numbers here, in the order in which they came up.
+
+use core::time::Duration;
+
+use keepwarm_pool::{CloseReason, Closer, Limit, RejectReason, Settings};
+
+/// The settings, in numbers that can be compared. `None` is no limit, or for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) max_idle: Option<u32>,
+    pub(crate) max_connections: Option<u32>,
+    pub(crate) max_waiters: Option<u32>,
+    pub(crate) idle_timeout: Option<u64>,
+}
+
+impl Rules {
+    pub(crate) const UNLIMITED: Self = Self {
+        max_idle: None,
+        max_connections: None,
+        max_waiters: None,
+        idle_timeout: None,
+    };
+
+    pub(crate) fn settings(self) -> Settings {
+        let limit = |count: Option<u32>| count.map_or(Limit::NONE, Limit::at_most);
+        Settings {
+            max_idle: limit(self.max_idle),
+            max_connections: limit(self.max_connections),
+            max_waiters: limit(self.max_waiters),
+            idle_timeout: self
+                .idle_timeout
+                .map_or(Duration::MAX, Duration::from_nanos),
+        }
+    }
+}
+
+/// What an effect says, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Dial(usize),
+    Abort(usize),
+    Assign {
+        waiter: usize,
+        connection: usize,
+        exchanges: u64,
+        idle_since: Option<u64>,
+    },
+    Reject {
+        waiter: usize,
+        reason: RejectReason,
+    },
+    Close {
+        connection: usize,
+        reason: CloseReason,
+        closer: Closer,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dial {
+    Running,
+    Succeeded,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiter {
+    Waiting,
+    Served { reused: bool },
+    Rejected(RejectReason),
+    Cancelled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    Active,
+    /// The greater the turn, the later it became idle.
+    Idle {
+        since: u64,
+        turn: u64,
+    },
+    Closed(CloseReason, Closer),
+}
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    rules: Rules,
+    now: u64,
+    turns: u64,
+    shut_down: bool,
+    dials: Vec<Dial>,
+    waiters: Vec<Waiter>,
+    connections: Vec<Connection>,
+    /// Exchanges served, by connection.
+    exchanges: Vec<u64>,
+    decisions: Vec<Decision>,
+}
+
+/// Inputs.
+impl Model {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            now: 0,
+            turns: 0,
+            shut_down: false,
+            dials: Vec::new(),
+            waiters: Vec::new(),
+            connections: Vec::new(),
+            exchanges: Vec::new(),
+            decisions: Vec::new(),
+        }
+    }
+
+    pub(crate) fn checkout(&mut self, now: u64) {
+        self.see(now);
+        let waiter = self.waiters.len();
+        self.waiters.push(Waiter::Waiting);
+        if self.shut_down {
+            self.reject(waiter, RejectReason::ShutDown);
+            return;
+        }
+        self.expire();
+        self.catch_up();
+        let queued = self.waiting().len().saturating_sub(self.running().len());
+        if self.waiters[waiter] == Waiter::Waiting && exceeds(queued, self.rules.max_waiters) {
+            self.reject(waiter, RejectReason::TooManyWaiters);
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, waiter: usize, now: u64) -> bool {
+        self.see(now);
+        let waited = self.waiters[waiter] == Waiter::Waiting;
+        if waited {
+            self.waiters[waiter] = Waiter::Cancelled;
+        }
+        self.catch_up();
+        waited
+    }
+
+    pub(crate) fn dialed(&mut self, dial: usize, now: u64) {
+        self.see(now);
+        self.dials[dial] = Dial::Succeeded;
+        self.connections.push(Connection::Active);
+        self.exchanges.push(0);
+        self.place(self.connections.len() - 1);
+    }
+
+    pub(crate) fn dial_failed(&mut self, dial: usize, now: u64) {
+        self.see(now);
+        self.dials[dial] = Dial::Failed;
+        let waiting = self.waiting();
+        if waiting.len() > self.running().len() {
+            self.reject(waiting[0], RejectReason::DialFailed);
+        }
+        self.catch_up();
+    }
+
+    pub(crate) fn returned(&mut self, connection: usize, now: u64) {
+        self.see(now);
+        self.exchanges[connection] += 1;
+        self.place(connection);
+    }
+
+    pub(crate) fn put_back(&mut self, connection: usize, now: u64) {
+        self.see(now);
+        self.place(connection);
+    }
+
+    pub(crate) fn closed(&mut self, connection: usize, why: CloseReason, by: Closer, now: u64) {
+        self.see(now);
+        self.close(connection, why, by);
+        self.catch_up();
+    }
+
+    /// Whether the connection was idle, and is leased now.
+    pub(crate) fn inspect(&mut self, connection: usize, now: u64) -> bool {
+        self.see(now);
+        self.expire();
+        let found = matches!(self.connections[connection], Connection::Idle { .. });
+        if found {
+            self.connections[connection] = Connection::Active;
+        }
+        found
+    }
+
+    pub(crate) fn evict_oldest(&mut self, now: u64) -> bool {
+        self.see(now);
+        let Some(&oldest) = self.idle().first() else {
+            return false;
+        };
+        self.close(oldest, CloseReason::TotalIdleLimit, Closer::Client);
+        true
+    }
+
+    pub(crate) fn tick(&mut self, now: u64) {
+        self.see(now);
+        self.expire();
+    }
+
+    pub(crate) fn shut_down(&mut self, now: u64) {
+        self.see(now);
+        if self.shut_down {
+            return;
+        }
+        self.shut_down = true;
+        for waiter in self.waiting() {
+            self.reject(waiter, RejectReason::ShutDown);
+        }
+        for dial in self.running() {
+            self.decisions.push(Decision::Abort(dial));
+        }
+        for connection in self.idle() {
+            self.close(connection, CloseReason::ShutDown, Closer::Client);
+        }
+    }
+}
+
+/// Outputs, gauges and counters: each one a look through everything.
+impl Model {
+    pub(crate) fn take_decisions(&mut self) -> Vec<Decision> {
+        core::mem::take(&mut self.decisions)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let expiries = self.idle().into_iter().filter_map(|c| self.expiry(c));
+        expiries.min()
+    }
+
+    pub(crate) fn oldest_idle(&self) -> Option<u64> {
+        self.idle().into_iter().map(|c| self.since(c)).min()
+    }
+
+    pub(crate) const fn is_shut_down(&self) -> bool {
+        self.shut_down
+    }
+
+    /// Whether as many connections as allowed are idle, be they expired or not.
+    pub(crate) fn is_full(&self) -> bool {
+        exceeds(self.idle().len() + 1, self.rules.max_idle)
+    }
+
+    /// The latest moment seen.
+    pub(crate) const fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Dials under way, oldest first.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        numbers(&self.dials, |dial| *dial == Dial::Running)
+    }
+
+    /// Waiters that have not ended, oldest first.
+    pub(crate) fn waiting(&self) -> Vec<usize> {
+        numbers(&self.waiters, |waiter| *waiter == Waiter::Waiting)
+    }
+
+    pub(crate) fn active(&self) -> Vec<usize> {
+        numbers(&self.connections, |c| *c == Connection::Active)
+    }
+
+    /// Idle connections, longest idle first.
+    pub(crate) fn idle(&self) -> Vec<usize> {
+        let mut idle = numbers(&self.connections, |c| matches!(c, Connection::Idle { .. }));
+        idle.sort_by_key(|number| match self.connections[*number] {
+            Connection::Idle { turn, .. } => turn,
+            other => unreachable!("{other:?}"),
+        });
+        idle
+    }
+
+    pub(crate) fn checkouts(&self) -> u64 {
+        self.waiters.len() as u64
+    }
+
+    pub(crate) fn served(&self, reused: bool) -> u64 {
+        self.ended(Waiter::Served { reused })
+    }
+
+    pub(crate) fn cancelled(&self) -> u64 {
+        self.ended(Waiter::Cancelled)
+    }
+
+    pub(crate) fn rejected_for(&self, reason: RejectReason) -> u64 {
+        self.ended(Waiter::Rejected(reason))
+    }
+
+    pub(crate) fn dials(&self) -> u64 {
+        self.dials.len() as u64
+    }
+
+    pub(crate) fn dials_failed(&self) -> u64 {
+        count(&self.dials, |dial| *dial == Dial::Failed)
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.connections.len() as u64
+    }
+
+    pub(crate) fn closed_for(&self, reason: CloseReason, closer: Closer) -> u64 {
+        let closed = Connection::Closed(reason, closer);
+        count(&self.connections, |c| *c == closed)
+    }
+
+    fn ended(&self, end: Waiter) -> u64 {
+        count(&self.waiters, |waiter| *waiter == end)
+    }
+}
+
+impl Model {
+    fn see(&mut self, now: u64) {
+        if now > self.now {
+            self.now = now;
+        }
+    }
+
+    /// A connection that nobody uses is there: who gets it?
+    fn place(&mut self, connection: usize) {
+        if self.shut_down {
+            self.close(connection, CloseReason::ShutDown, Closer::Client);
+        } else if let Some(&waiter) = self.waiting().first() {
+            self.give(connection, waiter, None);
+        } else {
+            self.expire();
+            if exceeds(self.idle().len() + 1, self.rules.max_idle) {
+                self.close(connection, CloseReason::IdleLimit, Closer::Client);
+            } else {
+                self.turns += 1;
+                self.connections[connection] = Connection::Idle {
+                    since: self.now,
+                    turn: self.turns,
+                };
+                self.expire();
+            }
+        }
+        self.catch_up();
+    }
+
+    /// Nobody waits while a connection is idle, or while a dial may start for them. Asked after
+    /// everything that could matter, not where the pool is known to ask.
+    fn catch_up(&mut self) {
+        while let (Some(&waiter), Some(&newest)) = (self.waiting().first(), self.idle().last()) {
+            let since = self.since(newest);
+            self.give(newest, waiter, Some(since));
+        }
+        while self.waiting().len() > self.running().len()
+            && !exceeds(self.alive() + 1, self.rules.max_connections)
+        {
+            self.decisions.push(Decision::Dial(self.dials.len()));
+            self.dials.push(Dial::Running);
+        }
+    }
+
+    fn expire(&mut self) {
+        for connection in self.idle() {
+            if self
+                .expiry(connection)
+                .is_some_and(|moment| moment <= self.now)
+            {
+                self.close(connection, CloseReason::IdleTimeout, Closer::Client);
+            }
+        }
+    }
+
+    fn give(&mut self, connection: usize, waiter: usize, idle_since: Option<u64>) {
+        let exchanges = self.exchanges[connection];
+        self.connections[connection] = Connection::Active;
+        self.waiters[waiter] = Waiter::Served {
+            reused: exchanges > 0,
+        };
+        self.decisions.push(Decision::Assign {
+            waiter,
+            connection,
+            exchanges,
+            idle_since,
+        });
+    }
+
+    fn reject(&mut self, waiter: usize, reason: RejectReason) {
+        self.waiters[waiter] = Waiter::Rejected(reason);
+        self.decisions.push(Decision::Reject { waiter, reason });
+    }
+
+    fn close(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
+        self.connections[connection] = Connection::Closed(reason, closer);
+        self.decisions.push(Decision::Close {
+            connection,
+            reason,
+            closer,
+        });
+    }
+
+    fn alive(&self) -> usize {
+        self.running().len() + self.active().len() + self.idle().len()
+    }
+
+    fn since(&self, connection: usize) -> u64 {
+        match self.connections[connection] {
+            Connection::Idle { since, .. } => since,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn expiry(&self, connection: usize) -> Option<u64> {
+        let timeout = self.rules.idle_timeout?;
+        Some(self.since(connection) + timeout)
+    }
+}
+
+fn exceeds(count: usize, limit: Option<u32>) -> bool {
+    limit.is_some_and(|limit| count > limit as usize)
+}
+
+fn count<T>(all: &[T], wanted: impl Fn(&T) -> bool) -> u64 {
+    let mut count = 0;
+    for one in all {
+        count += u64::from(wanted(one));
+    }
+    count
+}
+
+fn numbers<T>(all: &[T], wanted: impl Fn(&T) -> bool) -> Vec<usize> {
+    (0..all.len())
+        .filter(|number| wanted(&all[*number]))
+        .collect()
+}

@@ -1,0 +1,119 @@
+//! What a sequence has made happen: the list that a generator must reach in full.
+
+use keepwarm_pool::{CloseReason, Closer, RejectReason};
+
+/// The reasons that the pool decides on itself. It is then the client that closes.
+pub(crate) const DECIDED: [CloseReason; 4] = [
+    CloseReason::IdleLimit,
+    CloseReason::TotalIdleLimit,
+    CloseReason::IdleTimeout,
+    CloseReason::ShutDown,
+];
+
+/// The reasons that a driver reports, with either closer: who was first is what it saw.
+pub(crate) const REPORTED: [CloseReason; 6] = [
+    CloseReason::PeerClosedIdle,
+    CloseReason::StrayBytes,
+    CloseReason::NotPersistent,
+    CloseReason::ExchangeFailed,
+    CloseReason::Abandoned,
+    CloseReason::UploadUnfinished,
+];
+
+/// A reason that is added has to be put into one of the two.
+const _: () = assert!(DECIDED.len() + REPORTED.len() == CloseReason::ALL.len());
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Path {
+    Close(CloseReason, Closer),
+    Reject(RejectReason),
+    Seen(Seen),
+}
+
+macro_rules! seen {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Seen { $($(#[$doc])* $name,)* }
+
+        impl Seen {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+seen! {
+    Dial,
+    AbortDial,
+    AssignNew,
+    AssignReused,
+    /// A checkout found an idle connection.
+    Hit,
+    /// Of several idle connections.
+    NewestOfSeveral,
+    /// A checkout has to wait, and no dial is started for it.
+    WaitWithoutDial,
+    /// A waiter got the connection of a dial that another checkout caused.
+    ForeignDial,
+    /// A waiter got a returned connection while the dial it had caused was under way.
+    ReturnBeatsDial,
+    /// A dial finished, and nobody waited.
+    SurplusDialIdle,
+    SurplusDialClosed,
+    /// A dial outlived the waiter that caused it, and served one that came later.
+    SurplusDialServesLater,
+    /// Returned or put back, to a waiter.
+    ReturnServes,
+    PutBackServes,
+    PutBackIdle,
+    PutBackClosed,
+    /// A dial failed while somebody waited, and nobody was rejected.
+    FailureRejectsNobody,
+    FailureWithoutWaiters,
+    /// A dial failed, and its room was dialled into again.
+    FailureDials,
+    /// A connection ended, and its room was dialled into.
+    CloseDials,
+    CancelWaiting,
+    CancelEnded,
+    InspectFound,
+    InspectGone,
+    InspectExpired,
+    EvictOne,
+    EvictNone,
+    ExpireAtCheckout,
+    ExpireAtReturn,
+    /// As many as allowed were idle, one of them expired, and another one came.
+    ExpireMakesRoom,
+    ExpireAtTick,
+    ExpireSeveral,
+    TickInVain,
+    /// An idle time of zero.
+    ExpireAtOnce,
+    ShutDownWithWaiters,
+    ShutDownWithDials,
+    ShutDownWithIdle,
+    ShutDownWithActive,
+    ShutDownTwice,
+    DialedAfterShutDown,
+    FailedAfterShutDown,
+    ReturnedAfterShutDown,
+    ClosedAfterShutDown,
+    CancelAfterShutDown,
+    /// An input came with an earlier moment than one before it.
+    ClockBackwards,
+    /// A connection got the index of one that is gone.
+    IndexAgain,
+}
+
+impl Path {
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        all.extend(DECIDED.map(|reason| Self::Close(reason, Closer::Client)));
+        for closer in Closer::ALL {
+            all.extend(REPORTED.map(|reason| Self::Close(reason, closer)));
+        }
+        all.extend(RejectReason::ALL.map(Self::Reject));
+        all.extend(Seen::ALL.iter().copied().map(Self::Seen));
+        all
+    }
+}

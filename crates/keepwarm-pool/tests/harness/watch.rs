@@ -1,0 +1,239 @@
+//! Notes which paths a sequence has taken.
+
+use std::collections::BTreeSet;
+
+use keepwarm_pool::{CloseReason, ConnectionId};
+
+use super::Input;
+use super::model::{Decision, Model};
+use super::paths::{Path, Seen};
+
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    reached: BTreeSet<Path>,
+    /// Inputs so far.
+    step: usize,
+    /// When each checkout came, and when it ended.
+    waiters: Vec<(usize, Option<usize>)>,
+    /// The checkout that each dial was started for, if one was.
+    causes: Vec<Option<usize>>,
+    before: Before,
+}
+
+/// How it stood when the input came.
+#[derive(Debug, Default)]
+struct Before {
+    waiting: usize,
+    idle: usize,
+    active: usize,
+    full: bool,
+    running: Vec<usize>,
+    shut_down: bool,
+}
+
+impl Watch {
+    pub(crate) const fn reached(&self) -> &BTreeSet<Path> {
+        &self.reached
+    }
+
+    pub(crate) fn before(&mut self, model: &Model, now: u64) {
+        self.step += 1;
+        self.before = Before {
+            waiting: model.waiting().len(),
+            idle: model.idle().len(),
+            active: model.active().len(),
+            full: model.is_full(),
+            running: model.running(),
+            shut_down: model.is_shut_down(),
+        };
+        self.see_if(now < model.now(), Seen::ClockBackwards);
+    }
+
+    pub(crate) fn after(
+        &mut self,
+        input: Input,
+        answer: Option<bool>,
+        decisions: &[Decision],
+        connections: &[ConnectionId],
+    ) {
+        if input == Input::Checkout {
+            self.waiters.push((self.step, None));
+        }
+        for decision in decisions {
+            self.see_decision(input, decision);
+        }
+        self.see_input(input, answer, decisions, connections);
+        self.see_expiry(input, decisions);
+    }
+
+    fn see_decision(&mut self, input: Input, decision: &Decision) {
+        match *decision {
+            Decision::Dial(_) => {
+                let cause = (input == Input::Checkout).then(|| self.waiters.len() - 1);
+                self.causes.push(cause);
+                self.see(Seen::Dial);
+                self.see_if(matches!(input, Input::DialFailed(_)), Seen::FailureDials);
+                self.see_if(matches!(input, Input::Closed(..)), Seen::CloseDials);
+            }
+            Decision::Abort(_) => self.see(Seen::AbortDial),
+            Decision::Assign {
+                waiter, exchanges, ..
+            } => {
+                self.see(if exchanges > 0 {
+                    Seen::AssignReused
+                } else {
+                    Seen::AssignNew
+                });
+                self.see_late_binding(input, waiter);
+                self.waiters[waiter].1 = Some(self.step);
+            }
+            Decision::Reject { waiter, reason } => {
+                self.reached.insert(Path::Reject(reason));
+                self.waiters[waiter].1 = Some(self.step);
+            }
+            Decision::Close { reason, closer, .. } => {
+                self.reached.insert(Path::Close(reason, closer));
+            }
+        }
+    }
+
+    fn see_late_binding(&mut self, input: Input, waiter: usize) {
+        match input {
+            Input::Dialed(dial) => {
+                let Some(cause) = self.causes[dial].filter(|cause| *cause != waiter) else {
+                    return;
+                };
+                self.see(Seen::ForeignDial);
+                let (came, _) = self.waiters[waiter];
+                let outlived = self.waiters[cause].1.is_some_and(|ended| ended < came);
+                self.see_if(outlived, Seen::SurplusDialServesLater);
+            }
+            Input::Returned(_) | Input::PutBack(_) => {
+                let mut running = self.before.running.iter();
+                let beaten = running.any(|dial| self.causes[*dial] == Some(waiter));
+                self.see_if(beaten, Seen::ReturnBeatsDial);
+            }
+            _ => {}
+        }
+    }
+
+    fn see_input(
+        &mut self,
+        input: Input,
+        answer: Option<bool>,
+        decisions: &[Decision],
+        connections: &[ConnectionId],
+    ) {
+        let after_shut_down = self.before.shut_down;
+        let idle = self.before.idle;
+        let closes = decisions
+            .iter()
+            .any(|d| matches!(d, Decision::Close { .. }));
+        let serves = decisions
+            .iter()
+            .any(|d| matches!(d, Decision::Assign { .. }));
+        let dials = decisions.iter().any(|d| matches!(d, Decision::Dial(_)));
+        match input {
+            Input::Checkout => {
+                self.see_if(serves, Seen::Hit);
+                self.see_if(serves && idle > 1, Seen::NewestOfSeveral);
+                let waits = self
+                    .waiters
+                    .last()
+                    .is_some_and(|(_, ended)| ended.is_none());
+                self.see_if(waits && !dials, Seen::WaitWithoutDial);
+            }
+            Input::Cancel(waiter) if answer == Some(true) => {
+                self.waiters[waiter].1 = Some(self.step);
+                self.see(Seen::CancelWaiting);
+            }
+            Input::Cancel(_) => {
+                self.see(Seen::CancelEnded);
+                self.see_if(after_shut_down, Seen::CancelAfterShutDown);
+            }
+            Input::Dialed(_) => {
+                self.see_if(after_shut_down, Seen::DialedAfterShutDown);
+                self.see_if(!closes && !serves, Seen::SurplusDialIdle);
+                self.see_if(closes && !after_shut_down, Seen::SurplusDialClosed);
+                let (newest, earlier) = connections.split_last().expect("one was opened");
+                let again = earlier.iter().any(|c| c.index() == newest.index());
+                self.see_if(again, Seen::IndexAgain);
+            }
+            Input::DialFailed(_) => {
+                let waiting = self.before.waiting > 0;
+                self.see_if(after_shut_down, Seen::FailedAfterShutDown);
+                self.see_if(waiting && decisions.is_empty(), Seen::FailureRejectsNobody);
+                self.see_if(!waiting && !after_shut_down, Seen::FailureWithoutWaiters);
+            }
+            Input::Returned(_) => {
+                self.see_if(serves, Seen::ReturnServes);
+                self.see_if(after_shut_down, Seen::ReturnedAfterShutDown);
+            }
+            Input::PutBack(_) => {
+                self.see_if(serves, Seen::PutBackServes);
+                self.see_if(!serves && !closes, Seen::PutBackIdle);
+                self.see_if(closes && !after_shut_down, Seen::PutBackClosed);
+            }
+            Input::Closed(..) => self.see_if(after_shut_down, Seen::ClosedAfterShutDown),
+            Input::Inspect(_) => {
+                self.see_if(answer == Some(true), Seen::InspectFound);
+                self.see_if(answer == Some(false), Seen::InspectGone);
+                self.see_if(answer == Some(false) && closes, Seen::InspectExpired);
+            }
+            Input::Evict => {
+                self.see_if(answer == Some(true), Seen::EvictOne);
+                self.see_if(answer == Some(false), Seen::EvictNone);
+            }
+            Input::Tick => self.see_if(idle > 0 && !closes, Seen::TickInVain),
+            Input::ShutDown => self.see_shut_down(),
+        }
+    }
+
+    fn see_shut_down(&mut self) {
+        let again = self.before.shut_down;
+        self.see_if(self.before.waiting > 0, Seen::ShutDownWithWaiters);
+        self.see_if(
+            !again && !self.before.running.is_empty(),
+            Seen::ShutDownWithDials,
+        );
+        self.see_if(self.before.idle > 0, Seen::ShutDownWithIdle);
+        self.see_if(!again && self.before.active > 0, Seen::ShutDownWithActive);
+        self.see_if(again, Seen::ShutDownTwice);
+    }
+
+    fn see_expiry(&mut self, input: Input, decisions: &[Decision]) {
+        let expired = decisions.iter().filter(|decision| {
+            let reason = CloseReason::IdleTimeout;
+            matches!(decision, Decision::Close { reason: why, .. } if *why == reason)
+        });
+        let count = expired.count();
+        if count == 0 {
+            return;
+        }
+        self.see_if(count > 1, Seen::ExpireSeveral);
+        match input {
+            Input::Checkout => self.see(Seen::ExpireAtCheckout),
+            Input::Tick => self.see(Seen::ExpireAtTick),
+            Input::Returned(_) | Input::PutBack(_) | Input::Dialed(_) => {
+                let found = self.before.idle > 0;
+                self.see_if(found && self.before.full, Seen::ExpireMakesRoom);
+                self.see(if found {
+                    Seen::ExpireAtReturn
+                } else {
+                    Seen::ExpireAtOnce
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn see(&mut self, seen: Seen) {
+        self.reached.insert(Path::Seen(seen));
+    }
+
+    fn see_if(&mut self, taken: bool, seen: Seen) {
+        if taken {
+            self.see(seen);
+        }
+    }
+}

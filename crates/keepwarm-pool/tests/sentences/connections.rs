@@ -1,0 +1,212 @@
+//! A connection's life: dialed, assigned, returned, idle, closed.
+
+use keepwarm_pool::{CloseReason, Closer, Effect, Pool};
+
+use crate::steps::*;
+
+#[test]
+fn new_pool_has_no_connections() {
+    let mut pool = Pool::new(unlimited());
+    assert_eq!((pool.dialing(), pool.active(), pool.idle()), (0, 0, 0));
+    silent(&mut pool);
+}
+
+#[test]
+fn connection_is_dialing_then_active_then_idle_then_active_then_closed() {
+    let mut pool = Pool::new(unlimited());
+    let gauges = |pool: &Pool| (pool.dialing(), pool.active(), pool.idle());
+    pool.checkout(START);
+    let permit = dials(&mut pool);
+    assert_eq!(gauges(&pool), (1, 0, 0));
+    pool.dialed(permit, START);
+    let lease = assigns(&mut pool).lease;
+    assert_eq!(gauges(&pool), (0, 1, 0));
+    pool.returned(lease, START);
+    assert_eq!(gauges(&pool), (0, 0, 1));
+    pool.checkout(START);
+    let lease = assigns(&mut pool).lease;
+    assert_eq!(gauges(&pool), (0, 1, 0));
+    pool.closed(lease, CloseReason::NotPersistent, Closer::Client, START);
+    closes(&mut pool);
+    assert_eq!(gauges(&pool), (0, 0, 0));
+    silent(&mut pool);
+}
+
+#[test]
+fn newest_idle_connection_answers_a_checkout_at_once() {
+    let mut pool = Pool::new(unlimited());
+    let idle = idles(&mut pool, 3);
+    for newest in idle.into_iter().rev() {
+        pool.checkout(at(9));
+        assert_eq!(assigns(&mut pool).lease.connection(), newest);
+        silent(&mut pool);
+    }
+}
+
+#[test]
+fn newest_is_the_last_that_became_idle_and_not_the_last_that_was_opened() {
+    let mut pool = Pool::new(unlimited());
+    let mut leases = leases(&mut pool, 2);
+    let (second, first) = (leases.remove(1), leases.remove(0));
+    let newest = first.connection();
+    pool.returned(second, START);
+    pool.returned(first, START);
+    pool.checkout(START);
+    assert_eq!(assigns(&mut pool).lease.connection(), newest);
+}
+
+#[test]
+fn assignment_tells_exchanges_and_idle_time() {
+    let mut pool = Pool::new(unlimited());
+    pool.checkout(START);
+    let permit = dials(&mut pool);
+    pool.dialed(permit, at(1));
+    let fresh = assigns(&mut pool);
+    assert_eq!((fresh.exchanges, fresh.idle_since), (0, None));
+    assert!(!fresh.reused());
+
+    pool.returned(fresh.lease, at(5));
+    pool.checkout(at(8));
+    let hit = assigns(&mut pool);
+    assert_eq!((hit.exchanges, hit.idle_since), (1, Some(at(5))));
+    assert!(hit.reused());
+}
+
+#[test]
+fn connection_handed_on_directly_was_never_idle() {
+    let mut pool = Pool::new(connections(1));
+    let lease = lease(&mut pool);
+    pool.checkout(START);
+    pool.returned(lease, at(5));
+    let handed_on = assigns(&mut pool);
+    assert_eq!((handed_on.exchanges, handed_on.idle_since), (1, None));
+}
+
+#[test]
+fn returned_connection_goes_to_the_oldest_waiter() {
+    let mut pool = Pool::new(connections(1));
+    let lease = lease(&mut pool);
+    let oldest = pool.checkout(START);
+    pool.checkout(START);
+    pool.returned(lease, START);
+    assert_eq!(assigns(&mut pool).waiter, oldest);
+    silent(&mut pool);
+}
+
+#[test]
+fn returned_connection_without_waiters_becomes_idle() {
+    let mut pool = Pool::new(unlimited());
+    let lease = lease(&mut pool);
+    pool.returned(lease, at(3));
+    silent(&mut pool);
+    assert_eq!((pool.idle(), pool.oldest_idle()), (1, Some(at(3))));
+}
+
+#[test]
+fn returned_connection_beyond_the_idle_limit_is_closed() {
+    let mut pool = Pool::new(idle(1));
+    let mut leases = leases(&mut pool, 2);
+    let kept = leases.remove(0);
+    let closed = leases.remove(0);
+    let connection = closed.connection();
+    pool.returned(kept, START);
+    silent(&mut pool);
+    pool.returned(closed, START);
+    let expected = (connection, CloseReason::IdleLimit, Closer::Client);
+    assert_eq!(closes(&mut pool), expected);
+    assert_eq!(pool.idle(), 1);
+}
+
+#[test]
+fn closed_connection_is_forgotten_for_that_reason_by_that_side() {
+    let mut pool = Pool::new(unlimited());
+    let lease = lease(&mut pool);
+    let connection = lease.connection();
+    pool.closed(lease, CloseReason::ExchangeFailed, Closer::Server, START);
+    let expected = (connection, CloseReason::ExchangeFailed, Closer::Server);
+    assert_eq!(closes(&mut pool), expected);
+    silent(&mut pool);
+    assert_eq!(pool.active(), 0);
+}
+
+#[test]
+fn room_of_a_closed_connection_is_used_at_once_if_somebody_waits() {
+    let mut pool = Pool::new(connections(1));
+    let lease = lease(&mut pool);
+    pool.checkout(START);
+    silent(&mut pool);
+    pool.closed(lease, CloseReason::ExchangeFailed, Closer::Server, START);
+    closes(&mut pool);
+    let _permit = dials(&mut pool);
+    silent(&mut pool);
+}
+
+#[test]
+fn room_of_a_closed_connection_is_left_if_nobody_waits() {
+    let mut pool = Pool::new(connections(1));
+    let lease = lease(&mut pool);
+    pool.closed(lease, CloseReason::ExchangeFailed, Closer::Server, START);
+    closes(&mut pool);
+    silent(&mut pool);
+}
+
+#[test]
+fn eviction_closes_the_one_idle_the_longest() {
+    let mut pool = Pool::new(unlimited());
+    let idle = idles(&mut pool, 2);
+    assert!(pool.evict_oldest(at(9)));
+    let expected = (idle[0], CloseReason::TotalIdleLimit, Closer::Client);
+    assert_eq!(closes(&mut pool), expected);
+    silent(&mut pool);
+    assert_eq!(pool.idle(), 1);
+}
+
+#[test]
+fn eviction_closes_nothing_when_nothing_is_idle() {
+    let mut pool = Pool::new(unlimited());
+    let _lease = lease(&mut pool);
+    assert!(!pool.evict_oldest(START));
+    silent(&mut pool);
+}
+
+#[test]
+fn id_of_a_closed_connection_is_not_used_again_but_its_index_is() {
+    let mut pool = Pool::new(unlimited());
+    let first = lease(&mut pool);
+    let gone = first.connection();
+    pool.closed(first, CloseReason::NotPersistent, Closer::Client, START);
+    closes(&mut pool);
+    let next = lease(&mut pool).connection();
+    assert_ne!(next, gone);
+    assert_eq!(next.index(), gone.index());
+}
+
+#[test]
+fn indices_stay_below_the_most_connections_alive_at_once() {
+    let mut pool = Pool::new(unlimited());
+    for _ in 0..5 {
+        let leases = leases(&mut pool, 3);
+        let mut indices: Vec<_> = leases.iter().map(|l| l.connection().index()).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, [0, 1, 2]);
+        for lease in leases {
+            pool.closed(lease, CloseReason::NotPersistent, Closer::Client, START);
+            closes(&mut pool);
+        }
+    }
+}
+
+#[test]
+fn effects_may_be_performed_late_and_together() {
+    let mut pool = Pool::new(unlimited());
+    let (first, second) = (pool.checkout(START), pool.checkout(START));
+    assert_eq!((pool.waiting(), pool.dialing()), (2, 2));
+    assert!(pool.cancel(first, START));
+    let permit = dials(&mut pool);
+    let _other = dials(&mut pool);
+    pool.dialed(permit, START);
+    pool.shut_down(START);
+    assert_eq!(assigns(&mut pool).waiter, second);
+    assert!(matches!(pool.poll_effect(), Some(Effect::AbortDial(_))));
+    silent(&mut pool);
+}
