@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use common::{plan, run, run_and_compare};
 use keepwarm_load::{CloseCause, ClosePolicy, ErrorClass, Plan, Summary};
-use keepwarm_testkit::http_server::{Conn, HttpServer, has_ipv6};
+use keepwarm_testkit::http_server::{Conn, Gate, HttpServer, has_ipv6};
 
 const CLOSING: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
@@ -275,17 +275,27 @@ fn stray_bytes_end_a_connection_but_not_its_exchange() {
 
 #[test]
 fn a_response_before_the_end_of_its_request_completes_and_ends_the_connection() {
-    let server = HttpServer::start(|conn| {
+    let gate = Gate::new();
+    let until_over = gate.clone();
+    let server = HttpServer::start(move |conn| {
         conn.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
+        // More than all buffers between the two hold cannot be written before it is read.
+        until_over.wait();
         conn.wait_for_client();
     });
     let builder = plan(&server)
-        .requests(2)
+        .requests(1)
         .method("POST")
         .body(vec![0; 64 << 20]);
-    let (summary, _) = run_and_compare(server, builder);
-    assert_eq!(summary.statuses[&413], 2);
-    assert_eq!(closed_by_us(&summary, CloseCause::EarlyResponse), 2);
+    let summary = run(builder);
+    gate.open();
+    let truth = server.finish();
+    assert_eq!(
+        (truth.connections, truth.requests, truth.client_fin_first),
+        (1, 0, 1)
+    );
+    assert_eq!(summary.statuses[&413], 1);
+    assert_eq!(closed_by_us(&summary, CloseCause::EarlyResponse), 1);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use common::{plan, run, run_and_compare};
 use keepwarm_load::{ErrorClass, Plan, Run, StopReason};
 use keepwarm_testkit::http_server::{Conn, HttpServer, RefusedPort, SilentPort};
 
+/// Longer than a busy machine needs to start a run's threads and their first requests.
+const A_WHILE: Duration = Duration::from_millis(400);
+
 fn answer_all(conn: &mut Conn) {
     while conn.read_request() {
         conn.respond("ok");
@@ -45,7 +48,7 @@ fn the_count_is_exact_whatever_the_remainder() {
 
 #[test]
 fn a_duration_ends_the_run_and_leaves_nothing_unfinished_behind() {
-    let duration = Duration::from_millis(200);
+    let duration = A_WHILE;
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).duration(duration).concurrency(3).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
@@ -90,7 +93,7 @@ fn requests_in_flight_after_the_grace_are_unfinished_and_not_dropped() {
         (0, 0, 4)
     );
     assert_eq!((truth.requests, summary.ledger.still_open), (4, 4));
-    assert_eq!(summary.elapsed, Duration::from_millis(50));
+    assert_eq!(summary.elapsed, A_WHILE);
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn a_stop_from_outside_gives_the_summary_of_what_ran() {
     });
     let builder = plan(&server).requests(1000).concurrency(2).threads(2);
     let run = Run::start(builder.build().unwrap()).unwrap();
-    while run.progress().completed == 0 {
+    while run.progress().completed == 0 || run.progress().open_connections < 2 {
         std::thread::yield_now();
         assert!(run.progress().elapsed < Duration::from_secs(20));
     }
@@ -158,18 +161,22 @@ fn a_target_that_does_not_answer_times_out() {
     let port = SilentPort::new();
     let url = format!("http://{}/", port.address());
     let builder = Plan::builder(url).requests(2).concurrency(2);
-    let summary = run(builder.clone().timeout(Duration::from_millis(100)));
+    let summary = run(builder.timeout(Duration::from_millis(100)));
     assert_eq!((summary.failed, summary.ledger.connect_timed_out), (2, 2));
     assert_eq!(summary.errors.of(ErrorClass::Timeout), 2);
     assert!(summary.is_unreachable());
+}
 
-    let summary = run(builder
-        .duration(Duration::from_millis(10))
-        .timeout(Duration::from_millis(300)));
+#[test]
+fn dials_under_way_after_the_grace_are_abandoned_and_their_requests_unfinished() {
+    let port = SilentPort::new();
+    let url = format!("http://{}/", port.address());
+    let summary = run(Plan::builder(url).duration(A_WHILE).concurrency(2));
     assert_eq!(
-        (summary.unfinished + summary.failed, summary.ledger.opened),
-        (2, 0)
+        (summary.unfinished, summary.ledger.connect_abandoned),
+        (2, 2)
     );
+    assert_eq!((summary.failed, summary.ledger.never_written), (0, 2));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::slot::State;
 use super::tally::micros;
-use super::{Engine, READS_PER_TURN};
+use super::{CALLS_PER_TURN, Engine};
 use crate::failure::{self, ErrorClass, ErrorKey};
 use crate::framing::{Malformed, Response, Reuse};
 use crate::ledger::CloseCause;
@@ -45,13 +45,16 @@ impl Engine {
         self.write(index);
     }
 
-    /// Writes as much of the request as the socket takes.
+    /// Writes until the request is out, the socket is full, or others should get a turn.
     #[inline]
     pub(super) fn write(&mut self, index: usize) {
         let request = self.plan.request_bytes();
         let slot = &mut self.slots[index];
         let Some(socket) = &slot.socket else { return };
-        while slot.written < request.len() {
+        for _ in 0..CALLS_PER_TURN {
+            if slot.written == request.len() {
+                return;
+            }
             match rustix::net::send(socket, &request[slot.written..], SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     if slot.written == 0 && count > 0 {
@@ -72,11 +75,12 @@ impl Engine {
                 }
             }
         }
+        self.again.push(index);
     }
 
     /// Reads until the socket is empty, its connection has ended, or others should get a turn.
     pub(super) fn read(&mut self, index: usize) {
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..CALLS_PER_TURN {
             let Some(socket) = &self.slots[index].socket else {
                 return;
             };
@@ -103,7 +107,7 @@ impl Engine {
         match self.slots[index].state {
             // Whoever is to be left is not listened to for ever.
             State::Leaving { cause, .. } => self.close(index, End::ByUs(cause)),
-            _ => self.unread.push(index),
+            _ => self.again.push(index),
         }
     }
 

@@ -32,8 +32,8 @@ use slot::{Slot, State};
 /// and dropped, so that no connection needs a buffer of its own.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Reads of one connection before the others get their turn.
-const READS_PER_TURN: usize = 16;
+/// Reads, or writes, of one connection before the others get their turn.
+const CALLS_PER_TURN: usize = 16;
 
 /// Events taken from the kernel at once.
 const EVENTS_PER_BATCH: usize = 512;
@@ -62,8 +62,8 @@ pub(crate) struct Engine {
     slots: Vec<Slot>,
     /// Vacant slots whose turn comes, first come first served.
     ready: VecDeque<usize>,
-    /// Slots whose socket had more to read when their turn ended; no edge will announce it.
-    unread: Vec<usize>,
+    /// Slots whose turn ended before their socket was empty, or full; no edge will announce it.
+    again: Vec<usize>,
     /// No timer is due before.
     next_sweep: Instant,
     /// Index of the address that answered last: the first one to try.
@@ -94,7 +94,7 @@ impl Engine {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             slots: slots.collect(),
             ready: (0..connections).collect(),
-            unread: Vec::with_capacity(connections),
+            again: Vec::with_capacity(connections),
             next_sweep: started + plan.timeout(),
             preferred_address: 0,
             in_flight: 0,
@@ -113,7 +113,7 @@ impl Engine {
     /// Runs until the pacer stops and nothing is in flight, or until the run is stopped.
     pub(crate) fn run(mut self) -> Tally {
         let mut events = Vec::with_capacity(EVENTS_PER_BATCH);
-        let mut unread = Vec::with_capacity(self.slots.len());
+        let mut again = Vec::with_capacity(self.slots.len());
         let mut now = Instant::now();
         while self.goes_on(now) {
             self.start_ready();
@@ -128,11 +128,11 @@ impl Engine {
                 let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 self.on_event(index, event.flags);
             }
-            std::mem::swap(&mut unread, &mut self.unread);
-            for index in unread.drain(..) {
+            std::mem::swap(&mut again, &mut self.again);
+            for index in again.drain(..) {
                 // A timer may have closed the connection meanwhile, and another one be dialed.
                 if self.slots[index].state != State::Dialing {
-                    self.read(index);
+                    self.on_event(index, epoll::EventFlags::IN | epoll::EventFlags::OUT);
                 }
             }
             now = Instant::now();
@@ -164,7 +164,7 @@ impl Engine {
     /// How long to wait for events: until the next timer or limit, and never longer than a stop
     /// from outside may take to be seen.
     fn sleep(&self, now: Instant) -> Timespec {
-        if !self.unread.is_empty() || !self.ready.is_empty() {
+        if !self.again.is_empty() || !self.ready.is_empty() {
             return Timespec {
                 tv_sec: 0,
                 tv_nsec: 0,
