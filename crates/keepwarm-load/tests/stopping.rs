@@ -83,10 +83,7 @@ fn of_a_count_and_a_duration_the_first_one_reached_ends_the_run() {
 #[test]
 fn requests_in_flight_after_the_grace_are_unfinished_and_not_dropped() {
     let server = HttpServer::start(ignore_all);
-    let builder = plan(&server)
-        .duration(Duration::from_millis(50))
-        .concurrency(4)
-        .threads(2);
+    let builder = plan(&server).duration(A_WHILE).concurrency(4).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
     assert_eq!(
         (summary.completed, summary.failed, summary.unfinished),
