@@ -221,12 +221,13 @@ impl Run {
     /// If a thread of the run has panicked, with its panic.
     pub fn wait(mut self) -> Summary {
         let tallies = self.join();
-        let reason = if self.shared.cancelled.load(Relaxed) {
-            StopReason::Cancelled
+        let reason = if !tallies.iter().any(|tally| tally.cut_short) {
+            // A stop that came too late has stopped nothing.
+            StopReason::Finished
         } else if self.shared.unreachable.load(Relaxed) {
             StopReason::Unreachable
         } else {
-            StopReason::Finished
+            StopReason::Cancelled
         };
         let summary = Summary::fold(&self.plan, reason, self.started.elapsed(), tallies);
         debug_assert_eq!(summary.ledger.check(), Ok(()));

@@ -125,6 +125,21 @@ fn a_stop_from_outside_gives_the_summary_of_what_ran() {
 }
 
 #[test]
+fn a_stop_after_the_end_changes_nothing() {
+    let server = HttpServer::start(answer_all);
+    let run = Run::start(plan(&server).requests(3).build().unwrap()).unwrap();
+    while !run.is_finished() {
+        std::thread::yield_now();
+    }
+    run.stop().stop();
+    let summary = run.wait();
+    assert_eq!(
+        (summary.completed, summary.stopped),
+        (3, StopReason::Finished)
+    );
+}
+
+#[test]
 fn a_refusing_target_is_given_up_early_and_recognised() {
     let port = RefusedPort::new();
     let url = format!("http://{}/", port.address());

@@ -144,10 +144,15 @@ impl Engine {
         self.end()
     }
 
-    fn goes_on(&self, now: Instant) -> bool {
-        if self.shared.is_stopped() {
+    fn goes_on(&mut self, now: Instant) -> bool {
+        if !self.has_work(now) {
             return false;
         }
+        self.tally.cut_short = self.shared.is_stopped();
+        !self.tally.cut_short
+    }
+
+    fn has_work(&self, now: Instant) -> bool {
         let elapsed = now - self.started;
         if self.pacer.next(elapsed, self.tally.ledger.scheduled) == Step::Send {
             return true;

@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) first_response: Option<FirstResponse>,
     /// The last request that completed or failed, since the start of the run.
     pub(crate) last_outcome: Duration,
+    /// A stop from outside came while there was work left.
+    pub(crate) cut_short: bool,
     /// The thread's own processor time.
     pub(crate) cpu_time: Duration,
 }
@@ -44,6 +46,7 @@ impl Tally {
             body_bytes: 0,
             first_response: None,
             last_outcome: Duration::ZERO,
+            cut_short: false,
             cpu_time: Duration::ZERO,
         }
     }
