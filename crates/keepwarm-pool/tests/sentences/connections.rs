@@ -182,6 +182,22 @@ fn id_of_a_closed_connection_is_not_used_again_but_its_index_is() {
 }
 
 #[test]
+fn new_connection_at_an_old_index_has_served_nobody() {
+    let mut pool = Pool::new(unlimited());
+    idles(&mut pool, 1);
+    pool.evict_oldest(START);
+    closes(&mut pool);
+    pool.checkout(START);
+    let permit = dials(&mut pool);
+    pool.dialed(permit, START);
+    let assigned = assigns(&mut pool);
+    assert_eq!(
+        (assigned.lease.connection().index(), assigned.exchanges),
+        (0, 0)
+    );
+}
+
+#[test]
 fn indices_stay_below_the_most_connections_alive_at_once() {
     let mut pool = Pool::new(unlimited());
     for _ in 0..5 {
