@@ -73,6 +73,10 @@ pub(crate) struct LabOptions {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) front_port: Option<u16>,
 
+    /// How long the front's call of the upstream may take; beyond it the answer is 504
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration::parse)]
+    pub(crate) upstream_timeout: Duration,
+
     /// What to print on stdout
     #[arg(long, value_enum, default_value_t = LabFormat::Text)]
     pub(crate) format: LabFormat,
@@ -172,6 +176,10 @@ pub(crate) enum Service {
         /// How its client is built: per-request, go-default, tuned or keepwarm
         #[arg(long, value_name = "POLICY", default_value_t = Policy::Keepwarm)]
         client: Policy,
+
+        /// How long one call of the upstream may take; beyond it the answer is 504
+        #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration::parse)]
+        upstream_timeout: Duration,
     },
 }
 

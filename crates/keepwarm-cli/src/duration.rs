@@ -12,14 +12,10 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         "h" => 3600.0,
         unit => {
-            return Err(format!(
-                "unknown unit {unit:?}: use us, ms, s, m or h, as in 10s"
-            ));
+            return Err(format!("unknown unit {unit:?}: use us, ms, s, m or h, as in 10s"));
         }
     };
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| "not a duration: write 250ms, 10s or 2m")?;
+    let number: f64 = digits.parse().map_err(|_| "not a duration: write 250ms, 10s or 2m")?;
     if !number.is_finite() || number < 0.0 {
         return Err("a duration is a number that is not negative".to_owned());
     }
@@ -32,13 +28,9 @@ mod tests {
 
     #[test]
     fn units_are_read() {
-        for (text, millis) in [
-            ("250ms", 250),
-            ("10s", 10_000),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-            ("3", 3_000),
-        ] {
+        for (text, millis) in
+            [("250ms", 250), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)]
+        {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         assert_eq!(parse("1.5s"), Ok(Duration::from_millis(1_500)));

@@ -21,10 +21,8 @@ pub(crate) fn failure() -> Failure {
 /// Watches for signals on a thread of its own, for commands that do not run on a runtime.
 pub(crate) fn watch() -> Result<(), Failure> {
     let failed = |error| Failure::new(Exit::Failed, format!("cannot watch for signals: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

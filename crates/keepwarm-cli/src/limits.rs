@@ -12,10 +12,7 @@ const BESIDES: u64 = 64;
 pub(crate) fn make_room(connections: u64, way_out: &str) -> Result<(), Failure> {
     let limit = getrlimit(Resource::Nofile);
     // A refusal leaves the soft limit as it was, which is then judged.
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let current = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,

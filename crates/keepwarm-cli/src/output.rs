@@ -8,14 +8,10 @@ use crate::exit::{Exit, Failure};
 /// Writes to stdout at once. A reader that has gone away, as in `| head`, is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::Output,
-            format!("cannot write to stdout: {error}"),
-        )),
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Output, format!("cannot write to stdout: {error}")))
+        }
         _ => Ok(()),
     }
 }
@@ -40,10 +36,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self {
-            live: io::stderr().is_terminal(),
-            dirty: false,
-        }
+        Self { live: io::stderr().is_terminal(), dirty: false }
     }
 
     /// A line that replaces the previous one; only a terminal sees it.

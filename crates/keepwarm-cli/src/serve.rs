@@ -26,16 +26,11 @@ pub(crate) fn run(service: &Service) -> Result<(), Failure> {
             Service::Data { common } => {
                 serve(common, DATA_PORT, "/data", async || Ok(data::router())).await
             }
-            Service::Front {
-                common,
-                upstream,
-                client,
-            } => {
+            Service::Front { common, upstream, client, upstream_timeout } => {
                 // Inside the runtime: a client belongs to the one it runs on.
                 let router = async || {
-                    front::router(upstream, *client).map_err(|error| {
-                        Failure::new(Exit::Usage, format!("--upstream {upstream}: {error}"))
-                    })
+                    front::router(upstream, *client, *upstream_timeout)
+                        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))
                 };
                 serve(common, FRONT_PORT, "/stresstest", router).await
             }
@@ -50,12 +45,10 @@ async fn serve(
     router: impl AsyncFnOnce() -> Result<Router, Failure>,
 ) -> Result<(), Failure> {
     let router = router().await?;
-    let address = options
-        .listen
-        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| cannot_listen(address, &error))?;
+    let address =
+        options.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().unwrap_or(address);
     // Whoever started this reads the port from this line.
     output::print(&format!("listening on http://{address}{path}\n"))?;
@@ -73,10 +66,7 @@ async fn serve(
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     let port = address.port();
-    match error
-        .raw_os_error()
-        .map(rustix::io::Errno::from_raw_os_error)
-    {
+    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::ADDRINUSE) => Failure::new(
             Exit::Listen,
             format!(

@@ -8,24 +8,13 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn row(&mut self, label: &str, cells: impl IntoIterator<Item = String>) {
-        self.rows
-            .push((label.to_owned(), cells.into_iter().collect()));
+        self.rows.push((label.to_owned(), cells.into_iter().collect()));
     }
 
     /// Each line with its columns aligned; the first row is passed to `head` for emphasis.
     pub(crate) fn render(&self, head: impl Fn(&str) -> String) -> String {
-        let columns = self
-            .rows
-            .iter()
-            .map(|(_, cells)| cells.len())
-            .max()
-            .unwrap_or(0);
-        let label_width = self
-            .rows
-            .iter()
-            .map(|(label, _)| width(label))
-            .max()
-            .unwrap_or(0);
+        let columns = self.rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+        let label_width = self.rows.iter().map(|(label, _)| width(label)).max().unwrap_or(0);
         let cell_width = |column: usize| {
             let cells = self.rows.iter().filter_map(|(_, cells)| cells.get(column));
             cells.map(|cell| width(cell)).max().unwrap_or(0)
@@ -38,11 +27,7 @@ impl Table {
                 line.push_str(&format!("  {cell:>width$}"));
             }
             let line = line.trim_end();
-            text.push_str(&if index == 0 {
-                head(line)
-            } else {
-                line.to_owned()
-            });
+            text.push_str(&if index == 0 { head(line) } else { line.to_owned() });
             text.push('\n');
         }
         text
@@ -86,18 +71,12 @@ mod tests {
         let mut table = Table::default();
         table.row("", ["a".to_owned(), "bbbb".to_owned()]);
         table.row("p99 ms", ["12.5".to_owned(), "1".to_owned()]);
-        assert_eq!(
-            table.render(str::to_owned),
-            "           a  bbbb\np99 ms  12.5     1\n"
-        );
+        assert_eq!(table.render(str::to_owned), "           a  bbbb\np99 ms  12.5     1\n");
     }
 
     #[test]
     fn paragraphs_hang_under_their_label() {
-        assert_eq!(
-            paragraph("x: ", "one two three", 10),
-            "x: one two\n   three\n"
-        );
+        assert_eq!(paragraph("x: ", "one two three", 10), "x: one two\n   three\n");
         assert_eq!(paragraph("x: ", "", 10), "x:\n");
     }
 }

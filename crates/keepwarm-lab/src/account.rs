@@ -52,7 +52,8 @@ impl Account {
             return;
         }
         let (reason, closer) = (reason.name(), closer.name());
-        match self.closed.iter_mut().find(|known| known.reason == reason && known.closer == closer) {
+        match self.closed.iter_mut().find(|known| known.reason == reason && known.closer == closer)
+        {
             Some(known) => known.count += count,
             None => self.closed.push(ClosedCount {
                 reason: reason.to_owned(),

@@ -23,12 +23,7 @@ pub enum Policy {
 
 impl Policy {
     /// All, in the order of the story.
-    pub const ALL: [Self; 4] = [
-        Self::PerRequest,
-        Self::GoDefault,
-        Self::Tuned,
-        Self::Keepwarm,
-    ];
+    pub const ALL: [Self; 4] = [Self::PerRequest, Self::GoDefault, Self::Tuned, Self::Keepwarm];
 
     /// The name on the command line and in JSON.
     #[must_use]
@@ -62,9 +57,9 @@ impl Policy {
         match self {
             Self::PerRequest | Self::Keepwarm => Client::builder(),
             Self::GoDefault => ClientBuilder::go_defaults(),
-            Self::Tuned => ClientBuilder::go_defaults()
-                .max_idle(TUNED_IDLE)
-                .max_idle_per_origin(TUNED_IDLE),
+            Self::Tuned => {
+                ClientBuilder::go_defaults().max_idle(TUNED_IDLE).max_idle_per_origin(TUNED_IDLE)
+            }
         }
         .build()
     }

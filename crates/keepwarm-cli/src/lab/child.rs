@@ -61,14 +61,8 @@ impl Child {
         let (lines, listening) = mpsc::channel();
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let readers = [
-            process
-                .stdout
-                .take()
-                .map(|stdout| read_lines(stdout, lines)),
-            process
-                .stderr
-                .take()
-                .map(|pipe| keep_end(pipe, Arc::clone(&stderr))),
+            process.stdout.take().map(|stdout| read_lines(stdout, lines)),
+            process.stderr.take().map(|pipe| keep_end(pipe, Arc::clone(&stderr))),
         ];
         let mut child = Self {
             name: name.to_owned(),
@@ -142,17 +136,10 @@ impl Child {
     fn why_ended(&mut self) -> Failure {
         let status = self.process.wait();
         self.join();
-        let code = status
-            .as_ref()
-            .ok()
-            .and_then(std::process::ExitStatus::code);
+        let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
         let exit = code.and_then(Exit::from_code).unwrap_or(Exit::Child);
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        Failure::new(
-            exit,
-            self.failure(&format!("ended by itself ({how})"))
-                .to_string(),
-        )
+        Failure::new(exit, self.failure(&format!("ended by itself ({how})")).to_string())
     }
 
     fn failure(&self, what: &str) -> Failure {
@@ -163,10 +150,7 @@ impl Child {
             "" => "; it wrote nothing to stderr".to_owned(),
             said => format!("; its stderr:\n{said}"),
         };
-        Failure::new(
-            Exit::Child,
-            format!("the {} service {what}{said}", self.name),
-        )
+        Failure::new(Exit::Child, format!("the {} service {what}{said}", self.name))
     }
 }
 
@@ -189,10 +173,7 @@ fn ends_within(pid: Pid, limit: Duration) -> bool {
         // Gone already, or a kernel before 5.3: the wait that follows decides.
         return true;
     };
-    let limit = Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: limit.subsec_nanos().into(),
-    };
+    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
     let mut watched = [PollFd::new(&pidfd, PollFlags::IN)];
     matches!(poll(&mut watched, Some(&limit)), Ok(1..))
 }

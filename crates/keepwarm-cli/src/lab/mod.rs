@@ -20,10 +20,7 @@ use play::{Play, Stage};
 
 pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     // The front holds a connection to the load and one to the data service for each request.
-    limits::make_room(
-        2 * u64::from(options.concurrency),
-        "ask for less at once with -c",
-    )?;
+    limits::make_room(2 * u64::from(options.concurrency), "ask for less at once with -c")?;
     let file = options.output.as_deref().map(create).transpose()?;
     interrupt::watch()?;
     let stage = Stage::new(options)?;
@@ -41,8 +38,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     }
     let json = record::to_json(&plays)?;
     if let (Some(mut file), Some(path)) = (file, &options.output) {
-        file.write_all(json.as_bytes())
-            .map_err(|error| cannot_write(path, &error))?;
+        file.write_all(json.as_bytes()).map_err(|error| cannot_write(path, &error))?;
     }
     output::print(&match options.format {
         LabFormat::Json => json,
@@ -54,11 +50,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
 /// All, or those asked for, each once.
 fn policies(options: &LabOptions) -> Vec<Policy> {
     let mut policies = Vec::new();
-    for policy in if options.policies.is_empty() {
-        &Policy::ALL[..]
-    } else {
-        &options.policies
-    } {
+    for policy in if options.policies.is_empty() { &Policy::ALL[..] } else { &options.policies } {
         if !policies.contains(policy) {
             policies.push(*policy);
         }
@@ -72,10 +64,7 @@ fn create(path: &Path) -> Result<File, Failure> {
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        Exit::Output,
-        format!("cannot write {}: {error}", path.display()),
-    )
+    Failure::new(Exit::Output, format!("cannot write {}: {error}", path.display()))
 }
 
 /// A play whose numbers contradict each other is shown, and then called invalid.
@@ -86,10 +75,6 @@ fn judge(play: &Play) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Exit::Invalid,
-        format!(
-            "the measurement of {} is invalid: {}",
-            play.policy,
-            doubts.join("; ")
-        ),
+        format!("the measurement of {} is invalid: {}", play.policy, doubts.join("; ")),
     ))
 }

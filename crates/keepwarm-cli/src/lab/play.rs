@@ -24,6 +24,7 @@ pub(crate) struct Stage {
     concurrency: u32,
     data_port: u16,
     front_port: u16,
+    upstream_timeout: Duration,
     ports: Option<EphemeralPorts>,
     runtime: Runtime,
 }
@@ -43,17 +44,15 @@ pub(crate) struct Play {
 
 impl Stage {
     pub(crate) fn new(options: &LabOptions) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| {
-                Failure::new(Exit::Failed, format!("cannot start a runtime: {error}"))
-            })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
+            |error| Failure::new(Exit::Failed, format!("cannot start a runtime: {error}")),
+        )?;
         Ok(Self {
             requests: options.requests,
             concurrency: options.concurrency,
             data_port: options.data_port.unwrap_or(0),
             front_port: options.front_port.unwrap_or(0),
+            upstream_timeout: options.upstream_timeout,
             ports: ephemeral_ports().ok(),
             runtime,
         })
@@ -70,11 +69,11 @@ impl Stage {
                 listen(self.front_port),
                 format!("--upstream=http://{upstream}/data"),
                 format!("--client={policy}"),
+                format!("--upstream-timeout={}us", self.upstream_timeout.as_micros()),
             ],
         )?;
-        let load = self.drive(policy, front.address())?;
-        data.check()?;
-        front.check()?;
+        let plan = self.plan(front.address())?;
+        let load = load::drive(plan, policy.name(), || data.check().and_then(|()| front.check()))?;
         if interrupt::happened() {
             return Err(interrupt::failure());
         }
@@ -85,25 +84,17 @@ impl Stage {
         front.stop()?;
         data.stop()?;
         let finding = diagnose(&self.evidence(&load, &account));
-        Ok(Play {
-            policy,
-            load,
-            account,
-            client,
-            ports: self.ports,
-            finding,
-        })
+        Ok(Play { policy, load, account, client, ports: self.ports, finding })
     }
 
-    fn drive(&self, policy: Policy, front: SocketAddr) -> Result<Summary, Failure> {
-        let plan = Plan::builder(format!("http://{front}/stresstest"))
+    fn plan(&self, front: SocketAddr) -> Result<Plan, Failure> {
+        Plan::builder(format!("http://{front}/stresstest"))
             .requests(self.requests)
             .concurrency(self.concurrency as usize)
             // The services need the cores; one thread is far from busy with what they can answer.
             .threads(1)
             .build()
-            .map_err(|error| load::refused(&error))?;
-        load::drive(plan, policy.name())
+            .map_err(|error| load::refused(&error))
     }
 
     fn evidence(&self, load: &Summary, account: &PortAccount) -> Evidence {
@@ -128,11 +119,7 @@ impl Play {
 
     /// Requests that were answered with a 2xx status.
     pub(crate) fn completed(&self) -> u64 {
-        let good = self
-            .load
-            .statuses
-            .iter()
-            .filter(|(status, _)| (200..300).contains(*status));
+        let good = self.load.statuses.iter().filter(|(status, _)| (200..300).contains(*status));
         good.map(|(_, count)| count).sum()
     }
 
@@ -145,8 +132,7 @@ impl Play {
     /// Local ports that the client's side holds now, as a share of all; `None` if not known.
     pub(crate) fn port_share(&self) -> Option<f64> {
         let held = self.account.established.client + self.account.time_wait.client;
-        self.ports
-            .map(|ports| held as f64 / f64::from(ports.size()))
+        self.ports.map(|ports| held as f64 / f64::from(ports.size()))
     }
 
     /// What contradicts itself in this measurement, or is missing from it.

@@ -72,10 +72,7 @@ struct FindingRecord<'a> {
 }
 
 pub(crate) fn to_json(plays: &[Play]) -> Result<String, Failure> {
-    let record = Record {
-        schema: "keepwarm.lab/1",
-        runs: plays.iter().map(run).collect(),
-    };
+    let record = Record { schema: "keepwarm.lab/1", runs: plays.iter().map(run).collect() };
     serde_json::to_string(&record)
         .map(|json| json + "\n")
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))

@@ -13,46 +13,26 @@ const COLUMNS: usize = 100;
 type Row = (&'static str, fn(&Play) -> String);
 
 const ROWS: [Row; 16] = [
-    ("requests/s", |play| {
-        thousands(play.requests_per_second().round() as u64)
-    }),
+    ("requests/s", |play| thousands(play.requests_per_second().round() as u64)),
     ("p50 ms", |play| millis(play.load.latency.p50())),
     ("p90 ms", |play| millis(play.load.latency.p90())),
     ("p99 ms", |play| millis(play.load.latency.p99())),
     ("max ms", |play| millis(play.load.latency.max())),
     ("failed", |play| thousands(play.failed())),
     ("", |_| String::new()),
-    ("upstream connections opened", |play| {
-        thousands(play.account.opened)
-    }),
+    ("upstream connections opened", |play| thousands(play.account.opened)),
     ("requests per connection", |play| {
-        play.account
-            .requests
-            .mean
-            .map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
+        play.account.requests.mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
     }),
-    ("closed first by the client", |play| {
-        thousands(play.account.closed.client_fin)
-    }),
-    ("closed first by the server", |play| {
-        thousands(play.account.closed.server_fin)
-    }),
+    ("closed first by the client", |play| thousands(play.account.closed.client_fin)),
+    ("closed first by the server", |play| thousands(play.account.closed.server_fin)),
     ("reset", |play| thousands(play.account.closed.reset())),
-    ("TIME_WAIT after, client's side", |play| {
-        thousands(play.account.time_wait.client)
-    }),
-    ("TIME_WAIT after, server's side", |play| {
-        thousands(play.account.time_wait.server)
-    }),
-    ("ESTABLISHED after", |play| {
-        thousands(play.account.established.client)
-    }),
+    ("TIME_WAIT after, client's side", |play| thousands(play.account.time_wait.client)),
+    ("TIME_WAIT after, server's side", |play| thousands(play.account.time_wait.server)),
+    ("ESTABLISHED after", |play| thousands(play.account.established.client)),
     ("share of the ephemeral ports", |play| {
         let share = play.port_share();
-        share.map_or_else(
-            || "not known".to_owned(),
-            |share| format!("{:.1} %", share * 100.0),
-        )
+        share.map_or_else(|| "not known".to_owned(), |share| format!("{:.1} %", share * 100.0))
     }),
 ];
 
@@ -82,11 +62,7 @@ fn table(plays: &[Play]) -> Table {
 fn verdict(play: &Play, colour: bool) -> String {
     let finding = &play.finding;
     let healthy = finding.cause == Cause::Healthy;
-    let name = emphasise(
-        play.policy.name(),
-        if healthy { "1;32" } else { "1;31" },
-        colour,
-    );
+    let name = emphasise(play.policy.name(), if healthy { "1;32" } else { "1;31" }, colour);
     let mut sentence = finding.summary.clone();
     if let Some(advice) = &finding.advice {
         sentence = format!("{sentence}. Fix: {advice}");
@@ -95,11 +71,7 @@ fn verdict(play: &Play, colour: bool) -> String {
         sentence = format!("{sentence}. {}", capitalised(remote));
     }
     let mut text = format!("{name} ({}): {}\n", finding.code, play.policy.describe());
-    text.push_str(&paragraph(
-        "  ",
-        &format!("{}.", capitalised(&sentence)),
-        COLUMNS,
-    ));
+    text.push_str(&paragraph("  ", &format!("{}.", capitalised(&sentence)), COLUMNS));
     for doubt in play.doubts() {
         text.push_str(&paragraph("  INVALID: ", &doubt, COLUMNS));
     }
@@ -108,15 +80,9 @@ fn verdict(play: &Play, colour: bool) -> String {
 
 fn capitalised(sentence: &str) -> String {
     let mut chars = sentence.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn emphasise(text: &str, code: &str, colour: bool) -> String {
-    if colour {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

@@ -19,26 +19,17 @@ pub(crate) fn render(plan: &Plan, summary: &Summary) -> String {
         .map(|(_, count)| count)
         .sum();
     let mut lines = vec![
-        (
-            "Server Software:",
-            summary.server_header.clone().unwrap_or_default(),
-        ),
+        ("Server Software:", summary.server_header.clone().unwrap_or_default()),
         ("Server Hostname:", plan.host().to_owned()),
         ("Server Port:", plan.port().to_string()),
         ("", String::new()),
         ("Document Path:", plan.path().to_owned()),
-        (
-            "Document Length:",
-            format!("{} bytes", summary.document_length.unwrap_or(0)),
-        ),
+        ("Document Length:", format!("{} bytes", summary.document_length.unwrap_or(0))),
         ("", String::new()),
         ("Concurrency Level:", plan.concurrency().to_string()),
         ("Time taken for tests:", format!("{seconds:.3} seconds")),
         ("Complete requests:", summary.completed.to_string()),
-        (
-            "Failed requests:",
-            (summary.failed + summary.unfinished).to_string(),
-        ),
+        ("Failed requests:", (summary.failed + summary.unfinished).to_string()),
     ];
     if non_2xx > 0 {
         lines.push(("Non-2xx responses:", non_2xx.to_string()));
@@ -47,10 +38,7 @@ pub(crate) fn render(plan: &Plan, summary: &Summary) -> String {
         lines.push(("Keep-Alive requests:", summary.ledger.reused.to_string()));
     }
     lines.extend([
-        (
-            "Total transferred:",
-            format!("{} bytes", summary.bytes_read),
-        ),
+        ("Total transferred:", format!("{} bytes", summary.bytes_read)),
         ("HTML transferred:", format!("{} bytes", summary.body_bytes)),
         ("Requests per second:", format!("{rate:.2} [#/sec] (mean)")),
         (
@@ -63,30 +51,22 @@ pub(crate) fn render(plan: &Plan, summary: &Summary) -> String {
         ),
         (
             "Transfer rate:",
-            format!(
-                "{:.2} [Kbytes/sec] received",
-                summary.bytes_read as f64 / 1024.0 / seconds
-            ),
+            format!("{:.2} [Kbytes/sec] received", summary.bytes_read as f64 / 1024.0 / seconds),
         ),
     ]);
     let head: String = lines
         .iter()
         .map(|(label, value)| format!("{label:<24}{value}").trim_end().to_owned() + "\n")
         .collect();
-    format!(
-        "\n{head}\n{}\n{}",
-        times(summary),
-        percentages(&summary.latency)
-    )
+    format!("\n{head}\n{}\n{}", times(summary), percentages(&summary.latency))
 }
 
 fn times(summary: &Summary) -> String {
     let mut text =
         String::from("Connection Times (ms)\n              min  mean[+/-sd] median   max\n");
-    for (label, histogram) in [
-        ("Connect:", &summary.connect_time),
-        ("Processing:", &summary.latency),
-    ] {
+    for (label, histogram) in
+        [("Connect:", &summary.connect_time), ("Processing:", &summary.latency)]
+    {
         let millis = |micros: Option<u64>| micros.unwrap_or(0) / 1000;
         text.push_str(&format!(
             "{label:<12}{:>5}{:>5.0}{:>7.1}{:>7}{:>8}\n",
@@ -103,17 +83,9 @@ fn times(summary: &Summary) -> String {
 fn percentages(latency: &Histogram) -> String {
     let mut text = String::from("Percentage of the requests served within a certain time (ms)\n");
     for quantile in PERCENTILES {
-        let micros = if quantile < 1.0 {
-            latency.quantile(quantile)
-        } else {
-            latency.max()
-        };
+        let micros = if quantile < 1.0 { latency.quantile(quantile) } else { latency.max() };
         let millis = (micros.unwrap_or(0) as f64 / 1000.0).round();
-        let longest = if quantile < 1.0 {
-            ""
-        } else {
-            " (longest request)"
-        };
+        let longest = if quantile < 1.0 { "" } else { " (longest request)" };
         text.push_str(&format!("{:>5.0}%{millis:>7}{longest}\n", quantile * 100.0));
     }
     text

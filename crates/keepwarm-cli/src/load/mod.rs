@@ -24,13 +24,10 @@ const DEFAULT_REQUESTS: u64 = 200;
 const GLANCE: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
-    limits::make_room(
-        options.concurrency.into(),
-        "ask for fewer connections with -c",
-    )?;
+    limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
     let plan = plan(options)?;
     interrupt::watch()?;
-    let report = drive(plan.clone(), "load")?;
+    let report = drive(plan.clone(), "load", || Ok(()))?;
     let text = match options.format {
         LoadFormat::Text => text::render(&plan, &report, output::colour()),
         LoadFormat::Json => record::to_json(&plan, &report)?,
@@ -41,7 +38,13 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
 }
 
 /// Runs a plan to its end, or until interrupted, telling stderr how far it is.
-pub(crate) fn drive(plan: Plan, name: &str) -> Result<Summary, Failure> {
+///
+/// `check` is asked all along whether to go on; its failure ends the run, and is returned.
+pub(crate) fn drive(
+    plan: Plan,
+    name: &str,
+    mut check: impl FnMut() -> Result<(), Failure>,
+) -> Result<Summary, Failure> {
     let wanted = plan.requests();
     let duration = plan.duration();
     let run = Run::start(plan).map_err(|error| match error.raw_os_error() {
@@ -52,15 +55,20 @@ pub(crate) fn drive(plan: Plan, name: &str) -> Result<Summary, Failure> {
     })?;
     let stop = run.stop();
     let mut progress = Progress::new();
+    let mut verdict = Ok(());
     while !run.is_finished() {
         std::thread::sleep(GLANCE);
-        if interrupt::happened() {
+        if verdict.is_ok() {
+            verdict = check();
+        }
+        if verdict.is_err() || interrupt::happened() {
             stop.stop();
         }
         progress.update(&describe(name, &run.progress(), wanted, duration));
     }
     progress.clear();
-    Ok(run.wait())
+    let summary = run.wait();
+    verdict.map(|()| summary)
 }
 
 fn describe(name: &str, now: &Sample, wanted: Option<u64>, duration: Option<Duration>) -> String {
@@ -76,15 +84,9 @@ fn describe(name: &str, now: &Sample, wanted: Option<u64>, duration: Option<Dura
         }
         (None, None) => format!("{done} requests"),
     };
-    let failed = if now.failed > 0 {
-        format!(", {} failed", thousands(now.failed))
-    } else {
-        String::new()
-    };
-    format!(
-        "{name}  {of}{failed}  {} connections",
-        thousands(now.open_connections)
-    )
+    let failed =
+        if now.failed > 0 { format!(", {} failed", thousands(now.failed)) } else { String::new() };
+    format!("{name}  {of}{failed}  {} connections", thousands(now.open_connections))
 }
 
 fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
@@ -118,21 +120,13 @@ fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {
         return Ok(options.body.as_ref().map(|body| body.clone().into_bytes()));
     };
     let read = std::fs::read(path);
-    let failed = |error| {
-        Failure::new(
-            Exit::Usage,
-            format!("cannot read {}: {error}", path.display()),
-        )
-    };
+    let failed =
+        |error| Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
     Ok(Some(read.map_err(failed)?))
 }
 
 pub(crate) fn refused(error: &PlanError) -> Failure {
-    let exit = if error.is_unresolved() {
-        Exit::Unreachable
-    } else {
-        Exit::Usage
-    };
+    let exit = if error.is_unresolved() { Exit::Unreachable } else { Exit::Usage };
     Failure::new(exit, error.to_string())
 }
 
@@ -159,11 +153,7 @@ fn judge(plan: &Plan, summary: &Summary) -> Result<(), Failure> {
         ));
     }
     if summary.is_unreachable() {
-        let why = summary
-            .errors
-            .iter()
-            .next()
-            .map(|(_, error)| error.example.clone());
+        let why = summary.errors.iter().next().map(|(_, error)| error.example.clone());
         return Err(Failure::new(
             Exit::Unreachable,
             format!(

@@ -32,23 +32,14 @@ fn verdict(plan: &Plan, summary: &Summary, colour: bool) -> String {
         thousands(summary.completed),
         summary.elapsed.as_secs_f64(),
         thousands(summary.requests_per_second().round() as u64),
-        if good {
-            "none failed".to_owned()
-        } else {
-            trouble(summary)
-        },
+        if good { "none failed".to_owned() } else { trouble(summary) },
     );
     let outcome = match (colour, good) {
         (false, _) => outcome,
         (true, true) => format!("\x1b[1;32m{outcome}\x1b[0m"),
         (true, false) => format!("\x1b[1;31m{outcome}\x1b[0m"),
     };
-    format!(
-        "{outcome}\n{} {} at concurrency {}\n",
-        plan.method(),
-        plan.url(),
-        plan.concurrency()
-    )
+    format!("{outcome}\n{} {} at concurrency {}\n", plan.method(), plan.url(), plan.concurrency())
 }
 
 fn trouble(summary: &Summary) -> String {
@@ -74,22 +65,13 @@ fn latency(summary: &Summary) -> String {
 }
 
 fn quantiles(histogram: &Histogram) -> [String; 5] {
-    [
-        histogram.p50(),
-        histogram.p90(),
-        histogram.p99(),
-        histogram.p999(),
-        histogram.max(),
-    ]
-    .map(millis)
+    [histogram.p50(), histogram.p90(), histogram.p99(), histogram.p999(), histogram.max()]
+        .map(millis)
 }
 
 /// Microseconds as milliseconds; blank where there are too few samples.
 pub(crate) fn millis(micros: Option<u64>) -> String {
-    micros.map_or_else(
-        || "-".to_owned(),
-        |micros| format!("{:.2}", micros as f64 / 1000.0),
-    )
+    micros.map_or_else(|| "-".to_owned(), |micros| format!("{:.2}", micros as f64 / 1000.0))
 }
 
 fn connections(summary: &Summary) -> String {
@@ -99,11 +81,9 @@ fn connections(summary: &Summary) -> String {
         ("connections opened", thousands(ledger.opened)),
         ("requests on a reused one", thousands(ledger.reused)),
     ];
-    if let (Some(min), Some(mean), Some(max)) = (
-        per_connection.min(),
-        per_connection.mean(),
-        per_connection.max(),
-    ) {
+    if let (Some(min), Some(mean), Some(max)) =
+        (per_connection.min(), per_connection.mean(), per_connection.max())
+    {
         lines.push((
             "requests per connection",
             format!("{mean:.1} mean, {} to {}", thousands(min), thousands(max)),
@@ -111,10 +91,7 @@ fn connections(summary: &Summary) -> String {
     }
     lines.push(("still open at the end", thousands(ledger.still_open)));
     for (cause, count) in &ledger.closed_by_us {
-        lines.push((
-            "closed by us",
-            format!("{}  {}", thousands(*count), cause.as_str()),
-        ));
+        lines.push(("closed by us", format!("{}  {}", thousands(*count), cause.as_str())));
     }
     for (label, count) in [
         ("closed by the peer's FIN", ledger.peer_fin),
@@ -127,10 +104,7 @@ fn connections(summary: &Summary) -> String {
         }
     }
     for (errno, count) in &ledger.connect_failed {
-        lines.push((
-            "connects that failed",
-            format!("{}  {errno}", thousands(*count)),
-        ));
+        lines.push(("connects that failed", format!("{}  {errno}", thousands(*count))));
     }
     if let Err(imbalance) = ledger.check() {
         lines.push(("LEDGER", imbalance.to_string()));
@@ -139,10 +113,7 @@ fn connections(summary: &Summary) -> String {
 }
 
 fn statuses(summary: &Summary) -> String {
-    let odd = summary
-        .statuses
-        .keys()
-        .any(|status| !(200..300).contains(status));
+    let odd = summary.statuses.keys().any(|status| !(200..300).contains(status));
     if !odd {
         return String::new();
     }
@@ -168,22 +139,11 @@ fn errors(summary: &Summary) -> String {
         );
         text.push_str(&paragraph(&format!("{}  ", key.class), &line, COLUMNS));
     }
-    if text.is_empty() {
-        "\n".to_owned()
-    } else {
-        format!("\nerrors\n{text}\n")
-    }
+    if text.is_empty() { "\n".to_owned() } else { format!("\nerrors\n{text}\n") }
 }
 
 /// Label and value, the labels padded to the longest.
 fn aligned<L: AsRef<str>>(lines: &[(L, String)]) -> String {
-    let width = lines
-        .iter()
-        .map(|(label, _)| label.as_ref().len())
-        .max()
-        .unwrap_or(0);
-    lines
-        .iter()
-        .map(|(label, value)| format!("{:<width$}  {value}\n", label.as_ref()))
-        .collect()
+    let width = lines.iter().map(|(label, _)| label.as_ref().len()).max().unwrap_or(0);
+    lines.iter().map(|(label, value)| format!("{:<width$}  {value}\n", label.as_ref())).collect()
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::{Context, UPSTREAM_TIMEOUT};
+use super::Context;
 use crate::blueprint::Blueprint;
 
 pub(super) fn blueprint() -> Blueprint<Context> {
@@ -15,7 +15,7 @@ pub(super) fn blueprint() -> Blueprint<Context> {
 
 /// 200 with the upstream's body; 504 if it took too long; 502 with the cause for all else.
 async fn stresstest(State(context): State<Context>) -> Response {
-    match context.upstream.fetch(UPSTREAM_TIMEOUT).await {
+    match context.upstream.fetch().await {
         Ok(reply) if reply.status == StatusCode::OK => reply.body.into_response(),
         Ok(reply) => {
             let cause = format!("upstream answered {}\n", reply.status.as_u16());

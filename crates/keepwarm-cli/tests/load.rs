@@ -1,0 +1,139 @@
+//! `keepwarm load` as people run it.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Service, dead_port, keepwarm, run};
+use serde_json::Value;
+
+fn load(arguments: &[&str], url: &str) -> common::Output {
+    run(keepwarm().arg("load").args(arguments).arg(url))
+}
+
+fn json(arguments: &[&str], url: &str) -> Value {
+    let output = load(&[arguments, &["--format", "json"]].concat(), url);
+    output.exits_with(0);
+    serde_json::from_str(&output.stdout).expect("one JSON document and nothing else")
+}
+
+#[test]
+fn the_account_of_a_kept_connection_balances() {
+    let data = Service::start(&["data"]);
+    let record = json(&["-n", "1003", "-c", "10"], &data.url("/data"));
+    assert_eq!(record["schema"], "keepwarm.load/1");
+    assert_eq!(record["requests"]["completed"], 1003);
+    assert_eq!(record["requests"]["failed"], 0);
+    assert_eq!(record["statuses"]["200"], 1003);
+    let connections = &record["connections"];
+    assert_eq!(connections["opened"], 10);
+    assert_eq!(connections["reused"], 993);
+    assert_eq!(connections["still_open"], 10);
+    assert_eq!(connections["balanced"], true);
+}
+
+#[test]
+fn close_opens_a_connection_for_each_request() {
+    let data = Service::start(&["data"]);
+    let record = json(&["-n", "200", "-c", "10", "--close"], &data.url("/data"));
+    let connections = &record["connections"];
+    assert_eq!(connections["opened"], 200);
+    assert_eq!(connections["reused"], 0);
+    assert_eq!(connections["still_open"], 0);
+    let ended = connections["peer_fin"].as_u64().unwrap()
+        + connections["closed_by_us"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|n| n.as_u64().unwrap())
+            .sum::<u64>();
+    assert_eq!(ended, 200, "{connections}");
+}
+
+#[test]
+fn a_duration_ends_the_run() {
+    let data = Service::start(&["data"]);
+    let record = json(&["-z", "300ms", "-c", "2"], &data.url("/data"));
+    assert!(record["requests"]["completed"].as_u64().unwrap() > 0);
+    assert!(record["elapsed_s"].as_f64().unwrap() >= 0.3);
+}
+
+#[test]
+fn too_few_samples_leave_the_tail_blank() {
+    let data = Service::start(&["data"]);
+    let record = json(&["-n", "100"], &data.url("/data"));
+    assert_eq!(record["latency_us"]["p999"], Value::Null);
+    assert!(record["latency_us"]["p50"].as_u64().is_some());
+}
+
+#[test]
+fn method_headers_and_body_reach_the_server() {
+    let data = Service::start(&["data"]);
+    let record = json(
+        &["-n", "5", "-c", "1", "-m", "POST", "-d", "hello", "-H", "X-A: b"],
+        &data.url("/data"),
+    );
+    assert_eq!(record["statuses"]["405"], 5, "a status is an answer, not a failure");
+    assert_eq!(record["requests"]["failed"], 0);
+}
+
+#[test]
+fn text_and_ab_say_the_same_in_their_own_ways() {
+    let data = Service::start(&["data"]);
+    let text = load(&["-n", "100", "-c", "5"], &data.url("/data"));
+    assert!(text.exits_with(0).stdout.contains("connections opened        5\n"), "{}", text.stdout);
+    assert!(text.stdout.starts_with("100 requests in "), "{}", text.stdout);
+    let ab = load(&["-n", "100", "-c", "5", "--format", "ab"], &data.url("/data"));
+    for line in [
+        "Document Path:          /data\n",
+        "Document Length:        8 bytes\n",
+        "Concurrency Level:      5\n",
+        "Complete requests:      100\n",
+        "Failed requests:        0\n",
+        "Keep-Alive requests:    95\n",
+    ] {
+        assert!(ab.exits_with(0).stdout.contains(line), "{line:?} is not in:\n{}", ab.stdout);
+    }
+    assert!(ab.stdout.contains(" (longest request)\n"), "{}", ab.stdout);
+}
+
+#[test]
+fn a_dead_target_has_its_own_exit_code_and_a_hint() {
+    let url = format!("http://127.0.0.1:{}/", dead_port());
+    load(&["-n", "10000", "-c", "10"], &url)
+        .exits_with(3)
+        .says("cannot be reached")
+        .says("refused");
+    load(&[], "http://no-such-host.invalid/").exits_with(3).says("no-such-host.invalid");
+}
+
+#[test]
+fn bad_arguments_name_themselves() {
+    for (arguments, url, why) in [
+        (&["-n", "0"][..], "http://127.0.0.1/", "0 is not in 1.."),
+        (&["-c", "0"], "http://127.0.0.1/", "0 is not in 1..=60000"),
+        (&["-z", "10x"], "http://127.0.0.1/", "use us, ms, s, m or h"),
+        (&["-H", "no colon"], "http://127.0.0.1/", "Name: value"),
+        (&["-H", "A: b\r\nC: d"], "http://127.0.0.1/", "header"),
+        (&["-m", "G T"], "http://127.0.0.1/", "method"),
+        (&[], "https://127.0.0.1/", "https"),
+        (&[], "127.0.0.1", "http://"),
+        (&["-D", "/no/such/file"], "http://127.0.0.1/", "/no/such/file"),
+    ] {
+        load(arguments, url).exits_with(2).says(why);
+    }
+}
+
+#[test]
+fn a_file_table_that_is_too_small_is_refused_before_the_start() {
+    let data = Service::start(&["data"]);
+    let script = format!(
+        "ulimit -n 100; exec {} load -c 100 {}",
+        env!("CARGO_BIN_EXE_keepwarm"),
+        data.url("/data")
+    );
+    run(Command::new("sh").args(["-c", &script]))
+        .exits_with(7)
+        .says("164 descriptors are needed and 100 allowed")
+        .says("ulimit -n 164");
+}

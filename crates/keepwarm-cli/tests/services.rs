@@ -1,0 +1,120 @@
+//! The experiment's services, run by hand.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use common::{Service, dead_port, exchange, finish, keepwarm, run, wait};
+
+#[test]
+fn the_data_service_answers_its_one_route() {
+    let data = Service::start(&["data"]);
+    let answer = exchange(data.address, "GET", "/data");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nData OK."), "{answer}");
+    for method in ["POST", "PUT", "DELETE", "PATCH"] {
+        let answer = exchange(data.address, method, "/data");
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
+        assert!(answer.to_lowercase().contains("\r\nallow: get"), "{method}: {answer}");
+    }
+    for path in ["/", "/data/", "/other"] {
+        assert!(exchange(data.address, "GET", path).starts_with("HTTP/1.1 404 "), "{path}");
+    }
+}
+
+#[test]
+fn the_front_service_writes_the_upstreams_body_back_under_every_policy() {
+    let data = Service::start(&["data"]);
+    for policy in ["per-request", "go-default", "tuned", "keepwarm"] {
+        let upstream = data.url("/data");
+        let front = Service::start(&["front", "--upstream", &upstream, "--client", policy]);
+        let answer = exchange(front.address, "GET", "/stresstest");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{policy}: {answer}");
+        assert!(answer.ends_with("\r\n\r\nData OK."), "{policy}: {answer}");
+        let account = exchange(front.address, "GET", "/account");
+        let expected = format!("{{\"policy\":\"{policy}\",\"opened\":1,\"reused\":0,");
+        assert!(account.contains(&expected), "{policy}: {account}");
+    }
+}
+
+#[test]
+fn a_dead_upstream_is_a_502_with_the_cause() {
+    let upstream = format!("http://127.0.0.1:{}/data", dead_port());
+    let front = Service::start(&["front", "--upstream", &upstream]);
+    let answer = exchange(front.address, "GET", "/stresstest");
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("connecting failed"), "{answer}");
+    assert!(answer.contains("Connection refused"), "{answer}");
+}
+
+#[test]
+fn an_upstream_that_answers_badly_is_a_502_with_its_status() {
+    let data = Service::start(&["data"]);
+    let front = Service::start(&["front", "--upstream", &data.url("/nothing-here")]);
+    let answer = exchange(front.address, "GET", "/stresstest");
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.ends_with("upstream answered 404\n"), "{answer}");
+}
+
+#[test]
+fn a_silent_upstream_is_a_504() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = format!("http://{}/data", silent.local_addr().unwrap());
+    let front = Service::start(&["front", "--upstream", &upstream]);
+    let answer = exchange(front.address, "GET", "/stresstest");
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert!(answer.contains("timed out"), "{answer}");
+}
+
+#[test]
+fn services_stop_cleanly_on_sigint_and_sigterm() {
+    for signal in ["INT", "TERM"] {
+        let mut data = Service::start(&["data"]);
+        // A connection that is kept open must not keep the service from stopping.
+        let mut idle = TcpStream::connect(data.address).unwrap();
+        idle.write_all(b"GET /data HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        let mut first = [0; 12];
+        idle.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        data.signal(signal);
+        let status = wait(&mut data.child).expect("it stops");
+        assert!(status.success(), "{signal}: {status}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named_with_a_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    run(keepwarm().args(["serve", "data", "--listen", &address]))
+        .exits_with(5)
+        .says(&format!("cannot listen on {address}: the port is taken"))
+        .says("--listen 127.0.0.1:0");
+}
+
+#[test]
+fn an_upstream_that_is_no_url_is_refused_at_start() {
+    for (upstream, why) in [
+        ("not a url", "is not a URL"),
+        ("https://127.0.0.1/data", "TLS is not built into this version"),
+        ("/data", "no scheme"),
+    ] {
+        run(keepwarm().args(["serve", "front", "--listen", "127.0.0.1:0", "--upstream", upstream]))
+            .exits_with(2)
+            .says(why);
+    }
+}
+
+#[test]
+fn a_service_whose_starter_is_gone_stops() {
+    let mut child = keepwarm()
+        .args(["serve", "data", "--listen", "127.0.0.1:0", "--stop-with-stdin"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdin.take());
+    finish(child).exits_with(0);
+}
