@@ -115,9 +115,7 @@ impl Errno {
             (E::PIPE, "EPIPE"),
             (E::TIMEDOUT, "ETIMEDOUT"),
         ];
-        let found = names
-            .iter()
-            .find(|(errno, _)| errno.raw_os_error() == self.0);
+        let found = names.iter().find(|(errno, _)| errno.raw_os_error() == self.0);
         found.map(|(_, name)| *name)
     }
 
@@ -125,18 +123,12 @@ impl Errno {
     pub fn hint(self) -> Option<&'static str> {
         use rustix::io::Errno as E;
         let hints = [
-            (
-                E::CONNREFUSED,
-                "nothing listens on that port: is the server running?",
-            ),
+            (E::CONNREFUSED, "nothing listens on that port: is the server running?"),
             (
                 E::MFILE,
                 "this process has no file descriptor left: raise `ulimit -n` above the number of connections",
             ),
-            (
-                E::NFILE,
-                "this host has no file descriptor left: raise fs.file-max",
-            ),
+            (E::NFILE, "this host has no file descriptor left: raise fs.file-max"),
             (
                 E::ADDRNOTAVAIL,
                 "no local port is left towards this address: connections in TIME_WAIT hold them; \
@@ -146,16 +138,11 @@ impl Errno {
                 E::TIMEDOUT,
                 "nobody answered: a firewall drops the packets, or the listen queue overflows",
             ),
-            (
-                E::HOSTUNREACH,
-                "no route leads to that host, or it does not answer",
-            ),
+            (E::HOSTUNREACH, "no route leads to that host, or it does not answer"),
             (E::NETUNREACH, "no route leads to that network"),
             (E::NOBUFS, "the kernel has no memory left for sockets"),
         ];
-        let found = hints
-            .iter()
-            .find(|(errno, _)| errno.raw_os_error() == self.0);
+        let found = hints.iter().find(|(errno, _)| errno.raw_os_error() == self.0);
         found.map(|(_, hint)| *hint)
     }
 }
@@ -256,10 +243,7 @@ mod tests {
     use super::*;
 
     fn key(class: ErrorClass, errno: Option<rustix::io::Errno>) -> ErrorKey {
-        ErrorKey {
-            class,
-            errno: errno.map(Errno::from_rustix),
-        }
+        ErrorKey { class, errno: errno.map(Errno::from_rustix) }
     }
 
     #[test]
@@ -274,9 +258,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let (mut a, mut b) = (Errors::default(), Errors::default());
         a.record(refused, second * 2, || "late".into());
-        a.record(refused, second * 5, || {
-            unreachable!("only the first is asked for")
-        });
+        a.record(refused, second * 5, || unreachable!("only the first is asked for"));
         b.record(refused, second, || "early".into());
         b.record(key(ErrorClass::Timeout, None), second * 9, || "slow".into());
         a.merge(b);

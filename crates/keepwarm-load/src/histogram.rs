@@ -155,10 +155,7 @@ mod tests {
     fn an_empty_histogram_names_no_value() {
         let empty = Histogram::up_to(MAX_LATENCY_US);
         assert_eq!((empty.min(), empty.max(), empty.p50()), (None, None, None));
-        assert_eq!(
-            (empty.mean(), empty.std_dev(), empty.p999()),
-            (None, None, None)
-        );
+        assert_eq!((empty.mean(), empty.std_dev(), empty.p999()), (None, None, None));
         assert_eq!(empty.buckets().count(), 0);
     }
 

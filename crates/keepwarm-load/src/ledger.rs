@@ -120,11 +120,7 @@ pub struct Imbalance {
 
 impl fmt::Display for Imbalance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the ledger does not balance: {}, but {} ≠ {}",
-            self.sum, self.left, self.right
-        )
+        write!(f, "the ledger does not balance: {}, but {} ≠ {}", self.sum, self.left, self.right)
     }
 }
 
@@ -193,11 +189,7 @@ impl Ledger {
                 self.opened,
                 ends,
             ),
-            (
-                "opened = connections with a request count",
-                self.opened,
-                carried.count(),
-            ),
+            ("opened = connections with a request count", self.opened, carried.count()),
             (
                 "requests written = sum of requests per connection",
                 self.requests_written,
@@ -245,8 +237,7 @@ impl Ledger {
         self.requests_written += other.requests_written;
         self.never_written += other.never_written;
         self.reused += other.reused;
-        self.requests_per_connection
-            .merge(&other.requests_per_connection);
+        self.requests_per_connection.merge(&other.requests_per_connection);
         self.unused += other.unused;
         self.completed += other.completed;
         self.failed += other.failed;
@@ -263,9 +254,7 @@ mod tests {
     fn balanced() -> Ledger {
         let mut ledger = Ledger::new();
         ledger.connect_attempts = 3;
-        ledger
-            .connect_failed
-            .insert(Errno::from_rustix(rustix::io::Errno::CONNREFUSED), 1);
+        ledger.connect_failed.insert(Errno::from_rustix(rustix::io::Errno::CONNREFUSED), 1);
         ledger.opened = 2;
         ledger.closed_by_us.insert(CloseCause::StrayBytes, 1);
         ledger.still_open = 1;
@@ -287,14 +276,7 @@ mod tests {
         assert_eq!(ledger.check(), Ok(()));
         ledger.merge(&balanced());
         assert_eq!(ledger.check(), Ok(()));
-        assert_eq!(
-            (
-                ledger.opened,
-                ledger.scheduled,
-                ledger.connect_failed_total()
-            ),
-            (4, 8, 2)
-        );
+        assert_eq!((ledger.opened, ledger.scheduled, ledger.connect_failed_total()), (4, 8, 2));
         assert_eq!(ledger.closed_by_us_total(), 2);
     }
 
@@ -324,10 +306,7 @@ mod tests {
         for (index, spoil) in spoil.iter().enumerate() {
             let mut ledger = balanced();
             spoil(&mut ledger);
-            assert!(
-                ledger.check().is_err(),
-                "spoiled count {index} went unnoticed"
-            );
+            assert!(ledger.check().is_err(), "spoiled count {index} went unnoticed");
         }
     }
 

@@ -25,21 +25,14 @@ pub(crate) struct Pacer {
 impl Pacer {
     /// `requests: None` is no limit by count, `duration: None` no limit by time.
     pub(crate) fn closed_loop(requests: Option<u64>, duration: Option<Duration>) -> Self {
-        Self {
-            requests: requests.unwrap_or(u64::MAX),
-            duration,
-        }
+        Self { requests: requests.unwrap_or(u64::MAX), duration }
     }
 
     /// Decides for a free connection, `elapsed` after the start and with `sent` requests started.
     #[inline]
     pub(crate) fn next(&self, elapsed: Duration, sent: u64) -> Step {
         let in_time = self.duration.is_none_or(|limit| elapsed < limit);
-        if sent < self.requests && in_time {
-            Step::Send
-        } else {
-            Step::Stop
-        }
+        if sent < self.requests && in_time { Step::Send } else { Step::Stop }
     }
 
     /// The instant, since the start, after which no request starts: `None` without such a limit.
@@ -63,9 +56,7 @@ pub(crate) fn share(total: u64, weights: &[usize], index: usize) -> u64 {
 
 /// `total` connections on `threads` threads, as even as possible; the first ones take the rest.
 pub(crate) fn even(total: usize, threads: usize) -> Vec<usize> {
-    (0..threads)
-        .map(|thread| total / threads + usize::from(thread < total % threads))
-        .collect()
+    (0..threads).map(|thread| total / threads + usize::from(thread < total % threads)).collect()
 }
 
 #[cfg(test)]
@@ -119,9 +110,6 @@ mod tests {
         assert_eq!(even(3, 2), [2, 1]);
         assert_eq!(share(9, &[2, 1], 0), 6);
         assert_eq!(share(9, &[2, 1], 1), 3);
-        assert_eq!(
-            share(u64::MAX, &[2, 1], 0) + share(u64::MAX, &[2, 1], 1),
-            u64::MAX
-        );
+        assert_eq!(share(u64::MAX, &[2, 1], 0) + share(u64::MAX, &[2, 1], 1), u64::MAX);
     }
 }

@@ -131,10 +131,7 @@ impl Run {
     pub fn start(plan: Plan) -> std::io::Result<Self> {
         let started = Instant::now();
         let connections = pacer::even(plan.concurrency(), plan.threads());
-        let wanted = plan
-            .requests()
-            .unwrap_or(u64::MAX)
-            .min(plan.concurrency() as u64);
+        let wanted = plan.requests().unwrap_or(u64::MAX).min(plan.concurrency() as u64);
         let shared = Arc::new(Shared {
             cancelled: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
@@ -146,9 +143,7 @@ impl Run {
         let plan = Arc::new(plan);
         let mut engines = Vec::new();
         for (thread, &of_thread) in connections.iter().enumerate() {
-            let requests = plan
-                .requests()
-                .map(|all| pacer::share(all, &connections, thread));
+            let requests = plan.requests().map(|all| pacer::share(all, &connections, thread));
             let most = requests.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
             let engine = Engine::new(
                 Arc::clone(&plan),
@@ -160,12 +155,7 @@ impl Run {
             )?;
             engines.push(engine);
         }
-        let mut run = Self {
-            plan,
-            shared,
-            threads: Vec::with_capacity(engines.len()),
-            started,
-        };
+        let mut run = Self { plan, shared, threads: Vec::with_capacity(engines.len()), started };
         for (thread, engine) in engines.into_iter().enumerate() {
             let builder = std::thread::Builder::new().name(format!("load-{thread}"));
             match builder.spawn(move || engine.run()) {
@@ -187,19 +177,13 @@ impl Run {
 
     /// A handle that stops the run from elsewhere.
     pub fn stop(&self) -> Stop {
-        Stop {
-            shared: Arc::clone(&self.shared),
-        }
+        Stop { shared: Arc::clone(&self.shared) }
     }
 
     /// How far the run is. Costs three reads a thread.
     pub fn progress(&self) -> Progress {
         let sum = |count: fn(&Cell) -> &AtomicU64| {
-            self.shared
-                .cells
-                .iter()
-                .map(|cell| count(cell).load(Relaxed))
-                .sum()
+            self.shared.cells.iter().map(|cell| count(cell).load(Relaxed)).sum()
         };
         Progress {
             completed: sum(|cell| &cell.completed),
@@ -236,9 +220,7 @@ impl Run {
 
     fn join(&mut self) -> Vec<Tally> {
         let join = |handle: JoinHandle<Tally>| {
-            handle
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         self.threads.drain(..).map(join).collect()
     }

@@ -127,10 +127,7 @@ impl Summary {
             statuses: BTreeMap::new(),
             errors: Errors::default(),
             ledger: Ledger::new(),
-            loader: Loader {
-                threads: 0,
-                cpu_time: Duration::ZERO,
-            },
+            loader: Loader { threads: 0, cpu_time: Duration::ZERO },
             server_header: None,
             document_length: None,
             first_response_at: None,
@@ -153,10 +150,7 @@ impl Summary {
             statuses: codes.filter(|(_, count)| *count > 0).collect(),
             errors: tally.errors,
             ledger: tally.ledger,
-            loader: Loader {
-                threads: 1,
-                cpu_time: tally.cpu_time,
-            },
+            loader: Loader { threads: 1, cpu_time: tally.cpu_time },
             document_length: first.as_ref().map(|first| first.document_length),
             first_response_at: first.as_ref().map(|first| first.at),
             server_header: first.and_then(|first| first.server),

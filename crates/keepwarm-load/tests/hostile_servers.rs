@@ -22,10 +22,7 @@ fn serve(response: impl Into<Vec<u8>>) -> HttpServer {
 /// Ten requests to a server that always answers with `response`.
 fn ten(response: impl Into<Vec<u8>>) -> Summary {
     let server = serve(response);
-    let builder = plan(&server)
-        .requests(10)
-        .concurrency(2)
-        .timeout(Duration::from_secs(10));
+    let builder = plan(&server).requests(10).concurrency(2).timeout(Duration::from_secs(10));
     run_and_compare(server, builder).0
 }
 
@@ -36,12 +33,7 @@ fn assert_refused(response: impl Into<Vec<u8>>, class: ErrorClass) {
     assert_eq!(summary.errors.of(class), 10, "{:?}", summary.errors);
     assert_eq!(summary.ledger.opened, 10);
     assert_eq!(summary.ledger.closed_by_us[&CloseCause::BadResponse], 10);
-    assert!(
-        summary
-            .errors
-            .iter()
-            .all(|(_, stat)| !stat.example.is_empty())
-    );
+    assert!(summary.errors.iter().all(|(_, stat)| !stat.example.is_empty()));
 }
 
 #[test]
@@ -52,10 +44,7 @@ fn bytes_that_are_not_http_are_bad_framing() {
 
 #[test]
 fn a_flood_of_interim_responses_ends_at_the_limit() {
-    assert_refused(
-        "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000),
-        ErrorClass::BadFraming,
-    );
+    assert_refused("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), ErrorClass::BadFraming);
 }
 
 #[test]
@@ -76,23 +65,15 @@ fn lengths_that_contradict_each_other_are_bad_framing() {
 fn a_bad_chunk_is_bad_framing() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_refused(format!("{head}xyz\r\n"), ErrorClass::BadFraming);
-    assert_refused(
-        format!("{head}2\r\nokay\r\n0\r\n\r\n"),
-        ErrorClass::BadFraming,
-    );
+    assert_refused(format!("{head}2\r\nokay\r\n0\r\n\r\n"), ErrorClass::BadFraming);
 }
 
 #[test]
 fn a_response_delimited_twice_completes_but_its_connection_is_not_trusted() {
-    let summary = ten(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n\
-         2\r\nok\r\n0\r\n\r\n",
-    );
+    let summary = ten("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n\
+         2\r\nok\r\n0\r\n\r\n");
     assert_eq!((summary.completed, summary.ledger.opened), (10, 10));
-    assert_eq!(
-        summary.ledger.closed_by_us[&CloseCause::AmbiguousFraming],
-        10
-    );
+    assert_eq!(summary.ledger.closed_by_us[&CloseCause::AmbiguousFraming], 10);
 }
 
 #[test]
@@ -101,24 +82,16 @@ fn a_server_that_never_answers_is_left_after_the_timeout() {
     let timeout = Duration::from_millis(100);
     let builder = plan(&server).requests(4).concurrency(2).timeout(timeout);
     let (summary, truth) = run_and_compare(server, builder);
-    assert_eq!(
-        (summary.failed, summary.errors.of(ErrorClass::Timeout)),
-        (4, 4)
-    );
+    assert_eq!((summary.failed, summary.errors.of(ErrorClass::Timeout)), (4, 4));
     assert_eq!((summary.ledger.timed_out, truth.requests), (4, 4));
     let (_, stat) = summary.errors.iter().next().unwrap();
-    assert!(
-        stat.first >= timeout && stat.last >= timeout * 2,
-        "{stat:?}"
-    );
+    assert!(stat.first >= timeout && stat.last >= timeout * 2, "{stat:?}");
 }
 
 #[test]
 fn a_server_that_stops_within_a_response_is_left_after_the_timeout() {
     let server = serve("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
-    let builder = plan(&server)
-        .requests(2)
-        .timeout(Duration::from_millis(100));
+    let builder = plan(&server).requests(2).timeout(Duration::from_millis(100));
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!(summary.errors.of(ErrorClass::Timeout), 2);
     let (_, stat) = summary.errors.iter().next().unwrap();
@@ -184,8 +157,5 @@ fn a_server_that_sends_for_ever_after_its_last_response_is_left() {
     });
     let builder = plan(&server).requests(4).concurrency(2).keep_alive(false);
     let (summary, _) = run_and_compare(server, builder);
-    assert_eq!(
-        (summary.completed, summary.ledger.closed_by_us_total()),
-        (4, 4)
-    );
+    assert_eq!((summary.completed, summary.ledger.closed_by_us_total()), (4, 4));
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use common::{plan, run, run_and_compare};
 use keepwarm_load::{CloseCause, ClosePolicy, ErrorClass, Plan, Summary};
@@ -37,12 +38,7 @@ fn answer_and_wait(response: &'static [u8]) -> impl Fn(&mut Conn) + Send + Sync 
 }
 
 fn closed_by_us(summary: &Summary, cause: CloseCause) -> u64 {
-    summary
-        .ledger
-        .closed_by_us
-        .get(&cause)
-        .copied()
-        .unwrap_or(0)
+    summary.ledger.closed_by_us.get(&cause).copied().unwrap_or(0)
 }
 
 #[test]
@@ -93,10 +89,7 @@ fn a_server_that_does_not_close_is_waited_for_only_a_second() {
     let builder = plan(&server).requests(2).concurrency(2).keep_alive(false);
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!(closed_by_us(&summary, CloseCause::PeerKeptOpen), 2);
-    assert!(
-        summary.elapsed.as_millis() < 900,
-        "waiting is not part of the run's time"
-    );
+    assert!(summary.elapsed.as_millis() < 900, "waiting is not part of the run's time");
 }
 
 #[test]
@@ -124,25 +117,16 @@ fn a_limit_of_requests_per_connection_is_seen_in_the_distribution() {
             if !conn.read_request() {
                 return;
             }
-            conn.send(if nth < 5 {
-                b"HTTP/1.1 204 N\r\n\r\n"
-            } else {
-                CLOSING
-            });
+            conn.send(if nth < 5 { b"HTTP/1.1 204 N\r\n\r\n" } else { CLOSING });
         }
         conn.fin();
     });
-    let builder = plan(&server)
-        .requests(50)
-        .close_policy(ClosePolicy::WaitPeer);
+    let builder = plan(&server).requests(50).close_policy(ClosePolicy::WaitPeer);
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.ledger.peer_fin), (50, 10));
     assert_eq!((summary.statuses[&204], summary.statuses[&200]), (40, 10));
     let carried = summary.requests_per_connection();
-    assert_eq!(
-        (carried.min(), carried.p50(), carried.max()),
-        (Some(5), Some(5), Some(5))
-    );
+    assert_eq!((carried.min(), carried.p50(), carried.max()), (Some(5), Some(5), Some(5)));
 }
 
 #[test]
@@ -199,12 +183,7 @@ fn an_abort_before_the_response_is_told_from_one_within() {
     assert_eq!((summary.failed, summary.ledger.peer_rst), (40, 40));
     assert_eq!(summary.errors.of(ErrorClass::ResetBeforeResponse), 20);
     assert_eq!(summary.errors.of(ErrorClass::ResetWithinResponse), 20);
-    assert!(
-        summary
-            .errors
-            .iter()
-            .all(|(key, _)| key.errno.unwrap().name() == Some("ECONNRESET"))
-    );
+    assert!(summary.errors.iter().all(|(key, _)| key.errno.unwrap().name() == Some("ECONNRESET")));
 }
 
 #[test]
@@ -253,14 +232,9 @@ fn a_half_closed_connection_is_not_used_again() {
             conn.wait_for_client();
         }
     });
-    let builder = plan(&server)
-        .requests(20)
-        .close_policy(ClosePolicy::WaitPeer);
+    let builder = plan(&server).requests(20).close_policy(ClosePolicy::WaitPeer);
     let (summary, truth) = run_and_compare(server, builder);
-    assert_eq!(
-        (summary.completed, truth.requests, truth.server_fin_first),
-        (20, 20, 20)
-    );
+    assert_eq!((summary.completed, truth.requests, truth.server_fin_first), (20, 20, 20));
 }
 
 #[test]
@@ -283,17 +257,11 @@ fn a_response_before_the_end_of_its_request_completes_and_ends_the_connection() 
         until_over.wait();
         conn.wait_for_client();
     });
-    let builder = plan(&server)
-        .requests(1)
-        .method("POST")
-        .body(vec![0; 64 << 20]);
+    let builder = plan(&server).requests(1).method("POST").body(vec![0; 64 << 20]);
     let summary = run(builder);
     gate.open();
     let truth = server.finish();
-    assert_eq!(
-        (truth.connections, truth.requests, truth.client_fin_first),
-        (1, 0, 1)
-    );
+    assert_eq!((truth.connections, truth.requests, truth.client_fin_first), (1, 0, 1));
     assert_eq!(summary.statuses[&413], 1);
     assert_eq!(closed_by_us(&summary, CloseCause::EarlyResponse), 1);
 }
@@ -307,11 +275,7 @@ fn a_large_body_is_written_whole() {
             conn.respond(if length > 5_000_000 { "all" } else { "short" });
         }
     });
-    let builder = plan(&server)
-        .requests(4)
-        .concurrency(2)
-        .method("PUT")
-        .body(body);
+    let builder = plan(&server).requests(4).concurrency(2).method("PUT").body(body);
     let written = builder.clone().build().unwrap().request_bytes().len() as u64;
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.document_length), (4, Some(3)));
@@ -340,11 +304,31 @@ fn methods_and_statuses_without_content_leave_the_connection_usable() {
     });
     let builder = plan(&server).method("HEAD").requests(10);
     let (summary, _) = run_and_compare(server, builder);
-    assert_eq!(
-        (summary.completed, summary.ledger.opened, summary.body_bytes),
-        (10, 1, 0)
-    );
+    assert_eq!((summary.completed, summary.ledger.opened, summary.body_bytes), (10, 1, 0));
     assert_eq!(summary.server_header.as_deref(), Some("scripted/1"));
+}
+
+#[test]
+fn service_time_is_that_of_each_request_alone() {
+    let delay = Duration::from_millis(100);
+    let server = HttpServer::start(move |conn| {
+        for nth in 0.. {
+            if !conn.read_request() {
+                return;
+            }
+            if nth == 0 {
+                std::thread::sleep(delay);
+            }
+            conn.respond("ok");
+        }
+    });
+    let builder = plan(&server).requests(101);
+    let (summary, _) = run_and_compare(server, builder);
+    let delay_us = u64::try_from(delay.as_micros()).unwrap();
+    assert!(summary.latency.max().unwrap() >= delay_us);
+    assert!(summary.latency.p95().unwrap() < delay_us, "the others did not wait");
+    assert!(summary.connect_time.max().unwrap() < delay_us);
+    assert!(summary.latency.mean().unwrap() >= 1000.0, "one of 101 waited 100 ms");
 }
 
 #[test]

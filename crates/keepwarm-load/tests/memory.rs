@@ -57,8 +57,5 @@ fn four_times_the_requests_cost_no_allocation_more() {
     let few = allocations(50_000);
     let many = allocations(200_000);
     // The harness and the threads' start may differ by a handful; 150,000 requests may not.
-    assert!(
-        many < few + 50,
-        "{few} allocations for 50,000 requests, {many} for 200,000"
-    );
+    assert!(many < few + 50, "{few} allocations for 50,000 requests, {many} for 200,000");
 }

@@ -31,18 +31,12 @@ fn the_count_is_exact_whatever_the_remainder() {
         [(1, 1, 1), (1, 4, 2), (7, 3, 2), (101, 10, 3), (64, 5, 5)]
     {
         let server = HttpServer::start(answer_all);
-        let builder = plan(&server)
-            .requests(requests)
-            .concurrency(concurrency)
-            .threads(threads);
+        let builder = plan(&server).requests(requests).concurrency(concurrency).threads(threads);
         let (summary, truth) = run_and_compare(server, builder);
         assert_eq!((summary.completed, summary.unsent), (requests, 0));
         assert_eq!(truth.requests, requests);
         assert_eq!(summary.ledger.opened, requests.min(concurrency as u64));
-        assert_eq!(
-            (summary.stopped, summary.loader.threads),
-            (StopReason::Finished, threads)
-        );
+        assert_eq!((summary.stopped, summary.loader.threads), (StopReason::Finished, threads));
     }
 }
 
@@ -53,10 +47,7 @@ fn a_duration_ends_the_run_and_leaves_nothing_unfinished_behind() {
     let builder = plan(&server).duration(duration).concurrency(3).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
     assert!(summary.completed > 0);
-    assert_eq!(
-        (summary.failed, summary.unfinished, summary.unsent),
-        (0, 0, 0)
-    );
+    assert_eq!((summary.failed, summary.unfinished, summary.unsent), (0, 0, 0));
     assert_eq!(truth.requests, summary.completed);
     assert!(summary.elapsed >= duration);
     assert!(summary.requests_per_second() > 0.0);
@@ -65,17 +56,13 @@ fn a_duration_ends_the_run_and_leaves_nothing_unfinished_behind() {
 #[test]
 fn of_a_count_and_a_duration_the_first_one_reached_ends_the_run() {
     let server = HttpServer::start(answer_all);
-    let builder = plan(&server)
-        .requests(5)
-        .duration(Duration::from_secs(3600));
+    let builder = plan(&server).requests(5).duration(Duration::from_secs(3600));
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.unsent), (5, 0));
     assert!(summary.elapsed < Duration::from_secs(3600));
 
     let server = HttpServer::start(answer_all);
-    let builder = plan(&server)
-        .requests(u64::MAX)
-        .duration(Duration::from_millis(50));
+    let builder = plan(&server).requests(u64::MAX).duration(Duration::from_millis(50));
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!(summary.unsent, u64::MAX - summary.completed);
 }
@@ -85,10 +72,7 @@ fn requests_in_flight_after_the_grace_are_unfinished_and_not_dropped() {
     let server = HttpServer::start(ignore_all);
     let builder = plan(&server).duration(A_WHILE).concurrency(4).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
-    assert_eq!(
-        (summary.completed, summary.failed, summary.unfinished),
-        (0, 0, 4)
-    );
+    assert_eq!((summary.completed, summary.failed, summary.unfinished), (0, 0, 4));
     assert_eq!((truth.requests, summary.ledger.still_open), (4, 4));
     assert_eq!(summary.elapsed, A_WHILE);
 }
@@ -113,14 +97,8 @@ fn a_stop_from_outside_gives_the_summary_of_what_ran() {
     let summary = run.wait();
     assert!(asked.elapsed() < Duration::from_secs(5));
     summary.ledger.check().unwrap();
-    assert_eq!(
-        (summary.completed, summary.failed, summary.unfinished),
-        (1, 0, 2)
-    );
-    assert_eq!(
-        (summary.unsent, summary.stopped),
-        (997, StopReason::Cancelled)
-    );
+    assert_eq!((summary.completed, summary.failed, summary.unfinished), (1, 0, 2));
+    assert_eq!((summary.unsent, summary.stopped), (997, StopReason::Cancelled));
     assert_eq!(server.finish().stuck, 0);
 }
 
@@ -133,20 +111,14 @@ fn a_stop_after_the_end_changes_nothing() {
     }
     run.stop().stop();
     let summary = run.wait();
-    assert_eq!(
-        (summary.completed, summary.stopped),
-        (3, StopReason::Finished)
-    );
+    assert_eq!((summary.completed, summary.stopped), (3, StopReason::Finished));
 }
 
 #[test]
 fn a_refusing_target_is_given_up_early_and_recognised() {
     let port = RefusedPort::new();
     let url = format!("http://{}/", port.address());
-    let summary = run(Plan::builder(url)
-        .requests(1_000_000)
-        .concurrency(10)
-        .threads(2));
+    let summary = run(Plan::builder(url).requests(1_000_000).concurrency(10).threads(2));
     assert!(summary.is_unreachable());
     assert_eq!(summary.stopped, StopReason::Unreachable);
     assert!((30..60).contains(&summary.failed), "{}", summary.failed);
@@ -184,10 +156,7 @@ fn dials_under_way_after_the_grace_are_abandoned_and_their_requests_unfinished()
     let port = SilentPort::new();
     let url = format!("http://{}/", port.address());
     let summary = run(Plan::builder(url).duration(A_WHILE).concurrency(2));
-    assert_eq!(
-        (summary.unfinished, summary.ledger.connect_abandoned),
-        (2, 2)
-    );
+    assert_eq!((summary.unfinished, summary.ledger.connect_abandoned), (2, 2));
     assert_eq!((summary.failed, summary.ledger.never_written), (0, 2));
 }
 
@@ -201,9 +170,7 @@ fn a_target_that_goes_away_fails_the_rest_of_the_count_with_back_off() {
         let mut bytes = [0; 4096];
         for _ in 0..10 {
             assert!(stream.read(&mut bytes).unwrap() > 0);
-            stream
-                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
         }
     });
     let summary = run(Plan::builder(url).requests(20));
@@ -212,11 +179,7 @@ fn a_target_that_goes_away_fails_the_rest_of_the_count_with_back_off() {
     assert!(summary.errors.of(ErrorClass::Connect) >= 9);
     assert!(!summary.is_unreachable());
     // 1 + 2 + 4 + … + 64 ms and one of 100 ms stand between nine dials.
-    assert!(
-        summary.elapsed >= Duration::from_millis(200),
-        "{:?}",
-        summary.elapsed
-    );
+    assert!(summary.elapsed >= Duration::from_millis(200), "{:?}", summary.elapsed);
 }
 
 /// Descriptors are a limit of the process, so the run is in a process of its own: this test, which
@@ -225,10 +188,7 @@ fn a_target_that_goes_away_fails_the_rest_of_the_count_with_back_off() {
 fn exhausted_descriptors_are_counted_by_their_number_and_hinted() {
     if let Ok(url) = std::env::var("KEEPWARM_TEST_FEW_DESCRIPTORS") {
         let summary = run(Plan::builder(url).requests(200).concurrency(60).threads(1));
-        let connect = summary
-            .errors
-            .iter()
-            .find(|(key, _)| key.class == ErrorClass::Connect);
+        let connect = summary.errors.iter().find(|(key, _)| key.class == ErrorClass::Connect);
         let (key, stat) = connect.expect("some connections fail");
         let errno = key.errno.unwrap();
         assert_eq!(errno.name(), Some("EMFILE"));
@@ -239,10 +199,7 @@ fn exhausted_descriptors_are_counted_by_their_number_and_hinted() {
     }
     let server = HttpServer::start(answer_all);
     let status = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -n 40 && exec \"$0\" --exact \"$1\" --test-threads 1",
-        ])
+        .args(["-c", "ulimit -n 40 && exec \"$0\" --exact \"$1\" --test-threads 1"])
         .arg(std::env::current_exe().unwrap())
         .arg("exhausted_descriptors_are_counted_by_their_number_and_hinted")
         .env("KEEPWARM_TEST_FEW_DESCRIPTORS", server.url())

@@ -83,12 +83,7 @@ impl Engine {
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
             | epoll::EventFlags::ET;
-        epoll::add(
-            &self.epoll,
-            &socket,
-            epoll::EventData::new_u64(index as u64),
-            interest,
-        )?;
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), interest)?;
         Ok(socket)
     }
 
@@ -97,11 +92,8 @@ impl Engine {
         let Some(socket) = &self.slots[index].socket else {
             return;
         };
-        let result = if hangup {
-            sockopt::socket_error(socket).unwrap_or_else(Err)
-        } else {
-            Ok(())
-        };
+        let result =
+            if hangup { sockopt::socket_error(socket).unwrap_or_else(Err) } else { Ok(()) };
         match result {
             Ok(()) => {
                 let now = self.opened(index);
@@ -150,10 +142,7 @@ impl Engine {
         let now = Instant::now();
         let (host, port) = (self.plan.host().to_owned(), self.plan.port());
         self.fail(index, ErrorClass::Connect, Some(errno), now, || {
-            format!(
-                "connect to {host}, port {port}: {}",
-                std::io::Error::from(errno)
-            )
+            format!("connect to {host}, port {port}: {}", std::io::Error::from(errno))
         });
         self.back_off(index, now);
     }

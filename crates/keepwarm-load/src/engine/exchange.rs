@@ -186,10 +186,7 @@ impl Engine {
             self.waiting += 1;
             self.arm(index, from + WAIT_FOR_PEER);
         }
-        self.slots[index].state = State::Leaving {
-            cause,
-            wait: wait_from.is_some(),
-        };
+        self.slots[index].state = State::Leaving { cause, wait: wait_from.is_some() };
     }
 
     /// The peer was expected to close and did not.
@@ -263,35 +260,22 @@ impl Engine {
     fn write_failed(&mut self, index: usize, errno: Errno) {
         let slot = &self.slots[index];
         let (written, length) = (slot.written, self.plan.request_bytes().len());
-        self.fail(
-            index,
-            ErrorClass::Write,
-            Some(errno),
-            Instant::now(),
-            || {
-                let error = std::io::Error::from(errno);
-                format!("writing the request, after {written} of {length} bytes: {error}")
-            },
-        );
+        self.fail(index, ErrorClass::Write, Some(errno), Instant::now(), || {
+            let error = std::io::Error::from(errno);
+            format!("writing the request, after {written} of {length} bytes: {error}")
+        });
     }
 
     fn bad_response(&mut self, index: usize, malformed: Malformed, now: Instant) {
-        let class = if malformed.is_too_large() {
-            ErrorClass::TooLarge
-        } else {
-            ErrorClass::BadFraming
-        };
+        let class =
+            if malformed.is_too_large() { ErrorClass::TooLarge } else { ErrorClass::BadFraming };
         self.fail(index, class, None, now, || malformed.describe());
         self.leave(index, CloseCause::BadResponse, None);
     }
 
     pub(super) fn exchange_timed_out(&mut self, index: usize, now: Instant) {
         let timeout = self.plan.timeout();
-        let part = if self.slots[index].framing.received() {
-            "a part"
-        } else {
-            "no byte"
-        };
+        let part = if self.slots[index].framing.received() { "a part" } else { "no byte" };
         self.fail(index, ErrorClass::Timeout, None, now, || {
             format!("{part} of the response came within {timeout:?}")
         });
@@ -307,10 +291,7 @@ impl Engine {
         now: Instant,
         example: impl FnOnce() -> String,
     ) {
-        let key = ErrorKey {
-            class,
-            errno: errno.map(failure::Errno::from_rustix),
-        };
+        let key = ErrorKey { class, errno: errno.map(failure::Errno::from_rustix) };
         self.tally.errors.record(key, now - self.started, example);
         self.tally.ledger.failed += 1;
         self.settle(index, now);

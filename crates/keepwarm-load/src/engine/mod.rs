@@ -170,24 +170,14 @@ impl Engine {
     /// from outside may take to be seen.
     fn sleep(&self, now: Instant) -> Timespec {
         if !self.again.is_empty() || !self.ready.is_empty() {
-            return Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
+            return Timespec { tv_sec: 0, tv_nsec: 0 };
         }
         let elapsed = now - self.started;
-        let limits = [self.pacer.deadline(), self.grace_end()]
-            .into_iter()
-            .flatten();
+        let limits = [self.pacer.deadline(), self.grace_end()].into_iter().flatten();
         let to_limit = limits.filter_map(|limit| limit.checked_sub(elapsed)).min();
         let to_timer = self.next_sweep.saturating_duration_since(now);
-        let sleep = to_timer
-            .min(to_limit.unwrap_or(LONGEST_SLEEP))
-            .min(LONGEST_SLEEP);
-        Timespec {
-            tv_sec: 0,
-            tv_nsec: sleep.subsec_nanos().into(),
-        }
+        let sleep = to_timer.min(to_limit.unwrap_or(LONGEST_SLEEP)).min(LONGEST_SLEEP);
+        Timespec { tv_sec: 0, tv_nsec: sleep.subsec_nanos().into() }
     }
 
     fn start_ready(&mut self) {
@@ -201,11 +191,7 @@ impl Engine {
 
     /// Asks the pacer for a request, for a slot that is vacant or open.
     fn proceed(&mut self, index: usize, now: Instant) {
-        if self
-            .pacer
-            .next(now - self.started, self.tally.ledger.scheduled)
-            == Step::Stop
-        {
+        if self.pacer.next(now - self.started, self.tally.ledger.scheduled) == Step::Stop {
             return;
         }
         self.tally.ledger.scheduled += 1;

@@ -48,21 +48,12 @@ pub(super) struct FedChunks {
 
 impl Chunked {
     pub(super) fn new() -> Self {
-        Self {
-            state: State::Size { digits: 0 },
-            left: 0,
-            line: 0,
-            trailers: 0,
-        }
+        Self { state: State::Size { digits: 0 }, left: 0, line: 0, trailers: 0 }
     }
 
     /// Takes the next bytes; stops behind the last one that belongs to the body.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<FedChunks, Malformed> {
-        let mut fed = FedChunks {
-            consumed: 0,
-            content: 0,
-            complete: false,
-        };
+        let mut fed = FedChunks { consumed: 0, content: 0, complete: false };
         while !fed.complete && fed.consumed < bytes.len() {
             if self.state == State::Data {
                 let rest = bytes.len() - fed.consumed;
@@ -142,9 +133,7 @@ impl Chunked {
             (State::LineStart, _) => Ok(State::Trailer { colon: false }),
             (State::Trailer { colon }, b'\r') => Ok(State::TrailerLf { colon }),
             (State::Trailer { .. }, b'\n' | 0) => Err(Malformed::BadTrailer),
-            (State::Trailer { colon }, _) => Ok(State::Trailer {
-                colon: colon || byte == b':',
-            }),
+            (State::Trailer { colon }, _) => Ok(State::Trailer { colon: colon || byte == b':' }),
             (State::TrailerLf { colon: true }, b'\n') => Ok(State::LineStart),
             _ => Err(Malformed::BadTrailer),
         }

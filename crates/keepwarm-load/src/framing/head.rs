@@ -85,13 +85,7 @@ pub(super) fn parse(bytes: &[u8], want_server: bool) -> Result<Option<Head>, Mal
     // RFC 9110, section 15: the first digit is 1 to 5; beyond 599 clients do not refuse.
     let status = response.code.filter(|code| *code >= 100);
     let status = status.ok_or(Malformed::BadHead(httparse::Error::Status))?;
-    Ok(Some(Head {
-        len,
-        status,
-        body: fields.body()?,
-        reuse: fields.reuse(http_1_0),
-        server,
-    }))
+    Ok(Some(Head { len, status, body: fields.body()?, reuse: fields.reuse(http_1_0), server }))
 }
 
 impl Fields {
@@ -151,9 +145,7 @@ impl Fields {
                 (false, _) => Err(Malformed::BadTransferEncoding),
             };
         }
-        Ok(self
-            .content_length
-            .map_or(BodyKind::UntilEnd, BodyKind::Length))
+        Ok(self.content_length.map_or(BodyKind::UntilEnd, BodyKind::Length))
     }
 
     fn reuse(&self, http_1_0: bool) -> Reuse {
@@ -169,10 +161,7 @@ impl Fields {
 
 /// The members of a comma-separated list, empty ones left out (RFC 9110, section 5.6.1).
 fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|&b| b == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// Digits only: no sign, no blank; `None` also when it does not fit.

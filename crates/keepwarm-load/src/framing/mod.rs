@@ -58,10 +58,7 @@ pub(crate) enum Malformed {
 impl Malformed {
     /// Whether a limit on size was reached, rather than a rule broken.
     pub(crate) fn is_too_large(self) -> bool {
-        matches!(
-            self,
-            Self::HeadTooLarge | Self::TooManyFields | Self::TrailersTooLarge
-        )
+        matches!(self, Self::HeadTooLarge | Self::TooManyFields | Self::TrailersTooLarge)
     }
 
     /// One clause for people.
@@ -135,11 +132,7 @@ impl Framing {
             head_request,
             received: false,
             interim: 0,
-            response: Response {
-                status: 0,
-                body_bytes: 0,
-                reuse: Reuse::Yes,
-            },
+            response: Response { status: 0, body_bytes: 0, reuse: Reuse::Yes },
             want_server: false,
             server: None,
         }
@@ -175,10 +168,7 @@ impl Framing {
         while self.stage == Stage::Head {
             let rest = &bytes[consumed..];
             let Some(head) = self.feed_head(rest)? else {
-                return Ok(Fed {
-                    consumed: bytes.len(),
-                    complete: None,
-                });
+                return Ok(Fed { consumed: bytes.len(), complete: None });
             };
             consumed += head.len;
             if self.begin_body(&head)? {
@@ -194,10 +184,7 @@ impl Framing {
     }
 
     fn complete(&self, consumed: usize) -> Fed {
-        Fed {
-            consumed,
-            complete: Some(self.response),
-        }
+        Fed { consumed, complete: Some(self.response) }
     }
 
     /// Looks for the end of the head, over what came before and `bytes`. `Head::len` counts only
@@ -291,10 +278,7 @@ impl Framing {
                 (fed.consumed, fed.complete)
             }
         };
-        Ok(Fed {
-            consumed: at + used,
-            complete: complete.then_some(self.response),
-        })
+        Ok(Fed { consumed: at + used, complete: complete.then_some(self.response) })
     }
 }
 

@@ -28,17 +28,11 @@ fn read(head_request: bool, pieces: &[&[u8]]) -> Outcome {
             }
         }
     }
-    framing
-        .end_of_input()
-        .map_or(Outcome::CutShort, Outcome::AtEnd)
+    framing.end_of_input().map_or(Outcome::CutShort, Outcome::AtEnd)
 }
 
 fn response(status: u16, body_bytes: u64, reuse: Reuse) -> Response {
-    Response {
-        status,
-        body_bytes,
-        reuse,
-    }
+    Response { status, body_bytes, reuse }
 }
 
 fn complete(status: u16, body_bytes: u64, reuse: Reuse, left: usize) -> Outcome {
@@ -58,45 +52,15 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
     let both = format!("{te}{cl}");
     let mut table: Vec<(&str, bool, String, Outcome)> = vec![
         ("length", false, ok(cl, "hello"), done(5, Yes)),
-        (
-            "no reason",
-            false,
-            format!("HTTP/1.1 200\r\n{cl}\r\nhello"),
-            done(5, Yes),
-        ),
-        (
-            "line feeds only",
-            false,
-            "HTTP/1.1 200 OK\nContent-Length: 1\n\nx".into(),
-            done(1, Yes),
-        ),
-        (
-            "length zero",
-            false,
-            ok("content-LENGTH: 0\r\n", ""),
-            done(0, Yes),
-        ),
-        (
-            "stray bytes",
-            false,
-            ok(cl, "helloHTTP/1.1"),
-            complete(200, 5, Yes, 8),
-        ),
+        ("no reason", false, format!("HTTP/1.1 200\r\n{cl}\r\nhello"), done(5, Yes)),
+        ("line feeds only", false, "HTTP/1.1 200 OK\nContent-Length: 1\n\nx".into(), done(1, Yes)),
+        ("length zero", false, ok("content-LENGTH: 0\r\n", ""), done(0, Yes)),
+        ("stray bytes", false, ok(cl, "helloHTTP/1.1"), complete(200, 5, Yes, 8)),
         ("cut in body", false, ok(cl, "hell"), Outcome::CutShort),
-        (
-            "cut in head",
-            false,
-            "HTTP/1.1 200 OK\r\nConte".into(),
-            Outcome::CutShort,
-        ),
+        ("cut in head", false, "HTTP/1.1 200 OK\r\nConte".into(), Outcome::CutShort),
         ("nothing", false, String::new(), Outcome::CutShort),
         ("equal lengths", false, ok(&two, "hello"), done(5, Yes)),
-        (
-            "list of equal lengths",
-            false,
-            ok("Content-Length: 5, 5\r\n", "hello"),
-            done(5, Yes),
-        ),
+        ("list of equal lengths", false, ok("Content-Length: 5, 5\r\n", "hello"), done(5, Yes)),
         (
             "different lengths",
             false,
@@ -109,18 +73,8 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             ok("Content-Length: 5,6\r\n", ""),
             Bad(M::ConflictingContentLength),
         ),
-        (
-            "signed length",
-            false,
-            ok("Content-Length: +5\r\n", "hello"),
-            Bad(M::BadContentLength),
-        ),
-        (
-            "empty length",
-            false,
-            ok("Content-Length: \r\n", "hello"),
-            Bad(M::BadContentLength),
-        ),
+        ("signed length", false, ok("Content-Length: +5\r\n", "hello"), Bad(M::BadContentLength)),
+        ("empty length", false, ok("Content-Length: \r\n", "hello"), Bad(M::BadContentLength)),
         (
             "length over 64 bits",
             false,
@@ -133,12 +87,7 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             ok("Content-Length: 18446744073709551615\r\n", "x"),
             Outcome::CutShort,
         ),
-        (
-            "until end",
-            false,
-            ok("", "hello"),
-            Outcome::AtEnd(response(200, 5, EndsWithConnection)),
-        ),
+        ("until end", false, ok("", "hello"), Outcome::AtEnd(response(200, 5, EndsWithConnection))),
         (
             "until end, empty",
             false,
@@ -151,12 +100,7 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             ok(&format!("{cl}Connection: foo, CLOSE\r\n"), "hello"),
             done(5, ServerCloses),
         ),
-        (
-            "1.0",
-            false,
-            format!("HTTP/1.0 200 OK\r\n{cl}\r\nhello"),
-            done(5, ServerCloses),
-        ),
+        ("1.0", false, format!("HTTP/1.0 200 OK\r\n{cl}\r\nhello"), done(5, ServerCloses)),
         (
             "1.0 keep-alive",
             false,
@@ -175,12 +119,7 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             format!("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n{te}\r\n0\r\n\r\n"),
             done(0, Ambiguous),
         ),
-        (
-            "chunked",
-            false,
-            ok(te, "5\r\nhello\r\n0\r\n\r\n"),
-            done(5, Yes),
-        ),
+        ("chunked", false, ok(te, "5\r\nhello\r\n0\r\n\r\n"), done(5, Yes)),
         (
             "chunked, several",
             false,
@@ -193,121 +132,33 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             ok(te, "5;a=b;c=\"d e\"\r\nhello\r\n0 ; x\r\n\r\n"),
             done(5, Yes),
         ),
-        (
-            "trailers",
-            false,
-            ok(te, "5\r\nhello\r\n0\r\nA: b\r\nC:\r\n\r\n"),
-            done(5, Yes),
-        ),
-        (
-            "trailer without colon",
-            false,
-            ok(te, "0\r\nabc\r\n\r\n"),
-            Bad(M::BadTrailer),
-        ),
-        (
-            "folded trailer",
-            false,
-            ok(te, "0\r\nA: b\r\n c\r\n\r\n"),
-            Bad(M::BadTrailer),
-        ),
-        (
-            "trailer with line feed",
-            false,
-            ok(te, "0\r\nA: b\n\r\n"),
-            Bad(M::BadTrailer),
-        ),
-        (
-            "last chunk cut",
-            false,
-            ok(te, "5\r\nhello\r\n0\r\n\r"),
-            Outcome::CutShort,
-        ),
-        (
-            "last line broken",
-            false,
-            ok(te, "0\r\n\rX"),
-            Bad(M::BadTrailer),
-        ),
-        (
-            "chunk size empty",
-            false,
-            ok(te, "\r\nhello"),
-            Bad(M::BadChunkSize),
-        ),
-        (
-            "chunk size signed",
-            false,
-            ok(te, "-5\r\nhello"),
-            Bad(M::BadChunkSize),
-        ),
-        (
-            "chunk size with 0x",
-            false,
-            ok(te, "0x5\r\nhello"),
-            Bad(M::BadChunkSize),
-        ),
+        ("trailers", false, ok(te, "5\r\nhello\r\n0\r\nA: b\r\nC:\r\n\r\n"), done(5, Yes)),
+        ("trailer without colon", false, ok(te, "0\r\nabc\r\n\r\n"), Bad(M::BadTrailer)),
+        ("folded trailer", false, ok(te, "0\r\nA: b\r\n c\r\n\r\n"), Bad(M::BadTrailer)),
+        ("trailer with line feed", false, ok(te, "0\r\nA: b\n\r\n"), Bad(M::BadTrailer)),
+        ("last chunk cut", false, ok(te, "5\r\nhello\r\n0\r\n\r"), Outcome::CutShort),
+        ("last line broken", false, ok(te, "0\r\n\rX"), Bad(M::BadTrailer)),
+        ("chunk size empty", false, ok(te, "\r\nhello"), Bad(M::BadChunkSize)),
+        ("chunk size signed", false, ok(te, "-5\r\nhello"), Bad(M::BadChunkSize)),
+        ("chunk size with 0x", false, ok(te, "0x5\r\nhello"), Bad(M::BadChunkSize)),
         (
             "chunk size of 17 digits",
             false,
             ok(te, "00000000000000005\r\nhello"),
             Bad(M::BadChunkSize),
         ),
-        (
-            "chunk size of 16 digits",
-            false,
-            ok(te, "FFFFFFFFFFFFFFFF\r\nhello"),
-            Outcome::CutShort,
-        ),
-        (
-            "chunk line with line feed",
-            false,
-            ok(te, "5\nhello\n0\n\n"),
-            Bad(M::BadChunkSize),
-        ),
-        (
-            "extension with line feed",
-            false,
-            ok(te, "5;a\nhello"),
-            Bad(M::BadChunkSize),
-        ),
-        (
-            "size with bare return",
-            false,
-            ok(te, "5\rXhello"),
-            Bad(M::BadChunkSize),
-        ),
-        (
-            "chunk too long",
-            false,
-            ok(te, "5\r\nhelloo\r\n0\r\n\r\n"),
-            Bad(M::BadChunkEnd),
-        ),
-        (
-            "chunk too short",
-            false,
-            ok(te, "6\r\nhello\r\n0\r\n\r\n"),
-            Bad(M::BadChunkEnd),
-        ),
-        (
-            "chunk end broken",
-            false,
-            ok(te, "5\r\nhello\rX"),
-            Bad(M::BadChunkEnd),
-        ),
-        (
-            "encoding and length",
-            false,
-            ok(&both, "5\r\nhello\r\n0\r\n\r\n"),
-            done(5, Ambiguous),
-        ),
+        ("chunk size of 16 digits", false, ok(te, "FFFFFFFFFFFFFFFF\r\nhello"), Outcome::CutShort),
+        ("chunk line with line feed", false, ok(te, "5\nhello\n0\n\n"), Bad(M::BadChunkSize)),
+        ("extension with line feed", false, ok(te, "5;a\nhello"), Bad(M::BadChunkSize)),
+        ("size with bare return", false, ok(te, "5\rXhello"), Bad(M::BadChunkSize)),
+        ("chunk too long", false, ok(te, "5\r\nhelloo\r\n0\r\n\r\n"), Bad(M::BadChunkEnd)),
+        ("chunk too short", false, ok(te, "6\r\nhello\r\n0\r\n\r\n"), Bad(M::BadChunkEnd)),
+        ("chunk end broken", false, ok(te, "5\r\nhello\rX"), Bad(M::BadChunkEnd)),
+        ("encoding and length", false, ok(&both, "5\r\nhello\r\n0\r\n\r\n"), done(5, Ambiguous)),
         (
             "gzip, chunked",
             false,
-            ok(
-                "Transfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n",
-                "0\r\n\r\n",
-            ),
+            ok("Transfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n", "0\r\n\r\n"),
             done(0, Yes),
         ),
         (
@@ -322,12 +173,7 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             ok("Transfer-Encoding: chunked, gzip\r\n", "0\r\n\r\n"),
             Bad(M::BadTransferEncoding),
         ),
-        (
-            "encoding empty",
-            false,
-            ok("Transfer-Encoding: \r\n", "x"),
-            Bad(M::BadTransferEncoding),
-        ),
+        ("encoding empty", false, ok("Transfer-Encoding: \r\n", "x"), Bad(M::BadTransferEncoding)),
         (
             "gzip only",
             false,
@@ -337,18 +183,8 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
         ("HEAD", true, ok(cl, ""), done(0, Yes)),
         ("HEAD without length", true, ok("", ""), done(0, Yes)),
         ("HEAD chunked", true, ok(te, ""), done(0, Yes)),
-        (
-            "HEAD with a body all the same",
-            true,
-            ok(cl, "hello"),
-            complete(200, 0, Yes, 5),
-        ),
-        (
-            "204",
-            false,
-            "HTTP/1.1 204 No Content\r\n\r\n".into(),
-            complete(204, 0, Yes, 0),
-        ),
+        ("HEAD with a body all the same", true, ok(cl, "hello"), complete(200, 0, Yes, 5)),
+        ("204", false, "HTTP/1.1 204 No Content\r\n\r\n".into(), complete(204, 0, Yes, 0)),
         (
             "304 with length",
             false,
@@ -370,18 +206,10 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
         (
             "103 with fields",
             false,
-            format!(
-                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n{cl}\r\n{}",
-                ok(cl, "hello")
-            ),
+            format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n{cl}\r\n{}", ok(cl, "hello")),
             done(5, Yes),
         ),
-        (
-            "only 100",
-            false,
-            "HTTP/1.1 100 Continue\r\n\r\n".into(),
-            Outcome::CutShort,
-        ),
+        ("only 100", false, "HTTP/1.1 100 Continue\r\n\r\n".into(), Outcome::CutShort),
         (
             "16 interim",
             false,
@@ -394,36 +222,11 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             format!("{}{}", "HTTP/1.1 100 C\r\n\r\n".repeat(17), ok(cl, "hello")),
             Bad(M::TooManyInterim),
         ),
-        (
-            "101",
-            false,
-            "HTTP/1.1 101 Switching Protocols\r\n\r\n".into(),
-            Bad(M::UnaskedUpgrade),
-        ),
-        (
-            "not HTTP",
-            false,
-            "SSH-2.0-OpenSSH_9.2\r\n".into(),
-            Bad(M::NotHttp),
-        ),
-        (
-            "HTTP/2",
-            false,
-            "HTTP/2 200\r\n\r\n".into(),
-            Bad(M::NotHttp),
-        ),
-        (
-            "leading empty line",
-            false,
-            format!("\r\n{}", ok(cl, "hello")),
-            Bad(M::NotHttp),
-        ),
-        (
-            "1.2",
-            false,
-            "HTTP/1.2 200 OK\r\n\r\n".into(),
-            Bad(M::BadHead(httparse::Error::Version)),
-        ),
+        ("101", false, "HTTP/1.1 101 Switching Protocols\r\n\r\n".into(), Bad(M::UnaskedUpgrade)),
+        ("not HTTP", false, "SSH-2.0-OpenSSH_9.2\r\n".into(), Bad(M::NotHttp)),
+        ("HTTP/2", false, "HTTP/2 200\r\n\r\n".into(), Bad(M::NotHttp)),
+        ("leading empty line", false, format!("\r\n{}", ok(cl, "hello")), Bad(M::NotHttp)),
+        ("1.2", false, "HTTP/1.2 200 OK\r\n\r\n".into(), Bad(M::BadHead(httparse::Error::Version))),
         (
             "bad status",
             false,
@@ -448,12 +251,7 @@ fn examples() -> Vec<(&'static str, bool, Vec<u8>, Outcome)> {
             ok("A : b\r\n", ""),
             Bad(M::BadHead(httparse::Error::HeaderName)),
         ),
-        (
-            "100 fields",
-            false,
-            ok(&format!("{cl}{}", "A: b\r\n".repeat(99)), "hello"),
-            done(5, Yes),
-        ),
+        ("100 fields", false, ok(&format!("{cl}{}", "A: b\r\n".repeat(99)), "hello"), done(5, Yes)),
         (
             "101 fields",
             false,
@@ -486,11 +284,7 @@ fn every_example_at_every_split() {
     for (name, head_request, bytes, outcome) in examples() {
         for at in 0..=bytes.len() {
             let (first, second) = bytes.split_at(at);
-            assert_eq!(
-                read(head_request, &[first, second]),
-                outcome,
-                "{name}, split at {at}"
-            );
+            assert_eq!(read(head_request, &[first, second]), outcome, "{name}, split at {at}");
         }
     }
 }
@@ -515,17 +309,9 @@ fn a_head_may_be_64_kib_and_not_one_byte_more() {
     let too_large = head_of(MAX_HEAD + 1);
     for split in [0, 1, 40, 4096, MAX_HEAD - 1, MAX_HEAD] {
         let (a, b) = fits.split_at(split);
-        assert_eq!(
-            read(false, &[a, b]),
-            complete(200, 0, Reuse::Yes, 0),
-            "{split}"
-        );
+        assert_eq!(read(false, &[a, b]), complete(200, 0, Reuse::Yes, 0), "{split}");
         let (a, b) = too_large.split_at(split);
-        assert_eq!(
-            read(false, &[a, b]),
-            Outcome::Malformed(Malformed::HeadTooLarge),
-            "{split}"
-        );
+        assert_eq!(read(false, &[a, b]), Outcome::Malformed(Malformed::HeadTooLarge), "{split}");
     }
 }
 
@@ -541,9 +327,7 @@ fn an_endless_head_line_is_cut_off_at_the_limit_and_not_stored_beyond() {
 #[test]
 fn endless_trailers_are_cut_off_at_the_limit() {
     let mut framing = Framing::new(false);
-    framing
-        .feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
-        .unwrap();
+    framing.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n").unwrap();
     let error = (0..MAX_HEAD).find_map(|_| framing.feed(b"A: b\r\n").err());
     assert_eq!(error, Some(Malformed::TrailersTooLarge));
     assert!(Malformed::TrailersTooLarge.is_too_large());

@@ -19,13 +19,7 @@ impl PlanError {
         reason: impl Into<String>,
         way_out: &'static str,
     ) -> Self {
-        Self {
-            setting,
-            value: value.into(),
-            reason: reason.into(),
-            way_out,
-            unresolved: false,
-        }
+        Self { setting, value: value.into(), reason: reason.into(), way_out, unresolved: false }
     }
 
     pub(crate) fn unresolved(mut self) -> Self {
@@ -62,13 +56,7 @@ impl PlanError {
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            setting,
-            value,
-            reason,
-            way_out,
-            ..
-        } = self;
+        let Self { setting, value, reason, way_out, .. } = self;
         write!(f, "{setting} {value:?}: {reason}; {way_out}")
     }
 }

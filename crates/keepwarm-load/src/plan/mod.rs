@@ -273,11 +273,7 @@ impl PlanBuilder {
         }
         .serialise()?;
         let addresses = resolve(&self.url, &target)?;
-        let default_policy = if self.keep_alive {
-            ClosePolicy::Now
-        } else {
-            ClosePolicy::WaitPeer
-        };
+        let default_policy = if self.keep_alive { ClosePolicy::Now } else { ClosePolicy::WaitPeer };
         Ok(Plan {
             url: self.url,
             target,
@@ -305,12 +301,7 @@ impl PlanBuilder {
         }
         if self.requests == Some(0) {
             let reason = "a run of no requests measures nothing";
-            return Err(PlanError::new(
-                "requests",
-                "0",
-                reason,
-                "ask for at least 1",
-            ));
+            return Err(PlanError::new("requests", "0", reason, "ask for at least 1"));
         }
         if self.concurrency == 0 || self.concurrency > MAX_CONCURRENCY {
             return Err(PlanError::new(
@@ -413,26 +404,14 @@ mod tests {
             (builder().concurrency(4).threads(5), "threads", "5"),
             (builder().duration(Duration::ZERO), "duration", "0ns"),
             (builder().timeout(Duration::ZERO), "timeout", "0ns"),
-            (
-                builder().timeout(Duration::MAX),
-                "timeout",
-                "18446744073709551615.999999999s",
-            ),
+            (builder().timeout(Duration::MAX), "timeout", "18446744073709551615.999999999s"),
             (builder().method("G ET"), "method", "G ET"),
             (builder().method(""), "method", ""),
             (builder().method("CONNECT"), "method", "CONNECT"),
             (builder().header("a b", "c"), "header", "a b: c"),
             (builder().header("a", "b\r\nc: d"), "header", "a: b\r\nc: d"),
-            (
-                builder().header("Content-Length", "3"),
-                "header",
-                "Content-Length: 3",
-            ),
-            (
-                builder().header("connection", "close"),
-                "header",
-                "connection: close",
-            ),
+            (builder().header("Content-Length", "3"), "header", "Content-Length: 3"),
+            (builder().header("connection", "close"), "header", "connection: close"),
         ];
         for (builder, setting, value) in table {
             assert_eq!(refused(builder), (setting, value.to_owned()));

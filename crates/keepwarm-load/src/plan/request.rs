@@ -10,10 +10,7 @@ use super::target::Target;
 const COMPUTED: [(&str, &str); 3] = [
     ("connection", "turn keep-alive on or off instead"),
     ("content-length", "set the body; its length is sent"),
-    (
-        "transfer-encoding",
-        "set the body; it is sent with its length",
-    ),
+    ("transfer-encoding", "set the body; it is sent with its length"),
 ];
 
 /// Methods whose requests announce a body length even when it is zero (RFC 9110, section 8.6).
@@ -38,17 +35,10 @@ impl RequestParts<'_> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target.path);
         let defaults = [
             ("Host", self.target.authority.as_str()),
-            (
-                "User-Agent",
-                concat!("keepwarm/", env!("CARGO_PKG_VERSION")),
-            ),
+            ("User-Agent", concat!("keepwarm/", env!("CARGO_PKG_VERSION"))),
             ("Accept", "*/*"),
         ];
-        let given = |name: &str| {
-            self.headers
-                .iter()
-                .any(|(n, _)| n.eq_ignore_ascii_case(name))
-        };
+        let given = |name: &str| self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
         for (name, value) in defaults.into_iter().filter(|(name, _)| !given(name)) {
             push_field(&mut head, name, value);
         }
@@ -123,10 +113,7 @@ mod tests {
     use super::*;
 
     fn request(method: &str, headers: &[(&str, &str)], body: &[u8], keep_alive: bool) -> String {
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(n, v)| ((*n).into(), (*v).into()))
-            .collect();
+        let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
         let parts = RequestParts {
             method,
             target: &Target::parse("http://example.test:81/a?b").unwrap(),
@@ -148,12 +135,7 @@ mod tests {
 
     #[test]
     fn given_fields_replace_the_defaults_whatever_their_case() {
-        let text = request(
-            "GET",
-            &[("host", "x"), ("ACCEPT", "y"), ("Via", "z")],
-            b"",
-            true,
-        );
+        let text = request("GET", &[("host", "x"), ("ACCEPT", "y"), ("Via", "z")], b"", true);
         assert!(text.contains("\r\nhost: x\r\nACCEPT: y\r\nVia: z\r\n"));
         assert!(!text.contains("Host:") && !text.contains("Accept:"));
     }

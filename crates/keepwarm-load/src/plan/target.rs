@@ -57,12 +57,7 @@ impl Target {
             Some(b'?') => format!("/{path}"),
             Some(_) => path.to_owned(),
         };
-        Ok(Self {
-            authority: authority.to_owned(),
-            host,
-            port,
-            path,
-        })
+        Ok(Self { authority: authority.to_owned(), host, port, path })
     }
 }
 
@@ -115,10 +110,7 @@ mod tests {
             ("http://a?q", parts("a", "a", 80, "/?q")),
             ("http://a:/", parts("a:", "a", 80, "/")),
             ("http://a#f/g", parts("a", "a", 80, "/")),
-            (
-                "http://[::1]:8080/p",
-                parts("[::1]:8080", "::1", 8080, "/p"),
-            ),
+            ("http://[::1]:8080/p", parts("[::1]:8080", "::1", 8080, "/p")),
             ("http://[::1]", parts("[::1]", "::1", 80, "/")),
             ("http://a/p@q:r", parts("a", "a", 80, "/p@q:r")),
         ];
@@ -155,11 +147,6 @@ mod tests {
             assert_eq!(error.value(), url);
             assert!(!error.reason().is_empty() && !error.way_out().is_empty());
         }
-        assert!(
-            Target::parse("https://a/")
-                .unwrap_err()
-                .to_string()
-                .contains("TLS")
-        );
+        assert!(Target::parse("https://a/").unwrap_err().to_string().contains("TLS"));
     }
 }

@@ -45,14 +45,8 @@ pub(crate) fn run_and_compare(server: HttpServer, builder: PlanBuilder) -> (Summ
     let truth = server.finish();
     let ledger = &summary.ledger;
     assert_eq!(ledger.opened, truth.connections, "{ledger:#?} {truth:#?}");
-    assert_eq!(
-        ledger.peer_fin, truth.server_fin_first,
-        "{ledger:#?} {truth:#?}"
-    );
-    assert_eq!(
-        ledger.peer_rst, truth.server_rst_first,
-        "{ledger:#?} {truth:#?}"
-    );
+    assert_eq!(ledger.peer_fin, truth.server_fin_first, "{ledger:#?} {truth:#?}");
+    assert_eq!(ledger.peer_rst, truth.server_rst_first, "{ledger:#?} {truth:#?}");
     let by_us = ledger.closed_by_us_total() + ledger.timed_out + ledger.still_open;
     let by_client = truth.client_fin_first + truth.client_rst_first;
     assert_eq!(by_us, by_client, "{ledger:#?} {truth:#?}");
