@@ -24,14 +24,7 @@ pub(crate) async fn acquire(
         let mut granted = match origin.checkout() {
             Checkout::Answered(answer) => answer?,
             Checkout::Queued(waiter, receiver) => {
-                Waiting {
-                    origin,
-                    waiter,
-                    receiver,
-                    answered: false,
-                }
-                .answer(deadline)
-                .await?
+                Waiting { origin, waiter, receiver, answered: false }.answer(deadline).await?
             }
         };
         match granted.lease.connection().unpark() {
@@ -70,11 +63,7 @@ impl Waiting<'_> {
     /// What a waiter waits for: a dial if there are enough of them for all, else a connection.
     fn stage(&self) -> Stage {
         let now = self.origin.snapshot();
-        if now.dialing >= now.waiting {
-            Stage::Connect
-        } else {
-            Stage::Wait
-        }
+        if now.dialing >= now.waiting { Stage::Connect } else { Stage::Wait }
     }
 }
 

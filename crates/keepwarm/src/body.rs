@@ -32,10 +32,7 @@ impl Body {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Kind::Stream(Box::pin(http_body_util::BodyExt::map_err(
-            body,
-            Into::into,
-        ))))
+        Self(Kind::Stream(Box::pin(http_body_util::BodyExt::map_err(body, Into::into))))
     }
 
     /// A second copy, if this body can be sent again.

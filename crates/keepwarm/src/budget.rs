@@ -14,10 +14,7 @@ pub(crate) struct IdleBudget {
 
 impl IdleBudget {
     pub(crate) const fn new(limit: Limit) -> Self {
-        Self {
-            limit,
-            idle: AtomicIsize::new(0),
-        }
+        Self { limit, idle: AtomicIsize::new(0) }
     }
 
     /// One origin's idle count went from `before` to `after`. True if that went over the limit.

@@ -44,9 +44,7 @@ impl ClientBuilder {
     /// For comparison and for migration. With more than two requests at once to one origin these
     /// numbers close healthy connections; that is what this library is about.
     pub fn go_defaults() -> Self {
-        Self {
-            settings: Settings::go_defaults(),
-        }
+        Self { settings: Settings::go_defaults() }
     }
 
     /// Connections to one origin that may be idle at once; one that comes back beyond it is closed.

@@ -11,9 +11,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self {
-            zero: Instant::now(),
-        }
+        Self { zero: Instant::now() }
     }
 
     pub(crate) fn now(&self) -> Moment {

@@ -30,8 +30,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Connection {
     id: u64,
     sender: http1::SendRequest<Body>,
-    driver: http1::Connection<TokioIo<Wire>, Body>,
-    ended: Option<Ended>,
+    driver: Driver,
     /// Client and server agreed that the current exchange is the last one.
     last_exchange: bool,
     witness: Witness,
@@ -39,11 +38,42 @@ pub(crate) struct Connection {
     idle_waker: Waker,
 }
 
+/// hyper's half that moves the bytes.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a connection is boxed as a whole, and most of them run"
+)]
+enum Driver {
+    Running(http1::Connection<TokioIo<Wire>, Body>),
+    Ended(Ended),
+}
+
 /// How the driver ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Cleanly,
-    WithError,
+    /// The socket failed, or the runtime that it is registered with is gone.
+    BySocket {
+        runtime_gone: bool,
+    },
+    /// The peer sent what HTTP does not allow there.
+    ByProtocol,
+}
+
+impl Ended {
+    fn of(result: &hyper::Result<()>) -> Self {
+        let Err(error) = result else {
+            return Self::Cleanly;
+        };
+        let io = std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<std::io::Error>());
+        match io {
+            // A socket's own errors have kinds of their own; tokio reports the end of a runtime so.
+            Some(io) => Self::BySocket { runtime_gone: io.kind() == std::io::ErrorKind::Other },
+            None => Self::ByProtocol,
+        }
+    }
 }
 
 /// Why a connection cannot be kept, and who ended it.
@@ -62,8 +92,7 @@ impl Connection {
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sender,
-            driver,
-            ended: None,
+            driver: Driver::Running(driver),
             last_exchange: false,
             witness,
             idle_waker: Waker::from(Arc::clone(&watch)),
@@ -95,23 +124,21 @@ impl Connection {
         self.sender.try_send_request(request)
     }
 
-    /// Lets bytes flow. True once the connection has ended.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.ended.is_none()
-            && let Poll::Ready(result) = Pin::new(&mut self.driver).poll(cx)
+    /// Lets bytes flow, until the connection ends.
+    ///
+    /// Its end drops the driver, and with it a request that it has not begun: the future of
+    /// [`send`](Self::send) gets it back. A driver that has ended and is kept would keep it too.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Driver::Running(driver) = &mut self.driver
+            && let Poll::Ready(result) = Pin::new(driver).poll(cx)
         {
-            self.ended = Some(if result.is_ok() {
-                Ended::Cleanly
-            } else {
-                Ended::WithError
-            });
+            self.driver = Driver::Ended(Ended::of(&result));
         }
-        self.ended.is_some()
     }
 
     /// Whether the exchange is over on the wire and the next request could be sent.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ended.is_none() && self.sender.is_ready()
+        matches!(self.driver, Driver::Running(_)) && self.sender.is_ready()
     }
 
     /// Learns from a response head whether the connection is meant to live on (RFC 9112, 9.3).
@@ -138,12 +165,15 @@ impl Connection {
         }
         self.watch.stop();
         let closer = self.closer();
-        let reason = match self.ended {
-            None => CloseReason::UploadUnfinished,
-            Some(_) if self.last_exchange => CloseReason::NotPersistent,
-            Some(_) if closer == Closer::Server => CloseReason::PeerClosedIdle,
-            Some(Ended::WithError) => CloseReason::StrayBytes,
-            Some(Ended::Cleanly) => CloseReason::NotPersistent,
+        let reason = match self.driver {
+            Driver::Running(_) => CloseReason::UploadUnfinished,
+            Driver::Ended(_) if self.last_exchange => CloseReason::NotPersistent,
+            Driver::Ended(_) if closer == Closer::Server => CloseReason::PeerClosedIdle,
+            Driver::Ended(Ended::ByProtocol) => CloseReason::StrayBytes,
+            Driver::Ended(Ended::BySocket { runtime_gone: true }) => CloseReason::ShutDown,
+            // Keep-alive probes went unanswered: the peer is gone, though it did not say so.
+            Driver::Ended(Ended::BySocket { .. }) => CloseReason::PeerClosedIdle,
+            Driver::Ended(Ended::Cleanly) => CloseReason::NotPersistent,
         };
         Err(End { reason, closer })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use keepwarm_pool::DialPermit;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
 use crate::connection::Connection;
@@ -17,10 +17,15 @@ use crate::error::{Error, Result, Stage};
 use crate::origin::Origin;
 use crate::wire::Wire;
 
+/// How often a dial moves to another runtime because the one it ran in ended.
+const MAX_MOVES: u8 = 3;
+
 /// A permit that cannot be lost: whatever becomes of the dial's task, the pool hears of it.
 struct Permit {
     origin: Arc<Origin>,
     token: Option<DialPermit>,
+    runtime: Id,
+    moves: u8,
 }
 
 impl Permit {
@@ -35,27 +40,54 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    /// The task was dropped before its end: its runtime ended. That is no reason to fail a request
+    /// that waits in another one.
     fn drop(&mut self) {
-        if let Some(token) = self.token.take() {
-            let error = Error::failed(Stage::Connect, "the runtime that was dialling has ended")
-                .at(self.origin.name());
-            self.origin.dial_failed(token, error);
+        let Some(token) = self.token.take() else {
+            return;
+        };
+        let elsewhere = (self.moves < MAX_MOVES)
+            .then(|| self.origin.runtime_other_than(self.runtime))
+            .flatten();
+        match elsewhere {
+            Some(runtime) => {
+                let aborted = self.origin.renew_abort(token.dial());
+                spawn(&self.origin, token, aborted, &runtime, self.moves + 1);
+            }
+            None => {
+                let error =
+                    Error::failed(Stage::Connect, "the runtime that was dialling has ended");
+                self.origin.dial_failed(token, error.at(self.origin.name()));
+            }
         }
     }
 }
 
-/// Starts a dial. It ends early when `aborted` is told so, or is dropped.
-pub(crate) fn start(origin: Arc<Origin>, token: DialPermit, aborted: oneshot::Receiver<()>) {
-    let runtime = origin.shared().runtime.current();
-    let permit = Permit {
-        origin,
-        token: Some(token),
-    };
-    let Some(runtime) = runtime else {
+/// Starts a dial, on the runtime of a request that waits for it. It ends early when `aborted` is
+/// told so, or is dropped.
+pub(crate) fn start(
+    origin: &Arc<Origin>,
+    token: DialPermit,
+    aborted: oneshot::Receiver<()>,
+    runtime: Option<Handle>,
+) {
+    if let Some(runtime) = runtime {
+        spawn(origin, token, aborted, &runtime, 0);
+    } else {
         let error = Error::failed(Stage::Connect, "no tokio runtime to dial on");
-        let error = error.at(permit.origin.name());
-        return permit.end(Err(error));
-    };
+        origin.dial_failed(token, error.at(origin.name()));
+    }
+}
+
+fn spawn(
+    origin: &Arc<Origin>,
+    token: DialPermit,
+    aborted: oneshot::Receiver<()>,
+    runtime: &Handle,
+    moves: u8,
+) {
+    let permit =
+        Permit { origin: Arc::clone(origin), token: Some(token), runtime: runtime.id(), moves };
     runtime.spawn(async move {
         let limit = permit.origin.shared().settings.connect_timeout;
         let result = tokio::select! {
@@ -72,13 +104,9 @@ pub(crate) fn start(origin: Arc<Origin>, token: DialPermit, aborted: oneshot::Re
 async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
     let shared = origin.shared();
     let stream = connect(origin.key().host(), origin.key().port()).await?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| Error::failed(Stage::Connect, error))?;
+    stream.set_nodelay(true).map_err(|error| Error::failed(Stage::Connect, error))?;
     if let Some(interval) = shared.settings.tcp_keepalive {
-        let keepalive = TcpKeepalive::new()
-            .with_time(interval)
-            .with_interval(interval);
+        let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
         SockRef::from(&stream)
             .set_tcp_keepalive(&keepalive)
             .map_err(|error| Error::failed(Stage::Connect, error))?;
@@ -106,26 +134,4 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream> {
         }
     }
     Err(failure)
-}
-
-/// Where to spawn: the runtime of whoever asks, else the last one that was seen.
-///
-/// A lease may end on a thread without a runtime while others wait for a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Runtime(std::sync::Mutex<Option<Handle>>);
-
-impl Runtime {
-    fn current(&self) -> Option<Handle> {
-        let mut last = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match Handle::try_current() {
-            Ok(handle) => {
-                *last = Some(handle.clone());
-                Some(handle)
-            }
-            Err(_) => last.clone(),
-        }
-    }
 }

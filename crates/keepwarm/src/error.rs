@@ -196,11 +196,7 @@ impl fmt::Display for Error {
         }
         f.write_str(inner.stage.phrase())?;
         if let Some(reused) = inner.reused {
-            write!(
-                f,
-                " on a {} connection",
-                if reused { "reused" } else { "new" }
-            )?;
+            write!(f, " on a {} connection", if reused { "reused" } else { "new" })?;
         }
         if let Some(message) = &inner.message {
             write!(f, ": {message}")?;

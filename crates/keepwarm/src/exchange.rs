@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
+use tokio::task::coop::unconstrained;
 
 use crate::acquire::acquire;
 use crate::body::Body;
@@ -56,11 +57,7 @@ pub(crate) async fn round_trip(
                 deadline = timer;
             }
             Err(Failure::Unsent(..)) => {
-                return Err(failed(
-                    &origin,
-                    info,
-                    "the server closed the connection at once",
-                ));
+                return Err(failed(&origin, info, "the server closed the connection at once"));
             }
             Err(Failure::Broken(error)) => return Err(error),
         }
@@ -83,22 +80,22 @@ async fn send(
 ) -> Result<http::Response<ResponseBody>, Failure> {
     lease.begin();
     let connection = lease.connection();
-    let mut response = pin!(connection.send(request));
+    // Outside the task's budget: a step that is refused for want of budget is repeated when its
+    // waker is called, and this future has none.
+    let mut response = pin!(unconstrained(connection.send(request)));
     let outcome = poll_fn(|cx| {
-        let ended = connection.drive(cx);
-        // Only `drive`, just above, can resolve it: it needs no waker of its own.
-        match response
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
+        // This alone can resolve the response, by the end of the connection at the latest: that is
+        // why the response needs no waker of its own.
+        connection.drive(cx);
+        match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if ended || deadline.poll_expired(cx) => Poll::Ready(None),
+            Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     })
     .await;
     match outcome {
-        Some(Ok(response)) => Ok(receive(lease, response, deadline)),
+        Some(Ok(response)) => Ok(receive(lease, response, info, deadline)),
         Some(Err(mut error)) => {
             let closer = lease.connection().closer();
             if let Some(request) = error.take_message() {
@@ -111,9 +108,7 @@ async fn send(
         None => {
             // Dropping the lease closes the connection as abandoned.
             Err(Failure::Broken(
-                Error::timeout(Stage::Exchange)
-                    .at(origin.name())
-                    .on_reused(info.reused()),
+                Error::timeout(Stage::Exchange).at(origin.name()).on_reused(info.reused()),
             ))
         }
     }
@@ -124,11 +119,13 @@ async fn send(
 fn receive(
     mut lease: Lease,
     response: http::Response<Incoming>,
+    info: ConnectionInfo,
     deadline: Deadline,
 ) -> http::Response<ResponseBody> {
     lease.connection().note_response(&response);
     let (parts, incoming) = response.into_parts();
-    http::Response::from_parts(parts, ResponseBody::new(incoming, lease, deadline))
+    let body = ResponseBody::new(incoming, lease, info.reused(), deadline);
+    http::Response::from_parts(parts, body)
 }
 
 fn failed(
@@ -136,34 +133,23 @@ fn failed(
     info: ConnectionInfo,
     cause: impl Into<crate::error::BoxError>,
 ) -> Error {
-    Error::failed(Stage::Exchange, cause)
-        .at(origin.name())
-        .on_reused(info.reused())
+    Error::failed(Stage::Exchange, cause).at(origin.name()).on_reused(info.reused())
 }
 
 /// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`.
 fn prepare(request: http::Request<Body>) -> Result<http::Request<Body>> {
     let (mut parts, body) = request.into_parts();
     if parts.method == http::Method::CONNECT {
-        return Err(Error::invalid(
-            "CONNECT is not supported: it makes a tunnel, not a request",
-        ));
+        return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
     }
     if !parts.headers.contains_key(HOST) {
         parts.headers.insert(HOST, host_value(&parts.uri)?);
     }
     if !parts.headers.contains_key(USER_AGENT) {
-        parts
-            .headers
-            .insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     }
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    parts.uri = target
-        .parse()
-        .map_err(|error| Error::failed(Stage::Request, error))?;
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    parts.uri = target.parse().map_err(|error| Error::failed(Stage::Request, error))?;
     parts.version = http::Version::HTTP_11;
     Ok(http::Request::from_parts(parts, body))
 }

@@ -43,11 +43,9 @@ impl Keeper {
         debug_assert!(first, "a keeper serves one client");
     }
 
-    /// An origin has something due at `deadline`.
+    /// An origin has idle connections, the first of which expires at `deadline`. Those that never
+    /// expire are watched too.
     pub(crate) fn expect(self: &Arc<Self>, deadline: Moment) {
-        if deadline.is_never() {
-            return;
-        }
         self.ensure_running();
         if deadline.as_nanos() < self.armed.load(Ordering::SeqCst) {
             self.bell.notify_one();
@@ -62,10 +60,7 @@ impl Keeper {
 
     /// The socket of an idle connection has spoken.
     pub(crate) fn look_at(&self, origin: Weak<Origin>, connection: ConnectionId) {
-        self.spoken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((origin, connection));
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner).push((origin, connection));
         self.bell.notify_one();
     }
 
@@ -97,18 +92,14 @@ struct OnDuty(Arc<Keeper>);
 
 impl Drop for OnDuty {
     fn drop(&mut self) {
-        self.0
-            .armed
-            .store(Moment::NEVER.as_nanos(), Ordering::SeqCst);
+        self.0.armed.store(Moment::NEVER.as_nanos(), Ordering::SeqCst);
         self.0.running.store(false, Ordering::SeqCst);
     }
 }
 
 async fn run(keeper: Arc<Keeper>, _on_duty: OnDuty) {
     loop {
-        keeper
-            .armed
-            .store(Moment::NEVER.as_nanos(), Ordering::SeqCst);
+        keeper.armed.store(Moment::NEVER.as_nanos(), Ordering::SeqCst);
         for (origin, connection) in keeper.take_spoken() {
             if let Some(origin) = origin.upgrade() {
                 origin.inspect(connection);

@@ -30,16 +30,10 @@ impl<'a> OriginRef<'a> {
     /// The origin that a request to `uri` goes to.
     pub(crate) fn of(uri: &'a http::Uri) -> Result<Self, Error> {
         let scheme = uri.scheme_str().ok_or_else(|| {
-            Error::invalid(format!(
-                "{uri}: no scheme; write a whole URL such as http://host/path"
-            ))
+            Error::invalid(format!("{uri}: no scheme; write a whole URL such as http://host/path"))
         })?;
         if scheme != "http" {
-            let hint = if scheme == "https" {
-                "TLS is not built into this version"
-            } else {
-                ""
-            };
+            let hint = if scheme == "https" { "TLS is not built into this version" } else { "" };
             return Err(Error::invalid(
                 format!("{uri}: scheme {scheme} is not supported; {hint}")
                     .trim_end_matches([';', ' '])
@@ -57,17 +51,11 @@ impl<'a> OriginRef<'a> {
                 authority.host()
             )));
         }
-        Ok(Self {
-            host: authority.host(),
-            port: authority.port_u16().unwrap_or(80),
-        })
+        Ok(Self { host: authority.host(), port: authority.port_u16().unwrap_or(80) })
     }
 
     pub(crate) fn to_key(self) -> OriginKey {
-        OriginKey {
-            host: self.host.to_ascii_lowercase().into(),
-            port: self.port,
-        }
+        OriginKey { host: self.host.to_ascii_lowercase().into(), port: self.port }
     }
 
     /// For looking up a map keyed by [`OriginKey`].
@@ -79,10 +67,7 @@ impl<'a> OriginRef<'a> {
 impl OriginKey {
     /// The host as a resolver wants it: an IPv6 literal without its brackets.
     pub(crate) fn host(&self) -> &str {
-        self.host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(&self.host)
+        self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
     }
 
     pub(crate) const fn port(&self) -> u16 {

@@ -30,19 +30,15 @@ impl Lease {
         token: keepwarm_pool::Lease,
         connection: Box<Connection>,
     ) -> Self {
-        Self {
-            origin,
-            held: Some(Held { token, connection }),
-            began: false,
-        }
+        Self { origin, held: Some(Held { token, connection }), began: false }
+    }
+
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     pub(crate) fn connection(&mut self) -> &mut Connection {
-        &mut self
-            .held
-            .as_mut()
-            .expect("a lease holds its connection until it ends")
-            .connection
+        &mut self.held.as_mut().expect("a lease holds its connection until it ends").connection
     }
 
     /// From here on the connection carries bytes of this request.
@@ -65,11 +61,7 @@ impl Lease {
     }
 
     fn end(&mut self, served: bool) {
-        let Some(Held {
-            token,
-            mut connection,
-        }) = self.held.take()
-        else {
+        let Some(Held { token, mut connection }) = self.held.take() else {
             return;
         };
         match connection.park() {

@@ -10,6 +10,7 @@ use keepwarm_pool::{
     Assigned, CloseReason, Closer, ConnectionId, Counts, DialId, DialPermit, Effect, Moment, Pool,
     RejectReason, WaiterId,
 };
+use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
 use crate::budget::IdleBudget;
@@ -29,7 +30,6 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) budget: IdleBudget,
-    pub(crate) runtime: dial::Runtime,
 }
 
 /// Scheme, host and port, with the pool of connections to it.
@@ -45,8 +45,14 @@ struct State {
     pool: Pool,
     /// By `ConnectionId::index`. Empty where the connection is leased or gone.
     connections: Vec<Option<Box<Connection>>>,
-    waiters: BTreeMap<WaiterId, oneshot::Sender<Answer>>,
+    waiters: BTreeMap<WaiterId, Waiter>,
     dials: BTreeMap<DialId, oneshot::Sender<()>>,
+}
+
+/// Whom to answer, and where the task runs that waits.
+struct Waiter {
+    sender: oneshot::Sender<Answer>,
+    runtime: Option<Handle>,
 }
 
 /// The answer to a checkout.
@@ -71,12 +77,14 @@ struct Fed<R> {
     result: R,
     /// The answer to the checkout that this very input made, if it was answered at once.
     own: Option<Answer>,
+    /// Connections that are idle now, and when the first of them expires.
+    idle: usize,
     deadline: Moment,
 }
 
 /// What is left to do once the lock is released, in the order of decision.
 enum Action {
-    Dial(DialPermit, oneshot::Receiver<()>),
+    Dial(DialPermit, oneshot::Receiver<()>, Option<Handle>),
     Abort(oneshot::Sender<()>),
     Answer(oneshot::Sender<Answer>, Answer),
     Close(Box<Connection>),
@@ -126,7 +134,8 @@ impl Origin {
             let waiter = state.pool.checkout(now);
             state.pool.is_waiting(waiter).then(|| {
                 let (sender, receiver) = oneshot::channel();
-                state.waiters.insert(waiter, sender);
+                let runtime = Handle::try_current().ok();
+                state.waiters.insert(waiter, Waiter { sender, runtime });
                 (waiter, receiver)
             })
         });
@@ -140,12 +149,9 @@ impl Origin {
     /// A waiter gives up. If it has been answered already, the answer finds its receiver gone, and
     /// the lease in it goes back by being dropped.
     pub(crate) fn cancel(self: &Arc<Self>, waiter: WaiterId) {
-        // The sender leaves the lock with the result, and is dropped here.
-        let (_sender, _) = self.feed(None, |state, now| {
-            state
-                .pool
-                .cancel(waiter, now)
-                .then(|| state.waiters.remove(&waiter))
+        // What is dropped leaves the lock with the result.
+        let (_waiter, _) = self.feed(None, |state, now| {
+            state.pool.cancel(waiter, now).then(|| state.waiters.remove(&waiter))
         });
     }
 
@@ -159,20 +165,44 @@ impl Origin {
             return self.dial_failed(permit, error);
         }
         let watch = Arc::clone(connection.watch());
-        self.feed(None, |state, now| {
-            state.dials.remove(&permit.dial());
+        let (_abort, _) = self.feed(None, |state, now| {
+            let abort = state.dials.remove(&permit.dial());
             let id = state.pool.dialed(permit, now);
             connection.watch().file(Arc::downgrade(self), id);
             state.file(id, connection);
+            abort
         });
         watch.recheck();
     }
 
     pub(crate) fn dial_failed(self: &Arc<Self>, permit: DialPermit, error: Error) {
-        self.feed(Some(error), |state, now| {
-            state.dials.remove(&permit.dial());
+        let (_abort, _) = self.feed(Some(error), |state, now| {
+            let abort = state.dials.remove(&permit.dial());
             state.pool.dial_failed(permit, now);
+            abort
         });
+    }
+
+    /// A dial goes on in another runtime: there it can be aborted anew.
+    pub(crate) fn renew_abort(&self, dial: DialId) -> oneshot::Receiver<()> {
+        let (abort, aborted) = oneshot::channel();
+        // A pool that has shut down has taken the old sender out, and aborts no dial twice.
+        let old = match self.lock().dials.get_mut(&dial) {
+            Some(current) => Some(std::mem::replace(current, abort)),
+            None => None,
+        };
+        drop(old);
+        aborted
+    }
+
+    /// A runtime to dial on: that of the youngest waiter who runs elsewhere than in `ended`.
+    pub(crate) fn runtime_other_than(&self, ended: Id) -> Option<Handle> {
+        let state = self.lock();
+        let runtimes = state.waiters.values().rev();
+        runtimes
+            .filter_map(|waiter| waiter.runtime.as_ref())
+            .find(|runtime| runtime.id() != ended)
+            .cloned()
     }
 
     /// A leased connection comes back parked: after an exchange (`served`), or unused.
@@ -201,9 +231,7 @@ impl Origin {
         reason: CloseReason,
         closer: Closer,
     ) {
-        self.feed(None, |state, now| {
-            state.pool.closed(token, reason, closer, now)
-        });
+        self.feed(None, |state, now| state.pool.closed(token, reason, closer, now));
     }
 
     /// The socket of an idle connection has something to say: take it out and listen.
@@ -224,8 +252,7 @@ impl Origin {
     /// Closes what has expired, and says when to come again. The keeper's own errand: it is not
     /// told of the deadline that it is about to be given, or it would never rest.
     pub(crate) fn tick(self: &Arc<Self>) -> Moment {
-        self.feed_unheard(None, |state, now| state.pool.tick(now))
-            .deadline
+        self.feed_unheard(None, |state, now| state.pool.tick(now)).deadline
     }
 
     pub(crate) fn shut_down(self: &Arc<Self>) {
@@ -256,12 +283,11 @@ impl Origin {
         error: Option<Error>,
         input: impl FnOnce(&mut State, Moment) -> R,
     ) -> (R, Option<Answer>) {
-        let Fed {
-            result,
-            own,
-            deadline,
-        } = self.feed_unheard(error, input);
-        self.shared.keeper.expect(deadline);
+        let Fed { result, own, idle, deadline } = self.feed_unheard(error, input);
+        // Those that never expire are watched too.
+        if idle > 0 {
+            self.shared.keeper.expect(deadline);
+        }
         (result, own)
     }
 
@@ -295,11 +321,7 @@ impl Origin {
         if self.shared.budget.moved(idle_before, idle_after) {
             self.shared.keeper.call();
         }
-        Fed {
-            result,
-            own,
-            deadline,
-        }
+        Fed { result, own, idle: idle_after, deadline }
     }
 
     /// Takes an effect's handles out of the state. Returns the answer to a waiter who is not filed:
@@ -313,29 +335,21 @@ impl Origin {
         actions: &mut Vec<Action>,
     ) -> Option<Answer> {
         let (waiter, answer) = match effect {
-            Effect::Assign(Assigned {
-                waiter,
-                lease,
-                exchanges,
-                idle_since,
-            }) => {
+            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }) => {
                 let connection = state.take(lease.connection());
                 let lease = Lease::new(Arc::clone(self), lease, connection);
                 let idle_age = idle_since.map(|since| now.since(since));
-                (
-                    waiter,
-                    Ok(Granted {
-                        lease,
-                        exchanges,
-                        idle_age,
-                    }),
-                )
+                (waiter, Ok(Granted { lease, exchanges, idle_age }))
             }
             Effect::Reject { waiter, reason } => (waiter, Err(self.rejection(reason, error))),
             Effect::Dial(permit) => {
                 let (abort, aborted) = oneshot::channel();
                 state.dials.insert(permit.dial(), abort);
-                actions.push(Action::Dial(permit, aborted));
+                // Whoever caused the dial may run in a runtime that is just ending; who waits, waits
+                // in one that is alive.
+                let runtime = state.waiters.last_key_value();
+                let runtime = runtime.and_then(|(_, waiter)| waiter.runtime.clone());
+                actions.push(Action::Dial(permit, aborted, runtime));
                 return None;
             }
             Effect::AbortDial(dial) => {
@@ -343,17 +357,14 @@ impl Origin {
                 return None;
             }
             Effect::Close { connection, .. } => {
-                let handle = state
-                    .connections
-                    .get_mut(connection.index())
-                    .and_then(Option::take);
+                let handle = state.connections.get_mut(connection.index()).and_then(Option::take);
                 actions.extend(handle.map(Action::Close));
                 return None;
             }
         };
         match state.waiters.remove(&waiter) {
-            Some(sender) => {
-                actions.push(Action::Answer(sender, answer));
+            Some(filed) => {
+                actions.push(Action::Answer(filed.sender, answer));
                 None
             }
             None => Some(answer),
@@ -362,7 +373,9 @@ impl Origin {
 
     fn perform(self: &Arc<Self>, action: Action) {
         match action {
-            Action::Dial(permit, aborted) => dial::start(Arc::clone(self), permit, aborted),
+            Action::Dial(permit, aborted, runtime) => {
+                dial::start(self, permit, aborted, runtime);
+            }
             // A receiver that is gone has its dial finished, or its waiter cancelled: an answer
             // that cannot be delivered is dropped, and the lease in it goes back.
             Action::Abort(sender) => drop(sender.send(())),
@@ -397,16 +410,12 @@ impl State {
     }
 
     fn take(&mut self, id: ConnectionId) -> Box<Connection> {
-        self.connections[id.index()]
-            .take()
-            .expect("an idle connection has its handle filed")
+        self.connections[id.index()].take().expect("an idle connection has its handle filed")
     }
 }
 
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Origin")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Origin").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -17,10 +17,7 @@ pub(crate) struct Origins {
 
 impl Origins {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            map: RwLock::new(HashMap::new()),
-        }
+        Self { shared, map: RwLock::new(HashMap::new()) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -36,29 +33,19 @@ impl Origins {
         drop(map);
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         let key = wanted.to_key();
-        let origin = map
-            .entry(key.clone())
-            .or_insert_with(|| Origin::new(key, Arc::clone(&self.shared)));
+        let origin =
+            map.entry(key.clone()).or_insert_with(|| Origin::new(key, Arc::clone(&self.shared)));
         Arc::clone(origin)
     }
 
     /// All origins, in no particular order. The map's lock is not held while they are used.
     pub(crate) fn all(&self) -> Vec<Arc<Origin>> {
-        self.map
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .map(Arc::clone)
-            .collect()
+        self.map.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
     /// Closes what has expired; returns the next deadline of all.
     pub(crate) fn tick(&self) -> Moment {
-        self.all()
-            .iter()
-            .map(Origin::tick)
-            .min()
-            .unwrap_or(Moment::NEVER)
+        self.all().iter().map(Origin::tick).min().unwrap_or(Moment::NEVER)
     }
 
     /// Closes the oldest idle connections of any origin until the limit is kept.

@@ -1,60 +1,101 @@
 //! Which redirect to follow, and with what (RFC 9110, section 15.4).
 
+use std::time::Duration;
+
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
     CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::body::Body;
+use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
+use crate::exchange::round_trip;
 use crate::key::OriginRef;
+use crate::origins::Origins;
+use crate::response::Response;
+
+/// How much of a redirect's body is read to save its connection, if it has arrived with the head.
+/// As in Go (`maxBodySlurpSize`); most such bodies are a line of text.
+const MAX_DISCARDED_BYTES: usize = 2 << 10;
+
+/// A request with its redirects, under one deadline.
+pub(crate) async fn execute(
+    origins: &Origins,
+    mut request: http::Request<Body>,
+    timeout: Option<Duration>,
+) -> Result<Response> {
+    let settings = &origins.shared().settings;
+    let limit = settings.max_redirects;
+    let mut deadline = Deadline::after(timeout.or(settings.timeout));
+    let mut template = (limit > 0).then(|| Template {
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        headers: request.headers().clone(),
+        body: request.body().try_clone(),
+    });
+    for _ in 0..=limit {
+        let (response, info) = round_trip(origins, request, deadline).await?;
+        let Some(template) = &mut template else {
+            return Ok(Response::new(response, info));
+        };
+        let Some(location) = template.next(response.status(), response.headers()) else {
+            return Ok(Response::new(response, info));
+        };
+        let (status, location) = (response.status(), location.clone());
+        let mut body = response.into_body();
+        body.discard_arrived(MAX_DISCARDED_BYTES);
+        template.follow(status, &location)?;
+        deadline = body.into_deadline();
+        request = template.request();
+    }
+    Err(Error::new(Stage::Redirect, Kind::Failed)
+        .with_message(format!("more than {limit} redirects")))
+}
 
 /// What is needed to send a request again elsewhere.
-pub(crate) struct Template {
-    pub(crate) method: Method,
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
+struct Template {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
     /// `None` for a body that can be sent only once.
-    pub(crate) body: Option<Body>,
+    body: Option<Body>,
 }
 
 impl Template {
-    /// Moves on to where the response points. False if the response is the final one: not a
-    /// redirect, without a location, or one that asks for a body that cannot be sent again.
-    pub(crate) fn follow(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<bool> {
-        let keeps_method = match status.as_u16() {
-            301..=303 => false,
-            307 | 308 => true,
-            _ => return Ok(false),
-        };
-        let Some(location) = headers.get(LOCATION) else {
-            return Ok(false);
-        };
-        if keeps_method && self.body.is_none() {
-            return Ok(false);
-        }
-        let location = location
-            .to_str()
-            .map_err(|error| Error::failed(Stage::Redirect, error))?;
+    /// Where a response points, if it is to be followed: a redirect with a location, and not one
+    /// that asks for a body that cannot be sent again.
+    fn next<'a>(&self, status: StatusCode, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let keeps_method = keeps_method(status)?;
+        headers.get(LOCATION).filter(|_| !keeps_method || self.body.is_some())
+    }
+
+    /// Moves on to `location`.
+    fn follow(&mut self, status: StatusCode, location: &HeaderValue) -> Result<()> {
+        let location = location.to_str().map_err(|error| Error::failed(Stage::Redirect, error))?;
         let next = resolve(&self.uri, location)?;
-        if !keeps_method {
+        if keeps_method(status) == Some(false) {
             self.drop_body();
         }
         if !same_origin(&self.uri, &next)? {
-            for name in [
-                &AUTHORIZATION,
-                &COOKIE,
-                &PROXY_AUTHORIZATION,
-                &WWW_AUTHENTICATE,
-            ] {
+            for name in [&AUTHORIZATION, &COOKIE, &PROXY_AUTHORIZATION, &WWW_AUTHENTICATE] {
                 self.headers.remove(name);
             }
         }
         // Made anew for each hop.
         self.headers.remove(HOST);
         self.uri = next;
-        Ok(true)
+        Ok(())
+    }
+
+    fn request(&self) -> http::Request<Body> {
+        let body = self.body.as_ref().and_then(Body::try_clone);
+        let mut request = http::Request::new(body.unwrap_or_default());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
     }
 
     /// The request becomes a GET, HEAD excepted, as every client does it (RFC 9110, 15.4.2 to 4).
@@ -76,12 +117,19 @@ impl Template {
     }
 }
 
-pub(crate) fn too_many(limit: u32) -> Error {
-    Error::new(Stage::Redirect, Kind::Failed).with_message(format!("more than {limit} redirects"))
+/// Whether this redirect repeats the method and the body; `None` for a status that is none.
+fn keeps_method(status: StatusCode) -> Option<bool> {
+    match status.as_u16() {
+        301..=303 => Some(false),
+        307 | 308 => Some(true),
+        _ => None,
+    }
 }
 
-fn same_origin(a: &Uri, b: &Uri) -> Result<bool> {
-    Ok(OriginRef::of(a)?.to_key() == OriginRef::of(b)?.to_key())
+/// An error if the client cannot speak to where the redirect leads.
+fn same_origin(from: &Uri, to: &Uri) -> Result<bool> {
+    let to = OriginRef::of(to).map_err(|error| Error::failed(Stage::Redirect, error))?;
+    Ok(OriginRef::of(from)?.to_key() == to.to_key())
 }
 
 /// A location against the URI that answered with it: absolute, scheme-relative, absolute path,
@@ -103,10 +151,7 @@ fn resolve(base: &Uri, location: &str) -> Result<Uri> {
         format!("{scheme}://{authority}{path}{location}")
     } else {
         let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        format!(
-            "{scheme}://{authority}{}",
-            remove_dot_segments(&format!("{directory}/{location}"))
-        )
+        format!("{scheme}://{authority}{}", remove_dot_segments(&format!("{directory}/{location}")))
     };
     absolute.parse().map_err(|error| {
         Error::failed(Stage::Redirect, Box::new(error) as crate::error::BoxError)
@@ -119,9 +164,7 @@ fn resolve(base: &Uri, location: &str) -> Result<Uri> {
 fn has_scheme(location: &str) -> bool {
     location.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     })
 }
 
@@ -156,9 +199,7 @@ mod tests {
     use super::*;
 
     fn resolved(base: &str, location: &str) -> String {
-        resolve(&base.parse().unwrap(), location)
-            .unwrap()
-            .to_string()
+        resolve(&base.parse().unwrap(), location).unwrap().to_string()
     }
 
     #[test]
@@ -177,10 +218,7 @@ mod tests {
             ("x:y/z", "x:y/z"),
         ] {
             if location == "x:y/z" {
-                assert!(
-                    resolve(&base.parse().unwrap(), location).is_err(),
-                    "no such scheme form"
-                );
+                assert!(resolve(&base.parse().unwrap(), location).is_err(), "no such scheme form");
                 continue;
             }
             assert_eq!(resolved(base, location), expected, "{location}");

@@ -1,20 +1,24 @@
 //! Building one request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::Body;
-use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::key::OriginRef;
+use crate::origins::Origins;
+use crate::redirect;
 use crate::response::Response;
 
 /// A request in the making. What is wrong with it is reported by [`send`](RequestBuilder::send).
+///
+/// It shares the client's pool but does not keep the client alive.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
-    client: Client,
+    origins: Arc<Origins>,
     method: Method,
     uri: Result<Uri>,
     headers: HeaderMap,
@@ -24,12 +28,12 @@ pub struct RequestBuilder {
 }
 
 impl RequestBuilder {
-    pub(crate) fn new(client: Client, method: Method, url: &str) -> Self {
+    pub(crate) fn new(origins: Arc<Origins>, method: Method, url: &str) -> Self {
         let uri = url.parse().map_err(|error: http::uri::InvalidUri| {
             Error::invalid(format!("{url:?} is not a URL: {error}"))
         });
         Self {
-            client,
+            origins,
             method,
             uri,
             headers: HeaderMap::new(),
@@ -42,10 +46,7 @@ impl RequestBuilder {
     /// Adds a header field. A field of the same name that is there already stays.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
         let name = name.as_ref();
-        match (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(value.as_ref()),
-        ) {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_ref())) {
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
             }
@@ -102,7 +103,7 @@ impl RequestBuilder {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri?;
         *request.headers_mut() = self.headers;
-        self.client.execute(request, self.timeout).await
+        redirect::execute(&self.origins, request, self.timeout).await
     }
 
     fn refuse(&mut self, message: String) {

@@ -119,8 +119,9 @@ impl Response {
                 continue;
             };
             if first.len() + all.len() + data.len() > limit {
-                return Err(Error::new(Stage::Body, Kind::TooLarge)
-                    .with_message(format!("more than the {limit} bytes that were allowed")));
+                let error = Error::new(Stage::Body, Kind::TooLarge)
+                    .with_message(format!("more than the {limit} bytes that were allowed"));
+                return Err(body.fail(error, CloseReason::Abandoned));
             }
             if first.is_empty() && all.is_empty() {
                 first = data;
@@ -157,18 +158,32 @@ pub struct ResponseBody {
     incoming: Incoming,
     /// Until the response is complete on the wire.
     lease: Option<Lease>,
+    reused: bool,
     deadline: Deadline,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(incoming: Incoming, lease: Lease, deadline: Deadline) -> Self {
-        let mut body = Self {
-            incoming,
-            lease: Some(lease),
-            deadline,
-        };
+    pub(crate) fn new(incoming: Incoming, lease: Lease, reused: bool, deadline: Deadline) -> Self {
+        let mut body = Self { incoming, lease: Some(lease), reused, deadline };
         body.release_if_complete();
         body
+    }
+
+    /// Reads what has arrived already, up to `limit` bytes, without waiting for more. If that is
+    /// all of it, the connection is back in the pool.
+    pub(crate) fn discard_arrived(&mut self, limit: usize) {
+        let mut left = limit;
+        let mut unwoken = Context::from_waker(Waker::noop());
+        while self.lease.is_some() {
+            match Pin::new(&mut *self).poll_frame(&mut unwoken) {
+                Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
+                    Some(data) if data.len() > left => return,
+                    Some(data) => left -= data.len(),
+                    None => {}
+                },
+                Poll::Ready(Some(Err(_)) | None) | Poll::Pending => return,
+            }
+        }
     }
 
     /// The rest of the request's time.
@@ -187,7 +202,7 @@ impl ResponseBody {
         }
     }
 
-    /// Lets bytes flow in this task; true if the lease has ended by it.
+    /// Lets bytes flow in this task, which may end the lease.
     fn drive(&mut self, cx: &mut Context<'_>) {
         if let Some(lease) = &mut self.lease {
             lease.connection().drive(cx);
@@ -195,11 +210,14 @@ impl ResponseBody {
         }
     }
 
+    /// The body ends here, and so does its connection unless it is back in the pool already.
     fn fail(&mut self, error: Error, reason: CloseReason) -> Error {
-        if let Some(mut lease) = self.lease.take() {
-            let closer = lease.connection().closer();
-            lease.close(reason, closer);
-        }
+        let Some(mut lease) = self.lease.take() else {
+            return error;
+        };
+        let error = error.at(lease.origin().name()).on_reused(self.reused);
+        let closer = lease.connection().closer();
+        lease.close(reason, closer);
         error
     }
 }
@@ -212,6 +230,10 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if self.lease.is_some() && self.deadline.has_passed() {
+            let error = Error::timeout(Stage::Body);
+            return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
+        }
         // Frames are made by `drive` in this very task, so waiting for one needs no waker.
         let mut unwoken = Context::from_waker(Waker::noop());
         let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
@@ -222,6 +244,9 @@ impl http_body::Body for ResponseBody {
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.release_if_complete();
+                // The end of a chunked body may have arrived with this frame, and a reader may
+                // know that it was the last one.
+                self.drive(cx);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {

@@ -9,7 +9,9 @@ use tower_service::Service;
 
 use crate::body::Body;
 use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::error::{BoxError, Error, Result};
+use crate::exchange::round_trip;
 use crate::response::ResponseBody;
 
 /// The future of a [`Client`] used as a service.
@@ -36,7 +38,9 @@ where
         let client = self.clone();
         let request = request.map(into_body);
         Box::pin(async move {
-            let (mut response, info) = client.exchange(request).await?;
+            let origins = client.origins();
+            let deadline = Deadline::after(origins.shared().settings.timeout);
+            let (mut response, info) = round_trip(origins, request, deadline).await?;
             response.extensions_mut().insert(info);
             Ok(response)
         })

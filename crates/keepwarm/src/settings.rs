@@ -38,15 +38,8 @@ impl Settings {
     /// The numbers of `http.DefaultTransport` (Go 1.27, `net/http/transport.go`).
     pub(crate) fn go_defaults() -> Self {
         let ours = Self::default();
-        let pool = keepwarm_pool::Settings {
-            max_idle: Limit::at_most(2),
-            ..ours.pool
-        };
-        Self {
-            pool,
-            max_idle: Limit::at_most(100),
-            ..ours
-        }
+        let pool = keepwarm_pool::Settings { max_idle: Limit::at_most(2), ..ours.pool };
+        Self { pool, max_idle: Limit::at_most(100), ..ours }
     }
 
     /// Names the first setting that cannot work, its value, and the way out.
@@ -65,15 +58,9 @@ impl Settings {
             );
         }
         if self.timeout == Some(Duration::ZERO) {
-            return refuse(
-                "timeout",
-                "every request would fail; set None for no timeout",
-            );
+            return refuse("timeout", "every request would fail; set None for no timeout");
         }
-        if self
-            .tcp_keepalive
-            .is_some_and(|interval| interval.as_secs() == 0)
-        {
+        if self.tcp_keepalive.is_some_and(|interval| interval.as_secs() == 0) {
             return Err(Error::invalid(format!(
                 "tcp_keepalive is {:?}: the kernel counts whole seconds; set at least 1 s, or None \
                  to switch it off",

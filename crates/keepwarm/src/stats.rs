@@ -66,13 +66,7 @@ pub struct OriginStats {
 
 impl OriginStats {
     pub(crate) fn read(origin: &Origin) -> Self {
-        let Snapshot {
-            dialing,
-            active,
-            idle,
-            waiting,
-            counts,
-        } = origin.snapshot();
+        let Snapshot { dialing, active, idle, waiting, counts } = origin.snapshot();
         let mut closes: Vec<CloseCount> = CloseReason::ALL
             .into_iter()
             .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
@@ -109,21 +103,13 @@ impl OriginStats {
     /// Connections closed first by this side.
     #[must_use]
     pub fn closed_by(&self, closer: Closer) -> u64 {
-        self.closes
-            .iter()
-            .filter(|close| close.closer == closer)
-            .map(|close| close.count)
-            .sum()
+        self.closes.iter().filter(|close| close.closer == closer).map(|close| close.count).sum()
     }
 
     /// Connections closed for this reason.
     #[must_use]
     pub fn closed_for(&self, reason: CloseReason) -> u64 {
-        self.closes
-            .iter()
-            .filter(|close| close.reason == reason)
-            .map(|close| close.count)
-            .sum()
+        self.closes.iter().filter(|close| close.reason == reason).map(|close| close.count).sum()
     }
 }
 

@@ -21,11 +21,7 @@ pub(crate) struct Witness(Arc<AtomicU8>);
 impl Witness {
     /// Who closed first, if this side is about to close now.
     pub(crate) fn closer(&self) -> Closer {
-        if self.0.load(Ordering::Relaxed) == OPEN {
-            Closer::Client
-        } else {
-            Closer::Server
-        }
+        if self.0.load(Ordering::Relaxed) == OPEN { Closer::Client } else { Closer::Server }
     }
 
     fn saw(&self, what: u8) {
@@ -42,10 +38,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            witness: Witness::default(),
-        }
+        Self { stream, witness: Witness::default() }
     }
 
     pub(crate) fn witness(&self) -> Witness {

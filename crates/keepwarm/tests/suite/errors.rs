@@ -1,0 +1,362 @@
+//! What an error says: where, why, on which connection, and whose fault it was.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use keepwarm::{Client, CloseReason, Closer, Error, Stage as At};
+use keepwarm_testkit::http_server::{RefusedPort, SilentPort};
+use keepwarm_testkit::scripted::{Answer, Server, Stage, eventually, within};
+
+use crate::support::{assert_at_rest, by_hand, done, exchange, fetch, get, only, poll_once};
+
+const SOON: Duration = Duration::from_millis(40);
+
+async fn refused(client: &Client, url: &str) -> Error {
+    let error = client.get(url).send().await.expect_err(url);
+    assert!(client.stats().origins.is_empty(), "nothing was tried");
+    assert!(error.is_invalid(), "{error}");
+    assert_eq!(error.stage(), At::Request);
+    error
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_used_is_refused_with_the_reason() {
+    let client = Client::new();
+    for (url, reason) in [
+        ("http://host:port/", "is not a URL"),
+        ("", "is not a URL"),
+        ("/path", "no scheme"),
+        ("host/path", "no scheme"),
+        ("https://host/", "TLS is not built into this version"),
+        ("ftp://host/", "scheme ftp is not supported"),
+    ] {
+        let error = refused(&client, url).await.to_string();
+        assert!(error.contains(reason), "{url:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_in_a_url_are_refused_and_not_repeated() {
+    let client = Client::new();
+    let error = refused(&client, "http://user:secret@host/").await;
+    assert!(error.to_string().contains("credentials"), "{error}");
+    assert!(!format!("{error}{error:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn a_header_that_cannot_be_sent_is_refused_and_its_value_not_repeated() {
+    let client = Client::new();
+    for (name, value) in [("a b", "x"), ("token", "secret\r\nx: y")] {
+        let request = client.get("http://127.0.0.1:1/").header(name, value);
+        let error = request.send().await.expect_err("refused");
+        assert!(error.is_invalid() && error.to_string().contains(name), "{error}");
+        assert!(!format!("{error}{error:?}").contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn connect_is_refused() {
+    let client = Client::new();
+    let request = client.request(http::Method::CONNECT, "http://127.0.0.1:1/");
+    let error = request.send().await.expect_err("refused");
+    assert!(error.is_invalid() && error.to_string().contains("CONNECT"));
+    assert_eq!(client.stats().origins.iter().map(|o| o.checkouts).sum::<u64>(), 0);
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_by_name_and_value() {
+    let builder = Client::builder;
+    for (refused, setting) in [
+        (builder().max_connections_per_origin(0), "max_connections_per_origin is 0"),
+        (builder().connect_timeout(Duration::ZERO), "connect_timeout is 0"),
+        (builder().timeout(Duration::ZERO), "timeout is 0"),
+        (builder().tcp_keepalive(Duration::ZERO), "tcp_keepalive is 0ns"),
+        (builder().tcp_keepalive(Duration::from_millis(900)), "tcp_keepalive is 900ms"),
+    ] {
+        let error = refused.build().expect_err(setting);
+        assert!(error.is_invalid());
+        let text = error.to_string();
+        assert!(text.contains(setting), "{text}");
+        assert!(text.contains("; set "), "it names the way out: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_of_zero_is_refused() {
+    let request = Client::new().get("http://127.0.0.1:1/");
+    let error = request.timeout(Duration::ZERO).send().await;
+    assert!(error.expect_err("refused").is_invalid());
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_a_connect_error_with_its_address_and_errno() {
+    let nobody = RefusedPort::new();
+    let client = Client::new();
+    let error = client.get(format!("http://{}/", nobody.address()));
+    let error = error.send().await.expect_err("refused");
+    assert!(error.is_connect() && !error.is_timeout());
+    assert_eq!(error.on_reused_connection(), None);
+    let io = error.io_error().expect("an io error");
+    assert_eq!(io.kind(), std::io::ErrorKind::ConnectionRefused);
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("http://{}: connecting failed", nobody.address())), "{text}");
+    assert!(text.contains("refused"), "{text}");
+    assert_eq!(only(&client).dials_failed, 1);
+}
+
+#[tokio::test]
+async fn a_name_without_address_is_a_connect_error_that_says_so() {
+    let client = Client::new();
+    // RFC 6761, 6.4: no name under this one ever resolves.
+    let error = within("the resolver", client.get("http://nobody.invalid/").send()).await;
+    let error = error.expect_err("unresolvable");
+    assert!(error.is_connect(), "{error}");
+    assert!(error.to_string().contains("cannot resolve nobody.invalid"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_fails_the_request_on_a_new_connection() {
+    for reset in [false, true] {
+        let stage = Stage::open().await;
+        let client = Client::new();
+        let request = get(&client, &stage.url("/"));
+        let peer = stage.accept().await;
+        if reset {
+            peer.reset();
+        } else {
+            peer.close();
+        }
+        let error = done(request).await.expect_err("closed");
+        assert!(!error.is_timeout(), "{error}");
+        assert!(matches!(error.stage(), At::Exchange | At::Connect), "{error}");
+        assert_ne!(error.on_reused_connection(), Some(true));
+        assert!(!stage.has_another().await, "a new connection is no reason to try again");
+        assert_at_rest(&only(&client));
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_http_fails_the_exchange_and_burns_the_connection() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let request = get(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.write("220 mail.example ESMTP\r\n\r\n").await;
+    let error = done(request).await.expect_err("garbage");
+    assert_eq!(error.stage(), At::Exchange);
+    assert_eq!(error.on_reused_connection(), Some(false));
+    let text = error.to_string();
+    assert!(text.contains("no response on a new connection"), "{text}");
+    assert!(std::error::Error::source(&error).is_some(), "the cause: {text}");
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!(stats.closed_for(CloseReason::ExchangeFailed), 1);
+}
+
+/// Ends a body midway; `reused` says on which exchange of the connection.
+async fn broken_body(head: &str, reset: bool, reused: bool) -> (Error, Closer) {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peer = None;
+    if reused {
+        let first = fetch(&client, &stage.url("/"));
+        let mut accepted = stage.accept().await;
+        accepted.serve("").await;
+        done(first).await.expect("a body");
+        peer = Some(accepted);
+    }
+    let request = get(&client, &stage.url("/"));
+    let mut peer = match peer {
+        Some(peer) => peer,
+        None => stage.accept().await,
+    };
+    peer.request().await;
+    peer.write(head).await;
+    let response = done(request).await.expect("a head");
+    if reset {
+        peer.reset();
+    } else {
+        peer.close();
+    }
+    let error = within("the end", response.bytes()).await.expect_err("broken");
+    assert_eq!(error.origin(), Some(&*stage.origin()));
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!(stats.closes.len(), 1);
+    assert_eq!(stats.closes[0].reason, CloseReason::ExchangeFailed);
+    (error, stats.closes[0].closer)
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_a_body_error_by_the_server() {
+    let length = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    for head in [length, chunked] {
+        for reset in [false, true] {
+            for reused in [false, true] {
+                let (error, closer) = broken_body(head, reset, reused).await;
+                assert_eq!(error.stage(), At::Body, "{error}");
+                assert_eq!(error.on_reused_connection(), Some(reused));
+                assert_eq!(closer, Closer::Server, "{error}");
+                let kind = if reused { "reused" } else { "new" };
+                let text = error.to_string();
+                assert!(
+                    text.contains(&format!("reading the body failed on a {kind} connection: ")),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_in_the_queue_is_a_timeout_of_waiting() {
+    let stage = Stage::open().await;
+    let builder = Client::builder().max_connections_per_origin(1);
+    let client = builder.build().expect("good settings");
+    let _holds = get(&client, &stage.url("/"));
+    stage.accept().await.request().await;
+    let request = client.get(stage.url("/")).timeout(SOON);
+    let error = within("the timeout", request.send()).await.expect_err("late");
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!(error.stage(), At::Wait);
+    assert_eq!(error.to_string(), format!("{}: no connection was free: timed out", stage.origin()));
+    assert_eq!((only(&client).waiting, only(&client).cancelled), (0, 1));
+}
+
+#[tokio::test]
+async fn a_timeout_while_dialling_is_a_timeout_of_connecting() {
+    let silent = SilentPort::new();
+    let url = format!("http://{}/", silent.address());
+    let client = Client::new();
+    let request = client.get(&url).timeout(SOON);
+    let error = within("the timeout", request.send()).await.expect_err("late");
+    assert!(error.is_timeout() && error.is_connect(), "{error}");
+    assert_eq!(only(&client).dialing, 1, "the dial goes on for the next request");
+
+    let builder = Client::builder().connect_timeout(SOON);
+    let client = builder.build().expect("good settings");
+    let error = within("the timeout", client.get(&url).send()).await;
+    let error = error.expect_err("late");
+    assert!(error.is_timeout() && error.is_connect(), "{error}");
+    assert_eq!((only(&client).dialing, only(&client).dials_failed), (0, 1));
+}
+
+#[tokio::test]
+async fn a_timeout_before_the_head_is_a_timeout_of_the_exchange() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let request = tokio::spawn(client.get(stage.url("/")).timeout(SOON).send());
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let error = done(request).await.expect_err("late");
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!(error.stage(), At::Exchange);
+    assert_eq!(error.on_reused_connection(), Some(false));
+    peer.ended().await;
+    assert_eq!(only(&client).closed_for(CloseReason::Abandoned), 1);
+}
+
+#[tokio::test]
+async fn a_timeout_within_the_body_is_a_timeout_of_the_body() {
+    let stage = Stage::open().await;
+    let client = Client::builder().timeout(SOON).build().expect("good");
+    let request = get(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+    let response = done(request).await.expect("a head");
+    let error = within("the timeout", response.bytes()).await;
+    let error = error.expect_err("late");
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!(error.stage(), At::Body);
+    assert_eq!(error.origin(), Some(&*stage.origin()));
+    peer.ended().await;
+    assert_eq!(only(&client).closed_for(CloseReason::Abandoned), 1);
+}
+
+/// The reader is never kept waiting, so nothing but a look at the clock can end this.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_ends_a_body_that_never_ends_and_never_stalls() {
+    let server = Server::start(|_| {
+        let endless = "x".repeat(64 << 20);
+        Answer::Send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{endless}",
+            u64::MAX / 4
+        ))
+    });
+    let client = Client::new();
+    let request = client.get(server.url("/")).timeout(Duration::from_millis(300));
+    let mut response = request.send().await.expect("a head");
+    let began = std::time::Instant::now();
+    let error = loop {
+        match response.body_mut().frame().await.expect("no end") {
+            Ok(_) => {
+                // As slow as a reader may be who is always given something.
+                std::thread::sleep(Duration::from_millis(1));
+                assert!(began.elapsed() < Duration::from_secs(5), "the timeout never came");
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!(error.stage(), At::Body);
+}
+
+#[tokio::test]
+async fn a_body_beyond_what_the_caller_allows_is_refused() {
+    let server = Server::saying("0123456789");
+    let client = Client::new();
+    let response = client.get(server.url("/")).send().await.expect("a head");
+    assert_eq!(response.bytes_up_to(10).await.expect("all of it").len(), 10);
+    let response = client.get(server.url("/")).send().await.expect("a head");
+    let error = response.bytes_up_to(9).await.expect_err("too large");
+    assert!(error.is_too_large(), "{error}");
+    assert!(error.to_string().contains("the 9 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn the_end_of_the_last_client_fails_who_waits_closes_what_idles_and_lets_exchanges_end() {
+    let stage = Stage::open().await;
+    let builder = Client::builder().max_connections_per_origin(2);
+    let client = builder.build().expect("good settings");
+    let idle = fetch(&client, &stage.url("/idle"));
+    let mut idle_peer = stage.accept().await;
+    let active = get(&client, &stage.url("/active"));
+    let mut active_peer = stage.accept().await;
+    let waiting = get(&client, &stage.url("/waiting"));
+    idle_peer.request().await;
+    active_peer.request().await;
+    active_peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no").await;
+    let active = done(active).await.expect("a head");
+    eventually("the queue", || only(&client).waiting == 1).await;
+
+    drop(client.clone());
+    assert_eq!(only(&client).waiting, 1, "a clone is left");
+    drop(client);
+    let error = done(waiting).await.expect_err("shut down");
+    assert!(error.is_shut_down(), "{error}");
+    assert_eq!(error.stage(), At::Wait);
+
+    idle_peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert_eq!(done(idle).await.expect("it was in use"), "ok");
+    idle_peer.ended().await;
+    active_peer.write("k").await;
+    assert_eq!(active.text().await.expect("it was in use"), "ok");
+    active_peer.ended().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_last_client_closes_idle_connections_and_aborts_dials() {
+    let server = Server::saying("x");
+    let silent = SilentPort::new();
+    let client = Client::new();
+    exchange(&client, &server.url("/")).await;
+    let mut dialling = by_hand(&client, &format!("http://{}/", silent.address()));
+    assert!(poll_once(&mut dialling).is_pending());
+    drop(client);
+    eventually("the close", || server.open() == 0).await;
+    let error = within("the failure", dialling).await.expect_err("shut down");
+    assert!(error.is_shut_down(), "{error}");
+}

@@ -1,0 +1,185 @@
+//! What happens to a connection while nobody uses it.
+
+use std::time::Duration;
+
+use keepwarm::{Client, CloseReason, Closer, OriginStats};
+use keepwarm_testkit::scripted::{Answer, Server, Stage, eventually, ok};
+
+use crate::reuse::idle_connections;
+use crate::support::{audit, done, exchange, fetch, only};
+
+fn the_only_close(stats: &OriginStats) -> (CloseReason, Closer) {
+    assert_eq!(stats.closes.len(), 1, "{stats:?}");
+    (stats.closes[0].reason, stats.closes[0].closer)
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closes_is_forgotten_without_being_asked_for() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for peer in idle_connections(&client, &stage, 3).await {
+        peer.close();
+    }
+    eventually("the closes", || only(&client).idle == 0).await;
+    let stats = only(&client);
+    assert_eq!(the_only_close(&stats), (CloseReason::PeerClosedIdle, Closer::Server));
+    assert_eq!(stats.closed(), 3);
+    let next = fetch(&client, &stage.url("/"));
+    stage.accept().await.serve("").await;
+    done(next).await.expect("a body");
+    assert_eq!(only(&client).opened, 4);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_expires_is_watched_too() {
+    let stage = Stage::open().await;
+    let builder = Client::builder().idle_timeout(Duration::MAX);
+    let client = builder.build().expect("good settings");
+    for peer in idle_connections(&client, &stage, 1).await {
+        peer.close();
+    }
+    eventually("the close", || only(&client).idle == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_resets_is_forgotten() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for peer in idle_connections(&client, &stage, 1).await {
+        peer.reset();
+    }
+    eventually("the close", || only(&client).idle == 0).await;
+    let stats = only(&client);
+    assert_eq!(the_only_close(&stats), (CloseReason::PeerClosedIdle, Closer::Server));
+}
+
+#[tokio::test]
+async fn a_connection_with_bytes_that_belong_to_no_request_is_never_used_again() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peers = idle_connections(&client, &stage, 1).await;
+    let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    peers[0].write(poison).await;
+    eventually("the close", || only(&client).idle == 0).await;
+    peers[0].ended().await;
+    let stats = only(&client);
+    assert_eq!(the_only_close(&stats), (CloseReason::StrayBytes, Closer::Client));
+
+    let next = fetch(&client, &stage.url("/"));
+    stage.accept().await.serve("clean").await;
+    assert_eq!(done(next).await.expect("a body"), "clean");
+}
+
+#[tokio::test]
+async fn bytes_that_come_with_the_end_of_a_response_poison_nothing() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for nth in 0..10 {
+        let request = fetch(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        peer.request().await;
+        let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+        peer.write(format!("{}{poison}", ok(&format!("right {nth}")))).await;
+        let body = done(request).await.expect("a body");
+        assert_eq!(body, format!("right {nth}"));
+    }
+    let stats = only(&client);
+    assert_eq!((stats.opened, stats.idle), (10, 0));
+    assert_eq!(the_only_close(&stats), (CloseReason::StrayBytes, Closer::Client));
+}
+
+/// All at once, then as many requests at once, after one turn of the event loop and no more.
+#[tokio::test]
+async fn no_request_fails_because_the_server_closed_all_idle_connections() {
+    let server = Server::saying("alive");
+    let client = Client::new();
+    for round in 1..=5 {
+        let burst: Vec<_> = (0..50).map(|_| fetch(&client, &server.url("/"))).collect();
+        for request in burst {
+            assert_eq!(done(request).await.expect("a body"), "alive", "round {round}");
+        }
+        eventually("the last dial", || only(&client).dialing == 0).await;
+        server.close_idle().await;
+        tokio::task::yield_now().await;
+    }
+    eventually("the last closes", || only(&client).idle == 0).await;
+    let stats = only(&client);
+    audit(&stats);
+    assert_eq!(the_only_close(&stats), (CloseReason::PeerClosedIdle, Closer::Server));
+}
+
+/// The server says nothing of closing and closes. Either the client has seen it and dials, or its
+/// bytes were on the way already and the request fails, once, naming a reused connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_unannounced_costs_at_most_the_request_that_crossed_it() {
+    let server = Server::start(|_| Answer::SendAndClose(ok("bye")));
+    let client = Client::new();
+    for _ in 0..500 {
+        match client.get(server.url("/")).send().await {
+            Ok(response) => {
+                // A reused one can only have been a connection that was closed later.
+                assert_eq!(response.text().await.expect("a body"), "bye");
+            }
+            Err(error) => {
+                assert_eq!(error.on_reused_connection(), Some(true), "{error}");
+                assert!(!error.is_timeout(), "{error}");
+            }
+        }
+    }
+    eventually("the last close", || only(&client).idle == 0).await;
+    let stats = only(&client);
+    audit(&stats);
+    assert_eq!(stats.closed_by(Closer::Server), stats.closed(), "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_connection_closed_between_two_requests_of_a_busy_client_is_replaced() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for _ in 0..20 {
+        let request = fetch(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        peer.serve("x").await;
+        done(request).await.expect("a body");
+        peer.close();
+        // One turn of the event loop, in which the keeper may or may not have had its turn.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(only(&client).opened, 20);
+}
+
+/// Time is stopped, and goes on only while nothing is left to do. A client that spins never lets it.
+#[test]
+fn a_client_with_idle_connections_uses_no_cpu() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let body = async move {
+        let stage = Stage::open().await;
+        let client = Client::new();
+        let _peers = idle_connections(&client, &stage, 3).await;
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(80)).await;
+        assert_eq!(only(&client).idle, 3);
+        done.send(()).expect("the test waits");
+    };
+    std::thread::spawn(move || {
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime").block_on(body);
+    });
+    let rested = is_done.recv_timeout(Duration::from_secs(10));
+    assert!(rested.is_ok(), "80 s of stopped time never passed: the client spins");
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_a_complete_body_holds_no_connection() {
+    let server = Server::saying("hello");
+    let client = Client::new();
+    let mut kept = Vec::new();
+    for _ in 0..5 {
+        let mut response = client.get(server.url("/")).send().await.expect("a head");
+        let frame = http_body_util::BodyExt::frame(response.body_mut()).await;
+        kept.push((frame, response));
+    }
+    assert_eq!(server.accepted(), 1);
+    exchange(&client, &server.url("/")).await;
+    assert_eq!(only(&client).opened, 1);
+}

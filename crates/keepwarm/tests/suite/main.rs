@@ -1,0 +1,13 @@
+//! What the client promises, on real sockets over loopback. One file a topic; each name a claim.
+
+mod cancellation;
+mod errors;
+mod idle_watch;
+mod redirects;
+mod reuse;
+mod reuse_under_load;
+mod runtimes;
+mod service;
+mod storm;
+mod support;
+mod waiting;

@@ -1,0 +1,258 @@
+//! Which redirects are followed, with what, and on which connection.
+
+use std::time::Duration;
+
+use keepwarm::{Body, Client, CloseReason, Stage as At};
+use keepwarm_testkit::scripted::{Answer, Request, Server, Stage, ok, within};
+
+use crate::support::{done, only};
+
+fn redirect(status: u16, location: &str, body: &str) -> Answer {
+    Answer::Send(format!(
+        "HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
+/// Says what it was asked.
+fn echo(request: &Request) -> Answer {
+    let body = String::from_utf8_lossy(&request.body);
+    let kind = request.field("content-type").unwrap_or("none");
+    Answer::Send(ok(&format!("{} {} {kind} {body:?}", request.method(), request.target())))
+}
+
+/// `/from` leads to `location` with `status`; everything else is echoed.
+fn leading_to(status: u16, location: &'static str) -> Server {
+    Server::start(move |request| {
+        if request.target().starts_with("/from") {
+            redirect(status, location, "moved")
+        } else {
+            echo(request)
+        }
+    })
+}
+
+async fn post(server: &Server) -> String {
+    let client = Client::new();
+    let request = client.post(server.url("/from")).body("data");
+    let request = request.header("content-type", "text/x");
+    let response = request.send().await.expect("a response");
+    response.text().await.expect("a body")
+}
+
+#[tokio::test]
+async fn most_redirects_of_a_post_become_a_get_without_its_body() {
+    for status in [301, 302, 303] {
+        let server = leading_to(status, "/to");
+        assert_eq!(post(&server).await, r#"GET /to none """#, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_that_keeps_the_method_sends_the_body_again() {
+    for status in [307, 308] {
+        let server = leading_to(status, "/to");
+        assert_eq!(post(&server).await, r#"POST /to text/x "data""#, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_stays_a_head() {
+    let server = leading_to(302, "/to");
+    let client = Client::new();
+    let response = client.head(server.url("/from")).send().await.expect("a response");
+    assert_eq!(response.status(), 200);
+    assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_is_not_sent_again() {
+    let server = leading_to(307, "/to");
+    let client = Client::new();
+    let stream = Body::stream(http_body_util::Full::new(bytes::Bytes::from("once")));
+    let request = client.post(server.url("/from")).body(stream);
+    let response = request.send().await.expect("a response");
+    assert_eq!((response.status().as_u16(), server.requests()), (307, 1));
+}
+
+#[tokio::test]
+async fn a_stream_is_left_out_where_the_redirect_becomes_a_get() {
+    let server = leading_to(303, "/to");
+    let client = Client::new();
+    let stream = Body::stream(http_body_util::Full::new(bytes::Bytes::from("once")));
+    let request = client.post(server.url("/from")).body(stream);
+    let response = request.send().await.expect("a response");
+    let text = response.text().await.expect("a body");
+    assert_eq!(text, r#"GET /to none """#);
+}
+
+#[tokio::test]
+async fn locations_are_relative_to_what_answered() {
+    for (location, target) in
+        [("/to?x=1#part", "/to?x=1"), ("to", "/from/to"), ("../to", "/to"), ("?x=2", "/from/x?x=2")]
+    {
+        let server = Server::start(move |request| match request.target() {
+            "/from/x" => redirect(302, location, ""),
+            _ => echo(request),
+        });
+        let client = Client::new();
+        let response = client.get(server.url("/from/x")).send().await;
+        let text = response.expect("a response").text().await.expect("a body");
+        assert_eq!(text, format!("GET {target} none \"\""), "{location}");
+    }
+}
+
+#[tokio::test]
+async fn ten_redirects_are_followed_and_the_eleventh_is_an_error() {
+    let server = Server::start(|request| {
+        let nth: u32 = request.target()[1..].parse().expect("a number");
+        match nth {
+            0 => Answer::Send(ok("there")),
+            _ => redirect(302, &format!("/{}", nth - 1), ""),
+        }
+    });
+    let client = Client::new();
+    let response = client.get(server.url("/10")).send().await.expect("ten");
+    assert_eq!(response.text().await.expect("a body"), "there");
+    let error = client.get(server.url("/11")).send().await.expect_err("11");
+    assert_eq!(error.stage(), At::Redirect);
+    assert!(error.to_string().contains("more than 10 redirects"), "{error}");
+    assert_eq!(server.accepted(), 1, "one connection for all of it");
+}
+
+#[tokio::test]
+async fn a_limit_of_zero_returns_the_redirect() {
+    let server = leading_to(302, "/to");
+    let client = Client::builder().max_redirects(0).build().expect("good");
+    let response = client.get(server.url("/from")).send().await;
+    assert_eq!(response.expect("a response").status(), 302);
+}
+
+#[tokio::test]
+async fn a_redirect_without_location_is_the_response() {
+    let server = Server::start(|_| {
+        Answer::Send("HTTP/1.1 302 Found\r\nContent-Length: 4\r\n\r\nlost".into())
+    });
+    let response = Client::new().get(server.url("/")).send().await;
+    let response = response.expect("a response");
+    assert_eq!(response.status(), 302);
+}
+
+#[tokio::test]
+async fn a_redirect_to_where_the_client_cannot_go_is_a_redirect_error() {
+    for location in ["https://127.0.0.1/", "http://user:secret@127.0.0.1/", "ftp://x/"] {
+        let server = leading_to(302, location);
+        let client = Client::new();
+        let error = client.get(server.url("/from")).send().await;
+        let error = error.expect_err(location);
+        assert_eq!(error.stage(), At::Redirect, "{error}");
+        assert!(!error.is_invalid(), "the caller asked for nothing wrong: {error}");
+        assert!(!error.to_string().contains("secret"));
+        assert_eq!(only(&client).idle, 1, "{location}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_stay_at_the_origin_they_were_meant_for() {
+    let show = |request: &Request| {
+        Answer::Send(ok(&format!(
+            "{:?} {:?} {:?}",
+            request.field("authorization"),
+            request.field("cookie"),
+            request.field("x-other")
+        )))
+    };
+    let other = Server::start(move |request| show(request));
+    let away = other.url("/to");
+    let server = Server::start(move |request| match request.target() {
+        "/away" => redirect(302, &away, ""),
+        "/here" => redirect(302, "/to", ""),
+        _ => show(request),
+    });
+    let client = Client::new();
+    for (path, seen) in
+        [("/here", r#"Some("a") Some("c") Some("o")"#), ("/away", r#"None None Some("o")"#)]
+    {
+        let request = client.get(server.url(path)).header("authorization", "a");
+        let request = request.header("cookie", "c").header("x-other", "o");
+        let text = request.send().await.expect("a response").text().await;
+        assert_eq!(text.expect("a body"), seen, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_host_field_is_that_of_each_hop() {
+    let other = Server::start(|request| Answer::Send(ok(request.field("host").unwrap_or("none"))));
+    let away = other.url("/to");
+    let server = Server::start(move |_| redirect(302, &away, ""));
+    let client = Client::new();
+    let request = client.get(server.url("/")).header("host", "virtual");
+    let text = request.send().await.expect("a response").text().await;
+    assert_eq!(text.expect("a body"), format!("127.0.0.1:{}", other.port()));
+}
+
+#[tokio::test]
+async fn the_timeout_covers_the_whole_chain() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let patience = Duration::from_millis(150);
+    let request = tokio::spawn(client.get(stage.url("/0")).timeout(patience).send());
+    let began = std::time::Instant::now();
+    let mut peer = stage.accept().await;
+    // Each hop well within the timeout, all of them together not.
+    for hop in 1..=9 {
+        if request.is_finished() {
+            break;
+        }
+        tokio::time::sleep(patience / 4).await;
+        let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n";
+        peer.write(format!("{head}Location: /{hop}\r\n\r\n")).await;
+    }
+    let error = done(request).await.expect_err("late");
+    assert!(error.is_timeout(), "{error}");
+    assert!(began.elapsed() < patience * 6, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_small_body_of_a_redirect_does_not_cost_the_connection() {
+    for body in ["", "moved", &"x".repeat(2_000)] {
+        let text = body.to_owned();
+        let server = Server::start(move |request| match request.target() {
+            "/from" => redirect(302, "/to", &text),
+            _ => Answer::Send(ok("there")),
+        });
+        let client = Client::new();
+        let response = client.get(server.url("/from")).send().await;
+        let response = response.expect("a response");
+        assert!(response.connection().reused(), "{} bytes", body.len());
+        within("the body", response.bytes()).await.expect("a body");
+        assert_eq!(server.accepted(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_chunked_body_of_a_redirect_does_not_cost_the_connection() {
+    let server = Server::start(move |request| match request.target() {
+        "/from" => Answer::Send(
+            "HTTP/1.1 302 Found\r\nLocation: /to\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nmoved\r\n0\r\n\r\n"
+                .into(),
+        ),
+        _ => Answer::Send(ok("there")),
+    });
+    let client = Client::new();
+    client.get(server.url("/from")).send().await.expect("there");
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_large_body_of_a_redirect_is_not_read() {
+    let server = Server::start(|request| match request.target() {
+        "/from" => redirect(302, "/to", &"x".repeat(1 << 20)),
+        _ => Answer::Send(ok("there")),
+    });
+    let client = Client::new();
+    let response = client.get(server.url("/from")).send().await;
+    assert!(!response.expect("a response").connection().reused());
+    assert_eq!(only(&client).closed_for(CloseReason::Abandoned), 1);
+}

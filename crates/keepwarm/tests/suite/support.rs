@@ -1,0 +1,63 @@
+//! What several topics need.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use keepwarm::{Client, OriginStats, Response, Result};
+use keepwarm_testkit::scripted::within;
+use tokio::task::JoinHandle;
+
+/// The numbers of the only origin that the client has spoken to.
+pub(crate) fn only(client: &Client) -> OriginStats {
+    let mut origins = client.stats().origins;
+    assert_eq!(origins.len(), 1, "one origin: {origins:?}");
+    origins.remove(0)
+}
+
+/// Sends a GET in a task of its own.
+pub(crate) fn get(client: &Client, url: &str) -> JoinHandle<Result<Response>> {
+    tokio::spawn(client.get(url).send())
+}
+
+/// Sends a GET in a task of its own, and reads the body.
+pub(crate) fn fetch(client: &Client, url: &str) -> JoinHandle<Result<String>> {
+    let request = client.get(url);
+    tokio::spawn(async move { request.send().await?.text().await })
+}
+
+/// A request that the test polls by hand.
+pub(crate) type ByHand = Pin<Box<dyn Future<Output = Result<Response>> + Send>>;
+
+pub(crate) fn by_hand(client: &Client, url: &str) -> ByHand {
+    Box::pin(client.get(url).send())
+}
+
+pub(crate) fn poll_once(request: &mut ByHand) -> Poll<Result<Response>> {
+    request.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What a task returned, which did not hang and did not panic.
+pub(crate) async fn done<T>(task: JoinHandle<T>) -> T {
+    within("a task", task).await.expect("no panic")
+}
+
+/// One exchange from end to end.
+pub(crate) async fn exchange(client: &Client, url: &str) -> String {
+    let response = client.get(url).send().await.expect("a response");
+    response.text().await.expect("a body")
+}
+
+/// Every number agrees with every other one.
+pub(crate) fn audit(stats: &OriginStats) {
+    assert_eq!(
+        stats.opened,
+        stats.active as u64 + stats.idle as u64 + stats.closed(),
+        "opened = active + idle + closed: {stats:#?}"
+    );
+}
+
+/// Nothing is in use, awaited or under way.
+pub(crate) fn assert_at_rest(stats: &OriginStats) {
+    audit(stats);
+    assert_eq!((stats.active, stats.waiting, stats.dialing), (0, 0, 0), "at rest: {stats:#?}");
+}

@@ -1,0 +1,215 @@
+//! Who is served first, by what, and what the gauges say meanwhile.
+
+use std::time::Duration;
+
+use keepwarm::{Client, OriginStats, Stage as At};
+use keepwarm_testkit::scripted::{Stage, eventually, ok};
+
+use crate::support::{assert_at_rest, by_hand, done, fetch, get, only, poll_once};
+
+fn capped(cap: u32) -> Client {
+    let builder = Client::builder().max_connections_per_origin(cap);
+    builder.build().expect("good settings")
+}
+
+fn gauges(client: &Client) -> (usize, usize, usize, usize) {
+    let OriginStats { dialing, active, idle, waiting, .. } = only(client);
+    (dialing, active, idle, waiting)
+}
+
+#[tokio::test]
+async fn requests_at_the_cap_are_served_first_come_first_served() {
+    let stage = Stage::open().await;
+    let client = capped(1);
+    let mut requests = Vec::new();
+    for nth in 0..20 {
+        requests.push(fetch(&client, &stage.url(&format!("/{nth}"))));
+        // Each is in the queue before the next one asks.
+        eventually("its place", || {
+            client.stats().origins.len() == 1 && only(&client).checkouts == nth + 1
+        })
+        .await;
+    }
+    let mut peer = stage.accept().await;
+    for (nth, request) in requests.into_iter().enumerate() {
+        assert_eq!(peer.serve("").await.target(), format!("/{nth}"));
+        done(request).await.expect("a body");
+    }
+    assert!(!stage.has_another().await, "the cap is one");
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.reused), (1, 19));
+}
+
+#[tokio::test]
+async fn the_gauges_move_with_every_step() {
+    let stage = Stage::open().await;
+    let client = capped(1);
+    let mut first = by_hand(&client, &stage.url("/first"));
+    assert!(poll_once(&mut first).is_pending());
+    assert_eq!(gauges(&client), (1, 0, 0, 1), "dialled for, and waiting");
+    let first = tokio::spawn(first);
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    assert_eq!(gauges(&client), (0, 1, 0, 0), "in use");
+    let second = fetch(&client, &stage.url("/second"));
+    eventually("the second checkout", || only(&client).checkouts == 2).await;
+    assert_eq!(gauges(&client), (0, 1, 0, 1), "at the cap: no dial");
+    peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no").await;
+    let response = done(first).await.expect("a head");
+    assert_eq!(gauges(&client), (0, 1, 0, 1), "a body is part of it");
+    peer.write("k").await;
+    response.text().await.expect("a body");
+    assert_eq!(gauges(&client), (0, 1, 0, 0), "straight to the next one");
+    peer.serve("").await;
+    done(second).await.expect("a body");
+    assert_eq!(gauges(&client), (0, 0, 1, 0), "nobody wants it");
+}
+
+#[tokio::test]
+async fn a_connection_being_dialled_counts_against_the_cap() {
+    let stage = Stage::open().await;
+    let client = capped(2);
+    let requests: Vec<_> = (0..5).map(|_| fetch(&client, &stage.url("/"))).collect();
+    eventually("all five", || client.stats().origins.len() == 1 && only(&client).checkouts == 5)
+        .await;
+    assert!(only(&client).dialing <= 2);
+    let (mut one, mut two) = (stage.accept().await, stage.accept().await);
+    one.request().await;
+    two.request().await;
+    assert_eq!(gauges(&client), (0, 2, 0, 3));
+    one.write(ok("")).await;
+    one.serve("").await;
+    one.serve("").await;
+    one.serve("").await;
+    two.write(ok("")).await;
+    for request in requests {
+        done(request).await.expect("a body");
+    }
+    assert!(!stage.has_another().await);
+    assert_eq!(only(&client).opened, 2);
+}
+
+#[tokio::test]
+async fn a_return_serves_a_waiter_whose_dial_still_hangs_and_the_dial_serves_a_later_one() {
+    let stage = Stage::open_narrow();
+    let client = Client::new();
+    let first = fetch(&client, &stage.url("/first"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let fillers = stage.fill().await;
+    let second = get(&client, &stage.url("/second"));
+    eventually("its dial", || only(&client).dialing == 1).await;
+
+    // The first exchange ends: its connection goes to the second request, whose dial hangs.
+    peer.write(ok("first")).await;
+    assert_eq!(done(first).await.expect("a body"), "first");
+    assert_eq!(peer.request().await.target(), "/second");
+    assert_eq!(gauges(&client), (1, 1, 0, 0), "the dial goes on");
+    peer.write(ok("")).await;
+    let second = done(second).await.expect("a response").connection();
+    assert!(second.reused());
+    assert_eq!(second.idle_age(), None, "straight from another exchange");
+    assert!(second.waited() > Duration::ZERO);
+
+    // Room for the dial: the kernel repeats its SYN, and nobody wants the connection.
+    for _ in &fillers {
+        stage.accept().await.close();
+    }
+    let mut late = stage.accept().await;
+    eventually("the lost dial", || only(&client).idle == 2).await;
+    let third = get(&client, &stage.url("/third"));
+    assert_eq!(late.serve("").await.target(), "/third");
+    let third = done(third).await.expect("a response").connection();
+    assert!(!third.reused(), "it had served nobody");
+    assert!(third.idle_age().is_some(), "but it had been idle");
+    assert_eq!(only(&client).opened, 2);
+}
+
+#[tokio::test]
+async fn a_dial_serves_whoever_has_waited_longest_and_not_who_caused_it() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut dropped = by_hand(&client, &stage.url("/dropped"));
+    assert!(poll_once(&mut dropped).is_pending());
+    let mut older = by_hand(&client, &stage.url("/older"));
+    assert!(poll_once(&mut older).is_pending());
+    assert_eq!(gauges(&client), (2, 0, 0, 2));
+    drop(dropped);
+    assert_eq!(gauges(&client), (2, 0, 0, 1));
+    // Two dials and one waiter: the first dial to end serves it, the other one idles.
+    let older = tokio::spawn(older);
+    let (mut one, mut two) = (stage.accept().await, stage.accept().await);
+    let served = tokio::select! {
+        request = one.request() => { one.write(ok("older")).await; request }
+        request = two.request() => { two.write(ok("older")).await; request }
+    };
+    assert_eq!(served.target(), "/older");
+    let older = done(older).await.expect("a response");
+    assert_eq!(older.text().await.expect("a body"), "older");
+    eventually("both idle", || only(&client).idle == 2).await;
+    assert_at_rest(&only(&client));
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_waiter_limit_fails_at_once_and_the_others_do_not() {
+    let stage = Stage::open().await;
+    let client = Client::builder()
+        .max_connections_per_origin(1)
+        .max_waiters_per_origin(2)
+        .build()
+        .expect("good settings");
+    let served = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let waiting: Vec<_> = (0..2).map(|_| fetch(&client, &stage.url("/"))).collect();
+    eventually("two waiters", || only(&client).waiting == 2).await;
+
+    let error = client.get(stage.url("/")).send().await.expect_err("full");
+    assert!(error.is_too_many_waiters() && !error.is_timeout());
+    assert_eq!(error.stage(), At::Wait);
+    assert_eq!(error.origin(), Some(&*stage.origin()));
+    assert_eq!(only(&client).too_many_waiters, 1);
+
+    peer.write(ok("")).await;
+    done(served).await.expect("a body");
+    for request in waiting {
+        peer.serve("").await;
+        done(request).await.expect("a body");
+    }
+    assert_at_rest(&only(&client));
+}
+
+#[tokio::test]
+async fn the_time_spent_waiting_is_told() {
+    let stage = Stage::open().await;
+    let client = capped(1);
+    let first = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let second = get(&client, &stage.url("/"));
+    eventually("the queue", || only(&client).waiting == 1).await;
+    let queued = std::time::Instant::now();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let at_least = queued.elapsed();
+    peer.write(ok("")).await;
+    peer.serve("").await;
+    done(first).await.expect("a body");
+    let waited = done(second).await.expect("a response").connection().waited();
+    assert!(waited >= at_least, "{waited:?} < {at_least:?}");
+}
+
+#[tokio::test]
+async fn a_failed_dial_fails_one_request_and_frees_its_place() {
+    let client = capped(1);
+    let nobody = keepwarm_testkit::http_server::RefusedPort::new();
+    let url = format!("http://{}/", nobody.address());
+    let requests: Vec<_> = (0..5).map(|_| get(&client, &url)).collect();
+    for request in requests {
+        let error = done(request).await.expect_err("refused");
+        assert!(error.is_connect(), "{error}");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.dials_failed, stats.opened), (5, 0));
+}
