@@ -10,6 +10,16 @@ use http_body::{Frame, SizeHint};
 use crate::error::BoxError;
 
 /// The body of a request: bytes in memory, which can be sent again, or a stream, which cannot.
+///
+/// ```
+/// use keepwarm::Body;
+///
+/// let bytes = Body::from("in memory");
+/// assert!(bytes.try_clone().is_some());
+///
+/// let stream = Body::stream(http_body_util::Full::new(bytes::Bytes::from("once")));
+/// assert!(stream.try_clone().is_none());
+/// ```
 pub struct Body(Kind);
 
 enum Kind {

@@ -5,9 +5,28 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A boxed cause.
+///
+/// ```
+/// fn cause(error: &keepwarm::Error) -> Option<keepwarm::BoxError> {
+///     std::error::Error::source(error).map(|cause| cause.to_string().into())
+/// }
+/// ```
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Where in the life of a request something went wrong.
+///
+/// ```
+/// # async fn example(client: keepwarm::Client, url: &str) -> keepwarm::Result<u16> {
+/// match client.get(url).send().await {
+///     Ok(response) => Ok(response.status().as_u16()),
+///     // Nothing was sent: it is safe to ask another server, whatever the method.
+///     Err(error) if matches!(error.stage(), keepwarm::Stage::Wait | keepwarm::Stage::Connect) => {
+///         Ok(503)
+///     }
+///     Err(error) => Err(error),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -59,6 +78,13 @@ pub(crate) enum Kind {
 ///
 /// The message names the stage, the origin and, once a connection was involved, whether it was new
 /// or reused; the cause is in [`source`](StdError::source).
+///
+/// ```
+/// let refused = keepwarm::Client::builder().max_connections_per_origin(0).build();
+/// let error = refused.expect_err("no request could ever be sent");
+/// assert!(error.is_invalid() && !error.is_timeout());
+/// assert!(error.to_string().contains("max_connections_per_origin is 0"));
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -73,6 +99,13 @@ struct Inner {
 }
 
 /// The result of this crate's operations.
+///
+/// ```
+/// async fn status_of(url: &str) -> keepwarm::Result<u16> {
+///     let client = keepwarm::Client::new();
+///     Ok(client.get(url).send().await?.status().as_u16())
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
 use tokio::task::coop::unconstrained;
@@ -136,7 +136,8 @@ fn failed(
     Error::failed(Stage::Exchange, cause).at(origin.name()).on_reused(info.reused())
 }
 
-/// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`.
+/// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`, and the length
+/// of a body that the method has a meaning for (RFC 9110, 8.6).
 fn prepare(request: http::Request<Body>) -> Result<http::Request<Body>> {
     let (mut parts, body) = request.into_parts();
     if parts.method == http::Method::CONNECT {
@@ -147,6 +148,12 @@ fn prepare(request: http::Request<Body>) -> Result<http::Request<Body>> {
     }
     if !parts.headers.contains_key(USER_AGENT) {
         parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    }
+    // hyper says nothing of a body that is not there; some servers then ask for a length (411).
+    if http_body::Body::is_end_stream(&body)
+        && [http::Method::POST, http::Method::PUT, http::Method::PATCH].contains(&parts.method)
+    {
+        parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     }
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     parts.uri = target.parse().map_err(|error| Error::failed(Stage::Request, error))?;

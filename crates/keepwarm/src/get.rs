@@ -12,6 +12,15 @@ use crate::error::Result;
 pub const MAX_REPLY_BYTES: usize = 64 << 20;
 
 /// What [`get`] brings back.
+///
+/// ```no_run
+/// # async fn example() -> keepwarm::Result<()> {
+/// let timeout = std::time::Duration::from_millis(100);
+/// let keepwarm::Reply { status, body } = keepwarm::get("http://127.0.0.1:8081/data", timeout).await?;
+/// assert_eq!((status, &body[..]), (200, &b"Data OK."[..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The status code, whatever it is.

@@ -29,6 +29,15 @@ pub(crate) struct OriginRef<'a> {
 impl<'a> OriginRef<'a> {
     /// The origin that a request to `uri` goes to.
     pub(crate) fn of(uri: &'a http::Uri) -> Result<Self, Error> {
+        if let Some(authority) =
+            uri.authority().filter(|authority| authority.as_str().contains('@'))
+        {
+            // Before anything that repeats the URI: the credentials stay out of every message.
+            return Err(Error::invalid(format!(
+                "{}: credentials in a URL are not sent; set an Authorization header",
+                authority.host()
+            )));
+        }
         let scheme = uri.scheme_str().ok_or_else(|| {
             Error::invalid(format!("{uri}: no scheme; write a whole URL such as http://host/path"))
         })?;
@@ -44,14 +53,10 @@ impl<'a> OriginRef<'a> {
             .authority()
             .filter(|authority| !authority.host().is_empty())
             .ok_or_else(|| Error::invalid(format!("{uri}: no host")))?;
-        if authority.as_str().contains('@') {
-            // The credentials stay out of the message.
-            return Err(Error::invalid(format!(
-                "{}: credentials in a URL are not sent; set an Authorization header",
-                authority.host()
-            )));
-        }
-        Ok(Self { host: authority.host(), port: authority.port_u16().unwrap_or(80) })
+        let port = port_of(authority).ok_or_else(|| {
+            Error::invalid(format!("{uri}: the port is not a number up to 65535"))
+        })?;
+        Ok(Self { host: authority.host(), port })
     }
 
     pub(crate) fn to_key(self) -> OriginKey {
@@ -61,6 +66,25 @@ impl<'a> OriginRef<'a> {
     /// For looking up a map keyed by [`OriginKey`].
     pub(crate) fn as_lookup(&self) -> &(dyn Lookup + 'a) {
         self
+    }
+}
+
+/// A port that is absent or empty is the default one (RFC 3986, 3.2.3). `None` for one that is none.
+fn port_of(authority: &http::uri::Authority) -> Option<u16> {
+    let after_host = authority.as_str().get(authority.host().len()..)?;
+    match after_host.strip_prefix(':').unwrap_or_default() {
+        "" => Some(80),
+        port => port.parse().ok(),
+    }
+}
+
+/// A URL as it may be repeated in a message: without credentials, whether it is well formed or not.
+pub(crate) fn printable(url: &str) -> String {
+    let start = url.find("//").map_or(0, |slashes| slashes + 2);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |length| start + length);
+    match url[start..end].rfind('@') {
+        Some(at) => format!("{}...{}", &url[..start], &url[start + at..]),
+        None => url.to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::exchange::round_trip;
-use crate::key::OriginRef;
+use crate::key::{OriginRef, printable};
 use crate::origins::Origins;
 use crate::response::Response;
 
@@ -155,7 +155,7 @@ fn resolve(base: &Uri, location: &str) -> Result<Uri> {
     };
     absolute.parse().map_err(|error| {
         Error::failed(Stage::Redirect, Box::new(error) as crate::error::BoxError)
-            .with_message(format!("location {location:?}"))
+            .with_message(format!("location {:?}", printable(location)))
     })
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use crate::body::Body;
 use crate::error::{Error, Result};
 use crate::key::OriginRef;
+use crate::key::printable;
 use crate::origins::Origins;
 use crate::redirect;
 use crate::response::Response;
@@ -15,6 +16,19 @@ use crate::response::Response;
 /// A request in the making. What is wrong with it is reported by [`send`](RequestBuilder::send).
 ///
 /// It shares the client's pool but does not keep the client alive.
+///
+/// ```no_run
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let response = client
+///     .post("http://127.0.0.1:8081/data")
+///     .header("content-type", "text/plain")
+///     .body("a new line")
+///     .timeout(std::time::Duration::from_secs(1))
+///     .send()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
@@ -30,7 +44,7 @@ pub struct RequestBuilder {
 impl RequestBuilder {
     pub(crate) fn new(origins: Arc<Origins>, method: Method, url: &str) -> Self {
         let uri = url.parse().map_err(|error: http::uri::InvalidUri| {
-            Error::invalid(format!("{url:?} is not a URL: {error}"))
+            Error::invalid(format!("{:?} is not a URL: {error}", printable(url)))
         });
         Self {
             origins,

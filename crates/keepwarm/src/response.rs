@@ -16,6 +16,21 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::lease::Lease;
 
 /// The connection that carried a response.
+///
+/// ```no_run
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let response = client.get("http://127.0.0.1:8081/data").send().await?;
+/// let connection = response.connection();
+/// println!(
+///     "connection {}, exchange {}, idle before for {:?}, waited {:?}",
+///     connection.id(),
+///     connection.exchanges_before() + 1,
+///     connection.idle_age(),
+///     connection.waited(),
+/// );
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
     pub(crate) id: u64,
@@ -60,6 +75,16 @@ impl ConnectionInfo {
 /// A response: its head, and a body still to be read.
 ///
 /// Read the body to its end, or the connection cannot be kept.
+///
+/// ```no_run
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let response = client.get("http://127.0.0.1:8081/data").send().await?;
+/// if response.status().is_success() {
+///     println!("{}", response.text().await?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Response {
     inner: http::Response<ResponseBody>,
@@ -154,6 +179,19 @@ impl Response {
 ///
 /// The connection is back in its pool before the reader sees the end. A body that is dropped
 /// before its end closes its connection: what is left on it belongs to nobody.
+///
+/// ```no_run
+/// use http_body_util::BodyExt;
+///
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let mut response = client.get("http://127.0.0.1:8081/large").send().await?;
+/// let mut size = 0;
+/// while let Some(frame) = response.body_mut().frame().await {
+///     size += frame?.data_ref().map_or(0, |data| data.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct ResponseBody {
     incoming: Incoming,
     /// Until the response is complete on the wire.

@@ -8,6 +8,15 @@ use crate::origin::{Origin, Snapshot};
 ///
 /// Counters start with the client and only grow. For each origin, at the moment it was read,
 /// `opened = active + idle + closed()`.
+///
+/// ```
+/// let client = keepwarm::Client::new();
+/// let stats = client.stats();
+/// for origin in &stats.origins {
+///     println!("{}: {} opened, {} closed", origin.origin, origin.opened, origin.closed());
+/// }
+/// assert_eq!(stats.opened(), 0, "nothing was asked of it yet");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// By name of the origin, in alphabetical order.
@@ -35,6 +44,15 @@ impl Stats {
 }
 
 /// Gauges and counters of one origin.
+///
+/// ```
+/// # fn example(client: &keepwarm::Client) {
+/// if let Some(data) = client.stats().origin("http://127.0.0.1:8081") {
+///     let by_count = data.closed_for(keepwarm::CloseReason::IdleLimit);
+///     println!("{} idle now; {by_count} healthy connections closed by an idle limit", data.idle);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OriginStats {
@@ -114,6 +132,14 @@ impl OriginStats {
 }
 
 /// How many connections were closed for one reason by one side.
+///
+/// ```
+/// # fn example(origin: &keepwarm::OriginStats) {
+/// for close in &origin.closes {
+///     println!("{} by {}: {}", close.reason.name(), close.closer.name(), close.count);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseCount {
     /// Why.
