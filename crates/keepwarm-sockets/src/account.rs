@@ -29,7 +29,9 @@ pub struct PortAccount {
     pub closed: Closes,
     /// Requests per connection, from the client's data segments.
     pub requests: RequestsPerConnection,
-    /// Connections that were open when the window began.
+    /// Connections that were open when the window began. The dumps at the edges of the window are
+    /// walks of some milliseconds, not instants: a connection belongs to the side of the edge on
+    /// which the walk met it, and under churn a walk may meet more than were ever open at once.
     pub alive_at_start: u64,
     /// Connections that were open at the end of the window.
     pub alive_at_end: u64,
@@ -160,11 +162,7 @@ impl Tally {
 /// Keeps the ten highest bits, so that the table has at most about 30,000 entries.
 fn rounded(requests: u64) -> u64 {
     let surplus = (u64::BITS - requests.leading_zeros()).saturating_sub(10);
-    if requests <= 1024 {
-        requests
-    } else {
-        requests >> surplus << surplus
-    }
+    if requests <= 1024 { requests } else { requests >> surplus << surplus }
 }
 
 #[cfg(test)]
@@ -196,10 +194,7 @@ mod tests {
     fn large_counts_round_down_by_less_than_a_fifth_of_a_percent() {
         for value in [1, 1023, 1024, 1025, 2047, 123_456, u64::from(u32::MAX)] {
             let kept = rounded(value);
-            assert!(
-                kept <= value && (value - kept) * 500 <= value,
-                "{value} {kept}"
-            );
+            assert!(kept <= value && (value - kept) * 500 <= value, "{value} {kept}");
             assert!(value > 1024 || kept == value);
         }
         assert_eq!(tally(&[123_457]).max, Some(123_457));

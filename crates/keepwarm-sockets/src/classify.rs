@@ -89,10 +89,7 @@ impl Evidence {
         let sent = info.bytes_sent.zip(info.bytes_retrans);
         let sent = sent.map(|(sent, again)| sent.saturating_sub(again));
         let syn = u64::from(side == Side::Client);
-        let fin_acked = info
-            .bytes_acked
-            .zip(sent)
-            .map(|(acked, sent)| acked > sent + syn);
+        let fin_acked = info.bytes_acked.zip(sent).map(|(acked, sent)| acked > sent + syn);
         Evidence {
             disconnected,
             fin_acked: if disconnected { Some(false) } else { fin_acked },
@@ -127,10 +124,7 @@ pub(crate) fn is_disconnected(event: &Socket) -> bool {
 pub(crate) fn was_established(side: Side, event: &Socket) -> bool {
     side == Side::Server
         || is_disconnected(event)
-        || event
-            .info
-            .and_then(|info| info.bytes_acked)
-            .is_none_or(|acked| acked > 0)
+        || event.info.and_then(|info| info.bytes_acked).is_none_or(|acked| acked > 0)
 }
 
 /// Judges one connection by what is known of its ends; at least one of them should be.
@@ -221,10 +215,7 @@ mod tests {
     }
 
     fn disconnected() -> Evidence {
-        Evidence {
-            disconnected: true,
-            ..end(false, 0, TimeWait::Absent)
-        }
+        Evidence { disconnected: true, ..end(false, 0, TimeWait::Absent) }
     }
 
     use TimeWait::{Absent, Present, Unknown};
@@ -259,10 +250,7 @@ mod tests {
         let second = end(true, 0, Unknown);
         assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
         assert_eq!(classify(Some(&second), Some(&first)), CloseKind::ServerFin);
-        assert_eq!(
-            classify(Some(&second), Some(&second)),
-            CloseKind::Unclassified
-        );
+        assert_eq!(classify(Some(&second), Some(&second)), CloseKind::Unclassified);
         assert_eq!(classify(Some(&first), None), CloseKind::Unclassified);
         assert_eq!(classify(None, Some(&first)), CloseKind::Unclassified);
     }
@@ -271,44 +259,18 @@ mod tests {
     fn the_only_fin_that_arrived_was_the_first_even_if_an_rst_followed() {
         let closed = end(true, 0, Absent);
         let answered_with_rst = end(false, 7, Absent);
-        assert_eq!(
-            classify(Some(&closed), Some(&answered_with_rst)),
-            CloseKind::ClientFin
-        );
-        assert_eq!(
-            classify(Some(&answered_with_rst), Some(&closed)),
-            CloseKind::ServerFin
-        );
+        assert_eq!(classify(Some(&closed), Some(&answered_with_rst)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&answered_with_rst), Some(&closed)), CloseKind::ServerFin);
     }
 
     #[test]
     fn a_fin_that_arrived_counts_though_an_rst_overtook_its_acknowledgement() {
-        let closed = Evidence {
-            sent: Some(20),
-            received: Some(8),
-            ..end(false, 0, Absent)
-        };
-        let answered = Evidence {
-            sent: Some(8),
-            received: Some(21),
-            ..end(false, 7, Absent)
-        };
-        assert_eq!(
-            classify(Some(&closed), Some(&answered)),
-            CloseKind::ClientFin
-        );
-        assert_eq!(
-            classify(Some(&answered), Some(&closed)),
-            CloseKind::ServerFin
-        );
-        let before_the_fin = Evidence {
-            received: Some(20),
-            ..answered
-        };
-        assert_eq!(
-            classify(Some(&closed), Some(&before_the_fin)),
-            CloseKind::ServerRst
-        );
+        let closed = Evidence { sent: Some(20), received: Some(8), ..end(false, 0, Absent) };
+        let answered = Evidence { sent: Some(8), received: Some(21), ..end(false, 7, Absent) };
+        assert_eq!(classify(Some(&closed), Some(&answered)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&answered), Some(&closed)), CloseKind::ServerFin);
+        let before_the_fin = Evidence { received: Some(20), ..answered };
+        assert_eq!(classify(Some(&closed), Some(&before_the_fin)), CloseKind::ServerRst);
     }
 
     #[test]
@@ -316,44 +278,23 @@ mod tests {
         let reset = end(false, 0, Absent);
         let reset_with_unread = end(false, 9, Absent);
         let unread = end(false, 5, Absent);
-        assert_eq!(
-            classify(Some(&disconnected()), Some(&reset)),
-            CloseKind::ClientRst
-        );
-        assert_eq!(
-            classify(Some(&disconnected()), Some(&reset_with_unread)),
-            CloseKind::ClientRst
-        );
+        assert_eq!(classify(Some(&disconnected()), Some(&reset)), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&disconnected()), Some(&reset_with_unread)), CloseKind::ClientRst);
         assert_eq!(classify(Some(&unread), Some(&reset)), CloseKind::ClientRst);
         assert_eq!(classify(Some(&reset), None), CloseKind::ServerRst);
         assert_eq!(classify(Some(&unread), None), CloseKind::ClientRst);
         assert_eq!(classify(Some(&disconnected()), None), CloseKind::ClientRst);
-        assert_eq!(
-            classify(Some(&end(false, 1, Absent)), None),
-            CloseKind::ServerRst
-        );
-        assert_eq!(
-            classify(Some(&unread), Some(&unread)),
-            CloseKind::Unclassified
-        );
+        assert_eq!(classify(Some(&end(false, 1, Absent)), None), CloseKind::ServerRst);
+        assert_eq!(classify(Some(&unread), Some(&unread)), CloseKind::Unclassified);
     }
 
     #[test]
     fn without_the_numbers_of_linux_4_19_only_time_wait_speaks() {
-        let first = Evidence {
-            fin_acked: None,
-            ..end(true, 1, Present)
-        };
-        let second = Evidence {
-            fin_acked: None,
-            ..end(true, 0, Absent)
-        };
+        let first = Evidence { fin_acked: None, ..end(true, 1, Present) };
+        let second = Evidence { fin_acked: None, ..end(true, 0, Absent) };
         assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
         assert_eq!(classify(Some(&first), None), CloseKind::ClientFin);
-        assert_eq!(
-            classify(Some(&second), Some(&second)),
-            CloseKind::Unclassified
-        );
+        assert_eq!(classify(Some(&second), Some(&second)), CloseKind::Unclassified);
         assert_eq!(classify(Some(&second), None), CloseKind::Unclassified);
     }
 
@@ -380,10 +321,8 @@ mod tests {
                 if gone(a) && gone(b) {
                     continue;
                 }
-                let (there, back) = (
-                    classify(a.as_ref(), b.as_ref()),
-                    classify(b.as_ref(), a.as_ref()),
-                );
+                let (there, back) =
+                    (classify(a.as_ref(), b.as_ref()), classify(b.as_ref(), a.as_ref()));
                 assert_eq!(back, mirrored(there), "{a:?} {b:?}");
             }
         }
@@ -420,19 +359,13 @@ mod tests {
         assert_eq!(fin(Side::Server, info(6, 6, 0)), Some(false));
         assert_eq!(fin(Side::Server, info(2, 6, 0)), Some(false));
         assert_eq!(fin(Side::Server, info(7, 9, 3)), Some(true));
-        let old = TcpInfo {
-            bytes_sent: None,
-            ..info(8, 0, 0)
-        };
+        let old = TcpInfo { bytes_sent: None, ..info(8, 0, 0) };
         assert_eq!(fin(Side::Client, old), None);
     }
 
     #[test]
     fn a_failed_connect_was_never_established() {
-        let acked = |n| TcpInfo {
-            bytes_acked: Some(n),
-            ..TcpInfo::default()
-        };
+        let acked = |n| TcpInfo { bytes_acked: Some(n), ..TcpInfo::default() };
         assert!(!was_established(Side::Client, &event(80, 1, acked(0))));
         assert!(was_established(Side::Client, &event(80, 0, acked(1))));
         assert!(!is_disconnected(&event(0, 3, acked(0))));

@@ -174,10 +174,7 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
 
     #[test]
     fn counters_are_found_by_name() {
-        let counters = of(
-            TCP,
-            "sockets: used 9\nTCP: inuse 3 orphan 0 tw 7 alloc 4 mem 1\n",
-        );
+        let counters = of(TCP, "sockets: used 9\nTCP: inuse 3 orphan 0 tw 7 alloc 4 mem 1\n");
         assert_eq!(counters.active_opens, Some(11));
         assert_eq!(counters.established, Some(15));
         assert_eq!(counters.out_resets, Some(20));
@@ -196,10 +193,7 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
 
     #[test]
     fn a_name_of_another_section_is_not_taken() {
-        let counters = of(
-            "TcpX: ActiveOpens\nTcpX: 5\nTcp: ActiveOpens\nTcpExt: TW\n",
-            "",
-        );
+        let counters = of("TcpX: ActiveOpens\nTcpX: 5\nTcp: ActiveOpens\nTcpExt: TW\n", "");
         assert_eq!(counters, Counters::default());
     }
 
@@ -229,10 +223,7 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
     fn half_a_table_is_read_as_far_as_it_goes() {
         for end in 0..TCP.len() {
             let counters = of(&TCP[..end], "");
-            assert!(
-                counters.active_opens.is_none_or(|n| n == 11 || n == 1),
-                "{end}"
-            );
+            assert!(counters.active_opens.is_none_or(|n| n == 11 || n == 1), "{end}");
         }
     }
 }

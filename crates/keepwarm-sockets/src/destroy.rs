@@ -43,13 +43,7 @@ impl Destroyed {
     pub(crate) fn subscribe(port: u16) -> Result<Destroyed, Error> {
         let netlink = Netlink::open(GROUPS)?;
         let port_id = netlink.port_id()?;
-        Ok(Destroyed {
-            netlink,
-            port,
-            port_id,
-            buffer: vec![0; BUFFER_LEN],
-            overruns: 0,
-        })
+        Ok(Destroyed { netlink, port, port_id, buffer: vec![0; BUFFER_LEN], overruns: 0 })
     }
 
     /// Sleeps until there are events, then appends a batch of those that may concern the port.
@@ -123,11 +117,7 @@ fn dropped(table: &str, port_id: u32) -> Option<u64> {
     lines.find_map(|line| {
         let cells: Vec<&str> = line.split_whitespace().collect();
         let ours = *cells.get(protocol)? == SOCK_DIAG && *cells.get(id)? == port_id.to_string();
-        if ours {
-            cells.get(drops)?.parse().ok()
-        } else {
-            None
-        }
+        if ours { cells.get(drops)?.parse().ok() } else { None }
     })
 }
 

@@ -68,10 +68,7 @@ pub(crate) struct Dumper {
 
 impl Dumper {
     pub(crate) fn open() -> Result<Dumper, Error> {
-        Ok(Dumper {
-            netlink: Netlink::open(0)?,
-            buffer: vec![0; BUFFER_LEN],
-        })
+        Ok(Dumper { netlink: Netlink::open(0)?, buffer: vec![0; BUFFER_LEN] })
     }
 
     /// Hands every row to `visit`. After an error the dumper must not be used again: rows of the

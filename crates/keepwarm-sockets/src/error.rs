@@ -47,10 +47,7 @@ enum Reason {
 
 impl Error {
     pub(crate) fn os(operation: Operation, errno: i32) -> Error {
-        Error {
-            operation,
-            reason: Reason::Os(errno),
-        }
+        Error { operation, reason: Reason::Os(errno) }
     }
 
     pub(crate) fn io(operation: Operation, error: &std::io::Error) -> Error {
@@ -61,31 +58,19 @@ impl Error {
     }
 
     pub(crate) fn unsupported(operation: Operation, why: &'static str) -> Error {
-        Error {
-            operation,
-            reason: Reason::Unsupported(why),
-        }
+        Error { operation, reason: Reason::Unsupported(why) }
     }
 
     pub(crate) fn malformed(operation: Operation, what: impl Into<String>) -> Error {
-        Error {
-            operation,
-            reason: Reason::Malformed(what.into()),
-        }
+        Error { operation, reason: Reason::Malformed(what.into()) }
     }
 
     pub(crate) fn too_many(operation: Operation, what: &'static str, limit: usize) -> Error {
-        Error {
-            operation,
-            reason: Reason::TooMany { what, limit },
-        }
+        Error { operation, reason: Reason::TooMany { what, limit } }
     }
 
     pub(crate) fn stopped() -> Error {
-        Error {
-            operation: Operation::Watch,
-            reason: Reason::Stopped,
-        }
+        Error { operation: Operation::Watch, reason: Reason::Stopped }
     }
 
     /// The kernel or a security module forbids it (`EPERM`, `EACCES`). sock_diag itself needs no
@@ -177,11 +162,7 @@ mod tests {
     fn predicates_follow_the_errno_and_are_disjoint() {
         for errno in 1..134 {
             let error = Error::os(Operation::OpenNetlink, errno);
-            let answers = [
-                error.is_denied(),
-                error.is_unsupported(),
-                error.is_file_table_full(),
-            ];
+            let answers = [error.is_denied(), error.is_unsupported(), error.is_file_table_full()];
             let expected = match errno {
                 1 | 13 => [true, false, false],
                 2 | 93 | 95 | 97 => [false, true, false],
@@ -202,10 +183,7 @@ mod tests {
     #[test]
     fn the_text_names_operation_reason_and_way_out() {
         let text = Error::os(Operation::OpenNetlink, EMFILE).to_string();
-        assert!(
-            text.contains("opening a sock_diag netlink socket"),
-            "{text}"
-        );
+        assert!(text.contains("opening a sock_diag netlink socket"), "{text}");
         assert!(text.contains("open files"), "{text}");
         assert!(text.contains("ulimit -n"), "{text}");
     }

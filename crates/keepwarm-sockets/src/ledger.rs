@@ -72,14 +72,8 @@ struct Pair {
 impl Pair {
     fn of(side: Side, socket: &Socket) -> Pair {
         match side {
-            Side::Client => Pair {
-                client: socket.local,
-                server: socket.remote,
-            },
-            Side::Server => Pair {
-                client: socket.remote,
-                server: socket.local,
-            },
+            Side::Client => Pair { client: socket.local, server: socket.remote },
+            Side::Server => Pair { client: socket.remote, server: socket.local },
         }
     }
 }
@@ -217,11 +211,7 @@ impl Ledger {
     /// The look that has just ended is the baseline.
     pub(crate) fn handle_baseline(&mut self) {
         for (cookie, alive) in &self.view.alive {
-            let Alive {
-                side,
-                pair,
-                requests,
-            } = *alive;
+            let Alive { side, pair, requests } = *alive;
             let role = match side {
                 Side::Client => Role::Counted,
                 Side::Server if self.view.clients.contains(&pair) => Role::Witness,
@@ -229,15 +219,7 @@ impl Ledger {
                 Side::Server => Role::Counted,
             };
             self.alive_at_start += u64::from(role == Role::Counted);
-            self.baseline.insert(
-                *cookie,
-                Start {
-                    side,
-                    pair,
-                    role,
-                    requests,
-                },
-            );
+            self.baseline.insert(*cookie, Start { side, pair, role, requests });
         }
     }
 
@@ -316,10 +298,7 @@ impl Ledger {
         }
         self.stray_count += 1;
         let key = (event.local.port(), event.remote.ip());
-        self.strays
-            .entry(key)
-            .or_default()
-            .push_back(half(Side::Client, event, at, None));
+        self.strays.entry(key).or_default().push_back(half(Side::Client, event, at, None));
         false
     }
 
@@ -343,11 +322,7 @@ impl Ledger {
         if !half.looked && self.unlooked_since.is_none() {
             self.unlooked_since = Some(half.at);
         }
-        self.pending
-            .entry(pair)
-            .or_default()
-            .get_mut(side)
-            .push_back(half);
+        self.pending.entry(pair).or_default().get_mut(side).push_back(half);
     }
 
     fn take_unheard(&mut self, pair: &Pair) -> bool {
@@ -371,11 +346,7 @@ impl Ledger {
 
     /// A dump begins.
     pub(crate) fn begin_look(&mut self, now: Duration) {
-        self.look = Some(Look {
-            begun: now,
-            view: View::default(),
-            found: Vec::new(),
-        });
+        self.look = Some(Look { begun: now, view: View::default(), found: Vec::new() });
     }
 
     /// One row of it, read just now.
@@ -391,9 +362,7 @@ impl Ledger {
         let opened_at = self.opened_at;
         let Some(look) = &mut self.look else { return };
         let view = &mut look.view;
-        let age = row
-            .time_wait_age_ms()
-            .map(|age| Duration::from_millis(age.into()));
+        let age = row.time_wait_age_ms().map(|age| Duration::from_millis(age.into()));
         let entered = age.map(|age| now.checked_sub(age));
         view.transitional |= TRANSITIONAL.contains(row.state);
         match row.state {
@@ -412,18 +381,10 @@ impl Ledger {
                 view.clients.insert(pair);
             }
             let requests = requests(side, row);
-            view.alive.insert(
-                row.cookie,
-                Alive {
-                    side,
-                    pair,
-                    requests,
-                },
-            );
+            view.alive.insert(row.cookie, Alive { side, pair, requests });
         } else if waited_for {
             // Entered before the watch began: the zero of this clock.
-            look.found
-                .push((side, pair, entered.map(Option::unwrap_or_default)));
+            look.found.push((side, pair, entered.map(Option::unwrap_or_default)));
         }
     }
 
@@ -437,35 +398,20 @@ impl Ledger {
             };
             // A pair that lived twice: connecting again removed the older TIME_WAIT, so the one
             // that is there belongs to the last.
-            let last = ends
-                .get_mut(side)
-                .iter_mut()
-                .rev()
-                .find(|half| !half.looked);
+            let last = ends.get_mut(side).iter_mut().rev().find(|half| !half.looked);
             if let Some(half) = last.filter(|half| fits(half, entered)) {
                 half.see(TimeWait::Present);
             }
         }
         self.unlooked_since = None;
         for ends in self.pending.values_mut() {
-            for half in ends
-                .client
-                .iter_mut()
-                .chain(&mut ends.server)
-                .filter(|half| !half.looked)
-            {
+            for half in ends.client.iter_mut().chain(&mut ends.server).filter(|half| !half.looked) {
                 if half.at <= look.begun {
                     let late = now.saturating_sub(half.at) + half.silent > DECISIVE;
-                    half.see(if late || refused {
-                        TimeWait::Unknown
-                    } else {
-                        TimeWait::Absent
-                    });
+                    half.see(if late || refused { TimeWait::Unknown } else { TimeWait::Absent });
                 } else {
                     // It came while the dump was walking: for the next one.
-                    let oldest = self
-                        .unlooked_since
-                        .map_or(half.at, |oldest| oldest.min(half.at));
+                    let oldest = self.unlooked_since.map_or(half.at, |oldest| oldest.min(half.at));
                     self.unlooked_since = Some(oldest);
                 }
             }
@@ -571,18 +517,9 @@ impl Ledger {
 
     fn conclude(&mut self, client: Option<Half>, server: Option<Half>) {
         let evidence = |half: &Option<Half>| half.as_ref().and_then(|half| half.evidence);
-        self.closed.add(classify(
-            evidence(&client).as_ref(),
-            evidence(&server).as_ref(),
-        ));
-        let requests = [&client, &server]
-            .into_iter()
-            .flatten()
-            .find_map(|half| half.requests);
-        let start = [&client, &server]
-            .into_iter()
-            .flatten()
-            .find_map(|half| half.start);
+        self.closed.add(classify(evidence(&client).as_ref(), evidence(&server).as_ref()));
+        let requests = [&client, &server].into_iter().flatten().find_map(|half| half.requests);
+        let start = [&client, &server].into_iter().flatten().find_map(|half| half.start);
         if let Some(requests) = requests {
             self.tally.count(requests, start);
         }
@@ -621,8 +558,7 @@ impl Ledger {
         let live: Vec<(u64, Alive)> = self.view.alive.iter().map(|(c, a)| (*c, *a)).collect();
         for (cookie, alive) in live {
             if let (true, Some(requests)) = (self.counts(&alive), alive.requests) {
-                self.tally
-                    .count(requests, self.baseline.get(&cookie).copied());
+                self.tally.count(requests, self.baseline.get(&cookie).copied());
             }
         }
         // What was published on the way may have been too much; the end is exact.
@@ -684,11 +620,7 @@ impl Ledger {
     }
 
     fn count_alive(&self) -> u64 {
-        self.view
-            .alive
-            .values()
-            .filter(|alive| self.counts(alive))
-            .count() as u64
+        self.view.alive.values().filter(|alive| self.counts(alive)).count() as u64
     }
 
     /// Whether a live socket is the end at which its connection is counted.
@@ -732,10 +664,7 @@ impl Tally {
     fn count(&mut self, requests: u64, start: Option<Start>) {
         match start {
             None => self.add(requests),
-            Some(Start {
-                requests: Some(before),
-                ..
-            }) if requests > before => {
+            Some(Start { requests: Some(before), .. }) if requests > before => {
                 self.add(requests - before);
             }
             Some(_) => {}
@@ -744,21 +673,14 @@ impl Tally {
 }
 
 fn half(side: Side, event: &Socket, at: Duration, start: Option<Start>) -> Half {
-    let silent = event
-        .info
-        .and_then(|info| info.last_ack_recv_ms)
-        .unwrap_or(0);
+    let silent = event.info.and_then(|info| info.last_ack_recv_ms).unwrap_or(0);
     let evidence = Evidence::of(side, event);
     Half {
         at,
         silent: Duration::from_millis(silent.into()),
         evidence: Some(evidence),
         looked: false,
-        requests: if evidence.disconnected {
-            None
-        } else {
-            requests(side, event)
-        },
+        requests: if evidence.disconnected { None } else { requests(side, event) },
         start: start.filter(|start| start.role == Role::Counted),
     }
 }

@@ -30,9 +30,7 @@ pub struct EphemeralPorts {
 impl EphemeralPorts {
     /// How many ports there are for one source address, destination address and destination port.
     pub fn size(&self) -> u32 {
-        (u32::from(self.high) + 1)
-            .saturating_sub(u32::from(self.low))
-            .saturating_sub(self.reserved)
+        (u32::from(self.high) + 1).saturating_sub(u32::from(self.low)).saturating_sub(self.reserved)
     }
 }
 
@@ -65,11 +63,7 @@ fn parse(range: &str, reserved: &str) -> Option<EphemeralPorts> {
         let last = last.trim().parse::<u16>().ok()?.min(high);
         count += (u32::from(last) + 1).saturating_sub(u32::from(first));
     }
-    Some(EphemeralPorts {
-        low,
-        high,
-        reserved: count,
-    })
+    Some(EphemeralPorts { low, high, reserved: count })
 }
 
 #[cfg(test)]
@@ -79,14 +73,7 @@ mod tests {
     #[test]
     fn the_default_range_has_28232_ports() {
         let ports = parse("32768\t60999\n", "\n").unwrap();
-        assert_eq!(
-            ports,
-            EphemeralPorts {
-                low: 32768,
-                high: 60999,
-                reserved: 0
-            }
-        );
+        assert_eq!(ports, EphemeralPorts { low: 32768, high: 60999, reserved: 0 });
         assert_eq!(ports.size(), 28_232);
     }
 

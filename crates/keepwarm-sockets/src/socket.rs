@@ -93,9 +93,7 @@ impl std::ops::BitOr for States {
 
 impl fmt::Debug for States {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members = (1..=11)
-            .filter_map(State::from_kernel)
-            .filter(|state| self.contains(*state));
+        let members = (1..=11).filter_map(State::from_kernel).filter(|state| self.contains(*state));
         f.debug_set().entries(members).finish()
     }
 }

@@ -69,28 +69,16 @@ impl PortWatch {
     /// more than 2^20 sockets of the port already there.
     pub fn start(port: u16) -> Result<PortWatch, Error> {
         if port == 0 {
-            return Err(Error::unsupported(
-                Operation::Watch,
-                "port 0 names no service",
-            ));
+            return Err(Error::unsupported(Operation::Watch, "port 0 names no service"));
         }
         let waker = Waker::new()?;
         let events = Destroyed::subscribe(port)?;
         let dumper = Dumper::open()?;
-        let shared = Arc::new(Shared {
-            waker,
-            ..Shared::new(port)?
-        });
-        let mut watch = PortWatch {
-            shared: Arc::clone(&shared),
-            reader: None,
-            accountant: None,
-        };
+        let shared = Arc::new(Shared { waker, ..Shared::new(port)? });
+        let mut watch = PortWatch { shared: Arc::clone(&shared), reader: None, accountant: None };
         // From here on dropping `watch` ends the threads.
         let reading = Arc::clone(&shared);
-        watch.reader = Some(spawn("keepwarm-events", move || {
-            read_events(&reading, events)
-        })?);
+        watch.reader = Some(spawn("keepwarm-events", move || read_events(&reading, events))?);
         let (ready, begun) = mpsc::sync_channel(1);
         let accountant = Accountant {
             shared,
@@ -111,10 +99,9 @@ impl PortWatch {
         match begun.recv() {
             Ok(()) => Ok(watch),
             // The accountant has ended before the window began: its result says why.
-            Err(mpsc::RecvError) => Err(watch
-                .end(Command::Abandon)
-                .err()
-                .unwrap_or_else(Error::stopped)),
+            Err(mpsc::RecvError) => {
+                Err(watch.end(Command::Abandon).err().unwrap_or_else(Error::stopped))
+            }
         }
     }
 
@@ -156,10 +143,7 @@ impl PortWatch {
             // A reader that panicked has said so on stderr, and its account is lost anyway.
             let _ = thread.join();
         }
-        account.map(|account| PortAccount {
-            lost_events: lock(&self.shared.inbox).lost,
-            ..account
-        })
+        account.map(|account| PortAccount { lost_events: lock(&self.shared.inbox).lost, ..account })
     }
 }
 
@@ -216,10 +200,7 @@ impl Shared {
             inbox: Mutex::default(),
             arrived: Condvar::new(),
             space: Condvar::new(),
-            account: Mutex::new(PortAccount {
-                port,
-                ..PortAccount::default()
-            }),
+            account: Mutex::new(PortAccount { port, ..PortAccount::default() }),
             waker: Waker::new()?,
         })
     }
@@ -267,14 +248,9 @@ fn read_events(shared: &Shared, mut events: Destroyed) {
             }
         }
         while inbox.events.len() >= MAX_INBOX && !inbox.ended {
-            inbox = shared
-                .space
-                .wait(inbox)
-                .unwrap_or_else(PoisonError::into_inner);
+            inbox = shared.space.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
-        inbox
-            .events
-            .extend(batch.drain(..).map(|event| (now, event)));
+        inbox.events.extend(batch.drain(..).map(|event| (now, event)));
         let wake = inbox.is_worth_waking();
         drop(inbox);
         if wake {
@@ -301,11 +277,7 @@ impl Accountant {
     fn run(mut self, ready: &mpsc::SyncSender<()>) -> Result<PortAccount, Error> {
         self.look(true)?;
         if self.ledger.alive_sockets() > MAX_BASELINE {
-            return Err(Error::too_many(
-                Operation::Watch,
-                "sockets of the port",
-                MAX_BASELINE,
-            ));
+            return Err(Error::too_many(Operation::Watch, "sockets of the port", MAX_BASELINE));
         }
         self.ledger.handle_baseline();
         if !self.pass_fence()? && lock(&self.shared.inbox).lost == 0 {
@@ -370,10 +342,7 @@ impl Accountant {
         while !inbox.is_worth_waking() && inbox.command.is_none() && inbox.failed.is_none() {
             let left = due.map(|due| due.saturating_sub(shared.now()));
             inbox = match left {
-                None => shared
-                    .arrived
-                    .wait(inbox)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => shared.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => break,
                 Some(left) => {
                     let waited = shared.arrived.wait_timeout(inbox, left);
@@ -389,11 +358,7 @@ impl Accountant {
         drop(inbox);
         shared.space.notify_all();
         for (at, event) in &events {
-            if let Some(place) = self
-                .fences
-                .iter()
-                .position(|cookie| *cookie == event.cookie)
-            {
+            if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
                 self.fences.swap_remove(place);
             } else if self.ledger.handle_event(event, *at) {
                 self.last_event = *at;
@@ -410,21 +375,9 @@ impl Accountant {
     }
 
     fn begin_look(&mut self, with_info: bool) -> Result<(), Error> {
-        let Accountant {
-            dumper,
-            ledger,
-            filter,
-            shared,
-            ..
-        } = self;
+        let Accountant { dumper, ledger, filter, shared, .. } = self;
         ledger.begin_look(shared.now());
-        dumper.each(
-            &Filter {
-                with_info,
-                ..*filter
-            },
-            |row| ledger.handle_row(&row, shared.now()),
-        )
+        dumper.each(&Filter { with_info, ..*filter }, |row| ledger.handle_row(&row, shared.now()))
     }
 
     fn end_look(&mut self) {
@@ -490,10 +443,7 @@ impl Accountant {
 
     fn publish(&mut self, opened_at: Duration) {
         let window = self.shared.now().saturating_sub(opened_at);
-        let account = PortAccount {
-            window,
-            ..self.ledger.account()
-        };
+        let account = PortAccount { window, ..self.ledger.account() };
         *lock(&self.shared.account) = account;
     }
 }

@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream}
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// Addresses of both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,12 +186,7 @@ impl Upstream {
         socket.listen(128)?;
         let listener: TcpListener = socket.into();
         let port = listener.local_addr()?.port();
-        Ok(Upstream {
-            family,
-            listener,
-            port,
-            dials: 0,
-        })
+        Ok(Upstream { family, listener, port, dials: 0 })
     }
 
     /// The port.
@@ -208,9 +203,7 @@ impl Upstream {
         let name = client.local_addr()?;
         let (server, peer) = self.listener.accept()?;
         if peer.port() != name.port() {
-            return Err(io::Error::other(format!(
-                "accepted {peer}, expected {name}"
-            )));
+            return Err(io::Error::other(format!("accepted {peer}, expected {name}")));
         }
         for end in [&client, &server] {
             end.set_nodelay(true)?;
@@ -242,12 +235,7 @@ impl Upstream {
     /// # Errors
     /// If a connect was not refused.
     pub fn refuse(self, count: u64) -> io::Result<()> {
-        let Upstream {
-            family,
-            listener,
-            port,
-            ..
-        } = self;
+        let Upstream { family, listener, port, .. } = self;
         drop(listener);
         for turn in 0..count {
             let socket = client_socket(family, turn)?;
@@ -328,10 +316,7 @@ impl Connection {
     /// # Errors
     /// What the system says, or a step that TCP did not show.
     pub fn close(self, way: Way) -> io::Result<Truth> {
-        let Connection {
-            mut client,
-            mut server,
-        } = self;
+        let Connection { mut client, mut server } = self;
         match way {
             Way::ClientFin => first_closes(client, &mut server)?,
             Way::ServerFin => first_closes(server, &mut client)?,
@@ -430,10 +415,13 @@ fn reset_shown(end: &TcpStream) -> io::Result<()> {
     wait_for("a reset", || end.take_error().ok().flatten()).map(|_| ())
 }
 
-/// Both send queues are filled against a full window, then both ends shut down: neither FIN can
-/// leave. When the client has read everything, the server's FIN has arrived on a client that has
+/// Both send queues are filled against a full window of fixed size (a window that grows would let
+/// everything out), then both ends shut down: neither FIN can leave. When the client has read everything, the server's FIN has arrived on a client that has
 /// closed already.
 fn crossed(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
+    for end in [&*client, &*server] {
+        SockRef::from(end).set_recv_buffer_size(1 << 18)?;
+    }
     for end in [&mut *client, &mut *server] {
         end.set_nonblocking(true)?;
         let block = [0; 1 << 16];
@@ -462,10 +450,7 @@ fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> io::Result<T> 
             return Ok(answer);
         }
         if std::time::Instant::now() > deadline {
-            return Err(io::Error::new(
-                ErrorKind::TimedOut,
-                format!("{what} did not come"),
-            ));
+            return Err(io::Error::new(ErrorKind::TimedOut, format!("{what} did not come")));
         }
         std::thread::yield_now();
     }

@@ -8,10 +8,7 @@ pub(crate) enum Netlink {}
 
 impl Netlink {
     pub(crate) fn open(_groups: u32) -> Result<Netlink, Error> {
-        Err(Error::unsupported(
-            Operation::OpenNetlink,
-            "this system is not Linux",
-        ))
+        Err(Error::unsupported(Operation::OpenNetlink, "this system is not Linux"))
     }
 
     pub(crate) fn port_id(&self) -> Result<u32, Error> {
@@ -40,10 +37,7 @@ pub(crate) struct Waker;
 
 impl Waker {
     pub(crate) fn new() -> Result<Waker, Error> {
-        Err(Error::unsupported(
-            Operation::Watch,
-            "this system is not Linux",
-        ))
+        Err(Error::unsupported(Operation::Watch, "this system is not Linux"))
     }
 
     pub(crate) fn wake(&self) {}

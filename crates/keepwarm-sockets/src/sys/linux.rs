@@ -38,24 +38,15 @@ impl Netlink {
     pub(crate) fn open(groups: u32) -> Result<Netlink, Error> {
         let fail = |errno: Errno| Error::os(Operation::OpenNetlink, errno.raw_os_error());
         let flags = SocketFlags::CLOEXEC;
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            flags,
-            Some(SOCK_DIAG),
-        )
-        .map_err(fail)?;
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG))
+            .map_err(fail)?;
         let netlink = Netlink { fd };
         if groups != 0 {
             // Before the first message can arrive.
             netlink.raise_receive_buffer();
         }
         set_socket_timeout(&netlink.fd, Timeout::Recv, Some(ANSWER_TIMEOUT)).map_err(fail)?;
-        let operation = if groups == 0 {
-            Operation::OpenNetlink
-        } else {
-            Operation::Subscribe
-        };
+        let operation = if groups == 0 { Operation::OpenNetlink } else { Operation::Subscribe };
         bind(&netlink.fd, &SocketAddrNetlink::new(0, groups))
             .map_err(|errno| Error::os(operation, errno.raw_os_error()))?;
         Ok(netlink)
@@ -100,18 +91,11 @@ impl Netlink {
 
     /// Sleeps until there is something to receive or somebody wakes.
     pub(crate) fn wait(&self, waker: &Waker) -> Result<Ready, Error> {
-        let mut fds = [
-            PollFd::new(&self.fd, PollFlags::IN),
-            PollFd::new(&waker.fd, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(&waker.fd, PollFlags::IN)];
         retry_on_intr(|| poll(&mut fds, None))
             .map_err(|errno| Error::os(Operation::ReadEvents, errno.raw_os_error()))?;
         // POLLERR on the first (ENOBUFS is pending) is fetched by receiving.
-        Ok(if fds[1].revents().is_empty() {
-            Ready::Readable
-        } else {
-            Ready::Woken
-        })
+        Ok(if fds[1].revents().is_empty() { Ready::Readable } else { Ready::Woken })
     }
 }
 
@@ -159,12 +143,7 @@ pub(crate) fn fence() -> Vec<u64> {
 }
 
 fn die_here() -> Option<u64> {
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .ok()?;
+    let socket =
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
     socket_cookie(&socket).ok()
 }

@@ -75,10 +75,7 @@ pub(crate) fn is_socket(kind: u16) -> bool {
 /// Local and remote port of a reply, without decoding the rest: a destroy event of a foreign port
 /// is dropped for the price of two loads.
 pub(crate) fn ports(body: &[u8]) -> Option<(u16, u16)> {
-    Some((
-        bytes_at(body, 4).map(u16::from_be_bytes)?,
-        bytes_at(body, 6).map(u16::from_be_bytes)?,
-    ))
+    Some((bytes_at(body, 4).map(u16::from_be_bytes)?, bytes_at(body, 6).map(u16::from_be_bytes)?))
 }
 
 /// Reads one reply.
@@ -90,14 +87,9 @@ pub(crate) fn decode_socket(body: &[u8]) -> Result<Socket, DecodeError> {
     })?;
     let number = |at| u32_at(&fixed, at).unwrap_or_default();
     let family = fixed[0];
-    let (local, remote) = (
-        address(family, &fixed, 8, 4)?,
-        address(family, &fixed, 24, 6)?,
-    );
-    let state = State::from_kernel(fixed[1]).ok_or(DecodeError::Unknown {
-        what: "TCP state",
-        value: fixed[1].into(),
-    })?;
+    let (local, remote) = (address(family, &fixed, 8, 4)?, address(family, &fixed, 24, 6)?);
+    let state = State::from_kernel(fixed[1])
+        .ok_or(DecodeError::Unknown { what: "TCP state", value: fixed[1].into() })?;
     let mut info = None;
     for attribute in Attributes::of(&body[REPLY_LEN..]) {
         if let (INET_DIAG_INFO, value) = attribute? {
@@ -130,14 +122,9 @@ fn address(
         AF_INET => IpAddr::V4(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3])),
         AF_INET6 => Ipv6Addr::from(octets).to_canonical(),
         other => {
-            return Err(DecodeError::Unknown {
-                what: "address family",
-                value: other.into(),
-            });
+            return Err(DecodeError::Unknown { what: "address family", value: other.into() });
         }
     };
-    let port = bytes_at(fixed, port_at)
-        .map(u16::from_be_bytes)
-        .unwrap_or_default();
+    let port = bytes_at(fixed, port_at).map(u16::from_be_bytes).unwrap_or_default();
     Ok(SocketAddr::new(ip, port))
 }

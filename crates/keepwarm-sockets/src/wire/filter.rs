@@ -45,10 +45,7 @@ mod tests {
     fn run(code: &[u8], sport: u16, dport: u16) -> bool {
         let mut at = 0;
         while at < code.len() {
-            let (yes, no) = (
-                usize::from(code[at + 1]),
-                usize::from(u16_at(code, at + 2).unwrap()),
-            );
+            let (yes, no) = (usize::from(code[at + 1]), usize::from(u16_at(code, at + 2).unwrap()));
             let operand = || u16_at(code, at + 6).unwrap();
             let holds = match code[at] {
                 S_EQ => sport == operand(),

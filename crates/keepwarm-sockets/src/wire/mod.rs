@@ -16,11 +16,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DecodeError {
     /// `what` needs `need` bytes and there were `have`.
-    Truncated {
-        what: &'static str,
-        need: usize,
-        have: usize,
-    },
+    Truncated { what: &'static str, need: usize, have: usize },
     /// `what` has a value that this code does not know.
     Unknown { what: &'static str, value: u32 },
 }

@@ -42,24 +42,18 @@ impl<'a> Messages<'a> {
 
     fn take(&mut self) -> Result<Message<'a>, DecodeError> {
         let datagram = std::mem::take(&mut self.rest);
-        let truncated = |need| DecodeError::Truncated {
-            what: "netlink message",
-            need,
-            have: datagram.len(),
-        };
+        let truncated =
+            |need| DecodeError::Truncated { what: "netlink message", need, have: datagram.len() };
         let length = u32_at(datagram, 0).ok_or_else(|| truncated(HEADER_LEN))? as usize;
         let kind = u16_at(datagram, 4).ok_or_else(|| truncated(HEADER_LEN))?;
         // Not more than the datagram, not less than the header: a zero length would never end.
-        let body = datagram
-            .get(HEADER_LEN..length)
-            .ok_or_else(|| truncated(length.max(HEADER_LEN)))?;
+        let body =
+            datagram.get(HEADER_LEN..length).ok_or_else(|| truncated(length.max(HEADER_LEN)))?;
         self.rest = datagram.get(align4(length)..).unwrap_or_default();
         match kind {
             // The end of a dump that failed half-way carries the error.
             NLMSG_DONE => match u32_at(body, 0).map_or(0, u32::cast_signed) {
-                code if code < 0 => Ok(Message::Error {
-                    errno: code.wrapping_neg(),
-                }),
+                code if code < 0 => Ok(Message::Error { errno: code.wrapping_neg() }),
                 _ => Ok(Message::Done),
             },
             NLMSG_NOOP | NLMSG_OVERRUN => Ok(Message::Noop),
@@ -69,9 +63,7 @@ impl<'a> Messages<'a> {
                     need: 4,
                     have: body.len(),
                 })?;
-                Ok(Message::Error {
-                    errno: code.cast_signed().wrapping_neg(),
-                })
+                Ok(Message::Error { errno: code.cast_signed().wrapping_neg() })
             }
             _ => Ok(Message::Data { kind, body }),
         }
@@ -99,11 +91,8 @@ impl<'a> Attributes<'a> {
 
     fn take(&mut self) -> Result<(u16, &'a [u8]), DecodeError> {
         let bytes = std::mem::take(&mut self.rest);
-        let truncated = |need| DecodeError::Truncated {
-            what: "netlink attribute",
-            need,
-            have: bytes.len(),
-        };
+        let truncated =
+            |need| DecodeError::Truncated { what: "netlink attribute", need, have: bytes.len() };
         let length = usize::from(u16_at(bytes, 0).ok_or_else(|| truncated(ATTRIBUTE_HEADER_LEN))?);
         let kind = u16_at(bytes, 2).ok_or_else(|| truncated(ATTRIBUTE_HEADER_LEN))?;
         let value = bytes
@@ -160,14 +149,8 @@ mod tests {
         assert_eq!(
             read,
             [
-                Message::Data {
-                    kind: 20,
-                    body: b"abcd"
-                },
-                Message::Data {
-                    kind: 20,
-                    body: b"efgh"
-                },
+                Message::Data { kind: 20, body: b"abcd" },
+                Message::Data { kind: 20, body: b"efgh" },
                 Message::Done
             ]
         );
@@ -176,10 +159,7 @@ mod tests {
     #[test]
     fn a_refusal_carries_its_errno() {
         let datagram = message(NLMSG_ERROR, &(-13_i32).to_ne_bytes());
-        assert_eq!(
-            Messages::of(&datagram).next(),
-            Some(Ok(Message::Error { errno: 13 }))
-        );
+        assert_eq!(Messages::of(&datagram).next(), Some(Ok(Message::Error { errno: 13 })));
     }
 
     #[test]
@@ -203,9 +183,8 @@ mod tests {
     #[test]
     fn attributes_are_padded_to_four_bytes_both_ways() {
         let encoded = encode_dump(18, b"", &[(1, b"abc"), (2, b"defg")]);
-        let read: Vec<_> = Attributes::of(&encoded[HEADER_LEN..])
-            .collect::<Result<_, _>>()
-            .unwrap();
+        let read: Vec<_> =
+            Attributes::of(&encoded[HEADER_LEN..]).collect::<Result<_, _>>().unwrap();
         assert_eq!(read, [(1, &b"abc"[..]), (2, &b"defg"[..])]);
     }
 }

@@ -54,19 +54,11 @@ mod tests {
     #[test]
     fn every_length_is_read_up_to_its_end() {
         let known = |info: &TcpInfo| {
-            [
-                info.rtt_us.is_some(),
-                info.bytes_acked.is_some(),
-                info.bytes_sent.is_some(),
-            ]
+            [info.rtt_us.is_some(), info.bytes_acked.is_some(), info.bytes_sent.is_some()]
         };
         for length in 0..300 {
             let info = decode(&vec![1; length]);
-            assert_eq!(
-                known(&info),
-                [length >= 72, length >= 128, length >= 208],
-                "{length}"
-            );
+            assert_eq!(known(&info), [length >= 72, length >= 128, length >= 208], "{length}");
         }
     }
 }

@@ -1,0 +1,115 @@
+//! Dumps against sockets that the test itself holds.
+
+use keepwarm_sockets::{Counters, Filter, Side, Socket, State, States, dump, ephemeral_ports};
+use keepwarm_testkit::churn::{Family, Upstream, Way};
+
+fn either(port: u16) -> Vec<Socket> {
+    dump(&Filter { either_port: Some(port), with_info: true, ..Filter::default() }).unwrap()
+}
+
+fn count(rows: &[Socket], state: State, side: Side, port: u16) -> usize {
+    rows.iter().filter(|row| row.state == state && row.side(port) == Some(side)).count()
+}
+
+#[test]
+fn one_pass_gives_both_ends_of_both_families_and_nothing_else() {
+    for family in Family::ALL {
+        let mut upstream = Upstream::listen(family).unwrap();
+        let port = upstream.port();
+        let mut held: Vec<_> = (0..5).map(|_| upstream.connect().unwrap()).collect();
+        held.iter_mut().for_each(|connection| connection.exchange(4).unwrap());
+        upstream.play(Way::ServerFin, 7, 1).unwrap();
+        let rows = either(port);
+        assert!(rows.iter().all(|row| row.side(port).is_some()), "{rows:#?}");
+        assert_eq!(count(&rows, State::Established, Side::Client, port), 5);
+        assert_eq!(count(&rows, State::Established, Side::Server, port), 5);
+        assert_eq!(count(&rows, State::Listen, Side::Server, port), 1);
+        assert_eq!(count(&rows, State::TimeWait, Side::Server, port), 7);
+        assert_eq!(rows.len(), 18);
+        for row in rows.iter().filter(|row| row.is_alive()) {
+            let info = row.info.unwrap();
+            let requests = match row.side(port).unwrap() {
+                Side::Client => info.data_segs_out,
+                Side::Server => info.data_segs_in,
+            };
+            assert_eq!(requests, Some(4));
+            assert!(row.inode != 0 && row.cookie != 0);
+        }
+        for row in rows.iter().filter(|row| row.state == State::TimeWait) {
+            assert!(row.is_minisocket() && row.info.is_none() && row.inode == 0);
+            assert!(row.time_wait_age_ms().unwrap() < 60_000);
+        }
+        // The two ends name each other, v4-mapped or not.
+        for connection in &held {
+            let client = connection.client.local_addr().unwrap();
+            let seen =
+                |f: fn(&Socket) -> u16| rows.iter().filter(|r| f(r) == client.port()).count();
+            assert_eq!((seen(|row| row.local.port()), seen(|row| row.remote.port())), (1, 1));
+        }
+    }
+}
+
+#[test]
+fn state_and_port_filters_are_the_kernels() {
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let port = upstream.port();
+    let _held: Vec<_> = (0..3).map(|_| upstream.connect().unwrap()).collect();
+    upstream.play(Way::ServerFin, 2, 1).unwrap();
+    let rows = |filter: Filter| dump(&filter).unwrap();
+    let all = Filter { either_port: Some(port), ..Filter::default() };
+    assert_eq!(rows(Filter { states: State::TimeWait.into(), ..all }).len(), 2);
+    assert_eq!(rows(Filter { states: State::Listen.into(), ..all }).len(), 1);
+    let two = States::of(&[State::TimeWait, State::Established]);
+    assert_eq!(rows(Filter { states: two, ..all }).len(), 8);
+    let to = Filter { remote_port: Some(port), ..Filter::default() };
+    assert_eq!(rows(Filter { states: State::Established.into(), ..to }).len(), 3);
+    let from = Filter { local_port: Some(port), ..Filter::default() };
+    assert_eq!(rows(Filter { states: State::Established.into(), ..from }).len(), 3);
+    assert!(rows(Filter { states: States::NONE, ..all }).is_empty());
+    // Without a filter they are among everything else.
+    let unfiltered = rows(Filter::default());
+    let ours = unfiltered.iter().filter(|row| row.side(port).is_some()).count();
+    assert_eq!(ours, rows(all).len());
+}
+
+#[test]
+fn a_cookie_names_one_socket_in_every_dump() {
+    let mut upstream = Upstream::listen(Family::V6).unwrap();
+    let _held: Vec<_> = (0..20).map(|_| upstream.connect().unwrap()).collect();
+    let cookies = || {
+        let mut cookies: Vec<_> = either(upstream.port()).iter().map(|row| row.cookie).collect();
+        cookies.sort_unstable();
+        cookies
+    };
+    let first = cookies();
+    assert_eq!(first, cookies());
+    let mut unique = first.clone();
+    unique.dedup();
+    assert_eq!(unique.len(), 41);
+}
+
+#[test]
+fn counters_move_with_what_was_done() {
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let before = Counters::read().unwrap();
+    upstream.play(Way::ServerFin, 40, 1).unwrap();
+    upstream.play(Way::ClientUnread, 30, 1).unwrap();
+    let after = Counters::read().unwrap();
+    let change = after.since(&before);
+    // Other tests run beside this one: at least.
+    assert!(change.active_opens >= Some(70), "{change:?}");
+    assert!(change.passive_opens >= Some(70), "{change:?}");
+    assert!(change.time_waits >= Some(40), "{change:?}");
+    assert!(change.abort_on_close >= Some(30), "{change:?}");
+    assert!(change.out_resets >= Some(30), "{change:?}");
+    assert!(after.time_wait_now >= Some(1), "{after:?}");
+}
+
+#[test]
+fn ephemeral_ports_are_those_the_kernel_chooses() {
+    let ports = ephemeral_ports().unwrap();
+    assert!(ports.size() > 0 && ports.low <= ports.high);
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let chosen = upstream.connect().unwrap().client.local_addr().unwrap().port();
+    assert!((ports.low..=ports.high).contains(&chosen), "{chosen} {ports:?}");
+}
