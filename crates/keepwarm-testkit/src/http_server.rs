@@ -103,9 +103,7 @@ impl HttpServer {
     /// Listens on `ip`, which is one of the loopback addresses.
     pub fn start_on(ip: IpAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
         let listener = listen(SocketAddr::new(ip, 0));
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let counts = Arc::new(Counts::default());
         let last_guest = Arc::new(Mutex::new(None));
         let acceptor = {
@@ -113,12 +111,7 @@ impl HttpServer {
             let script = Arc::new(script);
             std::thread::spawn(move || accept_all(&listener, &counts, &last_guest, &script))
         };
-        Self {
-            address,
-            counts,
-            last_guest,
-            acceptor: Some(acceptor),
-        }
+        Self { address, counts, last_guest, acceptor: Some(acceptor) }
     }
 
     /// Where it listens.
@@ -159,9 +152,7 @@ impl HttpServer {
         guest.bind(&any_port.into()).expect("a port is left");
         let name = guest.local_addr().expect("a bound socket has an address");
         *self.last_guest.lock().expect("no holder panics") = name.as_socket();
-        guest
-            .connect(&self.address.into())
-            .expect("the server listens");
+        guest.connect(&self.address.into()).expect("the server listens");
         if let Err(panic) = acceptor.join()
             && !std::thread::panicking()
         {
@@ -344,9 +335,7 @@ impl Conn {
     /// Aborts the connection.
     pub fn rst(&mut self) {
         if let Some(stream) = self.stream.take() {
-            SockRef::from(&stream)
-                .set_linger(Some(Duration::ZERO))
-                .expect("it is TCP");
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("it is TCP");
             self.settle(First::ServerRst);
         }
     }
@@ -421,10 +410,7 @@ impl SilentPort {
         let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
         // A queue of length zero holds one; the second one tells that it is full.
         let queued = std::iter::from_fn(connect).take(8).collect();
-        Self {
-            listener,
-            _queued: queued,
-        }
+        Self { listener, _queued: queued }
     }
 
     /// The address that does not answer.
