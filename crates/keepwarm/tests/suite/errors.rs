@@ -160,6 +160,35 @@ async fn a_response_that_is_not_http_fails_the_exchange_and_burns_the_connection
     assert_eq!(stats.closed_for(CloseReason::ExchangeFailed), 1);
 }
 
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_head_is_told_as_reused_or_new() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for (reset, reused) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut request = get(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        if reused {
+            peer.serve("").await;
+            done(request).await.expect("a response");
+            request = get(&client, &stage.url("/"));
+        }
+        peer.request().await;
+        if reset {
+            peer.reset()
+        } else {
+            peer.close()
+        }
+        let error = done(request).await.expect_err("broken");
+        assert_eq!(error.stage(), At::Exchange, "{error}");
+        assert_eq!(error.on_reused_connection(), Some(reused), "{error}");
+        assert!(!stage.has_another().await, "bytes were written: no second attempt");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!(stats.closed_for(CloseReason::ExchangeFailed), 4);
+    assert_eq!(stats.closed_by(Closer::Server), 4);
+}
+
 /// Ends a body midway; `reused` says on which exchange of the connection.
 async fn broken_body(head: &str, reset: bool, reused: bool) -> (Error, Closer) {
     let stage = Stage::open().await;
@@ -286,22 +315,19 @@ async fn a_timeout_within_the_body_is_a_timeout_of_the_body() {
 /// The reader is never kept waiting, so nothing but a look at the clock can end this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_timeout_ends_a_body_that_never_ends_and_never_stalls() {
-    let server = Server::start(|_| {
-        let endless = "x".repeat(64 << 20);
-        Answer::Send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{endless}",
-            u64::MAX / 4
-        ))
-    });
+    let length = u64::MAX / 4;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+    let endless = head + &"x".repeat(64 << 20);
+    let server = Server::start(move |_| Answer::Send(endless.clone()));
     let client = Client::new();
-    let request = client.get(server.url("/")).timeout(Duration::from_millis(300));
+    let request = client.get(server.url("/")).timeout(Duration::from_secs(1));
     let mut response = request.send().await.expect("a head");
     let began = std::time::Instant::now();
     let error = loop {
         match response.body_mut().frame().await.expect("no end") {
             Ok(_) => {
                 // As slow as a reader may be who is always given something.
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(5));
                 assert!(began.elapsed() < Duration::from_secs(5), "the timeout never came");
             }
             Err(error) => break error,

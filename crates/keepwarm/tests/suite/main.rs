@@ -3,6 +3,7 @@
 mod cancellation;
 mod errors;
 mod idle_watch;
+mod numbers;
 mod redirects;
 mod reuse;
 mod reuse_under_load;

@@ -8,7 +8,7 @@ use keepwarm::{Client, ClientBuilder, CloseReason, Closer, Limit};
 use keepwarm_testkit::scripted::{Answer, Ending, Server, Stage, eventually, within};
 
 use crate::reuse::idle_connections;
-use crate::support::{assert_at_rest, done, exchange, fetch, only};
+use crate::support::{assert_at_rest, by_hand, done, exchange, fetch, only};
 
 /// `lanes` tasks, each with `requests` one after the other.
 async fn load(client: &Client, url: &str, lanes: usize, requests: usize) {
@@ -109,6 +109,41 @@ async fn a_request_completes_whatever_is_left_of_its_tasks_budget() {
         let text = within(&format!("a reply after {spent} steps"), tokio::spawn(frugal)).await;
         assert_eq!(text.expect("no panic").expect("a body"), "abc");
     }
+}
+
+/// A hundred requests polled by one task share its budget, so some of them always run out of it.
+#[tokio::test]
+async fn a_hundred_requests_of_one_task_all_complete() {
+    let server = Server::saying("Data OK.");
+    let client = Client::new();
+    for _ in 0..20 {
+        let mut requests: Vec<_> = (0..100).map(|_| by_hand(&client, &server.url("/"))).collect();
+        let all = poll_fn(|cx| {
+            requests.retain_mut(|request| match request.as_mut().poll(cx) {
+                Poll::Ready(response) => {
+                    response.expect("a response");
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if requests.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        within("all of them", all).await;
+    }
+    eventually("the last dial", || only(&client).dialing == 0).await;
+    assert_at_rest(&only(&client));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_lanes_through_ten_connections_open_ten() {
+    let server = Server::saying("Data OK.");
+    let builder = Client::builder().max_connections_per_origin(10);
+    let client = builder.build().expect("good settings");
+    load(&client, &server.url("/data"), 100, 20).await;
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.idle, stats.closed()), (10, 10, 0));
+    assert_eq!(server.accepted(), 10);
 }
 
 #[tokio::test]

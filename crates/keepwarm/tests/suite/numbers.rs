@@ -1,0 +1,91 @@
+//! The numbers of the default settings and of Go's, as they can be observed from outside.
+
+use std::time::Duration;
+
+use keepwarm::{Client, ClientBuilder, CloseReason};
+use keepwarm_testkit::http_server::SilentPort;
+use keepwarm_testkit::scripted::{Stage, eventually};
+
+use crate::reuse::idle_connections;
+use crate::support::only;
+
+fn both() -> [(&'static str, Client); 2] {
+    let go = ClientBuilder::go_defaults().build().expect("good settings");
+    [("ours", Client::new()), ("Go's", go)]
+}
+
+#[tokio::test]
+async fn both_expire_idle_connections_after_90_s() {
+    for (whose, client) in both() {
+        let stage = Stage::open().await;
+        let _peers = idle_connections(&client, &stage, 1).await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_millis(89_900)).await;
+        assert_eq!(only(&client).idle, 1, "{whose}");
+        // The keeper has nothing else to do, so the clock goes on to its alarm.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(only(&client).closed_for(CloseReason::IdleTimeout), 1, "{whose}");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn both_give_up_connecting_after_30_s() {
+    let silent = SilentPort::new();
+    for (whose, client) in both() {
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let request = client.get(format!("http://{}/", silent.address()));
+        let error = request.send().await.expect_err("nobody answers");
+        assert!(error.is_timeout() && error.is_connect(), "{whose}: {error}");
+        assert_eq!(began.elapsed().as_secs(), 30, "{whose}");
+        tokio::time::resume();
+    }
+}
+
+/// The kernel's keep-alive timer of the socket that is connected to `port`, in hundredths of a
+/// second (`/proc/net/tcp`: the field `tr:tm->when`, where timer 2 is that of keep-alive).
+fn keepalive_timer(port: u16) -> Option<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let remote = format!("0100007F:{port:04X}");
+    let line = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&&*remote))
+        .expect("a socket to that port");
+    let (timer, when) = line[5].split_once(':').expect("timer:when");
+    (timer == "02").then(|| u64::from_str_radix(when, 16).expect("a number"))
+}
+
+#[tokio::test]
+async fn both_probe_idle_connections_after_30_s_unless_told_otherwise() {
+    for (whose, client) in both() {
+        let stage = Stage::open().await;
+        let _peers = idle_connections(&client, &stage, 1).await;
+        let timer = keepalive_timer(stage.port()).expect(whose);
+        assert!((1_000..=3_000).contains(&timer), "{whose}: {timer}");
+    }
+    let client = Client::builder().tcp_keepalive(None).build().expect("good");
+    let stage = Stage::open().await;
+    let _peers = idle_connections(&client, &stage, 1).await;
+    assert_eq!(keepalive_timer(stage.port()), None);
+}
+
+#[tokio::test]
+async fn gos_keep_a_hundred_idle_connections_in_all_and_ours_keep_every_one() {
+    for ((whose, client), kept) in both().into_iter().zip([102, 100]) {
+        let mut open = Vec::new();
+        for _ in 0..51 {
+            let stage = Stage::open().await;
+            let peers = idle_connections(&client, &stage, 2).await;
+            open.push((stage, peers));
+        }
+        let idle = || client.stats().origins.iter().map(|origin| origin.idle).sum::<usize>();
+        eventually(whose, || idle() == kept).await;
+        let stats = client.stats();
+        assert_eq!((stats.opened(), stats.closed()), (102, 102 - kept as u64), "{whose}");
+        // The oldest went, and they are those of the first origin.
+        let first = stats.origin(&open[0].0.origin()).expect("known");
+        assert_eq!(first.closed_for(CloseReason::TotalIdleLimit), 102 - kept as u64, "{whose}");
+    }
+}
