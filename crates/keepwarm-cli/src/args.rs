@@ -31,6 +31,14 @@ Exit codes:
   9  the output could not be written
 130  interrupted";
 
+const POLICIES: &str = "\
+Policies to play, in this order, separated by commas [default: all]
+
+  per-request  a new client, so a new pool, for each request
+  go-default   one shared client, Go's DefaultTransport numbers: 2 idle per host
+  tuned        one shared client, 1000 idle per host and in all: the post's fix
+  keepwarm     one shared client, this library's defaults";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Play the whole experiment: every client policy under the same load, side by side
@@ -57,12 +65,8 @@ pub(crate) struct LabOptions {
     pub(crate) concurrency: u32,
 
     /// Policies to play, in this order, separated by commas [default: all]
-    ///
-    /// per-request: a new client, so a new pool, for each request;
-    /// go-default: one shared client, 2 idle connections per host;
-    /// tuned: one shared client, 1000 idle;
-    /// keepwarm: one shared client, this library's defaults
-    #[arg(short, long = "policy", value_name = "POLICY", value_delimiter = ',')]
+    #[arg(short, long = "policy", value_name = "POLICY", value_delimiter = ',',
+          long_help = POLICIES)]
     pub(crate) policies: Vec<Policy>,
 
     /// Port of the data service on 127.0.0.1 [default: a free one]
@@ -185,7 +189,7 @@ pub(crate) enum Service {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeOptions {
-    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1, 8081 for data, 8080 for front]
+    /// Address to listen on; port 0 takes a free one [default: port 8081 for data, 8080 for front]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
 

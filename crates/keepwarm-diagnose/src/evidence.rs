@@ -42,10 +42,6 @@ impl Evidence {
     #[must_use]
     pub fn client_closes_per_second(&self) -> f64 {
         let seconds = self.window.as_secs_f64();
-        if seconds > 0.0 {
-            self.closed_by_client as f64 / seconds
-        } else {
-            0.0
-        }
+        if seconds > 0.0 { self.closed_by_client as f64 / seconds } else { 0.0 }
     }
 }

@@ -54,11 +54,7 @@ pub struct Finding {
 pub fn diagnose(evidence: &Evidence) -> Finding {
     let closed = evidence.closed();
     let share = |part: u64| {
-        if closed > 0 {
-            part as f64 / closed as f64
-        } else {
-            0.0
-        }
+        if closed > 0 { part as f64 / closed as f64 } else { 0.0 }
     };
     let by_client = share(evidence.closed_by_client);
     let by_server = share(evidence.closed_by_server);
@@ -75,12 +71,7 @@ pub fn diagnose(evidence: &Evidence) -> Finding {
     } else if per_connection <= ONE_REQUEST {
         (Cause::ClientPerRequest, by_client)
     } else if evidence.established <= LARGEST_NAMED_IDLE.min(evidence.concurrency / 2) {
-        (
-            Cause::IdlePoolTooSmall {
-                idle: evidence.established,
-            },
-            by_client,
-        )
+        (Cause::IdlePoolTooSmall { idle: evidence.established }, by_client)
     } else {
         (Cause::Mixed, by_client)
     };

@@ -25,10 +25,7 @@ impl PortForecast {
     #[must_use]
     pub fn of(evidence: &Evidence) -> Option<Self> {
         let ports = evidence.ports?;
-        Some(Self {
-            closes_per_second: evidence.client_closes_per_second(),
-            ports,
-        })
+        Some(Self { closes_per_second: evidence.client_closes_per_second(), ports })
     }
 
     /// New connections a second that the ports can bear for ever.

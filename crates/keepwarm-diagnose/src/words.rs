@@ -20,13 +20,9 @@ mod tests {
 
     #[test]
     fn digits_are_grouped_by_three() {
-        for (number, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (28_232, "28,232"),
-            (1_234_567, "1,234,567"),
-        ] {
+        for (number, expected) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (28_232, "28,232"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(thousands(number), expected);
         }
     }

@@ -35,23 +35,15 @@ fn one_connection_for_each_request_is_a_client_for_each_request() {
         established: 0,
         ..evidence()
     });
-    assert_eq!(
-        (finding.code, finding.cause),
-        ("D1", Cause::ClientPerRequest)
-    );
+    assert_eq!((finding.code, finding.cause), ("D1", Cause::ClientPerRequest));
     assert!(
-        finding
-            .summary
-            .contains("10,000 connections for 10,000 requests"),
+        finding.summary.contains("10,000 connections for 10,000 requests"),
         "{}",
         finding.summary
     );
     let remote = finding.remote.unwrap();
     assert!(remote.contains("5,000 closes a second"), "{remote}");
-    assert!(
-        remote.contains("28,232 ports / 60 s of TIME_WAIT bear 471 a second"),
-        "{remote}"
-    );
+    assert!(remote.contains("28,232 ports / 60 s of TIME_WAIT bear 471 a second"), "{remote}");
     assert!(remote.contains("in 6 s"), "{remote}");
 }
 
@@ -63,10 +55,7 @@ fn two_left_idle_after_a_burst_name_the_setting() {
         established: 2,
         ..evidence()
     });
-    assert_eq!(
-        (finding.code, finding.cause),
-        ("D2", Cause::IdlePoolTooSmall { idle: 2 })
-    );
+    assert_eq!((finding.code, finding.cause), ("D2", Cause::IdlePoolTooSmall { idle: 2 }));
     assert!(finding.advice.unwrap().contains("at least 100"));
 }
 
@@ -97,48 +86,25 @@ fn half_and_half_is_mixed() {
 
 #[test]
 fn few_closes_are_not_enough_to_judge() {
-    let few = Evidence {
-        opened: 120,
-        closed_by_client: 20,
-        established: 100,
-        ..evidence()
-    };
+    let few = Evidence { opened: 120, closed_by_client: 20, established: 100, ..evidence() };
     assert_eq!(diagnose(&few).cause, Cause::Mixed);
 }
 
 #[test]
 fn nothing_opened_is_not_called_healthy() {
-    let none = Evidence {
-        opened: 0,
-        established: 0,
-        requests: 0,
-        ..evidence()
-    };
+    let none = Evidence { opened: 0, established: 0, requests: 0, ..evidence() };
     assert_eq!(diagnose(&none).cause, Cause::Mixed);
 }
 
 #[test]
 fn a_bearable_rate_never_exhausts_the_ports() {
-    let calm = PortForecast {
-        closes_per_second: 470.0,
-        ports: 28_232,
-    };
+    let calm = PortForecast { closes_per_second: 470.0, ports: 28_232 };
     assert_eq!(calm.exhausted_after(), None);
-    let storm = PortForecast {
-        closes_per_second: 471.0,
-        ports: 28_232,
-    };
+    let storm = PortForecast { closes_per_second: 471.0, ports: 28_232 };
     assert!((storm.exhausted_after().unwrap().as_secs_f64() - 59.94).abs() < 0.01);
 }
 
 #[test]
 fn unknown_ports_are_not_zero_ports() {
-    assert_eq!(
-        diagnose(&Evidence {
-            ports: None,
-            ..evidence()
-        })
-        .remote,
-        None
-    );
+    assert_eq!(diagnose(&Evidence { ports: None, ..evidence() }).remote, None);
 }

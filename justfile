@@ -1,0 +1,33 @@
+# `just check` is what CI runs, but for installing and for the experiment itself.
+
+default:
+    @just --list
+
+# Tests, lints, format, docs, purity of the pool, licences
+check: test lint docs pure licences
+
+test:
+    cargo test --workspace
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# The state machine depends on nothing, and so on no I/O
+pure:
+    ./.ci/pure
+
+licences:
+    cargo deny check licenses bans sources
+
+# The whole experiment
+lab *ARGS:
+    cargo run --release -- lab {{ARGS}}
+
+# The experiment several times over, and the medians: the table of docs/the-story.md
+story RUNS="5":
+    cargo build --release
+    ./bench/story {{RUNS}}
