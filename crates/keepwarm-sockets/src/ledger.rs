@@ -106,6 +106,8 @@ struct Half {
     silent: Duration,
     /// `None` for an end that vanished without an event.
     evidence: Option<Evidence>,
+    /// How many looks had begun when this end became known: only a later one speaks for it.
+    known_at_look: u64,
     looked: bool,
     requests: Option<u64>,
     start: Option<Start>,
@@ -133,9 +135,8 @@ struct View {
 }
 
 /// The pass of one dump.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Look {
-    begun: Duration,
     view: View,
     /// TIME_WAITs on pairs with unfinished business, with the moment they were entered.
     found: Vec<(Side, Pair, Option<Duration>)>,
@@ -163,6 +164,7 @@ pub(crate) struct Ledger {
     /// Those of `unheard` whose pair has been used again since, by client address.
     unheard_before: HashMap<IpAddr, u64>,
     look: Option<Look>,
+    looks: u64,
     /// Arrival of the oldest end that no dump has looked for.
     unlooked_since: Option<Duration>,
     /// Some end has been looked for and waits for its mate.
@@ -194,6 +196,7 @@ impl Ledger {
             unheard: HashMap::new(),
             unheard_before: HashMap::new(),
             look: None,
+            looks: 0,
             unlooked_since: None,
             waiting: false,
             view: View::default(),
@@ -303,6 +306,7 @@ impl Ledger {
     }
 
     fn push(&mut self, side: Side, pair: Pair, half: Half) {
+        let half = Half { known_at_look: self.looks, ..half };
         match side {
             Side::Server if self.take_unheard(&pair) => return,
             Side::Server => {}
@@ -345,8 +349,9 @@ impl Ledger {
     // ---- looks ------------------------------------------------------------------------------
 
     /// A dump begins.
-    pub(crate) fn begin_look(&mut self, now: Duration) {
-        self.look = Some(Look { begun: now, view: View::default(), found: Vec::new() });
+    pub(crate) fn begin_look(&mut self) {
+        self.looks += 1;
+        self.look = Some(Look::default());
     }
 
     /// One row of it, read just now.
@@ -406,7 +411,7 @@ impl Ledger {
         self.unlooked_since = None;
         for ends in self.pending.values_mut() {
             for half in ends.client.iter_mut().chain(&mut ends.server).filter(|half| !half.looked) {
-                if half.at <= look.begun {
+                if half.known_at_look < self.looks {
                     let late = now.saturating_sub(half.at) + half.silent > DECISIVE;
                     half.see(if late || refused { TimeWait::Unknown } else { TimeWait::Absent });
                 } else {
@@ -588,6 +593,7 @@ impl Ledger {
                     at: now,
                     silent: Duration::ZERO,
                     evidence: None,
+                    known_at_look: 0,
                     looked: true,
                     requests: None,
                     start: Some(start),
@@ -679,6 +685,7 @@ fn half(side: Side, event: &Socket, at: Duration, start: Option<Start>) -> Half 
         at,
         silent: Duration::from_millis(silent.into()),
         evidence: Some(evidence),
+        known_at_look: 0,
         looked: false,
         requests: if evidence.disconnected { None } else { requests(side, event) },
         start: start.filter(|start| start.role == Role::Counted),

@@ -376,7 +376,7 @@ impl Accountant {
 
     fn begin_look(&mut self, with_info: bool) -> Result<(), Error> {
         let Accountant { dumper, ledger, filter, shared, .. } = self;
-        ledger.begin_look(shared.now());
+        ledger.begin_look();
         dumper.each(&Filter { with_info, ..*filter }, |row| ledger.handle_row(&row, shared.now()))
     }
 

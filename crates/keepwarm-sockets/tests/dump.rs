@@ -1,5 +1,8 @@
 //! Dumps against sockets that the test itself holds.
 
+// A helper of a test is a test: a panic is its answer.
+#![allow(clippy::unwrap_used)]
+
 use keepwarm_sockets::{Counters, Filter, Side, Socket, State, States, dump, ephemeral_ports};
 use keepwarm_testkit::churn::{Family, Upstream, Way};
 
