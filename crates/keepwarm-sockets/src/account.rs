@@ -45,6 +45,11 @@ pub struct PortAccount {
     pub time_wait: BySide<u64>,
     /// TIME_WAIT entries at the end, of whatever age.
     pub time_wait_total: BySide<u64>,
+    /// TIME_WAITs the kernel did not keep during the window because there were too many
+    /// (`net.ipv4.tcp_max_tw_buckets`), of any port; `None` if it does not say. Closes whose
+    /// TIME_WAIT is missing for this reason may be `unclassified`; `opened` and the total of
+    /// `closed` are not touched by it.
+    pub time_waits_refused: Option<u64>,
     /// Destroy events the kernel dropped because they were not read fast enough, of any port. If
     /// this is not 0, `opened` and `closed` may be too small by at most as many.
     pub lost_events: u64,

@@ -24,12 +24,15 @@
 //! those sockets died before the window. At the end, events of sockets that the last dump saw
 //! alive are dropped: they died after it.
 
+mod conclude;
+mod look;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::account::{Closes, PortAccount, Tally};
-use crate::classify::{Evidence, TimeWait, classify, is_disconnected, was_established};
+use crate::account::{Closes, Tally};
+use crate::classify::{CloseKind, Evidence, is_disconnected, was_established};
 use crate::socket::{BySide, Side, Socket, State, States, side_of};
 
 /// Unfinished business: at most this many connections (about 400 bytes each at worst).
@@ -285,7 +288,7 @@ impl Ledger {
                 || client == event.local.ip()
                 || self.clients_here.contains(&client);
             if !here {
-                self.closed.add(crate::CloseKind::ServerRst);
+                self.closed.add(CloseKind::ServerRst);
             } else if self.server_aborts.len() < MAX_ADDRESSES
                 || self.server_aborts.contains_key(&client)
             {
@@ -319,7 +322,7 @@ impl Ledger {
         if self.pending.len() >= MAX_PENDING && !self.pending.contains_key(&pair) {
             self.overflowed += 1;
             if side == Side::Client || !self.client_is_here(&pair) {
-                self.closed.add(crate::CloseKind::Unclassified);
+                self.closed.add(CloseKind::Unclassified);
             }
             return;
         }
@@ -346,295 +349,6 @@ impl Ledger {
         }
     }
 
-    // ---- looks ------------------------------------------------------------------------------
-
-    /// A dump begins.
-    pub(crate) fn begin_look(&mut self) {
-        self.looks += 1;
-        self.look = Some(Look::default());
-    }
-
-    /// One row of it, read just now.
-    pub(crate) fn handle_row(&mut self, row: &Socket, now: Duration) {
-        let Some(side) = row.side(self.port) else {
-            return;
-        };
-        let pair = Pair::of(side, row);
-        if row.is_alive() {
-            self.learn(side, &pair);
-        }
-        let waited_for = row.is_minisocket() && self.pending.contains_key(&pair);
-        let opened_at = self.opened_at;
-        let Some(look) = &mut self.look else { return };
-        let view = &mut look.view;
-        let age = row.time_wait_age_ms().map(|age| Duration::from_millis(age.into()));
-        let entered = age.map(|age| now.checked_sub(age));
-        view.transitional |= TRANSITIONAL.contains(row.state);
-        match row.state {
-            State::Established => *view.established.get_mut(side) += 1,
-            State::CloseWait => *view.close_wait.get_mut(side) += 1,
-            State::TimeWait => {
-                *view.time_wait_total.get_mut(side) += 1;
-                let in_window = entered.flatten().zip(opened_at);
-                let in_window = in_window.is_some_and(|(at, opened)| at + JIFFY >= opened);
-                *view.time_wait.get_mut(side) += u64::from(in_window);
-            }
-            _ => {}
-        }
-        if row.is_alive() {
-            if side == Side::Client {
-                view.clients.insert(pair);
-            }
-            let requests = requests(side, row);
-            view.alive.insert(row.cookie, Alive { side, pair, requests });
-        } else if waited_for {
-            // Entered before the watch began: the zero of this clock.
-            look.found.push((side, pair, entered.map(Option::unwrap_or_default)));
-        }
-    }
-
-    /// The dump has ended. `refused`: the kernel did not keep some TIME_WAITs lately, so that
-    /// finding none proves nothing.
-    pub(crate) fn end_look(&mut self, now: Duration, refused: bool) {
-        let Some(look) = self.look.take() else { return };
-        for (side, pair, entered) in look.found {
-            let Some(ends) = self.pending.get_mut(&pair) else {
-                continue;
-            };
-            // A pair that lived twice: connecting again removed the older TIME_WAIT, so the one
-            // that is there belongs to the last.
-            let last = ends.get_mut(side).iter_mut().rev().find(|half| !half.looked);
-            if let Some(half) = last.filter(|half| fits(half, entered)) {
-                half.see(TimeWait::Present);
-            }
-        }
-        self.unlooked_since = None;
-        for ends in self.pending.values_mut() {
-            for half in ends.client.iter_mut().chain(&mut ends.server).filter(|half| !half.looked) {
-                if half.known_at_look < self.looks {
-                    let late = now.saturating_sub(half.at) + half.silent > DECISIVE;
-                    half.see(if late || refused { TimeWait::Unknown } else { TimeWait::Absent });
-                } else {
-                    // It came while the dump was walking: for the next one.
-                    let oldest = self.unlooked_since.map_or(half.at, |oldest| oldest.min(half.at));
-                    self.unlooked_since = Some(oldest);
-                }
-            }
-        }
-        // A second look after the window's end only answers what was open.
-        if !self.closing {
-            let before = std::mem::replace(&mut self.view, look.view);
-            self.seen_before = before.alive;
-        }
-        self.settle(now, false);
-    }
-
-    /// Arrival of the oldest end that no dump has looked for yet.
-    pub(crate) fn unlooked_since(&self) -> Option<Duration> {
-        self.unlooked_since
-    }
-
-    /// Whether some end has been looked for and waits only for its mate.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting
-    }
-
-    /// Whether the last look saw a socket between two states.
-    pub(crate) fn is_transitional(&self) -> bool {
-        self.view.transitional
-    }
-
-    /// How many sockets the last look saw alive.
-    pub(crate) fn alive_sockets(&self) -> usize {
-        self.view.alive.len()
-    }
-
-    // ---- conclusions ------------------------------------------------------------------------
-
-    /// Concludes what can be concluded now; everything if `finally`.
-    pub(crate) fn settle(&mut self, now: Duration, finally: bool) {
-        let mut pending = std::mem::take(&mut self.pending);
-        self.waiting = false;
-        pending.retain(|pair, ends| {
-            while self.settle_one(pair, ends, now, finally) {}
-            self.waiting |= ends.client.front().is_some_and(|half| half.looked);
-            !(ends.client.is_empty() && ends.server.is_empty())
-        });
-        self.pending = pending;
-    }
-
-    /// Concludes the oldest connection of a pair; false if it has to wait.
-    fn settle_one(&mut self, pair: &Pair, ends: &mut Ends, now: Duration, finally: bool) -> bool {
-        let (client, server) = (ends.client.front(), ends.server.front());
-        let looked = |half: &Half| half.looked || finally;
-        match (client, server) {
-            (Some(client), Some(server)) if looked(client) && looked(server) => {
-                let client = ends.client.pop_front();
-                self.conclude(client, ends.server.pop_front());
-            }
-            (Some(client), None) if looked(client) => {
-                let expected = self.server_is_here(pair);
-                if expected && !finally && now.saturating_sub(client.at) < MATE_WAIT {
-                    return false;
-                }
-                self.conclude(ends.client.pop_front(), None);
-                if expected {
-                    self.expect_late(pair);
-                }
-            }
-            (None, Some(server)) if looked(server) => {
-                if !self.client_is_here(pair) {
-                    self.conclude(None, ends.server.pop_front());
-                } else if let Some(stray) = self.take_stray(pair) {
-                    self.conclude(Some(stray), ends.server.pop_front());
-                } else if finally && !self.view.clients.contains(pair) {
-                    // The client's file is still open, or its event was lost.
-                    self.conclude(None, ends.server.pop_front());
-                } else if finally {
-                    ends.server.pop_front();
-                } else {
-                    return false;
-                }
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn expect_late(&mut self, pair: &Pair) {
-        if self.unheard.len() < MAX_PENDING {
-            *self.unheard.entry(*pair).or_default() += 1;
-        } else {
-            self.forget(pair.client.ip(), 1);
-        }
-    }
-
-    fn take_stray(&mut self, pair: &Pair) -> Option<Half> {
-        let key = (pair.client.port(), pair.server.ip());
-        let queue = self.strays.get_mut(&key)?;
-        let half = queue.pop_front();
-        if queue.is_empty() {
-            self.strays.remove(&key);
-        }
-        self.stray_count -= usize::from(half.is_some());
-        half
-    }
-
-    fn conclude(&mut self, client: Option<Half>, server: Option<Half>) {
-        let evidence = |half: &Option<Half>| half.as_ref().and_then(|half| half.evidence);
-        self.closed.add(classify(evidence(&client).as_ref(), evidence(&server).as_ref()));
-        let requests = [&client, &server].into_iter().flatten().find_map(|half| half.requests);
-        let start = [&client, &server].into_iter().flatten().find_map(|half| half.start);
-        if let Some(requests) = requests {
-            self.tally.count(requests, start);
-        }
-    }
-
-    // ---- the account ------------------------------------------------------------------------
-
-    /// The account so far.
-    pub(crate) fn account(&mut self) -> PortAccount {
-        let alive = self.count_alive();
-        let opened = (self.closed.total() + alive).saturating_sub(self.alive_at_start);
-        self.opened_so_far = self.opened_so_far.max(opened);
-        PortAccount {
-            port: self.port,
-            opened: self.opened_so_far,
-            closed: self.closed,
-            requests: self.tally.summary(),
-            alive_at_start: self.alive_at_start,
-            alive_at_end: alive,
-            established: self.view.established,
-            close_wait: self.view.close_wait,
-            time_wait: self.view.time_wait,
-            time_wait_total: self.view.time_wait_total,
-            unattributed_aborts: self.unattributed_aborts,
-            overflowed: self.overflowed,
-            ..PortAccount::default()
-        }
-    }
-
-    /// The account at the end of the window.
-    pub(crate) fn finish(mut self, now: Duration) -> PortAccount {
-        self.bury_the_vanished(now);
-        self.settle(now, true);
-        self.count_unclaimed_aborts();
-        self.unattributed_aborts += self.stray_count as u64;
-        let live: Vec<(u64, Alive)> = self.view.alive.iter().map(|(c, a)| (*c, *a)).collect();
-        for (cookie, alive) in live {
-            if let (true, Some(requests)) = (self.counts(&alive), alive.requests) {
-                self.tally.count(requests, self.baseline.get(&cookie).copied());
-            }
-        }
-        // What was published on the way may have been too much; the end is exact.
-        self.opened_so_far = 0;
-        self.account()
-    }
-
-    /// Connections of the baseline that are neither alive nor had an event: over, with their file
-    /// still open in some program, or their event was lost.
-    fn bury_the_vanished(&mut self, now: Duration) {
-        let gone: Vec<u64> = self
-            .baseline
-            .iter()
-            .filter(|(cookie, start)| {
-                start.role == Role::Counted && !self.view.alive.contains_key(cookie)
-            })
-            .map(|(cookie, _)| *cookie)
-            .collect();
-        for cookie in gone {
-            let Some(start) = self.baseline.remove(&cookie) else {
-                continue;
-            };
-            self.push(
-                start.side,
-                start.pair,
-                Half {
-                    at: now,
-                    silent: Duration::ZERO,
-                    evidence: None,
-                    known_at_look: 0,
-                    looked: true,
-                    requests: None,
-                    start: Some(start),
-                },
-            );
-        }
-    }
-
-    /// Servers' aborts that no client's end accounts for: the client's file is still open.
-    fn count_unclaimed_aborts(&mut self) {
-        let mut explained = std::mem::take(&mut self.unheard_before);
-        let served: HashSet<Pair> = self
-            .view
-            .alive
-            .values()
-            .filter(|alive| alive.side == Side::Server)
-            .map(|alive| alive.pair)
-            .collect();
-        for (pair, count) in &self.unheard {
-            if !served.contains(pair) {
-                *explained.entry(pair.client.ip()).or_default() += u64::from(*count);
-            }
-        }
-        for (client, aborts) in std::mem::take(&mut self.server_aborts) {
-            let claimed = explained.get(&client).copied().unwrap_or(0);
-            for _ in claimed..aborts {
-                self.closed.add(crate::CloseKind::ServerRst);
-            }
-        }
-    }
-
-    fn count_alive(&self) -> u64 {
-        self.view.alive.values().filter(|alive| self.counts(alive)).count() as u64
-    }
-
-    /// Whether a live socket is the end at which its connection is counted.
-    fn counts(&self, alive: &Alive) -> bool {
-        alive.side == Side::Client
-            || !(self.view.clients.contains(&alive.pair) || self.client_is_here(&alive.pair))
-    }
-
     // ---- where an end is --------------------------------------------------------------------
 
     fn learn(&mut self, side: Side, pair: &Pair) {
@@ -653,28 +367,6 @@ impl Ledger {
 
     fn server_is_here(&self, pair: &Pair) -> bool {
         on_one_host(pair) || self.servers_here.contains(&pair.server.ip())
-    }
-}
-
-impl Half {
-    fn see(&mut self, time_wait: TimeWait) {
-        self.looked = true;
-        if let Some(evidence) = &mut self.evidence {
-            evidence.time_wait = time_wait;
-        }
-    }
-}
-
-impl Tally {
-    /// Counts a connection's requests within the window.
-    fn count(&mut self, requests: u64, start: Option<Start>) {
-        match start {
-            None => self.add(requests),
-            Some(Start { requests: Some(before), .. }) if requests > before => {
-                self.add(requests - before);
-            }
-            Some(_) => {}
-        }
     }
 }
 
@@ -699,11 +391,6 @@ fn requests(side: Side, socket: &Socket) -> Option<u64> {
         Side::Server => info.data_segs_in,
     };
     segments.map(u64::from)
-}
-
-/// Whether a TIME_WAIT entered then (`None`: it is in FIN_WAIT2 still) can be this end's.
-fn fits(half: &Half, entered: Option<Duration>) -> bool {
-    entered.is_none_or(|entered| entered + half.silent + FIT_SLACK >= half.at)
 }
 
 /// Loopback, or an address talking to itself: both ends are in this network namespace.

@@ -93,7 +93,9 @@ impl PortWatch {
             command: None,
             last_look: Duration::ZERO,
             last_event: Duration::ZERO,
-            refused: Counters::read_time_wait_overflow(),
+            refused: None,
+            refused_before: None,
+            refused_at_start: None,
         };
         watch.accountant = Some(spawn("keepwarm-account", move || accountant.run(&ready))?);
         match begun.recv() {
@@ -269,12 +271,17 @@ struct Accountant {
     command: Option<Command>,
     last_look: Duration,
     last_event: Duration,
-    /// The kernel's count of refused TIME_WAITs at the last look.
+    /// The kernel's count of refused TIME_WAITs at the last look, at the one before (an event may
+    /// be on its way for as long), and at the first.
     refused: Option<u64>,
+    refused_before: Option<u64>,
+    refused_at_start: Option<u64>,
 }
 
 impl Accountant {
     fn run(mut self, ready: &mpsc::SyncSender<()>) -> Result<PortAccount, Error> {
+        self.refused_at_start = Counters::read_time_wait_overflow();
+        (self.refused, self.refused_before) = (self.refused_at_start, self.refused_at_start);
         self.look(true)?;
         if self.ledger.alive_sockets() > MAX_BASELINE {
             return Err(Error::too_many(Operation::Watch, "sockets of the port", MAX_BASELINE));
@@ -382,8 +389,8 @@ impl Accountant {
 
     fn end_look(&mut self) {
         let refused = Counters::read_time_wait_overflow();
-        let grown = refused != self.refused;
-        self.refused = refused;
+        let grown = refused != self.refused_before;
+        self.refused_before = std::mem::replace(&mut self.refused, refused);
         self.last_look = self.shared.now();
         self.ledger.end_look(self.last_look, grown);
     }
@@ -424,10 +431,12 @@ impl Accountant {
         if self.ledger.unlooked_since().is_some() {
             self.look(false)?;
         }
+        let refused = self.refused_since_start();
         let account = self.ledger.finish(self.shared.now());
         Ok(PortAccount {
             window: closed_at.saturating_sub(opened_at),
             settled: rested && complete,
+            time_waits_refused: refused,
             ..account
         })
     }
@@ -441,9 +450,14 @@ impl Accountant {
         Ok(())
     }
 
+    fn refused_since_start(&self) -> Option<u64> {
+        Some(self.refused?.saturating_sub(self.refused_at_start?))
+    }
+
     fn publish(&mut self, opened_at: Duration) {
         let window = self.shared.now().saturating_sub(opened_at);
-        let account = PortAccount { window, ..self.ledger.account() };
+        let time_waits_refused = self.refused_since_start();
+        let account = PortAccount { window, time_waits_refused, ..self.ledger.account() };
         *lock(&self.shared.account) = account;
     }
 }

@@ -1,7 +1,7 @@
 //! Dumps against sockets that the test itself holds.
 
 // A helper of a test is a test: a panic is its answer.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use keepwarm_sockets::{Counters, Filter, Side, Socket, State, States, dump, ephemeral_ports};
 use keepwarm_testkit::churn::{Family, Upstream, Way};

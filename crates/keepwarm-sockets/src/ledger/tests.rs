@@ -2,6 +2,7 @@
 //! a client elsewhere, a look that came late, a pair that lives twice.
 
 use super::*;
+use crate::account::PortAccount;
 use crate::socket::TcpInfo;
 
 const PORT: u16 = 80;
