@@ -233,6 +233,11 @@ impl IdleWatch {
         self.woken.load(Ordering::SeqCst)
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_woken(&self) -> bool {
+        self.woken.load(Ordering::SeqCst)
+    }
+
     fn call_keeper(&self) {
         if let Some((origin, connection)) = self.place.get() {
             self.keeper.look_at(origin.clone(), *connection);

@@ -85,3 +85,59 @@ impl Drop for Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acquire::acquire;
+    use crate::client::Client;
+    use crate::deadline::Deadline;
+    use crate::key::OriginRef;
+    use crate::origin::Checkout;
+    use keepwarm_testkit::scripted::{Stage, eventually, within};
+
+    fn origin(client: &Client, stage: &Stage) -> Arc<Origin> {
+        let uri = stage.url("/").parse().expect("a URI");
+        client.origins().get(OriginRef::of(&uri).expect("an origin"))
+    }
+
+    /// On several threads this is a race of nanoseconds; here it is taken apart.
+    #[tokio::test]
+    async fn a_close_between_parking_and_the_pools_knowing_is_noticed_afterwards() {
+        let stage = Stage::open().await;
+        let client = Client::new();
+        let origin = origin(&client, &stage);
+        let mut deadline = Deadline::default();
+        let acquired = within("a connection", acquire(&origin, &mut deadline)).await;
+        let (mut granted, _) = acquired.expect("a connection");
+        let Held { token, mut connection } = granted.lease.held.take().expect("a held lease");
+        connection.park().expect("nothing has happened yet");
+
+        stage.accept().await.close();
+        let watch = Arc::clone(connection.watch());
+        eventually("the wake-up", || watch.has_woken()).await;
+        // Whoever looked found a connection in use, and nothing to do.
+        tokio::task::yield_now().await;
+        origin.take_back(token, connection, true);
+        eventually("the close", || origin.snapshot().idle == 0).await;
+        assert_eq!(
+            origin.snapshot().counts.closed_for(CloseReason::PeerClosedIdle, Closer::Server),
+            1
+        );
+    }
+
+    /// The receiver can go while the answer is on its way, when the pool knows the waiter no more.
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_goes_back() {
+        let stage = Stage::open().await;
+        let client = Client::new();
+        let origin = origin(&client, &stage);
+        let Checkout::Queued(_, receiver) = origin.checkout() else {
+            panic!("nothing is idle yet");
+        };
+        drop(receiver);
+        let _peer = stage.accept().await;
+        eventually("the return", || origin.snapshot().idle == 1).await;
+        assert_eq!(origin.snapshot().active, 0);
+    }
+}

@@ -132,6 +132,26 @@ async fn a_server_that_closes_unannounced_costs_at_most_the_request_that_crossed
     assert_eq!(stats.closed_by(Closer::Server), stats.closed(), "{stats:?}");
 }
 
+/// The close may be seen at any instant: before the connection is in the pool, while it is put
+/// there, and after. At each it has to be noticed without another request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_close_at_the_instant_of_the_return_is_noticed_too() {
+    let server = Server::start(|_| Answer::SendAndClose(ok("bye")));
+    let client = Client::new();
+    for _ in 0..60 {
+        let burst: Vec<_> = (0..32).map(|_| fetch(&client, &server.url("/"))).collect();
+        for request in burst {
+            // It may have crossed a close.
+            drop(done(request).await);
+        }
+        // A dial that lost to a return brought a connection that has served nobody.
+        eventually("the last dial", || only(&client).dialing == 0).await;
+        server.close_idle().await;
+        eventually("the closes", || only(&client).idle == 0).await;
+    }
+    audit(&only(&client));
+}
+
 #[tokio::test]
 async fn a_connection_closed_between_two_requests_of_a_busy_client_is_replaced() {
     let stage = Stage::open().await;
