@@ -39,7 +39,8 @@ pub struct PortAccount {
     pub established: BySide<u64>,
     /// Sockets in CLOSE_WAIT at the end: the peer has closed and the program has not.
     pub close_wait: BySide<u64>,
-    /// TIME_WAIT entries at the end that were entered within the window. The kernel removes some
+    /// TIME_WAIT entries at the end that the baseline did not have (told by their cookies): entered
+    /// within the window. The kernel removes some
     /// early (on loopback a connect(2) may reuse one after a second), so it may be less than the
     /// closes; it says which ports are taken, not how many connections were closed.
     pub time_wait: BySide<u64>,

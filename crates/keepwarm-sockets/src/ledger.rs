@@ -51,9 +51,6 @@ const MATE_WAIT: Duration = Duration::from_secs(1);
 /// How much older than the death of its socket a TIME_WAIT may look: delivery and a jiffy.
 const FIT_SLACK: Duration = Duration::from_secs(1);
 
-/// The grain of the kernel's timers, at its coarsest (CONFIG_HZ = 100).
-const JIFFY: Duration = Duration::from_millis(10);
-
 /// States that pass by themselves or by what the program is about to do.
 const TRANSITIONAL: States = States::of(&[
     State::SynSent,
@@ -134,6 +131,8 @@ struct View {
     close_wait: BySide<u64>,
     time_wait: BySide<u64>,
     time_wait_total: BySide<u64>,
+    /// Cookies of TIME_WAITs and orphans in FIN_WAIT2; kept for the baseline only.
+    minisockets: HashSet<u64>,
     transitional: bool,
 }
 
@@ -155,6 +154,7 @@ pub(crate) struct Ledger {
     closing: bool,
     baseline: HashMap<u64, Start>,
     alive_at_start: u64,
+    minisockets_at_start: HashSet<u64>,
     clients_here: HashSet<IpAddr>,
     servers_here: HashSet<IpAddr>,
     pending: HashMap<Pair, Ends>,
@@ -190,6 +190,7 @@ impl Ledger {
             closing: false,
             baseline: HashMap::new(),
             alive_at_start: 0,
+            minisockets_at_start: HashSet::new(),
             clients_here: HashSet::new(),
             servers_here: HashSet::new(),
             pending: HashMap::new(),
@@ -216,6 +217,7 @@ impl Ledger {
 
     /// The look that has just ended is the baseline.
     pub(crate) fn handle_baseline(&mut self) {
+        self.minisockets_at_start = std::mem::take(&mut self.view.minisockets);
         for (cookie, alive) in &self.view.alive {
             let Alive { side, pair, requests } = *alive;
             let role = match side {

@@ -3,11 +3,47 @@
 // A helper of a test is a test: a panic is its answer.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
 use keepwarm_sockets::{Counters, Filter, Side, Socket, State, States, dump, ephemeral_ports};
 use keepwarm_testkit::churn::{Family, Upstream, Way};
 
 fn either(port: u16) -> Vec<Socket> {
     dump(&Filter { either_port: Some(port), with_info: true, ..Filter::default() }).unwrap()
+}
+
+/// The port's sockets once every close has run its course (the kernel may be behind).
+fn at_rest(port: u16) -> Vec<Socket> {
+    let rest = States::of(&[State::Established, State::Listen, State::TimeWait]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let rows = either(port);
+        if rows.iter().all(|row| rest.contains(row.state)) {
+            return rows;
+        }
+        assert!(Instant::now() < deadline, "{rows:#?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Closes `count` connections at the server, and gives how many TIME_WAITs there must be: one for
+/// each pair of addresses, unless other programs have filled the namespace with them.
+fn time_waits(upstream: &mut Upstream, count: usize) -> Option<usize> {
+    let refused = || Counters::read().unwrap().time_wait_overflow;
+    let before = refused();
+    let mut ports = HashSet::new();
+    for _ in 0..count {
+        let connection = upstream.connect().unwrap();
+        ports.insert(connection.client.local_addr().unwrap().port());
+        connection.close(Way::ServerFin).unwrap();
+    }
+    at_rest(upstream.port());
+    if refused() == before {
+        return Some(ports.len());
+    }
+    eprintln!("NOT CHECKED: the number of TIME_WAITs, the kernel refused some");
+    None
 }
 
 fn count(rows: &[Socket], state: State, side: Side, port: u16) -> usize {
@@ -21,14 +57,15 @@ fn one_pass_gives_both_ends_of_both_families_and_nothing_else() {
         let port = upstream.port();
         let mut held: Vec<_> = (0..5).map(|_| upstream.connect().unwrap()).collect();
         held.iter_mut().for_each(|connection| connection.exchange(4).unwrap());
-        upstream.play(Way::ServerFin, 7, 1).unwrap();
-        let rows = either(port);
+        let closed = time_waits(&mut upstream, 7);
+        let rows = at_rest(port);
         assert!(rows.iter().all(|row| row.side(port).is_some()), "{rows:#?}");
         assert_eq!(count(&rows, State::Established, Side::Client, port), 5);
         assert_eq!(count(&rows, State::Established, Side::Server, port), 5);
         assert_eq!(count(&rows, State::Listen, Side::Server, port), 1);
-        assert_eq!(count(&rows, State::TimeWait, Side::Server, port), 7);
-        assert_eq!(rows.len(), 18);
+        let waiting = count(&rows, State::TimeWait, Side::Server, port);
+        assert_eq!(waiting, closed.unwrap_or(waiting));
+        assert_eq!(rows.len(), 11 + waiting);
         for row in rows.iter().filter(|row| row.is_alive()) {
             let info = row.info.unwrap();
             let requests = match row.side(port).unwrap() {
@@ -57,13 +94,14 @@ fn state_and_port_filters_are_the_kernels() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let port = upstream.port();
     let _held: Vec<_> = (0..3).map(|_| upstream.connect().unwrap()).collect();
-    upstream.play(Way::ServerFin, 2, 1).unwrap();
+    let closed = time_waits(&mut upstream, 2);
     let rows = |filter: Filter| dump(&filter).unwrap();
     let all = Filter { either_port: Some(port), ..Filter::default() };
-    assert_eq!(rows(Filter { states: State::TimeWait.into(), ..all }).len(), 2);
+    let waiting = rows(Filter { states: State::TimeWait.into(), ..all }).len();
+    assert_eq!(waiting, closed.unwrap_or(waiting));
     assert_eq!(rows(Filter { states: State::Listen.into(), ..all }).len(), 1);
     let two = States::of(&[State::TimeWait, State::Established]);
-    assert_eq!(rows(Filter { states: two, ..all }).len(), 8);
+    assert_eq!(rows(Filter { states: two, ..all }).len(), 6 + waiting);
     let to = Filter { remote_port: Some(port), ..Filter::default() };
     assert_eq!(rows(Filter { states: State::Established.into(), ..to }).len(), 3);
     let from = Filter { local_port: Some(port), ..Filter::default() };
@@ -96,13 +134,17 @@ fn counters_move_with_what_was_done() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let before = Counters::read().unwrap();
     upstream.play(Way::ServerFin, 40, 1).unwrap();
+    at_rest(upstream.port());
     upstream.play(Way::ClientUnread, 30, 1).unwrap();
     let after = Counters::read().unwrap();
     let change = after.since(&before);
     // Other tests run beside this one: at least.
     assert!(change.active_opens >= Some(70), "{change:?}");
     assert!(change.passive_opens >= Some(70), "{change:?}");
-    assert!(change.time_waits >= Some(40), "{change:?}");
+    // Some may have been refused (other programs fill the namespace).
+    let waited =
+        change.time_waits.zip(change.time_wait_overflow).map(|(kept, refused)| kept + refused);
+    assert!(waited >= Some(40), "{change:?}");
     assert!(change.abort_on_close >= Some(30), "{change:?}");
     assert!(change.out_resets >= Some(30), "{change:?}");
     assert!(after.time_wait_now >= Some(1), "{after:?}");

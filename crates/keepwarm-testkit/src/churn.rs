@@ -163,6 +163,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Upstream {
     family: Family,
     listener: TcpListener,
+    /// Bound, never listening: keeps the port number from every other socket of the host, of
+    /// either family, so that what is seen on the port was done here.
+    _reservation: Socket,
     port: u16,
     dials: u64,
 }
@@ -178,15 +181,22 @@ impl Upstream {
             Family::V6 => (Domain::IPV6, Ipv6Addr::LOCALHOST.into()),
             Family::V4Mapped => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
         };
+        let reservation = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+        reservation.set_only_v6(false)?;
+        reservation.set_reuse_address(true)?;
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        reservation.bind(&SockAddr::from(any))?;
+        let reserved = reservation.local_addr()?.as_socket().map(|name| name.port());
+        let port = reserved.ok_or_else(|| io::Error::other("a socket without a port"))?;
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
         if family == Family::V4Mapped {
             socket.set_only_v6(false)?;
         }
-        socket.bind(&SockAddr::from(SocketAddr::new(ip, 0)))?;
+        socket.bind(&SockAddr::from(SocketAddr::new(ip, port)))?;
         socket.listen(128)?;
-        let listener: TcpListener = socket.into();
-        let port = listener.local_addr()?.port();
-        Ok(Upstream { family, listener, port, dials: 0 })
+        let listener = socket.into();
+        Ok(Upstream { family, listener, _reservation: reservation, port, dials: 0 })
     }
 
     /// The port.
@@ -235,7 +245,7 @@ impl Upstream {
     /// # Errors
     /// If a connect was not refused.
     pub fn refuse(self, count: u64) -> io::Result<()> {
-        let Upstream { family, listener, port, .. } = self;
+        let Upstream { family, listener, port, _reservation, .. } = self;
         drop(listener);
         for turn in 0..count {
             let socket = client_socket(family, turn)?;

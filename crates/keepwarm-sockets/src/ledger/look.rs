@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Alive, DECISIVE, FIT_SLACK, Half, JIFFY, Ledger, Look, Pair, TRANSITIONAL, requests};
+use super::{Alive, DECISIVE, FIT_SLACK, Half, Ledger, Look, Pair, TRANSITIONAL, requests};
 use crate::classify::TimeWait;
 use crate::socket::{Side, Socket, State};
 
@@ -25,22 +25,21 @@ impl Ledger {
             self.learn(side, &pair);
         }
         let waited_for = row.is_minisocket() && self.pending.contains_key(&pair);
-        let opened_at = self.opened_at;
+        let old = self.minisockets_at_start.contains(&row.cookie);
         let Some(look) = &mut self.look else { return };
         let view = &mut look.view;
-        let age = row.time_wait_age_ms().map(|age| Duration::from_millis(age.into()));
-        let entered = age.map(|age| now.checked_sub(age));
         view.transitional |= TRANSITIONAL.contains(row.state);
         match row.state {
             State::Established => *view.established.get_mut(side) += 1,
             State::CloseWait => *view.close_wait.get_mut(side) += 1,
             State::TimeWait => {
                 *view.time_wait_total.get_mut(side) += 1;
-                let in_window = entered.flatten().zip(opened_at);
-                let in_window = in_window.is_some_and(|(at, opened)| at + JIFFY >= opened);
-                *view.time_wait.get_mut(side) += u64::from(in_window);
+                *view.time_wait.get_mut(side) += u64::from(!old);
             }
             _ => {}
+        }
+        if row.is_minisocket() && self.opened_at.is_none() {
+            view.minisockets.insert(row.cookie);
         }
         if row.is_alive() {
             if side == Side::Client {
@@ -49,8 +48,9 @@ impl Ledger {
             let requests = requests(side, row);
             view.alive.insert(row.cookie, Alive { side, pair, requests });
         } else if waited_for {
-            // Entered before the watch began: the zero of this clock.
-            look.found.push((side, pair, entered.map(Option::unwrap_or_default)));
+            let age = row.time_wait_age_ms().map(|age| Duration::from_millis(age.into()));
+            // What was entered before the watch began is put at the zero of its clock.
+            look.found.push((side, pair, age.map(|age| now.saturating_sub(age))));
         }
     }
 

@@ -92,6 +92,15 @@ fn a_client_elsewhere_is_counted_at_the_servers_end() {
 }
 
 #[test]
+fn a_time_wait_of_the_baseline_is_not_of_the_window_whatever_its_age_looks_like() {
+    let old = |age| Socket { cookie: 9, ..time_wait(SERVER, AWAY, age) };
+    let ledger = opened(&[old(100)]);
+    let new = Socket { cookie: 10, ..time_wait(SERVER, "192.0.2.7:40001", 290) };
+    let account = finish(ledger, 1300, &[old(100), new]);
+    assert_eq!((account.time_wait.server, account.time_wait_total.server), (1, 2));
+}
+
+#[test]
 fn both_ends_on_one_host_are_one_connection() {
     let mut ledger = opened(&[]);
     ledger.handle_event(&died(HERE, SERVER, 1, true, 4), ms(1100));
