@@ -35,7 +35,7 @@ use crate::account::{Closes, Tally};
 use crate::classify::{CloseKind, Evidence, is_disconnected, was_established};
 use crate::socket::{BySide, Side, Socket, State, States, side_of};
 
-/// Unfinished business: at most this many connections (about 400 bytes each at worst).
+/// Unfinished business: at most this many connections (some hundred bytes each).
 const MAX_PENDING: usize = 1 << 17;
 /// Clients' aborts that nobody has claimed.
 const MAX_STRAYS: usize = 1 << 16;
