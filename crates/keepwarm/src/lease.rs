@@ -107,23 +107,31 @@ mod tests {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
-        let mut deadline = Deadline::default();
-        let acquired = within("a connection", acquire(&origin, &mut deadline)).await;
-        let (mut granted, _) = acquired.expect("a connection");
-        let Held { token, mut connection } = granted.lease.held.take().expect("a held lease");
+        let mut granted = Vec::new();
+        for _ in 0..2 {
+            let mut deadline = Deadline::default();
+            let acquired = within("a connection", acquire(&origin, &mut deadline)).await;
+            granted.push(acquired.expect("a connection").0);
+        }
+        let mut lease = granted.remove(0).lease;
+        let Held { token, mut connection } = lease.held.take().expect("a held lease");
         connection.park().expect("nothing has happened yet");
+        // The other one goes back, so that the keeper is on duty.
+        drop(granted);
+        assert_eq!(origin.snapshot().idle, 1);
 
-        stage.accept().await.close();
+        for peer in [stage.accept().await, stage.accept().await] {
+            peer.close();
+        }
         let watch = Arc::clone(connection.watch());
-        eventually("the wake-up", || watch.has_woken()).await;
-        // Whoever looked found a connection in use, and nothing to do.
+        eventually("both wake-ups", || watch.has_woken() && origin.snapshot().idle == 0).await;
+        // The keeper has looked at both, and found one of them in use: nothing to do.
         tokio::task::yield_now().await;
         origin.take_back(token, connection, true);
-        eventually("the close", || origin.snapshot().idle == 0).await;
-        assert_eq!(
-            origin.snapshot().counts.closed_for(CloseReason::PeerClosedIdle, Closer::Server),
-            1
-        );
+        let forgotten =
+            || origin.snapshot().counts.closed_for(CloseReason::PeerClosedIdle, Closer::Server);
+        eventually("the close", || forgotten() == 2).await;
+        assert_eq!(origin.snapshot().idle, 0);
     }
 
     /// The receiver can go while the answer is on its way, when the pool knows the waiter no more.
