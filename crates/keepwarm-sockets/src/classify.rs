@@ -7,8 +7,8 @@
 //! * **TIME_WAIT** is held by the end that closed first, and only by it (RFC 9293, section
 //!   3.10.7.8 and figure 12); by both if the FINs crossed (figure 13). It may be gone early: a
 //!   connect(2) from the same port may reuse it (on loopback after one second,
-//!   `net.ipv4.tcp_tw_reuse` = 2), an RST kills one in FIN_WAIT2, and there is none beyond
-//!   `net.ipv4.tcp_max_tw_buckets`.
+//!   `net.ipv4.tcp_tw_reuse` = 2), an RST kills it (RFC 1337; `net.ipv4.tcp_rfc1337` = 0), and there
+//!   is none beyond `net.ipv4.tcp_max_tw_buckets`.
 //! * **An acknowledged FIN**: the FIN takes a sequence number that `tcpi_bytes_acked` counts and
 //!   `tcpi_bytes_sent` does not. So does the SYN of the end that connected.
 //!   Or, seen from the other end, `tcpi_bytes_received` counts it.
@@ -157,17 +157,25 @@ fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
     match (client.time_wait, server.time_wait) {
         (Present, Present) => CloseKind::CrossedFin,
         (Present, _) => CloseKind::ClientFin,
-        // A server's TIME_WAIT dies with the next SYN from the same address, a client's does not:
-        // so the client's absence decides, and the server's only where the client's is unknown.
-        (_, Present) | (Absent, _) => CloseKind::ServerFin,
-        (_, Absent) => CloseKind::ClientFin,
-        // Too late for TIME_WAIT. The end that closed first did not read the other's FIN, unless
-        // it only shut down its sending half; then neither has an unread FIN.
-        _ => match (client.unread, server.unread) {
-            (1, 0) => CloseKind::ClientFin,
-            (0, 1) => CloseKind::ServerFin,
-            _ => CloseKind::Unclassified,
-        },
+        (_, Present) => CloseKind::ServerFin,
+        // A server's TIME_WAIT dies with the next SYN from the same address, a client's does not.
+        // But either dies by an RST (RFC 1337; seen on loopback when a late acknowledgement of the
+        // end that closed second is answered by the TIME_WAIT, and its socket is gone by then). So
+        // the client's absence decides only where what was left unread does not contradict it.
+        (Absent, _) => by_unread(client, server).unwrap_or(CloseKind::ServerFin),
+        (_, Absent) => by_unread(client, server).unwrap_or(CloseKind::ClientFin),
+        // Too late for TIME_WAIT.
+        _ => by_unread(client, server).unwrap_or(CloseKind::Unclassified),
+    }
+}
+
+/// The end that closed first did not read the other's FIN, and the other read its. `None` where
+/// both did, or neither: an end may shut down its sending half first and read on.
+fn by_unread(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
+    match (client.unread, server.unread) {
+        (1, 0) => Some(CloseKind::ClientFin),
+        (0, 1) => Some(CloseKind::ServerFin),
+        _ => None,
     }
 }
 
@@ -261,6 +269,16 @@ mod tests {
         let answered_with_rst = end(false, 7, Absent);
         assert_eq!(classify(Some(&closed), Some(&answered_with_rst)), CloseKind::ClientFin);
         assert_eq!(classify(Some(&answered_with_rst), Some(&closed)), CloseKind::ServerFin);
+    }
+
+    #[test]
+    fn a_time_wait_killed_by_an_rst_does_not_turn_the_answer_round() {
+        let closed = end(true, 1, Absent);
+        let read_the_end = end(true, 0, Absent);
+        assert_eq!(classify(Some(&closed), Some(&read_the_end)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&read_the_end), Some(&closed)), CloseKind::ServerFin);
+        // Neither read the other's FIN: the client's TIME_WAIT would have outlived a new SYN.
+        assert_eq!(classify(Some(&closed), Some(&closed)), CloseKind::ServerFin);
     }
 
     #[test]
