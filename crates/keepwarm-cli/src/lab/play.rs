@@ -135,6 +135,22 @@ impl Play {
         self.ports.map(|ports| held as f64 / f64::from(ports.size()))
     }
 
+    /// What limits this measurement without making it wrong.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(refused @ 1..) = self.account.time_waits_refused {
+            notes.push(format!(
+                "the kernel's table of TIME_WAITs was full, and {} were never made \
+                 (net.ipv4.tcp_max_tw_buckets): the counts of TIME_WAIT are too low",
+                thousands(refused)
+            ));
+        }
+        if !self.account.settled {
+            notes.push("some connections were still closing when the account was taken".to_owned());
+        }
+        notes
+    }
+
     /// What contradicts itself in this measurement, or is missing from it.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();

@@ -21,6 +21,7 @@ struct RunRecord<'a> {
     upstream: Upstream,
     client: Client<'a>,
     finding: FindingRecord<'a>,
+    notes: Vec<String>,
     doubts: Vec<String>,
 }
 
@@ -119,6 +120,7 @@ fn run(play: &Play) -> RunRecord<'_> {
             advice: finding.advice.as_deref(),
             remote: finding.remote.as_deref(),
         },
+        notes: play.notes(),
         doubts: play.doubts(),
     }
 }

@@ -72,6 +72,9 @@ fn verdict(play: &Play, colour: bool) -> String {
     }
     let mut text = format!("{name} ({}): {}\n", finding.code, play.policy.describe());
     text.push_str(&paragraph("  ", &format!("{}.", capitalised(&sentence)), COLUMNS));
+    for note in play.notes() {
+        text.push_str(&paragraph("  Note: ", &note, COLUMNS));
+    }
     for doubt in play.doubts() {
         text.push_str(&paragraph("  INVALID: ", &doubt, COLUMNS));
     }
