@@ -369,8 +369,10 @@ impl Server {
         self.counts.requests.load(Ordering::SeqCst)
     }
 
-    /// Closes every connection that waits for a request, and returns when that is done.
-    pub async fn close_idle(&self) {
+    /// Closes every connection that waits for a request, and returns when that is done. `opened`
+    /// have been opened so far: one that the kernel holds for accept(2) is waited for.
+    pub async fn close_idle(&self, opened: u64) {
+        eventually("the last accept", || self.accepted() as u64 >= opened).await;
         self.closing.send_modify(|round| *round += 1);
         eventually("the server's closes", || self.open() == 0).await;
     }
@@ -395,10 +397,13 @@ async fn accept_all(
     let listener = TcpListener::from_std(listener).expect("a listener");
     loop {
         let (stream, _) = listener.accept().await.expect("accept");
+        // Before it counts as accepted: what is closed from then on includes this one.
+        let mut close = close.clone();
+        close.mark_unchanged();
         counts.accepted.fetch_add(1, Ordering::SeqCst);
         counts.open.fetch_add(1, Ordering::SeqCst);
         stream.set_nodelay(true).expect("nodelay");
-        let (answer, counts, close) = (Arc::clone(&answer), Arc::clone(&counts), close.clone());
+        let (answer, counts) = (Arc::clone(&answer), Arc::clone(&counts));
         tokio::spawn(async move {
             let peer = Peer { stream, unread: Vec::new() };
             converse(peer, &*answer, &counts, close).await;
@@ -414,7 +419,6 @@ async fn converse(
     counts: &Counts,
     mut close: watch::Receiver<usize>,
 ) {
-    close.mark_unchanged();
     loop {
         let request = tokio::select! {
             request = peer.next_request() => request,

@@ -3,6 +3,8 @@
 //! Plain sequential code in a task of its own, owned by the pool: the request that caused the dial
 //! may be served by another connection or be dropped, and the dial goes on for the next one.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -57,10 +59,44 @@ impl Drop for Permit {
             None => {
                 let error =
                     Error::failed(Stage::Connect, "the runtime that was dialling has ended");
-                self.origin.dial_failed(token, error.at(self.origin.name()));
+                fail(&self.origin, token, error);
             }
         }
     }
+}
+
+type Failed = (Arc<Origin>, DialPermit, Error);
+
+thread_local! {
+    /// Failures that came while another one was being told on this thread.
+    static FAILED: RefCell<Option<VecDeque<Failed>>> = const { RefCell::new(None) };
+}
+
+/// Tells the pool of a dial that could not even be started.
+///
+/// The pool answers with a dial for the next waiter, which may fail in the same way and on the same
+/// thread: a runtime that has ended drops what is spawned on it at once. Told one inside the other,
+/// some thousands of them overflow the stack; so they are told one after the other.
+fn fail(origin: &Arc<Origin>, token: DialPermit, error: Error) {
+    let mut next = Some((Arc::clone(origin), token, error));
+    let nested = FAILED.with_borrow_mut(|queue| match queue {
+        Some(queue) => {
+            queue.extend(next.take());
+            true
+        }
+        None => {
+            *queue = Some(VecDeque::new());
+            false
+        }
+    });
+    if nested {
+        return;
+    }
+    while let Some((origin, token, error)) = next {
+        origin.dial_failed(token, error.at(origin.name()));
+        next = FAILED.with_borrow_mut(|queue| queue.as_mut().and_then(VecDeque::pop_front));
+    }
+    FAILED.with_borrow_mut(|queue| *queue = None);
 }
 
 /// Starts a dial, on the runtime of a request that waits for it. It ends early when `aborted` is
@@ -74,8 +110,7 @@ pub(crate) fn start(
     if let Some(runtime) = runtime {
         spawn(origin, token, aborted, &runtime, 0);
     } else {
-        let error = Error::failed(Stage::Connect, "no tokio runtime to dial on");
-        origin.dial_failed(token, error.at(origin.name()));
+        fail(origin, token, Error::failed(Stage::Connect, "no tokio runtime to dial on"));
     }
 }
 

@@ -99,7 +99,7 @@ async fn no_request_fails_because_the_server_closed_all_idle_connections() {
             assert_eq!(done(request).await.expect("a body"), "alive", "round {round}");
         }
         eventually("the last dial", || only(&client).dialing == 0).await;
-        server.close_idle().await;
+        server.close_idle(only(&client).opened).await;
         tokio::task::yield_now().await;
     }
     eventually("the last closes", || only(&client).idle == 0).await;
@@ -146,7 +146,7 @@ async fn a_close_at_the_instant_of_the_return_is_noticed_too() {
         }
         // A dial that lost to a return brought a connection that has served nobody.
         eventually("the last dial", || only(&client).dialing == 0).await;
-        server.close_idle().await;
+        server.close_idle(only(&client).opened).await;
         eventually("the closes", || only(&client).idle == 0).await;
     }
     audit(&only(&client));

@@ -51,12 +51,14 @@ fn timer(port: u16) -> (String, u64) {
     let line = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .find(|fields| fields.get(2) == Some(&&*remote))
+        // Not the remains of a connection that had this port on its other side.
+        .find(|fields| fields.get(2) == Some(&&*remote) && fields[3] == ESTABLISHED)
         .expect("a socket to that port");
     let (what, when) = line[5].split_once(':').expect("timer:when");
     (what.to_owned(), u64::from_str_radix(when, 16).expect("a number"))
 }
 
+const ESTABLISHED: &str = "01";
 const NONE: &str = "00";
 const KEEPALIVE: &str = "02";
 

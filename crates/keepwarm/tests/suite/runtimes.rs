@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use keepwarm::{Client, CloseReason};
-use keepwarm_testkit::scripted::{Answer, Server, Stage, ok, within};
+use keepwarm_testkit::scripted::{Answer, Server, Stage, eventually, ok, within};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::reuse::idle_connections;
@@ -170,4 +170,27 @@ fn a_dial_whose_runtime_ends_goes_on_where_somebody_waits() {
         assert_eq!(done(waiting).await.expect("a body"), "served");
         assert_eq!(only(&client).dials_failed, 0);
     });
+}
+
+/// Each dial that its runtime drops is told to the pool, which asks for one for the next waiter, on
+/// the same runtime: told one inside the other they would overflow the stack.
+#[test]
+fn a_runtime_that_ends_with_thousands_waiting_ends_them_one_by_one() {
+    const WAITING: usize = 20_000;
+    let stage = Stage::open_narrow();
+    let client = Client::builder().max_connections_per_origin(10).build().expect("a client");
+    let runtime = on_several_threads();
+    let filled = runtime.block_on(stage.fill());
+    for _ in 0..WAITING {
+        let (client, url) = (client.clone(), stage.url("/"));
+        runtime.spawn(async move { client.get(url).send().await.is_ok() });
+    }
+    let queued = || client.stats().origins.iter().any(|origin| origin.waiting == WAITING);
+    runtime.block_on(eventually("the queue", queued));
+    drop(runtime);
+    drop(filled);
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!(stats.opened, 0, "{stats:?}");
+    assert_eq!(stats.checkouts, WAITING as u64, "{stats:?}");
 }
