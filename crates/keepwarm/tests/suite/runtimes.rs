@@ -176,11 +176,12 @@ fn a_dial_whose_runtime_ends_goes_on_where_somebody_waits() {
 /// the same runtime: told one inside the other they would overflow the stack.
 #[test]
 fn a_runtime_that_ends_with_thousands_waiting_ends_them_one_by_one() {
-    const WAITING: usize = 20_000;
-    let stage = Stage::open_narrow();
+    const WAITING: usize = 4_000;
+    let elsewhere = on_several_threads();
+    let stage = elsewhere.block_on(async { Stage::open_narrow() });
+    let filled = elsewhere.block_on(stage.fill());
     let client = Client::builder().max_connections_per_origin(10).build().expect("a client");
     let runtime = on_several_threads();
-    let filled = runtime.block_on(stage.fill());
     for _ in 0..WAITING {
         let (client, url) = (client.clone(), stage.url("/"));
         runtime.spawn(async move { client.get(url).send().await.is_ok() });
