@@ -174,10 +174,7 @@ impl Pool {
     pub fn inspect(&mut self, connection: ConnectionId, now: Moment) -> Option<Lease> {
         self.advance(now);
         self.expire();
-        let position = self
-            .idle
-            .iter()
-            .position(|idle| idle.connection == connection)?;
+        let position = self.idle.iter().position(|idle| idle.connection == connection)?;
         self.idle.remove(position);
         self.activate(connection);
         Some(Lease { connection })
@@ -199,11 +196,7 @@ impl Pool {
         let Some(oldest) = self.idle.pop_front() else {
             return false;
         };
-        self.vacate(
-            oldest.connection,
-            CloseReason::TotalIdleLimit,
-            Closer::Client,
-        );
+        self.vacate(oldest.connection, CloseReason::TotalIdleLimit, Closer::Client);
         true
     }
 
@@ -245,9 +238,7 @@ impl Pool {
     /// [`Moment::NEVER`] if none will. Every input may change it, in both directions.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
-        self.idle
-            .front()
-            .map_or(Moment::NEVER, |oldest| self.expiry(oldest))
+        self.idle.front().map_or(Moment::NEVER, |oldest| self.expiry(oldest))
     }
 }
 
@@ -329,10 +320,7 @@ impl Pool {
             return;
         }
         self.slots[connection.index()].state = State::Idle;
-        self.idle.push_back(Idle {
-            connection,
-            since: self.now,
-        });
+        self.idle.push_back(Idle { connection, since: self.now });
         self.expire();
     }
 
@@ -390,12 +378,7 @@ impl Pool {
             self.counts.assigned_new += 1;
         }
         let lease = Lease { connection };
-        self.effects.push_back(Effect::Assign(Assigned {
-            waiter,
-            lease,
-            exchanges,
-            idle_since,
-        }));
+        self.effects.push_back(Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }));
     }
 
     fn activate(&mut self, connection: ConnectionId) {
@@ -424,20 +407,13 @@ impl Pool {
     /// A place for a new connection, active until it settles.
     fn occupy_slot(&mut self) -> ConnectionId {
         let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                exchanges: 0,
-                state: State::Vacant,
-            });
+            self.slots.push(Slot { generation: 0, exchanges: 0, state: State::Vacant });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
         slot.exchanges = 0;
         slot.state = State::Active;
-        ConnectionId {
-            index,
-            generation: slot.generation,
-        }
+        ConnectionId { index, generation: slot.generation }
     }
 
     /// Forgets a connection. The one place where a connection ends.
@@ -447,11 +423,7 @@ impl Pool {
         slot.generation += 1;
         self.vacant.push(connection.index);
         self.counts.closed[reason.index()][closer.index()] += 1;
-        self.effects.push_back(Effect::Close {
-            connection,
-            reason,
-            closer,
-        });
+        self.effects.push_back(Effect::Close { connection, reason, closer });
     }
 
     fn mint_id(&mut self) -> u64 {

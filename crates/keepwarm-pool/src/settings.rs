@@ -25,11 +25,7 @@ impl Limit {
     /// The number, or `None` when there is no limit.
     #[must_use]
     pub const fn get(self) -> Option<u32> {
-        if self.0 == u32::MAX {
-            None
-        } else {
-            Some(self.0)
-        }
+        if self.0 == u32::MAX { None } else { Some(self.0) }
     }
 }
 

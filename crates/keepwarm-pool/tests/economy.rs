@@ -31,10 +31,7 @@ enum Step {
 
 impl Workload {
     fn new() -> Self {
-        let settings = Settings {
-            idle_timeout: Duration::MAX,
-            ..Settings::default()
-        };
+        let settings = Settings { idle_timeout: Duration::MAX, ..Settings::default() };
         Self {
             pool: Pool::new(settings),
             waiters: Vec::new(),

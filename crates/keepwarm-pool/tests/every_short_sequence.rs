@@ -87,9 +87,7 @@ const TWO_ACTIVE: &[Operation] = &[
 /// many there were. A sequence is left out when one of its operations has nothing to work on.
 fn explore(rules: Rules, start: &[Operation], alphabet: &[Operation], longest: usize) -> u64 {
     let lengths = 1..=longest;
-    lengths
-        .map(|length| explore_length(rules, start, alphabet, length))
-        .sum()
+    lengths.map(|length| explore_length(rules, start, alphabet, length)).sum()
 }
 
 fn explore_length(rules: Rules, start: &[Operation], alphabet: &[Operation], length: usize) -> u64 {
@@ -137,11 +135,7 @@ fn every_demand_without_limits() {
 
 #[test]
 fn every_demand_on_one_connection_without_a_queue() {
-    let rules = Rules {
-        max_connections: Some(1),
-        max_waiters: Some(0),
-        ..Rules::UNLIMITED
-    };
+    let rules = Rules { max_connections: Some(1), max_waiters: Some(0), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, &[], DEMAND, 8), 7_560);
 }
 
@@ -152,28 +146,19 @@ fn every_rest_under_tight_limits() {
 
 #[test]
 fn every_rest_of_connections_that_expire() {
-    let rules = Rules {
-        idle_timeout: Some(2),
-        ..Rules::UNLIMITED
-    };
+    let rules = Rules { idle_timeout: Some(2), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 22_307);
 }
 
 #[test]
 fn every_rest_with_no_idle_allowed() {
-    let rules = Rules {
-        max_idle: Some(0),
-        ..Rules::UNLIMITED
-    };
+    let rules = Rules { max_idle: Some(0), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 17_459);
 }
 
 #[test]
 fn every_rest_with_an_idle_timeout_of_zero() {
-    let rules = Rules {
-        idle_timeout: Some(0),
-        ..Rules::UNLIMITED
-    };
+    let rules = Rules { idle_timeout: Some(0), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 17_459);
 }
 

@@ -40,14 +40,12 @@ fn rules() -> impl Strategy<Value = Rules> {
         prop_oneof![Just(none), (0..4_u32).prop_map(Some)],
         prop_oneof![1 => Just(None), 1 => Just(Some(0)), 3 => (1..10_u64).prop_map(Some)],
     )
-        .prop_map(
-            |(max_idle, max_connections, max_waiters, idle_timeout)| Rules {
-                max_idle,
-                max_connections,
-                max_waiters,
-                idle_timeout,
-            },
-        )
+        .prop_map(|(max_idle, max_connections, max_waiters, idle_timeout)| Rules {
+            max_idle,
+            max_connections,
+            max_waiters,
+            idle_timeout,
+        })
 }
 
 /// How often the operations come that make the difference between a burst, in which requests and
@@ -59,27 +57,14 @@ struct Weights {
     passes: u32,
 }
 
-const BURST: Weights = Weights {
-    checkouts: 300,
-    cancels: 20,
-    returns: 80,
-    passes: 20,
-};
+const BURST: Weights = Weights { checkouts: 300, cancels: 20, returns: 80, passes: 20 };
 
-const CALM: Weights = Weights {
-    checkouts: 60,
-    cancels: 100,
-    returns: 200,
-    passes: 200,
-};
+const CALM: Weights = Weights { checkouts: 60, cancels: 100, returns: 200, passes: 200 };
 
 fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
     let pick = || any::<u8>().prop_map(|number| Pick::Any(usize::from(number)));
-    let closed = (
-        pick(),
-        proptest::sample::select(&REPORTED),
-        proptest::sample::select(&Closer::ALL),
-    );
+    let closed =
+        (pick(), proptest::sample::select(&REPORTED), proptest::sample::select(&Closer::ALL));
     prop_oneof![
         weights.checkouts => Just(Operation::Checkout),
         130 => pick().prop_map(Operation::Dialed),

@@ -42,11 +42,7 @@ enum Place {
 type Audit = Result<(), String>;
 
 fn hold(holds: bool, sentence: &str) -> Audit {
-    if holds {
-        Ok(())
-    } else {
-        Err(sentence.to_owned())
-    }
+    if holds { Ok(()) } else { Err(sentence.to_owned()) }
 }
 
 impl Ledger {
@@ -72,8 +68,7 @@ impl Ledger {
     /// The numbers of the connections that have not closed.
     pub(crate) fn open(&self) -> Vec<usize> {
         let all = 0..self.connections.len();
-        all.filter(|n| self.connections[*n] != Place::Closed)
-            .collect()
+        all.filter(|n| self.connections[*n] != Place::Closed).collect()
     }
 
     /// One input and what the pool made of it.
@@ -97,10 +92,7 @@ impl Ledger {
         }
         if matches!(input, Input::Checkout | Input::Tick | Input::Inspect(_)) {
             let expired = self.idle().any(|since| self.is_expired(since));
-            hold(
-                !expired,
-                "what has been idle for the idle timeout is closed",
-            )?;
+            hold(!expired, "what has been idle for the idle timeout is closed")?;
         }
         self.peak = self.peak.max(self.waiting() + self.active());
         Ok(())
@@ -140,34 +132,20 @@ impl Ledger {
         match *decision {
             Decision::Dial(_) => {
                 let wanted = self.waiting() > self.dialing();
-                hold(
-                    wanted,
-                    "a dial starts only while more waiters than dials exist",
-                )?;
+                hold(wanted, "a dial starts only while more waiters than dials exist")?;
                 hold(!self.shut_down, "no dial starts after shutdown")?;
                 self.dials.push(Dial::Running);
             }
             Decision::Abort(dial) => {
                 let once = self.shut_down && self.dials[dial] == Dial::Running;
-                hold(
-                    once,
-                    "a dial is aborted at shutdown, while it runs, and once",
-                )?;
+                hold(once, "a dial is aborted at shutdown, while it runs, and once")?;
                 self.dials[dial] = Dial::Aborted;
             }
-            Decision::Assign {
-                waiter,
-                connection,
-                idle_since,
-                ..
-            } => {
+            Decision::Assign { waiter, connection, idle_since, .. } => {
                 self.end_oldest(waiter)?;
                 let place = self.connections[connection];
                 let origin = idle_since.map_or(Place::Loose, Place::Idle);
-                hold(
-                    place == origin,
-                    "what is assigned is unused, and idle since then",
-                )?;
+                hold(place == origin, "what is assigned is unused, and idle since then")?;
                 let usable = !idle_since.is_some_and(|since| self.is_expired(since));
                 hold(usable, "an expired connection is never assigned")?;
                 hold(!self.shut_down, "nothing is assigned after shutdown")?;
@@ -195,86 +173,47 @@ impl Ledger {
     }
 
     fn audit_safety(&self, pool: &Pool) -> Audit {
-        hold(
-            pool.dialing() == self.dialing(),
-            "dialing is the permits that are out",
-        )?;
-        hold(
-            pool.active() == self.active(),
-            "active is the leases that are out",
-        )?;
-        hold(
-            pool.idle() == self.idle().count(),
-            "idle is what is open and not out",
-        )?;
-        hold(
-            pool.waiting() == self.waiting(),
-            "waiting is the checkouts without an answer",
-        )?;
-        hold(
-            pool.oldest_idle() == self.oldest(),
-            "oldest_idle is the oldest's",
-        )?;
+        hold(pool.dialing() == self.dialing(), "dialing is the permits that are out")?;
+        hold(pool.active() == self.active(), "active is the leases that are out")?;
+        hold(pool.idle() == self.idle().count(), "idle is what is open and not out")?;
+        hold(pool.waiting() == self.waiting(), "waiting is the checkouts without an answer")?;
+        hold(pool.oldest_idle() == self.oldest(), "oldest_idle is the oldest's")?;
         let over = self.connections.contains(&Place::Over);
         hold(!over, "a connection that is over is closed at once")?;
 
         let alive = pool.dialing() + pool.active() + pool.idle();
-        hold(
-            within(alive, self.rules.max_connections),
-            "the connection limit",
-        )?;
+        hold(within(alive, self.rules.max_connections), "the connection limit")?;
         hold(within(pool.idle(), self.rules.max_idle), "the idle limit")?;
         let queued = pool.waiting().saturating_sub(pool.dialing());
-        hold(
-            within(queued, self.rules.max_waiters),
-            "the limit of waiters",
-        )?;
-        hold(
-            alive <= self.peak,
-            "no more connections than requests at once, ever",
-        )
+        hold(within(queued, self.rules.max_waiters), "the limit of waiters")?;
+        hold(alive <= self.peak, "no more connections than requests at once, ever")
     }
 
     fn audit_liveness(&self, pool: &Pool) -> Audit {
         let waits = pool.waiting() > 0;
-        hold(
-            !(waits && pool.idle() > 0),
-            "nobody waits while a connection is idle",
-        )?;
+        hold(!(waits && pool.idle() > 0), "nobody waits while a connection is idle")?;
         let alive = pool.dialing() + pool.active() + pool.idle();
         let room = within(alive + 1, self.rules.max_connections);
         let wanted = pool.waiting() > pool.dialing();
         hold(!(wanted && room), "nobody waits while a dial could start")?;
         let ended = pool.waiting() == 0 && pool.idle() == 0;
-        hold(
-            !self.shut_down || ended,
-            "after shutdown nobody waits and nothing is idle",
-        )?;
+        hold(!self.shut_down || ended, "after shutdown nobody waits and nothing is idle")?;
         hold(pool.is_shut_down() == self.shut_down, "is_shut_down")
     }
 
     fn audit_counts(&mut self, pool: &Pool) -> Audit {
         let (old, new) = (self.counts, *pool.counts());
         let here = (pool.active() + pool.idle()) as u64;
-        hold(
-            new.opened == here + new.closed(),
-            "opened = active + idle + closed",
-        )?;
+        hold(new.opened == here + new.closed(), "opened = active + idle + closed")?;
         let served = new.assigned_new + new.reused;
         let unserved = new.rejected() + new.cancelled + pool.waiting() as u64;
-        hold(
-            new.checkouts == served + unserved,
-            "checkouts are accounted for",
-        )?;
+        hold(new.checkouts == served + unserved, "checkouts are accounted for")?;
         let dials = new.opened + new.dials_failed + pool.dialing() as u64;
         hold(new.dials == dials, "dials = opened + failed + dialing")?;
         let by_closer: u64 = Closer::ALL.map(|closer| new.closed_by(closer)).iter().sum();
         hold(new.closed() == by_closer, "closed is the sum over closers")?;
         let by_reason = RejectReason::ALL.map(|reason| new.rejected_for(reason));
-        hold(
-            new.rejected() == by_reason.iter().sum(),
-            "rejected is the sum over reasons",
-        )?;
+        hold(new.rejected() == by_reason.iter().sum(), "rejected is the sum over reasons")?;
 
         let mut grows = old.checkouts <= new.checkouts
             && old.assigned_new <= new.assigned_new
@@ -302,10 +241,7 @@ impl Ledger {
         hold(self.open().is_empty(), "every connection has closed")?;
         let ended = self.dials.iter().all(|dial| *dial == Dial::Over);
         hold(ended, "every dial has ended")?;
-        hold(
-            pool.counts().opened == pool.counts().closed(),
-            "as many closed as opened",
-        )
+        hold(pool.counts().opened == pool.counts().closed(), "as many closed as opened")
     }
 }
 
@@ -317,10 +253,7 @@ impl Ledger {
 
     fn end_oldest(&mut self, waiter: usize) -> Audit {
         let oldest = self.waiters.iter().position(|waits| *waits);
-        hold(
-            oldest == Some(waiter),
-            "no waiter is overtaken by a later one",
-        )?;
+        hold(oldest == Some(waiter), "no waiter is overtaken by a later one")?;
         self.end(waiter)
     }
 
@@ -334,17 +267,11 @@ impl Ledger {
     }
 
     fn dialing(&self) -> usize {
-        self.dials
-            .iter()
-            .filter(|dial| **dial != Dial::Over)
-            .count()
+        self.dials.iter().filter(|dial| **dial != Dial::Over).count()
     }
 
     fn active(&self) -> usize {
-        let active = self
-            .connections
-            .iter()
-            .filter(|place| **place == Place::Active);
+        let active = self.connections.iter().filter(|place| **place == Place::Active);
         active.count()
     }
 

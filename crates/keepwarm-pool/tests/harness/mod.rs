@@ -123,10 +123,7 @@ impl Driver {
     /// For a sequence whose first operations, as many as `shared`, were audited in another one.
     /// The effects are compared all the same.
     pub(crate) fn new_after(rules: Rules, shared: usize) -> Self {
-        Self {
-            audited: shared,
-            ..Self::new(rules)
-        }
+        Self { audited: shared, ..Self::new(rules) }
     }
 
     pub(crate) const fn reached(&self) -> &BTreeSet<Path> {
@@ -199,8 +196,7 @@ impl Driver {
         let expected = self.model.take_decisions();
         self.hold_equal(&answer, &predicted, "the answer");
         self.hold_equal(&decisions, &expected, "the effects");
-        self.watch
-            .after(input, answer, &decisions, &self.connections);
+        self.watch.after(input, answer, &decisions, &self.connections);
         if let Err(broken) = self.audit(input, answer, &decisions) {
             self.hold(false, &broken);
         }
@@ -305,15 +301,10 @@ impl Driver {
                         idle_since: assigned.idle_since.map(Moment::as_nanos),
                     }
                 }
-                Effect::Reject { waiter, reason } => Decision::Reject {
-                    waiter: number_of(&self.waiters, waiter),
-                    reason,
-                },
-                Effect::Close {
-                    connection,
-                    reason,
-                    closer,
-                } => Decision::Close {
+                Effect::Reject { waiter, reason } => {
+                    Decision::Reject { waiter: number_of(&self.waiters, waiter), reason }
+                }
+                Effect::Close { connection, reason, closer } => Decision::Close {
                     connection: number_of(&self.connections, connection),
                     reason,
                     closer,
@@ -327,15 +318,11 @@ impl Driver {
         let known = self.connections.contains(&connection);
         self.hold(!known, "a connection's id is never used again");
         let open = self.ledger.open();
-        let taken = open
-            .iter()
-            .any(|number| self.connections[*number].index() == connection.index());
+        let taken =
+            open.iter().any(|number| self.connections[*number].index() == connection.index());
         self.hold(!taken, "an index is unique among the connections alive");
         let small = connection.index() < self.ledger.peak_open().max(open.len() + 1);
-        self.hold(
-            small,
-            "an index stays below the most connections ever alive",
-        );
+        self.hold(small, "an index stays below the most connections ever alive");
     }
 
     /// The gauges, counters and deadline against the model's.
@@ -343,18 +330,10 @@ impl Driver {
         let (pool, model, counts) = (&self.pool, &self.model, self.pool.counts());
         let moment = |nanos: u64| Moment::from_nanos(nanos);
         let mut pairs = vec![
-            (
-                "dialing",
-                pool.dialing() as u64,
-                model.running().len() as u64,
-            ),
+            ("dialing", pool.dialing() as u64, model.running().len() as u64),
             ("active", pool.active() as u64, model.active().len() as u64),
             ("idle", pool.idle() as u64, model.idle().len() as u64),
-            (
-                "waiting",
-                pool.waiting() as u64,
-                model.waiting().len() as u64,
-            ),
+            ("waiting", pool.waiting() as u64, model.waiting().len() as u64),
             ("checkouts", counts.checkouts, model.checkouts()),
             ("assigned_new", counts.assigned_new, model.served(false)),
             ("reused", counts.reused, model.served(true)),
@@ -407,11 +386,8 @@ impl Driver {
                 CloseReason::NotPersistent,
                 Closer::ALL[rounds % 2],
             );
-            for end in [
-                Operation::Dialed(Pick::Oldest),
-                Operation::Returned(Pick::Newest),
-                closed,
-            ] {
+            for end in [Operation::Dialed(Pick::Oldest), Operation::Returned(Pick::Newest), closed]
+            {
                 self.perform(end);
             }
             if rounds % 3 == 2 {

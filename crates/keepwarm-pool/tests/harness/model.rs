@@ -19,12 +19,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) const UNLIMITED: Self = Self {
-        max_idle: None,
-        max_connections: None,
-        max_waiters: None,
-        idle_timeout: None,
-    };
+    pub(crate) const UNLIMITED: Self =
+        Self { max_idle: None, max_connections: None, max_waiters: None, idle_timeout: None };
 
     pub(crate) fn settings(self) -> Settings {
         let limit = |count: Option<u32>| count.map_or(Limit::NONE, Limit::at_most);
@@ -32,9 +28,7 @@ impl Rules {
             max_idle: limit(self.max_idle),
             max_connections: limit(self.max_connections),
             max_waiters: limit(self.max_waiters),
-            idle_timeout: self
-                .idle_timeout
-                .map_or(Duration::MAX, Duration::from_nanos),
+            idle_timeout: self.idle_timeout.map_or(Duration::MAX, Duration::from_nanos),
         }
     }
 }
@@ -44,21 +38,9 @@ impl Rules {
 pub(crate) enum Decision {
     Dial(usize),
     Abort(usize),
-    Assign {
-        waiter: usize,
-        connection: usize,
-        exchanges: u64,
-        idle_since: Option<u64>,
-    },
-    Reject {
-        waiter: usize,
-        reason: RejectReason,
-    },
-    Close {
-        connection: usize,
-        reason: CloseReason,
-        closer: Closer,
-    },
+    Assign { waiter: usize, connection: usize, exchanges: u64, idle_since: Option<u64> },
+    Reject { waiter: usize, reason: RejectReason },
+    Close { connection: usize, reason: CloseReason, closer: Closer },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,10 +313,8 @@ impl Model {
                 self.close(connection, CloseReason::IdleLimit, Closer::Client);
             } else {
                 self.turns += 1;
-                self.connections[connection] = Connection::Idle {
-                    since: self.now,
-                    turn: self.turns,
-                };
+                self.connections[connection] =
+                    Connection::Idle { since: self.now, turn: self.turns };
                 self.expire();
             }
         }
@@ -358,10 +338,7 @@ impl Model {
 
     fn expire(&mut self) {
         for connection in self.idle() {
-            if self
-                .expiry(connection)
-                .is_some_and(|moment| moment <= self.now)
-            {
+            if self.expiry(connection).is_some_and(|moment| moment <= self.now) {
                 self.close(connection, CloseReason::IdleTimeout, Closer::Client);
             }
         }
@@ -370,15 +347,8 @@ impl Model {
     fn give(&mut self, connection: usize, waiter: usize, idle_since: Option<u64>) {
         let exchanges = self.exchanges[connection];
         self.connections[connection] = Connection::Active;
-        self.waiters[waiter] = Waiter::Served {
-            reused: exchanges > 0,
-        };
-        self.decisions.push(Decision::Assign {
-            waiter,
-            connection,
-            exchanges,
-            idle_since,
-        });
+        self.waiters[waiter] = Waiter::Served { reused: exchanges > 0 };
+        self.decisions.push(Decision::Assign { waiter, connection, exchanges, idle_since });
     }
 
     fn reject(&mut self, waiter: usize, reason: RejectReason) {
@@ -388,11 +358,7 @@ impl Model {
 
     fn close(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
         self.connections[connection] = Connection::Closed(reason, closer);
-        self.decisions.push(Decision::Close {
-            connection,
-            reason,
-            closer,
-        });
+        self.decisions.push(Decision::Close { connection, reason, closer });
     }
 
     fn alive(&self) -> usize {
@@ -425,7 +391,5 @@ fn count<T>(all: &[T], wanted: impl Fn(&T) -> bool) -> u64 {
 }
 
 fn numbers<T>(all: &[T], wanted: impl Fn(&T) -> bool) -> Vec<usize> {
-    (0..all.len())
-        .filter(|number| wanted(&all[*number]))
-        .collect()
+    (0..all.len()).filter(|number| wanted(&all[*number])).collect()
 }

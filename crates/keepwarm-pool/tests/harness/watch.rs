@@ -76,14 +76,8 @@ impl Watch {
                 self.see_if(matches!(input, Input::Closed(..)), Seen::CloseDials);
             }
             Decision::Abort(_) => self.see(Seen::AbortDial),
-            Decision::Assign {
-                waiter, exchanges, ..
-            } => {
-                self.see(if exchanges > 0 {
-                    Seen::AssignReused
-                } else {
-                    Seen::AssignNew
-                });
+            Decision::Assign { waiter, exchanges, .. } => {
+                self.see(if exchanges > 0 { Seen::AssignReused } else { Seen::AssignNew });
                 self.see_late_binding(input, waiter);
                 self.waiters[waiter].1 = Some(self.step);
             }
@@ -126,21 +120,14 @@ impl Watch {
     ) {
         let after_shut_down = self.before.shut_down;
         let idle = self.before.idle;
-        let closes = decisions
-            .iter()
-            .any(|d| matches!(d, Decision::Close { .. }));
-        let serves = decisions
-            .iter()
-            .any(|d| matches!(d, Decision::Assign { .. }));
+        let closes = decisions.iter().any(|d| matches!(d, Decision::Close { .. }));
+        let serves = decisions.iter().any(|d| matches!(d, Decision::Assign { .. }));
         let dials = decisions.iter().any(|d| matches!(d, Decision::Dial(_)));
         match input {
             Input::Checkout => {
                 self.see_if(serves, Seen::Hit);
                 self.see_if(serves && idle > 1, Seen::NewestOfSeveral);
-                let waits = self
-                    .waiters
-                    .last()
-                    .is_some_and(|(_, ended)| ended.is_none());
+                let waits = self.waiters.last().is_some_and(|(_, ended)| ended.is_none());
                 self.see_if(waits && !dials, Seen::WaitWithoutDial);
             }
             Input::Cancel(waiter) if answer == Some(true) => {
@@ -192,10 +179,7 @@ impl Watch {
     fn see_shut_down(&mut self) {
         let again = self.before.shut_down;
         self.see_if(self.before.waiting > 0, Seen::ShutDownWithWaiters);
-        self.see_if(
-            !again && !self.before.running.is_empty(),
-            Seen::ShutDownWithDials,
-        );
+        self.see_if(!again && !self.before.running.is_empty(), Seen::ShutDownWithDials);
         self.see_if(self.before.idle > 0, Seen::ShutDownWithIdle);
         self.see_if(!again && self.before.active > 0, Seen::ShutDownWithActive);
         self.see_if(again, Seen::ShutDownTwice);
@@ -217,11 +201,7 @@ impl Watch {
             Input::Returned(_) | Input::PutBack(_) | Input::Dialed(_) => {
                 let found = self.before.idle > 0;
                 self.see_if(found && self.before.full, Seen::ExpireMakesRoom);
-                self.see(if found {
-                    Seen::ExpireAtReturn
-                } else {
-                    Seen::ExpireAtOnce
-                });
+                self.see(if found { Seen::ExpireAtReturn } else { Seen::ExpireAtOnce });
             }
             _ => {}
         }

@@ -61,10 +61,7 @@ fn dials_are_dialing_plus_failed_plus_opened() {
     pool.dialed(succeeds, START);
     pool.dial_failed(fails, START);
     let counts = pool.counts();
-    assert_eq!(
-        (pool.dialing(), counts.dials_failed, counts.opened),
-        (1, 1, 1)
-    );
+    assert_eq!((pool.dialing(), counts.dials_failed, counts.opened), (1, 1, 1));
     assert_eq!(counts.dials, 3);
 }
 
@@ -129,10 +126,6 @@ fn gauges_only_look() {
     pool.checkout(START);
     let before = format!("{pool:?}");
     let _ = (pool.dialing(), pool.active(), pool.idle(), pool.waiting());
-    let _ = (
-        pool.oldest_idle(),
-        pool.is_shut_down(),
-        pool.next_deadline(),
-    );
+    let _ = (pool.oldest_idle(), pool.is_shut_down(), pool.next_deadline());
     assert_eq!(format!("{pool:?}"), before);
 }

@@ -191,10 +191,7 @@ fn new_connection_at_an_old_index_has_served_nobody() {
     let permit = dials(&mut pool);
     pool.dialed(permit, START);
     let assigned = assigns(&mut pool);
-    assert_eq!(
-        (assigned.lease.connection().index(), assigned.exchanges),
-        (0, 0)
-    );
+    assert_eq!((assigned.lease.connection().index(), assigned.exchanges), (0, 0));
 }
 
 #[test]

@@ -27,15 +27,9 @@ fn names_of_reasons_are_stable() {
 
 #[test]
 fn lists_hold_each_reason_once() {
-    assert_eq!(
-        BTreeSet::from(CloseReason::ALL).len(),
-        CloseReason::ALL.len()
-    );
+    assert_eq!(BTreeSet::from(CloseReason::ALL).len(), CloseReason::ALL.len());
     assert_eq!(BTreeSet::from(Closer::ALL).len(), Closer::ALL.len());
-    assert_eq!(
-        BTreeSet::from(RejectReason::ALL).len(),
-        RejectReason::ALL.len()
-    );
+    assert_eq!(BTreeSet::from(RejectReason::ALL).len(), RejectReason::ALL.len());
 }
 
 #[test]
@@ -69,10 +63,7 @@ fn total_idle_limit_is_an_eviction() {
     idles(&mut pool, 1);
     pool.evict_oldest(START);
     let (_, reason, closer) = closes(&mut pool);
-    assert_eq!(
-        (reason, closer),
-        (CloseReason::TotalIdleLimit, Closer::Client)
-    );
+    assert_eq!((reason, closer), (CloseReason::TotalIdleLimit, Closer::Client));
 }
 
 #[test]

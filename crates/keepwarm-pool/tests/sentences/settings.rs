@@ -50,10 +50,7 @@ fn max_idle_allows_as_many_and_no_more() {
 
 #[test]
 fn max_idle_does_not_matter_while_somebody_waits() {
-    let mut pool = Pool::new(Settings {
-        max_connections: Limit::at_most(1),
-        ..idle(0)
-    });
+    let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..idle(0) });
     let lease = lease(&mut pool);
     let waiter = pool.checkout(START);
     pool.returned(lease, START);
@@ -222,10 +219,7 @@ fn connection_is_assigned_until_the_moment_before_it_expires() {
 
 #[test]
 fn expired_connection_takes_nobodys_place() {
-    let mut pool = Pool::new(Settings {
-        max_idle: Limit::at_most(1),
-        ..expiring_after(10)
-    });
+    let mut pool = Pool::new(Settings { max_idle: Limit::at_most(1), ..expiring_after(10) });
     let mut leases = leases(&mut pool, 2);
     let (second, first) = (leases.remove(1), leases.remove(0));
     let expired = first.connection();
@@ -252,10 +246,7 @@ fn idle_timeout_of_max_is_for_ever() {
 
 #[test]
 fn idle_timeout_of_zero_closes_as_soon_as_nobody_wants_it() {
-    let mut pool = Pool::new(Settings {
-        max_connections: Limit::at_most(1),
-        ..expiring_after(0)
-    });
+    let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..expiring_after(0) });
     let lease = lease(&mut pool);
     pool.checkout(START);
     pool.returned(lease, START);

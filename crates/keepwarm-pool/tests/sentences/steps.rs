@@ -16,38 +16,23 @@ pub(crate) const START: Moment = Moment::ZERO;
 
 /// No limits, and nothing expires.
 pub(crate) fn unlimited() -> Settings {
-    Settings {
-        idle_timeout: Duration::MAX,
-        ..Settings::default()
-    }
+    Settings { idle_timeout: Duration::MAX, ..Settings::default() }
 }
 
 pub(crate) fn expiring_after(nanos: u64) -> Settings {
-    Settings {
-        idle_timeout: Duration::from_nanos(nanos),
-        ..Settings::default()
-    }
+    Settings { idle_timeout: Duration::from_nanos(nanos), ..Settings::default() }
 }
 
 pub(crate) fn connections(limit: u32) -> Settings {
-    Settings {
-        max_connections: Limit::at_most(limit),
-        ..unlimited()
-    }
+    Settings { max_connections: Limit::at_most(limit), ..unlimited() }
 }
 
 pub(crate) fn idle(limit: u32) -> Settings {
-    Settings {
-        max_idle: Limit::at_most(limit),
-        ..unlimited()
-    }
+    Settings { max_idle: Limit::at_most(limit), ..unlimited() }
 }
 
 pub(crate) fn waiters(limit: u32, max_connections: u32) -> Settings {
-    Settings {
-        max_waiters: Limit::at_most(limit),
-        ..connections(max_connections)
-    }
+    Settings { max_waiters: Limit::at_most(limit), ..connections(max_connections) }
 }
 
 /// Nothing to do.
@@ -85,11 +70,7 @@ pub(crate) fn rejects(pool: &mut Pool) -> (WaiterId, RejectReason) {
 #[track_caller]
 pub(crate) fn closes(pool: &mut Pool) -> (ConnectionId, CloseReason, Closer) {
     match pool.poll_effect() {
-        Some(Effect::Close {
-            connection,
-            reason,
-            closer,
-        }) => (connection, reason, closer),
+        Some(Effect::Close { connection, reason, closer }) => (connection, reason, closer),
         other => panic!("expected a close, not {other:?}"),
     }
 }

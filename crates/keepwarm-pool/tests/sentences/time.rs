@@ -52,12 +52,7 @@ fn expired_connection_is_closed_by_an_input_with_an_earlier_moment() {
     let mut pool = Pool::new(expiring_after(10));
     let mut leases = leases(&mut pool, 2);
     pool.returned(leases.remove(0), START);
-    pool.closed(
-        leases.remove(0),
-        CloseReason::NotPersistent,
-        Closer::Client,
-        at(10),
-    );
+    pool.closed(leases.remove(0), CloseReason::NotPersistent, Closer::Client, at(10));
     assert_eq!(closes(&mut pool).1, CloseReason::NotPersistent);
     pool.checkout(at(2));
     assert_eq!(closes(&mut pool).1, CloseReason::IdleTimeout);
