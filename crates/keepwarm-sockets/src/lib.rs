@@ -3,7 +3,7 @@
 //! | question | answer |
 //! |---|---|
 //! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortAccount`] |
-//! | which sockets are there now? | [`dump`] |
+//! | which sockets are there now? | [`dump()`] |
 //! | how many local ports are there to use? | [`ephemeral_ports`] |
 //! | what do the kernel's own counters say? | [`Counters`] |
 //!
