@@ -80,23 +80,7 @@ impl PortWatch {
         let reading = Arc::clone(&shared);
         watch.reader = Some(spawn("keepwarm-events", move || read_events(&reading, events))?);
         let (ready, begun) = mpsc::sync_channel(1);
-        let accountant = Accountant {
-            shared,
-            dumper,
-            ledger: Ledger::new(port),
-            filter: Filter {
-                states: States::CONNECTED,
-                either_port: Some(port),
-                ..Filter::default()
-            },
-            fences: Vec::new(),
-            command: None,
-            last_look: Duration::ZERO,
-            last_event: Duration::ZERO,
-            refused: None,
-            refused_before: None,
-            refused_at_start: None,
-        };
+        let accountant = Accountant::new(shared, dumper, port);
         watch.accountant = Some(spawn("keepwarm-account", move || accountant.run(&ready))?);
         match begun.recv() {
             Ok(()) => Ok(watch),
@@ -279,6 +263,26 @@ struct Accountant {
 }
 
 impl Accountant {
+    fn new(shared: Arc<Shared>, dumper: Dumper, port: u16) -> Accountant {
+        Accountant {
+            shared,
+            dumper,
+            ledger: Ledger::new(port),
+            filter: Filter {
+                states: States::CONNECTED,
+                either_port: Some(port),
+                ..Filter::default()
+            },
+            fences: Vec::new(),
+            command: None,
+            last_look: Duration::ZERO,
+            last_event: Duration::ZERO,
+            refused: None,
+            refused_before: None,
+            refused_at_start: None,
+        }
+    }
+
     fn run(mut self, ready: &mpsc::SyncSender<()>) -> Result<PortAccount, Error> {
         self.refused_at_start = Counters::read_time_wait_overflow();
         (self.refused, self.refused_before) = (self.refused_at_start, self.refused_at_start);
@@ -303,14 +307,16 @@ impl Accountant {
         }
     }
 
-    /// Keeps the ledger until a command comes.
+    /// Keeps the ledger until a command comes. It may come while the ledger is caught up, which
+    /// handles events too; so it is asked for before every wait.
     fn keep_watch(&mut self, opened_at: Duration) -> Result<Command, Error> {
         loop {
-            self.take_events(self.next_due(), self.next_due().is_none())?;
             if let Some(command) = self.command.take() {
                 return Ok(command);
             }
-            if self.next_due().is_some_and(|due| due <= self.shared.now()) {
+            self.take_events(self.next_due(), self.next_due().is_none())?;
+            let due = self.next_due().is_some_and(|due| due <= self.shared.now());
+            if due && self.command.is_none() {
                 self.catch_up()?;
                 self.publish(opened_at);
             }
@@ -459,5 +465,24 @@ impl Accountant {
         let time_waits_refused = self.refused_since_start();
         let account = PortAccount { window, time_waits_refused, ..self.ledger.account() };
         *lock(&self.shared.account) = account;
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The window of the race is one dump; here the command has come within it.
+    #[test]
+    fn a_command_that_comes_while_the_ledger_is_caught_up_is_not_lost() {
+        let shared = Arc::new(Shared::new(1).expect("a waker"));
+        let dumper = Dumper::open().expect("a netlink socket");
+        let mut accountant = Accountant::new(Arc::clone(&shared), dumper, 1);
+        lock(&shared.inbox).command = Some(Command::Finish { settle: Duration::ZERO });
+        accountant.catch_up().expect("nothing to look for");
+        accountant.take_events(Some(Duration::ZERO), false).expect("no events");
+        let (done, returned) = mpsc::channel();
+        thread::spawn(move || done.send(accountant.keep_watch(Duration::ZERO).is_ok()));
+        assert_eq!(returned.recv_timeout(Duration::from_secs(30)), Ok(true));
     }
 }
