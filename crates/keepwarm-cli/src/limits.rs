@@ -1,5 +1,6 @@
 //! The file table: each connection takes a descriptor, and 1024 is a common limit.
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::exit::{Exit, Failure};
@@ -28,4 +29,9 @@ pub(crate) fn make_room(connections: u64, way_out: &str) -> Result<(), Failure> 
         )),
         _ => Ok(()),
     }
+}
+
+/// Whether an error number says that no descriptor is left, of the process or of the host.
+pub(crate) fn is_file_table_full(errno: i32) -> bool {
+    [Errno::MFILE, Errno::NFILE].contains(&Errno::from_raw_os_error(errno))
 }

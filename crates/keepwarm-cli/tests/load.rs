@@ -137,3 +137,23 @@ fn a_file_table_that_is_too_small_is_refused_before_the_start() {
         .says("164 descriptors are needed and 100 allowed")
         .says("ulimit -n 164");
 }
+
+/// A file table that fills up while the run goes on: made by strace, which fails every socket(2).
+#[test]
+fn a_full_file_table_has_its_own_exit_code() {
+    let strace = Command::new("strace").arg("-V").stdout(std::process::Stdio::null()).status();
+    if !strace.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: strace is not installed, so no file table can be full");
+        return;
+    }
+    let data = Service::start(&["data"]);
+    run(Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=socket"])
+        .args(["-e", "inject=socket:error=EMFILE"])
+        .arg(env!("CARGO_BIN_EXE_keepwarm"))
+        .args(["load", "-n", "50", "-c", "5"])
+        .arg(data.url("/data")))
+    .exits_with(7)
+    .says("for want of a descriptor")
+    .says("ulimit -n");
+}

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::exit::{Exit, Failure};
+use crate::limits::is_file_table_full;
 
 /// How long a child may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -41,7 +42,7 @@ impl Child {
     /// Starts this very program with other arguments, and waits until it listens.
     pub(crate) fn start(name: &str, arguments: &[String]) -> Result<Self, Failure> {
         let failed = |what: &str, error: std::io::Error| {
-            let exit = if matches!(error.raw_os_error(), Some(code) if is_file_table(code)) {
+            let exit = if matches!(error.raw_os_error(), Some(code) if is_file_table_full(code)) {
                 Exit::FileTable
             } else {
                 Exit::Child
@@ -161,11 +162,6 @@ impl Drop for Child {
             let _ = self.process.wait();
         }
     }
-}
-
-fn is_file_table(code: i32) -> bool {
-    let errno = rustix::io::Errno::from_raw_os_error(code);
-    errno == rustix::io::Errno::MFILE || errno == rustix::io::Errno::NFILE
 }
 
 fn ends_within(pid: Pid, limit: Duration) -> bool {

@@ -138,7 +138,9 @@ impl Play {
     /// What limits this measurement without making it wrong.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(refused @ 1..) = self.account.time_waits_refused {
+        // The table is the whole namespace's: it matters only to those who have closed something.
+        let closed = self.account.closed.total() > 0;
+        if let Some(refused @ 1..) = self.account.time_waits_refused.filter(|_| closed) {
             notes.push(format!(
                 "the kernel's table of TIME_WAITs was full, and {} were never made \
                  (net.ipv4.tcp_max_tw_buckets): the counts of TIME_WAIT are too low",

@@ -48,7 +48,7 @@ pub(crate) fn drive(
     let wanted = plan.requests();
     let duration = plan.duration();
     let run = Run::start(plan).map_err(|error| match error.raw_os_error() {
-        Some(code) if is_file_table(code) => {
+        Some(code) if limits::is_file_table_full(code) => {
             Failure::new(Exit::FileTable, format!("the file table is full: {error}"))
         }
         _ => Failure::new(Exit::Failed, format!("cannot start the load: {error}")),
@@ -139,7 +139,7 @@ fn judge(plan: &Plan, summary: &Summary) -> Result<(), Failure> {
         .ledger
         .connect_failed
         .iter()
-        .filter(|(errno, _)| is_file_table(errno.raw()))
+        .filter(|(errno, _)| limits::is_file_table_full(errno.raw()))
         .map(|(_, count)| count)
         .sum();
     if full > 0 {
@@ -167,9 +167,4 @@ fn judge(plan: &Plan, summary: &Summary) -> Result<(), Failure> {
         return Err(interrupt::failure());
     }
     Ok(())
-}
-
-fn is_file_table(errno: i32) -> bool {
-    let errno = rustix::io::Errno::from_raw_os_error(errno);
-    errno == rustix::io::Errno::MFILE || errno == rustix::io::Errno::NFILE
 }
