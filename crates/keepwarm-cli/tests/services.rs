@@ -97,7 +97,7 @@ fn a_taken_port_is_named_with_a_way_out() {
 fn an_upstream_that_is_no_url_is_refused_at_start() {
     for (upstream, why) in [
         ("not a url", "is not a URL"),
-        ("https://127.0.0.1/data", "TLS is not built into this version"),
+        ("ftp://127.0.0.1/data", "scheme ftp is not supported"),
         ("/data", "no scheme"),
     ] {
         run(keepwarm().args(["serve", "front", "--listen", "127.0.0.1:0", "--upstream", upstream]))

@@ -7,6 +7,8 @@ use keepwarm_pool::Limit;
 use crate::client::Client;
 use crate::error::Result;
 use crate::settings::Settings;
+#[cfg(feature = "tls")]
+use crate::tls::{Certificate, Identity};
 
 /// Settings for a [`Client`]; [`build`](ClientBuilder::build) checks them all.
 ///
@@ -131,6 +133,36 @@ impl ClientBuilder {
     /// Zero returns the first redirect as the response. The tower service never follows any.
     pub fn max_redirects(mut self, limit: u32) -> Self {
         self.settings.max_redirects = limit;
+        self
+    }
+
+    /// Certificates to trust besides the platform's roots. Go: `TLSClientConfig.RootCAs`, which
+    /// replaces them.
+    ///
+    /// Default: none. Called again, it adds.
+    #[cfg(feature = "tls")]
+    pub fn root_certificates(mut self, roots: impl IntoIterator<Item = Certificate>) -> Self {
+        self.settings.tls.roots.extend(roots);
+        self
+    }
+
+    /// Who this client is, for servers that ask for a certificate (mTLS).
+    /// Go: `TLSClientConfig.Certificates`.
+    ///
+    /// Default: `None`; such servers then refuse the handshake.
+    #[cfg(feature = "tls")]
+    pub fn identity(mut self, identity: impl Into<Option<Identity>>) -> Self {
+        self.settings.tls.identity = identity.into();
+        self
+    }
+
+    /// How long a TLS handshake may take, within the connect timeout.
+    /// Go: `Transport.TLSHandshakeTimeout`.
+    ///
+    /// Default: 10 s. Zero is refused. (In Go zero means no limit.)
+    #[cfg(feature = "tls")]
+    pub fn tls_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.tls.handshake_timeout = timeout;
         self
     }
 

@@ -74,6 +74,8 @@ impl Client {
         let keeper = Arc::new(Keeper::new());
         let shared = Shared {
             budget: IdleBudget::new(settings.max_idle),
+            #[cfg(feature = "tls")]
+            tls: crate::tls::Tls::new(settings.tls.clone()),
             settings,
             clock: Clock::start(),
             keeper: Arc::clone(&keeper),

@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::connection::Connection;
 use crate::error::{Error, Result, Stage};
+use crate::key::Scheme;
 use crate::origin::Origin;
-use crate::wire::Wire;
+use crate::wire::{Stream, Wire};
 
 /// How often a dial moves to another runtime because the one it ran in ended.
 const MAX_MOVES: u8 = 3;
@@ -146,6 +147,15 @@ async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
             .set_tcp_keepalive(&keepalive)
             .map_err(|error| Error::failed(Stage::Connect, error))?;
     }
+    let stream = match origin.key().scheme() {
+        Scheme::Http => Stream::Plain(stream),
+        #[cfg(feature = "tls")]
+        Scheme::Https => {
+            Stream::Tls(Box::new(shared.tls.connect(origin.key().host(), stream).await?))
+        }
+        #[cfg(not(feature = "tls"))]
+        Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
+    };
     Connection::start(Wire::new(stream), Arc::clone(&shared.keeper))
         .await
         .map_err(|error| Error::failed(Stage::Connect, error))

@@ -36,6 +36,8 @@ pub enum Stage {
     Wait,
     /// Resolving, connecting, or starting the connection. Nothing was sent.
     Connect,
+    /// The TLS handshake, or the configuration that it needs. Nothing of the request was sent.
+    Tls,
     /// Sending the request and waiting for the response head.
     Exchange,
     /// Reading the response body.
@@ -50,6 +52,7 @@ impl Stage {
             Self::Request => "request not usable",
             Self::Wait => "no connection was free",
             Self::Connect => "connecting failed",
+            Self::Tls => "TLS handshake failed",
             Self::Exchange => "no response",
             Self::Body => "reading the body failed",
             Self::Redirect => "redirect not followed",
@@ -180,7 +183,14 @@ impl Error {
     /// No connection could be established. Nothing was sent.
     #[must_use]
     pub fn is_connect(&self) -> bool {
-        self.0.stage == Stage::Connect
+        matches!(self.0.stage, Stage::Connect | Stage::Tls)
+    }
+
+    /// The TLS handshake failed or took too long: a certificate that is not trusted or for another
+    /// name, no common version, a client certificate that the server wants. Nothing was sent.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.stage == Stage::Tls
     }
 
     /// The request or the settings were refused before anything was done.

@@ -15,7 +15,7 @@ use crate::acquire::acquire;
 use crate::body::Body;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, Stage};
-use crate::key::OriginRef;
+use crate::key::{OriginRef, Scheme};
 use crate::lease::Lease;
 use crate::origin::Origin;
 use crate::origins::Origins;
@@ -164,8 +164,9 @@ fn prepare(request: http::Request<Body>) -> Result<http::Request<Body>> {
 /// The authority without credentials, and without the default port (RFC 9110, 4.2.3 and 7.2).
 fn host_value(uri: &http::Uri) -> Result<HeaderValue> {
     let host = uri.host().unwrap_or_default();
-    let value = match uri.port_u16() {
-        None | Some(80) => HeaderValue::from_str(host),
+    let default = Scheme::of(uri)?.default_port();
+    let value = match uri.port_u16().filter(|port| *port != default) {
+        None => HeaderValue::from_str(host),
         Some(port) => HeaderValue::try_from(format!("{host}:{port}")),
     };
     value.map_err(|error| Error::failed(Stage::Request, error))

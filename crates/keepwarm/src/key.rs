@@ -6,15 +6,60 @@ use std::hash::{Hash, Hasher};
 
 use crate::error::Error;
 
-/// The canonical name of an origin: lower-case host, port always explicit.
+/// How an origin is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// RFC 9110, 4.2.1 and 4.2.2.
+    pub(crate) const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    /// The scheme of a URI. Which ones there are depends on what is built in.
+    pub(crate) fn of(uri: &http::Uri) -> Result<Self, Error> {
+        match uri.scheme_str() {
+            Some("http") => Ok(Self::Http),
+            Some("https") if cfg!(feature = "tls") => Ok(Self::Https),
+            Some("https") => Err(Error::invalid(format!(
+                "{uri}: scheme https is not supported; TLS is not built into this version"
+            ))),
+            Some(scheme) => Err(Error::invalid(format!("{uri}: scheme {scheme} is not supported"))),
+            None => Err(Error::invalid(format!(
+                "{uri}: no scheme; write a whole URL such as http://host/path"
+            ))),
+        }
+    }
+}
+
+/// The canonical name of an origin: scheme, lower-case host, port always explicit.
+///
+/// It is a security boundary: connections are shared by requests with the same key, and by no
+/// others. What else may tell connections apart (roots, identity, local address) is fixed for a
+/// client, and clients share no connections.
 #[derive(Clone, Debug)]
 pub(crate) struct OriginKey {
+    scheme: Scheme,
     host: Box<str>,
     port: u16,
 }
 
 /// What a map of origins is looked up by, borrowed from a URI: a look-up allocates nothing.
 pub(crate) trait Lookup {
+    fn scheme(&self) -> Scheme;
     fn host(&self) -> &str;
     fn port(&self) -> u16;
 }
@@ -22,6 +67,7 @@ pub(crate) trait Lookup {
 /// The origin of a URI as it was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OriginRef<'a> {
+    scheme: Scheme,
     host: &'a str,
     port: u16,
 }
@@ -38,29 +84,23 @@ impl<'a> OriginRef<'a> {
                 authority.host()
             )));
         }
-        let scheme = uri.scheme_str().ok_or_else(|| {
-            Error::invalid(format!("{uri}: no scheme; write a whole URL such as http://host/path"))
-        })?;
-        if scheme != "http" {
-            let hint = if scheme == "https" { "TLS is not built into this version" } else { "" };
-            return Err(Error::invalid(
-                format!("{uri}: scheme {scheme} is not supported; {hint}")
-                    .trim_end_matches([';', ' '])
-                    .to_owned(),
-            ));
-        }
+        let scheme = Scheme::of(uri)?;
         let authority = uri
             .authority()
             .filter(|authority| !authority.host().is_empty())
             .ok_or_else(|| Error::invalid(format!("{uri}: no host")))?;
-        let port = port_of(authority).ok_or_else(|| {
+        let port = port_of(authority, scheme).ok_or_else(|| {
             Error::invalid(format!("{uri}: the port is not a number up to 65535"))
         })?;
-        Ok(Self { host: authority.host(), port })
+        Ok(Self { scheme, host: authority.host(), port })
     }
 
     pub(crate) fn to_key(self) -> OriginKey {
-        OriginKey { host: self.host.to_ascii_lowercase().into(), port: self.port }
+        OriginKey {
+            scheme: self.scheme,
+            host: self.host.to_ascii_lowercase().into(),
+            port: self.port,
+        }
     }
 
     /// For looking up a map keyed by [`OriginKey`].
@@ -70,10 +110,10 @@ impl<'a> OriginRef<'a> {
 }
 
 /// A port that is absent or empty is the default one (RFC 3986, 3.2.3). `None` for one that is none.
-fn port_of(authority: &http::uri::Authority) -> Option<u16> {
+fn port_of(authority: &http::uri::Authority, scheme: Scheme) -> Option<u16> {
     let after_host = authority.as_str().get(authority.host().len()..)?;
     match after_host.strip_prefix(':').unwrap_or_default() {
-        "" => Some(80),
+        "" => Some(scheme.default_port()),
         port => port.parse().ok(),
     }
 }
@@ -97,15 +137,22 @@ impl OriginKey {
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
+
+    pub(crate) const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
 }
 
 impl fmt::Display for OriginKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        write!(f, "{}://{}:{}", self.scheme.name(), self.host, self.port)
     }
 }
 
 impl Lookup for OriginKey {
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
     fn host(&self) -> &str {
         &self.host
     }
@@ -115,6 +162,9 @@ impl Lookup for OriginKey {
 }
 
 impl Lookup for OriginRef<'_> {
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
     fn host(&self) -> &str {
         self.host
     }
@@ -135,12 +185,15 @@ impl Hash for dyn Lookup + '_ {
             state.write_u8(byte.to_ascii_lowercase());
         }
         state.write_u16(self.port());
+        self.scheme().hash(state);
     }
 }
 
 impl PartialEq for dyn Lookup + '_ {
     fn eq(&self, other: &Self) -> bool {
-        self.port() == other.port() && self.host().eq_ignore_ascii_case(other.host())
+        self.port() == other.port()
+            && self.scheme() == other.scheme()
+            && self.host().eq_ignore_ascii_case(other.host())
     }
 }
 

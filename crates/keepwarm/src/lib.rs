@@ -29,8 +29,8 @@
 //!   nothing: it passes on what it was given.
 //! * Every close has one reason and one closer: see [`Client::stats`].
 //!
-//! HTTP/1.1 over plain TCP is what this version speaks; `https` is refused with an error that says
-//! so.
+//! HTTP/1.1 is what this version speaks, over plain TCP and, with the feature `tls` (on by default),
+//! over TLS by rustls.
 //!
 //! # How it is made
 //!
@@ -64,6 +64,8 @@ mod response;
 mod service;
 mod settings;
 mod stats;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 pub use body::Body;
@@ -75,5 +77,7 @@ pub use keepwarm_pool::{CloseReason, Closer, Limit};
 pub use request::RequestBuilder;
 pub use response::{ConnectionInfo, Response, ResponseBody};
 pub use stats::{CloseCount, OriginStats, Stats};
+#[cfg(feature = "tls")]
+pub use tls::{Certificate, Identity};
 
 pub use http;

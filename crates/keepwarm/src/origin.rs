@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) budget: IdleBudget,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: crate::tls::Tls,
 }
 
 /// Scheme, host and port, with the pool of connections to it.

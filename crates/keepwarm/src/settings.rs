@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: crate::tls::TlsSettings,
 }
 
 impl Default for Settings {
@@ -30,6 +32,8 @@ impl Default for Settings {
             tcp_keepalive: Some(GO_DIAL),
             timeout: None,
             max_redirects: 10,
+            #[cfg(feature = "tls")]
+            tls: crate::tls::TlsSettings::default(),
         }
     }
 }
@@ -67,6 +71,8 @@ impl Settings {
                 self.tcp_keepalive.unwrap_or_default()
             )));
         }
+        #[cfg(feature = "tls")]
+        self.tls.validate()?;
         Ok(self)
     }
 }

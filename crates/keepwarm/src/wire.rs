@@ -1,4 +1,4 @@
-//! The socket under hyper, with a witness of how the peer ended it.
+//! The socket under hyper, plain or under TLS, with a witness of how the peer ended it.
 
 use std::io;
 use std::pin::Pin;
@@ -29,15 +29,34 @@ impl Witness {
     }
 }
 
-/// A TCP stream that tells its [`Witness`] of an end of file and of a reset.
+/// What the bytes of a connection go through.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+/// Does the same on every kind of stream.
+macro_rules! each {
+    ($wire:expr, $stream:ident => $action:expr) => {
+        match &mut $wire.stream {
+            Stream::Plain($stream) => $action,
+            #[cfg(feature = "tls")]
+            Stream::Tls($stream) => $action,
+        }
+    };
+}
+
+/// A stream that tells its [`Witness`] of an end of file and of a reset.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     witness: Witness,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, witness: Witness::default() }
     }
 
@@ -46,6 +65,13 @@ impl Wire {
     }
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        // A TLS peer that closes without a close_notify: the end of file is an error there, since
+        // it may be somebody else's (RFC 8446, 6.1).
+        if let Poll::Ready(Err(error)) = &result
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            self.witness.saw(FIN_SEEN);
+        }
         if let Poll::Ready(Err(error)) = &result
             && matches!(
                 error.kind(),
@@ -67,7 +93,7 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let (room, filled) = (buf.remaining(), buf.filled().len());
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let result = each!(self, stream => Pin::new(stream).poll_read(cx, buf));
         if matches!(result, Poll::Ready(Ok(()))) && room > 0 && buf.filled().len() == filled {
             self.witness.saw(FIN_SEEN);
         }
@@ -81,7 +107,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let result = each!(self, stream => Pin::new(stream).poll_write(cx, bytes));
         self.note(result)
     }
 
@@ -90,19 +116,23 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let result = each!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices));
         self.note(result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        each!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

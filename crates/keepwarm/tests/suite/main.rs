@@ -11,4 +11,6 @@ mod runtimes;
 mod service;
 mod storm;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod waiting;

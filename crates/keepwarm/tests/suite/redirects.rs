@@ -140,7 +140,7 @@ async fn a_redirect_without_location_is_the_response() {
 
 #[tokio::test]
 async fn a_redirect_to_where_the_client_cannot_go_is_a_redirect_error() {
-    for location in ["https://127.0.0.1/", "http://user:secret@127.0.0.1/", "ftp://x/"] {
+    for location in ["http://user:secret@127.0.0.1/", "ftp://x/"] {
         let server = leading_to(302, location);
         let client = Client::new();
         let error = client.get(server.url("/from")).send().await;

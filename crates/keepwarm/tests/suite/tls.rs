@@ -1,0 +1,292 @@
+//! TLS on real sockets: whom the client trusts, who it says it is, and what it keeps.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use keepwarm::{Certificate, Client, CloseReason, Closer, Error, Identity, Stage};
+use keepwarm_testkit::scripted::{eventually, within};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::support::only;
+
+/// A certificate authority of the test's own.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("an issuer") }
+    }
+
+    fn certificate(&self) -> Vec<Certificate> {
+        Certificate::all_from_pem(self.issuer.pem().as_bytes()).expect("a certificate")
+    }
+
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    fn identity(&self) -> Identity {
+        let (certificate, key) = self.issue("client.test");
+        let pem = certificate.pem() + &key.serialize_pem();
+        Identity::from_pem(pem.as_bytes()).expect("an identity")
+    }
+
+    /// A server's configuration for `localhost`; asks for certificates of `clients` if given.
+    fn server(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let (certificate, key) = self.issue(name);
+        let chain = vec![certificate.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.issuer.der().clone()).expect("a root");
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+            }
+        };
+        builder.with_single_cert(chain, key).expect("a certificate that fits its key")
+    }
+}
+
+/// What a server does once it has read a request.
+#[derive(Clone, Copy)]
+enum Then {
+    Serve,
+    /// Answers with a body that ends with the connection, and closes it without a close_notify.
+    CutOff,
+    /// Answers, and closes, with or without a close_notify.
+    Close {
+        notify: bool,
+    },
+}
+
+struct Server {
+    address: SocketAddr,
+    handshakes: Arc<Mutex<Vec<HandshakeKind>>>,
+}
+
+impl Server {
+    async fn start(config: ServerConfig, then: Then) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("an address");
+        let handshakes = Arc::new(Mutex::new(Vec::new()));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let seen = Arc::clone(&handshakes);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let kind = stream.get_ref().1.handshake_kind().expect("a handshake");
+                    seen.lock().expect("no panic").push(kind);
+                    serve(stream, then).await;
+                });
+            }
+        });
+        Self { address, handshakes }
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}/", self.address.port())
+    }
+}
+
+async fn serve(mut stream: TlsStream<TcpStream>, then: Then) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(1..) = stream.read(&mut buffer).await {
+        let answer: &[u8] = match then {
+            Then::CutOff => b"HTTP/1.1 200 OK\r\n\r\nhalf of",
+            _ => b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
+        };
+        stream.write_all(answer).await.expect("written");
+        stream.flush().await.expect("flushed");
+        match then {
+            Then::Serve => {}
+            Then::Close { notify: true } => return drop(stream.shutdown().await),
+            Then::CutOff | Then::Close { notify: false } => return,
+        }
+    }
+}
+
+async fn fetch(client: &Client, url: &str) -> Result<String, Error> {
+    within("an exchange", async { client.get(url).send().await?.text().await }).await
+}
+
+fn trusting(authority: &Authority) -> Client {
+    Client::builder().root_certificates(authority.certificate()).build().expect("a client")
+}
+
+#[tokio::test]
+async fn a_server_under_an_extra_root_is_served_and_its_connection_kept() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    let client = trusting(&authority);
+    for _ in 0..5 {
+        assert_eq!(fetch(&client, &server.url()).await.expect("a body"), "secret");
+    }
+    let stats = only(&client);
+    assert_eq!(stats.origin, format!("https://localhost:{}", server.address.port()));
+    assert_eq!((stats.opened, stats.reused, stats.idle), (1, 4, 1), "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_refused_before_anything_is_sent() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    for client in [Client::new(), trusting(&Authority::new())] {
+        let error = fetch(&client, &server.url()).await.expect_err("no trust");
+        assert!(error.is_tls() && error.is_connect() && !error.is_timeout(), "{error}");
+        assert_eq!(error.stage(), Stage::Tls);
+        let text = error.to_string();
+        assert!(text.contains("https://localhost:") && text.contains("certificate"), "{text}");
+        assert_eq!(only(&client).opened, 0);
+    }
+    assert!(server.handshakes.lock().expect("no panic").is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("other.test", None), Then::Serve).await;
+    let error = fetch(&trusting(&authority), &server.url()).await.expect_err("another name");
+    assert!(error.is_tls(), "{error}");
+}
+
+#[tokio::test]
+async fn an_identity_is_shown_to_servers_that_ask() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let config = servers.server("localhost", Some(&clients));
+    let server = Server::start(config, Then::Serve).await;
+    let builder = Client::builder().root_certificates(servers.certificate());
+    let known = builder.clone().identity(clients.identity()).build().expect("a client");
+    assert_eq!(fetch(&known, &server.url()).await.expect("a body"), "secret");
+    for unknown in [builder.clone(), builder.identity(Authority::new().identity())] {
+        let client = unknown.build().expect("a client");
+        // In TLS 1.3 the server's refusal comes after the client's handshake is complete.
+        let error = fetch(&client, &server.url()).await.expect_err("not known here");
+        assert!(error.to_string().contains("alert"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_connection_resumes_the_session_of_the_first() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    let client = Client::builder()
+        .root_certificates(authority.certificate())
+        .max_idle_per_origin(0)
+        .build()
+        .expect("a client");
+    for _ in 0..2 {
+        fetch(&client, &server.url()).await.expect("a body");
+    }
+    let seen = server.handshakes.lock().expect("no panic").clone();
+    assert_eq!(seen, [HandshakeKind::Full, HandshakeKind::Resumed]);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_shake_hands_is_given_up_after_the_handshake_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = silent.local_addr().expect("an address").port();
+    let client = Client::builder()
+        .tls_handshake_timeout(Duration::from_millis(50))
+        .build()
+        .expect("a client");
+    let error = fetch(&client, &format!("https://localhost:{port}/")).await.expect_err("silence");
+    assert!(error.is_tls() && error.is_timeout(), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_fails_the_handshake() {
+    let plain = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = plain.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        let (mut stream, _) = plain.accept().await.expect("accept");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("written");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    });
+    let error = fetch(&Client::new(), &format!("https://localhost:{port}/")).await;
+    assert!(error.expect_err("no TLS").is_tls());
+}
+
+#[tokio::test]
+async fn a_close_while_idle_is_noticed_with_and_without_a_close_notify() {
+    for notify in [true, false] {
+        let authority = Authority::new();
+        let config = authority.server("localhost", None);
+        let server = Server::start(config, Then::Close { notify }).await;
+        let client = trusting(&authority);
+        fetch(&client, &server.url()).await.expect("a body");
+        eventually("the close", || only(&client).closed() == 1).await;
+        let stats = only(&client);
+        assert_eq!(stats.closed_by(Closer::Server), 1, "{stats:?}");
+        assert_eq!(stats.closed_for(CloseReason::PeerClosedIdle), 1, "{stats:?}");
+        fetch(&client, &server.url()).await.expect("on another connection");
+    }
+}
+
+/// Whoever can cut a TCP connection must not be able to shorten a response unnoticed.
+#[tokio::test]
+async fn a_body_that_ends_without_a_close_notify_is_an_error() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::CutOff).await;
+    let error = fetch(&trusting(&authority), &server.url()).await.expect_err("cut off");
+    assert_eq!(error.stage(), Stage::Body, "{error}");
+}
+
+#[tokio::test]
+async fn http_and_https_of_one_port_share_no_connection() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    let client = trusting(&authority);
+    fetch(&client, &server.url()).await.expect("a body");
+    let plain = server.url().replace("https", "http");
+    fetch(&client, &plain).await.expect_err("the server speaks TLS only");
+    let stats = client.stats();
+    assert_eq!(stats.origins.len(), 2, "{stats:?}");
+    let https = format!("https://localhost:{}", server.address.port());
+    assert_eq!(stats.origin(&https).map(|origin| origin.checkouts), Some(1), "{stats:?}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_by_name() {
+    let refused = |builder: keepwarm::ClientBuilder| {
+        let error = builder.build().expect_err("refused");
+        assert!(error.is_invalid(), "{error}");
+        error.to_string()
+    };
+    let zero = Client::builder().tls_handshake_timeout(Duration::ZERO);
+    assert!(refused(zero).contains("tls_handshake_timeout is 0"));
+    let garbage = Client::builder().root_certificates([Certificate::from_der(*b"garbage")]);
+    assert!(refused(garbage).contains("root_certificates"));
+    let (certificate, _) = Authority::new().issue("a.test");
+    let (_, key) = Authority::new().issue("b.test");
+    let pem = certificate.pem() + &key.serialize_pem();
+    let strangers = Identity::from_pem(pem.as_bytes()).expect("well formed");
+    assert!(!format!("{strangers:?}").contains("PRIVATE"));
+    assert!(refused(Client::builder().identity(strangers)).contains("identity"));
+    assert!(Certificate::all_from_pem(b"nothing here").is_err());
+    assert!(Identity::from_pem(certificate.pem().as_bytes()).is_err());
+}
