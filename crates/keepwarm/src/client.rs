@@ -7,6 +7,7 @@ use http::Method;
 use crate::budget::IdleBudget;
 use crate::builder::ClientBuilder;
 use crate::clock::Clock;
+use crate::explain::explain;
 use crate::keeper::Keeper;
 use crate::origin::Shared;
 use crate::origins::Origins;
@@ -112,6 +113,26 @@ impl Client {
             self.owner.origins.all().iter().map(|origin| OriginStats::read(origin)).collect();
         origins.sort_by(|a, b| a.origin.cmp(&b.origin));
         Stats { origins }
+    }
+
+    /// What this client did at one origin, in words: what is wrong, with its numbers, and what to
+    /// set. `None` if it never spoke to that origin.
+    ///
+    /// `origin` is a name as in [`Stats`]: `http://host:port`, host in lower case, port written.
+    /// The words are for people, and may change.
+    ///
+    /// ```no_run
+    /// # fn example(client: keepwarm::Client) {
+    /// if let Some(words) = client.explain("http://127.0.0.1:8081") {
+    ///     println!("{words}");
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn explain(&self, origin: &str) -> Option<String> {
+        let origins = self.owner.origins.all();
+        let found = origins.iter().find(|candidate| &**candidate.name() == origin)?;
+        Some(explain(&OriginStats::read(found), &self.owner.origins.shared().settings))
     }
 
     /// The pools, without a share in keeping the client alive.

@@ -52,6 +52,7 @@ mod deadline;
 mod dial;
 mod error;
 mod exchange;
+mod explain;
 mod get;
 mod keeper;
 mod key;

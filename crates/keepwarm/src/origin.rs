@@ -49,6 +49,8 @@ struct State {
     connections: Vec<Option<Box<Connection>>>,
     waiters: BTreeMap<WaiterId, Waiter>,
     dials: BTreeMap<DialId, oneshot::Sender<()>>,
+    /// The most requests that held or wanted a connection at once.
+    peak: usize,
 }
 
 /// Whom to answer, and where the task runs that waits.
@@ -99,6 +101,7 @@ pub(crate) struct Snapshot {
     pub(crate) active: usize,
     pub(crate) idle: usize,
     pub(crate) waiting: usize,
+    pub(crate) peak: usize,
     pub(crate) counts: Counts,
 }
 
@@ -114,6 +117,7 @@ impl Origin {
                 connections: Vec::new(),
                 waiters: BTreeMap::new(),
                 dials: BTreeMap::new(),
+                peak: 0,
             }),
         })
     }
@@ -272,6 +276,7 @@ impl Origin {
             active: state.pool.active(),
             idle: state.pool.idle(),
             waiting: state.pool.waiting(),
+            peak: state.peak,
             counts: *state.pool.counts(),
         }
     }
@@ -313,6 +318,7 @@ impl Origin {
                 own = Some(answer);
             }
         }
+        state.peak = state.peak.max(state.pool.active() + state.pool.waiting());
         let idle_after = state.pool.idle();
         let deadline = state.pool.next_deadline();
         drop(state);

@@ -66,6 +66,8 @@ pub struct OriginStats {
     pub idle: usize,
     /// Requests waiting for a connection now.
     pub waiting: usize,
+    /// The most requests that held or wanted a connection at once.
+    pub peak: usize,
     /// Connections established.
     pub opened: u64,
     /// Requests served by a connection that had served one before.
@@ -84,7 +86,7 @@ pub struct OriginStats {
 
 impl OriginStats {
     pub(crate) fn read(origin: &Origin) -> Self {
-        let Snapshot { dialing, active, idle, waiting, counts } = origin.snapshot();
+        let Snapshot { dialing, active, idle, waiting, peak, counts } = origin.snapshot();
         let mut closes: Vec<CloseCount> = CloseReason::ALL
             .into_iter()
             .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
@@ -102,6 +104,7 @@ impl OriginStats {
             active,
             idle,
             waiting,
+            peak,
             opened: counts.opened,
             reused: counts.reused,
             checkouts: counts.checkouts,

@@ -2,6 +2,7 @@
 
 mod cancellation;
 mod errors;
+mod explain;
 mod idle_watch;
 mod numbers;
 mod redirects;
