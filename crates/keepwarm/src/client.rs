@@ -112,7 +112,8 @@ impl Client {
         let mut origins: Vec<OriginStats> =
             self.owner.origins.all().iter().map(|origin| OriginStats::read(origin)).collect();
         origins.sort_by(|a, b| a.origin.cmp(&b.origin));
-        Stats { origins }
+        let forgotten = self.owner.origins.forgotten();
+        Stats { origins, forgotten_origins: forgotten.origins, forgotten_opened: forgotten.opened }
     }
 
     /// What this client did at one origin, in words: what is wrong, with its numbers, and what to

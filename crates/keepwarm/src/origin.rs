@@ -265,6 +265,12 @@ impl Origin {
         self.feed(None, |state, now| state.pool.shut_down(now));
     }
 
+    /// Whether it has a connection or a waiter, or is dialling.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let Snapshot { dialing, active, idle, waiting, .. } = self.snapshot();
+        dialing + active + idle + waiting > 0
+    }
+
     pub(crate) fn oldest_idle(&self) -> Option<Moment> {
         self.lock().pool.oldest_idle()
     }

@@ -8,16 +8,54 @@ use keepwarm_pool::Moment;
 use crate::key::{OriginKey, OriginRef};
 use crate::origin::{Origin, Shared};
 
+/// Origins known before those that are not in use are forgotten for the first time. A client that
+/// speaks to ever new hosts holds at most this many, or twice as many as it has connections to.
+const FIRST_SWEEP: usize = 1024;
+
 /// Origins by their canonical names.
 #[derive(Debug)]
 pub(crate) struct Origins {
     shared: Arc<Shared>,
-    map: RwLock<HashMap<OriginKey, Arc<Origin>>>,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    map: HashMap<OriginKey, Arc<Origin>>,
+    forgotten: Forgotten,
+    /// How many origins there may be before the next sweep.
+    sweep_at: usize,
+}
+
+/// What origins that were forgotten had done. All of their connections were closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    pub(crate) origins: u64,
+    pub(crate) opened: u64,
+}
+
+impl Known {
+    /// Forgets the origins that nobody uses: no connection, no waiter, no handle elsewhere.
+    fn sweep(&mut self) {
+        let forgotten = &mut self.forgotten;
+        self.map.retain(|_, origin| {
+            // The map's own handle is the only one, and nobody can take another while it is locked.
+            let used = Arc::strong_count(origin) > 1 || origin.is_in_use();
+            if !used {
+                forgotten.origins += 1;
+                forgotten.opened += origin.snapshot().counts.opened;
+            }
+            used
+        });
+        self.sweep_at = FIRST_SWEEP.max(2 * self.map.len());
+    }
 }
 
 impl Origins {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, map: RwLock::new(HashMap::new()) }
+        let known =
+            Known { map: HashMap::new(), forgotten: Forgotten::default(), sweep_at: FIRST_SWEEP };
+        Self { shared, known: RwLock::new(known) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -26,21 +64,28 @@ impl Origins {
 
     /// The origin of that name, made on first use.
     pub(crate) fn get(&self, wanted: OriginRef<'_>) -> Arc<Origin> {
-        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(origin) = map.get(wanted.as_lookup()) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = known.map.get(wanted.as_lookup()) {
             return Arc::clone(origin);
         }
-        drop(map);
-        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        drop(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.map.len() >= known.sweep_at {
+            known.sweep();
+        }
         let key = wanted.to_key();
-        let origin =
-            map.entry(key.clone()).or_insert_with(|| Origin::new(key, Arc::clone(&self.shared)));
-        Arc::clone(origin)
+        let origin = known.map.entry(key.clone());
+        Arc::clone(origin.or_insert_with(|| Origin::new(key, Arc::clone(&self.shared))))
     }
 
     /// All origins, in no particular order. The map's lock is not held while they are used.
     pub(crate) fn all(&self) -> Vec<Arc<Origin>> {
-        self.map.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.map.values().map(Arc::clone).collect()
+    }
+
+    pub(crate) fn forgotten(&self) -> Forgotten {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).forgotten
     }
 
     /// Closes what has expired; returns the next deadline of all.
@@ -65,5 +110,46 @@ impl Origins {
         for origin in self.all() {
             origin.shut_down();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::client::Client;
+    use keepwarm_testkit::scripted::{Server, within};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn origins_that_nobody_uses_are_forgotten_and_their_connections_still_counted() {
+        let server = Server::saying("x");
+        let client = Client::builder().max_idle_per_origin(0).build().expect("a client");
+        let fetch = async |url: &str| {
+            let response = within("a response", client.get(url).send()).await.expect("a response");
+            response.text().await.expect("a body");
+        };
+        fetch(&server.url("/")).await;
+        let origins = client.origins();
+        let uris: Vec<http::Uri> = (0..3 * FIRST_SWEEP)
+            .map(|number| format!("http://host-{number}.test/").parse().expect("a URI"))
+            .collect();
+        for uri in &uris {
+            origins.get(OriginRef::of(uri).expect("an origin"));
+            assert!(origins.all().len() <= FIRST_SWEEP);
+        }
+        let stats = client.stats();
+        assert_eq!(stats.origin(&server.origin()), None, "it has no connection any more");
+        assert_eq!(stats.forgotten_opened, 1);
+        assert_eq!((stats.opened(), stats.closed()), (1, 1));
+        let told = stats.origins.len() as u64 + stats.forgotten_origins;
+        assert_eq!(told, 3 * FIRST_SWEEP as u64 + 1);
+
+        // One that is held is kept, however many come.
+        let held = origins.get(OriginRef::of(&uris[0]).expect("an origin"));
+        for uri in &uris {
+            origins.get(OriginRef::of(uri).expect("an origin"));
+        }
+        let again = origins.get(OriginRef::of(&uris[0]).expect("an origin"));
+        assert!(Arc::ptr_eq(&held, &again));
     }
 }

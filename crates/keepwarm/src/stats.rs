@@ -21,19 +21,24 @@ use crate::origin::{Origin, Snapshot};
 pub struct Stats {
     /// By name of the origin, in alphabetical order.
     pub origins: Vec<OriginStats>,
+    /// Origins that are not listed any more: a client that knows more than 1,024 forgets those it
+    /// has no connection to, now and then.
+    pub forgotten_origins: u64,
+    /// Connections that were established to forgotten origins. All of them were closed.
+    pub forgotten_opened: u64,
 }
 
 impl Stats {
     /// Connections established, to all origins.
     #[must_use]
     pub fn opened(&self) -> u64 {
-        self.origins.iter().map(|origin| origin.opened).sum()
+        self.forgotten_opened + self.origins.iter().map(|origin| origin.opened).sum::<u64>()
     }
 
     /// Connections closed, by either side.
     #[must_use]
     pub fn closed(&self) -> u64 {
-        self.origins.iter().map(OriginStats::closed).sum()
+        self.forgotten_opened + self.origins.iter().map(OriginStats::closed).sum::<u64>()
     }
 
     /// One origin's, by its name: `http://host:port`, host in lower case, port always written.
