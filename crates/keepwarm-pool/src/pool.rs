@@ -19,6 +19,8 @@ pub struct Pool {
     settings: Settings,
     now: Moment,
     shut_down: bool,
+    /// How often all connections were dismissed: one that is older than that is closed on return.
+    epoch: u64,
     /// By index; the index and the slot's generation make a `ConnectionId`.
     slots: Vec<Slot>,
     vacant: Vec<u32>,
@@ -37,6 +39,7 @@ pub struct Pool {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     generation: u64,
+    epoch: u64,
     exchanges: u64,
     state: State,
 }
@@ -63,6 +66,7 @@ impl Pool {
             settings,
             now: Moment::ZERO,
             shut_down: false,
+            epoch: 0,
             slots: Vec::new(),
             vacant: Vec::new(),
             idle: VecDeque::new(),
@@ -146,7 +150,9 @@ impl Pool {
     }
 
     /// An exchange ended and its connection can carry another one. It goes to the oldest waiter
-    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached.
+    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. One that
+    /// [`close_idle`](Pool::close_idle) has dismissed is closed, and the room it leaves is used at
+    /// once if somebody waits.
     pub fn returned(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
@@ -198,6 +204,17 @@ impl Pool {
         };
         self.vacate(oldest.connection, CloseReason::TotalIdleLimit, Closer::Client);
         true
+    }
+
+    /// Dismisses every connection that is open: those that are idle are closed now, those that are
+    /// active when they come back. A connection whose dial is still under way is a new one, and
+    /// waiters keep their places.
+    pub fn close_idle(&mut self, now: Moment) {
+        self.advance(now);
+        self.epoch += 1;
+        while let Some(idle) = self.idle.pop_front() {
+            self.vacate(idle.connection, CloseReason::CloseIdle, Closer::Client);
+        }
     }
 
     /// Time has passed: closes every connection that has been idle for the idle timeout.
@@ -304,11 +321,20 @@ impl Pool {
         self.active -= 1;
         if self.shut_down {
             self.vacate(connection, CloseReason::ShutDown, Closer::Client);
+        } else if let Some(reason) = self.retirement(connection) {
+            self.vacate(connection, reason, Closer::Client);
+            self.replenish();
         } else if let Some(waiter) = self.waiters.pop_first() {
             self.assign(waiter, connection, None);
         } else {
             self.rest(connection);
         }
+    }
+
+    /// Why a connection that is healthy and unclaimed must serve nobody any more.
+    fn retirement(&self, connection: ConnectionId) -> Option<CloseReason> {
+        let slot = &self.slots[connection.index()];
+        (slot.epoch < self.epoch).then_some(CloseReason::CloseIdle)
     }
 
     /// A connection that nobody wants becomes idle, if that is allowed.
@@ -407,10 +433,11 @@ impl Pool {
     /// A place for a new connection, active until it settles.
     fn occupy_slot(&mut self) -> ConnectionId {
         let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, exchanges: 0, state: State::Vacant });
+            self.slots.push(Slot { generation: 0, epoch: 0, exchanges: 0, state: State::Vacant });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
+        slot.epoch = self.epoch;
         slot.exchanges = 0;
         slot.state = State::Active;
         ConnectionId { index, generation: slot.generation }

@@ -14,6 +14,9 @@ pub enum CloseReason {
     IdleTimeout,
     /// The pool shut down.
     ShutDown,
+    /// Somebody asked for all connections that were open to be closed, this one among them. Go's
+    /// `errCloseIdleConns`.
+    CloseIdle,
     /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while it was idle: they belong to no request, so no later response could be
@@ -33,11 +36,12 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::IdleTimeout,
         Self::ShutDown,
+        Self::CloseIdle,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -54,6 +58,7 @@ impl CloseReason {
             Self::TotalIdleLimit => "total_idle_limit",
             Self::IdleTimeout => "idle_timeout",
             Self::ShutDown => "shut_down",
+            Self::CloseIdle => "close_idle",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

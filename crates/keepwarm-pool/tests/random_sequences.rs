@@ -77,6 +77,7 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         40 => pick().prop_map(Operation::Inspect),
         10 => pick().prop_map(Operation::InspectOther),
         15 => Just(Operation::Evict),
+        8 => Just(Operation::CloseIdle),
         weights.passes => (1..5_u64).prop_map(Operation::Pass),
         10 => (1..4_u64).prop_map(Operation::Rewind),
         15 => Just(Operation::Tick),

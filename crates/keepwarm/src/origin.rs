@@ -249,6 +249,11 @@ impl Origin {
         self.feed(None, |state, now| state.pool.evict_oldest(now));
     }
 
+    /// Closes what is idle, and what is in use when it comes back.
+    pub(crate) fn close_idle(self: &Arc<Self>) {
+        self.feed(None, |state, now| state.pool.close_idle(now));
+    }
+
     /// Closes what has expired, and says when to come again. The keeper's own errand: it is not
     /// told of the deadline that it is about to be given, or it would never rest.
     pub(crate) fn tick(self: &Arc<Self>) -> Moment {

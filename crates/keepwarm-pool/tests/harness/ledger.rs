@@ -14,6 +14,8 @@ pub(crate) struct Ledger {
     waiters: Vec<bool>,
     dials: Vec<Dial>,
     connections: Vec<Place>,
+    /// The connections that were open at the last dismissal: the first so many.
+    dismissed: usize,
     shut_down: bool,
     /// The most requests and inspections that were ever under way at once.
     peak: usize,
@@ -53,6 +55,7 @@ impl Ledger {
             waiters: Vec::new(),
             dials: Vec::new(),
             connections: Vec::new(),
+            dismissed: 0,
             shut_down: false,
             peak: 0,
             peak_open: 0,
@@ -122,6 +125,7 @@ impl Ledger {
                     self.connections[connection] = Place::Active;
                 }
             }
+            Input::CloseIdle => self.dismissed = self.connections.len(),
             Input::ShutDown => self.shut_down = true,
             Input::Evict | Input::Tick => {}
         }
@@ -149,6 +153,7 @@ impl Ledger {
                 let usable = !idle_since.is_some_and(|since| self.is_expired(since));
                 hold(usable, "an expired connection is never assigned")?;
                 hold(!self.shut_down, "nothing is assigned after shutdown")?;
+                hold(connection >= self.dismissed, "a dismissed connection is never assigned")?;
                 self.connections[connection] = Place::Active;
             }
             Decision::Reject { waiter, reason } => match reason {
@@ -178,6 +183,9 @@ impl Ledger {
         hold(pool.idle() == self.idle().count(), "idle is what is open and not out")?;
         hold(pool.waiting() == self.waiting(), "waiting is the checkouts without an answer")?;
         hold(pool.oldest_idle() == self.oldest(), "oldest_idle is the oldest's")?;
+        let idle = |place: &Place| matches!(place, Place::Idle(_));
+        let kept = self.connections[..self.dismissed].iter().any(idle);
+        hold(!kept, "a dismissed connection is not idle")?;
         let over = self.connections.contains(&Place::Over);
         hold(!over, "a connection that is over is closed at once")?;
 

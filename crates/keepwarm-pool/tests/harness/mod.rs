@@ -42,6 +42,7 @@ pub(crate) enum Operation {
     /// Inspect a connection that is active or closed.
     InspectOther(Pick),
     Evict,
+    CloseIdle,
     Tick,
     /// The clock moves to the next deadline, and the pool is told.
     TickAtDeadline,
@@ -80,6 +81,7 @@ pub(crate) enum Input {
     Closed(usize, CloseReason, Closer),
     Inspect(usize),
     Evict,
+    CloseIdle,
     Tick,
     ShutDown,
 }
@@ -180,6 +182,7 @@ impl Driver {
                 Input::Inspect(among(&others, pick)?)
             }
             Operation::Evict => Input::Evict,
+            Operation::CloseIdle => Input::CloseIdle,
             Operation::Tick => Input::Tick,
             Operation::ShutDown => Input::ShutDown,
             Operation::Pass(_) | Operation::Rewind(_) | Operation::TickAtDeadline => return None,
@@ -229,6 +232,7 @@ impl Driver {
             Input::Closed(connection, why, by) => model.closed(connection, why, by, now),
             Input::Inspect(connection) => return Some(model.inspect(connection, now)),
             Input::Evict => return Some(model.evict_oldest(now)),
+            Input::CloseIdle => model.close_idle(now),
             Input::Tick => model.tick(now),
             Input::ShutDown => model.shut_down(now),
         }
@@ -268,6 +272,7 @@ impl Driver {
                 return Some(found);
             }
             Input::Evict => return Some(self.pool.evict_oldest(now)),
+            Input::CloseIdle => self.pool.close_idle(now),
             Input::Tick => self.pool.tick(now),
             Input::ShutDown => self.pool.shut_down(now),
         }

@@ -6,6 +6,7 @@
 //! are numbers here, in the order in which they came up.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use keepwarm_pool::{CloseReason, Closer, Limit, RejectReason, Settings};
 
@@ -80,6 +81,8 @@ pub(crate) struct Model {
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
+    /// Those that were open when all were told to go.
+    dismissed: BTreeSet<usize>,
     decisions: Vec<Decision>,
 }
 
@@ -95,6 +98,7 @@ impl Model {
             waiters: Vec::new(),
             connections: Vec::new(),
             exchanges: Vec::new(),
+            dismissed: BTreeSet::new(),
             decisions: Vec::new(),
         }
     }
@@ -178,6 +182,15 @@ impl Model {
         };
         self.close(oldest, CloseReason::TotalIdleLimit, Closer::Client);
         true
+    }
+
+    pub(crate) fn close_idle(&mut self, now: u64) {
+        self.see(now);
+        self.dismissed.extend(self.active());
+        for connection in self.idle() {
+            self.close(connection, CloseReason::CloseIdle, Closer::Client);
+        }
+        self.catch_up();
     }
 
     pub(crate) fn tick(&mut self, now: u64) {
@@ -305,6 +318,8 @@ impl Model {
     fn place(&mut self, connection: usize) {
         if self.shut_down {
             self.close(connection, CloseReason::ShutDown, Closer::Client);
+        } else if self.dismissed.contains(&connection) {
+            self.close(connection, CloseReason::CloseIdle, Closer::Client);
         } else if let Some(&waiter) = self.waiting().first() {
             self.give(connection, waiter, None);
         } else {

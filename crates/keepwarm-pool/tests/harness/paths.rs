@@ -3,11 +3,12 @@
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 /// The reasons that the pool decides on itself. It is then the client that closes.
-pub(crate) const DECIDED: [CloseReason; 4] = [
+pub(crate) const DECIDED: [CloseReason; 5] = [
     CloseReason::IdleLimit,
     CloseReason::TotalIdleLimit,
     CloseReason::IdleTimeout,
     CloseReason::ShutDown,
+    CloseReason::CloseIdle,
 ];
 
 /// The reasons that a driver reports, with either closer: who was first is what it saw.
@@ -80,6 +81,16 @@ seen! {
     InspectExpired,
     EvictOne,
     EvictNone,
+    /// Several idle connections were dismissed at once.
+    DismissSeveral,
+    /// An active connection was dismissed.
+    DismissActive,
+    DismissDialing,
+    DismissNone,
+    /// A dismissed connection came back, and its room was dialled into.
+    DismissedDials,
+    DismissedPutBack,
+    DismissedAfterShutDown,
     ExpireAtCheckout,
     ExpireAtReturn,
     /// As many as allowed were idle, one of them expired, and another one came.

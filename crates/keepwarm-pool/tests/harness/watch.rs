@@ -87,6 +87,11 @@ impl Watch {
             }
             Decision::Close { reason, closer, .. } => {
                 self.reached.insert(Path::Close(reason, closer));
+                let dismissed = reason == CloseReason::CloseIdle;
+                self.see_if(
+                    dismissed && matches!(input, Input::PutBack(_)),
+                    Seen::DismissedPutBack,
+                );
             }
         }
     }
@@ -155,6 +160,7 @@ impl Watch {
             Input::Returned(_) => {
                 self.see_if(serves, Seen::ReturnServes);
                 self.see_if(after_shut_down, Seen::ReturnedAfterShutDown);
+                self.see_if(closes && dials, Seen::DismissedDials);
             }
             Input::PutBack(_) => {
                 self.see_if(serves, Seen::PutBackServes);
@@ -170,6 +176,14 @@ impl Watch {
             Input::Evict => {
                 self.see_if(answer == Some(true), Seen::EvictOne);
                 self.see_if(answer == Some(false), Seen::EvictNone);
+            }
+            Input::CloseIdle => {
+                let (active, dialing) = (self.before.active, !self.before.running.is_empty());
+                self.see_if(idle > 1, Seen::DismissSeveral);
+                self.see_if(active > 0, Seen::DismissActive);
+                self.see_if(!after_shut_down && dialing, Seen::DismissDialing);
+                self.see_if(idle + active == 0, Seen::DismissNone);
+                self.see_if(after_shut_down, Seen::DismissedAfterShutDown);
             }
             Input::Tick => self.see_if(idle > 0 && !closes, Seen::TickInVain),
             Input::ShutDown => self.see_shut_down(),

@@ -5,6 +5,7 @@
 mod accounts;
 mod connections;
 mod dials;
+mod dismissals;
 mod inspections;
 mod reasons;
 mod settings;

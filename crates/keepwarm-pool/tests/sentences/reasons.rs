@@ -14,6 +14,7 @@ fn names_of_reasons_are_stable() {
         "total_idle_limit",
         "idle_timeout",
         "shut_down",
+        "close_idle",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",
@@ -82,6 +83,15 @@ fn shut_down_is_the_end_of_the_pool() {
     pool.shut_down(START);
     let (_, reason, closer) = closes(&mut pool);
     assert_eq!((reason, closer), (CloseReason::ShutDown, Closer::Client));
+}
+
+#[test]
+fn close_idle_is_a_dismissal() {
+    let mut pool = Pool::new(unlimited());
+    idles(&mut pool, 1);
+    pool.close_idle(START);
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::CloseIdle, Closer::Client));
 }
 
 #[test]

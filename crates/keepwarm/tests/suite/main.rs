@@ -5,6 +5,7 @@ mod errors;
 mod idle_watch;
 mod numbers;
 mod redirects;
+mod retirement;
 mod reuse;
 mod reuse_under_load;
 mod runtimes;
