@@ -32,7 +32,7 @@
 //!    └─────────┘   returned(lease), nobody  └─────────┘
 //!        │         waits, room to idle           │
 //!        │ idle timeout, eviction,               │ closed(lease), or returned(lease) with no room
-//!        │ close_idle, shutdown                  │ or after a close_idle
+//!        │ close_idle, shutdown                  │ or no right to go on
 //!        ▼                                       ▼
 //!        Effect::Close(reason, closer), exactly once
 //! ```

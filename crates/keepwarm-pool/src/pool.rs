@@ -151,8 +151,8 @@ impl Pool {
 
     /// An exchange ended and its connection can carry another one. It goes to the oldest waiter
     /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. One that
-    /// [`close_idle`](Pool::close_idle) has dismissed is closed, and the room it leaves is used at
-    /// once if somebody waits.
+    /// [`close_idle`](Pool::close_idle) has dismissed is closed, and so is one that has served as
+    /// many exchanges as it may; the room it leaves is used at once if somebody waits.
     pub fn returned(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
@@ -334,7 +334,13 @@ impl Pool {
     /// Why a connection that is healthy and unclaimed must serve nobody any more.
     fn retirement(&self, connection: ConnectionId) -> Option<CloseReason> {
         let slot = &self.slots[connection.index()];
-        (slot.epoch < self.epoch).then_some(CloseReason::CloseIdle)
+        if slot.epoch < self.epoch {
+            Some(CloseReason::CloseIdle)
+        } else if slot.exchanges > 0 && self.settings.max_exchanges.is_reached(slot.exchanges) {
+            Some(CloseReason::ExchangeLimit)
+        } else {
+            None
+        }
     }
 
     /// A connection that nobody wants becomes idle, if that is allowed.

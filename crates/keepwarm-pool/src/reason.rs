@@ -17,6 +17,8 @@ pub enum CloseReason {
     /// Somebody asked for all connections that were open to be closed, this one among them. Go's
     /// `errCloseIdleConns`.
     CloseIdle,
+    /// It came back healthy, and had served as many exchanges as one connection may.
+    ExchangeLimit,
     /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while it was idle: they belong to no request, so no later response could be
@@ -36,12 +38,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::IdleTimeout,
         Self::ShutDown,
         Self::CloseIdle,
+        Self::ExchangeLimit,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -59,6 +62,7 @@ impl CloseReason {
             Self::IdleTimeout => "idle_timeout",
             Self::ShutDown => "shut_down",
             Self::CloseIdle => "close_idle",
+            Self::ExchangeLimit => "exchange_limit",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

@@ -22,6 +22,11 @@ impl Limit {
         self.0 == u32::MAX || count < self.0 as usize
     }
 
+    /// Whether a count that may exceed `usize` has come to the limit.
+    pub(crate) const fn is_reached(self, count: u64) -> bool {
+        self.0 != u32::MAX && count >= self.0 as u64
+    }
+
     /// The number, or `None` when there is no limit.
     #[must_use]
     pub const fn get(self) -> Option<u32> {
@@ -51,6 +56,11 @@ pub struct Settings {
     /// with [`RejectReason::TooManyWaiters`](crate::RejectReason::TooManyWaiters). Zero rejects
     /// every checkout that neither an idle connection nor a dial can serve.
     pub max_waiters: Limit,
+    /// Exchanges that one connection may serve. After so many it is closed when it comes back, with
+    /// [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit), though somebody may wait:
+    /// the room it leaves is dialled into for them. Zero is as one, since a connection that may
+    /// serve nobody would be dialled for in vain.
+    pub max_exchanges: Limit,
     /// How long a connection may be idle. From that moment on it is never assigned, and it takes
     /// nobody's place under `max_idle`: whichever comes first, a tick, a checkout, an inspection or
     /// a connection that becomes idle, closes it. [`Duration::MAX`] means for ever; zero closes a
@@ -64,6 +74,7 @@ impl Default for Settings {
             max_idle: Limit::NONE,
             max_connections: Limit::NONE,
             max_waiters: Limit::NONE,
+            max_exchanges: Limit::NONE,
             idle_timeout: Duration::from_secs(90),
         }
     }

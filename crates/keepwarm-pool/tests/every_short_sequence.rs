@@ -86,6 +86,7 @@ const TIGHT: Rules = Rules {
     max_idle: Some(1),
     max_connections: Some(2),
     max_waiters: Some(1),
+    max_exchanges: None,
     idle_timeout: Some(2),
 };
 
@@ -178,8 +179,8 @@ fn every_rest_with_an_idle_timeout_of_zero() {
 
 #[test]
 fn every_retirement_on_one_connection() {
-    let rules = Rules { max_connections: Some(1), ..Rules::UNLIMITED };
-    assert_eq!(explore(rules, &[], RETIREMENT, 7), 46_901);
+    let rules = Rules { max_connections: Some(1), max_exchanges: Some(2), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, &[], RETIREMENT, 7), 46_892);
 }
 
 #[test]

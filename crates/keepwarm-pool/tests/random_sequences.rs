@@ -19,7 +19,7 @@ const LONGEST: usize = 200;
 const PHASES: usize = 8;
 
 /// Of so many sequences, each path must be taken by so many: once could be chance.
-const SEQUENCES: usize = 500;
+const SEQUENCES: usize = 2_000;
 const OFTEN_ENOUGH: u32 = 5;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -38,13 +38,11 @@ fn rules() -> impl Strategy<Value = Rules> {
         prop_oneof![1 => Just(none), 2 => (0..4_u32).prop_map(Some)],
         prop_oneof![Just(none), (1..6_u32).prop_map(Some)],
         prop_oneof![Just(none), (0..4_u32).prop_map(Some)],
+        prop_oneof![4 => Just(none), 1 => (0..5_u32).prop_map(Some)],
         prop_oneof![1 => Just(None), 1 => Just(Some(0)), 3 => (1..10_u64).prop_map(Some)],
     )
-        .prop_map(|(max_idle, max_connections, max_waiters, idle_timeout)| Rules {
-            max_idle,
-            max_connections,
-            max_waiters,
-            idle_timeout,
+        .prop_map(|(max_idle, max_connections, max_waiters, max_exchanges, idle_timeout)| {
+            Rules { max_idle, max_connections, max_waiters, max_exchanges, idle_timeout }
         })
 }
 

@@ -89,6 +89,33 @@ impl ClientBuilder {
         self
     }
 
+    /// Requests that one connection may serve; after so many it is closed when it comes back, and
+    /// counted as [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit). Requests that
+    /// wait get a new connection. Go has no such limit.
+    ///
+    /// Default: no limit. Zero is refused. At worst, with a limit of 1, each request opens a
+    /// connection and leaves this side in TIME_WAIT; then say so to the server, by
+    /// [`keep_alive(false)`](ClientBuilder::keep_alive). Connections that should merely spread over
+    /// a set of servers want a limit in the thousands.
+    pub fn max_requests_per_connection(mut self, limit: impl Into<Limit>) -> Self {
+        self.settings.pool.max_exchanges = limit.into();
+        self
+    }
+
+    /// Whether connections are kept for another request. Go: `Transport.DisableKeepAlives`, which
+    /// is its opposite.
+    ///
+    /// Default: `true`. With `false` each connection serves one request, which says
+    /// `Connection: close`, and is counted as
+    /// [`CloseReason::NotPersistent`](crate::CloseReason::NotPersistent) when it ends. The cost is
+    /// the churn that this library is about: a connect for each request, and a TIME_WAIT on the side
+    /// that closes first. A connection that was opened and lost its request to another one waits
+    /// idle for its first.
+    pub fn keep_alive(mut self, keep: bool) -> Self {
+        self.settings.keep_alive = keep;
+        self
+    }
+
     /// How long a connection may be idle before it is closed. Go: `Transport.IdleConnTimeout`.
     ///
     /// Default: 90 s. Zero closes a connection as soon as nobody waits for it; [`Duration::MAX`]

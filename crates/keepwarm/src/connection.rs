@@ -258,7 +258,7 @@ impl Wake for IdleWatch {
     }
 }
 
-fn says_close(headers: &http::HeaderMap) -> bool {
+pub(crate) fn says_close(headers: &http::HeaderMap) -> bool {
     connection_option(headers, "close")
 }
 

@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
+    pub(crate) keep_alive: bool,
 }
 
 impl Default for Settings {
@@ -30,6 +31,7 @@ impl Default for Settings {
             tcp_keepalive: Some(GO_DIAL),
             timeout: None,
             max_redirects: 10,
+            keep_alive: true,
         }
     }
 }
@@ -49,6 +51,12 @@ impl Settings {
             return refuse(
                 "max_connections_per_origin",
                 "no request could ever be sent; set at least 1, or Limit::NONE for no limit",
+            );
+        }
+        if self.pool.max_exchanges == Limit::at_most(0) {
+            return refuse(
+                "max_requests_per_connection",
+                "no connection could serve a request; set at least 1, or Limit::NONE for no limit",
             );
         }
         if self.connect_timeout.is_zero() {

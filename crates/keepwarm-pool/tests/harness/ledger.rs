@@ -145,7 +145,7 @@ impl Ledger {
                 hold(once, "a dial is aborted at shutdown, while it runs, and once")?;
                 self.dials[dial] = Dial::Aborted;
             }
-            Decision::Assign { waiter, connection, idle_since, .. } => {
+            Decision::Assign { waiter, connection, exchanges, idle_since } => {
                 self.end_oldest(waiter)?;
                 let place = self.connections[connection];
                 let origin = idle_since.map_or(Place::Loose, Place::Idle);
@@ -153,6 +153,9 @@ impl Ledger {
                 let usable = !idle_since.is_some_and(|since| self.is_expired(since));
                 hold(usable, "an expired connection is never assigned")?;
                 hold(!self.shut_down, "nothing is assigned after shutdown")?;
+                let most = self.rules.max_exchanges.map(|most| u64::from(most).max(1));
+                let may = most.is_none_or(|most| exchanges < most);
+                hold(may, "no connection serves more exchanges than it may")?;
                 hold(connection >= self.dismissed, "a dismissed connection is never assigned")?;
                 self.connections[connection] = Place::Active;
             }

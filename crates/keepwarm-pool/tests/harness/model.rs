@@ -16,12 +16,18 @@ pub(crate) struct Rules {
     pub(crate) max_idle: Option<u32>,
     pub(crate) max_connections: Option<u32>,
     pub(crate) max_waiters: Option<u32>,
+    pub(crate) max_exchanges: Option<u32>,
     pub(crate) idle_timeout: Option<u64>,
 }
 
 impl Rules {
-    pub(crate) const UNLIMITED: Self =
-        Self { max_idle: None, max_connections: None, max_waiters: None, idle_timeout: None };
+    pub(crate) const UNLIMITED: Self = Self {
+        max_idle: None,
+        max_connections: None,
+        max_waiters: None,
+        max_exchanges: None,
+        idle_timeout: None,
+    };
 
     pub(crate) fn settings(self) -> Settings {
         let limit = |count: Option<u32>| count.map_or(Limit::NONE, Limit::at_most);
@@ -29,6 +35,7 @@ impl Rules {
             max_idle: limit(self.max_idle),
             max_connections: limit(self.max_connections),
             max_waiters: limit(self.max_waiters),
+            max_exchanges: limit(self.max_exchanges),
             idle_timeout: self.idle_timeout.map_or(Duration::MAX, Duration::from_nanos),
         }
     }
@@ -320,6 +327,8 @@ impl Model {
             self.close(connection, CloseReason::ShutDown, Closer::Client);
         } else if self.dismissed.contains(&connection) {
             self.close(connection, CloseReason::CloseIdle, Closer::Client);
+        } else if self.is_spent(connection) {
+            self.close(connection, CloseReason::ExchangeLimit, Closer::Client);
         } else if let Some(&waiter) = self.waiting().first() {
             self.give(connection, waiter, None);
         } else {
@@ -374,6 +383,12 @@ impl Model {
     fn close(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
         self.connections[connection] = Connection::Closed(reason, closer);
         self.decisions.push(Decision::Close { connection, reason, closer });
+    }
+
+    /// Whether it has served as many exchanges as it may, and one at least.
+    fn is_spent(&self, connection: usize) -> bool {
+        let served = self.exchanges[connection];
+        self.rules.max_exchanges.is_some_and(|most| served >= u64::from(most).max(1))
     }
 
     fn alive(&self) -> usize {

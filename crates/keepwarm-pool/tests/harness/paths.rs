@@ -3,12 +3,13 @@
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 /// The reasons that the pool decides on itself. It is then the client that closes.
-pub(crate) const DECIDED: [CloseReason; 5] = [
+pub(crate) const DECIDED: [CloseReason; 6] = [
     CloseReason::IdleLimit,
     CloseReason::TotalIdleLimit,
     CloseReason::IdleTimeout,
     CloseReason::ShutDown,
     CloseReason::CloseIdle,
+    CloseReason::ExchangeLimit,
 ];
 
 /// The reasons that a driver reports, with either closer: who was first is what it saw.
@@ -87,8 +88,8 @@ seen! {
     DismissActive,
     DismissDialing,
     DismissNone,
-    /// A dismissed connection came back, and its room was dialled into.
-    DismissedDials,
+    /// A connection that may serve nobody came back, and its room was dialled into.
+    RetiredDials,
     DismissedPutBack,
     DismissedAfterShutDown,
     ExpireAtCheckout,

@@ -160,7 +160,7 @@ impl Watch {
             Input::Returned(_) => {
                 self.see_if(serves, Seen::ReturnServes);
                 self.see_if(after_shut_down, Seen::ReturnedAfterShutDown);
-                self.see_if(closes && dials, Seen::DismissedDials);
+                self.see_if(closes && dials, Seen::RetiredDials);
             }
             Input::PutBack(_) => {
                 self.see_if(serves, Seen::PutBackServes);

@@ -15,6 +15,7 @@ fn names_of_reasons_are_stable() {
         "idle_timeout",
         "shut_down",
         "close_idle",
+        "exchange_limit",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",
@@ -92,6 +93,15 @@ fn close_idle_is_a_dismissal() {
     pool.close_idle(START);
     let (_, reason, closer) = closes(&mut pool);
     assert_eq!((reason, closer), (CloseReason::CloseIdle, Closer::Client));
+}
+
+#[test]
+fn exchange_limit_is_a_healthy_return_of_a_connection_that_has_served_its_share() {
+    let mut pool = Pool::new(exchanges(1));
+    let lease = lease(&mut pool);
+    pool.returned(lease, START);
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::ExchangeLimit, Closer::Client));
 }
 
 #[test]

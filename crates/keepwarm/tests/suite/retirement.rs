@@ -1,7 +1,7 @@
 //! When a healthy connection ends though nothing is wrong with it: because somebody said so.
 
 use keepwarm::{Client, CloseReason, Closer};
-use keepwarm_testkit::scripted::{Ending, Stage, eventually, ok};
+use keepwarm_testkit::scripted::{Ending, Server, Stage, eventually, ok};
 
 use crate::reuse::idle_connections;
 use crate::support::{assert_at_rest, done, fetch, only};
@@ -77,4 +77,104 @@ async fn close_idle_reaches_every_origin_and_works_outside_a_runtime() {
     let stats = client.stats();
     assert_eq!(stats.closed(), 2);
     assert!(stats.origins.iter().all(|origin| origin.idle == 0), "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_connection_serves_as_many_requests_as_it_may() {
+    let server = Server::saying("hello");
+    let client = Client::builder().max_requests_per_connection(3).build().expect("good settings");
+    for nth in 0..10 {
+        let response = client.get(server.url("/")).send().await.expect("a response");
+        assert_eq!(response.connection().exchanges_before(), nth % 3);
+        response.text().await.expect("a body");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.idle, server.accepted()), (4, 1, 4));
+    assert_eq!(stats.closed_for(CloseReason::ExchangeLimit), 3);
+    assert_eq!(stats.closed_by(Closer::Client), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_beyond_the_share_of_a_connection_get_a_dial() {
+    let server = Server::saying("hello");
+    let client = Client::builder()
+        .max_connections_per_origin(2)
+        .max_requests_per_connection(2)
+        .build()
+        .expect("good settings");
+    let requests: Vec<_> = (0..100).map(|_| fetch(&client, &server.url("/"))).collect();
+    for request in requests {
+        assert_eq!(done(request).await.expect("a body"), "hello");
+    }
+    eventually("the last dial", || only(&client).dialing == 0).await;
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!(server.requests(), 100);
+    assert!(stats.reused <= 50 && stats.opened >= 50, "{stats:?}");
+    assert_eq!(stats.closed_for(CloseReason::ExchangeLimit), stats.closed(), "{stats:?}");
+}
+
+fn without_keep_alive() -> Client {
+    Client::builder().keep_alive(false).build().expect("good settings")
+}
+
+/// The server has not read what the client asked for, and keeps the connection open.
+#[tokio::test]
+async fn without_keep_alive_each_connection_serves_one_request_though_the_server_would_go_on() {
+    let stage = Stage::open().await;
+    let client = without_keep_alive();
+    for _ in 0..3 {
+        let request = fetch(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        assert_eq!(peer.serve("one").await.field("connection"), Some("close"));
+        assert_eq!(done(request).await.expect("a body"), "one");
+        assert_eq!(peer.ended().await, Ending::Fin);
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.idle, stats.reused), (3, 0, 0));
+    assert_eq!(stats.closed_for(CloseReason::NotPersistent), 3, "{stats:?}");
+}
+
+#[tokio::test]
+async fn without_keep_alive_who_waits_gets_a_dial() {
+    let server = Server::saying("hello");
+    let client = Client::builder()
+        .keep_alive(false)
+        .max_connections_per_origin(1)
+        .build()
+        .expect("good settings");
+    let requests: Vec<_> = (0..20).map(|_| fetch(&client, &server.url("/"))).collect();
+    for request in requests {
+        assert_eq!(done(request).await.expect("a body"), "hello");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.reused, server.accepted()), (20, 0, 20));
+}
+
+#[tokio::test]
+async fn without_keep_alive_what_the_request_says_of_its_connection_is_kept() {
+    let stage = Stage::open().await;
+    let client = without_keep_alive();
+    for (said, heard) in [("x-hop", 2), ("Close", 1)] {
+        let request = client.get(stage.url("/")).header("connection", said);
+        let request = tokio::spawn(request.send());
+        let mut peer = stage.accept().await;
+        let head = peer.serve("").await.head.to_lowercase();
+        assert_eq!(head.matches("connection:").count(), heard, "{head}");
+        assert!(head.contains(&said.to_lowercase()) && head.contains("close"), "{head}");
+        done(request).await.expect("a response");
+    }
+}
+
+#[tokio::test]
+async fn with_keep_alive_the_request_says_nothing_of_its_connection() {
+    let stage = Stage::open().await;
+    let client = Client::builder().keep_alive(true).build().expect("good settings");
+    let request = fetch(&client, &stage.url("/"));
+    let request_head = stage.accept().await.serve("").await;
+    assert_eq!(request_head.field("connection"), None);
+    done(request).await.expect("a body");
 }
