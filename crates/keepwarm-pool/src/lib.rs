@@ -31,7 +31,7 @@
 //!    │         │ ◄───────────────────────── │         │
 //!    └─────────┘   returned(lease), nobody  └─────────┘
 //!        │         waits, room to idle           │
-//!        │ idle timeout, eviction,               │ closed(lease), or returned(lease) with no room
+//!        │ idle timeout, lifetime, eviction,     │ closed(lease), or returned(lease) with no room
 //!        │ close_idle, shutdown                  │ or no right to go on
 //!        ▼                                       ▼
 //!        Effect::Close(reason, closer), exactly once
@@ -95,6 +95,7 @@ extern crate alloc;
 
 mod counts;
 mod effect;
+mod idle;
 mod moment;
 mod pool;
 mod reason;

@@ -2,7 +2,9 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use crate::idle::{Expiry, IdleList};
 use crate::token::{ConnectionId, DialId, DialPermit, Lease, WaiterId};
 use crate::{Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings};
 
@@ -24,8 +26,8 @@ pub struct Pool {
     /// By index; the index and the slot's generation make a `ConnectionId`.
     slots: Vec<Slot>,
     vacant: Vec<u32>,
-    /// Oldest first. Taken from the back, expired from the front: no second index is needed.
-    idle: VecDeque<Idle>,
+    /// The newest is taken, the oldest evicted, and the first to expire closed.
+    idle: IdleList,
     active: usize,
     dials: BTreeSet<DialId>,
     /// Ids grow with time, so the smallest is the oldest.
@@ -41,7 +43,14 @@ struct Slot {
     generation: u64,
     epoch: u64,
     exchanges: u64,
+    /// The end of its lifetime.
+    ends: Moment,
     state: State,
+}
+
+impl Slot {
+    const VACANT: Self =
+        Self { generation: 0, epoch: 0, exchanges: 0, ends: Moment::NEVER, state: State::Vacant };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +58,6 @@ enum State {
     Vacant,
     Idle,
     Active,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Idle {
-    connection: ConnectionId,
-    since: Moment,
 }
 
 /// Inputs.
@@ -69,7 +72,7 @@ impl Pool {
             epoch: 0,
             slots: Vec::new(),
             vacant: Vec::new(),
-            idle: VecDeque::new(),
+            idle: IdleList::new(),
             active: 0,
             dials: BTreeSet::new(),
             waiters: BTreeSet::new(),
@@ -94,8 +97,9 @@ impl Pool {
             return waiter;
         }
         self.expire();
-        if let Some(idle) = self.idle.pop_back() {
-            self.assign(waiter, idle.connection, Some(idle.since));
+        if let Some(newest) = self.idle.newest() {
+            let since = self.idle.remove(newest);
+            self.assign(waiter, newest, since);
         } else if self.may_wait() {
             self.waiters.insert(waiter);
             self.replenish();
@@ -158,7 +162,7 @@ impl Pool {
         let connection = lease.connection;
         self.check_active(connection);
         self.slots[connection.index()].exchanges += 1;
-        self.settle(connection);
+        self.come_back(connection);
     }
 
     /// A leased connection is over, for this reason, by this side. The room it leaves is used at
@@ -180,8 +184,7 @@ impl Pool {
     pub fn inspect(&mut self, connection: ConnectionId, now: Moment) -> Option<Lease> {
         self.advance(now);
         self.expire();
-        let position = self.idle.iter().position(|idle| idle.connection == connection)?;
-        self.idle.remove(position);
+        self.idle.remove(connection)?;
         self.activate(connection);
         Some(Lease { connection })
     }
@@ -192,17 +195,18 @@ impl Pool {
     pub fn put_back(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         self.check_active(lease.connection);
-        self.settle(lease.connection);
+        self.come_back(lease.connection);
     }
 
     /// Closes the connection that has been idle the longest, if any is idle, because the idle
     /// connections of all pools together are too many. Returns whether one was closed.
     pub fn evict_oldest(&mut self, now: Moment) -> bool {
         self.advance(now);
-        let Some(oldest) = self.idle.pop_front() else {
+        let Some((oldest, _)) = self.idle.oldest() else {
             return false;
         };
-        self.vacate(oldest.connection, CloseReason::TotalIdleLimit, Closer::Client);
+        self.idle.remove(oldest);
+        self.vacate(oldest, CloseReason::TotalIdleLimit, Closer::Client);
         true
     }
 
@@ -212,12 +216,11 @@ impl Pool {
     pub fn close_idle(&mut self, now: Moment) {
         self.advance(now);
         self.epoch += 1;
-        while let Some(idle) = self.idle.pop_front() {
-            self.vacate(idle.connection, CloseReason::CloseIdle, Closer::Client);
-        }
+        self.close_all_idle(CloseReason::CloseIdle);
     }
 
-    /// Time has passed: closes every connection that has been idle for the idle timeout.
+    /// Time has passed: closes every idle connection that has expired: by the idle timeout, or
+    /// by the end of its lifetime.
     pub fn tick(&mut self, now: Moment) {
         self.advance(now);
         self.expire();
@@ -237,9 +240,7 @@ impl Pool {
         for dial in &self.dials {
             self.effects.push_back(Effect::AbortDial(*dial));
         }
-        while let Some(idle) = self.idle.pop_front() {
-            self.vacate(idle.connection, CloseReason::ShutDown, Closer::Client);
-        }
+        self.close_all_idle(CloseReason::ShutDown);
     }
 }
 
@@ -251,11 +252,11 @@ impl Pool {
         self.effects.pop_front()
     }
 
-    /// When to call [`tick`](Pool::tick) next: the moment the oldest idle connection expires,
-    /// [`Moment::NEVER`] if none will. Every input may change it, in both directions.
+    /// When to call [`tick`](Pool::tick) next: the moment the first idle connection
+    /// expires, [`Moment::NEVER`] if none will. Every input may change it, in both directions.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
-        self.idle.front().map_or(Moment::NEVER, |oldest| self.expiry(oldest))
+        self.idle.first_to_expire().map_or(Moment::NEVER, |(_, expiry)| expiry.moment)
     }
 }
 
@@ -294,7 +295,7 @@ impl Pool {
     /// Since when the oldest idle connection has been idle.
     #[must_use]
     pub fn oldest_idle(&self) -> Option<Moment> {
-        self.idle.front().map(|oldest| oldest.since)
+        self.idle.oldest().map(|(_, since)| since)
     }
 
     /// Whether the pool has shut down.
@@ -315,15 +316,25 @@ impl Pool {
         self.now = self.now.max(now);
     }
 
+    /// A connection is active and unclaimed again, unless it may serve nobody any more. A new one is
+    /// not asked: whoever waited for its dial is served, or dials would follow dials.
+    fn come_back(&mut self, connection: ConnectionId) {
+        match self.retirement(connection) {
+            Some(reason) if !self.shut_down => {
+                self.active -= 1;
+                self.vacate(connection, reason, Closer::Client);
+                self.replenish();
+            }
+            _ => self.settle(connection),
+        }
+    }
+
     /// A connection that is active and unclaimed finds its place: the oldest waiter, the idle
     /// list, or the end.
     fn settle(&mut self, connection: ConnectionId) {
         self.active -= 1;
         if self.shut_down {
             self.vacate(connection, CloseReason::ShutDown, Closer::Client);
-        } else if let Some(reason) = self.retirement(connection) {
-            self.vacate(connection, reason, Closer::Client);
-            self.replenish();
         } else if let Some(waiter) = self.waiters.pop_first() {
             self.assign(waiter, connection, None);
         } else {
@@ -338,6 +349,8 @@ impl Pool {
             Some(CloseReason::CloseIdle)
         } else if slot.exchanges > 0 && self.settings.max_exchanges.is_reached(slot.exchanges) {
             Some(CloseReason::ExchangeLimit)
+        } else if !slot.ends.is_never() && slot.ends <= self.now {
+            Some(CloseReason::Lifetime)
         } else {
             None
         }
@@ -352,7 +365,7 @@ impl Pool {
             return;
         }
         self.slots[connection.index()].state = State::Idle;
-        self.idle.push_back(Idle { connection, since: self.now });
+        self.idle.insert(connection, self.now, self.expiry(connection));
         self.expire();
     }
 
@@ -383,21 +396,34 @@ impl Pool {
     }
 
     fn expire(&mut self) {
-        while let Some(oldest) = self.idle.front().copied() {
-            let expiry = self.expiry(&oldest);
-            if expiry.is_never() || expiry > self.now {
-                break;
-            }
-            self.idle.pop_front();
-            self.vacate(oldest.connection, CloseReason::IdleTimeout, Closer::Client);
+        while let Some((connection, expiry)) = self.idle.first_to_expire()
+            && expiry.moment <= self.now
+        {
+            self.idle.remove(connection);
+            self.vacate(connection, expiry.reason, Closer::Client);
         }
     }
 
-    fn expiry(&self, idle: &Idle) -> Moment {
-        if self.settings.idle_timeout == core::time::Duration::MAX {
-            Moment::NEVER
+    /// When a connection that becomes idle now expires, and why.
+    fn expiry(&self, connection: ConnectionId) -> Expiry {
+        let timeout = self.now_and(self.settings.idle_timeout);
+        let ends = self.slots[connection.index()].ends;
+        if ends < timeout {
+            Expiry { moment: ends, reason: CloseReason::Lifetime }
         } else {
-            idle.since.after(self.settings.idle_timeout)
+            Expiry { moment: timeout, reason: CloseReason::IdleTimeout }
+        }
+    }
+
+    /// The moment that is `span` from now. [`Duration::MAX`] is for ever.
+    fn now_and(&self, span: Duration) -> Moment {
+        if span == Duration::MAX { Moment::NEVER } else { self.now.after(span) }
+    }
+
+    fn close_all_idle(&mut self, reason: CloseReason) {
+        while let Some((oldest, _)) = self.idle.oldest() {
+            self.idle.remove(oldest);
+            self.vacate(oldest, reason, Closer::Client);
         }
     }
 
@@ -439,10 +465,12 @@ impl Pool {
     /// A place for a new connection, active until it settles.
     fn occupy_slot(&mut self) -> ConnectionId {
         let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, epoch: 0, exchanges: 0, state: State::Vacant });
+            self.slots.push(Slot::VACANT);
             (self.slots.len() - 1) as u32
         });
+        let ends = self.now_and(self.settings.lifetime_of(self.counts.opened));
         let slot = &mut self.slots[index as usize];
+        slot.ends = ends;
         slot.epoch = self.epoch;
         slot.exchanges = 0;
         slot.state = State::Active;

@@ -19,6 +19,8 @@ pub enum CloseReason {
     CloseIdle,
     /// It came back healthy, and had served as many exchanges as one connection may.
     ExchangeLimit,
+    /// It was as old as a connection may become. It was idle, or came back healthy.
+    Lifetime,
     /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while it was idle: they belong to no request, so no later response could be
@@ -38,13 +40,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::IdleTimeout,
         Self::ShutDown,
         Self::CloseIdle,
         Self::ExchangeLimit,
+        Self::Lifetime,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -63,6 +66,7 @@ impl CloseReason {
             Self::ShutDown => "shut_down",
             Self::CloseIdle => "close_idle",
             Self::ExchangeLimit => "exchange_limit",
+            Self::Lifetime => "lifetime",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

@@ -88,6 +88,7 @@ const TIGHT: Rules = Rules {
     max_waiters: Some(1),
     max_exchanges: None,
     idle_timeout: Some(2),
+    max_lifetime: None,
 };
 
 /// Where a sequence starts from when its subject is not the beginning.
@@ -181,6 +182,14 @@ fn every_rest_with_an_idle_timeout_of_zero() {
 fn every_retirement_on_one_connection() {
     let rules = Rules { max_connections: Some(1), max_exchanges: Some(2), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, &[], RETIREMENT, 7), 46_892);
+}
+
+#[test]
+fn every_retirement_by_age() {
+    let rules = Rules { max_lifetime: Some(2), idle_timeout: Some(2), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, TWO_ACTIVE, RETIREMENT, 6), 60_330);
+    let rules = Rules { max_lifetime: Some(0), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, &[], RETIREMENT, 6), 10_186);
 }
 
 #[test]

@@ -19,7 +19,7 @@ const LONGEST: usize = 200;
 const PHASES: usize = 8;
 
 /// Of so many sequences, each path must be taken by so many: once could be chance.
-const SEQUENCES: usize = 2_000;
+const SEQUENCES: usize = 1_500;
 const OFTEN_ENOUGH: u32 = 5;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -39,10 +39,18 @@ fn rules() -> impl Strategy<Value = Rules> {
         prop_oneof![Just(none), (1..6_u32).prop_map(Some)],
         prop_oneof![Just(none), (0..4_u32).prop_map(Some)],
         prop_oneof![4 => Just(none), 1 => (0..5_u32).prop_map(Some)],
-        prop_oneof![1 => Just(None), 1 => Just(Some(0)), 3 => (1..10_u64).prop_map(Some)],
+        (
+            prop_oneof![1 => Just(None), 1 => Just(Some(0)), 3 => (1..10_u64).prop_map(Some)],
+            prop_oneof![6 => Just(None), 1 => Just(Some(0)), 5 => (1..40_u64).prop_map(Some)],
+        ),
     )
-        .prop_map(|(max_idle, max_connections, max_waiters, max_exchanges, idle_timeout)| {
-            Rules { max_idle, max_connections, max_waiters, max_exchanges, idle_timeout }
+        .prop_map(|(max_idle, max_connections, max_waiters, max_exchanges, times)| Rules {
+            max_idle,
+            max_connections,
+            max_waiters,
+            max_exchanges,
+            idle_timeout: times.0,
+            max_lifetime: times.1,
         })
 }
 

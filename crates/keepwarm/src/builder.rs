@@ -126,6 +126,19 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a connection may live, less up to a tenth that differs from connection to
+    /// connection, so that those opened together do not end together. Go has no such limit.
+    ///
+    /// Default: `None`, for ever. Zero is refused. A connection that is idle at its end is closed
+    /// then, one in use when it comes back; an exchange is never cut short. It is counted as
+    /// [`CloseReason::Lifetime`](crate::CloseReason::Lifetime). The cost is one new connection for
+    /// each one that is in use, in each lifetime; what it buys is that a change of addresses, or of
+    /// a set of servers, is noticed within that time.
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.settings.pool.max_lifetime = lifetime.into().unwrap_or(Duration::MAX);
+        self
+    }
+
     /// How long resolving, connecting and starting a connection may take together.
     /// Go: `Dialer.Timeout`.
     ///

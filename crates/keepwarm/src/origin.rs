@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -102,7 +103,9 @@ pub(crate) struct Snapshot {
 
 impl Origin {
     pub(crate) fn new(key: OriginKey, shared: Arc<Shared>) -> Arc<Self> {
-        let pool = Pool::new(shared.settings.pool);
+        // The one number here that is left to chance: origins do not end their connections in step.
+        let seed = RandomState::new().build_hasher().finish();
+        let pool = Pool::new(keepwarm_pool::Settings { seed, ..shared.settings.pool });
         Arc::new(Self {
             name: key.to_string().into(),
             key,

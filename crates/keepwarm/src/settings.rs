@@ -65,6 +65,13 @@ impl Settings {
                 "every connection would fail; set Duration::MAX for no timeout",
             );
         }
+        if self.pool.max_lifetime.is_zero() {
+            return refuse(
+                "max_lifetime",
+                "no connection could serve a second request; set None for no limit, or \
+                 keep_alive(false) if one request is what you want",
+            );
+        }
         if self.timeout == Some(Duration::ZERO) {
             return refuse("timeout", "every request would fail; set None for no timeout");
         }

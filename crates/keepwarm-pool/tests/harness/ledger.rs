@@ -14,6 +14,7 @@ pub(crate) struct Ledger {
     waiters: Vec<bool>,
     dials: Vec<Dial>,
     connections: Vec<Place>,
+    born: Vec<u64>,
     /// The connections that were open at the last dismissal: the first so many.
     dismissed: usize,
     shut_down: bool,
@@ -55,6 +56,7 @@ impl Ledger {
             waiters: Vec::new(),
             dials: Vec::new(),
             connections: Vec::new(),
+            born: Vec::new(),
             dismissed: 0,
             shut_down: false,
             peak: 0,
@@ -96,6 +98,9 @@ impl Ledger {
         if matches!(input, Input::Checkout | Input::Tick | Input::Inspect(_)) {
             let expired = self.idle().any(|since| self.is_expired(since));
             hold(!expired, "what has been idle for the idle timeout is closed")?;
+            let idle = |n: usize| matches!(self.connections[n], Place::Idle(_));
+            let old = (0..self.born.len()).any(|n| idle(n) && self.is_old(n));
+            hold(!old, "what is idle and has come to the end of its lifetime is closed")?;
         }
         self.peak = self.peak.max(self.waiting() + self.active());
         Ok(())
@@ -111,6 +116,7 @@ impl Ledger {
             Input::Dialed(dial) => {
                 self.dials[dial] = Dial::Over;
                 self.connections.push(Place::Loose);
+                self.born.push(self.now);
             }
             Input::DialFailed(dial) => self.dials[dial] = Dial::Over,
             Input::Returned(connection) | Input::PutBack(connection) => {
@@ -156,6 +162,9 @@ impl Ledger {
                 let most = self.rules.max_exchanges.map(|most| u64::from(most).max(1));
                 let may = most.is_none_or(|most| exchanges < most);
                 hold(may, "no connection serves more exchanges than it may")?;
+                let first_use = exchanges == 0 && idle_since.is_none();
+                let young = first_use || !self.is_old(connection);
+                hold(young, "no connection is assigned again after the end of its lifetime")?;
                 hold(connection >= self.dismissed, "a dismissed connection is never assigned")?;
                 self.connections[connection] = Place::Active;
             }
@@ -163,7 +172,9 @@ impl Ledger {
                 RejectReason::DialFailed => self.end_oldest(waiter)?,
                 _ => self.end(waiter)?,
             },
-            Decision::Close { connection, .. } => {
+            Decision::Close { connection, reason, .. } => {
+                let early = reason == CloseReason::Lifetime && !self.is_aging(connection);
+                hold(!early, "no lifetime is shorter by more than a tenth")?;
                 let place = self.connections[connection];
                 hold(place != Place::Closed, "a connection closes once")?;
                 hold(place != Place::Active, "a leased connection is not closed")?;
@@ -291,6 +302,17 @@ impl Ledger {
             Place::Idle(since) => Some(*since),
             _ => None,
         })
+    }
+
+    /// Beyond the longest lifetime that there is.
+    fn is_old(&self, connection: usize) -> bool {
+        self.rules.max_lifetime.is_some_and(|span| self.born[connection] + span <= self.now)
+    }
+
+    /// Beyond the shortest lifetime that there is.
+    fn is_aging(&self, connection: usize) -> bool {
+        let shortest = self.rules.max_lifetime.map(|span| span - span / 10);
+        shortest.is_some_and(|span| self.born[connection] + span <= self.now)
     }
 
     fn oldest(&self) -> Option<keepwarm_pool::Moment> {

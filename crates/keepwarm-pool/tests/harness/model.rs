@@ -18,6 +18,7 @@ pub(crate) struct Rules {
     pub(crate) max_waiters: Option<u32>,
     pub(crate) max_exchanges: Option<u32>,
     pub(crate) idle_timeout: Option<u64>,
+    pub(crate) max_lifetime: Option<u64>,
 }
 
 impl Rules {
@@ -27,6 +28,7 @@ impl Rules {
         max_waiters: None,
         max_exchanges: None,
         idle_timeout: None,
+        max_lifetime: None,
     };
 
     pub(crate) fn settings(self) -> Settings {
@@ -37,6 +39,8 @@ impl Rules {
             max_waiters: limit(self.max_waiters),
             max_exchanges: limit(self.max_exchanges),
             idle_timeout: self.idle_timeout.map_or(Duration::MAX, Duration::from_nanos),
+            max_lifetime: self.max_lifetime.map_or(Duration::MAX, Duration::from_nanos),
+            seed: 9112,
         }
     }
 }
@@ -88,6 +92,8 @@ pub(crate) struct Model {
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
+    /// When each was opened.
+    born: Vec<u64>,
     /// Those that were open when all were told to go.
     dismissed: BTreeSet<usize>,
     decisions: Vec<Decision>,
@@ -105,6 +111,7 @@ impl Model {
             waiters: Vec::new(),
             connections: Vec::new(),
             exchanges: Vec::new(),
+            born: Vec::new(),
             dismissed: BTreeSet::new(),
             decisions: Vec::new(),
         }
@@ -141,7 +148,8 @@ impl Model {
         self.dials[dial] = Dial::Succeeded;
         self.connections.push(Connection::Active);
         self.exchanges.push(0);
-        self.place(self.connections.len() - 1);
+        self.born.push(self.now);
+        self.place(self.connections.len() - 1, true);
     }
 
     pub(crate) fn dial_failed(&mut self, dial: usize, now: u64) {
@@ -157,12 +165,12 @@ impl Model {
     pub(crate) fn returned(&mut self, connection: usize, now: u64) {
         self.see(now);
         self.exchanges[connection] += 1;
-        self.place(connection);
+        self.place(connection, false);
     }
 
     pub(crate) fn put_back(&mut self, connection: usize, now: u64) {
         self.see(now);
-        self.place(connection);
+        self.place(connection, false);
     }
 
     pub(crate) fn closed(&mut self, connection: usize, why: CloseReason, by: Closer, now: u64) {
@@ -231,7 +239,7 @@ impl Model {
 
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let expiries = self.idle().into_iter().filter_map(|c| self.expiry(c));
-        expiries.min()
+        expiries.map(|(moment, _)| moment).min()
     }
 
     pub(crate) fn oldest_idle(&self) -> Option<u64> {
@@ -322,13 +330,15 @@ impl Model {
     }
 
     /// A connection that nobody uses is there: who gets it?
-    fn place(&mut self, connection: usize) {
+    fn place(&mut self, connection: usize, is_new: bool) {
         if self.shut_down {
             self.close(connection, CloseReason::ShutDown, Closer::Client);
         } else if self.dismissed.contains(&connection) {
             self.close(connection, CloseReason::CloseIdle, Closer::Client);
         } else if self.is_spent(connection) {
             self.close(connection, CloseReason::ExchangeLimit, Closer::Client);
+        } else if !is_new && self.end_of(connection).is_some_and(|end| end <= self.now) {
+            self.close(connection, CloseReason::Lifetime, Closer::Client);
         } else if let Some(&waiter) = self.waiting().first() {
             self.give(connection, waiter, None);
         } else {
@@ -361,10 +371,18 @@ impl Model {
     }
 
     fn expire(&mut self) {
+        let mut expired = Vec::new();
         for connection in self.idle() {
-            if self.expiry(connection).is_some_and(|moment| moment <= self.now) {
-                self.close(connection, CloseReason::IdleTimeout, Closer::Client);
+            if let Some((moment, reason)) = self.expiry(connection)
+                && moment <= self.now
+            {
+                expired.push((moment, connection, reason));
             }
+        }
+        // Of two that expire at once, the one that has been idle for longer.
+        expired.sort_by_key(|(moment, ..)| *moment);
+        for (_, connection, reason) in expired {
+            self.close(connection, reason, Closer::Client);
         }
     }
 
@@ -402,9 +420,21 @@ impl Model {
         }
     }
 
-    fn expiry(&self, connection: usize) -> Option<u64> {
-        let timeout = self.rules.idle_timeout?;
-        Some(self.since(connection) + timeout)
+    /// When an idle connection expires, and what comes first.
+    fn expiry(&self, connection: usize) -> Option<(u64, CloseReason)> {
+        let timeout = self.rules.idle_timeout.map(|timeout| self.since(connection) + timeout);
+        match (timeout, self.end_of(connection)) {
+            (Some(timeout), Some(end)) if end < timeout => Some((end, CloseReason::Lifetime)),
+            (Some(timeout), _) => Some((timeout, CloseReason::IdleTimeout)),
+            (None, end) => end.map(|end| (end, CloseReason::Lifetime)),
+        }
+    }
+
+    /// The end of its lifetime.
+    fn end_of(&self, connection: usize) -> Option<u64> {
+        self.rules.max_lifetime?;
+        let lifetime = self.rules.settings().lifetime_of(connection as u64 + 1);
+        Some(self.born[connection] + lifetime.as_nanos() as u64)
     }
 }
 

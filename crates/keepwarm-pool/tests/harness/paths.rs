@@ -3,13 +3,14 @@
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 /// The reasons that the pool decides on itself. It is then the client that closes.
-pub(crate) const DECIDED: [CloseReason; 6] = [
+pub(crate) const DECIDED: [CloseReason; 7] = [
     CloseReason::IdleLimit,
     CloseReason::TotalIdleLimit,
     CloseReason::IdleTimeout,
     CloseReason::ShutDown,
     CloseReason::CloseIdle,
     CloseReason::ExchangeLimit,
+    CloseReason::Lifetime,
 ];
 
 /// The reasons that a driver reports, with either closer: who was first is what it saw.
@@ -92,6 +93,11 @@ seen! {
     RetiredDials,
     DismissedPutBack,
     DismissedAfterShutDown,
+    LifetimeAtReturn,
+    LifetimeAtCheckout,
+    LifetimeAtTick,
+    /// An idle connection expired before one that had been idle for longer.
+    ExpireYounger,
     ExpireAtCheckout,
     ExpireAtReturn,
     /// As many as allowed were idle, one of them expired, and another one came.

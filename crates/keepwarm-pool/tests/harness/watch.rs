@@ -27,6 +27,7 @@ struct Before {
     idle: usize,
     active: usize,
     full: bool,
+    oldest_idle: Option<usize>,
     running: Vec<usize>,
     shut_down: bool,
 }
@@ -43,6 +44,7 @@ impl Watch {
             idle: model.idle().len(),
             active: model.active().len(),
             full: model.is_full(),
+            oldest_idle: model.idle().first().copied(),
             running: model.running(),
             shut_down: model.is_shut_down(),
         };
@@ -60,13 +62,13 @@ impl Watch {
             self.waiters.push((self.step, None));
         }
         for decision in decisions {
-            self.see_decision(input, decision);
+            self.see_decision(input, decision, decisions);
         }
         self.see_input(input, answer, decisions, connections);
         self.see_expiry(input, decisions);
     }
 
-    fn see_decision(&mut self, input: Input, decision: &Decision) {
+    fn see_decision(&mut self, input: Input, decision: &Decision, decisions: &[Decision]) {
         match *decision {
             Decision::Dial(_) => {
                 let cause = (input == Input::Checkout).then(|| self.waiters.len() - 1);
@@ -85,7 +87,8 @@ impl Watch {
                 self.reached.insert(Path::Reject(reason));
                 self.waiters[waiter].1 = Some(self.step);
             }
-            Decision::Close { reason, closer, .. } => {
+            Decision::Close { connection, reason, closer } => {
+                self.see_lifetime(input, connection, reason, decisions);
                 self.reached.insert(Path::Close(reason, closer));
                 let dismissed = reason == CloseReason::CloseIdle;
                 self.see_if(
@@ -94,6 +97,29 @@ impl Watch {
                 );
             }
         }
+    }
+
+    fn see_lifetime(
+        &mut self,
+        input: Input,
+        connection: usize,
+        reason: CloseReason,
+        decisions: &[Decision],
+    ) {
+        if reason != CloseReason::Lifetime {
+            return;
+        }
+        if matches!(input, Input::Returned(back) | Input::PutBack(back) if back == connection) {
+            return self.see(Seen::LifetimeAtReturn);
+        }
+        self.see_if(input == Input::Checkout, Seen::LifetimeAtCheckout);
+        self.see_if(input == Input::Tick, Seen::LifetimeAtTick);
+        let is_oldest = |decision: &Decision| {
+            let oldest = self.before.oldest_idle;
+            matches!(decision, Decision::Close { connection, .. } if Some(*connection) == oldest)
+        };
+        let closes_oldest = decisions.iter().any(is_oldest);
+        self.see_if(!closes_oldest, Seen::ExpireYounger);
     }
 
     fn see_late_binding(&mut self, input: Input, waiter: usize) {

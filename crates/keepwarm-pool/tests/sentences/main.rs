@@ -7,6 +7,7 @@ mod connections;
 mod dials;
 mod dismissals;
 mod inspections;
+mod lifetimes;
 mod reasons;
 mod settings;
 mod shutdown;

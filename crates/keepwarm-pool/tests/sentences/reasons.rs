@@ -16,6 +16,7 @@ fn names_of_reasons_are_stable() {
         "shut_down",
         "close_idle",
         "exchange_limit",
+        "lifetime",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",
@@ -102,6 +103,15 @@ fn exchange_limit_is_a_healthy_return_of_a_connection_that_has_served_its_share(
     pool.returned(lease, START);
     let (_, reason, closer) = closes(&mut pool);
     assert_eq!((reason, closer), (CloseReason::ExchangeLimit, Closer::Client));
+}
+
+#[test]
+fn lifetime_is_age_and_not_idleness() {
+    let mut pool = Pool::new(living(1));
+    idles(&mut pool, 1);
+    pool.tick(at(1));
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::Lifetime, Closer::Client));
 }
 
 #[test]

@@ -39,6 +39,10 @@ pub(crate) fn exchanges(limit: u32) -> Settings {
     Settings { max_exchanges: Limit::at_most(limit), ..unlimited() }
 }
 
+pub(crate) fn living(nanos: u64) -> Settings {
+    Settings { max_lifetime: Duration::from_nanos(nanos), ..unlimited() }
+}
+
 /// Nothing to do.
 #[track_caller]
 pub(crate) fn silent(pool: &mut Pool) {

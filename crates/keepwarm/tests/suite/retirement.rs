@@ -1,5 +1,7 @@
 //! When a healthy connection ends though nothing is wrong with it: because somebody said so.
 
+use std::time::Duration;
+
 use keepwarm::{Client, CloseReason, Closer};
 use keepwarm_testkit::scripted::{Ending, Server, Stage, eventually, ok};
 
@@ -177,4 +179,67 @@ async fn with_keep_alive_the_request_says_nothing_of_its_connection() {
     let request_head = stage.accept().await.serve("").await;
     assert_eq!(request_head.field("connection"), None);
     done(request).await.expect("a body");
+}
+
+fn living(seconds: u64) -> Client {
+    let builder =
+        Client::builder().max_lifetime(Duration::from_secs(seconds)).idle_timeout(Duration::MAX);
+    builder.build().expect("good settings")
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_at_the_end_of_its_lifetime_without_another_request() {
+    let stage = Stage::open().await;
+    let client = living(100);
+    let mut peers = idle_connections(&client, &stage, 8).await;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(89_900)).await;
+    assert_eq!(only(&client).idle, 8, "a tenth less at most");
+    // The keeper has nothing else to do, so the clock goes on from alarm to alarm.
+    tokio::time::sleep(Duration::from_millis(10_200)).await;
+    tokio::time::resume();
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::Lifetime)), (0, 8));
+    for peer in &mut peers {
+        assert_eq!(peer.ended().await, Ending::Fin);
+    }
+}
+
+#[tokio::test]
+async fn connections_opened_together_do_not_end_together() {
+    let stage = Stage::open().await;
+    let client = living(1_000_000);
+    let _peers = idle_connections(&client, &stage, 20).await;
+    tokio::time::pause();
+    let mut ends = std::collections::BTreeSet::new();
+    let began = tokio::time::Instant::now();
+    for _ in 0..1_100 {
+        let before = only(&client).idle;
+        tokio::time::sleep(Duration::from_secs(1_000)).await;
+        if only(&client).idle < before {
+            ends.insert(began.elapsed().as_secs() / 1_000);
+        }
+    }
+    tokio::time::resume();
+    assert_eq!(only(&client).closed_for(CloseReason::Lifetime), 20);
+    // Of a hundred thousands of seconds, twenty connections take more than a few.
+    assert!(ends.len() > 5, "{ends:?}");
+}
+
+#[tokio::test]
+async fn an_exchange_is_not_cut_short_by_the_lifetime_and_its_connection_is_closed_then() {
+    let stage = Stage::open().await;
+    let client = living(100);
+    let request = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(200)).await;
+    tokio::time::resume();
+    assert_eq!(only(&client).active, 1);
+    peer.write(ok("to the end")).await;
+    assert_eq!(done(request).await.expect("a body"), "to the end");
+    assert_eq!(only(&client).closed_for(CloseReason::Lifetime), 1);
+    assert_eq!(peer.ended().await, Ending::Fin);
 }
