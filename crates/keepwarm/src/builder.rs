@@ -139,6 +139,20 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a request may wait for a connection: for a return, a slot or a dial. Beyond it the
+    /// request leaves the queue and fails with
+    /// [`is_acquire_timeout`](crate::Error::is_acquire_timeout); those behind it move up. Go has no
+    /// such limit but the request's context.
+    ///
+    /// Default: `None`, as long as the total timeout allows. Zero is refused. It begins when the
+    /// request is queued, ends when it has a connection, and begins anew with each redirect. A dial
+    /// that was started for the request goes on and serves the next one. The cost is one timer for
+    /// each request that waits, and none for one that does not.
+    pub fn acquire_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.acquire_timeout = timeout.into();
+        self
+    }
+
     /// How long resolving, connecting and starting a connection may take together.
     /// Go: `Dialer.Timeout`.
     ///

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
 use tokio::task::coop::unconstrained;
 
-use crate::acquire::acquire;
+use crate::acquire::{Patience, acquire};
 use crate::body::Body;
 use crate::connection::says_close;
 use crate::deadline::Deadline;
@@ -41,8 +41,9 @@ pub(crate) async fn round_trip(
     let origin = origins.get(OriginRef::of(request.uri())?);
     let mut request = prepare(request, origin.shared().settings.keep_alive)?;
     let mut waited = Duration::ZERO;
+    let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
     for _ in 0..MAX_UNSENT_ATTEMPTS {
-        let (mut granted, wait) = acquire(&origin, &mut deadline).await?;
+        let (mut granted, wait) = acquire(&origin, &mut deadline, &mut patience).await?;
         waited += wait;
         let info = ConnectionInfo {
             id: granted.lease.connection().id(),

@@ -14,6 +14,7 @@ const GO_DIAL: Duration = Duration::from_secs(30);
 pub(crate) struct Settings {
     pub(crate) pool: keepwarm_pool::Settings,
     pub(crate) max_idle: Limit,
+    pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
@@ -27,6 +28,7 @@ impl Default for Settings {
             // Also 90 s idle, and no limit on counts: it shrinks by age.
             pool: keepwarm_pool::Settings::default(),
             max_idle: Limit::NONE,
+            acquire_timeout: None,
             connect_timeout: GO_DIAL,
             tcp_keepalive: Some(GO_DIAL),
             timeout: None,
@@ -57,6 +59,13 @@ impl Settings {
             return refuse(
                 "max_requests_per_connection",
                 "no connection could serve a request; set at least 1, or Limit::NONE for no limit",
+            );
+        }
+        if self.acquire_timeout == Some(Duration::ZERO) {
+            return refuse(
+                "acquire_timeout",
+                "every request that has to wait would fail; set None for no timeout, or \
+                 max_waiters_per_origin(0) if nobody may wait",
             );
         }
         if self.connect_timeout.is_zero() {
