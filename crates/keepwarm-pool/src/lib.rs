@@ -10,7 +10,8 @@
 //! There are three kinds of methods on [`Pool`]:
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout), [`cancel`](Pool::cancel),
-//!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`returned`](Pool::returned),
+//!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised)
+//!   (which alone takes no time), [`returned`](Pool::returned),
 //!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`put_back`](Pool::put_back),
 //!   [`evict_oldest`](Pool::evict_oldest), [`close_idle`](Pool::close_idle), [`tick`](Pool::tick),
 //!   [`shut_down`](Pool::shut_down);
@@ -31,8 +32,8 @@
 //!    │         │ ◄───────────────────────── │         │
 //!    └─────────┘   returned(lease), nobody  └─────────┘
 //!        │         waits, room to idle           │
-//!        │ idle timeout, lifetime, eviction,     │ closed(lease), or returned(lease) with no room
-//!        │ close_idle, shutdown                  │ or no right to go on
+//!        │ idle timeout, lifetime, advice,       │ closed(lease), or returned(lease) with no room
+//!        │ eviction, close_idle, shutdown        │ or no right to go on
 //!        ▼                                       ▼
 //!        Effect::Close(reason, closer), exactly once
 //! ```
@@ -93,6 +94,7 @@
 
 extern crate alloc;
 
+mod advice;
 mod counts;
 mod effect;
 mod idle;
@@ -102,6 +104,7 @@ mod reason;
 mod settings;
 mod token;
 
+pub use advice::Advice;
 pub use counts::Counts;
 pub use effect::{Assigned, Effect};
 pub use moment::Moment;

@@ -6,7 +6,9 @@ use core::time::Duration;
 
 use crate::idle::{Expiry, IdleList};
 use crate::token::{ConnectionId, DialId, DialPermit, Lease, WaiterId};
-use crate::{Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings};
+use crate::{
+    Advice, Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings,
+};
 
 /// The connection pool of one origin, as decisions. See the [crate documentation](crate).
 ///
@@ -45,12 +47,26 @@ struct Slot {
     exchanges: u64,
     /// The end of its lifetime.
     ends: Moment,
+    /// How long it may be used after an exchange, by the server's advice.
+    usable_for: Duration,
+    /// When that is over, counted from its last exchange.
+    usable_until: Moment,
+    /// Exchanges that it may serve in all, by the server's advice.
+    server_limit: u64,
     state: State,
 }
 
 impl Slot {
-    const VACANT: Self =
-        Self { generation: 0, epoch: 0, exchanges: 0, ends: Moment::NEVER, state: State::Vacant };
+    const VACANT: Self = Self {
+        generation: 0,
+        epoch: 0,
+        exchanges: 0,
+        ends: Moment::NEVER,
+        usable_for: Duration::MAX,
+        usable_until: Moment::NEVER,
+        server_limit: u64::MAX,
+        state: State::Vacant,
+    };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +169,24 @@ impl Pool {
         self.replenish();
     }
 
+    /// The server has said, in the exchange that this lease is for, how long it keeps the
+    /// connection. To be told before [`returned`](Pool::returned); it holds until the server says
+    /// something else. Nothing is emitted.
+    ///
+    /// The connection expires [`usable_for`](Advice::usable_for) after each exchange that follows,
+    /// if our own settings do not end it before. Of several limits on exchanges the smallest counts:
+    /// some servers say what is left, and some repeat the whole.
+    pub fn advised(&mut self, lease: &Lease, advice: Advice) {
+        self.check_active(lease.connection);
+        let slot = &mut self.slots[lease.connection.index()];
+        if let Some(usable_for) = advice.usable_for() {
+            slot.usable_for = usable_for;
+        }
+        if let Some(left) = advice.exchanges_left {
+            slot.server_limit = slot.server_limit.min((slot.exchanges + 1).saturating_add(left));
+        }
+    }
+
     /// An exchange ended and its connection can carry another one. It goes to the oldest waiter
     /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. One that
     /// [`close_idle`](Pool::close_idle) has dismissed is closed, and so is one that has served as
@@ -161,7 +195,11 @@ impl Pool {
         self.advance(now);
         let connection = lease.connection;
         self.check_active(connection);
-        self.slots[connection.index()].exchanges += 1;
+        let slot = &self.slots[connection.index()];
+        let usable_until = self.now_and(slot.usable_for);
+        let slot = &mut self.slots[connection.index()];
+        slot.exchanges += 1;
+        slot.usable_until = usable_until;
         self.come_back(connection);
     }
 
@@ -219,8 +257,8 @@ impl Pool {
         self.close_all_idle(CloseReason::CloseIdle);
     }
 
-    /// Time has passed: closes every idle connection that has expired: by the idle timeout, or
-    /// by the end of its lifetime.
+    /// Time has passed: closes every idle connection that has expired: by the idle timeout, by
+    /// the end of its lifetime, or by the server's advice.
     pub fn tick(&mut self, now: Moment) {
         self.advance(now);
         self.expire();
@@ -351,6 +389,10 @@ impl Pool {
             Some(CloseReason::ExchangeLimit)
         } else if !slot.ends.is_never() && slot.ends <= self.now {
             Some(CloseReason::Lifetime)
+        } else if slot.exchanges >= slot.server_limit
+            || (!slot.usable_until.is_never() && slot.usable_until <= self.now)
+        {
+            Some(CloseReason::ServerLimit)
         } else {
             None
         }
@@ -406,13 +448,17 @@ impl Pool {
 
     /// When a connection that becomes idle now expires, and why.
     fn expiry(&self, connection: ConnectionId) -> Expiry {
+        let slot = &self.slots[connection.index()];
         let timeout = self.now_and(self.settings.idle_timeout);
-        let ends = self.slots[connection.index()].ends;
-        if ends < timeout {
-            Expiry { moment: ends, reason: CloseReason::Lifetime }
-        } else {
-            Expiry { moment: timeout, reason: CloseReason::IdleTimeout }
+        let mut first = Expiry { moment: timeout, reason: CloseReason::IdleTimeout };
+        for (moment, reason) in
+            [(slot.ends, CloseReason::Lifetime), (slot.usable_until, CloseReason::ServerLimit)]
+        {
+            if moment < first.moment {
+                first = Expiry { moment, reason };
+            }
         }
+        first
     }
 
     /// The moment that is `span` from now. [`Duration::MAX`] is for ever.
@@ -470,11 +516,9 @@ impl Pool {
         });
         let ends = self.now_and(self.settings.lifetime_of(self.counts.opened));
         let slot = &mut self.slots[index as usize];
-        slot.ends = ends;
-        slot.epoch = self.epoch;
-        slot.exchanges = 0;
-        slot.state = State::Active;
-        ConnectionId { index, generation: slot.generation }
+        let generation = slot.generation;
+        *slot = Slot { generation, epoch: self.epoch, ends, state: State::Active, ..Slot::VACANT };
+        ConnectionId { index, generation }
     }
 
     /// Forgets a connection. The one place where a connection ends.

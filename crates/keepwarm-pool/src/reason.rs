@@ -21,6 +21,9 @@ pub enum CloseReason {
     ExchangeLimit,
     /// It was as old as a connection may become. It was idle, or came back healthy.
     Lifetime,
+    /// The server had said that it would not keep it for longer, or serve no more exchanges on it:
+    /// the `Keep-Alive` field of a response.
+    ServerLimit,
     /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while it was idle: they belong to no request, so no later response could be
@@ -40,7 +43,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::IdleTimeout,
@@ -48,6 +51,7 @@ impl CloseReason {
         Self::CloseIdle,
         Self::ExchangeLimit,
         Self::Lifetime,
+        Self::ServerLimit,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -67,6 +71,7 @@ impl CloseReason {
             Self::CloseIdle => "close_idle",
             Self::ExchangeLimit => "exchange_limit",
             Self::Lifetime => "lifetime",
+            Self::ServerLimit => "server_limit",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

@@ -57,6 +57,20 @@ const RETIREMENT: &[Operation] = &[
     Operation::ShutDown,
 ];
 
+/// What the server says of a connection, and what becomes of that.
+const ADVICE: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Dialed(Pick::Oldest),
+    Operation::Advised(Pick::Oldest, Some(2), None),
+    Operation::Advised(Pick::Oldest, None, Some(1)),
+    Operation::Advised(Pick::Oldest, Some(0), Some(0)),
+    Operation::Returned(Pick::Oldest),
+    Operation::PutBack(Pick::Oldest),
+    Operation::Inspect(Pick::Oldest),
+    Operation::Pass(1),
+    Operation::TickAtDeadline,
+];
+
 /// Everything that there is.
 const ALL: &[Operation] = &[
     Operation::Checkout,
@@ -190,6 +204,15 @@ fn every_retirement_by_age() {
     assert_eq!(explore(rules, TWO_ACTIVE, RETIREMENT, 6), 60_330);
     let rules = Rules { max_lifetime: Some(0), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, &[], RETIREMENT, 6), 10_186);
+}
+
+#[test]
+fn every_advice() {
+    let rules = Rules { max_connections: Some(1), idle_timeout: Some(3), ..Rules::UNLIMITED };
+    assert_eq!(
+        explore(rules, &[Operation::Checkout, Operation::Dialed(Pick::Oldest)], ADVICE, 6),
+        68_178
+    );
 }
 
 #[test]

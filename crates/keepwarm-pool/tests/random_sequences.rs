@@ -71,6 +71,9 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
     let pick = || any::<u8>().prop_map(|number| Pick::Any(usize::from(number)));
     let closed =
         (pick(), proptest::sample::select(&REPORTED), proptest::sample::select(&Closer::ALL));
+    let said = |often| proptest::option::weighted(often, 0..12_u64);
+    let advised = (pick(), said(0.9), said(0.2))
+        .prop_map(|(pick, idle, left)| Operation::Advised(pick, idle, left));
     prop_oneof![
         weights.checkouts => Just(Operation::Checkout),
         130 => pick().prop_map(Operation::Dialed),
@@ -80,6 +83,7 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         60 => closed.prop_map(|(pick, reason, closer)| Operation::Closed(pick, reason, closer)),
         weights.cancels => pick().prop_map(Operation::Cancel),
         10 => pick().prop_map(Operation::CancelEnded),
+        90 => advised,
         40 => pick().prop_map(Operation::Inspect),
         10 => pick().prop_map(Operation::InspectOther),
         15 => Just(Operation::Evict),

@@ -121,6 +121,12 @@ impl ClientBuilder {
     /// Default: 90 s. Zero closes a connection as soon as nobody waits for it; [`Duration::MAX`]
     /// keeps it for ever. (In Go zero keeps it for ever.) To avoid a race with the server, stay
     /// below the server's own keep-alive timeout.
+    ///
+    /// A server that tells it is believed, which Go does not do: by `Keep-Alive: timeout=N` in a
+    /// response the connection expires N seconds after it, less a second or half of N, whichever is
+    /// less, unless this setting ends it before; after `max=M` it serves M more requests. Such a
+    /// close is counted as [`CloseReason::ServerLimit`](crate::CloseReason::ServerLimit). At worst
+    /// `timeout=0` or `max=0` in each response opens a connection for each request.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pool.idle_timeout = timeout;
         self

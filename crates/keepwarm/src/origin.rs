@@ -212,13 +212,17 @@ impl Origin {
     pub(crate) fn take_back(
         self: &Arc<Self>,
         token: keepwarm_pool::Lease,
-        connection: Box<Connection>,
+        mut connection: Box<Connection>,
         served: bool,
     ) {
         let watch = Arc::clone(connection.watch());
         self.feed(None, |state, now| {
+            let advice = connection.take_advice();
             state.file(token.connection(), connection);
             if served {
+                if let Some(advice) = advice {
+                    state.pool.advised(&token, advice);
+                }
                 state.pool.returned(token, now);
             } else {
                 state.pool.put_back(token, now);

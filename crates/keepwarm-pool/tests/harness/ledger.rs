@@ -15,6 +15,8 @@ pub(crate) struct Ledger {
     dials: Vec<Dial>,
     connections: Vec<Place>,
     born: Vec<u64>,
+    /// When the server closes each, and how many exchanges it serves on it, by its own words.
+    server_keeps: Vec<(Option<u64>, Option<u64>, u64)>,
     /// The connections that were open at the last dismissal: the first so many.
     dismissed: usize,
     shut_down: bool,
@@ -57,6 +59,7 @@ impl Ledger {
             dials: Vec::new(),
             connections: Vec::new(),
             born: Vec::new(),
+            server_keeps: Vec::new(),
             dismissed: 0,
             shut_down: false,
             peak: 0,
@@ -84,7 +87,10 @@ impl Ledger {
         decisions: &[Decision],
         now: u64,
     ) -> Audit {
-        self.now = self.now.max(now);
+        // The one input that says nothing of the time.
+        if !matches!(input, Input::Advised(..)) {
+            self.now = self.now.max(now);
+        }
         self.enter_input(input, answer)?;
         self.peak_open = self.peak_open.max(self.open().len());
         for decision in decisions {
@@ -117,9 +123,21 @@ impl Ledger {
                 self.dials[dial] = Dial::Over;
                 self.connections.push(Place::Loose);
                 self.born.push(self.now);
+                self.server_keeps.push((None, None, u64::MAX));
             }
             Input::DialFailed(dial) => self.dials[dial] = Dial::Over,
+            Input::Advised(connection, idle, left) => {
+                let (span, _, most) = &mut self.server_keeps[connection];
+                *span = idle.or(*span);
+                // As the server counts: from the latest answer on, and this one is not returned yet.
+                *most = left.map_or(*most, |left| left + 1);
+            }
             Input::Returned(connection) | Input::PutBack(connection) => {
+                if matches!(input, Input::Returned(_)) {
+                    let (span, closes, most) = &mut self.server_keeps[connection];
+                    *closes = span.map(|span| self.now + span);
+                    *most = most.saturating_sub(1);
+                }
                 self.change(connection, Place::Active, Place::Loose)?;
             }
             Input::Closed(connection, ..) => self.change(connection, Place::Active, Place::Over)?,
@@ -162,6 +180,10 @@ impl Ledger {
                 let most = self.rules.max_exchanges.map(|most| u64::from(most).max(1));
                 let may = most.is_none_or(|most| exchanges < most);
                 hold(may, "no connection serves more exchanges than it may")?;
+                let (_, closes, most) = self.server_keeps[connection];
+                let open = closes.is_none_or(|moment| self.now < moment);
+                hold(open, "no connection is assigned that the server may have closed")?;
+                hold(most > 0, "no connection is assigned that the server has done with")?;
                 let first_use = exchanges == 0 && idle_since.is_none();
                 let young = first_use || !self.is_old(connection);
                 hold(young, "no connection is assigned again after the end of its lifetime")?;

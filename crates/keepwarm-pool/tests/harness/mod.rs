@@ -14,7 +14,8 @@ pub(crate) mod watch;
 use std::collections::BTreeSet;
 
 use keepwarm_pool::{
-    CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Moment, Pool, WaiterId,
+    Advice, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Moment, Pool,
+    WaiterId,
 };
 
 use self::ledger::Ledger;
@@ -35,6 +36,8 @@ pub(crate) enum Operation {
     CancelEnded(Pick),
     Dialed(Pick),
     DialFailed(Pick),
+    /// The server says how long it keeps the connection, and for how many exchanges more.
+    Advised(Pick, Option<u64>, Option<u64>),
     Returned(Pick),
     PutBack(Pick),
     Closed(Pick, CloseReason, Closer),
@@ -76,6 +79,7 @@ pub(crate) enum Input {
     Cancel(usize),
     Dialed(usize),
     DialFailed(usize),
+    Advised(usize, Option<u64>, Option<u64>),
     Returned(usize),
     PutBack(usize),
     Closed(usize, CloseReason, Closer),
@@ -173,6 +177,7 @@ impl Driver {
             }
             Operation::Dialed(pick) => Input::Dialed(permit(pick)?),
             Operation::DialFailed(pick) => Input::DialFailed(permit(pick)?),
+            Operation::Advised(pick, idle, left) => Input::Advised(lease(pick)?, idle, left),
             Operation::Returned(pick) => Input::Returned(lease(pick)?),
             Operation::PutBack(pick) => Input::PutBack(lease(pick)?),
             Operation::Closed(pick, why, by) => Input::Closed(lease(pick)?, why, by),
@@ -227,6 +232,7 @@ impl Driver {
             Input::Cancel(waiter) => return Some(model.cancel(waiter, now)),
             Input::Dialed(dial) => model.dialed(dial, now),
             Input::DialFailed(dial) => model.dial_failed(dial, now),
+            Input::Advised(connection, idle, left) => model.advised(connection, idle, left),
             Input::Returned(connection) => model.returned(connection, now),
             Input::PutBack(connection) => model.put_back(connection, now),
             Input::Closed(connection, why, by) => model.closed(connection, why, by, now),
@@ -258,6 +264,12 @@ impl Driver {
             Input::DialFailed(number) => {
                 let permit = take(&mut self.permits, number);
                 self.pool.dial_failed(permit, now);
+            }
+            Input::Advised(number, idle, left) => {
+                let idle_timeout = idle.map(core::time::Duration::from_nanos);
+                let advice = Advice { idle_timeout, exchanges_left: left };
+                let lease = self.leases.iter().find(|(held, _)| *held == number);
+                self.pool.advised(&lease.expect("resolved from those held").1, advice);
             }
             Input::Returned(number) => self.pool.returned(take(&mut self.leases, number), now),
             Input::PutBack(number) => self.pool.put_back(take(&mut self.leases, number), now),

@@ -92,6 +92,11 @@ pub(crate) struct Model {
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
+    /// What servers said: how long each connection may be used after an exchange, until when
+    /// that was after the last one, and how many exchanges it may serve.
+    usable_for: Vec<Option<u64>>,
+    server_limits: Vec<Vec<u64>>,
+    usable_until: Vec<Option<u64>>,
     /// When each was opened.
     born: Vec<u64>,
     /// Those that were open when all were told to go.
@@ -112,6 +117,9 @@ impl Model {
             connections: Vec::new(),
             exchanges: Vec::new(),
             born: Vec::new(),
+            usable_for: Vec::new(),
+            server_limits: Vec::new(),
+            usable_until: Vec::new(),
             dismissed: BTreeSet::new(),
             decisions: Vec::new(),
         }
@@ -149,6 +157,9 @@ impl Model {
         self.connections.push(Connection::Active);
         self.exchanges.push(0);
         self.born.push(self.now);
+        self.usable_for.push(None);
+        self.server_limits.push(Vec::new());
+        self.usable_until.push(None);
         self.place(self.connections.len() - 1, true);
     }
 
@@ -162,9 +173,21 @@ impl Model {
         self.catch_up();
     }
 
+    pub(crate) fn advised(&mut self, connection: usize, idle: Option<u64>, left: Option<u64>) {
+        if let Some(idle) = idle {
+            // Of so short a time it is the half that is taken off.
+            self.usable_for[connection] = Some(idle - idle / 2);
+        }
+        if let Some(left) = left {
+            let served = self.exchanges[connection] + 1;
+            self.server_limits[connection].push(served + left);
+        }
+    }
+
     pub(crate) fn returned(&mut self, connection: usize, now: u64) {
         self.see(now);
         self.exchanges[connection] += 1;
+        self.usable_until[connection] = self.usable_for[connection].map(|span| self.now + span);
         self.place(connection, false);
     }
 
@@ -339,6 +362,8 @@ impl Model {
             self.close(connection, CloseReason::ExchangeLimit, Closer::Client);
         } else if !is_new && self.end_of(connection).is_some_and(|end| end <= self.now) {
             self.close(connection, CloseReason::Lifetime, Closer::Client);
+        } else if !is_new && self.is_over_for_the_server(connection) {
+            self.close(connection, CloseReason::ServerLimit, Closer::Client);
         } else if let Some(&waiter) = self.waiting().first() {
             self.give(connection, waiter, None);
         } else {
@@ -423,11 +448,19 @@ impl Model {
     /// When an idle connection expires, and what comes first.
     fn expiry(&self, connection: usize) -> Option<(u64, CloseReason)> {
         let timeout = self.rules.idle_timeout.map(|timeout| self.since(connection) + timeout);
-        match (timeout, self.end_of(connection)) {
-            (Some(timeout), Some(end)) if end < timeout => Some((end, CloseReason::Lifetime)),
-            (Some(timeout), _) => Some((timeout, CloseReason::IdleTimeout)),
-            (None, end) => end.map(|end| (end, CloseReason::Lifetime)),
-        }
+        // Of those that come at once, the first in this order.
+        let all = [
+            timeout.map(|moment| (moment, CloseReason::IdleTimeout)),
+            self.end_of(connection).map(|moment| (moment, CloseReason::Lifetime)),
+            self.usable_until[connection].map(|moment| (moment, CloseReason::ServerLimit)),
+        ];
+        all.into_iter().flatten().min_by_key(|(moment, _)| *moment)
+    }
+
+    fn is_over_for_the_server(&self, connection: usize) -> bool {
+        let served = self.exchanges[connection];
+        self.server_limits[connection].iter().any(|limit| *limit <= served)
+            || self.usable_until[connection].is_some_and(|moment| moment <= self.now)
     }
 
     /// The end of its lifetime.

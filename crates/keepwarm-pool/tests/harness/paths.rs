@@ -3,7 +3,7 @@
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 /// The reasons that the pool decides on itself. It is then the client that closes.
-pub(crate) const DECIDED: [CloseReason; 7] = [
+pub(crate) const DECIDED: [CloseReason; 8] = [
     CloseReason::IdleLimit,
     CloseReason::TotalIdleLimit,
     CloseReason::IdleTimeout,
@@ -11,6 +11,7 @@ pub(crate) const DECIDED: [CloseReason; 7] = [
     CloseReason::CloseIdle,
     CloseReason::ExchangeLimit,
     CloseReason::Lifetime,
+    CloseReason::ServerLimit,
 ];
 
 /// The reasons that a driver reports, with either closer: who was first is what it saw.
@@ -93,6 +94,11 @@ seen! {
     RetiredDials,
     DismissedPutBack,
     DismissedAfterShutDown,
+    /// By what the server had said.
+    AdviceAtReturn,
+    AdviceAtPutBack,
+    AdviceAtCheckout,
+    AdviceAtTick,
     LifetimeAtReturn,
     LifetimeAtCheckout,
     LifetimeAtTick,

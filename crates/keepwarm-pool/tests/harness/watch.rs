@@ -89,6 +89,7 @@ impl Watch {
             }
             Decision::Close { connection, reason, closer } => {
                 self.see_lifetime(input, connection, reason, decisions);
+                self.see_advice(input, reason);
                 self.reached.insert(Path::Close(reason, closer));
                 let dismissed = reason == CloseReason::CloseIdle;
                 self.see_if(
@@ -120,6 +121,15 @@ impl Watch {
         };
         let closes_oldest = decisions.iter().any(is_oldest);
         self.see_if(!closes_oldest, Seen::ExpireYounger);
+    }
+
+    fn see_advice(&mut self, input: Input, reason: CloseReason) {
+        if reason == CloseReason::ServerLimit {
+            self.see_if(matches!(input, Input::Returned(_)), Seen::AdviceAtReturn);
+            self.see_if(matches!(input, Input::PutBack(_)), Seen::AdviceAtPutBack);
+            self.see_if(input == Input::Checkout, Seen::AdviceAtCheckout);
+            self.see_if(input == Input::Tick, Seen::AdviceAtTick);
+        }
     }
 
     fn see_late_binding(&mut self, input: Input, waiter: usize) {
@@ -203,6 +213,7 @@ impl Watch {
                 self.see_if(answer == Some(true), Seen::EvictOne);
                 self.see_if(answer == Some(false), Seen::EvictNone);
             }
+            Input::Advised(..) => {}
             Input::CloseIdle => {
                 let (active, dialing) = (self.before.active, !self.before.running.is_empty());
                 self.see_if(idle > 1, Seen::DismissSeveral);

@@ -3,6 +3,7 @@
 //! What the generated sequences check by the thousand, these say once and readably.
 
 mod accounts;
+mod advice;
 mod connections;
 mod dials;
 mod dismissals;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keepwarm_pool::{CloseReason, Closer, Pool, RejectReason};
+use keepwarm_pool::{Advice, CloseReason, Closer, Pool, RejectReason};
 
 use crate::steps::*;
 
@@ -17,6 +17,7 @@ fn names_of_reasons_are_stable() {
         "close_idle",
         "exchange_limit",
         "lifetime",
+        "server_limit",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",
@@ -112,6 +113,16 @@ fn lifetime_is_age_and_not_idleness() {
     pool.tick(at(1));
     let (_, reason, closer) = closes(&mut pool);
     assert_eq!((reason, closer), (CloseReason::Lifetime, Closer::Client));
+}
+
+#[test]
+fn server_limit_is_what_the_server_had_said() {
+    let mut pool = Pool::new(unlimited());
+    let lease = lease(&mut pool);
+    pool.advised(&lease, Advice { exchanges_left: Some(0), ..Advice::default() });
+    pool.returned(lease, START);
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::ServerLimit, Closer::Client));
 }
 
 #[test]

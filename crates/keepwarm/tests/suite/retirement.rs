@@ -243,3 +243,87 @@ async fn an_exchange_is_not_cut_short_by_the_lifetime_and_its_connection_is_clos
     assert_eq!(only(&client).closed_for(CloseReason::Lifetime), 1);
     assert_eq!(peer.ended().await, Ending::Fin);
 }
+
+fn advising(field: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nKeep-Alive: {field}\r\nContent-Length: 2\r\n\r\nok")
+}
+
+#[tokio::test]
+async fn a_connection_expires_before_the_server_closes_it_by_its_own_words() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let request = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.write(advising("timeout=30, max=1000")).await;
+    done(request).await.expect("a body");
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(28_900)).await;
+    assert_eq!(only(&client).idle, 1, "a second less");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::resume();
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::ServerLimit)), (0, 1));
+    assert_eq!(peer.ended().await, Ending::Fin);
+}
+
+/// The idle connection that expires first is not the oldest, and no request comes to find it.
+#[tokio::test]
+async fn a_server_that_says_less_is_left_earlier_than_one_that_says_nothing() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let _silent = idle_connections(&client, &stage, 1).await;
+    let other = Stage::open().await;
+    let request = fetch(&client, &other.url("/"));
+    let mut peer = other.accept().await;
+    peer.request().await;
+    peer.write(advising("timeout=1")).await;
+    done(request).await.expect("a body");
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::resume();
+    let stats = client.stats();
+    let origin = |stage: &Stage| stats.origin(&stage.origin()).expect("known").clone();
+    assert_eq!(origin(&other).closed_for(CloseReason::ServerLimit), 1, "half of it");
+    assert_eq!((origin(&other).idle, origin(&stage).idle), (0, 1));
+}
+
+#[tokio::test]
+async fn a_connection_serves_no_more_requests_than_the_server_has_left() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peers = Vec::new();
+    for nth in 0..6 {
+        let request = fetch(&client, &stage.url("/"));
+        if nth % 3 == 0 {
+            peers.push(stage.accept().await);
+        }
+        let peer = peers.last_mut().expect("one");
+        peer.request().await;
+        peer.write(advising(&format!("timeout=5, max={}", 2 - nth % 3))).await;
+        assert_eq!(done(request).await.expect("a body"), "ok");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.idle), (2, 0));
+    assert_eq!(stats.closed_for(CloseReason::ServerLimit), 2);
+    assert_eq!(peers[0].ended().await, Ending::Fin);
+}
+
+#[tokio::test]
+async fn what_a_server_says_that_cannot_be_read_changes_nothing() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peers = idle_connections(&client, &stage, 1).await;
+    for field in ["timeout=soon, max=-1", "300", "timeout=99999999999999999999"] {
+        let request = fetch(&client, &stage.url("/"));
+        peers[0].request().await;
+        peers[0].write(advising(field)).await;
+        done(request).await.expect("a body");
+    }
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    tokio::time::resume();
+    assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
+}
