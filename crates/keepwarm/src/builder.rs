@@ -123,8 +123,9 @@ impl ClientBuilder {
     /// below the server's own keep-alive timeout.
     ///
     /// A server that tells it is believed, which Go does not do: by `Keep-Alive: timeout=N` in a
-    /// response the connection expires N seconds after it, less a second or half of N, whichever is
-    /// less, unless this setting ends it before; after `max=M` it serves M more requests. Such a
+    /// response the connection expires N seconds after its end, less a second or half of N,
+    /// whichever is less, unless this setting ends it before. Its end is when it has been read: a
+    /// caller who reads slowly uses up the margin. After `max=M` it serves M more requests. Such a
     /// close is counted as [`CloseReason::ServerLimit`](crate::CloseReason::ServerLimit). At worst
     /// `timeout=0` or `max=0` in each response opens a connection for each request.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
