@@ -10,9 +10,11 @@
 //! There are three kinds of methods on [`Pool`]:
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout), [`cancel`](Pool::cancel),
-//!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`returned`](Pool::returned),
+//!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised)
+//!   (which alone takes no time), [`returned`](Pool::returned),
 //!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`put_back`](Pool::put_back),
-//!   [`evict_oldest`](Pool::evict_oldest), [`tick`](Pool::tick), [`shut_down`](Pool::shut_down);
+//!   [`evict_oldest`](Pool::evict_oldest), [`close_idle`](Pool::close_idle), [`tick`](Pool::tick),
+//!   [`shut_down`](Pool::shut_down);
 //! * **outputs**: [`poll_effect`](Pool::poll_effect), to be called after each input until it
 //!   returns `None`, and [`next_deadline`](Pool::next_deadline);
 //! * **gauges and counters**, which only look.
@@ -30,7 +32,8 @@
 //!    │         │ ◄───────────────────────── │         │
 //!    └─────────┘   returned(lease), nobody  └─────────┘
 //!        │         waits, room to idle           │
-//!        │ idle timeout, eviction, shutdown      │ closed(lease), or returned(lease) with no room
+//!        │ idle timeout, lifetime, advice,       │ closed(lease), or returned(lease) with no room
+//!        │ eviction, close_idle, shutdown        │ or no right to go on
 //!        ▼                                       ▼
 //!        Effect::Close(reason, closer), exactly once
 //! ```
@@ -48,7 +51,7 @@
 //! Each is a test that runs after every input of every generated sequence (`tests/`).
 //!
 //! *Safety.* A connection is in exactly one state. Dialing + active + idle never exceeds the
-//! connection limit. An expired or closed connection is never assigned. A waiter ends exactly once.
+//! connection limit. An expired, dismissed or closed connection is never assigned. A waiter ends exactly once.
 //! A connection closes exactly once.
 //!
 //! *Liveness.* Nobody waits while a usable idle connection exists, nor while a dial could start for
@@ -91,14 +94,17 @@
 
 extern crate alloc;
 
+mod advice;
 mod counts;
 mod effect;
+mod idle;
 mod moment;
 mod pool;
 mod reason;
 mod settings;
 mod token;
 
+pub use advice::Advice;
 pub use counts::Counts;
 pub use effect::{Assigned, Effect};
 pub use moment::Moment;

@@ -2,9 +2,13 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use crate::idle::{Expiry, IdleList};
 use crate::token::{ConnectionId, DialId, DialPermit, Lease, WaiterId};
-use crate::{Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings};
+use crate::{
+    Advice, Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings,
+};
 
 /// The connection pool of one origin, as decisions. See the [crate documentation](crate).
 ///
@@ -19,11 +23,13 @@ pub struct Pool {
     settings: Settings,
     now: Moment,
     shut_down: bool,
+    /// How often all connections were dismissed: one that is older than that is closed on return.
+    epoch: u64,
     /// By index; the index and the slot's generation make a `ConnectionId`.
     slots: Vec<Slot>,
     vacant: Vec<u32>,
-    /// Oldest first. Taken from the back, expired from the front: no second index is needed.
-    idle: VecDeque<Idle>,
+    /// The newest is taken, the oldest evicted, and the first to expire closed.
+    idle: IdleList,
     active: usize,
     dials: BTreeSet<DialId>,
     /// Ids grow with time, so the smallest is the oldest.
@@ -37,8 +43,30 @@ pub struct Pool {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     generation: u64,
+    epoch: u64,
     exchanges: u64,
+    /// The end of its lifetime.
+    ends: Moment,
+    /// How long it may be used after an exchange, by the server's advice.
+    usable_for: Duration,
+    /// When that is over, counted from its last exchange.
+    usable_until: Moment,
+    /// Exchanges that it may serve in all, by the server's advice.
+    server_limit: u64,
     state: State,
+}
+
+impl Slot {
+    const VACANT: Self = Self {
+        generation: 0,
+        epoch: 0,
+        exchanges: 0,
+        ends: Moment::NEVER,
+        usable_for: Duration::MAX,
+        usable_until: Moment::NEVER,
+        server_limit: u64::MAX,
+        state: State::Vacant,
+    };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +74,6 @@ enum State {
     Vacant,
     Idle,
     Active,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Idle {
-    connection: ConnectionId,
-    since: Moment,
 }
 
 /// Inputs.
@@ -63,9 +85,10 @@ impl Pool {
             settings,
             now: Moment::ZERO,
             shut_down: false,
+            epoch: 0,
             slots: Vec::new(),
             vacant: Vec::new(),
-            idle: VecDeque::new(),
+            idle: IdleList::new(),
             active: 0,
             dials: BTreeSet::new(),
             waiters: BTreeSet::new(),
@@ -90,8 +113,9 @@ impl Pool {
             return waiter;
         }
         self.expire();
-        if let Some(idle) = self.idle.pop_back() {
-            self.assign(waiter, idle.connection, Some(idle.since));
+        if let Some(newest) = self.idle.newest() {
+            let since = self.idle.remove(newest);
+            self.assign(waiter, newest, since);
         } else if self.may_wait() {
             self.waiters.insert(waiter);
             self.replenish();
@@ -145,14 +169,38 @@ impl Pool {
         self.replenish();
     }
 
+    /// The server has said, in the exchange that this lease is for, how long it keeps the
+    /// connection. To be told before [`returned`](Pool::returned); it holds until the server says
+    /// something else. Nothing is emitted.
+    ///
+    /// The connection expires [`usable_for`](Advice::usable_for) after each exchange that follows,
+    /// if our own settings do not end it before. Of several limits on exchanges the smallest counts:
+    /// some servers say what is left, and some repeat the whole.
+    pub fn advised(&mut self, lease: &Lease, advice: Advice) {
+        self.check_active(lease.connection);
+        let slot = &mut self.slots[lease.connection.index()];
+        if let Some(usable_for) = advice.usable_for() {
+            slot.usable_for = usable_for;
+        }
+        if let Some(left) = advice.exchanges_left {
+            slot.server_limit = slot.server_limit.min((slot.exchanges + 1).saturating_add(left));
+        }
+    }
+
     /// An exchange ended and its connection can carry another one. It goes to the oldest waiter
-    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached.
+    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. One that
+    /// [`close_idle`](Pool::close_idle) has dismissed is closed, and so is one that has served as
+    /// many exchanges as it may; the room it leaves is used at once if somebody waits.
     pub fn returned(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
         self.check_active(connection);
-        self.slots[connection.index()].exchanges += 1;
-        self.settle(connection);
+        let slot = &self.slots[connection.index()];
+        let usable_until = self.now_and(slot.usable_for);
+        let slot = &mut self.slots[connection.index()];
+        slot.exchanges += 1;
+        slot.usable_until = usable_until;
+        self.come_back(connection);
     }
 
     /// A leased connection is over, for this reason, by this side. The room it leaves is used at
@@ -174,8 +222,7 @@ impl Pool {
     pub fn inspect(&mut self, connection: ConnectionId, now: Moment) -> Option<Lease> {
         self.advance(now);
         self.expire();
-        let position = self.idle.iter().position(|idle| idle.connection == connection)?;
-        self.idle.remove(position);
+        self.idle.remove(connection)?;
         self.activate(connection);
         Some(Lease { connection })
     }
@@ -186,21 +233,32 @@ impl Pool {
     pub fn put_back(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         self.check_active(lease.connection);
-        self.settle(lease.connection);
+        self.come_back(lease.connection);
     }
 
     /// Closes the connection that has been idle the longest, if any is idle, because the idle
     /// connections of all pools together are too many. Returns whether one was closed.
     pub fn evict_oldest(&mut self, now: Moment) -> bool {
         self.advance(now);
-        let Some(oldest) = self.idle.pop_front() else {
+        let Some((oldest, _)) = self.idle.oldest() else {
             return false;
         };
-        self.vacate(oldest.connection, CloseReason::TotalIdleLimit, Closer::Client);
+        self.idle.remove(oldest);
+        self.vacate(oldest, CloseReason::TotalIdleLimit, Closer::Client);
         true
     }
 
-    /// Time has passed: closes every connection that has been idle for the idle timeout.
+    /// Dismisses every connection that is open: those that are idle are closed now, those that are
+    /// active when they come back. A connection whose dial is still under way is a new one, and
+    /// waiters keep their places.
+    pub fn close_idle(&mut self, now: Moment) {
+        self.advance(now);
+        self.epoch += 1;
+        self.close_all_idle(CloseReason::CloseIdle);
+    }
+
+    /// Time has passed: closes every idle connection that has expired: by the idle timeout, by
+    /// the end of its lifetime, or by the server's advice.
     pub fn tick(&mut self, now: Moment) {
         self.advance(now);
         self.expire();
@@ -220,9 +278,7 @@ impl Pool {
         for dial in &self.dials {
             self.effects.push_back(Effect::AbortDial(*dial));
         }
-        while let Some(idle) = self.idle.pop_front() {
-            self.vacate(idle.connection, CloseReason::ShutDown, Closer::Client);
-        }
+        self.close_all_idle(CloseReason::ShutDown);
     }
 }
 
@@ -234,11 +290,11 @@ impl Pool {
         self.effects.pop_front()
     }
 
-    /// When to call [`tick`](Pool::tick) next: the moment the oldest idle connection expires,
-    /// [`Moment::NEVER`] if none will. Every input may change it, in both directions.
+    /// When to call [`tick`](Pool::tick) next: the moment the first idle connection
+    /// expires, [`Moment::NEVER`] if none will. Every input may change it, in both directions.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
-        self.idle.front().map_or(Moment::NEVER, |oldest| self.expiry(oldest))
+        self.idle.first_to_expire().map_or(Moment::NEVER, |(_, expiry)| expiry.moment)
     }
 }
 
@@ -277,7 +333,7 @@ impl Pool {
     /// Since when the oldest idle connection has been idle.
     #[must_use]
     pub fn oldest_idle(&self) -> Option<Moment> {
-        self.idle.front().map(|oldest| oldest.since)
+        self.idle.oldest().map(|(_, since)| since)
     }
 
     /// Whether the pool has shut down.
@@ -298,6 +354,19 @@ impl Pool {
         self.now = self.now.max(now);
     }
 
+    /// A connection is active and unclaimed again, unless it may serve nobody any more. A new one is
+    /// not asked: whoever waited for its dial is served, or dials would follow dials.
+    fn come_back(&mut self, connection: ConnectionId) {
+        match self.retirement(connection) {
+            Some(reason) if !self.shut_down => {
+                self.active -= 1;
+                self.vacate(connection, reason, Closer::Client);
+                self.replenish();
+            }
+            _ => self.settle(connection),
+        }
+    }
+
     /// A connection that is active and unclaimed finds its place: the oldest waiter, the idle
     /// list, or the end.
     fn settle(&mut self, connection: ConnectionId) {
@@ -311,6 +380,24 @@ impl Pool {
         }
     }
 
+    /// Why a connection that is healthy and unclaimed must serve nobody any more.
+    fn retirement(&self, connection: ConnectionId) -> Option<CloseReason> {
+        let slot = &self.slots[connection.index()];
+        if slot.epoch < self.epoch {
+            Some(CloseReason::CloseIdle)
+        } else if slot.exchanges > 0 && self.settings.max_exchanges.is_reached(slot.exchanges) {
+            Some(CloseReason::ExchangeLimit)
+        } else if !slot.ends.is_never() && slot.ends <= self.now {
+            Some(CloseReason::Lifetime)
+        } else if slot.exchanges >= slot.server_limit
+            || (!slot.usable_until.is_never() && slot.usable_until <= self.now)
+        {
+            Some(CloseReason::ServerLimit)
+        } else {
+            None
+        }
+    }
+
     /// A connection that nobody wants becomes idle, if that is allowed.
     fn rest(&mut self, connection: ConnectionId) {
         // An expired connection takes nobody's place; and with a timeout of zero this one expires.
@@ -320,7 +407,7 @@ impl Pool {
             return;
         }
         self.slots[connection.index()].state = State::Idle;
-        self.idle.push_back(Idle { connection, since: self.now });
+        self.idle.insert(connection, self.now, self.expiry(connection));
         self.expire();
     }
 
@@ -351,21 +438,38 @@ impl Pool {
     }
 
     fn expire(&mut self) {
-        while let Some(oldest) = self.idle.front().copied() {
-            let expiry = self.expiry(&oldest);
-            if expiry.is_never() || expiry > self.now {
-                break;
-            }
-            self.idle.pop_front();
-            self.vacate(oldest.connection, CloseReason::IdleTimeout, Closer::Client);
+        while let Some((connection, expiry)) = self.idle.first_to_expire()
+            && expiry.moment <= self.now
+        {
+            self.idle.remove(connection);
+            self.vacate(connection, expiry.reason, Closer::Client);
         }
     }
 
-    fn expiry(&self, idle: &Idle) -> Moment {
-        if self.settings.idle_timeout == core::time::Duration::MAX {
-            Moment::NEVER
-        } else {
-            idle.since.after(self.settings.idle_timeout)
+    /// When a connection that becomes idle now expires, and why.
+    fn expiry(&self, connection: ConnectionId) -> Expiry {
+        let slot = &self.slots[connection.index()];
+        let timeout = self.now_and(self.settings.idle_timeout);
+        let mut first = Expiry { moment: timeout, reason: CloseReason::IdleTimeout };
+        for (moment, reason) in
+            [(slot.ends, CloseReason::Lifetime), (slot.usable_until, CloseReason::ServerLimit)]
+        {
+            if moment < first.moment {
+                first = Expiry { moment, reason };
+            }
+        }
+        first
+    }
+
+    /// The moment that is `span` from now. [`Duration::MAX`] is for ever.
+    fn now_and(&self, span: Duration) -> Moment {
+        if span == Duration::MAX { Moment::NEVER } else { self.now.after(span) }
+    }
+
+    fn close_all_idle(&mut self, reason: CloseReason) {
+        while let Some((oldest, _)) = self.idle.oldest() {
+            self.idle.remove(oldest);
+            self.vacate(oldest, reason, Closer::Client);
         }
     }
 
@@ -407,13 +511,14 @@ impl Pool {
     /// A place for a new connection, active until it settles.
     fn occupy_slot(&mut self) -> ConnectionId {
         let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, exchanges: 0, state: State::Vacant });
+            self.slots.push(Slot::VACANT);
             (self.slots.len() - 1) as u32
         });
+        let ends = self.now_and(self.settings.lifetime_of(self.counts.opened));
         let slot = &mut self.slots[index as usize];
-        slot.exchanges = 0;
-        slot.state = State::Active;
-        ConnectionId { index, generation: slot.generation }
+        let generation = slot.generation;
+        *slot = Slot { generation, epoch: self.epoch, ends, state: State::Active, ..Slot::VACANT };
+        ConnectionId { index, generation }
     }
 
     /// Forgets a connection. The one place where a connection ends.

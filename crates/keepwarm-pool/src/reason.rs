@@ -14,6 +14,16 @@ pub enum CloseReason {
     IdleTimeout,
     /// The pool shut down.
     ShutDown,
+    /// Somebody asked for all connections that were open to be closed, this one among them. Go's
+    /// `errCloseIdleConns`.
+    CloseIdle,
+    /// It came back healthy, and had served as many exchanges as one connection may.
+    ExchangeLimit,
+    /// It was as old as a connection may become. It was idle, or came back healthy.
+    Lifetime,
+    /// The server had said that it would not keep it for longer, or serve no more exchanges on it:
+    /// the `Keep-Alive` field of a response.
+    ServerLimit,
     /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while it was idle: they belong to no request, so no later response could be
@@ -33,11 +43,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::IdleTimeout,
         Self::ShutDown,
+        Self::CloseIdle,
+        Self::ExchangeLimit,
+        Self::Lifetime,
+        Self::ServerLimit,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -54,6 +68,10 @@ impl CloseReason {
             Self::TotalIdleLimit => "total_idle_limit",
             Self::IdleTimeout => "idle_timeout",
             Self::ShutDown => "shut_down",
+            Self::CloseIdle => "close_idle",
+            Self::ExchangeLimit => "exchange_limit",
+            Self::Lifetime => "lifetime",
+            Self::ServerLimit => "server_limit",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

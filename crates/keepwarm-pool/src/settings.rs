@@ -22,6 +22,11 @@ impl Limit {
         self.0 == u32::MAX || count < self.0 as usize
     }
 
+    /// Whether a count that may exceed `usize` has come to the limit.
+    pub(crate) const fn is_reached(self, count: u64) -> bool {
+        self.0 != u32::MAX && count >= self.0 as u64
+    }
+
     /// The number, or `None` when there is no limit.
     #[must_use]
     pub const fn get(self) -> Option<u32> {
@@ -51,11 +56,49 @@ pub struct Settings {
     /// with [`RejectReason::TooManyWaiters`](crate::RejectReason::TooManyWaiters). Zero rejects
     /// every checkout that neither an idle connection nor a dial can serve.
     pub max_waiters: Limit,
+    /// Exchanges that one connection may serve. After so many it is closed when it comes back, with
+    /// [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit), though somebody may wait:
+    /// the room it leaves is dialled into for them. Zero is as one, since a connection that may
+    /// serve nobody would be dialled for in vain.
+    pub max_exchanges: Limit,
     /// How long a connection may be idle. From that moment on it is never assigned, and it takes
     /// nobody's place under `max_idle`: whichever comes first, a tick, a checkout, an inspection or
     /// a connection that becomes idle, closes it. [`Duration::MAX`] means for ever; zero closes a
     /// connection as soon as nobody wants it.
     pub idle_timeout: Duration,
+    /// How long a connection may live, less up to a tenth, so that connections that were opened
+    /// together do not end together: see [`lifetime_of`](Settings::lifetime_of). From that moment on
+    /// it is closed with [`CloseReason::Lifetime`](crate::CloseReason::Lifetime): at once if it is
+    /// idle, as by the idle timeout, and otherwise when it comes back, though somebody may wait.
+    /// [`Duration::MAX`] means for ever. With zero a connection serves the exchange it was dialled
+    /// for and no other.
+    pub max_lifetime: Duration,
+    /// What the differences between lifetimes come from. Any number; pools that should not end their
+    /// connections in step have different ones.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// How long the connection that was opened as the `nth` may live: `max_lifetime`, less between
+    /// nothing and a tenth. The same for the same seed.
+    #[must_use]
+    pub fn lifetime_of(&self, nth: u64) -> Duration {
+        if self.max_lifetime == Duration::MAX {
+            return Duration::MAX;
+        }
+        let nanos = u64::try_from(self.max_lifetime.as_nanos()).unwrap_or(u64::MAX);
+        let share = u128::from(nanos / 10) + 1;
+        let less = (share * u128::from(scatter(self.seed, nth))) >> 64;
+        Duration::from_nanos(nanos - less as u64)
+    }
+}
+
+/// The `nth` number of a sequence that looks like chance: splitmix64.
+const fn scatter(seed: u64, nth: u64) -> u64 {
+    let mut bits = seed.wrapping_add(nth.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
 }
 
 impl Default for Settings {
@@ -64,7 +107,10 @@ impl Default for Settings {
             max_idle: Limit::NONE,
             max_connections: Limit::NONE,
             max_waiters: Limit::NONE,
+            max_exchanges: Limit::NONE,
             idle_timeout: Duration::from_secs(90),
+            max_lifetime: Duration::MAX,
+            seed: 0,
         }
     }
 }

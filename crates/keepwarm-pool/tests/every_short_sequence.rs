@@ -38,10 +38,37 @@ const REST: &[Operation] = &[
     Operation::Inspect(Pick::Oldest),
     Operation::Inspect(Pick::Newest),
     Operation::Evict,
+    Operation::CloseIdle,
     Operation::Pass(1),
     Operation::Tick,
     Operation::TickAtDeadline,
     Operation::ShutDown,
+];
+
+/// How a healthy connection ends, while somebody waits and while nobody does.
+const RETIREMENT: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Dialed(Pick::Oldest),
+    Operation::Returned(Pick::Oldest),
+    Operation::PutBack(Pick::Oldest),
+    Operation::CloseIdle,
+    Operation::Pass(1),
+    Operation::TickAtDeadline,
+    Operation::ShutDown,
+];
+
+/// What the server says of a connection, and what becomes of that.
+const ADVICE: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Dialed(Pick::Oldest),
+    Operation::Advised(Pick::Oldest, Some(2), None),
+    Operation::Advised(Pick::Oldest, None, Some(1)),
+    Operation::Advised(Pick::Oldest, Some(0), Some(0)),
+    Operation::Returned(Pick::Oldest),
+    Operation::PutBack(Pick::Oldest),
+    Operation::Inspect(Pick::Oldest),
+    Operation::Pass(1),
+    Operation::TickAtDeadline,
 ];
 
 /// Everything that there is.
@@ -61,6 +88,7 @@ const ALL: &[Operation] = &[
     Operation::Inspect(Pick::Newest),
     Operation::InspectOther(Pick::Oldest),
     Operation::Evict,
+    Operation::CloseIdle,
     Operation::Pass(1),
     Operation::Rewind(1),
     Operation::Tick,
@@ -72,7 +100,9 @@ const TIGHT: Rules = Rules {
     max_idle: Some(1),
     max_connections: Some(2),
     max_waiters: Some(1),
+    max_exchanges: None,
     idle_timeout: Some(2),
+    max_lifetime: None,
 };
 
 /// Where a sequence starts from when its subject is not the beginning.
@@ -141,33 +171,56 @@ fn every_demand_on_one_connection_without_a_queue() {
 
 #[test]
 fn every_rest_under_tight_limits() {
-    assert_eq!(explore(TIGHT, TWO_ACTIVE, REST, 5), 19_277);
+    assert_eq!(explore(TIGHT, TWO_ACTIVE, REST, 5), 35_740);
 }
 
 #[test]
 fn every_rest_of_connections_that_expire() {
     let rules = Rules { idle_timeout: Some(2), ..Rules::UNLIMITED };
-    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 22_307);
+    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 39_997);
 }
 
 #[test]
 fn every_rest_with_no_idle_allowed() {
     let rules = Rules { max_idle: Some(0), ..Rules::UNLIMITED };
-    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 17_459);
+    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 33_945);
 }
 
 #[test]
 fn every_rest_with_an_idle_timeout_of_zero() {
     let rules = Rules { idle_timeout: Some(0), ..Rules::UNLIMITED };
-    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 17_459);
+    assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 33_945);
+}
+
+#[test]
+fn every_retirement_on_one_connection() {
+    let rules = Rules { max_connections: Some(1), max_exchanges: Some(2), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, &[], RETIREMENT, 7), 46_892);
+}
+
+#[test]
+fn every_retirement_by_age() {
+    let rules = Rules { max_lifetime: Some(2), idle_timeout: Some(2), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, TWO_ACTIVE, RETIREMENT, 6), 60_330);
+    let rules = Rules { max_lifetime: Some(0), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, &[], RETIREMENT, 6), 10_186);
+}
+
+#[test]
+fn every_advice() {
+    let rules = Rules { max_connections: Some(1), idle_timeout: Some(3), ..Rules::UNLIMITED };
+    assert_eq!(
+        explore(rules, &[Operation::Checkout, Operation::Dialed(Pick::Oldest)], ADVICE, 6),
+        68_178
+    );
 }
 
 #[test]
 fn every_operation_under_tight_limits() {
-    assert_eq!(explore(TIGHT, &[], ALL, 5), 12_533);
+    assert_eq!(explore(TIGHT, &[], ALL, 5), 22_714);
 }
 
 #[test]
 fn every_operation_without_limits() {
-    assert_eq!(explore(Rules::UNLIMITED, TWO_ACTIVE, ALL, 4), 16_680);
+    assert_eq!(explore(Rules::UNLIMITED, TWO_ACTIVE, ALL, 4), 23_214);
 }

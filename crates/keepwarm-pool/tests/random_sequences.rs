@@ -19,7 +19,7 @@ const LONGEST: usize = 200;
 const PHASES: usize = 8;
 
 /// Of so many sequences, each path must be taken by so many: once could be chance.
-const SEQUENCES: usize = 500;
+const SEQUENCES: usize = 1_500;
 const OFTEN_ENOUGH: u32 = 5;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -38,13 +38,19 @@ fn rules() -> impl Strategy<Value = Rules> {
         prop_oneof![1 => Just(none), 2 => (0..4_u32).prop_map(Some)],
         prop_oneof![Just(none), (1..6_u32).prop_map(Some)],
         prop_oneof![Just(none), (0..4_u32).prop_map(Some)],
-        prop_oneof![1 => Just(None), 1 => Just(Some(0)), 3 => (1..10_u64).prop_map(Some)],
+        prop_oneof![4 => Just(none), 1 => (0..5_u32).prop_map(Some)],
+        (
+            prop_oneof![1 => Just(None), 1 => Just(Some(0)), 3 => (1..10_u64).prop_map(Some)],
+            prop_oneof![6 => Just(None), 1 => Just(Some(0)), 5 => (1..40_u64).prop_map(Some)],
+        ),
     )
-        .prop_map(|(max_idle, max_connections, max_waiters, idle_timeout)| Rules {
+        .prop_map(|(max_idle, max_connections, max_waiters, max_exchanges, times)| Rules {
             max_idle,
             max_connections,
             max_waiters,
-            idle_timeout,
+            max_exchanges,
+            idle_timeout: times.0,
+            max_lifetime: times.1,
         })
 }
 
@@ -65,6 +71,9 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
     let pick = || any::<u8>().prop_map(|number| Pick::Any(usize::from(number)));
     let closed =
         (pick(), proptest::sample::select(&REPORTED), proptest::sample::select(&Closer::ALL));
+    let said = |often| proptest::option::weighted(often, 0..12_u64);
+    let advised = (pick(), said(0.9), said(0.2))
+        .prop_map(|(pick, idle, left)| Operation::Advised(pick, idle, left));
     prop_oneof![
         weights.checkouts => Just(Operation::Checkout),
         130 => pick().prop_map(Operation::Dialed),
@@ -74,9 +83,11 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         60 => closed.prop_map(|(pick, reason, closer)| Operation::Closed(pick, reason, closer)),
         weights.cancels => pick().prop_map(Operation::Cancel),
         10 => pick().prop_map(Operation::CancelEnded),
+        90 => advised,
         40 => pick().prop_map(Operation::Inspect),
         10 => pick().prop_map(Operation::InspectOther),
         15 => Just(Operation::Evict),
+        8 => Just(Operation::CloseIdle),
         weights.passes => (1..5_u64).prop_map(Operation::Pass),
         10 => (1..4_u64).prop_map(Operation::Rewind),
         15 => Just(Operation::Tick),

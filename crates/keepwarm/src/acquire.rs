@@ -10,21 +10,39 @@ use keepwarm_pool::WaiterId;
 use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Kind, Result, Stage};
 use crate::origin::{Answer, Checkout, Granted, Origin};
+
+/// How long one request may wait for connections in all. The timer is made when it has to wait.
+pub(crate) struct Patience {
+    limit: Option<Duration>,
+    timer: Option<Deadline>,
+}
+
+impl Patience {
+    pub(crate) const fn new(limit: Option<Duration>) -> Self {
+        Self { limit, timer: None }
+    }
+
+    fn timer(&mut self) -> &mut Deadline {
+        self.timer.get_or_insert_with(|| Deadline::after(self.limit))
+    }
+}
 
 /// Asks the origin for a connection. Dropping the future gives up the place in the queue, and
 /// passes on a connection that was already on its way.
 pub(crate) async fn acquire(
     origin: &Arc<Origin>,
     deadline: &mut Deadline,
+    patience: &mut Patience,
 ) -> Result<(Granted, Duration)> {
     let asked = origin.shared().clock.now();
     loop {
         let mut granted = match origin.checkout() {
             Checkout::Answered(answer) => answer?,
             Checkout::Queued(waiter, receiver) => {
-                Waiting { origin, waiter, receiver, answered: false }.answer(deadline).await?
+                let place = Waiting { origin, waiter, receiver, answered: false };
+                place.answer(deadline, patience.timer()).await?
             }
         };
         match granted.lease.connection().unpark() {
@@ -45,7 +63,7 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    async fn answer(mut self, deadline: &mut Deadline) -> Answer {
+    async fn answer(mut self, deadline: &mut Deadline, patience: &mut Deadline) -> Answer {
         poll_fn(|cx| {
             if let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) {
                 self.answered = true;
@@ -54,6 +72,11 @@ impl Waiting<'_> {
             }
             if deadline.poll_expired(cx) {
                 return Poll::Ready(Err(Error::timeout(self.stage()).at(self.origin.name())));
+            }
+            if patience.poll_expired(cx) {
+                let error = Error::new(Stage::Wait, Kind::AcquireTimeout)
+                    .with_message("timed out (acquire_timeout)");
+                return Poll::Ready(Err(error.at(self.origin.name())));
             }
             Poll::Pending
         })

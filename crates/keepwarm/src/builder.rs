@@ -91,13 +91,74 @@ impl ClientBuilder {
         self
     }
 
+    /// Requests that one connection may serve; after so many it is closed when it comes back, and
+    /// counted as [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit). Requests that
+    /// wait get a new connection. Go has no such limit.
+    ///
+    /// Default: no limit. Zero is refused. At worst, with a limit of 1, each request opens a
+    /// connection and leaves this side in TIME_WAIT; then say so to the server, by
+    /// [`keep_alive(false)`](ClientBuilder::keep_alive). Connections that should merely spread over
+    /// a set of servers want a limit in the thousands.
+    pub fn max_requests_per_connection(mut self, limit: impl Into<Limit>) -> Self {
+        self.settings.pool.max_exchanges = limit.into();
+        self
+    }
+
+    /// Whether connections are kept for another request. Go: `Transport.DisableKeepAlives`, which
+    /// is its opposite.
+    ///
+    /// Default: `true`. With `false` each connection serves one request, which says
+    /// `Connection: close`, and is counted as
+    /// [`CloseReason::NotPersistent`](crate::CloseReason::NotPersistent) when it ends. The cost is
+    /// the churn that this library is about: a connect for each request, and a TIME_WAIT on the side
+    /// that closes first. A connection that was opened and lost its request to another one waits
+    /// idle for its first.
+    pub fn keep_alive(mut self, keep: bool) -> Self {
+        self.settings.keep_alive = keep;
+        self
+    }
+
     /// How long a connection may be idle before it is closed. Go: `Transport.IdleConnTimeout`.
     ///
     /// Default: 90 s. Zero closes a connection as soon as nobody waits for it; [`Duration::MAX`]
     /// keeps it for ever. (In Go zero keeps it for ever.) To avoid a race with the server, stay
     /// below the server's own keep-alive timeout.
+    ///
+    /// A server that tells it is believed, which Go does not do: by `Keep-Alive: timeout=N` in a
+    /// response the connection expires N seconds after its end, less a second or half of N,
+    /// whichever is less, unless this setting ends it before. Its end is when it has been read: a
+    /// caller who reads slowly uses up the margin. After `max=M` it serves M more requests. Such a
+    /// close is counted as [`CloseReason::ServerLimit`](crate::CloseReason::ServerLimit). At worst
+    /// `timeout=0` or `max=0` in each response opens a connection for each request.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pool.idle_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may live, less up to a tenth that differs from connection to
+    /// connection, so that those opened together do not end together. Go has no such limit.
+    ///
+    /// Default: `None`, for ever. Zero is refused. A connection that is idle at its end is closed
+    /// then, one in use when it comes back; an exchange is never cut short. It is counted as
+    /// [`CloseReason::Lifetime`](crate::CloseReason::Lifetime). The cost is one new connection for
+    /// each one that is in use, in each lifetime; what it buys is that a change of addresses, or of
+    /// a set of servers, is noticed within that time.
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.settings.pool.max_lifetime = lifetime.into().unwrap_or(Duration::MAX);
+        self
+    }
+
+    /// How long a request may wait for a connection: for a return, a slot or a dial. Beyond it the
+    /// request leaves the queue and fails with
+    /// [`is_acquire_timeout`](crate::Error::is_acquire_timeout); those behind it move up. Go has no
+    /// such limit but the request's context.
+    ///
+    /// Default: `None`, as long as the total timeout allows. Zero is refused. It begins when the
+    /// request is queued, ends when it has a connection, and begins anew with each redirect. A dial
+    /// that was started for the request goes on and serves the next one. The cost is one timer for
+    /// each request that waits, and none for one that does not.
+    pub fn acquire_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.acquire_timeout = timeout.into();
         self
     }
 

@@ -136,6 +136,24 @@ impl Client {
         Some(explain(&OriginStats::read(found), &self.owner.origins.shared().settings))
     }
 
+    /// Dismisses every connection that is open now: those that are idle are closed before this
+    /// returns, those in use when they come back. Go: `Transport.CloseIdleConnections`.
+    ///
+    /// For when what is connected to is not what should be any more: an address has changed, or a
+    /// network. Requests under way and waiting are served; connections opened afterwards, also by
+    /// dials that are under way now, are kept. (Go closes connections in use only until somebody
+    /// asks for the next one.) It costs a new connection for each one closed, once; called for each
+    /// request it is churn. They are counted as
+    /// [`CloseReason::CloseIdle`](crate::CloseReason::CloseIdle).
+    ///
+    /// ```
+    /// let client = keepwarm::Client::new();
+    /// client.close_idle();
+    /// ```
+    pub fn close_idle(&self) {
+        self.origins().close_idle();
+    }
+
     /// The pools, without a share in keeping the client alive.
     pub(crate) fn origins(&self) -> &Arc<Origins> {
         &self.owner.origins

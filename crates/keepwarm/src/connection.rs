@@ -15,8 +15,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use keepwarm_pool::{CloseReason, Closer, ConnectionId};
+use keepwarm_pool::{Advice, CloseReason, Closer, ConnectionId};
 
+use crate::advice;
 use crate::body::Body;
 use crate::keeper::Keeper;
 use crate::origin::Origin;
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     driver: Driver,
     /// Client and server agreed that the current exchange is the last one.
     last_exchange: bool,
+    /// What the server said in the current exchange of how long it keeps the connection.
+    advice: Option<Advice>,
     witness: Witness,
     watch: Arc<IdleWatch>,
     idle_waker: Waker,
@@ -94,6 +97,7 @@ impl Connection {
             sender,
             driver: Driver::Running(driver),
             last_exchange: false,
+            advice: None,
             witness,
             idle_waker: Waker::from(Arc::clone(&watch)),
             watch,
@@ -151,6 +155,12 @@ impl Connection {
         self.last_exchange |= says_close(headers)
             || !length_known
             || (response.version() < http::Version::HTTP_11 && !says_keep_alive(headers));
+        self.advice = advice::read(headers);
+    }
+
+    /// What the server said in the exchange that has ended. Once.
+    pub(crate) fn take_advice(&mut self) -> Option<Advice> {
+        self.advice.take()
     }
 
     /// Leaves the connection to its idle watch. `Err` says why it cannot be kept.
@@ -258,7 +268,7 @@ impl Wake for IdleWatch {
     }
 }
 
-fn says_close(headers: &http::HeaderMap) -> bool {
+pub(crate) fn says_close(headers: &http::HeaderMap) -> bool {
     connection_option(headers, "close")
 }
 

@@ -67,6 +67,8 @@ pub(crate) enum Kind {
     Invalid,
     /// The total timeout or the connect timeout passed.
     Timeout,
+    /// The request has waited for a connection as long as it may.
+    AcquireTimeout,
     /// The queue for a connection was full.
     TooManyWaiters,
     /// The client was shut down.
@@ -174,10 +176,17 @@ impl Error {
         self.0.reused
     }
 
-    /// A timeout of ours passed: the total one, or the one for connecting.
+    /// A timeout of ours passed: the total one, the one for connecting, or the one for waiting.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        self.0.kind == Kind::Timeout
+        matches!(self.0.kind, Kind::Timeout | Kind::AcquireTimeout)
+    }
+
+    /// The request waited for a connection as long as
+    /// [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) allows. Nothing was sent.
+    #[must_use]
+    pub fn is_acquire_timeout(&self) -> bool {
+        self.0.kind == Kind::AcquireTimeout
     }
 
     /// No connection could be established. Nothing was sent.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
 use tokio::task::coop::unconstrained;
 
-use crate::acquire::acquire;
+use crate::acquire::{Patience, acquire};
 use crate::body::Body;
+use crate::connection::says_close;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, Stage};
 use crate::key::{OriginRef, Scheme};
@@ -38,10 +39,11 @@ pub(crate) async fn round_trip(
     mut deadline: Deadline,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
     let origin = origins.get(OriginRef::of(request.uri())?);
-    let mut request = prepare(request)?;
+    let mut request = prepare(request, origin.shared().settings.keep_alive)?;
     let mut waited = Duration::ZERO;
+    let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
     for _ in 0..MAX_UNSENT_ATTEMPTS {
-        let (mut granted, wait) = acquire(&origin, &mut deadline).await?;
+        let (mut granted, wait) = acquire(&origin, &mut deadline, &mut patience).await?;
         waited += wait;
         let info = ConnectionInfo {
             id: granted.lease.connection().id(),
@@ -136,9 +138,9 @@ fn failed(
     Error::failed(Stage::Exchange, cause).at(origin.name()).on_reused(info.reused())
 }
 
-/// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`, and the length
-/// of a body that the method has a meaning for (RFC 9110, 8.6).
-fn prepare(request: http::Request<Body>) -> Result<http::Request<Body>> {
+/// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`, the length of
+/// a body that the method has a meaning for (RFC 9110, 8.6), and whether it is the last one.
+fn prepare(request: http::Request<Body>, keep_alive: bool) -> Result<http::Request<Body>> {
     let (mut parts, body) = request.into_parts();
     if parts.method == http::Method::CONNECT {
         return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
@@ -148,6 +150,10 @@ fn prepare(request: http::Request<Body>) -> Result<http::Request<Body>> {
     }
     if !parts.headers.contains_key(USER_AGENT) {
         parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    }
+    // hyper takes the word of either side: such a connection ends after this exchange.
+    if !keep_alive && !says_close(&parts.headers) {
+        parts.headers.append(CONNECTION, HeaderValue::from_static("close"));
     }
     // hyper says nothing of a body that is not there; some servers then ask for a length (411).
     if http_body::Body::is_end_stream(&body)

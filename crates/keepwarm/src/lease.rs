@@ -89,7 +89,7 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::acquire::acquire;
+    use crate::acquire::{Patience, acquire};
     use crate::client::Client;
     use crate::deadline::Deadline;
     use crate::key::OriginRef;
@@ -110,7 +110,9 @@ mod tests {
         let mut granted = Vec::new();
         for _ in 0..2 {
             let mut deadline = Deadline::default();
-            let acquired = within("a connection", acquire(&origin, &mut deadline)).await;
+            let mut patience = Patience::new(None);
+            let acquiring = acquire(&origin, &mut deadline, &mut patience);
+            let acquired = within("a connection", acquiring).await;
             granted.push(acquired.expect("a connection").0);
         }
         let mut lease = granted.remove(0).lease;

@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 mod acquire;
+mod advice;
 mod body;
 mod budget;
 mod builder;

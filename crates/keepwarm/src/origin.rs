@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -107,7 +108,9 @@ pub(crate) struct Snapshot {
 
 impl Origin {
     pub(crate) fn new(key: OriginKey, shared: Arc<Shared>) -> Arc<Self> {
-        let pool = Pool::new(shared.settings.pool);
+        // The one number here that is left to chance: origins do not end their connections in step.
+        let seed = RandomState::new().build_hasher().finish();
+        let pool = Pool::new(keepwarm_pool::Settings { seed, ..shared.settings.pool });
         Arc::new(Self {
             name: key.to_string().into(),
             key,
@@ -215,13 +218,17 @@ impl Origin {
     pub(crate) fn take_back(
         self: &Arc<Self>,
         token: keepwarm_pool::Lease,
-        connection: Box<Connection>,
+        mut connection: Box<Connection>,
         served: bool,
     ) {
         let watch = Arc::clone(connection.watch());
         self.feed(None, |state, now| {
+            let advice = connection.take_advice();
             state.file(token.connection(), connection);
             if served {
+                if let Some(advice) = advice {
+                    state.pool.advised(&token, advice);
+                }
                 state.pool.returned(token, now);
             } else {
                 state.pool.put_back(token, now);
@@ -253,6 +260,11 @@ impl Origin {
 
     pub(crate) fn evict_oldest(self: &Arc<Self>) {
         self.feed(None, |state, now| state.pool.evict_oldest(now));
+    }
+
+    /// Closes what is idle, and what is in use when it comes back.
+    pub(crate) fn close_idle(self: &Arc<Self>) {
+        self.feed(None, |state, now| state.pool.close_idle(now));
     }
 
     /// Closes what has expired, and says when to come again. The keeper's own errand: it is not

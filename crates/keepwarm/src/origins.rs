@@ -106,6 +106,12 @@ impl Origins {
         }
     }
 
+    pub(crate) fn close_idle(&self) {
+        for origin in self.all() {
+            origin.close_idle();
+        }
+    }
+
     pub(crate) fn shut_down(&self) {
         for origin in self.all() {
             origin.shut_down();

@@ -14,12 +14,14 @@ const GO_DIAL: Duration = Duration::from_secs(30);
 pub(crate) struct Settings {
     pub(crate) pool: keepwarm_pool::Settings,
     pub(crate) max_idle: Limit,
+    pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::TlsSettings,
+    pub(crate) keep_alive: bool,
 }
 
 impl Default for Settings {
@@ -28,12 +30,14 @@ impl Default for Settings {
             // Also 90 s idle, and no limit on counts: it shrinks by age.
             pool: keepwarm_pool::Settings::default(),
             max_idle: Limit::NONE,
+            acquire_timeout: None,
             connect_timeout: GO_DIAL,
             tcp_keepalive: Some(GO_DIAL),
             timeout: None,
             max_redirects: 10,
             #[cfg(feature = "tls")]
             tls: crate::tls::TlsSettings::default(),
+            keep_alive: true,
         }
     }
 }
@@ -55,10 +59,30 @@ impl Settings {
                 "no request could ever be sent; set at least 1, or Limit::NONE for no limit",
             );
         }
+        if self.pool.max_exchanges == Limit::at_most(0) {
+            return refuse(
+                "max_requests_per_connection",
+                "no connection could serve a request; set at least 1, or Limit::NONE for no limit",
+            );
+        }
+        if self.acquire_timeout == Some(Duration::ZERO) {
+            return refuse(
+                "acquire_timeout",
+                "every request that has to wait would fail; set None for no timeout, or \
+                 max_waiters_per_origin(0) if nobody may wait",
+            );
+        }
         if self.connect_timeout.is_zero() {
             return refuse(
                 "connect_timeout",
                 "every connection would fail; set Duration::MAX for no timeout",
+            );
+        }
+        if self.pool.max_lifetime.is_zero() {
+            return refuse(
+                "max_lifetime",
+                "no connection could serve a second request; set None for no limit, or \
+                 keep_alive(false) if one request is what you want",
             );
         }
         if self.timeout == Some(Duration::ZERO) {

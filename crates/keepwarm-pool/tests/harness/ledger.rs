@@ -14,6 +14,11 @@ pub(crate) struct Ledger {
     waiters: Vec<bool>,
     dials: Vec<Dial>,
     connections: Vec<Place>,
+    born: Vec<u64>,
+    /// When the server closes each, and how many exchanges it serves on it, by its own words.
+    server_keeps: Vec<(Option<u64>, Option<u64>, u64)>,
+    /// The connections that were open at the last dismissal: the first so many.
+    dismissed: usize,
     shut_down: bool,
     /// The most requests and inspections that were ever under way at once.
     peak: usize,
@@ -53,6 +58,9 @@ impl Ledger {
             waiters: Vec::new(),
             dials: Vec::new(),
             connections: Vec::new(),
+            born: Vec::new(),
+            server_keeps: Vec::new(),
+            dismissed: 0,
             shut_down: false,
             peak: 0,
             peak_open: 0,
@@ -79,7 +87,10 @@ impl Ledger {
         decisions: &[Decision],
         now: u64,
     ) -> Audit {
-        self.now = self.now.max(now);
+        // The one input that says nothing of the time.
+        if !matches!(input, Input::Advised(..)) {
+            self.now = self.now.max(now);
+        }
         self.enter_input(input, answer)?;
         self.peak_open = self.peak_open.max(self.open().len());
         for decision in decisions {
@@ -93,6 +104,9 @@ impl Ledger {
         if matches!(input, Input::Checkout | Input::Tick | Input::Inspect(_)) {
             let expired = self.idle().any(|since| self.is_expired(since));
             hold(!expired, "what has been idle for the idle timeout is closed")?;
+            let idle = |n: usize| matches!(self.connections[n], Place::Idle(_));
+            let old = (0..self.born.len()).any(|n| idle(n) && self.is_old(n));
+            hold(!old, "what is idle and has come to the end of its lifetime is closed")?;
         }
         self.peak = self.peak.max(self.waiting() + self.active());
         Ok(())
@@ -108,9 +122,22 @@ impl Ledger {
             Input::Dialed(dial) => {
                 self.dials[dial] = Dial::Over;
                 self.connections.push(Place::Loose);
+                self.born.push(self.now);
+                self.server_keeps.push((None, None, u64::MAX));
             }
             Input::DialFailed(dial) => self.dials[dial] = Dial::Over,
+            Input::Advised(connection, idle, left) => {
+                let (span, _, most) = &mut self.server_keeps[connection];
+                *span = idle.or(*span);
+                // As the server counts: from the latest answer on, and this one is not returned yet.
+                *most = left.map_or(*most, |left| left + 1);
+            }
             Input::Returned(connection) | Input::PutBack(connection) => {
+                if matches!(input, Input::Returned(_)) {
+                    let (span, closes, most) = &mut self.server_keeps[connection];
+                    *closes = span.map(|span| self.now + span);
+                    *most = most.saturating_sub(1);
+                }
                 self.change(connection, Place::Active, Place::Loose)?;
             }
             Input::Closed(connection, ..) => self.change(connection, Place::Active, Place::Over)?,
@@ -122,6 +149,7 @@ impl Ledger {
                     self.connections[connection] = Place::Active;
                 }
             }
+            Input::CloseIdle => self.dismissed = self.connections.len(),
             Input::ShutDown => self.shut_down = true,
             Input::Evict | Input::Tick => {}
         }
@@ -141,7 +169,7 @@ impl Ledger {
                 hold(once, "a dial is aborted at shutdown, while it runs, and once")?;
                 self.dials[dial] = Dial::Aborted;
             }
-            Decision::Assign { waiter, connection, idle_since, .. } => {
+            Decision::Assign { waiter, connection, exchanges, idle_since } => {
                 self.end_oldest(waiter)?;
                 let place = self.connections[connection];
                 let origin = idle_since.map_or(Place::Loose, Place::Idle);
@@ -149,13 +177,26 @@ impl Ledger {
                 let usable = !idle_since.is_some_and(|since| self.is_expired(since));
                 hold(usable, "an expired connection is never assigned")?;
                 hold(!self.shut_down, "nothing is assigned after shutdown")?;
+                let most = self.rules.max_exchanges.map(|most| u64::from(most).max(1));
+                let may = most.is_none_or(|most| exchanges < most);
+                hold(may, "no connection serves more exchanges than it may")?;
+                let (_, closes, most) = self.server_keeps[connection];
+                let open = closes.is_none_or(|moment| self.now < moment);
+                hold(open, "no connection is assigned that the server may have closed")?;
+                hold(most > 0, "no connection is assigned that the server has done with")?;
+                let first_use = exchanges == 0 && idle_since.is_none();
+                let young = first_use || !self.is_old(connection);
+                hold(young, "no connection is assigned again after the end of its lifetime")?;
+                hold(connection >= self.dismissed, "a dismissed connection is never assigned")?;
                 self.connections[connection] = Place::Active;
             }
             Decision::Reject { waiter, reason } => match reason {
                 RejectReason::DialFailed => self.end_oldest(waiter)?,
                 _ => self.end(waiter)?,
             },
-            Decision::Close { connection, .. } => {
+            Decision::Close { connection, reason, .. } => {
+                let early = reason == CloseReason::Lifetime && !self.is_aging(connection);
+                hold(!early, "no lifetime is shorter by more than a tenth")?;
                 let place = self.connections[connection];
                 hold(place != Place::Closed, "a connection closes once")?;
                 hold(place != Place::Active, "a leased connection is not closed")?;
@@ -178,6 +219,9 @@ impl Ledger {
         hold(pool.idle() == self.idle().count(), "idle is what is open and not out")?;
         hold(pool.waiting() == self.waiting(), "waiting is the checkouts without an answer")?;
         hold(pool.oldest_idle() == self.oldest(), "oldest_idle is the oldest's")?;
+        let idle = |place: &Place| matches!(place, Place::Idle(_));
+        let kept = self.connections[..self.dismissed].iter().any(idle);
+        hold(!kept, "a dismissed connection is not idle")?;
         let over = self.connections.contains(&Place::Over);
         hold(!over, "a connection that is over is closed at once")?;
 
@@ -280,6 +324,17 @@ impl Ledger {
             Place::Idle(since) => Some(*since),
             _ => None,
         })
+    }
+
+    /// Beyond the longest lifetime that there is.
+    fn is_old(&self, connection: usize) -> bool {
+        self.rules.max_lifetime.is_some_and(|span| self.born[connection] + span <= self.now)
+    }
+
+    /// Beyond the shortest lifetime that there is.
+    fn is_aging(&self, connection: usize) -> bool {
+        let shortest = self.rules.max_lifetime.map(|span| span - span / 10);
+        shortest.is_some_and(|span| self.born[connection] + span <= self.now)
     }
 
     fn oldest(&self) -> Option<keepwarm_pool::Moment> {

@@ -14,7 +14,8 @@ pub(crate) mod watch;
 use std::collections::BTreeSet;
 
 use keepwarm_pool::{
-    CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Moment, Pool, WaiterId,
+    Advice, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Moment, Pool,
+    WaiterId,
 };
 
 use self::ledger::Ledger;
@@ -35,6 +36,8 @@ pub(crate) enum Operation {
     CancelEnded(Pick),
     Dialed(Pick),
     DialFailed(Pick),
+    /// The server says how long it keeps the connection, and for how many exchanges more.
+    Advised(Pick, Option<u64>, Option<u64>),
     Returned(Pick),
     PutBack(Pick),
     Closed(Pick, CloseReason, Closer),
@@ -42,6 +45,7 @@ pub(crate) enum Operation {
     /// Inspect a connection that is active or closed.
     InspectOther(Pick),
     Evict,
+    CloseIdle,
     Tick,
     /// The clock moves to the next deadline, and the pool is told.
     TickAtDeadline,
@@ -75,11 +79,13 @@ pub(crate) enum Input {
     Cancel(usize),
     Dialed(usize),
     DialFailed(usize),
+    Advised(usize, Option<u64>, Option<u64>),
     Returned(usize),
     PutBack(usize),
     Closed(usize, CloseReason, Closer),
     Inspect(usize),
     Evict,
+    CloseIdle,
     Tick,
     ShutDown,
 }
@@ -171,6 +177,7 @@ impl Driver {
             }
             Operation::Dialed(pick) => Input::Dialed(permit(pick)?),
             Operation::DialFailed(pick) => Input::DialFailed(permit(pick)?),
+            Operation::Advised(pick, idle, left) => Input::Advised(lease(pick)?, idle, left),
             Operation::Returned(pick) => Input::Returned(lease(pick)?),
             Operation::PutBack(pick) => Input::PutBack(lease(pick)?),
             Operation::Closed(pick, why, by) => Input::Closed(lease(pick)?, why, by),
@@ -180,6 +187,7 @@ impl Driver {
                 Input::Inspect(among(&others, pick)?)
             }
             Operation::Evict => Input::Evict,
+            Operation::CloseIdle => Input::CloseIdle,
             Operation::Tick => Input::Tick,
             Operation::ShutDown => Input::ShutDown,
             Operation::Pass(_) | Operation::Rewind(_) | Operation::TickAtDeadline => return None,
@@ -224,11 +232,13 @@ impl Driver {
             Input::Cancel(waiter) => return Some(model.cancel(waiter, now)),
             Input::Dialed(dial) => model.dialed(dial, now),
             Input::DialFailed(dial) => model.dial_failed(dial, now),
+            Input::Advised(connection, idle, left) => model.advised(connection, idle, left),
             Input::Returned(connection) => model.returned(connection, now),
             Input::PutBack(connection) => model.put_back(connection, now),
             Input::Closed(connection, why, by) => model.closed(connection, why, by, now),
             Input::Inspect(connection) => return Some(model.inspect(connection, now)),
             Input::Evict => return Some(model.evict_oldest(now)),
+            Input::CloseIdle => model.close_idle(now),
             Input::Tick => model.tick(now),
             Input::ShutDown => model.shut_down(now),
         }
@@ -255,6 +265,12 @@ impl Driver {
                 let permit = take(&mut self.permits, number);
                 self.pool.dial_failed(permit, now);
             }
+            Input::Advised(number, idle, left) => {
+                let idle_timeout = idle.map(core::time::Duration::from_nanos);
+                let advice = Advice { idle_timeout, exchanges_left: left };
+                let lease = self.leases.iter().find(|(held, _)| *held == number);
+                self.pool.advised(&lease.expect("resolved from those held").1, advice);
+            }
             Input::Returned(number) => self.pool.returned(take(&mut self.leases, number), now),
             Input::PutBack(number) => self.pool.put_back(take(&mut self.leases, number), now),
             Input::Closed(number, why, by) => {
@@ -268,6 +284,7 @@ impl Driver {
                 return Some(found);
             }
             Input::Evict => return Some(self.pool.evict_oldest(now)),
+            Input::CloseIdle => self.pool.close_idle(now),
             Input::Tick => self.pool.tick(now),
             Input::ShutDown => self.pool.shut_down(now),
         }

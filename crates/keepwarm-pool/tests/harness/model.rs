@@ -6,6 +6,7 @@
 //! are numbers here, in the order in which they came up.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use keepwarm_pool::{CloseReason, Closer, Limit, RejectReason, Settings};
 
@@ -15,12 +16,20 @@ pub(crate) struct Rules {
     pub(crate) max_idle: Option<u32>,
     pub(crate) max_connections: Option<u32>,
     pub(crate) max_waiters: Option<u32>,
+    pub(crate) max_exchanges: Option<u32>,
     pub(crate) idle_timeout: Option<u64>,
+    pub(crate) max_lifetime: Option<u64>,
 }
 
 impl Rules {
-    pub(crate) const UNLIMITED: Self =
-        Self { max_idle: None, max_connections: None, max_waiters: None, idle_timeout: None };
+    pub(crate) const UNLIMITED: Self = Self {
+        max_idle: None,
+        max_connections: None,
+        max_waiters: None,
+        max_exchanges: None,
+        idle_timeout: None,
+        max_lifetime: None,
+    };
 
     pub(crate) fn settings(self) -> Settings {
         let limit = |count: Option<u32>| count.map_or(Limit::NONE, Limit::at_most);
@@ -28,7 +37,10 @@ impl Rules {
             max_idle: limit(self.max_idle),
             max_connections: limit(self.max_connections),
             max_waiters: limit(self.max_waiters),
+            max_exchanges: limit(self.max_exchanges),
             idle_timeout: self.idle_timeout.map_or(Duration::MAX, Duration::from_nanos),
+            max_lifetime: self.max_lifetime.map_or(Duration::MAX, Duration::from_nanos),
+            seed: 9112,
         }
     }
 }
@@ -80,6 +92,15 @@ pub(crate) struct Model {
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
+    /// What servers said: how long each connection may be used after an exchange, until when
+    /// that was after the last one, and how many exchanges it may serve.
+    usable_for: Vec<Option<u64>>,
+    server_limits: Vec<Vec<u64>>,
+    usable_until: Vec<Option<u64>>,
+    /// When each was opened.
+    born: Vec<u64>,
+    /// Those that were open when all were told to go.
+    dismissed: BTreeSet<usize>,
     decisions: Vec<Decision>,
 }
 
@@ -95,6 +116,11 @@ impl Model {
             waiters: Vec::new(),
             connections: Vec::new(),
             exchanges: Vec::new(),
+            born: Vec::new(),
+            usable_for: Vec::new(),
+            server_limits: Vec::new(),
+            usable_until: Vec::new(),
+            dismissed: BTreeSet::new(),
             decisions: Vec::new(),
         }
     }
@@ -130,7 +156,11 @@ impl Model {
         self.dials[dial] = Dial::Succeeded;
         self.connections.push(Connection::Active);
         self.exchanges.push(0);
-        self.place(self.connections.len() - 1);
+        self.born.push(self.now);
+        self.usable_for.push(None);
+        self.server_limits.push(Vec::new());
+        self.usable_until.push(None);
+        self.place(self.connections.len() - 1, true);
     }
 
     pub(crate) fn dial_failed(&mut self, dial: usize, now: u64) {
@@ -143,15 +173,27 @@ impl Model {
         self.catch_up();
     }
 
+    pub(crate) fn advised(&mut self, connection: usize, idle: Option<u64>, left: Option<u64>) {
+        if let Some(idle) = idle {
+            // Of so short a time it is the half that is taken off.
+            self.usable_for[connection] = Some(idle - idle / 2);
+        }
+        if let Some(left) = left {
+            let served = self.exchanges[connection] + 1;
+            self.server_limits[connection].push(served + left);
+        }
+    }
+
     pub(crate) fn returned(&mut self, connection: usize, now: u64) {
         self.see(now);
         self.exchanges[connection] += 1;
-        self.place(connection);
+        self.usable_until[connection] = self.usable_for[connection].map(|span| self.now + span);
+        self.place(connection, false);
     }
 
     pub(crate) fn put_back(&mut self, connection: usize, now: u64) {
         self.see(now);
-        self.place(connection);
+        self.place(connection, false);
     }
 
     pub(crate) fn closed(&mut self, connection: usize, why: CloseReason, by: Closer, now: u64) {
@@ -178,6 +220,15 @@ impl Model {
         };
         self.close(oldest, CloseReason::TotalIdleLimit, Closer::Client);
         true
+    }
+
+    pub(crate) fn close_idle(&mut self, now: u64) {
+        self.see(now);
+        self.dismissed.extend(self.active());
+        for connection in self.idle() {
+            self.close(connection, CloseReason::CloseIdle, Closer::Client);
+        }
+        self.catch_up();
     }
 
     pub(crate) fn tick(&mut self, now: u64) {
@@ -211,7 +262,7 @@ impl Model {
 
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let expiries = self.idle().into_iter().filter_map(|c| self.expiry(c));
-        expiries.min()
+        expiries.map(|(moment, _)| moment).min()
     }
 
     pub(crate) fn oldest_idle(&self) -> Option<u64> {
@@ -302,9 +353,17 @@ impl Model {
     }
 
     /// A connection that nobody uses is there: who gets it?
-    fn place(&mut self, connection: usize) {
+    fn place(&mut self, connection: usize, is_new: bool) {
         if self.shut_down {
             self.close(connection, CloseReason::ShutDown, Closer::Client);
+        } else if self.dismissed.contains(&connection) {
+            self.close(connection, CloseReason::CloseIdle, Closer::Client);
+        } else if self.is_spent(connection) {
+            self.close(connection, CloseReason::ExchangeLimit, Closer::Client);
+        } else if !is_new && self.end_of(connection).is_some_and(|end| end <= self.now) {
+            self.close(connection, CloseReason::Lifetime, Closer::Client);
+        } else if !is_new && self.is_over_for_the_server(connection) {
+            self.close(connection, CloseReason::ServerLimit, Closer::Client);
         } else if let Some(&waiter) = self.waiting().first() {
             self.give(connection, waiter, None);
         } else {
@@ -337,10 +396,18 @@ impl Model {
     }
 
     fn expire(&mut self) {
+        let mut expired = Vec::new();
         for connection in self.idle() {
-            if self.expiry(connection).is_some_and(|moment| moment <= self.now) {
-                self.close(connection, CloseReason::IdleTimeout, Closer::Client);
+            if let Some((moment, reason)) = self.expiry(connection)
+                && moment <= self.now
+            {
+                expired.push((moment, connection, reason));
             }
+        }
+        // Of two that expire at once, the one that has been idle for longer.
+        expired.sort_by_key(|(moment, ..)| *moment);
+        for (_, connection, reason) in expired {
+            self.close(connection, reason, Closer::Client);
         }
     }
 
@@ -361,6 +428,12 @@ impl Model {
         self.decisions.push(Decision::Close { connection, reason, closer });
     }
 
+    /// Whether it has served as many exchanges as it may, and one at least.
+    fn is_spent(&self, connection: usize) -> bool {
+        let served = self.exchanges[connection];
+        self.rules.max_exchanges.is_some_and(|most| served >= u64::from(most).max(1))
+    }
+
     fn alive(&self) -> usize {
         self.running().len() + self.active().len() + self.idle().len()
     }
@@ -372,9 +445,29 @@ impl Model {
         }
     }
 
-    fn expiry(&self, connection: usize) -> Option<u64> {
-        let timeout = self.rules.idle_timeout?;
-        Some(self.since(connection) + timeout)
+    /// When an idle connection expires, and what comes first.
+    fn expiry(&self, connection: usize) -> Option<(u64, CloseReason)> {
+        let timeout = self.rules.idle_timeout.map(|timeout| self.since(connection) + timeout);
+        // Of those that come at once, the first in this order.
+        let all = [
+            timeout.map(|moment| (moment, CloseReason::IdleTimeout)),
+            self.end_of(connection).map(|moment| (moment, CloseReason::Lifetime)),
+            self.usable_until[connection].map(|moment| (moment, CloseReason::ServerLimit)),
+        ];
+        all.into_iter().flatten().min_by_key(|(moment, _)| *moment)
+    }
+
+    fn is_over_for_the_server(&self, connection: usize) -> bool {
+        let served = self.exchanges[connection];
+        self.server_limits[connection].iter().any(|limit| *limit <= served)
+            || self.usable_until[connection].is_some_and(|moment| moment <= self.now)
+    }
+
+    /// The end of its lifetime.
+    fn end_of(&self, connection: usize) -> Option<u64> {
+        self.rules.max_lifetime?;
+        let lifetime = self.rules.settings().lifetime_of(connection as u64 + 1);
+        Some(self.born[connection] + lifetime.as_nanos() as u64)
     }
 }
 

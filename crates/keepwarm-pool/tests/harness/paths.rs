@@ -3,11 +3,15 @@
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 /// The reasons that the pool decides on itself. It is then the client that closes.
-pub(crate) const DECIDED: [CloseReason; 4] = [
+pub(crate) const DECIDED: [CloseReason; 8] = [
     CloseReason::IdleLimit,
     CloseReason::TotalIdleLimit,
     CloseReason::IdleTimeout,
     CloseReason::ShutDown,
+    CloseReason::CloseIdle,
+    CloseReason::ExchangeLimit,
+    CloseReason::Lifetime,
+    CloseReason::ServerLimit,
 ];
 
 /// The reasons that a driver reports, with either closer: who was first is what it saw.
@@ -80,6 +84,26 @@ seen! {
     InspectExpired,
     EvictOne,
     EvictNone,
+    /// Several idle connections were dismissed at once.
+    DismissSeveral,
+    /// An active connection was dismissed.
+    DismissActive,
+    DismissDialing,
+    DismissNone,
+    /// A connection that may serve nobody came back, and its room was dialled into.
+    RetiredDials,
+    DismissedPutBack,
+    DismissedAfterShutDown,
+    /// By what the server had said.
+    AdviceAtReturn,
+    AdviceAtPutBack,
+    AdviceAtCheckout,
+    AdviceAtTick,
+    LifetimeAtReturn,
+    LifetimeAtCheckout,
+    LifetimeAtTick,
+    /// An idle connection expired before one that had been idle for longer.
+    ExpireYounger,
     ExpireAtCheckout,
     ExpireAtReturn,
     /// As many as allowed were idle, one of them expired, and another one came.

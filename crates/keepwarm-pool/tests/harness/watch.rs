@@ -27,6 +27,7 @@ struct Before {
     idle: usize,
     active: usize,
     full: bool,
+    oldest_idle: Option<usize>,
     running: Vec<usize>,
     shut_down: bool,
 }
@@ -43,6 +44,7 @@ impl Watch {
             idle: model.idle().len(),
             active: model.active().len(),
             full: model.is_full(),
+            oldest_idle: model.idle().first().copied(),
             running: model.running(),
             shut_down: model.is_shut_down(),
         };
@@ -60,13 +62,13 @@ impl Watch {
             self.waiters.push((self.step, None));
         }
         for decision in decisions {
-            self.see_decision(input, decision);
+            self.see_decision(input, decision, decisions);
         }
         self.see_input(input, answer, decisions, connections);
         self.see_expiry(input, decisions);
     }
 
-    fn see_decision(&mut self, input: Input, decision: &Decision) {
+    fn see_decision(&mut self, input: Input, decision: &Decision, decisions: &[Decision]) {
         match *decision {
             Decision::Dial(_) => {
                 let cause = (input == Input::Checkout).then(|| self.waiters.len() - 1);
@@ -85,9 +87,48 @@ impl Watch {
                 self.reached.insert(Path::Reject(reason));
                 self.waiters[waiter].1 = Some(self.step);
             }
-            Decision::Close { reason, closer, .. } => {
+            Decision::Close { connection, reason, closer } => {
+                self.see_lifetime(input, connection, reason, decisions);
+                self.see_advice(input, reason);
                 self.reached.insert(Path::Close(reason, closer));
+                let dismissed = reason == CloseReason::CloseIdle;
+                self.see_if(
+                    dismissed && matches!(input, Input::PutBack(_)),
+                    Seen::DismissedPutBack,
+                );
             }
+        }
+    }
+
+    fn see_lifetime(
+        &mut self,
+        input: Input,
+        connection: usize,
+        reason: CloseReason,
+        decisions: &[Decision],
+    ) {
+        if reason != CloseReason::Lifetime {
+            return;
+        }
+        if matches!(input, Input::Returned(back) | Input::PutBack(back) if back == connection) {
+            return self.see(Seen::LifetimeAtReturn);
+        }
+        self.see_if(input == Input::Checkout, Seen::LifetimeAtCheckout);
+        self.see_if(input == Input::Tick, Seen::LifetimeAtTick);
+        let is_oldest = |decision: &Decision| {
+            let oldest = self.before.oldest_idle;
+            matches!(decision, Decision::Close { connection, .. } if Some(*connection) == oldest)
+        };
+        let closes_oldest = decisions.iter().any(is_oldest);
+        self.see_if(!closes_oldest, Seen::ExpireYounger);
+    }
+
+    fn see_advice(&mut self, input: Input, reason: CloseReason) {
+        if reason == CloseReason::ServerLimit {
+            self.see_if(matches!(input, Input::Returned(_)), Seen::AdviceAtReturn);
+            self.see_if(matches!(input, Input::PutBack(_)), Seen::AdviceAtPutBack);
+            self.see_if(input == Input::Checkout, Seen::AdviceAtCheckout);
+            self.see_if(input == Input::Tick, Seen::AdviceAtTick);
         }
     }
 
@@ -155,6 +196,7 @@ impl Watch {
             Input::Returned(_) => {
                 self.see_if(serves, Seen::ReturnServes);
                 self.see_if(after_shut_down, Seen::ReturnedAfterShutDown);
+                self.see_if(closes && dials, Seen::RetiredDials);
             }
             Input::PutBack(_) => {
                 self.see_if(serves, Seen::PutBackServes);
@@ -170,6 +212,15 @@ impl Watch {
             Input::Evict => {
                 self.see_if(answer == Some(true), Seen::EvictOne);
                 self.see_if(answer == Some(false), Seen::EvictNone);
+            }
+            Input::Advised(..) => {}
+            Input::CloseIdle => {
+                let (active, dialing) = (self.before.active, !self.before.running.is_empty());
+                self.see_if(idle > 1, Seen::DismissSeveral);
+                self.see_if(active > 0, Seen::DismissActive);
+                self.see_if(!after_shut_down && dialing, Seen::DismissDialing);
+                self.see_if(idle + active == 0, Seen::DismissNone);
+                self.see_if(after_shut_down, Seen::DismissedAfterShutDown);
             }
             Input::Tick => self.see_if(idle > 0 && !closes, Seen::TickInVain),
             Input::ShutDown => self.see_shut_down(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keepwarm_pool::{CloseReason, Closer, Pool, RejectReason};
+use keepwarm_pool::{Advice, CloseReason, Closer, Pool, RejectReason};
 
 use crate::steps::*;
 
@@ -14,6 +14,10 @@ fn names_of_reasons_are_stable() {
         "total_idle_limit",
         "idle_timeout",
         "shut_down",
+        "close_idle",
+        "exchange_limit",
+        "lifetime",
+        "server_limit",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",
@@ -82,6 +86,43 @@ fn shut_down_is_the_end_of_the_pool() {
     pool.shut_down(START);
     let (_, reason, closer) = closes(&mut pool);
     assert_eq!((reason, closer), (CloseReason::ShutDown, Closer::Client));
+}
+
+#[test]
+fn close_idle_is_a_dismissal() {
+    let mut pool = Pool::new(unlimited());
+    idles(&mut pool, 1);
+    pool.close_idle(START);
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::CloseIdle, Closer::Client));
+}
+
+#[test]
+fn exchange_limit_is_a_healthy_return_of_a_connection_that_has_served_its_share() {
+    let mut pool = Pool::new(exchanges(1));
+    let lease = lease(&mut pool);
+    pool.returned(lease, START);
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::ExchangeLimit, Closer::Client));
+}
+
+#[test]
+fn lifetime_is_age_and_not_idleness() {
+    let mut pool = Pool::new(living(1));
+    idles(&mut pool, 1);
+    pool.tick(at(1));
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::Lifetime, Closer::Client));
+}
+
+#[test]
+fn server_limit_is_what_the_server_had_said() {
+    let mut pool = Pool::new(unlimited());
+    let lease = lease(&mut pool);
+    pool.advised(&lease, Advice { exchanges_left: Some(0), ..Advice::default() });
+    pool.returned(lease, START);
+    let (_, reason, closer) = closes(&mut pool);
+    assert_eq!((reason, closer), (CloseReason::ServerLimit, Closer::Client));
 }
 
 #[test]

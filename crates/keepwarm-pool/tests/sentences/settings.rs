@@ -189,6 +189,74 @@ fn max_waiters_of_none_queues_all() {
 }
 
 #[test]
+fn max_exchanges_closes_the_connection_after_so_many() {
+    let mut pool = Pool::new(exchanges(3));
+    let mut lease = lease(&mut pool);
+    for served in 1..3 {
+        pool.returned(lease, START);
+        pool.checkout(START);
+        let assigned = assigns(&mut pool);
+        assert_eq!(assigned.exchanges, served);
+        lease = assigned.lease;
+    }
+    pool.returned(lease, START);
+    assert_eq!(closes(&mut pool).1, CloseReason::ExchangeLimit);
+    silent(&mut pool);
+}
+
+#[test]
+fn max_exchanges_holds_though_somebody_waits_and_they_get_a_dial() {
+    let settings = Settings { max_connections: Limit::at_most(1), ..exchanges(1) };
+    let mut pool = Pool::new(settings);
+    let lease = lease(&mut pool);
+    let waiter = pool.checkout(START);
+    pool.returned(lease, START);
+    assert_eq!(closes(&mut pool).1, CloseReason::ExchangeLimit);
+    let permit = dials(&mut pool);
+    silent(&mut pool);
+    pool.dialed(permit, START);
+    assert_eq!(assigns(&mut pool).waiter, waiter);
+}
+
+#[test]
+fn max_exchanges_counts_no_inspection_and_no_unused_lease() {
+    let mut pool = Pool::new(exchanges(1));
+    let lease = lease(&mut pool);
+    let connection = lease.connection();
+    pool.put_back(lease, START);
+    for _ in 0..3 {
+        let lease = pool.inspect(connection, START).expect("it is idle");
+        pool.put_back(lease, START);
+    }
+    silent(&mut pool);
+    assert_eq!(pool.idle(), 1);
+}
+
+#[test]
+fn max_exchanges_of_zero_is_as_one() {
+    let mut pool = Pool::new(exchanges(0));
+    let lease = lease(&mut pool);
+    pool.put_back(lease, START);
+    pool.checkout(START);
+    let lease = assigns(&mut pool).lease;
+    pool.returned(lease, START);
+    assert_eq!(closes(&mut pool).1, CloseReason::ExchangeLimit);
+}
+
+#[test]
+fn max_exchanges_of_none_never_closes() {
+    let mut pool = Pool::new(unlimited());
+    let mut lease = lease(&mut pool);
+    for _ in 0..1_000 {
+        pool.returned(lease, START);
+        pool.checkout(START);
+        lease = assigns(&mut pool).lease;
+    }
+    pool.returned(lease, START);
+    silent(&mut pool);
+}
+
+#[test]
 fn idle_timeout_closes_from_its_very_moment_on() {
     let mut pool = Pool::new(expiring_after(10));
     let connection = idles(&mut pool, 1)[0];

@@ -35,6 +35,14 @@ pub(crate) fn waiters(limit: u32, max_connections: u32) -> Settings {
     Settings { max_waiters: Limit::at_most(limit), ..connections(max_connections) }
 }
 
+pub(crate) fn exchanges(limit: u32) -> Settings {
+    Settings { max_exchanges: Limit::at_most(limit), ..unlimited() }
+}
+
+pub(crate) fn living(nanos: u64) -> Settings {
+    Settings { max_lifetime: Duration::from_nanos(nanos), ..unlimited() }
+}
+
 /// Nothing to do.
 #[track_caller]
 pub(crate) fn silent(pool: &mut Pool) {

@@ -108,6 +108,11 @@ fn every_input_moves_time() {
         pool.returned(held, START);
         assert_eq!(pool.oldest_idle(), Some(at(50)), "{name}");
     }
+    // One that dismisses the connections that are open shows it on the next one.
+    let mut pool = Pool::new(unlimited());
+    pool.close_idle(at(50));
+    idles(&mut pool, 1);
+    assert_eq!(pool.oldest_idle(), Some(at(50)));
 }
 
 #[test]

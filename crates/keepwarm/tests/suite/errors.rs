@@ -75,6 +75,9 @@ fn settings_that_cannot_work_are_refused_by_name_and_value() {
     let builder = Client::builder;
     for (refused, setting) in [
         (builder().max_connections_per_origin(0), "max_connections_per_origin is 0"),
+        (builder().max_requests_per_connection(0), "max_requests_per_connection is 0"),
+        (builder().max_lifetime(Duration::ZERO), "max_lifetime is 0"),
+        (builder().acquire_timeout(Duration::ZERO), "acquire_timeout is 0"),
         (builder().connect_timeout(Duration::ZERO), "connect_timeout is 0"),
         (builder().timeout(Duration::ZERO), "timeout is 0"),
         (builder().tcp_keepalive(Duration::ZERO), "tcp_keepalive is 0ns"),

@@ -6,6 +6,7 @@ mod explain;
 mod idle_watch;
 mod numbers;
 mod redirects;
+mod retirement;
 mod reuse;
 mod reuse_under_load;
 mod runtimes;

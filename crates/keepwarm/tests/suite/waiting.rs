@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keepwarm::{Client, OriginStats, Stage as At};
+use keepwarm_testkit::http_server::SilentPort;
 use keepwarm_testkit::scripted::{Stage, eventually, ok};
 
 use crate::support::{assert_at_rest, by_hand, done, fetch, get, only, poll_once};
@@ -212,4 +213,80 @@ async fn a_failed_dial_fails_one_request_and_frees_its_place() {
     let stats = only(&client);
     assert_at_rest(&stats);
     assert_eq!((stats.dials_failed, stats.opened), (5, 0));
+}
+
+fn impatient(seconds: u64) -> Client {
+    Client::builder()
+        .max_connections_per_origin(1)
+        .acquire_timeout(Duration::from_secs(seconds))
+        .build()
+        .expect("good settings")
+}
+
+/// As if so many seconds had passed.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn who_has_waited_too_long_leaves_the_queue_and_the_others_move_up_in_order() {
+    let stage = Stage::open().await;
+    let client = impatient(100);
+    let served = fetch(&client, &stage.url("/served"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let first = fetch(&client, &stage.url("/first"));
+    eventually("the first", || only(&client).waiting == 1).await;
+    pass(60).await;
+    let second = fetch(&client, &stage.url("/second"));
+    eventually("the second", || only(&client).waiting == 2).await;
+    let third = fetch(&client, &stage.url("/third"));
+    eventually("the third", || only(&client).waiting == 3).await;
+    pass(60).await;
+
+    let error = done(first).await.expect_err("too long");
+    assert!(error.is_acquire_timeout() && error.is_timeout(), "{error}");
+    assert!(!error.is_connect() && !error.is_too_many_waiters(), "{error}");
+    assert_eq!((error.stage(), error.on_reused_connection()), (At::Wait, None));
+    assert_eq!(error.origin(), Some(&*stage.origin()));
+    assert!(error.to_string().contains("acquire_timeout"), "{error}");
+    assert_eq!((only(&client).waiting, only(&client).cancelled), (2, 1));
+
+    // The exchange itself has taken longer than anybody may wait.
+    peer.write(ok("")).await;
+    done(served).await.expect("a body");
+    for (target, request) in [("/second", second), ("/third", third)] {
+        assert_eq!(peer.serve("").await.target(), target);
+        done(request).await.expect("a body");
+    }
+    assert_at_rest(&only(&client));
+    assert_eq!(only(&client).opened, 1);
+}
+
+#[tokio::test]
+async fn waiting_for_a_dial_is_waiting_and_the_dial_goes_on_for_the_next_one() {
+    let silent = SilentPort::new();
+    let url = format!("http://{}/", silent.address());
+    // Less than connecting may take.
+    let client = impatient(10);
+    let request = get(&client, &url);
+    eventually("the dial", || client.stats().origins.iter().any(|o| o.dialing == 1)).await;
+    pass(20).await;
+    let error = done(request).await.expect_err("nobody answers");
+    assert!(error.is_acquire_timeout() && !error.is_connect(), "{error}");
+    assert_eq!(gauges(&client), (1, 0, 0, 0), "the dial goes on");
+}
+
+#[tokio::test]
+async fn the_total_timeout_is_another_one() {
+    let stage = Stage::open().await;
+    let client = impatient(100);
+    let _served = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let hasty = client.get(stage.url("/")).timeout(Duration::from_millis(20)).send();
+    let error = hasty.await.expect_err("the total timeout is shorter");
+    assert!(error.is_timeout() && !error.is_acquire_timeout(), "{error}");
 }

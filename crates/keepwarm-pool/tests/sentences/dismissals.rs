@@ -1,0 +1,92 @@
+//! All connections that are open are told to go.
+
+use keepwarm_pool::{CloseReason, Closer, Pool};
+
+use crate::steps::*;
+
+#[test]
+fn idle_connections_are_closed_at_once_oldest_first() {
+    let mut pool = Pool::new(unlimited());
+    let idle = idles(&mut pool, 3);
+    pool.close_idle(at(5));
+    for connection in idle {
+        assert_eq!(closes(&mut pool), (connection, CloseReason::CloseIdle, Closer::Client));
+    }
+    silent(&mut pool);
+    assert_eq!(pool.idle(), 0);
+}
+
+#[test]
+fn active_connections_are_closed_when_they_come_back_after_an_exchange_or_unused() {
+    let mut pool = Pool::new(unlimited());
+    let mut leases = leases(&mut pool, 2);
+    pool.close_idle(START);
+    silent(&mut pool);
+    pool.returned(leases.remove(0), START);
+    assert_eq!(closes(&mut pool).1, CloseReason::CloseIdle);
+    pool.put_back(leases.remove(0), START);
+    assert_eq!(closes(&mut pool).1, CloseReason::CloseIdle);
+    assert_eq!(pool.idle(), 0);
+}
+
+#[test]
+fn what_the_driver_reports_of_a_dismissed_connection_stays_what_it_reported() {
+    let mut pool = Pool::new(unlimited());
+    let lease = lease(&mut pool);
+    pool.close_idle(START);
+    pool.closed(lease, CloseReason::Abandoned, Closer::Client, START);
+    assert_eq!(closes(&mut pool).1, CloseReason::Abandoned);
+}
+
+#[test]
+fn the_room_of_a_dismissed_connection_is_dialled_into_for_who_waits() {
+    let mut pool = Pool::new(connections(1));
+    let lease = lease(&mut pool);
+    let waiter = pool.checkout(START);
+    pool.close_idle(START);
+    silent(&mut pool);
+    assert!(pool.is_waiting(waiter));
+    pool.returned(lease, START);
+    assert_eq!(closes(&mut pool).1, CloseReason::CloseIdle);
+    let permit = dials(&mut pool);
+    pool.dialed(permit, START);
+    assert_eq!(assigns(&mut pool).waiter, waiter);
+}
+
+#[test]
+fn connections_opened_afterwards_are_kept_their_dial_under_way_or_not() {
+    let mut pool = Pool::new(unlimited());
+    pool.checkout(START);
+    let permit = dials(&mut pool);
+    pool.close_idle(START);
+    pool.dialed(permit, START);
+    let before = assigns(&mut pool).lease;
+    let after = lease(&mut pool);
+    pool.returned(before, START);
+    pool.returned(after, START);
+    silent(&mut pool);
+    assert_eq!(pool.idle(), 2);
+}
+
+#[test]
+fn a_place_that_is_used_again_is_not_dismissed_with_its_predecessor() {
+    let mut pool = Pool::new(unlimited());
+    let old = idles(&mut pool, 1)[0];
+    pool.close_idle(START);
+    closes(&mut pool);
+    let lease = lease(&mut pool);
+    assert_eq!(lease.connection().index(), old.index());
+    pool.returned(lease, START);
+    silent(&mut pool);
+}
+
+#[test]
+fn after_shutdown_there_is_nothing_left_to_dismiss() {
+    let mut pool = Pool::new(unlimited());
+    let lease = lease(&mut pool);
+    pool.shut_down(START);
+    pool.close_idle(START);
+    silent(&mut pool);
+    pool.returned(lease, START);
+    assert_eq!(closes(&mut pool).1, CloseReason::ShutDown);
+}

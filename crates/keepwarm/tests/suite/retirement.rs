@@ -1,0 +1,329 @@
+//! When a healthy connection ends though nothing is wrong with it: because somebody said so.
+
+use std::time::Duration;
+
+use keepwarm::{Client, CloseReason, Closer};
+use keepwarm_testkit::scripted::{Ending, Server, Stage, eventually, ok};
+
+use crate::reuse::idle_connections;
+use crate::support::{assert_at_rest, done, fetch, only};
+
+#[tokio::test]
+async fn close_idle_closes_what_is_idle_before_it_returns() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peers = idle_connections(&client, &stage, 3).await;
+    client.clone().close_idle();
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::CloseIdle)), (0, 3));
+    assert_eq!(stats.closed_by(Closer::Client), 3);
+    for peer in &mut peers {
+        assert_eq!(peer.ended().await, Ending::Fin);
+    }
+}
+
+#[tokio::test]
+async fn close_idle_lets_an_exchange_end_and_closes_its_connection_then() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let first = fetch(&client, &stage.url("/"));
+    let mut old = stage.accept().await;
+    old.request().await;
+    client.close_idle();
+    assert_eq!(only(&client).active, 1, "it goes on");
+    old.write(ok("to the end")).await;
+    assert_eq!(done(first).await.expect("a body"), "to the end");
+    assert_eq!(only(&client).closed_for(CloseReason::CloseIdle), 1);
+    assert_eq!(old.ended().await, Ending::Fin);
+
+    // What is opened afterwards is kept.
+    let next = fetch(&client, &stage.url("/"));
+    let mut new = stage.accept().await;
+    new.serve("new").await;
+    assert_eq!(done(next).await.expect("a body"), "new");
+    let next = fetch(&client, &stage.url("/"));
+    new.serve("again").await;
+    assert_eq!(done(next).await.expect("a body"), "again");
+    assert_eq!((only(&client).opened, only(&client).idle), (2, 1));
+}
+
+#[tokio::test]
+async fn close_idle_at_the_cap_dials_for_who_waits() {
+    let stage = Stage::open().await;
+    let client = Client::builder().max_connections_per_origin(1).build().expect("good settings");
+    let first = fetch(&client, &stage.url("/first"));
+    let mut old = stage.accept().await;
+    old.request().await;
+    let second = fetch(&client, &stage.url("/second"));
+    eventually("the queue", || only(&client).waiting == 1).await;
+    client.close_idle();
+    old.write(ok("")).await;
+    done(first).await.expect("a body");
+    let mut new = stage.accept().await;
+    assert_eq!(new.serve("new").await.target(), "/second");
+    assert_eq!(done(second).await.expect("a body"), "new");
+    assert_eq!(old.ended().await, Ending::Fin);
+    assert_eq!((only(&client).opened, only(&client).idle), (2, 1));
+}
+
+#[tokio::test]
+async fn close_idle_reaches_every_origin_and_works_outside_a_runtime() {
+    let client = Client::new();
+    let (one, two) = (Stage::open().await, Stage::open().await);
+    let _peers =
+        (idle_connections(&client, &one, 1).await, idle_connections(&client, &two, 1).await);
+    let elsewhere = client.clone();
+    let closing = std::thread::spawn(move || elsewhere.close_idle());
+    closing.join().expect("no panic");
+    let stats = client.stats();
+    assert_eq!(stats.closed(), 2);
+    assert!(stats.origins.iter().all(|origin| origin.idle == 0), "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_connection_serves_as_many_requests_as_it_may() {
+    let server = Server::saying("hello");
+    let client = Client::builder().max_requests_per_connection(3).build().expect("good settings");
+    for nth in 0..10 {
+        let response = client.get(server.url("/")).send().await.expect("a response");
+        assert_eq!(response.connection().exchanges_before(), nth % 3);
+        response.text().await.expect("a body");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.idle, server.accepted()), (4, 1, 4));
+    assert_eq!(stats.closed_for(CloseReason::ExchangeLimit), 3);
+    assert_eq!(stats.closed_by(Closer::Client), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_beyond_the_share_of_a_connection_get_a_dial() {
+    let server = Server::saying("hello");
+    let client = Client::builder()
+        .max_connections_per_origin(2)
+        .max_requests_per_connection(2)
+        .build()
+        .expect("good settings");
+    let requests: Vec<_> = (0..100).map(|_| fetch(&client, &server.url("/"))).collect();
+    for request in requests {
+        assert_eq!(done(request).await.expect("a body"), "hello");
+    }
+    eventually("the last dial", || only(&client).dialing == 0).await;
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!(server.requests(), 100);
+    assert!(stats.reused <= 50 && stats.opened >= 50, "{stats:?}");
+    assert_eq!(stats.closed_for(CloseReason::ExchangeLimit), stats.closed(), "{stats:?}");
+}
+
+fn without_keep_alive() -> Client {
+    Client::builder().keep_alive(false).build().expect("good settings")
+}
+
+/// The server has not read what the client asked for, and keeps the connection open.
+#[tokio::test]
+async fn without_keep_alive_each_connection_serves_one_request_though_the_server_would_go_on() {
+    let stage = Stage::open().await;
+    let client = without_keep_alive();
+    for _ in 0..3 {
+        let request = fetch(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        assert_eq!(peer.serve("one").await.field("connection"), Some("close"));
+        assert_eq!(done(request).await.expect("a body"), "one");
+        assert_eq!(peer.ended().await, Ending::Fin);
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.idle, stats.reused), (3, 0, 0));
+    assert_eq!(stats.closed_for(CloseReason::NotPersistent), 3, "{stats:?}");
+}
+
+#[tokio::test]
+async fn without_keep_alive_who_waits_gets_a_dial() {
+    let server = Server::saying("hello");
+    let client = Client::builder()
+        .keep_alive(false)
+        .max_connections_per_origin(1)
+        .build()
+        .expect("good settings");
+    let requests: Vec<_> = (0..20).map(|_| fetch(&client, &server.url("/"))).collect();
+    for request in requests {
+        assert_eq!(done(request).await.expect("a body"), "hello");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.reused, server.accepted()), (20, 0, 20));
+}
+
+#[tokio::test]
+async fn without_keep_alive_what_the_request_says_of_its_connection_is_kept() {
+    let stage = Stage::open().await;
+    let client = without_keep_alive();
+    for (said, heard) in [("x-hop", 2), ("Close", 1)] {
+        let request = client.get(stage.url("/")).header("connection", said);
+        let request = tokio::spawn(request.send());
+        let mut peer = stage.accept().await;
+        let head = peer.serve("").await.head.to_lowercase();
+        assert_eq!(head.matches("connection:").count(), heard, "{head}");
+        assert!(head.contains(&said.to_lowercase()) && head.contains("close"), "{head}");
+        done(request).await.expect("a response");
+    }
+}
+
+#[tokio::test]
+async fn with_keep_alive_the_request_says_nothing_of_its_connection() {
+    let stage = Stage::open().await;
+    let client = Client::builder().keep_alive(true).build().expect("good settings");
+    let request = fetch(&client, &stage.url("/"));
+    let request_head = stage.accept().await.serve("").await;
+    assert_eq!(request_head.field("connection"), None);
+    done(request).await.expect("a body");
+}
+
+fn living(seconds: u64) -> Client {
+    let builder =
+        Client::builder().max_lifetime(Duration::from_secs(seconds)).idle_timeout(Duration::MAX);
+    builder.build().expect("good settings")
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_at_the_end_of_its_lifetime_without_another_request() {
+    let stage = Stage::open().await;
+    let client = living(100);
+    let mut peers = idle_connections(&client, &stage, 8).await;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(89_900)).await;
+    assert_eq!(only(&client).idle, 8, "a tenth less at most");
+    // The keeper has nothing else to do, so the clock goes on from alarm to alarm.
+    tokio::time::sleep(Duration::from_millis(10_200)).await;
+    tokio::time::resume();
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::Lifetime)), (0, 8));
+    for peer in &mut peers {
+        assert_eq!(peer.ended().await, Ending::Fin);
+    }
+}
+
+#[tokio::test]
+async fn connections_opened_together_do_not_end_together() {
+    let stage = Stage::open().await;
+    let client = living(1_000_000);
+    let _peers = idle_connections(&client, &stage, 20).await;
+    tokio::time::pause();
+    let mut ends = std::collections::BTreeSet::new();
+    let began = tokio::time::Instant::now();
+    for _ in 0..1_100 {
+        let before = only(&client).idle;
+        tokio::time::sleep(Duration::from_secs(1_000)).await;
+        if only(&client).idle < before {
+            ends.insert(began.elapsed().as_secs() / 1_000);
+        }
+    }
+    tokio::time::resume();
+    assert_eq!(only(&client).closed_for(CloseReason::Lifetime), 20);
+    // Of a hundred thousands of seconds, twenty connections take more than a few.
+    assert!(ends.len() > 5, "{ends:?}");
+}
+
+#[tokio::test]
+async fn an_exchange_is_not_cut_short_by_the_lifetime_and_its_connection_is_closed_then() {
+    let stage = Stage::open().await;
+    let client = living(100);
+    let request = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(200)).await;
+    tokio::time::resume();
+    assert_eq!(only(&client).active, 1);
+    peer.write(ok("to the end")).await;
+    assert_eq!(done(request).await.expect("a body"), "to the end");
+    assert_eq!(only(&client).closed_for(CloseReason::Lifetime), 1);
+    assert_eq!(peer.ended().await, Ending::Fin);
+}
+
+fn advising(field: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nKeep-Alive: {field}\r\nContent-Length: 2\r\n\r\nok")
+}
+
+#[tokio::test]
+async fn a_connection_expires_before_the_server_closes_it_by_its_own_words() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let request = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.write(advising("timeout=30, max=1000")).await;
+    done(request).await.expect("a body");
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(28_900)).await;
+    assert_eq!(only(&client).idle, 1, "a second less");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::resume();
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::ServerLimit)), (0, 1));
+    assert_eq!(peer.ended().await, Ending::Fin);
+}
+
+/// The idle connection that expires first is not the oldest, and no request comes to find it.
+#[tokio::test]
+async fn a_server_that_says_less_is_left_earlier_than_one_that_says_nothing() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let _silent = idle_connections(&client, &stage, 1).await;
+    let other = Stage::open().await;
+    let request = fetch(&client, &other.url("/"));
+    let mut peer = other.accept().await;
+    peer.request().await;
+    peer.write(advising("timeout=1")).await;
+    done(request).await.expect("a body");
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::resume();
+    let stats = client.stats();
+    let origin = |stage: &Stage| stats.origin(&stage.origin()).expect("known").clone();
+    assert_eq!(origin(&other).closed_for(CloseReason::ServerLimit), 1, "half of it");
+    assert_eq!((origin(&other).idle, origin(&stage).idle), (0, 1));
+}
+
+#[tokio::test]
+async fn a_connection_serves_no_more_requests_than_the_server_has_left() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peers = Vec::new();
+    for nth in 0..6 {
+        let request = fetch(&client, &stage.url("/"));
+        if nth % 3 == 0 {
+            peers.push(stage.accept().await);
+        }
+        let peer = peers.last_mut().expect("one");
+        peer.request().await;
+        peer.write(advising(&format!("timeout=5, max={}", 2 - nth % 3))).await;
+        assert_eq!(done(request).await.expect("a body"), "ok");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.opened, stats.idle), (2, 0));
+    assert_eq!(stats.closed_for(CloseReason::ServerLimit), 2);
+    assert_eq!(peers[0].ended().await, Ending::Fin);
+}
+
+#[tokio::test]
+async fn what_a_server_says_that_cannot_be_read_changes_nothing() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peers = idle_connections(&client, &stage, 1).await;
+    for field in ["timeout=soon, max=-1", "300", "timeout=99999999999999999999"] {
+        let request = fetch(&client, &stage.url("/"));
+        peers[0].request().await;
+        peers[0].write(advising(field)).await;
+        done(request).await.expect("a body");
+    }
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    tokio::time::resume();
+    assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
+}
