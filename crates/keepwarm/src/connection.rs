@@ -20,7 +20,7 @@ use keepwarm_pool::{CloseReason, Closer, ConnectionId};
 use crate::body::Body;
 use crate::keeper::Keeper;
 use crate::origin::Origin;
-use crate::wire::{Wire, Witness};
+use crate::wire::{Traffic, Wire, Witness};
 
 /// Numbers connections across the whole process, from 1.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     /// Client and server agreed that the current exchange is the last one.
     last_exchange: bool,
     witness: Witness,
+    /// What had passed before the current exchange.
+    before: Traffic,
     watch: Arc<IdleWatch>,
     idle_waker: Waker,
 }
@@ -95,6 +97,7 @@ impl Connection {
             driver: Driver::Running(driver),
             last_exchange: false,
             witness,
+            before: Traffic::default(),
             idle_waker: Waker::from(Arc::clone(&watch)),
             watch,
         })
@@ -113,6 +116,17 @@ impl Connection {
         self.witness.closer()
     }
 
+    /// Bytes of the current exchange.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.witness.traffic().since(self.before)
+    }
+
+    /// Whether the socket ended the connection, and not what was said on it.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.closer() == Closer::Server
+            || matches!(self.driver, Driver::Ended(Ended::BySocket { .. }))
+    }
+
     /// Queues one request. The future resolves only while somebody calls [`drive`](Self::drive);
     /// since that happens in the same task, the future needs no waker of its own.
     pub(crate) fn send(
@@ -121,6 +135,7 @@ impl Connection {
     ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>> + use<>
     {
         self.last_exchange = says_close(request.headers());
+        self.before = self.witness.traffic();
         self.sender.try_send_request(request)
     }
 

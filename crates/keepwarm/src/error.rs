@@ -77,7 +77,7 @@ pub(crate) enum Kind {
 /// A failed request, or settings that cannot be used.
 ///
 /// The message names the stage, the origin and, once a connection was involved, whether it was new
-/// or reused; the cause is in [`source`](StdError::source).
+/// or reused and which attempt it was, unless it was the first; the cause is in [`source`](StdError::source).
 ///
 /// ```
 /// let refused = keepwarm::Client::builder().max_connections_per_origin(0).build();
@@ -94,6 +94,7 @@ struct Inner {
     kind: Kind,
     origin: Option<Arc<str>>,
     reused: Option<bool>,
+    attempts: u32,
     message: Option<String>,
     source: Option<BoxError>,
 }
@@ -115,6 +116,7 @@ impl Error {
             kind,
             origin: None,
             reused: None,
+            attempts: 0,
             message: None,
             source: None,
         }))
@@ -144,6 +146,18 @@ impl Error {
         self.edit(|inner| inner.reused = Some(reused))
     }
 
+    pub(crate) fn on_attempt(self, attempts: u32) -> Self {
+        self.edit(|inner| inner.attempts = attempts)
+    }
+
+    /// The same failure, ended by a timeout.
+    pub(crate) fn into_timeout(self) -> Self {
+        self.edit(|inner| {
+            inner.kind = Kind::Timeout;
+            inner.message = Some("timed out before it could be sent again".to_owned());
+        })
+    }
+
     /// Only for an error that nobody has seen yet, so that the `Arc` is unique.
     fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
@@ -169,6 +183,13 @@ impl Error {
     #[must_use]
     pub fn on_reused_connection(&self) -> Option<bool> {
         self.0.reused
+    }
+
+    /// How many connections the request was handed to: 0 when no connection was involved, more than
+    /// 1 when it was sent again, see [`RequestBuilder::send`](crate::RequestBuilder::send).
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
     }
 
     /// A timeout of ours passed: the total one, or the one for connecting.
@@ -230,6 +251,9 @@ impl fmt::Display for Error {
         f.write_str(inner.stage.phrase())?;
         if let Some(reused) = inner.reused {
             write!(f, " on a {} connection", if reused { "reused" } else { "new" })?;
+        }
+        if inner.attempts > 1 {
+            write!(f, ", attempt {}", inner.attempts)?;
         }
         if let Some(message) = &inner.message {
             write!(f, ": {message}")?;

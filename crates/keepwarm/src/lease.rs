@@ -110,7 +110,7 @@ mod tests {
         let mut granted = Vec::new();
         for _ in 0..2 {
             let mut deadline = Deadline::default();
-            let acquired = within("a connection", acquire(&origin, &mut deadline)).await;
+            let acquired = within("a connection", acquire(&origin, false, &mut deadline)).await;
             granted.push(acquired.expect("a connection").0);
         }
         let mut lease = granted.remove(0).lease;
@@ -140,7 +140,7 @@ mod tests {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
-        let Checkout::Queued(_, receiver) = origin.checkout() else {
+        let Checkout::Queued(_, receiver) = origin.checkout(false) else {
             panic!("nothing is idle yet");
         };
         drop(receiver);

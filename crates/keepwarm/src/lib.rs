@@ -61,6 +61,7 @@ mod origins;
 mod redirect;
 mod request;
 mod response;
+mod retry;
 mod service;
 mod settings;
 mod stats;

@@ -21,6 +21,7 @@ use crate::error::{Error, Kind, Stage};
 use crate::keeper::Keeper;
 use crate::key::OriginKey;
 use crate::lease::Lease;
+use crate::retry::RetryBudget;
 use crate::settings::Settings;
 
 /// What all origins of one client share.
@@ -38,6 +39,7 @@ pub(crate) struct Origin {
     name: Arc<str>,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    retries: RetryBudget,
 }
 
 /// What the lock protects. Handles and waiters are filed by the ids the pool gives out.
@@ -113,6 +115,7 @@ impl Origin {
                 waiters: BTreeMap::new(),
                 dials: BTreeMap::new(),
             }),
+            retries: RetryBudget::new(),
         })
     }
 
@@ -128,10 +131,10 @@ impl Origin {
         &self.shared
     }
 
-    /// A request asks for a connection.
-    pub(crate) fn checkout(self: &Arc<Self>) -> Checkout {
+    /// A request asks for a connection; `new` asks for one that nobody has used.
+    pub(crate) fn checkout(self: &Arc<Self>, new: bool) -> Checkout {
         let (queued, own) = self.feed(None, |state, now| {
-            let waiter = state.pool.checkout(now);
+            let waiter = if new { state.pool.checkout_new(now) } else { state.pool.checkout(now) };
             state.pool.is_waiting(waiter).then(|| {
                 let (sender, receiver) = oneshot::channel();
                 let runtime = Handle::try_current().ok();
@@ -144,6 +147,12 @@ impl Origin {
             (None, Some((waiter, receiver))) => Checkout::Queued(waiter, receiver),
             (None, None) => unreachable!("the pool answers a checkout or lets it wait"),
         }
+    }
+
+    /// Takes one retry out of the budget. False if it is spent.
+    pub(crate) fn may_retry(&self) -> bool {
+        let requests = self.lock().pool.counts().checkouts;
+        self.retries.take(requests, self.shared.clock.now())
     }
 
     /// A waiter gives up. If it has been answered already, the answer finds its receiver gone, and

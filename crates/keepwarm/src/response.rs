@@ -37,6 +37,7 @@ pub struct ConnectionInfo {
     pub(crate) exchanges_before: u64,
     pub(crate) idle_age: Option<Duration>,
     pub(crate) waited: Duration,
+    pub(crate) attempts: u32,
 }
 
 impl ConnectionInfo {
@@ -69,6 +70,13 @@ impl ConnectionInfo {
     #[must_use]
     pub const fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// How many connections the request was handed to, this one included: 1, unless earlier ones
+    /// turned out to be dead. See [`RequestBuilder::send`](crate::RequestBuilder::send).
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
     }
 }
 
@@ -197,12 +205,19 @@ pub struct ResponseBody {
     /// Until the response is complete on the wire.
     lease: Option<Lease>,
     reused: bool,
+    attempts: u32,
     deadline: Deadline,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(incoming: Incoming, lease: Lease, reused: bool, deadline: Deadline) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), reused, deadline };
+    pub(crate) fn new(
+        incoming: Incoming,
+        lease: Lease,
+        info: ConnectionInfo,
+        deadline: Deadline,
+    ) -> Self {
+        let (reused, attempts) = (info.reused(), info.attempts);
+        let mut body = Self { incoming, lease: Some(lease), reused, attempts, deadline };
         body.release_if_complete();
         body
     }
@@ -253,7 +268,8 @@ impl ResponseBody {
         let Some(mut lease) = self.lease.take() else {
             return error;
         };
-        let error = error.at(lease.origin().name()).on_reused(self.reused);
+        let error =
+            error.at(lease.origin().name()).on_reused(self.reused).on_attempt(self.attempts);
         let closer = lease.connection().closer();
         lease.close(reason, closer);
         error

@@ -1,9 +1,9 @@
-//! The socket under hyper, with a witness of how the peer ended it.
+//! The socket under hyper, with a witness of how the peer ended it and of how many bytes passed.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use keepwarm_pool::Closer;
@@ -14,19 +14,55 @@ const OPEN: u8 = 0;
 const FIN_SEEN: u8 = 1;
 const RESET_SEEN: u8 = 2;
 
-/// What the client has seen of the peer's end, shared between the socket and whoever asks.
+/// What the client has seen of the peer's end and of the bytes, shared between the socket and
+/// whoever asks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Witness(Arc<AtomicU8>);
+pub(crate) struct Witness(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    end: AtomicU8,
+    read: AtomicU64,
+    written: AtomicU64,
+}
+
+/// Bytes that passed, from the start of the connection or since some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// What the kernel gave us.
+    pub(crate) read: u64,
+    /// What the kernel took: whether it reached the peer, nobody knows.
+    pub(crate) written: u64,
+}
+
+impl Traffic {
+    pub(crate) const fn since(self, before: Self) -> Self {
+        Self { read: self.read - before.read, written: self.written - before.written }
+    }
+}
 
 impl Witness {
     /// Who closed first, if this side is about to close now.
     pub(crate) fn closer(&self) -> Closer {
-        if self.0.load(Ordering::Relaxed) == OPEN { Closer::Client } else { Closer::Server }
+        if self.0.end.load(Ordering::Relaxed) == OPEN { Closer::Client } else { Closer::Server }
+    }
+
+    /// Bytes since the connection began.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic {
+            read: self.0.read.load(Ordering::Relaxed),
+            written: self.0.written.load(Ordering::Relaxed),
+        }
     }
 
     fn saw(&self, what: u8) {
-        self.0.fetch_or(what, Ordering::Relaxed);
+        self.0.end.fetch_or(what, Ordering::Relaxed);
     }
+}
+
+/// Adds without a locked instruction: only the task that has the socket counts.
+fn count(counter: &AtomicU64, bytes: usize) {
+    counter.store(counter.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
 }
 
 /// A TCP stream that tells its [`Witness`] of an end of file and of a reset.
@@ -43,6 +79,13 @@ impl Wire {
 
     pub(crate) fn witness(&self) -> Witness {
         self.witness.clone()
+    }
+
+    fn note_written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &result {
+            count(&self.witness.0.written, *bytes);
+        }
+        self.note(result)
     }
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -68,7 +111,9 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let (room, filled) = (buf.remaining(), buf.filled().len());
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if matches!(result, Poll::Ready(Ok(()))) && room > 0 && buf.filled().len() == filled {
+        let bytes = buf.filled().len() - filled;
+        count(&self.witness.0.read, bytes);
+        if matches!(result, Poll::Ready(Ok(()))) && room > 0 && bytes == 0 {
             self.witness.saw(FIN_SEEN);
         }
         self.note(result)
@@ -82,7 +127,7 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(result)
+        self.note_written(result)
     }
 
     fn poll_write_vectored(
@@ -91,7 +136,7 @@ impl AsyncWrite for Wire {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.note(result)
+        self.note_written(result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -9,6 +9,7 @@ mod reuse;
 mod reuse_under_load;
 mod runtimes;
 mod service;
+mod stale;
 mod storm;
 mod support;
 mod waiting;
