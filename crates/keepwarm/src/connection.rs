@@ -156,6 +156,11 @@ impl Connection {
         matches!(self.driver, Driver::Running(_)) && self.sender.is_ready()
     }
 
+    /// Whether it is known already that no other exchange can follow.
+    pub(crate) const fn is_on_last_exchange(&self) -> bool {
+        self.last_exchange
+    }
+
     /// Learns from a response head whether the connection is meant to live on (RFC 9112, 9.3).
     pub(crate) fn note_response(&mut self, response: &http::Response<Incoming>) {
         let headers = response.headers();

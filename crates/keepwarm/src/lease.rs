@@ -10,7 +10,8 @@ use crate::origin::Origin;
 /// A connection on loan from its origin's pool.
 ///
 /// Dropping it before the exchange began puts the connection back unused; dropping it within the
-/// exchange closes it, since the rest of the response can no longer be told from the next one.
+/// exchange closes it, since the rest of the response can no longer be told from the next one:
+/// whoever wants to save it reads that rest, see [`drain`](crate::drain::drain).
 #[derive(Debug)]
 pub(crate) struct Lease {
     origin: Arc<Origin>,

@@ -50,6 +50,7 @@ mod clock;
 mod connection;
 mod deadline;
 mod dial;
+mod drain;
 mod error;
 mod exchange;
 mod get;

@@ -268,6 +268,10 @@ impl Origin {
         self.feed(None, |state, now| state.pool.shut_down(now));
     }
 
+    pub(crate) fn has_shut_down(&self) -> bool {
+        self.lock().pool.is_shut_down()
+    }
+
     pub(crate) fn oldest_idle(&self) -> Option<Moment> {
         self.lock().pool.oldest_idle()
     }

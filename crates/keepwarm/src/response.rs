@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
 
 use crate::deadline::Deadline;
+use crate::drain::drain;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lease::Lease;
 
@@ -82,7 +83,8 @@ impl ConnectionInfo {
 
 /// A response: its head, and a body still to be read.
 ///
-/// Read the body to its end, or the connection cannot be kept.
+/// Read the body to its end: a [body that is dropped](ResponseBody) before it keeps its connection
+/// only if the rest is small and comes fast.
 ///
 /// ```no_run
 /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
@@ -185,8 +187,13 @@ impl Response {
 
 /// The body of a response.
 ///
-/// The connection is back in its pool before the reader sees the end. A body that is dropped
-/// before its end closes its connection: what is left on it belongs to nobody.
+/// The connection is back in its pool before the reader sees the end.
+///
+/// A body that is dropped before its end is read to it in the background, and then its connection
+/// goes back too: but for at most 256 KiB and 50 ms, and only inside a tokio runtime. Where more is
+/// left, or where it comes slower, the connection is closed, as
+/// [`Abandoned`](crate::CloseReason::Abandoned). Until then it counts as active. (Go 1.27 does the
+/// same in `Body.Close`; it looks at the length of the whole body, this client at what is left.)
 ///
 /// ```no_run
 /// use http_body_util::BodyExt;
@@ -201,7 +208,8 @@ impl Response {
 /// # }
 /// ```
 pub struct ResponseBody {
-    incoming: Incoming,
+    /// Until the body is dropped.
+    incoming: Option<Incoming>,
     /// Until the response is complete on the wire.
     lease: Option<Lease>,
     reused: bool,
@@ -217,7 +225,8 @@ impl ResponseBody {
         deadline: Deadline,
     ) -> Self {
         let (reused, attempts) = (info.reused(), info.attempts);
-        let mut body = Self { incoming, lease: Some(lease), reused, attempts, deadline };
+        let mut body =
+            Self { incoming: Some(incoming), lease: Some(lease), reused, attempts, deadline };
         body.release_if_complete();
         body
     }
@@ -247,11 +256,19 @@ impl ResponseBody {
     /// The connection goes back as soon as the wire is done with the response, even if the reader
     /// has frames left to take: they are in memory.
     fn release_if_complete(&mut self) {
+        let ended = self.is_end_stream();
         let Some(lease) = &mut self.lease else { return };
-        if (lease.connection().is_ready() || self.incoming.is_end_stream())
+        if (lease.connection().is_ready() || ended)
             && let Some(lease) = self.lease.take()
         {
             lease.give_back();
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
         }
     }
 
@@ -290,10 +307,10 @@ impl http_body::Body for ResponseBody {
         }
         // Frames are made by `drive` in this very task, so waiting for one needs no waker.
         let mut unwoken = Context::from_waker(Waker::noop());
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+        let mut polled = self.poll_incoming(&mut unwoken);
         if polled.is_pending() {
             self.drive(cx);
-            polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+            polled = self.poll_incoming(&mut unwoken);
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -322,11 +339,19 @@ impl http_body::Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let (Some(lease), Some(incoming)) = (self.lease.take(), self.incoming.take()) {
+            drain(lease, incoming);
+        }
     }
 }
 
