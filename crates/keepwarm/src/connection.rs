@@ -121,6 +121,11 @@ impl Connection {
         self.witness.traffic().since(self.before)
     }
 
+    /// Whether the request of the current exchange is with the kernel, its body included.
+    pub(crate) fn request_is_written(&self) -> bool {
+        self.traffic().written > 0 && self.witness.is_flushed()
+    }
+
     /// Whether the socket ended the connection, and not what was said on it.
     pub(crate) fn was_cut(&self) -> bool {
         self.closer() == Closer::Server
@@ -131,11 +136,12 @@ impl Connection {
     /// since that happens in the same task, the future needs no waker of its own.
     pub(crate) fn send(
         &mut self,
-        request: http::Request<Body>,
+        mut request: http::Request<Body>,
     ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>> + use<>
     {
         self.last_exchange = says_close(request.headers());
         self.before = self.witness.traffic();
+        request.body_mut().begin_upload(&self.witness);
         self.sender.try_send_request(request)
     }
 

@@ -64,6 +64,8 @@ pub(crate) enum Kind {
     Invalid,
     /// The total timeout or the connect timeout passed.
     Timeout,
+    /// The response header timeout passed.
+    HeaderTimeout,
     /// The queue for a connection was full.
     TooManyWaiters,
     /// The client was shut down.
@@ -130,6 +132,11 @@ impl Error {
         Self::new(stage, Kind::Timeout).with_message("timed out")
     }
 
+    pub(crate) fn header_timeout() -> Self {
+        Self::new(Stage::Exchange, Kind::HeaderTimeout)
+            .with_message("the head of the response did not come within response_header_timeout")
+    }
+
     pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
         Self::new(stage, Kind::Failed).edit(|inner| inner.source = Some(source.into()))
     }
@@ -192,10 +199,18 @@ impl Error {
         self.0.attempts
     }
 
-    /// A timeout of ours passed: the total one, or the one for connecting.
+    /// A timeout of ours passed: the total one, the one for connecting, or the one for the head of
+    /// the response.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        self.0.kind == Kind::Timeout
+        matches!(self.0.kind, Kind::Timeout | Kind::HeaderTimeout)
+    }
+
+    /// The request was written, and the head of the response did not come within
+    /// [`response_header_timeout`](crate::ClientBuilder::response_header_timeout).
+    #[must_use]
+    pub fn is_response_header_timeout(&self) -> bool {
+        self.0.kind == Kind::HeaderTimeout
     }
 
     /// No connection could be established. Nothing was sent.

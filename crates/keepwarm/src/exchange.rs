@@ -130,20 +130,31 @@ async fn send(
     // Outside the task's budget: a step that is refused for want of budget is repeated when its
     // waker is called, and this future has none.
     let mut response = pin!(unconstrained(connection.send(request)));
+    let patience = origin.shared().settings.response_header_timeout;
+    let mut waiting: Option<Deadline> = None;
     let outcome = poll_fn(|cx| {
         // This alone can resolve the response, by the end of the connection at the latest: that is
         // why the response needs no waker of its own.
         connection.drive(cx);
         match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(None),
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending if deadline.poll_expired(cx) => {
+                Poll::Ready(Err(Error::timeout(Stage::Exchange)))
+            }
+            Poll::Pending if patience.is_some() && connection.request_is_written() => {
+                let waiting = waiting.get_or_insert_with(|| Deadline::after(patience));
+                if waiting.poll_expired(cx) {
+                    return Poll::Ready(Err(Error::header_timeout()));
+                }
+                Poll::Pending
+            }
             Poll::Pending => Poll::Pending,
         }
     })
     .await;
     match outcome {
-        Some(Ok(response)) => Ok(receive(lease, response, info, deadline)),
-        Some(Err(mut error)) => {
+        Ok(Ok(response)) => Ok(receive(lease, response, info, deadline)),
+        Ok(Err(mut error)) => {
             let closer = lease.connection().closer();
             if let Some(request) = error.take_message() {
                 lease.close(CloseReason::PeerClosedIdle, closer);
@@ -155,13 +166,10 @@ async fn send(
             let error = failed(origin, info, error.into_error());
             Err(if cut { Failure::Cut(error, traffic, deadline) } else { Failure::Broken(error) })
         }
-        None => {
+        Err(timeout) => {
             // Dropping the lease closes the connection as abandoned.
             Err(Failure::Broken(
-                Error::timeout(Stage::Exchange)
-                    .at(origin.name())
-                    .on_reused(info.reused())
-                    .on_attempt(info.attempts),
+                timeout.at(origin.name()).on_reused(info.reused()).on_attempt(info.attempts),
             ))
         }
     }

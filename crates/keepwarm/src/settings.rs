@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
+    pub(crate) response_header_timeout: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -30,6 +31,7 @@ impl Default for Settings {
             tcp_keepalive: Some(GO_DIAL),
             timeout: None,
             max_redirects: 10,
+            response_header_timeout: None,
         }
     }
 }
@@ -66,6 +68,12 @@ impl Settings {
                  to switch it off",
                 self.tcp_keepalive.unwrap_or_default()
             )));
+        }
+        if self.response_header_timeout == Some(Duration::ZERO) {
+            return refuse(
+                "response_header_timeout",
+                "every request would fail; set None for no timeout",
+            );
         }
         Ok(self)
     }

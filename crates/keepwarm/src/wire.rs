@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use keepwarm_pool::Closer;
@@ -24,6 +24,27 @@ struct Seen {
     end: AtomicU8,
     read: AtomicU64,
     written: AtomicU64,
+    /// Nothing that was to be written waits for room.
+    flushed: AtomicBool,
+    /// A request body has not been taken to its end.
+    uploading: AtomicBool,
+}
+
+/// A request body under way; dropped when it was taken to its end.
+#[derive(Debug)]
+pub(crate) struct Upload(Witness);
+
+impl Upload {
+    pub(crate) fn begin(witness: &Witness) -> Self {
+        witness.0.uploading.store(true, Ordering::Relaxed);
+        Self(witness.clone())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.0.uploading.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Bytes that passed, from the start of the connection or since some moment.
@@ -53,6 +74,11 @@ impl Witness {
             read: self.0.read.load(Ordering::Relaxed),
             written: self.0.written.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether all that was begun is with the kernel: the head, and the body if there is one.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.0.flushed.load(Ordering::Relaxed) && !self.0.uploading.load(Ordering::Relaxed)
     }
 
     fn saw(&self, what: u8) {
@@ -126,6 +152,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.witness.0.flushed.store(false, Ordering::Relaxed);
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note_written(result)
     }
@@ -135,6 +162,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.witness.0.flushed.store(false, Ordering::Relaxed);
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.note_written(result)
     }
@@ -144,7 +172,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // hyper comes here when it has nothing left to write.
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.witness.0.flushed.store(matches!(result, Poll::Ready(Ok(()))), Ordering::Relaxed);
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -76,6 +76,7 @@ fn settings_that_cannot_work_are_refused_by_name_and_value() {
         (builder().max_connections_per_origin(0), "max_connections_per_origin is 0"),
         (builder().connect_timeout(Duration::ZERO), "connect_timeout is 0"),
         (builder().timeout(Duration::ZERO), "timeout is 0"),
+        (builder().response_header_timeout(Duration::ZERO), "response_header_timeout is 0"),
         (builder().tcp_keepalive(Duration::ZERO), "tcp_keepalive is 0ns"),
         (builder().tcp_keepalive(Duration::from_millis(900)), "tcp_keepalive is 900ms"),
     ] {

@@ -3,6 +3,7 @@
 mod cancellation;
 mod drain;
 mod errors;
+mod header_timeout;
 mod idle_watch;
 mod numbers;
 mod redirects;
