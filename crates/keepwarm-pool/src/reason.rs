@@ -27,7 +27,7 @@ pub enum CloseReason {
     /// The caller gave up within the exchange: dropped the request, timed out, or dropped a body
     /// of which too much was left, or too slow.
     Abandoned,
-    /// The response was complete while the request body was not.
+    /// The response was complete, and the request body was not within the time it was given.
     UploadUnfinished,
 }
 

@@ -162,6 +162,16 @@ impl Connection {
         matches!(self.driver, Driver::Running(_)) && self.sender.is_ready()
     }
 
+    /// Whether nothing will happen on it any more.
+    pub(crate) const fn has_ended(&self) -> bool {
+        matches!(self.driver, Driver::Ended(_))
+    }
+
+    /// Whether the request of the current exchange is still being written.
+    pub(crate) fn is_uploading(&self) -> bool {
+        !self.has_ended() && !self.request_is_written()
+    }
+
     /// Whether it is known already that no other exchange can follow.
     pub(crate) const fn is_on_last_exchange(&self) -> bool {
         self.last_exchange

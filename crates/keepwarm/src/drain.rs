@@ -27,6 +27,8 @@ struct Rest {
     lease: Lease,
     incoming: Incoming,
     left: u64,
+    /// Nothing is left of the response; what is missing is the end of the request.
+    complete: bool,
 }
 
 /// Reads the rest of a response and gives its connection back: at once what has arrived, in a task
@@ -39,7 +41,7 @@ pub(crate) fn drain(mut lease: Lease, incoming: Incoming) {
         // Dropping the lease closes the connection as abandoned.
         return;
     }
-    let mut rest = Rest { lease, incoming, left: MAX_DRAINED_BYTES };
+    let mut rest = Rest { lease, incoming, left: MAX_DRAINED_BYTES, complete: false };
     match rest.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(end) => rest.end(end),
         Poll::Pending => {
@@ -56,12 +58,10 @@ impl Rest {
         let end = poll_fn(|cx| {
             // The clock first, for a peer that always has something to say.
             if deadline.has_passed() {
-                return Poll::Ready(Err(CloseReason::Abandoned));
+                return Poll::Ready(Err(self.late()));
             }
             match self.poll(cx) {
-                Poll::Pending if deadline.poll_expired(cx) => {
-                    Poll::Ready(Err(CloseReason::Abandoned))
-                }
+                Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(Err(self.late())),
                 polled => polled,
             }
         })
@@ -69,11 +69,20 @@ impl Rest {
         self.end(end);
     }
 
+    const fn late(&self) -> CloseReason {
+        if self.complete { CloseReason::UploadUnfinished } else { CloseReason::Abandoned }
+    }
+
     /// Reads what has arrived. `Err` says why the connection cannot be kept.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         // As in `ResponseBody`: frames are made by `drive` in this very task.
         let mut unwoken = Context::from_waker(Waker::noop());
         loop {
+            if self.complete {
+                let connection = self.lease.connection();
+                connection.drive(cx);
+                return if connection.is_uploading() { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
             let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
             if polled.is_pending() {
                 self.lease.connection().drive(cx);
@@ -90,7 +99,7 @@ impl Rest {
                 Poll::Ready(Some(Err(_))) => {
                     return Poll::Ready(Err(CloseReason::ExchangeFailed));
                 }
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(None) => self.complete = true,
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -66,6 +66,7 @@ mod retry;
 mod service;
 mod settings;
 mod stats;
+mod upload;
 mod wire;
 
 pub use body::Body;

@@ -10,11 +10,13 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
+use tokio::runtime::Handle;
 
 use crate::deadline::Deadline;
 use crate::drain::drain;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lease::Lease;
+use crate::upload::{Carrier, carry};
 
 /// The connection that carried a response.
 ///
@@ -189,6 +191,11 @@ impl Response {
 ///
 /// The connection is back in its pool before the reader sees the end.
 ///
+/// If the response overtakes the body of its request, the rest of that body is sent in the
+/// background, whether anybody reads the response or not. The response wins: when it is complete,
+/// the upload has 50 ms to end. If it does, the connection goes back then; if not, it is closed, as
+/// [`UploadUnfinished`](crate::CloseReason::UploadUnfinished).
+///
 /// A body that is dropped before its end is read to it in the background, and then its connection
 /// goes back too: but for at most 256 KiB and 50 ms, and only inside a tokio runtime. Where more is
 /// left, or where it comes slower, the connection is closed, as
@@ -212,6 +219,8 @@ pub struct ResponseBody {
     incoming: Option<Incoming>,
     /// Until the response is complete on the wire.
     lease: Option<Lease>,
+    /// Instead of the lease, if the request outlived the head of the response.
+    carrier: Option<Carrier>,
     reused: bool,
     attempts: u32,
     deadline: Deadline,
@@ -220,13 +229,19 @@ pub struct ResponseBody {
 impl ResponseBody {
     pub(crate) fn new(
         incoming: Incoming,
-        lease: Lease,
+        mut lease: Lease,
         info: ConnectionInfo,
         deadline: Deadline,
     ) -> Self {
         let (reused, attempts) = (info.reused(), info.attempts);
-        let mut body =
-            Self { incoming: Some(incoming), lease: Some(lease), reused, attempts, deadline };
+        // An upload that outlives the head of its response needs somebody who drives it.
+        let uploading = lease.connection().is_uploading();
+        let (lease, carrier) = match uploading.then(Handle::try_current) {
+            Some(Ok(runtime)) => (None, Some(carry(lease, &runtime))),
+            _ => (Some(lease), None),
+        };
+        let incoming = Some(incoming);
+        let mut body = Self { incoming, lease, carrier, reused, attempts, deadline };
         body.release_if_complete();
         body
     }
@@ -257,12 +272,19 @@ impl ResponseBody {
     /// has frames left to take: they are in memory.
     fn release_if_complete(&mut self) {
         let ended = self.is_end_stream();
+        if ended && let Some(carrier) = self.carrier.take() {
+            carrier.complete();
+        }
         let Some(lease) = &mut self.lease else { return };
         if (lease.connection().is_ready() || ended)
             && let Some(lease) = self.lease.take()
         {
             lease.give_back();
         }
+    }
+
+    const fn is_on_the_wire(&self) -> bool {
+        self.lease.is_some() || self.carrier.is_some()
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
@@ -282,6 +304,11 @@ impl ResponseBody {
 
     /// The body ends here, and so does its connection unless it is back in the pool already.
     fn fail(&mut self, error: Error, reason: CloseReason) -> Error {
+        if let Some(carrier) = self.carrier.take() {
+            let error = error.at(carrier.origin().name());
+            carrier.failed(reason);
+            return error.on_reused(self.reused).on_attempt(self.attempts);
+        }
         let Some(mut lease) = self.lease.take() else {
             return error;
         };
@@ -301,14 +328,19 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>>>> {
-        if self.lease.is_some() && self.deadline.has_passed() {
+        if self.is_on_the_wire() && self.deadline.has_passed() {
             let error = Error::timeout(Stage::Body);
             return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
         }
         // Frames are made by `drive` in this very task, so waiting for one needs no waker.
         let mut unwoken = Context::from_waker(Waker::noop());
-        let mut polled = self.poll_incoming(&mut unwoken);
-        if polled.is_pending() {
+        // Unless another task drives.
+        let mut polled = if self.carrier.is_some() {
+            self.poll_incoming(cx)
+        } else {
+            self.poll_incoming(&mut unwoken)
+        };
+        if polled.is_pending() && self.lease.is_some() {
             self.drive(cx);
             polled = self.poll_incoming(&mut unwoken);
         }
@@ -323,6 +355,9 @@ impl http_body::Body for ResponseBody {
             Poll::Ready(None) => {
                 if let Some(lease) = self.lease.take() {
                     lease.give_back();
+                }
+                if let Some(carrier) = self.carrier.take() {
+                    carrier.complete();
                 }
                 Poll::Ready(None)
             }
@@ -349,8 +384,11 @@ impl http_body::Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let (Some(lease), Some(incoming)) = (self.lease.take(), self.incoming.take()) {
+        let Some(incoming) = self.incoming.take() else { return };
+        if let Some(lease) = self.lease.take() {
             drain(lease, incoming);
+        } else if let Some(carrier) = self.carrier.take() {
+            carrier.dropped(incoming);
         }
     }
 }
@@ -358,7 +396,7 @@ impl Drop for ResponseBody {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
-            .field("complete", &self.lease.is_none())
+            .field("complete", &!self.is_on_the_wire())
             .finish_non_exhaustive()
     }
 }

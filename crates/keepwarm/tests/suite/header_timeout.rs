@@ -1,41 +1,18 @@
 //! The time the head of a response may take: from when, to when, and what becomes of the connection.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body::Frame;
 use keepwarm::{Body, Client, CloseReason, Stage as At};
 use keepwarm_testkit::scripted::{Stage, ok};
 use tokio::sync::oneshot;
 
-use crate::support::{assert_at_rest, done, fetch, get, only};
+use crate::support::{Gated, assert_at_rest, done, fetch, get, only};
 
 const LIMIT: Duration = Duration::from_millis(60);
 
 fn impatient() -> Client {
     Client::builder().response_header_timeout(LIMIT).build().expect("good settings")
-}
-
-/// A body of one frame, which comes when the test says so.
-struct Gated(Option<oneshot::Receiver<Bytes>>);
-
-impl http_body::Body for Gated {
-    type Data = Bytes;
-    type Error = oneshot::error::RecvError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(gate) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = Pin::new(gate).poll(cx);
-        if polled.is_ready() {
-            self.0 = None;
-        }
-        polled.map(|frame| Some(frame.map(Frame::data)))
-    }
 }
 
 #[tokio::test]

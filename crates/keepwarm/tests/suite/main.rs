@@ -14,4 +14,5 @@ mod service;
 mod stale;
 mod storm;
 mod support;
+mod upload;
 mod waiting;
