@@ -34,6 +34,8 @@ pub struct Pool {
     dials: BTreeSet<DialId>,
     /// Ids grow with time, so the smallest is the oldest.
     waiters: BTreeSet<WaiterId>,
+    /// Those of them that only a dial can serve.
+    newcomers_only: BTreeSet<WaiterId>,
     next_id: u64,
     effects: VecDeque<Effect>,
     counts: Counts,
@@ -92,6 +94,7 @@ impl Pool {
             active: 0,
             dials: BTreeSet::new(),
             waiters: BTreeSet::new(),
+            newcomers_only: BTreeSet::new(),
             next_id: 0,
             effects: VecDeque::new(),
             counts: Counts::default(),
@@ -125,6 +128,28 @@ impl Pool {
         waiter
     }
 
+    /// A request asks for a connection that nobody has used, because one that had been idle just
+    /// failed it: the other idle ones may have ended in the same way.
+    ///
+    /// It is answered by a dial alone; idle connections and those that come back are for others.
+    /// Where the connection limit leaves no room to dial, it is a [`checkout`](Pool::checkout)
+    /// like any other: waiting for room that nobody need ever make would be worse.
+    pub fn checkout_new(&mut self, now: Moment) -> WaiterId {
+        self.advance(now);
+        self.expire();
+        if self.shut_down || !self.has_room_to_dial() {
+            return self.checkout(now);
+        }
+        self.counts.checkouts += 1;
+        let waiter = WaiterId(self.mint_id());
+        self.waiters.insert(waiter);
+        self.newcomers_only.insert(waiter);
+        // There is room, so from here on at least as many dials are under way as there are waiters
+        // up to this one, and each of them that ends takes the oldest waiter along.
+        self.replenish();
+        waiter
+    }
+
     /// A waiter gives up. Returns whether it was still waiting: if not, its answer has been given,
     /// and a connection that was assigned to it comes back by [`put_back`](Pool::put_back).
     ///
@@ -132,6 +157,7 @@ impl Pool {
     pub fn cancel(&mut self, waiter: WaiterId, now: Moment) -> bool {
         self.advance(now);
         let waited = self.waiters.remove(&waiter);
+        self.newcomers_only.remove(&waiter);
         if waited {
             self.counts.cancelled += 1;
         }
@@ -149,7 +175,8 @@ impl Pool {
         self.counts.opened += 1;
         self.active += 1;
         let connection = self.occupy_slot();
-        self.settle(connection);
+        let oldest = self.waiters.first().copied();
+        self.settle(connection, oldest);
         connection
     }
 
@@ -164,6 +191,7 @@ impl Pool {
         if self.waiters.len() > self.dials.len()
             && let Some(waiter) = self.waiters.pop_first()
         {
+            self.newcomers_only.remove(&waiter);
             self.reject(waiter, RejectReason::DialFailed);
         }
         self.replenish();
@@ -272,6 +300,7 @@ impl Pool {
             return;
         }
         self.shut_down = true;
+        self.newcomers_only.clear();
         while let Some(waiter) = self.waiters.pop_first() {
             self.reject(waiter, RejectReason::ShutDown);
         }
@@ -363,17 +392,24 @@ impl Pool {
                 self.vacate(connection, reason, Closer::Client);
                 self.replenish();
             }
-            _ => self.settle(connection),
+            _ => self.settle(connection, self.oldest_content_with_used()),
         }
     }
 
-    /// A connection that is active and unclaimed finds its place: the oldest waiter, the idle
-    /// list, or the end.
-    fn settle(&mut self, connection: ConnectionId) {
+    /// The oldest waiter but for those that want a connection nobody has used.
+    fn oldest_content_with_used(&self) -> Option<WaiterId> {
+        self.waiters.iter().find(|waiter| !self.newcomers_only.contains(waiter)).copied()
+    }
+
+    /// A connection that is active and unclaimed finds its place: this waiter, the idle list, or
+    /// the end.
+    fn settle(&mut self, connection: ConnectionId, waiter: Option<WaiterId>) {
         self.active -= 1;
         if self.shut_down {
             self.vacate(connection, CloseReason::ShutDown, Closer::Client);
-        } else if let Some(waiter) = self.waiters.pop_first() {
+        } else if let Some(waiter) = waiter {
+            self.waiters.remove(&waiter);
+            self.newcomers_only.remove(&waiter);
             self.assign(waiter, connection, None);
         } else {
             self.rest(connection);

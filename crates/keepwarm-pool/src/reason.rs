@@ -35,9 +35,9 @@ pub enum CloseReason {
     /// The exchange failed: reset, end of file within it, malformed bytes.
     ExchangeFailed,
     /// The caller gave up within the exchange: dropped the request, timed out, or dropped a body
-    /// before its end.
+    /// of which too much was left, or too slow.
     Abandoned,
-    /// The response was complete while the request body was not.
+    /// The response was complete, and the request body was not within the time it was given.
     UploadUnfinished,
 }
 

@@ -177,6 +177,11 @@ impl Peer {
         }
     }
 
+    /// The next request, or `None` if the client ends the connection instead.
+    pub async fn request_or_end(&mut self) -> Option<Request> {
+        self.next_request().await.unwrap_or_default()
+    }
+
     /// Sends bytes.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.expect("write");

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::error::BoxError;
+use crate::wire::{Upload, Witness};
 
 /// The body of a request: bytes in memory, which can be sent again, or a stream, which cannot.
 ///
@@ -20,7 +21,11 @@ use crate::error::BoxError;
 /// let stream = Body::stream(http_body_util::Full::new(bytes::Bytes::from("once")));
 /// assert!(stream.try_clone().is_none());
 /// ```
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// While it is being sent.
+    upload: Option<Upload>,
+}
 
 enum Kind {
     /// `None` once sent, or when there is nothing to send.
@@ -29,10 +34,21 @@ enum Kind {
 }
 
 impl Body {
+    const fn of(kind: Kind) -> Self {
+        Self { kind, upload: None }
+    }
+
+    /// Tells the witness when the last of it was taken, or it was dropped.
+    pub(crate) fn begin_upload(&mut self, witness: &Witness) {
+        if !http_body::Body::is_end_stream(self) {
+            self.upload = Some(Upload::begin(witness));
+        }
+    }
+
     /// No body.
     #[must_use]
     pub const fn empty() -> Self {
-        Self(Kind::Full(None))
+        Self::of(Kind::Full(None))
     }
 
     /// A body that is read while it is sent. It cannot be sent twice, so a redirect that asks for
@@ -42,14 +58,14 @@ impl Body {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Kind::Stream(Box::pin(http_body_util::BodyExt::map_err(body, Into::into))))
+        Self::of(Kind::Stream(Box::pin(http_body_util::BodyExt::map_err(body, Into::into))))
     }
 
     /// A second copy, if this body can be sent again.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {
-        match &self.0 {
-            Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
+        match &self.kind {
+            Kind::Full(bytes) => Some(Self::of(Kind::Full(bytes.clone()))),
             Kind::Stream(_) => None,
         }
     }
@@ -64,13 +80,13 @@ impl Default for Body {
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
         let bytes = bytes.into();
-        Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+        Self::of(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
             Kind::Stream(_) => f.write_str("Body(stream)"),
         }
@@ -85,21 +101,21 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }

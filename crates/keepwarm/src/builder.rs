@@ -227,6 +227,18 @@ impl ClientBuilder {
         self
     }
 
+    /// How long the head of a response may take, from the moment the whole request has been given to
+    /// the kernel, its body included. Go: `Transport.ResponseHeaderTimeout`. The body of the response
+    /// may take longer. It starts anew for each attempt and each redirect; then the connection is
+    /// closed, and the error is
+    /// [`is_response_header_timeout`](crate::Error::is_response_header_timeout).
+    ///
+    /// Default: `None`, no limit. Zero is refused. (In Go zero means no limit.)
+    pub fn response_header_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.response_header_timeout = timeout.into();
+        self
+    }
+
     /// Makes the client. Nothing is opened and nothing spawned before the first request.
     ///
     /// # Errors

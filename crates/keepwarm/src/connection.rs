@@ -21,7 +21,7 @@ use crate::advice;
 use crate::body::Body;
 use crate::keeper::Keeper;
 use crate::origin::Origin;
-use crate::wire::{Wire, Witness};
+use crate::wire::{Traffic, Wire, Witness};
 
 /// Numbers connections across the whole process, from 1.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     /// What the server said in the current exchange of how long it keeps the connection.
     advice: Option<Advice>,
     witness: Witness,
+    /// What had passed before the current exchange.
+    before: Traffic,
     watch: Arc<IdleWatch>,
     idle_waker: Waker,
 }
@@ -99,6 +101,7 @@ impl Connection {
             last_exchange: false,
             advice: None,
             witness,
+            before: Traffic::default(),
             idle_waker: Waker::from(Arc::clone(&watch)),
             watch,
         })
@@ -117,14 +120,32 @@ impl Connection {
         self.witness.closer()
     }
 
+    /// Bytes of the current exchange.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.witness.traffic().since(self.before)
+    }
+
+    /// Whether the request of the current exchange is with the kernel, its body included.
+    pub(crate) fn request_is_written(&self) -> bool {
+        self.traffic().written > 0 && self.witness.is_flushed()
+    }
+
+    /// Whether the socket ended the connection, and not what was said on it.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.closer() == Closer::Server
+            || matches!(self.driver, Driver::Ended(Ended::BySocket { .. }))
+    }
+
     /// Queues one request. The future resolves only while somebody calls [`drive`](Self::drive);
     /// since that happens in the same task, the future needs no waker of its own.
     pub(crate) fn send(
         &mut self,
-        request: http::Request<Body>,
+        mut request: http::Request<Body>,
     ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>> + use<>
     {
         self.last_exchange = says_close(request.headers());
+        self.before = self.witness.traffic();
+        request.body_mut().begin_upload(&self.witness);
         self.sender.try_send_request(request)
     }
 
@@ -143,6 +164,21 @@ impl Connection {
     /// Whether the exchange is over on the wire and the next request could be sent.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.driver, Driver::Running(_)) && self.sender.is_ready()
+    }
+
+    /// Whether nothing will happen on it any more.
+    pub(crate) const fn has_ended(&self) -> bool {
+        matches!(self.driver, Driver::Ended(_))
+    }
+
+    /// Whether the request of the current exchange is still being written.
+    pub(crate) fn is_uploading(&self) -> bool {
+        !self.has_ended() && !self.request_is_written()
+    }
+
+    /// Whether it is known already that no other exchange can follow.
+    pub(crate) const fn is_on_last_exchange(&self) -> bool {
+        self.last_exchange
     }
 
     /// Learns from a response head whether the connection is meant to live on (RFC 9112, 9.3).

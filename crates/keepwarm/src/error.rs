@@ -69,6 +69,8 @@ pub(crate) enum Kind {
     Timeout,
     /// The request has waited for a connection as long as it may.
     AcquireTimeout,
+    /// The response header timeout passed.
+    HeaderTimeout,
     /// The queue for a connection was full.
     TooManyWaiters,
     /// The client was shut down.
@@ -82,7 +84,7 @@ pub(crate) enum Kind {
 /// A failed request, or settings that cannot be used.
 ///
 /// The message names the stage, the origin and, once a connection was involved, whether it was new
-/// or reused; the cause is in [`source`](StdError::source).
+/// or reused and which attempt it was, unless it was the first; the cause is in [`source`](StdError::source).
 ///
 /// ```
 /// let refused = keepwarm::Client::builder().max_connections_per_origin(0).build();
@@ -99,6 +101,7 @@ struct Inner {
     kind: Kind,
     origin: Option<Arc<str>>,
     reused: Option<bool>,
+    attempts: u32,
     message: Option<String>,
     source: Option<BoxError>,
 }
@@ -120,6 +123,7 @@ impl Error {
             kind,
             origin: None,
             reused: None,
+            attempts: 0,
             message: None,
             source: None,
         }))
@@ -131,6 +135,11 @@ impl Error {
 
     pub(crate) fn timeout(stage: Stage) -> Self {
         Self::new(stage, Kind::Timeout).with_message("timed out")
+    }
+
+    pub(crate) fn header_timeout() -> Self {
+        Self::new(Stage::Exchange, Kind::HeaderTimeout)
+            .with_message("the head of the response did not come within response_header_timeout")
     }
 
     pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
@@ -147,6 +156,18 @@ impl Error {
 
     pub(crate) fn on_reused(self, reused: bool) -> Self {
         self.edit(|inner| inner.reused = Some(reused))
+    }
+
+    pub(crate) fn on_attempt(self, attempts: u32) -> Self {
+        self.edit(|inner| inner.attempts = attempts)
+    }
+
+    /// The same failure, ended by a timeout.
+    pub(crate) fn into_timeout(self) -> Self {
+        self.edit(|inner| {
+            inner.kind = Kind::Timeout;
+            inner.message = Some("timed out before it could be sent again".to_owned());
+        })
     }
 
     /// Only for an error that nobody has seen yet, so that the `Arc` is unique.
@@ -176,10 +197,18 @@ impl Error {
         self.0.reused
     }
 
-    /// A timeout of ours passed: the total one, the one for connecting, or the one for waiting.
+    /// How many connections the request was handed to: 0 when no connection was involved, more than
+    /// 1 when it was sent again, see [`RequestBuilder::send`](crate::RequestBuilder::send).
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// A timeout of ours passed: the total one, or the one for connecting, for waiting, or for the
+    /// head of the response.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self.0.kind, Kind::Timeout | Kind::AcquireTimeout)
+        matches!(self.0.kind, Kind::Timeout | Kind::AcquireTimeout | Kind::HeaderTimeout)
     }
 
     /// The request waited for a connection as long as
@@ -187,6 +216,13 @@ impl Error {
     #[must_use]
     pub fn is_acquire_timeout(&self) -> bool {
         self.0.kind == Kind::AcquireTimeout
+    }
+
+    /// The request was written, and the head of the response did not come within
+    /// [`response_header_timeout`](crate::ClientBuilder::response_header_timeout).
+    #[must_use]
+    pub fn is_response_header_timeout(&self) -> bool {
+        self.0.kind == Kind::HeaderTimeout
     }
 
     /// No connection could be established. Nothing was sent.
@@ -249,6 +285,9 @@ impl fmt::Display for Error {
         f.write_str(inner.stage.phrase())?;
         if let Some(reused) = inner.reused {
             write!(f, " on a {} connection", if reused { "reused" } else { "new" })?;
+        }
+        if inner.attempts > 1 {
+            write!(f, ", attempt {}", inner.attempts)?;
         }
         if let Some(message) = &inner.message {
             write!(f, ": {message}")?;

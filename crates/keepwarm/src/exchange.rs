@@ -21,35 +21,54 @@ use crate::lease::Lease;
 use crate::origin::Origin;
 use crate::origins::Origins;
 use crate::response::{ConnectionInfo, ResponseBody};
+use crate::retry::{copy_again, copy_of, is_idempotent};
+use crate::wire::Traffic;
 
-/// How often one request may be handed to another connection because the one it was given had died
-/// before a byte of it was written. Each time, a dead connection leaves the pool.
-const MAX_UNSENT_ATTEMPTS: usize = 32;
+/// How many connections one request may be handed to at most. All but the last two had died before
+/// a byte was written; each time, a dead connection leaves the pool.
+const MAX_ATTEMPTS: u32 = 32;
 
 const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
 
 /// Sends one request and waits for the head of its response.
 ///
-/// On a connection that turns out to be dead before anything was written, the request goes to
-/// another one: nothing was sent, so nothing can happen twice. Once a byte was written there is no
-/// second attempt.
+/// A connection that had been idle may have been closed by the server while the request was on its
+/// way. What then happens is decided by the bytes that passed, and as Go does it:
+///
+/// * nothing was written: the request goes to another connection, whatever its method;
+/// * something was written, nothing came back, and the request can be repeated and may be: once
+///   more, on a new connection, within the origin's retry budget;
+/// * a byte came back, or the connection was new: no second attempt.
 pub(crate) async fn round_trip(
     origins: &Origins,
     request: http::Request<Body>,
     mut deadline: Deadline,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
     let origin = origins.get(OriginRef::of(request.uri())?);
-    let mut request = prepare(request, origin.shared().settings.keep_alive)?;
+    // As the caller made it, not as it is sent: its fields are few, and most often none.
+    let (request, copy) = copy_of(request);
+    let keep_alive = origin.shared().settings.keep_alive;
+    let mut request = prepare(request, keep_alive)?;
     let mut waited = Duration::ZERO;
     let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
-    for _ in 0..MAX_UNSENT_ATTEMPTS {
-        let (mut granted, wait) = acquire(&origin, &mut deadline, &mut patience).await?;
+    let mut broken = None;
+    for attempts in 1..=MAX_ATTEMPTS {
+        let acquired = acquire(&origin, broken.is_some(), &mut deadline, &mut patience).await;
+        let (mut granted, wait) = match (acquired, broken.take()) {
+            (Ok(acquired), first) => {
+                broken = first;
+                acquired
+            }
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(first)) => return Err(in_vain(first, &error)),
+        };
         waited += wait;
         let info = ConnectionInfo {
             id: granted.lease.connection().id(),
             exchanges_before: granted.exchanges,
             idle_age: granted.idle_age,
             waited,
+            attempts,
         };
         let may_be_stale = info.reused() || info.idle_age.is_some();
         match send(&origin, granted.lease, request, info, deadline).await {
@@ -61,15 +80,44 @@ pub(crate) async fn round_trip(
             Err(Failure::Unsent(..)) => {
                 return Err(failed(&origin, info, "the server closed the connection at once"));
             }
-            Err(Failure::Broken(error)) => return Err(error),
+            Err(Failure::Cut(error, traffic, timer)) if may_be_stale && traffic.read == 0 => {
+                let Some(copy) = &copy else { return Err(error) };
+                if traffic.written > 0 {
+                    if broken.is_some() || !is_idempotent(copy.method(), copy.headers()) {
+                        return Err(error);
+                    }
+                    if !origin.may_retry() {
+                        let spent = "not sent again, the retry budget of this origin is spent";
+                        return Err(error.with_message(spent));
+                    }
+                    broken = Some(error);
+                }
+                request = prepare(copy_again(copy), keep_alive)?;
+                deadline = timer;
+            }
+            Err(Failure::Cut(error, ..) | Failure::Broken(error)) => return Err(error),
         }
     }
-    Err(Error::failed(Stage::Exchange, "one dead connection after another").at(origin.name()))
+    Err(Error::failed(Stage::Exchange, "one dead connection after another")
+        .at(origin.name())
+        .on_attempt(MAX_ATTEMPTS))
+}
+
+/// The request was written once, so this is no failure to connect, whatever the second attempt
+/// failed of: who reads "connecting failed" may conclude that nothing was sent.
+fn in_vain(first: Error, second: &Error) -> Error {
+    if second.is_timeout() {
+        return first.into_timeout();
+    }
+    first.with_message(format!("no connection to send it again: {second}"))
 }
 
 enum Failure {
     /// Not a byte of the request was written: here it is again, with the rest of its time.
     Unsent(Box<http::Request<Body>>, Deadline),
+    /// The socket ended before a response, after these bytes.
+    Cut(Error, Traffic, Deadline),
+    /// No more to be done.
     Broken(Error),
 }
 
@@ -85,32 +133,46 @@ async fn send(
     // Outside the task's budget: a step that is refused for want of budget is repeated when its
     // waker is called, and this future has none.
     let mut response = pin!(unconstrained(connection.send(request)));
+    let patience = origin.shared().settings.response_header_timeout;
+    let mut waiting: Option<Deadline> = None;
     let outcome = poll_fn(|cx| {
         // This alone can resolve the response, by the end of the connection at the latest: that is
         // why the response needs no waker of its own.
         connection.drive(cx);
         match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(None),
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending if deadline.poll_expired(cx) => {
+                Poll::Ready(Err(Error::timeout(Stage::Exchange)))
+            }
+            Poll::Pending if patience.is_some() && connection.request_is_written() => {
+                let waiting = waiting.get_or_insert_with(|| Deadline::after(patience));
+                if waiting.poll_expired(cx) {
+                    return Poll::Ready(Err(Error::header_timeout()));
+                }
+                Poll::Pending
+            }
             Poll::Pending => Poll::Pending,
         }
     })
     .await;
     match outcome {
-        Some(Ok(response)) => Ok(receive(lease, response, info, deadline)),
-        Some(Err(mut error)) => {
+        Ok(Ok(response)) => Ok(receive(lease, response, info, deadline)),
+        Ok(Err(mut error)) => {
             let closer = lease.connection().closer();
             if let Some(request) = error.take_message() {
                 lease.close(CloseReason::PeerClosedIdle, closer);
                 return Err(Failure::Unsent(Box::new(request), deadline));
             }
+            let connection = lease.connection();
+            let (cut, traffic) = (connection.was_cut(), connection.traffic());
             lease.close(CloseReason::ExchangeFailed, closer);
-            Err(Failure::Broken(failed(origin, info, error.into_error())))
+            let error = failed(origin, info, error.into_error());
+            Err(if cut { Failure::Cut(error, traffic, deadline) } else { Failure::Broken(error) })
         }
-        None => {
+        Err(timeout) => {
             // Dropping the lease closes the connection as abandoned.
             Err(Failure::Broken(
-                Error::timeout(Stage::Exchange).at(origin.name()).on_reused(info.reused()),
+                timeout.at(origin.name()).on_reused(info.reused()).on_attempt(info.attempts),
             ))
         }
     }
@@ -126,7 +188,7 @@ fn receive(
 ) -> http::Response<ResponseBody> {
     lease.connection().note_response(&response);
     let (parts, incoming) = response.into_parts();
-    let body = ResponseBody::new(incoming, lease, info.reused(), deadline);
+    let body = ResponseBody::new(incoming, lease, info, deadline);
     http::Response::from_parts(parts, body)
 }
 
@@ -135,7 +197,10 @@ fn failed(
     info: ConnectionInfo,
     cause: impl Into<crate::error::BoxError>,
 ) -> Error {
-    Error::failed(Stage::Exchange, cause).at(origin.name()).on_reused(info.reused())
+    Error::failed(Stage::Exchange, cause)
+        .at(origin.name())
+        .on_reused(info.reused())
+        .on_attempt(info.attempts)
 }
 
 /// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`, the length of

@@ -10,7 +10,8 @@ use crate::origin::Origin;
 /// A connection on loan from its origin's pool.
 ///
 /// Dropping it before the exchange began puts the connection back unused; dropping it within the
-/// exchange closes it, since the rest of the response can no longer be told from the next one.
+/// exchange closes it, since the rest of the response can no longer be told from the next one:
+/// whoever wants to save it reads that rest, see [`drain`](crate::drain::drain).
 #[derive(Debug)]
 pub(crate) struct Lease {
     origin: Arc<Origin>,
@@ -111,7 +112,7 @@ mod tests {
         for _ in 0..2 {
             let mut deadline = Deadline::default();
             let mut patience = Patience::new(None);
-            let acquiring = acquire(&origin, &mut deadline, &mut patience);
+            let acquiring = acquire(&origin, false, &mut deadline, &mut patience);
             let acquired = within("a connection", acquiring).await;
             granted.push(acquired.expect("a connection").0);
         }
@@ -142,7 +143,7 @@ mod tests {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
-        let Checkout::Queued(_, receiver) = origin.checkout() else {
+        let Checkout::Queued(_, receiver) = origin.checkout(false) else {
             panic!("nothing is idle yet");
         };
         drop(receiver);

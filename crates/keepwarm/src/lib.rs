@@ -51,6 +51,7 @@ mod clock;
 mod connection;
 mod deadline;
 mod dial;
+mod drain;
 mod error;
 mod exchange;
 mod explain;
@@ -63,11 +64,13 @@ mod origins;
 mod redirect;
 mod request;
 mod response;
+mod retry;
 mod service;
 mod settings;
 mod stats;
 #[cfg(feature = "tls")]
 mod tls;
+mod upload;
 mod wire;
 
 pub use body::Body;

@@ -22,6 +22,7 @@ use crate::error::{Error, Kind, Stage};
 use crate::keeper::Keeper;
 use crate::key::OriginKey;
 use crate::lease::Lease;
+use crate::retry::RetryBudget;
 use crate::settings::Settings;
 
 /// What all origins of one client share.
@@ -41,6 +42,7 @@ pub(crate) struct Origin {
     name: Arc<str>,
     shared: Arc<Shared>,
     state: Mutex<State>,
+    retries: RetryBudget,
 }
 
 /// What the lock protects. Handles and waiters are filed by the ids the pool gives out.
@@ -122,6 +124,7 @@ impl Origin {
                 dials: BTreeMap::new(),
                 peak: 0,
             }),
+            retries: RetryBudget::new(),
         })
     }
 
@@ -137,10 +140,10 @@ impl Origin {
         &self.shared
     }
 
-    /// A request asks for a connection.
-    pub(crate) fn checkout(self: &Arc<Self>) -> Checkout {
+    /// A request asks for a connection; `new` asks for one that nobody has used.
+    pub(crate) fn checkout(self: &Arc<Self>, new: bool) -> Checkout {
         let (queued, own) = self.feed(None, |state, now| {
-            let waiter = state.pool.checkout(now);
+            let waiter = if new { state.pool.checkout_new(now) } else { state.pool.checkout(now) };
             state.pool.is_waiting(waiter).then(|| {
                 let (sender, receiver) = oneshot::channel();
                 let runtime = Handle::try_current().ok();
@@ -153,6 +156,12 @@ impl Origin {
             (None, Some((waiter, receiver))) => Checkout::Queued(waiter, receiver),
             (None, None) => unreachable!("the pool answers a checkout or lets it wait"),
         }
+    }
+
+    /// Takes one retry out of the budget. False if it is spent.
+    pub(crate) fn may_retry(&self) -> bool {
+        let requests = self.lock().pool.counts().checkouts;
+        self.retries.take(requests, self.shared.clock.now())
     }
 
     /// A waiter gives up. If it has been answered already, the answer finds its receiver gone, and
@@ -281,6 +290,10 @@ impl Origin {
     pub(crate) fn is_in_use(&self) -> bool {
         let Snapshot { dialing, active, idle, waiting, .. } = self.snapshot();
         dialing + active + idle + waiting > 0
+    }
+
+    pub(crate) fn has_shut_down(&self) -> bool {
+        self.lock().pool.is_shut_down()
     }
 
     pub(crate) fn oldest_idle(&self) -> Option<Moment> {

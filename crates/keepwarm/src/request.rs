@@ -103,6 +103,16 @@ impl RequestBuilder {
 
     /// Sends the request, follows redirects, and waits for the head of the response.
     ///
+    /// A server may close an idle connection just as a request is written to it. The request is then
+    /// sent once more, on a new connection, if no byte of a response came, the connection was not
+    /// new, the body is empty or in memory, and sending it twice is as good as once: the method is
+    /// GET, HEAD, OPTIONS or TRACE, or a field `Idempotency-Key` or `X-Idempotency-Key` says so
+    /// (Go: `Request.isReplayable`). Everything else is never sent twice once a byte was written;
+    /// before that, another connection is taken whatever the method. At most one request in ten to
+    /// an origin is sent again, but ten at first and one a second in any case; no more than a
+    /// hundred are saved up. [`ConnectionInfo::attempts`](crate::ConnectionInfo::attempts) and
+    /// [`Error::attempts`] count.
+    ///
     /// Dropping the future gives up: a place in the queue is left, a connection that was not used
     /// yet goes back to the pool, and one in the middle of an exchange is closed.
     ///

@@ -10,10 +10,13 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
+use tokio::runtime::Handle;
 
 use crate::deadline::Deadline;
+use crate::drain::drain;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lease::Lease;
+use crate::upload::{Carrier, carry};
 
 /// The connection that carried a response.
 ///
@@ -37,6 +40,7 @@ pub struct ConnectionInfo {
     pub(crate) exchanges_before: u64,
     pub(crate) idle_age: Option<Duration>,
     pub(crate) waited: Duration,
+    pub(crate) attempts: u32,
 }
 
 impl ConnectionInfo {
@@ -70,11 +74,19 @@ impl ConnectionInfo {
     pub const fn waited(&self) -> Duration {
         self.waited
     }
+
+    /// How many connections the request was handed to, this one included: 1, unless earlier ones
+    /// turned out to be dead. See [`RequestBuilder::send`](crate::RequestBuilder::send).
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
 }
 
 /// A response: its head, and a body still to be read.
 ///
-/// Read the body to its end, or the connection cannot be kept.
+/// Read the body to its end: a [body that is dropped](ResponseBody) before it keeps its connection
+/// only if the rest is small and comes fast.
 ///
 /// ```no_run
 /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
@@ -177,8 +189,18 @@ impl Response {
 
 /// The body of a response.
 ///
-/// The connection is back in its pool before the reader sees the end. A body that is dropped
-/// before its end closes its connection: what is left on it belongs to nobody.
+/// The connection is back in its pool before the reader sees the end.
+///
+/// If the response overtakes the body of its request, the rest of that body is sent in the
+/// background, whether anybody reads the response or not. The response wins: when it is complete,
+/// the upload has 50 ms to end. If it does, the connection goes back then; if not, it is closed, as
+/// [`UploadUnfinished`](crate::CloseReason::UploadUnfinished).
+///
+/// A body that is dropped before its end is read to it in the background, and then its connection
+/// goes back too: but for at most 256 KiB and 50 ms, and only inside a tokio runtime. Where more is
+/// left, or where it comes slower, the connection is closed, as
+/// [`Abandoned`](crate::CloseReason::Abandoned). Until then it counts as active. (Go 1.27 does the
+/// same in `Body.Close`; it looks at the length of the whole body, this client at what is left.)
 ///
 /// ```no_run
 /// use http_body_util::BodyExt;
@@ -193,16 +215,33 @@ impl Response {
 /// # }
 /// ```
 pub struct ResponseBody {
-    incoming: Incoming,
+    /// Until the body is dropped.
+    incoming: Option<Incoming>,
     /// Until the response is complete on the wire.
     lease: Option<Lease>,
+    /// Instead of the lease, if the request outlived the head of the response.
+    carrier: Option<Carrier>,
     reused: bool,
+    attempts: u32,
     deadline: Deadline,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(incoming: Incoming, lease: Lease, reused: bool, deadline: Deadline) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), reused, deadline };
+    pub(crate) fn new(
+        incoming: Incoming,
+        mut lease: Lease,
+        info: ConnectionInfo,
+        deadline: Deadline,
+    ) -> Self {
+        let (reused, attempts) = (info.reused(), info.attempts);
+        // An upload that outlives the head of its response needs somebody who drives it.
+        let uploading = lease.connection().is_uploading();
+        let (lease, carrier) = match uploading.then(Handle::try_current) {
+            Some(Ok(runtime)) => (None, Some(carry(lease, &runtime))),
+            _ => (Some(lease), None),
+        };
+        let incoming = Some(incoming);
+        let mut body = Self { incoming, lease, carrier, reused, attempts, deadline };
         body.release_if_complete();
         body
     }
@@ -232,11 +271,26 @@ impl ResponseBody {
     /// The connection goes back as soon as the wire is done with the response, even if the reader
     /// has frames left to take: they are in memory.
     fn release_if_complete(&mut self) {
+        let ended = self.is_end_stream();
+        if ended && let Some(carrier) = self.carrier.take() {
+            carrier.complete();
+        }
         let Some(lease) = &mut self.lease else { return };
-        if (lease.connection().is_ready() || self.incoming.is_end_stream())
+        if (lease.connection().is_ready() || ended)
             && let Some(lease) = self.lease.take()
         {
             lease.give_back();
+        }
+    }
+
+    const fn is_on_the_wire(&self) -> bool {
+        self.lease.is_some() || self.carrier.is_some()
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
         }
     }
 
@@ -250,10 +304,16 @@ impl ResponseBody {
 
     /// The body ends here, and so does its connection unless it is back in the pool already.
     fn fail(&mut self, error: Error, reason: CloseReason) -> Error {
+        if let Some(carrier) = self.carrier.take() {
+            let error = error.at(carrier.origin().name());
+            carrier.failed(reason);
+            return error.on_reused(self.reused).on_attempt(self.attempts);
+        }
         let Some(mut lease) = self.lease.take() else {
             return error;
         };
-        let error = error.at(lease.origin().name()).on_reused(self.reused);
+        let error =
+            error.at(lease.origin().name()).on_reused(self.reused).on_attempt(self.attempts);
         let closer = lease.connection().closer();
         lease.close(reason, closer);
         error
@@ -268,16 +328,21 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>>>> {
-        if self.lease.is_some() && self.deadline.has_passed() {
+        if self.is_on_the_wire() && self.deadline.has_passed() {
             let error = Error::timeout(Stage::Body);
             return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
         }
         // Frames are made by `drive` in this very task, so waiting for one needs no waker.
         let mut unwoken = Context::from_waker(Waker::noop());
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
-        if polled.is_pending() {
+        // Unless another task drives.
+        let mut polled = if self.carrier.is_some() {
+            self.poll_incoming(cx)
+        } else {
+            self.poll_incoming(&mut unwoken)
+        };
+        if polled.is_pending() && self.lease.is_some() {
             self.drive(cx);
-            polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+            polled = self.poll_incoming(&mut unwoken);
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -290,6 +355,9 @@ impl http_body::Body for ResponseBody {
             Poll::Ready(None) => {
                 if let Some(lease) = self.lease.take() {
                     lease.give_back();
+                }
+                if let Some(carrier) = self.carrier.take() {
+                    carrier.complete();
                 }
                 Poll::Ready(None)
             }
@@ -306,18 +374,29 @@ impl http_body::Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return };
+        if let Some(lease) = self.lease.take() {
+            drain(lease, incoming);
+        } else if let Some(carrier) = self.carrier.take() {
+            carrier.dropped(incoming);
+        }
     }
 }
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
-            .field("complete", &self.lease.is_none())
+            .field("complete", &!self.is_on_the_wire())
             .finish_non_exhaustive()
     }
 }

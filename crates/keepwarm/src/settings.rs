@@ -22,6 +22,7 @@ pub(crate) struct Settings {
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::TlsSettings,
     pub(crate) keep_alive: bool,
+    pub(crate) response_header_timeout: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -38,6 +39,7 @@ impl Default for Settings {
             #[cfg(feature = "tls")]
             tls: crate::tls::TlsSettings::default(),
             keep_alive: true,
+            response_header_timeout: None,
         }
     }
 }
@@ -97,6 +99,12 @@ impl Settings {
         }
         #[cfg(feature = "tls")]
         self.tls.validate()?;
+        if self.response_header_timeout == Some(Duration::ZERO) {
+            return refuse(
+                "response_header_timeout",
+                "every request would fail; set None for no timeout",
+            );
+        }
         Ok(self)
     }
 }

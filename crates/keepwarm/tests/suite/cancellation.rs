@@ -127,7 +127,7 @@ async fn a_request_dropped_in_the_middle_of_its_upload_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_body_dropped_midway_closes_its_connection_and_frees_its_place() {
+async fn a_body_dropped_midway_whose_rest_is_missing_closes_its_connection_and_frees_its_place() {
     let stage = Stage::open().await;
     let client = one_at_a_time();
     let first = get(&client, &stage.url("/"));
@@ -141,8 +141,8 @@ async fn a_body_dropped_midway_closes_its_connection_and_frees_its_place() {
     eventually("the queue", || only(&client).waiting == 1).await;
 
     drop(response);
-    assert_eq!(only(&client).closed_for(CloseReason::Abandoned), 1);
     peer.ended().await;
+    assert_eq!(only(&client).closed_for(CloseReason::Abandoned), 1);
     stage.accept().await.serve("").await;
     done(next).await.expect("a body");
 }

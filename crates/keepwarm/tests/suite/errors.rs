@@ -80,6 +80,7 @@ fn settings_that_cannot_work_are_refused_by_name_and_value() {
         (builder().acquire_timeout(Duration::ZERO), "acquire_timeout is 0"),
         (builder().connect_timeout(Duration::ZERO), "connect_timeout is 0"),
         (builder().timeout(Duration::ZERO), "timeout is 0"),
+        (builder().response_header_timeout(Duration::ZERO), "response_header_timeout is 0"),
         (builder().tcp_keepalive(Duration::ZERO), "tcp_keepalive is 0ns"),
         (builder().tcp_keepalive(Duration::from_millis(900)), "tcp_keepalive is 900ms"),
     ] {
@@ -169,12 +170,13 @@ async fn a_connection_that_breaks_before_the_head_is_told_as_reused_or_new() {
     let stage = Stage::open().await;
     let client = Client::new();
     for (reset, reused) in [(false, false), (false, true), (true, false), (true, true)] {
-        let mut request = get(&client, &stage.url("/"));
+        let post = || tokio::spawn(client.post(stage.url("/")).send());
+        let mut request = post();
         let mut peer = stage.accept().await;
         if reused {
             peer.serve("").await;
             done(request).await.expect("a response");
-            request = get(&client, &stage.url("/"));
+            request = post();
         }
         peer.request().await;
         if reset {

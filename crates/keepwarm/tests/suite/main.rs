@@ -1,8 +1,10 @@
 //! What the client promises, on real sockets over loopback. One file a topic; each name a claim.
 
 mod cancellation;
+mod drain;
 mod errors;
 mod explain;
+mod header_timeout;
 mod idle_watch;
 mod numbers;
 mod redirects;
@@ -11,8 +13,10 @@ mod reuse;
 mod reuse_under_load;
 mod runtimes;
 mod service;
+mod stale;
 mod storm;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod upload;
 mod waiting;

@@ -3,8 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+use http_body::Frame;
 use keepwarm::{Client, OriginStats, Response, Result};
 use keepwarm_testkit::scripted::within;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// The numbers of the only origin that the client has spoken to.
@@ -60,4 +63,24 @@ pub(crate) fn audit(stats: &OriginStats) {
 pub(crate) fn assert_at_rest(stats: &OriginStats) {
     audit(stats);
     assert_eq!((stats.active, stats.waiting, stats.dialing), (0, 0, 0), "at rest: {stats:#?}");
+}
+
+/// A body of one frame, which comes when the test says so.
+pub(crate) struct Gated(pub(crate) Option<oneshot::Receiver<Bytes>>);
+
+impl http_body::Body for Gated {
+    type Data = Bytes;
+    type Error = oneshot::error::RecvError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(gate) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(gate).poll(cx);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled.map(|frame| Some(frame.map(Frame::data)))
+    }
 }

@@ -1,0 +1,119 @@
+//! Reading what is left of a response that nobody wants any more, so that its connection can go
+//! back to the pool instead of being closed.
+//!
+//! It costs reading, so it is bounded, as in Go 1.27 (`maxPostCloseReadBytes`,
+//! `maxPostCloseReadTime`): what is larger or slower than this is closed as abandoned.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http_body::Body as _;
+use hyper::body::Incoming;
+use keepwarm_pool::CloseReason;
+use tokio::runtime::Handle;
+
+use crate::deadline::Deadline;
+use crate::lease::Lease;
+
+/// What may be left to be read of a body that is dropped: 256 KiB.
+const MAX_DRAINED_BYTES: u64 = 256 << 10;
+/// How long reading it may take.
+const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
+
+/// The end of a response, which is being read for nobody.
+struct Rest {
+    lease: Lease,
+    incoming: Incoming,
+    left: u64,
+    /// Nothing is left of the response; what is missing is the end of the request.
+    complete: bool,
+}
+
+/// Reads the rest of a response and gives its connection back: at once what has arrived, in a task
+/// of its own what has not. Without a runtime to spawn it on, the connection is closed.
+pub(crate) fn drain(mut lease: Lease, incoming: Incoming) {
+    if lease.connection().is_on_last_exchange()
+        || incoming.size_hint().lower() > MAX_DRAINED_BYTES
+        || lease.origin().has_shut_down()
+    {
+        // Dropping the lease closes the connection as abandoned.
+        return;
+    }
+    let mut rest = Rest { lease, incoming, left: MAX_DRAINED_BYTES, complete: false };
+    match rest.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(end) => rest.end(end),
+        Poll::Pending => {
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(rest.finish());
+            }
+        }
+    }
+}
+
+impl Rest {
+    async fn finish(mut self) {
+        let mut deadline = Deadline::after(Some(MAX_DRAIN_TIME));
+        let end = poll_fn(|cx| {
+            // The clock first, for a peer that always has something to say.
+            if deadline.has_passed() {
+                return Poll::Ready(Err(self.late()));
+            }
+            match self.poll(cx) {
+                Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(Err(self.late())),
+                polled => polled,
+            }
+        })
+        .await;
+        self.end(end);
+    }
+
+    const fn late(&self) -> CloseReason {
+        if self.complete { CloseReason::UploadUnfinished } else { CloseReason::Abandoned }
+    }
+
+    /// Reads what has arrived. `Err` says why the connection cannot be kept.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        // As in `ResponseBody`: frames are made by `drive` in this very task.
+        let mut unwoken = Context::from_waker(Waker::noop());
+        loop {
+            if self.complete {
+                let connection = self.lease.connection();
+                connection.drive(cx);
+                return if connection.is_uploading() { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
+            let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+            if polled.is_pending() {
+                self.lease.connection().drive(cx);
+                polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+            }
+            match polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    match self.left.checked_sub(bytes) {
+                        Some(left) => self.left = left,
+                        None => return Poll::Ready(Err(CloseReason::Abandoned)),
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    return Poll::Ready(Err(CloseReason::ExchangeFailed));
+                }
+                Poll::Ready(None) => self.complete = true,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn end(self, end: Result<(), CloseReason>) {
+        let Self { mut lease, incoming, .. } = self;
+        match end {
+            Ok(()) => lease.give_back(),
+            Err(reason) => {
+                let closer = lease.connection().closer();
+                lease.close(reason, closer);
+            }
+        }
+        drop(incoming);
+    }
+}

@@ -1,0 +1,326 @@
+//! A server closes an idle connection while a request is on its way: who is sent again, and who is
+//! not. What the server saw is counted at the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use keepwarm::{Body, Client, CloseReason, RequestBuilder, Response, Result, Stage as At};
+use keepwarm_testkit::scripted::{Peer, Stage, eventually, ok};
+use tokio::task::JoinHandle;
+
+use crate::support::{assert_at_rest, by_hand, done, fetch, get, only, poll_once};
+
+/// One connection that has served, and is idle.
+async fn warm(client: &Client, stage: &Stage) -> Peer {
+    let first = fetch(client, &stage.url("/warm"));
+    let mut peer = stage.accept().await;
+    peer.serve("").await;
+    done(first).await.expect("a body");
+    peer
+}
+
+/// Two connections that have served, and are idle. The second one is the next to be used.
+async fn warm_two(client: &Client, stage: &Stage) -> (Peer, Peer) {
+    let requests = [fetch(client, &stage.url("/")), fetch(client, &stage.url("/"))];
+    let (mut one, mut two) = (stage.accept().await, stage.accept().await);
+    one.request().await;
+    two.request().await;
+    one.write(ok("")).await;
+    eventually("the first return", || only(client).idle == 1).await;
+    two.write(ok("")).await;
+    for request in requests {
+        done(request).await.expect("a body");
+    }
+    (one, two)
+}
+
+fn start(request: RequestBuilder) -> JoinHandle<Result<Response>> {
+    tokio::spawn(request.send())
+}
+
+#[tokio::test]
+async fn a_get_whose_idle_connection_is_closed_as_it_arrives_succeeds_on_a_new_one() {
+    for reset in [false, true] {
+        let stage = Stage::open().await;
+        let client = Client::new();
+        let (_other, mut peer) = warm_two(&client, &stage).await;
+        let request = get(&client, &stage.url("/again"));
+        assert_eq!(peer.request().await.target(), "/again");
+        if reset {
+            peer.reset();
+        } else {
+            peer.close();
+        }
+        // Not on the other idle one: it may have been closed just so.
+        let mut fresh = stage.accept().await;
+        assert_eq!(fresh.serve("second").await.target(), "/again");
+        let response = done(request).await.expect("a response");
+        let info = response.connection();
+        assert_eq!((info.attempts(), info.reused()), (2, false));
+        assert_eq!(response.text().await.expect("a body"), "second");
+        let stats = only(&client);
+        assert_at_rest(&stats);
+        assert_eq!((stats.opened, stats.idle), (3, 2));
+        assert_eq!(stats.closed_for(CloseReason::ExchangeFailed), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_methods_that_may_be_repeated_are_repeated_with_their_body_and_fields() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+        let mut peer = warm(&client, &stage).await;
+        let request = client.request(method.parse().expect("a method"), stage.url("/again"));
+        let body = if method == "GET" { "a body" } else { "" };
+        let request = start(request.header("x-kept", "yes").body(body));
+        peer.request().await;
+        peer.close();
+        let mut fresh = stage.accept().await;
+        let seen = fresh.request().await;
+        assert_eq!((seen.method(), seen.field("x-kept")), (method, Some("yes")));
+        assert_eq!(seen.body, body.as_bytes());
+        fresh.write("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(done(request).await.expect("a response").connection().attempts(), 2);
+        fresh.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_never_sent_twice_once_a_byte_was_written() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for method in ["POST", "PUT", "DELETE", "PATCH"] {
+        let mut peer = warm(&client, &stage).await;
+        let request = client.request(method.parse().expect("a method"), stage.url("/once"));
+        let request = start(request.body("once"));
+        assert_eq!(peer.request().await.method(), method);
+        peer.close();
+        let error = done(request).await.expect_err("broken");
+        assert_eq!((error.stage(), error.attempts()), (At::Exchange, 1), "{error}");
+        assert_eq!(error.on_reused_connection(), Some(true));
+        assert!(!stage.has_another().await, "{method} went out twice");
+        assert_at_rest(&only(&client));
+    }
+}
+
+#[tokio::test]
+async fn a_post_with_an_idempotency_key_is_sent_again() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for key in ["idempotency-key", "X-Idempotency-Key"] {
+        let mut peer = warm(&client, &stage).await;
+        let request = client.post(stage.url("/pay")).header(key, "42");
+        let request = start(request.body("ten"));
+        assert_eq!(peer.request().await.body, b"ten");
+        peer.close();
+        let mut fresh = stage.accept().await;
+        let seen = fresh.request().await;
+        assert_eq!((seen.field(key), &seen.body[..]), (Some("42"), &b"ten"[..]));
+        fresh.write("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(done(request).await.expect("a response").connection().attempts(), 2);
+        fresh.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_response_began_is_never_sent_again() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for bytes in ["H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        let mut peer = warm(&client, &stage).await;
+        let request = get(&client, &stage.url("/"));
+        peer.request().await;
+        peer.write(bytes).await;
+        peer.close();
+        let error = done(request).await.expect_err("broken");
+        assert_eq!((error.stage(), error.attempts()), (At::Exchange, 1), "{error}");
+        assert!(!stage.has_another().await, "sent again after {bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_fails_on_a_new_connection_is_never_sent_again() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let request = get(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.close();
+    let error = done(request).await.expect_err("broken");
+    assert_eq!((error.attempts(), error.on_reused_connection()), (1, Some(false)));
+    assert!(!stage.has_another().await);
+}
+
+#[tokio::test]
+async fn a_second_attempt_that_fails_is_the_last_and_says_so() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peer = warm(&client, &stage).await;
+    let request = get(&client, &stage.url("/"));
+    peer.request().await;
+    peer.close();
+    let mut fresh = stage.accept().await;
+    fresh.request().await;
+    fresh.close();
+    let error = done(request).await.expect_err("broken");
+    assert_eq!((error.attempts(), error.on_reused_connection()), (2, Some(false)));
+    assert!(error.to_string().contains("on a new connection, attempt 2: "), "{error}");
+    assert!(!stage.has_another().await);
+    assert_at_rest(&only(&client));
+}
+
+#[tokio::test]
+async fn a_connection_idle_before_its_first_use_may_be_stale_too() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut dropped = by_hand(&client, &stage.url("/"));
+    assert!(poll_once(&mut dropped).is_pending());
+    drop(dropped);
+    let mut peer = stage.accept().await;
+    eventually("an unused connection", || only(&client).idle == 1).await;
+    let request = get(&client, &stage.url("/"));
+    peer.request().await;
+    peer.close();
+    stage.accept().await.serve("").await;
+    assert_eq!(done(request).await.expect("a response").connection().attempts(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_is_never_sent_again() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peer = warm(&client, &stage).await;
+    let body = Body::stream(Full::new(Bytes::from("once")));
+    let request = client.post(stage.url("/")).header("idempotency-key", "1").body(body);
+    let request = start(request);
+    assert_eq!(peer.request().await.body, b"once");
+    peer.close();
+    let error = done(request).await.expect_err("broken");
+    assert_eq!(error.attempts(), 1, "{error}");
+    assert!(!stage.has_another().await);
+}
+
+#[tokio::test]
+async fn a_second_attempt_without_a_connection_reports_the_first() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peer = warm(&client, &stage).await;
+    let request = get(&client, &stage.url("/"));
+    peer.request().await;
+    drop(stage);
+    peer.close();
+    let error = done(request).await.expect_err("nobody listens");
+    // Whoever reads `is_connect` may conclude that nothing was sent.
+    assert!(!error.is_connect(), "{error}");
+    assert_eq!((error.stage(), error.on_reused_connection()), (At::Exchange, Some(true)));
+    assert!(error.to_string().contains("no connection to send it again: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_spent_retry_budget_fails_the_request_and_is_named() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut retried = 0;
+    let error = loop {
+        let mut peer = warm(&client, &stage).await;
+        let mut request = get(&client, &stage.url("/"));
+        peer.request().await;
+        peer.close();
+        let mut fresh = tokio::select! {
+            fresh = stage.accept() => fresh,
+            result = &mut request => break result.expect("no panic").expect_err("broken"),
+        };
+        fresh.request().await;
+        fresh.write("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        done(request).await.expect("a response");
+        fresh.ended().await;
+        retried += 1;
+        assert!(retried < 60, "no limit");
+    };
+    assert!(retried >= 10, "{retried}");
+    assert!(error.to_string().contains("retry budget of this origin is spent"), "{error}");
+    assert_eq!(error.attempts(), 1);
+}
+
+/// The cap leaves room for a new connection, since the broken one is gone; waiters are not passed
+/// over by it.
+#[tokio::test]
+async fn a_second_attempt_at_the_cap_of_connections_gets_the_room_of_the_broken_one() {
+    let stage = Stage::open().await;
+    let client = Client::builder().max_connections_per_origin(2).build().expect("good");
+    let (_other, mut peer) = warm_two(&client, &stage).await;
+    let request = get(&client, &stage.url("/again"));
+    peer.request().await;
+    peer.close();
+    assert_eq!(stage.accept().await.serve("").await.target(), "/again");
+    assert_eq!(done(request).await.expect("a response").connection().attempts(), 2);
+    assert_eq!(only(&client).opened, 3);
+}
+
+/// Serves the first request of each connection; of the others it answers one in seventeen by
+/// closing. Returns how many POSTs it saw, and how many requests it broke.
+fn moody(stage: Stage) -> Arc<[AtomicUsize; 2]> {
+    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let (seen, shared) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&counts));
+    let all = Arc::clone(&counts);
+    tokio::spawn(async move {
+        loop {
+            let mut peer = stage.accept().await;
+            let (seen, counts) = (Arc::clone(&seen), Arc::clone(&shared));
+            tokio::spawn(async move {
+                let mut served = 0;
+                while let Some(request) = peer.request_or_end().await {
+                    counts[0].fetch_add(usize::from(request.method() == "POST"), Ordering::SeqCst);
+                    if served > 0 && seen.fetch_add(1, Ordering::SeqCst) % 17 == 0 {
+                        counts[1].fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                    peer.write(ok("fine")).await;
+                    served += 1;
+                }
+            });
+        }
+    });
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_requests_to_a_server_that_closes_at_random_fail_no_get_and_double_no_post() {
+    let stage = Stage::open().await;
+    let url = stage.url("/");
+    let counts = moody(stage);
+    let client = Client::new();
+    let mut tasks = Vec::new();
+    for _ in 0..8 {
+        let (client, url) = (client.clone(), url.clone());
+        tasks.push(tokio::spawn(async move {
+            let (mut failed, mut again) = (0, 0);
+            for number in 0..250 {
+                if number % 10 == 0 {
+                    let sent = client.post(&url).body("once").send().await;
+                    failed += u32::from(sent.is_err());
+                    continue;
+                }
+                let response = client.get(&url).send().await.expect("no GET fails");
+                again += response.connection().attempts() - 1;
+                assert_eq!(response.text().await.expect("a body"), "fine");
+            }
+            (failed, again)
+        }));
+    }
+    let (mut failed, mut again) = (0, 0);
+    for task in tasks {
+        let counted = done(task).await;
+        failed += counted.0;
+        again += counted.1;
+    }
+    let [posts, broken] = &*counts;
+    assert_eq!(posts.load(Ordering::SeqCst), 200, "each of them once, {failed} of them failed");
+    assert!(again > 20, "{again} were sent again");
+    // What broke was told, or repeated, and nothing else was.
+    assert_eq!(broken.load(Ordering::SeqCst) as u32, failed + again);
+    assert_at_rest(&only(&client));
+}
