@@ -1,6 +1,6 @@
 //! Misbehaving HTTP/1.1 servers, as data: what each does, what a client must make of it, and
-//! whether the connection may serve again. [`animals`] lists them; a [`Cage`] plays one of them on
-//! a loopback port of its own, on the runtime of the test.
+//! whether the connection may serve again. [`animals()`] lists them; a [`Cage`] plays one of them
+//! on a loopback port of its own, on the runtime of the test.
 //!
 //! Every response carries a [`marker`] that no other exchange has, so that a client which gives one
 //! request the bytes of another one's response cannot go unseen. In a script `{M}` is the marker of
