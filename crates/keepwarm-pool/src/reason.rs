@@ -30,7 +30,8 @@ pub enum CloseReason {
     /// trusted.
     StrayBytes,
     /// The exchange was complete, and client and server had agreed not to continue:
-    /// `Connection: close`, HTTP/1.0, or a body that ends with the connection (RFC 9112, 9.3).
+    /// `Connection: close`, HTTP/1.0, or a body that ends with the connection (RFC 9112, 9.3). Or
+    /// its framing was in doubt: a length beside a transfer coding (RFC 9112, 6.3).
     NotPersistent,
     /// The exchange failed: reset, end of file within it, malformed bytes.
     ExchangeFailed,

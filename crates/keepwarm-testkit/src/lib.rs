@@ -4,3 +4,4 @@ pub mod http_server;
 
 pub mod churn;
 pub mod scripted;
+pub mod zoo;

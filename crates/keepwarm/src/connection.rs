@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     last_exchange: bool,
     /// What the server said in the current exchange of how long it keeps the connection.
     advice: Option<Advice>,
+    /// Server and client may disagree on where a response ended.
+    framing_in_doubt: bool,
     witness: Witness,
     /// What had passed before the current exchange.
     before: Traffic,
@@ -100,6 +103,7 @@ impl Connection {
             driver: Driver::Running(driver),
             last_exchange: false,
             advice: None,
+            framing_in_doubt: false,
             witness,
             before: Traffic::default(),
             idle_waker: Waker::from(Arc::clone(&watch)),
@@ -185,13 +189,14 @@ impl Connection {
     pub(crate) fn note_response(&mut self, response: &http::Response<Incoming>) {
         let headers = response.headers();
         // Neither a length nor chunks, and yet a body: it ends with the connection (RFC 9112, 6.3).
-        let length_known = headers.contains_key(http::header::CONTENT_LENGTH)
-            || headers.contains_key(http::header::TRANSFER_ENCODING)
+        let length_known = headers.contains_key(CONTENT_LENGTH)
+            || headers.contains_key(TRANSFER_ENCODING)
             || http_body::Body::is_end_stream(response.body());
         self.last_exchange |= says_close(headers)
             || !length_known
             || (response.version() < http::Version::HTTP_11 && !says_keep_alive(headers));
         self.advice = advice::read(headers);
+        self.framing_in_doubt |= framing_in_doubt(headers);
     }
 
     /// What the server said in the exchange that has ended. Once.
@@ -206,12 +211,13 @@ impl Connection {
         self.watch.start();
         let waker = self.idle_waker.clone();
         self.drive(&mut Context::from_waker(&waker));
-        if self.is_ready() {
+        if self.is_ready() && !self.framing_in_doubt {
             return Ok(());
         }
         self.watch.stop();
         let closer = self.closer();
         let reason = match self.driver {
+            Driver::Running(_) if self.framing_in_doubt => CloseReason::NotPersistent,
             Driver::Running(_) => CloseReason::UploadUnfinished,
             Driver::Ended(_) if self.last_exchange => CloseReason::NotPersistent,
             Driver::Ended(_) if closer == Closer::Server => CloseReason::PeerClosedIdle,
@@ -312,12 +318,26 @@ fn says_keep_alive(headers: &http::HeaderMap) -> bool {
     connection_option(headers, "keep-alive")
 }
 
+/// Whether another reader of this head might see another end of the body: a length beside a transfer
+/// coding, or `chunked` named other than once (RFC 9112, 6.1 and 6.3). hyper reads such a response
+/// as chunked; what stands behind its end may be what somebody smuggled in, so no later response on
+/// the connection can be trusted.
+fn framing_in_doubt(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        && (headers.contains_key(CONTENT_LENGTH)
+            || listed(headers, TRANSFER_ENCODING)
+                .filter(|coding| coding.eq_ignore_ascii_case("chunked"))
+                .count()
+                != 1)
+}
+
 /// Whether `Connection` lists this option (RFC 9110, 7.6.1: a comma-separated list, any case).
 fn connection_option(headers: &http::HeaderMap, option: &str) -> bool {
-    headers
-        .get_all(http::header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|listed| listed.trim().eq_ignore_ascii_case(option))
+    listed(headers, CONNECTION).any(|listed| listed.eq_ignore_ascii_case(option))
+}
+
+/// The members of a field that is a comma-separated list.
+fn listed(headers: &http::HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }

@@ -1,8 +1,10 @@
 //! Thousands of requests, each dropped at some instant, and nothing is left behind.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use keepwarm::{Client, CloseReason};
@@ -31,6 +33,7 @@ fn varied(target: &str) -> Answer {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".into(),
         ),
         "/long" => Answer::Send(ok(&"x".repeat(300_000))),
+        "/stalled" => Answer::SendAndStall("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx".into()),
         "/last" => Answer::SendAndClose(
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx".into(),
         ),
@@ -116,6 +119,135 @@ async fn storm(seed: u64, cap: u32) {
     eventually("the server to see the closes", || server.open() == stats.idle).await;
     assert_eq!(server.accepted() as u64, stats.opened);
     assert_eq!(open_sockets_to(server.port()), stats.idle, "{stats:?}");
+}
+
+/// Requests of [`steady_storm`] at once, and the connections that they share.
+const TASKS: u64 = 50;
+const CAP: u32 = 10;
+
+#[derive(Debug, Default)]
+struct Fates {
+    whole: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// Request after request until `end`. Every tenth is dropped at a random instant; every other one
+/// brings its whole body.
+async fn keep_asking(
+    client: Client,
+    origin: String,
+    mut dice: Dice,
+    end: Instant,
+    fates: Arc<Fates>,
+) {
+    while Instant::now() < end {
+        let target = ["/", "/", "/", "/chunked", "/long", "/last"][dice.roll(6) as usize];
+        let length = match target {
+            "/chunked" => 3,
+            "/long" => 300_000,
+            "/last" => 1,
+            _ => "short".len(),
+        };
+        let request = client.get(format!("{origin}{target}"));
+        let whole = async { request.send().await?.bytes().await };
+        if dice.roll(10) > 0 {
+            let body = within("a body", whole).await.expect("nobody closes but in agreement");
+            assert_eq!(body.len(), length, "{target}");
+            fates.whole.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let mut whole = Box::pin(whole);
+        let instant = Instant::now() + Duration::from_micros(dice.roll(4_000));
+        let mut polls = dice.roll(8);
+        let by_polls = dice.roll(2) == 0;
+        let finished = poll_fn(|cx| {
+            if (by_polls && polls == 0) || (!by_polls && Instant::now() >= instant) {
+                return Poll::Ready(false);
+            }
+            polls = polls.saturating_sub(1);
+            if whole.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            // Finer than a timer.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        if !finished {
+            drop(whole);
+            fates.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// For so long, and then: no slot is lost, no socket is left, and the kernel counts what the client
+/// counts.
+#[expect(clippy::print_stdout, reason = "what a minute came to is worth a line")]
+async fn steady_storm(seed: u64, length: Duration) {
+    let server = Server::start(|request| varied(request.target()));
+    let client = Client::builder().max_connections_per_origin(CAP).build().expect("good settings");
+    let (end, fates) = (Instant::now() + length, Arc::new(Fates::default()));
+    let mut tasks = JoinSet::new();
+    let mut dice = Dice(seed);
+    for _ in 0..TASKS {
+        let own = Dice(dice.roll(u64::MAX));
+        tasks.spawn(keep_asking(client.clone(), server.origin(), own, end, Arc::clone(&fates)));
+    }
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // The kernel is asked at the end: it writes its table page by page, so that a connection
+        // that takes another one's place meanwhile stands in it beside the other.
+        if let Some(stats) = client.stats().origins.pop() {
+            audit(&stats);
+            assert!(stats.active + stats.idle + stats.dialing <= CAP as usize, "{stats:?}");
+        }
+    }
+    within("the last requests", async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        }
+    })
+    .await;
+    let busy = || {
+        let stats = only(&client);
+        stats.active + stats.waiting + stats.dialing
+    };
+    eventually("the end of what was dropped", || busy() == 0).await;
+
+    // Each slot still serves: so many responses at once whose bodies do not end.
+    let mut held = Vec::new();
+    for _ in 0..CAP {
+        let head = within("a slot", client.get(server.url("/stalled")).send());
+        held.push(head.await.expect("a head"));
+    }
+    assert_eq!(only(&client).active, CAP as usize);
+    drop(held);
+
+    exchange(&client, &server.url("/")).await;
+    eventually("the end of what was held", || busy() == 0).await;
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    eventually("the kernel's count", || open_sockets_to(server.port()) == stats.idle).await;
+    eventually("the server to see the closes", || server.open() == stats.idle).await;
+    assert_eq!(server.accepted() as u64, stats.opened);
+    let (whole, dropped) =
+        (fates.whole.load(Ordering::Relaxed), fates.dropped.load(Ordering::Relaxed));
+    // The generator reaches what it is meant to reach.
+    assert!(dropped > 0 && stats.closed_for(CloseReason::Abandoned) > 0, "{stats:?}");
+    assert!(whole > dropped && stats.reused > 0, "{stats:?}");
+    println!("{length:?}: {whole} whole, {dropped} dropped, {} opened", stats.opened);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_steady_storm_of_dropped_requests_loses_no_slot_and_leaves_no_socket() {
+    steady_storm(5, Duration::from_secs(2)).await;
+}
+
+/// `cargo test --release -p keepwarm --test suite minute_of_storm -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "takes a minute"]
+async fn a_minute_of_storm_loses_no_slot_and_leaves_no_socket() {
+    steady_storm(6, Duration::from_secs(60)).await;
 }
 
 /// The client's sockets to a port of 127.0.0.1 that the kernel calls established or half-closed.

@@ -1,0 +1,379 @@
+//! Misbehaving HTTP/1.1 servers, as data: what each does, what a client must make of it, and
+//! whether the connection may serve again. [`animals()`] lists them; a [`Cage`] plays one of them
+//! on a loopback port of its own, on the runtime of the test.
+//!
+//! Every response carries a [`marker`] that no other exchange has, so that a client which gives one
+//! request the bytes of another one's response cannot go unseen. In a script `{M}` is the marker of
+//! the animal's own exchange, and `{X}` one that belongs to no exchange at all. Both are eight
+//! bytes long.
+//!
+//! This file plays; what is played stands in `zoo/animals.rs`. It judges nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+mod animals;
+
+pub use animals::animals;
+
+/// One thing that a server does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Reads the head of a request.
+    Read,
+    /// Reads exactly so many bytes, which are less than a request.
+    ReadBytes(usize),
+    /// Writes at once.
+    Write(String),
+    /// Writes one byte after the other, each in a segment of its own.
+    Dribble(String),
+    /// Writes this so many times, as fast as the client takes it.
+    Flood(String, usize),
+    /// Writes this again and again, every few milliseconds, until the client is gone.
+    Endless(String),
+    /// Waits until the client has its result of this exchange.
+    WhenEnded,
+    /// Closes: FIN. (The kernel adds a RST if the client has sent what was not read.)
+    Fin,
+    /// Aborts: RST.
+    Rst,
+    /// FIN, and goes on reading until the client closes.
+    HalfClose,
+    /// Says nothing any more, until the client closes.
+    Silence,
+}
+
+/// What the client's request looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `GET`.
+    Get,
+    /// `HEAD`.
+    Head,
+    /// `POST` with a body of 8 MiB, which no socket buffers whole.
+    PostLarge,
+}
+
+/// What becomes of the exchange with an animal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// A response with this status and this body.
+    Reply(u16, &'static str),
+    /// An error: before the head, or while the body is read.
+    Fails,
+    /// Either of them, by the order in which the kernel tells; within the time it has.
+    EitherButBounded,
+}
+
+/// What becomes of the connection afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It carries the next exchanges: nothing was wrong with it.
+    Reused,
+    /// It is never idle again: the exchange itself showed that it cannot be trusted.
+    Refused,
+    /// It becomes idle, the animal then speaks or closes, and the client notices by itself.
+    Noticed,
+}
+
+/// A server that misbehaves once.
+#[derive(Clone, Debug)]
+pub struct Animal {
+    /// Unique.
+    pub name: String,
+    /// In words.
+    pub does: String,
+    /// What the client asks of it.
+    pub ask: Ask,
+    /// In order. After the last step it behaves, unless that step closed.
+    pub script: Vec<Step>,
+    /// What the client makes of the exchange.
+    pub expect: Expect,
+    /// What the client makes of the connection.
+    pub afterwards: Afterwards,
+}
+
+impl Animal {
+    /// Whether nothing but the client's own timeout ends the exchange.
+    #[must_use]
+    pub fn hangs(&self) -> bool {
+        self.expect == Expect::Fails
+            && self.script.iter().any(|step| matches!(step, Step::Silence | Step::Endless(_)))
+    }
+
+    /// Whether it listens to the request first, so that it can be met on a reused connection.
+    #[must_use]
+    pub fn listens_first(&self) -> bool {
+        matches!(self.script.first(), Some(Step::Read | Step::ReadBytes(_)))
+    }
+
+    /// Whether it ends the connection without a byte of a response. On a reused connection that is
+    /// what a server does which closed it as idle, so a client may try a `GET` once more.
+    #[must_use]
+    pub fn looks_like_an_idle_close(&self) -> bool {
+        let silent = |step: &Step| {
+            matches!(
+                step,
+                Step::Read | Step::ReadBytes(_) | Step::Fin | Step::Rst | Step::HalfClose
+            )
+        };
+        self.ask != Ask::PostLarge && self.script.iter().all(silent)
+    }
+}
+
+/// When an animal is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// By the first exchange of a new connection.
+    Cold,
+    /// By the second one, on a reused connection.
+    Warm,
+}
+
+/// Eight bytes that stand for exchange `exchange` with animal `index`, and for no other one. They
+/// are the path of its request, too.
+#[must_use]
+pub fn marker(index: usize, exchange: usize) -> String {
+    assert!(index < 10_000 && exchange < 10, "eight bytes");
+    format!("~{index:04}.{exchange}~")
+}
+
+/// The exchange number of markers that belong to none.
+const STRAY: usize = 9;
+
+/// One animal behind a port of its own. Every connection but the first one, and the first one
+/// after the script, answers each request with its marker.
+#[derive(Debug)]
+pub struct Cage {
+    address: SocketAddr,
+    state: Arc<State>,
+    acceptor: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    script: Vec<Step>,
+    met: Met,
+    index: usize,
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    /// Requests on the animal's connection after its exchange.
+    after: AtomicUsize,
+    ended: watch::Sender<bool>,
+    played: watch::Sender<bool>,
+}
+
+impl Cage {
+    /// Listens, on the current runtime.
+    pub async fn open(index: usize, animal: &Animal, met: Met) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("a bound address");
+        let state = Arc::new(State {
+            script: animal.script.clone(),
+            met,
+            index,
+            accepted: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            after: AtomicUsize::new(0),
+            ended: watch::Sender::new(false),
+            played: watch::Sender::new(false),
+        });
+        let acceptor = tokio::spawn(accept_all(listener, Arc::clone(&state)));
+        Self { address, state, acceptor }
+    }
+
+    /// Where exchange `exchange` is asked for.
+    #[must_use]
+    pub fn url(&self, exchange: usize) -> String {
+        format!("http://{}/{}", self.address, marker(self.state.index, exchange))
+    }
+
+    /// The client has its result of the animal's exchange: lets [`Step::WhenEnded`] pass.
+    pub fn exchange_ended(&self) {
+        self.state.ended.send_replace(true);
+    }
+
+    /// Returns when the script is over and what it wrote or closed is with the kernel.
+    pub async fn played(&self) {
+        // The sender lives as long as `self`.
+        drop(self.state.played.subscribe().wait_for(|played| *played).await);
+    }
+
+    /// Connections accepted so far.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.state.accepted.load(SeqCst)
+    }
+
+    /// Connections that neither side has closed.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.state.open.load(SeqCst)
+    }
+
+    /// Requests that came on the animal's connection after its exchange.
+    #[must_use]
+    pub fn requests_after(&self) -> usize {
+        self.state.after.load(SeqCst)
+    }
+}
+
+impl Drop for Cage {
+    fn drop(&mut self) {
+        // And with it every connection's task.
+        self.acceptor.abort();
+    }
+}
+
+async fn accept_all(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.expect("accept");
+        stream.set_nodelay(true).expect("nodelay");
+        let first = state.accepted.fetch_add(1, SeqCst) == 0;
+        state.open.fetch_add(1, SeqCst);
+        let state = Arc::clone(&state);
+        connections.spawn(async move {
+            converse(Wire { stream, unread: Vec::new() }, first, &state).await;
+            state.open.fetch_sub(1, SeqCst);
+        });
+    }
+}
+
+async fn converse(mut wire: Wire, first: bool, state: &State) {
+    if first {
+        if state.met == Met::Warm && !wire.behave().await {
+            return;
+        }
+        let left = play(wire, state).await;
+        state.played.send_replace(true);
+        match left {
+            Some(left) => wire = left,
+            None => return,
+        }
+    }
+    while wire.behave_counting(first.then_some(&state.after)).await {}
+}
+
+/// Plays the script. The wire comes back if it is still open.
+async fn play(mut wire: Wire, state: &State) -> Option<Wire> {
+    let exchange = if state.met == Met::Warm { 2 } else { 1 };
+    let own = marker(state.index, exchange);
+    let stray = marker(state.index, STRAY);
+    let spell = |text: &str| text.replace("{M}", &own).replace("{X}", &stray);
+    for step in &state.script {
+        match step {
+            Step::Read => drop(wire.head().await?),
+            Step::ReadBytes(count) => wire.exactly(*count).await?,
+            Step::Write(text) => wire.write(&spell(text)).await,
+            Step::Dribble(text) => {
+                for byte in spell(text).chars() {
+                    wire.write(byte.encode_utf8(&mut [0; 4])).await;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            Step::Flood(text, times) => {
+                // In pieces, so that a client that has gone is noticed.
+                let text = spell(text);
+                for _ in 0..*times {
+                    wire.stream.write_all(text.as_bytes()).await.ok()?;
+                }
+            }
+            Step::Endless(text) => {
+                let text = spell(text);
+                while wire.stream.write_all(text.as_bytes()).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                }
+                return None;
+            }
+            Step::WhenEnded => {
+                drop(state.ended.subscribe().wait_for(|ended| *ended).await);
+            }
+            Step::Fin => {
+                // The FIN goes first even if something is left unread.
+                let _ = wire.stream.shutdown().await;
+                return None;
+            }
+            Step::Rst => {
+                let socket = socket2::SockRef::from(&wire.stream);
+                socket.set_linger(Some(Duration::ZERO)).expect("set SO_LINGER");
+                return None;
+            }
+            Step::HalfClose => {
+                let _ = wire.stream.shutdown().await;
+                // From here on it is up to the client.
+                state.played.send_replace(true);
+                wire.until_the_clients_end().await;
+                return None;
+            }
+            Step::Silence => {
+                wire.until_the_clients_end().await;
+                return None;
+            }
+        }
+    }
+    Some(wire)
+}
+
+/// The server's end of one connection.
+struct Wire {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Wire {
+    /// The next request's head; `None` at the end of the connection.
+    async fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = self.unread.drain(..end + 4).collect::<Vec<_>>();
+                return Some(String::from_utf8_lossy(&head).into_owned());
+            }
+            match self.stream.read_buf(&mut self.unread).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn exactly(&mut self, count: usize) -> Option<()> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).await.ok().map(drop)
+    }
+
+    /// A client that is gone has its reasons.
+    async fn write(&mut self, text: &str) {
+        let _ = self.stream.write_all(text.as_bytes()).await;
+    }
+
+    async fn behave(&mut self) -> bool {
+        self.behave_counting(None).await
+    }
+
+    /// Answers one request with its marker; false at the end of the connection.
+    async fn behave_counting(&mut self, count: Option<&AtomicUsize>) -> bool {
+        let Some(head) = self.head().await else {
+            return false;
+        };
+        if let Some(count) = count {
+            count.fetch_add(1, SeqCst);
+        }
+        let target = head.split(' ').nth(1).unwrap_or_default();
+        let body = target.trim_start_matches('/');
+        let length = body.len();
+        self.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")).await;
+        true
+    }
+
+    async fn until_the_clients_end(&mut self) {
+        let mut scratch = [0; 16 * 1024];
+        while !matches!(self.stream.read(&mut scratch).await, Ok(0) | Err(_)) {}
+    }
+}

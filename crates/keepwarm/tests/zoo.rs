@@ -1,0 +1,198 @@
+//! Every animal of the zoo, on a new connection and on a reused one. Whatever a server did, the
+//! next requests of the same client succeed, and none of them gets a byte of another one's answer.
+//!
+//! `cargo test -p keepwarm --test zoo`; a failure names the animals. One of them alone:
+//! `ZOO='a second response' cargo test -p keepwarm --test zoo`.
+
+use std::time::{Duration, Instant};
+
+use keepwarm::{Body, Client, OriginStats, Stage};
+use keepwarm_testkit::scripted::{eventually, within};
+use keepwarm_testkit::zoo::{Afterwards, Animal, Ask, Cage, Expect, Met, animals, marker};
+use tokio::task::JoinSet;
+
+/// What a client gives an animal that would keep it waiting for ever.
+const IMPATIENCE: Duration = Duration::from_millis(300);
+/// What it gives the others: more than they take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Outcome = keepwarm::Result<(u16, String)>;
+
+async fn ask(client: &Client, url: &str, ask: Ask, timeout: Duration) -> Outcome {
+    let request = match ask {
+        Ask::Get => client.get(url),
+        Ask::Head => client.head(url),
+        Ask::PostLarge => client.post(url).body(Body::from(vec![b'u'; 8 << 20])),
+    };
+    let response = request.timeout(timeout).send().await?;
+    let status = response.status().as_u16();
+    Ok((status, response.text().await?))
+}
+
+/// As [`try_visit`], until they have met.
+async fn visit(index: usize, animal: &Animal, met: Met) -> Result<(), String> {
+    for _ in 0..20 {
+        if try_visit(index, animal, met).await? {
+            return Ok(());
+        }
+    }
+    Err(format!("{IMPATIENCE:?} never were enough to connect"))
+}
+
+/// The visit of one animal by one client: what is wrong with it, if anything. False if the client's
+/// patience was over before it had a connection: the next request would be the first to use it.
+async fn try_visit(index: usize, animal: &Animal, met: Met) -> Result<bool, String> {
+    let cage = Cage::open(index, animal, met).await;
+    let client = Client::new();
+    let mut exchange = 1;
+    if met == Met::Warm {
+        well_behaved(&client, &cage, index, exchange).await?;
+        exchange += 1;
+    }
+
+    let patience = if animal.hangs() { IMPATIENCE } else { PATIENCE };
+    let began = Instant::now();
+    let outcome = ask(&client, &cage.url(exchange), animal.ask, patience).await;
+    let took = began.elapsed();
+    let at = outcome.as_ref().err().map(keepwarm::Error::stage);
+    if animal.hangs() && matches!(at, Some(Stage::Wait | Stage::Connect)) {
+        return Ok(false);
+    }
+    if took > patience + Duration::from_secs(3) {
+        return Err(format!("it took {took:?}, and {patience:?} were allowed"));
+    }
+    judge(animal, met, &outcome, &marker(index, exchange))?;
+    if animal.hangs() && !outcome.as_ref().is_err_and(keepwarm::Error::is_timeout) {
+        return Err(format!("a timeout was due, and not {outcome:?}"));
+    }
+    cage.exchange_ended();
+    if animal.afterwards == Afterwards::Noticed {
+        cage.played().await;
+        let gone = || stats(&client).is_none_or(|stats| stats.idle == 0);
+        soon("the client to notice", gone).await?;
+    }
+
+    well_behaved(&client, &cage, index, exchange + 1).await?;
+    well_behaved(&client, &cage, index, exchange + 2).await?;
+    match (animal.afterwards, &outcome, cage.requests_after()) {
+        // A client may be stricter than the zoo where the zoo lets it choose.
+        (Afterwards::Reused, Ok(_), 2) | (Afterwards::Reused, Err(_), 0) => {}
+        (Afterwards::Reused, _, reused) => {
+            return Err(format!("its connection was fine, and served {reused} more exchanges"));
+        }
+        (_, _, 0) => {}
+        (_, _, reused) => return Err(format!("its connection served {reused} more exchanges")),
+    }
+    at_rest(&client, &cage).await?;
+    Ok(true)
+}
+
+fn judge(animal: &Animal, met: Met, outcome: &Outcome, own: &str) -> Result<(), String> {
+    let own_reply = |body: &str| body.replace("{M}", own);
+    let right = match (&animal.expect, outcome) {
+        // A second attempt on a fresh connection, where the server behaves.
+        (_, Ok((200, body))) if met == Met::Warm && animal.looks_like_an_idle_close() => {
+            body == own
+        }
+        (Expect::Reply(status, body), Ok((got, text))) => status == got && *text == own_reply(body),
+        (Expect::Fails, Err(_)) | (Expect::EitherButBounded, _) => true,
+        (Expect::Reply(..), Err(_)) | (Expect::Fails, Ok(_)) => false,
+    };
+    if right { Ok(()) } else { Err(format!("{:?} was due, and not {outcome:?}", animal.expect)) }
+}
+
+async fn well_behaved(
+    client: &Client,
+    cage: &Cage,
+    index: usize,
+    exchange: usize,
+) -> Result<(), String> {
+    let (due, began) = (marker(index, exchange), Instant::now());
+    let outcome = ask(client, &cage.url(exchange), Ask::Get, PATIENCE).await;
+    if outcome.as_ref().is_ok_and(|(status, body)| (*status, body) == (200, &due)) {
+        return Ok(());
+    }
+    let took = began.elapsed();
+    Err(format!("exchange {exchange}: {due:?} was due, and not {outcome:?} after {took:?}"))
+}
+
+/// Nothing is under way, one connection idles, and the sums hold on both sides.
+async fn at_rest(client: &Client, cage: &Cage) -> Result<(), String> {
+    soon("both sides to agree on one idle connection", || {
+        let stats = stats(client).expect("it was asked");
+        let busy = stats.active + stats.waiting + stats.dialing;
+        busy == 0 && stats.idle == 1 && cage.open_connections() == stats.idle
+    })
+    .await?;
+    let stats = stats(client).expect("it was asked");
+    let adds_up = stats.opened == stats.idle as u64 + stats.closed();
+    // One that is closed before the client can look at it counts as a failed dial.
+    let opened = cage.accepted() as u64 == stats.opened + stats.dials_failed;
+    if adds_up && opened {
+        return Ok(());
+    }
+    Err(format!("the sums do not hold, and {} were accepted: {stats:#?}", cage.accepted()))
+}
+
+fn stats(client: &Client) -> Option<OriginStats> {
+    client.stats().origins.pop()
+}
+
+async fn soon(what: &str, condition: impl Fn() -> bool) -> Result<(), String> {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    waited.map_err(|_| format!("waited in vain for {what}"))
+}
+
+/// All at once. Panics with the names of those that a client was hurt by.
+async fn visit_all(met: Met) {
+    let wanted = std::env::var("ZOO").unwrap_or_default();
+    let mut visits = JoinSet::new();
+    for (index, animal) in animals().into_iter().enumerate() {
+        let skipped = met == Met::Warm && !animal.listens_first();
+        if !skipped && animal.name.contains(&wanted) {
+            visits.spawn(async move {
+                let result = visit(index, &animal, met).await;
+                result.map_err(|wrong| format!("{:?}: {}: {wrong}", animal.name, animal.does))
+            });
+        }
+    }
+    let count = visits.len();
+    let results = within("the visits", visits.join_all()).await;
+    let mut wrong: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    wrong.sort();
+    assert!(wrong.is_empty(), "{met:?}: {} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    // Clients and cages are dropped: nobody is left to run.
+    let tasks = tokio::runtime::Handle::current().metrics();
+    eventually("the last task", || tasks.num_alive_tasks() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_server_hurts_the_next_requests_of_a_client_by_its_first_exchange() {
+    visit_all(Met::Cold).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_server_hurts_the_next_requests_of_a_client_by_a_later_exchange() {
+    visit_all(Met::Warm).await;
+}
+
+/// On one thread client and server take turns, and other orders of events come up.
+#[tokio::test]
+async fn no_server_hurts_a_client_that_shares_its_thread() {
+    visit_all(Met::Warm).await;
+}
+
+#[test]
+fn the_zoo_is_large_and_its_names_are_unique() {
+    let animals = animals();
+    assert!(animals.len() >= 60, "{}", animals.len());
+    let mut names: Vec<_> = animals.iter().map(|animal| &animal.name).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), animals.len());
+}
