@@ -15,11 +15,10 @@ pub(crate) fn of(document: &Document, scenarios: &[Scenario]) -> String {
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "\n{}: {}\n{}\n",
+            "\n{}: {}\nclient          CPU us  /reqwest  /hyper-util  /spawned  requests/s    p50 us    \
+             p99 us   p999 us  opened  allocs\n",
             scenario.name,
             scenario.in_words(),
-            "client          CPU us  /reqwest  /hyper-util  /spawned  requests/s    p50 us    \
-             p99 us   p999 us  opened  allocs"
         );
         for row in own {
             text.push_str(&line(row));
