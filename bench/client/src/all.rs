@@ -1,0 +1,95 @@
+//! Lets the clients take turns, each measurement in a process of its own.
+
+use std::process::{Command, Stdio};
+
+use crate::clients::{CLIENTS, Failure, GO};
+use crate::row::{Document, Row, SCHEMA, Skipped, Summary};
+use crate::scenario::{SCENARIOS, Scenario};
+use crate::{go, place, table};
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) json: bool,
+    pub(crate) rounds: usize,
+    /// Of the usual number of requests.
+    pub(crate) percent: usize,
+    /// None means all.
+    pub(crate) scenarios: Vec<Scenario>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { json: false, rounds: 5, percent: 100, scenarios: Vec::new() }
+    }
+}
+
+/// Measures everything, and prints it.
+pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
+    let (clients, skipped) = available();
+    let scenarios =
+        if settings.scenarios.is_empty() { SCENARIOS } else { settings.scenarios.as_slice() };
+    let mut rows = Vec::new();
+    for &scenario in scenarios {
+        rows.extend(play(scenario, &clients, settings)?);
+    }
+    let document = Document {
+        schema: SCHEMA,
+        rounds: settings.rounds,
+        requests_percent: settings.percent,
+        cores: place::cores().len(),
+        rows,
+        skipped,
+    };
+    if settings.json {
+        println!("{}", serde_json::to_string_pretty(&document)?);
+    } else {
+        print!("{}", table::of(&document, scenarios));
+    }
+    Ok(())
+}
+
+fn available() -> (Vec<&'static str>, Vec<Skipped>) {
+    match go::build() {
+        Ok(()) => (CLIENTS.to_vec(), Vec::new()),
+        Err(why) => {
+            let clients = CLIENTS.iter().copied().filter(|&client| client != GO).collect();
+            (clients, vec![Skipped { client: GO.to_owned(), why }])
+        }
+    }
+}
+
+/// A B C D E, A B C D E, ...: what disturbs the machine for a while disturbs all of them.
+fn play(
+    scenario: Scenario,
+    clients: &[&str],
+    settings: &Settings,
+) -> Result<Vec<Summary>, Failure> {
+    let mut rows = Vec::new();
+    for round in 1..=settings.rounds {
+        eprintln!("{}, round {round} of {}", scenario.name, settings.rounds);
+        for client in clients {
+            rows.push(measure(client, scenario, settings.percent)?);
+        }
+    }
+    Ok(clients
+        .iter()
+        .map(|client| {
+            let own: Vec<Row> =
+                rows.iter().filter(|row: &&Row| row.client == *client).cloned().collect();
+            Summary::of(&own, &rows)
+        })
+        .collect())
+}
+
+fn measure(client: &str, scenario: Scenario, percent: usize) -> Result<Row, Failure> {
+    // It ends by itself, when it hangs too; and with this process, however that ends.
+    let output = Command::new(std::env::current_exe()?)
+        .args(["run", client, scenario.name, "--percent", &percent.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("{client} in {}: {}", scenario.name, output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}

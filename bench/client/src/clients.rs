@@ -1,0 +1,163 @@
+//! The clients, each in the way its own documentation shows, with as much in common as can be: one
+//! URL, no redirects met, no timeout, Nagle's algorithm off, the body read frame by frame.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// In the order in which they take turns. All but the last are measured in this process.
+pub(crate) const CLIENTS: &[&str] = &["keepwarm", "reqwest", "hyper-util", "hyper-spawned", GO];
+pub(crate) const GO: &str = "go";
+
+/// One task's way to make requests.
+pub(crate) trait Lane: Send + 'static {
+    /// One GET, and the length of its body.
+    fn get(&mut self) -> impl Future<Output = Result<usize, Failure>> + Send;
+}
+
+pub(crate) struct Keepwarm {
+    client: keepwarm::Client,
+    url: String,
+}
+
+impl Keepwarm {
+    pub(crate) fn lanes(url: &str, count: usize) -> Vec<Self> {
+        let client = keepwarm::Client::new();
+        let lane = || Self { client: client.clone(), url: url.to_owned() };
+        (0..count).map(|_| lane()).collect()
+    }
+}
+
+impl Lane for Keepwarm {
+    async fn get(&mut self) -> Result<usize, Failure> {
+        let mut response = self.client.get(&self.url).send().await?;
+        check(response.status().as_u16())?;
+        let mut length = 0;
+        while let Some(frame) = response.body_mut().frame().await {
+            length += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(length)
+    }
+}
+
+pub(crate) struct Reqwest {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Reqwest {
+    pub(crate) fn lanes(url: &str, count: usize) -> Result<Vec<Self>, Failure> {
+        let client = reqwest::Client::builder().http1_only().no_proxy().build()?;
+        let lane = || Self { client: client.clone(), url: url.to_owned() };
+        Ok((0..count).map(|_| lane()).collect())
+    }
+}
+
+impl Lane for Reqwest {
+    async fn get(&mut self) -> Result<usize, Failure> {
+        let mut response = self.client.get(&self.url).send().await?;
+        check(response.status().as_u16())?;
+        let mut length = 0;
+        while let Some(chunk) = response.chunk().await? {
+            length += chunk.len();
+        }
+        Ok(length)
+    }
+}
+
+/// hyper-util's legacy client: the pool under reqwest, without what reqwest adds.
+pub(crate) struct HyperUtil {
+    client: legacy::Client<HttpConnector, Empty<Bytes>>,
+    uri: hyper::Uri,
+}
+
+impl HyperUtil {
+    pub(crate) fn lanes(url: &str, count: usize) -> Result<Vec<Self>, Failure> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        let uri: hyper::Uri = url.parse()?;
+        let lane = || Self { client: client.clone(), uri: uri.clone() };
+        Ok((0..count).map(|_| lane()).collect())
+    }
+}
+
+impl Lane for HyperUtil {
+    async fn get(&mut self) -> Result<usize, Failure> {
+        let request = hyper::Request::get(self.uri.clone()).body(Empty::new())?;
+        let response = self.client.request(request).await?;
+        check(response.status().as_u16())?;
+        length_of(response.into_body()).await
+    }
+}
+
+/// No pool at all: a hyper connection for each task, its driver spawned as hyper's guide shows.
+pub(crate) struct HyperSpawned {
+    address: String,
+    host: hyper::header::HeaderValue,
+    path: hyper::Uri,
+    sender: Option<SendRequest<Empty<Bytes>>>,
+}
+
+impl HyperSpawned {
+    pub(crate) fn lanes(url: &str, count: usize) -> Result<Vec<Self>, Failure> {
+        let uri: hyper::Uri = url.parse()?;
+        let address = uri.authority().ok_or("no address")?.as_str().to_owned();
+        let lane = || {
+            Ok(Self {
+                host: hyper::header::HeaderValue::from_str(&address)?,
+                address: address.clone(),
+                path: uri.path().parse()?,
+                sender: None,
+            })
+        };
+        (0..count).map(|_| lane()).collect()
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, Failure> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(driver);
+        Ok(sender)
+    }
+}
+
+impl Lane for HyperSpawned {
+    async fn get(&mut self) -> Result<usize, Failure> {
+        let mut sender = match self.sender.take() {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        sender.ready().await?;
+        let request = hyper::Request::get(self.path.clone())
+            .header(hyper::header::HOST, self.host.clone())
+            .body(Empty::new())?;
+        let response = sender.send_request(request).await?;
+        self.sender = Some(sender);
+        check(response.status().as_u16())?;
+        length_of(response.into_body()).await
+    }
+}
+
+async fn length_of(mut body: hyper::body::Incoming) -> Result<usize, Failure> {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        length += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(length)
+}
+
+fn check(status: u16) -> Result<(), Failure> {
+    if status == 200 { Ok(()) } else { Err(format!("status {status}").into()) }
+}

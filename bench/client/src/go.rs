@@ -1,0 +1,77 @@
+//! Real Go: the program in `go/`, built when it is first needed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::clients::Failure;
+use crate::measure::Cost;
+use crate::scenario::Scenario;
+
+/// Builds the program beside this one. The error says why it is not available here.
+pub(crate) fn build() -> Result<(), String> {
+    let program = program().map_err(|error| error.to_string())?;
+    let output = Command::new(find()?)
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(".")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("go"))
+        // The standard library only: nothing is to be fetched.
+        .envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", ""), ("CGO_ENABLED", "0")])
+        .output()
+        .map_err(|error| format!("go build: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("go build failed: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+/// Measures with the program that `build` built.
+pub(crate) fn run(url: &str, scenario: Scenario, percent: usize) -> Result<Cost, Failure> {
+    let output = Command::new(program()?)
+        .arg(url)
+        .arg(scenario.concurrency.to_string())
+        .arg(scenario.warm_up_per_task(percent).to_string())
+        .arg(scenario.requests_per_task(percent).to_string())
+        .arg(scenario.body_bytes.to_string())
+        .env("GOMAXPROCS", scenario.threads.to_string())
+        // Its end is the program's end: it does not outlive this process.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .and_then(finish)
+        .map_err(|error| format!("the Go program: {error}"))?;
+    Ok(serde_json::from_slice(&output)?)
+}
+
+/// Keeps the child's standard input open until it has ended by itself.
+fn finish(mut child: std::process::Child) -> std::io::Result<Vec<u8>> {
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output()?;
+    drop(stdin);
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(std::io::Error::other(output.status.to_string()))
+    }
+}
+
+fn program() -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("bench-client-go"))
+}
+
+/// `$GO`, or the environment that `just bench-go` makes, or the search path.
+fn find() -> Result<PathBuf, String> {
+    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/go");
+    let candidates = std::env::var_os("GO").map(PathBuf::from).into_iter();
+    candidates
+        .chain([local, PathBuf::from("go")])
+        .find(|go| {
+            let version = Command::new(go).arg("version").stdout(Stdio::null()).status();
+            version.is_ok_and(|status| status.success())
+        })
+        .ok_or_else(|| {
+            "no Go toolchain at $GO, in bench/client/.venv or in PATH; `just bench-go` gets one"
+                .to_owned()
+        })
+}

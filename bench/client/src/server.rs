@@ -1,0 +1,177 @@
+//! The server that every client is measured against: one thread, one fixed response, no parsing
+//! beyond the end of the head. It counts what it accepts, which is the truth about connections.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+
+use crate::place;
+
+/// Runs until standard input ends, so that whoever started it cannot leave it behind. Prints its
+/// port in the first line and the number of accepted connections in the second.
+pub(crate) fn serve(body_bytes: usize) -> io::Result<()> {
+    // So that a profile of a measurement can tell the two processes apart.
+    rustix::thread::set_name(c"bench-server")?;
+    place::raise_file_limit();
+    place::pin(&[place::server_core()]);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    // Listening again lengthens the queue: 1000 clients connect at once.
+    rustix::net::listen(&listener, 4096)?;
+    listener.set_nonblocking(true)?;
+    println!("{}", listener.local_addr()?.port());
+
+    let mut server = Server::new(body_bytes, listener)?;
+    server.run()?;
+    println!("{}", server.accepted);
+    Ok(())
+}
+
+struct Server {
+    listener: TcpListener,
+    epoll: std::os::fd::OwnedFd,
+    response: Vec<u8>,
+    /// By descriptor.
+    connections: Vec<Option<Connection>>,
+    accepted: u64,
+}
+
+impl Server {
+    fn new(body_bytes: usize, listener: TcpListener) -> io::Result<Self> {
+        let mut response = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {body_bytes}\r\n\r\n"
+        )
+        .into_bytes();
+        response.resize(response.len() + body_bytes, b'x');
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        watch(&epoll, &listener, EventFlags::IN)?;
+        watch(&epoll, &io::stdin(), EventFlags::IN)?;
+        Ok(Self { listener, epoll, response, connections: Vec::new(), accepted: 0 })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let listener = token(&self.listener);
+        let stdin = token(&io::stdin());
+        let mut events = Vec::with_capacity(1024);
+        loop {
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    token if token == listener => self.accept()?,
+                    token if token == stdin => {
+                        // Nothing is ever written to it: this is its end. What still waits in the
+                        // queue was opened too.
+                        return self.accept();
+                    }
+                    token => self.attend(usize::try_from(token).unwrap_or(usize::MAX)),
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            self.accepted += 1;
+            stream.set_nonblocking(true)?;
+            stream.set_nodelay(true)?;
+            let place = stream.as_raw_fd().cast_unsigned() as usize;
+            watch(&self.epoll, &stream, EventFlags::IN | EventFlags::OUT | EventFlags::ET)?;
+            if self.connections.len() <= place {
+                self.connections.resize_with(place + 1, || None);
+            }
+            self.connections[place] = Some(Connection::new(stream));
+        }
+    }
+
+    fn attend(&mut self, place: usize) {
+        let Some(slot) = self.connections.get_mut(place) else { return };
+        let Some(connection) = slot else { return };
+        // Whatever went wrong, the client saw it too, and it is the client that is measured.
+        if !connection.serve(&self.response).unwrap_or(false) {
+            *slot = None;
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// How much of the `\r\n\r\n` that ends a request has arrived.
+    matched: usize,
+    /// Responses to be written.
+    owed: usize,
+    /// How much of the first of them is written.
+    offset: usize,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, matched: 0, owed: 0, offset: 0 }
+    }
+
+    /// Writes and reads as far as the socket goes. False once the client has closed.
+    ///
+    /// One read and one write for a request: a read that does not fill its room has emptied the
+    /// socket, and whatever comes later is an event of its own. A slower server would be what is
+    /// measured: a client that waits for it sleeps more often, and pays for each waking.
+    fn serve(&mut self, response: &[u8]) -> io::Result<bool> {
+        let mut input = [0; 2 << 10];
+        let mut emptied = false;
+        loop {
+            while self.owed > 0 {
+                match self.stream.write(&response[self.offset..]) {
+                    Ok(written) => self.offset += written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                    Err(error) => return Err(error),
+                }
+                if self.offset == response.len() {
+                    self.owed -= 1;
+                    self.offset = 0;
+                }
+            }
+            if emptied {
+                return Ok(true);
+            }
+            match self.stream.read(&mut input) {
+                Ok(0) => return Ok(false),
+                Ok(length) => {
+                    emptied = length < input.len();
+                    for &byte in &input[..length] {
+                        self.take(byte);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take(&mut self, byte: u8) {
+        self.matched = match (byte, self.matched) {
+            (b'\r', 2) => 3,
+            (b'\r', _) => 1,
+            (b'\n', 1) => 2,
+            (b'\n', 3) => {
+                self.owed += 1;
+                0
+            }
+            _ => 0,
+        };
+    }
+}
+
+fn watch(epoll: impl AsFd, source: &(impl AsFd + AsRawFd), flags: EventFlags) -> io::Result<()> {
+    Ok(epoll::add(epoll, source, EventData::new_u64(token(source)), flags)?)
+}
+
+fn token(source: &impl AsRawFd) -> u64 {
+    u64::from(source.as_raw_fd().cast_unsigned())
+}
