@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::connection::says_close;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, Stage};
-use crate::key::{OriginRef, Scheme};
+use crate::key::OriginRef;
 use crate::lease::Lease;
 use crate::origin::Origin;
 use crate::origins::Origins;
@@ -47,8 +47,7 @@ pub(crate) async fn round_trip(
     let origin = origins.get(OriginRef::of(request.uri())?);
     // As the caller made it, not as it is sent: its fields are few, and most often none.
     let (request, copy) = copy_of(request);
-    let keep_alive = origin.shared().settings.keep_alive;
-    let mut request = prepare(request, keep_alive)?;
+    let mut request = prepare(&origin, request)?;
     let mut waited = Duration::ZERO;
     let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
     let mut broken = None;
@@ -92,7 +91,7 @@ pub(crate) async fn round_trip(
                     }
                     broken = Some(error);
                 }
-                request = prepare(copy_again(copy), keep_alive)?;
+                request = prepare(&origin, copy_again(copy))?;
                 deadline = timer;
             }
             Err(Failure::Cut(error, ..) | Failure::Broken(error)) => return Err(error),
@@ -205,19 +204,19 @@ fn failed(
 
 /// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`, the length of
 /// a body that the method has a meaning for (RFC 9110, 8.6), and whether it is the last one.
-fn prepare(request: http::Request<Body>, keep_alive: bool) -> Result<http::Request<Body>> {
+fn prepare(origin: &Origin, request: http::Request<Body>) -> Result<http::Request<Body>> {
     let (mut parts, body) = request.into_parts();
     if parts.method == http::Method::CONNECT {
         return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
     }
     if !parts.headers.contains_key(HOST) {
-        parts.headers.insert(HOST, host_value(&parts.uri)?);
+        parts.headers.insert(HOST, origin.host_field().clone());
     }
     if !parts.headers.contains_key(USER_AGENT) {
         parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     }
     // hyper takes the word of either side: such a connection ends after this exchange.
-    if !keep_alive && !says_close(&parts.headers) {
+    if !origin.shared().settings.keep_alive && !says_close(&parts.headers) {
         parts.headers.append(CONNECTION, HeaderValue::from_static("close"));
     }
     // hyper says nothing of a body that is not there; some servers then ask for a length (411).
@@ -226,19 +225,8 @@ fn prepare(request: http::Request<Body>, keep_alive: bool) -> Result<http::Reque
     {
         parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     }
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    parts.uri = target.parse().map_err(|error| Error::failed(Stage::Request, error))?;
+    let target = parts.uri.path_and_query().cloned();
+    parts.uri = target.map_or_else(http::Uri::default, http::Uri::from);
     parts.version = http::Version::HTTP_11;
     Ok(http::Request::from_parts(parts, body))
-}
-
-/// The authority without credentials, and without the default port (RFC 9110, 4.2.3 and 7.2).
-fn host_value(uri: &http::Uri) -> Result<HeaderValue> {
-    let host = uri.host().unwrap_or_default();
-    let default = Scheme::of(uri)?.default_port();
-    let value = match uri.port_u16().filter(|port| *port != default) {
-        None => HeaderValue::from_str(host),
-        Some(port) => HeaderValue::try_from(format!("{host}:{port}")),
-    };
-    value.map_err(|error| Error::failed(Stage::Request, error))
 }

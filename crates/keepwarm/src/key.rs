@@ -141,6 +141,16 @@ impl OriginKey {
     pub(crate) const fn scheme(&self) -> Scheme {
         self.scheme
     }
+
+    /// The value of `Host`: without the default port (RFC 9110, 4.2.3 and 7.2).
+    pub(crate) fn host_field(&self) -> http::HeaderValue {
+        let value = if self.port == self.scheme.default_port() {
+            http::HeaderValue::from_str(&self.host)
+        } else {
+            http::HeaderValue::try_from(format!("{}:{}", self.host, self.port))
+        };
+        value.expect("the host of a URI is visible ASCII")
+    }
 }
 
 impl fmt::Display for OriginKey {

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
 use keepwarm_pool::{
     Assigned, CloseReason, Closer, ConnectionId, Counts, DialId, DialPermit, Effect, Moment, Pool,
     RejectReason, WaiterId,
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
 pub(crate) struct Origin {
     key: OriginKey,
     name: Arc<str>,
+    host_field: HeaderValue,
     shared: Arc<Shared>,
     state: Mutex<State>,
     retries: RetryBudget,
@@ -115,6 +117,7 @@ impl Origin {
         let pool = Pool::new(keepwarm_pool::Settings { seed, ..shared.settings.pool });
         Arc::new(Self {
             name: key.to_string().into(),
+            host_field: key.host_field(),
             key,
             shared,
             state: Mutex::new(State {
@@ -134,6 +137,11 @@ impl Origin {
 
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What `Host` says of it, made once.
+    pub(crate) fn host_field(&self) -> &HeaderValue {
+        &self.host_field
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

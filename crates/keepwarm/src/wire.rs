@@ -189,6 +189,10 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // Most often hyper has one piece, and send(2) costs less than writev(2).
+        if let [slice] = slices {
+            return self.poll_write(cx, slice);
+        }
         self.witness.0.flushed.store(false, Ordering::Relaxed);
         let result = each!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices));
         self.note_written(result)
