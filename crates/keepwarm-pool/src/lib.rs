@@ -9,7 +9,8 @@
 //!
 //! There are three kinds of methods on [`Pool`]:
 //!
-//! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout), [`cancel`](Pool::cancel),
+//! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout),
+//!   [`checkout_new`](Pool::checkout_new), [`cancel`](Pool::cancel),
 //!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised)
 //!   (which alone takes no time), [`returned`](Pool::returned),
 //!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`put_back`](Pool::put_back),
@@ -48,11 +49,15 @@
 //!
 //! # Obligations
 //!
-//! Each is a test that runs after every input of every generated sequence (`tests/`).
+//! Each is a test that runs after every input of every generated sequence (`tests/`). The generated
+//! sequences have every input but [`checkout_new`](Pool::checkout_new), which has examples of its own
+//! (`tests/newcomers.rs`) and is the exception to three sentences: it waits for its dial although a
+//! connection is idle, later checkouts may be served by what it does not want, and its dial may be one
+//! more than requests at once unless, as in the client, a connection has just ended.
 //!
 //! *Safety.* A connection is in exactly one state. Dialing + active + idle never exceeds the
-//! connection limit. An expired, dismissed or closed connection is never assigned. A waiter ends exactly once.
-//! A connection closes exactly once.
+//! connection limit. An expired, dismissed or closed connection is never assigned. A waiter ends
+//! exactly once. A connection closes exactly once.
 //!
 //! *Liveness.* Nobody waits while a usable idle connection exists, nor while a dial could start for
 //! them. `tick(next_deadline())` always changes something, unless the deadline is never. After

@@ -30,8 +30,7 @@ impl Patience {
 }
 
 /// Asks the origin for a connection; `new` asks for one that nobody has used. Dropping the future
-/// gives up the place in the queue, and
-/// passes on a connection that was already on its way.
+/// gives up the place in the queue, and passes on a connection that was already on its way.
 pub(crate) async fn acquire(
     origin: &Arc<Origin>,
     new: bool,
