@@ -170,6 +170,42 @@ pub struct Upstream {
     dials: u64,
 }
 
+/// A port that no socket of this namespace names, held by a socket that never listens.
+///
+/// `bind` to port 0 may give one whose last owner left sockets in TIME_WAIT, at either end; they
+/// would be counted with ours.
+fn unheard_of_port() -> io::Result<(Socket, u16)> {
+    let mut taken = Vec::new();
+    for _ in 0..100 {
+        let reservation = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+        reservation.set_only_v6(false)?;
+        reservation.set_reuse_address(true)?;
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        reservation.bind(&SockAddr::from(any))?;
+        let reserved = reservation.local_addr()?.as_socket().map(|name| name.port());
+        let port = reserved.ok_or_else(|| io::Error::other("a socket without a port"))?;
+        if !is_named(port)? {
+            return Ok((reservation, port));
+        }
+        taken.push(reservation);
+    }
+    Err(io::Error::other("a hundred ports, each named by somebody's socket"))
+}
+
+/// Whether a socket in any state has this port at either end (a socket that is only bound is not
+/// in the kernel's tables).
+fn is_named(port: u16) -> io::Result<bool> {
+    let end = format!(":{port:04X}");
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let rows = std::fs::read_to_string(table)?;
+        let mut ends = rows.lines().skip(1).flat_map(|row| row.split_whitespace().skip(1).take(2));
+        if ends.any(|address| address.ends_with(&end)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Upstream {
     /// Listens on a port of the kernel's choice.
     ///
@@ -181,13 +217,7 @@ impl Upstream {
             Family::V6 => (Domain::IPV6, Ipv6Addr::LOCALHOST.into()),
             Family::V4Mapped => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
         };
-        let reservation = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
-        reservation.set_only_v6(false)?;
-        reservation.set_reuse_address(true)?;
-        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
-        reservation.bind(&SockAddr::from(any))?;
-        let reserved = reservation.local_addr()?.as_socket().map(|name| name.port());
-        let port = reserved.ok_or_else(|| io::Error::other("a socket without a port"))?;
+        let (reservation, port) = unheard_of_port()?;
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if family == Family::V4Mapped {
