@@ -37,13 +37,11 @@ pub struct ClosedCount {
 
 impl Account {
     pub(crate) fn add(&mut self, stats: &Stats) {
-        for origin in &stats.origins {
-            self.opened += origin.opened;
-            self.reused += origin.reused;
-            self.open += (origin.idle + origin.active) as u64;
-            for close in &origin.closes {
-                self.count_closed(close.reason, close.closer, close.count);
-            }
+        self.opened += stats.total.opened;
+        self.reused += stats.total.reused;
+        self.open += stats.total.open() as u64;
+        for close in &stats.total.closes {
+            self.count_closed(close.reason, close.closer, close.count);
         }
     }
 

@@ -92,7 +92,7 @@ impl Gone {
         let candidates = std::mem::take(&mut self.dialing).into_iter().chain(client);
         for client in candidates {
             let stats = client.stats();
-            if stats.origins.iter().any(|origin| origin.dialing > 0) {
+            if stats.total.dialing > 0 {
                 self.dialing.push(client);
                 continue;
             }

@@ -28,6 +28,35 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// What another pool has counted was counted here.
+    pub fn absorb(&mut self, other: &Self) {
+        // All of them named, so that a new counter is not forgotten.
+        let Self {
+            checkouts,
+            assigned_new,
+            reused,
+            cancelled,
+            dials,
+            dials_failed,
+            opened,
+            closed,
+            rejected,
+        } = *other;
+        self.checkouts += checkouts;
+        self.assigned_new += assigned_new;
+        self.reused += reused;
+        self.cancelled += cancelled;
+        self.dials += dials;
+        self.dials_failed += dials_failed;
+        self.opened += opened;
+        for (ours, theirs) in self.closed.iter_mut().flatten().zip(closed.iter().flatten()) {
+            *ours += theirs;
+        }
+        for (ours, theirs) in self.rejected.iter_mut().zip(rejected) {
+            *ours += theirs;
+        }
+    }
+
     /// Connections closed.
     #[must_use]
     pub fn closed(&self) -> u64 {

@@ -106,14 +106,10 @@ impl Client {
         RequestBuilder::new(Arc::clone(self.origins()), method, url.as_ref())
     }
 
-    /// What this client and its clones have done, by origin.
+    /// What this client and its clones have done, by origin and in total.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut origins: Vec<OriginStats> =
-            self.owner.origins.all().iter().map(|origin| OriginStats::read(origin)).collect();
-        origins.sort_by(|a, b| a.origin.cmp(&b.origin));
-        let forgotten = self.owner.origins.forgotten();
-        Stats { origins, forgotten_origins: forgotten.origins, forgotten_opened: forgotten.opened }
+        self.origins().stats()
     }
 
     /// What this client did at one origin, in words: what is wrong, with its numbers, and what to
@@ -133,7 +129,10 @@ impl Client {
     pub fn explain(&self, origin: &str) -> Option<String> {
         let origins = self.owner.origins.all();
         let found = origins.iter().find(|candidate| &**candidate.name() == origin)?;
-        Some(explain(&OriginStats::read(found), &self.owner.origins.shared().settings))
+        Some(explain(
+            &OriginStats::new(found, &found.snapshot()),
+            &self.owner.origins.shared().settings,
+        ))
     }
 
     /// Dismisses every connection that is open now: those that are idle are closed before this

@@ -58,6 +58,7 @@ mod explain;
 mod get;
 mod keeper;
 mod key;
+mod lately;
 mod lease;
 mod origin;
 mod origins;
@@ -81,7 +82,7 @@ pub use get::{MAX_REPLY_BYTES, Reply, get};
 pub use keepwarm_pool::{CloseReason, Closer, Limit};
 pub use request::RequestBuilder;
 pub use response::{ConnectionInfo, Response, ResponseBody};
-pub use stats::{CloseCount, OriginStats, Stats};
+pub use stats::{CloseCount, OriginStats, PoolStats, Stats};
 #[cfg(feature = "tls")]
 pub use tls::{Certificate, Identity};
 

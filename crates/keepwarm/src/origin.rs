@@ -22,6 +22,7 @@ use crate::dial;
 use crate::error::{Error, Kind, Stage};
 use crate::keeper::Keeper;
 use crate::key::OriginKey;
+use crate::lately::Lately;
 use crate::lease::Lease;
 use crate::retry::RetryBudget;
 use crate::settings::Settings;
@@ -56,6 +57,7 @@ struct State {
     dials: BTreeMap<DialId, oneshot::Sender<()>>,
     /// The most requests that held or wanted a connection at once.
     peak: usize,
+    opened_lately: Lately,
 }
 
 /// Whom to answer, and where the task runs that waits.
@@ -99,15 +101,29 @@ enum Action {
     Close(Box<Connection>),
 }
 
-/// Gauges and counters of one origin at one moment.
-#[derive(Clone, Copy, Debug)]
+/// Gauges and counters of one origin at one moment, or of several together.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) dialing: usize,
     pub(crate) active: usize,
     pub(crate) idle: usize,
     pub(crate) waiting: usize,
     pub(crate) peak: usize,
+    pub(crate) opened_lately: u64,
     pub(crate) counts: Counts,
+}
+
+impl Snapshot {
+    /// Adds another origin's. There is no peak of several together.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        let Self { dialing, active, idle, waiting, peak: _, opened_lately, ref counts } = *other;
+        self.dialing += dialing;
+        self.active += active;
+        self.idle += idle;
+        self.waiting += waiting;
+        self.opened_lately += opened_lately;
+        self.counts.absorb(counts);
+    }
 }
 
 impl Origin {
@@ -126,6 +142,7 @@ impl Origin {
                 waiters: BTreeMap::new(),
                 dials: BTreeMap::new(),
                 peak: 0,
+                opened_lately: Lately::default(),
             }),
             retries: RetryBudget::new(),
         })
@@ -194,6 +211,7 @@ impl Origin {
         let (_abort, _) = self.feed(None, |state, now| {
             let abort = state.dials.remove(&permit.dial());
             let id = state.pool.dialed(permit, now);
+            state.opened_lately.note(now);
             connection.watch().file(Arc::downgrade(self), id);
             state.file(id, connection);
             abort
@@ -309,6 +327,7 @@ impl Origin {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
+        let now = self.shared.clock.now();
         let state = self.lock();
         Snapshot {
             dialing: state.pool.dialing(),
@@ -316,8 +335,14 @@ impl Origin {
             idle: state.pool.idle(),
             waiting: state.pool.waiting(),
             peak: state.peak,
+            opened_lately: state.opened_lately.count(now),
             counts: *state.pool.counts(),
         }
+    }
+
+    /// The seconds in which connections were opened.
+    pub(crate) fn opened_lately(&self) -> Lately {
+        self.lock().opened_lately
     }
 
     /// Feeds one input, and tells the keeper when something is due.

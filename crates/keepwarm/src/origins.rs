@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use keepwarm_pool::Moment;
+use keepwarm_pool::{Counts, Moment};
 
 use crate::key::{OriginKey, OriginRef};
-use crate::origin::{Origin, Shared};
+use crate::lately::Lately;
+use crate::origin::{Origin, Shared, Snapshot};
+use crate::stats::{OriginStats, PoolStats, Stats};
 
 /// Origins known before those that are not in use are forgotten for the first time. A client that
 /// speaks to ever new hosts holds at most this many, or twice as many as it has connections to.
@@ -28,10 +30,11 @@ struct Known {
 }
 
 /// What origins that were forgotten had done. All of their connections were closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Forgotten {
-    pub(crate) origins: u64,
-    pub(crate) opened: u64,
+#[derive(Clone, Copy, Debug, Default)]
+struct Forgotten {
+    origins: u64,
+    counts: Counts,
+    opened_lately: Lately,
 }
 
 impl Known {
@@ -43,7 +46,8 @@ impl Known {
             let used = Arc::strong_count(origin) > 1 || origin.is_in_use();
             if !used {
                 forgotten.origins += 1;
-                forgotten.opened += origin.snapshot().counts.opened;
+                forgotten.counts.absorb(&origin.snapshot().counts);
+                forgotten.opened_lately.absorb(&origin.opened_lately());
             }
             used
         });
@@ -84,8 +88,27 @@ impl Origins {
         known.map.values().map(Arc::clone).collect()
     }
 
-    pub(crate) fn forgotten(&self) -> Forgotten {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).forgotten
+    pub(crate) fn stats(&self) -> Stats {
+        // Both in one look: an origin is listed or forgotten. Those that are listed are held, and so
+        // not forgotten meanwhile.
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let listed: Vec<Arc<Origin>> = known.map.values().map(Arc::clone).collect();
+        let forgotten = known.forgotten;
+        drop(known);
+
+        let mut total = Snapshot {
+            counts: forgotten.counts,
+            opened_lately: forgotten.opened_lately.count(self.shared.clock.now()),
+            ..Snapshot::default()
+        };
+        let mut origins = Vec::with_capacity(listed.len());
+        for origin in listed {
+            let snapshot = origin.snapshot();
+            total.absorb(&snapshot);
+            origins.push(OriginStats::new(&origin, &snapshot));
+        }
+        origins.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Stats { total: PoolStats::of(&total), origins, forgotten_origins: forgotten.origins }
     }
 
     /// Closes what has expired; returns the next deadline of all.
@@ -145,8 +168,9 @@ mod tests {
         }
         let stats = client.stats();
         assert_eq!(stats.origin(&server.origin()), None, "it has no connection any more");
-        assert_eq!(stats.forgotten_opened, 1);
-        assert_eq!((stats.opened(), stats.closed()), (1, 1));
+        assert_eq!((stats.total.opened, stats.total.closed()), (1, 1));
+        assert_eq!((stats.total.checkouts, stats.total.new, stats.total.opened_lately), (1, 1, 1));
+        assert_eq!(stats.total.closed_for(keepwarm_pool::CloseReason::IdleLimit), 1);
         let told = stats.origins.len() as u64 + stats.forgotten_origins;
         assert_eq!(told, 3 * FIRST_SWEEP as u64 + 1);
 

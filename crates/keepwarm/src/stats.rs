@@ -1,13 +1,17 @@
 //! What a client did, in numbers.
 
+use std::ops::Deref;
+use std::time::Duration;
+
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
+use crate::lately;
 use crate::origin::{Origin, Snapshot};
 
-/// Gauges and counters of a client, by origin.
+/// Gauges and counters of a client, by origin and in total.
 ///
-/// Counters start with the client and only grow. For each origin, at the moment it was read,
-/// `opened = active + idle + closed()`.
+/// Counters start with the client and only grow, in total also when an origin is forgotten. For
+/// each origin at the moment it was read, and so for the total, `opened = active + idle + closed()`.
 ///
 /// ```
 /// let client = keepwarm::Client::new();
@@ -15,32 +19,23 @@ use crate::origin::{Origin, Snapshot};
 /// for origin in &stats.origins {
 ///     println!("{}: {} opened, {} closed", origin.origin, origin.opened, origin.closed());
 /// }
-/// assert_eq!(stats.opened(), 0, "nothing was asked of it yet");
+/// println!("{:.1} connections opened a second", stats.total.opens_per_second());
+/// assert_eq!(stats.total.opened, 0, "nothing was asked of it yet");
+/// assert_eq!(stats.total.reuse_ratio(), None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
+    /// All origins together, those that were forgotten included.
+    pub total: PoolStats,
     /// By name of the origin, in alphabetical order.
     pub origins: Vec<OriginStats>,
     /// Origins that are not listed any more: a client that knows more than 1,024 forgets those it
-    /// has no connection to, now and then.
+    /// has no connection to, now and then. What they did is in the total.
     pub forgotten_origins: u64,
-    /// Connections that were established to forgotten origins. All of them were closed.
-    pub forgotten_opened: u64,
 }
 
 impl Stats {
-    /// Connections established, to all origins.
-    #[must_use]
-    pub fn opened(&self) -> u64 {
-        self.forgotten_opened + self.origins.iter().map(|origin| origin.opened).sum::<u64>()
-    }
-
-    /// Connections closed, by either side.
-    #[must_use]
-    pub fn closed(&self) -> u64 {
-        self.forgotten_opened + self.origins.iter().map(OriginStats::closed).sum::<u64>()
-    }
-
     /// One origin's, by its name: `http://host:port`, host in lower case, port always written.
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&OriginStats> {
@@ -48,7 +43,7 @@ impl Stats {
     }
 }
 
-/// Gauges and counters of one origin.
+/// Gauges and counters of one origin: those of a [`PoolStats`], and its own.
 ///
 /// ```
 /// # fn example(client: &keepwarm::Client) {
@@ -63,6 +58,37 @@ impl Stats {
 pub struct OriginStats {
     /// `http://host:port`.
     pub origin: String,
+    /// The most requests that held or wanted a connection at once. There is none in total: origins
+    /// have their peaks at different times.
+    pub peak: usize,
+    /// Its connections and requests. The fields of this one can be read as if they were fields of
+    /// the origin: `origin.idle`.
+    pub pool: PoolStats,
+}
+
+impl Deref for OriginStats {
+    type Target = PoolStats;
+
+    fn deref(&self) -> &PoolStats {
+        &self.pool
+    }
+}
+
+/// Gauges (words for a state: dialing, active, idle, waiting) and counters of one origin or of
+/// several together.
+///
+/// ```
+/// # fn example(client: &keepwarm::Client) {
+/// let total = client.stats().total;
+/// assert_eq!(total.opened, total.open() as u64 + total.closed());
+/// if let Some(ratio) = total.reuse_ratio() {
+///     println!("{:.1} % of requests found a used connection", 100.0 * ratio);
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
     /// Connections being dialled now.
     pub dialing: usize,
     /// Connections in use now.
@@ -71,10 +97,12 @@ pub struct OriginStats {
     pub idle: usize,
     /// Requests waiting for a connection now.
     pub waiting: usize,
-    /// The most requests that held or wanted a connection at once.
-    pub peak: usize,
     /// Connections established.
     pub opened: u64,
+    /// Connections established lately: in the second that is passing, and in the nine before it.
+    pub opened_lately: u64,
+    /// Requests served by a connection that had served none before.
+    pub new: u64,
     /// Requests served by a connection that had served one before.
     pub reused: u64,
     /// Requests that asked for a connection.
@@ -89,35 +117,11 @@ pub struct OriginStats {
     pub closes: Vec<CloseCount>,
 }
 
-impl OriginStats {
-    pub(crate) fn read(origin: &Origin) -> Self {
-        let Snapshot { dialing, active, idle, waiting, peak, counts } = origin.snapshot();
-        let mut closes: Vec<CloseCount> = CloseReason::ALL
-            .into_iter()
-            .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
-            .map(|(reason, closer)| CloseCount {
-                reason,
-                closer,
-                count: counts.closed_for(reason, closer),
-            })
-            .filter(|close| close.count > 0)
-            .collect();
-        closes.sort_by_key(|close| std::cmp::Reverse(close.count));
-        Self {
-            origin: origin.name().to_string(),
-            dialing,
-            active,
-            idle,
-            waiting,
-            peak,
-            opened: counts.opened,
-            reused: counts.reused,
-            checkouts: counts.checkouts,
-            cancelled: counts.cancelled,
-            too_many_waiters: counts.rejected_for(RejectReason::TooManyWaiters),
-            dials_failed: counts.dials_failed,
-            closes,
-        }
+impl PoolStats {
+    /// Connections open now, in use or not.
+    #[must_use]
+    pub const fn open(&self) -> usize {
+        self.active + self.idle
     }
 
     /// Connections closed, by either side.
@@ -136,6 +140,65 @@ impl OriginStats {
     #[must_use]
     pub fn closed_for(&self, reason: CloseReason) -> u64 {
         self.closes.iter().filter(|close| close.reason == reason).map(|close| close.count).sum()
+    }
+
+    /// The part of requests that were served by a connection that had served one before, from 0 to
+    /// 1; `None` before the first was served.
+    #[must_use]
+    pub fn reuse_ratio(&self) -> Option<f64> {
+        let served = self.new + self.reused;
+        (served > 0).then(|| self.reused as f64 / served as f64)
+    }
+
+    /// Connections established a second, over [`PoolStats::WINDOW`]. A client that is younger is
+    /// taken to have opened none before it was made.
+    #[must_use]
+    pub fn opens_per_second(&self) -> f64 {
+        self.opened_lately as f64 / Self::WINDOW.as_secs_f64()
+    }
+
+    /// The time that [`opened_lately`](PoolStats::opened_lately) looks back: ten seconds, of which
+    /// the last one is still passing.
+    pub const WINDOW: Duration = lately::WINDOW;
+
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let Snapshot { dialing, active, idle, waiting, opened_lately, counts, .. } = *snapshot;
+        let mut closes: Vec<CloseCount> = CloseReason::ALL
+            .into_iter()
+            .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
+            .map(|(reason, closer)| CloseCount {
+                reason,
+                closer,
+                count: counts.closed_for(reason, closer),
+            })
+            .filter(|close| close.count > 0)
+            .collect();
+        closes.sort_by_key(|close| std::cmp::Reverse(close.count));
+        Self {
+            dialing,
+            active,
+            idle,
+            waiting,
+            opened: counts.opened,
+            opened_lately,
+            new: counts.assigned_new,
+            reused: counts.reused,
+            checkouts: counts.checkouts,
+            cancelled: counts.cancelled,
+            too_many_waiters: counts.rejected_for(RejectReason::TooManyWaiters),
+            dials_failed: counts.dials_failed,
+            closes,
+        }
+    }
+}
+
+impl OriginStats {
+    pub(crate) fn new(origin: &Origin, snapshot: &Snapshot) -> Self {
+        Self {
+            origin: origin.name().to_string(),
+            peak: snapshot.peak,
+            pool: PoolStats::of(snapshot),
+        }
     }
 }
 

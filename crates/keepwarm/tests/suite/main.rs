@@ -1,5 +1,6 @@
 //! What the client promises, on real sockets over loopback. One file a topic; each name a claim.
 
+mod accounts;
 mod cancellation;
 mod drain;
 mod errors;

@@ -87,10 +87,10 @@ async fn gos_keep_a_hundred_idle_connections_in_all_and_ours_keep_every_one() {
             let peers = idle_connections(&client, &stage, 2).await;
             open.push((stage, peers));
         }
-        let idle = || client.stats().origins.iter().map(|origin| origin.idle).sum::<usize>();
+        let idle = || client.stats().total.idle;
         eventually(whose, || idle() == kept).await;
         let stats = client.stats();
-        assert_eq!((stats.opened(), stats.closed()), (102, 102 - kept as u64), "{whose}");
+        assert_eq!((stats.total.opened, stats.total.closed()), (102, 102 - kept as u64), "{whose}");
         // The oldest went, and they are those of the first origin.
         let first = stats.origin(&open[0].0.origin()).expect("known");
         assert_eq!(first.closed_for(CloseReason::TotalIdleLimit), 102 - kept as u64, "{whose}");

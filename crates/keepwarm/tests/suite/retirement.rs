@@ -77,7 +77,7 @@ async fn close_idle_reaches_every_origin_and_works_outside_a_runtime() {
     let closing = std::thread::spawn(move || elsewhere.close_idle());
     closing.join().expect("no panic");
     let stats = client.stats();
-    assert_eq!(stats.closed(), 2);
+    assert_eq!(stats.total.closed(), 2);
     assert!(stats.origins.iter().all(|origin| origin.idle == 0), "{stats:?}");
 }
 

@@ -238,7 +238,7 @@ async fn over_the_total_limit_the_connection_that_is_idle_longest_goes_whatever_
     for kept in [stage.origin(), new.origin()] {
         assert_eq!(stats.origin(&kept).expect("known").idle, 1, "{kept}");
     }
-    assert_eq!((stats.opened(), stats.closed()), (3, 1));
+    assert_eq!((stats.total.opened, stats.total.closed()), (3, 1));
 }
 
 #[tokio::test]

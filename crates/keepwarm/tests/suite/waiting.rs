@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keepwarm::{Client, OriginStats, Stage as At};
+use keepwarm::{Client, Stage as At};
 use keepwarm_testkit::http_server::SilentPort;
 use keepwarm_testkit::scripted::{Stage, eventually, ok};
 
@@ -14,8 +14,8 @@ fn capped(cap: u32) -> Client {
 }
 
 fn gauges(client: &Client) -> (usize, usize, usize, usize) {
-    let OriginStats { dialing, active, idle, waiting, .. } = only(client);
-    (dialing, active, idle, waiting)
+    let now = only(client);
+    (now.dialing, now.active, now.idle, now.waiting)
 }
 
 #[tokio::test]
