@@ -49,11 +49,11 @@
 //!
 //! # Obligations
 //!
-//! Each is a test that runs after every input of every generated sequence (`tests/`). The generated
-//! sequences have every input but [`checkout_new`](Pool::checkout_new), which has examples of its own
-//! (`tests/newcomers.rs`) and is the exception to three sentences: it waits for its dial although a
-//! connection is idle, later checkouts may be served by what it does not want, and its dial may be one
-//! more than requests at once unless, as in the client, a connection has just ended.
+//! Each is a test that runs after every input of every generated sequence (`tests/`).
+//! [`checkout_new`](Pool::checkout_new) is the exception to three of the sentences: such a *newcomer*
+//! waits for its dial although a connection is idle; whoever takes any connection may be served by one
+//! that the newcomer does not want; and its dial may be one connection more than there are requests at
+//! once unless, as in the client, one has just ended.
 //!
 //! *Safety.* A connection is in exactly one state. Dialing + active + idle never exceeds the
 //! connection limit. An expired, dismissed or closed connection is never assigned. A waiter ends

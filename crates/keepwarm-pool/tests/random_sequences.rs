@@ -76,6 +76,7 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         .prop_map(|(pick, idle, left)| Operation::Advised(pick, idle, left));
     prop_oneof![
         weights.checkouts => Just(Operation::Checkout),
+        weights.checkouts / 8 => Just(Operation::CheckoutNew),
         130 => pick().prop_map(Operation::Dialed),
         40 => pick().prop_map(Operation::DialFailed),
         weights.returns => pick().prop_map(Operation::Returned),

@@ -12,6 +12,8 @@ pub(crate) struct Ledger {
     now: u64,
     /// Whether each checkout still waits.
     waiters: Vec<bool>,
+    /// The checkouts that only a dial may serve.
+    newcomers: Vec<usize>,
     dials: Vec<Dial>,
     connections: Vec<Place>,
     born: Vec<u64>,
@@ -56,6 +58,7 @@ impl Ledger {
             rules,
             now: 0,
             waiters: Vec::new(),
+            newcomers: Vec::new(),
             dials: Vec::new(),
             connections: Vec::new(),
             born: Vec::new(),
@@ -94,14 +97,19 @@ impl Ledger {
         self.enter_input(input, answer)?;
         self.peak_open = self.peak_open.max(self.open().len());
         for decision in decisions {
-            self.enter_decision(decision)?;
+            self.enter_decision(input, decision)?;
+        }
+        if input == Input::CheckoutNew {
+            self.enter_newcomer(decisions)?;
         }
         for place in &mut self.connections {
             if *place == Place::Loose {
                 *place = Place::Idle(self.now);
             }
         }
-        if matches!(input, Input::Checkout | Input::Tick | Input::Inspect(_)) {
+        let looks =
+            matches!(input, Input::Checkout | Input::CheckoutNew | Input::Tick | Input::Inspect(_));
+        if looks {
             let expired = self.idle().any(|since| self.is_expired(since));
             hold(!expired, "what has been idle for the idle timeout is closed")?;
             let idle = |n: usize| matches!(self.connections[n], Place::Idle(_));
@@ -114,7 +122,7 @@ impl Ledger {
 
     fn enter_input(&mut self, input: Input, answer: Option<bool>) -> Audit {
         match input {
-            Input::Checkout => self.waiters.push(true),
+            Input::Checkout | Input::CheckoutNew => self.waiters.push(true),
             Input::Cancel(waiter) => {
                 let waited = core::mem::replace(&mut self.waiters[waiter], false);
                 hold(answer == Some(waited), "cancel says whether it waited")?;
@@ -156,7 +164,21 @@ impl Ledger {
         Ok(())
     }
 
-    fn enter_decision(&mut self, decision: &Decision) -> Audit {
+    /// Somebody has asked for a connection that nobody has used: where there was room to dial, only
+    /// a dial may serve them from here on.
+    fn enter_newcomer(&mut self, decisions: &[Decision]) -> Audit {
+        let dials = decisions.iter().filter(|decision| matches!(decision, Decision::Dial(_)));
+        let alive = self.dialing() + self.active() + self.idle().count() - dials.count();
+        if self.shut_down || !within(alive + 1, self.rules.max_connections) {
+            return Ok(());
+        }
+        let newcomer = self.waiters.len() - 1;
+        hold(self.waiters[newcomer], "where a dial may start, nothing older than that will do")?;
+        self.newcomers.push(newcomer);
+        Ok(())
+    }
+
+    fn enter_decision(&mut self, input: Input, decision: &Decision) -> Audit {
         match *decision {
             Decision::Dial(_) => {
                 let wanted = self.waiting() > self.dialing();
@@ -170,7 +192,11 @@ impl Ledger {
                 self.dials[dial] = Dial::Aborted;
             }
             Decision::Assign { waiter, connection, exchanges, idle_since } => {
-                self.end_oldest(waiter)?;
+                if matches!(input, Input::Dialed(_)) {
+                    self.end_oldest(waiter)?;
+                } else {
+                    self.end_oldest_content(waiter)?;
+                }
                 let place = self.connections[connection];
                 let origin = idle_since.map_or(Place::Loose, Place::Idle);
                 hold(place == origin, "what is assigned is unused, and idle since then")?;
@@ -230,12 +256,16 @@ impl Ledger {
         hold(within(pool.idle(), self.rules.max_idle), "the idle limit")?;
         let queued = pool.waiting().saturating_sub(pool.dialing());
         hold(within(queued, self.rules.max_waiters), "the limit of waiters")?;
-        hold(alive <= self.peak, "no more connections than requests at once, ever")
+        let most = self.peak + self.newcomers.len();
+        hold(alive <= most, "no more connections than requests at once and newcomers, ever")
     }
 
     fn audit_liveness(&self, pool: &Pool) -> Audit {
-        let waits = pool.waiting() > 0;
+        let waits = self.waiting_content().next().is_some();
         hold(!(waits && pool.idle() > 0), "nobody waits while a connection is idle")?;
+        let last = self.newcomers.iter().rev().find(|newcomer| self.waiters[**newcomer]);
+        let ahead = last.map_or(0, |last| self.waiters[..=*last].iter().filter(|w| **w).count());
+        hold(ahead <= pool.dialing(), "a newcomer has a dial, and so has everybody before it")?;
         let alive = pool.dialing() + pool.active() + pool.idle();
         let room = within(alive + 1, self.rules.max_connections);
         let wanted = pool.waiting() > pool.dialing();
@@ -299,6 +329,19 @@ impl Ledger {
         let oldest = self.waiters.iter().position(|waits| *waits);
         hold(oldest == Some(waiter), "no waiter is overtaken by a later one")?;
         self.end(waiter)
+    }
+
+    /// Of those that take a connection which somebody has used.
+    fn end_oldest_content(&mut self, waiter: usize) -> Audit {
+        let oldest = self.waiting_content().next();
+        hold(oldest == Some(waiter), "no waiter that takes any connection is overtaken")?;
+        self.end(waiter)
+    }
+
+    /// Waiters that take any connection, oldest first.
+    fn waiting_content(&self) -> impl Iterator<Item = usize> + '_ {
+        let waiting = (0..self.waiters.len()).filter(|waiter| self.waiters[*waiter]);
+        waiting.filter(|waiter| !self.newcomers.contains(waiter))
     }
 
     fn end(&mut self, waiter: usize) -> Audit {

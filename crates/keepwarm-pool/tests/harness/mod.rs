@@ -31,6 +31,7 @@ pub(crate) enum Operation {
     /// The driver's clock is behind: the next inputs come from a thread that read it earlier.
     Rewind(u64),
     Checkout,
+    CheckoutNew,
     Cancel(Pick),
     /// Cancel a waiter that has ended.
     CancelEnded(Pick),
@@ -76,6 +77,7 @@ impl Pick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     Checkout,
+    CheckoutNew,
     Cancel(usize),
     Dialed(usize),
     DialFailed(usize),
@@ -170,6 +172,7 @@ impl Driver {
             |all: usize, but: &[usize]| (0..all).filter(|n| !but.contains(n)).collect::<Vec<_>>();
         Some(match operation {
             Operation::Checkout => Input::Checkout,
+            Operation::CheckoutNew => Input::CheckoutNew,
             Operation::Cancel(pick) => Input::Cancel(among(&self.model.waiting(), pick)?),
             Operation::CancelEnded(pick) => {
                 let ended = others(self.waiters.len(), &self.model.waiting());
@@ -229,6 +232,7 @@ impl Driver {
         let (model, now) = (&mut self.model, self.clock);
         match input {
             Input::Checkout => model.checkout(now),
+            Input::CheckoutNew => model.checkout_new(now),
             Input::Cancel(waiter) => return Some(model.cancel(waiter, now)),
             Input::Dialed(dial) => model.dialed(dial, now),
             Input::DialFailed(dial) => model.dial_failed(dial, now),
@@ -248,8 +252,11 @@ impl Driver {
     fn apply(&mut self, input: Input) -> Option<bool> {
         let now = Moment::from_nanos(self.clock);
         match input {
-            Input::Checkout => {
-                let waiter = self.pool.checkout(now);
+            Input::Checkout | Input::CheckoutNew => {
+                let waiter = match input {
+                    Input::CheckoutNew => self.pool.checkout_new(now),
+                    _ => self.pool.checkout(now),
+                };
                 let later = self.waiters.iter().all(|earlier| *earlier < waiter);
                 self.hold(later, "later checkouts have greater ids");
                 self.waiters.push(waiter);

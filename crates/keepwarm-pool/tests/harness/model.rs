@@ -89,6 +89,8 @@ pub(crate) struct Model {
     shut_down: bool,
     dials: Vec<Dial>,
     waiters: Vec<Waiter>,
+    /// Those that want a connection which nobody has used.
+    newcomers: BTreeSet<usize>,
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
@@ -114,6 +116,7 @@ impl Model {
             shut_down: false,
             dials: Vec::new(),
             waiters: Vec::new(),
+            newcomers: BTreeSet::new(),
             connections: Vec::new(),
             exchanges: Vec::new(),
             born: Vec::new(),
@@ -139,6 +142,17 @@ impl Model {
         if self.waiters[waiter] == Waiter::Waiting && exceeds(queued, self.rules.max_waiters) {
             self.reject(waiter, RejectReason::TooManyWaiters);
         }
+    }
+
+    pub(crate) fn checkout_new(&mut self, now: u64) {
+        self.see(now);
+        self.expire();
+        if self.shut_down || exceeds(self.alive() + 1, self.rules.max_connections) {
+            return self.checkout(now);
+        }
+        self.newcomers.insert(self.waiters.len());
+        self.waiters.push(Waiter::Waiting);
+        self.catch_up();
     }
 
     pub(crate) fn cancel(&mut self, waiter: usize, now: u64) -> bool {
@@ -293,6 +307,13 @@ impl Model {
         numbers(&self.waiters, |waiter| *waiter == Waiter::Waiting)
     }
 
+    /// Waiters that only a dial can serve, oldest first.
+    pub(crate) fn waiting_for_new(&self) -> Vec<usize> {
+        let mut waiting = self.waiting();
+        waiting.retain(|waiter| self.newcomers.contains(waiter));
+        waiting
+    }
+
     pub(crate) fn active(&self) -> Vec<usize> {
         numbers(&self.connections, |c| *c == Connection::Active)
     }
@@ -364,7 +385,7 @@ impl Model {
             self.close(connection, CloseReason::Lifetime, Closer::Client);
         } else if !is_new && self.is_over_for_the_server(connection) {
             self.close(connection, CloseReason::ServerLimit, Closer::Client);
-        } else if let Some(&waiter) = self.waiting().first() {
+        } else if let Some(waiter) = self.first_who_takes(is_new) {
             self.give(connection, waiter, None);
         } else {
             self.expire();
@@ -383,7 +404,8 @@ impl Model {
     /// Nobody waits while a connection is idle, or while a dial may start for them. Asked after
     /// everything that could matter, not where the pool is known to ask.
     fn catch_up(&mut self) {
-        while let (Some(&waiter), Some(&newest)) = (self.waiting().first(), self.idle().last()) {
+        while let (Some(waiter), Some(&newest)) = (self.first_who_takes(false), self.idle().last())
+        {
             let since = self.since(newest);
             self.give(newest, waiter, Some(since));
         }
@@ -393,6 +415,13 @@ impl Model {
             self.decisions.push(Decision::Dial(self.dials.len()));
             self.dials.push(Dial::Running);
         }
+    }
+
+    /// The oldest waiter who takes a connection that has just been dialled (`is_new`), or one that
+    /// has not.
+    fn first_who_takes(&self, is_new: bool) -> Option<usize> {
+        let takes = |waiter: &usize| is_new || !self.newcomers.contains(waiter);
+        self.waiting().into_iter().find(takes)
     }
 
     fn expire(&mut self) {

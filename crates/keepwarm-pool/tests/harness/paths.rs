@@ -77,6 +77,20 @@ seen! {
     FailureDials,
     /// A connection ended, and its room was dialled into.
     CloseDials,
+    /// A checkout that wants a connection which nobody has used: waits for a dial of its own or
+    /// another's, though one is idle or not, or takes what there is.
+    NewcomerDials,
+    NewcomerPassesIdle,
+    NewcomerTakesSurplusDial,
+    NewcomerWithoutRoom,
+    NewcomerServed,
+    /// A used connection went past it: to a later waiter, to a later checkout, or to rest.
+    NewcomerPassedBy,
+    NewcomerPassedByHit,
+    NewcomerLeavesToRest,
+    NewcomerRejected,
+    NewcomerCancelled,
+    NewcomerAfterShutDown,
     CancelWaiting,
     CancelEnded,
     InspectFound,

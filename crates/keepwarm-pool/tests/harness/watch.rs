@@ -24,6 +24,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct Before {
     waiting: usize,
+    waiting_for_new: Vec<usize>,
     idle: usize,
     active: usize,
     full: bool,
@@ -41,6 +42,7 @@ impl Watch {
         self.step += 1;
         self.before = Before {
             waiting: model.waiting().len(),
+            waiting_for_new: model.waiting_for_new(),
             idle: model.idle().len(),
             active: model.active().len(),
             full: model.is_full(),
@@ -58,20 +60,22 @@ impl Watch {
         decisions: &[Decision],
         connections: &[ConnectionId],
     ) {
-        if input == Input::Checkout {
+        if matches!(input, Input::Checkout | Input::CheckoutNew) {
             self.waiters.push((self.step, None));
         }
         for decision in decisions {
             self.see_decision(input, decision, decisions);
         }
         self.see_input(input, answer, decisions, connections);
+        self.see_newcomers(input, answer, decisions);
         self.see_expiry(input, decisions);
     }
 
     fn see_decision(&mut self, input: Input, decision: &Decision, decisions: &[Decision]) {
         match *decision {
             Decision::Dial(_) => {
-                let cause = (input == Input::Checkout).then(|| self.waiters.len() - 1);
+                let asks = matches!(input, Input::Checkout | Input::CheckoutNew);
+                let cause = asks.then(|| self.waiters.len() - 1);
                 self.causes.push(cause);
                 self.see(Seen::Dial);
                 self.see_if(matches!(input, Input::DialFailed(_)), Seen::FailureDials);
@@ -213,7 +217,7 @@ impl Watch {
                 self.see_if(answer == Some(true), Seen::EvictOne);
                 self.see_if(answer == Some(false), Seen::EvictNone);
             }
-            Input::Advised(..) => {}
+            Input::Advised(..) | Input::CheckoutNew => {}
             Input::CloseIdle => {
                 let (active, dialing) = (self.before.active, !self.before.running.is_empty());
                 self.see_if(idle > 1, Seen::DismissSeveral);
@@ -224,6 +228,45 @@ impl Watch {
             }
             Input::Tick => self.see_if(idle > 0 && !closes, Seen::TickInVain),
             Input::ShutDown => self.see_shut_down(),
+        }
+    }
+
+    fn see_newcomers(&mut self, input: Input, answer: Option<bool>, decisions: &[Decision]) {
+        let known = core::mem::take(&mut self.before.waiting_for_new);
+        let served = decisions.iter().find_map(|decision| match decision {
+            Decision::Assign { waiter, .. } => Some(*waiter),
+            _ => None,
+        });
+        let dials = decisions.iter().any(|d| matches!(d, Decision::Dial(_)));
+        let rests = decisions.is_empty() && !self.before.shut_down;
+        let by_dial = |waiter: usize| known.contains(&waiter);
+        match input {
+            Input::CheckoutNew => {
+                let waits = self.waiters.last().is_some_and(|(_, ended)| ended.is_none());
+                self.see_if(dials, Seen::NewcomerDials);
+                self.see_if(dials && self.before.idle > 0, Seen::NewcomerPassesIdle);
+                self.see_if(waits && !dials, Seen::NewcomerTakesSurplusDial);
+                self.see_if(served.is_some(), Seen::NewcomerWithoutRoom);
+                self.see_if(self.before.shut_down, Seen::NewcomerAfterShutDown);
+            }
+            Input::Dialed(_) => self.see_if(served.is_some_and(by_dial), Seen::NewcomerServed),
+            Input::DialFailed(_) => {
+                let rejects =
+                    |d: &Decision| matches!(d, Decision::Reject { waiter, .. } if by_dial(*waiter));
+                self.see_if(decisions.iter().any(rejects), Seen::NewcomerRejected);
+            }
+            Input::Cancel(waiter) => {
+                self.see_if(answer == Some(true) && by_dial(waiter), Seen::NewcomerCancelled);
+            }
+            Input::Returned(_) | Input::PutBack(_) if !known.is_empty() => {
+                let later = served.is_some_and(|waiter| known.iter().any(|n| *n < waiter));
+                self.see_if(later, Seen::NewcomerPassedBy);
+                self.see_if(rests, Seen::NewcomerLeavesToRest);
+            }
+            Input::Checkout if !known.is_empty() => {
+                self.see_if(served.is_some(), Seen::NewcomerPassedByHit);
+            }
+            _ => {}
         }
     }
 
