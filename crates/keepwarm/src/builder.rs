@@ -1,11 +1,15 @@
 //! Building a client.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use keepwarm_pool::Limit;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::connect::{Connector, Destination, Name, Resolver};
+use crate::error::{BoxError, Result};
 use crate::settings::Settings;
 #[cfg(feature = "tls")]
 use crate::tls::{Certificate, Identity};
@@ -236,6 +240,84 @@ impl ClientBuilder {
     /// Default: `None`, no limit. Zero is refused. (In Go zero means no limit.)
     pub fn response_header_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.response_header_timeout = timeout.into();
+        self
+    }
+
+    /// How connections are made, instead of by TCP: through a tunnel or a simulated network, or by the
+    /// steps of a test. Go: `Transport.DialContext`.
+    ///
+    /// Default: `None`, TCP. The connector is asked once for each dial, which belongs to the pool and
+    /// not to a request, see [`connect`](crate::connect); it gives a stream of tokio's traits, on
+    /// which nothing has been said. For `https` the client shakes hands on that stream itself.
+    /// [`connect_timeout`](ClientBuilder::connect_timeout) bounds it, and what it fails of is the
+    /// cause of an error at [`Stage::Connect`](crate::Stage::Connect). The settings of TCP
+    /// ([`tcp_keepalive`](ClientBuilder::tcp_keepalive)) do not reach its streams, and a
+    /// [`resolver`](ClientBuilder::resolver) beside it is refused.
+    ///
+    /// A client has one connector, and clients share no connections: so a connection of one connector
+    /// is never used for another one's requests.
+    ///
+    /// ```
+    /// use keepwarm::connect::Destination;
+    /// use tokio::net::TcpStream;
+    ///
+    /// # fn main() -> keepwarm::Result<()> {
+    /// // Every origin is reached through the port of a sidecar.
+    /// let sidecar = tower::service_fn(|to: Destination| async move {
+    ///     println!("connecting for {to}");
+    ///     TcpStream::connect("127.0.0.1:15001").await
+    /// });
+    /// let client = keepwarm::Client::builder().connector(sidecar).build()?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connector<C>(mut self, connector: C) -> Self
+    where
+        C: Service<Destination> + Clone + Send + 'static,
+        C::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+    {
+        self.settings.connector = Some(Connector::connector(connector));
+        self
+    }
+
+    /// How the addresses of a host are found. Go: `Dialer.Resolver`.
+    ///
+    /// Default: `None`, the platform's resolver (`getaddrinfo`), at each dial. The resolver is asked
+    /// once for each dial to a host that is a name, see [`connect`](crate::connect), never for one
+    /// that is an address, and nothing is remembered between dials. Of its addresses the first 64 are
+    /// raced (RFC 8305): the families take turns, each has a start of 250 ms over the next one. A
+    /// port of 0 in an address stands for the port of the URL; another one is connected to instead.
+    /// [`connect_timeout`](ClientBuilder::connect_timeout) bounds it together with connecting, and
+    /// what it fails of is the cause of an error at [`Stage::Resolve`](crate::Stage::Resolve), as is
+    /// a name without address.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use std::net::SocketAddr;
+    ///
+    /// use keepwarm::connect::Name;
+    ///
+    /// # fn main() -> keepwarm::Result<()> {
+    /// let fixed = tower::service_fn(|name: Name| async move {
+    ///     println!("looking up {name}");
+    ///     Ok::<_, Infallible>([SocketAddr::from(([127, 0, 0, 1], 0))])
+    /// });
+    /// let client = keepwarm::Client::builder().resolver(fixed).build()?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resolver<R>(mut self, resolver: R) -> Self
+    where
+        R: Service<Name> + Clone + Send + 'static,
+        R::Response: IntoIterator<Item = SocketAddr>,
+        R::Error: Into<BoxError>,
+        R::Future: Send,
+    {
+        self.settings.resolver = Some(Resolver::resolver(resolver));
         self
     }
 

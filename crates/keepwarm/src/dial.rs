@@ -5,26 +5,23 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keepwarm_pool::DialPermit;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use crate::connect::Destination;
 use crate::connection::Connection;
-use crate::error::{Error, Kind, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::key::Scheme;
 use crate::origin::Origin;
-use crate::wire::{Stream, Wire};
-
-/// How long an address has before the next one is tried beside it: the connection attempt delay
-/// that RFC 8305, section 5, recommends. Go: `Dialer.FallbackDelay` is 300 ms.
-const HEAD_START: Duration = Duration::from_millis(250);
+use crate::stream::Stream;
+use crate::tcp;
+use crate::wire::Wire;
 
 /// How often a dial moves to another runtime because the one it ran in ended.
 const MAX_MOVES: u8 = 3;
@@ -131,11 +128,8 @@ fn spawn(
     let permit =
         Permit { origin: Arc::clone(origin), token: Some(token), runtime: runtime.id(), moves };
     runtime.spawn(async move {
-        let limit = permit.origin.shared().settings.connect_timeout;
         let result = tokio::select! {
-            result = tokio::time::timeout(limit, establish(&permit.origin)) => {
-                result.unwrap_or_else(|_| Err(Error::timeout(Stage::Connect)))
-            }
+            result = establish(&permit.origin) => result,
             _ = aborted => Err(Error::failed(Stage::Connect, "the client has shut down")),
         };
         let name = Arc::clone(permit.origin.name());
@@ -143,21 +137,33 @@ fn spawn(
     });
 }
 
+/// What is left of the connect timeout. Each step fails at its own stage.
+#[derive(Clone, Copy)]
+struct TimeLeft(Option<Instant>);
+
+impl TimeLeft {
+    fn of(limit: Duration) -> Self {
+        // Beyond what the clock can tell is never.
+        Self(Instant::now().checked_add(limit))
+    }
+
+    async fn bound<T>(self, stage: Stage, step: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(end) = self.0 else { return step.await };
+        let late = |_| Err(Error::timeout(stage).with_message("timed out (connect_timeout)"));
+        tokio::time::timeout_at(end, step).await.unwrap_or_else(late)
+    }
+}
+
 async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
     let shared = origin.shared();
-    let stream = connect(origin.key().host(), origin.key().port()).await?;
-    stream.set_nodelay(true).map_err(|error| Error::failed(Stage::Connect, error))?;
-    if let Some(interval) = shared.settings.tcp_keepalive {
-        let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
-        SockRef::from(&stream)
-            .set_tcp_keepalive(&keepalive)
-            .map_err(|error| Error::failed(Stage::Connect, error))?;
-    }
+    let left = TimeLeft::of(shared.settings.connect_timeout);
+    let stream = open(origin, left).await?;
     let stream = match origin.key().scheme() {
-        Scheme::Http => Stream::Plain(stream),
+        Scheme::Http => stream,
         #[cfg(feature = "tls")]
         Scheme::Https => {
-            Stream::Tls(Box::new(shared.tls.connect(origin.key().host(), stream).await?))
+            let handshake = shared.tls.connect(origin.key().host(), stream);
+            Stream::boxed(left.bound(Stage::Tls, handshake).await?)
         }
         #[cfg(not(feature = "tls"))]
         Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
@@ -167,100 +173,17 @@ async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
         .map_err(|error| Error::failed(Stage::Connect, error))
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream> {
-    let addresses = tokio::net::lookup_host((host, port)).await.map_err(|error| {
-        Error::failed(Stage::Connect, error).with_message(format!("cannot resolve {host}"))
-    })?;
-    match interleave(addresses.collect()).as_slice() {
-        [] => Err(Error::failed(Stage::Connect, format!("{host} resolves to no address"))),
-        [only] => TcpStream::connect(only).await.map_err(|error| refused(*only, error)),
-        several => race(several).await,
-    }
-}
-
-/// Races the addresses of a host (RFC 8305): the families take turns, each attempt has a head start
-/// over the next one, and a failure starts the next one at once. The first connection wins; attempts
-/// still under way are dropped, which before the handshake costs the server nothing. If all fail,
-/// the last failure is the one reported.
-async fn race(addresses: &[SocketAddr]) -> Result<TcpStream> {
-    let mut addresses = addresses.iter().copied();
-    let mut failure = Error::new(Stage::Connect, Kind::Failed);
-    let mut attempts = JoinSet::new();
-    loop {
-        let next = addresses.next();
-        let more = next.is_some();
-        if let Some(address) = next {
-            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
-        }
-        let finished = tokio::select! {
-            finished = attempts.join_next() => finished,
-            () = tokio::time::sleep(HEAD_START), if more => continue,
+/// A stream to the origin, on which nothing has been said.
+async fn open(origin: &Origin, left: TimeLeft) -> Result<Stream> {
+    let (key, settings) = (origin.key(), &origin.shared().settings);
+    if let Some(connector) = &settings.connector {
+        let asked = async {
+            let asked = connector.ask(Destination::new(key)).await;
+            asked.map_err(|error| Error::failed(Stage::Connect, error))
         };
-        match finished {
-            Some(Ok((_, Ok(stream)))) => return Ok(stream),
-            Some(Ok((address, Err(error)))) => failure = refused(address, error),
-            Some(Err(error)) => failure = Error::failed(Stage::Connect, error),
-            None => return Err(failure),
-        }
+        return left.bound(Stage::Connect, asked).await;
     }
-}
-
-fn refused(address: SocketAddr, error: std::io::Error) -> Error {
-    Error::failed(Stage::Connect, error).with_message(address.to_string())
-}
-
-/// The resolver's order, but with the families taking turns, beginning with the first one's
-/// (RFC 8305, section 4).
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (VecDeque<_>, VecDeque<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let mut turns = [first, second];
-    let mut ordered = Vec::new();
-    while turns.iter().any(|family| !family.is_empty()) {
-        ordered.extend(turns.iter_mut().filter_map(VecDeque::pop_front));
-    }
-    ordered
-}
-
-#[cfg(test)]
-mod tests {
-    use keepwarm_testkit::http_server::RefusedPort;
-    use keepwarm_testkit::scripted::{self, within};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_address_that_hangs_does_not_hold_up_the_next_one() {
-        let hanging = scripted::Stage::open_narrow();
-        let _filled = hanging.fill().await;
-        let open = scripted::Stage::open().await;
-        let [hanging, open] =
-            [&hanging, &open].map(|stage| SocketAddr::from(([127, 0, 0, 1], stage.port())));
-        let stream = within("the race", race(&[hanging, open])).await.expect("a connection");
-        assert_eq!(stream.peer_addr().expect("connected"), open);
-    }
-
-    #[tokio::test]
-    async fn the_last_failure_is_reported_when_no_address_connects() {
-        let dead = [RefusedPort::new(), RefusedPort::new()];
-        let addresses = dead.each_ref().map(|port| port.address());
-        let error = within("the race", race(&addresses)).await.expect_err("nobody listens");
-        let text = error.to_string();
-        assert!(text.contains("Connection refused"), "{text}");
-        assert!(addresses.iter().any(|address| text.contains(&address.to_string())), "{text}");
-    }
-
-    #[test]
-    fn families_take_turns_in_the_resolvers_order() {
-        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
-            texts.iter().map(|text| text.parse().expect("an address")).collect()
-        };
-        let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
-        let raced = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
-        assert_eq!(interleave(resolved), raced);
-        let one_family = addresses(&["127.0.0.2:1", "127.0.0.1:1"]);
-        assert_eq!(interleave(one_family.clone()), one_family);
-        assert_eq!(interleave(Vec::new()), Vec::new());
-    }
+    let resolving = tcp::resolve(key.host(), key.port(), settings.resolver.as_ref());
+    let addresses = left.bound(Stage::Resolve, resolving).await?;
+    left.bound(Stage::Connect, tcp::connect(&addresses, settings)).await.map(Stream::Tcp)
 }

@@ -20,9 +20,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// match client.get(url).send().await {
 ///     Ok(response) => Ok(response.status().as_u16()),
 ///     // Nothing was sent: it is safe to ask another server, whatever the method.
-///     Err(error) if matches!(error.stage(), keepwarm::Stage::Wait | keepwarm::Stage::Connect) => {
-///         Ok(503)
-///     }
+///     Err(error) if error.is_connect() || error.stage() == keepwarm::Stage::Wait => Ok(503),
 ///     Err(error) => Err(error),
 /// }
 /// # }
@@ -34,7 +32,9 @@ pub enum Stage {
     Request,
     /// Waiting for a connection: for a return, a slot or a dial. Nothing was sent.
     Wait,
-    /// Resolving, connecting, or starting the connection. Nothing was sent.
+    /// Finding the addresses of the host. Nothing was sent.
+    Resolve,
+    /// Connecting, or starting the connection. Nothing was sent.
     Connect,
     /// The TLS handshake, or the configuration that it needs. Nothing of the request was sent.
     Tls,
@@ -51,6 +51,7 @@ impl Stage {
         match self {
             Self::Request => "request not usable",
             Self::Wait => "no connection was free",
+            Self::Resolve => "resolving failed",
             Self::Connect => "connecting failed",
             Self::Tls => "TLS handshake failed",
             Self::Exchange => "no response",
@@ -225,10 +226,11 @@ impl Error {
         self.0.kind == Kind::HeaderTimeout
     }
 
-    /// No connection could be established. Nothing was sent.
+    /// No connection could be established: resolving, connecting or the TLS handshake failed. Nothing
+    /// was sent.
     #[must_use]
     pub fn is_connect(&self) -> bool {
-        matches!(self.0.stage, Stage::Connect | Stage::Tls)
+        matches!(self.0.stage, Stage::Resolve | Stage::Connect | Stage::Tls)
     }
 
     /// The TLS handshake failed or took too long: a certificate that is not trusted or for another

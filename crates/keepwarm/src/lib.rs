@@ -48,6 +48,7 @@ mod budget;
 mod builder;
 mod client;
 mod clock;
+pub mod connect;
 mod connection;
 mod deadline;
 mod dial;
@@ -69,6 +70,8 @@ mod retry;
 mod service;
 mod settings;
 mod stats;
+mod stream;
+mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
 mod upload;

@@ -199,12 +199,16 @@ impl Origin {
     }
 
     pub(crate) fn dialed(self: &Arc<Self>, permit: DialPermit, mut connection: Box<Connection>) {
-        if connection.park().is_err() {
+        if let Err(end) = connection.park() {
             // Ended between connect and here: it never was of use to anybody.
             drop(connection);
-            let error = Error::new(Stage::Connect, Kind::Failed)
-                .with_message("the server closed the connection at once")
-                .at(&self.name);
+            let message = match (end.closer, end.reason) {
+                (Closer::Server, _) => "the server closed the connection at once",
+                (_, CloseReason::StrayBytes) => "the server spoke before it was asked",
+                _ => "the connection failed at once",
+            };
+            let error =
+                Error::new(Stage::Connect, Kind::Failed).with_message(message).at(&self.name);
             return self.dial_failed(permit, error);
         }
         let watch = Arc::clone(connection.watch());

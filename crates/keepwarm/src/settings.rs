@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keepwarm_pool::Limit;
 
+use crate::connect::{Connector, Resolver};
 use crate::error::{Error, Result};
 
 /// Go's `Dialer.Timeout` and `Dialer.KeepAlive` in `http.DefaultTransport`.
@@ -23,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) tls: crate::tls::TlsSettings,
     pub(crate) keep_alive: bool,
     pub(crate) response_header_timeout: Option<Duration>,
+    pub(crate) connector: Option<Connector>,
+    pub(crate) resolver: Option<Resolver>,
 }
 
 impl Default for Settings {
@@ -40,6 +43,8 @@ impl Default for Settings {
             tls: crate::tls::TlsSettings::default(),
             keep_alive: true,
             response_header_timeout: None,
+            connector: None,
+            resolver: None,
         }
     }
 }
@@ -104,6 +109,12 @@ impl Settings {
                 "response_header_timeout",
                 "every request would fail; set None for no timeout",
             );
+        }
+        if self.connector.is_some() && self.resolver.is_some() {
+            return Err(Error::invalid(
+                "resolver is set beside connector, which is given names and finds addresses itself; \
+                 set one of them",
+            ));
         }
         Ok(self)
     }

@@ -12,11 +12,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls_platform_verifier::Verifier;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Result, Stage};
+use crate::stream::Stream;
 
 /// What ALPN offers (RFC 7301): the one protocol that is spoken here.
 const ALPN: &[u8] = b"http/1.1";
@@ -143,11 +143,7 @@ impl Tls {
 
     /// Shakes hands with `host`, which is what the certificate must be for, and the name that is
     /// sent (SNI, RFC 6066) unless it is an address.
-    pub(crate) async fn connect(
-        &self,
-        host: &str,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, host: &str, stream: Stream) -> Result<TlsStream<Stream>> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| Error::failed(Stage::Tls, error).with_message(host.to_owned()))?;
         let config = self.config.get_or_init(|| self.configure()).clone();

@@ -1,5 +1,4 @@
-//! The socket under hyper, plain or under TLS, with a witness of how the peer ended it and of how
-//! many bytes passed.
+//! The stream under hyper, with a witness of how the peer ended it and of how many bytes passed.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +8,8 @@ use std::task::{Context, Poll};
 
 use keepwarm_pool::Closer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 const OPEN: u8 = 0;
 const FIN_SEEN: u8 = 1;
@@ -92,25 +92,6 @@ fn count(counter: &AtomicU64, bytes: usize) {
     counter.store(counter.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
 }
 
-/// What the bytes of a connection go through.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-}
-
-/// Does the same on every kind of stream.
-macro_rules! each {
-    ($wire:expr, $stream:ident => $action:expr) => {
-        match &mut $wire.stream {
-            Stream::Plain($stream) => $action,
-            #[cfg(feature = "tls")]
-            Stream::Tls($stream) => $action,
-        }
-    };
-}
-
 /// A stream that tells its [`Witness`] of an end of file and of a reset.
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -163,7 +144,7 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let (room, filled) = (buf.remaining(), buf.filled().len());
-        let result = each!(self, stream => Pin::new(stream).poll_read(cx, buf));
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         let bytes = buf.filled().len() - filled;
         count(&self.witness.0.read, bytes);
         if matches!(result, Poll::Ready(Ok(()))) && room > 0 && bytes == 0 {
@@ -180,7 +161,7 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.witness.0.flushed.store(false, Ordering::Relaxed);
-        let result = each!(self, stream => Pin::new(stream).poll_write(cx, bytes));
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note_written(result)
     }
 
@@ -194,26 +175,22 @@ impl AsyncWrite for Wire {
             return self.poll_write(cx, slice);
         }
         self.witness.0.flushed.store(false, Ordering::Relaxed);
-        let result = each!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices));
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.note_written(result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper comes here when it has nothing left to write.
-        let result = each!(self, stream => Pin::new(stream).poll_flush(cx));
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
         self.witness.0.flushed.store(matches!(result, Poll::Ready(Ok(()))), Ordering::Relaxed);
         result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -94,6 +94,8 @@ fn judge(animal: &Animal, met: Met, outcome: &Outcome, own: &str) -> Result<(), 
         (_, Ok((200, body))) if met == Met::Warm && animal.looks_like_an_idle_close() => {
             body == own
         }
+        // It was noticed before anything was sent, and the request went elsewhere.
+        (Expect::Fails, Ok((200, body))) if !animal.listens_first() => body == own,
         (Expect::Reply(status, body), Ok((got, text))) => status == got && *text == own_reply(body),
         (Expect::Fails, Err(_)) | (Expect::EitherButBounded, _) => true,
         (Expect::Reply(..), Err(_)) | (Expect::Fails, Ok(_)) => false,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cancellation;
+mod connector;
 mod drain;
 mod errors;
 mod explain;
@@ -9,6 +10,7 @@ mod header_timeout;
 mod idle_watch;
 mod numbers;
 mod redirects;
+mod resolver;
 mod retirement;
 mod reuse;
 mod reuse_under_load;

@@ -290,3 +290,22 @@ fn settings_that_cannot_work_are_refused_by_name() {
     assert!(Certificate::all_from_pem(b"nothing here").is_err());
     assert!(Identity::from_pem(certificate.pem().as_bytes()).is_err());
 }
+
+#[tokio::test]
+async fn a_connectors_stream_is_shaken_hands_on_and_the_name_is_that_of_the_url() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("named.test", None), Then::Serve).await;
+    let address = server.address;
+    let builder = Client::builder().root_certificates(authority.certificate());
+    let connector = tower::service_fn(move |to: keepwarm::connect::Destination| {
+        assert!(to.is_tls() && to.scheme() == "https");
+        TcpStream::connect(address)
+    });
+    let client = builder.connector(connector).build().expect("a client");
+    for _ in 0..2 {
+        assert_eq!(fetch(&client, "https://named.test/").await.expect("a body"), "secret");
+    }
+    assert_eq!(only(&client).opened, 1);
+    let error = fetch(&client, "https://other.test/").await.expect_err("another name");
+    assert!(error.is_tls(), "{error}");
+}

@@ -1,0 +1,170 @@
+//! What the bytes of a connection go through: a socket, TLS on it, or a stream of the caller's own.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What a connection needs of a stream.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A stream of any kind. Plain sockets are told apart, since most requests go through one.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    /// TLS, or what a connector of the caller's gave.
+    Boxed(Box<dyn Io>),
+}
+
+impl Stream {
+    pub(crate) fn boxed(stream: impl Io + 'static) -> Self {
+        Self::Boxed(Box::new(stream))
+    }
+
+    /// A stream whose code is not ours.
+    pub(crate) fn foreign(stream: impl Io + 'static) -> Self {
+        Self::boxed(Foreign(Some(stream)))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(stream) => stream.fmt(f),
+            Self::Boxed(_) => f.write_str("Boxed"),
+        }
+    }
+}
+
+/// Does the same on every kind of stream.
+macro_rules! each {
+    ($stream:expr, $inner:ident => $action:expr) => {
+        match $stream {
+            Stream::Tcp($inner) => $action,
+            Stream::Boxed($inner) => $action,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// Somebody else's stream. It is polled by the tasks of requests, but also by the keeper, which all
+/// connections of a client share, and dropped by whoever closes it: a panic in it is a failure of
+/// this connection and of no other.
+///
+/// `None` once it is being dropped.
+struct Foreign<S>(Option<S>);
+
+impl<S> Drop for Foreign<S> {
+    fn drop(&mut self) {
+        // The panic has been told by the hook; there is nobody here to tell it to.
+        drop(catch_unwind(AssertUnwindSafe(|| self.0 = None)));
+    }
+}
+
+impl<S: Unpin> Foreign<S> {
+    fn guard<T>(
+        self: Pin<&mut Self>,
+        poll: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some(stream) = &mut self.get_mut().0 else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        catch_unwind(AssertUnwindSafe(|| poll(Pin::new(stream))))
+            // Not a kind that a socket has: nothing is concluded of the peer.
+            .unwrap_or_else(|panic| {
+                let words = format!("the connector's stream panicked: {}", words_of(&*panic));
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)))
+            })
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Foreign<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.guard(|stream| stream.poll_read(cx, buf))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Foreign<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.guard(|stream| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.guard(|stream| stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.guard(|stream| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.guard(|stream| stream.poll_shutdown(cx))
+    }
+}
+
+/// What a panic said.
+pub(crate) fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let string = || panic.downcast_ref::<String>().map(String::as_str);
+    panic.downcast_ref::<&str>().copied().or_else(string).unwrap_or("without a message")
+}

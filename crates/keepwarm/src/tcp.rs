@@ -1,0 +1,149 @@
+//! A TCP connection to a host: its addresses, and the race between them.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::connect::{Name, Resolver};
+use crate::error::{Error, Kind, Result, Stage};
+use crate::settings::Settings;
+
+/// How long an address has before the next one is tried beside it: the connection attempt delay
+/// that RFC 8305, section 5, recommends. Go: `Dialer.FallbackDelay` is 300 ms.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// The addresses of a host, in the order in which they are to be tried.
+pub(crate) async fn resolve(
+    host: &str,
+    port: u16,
+    resolver: Option<&Resolver>,
+) -> Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let found = match resolver {
+        None => match tokio::net::lookup_host((host, port)).await {
+            Ok(found) => Ok(found.collect()),
+            Err(error) => Err(error.into()),
+        },
+        Some(resolver) => resolver.ask(Name::new(host)).await,
+    };
+    let mut found = found.map_err(|error| {
+        Error::failed(Stage::Resolve, error).with_message(format!("cannot resolve {host}"))
+    })?;
+    for address in &mut found {
+        if address.port() == 0 {
+            address.set_port(port);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::failed(Stage::Resolve, format!("{host} resolves to no address")));
+    }
+    Ok(interleave(found))
+}
+
+/// Connects to whichever of these comes first, and sets the socket's options.
+pub(crate) async fn connect(addresses: &[SocketAddr], settings: &Settings) -> Result<TcpStream> {
+    let stream = match addresses {
+        [only] => TcpStream::connect(only).await.map_err(|error| refused(*only, error))?,
+        several => race(several).await?,
+    };
+    let failed = |error| Error::failed(Stage::Connect, error);
+    stream.set_nodelay(true).map_err(failed)?;
+    if let Some(interval) = settings.tcp_keepalive {
+        let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(failed)?;
+    }
+    Ok(stream)
+}
+
+/// Races the addresses of a host (RFC 8305): the families take turns, each attempt has a head start
+/// over the next one, and a failure starts the next one at once. The first connection wins; attempts
+/// still under way are dropped, which before the handshake costs the server nothing. If all fail,
+/// the last failure is the one reported.
+async fn race(addresses: &[SocketAddr]) -> Result<TcpStream> {
+    let mut addresses = addresses.iter().copied();
+    let mut failure = Error::new(Stage::Connect, Kind::Failed);
+    let mut attempts = JoinSet::new();
+    loop {
+        let next = addresses.next();
+        let more = next.is_some();
+        if let Some(address) = next {
+            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+        }
+        let finished = tokio::select! {
+            finished = attempts.join_next() => finished,
+            () = tokio::time::sleep(HEAD_START), if more => continue,
+        };
+        match finished {
+            Some(Ok((_, Ok(stream)))) => return Ok(stream),
+            Some(Ok((address, Err(error)))) => failure = refused(address, error),
+            Some(Err(error)) => failure = Error::failed(Stage::Connect, error),
+            None => return Err(failure),
+        }
+    }
+}
+
+fn refused(address: SocketAddr, error: std::io::Error) -> Error {
+    Error::failed(Stage::Connect, error).with_message(address.to_string())
+}
+
+/// The resolver's order, but with the families taking turns, beginning with the first one's
+/// (RFC 8305, section 4).
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut turns = [first, second];
+    let mut ordered = Vec::new();
+    while turns.iter().any(|family| !family.is_empty()) {
+        ordered.extend(turns.iter_mut().filter_map(VecDeque::pop_front));
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwarm_testkit::http_server::RefusedPort;
+    use keepwarm_testkit::scripted::{self, within};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_hangs_does_not_hold_up_the_next_one() {
+        let hanging = scripted::Stage::open_narrow();
+        let _filled = hanging.fill().await;
+        let open = scripted::Stage::open().await;
+        let [hanging, open] =
+            [&hanging, &open].map(|stage| SocketAddr::from(([127, 0, 0, 1], stage.port())));
+        let stream = within("the race", race(&[hanging, open])).await.expect("a connection");
+        assert_eq!(stream.peer_addr().expect("connected"), open);
+    }
+
+    #[tokio::test]
+    async fn the_last_failure_is_reported_when_no_address_connects() {
+        let dead = [RefusedPort::new(), RefusedPort::new()];
+        let addresses = dead.each_ref().map(|port| port.address());
+        let error = within("the race", race(&addresses)).await.expect_err("nobody listens");
+        let text = error.to_string();
+        assert!(text.contains("Connection refused"), "{text}");
+        assert!(addresses.iter().any(|address| text.contains(&address.to_string())), "{text}");
+    }
+
+    #[test]
+    fn families_take_turns_in_the_resolvers_order() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().expect("an address")).collect()
+        };
+        let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+        let raced = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
+        assert_eq!(interleave(resolved), raced);
+        let one_family = addresses(&["127.0.0.2:1", "127.0.0.1:1"]);
+        assert_eq!(interleave(one_family.clone()), one_family);
+        assert_eq!(interleave(Vec::new()), Vec::new());
+    }
+}
