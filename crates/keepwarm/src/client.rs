@@ -9,6 +9,7 @@ use crate::builder::ClientBuilder;
 use crate::clock::Clock;
 use crate::explain::explain;
 use crate::keeper::Keeper;
+use crate::misuse;
 use crate::origin::Shared;
 use crate::origins::Origins;
 use crate::request::RequestBuilder;
@@ -49,6 +50,7 @@ struct Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.origins.shut_down();
+        misuse::client_dropped(&self.origins.stats());
         self.origins.shared().keeper.dismiss();
     }
 }
@@ -129,10 +131,8 @@ impl Client {
     pub fn explain(&self, origin: &str) -> Option<String> {
         let origins = self.owner.origins.all();
         let found = origins.iter().find(|candidate| &**candidate.name() == origin)?;
-        Some(explain(
-            &OriginStats::new(found, &found.snapshot()),
-            &self.owner.origins.shared().settings,
-        ))
+        let stats = OriginStats::new(found, &found.snapshot());
+        Some(explain(&stats, &self.origins().shared().settings, &misuse::warnings()))
     }
 
     /// Dismisses every connection that is open now: those that are idle are closed before this

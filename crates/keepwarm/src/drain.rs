@@ -34,11 +34,12 @@ struct Rest {
 /// Reads the rest of a response and gives its connection back: at once what has arrived, in a task
 /// of its own what has not. Without a runtime to spawn it on, the connection is closed.
 pub(crate) fn drain(mut lease: Lease, incoming: Incoming) {
-    if lease.connection().is_on_last_exchange()
-        || incoming.size_hint().lower() > MAX_DRAINED_BYTES
-        || lease.origin().has_shut_down()
-    {
-        // Dropping the lease closes the connection as abandoned.
+    // Dropping the lease closes the connection as abandoned.
+    if lease.connection().is_on_last_exchange() || lease.origin().has_shut_down() {
+        return;
+    }
+    if incoming.size_hint().lower() > MAX_DRAINED_BYTES {
+        lease.origin().note_unread();
         return;
     }
     let mut rest = Rest { lease, incoming, left: MAX_DRAINED_BYTES, complete: false };
@@ -47,6 +48,8 @@ pub(crate) fn drain(mut lease: Lease, incoming: Incoming) {
         Poll::Pending => {
             if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(rest.finish());
+            } else {
+                rest.lease.origin().note_unread();
             }
         }
     }
@@ -110,6 +113,9 @@ impl Rest {
         match end {
             Ok(()) => lease.give_back(),
             Err(reason) => {
+                if reason == CloseReason::Abandoned {
+                    lease.origin().note_unread();
+                }
                 let closer = lease.connection().closer();
                 lease.close(reason, closer);
             }

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use keepwarm_pool::{CloseReason, Limit};
 
+use crate::misuse::Warning;
 use crate::settings::Settings;
 use crate::stats::OriginStats;
 
-/// Everything that is wrong at one origin, worst first, or that nothing is.
-pub(crate) fn explain(stats: &OriginStats, settings: &Settings) -> String {
+/// Everything that is wrong at one origin, worst first, or that nothing is. What the process was
+/// warned of there comes before all.
+pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warning]) -> String {
     let mut findings: Vec<(u64, String)> = [
         idle_limit(stats, settings),
         total_idle_limit(stats, settings),
         closed_by_server(stats, settings),
         not_persistent(stats),
+        unread(stats),
         abandoned(stats),
         failed(stats),
         refused(stats, settings),
@@ -26,11 +29,16 @@ pub(crate) fn explain(stats: &OriginStats, settings: &Settings) -> String {
     .collect();
     findings.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     let mut lines = vec![format!("{}: {}", stats.origin, summary(stats))];
-    if findings.is_empty() {
+    // What is found for bodies left unread has the newer numbers.
+    let of_clients = |warning: &&Warning| matches!(warning, Warning::ClientPerRequest { .. });
+    let here = |warning: &&Warning| warning.origin() == stats.origin;
+    let warned: Vec<_> = warnings.iter().filter(of_clients).filter(here).collect();
+    if findings.is_empty() && warned.is_empty() {
         lines.push(
             "nothing is wrong: no connection was closed that could have been kept".to_owned(),
         );
     }
+    lines.extend(warned.into_iter().map(Warning::to_string));
     lines.extend(findings.into_iter().map(|(_, finding)| finding));
     lines.join("\n")
 }
@@ -100,13 +108,23 @@ fn not_persistent(stats: &OriginStats) -> Finding {
     })
 }
 
+fn unread(stats: &OriginStats) -> Finding {
+    let count = stats.bodies_unread;
+    finding(count, || {
+        format!(
+            "{} closed because a response body was dropped before its end, with too much left to \
+             read; read bodies to the end, or ask for less (HEAD, Range)",
+            counted(count, "connection")
+        )
+    })
+}
+
 fn abandoned(stats: &OriginStats) -> Finding {
-    let count = stats.closed_for(CloseReason::Abandoned);
+    let count = stats.closed_for(CloseReason::Abandoned).saturating_sub(stats.bodies_unread);
     finding(count, || {
         format!(
             "{} given up in the middle of an exchange: requests that were \
-             dropped or timed out, or bodies dropped before their end; read bodies to the end, and \
-             look whether timeouts are too short",
+             dropped or timed out; look whether timeouts are too short",
             counted(count, "connection")
         )
     })

@@ -24,6 +24,7 @@ use crate::keeper::Keeper;
 use crate::key::OriginKey;
 use crate::lately::Lately;
 use crate::lease::Lease;
+use crate::misuse;
 use crate::retry::RetryBudget;
 use crate::settings::Settings;
 
@@ -58,6 +59,8 @@ struct State {
     /// The most requests that held or wanted a connection at once.
     peak: usize,
     opened_lately: Lately,
+    /// Bodies that were left unread and cost their connections.
+    unread: u64,
 }
 
 /// Whom to answer, and where the task runs that waits.
@@ -110,18 +113,21 @@ pub(crate) struct Snapshot {
     pub(crate) waiting: usize,
     pub(crate) peak: usize,
     pub(crate) opened_lately: u64,
+    pub(crate) unread: u64,
     pub(crate) counts: Counts,
 }
 
 impl Snapshot {
     /// Adds another origin's. There is no peak of several together.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        let Self { dialing, active, idle, waiting, peak: _, opened_lately, ref counts } = *other;
+        let Self { dialing, active, idle, waiting, peak: _, opened_lately, unread, ref counts } =
+            *other;
         self.dialing += dialing;
         self.active += active;
         self.idle += idle;
         self.waiting += waiting;
         self.opened_lately += opened_lately;
+        self.unread += unread;
         self.counts.absorb(counts);
     }
 }
@@ -143,6 +149,7 @@ impl Origin {
                 dials: BTreeMap::new(),
                 peak: 0,
                 opened_lately: Lately::default(),
+                unread: 0,
             }),
             retries: RetryBudget::new(),
         })
@@ -340,8 +347,18 @@ impl Origin {
             waiting: state.pool.waiting(),
             peak: state.peak,
             opened_lately: state.opened_lately.count(now),
+            unread: state.unread,
             counts: *state.pool.counts(),
         }
+    }
+
+    /// A body is left unread, and its connection about to be closed for it.
+    pub(crate) fn note_unread(&self) {
+        let mut state = self.lock();
+        state.unread += 1;
+        let (unread, requests) = (state.unread, state.pool.counts().checkouts);
+        drop(state);
+        misuse::body_left_unread(&self.name, unread, requests);
     }
 
     /// The seconds in which connections were opened.

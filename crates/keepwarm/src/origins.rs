@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use keepwarm_pool::{Counts, Moment};
+use keepwarm_pool::Moment;
 
 use crate::key::{OriginKey, OriginRef};
 use crate::lately::Lately;
@@ -33,7 +33,8 @@ struct Known {
 #[derive(Clone, Copy, Debug, Default)]
 struct Forgotten {
     origins: u64,
-    counts: Counts,
+    /// But for what was opened lately.
+    all: Snapshot,
     opened_lately: Lately,
 }
 
@@ -46,7 +47,7 @@ impl Known {
             let used = Arc::strong_count(origin) > 1 || origin.is_in_use();
             if !used {
                 forgotten.origins += 1;
-                forgotten.counts.absorb(&origin.snapshot().counts);
+                forgotten.all.absorb(&origin.snapshot());
                 forgotten.opened_lately.absorb(&origin.opened_lately());
             }
             used
@@ -96,11 +97,8 @@ impl Origins {
         let forgotten = known.forgotten;
         drop(known);
 
-        let mut total = Snapshot {
-            counts: forgotten.counts,
-            opened_lately: forgotten.opened_lately.count(self.shared.clock.now()),
-            ..Snapshot::default()
-        };
+        let opened_lately = forgotten.opened_lately.count(self.shared.clock.now());
+        let mut total = Snapshot { opened_lately, ..forgotten.all };
         let mut origins = Vec::with_capacity(listed.len());
         for origin in listed {
             let snapshot = origin.snapshot();

@@ -111,6 +111,9 @@ pub struct PoolStats {
     pub cancelled: u64,
     /// Requests that were refused a connection because too many were waiting.
     pub too_many_waiters: u64,
+    /// Response bodies that were dropped before their end, with so much left to read, or so slow,
+    /// that their connections were closed for it.
+    pub bodies_unread: u64,
     /// Dials that failed.
     pub dials_failed: u64,
     /// Connections closed, by reason and closer; only those that occurred, most frequent first.
@@ -162,7 +165,8 @@ impl PoolStats {
     pub const WINDOW: Duration = lately::WINDOW;
 
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let Snapshot { dialing, active, idle, waiting, opened_lately, counts, .. } = *snapshot;
+        let Snapshot { dialing, active, idle, waiting, opened_lately, unread, counts, .. } =
+            *snapshot;
         let mut closes: Vec<CloseCount> = CloseReason::ALL
             .into_iter()
             .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
@@ -186,6 +190,7 @@ impl PoolStats {
             checkouts: counts.checkouts,
             cancelled: counts.cancelled,
             too_many_waiters: counts.rejected_for(RejectReason::TooManyWaiters),
+            bodies_unread: unread,
             dials_failed: counts.dials_failed,
             closes,
         }

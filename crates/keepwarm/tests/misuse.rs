@@ -1,0 +1,108 @@
+//! What a process is warned of, and what it is not. A binary of its own: warnings are the process's.
+
+use keepwarm::{Client, Warning, warnings};
+use keepwarm_testkit::scripted::{Answer, Server, eventually, ok};
+
+async fn fetch(client: &Client, server: &Server) {
+    let response = client.get(server.url("/")).send().await.expect("a response");
+    response.text().await.expect("a body");
+}
+
+fn of_clients() -> Vec<Warning> {
+    let of_clients = |warning: &Warning| matches!(warning, Warning::ClientPerRequest { .. });
+    warnings().into_iter().filter(of_clients).collect()
+}
+
+fn of_bodies() -> Vec<Warning> {
+    let of_bodies = |warning: &Warning| matches!(warning, Warning::BodiesLeftUnread { .. });
+    warnings().into_iter().filter(of_bodies).collect()
+}
+
+#[tokio::test]
+async fn a_client_for_each_request_is_warned_of_once_and_clients_that_are_used_are_not() {
+    // A service: one client.
+    let server = Server::saying("x");
+    let shared = Client::new();
+    for _ in 0..300 {
+        fetch(&shared.clone(), &server).await;
+    }
+    // A client for each job, which asks a few times.
+    for _ in 0..150 {
+        let client = Client::new();
+        for _ in 0..3 {
+            fetch(&client, &server).await;
+        }
+    }
+    // Tests: each a server and a client or two, for a request.
+    for _ in 0..60 {
+        let server = Server::saying("x");
+        for _ in 0..2 {
+            fetch(&Client::new(), &server).await;
+        }
+    }
+    // Clients that were never used cost nothing.
+    for _ in 0..200 {
+        drop(Client::new());
+    }
+    assert_eq!(of_clients(), []);
+
+    for _ in 0..99 {
+        fetch(&Client::new(), &server).await;
+    }
+    assert_eq!(of_clients(), [], "not yet a habit");
+    for _ in 0..150 {
+        fetch(&Client::new(), &server).await;
+    }
+    let [Warning::ClientPerRequest { origin, clients, .. }] = &of_clients()[..] else {
+        panic!("{:?}", of_clients());
+    };
+    assert_eq!((&**origin, *clients), (&*server.origin(), 100));
+    let words = shared.explain(&server.origin()).expect("it was spoken to");
+    assert!(words.contains("100 clients were built"), "{words}");
+    assert!(words.contains("build one client when the program starts"), "{words}");
+}
+
+#[tokio::test]
+async fn bodies_left_unread_are_warned_of_once_when_they_cost_connections() {
+    let server = Server::start(|request| match request.target() {
+        "/large" => {
+            Answer::SendAndStall("HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\nx".to_owned())
+        }
+        _ => Answer::Send(ok("short")),
+    });
+    let drop_unread = async |client: &Client, path: &str| {
+        let response = client.get(server.url(path)).send().await.expect("a head");
+        drop(response);
+    };
+    // Short ones are read for nobody, and cost nothing.
+    let client = Client::new();
+    for _ in 0..200 {
+        drop_unread(&client, "/short").await;
+    }
+    let total = || client.stats().total;
+    eventually("the reading", || total().active == 0).await;
+    assert_eq!((total().bodies_unread, total().closed()), (0, 0));
+    // One in ten, or less, may be meant.
+    for _ in 0..20 {
+        drop_unread(&client, "/large").await;
+    }
+    assert_eq!((total().bodies_unread, total().closed()), (20, 20));
+    assert_eq!(of_bodies(), []);
+    let words = client.explain(&server.origin()).expect("it was spoken to");
+    assert!(words.contains("20 connections closed because a response body was dropped"), "{words}");
+    assert!(!words.contains("given up"), "counted once: {words}");
+
+    let careless = Client::new();
+    for _ in 0..9 {
+        drop_unread(&careless, "/large").await;
+    }
+    assert_eq!(of_bodies(), [], "by accident, so far");
+    for _ in 0..20 {
+        drop_unread(&careless, "/large").await;
+    }
+    let [Warning::BodiesLeftUnread { origin, connections: 10, requests: 10 }] = &of_bodies()[..]
+    else {
+        panic!("{:?}", of_bodies());
+    };
+    assert_eq!(**origin, *server.origin());
+}
