@@ -12,7 +12,9 @@ use std::time::Duration;
 pub enum ErrorClass {
     /// No connection could be opened for it; the errno says why. Every address has been tried.
     Connect,
-    /// The timeout passed before the last byte of the response.
+    /// The timeout passed before a connection for it was established.
+    ConnectTimeout,
+    /// The timeout passed before the last byte of the response, on an established connection.
     Timeout,
     /// The peer's RST came before the first byte of the response.
     ResetBeforeResponse,
@@ -39,8 +41,9 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, in the order of reports.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
+        Self::ConnectTimeout,
         Self::Timeout,
         Self::ResetBeforeResponse,
         Self::ResetWithinResponse,
@@ -57,6 +60,7 @@ impl ErrorClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
             Self::Timeout => "timeout",
             Self::ResetBeforeResponse => "reset_before_response",
             Self::ResetWithinResponse => "reset_within_response",
@@ -67,6 +71,29 @@ impl ErrorClass {
             Self::TooLarge => "too_large",
             Self::Write => "write",
             Self::Read => "read",
+        }
+    }
+
+    /// What the class usually means, and what to do about it.
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::ConnectTimeout => {
+                Some("nobody answered: a firewall drops the packets, or the listen queue overflows")
+            }
+            Self::Timeout => Some("the server is slower than --timeout, or has stopped"),
+            Self::ResetBeforeResponse => Some(
+                "the server aborted instead of answering: it crashed, closed with the request \
+                 unread, or an idle timeout of its own hit just then",
+            ),
+            Self::EofOnNew => Some("the server accepts connections and closes them unanswered"),
+            Self::EofOnReused => Some(
+                "the server closed an idle connection just as it was used again: let its idle \
+                 timeout be longer than the client's",
+            ),
+            Self::EofWithinResponse | Self::ResetWithinResponse => {
+                Some("the server gave up within a response: look for a crash or a worker's timeout")
+            }
+            Self::Connect | Self::BadFraming | Self::TooLarge | Self::Write | Self::Read => None,
         }
     }
 }
@@ -165,6 +192,14 @@ pub struct ErrorKey {
     pub class: ErrorClass,
     /// The error number, where the operating system gave one.
     pub errno: Option<Errno>,
+}
+
+impl ErrorKey {
+    /// What it usually means, and what to do about it: by the errno if it has one that is known,
+    /// else by the class.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.errno.and_then(Errno::hint).or_else(|| self.class.hint())
+    }
 }
 
 /// The failures of one [`ErrorKey`].

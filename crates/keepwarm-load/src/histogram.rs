@@ -6,6 +6,10 @@ use hdrhistogram::Histogram as Hdr;
 /// The greatest latency that is told from a greater one: 10 minutes, in microseconds.
 pub(crate) const MAX_LATENCY_US: u64 = 600_000_000;
 
+/// The greatest lifetime of a connection that is told from a greater one: a week and an hour, in
+/// microseconds, beyond the longest run.
+pub(crate) const MAX_LIFETIME_US: u64 = (7 * 24 + 1) * 3600 * 1_000_000;
+
 /// The greatest count that is told from a greater one, for requests of one connection.
 pub(crate) const MAX_REQUESTS: u64 = 1_000_000_000_000;
 

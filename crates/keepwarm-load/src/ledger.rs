@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::failure::Errno;
-use crate::histogram::{Histogram, MAX_REQUESTS};
+use crate::failure::{Errno, ErrorClass, Errors};
+use crate::histogram::{Histogram, MAX_LIFETIME_US, MAX_REQUESTS};
+use crate::timeline::{Count, Counts};
 
 /// Why this side closed a connection.
 ///
@@ -37,6 +38,18 @@ pub enum CloseCause {
 }
 
 impl CloseCause {
+    /// Every cause, in the order of reports.
+    pub const ALL: [Self; 8] = [
+        Self::ResponseSaidClose,
+        Self::OnePerConnection,
+        Self::PeerKeptOpen,
+        Self::AmbiguousFraming,
+        Self::StrayBytes,
+        Self::EarlyResponse,
+        Self::BadResponse,
+        Self::SocketError,
+    ];
+
     /// A stable name for machines.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,8 +98,10 @@ pub struct Ledger {
     /// Connections open when the run ended, before this side closed them at last.
     pub still_open: u64,
 
-    /// Requests the pacer released.
+    /// Requests the pacer released, and those of a plan with a count that it never came to.
     pub scheduled: u64,
+    /// Requests that were scheduled and never sent, because the run ended before their turn.
+    pub unsent: u64,
     /// Requests of which at least one byte was written.
     pub requests_written: u64,
     /// Requests that ended without one byte written: no connection, or none in time.
@@ -97,6 +112,9 @@ pub struct Ledger {
     pub requests_per_connection: Histogram,
     /// Connections that were opened but never carried a request.
     pub unused: u64,
+    /// From established to closed, in microseconds: one sample for each connection that ended
+    /// within the run. Those still open at its end have none.
+    pub lifetimes: Histogram,
 
     /// Requests whose response was complete, whatever its status.
     pub completed: u64,
@@ -140,11 +158,13 @@ impl Ledger {
             timed_out: 0,
             still_open: 0,
             scheduled: 0,
+            unsent: 0,
             requests_written: 0,
             never_written: 0,
             reused: 0,
             requests_per_connection: Histogram::up_to(MAX_REQUESTS),
             unused: 0,
+            lifetimes: Histogram::up_to(MAX_LIFETIME_US),
             completed: 0,
             failed: 0,
             unfinished: 0,
@@ -201,19 +221,59 @@ impl Ledger {
                 self.reused + self.opened,
             ),
             (
-                "scheduled = requests written + never written",
-                self.scheduled,
-                self.requests_written + self.never_written,
+                "opened = connections with a lifetime + still open",
+                self.opened,
+                self.lifetimes.count() + self.still_open,
             ),
             (
-                "scheduled = completed + failed + unfinished",
+                "scheduled = requests written + never written + unsent",
                 self.scheduled,
-                self.completed + self.failed + self.unfinished,
+                self.requests_written + self.never_written + self.unsent,
+            ),
+            (
+                "scheduled = completed + failed + unsent + unfinished",
+                self.scheduled,
+                self.completed + self.failed + self.unsent + self.unfinished,
             ),
         ];
         match sums.into_iter().find(|(_, left, right)| left != right) {
             Some((sum, left, right)) => Err(Imbalance { sum, left, right }),
             None => Ok(()),
+        }
+    }
+
+    /// Every count as a row of the timeline has it; what the ledger does not know is given.
+    pub(crate) fn counts(
+        &self,
+        errors: &Errors,
+        statuses: [u64; 10],
+        [bytes_read, bytes_written]: [u64; 2],
+    ) -> Counts {
+        Counts {
+            counts: Count::ALL.map(|count| match count {
+                Count::Scheduled => self.scheduled,
+                Count::Completed => self.completed,
+                Count::Failed => self.failed,
+                Count::Unfinished => self.unfinished,
+                Count::Unsent => self.unsent,
+                Count::RequestsWritten => self.requests_written,
+                Count::Reused => self.reused,
+                Count::ConnectAttempts => self.connect_attempts,
+                Count::ConnectFailed => self.connect_failed_total(),
+                Count::ConnectTimedOut => self.connect_timed_out,
+                Count::Opened => self.opened,
+                Count::ClosedByUs => self.closed_by_us_total(),
+                Count::PeerFin => self.peer_fin,
+                Count::PeerRst => self.peer_rst,
+                Count::TimedOut => self.timed_out,
+                Count::StillOpen => self.still_open,
+                Count::BytesRead => bytes_read,
+                Count::BytesWritten => bytes_written,
+            }),
+            causes: CloseCause::ALL
+                .map(|cause| self.closed_by_us.get(&cause).copied().unwrap_or(0)),
+            errors: ErrorClass::ALL.map(|class| errors.of(class)),
+            statuses,
         }
     }
 
@@ -234,11 +294,13 @@ impl Ledger {
         self.timed_out += other.timed_out;
         self.still_open += other.still_open;
         self.scheduled += other.scheduled;
+        self.unsent += other.unsent;
         self.requests_written += other.requests_written;
         self.never_written += other.never_written;
         self.reused += other.reused;
         self.requests_per_connection.merge(&other.requests_per_connection);
         self.unused += other.unused;
+        self.lifetimes.merge(&other.lifetimes);
         self.completed += other.completed;
         self.failed += other.failed;
         self.unfinished += other.unfinished;
@@ -250,7 +312,7 @@ mod tests {
     use super::*;
 
     /// Two connections, one of them opened at the second attempt; three requests written, one
-    /// never; two completed, one failed, one unfinished.
+    /// never, one unsent; two completed, one failed, one unfinished.
     fn balanced() -> Ledger {
         let mut ledger = Ledger::new();
         ledger.connect_attempts = 3;
@@ -263,7 +325,9 @@ mod tests {
         ledger.requests_written = 3;
         ledger.reused = 1;
         ledger.never_written = 1;
-        ledger.scheduled = 4;
+        ledger.lifetimes.record(1000);
+        ledger.scheduled = 5;
+        ledger.unsent = 1;
         ledger.completed = 2;
         ledger.failed = 1;
         ledger.unfinished = 1;
@@ -276,13 +340,13 @@ mod tests {
         assert_eq!(ledger.check(), Ok(()));
         ledger.merge(&balanced());
         assert_eq!(ledger.check(), Ok(()));
-        assert_eq!((ledger.opened, ledger.scheduled, ledger.connect_failed_total()), (4, 8, 2));
+        assert_eq!((ledger.opened, ledger.scheduled, ledger.connect_failed_total()), (4, 10, 2));
         assert_eq!(ledger.closed_by_us_total(), 2);
     }
 
     #[test]
     fn every_single_count_that_is_off_by_one_is_caught() {
-        let spoil: [fn(&mut Ledger); 15] = [
+        let spoil: [fn(&mut Ledger); 17] = [
             |l| l.connect_attempts += 1,
             |l| l.connect_failed.values_mut().for_each(|n| *n += 1),
             |l| l.connect_timed_out += 1,
@@ -293,6 +357,8 @@ mod tests {
             |l| l.timed_out += 1,
             |l| l.still_open += 1,
             |l| l.reused += 1,
+            |l| l.unsent += 1,
+            |l| l.lifetimes.record(1),
             |l| l.never_written += 1,
             |l| l.completed += 1,
             |l| l.unfinished += 1,
@@ -315,8 +381,8 @@ mod tests {
         let mut ledger = balanced();
         ledger.failed += 1;
         let imbalance = ledger.check().unwrap_err();
-        assert_eq!(imbalance.sum, "scheduled = completed + failed + unfinished");
-        assert_eq!((imbalance.left, imbalance.right), (4, 5));
-        assert!(imbalance.to_string().contains("4 ≠ 5"));
+        assert_eq!(imbalance.sum, "scheduled = completed + failed + unsent + unfinished");
+        assert_eq!((imbalance.left, imbalance.right), (5, 6));
+        assert!(imbalance.to_string().contains("5 ≠ 6"));
     }
 }

@@ -3,7 +3,8 @@
 //! A [`Plan`] is validated settings. [`Run::start`] drives it with one thread per core, each with
 //! its own event queue, connections and histograms. [`Run::wait`] returns a [`Summary`]: service
 //! times, statuses, [`Errors`] by class and errno, and the [`Ledger`], in which every connection
-//! opened and every request released has exactly one place. [`Ledger::check`] proves its sums.
+//! opened and every request released has exactly one place; the [`Timeline`] tells the same second
+//! by second. [`Summary::check`] proves the sums of both. [`Run::last_second`] tells while it runs.
 //!
 //! The loop is closed: as many requests are in flight as there are connections, and the next one
 //! starts when the previous one ends. A server that stalls is therefore asked less often while it
@@ -18,7 +19,7 @@
 //!     .concurrency(100)
 //!     .build()?;
 //! let summary = Run::start(plan)?.wait();
-//! summary.ledger.check()?;
+//! summary.check()?;
 //! assert!(summary.ledger.opened <= 100, "connections are reused");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -33,7 +34,9 @@ mod ledger;
 mod pacer;
 mod plan;
 mod run;
+mod sketch;
 mod summary;
+mod timeline;
 
 pub use failure::{Errno, ErrorClass, ErrorKey, ErrorStat, Errors};
 pub use framing::{MAX_FIELDS, MAX_HEAD, MAX_INTERIM};
@@ -41,4 +44,6 @@ pub use histogram::Histogram;
 pub use ledger::{CloseCause, Imbalance, Ledger};
 pub use plan::{ClosePolicy, MAX_CONCURRENCY, MAX_DURATION, Plan, PlanBuilder, PlanError};
 pub use run::{Progress, Run, Stop};
-pub use summary::{Loader, StopReason, Summary};
+pub use sketch::Sketch;
+pub use summary::{Loader, StopReason, Summary, ThreadUse};
+pub use timeline::{Count, MAX_SLICES, Slice, Timeline};

@@ -19,13 +19,14 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pacer {
     requests: u64,
+    counted: bool,
     duration: Option<Duration>,
 }
 
 impl Pacer {
     /// `requests: None` is no limit by count, `duration: None` no limit by time.
     pub(crate) fn closed_loop(requests: Option<u64>, duration: Option<Duration>) -> Self {
-        Self { requests: requests.unwrap_or(u64::MAX), duration }
+        Self { requests: requests.unwrap_or(u64::MAX), counted: requests.is_some(), duration }
     }
 
     /// Decides for a free connection, `elapsed` after the start and with `sent` requests started.
@@ -33,6 +34,11 @@ impl Pacer {
     pub(crate) fn next(&self, elapsed: Duration, sent: u64) -> Step {
         let in_time = self.duration.is_none_or(|limit| elapsed < limit);
         if sent < self.requests && in_time { Step::Send } else { Step::Stop }
+    }
+
+    /// How many requests of a count are left when `sent` have been started.
+    pub(crate) fn left(&self, sent: u64) -> u64 {
+        if self.counted { self.requests - sent } else { 0 }
     }
 
     /// The instant, since the start, after which no request starts: `None` without such a limit.
@@ -71,7 +77,7 @@ mod tests {
         assert_eq!(pacer.next(Duration::ZERO, 0), Step::Send);
         assert_eq!(pacer.next(SECOND * 100_000, 9), Step::Send);
         assert_eq!(pacer.next(Duration::ZERO, 10), Step::Stop);
-        assert_eq!(pacer.deadline(), None);
+        assert_eq!((pacer.deadline(), pacer.left(7)), (None, 3));
     }
 
     #[test]
@@ -80,7 +86,7 @@ mod tests {
         assert_eq!(pacer.next(Duration::ZERO, u64::MAX - 1), Step::Send);
         assert_eq!(pacer.next(SECOND - Duration::from_nanos(1), 5), Step::Send);
         assert_eq!(pacer.next(SECOND, 5), Step::Stop);
-        assert_eq!(pacer.deadline(), Some(SECOND));
+        assert_eq!((pacer.deadline(), pacer.left(7)), (Some(SECOND), 0));
     }
 
     #[test]

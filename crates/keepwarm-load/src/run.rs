@@ -11,6 +11,7 @@ use crate::engine::{Engine, Tally};
 use crate::pacer::{self, Pacer};
 use crate::plan::Plan;
 use crate::summary::{StopReason, Summary};
+use crate::timeline::{Collector, Slice};
 
 /// Failed dials per connection asked for, none having succeeded, after which a target counts as
 /// unreachable.
@@ -36,9 +37,14 @@ pub(crate) struct Shared {
     pub(crate) failed_dials: AtomicU64,
     unreachable_after: u64,
     cells: Box<[Cell]>,
+    collector: Collector,
 }
 
 impl Shared {
+    pub(crate) fn collector(&self) -> &Collector {
+        &self.collector
+    }
+
     pub(crate) fn cell(&self, thread: usize) -> &Cell {
         &self.cells[thread]
     }
@@ -139,6 +145,7 @@ impl Run {
             failed_dials: AtomicU64::new(0),
             unreachable_after: wanted * FAILED_DIALS_PER_CONNECTION,
             cells: connections.iter().map(|_| Cell::default()).collect(),
+            collector: Collector::new(connections.len()),
         });
         let plan = Arc::new(plan);
         let mut engines = Vec::new();
@@ -193,6 +200,12 @@ impl Run {
         }
     }
 
+    /// The last second that every thread has been through, and which one it is: what a live view
+    /// shows. `None` within the first one. Costs a copy of one slice.
+    pub fn last_second(&self) -> Option<(u64, Slice)> {
+        self.shared.collector.last_whole_second()
+    }
+
     /// Whether every thread has ended, so that [`wait`](Self::wait) returns at once.
     pub fn is_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
@@ -213,8 +226,10 @@ impl Run {
         } else {
             StopReason::Cancelled
         };
-        let summary = Summary::fold(&self.plan, reason, self.started.elapsed(), tallies);
-        debug_assert_eq!(summary.ledger.check(), Ok(()));
+        let ran = self.started.elapsed();
+        let timeline = self.shared.collector.take();
+        let summary = Summary::fold(&self.plan, reason, ran, tallies, timeline);
+        debug_assert_eq!(summary.check(), Ok(()));
         summary
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::engine::Tally;
 use crate::failure::Errors;
 use crate::histogram::{Histogram, MAX_LATENCY_US};
-use crate::ledger::Ledger;
+use crate::ledger::{Imbalance, Ledger};
 use crate::plan::Plan;
+use crate::timeline::{Counts, Timeline};
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,20 +30,43 @@ pub(crate) struct FirstResponse {
     pub(crate) document_length: u64,
 }
 
-/// What the load generator itself used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What one thread of the load generator used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ThreadUse {
+    /// Processor time, in user and kernel mode.
+    pub cpu_time: Duration,
+    /// From the start of the run to the end of the thread.
+    pub ran: Duration,
+    /// How long it was ready to run and did not, for want of a core. `None` where the kernel does
+    /// not say.
+    pub waited_for_core: Option<Duration>,
+    /// How often it woke up for events.
+    pub wakeups: u64,
+    /// The events it woke up for. Many to a wake-up: they queued.
+    pub events: u64,
+}
+
+/// What the load generator itself used: the evidence for or against its own numbers.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loader {
     /// Threads that ran.
     pub threads: usize,
     /// Processor time of these threads together, in user and kernel mode.
     pub cpu_time: Duration,
+    /// Each thread by itself.
+    pub per_thread: Vec<ThreadUse>,
+    /// From a wake-up to the end of what it brought, in microseconds: one sample a wake-up. A
+    /// response that came with others may have waited as long for its turn, and counts it as
+    /// service time.
+    pub turns: Histogram,
 }
 
 /// The result of a run.
 ///
-/// `completed + failed + unfinished` is the number of requests the run released, and with
-/// `unsent` the number the plan asked for, if it asked for one.
+/// `completed + failed + unfinished + unsent` is the number of requests that were scheduled, and
+/// the number the plan asked for, if it asked for one.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {
@@ -53,7 +77,8 @@ pub struct Summary {
     /// Requests in flight when the run ended: at the end of a duration and its grace, or at a
     /// stop. They are in no histogram.
     pub unfinished: u64,
-    /// Requests of a plan with a count that were never released, because the run ended early.
+    /// Requests that were scheduled and never sent: those of a plan with a count that the run
+    /// did not come to, because it ended early.
     pub unsent: u64,
     /// From the start to the last request that completed or failed; not less than the plan's
     /// duration, or than the time until a stop.
@@ -77,6 +102,8 @@ pub struct Summary {
     pub errors: Errors,
     /// Every connection and every request, in one place each.
     pub ledger: Ledger,
+    /// The run second by second; its sums are those of the ledger.
+    pub timeline: Timeline,
     /// What the load generator itself used.
     pub loader: Loader,
     /// The `Server` field of the first complete response.
@@ -92,12 +119,13 @@ impl Summary {
         stopped: StopReason,
         ran: Duration,
         tallies: Vec<Tally>,
+        timeline: Timeline,
     ) -> Self {
         let mut summary = Self::empty(stopped);
+        summary.timeline = timeline;
         for tally in tallies {
             summary.merge(Self::of_thread(tally, stopped));
         }
-        summary.unsent = plan.requests().map_or(0, |n| n - summary.ledger.scheduled);
         let at_least = match (stopped, plan.duration()) {
             (StopReason::Finished, None) => Duration::ZERO,
             // Two limits: the count came first if nothing is left of it.
@@ -127,7 +155,13 @@ impl Summary {
             statuses: BTreeMap::new(),
             errors: Errors::default(),
             ledger: Ledger::new(),
-            loader: Loader { threads: 0, cpu_time: Duration::ZERO },
+            timeline: Timeline::default(),
+            loader: Loader {
+                threads: 0,
+                cpu_time: Duration::ZERO,
+                per_thread: Vec::new(),
+                turns: Histogram::up_to(MAX_LATENCY_US),
+            },
             server_header: None,
             document_length: None,
             first_response_at: None,
@@ -141,6 +175,7 @@ impl Summary {
             completed: tally.ledger.completed,
             failed: tally.ledger.failed,
             unfinished: tally.ledger.unfinished,
+            unsent: tally.ledger.unsent,
             elapsed: tally.last_outcome,
             latency: tally.latency,
             connect_time: tally.connect_time,
@@ -150,7 +185,12 @@ impl Summary {
             statuses: codes.filter(|(_, count)| *count > 0).collect(),
             errors: tally.errors,
             ledger: tally.ledger,
-            loader: Loader { threads: 1, cpu_time: tally.cpu_time },
+            loader: Loader {
+                threads: 1,
+                cpu_time: tally.used.cpu_time,
+                per_thread: vec![tally.used],
+                turns: tally.turns,
+            },
             document_length: first.as_ref().map(|first| first.document_length),
             first_response_at: first.as_ref().map(|first| first.at),
             server_header: first.and_then(|first| first.server),
@@ -186,6 +226,42 @@ impl Summary {
         self.ledger.merge(&other.ledger);
         self.loader.threads += other.loader.threads;
         self.loader.cpu_time += other.loader.cpu_time;
+        self.loader.per_thread.extend(other.loader.per_thread);
+        self.loader.turns.merge(&other.loader.turns);
+        self.timeline.merge(other.timeline);
+    }
+
+    /// Checks every sum: those of the ledger, of the timeline against it, and of errors, statuses
+    /// and histograms against both.
+    ///
+    /// # Errors
+    ///
+    /// The first sum that does not hold, with both of its sides: a defect of the load generator.
+    pub fn check(&self) -> Result<(), Imbalance> {
+        self.ledger.check()?;
+        let sums = [
+            ("failed = sum of errors", self.ledger.failed, self.errors.total()),
+            ("completed = sum of statuses", self.ledger.completed, self.statuses.values().sum()),
+            ("completed = service times", self.ledger.completed, self.latency.count()),
+            ("opened = connect times", self.ledger.opened, self.connect_time.count()),
+        ];
+        if let Some((sum, left, right)) = sums.into_iter().find(|(_, left, right)| left != right) {
+            return Err(Imbalance { sum, left, right });
+        }
+        let in_slices: u64 = self.timeline.slices().iter().map(|s| s.latency.count()).sum();
+        if in_slices != self.ledger.completed {
+            let sum = "completed = service times over the timeline";
+            return Err(Imbalance { sum, left: self.ledger.completed, right: in_slices });
+        }
+        self.timeline.check(&self.counts())
+    }
+
+    fn counts(&self) -> Counts {
+        let mut statuses = [0; 10];
+        for (status, count) in &self.statuses {
+            statuses[usize::from(status / 100 % 10)] += count;
+        }
+        self.ledger.counts(&self.errors, statuses, [self.bytes_read, self.bytes_written])
     }
 
     /// Completed requests per second of [`elapsed`](Self::elapsed); zero if no time passed.

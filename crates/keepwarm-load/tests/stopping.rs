@@ -147,7 +147,7 @@ fn a_target_that_does_not_answer_times_out() {
     let builder = Plan::builder(url).requests(2).concurrency(2);
     let summary = run(builder.timeout(Duration::from_millis(100)));
     assert_eq!((summary.failed, summary.ledger.connect_timed_out), (2, 2));
-    assert_eq!(summary.errors.of(ErrorClass::Timeout), 2);
+    assert_eq!(summary.errors.of(ErrorClass::ConnectTimeout), 2);
     assert!(summary.is_unreachable());
 }
 

@@ -121,9 +121,11 @@ impl Engine {
     /// Accounts for an established connection; returns when it was seen to be one.
     fn opened(&mut self, index: usize) -> Instant {
         let now = Instant::now();
+        self.tick(now);
         self.preferred_address = self.address_index(index);
         let slot = &mut self.slots[index];
         slot.failed_dials = 0;
+        slot.opened_at = now;
         let connect_time = now - slot.dialed_at;
         self.tally.connect_time.record(micros(connect_time));
         self.tally.ledger.opened += 1;
@@ -151,7 +153,7 @@ impl Engine {
         self.slots[index].socket = None;
         self.tally.ledger.connect_timed_out += 1;
         let timeout = self.plan.timeout();
-        self.fail(index, ErrorClass::Timeout, None, now, || {
+        self.fail(index, ErrorClass::ConnectTimeout, None, now, || {
             format!("no answer to connect within {timeout:?}")
         });
         self.back_off(index, now);

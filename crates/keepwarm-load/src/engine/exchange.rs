@@ -149,8 +149,11 @@ impl Engine {
     }
 
     fn complete(&mut self, index: usize, response: Response, stray: bool, now: Instant) {
+        self.tick(now);
         let slot = &mut self.slots[index];
-        self.tally.latency.record(micros(now - slot.sent_at));
+        let service_us = micros(now - slot.sent_at);
+        self.tally.latency.record(service_us);
+        self.tally.second_latency.record(service_us);
         self.tally.body_bytes += response.body_bytes;
         self.tally.statuses[usize::from(response.status)] += 1;
         self.tally.ledger.completed += 1;
@@ -291,6 +294,7 @@ impl Engine {
         now: Instant,
         example: impl FnOnce() -> String,
     ) {
+        self.tick(now);
         let key = ErrorKey { class, errno: errno.map(failure::Errno::from_rustix) };
         self.tally.errors.record(key, now - self.started, example);
         self.tally.ledger.failed += 1;
@@ -309,6 +313,8 @@ impl Engine {
 
     /// Closes the socket and accounts for its end; the slot is free for the next request.
     fn close(&mut self, index: usize, end: End) {
+        let now = Instant::now();
+        self.tick(now);
         let slot = &mut self.slots[index];
         if let State::Leaving { wait: true, .. } = slot.state {
             self.waiting -= 1;
@@ -320,6 +326,9 @@ impl Engine {
         let ledger = &mut self.tally.ledger;
         ledger.requests_per_connection.record(slot.requests);
         ledger.unused += u64::from(slot.requests == 0);
+        if !matches!(end, End::StillOpen) {
+            ledger.lifetimes.record(micros(now - slot.opened_at));
+        }
         match end {
             End::ByUs(cause) => *ledger.closed_by_us.entry(cause).or_default() += 1,
             End::PeerFin => ledger.peer_fin += 1,

@@ -8,6 +8,7 @@
 
 mod dial;
 mod exchange;
+mod seconds;
 mod slot;
 mod tally;
 
@@ -26,7 +27,9 @@ use rustix::io::Errno;
 use crate::pacer::{Pacer, Step};
 use crate::plan::Plan;
 use crate::run::Shared;
+use seconds::Seconds;
 use slot::{Slot, State};
+use tally::micros;
 
 /// Bytes read by one recv(2), and the size of the one read buffer of a thread: bodies are counted
 /// and dropped, so that no connection needs a buffer of its own.
@@ -76,6 +79,7 @@ pub(crate) struct Engine {
     open: usize,
     buffer: Box<[u8]>,
     tally: Tally,
+    seconds: Seconds,
 }
 
 impl Engine {
@@ -102,6 +106,7 @@ impl Engine {
             open: 0,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             tally: Tally::new(),
+            seconds: Seconds::new(started),
             plan,
             shared,
             thread,
@@ -124,6 +129,8 @@ impl Engine {
                 // Only a wrong descriptor or address can fail here, and both are this loop's own.
                 Err(errno) => unreachable!("epoll_wait on an epoll of this thread: {errno}"),
             }
+            let woke = Instant::now();
+            self.tick(woke);
             for event in &events {
                 let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 self.on_event(index, event.flags);
@@ -136,6 +143,9 @@ impl Engine {
                 }
             }
             now = Instant::now();
+            if !events.is_empty() {
+                self.tally.count_turn(events.len(), micros(now - woke));
+            }
             if now >= self.next_sweep {
                 self.sweep(now);
             }
@@ -277,9 +287,14 @@ impl Engine {
         for index in 0..self.slots.len() {
             self.end_slot(index);
         }
+        let unsent = self.pacer.left(self.tally.ledger.scheduled);
+        self.tally.ledger.scheduled += unsent;
+        self.tally.ledger.unsent += unsent;
         self.publish();
-        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        self.tally.cpu_time = Duration::try_from(cpu).unwrap_or_default();
+        self.hand_in_last();
+        self.tally.used.cpu_time = seconds::thread_cpu_time();
+        self.tally.used.waited_for_core = seconds::waited_for_core();
+        self.tally.used.ran = self.started.elapsed();
         self.tally
     }
 }

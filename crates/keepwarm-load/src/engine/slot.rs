@@ -62,6 +62,8 @@ pub(super) struct Slot {
     pub(super) sent_at: Instant,
     /// When connect(2) was called.
     pub(super) dialed_at: Instant,
+    /// When the connection was seen to be established.
+    pub(super) opened_at: Instant,
     /// Index of the first address of the current dial.
     pub(super) first_address: usize,
     /// Addresses tried for the current dial.
@@ -84,6 +86,7 @@ impl Slot {
             requests: 0,
             sent_at: now,
             dialed_at: now,
+            opened_at: now,
             first_address: 0,
             addresses_tried: 0,
             failed_dials: 0,

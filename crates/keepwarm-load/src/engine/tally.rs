@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::failure::Errors;
 use crate::histogram::{Histogram, MAX_LATENCY_US};
 use crate::ledger::Ledger;
-use crate::summary::FirstResponse;
+use crate::sketch::Filling;
+use crate::summary::{FirstResponse, ThreadUse};
+use crate::timeline::Counts;
 
 /// Status codes are three digits.
 const STATUS_CODES: usize = 1000;
@@ -16,6 +18,8 @@ pub(crate) struct Tally {
     pub(crate) ledger: Ledger,
     /// Service times, in microseconds.
     pub(crate) latency: Histogram,
+    /// The same of the current second.
+    pub(crate) second_latency: Filling,
     /// Times from connect(2) to established, in microseconds.
     pub(crate) connect_time: Histogram,
     pub(crate) errors: Errors,
@@ -29,8 +33,10 @@ pub(crate) struct Tally {
     pub(crate) last_outcome: Duration,
     /// A stop from outside came while there was work left.
     pub(crate) cut_short: bool,
-    /// The thread's own processor time.
-    pub(crate) cpu_time: Duration,
+    /// Times from a wake-up to the end of what it brought, in microseconds.
+    pub(crate) turns: Histogram,
+    /// What the thread itself used.
+    pub(crate) used: ThreadUse,
 }
 
 impl Tally {
@@ -38,6 +44,7 @@ impl Tally {
         Self {
             ledger: Ledger::new(),
             latency: Histogram::up_to(MAX_LATENCY_US),
+            second_latency: Filling::new(),
             connect_time: Histogram::up_to(MAX_LATENCY_US),
             errors: Errors::default(),
             statuses: vec![0; STATUS_CODES].into_boxed_slice(),
@@ -47,8 +54,25 @@ impl Tally {
             first_response: None,
             last_outcome: Duration::ZERO,
             cut_short: false,
-            cpu_time: Duration::ZERO,
+            turns: Histogram::up_to(MAX_LATENCY_US),
+            used: ThreadUse::default(),
         }
+    }
+
+    #[inline]
+    pub(super) fn count_turn(&mut self, events: usize, took_us: u64) {
+        self.used.wakeups += 1;
+        self.used.events += events as u64;
+        self.turns.record(took_us);
+    }
+
+    /// Every counter as it stands now.
+    pub(super) fn counts(&self) -> Counts {
+        let mut statuses = [0; 10];
+        for (hundred, digit) in self.statuses.chunks(100).zip(&mut statuses) {
+            *digit = hundred.iter().sum();
+        }
+        self.ledger.counts(&self.errors, statuses, [self.bytes_read, self.bytes_written])
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn run(builder: PlanBuilder) -> Summary {
     }
     let progress = run.progress();
     let summary = run.wait();
-    summary.ledger.check().expect("the sums hold");
+    summary.check().expect("the sums hold");
     assert_eq!(progress.completed, summary.completed);
     assert_eq!(progress.failed, summary.failed);
     assert_eq!(progress.open_connections, 0);

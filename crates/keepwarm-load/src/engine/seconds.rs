@@ -1,0 +1,82 @@
+//! The seconds of one thread. Owns when a second is over and what is handed in then; the counters
+//! are the tally's.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::timeline::{Counts, FINEST, Slice};
+
+/// Where a thread is in its timeline.
+#[derive(Debug)]
+pub(super) struct Seconds {
+    /// The second that is being counted, since the start of the run.
+    current: u64,
+    ends: Instant,
+    /// The counters when it began.
+    counts_before: Counts,
+    cpu_before: Duration,
+}
+
+impl Seconds {
+    pub(super) fn new(started: Instant) -> Self {
+        Self {
+            current: 0,
+            ends: started + FINEST,
+            counts_before: Counts::ZERO,
+            cpu_before: Duration::ZERO,
+        }
+    }
+}
+
+impl Engine {
+    /// To be called with the time before something is counted that happened then.
+    #[inline]
+    pub(super) fn tick(&mut self, now: Instant) {
+        if now >= self.seconds.ends {
+            self.next_second(now);
+        }
+    }
+
+    #[cold]
+    fn next_second(&mut self, now: Instant) {
+        let next = (now - self.started).as_secs();
+        self.hand_in(next);
+        // Seconds that were slept through have no slice; nothing happened in them.
+        self.seconds.current = next;
+        self.seconds.ends = self.started + FINEST * u32::try_from(next + 1).unwrap_or(u32::MAX);
+    }
+
+    /// Hands in what was counted since the last time.
+    pub(super) fn hand_in(&mut self, next: u64) {
+        let counts = self.tally.counts();
+        let cpu = thread_cpu_time();
+        let used = cpu.saturating_sub(self.seconds.cpu_before);
+        let slice = Slice {
+            counts: counts.since(&self.seconds.counts_before),
+            latency: self.tally.second_latency.take(),
+            cpu_time: used,
+            busiest_thread: used,
+        };
+        self.seconds.counts_before = counts;
+        self.seconds.cpu_before = cpu;
+        self.shared.collector().hand_in(self.thread, self.seconds.current, &slice, next);
+    }
+
+    /// Hands in the last second, which nothing follows.
+    pub(super) fn hand_in_last(&mut self) {
+        self.hand_in(u64::MAX);
+    }
+}
+
+/// Processor time of the calling thread, in user and kernel mode.
+pub(super) fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// How long the calling thread was ready to run and did not, for want of a core; `None` where the
+/// kernel does not say (without CONFIG_SCHEDSTATS).
+pub(super) fn waited_for_core() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
