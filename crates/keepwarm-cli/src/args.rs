@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepwarm_lab::Policy;
 
+use crate::assertion::{self, Assertion};
 use crate::duration;
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
@@ -29,6 +30,7 @@ Exit codes:
   7  the file table is full, or too small for what is asked
   8  a child process failed
   9  the output could not be written
+ 10  an assertion did not hold, or could not be judged
 130  interrupted";
 
 const POLICIES: &str = "\
@@ -45,10 +47,18 @@ pub(crate) enum Command {
     Lab(LabOptions),
     /// Put a load on a URL, and account for every connection
     Load(LoadOptions),
+    /// Show a run again, from the file that --output wrote
+    Report(ReportOptions),
     /// Run one of the experiment's services by hand, until Ctrl-C or SIGTERM
     Serve {
         #[command(subcommand)]
         service: Service,
+    },
+    /// Explain what is too long for --help
+    Explain {
+        /// What to explain
+        #[arg(value_enum)]
+        topic: Topic,
     },
 }
 
@@ -146,9 +156,39 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
 
+    /// What has to hold, such as 'p99<20ms' or 'conn.opened<=110'; can be given several times.
+    /// `keepwarm explain assertions` has all names
+    #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]
+    pub(crate) assertions: Vec<Assertion>,
+
     /// What to print on stdout
     #[arg(long, value_enum, default_value_t = LoadFormat::Text)]
     pub(crate) format: LoadFormat,
+
+    /// Also write the run record, the JSON, to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportOptions {
+    /// A run record: what `keepwarm load --output` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// What has to hold, instead of what the run was asked for; can be given several times
+    #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]
+    pub(crate) assertions: Vec<Assertion>,
+
+    /// What to print on stdout
+    #[arg(long, value_enum, default_value_t = LoadFormat::Text)]
+    pub(crate) format: LoadFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Topic {
+    /// What --assert can say
+    Assertions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

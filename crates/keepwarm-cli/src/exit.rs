@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Child = 8,
     /// The output could not be written.
     Output = 9,
+    /// An assertion did not hold, or could not be judged.
+    Assertion = 10,
     /// Interrupted by SIGINT or SIGTERM: 128 + SIGINT.
     Interrupted = 130,
 }
@@ -42,6 +44,7 @@ impl Exit {
             Self::FileTable,
             Self::Child,
             Self::Output,
+            Self::Assertion,
             Self::Interrupted,
         ]
         .into_iter()

@@ -5,13 +5,18 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod assertion;
 mod duration;
 mod exit;
+mod explain;
 mod interrupt;
 mod lab;
 mod limits;
 mod load;
 mod output;
+mod output_file;
+mod record;
+mod report;
 mod serve;
 mod table;
 
@@ -26,6 +31,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Lab(options) => lab::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Report(options) => report::run(&options),
+        Command::Explain { topic } => explain::run(topic),
         Command::Serve { service } => serve::run(&service),
     };
     match result {

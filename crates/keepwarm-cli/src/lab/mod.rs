@@ -5,23 +5,20 @@ mod play;
 mod record;
 mod text;
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
-
 use keepwarm_diagnose::thousands;
 use keepwarm_lab::Policy;
 
 use crate::args::{LabFormat, LabOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
+use crate::output_file::OutputFile;
 use crate::{interrupt, limits, output};
 use play::{Play, Stage};
 
 pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     // The front holds a connection to the load and one to the data service for each request.
     limits::make_room(2 * u64::from(options.concurrency), "ask for less at once with -c")?;
-    let file = options.output.as_deref().map(create).transpose()?;
+    let file = options.output.as_deref().map(OutputFile::create).transpose()?;
     interrupt::watch()?;
     let stage = Stage::new(options)?;
     let mut progress = Progress::new();
@@ -37,8 +34,8 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
         plays.push(play);
     }
     let json = record::to_json(&plays)?;
-    if let (Some(mut file), Some(path)) = (file, &options.output) {
-        file.write_all(json.as_bytes()).map_err(|error| cannot_write(path, &error))?;
+    if let Some(file) = file {
+        file.write(&json)?;
     }
     output::print(&match options.format {
         LabFormat::Json => json,
@@ -56,15 +53,6 @@ fn policies(options: &LabOptions) -> Vec<Policy> {
         }
     }
     policies
-}
-
-/// Opened before the experiment, so that a wrong path costs nobody an experiment.
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| cannot_write(path, &error))
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Output, format!("cannot write {}: {error}", path.display()))
 }
 
 /// A play whose numbers contradict each other is shown, and then called invalid.

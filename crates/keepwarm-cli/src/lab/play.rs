@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use keepwarm_diagnose::{Evidence, Finding, diagnose, thousands};
 use keepwarm_lab::{Account, Policy, read_account};
-use keepwarm_load::{Plan, Summary};
+use keepwarm_load::Plan;
 use keepwarm_sockets::{EphemeralPorts, PortAccount, PortWatch, ephemeral_ports};
 use tokio::runtime::Runtime;
 
 use super::child::Child;
 use crate::args::LabOptions;
 use crate::exit::{Exit, Failure};
+use crate::record::RunRecord;
 use crate::{interrupt, load};
 
 /// How long the kernel may take to finish closing what the load left.
@@ -33,7 +34,7 @@ pub(crate) struct Stage {
 #[derive(Debug)]
 pub(crate) struct Play {
     pub(crate) policy: Policy,
-    pub(crate) load: Summary,
+    pub(crate) load: RunRecord,
     /// The kernel's account of the upstream port.
     pub(crate) account: PortAccount,
     /// The front's client's own account.
@@ -97,11 +98,11 @@ impl Stage {
             .map_err(|error| load::refused(&error))
     }
 
-    fn evidence(&self, load: &Summary, account: &PortAccount) -> Evidence {
+    fn evidence(&self, load: &RunRecord, account: &PortAccount) -> Evidence {
         Evidence {
-            requests: load.completed,
+            requests: load.requests.completed,
             concurrency: self.concurrency.into(),
-            window: load.elapsed,
+            window: Duration::from_secs_f64(load.elapsed_s),
             opened: account.opened,
             closed_by_client: account.closed.client_fin,
             closed_by_server: account.closed.server_fin,
@@ -114,7 +115,7 @@ impl Stage {
 
 impl Play {
     pub(crate) fn requests_per_second(&self) -> f64 {
-        self.load.requests_per_second()
+        self.load.requests_per_second
     }
 
     /// Requests that were answered with a 2xx status.
@@ -125,8 +126,8 @@ impl Play {
 
     /// All others: no answer, or the front's 502 and 504.
     pub(crate) fn failed(&self) -> u64 {
-        let load = &self.load;
-        load.completed + load.failed + load.unfinished + load.unsent - self.completed()
+        let all = &self.load.requests;
+        all.completed + all.failed + all.unfinished + all.unsent - self.completed()
     }
 
     /// Local ports that the client's side holds now, as a share of all; `None` if not known.
@@ -156,9 +157,7 @@ impl Play {
     /// What contradicts itself in this measurement, or is missing from it.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
-        if let Err(imbalance) = self.load.ledger.check() {
-            doubts.push(imbalance.to_string());
-        }
+        doubts.extend(self.load.connections.imbalance.clone());
         if self.account.lost_events > 0 {
             doubts.push(format!(
                 "the kernel dropped socket events {} times, so its account is too low",

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::play::Play;
-use crate::exit::{Exit, Failure};
-use crate::load::Latency;
+use crate::exit::Failure;
+use crate::record::{self, Distribution, RunRecord};
 
 #[derive(Debug, Serialize)]
 struct Record<'a> {
     schema: &'static str,
-    runs: Vec<RunRecord<'a>>,
+    runs: Vec<PlayRecord<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct RunRecord<'a> {
+struct PlayRecord<'a> {
     policy: &'static str,
-    load: Load,
+    load: Load<'a>,
     upstream: Upstream,
     client: Client<'a>,
     finding: FindingRecord<'a>,
@@ -25,13 +25,34 @@ struct RunRecord<'a> {
     doubts: Vec<String>,
 }
 
+/// What the experiment makes of the run: a status that is not 2xx has failed here.
 #[derive(Debug, Serialize)]
-struct Load {
+struct Load<'a> {
     completed: u64,
     failed: u64,
     requests_per_second: f64,
     latency_us: Latency,
-    statuses: BTreeMap<u16, u64>,
+    statuses: &'a BTreeMap<u16, u64>,
+    /// The whole run, as `keepwarm load` writes it.
+    record: &'a RunRecord,
+}
+
+/// Microseconds. `null` where there are too few samples to say.
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+    p999: Option<u64>,
+    max: Option<u64>,
+    mean: Option<f64>,
+}
+
+impl Latency {
+    fn of(times: &Distribution) -> Self {
+        let Distribution { p50, p90, p99, p999, max, mean, .. } = *times;
+        Self { p50, p90, p99, p999, max, mean }
+    }
 }
 
 /// The kernel's account of the upstream port.
@@ -74,21 +95,20 @@ struct FindingRecord<'a> {
 
 pub(crate) fn to_json(plays: &[Play]) -> Result<String, Failure> {
     let record = Record { schema: "keepwarm.lab/1", runs: plays.iter().map(run).collect() };
-    serde_json::to_string(&record)
-        .map(|json| json + "\n")
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
+    record::to_json(&record)
 }
 
-fn run(play: &Play) -> RunRecord<'_> {
+fn run(play: &Play) -> PlayRecord<'_> {
     let (account, finding) = (&play.account, &play.finding);
-    RunRecord {
+    PlayRecord {
         policy: play.policy.name(),
         load: Load {
             completed: play.completed(),
             failed: play.failed(),
             requests_per_second: play.requests_per_second(),
-            latency_us: Latency::of(&play.load.latency),
-            statuses: play.load.statuses.clone(),
+            latency_us: Latency::of(&play.load.latency_us),
+            statuses: &play.load.statuses,
+            record: &play.load,
         },
         upstream: Upstream {
             opened: account.opened,

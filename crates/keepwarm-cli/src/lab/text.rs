@@ -14,10 +14,10 @@ type Row = (&'static str, fn(&Play) -> String);
 
 const ROWS: [Row; 16] = [
     ("requests/s", |play| thousands(play.requests_per_second().round() as u64)),
-    ("p50 ms", |play| millis(play.load.latency.p50())),
-    ("p90 ms", |play| millis(play.load.latency.p90())),
-    ("p99 ms", |play| millis(play.load.latency.p99())),
-    ("max ms", |play| millis(play.load.latency.max())),
+    ("p50 ms", |play| millis(play.load.latency_us.p50)),
+    ("p90 ms", |play| millis(play.load.latency_us.p90)),
+    ("p99 ms", |play| millis(play.load.latency_us.p99)),
+    ("max ms", |play| millis(play.load.latency_us.max)),
     ("failed", |play| thousands(play.failed())),
     ("", |_| String::new()),
     ("upstream connections opened", |play| thousands(play.account.opened)),

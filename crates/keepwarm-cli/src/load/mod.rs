@@ -1,19 +1,19 @@
 //! `keepwarm load`: one URL, one load, one account.
 
 mod ab;
-mod record;
 mod text;
 
-pub(crate) use record::Latency;
 pub(crate) use text::millis;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use keepwarm_load::{Plan, PlanError, Progress as Sample, Run, Summary};
+use keepwarm_load::{Plan, PlanError, Progress as Sample, Run};
 
 use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
+use crate::output_file::OutputFile;
+use crate::record::{AssertionOutcome, AssertionRecord, RunRecord};
 use crate::{interrupt, limits, output};
 use keepwarm_diagnose::thousands;
 
@@ -26,15 +26,25 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
     let plan = plan(options)?;
+    let file = options.output.as_deref().map(OutputFile::create).transpose()?;
     interrupt::watch()?;
-    let report = drive(plan.clone(), "load", || Ok(()))?;
-    let text = match options.format {
-        LoadFormat::Text => text::render(&plan, &report, output::colour()),
-        LoadFormat::Json => record::to_json(&plan, &report)?,
-        LoadFormat::Ab => ab::render(&plan, &report),
-    };
-    output::print(&text)?;
-    judge(&plan, &report)
+    let mut record = drive(plan, "load", || Ok(()))?;
+    record.judge(&options.assertions);
+    if let Some(file) = file {
+        file.write(&record.to_json()?)?;
+    }
+    show(&record, options.format)?;
+    judge(&record)?;
+    judge_assertions(&record)
+}
+
+/// Prints a run, new or from a file.
+pub(crate) fn show(record: &RunRecord, format: LoadFormat) -> Result<(), Failure> {
+    output::print(&match format {
+        LoadFormat::Text => text::render(record, output::colour()),
+        LoadFormat::Json => record.to_json()?,
+        LoadFormat::Ab => ab::render(record),
+    })
 }
 
 /// Runs a plan to its end, or until interrupted, telling stderr how far it is.
@@ -44,10 +54,11 @@ pub(crate) fn drive(
     plan: Plan,
     name: &str,
     mut check: impl FnMut() -> Result<(), Failure>,
-) -> Result<Summary, Failure> {
+) -> Result<RunRecord, Failure> {
     let wanted = plan.requests();
     let duration = plan.duration();
-    let run = Run::start(plan).map_err(|error| match error.raw_os_error() {
+    let started = SystemTime::now();
+    let run = Run::start(plan.clone()).map_err(|error| match error.raw_os_error() {
         Some(code) if limits::is_file_table_full(code) => {
             Failure::new(Exit::FileTable, format!("the file table is full: {error}"))
         }
@@ -68,7 +79,7 @@ pub(crate) fn drive(
     }
     progress.clear();
     let summary = run.wait();
-    verdict.map(|()| summary)
+    verdict.map(|()| RunRecord::of(&plan, &summary, started))
 }
 
 fn describe(name: &str, now: &Sample, wanted: Option<u64>, duration: Option<Duration>) -> String {
@@ -131,17 +142,12 @@ pub(crate) fn refused(error: &PlanError) -> Failure {
 }
 
 /// What the numbers mean for the exit code, worst first.
-fn judge(plan: &Plan, summary: &Summary) -> Result<(), Failure> {
-    if let Err(imbalance) = summary.ledger.check() {
-        return Err(Failure::new(Exit::Invalid, imbalance.to_string()));
+fn judge(record: &RunRecord) -> Result<(), Failure> {
+    if let Some(imbalance) = &record.connections.imbalance {
+        return Err(Failure::new(Exit::Invalid, imbalance.as_str()));
     }
-    let full: u64 = summary
-        .ledger
-        .connect_failed
-        .iter()
-        .filter(|(errno, _)| limits::is_file_table_full(errno.raw()))
-        .map(|(_, count)| count)
-        .sum();
+    let of_table = ["EMFILE", "ENFILE"].map(|errno| record.connections.failed.get(errno));
+    let full: u64 = of_table.into_iter().flatten().sum();
     if full > 0 {
         return Err(Failure::new(
             Exit::FileTable,
@@ -152,13 +158,13 @@ fn judge(plan: &Plan, summary: &Summary) -> Result<(), Failure> {
             ),
         ));
     }
-    if summary.is_unreachable() {
-        let why = summary.errors.iter().next().map(|(_, error)| error.example.clone());
+    if record.is_unreachable() {
+        let why = record.errors.first().map(|error| error.example.clone());
         return Err(Failure::new(
             Exit::Unreachable,
             format!(
                 "{} cannot be reached: {}",
-                plan.url(),
+                record.settings.url,
                 why.unwrap_or_else(|| "no connection could be opened".to_owned())
             ),
         ));
@@ -167,4 +173,24 @@ fn judge(plan: &Plan, summary: &Summary) -> Result<(), Failure> {
         return Err(interrupt::failure());
     }
     Ok(())
+}
+
+/// Fails if an assertion does not hold, or could not be judged.
+pub(crate) fn judge_assertions(record: &RunRecord) -> Result<(), Failure> {
+    let broken = |one: &AssertionRecord| match one.outcome {
+        AssertionOutcome::Held => None,
+        AssertionOutcome::Failed => {
+            let value = one.value.as_deref().unwrap_or_default();
+            Some(format!("{} does not hold: it is {value}", one.assertion))
+        }
+        AssertionOutcome::NotAvailable => {
+            let why = one.why.as_deref().unwrap_or_default();
+            Some(format!("{} cannot be judged, not available here: {why}", one.assertion))
+        }
+    };
+    let broken: Vec<String> = record.assertions.iter().filter_map(broken).collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Assertion, broken.join("; ")))
 }

@@ -1,21 +1,22 @@
 //! The run for people: the verdict first, then latency, connections, errors.
 
 use keepwarm_diagnose::thousands;
-use keepwarm_load::{Histogram, Plan, Summary};
 
+use crate::record::{AssertionOutcome, Distribution, RunRecord};
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
 
-pub(crate) fn render(plan: &Plan, summary: &Summary, colour: bool) -> String {
+pub(crate) fn render(record: &RunRecord, colour: bool) -> String {
     let mut text = String::new();
-    text.push_str(&verdict(plan, summary, colour));
+    text.push_str(&verdict(record, colour));
+    text.push_str(&assertions(record, colour));
     text.push('\n');
-    text.push_str(&latency(summary));
+    text.push_str(&latency(record));
     text.push('\n');
-    text.push_str(&connections(summary));
-    text.push_str(&statuses(summary));
-    text.push_str(&errors(summary));
+    text.push_str(&connections(record));
+    text.push_str(&statuses(record));
+    text.push_str(&errors(record));
     text.push_str(&paragraph(
         "",
         "Closed loop: the next request of a connection waits for its last response, so a stall of \
@@ -25,48 +26,66 @@ pub(crate) fn render(plan: &Plan, summary: &Summary, colour: bool) -> String {
     text
 }
 
-fn verdict(plan: &Plan, summary: &Summary, colour: bool) -> String {
-    let good = summary.failed == 0 && summary.unfinished == 0;
+fn verdict(record: &RunRecord, colour: bool) -> String {
+    let settings = &record.settings;
+    let good = record.requests.failed == 0 && record.requests.unfinished == 0;
     let outcome = format!(
         "{} requests in {:.2} s, {} requests/s, {}",
-        thousands(summary.completed),
-        summary.elapsed.as_secs_f64(),
-        thousands(summary.requests_per_second().round() as u64),
-        if good { "none failed".to_owned() } else { trouble(summary) },
+        thousands(record.requests.completed),
+        record.elapsed_s,
+        thousands(record.requests_per_second.round() as u64),
+        if good { "none failed".to_owned() } else { trouble(record) },
     );
     let outcome = match (colour, good) {
         (false, _) => outcome,
         (true, true) => format!("\x1b[1;32m{outcome}\x1b[0m"),
         (true, false) => format!("\x1b[1;31m{outcome}\x1b[0m"),
     };
-    format!("{outcome}\n{} {} at concurrency {}\n", plan.method(), plan.url(), plan.concurrency())
+    format!(
+        "{outcome}\n{} {} at concurrency {}\n",
+        settings.method, settings.url, settings.concurrency
+    )
 }
 
-fn trouble(summary: &Summary) -> String {
-    let mut parts = vec![format!("{} failed", thousands(summary.failed))];
-    if summary.unfinished > 0 {
-        parts.push(format!("{} unfinished", thousands(summary.unfinished)));
+/// A line for each assertion, the broken ones with why.
+fn assertions(record: &RunRecord, colour: bool) -> String {
+    let mut text = String::new();
+    for one in &record.assertions {
+        let (word, paint, rest) = match one.outcome {
+            AssertionOutcome::Held => ("holds", "32", one.value.as_deref()),
+            AssertionOutcome::Failed => ("FAILS", "1;31", one.value.as_deref()),
+            AssertionOutcome::NotAvailable => ("NOT AVAILABLE", "1;31", one.why.as_deref()),
+        };
+        let word = if colour { format!("\x1b[{paint}m{word}\x1b[0m") } else { word.to_owned() };
+        text.push_str(&format!("{word}  {}: {}\n", one.assertion, rest.unwrap_or_default()));
     }
-    if summary.unsent > 0 {
-        parts.push(format!("{} never sent", thousands(summary.unsent)));
+    text
+}
+
+fn trouble(record: &RunRecord) -> String {
+    let mut parts = vec![format!("{} failed", thousands(record.requests.failed))];
+    if record.requests.unfinished > 0 {
+        parts.push(format!("{} unfinished", thousands(record.requests.unfinished)));
+    }
+    if record.requests.unsent > 0 {
+        parts.push(format!("{} never sent", thousands(record.requests.unsent)));
     }
     parts.join(", ")
 }
 
-fn latency(summary: &Summary) -> String {
+fn latency(record: &RunRecord) -> String {
     let mut table = Table::default();
     let names = ["p50", "p90", "p99", "p99.9", "max"];
     table.row("ms", names.map(str::to_owned));
-    table.row("service time", quantiles(&summary.latency));
-    if summary.connect_time.count() > 0 {
-        table.row("connect", quantiles(&summary.connect_time));
+    table.row("service time", quantiles(&record.latency_us));
+    if record.connect_us.count > 0 {
+        table.row("connect", quantiles(&record.connect_us));
     }
     table.render(str::to_owned)
 }
 
-fn quantiles(histogram: &Histogram) -> [String; 5] {
-    [histogram.p50(), histogram.p90(), histogram.p99(), histogram.p999(), histogram.max()]
-        .map(millis)
+fn quantiles(times: &Distribution) -> [String; 5] {
+    [times.p50, times.p90, times.p99, times.p999, times.max].map(millis)
 }
 
 /// Microseconds as milliseconds; blank where there are too few samples.
@@ -74,15 +93,15 @@ pub(crate) fn millis(micros: Option<u64>) -> String {
     micros.map_or_else(|| "-".to_owned(), |micros| format!("{:.2}", micros as f64 / 1000.0))
 }
 
-fn connections(summary: &Summary) -> String {
-    let ledger = &summary.ledger;
-    let per_connection = summary.requests_per_connection();
+fn connections(record: &RunRecord) -> String {
+    let ledger = &record.connections;
+    let per_connection = &ledger.requests_per_connection;
     let mut lines = vec![
         ("connections opened", thousands(ledger.opened)),
         ("requests on a reused one", thousands(ledger.reused)),
     ];
     if let (Some(min), Some(mean), Some(max)) =
-        (per_connection.min(), per_connection.mean(), per_connection.max())
+        (per_connection.min, per_connection.mean, per_connection.max)
     {
         lines.push((
             "requests per connection",
@@ -91,33 +110,33 @@ fn connections(summary: &Summary) -> String {
     }
     lines.push(("still open at the end", thousands(ledger.still_open)));
     for (cause, count) in &ledger.closed_by_us {
-        lines.push(("closed by us", format!("{}  {}", thousands(*count), cause.as_str())));
+        lines.push(("closed by us", format!("{}  {}", thousands(*count), cause)));
     }
     for (label, count) in [
         ("closed by the peer's FIN", ledger.peer_fin),
         ("closed by the peer's RST", ledger.peer_rst),
         ("closed after a timeout", ledger.timed_out),
-        ("connects that timed out", ledger.connect_timed_out),
+        ("connects that timed out", ledger.timed_out_connecting),
     ] {
         if count > 0 {
             lines.push((label, thousands(count)));
         }
     }
-    for (errno, count) in &ledger.connect_failed {
+    for (errno, count) in &ledger.failed {
         lines.push(("connects that failed", format!("{}  {errno}", thousands(*count))));
     }
-    if let Err(imbalance) = ledger.check() {
-        lines.push(("LEDGER", imbalance.to_string()));
+    if let Some(imbalance) = &ledger.imbalance {
+        lines.push(("LEDGER", imbalance.clone()));
     }
     aligned(&lines)
 }
 
-fn statuses(summary: &Summary) -> String {
-    let odd = summary.statuses.keys().any(|status| !(200..300).contains(status));
+fn statuses(record: &RunRecord) -> String {
+    let odd = record.statuses.keys().any(|status| !(200..300).contains(status));
     if !odd {
         return String::new();
     }
-    let lines: Vec<(String, String)> = summary
+    let lines: Vec<(String, String)> = record
         .statuses
         .iter()
         .map(|(status, count)| (format!("status {status}"), thousands(*count)))
@@ -125,19 +144,18 @@ fn statuses(summary: &Summary) -> String {
     format!("\n{}", aligned(&lines))
 }
 
-fn errors(summary: &Summary) -> String {
+fn errors(record: &RunRecord) -> String {
     let mut text = String::new();
-    for (key, stat) in summary.errors.iter() {
-        let hint = key.errno.and_then(keepwarm_load::Errno::hint);
-        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+    for error in &record.errors {
+        let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
         let line = format!(
             "{} times, from {:.2} to {:.2} s: {}{hint}",
-            thousands(stat.count),
-            stat.first.as_secs_f64(),
-            stat.last.as_secs_f64(),
-            stat.example
+            thousands(error.count),
+            error.first_s,
+            error.last_s,
+            error.example
         );
-        text.push_str(&paragraph(&format!("{}  ", key.class), &line, COLUMNS));
+        text.push_str(&paragraph(&format!("{}  ", error.class), &line, COLUMNS));
     }
     if text.is_empty() { "\n".to_owned() } else { format!("\nerrors\n{text}\n") }
 }

@@ -1,0 +1,151 @@
+//! What a record knows of each name that can be asserted on.
+
+use super::{Distribution, RunRecord};
+use crate::assertion::Fact;
+
+/// Fewer samples than this, and no 99.9th percentile is named.
+const SAMPLES_FOR_P999: u64 = 10_000;
+
+pub(super) fn fact(record: &RunRecord, name: &str) -> Fact {
+    let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+    match (first, rest) {
+        ("rps", "") if record.elapsed_s > 0.0 => Fact::Known(record.requests_per_second),
+        ("rps", "") => Fact::Absent("no time passed".to_owned()),
+        ("connect", point) => of_times(&record.connect_us, point, "connection was opened"),
+        ("requests", _) => requests(record, rest),
+        ("errors", _) => errors(record, rest),
+        ("status", _) => status(record, rest),
+        ("conn", _) => connections(record, rest),
+        ("loader", "cpu") => record
+            .loader
+            .cpu_share
+            .map_or_else(|| Fact::Absent("no time passed".to_owned()), Fact::Known),
+        _ => of_times(&record.latency_us, name, "request completed"),
+    }
+}
+
+fn of_times(times: &Distribution, point: &str, sample: &str) -> Fact {
+    match times.point(point) {
+        Some(value) => Fact::Known(value),
+        None if times.count == 0 => Fact::Absent(format!("no {sample}")),
+        None if point == "p99.9" => Fact::Absent(format!(
+            "{} samples are too few to name it: it takes {SAMPLES_FOR_P999}",
+            times.count
+        )),
+        None => unknown(point),
+    }
+}
+
+fn requests(record: &RunRecord, name: &str) -> Fact {
+    let requests = &record.requests;
+    Fact::count(match name {
+        "scheduled" => requests.scheduled,
+        "completed" => requests.completed,
+        "failed" => requests.failed,
+        "unfinished" => requests.unfinished,
+        "unsent" => requests.unsent,
+        _ => return unknown(name),
+    })
+}
+
+fn errors(record: &RunRecord, name: &str) -> Fact {
+    let class = match name {
+        "" => return Fact::count(record.requests.failed),
+        "share" => return share(record.requests.failed, record.requests.completed),
+        "refused" => "econnrefused",
+        class => class,
+    };
+    let of_class = record.errors.iter().filter(|error| {
+        let errno = error.errno.as_deref();
+        error.class == class || errno.is_some_and(|errno| errno.eq_ignore_ascii_case(class))
+    });
+    Fact::count(of_class.map(|error| error.count).sum())
+}
+
+fn share(failed: u64, completed: u64) -> Fact {
+    match failed + completed {
+        0 => Fact::Absent("no request completed or failed".to_owned()),
+        all => Fact::Known(failed as f64 / all as f64),
+    }
+}
+
+fn status(record: &RunRecord, code: &str) -> Fact {
+    let asked = |status: u16| match code.strip_suffix("xx") {
+        Some(kind) => kind.parse() == Ok(status / 100),
+        None => code.parse() == Ok(status),
+    };
+    let counts = record.statuses.iter().filter(|(status, _)| asked(**status));
+    Fact::count(counts.map(|(_, count)| count).sum())
+}
+
+fn connections(record: &RunRecord, name: &str) -> Fact {
+    let connections = &record.connections;
+    let per_connection = &connections.requests_per_connection;
+    let none = || Fact::Absent("no connection was opened".to_owned());
+    Fact::count(match name {
+        "opened" => connections.opened,
+        "failed" => connections.failed.values().sum::<u64>() + connections.timed_out_connecting,
+        "reused" => connections.reused,
+        "closed" => connections.opened - connections.still_open,
+        "closed_by_us" => connections.closed_by_us_total(),
+        "peer_fin" => connections.peer_fin,
+        "peer_rst" => connections.peer_rst,
+        "timed_out" => connections.timed_out,
+        "still_open" => connections.still_open,
+        "requests.mean" => return per_connection.mean.map_or_else(none, Fact::Known),
+        "requests.min" => return per_connection.min.map_or_else(none, Fact::count),
+        "requests.max" => return per_connection.max.map_or_else(none, Fact::count),
+        _ => return unknown(name),
+    })
+}
+
+/// A name of the table that this file forgot: a test goes through all of them.
+fn unknown(name: &str) -> Fact {
+    Fact::Absent(format!("{name} is not measured by this command"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::a_run;
+    use super::*;
+    use crate::assertion::{every_name, parse};
+
+    #[test]
+    fn every_name_of_the_table_has_a_fact_or_a_reason() {
+        let record = a_run();
+        for name in every_name() {
+            if let Fact::Absent(why) = fact(&record, name.as_str()) {
+                assert!(!why.contains("not measured by this command"), "{}", name.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn facts_are_those_of_the_record() {
+        let mut record = a_run();
+        let assertions: Vec<_> = [
+            "requests.completed == 100",
+            "conn.opened == 4",
+            "conn.closed == 0",
+            "conn.requests.mean == 25",
+            "status.200 == 100",
+            "status.2xx == 100",
+            "status.5xx == 0",
+            "errors == 0",
+            "errors.refused == 0",
+            "errors.share == 0%",
+            "p50 > 0us",
+            "connect.max > 0us",
+            "rps > 0",
+        ]
+        .map(|text| parse(text).expect(text))
+        .into();
+        record.judge(&assertions);
+        for one in &record.assertions {
+            assert_eq!(one.outcome, super::super::AssertionOutcome::Held, "{one:?}");
+        }
+        record.judge(&[parse("p99.9 < 1h").expect("an assertion")]);
+        let outcome = record.assertions[0].outcome;
+        assert_eq!(outcome, super::super::AssertionOutcome::NotAvailable);
+    }
+}

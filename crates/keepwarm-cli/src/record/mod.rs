@@ -1,0 +1,359 @@
+//! The run record: one run as a document, `keepwarm.load/1`.
+//!
+//! Owns types that cross a file, independent of the engine's. Text, JSON and ab-shaped text, and
+//! assertions, are folds over a record: what they say can be said again from a file.
+
+mod distribution;
+mod facts;
+mod machine;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use keepwarm_load::{ClosePolicy, Plan, StopReason, Summary};
+use serde::{Deserialize, Serialize};
+
+use crate::assertion::{Assertion, Outcome};
+use crate::exit::{Exit, Failure};
+
+pub(crate) use distribution::Distribution;
+pub(crate) use machine::Machine;
+
+pub(crate) const SCHEMA: &str = "keepwarm.load/1";
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunRecord {
+    pub(crate) schema: String,
+    /// When it began, in milliseconds since 1970.
+    pub(crate) started_unix_ms: u64,
+    pub(crate) settings: Settings,
+    pub(crate) machine: Machine,
+    pub(crate) stopped: Stopped,
+    pub(crate) elapsed_s: f64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) requests: Requests,
+    /// Service times, in microseconds.
+    pub(crate) latency_us: Distribution,
+    /// From connect(2) to established, in microseconds.
+    pub(crate) connect_us: Distribution,
+    pub(crate) statuses: BTreeMap<u16, u64>,
+    pub(crate) errors: Vec<ErrorRecord>,
+    pub(crate) connections: Connections,
+    pub(crate) bytes: Bytes,
+    pub(crate) server: Option<String>,
+    pub(crate) document_length: Option<u64>,
+    pub(crate) loader: LoaderRecord,
+    pub(crate) assertions: Vec<AssertionRecord>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) url: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
+    pub(crate) method: String,
+    pub(crate) requests: Option<u64>,
+    pub(crate) duration_s: Option<f64>,
+    pub(crate) concurrency: u64,
+    pub(crate) threads: u64,
+    pub(crate) keep_alive: bool,
+    pub(crate) close_policy: String,
+    pub(crate) timeout_s: f64,
+    pub(crate) request_bytes: u64,
+}
+
+/// Why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stopped {
+    Finished,
+    Unreachable,
+    Cancelled,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Requests {
+    pub(crate) scheduled: u64,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) unfinished: u64,
+    pub(crate) unsent: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ErrorRecord {
+    pub(crate) class: String,
+    pub(crate) errno: Option<String>,
+    pub(crate) count: u64,
+    pub(crate) first_s: f64,
+    pub(crate) last_s: f64,
+    pub(crate) example: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    pub(crate) attempts: u64,
+    /// By errno.
+    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) timed_out_connecting: u64,
+    pub(crate) abandoned_connecting: u64,
+    pub(crate) opened: u64,
+    pub(crate) reused: u64,
+    pub(crate) closed_by_us: BTreeMap<String, u64>,
+    pub(crate) peer_fin: u64,
+    pub(crate) peer_rst: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) still_open: u64,
+    pub(crate) requests_per_connection: PerConnection,
+    pub(crate) balanced: bool,
+    /// The sum that does not hold.
+    pub(crate) imbalance: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PerConnection {
+    pub(crate) min: Option<u64>,
+    pub(crate) p50: Option<u64>,
+    pub(crate) max: Option<u64>,
+    pub(crate) mean: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bytes {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    /// Content of completed responses.
+    pub(crate) content: u64,
+}
+
+/// What the load itself used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LoaderRecord {
+    pub(crate) threads: u64,
+    pub(crate) cpu_s: f64,
+    /// Processor time, of what this many threads can use in the time; `None` if no time passed.
+    pub(crate) cpu_share: Option<f64>,
+}
+
+/// An assertion, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AssertionRecord {
+    pub(crate) assertion: String,
+    pub(crate) outcome: AssertionOutcome,
+    /// The value as people read it; `None` where it is not available.
+    pub(crate) value: Option<String>,
+    /// Why it is not available.
+    pub(crate) why: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AssertionOutcome {
+    Held,
+    Failed,
+    NotAvailable,
+}
+
+impl RunRecord {
+    pub(crate) fn of(plan: &Plan, summary: &Summary, started: SystemTime) -> Self {
+        let since = started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self {
+            schema: SCHEMA.to_owned(),
+            started_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            settings: Settings::of(plan),
+            machine: Machine::this(),
+            stopped: match summary.stopped {
+                StopReason::Finished => Stopped::Finished,
+                StopReason::Unreachable => Stopped::Unreachable,
+                StopReason::Cancelled => Stopped::Cancelled,
+            },
+            elapsed_s: summary.elapsed.as_secs_f64(),
+            requests_per_second: summary.requests_per_second(),
+            requests: Requests {
+                scheduled: summary.ledger.scheduled,
+                completed: summary.completed,
+                failed: summary.failed,
+                unfinished: summary.unfinished,
+                unsent: summary.unsent,
+            },
+            latency_us: Distribution::of(&summary.latency),
+            connect_us: Distribution::of(&summary.connect_time),
+            statuses: summary.statuses.clone(),
+            errors: errors(summary),
+            connections: Connections::of(summary),
+            bytes: Bytes {
+                read: summary.bytes_read,
+                written: summary.bytes_written,
+                content: summary.body_bytes,
+            },
+            server: summary.server_header.clone(),
+            document_length: summary.document_length,
+            loader: LoaderRecord::of(summary),
+            assertions: Vec::new(),
+        }
+    }
+
+    /// Judges `assertions` by this record, and keeps the outcomes in it.
+    pub(crate) fn judge(&mut self, assertions: &[Assertion]) {
+        let judge = |assertion: &Assertion| {
+            let name = assertion.name();
+            let show = |value: f64| Some(name.unit().show(value));
+            let (outcome, value, why) = match assertion.judge(facts::fact(self, name.as_str())) {
+                Outcome::Held(value) => (AssertionOutcome::Held, show(value), None),
+                Outcome::Failed(value) => (AssertionOutcome::Failed, show(value), None),
+                Outcome::NotAvailable(why) => (AssertionOutcome::NotAvailable, None, Some(why)),
+            };
+            AssertionRecord { assertion: assertion.to_string(), outcome, value, why }
+        };
+        self.assertions = assertions.iter().map(judge).collect();
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String, Failure> {
+        to_json(self)
+    }
+
+    /// Not one connection could be opened, though some were tried.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        let connections = &self.connections;
+        let failed = connections.failed.values().sum::<u64>() + connections.timed_out_connecting;
+        connections.opened == 0 && failed > 0
+    }
+}
+
+/// One document on one line.
+pub(crate) fn to_json(record: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(record)
+        .map(|json| json + "\n")
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
+}
+
+impl Settings {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            url: plan.url().to_owned(),
+            host: plan.host().to_owned(),
+            port: plan.port(),
+            path: plan.path().to_owned(),
+            method: plan.method().to_owned(),
+            requests: plan.requests(),
+            duration_s: plan.duration().map(|duration| duration.as_secs_f64()),
+            concurrency: plan.concurrency() as u64,
+            threads: plan.threads() as u64,
+            keep_alive: plan.keep_alive(),
+            close_policy: match plan.close_policy() {
+                ClosePolicy::Now => "now",
+                ClosePolicy::WaitPeer => "wait_peer",
+            }
+            .to_owned(),
+            timeout_s: plan.timeout().as_secs_f64(),
+            request_bytes: plan.request_bytes().len() as u64,
+        }
+    }
+}
+
+impl LoaderRecord {
+    fn of(summary: &Summary) -> Self {
+        let loader = &summary.loader;
+        let cpu_s = loader.cpu_time.as_secs_f64();
+        let available = summary.elapsed.as_secs_f64() * loader.threads as f64;
+        Self {
+            threads: loader.threads as u64,
+            cpu_s,
+            cpu_share: (available > 0.0).then(|| cpu_s / available),
+        }
+    }
+}
+
+fn errors(summary: &Summary) -> Vec<ErrorRecord> {
+    let error = |(key, stat): (keepwarm_load::ErrorKey, &keepwarm_load::ErrorStat)| ErrorRecord {
+        class: key.class.as_str().to_owned(),
+        errno: key.errno.map(|errno| errno.to_string()),
+        count: stat.count,
+        first_s: stat.first.as_secs_f64(),
+        last_s: stat.last.as_secs_f64(),
+        example: stat.example.clone(),
+        hint: key.hint().map(str::to_owned),
+    };
+    summary.errors.iter().map(error).collect()
+}
+
+impl Connections {
+    fn of(summary: &Summary) -> Self {
+        let ledger = &summary.ledger;
+        let per_connection = summary.requests_per_connection();
+        let balance = summary.check();
+        Self {
+            attempts: ledger.connect_attempts,
+            failed: ledger.connect_failed.iter().map(|(e, n)| (e.to_string(), *n)).collect(),
+            timed_out_connecting: ledger.connect_timed_out,
+            abandoned_connecting: ledger.connect_abandoned,
+            opened: ledger.opened,
+            reused: ledger.reused,
+            closed_by_us: ledger.closed_by_us.iter().map(|(c, n)| (c.to_string(), *n)).collect(),
+            peer_fin: ledger.peer_fin,
+            peer_rst: ledger.peer_rst,
+            timed_out: ledger.timed_out,
+            still_open: ledger.still_open,
+            requests_per_connection: PerConnection {
+                min: per_connection.min(),
+                p50: per_connection.p50(),
+                max: per_connection.max(),
+                mean: per_connection.mean(),
+            },
+            balanced: balance.is_ok(),
+            imbalance: balance.err().map(|imbalance| imbalance.to_string()),
+        }
+    }
+
+    pub(crate) fn closed_by_us_total(&self) -> u64 {
+        self.closed_by_us.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A real run of 100 requests on 4 connections, against a server of this process.
+    pub(super) fn a_run() -> RunRecord {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                std::thread::spawn(move || answer(stream));
+            }
+        });
+        let plan = Plan::builder(format!("http://{address}/")).requests(100).concurrency(4);
+        let plan = plan.build().expect("a plan");
+        let summary = keepwarm_load::Run::start(plan.clone()).expect("a run").wait();
+        RunRecord::of(&plan, &summary, SystemTime::now())
+    }
+
+    fn answer(mut stream: std::net::TcpStream) {
+        let mut request = [0; 4096];
+        while let Ok(1..) = stream.read(&mut request) {
+            let sent = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let mut record = a_run();
+        record.judge(&[crate::assertion::parse("p99 < 1us").expect("an assertion")]);
+        let json = record.to_json().expect("JSON");
+        let again: RunRecord = serde_json::from_str(&json).expect("the same types");
+        assert_eq!(again, record);
+        assert_eq!(again.to_json().expect("JSON"), json);
+    }
+}

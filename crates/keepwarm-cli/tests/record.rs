@@ -1,0 +1,192 @@
+//! The run record, what is read from it, and what is asserted on it.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use common::{Service, dead_port, finish, keepwarm, kill, run, until};
+use serde_json::Value;
+
+fn load(arguments: &[&str], url: &str) -> common::Output {
+    run(keepwarm().arg("load").args(arguments).arg(url))
+}
+
+fn report(arguments: &[&str]) -> common::Output {
+    run(keepwarm().arg("report").args(arguments))
+}
+
+/// A folder of this test's own, removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("keepwarm-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("readable").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_format_is_a_fold_over_the_record() {
+    let data = Service::start(&["data"]);
+    let folder = Folder::new("folds");
+    let kept = folder.file("run.json");
+    for format in ["text", "json", "ab"] {
+        let arguments = ["-n", "300", "-c", "3", "--output", &kept, "--format", format];
+        let first = load(&[&arguments[..], &["--assert", "p99<1us"]].concat(), &data.url("/data"));
+        let again = report(&[&kept, "--format", format]);
+        assert_eq!(again.stdout, first.exits_with(10).stdout, "{format}");
+        // What the run was asserted on is in its record, and judged as it was then.
+        assert_eq!(again.exits_with(10).stderr, first.stderr);
+    }
+    report(&[&kept, "--assert", "p99<1h"]).exits_with(0);
+    assert_eq!(folder.names(), ["run.json"], "nothing else is left");
+}
+
+#[test]
+fn the_record_has_the_settings_and_the_machine() {
+    let data = Service::start(&["data"]);
+    let folder = Folder::new("settings");
+    let kept = folder.file("run.json");
+    let url = data.url("/data");
+    load(&["-n", "50", "-c", "2", "--close", "-o", &kept], &url).exits_with(0);
+    let record: Value = serde_json::from_str(&fs::read_to_string(&kept).unwrap()).unwrap();
+    assert_eq!(record["schema"], "keepwarm.load/1");
+    assert_eq!(record["settings"]["url"], url.as_str());
+    assert_eq!(record["settings"]["requests"], 50);
+    assert_eq!(record["settings"]["keep_alive"], false);
+    assert_eq!(record["machine"]["os"], "linux");
+    assert!(record["machine"]["cores"].as_u64().unwrap() > 0);
+    assert_eq!(record["stopped"], "finished");
+    let buckets = record["latency_us"]["buckets"].as_array().unwrap();
+    let samples: u64 = buckets.iter().map(|bucket| bucket[1].as_u64().unwrap()).sum();
+    assert_eq!(samples, 50);
+}
+
+#[test]
+fn a_bad_path_is_refused_before_the_run_begins() {
+    // Nobody listens there: had the run begun, the exit code would be 3.
+    let url = format!("http://127.0.0.1:{}/", dead_port());
+    load(&["--output", "/no/such/folder/run.json"], &url).exits_with(9).says("/no/such/folder");
+    load(&["--output", "/"], &url).exits_with(9);
+}
+
+#[test]
+fn an_interrupted_run_leaves_its_record() {
+    let data = Service::start(&["data"]);
+    let folder = Folder::new("interrupted");
+    let kept = folder.file("run.json");
+    fs::write(&kept, "old").unwrap();
+    let child = keepwarm()
+        .args(["load", "-z", "1h", "-c", "2", "--output", &kept, &data.url("/data")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // The file to be stands beside its place once the run may begin.
+    assert!(until(|| folder.names().len() == 2), "{:?}", folder.names());
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "old", "complete, or not there");
+    // A second signal would end it at once, so the one must come after signals are watched for.
+    assert!(until(|| ignores_nothing(child.id())));
+    kill(child.id(), "INT");
+    finish(child).exits_with(130);
+    let record: Value = serde_json::from_str(&fs::read_to_string(&kept).unwrap()).unwrap();
+    assert_eq!(record["stopped"], "cancelled");
+    assert_eq!(folder.names(), ["run.json"]);
+}
+
+/// Whether the process catches SIGINT: bit 1 of SigCgt (proc(5)).
+fn ignores_nothing(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0) & 2 != 0
+}
+
+#[test]
+fn what_is_no_record_is_refused_with_a_reason() {
+    let folder = Folder::new("no-record");
+    let path = folder.file("x.json");
+    for (content, why) in [
+        ("{", "it is not JSON"),
+        ("{}", "it has no schema"),
+        (r#"{"schema":"keepwarm.lab/1"}"#, "it is a keepwarm.lab/1"),
+        (r#"{"schema":"keepwarm.load/1"}"#, "missing field"),
+    ] {
+        fs::write(&path, content).unwrap();
+        report(&[&path]).exits_with(2).says(why);
+    }
+    report(&["/no/such/file"]).exits_with(2).says("/no/such/file");
+}
+
+#[test]
+fn assertions_decide_the_exit_code() {
+    let data = Service::start(&["data"]);
+    let url = data.url("/data");
+    let run = ["-n", "200", "-c", "5"];
+    let asserting = |assertions: &[&str]| {
+        let options = assertions.iter().flat_map(|one| ["--assert", one]);
+        load(&run.into_iter().chain(options).collect::<Vec<_>>(), &url)
+    };
+    asserting(&["p99<1h", "conn.opened<=5", "errors==0", "errors.refused == 0", "rps>=1"])
+        .exits_with(0);
+    let broken = asserting(&["conn.opened<=4", "p99<1h", "status.2xx<10"]);
+    broken.exits_with(10).says("conn.opened<=4 does not hold: it is 5");
+    broken.says("status.2xx<10 does not hold: it is 200");
+    assert!(broken.stdout.contains("FAILS  conn.opened<=4: 5\n"), "{}", broken.stdout);
+    assert!(broken.stdout.contains("holds  p99<1h"), "{}", broken.stdout);
+}
+
+#[test]
+fn what_cannot_be_judged_does_not_pass() {
+    let data = Service::start(&["data"]);
+    let url = data.url("/data");
+    load(&["-n", "200", "--assert", "p99.9<1h"], &url)
+        .exits_with(10)
+        .says("p99.9<1h cannot be judged, not available here: 200 samples are too few");
+    load(&["-n", "200", "--assert", "p99.9>=0us"], &url).exits_with(10);
+}
+
+#[test]
+fn a_wrong_assertion_is_a_usage_error_that_points_at_the_place() {
+    load(&["--assert", "p99<20"], "http://127.0.0.1/")
+        .exits_with(2)
+        .says("p99 is a duration: write it like 20ms")
+        .says("    p99<20\n        ^^");
+    load(&["--assert", "conn.open<2"], "http://127.0.0.1/")
+        .exits_with(2)
+        .says("conn.opened is one");
+    let help = run(keepwarm().args(["explain", "assertions"]));
+    assert!(help.exits_with(0).stdout.contains("conn.opened"), "{}", help.stdout);
+}
+
+#[test]
+fn a_dead_target_is_said_before_an_assertion() {
+    let url = format!("http://127.0.0.1:{}/", dead_port());
+    load(&["-n", "10", "--assert", "errors==0"], &url).exits_with(3);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let data = Service::start(&["data"]);
+    let script =
+        format!("{} load -n 10 {} | head -1", env!("CARGO_BIN_EXE_keepwarm"), data.url("/data"));
+    run(Command::new("bash").args(["-o", "pipefail", "-c", &script])).exits_with(0);
+}
