@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
@@ -106,7 +106,7 @@ impl Stage {
     pub async fn accept(&self) -> Peer {
         let (stream, _) = within("a connection", self.listener.accept()).await.expect("accept");
         stream.set_nodelay(true).expect("nodelay");
-        Peer { stream, unread: Vec::new() }
+        Peer::over(stream)
     }
 
     /// Whether a connection has been made that was not accepted yet.
@@ -163,12 +163,17 @@ pub enum Ending {
 
 /// The server's side of one connection.
 #[derive(Debug)]
-pub struct Peer {
-    stream: TcpStream,
+pub struct Peer<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
 }
 
-impl Peer {
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// Over a stream of any kind, on which nothing has been said.
+    pub fn over(stream: S) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+
     /// The next request, body included.
     pub async fn request(&mut self) -> Request {
         match within("a request", self.next_request()).await {
@@ -211,13 +216,6 @@ impl Peer {
 
     /// Closes in order: a FIN.
     pub fn close(self) {
-        drop(self.stream);
-    }
-
-    /// Aborts: a RST.
-    pub fn reset(self) {
-        let socket = socket2::SockRef::from(&self.stream);
-        socket.set_linger(Some(Duration::ZERO)).expect("set SO_LINGER");
         drop(self.stream);
     }
 
@@ -272,6 +270,15 @@ impl Peer {
         body.extend_from_slice(&self.unread[end + 2..end + 2 + size]);
         self.unread.drain(..end + 2 + size + 2);
         Ok(size > 0)
+    }
+}
+
+impl Peer {
+    /// Aborts: a RST.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("set SO_LINGER");
+        drop(self.stream);
     }
 }
 
@@ -410,7 +417,7 @@ async fn accept_all(
         stream.set_nodelay(true).expect("nodelay");
         let (answer, counts) = (Arc::clone(&answer), Arc::clone(&counts));
         tokio::spawn(async move {
-            let peer = Peer { stream, unread: Vec::new() };
+            let peer = Peer::over(stream);
             converse(peer, &*answer, &counts, close).await;
             // The socket was closed before: what is counted as closed is closed.
             counts.open.fetch_sub(1, Ordering::SeqCst);

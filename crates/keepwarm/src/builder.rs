@@ -1,6 +1,8 @@
 //! Building a client.
 
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use keepwarm_pool::Limit;
@@ -279,7 +281,7 @@ impl ClientBuilder {
         C::Error: Into<BoxError>,
         C::Future: Send,
     {
-        self.settings.connector = Some(Connector::connector(connector));
+        self.settings.transport.connector = Some(Connector::connector(connector));
         self
     }
 
@@ -317,7 +319,34 @@ impl ClientBuilder {
         R::Error: Into<BoxError>,
         R::Future: Send,
     {
-        self.settings.resolver = Some(Resolver::resolver(resolver));
+        self.settings.transport.resolver = Some(Resolver::resolver(resolver));
+        self
+    }
+
+    /// A Unix socket that every connection of this client goes to, whatever the URL names.
+    /// Go: a `Transport.DialContext` that dials "unix".
+    ///
+    /// Default: `None`, TCP. The URL still says the `Host` and the pool, and with `https` whose
+    /// certificate is due, so redirects go to the same socket too; `http://localhost/path` will do.
+    /// On Linux a path that begins with `@` or with a zero byte is an abstract name, as in Go; write
+    /// `./@name` for a file. A path that is empty, too long (108 bytes on Linux) or has a zero byte
+    /// is refused. Where the server's accept queue is full a Unix socket says so at once
+    /// (`EAGAIN`): this client asks again, at most every 50 ms, until
+    /// [`connect_timeout`](ClientBuilder::connect_timeout). What is of TCP does not reach it
+    /// ([`tcp_keepalive`](ClientBuilder::tcp_keepalive)); a [`connector`](ClientBuilder::connector)
+    /// or a [`resolver`](ClientBuilder::resolver) beside it is refused. For a socket for some
+    /// origins only, a connector is the way.
+    ///
+    /// ```no_run
+    /// # async fn example() -> keepwarm::Result<()> {
+    /// let docker = keepwarm::Client::builder().unix_socket("/var/run/docker.sock").build()?;
+    /// println!("{}", docker.get("http://docker/version").send().await?.text().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.transport.unix_socket = Some(path.into());
         self
     }
 

@@ -5,22 +5,19 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use keepwarm_pool::DialPermit;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
-use crate::connect::Destination;
 use crate::connection::Connection;
 use crate::error::{Error, Result, Stage};
 use crate::key::Scheme;
 use crate::origin::Origin;
+#[cfg(feature = "tls")]
 use crate::stream::Stream;
-use crate::tcp;
+use crate::transport::{TimeLeft, open};
 use crate::wire::Wire;
 
 /// How often a dial moves to another runtime because the one it ran in ended.
@@ -137,27 +134,10 @@ fn spawn(
     });
 }
 
-/// What is left of the connect timeout. Each step fails at its own stage.
-#[derive(Clone, Copy)]
-struct TimeLeft(Option<Instant>);
-
-impl TimeLeft {
-    fn of(limit: Duration) -> Self {
-        // Beyond what the clock can tell is never.
-        Self(Instant::now().checked_add(limit))
-    }
-
-    async fn bound<T>(self, stage: Stage, step: impl Future<Output = Result<T>>) -> Result<T> {
-        let Some(end) = self.0 else { return step.await };
-        let late = |_| Err(Error::timeout(stage).with_message("timed out (connect_timeout)"));
-        tokio::time::timeout_at(end, step).await.unwrap_or_else(late)
-    }
-}
-
 async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
     let shared = origin.shared();
     let left = TimeLeft::of(shared.settings.connect_timeout);
-    let stream = open(origin, left).await?;
+    let stream = open(origin.key(), &shared.settings, left).await?;
     let stream = match origin.key().scheme() {
         Scheme::Http => stream,
         #[cfg(feature = "tls")]
@@ -171,19 +151,4 @@ async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
     Connection::start(Wire::new(stream), Arc::clone(&shared.keeper))
         .await
         .map_err(|error| Error::failed(Stage::Connect, error))
-}
-
-/// A stream to the origin, on which nothing has been said.
-async fn open(origin: &Origin, left: TimeLeft) -> Result<Stream> {
-    let (key, settings) = (origin.key(), &origin.shared().settings);
-    if let Some(connector) = &settings.connector {
-        let asked = async {
-            let asked = connector.ask(Destination::new(key)).await;
-            asked.map_err(|error| Error::failed(Stage::Connect, error))
-        };
-        return left.bound(Stage::Connect, asked).await;
-    }
-    let resolving = tcp::resolve(key.host(), key.port(), settings.resolver.as_ref());
-    let addresses = left.bound(Stage::Resolve, resolving).await?;
-    left.bound(Stage::Connect, tcp::connect(&addresses, settings)).await.map(Stream::Tcp)
 }

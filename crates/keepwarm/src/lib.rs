@@ -75,6 +75,9 @@ mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+mod transport;
+#[cfg(unix)]
+mod unix;
 mod upload;
 mod wire;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keepwarm_pool::Limit;
 
-use crate::connect::{Connector, Resolver};
 use crate::error::{Error, Result};
+use crate::transport::Transport;
 
 /// Go's `Dialer.Timeout` and `Dialer.KeepAlive` in `http.DefaultTransport`.
 const GO_DIAL: Duration = Duration::from_secs(30);
@@ -24,8 +24,7 @@ pub(crate) struct Settings {
     pub(crate) tls: crate::tls::TlsSettings,
     pub(crate) keep_alive: bool,
     pub(crate) response_header_timeout: Option<Duration>,
-    pub(crate) connector: Option<Connector>,
-    pub(crate) resolver: Option<Resolver>,
+    pub(crate) transport: Transport,
 }
 
 impl Default for Settings {
@@ -43,8 +42,7 @@ impl Default for Settings {
             tls: crate::tls::TlsSettings::default(),
             keep_alive: true,
             response_header_timeout: None,
-            connector: None,
-            resolver: None,
+            transport: Transport::default(),
         }
     }
 }
@@ -110,12 +108,7 @@ impl Settings {
                 "every request would fail; set None for no timeout",
             );
         }
-        if self.connector.is_some() && self.resolver.is_some() {
-            return Err(Error::invalid(
-                "resolver is set beside connector, which is given names and finds addresses itself; \
-                 set one of them",
-            ));
-        }
+        self.transport.validate()?;
         Ok(self)
     }
 }

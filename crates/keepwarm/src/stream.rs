@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 /// What a connection needs of a stream.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -18,6 +20,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// A stream of any kind. Plain sockets are told apart, since most requests go through one.
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
     /// TLS, or what a connector of the caller's gave.
     Boxed(Box<dyn Io>),
 }
@@ -37,6 +41,8 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(stream) => stream.fmt(f),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.fmt(f),
             Self::Boxed(_) => f.write_str("Boxed"),
         }
     }
@@ -47,6 +53,8 @@ macro_rules! each {
     ($stream:expr, $inner:ident => $action:expr) => {
         match $stream {
             Stream::Tcp($inner) => $action,
+            #[cfg(unix)]
+            Stream::Unix($inner) => $action,
             Stream::Boxed($inner) => $action,
         }
     };

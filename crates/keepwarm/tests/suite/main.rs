@@ -21,5 +21,7 @@ mod storm;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(unix)]
+mod unix_socket;
 mod upload;
 mod waiting;

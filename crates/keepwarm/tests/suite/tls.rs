@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keepwarm::{Certificate, Client, CloseReason, Closer, Error, Identity, Stage};
-use keepwarm_testkit::scripted::{eventually, within};
+use keepwarm_testkit::scripted::{Peer, eventually, within};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -308,4 +308,24 @@ async fn a_connectors_stream_is_shaken_hands_on_and_the_name_is_that_of_the_url(
     assert_eq!(only(&client).opened, 1);
     let error = fetch(&client, "https://other.test/").await.expect_err("another name");
     assert!(error.is_tls(), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_carries_tls_and_the_name_is_that_of_the_url() {
+    let directory = std::env::temp_dir().join(format!("keepwarm-tls-{}", std::process::id()));
+    std::fs::create_dir(&directory).expect("a directory of its own");
+    let path = directory.join("https.sock");
+    let listener = tokio::net::UnixListener::bind(&path).expect("bind");
+    let authority = Authority::new();
+    let acceptor = TlsAcceptor::from(Arc::new(authority.server("named.test", None)));
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("accept");
+        let stream = acceptor.accept(stream).await.expect("a handshake");
+        Peer::over(stream).serve("private").await;
+    });
+    let builder = Client::builder().root_certificates(authority.certificate());
+    let client = builder.unix_socket(&path).build().expect("a client");
+    assert_eq!(fetch(&client, "https://named.test/").await.expect("a body"), "private");
+    std::fs::remove_dir_all(&directory).expect("removed");
 }
