@@ -36,6 +36,10 @@ story RUNS="5":
 bench-client *ARGS:
     cargo run --release --quiet --manifest-path bench/client/Cargo.toml -- {{ARGS}}
 
+# Failed GETs and doubled POSTs at a server that closes idle connections (docs/idle-closes.md)
+bench-closing *ARGS:
+    cargo run --release --quiet --manifest-path bench/client/Cargo.toml -- closing {{ARGS}}
+
 # What `just check` does, for the benchmark's own workspace
 bench-check:
     cargo fmt --manifest-path bench/client/Cargo.toml --check

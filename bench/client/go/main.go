@@ -1,4 +1,5 @@
-// The Go client of `just bench-client`: one http.Client whose pool may keep 2000 idle connections.
+// The Go client of `just bench-client` and, in closing.go, of `just bench-closing`: one http.Client
+// whose pool may keep 2000 idle connections.
 //
 // Arguments: URL, concurrency, warm-up requests of each goroutine, measured requests of each
 // goroutine, length of the body. Prints one JSON object. Ends when its standard input ends.
@@ -19,19 +20,18 @@ import (
 )
 
 func main() {
-	url := os.Args[1]
-	concurrency, warmUp := number(2), number(3)
-	requests, bodyBytes := number(4), number(5)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
-
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns = 2000
-	transport.MaxIdleConnsPerHost = 2000
-	transport.Proxy = nil
-	client := &http.Client{Transport: transport}
+	if os.Args[1] == "closing" {
+		closing()
+		return
+	}
+	url := os.Args[1]
+	concurrency, warmUp := number(2), number(3)
+	requests, bodyBytes := number(4), number(5)
+	client := newClient()
 
 	allAtOnce(client, url, concurrency, warmUp, bodyBytes)
 
@@ -57,6 +57,14 @@ func main() {
 		"p999_us":                 percentile(0.999),
 		"allocations_per_request": float64(after.Mallocs-before.Mallocs) / total,
 	}))
+}
+
+func newClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConns = 2000
+	transport.MaxIdleConnsPerHost = 2000
+	transport.Proxy = nil
+	return &http.Client{Transport: transport}
 }
 
 // A goroutine for each place, requests one after the other in each; what each of them took.

@@ -158,6 +158,6 @@ async fn length_of(mut body: hyper::body::Incoming) -> Result<usize, Failure> {
     Ok(length)
 }
 
-fn check(status: u16) -> Result<(), Failure> {
+pub(crate) fn check(status: u16) -> Result<(), Failure> {
     if status == 200 { Ok(()) } else { Err(format!("status {status}").into()) }
 }

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use crate::clients::Failure;
+use crate::closing::load::{Load, Outcome};
 use crate::measure::Cost;
 use crate::scenario::Scenario;
 
@@ -42,6 +45,36 @@ pub(crate) fn run(url: &str, scenario: Scenario, percent: usize) -> Result<Cost,
         .and_then(finish)
         .map_err(|error| format!("the Go program: {error}"))?;
     Ok(serde_json::from_slice(&output)?)
+}
+
+/// The load of `bench-client closing`, by the same program. It is given up after `limit`.
+pub(crate) fn closing(origin: &str, load: Load, limit: Duration) -> Result<Outcome, Failure> {
+    let mut child = Command::new(program()?)
+        .args(["closing", origin])
+        .args(load.numbers().map(|number| number.to_string()))
+        .env("GOMAXPROCS", "2")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdin = child.stdin.take();
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let timed_out =
+            end.recv_timeout(limit).is_err_and(|error| error == RecvTimeoutError::Timeout);
+        // The end of its input is its end.
+        drop(stdin);
+        timed_out
+    });
+    let output = child.wait_with_output();
+    drop(ended);
+    if watch.join().unwrap_or(false) {
+        return Err(format!("given up after {limit:?}").into());
+    }
+    let output = output?;
+    if !output.status.success() {
+        return Err(format!("the Go program: {}", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Keeps the child's standard input open until it has ended by itself.

@@ -6,6 +6,7 @@
 mod all;
 mod allocations;
 mod clients;
+mod closing;
 mod go;
 mod measure;
 mod place;
@@ -25,6 +26,9 @@ usage: bench-client [all] [--json] [--quick] [--rounds N] [--percent N] [--scena
                                     the clients in turn, round after round; the medians
        bench-client run CLIENT SCENARIO [--percent N]
                                     one measurement, one JSON row (to be profiled, say)
+       bench-client closing [--json]
+                                    failed GETs and doubled POSTs at a server that closes idle
+                                    connections; counts, no times
        bench-client server BYTES    the server by itself; ends when its standard input ends
 
 clients: keepwarm, reqwest, hyper-util, hyper-spawned, go
@@ -65,6 +69,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
             println!("{}", serde_json::to_string(&row)?);
             Ok(())
         }
+        Some("closing") => closing::run(words),
         Some("-h" | "--help") => {
             println!("{USAGE}");
             Ok(())

@@ -53,3 +53,26 @@ fn connections_are_counted_by_the_server() {
     let row: Value = serde_json::from_slice(&output.stdout).expect("stdout is one row");
     assert_eq!(row["opened"], 100, "one connection for each of the 100 tasks");
 }
+
+#[test]
+fn at_a_server_that_closes_idle_connections_no_get_of_ours_fails_and_no_post_is_doubled() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench-client"))
+        .args(["closing", "--json"])
+        .output()
+        .expect("the benchmark runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("stdout is one document");
+    assert_eq!(document["schema"], "keepwarm.bench.closing/1");
+    let rows = document["rows"].as_array().expect("rows");
+    for shape in ["after-1s", "at-random"] {
+        for client in ["keepwarm", "reqwest"] {
+            let row = rows.iter().find(|row| row["shape"] == shape && row["client"] == client);
+            let row = row.expect("a row for each client and shape");
+            assert_eq!(row["wrong_responses"], 0, "{row}");
+            assert!(row["closed_by_server"].as_u64() > Some(0), "{row}");
+            if client == "keepwarm" {
+                assert_eq!((&row["failed_gets"], &row["doubled_posts"]), (&0.into(), &0.into()));
+            }
+        }
+    }
+}

@@ -3,5 +3,6 @@
 pub mod http_server;
 
 pub mod churn;
+pub mod closing;
 pub mod scripted;
 pub mod zoo;

@@ -108,9 +108,9 @@ impl RequestBuilder {
     /// new, the body is empty or in memory, and sending it twice is as good as once: the method is
     /// GET, HEAD, OPTIONS or TRACE, or a field `Idempotency-Key` or `X-Idempotency-Key` says so
     /// (Go: `Request.isReplayable`). Everything else is never sent twice once a byte was written;
-    /// before that, another connection is taken whatever the method. At most one request in ten to
-    /// an origin is sent again, but ten at first and one a second in any case; no more than a
-    /// hundred are saved up. [`ConnectionInfo::attempts`](crate::ConnectionInfo::attempts) and
+    /// before that, another connection is taken whatever the method. At most one request in two to
+    /// an origin is sent again, but a hundred at first and one a second in any case; no more than a
+    /// thousand are saved up. [`ConnectionInfo::attempts`](crate::ConnectionInfo::attempts) and
     /// [`Error::attempts`] count.
     ///
     /// Dropping the future gives up: a place in the queue is left, a connection that was not used

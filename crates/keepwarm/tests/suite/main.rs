@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cancellation;
+mod closing;
 mod connector;
 mod drain;
 mod errors;

@@ -1,9 +1,6 @@
 //! A server closes an idle connection while a request is on its way: who is sent again, and who is
 //! not. What the server saw is counted at the server.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bytes::Bytes;
 use http_body_util::Full;
 use keepwarm::{Body, Client, CloseReason, RequestBuilder, Response, Result, Stage as At};
@@ -224,8 +221,8 @@ async fn a_spent_retry_budget_fails_the_request_and_is_named() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut retried = 0;
+    let mut peer = warm(&client, &stage).await;
     let error = loop {
-        let mut peer = warm(&client, &stage).await;
         let mut request = get(&client, &stage.url("/"));
         peer.request().await;
         peer.close();
@@ -233,14 +230,13 @@ async fn a_spent_retry_budget_fails_the_request_and_is_named() {
             fresh = stage.accept() => fresh,
             result = &mut request => break result.expect("no panic").expect_err("broken"),
         };
-        fresh.request().await;
-        fresh.write("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
-        done(request).await.expect("a response");
-        fresh.ended().await;
+        fresh.serve("").await;
+        done(request).await.expect("a response").text().await.expect("a body");
+        peer = fresh;
         retried += 1;
-        assert!(retried < 60, "no limit");
+        assert!(retried < 400, "no limit");
     };
-    assert!(retried >= 10, "{retried}");
+    assert!(retried >= 100, "{retried}");
     assert!(error.to_string().contains("retry budget of this origin is spent"), "{error}");
     assert_eq!(error.attempts(), 1);
 }
@@ -258,69 +254,4 @@ async fn a_second_attempt_at_the_cap_of_connections_gets_the_room_of_the_broken_
     assert_eq!(stage.accept().await.serve("").await.target(), "/again");
     assert_eq!(done(request).await.expect("a response").connection().attempts(), 2);
     assert_eq!(only(&client).opened, 3);
-}
-
-/// Serves the first request of each connection; of the others it answers one in seventeen by
-/// closing. Returns how many POSTs it saw, and how many requests it broke.
-fn moody(stage: Stage) -> Arc<[AtomicUsize; 2]> {
-    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
-    let (seen, shared) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&counts));
-    let all = Arc::clone(&counts);
-    tokio::spawn(async move {
-        loop {
-            let mut peer = stage.accept().await;
-            let (seen, counts) = (Arc::clone(&seen), Arc::clone(&shared));
-            tokio::spawn(async move {
-                let mut served = 0;
-                while let Some(request) = peer.request_or_end().await {
-                    counts[0].fetch_add(usize::from(request.method() == "POST"), Ordering::SeqCst);
-                    if served > 0 && seen.fetch_add(1, Ordering::SeqCst) % 17 == 0 {
-                        counts[1].fetch_add(1, Ordering::SeqCst);
-                        return;
-                    }
-                    peer.write(ok("fine")).await;
-                    served += 1;
-                }
-            });
-        }
-    });
-    all
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_requests_to_a_server_that_closes_at_random_fail_no_get_and_double_no_post() {
-    let stage = Stage::open().await;
-    let url = stage.url("/");
-    let counts = moody(stage);
-    let client = Client::new();
-    let mut tasks = Vec::new();
-    for _ in 0..8 {
-        let (client, url) = (client.clone(), url.clone());
-        tasks.push(tokio::spawn(async move {
-            let (mut failed, mut again) = (0, 0);
-            for number in 0..250 {
-                if number % 10 == 0 {
-                    let sent = client.post(&url).body("once").send().await;
-                    failed += u32::from(sent.is_err());
-                    continue;
-                }
-                let response = client.get(&url).send().await.expect("no GET fails");
-                again += response.connection().attempts() - 1;
-                assert_eq!(response.text().await.expect("a body"), "fine");
-            }
-            (failed, again)
-        }));
-    }
-    let (mut failed, mut again) = (0, 0);
-    for task in tasks {
-        let counted = done(task).await;
-        failed += counted.0;
-        again += counted.1;
-    }
-    let [posts, broken] = &*counts;
-    assert_eq!(posts.load(Ordering::SeqCst), 200, "each of them once, {failed} of them failed");
-    assert!(again > 20, "{again} were sent again");
-    // What broke was told, or repeated, and nothing else was.
-    assert_eq!(broken.load(Ordering::SeqCst) as u32, failed + again);
-    assert_at_rest(&only(&client));
 }
