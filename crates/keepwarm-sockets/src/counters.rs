@@ -86,8 +86,9 @@ counters! {
     sockets_v6 = "TCP6" "inuse", level;
 }
 
-const SNMP: &str = "/proc/net/snmp";
-const NETSTAT: &str = "/proc/net/netstat";
+// /proc/net is the namespace of the process's first thread; this may be another one's.
+const SNMP: &str = "/proc/thread-self/net/snmp";
+const NETSTAT: &str = "/proc/thread-self/net/netstat";
 
 impl Counters {
     /// Reads the counters of this network namespace.
@@ -104,8 +105,8 @@ impl Counters {
         counters.add_pairs_of_lines(&snmp);
         let optional = |path| fs::read_to_string(path).unwrap_or_default();
         counters.add_pairs_of_lines(&optional(NETSTAT));
-        counters.add_pairs_of_words(&optional("/proc/net/sockstat"));
-        counters.add_pairs_of_words(&optional("/proc/net/sockstat6"));
+        counters.add_pairs_of_words(&optional("/proc/thread-self/net/sockstat"));
+        counters.add_pairs_of_words(&optional("/proc/thread-self/net/sockstat6"));
         Ok(counters)
     }
 

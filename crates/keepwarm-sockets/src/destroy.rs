@@ -29,18 +29,19 @@ const BUFFER_LEN: usize = 8 << 10;
 /// Read no more than this between two looks at the world.
 const BATCH: usize = 256;
 
-/// A subscription to the deaths of one port's sockets.
+/// A subscription to the deaths of one port's sockets, or of all.
 #[derive(Debug)]
 pub(crate) struct Destroyed {
     netlink: Netlink,
-    port: u16,
+    /// `None`: every port.
+    port: Option<u16>,
     port_id: u32,
     buffer: Vec<u8>,
     overruns: u64,
 }
 
 impl Destroyed {
-    pub(crate) fn subscribe(port: u16) -> Result<Destroyed, Error> {
+    pub(crate) fn subscribe(port: Option<u16>) -> Result<Destroyed, Error> {
         let netlink = Netlink::open(GROUPS)?;
         let port_id = netlink.port_id()?;
         Ok(Destroyed { netlink, port, port_id, buffer: vec![0; BUFFER_LEN], overruns: 0 })
@@ -73,7 +74,7 @@ impl Destroyed {
     /// How many events, of any port, the kernel could not deliver: its own count for this socket
     /// in /proc/net/netlink, or at least one for each time it complained.
     pub(crate) fn lost(&self) -> u64 {
-        let dropped = fs::read_to_string("/proc/net/netlink")
+        let dropped = fs::read_to_string("/proc/thread-self/net/netlink")
             .ok()
             .and_then(|table| dropped(&table, self.port_id))
             .unwrap_or(0);
@@ -92,7 +93,7 @@ impl Destroyed {
             let Message::Data { kind, body } = message.map_err(|error| malformed(&error))? else {
                 continue;
             };
-            if is_socket(kind) && concerns(self.port, body) {
+            if is_socket(kind) && self.port.is_none_or(|port| concerns(port, body)) {
                 into.push(decode_socket(body).map_err(|error| malformed(&error))?);
             }
         }

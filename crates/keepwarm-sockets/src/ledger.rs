@@ -52,7 +52,7 @@ const MATE_WAIT: Duration = Duration::from_secs(1);
 const FIT_SLACK: Duration = Duration::from_secs(1);
 
 /// States that pass by themselves or by what the program is about to do.
-const TRANSITIONAL: States = States::of(&[
+pub(crate) const TRANSITIONAL: States = States::of(&[
     State::SynSent,
     State::SynReceived,
     State::FinWait1,

@@ -3,6 +3,7 @@
 //! | question | answer |
 //! |---|---|
 //! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortAccount`] |
+//! | the same for every destination of the host, with processes? | [`Watch`] gives [`Traffic`], [`look_once`] one look |
 //! | which sockets are there now? | [`dump()`] |
 //! | how many local ports are there to use? | [`ephemeral_ports`] |
 //! | what do the kernel's own counters say? | [`Counters`] |
@@ -12,7 +13,7 @@
 //! Both see one network namespace: that of the thread that starts them.
 //!
 //! Inside, bytes are decoded in `wire` (pure), the kernel is talked to in `sys`, connections are
-//! put together in `ledger` (pure), and who closed first is judged in `classify` (pure).
+//! put together in `ledger` (one port) and `ends` (many destinations; both pure), and who closed first is judged in `classify` (pure).
 //!
 //! Linux only, 4.19 or newer to be exact; elsewhere every function says so with
 //! [`Error::is_unsupported`].
@@ -24,12 +25,18 @@ mod classify;
 mod counters;
 mod destroy;
 mod dump;
+mod ends;
 mod error;
 mod ledger;
+mod live;
 mod ports;
+mod process;
 mod socket;
+mod spread;
 mod sys;
+mod traffic;
 mod watch;
+mod watcher;
 mod wire;
 
 pub use account::{Closes, PortAccount, RequestsPerConnection};
@@ -37,6 +44,10 @@ pub use classify::CloseKind;
 pub use counters::Counters;
 pub use dump::{Filter, dump};
 pub use error::Error;
+pub use live::{Watch, look_once};
 pub use ports::{EphemeralPorts, ephemeral_ports};
+pub use process::{How, Owner};
 pub use socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
+pub use spread::{Cluster, Spread};
+pub use traffic::{Destination, EndCloses, PortsTaken, Scope, Traffic};
 pub use watch::PortWatch;

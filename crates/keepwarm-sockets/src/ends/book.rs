@@ -1,0 +1,300 @@
+//! The sums of one destination, and what is done when there are too many.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Alive, Ends, MAX_DESTINATIONS};
+use crate::process::{How, Sightings};
+use crate::socket::{Side, TIME_WAIT_MS};
+use crate::spread::Spread;
+use crate::traffic::{Destination, EndCloses, PortsTaken, Traffic};
+use crate::watcher::Ending;
+
+/// What has a book: a service and the side we are on. `None` is the folded one.
+pub(crate) type Key = (Option<SocketAddr>, Side);
+
+/// What a look counted of one destination.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Level {
+    pub(crate) alive: u64,
+    pub(crate) established: u64,
+    pub(crate) close_wait: u64,
+    pub(crate) time_wait: u64,
+    pub(crate) by_age: [u32; SECONDS],
+    pub(crate) ports: Option<PortsTaken>,
+}
+
+/// Processes whose name is remembered.
+const MAX_NAMES: usize = 1 << 12;
+
+/// How long TIME_WAIT lasts, in seconds.
+const SECONDS: usize = TIME_WAIT_MS as usize / 1000;
+
+impl Default for Level {
+    fn default() -> Level {
+        Level {
+            alive: 0,
+            established: 0,
+            close_wait: 0,
+            time_wait: 0,
+            by_age: [0; SECONDS],
+            ports: None,
+        }
+    }
+}
+
+impl Level {
+    pub(crate) fn count_time_wait(&mut self, age_ms: u32) {
+        self.time_wait += 1;
+        let second = usize::try_from(age_ms / 1000).unwrap_or(SECONDS).min(SECONDS - 1);
+        self.by_age[second] += 1;
+    }
+
+    fn merge(&mut self, other: &Level) {
+        self.alive += other.alive;
+        self.established += other.established;
+        self.close_wait += other.close_wait;
+        self.time_wait += other.time_wait;
+        self.by_age.iter_mut().zip(other.by_age).for_each(|(sum, more)| *sum += more);
+        // Ports are counted towards one service: of the folded ones the fullest is what matters.
+        self.ports = self.ports.into_iter().chain(other.ports).max_by_key(|ports| ports.used);
+    }
+}
+
+/// The sums of one destination.
+#[derive(Debug)]
+pub(crate) struct Book {
+    pub(crate) key: Key,
+    pub(crate) folded: u64,
+    pub(crate) alive_at_start: u64,
+    pub(crate) close_wait_at_start: u64,
+    pub(crate) closed: EndCloses,
+    pub(crate) connect_failed: u64,
+    pub(crate) requests: Spread,
+    pub(crate) idle_local: Spread,
+    pub(crate) idle_remote: Spread,
+    pub(crate) received: Spread,
+    pub(crate) established_seen: Spread,
+    pub(crate) now: Level,
+    pub(crate) sightings: Sightings,
+}
+
+impl Book {
+    pub(crate) fn new(key: Key) -> Book {
+        Book {
+            key,
+            folded: 1,
+            alive_at_start: 0,
+            close_wait_at_start: 0,
+            closed: EndCloses::default(),
+            connect_failed: 0,
+            requests: Spread::default(),
+            idle_local: Spread::default(),
+            idle_remote: Spread::default(),
+            received: Spread::default(),
+            established_seen: Spread::default(),
+            now: Level::default(),
+            sightings: Sightings::default(),
+        }
+    }
+
+    fn fold_in(&mut self, other: &Book) {
+        self.folded += other.folded;
+        self.alive_at_start += other.alive_at_start;
+        self.close_wait_at_start += other.close_wait_at_start;
+        self.closed.merge(&other.closed);
+        self.connect_failed += other.connect_failed;
+        self.requests.merge(&other.requests);
+        self.idle_local.merge(&other.idle_local);
+        self.idle_remote.merge(&other.idle_remote);
+        self.received.merge(&other.received);
+        // How many were established at once is not the sum of when each was.
+        self.established_seen = Spread::default();
+        self.now.merge(&other.now);
+        self.sightings.merge(&other.sightings);
+    }
+
+    /// How much there is to say about it.
+    fn weight(&self) -> u64 {
+        self.closed.total() + self.connect_failed + self.now.alive + self.now.time_wait
+    }
+
+    fn opened(&self) -> u64 {
+        (self.closed.total() + self.now.alive).saturating_sub(self.alive_at_start)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.weight() == 0 && self.alive_at_start == 0
+    }
+
+    /// Counts a connection's requests within the window.
+    pub(crate) fn count_requests(&mut self, requests: u32, start: Option<Option<u32>>) {
+        match start {
+            None => self.requests.add(requests),
+            Some(Some(before)) if requests > before => self.requests.add(requests - before),
+            Some(_) => {}
+        }
+    }
+}
+
+impl Ends {
+    /// The book of a destination, opened if need be.
+    pub(crate) fn book_of(&mut self, service: SocketAddr, side: Side) -> u32 {
+        let key = (Some(service), side);
+        if let Some(place) = self.index.get(&key) {
+            return *place;
+        }
+        if self.books.len() >= 2 * MAX_DESTINATIONS {
+            self.fold();
+        }
+        self.open_book(key)
+    }
+
+    fn open_book(&mut self, key: Key) -> u32 {
+        let place = u32::try_from(self.books.len()).unwrap_or(u32::MAX);
+        self.books.push(Book::new(key));
+        self.index.insert(key, place);
+        place
+    }
+
+    /// Keeps the busiest half of the books and folds the others into one for each side.
+    pub(crate) fn fold(&mut self) {
+        let mut order: Vec<usize> = (0..self.books.len()).collect();
+        order.sort_by_key(|place| {
+            let book = &self.books[*place];
+            (book.key.0.is_some(), std::cmp::Reverse(book.weight()))
+        });
+        // At most two books stand for folded ones; they sort first.
+        let (keep, fold) = order.split_at(order.len().min(MAX_DESTINATIONS));
+        let mut old: Vec<Option<Book>> =
+            std::mem::take(&mut self.books).into_iter().map(Some).collect();
+        let mut moved = vec![0; old.len()];
+        self.index.clear();
+        for place in keep {
+            if let Some(book) = old[*place].take() {
+                let key = book.key;
+                moved[*place] = self.open_book(key);
+                self.books[moved[*place] as usize] = book;
+            }
+        }
+        for place in fold {
+            let Some(book) = old[*place].take() else { continue };
+            let key = (None, book.key.1);
+            let into = match self.index.get(&key) {
+                Some(into) => *into,
+                None => {
+                    let into = self.open_book(key);
+                    self.books[into as usize].folded = 0;
+                    into
+                }
+            };
+            self.books[into as usize].fold_in(&book);
+            moved[*place] = into;
+        }
+        let remap = |alive: &mut Alive| alive.book = moved[alive.book as usize];
+        self.alive.values_mut().for_each(remap);
+        let dead =
+            self.pending.values_mut().flat_map(|dead| dead.low.iter_mut().chain(&mut dead.high));
+        let strays = self.strays.values_mut().flatten();
+        dead.chain(strays).filter_map(|half| half.seen.as_mut()).for_each(remap);
+        if let Some(look) = &mut self.look {
+            look.remap(&moved);
+        }
+    }
+
+    /// The traffic so far.
+    pub(crate) fn traffic(&self, ending: &Ending) -> Traffic {
+        let mut destinations: Vec<Destination> = self
+            .books
+            .iter()
+            .filter(|book| !book.is_empty())
+            .filter(|book| book.key.0.is_none_or(|service| self.scope.admits(&service, book.key.1)))
+            .map(|book| self.destination(book))
+            .collect();
+        destinations.sort_by_key(|one| {
+            let busy = one.opened + one.closed.total() + one.connect_failed;
+            (std::cmp::Reverse((busy, one.alive + one.time_wait)), one.service, one.side)
+        });
+        Traffic {
+            window: ending.window,
+            lost_events: 0,
+            time_waits_refused: ending.time_waits_refused,
+            unattributed_aborts: self.unattributed_aborts,
+            overflowed: self.overflowed,
+            destinations,
+        }
+    }
+
+    fn destination(&self, book: &Book) -> Destination {
+        let (service, side) = book.key;
+        Destination {
+            service,
+            side,
+            folded: book.folded,
+            opened: book.opened(),
+            closed: book.closed,
+            connect_failed: book.connect_failed,
+            requests: book.requests.clone(),
+            idle_before_local_close: book.idle_local.clone(),
+            idle_before_remote_close: book.idle_remote.clone(),
+            received: book.received.clone(),
+            alive_at_start: book.alive_at_start,
+            alive: book.now.alive,
+            established: book.now.established,
+            close_wait: book.now.close_wait,
+            close_wait_at_start: book.close_wait_at_start,
+            established_seen: book.established_seen.clone(),
+            time_wait: book.now.time_wait,
+            time_wait_by_age: book.now.by_age.to_vec(),
+            ports: book.now.ports.filter(|_| side == Side::Client),
+            owners: book.sightings.owners(&self.names),
+        }
+    }
+
+    // ---- processes --------------------------------------------------------------------------
+
+    /// Files of live sockets whose process is not known yet, listeners' included.
+    pub(crate) fn nameless_inodes(&self) -> Vec<u32> {
+        let alive =
+            self.alive.values().filter(|one| one.pid.is_none() && one.seen == self.last_stock);
+        let ports = self.books.iter().filter(|book| book.key.1 == Side::Server);
+        let listeners = ports.filter_map(|book| self.listeners.inode(book.key.0?.port()));
+        alive.map(|one| one.inode).chain(listeners).filter(|inode| *inode != 0).collect()
+    }
+
+    /// What the process table said: inode to process.
+    pub(crate) fn handle_processes(
+        &mut self,
+        pids: &HashMap<u32, u32>,
+        name: impl Fn(u32) -> Option<String>,
+    ) {
+        for one in self.alive.values_mut().filter(|one| one.seen == self.last_stock) {
+            if one.pid.is_none() {
+                one.pid = pids.get(&one.inode).copied();
+            }
+            if let Some(pid) = one.pid {
+                self.books[one.book as usize].sightings.see(pid, How::Sampled);
+            }
+        }
+        for book in &mut self.books {
+            let listener = match book.key {
+                (Some(service), Side::Server) => self.listeners.inode(service.port()),
+                _ => None,
+            };
+            if let Some(pid) = listener.and_then(|inode| pids.get(&inode)) {
+                book.sightings.see(*pid, How::Listener);
+            }
+            for pid in book.sightings.pids() {
+                if self.names.len() < MAX_NAMES && !self.names.contains_key(&pid) {
+                    self.names.extend(name(pid).map(|name| (pid, name)));
+                }
+            }
+        }
+    }
+
+    /// How old the last look with `tcp_info` is.
+    pub(crate) fn since_info(&self, now: Duration) -> Option<Duration> {
+        self.last_info.map(|then| now.saturating_sub(then))
+    }
+}

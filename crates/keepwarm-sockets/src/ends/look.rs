@@ -1,0 +1,217 @@
+//! Dumps into the books: what is alive, and which TIME_WAIT is whose.
+//!
+//! Owns the pass of one dump. Concludes nothing.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::book::Level;
+use super::{Alive, DECISIVE, Ends, FIT_SLACK, Half, Pair, Which};
+use crate::classify::TimeWait;
+use crate::ledger::TRANSITIONAL;
+use crate::socket::{Side, Socket, State};
+use crate::traffic::PortsTaken;
+
+/// The pass of one dump.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    levels: HashMap<u32, Level>,
+    /// Local ports taken, by client's book and source address.
+    ports: HashMap<(u32, IpAddr), u64>,
+    /// TIME_WAITs on pairs with unfinished business, with the moment they were entered.
+    found: Vec<(Pair, Which, Option<Duration>)>,
+    with_info: bool,
+    transitional: bool,
+}
+
+impl Look {
+    pub(super) fn remap(&mut self, moved: &[u32]) {
+        // Books that are folded in the midst of a look lose what it had counted of them so far;
+        // the next look counts all.
+        let keep = |place: u32| moved.get(place as usize).copied();
+        let levels = std::mem::take(&mut self.levels);
+        self.levels = levels.into_iter().filter_map(|(b, l)| Some((keep(b)?, l))).collect();
+        let ports = std::mem::take(&mut self.ports);
+        self.ports =
+            ports.into_iter().filter_map(|((b, ip), n)| Some(((keep(b)?, ip), n))).collect();
+    }
+}
+
+impl Ends {
+    pub(crate) fn begin_look(&mut self) {
+        self.looks += 1;
+        self.look = Some(Look::default());
+    }
+
+    /// One row of it, read just now.
+    pub(crate) fn handle_row(&mut self, row: &Socket, now: Duration) {
+        if row.state == State::Listen {
+            self.listeners.handle(row);
+            return;
+        }
+        if row.remote.port() == 0 || !self.concerns(row) {
+            return;
+        }
+        let pair = Pair::of(row);
+        if row.is_alive() {
+            self.learn(row.local.ip());
+        }
+        let side = self.side_of(row);
+        let service = if side == Side::Client { row.remote } else { row.local };
+        let book = match self.alive.get(&row.cookie) {
+            Some(known) => known.book,
+            None => self.book_of(service, side),
+        };
+        let waited_for = row.is_minisocket() && self.pending.contains_key(&pair);
+        let Some(look) = &mut self.look else { return };
+        let level = look.levels.entry(book).or_default();
+        match row.state {
+            State::Established => level.established += 1,
+            State::CloseWait => level.close_wait += 1,
+            _ => {}
+        }
+        if let Some(age) = row.time_wait_age_ms() {
+            level.count_time_wait(age);
+        }
+        if side == Side::Client {
+            *look.ports.entry((book, row.local.ip())).or_default() += 1;
+        }
+        look.transitional |= TRANSITIONAL.contains(row.state);
+        look.with_info |= row.info.is_some();
+        if waited_for {
+            let age = row.time_wait_age_ms().map(|age| Duration::from_millis(age.into()));
+            let entered = age.map(|age| now.saturating_sub(age));
+            look.found.push((pair, Which::of(row), entered));
+        }
+        if row.is_alive() && !self.closing {
+            level.alive += 1;
+            self.see(book, side, row);
+        }
+    }
+
+    /// The side of a row: a socket that was seen before keeps what it was taken for.
+    fn side_of(&self, row: &Socket) -> Side {
+        if let Some(known) = self.alive.get(&row.cookie) {
+            return self.books[known.book as usize].key.1;
+        }
+        self.side(row)
+    }
+
+    /// The side of an end: as its listener says, else as an open book says, else a guess.
+    pub(super) fn side(&self, end: &Socket) -> Side {
+        if let Some(side) = self.listeners.side(&end.local, &end.remote) {
+            return side;
+        }
+        let (client, server) = ((Some(end.remote), Side::Client), (Some(end.local), Side::Server));
+        match (self.index.contains_key(&client), self.index.contains_key(&server)) {
+            (true, false) => Side::Client,
+            (false, true) => Side::Server,
+            _ => self.listeners.guess(&end.local, &end.remote),
+        }
+    }
+
+    fn see(&mut self, book: u32, side: Side, row: &Socket) {
+        let looks = self.looks;
+        let alive = self.alive.entry(row.cookie).or_insert(Alive {
+            book,
+            local: row.local,
+            remote: row.remote,
+            seen: looks,
+            inode: row.inode,
+            pid: None,
+            requests: None,
+            start: None,
+            idle_at_fin_ms: None,
+        });
+        alive.seen = looks;
+        // A connection is accepted, and gets its file, after it is there.
+        if row.inode != 0 {
+            alive.inode = row.inode;
+        }
+        let Some(info) = row.info else { return };
+        alive.requests = requests(side, row).or(alive.requests);
+        if row.state == State::CloseWait {
+            // The last thing received is the FIN: how long before it was the last data?
+            let last_data = info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min();
+            let fin = info.last_ack_recv_ms;
+            alive.idle_at_fin_ms = last_data.zip(fin).map(|(data, fin)| data.saturating_sub(fin));
+        }
+    }
+
+    /// The dump has ended. `refused`: the kernel did not keep some TIME_WAITs lately, so that
+    /// finding none proves nothing.
+    pub(crate) fn end_look(&mut self, now: Duration, refused: bool) {
+        let Some(mut look) = self.look.take() else { return };
+        for (pair, end, entered) in std::mem::take(&mut look.found) {
+            let Some(dead) = self.pending.get_mut(&pair) else { continue };
+            // A pair that lived twice: connecting again removed the older TIME_WAIT, so the one
+            // that is there belongs to the last.
+            let last = dead.get_mut(end).iter_mut().rev().find(|half| !half.looked);
+            if let Some(half) = last.filter(|half| half.fits(entered)) {
+                half.see(TimeWait::Present);
+            }
+        }
+        self.unlooked_since = None;
+        for dead in self.pending.values_mut() {
+            for half in dead.low.iter_mut().chain(&mut dead.high).filter(|half| !half.looked) {
+                if half.known_at_look < self.looks {
+                    let late = now.saturating_sub(half.at) + half.silent > DECISIVE;
+                    half.see(if late || refused { TimeWait::Unknown } else { TimeWait::Absent });
+                } else {
+                    // It came while the dump was walking: for the next one.
+                    let oldest = self.unlooked_since.map_or(half.at, |oldest| oldest.min(half.at));
+                    self.unlooked_since = Some(oldest);
+                }
+            }
+        }
+        if look.with_info || self.alive.is_empty() {
+            self.last_info = Some(now);
+        }
+        // A second look after the window's end only answers what was open.
+        if !self.closing {
+            self.take_stock(look);
+        }
+        self.settle(now, false);
+    }
+
+    fn take_stock(&mut self, mut look: Look) {
+        self.last_stock = self.looks;
+        self.transitional = look.transitional;
+        for ((book, source), used) in look.ports {
+            let ports = &mut look.levels.entry(book).or_default().ports;
+            if ports.is_none_or(|ports| ports.used < used) {
+                *ports = Some(PortsTaken { source, used });
+            }
+        }
+        for (place, book) in self.books.iter_mut().enumerate() {
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            book.now = look.levels.remove(&place).unwrap_or_default();
+            book.established_seen.add(u32::try_from(book.now.established).unwrap_or(u32::MAX));
+        }
+        // What vanished without an event may still have one on its way.
+        let looks = self.looks;
+        self.alive.retain(|_, alive| alive.seen + 2 > looks || alive.start.is_some());
+    }
+}
+
+/// Requests that a socket carried: segments with data from client to server.
+pub(super) fn requests(side: Side, socket: &Socket) -> Option<u32> {
+    let info = socket.info?;
+    match side {
+        Side::Client => info.data_segs_out,
+        Side::Server => info.data_segs_in,
+    }
+}
+
+impl Half {
+    fn see(&mut self, time_wait: TimeWait) {
+        self.looked = true;
+        self.time_wait = time_wait;
+    }
+
+    /// Whether a TIME_WAIT entered then (`None`: it is in FIN_WAIT2 still) can be this end's.
+    fn fits(&self, entered: Option<Duration>) -> bool {
+        entered.is_none_or(|entered| entered + self.silent + FIT_SLACK >= self.at)
+    }
+}

@@ -1,0 +1,372 @@
+//! From rows and events to the traffic of many destinations, end by end.
+//!
+//! Owns the bookkeeping of every socket in scope. Pure: time and processes are handed in, nothing
+//! here touches the kernel. Judgement of a single connection is `classify`'s.
+//!
+//! ```text
+//!  event of an end ──► pending, by address pair ──► looked up in a dump (TIME_WAIT?) ──┐
+//!                                                                                     ▼
+//!   the other end died too, or is elsewhere, or is overdue ──► side named ──► classify ──► booked
+//! ```
+//!
+//! **Ends, not connections.** An end is booked when it dies. If both ends are on this host the
+//! other one's evidence is waited for, up to a second, and helps to judge; each is booked with its
+//! own destination. Opens follow by conservation for each destination: closed + alive - alive at
+//! the start.
+//!
+//! **Which side is it?** An event does not say. The end whose port has a listener is the server;
+//! that is known only after the look that follows, so ends are named when they are booked.
+//!
+//! **An end that lost its name.** SO_LINGER 0 clears the remote port of the aborting end. It is
+//! known by its cookie if a look has seen it alive; else by the other end, if that is here; else
+//! by its host, if this host has just one such destination.
+
+mod book;
+mod conclude;
+mod look;
+mod side;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use self::book::{Book, Key};
+use self::look::Look;
+use self::side::Listeners;
+use crate::classify::{TimeWait, is_disconnected};
+use crate::ports::EphemeralPorts;
+use crate::socket::{Side, Socket};
+use crate::traffic::Scope;
+
+/// Destinations with numbers of their own; beyond them the quietest are folded into one.
+const MAX_DESTINATIONS: usize = 1 << 10;
+/// Unfinished business: at most this many pairs of addresses, some 400 bytes each.
+const MAX_PENDING: usize = 1 << 15;
+/// Aborts that nobody has claimed.
+const MAX_STRAYS: usize = 1 << 14;
+/// Addresses learned to be on this host.
+const MAX_ADDRESSES: usize = 1 << 12;
+
+/// On loopback a client's TIME_WAIT may be reused after 1 s: a look that is older proves nothing
+/// by finding none.
+const DECISIVE: Duration = Duration::from_millis(900);
+/// How long one end waits for the other's event.
+const MATE_WAIT: Duration = Duration::from_secs(1);
+/// How much older than the death of its socket a TIME_WAIT may look: delivery and a jiffy.
+const FIT_SLACK: Duration = Duration::from_secs(1);
+
+/// The two addresses of a connection in a fixed order, the same whichever end names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Pair {
+    low: SocketAddr,
+    high: SocketAddr,
+}
+
+impl Pair {
+    fn of(socket: &Socket) -> Pair {
+        let (local, remote) = (socket.local, socket.remote);
+        Pair { low: local.min(remote), high: local.max(remote) }
+    }
+
+    /// Local and remote address of one of its ends.
+    fn seen_from(&self, end: Which) -> (SocketAddr, SocketAddr) {
+        match end {
+            Which::Low => (self.low, self.high),
+            Which::High => (self.high, self.low),
+        }
+    }
+}
+
+/// One end of a [`Pair`]: the one with the lower address, or the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Low,
+    High,
+}
+
+impl Which {
+    fn of(socket: &Socket) -> Which {
+        if socket.local <= socket.remote { Which::Low } else { Which::High }
+    }
+
+    fn other(self) -> Which {
+        match self {
+            Which::Low => Which::High,
+            Which::High => Which::Low,
+        }
+    }
+}
+
+/// A socket that was alive at some look.
+#[derive(Debug, Clone, Copy)]
+struct Alive {
+    book: u32,
+    local: SocketAddr,
+    remote: SocketAddr,
+    /// The last look that saw it.
+    seen: u64,
+    inode: u32,
+    pid: Option<u32>,
+    /// Requests at the last look that fetched them.
+    requests: Option<u32>,
+    /// It was open when the window began, with this many requests (`Some(None)`: not known).
+    start: Option<Option<u32>>,
+    /// In CLOSE_WAIT: how long it had been idle when the peer's FIN came.
+    idle_at_fin_ms: Option<u32>,
+}
+
+/// One end that died.
+#[derive(Debug, Clone)]
+struct Half {
+    at: Duration,
+    event: Socket,
+    /// What the looks had seen of it.
+    seen: Option<Alive>,
+    /// How many looks had begun when this end became known: only a later one speaks for it.
+    known_at_look: u64,
+    looked: bool,
+    time_wait: TimeWait,
+    /// Its file was open long after the connection was over.
+    silent: Duration,
+    /// tcp_disconnect() went over it: this end sent an RST.
+    disconnected: bool,
+}
+
+/// The dead ends of one pair of addresses, each side oldest first.
+#[derive(Debug, Default)]
+struct Dead {
+    low: VecDeque<Half>,
+    high: VecDeque<Half>,
+}
+
+impl Dead {
+    fn get(&self, end: Which) -> &VecDeque<Half> {
+        match end {
+            Which::Low => &self.low,
+            Which::High => &self.high,
+        }
+    }
+
+    fn get_mut(&mut self, end: Which) -> &mut VecDeque<Half> {
+        match end {
+            Which::Low => &mut self.low,
+            Which::High => &mut self.high,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.low.is_empty() && self.high.is_empty()
+    }
+}
+
+/// The books of every end in scope.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    scope: Scope,
+    listeners: Listeners,
+    here: HashSet<IpAddr>,
+    books: Vec<Book>,
+    index: HashMap<Key, u32>,
+    alive: HashMap<u64, Alive>,
+    pending: HashMap<Pair, Dead>,
+    strays: HashMap<(u16, IpAddr), VecDeque<Half>>,
+    stray_count: usize,
+    /// Beginning of the window; `None` before.
+    opened_at: Option<Duration>,
+    /// The last dump has been taken.
+    closing: bool,
+    look: Option<Look>,
+    looks: u64,
+    /// The last look that took stock: all but one after the window's end.
+    last_stock: u64,
+    last_info: Option<Duration>,
+    unlooked_since: Option<Duration>,
+    waiting: bool,
+    transitional: bool,
+    unattributed_aborts: u64,
+    overflowed: u64,
+    names: HashMap<u32, String>,
+}
+
+impl Ends {
+    pub(crate) fn new(scope: Scope, ephemeral: Option<EphemeralPorts>) -> Ends {
+        Ends {
+            scope,
+            listeners: Listeners::new(ephemeral),
+            here: HashSet::new(),
+            books: Vec::new(),
+            index: HashMap::new(),
+            alive: HashMap::new(),
+            pending: HashMap::new(),
+            strays: HashMap::new(),
+            stray_count: 0,
+            opened_at: None,
+            closing: false,
+            look: None,
+            looks: 0,
+            last_stock: 0,
+            last_info: None,
+            unlooked_since: None,
+            waiting: false,
+            transitional: false,
+            unattributed_aborts: 0,
+            overflowed: 0,
+            names: HashMap::new(),
+        }
+    }
+
+    /// The look that has just ended is the baseline.
+    pub(crate) fn handle_baseline(&mut self) {
+        for alive in self.alive.values_mut().filter(|alive| alive.seen == self.last_stock) {
+            alive.start = Some(alive.requests);
+            self.books[alive.book as usize].alive_at_start += 1;
+        }
+        for book in &mut self.books {
+            book.close_wait_at_start = book.now.close_wait;
+        }
+    }
+
+    pub(crate) fn open_window(&mut self, now: Duration) {
+        self.opened_at = Some(now);
+    }
+
+    pub(crate) fn close_window(&mut self) {
+        self.closing = true;
+    }
+
+    /// A socket died. True if it has to do with the scope.
+    pub(crate) fn handle_event(&mut self, event: &Socket, at: Duration) -> bool {
+        let seen = self.alive.get(&event.cookie).copied();
+        if self.closing && seen.is_some_and(|seen| seen.seen == self.last_stock) {
+            return true;
+        }
+        if self.opened_at.is_none() && seen.is_none_or(|seen| seen.start.is_none()) {
+            return false;
+        }
+        self.alive.remove(&event.cookie);
+        let mut event = event.clone();
+        let disconnected = is_disconnected(&event);
+        if event.remote.port() == 0 {
+            match seen {
+                // The addresses as they were; `classify` is told what the kernel did to them.
+                Some(seen) if disconnected => {
+                    (event.local, event.remote) = (seen.local, seen.remote)
+                }
+                None if disconnected => return self.handle_nameless(event, at),
+                _ if is_failed_connect(&event) => {
+                    self.handle_failed_connect(&event);
+                    return true;
+                }
+                _ => return false,
+            }
+        }
+        if !self.concerns(&event) {
+            return false;
+        }
+        self.learn(event.local.ip());
+        self.push(Half::of(event, disconnected, seen, at));
+        true
+    }
+
+    /// An abort of which the looks know nothing.
+    fn handle_nameless(&mut self, event: Socket, at: Duration) -> bool {
+        if self.stray_count >= MAX_STRAYS {
+            self.unattributed_aborts += 1;
+            return false;
+        }
+        self.stray_count += 1;
+        let key = (event.local.port(), event.remote.ip());
+        let half = Half { looked: true, ..Half::of(event, true, None, at) };
+        self.strays.entry(key).or_default().push_back(half);
+        false
+    }
+
+    fn push(&mut self, half: Half) {
+        let pair = Pair::of(&half.event);
+        let end = Which::of(&half.event);
+        if self.pending.len() >= MAX_PENDING && !self.pending.contains_key(&pair) {
+            self.overflowed += 1;
+            self.book_unclassified(&half);
+            return;
+        }
+        if self.unlooked_since.is_none() {
+            self.unlooked_since = Some(half.at);
+        }
+        let half = Half { known_at_look: self.looks, ..half };
+        self.pending.entry(pair).or_default().get_mut(end).push_back(half);
+    }
+
+    /// Cheap, before anything is known of sides: the address or the port is at one end.
+    fn concerns(&self, socket: &Socket) -> bool {
+        let matches = |end: &SocketAddr| {
+            self.scope.port.is_none_or(|port| port == end.port())
+                && self.scope.ip.is_none_or(|ip| ip == end.ip())
+        };
+        matches(&socket.local) || matches(&socket.remote)
+    }
+
+    fn learn(&mut self, ip: IpAddr) {
+        if self.here.len() < MAX_ADDRESSES {
+            self.here.insert(ip);
+        }
+    }
+
+    /// Whether the other end of a connection to `remote` is in this network namespace too.
+    fn is_here(&self, remote: &IpAddr) -> bool {
+        remote.is_loopback() || self.here.contains(remote)
+    }
+
+    pub(crate) fn unlooked_since(&self) -> Option<Duration> {
+        self.unlooked_since
+    }
+
+    /// Whether the last look saw a socket between two states.
+    pub(crate) fn is_transitional(&self) -> bool {
+        self.transitional
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting || self.stray_count > 0
+    }
+
+    fn handle_failed_connect(&mut self, event: &Socket) {
+        let host = SocketAddr::new(event.remote.ip(), 0);
+        // Under a filter by port, the host must at least be known for that port.
+        let known = |book: &Book| {
+            book.key.1 == Side::Client
+                && book
+                    .key
+                    .0
+                    .is_some_and(|service| service.ip() == host.ip() && service.port() != 0)
+        };
+        if self.scope.port.is_none() || self.books.iter().any(known) {
+            let place = self.book_of(host, Side::Client);
+            self.books[place as usize].connect_failed += 1;
+        }
+    }
+
+    pub(crate) fn alive_sockets(&self) -> usize {
+        self.alive.len()
+    }
+}
+
+impl Half {
+    fn of(event: Socket, disconnected: bool, seen: Option<Alive>, at: Duration) -> Half {
+        let silent = event.info.filter(|_| !disconnected).and_then(|info| info.last_ack_recv_ms);
+        Half {
+            at,
+            event,
+            seen,
+            known_at_look: 0,
+            looked: false,
+            time_wait: TimeWait::Unknown,
+            silent: Duration::from_millis(silent.unwrap_or(0).into()),
+            disconnected,
+        }
+    }
+}
+
+/// connect(2) gave up: the SYN and the two that tcp_disconnect() adds, and a peer's address.
+fn is_failed_connect(event: &Socket) -> bool {
+    event.wqueue == 3 && !event.remote.ip().is_unspecified()
+}

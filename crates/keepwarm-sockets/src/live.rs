@@ -1,0 +1,194 @@
+//! Watching many destinations at once: [`Watch`].
+//!
+//! Owns the public face, and the hours at which processes are looked for. Threads and time are
+//! `watcher`'s, the books are `ends`'.
+
+use std::time::Duration;
+
+use crate::dump::{Dumper, Filter};
+use crate::ends::Ends;
+use crate::error::Error;
+use crate::ports::ephemeral_ports;
+use crate::process::{Processes, name};
+use crate::socket::Socket;
+use crate::traffic::{Scope, Traffic};
+use crate::watcher::{Books, Ending, Watcher};
+
+/// Without an event, the tables are looked at this often.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(2);
+/// How old the requests and idle times of live connections may get.
+const INFO_EVERY: Duration = Duration::from_secs(1);
+
+/// Watches every connection in scope, in both roles, until it is finished or dropped.
+///
+/// Needs no privilege; with it, processes of other users are named too. One dump of the kernel's
+/// table every 250 ms while connections close, one every two seconds while none does.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use keepwarm_sockets::{Scope, Watch};
+/// let watch = Watch::start(Scope { port: Some(8081), ..Scope::default() })?;
+/// std::thread::sleep(Duration::from_secs(10));
+/// for destination in watch.finish(Duration::from_millis(200))?.destinations {
+///     println!("{:?} {:?}", destination.service, destination.closed);
+/// }
+/// # Ok::<(), keepwarm_sockets::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Watch {
+    watcher: Watcher<Attended>,
+}
+
+impl Watch {
+    /// Subscribes to destroy events and takes the baseline; returns when the window has begun.
+    ///
+    /// # Errors
+    /// A sandbox; a system without destroy events; no file descriptor or thread to be had; more
+    /// than 2^20 sockets already there.
+    pub fn start(scope: Scope) -> Result<Watch, Error> {
+        let watcher = Watcher::start(filter(&scope), Attended::new(scope), Traffic::default())?;
+        Ok(Watch { watcher })
+    }
+
+    /// The traffic so far, at most two seconds old, without asking the kernel.
+    pub fn snapshot(&self) -> Traffic {
+        let (traffic, lost_events) = self.watcher.snapshot();
+        Traffic { lost_events, ..traffic }
+    }
+
+    /// Whether an error has ended the watch; [`finish`](Watch::finish) says which.
+    pub fn has_ended(&self) -> bool {
+        self.watcher.has_ended()
+    }
+
+    /// Waits for rest, at most `settle`, and closes the books. A busy host has no rest: then what
+    /// is under way counts as alive.
+    ///
+    /// # Errors
+    /// When reading events or dumping failed on the way.
+    pub fn finish(self, settle: Duration) -> Result<Traffic, Error> {
+        let (traffic, lost_events) = self.watcher.finish(settle)?;
+        Ok(Traffic { lost_events, ..traffic })
+    }
+}
+
+/// One look at everything in scope, without waiting: what is there now, and by the ages of its
+/// TIME_WAITs what was closed within the last minute. Nothing is opened or closed in it, and `requests` are those of the
+/// connections that are open, since they were opened.
+///
+/// # Errors
+/// Denied by a sandbox, unsupported by the system, or no file descriptor to be had.
+pub fn look_once(scope: Scope) -> Result<Traffic, Error> {
+    let mut attended = Attended::new(scope);
+    let ends = &mut attended.ends;
+    ends.begin_look();
+    let filter = Filter { with_info: true, ..filter(&scope) };
+    Dumper::open()?.each(&filter, |row| ends.handle_row(&row, Duration::ZERO))?;
+    ends.end_look(Duration::ZERO, false);
+    attended.attend(Duration::ZERO);
+    let ending = Ending {
+        now: Duration::ZERO,
+        window: Duration::ZERO,
+        settled: true,
+        time_waits_refused: None,
+    };
+    let mut traffic = attended.ends.finish(&ending);
+    for destination in &mut traffic.destinations {
+        (destination.opened, destination.alive_at_start) = (0, destination.alive);
+    }
+    Ok(traffic)
+}
+
+fn filter(scope: &Scope) -> Filter {
+    Filter { either_port: scope.port.filter(|port| *port != 0), ..Filter::default() }
+}
+
+/// The books, and the search for processes between two looks.
+#[derive(Debug)]
+struct Attended {
+    ends: Ends,
+    processes: Processes,
+}
+
+impl Attended {
+    fn new(scope: Scope) -> Attended {
+        // Without the range, only listeners tell which end is the service.
+        let ephemeral = ephemeral_ports().ok();
+        Attended { ends: Ends::new(scope, ephemeral), processes: Processes::default() }
+    }
+}
+
+impl Books for Attended {
+    type Account = Traffic;
+
+    fn begin_look(&mut self) {
+        self.ends.begin_look();
+    }
+
+    fn handle_row(&mut self, row: &Socket, now: Duration) {
+        self.ends.handle_row(row, now);
+    }
+
+    fn end_look(&mut self, now: Duration, refused: bool) {
+        self.ends.end_look(now, refused);
+    }
+
+    fn alive_sockets(&self) -> usize {
+        self.ends.alive_sockets()
+    }
+
+    fn handle_baseline(&mut self) {
+        self.ends.handle_baseline();
+    }
+
+    fn open_window(&mut self, now: Duration) {
+        self.ends.open_window(now);
+    }
+
+    fn handle_event(&mut self, event: &Socket, at: Duration) -> bool {
+        self.ends.handle_event(event, at)
+    }
+
+    fn unlooked_since(&self) -> Option<Duration> {
+        self.ends.unlooked_since()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.ends.is_waiting()
+    }
+
+    fn is_transitional(&self) -> bool {
+        self.ends.is_transitional()
+    }
+
+    fn settle(&mut self, now: Duration) {
+        self.ends.settle(now, false);
+    }
+
+    fn close_window(&mut self) {
+        self.attend(Duration::ZERO);
+        self.ends.close_window();
+    }
+
+    fn account(&mut self, so_far: &Ending) -> Traffic {
+        self.ends.traffic(so_far)
+    }
+
+    fn finish(self, ending: &Ending) -> Traffic {
+        self.ends.finish(ending)
+    }
+
+    fn look_at_least_every(&self) -> Option<Duration> {
+        Some(LOOK_AT_LEAST_EVERY)
+    }
+
+    fn wants_info(&self, now: Duration) -> bool {
+        self.ends.since_info(now).is_none_or(|age| age >= INFO_EVERY)
+    }
+
+    fn attend(&mut self, _now: Duration) {
+        let wanted = self.ends.nameless_inodes();
+        let found = self.processes.find(&wanted);
+        self.ends.handle_processes(&found, name);
+    }
+}

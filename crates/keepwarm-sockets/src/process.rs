@@ -1,0 +1,238 @@
+//! Whose sockets they are.
+//!
+//! Owns the sightings of processes and the search through /proc/<pid>/fd. What may not be read
+//! (another user's processes, without CAP_SYS_PTRACE) is simply not found.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// Processes that are told apart for one destination; the rest is not named.
+const MAX_PIDS: usize = 64;
+/// Descriptors looked at in one search.
+const MAX_DESCRIPTORS: usize = 1 << 17;
+/// A search may take this share of a core: after one that took a millisecond comes a pause of 20.
+const PAUSE: u32 = 20;
+/// And at most so often.
+const SEARCH_EVERY: Duration = Duration::from_millis(200);
+
+/// A process that a destination's connections belong to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owner {
+    /// Its id.
+    pub pid: u32,
+    /// Its name (`/proc/<pid>/comm`), if it could be read in time.
+    pub process: Option<String>,
+    /// Its part of the connections, from 0 to 1.
+    pub share: f64,
+    /// What the share rests on.
+    pub how: How,
+}
+
+/// How a connection was brought together with its process, the surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum How {
+    /// It holds the listening socket: so all connections of the service are its own, or its
+    /// children's.
+    Listener,
+    /// Every connection that closed had been seen alive before, in its hands.
+    Cookie,
+    /// Some had; its share is that of the sightings.
+    Sampled,
+}
+
+impl How {
+    /// As in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            How::Listener => "listener",
+            How::Cookie => "cookie",
+            How::Sampled => "sampled",
+        }
+    }
+}
+
+/// Who was seen with a destination's sockets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sightings {
+    sampled: HashMap<u32, u64>,
+    closed: HashMap<u32, u64>,
+    listening: HashMap<u32, u64>,
+    closed_unseen: u64,
+}
+
+impl Sightings {
+    pub(crate) fn see(&mut self, pid: u32, how: How) {
+        let table = if how == How::Listener { &mut self.listening } else { &mut self.sampled };
+        count(table, pid, 1);
+    }
+
+    /// A connection of this process was closed.
+    pub(crate) fn closed(&mut self, pid: u32) {
+        count(&mut self.closed, pid, 1);
+    }
+
+    /// A connection was closed that nobody had been seen with.
+    pub(crate) fn closed_unseen(&mut self) {
+        self.closed_unseen += 1;
+    }
+
+    pub(crate) fn merge(&mut self, other: &Sightings) {
+        other.sampled.iter().for_each(|(pid, n)| count(&mut self.sampled, *pid, *n));
+        other.closed.iter().for_each(|(pid, n)| count(&mut self.closed, *pid, *n));
+        other.listening.iter().for_each(|(pid, n)| count(&mut self.listening, *pid, *n));
+        self.closed_unseen += other.closed_unseen;
+    }
+
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.sampled.keys().chain(self.listening.keys()).copied().collect()
+    }
+
+    /// Those with the greatest share first.
+    pub(crate) fn owners(&self, names: &HashMap<u32, String>) -> Vec<Owner> {
+        let (table, how) = if !self.listening.is_empty() {
+            (&self.listening, How::Listener)
+        } else if self.closed_unseen == 0 && !self.closed.is_empty() {
+            (&self.closed, How::Cookie)
+        } else {
+            (&self.sampled, How::Sampled)
+        };
+        let total: u64 = table.values().sum();
+        let owner = |(pid, n): (&u32, &u64)| Owner {
+            pid: *pid,
+            process: names.get(pid).cloned(),
+            share: *n as f64 / total as f64,
+            how,
+        };
+        let mut owners: Vec<Owner> = table.iter().map(owner).collect();
+        owners.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.pid.cmp(&b.pid)));
+        owners
+    }
+}
+
+fn count(table: &mut HashMap<u32, u64>, pid: u32, n: u64) {
+    if table.len() < MAX_PIDS || table.contains_key(&pid) {
+        *table.entry(pid).or_default() += n;
+    }
+}
+
+/// The search for the process that has a file open.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    /// Processes that were found to hold sockets in scope: they are asked first.
+    known: Vec<u32>,
+    rest_until: Option<Instant>,
+}
+
+impl Processes {
+    /// The processes of these files, as far as they can be found; nothing while it rests from the
+    /// last search.
+    pub(crate) fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+        let now = Instant::now();
+        if wanted.is_empty() || self.rest_until.is_some_and(|until| now < until) {
+            return HashMap::new();
+        }
+        let mut wanted: HashSet<u32> = wanted.iter().copied().collect();
+        let mut found = HashMap::new();
+        let mut budget = MAX_DESCRIPTORS;
+        let known = self.known.clone();
+        let others = all_pids().into_iter().filter(|pid| !known.contains(pid));
+        for pid in known.iter().copied().chain(others) {
+            if wanted.is_empty() || budget == 0 {
+                break;
+            }
+            let before = found.len();
+            search(pid, &mut wanted, &mut found, &mut budget);
+            if found.len() > before && !self.known.contains(&pid) && self.known.len() < MAX_PIDS {
+                self.known.push(pid);
+            }
+        }
+        let pause = (now.elapsed() * PAUSE).max(SEARCH_EVERY);
+        self.rest_until = Some(Instant::now() + pause);
+        found
+    }
+}
+
+/// The name of a process.
+pub(crate) fn name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+fn all_pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.parse().ok()).collect()
+}
+
+fn search(pid: u32, wanted: &mut HashSet<u32>, found: &mut HashMap<u32, u32>, budget: &mut usize) {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
+    for entry in entries.flatten() {
+        if *budget == 0 || wanted.is_empty() {
+            return;
+        }
+        *budget -= 1;
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
+        if wanted.remove(&inode) {
+            found.insert(inode, pid);
+        }
+    }
+}
+
+/// `socket:[12345]`
+fn socket_inode(link: &str) -> Option<u32> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sockets_have_a_socket_inode() {
+        assert_eq!(socket_inode("socket:[12345]"), Some(12345));
+        for other in ["pipe:[12345]", "socket:[]", "/tmp/socket:[1]", "socket:[1", ""] {
+            assert_eq!(socket_inode(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_surest_kind_of_sighting_speaks() {
+        let names = HashMap::from([(7, "go".to_owned())]);
+        let mut seen = Sightings::default();
+        assert!(seen.owners(&names).is_empty());
+        for _ in 0..3 {
+            seen.see(7, How::Sampled);
+        }
+        seen.see(8, How::Sampled);
+        seen.closed(7);
+        seen.closed_unseen();
+        let owners = seen.owners(&names);
+        assert_eq!((owners[0].pid, owners[0].share, owners[0].how), (7, 0.75, How::Sampled));
+        assert_eq!((owners[0].process.as_deref(), &owners[1].process), (Some("go"), &None));
+        seen.closed_unseen = 0;
+        assert_eq!(seen.owners(&names)[0].how, How::Cookie);
+        seen.see(9, How::Listener);
+        assert_eq!((seen.owners(&names)[0].pid, seen.owners(&names)[0].how), (9, How::Listener));
+    }
+
+    #[test]
+    fn more_processes_than_can_be_told_apart_are_not_named() {
+        let mut seen = Sightings::default();
+        (0..1000).for_each(|pid| seen.see(pid, How::Sampled));
+        assert_eq!(seen.owners(&HashMap::new()).len(), MAX_PIDS);
+    }
+
+    #[test]
+    fn our_own_socket_is_found_in_our_hands() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&listener);
+        let link = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        let inode = socket_inode(link.to_str().unwrap()).unwrap();
+        let mut processes = Processes::default();
+        assert_eq!(processes.find(&[inode]), HashMap::from([(inode, std::process::id())]));
+        // And it rests.
+        assert!(processes.find(&[inode]).is_empty());
+    }
+}

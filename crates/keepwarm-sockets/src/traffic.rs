@@ -1,0 +1,181 @@
+//! The traffic of a host's destinations over one window: plain numbers for whoever prints or
+//! judges them.
+//!
+//! Owns the public types. `ends` fills them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::classify::CloseKind;
+use crate::process::Owner;
+use crate::socket::Side;
+use crate::spread::Spread;
+
+/// What the kernel said about every connection in scope during one window.
+///
+/// Unlike a [`PortAccount`](crate::PortAccount), which counts connections, this counts *ends*: one
+/// socket each. Of a connection whose both ends are on this host, each end is in the numbers of its
+/// own destination and side.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Traffic {
+    /// From the start of the watch to its last look.
+    pub window: Duration,
+    /// Destroy events the kernel dropped because they were not read fast enough. If this is not 0,
+    /// `opened` and `closed` may be too small by at most as many.
+    pub lost_events: u64,
+    /// TIME_WAITs the kernel did not keep during the window because there were too many; closes
+    /// whose TIME_WAIT is missing for this reason may be `unclassified`.
+    pub time_waits_refused: Option<u64>,
+    /// Aborts by SO_LINGER 0 whose destination the kernel clears and nothing else told. They are in
+    /// no other number.
+    pub unattributed_aborts: u64,
+    /// Ends that died while the table of unfinished business was full; they count as
+    /// `unclassified`.
+    pub overflowed: u64,
+    /// The busiest first.
+    pub destinations: Vec<Destination>,
+}
+
+/// One service, as seen from one side of its connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Destination {
+    /// The address that was connected to: the remote one of a client, the local one of a server.
+    /// Port 0: connects that failed, of which the kernel keeps the host but not the port. `None`:
+    /// the quietest destinations beyond 1024, folded into one.
+    pub service: Option<SocketAddr>,
+    /// Which side of the connections this host is.
+    pub side: Side,
+    /// How many destinations are in these numbers: 1, or more in the folded one.
+    pub folded: u64,
+    /// Connections established within the window.
+    pub opened: u64,
+    /// Connections that ended within the window.
+    pub closed: EndCloses,
+    /// connect(2) calls that were refused or timed out.
+    pub connect_failed: u64,
+    /// Requests per connection within the window: segments with data that the client sent. Over
+    /// connections opened in the window, and those open before that carried one in it.
+    pub requests: Spread,
+    /// Milliseconds between a connection's last data and its close by this end.
+    pub idle_before_local_close: Spread,
+    /// Milliseconds between a connection's last data and its close by the other end.
+    pub idle_before_remote_close: Spread,
+    /// Bytes received on a connection that was closed.
+    pub received: Spread,
+    /// Connections open when the window began.
+    pub alive_at_start: u64,
+    /// Connections open now, in any state.
+    pub alive: u64,
+    /// Of these in ESTABLISHED.
+    pub established: u64,
+    /// Of these in CLOSE_WAIT: the peer has closed and the program has not.
+    pub close_wait: u64,
+    /// CLOSE_WAIT when the window began.
+    pub close_wait_at_start: u64,
+    /// ESTABLISHED as it was at each look of the window.
+    pub established_seen: Spread,
+    /// TIME_WAITs that this side holds now, because it closed first.
+    pub time_wait: u64,
+    /// The same by age in seconds; index 0 is the last second, 59 the oldest.
+    pub time_wait_by_age: Vec<u32>,
+    /// Local ports taken by these connections, TIME_WAIT included; for a client only.
+    pub ports: Option<PortsTaken>,
+    /// Whose connections they are, as far as it could be told.
+    pub owners: Vec<Owner>,
+}
+
+impl Destination {
+    /// Requests within the window.
+    pub fn request_count(&self) -> u64 {
+        self.requests.total()
+    }
+}
+
+/// Local ports taken towards one service from the source address that has taken most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortsTaken {
+    /// The source address.
+    pub source: IpAddr,
+    /// How many.
+    pub used: u64,
+}
+
+/// Connections closed, as one end saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndCloses {
+    /// This end's FIN came first, or both crossed.
+    pub local_fin: u64,
+    /// The other end's FIN came first.
+    pub remote_fin: u64,
+    /// This end aborted, with nothing left unread (SO_LINGER 0).
+    pub local_rst: u64,
+    /// The other end aborted.
+    pub remote_rst: u64,
+    /// This end closed with data unread, which makes the kernel abort: a body was not drained.
+    pub undrained: u64,
+    /// The evidence was gone when it was looked for, or contradicts itself.
+    pub unclassified: u64,
+}
+
+impl EndCloses {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.local() + self.remote() + self.unclassified
+    }
+
+    /// Those that this end began.
+    pub fn local(&self) -> u64 {
+        self.local_fin + self.local_rst + self.undrained
+    }
+
+    /// Those that the other end began.
+    pub fn remote(&self) -> u64 {
+        self.remote_fin + self.remote_rst
+    }
+
+    /// `unread`: this end left data unread when it closed.
+    pub(crate) fn add(&mut self, side: Side, kind: CloseKind, unread: bool) {
+        let ours = |owner: Side| owner == side;
+        *match kind {
+            CloseKind::CrossedFin => &mut self.local_fin,
+            CloseKind::ClientFin if ours(Side::Client) => &mut self.local_fin,
+            CloseKind::ServerFin if ours(Side::Server) => &mut self.local_fin,
+            CloseKind::ClientFin | CloseKind::ServerFin => &mut self.remote_fin,
+            CloseKind::ClientRst if !ours(Side::Client) => &mut self.remote_rst,
+            CloseKind::ServerRst if !ours(Side::Server) => &mut self.remote_rst,
+            CloseKind::ClientRst | CloseKind::ServerRst if unread => &mut self.undrained,
+            CloseKind::ClientRst | CloseKind::ServerRst => &mut self.local_rst,
+            CloseKind::Unclassified => &mut self.unclassified,
+        } += 1;
+    }
+
+    pub(crate) fn merge(&mut self, other: &EndCloses) {
+        self.local_fin += other.local_fin;
+        self.remote_fin += other.remote_fin;
+        self.local_rst += other.local_rst;
+        self.remote_rst += other.remote_rst;
+        self.undrained += other.undrained;
+        self.unclassified += other.unclassified;
+    }
+}
+
+/// Which connections a [`Watch`](crate::Watch) is about. Conditions are joined by *and*; the
+/// default is all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Only services on this port.
+    pub port: Option<u16>,
+    /// Only services at this address.
+    pub ip: Option<IpAddr>,
+    /// Only connections of which this host is this side.
+    pub side: Option<Side>,
+}
+
+impl Scope {
+    pub(crate) fn admits(&self, service: &SocketAddr, side: Side) -> bool {
+        // Port 0 is a connect that failed, of which the port is not known.
+        self.port.is_none_or(|port| port == service.port() || service.port() == 0)
+            && self.ip.is_none_or(|ip| ip == service.ip())
+            && self.side.is_none_or(|wanted| wanted == side)
+    }
+}

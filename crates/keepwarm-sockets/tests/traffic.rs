@@ -1,0 +1,276 @@
+//! The traffic of many destinations against connections whose truth is known by construction.
+
+// A helper of a test is a test: a panic is its answer.
+#![allow(clippy::unwrap_used)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keepwarm_sockets::{Destination, EndCloses, How, Scope, Side, Traffic, Watch, look_once};
+use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
+
+const N: u64 = 20;
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// Every watch hears every death on the host. One test at a time, or they drown each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static GATE: Mutex<()> = Mutex::new(());
+    GATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn on_port(port: u16) -> Scope {
+    Scope { port: Some(port), ..Scope::default() }
+}
+
+#[track_caller]
+fn only(traffic: &Traffic, side: Side) -> &Destination {
+    let mut of_side = traffic.destinations.iter().filter(|one| one.side == side);
+    let found = of_side.next().unwrap_or_else(|| panic!("no {side:?} in {traffic:#?}"));
+    assert_eq!(of_side.next(), None, "{traffic:#?}");
+    found
+}
+
+/// What each end should have seen of connections closed in one way.
+fn seen_by(side: Side, way: Way, truth: &Truth) -> EndCloses {
+    let (ours, theirs) = match side {
+        Side::Client => {
+            ((truth.client_fin, truth.client_rst), (truth.server_fin, truth.server_rst))
+        }
+        Side::Server => {
+            ((truth.server_fin, truth.server_rst), (truth.client_fin, truth.client_rst))
+        }
+    };
+    let unread = match side {
+        Side::Client => way == Way::ClientUnread,
+        Side::Server => way == Way::ServerUnread,
+    };
+    EndCloses {
+        local_fin: ours.0 + truth.crossed_fin,
+        remote_fin: theirs.0,
+        local_rst: if unread { 0 } else { ours.1 },
+        remote_rst: theirs.1,
+        undrained: if unread { ours.1 } else { 0 },
+        unclassified: 0,
+    }
+}
+
+#[test]
+fn every_way_of_closing_is_seen_from_both_ends_over_both_families() {
+    let _alone = alone();
+    for family in Family::ALL {
+        for way in Way::ALL {
+            let mut upstream = Upstream::listen(family).unwrap();
+            let watch = Watch::start(on_port(upstream.port())).unwrap();
+            let truth = upstream.play(way, N, 2).unwrap();
+            let traffic = watch.finish(SETTLE).unwrap();
+            assert_eq!(traffic.lost_events, 0);
+            for side in [Side::Client, Side::Server] {
+                let end = only(&traffic, side);
+                let context = format!("{family:?} {way:?} {end:#?}");
+                assert_eq!(end.service.map(|service| service.port()), Some(upstream.port()));
+                assert_eq!(end.closed, seen_by(side, way, &truth), "{context}");
+                assert_eq!((end.opened, end.alive, end.folded), (N, 0, 1), "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_watch_without_a_filter_keeps_destinations_apart() {
+    let _alone = alone();
+    let mut first = Upstream::listen(Family::V4).unwrap();
+    let mut second = Upstream::listen(Family::V6).unwrap();
+    let watch = Watch::start(Scope::default()).unwrap();
+    first.play(Way::ClientFin, N, 3).unwrap();
+    second.play(Way::ServerFin, 2 * N, 1).unwrap();
+    let traffic = watch.finish(Duration::from_secs(1)).unwrap();
+    let of = |port: u16, side: Side| {
+        let wanted = |one: &&Destination| {
+            one.side == side && one.service.is_some_and(|service| service.port() == port)
+        };
+        traffic.destinations.iter().find(wanted).unwrap_or_else(|| panic!("{port}: {traffic:#?}"))
+    };
+    let (a, b) = (of(first.port(), Side::Client), of(second.port(), Side::Client));
+    assert_eq!((a.opened, a.closed.local_fin, a.closed.total()), (N, N, N));
+    assert_eq!((b.opened, b.closed.remote_fin, b.closed.total()), (2 * N, 2 * N, 2 * N));
+    assert_eq!((a.requests.quantile(0.5), b.requests.quantile(0.5)), (Some(3), Some(1)));
+    assert_eq!(of(first.port(), Side::Server).closed.remote_fin, N);
+    assert_eq!(of(second.port(), Side::Server).time_wait, 2 * N);
+}
+
+#[test]
+fn a_filter_by_address_and_by_side_leaves_the_rest_out() {
+    let _alone = alone();
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let port = upstream.port();
+    let here = Scope { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..on_port(port) };
+    let dst = Watch::start(Scope { side: Some(Side::Client), ..here }).unwrap();
+    let elsewhere = "192.0.2.1".parse().unwrap();
+    let other = Watch::start(Scope { ip: Some(elsewhere), ..on_port(port) }).unwrap();
+    upstream.play(Way::ClientFin, N, 1).unwrap();
+    assert_eq!(other.finish(SETTLE).unwrap().destinations, []);
+    let traffic = dst.finish(SETTLE).unwrap();
+    assert_eq!(only(&traffic, Side::Client).closed.local_fin, N);
+    assert_eq!(traffic.destinations.len(), 1);
+}
+
+#[test]
+fn refused_connects_are_failures_and_no_connections() {
+    let _alone = alone();
+    for family in Family::ALL {
+        let mut upstream = Upstream::listen(family).unwrap();
+        let port = upstream.port();
+        let watch = Watch::start(Scope::default()).unwrap();
+        // One good connection tells that there is such a service.
+        upstream.play(Way::ClientFin, 1, 1).unwrap();
+        upstream.refuse(N).unwrap();
+        let traffic = watch.finish(Duration::from_secs(1)).unwrap();
+        // The kernel keeps the port of a non-blocking connect that failed, and drops a blocking one's.
+        let failed: u64 = traffic
+            .destinations
+            .iter()
+            .filter(|one| one.service.is_some_and(|to| to.port() == port || to.port() == 0))
+            .map(|one| one.connect_failed)
+            .sum();
+        assert_eq!(failed, N, "{family:?} {traffic:#?}");
+    }
+}
+
+#[test]
+fn connections_that_were_there_before_are_closed_but_not_opened() {
+    let _alone = alone();
+    let mut upstream = Upstream::listen(Family::V4Mapped).unwrap();
+    let mut connections: Vec<_> = (0..10).map(|_| upstream.connect().unwrap()).collect();
+    connections.iter_mut().for_each(|connection| connection.exchange(5).unwrap());
+    let watch = Watch::start(on_port(upstream.port())).unwrap();
+    let kept = connections.split_off(5);
+    for mut connection in connections {
+        connection.exchange(2).unwrap();
+        connection.close(Way::ClientRst).unwrap();
+    }
+    let traffic = watch.finish(SETTLE).unwrap();
+    let client = only(&traffic, Side::Client);
+    assert_eq!((client.opened, client.alive_at_start, client.alive), (0, 10, 5));
+    assert_eq!(client.closed, EndCloses { local_rst: 5, ..EndCloses::default() });
+    let server = only(&traffic, Side::Server);
+    assert_eq!(server.closed, EndCloses { remote_rst: 5, ..EndCloses::default() });
+    // An abort clears its own end's count; the other end kept it.
+    assert_eq!((server.requests.count(), server.requests.quantile(0.5)), (5, Some(2)));
+    drop(kept);
+}
+
+#[test]
+fn the_idle_time_before_a_close_is_that_of_the_wire_not_of_a_program_that_notices_late() {
+    let _alone = alone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let watch = Watch::start(on_port(listener.local_addr().unwrap().port())).unwrap();
+    let mut late = Vec::new();
+    for _ in 0..5 {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut &client, b"x").unwrap();
+        late.push((client, server));
+    }
+    std::thread::sleep(Duration::from_millis(400));
+    let clients: Vec<_> = late
+        .into_iter()
+        .map(|(client, mut server)| {
+            std::io::Read::read_exact(&mut server, &mut [0; 1]).unwrap();
+            drop(server);
+            client
+        })
+        .collect();
+    // The clients sit in CLOSE_WAIT until they notice.
+    std::thread::sleep(Duration::from_millis(3000));
+    drop(clients);
+    let traffic = watch.finish(SETTLE).unwrap();
+    for side in [Side::Client, Side::Server] {
+        let end = only(&traffic, side);
+        let idle = match side {
+            Side::Client => &end.idle_before_remote_close,
+            Side::Server => &end.idle_before_local_close,
+        };
+        assert_eq!(idle.count(), 5, "{end:#?}");
+        let median = idle.quantile(0.5).unwrap();
+        assert!((380..2000).contains(&median), "{side:?}: {median} ms");
+    }
+}
+
+#[test]
+fn one_look_finds_the_last_minute_in_the_ages_of_time_wait() {
+    let _alone = alone();
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    upstream.play(Way::ClientFin, N, 1).unwrap();
+    upstream.play(Way::ServerFin, 2 * N, 1).unwrap();
+    let mut open = upstream.connect().unwrap();
+    open.exchange(4).unwrap();
+    let traffic = look_once(on_port(upstream.port())).unwrap();
+    let (client, server) = (only(&traffic, Side::Client), only(&traffic, Side::Server));
+    assert_eq!((client.time_wait, server.time_wait), (N, 2 * N));
+    assert_eq!(client.time_wait_by_age.iter().sum::<u32>(), N as u32);
+    assert_eq!((client.opened, client.closed.total(), client.established), (0, 0, 1));
+    assert_eq!(client.requests.max(), Some(4));
+    let ports = client.ports.unwrap();
+    assert_eq!((ports.source, ports.used), (IpAddr::V4(Ipv4Addr::LOCALHOST), N + 1));
+    assert_eq!(server.ports, None);
+}
+
+#[test]
+fn a_server_is_known_by_its_listener_and_a_client_by_the_hands_it_was_seen_in() {
+    let _alone = alone();
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let mut connections: Vec<_> = (0..10).map(|_| upstream.connect().unwrap()).collect();
+    let watch = Watch::start(on_port(upstream.port())).unwrap();
+    connections.iter_mut().for_each(|connection| connection.exchange(1).unwrap());
+    // Look after look goes by until the process has been found.
+    let found = |side| only(&watch.snapshot(), side).owners.first().map(|owner| owner.pid);
+    let start = std::time::Instant::now();
+    while [Side::Client, Side::Server].map(found) != [Some(std::process::id()); 2] {
+        assert!(start.elapsed() < Duration::from_secs(60), "{:#?}", watch.snapshot());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for connection in connections {
+        connection.close(Way::ClientFin).unwrap();
+    }
+    let traffic = watch.finish(SETTLE).unwrap();
+    for (side, how) in [(Side::Client, How::Cookie), (Side::Server, How::Listener)] {
+        let owners = &only(&traffic, side).owners;
+        assert_eq!((owners.len(), owners[0].pid), (1, std::process::id()), "{owners:?}");
+        assert_eq!((owners[0].share, owners[0].how), (1.0, how));
+        assert!(owners[0].process.is_some());
+    }
+}
+
+#[test]
+fn beyond_a_thousand_destinations_the_quietest_are_folded_and_nothing_is_lost() {
+    let _alone = alone();
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let any = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = any.local_addr().unwrap().port();
+    let watch = Watch::start(Scope { side: Some(Side::Client), ..Scope::default() }).unwrap();
+    upstream.play(Way::ClientFin, N, 1).unwrap();
+    // All of 127/8 is loopback: as many destinations as one likes.
+    let many = 2_500_u64;
+    for number in 0..many {
+        let [_, _, high, low] = u32::try_from(number).unwrap().to_be_bytes();
+        let to = SocketAddr::new(Ipv4Addr::new(127, 77, high, low).into(), port);
+        let client = TcpStream::connect(to).unwrap();
+        let (server, _) = any.accept().unwrap();
+        drop(client);
+        drop(server);
+    }
+    let traffic = watch.finish(SETTLE).unwrap();
+    let shown = traffic.destinations.len();
+    assert!((1_000..=2_050).contains(&shown), "{shown} destinations");
+    let ours = |one: &&Destination| {
+        one.service.is_none_or(|to| to.port() == port || to.port() == upstream.port())
+    };
+    let closed: u64 = traffic.destinations.iter().filter(ours).map(|one| one.closed.total()).sum();
+    let opened: u64 = traffic.destinations.iter().filter(ours).map(|one| one.opened).sum();
+    assert!(closed >= many + N && opened >= many + N, "{opened} opened, {closed} closed");
+    let folded = traffic.destinations.iter().find(|one| one.service.is_none()).unwrap();
+    assert!(folded.folded > 400, "{}", folded.folded);
+    let busiest = traffic.destinations.iter().find(|one| one.service.is_some()).unwrap();
+    assert_eq!(busiest.service.unwrap().port(), upstream.port(), "the busiest keeps its name");
+}
