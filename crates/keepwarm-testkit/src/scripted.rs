@@ -274,6 +274,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 }
 
 impl Peer {
+    /// The client's address.
+    #[must_use]
+    pub fn client(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("connected")
+    }
+
     /// Aborts: a RST.
     pub fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);

@@ -1,6 +1,6 @@
 //! Building a client.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 #[cfg(unix)]
 use std::path::PathBuf;
 use std::time::Duration;
@@ -223,6 +223,19 @@ impl ClientBuilder {
         self
     }
 
+    /// The name that is sent in the TLS handshake (SNI) and that the server's certificate must be for,
+    /// instead of the host of the URL. Go: `TLSClientConfig.ServerName`.
+    ///
+    /// Default: `None`, the host of the URL. An address is verified and not sent. What is neither a
+    /// name nor an address is refused. It holds for all origins of the client, redirects included:
+    /// whoever has a certificate for this name is then trusted to be any of them. `Host` stays that
+    /// of the URL. Connections of a client with another name are never used, as clients share none.
+    #[cfg(feature = "tls")]
+    pub fn tls_server_name(mut self, name: impl Into<Option<String>>) -> Self {
+        self.settings.tls.server_name = name.into();
+        self
+    }
+
     /// How long a TLS handshake may take, within the connect timeout.
     /// Go: `Transport.TLSHandshakeTimeout`.
     ///
@@ -320,6 +333,21 @@ impl ClientBuilder {
         R::Future: Send,
     {
         self.settings.transport.resolver = Some(Resolver::resolver(resolver));
+        self
+    }
+
+    /// The address that connections are made from. Go: `Dialer.LocalAddr`.
+    ///
+    /// Default: `None`, the kernel's choice for each destination. Addresses of the other family are
+    /// not tried; the unspecified address (`0.0.0.0`, `::`) leaves the choice to the kernel within
+    /// its family. The port is always the kernel's, and on Linux it is taken when connecting
+    /// (`IP_BIND_ADDRESS_NO_PORT`): so each destination has all the ephemeral ports, where in Go the
+    /// destinations share them. An address that this host does not have fails each dial, at
+    /// [`Stage::Connect`](crate::Stage::Connect). One of multicast or broadcast is refused, and so
+    /// is a [`connector`](ClientBuilder::connector) or a Unix socket beside it. Connections of a
+    /// client with another address are never used, as clients share none.
+    pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
+        self.settings.transport.local_address = address.into();
         self
     }
 

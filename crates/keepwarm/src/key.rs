@@ -48,8 +48,9 @@ impl Scheme {
 /// The canonical name of an origin: scheme, lower-case host, port always explicit.
 ///
 /// It is a security boundary: connections are shared by requests with the same key, and by no
-/// others. What else may tell connections apart (roots, identity, local address) is fixed for a
-/// client, and clients share no connections.
+/// others. What else tells connections apart (roots, identity, name in the handshake, local address,
+/// Unix socket, connector, resolver) is fixed for a client, and clients share no connections: no
+/// request can choose it.
 #[derive(Clone, Debug)]
 pub(crate) struct OriginKey {
     scheme: Scheme,

@@ -1,11 +1,14 @@
 //! A TCP connection to a host: its addresses, and the race between them.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::connect::{Name, Resolver};
@@ -48,9 +51,10 @@ pub(crate) async fn resolve(
 
 /// Connects to whichever of these comes first, and sets the socket's options.
 pub(crate) async fn connect(addresses: &[SocketAddr], settings: &Settings) -> Result<TcpStream> {
+    let local = settings.transport.local_address;
     let stream = match addresses {
-        [only] => TcpStream::connect(only).await.map_err(|error| refused(*only, error))?,
-        several => race(several).await?,
+        [only] => connect_from(local, *only).await.map_err(|error| refused(local, *only, error))?,
+        several => race(several, local).await?,
     };
     let failed = |error| Error::failed(Stage::Connect, error);
     stream.set_nodelay(true).map_err(failed)?;
@@ -65,7 +69,7 @@ pub(crate) async fn connect(addresses: &[SocketAddr], settings: &Settings) -> Re
 /// over the next one, and a failure starts the next one at once. The first connection wins; attempts
 /// still under way are dropped, which before the handshake costs the server nothing. If all fail,
 /// the last failure is the one reported.
-async fn race(addresses: &[SocketAddr]) -> Result<TcpStream> {
+async fn race(addresses: &[SocketAddr], local: Option<IpAddr>) -> Result<TcpStream> {
     let mut addresses = addresses.iter().copied();
     let mut failure = Error::new(Stage::Connect, Kind::Failed);
     let mut attempts = JoinSet::new();
@@ -73,7 +77,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream> {
         let next = addresses.next();
         let more = next.is_some();
         if let Some(address) = next {
-            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+            attempts.spawn(async move { (address, connect_from(local, address).await) });
         }
         let finished = tokio::select! {
             finished = attempts.join_next() => finished,
@@ -81,15 +85,29 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream> {
         };
         match finished {
             Some(Ok((_, Ok(stream)))) => return Ok(stream),
-            Some(Ok((address, Err(error)))) => failure = refused(address, error),
+            Some(Ok((address, Err(error)))) => failure = refused(local, address, error),
             Some(Err(error)) => failure = Error::failed(Stage::Connect, error),
             None => return Err(failure),
         }
     }
 }
 
-fn refused(address: SocketAddr, error: std::io::Error) -> Error {
-    Error::failed(Stage::Connect, error).with_message(address.to_string())
+fn refused(local: Option<IpAddr>, address: SocketAddr, error: io::Error) -> Error {
+    Error::failed(Stage::Connect, error).with_message(match local {
+        Some(local) => format!("{address} from {local}"),
+        None => address.to_string(),
+    })
+}
+
+async fn connect_from(local: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(local) = local else { return TcpStream::connect(address).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Otherwise bind(2) takes a port for itself, and all destinations together have as many
+    // connections as there are ephemeral ports. A kernel before 4.2 does not know it; then it is so.
+    #[cfg(target_os = "linux")]
+    let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(address).await
 }
 
 /// The resolver's order, but with the families taking turns, beginning with the first one's
@@ -120,7 +138,7 @@ mod tests {
         let open = scripted::Stage::open().await;
         let [hanging, open] =
             [&hanging, &open].map(|stage| SocketAddr::from(([127, 0, 0, 1], stage.port())));
-        let stream = within("the race", race(&[hanging, open])).await.expect("a connection");
+        let stream = within("the race", race(&[hanging, open], None)).await.expect("a connection");
         assert_eq!(stream.peer_addr().expect("connected"), open);
     }
 
@@ -128,10 +146,29 @@ mod tests {
     async fn the_last_failure_is_reported_when_no_address_connects() {
         let dead = [RefusedPort::new(), RefusedPort::new()];
         let addresses = dead.each_ref().map(|port| port.address());
-        let error = within("the race", race(&addresses)).await.expect_err("nobody listens");
+        let error = within("the race", race(&addresses, None)).await.expect_err("nobody listens");
         let text = error.to_string();
         assert!(text.contains("Connection refused"), "{text}");
         assert!(addresses.iter().any(|address| text.contains(&address.to_string())), "{text}");
+    }
+
+    /// Two destinations can then share a local port, as they can without a local address.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_local_address_takes_no_port_for_itself() {
+        use nix::sys::socket::getsockopt;
+        for local in ["127.0.0.7", "::1"] {
+            let local: IpAddr = local.parse().expect("an address");
+            let Ok(listener) = tokio::net::TcpListener::bind((local, 0)).await else {
+                eprintln!("skipped for {local}: this host does not have it");
+                continue;
+            };
+            let to = listener.local_addr().expect("bound");
+            let stream = within("a connection", connect_from(Some(local), to)).await;
+            let stream = stream.expect("connected");
+            assert_eq!(stream.local_addr().expect("connected").ip(), local);
+            assert_eq!(getsockopt(&stream, IpBindAddressNoPort), Ok(true), "{local}");
+        }
     }
 
     #[test]

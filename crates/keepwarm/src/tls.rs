@@ -97,11 +97,17 @@ pub(crate) struct TlsSettings {
     pub(crate) roots: Vec<Certificate>,
     pub(crate) identity: Option<Identity>,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) server_name: Option<String>,
 }
 
 impl Default for TlsSettings {
     fn default() -> Self {
-        Self { roots: Vec::new(), identity: None, handshake_timeout: Duration::from_secs(10) }
+        Self {
+            roots: Vec::new(),
+            identity: None,
+            handshake_timeout: Duration::from_secs(10),
+            server_name: None,
+        }
     }
 }
 
@@ -112,6 +118,10 @@ impl TlsSettings {
             return Err(Error::invalid(
                 "tls_handshake_timeout is 0: every handshake would fail; set Duration::MAX for none",
             ));
+        }
+        if let Some(name) = &self.server_name {
+            ServerName::try_from(name.as_str())
+                .map_err(|error| Error::invalid(format!("tls_server_name is {name:?}: {error}")))?;
         }
         let mut store = rustls::RootCertStore::empty();
         for Certificate(der) in &self.roots {
@@ -141,11 +151,12 @@ impl Tls {
         Self { settings, config: OnceLock::new() }
     }
 
-    /// Shakes hands with `host`, which is what the certificate must be for, and the name that is
-    /// sent (SNI, RFC 6066) unless it is an address.
+    /// Shakes hands with `host`, or with the name that is set instead: it is what the certificate
+    /// must be for, and what is sent (SNI, RFC 6066) unless it is an address.
     pub(crate) async fn connect(&self, host: &str, stream: Stream) -> Result<TlsStream<Stream>> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| Error::failed(Stage::Tls, error).with_message(host.to_owned()))?;
+        let name = self.settings.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| Error::failed(Stage::Tls, error).with_message(name.to_owned()))?;
         let config = self.config.get_or_init(|| self.configure()).clone();
         let config = config.map_err(|error| Error::failed(Stage::Tls, error))?;
         let handshake = TlsConnector::from(config).connect(name, stream);

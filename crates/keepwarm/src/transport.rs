@@ -2,6 +2,7 @@
 //! caller's own. One way for a client, so no connection of one way is handed to a request of another.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
 #[cfg(unix)]
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) struct Transport {
     pub(crate) resolver: Option<Resolver>,
     #[cfg(unix)]
     pub(crate) unix_socket: Option<PathBuf>,
+    pub(crate) local_address: Option<IpAddr>,
 }
 
 impl Transport {
@@ -40,6 +42,9 @@ impl Transport {
             if self.resolver.is_some() {
                 return Err(beside("resolver", "unix_socket", "needs no address"));
             }
+            if self.local_address.is_some() {
+                return Err(beside("local_address", "unix_socket", "has no address"));
+            }
         }
         if self.connector.is_some() && self.resolver.is_some() {
             return Err(beside(
@@ -47,6 +52,17 @@ impl Transport {
                 "connector",
                 "is given names, and finds addresses itself",
             ));
+        }
+        if let Some(address) = self.local_address {
+            if self.connector.is_some() {
+                return Err(beside("local_address", "connector", "makes its own sockets"));
+            }
+            let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+            if address.is_multicast() || broadcast {
+                return Err(Error::invalid(format!(
+                    "local_address is {address}: no host has that address; set one of this host's"
+                )));
+            }
         }
         Ok(())
     }
@@ -95,6 +111,15 @@ pub(crate) async fn open(key: &OriginKey, settings: &Settings, left: TimeLeft) -
             .map_err(|error| if error.is_timeout() { unix::too_late(path) } else { error });
     }
     let resolving = tcp::resolve(key.host(), key.port(), transport.resolver.as_ref());
-    let addresses = left.bound(Stage::Resolve, resolving).await?;
+    let mut addresses = left.bound(Stage::Resolve, resolving).await?;
+    if let Some(local) = transport.local_address {
+        addresses.retain(|address| address.is_ipv4() == local.is_ipv4());
+        if addresses.is_empty() {
+            let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
+            let words =
+                format!("{} has no {family} address, and local_address is {local}", key.host());
+            return Err(Error::failed(Stage::Connect, words));
+        }
+    }
     left.bound(Stage::Connect, tcp::connect(&addresses, settings)).await.map(Stream::Tcp)
 }

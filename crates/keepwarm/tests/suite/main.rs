@@ -1,6 +1,8 @@
 //! What the client promises, on real sockets over loopback. One file a topic; each name a claim.
 
 mod accounts;
+#[cfg(feature = "tls")]
+mod boundary;
 mod cancellation;
 mod closing;
 mod connector;
@@ -9,6 +11,7 @@ mod errors;
 mod explain;
 mod header_timeout;
 mod idle_watch;
+mod local_address;
 mod numbers;
 mod redirects;
 mod resolver;

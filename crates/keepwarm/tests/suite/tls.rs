@@ -18,19 +18,19 @@ use tokio_rustls::server::TlsStream;
 use crate::support::only;
 
 /// A certificate authority of the test's own.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+pub(crate) struct Authority {
+    pub(crate) issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("an issuer") }
     }
 
-    fn certificate(&self) -> Vec<Certificate> {
+    pub(crate) fn certificate(&self) -> Vec<Certificate> {
         Certificate::all_from_pem(self.issuer.pem().as_bytes()).expect("a certificate")
     }
 
@@ -40,14 +40,14 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
     }
 
-    fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         let (certificate, key) = self.issue("client.test");
         let pem = certificate.pem() + &key.serialize_pem();
         Identity::from_pem(pem.as_bytes()).expect("an identity")
     }
 
     /// A server's configuration for `localhost`; asks for certificates of `clients` if given.
-    fn server(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
+    pub(crate) fn server(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -279,6 +279,8 @@ fn settings_that_cannot_work_are_refused_by_name() {
     };
     let zero = Client::builder().tls_handshake_timeout(Duration::ZERO);
     assert!(refused(zero).contains("tls_handshake_timeout is 0"));
+    let named = Client::builder().tls_server_name("no name".to_owned());
+    assert!(refused(named).contains("tls_server_name is \"no name\": "));
     let garbage = Client::builder().root_certificates([Certificate::from_der(*b"garbage")]);
     assert!(refused(garbage).contains("root_certificates"));
     let (certificate, _) = Authority::new().issue("a.test");
