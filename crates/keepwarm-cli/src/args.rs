@@ -156,6 +156,12 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
 
+    /// Also account for this port on this host, from the kernel: a hop that the load causes, such
+    /// as the upstream of the service under load; can be given several times
+    #[arg(short = 'w', long = "watch", value_name = "PORT",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) watch: Vec<u16>,
+
     /// What has to hold, such as 'p99<20ms' or 'conn.opened<=110'; can be given several times.
     /// `keepwarm explain assertions` has all names
     #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]

@@ -34,6 +34,9 @@ fn the_experiment_shows_what_the_story_says() {
         for quantile in ["p50", "p90", "p99", "max"] {
             assert!(load["latency_us"][quantile].as_u64().unwrap() > 0, "{quantile}: {run}");
         }
+        let whole = &load["record"];
+        assert_eq!(whole["schema"], "keepwarm.load/1", "the same record as that of load: {run}");
+        assert_eq!(whole["hops"][0]["opened"], upstream["opened"], "{run}");
         // Two accounts, made in two ways, of the same connections.
         assert_eq!(upstream["opened"], run["client"]["opened"], "{run}");
         let count = |name: &str| upstream[name].as_u64().unwrap();

@@ -81,6 +81,29 @@ fn the_record_has_the_settings_and_the_machine() {
 }
 
 #[test]
+fn the_timeline_adds_up_to_the_run() {
+    let data = Service::start(&["data"]);
+    let arguments = ["-z", "1200ms", "-c", "3", "--close", "--format", "json"];
+    let output = load(&arguments, &data.url("/data"));
+    let record: Value = serde_json::from_str(&output.exits_with(0).stdout).unwrap();
+    let timeline = &record["timeline"];
+    assert_eq!(timeline["width_s"], 1.0);
+    let slices = timeline["slices"].as_array().unwrap();
+    assert!(slices.len() >= 2, "{timeline}");
+    let sum = |name: &str| {
+        slices.iter().map(|slice| slice["counts"][name].as_u64().unwrap_or(0)).sum::<u64>()
+    };
+    assert_eq!(record["requests"]["completed"], sum("completed"));
+    assert_eq!(record["connections"]["opened"], sum("opened"));
+    assert_eq!(record["connections"]["peer_fin"], sum("peer_fin"));
+    let samples = |slice: &Value| {
+        let buckets = slice["latency_us"]["buckets"].as_array().unwrap().iter();
+        buckets.map(|bucket| bucket[1].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(record["latency_us"]["count"], slices.iter().map(samples).sum::<u64>());
+}
+
+#[test]
 fn a_bad_path_is_refused_before_the_run_begins() {
     // Nobody listens there: had the run begun, the exit code would be 3.
     let url = format!("http://127.0.0.1:{}/", dead_port());

@@ -14,6 +14,10 @@ const COLUMNS: usize = 100;
 pub(crate) const POINTS: [&str; 9] =
     ["min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max"];
 
+/// When TIME_WAITs are counted, and on which side.
+const MOMENTS: [&str; 3] = ["before", "peak", "after"];
+const SIDES: [&str; 2] = ["client", "server"];
+
 /// Error numbers that have a name in assertions, as the kernel spells them, in lower case.
 pub(crate) const ERRNOS: [&str; 8] = [
     "eaddrnotavail",
@@ -72,6 +76,32 @@ const TABLE: &[Entry] = &[
     entry("conn.requests.min", Unit::Count, "the fewest"),
     entry("conn.requests.max", Unit::Count, "the most"),
     entry(
+        "lifetime.POINT",
+        Unit::Time,
+        "of connections that ended within the run: established to closed",
+    ),
+    entry("hop.PORT.opened", Unit::Count, "connections of a port that --watch watched, opened"),
+    entry("hop.PORT.closed", Unit::Count, "and closed, by whomever"),
+    entry("hop.PORT.closed_by_client", Unit::Count, "of these, by the client's FIN first"),
+    entry("hop.PORT.closed_by_server", Unit::Count, "of these, by the server's FIN first"),
+    entry("hop.PORT.closed_at_once", Unit::Count, "of these, by both at once"),
+    entry("hop.PORT.reset", Unit::Count, "of these, by a reset from either side"),
+    entry("hop.PORT.reset_by_client", Unit::Count, "of these, by the client's reset"),
+    entry("hop.PORT.reset_by_server", Unit::Count, "of these, by the server's reset"),
+    entry("hop.PORT.established", Unit::Count, "connections left open at the end"),
+    entry(
+        "hop.PORT.close_wait",
+        Unit::Count,
+        "sockets that their program has not closed, at the end",
+    ),
+    entry("hop.PORT.requests", Unit::Count, "requests over the port, as segments with data"),
+    entry("hop.PORT.requests.mean", Unit::Number, "requests of a connection, on average"),
+    entry("hop.PORT.requests.max", Unit::Count, "the most"),
+    entry("hop.PORT.time_wait.MOMENT", Unit::Count, "TIME_WAITs on both sides"),
+    entry("hop.PORT.time_wait.MOMENT.SIDE", Unit::Count, "TIME_WAITs on one side"),
+    entry("hop.PORT.ports.peak", Unit::Count, "local ports held by clients of the port, at most"),
+    entry("hop.PORT.ports.share", Unit::Share, "the same, of the ephemeral ports that there are"),
+    entry(
         "loader.cpu",
         Unit::Share,
         "processor time of the load's threads, of what they could use",
@@ -111,21 +141,23 @@ pub(super) fn find(text: &str) -> Result<Name, Option<String>> {
 
 /// Every name, the placeholders spelled out: with what `typed` has in their place, or an example.
 fn candidates(typed: &str) -> Vec<(String, Unit)> {
-    let mut names = Vec::new();
-    for Entry { pattern, unit, .. } in TABLE {
-        let Some(place) = placeholder(pattern) else {
-            names.push(((*pattern).to_owned(), *unit));
-            continue;
-        };
-        for word in words(place, typed) {
-            names.push((pattern.replace(place, &word), *unit));
-        }
-    }
-    names
+    let spelled = |entry: &Entry| {
+        spell_out(entry.pattern, typed)
+            .into_iter()
+            .map(|name| (name, entry.unit))
+            .collect::<Vec<_>>()
+    };
+    TABLE.iter().flat_map(spelled).collect()
 }
 
-fn placeholder(pattern: &'static str) -> Option<&'static str> {
-    pattern.split('.').find(|part| part.starts_with(|c: char| c.is_ascii_uppercase()))
+/// A pattern with its placeholders replaced, by everything that may stand there.
+fn spell_out(pattern: &str, typed: &str) -> Vec<String> {
+    let is_placeholder = |part: &&str| part.starts_with(|c: char| c.is_ascii_uppercase());
+    let Some(place) = pattern.split('.').find(is_placeholder) else {
+        return vec![pattern.to_owned()];
+    };
+    let words = words(place, typed).into_iter();
+    words.flat_map(|word| spell_out(&pattern.replacen(place, &word, 1), typed)).collect()
 }
 
 /// What may stand in the place of a placeholder.
@@ -134,6 +166,8 @@ fn words(placeholder: &str, typed: &str) -> Vec<String> {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     match placeholder {
         "POINT" => owned(&POINTS),
+        "MOMENT" => owned(&MOMENTS),
+        "SIDE" => owned(&SIDES),
         "CLASS" => classes().map(str::to_owned).collect(),
         "CODE" if is_status(second) => vec![second.to_owned()],
         "CODE" => owned(&["200", "5xx"]),
@@ -188,7 +222,9 @@ pub(crate) fn help() -> String {
         text.push_str(&paragraph(&label, meaning, COLUMNS));
     }
     let lists = [
-        ("POINT", POINTS.to_vec().join(", ")),
+        ("POINT", POINTS.join(", ")),
+        ("MOMENT", MOMENTS.join(", ")),
+        ("SIDE", SIDES.join(", ")),
         ("CLASS", classes().collect::<Vec<_>>().join(", ")),
     ];
     for (name, list) in lists {
@@ -225,6 +261,9 @@ mod tests {
             ("errors.timout", Some("errors.timeout")),
             ("rqs", Some("rps")),
             ("status.20", Some("status.200")),
+            ("hop.9000.time_wait.peek", Some("hop.9000.time_wait.peak")),
+            ("hop.0.opened", Some("hop.8081.opened")),
+            ("hop.70000.opened", Some("hop.8081.opened")),
             ("something.else.entirely", None),
         ] {
             assert_eq!(find(typed), Err(nearest.map(str::to_owned)), "{typed}");
@@ -233,7 +272,15 @@ mod tests {
 
     #[test]
     fn placeholders_stand_for_what_is_typed() {
-        for name in ["status.404", "status.5xx", "errors.timeout", "connect.p99.9", "p99.9"] {
+        for name in [
+            "hop.1.opened",
+            "hop.8081.time_wait.peak.client",
+            "status.404",
+            "status.5xx",
+            "errors.timeout",
+            "connect.p99.9",
+            "p99.9",
+        ] {
             assert!(find(name).is_ok(), "{name}");
         }
         for name in ["status.20", "status.xxx", "status.0xx", "errors.CLASS", "POINT", "status."] {

@@ -29,7 +29,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
             "{}. {policy}: {} requests/s, {} upstream connections",
             index + 1,
             thousands(play.requests_per_second().round() as u64),
-            thousands(play.account.opened),
+            thousands(play.upstream.opened),
         ));
         plays.push(play);
     }

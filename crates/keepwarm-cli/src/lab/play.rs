@@ -3,20 +3,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use keepwarm_diagnose::{Evidence, Finding, diagnose, thousands};
+use keepwarm_diagnose::thousands;
 use keepwarm_lab::{Account, Policy, read_account};
 use keepwarm_load::Plan;
-use keepwarm_sockets::{EphemeralPorts, PortAccount, PortWatch, ephemeral_ports};
 use tokio::runtime::Runtime;
 
 use super::child::Child;
 use crate::args::LabOptions;
 use crate::exit::{Exit, Failure};
-use crate::record::RunRecord;
+use crate::load::Hops;
+use crate::record::{Cause, HopRecord, RunRecord};
 use crate::{interrupt, load};
-
-/// How long the kernel may take to finish closing what the load left.
-const SETTLE: Duration = Duration::from_secs(3);
 
 /// What all turns share.
 #[derive(Debug)]
@@ -26,7 +23,6 @@ pub(crate) struct Stage {
     data_port: u16,
     front_port: u16,
     upstream_timeout: Duration,
-    ports: Option<EphemeralPorts>,
     runtime: Runtime,
 }
 
@@ -36,11 +32,9 @@ pub(crate) struct Play {
     pub(crate) policy: Policy,
     pub(crate) load: RunRecord,
     /// The kernel's account of the upstream port.
-    pub(crate) account: PortAccount,
+    pub(crate) upstream: HopRecord,
     /// The front's client's own account.
     pub(crate) client: Account,
-    pub(crate) ports: Option<EphemeralPorts>,
-    pub(crate) finding: Finding,
 }
 
 impl Stage {
@@ -54,7 +48,6 @@ impl Stage {
             data_port: options.data_port.unwrap_or(0),
             front_port: options.front_port.unwrap_or(0),
             upstream_timeout: options.upstream_timeout,
-            ports: ephemeral_ports().ok(),
             runtime,
         })
     }
@@ -62,7 +55,7 @@ impl Stage {
     pub(crate) fn play(&self, policy: Policy) -> Result<Play, Failure> {
         let mut data = Child::start("data", &["data".to_owned(), listen(self.data_port)])?;
         let upstream = data.address();
-        let watch = PortWatch::start(upstream.port()).map_err(|error| unseen(&error))?;
+        let hops = Hops::start(&[upstream.port()])?;
         let mut front = Child::start(
             "front",
             &[
@@ -74,18 +67,20 @@ impl Stage {
             ],
         )?;
         let plan = self.plan(front.address())?;
-        let load = load::drive(plan, policy.name(), || data.check().and_then(|()| front.check()))?;
+        let mut load =
+            load::drive(plan, policy.name(), &hops, || data.check().and_then(|()| front.check()))?;
         if interrupt::happened() {
             return Err(interrupt::failure());
         }
-        let account = watch.finish(SETTLE).map_err(|error| unseen(&error))?;
+        // The load's own target is the front, which nobody watches here.
+        load.hops = hops.finish(&Cause { target: None, ..load.cause() })?;
+        let upstream = load.hops[0].clone();
         let client = self.runtime.block_on(read_account(front.address()));
         let client =
             client.map_err(|why| Failure::new(Exit::Child, format!("the front service: {why}")))?;
         front.stop()?;
         data.stop()?;
-        let finding = diagnose(&self.evidence(&load, &account));
-        Ok(Play { policy, load, account, client, ports: self.ports, finding })
+        Ok(Play { policy, load, upstream, client })
     }
 
     fn plan(&self, front: SocketAddr) -> Result<Plan, Failure> {
@@ -96,20 +91,6 @@ impl Stage {
             .threads(1)
             .build()
             .map_err(|error| load::refused(&error))
-    }
-
-    fn evidence(&self, load: &RunRecord, account: &PortAccount) -> Evidence {
-        Evidence {
-            requests: load.requests.completed,
-            concurrency: self.concurrency.into(),
-            window: Duration::from_secs_f64(load.elapsed_s),
-            opened: account.opened,
-            closed_by_client: account.closed.client_fin,
-            closed_by_server: account.closed.server_fin,
-            reset: account.closed.reset(),
-            established: account.established.client,
-            ports: self.ports.map(|ports| ports.size().into()),
-        }
     }
 }
 
@@ -132,42 +113,19 @@ impl Play {
 
     /// Local ports that the client's side holds now, as a share of all; `None` if not known.
     pub(crate) fn port_share(&self) -> Option<f64> {
-        let held = self.account.established.client + self.account.time_wait.client;
-        self.ports.map(|ports| held as f64 / f64::from(ports.size()))
-    }
-
-    /// What limits this measurement without making it wrong.
-    pub(crate) fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        // The table is the whole namespace's: it matters only to those who have closed something.
-        let closed = self.account.closed.total() > 0;
-        if let Some(refused @ 1..) = self.account.time_waits_refused.filter(|_| closed) {
-            notes.push(format!(
-                "the kernel's table of TIME_WAITs was full, and {} were never made \
-                 (net.ipv4.tcp_max_tw_buckets): the counts of TIME_WAIT are too low",
-                thousands(refused)
-            ));
-        }
-        if !self.account.settled {
-            notes.push("some connections were still closing when the account was taken".to_owned());
-        }
-        notes
+        let held = self.upstream.established.client + self.upstream.time_wait.entered.client;
+        self.upstream.ports.range.map(|range| held as f64 / f64::from(range))
     }
 
     /// What contradicts itself in this measurement, or is missing from it.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         doubts.extend(self.load.connections.imbalance.clone());
-        if self.account.lost_events > 0 {
-            doubts.push(format!(
-                "the kernel dropped socket events {} times, so its account is too low",
-                thousands(self.account.lost_events)
-            ));
-        }
-        if self.account.opened != self.client.opened {
+        doubts.extend(self.upstream.doubts());
+        if self.upstream.opened != self.client.opened {
             doubts.push(format!(
                 "the kernel counted {} connections opened, and the client {}",
-                thousands(self.account.opened),
+                thousands(self.upstream.opened),
                 thousands(self.client.opened)
             ));
         }
@@ -177,15 +135,4 @@ impl Play {
 
 fn listen(port: u16) -> String {
     format!("--listen={}", SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-}
-
-fn unseen(error: &keepwarm_sockets::Error) -> Failure {
-    let exit = if error.is_file_table_full() {
-        Exit::FileTable
-    } else if error.is_denied() || error.is_unsupported() {
-        Exit::Denied
-    } else {
-        Exit::Failed
-    };
-    Failure::new(exit, error.to_string())
 }

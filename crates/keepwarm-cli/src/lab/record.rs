@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::play::Play;
 use crate::exit::Failure;
-use crate::record::{self, Distribution, RunRecord};
+use crate::record::{self, Distribution, FindingRecord, RunRecord};
 
 #[derive(Debug, Serialize)]
 struct Record<'a> {
@@ -20,7 +20,7 @@ struct PlayRecord<'a> {
     load: Load<'a>,
     upstream: Upstream,
     client: Client<'a>,
-    finding: FindingRecord<'a>,
+    finding: &'a FindingRecord,
     notes: Vec<String>,
     doubts: Vec<String>,
 }
@@ -84,22 +84,13 @@ struct Client<'a> {
     closed: &'a [keepwarm_lab::ClosedCount],
 }
 
-#[derive(Debug, Serialize)]
-struct FindingRecord<'a> {
-    code: &'static str,
-    confidence: f64,
-    summary: &'a str,
-    advice: Option<&'a str>,
-    remote: Option<&'a str>,
-}
-
 pub(crate) fn to_json(plays: &[Play]) -> Result<String, Failure> {
     let record = Record { schema: "keepwarm.lab/1", runs: plays.iter().map(run).collect() };
     record::to_json(&record)
 }
 
 fn run(play: &Play) -> PlayRecord<'_> {
-    let (account, finding) = (&play.account, &play.finding);
+    let account = &play.upstream;
     PlayRecord {
         policy: play.policy.name(),
         load: Load {
@@ -118,11 +109,11 @@ fn run(play: &Play) -> PlayRecord<'_> {
             closed_at_once: account.closed.crossed_fin,
             unclassified: account.closed.unclassified,
             requests_per_connection: account.requests.mean,
-            time_wait: account.time_wait.client + account.time_wait.server,
-            time_wait_client: account.time_wait.client,
-            time_wait_server: account.time_wait.server,
+            time_wait: account.time_wait.entered.client + account.time_wait.entered.server,
+            time_wait_client: account.time_wait.entered.client,
+            time_wait_server: account.time_wait.entered.server,
             established: account.established.client,
-            ports: play.ports.map(|ports| ports.size()),
+            ports: account.ports.range,
             port_share: play.port_share(),
             lost_events: account.lost_events,
             settled: account.settled,
@@ -133,14 +124,8 @@ fn run(play: &Play) -> PlayRecord<'_> {
             open: play.client.open,
             closed: &play.client.closed,
         },
-        finding: FindingRecord {
-            code: finding.code,
-            confidence: finding.confidence,
-            summary: &finding.summary,
-            advice: finding.advice.as_deref(),
-            remote: finding.remote.as_deref(),
-        },
-        notes: play.notes(),
+        finding: &account.finding,
+        notes: account.notes(),
         doubts: play.doubts(),
     }
 }

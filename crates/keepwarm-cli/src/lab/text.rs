@@ -1,6 +1,6 @@
 //! The experiment for people: one table, policies side by side, and under it a verdict for each.
 
-use keepwarm_diagnose::{Cause, thousands};
+use keepwarm_diagnose::thousands;
 
 use super::play::Play;
 use crate::args::LabOptions;
@@ -20,16 +20,16 @@ const ROWS: [Row; 16] = [
     ("max ms", |play| millis(play.load.latency_us.max)),
     ("failed", |play| thousands(play.failed())),
     ("", |_| String::new()),
-    ("upstream connections opened", |play| thousands(play.account.opened)),
+    ("upstream connections opened", |play| thousands(play.upstream.opened)),
     ("requests per connection", |play| {
-        play.account.requests.mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
+        play.upstream.requests.mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
     }),
-    ("closed first by the client", |play| thousands(play.account.closed.client_fin)),
-    ("closed first by the server", |play| thousands(play.account.closed.server_fin)),
-    ("reset", |play| thousands(play.account.closed.reset())),
-    ("TIME_WAIT after, client's side", |play| thousands(play.account.time_wait.client)),
-    ("TIME_WAIT after, server's side", |play| thousands(play.account.time_wait.server)),
-    ("ESTABLISHED after", |play| thousands(play.account.established.client)),
+    ("closed first by the client", |play| thousands(play.upstream.closed.client_fin)),
+    ("closed first by the server", |play| thousands(play.upstream.closed.server_fin)),
+    ("reset", |play| thousands(play.upstream.closed.reset())),
+    ("TIME_WAIT after, client's side", |play| thousands(play.upstream.time_wait.entered.client)),
+    ("TIME_WAIT after, server's side", |play| thousands(play.upstream.time_wait.entered.server)),
+    ("ESTABLISHED after", |play| thousands(play.upstream.established.client)),
     ("share of the ephemeral ports", |play| {
         let share = play.port_share();
         share.map_or_else(|| "not known".to_owned(), |share| format!("{:.1} %", share * 100.0))
@@ -60,30 +60,18 @@ fn table(plays: &[Play]) -> Table {
 }
 
 fn verdict(play: &Play, colour: bool) -> String {
-    let finding = &play.finding;
-    let healthy = finding.cause == Cause::Healthy;
-    let name = emphasise(play.policy.name(), if healthy { "1;32" } else { "1;31" }, colour);
-    let mut sentence = finding.summary.clone();
-    if let Some(advice) = &finding.advice {
-        sentence = format!("{sentence}. Fix: {advice}");
-    }
-    if let Some(remote) = &finding.remote {
-        sentence = format!("{sentence}. {}", capitalised(remote));
-    }
+    let finding = &play.upstream.finding;
+    let paint = if finding.healthy { "1;32" } else { "1;31" };
+    let name = emphasise(play.policy.name(), paint, colour);
     let mut text = format!("{name} ({}): {}\n", finding.code, play.policy.describe());
-    text.push_str(&paragraph("  ", &format!("{}.", capitalised(&sentence)), COLUMNS));
-    for note in play.notes() {
+    text.push_str(&paragraph("  ", &finding.sentences(), COLUMNS));
+    for note in play.upstream.notes() {
         text.push_str(&paragraph("  Note: ", &note, COLUMNS));
     }
     for doubt in play.doubts() {
         text.push_str(&paragraph("  INVALID: ", &doubt, COLUMNS));
     }
     text
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut chars = sentence.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn emphasise(text: &str, code: &str, colour: bool) -> String {

@@ -1,8 +1,10 @@
 //! `keepwarm load`: one URL, one load, one account.
 
 mod ab;
+mod hops;
 mod text;
 
+pub(crate) use hops::Hops;
 pub(crate) use text::millis;
 
 use std::time::{Duration, SystemTime};
@@ -13,7 +15,7 @@ use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
-use crate::record::{AssertionOutcome, AssertionRecord, RunRecord};
+use crate::record::{AssertionOutcome, AssertionRecord, HopRecord, HopSample, RunRecord};
 use crate::{interrupt, limits, output};
 use keepwarm_diagnose::thousands;
 
@@ -28,7 +30,9 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     let plan = plan(options)?;
     let file = options.output.as_deref().map(OutputFile::create).transpose()?;
     interrupt::watch()?;
-    let mut record = drive(plan, "load", || Ok(()))?;
+    let hops = Hops::start(&options.watch)?;
+    let mut record = drive(plan, "load", &hops, || Ok(()))?;
+    record.hops = hops.finish(&record.cause())?;
     record.judge(&options.assertions);
     if let Some(file) = file {
         file.write(&record.to_json()?)?;
@@ -53,6 +57,7 @@ pub(crate) fn show(record: &RunRecord, format: LoadFormat) -> Result<(), Failure
 pub(crate) fn drive(
     plan: Plan,
     name: &str,
+    hops: &Hops,
     mut check: impl FnMut() -> Result<(), Failure>,
 ) -> Result<RunRecord, Failure> {
     let wanted = plan.requests();
@@ -75,7 +80,8 @@ pub(crate) fn drive(
         if verdict.is_err() || interrupt::happened() {
             stop.stop();
         }
-        progress.update(&describe(name, &run.progress(), wanted, duration));
+        let line = describe(name, &run.progress(), wanted, duration);
+        progress.update(&(line + &time_waits(hops)));
     }
     progress.clear();
     let summary = run.wait();
@@ -98,6 +104,14 @@ fn describe(name: &str, now: &Sample, wanted: Option<u64>, duration: Option<Dura
     let failed =
         if now.failed > 0 { format!(", {} failed", thousands(now.failed)) } else { String::new() };
     format!("{name}  {of}{failed}  {} connections", thousands(now.open_connections))
+}
+
+/// What the hops hold just now.
+fn time_waits(hops: &Hops) -> String {
+    let hop = |(port, sample): (u16, HopSample)| {
+        format!("  port {port}: {} in TIME_WAIT", thousands(sample.time_wait.sum()))
+    };
+    hops.last().into_iter().map(hop).collect()
 }
 
 fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
@@ -145,6 +159,10 @@ pub(crate) fn refused(error: &PlanError) -> Failure {
 fn judge(record: &RunRecord) -> Result<(), Failure> {
     if let Some(imbalance) = &record.connections.imbalance {
         return Err(Failure::new(Exit::Invalid, imbalance.as_str()));
+    }
+    let doubts: Vec<String> = record.hops.iter().flat_map(HopRecord::doubts).collect();
+    if !doubts.is_empty() {
+        return Err(Failure::new(Exit::Invalid, doubts.join("; ")));
     }
     let of_table = ["EMFILE", "ENFILE"].map(|errno| record.connections.failed.get(errno));
     let full: u64 = of_table.into_iter().flatten().sum();

@@ -2,7 +2,7 @@
 
 use keepwarm_diagnose::thousands;
 
-use crate::record::{AssertionOutcome, Distribution, RunRecord};
+use crate::record::{AssertionOutcome, Distribution, HopRecord, RunRecord, Sides};
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
@@ -15,6 +15,9 @@ pub(crate) fn render(record: &RunRecord, colour: bool) -> String {
     text.push_str(&latency(record));
     text.push('\n');
     text.push_str(&connections(record));
+    for hop in &record.hops {
+        text.push_str(&self::hop(hop));
+    }
     text.push_str(&statuses(record));
     text.push_str(&errors(record));
     text.push_str(&paragraph(
@@ -129,6 +132,57 @@ fn connections(record: &RunRecord) -> String {
         lines.push(("LEDGER", imbalance.clone()));
     }
     aligned(&lines)
+}
+
+/// One watched port: what the kernel saw of it, and what is to be made of it.
+fn hop(hop: &HopRecord) -> String {
+    let whose = if hop.is_target { " (the target)" } else { "" };
+    let closed = &hop.closed;
+    let mut lines = vec![("connections opened", thousands(hop.opened))];
+    if let (Some(mean), Some(max)) = (hop.requests.mean, hop.requests.max) {
+        let most = thousands(max);
+        lines.push(("requests per connection", format!("{mean:.1} mean, at most {most}")));
+    }
+    for (label, count) in [
+        ("closed first by the client", closed.client_fin),
+        ("closed first by the server", closed.server_fin),
+        ("closed by both at once", closed.crossed_fin),
+        ("reset by the client", closed.client_rst),
+        ("reset by the server", closed.server_rst),
+        ("closed, not known by whom", closed.unclassified),
+        ("in CLOSE_WAIT at the end", hop.close_wait.sum()),
+    ] {
+        if count > 0 {
+            lines.push((label, thousands(count)));
+        }
+    }
+    let waits = &hop.time_wait;
+    let side = |of: fn(&Sides) -> u64| {
+        let [before, peak, after] =
+            [&waits.before, &waits.peak, &waits.after].map(|sides| thousands(of(sides)));
+        format!("{before} before, {peak} at the peak, {after} after")
+    };
+    lines.push(("TIME_WAIT, client's side", side(|sides| sides.client)));
+    lines.push(("TIME_WAIT, server's side", side(|sides| sides.server)));
+    if let (Some(range), Some(share)) = (hop.ports.range, hop.port_share()) {
+        let peak = thousands(hop.ports.peak);
+        let range = thousands(range.into());
+        lines.push(("local ports used", format!("{peak} of {range} ({:.1} %)", share * 100.0)));
+    }
+    let mut text = format!("\nport {}{whose}\n{}", hop.port, aligned(&lines));
+    let by_the_end = match hop.closed_by_the_end {
+        0 => String::new(),
+        count => format!(" {} of the closes are the end of this run.", thousands(count)),
+    };
+    let finding = format!("{}{by_the_end}", hop.finding.sentences());
+    text.push_str(&paragraph(&format!("{}: ", hop.finding.code), &finding, COLUMNS));
+    for note in hop.notes() {
+        text.push_str(&paragraph("Note: ", &note, COLUMNS));
+    }
+    for doubt in hop.doubts() {
+        text.push_str(&paragraph("INVALID: ", &doubt, COLUMNS));
+    }
+    text
 }
 
 fn statuses(record: &RunRecord) -> String {

@@ -1,6 +1,6 @@
 //! What a record knows of each name that can be asserted on.
 
-use super::{Distribution, RunRecord};
+use super::{Distribution, HopRecord, RunRecord};
 use crate::assertion::Fact;
 
 /// Fewer samples than this, and no 99.9th percentile is named.
@@ -16,6 +16,10 @@ pub(super) fn fact(record: &RunRecord, name: &str) -> Fact {
         ("errors", _) => errors(record, rest),
         ("status", _) => status(record, rest),
         ("conn", _) => connections(record, rest),
+        ("lifetime", point) => {
+            of_times(&record.connections.lifetime_us, point, "connection ended within the run")
+        }
+        ("hop", _) => hop(record, rest),
         ("loader", "cpu") => record
             .loader
             .cpu_share
@@ -96,6 +100,56 @@ fn connections(record: &RunRecord, name: &str) -> Fact {
         "requests.min" => return per_connection.min.map_or_else(none, Fact::count),
         "requests.max" => return per_connection.max.map_or_else(none, Fact::count),
         _ => return unknown(name),
+    })
+}
+
+fn hop(record: &RunRecord, rest: &str) -> Fact {
+    let (port, name) = rest.split_once('.').unwrap_or((rest, ""));
+    let watched = record.hops.iter().find(|hop| port.parse() == Ok(hop.port));
+    let Some(hop) = watched else {
+        return Fact::Absent(format!("port {port} was not watched: give --watch {port}"));
+    };
+    let (closed, requests) = (&hop.closed, &hop.requests);
+    let unknown_range = || Fact::Absent("the range of local ports is not known".to_owned());
+    Fact::count(match name {
+        "opened" => hop.opened,
+        "closed" => closed.total(),
+        "closed_by_client" => closed.client_fin,
+        "closed_by_server" => closed.server_fin,
+        "closed_at_once" => closed.crossed_fin,
+        "reset" => closed.reset(),
+        "reset_by_client" => closed.client_rst,
+        "reset_by_server" => closed.server_rst,
+        "established" => hop.established.client.max(hop.established.server),
+        "close_wait" => hop.close_wait.sum(),
+        "requests" => requests.total,
+        "requests.mean" => return of_requests(requests.mean),
+        "requests.max" => return of_requests(requests.max.map(|max| max as f64)),
+        "ports.peak" => hop.ports.peak,
+        "ports.share" => return hop.port_share().map_or_else(unknown_range, Fact::Known),
+        name => return time_waits(hop, name),
+    })
+}
+
+fn of_requests(value: Option<f64>) -> Fact {
+    value.map_or_else(|| Fact::Absent("no connection carried a request".to_owned()), Fact::Known)
+}
+
+/// `time_wait.peak` and `time_wait.peak.client`.
+fn time_waits(hop: &HopRecord, name: &str) -> Fact {
+    let mut parts = name.split('.').skip(1);
+    let waits = &hop.time_wait;
+    let sides = match parts.next() {
+        Some("before") => waits.before,
+        Some("peak") => waits.peak,
+        Some("after") => waits.after,
+        _ => return unknown(name),
+    };
+    Fact::count(match (parts.next(), name) {
+        (Some("client"), _) => sides.client,
+        (Some("server"), _) => sides.server,
+        (_, "time_wait.peak") => waits.peak_sum,
+        _ => sides.sum(),
     })
 }
 

@@ -5,7 +5,9 @@
 
 mod distribution;
 mod facts;
+mod hop;
 mod machine;
+mod timeline;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +19,9 @@ use crate::assertion::{Assertion, Outcome};
 use crate::exit::{Exit, Failure};
 
 pub(crate) use distribution::Distribution;
+pub(crate) use hop::{Cause, FindingRecord, HopRecord, HopSample, Sides};
 pub(crate) use machine::Machine;
+pub(crate) use timeline::TimelineRecord;
 
 pub(crate) const SCHEMA: &str = "keepwarm.load/1";
 
@@ -40,11 +44,14 @@ pub(crate) struct RunRecord {
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) errors: Vec<ErrorRecord>,
     pub(crate) connections: Connections,
+    /// The ports that were watched.
+    pub(crate) hops: Vec<HopRecord>,
     pub(crate) bytes: Bytes,
     pub(crate) server: Option<String>,
     pub(crate) document_length: Option<u64>,
     pub(crate) loader: LoaderRecord,
     pub(crate) assertions: Vec<AssertionRecord>,
+    pub(crate) timeline: TimelineRecord,
 }
 
 /// What was asked for.
@@ -110,6 +117,8 @@ pub(crate) struct Connections {
     pub(crate) timed_out: u64,
     pub(crate) still_open: u64,
     pub(crate) requests_per_connection: PerConnection,
+    /// From established to closed, in microseconds, of those that ended within the run.
+    pub(crate) lifetime_us: Distribution,
     pub(crate) balanced: bool,
     /// The sum that does not hold.
     pub(crate) imbalance: Option<String>,
@@ -138,6 +147,16 @@ pub(crate) struct LoaderRecord {
     pub(crate) cpu_s: f64,
     /// Processor time, of what this many threads can use in the time; `None` if no time passed.
     pub(crate) cpu_share: Option<f64>,
+    /// The same of the thread that used most of its own time.
+    pub(crate) busiest_share: Option<f64>,
+    /// The longest part of its time that a thread was ready to run and had no core; `None` where
+    /// the kernel does not say.
+    pub(crate) waited_share: Option<f64>,
+    pub(crate) wakeups: u64,
+    /// Events that these wake-ups brought.
+    pub(crate) events: u64,
+    /// From a wake-up to the end of what it brought, in microseconds.
+    pub(crate) turns_us: Distribution,
 }
 
 /// An assertion, and what became of it.
@@ -186,6 +205,7 @@ impl RunRecord {
             statuses: summary.statuses.clone(),
             errors: errors(summary),
             connections: Connections::of(summary),
+            hops: Vec::new(),
             bytes: Bytes {
                 read: summary.bytes_read,
                 written: summary.bytes_written,
@@ -195,6 +215,17 @@ impl RunRecord {
             document_length: summary.document_length,
             loader: LoaderRecord::of(summary),
             assertions: Vec::new(),
+            timeline: TimelineRecord::of(&summary.timeline),
+        }
+    }
+
+    /// What a hop needs to know of the load that caused what it saw.
+    pub(crate) fn cause(&self) -> Cause {
+        Cause {
+            requests: self.requests.completed,
+            concurrency: self.settings.concurrency,
+            elapsed: Duration::from_secs_f64(self.elapsed_s),
+            target: Some((self.settings.port, self.connections.still_open)),
         }
     }
 
@@ -260,11 +291,22 @@ impl LoaderRecord {
     fn of(summary: &Summary) -> Self {
         let loader = &summary.loader;
         let cpu_s = loader.cpu_time.as_secs_f64();
-        let available = summary.elapsed.as_secs_f64() * loader.threads as f64;
+        let ran: f64 = loader.per_thread.iter().map(|thread| thread.ran.as_secs_f64()).sum();
+        let most = |part: &dyn Fn(&keepwarm_load::ThreadUse) -> Option<Duration>| {
+            let share = |thread: &keepwarm_load::ThreadUse| {
+                (!thread.ran.is_zero()).then(|| Some(part(thread)?.div_duration_f64(thread.ran)))?
+            };
+            loader.per_thread.iter().filter_map(share).max_by(f64::total_cmp)
+        };
         Self {
             threads: loader.threads as u64,
             cpu_s,
-            cpu_share: (available > 0.0).then(|| cpu_s / available),
+            cpu_share: (ran > 0.0).then(|| cpu_s / ran),
+            busiest_share: most(&|thread| Some(thread.cpu_time)),
+            waited_share: most(&|thread| thread.waited_for_core),
+            wakeups: loader.per_thread.iter().map(|thread| thread.wakeups).sum(),
+            events: loader.per_thread.iter().map(|thread| thread.events).sum(),
+            turns_us: Distribution::of(&loader.turns),
         }
     }
 }
@@ -305,6 +347,7 @@ impl Connections {
                 max: per_connection.max(),
                 mean: per_connection.mean(),
             },
+            lifetime_us: Distribution::of(&ledger.lifetimes),
             balanced: balance.is_ok(),
             imbalance: balance.err().map(|imbalance| imbalance.to_string()),
         }

@@ -1,0 +1,151 @@
+//! `--watch PORT`: the kernel's account of what a load causes.
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::{Service, keepwarm, run};
+use serde_json::Value;
+
+/// A front that calls a data service in one of the four ways.
+struct Chain {
+    data: Service,
+    front: Service,
+}
+
+impl Chain {
+    fn start(policy: &str) -> Self {
+        let data = Service::start(&["data"]);
+        let upstream = data.url("/data");
+        // The timeout is not what is tested here, and a busy machine must not decide.
+        let options = ["--upstream", &upstream, "--client", policy, "--upstream-timeout", "30s"];
+        let front = Service::start(&[&["front"][..], &options].concat());
+        Self { data, front }
+    }
+
+    fn load(&self, arguments: &[&str]) -> common::Output {
+        let url = self.front.url("/stresstest");
+        run(keepwarm().arg("load").args(arguments).arg(url))
+    }
+
+    fn data_port(&self) -> String {
+        self.data.address.port().to_string()
+    }
+}
+
+fn record(output: &common::Output) -> Value {
+    serde_json::from_str(&output.stdout).expect("one JSON document and nothing else")
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
+}
+
+#[test]
+fn a_hop_behind_the_target_is_accounted_for() {
+    let chain = Chain::start("per-request");
+    let port = chain.data_port();
+    let output = chain.load(&["-n", "500", "-c", "10", "--watch", &port, "--format", "json"]);
+    let record = record(output.exits_with(0));
+    let hop = &record["hops"][0];
+    assert_eq!(hop["port"], chain.data.address.port());
+    assert_eq!(hop["is_target"], false);
+    assert_eq!(hop["opened"], 500, "{hop}");
+    assert_eq!(hop["closed"]["client_fin"], 500, "{hop}");
+    assert_eq!(hop["requests"]["total"], 500, "{hop}");
+    assert_eq!(hop["finding"]["code"], "D1", "{hop}");
+    let waits = &hop["time_wait"];
+    assert_eq!(count(&waits["before"]["client"]), 0, "{hop}");
+    assert!(count(&waits["peak"]["client"]) >= count(&waits["after"]["client"]), "{hop}");
+    assert!(count(&waits["peak"]["client"]) > 0, "{hop}");
+    assert_eq!(count(&waits["peak"]["server"]), 0, "the server never closes first: {hop}");
+    assert!(count(&hop["ports"]["peak"]) >= count(&waits["peak"]["client"]), "{hop}");
+    let forecast = &hop["ports"]["forecast"];
+    assert!(forecast["closes_per_second"].as_f64().unwrap() > 0.0, "{hop}");
+    assert!(hop["samples"].as_array().unwrap().len() >= 2, "before, and after at least: {hop}");
+}
+
+#[test]
+fn assertions_reach_the_hops() {
+    let chain = Chain::start("keepwarm");
+    let port = chain.data_port();
+    let assertions = [
+        format!("hop.{port}.opened<=10"),
+        format!("hop.{port}.time_wait.peak==0"),
+        format!("hop.{port}.requests.mean>=50"),
+        format!("hop.{port}.ports.share<1%"),
+    ];
+    let asserted = assertions.iter().flat_map(|one| ["--assert", one]);
+    let arguments = ["-n", "500", "-c", "10", "--watch", &port].into_iter().chain(asserted);
+    let output = chain.load(&arguments.collect::<Vec<_>>());
+    let text = &output.exits_with(0).stdout;
+    assert!(text.contains(&format!("\nport {port}\nconnections opened")), "{text}");
+    assert!(text.contains("healthy: "), "{text}");
+    let burned = format!("hop.{port}.requests.mean>500");
+    chain
+        .load(&["-n", "500", "-c", "10", "--watch", &port, "--assert", &burned])
+        .exits_with(10)
+        .says("does not hold");
+    chain
+        .load(&["-n", "10", "-c", "1", "--assert", &assertions[0]])
+        .exits_with(10)
+        .says(&format!("not available here: port {port} was not watched: give --watch {port}"));
+}
+
+#[test]
+fn kernel_and_ledger_agree_on_the_target_itself() {
+    let data = Service::start(&["data"]);
+    let port = data.address.port().to_string();
+    for (arguments, opened) in
+        [(&["-n", "300", "-c", "7"][..], 7), (&["-n", "300", "--close"], 300)]
+    {
+        let output = run(keepwarm()
+            .arg("load")
+            .args(arguments)
+            .args(["--watch", &port, "--format", "json"])
+            .arg(data.url("/data")));
+        let record = record(output.exits_with(0));
+        let (hop, ledger) = (&record["hops"][0], &record["connections"]);
+        assert_eq!(hop["is_target"], true);
+        assert_eq!((count(&hop["opened"]), count(&ledger["opened"])), (opened, opened), "{hop}");
+        let closed = &hop["closed"];
+        assert_eq!(count(&closed["server_fin"]), count(&ledger["peer_fin"]), "{hop}");
+        assert_eq!(hop["closed_by_the_end"], ledger["still_open"], "{hop}");
+        assert_eq!(hop["requests"]["total"], 300, "{hop}");
+    }
+}
+
+#[test]
+fn several_ports_are_watched_at_once() {
+    let chain = Chain::start("tuned");
+    let (front, data) = (chain.front.address.port(), chain.data.address.port());
+    let (a, b) = (front.to_string(), data.to_string());
+    let ports = ["--watch", &a, "--watch", &b, "--watch", &a];
+    let output = chain.load(&[&["-n", "200", "-c", "5", "--format", "json"], &ports[..]].concat());
+    let record = record(output.exits_with(0));
+    let hops = record["hops"].as_array().unwrap();
+    assert_eq!(hops.len(), 2, "a port named twice is one hop");
+    let of = |port: u16| hops.iter().find(|hop| hop["port"] == port).expect("watched");
+    assert_eq!(of(front)["is_target"], true);
+    assert_eq!(count(&of(front)["opened"]), 5);
+    assert!(count(&of(data)["opened"]) <= 5);
+    assert_eq!(of(data)["finding"]["code"], "healthy");
+}
+
+/// A kernel that refuses netlink: made by strace, which fails the one socket(2) of the main thread.
+#[test]
+fn a_hop_that_cannot_be_seen_is_refused_before_the_run() {
+    run(keepwarm().args(["load", "--watch", "0", "http://127.0.0.1/"])).exits_with(2);
+    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    if !strace.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: strace is not installed, so no socket can be denied");
+        return;
+    }
+    run(Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", "trace=socket"])
+        .args(["-e", "inject=socket:error=EPERM"])
+        .arg(env!("CARGO_BIN_EXE_keepwarm"))
+        .args(["load", "-n", "10", "-c", "1", "--watch", "8081", "http://127.0.0.1:9/"]))
+    .exits_with(6)
+    .says("not permitted");
+}
