@@ -28,6 +28,14 @@ pub struct WaiterId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub(crate) u64);
 
+impl DialId {
+    /// A number that no other dial of this pool has.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
 /// The right to dial one connection.
 ///
 /// It ends in [`Pool::dialed`](crate::Pool::dialed) or

@@ -29,17 +29,18 @@ impl Patience {
     }
 }
 
-/// Asks the origin for a connection; `new` asks for one that nobody has used. Dropping the future
+/// Asks the origin for a connection for that request; `new` asks for one that nobody has used. Dropping the future
 /// gives up the place in the queue, and passes on a connection that was already on its way.
 pub(crate) async fn acquire(
     origin: &Arc<Origin>,
+    request: u64,
     new: bool,
     deadline: &mut Deadline,
     patience: &mut Patience,
 ) -> Result<(Granted, Duration)> {
     let asked = origin.shared().clock.now();
     loop {
-        let mut granted = match origin.checkout(new) {
+        let mut granted = match origin.checkout(request, new) {
             Checkout::Answered(answer) => answer?,
             Checkout::Queued(waiter, receiver) => {
                 let place = Waiting { origin, waiter, receiver, answered: false };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -25,6 +27,8 @@ pub struct Body {
     kind: Kind,
     /// While it is being sent.
     upload: Option<Upload>,
+    /// Where the bytes of it that are taken are counted, if somebody asks.
+    taken: Option<Arc<AtomicU64>>,
 }
 
 enum Kind {
@@ -35,7 +39,7 @@ enum Kind {
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self { kind, upload: None }
+        Self { kind, upload: None, taken: None }
     }
 
     /// Tells the witness when the last of it was taken, or it was dropped.
@@ -43,6 +47,11 @@ impl Body {
         if !http_body::Body::is_end_stream(self) {
             self.upload = Some(Upload::begin(witness));
         }
+    }
+
+    /// Adds to this the bytes that are taken of it.
+    pub(crate) fn count_into(&mut self, taken: Arc<AtomicU64>) {
+        self.taken = Some(taken);
     }
 
     /// No body.
@@ -101,10 +110,15 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.kind {
+        let polled = match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
+        };
+        if let (Some(taken), Poll::Ready(Some(Ok(frame)))) = (&self.taken, &polled) {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            taken.fetch_add(bytes as u64, Ordering::Relaxed);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -12,6 +12,7 @@ use tower_service::Service;
 use crate::client::Client;
 use crate::connect::{Connector, Destination, Name, Resolver};
 use crate::error::{BoxError, Result};
+use crate::observer::Observer;
 use crate::settings::Settings;
 #[cfg(feature = "tls")]
 use crate::tls::{Certificate, Identity};
@@ -375,6 +376,16 @@ impl ClientBuilder {
     #[cfg(unix)]
     pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.transport.unix_socket = Some(path.into());
+        self
+    }
+
+    /// Has an [`Observer`] told what happens in the client.
+    ///
+    /// Default: none, which costs one branch where something happens. Called again, it adds another
+    /// one. With observers each event costs a short lock that the whole client shares, and the time
+    /// that they take.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.settings.observers.add(observer);
         self
     }
 

@@ -12,6 +12,7 @@ use crate::keeper::Keeper;
 use crate::misuse;
 use crate::origin::Shared;
 use crate::origins::Origins;
+use crate::outbox::Outbox;
 use crate::request::RequestBuilder;
 use crate::settings::Settings;
 use crate::stats::{OriginStats, Stats};
@@ -79,6 +80,7 @@ impl Client {
             budget: IdleBudget::new(settings.max_idle),
             #[cfg(feature = "tls")]
             tls: crate::tls::Tls::new(settings.tls.clone()),
+            outbox: Outbox::new(settings.observers.clone()),
             settings,
             clock: Clock::start(),
             keeper: Arc::clone(&keeper),

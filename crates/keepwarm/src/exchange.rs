@@ -22,6 +22,7 @@ use crate::origin::Origin;
 use crate::origins::Origins;
 use crate::response::{ConnectionInfo, ResponseBody};
 use crate::retry::{copy_again, copy_of, is_idempotent};
+use crate::trail::Trail;
 use crate::wire::Traffic;
 
 /// How many connections one request may be handed to at most. All but the last two had died before
@@ -42,17 +43,38 @@ const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
 pub(crate) async fn round_trip(
     origins: &Origins,
     request: http::Request<Body>,
-    mut deadline: Deadline,
+    deadline: Deadline,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
     let origin = origins.get(OriginRef::of(request.uri())?);
+    let mut trail = Trail::begin(&origin, request.method());
+    match attempt(&origin, request, deadline, &mut trail).await {
+        Ok((mut response, info)) => {
+            response.body_mut().follow(trail);
+            Ok((response, info))
+        }
+        Err(error) => {
+            trail.fail(&error);
+            Err(error)
+        }
+    }
+}
+
+/// As often as it takes and may be.
+async fn attempt(
+    origin: &Arc<Origin>,
+    request: http::Request<Body>,
+    mut deadline: Deadline,
+    trail: &mut Trail,
+) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
     // As the caller made it, not as it is sent: its fields are few, and most often none.
     let (request, copy) = copy_of(request);
-    let mut request = prepare(&origin, request)?;
+    let mut request = prepare(origin, request)?;
     let mut waited = Duration::ZERO;
     let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
     let mut broken = None;
     for attempts in 1..=MAX_ATTEMPTS {
-        let acquired = acquire(&origin, broken.is_some(), &mut deadline, &mut patience).await;
+        let acquired =
+            acquire(origin, trail.request(), broken.is_some(), &mut deadline, &mut patience).await;
         let (mut granted, wait) = match (acquired, broken.take()) {
             (Ok(acquired), first) => {
                 broken = first;
@@ -70,14 +92,15 @@ pub(crate) async fn round_trip(
             attempts,
         };
         let may_be_stale = info.reused() || info.idle_age.is_some();
-        match send(&origin, granted.lease, request, info, deadline).await {
+        trail.attempt(attempts, request.body_mut());
+        match send(origin, granted.lease, request, info, deadline, trail).await {
             Ok(response) => return Ok((response, info)),
             Err(Failure::Unsent(back, timer)) if may_be_stale => {
                 request = *back;
                 deadline = timer;
             }
             Err(Failure::Unsent(..)) => {
-                return Err(failed(&origin, info, "the server closed the connection at once"));
+                return Err(failed(origin, info, "the server closed the connection at once"));
             }
             Err(Failure::Cut(error, traffic, timer)) if may_be_stale && traffic.read == 0 => {
                 let Some(copy) = &copy else { return Err(error) };
@@ -91,7 +114,7 @@ pub(crate) async fn round_trip(
                     }
                     broken = Some(error);
                 }
-                request = prepare(&origin, copy_again(copy))?;
+                request = prepare(origin, copy_again(copy))?;
                 deadline = timer;
             }
             Err(Failure::Cut(error, ..) | Failure::Broken(error)) => return Err(error),
@@ -126,6 +149,7 @@ async fn send(
     request: http::Request<Body>,
     info: ConnectionInfo,
     mut deadline: Deadline,
+    trail: &mut Trail,
 ) -> Result<http::Response<ResponseBody>, Failure> {
     lease.begin();
     let connection = lease.connection();
@@ -155,7 +179,10 @@ async fn send(
     })
     .await;
     match outcome {
-        Ok(Ok(response)) => Ok(receive(lease, response, info, deadline)),
+        Ok(Ok(response)) => {
+            trail.head(response.status());
+            Ok(receive(lease, response, info, deadline))
+        }
         Ok(Err(mut error)) => {
             let closer = lease.connection().closer();
             if let Some(request) = error.take_message() {

@@ -31,7 +31,7 @@ pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warn
     let mut lines = vec![format!("{}: {}", stats.origin, summary(stats))];
     // What is found for bodies left unread has the newer numbers.
     let of_clients = |warning: &&Warning| matches!(warning, Warning::ClientPerRequest { .. });
-    let here = |warning: &&Warning| warning.origin() == stats.origin;
+    let here = |warning: &&Warning| warning.origin() == Some(&stats.origin);
     let warned: Vec<_> = warnings.iter().filter(of_clients).filter(here).collect();
     if findings.is_empty() && warned.is_empty() {
         lines.push(

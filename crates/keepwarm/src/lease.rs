@@ -112,7 +112,7 @@ mod tests {
         for _ in 0..2 {
             let mut deadline = Deadline::default();
             let mut patience = Patience::new(None);
-            let acquiring = acquire(&origin, false, &mut deadline, &mut patience);
+            let acquiring = acquire(&origin, 0, false, &mut deadline, &mut patience);
             let acquired = within("a connection", acquiring).await;
             granted.push(acquired.expect("a connection").0);
         }
@@ -143,7 +143,7 @@ mod tests {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
-        let Checkout::Queued(_, receiver) = origin.checkout(false) else {
+        let Checkout::Queued(_, receiver) = origin.checkout(0, false) else {
             panic!("nothing is idle yet");
         };
         drop(receiver);

@@ -62,8 +62,10 @@ mod key;
 mod lately;
 mod lease;
 mod misuse;
+mod observer;
 mod origin;
 mod origins;
+mod outbox;
 mod redirect;
 mod request;
 mod response;
@@ -75,6 +77,7 @@ mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+mod trail;
 mod transport;
 #[cfg(unix)]
 mod unix;
@@ -88,6 +91,7 @@ pub use error::{BoxError, Error, Result, Stage};
 pub use get::{MAX_REPLY_BYTES, Reply, get};
 pub use keepwarm_pool::{CloseReason, Closer, Limit};
 pub use misuse::{Warning, warnings};
+pub use observer::{Event, EventKind, Observer, Outcome};
 pub use request::RequestBuilder;
 pub use response::{ConnectionInfo, Response, ResponseBody};
 pub use stats::{CloseCount, OriginStats, PoolStats, Stats};

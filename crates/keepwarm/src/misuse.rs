@@ -1,5 +1,5 @@
-//! Two ways of using clients that burn connections, noticed while the program runs: a client for
-//! each request, and response bodies that are left unread.
+//! Ways of using clients that go wrong quietly, noticed while the program runs: a client for each
+//! request, response bodies that are left unread, an observer that panics.
 //!
 //! Each is said once in the life of the process, however many clients there are. This module keeps
 //! what is noticed; it prints nothing.
@@ -30,7 +30,8 @@ const ONE_IN: u64 = 10;
 static NOTICED: Mutex<Vec<Warning>> = Mutex::new(Vec::new());
 static SPENT: Mutex<SpentClients> = Mutex::new(SpentClients::new());
 
-/// A way of using clients that opens connections at the rate of requests.
+/// Something wrong in how clients are used, which fails no request: two ways of opening connections
+/// at the rate of requests, and an observer that failed.
 ///
 /// ```
 /// for warning in keepwarm::warnings() {
@@ -60,6 +61,11 @@ pub enum Warning {
         connections: u64,
         /// Requests that had been made there.
         requests: u64,
+    },
+    /// An [`Observer`](crate::Observer) panicked, and is not called again.
+    ObserverPanicked {
+        /// What the panic said.
+        message: Arc<str>,
     },
 }
 
@@ -95,6 +101,11 @@ pub(crate) fn body_left_unread(origin: &Arc<str>, connections: u64, requests: u6
     }
 }
 
+/// An observer has panicked.
+pub(crate) fn observer_panicked(message: &str) {
+    notice(Warning::ObserverPanicked { message: message.into() });
+}
+
 /// Keeps the first of a kind, and says it.
 fn notice(warning: Warning) {
     let mut noticed = NOTICED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,11 +117,14 @@ fn notice(warning: Warning) {
 }
 
 impl Warning {
-    /// The origin it was noticed at.
+    /// The origin it was noticed at, if it concerns one.
     #[must_use]
-    pub fn origin(&self) -> &str {
+    pub fn origin(&self) -> Option<&str> {
         match self {
-            Self::ClientPerRequest { origin, .. } | Self::BodiesLeftUnread { origin, .. } => origin,
+            Self::ClientPerRequest { origin, .. } | Self::BodiesLeftUnread { origin, .. } => {
+                Some(origin)
+            }
+            Self::ObserverPanicked { .. } => None,
         }
     }
 }
@@ -130,6 +144,9 @@ impl fmt::Display for Warning {
                  response bodies were dropped before their end: read bodies to the end, or ask for \
                  less (HEAD, Range)"
             ),
+            Self::ObserverPanicked { message } => {
+                write!(f, "an observer panicked and is not called again: {message}")
+            }
         }
     }
 }

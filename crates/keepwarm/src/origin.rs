@@ -25,6 +25,8 @@ use crate::key::OriginKey;
 use crate::lately::Lately;
 use crate::lease::Lease;
 use crate::misuse;
+use crate::observer::{Event, EventKind};
+use crate::outbox::Outbox;
 use crate::retry::RetryBudget;
 use crate::settings::Settings;
 
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) budget: IdleBudget,
+    /// If somebody observes.
+    pub(crate) outbox: Option<Outbox>,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,
 }
@@ -54,17 +58,30 @@ struct State {
     pool: Pool,
     /// By `ConnectionId::index`. Empty where the connection is leased or gone.
     connections: Vec<Option<Box<Connection>>>,
+    /// Likewise, also while it is leased.
+    births: Vec<Birth>,
     waiters: BTreeMap<WaiterId, Waiter>,
     dials: BTreeMap<DialId, oneshot::Sender<()>>,
     /// The most requests that held or wanted a connection at once.
     peak: usize,
+    /// The number of the request whose checkout is being fed.
+    asking: u64,
     opened_lately: Lately,
     /// Bodies that were left unread and cost their connections.
     unread: u64,
 }
 
+/// The number of a connection, and when it was opened.
+#[derive(Clone, Copy, Debug)]
+struct Birth {
+    id: u64,
+    at: Moment,
+}
+
 /// Whom to answer, and where the task runs that waits.
 struct Waiter {
+    request: u64,
+    since: Moment,
     sender: oneshot::Sender<Answer>,
     runtime: Option<Handle>,
 }
@@ -145,9 +162,11 @@ impl Origin {
             state: Mutex::new(State {
                 pool,
                 connections: Vec::new(),
+                births: Vec::new(),
                 waiters: BTreeMap::new(),
                 dials: BTreeMap::new(),
                 peak: 0,
+                asking: 0,
                 opened_lately: Lately::default(),
                 unread: 0,
             }),
@@ -173,13 +192,15 @@ impl Origin {
     }
 
     /// A request asks for a connection; `new` asks for one that nobody has used.
-    pub(crate) fn checkout(self: &Arc<Self>, new: bool) -> Checkout {
+    pub(crate) fn checkout(self: &Arc<Self>, request: u64, new: bool) -> Checkout {
         let (queued, own) = self.feed(None, |state, now| {
+            state.asking = request;
             let waiter = if new { state.pool.checkout_new(now) } else { state.pool.checkout(now) };
             state.pool.is_waiting(waiter).then(|| {
                 let (sender, receiver) = oneshot::channel();
                 let runtime = Handle::try_current().ok();
-                state.waiters.insert(waiter, Waiter { sender, runtime });
+                state.waiters.insert(waiter, Waiter { request, since: now, sender, runtime });
+                self.put(now, || EventKind::WaitBegan { request });
                 (waiter, receiver)
             })
         });
@@ -201,7 +222,12 @@ impl Origin {
     pub(crate) fn cancel(self: &Arc<Self>, waiter: WaiterId) {
         // What is dropped leaves the lock with the result.
         let (_waiter, _) = self.feed(None, |state, now| {
-            state.pool.cancel(waiter, now).then(|| state.waiters.remove(&waiter))
+            if !state.pool.cancel(waiter, now) {
+                return None;
+            }
+            let waiter = state.waiters.remove(&waiter)?;
+            self.put(now, || waiter.wait_ended(now, false));
+            Some(waiter)
         });
     }
 
@@ -221,7 +247,10 @@ impl Origin {
         let watch = Arc::clone(connection.watch());
         let (_abort, _) = self.feed(None, |state, now| {
             let abort = state.dials.remove(&permit.dial());
+            let (number, dial) = (connection.id(), permit.dial().as_u64());
             let id = state.pool.dialed(permit, now);
+            state.note_birth(id, Birth { id: number, at: now });
+            self.put(now, || EventKind::ConnectionOpened { connection: number, dial });
             state.opened_lately.note(now);
             connection.watch().file(Arc::downgrade(self), id);
             state.file(id, connection);
@@ -231,7 +260,9 @@ impl Origin {
     }
 
     pub(crate) fn dial_failed(self: &Arc<Self>, permit: DialPermit, error: Error) {
-        let (_abort, _) = self.feed(Some(error), |state, now| {
+        let (_abort, _) = self.feed(Some(error.clone()), |state, now| {
+            let dial = permit.dial().as_u64();
+            self.put(now, || EventKind::DialFailed { dial, error });
             let abort = state.dials.remove(&permit.dial());
             state.pool.dial_failed(permit, now);
             abort
@@ -269,7 +300,8 @@ impl Origin {
     ) {
         let watch = Arc::clone(connection.watch());
         self.feed(None, |state, now| {
-            let advice = connection.take_advice();
+            let (number, advice) = (connection.id(), connection.take_advice());
+            self.put(now, || EventKind::ConnectionReturned { connection: number, served });
             state.file(token.connection(), connection);
             if served {
                 if let Some(advice) = advice {
@@ -298,6 +330,7 @@ impl Origin {
         let (lease, _) = self.feed(None, |state, now| {
             let token = state.pool.inspect(connection, now)?;
             let handle = state.take(connection);
+            self.put(now, || EventKind::ConnectionInspected { connection: handle.id() });
             Some((token, handle))
         });
         // Dropped unused, it is parked again; parking polls it, and finds out.
@@ -411,6 +444,9 @@ impl Origin {
         for action in actions {
             self.perform(action);
         }
+        if let Some(outbox) = &self.shared.outbox {
+            outbox.deliver();
+        }
         if self.shared.budget.moved(idle_before, idle_after) {
             self.shared.keeper.call();
         }
@@ -427,6 +463,7 @@ impl Origin {
         now: Moment,
         actions: &mut Vec<Action>,
     ) -> Option<Answer> {
+        self.put_effect(state, &effect, now);
         let (waiter, answer) = match effect {
             Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }) => {
                 let connection = state.take(lease.connection());
@@ -464,6 +501,63 @@ impl Origin {
         }
     }
 
+    /// Writes down for the observers what happens, if there are any. Nothing is told yet.
+    fn put(&self, now: Moment, kind: impl FnOnce() -> EventKind) {
+        if let Some(outbox) = &self.shared.outbox {
+            let at = now.since(Moment::ZERO);
+            outbox.put(Event::new(at, Arc::clone(&self.name), kind()));
+        }
+    }
+
+    /// Tells the observers what happens outside the pool. To be used while no lock is held.
+    pub(crate) fn tell(&self, kind: impl FnOnce() -> EventKind) {
+        if let Some(outbox) = &self.shared.outbox {
+            self.put(self.shared.clock.now(), kind);
+            outbox.deliver();
+        }
+    }
+
+    /// Writes down what an effect means.
+    fn put_effect(&self, state: &State, effect: &Effect, now: Moment) {
+        if self.shared.outbox.is_none() {
+            return;
+        }
+        match effect {
+            Effect::Dial(permit) => {
+                self.put(now, || EventKind::DialBegan { dial: permit.dial().as_u64() });
+            }
+            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }) => {
+                let filed = state.waiters.get(waiter);
+                if let Some(filed) = filed {
+                    self.put(now, || filed.wait_ended(now, true));
+                }
+                self.put(now, || EventKind::ConnectionAssigned {
+                    connection: state.births[lease.connection().index()].id,
+                    request: filed.map_or(state.asking, |filed| filed.request),
+                    exchanges_before: *exchanges,
+                    idle_age: idle_since.map(|since| now.since(since)),
+                });
+            }
+            Effect::Reject { waiter, .. } => {
+                if let Some(filed) = state.waiters.get(waiter) {
+                    self.put(now, || filed.wait_ended(now, false));
+                }
+            }
+            Effect::Close { connection, reason, closer } => {
+                let birth = state.births[connection.index()];
+                self.put(now, || EventKind::ConnectionClosed {
+                    connection: birth.id,
+                    reason: *reason,
+                    closer: *closer,
+                    age: now.since(birth.at),
+                    // One that is leased has its handle elsewhere.
+                    active: state.connections[connection.index()].is_none(),
+                });
+            }
+            Effect::AbortDial(_) => {}
+        }
+    }
+
     fn perform(self: &Arc<Self>, action: Action) {
         match action {
             Action::Dial(permit, aborted, runtime) => {
@@ -494,7 +588,20 @@ impl Origin {
     }
 }
 
+impl Waiter {
+    fn wait_ended(&self, now: Moment, served: bool) -> EventKind {
+        EventKind::WaitEnded { request: self.request, waited: now.since(self.since), served }
+    }
+}
+
 impl State {
+    fn note_birth(&mut self, id: ConnectionId, birth: Birth) {
+        if self.births.len() <= id.index() {
+            self.births.resize(id.index() + 1, birth);
+        }
+        self.births[id.index()] = birth;
+    }
+
     fn file(&mut self, id: ConnectionId, connection: Box<Connection>) {
         if self.connections.len() <= id.index() {
             self.connections.resize_with(id.index() + 1, || None);

@@ -8,6 +8,7 @@ use keepwarm_pool::Moment;
 use crate::key::{OriginKey, OriginRef};
 use crate::lately::Lately;
 use crate::origin::{Origin, Shared, Snapshot};
+use crate::outbox::Outbox;
 use crate::stats::{OriginStats, PoolStats, Stats};
 
 /// Origins known before those that are not in use are forgotten for the first time. A client that
@@ -106,7 +107,9 @@ impl Origins {
             origins.push(OriginStats::new(&origin, &snapshot));
         }
         origins.sort_by(|a, b| a.origin.cmp(&b.origin));
-        Stats { total: PoolStats::of(&total), origins, forgotten_origins: forgotten.origins }
+        let events_lost = self.shared.outbox.as_ref().map_or(0, Outbox::lost);
+        let total = PoolStats::of(&total);
+        Stats { total, origins, forgotten_origins: forgotten.origins, events_lost }
     }
 
     /// Closes what has expired; returns the next deadline of all.

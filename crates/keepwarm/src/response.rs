@@ -16,6 +16,7 @@ use crate::deadline::Deadline;
 use crate::drain::drain;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lease::Lease;
+use crate::trail::Trail;
 use crate::upload::{Carrier, carry};
 
 /// The connection that carried a response.
@@ -224,6 +225,7 @@ pub struct ResponseBody {
     reused: bool,
     attempts: u32,
     deadline: Deadline,
+    trail: Trail,
 }
 
 impl ResponseBody {
@@ -241,7 +243,8 @@ impl ResponseBody {
             _ => (Some(lease), None),
         };
         let incoming = Some(incoming);
-        let mut body = Self { incoming, lease, carrier, reused, attempts, deadline };
+        let mut body =
+            Self { incoming, lease, carrier, reused, attempts, deadline, trail: Trail::default() };
         body.release_if_complete();
         body
     }
@@ -260,6 +263,14 @@ impl ResponseBody {
                 },
                 Poll::Ready(Some(Err(_)) | None) | Poll::Pending => return,
             }
+        }
+    }
+
+    /// Tells the observers of the rest.
+    pub(crate) fn follow(&mut self, trail: Trail) {
+        self.trail = trail;
+        if self.is_end_stream() {
+            self.trail.complete();
         }
     }
 
@@ -307,15 +318,19 @@ impl ResponseBody {
         if let Some(carrier) = self.carrier.take() {
             let error = error.at(carrier.origin().name());
             carrier.failed(reason);
-            return error.on_reused(self.reused).on_attempt(self.attempts);
+            let error = error.on_reused(self.reused).on_attempt(self.attempts);
+            self.trail.fail(&error);
+            return error;
         }
         let Some(mut lease) = self.lease.take() else {
+            self.trail.fail(&error);
             return error;
         };
         let error =
             error.at(lease.origin().name()).on_reused(self.reused).on_attempt(self.attempts);
         let closer = lease.connection().closer();
         lease.close(reason, closer);
+        self.trail.fail(&error);
         error
     }
 }
@@ -350,6 +365,10 @@ impl http_body::Body for ResponseBody {
                 // The end of a chunked body may have arrived with this frame, and a reader may
                 // know that it was the last one.
                 self.drive(cx);
+                self.trail.received(frame.data_ref().map_or(0, Bytes::len));
+                if self.is_end_stream() {
+                    self.trail.complete();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -359,6 +378,7 @@ impl http_body::Body for ResponseBody {
                 if let Some(carrier) = self.carrier.take() {
                     carrier.complete();
                 }
+                self.trail.complete();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use keepwarm_pool::Limit;
 
 use crate::error::{Error, Result};
+use crate::observer::Observers;
 use crate::transport::Transport;
 
 /// Go's `Dialer.Timeout` and `Dialer.KeepAlive` in `http.DefaultTransport`.
@@ -25,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: bool,
     pub(crate) response_header_timeout: Option<Duration>,
     pub(crate) transport: Transport,
+    pub(crate) observers: Observers,
 }
 
 impl Default for Settings {
@@ -43,6 +45,7 @@ impl Default for Settings {
             keep_alive: true,
             response_header_timeout: None,
             transport: Transport::default(),
+            observers: Observers::default(),
         }
     }
 }

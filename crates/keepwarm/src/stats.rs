@@ -33,6 +33,8 @@ pub struct Stats {
     /// Origins that are not listed any more: a client that knows more than 1,024 forgets those it
     /// has no connection to, now and then. What they did is in the total.
     pub forgotten_origins: u64,
+    /// Events that no [`Observer`](crate::Observer) was told of, because too many waited already.
+    pub events_lost: u64,
 }
 
 impl Stats {

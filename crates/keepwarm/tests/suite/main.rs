@@ -13,6 +13,7 @@ mod header_timeout;
 mod idle_watch;
 mod local_address;
 mod numbers;
+mod observing;
 mod redirects;
 mod resolver;
 mod retirement;
