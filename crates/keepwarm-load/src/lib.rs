@@ -6,9 +6,11 @@
 //! opened and every request released has exactly one place; the [`Timeline`] tells the same second
 //! by second. [`Summary::check`] proves the sums of both. [`Run::last_second`] tells while it runs.
 //!
-//! The loop is closed: as many requests are in flight as there are connections, and the next one
-//! starts when the previous one ends. A server that stalls is therefore asked less often while it
-//! stalls, and the tail of the service times is better than what independent users would see.
+//! A loop is closed unless a rate is set: as many requests are in flight as there are connections,
+//! and the next one starts when the previous one ends. A server that stalls is therefore asked less
+//! often while it stalls, and the tail of the service times is better than what independent users
+//! would see. With [`PlanBuilder::rate`] or [`PlanBuilder::stages`] it is open: requests are due at
+//! instants fixed in advance, and [`Summary::response`] counts from those.
 //!
 //! Memory does not grow with the number of requests. Nothing is printed. Linux only.
 //!
@@ -42,7 +44,10 @@ pub use failure::{Errno, ErrorClass, ErrorKey, ErrorStat, Errors};
 pub use framing::{MAX_FIELDS, MAX_HEAD, MAX_INTERIM};
 pub use histogram::Histogram;
 pub use ledger::{CloseCause, Imbalance, Ledger};
-pub use plan::{ClosePolicy, MAX_CONCURRENCY, MAX_DURATION, Plan, PlanBuilder, PlanError};
+pub use pacer::{Arrivals, Stage};
+pub use plan::{
+    ClosePolicy, MAX_CONCURRENCY, MAX_DURATION, MAX_RATE, Plan, PlanBuilder, PlanError,
+};
 pub use run::{Progress, Run, Stop};
 pub use sketch::Sketch;
 pub use summary::{Loader, StopReason, Summary, ThreadUse};

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Tally};
-use crate::pacer::{self, Pacer};
+use crate::pacer;
 use crate::plan::Plan;
 use crate::summary::{StopReason, Summary};
 use crate::timeline::{Collector, Slice};
@@ -150,13 +150,13 @@ impl Run {
         let plan = Arc::new(plan);
         let mut engines = Vec::new();
         for (thread, &of_thread) in connections.iter().enumerate() {
-            let requests = plan.requests().map(|all| pacer::share(all, &connections, thread));
+            let (pacer, requests) = plan.pacer(thread, &connections);
             let most = requests.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
             let engine = Engine::new(
                 Arc::clone(&plan),
                 Arc::clone(&shared),
                 thread,
-                Pacer::closed_loop(requests, plan.duration()),
+                pacer,
                 of_thread.min(most),
                 started,
             )?;

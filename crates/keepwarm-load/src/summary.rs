@@ -61,6 +61,10 @@ pub struct Loader {
     /// response that came with others may have waited as long for its turn, and counts it as
     /// service time.
     pub turns: Histogram,
+    /// In an open loop, from the instant a request was due to a thread noticing it, in
+    /// microseconds: the part of [`Summary::send_lag`] that is the loader's own fault. Empty in a
+    /// closed loop.
+    pub lag: Histogram,
 }
 
 /// The result of a run.
@@ -78,7 +82,8 @@ pub struct Summary {
     /// stop. They are in no histogram.
     pub unfinished: u64,
     /// Requests that were scheduled and never sent: those of a plan with a count that the run
-    /// did not come to, because it ended early.
+    /// did not come to, because it ended early; in an open loop those that came when the backlog
+    /// was full, or were in it when the run ended.
     pub unsent: u64,
     /// From the start to the last request that completed or failed; not less than the plan's
     /// duration, or than the time until a stop.
@@ -88,6 +93,13 @@ pub struct Summary {
     /// Service times of completed requests, in microseconds: first byte of the request about to
     /// be written, to last byte of the response read. Connecting is not part of it.
     pub latency: Histogram,
+    /// Response times of completed requests in an open loop, in microseconds: from the instant the
+    /// request was due to the last byte of its response. Waiting for the loader, for a free
+    /// connection and for connecting are part of it. Empty in a closed loop.
+    pub response: Histogram,
+    /// In an open loop, from the instant a request was due to its first byte about to be written,
+    /// in microseconds: whatever made it late. Empty in a closed loop.
+    pub send_lag: Histogram,
     /// Times from connect(2) to established, in microseconds; one sample a connection.
     pub connect_time: Histogram,
     /// Bytes read, heads and chunk framing included.
@@ -148,6 +160,8 @@ impl Summary {
             elapsed: Duration::ZERO,
             stopped,
             latency: Histogram::up_to(MAX_LATENCY_US),
+            response: Histogram::up_to(MAX_LATENCY_US),
+            send_lag: Histogram::up_to(MAX_LATENCY_US),
             connect_time: Histogram::up_to(MAX_LATENCY_US),
             bytes_read: 0,
             bytes_written: 0,
@@ -161,6 +175,7 @@ impl Summary {
                 cpu_time: Duration::ZERO,
                 per_thread: Vec::new(),
                 turns: Histogram::up_to(MAX_LATENCY_US),
+                lag: Histogram::up_to(MAX_LATENCY_US),
             },
             server_header: None,
             document_length: None,
@@ -178,6 +193,8 @@ impl Summary {
             unsent: tally.ledger.unsent,
             elapsed: tally.last_outcome,
             latency: tally.latency,
+            response: tally.response,
+            send_lag: tally.send_lag,
             connect_time: tally.connect_time,
             bytes_read: tally.bytes_read,
             bytes_written: tally.bytes_written,
@@ -190,6 +207,7 @@ impl Summary {
                 cpu_time: tally.used.cpu_time,
                 per_thread: vec![tally.used],
                 turns: tally.turns,
+                lag: tally.loader_lag,
             },
             document_length: first.as_ref().map(|first| first.document_length),
             first_response_at: first.as_ref().map(|first| first.at),
@@ -218,6 +236,8 @@ impl Summary {
         self.elapsed = self.elapsed.max(other.elapsed);
         self.stopped = self.stopped.max(other.stopped);
         self.latency.merge(&other.latency);
+        self.response.merge(&other.response);
+        self.send_lag.merge(&other.send_lag);
         self.connect_time.merge(&other.connect_time);
         self.bytes_read += other.bytes_read;
         self.bytes_written += other.bytes_written;
@@ -228,6 +248,7 @@ impl Summary {
         self.loader.cpu_time += other.loader.cpu_time;
         self.loader.per_thread.extend(other.loader.per_thread);
         self.loader.turns.merge(&other.loader.turns);
+        self.loader.lag.merge(&other.loader.lag);
         self.timeline.merge(other.timeline);
     }
 

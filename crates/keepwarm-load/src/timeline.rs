@@ -157,6 +157,12 @@ pub struct Slice {
     pub(crate) counts: Counts,
     /// Service times of the requests that completed in it, in microseconds.
     pub latency: Sketch,
+    /// Response times of the same requests, from the instants they were due; empty in a closed
+    /// loop.
+    pub response: Sketch,
+    /// From the instants requests were due to their first byte about to be written, of those
+    /// written in it; empty in a closed loop.
+    pub send_lag: Sketch,
     /// Processor time of the loader's threads together.
     pub cpu_time: Duration,
     /// Processor time of the thread that used most.
@@ -167,6 +173,8 @@ impl Slice {
     pub(crate) const EMPTY: Self = Self {
         counts: Counts::ZERO,
         latency: Sketch::EMPTY,
+        response: Sketch::EMPTY,
+        send_lag: Sketch::EMPTY,
         cpu_time: Duration::ZERO,
         busiest_thread: Duration::ZERO,
     };
@@ -195,6 +203,8 @@ impl Slice {
     fn merge_parallel(&mut self, other: &Self) {
         self.counts += &other.counts;
         self.latency.merge(&other.latency);
+        self.response.merge(&other.response);
+        self.send_lag.merge(&other.send_lag);
         self.cpu_time += other.cpu_time;
         self.busiest_thread = self.busiest_thread.max(other.busiest_thread);
     }

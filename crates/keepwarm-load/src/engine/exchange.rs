@@ -42,6 +42,11 @@ impl Engine {
         slot.write_error = None;
         slot.sent_at = now;
         slot.framing.reset(want_server);
+        if self.is_open_loop() {
+            let lag_us = micros(now.saturating_duration_since(self.slots[index].due_at));
+            self.tally.send_lag.record(lag_us);
+            self.tally.second_send_lag.record(lag_us);
+        }
         self.write(index);
     }
 
@@ -154,6 +159,13 @@ impl Engine {
         let service_us = micros(now - slot.sent_at);
         self.tally.latency.record(service_us);
         self.tally.second_latency.record(service_us);
+        let due_at = slot.due_at;
+        if self.is_open_loop() {
+            let response_us = micros(now.saturating_duration_since(due_at));
+            self.tally.response.record(response_us);
+            self.tally.second_response.record(response_us);
+        }
+        let slot = &mut self.slots[index];
         self.tally.body_bytes += response.body_bytes;
         self.tally.statuses[usize::from(response.status)] += 1;
         self.tally.ledger.completed += 1;

@@ -8,6 +8,7 @@
 
 mod dial;
 mod exchange;
+mod release;
 mod seconds;
 mod slot;
 mod tally;
@@ -65,6 +66,13 @@ pub(crate) struct Engine {
     slots: Vec<Slot>,
     /// Vacant slots whose turn comes, first come first served.
     ready: VecDeque<usize>,
+    /// Open connections without a request, the one idle for longest first; only in an open loop,
+    /// and some of them may have ended meanwhile.
+    idle: VecDeque<usize>,
+    /// Instants that have come, of requests that no connection was free for; only in an open loop.
+    backlog: VecDeque<Duration>,
+    /// The most instants that wait.
+    backlog_limit: usize,
     /// Slots whose turn ended before their socket was empty, or full; no edge will announce it.
     again: Vec<usize>,
     /// No timer is due before.
@@ -98,6 +106,9 @@ impl Engine {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             slots: slots.collect(),
             ready: (0..connections).collect(),
+            idle: VecDeque::new(),
+            backlog: VecDeque::new(),
+            backlog_limit: plan.backlog().div_ceil(plan.threads()),
             again: Vec::with_capacity(connections),
             next_sweep: started + plan.timeout(),
             preferred_address: 0,
@@ -119,9 +130,10 @@ impl Engine {
     pub(crate) fn run(mut self) -> Tally {
         let mut events = Vec::with_capacity(EVENTS_PER_BATCH);
         let mut again = Vec::with_capacity(self.slots.len());
+        release::wake_in_time();
         let mut now = Instant::now();
         while self.goes_on(now) {
-            self.start_ready();
+            self.release(now);
             let timeout = self.sleep(now);
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
@@ -164,10 +176,14 @@ impl Engine {
 
     fn has_work(&self, now: Instant) -> bool {
         let elapsed = now - self.started;
-        if self.pacer.next(elapsed, self.tally.ledger.scheduled) == Step::Send {
+        let more = match &self.pacer {
+            Pacer::Closed(pacer) => pacer.next(elapsed, self.tally.ledger.scheduled) == Step::Send,
+            Pacer::Open(schedule) => schedule.next_due().is_some(),
+        };
+        if more {
             return true;
         }
-        let busy = self.in_flight > 0 || self.waiting > 0;
+        let busy = self.in_flight > 0 || self.waiting > 0 || !self.backlog.is_empty();
         busy && self.grace_end().is_none_or(|end| elapsed < end)
     }
 
@@ -179,40 +195,23 @@ impl Engine {
     /// How long to wait for events: until the next timer or limit, and never longer than a stop
     /// from outside may take to be seen.
     fn sleep(&self, now: Instant) -> Timespec {
-        if !self.again.is_empty() || !self.ready.is_empty() {
+        if !self.again.is_empty() || self.can_release() {
             return Timespec { tv_sec: 0, tv_nsec: 0 };
         }
         let elapsed = now - self.started;
+        let due = match &self.pacer {
+            Pacer::Closed(_) => None,
+            Pacer::Open(schedule) => schedule.next_due(),
+        };
         let limits = [self.pacer.deadline(), self.grace_end()].into_iter().flatten();
-        let to_limit = limits.filter_map(|limit| limit.checked_sub(elapsed)).min();
+        // A limit that has passed is looked at by `has_work`; an instant that has come is not
+        // slept over.
+        let to_limit = limits.filter_map(|limit| limit.checked_sub(elapsed));
+        let to_due = due.map(|due| due.saturating_sub(elapsed));
         let to_timer = self.next_sweep.saturating_duration_since(now);
-        let sleep = to_timer.min(to_limit.unwrap_or(LONGEST_SLEEP)).min(LONGEST_SLEEP);
+        let sleep = to_limit.chain(to_due).min().unwrap_or(LONGEST_SLEEP);
+        let sleep = sleep.min(to_timer).min(LONGEST_SLEEP);
         Timespec { tv_sec: 0, tv_nsec: sleep.subsec_nanos().into() }
-    }
-
-    fn start_ready(&mut self) {
-        for _ in 0..STARTS_PER_TURN {
-            let Some(index) = self.ready.pop_front() else {
-                return;
-            };
-            self.proceed(index, Instant::now());
-        }
-    }
-
-    /// Asks the pacer for a request, for a slot that is vacant or open.
-    fn proceed(&mut self, index: usize, now: Instant) {
-        if self.pacer.next(now - self.started, self.tally.ledger.scheduled) == Step::Stop {
-            return;
-        }
-        self.tally.ledger.scheduled += 1;
-        self.in_flight += 1;
-        self.slots[index].written = 0;
-        self.arm(index, now + self.plan.timeout());
-        if self.slots[index].state == State::Open {
-            self.begin_exchange(index, now);
-        } else {
-            self.dial(index);
-        }
     }
 
     fn on_event(&mut self, index: usize, flags: epoll::EventFlags) {
@@ -287,9 +286,9 @@ impl Engine {
         for index in 0..self.slots.len() {
             self.end_slot(index);
         }
-        let unsent = self.pacer.left(self.tally.ledger.scheduled);
-        self.tally.ledger.scheduled += unsent;
-        self.tally.ledger.unsent += unsent;
+        let never_released = self.pacer.left(self.tally.ledger.scheduled);
+        self.tally.ledger.scheduled += never_released;
+        self.tally.ledger.unsent += never_released + self.backlog.len() as u64;
         self.publish();
         self.hand_in_last();
         self.tally.used.cpu_time = seconds::thread_cpu_time();

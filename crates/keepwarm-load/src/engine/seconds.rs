@@ -54,6 +54,8 @@ impl Engine {
         let slice = Slice {
             counts: counts.since(&self.seconds.counts_before),
             latency: self.tally.second_latency.take(),
+            response: self.tally.second_response.take(),
+            send_lag: self.tally.second_send_lag.take(),
             cpu_time: used,
             busiest_thread: used,
         };

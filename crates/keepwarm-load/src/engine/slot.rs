@@ -58,6 +58,8 @@ pub(super) struct Slot {
     pub(super) written: usize,
     /// Requests of which a byte was written on this connection.
     pub(super) requests: u64,
+    /// When the current request was due: in a closed loop, when its slot was free for it.
+    pub(super) due_at: Instant,
     /// When the first byte of the current request was about to be written.
     pub(super) sent_at: Instant,
     /// When connect(2) was called.
@@ -84,6 +86,7 @@ impl Slot {
             write_error: None,
             written: 0,
             requests: 0,
+            due_at: now,
             sent_at: now,
             dialed_at: now,
             opened_at: now,

@@ -20,6 +20,14 @@ pub(crate) struct Tally {
     pub(crate) latency: Histogram,
     /// The same of the current second.
     pub(crate) second_latency: Filling,
+    /// Response times of an open loop: from the instant a request was due, in microseconds.
+    pub(crate) response: Histogram,
+    pub(crate) second_response: Filling,
+    /// From the instant a request was due to its first byte about to be written.
+    pub(crate) send_lag: Histogram,
+    pub(crate) second_send_lag: Filling,
+    /// From the instant a request was due to this thread noticing it.
+    pub(crate) loader_lag: Histogram,
     /// Times from connect(2) to established, in microseconds.
     pub(crate) connect_time: Histogram,
     pub(crate) errors: Errors,
@@ -45,6 +53,11 @@ impl Tally {
             ledger: Ledger::new(),
             latency: Histogram::up_to(MAX_LATENCY_US),
             second_latency: Filling::new(),
+            response: Histogram::up_to(MAX_LATENCY_US),
+            second_response: Filling::new(),
+            send_lag: Histogram::up_to(MAX_LATENCY_US),
+            second_send_lag: Filling::new(),
+            loader_lag: Histogram::up_to(MAX_LATENCY_US),
             connect_time: Histogram::up_to(MAX_LATENCY_US),
             errors: Errors::default(),
             statuses: vec![0; STATUS_CODES].into_boxed_slice(),

@@ -12,6 +12,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZero;
 use std::time::Duration;
 
+use crate::pacer::{self, Arrivals, ClosedLoop, Course, Pacer, Stage};
 use request::RequestParts;
 use target::Target;
 
@@ -20,6 +21,18 @@ pub const MAX_CONCURRENCY: usize = 1_000_000;
 
 /// The longest timeout and the longest duration a plan may ask for: one week.
 pub const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The highest rate of an open loop, in requests per second.
+pub const MAX_RATE: f64 = 10_000_000.0;
+
+/// The lowest rate of an open loop: one request in a thousand seconds.
+const MIN_RATE: f64 = 0.001;
+
+/// The most stages of an open loop.
+const MAX_STAGES: usize = 1000;
+
+const DEFAULT_BACKLOG: usize = 1_000_000;
+const MAX_BACKLOG: usize = 100_000_000;
 
 /// Who closes after a response that ends its connection: because the server said
 /// `Connection: close`, answered as HTTP/1.0, or was asked to close by a plan without keep-alive.
@@ -62,6 +75,15 @@ pub struct Plan {
     method: String,
     request: Box<[u8]>,
     timeout: Duration,
+    open_loop: Option<OpenLoop>,
+}
+
+/// The course of an open loop.
+#[derive(Debug, Clone)]
+struct OpenLoop {
+    course: Course,
+    arrivals: Arrivals,
+    backlog: usize,
 }
 
 impl Plan {
@@ -79,7 +101,42 @@ impl Plan {
             headers: Vec::new(),
             body: Vec::new(),
             timeout: Duration::from_secs(30),
+            rate: None,
+            stages: Vec::new(),
+            arrivals: Arrivals::Constant,
+            backlog: DEFAULT_BACKLOG,
         }
+    }
+
+    /// Whether requests are sent at instants fixed in advance, rather than whenever a connection
+    /// is free.
+    pub fn is_open_loop(&self) -> bool {
+        self.open_loop.is_some()
+    }
+
+    /// The most requests of an open loop that wait for a free connection; 0 in a closed loop.
+    pub fn backlog(&self) -> usize {
+        self.open_loop.as_ref().map_or(0, |open| open.backlog)
+    }
+
+    /// What releases the requests of thread `thread`, of which each has some of `connections`.
+    pub(crate) fn pacer(&self, thread: usize, connections: &[usize]) -> (Pacer, Option<u64>) {
+        let Some(open) = &self.open_loop else {
+            let requests = self.requests.map(|all| pacer::share(all, connections, thread));
+            return (Pacer::Closed(ClosedLoop::new(requests, self.duration)), requests);
+        };
+        let threads = connections.len();
+        // Constant arrivals take turns, so that each thread has the same number.
+        let requests = self.requests.map(|all| pacer::share(all, &vec![1; threads], thread));
+        let requests = match (open.arrivals, self.requests) {
+            (Arrivals::Constant, Some(all)) => {
+                Some(all.saturating_sub(thread as u64).div_ceil(threads as u64))
+            }
+            _ => requests,
+        };
+        let schedule =
+            open.course.schedule(open.arrivals, (thread, threads), requests, self.duration);
+        (Pacer::Open(schedule), requests)
     }
 
     /// The target as it was given.
@@ -174,9 +231,50 @@ pub struct PlanBuilder {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     timeout: Duration,
+    rate: Option<f64>,
+    stages: Vec<Stage>,
+    arrivals: Arrivals,
+    backlog: usize,
 }
 
 impl PlanBuilder {
+    /// Sends `rate` requests a second, at instants fixed in advance, whether responses come or
+    /// not: an open loop. Default: none, a closed loop. Between one in a thousand seconds and
+    /// [`MAX_RATE`]. Needs a count, a [`duration`](Self::duration) or both, or
+    /// [`stages`](Self::stages); with stages it is the rate that the first one begins at.
+    ///
+    /// [`concurrency`](Self::concurrency) is the most connections; they are opened as they are
+    /// needed. A request that finds none free waits, in the order of instants, and the wait is
+    /// part of its response time. Requests that wait at the end of a duration have the same
+    /// second of grace as those in flight, and are then unsent.
+    pub fn rate(mut self, requests_per_second: f64) -> Self {
+        self.rate = Some(requests_per_second);
+        self
+    }
+
+    /// An open loop whose rate goes linearly from stage to stage: from [`rate`](Self::rate), or
+    /// zero, to the rate of the first stage within its duration, from there to that of the
+    /// second, and so on. A stage with the rate of the one before it holds it. The duration of
+    /// the run is that of all stages, unless a shorter one is set.
+    pub fn stages(mut self, stages: impl Into<Vec<Stage>>) -> Self {
+        self.stages = stages.into();
+        self
+    }
+
+    /// How the instants of an open loop are spread. Default: [`Arrivals::Constant`].
+    pub fn arrivals(mut self, arrivals: Arrivals) -> Self {
+        self.arrivals = arrivals;
+        self
+    }
+
+    /// The most requests of an open loop that wait for a free connection, in all threads
+    /// together. Default 1,000,000, which costs at most 16 MB; zero is refused, and so is more
+    /// than 100 times the default. A request that is due beyond it is counted as unsent.
+    pub fn backlog(mut self, requests: usize) -> Self {
+        self.backlog = requests;
+        self
+    }
+
     /// Stops after exactly `n` requests. Zero is refused. No default: a plan needs a count, a
     /// [`duration`](Self::duration), or both, and then stops at whichever is reached first.
     pub fn requests(mut self, n: u64) -> Self {
@@ -262,6 +360,8 @@ impl PlanBuilder {
     /// [`PlanError::is_unresolved`] tells a name without an address from a wrong setting.
     pub fn build(self) -> Result<Plan, PlanError> {
         self.check_numbers()?;
+        let open_loop = self.open_loop()?;
+        let duration = self.whole_duration();
         let threads = self.check_threads()?;
         let target = Target::parse(&self.url)?;
         let request = RequestParts {
@@ -279,7 +379,7 @@ impl PlanBuilder {
             target,
             addresses,
             requests: self.requests,
-            duration: self.duration,
+            duration,
             concurrency: self.concurrency,
             threads,
             keep_alive: self.keep_alive,
@@ -287,11 +387,66 @@ impl PlanBuilder {
             method: self.method,
             request: request.into_boxed_slice(),
             timeout: self.timeout,
+            open_loop,
         })
     }
 
+    /// The limit by time: what was asked for, or what the stages take.
+    fn whole_duration(&self) -> Option<Duration> {
+        let stages = self.stages.iter().map(|stage| stage.duration);
+        let stages = (!self.stages.is_empty())
+            .then(|| stages.fold(Duration::ZERO, Duration::saturating_add));
+        [self.duration, stages].into_iter().flatten().min()
+    }
+
+    fn open_loop(&self) -> Result<Option<OpenLoop>, PlanError> {
+        if self.rate.is_none() && self.stages.is_empty() {
+            return Ok(None);
+        }
+        let rates = self.stages.iter().map(|stage| stage.rate);
+        let rates: Vec<f64> = self.rate.into_iter().chain(rates).collect();
+        for rate in &rates {
+            let fits = (MIN_RATE..=MAX_RATE).contains(rate);
+            let nothing = *rate == 0.0 && !self.stages.is_empty();
+            if !fits && !nothing {
+                return Err(PlanError::new(
+                    if self.stages.is_empty() { "rate" } else { "stages" },
+                    rate.to_string(),
+                    "it is not between 0.001 and 10000000 requests a second",
+                    "use a rate such as 1000",
+                ));
+            }
+        }
+        if rates.iter().all(|rate| *rate == 0.0) {
+            let reason = "all rates are zero, so that no request would be sent";
+            return Err(PlanError::new("stages", "0", reason, "give one stage a rate"));
+        }
+        if self.stages.len() > MAX_STAGES || self.stages.iter().any(|s| s.duration.is_zero()) {
+            return Err(PlanError::new(
+                "stages",
+                self.stages.len().to_string(),
+                "there are more than 1000 stages, or one takes no time",
+                "give fewer stages, each with a duration",
+            ));
+        }
+        if self.backlog == 0 || self.backlog > MAX_BACKLOG {
+            return Err(PlanError::new(
+                "backlog",
+                self.backlog.to_string(),
+                "it is not between 1 and 100000000 requests",
+                "use a number such as 1000000",
+            ));
+        }
+        let course = if self.stages.is_empty() {
+            Course::constant(rates[0])
+        } else {
+            Course::stages(self.rate.unwrap_or(0.0), &self.stages)
+        };
+        Ok(Some(OpenLoop { course, arrivals: self.arrivals, backlog: self.backlog }))
+    }
+
     fn check_numbers(&self) -> Result<(), PlanError> {
-        if self.requests.is_none() && self.duration.is_none() {
+        if self.requests.is_none() && self.whole_duration().is_none() {
             return Err(PlanError::new(
                 "requests",
                 "none",
@@ -311,7 +466,7 @@ impl PlanBuilder {
                 "ask for at least 1 connection",
             ));
         }
-        let times = [("duration", self.duration), ("timeout", Some(self.timeout))];
+        let times = [("duration", self.whole_duration()), ("timeout", Some(self.timeout))];
         for (setting, value) in times {
             let Some(value) = value else { continue };
             if value.is_zero() || value > MAX_DURATION {
@@ -403,6 +558,13 @@ mod tests {
             (builder().concurrency(4).threads(0), "threads", "0"),
             (builder().concurrency(4).threads(5), "threads", "5"),
             (builder().duration(Duration::ZERO), "duration", "0ns"),
+            (builder().rate(0.0), "rate", "0"),
+            (builder().rate(f64::NAN), "rate", "NaN"),
+            (builder().rate(1e9), "rate", "1000000000"),
+            (builder().stages([stage(1, -1.0)]), "stages", "-1"),
+            (builder().stages([stage(1, 0.0)]), "stages", "0"),
+            (builder().stages([stage(0, 5.0), stage(1, 5.0)]), "stages", "2"),
+            (builder().rate(1.0).backlog(0), "backlog", "0"),
             (builder().timeout(Duration::ZERO), "timeout", "0ns"),
             (builder().timeout(Duration::MAX), "timeout", "18446744073709551615.999999999s"),
             (builder().method("G ET"), "method", "G ET"),
@@ -415,6 +577,23 @@ mod tests {
         ];
         for (builder, setting, value) in table {
             assert_eq!(refused(builder), (setting, value.to_owned()));
+        }
+    }
+
+    fn stage(seconds: u64, rate: f64) -> Stage {
+        Stage { duration: Duration::from_secs(seconds), rate }
+    }
+
+    #[test]
+    fn stages_give_the_run_its_duration_and_the_threads_share_the_count() {
+        let plan = Plan::builder("http://127.0.0.1:9/").stages([stage(2, 5.0), stage(3, 0.0)]);
+        assert_eq!(plan.clone().build().unwrap().duration(), Some(Duration::from_secs(5)));
+        let short = plan.duration(Duration::from_secs(1)).build().unwrap();
+        assert_eq!(short.duration(), Some(Duration::from_secs(1)));
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson { seed: 1 }] {
+            let plan = builder().requests(17).rate(5.0).arrivals(arrivals).build().unwrap();
+            let shares = (0..5).map(|thread| plan.pacer(thread, &[1; 5]).1.unwrap());
+            assert_eq!(shares.sum::<u64>(), 17);
         }
     }
 

@@ -1,10 +1,42 @@
 //! When the next request may start. Owns the rule; knows no clock, socket or thread.
 //!
 //! A closed loop answers only "send now" or "stop": whoever is free sends at once, until the
-//! count is used up or the time is over. The elapsed time and the number of requests already
-//! started are arguments, so that every decision can be tested without waiting.
+//! count is used up or the time is over. An open loop has a schedule, which does not ask who is
+//! free. The elapsed time and the number of requests already started are arguments, so that every
+//! decision can be tested without waiting.
+
+mod schedule;
 
 use std::time::Duration;
+
+pub use schedule::{Arrivals, Stage};
+pub(crate) use schedule::{Course, Schedule};
+
+/// What releases requests.
+#[derive(Debug, Clone)]
+pub(crate) enum Pacer {
+    Closed(ClosedLoop),
+    Open(Schedule),
+}
+
+impl Pacer {
+    /// How many requests of a count are left when `sent` have been released.
+    pub(crate) fn left(&self, sent: u64) -> u64 {
+        match self {
+            Self::Closed(pacer) => pacer.left(sent),
+            Self::Open(schedule) => schedule.left(),
+        }
+    }
+
+    /// The instant, since the start, after which no request is released: `None` without such a
+    /// limit.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        match self {
+            Self::Closed(pacer) => pacer.deadline(),
+            Self::Open(schedule) => schedule.end(),
+        }
+    }
+}
 
 /// What a free connection does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +49,15 @@ pub(crate) enum Step {
 
 /// A closed loop, limited by a count of requests, by time, or by whichever is reached first.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pacer {
+pub(crate) struct ClosedLoop {
     requests: u64,
     counted: bool,
     duration: Option<Duration>,
 }
 
-impl Pacer {
+impl ClosedLoop {
     /// `requests: None` is no limit by count, `duration: None` no limit by time.
-    pub(crate) fn closed_loop(requests: Option<u64>, duration: Option<Duration>) -> Self {
+    pub(crate) fn new(requests: Option<u64>, duration: Option<Duration>) -> Self {
         Self { requests: requests.unwrap_or(u64::MAX), counted: requests.is_some(), duration }
     }
 
@@ -37,12 +69,12 @@ impl Pacer {
     }
 
     /// How many requests of a count are left when `sent` have been started.
-    pub(crate) fn left(&self, sent: u64) -> u64 {
+    fn left(&self, sent: u64) -> u64 {
         if self.counted { self.requests - sent } else { 0 }
     }
 
     /// The instant, since the start, after which no request starts: `None` without such a limit.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
+    fn deadline(&self) -> Option<Duration> {
         self.duration
     }
 }
@@ -73,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_count_stops_exactly_at_the_count_and_never_by_time() {
-        let pacer = Pacer::closed_loop(Some(10), None);
+        let pacer = ClosedLoop::new(Some(10), None);
         assert_eq!(pacer.next(Duration::ZERO, 0), Step::Send);
         assert_eq!(pacer.next(SECOND * 100_000, 9), Step::Send);
         assert_eq!(pacer.next(Duration::ZERO, 10), Step::Stop);
@@ -82,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_duration_stops_exactly_at_its_end_and_never_by_count() {
-        let pacer = Pacer::closed_loop(None, Some(SECOND));
+        let pacer = ClosedLoop::new(None, Some(SECOND));
         assert_eq!(pacer.next(Duration::ZERO, u64::MAX - 1), Step::Send);
         assert_eq!(pacer.next(SECOND - Duration::from_nanos(1), 5), Step::Send);
         assert_eq!(pacer.next(SECOND, 5), Step::Stop);
@@ -91,7 +123,7 @@ mod tests {
 
     #[test]
     fn of_two_limits_the_first_one_reached_stops() {
-        let pacer = Pacer::closed_loop(Some(2), Some(SECOND));
+        let pacer = ClosedLoop::new(Some(2), Some(SECOND));
         assert_eq!(pacer.next(SECOND / 2, 1), Step::Send);
         assert_eq!(pacer.next(SECOND / 2, 2), Step::Stop);
         assert_eq!(pacer.next(SECOND, 1), Step::Stop);
