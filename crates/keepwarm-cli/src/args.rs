@@ -9,6 +9,7 @@ use keepwarm_lab::Policy;
 
 use crate::assertion::{self, Assertion};
 use crate::duration;
+use crate::load::engine_options::EngineOptions;
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ pub(crate) enum Command {
     /// Play the whole experiment: every client policy under the same load, side by side
     Lab(LabOptions),
     /// Put a load on a URL, and account for every connection
-    Load(LoadOptions),
+    Load(Box<LoadOptions>),
     /// Show a run again, from the file that --output wrote
     Report(ReportOptions),
     /// Run one of the experiment's services by hand, until Ctrl-C or SIGTERM
@@ -113,7 +114,7 @@ pub(crate) struct LoadOptions {
     /// What to put the load on: http://host[:port]/path
     pub(crate) url: String,
 
-    /// Requests in all [default: 200, unless -z is given]
+    /// Requests in all [default: 200, unless -z or --stages is given]
     #[arg(short = 'n', long, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) requests: Option<u64>,
@@ -151,6 +152,9 @@ pub(crate) struct LoadOptions {
     /// Request body from a file
     #[arg(short = 'D', long, value_name = "FILE")]
     pub(crate) body_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) engine: EngineOptions,
 
     /// How long one request may take, connecting included
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]

@@ -1,6 +1,7 @@
 //! `keepwarm load`: one URL, one load, one account.
 
 mod ab;
+pub(crate) mod engine_options;
 mod hops;
 mod text;
 
@@ -122,8 +123,10 @@ fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
         .timeout(options.timeout);
     match (options.requests, options.duration) {
         (Some(requests), _) => builder = builder.requests(requests),
-        (None, None) => builder = builder.requests(DEFAULT_REQUESTS),
-        (None, Some(_)) => {}
+        (None, None) if !options.engine.ends_by_itself() => {
+            builder = builder.requests(DEFAULT_REQUESTS);
+        }
+        (None, _) => {}
     }
     if let Some(duration) = options.duration {
         builder = builder.duration(duration);
@@ -137,7 +140,7 @@ fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
     if let Some(body) = body(options)? {
         builder = builder.body(body);
     }
-    builder.build().map_err(|error| refused(&error))
+    options.engine.apply(builder).build().map_err(|error| refused(&error))
 }
 
 fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {

@@ -20,13 +20,19 @@ pub(crate) fn render(record: &RunRecord, colour: bool) -> String {
     }
     text.push_str(&statuses(record));
     text.push_str(&errors(record));
-    text.push_str(&paragraph(
+    if !record.settings.open_loop {
+        text.push_str(&closed_loop());
+    }
+    text
+}
+
+fn closed_loop() -> String {
+    paragraph(
         "",
         "Closed loop: the next request of a connection waits for its last response, so a stall of \
-         the server delays requests that are then never measured.",
+         the server delays requests that are then never measured. --rate measures them.",
         COLUMNS,
-    ));
-    text
+    )
 }
 
 fn verdict(record: &RunRecord, colour: bool) -> String {
@@ -81,6 +87,10 @@ fn latency(record: &RunRecord) -> String {
     let names = ["p50", "p90", "p99", "p99.9", "max"];
     table.row("ms", names.map(str::to_owned));
     table.row("service time", quantiles(&record.latency_us));
+    if record.settings.open_loop {
+        table.row("response time", quantiles(&record.response_us));
+        table.row("send lag", quantiles(&record.send_lag_us));
+    }
     if record.connect_us.count > 0 {
         table.row("connect", quantiles(&record.connect_us));
     }

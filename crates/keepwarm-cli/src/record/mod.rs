@@ -39,6 +39,10 @@ pub(crate) struct RunRecord {
     pub(crate) requests: Requests,
     /// Service times, in microseconds.
     pub(crate) latency_us: Distribution,
+    /// In an open loop, from the instants requests were due, in microseconds.
+    pub(crate) response_us: Distribution,
+    /// In an open loop, from the instants requests were due to their first byte written.
+    pub(crate) send_lag_us: Distribution,
     /// From connect(2) to established, in microseconds.
     pub(crate) connect_us: Distribution,
     pub(crate) statuses: BTreeMap<u16, u64>,
@@ -64,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) method: String,
     pub(crate) requests: Option<u64>,
     pub(crate) duration_s: Option<f64>,
+    /// Requests were due at instants of their own, whether a connection was free or not.
+    pub(crate) open_loop: bool,
     pub(crate) concurrency: u64,
     pub(crate) threads: u64,
     pub(crate) keep_alive: bool,
@@ -201,6 +207,8 @@ impl RunRecord {
                 unsent: summary.unsent,
             },
             latency_us: Distribution::of(&summary.latency),
+            response_us: Distribution::of(&summary.response),
+            send_lag_us: Distribution::of(&summary.send_lag),
             connect_us: Distribution::of(&summary.connect_time),
             statuses: summary.statuses.clone(),
             errors: errors(summary),
@@ -273,6 +281,7 @@ impl Settings {
             method: plan.method().to_owned(),
             requests: plan.requests(),
             duration_s: plan.duration().map(|duration| duration.as_secs_f64()),
+            open_loop: plan.is_open_loop(),
             concurrency: plan.concurrency() as u64,
             threads: plan.threads() as u64,
             keep_alive: plan.keep_alive(),

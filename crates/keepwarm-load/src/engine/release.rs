@@ -30,7 +30,8 @@ impl Engine {
         match self.pacer {
             Pacer::Closed(_) => !self.ready.is_empty(),
             Pacer::Open(_) => {
-                !self.backlog.is_empty() && !(self.ready.is_empty() && self.idle.is_empty())
+                let nobody_is_free = self.ready.is_empty() && self.idle.is_empty();
+                !self.backlog.is_empty() && !nobody_is_free
             }
         }
     }
