@@ -1,27 +1,27 @@
-//! One live connection: hyper's two halves, and the watch that is kept on it while it is idle.
+//! One live connection: hyper's two halves, and the watch that is kept on it.
 //!
 //! hyper gives a sender and a driver; the driver is a future that must be polled for anything to
 //! happen. Whoever holds the lease polls it, so a request costs no wake-up of another task. While
-//! the connection is idle nobody polls: the driver is polled once with the waker of an
-//! [`IdleWatch`], which tells the keeper when the socket has something to say. An idle socket has
-//! only three things to say: end of file, reset, and bytes that belong to no request.
+//! the connection is idle nobody polls: the [`watch`](crate::watch), whose waker the driver is always
+//! polled with, tells the keeper when the socket has something to say. An idle socket has only three
+//! things to say: end of file, reset, and bytes that belong to no request.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use keepwarm_pool::{Advice, CloseReason, Closer, ConnectionId};
+use keepwarm_pool::{Advice, CloseReason, Closer};
 
 use crate::advice;
 use crate::body::Body;
 use crate::keeper::Keeper;
-use crate::origin::Origin;
+use crate::watch::{Watch, Watcher, quietly};
 use crate::wire::{Traffic, Wire, Witness};
 
 /// Numbers connections across the whole process, from 1.
@@ -42,8 +42,7 @@ pub(crate) struct Connection {
     witness: Witness,
     /// What had passed before the current exchange.
     before: Traffic,
-    watch: Arc<IdleWatch>,
-    idle_waker: Waker,
+    watcher: Watcher,
 }
 
 /// hyper's half that moves the bytes.
@@ -55,6 +54,18 @@ pub(crate) struct Connection {
 enum Driver {
     Running(http1::Connection<TokioIo<Wire>, Body>),
     Ended(Ended),
+}
+
+impl Driver {
+    /// Its end drops hyper's future, and with it a request that it has not begun: the future of
+    /// [`send`](Connection::send) gets it back. One that has ended and is kept would keep it too.
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Self::Running(driver) = self
+            && let Poll::Ready(result) = Pin::new(driver).poll(cx)
+        {
+            *self = Self::Ended(Ended::of(&result));
+        }
+    }
 }
 
 /// How the driver ended.
@@ -96,7 +107,6 @@ impl Connection {
     pub(crate) async fn start(wire: Wire, keeper: Arc<Keeper>) -> hyper::Result<Self> {
         let witness = wire.witness();
         let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(wire)).await?;
-        let watch = Arc::new(IdleWatch::new(keeper));
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sender,
@@ -106,8 +116,7 @@ impl Connection {
             framing_in_doubt: false,
             witness,
             before: Traffic::default(),
-            idle_waker: Waker::from(Arc::clone(&watch)),
-            watch,
+            watcher: Watcher::new(keeper),
         })
     }
 
@@ -115,8 +124,8 @@ impl Connection {
         self.id
     }
 
-    pub(crate) fn watch(&self) -> &Arc<IdleWatch> {
-        &self.watch
+    pub(crate) fn watch(&self) -> &Arc<Watch> {
+        self.watcher.watch()
     }
 
     /// Who closed first, if this connection is dropped now.
@@ -150,19 +159,19 @@ impl Connection {
         self.last_exchange = says_close(request.headers());
         self.before = self.witness.traffic();
         request.body_mut().begin_upload(&self.witness);
-        self.sender.try_send_request(request)
+        quietly(|| self.sender.try_send_request(request))
     }
 
-    /// Lets bytes flow, until the connection ends.
-    ///
-    /// Its end drops the driver, and with it a request that it has not begun: the future of
-    /// [`send`](Self::send) gets it back. A driver that has ended and is kept would keep it too.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Driver::Running(driver) = &mut self.driver
-            && let Poll::Ready(result) = Pin::new(driver).poll(cx)
-        {
-            self.driver = Driver::Ended(Ended::of(&result));
-        }
+    /// Lets bytes flow, until the connection ends. Who returns `Pending` after it calls
+    /// [`wait`](Self::wait) before.
+    pub(crate) fn drive(&mut self) {
+        let cx = &mut self.watcher.look();
+        self.driver.poll(cx);
+    }
+
+    /// Has the task of `cx` woken when a [`drive`](Self::drive) may find more than the last one did.
+    pub(crate) fn wait(&mut self, cx: &Context<'_>) {
+        self.watcher.wait(cx);
     }
 
     /// Whether the exchange is over on the wire and the next request could be sent.
@@ -204,17 +213,33 @@ impl Connection {
         self.advice.take()
     }
 
-    /// Leaves the connection to its idle watch. `Err` says why it cannot be kept.
+    /// Leaves the connection to its watch. `Err` says why it cannot be kept.
     ///
-    /// To be called before the pool is told, and followed by [`IdleWatch::recheck`] after.
+    /// To be called before the pool is told, and followed by [`Watch::recheck`] after.
     pub(crate) fn park(&mut self) -> Result<(), End> {
-        self.watch.start();
-        let waker = self.idle_waker.clone();
-        self.drive(&mut Context::from_waker(&waker));
+        // The last drive left nothing to do if hyper wants the next request, and left its waker with
+        // the socket. Unless something has happened since, another one would find nothing.
+        if self.watcher.leave() || !self.is_ready() {
+            self.driver.poll(&mut self.watcher.context());
+        }
+        self.check()
+    }
+
+    /// Takes the connection back from its watch. `Err` if the socket has spoken meanwhile and what it
+    /// said ends the connection; a connection that says nothing costs no system call here.
+    pub(crate) fn unpark(&mut self) -> Result<(), End> {
+        if self.watcher.take() {
+            self.drive();
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// Whether another exchange can follow now; why not, if not.
+    fn check(&self) -> Result<(), End> {
         if self.is_ready() && !self.framing_in_doubt {
             return Ok(());
         }
-        self.watch.stop();
         let closer = self.closer();
         let reason = match self.driver {
             Driver::Running(_) if self.framing_in_doubt => CloseReason::NotPersistent,
@@ -228,85 +253,6 @@ impl Connection {
             Driver::Ended(Ended::Cleanly) => CloseReason::NotPersistent,
         };
         Err(End { reason, closer })
-    }
-
-    /// Takes the connection back from its idle watch. `Err` if the socket has spoken meanwhile and
-    /// what it said ends the connection; a connection that says nothing costs no system call here.
-    pub(crate) fn unpark(&mut self) -> Result<(), End> {
-        if self.watch.stop() {
-            self.park()?;
-            self.watch.stop();
-        }
-        Ok(())
-    }
-}
-
-/// The waker of an idle connection.
-#[derive(Debug)]
-pub(crate) struct IdleWatch {
-    watching: AtomicBool,
-    woken: AtomicBool,
-    keeper: Arc<Keeper>,
-    place: OnceLock<(Weak<Origin>, ConnectionId)>,
-}
-
-impl IdleWatch {
-    fn new(keeper: Arc<Keeper>) -> Self {
-        Self {
-            watching: AtomicBool::new(false),
-            woken: AtomicBool::new(false),
-            keeper,
-            place: OnceLock::new(),
-        }
-    }
-
-    /// Says where the connection is filed. Once, when the pool has named it.
-    pub(crate) fn file(&self, origin: Weak<Origin>, connection: ConnectionId) {
-        let first = self.place.set((origin, connection)).is_ok();
-        debug_assert!(first, "a connection is filed once");
-    }
-
-    /// After the connection has become idle in the pool: a wake-up that came before that found
-    /// nothing idle to look at, so the keeper is asked again.
-    pub(crate) fn recheck(&self) {
-        if self.woken.load(Ordering::SeqCst) {
-            self.call_keeper();
-        }
-    }
-
-    fn start(&self) {
-        self.woken.store(false, Ordering::SeqCst);
-        self.watching.store(true, Ordering::SeqCst);
-    }
-
-    /// True if the socket has spoken since the start.
-    fn stop(&self) -> bool {
-        self.watching.store(false, Ordering::SeqCst);
-        self.woken.load(Ordering::SeqCst)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn has_woken(&self) -> bool {
-        self.woken.load(Ordering::SeqCst)
-    }
-
-    fn call_keeper(&self) {
-        if let Some((origin, connection)) = self.place.get() {
-            self.keeper.look_at(origin.clone(), *connection);
-        }
-    }
-}
-
-impl Wake for IdleWatch {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.watching.load(Ordering::SeqCst) {
-            self.woken.store(true, Ordering::SeqCst);
-            self.call_keeper();
-        }
     }
 }
 

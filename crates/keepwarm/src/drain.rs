@@ -9,13 +9,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http_body::Body as _;
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
 
 use crate::deadline::Deadline;
 use crate::lease::Lease;
+use crate::watch::quietly;
 
 /// What may be left to be read of a body that is dropped: 256 KiB.
 const MAX_DRAINED_BYTES: u64 = 256 << 10;
@@ -43,7 +45,7 @@ pub(crate) fn drain(mut lease: Lease, incoming: Incoming) {
         return;
     }
     let mut rest = Rest { lease, incoming, left: MAX_DRAINED_BYTES, complete: false };
-    match rest.poll(&mut Context::from_waker(Waker::noop())) {
+    match rest.poll() {
         Poll::Ready(end) => rest.end(end),
         Poll::Pending => {
             if let Ok(runtime) = Handle::try_current() {
@@ -63,8 +65,12 @@ impl Rest {
             if deadline.has_passed() {
                 return Poll::Ready(Err(self.late()));
             }
-            match self.poll(cx) {
+            match self.poll() {
                 Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(Err(self.late())),
+                Poll::Pending => {
+                    self.lease.connection().wait(cx);
+                    Poll::Pending
+                }
                 polled => polled,
             }
         })
@@ -77,19 +83,17 @@ impl Rest {
     }
 
     /// Reads what has arrived. `Err` says why the connection cannot be kept.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        // As in `ResponseBody`: frames are made by `drive` in this very task.
-        let mut unwoken = Context::from_waker(Waker::noop());
+    fn poll(&mut self) -> Poll<Result<(), CloseReason>> {
         loop {
             if self.complete {
                 let connection = self.lease.connection();
-                connection.drive(cx);
+                connection.drive();
                 return if connection.is_uploading() { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+            let mut polled = self.poll_incoming();
             if polled.is_pending() {
-                self.lease.connection().drive(cx);
-                polled = Pin::new(&mut self.incoming).poll_frame(&mut unwoken);
+                self.lease.connection().drive();
+                polled = self.poll_incoming();
             }
             match polled {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -106,6 +110,12 @@ impl Rest {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// As in `ResponseBody`: frames are made by `drive` in this very task.
+    fn poll_incoming(&mut self) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let mut unwoken = Context::from_waker(Waker::noop());
+        quietly(|| Pin::new(&mut self.incoming).poll_frame(&mut unwoken))
     }
 
     fn end(self, end: Result<(), CloseReason>) {

@@ -161,21 +161,22 @@ async fn send(
     let outcome = poll_fn(|cx| {
         // This alone can resolve the response, by the end of the connection at the latest: that is
         // why the response needs no waker of its own.
-        connection.drive(cx);
-        match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending if deadline.poll_expired(cx) => {
-                Poll::Ready(Err(Error::timeout(Stage::Exchange)))
-            }
-            Poll::Pending if patience.is_some() && connection.request_is_written() => {
-                let waiting = waiting.get_or_insert_with(|| Deadline::after(patience));
-                if waiting.poll_expired(cx) {
-                    return Poll::Ready(Err(Error::header_timeout()));
-                }
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
+        connection.drive();
+        let polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(Ok(result));
         }
+        if deadline.poll_expired(cx) {
+            return Poll::Ready(Err(Error::timeout(Stage::Exchange)));
+        }
+        if patience.is_some() && connection.request_is_written() {
+            let waiting = waiting.get_or_insert_with(|| Deadline::after(patience));
+            if waiting.poll_expired(cx) {
+                return Poll::Ready(Err(Error::header_timeout()));
+            }
+        }
+        connection.wait(cx);
+        Poll::Pending
     })
     .await;
     match outcome {

@@ -127,7 +127,7 @@ mod tests {
             peer.close();
         }
         let watch = Arc::clone(connection.watch());
-        eventually("both wake-ups", || watch.has_woken() && origin.snapshot().idle == 0).await;
+        eventually("both wake-ups", || watch.has_rung() && origin.snapshot().idle == 0).await;
         // The keeper has looked at both, and found one of them in use: nothing to do.
         tokio::task::yield_now().await;
         origin.take_back(token, connection, true);

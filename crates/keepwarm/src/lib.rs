@@ -72,6 +72,7 @@ mod response;
 mod retry;
 mod service;
 mod settings;
+mod signal;
 mod stats;
 mod stream;
 mod tcp;
@@ -82,7 +83,14 @@ mod transport;
 #[cfg(unix)]
 mod unix;
 mod upload;
+mod watch;
 mod wire;
+
+/// What [`signal`] is made of. Its model check brings others.
+mod sync {
+    pub(crate) use std::sync::Mutex;
+    pub(crate) use std::sync::atomic::{AtomicU8, Ordering};
+}
 
 pub use body::Body;
 pub use builder::ClientBuilder;

@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::lease::Lease;
 use crate::trail::Trail;
 use crate::upload::{Carrier, carry};
+use crate::watch::quietly;
 
 /// The connection that carried a response.
 ///
@@ -299,16 +300,21 @@ impl ResponseBody {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => Poll::Ready(None),
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        if self.carrier.is_some() {
+            return Pin::new(incoming).poll_frame(cx);
         }
+        // Frames are made by `drive` in this very task, so waiting for one needs no waker.
+        let mut unwoken = Context::from_waker(Waker::noop());
+        quietly(|| Pin::new(incoming).poll_frame(&mut unwoken))
     }
 
     /// Lets bytes flow in this task, which may end the lease.
-    fn drive(&mut self, cx: &mut Context<'_>) {
+    fn drive(&mut self) {
         if let Some(lease) = &mut self.lease {
-            lease.connection().drive(cx);
+            lease.connection().drive();
             self.release_if_complete();
         }
     }
@@ -347,24 +353,17 @@ impl http_body::Body for ResponseBody {
             let error = Error::timeout(Stage::Body);
             return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
         }
-        // Frames are made by `drive` in this very task, so waiting for one needs no waker.
-        let mut unwoken = Context::from_waker(Waker::noop());
-        // Unless another task drives.
-        let mut polled = if self.carrier.is_some() {
-            self.poll_incoming(cx)
-        } else {
-            self.poll_incoming(&mut unwoken)
-        };
+        let mut polled = self.poll_incoming(cx);
         if polled.is_pending() && self.lease.is_some() {
-            self.drive(cx);
-            polled = self.poll_incoming(&mut unwoken);
+            self.drive();
+            polled = self.poll_incoming(cx);
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.release_if_complete();
                 // The end of a chunked body may have arrived with this frame, and a reader may
                 // know that it was the last one.
-                self.drive(cx);
+                self.drive();
                 self.trail.received(frame.data_ref().map_or(0, Bytes::len));
                 if self.is_end_stream() {
                     self.trail.complete();
@@ -389,7 +388,12 @@ impl http_body::Body for ResponseBody {
                 let error = Error::timeout(Stage::Body);
                 Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))))
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if let Some(lease) = &mut self.lease {
+                    lease.connection().wait(cx);
+                }
+                Poll::Pending
+            }
         }
     }
 

@@ -100,7 +100,7 @@ impl Carried {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let connection = self.lease.connection();
-        connection.drive(cx);
+        connection.drive();
         if connection.is_ready() {
             return Poll::Ready(End::Settled);
         }
@@ -130,6 +130,7 @@ impl Carried {
         if self.grace.as_mut().is_some_and(|grace| grace.poll_expired(cx)) {
             return Poll::Ready(End::Closed(CloseReason::UploadUnfinished));
         }
+        connection.wait(cx);
         Poll::Pending
     }
 }

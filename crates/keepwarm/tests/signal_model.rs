@@ -1,0 +1,166 @@
+//! No ring of a [`Signal`](signal::Signal) is lost: every interleaving of the ringing threads with
+//! the owner, in the C11 memory model, by loom. The file under test is the product's own; only its
+//! locks and atomics are loom's.
+
+#[path = "../src/signal.rs"]
+mod signal;
+
+/// What the product's file is made of, here.
+mod sync {
+    pub(crate) use loom::sync::Mutex;
+    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
+}
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use loom::sync::Notify;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use signal::{Call, Signal};
+
+/// A task that can be woken, and waits for it. One that is never woken is a deadlock, which loom
+/// reports.
+struct Task(Notify);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// A connection, as seen by those who make it ring.
+struct Bench {
+    signal: Signal,
+    /// What has happened, made visible without any order of its own.
+    happened: [AtomicBool; 2],
+    keeper_called: AtomicUsize,
+}
+
+impl Bench {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            signal: Signal::new(),
+            happened: [AtomicBool::new(false), AtomicBool::new(false)],
+            keeper_called: AtomicUsize::new(0),
+        })
+    }
+
+    fn happen(&self, which: usize) {
+        self.happened[which].store(true, Ordering::Relaxed);
+        if self.signal.ring() == Call::Keeper {
+            // After what happened, as a letter in the keeper's box is.
+            self.keeper_called.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn has_happened(&self, count: usize) -> bool {
+        self.happened[..count].iter().all(|one| one.load(Ordering::Relaxed))
+    }
+
+    fn in_threads(self: &Arc<Self>, count: usize) -> Vec<loom::thread::JoinHandle<()>> {
+        let start = |which| {
+            let bench = Arc::clone(self);
+            loom::thread::spawn(move || bench.happen(which))
+        };
+        (0..count).map(start).collect()
+    }
+
+    /// What the task of a request does: look, and wait until there is more to see.
+    fn run_until_happened(&self, count: usize) {
+        loop {
+            let task = Arc::new(Task(Notify::new()));
+            self.signal.look();
+            if self.has_happened(count) {
+                return;
+            }
+            self.signal.wait(Waker::from(Arc::clone(&task)));
+            task.0.wait();
+        }
+    }
+}
+
+#[test]
+fn a_task_that_waits_sees_everything_that_rings() {
+    // One ring in every interleaving; two in all those with up to two switches away from a thread
+    // that could have gone on: without that limit it takes hours.
+    for (count, preemptions) in [(1, None), (2, Some(2))] {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = preemptions;
+        model.check(move || {
+            let bench = Bench::new();
+            let threads = bench.in_threads(count);
+            bench.run_until_happened(count);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+}
+
+/// The task is polled for another reason, a timer's, while its waker is with the signal.
+#[test]
+fn a_task_that_looks_unasked_loses_nothing() {
+    loom::model(|| {
+        let bench = Bench::new();
+        let threads = bench.in_threads(1);
+        bench.signal.look();
+        if !bench.has_happened(1) {
+            bench.signal.wait(Waker::noop().clone());
+        }
+        bench.run_until_happened(1);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// From one task's hands through the pool into another's: a ring is seen by the first before it
+/// leaves, or the keeper is called, or the second is told as it takes the connection.
+#[test]
+fn a_connection_that_changes_hands_takes_its_rings_along() {
+    loom::model(|| {
+        let bench = Bench::new();
+        let threads = bench.in_threads(1);
+        bench.signal.look();
+        let mut seen = bench.has_happened(1);
+        if !seen {
+            bench.signal.wait(Waker::noop().clone());
+        }
+        if bench.signal.leave() {
+            // The owner looks once more before it lets go.
+            seen = bench.has_happened(1);
+            assert!(seen, "who is told of a ring sees what it rang for");
+        }
+        bench.signal.forget();
+        if bench.signal.take() {
+            assert!(bench.has_happened(1), "who is told of a ring sees what it rang for");
+            seen = true;
+        }
+        if !seen {
+            bench.run_until_happened(1);
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_ring_while_idle_calls_the_keeper_or_is_known_afterwards() {
+    loom::model(|| {
+        let bench = Bench::new();
+        let threads = bench.in_threads(1);
+        bench.signal.look();
+        let seen = bench.has_happened(1);
+        let told = bench.signal.leave();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let called = bench.keeper_called.load(Ordering::Acquire) > 0;
+        assert!(seen || told || called, "a ring is lost");
+        assert_eq!(called, bench.signal.has_rung_idle(), "what the keeper is called for is known");
+        if told {
+            assert!(bench.has_happened(1));
+        }
+    });
+}
