@@ -1,6 +1,8 @@
 //! Distributions of bounded size: 3 significant digits from HdrHistogram, and the exact count,
 //! least, greatest and sum beside it. Owns what may be said of few samples.
 
+use std::fmt;
+
 use hdrhistogram::Histogram as Hdr;
 
 /// The greatest latency that is told from a greater one: 10 minutes, in microseconds.
@@ -20,7 +22,7 @@ const SAMPLES_FOR_P999: u64 = 10_000;
 ///
 /// Values are kept to 3 significant digits; count, least, greatest and mean are exact. Its memory
 /// does not depend on the number of samples. Histograms of the same quantity merge without loss.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Histogram {
     hdr: Hdr<u64>,
     high: u64,
@@ -28,6 +30,19 @@ pub struct Histogram {
     greatest: u64,
     sum: u128,
     saturated: u64,
+}
+
+impl fmt::Debug for Histogram {
+    /// A few numbers, rather than thousands of buckets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Histogram")
+            .field("count", &self.count())
+            .field("min", &self.min())
+            .field("p50", &self.p50())
+            .field("max", &self.max())
+            .field("sum", &self.sum)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Histogram {

@@ -22,6 +22,8 @@ pub enum CloseCause {
     ResponseSaidClose,
     /// The plan asks for one request per connection.
     OnePerConnection,
+    /// It had carried as many requests as the plan allows.
+    RequestLimit,
     /// The server was expected to close first and did not within a second.
     PeerKeptOpen,
     /// The response was delimited in two ways at once (RFC 9112, section 6.3): completed, but the
@@ -39,9 +41,10 @@ pub enum CloseCause {
 
 impl CloseCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ResponseSaidClose,
         Self::OnePerConnection,
+        Self::RequestLimit,
         Self::PeerKeptOpen,
         Self::AmbiguousFraming,
         Self::StrayBytes,
@@ -55,6 +58,7 @@ impl CloseCause {
         match self {
             Self::ResponseSaidClose => "response_said_close",
             Self::OnePerConnection => "one_per_connection",
+            Self::RequestLimit => "request_limit",
             Self::PeerKeptOpen => "peer_kept_open",
             Self::AmbiguousFraming => "ambiguous_framing",
             Self::StrayBytes => "stray_bytes",

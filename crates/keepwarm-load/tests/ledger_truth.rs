@@ -347,7 +347,7 @@ fn a_name_with_several_addresses_is_tried_in_order_and_costs_no_request() {
     let server = HttpServer::start(answer_all);
     let url = format!("http://localhost:{}/", server.address().port());
     let builder = Plan::builder(url).requests(20).concurrency(2);
-    let first = builder.clone().build().unwrap().addresses()[0];
+    let first = builder.clone().build().unwrap().addresses().next().unwrap();
     let summary = run(builder);
     assert_eq!((summary.completed, summary.failed), (20, 0));
     assert_eq!(summary.ledger.connect_failed_total() > 0, first.is_ipv6());

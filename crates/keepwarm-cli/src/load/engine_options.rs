@@ -1,8 +1,11 @@
 //! The arguments of `keepwarm load` that map to a plan one to one. Owns their syntax; what fits
 //! together is the plan's to say.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
-use keepwarm_load::{Arrivals, PlanBuilder, Stage};
+use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, Stage};
 
 use crate::duration;
 
@@ -31,9 +34,48 @@ pub(crate) struct EngineOptions {
     /// counted as unsent [default: 1000000]
     #[arg(long, value_name = "N", help_heading = OPEN_LOOP)]
     pub(crate) backlog: Option<usize>,
+
+    /// Close a connection after this many requests
+    #[arg(long, value_name = "N", help_heading = CONNECTIONS)]
+    pub(crate) requests_per_connection: Option<u64>,
+
+    /// Who closes after a response that ends its connection [default: now, or wait-peer with
+    /// --close]
+    #[arg(long, value_enum, value_name = "WHO", help_heading = CONNECTIONS)]
+    pub(crate) close_policy: Option<WhoCloses>,
+
+    /// The most connections dialed in a second
+    #[arg(long, value_name = "R", help_heading = CONNECTIONS)]
+    pub(crate) connect_rate: Option<f64>,
+
+    /// Addresses of this host to connect from, in turn, separated by commas; each has ephemeral
+    /// ports of its own
+    #[arg(long = "source", value_name = "ADDRESS,...", value_delimiter = ',',
+          help_heading = CONNECTIONS)]
+    pub(crate) sources: Vec<IpAddr>,
+
+    /// Connect to another address than that of HOST and PORT; the Host field stays. An empty
+    /// part matches any, or stays as it is. Can be given several times
+    #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT", help_heading = CONNECTIONS)]
+    pub(crate) connect_to: Vec<ConnectTo>,
+
+    /// Connect to this Unix socket, whatever host the URL names
+    #[arg(long, value_name = "PATH", help_heading = CONNECTIONS)]
+    pub(crate) unix_socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhoCloses {
+    /// The loader, at once, by FIN: TIME_WAIT stays on this side
+    Now,
+    /// The server, if it does so within a second
+    WaitPeer,
+    /// The loader, at once, by RST: no TIME_WAIT, and the server sees resets
+    Reset,
 }
 
 const OPEN_LOOP: &str = "Open loop";
+const CONNECTIONS: &str = "Connections";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Spread {
@@ -55,6 +97,28 @@ impl EngineOptions {
         }
         if let Some(backlog) = self.backlog {
             builder = builder.backlog(backlog);
+        }
+        if let Some(requests) = self.requests_per_connection {
+            builder = builder.requests_per_connection(requests);
+        }
+        if let Some(rate) = self.connect_rate {
+            builder = builder.connect_rate(rate);
+        }
+        if let Some(path) = &self.unix_socket {
+            builder = builder.unix_socket(path);
+        }
+        if let Some(who) = self.close_policy {
+            builder = builder.close_policy(match who {
+                WhoCloses::Now => ClosePolicy::Now,
+                WhoCloses::WaitPeer => ClosePolicy::WaitPeer,
+                WhoCloses::Reset => ClosePolicy::Reset,
+            });
+        }
+        for source in &self.sources {
+            builder = builder.source(*source);
+        }
+        for rule in &self.connect_to {
+            builder = builder.connect_to(rule.clone());
         }
         let arrivals = match self.arrivals {
             Spread::Constant => Arrivals::Constant,

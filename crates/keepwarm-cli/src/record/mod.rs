@@ -288,6 +288,7 @@ impl Settings {
             close_policy: match plan.close_policy() {
                 ClosePolicy::Now => "now",
                 ClosePolicy::WaitPeer => "wait_peer",
+                ClosePolicy::Reset => "reset",
             }
             .to_owned(),
             timeout_s: plan.timeout().as_secs_f64(),

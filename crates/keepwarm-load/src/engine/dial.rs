@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -14,6 +16,7 @@ use super::Engine;
 use super::slot::State;
 use super::tally::micros;
 use crate::failure::{self, ErrorClass};
+use crate::plan::Endpoint;
 
 /// The pause after the first failed dial of a slot; it doubles with each one that follows.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(1);
@@ -25,22 +28,21 @@ impl Engine {
     /// Starts to dial for the request that the slot has just got.
     pub(super) fn dial(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        slot.first_address = self.preferred_address;
-        slot.addresses_tried = 0;
-        self.dial_next_address(index, Errno::CONNREFUSED);
+        slot.first_endpoint = self.preferred_endpoint;
+        slot.endpoints_tried = 0;
+        self.dial_next(index, Errno::CONNREFUSED);
     }
 
-    /// Calls connect(2) for the next address; `before` is why the last one failed.
-    fn dial_next_address(&mut self, index: usize, before: Errno) {
+    /// Calls connect(2) for the next endpoint; `before` is why the last one failed.
+    fn dial_next(&mut self, index: usize, before: Errno) {
         let mut reason = before;
-        while self.slots[index].addresses_tried < self.plan.addresses().len() {
+        while self.slots[index].endpoints_tried < self.plan.endpoints().len() {
             let slot = &mut self.slots[index];
-            slot.addresses_tried += 1;
-            let address = self.plan.addresses()[self.address_index(index)];
+            slot.endpoints_tried += 1;
             let slot = &mut self.slots[index];
             slot.dialed_at = Instant::now();
             self.tally.ledger.connect_attempts += 1;
-            match self.register(index, address) {
+            match self.register(index) {
                 Ok(socket) => {
                     let slot = &mut self.slots[index];
                     slot.socket = Some(socket);
@@ -58,23 +60,38 @@ impl Engine {
         self.dial_failed(index, reason);
     }
 
-    /// The address tried last: the first one is that which answered last, then the others follow
+    /// The endpoint tried last: the first one is that which answered last, then the others follow
     /// in their order.
-    fn address_index(&self, index: usize) -> usize {
+    fn endpoint_index(&self, index: usize) -> usize {
         let slot = &self.slots[index];
-        (slot.first_address + slot.addresses_tried - 1) % self.plan.addresses().len()
+        (slot.first_endpoint + slot.endpoints_tried - 1) % self.plan.endpoints().len()
     }
 
     /// A socket that is connecting, registered once for everything it will ever announce.
-    fn register(&self, index: usize, address: SocketAddr) -> Result<OwnedFd, Errno> {
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::INET,
-            SocketAddr::V6(_) => AddressFamily::INET6,
+    fn register(&mut self, index: usize) -> Result<OwnedFd, Errno> {
+        let endpoint = &self.plan.endpoints()[self.endpoint_index(index)];
+        let family = match endpoint {
+            Endpoint::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+            Endpoint::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+            Endpoint::Unix(_) => AddressFamily::UNIX,
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        match rustix::net::connect(&socket, &address) {
+        let connected = match endpoint {
+            Endpoint::Tcp(address) => {
+                sockopt::set_tcp_nodelay(&socket, true)?;
+                if let Some(source) = self.plan.route().source_for(*address, self.sourced) {
+                    self.sourced += 1;
+                    // Else bind(2) would take a port that no other socket can have, whatever it
+                    // connects to. It is missing only before Linux 4.2, and then costs ports.
+                    let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
+                    rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+                }
+                rustix::net::connect(&socket, address)
+            }
+            Endpoint::Unix(address) => rustix::net::connect(&socket, address),
+        };
+        match connected {
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -113,7 +130,7 @@ impl Engine {
             Err(errno) => {
                 self.slots[index].socket = None;
                 self.count_failed_attempt(errno);
-                self.dial_next_address(index, errno);
+                self.dial_next(index, errno);
             }
         }
     }
@@ -122,7 +139,7 @@ impl Engine {
     fn opened(&mut self, index: usize) -> Instant {
         let now = Instant::now();
         self.tick(now);
-        self.preferred_address = self.address_index(index);
+        self.preferred_endpoint = self.endpoint_index(index);
         let slot = &mut self.slots[index];
         slot.failed_dials = 0;
         slot.opened_at = now;
@@ -164,7 +181,11 @@ impl Engine {
         let doubled = FIRST_BACK_OFF * 2u32.saturating_pow(slot.failed_dials.min(16));
         slot.failed_dials += 1;
         slot.state = State::BackingOff;
-        self.arm(index, now + doubled.min(LONGEST_BACK_OFF));
+        // Between half of it and all of it, so that slots which failed together do not try together.
+        let half = doubled.min(LONGEST_BACK_OFF) / 2;
+        let micros = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
+        let jitter = Duration::from_micros(self.random.next_u64() % micros);
+        self.arm(index, now + half + jitter);
         self.shared.failed_dials.fetch_add(1, Relaxed);
         self.shared.stop_if_unreachable();
     }

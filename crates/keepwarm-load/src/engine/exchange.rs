@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, sockopt};
 
 use super::slot::State;
 use super::tally::micros;
@@ -53,8 +53,8 @@ impl Engine {
     /// Writes until the request is out, the socket is full, or others should get a turn.
     #[inline]
     pub(super) fn write(&mut self, index: usize) {
-        let request = self.plan.request_bytes();
         let slot = &mut self.slots[index];
+        let request = self.plan.nth_request(slot.nth());
         let Some(socket) = &slot.socket else { return };
         for _ in 0..CALLS_PER_TURN {
             if slot.written == request.len() {
@@ -176,7 +176,9 @@ impl Engine {
                 document_length: response.body_bytes,
             });
         }
-        let early = slot.written < self.plan.request_bytes().len() || slot.write_error.is_some();
+        let length = self.plan.nth_request(slot.nth()).len();
+        let early = slot.written < length || slot.write_error.is_some();
+        let is_last = self.plan.requests_per_connection() == Some(slot.requests);
         slot.state = State::Open;
         self.settle(index, now);
         if stray {
@@ -187,6 +189,8 @@ impl Engine {
             self.leave(index, CloseCause::AmbiguousFraming, None);
         } else if !self.plan.keep_alive() {
             self.leave(index, CloseCause::OnePerConnection, Some(now));
+        } else if is_last {
+            self.leave(index, CloseCause::RequestLimit, Some(now));
         } else if response.reuse == Reuse::ServerCloses {
             self.leave(index, CloseCause::ResponseSaidClose, Some(now));
         }
@@ -274,7 +278,7 @@ impl Engine {
 
     fn write_failed(&mut self, index: usize, errno: Errno) {
         let slot = &self.slots[index];
-        let (written, length) = (slot.written, self.plan.request_bytes().len());
+        let (written, length) = (slot.written, self.plan.nth_request(slot.nth()).len());
         self.fail(index, ErrorClass::Write, Some(errno), Instant::now(), || {
             let error = std::io::Error::from(errno);
             format!("writing the request, after {written} of {length} bytes: {error}")
@@ -330,6 +334,13 @@ impl Engine {
         let slot = &mut self.slots[index];
         if let State::Leaving { wait: true, .. } = slot.state {
             self.waiting -= 1;
+        }
+        if self.plan.close_policy() == ClosePolicy::Reset
+            && matches!(end, End::ByUs(_) | End::TimedOut | End::StillOpen)
+            && let Some(socket) = &slot.socket
+        {
+            // Refused by a socket that is not TCP, which has no TIME_WAIT to avoid.
+            let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         }
         slot.socket = None;
         slot.state = State::Vacant;

@@ -25,9 +25,10 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use crate::pacer::{Pacer, Step};
+use crate::pacer::{Pacer, SplitMix, Step};
 use crate::plan::Plan;
 use crate::run::Shared;
+use release::dial_gap;
 use seconds::Seconds;
 use slot::{Slot, State};
 use tally::micros;
@@ -77,8 +78,15 @@ pub(crate) struct Engine {
     again: Vec<usize>,
     /// No timer is due before.
     next_sweep: Instant,
-    /// Index of the address that answered last: the first one to try.
-    preferred_address: usize,
+    /// Index of the endpoint that answered last: the first one to try.
+    preferred_endpoint: usize,
+    /// Before it no slot dials; only with a limit on the rate of dials.
+    next_dial: Instant,
+    /// Between two dials.
+    dial_gap: Duration,
+    /// Dials from one of the plan's sources so far.
+    sourced: usize,
+    random: SplitMix,
     /// Requests from the pacer that have no outcome yet.
     in_flight: usize,
     /// Slots that wait for their peer to close.
@@ -111,7 +119,12 @@ impl Engine {
             backlog_limit: plan.backlog().div_ceil(plan.threads()),
             again: Vec::with_capacity(connections),
             next_sweep: started + plan.timeout(),
-            preferred_address: 0,
+            preferred_endpoint: 0,
+            next_dial: started,
+            dial_gap: dial_gap(&plan),
+            // Threads begin with different sources.
+            sourced: thread,
+            random: SplitMix::new(0, thread as u64),
             in_flight: 0,
             waiting: 0,
             open: 0,
@@ -195,7 +208,7 @@ impl Engine {
     /// How long to wait for events: until the next timer or limit, and never longer than a stop
     /// from outside may take to be seen.
     fn sleep(&self, now: Instant) -> Timespec {
-        if !self.again.is_empty() || self.can_release() {
+        if !self.again.is_empty() || self.can_release(now) {
             return Timespec { tv_sec: 0, tv_nsec: 0 };
         }
         let elapsed = now - self.started;
@@ -208,8 +221,9 @@ impl Engine {
         // slept over.
         let to_limit = limits.filter_map(|limit| limit.checked_sub(elapsed));
         let to_due = due.map(|due| due.saturating_sub(elapsed));
+        let to_dial = self.wants_to_dial().then(|| self.next_dial.saturating_duration_since(now));
         let to_timer = self.next_sweep.saturating_duration_since(now);
-        let sleep = to_limit.chain(to_due).min().unwrap_or(LONGEST_SLEEP);
+        let sleep = to_limit.chain(to_due).chain(to_dial).min().unwrap_or(LONGEST_SLEEP);
         let sleep = sleep.min(to_timer).min(LONGEST_SLEEP);
         Timespec { tv_sec: 0, tv_nsec: sleep.subsec_nanos().into() }
     }
@@ -223,7 +237,7 @@ impl Engine {
             State::Vacant | State::BackingOff => {}
             State::Dialing => self.on_dialed(index, flags.intersects(hangup), readable),
             State::Exchanging => {
-                let unsent = slot.written < self.plan.request_bytes().len();
+                let unsent = slot.written < self.plan.nth_request(slot.nth()).len();
                 if unsent && slot.write_error.is_none() && flags.contains(epoll::EventFlags::OUT) {
                     self.write(index);
                 }

@@ -7,15 +7,25 @@
 //! backlog's limit it is counted as unsent.
 
 use std::num::NonZero;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::slot::State;
 use super::tally::micros;
 use super::{Engine, STARTS_PER_TURN};
 use crate::pacer::{Pacer, Step};
+use crate::plan::Plan;
 
 /// Instants taken from the schedule between two looks at the events.
 const RELEASES_PER_TURN: usize = 4096;
+
+/// How far behind its rate of dials a thread may be and still make up for it.
+const CATCH_UP: Duration = Duration::from_millis(10);
+
+/// The time between two dials of one thread.
+pub(super) fn dial_gap(plan: &Plan) -> Duration {
+    let threads = f64::from(u32::try_from(plan.threads()).unwrap_or(u32::MAX));
+    plan.connect_rate().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(threads / rate))
+}
 
 /// Lets the kernel wake this thread when its sleep ends and not up to 50 µs later, as it does to
 /// save wake-ups. Without it every instant of an open loop would be late by that.
@@ -26,14 +36,14 @@ pub(super) fn wake_in_time() {
 
 impl Engine {
     /// Whether [`release`](Self::release) would start something without waiting for an event.
-    pub(super) fn can_release(&self) -> bool {
-        match self.pacer {
-            Pacer::Closed(_) => !self.ready.is_empty(),
-            Pacer::Open(_) => {
-                let nobody_is_free = self.ready.is_empty() && self.idle.is_empty();
-                !self.backlog.is_empty() && !nobody_is_free
-            }
-        }
+    pub(super) fn can_release(&self, now: Instant) -> bool {
+        let may_dial = self.wants_to_dial() && now >= self.next_dial;
+        may_dial || (!self.backlog.is_empty() && !self.idle.is_empty())
+    }
+
+    /// Whether a slot would dial if the rate of dials let it.
+    pub(super) fn wants_to_dial(&self) -> bool {
+        !self.ready.is_empty() && (!self.is_open_loop() || !self.backlog.is_empty())
     }
 
     /// Starts what can be started now.
@@ -41,10 +51,9 @@ impl Engine {
         match self.pacer {
             Pacer::Closed(_) => {
                 for _ in 0..STARTS_PER_TURN {
-                    let Some(index) = self.ready.pop_front() else {
-                        return;
-                    };
-                    self.proceed(index, Instant::now());
+                    let now = Instant::now();
+                    let Some(index) = self.dialing_slot(now) else { return };
+                    self.proceed(index, now);
                 }
             }
             Pacer::Open(_) => self.release_due(now),
@@ -89,14 +98,15 @@ impl Engine {
         }
         let mut dials = 0;
         while let Some(&due) = self.backlog.front() {
-            let Some(index) = self.free_slot(&mut dials) else { return };
+            let now = Instant::now();
+            let Some(index) = self.free_slot(&mut dials, now) else { return };
             self.backlog.pop_front();
-            self.start(index, self.started + due, Instant::now());
+            self.start(index, self.started + due, now);
         }
     }
 
     /// The connection that has been idle for longest, or a slot that may dial.
-    fn free_slot(&mut self, dials: &mut usize) -> Option<usize> {
+    fn free_slot(&mut self, dials: &mut usize, now: Instant) -> Option<usize> {
         while let Some(index) = self.idle.pop_front() {
             // It may have been closed since, or closed and used again.
             if self.slots[index].state == State::Open {
@@ -107,7 +117,21 @@ impl Engine {
             return None;
         }
         *dials += 1;
-        self.ready.pop_front()
+        self.dialing_slot(now)
+    }
+
+    /// A vacant slot, if the rate of dials lets one dial now.
+    fn dialing_slot(&mut self, now: Instant) -> Option<usize> {
+        if now < self.next_dial {
+            return None;
+        }
+        let index = self.ready.pop_front()?;
+        if !self.dial_gap.is_zero() {
+            // A thread that comes late may catch up with a little, but not with a burst.
+            let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
+            self.next_dial = self.next_dial.max(earliest) + self.dial_gap;
+        }
+        Some(index)
     }
 
     /// Gives the slot a request that was due at `due`.

@@ -66,10 +66,10 @@ pub(super) struct Slot {
     pub(super) dialed_at: Instant,
     /// When the connection was seen to be established.
     pub(super) opened_at: Instant,
-    /// Index of the first address of the current dial.
-    pub(super) first_address: usize,
-    /// Addresses tried for the current dial.
-    pub(super) addresses_tried: usize,
+    /// Index of the first endpoint of the current dial.
+    pub(super) first_endpoint: usize,
+    /// Endpoints tried for the current dial.
+    pub(super) endpoints_tried: usize,
     /// Dials that failed in a row.
     pub(super) failed_dials: u32,
     /// The one timer of a slot: timeout, end of the back-off, or end of waiting for the peer.
@@ -78,6 +78,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// Which request of its connection the current one is, beginning with 1.
+    #[inline]
+    pub(super) fn nth(&self) -> u64 {
+        self.requests + u64::from(self.written == 0)
+    }
+
     pub(super) fn new(head_request: bool, now: Instant) -> Self {
         Self {
             state: State::Vacant,
@@ -90,8 +96,8 @@ impl Slot {
             sent_at: now,
             dialed_at: now,
             opened_at: now,
-            first_address: 0,
-            addresses_tried: 0,
+            first_endpoint: 0,
+            endpoints_tried: 0,
             failed_dials: 0,
             wake_at: None,
             framing: Framing::new(head_request),

@@ -10,7 +10,7 @@ mod schedule;
 use std::time::Duration;
 
 pub use schedule::{Arrivals, Stage};
-pub(crate) use schedule::{Course, Schedule};
+pub(crate) use schedule::{Course, Schedule, SplitMix};
 
 /// What releases requests.
 #[derive(Debug, Clone)]

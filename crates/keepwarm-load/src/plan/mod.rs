@@ -4,12 +4,16 @@
 
 mod error;
 mod request;
+mod route;
 mod target;
 
 pub use error::PlanError;
+pub use route::ConnectTo;
+pub(crate) use route::{Endpoint, Route};
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::pacer::{self, Arrivals, ClosedLoop, Course, Pacer, Stage};
@@ -47,6 +51,10 @@ pub enum ClosePolicy {
     /// [`CloseCause::PeerKeptOpen`](crate::CloseCause::PeerKeptOpen). A server that closes first
     /// keeps the TIME_WAIT. The wait is not part of any latency.
     WaitPeer,
+    /// Close at once, by RST (SO_LINGER with a time of zero), and so does every other close by
+    /// this side. No TIME_WAIT is left and no port held; the server sees resets instead of
+    /// orderly ends, which is not what clients do to it.
+    Reset,
 }
 
 /// A validated, immutable plan of one run. Made by [`Plan::builder`].
@@ -65,15 +73,20 @@ pub enum ClosePolicy {
 pub struct Plan {
     url: String,
     target: Target,
-    addresses: Vec<SocketAddr>,
+    endpoints: Vec<Endpoint>,
+    route: Route,
     requests: Option<u64>,
     duration: Option<Duration>,
     concurrency: usize,
     threads: usize,
     keep_alive: bool,
+    requests_per_connection: Option<u64>,
+    connect_rate: Option<f64>,
     close_policy: ClosePolicy,
     method: String,
     request: Box<[u8]>,
+    /// The last one of a connection, if that says `Connection: close` and the others do not.
+    last_request: Option<Box<[u8]>>,
     timeout: Duration,
     open_loop: Option<OpenLoop>,
 }
@@ -96,6 +109,9 @@ impl Plan {
             concurrency: 1,
             threads: None,
             keep_alive: true,
+            requests_per_connection: None,
+            connect_rate: None,
+            route: Route::default(),
             close_policy: None,
             method: "GET".to_owned(),
             headers: Vec::new(),
@@ -164,9 +180,41 @@ impl Plan {
         &self.target.path
     }
 
-    /// The addresses the host resolved to when the plan was built, in the order they are tried.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// The addresses connected to, in the order they are tried; none for a Unix socket. They were
+    /// looked up when the plan was built.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.endpoints.iter().filter_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some(*address),
+            Endpoint::Unix(_) => None,
+        })
+    }
+
+    /// What is connected to, in the order it is tried.
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The most requests that a connection carries, if there is such a limit.
+    pub fn requests_per_connection(&self) -> Option<u64> {
+        self.requests_per_connection
+    }
+
+    /// The most connections that are dialed in a second, if there is such a limit.
+    pub fn connect_rate(&self) -> Option<f64> {
+        self.connect_rate
+    }
+
+    /// The `nth` request of a connection, beginning with 1, as it is written.
+    #[inline]
+    pub(crate) fn nth_request(&self, nth: u64) -> &[u8] {
+        match &self.last_request {
+            Some(last) if self.requests_per_connection == Some(nth) => last,
+            _ => &self.request,
+        }
     }
 
     /// The limit by count, if any.
@@ -226,6 +274,9 @@ pub struct PlanBuilder {
     concurrency: usize,
     threads: Option<usize>,
     keep_alive: bool,
+    requests_per_connection: Option<u64>,
+    connect_rate: Option<f64>,
+    route: Route,
     close_policy: Option<ClosePolicy>,
     method: String,
     headers: Vec<(String, String)>,
@@ -312,6 +363,45 @@ impl PlanBuilder {
         self
     }
 
+    /// The most requests that a connection carries; it is then closed, and the next request dials
+    /// anew. Default: no limit; zero is refused. This side closes at once, unless the
+    /// [`close_policy`](Self::close_policy) is to wait for the peer: then the last request says
+    /// `Connection: close`.
+    pub fn requests_per_connection(mut self, requests: u64) -> Self {
+        self.requests_per_connection = Some(requests);
+        self
+    }
+
+    /// The most connections that are dialed in a second, evenly spread. Default: no limit. Between
+    /// 0.001 and [`MAX_RATE`]. Requests wait for it: in an open loop that is part of their
+    /// response time.
+    pub fn connect_rate(mut self, per_second: f64) -> Self {
+        self.connect_rate = Some(per_second);
+        self
+    }
+
+    /// Adds an address of this host to connect from; several take turns. Default: what the kernel
+    /// chooses. Every address has ephemeral ports of its own; the port is chosen as late as
+    /// connect(2) does it (`IP_BIND_ADDRESS_NO_PORT`), so that each serves several targets.
+    pub fn source(mut self, address: IpAddr) -> Self {
+        self.route.sources.push(address);
+        self
+    }
+
+    /// Connects to another address, or port, than that of the URL; the first rule that matches
+    /// holds. The Host field stays that of the URL.
+    pub fn connect_to(mut self, rule: ConnectTo) -> Self {
+        self.route.connect_to.push(rule);
+        self
+    }
+
+    /// Connects to the Unix socket of this path, whatever host the URL names. Default: none. A
+    /// path of more than 107 bytes is refused.
+    pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.route.unix_socket = Some(path.into());
+        self
+    }
+
     /// Who closes after a response that ends its connection.
     ///
     /// Default: [`ClosePolicy::Now`] with keep-alive, where such a response is the exception;
@@ -364,28 +454,38 @@ impl PlanBuilder {
         let duration = self.whole_duration();
         let threads = self.check_threads()?;
         let target = Target::parse(&self.url)?;
-        let request = RequestParts {
+        let parts = RequestParts {
             method: &self.method,
             target: &target,
             headers: &self.headers,
             body: &self.body,
             keep_alive: self.keep_alive,
-        }
-        .serialise()?;
-        let addresses = resolve(&self.url, &target)?;
+        };
+        let request = parts.serialise()?;
+        let limited = self.requests_per_connection.is_some() && self.keep_alive;
+        let last_request = if limited && self.close_policy == Some(ClosePolicy::WaitPeer) {
+            Some(RequestParts { keep_alive: false, ..parts }.serialise()?.into_boxed_slice())
+        } else {
+            None
+        };
+        let endpoints = self.route.endpoints(&self.url, &target)?;
         let default_policy = if self.keep_alive { ClosePolicy::Now } else { ClosePolicy::WaitPeer };
         Ok(Plan {
             url: self.url,
             target,
-            addresses,
+            endpoints,
+            route: self.route,
             requests: self.requests,
             duration,
             concurrency: self.concurrency,
             threads,
             keep_alive: self.keep_alive,
+            requests_per_connection: self.requests_per_connection,
+            connect_rate: self.connect_rate,
             close_policy: self.close_policy.unwrap_or(default_policy),
             method: self.method,
             request: request.into_boxed_slice(),
+            last_request,
             timeout: self.timeout,
             open_loop,
         })
@@ -466,6 +566,20 @@ impl PlanBuilder {
                 "ask for at least 1 connection",
             ));
         }
+        if self.requests_per_connection == Some(0) {
+            let reason = "a connection that carries no request measures nothing";
+            return Err(PlanError::new("requests_per_connection", "0", reason, "use at least 1"));
+        }
+        if let Some(rate) = self.connect_rate
+            && !(MIN_RATE..=MAX_RATE).contains(&rate)
+        {
+            return Err(PlanError::new(
+                "connect_rate",
+                rate.to_string(),
+                "it is not between 0.001 and 10000000 connections a second",
+                "use a rate such as 100",
+            ));
+        }
         let times = [("duration", self.whole_duration()), ("timeout", Some(self.timeout))];
         for (setting, value) in times {
             let Some(value) = value else { continue };
@@ -501,22 +615,6 @@ impl PlanBuilder {
     }
 }
 
-/// Asks the resolver once, so that no lookup falls into the measured time.
-fn resolve(url: &str, target: &Target) -> Result<Vec<SocketAddr>, PlanError> {
-    let unresolved = |reason: String| {
-        let way_out = "check the name, or use an address";
-        PlanError::new("url", url, reason, way_out).unresolved()
-    };
-    let addresses: Vec<SocketAddr> = (target.host.as_str(), target.port)
-        .to_socket_addrs()
-        .map_err(|error| unresolved(format!("{} does not resolve: {error}", target.host)))?
-        .collect();
-    if addresses.is_empty() {
-        return Err(unresolved(format!("{} has no address", target.host)));
-    }
-    Ok(addresses)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -541,7 +639,7 @@ mod tests {
         assert!(plan.keep_alive());
         assert_eq!(plan.close_policy(), ClosePolicy::Now);
         assert_eq!(plan.method(), "GET");
-        assert_eq!(plan.addresses(), ["127.0.0.1:9".parse().unwrap()]);
+        assert_eq!(plan.endpoints(), [Endpoint::Tcp("127.0.0.1:9".parse().unwrap())]);
         let closing = builder().keep_alive(false).build().unwrap();
         assert_eq!(closing.close_policy(), ClosePolicy::WaitPeer);
         let chosen = builder().keep_alive(false).close_policy(ClosePolicy::Now);
@@ -558,6 +656,8 @@ mod tests {
             (builder().concurrency(4).threads(0), "threads", "0"),
             (builder().concurrency(4).threads(5), "threads", "5"),
             (builder().duration(Duration::ZERO), "duration", "0ns"),
+            (builder().requests_per_connection(0), "requests_per_connection", "0"),
+            (builder().connect_rate(0.0), "connect_rate", "0"),
             (builder().rate(0.0), "rate", "0"),
             (builder().rate(f64::NAN), "rate", "NaN"),
             (builder().rate(1e9), "rate", "1000000000"),

@@ -1,0 +1,241 @@
+//! The way to the target: which addresses are connected to, and from which. Owns the replacement
+//! of host and port, the name lookup and what fits together; connects nothing.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use rustix::net::SocketAddrUnix;
+
+use super::PlanError;
+use super::target::Target;
+
+/// Something connect(2) takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Tcp(SocketAddr),
+    Unix(SocketAddrUnix),
+}
+
+/// "Requests for this host and port go to that address and port": the Host field and the name in
+/// TLS stay those of the URL.
+///
+/// Written `HOST:PORT:ADDRESS:PORT`, as curl's option of the same name is; an IPv6 address stands
+/// in brackets. An empty host or port matches any; an empty address or port is that of the URL.
+///
+/// ```
+/// let rule: keepwarm_load::ConnectTo = "example.com:80:127.0.0.1:8080".parse()?;
+/// assert_eq!(rule.to_string(), "example.com:80:127.0.0.1:8080");
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectTo {
+    from_host: String,
+    from_port: Option<u16>,
+    to_host: String,
+    to_port: Option<u16>,
+}
+
+impl FromStr for ConnectTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not HOST:PORT:ADDRESS:PORT, IPv6 in brackets");
+        let (from_host, rest) = host(text).ok_or_else(wrong)?;
+        let (from_port, rest) = rest.split_once(':').ok_or_else(wrong)?;
+        let (to_host, to_port) = host(rest).ok_or_else(wrong)?;
+        Ok(Self {
+            from_host: from_host.to_ascii_lowercase(),
+            from_port: port(from_port).ok_or_else(wrong)?,
+            to_host: to_host.to_owned(),
+            to_port: port(to_port).ok_or_else(wrong)?,
+        })
+    }
+}
+
+/// A host, in brackets if it has colons, and what follows its colon.
+fn host(text: &str) -> Option<(&str, &str)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, rest) = rest.split_once(']')?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        return Some((address, rest.strip_prefix(':')?));
+    }
+    let (host, rest) = text.split_once(':')?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    host.bytes().all(plain).then_some((host, rest))
+}
+
+/// Digits, or nothing; zero is no port.
+fn port(text: &str) -> Option<Option<u16>> {
+    match text {
+        "" => Some(None),
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse().ok().filter(|port| *port != 0).map(Some)
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for ConnectTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = |host: &str| {
+            if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+        };
+        let port = |port: Option<u16>| port.map(|port| port.to_string()).unwrap_or_default();
+        let (from, to) = (host(&self.from_host), host(&self.to_host));
+        write!(f, "{from}:{}:{to}:{}", port(self.from_port), port(self.to_port))
+    }
+}
+
+impl ConnectTo {
+    fn matches(&self, target: &Target) -> bool {
+        (self.from_host.is_empty() || self.from_host.eq_ignore_ascii_case(&target.host))
+            && self.from_port.is_none_or(|port| port == target.port)
+    }
+}
+
+/// What a plan says of the way.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Route {
+    pub(crate) connect_to: Vec<ConnectTo>,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) unix_socket: Option<PathBuf>,
+}
+
+impl Route {
+    /// What to connect to, in the order it is tried. Asks the resolver once, so that no lookup
+    /// falls into the measured time.
+    pub(crate) fn endpoints(&self, url: &str, target: &Target) -> Result<Vec<Endpoint>, PlanError> {
+        if let Some(path) = &self.unix_socket {
+            return self.unix(path);
+        }
+        let rule = self.connect_to.iter().find(|rule| rule.matches(target));
+        let replaced = rule.map(|rule| rule.to_host.as_str()).filter(|host| !host.is_empty());
+        let host = replaced.unwrap_or(&target.host);
+        let port = rule.and_then(|rule| rule.to_port).unwrap_or(target.port);
+        let addresses = resolve(url, host, port)?;
+        if self.sources.is_empty() {
+            return Ok(addresses.into_iter().map(Endpoint::Tcp).collect());
+        }
+        // An address can only be reached from one of its own family.
+        let reachable = |to: &SocketAddr| self.sources.iter().any(|s| s.is_ipv4() == to.is_ipv4());
+        let endpoints: Vec<_> =
+            addresses.into_iter().filter(reachable).map(Endpoint::Tcp).collect();
+        if endpoints.is_empty() {
+            return Err(PlanError::new(
+                "source",
+                self.sources[0].to_string(),
+                format!("{host} has no address of the same family"),
+                "use IPv4 sources for an IPv4 target, IPv6 for IPv6",
+            ));
+        }
+        Ok(endpoints)
+    }
+
+    fn unix(&self, path: &Path) -> Result<Vec<Endpoint>, PlanError> {
+        let wrong = |reason: &str, way_out| {
+            PlanError::new("unix_socket", path.display().to_string(), reason, way_out)
+        };
+        if !self.sources.is_empty() || !self.connect_to.is_empty() {
+            let reason = "a Unix socket has no address to connect from, or to replace";
+            return Err(wrong(reason, "leave out sources and connect-to"));
+        }
+        let address = SocketAddrUnix::new(path.as_os_str().as_bytes());
+        let address = address.map_err(|_| {
+            wrong("it is longer than the 107 bytes that the kernel takes", "use a shorter path")
+        })?;
+        Ok(vec![Endpoint::Unix(address)])
+    }
+
+    /// The source whose turn it is to reach `address`, of those that can.
+    pub(crate) fn source_for(&self, address: SocketAddr, turn: usize) -> Option<IpAddr> {
+        let mut fitting = self.sources.iter().filter(|s| s.is_ipv4() == address.is_ipv4());
+        let count = fitting.clone().count();
+        fitting.nth(turn % count.max(1)).copied()
+    }
+}
+
+fn resolve(url: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, PlanError> {
+    let unresolved = |reason: String| {
+        let way_out = "check the name, or use an address";
+        PlanError::new("url", url, reason, way_out).unresolved()
+    };
+    let addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| unresolved(format!("{host} does not resolve: {error}")))?
+        .collect();
+    if addresses.is_empty() {
+        return Err(unresolved(format!("{host} has no address")));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn endpoints(rules: &[&str], url: &str) -> Vec<Endpoint> {
+        let connect_to = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        let route = Route { connect_to, ..Route::default() };
+        route.endpoints(url, &Target::parse(url).unwrap()).unwrap()
+    }
+
+    fn tcp(address: &str) -> Vec<Endpoint> {
+        vec![Endpoint::Tcp(address.parse().unwrap())]
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_replaces_host_and_port() {
+        let url = "http://no-such-host.invalid:81/";
+        let cases = [
+            (vec!["no-such-host.invalid:81:127.0.0.1:9"], "127.0.0.1:9"),
+            (vec!["NO-such-host.INVALID::127.0.0.1:"], "127.0.0.1:81"),
+            (vec!["::[::1]:9"], "[::1]:9"),
+            (vec![":82:127.0.0.1:1", ":81:127.0.0.1:2", "::127.0.0.1:3"], "127.0.0.1:2"),
+        ];
+        for (rules, expected) in cases {
+            assert_eq!(endpoints(&rules, url), tcp(expected), "{rules:?}");
+        }
+        assert_eq!(endpoints(&["other:::9"], "http://127.0.0.1:5/"), tcp("127.0.0.1:5"));
+        assert_eq!(endpoints(&[":::9"], "http://127.0.0.1:5/"), tcp("127.0.0.1:9"));
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_are_refused_with_the_form() {
+        for text in [
+            "",
+            "a",
+            "a:1",
+            "a:1:b",
+            "a:0:b:1",
+            "a:1:b:99999",
+            "a:1:::1:2",
+            "[::1:1:b:2",
+            "a b:1:c:2",
+        ] {
+            let error = text.parse::<ConnectTo>().expect_err(text);
+            assert!(error.contains("HOST:PORT:ADDRESS:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn sources_keep_only_the_addresses_of_their_family() {
+        let route = Route { sources: vec!["127.0.0.2".parse().unwrap()], ..Route::default() };
+        let url = "http://[::1]:5/";
+        let error = route.endpoints(url, &Target::parse(url).unwrap()).unwrap_err();
+        assert_eq!((error.setting(), error.value()), ("source", "127.0.0.2"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_that_is_read_is_written_the_same_and_no_text_panics(text in "[\\[\\]:0-9a-f.]{0,24}") {
+            if let Ok(rule) = text.parse::<ConnectTo>() {
+                prop_assert_eq!(rule.to_string().parse::<ConnectTo>(), Ok(rule));
+            }
+        }
+    }
+}
