@@ -40,6 +40,10 @@ bench-client *ARGS:
 bench-closing *ARGS:
     cargo run --release --quiet --manifest-path bench/client/Cargo.toml -- closing {{ARGS}}
 
+# keepwarm load beside wrk, oha, h2load, ab and hey: requests/s and CPU a request (bench/load/README.md)
+bench-load *ARGS:
+    ./bench/load/bench-load {{ARGS}}
+
 # What `just check` does, for the benchmark's own workspace
 bench-check:
     cargo fmt --manifest-path bench/client/Cargo.toml --check
