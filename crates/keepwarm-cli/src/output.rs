@@ -27,6 +27,12 @@ pub(crate) fn colour() -> bool {
     !refused && io::stdout().is_terminal()
 }
 
+/// The width of the terminal at stderr; 80 where it does not say.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
+}
+
 /// What goes on, on stderr: one line rewritten in place on a terminal, else a line now and then.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -36,13 +42,16 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { live: io::stderr().is_terminal(), dirty: false }
+        let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        Self { live: io::stderr().is_terminal() && !dumb, dirty: false }
     }
 
     /// A line that replaces the previous one; only a terminal sees it.
     pub(crate) fn update(&mut self, line: &str) {
         if self.live {
             self.dirty = true;
+            // A line that wraps cannot be taken back.
+            let line: String = line.chars().take(columns().saturating_sub(1)).collect();
             let mut stderr = io::stderr().lock();
             let _ = write!(stderr, "\r\x1b[2K{line}").and_then(|()| stderr.flush());
         }

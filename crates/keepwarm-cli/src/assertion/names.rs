@@ -43,7 +43,14 @@ const fn entry(pattern: &'static str, unit: Unit, meaning: &'static str) -> Entr
 
 const TABLE: &[Entry] = &[
     entry("rps", Unit::Rate, "completed requests a second"),
-    entry("POINT", Unit::Time, "of the service times of completed requests"),
+    entry("POINT", Unit::Time, "of response times with --rate or --stages, else of service times"),
+    entry(
+        "service.POINT",
+        Unit::Time,
+        "first byte of the request written to last byte of the response",
+    ),
+    entry("response.POINT", Unit::Time, "instant the request was due to last byte of the response"),
+    entry("lag.POINT", Unit::Time, "instant the request was due to its first byte written"),
     entry("connect.POINT", Unit::Time, "of the times from connect(2) to established"),
     entry("requests.scheduled", Unit::Count, "requests that were due"),
     entry(

@@ -67,14 +67,15 @@ impl Stage {
             ],
         )?;
         let plan = self.plan(front.address())?;
-        let mut load =
+        let load =
             load::drive(plan, policy.name(), &hops, || data.check().and_then(|()| front.check()))?;
         if interrupt::happened() {
             return Err(interrupt::failure());
         }
         // The load's own target is the front, which nobody watches here.
-        load.hops = hops.finish(&Cause { target: None, ..load.cause() })?;
-        let upstream = load.hops[0].clone();
+        let hops = hops.finish(&Cause { target: None, ..load.cause() })?;
+        let upstream = hops[0].clone();
+        let load = load.with_hops(hops);
         let client = self.runtime.block_on(read_account(front.address()));
         let client =
             client.map_err(|why| Failure::new(Exit::Child, format!("the front service: {why}")))?;

@@ -137,7 +137,7 @@ impl Shared {
             let pause = every.max(cost * REST);
             let waited = self.stopped.wait_timeout_while(looks, pause, |looks| !looks.stop);
             let stop = waited.unwrap_or_else(PoisonError::into_inner).0.stop;
-            let began = Instant::now();
+            let began = processor_time();
             match self.look() {
                 Ok(true) => every *= 2,
                 Ok(false) => {}
@@ -146,7 +146,7 @@ impl Shared {
                     return;
                 }
             }
-            cost = began.elapsed();
+            cost = processor_time().saturating_sub(began);
             if stop {
                 return;
             }
@@ -189,6 +189,12 @@ impl Shared {
         }
         Ok(thinned)
     }
+}
+
+/// What this thread has used; not the time it waited for a core.
+fn processor_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(used).unwrap_or_default()
 }
 
 /// Halves the samples: the first stays, and of each two that follow the one with more TIME_WAITs,

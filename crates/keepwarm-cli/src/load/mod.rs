@@ -3,6 +3,7 @@
 mod ab;
 pub(crate) mod engine_options;
 mod hops;
+mod live;
 mod text;
 
 pub(crate) use hops::Hops;
@@ -10,13 +11,13 @@ pub(crate) use text::millis;
 
 use std::time::{Duration, SystemTime};
 
-use keepwarm_load::{Plan, PlanError, Progress as Sample, Run};
+use keepwarm_load::{Plan, PlanError, Run};
 
 use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
-use crate::record::{AssertionOutcome, AssertionRecord, HopRecord, HopSample, RunRecord};
+use crate::record::{AssertionOutcome, AssertionRecord, RunRecord, Trust};
 use crate::{interrupt, limits, output};
 use keepwarm_diagnose::thousands;
 
@@ -32,8 +33,9 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     let file = options.output.as_deref().map(OutputFile::create).transpose()?;
     interrupt::watch()?;
     let hops = Hops::start(&options.watch)?;
-    let mut record = drive(plan, "load", &hops, || Ok(()))?;
-    record.hops = hops.finish(&record.cause())?;
+    let record = drive(plan, "load", &hops, || Ok(()))?;
+    let hops = hops.finish(&record.cause())?;
+    let mut record = record.with_hops(hops);
     record.judge(&options.assertions);
     if let Some(file) = file {
         file.write(&record.to_json()?)?;
@@ -61,8 +63,6 @@ pub(crate) fn drive(
     hops: &Hops,
     mut check: impl FnMut() -> Result<(), Failure>,
 ) -> Result<RunRecord, Failure> {
-    let wanted = plan.requests();
-    let duration = plan.duration();
     let started = SystemTime::now();
     let run = Run::start(plan.clone()).map_err(|error| match error.raw_os_error() {
         Some(code) if limits::is_file_table_full(code) => {
@@ -81,38 +81,11 @@ pub(crate) fn drive(
         if verdict.is_err() || interrupt::happened() {
             stop.stop();
         }
-        let line = describe(name, &run.progress(), wanted, duration);
-        progress.update(&(line + &time_waits(hops)));
+        progress.update(&live::line(name, &run, hops));
     }
     progress.clear();
     let summary = run.wait();
     verdict.map(|()| RunRecord::of(&plan, &summary, started))
-}
-
-fn describe(name: &str, now: &Sample, wanted: Option<u64>, duration: Option<Duration>) -> String {
-    let done = thousands(now.completed + now.failed);
-    let of = match (wanted, duration) {
-        (Some(wanted), _) => format!("{done} of {} requests", thousands(wanted)),
-        (None, Some(duration)) => {
-            format!(
-                "{done} requests, {:.0} of {:.0} s",
-                now.elapsed.as_secs_f64(),
-                duration.as_secs_f64()
-            )
-        }
-        (None, None) => format!("{done} requests"),
-    };
-    let failed =
-        if now.failed > 0 { format!(", {} failed", thousands(now.failed)) } else { String::new() };
-    format!("{name}  {of}{failed}  {} connections", thousands(now.open_connections))
-}
-
-/// What the hops hold just now.
-fn time_waits(hops: &Hops) -> String {
-    let hop = |(port, sample): (u16, HopSample)| {
-        format!("  port {port}: {} in TIME_WAIT", thousands(sample.time_wait.sum()))
-    };
-    hops.last().into_iter().map(hop).collect()
 }
 
 fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
@@ -160,13 +133,6 @@ pub(crate) fn refused(error: &PlanError) -> Failure {
 
 /// What the numbers mean for the exit code, worst first.
 fn judge(record: &RunRecord) -> Result<(), Failure> {
-    if let Some(imbalance) = &record.connections.imbalance {
-        return Err(Failure::new(Exit::Invalid, imbalance.as_str()));
-    }
-    let doubts: Vec<String> = record.hops.iter().flat_map(HopRecord::doubts).collect();
-    if !doubts.is_empty() {
-        return Err(Failure::new(Exit::Invalid, doubts.join("; ")));
-    }
     let of_table = ["EMFILE", "ENFILE"].map(|errno| record.connections.failed.get(errno));
     let full: u64 = of_table.into_iter().flatten().sum();
     if full > 0 {
@@ -192,6 +158,10 @@ fn judge(record: &RunRecord) -> Result<(), Failure> {
     }
     if interrupt::happened() {
         return Err(interrupt::failure());
+    }
+    if record.verdict.trust == Trust::Invalid {
+        let why = record.verdict.reasons.join("; ");
+        return Err(Failure::new(Exit::Invalid, format!("the measurement is invalid: {why}")));
     }
     Ok(())
 }

@@ -2,24 +2,26 @@
 
 use keepwarm_diagnose::thousands;
 
-use crate::record::{AssertionOutcome, Distribution, HopRecord, RunRecord, Sides};
+use crate::record::{self, AssertionOutcome, Distribution, HopRecord, RunRecord, Sides, Trust};
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
 
 pub(crate) fn render(record: &RunRecord, colour: bool) -> String {
     let mut text = String::new();
-    text.push_str(&verdict(record, colour));
+    text.push_str(&outcome(record, colour));
+    text.push_str(&trust(record, colour));
     text.push_str(&assertions(record, colour));
     text.push('\n');
-    text.push_str(&latency(record));
-    text.push('\n');
+    text.push_str(&latency(record, colour));
+    text.push_str(&heading("connections of the load", colour));
     text.push_str(&connections(record));
     for hop in &record.hops {
-        text.push_str(&self::hop(hop));
+        text.push_str(&self::hop(hop, colour));
     }
-    text.push_str(&statuses(record));
-    text.push_str(&errors(record));
+    text.push_str(&statuses(record, colour));
+    text.push_str(&errors(record, colour));
+    text.push('\n');
     if !record.settings.open_loop {
         text.push_str(&closed_loop());
     }
@@ -35,7 +37,7 @@ fn closed_loop() -> String {
     )
 }
 
-fn verdict(record: &RunRecord, colour: bool) -> String {
+fn outcome(record: &RunRecord, colour: bool) -> String {
     let settings = &record.settings;
     let good = record.requests.failed == 0 && record.requests.unfinished == 0;
     let outcome = format!(
@@ -45,27 +47,54 @@ fn verdict(record: &RunRecord, colour: bool) -> String {
         thousands(record.requests_per_second.round() as u64),
         if good { "none failed".to_owned() } else { trouble(record) },
     );
-    let outcome = match (colour, good) {
-        (false, _) => outcome,
-        (true, true) => format!("\x1b[1;32m{outcome}\x1b[0m"),
-        (true, false) => format!("\x1b[1;31m{outcome}\x1b[0m"),
+    let outcome = paint(&outcome, if good { "1;32" } else { "1;31" }, colour);
+    let kind = if settings.open_loop { "open loop, at most " } else { "" };
+    let connections = thousands(settings.concurrency);
+    let what = format!("{} {}", settings.method, settings.url);
+    format!("{outcome}\n{what}, {kind}{connections} connections\n")
+}
+
+/// The load's verdict on itself.
+fn trust(record: &RunRecord, colour: bool) -> String {
+    let verdict = &record.verdict;
+    let (word, code) = match verdict.trust {
+        Trust::Trustworthy => ("trustworthy", "32"),
+        Trust::WithCare => ("with care", "33"),
+        Trust::Invalid => ("INVALID", "1;31"),
     };
-    format!(
-        "{outcome}\n{} {} at concurrency {}\n",
-        settings.method, settings.url, settings.concurrency
-    )
+    let mut label = format!("{word}: ");
+    let mut text = String::new();
+    let said = if verdict.reasons.is_empty() {
+        std::slice::from_ref(&verdict.evidence)
+    } else {
+        &verdict.reasons
+    };
+    for sentence in said {
+        text.push_str(&paragraph(&label, sentence, COLUMNS));
+        label = " ".repeat(label.len());
+    }
+    text.replacen(word, &paint(word, code, colour), 1)
+}
+
+fn paint(text: &str, code: &str, colour: bool) -> String {
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// The line above a part of the screen.
+fn heading(text: &str, colour: bool) -> String {
+    format!("\n{}\n", paint(text, "1", colour))
 }
 
 /// A line for each assertion, the broken ones with why.
 fn assertions(record: &RunRecord, colour: bool) -> String {
     let mut text = String::new();
     for one in &record.assertions {
-        let (word, paint, rest) = match one.outcome {
+        let (word, code, rest) = match one.outcome {
             AssertionOutcome::Held => ("holds", "32", one.value.as_deref()),
             AssertionOutcome::Failed => ("FAILS", "1;31", one.value.as_deref()),
             AssertionOutcome::NotAvailable => ("NOT AVAILABLE", "1;31", one.why.as_deref()),
         };
-        let word = if colour { format!("\x1b[{paint}m{word}\x1b[0m") } else { word.to_owned() };
+        let word = paint(word, code, colour);
         text.push_str(&format!("{word}  {}: {}\n", one.assertion, rest.unwrap_or_default()));
     }
     text
@@ -82,10 +111,10 @@ fn trouble(record: &RunRecord) -> String {
     parts.join(", ")
 }
 
-fn latency(record: &RunRecord) -> String {
+fn latency(record: &RunRecord, colour: bool) -> String {
     let mut table = Table::default();
     let names = ["p50", "p90", "p99", "p99.9", "max"];
-    table.row("ms", names.map(str::to_owned));
+    table.row("latency, ms", names.map(str::to_owned));
     table.row("service time", quantiles(&record.latency_us));
     if record.settings.open_loop {
         table.row("response time", quantiles(&record.response_us));
@@ -94,7 +123,7 @@ fn latency(record: &RunRecord) -> String {
     if record.connect_us.count > 0 {
         table.row("connect", quantiles(&record.connect_us));
     }
-    table.render(str::to_owned)
+    table.render(|head| paint(head, "1", colour))
 }
 
 fn quantiles(times: &Distribution) -> [String; 5] {
@@ -103,7 +132,7 @@ fn quantiles(times: &Distribution) -> [String; 5] {
 
 /// Microseconds as milliseconds; blank where there are too few samples.
 pub(crate) fn millis(micros: Option<u64>) -> String {
-    micros.map_or_else(|| "-".to_owned(), |micros| format!("{:.2}", micros as f64 / 1000.0))
+    micros.map_or_else(|| "-".to_owned(), record::millis)
 }
 
 fn connections(record: &RunRecord) -> String {
@@ -145,7 +174,7 @@ fn connections(record: &RunRecord) -> String {
 }
 
 /// One watched port: what the kernel saw of it, and what is to be made of it.
-fn hop(hop: &HopRecord) -> String {
+fn hop(hop: &HopRecord, colour: bool) -> String {
     let whose = if hop.is_target { " (the target)" } else { "" };
     let closed = &hop.closed;
     let mut lines = vec![("connections opened", thousands(hop.opened))];
@@ -179,13 +208,17 @@ fn hop(hop: &HopRecord) -> String {
         let range = thousands(range.into());
         lines.push(("local ports used", format!("{peak} of {range} ({:.1} %)", share * 100.0)));
     }
-    let mut text = format!("\nport {}{whose}\n{}", hop.port, aligned(&lines));
+    let mut text = heading(&format!("port {}{whose}", hop.port), colour);
+    text.push_str(&aligned(&lines));
     let by_the_end = match hop.closed_by_the_end {
         0 => String::new(),
         count => format!(" {} of the closes are the end of this run.", thousands(count)),
     };
     let finding = format!("{}{by_the_end}", hop.finding.sentences());
-    text.push_str(&paragraph(&format!("{}: ", hop.finding.code), &finding, COLUMNS));
+    let code = &hop.finding.code;
+    let shade = if hop.finding.healthy { "32" } else { "1;31" };
+    let judged = paragraph(&format!("{code}: "), &finding, COLUMNS);
+    text.push_str(&judged.replacen(code.as_str(), &paint(code, shade, colour), 1));
     for note in hop.notes() {
         text.push_str(&paragraph("Note: ", &note, COLUMNS));
     }
@@ -195,33 +228,38 @@ fn hop(hop: &HopRecord) -> String {
     text
 }
 
-fn statuses(record: &RunRecord) -> String {
+/// Only if they are not all good.
+fn statuses(record: &RunRecord, colour: bool) -> String {
     let odd = record.statuses.keys().any(|status| !(200..300).contains(status));
     if !odd {
         return String::new();
     }
-    let lines: Vec<(String, String)> = record
-        .statuses
-        .iter()
-        .map(|(status, count)| (format!("status {status}"), thousands(*count)))
-        .collect();
-    format!("\n{}", aligned(&lines))
+    let line = |(status, count): (&u16, &u64)| (status.to_string(), thousands(*count));
+    let lines: Vec<(String, String)> = record.statuses.iter().map(line).collect();
+    format!("{}{}", heading("statuses", colour), aligned(&lines))
 }
 
-fn errors(record: &RunRecord) -> String {
-    let mut text = String::new();
-    for error in &record.errors {
-        let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        let line = format!(
-            "{} times, from {:.2} to {:.2} s: {}{hint}",
-            thousands(error.count),
-            error.first_s,
-            error.last_s,
-            error.example
-        );
-        text.push_str(&paragraph(&format!("{}  ", error.class), &line, COLUMNS));
+fn errors(record: &RunRecord, colour: bool) -> String {
+    if record.errors.is_empty() {
+        return String::new();
     }
-    if text.is_empty() { "\n".to_owned() } else { format!("\nerrors\n{text}\n") }
+    let mut text = heading("errors", colour);
+    for error in &record.errors {
+        let errno = error.errno.as_ref().map(|errno| format!(" ({errno})")).unwrap_or_default();
+        let times = if error.count == 1 { "once" } else { "times" };
+        let count = if error.count == 1 { String::new() } else { thousands(error.count) + " " };
+        let when = if error.count == 1 {
+            format!("at {:.2} s", error.first_s)
+        } else {
+            format!("from {:.2} to {:.2} s", error.first_s, error.last_s)
+        };
+        text.push_str(&format!("{}{errno}  {count}{times}, {when}\n", error.class));
+        text.push_str(&paragraph("  ", &error.example, COLUMNS));
+        if let Some(hint) = &error.hint {
+            text.push_str(&paragraph("  hint: ", hint, COLUMNS));
+        }
+    }
+    text
 }
 
 /// Label and value, the labels padded to the longest.

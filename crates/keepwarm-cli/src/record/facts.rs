@@ -24,8 +24,20 @@ pub(super) fn fact(record: &RunRecord, name: &str) -> Fact {
             .loader
             .cpu_share
             .map_or_else(|| Fact::Absent("no time passed".to_owned()), Fact::Known),
+        ("service", point) => of_times(&record.latency_us, point, "request completed"),
+        ("response", point) => of_open_loop(record, &record.response_us, point),
+        ("lag", point) => of_open_loop(record, &record.send_lag_us, point),
+        _ if record.settings.open_loop => of_open_loop(record, &record.response_us, name),
         _ => of_times(&record.latency_us, name, "request completed"),
     }
+}
+
+/// Times that count from the instants requests were due.
+fn of_open_loop(record: &RunRecord, times: &Distribution, point: &str) -> Fact {
+    if !record.settings.open_loop {
+        return Fact::Absent("a closed loop has no instants to count from: give --rate".to_owned());
+    }
+    of_times(times, point, "request completed")
 }
 
 fn of_times(times: &Distribution, point: &str, sample: &str) -> Fact {

@@ -8,6 +8,7 @@ mod facts;
 mod hop;
 mod machine;
 mod timeline;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ pub(crate) use distribution::Distribution;
 pub(crate) use hop::{Cause, FindingRecord, HopRecord, HopSample, Sides};
 pub(crate) use machine::Machine;
 pub(crate) use timeline::TimelineRecord;
+pub(crate) use trust::{Trust, Verdict};
 
 pub(crate) const SCHEMA: &str = "keepwarm.load/1";
 
@@ -54,6 +56,8 @@ pub(crate) struct RunRecord {
     pub(crate) server: Option<String>,
     pub(crate) document_length: Option<u64>,
     pub(crate) loader: LoaderRecord,
+    /// Whether these numbers are to be believed.
+    pub(crate) verdict: Verdict,
     pub(crate) assertions: Vec<AssertionRecord>,
     pub(crate) timeline: TimelineRecord,
 }
@@ -163,6 +167,8 @@ pub(crate) struct LoaderRecord {
     pub(crate) events: u64,
     /// From a wake-up to the end of what it brought, in microseconds.
     pub(crate) turns_us: Distribution,
+    /// In an open loop, from the instant a request was due to a thread noticing it.
+    pub(crate) lag_us: Distribution,
 }
 
 /// An assertion, and what became of it.
@@ -222,9 +228,18 @@ impl RunRecord {
             server: summary.server_header.clone(),
             document_length: summary.document_length,
             loader: LoaderRecord::of(summary),
+            verdict: Verdict::unjudged(),
             assertions: Vec::new(),
             timeline: TimelineRecord::of(&summary.timeline),
         }
+        .with_hops(Vec::new())
+    }
+
+    /// Adds what was seen of the hops; the verdict on the run takes it into account.
+    pub(crate) fn with_hops(mut self, hops: Vec<HopRecord>) -> Self {
+        self.hops = hops;
+        self.verdict = Verdict::of(&self);
+        self
     }
 
     /// What a hop needs to know of the load that caused what it saw.
@@ -262,6 +277,11 @@ impl RunRecord {
         let failed = connections.failed.values().sum::<u64>() + connections.timed_out_connecting;
         connections.opened == 0 && failed > 0
     }
+}
+
+/// Microseconds as milliseconds.
+pub(crate) fn millis(micros: u64) -> String {
+    format!("{:.2}", micros as f64 / 1000.0)
 }
 
 /// One document on one line.
@@ -317,6 +337,7 @@ impl LoaderRecord {
             wakeups: loader.per_thread.iter().map(|thread| thread.wakeups).sum(),
             events: loader.per_thread.iter().map(|thread| thread.events).sum(),
             turns_us: Distribution::of(&loader.turns),
+            lag_us: Distribution::of(&loader.lag),
         }
     }
 }

@@ -1,0 +1,44 @@
+//! One line about a load that runs: how far, how fast, how well, and what its hops hold.
+
+use keepwarm_diagnose::thousands;
+use keepwarm_load::{Count, Run};
+
+use super::Hops;
+use super::text::millis;
+
+pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
+    let (plan, now) = (run.plan(), run.progress());
+    let done = now.completed + now.failed;
+    let seconds = now.elapsed.as_secs_f64();
+    let mut parts = vec![name.to_owned()];
+    match (plan.requests(), plan.duration()) {
+        (Some(wanted), _) => {
+            let percent = done * 100 / wanted.max(1);
+            parts.push(format!(
+                "{percent:>3} %  {} of {} requests",
+                thousands(done),
+                thousands(wanted)
+            ));
+        }
+        (None, Some(limit)) => {
+            let limit = limit.as_secs_f64();
+            let percent = (seconds / limit * 100.0).min(100.0);
+            let left = format!("{seconds:.0} of {limit:.0} s");
+            parts.push(format!("{percent:>3.0} %  {left}  {} requests", thousands(done)));
+        }
+        (None, None) => parts.push(format!("{seconds:.0} s  {} requests", thousands(done))),
+    }
+    if let Some((_, second)) = run.last_second() {
+        parts.push(format!("{}/s", thousands(second.count(Count::Completed))));
+        parts.push(format!("p99 {} ms", millis(second.latency.quantile(0.99))));
+    }
+    parts.push(format!("{} open", thousands(now.open_connections)));
+    if now.failed > 0 {
+        parts.push(format!("{} failed", thousands(now.failed)));
+    }
+    for (port, sample) in hops.last() {
+        let waits = thousands(sample.time_wait.sum());
+        parts.push(format!("port {port}: {waits} in TIME_WAIT"));
+    }
+    parts.join("  ")
+}

@@ -1,0 +1,240 @@
+//! The load's verdict on itself: whether its own numbers are to be believed, and why not.
+//!
+//! Pure. A loader that lacks a core, or is late, adds to every time that it measures; none of it is
+//! the target's. What the target did wrong is no reason here.
+
+use serde::{Deserialize, Serialize};
+
+use super::{HopRecord, RunRecord, Stopped};
+
+/// From here on a thread has next to no time left: what comes in together waits for its turn.
+const SATURATED: f64 = 0.9;
+/// A thread that had no core for this part of its time was late by as much.
+const STARVED: f64 = 0.05;
+/// A turn that takes this part of the median service time is seen in the percentiles.
+const LONG_TURN: f64 = 0.5;
+/// Below this the 99th percentile rests on fewer than ten samples.
+const SAMPLES_FOR_P99: u64 = 1000;
+/// Lateness that nobody sees, in microseconds; and that nobody can overlook.
+const LATE_US: u64 = 1_000;
+const VERY_LATE_US: u64 = 10_000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) trust: Trust,
+    /// What the load used of what it had, and how late it was.
+    pub(crate) evidence: String,
+    /// Why not more trust, the worst first.
+    pub(crate) reasons: Vec<String>,
+}
+
+/// How far the numbers of a run are to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Trust {
+    Trustworthy,
+    /// Counts are right; times may have something of the load's own in them, or rest on little.
+    WithCare,
+    /// The run contradicts itself, or measured the load instead of its target.
+    Invalid,
+}
+
+impl Verdict {
+    pub(super) fn unjudged() -> Self {
+        Self { trust: Trust::Trustworthy, evidence: String::new(), reasons: Vec::new() }
+    }
+
+    pub(super) fn of(record: &RunRecord) -> Self {
+        let mut reasons: Vec<(Trust, String)> = Vec::new();
+        let contradictions = record.connections.imbalance.iter().cloned();
+        let doubts = record.hops.iter().flat_map(HopRecord::doubts);
+        reasons.extend(contradictions.chain(doubts).map(|reason| (Trust::Invalid, reason)));
+        reasons.extend(lateness(record));
+        reasons.extend(processor(record));
+        reasons.extend(samples(record));
+        reasons.sort_by_key(|(trust, _)| std::cmp::Reverse(*trust));
+        let trust = reasons.first().map_or(Trust::Trustworthy, |(trust, _)| *trust);
+        let reasons = reasons.into_iter().map(|(_, reason)| reason).collect();
+        Self { trust, evidence: evidence(record), reasons }
+    }
+}
+
+fn evidence(record: &RunRecord) -> String {
+    let loader = &record.loader;
+    let mut parts = Vec::new();
+    if let Some(busiest) = loader.busiest_share {
+        parts.push(format!("the load's busiest thread used {} of a core", percent(busiest)));
+    }
+    if let Some(waited) = loader.waited_share {
+        parts.push(format!("waited for one {} of the time", percent(waited)));
+    }
+    if let Some(late) = loader.lag_us.p99 {
+        parts.push(format!("and was {} ms late at p99", super::millis(late)));
+    }
+    if parts.is_empty() {
+        return "the kernel does not say what the load's threads used".to_owned();
+    }
+    parts.join(", ")
+}
+
+/// An open loop that is itself late measures its own lateness.
+fn lateness(record: &RunRecord) -> Option<(Trust, String)> {
+    let late = record.loader.lag_us.p99?;
+    let typical = record.response_us.p50.unwrap_or(0);
+    if late > VERY_LATE_US.max(typical) {
+        let reason = format!(
+            "the load was {} ms late at p99, more than the typical response takes: the response \
+             times are its own",
+            super::millis(late)
+        );
+        Some((Trust::Invalid, reason))
+    } else if late > LATE_US.max(typical / 10) {
+        let reason = format!(
+            "the load was up to {} ms late at p99, which counts in the response times",
+            super::millis(late)
+        );
+        Some((Trust::WithCare, reason))
+    } else {
+        None
+    }
+}
+
+fn processor(record: &RunRecord) -> Vec<(Trust, String)> {
+    let loader = &record.loader;
+    let mut reasons = Vec::new();
+    if let Some(busiest) = loader.busiest_share.filter(|share| *share >= SATURATED) {
+        let unsent = record.requests.unsent;
+        if record.settings.open_loop && unsent > 0 {
+            let reason = format!(
+                "{unsent} requests were never sent, and a thread of the load used {} of a core: \
+                 the load could not send what was asked of it; ask for less, or for more threads \
+                 with -t",
+                percent(busiest)
+            );
+            reasons.push((Trust::Invalid, reason));
+        } else {
+            let reason = format!(
+                "a thread of the load used {} of a core: the load may be the limit, and waiting for \
+                 it counts as service time; more threads (-t) may help",
+                percent(busiest)
+            );
+            reasons.push((Trust::WithCare, reason));
+        }
+    }
+    if let Some(waited) = loader.waited_share.filter(|share| *share >= STARVED) {
+        let reason = format!(
+            "a thread of the load wanted a core and had none {} of its time, which counts as \
+             service time",
+            percent(waited)
+        );
+        reasons.push((Trust::WithCare, reason));
+    }
+    if let (Some(turn), Some(typical)) = (loader.turns_us.p99, record.latency_us.p50)
+        && turn > LATE_US
+        && turn as f64 > typical as f64 * LONG_TURN
+    {
+        let reason = format!(
+            "responses come in crowds, and wait up to {} ms (p99) for their turn in the load, \
+                 which counts as service time",
+            super::millis(turn)
+        );
+        reasons.push((Trust::WithCare, reason));
+    }
+    reasons
+}
+
+fn samples(record: &RunRecord) -> Vec<(Trust, String)> {
+    let mut reasons = Vec::new();
+    if record.stopped == Stopped::Cancelled {
+        reasons.push((Trust::WithCare, "the run was cut short".to_owned()));
+    }
+    let completed = record.requests.completed;
+    if completed < SAMPLES_FOR_P99 {
+        let reason = format!("{completed} samples: fewer than ten are beyond p99");
+        reasons.push((Trust::WithCare, reason));
+    }
+    reasons
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::a_run;
+    use super::*;
+
+    /// A run that gives no reason for doubt, but for what a test changes.
+    fn quiet() -> RunRecord {
+        let mut record = a_run();
+        record.requests.completed = 100_000;
+        record.loader.busiest_share = Some(0.4);
+        record.loader.waited_share = Some(0.01);
+        record.loader.turns_us.p99 = Some(20);
+        record.latency_us.p50 = Some(5_000);
+        record
+    }
+
+    fn open() -> RunRecord {
+        let mut record = quiet();
+        record.settings.open_loop = true;
+        record.response_us.p50 = Some(5_000);
+        record.loader.lag_us.p99 = Some(80);
+        record
+    }
+
+    #[track_caller]
+    fn judged(record: &RunRecord, trust: Trust, reason: &str) {
+        let verdict = Verdict::of(record);
+        assert_eq!(verdict.trust, trust, "{verdict:?}");
+        assert_eq!(verdict.reasons.is_empty(), trust == Trust::Trustworthy, "{verdict:?}");
+        assert!(reason.is_empty() || verdict.reasons[0].contains(reason), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_load_with_time_to_spare_is_trustworthy() {
+        judged(&quiet(), Trust::Trustworthy, "");
+        judged(&open(), Trust::Trustworthy, "");
+        assert!(Verdict::of(&open()).evidence.contains("40 % of a core"));
+        assert!(Verdict::of(&open()).evidence.contains("0.08 ms late"));
+    }
+
+    #[test]
+    fn a_load_that_lacks_time_says_so() {
+        let with = |change: fn(&mut RunRecord)| {
+            let mut record = quiet();
+            change(&mut record);
+            record
+        };
+        let care = Trust::WithCare;
+        judged(&with(|r| r.loader.busiest_share = Some(0.97)), care, "97 % of a core");
+        judged(&with(|r| r.loader.waited_share = Some(0.2)), care, "had none 20 %");
+        judged(&with(|r| r.loader.turns_us.p99 = Some(4_000)), care, "up to 4.00 ms");
+        judged(&with(|r| r.requests.completed = 999), care, "999 samples");
+        judged(&with(|r| r.stopped = Stopped::Cancelled), care, "cut short");
+    }
+
+    #[test]
+    fn an_open_loop_that_is_late_measures_itself() {
+        let mut record = open();
+        record.loader.lag_us.p99 = Some(1_100);
+        judged(&record, Trust::WithCare, "1.10 ms late");
+        record.loader.lag_us.p99 = Some(10_001);
+        judged(&record, Trust::Invalid, "10.00 ms late");
+        let mut record = open();
+        record.requests.unsent = 5;
+        judged(&record, Trust::Trustworthy, "");
+        record.loader.busiest_share = Some(0.95);
+        judged(&record, Trust::Invalid, "5 requests were never sent");
+    }
+
+    #[test]
+    fn a_sum_that_fails_makes_a_run_invalid_whatever_else_is_said() {
+        let mut record = quiet();
+        record.requests.completed = 1;
+        record.connections.imbalance = Some("1 is not 2".to_owned());
+        judged(&record, Trust::Invalid, "1 is not 2");
+        assert_eq!(Verdict::of(&record).reasons.len(), 2);
+    }
+}
