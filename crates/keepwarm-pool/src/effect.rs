@@ -1,7 +1,8 @@
 //! What the pool wants done. Performing it is the driver's part.
 
 use crate::{
-    CloseReason, Closer, ConnectionId, DialId, DialPermit, Lease, Moment, RejectReason, WaiterId,
+    ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Lease, Moment, Place,
+    RejectReason, WaiterId,
 };
 
 /// One thing to do, in the order in which it was decided.
@@ -22,6 +23,19 @@ pub enum Effect {
         /// Why.
         reason: RejectReason,
     },
+    /// Ask for a place for one more connection, see [`Budget`](crate::Budget). It ends in
+    /// [`Pool::granted`](crate::Pool::granted) or in [`Effect::Withdraw`], or in both if they cross.
+    Claim {
+        /// Which claim.
+        claim: ClaimId,
+        /// Since when the waiter whom it is for has waited.
+        since: Moment,
+    },
+    /// This claim is not needed any more.
+    Withdraw(ClaimId),
+    /// A connection is gone, or a dial: its place is free for any pool. To be performed after the
+    /// close that comes before it.
+    Release(Place),
     /// Close this connection. The pool has forgotten it.
     Close {
         /// The connection to close.

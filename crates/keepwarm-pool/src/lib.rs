@@ -7,7 +7,7 @@
 //!
 //! # Inputs and effects
 //!
-//! There are three kinds of methods on [`Pool`]:
+//! There are four kinds of methods on [`Pool`]:
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout),
 //!   [`checkout_new`](Pool::checkout_new), [`cancel`](Pool::cancel),
@@ -16,6 +16,8 @@
 //!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`put_back`](Pool::put_back),
 //!   [`evict_oldest`](Pool::evict_oldest), [`close_idle`](Pool::close_idle), [`tick`](Pool::tick),
 //!   [`shut_down`](Pool::shut_down);
+//! * **inputs that share a limit with other pools**: [`granted`](Pool::granted),
+//!   [`deferred`](Pool::deferred), [`elder_waits`](Pool::elder_waits); see [`Budget`];
 //! * **outputs**: [`poll_effect`](Pool::poll_effect), to be called after each input until it
 //!   returns `None`, and [`next_deadline`](Pool::next_deadline);
 //! * **gauges and counters**, which only look.
@@ -100,6 +102,8 @@
 extern crate alloc;
 
 mod advice;
+mod budget;
+mod claims;
 mod counts;
 mod effect;
 mod idle;
@@ -110,10 +114,11 @@ mod settings;
 mod token;
 
 pub use advice::Advice;
+pub use budget::{Budget, Work};
 pub use counts::Counts;
 pub use effect::{Assigned, Effect};
 pub use moment::Moment;
 pub use pool::Pool;
 pub use reason::{CloseReason, Closer, RejectReason};
 pub use settings::{Limit, Settings};
-pub use token::{ConnectionId, DialId, DialPermit, Lease, WaiterId};
+pub use token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, WaiterId};

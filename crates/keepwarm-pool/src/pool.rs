@@ -1,11 +1,12 @@
 //! The state machine: one pool, for one origin.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::claims::Claims;
 use crate::idle::{Expiry, IdleList};
-use crate::token::{ConnectionId, DialId, DialPermit, Lease, WaiterId};
+use crate::token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, WaiterId};
 use crate::{
     Advice, Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings,
 };
@@ -32,10 +33,16 @@ pub struct Pool {
     idle: IdleList,
     active: usize,
     dials: BTreeSet<DialId>,
-    /// Ids grow with time, so the smallest is the oldest.
-    waiters: BTreeSet<WaiterId>,
+    /// Since when each waits. Ids grow with time, so the smallest is the oldest.
+    waiters: BTreeMap<WaiterId, Moment>,
     /// Those of them that only a dial can serve.
     newcomers_only: BTreeSet<WaiterId>,
+    /// Those of them for whom a place was asked.
+    claims: Claims,
+    /// One for each dial and each connection, if the settings ask for places.
+    places: Vec<Place>,
+    /// Since when the oldest claim of any pool has waited.
+    elder: Moment,
     next_id: u64,
     effects: VecDeque<Effect>,
     counts: Counts,
@@ -93,8 +100,11 @@ impl Pool {
             idle: IdleList::new(),
             active: 0,
             dials: BTreeSet::new(),
-            waiters: BTreeSet::new(),
+            waiters: BTreeMap::new(),
             newcomers_only: BTreeSet::new(),
+            claims: Claims::new(),
+            places: Vec::new(),
+            elder: Moment::NEVER,
             next_id: 0,
             effects: VecDeque::new(),
             counts: Counts::default(),
@@ -120,7 +130,7 @@ impl Pool {
             let since = self.idle.remove(newest);
             self.assign(waiter, newest, since);
         } else if self.may_wait() {
-            self.waiters.insert(waiter);
+            self.waiters.insert(waiter, self.now);
             self.replenish();
         } else {
             self.reject(waiter, RejectReason::TooManyWaiters);
@@ -142,10 +152,10 @@ impl Pool {
         }
         self.counts.checkouts += 1;
         let waiter = WaiterId(self.mint_id());
-        self.waiters.insert(waiter);
+        self.waiters.insert(waiter, self.now);
         self.newcomers_only.insert(waiter);
-        // There is room, so from here on at least as many dials are under way as there are waiters
-        // up to this one, and each of them that ends takes the oldest waiter along.
+        // There is room, so from here on at least as many dials are under way or claimed as there are
+        // waiters up to this one, and each of them that ends takes the oldest waiter along.
         self.replenish();
         waiter
     }
@@ -156,10 +166,10 @@ impl Pool {
     /// Its dial, if one was started for it, goes on and serves the next waiter, or becomes idle.
     pub fn cancel(&mut self, waiter: WaiterId, now: Moment) -> bool {
         self.advance(now);
-        let waited = self.waiters.remove(&waiter);
-        self.newcomers_only.remove(&waiter);
+        let waited = self.end_waiter(waiter);
         if waited {
             self.counts.cancelled += 1;
+            self.replenish();
         }
         waited
     }
@@ -175,7 +185,7 @@ impl Pool {
         self.counts.opened += 1;
         self.active += 1;
         let connection = self.occupy_slot();
-        let oldest = self.waiters.first().copied();
+        let oldest = self.waiters.first_key_value().map(|(waiter, _)| *waiter);
         self.settle(connection, oldest);
         connection
     }
@@ -188,13 +198,51 @@ impl Pool {
         self.advance(now);
         self.end_dial(permit);
         self.counts.dials_failed += 1;
+        self.release_place();
         if self.waiters.len() > self.dials.len()
-            && let Some(waiter) = self.waiters.pop_first()
+            && let Some((&waiter, _)) = self.waiters.first_key_value()
         {
-            self.newcomers_only.remove(&waiter);
+            self.end_waiter(waiter);
             self.reject(waiter, RejectReason::DialFailed);
         }
         self.replenish();
+    }
+
+    /// A place has been found for this claim. Returns whether it is still wanted: if so, a dial
+    /// starts, for whoever waits the longest; if not, the place goes back.
+    pub fn granted(&mut self, claim: ClaimId, place: Place, now: Moment) -> bool {
+        self.advance(now);
+        let wanted = self.claims.grant(claim);
+        if wanted {
+            self.places.push(place);
+            self.start_dial();
+        } else {
+            self.effects.push_back(Effect::Release(place));
+        }
+        wanted
+    }
+
+    /// No place could be found for this claim at once. Its waiter waits on, unless as many as may wait
+    /// already: then it is rejected.
+    pub fn deferred(&mut self, claim: ClaimId, now: Moment) {
+        self.advance(now);
+        let Some(waiter) = self.claims.defer(claim) else {
+            return;
+        };
+        let others = self.queued().saturating_sub(1);
+        if !self.settings.max_waiters.has_room(others) {
+            self.end_waiter(waiter);
+            self.reject(waiter, RejectReason::TooManyWaiters);
+            self.replenish();
+        }
+    }
+
+    /// Since when the oldest claim of any pool has waited; [`Moment::NEVER`] if there is none. To be
+    /// told before a connection comes back: if that claim is older than whoever waits here, by more
+    /// than [`Settings::overtaking`], the connection is closed for the sake of its place. Nothing is
+    /// emitted.
+    pub const fn elder_waits(&mut self, since: Moment) {
+        self.elder = since;
     }
 
     /// The server has said, in the exchange that this lease is for, how long it keeps the
@@ -264,15 +312,16 @@ impl Pool {
         self.come_back(lease.connection);
     }
 
-    /// Closes the connection that has been idle the longest, if any is idle, because the idle
-    /// connections of all pools together are too many. Returns whether one was closed.
-    pub fn evict_oldest(&mut self, now: Moment) -> bool {
+    /// Closes the connection that has been idle the longest, if any is idle, because all pools
+    /// together have too many: idle ones ([`CloseReason::TotalIdleLimit`]), or connections
+    /// ([`CloseReason::TotalLimit`]). Returns whether one was closed.
+    pub fn evict_oldest(&mut self, reason: CloseReason, now: Moment) -> bool {
         self.advance(now);
         let Some((oldest, _)) = self.idle.oldest() else {
             return false;
         };
         self.idle.remove(oldest);
-        self.vacate(oldest, CloseReason::TotalIdleLimit, Closer::Client);
+        self.vacate(oldest, reason, Closer::Client);
         true
     }
 
@@ -300,8 +349,8 @@ impl Pool {
             return;
         }
         self.shut_down = true;
-        self.newcomers_only.clear();
-        while let Some(waiter) = self.waiters.pop_first() {
+        while let Some((&waiter, _)) = self.waiters.first_key_value() {
+            self.end_waiter(waiter);
             self.reject(waiter, RejectReason::ShutDown);
         }
         for dial in &self.dials {
@@ -353,10 +402,16 @@ impl Pool {
         self.waiters.len()
     }
 
+    /// Claims for a place that have been neither granted nor withdrawn.
+    #[must_use]
+    pub fn claiming(&self) -> usize {
+        self.claims.len()
+    }
+
     /// Whether this checkout has not been answered, nor cancelled.
     #[must_use]
     pub fn is_waiting(&self, waiter: WaiterId) -> bool {
-        self.waiters.contains(&waiter)
+        self.waiters.contains_key(&waiter)
     }
 
     /// Since when the oldest idle connection has been idle.
@@ -392,13 +447,29 @@ impl Pool {
                 self.vacate(connection, reason, Closer::Client);
                 self.replenish();
             }
-            _ => self.settle(connection, self.oldest_content_with_used()),
+            _ => {
+                let waiter = self.oldest_content_with_used();
+                if waiter.is_some_and(|waiter| self.overtakes_too_much(waiter)) {
+                    self.active -= 1;
+                    self.vacate(connection, CloseReason::TotalLimit, Closer::Client);
+                    self.replenish();
+                } else {
+                    self.settle(connection, waiter);
+                }
+            }
         }
+    }
+
+    /// Whether somebody who needs a place has waited for so much longer than this waiter that a
+    /// connection which this waiter could use has to make room.
+    fn overtakes_too_much(&self, waiter: WaiterId) -> bool {
+        let since = self.waiters.get(&waiter).copied().unwrap_or(Moment::ZERO);
+        self.settings.shares_places && self.elder.after(self.settings.overtaking) < since
     }
 
     /// The oldest waiter but for those that want a connection nobody has used.
     fn oldest_content_with_used(&self) -> Option<WaiterId> {
-        self.waiters.iter().find(|waiter| !self.newcomers_only.contains(waiter)).copied()
+        self.waiters.keys().find(|waiter| !self.newcomers_only.contains(waiter)).copied()
     }
 
     /// A connection that is active and unclaimed finds its place: this waiter, the idle list, or
@@ -408,9 +479,9 @@ impl Pool {
         if self.shut_down {
             self.vacate(connection, CloseReason::ShutDown, Closer::Client);
         } else if let Some(waiter) = waiter {
-            self.waiters.remove(&waiter);
-            self.newcomers_only.remove(&waiter);
+            self.end_waiter(waiter);
             self.assign(waiter, connection, None);
+            self.replenish();
         } else {
             self.rest(connection);
         }
@@ -447,30 +518,84 @@ impl Pool {
         self.expire();
     }
 
-    /// Starts dials while waiters without one exist and the limit allows.
+    /// Starts dials, or asks for places to dial in, while waiters without one exist and the limit
+    /// allows.
     fn replenish(&mut self) {
+        if self.settings.shares_places {
+            return self.balance_claims();
+        }
         while self.waiters.len() > self.dials.len() && self.has_room_to_dial() {
-            let dial = DialId(self.mint_id());
-            self.dials.insert(dial);
-            self.counts.dials += 1;
-            self.effects.push_back(Effect::Dial(DialPermit { dial }));
+            self.start_dial();
         }
     }
 
+    fn start_dial(&mut self) {
+        let dial = DialId(self.mint_id());
+        self.dials.insert(dial);
+        self.counts.dials += 1;
+        self.effects.push_back(Effect::Dial(DialPermit { dial }));
+    }
+
+    /// Dials are for the oldest waiters; a place is claimed for each of those behind them, as far as
+    /// the limit allows, and for nobody else.
+    fn balance_claims(&mut self) {
+        let alone = self.waiters.len().saturating_sub(self.dials.len());
+        let room = self
+            .settings
+            .max_connections
+            .get()
+            .map_or(alone, |limit| (limit as usize).saturating_sub(self.alive()));
+        let wanted = alone.min(room);
+        while self.claims.len() > wanted
+            && let Some(oldest) = self.claims.oldest()
+        {
+            self.withdraw(oldest);
+        }
+        while self.claims.len() < wanted
+            && let Some((waiter, since)) = self.claims.next_of(&self.waiters, self.dials.len())
+        {
+            let claim = ClaimId(self.mint_id());
+            self.claims.insert(waiter, claim);
+            self.effects.push_back(Effect::Claim { claim, since });
+        }
+    }
+
+    fn withdraw(&mut self, waiter: WaiterId) {
+        self.effects.extend(self.claims.end_of(waiter).map(Effect::Withdraw));
+    }
+
+    /// A waiter ends, and with it the claim that was made for it. Returns whether it waited.
+    fn end_waiter(&mut self, waiter: WaiterId) -> bool {
+        let waited = self.waiters.remove(&waiter).is_some();
+        self.newcomers_only.remove(&waiter);
+        self.withdraw(waiter);
+        waited
+    }
+
+    /// A dial or a connection is gone; if it had a place, that is free for any pool.
+    fn release_place(&mut self) {
+        self.effects.extend(self.places.pop().map(Effect::Release));
+    }
+
+    fn alive(&self) -> usize {
+        self.dials.len() + self.active + self.idle.len()
+    }
+
     fn has_room_to_dial(&self) -> bool {
-        let alive = self.dials.len() + self.active + self.idle.len();
-        self.settings.max_connections.has_room(alive)
+        self.settings.max_connections.has_room(self.alive() + self.claims.len())
+    }
+
+    /// Waiters beyond those for whom a dial is under way, or may be in a moment.
+    fn queued(&self) -> usize {
+        self.waiters.len().saturating_sub(self.dials.len() + self.claims.unanswered())
     }
 
     /// Whether one more waiter may queue: a dial is or will be there for it, or the queue beyond
     /// the dials has room.
     fn may_wait(&self) -> bool {
-        let beyond_dials = self.waiters.len().checked_sub(self.dials.len());
-        match beyond_dials {
-            None => true,
-            Some(_) if self.has_room_to_dial() => true,
-            Some(queued) => self.settings.max_waiters.has_room(queued),
-        }
+        self.waiters.len() < self.dials.len()
+            || self.has_room_to_dial()
+            || self.settings.max_waiters.has_room(self.queued())
     }
 
     fn expire(&mut self) {
@@ -565,6 +690,7 @@ impl Pool {
         self.vacant.push(connection.index);
         self.counts.closed[reason.index()][closer.index()] += 1;
         self.effects.push_back(Effect::Close { connection, reason, closer });
+        self.release_place();
     }
 
     fn mint_id(&mut self) -> u64 {

@@ -10,6 +10,10 @@ pub enum CloseReason {
     /// It was idle the longest when the idle connections of all origins together went over their
     /// limit. Go's `errTooManyIdle`.
     TotalIdleLimit,
+    /// All origins together had as many connections as they may, and somebody needed room for another
+    /// one: of the idle ones it was idle the longest, or it came back while they had waited for much
+    /// longer than whoever waited for it.
+    TotalLimit,
     /// It was idle for the idle timeout. Go's `errIdleConnTimeout`.
     IdleTimeout,
     /// The pool shut down.
@@ -44,9 +48,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
+        Self::TotalLimit,
         Self::IdleTimeout,
         Self::ShutDown,
         Self::CloseIdle,
@@ -67,6 +72,7 @@ impl CloseReason {
         match self {
             Self::IdleLimit => "idle_limit",
             Self::TotalIdleLimit => "total_idle_limit",
+            Self::TotalLimit => "total_limit",
             Self::IdleTimeout => "idle_timeout",
             Self::ShutDown => "shut_down",
             Self::CloseIdle => "close_idle",

@@ -73,6 +73,14 @@ pub struct Settings {
     /// [`Duration::MAX`] means for ever. With zero a connection serves the exchange it was dialled
     /// for and no other.
     pub max_lifetime: Duration,
+    /// Whether the connections of several pools together are limited. Then the pool asks for a place
+    /// before each dial, by [`Effect::Claim`](crate::Effect::Claim).
+    pub shares_places: bool,
+    /// How much later than the oldest claim of any pool a waiter may have come, and yet be served
+    /// before it by a connection of this pool that comes back. Beyond it the connection is closed, with
+    /// [`CloseReason::TotalLimit`](crate::CloseReason::TotalLimit), and its place goes to that
+    /// claim. Zero is the strict order, at the price of a dial wherever two pools take turns.
+    pub overtaking: Duration,
     /// What the differences between lifetimes come from. Any number; pools that should not end their
     /// connections in step have different ones.
     pub seed: u64,
@@ -110,6 +118,8 @@ impl Default for Settings {
             max_exchanges: Limit::NONE,
             idle_timeout: Duration::from_secs(90),
             max_lifetime: Duration::MAX,
+            shares_places: false,
+            overtaking: Duration::from_millis(100),
             seed: 0,
         }
     }

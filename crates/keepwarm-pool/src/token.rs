@@ -36,6 +36,10 @@ impl DialId {
     }
 }
 
+/// One claim of one pool for a [`Place`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimId(pub(crate) u64);
+
 /// The right to dial one connection.
 ///
 /// It ends in [`Pool::dialed`](crate::Pool::dialed) or
@@ -53,6 +57,16 @@ impl DialPermit {
     pub const fn dial(&self) -> DialId {
         self.dial
     }
+}
+
+/// The right to have one connection, of those that several pools may have together.
+///
+/// It is minted by a [`Budget`](crate::Budget), held by a pool from before the dial until after the
+/// close, and goes back to the budget. A place that is dropped instead is capacity lost for ever.
+#[must_use = "a place that is dropped is capacity lost for ever"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    pub(crate) minted: (),
 }
 
 /// The right to use one connection for one exchange.

@@ -85,6 +85,20 @@ const NEWCOMERS: &[Operation] = &[
     Operation::ShutDown,
 ];
 
+/// Places that come from a budget, or do not.
+const PLACES: &[Operation] = &[
+    Operation::Checkout,
+    Operation::Cancel(Pick::Oldest),
+    Operation::Granted(Pick::Oldest),
+    Operation::GrantedLate(Pick::Newest),
+    Operation::Deferred(Pick::Oldest),
+    Operation::Dialed(Pick::Oldest),
+    Operation::DialFailed(Pick::Oldest),
+    Operation::Returned(Pick::Oldest),
+    Operation::Evict,
+    Operation::ShutDown,
+];
+
 /// Everything that there is.
 const ALL: &[Operation] = &[
     Operation::Checkout,
@@ -118,6 +132,7 @@ const TIGHT: Rules = Rules {
     max_exchanges: None,
     idle_timeout: Some(2),
     max_lifetime: None,
+    shared: None,
 };
 
 /// Where a sequence starts from when its subject is not the beginning.
@@ -240,6 +255,37 @@ fn every_newcomer_beside_connections_that_end() {
         ..Rules::UNLIMITED
     };
     assert_eq!(explore(rules, TWO_ACTIVE, NEWCOMERS, 4), 1_522);
+}
+
+#[test]
+fn every_place_without_limits() {
+    let rules = Rules { shared: Some(2), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, &[], PLACES, 6), 6_447);
+}
+
+#[test]
+fn every_place_under_tight_limits() {
+    let rules = Rules { shared: Some(2), ..TIGHT };
+    assert_eq!(explore(rules, &[], PLACES, 6), 6_435);
+}
+
+/// Somebody elsewhere has waited for longer than whoever waits here, or not quite.
+#[test]
+fn every_place_that_others_wait_for() {
+    let rules = Rules { shared: Some(1), ..Rules::UNLIMITED };
+    let alphabet = [
+        Operation::Checkout,
+        Operation::Elder(Some(0)),
+        Operation::Elder(None),
+        Operation::Returned(Pick::Oldest),
+        Operation::PutBack(Pick::Oldest),
+        Operation::Granted(Pick::Oldest),
+        Operation::Dialed(Pick::Oldest),
+        Operation::Pass(1),
+    ];
+    let start =
+        [Operation::Checkout, Operation::Granted(Pick::Oldest), Operation::Dialed(Pick::Oldest)];
+    assert_eq!(explore(rules, &start, &alphabet, 5), 7_179);
 }
 
 #[test]

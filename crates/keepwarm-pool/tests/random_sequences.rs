@@ -19,7 +19,7 @@ const LONGEST: usize = 200;
 const PHASES: usize = 8;
 
 /// Of so many sequences, each path must be taken by so many: once could be chance.
-const SEQUENCES: usize = 1_500;
+const SEQUENCES: usize = 2_500;
 const OFTEN_ENOUGH: u32 = 5;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -42,6 +42,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         (
             prop_oneof![1 => Just(None), 1 => Just(Some(0)), 3 => (1..10_u64).prop_map(Some)],
             prop_oneof![6 => Just(None), 1 => Just(Some(0)), 5 => (1..40_u64).prop_map(Some)],
+            prop_oneof![3 => Just(None), 1 => (0..6_u64).prop_map(Some)],
         ),
     )
         .prop_map(|(max_idle, max_connections, max_waiters, max_exchanges, times)| Rules {
@@ -51,6 +52,7 @@ fn rules() -> impl Strategy<Value = Rules> {
             max_exchanges,
             idle_timeout: times.0,
             max_lifetime: times.1,
+            shared: times.2,
         })
 }
 
@@ -88,6 +90,10 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         40 => pick().prop_map(Operation::Inspect),
         10 => pick().prop_map(Operation::InspectOther),
         15 => Just(Operation::Evict),
+        130 => pick().prop_map(Operation::Granted),
+        5 => pick().prop_map(Operation::GrantedLate),
+        30 => pick().prop_map(Operation::Deferred),
+        10 => proptest::option::of(0..30_u64).prop_map(Operation::Elder),
         8 => Just(Operation::CloseIdle),
         weights.passes => (1..5_u64).prop_map(Operation::Pass),
         10 => (1..4_u64).prop_map(Operation::Rewind),

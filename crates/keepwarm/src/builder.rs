@@ -87,6 +87,31 @@ impl ClientBuilder {
         self
     }
 
+    /// Connections to all origins together that may exist at once: being dialled, in use and idle.
+    /// Go has no such limit.
+    ///
+    /// Default: no limit. Zero is refused. It is kept at every instant, between threads too. When it
+    /// is reached, the connection that has been idle the longest, to whatever origin, is closed to
+    /// make room; if none is idle, the request waits, under the same
+    /// [`acquire_timeout`](Self::acquire_timeout) and
+    /// [`max_waiters_per_origin`](Self::max_waiters_per_origin) as ever. A connection that makes room
+    /// is counted as [`CloseReason::TotalLimit`](crate::CloseReason::TotalLimit).
+    ///
+    /// Room that is free goes to whoever began to wait for it first, whatever the origins. Requests to
+    /// one origin never overtake each other. A request may be overtaken by one to another origin that
+    /// came at most 100 ms later, when a connection to that other origin comes back and can serve it:
+    /// else two busy origins would take turns in closing each other's connections. Beyond 100 ms the
+    /// connection is closed and makes room, so nobody starves.
+    ///
+    /// At worst, with more busy origins than connections, each request opens a connection and closes
+    /// another one; it should be no less than the peak concurrency of all origins together. Where a
+    /// host has several addresses, a dial may try two of them at once for a moment.
+    pub fn max_connections(mut self, limit: impl Into<Limit>) -> Self {
+        self.settings.max_connections = limit.into();
+        self.settings.pool.shares_places = self.settings.max_connections != Limit::NONE;
+        self
+    }
+
     /// Requests to one origin that may wait at once beyond those a connection is being dialled for.
     /// The next one fails at once with
     /// [`is_too_many_waiters`](crate::Error::is_too_many_waiters). Go has no such limit.

@@ -16,6 +16,7 @@ use crate::outbox::Outbox;
 use crate::request::RequestBuilder;
 use crate::settings::Settings;
 use crate::stats::{OriginStats, Stats};
+use crate::total::Total;
 
 /// An HTTP/1.1 client with a pool of connections for each origin.
 ///
@@ -77,7 +78,8 @@ impl Client {
     pub(crate) fn with_settings(settings: Settings) -> Self {
         let keeper = Arc::new(Keeper::new());
         let shared = Shared {
-            budget: IdleBudget::new(settings.max_idle),
+            budget: IdleBudget::new(settings.max_idle, settings.pool.shares_places),
+            total: Total::new(settings.max_connections),
             #[cfg(feature = "tls")]
             tls: crate::tls::Tls::new(settings.tls.clone()),
             outbox: Outbox::new(settings.observers.clone()),

@@ -16,6 +16,7 @@ pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warn
     let mut findings: Vec<(u64, String)> = [
         idle_limit(stats, settings),
         total_idle_limit(stats, settings),
+        total_limit(stats, settings),
         closed_by_server(stats, settings),
         not_persistent(stats),
         unread(stats),
@@ -79,6 +80,18 @@ fn total_idle_limit(stats: &OriginStats, settings: &Settings) -> Finding {
              set it to the peak concurrency of all origins together, or to Limit::NONE",
             counted(count, "healthy connection"),
             number(settings.max_idle)
+        )
+    })
+}
+
+fn total_limit(stats: &OriginStats, settings: &Settings) -> Finding {
+    let count = stats.closed_for(CloseReason::TotalLimit);
+    finding(count, || {
+        format!(
+            "closed {} to make room for other origins: max_connections is {}; \
+             set it to the peak concurrency of all origins together, or to Limit::NONE",
+            counted(count, "healthy connection"),
+            number(settings.max_connections)
         )
     })
 }
@@ -148,10 +161,11 @@ fn refused(stats: &OriginStats, settings: &Settings) -> Finding {
     finding(count, || {
         format!(
             "{} refused because too many were waiting: \
-             max_connections_per_origin is {}, max_waiters_per_origin {}, and up to {} requests \
-             came at once",
+             max_connections_per_origin is {}, max_connections {}, max_waiters_per_origin {}, and \
+             up to {} requests came at once",
             counted(count, "request"),
             number(settings.pool.max_connections),
+            number(settings.max_connections),
             number(settings.pool.max_waiters),
             stats.peak as u64 + count
         )

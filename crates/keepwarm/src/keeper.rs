@@ -43,6 +43,11 @@ impl Keeper {
         debug_assert!(first, "a keeper serves one client");
     }
 
+    /// The house.
+    pub(crate) fn origins(&self) -> Option<Arc<Origins>> {
+        self.origins.get().and_then(Weak::upgrade)
+    }
+
     /// An origin has idle connections, the first of which expires at `deadline`. Those that never
     /// expire are watched too.
     pub(crate) fn expect(self: &Arc<Self>, deadline: Moment) {
@@ -105,7 +110,7 @@ async fn run(keeper: Arc<Keeper>, _on_duty: OnDuty) {
                 origin.inspect(connection);
             }
         }
-        let Some(origins) = keeper.origins.get().and_then(Weak::upgrade) else {
+        let Some(origins) = keeper.origins() else {
             return;
         };
         origins.enforce_idle_limit();

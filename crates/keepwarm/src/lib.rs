@@ -78,6 +78,7 @@ mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+mod total;
 mod trail;
 mod transport;
 #[cfg(unix)]

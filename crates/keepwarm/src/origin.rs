@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 use keepwarm_pool::{
-    Assigned, CloseReason, Closer, ConnectionId, Counts, DialId, DialPermit, Effect, Moment, Pool,
-    RejectReason, WaiterId,
+    Assigned, ClaimId, CloseReason, Closer, ConnectionId, Counts, DialId, DialPermit, Effect,
+    Moment, Place, Pool, RejectReason, WaiterId,
 };
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
@@ -29,6 +30,7 @@ use crate::observer::{Event, EventKind};
 use crate::outbox::Outbox;
 use crate::retry::RetryBudget;
 use crate::settings::Settings;
+use crate::total::Total;
 
 /// What all origins of one client share.
 #[derive(Debug)]
@@ -39,12 +41,17 @@ pub(crate) struct Shared {
     pub(crate) budget: IdleBudget,
     /// If somebody observes.
     pub(crate) outbox: Option<Outbox>,
+    pub(crate) total: Total,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,
 }
 
+/// Numbers origins across the whole process: one that is forgotten and made again is another one.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// Scheme, host and port, with the pool of connections to it.
 pub(crate) struct Origin {
+    number: u64,
     key: OriginKey,
     name: Arc<str>,
     host_field: HeaderValue,
@@ -119,6 +126,9 @@ enum Action {
     Abort(oneshot::Sender<()>),
     Answer(oneshot::Sender<Answer>, Answer),
     Close(Box<Connection>),
+    Claim(ClaimId, Moment),
+    Withdraw(ClaimId),
+    Release(Place),
 }
 
 /// Gauges and counters of one origin at one moment, or of several together.
@@ -155,6 +165,7 @@ impl Origin {
         let seed = RandomState::new().build_hasher().finish();
         let pool = Pool::new(keepwarm_pool::Settings { seed, ..shared.settings.pool });
         Arc::new(Self {
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             name: key.to_string().into(),
             host_field: key.host_field(),
             key,
@@ -337,8 +348,19 @@ impl Origin {
         drop(lease.map(|(token, handle)| Lease::new(Arc::clone(self), token, handle)));
     }
 
-    pub(crate) fn evict_oldest(self: &Arc<Self>) {
-        self.feed(None, |state, now| state.pool.evict_oldest(now));
+    /// Returns whether one was idle.
+    pub(crate) fn evict_oldest(self: &Arc<Self>, reason: CloseReason) -> bool {
+        self.feed(None, |state, now| state.pool.evict_oldest(reason, now)).0
+    }
+
+    /// There is room for one more connection. Returns whether it is still wanted.
+    pub(crate) fn granted(self: &Arc<Self>, claim: ClaimId, place: Place) -> bool {
+        self.feed(None, |state, now| state.pool.granted(claim, place, now)).0
+    }
+
+    /// There is no room for now.
+    pub(crate) fn deferred(self: &Arc<Self>, claim: ClaimId) {
+        self.feed(None, |state, now| state.pool.deferred(claim, now));
     }
 
     /// Closes what is idle, and what is in use when it comes back.
@@ -429,6 +451,7 @@ impl Origin {
         let mut own = None;
         let mut state = self.lock();
         let idle_before = state.pool.idle();
+        state.pool.elder_waits(self.shared.total.elder());
         let result = input(&mut state, now);
         while let Some(effect) = state.pool.poll_effect() {
             if let Some(answer) = self.detach(&mut state, effect, error.as_ref(), now, &mut actions)
@@ -441,14 +464,24 @@ impl Origin {
         let deadline = state.pool.next_deadline();
         drop(state);
 
+        let mut places_moved = false;
         for action in actions {
+            places_moved |= action.moves_places();
             self.perform(action);
-        }
-        if let Some(outbox) = &self.shared.outbox {
-            outbox.deliver();
         }
         if self.shared.budget.moved(idle_before, idle_after) {
             self.shared.keeper.call();
+        }
+        if idle_after > idle_before && !self.shared.total.elder().is_never() {
+            self.shared.total.idle_appeared();
+            places_moved = true;
+        }
+        if places_moved {
+            self.shared.total.serve(|| self.shared.keeper.origins());
+        }
+        // Last, since what an observer does is not known.
+        if let Some(outbox) = &self.shared.outbox {
+            outbox.deliver();
         }
         Fed { result, own, idle: idle_after, deadline }
     }
@@ -489,6 +522,18 @@ impl Origin {
             Effect::Close { connection, .. } => {
                 let handle = state.connections.get_mut(connection.index()).and_then(Option::take);
                 actions.extend(handle.map(Action::Close));
+                return None;
+            }
+            Effect::Claim { claim, since } => {
+                actions.push(Action::Claim(claim, since));
+                return None;
+            }
+            Effect::Withdraw(claim) => {
+                actions.push(Action::Withdraw(claim));
+                return None;
+            }
+            Effect::Release(place) => {
+                actions.push(Action::Release(place));
                 return None;
             }
         };
@@ -554,7 +599,10 @@ impl Origin {
                     active: state.connections[connection.index()].is_none(),
                 });
             }
-            Effect::AbortDial(_) => {}
+            Effect::AbortDial(_)
+            | Effect::Claim { .. }
+            | Effect::Withdraw(_)
+            | Effect::Release(_) => {}
         }
     }
 
@@ -568,6 +616,11 @@ impl Origin {
             Action::Abort(sender) => drop(sender.send(())),
             Action::Answer(sender, answer) => drop(sender.send(answer)),
             Action::Close(connection) => drop(connection),
+            Action::Claim(claim, since) => {
+                self.shared.total.claim(self.number, claim, Arc::downgrade(self), since);
+            }
+            Action::Withdraw(claim) => self.shared.total.withdraw(self.number, claim),
+            Action::Release(place) => self.shared.total.release(place),
         }
     }
 
@@ -591,6 +644,13 @@ impl Origin {
 impl Waiter {
     fn wait_ended(&self, now: Moment, served: bool) -> EventKind {
         EventKind::WaitEnded { request: self.request, waited: now.since(self.since), served }
+    }
+}
+
+impl Action {
+    /// Whether the limit on all connections is to be looked after.
+    const fn moves_places(&self) -> bool {
+        matches!(self, Self::Claim(..) | Self::Withdraw(_) | Self::Release(_))
     }
 }
 

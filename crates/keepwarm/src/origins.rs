@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use keepwarm_pool::Moment;
+use keepwarm_pool::{CloseReason, Moment};
 
 use crate::key::{OriginKey, OriginRef};
 use crate::lately::Lately;
@@ -119,15 +119,25 @@ impl Origins {
 
     /// Closes the oldest idle connections of any origin until the limit is kept.
     pub(crate) fn enforce_idle_limit(&self) {
-        while self.shared.budget.is_exceeded() {
+        while self.shared.budget.is_exceeded() && self.evict_oldest(CloseReason::TotalIdleLimit) {}
+    }
+
+    /// Closes the connection that has been idle the longest, of any origin. Returns whether there was
+    /// one.
+    pub(crate) fn evict_oldest(&self, reason: CloseReason) -> bool {
+        while self.shared.budget.any() {
             let oldest = self
                 .all()
                 .into_iter()
                 .filter_map(|origin| origin.oldest_idle().map(|since| (since, origin)))
                 .min_by_key(|(since, _)| *since);
-            let Some((_, origin)) = oldest else { return };
-            origin.evict_oldest();
+            let Some((_, origin)) = oldest else { return false };
+            if origin.evict_oldest(reason) {
+                return true;
+            }
+            // Somebody has taken it meanwhile.
         }
+        false
     }
 
     pub(crate) fn close_idle(&self) {

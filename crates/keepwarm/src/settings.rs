@@ -16,6 +16,8 @@ const GO_DIAL: Duration = Duration::from_secs(30);
 pub(crate) struct Settings {
     pub(crate) pool: keepwarm_pool::Settings,
     pub(crate) max_idle: Limit,
+    /// Of all origins together. The pools know of it too.
+    pub(crate) max_connections: Limit,
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp_keepalive: Option<Duration>,
@@ -35,6 +37,7 @@ impl Default for Settings {
             // Also 90 s idle, and no limit on counts: it shrinks by age.
             pool: keepwarm_pool::Settings::default(),
             max_idle: Limit::NONE,
+            max_connections: Limit::NONE,
             acquire_timeout: None,
             connect_timeout: GO_DIAL,
             tcp_keepalive: Some(GO_DIAL),
@@ -64,6 +67,12 @@ impl Settings {
         if self.pool.max_connections == Limit::at_most(0) {
             return refuse(
                 "max_connections_per_origin",
+                "no request could ever be sent; set at least 1, or Limit::NONE for no limit",
+            );
+        }
+        if self.max_connections == Limit::at_most(0) {
+            return refuse(
+                "max_connections",
                 "no request could ever be sent; set at least 1, or Limit::NONE for no limit",
             );
         }

@@ -15,6 +15,10 @@ pub(crate) struct Ledger {
     /// The checkouts that only a dial may serve.
     newcomers: Vec<usize>,
     dials: Vec<Dial>,
+    /// The claims that are open, and how many there ever were.
+    claims: Vec<usize>,
+    claimed: usize,
+    places: usize,
     connections: Vec<Place>,
     born: Vec<u64>,
     /// When the server closes each, and how many exchanges it serves on it, by its own words.
@@ -60,6 +64,9 @@ impl Ledger {
             waiters: Vec::new(),
             newcomers: Vec::new(),
             dials: Vec::new(),
+            claims: Vec::new(),
+            claimed: 0,
+            places: 0,
             connections: Vec::new(),
             born: Vec::new(),
             server_keeps: Vec::new(),
@@ -90,8 +97,8 @@ impl Ledger {
         decisions: &[Decision],
         now: u64,
     ) -> Audit {
-        // The one input that says nothing of the time.
-        if !matches!(input, Input::Advised(..)) {
+        // The two inputs that say nothing of the time.
+        if !matches!(input, Input::Advised(..) | Input::Elder(_)) {
             self.now = self.now.max(now);
         }
         self.enter_input(input, answer)?;
@@ -159,7 +166,15 @@ impl Ledger {
             }
             Input::CloseIdle => self.dismissed = self.connections.len(),
             Input::ShutDown => self.shut_down = true,
-            Input::Evict | Input::Tick => {}
+            Input::Granted(claim) => {
+                let wanted = self.claims.iter().position(|open| *open == claim);
+                hold(answer == Some(wanted.is_some()), "granted says whether it was wanted")?;
+                if let Some(position) = wanted {
+                    self.claims.remove(position);
+                }
+                self.places += 1;
+            }
+            Input::Deferred(_) | Input::Elder(_) | Input::Evict | Input::Tick => {}
         }
         Ok(())
     }
@@ -168,7 +183,10 @@ impl Ledger {
     /// a dial may serve them from here on.
     fn enter_newcomer(&mut self, decisions: &[Decision]) -> Audit {
         let dials = decisions.iter().filter(|decision| matches!(decision, Decision::Dial(_)));
-        let alive = self.dialing() + self.active() + self.idle().count() - dials.count();
+        let claims = decisions.iter().filter(|d| matches!(d, Decision::Claim(_))).count();
+        let alive = self.dialing() + self.active() + self.idle().count() + self.claims.len()
+            - dials.count()
+            - claims;
         if self.shut_down || !within(alive + 1, self.rules.max_connections) {
             return Ok(());
         }
@@ -185,6 +203,21 @@ impl Ledger {
                 hold(wanted, "a dial starts only while more waiters than dials exist")?;
                 hold(!self.shut_down, "no dial starts after shutdown")?;
                 self.dials.push(Dial::Running);
+            }
+            Decision::Claim(since) => {
+                hold(self.rules.shared.is_some(), "places are claimed where they are shared")?;
+                hold(since <= self.now, "a place is claimed for somebody who has come")?;
+                self.claims.push(self.claimed);
+                self.claimed += 1;
+            }
+            Decision::Withdraw(claim) => {
+                let open = self.claims.contains(&claim);
+                hold(open, "what is withdrawn is an open claim")?;
+                self.claims.retain(|other| *other != claim);
+            }
+            Decision::Release => {
+                hold(self.places > 0, "what is released was granted")?;
+                self.places -= 1;
             }
             Decision::Abort(dial) => {
                 let once = self.shut_down && self.dials[dial] == Dial::Running;
@@ -253,8 +286,12 @@ impl Ledger {
 
         let alive = pool.dialing() + pool.active() + pool.idle();
         hold(within(alive, self.rules.max_connections), "the connection limit")?;
+        let shared = self.rules.shared.is_some();
+        hold(!shared || self.places == alive, "a place for each dial and each connection")?;
+        hold(pool.claiming() == self.claims.len(), "claiming is the claims without an end")?;
         hold(within(pool.idle(), self.rules.max_idle), "the idle limit")?;
-        let queued = pool.waiting().saturating_sub(pool.dialing());
+        let hopeful = pool.dialing() + pool.claiming();
+        let queued = pool.waiting().saturating_sub(hopeful);
         hold(within(queued, self.rules.max_waiters), "the limit of waiters")?;
         let most = self.peak + self.newcomers.len();
         hold(alive <= most, "no more connections than requests at once and newcomers, ever")
@@ -265,11 +302,16 @@ impl Ledger {
         hold(!(waits && pool.idle() > 0), "nobody waits while a connection is idle")?;
         let last = self.newcomers.iter().rev().find(|newcomer| self.waiters[**newcomer]);
         let ahead = last.map_or(0, |last| self.waiters[..=*last].iter().filter(|w| **w).count());
-        hold(ahead <= pool.dialing(), "a newcomer has a dial, and so has everybody before it")?;
+        let coming = pool.dialing() + pool.claiming();
+        hold(ahead <= coming, "a newcomer has a dial, and so has everybody before it")?;
         let alive = pool.dialing() + pool.active() + pool.idle();
         let room = within(alive + 1, self.rules.max_connections);
-        let wanted = pool.waiting() > pool.dialing();
-        hold(!(wanted && room), "nobody waits while a dial could start")?;
+        let room = room && within(alive + pool.claiming() + 1, self.rules.max_connections);
+        let coming = pool.dialing() + pool.claiming();
+        let wanted = pool.waiting() > coming;
+        hold(!(wanted && room), "nobody waits while a dial could start, or a place be claimed")?;
+        let needed = pool.claiming() == 0 || pool.waiting() >= coming;
+        hold(needed, "no place is claimed for nobody")?;
         let ended = pool.waiting() == 0 && pool.idle() == 0;
         hold(!self.shut_down || ended, "after shutdown nobody waits and nothing is idle")?;
         hold(pool.is_shut_down() == self.shut_down, "is_shut_down")

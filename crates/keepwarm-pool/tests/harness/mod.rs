@@ -14,8 +14,8 @@ pub(crate) mod watch;
 use std::collections::BTreeSet;
 
 use keepwarm_pool::{
-    Advice, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Moment, Pool,
-    WaiterId,
+    Advice, Budget, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease,
+    Limit, Moment, Place, Pool, WaiterId, Work,
 };
 
 use self::ledger::Ledger;
@@ -46,6 +46,12 @@ pub(crate) enum Operation {
     /// Inspect a connection that is active or closed.
     InspectOther(Pick),
     Evict,
+    /// A place is found for the claim, or for one that was withdrawn; or none is found.
+    Granted(Pick),
+    GrantedLate(Pick),
+    Deferred(Pick),
+    /// Somebody elsewhere waits for a place since then; or nobody does.
+    Elder(Option<u64>),
     CloseIdle,
     Tick,
     /// The clock moves to the next deadline, and the pool is told.
@@ -87,6 +93,9 @@ pub(crate) enum Input {
     Closed(usize, CloseReason, Closer),
     Inspect(usize),
     Evict,
+    Granted(usize),
+    Deferred(usize),
+    Elder(Option<u64>),
     CloseIdle,
     Tick,
     ShutDown,
@@ -97,10 +106,12 @@ pub(crate) struct Driver {
     model: Model,
     ledger: Ledger,
     watch: Watch,
+    budget: Budget<u8, ()>,
     clock: u64,
     permits: Vec<(usize, DialPermit)>,
     leases: Vec<(usize, Lease)>,
     waiters: Vec<WaiterId>,
+    claims: Vec<ClaimId>,
     dials: Vec<DialId>,
     connections: Vec<ConnectionId>,
     history: Vec<(u64, Input)>,
@@ -116,10 +127,12 @@ impl Driver {
             model: Model::new(rules),
             ledger: Ledger::new(rules),
             watch: Watch::default(),
+            budget: Budget::new(Limit::NONE),
             clock: 0,
             permits: Vec::new(),
             leases: Vec::new(),
             waiters: Vec::new(),
+            claims: Vec::new(),
             dials: Vec::new(),
             connections: Vec::new(),
             history: Vec::new(),
@@ -190,6 +203,10 @@ impl Driver {
                 Input::Inspect(among(&others, pick)?)
             }
             Operation::Evict => Input::Evict,
+            Operation::Granted(pick) => Input::Granted(among(&self.model.claims(), pick)?),
+            Operation::GrantedLate(pick) => Input::Granted(among(&self.model.withdrawn(), pick)?),
+            Operation::Deferred(pick) => Input::Deferred(among(&self.model.claims(), pick)?),
+            Operation::Elder(since) => Input::Elder(since),
             Operation::CloseIdle => Input::CloseIdle,
             Operation::Tick => Input::Tick,
             Operation::ShutDown => Input::ShutDown,
@@ -242,6 +259,9 @@ impl Driver {
             Input::Closed(connection, why, by) => model.closed(connection, why, by, now),
             Input::Inspect(connection) => return Some(model.inspect(connection, now)),
             Input::Evict => return Some(model.evict_oldest(now)),
+            Input::Granted(waiter) => return Some(model.granted(waiter, now)),
+            Input::Deferred(waiter) => model.deferred(waiter, now),
+            Input::Elder(since) => model.elder_waits(since),
             Input::CloseIdle => model.close_idle(now),
             Input::Tick => model.tick(now),
             Input::ShutDown => model.shut_down(now),
@@ -290,7 +310,18 @@ impl Driver {
                 self.leases.extend(lease.map(|lease| (number, lease)));
                 return Some(found);
             }
-            Input::Evict => return Some(self.pool.evict_oldest(now)),
+            Input::Evict => {
+                return Some(self.pool.evict_oldest(CloseReason::TotalIdleLimit, now));
+            }
+            Input::Granted(number) => {
+                let place = self.place();
+                return Some(self.pool.granted(self.claims[number], place, now));
+            }
+            Input::Deferred(number) => self.pool.deferred(self.claims[number], now),
+            Input::Elder(since) => {
+                let since = since.map_or(Moment::NEVER, Moment::from_nanos);
+                self.pool.elder_waits(since);
+            }
             Input::CloseIdle => self.pool.close_idle(now),
             Input::Tick => self.pool.tick(now),
             Input::ShutDown => self.pool.shut_down(now),
@@ -310,6 +341,17 @@ impl Driver {
                     self.dials.push(permit.dial());
                     self.permits.push((number, permit));
                     Decision::Dial(number)
+                }
+                Effect::Claim { claim, since } => {
+                    let known = self.claims.contains(&claim);
+                    self.hold(!known, "a claim's name is new");
+                    self.claims.push(claim);
+                    Decision::Claim(since.as_nanos())
+                }
+                Effect::Withdraw(claim) => Decision::Withdraw(number_of(&self.claims, claim)),
+                Effect::Release(place) => {
+                    self.budget.release(place);
+                    Decision::Release
                 }
                 Effect::AbortDial(dial) => Decision::Abort(number_of(&self.dials, dial)),
                 Effect::Assign(assigned) => {
@@ -338,6 +380,18 @@ impl Driver {
         decisions
     }
 
+    /// A place for a claim, from a budget that never runs out: when there is one is the sequence's
+    /// part.
+    fn place(&mut self) -> Place {
+        self.budget.claim(0, (), Moment::ZERO);
+        let work = self.budget.poll_work();
+        self.budget.settle(0, true);
+        match work {
+            Some(Work::Grant { place, .. }) => place,
+            other => panic!("a place was due, and not {other:?}"),
+        }
+    }
+
     fn check_name(&self, connection: ConnectionId) {
         let known = self.connections.contains(&connection);
         self.hold(!known, "a connection's id is never used again");
@@ -358,6 +412,7 @@ impl Driver {
             ("active", pool.active() as u64, model.active().len() as u64),
             ("idle", pool.idle() as u64, model.idle().len() as u64),
             ("waiting", pool.waiting() as u64, model.waiting().len() as u64),
+            ("claiming", pool.claiming() as u64, model.claims().len() as u64),
             ("checkouts", counts.checkouts, model.checkouts()),
             ("assigned_new", counts.assigned_new, model.served(false)),
             ("reused", counts.reused, model.served(true)),
@@ -400,9 +455,9 @@ impl Driver {
             self.perform(Operation::ShutDown);
         }
         // Each round ends a permit or a lease. Only a waiter or an ended lease makes a new one.
-        let bound = 4 * (self.waiters.len() + self.permits.len() + self.leases.len()) + 1;
+        let bound = 8 * (self.waiters.len() + self.permits.len() + self.leases.len()) + 1;
         let mut rounds = 0;
-        while !(self.permits.is_empty() && self.leases.is_empty()) {
+        while !(self.permits.is_empty() && self.leases.is_empty() && self.pool.claiming() == 0) {
             rounds += 1;
             self.hold(rounds <= bound, "the drain ends");
             let closed = Operation::Closed(
@@ -414,6 +469,7 @@ impl Driver {
             {
                 self.perform(end);
             }
+            self.perform(Operation::Granted(Pick::Oldest));
             if rounds % 3 == 2 {
                 self.perform(Operation::DialFailed(Pick::Oldest));
             }
@@ -425,6 +481,7 @@ impl Driver {
         if let Err(broken) = self.ledger.audit_end(&self.pool) {
             self.hold(false, &broken);
         }
+        self.hold(self.budget.taken() == 0, "every place has come back");
     }
 
     fn hold(&self, holds: bool, sentence: &str) {

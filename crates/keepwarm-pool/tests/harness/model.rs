@@ -6,7 +6,7 @@
 //! are numbers here, in the order in which they came up.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keepwarm_pool::{CloseReason, Closer, Limit, RejectReason, Settings};
 
@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     pub(crate) max_exchanges: Option<u32>,
     pub(crate) idle_timeout: Option<u64>,
     pub(crate) max_lifetime: Option<u64>,
+    /// How far others may be overtaken, if places are shared with others.
+    pub(crate) shared: Option<u64>,
 }
 
 impl Rules {
@@ -29,6 +31,7 @@ impl Rules {
         max_exchanges: None,
         idle_timeout: None,
         max_lifetime: None,
+        shared: None,
     };
 
     pub(crate) fn settings(self) -> Settings {
@@ -41,6 +44,8 @@ impl Rules {
             idle_timeout: self.idle_timeout.map_or(Duration::MAX, Duration::from_nanos),
             max_lifetime: self.max_lifetime.map_or(Duration::MAX, Duration::from_nanos),
             seed: 9112,
+            shares_places: self.shared.is_some(),
+            overtaking: Duration::from_nanos(self.shared.unwrap_or(0)),
         }
     }
 }
@@ -49,10 +54,26 @@ impl Rules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Dial(usize),
+    /// Numbers count up; this is since when its waiter waits.
+    Claim(u64),
+    Withdraw(usize),
+    Release,
     Abort(usize),
-    Assign { waiter: usize, connection: usize, exchanges: u64, idle_since: Option<u64> },
-    Reject { waiter: usize, reason: RejectReason },
-    Close { connection: usize, reason: CloseReason, closer: Closer },
+    Assign {
+        waiter: usize,
+        connection: usize,
+        exchanges: u64,
+        idle_since: Option<u64>,
+    },
+    Reject {
+        waiter: usize,
+        reason: RejectReason,
+    },
+    Close {
+        connection: usize,
+        reason: CloseReason,
+        closer: Closer,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +112,16 @@ pub(crate) struct Model {
     waiters: Vec<Waiter>,
     /// Those that want a connection which nobody has used.
     newcomers: BTreeSet<usize>,
+    /// When each came.
+    came: Vec<u64>,
+    /// The open claims by whom they are for, how many there ever were, those that are known to have
+    /// to wait, and those that were withdrawn.
+    claims: BTreeMap<usize, usize>,
+    claimed: usize,
+    deferred: BTreeSet<usize>,
+    withdrawn: BTreeSet<usize>,
+    /// Since when somebody else waits for a place.
+    elder: Option<u64>,
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
@@ -117,6 +148,12 @@ impl Model {
             dials: Vec::new(),
             waiters: Vec::new(),
             newcomers: BTreeSet::new(),
+            came: Vec::new(),
+            claims: BTreeMap::new(),
+            claimed: 0,
+            deferred: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            elder: None,
             connections: Vec::new(),
             exchanges: Vec::new(),
             born: Vec::new(),
@@ -130,28 +167,81 @@ impl Model {
 
     pub(crate) fn checkout(&mut self, now: u64) {
         self.see(now);
-        let waiter = self.waiters.len();
-        self.waiters.push(Waiter::Waiting);
+        let waiter = self.come();
         if self.shut_down {
             self.reject(waiter, RejectReason::ShutDown);
             return;
         }
         self.expire();
         self.catch_up();
-        let queued = self.waiting().len().saturating_sub(self.running().len());
+        self.reject_if_too_many(waiter);
+    }
+
+    fn come(&mut self) -> usize {
+        self.waiters.push(Waiter::Waiting);
+        self.came.push(self.now);
+        self.waiters.len() - 1
+    }
+
+    fn reject_if_too_many(&mut self, waiter: usize) {
+        let unanswered = self.claims.values().filter(|claim| !self.deferred.contains(claim));
+        let hopeful = self.running().len() + unanswered.count();
+        let queued = self.waiting().len().saturating_sub(hopeful);
         if self.waiters[waiter] == Waiter::Waiting && exceeds(queued, self.rules.max_waiters) {
             self.reject(waiter, RejectReason::TooManyWaiters);
         }
     }
 
+    /// Whether the claim was still wanted.
+    pub(crate) fn granted(&mut self, claim: usize, now: u64) -> bool {
+        self.see(now);
+        let whose = self.owner(claim);
+        if let Some(waiter) = whose {
+            // The dial is for the oldest, who has no use for a claim any more.
+            let oldest = *self.claims.first_key_value().expect("this one at least").0;
+            let left = self.claims.remove(&oldest).expect("the oldest's");
+            if oldest != waiter {
+                self.claims.insert(waiter, left);
+            }
+        }
+        let wanted = whose.is_some();
+        if wanted {
+            self.decisions.push(Decision::Dial(self.dials.len()));
+            self.dials.push(Dial::Running);
+        } else {
+            self.decisions.push(Decision::Release);
+        }
+        wanted
+    }
+
+    pub(crate) fn deferred(&mut self, claim: usize, now: u64) {
+        self.see(now);
+        if let Some(waiter) = self.owner(claim)
+            && self.deferred.insert(claim)
+        {
+            self.reject_if_too_many(waiter);
+            self.catch_up();
+        }
+    }
+
+    fn owner(&self, claim: usize) -> Option<usize> {
+        let mut claims = self.claims.iter();
+        claims.find(|(_, number)| **number == claim).map(|(waiter, _)| *waiter)
+    }
+
+    pub(crate) fn elder_waits(&mut self, since: Option<u64>) {
+        self.elder = since;
+    }
+
     pub(crate) fn checkout_new(&mut self, now: u64) {
         self.see(now);
         self.expire();
-        if self.shut_down || exceeds(self.alive() + 1, self.rules.max_connections) {
+        let alive = self.alive() + self.claims.len();
+        if self.shut_down || exceeds(alive + 1, self.rules.max_connections) {
             return self.checkout(now);
         }
-        self.newcomers.insert(self.waiters.len());
-        self.waiters.push(Waiter::Waiting);
+        let waiter = self.come();
+        self.newcomers.insert(waiter);
         self.catch_up();
     }
 
@@ -160,6 +250,7 @@ impl Model {
         let waited = self.waiters[waiter] == Waiter::Waiting;
         if waited {
             self.waiters[waiter] = Waiter::Cancelled;
+            self.unclaim(waiter);
         }
         self.catch_up();
         waited
@@ -180,6 +271,7 @@ impl Model {
     pub(crate) fn dial_failed(&mut self, dial: usize, now: u64) {
         self.see(now);
         self.dials[dial] = Dial::Failed;
+        self.release();
         let waiting = self.waiting();
         if waiting.len() > self.running().len() {
             self.reject(waiting[0], RejectReason::DialFailed);
@@ -307,6 +399,15 @@ impl Model {
         numbers(&self.waiters, |waiter| *waiter == Waiter::Waiting)
     }
 
+    /// Open claims, that of the oldest waiter first, and those that were withdrawn.
+    pub(crate) fn claims(&self) -> Vec<usize> {
+        self.claims.values().copied().collect()
+    }
+
+    pub(crate) fn withdrawn(&self) -> Vec<usize> {
+        self.withdrawn.iter().copied().collect()
+    }
+
     /// Waiters that only a dial can serve, oldest first.
     pub(crate) fn waiting_for_new(&self) -> Vec<usize> {
         let mut waiting = self.waiting();
@@ -385,6 +486,8 @@ impl Model {
             self.close(connection, CloseReason::Lifetime, Closer::Client);
         } else if !is_new && self.is_over_for_the_server(connection) {
             self.close(connection, CloseReason::ServerLimit, Closer::Client);
+        } else if !is_new && self.must_make_room() {
+            self.close(connection, CloseReason::TotalLimit, Closer::Client);
         } else if let Some(waiter) = self.first_who_takes(is_new) {
             self.give(connection, waiter, None);
         } else {
@@ -409,12 +512,61 @@ impl Model {
             let since = self.since(newest);
             self.give(newest, waiter, Some(since));
         }
+        if self.rules.shared.is_some() {
+            return self.balance_claims();
+        }
         while self.waiting().len() > self.running().len()
             && !exceeds(self.alive() + 1, self.rules.max_connections)
         {
             self.decisions.push(Decision::Dial(self.dials.len()));
             self.dials.push(Dial::Running);
         }
+    }
+
+    /// Behind the waiters whose dial is under way everybody has a claim, the oldest first, as far as
+    /// the limit allows.
+    fn balance_claims(&mut self) {
+        let behind = self.waiting().len().saturating_sub(self.running().len());
+        let mut wanted = 0;
+        while wanted < behind && !exceeds(self.alive() + wanted + 1, self.rules.max_connections) {
+            wanted += 1;
+        }
+        while self.claims.len() > wanted {
+            let oldest = *self.claims.first_key_value().expect("more than none").0;
+            self.unclaim(oldest);
+        }
+        while self.claims.len() < wanted {
+            let unclaimed = |waiter: &usize| !self.claims.contains_key(waiter);
+            let waiting = self.waiting();
+            let mut candidates = waiting[self.running().len()..].iter().copied();
+            let next = candidates.find(unclaimed).or(waiting.into_iter().rev().find(unclaimed));
+            let waiter = next.expect("more waiters than claims");
+            self.claims.insert(waiter, self.claimed);
+            self.claimed += 1;
+            self.decisions.push(Decision::Claim(self.came[waiter]));
+        }
+    }
+
+    fn unclaim(&mut self, waiter: usize) {
+        if let Some(claim) = self.claims.remove(&waiter) {
+            self.withdrawn.insert(claim);
+            self.decisions.push(Decision::Withdraw(claim));
+        }
+    }
+
+    /// A connection is gone, or a dial.
+    fn release(&mut self) {
+        if self.rules.shared.is_some() {
+            self.decisions.push(Decision::Release);
+        }
+    }
+
+    /// Whether somebody else has waited for so much longer than whoever waits here.
+    fn must_make_room(&self) -> bool {
+        let (Some(span), Some(elder)) = (self.rules.shared, self.elder) else {
+            return false;
+        };
+        self.first_who_takes(false).is_some_and(|waiter| elder + span < self.came[waiter])
     }
 
     /// The oldest waiter who takes a connection that has just been dialled (`is_new`), or one that
@@ -443,11 +595,13 @@ impl Model {
     fn give(&mut self, connection: usize, waiter: usize, idle_since: Option<u64>) {
         let exchanges = self.exchanges[connection];
         self.connections[connection] = Connection::Active;
+        self.unclaim(waiter);
         self.waiters[waiter] = Waiter::Served { reused: exchanges > 0 };
         self.decisions.push(Decision::Assign { waiter, connection, exchanges, idle_since });
     }
 
     fn reject(&mut self, waiter: usize, reason: RejectReason) {
+        self.unclaim(waiter);
         self.waiters[waiter] = Waiter::Rejected(reason);
         self.decisions.push(Decision::Reject { waiter, reason });
     }
@@ -455,6 +609,7 @@ impl Model {
     fn close(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
         self.connections[connection] = Connection::Closed(reason, closer);
         self.decisions.push(Decision::Close { connection, reason, closer });
+        self.release();
     }
 
     /// Whether it has served as many exchanges as it may, and one at least.

@@ -3,9 +3,10 @@
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 /// The reasons that the pool decides on itself. It is then the client that closes.
-pub(crate) const DECIDED: [CloseReason; 8] = [
+pub(crate) const DECIDED: [CloseReason; 9] = [
     CloseReason::IdleLimit,
     CloseReason::TotalIdleLimit,
+    CloseReason::TotalLimit,
     CloseReason::IdleTimeout,
     CloseReason::ShutDown,
     CloseReason::CloseIdle,
@@ -96,6 +97,20 @@ seen! {
     InspectFound,
     InspectGone,
     InspectExpired,
+    Claim,
+    /// For several waiters, and one whose own limit had kept it from claiming before.
+    ClaimMore,
+    ClaimLate,
+    /// Its waiter was served, maybe by the dial of another one, gave up, or was rejected.
+    WithdrawServed,
+    WithdrawCancelled,
+    WithdrawCovered,
+    WithdrawRejected,
+    WithdrawShutDown,
+    GrantDials,
+    GrantTooLate,
+    DeferWaits,
+    DeferRejects,
     EvictOne,
     EvictNone,
     /// Several idle connections were dismissed at once.

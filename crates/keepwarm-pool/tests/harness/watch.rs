@@ -24,6 +24,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct Before {
     waiting: usize,
+    claims: usize,
     waiting_for_new: Vec<usize>,
     idle: usize,
     active: usize,
@@ -42,6 +43,7 @@ impl Watch {
         self.step += 1;
         self.before = Before {
             waiting: model.waiting().len(),
+            claims: model.claims().len(),
             waiting_for_new: model.waiting_for_new(),
             idle: model.idle().len(),
             active: model.active().len(),
@@ -81,6 +83,22 @@ impl Watch {
                 self.see_if(matches!(input, Input::DialFailed(_)), Seen::FailureDials);
                 self.see_if(matches!(input, Input::Closed(..)), Seen::CloseDials);
             }
+            Decision::Claim(_) => {
+                self.see(Seen::Claim);
+                let asks = matches!(input, Input::Checkout | Input::CheckoutNew);
+                self.see_if(!asks, Seen::ClaimLate);
+                self.see_if(asks && self.before.claims > 0, Seen::ClaimMore);
+            }
+            Decision::Withdraw(_) => {
+                let cancelled = matches!(input, Input::Cancel(_));
+                self.see_if(cancelled, Seen::WithdrawCancelled);
+                self.see_if(input == Input::ShutDown, Seen::WithdrawShutDown);
+                let served = matches!(input, Input::Returned(_) | Input::PutBack(_));
+                self.see_if(served, Seen::WithdrawServed);
+                self.see_if(served && !self.before.running.is_empty(), Seen::WithdrawCovered);
+                self.see_if(matches!(input, Input::Deferred(_)), Seen::WithdrawRejected);
+            }
+            Decision::Release => {}
             Decision::Abort(_) => self.see(Seen::AbortDial),
             Decision::Assign { waiter, exchanges, .. } => {
                 self.see(if exchanges > 0 { Seen::AssignReused } else { Seen::AssignNew });
@@ -217,7 +235,15 @@ impl Watch {
                 self.see_if(answer == Some(true), Seen::EvictOne);
                 self.see_if(answer == Some(false), Seen::EvictNone);
             }
-            Input::Advised(..) | Input::CheckoutNew => {}
+            Input::Granted(_) => {
+                self.see_if(answer == Some(true), Seen::GrantDials);
+                self.see_if(answer == Some(false), Seen::GrantTooLate);
+            }
+            Input::Deferred(_) => {
+                let rejects = decisions.iter().any(|d| matches!(d, Decision::Reject { .. }));
+                self.see(if rejects { Seen::DeferRejects } else { Seen::DeferWaits });
+            }
+            Input::Advised(..) | Input::Elder(_) | Input::CheckoutNew => {}
             Input::CloseIdle => {
                 let (active, dialing) = (self.before.active, !self.before.running.is_empty());
                 self.see_if(idle > 1, Seen::DismissSeveral);

@@ -154,7 +154,7 @@ fn room_of_a_closed_connection_is_left_if_nobody_waits() {
 fn eviction_closes_the_one_idle_the_longest() {
     let mut pool = Pool::new(unlimited());
     let idle = idles(&mut pool, 2);
-    assert!(pool.evict_oldest(at(9)));
+    assert!(pool.evict_oldest(CloseReason::TotalIdleLimit, at(9)));
     let expected = (idle[0], CloseReason::TotalIdleLimit, Closer::Client);
     assert_eq!(closes(&mut pool), expected);
     silent(&mut pool);
@@ -165,7 +165,7 @@ fn eviction_closes_the_one_idle_the_longest() {
 fn eviction_closes_nothing_when_nothing_is_idle() {
     let mut pool = Pool::new(unlimited());
     let _lease = lease(&mut pool);
-    assert!(!pool.evict_oldest(START));
+    assert!(!pool.evict_oldest(CloseReason::TotalIdleLimit, START));
     silent(&mut pool);
 }
 
@@ -185,7 +185,7 @@ fn id_of_a_closed_connection_is_not_used_again_but_its_index_is() {
 fn new_connection_at_an_old_index_has_served_nobody() {
     let mut pool = Pool::new(unlimited());
     idles(&mut pool, 1);
-    pool.evict_oldest(START);
+    pool.evict_oldest(CloseReason::TotalIdleLimit, START);
     closes(&mut pool);
     pool.checkout(START);
     let permit = dials(&mut pool);

@@ -35,7 +35,7 @@ fn inspection_finds_nothing_that_is_active_or_closed() {
 fn inspection_does_not_find_a_successor_at_the_same_index() {
     let mut pool = Pool::new(unlimited());
     let gone = idles(&mut pool, 1)[0];
-    assert!(pool.evict_oldest(START));
+    assert!(pool.evict_oldest(CloseReason::TotalIdleLimit, START));
     closes(&mut pool);
     let successor = idles(&mut pool, 1)[0];
     assert_eq!(gone.index(), successor.index());

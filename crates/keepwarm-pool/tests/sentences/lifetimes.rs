@@ -149,7 +149,7 @@ fn lifetime_is_fixed_when_the_connection_is_opened() {
         let lease = assigns(&mut pool).lease;
         pool.returned(lease, START);
         assert_eq!(pool.next_deadline(), START.after(settings.lifetime_of(nth)));
-        pool.evict_oldest(START);
+        pool.evict_oldest(CloseReason::TotalIdleLimit, START);
         closes(&mut pool);
     }
 }

@@ -12,6 +12,7 @@ fn names_of_reasons_are_stable() {
     let stable = [
         "idle_limit",
         "total_idle_limit",
+        "total_limit",
         "idle_timeout",
         "shut_down",
         "close_idle",
@@ -65,7 +66,7 @@ fn idle_limit_is_a_healthy_return_that_nobody_waits_for() {
 fn total_idle_limit_is_an_eviction() {
     let mut pool = Pool::new(unlimited());
     idles(&mut pool, 1);
-    pool.evict_oldest(START);
+    pool.evict_oldest(CloseReason::TotalIdleLimit, START);
     let (_, reason, closer) = closes(&mut pool);
     assert_eq!((reason, closer), (CloseReason::TotalIdleLimit, Closer::Client));
 }

@@ -98,7 +98,7 @@ fn every_input_moves_time() {
             let connection = lease(pool).connection();
             assert!(pool.inspect(connection, now).is_none());
         }),
-        ("evict_oldest", |pool, now| assert!(!pool.evict_oldest(now))),
+        ("evict_oldest", |pool, now| assert!(!pool.evict_oldest(CloseReason::TotalIdleLimit, now))),
         ("tick", Pool::tick),
     ];
     for (name, input) in inputs {
@@ -141,7 +141,7 @@ fn next_deadline_moves_in_both_directions() {
     let mut pool = Pool::new(expiring_after(10));
     idles(&mut pool, 2);
     // Later: the oldest is gone.
-    pool.evict_oldest(at(5));
+    pool.evict_oldest(CloseReason::TotalIdleLimit, at(5));
     closes(&mut pool);
     assert_eq!(pool.next_deadline(), at(11));
     // To never: none is left.

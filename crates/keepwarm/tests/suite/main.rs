@@ -26,6 +26,7 @@ mod storm;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod total_limit;
 #[cfg(unix)]
 mod unix_socket;
 mod upload;
