@@ -182,6 +182,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
+    /// The head of the next request: its body is left to [`body`](Peer::body).
+    pub async fn head(&mut self) -> Request {
+        match within("a request head", self.next_head()).await {
+            Ok(Some(request)) => request,
+            other => panic!("a request was due, and not {other:?}"),
+        }
+    }
+
+    /// Reads the body that follows this head.
+    pub async fn body(&mut self, request: &mut Request) {
+        let whole = within("a request body", self.next_body(request)).await;
+        assert!(whole.expect("a request body"), "the body broke off");
+    }
+
+    /// Everything that the client sends until it closes, beyond what was read as requests.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        within("the client's end", async {
+            while self.fill().await.is_ok_and(|bytes| bytes > 0) {}
+        })
+        .await;
+        std::mem::take(&mut self.unread)
+    }
+
+    /// What has arrived beyond what was read as requests, after a moment for more.
+    pub async fn arrived(&mut self) -> &[u8] {
+        let moment = Duration::from_millis(30);
+        while let Ok(Ok(1..)) = tokio::time::timeout(moment, self.fill()).await {}
+        &self.unread
+    }
+
     /// The next request, or `None` if the client ends the connection instead.
     pub async fn request_or_end(&mut self) -> Option<Request> {
         self.next_request().await.unwrap_or_default()
@@ -214,6 +244,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         .await
     }
 
+    /// Says that nothing more comes, and goes on reading.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.expect("shut down");
+    }
+
     /// Closes in order: a FIN.
     pub fn close(self) {
         drop(self.stream);
@@ -225,6 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// `None` at the end of the connection.
     async fn next_request(&mut self) -> io::Result<Option<Request>> {
+        let Some(mut request) = self.next_head().await? else { return Ok(None) };
+        Ok(self.next_body(&mut request).await?.then_some(request))
+    }
+
+    async fn next_head(&mut self) -> io::Result<Option<Request>> {
         let end = loop {
             if let Some(end) = find(&self.unread, b"\r\n\r\n") {
                 break end;
@@ -235,19 +275,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         };
         let head = String::from_utf8_lossy(&self.unread[..end]).into_owned();
         self.unread.drain(..end + 4);
-        let mut request = Request { head, body: Vec::new() };
+        Ok(Some(Request { head, body: Vec::new() }))
+    }
+
+    /// False if the connection ends within it.
+    async fn next_body(&mut self, request: &mut Request) -> io::Result<bool> {
         if request.field("transfer-encoding").is_some() {
             while self.chunk(&mut request.body).await? {}
         } else if let Some(length) = request.field("content-length") {
             let length: usize = length.parse().expect("a length");
             while self.unread.len() < length {
                 if self.fill().await? == 0 {
-                    return Ok(None);
+                    return Ok(false);
                 }
             }
             request.body = self.unread.drain(..length).collect();
         }
-        Ok(Some(request))
+        Ok(true)
     }
 
     /// One chunk; false at the last one.

@@ -4,12 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::error::BoxError;
+use crate::interim::Gate;
 use crate::wire::{Upload, Witness};
 
 /// The body of a request: bytes in memory, which can be sent again, or a stream, which cannot.
@@ -29,6 +30,8 @@ pub struct Body {
     upload: Option<Upload>,
     /// Where the bytes of it that are taken are counted, if somebody asks.
     taken: Option<Arc<AtomicU64>>,
+    /// While it may not be sent yet.
+    gate: Option<Arc<Gate>>,
 }
 
 enum Kind {
@@ -39,7 +42,7 @@ enum Kind {
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self { kind, upload: None, taken: None }
+        Self { kind, upload: None, taken: None, gate: None }
     }
 
     /// Tells the witness when the last of it was taken, or it was dropped.
@@ -52,6 +55,16 @@ impl Body {
     /// Adds to this the bytes that are taken of it.
     pub(crate) fn count_into(&mut self, taken: Arc<AtomicU64>) {
         self.taken = Some(taken);
+    }
+
+    /// Holds it back, until the gate is opened.
+    pub(crate) fn hold(&mut self) -> Arc<Gate> {
+        Arc::clone(self.gate.get_or_insert_default())
+    }
+
+    /// What it waits at.
+    pub(crate) const fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref()
     }
 
     /// No body.
@@ -110,6 +123,10 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(gate) = &self.gate {
+            ready!(gate.poll_open(cx));
+            self.gate = None;
+        }
         let polled = match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),

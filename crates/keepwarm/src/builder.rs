@@ -284,6 +284,21 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a request that says `Expect: 100-continue` waits for leave to send its body, from the
+    /// moment its head has been given to the kernel. Go: `Transport.ExpectContinueTimeout`.
+    ///
+    /// Default: 1 s. Zero sends the body at once, as in Go; [`Duration::MAX`] waits for the server
+    /// alone. The body is sent when a `100 Continue` comes or the time is over: nothing fails of this
+    /// timeout, since a server need not know of it (RFC 9110, 10.1.1). A final response instead, such
+    /// as 417, 401 or 200, means that the body is not sent; its connection is closed when the
+    /// response is read, as [`UploadUnfinished`](crate::CloseReason::UploadUnfinished), because the
+    /// server may still wait for the body. (Go then sends the body, to keep the connection.)
+    /// [`response_header_timeout`](ClientBuilder::response_header_timeout) does not run meanwhile.
+    pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.expect_continue_timeout = timeout;
+        self
+    }
+
     /// How connections are made, instead of by TCP: through a tunnel or a simulated network, or by the
     /// steps of a test. Go: `Transport.DialContext`.
     ///

@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     last_exchange: bool,
     /// What the server said in the current exchange of how long it keeps the connection.
     advice: Option<Advice>,
+    /// The body of the current request was not sent, and will not be.
+    withheld: bool,
     /// Server and client may disagree on where a response ended.
     framing_in_doubt: bool,
     witness: Witness,
@@ -113,6 +115,7 @@ impl Connection {
             driver: Driver::Running(driver),
             last_exchange: false,
             advice: None,
+            withheld: false,
             framing_in_doubt: false,
             witness,
             before: Traffic::default(),
@@ -157,6 +160,7 @@ impl Connection {
     ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>> + use<>
     {
         self.last_exchange = says_close(request.headers());
+        self.withheld = false;
         self.before = self.witness.traffic();
         request.body_mut().begin_upload(&self.witness);
         quietly(|| self.sender.try_send_request(request))
@@ -186,7 +190,18 @@ impl Connection {
 
     /// Whether the request of the current exchange is still being written.
     pub(crate) fn is_uploading(&self) -> bool {
-        !self.has_ended() && !self.request_is_written()
+        !self.has_ended() && !self.withheld && !self.request_is_written()
+    }
+
+    /// The response is there, and the body that waited for leave to be sent does not go. So the
+    /// request has no end, and the connection serves no other one.
+    pub(crate) const fn withhold(&mut self) {
+        self.withheld = true;
+    }
+
+    /// Whether all that was given to the socket in the current exchange is with the kernel.
+    pub(crate) fn has_flushed(&self) -> bool {
+        self.traffic().written > 0 && self.witness.has_flushed()
     }
 
     /// Whether it is known already that no other exchange can follow.

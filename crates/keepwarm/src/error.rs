@@ -143,6 +143,11 @@ impl Error {
             .with_message("the head of the response did not come within response_header_timeout")
     }
 
+    pub(crate) fn endless_head() -> Self {
+        let words = "more than 1 MiB of interim responses (1xx), and no final one";
+        Self::new(Stage::Exchange, Kind::Failed).with_message(words)
+    }
+
     pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
         Self::new(stage, Kind::Failed).edit(|inner| inner.source = Some(source.into()))
     }

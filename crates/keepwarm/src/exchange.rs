@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
@@ -16,6 +17,7 @@ use crate::body::Body;
 use crate::connection::says_close;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, Stage};
+use crate::interim::{self, Expectation, MAX_BYTES_BEFORE_HEAD};
 use crate::key::OriginRef;
 use crate::lease::Lease;
 use crate::origin::Origin;
@@ -28,6 +30,9 @@ use crate::wire::Traffic;
 /// How many connections one request may be handed to at most. All but the last two had died before
 /// a byte was written; each time, a dead connection leaves the pool.
 const MAX_ATTEMPTS: u32 = 32;
+
+/// A 101 changes what is spoken on the connection, to what this client does not speak.
+const SWITCHED: &str = "the server switched protocols (101), which this client does not";
 
 const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
 
@@ -152,16 +157,23 @@ async fn send(
     trail: &mut Trail,
 ) -> Result<http::Response<ResponseBody>, Failure> {
     lease.begin();
+    let settings = &origin.shared().settings;
+    let mut expectation = Expectation::of(request.body(), settings.expect_continue_timeout);
     let connection = lease.connection();
     // Outside the task's budget: a step that is refused for want of budget is repeated when its
     // waker is called, and this future has none.
     let mut response = pin!(unconstrained(connection.send(request)));
-    let patience = origin.shared().settings.response_header_timeout;
+    let patience = settings.response_header_timeout;
     let mut waiting: Option<Deadline> = None;
     let outcome = poll_fn(|cx| {
         // This alone can resolve the response, by the end of the connection at the latest: that is
         // why the response needs no waker of its own.
         connection.drive();
+        if let Some(expectation) = &mut expectation
+            && expectation.poll_over(connection.has_flushed(), cx)
+        {
+            connection.drive();
+        }
         let polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(result) = polled {
             return Poll::Ready(Ok(result));
@@ -175,12 +187,24 @@ async fn send(
                 return Poll::Ready(Err(Error::header_timeout()));
             }
         }
+        if connection.traffic().read > MAX_BYTES_BEFORE_HEAD {
+            return Poll::Ready(Err(Error::endless_head()));
+        }
         connection.wait(cx);
         Poll::Pending
     })
     .await;
     match outcome {
+        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            trail.head(response.status());
+            let closer = lease.connection().closer();
+            lease.close(CloseReason::ExchangeFailed, closer);
+            Err(Failure::Broken(failed(origin, info, SWITCHED)))
+        }
         Ok(Ok(response)) => {
+            if expectation.is_some_and(|expectation| expectation.is_held()) {
+                lease.connection().withhold();
+            }
             trail.head(response.status());
             Ok(receive(lease, response, info, deadline))
         }
@@ -196,10 +220,10 @@ async fn send(
             let error = failed(origin, info, error.into_error());
             Err(if cut { Failure::Cut(error, traffic, deadline) } else { Failure::Broken(error) })
         }
-        Err(timeout) => {
+        Err(given_up) => {
             // Dropping the lease closes the connection as abandoned.
             Err(Failure::Broken(
-                timeout.at(origin.name()).on_reused(info.reused()).on_attempt(info.attempts),
+                given_up.at(origin.name()).on_reused(info.reused()).on_attempt(info.attempts),
             ))
         }
     }
@@ -256,5 +280,7 @@ fn prepare(origin: &Origin, request: http::Request<Body>) -> Result<http::Reques
     let target = parts.uri.path_and_query().cloned();
     parts.uri = target.map_or_else(http::Uri::default, http::Uri::from);
     parts.version = http::Version::HTTP_11;
-    Ok(http::Request::from_parts(parts, body))
+    let mut request = http::Request::from_parts(parts, body);
+    interim::prepare(&mut request, origin.shared().settings.expect_continue_timeout);
+    Ok(request)
 }

@@ -57,6 +57,7 @@ mod error;
 mod exchange;
 mod explain;
 mod get;
+mod interim;
 mod keeper;
 mod key;
 mod lately;

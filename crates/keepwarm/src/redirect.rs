@@ -6,7 +6,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
     CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::body::Body;
 use crate::deadline::Deadline;
@@ -33,6 +33,7 @@ pub(crate) async fn execute(
         method: request.method().clone(),
         uri: request.uri().clone(),
         headers: request.headers().clone(),
+        extensions: request.extensions().clone(),
         body: request.body().try_clone(),
     });
     for _ in 0..=limit {
@@ -59,6 +60,7 @@ struct Template {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    extensions: Extensions,
     /// `None` for a body that can be sent only once.
     body: Option<Body>,
 }
@@ -95,6 +97,7 @@ impl Template {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
+        *request.extensions_mut() = self.extensions.clone();
         request
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use crate::body::Body;
 use crate::error::{Error, Result};
+use crate::interim::Listener;
 use crate::key::OriginRef;
 use crate::key::printable;
 use crate::origins::Origins;
@@ -38,6 +39,7 @@ pub struct RequestBuilder {
     headers: HeaderMap,
     body: Body,
     timeout: Option<Duration>,
+    listener: Option<Listener>,
     refused: Option<Error>,
 }
 
@@ -53,6 +55,7 @@ impl RequestBuilder {
             headers: HeaderMap::new(),
             body: Body::empty(),
             timeout: None,
+            listener: None,
             refused: None,
         }
     }
@@ -74,6 +77,31 @@ impl RequestBuilder {
     /// The body. Bytes in memory can be sent again for a redirect, a [`Body::stream`] cannot.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// Tells of interim responses (1xx) as they come: `103 Early Hints` with its `Link`s, `102
+    /// Processing`, `100 Continue`. Without it they are passed over. Go: `ClientTrace.Got1xxResponse`.
+    ///
+    /// It is called by the task that drives the request, for each attempt and each redirect, and
+    /// should be quick. Of all interim responses and the head of the final one together at most
+    /// 1 MiB is read; beyond it the request fails. `101 Switching Protocols` is an error always, since
+    /// nothing but HTTP/1.1 is spoken here.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+    /// let request = client.get("http://127.0.0.1:8081/data").on_interim(|status, headers| {
+    ///     println!("{status}: {:?}", headers.get("link"));
+    /// });
+    /// request.send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_interim(
+        mut self,
+        tell: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = Some(Listener::new(tell));
         self
     }
 
@@ -127,6 +155,9 @@ impl RequestBuilder {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri?;
         *request.headers_mut() = self.headers;
+        if let Some(listener) = self.listener {
+            request.extensions_mut().insert(listener);
+        }
         redirect::execute(&self.origins, request, self.timeout).await
     }
 

@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) tls: crate::tls::TlsSettings,
     pub(crate) keep_alive: bool,
     pub(crate) response_header_timeout: Option<Duration>,
+    pub(crate) expect_continue_timeout: Duration,
     pub(crate) transport: Transport,
     pub(crate) observers: Observers,
 }
@@ -47,6 +48,7 @@ impl Default for Settings {
             tls: crate::tls::TlsSettings::default(),
             keep_alive: true,
             response_header_timeout: None,
+            expect_continue_timeout: Duration::from_secs(1),
             transport: Transport::default(),
             observers: Observers::default(),
         }

@@ -77,9 +77,14 @@ impl Witness {
         }
     }
 
+    /// Whether nothing that was to be written waits for room.
+    pub(crate) fn has_flushed(&self) -> bool {
+        self.0.flushed.load(Ordering::Relaxed)
+    }
+
     /// Whether all that was begun is with the kernel: the head, and the body if there is one.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.0.flushed.load(Ordering::Relaxed) && !self.0.uploading.load(Ordering::Relaxed)
+        self.has_flushed() && !self.0.uploading.load(Ordering::Relaxed)
     }
 
     fn saw(&self, what: u8) {

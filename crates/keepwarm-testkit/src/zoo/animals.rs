@@ -387,7 +387,7 @@ fn heads() -> Vec<Animal> {
         says(
             "an unasked upgrade",
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n{X}",
-            EitherButBounded,
+            Fails,
             Refused,
         ),
     ]);

@@ -168,6 +168,7 @@ async fn every_difference_from_go_is_argued() {
                 assert!(ours.unhurt, "{:?}: {ours:?}", animal.name);
                 // What two runs of one client may tell differently is no difference of clients.
                 let a_race = animal.name.starts_with("RST")
+                    || animal.name.ends_with("after accept")
                     || animal.name == "a response before the request";
                 if ours != go && !(a_race && ours.reply != go.reply) {
                     differences.push((animal.name.clone(), ours, go));

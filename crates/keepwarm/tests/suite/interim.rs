@@ -1,0 +1,160 @@
+//! Interim responses (1xx): passed over or told of, bounded, and never mistaken for the final one.
+
+use std::sync::{Arc, Mutex};
+
+use keepwarm::{Client, CloseReason, Error, Response, Result, Stage as At};
+use keepwarm_testkit::scripted::{Answer, Server, Stage, eventually, ok, within};
+
+use crate::support::{assert_at_rest, done, exchange, fetch, only};
+
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+
+/// The links that interim responses have told of.
+type Told = Arc<Mutex<Vec<(u16, String)>>>;
+
+fn listening(
+    client: &Client,
+    url: &str,
+    told: &Told,
+) -> impl Future<Output = Result<Response>> + use<> {
+    let told = Arc::clone(told);
+    let request = client.get(url).on_interim(move |status, headers| {
+        let link = headers.get("link").map_or("", |link| link.to_str().expect("text"));
+        told.lock().expect("no panic").push((status.as_u16(), link.to_owned()));
+    });
+    request.send()
+}
+
+#[tokio::test]
+async fn interim_responses_are_passed_over_and_the_connection_is_kept() {
+    let interim = format!("{HINTS}HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+    let server = Server::start(move |_| Answer::Send(format!("{interim}{}", ok("final"))));
+    let client = Client::new();
+    for _ in 0..3 {
+        assert_eq!(exchange(&client, &server.url("/")).await, "final");
+    }
+    assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
+}
+
+#[tokio::test]
+async fn who_listens_is_told_of_each_as_it_comes_and_only_for_that_request() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let told = Told::default();
+    let request = tokio::spawn(listening(&client, &stage.url("/"), &told));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.write(HINTS).await;
+    eventually("the hint", || told.lock().expect("no panic").len() == 1).await;
+    assert!(!request.is_finished());
+    peer.write("HTTP/1.1 102 Processing\r\n\r\n").await;
+    eventually("the next", || told.lock().expect("no panic").len() == 2).await;
+    peer.write(ok("final")).await;
+    assert_eq!(done(request).await.expect("a head").text().await.expect("a body"), "final");
+    let expected = [(103, "</a.css>".to_owned()), (102, String::new())];
+    assert_eq!(*told.lock().expect("no panic"), expected);
+
+    let next = fetch(&client, &stage.url("/"));
+    peer.request().await;
+    peer.write(format!("{HINTS}{}", ok("next"))).await;
+    assert_eq!(done(next).await.expect("a body"), "next");
+    assert_eq!(told.lock().expect("no panic").len(), 2);
+}
+
+#[tokio::test]
+async fn a_listener_hears_of_each_redirect_and_of_a_second_attempt() {
+    let server = Server::start(|request| {
+        let answer = match request.target() {
+            "/there" => ok("there"),
+            _ => "HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        };
+        Answer::Send(format!("{HINTS}{answer}"))
+    });
+    let client = Client::new();
+    let told = Told::default();
+    let request = listening(&client, &server.url("/"), &told);
+    within("a response", request).await.expect("a response");
+    assert_eq!(told.lock().expect("no panic").len(), 2);
+
+    // A server that closes the idle connection as it is written to, and a second one.
+    let stage = Stage::open().await;
+    let told = Told::default();
+    let first = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.serve("").await;
+    done(first).await.expect("a body");
+    let request = tokio::spawn(listening(&client, &stage.url("/"), &told));
+    peer.request().await;
+    peer.close();
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.write(format!("{HINTS}{}", ok(""))).await;
+    assert_eq!(done(request).await.expect("a response").connection().attempts(), 2);
+    assert_eq!(told.lock().expect("no panic").len(), 1);
+}
+
+/// As fast as the client reads, and slower: neither ends by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_interim_responses_is_bounded() {
+    let server = Server::start(|_| Answer::SendAndStall(HINTS.repeat(1 << 16)));
+    let client = Client::builder().max_connections_per_origin(1).build().expect("good settings");
+    for _ in 0..2 {
+        let request = client.get(server.url("/")).send();
+        let error = within("an answer", request).await.expect_err("no final response");
+        assert_eq!(error.stage(), At::Exchange);
+        assert!(error.to_string().contains("more than 1 MiB of interim responses"), "{error}");
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.opened), (0, 2));
+}
+
+fn assert_refused(error: &Error) {
+    assert_eq!(error.stage(), At::Exchange, "{error}");
+    assert!(error.to_string().contains("switched protocols (101)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_is_refused_whether_it_was_asked_for_or_not() {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    for asked in [false, true] {
+        let mut request = client.get(stage.url("/"));
+        if asked {
+            request = request.header("Connection", "upgrade").header("Upgrade", "websocket");
+        }
+        let request = tokio::spawn(request.send());
+        let mut peer = stage.accept().await;
+        peer.request().await;
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket";
+        peer.write(format!("{switch}\r\n\r\n{}", ok("stray"))).await;
+        assert_refused(&done(request).await.expect_err("refused"));
+        peer.ended().await;
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::ExchangeFailed)), (0, 2));
+    // A server may ignore the wish (RFC 9110, 7.8).
+    let request = client.get(stage.url("/")).header("Connection", "upgrade");
+    let request = tokio::spawn(request.header("Upgrade", "websocket").send());
+    let mut peer = stage.accept().await;
+    peer.serve("as before").await;
+    assert_eq!(done(request).await.expect("a head").text().await.expect("a body"), "as before");
+    assert_eq!(only(&client).idle, 1);
+}
+
+#[tokio::test]
+async fn a_listener_that_panics_costs_its_request_and_no_place() {
+    let server = Server::start(|_| Answer::Send(format!("{HINTS}{}", ok("final"))));
+    let client = Client::builder().max_connections_per_origin(1).build().expect("good settings");
+    for _ in 0..3 {
+        let request = client.get(server.url("/")).on_interim(|_, _| panic!("rude listener"));
+        let panic = within("the panic", tokio::spawn(request.send())).await.expect_err("rude");
+        assert!(panic.is_panic());
+    }
+    assert_eq!(exchange(&client, &server.url("/")).await, "final");
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::Abandoned)), (1, 3));
+}
