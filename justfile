@@ -32,6 +32,10 @@ story RUNS="5":
     cargo build --release
     ./bench/story {{RUNS}}
 
+# Minutes of mixed traffic: memory, tasks and sockets stay flat, and the kernel counts what stats() counts
+soak MINUTES="5":
+    KEEPWARM_SOAK_MINUTES={{MINUTES}} cargo test --release -p keepwarm --test soak -- --ignored --nocapture
+
 # The client beside its peers: CPU, speed, latency, connections, allocations (bench/client/README.md)
 bench-client *ARGS:
     cargo run --release --quiet --manifest-path bench/client/Cargo.toml -- {{ARGS}}

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+use crate::dice::Dice;
 use crate::scripted::ok;
 
 /// How long a half-closed connection is read for what still comes.
@@ -120,6 +121,12 @@ impl ClosingServer {
         format!("http://{}", self.address)
     }
 
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// What it saw so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
@@ -168,7 +175,7 @@ async fn accept_all(
             book.accepted += 1;
             book.accepted
         };
-        let dice = Dice(seed ^ nth.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let dice = Dice::new(seed ^ (nth << 32));
         let guest = Guest { stream, unread: Vec::new(), book: Arc::clone(&book) };
         // The client has gone, in its own way.
         tokio::spawn(async move { drop(guest.converse(habit, dice).await) });
@@ -282,33 +289,23 @@ impl Habit {
                 let spread = (time / 10).min(Duration::from_millis(4));
                 let spread_us = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX).max(1);
                 let late = Duration::from_micros(dice.roll(spread_us));
-                Fate::EndAfter(time + late, dice.end())
+                Fate::EndAfter(time + late, End::by_chance(dice))
             }
             Self::AtRandom if served == 0 => Fate::Keep,
             Self::AtRandom => match dice.roll(100) {
-                0..6 => Fate::EndAfter(Duration::ZERO, dice.end()),
-                6..26 => Fate::EndAfter(Duration::from_micros(dice.roll(5_000)), dice.end()),
-                26..31 => Fate::EndOnArrival(dice.end()),
+                0..6 => Fate::EndAfter(Duration::ZERO, End::by_chance(dice)),
+                6..26 => {
+                    Fate::EndAfter(Duration::from_micros(dice.roll(5_000)), End::by_chance(dice))
+                }
+                26..31 => Fate::EndOnArrival(End::by_chance(dice)),
                 _ => Fate::Keep,
             },
         }
     }
 }
 
-/// Numbers that are the same in each run (Steele, Lea, Flood 2014: SplitMix).
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn end(&mut self) -> End {
-        [End::HalfClose, End::Close, End::Reset][self.roll(3) as usize]
+impl End {
+    fn by_chance(dice: &mut Dice) -> Self {
+        [Self::HalfClose, Self::Close, Self::Reset][dice.roll(3) as usize]
     }
 }

@@ -8,23 +8,12 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use keepwarm::{Client, CloseReason};
+use keepwarm_testkit::dice::Dice;
+use keepwarm_testkit::kernel::open_sockets_to;
 use keepwarm_testkit::scripted::{Answer, Server, eventually, ok, within};
 use tokio::task::JoinSet;
 
 use crate::support::{assert_at_rest, audit, exchange, only};
-
-/// Numbers that are the same in each run (Steele, Lea, Flood 2014: SplitMix).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % sides
-    }
-}
 
 /// Some answers are long, some chunked, some the last ones.
 fn varied(target: &str) -> Answer {
@@ -78,12 +67,12 @@ async fn storm(seed: u64, cap: u32) {
     let server = Server::start(|request| varied(request.target()));
     let client = Client::builder().max_connections_per_origin(cap).build().expect("good settings");
     exchange(&client, &server.url("/")).await;
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     for _ in 0..10 {
         let mut requests = JoinSet::new();
         for _ in 0..400 {
             let target = ["/", "/", "/chunked", "/long", "/last"][dice.roll(5) as usize];
-            let own = Dice(dice.roll(u64::MAX));
+            let own = dice.split();
             requests.spawn(one_of_many(client.clone(), server.url(target), own));
             if dice.roll(10) == 0 {
                 tokio::task::yield_now().await;
@@ -188,9 +177,9 @@ async fn steady_storm(seed: u64, length: Duration) {
     let client = Client::builder().max_connections_per_origin(CAP).build().expect("good settings");
     let (end, fates) = (Instant::now() + length, Arc::new(Fates::default()));
     let mut tasks = JoinSet::new();
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     for _ in 0..TASKS {
-        let own = Dice(dice.roll(u64::MAX));
+        let own = dice.split();
         tasks.spawn(keep_asking(client.clone(), server.origin(), own, end, Arc::clone(&fates)));
     }
     while Instant::now() < end {
@@ -248,20 +237,6 @@ async fn a_steady_storm_of_dropped_requests_loses_no_slot_and_leaves_no_socket()
 #[ignore = "takes a minute"]
 async fn a_minute_of_storm_loses_no_slot_and_leaves_no_socket() {
     steady_storm(6, Duration::from_secs(60)).await;
-}
-
-/// The client's sockets to a port of 127.0.0.1 that the kernel calls established or half-closed.
-fn open_sockets_to(port: u16) -> usize {
-    const ESTABLISHED: &str = "01";
-    const CLOSE_WAIT: &str = "08";
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
-    let remote = format!("0100007F:{port:04X}");
-    table
-        .lines()
-        .skip(1)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields[2] == remote && [ESTABLISHED, CLOSE_WAIT].contains(&fields[3]))
-        .count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
