@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::origin::{Answer, Checkout, Granted, Origin};
+use crate::spans;
 
 /// How long one request may wait for connections in all. The timer is made when it has to wait.
 pub(crate) struct Patience {
@@ -44,7 +45,7 @@ pub(crate) async fn acquire(
             Checkout::Answered(answer) => answer?,
             Checkout::Queued(waiter, receiver) => {
                 let place = Waiting { origin, waiter, receiver, answered: false };
-                place.answer(deadline, patience.timer()).await?
+                spans::wait(place.answer(deadline, patience.timer())).await?
             }
         };
         match granted.lease.connection().unpark() {

@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::error::{Error, Result, Stage};
 use crate::key::Scheme;
 use crate::origin::Origin;
+use crate::spans::DialSpan;
 #[cfg(feature = "tls")]
 use crate::stream::Stream;
 use crate::transport::{TimeLeft, open};
@@ -124,14 +125,15 @@ fn spawn(
 ) {
     let permit =
         Permit { origin: Arc::clone(origin), token: Some(token), runtime: runtime.id(), moves };
-    runtime.spawn(async move {
+    let span = DialSpan::new(origin.name());
+    runtime.spawn(span.around(async move {
         let result = tokio::select! {
             result = establish(&permit.origin) => result,
             _ = aborted => Err(Error::failed(Stage::Connect, "the client has shut down")),
         };
         let name = Arc::clone(permit.origin.name());
         permit.end(result.map_err(|error| error.at(&name)));
-    });
+    }));
 }
 
 async fn establish(origin: &Arc<Origin>) -> Result<Connection> {

@@ -24,6 +24,7 @@ use crate::origin::Origin;
 use crate::origins::Origins;
 use crate::response::{ConnectionInfo, ResponseBody};
 use crate::retry::{copy_again, copy_of, is_idempotent};
+use crate::spans::SendSpan;
 use crate::trail::Trail;
 use crate::wire::Traffic;
 
@@ -52,7 +53,8 @@ pub(crate) async fn round_trip(
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
     let origin = origins.get(OriginRef::of(request.uri())?);
     let mut trail = Trail::begin(&origin, request.method());
-    match attempt(&origin, request, deadline, &mut trail).await {
+    let span = trail.span().clone();
+    match span.around(attempt(&origin, request, deadline, &mut trail)).await {
         Ok((mut response, info)) => {
             response.body_mut().follow(trail);
             Ok((response, info))
@@ -165,7 +167,8 @@ async fn send(
     let mut response = pin!(unconstrained(connection.send(request)));
     let patience = settings.response_header_timeout;
     let mut waiting: Option<Deadline> = None;
-    let outcome = poll_fn(|cx| {
+    let mut span = SendSpan::write();
+    let sent = poll_fn(|cx| {
         // This alone can resolve the response, by the end of the connection at the latest: that is
         // why the response needs no waker of its own.
         connection.drive();
@@ -174,6 +177,7 @@ async fn send(
         {
             connection.drive();
         }
+        span.look(|| connection.request_is_written());
         let polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(result) = polled {
             return Poll::Ready(Ok(result));
@@ -192,8 +196,9 @@ async fn send(
         }
         connection.wait(cx);
         Poll::Pending
-    })
-    .await;
+    });
+    let outcome = sent.await;
+    span.end();
     match outcome {
         Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             trail.head(response.status());

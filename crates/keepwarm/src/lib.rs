@@ -32,6 +32,14 @@
 //! HTTP/1.1 is what this version speaks, over plain TCP and, with the feature `tls` (on by default),
 //! over TLS by rustls.
 //!
+//! # How it accounts for itself
+//!
+//! [`Client::stats`] in numbers, [`Client::explain`] in words, [`Observer`] as it happens, and
+//! [`warnings`] of how clients are used. With the feature `tracing`, each request is a span of level
+//! `DEBUG` and target `keepwarm`: `request`, and within it `wait` (for a connection, if none was
+//! idle), `write`, `head` (waiting for it) and `read`. A dial belongs to the pool: its span `dial`
+//! (`resolve`, `connect`, `tls`) is nobody's child, and follows from the request that caused it.
+//!
 //! # How it is made
 //!
 //! The decisions are `keepwarm-pool`'s, a state machine without I/O. This crate puts the live
@@ -74,6 +82,7 @@ mod retry;
 mod service;
 mod settings;
 mod signal;
+mod spans;
 mod stats;
 mod stream;
 mod tcp;

@@ -71,7 +71,8 @@ pub enum Warning {
 
 /// What was noticed in this process so far: at most one [`Warning`] of each kind, oldest first.
 ///
-/// Of the whole process, since a client that is dropped after each request can tell nobody.
+/// Of the whole process, since a client that is dropped after each request can tell nobody. With
+/// the feature `tracing` each is also an event of level `WARN`, when it is noticed.
 #[must_use]
 pub fn warnings() -> Vec<Warning> {
     NOTICED.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -113,7 +114,11 @@ fn notice(warning: Warning) {
     if noticed.iter().any(|known| std::mem::discriminant(known) == kind) {
         return;
     }
-    noticed.push(warning);
+    noticed.push(warning.clone());
+    // A subscriber may ask what was noticed.
+    drop(noticed);
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: "keepwarm", "{warning}");
 }
 
 impl Warning {

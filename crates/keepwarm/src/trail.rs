@@ -10,11 +10,16 @@ use crate::body::Body;
 use crate::error::Error;
 use crate::observer::{EventKind, Outcome};
 use crate::origin::Origin;
+use crate::spans::RequestSpan;
 
-/// The events of one request. Empty, and free, if nobody observes. Dropped before its end, the
-/// request was dropped.
+/// The events of one request, and its span. Free, if nobody asks for either. Dropped before its end,
+/// the request was dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Trail(Option<Box<Steps>>);
+pub(crate) struct Trail {
+    /// If somebody observes.
+    steps: Option<Box<Steps>>,
+    span: RequestSpan,
+}
 
 #[derive(Debug)]
 struct Steps {
@@ -31,8 +36,9 @@ struct Steps {
 
 impl Trail {
     pub(crate) fn begin(origin: &Arc<Origin>, method: &Method) -> Self {
+        let span = RequestSpan::new(origin.name(), method);
         let Some(outbox) = &origin.shared().outbox else {
-            return Self(None);
+            return Self { steps: None, span };
         };
         let request = outbox.number_request();
         let steps = Steps {
@@ -46,17 +52,21 @@ impl Trail {
             ended: false,
         };
         origin.tell(|| EventKind::RequestBegan { request, method: method.clone() });
-        Self(Some(Box::new(steps)))
+        Self { steps: Some(Box::new(steps)), span }
+    }
+
+    pub(crate) const fn span(&self) -> &RequestSpan {
+        &self.span
     }
 
     /// Its number; 0 if nobody asks.
     pub(crate) fn request(&self) -> u64 {
-        self.0.as_ref().map_or(0, |steps| steps.request)
+        self.steps.as_ref().map_or(0, |steps| steps.request)
     }
 
     /// The request is handed to a connection, with this body.
     pub(crate) fn attempt(&self, attempt: u32, body: &mut Body) {
-        let Some(steps) = &self.0 else { return };
+        let Some(steps) = &self.steps else { return };
         steps.sent.store(0, Ordering::Relaxed);
         body.count_into(Arc::clone(&steps.sent));
         if attempt > 1 {
@@ -65,25 +75,29 @@ impl Trail {
     }
 
     pub(crate) fn head(&mut self, status: StatusCode) {
-        let Some(steps) = &mut self.0 else { return };
+        self.span.head(status);
+        let Some(steps) = &mut self.steps else { return };
         steps.status = Some(status);
         steps.origin.tell(|| EventKind::HeadReceived { request: steps.request, status });
     }
 
     pub(crate) fn received(&mut self, bytes: usize) {
-        if let Some(steps) = &mut self.0 {
+        if let Some(steps) = &mut self.steps {
             steps.received += bytes as u64;
         }
     }
 
     pub(crate) fn complete(&mut self) {
-        if let Some(mut steps) = self.0.take() {
+        self.span.end();
+        if let Some(mut steps) = self.steps.take() {
             steps.end(Outcome::Complete);
         }
     }
 
     pub(crate) fn fail(&mut self, error: &Error) {
-        if let Some(mut steps) = self.0.take() {
+        self.span.fail(error);
+        self.span.end();
+        if let Some(mut steps) = self.steps.take() {
             steps.end(Outcome::Failed(error.clone()));
         }
     }

@@ -13,6 +13,7 @@ use crate::connect::{Connector, Destination, Resolver};
 use crate::error::{Error, Result, Stage};
 use crate::key::OriginKey;
 use crate::settings::Settings;
+use crate::spans;
 use crate::stream::Stream;
 use crate::tcp;
 #[cfg(unix)]
@@ -87,6 +88,7 @@ impl TimeLeft {
         stage: Stage,
         step: impl Future<Output = Result<T>>,
     ) -> Result<T> {
+        let step = spans::step(stage, step);
         let Some(end) = self.0 else { return step.await };
         let late = |_| Err(Error::timeout(stage).with_message("timed out (connect_timeout)"));
         tokio::time::timeout_at(end, step).await.unwrap_or_else(late)

@@ -1,7 +1,54 @@
 //! What a process is warned of, and what it is not. A binary of its own: warnings are the process's.
 
+use std::sync::{Arc, Mutex, OnceLock};
+
 use keepwarm::{Client, Warning, warnings};
 use keepwarm_testkit::scripted::{Answer, Server, eventually, ok};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// Hears what is told to `tracing` of level `WARN`.
+#[derive(Clone, Debug, Default)]
+struct Warned(Arc<Mutex<Vec<String>>>);
+
+impl Warned {
+    fn listen() -> Self {
+        static WARNED: OnceLock<Warned> = OnceLock::new();
+        let install = || {
+            let warned = Self::default();
+            let subscriber = Registry::default().with(warned.clone());
+            tracing::subscriber::set_global_default(subscriber).expect("the first one");
+            warned
+        };
+        WARNED.get_or_init(install).clone()
+    }
+
+    fn count(&self, words: &str) -> usize {
+        let events = self.0.lock().expect("no panic");
+        events.iter().filter(|event| event.contains(words)).count()
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Warned {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut words = Words::default();
+        event.record(&mut words);
+        if *event.metadata().level() == tracing::Level::WARN {
+            // As a subscriber may: it is not told from under a lock.
+            assert!(!warnings().is_empty());
+            self.0.lock().expect("no panic").push(words.0);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Words(String);
+
+impl tracing::field::Visit for Words {
+    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0 += &format!("{value:?}");
+    }
+}
 
 async fn fetch(client: &Client, server: &Server) {
     let response = client.get(server.url("/")).send().await.expect("a response");
@@ -20,6 +67,7 @@ fn of_bodies() -> Vec<Warning> {
 
 #[tokio::test]
 async fn a_client_for_each_request_is_warned_of_once_and_clients_that_are_used_are_not() {
+    let warned = Warned::listen();
     // A service: one client.
     let server = Server::saying("x");
     let shared = Client::new();
@@ -60,10 +108,12 @@ async fn a_client_for_each_request_is_warned_of_once_and_clients_that_are_used_a
     let words = shared.explain(&server.origin()).expect("it was spoken to");
     assert!(words.contains("100 clients were built"), "{words}");
     assert!(words.contains("build one client when the program starts"), "{words}");
+    assert_eq!(warned.count("clients were built"), 1);
 }
 
 #[tokio::test]
 async fn bodies_left_unread_are_warned_of_once_when_they_cost_connections() {
+    let warned = Warned::listen();
     let server = Server::start(|request| match request.target() {
         "/large" => {
             Answer::SendAndStall("HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\nx".to_owned())
@@ -105,4 +155,5 @@ async fn bodies_left_unread_are_warned_of_once_when_they_cost_connections() {
         panic!("{:?}", of_bodies());
     };
     assert_eq!(**origin, *server.origin());
+    assert_eq!(warned.count("bodies were dropped before their end"), 1);
 }
