@@ -74,6 +74,8 @@ mod misuse;
 mod observer;
 mod origin;
 mod origins;
+#[cfg(feature = "opentelemetry")]
+mod otel;
 mod outbox;
 mod redirect;
 mod request;
@@ -111,6 +113,8 @@ pub use get::{MAX_REPLY_BYTES, Reply, get};
 pub use keepwarm_pool::{CloseReason, Closer, Limit};
 pub use misuse::{Warning, warnings};
 pub use observer::{Event, EventKind, Observer, Outcome};
+#[cfg(feature = "opentelemetry")]
+pub use otel::OpenTelemetryMetrics;
 pub use request::RequestBuilder;
 pub use response::{ConnectionInfo, Response, ResponseBody};
 pub use stats::{CloseCount, OriginStats, PoolStats, Stats};

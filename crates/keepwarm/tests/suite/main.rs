@@ -14,6 +14,7 @@ mod header_timeout;
 mod idle_watch;
 mod interim;
 mod local_address;
+mod metrics;
 mod numbers;
 mod observing;
 mod redirects;
