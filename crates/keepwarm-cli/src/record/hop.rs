@@ -12,6 +12,8 @@ pub(crate) struct HopRecord {
     pub(crate) port: u16,
     /// The load's own target: its connections are the load's.
     pub(crate) is_target: bool,
+    /// Connections that the load opened to it, by the load's ledger; `None` if it is not the target.
+    pub(crate) opened_by_load: Option<u64>,
     pub(crate) window_s: f64,
     pub(crate) opened: u64,
     pub(crate) closed: HopCloses,
@@ -157,8 +159,17 @@ pub(crate) struct Cause {
     pub(crate) requests: u64,
     pub(crate) concurrency: u64,
     pub(crate) elapsed: Duration,
-    /// The load's own target port on this host, and the connections that it closed at its end.
-    pub(crate) target: Option<(u16, u64)>,
+    /// The load's own target.
+    pub(crate) target: Option<Target>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) port: u16,
+    /// Connections that the load opened to it.
+    pub(crate) opened: u64,
+    /// Of these, open until the load closed them at its end.
+    pub(crate) still_open: u64,
 }
 
 impl HopRecord {
@@ -168,7 +179,7 @@ impl HopRecord {
         samples: Vec<HopSample>,
         cause: &Cause,
     ) -> Self {
-        let own = cause.target.filter(|(port, _)| *port == account.port);
+        let own = cause.target.filter(|target| target.port == account.port);
         let closed = &account.closed;
         let after: Sides = account.time_wait_total.into();
         let established: Sides = account.established.into();
@@ -188,6 +199,7 @@ impl HopRecord {
         let mut hop = Self {
             port: account.port,
             is_target: own.is_some(),
+            opened_by_load: own.map(|target| target.opened),
             window_s: account.window.as_secs_f64(),
             opened: account.opened,
             closed: HopCloses {
@@ -198,7 +210,7 @@ impl HopRecord {
                 server_rst: closed.server_rst,
                 unclassified: closed.unclassified,
             },
-            closed_by_the_end: own.map_or(0, |(_, still_open)| still_open.min(closed.total())),
+            closed_by_the_end: own.map_or(0, |target| target.still_open.min(closed.total())),
             requests: HopRequests {
                 total: account.requests.total,
                 mean: account.requests.mean,
@@ -258,6 +270,13 @@ impl HopRecord {
                 "the kernel's table of TIME_WAITs was full, and {} were never made \
                  (net.ipv4.tcp_max_tw_buckets): the counts of TIME_WAIT are too low",
                 thousands(refused)
+            ));
+        }
+        if let Some(own) = self.opened_by_load.filter(|own| *own != self.opened) {
+            notes.push(format!(
+                "the load opened {} of these connections: others use the port too, or its listen \
+                 queue overflowed and SYN cookies made connections that nobody asked for",
+                thousands(own)
             ));
         }
         if !self.settled {

@@ -20,6 +20,7 @@ use crate::assertion::{Assertion, Outcome};
 use crate::exit::{Exit, Failure};
 
 pub(crate) use distribution::Distribution;
+use hop::Target;
 pub(crate) use hop::{Cause, FindingRecord, HopRecord, HopSample, Sides};
 pub(crate) use machine::Machine;
 pub(crate) use timeline::TimelineRecord;
@@ -248,7 +249,11 @@ impl RunRecord {
             requests: self.requests.completed,
             concurrency: self.settings.concurrency,
             elapsed: Duration::from_secs_f64(self.elapsed_s),
-            target: Some((self.settings.port, self.connections.still_open)),
+            target: Some(Target {
+                port: self.settings.port,
+                opened: self.connections.opened,
+                still_open: self.connections.still_open,
+            }),
         }
     }
 

@@ -1,0 +1,28 @@
+//! What the tool says, held against what other programs count: tcpdump, ss, and the kernel's own
+//! counters; and runs that other load testers get wrong.
+//!
+//! Each test plays in a network namespace of its own, which dies with it.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod ledger;
+mod namespace;
+mod others;
+mod packets;
+mod servers;
+
+use serde_json::Value;
+
+/// Runs the tool to its end; its record.
+fn load(arguments: &[&str], url: &str) -> Value {
+    let output = common::run(
+        common::keepwarm().arg("load").args(arguments).args(["--format", "json"]).arg(url),
+    );
+    output.exits_with(0);
+    serde_json::from_str(&output.stdout).expect("one JSON document and nothing else")
+}
+
+#[track_caller]
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
+}
