@@ -30,8 +30,9 @@ impl Patience {
     }
 }
 
-/// Asks the origin for a connection for that request; `new` asks for one that nobody has used. Dropping the future
-/// gives up the place in the queue, and passes on a connection that was already on its way.
+/// Asks the origin for a connection for that request; `new` asks for one that nobody has used. With
+/// it comes the time spent in the queue. Dropping the future gives up the place there, and passes on
+/// a connection that was already on its way.
 pub(crate) async fn acquire(
     origin: &Arc<Origin>,
     request: u64,
@@ -39,17 +40,19 @@ pub(crate) async fn acquire(
     deadline: &mut Deadline,
     patience: &mut Patience,
 ) -> Result<(Granted, Duration)> {
-    let asked = origin.shared().clock.now();
+    let mut waited = Duration::ZERO;
     loop {
         let mut granted = match origin.checkout(request, new) {
             Checkout::Answered(answer) => answer?,
-            Checkout::Queued(waiter, receiver) => {
+            Checkout::Queued(waiter, receiver, asked) => {
                 let place = Waiting { origin, waiter, receiver, answered: false };
-                spans::wait(place.answer(deadline, patience.timer())).await?
+                let granted = spans::wait(place.answer(deadline, patience.timer())).await?;
+                waited += origin.shared().clock.now().since(asked);
+                granted
             }
         };
         match granted.lease.connection().unpark() {
-            Ok(()) => return Ok((granted, origin.shared().clock.now().since(asked))),
+            Ok(()) => return Ok((granted, waited)),
             // It died while it was idle. The pool forgets it, so this loop runs at most once for
             // each connection that was idle.
             Err(end) => granted.lease.close(end.reason, end.closer),

@@ -83,6 +83,11 @@ impl Body {
         Self::of(Kind::Stream(Box::pin(http_body_util::BodyExt::map_err(body, Into::into))))
     }
 
+    /// Whether it can be sent again.
+    pub(crate) const fn is_in_memory(&self) -> bool {
+        matches!(self.kind, Kind::Full(_))
+    }
+
     /// A second copy, if this body can be sent again.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {

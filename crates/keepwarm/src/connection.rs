@@ -213,9 +213,9 @@ impl Connection {
     pub(crate) fn note_response(&mut self, response: &http::Response<Incoming>) {
         let headers = response.headers();
         // Neither a length nor chunks, and yet a body: it ends with the connection (RFC 9112, 6.3).
-        let length_known = headers.contains_key(CONTENT_LENGTH)
+        let length_known = http_body::Body::size_hint(response.body()).exact().is_some()
             || headers.contains_key(TRANSFER_ENCODING)
-            || http_body::Body::is_end_stream(response.body());
+            || headers.contains_key(CONTENT_LENGTH);
         self.last_exchange |= says_close(headers)
             || !length_known
             || (response.version() < http::Version::HTTP_11 && !says_keep_alive(headers));

@@ -23,8 +23,9 @@ use crate::lease::Lease;
 use crate::origin::Origin;
 use crate::origins::Origins;
 use crate::response::{ConnectionInfo, ResponseBody};
-use crate::retry::{copy_again, copy_of, is_idempotent};
+use crate::retry::is_idempotent;
 use crate::spans::SendSpan;
+use crate::template::Template;
 use crate::trail::Trail;
 use crate::wire::Traffic;
 
@@ -48,13 +49,13 @@ const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
 /// * a byte came back, or the connection was new: no second attempt.
 pub(crate) async fn round_trip(
     origins: &Origins,
-    request: http::Request<Body>,
+    template: &mut Template,
     deadline: Deadline,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    let origin = origins.get(OriginRef::of(request.uri())?);
-    let mut trail = Trail::begin(&origin, request.method());
+    let origin = origins.get(OriginRef::of(&template.uri)?);
+    let mut trail = Trail::begin(&origin, &template.method);
     let span = trail.span().clone();
-    match span.around(attempt(&origin, request, deadline, &mut trail)).await {
+    match span.around(attempt(&origin, template, deadline, &mut trail)).await {
         Ok((mut response, info)) => {
             response.body_mut().follow(trail);
             Ok((response, info))
@@ -69,13 +70,14 @@ pub(crate) async fn round_trip(
 /// As often as it takes and may be.
 async fn attempt(
     origin: &Arc<Origin>,
-    request: http::Request<Body>,
+    template: &mut Template,
     mut deadline: Deadline,
     trail: &mut Trail,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    // As the caller made it, not as it is sent: its fields are few, and most often none.
-    let (request, copy) = copy_of(request);
-    let mut request = prepare(origin, request)?;
+    if template.method == http::Method::CONNECT {
+        return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
+    }
+    let mut unsent: Option<Box<http::Request<Body>>> = None;
     let mut waited = Duration::ZERO;
     let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
     let mut broken = None;
@@ -99,20 +101,26 @@ async fn attempt(
             attempts,
         };
         let may_be_stale = info.reused() || info.idle_age.is_some();
+        let mut request = match unsent.take() {
+            Some(request) => *request,
+            None => prepare(origin, template),
+        };
         trail.attempt(attempts, request.body_mut());
         match send(origin, granted.lease, request, info, deadline, trail).await {
             Ok(response) => return Ok((response, info)),
             Err(Failure::Unsent(back, timer)) if may_be_stale => {
-                request = *back;
+                unsent = Some(back);
                 deadline = timer;
             }
             Err(Failure::Unsent(..)) => {
                 return Err(failed(origin, info, "the server closed the connection at once"));
             }
             Err(Failure::Cut(error, traffic, timer)) if may_be_stale && traffic.read == 0 => {
-                let Some(copy) = &copy else { return Err(error) };
+                if !template.can_be_sent_again() {
+                    return Err(error);
+                }
                 if traffic.written > 0 {
-                    if broken.is_some() || !is_idempotent(copy.method(), copy.headers()) {
+                    if broken.is_some() || !is_idempotent(&template.method, &template.headers) {
                         return Err(error);
                     }
                     if !origin.may_retry() {
@@ -121,7 +129,6 @@ async fn attempt(
                     }
                     broken = Some(error);
                 }
-                request = prepare(origin, copy_again(copy))?;
                 deadline = timer;
             }
             Err(Failure::Cut(error, ..) | Failure::Broken(error)) => return Err(error),
@@ -259,33 +266,35 @@ fn failed(
         .on_attempt(info.attempts)
 }
 
-/// Makes the request what goes on the wire: origin-form target, `Host`, `User-Agent`, the length of
-/// a body that the method has a meaning for (RFC 9110, 8.6), and whether it is the last one.
-fn prepare(origin: &Origin, request: http::Request<Body>) -> Result<http::Request<Body>> {
-    let (mut parts, body) = request.into_parts();
-    if parts.method == http::Method::CONNECT {
-        return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
+/// What goes on the wire: origin-form target, `Host`, `User-Agent`, the length of a body that the
+/// method has a meaning for (RFC 9110, 8.6), and whether it is the last one.
+fn prepare(origin: &Origin, template: &mut Template) -> http::Request<Body> {
+    let mut request = http::Request::new(template.take_body());
+    *request.method_mut() = template.method.clone();
+    *request.extensions_mut() = template.extensions.clone();
+    if let Some(target) = template.uri.path_and_query() {
+        *request.uri_mut() = target.clone().into();
     }
-    if !parts.headers.contains_key(HOST) {
-        parts.headers.insert(HOST, origin.host_field().clone());
+    let is_empty = http_body::Body::is_end_stream(request.body());
+    let headers = request.headers_mut();
+    // Of few fields, most often of none: then this allocates nothing.
+    headers.clone_from(&template.headers);
+    if !headers.contains_key(HOST) {
+        headers.insert(HOST, origin.host_field().clone());
     }
-    if !parts.headers.contains_key(USER_AGENT) {
-        parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    if !headers.contains_key(USER_AGENT) {
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     }
     // hyper takes the word of either side: such a connection ends after this exchange.
-    if !origin.shared().settings.keep_alive && !says_close(&parts.headers) {
-        parts.headers.append(CONNECTION, HeaderValue::from_static("close"));
+    if !origin.shared().settings.keep_alive && !says_close(headers) {
+        headers.append(CONNECTION, HeaderValue::from_static("close"));
     }
     // hyper says nothing of a body that is not there; some servers then ask for a length (411).
-    if http_body::Body::is_end_stream(&body)
-        && [http::Method::POST, http::Method::PUT, http::Method::PATCH].contains(&parts.method)
+    if is_empty
+        && [http::Method::POST, http::Method::PUT, http::Method::PATCH].contains(&template.method)
     {
-        parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     }
-    let target = parts.uri.path_and_query().cloned();
-    parts.uri = target.map_or_else(http::Uri::default, http::Uri::from);
-    parts.version = http::Version::HTTP_11;
-    let mut request = http::Request::from_parts(parts, body);
     interim::prepare(&mut request, origin.shared().settings.expect_continue_timeout);
-    Ok(request)
+    request
 }

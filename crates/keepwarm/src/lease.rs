@@ -143,7 +143,7 @@ mod tests {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
-        let Checkout::Queued(_, receiver) = origin.checkout(0, false) else {
+        let Checkout::Queued(_, receiver, _) = origin.checkout(0, false) else {
             panic!("nothing is idle yet");
         };
         drop(receiver);

@@ -88,6 +88,7 @@ mod spans;
 mod stats;
 mod stream;
 mod tcp;
+mod template;
 #[cfg(feature = "tls")]
 mod tls;
 mod total;

@@ -107,7 +107,8 @@ pub(crate) struct Granted {
 /// A checkout has been answered, or has to wait.
 pub(crate) enum Checkout {
     Answered(Answer),
-    Queued(WaiterId, oneshot::Receiver<Answer>),
+    /// Since that moment.
+    Queued(WaiterId, oneshot::Receiver<Answer>, Moment),
 }
 
 /// What feeding one input came to.
@@ -212,12 +213,12 @@ impl Origin {
                 let runtime = Handle::try_current().ok();
                 state.waiters.insert(waiter, Waiter { request, since: now, sender, runtime });
                 self.put(now, || EventKind::WaitBegan { request });
-                (waiter, receiver)
+                (waiter, receiver, now)
             })
         });
         match (own, queued) {
             (Some(answer), _) => Checkout::Answered(answer),
-            (None, Some((waiter, receiver))) => Checkout::Queued(waiter, receiver),
+            (None, Some((waiter, receiver, now))) => Checkout::Queued(waiter, receiver, now),
             (None, None) => unreachable!("the pool answers a checkout or lets it wait"),
         }
     }

@@ -6,7 +6,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
     CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::body::Body;
 use crate::deadline::Deadline;
@@ -15,6 +15,7 @@ use crate::exchange::round_trip;
 use crate::key::{OriginRef, printable};
 use crate::origins::Origins;
 use crate::response::Response;
+use crate::template::Template;
 
 /// How much of a redirect's body is read to save its connection, if it has arrived with the head.
 /// As in Go (`maxBodySlurpSize`); most such bodies are a line of text.
@@ -23,25 +24,16 @@ const MAX_DISCARDED_BYTES: usize = 2 << 10;
 /// A request with its redirects, under one deadline.
 pub(crate) async fn execute(
     origins: &Origins,
-    mut request: http::Request<Body>,
+    template: &mut Template,
     timeout: Option<Duration>,
 ) -> Result<Response> {
     let settings = &origins.shared().settings;
     let limit = settings.max_redirects;
     let mut deadline = Deadline::after(timeout.or(settings.timeout));
-    let mut template = (limit > 0).then(|| Template {
-        method: request.method().clone(),
-        uri: request.uri().clone(),
-        headers: request.headers().clone(),
-        extensions: request.extensions().clone(),
-        body: request.body().try_clone(),
-    });
     for _ in 0..=limit {
-        let (response, info) = round_trip(origins, request, deadline).await?;
-        let Some(template) = &mut template else {
-            return Ok(Response::new(response, info));
-        };
-        let Some(location) = template.next(response.status(), response.headers()) else {
+        let (response, info) = round_trip(origins, template, deadline).await?;
+        let next = (limit > 0).then(|| template.next(response.status(), response.headers()));
+        let Some(location) = next.flatten() else {
             return Ok(Response::new(response, info));
         };
         let (status, location) = (response.status(), location.clone());
@@ -49,28 +41,18 @@ pub(crate) async fn execute(
         body.discard_arrived(MAX_DISCARDED_BYTES);
         template.follow(status, &location)?;
         deadline = body.into_deadline();
-        request = template.request();
     }
     Err(Error::new(Stage::Redirect, Kind::Failed)
         .with_message(format!("more than {limit} redirects")))
 }
 
-/// What is needed to send a request again elsewhere.
-struct Template {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    extensions: Extensions,
-    /// `None` for a body that can be sent only once.
-    body: Option<Body>,
-}
-
+/// What a redirect makes of a request.
 impl Template {
     /// Where a response points, if it is to be followed: a redirect with a location, and not one
     /// that asks for a body that cannot be sent again.
     fn next<'a>(&self, status: StatusCode, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let keeps_method = keeps_method(status)?;
-        headers.get(LOCATION).filter(|_| !keeps_method || self.body.is_some())
+        headers.get(LOCATION).filter(|_| !keeps_method || self.can_be_sent_again())
     }
 
     /// Moves on to `location`.
@@ -91,22 +73,12 @@ impl Template {
         Ok(())
     }
 
-    fn request(&self) -> http::Request<Body> {
-        let body = self.body.as_ref().and_then(Body::try_clone);
-        let mut request = http::Request::new(body.unwrap_or_default());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        *request.extensions_mut() = self.extensions.clone();
-        request
-    }
-
     /// The request becomes a GET, HEAD excepted, as every client does it (RFC 9110, 15.4.2 to 4).
     fn drop_body(&mut self) {
         if self.method != Method::HEAD {
             self.method = Method::GET;
         }
-        self.body = Some(Body::empty());
+        self.set_body(Body::empty());
         for name in [
             &CONTENT_TYPE,
             &CONTENT_ENCODING,

@@ -13,6 +13,7 @@ use crate::key::printable;
 use crate::origins::Origins;
 use crate::redirect;
 use crate::response::Response;
+use crate::template::Template;
 
 /// A request in the making. What is wrong with it is reported by [`send`](RequestBuilder::send).
 ///
@@ -34,30 +35,23 @@ use crate::response::Response;
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     origins: Arc<Origins>,
-    method: Method,
-    uri: Result<Uri>,
-    headers: HeaderMap,
-    body: Body,
+    template: Template,
     timeout: Option<Duration>,
-    listener: Option<Listener>,
+    /// What is wrong with it, the URL first.
     refused: Option<Error>,
 }
 
 impl RequestBuilder {
     pub(crate) fn new(origins: Arc<Origins>, method: Method, url: &str) -> Self {
-        let uri = url.parse().map_err(|error: http::uri::InvalidUri| {
-            Error::invalid(format!("{:?} is not a URL: {error}", printable(url)))
-        });
-        Self {
-            origins,
-            method,
-            uri,
-            headers: HeaderMap::new(),
-            body: Body::empty(),
-            timeout: None,
-            listener: None,
-            refused: None,
-        }
+        let (uri, refused) = match url.parse() {
+            Ok(uri) => (uri, None),
+            Err(error) => {
+                let error: http::uri::InvalidUri = error;
+                let message = format!("{:?} is not a URL: {error}", printable(url));
+                (Uri::default(), Some(Error::invalid(message)))
+            }
+        };
+        Self { origins, template: Template::new(method, uri), timeout: None, refused }
     }
 
     /// Adds a header field. A field of the same name that is there already stays.
@@ -65,7 +59,7 @@ impl RequestBuilder {
         let name = name.as_ref();
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_ref())) {
             (Ok(name), Ok(value)) => {
-                self.headers.append(name, value);
+                self.template.headers.append(name, value);
             }
             (Err(_), _) => self.refuse(format!("{name:?} is not a header name")),
             // The value stays out of the message: it may be a secret.
@@ -76,7 +70,7 @@ impl RequestBuilder {
 
     /// The body. Bytes in memory can be sent again for a redirect, a [`Body::stream`] cannot.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
-        self.body = body.into();
+        self.template.set_body(body.into());
         self
     }
 
@@ -101,7 +95,7 @@ impl RequestBuilder {
         mut self,
         tell: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
     ) -> Self {
-        self.listener = Some(Listener::new(tell));
+        self.template.extensions.insert(Listener::new(tell));
         self
     }
 
@@ -125,8 +119,7 @@ impl RequestBuilder {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
-        let uri = self.uri.as_ref().map_err(Error::clone)?;
-        OriginRef::of(uri).map(|_| ())
+        OriginRef::of(&self.template.uri).map(|_| ())
     }
 
     /// Sends the request, follows redirects, and waits for the head of the response.
@@ -147,18 +140,11 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// See [`Error`] and its predicates. A status such as 404 or 500 is not an error.
-    pub async fn send(self) -> Result<Response> {
+    pub async fn send(mut self) -> Result<Response> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let mut request = http::Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri?;
-        *request.headers_mut() = self.headers;
-        if let Some(listener) = self.listener {
-            request.extensions_mut().insert(listener);
-        }
-        redirect::execute(&self.origins, request, self.timeout).await
+        redirect::execute(&self.origins, &mut self.template, self.timeout).await
     }
 
     fn refuse(&mut self, message: String) {

@@ -3,10 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method};
 use keepwarm_pool::Moment;
-
-use crate::body::Body;
 
 /// Retries that an origin may have in stock at the start.
 const FIRST_RETRIES: u64 = 100;
@@ -16,24 +14,6 @@ const MAX_RETRIES: u64 = 1_000;
 const REQUESTS_PER_RETRY: u64 = 2;
 /// A quiet client earns retries by the clock.
 const TIME_PER_RETRY: Duration = Duration::from_secs(1);
-
-/// A request and its second copy, if its body can be sent again. Without header fields and body
-/// this allocates nothing.
-pub(crate) fn copy_of(request: Request<Body>) -> (Request<Body>, Option<Request<Body>>) {
-    let (parts, body) = request.into_parts();
-    let copy = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
-    (Request::from_parts(parts, body), copy)
-}
-
-/// Another copy of a copy.
-pub(crate) fn copy_again(copy: &Request<Body>) -> Request<Body> {
-    let mut request = Request::new(copy.body().try_clone().unwrap_or_default());
-    *request.method_mut() = copy.method().clone();
-    *request.uri_mut() = copy.uri().clone();
-    *request.headers_mut() = copy.headers().clone();
-    *request.extensions_mut() = copy.extensions().clone();
-    request
-}
 
 /// Whether sending it twice does what sending it once does: by the method, or because the caller
 /// says so with a key. Go's list (`Request.isReplayable`): PUT and DELETE are not on it.

@@ -13,6 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::round_trip;
 use crate::response::ResponseBody;
+use crate::template::Template;
 
 /// The future of a [`Client`] used as a service.
 type Exchange = Pin<Box<dyn Future<Output = Result<http::Response<ResponseBody>>> + Send>>;
@@ -36,11 +37,11 @@ where
     /// [`ConnectionInfo`](crate::ConnectionInfo) among its extensions.
     fn call(&mut self, request: http::Request<B>) -> Exchange {
         let client = self.clone();
-        let request = request.map(into_body);
+        let mut template = Template::of(request.map(into_body));
         Box::pin(async move {
             let origins = client.origins();
             let deadline = Deadline::after(origins.shared().settings.timeout);
-            let (mut response, info) = round_trip(origins, request, deadline).await?;
+            let (mut response, info) = round_trip(origins, &mut template, deadline).await?;
             response.extensions_mut().insert(info);
             Ok(response)
         })
