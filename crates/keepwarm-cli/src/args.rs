@@ -111,7 +111,7 @@ pub(crate) enum LabFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
-    /// What to put the load on: http://host[:port]/path
+    /// What to put the load on: http://host[:port]/path, or https://
     pub(crate) url: String,
 
     /// Requests in all [default: 200, unless -z or --stages is given]

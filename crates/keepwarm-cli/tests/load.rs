@@ -116,7 +116,7 @@ fn bad_arguments_name_themselves() {
         (&["-H", "no colon"], "http://127.0.0.1/", "Name: value"),
         (&["-H", "A: b\r\nC: d"], "http://127.0.0.1/", "header"),
         (&["-m", "G T"], "http://127.0.0.1/", "method"),
-        (&[], "https://127.0.0.1/", "https"),
+        (&[], "ftp://127.0.0.1/", "https"),
         (&[], "127.0.0.1", "http://"),
         (&["-D", "/no/such/file"], "http://127.0.0.1/", "/no/such/file"),
     ] {

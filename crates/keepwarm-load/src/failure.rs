@@ -12,7 +12,9 @@ use std::time::Duration;
 pub enum ErrorClass {
     /// No connection could be opened for it; the errno says why. Every address has been tried.
     Connect,
-    /// The timeout passed before a connection for it was established.
+    /// The TLS handshake failed, or a record could not be read.
+    Tls,
+    /// The timeout passed before a connection for it was established, TLS included.
     ConnectTimeout,
     /// The timeout passed before the last byte of the response, on an established connection.
     Timeout,
@@ -41,8 +43,9 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, in the order of reports.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connect,
+        Self::Tls,
         Self::ConnectTimeout,
         Self::Timeout,
         Self::ResetBeforeResponse,
@@ -60,6 +63,7 @@ impl ErrorClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::ConnectTimeout => "connect_timeout",
             Self::Timeout => "timeout",
             Self::ResetBeforeResponse => "reset_before_response",
@@ -80,6 +84,10 @@ impl ErrorClass {
             Self::ConnectTimeout => {
                 Some("nobody answered: a firewall drops the packets, or the listen queue overflows")
             }
+            Self::Tls => Some(
+                "is it an https port, and its certificate signed by one that is trusted? --ca-cert \
+                 names another, --insecure trusts anybody",
+            ),
             Self::Timeout => Some("the server is slower than --timeout, or has stopped"),
             Self::ResetBeforeResponse => Some(
                 "the server aborted instead of answering: it crashed, closed with the request \

@@ -37,11 +37,13 @@ pub enum CloseCause {
     BadResponse,
     /// The kernel reported an error on the connection that is not the peer's RST.
     SocketError,
+    /// The TLS handshake failed: the certificate is refused, or what came is not TLS.
+    TlsFailed,
 }
 
 impl CloseCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ResponseSaidClose,
         Self::OnePerConnection,
         Self::RequestLimit,
@@ -51,6 +53,7 @@ impl CloseCause {
         Self::EarlyResponse,
         Self::BadResponse,
         Self::SocketError,
+        Self::TlsFailed,
     ];
 
     /// A stable name for machines.
@@ -65,6 +68,7 @@ impl CloseCause {
             Self::EarlyResponse => "early_response",
             Self::BadResponse => "bad_response",
             Self::SocketError => "socket_error",
+            Self::TlsFailed => "tls_failed",
         }
     }
 }

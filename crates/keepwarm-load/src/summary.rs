@@ -102,6 +102,11 @@ pub struct Summary {
     pub send_lag: Histogram,
     /// Times from connect(2) to established, in microseconds; one sample a connection.
     pub connect_time: Histogram,
+    /// Times from established to the end of the TLS handshake, in microseconds; one sample for
+    /// each handshake that succeeded.
+    pub handshake_time: Histogram,
+    /// TLS handshakes that resumed a session.
+    pub handshakes_resumed: u64,
     /// Bytes read, heads and chunk framing included.
     pub bytes_read: u64,
     /// Bytes written.
@@ -163,6 +168,8 @@ impl Summary {
             response: Histogram::up_to(MAX_LATENCY_US),
             send_lag: Histogram::up_to(MAX_LATENCY_US),
             connect_time: Histogram::up_to(MAX_LATENCY_US),
+            handshake_time: Histogram::up_to(MAX_LATENCY_US),
+            handshakes_resumed: 0,
             bytes_read: 0,
             bytes_written: 0,
             body_bytes: 0,
@@ -196,6 +203,8 @@ impl Summary {
             response: tally.response,
             send_lag: tally.send_lag,
             connect_time: tally.connect_time,
+            handshake_time: tally.handshake_time,
+            handshakes_resumed: tally.handshakes_resumed,
             bytes_read: tally.bytes_read,
             bytes_written: tally.bytes_written,
             body_bytes: tally.body_bytes,
@@ -239,6 +248,8 @@ impl Summary {
         self.response.merge(&other.response);
         self.send_lag.merge(&other.send_lag);
         self.connect_time.merge(&other.connect_time);
+        self.handshake_time.merge(&other.handshake_time);
+        self.handshakes_resumed += other.handshakes_resumed;
         self.bytes_read += other.bytes_read;
         self.bytes_written += other.bytes_written;
         self.body_bytes += other.body_bytes;

@@ -2,12 +2,13 @@
 //! together is the plan's to say.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, Stage};
 
 use crate::duration;
+use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub(crate) struct EngineOptions {
@@ -62,6 +63,30 @@ pub(crate) struct EngineOptions {
     /// Connect to this Unix socket, whatever host the URL names
     #[arg(long, value_name = "PATH", help_heading = CONNECTIONS)]
     pub(crate) unix_socket: Option<PathBuf>,
+
+    /// Trust any certificate of an https server
+    #[arg(short = 'k', long, help_heading = TLS)]
+    pub(crate) insecure: bool,
+
+    /// Authorities to trust instead of the platform's, in PEM
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub(crate) ca_cert: Option<PathBuf>,
+
+    /// The certificate, and its chain, of this client, in PEM
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = TLS)]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The private key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = TLS)]
+    pub(crate) key: Option<PathBuf>,
+
+    /// The name to ask for, instead of the URL's host
+    #[arg(long, value_name = "NAME", help_heading = TLS)]
+    pub(crate) sni: Option<String>,
+
+    /// Make every TLS handshake a full one
+    #[arg(long, help_heading = TLS)]
+    pub(crate) no_resumption: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,6 +100,7 @@ pub(crate) enum WhoCloses {
 }
 
 const OPEN_LOOP: &str = "Open loop";
+const TLS: &str = "TLS";
 const CONNECTIONS: &str = "Connections";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,13 +117,25 @@ impl EngineOptions {
         !self.stages.is_empty()
     }
 
-    pub(crate) fn apply(&self, mut builder: PlanBuilder) -> PlanBuilder {
+    pub(crate) fn apply(&self, builder: PlanBuilder) -> Result<PlanBuilder, Failure> {
+        self.tls(self.connections(self.open_loop(builder)))
+    }
+
+    fn open_loop(&self, mut builder: PlanBuilder) -> PlanBuilder {
         if let Some(rate) = self.rate {
             builder = builder.rate(rate);
         }
         if let Some(backlog) = self.backlog {
             builder = builder.backlog(backlog);
         }
+        let arrivals = match self.arrivals {
+            Spread::Constant => Arrivals::Constant,
+            Spread::Poisson => Arrivals::Poisson { seed: self.seed },
+        };
+        builder.stages(self.stages.as_slice()).arrivals(arrivals)
+    }
+
+    fn connections(&self, mut builder: PlanBuilder) -> PlanBuilder {
         if let Some(requests) = self.requests_per_connection {
             builder = builder.requests_per_connection(requests);
         }
@@ -120,12 +158,28 @@ impl EngineOptions {
         for rule in &self.connect_to {
             builder = builder.connect_to(rule.clone());
         }
-        let arrivals = match self.arrivals {
-            Spread::Constant => Arrivals::Constant,
-            Spread::Poisson => Arrivals::Poisson { seed: self.seed },
-        };
-        builder.stages(self.stages.as_slice()).arrivals(arrivals)
+        builder
     }
+
+    fn tls(&self, builder: PlanBuilder) -> Result<PlanBuilder, Failure> {
+        let mut builder = builder.tls_insecure(self.insecure).tls_resumption(!self.no_resumption);
+        if let Some(path) = &self.ca_cert {
+            builder = builder.tls_roots(read(path)?);
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            builder = builder.tls_identity(read(cert)?, read(key)?);
+        }
+        if let Some(name) = &self.sni {
+            builder = builder.tls_server_name(name);
+        }
+        Ok(builder)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed =
+        |error| Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
+    std::fs::read(path).map_err(failed)
 }
 
 fn stage(text: &str) -> Result<Stage, String> {

@@ -113,7 +113,7 @@ fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
     if let Some(body) = body(options)? {
         builder = builder.body(body);
     }
-    options.engine.apply(builder).build().map_err(|error| refused(&error))
+    options.engine.apply(builder)?.build().map_err(|error| refused(&error))
 }
 
 fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {

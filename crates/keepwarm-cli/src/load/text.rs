@@ -123,6 +123,9 @@ fn latency(record: &RunRecord, colour: bool) -> String {
     if record.connect_us.count > 0 {
         table.row("connect", quantiles(&record.connect_us));
     }
+    if record.handshake_us.count > 0 {
+        table.row("TLS handshake", quantiles(&record.handshake_us));
+    }
     table.render(|head| paint(head, "1", colour))
 }
 

@@ -48,6 +48,9 @@ pub(crate) struct RunRecord {
     pub(crate) send_lag_us: Distribution,
     /// From connect(2) to established, in microseconds.
     pub(crate) connect_us: Distribution,
+    /// From established to the end of the TLS handshake, in microseconds.
+    pub(crate) handshake_us: Distribution,
+    pub(crate) handshakes_resumed: u64,
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) errors: Vec<ErrorRecord>,
     pub(crate) connections: Connections,
@@ -217,6 +220,8 @@ impl RunRecord {
             response_us: Distribution::of(&summary.response),
             send_lag_us: Distribution::of(&summary.send_lag),
             connect_us: Distribution::of(&summary.connect_time),
+            handshake_us: Distribution::of(&summary.handshake_time),
+            handshakes_resumed: summary.handshakes_resumed,
             statuses: summary.statuses.clone(),
             errors: errors(summary),
             connections: Connections::of(summary),

@@ -47,6 +47,8 @@ impl Engine {
                     let slot = &mut self.slots[index];
                     slot.socket = Some(socket);
                     slot.hangup = false;
+                    slot.tls = None;
+                    slot.end_announced = false;
                     slot.requests = 0;
                     slot.state = State::Dialing;
                     return;
@@ -114,7 +116,7 @@ impl Engine {
         match result {
             Ok(()) => {
                 let now = self.opened(index);
-                self.begin_exchange(index, now);
+                self.established(index, now);
                 if readable {
                     self.read(index);
                 }
@@ -141,7 +143,10 @@ impl Engine {
         self.tick(now);
         self.preferred_endpoint = self.endpoint_index(index);
         let slot = &mut self.slots[index];
-        slot.failed_dials = 0;
+        // With TLS it has not succeeded yet.
+        if self.tls.is_none() {
+            slot.failed_dials = 0;
+        }
         slot.opened_at = now;
         let connect_time = now - slot.dialed_at;
         self.tally.connect_time.record(micros(connect_time));
@@ -176,7 +181,7 @@ impl Engine {
         self.back_off(index, now);
     }
 
-    fn back_off(&mut self, index: usize, now: Instant) {
+    pub(super) fn back_off(&mut self, index: usize, now: Instant) {
         let slot = &mut self.slots[index];
         let doubled = FIRST_BACK_OFF * 2u32.saturating_pow(slot.failed_dials.min(16));
         slot.failed_dials += 1;

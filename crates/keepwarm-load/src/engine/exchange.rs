@@ -24,7 +24,7 @@ const WAIT_FOR_PEER: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy)]
-enum End {
+pub(super) enum End {
     ByUs(CloseCause),
     PeerFin,
     PeerRst,
@@ -53,6 +53,9 @@ impl Engine {
     /// Writes until the request is out, the socket is full, or others should get a turn.
     #[inline]
     pub(super) fn write(&mut self, index: usize) {
+        if self.tls.is_some() {
+            return self.write_secure(index);
+        }
         let slot = &mut self.slots[index];
         let request = self.plan.nth_request(slot.nth());
         let Some(socket) = &slot.socket else { return };
@@ -94,7 +97,16 @@ impl Engine {
                 Ok((count, _)) => {
                     let now = Instant::now();
                     self.tally.bytes_read += count as u64;
-                    self.take(index, count, now);
+                    // Lent out, so that what it holds can be handed on.
+                    let buffer = std::mem::take(&mut self.buffer);
+                    if self.tls.is_some() {
+                        self.buffer = self.spare.take().unwrap_or_default();
+                        self.take_secure(index, &buffer[..count], now);
+                        self.spare = Some(std::mem::replace(&mut self.buffer, buffer));
+                    } else {
+                        self.take(index, &buffer[..count], now);
+                        self.buffer = buffer;
+                    }
                     // A short read has emptied the socket: what comes later is a new edge.
                     let slot = &self.slots[index];
                     let empty = count < self.buffer.len() && !slot.hangup;
@@ -116,15 +128,15 @@ impl Engine {
         }
     }
 
-    /// Takes `count` bytes from the read buffer.
+    /// Takes bytes that have come.
     #[inline]
-    fn take(&mut self, index: usize, count: usize, now: Instant) {
+    pub(super) fn take(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let slot = &mut self.slots[index];
         match slot.state {
-            State::Exchanging => match slot.framing.feed(&self.buffer[..count]) {
+            State::Exchanging => match slot.framing.feed(bytes) {
                 Ok(fed) => {
                     if let Some(response) = fed.complete {
-                        self.complete(index, response, fed.consumed < count, now);
+                        self.complete(index, response, fed.consumed < bytes.len(), now);
                     }
                 }
                 Err(malformed) => self.bad_response(index, malformed, now),
@@ -135,7 +147,11 @@ impl Engine {
                 self.slots[index].wake_at = None;
                 self.leave(index, CloseCause::StrayBytes, None);
             }
-            State::Leaving { .. } | State::Vacant | State::BackingOff | State::Dialing => {}
+            State::Leaving { .. }
+            | State::Vacant
+            | State::BackingOff
+            | State::Dialing
+            | State::Handshaking => {}
         }
     }
 
@@ -145,6 +161,10 @@ impl Engine {
         match (slot.state, slot.write_error) {
             (State::Open, _) => self.proceed(index, Instant::now()),
             (State::Leaving { cause, wait: false }, _) => self.close(index, End::ByUs(cause)),
+            (State::Handshaking, Some(errno)) => {
+                let end = End::ByUs(CloseCause::SocketError);
+                self.handshake_ended(index, end, Some(errno));
+            }
             (State::Exchanging, Some(errno)) => {
                 self.write_failed(index, errno);
                 self.close(index, End::ByUs(CloseCause::SocketError));
@@ -176,8 +196,8 @@ impl Engine {
                 document_length: response.body_bytes,
             });
         }
-        let length = self.plan.nth_request(slot.nth()).len();
-        let early = slot.written < length || slot.write_error.is_some();
+        let early = slot.write_error.is_some() || self.is_writing(index);
+        let slot = &mut self.slots[index];
         let is_last = self.plan.requests_per_connection() == Some(slot.requests);
         slot.state = State::Open;
         self.settle(index, now);
@@ -198,7 +218,7 @@ impl Engine {
 
     /// Marks a connection as not to be used again. `polite_at`: the peer is expected to close too,
     /// and is waited for from then on if the plan says so.
-    fn leave(&mut self, index: usize, cause: CloseCause, polite_at: Option<Instant>) {
+    pub(super) fn leave(&mut self, index: usize, cause: CloseCause, polite_at: Option<Instant>) {
         let waits = self.plan.close_policy() == ClosePolicy::WaitPeer;
         let wait_from = polite_at.filter(|_| waits);
         if let Some(from) = wait_from {
@@ -206,6 +226,23 @@ impl Engine {
             self.arm(index, from + WAIT_FOR_PEER);
         }
         self.slots[index].state = State::Leaving { cause, wait: wait_from.is_some() };
+    }
+
+    /// Closes a connection between two requests, because what came on it cannot be read.
+    pub(super) fn leave_broken(&mut self, index: usize) {
+        if let State::Leaving { wait: true, .. } = self.slots[index].state {
+            self.waiting -= 1;
+            self.slots[index].wake_at = None;
+        }
+        self.leave(index, CloseCause::StrayBytes, None);
+    }
+
+    /// Whether some of the request is still to be written.
+    #[inline]
+    pub(super) fn is_writing(&self, index: usize) -> bool {
+        let slot = &self.slots[index];
+        slot.written < self.plan.nth_request(slot.nth()).len()
+            || slot.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
     /// The peer was expected to close and did not.
@@ -216,9 +253,13 @@ impl Engine {
     /// The peer's FIN: the end of a response that has no other end, or of the connection only.
     fn on_fin(&mut self, index: usize) {
         let slot = &mut self.slots[index];
+        if slot.state == State::Handshaking {
+            return self.handshake_ended(index, End::PeerFin, None);
+        }
         if slot.state == State::Exchanging {
             let now = Instant::now();
-            if let Some(response) = slot.framing.end_of_input() {
+            let truncated = slot.tls.is_some() && !slot.end_announced;
+            if let Some(response) = slot.framing.end_of_input().filter(|_| !truncated) {
                 self.complete(index, response, false, now);
                 if let State::Leaving { wait: true, .. } = self.slots[index].state {
                     self.waiting -= 1;
@@ -255,6 +296,9 @@ impl Engine {
             Errno::PIPE => End::PeerFin,
             _ => End::ByUs(CloseCause::SocketError),
         };
+        if self.slots[index].state == State::Handshaking {
+            return self.handshake_ended(index, end, Some(errno));
+        }
         let slot = &self.slots[index];
         if slot.state == State::Exchanging {
             let class = match (errno, slot.framing.received(), slot.requests) {
@@ -328,9 +372,12 @@ impl Engine {
     }
 
     /// Closes the socket and accounts for its end; the slot is free for the next request.
-    fn close(&mut self, index: usize, end: End) {
+    pub(super) fn close(&mut self, index: usize, end: End) {
         let now = Instant::now();
         self.tick(now);
+        if matches!(end, End::ByUs(_) | End::StillOpen) {
+            self.announce_end(index);
+        }
         let slot = &mut self.slots[index];
         if let State::Leaving { wait: true, .. } = slot.state {
             self.waiting -= 1;
@@ -343,6 +390,7 @@ impl Engine {
             let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         }
         slot.socket = None;
+        slot.tls = None;
         slot.state = State::Vacant;
         slot.wake_at = None;
         self.open -= 1;
@@ -373,7 +421,7 @@ impl Engine {
                 self.tally.ledger.unfinished += 1;
                 self.settle(index, self.started);
             }
-            State::Exchanging => {
+            State::Handshaking | State::Exchanging => {
                 self.tally.ledger.unfinished += 1;
                 self.settle(index, self.started);
                 self.close(index, End::StillOpen);

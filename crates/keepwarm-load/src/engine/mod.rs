@@ -10,6 +10,7 @@ mod dial;
 mod exchange;
 mod release;
 mod seconds;
+mod secure;
 mod slot;
 mod tally;
 
@@ -24,10 +25,13 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use crate::pacer::{Pacer, SplitMix, Step};
 use crate::plan::Plan;
 use crate::run::Shared;
+use exchange::End;
 use release::dial_gap;
 use seconds::Seconds;
 use slot::{Slot, State};
@@ -55,6 +59,10 @@ const TIMER_STEP: Duration = Duration::from_millis(1);
 
 /// For requests in flight when the time of a run is over.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
+fn buffer(wanted: bool) -> Box<[u8]> {
+    vec![0; if wanted { READ_BUFFER } else { 0 }].into_boxed_slice()
+}
 
 pub(crate) struct Engine {
     plan: Arc<Plan>,
@@ -94,6 +102,11 @@ pub(crate) struct Engine {
     /// Connections established and not closed.
     open: usize,
     buffer: Box<[u8]>,
+    /// With TLS: another one, for reading while the first is being looked at.
+    spare: Option<Box<[u8]>>,
+    /// With TLS: what has been decrypted.
+    plain: Box<[u8]>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     tally: Tally,
     seconds: Seconds,
 }
@@ -128,7 +141,10 @@ impl Engine {
             in_flight: 0,
             waiting: 0,
             open: 0,
-            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            buffer: buffer(true),
+            spare: Some(buffer(plan.tls().is_some())),
+            plain: buffer(plan.tls().is_some()),
+            tls: plan.tls().map(|tls| (tls.of_thread(), tls.name.clone())),
             tally: Tally::new(),
             seconds: Seconds::new(started),
             plan,
@@ -236,9 +252,10 @@ impl Engine {
         match slot.state {
             State::Vacant | State::BackingOff => {}
             State::Dialing => self.on_dialed(index, flags.intersects(hangup), readable),
-            State::Exchanging => {
-                let unsent = slot.written < self.plan.nth_request(slot.nth()).len();
-                if unsent && slot.write_error.is_none() && flags.contains(epoll::EventFlags::OUT) {
+            State::Handshaking | State::Exchanging => {
+                let may_write =
+                    slot.write_error.is_none() && flags.contains(epoll::EventFlags::OUT);
+                if may_write && self.is_writing(index) {
                     self.write(index);
                 }
                 if readable {
@@ -282,6 +299,7 @@ impl Engine {
                 self.ready.push_back(index);
             }
             State::Dialing => self.dial_timed_out(index, now),
+            State::Handshaking => self.handshake_ended(index, End::TimedOut, None),
             State::Exchanging => self.exchange_timed_out(index, now),
             State::Leaving { .. } => self.stop_waiting(index),
             State::Vacant | State::Open => {}

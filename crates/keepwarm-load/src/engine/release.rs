@@ -71,12 +71,13 @@ impl Engine {
                 }
             }
             Pacer::Open(_) => {
-                let free = if self.slots[index].state == State::Open {
-                    &mut self.idle
-                } else {
-                    &mut self.ready
-                };
-                free.push_back(index);
+                let slot = &mut self.slots[index];
+                if slot.state != State::Open {
+                    self.ready.push_back(index);
+                } else if !slot.parked {
+                    slot.parked = true;
+                    self.idle.push_back(index);
+                }
                 self.release_due(now);
             }
         }
@@ -108,6 +109,7 @@ impl Engine {
     /// The connection that has been idle for longest, or a slot that may dial.
     fn free_slot(&mut self, dials: &mut usize, now: Instant) -> Option<usize> {
         while let Some(index) = self.idle.pop_front() {
+            self.slots[index].parked = false;
             // It may have been closed since, or closed and used again.
             if self.slots[index].state == State::Open {
                 return Some(index);

@@ -18,13 +18,14 @@
 //!  is counted as still open
 //! ```
 //!
-//! A slot holds a request from the pacer in `Dialing` and `Exchanging`, and a socket in `Dialing`,
-//! `Exchanging`, `Open` and `Leaving`.
+//! With TLS, `Handshaking` lies between `Dialing` and `Exchanging`; it fails to `BackingOff`. A slot
+//! holds a request from the pacer in these three, and a socket in these and in `Open` and `Leaving`.
 
 use std::time::Instant;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustls::ClientConnection;
 
 use crate::framing::Framing;
 use crate::ledger::CloseCause;
@@ -37,6 +38,8 @@ pub(super) enum State {
     BackingOff,
     /// connect(2) is under way for a request.
     Dialing,
+    /// TCP is established, TLS not yet, for a request.
+    Handshaking,
     /// A request is being written, its response read, or both.
     Exchanging,
     /// Established, and between two requests.
@@ -54,6 +57,8 @@ pub(super) struct Slot {
     pub(super) hangup: bool,
     /// Writing failed; what has come from the peer is still read before judging.
     pub(super) write_error: Option<Errno>,
+    /// It is in the queue of idle connections, perhaps from before its connection ended.
+    pub(super) parked: bool,
     /// Bytes of the current request that are written.
     pub(super) written: usize,
     /// Requests of which a byte was written on this connection.
@@ -75,6 +80,10 @@ pub(super) struct Slot {
     /// The one timer of a slot: timeout, end of the back-off, or end of waiting for the peer.
     pub(super) wake_at: Option<Instant>,
     pub(super) framing: Framing,
+    /// The TLS side of the connection, if it has one.
+    pub(super) tls: Option<Box<ClientConnection>>,
+    /// The peer has said in TLS that it sends nothing more, so that its FIN is no truncation.
+    pub(super) end_announced: bool,
 }
 
 impl Slot {
@@ -90,6 +99,7 @@ impl Slot {
             socket: None,
             hangup: false,
             write_error: None,
+            parked: false,
             written: 0,
             requests: 0,
             due_at: now,
@@ -101,6 +111,8 @@ impl Slot {
             failed_dials: 0,
             wake_at: None,
             framing: Framing::new(head_request),
+            tls: None,
+            end_announced: false,
         }
     }
 }

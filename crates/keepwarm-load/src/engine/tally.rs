@@ -30,6 +30,9 @@ pub(crate) struct Tally {
     pub(crate) loader_lag: Histogram,
     /// Times from connect(2) to established, in microseconds.
     pub(crate) connect_time: Histogram,
+    /// Times from established to the end of the TLS handshake, in microseconds.
+    pub(crate) handshake_time: Histogram,
+    pub(crate) handshakes_resumed: u64,
     pub(crate) errors: Errors,
     /// Completed exchanges by status code.
     pub(crate) statuses: Box<[u64]>,
@@ -59,6 +62,8 @@ impl Tally {
             second_send_lag: Filling::new(),
             loader_lag: Histogram::up_to(MAX_LATENCY_US),
             connect_time: Histogram::up_to(MAX_LATENCY_US),
+            handshake_time: Histogram::up_to(MAX_LATENCY_US),
+            handshakes_resumed: 0,
             errors: Errors::default(),
             statuses: vec![0; STATUS_CODES].into_boxed_slice(),
             bytes_read: 0,

@@ -6,6 +6,7 @@ mod error;
 mod request;
 mod route;
 mod target;
+mod tls;
 
 pub use error::PlanError;
 pub use route::ConnectTo;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use crate::pacer::{self, Arrivals, ClosedLoop, Course, Pacer, Stage};
 use request::RequestParts;
 use target::Target;
+pub(crate) use tls::TlsPlan;
+use tls::TlsSettings;
 
 /// The most connections a plan may ask for: beyond it no Linux host has descriptors by default.
 pub const MAX_CONCURRENCY: usize = 1_000_000;
@@ -89,6 +92,7 @@ pub struct Plan {
     last_request: Option<Box<[u8]>>,
     timeout: Duration,
     open_loop: Option<OpenLoop>,
+    tls: Option<TlsPlan>,
 }
 
 /// The course of an open loop.
@@ -100,7 +104,7 @@ struct OpenLoop {
 }
 
 impl Plan {
-    /// Starts a plan for `url`, which must begin with `http://`.
+    /// Starts a plan for `url`, which must begin with `http://` or `https://`.
     pub fn builder(url: impl Into<String>) -> PlanBuilder {
         PlanBuilder {
             url: url.into(),
@@ -112,6 +116,7 @@ impl Plan {
             requests_per_connection: None,
             connect_rate: None,
             route: Route::default(),
+            tls: TlsSettings::default(),
             close_policy: None,
             method: "GET".to_owned(),
             headers: Vec::new(),
@@ -192,6 +197,11 @@ impl Plan {
     /// What is connected to, in the order it is tried.
     pub(crate) fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// How TLS is spoken, if the URL says so.
+    pub(crate) fn tls(&self) -> Option<&TlsPlan> {
+        self.tls.as_ref()
     }
 
     pub(crate) fn route(&self) -> &Route {
@@ -277,6 +287,7 @@ pub struct PlanBuilder {
     requests_per_connection: Option<u64>,
     connect_rate: Option<f64>,
     route: Route,
+    tls: TlsSettings,
     close_policy: Option<ClosePolicy>,
     method: String,
     headers: Vec<(String, String)>,
@@ -395,6 +406,38 @@ impl PlanBuilder {
         self
     }
 
+    /// Trusts any certificate of an `https://` server. Default: not; the platform's roots decide.
+    pub fn tls_insecure(mut self, insecure: bool) -> Self {
+        self.tls.insecure = insecure;
+        self
+    }
+
+    /// The certificates, in PEM, of the authorities to trust instead of the platform's.
+    pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots_pem = Some(pem.into());
+        self
+    }
+
+    /// Who this client is, for servers that ask (mTLS): a certificate chain, its own certificate
+    /// first, and the private key, both in PEM.
+    pub fn tls_identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity_pem = Some((chain.into(), key.into()));
+        self
+    }
+
+    /// The name to ask for (SNI), and that the certificate must be for, instead of the URL's host.
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
+        self
+    }
+
+    /// Whether later handshakes resume a session of an earlier one. Default `true`: each thread
+    /// remembers sessions of its own.
+    pub fn tls_resumption(mut self, resume: bool) -> Self {
+        self.tls.no_resumption = !resume;
+        self
+    }
+
     /// Connects to the Unix socket of this path, whatever host the URL names. Default: none. A
     /// path of more than 107 bytes is refused.
     pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
@@ -468,6 +511,7 @@ impl PlanBuilder {
         } else {
             None
         };
+        let tls = target.secure.then(|| self.tls.plan(&target.host)).transpose()?;
         let endpoints = self.route.endpoints(&self.url, &target)?;
         let default_policy = if self.keep_alive { ClosePolicy::Now } else { ClosePolicy::WaitPeer };
         Ok(Plan {
@@ -488,6 +532,7 @@ impl PlanBuilder {
             last_request,
             timeout: self.timeout,
             open_loop,
+            tls,
         })
     }
 

@@ -1,9 +1,9 @@
-//! The target's URL, parsed into what a request and a dial need. Owns the syntax of `http://`
-//! URLs (RFC 9110, section 4.2.1; RFC 3986); does not resolve names and does not connect.
+//! The target's URL, parsed into what a request and a dial need. Owns the syntax of `http://` and
+//! `https://` URLs (RFC 9110, section 4.2.1; RFC 3986); does not resolve names and does not connect.
 
 use super::PlanError;
 
-/// An `http://` URL, taken apart.
+/// An `http://` or `https://` URL, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The value of the `Host` field: host, and port when the URL names one.
@@ -11,6 +11,8 @@ pub(crate) struct Target {
     /// What to resolve: without brackets around an IPv6 address.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// `https`: TLS is spoken.
+    pub(crate) secure: bool,
     /// Path and query as sent on the request line; never empty, never with a fragment.
     pub(crate) path: String,
 }
@@ -28,14 +30,10 @@ impl Target {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(bad("it has no scheme", "write http:// in front of it"));
         };
-        if scheme.eq_ignore_ascii_case("https") {
-            return Err(bad(
-                "TLS is not supported yet; it comes in a later version",
-                "use an http:// URL of the same service",
-            ));
-        }
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(bad("its scheme is not http", "use an http:// URL"));
+        let secure = scheme.eq_ignore_ascii_case("https");
+        if !secure && !scheme.eq_ignore_ascii_case("http") {
+            let way_out = "use an http:// or https:// URL";
+            return Err(bad("its scheme is neither http nor https", way_out));
         }
         let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -46,23 +44,24 @@ impl Target {
                 "remove it and add an Authorization header",
             ));
         }
-        let (host, port) = split_authority(authority).ok_or_else(|| {
-            bad(
-                "its host and port cannot be read",
-                "write http://HOST:PORT/PATH, an IPv6 address in brackets",
-            )
-        })?;
+        let (host, port) =
+            split_authority(authority, if secure { 443 } else { 80 }).ok_or_else(|| {
+                bad(
+                    "its host and port cannot be read",
+                    "write http://HOST:PORT/PATH, an IPv6 address in brackets",
+                )
+            })?;
         let path = match path.as_bytes().first() {
             None => "/".to_owned(),
             Some(b'?') => format!("/{path}"),
             Some(_) => path.to_owned(),
         };
-        Ok(Self { authority: authority.to_owned(), host, port, path })
+        Ok(Self { authority: authority.to_owned(), host, port, secure, path })
     }
 }
 
-/// Host without brackets, and port (80 when absent or empty).
-fn split_authority(authority: &str) -> Option<(String, u16)> {
+/// Host without brackets, and port (`default` when absent or empty).
+fn split_authority(authority: &str, default: u16) -> Option<(String, u16)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
         address.parse::<std::net::Ipv6Addr>().ok()?;
@@ -81,7 +80,7 @@ fn split_authority(authority: &str) -> Option<(String, u16)> {
         (host, port)
     };
     let port = match port {
-        "" => 80,
+        "" => default,
         digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
         _ => return None,
     };
@@ -125,7 +124,6 @@ mod tests {
             "",
             "localhost:8080",
             "ftp://a/",
-            "https://a/",
             "http://",
             "http:///x",
             "http://a b/",
@@ -147,6 +145,6 @@ mod tests {
             assert_eq!(error.value(), url);
             assert!(!error.reason().is_empty() && !error.way_out().is_empty());
         }
-        assert!(Target::parse("https://a/").unwrap_err().to_string().contains("TLS"));
+        assert_eq!(Target::parse("HTTPS://a/").map(|t| (t.port, t.secure)), Ok((443, true)));
     }
 }

@@ -1,0 +1,199 @@
+//! TLS on the same loop: rustls makes records of bytes and bytes of records, this file moves them.
+//! Owns the handshake's place in the states and the order of reading and writing; what the bytes
+//! mean is the exchange's and the framing's.
+//!
+//! A connection counts as opened when TCP is established; its handshake is measured apart. A
+//! handshake that fails is a failed request of its own class, on a connection that carried none.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Instant;
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustls::{ClientConnection, HandshakeKind};
+
+use super::exchange::End;
+use super::slot::State;
+use super::tally::micros;
+use super::{CALLS_PER_TURN, Engine};
+use crate::failure::ErrorClass;
+use crate::ledger::CloseCause;
+
+/// The socket as rustls writes to it: without a signal when the peer is gone.
+struct Wire<'a>(&'a OwnedFd);
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self.0, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// TCP is established: begins the handshake, or the exchange if there is none.
+    pub(super) fn established(&mut self, index: usize, now: Instant) {
+        let Some((config, name)) = &self.tls else {
+            return self.begin_exchange(index, now);
+        };
+        match ClientConnection::new(config.clone(), name.clone()) {
+            Ok(connection) => {
+                let slot = &mut self.slots[index];
+                slot.tls = Some(Box::new(connection));
+                slot.state = State::Handshaking;
+                slot.write_error = None;
+                self.write_secure(index);
+            }
+            Err(error) => self.handshake_failed(index, &error),
+        }
+    }
+
+    /// Writes what the handshake, the request and the protocol have to write.
+    pub(super) fn write_secure(&mut self, index: usize) {
+        for _ in 0..CALLS_PER_TURN {
+            let slot = &mut self.slots[index];
+            let request = match slot.state {
+                State::Exchanging => self.plan.nth_request(slot.nth()),
+                _ => &[],
+            };
+            let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) else { return };
+            if slot.written < request.len() {
+                // Into a buffer of rustls's own, whose limit is the only reason to take less.
+                let taken = tls.writer().write(&request[slot.written..]).unwrap_or(0);
+                if slot.written == 0 && taken > 0 {
+                    slot.requests += 1;
+                    self.tally.ledger.requests_written += 1;
+                    self.tally.ledger.reused += u64::from(slot.requests > 1);
+                }
+                slot.written += taken;
+            } else if !tls.wants_write() {
+                return;
+            }
+            match tls.write_tls(&mut Wire(socket)) {
+                Ok(count) => self.tally.bytes_written += count as u64,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // An answer, or an alert, may have come before the error; reading tells.
+                    slot.write_error = Some(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+                    slot.hangup = true;
+                    return self.read(index);
+                }
+            }
+        }
+        self.again.push(index);
+    }
+
+    /// Takes bytes from the wire.
+    pub(super) fn take_secure(&mut self, index: usize, mut wire: &[u8], now: Instant) {
+        let mut plain = std::mem::take(&mut self.plain);
+        let mut failed = None;
+        while !wire.is_empty() && failed.is_none() {
+            let Some(tls) = &mut self.slots[index].tls else { break };
+            failed = match tls.read_tls(&mut wire) {
+                Ok(_) => tls.process_new_packets().err(),
+                Err(error) => Some(rustls::Error::General(error.to_string())),
+            };
+            if self.slots[index].state != State::Handshaking {
+                self.take_plain(index, &mut plain, now);
+            }
+        }
+        self.plain = plain;
+        if let Some(error) = failed {
+            return self.secure_failed(index, &error, now);
+        }
+        let slot = &self.slots[index];
+        let Some(tls) = &slot.tls else { return };
+        if slot.write_error.is_some() {
+            // What is left to read decides.
+            return;
+        }
+        if slot.state == State::Handshaking && !tls.is_handshaking() {
+            self.handshaken(index, now);
+        } else if tls.wants_write() {
+            self.write_secure(index);
+        }
+    }
+
+    /// Gives what rustls has decrypted to the exchange.
+    fn take_plain(&mut self, index: usize, plain: &mut [u8], now: Instant) {
+        loop {
+            let slot = &mut self.slots[index];
+            let Some(tls) = &mut slot.tls else { return };
+            match tls.reader().read(plain) {
+                Ok(0) => {
+                    slot.end_announced = true;
+                    return;
+                }
+                Ok(count) => self.take(index, &plain[..count], now),
+                // Nothing more, or the peer's end without close_notify, which its FIN shows.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn handshaken(&mut self, index: usize, now: Instant) {
+        self.tick(now);
+        let slot = &mut self.slots[index];
+        let resumed = slot.tls.as_ref().and_then(|tls| tls.handshake_kind());
+        self.tally.handshakes_resumed += u64::from(resumed == Some(HandshakeKind::Resumed));
+        self.tally.handshake_time.record(micros(now - slot.opened_at));
+        slot.failed_dials = 0;
+        self.begin_exchange(index, now);
+    }
+
+    /// The bytes are not TLS, or the peer or its certificate is refused.
+    fn secure_failed(&mut self, index: usize, error: &rustls::Error, now: Instant) {
+        // An alert tells the peer why; if it cannot be written, it is not missed.
+        let slot = &mut self.slots[index];
+        if let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) {
+            let _ = tls.write_tls(&mut Wire(socket));
+        }
+        match slot.state {
+            State::Handshaking => self.handshake_failed(index, error),
+            State::Exchanging => {
+                self.fail(index, ErrorClass::Tls, None, now, || error.to_string());
+                self.leave(index, CloseCause::BadResponse, None);
+            }
+            _ => self.leave_broken(index),
+        }
+    }
+
+    fn handshake_failed(&mut self, index: usize, error: &rustls::Error) {
+        let now = Instant::now();
+        self.fail(index, ErrorClass::Tls, None, now, || format!("the handshake failed: {error}"));
+        self.end_handshake(index, End::ByUs(CloseCause::TlsFailed), now);
+    }
+
+    /// The peer, or the time, has ended a handshake.
+    pub(super) fn handshake_ended(&mut self, index: usize, end: End, errno: Option<Errno>) {
+        let now = Instant::now();
+        let class = match end {
+            End::TimedOut => ErrorClass::ConnectTimeout,
+            _ => ErrorClass::Tls,
+        };
+        self.fail(index, class, errno, now, || "the server ended the TLS handshake".to_owned());
+        self.end_handshake(index, end, now);
+    }
+
+    /// Closes, and lets the slot pause before it tries again: a server that refuses handshakes is
+    /// not asked in a tight loop.
+    fn end_handshake(&mut self, index: usize, end: End, now: Instant) {
+        self.close(index, end);
+        let last = self.ready.pop_back();
+        debug_assert_eq!(last, Some(index));
+        self.back_off(index, now);
+    }
+
+    /// Says goodbye in TLS before closing a connection that the peer has not closed.
+    pub(super) fn announce_end(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut Wire(socket));
+        }
+    }
+}

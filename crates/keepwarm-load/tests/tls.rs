@@ -1,0 +1,274 @@
+//! Claim: TLS is the same load with the same account: trusted or refused for a reason that is
+//! told, resumed where it can be, and every connection in one place.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::run;
+use keepwarm_load::{CloseCause, ErrorClass, Plan, PlanBuilder};
+use keepwarm_testkit::http_server::{HttpServer, SilentPort};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+type Stream = StreamOwned<ServerConnection, TcpStream>;
+
+/// A certificate authority of the test's own.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("an issuer"))
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        (params.signed_by(&key, &self.0).expect("a certificate"), key)
+    }
+
+    /// A server's configuration for `name`; asks for certificates of `clients` if given.
+    fn server(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let (certificate, key) = self.issue(name);
+        let chain = vec![certificate.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.0.der().clone()).expect("a root");
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+            }
+        };
+        builder.with_single_cert(chain, key).expect("a certificate that fits its key")
+    }
+}
+
+/// What a server saw of its handshakes.
+type Seen = Arc<Mutex<Vec<(HandshakeKind, Option<String>)>>>;
+
+/// A TLS server that follows `script` on each connection, in threads that end with the test.
+fn serve(
+    config: ServerConfig,
+    script: impl Fn(&mut Stream) + Send + Sync + 'static,
+) -> (SocketAddr, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (config, script, seen) = (Arc::new(config), Arc::new(script), Seen::default());
+    let noted = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let (config, script, noted) = (config.clone(), Arc::clone(&script), noted.clone());
+            std::thread::spawn(move || {
+                let connection = ServerConnection::new(config).expect("a connection");
+                let mut stream = StreamOwned::new(connection, socket);
+                while stream.conn.is_handshaking() {
+                    if stream.conn.complete_io(&mut stream.sock).is_err() {
+                        return;
+                    }
+                }
+                let name = stream.conn.server_name().map(str::to_owned);
+                let kind = stream.conn.handshake_kind().expect("a handshake");
+                noted.lock().expect("no holder panics").push((kind, name));
+                script(&mut stream);
+            });
+        }
+    });
+    (address, seen)
+}
+
+/// Reads one request; false at the end of the connection.
+fn read_request(stream: &mut Stream) -> bool {
+    let mut request = Vec::new();
+    let mut bytes = [0; 4096];
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut bytes) {
+            Ok(count @ 1..) => request.extend_from_slice(&bytes[..count]),
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn respond(stream: &mut Stream, bytes: &[u8]) {
+    let _ = stream.write_all(bytes).and_then(|()| stream.flush());
+}
+
+fn answer_all(stream: &mut Stream) {
+    while read_request(stream) {
+        respond(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    }
+}
+
+/// To `localhost`, whatever its address, at the server's port.
+fn plan(address: SocketAddr) -> PlanBuilder {
+    let rule = format!("localhost:443:127.0.0.1:{}", address.port());
+    Plan::builder("https://localhost/").connect_to(rule.parse().expect("a rule"))
+}
+
+#[test]
+fn requests_are_served_over_few_handshakes() {
+    let authority = Authority::new();
+    let (address, seen) = serve(authority.server("localhost", None), answer_all);
+    let builder = plan(address).requests(500).concurrency(4).threads(2).tls_roots(authority.pem());
+    let summary = run(builder);
+    assert_eq!((summary.completed, summary.failed), (500, 0), "{:?}", summary.errors);
+    assert_eq!((summary.ledger.opened, summary.handshake_time.count()), (4, 4));
+    assert_eq!(seen.lock().unwrap().len(), 4);
+    assert!(summary.handshake_time.min() > Some(0));
+}
+
+#[test]
+fn large_responses_and_requests_cross_record_borders() {
+    let authority = Authority::new();
+    let body = vec![b'x'; 300_000];
+    let expected = body.len() as u64;
+    let (address, _) = serve(authority.server("localhost", None), move |stream| {
+        let mut seen = 0;
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            seen += count;
+            // A head of fewer than 1000 bytes, and 200,000 of body.
+            if seen >= 200_000 && bytes[..count].ends_with(b"$") {
+                seen = 0;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                respond(stream, head.as_bytes());
+                respond(stream, &body);
+            }
+        }
+    });
+    let mut request = vec![b'y'; 200_000];
+    request.push(b'$');
+    let builder = plan(address).requests(40).concurrency(2).tls_roots(authority.pem());
+    let summary = run(builder.method("POST").body(request));
+    assert_eq!((summary.completed, summary.failed), (40, 0), "{:?}", summary.errors);
+    assert_eq!(summary.body_bytes, 40 * expected);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_fails_requests_and_is_not_hammered() {
+    let authority = Authority::new();
+    for (name, roots) in [("localhost", Authority::new().pem()), ("other.test", authority.pem())] {
+        let (address, _) = serve(authority.server(name, None), answer_all);
+        let summary = run(plan(address).requests(6).concurrency(2).tls_roots(roots));
+        assert_eq!((summary.completed, summary.errors.of(ErrorClass::Tls)), (0, 6));
+        assert_eq!(summary.ledger.closed_by_us[&CloseCause::TlsFailed], 6);
+        assert_eq!((summary.ledger.never_written, summary.ledger.unused), (6, 6));
+        let (key, stat) = summary.errors.iter().next().unwrap();
+        assert!(stat.example.contains("certificate"), "{}", stat.example);
+        assert!(key.hint().is_some());
+    }
+}
+
+#[test]
+fn insecure_trusts_anybody_and_a_name_can_be_asked_for() {
+    let authority = Authority::new();
+    let (address, seen) = serve(authority.server("other.test", None), answer_all);
+    let summary = run(plan(address).requests(5).tls_insecure(true));
+    assert_eq!(summary.completed, 5);
+    let builder = plan(address).requests(5).tls_roots(authority.pem());
+    let summary = run(builder.tls_server_name("other.test"));
+    assert_eq!(summary.completed, 5, "{:?}", summary.errors);
+    let names: Vec<_> = seen.lock().unwrap().iter().map(|(_, name)| name.clone()).collect();
+    assert_eq!(names, [Some("localhost".into()), Some("other.test".into())]);
+}
+
+#[test]
+fn a_server_that_asks_who_we_are_is_told() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let (address, _) = serve(authority.server("localhost", Some(&clients)), answer_all);
+    let (certificate, key) = clients.issue("loader.test");
+    let builder = plan(address).requests(20).concurrency(2).tls_roots(authority.pem());
+    let known = builder.clone().tls_identity(certificate.pem(), key.serialize_pem());
+    assert_eq!(run(known).completed, 20);
+    let summary = run(builder);
+    assert_eq!((summary.completed, summary.failed), (0, 20), "{:?}", summary.errors);
+}
+
+#[test]
+fn later_handshakes_resume_unless_they_may_not() {
+    let authority = Authority::new();
+    let (address, seen) = serve(authority.server("localhost", None), answer_all);
+    let builder = plan(address).requests(20).tls_roots(authority.pem()).requests_per_connection(1);
+    let summary = run(builder.clone());
+    assert_eq!((summary.completed, summary.handshake_time.count()), (20, 20));
+    assert_eq!(summary.handshakes_resumed, 19);
+    let resumed = |(kind, _): &&(HandshakeKind, _)| *kind == HandshakeKind::Resumed;
+    assert_eq!(seen.lock().unwrap().iter().filter(resumed).count(), 19);
+    assert_eq!(run(builder.tls_resumption(false)).handshakes_resumed, 0);
+}
+
+#[test]
+fn a_body_without_a_length_is_complete_only_if_its_end_was_announced() {
+    let authority = Authority::new();
+    for announced in [true, false] {
+        let (address, _) = serve(authority.server("localhost", None), move |stream| {
+            if read_request(stream) {
+                respond(stream, b"HTTP/1.1 200 OK\r\n\r\nuntil the end");
+                if announced {
+                    stream.conn.send_close_notify();
+                    let _ = stream.conn.complete_io(&mut stream.sock);
+                }
+            }
+        });
+        let summary = run(plan(address).requests(5).tls_roots(authority.pem()));
+        let within = summary.errors.of(ErrorClass::EofWithinResponse);
+        let expected = if announced { (5, 0) } else { (0, 5) };
+        assert_eq!((summary.completed, within), expected, "{:?}", summary.errors);
+        assert_eq!(summary.ledger.peer_fin, 5);
+    }
+}
+
+#[test]
+fn what_is_not_tls_and_what_never_answers_end_in_time_and_in_their_class() {
+    let server = HttpServer::start(|conn| {
+        conn.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        conn.wait_for_client();
+    });
+    let summary = run(plan(server.address()).requests(4).tls_insecure(true));
+    assert_eq!(summary.errors.of(ErrorClass::Tls), 4, "{:?}", summary.errors);
+
+    let server = HttpServer::start(|conn| conn.wait_for_client());
+    let builder = plan(server.address()).requests(2).timeout(Duration::from_millis(100));
+    let summary = run(builder.tls_insecure(true));
+    assert_eq!(summary.errors.of(ErrorClass::ConnectTimeout), 2, "{:?}", summary.errors);
+    assert_eq!(summary.ledger.timed_out, 2);
+
+    let server = HttpServer::start(|conn| conn.fin());
+    let summary = run(plan(server.address()).requests(4).tls_insecure(true));
+    assert_eq!((summary.errors.of(ErrorClass::Tls), summary.ledger.peer_fin), (4, 4));
+
+    let port = SilentPort::new();
+    let builder = plan(port.address()).requests(1).timeout(Duration::from_millis(100));
+    assert_eq!(run(builder.tls_insecure(true)).ledger.connect_timed_out, 1);
+}
+
+#[test]
+fn pem_that_cannot_be_used_is_refused_by_the_plan() {
+    let builder = Plan::builder("https://127.0.0.1:9/").requests(1);
+    for (builder, setting) in [
+        (builder.clone().tls_roots("no PEM"), "tls_roots"),
+        (builder.clone().tls_insecure(true).tls_identity("no", "PEM"), "tls_identity"),
+        (builder.tls_server_name("not a name"), "tls_server_name"),
+    ] {
+        assert_eq!(builder.build().unwrap_err().setting(), setting);
+    }
+}
