@@ -107,6 +107,7 @@ mod claims;
 mod counts;
 mod effect;
 mod idle;
+mod learned;
 mod moment;
 mod pool;
 mod reason;

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::claims::Claims;
 use crate::idle::{Expiry, IdleList};
+use crate::learned::Learned;
 use crate::token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, WaiterId};
 use crate::{
     Advice, Assigned, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings,
@@ -31,6 +32,8 @@ pub struct Pool {
     vacant: Vec<u32>,
     /// The newest is taken, the oldest evicted, and the first to expire closed.
     idle: IdleList,
+    /// How long the server keeps what is idle.
+    learned: Learned,
     active: usize,
     dials: BTreeSet<DialId>,
     /// Since when each waits. Ids grow with time, so the smallest is the oldest.
@@ -60,6 +63,9 @@ struct Slot {
     usable_for: Duration,
     /// When that is over, counted from its last exchange.
     usable_until: Moment,
+    /// When its last exchange ended, and how long after that the present one began.
+    rested_since: Moment,
+    rested_for: Duration,
     /// Exchanges that it may serve in all, by the server's advice.
     server_limit: u64,
     state: State,
@@ -73,9 +79,16 @@ impl Slot {
         ends: Moment::NEVER,
         usable_for: Duration::MAX,
         usable_until: Moment::NEVER,
+        rested_since: Moment::NEVER,
+        rested_for: Duration::ZERO,
         server_limit: u64::MAX,
         state: State::Vacant,
     };
+
+    /// Whether the server leaves open how long it keeps the connection.
+    const fn says_nothing(&self) -> bool {
+        self.usable_for.as_nanos() == Duration::MAX.as_nanos()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +111,7 @@ impl Pool {
             slots: Vec::new(),
             vacant: Vec::new(),
             idle: IdleList::new(),
+            learned: Learned::new(),
             active: 0,
             dials: BTreeSet::new(),
             waiters: BTreeMap::new(),
@@ -276,6 +290,9 @@ impl Pool {
         let slot = &mut self.slots[connection.index()];
         slot.exchanges += 1;
         slot.usable_until = usable_until;
+        slot.rested_since = self.now;
+        let rested_for = slot.rested_for;
+        self.learned.outlived(rested_for);
         self.come_back(connection);
     }
 
@@ -285,6 +302,9 @@ impl Pool {
         self.advance(now);
         let connection = lease.connection;
         self.check_active(connection);
+        if reason == CloseReason::PeerClosedIdle && closer == Closer::Server {
+            self.learn_from(connection);
+        }
         self.active -= 1;
         self.vacate(connection, reason, closer);
         self.replenish();
@@ -420,6 +440,12 @@ impl Pool {
         self.idle.oldest().map(|(_, since)| since)
     }
 
+    /// How long the server keeps an idle connection, as far as that was learned from those it closed.
+    #[must_use]
+    pub const fn learned_idle_timeout(&self) -> Option<Duration> {
+        self.learned.timeout()
+    }
+
     /// Whether the pool has shut down.
     #[must_use]
     pub const fn is_shut_down(&self) -> bool {
@@ -487,8 +513,27 @@ impl Pool {
         }
     }
 
+    /// The server has closed this connection, which nobody was using.
+    fn learn_from(&mut self, connection: ConnectionId) {
+        let slot = &self.slots[connection.index()];
+        if self.settings.learns_idle_timeout && slot.exchanges > 0 && slot.says_nothing() {
+            let age = self.now.since(slot.rested_since);
+            self.learned.observe(age, self.now);
+        }
+    }
+
+    /// When a connection is nearly as old as the server lets them become, as was learned.
+    fn learned_end(&mut self, connection: ConnectionId) -> Moment {
+        let slot = &self.slots[connection.index()];
+        if !self.settings.learns_idle_timeout || slot.exchanges == 0 || !slot.says_nothing() {
+            return Moment::NEVER;
+        }
+        let usable_for = self.learned.usable_for(self.now);
+        usable_for.map_or(Moment::NEVER, |span| slot.rested_since.after(span))
+    }
+
     /// Why a connection that is healthy and unclaimed must serve nobody any more.
-    fn retirement(&self, connection: ConnectionId) -> Option<CloseReason> {
+    fn retirement(&mut self, connection: ConnectionId) -> Option<CloseReason> {
         let slot = &self.slots[connection.index()];
         if slot.epoch < self.epoch {
             Some(CloseReason::CloseIdle)
@@ -501,7 +546,8 @@ impl Pool {
         {
             Some(CloseReason::ServerLimit)
         } else {
-            None
+            let end = self.learned_end(connection);
+            (!end.is_never() && end <= self.now).then_some(CloseReason::LearnedTimeout)
         }
     }
 
@@ -514,7 +560,8 @@ impl Pool {
             return;
         }
         self.slots[connection.index()].state = State::Idle;
-        self.idle.insert(connection, self.now, self.expiry(connection));
+        let expiry = self.expiry(connection);
+        self.idle.insert(connection, self.now, expiry);
         self.expire();
     }
 
@@ -608,13 +655,16 @@ impl Pool {
     }
 
     /// When a connection that becomes idle now expires, and why.
-    fn expiry(&self, connection: ConnectionId) -> Expiry {
+    fn expiry(&mut self, connection: ConnectionId) -> Expiry {
+        let learned_end = self.learned_end(connection);
         let slot = &self.slots[connection.index()];
         let timeout = self.now_and(self.settings.idle_timeout);
         let mut first = Expiry { moment: timeout, reason: CloseReason::IdleTimeout };
-        for (moment, reason) in
-            [(slot.ends, CloseReason::Lifetime), (slot.usable_until, CloseReason::ServerLimit)]
-        {
+        for (moment, reason) in [
+            (slot.ends, CloseReason::Lifetime),
+            (slot.usable_until, CloseReason::ServerLimit),
+            (learned_end, CloseReason::LearnedTimeout),
+        ] {
             if moment < first.moment {
                 first = Expiry { moment, reason };
             }
@@ -636,7 +686,9 @@ impl Pool {
 
     fn assign(&mut self, waiter: WaiterId, connection: ConnectionId, idle_since: Option<Moment>) {
         self.activate(connection);
-        let exchanges = self.slots[connection.index()].exchanges;
+        let slot = &mut self.slots[connection.index()];
+        slot.rested_for = self.now.since(slot.rested_since);
+        let exchanges = slot.exchanges;
         if exchanges > 0 {
             self.counts.reused += 1;
         } else {

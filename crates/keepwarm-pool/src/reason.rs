@@ -28,6 +28,9 @@ pub enum CloseReason {
     /// The server had said that it would not keep it for longer, or serve no more exchanges on it:
     /// the `Keep-Alive` field of a response.
     ServerLimit,
+    /// It had been idle for nearly as long as the server keeps idle connections: so it was learned from
+    /// those that the server closed.
+    LearnedTimeout,
     /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while it was idle: they belong to no request, so no later response could be
@@ -48,7 +51,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::TotalLimit,
@@ -58,6 +61,7 @@ impl CloseReason {
         Self::ExchangeLimit,
         Self::Lifetime,
         Self::ServerLimit,
+        Self::LearnedTimeout,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -79,6 +83,7 @@ impl CloseReason {
             Self::ExchangeLimit => "exchange_limit",
             Self::Lifetime => "lifetime",
             Self::ServerLimit => "server_limit",
+            Self::LearnedTimeout => "learned_timeout",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

@@ -73,6 +73,13 @@ pub struct Settings {
     /// [`Duration::MAX`] means for ever. With zero a connection serves the exchange it was dialled
     /// for and no other.
     pub max_lifetime: Duration,
+    /// Whether the server's idle timeout is learned from the connections that it closes while they are
+    /// idle, where it says nothing of it: five such closes, one after the other at the same idle age,
+    /// teach it. From then on a connection that comes back expires before that age, as by
+    /// [`Advice::usable_for`](crate::Advice::usable_for), with
+    /// [`CloseReason::LearnedTimeout`](crate::CloseReason::LearnedTimeout). After ten minutes it has to
+    /// be seen once more, and a connection that outlives it refutes it.
+    pub learns_idle_timeout: bool,
     /// Whether the connections of several pools together are limited. Then the pool asks for a place
     /// before each dial, by [`Effect::Claim`](crate::Effect::Claim).
     pub shares_places: bool,
@@ -118,6 +125,7 @@ impl Default for Settings {
             max_exchanges: Limit::NONE,
             idle_timeout: Duration::from_secs(90),
             max_lifetime: Duration::MAX,
+            learns_idle_timeout: false,
             shares_places: false,
             overtaking: Duration::from_millis(100),
             seed: 0,

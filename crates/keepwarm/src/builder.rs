@@ -167,6 +167,24 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether the server's idle timeout is learned from the connections that it closes while they are
+    /// idle, for each origin, where it does not say it by `Keep-Alive`. Go has nothing like it.
+    ///
+    /// Default: `true`. Five closes in a row at the same idle age teach it, within a sixteenth; closes
+    /// that come together, as when a server restarts, count as one, and a server that closes at random
+    /// teaches nothing. From then on a connection that comes back expires before that age, by a second or
+    /// half of it, whichever is less, and is counted as
+    /// [`CloseReason::LearnedTimeout`](crate::CloseReason::LearnedTimeout). After ten minutes it has to be
+    /// seen once more. Learned timeouts below half a second are not believed. What it costs at worst is
+    /// that connections of a server that is patient again are closed early for ten minutes; what it buys
+    /// is that no request meets the server's close on its way.
+    /// [`OriginStats::learned_idle_timeout`](crate::OriginStats::learned_idle_timeout) says what was
+    /// learned.
+    pub fn learn_idle_timeout(mut self, learn: bool) -> Self {
+        self.settings.pool.learns_idle_timeout = learn;
+        self
+    }
+
     /// How long a connection may live, less up to a tenth that differs from connection to
     /// connection, so that those opened together do not end together. Go has no such limit.
     ///

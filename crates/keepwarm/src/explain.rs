@@ -100,10 +100,16 @@ fn closed_by_server(stats: &OriginStats, settings: &Settings) -> Finding {
     let count = stats.closed_for(CloseReason::PeerClosedIdle);
     finding(count, || {
         format!(
-            "the server closed {} while idle: its keep-alive timeout is \
+            "the server closed {} while idle: its keep-alive timeout{} is \
              shorter than idle_timeout, which is {}; set idle_timeout below the server's, or raise \
              the server's",
             counted(count, "connection"),
+            stats.learned_idle_timeout.map_or(String::new(), |learned| {
+                format!(
+                    " (seen: {:.1} s; connections are closed before that now)",
+                    learned.as_secs_f64()
+                )
+            }),
             duration(settings.pool.idle_timeout)
         )
     })

@@ -140,16 +140,16 @@ pub(crate) struct Snapshot {
     pub(crate) idle: usize,
     pub(crate) waiting: usize,
     pub(crate) peak: usize,
+    pub(crate) learned_idle_timeout: Option<Duration>,
     pub(crate) opened_lately: u64,
     pub(crate) unread: u64,
     pub(crate) counts: Counts,
 }
 
 impl Snapshot {
-    /// Adds another origin's. There is no peak of several together.
+    /// Adds another origin's. There is no peak of several together, and no one server.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        let Self { dialing, active, idle, waiting, peak: _, opened_lately, unread, ref counts } =
-            *other;
+        let Self { dialing, active, idle, waiting, opened_lately, unread, ref counts, .. } = *other;
         self.dialing += dialing;
         self.active += active;
         self.idle += idle;
@@ -402,6 +402,7 @@ impl Origin {
             idle: state.pool.idle(),
             waiting: state.pool.waiting(),
             peak: state.peak,
+            learned_idle_timeout: state.pool.learned_idle_timeout(),
             opened_lately: state.opened_lately.count(now),
             unread: state.unread,
             counts: *state.pool.counts(),

@@ -36,7 +36,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             // Also 90 s idle, and no limit on counts: it shrinks by age.
-            pool: keepwarm_pool::Settings::default(),
+            pool: keepwarm_pool::Settings {
+                learns_idle_timeout: true,
+                ..keepwarm_pool::Settings::default()
+            },
             max_idle: Limit::NONE,
             max_connections: Limit::NONE,
             acquire_timeout: None,
@@ -59,7 +62,11 @@ impl Settings {
     /// The numbers of `http.DefaultTransport` (Go 1.27, `net/http/transport.go`).
     pub(crate) fn go_defaults() -> Self {
         let ours = Self::default();
-        let pool = keepwarm_pool::Settings { max_idle: Limit::at_most(2), ..ours.pool };
+        let pool = keepwarm_pool::Settings {
+            max_idle: Limit::at_most(2),
+            learns_idle_timeout: false,
+            ..ours.pool
+        };
         Self { pool, max_idle: Limit::at_most(100), ..ours }
     }
 

@@ -63,6 +63,10 @@ pub struct OriginStats {
     /// The most requests that held or wanted a connection at once. There is none in total: origins
     /// have their peaks at different times.
     pub peak: usize,
+    /// How long the server keeps an idle connection, as its closes have shown; `None` if they have not,
+    /// or if it says so itself. See
+    /// [`learn_idle_timeout`](crate::ClientBuilder::learn_idle_timeout).
+    pub learned_idle_timeout: Option<Duration>,
     /// Its connections and requests. The fields of this one can be read as if they were fields of
     /// the origin: `origin.idle`.
     pub pool: PoolStats,
@@ -204,6 +208,7 @@ impl OriginStats {
         Self {
             origin: origin.name().to_string(),
             peak: snapshot.peak,
+            learned_idle_timeout: snapshot.learned_idle_timeout,
             pool: PoolStats::of(snapshot),
         }
     }

@@ -44,6 +44,7 @@ impl Rules {
             idle_timeout: self.idle_timeout.map_or(Duration::MAX, Duration::from_nanos),
             max_lifetime: self.max_lifetime.map_or(Duration::MAX, Duration::from_nanos),
             seed: 9112,
+            learns_idle_timeout: false,
             shares_places: self.shared.is_some(),
             overtaking: Duration::from_nanos(self.shared.unwrap_or(0)),
         }

@@ -25,8 +25,11 @@ pub(crate) const REPORTED: [CloseReason; 6] = [
     CloseReason::UploadUnfinished,
 ];
 
-/// A reason that is added has to be put into one of the two.
-const _: () = assert!(DECIDED.len() + REPORTED.len() == CloseReason::ALL.len());
+/// Decided by what many connections have shown, which has a file of its own (`learning.rs`).
+pub(crate) const LEARNED: [CloseReason; 1] = [CloseReason::LearnedTimeout];
+
+/// A reason that is added has to be put into one of the three.
+const _: () = assert!(DECIDED.len() + REPORTED.len() + LEARNED.len() == CloseReason::ALL.len());
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Path {

@@ -19,6 +19,7 @@ fn names_of_reasons_are_stable() {
         "exchange_limit",
         "lifetime",
         "server_limit",
+        "learned_timeout",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",

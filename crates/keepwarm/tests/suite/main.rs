@@ -13,6 +13,7 @@ mod explain;
 mod header_timeout;
 mod idle_watch;
 mod interim;
+mod learning;
 mod local_address;
 mod metrics;
 mod numbers;
