@@ -7,8 +7,15 @@ use crate::exit::{Exit, Failure};
 
 /// Writes to stdout at once. A reader that has gone away, as in `| head`, is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_with(|stdout| stdout.write_all(text.as_bytes()))
+}
+
+/// Lets `write` write to stdout, with the same tolerance.
+pub(crate) fn print_with(
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match write(&mut stdout).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Output, format!("cannot write to stdout: {error}")))
         }

@@ -41,8 +41,11 @@ impl OutputFile {
     }
 
     /// Writes all of it; whoever reads the path sees what was there before, or this.
-    pub(crate) fn write(mut self, text: &str) -> Result<(), Failure> {
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| {
+    pub(crate) fn write(
+        mut self,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let written = content(&mut self.file).and_then(|()| {
             let Some(temporary) = &self.temporary else { return Ok(()) };
             self.file.sync_all()?;
             fs::rename(temporary, &self.path)
@@ -84,7 +87,7 @@ mod tests {
         fs::write(&path, "old").expect("written");
         let file = OutputFile::create(&path).expect("a place");
         assert_eq!(fs::read_to_string(&path).expect("there"), "old");
-        file.write("new").expect("written");
+        file.write(|to| to.write_all(b"new")).expect("written");
         assert_eq!(fs::read_to_string(&path).expect("there"), "new");
         drop(OutputFile::create(&path).expect("a place"));
         assert_eq!(fs::read_to_string(&path).expect("there"), "new", "given up");
@@ -99,7 +102,8 @@ mod tests {
             let failure = OutputFile::create(path).expect_err("no file can be there");
             assert_eq!(failure.exit(), Exit::Output, "{}", path.display());
         }
-        OutputFile::create(Path::new("/dev/null")).expect("a device").write("x").expect("written");
+        let device = OutputFile::create(Path::new("/dev/null")).expect("a device");
+        device.write(|to| to.write_all(b"x")).expect("written");
         fs::remove_dir_all(&folder).expect("removable");
     }
 }

@@ -81,6 +81,25 @@ fn the_record_has_the_settings_and_the_machine() {
 }
 
 #[test]
+fn the_record_has_the_instants_of_an_open_loop_as_they_were_asked_for() {
+    let data = Service::start(&["data"]);
+    let folder = Folder::new("schedule");
+    let kept = folder.file("run.json");
+    let arguments = ["-r", "100", "--stages", "100ms:100,100ms:200", "--arrivals", "poisson"];
+    // Whether this machine keeps the instants is not what is asked here.
+    let output =
+        load(&[&arguments[..], &["--seed", "7", "-o", &kept]].concat(), &data.url("/data"));
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", output.stderr);
+    assert!(output.stdout.contains(", open loop in 2 stages, "), "{}", output.stdout);
+    let record: Value = serde_json::from_str(&fs::read_to_string(&kept).unwrap()).unwrap();
+    let schedule = &record["settings"]["schedule"];
+    assert_eq!(schedule["rate"], 100.0);
+    assert_eq!(schedule["stages"], serde_json::json!([[0.1, 100.0], [0.1, 200.0]]));
+    assert_eq!(schedule["seed"], 7);
+    assert_eq!(record["latency_us"]["count"], record["response_us"]["count"]);
+}
+
+#[test]
 fn the_timeline_adds_up_to_the_run() {
     let data = Service::start(&["data"]);
     let arguments = ["-z", "1200ms", "-c", "3", "--close", "--format", "json"];

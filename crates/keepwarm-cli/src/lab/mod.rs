@@ -33,14 +33,13 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
         ));
         plays.push(play);
     }
-    let json = record::to_json(&plays)?;
     if let Some(file) = file {
-        file.write(&json)?;
+        file.write(|to| record::write_json(&plays, to))?;
     }
-    output::print(&match options.format {
-        LabFormat::Json => json,
-        LabFormat::Text => text::render(options, &plays, output::colour()),
-    })?;
+    match options.format {
+        LabFormat::Json => output::print_with(|to| record::write_json(&plays, to)),
+        LabFormat::Text => output::print(&text::render(options, &plays, output::colour())),
+    }?;
     plays.iter().try_for_each(judge)
 }
 

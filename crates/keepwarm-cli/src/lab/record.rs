@@ -1,11 +1,11 @@
 //! The experiment as JSON: `keepwarm.lab/1`.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::play::Play;
-use crate::exit::Failure;
 use crate::record::{self, Distribution, FindingRecord, RunRecord};
 
 #[derive(Debug, Serialize)]
@@ -84,9 +84,9 @@ struct Client<'a> {
     closed: &'a [keepwarm_lab::ClosedCount],
 }
 
-pub(crate) fn to_json(plays: &[Play]) -> Result<String, Failure> {
+pub(crate) fn write_json(plays: &[Play], to: &mut dyn Write) -> io::Result<()> {
     let record = Record { schema: "keepwarm.lab/1", runs: plays.iter().map(run).collect() };
-    record::to_json(&record)
+    record::write_json(&record, to)
 }
 
 fn run(play: &Play) -> PlayRecord<'_> {

@@ -17,8 +17,8 @@ use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
-use crate::record::{AssertionOutcome, AssertionRecord, RunRecord, Trust};
-use crate::{interrupt, limits, output};
+use crate::record::{AssertionOutcome, AssertionRecord, RunRecord, Schedule, Trust};
+use crate::{interrupt, limits, output, record};
 use keepwarm_diagnose::thousands;
 
 /// ab's own default is 1; a load that says something takes more.
@@ -36,9 +36,10 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     let record = drive(plan, "load", &hops, || Ok(()))?;
     let hops = hops.finish(&record.cause())?;
     let mut record = record.with_hops(hops);
+    record.settings.schedule = schedule(options, &record);
     record.judge(&options.assertions);
     if let Some(file) = file {
-        file.write(&record.to_json()?)?;
+        file.write(|to| record::write_json(&record, to))?;
     }
     show(&record, options.format)?;
     judge(&record)?;
@@ -47,11 +48,11 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
 
 /// Prints a run, new or from a file.
 pub(crate) fn show(record: &RunRecord, format: LoadFormat) -> Result<(), Failure> {
-    output::print(&match format {
-        LoadFormat::Text => text::render(record, output::colour()),
-        LoadFormat::Json => record.to_json()?,
-        LoadFormat::Ab => ab::render(record),
-    })
+    match format {
+        LoadFormat::Text => output::print(&text::render(record, output::colour())),
+        LoadFormat::Json => output::print_with(|to| record::write_json(record, to)),
+        LoadFormat::Ab => output::print(&ab::render(record)),
+    }
 }
 
 /// Runs a plan to its end, or until interrupted, telling stderr how far it is.
@@ -86,6 +87,18 @@ pub(crate) fn drive(
     progress.clear();
     let summary = run.wait();
     verdict.map(|()| RunRecord::of(&plan, &summary, started))
+}
+
+/// The plan knows its instants, and not how they were asked for.
+fn schedule(options: &LoadOptions, record: &RunRecord) -> Option<Schedule> {
+    let engine = &options.engine;
+    let poisson = engine.arrivals == engine_options::Spread::Poisson;
+    let stages = engine.stages.iter().map(|stage| (stage.duration.as_secs_f64(), stage.rate));
+    record.settings.open_loop.then(|| Schedule {
+        rate: engine.rate,
+        stages: stages.collect(),
+        seed: poisson.then_some(engine.seed),
+    })
 }
 
 fn plan(options: &LoadOptions) -> Result<Plan, Failure> {

@@ -48,10 +48,21 @@ fn outcome(record: &RunRecord, colour: bool) -> String {
         if good { "none failed".to_owned() } else { trouble(record) },
     );
     let outcome = paint(&outcome, if good { "1;32" } else { "1;31" }, colour);
-    let kind = if settings.open_loop { "open loop, at most " } else { "" };
+    let kind = if settings.open_loop { open_loop(record) } else { String::new() };
     let connections = thousands(settings.concurrency);
     let what = format!("{} {}", settings.method, settings.url);
     format!("{outcome}\n{what}, {kind}{connections} connections\n")
+}
+
+/// How it was paced, and what became of the requests that were due.
+fn open_loop(record: &RunRecord) -> String {
+    let schedule = record.settings.schedule.as_ref();
+    let course = match schedule.map(|schedule| (schedule.rate, schedule.stages.len())) {
+        Some((Some(rate), 0)) => format!("open loop at {rate}/s"),
+        Some((_, stages @ 1..)) => format!("open loop in {stages} stages"),
+        _ => "open loop".to_owned(),
+    };
+    format!("{course}, {} due, at most ", thousands(record.requests.scheduled))
 }
 
 /// The load's verdict on itself.
@@ -154,6 +165,11 @@ fn connections(record: &RunRecord) -> String {
         ));
     }
     lines.push(("still open at the end", thousands(ledger.still_open)));
+    let lifetime = &ledger.lifetime_us;
+    if let (Some(p50), Some(max)) = (lifetime.p50, lifetime.max) {
+        let (p50, max) = (record::millis(p50), record::millis(max));
+        lines.push(("lifetime of those closed", format!("{p50} ms median, at most {max} ms")));
+    }
     for (cause, count) in &ledger.closed_by_us {
         lines.push(("closed by us", format!("{}  {}", thousands(*count), cause)));
     }

@@ -11,13 +11,13 @@ mod timeline;
 mod trust;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keepwarm_load::{ClosePolicy, Plan, StopReason, Summary};
 use serde::{Deserialize, Serialize};
 
 use crate::assertion::{Assertion, Outcome};
-use crate::exit::{Exit, Failure};
 
 pub(crate) use distribution::Distribution;
 use hop::Target;
@@ -78,12 +78,31 @@ pub(crate) struct Settings {
     pub(crate) duration_s: Option<f64>,
     /// Requests were due at instants of their own, whether a connection was free or not.
     pub(crate) open_loop: bool,
+    /// Of an open loop, as it was asked for.
+    pub(crate) schedule: Option<Schedule>,
+    /// The most requests of an open loop that wait for a free connection.
+    pub(crate) backlog: u64,
     pub(crate) concurrency: u64,
     pub(crate) threads: u64,
     pub(crate) keep_alive: bool,
     pub(crate) close_policy: String,
+    pub(crate) requests_per_connection: Option<u64>,
+    pub(crate) connect_rate: Option<f64>,
+    /// Where connections go, in the order in which it is tried.
+    pub(crate) addresses: Vec<String>,
     pub(crate) timeout_s: f64,
     pub(crate) request_bytes: u64,
+}
+
+/// When the requests of an open loop are due.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Schedule {
+    /// Requests a second; with stages, what the first of them begins at.
+    pub(crate) rate: Option<f64>,
+    /// Seconds, and the rate at their end.
+    pub(crate) stages: Vec<(f64, f64)>,
+    /// Of Poisson arrivals; `None` if they are evenly spread.
+    pub(crate) seed: Option<u64>,
 }
 
 /// Why it ended.
@@ -277,10 +296,6 @@ impl RunRecord {
         self.assertions = assertions.iter().map(judge).collect();
     }
 
-    pub(crate) fn to_json(&self) -> Result<String, Failure> {
-        to_json(self)
-    }
-
     /// Not one connection could be opened, though some were tried.
     pub(crate) fn is_unreachable(&self) -> bool {
         let connections = &self.connections;
@@ -294,11 +309,12 @@ pub(crate) fn millis(micros: u64) -> String {
     format!("{:.2}", micros as f64 / 1000.0)
 }
 
-/// One document on one line.
-pub(crate) fn to_json(record: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(record)
-        .map(|json| json + "\n")
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
+/// One document on one line, written as it is made: a long run's would be large in memory.
+pub(crate) fn write_json(record: &impl Serialize, to: &mut dyn Write) -> io::Result<()> {
+    let mut buffered = io::BufWriter::new(to);
+    serde_json::to_writer(&mut buffered, record)?;
+    buffered.write_all(b"\n")?;
+    buffered.flush()
 }
 
 impl Settings {
@@ -312,6 +328,8 @@ impl Settings {
             requests: plan.requests(),
             duration_s: plan.duration().map(|duration| duration.as_secs_f64()),
             open_loop: plan.is_open_loop(),
+            schedule: None,
+            backlog: plan.backlog() as u64,
             concurrency: plan.concurrency() as u64,
             threads: plan.threads() as u64,
             keep_alive: plan.keep_alive(),
@@ -321,6 +339,9 @@ impl Settings {
                 ClosePolicy::Reset => "reset",
             }
             .to_owned(),
+            requests_per_connection: plan.requests_per_connection(),
+            connect_rate: plan.connect_rate(),
+            addresses: plan.addresses().map(|address| address.to_string()).collect(),
             timeout_s: plan.timeout().as_secs_f64(),
             request_bytes: plan.request_bytes().len() as u64,
         }
@@ -435,9 +456,14 @@ mod tests {
     fn a_record_reads_back_as_it_was_written() {
         let mut record = a_run();
         record.judge(&[crate::assertion::parse("p99 < 1us").expect("an assertion")]);
-        let json = record.to_json().expect("JSON");
-        let again: RunRecord = serde_json::from_str(&json).expect("the same types");
+        let json = |record: &RunRecord| {
+            let mut written = Vec::new();
+            write_json(record, &mut written).expect("memory takes everything");
+            written
+        };
+        let written = json(&record);
+        let again: RunRecord = serde_json::from_slice(&written).expect("the same types");
         assert_eq!(again, record);
-        assert_eq!(again.to_json().expect("JSON"), json);
+        assert_eq!(json(&again), written);
     }
 }
