@@ -89,6 +89,8 @@ mod stats;
 mod stream;
 mod tcp;
 mod template;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 mod total;

@@ -10,6 +10,7 @@ mod drain;
 mod errors;
 mod expect_continue;
 mod explain;
+mod fake_time;
 mod header_timeout;
 mod idle_watch;
 mod interim;
