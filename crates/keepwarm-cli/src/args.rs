@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepwarm_lab::Policy;
+use keepwarm_sockets::State;
 
 use crate::assertion::{self, Assertion};
 use crate::duration;
@@ -55,12 +56,105 @@ pub(crate) enum Command {
         #[command(subcommand)]
         service: Service,
     },
-    /// Explain what is too long for --help
+    /// See who opens and closes connections on this host, why, and when the ports run out
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(WatchOptions),
+    /// Explain a finding, a runtime or a word; without one, list what can be explained
     Explain {
-        /// What to explain
-        #[arg(value_enum)]
-        topic: Topic,
+        /// What to explain: D2, go, time-wait, assertions
+        topic: Option<String>,
     },
+}
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  keepwarm watch                            everything, live, until Ctrl-C
+  keepwarm watch :8081 --for 10s            ten seconds of one port
+  keepwarm watch dst 10.0.0.5:443 --once    one look, and the last minute by its TIME_WAITs
+  keepwarm watch :8081 --count time-wait    one number
+  keepwarm explain                          what the findings mean";
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchOptions {
+    /// What to watch: :8081, 10.0.0.5, 10.0.0.5:443; after dst as a client, after src as the server
+    /// [default: everything]
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+
+    /// One look, without waiting; what was closed within the last minute shows in its TIME_WAITs
+    #[arg(long, conflicts_with = "window")]
+    pub(crate) once: bool,
+
+    /// How long to watch, such as 10s [default: until Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) window: Option<Duration>,
+
+    /// What to print on stdout
+    #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
+    pub(crate) format: WatchFormat,
+
+    /// Print one number: the sockets in this state
+    #[arg(long, value_enum, value_name = "STATE",
+          conflicts_with_all = ["once", "window", "format", "pid", "process", "cgroup"])]
+    pub(crate) count: Option<CountedState>,
+
+    /// Only what belongs, at least in part, to this process
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+
+    /// Only what belongs to a process of this name (as in /proc/PID/comm)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) process: Option<String>,
+
+    /// Only what belongs to a process in a cgroup whose path has this part
+    #[arg(long, value_name = "PART")]
+    pub(crate) cgroup: Option<String>,
+
+    /// Watch another network namespace: a process's id, a name of `ip netns`, or a path
+    #[arg(long, value_name = "NETNS")]
+    pub(crate) netns: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WatchFormat {
+    /// A table and verdicts; live, refreshed in place
+    Text,
+    /// One JSON document at the end, schema keepwarm.watch/1, and nothing else
+    Json,
+    /// The same document each second, one a line
+    Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // RFC 9293, section 3.3.2 says what each means.
+pub(crate) enum CountedState {
+    Established,
+    SynSent,
+    SynReceived,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+impl From<CountedState> for State {
+    fn from(state: CountedState) -> Self {
+        match state {
+            CountedState::Established => Self::Established,
+            CountedState::SynSent => Self::SynSent,
+            CountedState::SynReceived => Self::SynReceived,
+            CountedState::FinWait1 => Self::FinWait1,
+            CountedState::FinWait2 => Self::FinWait2,
+            CountedState::TimeWait => Self::TimeWait,
+            CountedState::CloseWait => Self::CloseWait,
+            CountedState::LastAck => Self::LastAck,
+            CountedState::Listen => Self::Listen,
+            CountedState::Closing => Self::Closing,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -193,12 +287,6 @@ pub(crate) struct ReportOptions {
     /// What to print on stdout
     #[arg(long, value_enum, default_value_t = LoadFormat::Text)]
     pub(crate) format: LoadFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Topic {
-    /// What --assert can say
-    Assertions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -19,6 +19,7 @@ mod record;
 mod report;
 mod serve;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
         Command::Lab(options) => lab::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Report(options) => report::run(&options),
-        Command::Explain { topic } => explain::run(topic),
+        Command::Explain { topic } => explain::run(topic.as_deref()),
+        Command::Watch(options) => watch::run(&options),
         Command::Serve { service } => serve::run(&service),
     };
     match result {

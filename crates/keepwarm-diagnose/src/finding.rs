@@ -23,6 +23,30 @@ pub enum Cause {
         /// Connections left open after the load: the size of the idle set.
         idle: u64,
     },
+    /// D3: the client closes responses that it has not read to their end.
+    BodyNotDrained,
+    /// D4: the server closes idle connections before the client does.
+    ServerTimeout {
+        /// After how many milliseconds.
+        idle_ms: u32,
+    },
+    /// D5: the server closes each connection after a number of requests.
+    RequestLimit {
+        /// That number.
+        limit: u32,
+    },
+    /// D6: one request a connection, because one side says `Connection: close` or HTTP/1.0.
+    ConnectionClose,
+    /// D7: the program does not close what its peer has closed.
+    CloseWaitLeak,
+    /// D8: connections without a request.
+    Probes,
+    /// D9: connects fail.
+    ConnectsFail,
+    /// D10: the local ports towards a service run out.
+    PortBudget,
+    /// D11: closed by the client's own idle timeout: deliberate.
+    Expiry,
     /// Connections are closed by the server first: its keep-alive timeout, its limit of requests a
     /// connection, or `Connection: close`.
     ServerCloses,
@@ -35,7 +59,7 @@ pub enum Cause {
 /// One cause, with what it rests on and what to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The rule's short name: `D1`, `D2`, `D4-D6`, `healthy`, `mixed`.
+    /// The rule's short name: `D1` to `D11`, `D4-D6`, `healthy`, `mixed`.
     pub code: &'static str,
     /// What is wrong, or that nothing is.
     pub cause: Cause,
@@ -76,7 +100,7 @@ pub fn diagnose(evidence: &Evidence) -> Finding {
         (Cause::Mixed, by_client)
     };
     Finding {
-        code: code(cause),
+        code: cause.code(),
         cause,
         confidence,
         summary: summary(cause, evidence),
@@ -92,13 +116,24 @@ fn is_healthy(evidence: &Evidence) -> bool {
         && evidence.closed() * 20 <= evidence.opened
 }
 
-const fn code(cause: Cause) -> &'static str {
-    match cause {
-        Cause::ClientPerRequest => "D1",
-        Cause::IdlePoolTooSmall { .. } => "D2",
-        Cause::ServerCloses => "D4-D6",
-        Cause::Healthy => "healthy",
-        Cause::Mixed => "mixed",
+impl Cause {
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Cause::ClientPerRequest => "D1",
+            Cause::IdlePoolTooSmall { .. } => "D2",
+            Cause::BodyNotDrained => "D3",
+            Cause::ServerTimeout { .. } => "D4",
+            Cause::RequestLimit { .. } => "D5",
+            Cause::ConnectionClose => "D6",
+            Cause::CloseWaitLeak => "D7",
+            Cause::Probes => "D8",
+            Cause::ConnectsFail => "D9",
+            Cause::PortBudget => "D10",
+            Cause::Expiry => "D11",
+            Cause::ServerCloses => "D4-D6",
+            Cause::Healthy => "healthy",
+            Cause::Mixed => "mixed",
+        }
     }
 }
 
@@ -126,7 +161,8 @@ fn summary(cause: Cause, evidence: &Evidence) -> String {
             evidence.concurrency,
             thousands(evidence.established)
         ),
-        Cause::Mixed => format!(
+        // The rest is not found in an account of one port: see `judge`.
+        _ => format!(
             "{opened} connections for {requests} requests; closed first by the client {by_client}, \
              by the server {}, by reset {}: no single cause",
             thousands(evidence.closed_by_server),
@@ -150,7 +186,7 @@ fn advice(cause: Cause, evidence: &Evidence) -> Option<String> {
              whether it answers Connection: close"
                 .to_owned(),
         ),
-        Cause::Healthy | Cause::Mixed => None,
+        _ => None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! From evidence about connections to a finding, and the setting that fixes it.
 //!
 //! Pure rules: numbers go in, words come out. This crate reads no socket and no clock; evidence
-//! comes from the kernel's account of one port over one window.
+//! comes from the kernel's account of one port over one window ([`diagnose`]), or from what was
+//! observed of one destination ([`judge`]). What is known of programs, their defaults and what to
+//! set, is data: [`knowledge`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,10 +28,15 @@
 
 mod evidence;
 mod finding;
+mod judge;
+pub mod knowledge;
+mod observation;
 mod ports;
 mod words;
 
 pub use evidence::Evidence;
 pub use finding::{Cause, Finding, diagnose};
-pub use ports::{PortForecast, TIME_WAIT};
+pub use judge::judge;
+pub use observation::{Idle, Observation, Ports, Requests, Side};
+pub use ports::{PortForecast, PortOutlook, TIME_WAIT};
 pub use words::thousands;

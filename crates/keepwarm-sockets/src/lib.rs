@@ -44,7 +44,7 @@ pub use classify::CloseKind;
 pub use counters::Counters;
 pub use dump::{Filter, dump};
 pub use error::Error;
-pub use live::{Watch, look_once};
+pub use live::{Watch, count, look_once};
 pub use ports::{EphemeralPorts, ephemeral_ports};
 pub use process::{How, Owner};
 pub use socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};

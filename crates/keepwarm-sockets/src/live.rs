@@ -99,6 +99,17 @@ pub fn look_once(scope: Scope) -> Result<Traffic, Error> {
     Ok(traffic)
 }
 
+/// How many sockets pass `filter` and `scope`: the rows that `ss` or `netstat` would show. Of a
+/// connection whose both ends are on this host both may count.
+///
+/// # Errors
+/// As [`look_once`].
+pub fn count(filter: &Filter, scope: &Scope) -> Result<u64, Error> {
+    let mut found = 0;
+    Dumper::open()?.each(filter, |row| found += u64::from(scope.admits_row(&row)))?;
+    Ok(found)
+}
+
 fn filter(scope: &Scope) -> Filter {
     Filter { either_port: scope.port.filter(|port| *port != 0), ..Filter::default() }
 }

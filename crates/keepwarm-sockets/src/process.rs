@@ -13,6 +13,8 @@ const MAX_PIDS: usize = 64;
 const MAX_DESCRIPTORS: usize = 1 << 17;
 /// A search may take this share of a core: after one that took a millisecond comes a pause of 20.
 const PAUSE: u32 = 20;
+/// What a socket that was wanted weighs, beside one that was not.
+const WANTED_WEIGHT: usize = 1 << 10;
 /// And at most so often.
 const SEARCH_EVERY: Duration = Duration::from_millis(200);
 
@@ -119,8 +121,9 @@ fn count(table: &mut HashMap<u32, u64>, pid: u32, n: u64) {
 /// The search for the process that has a file open.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
-    /// Processes that were found to hold sockets in scope: they are asked first.
-    known: Vec<u32>,
+    /// How many sockets each process was last seen with, and more for one whose socket was wanted.
+    /// Those with the most are asked first: what lives for milliseconds is found at once or never.
+    weights: HashMap<u32, usize>,
     rest_until: Option<Instant>,
 }
 
@@ -135,17 +138,16 @@ impl Processes {
         let mut wanted: HashSet<u32> = wanted.iter().copied().collect();
         let mut found = HashMap::new();
         let mut budget = MAX_DESCRIPTORS;
-        let known = self.known.clone();
-        let others = all_pids().into_iter().filter(|pid| !known.contains(pid));
-        for pid in known.iter().copied().chain(others) {
+        let mut pids = all_pids();
+        pids.sort_by_key(|pid| std::cmp::Reverse(self.weights.get(pid).copied()));
+        self.weights.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
             if wanted.is_empty() || budget == 0 {
                 break;
             }
             let before = found.len();
-            search(pid, &mut wanted, &mut found, &mut budget);
-            if found.len() > before && !self.known.contains(&pid) && self.known.len() < MAX_PIDS {
-                self.known.push(pid);
-            }
+            let sockets = search(pid, &mut wanted, &mut found, &mut budget);
+            self.weights.insert(pid, sockets + (found.len() - before) * WANTED_WEIGHT);
         }
         let pause = (now.elapsed() * PAUSE).max(SEARCH_EVERY);
         self.rest_until = Some(Instant::now() + pause);
@@ -165,19 +167,28 @@ fn all_pids() -> Vec<u32> {
     names.filter_map(|name| name.to_str()?.parse().ok()).collect()
 }
 
-fn search(pid: u32, wanted: &mut HashSet<u32>, found: &mut HashMap<u32, u32>, budget: &mut usize) {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
+/// Looks through the files of one process; gives the number of sockets among them.
+fn search(
+    pid: u32,
+    wanted: &mut HashSet<u32>,
+    found: &mut HashMap<u32, u32>,
+    budget: &mut usize,
+) -> usize {
+    let mut sockets = 0;
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
     for entry in entries.flatten() {
         if *budget == 0 || wanted.is_empty() {
-            return;
+            break;
         }
         *budget -= 1;
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
+        sockets += 1;
         if wanted.remove(&inode) {
             found.insert(inode, pid);
         }
     }
+    sockets
 }
 
 /// `socket:[12345]`

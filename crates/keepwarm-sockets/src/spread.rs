@@ -31,7 +31,8 @@ impl Spread {
         self.max = self.max.max(Some(value));
     }
 
-    pub(crate) fn merge(&mut self, other: &Spread) {
+    /// Adds what the other one has seen.
+    pub fn merge(&mut self, other: &Spread) {
         for (value, count) in &other.counts {
             *self.counts.entry(*value).or_default() += count;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::classify::CloseKind;
 use crate::process::Owner;
-use crate::socket::Side;
+use crate::socket::{Side, Socket};
 use crate::spread::Spread;
 
 /// What the kernel said about every connection in scope during one window.
@@ -172,6 +172,17 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Whether the address stands at an end of this socket: at the remote one for a client, at the
+    /// local one for a server.
+    pub(crate) fn admits_row(&self, row: &Socket) -> bool {
+        let at = |end: &SocketAddr| {
+            self.port.is_none_or(|port| port == end.port())
+                && self.ip.is_none_or(|ip| ip == end.ip())
+        };
+        let (client, server) = (self.side != Some(Side::Server), self.side != Some(Side::Client));
+        (client && at(&row.remote)) || (server && at(&row.local))
+    }
+
     pub(crate) fn admits(&self, service: &SocketAddr, side: Side) -> bool {
         // Port 0 is a connect that failed, of which the port is not known.
         self.port.is_none_or(|port| port == service.port() || service.port() == 0)

@@ -25,6 +25,8 @@ pub(crate) struct Level {
     pub(crate) ports: Option<PortsTaken>,
 }
 
+/// A connection that is open says more than one that was.
+const ALIVE_WEIGHT: u64 = 4;
 /// Processes whose name is remembered.
 const MAX_NAMES: usize = 1 << 12;
 
@@ -51,7 +53,7 @@ impl Level {
         self.by_age[second] += 1;
     }
 
-    fn merge(&mut self, other: &Level) {
+    pub(super) fn merge(&mut self, other: &Level) {
         self.alive += other.alive;
         self.established += other.established;
         self.close_wait += other.close_wait;
@@ -115,9 +117,11 @@ impl Book {
         self.sightings.merge(&other.sightings);
     }
 
-    /// How much there is to say about it.
-    fn weight(&self) -> u64 {
-        self.closed.total() + self.connect_failed + self.now.alive + self.now.time_wait
+    /// How much there is to say about it; `look`: what the look that goes on has counted.
+    fn weight(&self, look: Option<&Level>) -> u64 {
+        let level = |level: &Level| ALIVE_WEIGHT * level.alive + level.time_wait;
+        let now = level(&self.now).max(look.map_or(0, level));
+        self.closed.total() + self.connect_failed + now
     }
 
     fn opened(&self) -> u64 {
@@ -125,7 +129,7 @@ impl Book {
     }
 
     fn is_empty(&self) -> bool {
-        self.weight() == 0 && self.alive_at_start == 0
+        self.weight(None) == 0 && self.alive_at_start == 0
     }
 
     /// Counts a connection's requests within the window.
@@ -163,7 +167,8 @@ impl Ends {
         let mut order: Vec<usize> = (0..self.books.len()).collect();
         order.sort_by_key(|place| {
             let book = &self.books[*place];
-            (book.key.0.is_some(), std::cmp::Reverse(book.weight()))
+            let look = self.look.as_ref().and_then(|look| look.level(*place));
+            (book.key.0.is_some(), std::cmp::Reverse(book.weight(look)))
         });
         // At most two books stand for folded ones; they sort first.
         let (keep, fold) = order.split_at(order.len().min(MAX_DESTINATIONS));

@@ -26,15 +26,22 @@ pub(crate) struct Look {
 }
 
 impl Look {
+    pub(super) fn level(&self, place: usize) -> Option<&Level> {
+        self.levels.get(&u32::try_from(place).ok()?)
+    }
+
     pub(super) fn remap(&mut self, moved: &[u32]) {
-        // Books that are folded in the midst of a look lose what it had counted of them so far;
-        // the next look counts all.
         let keep = |place: u32| moved.get(place as usize).copied();
-        let levels = std::mem::take(&mut self.levels);
-        self.levels = levels.into_iter().filter_map(|(b, l)| Some((keep(b)?, l))).collect();
-        let ports = std::mem::take(&mut self.ports);
-        self.ports =
-            ports.into_iter().filter_map(|((b, ip), n)| Some(((keep(b)?, ip), n))).collect();
+        for (place, level) in std::mem::take(&mut self.levels) {
+            if let Some(place) = keep(place) {
+                self.levels.entry(place).or_default().merge(&level);
+            }
+        }
+        for ((place, source), used) in std::mem::take(&mut self.ports) {
+            if let Some(place) = keep(place) {
+                *self.ports.entry((place, source)).or_default() += used;
+            }
+        }
     }
 }
 

@@ -1,0 +1,92 @@
+//! What to watch, as people type it: `:8081`, `10.0.0.5`, `dst 10.0.0.5:443`, `src :8081`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use keepwarm_sockets::{Scope, Side};
+
+/// Reads the words of a filter; none is everything.
+pub(crate) fn parse(words: &[String]) -> Result<Scope, String> {
+    let mut scope = Scope::default();
+    let mut address = None;
+    for word in words.iter().flat_map(|words| words.split_whitespace()) {
+        match word {
+            "dst" => scope.side = Some(Side::Client),
+            "src" => scope.side = Some(Side::Server),
+            _ if address.is_some() => {
+                return Err(format!("one address is enough, and {word:?} is the second"));
+            }
+            _ => address = Some(word),
+        }
+    }
+    match address {
+        Some(address) => (scope.ip, scope.port) = read_address(address)?,
+        None if scope.side.is_some() => {
+            return Err("an address follows dst and src: dst 10.0.0.5:443".to_owned());
+        }
+        None => {}
+    }
+    Ok(scope)
+}
+
+fn read_address(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
+    if let Some(port) = text.strip_prefix(':').filter(|rest| !rest.contains(':')) {
+        return port_of(port).map(|port| (None, Some(port)));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let port = port_of(&address.port().to_string())?;
+        return Ok((Some(address.ip().to_canonical()), Some(port)));
+    }
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok((Some(ip.to_canonical()), None));
+    }
+    Err(format!(
+        "{text:?} is no filter; write :8081, 10.0.0.5, 10.0.0.5:443 or [::1]:443, with dst before it \
+         for connections to there, or src for those that are served there"
+    ))
+}
+
+fn port_of(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{text:?} is no port: 1 to 65535")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Scope, String> {
+        parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn addresses_ports_and_sides_are_read_in_one_word_or_several() {
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let (none, client, server) = (None, Some(Side::Client), Some(Side::Server));
+        for (words, scope) in [
+            (&[][..], Scope::default()),
+            (&[":8081"], Scope { port: Some(8081), ..Scope::default() }),
+            (&["10.0.0.5"], Scope { ip: ip("10.0.0.5"), ..Scope::default() }),
+            (&["10.0.0.5:443"], Scope { ip: ip("10.0.0.5"), port: Some(443), side: none }),
+            (&["[::1]:443"], Scope { ip: ip("::1"), port: Some(443), side: none }),
+            (&["dst", "::1"], Scope { ip: ip("::1"), port: None, side: client }),
+            (&["dst 10.0.0.5:443"], Scope { ip: ip("10.0.0.5"), port: Some(443), side: client }),
+            (&["src", ":80"], Scope { port: Some(80), side: server, ip: None }),
+            (&["::ffff:10.0.0.5"], Scope { ip: ip("10.0.0.5"), ..Scope::default() }),
+        ] {
+            assert_eq!(read(words), Ok(scope), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_way_out() {
+        for words in
+            [&["8081"][..], &[":0"], &[":http"], &["example.com:80"], &["dst"], &[":1", ":2"]]
+        {
+            let error = read(words).unwrap_err();
+            assert!(error.len() > 15, "{words:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `keepwarm watch`: who opens, who closes first, why, and when the ports run out.
+//!
+//! Owns the modes: one look, a window, or live until interrupted; and what is left out.
+
+mod filter;
+mod netns;
+mod observe;
+mod owner;
+mod record;
+mod runtime;
+mod text;
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use keepwarm_sockets::{Filter, Scope, Traffic, Watch, count, look_once};
+
+use self::observe::{Judge, Judged};
+use self::owner::Whose;
+use crate::args::{WatchFormat, WatchOptions};
+use crate::exit::{Exit, Failure};
+use crate::output::Progress;
+use crate::{interrupt, output};
+
+/// How often a live table is drawn, and a line of JSON written.
+const REFRESH: Duration = Duration::from_secs(1);
+/// How often a plain, live report is printed.
+const PRINT_EVERY: Duration = Duration::from_secs(10);
+/// How often the end of a wait is looked for.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How long the end of a window waits for what is under way.
+const SETTLE: Duration = Duration::from_millis(300);
+/// As wide as text gets where nobody says.
+const COLUMNS: usize = 100;
+
+/// What is told: by the text, by the JSON.
+#[derive(Debug)]
+struct Report {
+    level: Level,
+    /// Zero for one look.
+    window: Duration,
+    lost_events: u64,
+    unattributed_aborts: u64,
+    destinations: Vec<Judged>,
+}
+
+/// What the kernel was asked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// Destroy events and dumps.
+    L1,
+}
+
+impl Level {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::L1 => "L1",
+        }
+    }
+
+    const fn description(self) -> &'static str {
+        match self {
+            Self::L1 => "level L1 (destroy events and dumps, no privilege needed)",
+        }
+    }
+
+    const fn blind_to(self) -> &'static str {
+        match self {
+            Self::L1 => {
+                "the process of a connection too short to be met alive, why a reset was sent, \
+                 lifetimes"
+            }
+        }
+    }
+}
+
+pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
+    let scope = filter::parse(&options.filter).map_err(|error| Failure::new(Exit::Usage, error))?;
+    match &options.netns {
+        Some(name) => netns::within(name, || run_here(options, scope)),
+        None => run_here(options, scope),
+    }
+}
+
+fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
+    if let Some(state) = options.count {
+        return count_state(state.into(), scope);
+    }
+    let mut face = Face::new(options);
+    if options.once {
+        let traffic = look_once(scope).map_err(|error| unseen(&error))?;
+        return face.show(&traffic).map(drop);
+    }
+    interrupt::watch()?;
+    let watch = Watch::start(scope).map_err(|error| unseen(&error))?;
+    let left = |begun: Instant| match options.window {
+        Some(window) => window.saturating_sub(begun.elapsed()),
+        None => GLANCE,
+    };
+    // Whoever waits for the window to begin reads this.
+    face.progress.note("watching; Ctrl-C ends it");
+    let begun = Instant::now();
+    while !interrupt::happened() && !watch.has_ended() && !left(begun).is_zero() {
+        std::thread::sleep(GLANCE.min(left(begun)));
+        face.glance(&watch)?;
+    }
+    let traffic = watch.finish(SETTLE).map_err(|error| unseen(&error))?;
+    face.show(&traffic)?;
+    // A live watch has no other end than being interrupted.
+    if options.window.is_some() && interrupt::happened() {
+        Err(interrupt::failure())
+    } else {
+        Ok(())
+    }
+}
+
+fn unseen(error: &keepwarm_sockets::Error) -> Failure {
+    let exit = if error.is_denied() || error.is_unsupported() {
+        Exit::Denied
+    } else if error.is_file_table_full() {
+        Exit::FileTable
+    } else {
+        Exit::Failed
+    };
+    Failure::new(exit, error.to_string())
+}
+
+/// The post's `netstat | grep | wc`: one number, both ends of this host's connections counted as
+/// the rows they are.
+fn count_state(state: keepwarm_sockets::State, scope: Scope) -> Result<(), Failure> {
+    let filter = Filter { states: state.into(), either_port: scope.port, ..Filter::default() };
+    let found = count(&filter, &scope).map_err(|error| unseen(&error))?;
+    output::print(&format!("{found}\n"))
+}
+
+/// Where it is shown, and in which form.
+struct Face {
+    format: WatchFormat,
+    /// A report each second, in the place of the last one.
+    in_place: bool,
+    /// How often there is a report before the last one, if at all.
+    every: Option<Duration>,
+    judge: Judge,
+    whose: Whose,
+    shown_at: Instant,
+    /// Lines of the report on the screen.
+    lines: usize,
+    progress: Progress,
+    window: Option<Duration>,
+    begun: Instant,
+}
+
+impl Face {
+    fn new(options: &WatchOptions) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let live = !options.once && options.window.is_none();
+        let every = match options.format {
+            WatchFormat::Jsonl => Some(REFRESH),
+            WatchFormat::Text if live => Some(if terminal { REFRESH } else { PRINT_EVERY }),
+            WatchFormat::Text | WatchFormat::Json => None,
+        };
+        Self {
+            format: options.format,
+            in_place: live && terminal && options.format == WatchFormat::Text,
+            every,
+            judge: Judge::new(),
+            whose: Whose::new(options),
+            shown_at: Instant::now(),
+            lines: 0,
+            progress: Progress::new(),
+            window: options.window,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Says how far a window is, and shows a report when one is due.
+    fn glance(&mut self, watch: &Watch) -> Result<(), Failure> {
+        if let Some(window) = self.window {
+            self.progress.update(&format!(
+                "watching, {:.0} of {:.0} s",
+                self.begun.elapsed().as_secs_f64(),
+                window.as_secs_f64()
+            ));
+        }
+        if self.every.is_some_and(|every| self.shown_at.elapsed() >= every) {
+            self.shown_at = Instant::now();
+            self.show(&watch.snapshot())?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, traffic: &Traffic) -> Result<Report, Failure> {
+        self.progress.clear();
+        let mut destinations = self.judge.judge(traffic);
+        destinations.retain(|one| self.whose.owns(one));
+        let report = Report {
+            level: Level::L1,
+            window: traffic.window,
+            lost_events: traffic.lost_events,
+            unattributed_aborts: traffic.unattributed_aborts,
+            destinations,
+        };
+        match self.format {
+            WatchFormat::Text => self.draw(&report)?,
+            WatchFormat::Json | WatchFormat::Jsonl => output::print(&record::to_json(&report)?)?,
+        }
+        Ok(report)
+    }
+
+    fn draw(&mut self, report: &Report) -> Result<(), Failure> {
+        if !self.in_place {
+            return output::print(&text::render(report, output::colour(), COLUMNS));
+        }
+        let (columns, rows) = screen();
+        let text = text::render(report, output::colour(), columns.min(COLUMNS));
+        // A line that wraps, or scrolls away, could not be drawn over.
+        let lines: Vec<String> =
+            text.lines().take(rows.saturating_sub(1)).map(|line| cut(line, columns)).collect();
+        let up = if self.lines > 0 { format!("\x1b[{}F", self.lines) } else { String::new() };
+        self.lines = lines.len();
+        output::print(&format!("{up}\x1b[J{}\n", lines.join("\n")))
+    }
+}
+
+/// Columns and rows of the terminal.
+fn screen() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => (COLUMNS, 24),
+    }
+}
+
+/// As much of a line as fits, colours not counted.
+fn cut(line: &str, columns: usize) -> String {
+    let mut cut = String::new();
+    let (mut width, mut escaped) = (0, false);
+    for letter in line.chars() {
+        escaped |= letter == '\x1b';
+        if escaped {
+            escaped = letter != 'm';
+        } else if width == columns {
+            continue;
+        } else {
+            width += 1;
+        }
+        cut.push(letter);
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_by_what_is_seen_of_it() {
+        assert_eq!(cut("abcdef", 4), "abcd");
+        assert_eq!(cut("\x1b[1;31mabcdef\x1b[0m", 4), "\x1b[1;31mabcd\x1b[0m");
+        assert_eq!(cut("abc", 4), "abc");
+    }
+}

@@ -1,0 +1,61 @@
+//! Another network namespace, for the length of a command.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::exit::{Exit, Failure};
+
+/// Runs `work` in the namespace that `name` stands for: a process's id, a name of `ip netns`, or a
+/// path. A thread of its own moves there; threads that it starts are there too.
+pub(crate) fn within(
+    name: &str,
+    work: impl FnOnce() -> Result<(), Failure> + Send,
+) -> Result<(), Failure> {
+    let path = path_of(name);
+    let failed = |exit, why: &dyn std::fmt::Display| {
+        Failure::new(exit, format!("cannot enter the network namespace {}: {why}", path.display()))
+    };
+    let file = File::open(&path).map_err(|error| failed(exit_of(&error), &error))?;
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(
+                |errno| failed(Exit::Denied, &format!("{errno}; it takes CAP_SYS_ADMIN")),
+            )?;
+            work()
+        });
+        inside.join().unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the watch broke off")))
+    })
+}
+
+fn path_of(name: &str) -> PathBuf {
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("/proc/{name}/ns/net").into()
+    } else if name.contains('/') {
+        name.into()
+    } else {
+        format!("/run/netns/{name}").into()
+    }
+}
+
+fn exit_of(error: &std::io::Error) -> Exit {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_a_name_and_a_path_are_told_apart() {
+        assert_eq!(path_of("4711"), PathBuf::from("/proc/4711/ns/net"));
+        assert_eq!(path_of("blue"), PathBuf::from("/run/netns/blue"));
+        assert_eq!(path_of("/run/docker/netns/1-x"), PathBuf::from("/run/docker/netns/1-x"));
+    }
+}

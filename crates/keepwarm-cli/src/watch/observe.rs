@@ -1,0 +1,171 @@
+//! From a destination's numbers to the evidence that is judged.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use keepwarm_diagnose::knowledge::Runtime;
+use keepwarm_diagnose::{
+    Finding, Idle, Observation, PortOutlook, Ports, Requests, Side as Role, judge,
+};
+use keepwarm_sockets::{Destination, Side, Spread, Traffic, ephemeral_ports};
+
+use super::runtime;
+
+/// How close idle times, or numbers of requests, are to count as one.
+const CLUSTER: f64 = 0.03;
+
+/// One destination with what is thought of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    pub(crate) destination: Destination,
+    pub(crate) ports: Option<Ports>,
+    /// What its main owner runs on.
+    pub(crate) runtime: Option<Runtime>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What stays the same from one judgement to the next.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    /// Local ports there are.
+    range: Option<u64>,
+    /// Whether a client's TIME_WAIT towards another host may be reused.
+    reuse: Reuse,
+    runtimes: HashMap<u32, Option<Runtime>>,
+}
+
+/// `net.ipv4.tcp_tw_reuse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    Never,
+    OnLoopback,
+    Always,
+}
+
+/// Processes whose runtime is remembered.
+const MAX_RUNTIMES: usize = 1 << 12;
+
+impl Judge {
+    pub(crate) fn new() -> Self {
+        let reuse = fs::read_to_string("/proc/sys/net/ipv4/tcp_tw_reuse").unwrap_or_default();
+        let reuse = match reuse.trim() {
+            "0" => Reuse::Never,
+            "1" => Reuse::Always,
+            _ => Reuse::OnLoopback,
+        };
+        let range = ephemeral_ports().ok().map(|ports| ports.size().into());
+        Self { range, reuse, runtimes: HashMap::new() }
+    }
+
+    pub(crate) fn judge(&mut self, traffic: &Traffic) -> Vec<Judged> {
+        let window = traffic.window;
+        traffic.destinations.iter().map(|one| self.judge_one(one.clone(), window)).collect()
+    }
+
+    fn judge_one(&mut self, destination: Destination, window: Duration) -> Judged {
+        let ports = self.ports(&destination, window);
+        let runtime = self.runtime(&destination);
+        let findings = judge(&observation(&destination, window, ports, runtime));
+        Judged { destination, ports, runtime, findings }
+    }
+
+    fn runtime(&mut self, destination: &Destination) -> Option<Runtime> {
+        let pid = destination.owners.first()?.pid;
+        if let Some(known) = self.runtimes.get(&pid) {
+            return *known;
+        }
+        let found = runtime::recognise(pid);
+        if self.runtimes.len() < MAX_RUNTIMES {
+            self.runtimes.insert(pid, found);
+        }
+        found
+    }
+
+    fn ports(&self, destination: &Destination, window: Duration) -> Option<Ports> {
+        let (taken, range) = (destination.ports?, self.range?);
+        let seconds = window.as_secs_f64();
+        let closes = destination.closed.local_fin as f64;
+        let rate = if seconds > 0.0 {
+            closes / seconds
+        } else {
+            // One look: what the last seconds brought goes on.
+            let recent = &destination.time_wait_by_age[..destination.time_wait_by_age.len().min(5)];
+            f64::from(recent.iter().sum::<u32>()) / 5.0
+        };
+        let outlook = if self.is_reused(&destination.service.map(|service| service.ip())) {
+            PortOutlook { cliff_in: None, exhausted_in: None }
+        } else {
+            PortOutlook::of(taken.used, range, &destination.time_wait_by_age, rate)
+        };
+        let PortOutlook { cliff_in, exhausted_in } = outlook;
+        Some(Ports { used: taken.used, range, cliff_in, exhausted_in })
+    }
+
+    /// Whether the kernel takes a port from TIME_WAIT after a second, so that it never runs out.
+    fn is_reused(&self, ip: &Option<IpAddr>) -> bool {
+        match self.reuse {
+            Reuse::Never => false,
+            Reuse::OnLoopback => ip.is_some_and(|ip| ip.is_loopback()),
+            Reuse::Always => true,
+        }
+    }
+}
+
+fn observation(
+    one: &Destination,
+    window: Duration,
+    ports: Option<Ports>,
+    runtime: Option<Runtime>,
+) -> Observation {
+    Observation {
+        side: match one.side {
+            Side::Client => Role::Client,
+            Side::Server => Role::Server,
+        },
+        window,
+        opened: one.opened,
+        local_fin: one.closed.local_fin,
+        remote_fin: one.closed.remote_fin,
+        local_rst: one.closed.local_rst,
+        remote_rst: one.closed.remote_rst,
+        undrained: one.closed.undrained,
+        unclassified: one.closed.unclassified,
+        connect_failed: one.connect_failed,
+        requests: requests(&one.requests),
+        idle_local: idle(&one.idle_before_local_close),
+        idle_remote: idle(&one.idle_before_remote_close),
+        alive_at_start: one.alive_at_start,
+        alive: one.alive,
+        established: one.established,
+        close_wait: one.close_wait,
+        close_wait_at_start: one.close_wait_at_start,
+        time_wait: one.time_wait,
+        ports,
+        runtime,
+    }
+}
+
+fn requests(spread: &Spread) -> Option<Requests> {
+    let common = spread.cluster(CLUSTER)?;
+    Some(Requests {
+        connections: spread.count(),
+        total: spread.total(),
+        p50: spread.quantile(0.5)?,
+        max: spread.max()?,
+        none_share: spread.share_up_to(0)?,
+        common: common.centre,
+        common_share: common.share,
+    })
+}
+
+fn idle(spread: &Spread) -> Option<Idle> {
+    let common = spread.cluster(CLUSTER)?;
+    Some(Idle {
+        closes: spread.count(),
+        p50_ms: spread.quantile(0.5)?,
+        common_ms: common.centre,
+        common_share: common.share,
+    })
+}

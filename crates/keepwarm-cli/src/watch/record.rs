@@ -1,0 +1,184 @@
+//! The traffic as JSON, schema `keepwarm.watch/1`: types of their own, versioned here.
+//!
+//! What one look cannot know is `null`, never 0.
+
+use keepwarm_diagnose::Finding;
+use keepwarm_sockets::{Side, Spread};
+use serde::Serialize;
+
+use super::Report;
+use super::observe::Judged;
+use crate::exit::{Exit, Failure};
+
+const SCHEMA: &str = "keepwarm.watch/1";
+
+#[derive(Debug, Serialize)]
+struct Record<'a> {
+    schema: &'static str,
+    level: &'static str,
+    blind_to: &'static str,
+    /// 0 for one look.
+    window_s: f64,
+    lost_events: u64,
+    unattributed_aborts: u64,
+    destinations: Vec<DestinationRecord<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct DestinationRecord<'a> {
+    /// `null` for the quietest destinations, folded into one.
+    remote: Option<String>,
+    side: &'static str,
+    folded: u64,
+    opened: Option<u64>,
+    closed: Option<Closed>,
+    requests_per_connection: PerConnection,
+    idle_at_close_ms: IdleRecord,
+    established: u64,
+    close_wait: u64,
+    /// TIME_WAITs that this side holds.
+    time_wait: u64,
+    /// Closes that this side began, by second: the last one first; what TIME_WAIT still tells.
+    closed_first_by_second: Vec<u32>,
+    ports: Option<PortsRecord>,
+    owners: Vec<OwnerRecord<'a>>,
+    findings: Vec<FindingRecord<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Closed {
+    local_fin: u64,
+    remote_fin: u64,
+    local_rst: u64,
+    remote_rst: u64,
+    undrained: u64,
+    connect_failed: u64,
+    unclassified: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct PerConnection {
+    p50: Option<u32>,
+    max: Option<u32>,
+    mean: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct IdleRecord {
+    p50: Option<u32>,
+    p99: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct PortsRecord {
+    used: u64,
+    range: u64,
+    cliff_in_s: Option<u64>,
+    exhausted_in_s: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct OwnerRecord<'a> {
+    pid: u32,
+    process: Option<&'a str>,
+    runtime: Option<String>,
+    share: f64,
+    how: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct FindingRecord<'a> {
+    code: &'static str,
+    confidence: f64,
+    summary: &'a str,
+    advice: Option<&'a str>,
+}
+
+/// One line, with its end.
+pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
+    let record = Record {
+        schema: SCHEMA,
+        level: report.level.as_str(),
+        blind_to: report.level.blind_to(),
+        window_s: report.window.as_secs_f64(),
+        lost_events: report.lost_events,
+        unattributed_aborts: report.unattributed_aborts,
+        destinations: report
+            .destinations
+            .iter()
+            .map(|one| destination(one, report.window.is_zero()))
+            .collect(),
+    };
+    serde_json::to_string(&record)
+        .map(|json| json + "\n")
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
+}
+
+fn destination(judged: &Judged, one_look: bool) -> DestinationRecord<'_> {
+    let one = &judged.destination;
+    let mut idle = one.idle_before_local_close.clone();
+    idle.merge(&one.idle_before_remote_close);
+    DestinationRecord {
+        remote: one.service.map(|service| service.to_string()),
+        side: side(one.side),
+        folded: one.folded,
+        opened: (!one_look).then_some(one.opened),
+        closed: (!one_look).then_some(Closed {
+            local_fin: one.closed.local_fin,
+            remote_fin: one.closed.remote_fin,
+            local_rst: one.closed.local_rst,
+            remote_rst: one.closed.remote_rst,
+            undrained: one.closed.undrained,
+            connect_failed: one.connect_failed,
+            unclassified: one.closed.unclassified,
+        }),
+        requests_per_connection: per_connection(&one.requests),
+        idle_at_close_ms: IdleRecord { p50: idle.quantile(0.5), p99: idle.quantile(0.99) },
+        established: one.established,
+        close_wait: one.close_wait,
+        time_wait: one.time_wait,
+        closed_first_by_second: one.time_wait_by_age.clone(),
+        ports: judged.ports.map(|ports| PortsRecord {
+            used: ports.used,
+            range: ports.range,
+            cliff_in_s: ports.cliff_in.map(|length| length.as_secs()),
+            exhausted_in_s: ports.exhausted_in.map(|length| length.as_secs()),
+        }),
+        owners: owners(judged),
+        findings: judged.findings.iter().map(finding).collect(),
+    }
+}
+
+pub(crate) const fn side(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}
+
+fn per_connection(spread: &Spread) -> PerConnection {
+    PerConnection { p50: spread.quantile(0.5), max: spread.max(), mean: spread.mean() }
+}
+
+fn owners(judged: &Judged) -> Vec<OwnerRecord<'_>> {
+    let owners = judged.destination.owners.iter().enumerate();
+    owners
+        .map(|(place, owner)| OwnerRecord {
+            pid: owner.pid,
+            process: owner.process.as_deref(),
+            // Only the main owner is looked into.
+            runtime: judged.runtime.filter(|_| place == 0).map(|runtime| runtime.to_string()),
+            share: owner.share,
+            how: owner.how.as_str(),
+        })
+        .collect()
+}
+
+fn finding(finding: &Finding) -> FindingRecord<'_> {
+    FindingRecord {
+        code: finding.code,
+        confidence: finding.confidence,
+        summary: &finding.summary,
+        advice: finding.advice.as_deref(),
+    }
+}

@@ -1,0 +1,229 @@
+//! The traffic for people: a table, and the verdicts below it.
+
+use std::time::Duration;
+
+use keepwarm_diagnose::{Cause, thousands};
+use keepwarm_sockets::{Side, Spread};
+
+use super::Report;
+use super::observe::Judged;
+use super::record::side;
+use crate::table::{Table, paragraph};
+
+/// Destinations that are shown; the rest is counted.
+const MAX_ROWS: usize = 15;
+/// Destinations whose verdicts are shown.
+const MAX_VERDICTS: usize = 8;
+
+/// At most `columns` wide, but for the table, which is as wide as it is.
+pub(crate) fn render(report: &Report, colour: bool, columns: usize) -> String {
+    let mut text = head(report);
+    if report.destinations.is_empty() {
+        text.push_str("\nNo TCP connection in scope.\n");
+        return text;
+    }
+    text.push('\n');
+    text.push_str(&if report.window.is_zero() { look_table(report) } else { table(report) });
+    let more = report.destinations.len().saturating_sub(MAX_ROWS);
+    if more > 0 {
+        text.push_str(&format!("and {more} more, quieter ones; --format json has all\n"));
+    }
+    text.push_str(&verdicts(report, colour, columns));
+    text
+}
+
+/// What was looked at, how, and what cannot be seen that way.
+fn head(report: &Report) -> String {
+    let length = if report.window.is_zero() {
+        "one look".to_owned()
+    } else {
+        format!("{:.1} s", report.window.as_secs_f64())
+    };
+    let mut text = format!(
+        "{length}, {}; not seen: {}\n",
+        report.level.description(),
+        report.level.blind_to()
+    );
+    if report.lost_events > 0 {
+        text.push_str(&format!(
+            "{} events were lost by the kernel: opened and closed may be too small by as many\n",
+            thousands(report.lost_events)
+        ));
+    }
+    if report.unattributed_aborts > 0 {
+        text.push_str(&format!(
+            "{} aborts whose destination the kernel had cleared are in no row\n",
+            thousands(report.unattributed_aborts)
+        ));
+    }
+    text
+}
+
+fn table(report: &Report) -> String {
+    let mut table = Table::default();
+    let columns = [
+        "", "open/s", "close/s", "ours", "theirs", "reset", "unread", "failed", "req/conn", "idle",
+        "estab", "t-wait", "ports", "cliff", "owner",
+    ];
+    table.row("destination", columns.map(str::to_owned));
+    let seconds = report.window.as_secs_f64();
+    for judged in report.destinations.iter().take(MAX_ROWS) {
+        let one = &judged.destination;
+        let closed = &one.closed;
+        let mut idle = one.idle_before_local_close.clone();
+        idle.merge(&one.idle_before_remote_close);
+        table.row(
+            &name(judged),
+            [
+                side(one.side).to_owned(),
+                rate(one.opened, seconds),
+                rate(closed.total(), seconds),
+                count(closed.local_fin),
+                count(closed.remote_fin),
+                count(closed.local_rst + closed.remote_rst),
+                count(closed.undrained),
+                count(one.connect_failed),
+                spread(&one.requests),
+                idle.quantile(0.5).map_or_else(|| "-".to_owned(), time),
+                thousands(one.established),
+                thousands(one.time_wait),
+                ports(judged),
+                cliff(judged),
+                owner(judged),
+            ],
+        );
+    }
+    table.render(str::to_owned)
+}
+
+fn look_table(report: &Report) -> String {
+    let mut table = Table::default();
+    let columns =
+        ["", "closed first, last 60 s", "last 5 s", "estab", "c-wait", "ports", "cliff", "owner"];
+    table.row("destination", columns.map(str::to_owned));
+    for judged in report.destinations.iter().take(MAX_ROWS) {
+        let one = &judged.destination;
+        let recent: u32 = one.time_wait_by_age.iter().take(5).sum();
+        table.row(
+            &name(judged),
+            [
+                side(one.side).to_owned(),
+                thousands(one.time_wait),
+                thousands(recent.into()),
+                thousands(one.established),
+                count(one.close_wait),
+                ports(judged),
+                cliff(judged),
+                owner(judged),
+            ],
+        );
+    }
+    table.render(str::to_owned)
+}
+
+fn name(judged: &Judged) -> String {
+    let one = &judged.destination;
+    match one.service {
+        Some(service) if service.port() == 0 => format!("{} (port not known)", service.ip()),
+        Some(service) => service.to_string(),
+        None => format!("{} others", thousands(one.folded)),
+    }
+}
+
+/// Zero is nothing to look at.
+fn count(count: u64) -> String {
+    if count == 0 { "-".to_owned() } else { thousands(count) }
+}
+
+fn rate(count: u64, seconds: f64) -> String {
+    let rate = count as f64 / seconds.max(1e-3);
+    if rate >= 10.0 || count == 0 { thousands(rate.round() as u64) } else { format!("{rate:.1}") }
+}
+
+/// The median, and the maximum where it differs.
+fn spread(spread: &Spread) -> String {
+    match (spread.quantile(0.5), spread.max()) {
+        (Some(p50), Some(max)) if p50 == max => thousands(p50.into()),
+        (Some(p50), Some(max)) => format!("{}..{}", thousands(p50.into()), thousands(max.into())),
+        _ => "-".to_owned(),
+    }
+}
+
+fn time(ms: u32) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { format!("{:.1} s", f64::from(ms) / 1000.0) }
+}
+
+fn ports(judged: &Judged) -> String {
+    judged.ports.map_or_else(|| "-".to_owned(), |ports| thousands(ports.used))
+}
+
+fn cliff(judged: &Judged) -> String {
+    let seconds = |length: Duration| format!("{} s", length.as_secs());
+    judged.ports.and_then(|ports| ports.cliff_in).map_or_else(|| "-".to_owned(), seconds)
+}
+
+fn owner(judged: &Judged) -> String {
+    let owners = &judged.destination.owners;
+    let Some(owner) = owners.first() else { return "-".to_owned() };
+    let name = owner.process.as_deref().unwrap_or("?");
+    let mut text = format!("{name}[{}]", owner.pid);
+    if owner.share < 0.995 {
+        text.push_str(&format!(" {:.0} %", owner.share * 100.0));
+    }
+    text
+}
+
+/// The verdicts of the busiest destinations. Both ends of one connection are on this host often,
+/// and come to the same: the client's word is enough then.
+fn verdicts(report: &Report, colour: bool, columns: usize) -> String {
+    let mut text = String::new();
+    let said_by_client = |judged: &Judged| {
+        judged.destination.side == Side::Server
+            && report.destinations.iter().any(|other| {
+                other.destination.side == Side::Client
+                    && other.destination.service == judged.destination.service
+                    && other
+                        .findings
+                        .iter()
+                        .map(|f| f.code)
+                        .eq(judged.findings.iter().map(|f| f.code))
+            })
+    };
+    let alone = report.destinations.len() == 1;
+    // A host has many destinations of which there is nothing to say.
+    let says_something = |judged: &&Judged| {
+        alone || judged.findings.iter().any(|f| f.cause != Cause::Mixed || f.advice.is_some())
+    };
+    let shown = report.destinations.iter().filter(|judged| !said_by_client(judged));
+    for judged in shown.filter(says_something).take(MAX_VERDICTS) {
+        for finding in &judged.findings {
+            let sure = match finding.cause {
+                Cause::Mixed => String::new(),
+                _ => format!(", {:.0} % sure", finding.confidence * 100.0),
+            };
+            let title = format!(
+                "\n{} ({}): {}{sure}",
+                name(judged),
+                side(judged.destination.side),
+                finding.code
+            );
+            text.push_str(&match (colour, finding.cause) {
+                (false, _) | (true, Cause::Mixed) => title,
+                (true, Cause::Healthy | Cause::Expiry) => format!("\x1b[32m{title}\x1b[0m"),
+                (true, _) => format!("\x1b[1;31m{title}\x1b[0m"),
+            });
+            text.push('\n');
+            text.push_str(&paragraph("  ", &format!("{}.", sentence(&finding.summary)), columns));
+            if let Some(advice) = &finding.advice {
+                let label = if finding.cause == Cause::Mixed { "  Next: " } else { "  Fix: " };
+                text.push_str(&paragraph(label, &format!("{advice}."), columns));
+            }
+        }
+    }
+    text
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

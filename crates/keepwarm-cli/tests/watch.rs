@@ -1,0 +1,293 @@
+//! `keepwarm watch` on real services and sockets, as people and scripts use it.
+
+// A helper of a test is a test: a panic is its answer.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::common::{Output, Service, finish, keepwarm, kill, run, until};
+
+/// A program that is ended with the test, and its first line.
+struct Running(Option<Child>);
+
+impl Running {
+    fn start(command: &mut Command) -> (Running, String) {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let read = stdout.read_line(&mut line);
+        let running = Running(Some(child));
+        read.unwrap();
+        (running, line)
+    }
+
+    /// A watch whose window has begun.
+    fn watch(arguments: &[&str]) -> Running {
+        let mut command = keepwarm();
+        command.arg("watch").args(arguments).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let read = stderr.read_line(&mut line);
+        child.stderr = Some(stderr.into_inner());
+        let running = Running(Some(child));
+        read.unwrap();
+        assert!(line.starts_with("watching"), "{line}");
+        running
+    }
+
+    fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    /// Interrupts it and waits for what it says.
+    fn interrupt(mut self) -> Output {
+        kill(self.id(), "INT");
+        finish(self.0.take().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn document(output: &Output) -> Value {
+    output.exits_with(0);
+    serde_json::from_str(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", output.stdout))
+}
+
+#[track_caller]
+fn destination<'a>(document: &'a Value, remote: &str, side: &str) -> &'a Value {
+    let all = document["destinations"].as_array().unwrap();
+    let mut found = all.iter().filter(|one| one["remote"] == remote && one["side"] == side);
+    found.next().unwrap_or_else(|| panic!("no {remote} as {side} in {document:#}"))
+}
+
+fn codes(destination: &Value) -> Vec<&str> {
+    let findings = destination["findings"].as_array().unwrap();
+    findings.iter().map(|finding| finding["code"].as_str().unwrap()).collect()
+}
+
+fn load(service: &Service, arguments: &[&str]) {
+    let url = service.url("/data");
+    run(keepwarm().arg("load").args(arguments).arg(url)).exits_with(0);
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+#[test]
+fn a_window_accounts_for_a_load_that_closes_and_names_the_service() {
+    let service = Service::start(&["data"]);
+    let port = format!(":{}", service.address.port());
+    let watch = Running::watch(&[&port, "--for", "60s", "--format", "json"]);
+    load(&service, &["-n", "500", "-c", "5", "--close"]);
+    let output = watch.interrupt();
+    output.exits_with(130);
+    let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(document["schema"], "keepwarm.watch/1");
+    assert_eq!((&document["level"], &document["lost_events"]), (&"L1".into(), &0.into()));
+    assert!(document["window_s"].as_f64().unwrap() > 0.0);
+    let remote = service.address.to_string();
+    let (client, server) =
+        (destination(&document, &remote, "client"), destination(&document, &remote, "server"));
+    for end in [client, server] {
+        assert_eq!(end["opened"], 500, "{end:#}");
+        let closed = end["closed"].as_object().unwrap();
+        let total: u64 = closed.values().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(total, 500, "{end:#}");
+        assert_eq!(end["requests_per_connection"]["p50"], 1);
+        assert_eq!(end["established"], 0);
+        assert_eq!(codes(end), ["D6"], "{end:#}");
+    }
+    // With Connection: close on the wire, the server's FIN comes first as a rule, not always.
+    assert_eq!(
+        client["closed"]["remote_fin"].as_u64().unwrap()
+            + client["closed"]["local_fin"].as_u64().unwrap(),
+        500
+    );
+    let owner = &server["owners"][0];
+    assert_eq!((&owner["pid"], &owner["how"]), (&service.child.id().into(), &"listener".into()));
+    assert_eq!((&owner["process"], &owner["share"]), (&"keepwarm".into(), &1.0.into()));
+}
+
+#[test]
+fn a_load_that_keeps_its_connections_is_healthy() {
+    let service = Service::start(&["data"]);
+    let port = format!(":{}", service.address.port());
+    let watch = Running::watch(&[&port, "--for", "60s", "--format", "json"]);
+    load(&service, &["-n", "2000", "-c", "10"]);
+    let document: Value = serde_json::from_str(&watch.interrupt().stdout).unwrap();
+    let client = destination(&document, &service.address.to_string(), "client");
+    assert_eq!((&client["opened"], codes(client)), (&10.into(), vec!["healthy"]), "{client:#}");
+    assert_eq!(client["findings"][0]["confidence"], 1.0);
+}
+
+#[test]
+fn a_window_ends_by_itself_and_an_empty_one_says_so() {
+    let watch = run(keepwarm().args(["watch", ":1", "--for", "200ms"]));
+    watch.exits_with(0);
+    assert!(watch.stdout.contains("level L1"), "{}", watch.stdout);
+    assert!(watch.stdout.contains("No TCP connection in scope"), "{}", watch.stdout);
+}
+
+#[test]
+fn one_look_knows_the_last_minute_and_does_not_pretend_to_know_more() {
+    let service = Service::start(&["data"]);
+    load(&service, &["-n", "300", "-c", "3", "--close"]);
+    let port = format!(":{}", service.address.port());
+    let look = run(keepwarm().args(["watch", &port, "--once", "--format", "json"]));
+    let document = document(&look);
+    let remote = service.address.to_string();
+    let all = document["destinations"].as_array().unwrap().iter();
+    let all: Vec<&Value> = all.filter(|one| one["remote"] == remote.as_str()).collect();
+    assert_eq!(document["window_s"], 0.0);
+    let held: u64 = all.iter().map(|one| one["time_wait"].as_u64().unwrap()).sum();
+    // The port of a client may be taken again, and its TIME_WAIT with it.
+    assert!((250..=300).contains(&held), "{document:#}");
+    for one in all {
+        assert_eq!((&one["opened"], &one["closed"]), (&Value::Null, &Value::Null));
+        let by_second = one["closed_first_by_second"].as_array().unwrap();
+        assert_eq!(by_second.len(), 60);
+        let sum: u64 = by_second.iter().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(one["time_wait"], sum);
+    }
+    let text = run(keepwarm().args(["watch", &port, "--once"]));
+    text.exits_with(0);
+    assert!(text.stdout.contains("closed first, last 60 s"), "{}", text.stdout);
+    assert!(text.stdout.contains("--for 10s"), "{}", text.stdout);
+}
+
+#[test]
+fn counting_prints_one_number() {
+    // An address of its own: the port may have been somebody else's a minute ago.
+    let listener = TcpListener::bind("127.66.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let pairs: Vec<_> = (0..7)
+        .map(|_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap().0))
+        .collect();
+    let counted = |state: &str, words: &[&str]| {
+        let output = run(keepwarm().args(["watch", "--count", state]).args(words));
+        output.exits_with(0).stdout.trim_end().parse::<u64>().unwrap()
+    };
+    let (port, address) = (format!("127.66.0.1:{}", address.port()), address.to_string());
+    assert_eq!(counted("established", &[&port]), 14, "both ends are rows");
+    assert_eq!(counted("established", &["dst", &address]), 7);
+    assert_eq!(counted("established", &["src", &port]), 7);
+    assert_eq!(counted("listen", &[&port]), 1);
+    assert_eq!(counted("time-wait", &[&port]), 0);
+    for (client, server) in pairs {
+        drop(client);
+        drop(server);
+    }
+    assert!(until(|| counted("time-wait", &[&port]) == 7));
+    assert_eq!(counted("time-wait", &["dst", &port]), 7, "the clients closed first");
+}
+
+#[test]
+fn lines_of_json_come_while_the_watch_goes_on() {
+    let service = Service::start(&["data"]);
+    let port = format!(":{}", service.address.port());
+    let watch = Running::watch(&[&port, "--format", "jsonl"]);
+    load(&service, &["-n", "100", "-c", "2", "--close"]);
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    // A live watch has no other end: being interrupted is none of its failures.
+    let output = watch.interrupt();
+    output.exits_with(0);
+    let lines: Vec<Value> =
+        output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() >= 2, "{}", output.stdout);
+    let windows: Vec<f64> = lines.iter().map(|line| line["window_s"].as_f64().unwrap()).collect();
+    assert!(windows.is_sorted(), "{windows:?}");
+    let last = lines.last().unwrap();
+    assert_eq!(destination(last, &service.address.to_string(), "server")["opened"], 100);
+}
+
+#[test]
+fn only_the_connections_of_a_process_are_shown_if_asked() {
+    let (ours, theirs) = (Service::start(&["data"]), Service::start(&["data"]));
+    let pid = ours.child.id().to_string();
+    let look = |arguments: &[&str]| {
+        let output = run(keepwarm().args(["watch", "--once", "--format", "json"]).args(arguments));
+        document(&output)["destinations"].to_string()
+    };
+    let _open =
+        [TcpStream::connect(ours.address), TcpStream::connect(theirs.address)].map(Result::unwrap);
+    let by_pid = look(&["--pid", &pid]);
+    assert!(by_pid.contains(&ours.address.to_string()), "{by_pid}");
+    assert!(!by_pid.contains(&theirs.address.to_string()), "{by_pid}");
+    let by_name = look(&["--process", "keepwarm"]);
+    assert!(by_name.contains(&theirs.address.to_string()), "{by_name}");
+    assert_eq!(look(&["--process", "nobody of this name"]), "[]");
+    assert_eq!(look(&["--cgroup", "no such cgroup"]), "[]");
+}
+
+#[test]
+fn another_network_namespace_is_watched_from_outside() {
+    if !is_root() {
+        eprintln!("SKIPPED: entering a network namespace takes root");
+        return;
+    }
+    // A namespace that lives as long as a process in it.
+    let (inside, line) = Running::start(Command::new("unshare").args([
+        "--net",
+        "sh",
+        "-c",
+        "ip link set lo up && echo up && exec sleep 600",
+    ]));
+    assert_eq!(line.trim(), "up");
+    let pid = inside.id().to_string();
+    let within = |arguments: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &pid, env!("CARGO_BIN_EXE_keepwarm")]).args(arguments);
+        command
+    };
+    let (_service, line) =
+        Running::start(&mut within(&["serve", "data", "--listen", "127.0.0.1:8081"]));
+    assert!(line.contains("127.0.0.1:8081"), "{line}");
+    let watch = Running::watch(&[":8081", "--netns", &pid, "--for", "60s", "--format", "json"]);
+    let url = "http://127.0.0.1:8081/data";
+    let load =
+        within(&["load", "-n", "200", "-c", "2", "--close", url]).stdout(Stdio::null()).status();
+    let output = watch.interrupt();
+    assert!(load.unwrap().success());
+    let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(destination(&document, "127.0.0.1:8081", "client")["opened"], 200);
+}
+
+#[test]
+fn what_cannot_be_watched_is_a_usage_error_with_a_way_out() {
+    run(keepwarm().args(["watch", "8081"])).exits_with(2).says("write :8081");
+    run(keepwarm().args(["watch", "dst"])).exits_with(2).says("an address follows");
+    run(keepwarm().args(["watch", "--netns", "no-such-netns"]))
+        .exits_with(2)
+        .says("cannot enter the network namespace /run/netns/no-such-netns");
+    run(keepwarm().args(["watch", "--once", "--for", "1s"])).exits_with(2);
+}
+
+#[test]
+fn the_knowledge_base_is_in_the_terminal() {
+    let list = run(keepwarm().arg("explain"));
+    for topic in ["D1", "D10", "go", "time-wait", "assertions"] {
+        assert!(list.exits_with(0).stdout.contains(topic), "{topic}");
+    }
+    let go = run(keepwarm().args(["explain", "go"]));
+    assert!(go.exits_with(0).stdout.contains("MaxIdleConnsPerHost"), "{}", go.stdout);
+    assert!(go.stdout.lines().all(|line| line.len() <= 130), "{}", go.stdout);
+    let d4 = run(keepwarm().args(["explain", "d4"]));
+    assert!(d4.exits_with(0).stdout.contains("keep-alive timeout"), "{}", d4.stdout);
+    run(keepwarm().args(["explain", "nothing"])).exits_with(2).says("lists the topics");
+}

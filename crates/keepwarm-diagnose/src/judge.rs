@@ -1,0 +1,404 @@
+//! The rules over what was observed of a destination, from either side.
+//!
+//! Owns D1 to D12. Each rule says what it rests on; what none of them explains is "mixed".
+//!
+//! Who closed first does not separate D1 from D6: a client that says `Connection: close` mostly sees
+//! the server's FIN first, and a server that says it may see the client's.
+
+use std::time::Duration;
+
+use crate::finding::{Cause, Finding};
+use crate::knowledge::{advice, clients_with_idle_set, servers_with_idle_timeout};
+use crate::observation::{Idle, Observation, Requests, Side};
+use crate::words::thousands;
+
+/// A share of closes from which one closer, or one kind, dominates.
+const DOMINANT: f64 = 0.8;
+/// Closes below which nothing is said about them.
+const ENOUGH_CLOSES: u64 = 30;
+/// Requests a connection from which a close now and then is no churn.
+const WELL_USED: u64 = 20;
+/// A share of closes in one cluster of idle times, or of requests, that names a limit.
+const CLUSTERED: f64 = 0.6;
+/// Idle times from which a close looks like a timeout, not like the end of a request.
+const TIMEOUT_MS: u32 = 900;
+/// Idle times up to which a close is the end of a request.
+const AT_ONCE_MS: u32 = 500;
+/// Segments that one request may take: a head, a body, TLS.
+const ONE_REQUEST: u32 = 4;
+/// Share of the local ports from which they are worth a word.
+const PORTS_WORTH_A_WORD: f64 = 0.35;
+/// The largest idle set that names a setting.
+const LARGEST_NAMED_IDLE: u64 = 32;
+
+/// Judges one destination. The most important finding comes first; there is always one.
+#[must_use]
+pub fn judge(seen: &Observation) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(failing_connects(seen));
+    findings.extend(leaking_close_wait(seen));
+    findings.extend(port_budget(seen));
+    let cause = if seen.window.is_zero() { one_look(seen) } else { main_cause(seen) };
+    // What is healthy but for a leak is not healthy.
+    if findings.is_empty() || !matches!(cause.cause, Cause::Healthy | Cause::Mixed) {
+        let at = usize::from(matches!(findings.first(), Some(f) if f.cause == Cause::ConnectsFail));
+        findings.insert(at, cause);
+    }
+    findings
+}
+
+fn finding(seen: &Observation, cause: Cause, confidence: f64, summary: String) -> Finding {
+    let code = cause.code();
+    Finding { code, cause, confidence, summary, advice: advice(code, seen.runtime), remote: None }
+}
+
+fn share(part: u64, of: u64) -> f64 {
+    if of > 0 { part as f64 / of as f64 } else { 0.0 }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+fn millis(ms: u32) -> String {
+    if ms >= 1000 { format!("{:.1} s", f64::from(ms) / 1000.0) } else { format!("{ms} ms") }
+}
+
+// ---- beside the main cause ----------------------------------------------------------------------
+
+fn failing_connects(seen: &Observation) -> Option<Finding> {
+    let tried = seen.opened + seen.connect_failed;
+    let failed = share(seen.connect_failed, tried);
+    (seen.connect_failed >= 3 && failed > 0.05).then(|| {
+        let summary = format!(
+            "{} of {} connects failed ({}): refused, timed out, or no local port left",
+            thousands(seen.connect_failed),
+            thousands(tried),
+            percent(failed)
+        );
+        let mut finding = finding(seen, Cause::ConnectsFail, 1.0, summary);
+        finding.advice = Some(
+            "look whether the service listens, and whether its queue overflows (`nstat -az \
+             TcpExtListenOverflows`)"
+                .to_owned(),
+        );
+        finding
+    })
+}
+
+fn leaking_close_wait(seen: &Observation) -> Option<Finding> {
+    let (then, now) = (seen.close_wait_at_start, seen.close_wait);
+    let grown = now.saturating_sub(then);
+    let (confidence, says) = if seen.window.is_zero() {
+        if now < 100 {
+            return None;
+        }
+        (0.5, format!("{} connections in CLOSE_WAIT in one look", thousands(now)))
+    } else {
+        if grown < 10 || grown * 5 < now {
+            return None;
+        }
+        let says = format!(
+            "CLOSE_WAIT grew from {} to {} in {:.0} s",
+            thousands(then),
+            thousands(now),
+            seen.window.as_secs_f64()
+        );
+        (if grown >= ENOUGH_CLOSES { 0.9 } else { 0.6 }, says)
+    };
+    let summary = format!(
+        "{says}: the peer has closed and the program does not; a leak if it goes on growing, a pool \
+         that has not noticed if it stays"
+    );
+    Some(finding(seen, Cause::CloseWaitLeak, confidence, summary))
+}
+
+fn port_budget(seen: &Observation) -> Option<Finding> {
+    let ports = seen.ports?;
+    let used = share(ports.used, ports.range);
+    if used < PORTS_WORTH_A_WORD && ports.cliff_in.is_none() {
+        return None;
+    }
+    let whole = |length: Duration| format!("{:.0} s", length.as_secs_f64().max(1.0));
+    let mut summary = format!(
+        "{} of {} local ports towards it are taken ({})",
+        thousands(ports.used),
+        thousands(ports.range),
+        percent(used)
+    );
+    if ports.used * 2 >= ports.range {
+        summary.push_str("; beyond half of them connect(2) takes milliseconds");
+    } else if let Some(cliff) = ports.cliff_in {
+        summary.push_str(&format!("; connect(2) gets slow in {}, at half", whole(cliff)));
+    }
+    if let Some(end) = ports.exhausted_in {
+        summary.push_str(&format!(", and fails in {}, at all of them", whole(end)));
+    }
+    let mut finding = finding(seen, Cause::PortBudget, 1.0, summary);
+    finding.advice = Some(
+        "keep connections, so that they need not be closed; until then widen \
+         net.ipv4.ip_local_port_range, or set net.ipv4.tcp_tw_reuse=1 on the client"
+            .to_owned(),
+    );
+    Some(finding)
+}
+
+// ---- the main cause -----------------------------------------------------------------------------
+
+/// What one look can say: the last minute's closes by this side, and what is open.
+fn one_look(seen: &Observation) -> Finding {
+    let per_connection = seen.requests.map_or(0, |requests| requests.p50);
+    if seen.time_wait >= ENOUGH_CLOSES {
+        let who = if seen.side == Side::Client { "the client" } else { "the server" };
+        let summary = format!(
+            "{who} closed {} connections first within the last minute, and {} are open",
+            thousands(seen.time_wait),
+            thousands(seen.alive)
+        );
+        let mut finding = finding(seen, Cause::Mixed, 0.0, summary);
+        finding.advice = Some(
+            "one look does not show what was carried on them: watch a while, with --for 10s"
+                .to_owned(),
+        );
+        return finding;
+    }
+    if seen.alive > 0 && per_connection >= 2 {
+        let summary = format!(
+            "{} connections are open, with {per_connection} requests each in the median, and {} were \
+             closed first by this side within the last minute",
+            thousands(seen.alive),
+            thousands(seen.time_wait)
+        );
+        return finding(seen, Cause::Healthy, 0.5, summary);
+    }
+    let summary = format!(
+        "{} connections are open, and {} were closed first by this side within the last minute: too \
+         little to say more",
+        thousands(seen.alive),
+        thousands(seen.time_wait)
+    );
+    finding(seen, Cause::Mixed, 0.0, summary)
+}
+
+fn main_cause(seen: &Observation) -> Finding {
+    let closed = seen.closed();
+    if let Some(leak) = leaking_pools(seen) {
+        return leak;
+    }
+    if let Some(healthy) = healthy(seen) {
+        return healthy;
+    }
+    if closed < ENOUGH_CLOSES {
+        return mixed(seen, "not enough evidence");
+    }
+    let Some(requests) = seen.requests else { return mixed(seen, "no requests could be counted") };
+    if requests.none_share >= DOMINANT {
+        let summary = format!(
+            "{} connections were closed, and {} of them carried nothing: health checks or probes",
+            thousands(closed),
+            percent(requests.none_share)
+        );
+        return finding(seen, Cause::Probes, requests.none_share, summary);
+    }
+    undrained(seen)
+        .or_else(|| by_timeout(seen))
+        .or_else(|| by_request_limit(seen, &requests))
+        .or_else(|| one_request_each(seen, &requests))
+        .or_else(|| idle_pool(seen, &requests))
+        .unwrap_or_else(|| mixed(seen, "no single cause"))
+}
+
+/// Pools that are thrown away without being closed close nothing: connections pile up.
+fn leaking_pools(seen: &Observation) -> Option<Finding> {
+    let requests = seen.requests?;
+    let grown = seen.alive.saturating_sub(seen.alive_at_start);
+    let piled_up = grown >= ENOUGH_CLOSES && share(grown, seen.opened) >= DOMINANT;
+    let once = requests.common <= ONE_REQUEST && requests.common_share >= 0.95;
+    // A large pool that has just been filled looks the same, until it is used a second time.
+    (piled_up && once && seen.opened >= 100).then(|| {
+        let summary = format!(
+            "{} connections were opened for {} requests and {} of them stay open after one request: a \
+             new pool for each request, and none is closed",
+            thousands(seen.opened),
+            thousands(requests.total),
+            thousands(grown)
+        );
+        finding(seen, Cause::ClientPerRequest, 0.7, summary)
+    })
+}
+
+fn healthy(seen: &Observation) -> Option<Finding> {
+    let closed = seen.closed();
+    let carried = seen.requests.map_or(0, |requests| requests.total);
+    let quiet = closed == 0 && seen.opened > 0 && carried >= 2 * seen.opened;
+    let used = carried >= WELL_USED * closed.max(seen.opened) && carried > 0;
+    if !(quiet || used) {
+        return None;
+    }
+    let summary = format!(
+        "{} requests on {} connections; {} were opened and {} closed: connections are kept",
+        thousands(carried),
+        thousands(seen.alive_at_start + seen.opened),
+        thousands(seen.opened),
+        thousands(closed)
+    );
+    Some(finding(seen, Cause::Healthy, 1.0, summary))
+}
+
+fn mixed(seen: &Observation, why: &str) -> Finding {
+    let summary = format!(
+        "{} connections were opened and {} closed, {} of them first by the client and {} by the \
+         server: {why}",
+        thousands(seen.opened),
+        thousands(seen.closed()),
+        thousands(seen.by_client()),
+        thousands(seen.by_server())
+    );
+    finding(seen, Cause::Mixed, 0.0, summary)
+}
+
+/// D3.
+fn undrained(seen: &Observation) -> Option<Finding> {
+    let closed = seen.closed();
+    let (aborted, says) = match seen.side {
+        Side::Client => (seen.undrained, "the client closed with a part of the body unread"),
+        Side::Server => (
+            seen.remote_rst,
+            "the client aborted them, as it does when it leaves a part of the body unread (or is \
+             cancelled)",
+        ),
+    };
+    let aborted_share = share(aborted, closed);
+    if aborted_share < 0.3 {
+        return None;
+    }
+    let sure = if seen.side == Side::Client { 1.0 } else { 0.6 };
+    // A close in the midst of a body is a FIN if nothing has arrived that is unread.
+    let confidence = sure * share(seen.by_client(), closed);
+    let summary = format!(
+        "{} of {} closes ({}): {says}",
+        thousands(aborted),
+        thousands(closed),
+        percent(aborted_share)
+    );
+    Some(finding(seen, Cause::BodyNotDrained, confidence, summary))
+}
+
+/// D4 and D11: closed after the same idle time each.
+fn by_timeout(seen: &Observation) -> Option<Finding> {
+    let closed = seen.closed();
+    let timeout = |idle: Option<Idle>| {
+        idle.filter(|idle| idle.common_share >= CLUSTERED && idle.common_ms >= TIMEOUT_MS)
+    };
+    let (by_server, by_client) = (share(seen.by_server(), closed), share(seen.by_client(), closed));
+    if let Some(idle) = timeout(seen.idle_by_server()).filter(|_| by_server >= DOMINANT) {
+        let mut summary = format!(
+            "the server closed {} of {} connections first, {} of them after {} idle: its keep-alive \
+             timeout is shorter than the client's, and a request sent in that moment fails",
+            thousands(seen.by_server()),
+            thousands(closed),
+            percent(idle.common_share),
+            millis(idle.common_ms)
+        );
+        let servers = servers_with_idle_timeout(idle.common_ms);
+        if !servers.is_empty() {
+            summary.push_str(&format!("; {} does that by default", servers.join(" or ")));
+        }
+        let confidence = by_server.min(idle.common_share);
+        return Some(finding(
+            seen,
+            Cause::ServerTimeout { idle_ms: idle.common_ms },
+            confidence,
+            summary,
+        ));
+    }
+    let idle = timeout(seen.idle_by_client()).filter(|_| by_client >= DOMINANT)?;
+    let summary = format!(
+        "the client closed {} of {} connections first, {} of them after {} idle: its own idle timeout",
+        thousands(seen.by_client()),
+        thousands(closed),
+        percent(idle.common_share),
+        millis(idle.common_ms)
+    );
+    Some(finding(seen, Cause::Expiry, by_client.min(idle.common_share), summary))
+}
+
+/// D5.
+fn by_request_limit(seen: &Observation, requests: &Requests) -> Option<Finding> {
+    let by_server = share(seen.by_server(), seen.closed());
+    let limit = by_server >= DOMINANT
+        && requests.common > ONE_REQUEST
+        && requests.common_share >= CLUSTERED
+        && seen.idle_by_server().is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
+    limit.then(|| {
+        let summary = format!(
+            "the server closed {} of {} connections first, {} of them after about {} requests: a limit \
+             of requests a connection",
+            thousands(seen.by_server()),
+            thousands(seen.closed()),
+            percent(requests.common_share),
+            thousands(requests.max.into())
+        );
+        let limit = requests.max;
+        finding(seen, Cause::RequestLimit { limit }, by_server.min(requests.common_share), summary)
+    })
+}
+
+/// D1 and D6.
+fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> {
+    let closed = seen.closed();
+    // A close of each kind at least carried the same: one request, in one or a few segments.
+    if requests.common > ONE_REQUEST || requests.common_share < 0.95 {
+        return None;
+    }
+    let (by_client, by_server) = (share(seen.by_client(), closed), share(seen.by_server(), closed));
+    if by_client >= 0.95 {
+        let summary = format!(
+            "{} connections were closed after one request each, {} of them first by the client: a \
+             connection is made for each request and thrown away after it",
+            thousands(closed),
+            percent(by_client)
+        );
+        return Some(finding(seen, Cause::ClientPerRequest, by_client, summary));
+    }
+    let summary = format!(
+        "{} connections were closed after one request each, {} of them first by the server and {} by \
+         the client: one of the two says Connection: close, or HTTP/1.0",
+        thousands(closed),
+        percent(by_server),
+        percent(by_client)
+    );
+    // Which of the two says it cannot be seen from outside.
+    Some(finding(seen, Cause::ConnectionClose, requests.common_share * 0.9, summary))
+}
+
+/// D2.
+fn idle_pool(seen: &Observation, requests: &Requests) -> Option<Finding> {
+    let closed = seen.closed();
+    let by_client = share(seen.by_client(), closed);
+    let at_once = seen.idle_by_client().is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
+    if by_client < DOMINANT || !at_once {
+        return None;
+    }
+    let idle = seen.established;
+    let mut summary = format!(
+        "the client closed {} of {} connections first, within moments of their last byte; they carried \
+         {} requests in the median and {} at most: healthy connections are closed as they come back \
+         from a burst",
+        thousands(seen.by_client()),
+        thousands(closed),
+        requests.p50,
+        requests.max
+    );
+    let named = (1..=LARGEST_NAMED_IDLE).contains(&idle);
+    let mut confidence = by_client * 0.7;
+    if named {
+        summary.push_str(&format!(", and {idle} may stay"));
+        let clients = clients_with_idle_set(idle);
+        if !clients.is_empty() {
+            confidence = by_client * 0.95;
+            summary.push_str(&format!(" (the default of {})", clients.join(" and of ")));
+        }
+    }
+    Some(finding(seen, Cause::IdlePoolTooSmall { idle }, confidence, summary))
+}

@@ -1,0 +1,290 @@
+//! Each rule over an observed destination, on the evidence it is made for, from both sides, and on
+//! what it must not mistake for it.
+
+use std::time::Duration;
+
+use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
+use keepwarm_diagnose::{
+    Cause, Finding, Idle, Observation, PortOutlook, Ports, Requests, Side, judge,
+};
+
+fn requests(p50: u32, max: u32, common: (u32, f64)) -> Option<Requests> {
+    Some(Requests {
+        connections: 1000,
+        total: 1000 * u64::from(p50),
+        p50,
+        max,
+        none_share: 0.0,
+        common: common.0,
+        common_share: common.1,
+    })
+}
+
+fn idle(p50_ms: u32, common: (u32, f64)) -> Option<Idle> {
+    Some(Idle { closes: 1000, p50_ms, common_ms: common.0, common_share: common.1 })
+}
+
+/// A client that opened and closed a thousand connections, and nothing else yet.
+fn seen() -> Observation {
+    Observation {
+        side: Side::Client,
+        window: Duration::from_secs(10),
+        opened: 1000,
+        local_fin: 0,
+        remote_fin: 0,
+        local_rst: 0,
+        remote_rst: 0,
+        undrained: 0,
+        unclassified: 0,
+        connect_failed: 0,
+        requests: requests(1, 1, (1, 1.0)),
+        idle_local: None,
+        idle_remote: None,
+        alive_at_start: 0,
+        alive: 0,
+        established: 0,
+        close_wait: 0,
+        close_wait_at_start: 0,
+        time_wait: 0,
+        ports: None,
+        runtime: None,
+    }
+}
+
+/// The same connections from the other end.
+fn from_the_server(seen: &Observation) -> Observation {
+    Observation {
+        side: Side::Server,
+        local_fin: seen.remote_fin,
+        remote_fin: seen.local_fin,
+        local_rst: seen.remote_rst,
+        remote_rst: seen.local_rst + seen.undrained,
+        undrained: 0,
+        idle_local: seen.idle_remote,
+        idle_remote: seen.idle_local,
+        ..seen.clone()
+    }
+}
+
+#[track_caller]
+fn main_finding(seen: &Observation) -> Finding {
+    let findings = judge(seen);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    findings.into_iter().next().expect("one")
+}
+
+/// The code, which must be the same from both ends.
+#[track_caller]
+fn code(seen: &Observation) -> &'static str {
+    let here = main_finding(seen).code;
+    assert_eq!(main_finding(&from_the_server(seen)).code, here, "from the server");
+    here
+}
+
+#[test]
+fn a_client_for_each_request_is_d1() {
+    let seen = Observation { local_fin: 1000, idle_local: idle(1, (1, 0.9)), ..seen() };
+    assert_eq!(code(&seen), "D1");
+    assert_eq!(main_finding(&seen).confidence, 1.0);
+    // A POST is two segments, TLS adds some.
+    let tls = Observation { requests: requests(4, 5, (4, 0.97)), ..seen };
+    assert_eq!(code(&tls), "D1");
+}
+
+#[test]
+fn pools_that_are_never_closed_pile_up_and_are_d1() {
+    let seen = Observation { alive: 1000, established: 1000, ..seen() };
+    assert_eq!(code(&seen), "D1");
+    let pool = Observation { requests: requests(5, 9, (5, 0.5)), ..seen };
+    assert_eq!(code(&pool), "healthy");
+}
+
+#[test]
+fn a_small_idle_set_is_d2_and_its_size_names_the_client() {
+    let seen = Observation {
+        local_fin: 998,
+        idle_local: idle(2, (2, 0.8)),
+        requests: requests(1, 34, (1, 0.8)),
+        alive: 2,
+        established: 2,
+        ..seen()
+    };
+    assert_eq!(code(&seen), "D2");
+    let finding = main_finding(&seen);
+    assert_eq!(finding.cause, Cause::IdlePoolTooSmall { idle: 2 });
+    assert!(finding.summary.contains("the default of Go net/http"), "{}", finding.summary);
+    let seven = Observation { established: 7, ..seen };
+    assert!(main_finding(&seven).confidence < finding.confidence, "seven names nobody");
+}
+
+#[test]
+fn data_left_unread_is_d3() {
+    let seen =
+        Observation { local_fin: 200, undrained: 800, idle_local: idle(0, (0, 1.0)), ..seen() };
+    assert_eq!(code(&seen), "D3");
+}
+
+#[test]
+fn the_same_idle_time_before_each_close_of_the_server_is_d4_and_names_it() {
+    let seen = Observation { remote_fin: 1000, idle_remote: idle(6_010, (6_005, 0.95)), ..seen() };
+    assert_eq!(code(&seen), "D4");
+    let finding = main_finding(&seen);
+    assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: 6_005 });
+    assert!(
+        finding.summary.contains("node http.Server does that by default"),
+        "{}",
+        finding.summary
+    );
+}
+
+#[test]
+fn a_limit_of_requests_is_d5() {
+    let seen = Observation {
+        remote_fin: 1000,
+        idle_remote: idle(0, (0, 1.0)),
+        requests: Some(Requests { total: 5_000, ..requests(100, 100, (100, 0.98)).unwrap() }),
+        ..seen()
+    };
+    assert_eq!(code(&seen), "D5");
+    assert_eq!(main_finding(&seen).cause, Cause::RequestLimit { limit: 100 });
+}
+
+#[test]
+fn one_request_each_that_the_server_ends_or_both_is_d6() {
+    let seen = Observation { remote_fin: 1000, idle_remote: idle(0, (0, 1.0)), ..seen() };
+    assert_eq!(code(&seen), "D6");
+    let crossing = Observation { remote_fin: 640, local_fin: 360, ..seen };
+    assert_eq!(code(&crossing), "D6");
+}
+
+#[test]
+fn close_wait_that_grows_is_d7_and_that_stays_is_not() {
+    let healthy = Observation {
+        requests: requests(50, 60, (50, 0.9)),
+        opened: 10,
+        alive: 40,
+        close_wait_at_start: 30,
+        close_wait: 30,
+        ..seen()
+    };
+    assert_eq!(code(&healthy), "healthy");
+    let leak = Observation { close_wait: 90, ..healthy };
+    assert_eq!(main_finding(&leak).code, "D7");
+}
+
+#[test]
+fn connections_that_carried_nothing_are_d8() {
+    let probes = Requests { none_share: 0.95, ..requests(0, 1, (0, 0.95)).unwrap() };
+    let seen = Observation { remote_rst: 0, local_fin: 1000, requests: Some(probes), ..seen() };
+    assert_eq!(code(&seen), "D8");
+}
+
+#[test]
+fn connects_that_fail_are_d9_and_come_first() {
+    let seen = Observation {
+        connect_failed: 500,
+        local_fin: 1000,
+        idle_local: idle(1, (1, 1.0)),
+        ..seen()
+    };
+    let codes: Vec<_> = judge(&seen).iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["D9", "D1"]);
+}
+
+#[test]
+fn ports_that_run_out_are_d10_beside_their_cause() {
+    let second = |s| Some(Duration::from_secs(s));
+    let ports =
+        Ports { used: 9_000, range: 28_232, cliff_in: second(10), exhausted_in: second(38) };
+    let seen = Observation {
+        local_fin: 1000,
+        idle_local: idle(1, (1, 1.0)),
+        ports: Some(ports),
+        ..seen()
+    };
+    let findings = judge(&seen);
+    assert_eq!([findings[0].code, findings[1].code], ["D1", "D10"]);
+    assert!(findings[1].summary.contains("slow in 10 s"), "{}", findings[1].summary);
+    assert!(findings[1].summary.contains("fails in 38 s"), "{}", findings[1].summary);
+}
+
+#[test]
+fn ones_own_idle_timeout_is_deliberate() {
+    let seen = Observation { local_fin: 1000, idle_local: idle(15_010, (15_005, 0.97)), ..seen() };
+    assert_eq!(code(&seen), "D11");
+    assert_eq!(main_finding(&seen).advice, None);
+}
+
+#[test]
+fn few_closes_for_what_was_carried_are_healthy() {
+    let seen = Observation {
+        requests: requests(400, 700, (400, 0.2)),
+        opened: 40,
+        local_fin: 40,
+        alive: 100,
+        ..seen()
+    };
+    assert_eq!(code(&seen), "healthy");
+}
+
+#[test]
+fn too_few_closes_and_no_single_cause_are_mixed() {
+    let few = Requests { connections: 29, total: 29, ..requests(1, 1, (1, 1.0)).unwrap() };
+    let few = Observation { opened: 29, local_fin: 29, requests: Some(few), ..seen() };
+    assert_eq!(code(&few), "mixed");
+    assert!(main_finding(&few).summary.contains("not enough evidence"));
+    let half = Observation {
+        local_fin: 500,
+        remote_fin: 500,
+        requests: requests(3, 90, (2, 0.3)),
+        ..seen()
+    };
+    assert_eq!(code(&half), "mixed");
+    assert!(main_finding(&half).summary.contains("no single cause"));
+}
+
+#[test]
+fn one_look_does_not_pretend_to_know() {
+    let seen = Observation {
+        window: Duration::ZERO,
+        opened: 0,
+        time_wait: 5_000,
+        alive: 2,
+        established: 2,
+        ..seen()
+    };
+    let finding = main_finding(&seen);
+    assert_eq!(finding.code, "mixed");
+    assert!(finding.summary.contains("closed 5,000 connections first"), "{}", finding.summary);
+    assert!(finding.advice.is_some_and(|advice| advice.contains("--for 10s")));
+}
+
+#[test]
+fn advice_is_for_the_version_that_was_recognised() {
+    let go = |version| Some(Runtime { kind: Kind::Go, version: Version::parse(version) });
+    let seen = |runtime| Observation { undrained: 1000, runtime, ..seen() };
+    let advice = |runtime| main_finding(&seen(runtime)).advice.expect("advice");
+    assert!(advice(go("1.26.3")).contains("io.Discard"));
+    assert!(advice(go("1.27")).contains("256 KiB"));
+    let unknown = advice(None);
+    assert!(unknown.contains("go: ") && unknown.contains("python: "), "{unknown}");
+}
+
+#[test]
+fn the_cliff_is_foretold_from_what_expires_and_what_comes() {
+    let secs = Duration::from_secs;
+    // 400 a second for ever hold 24,000 of 28,232: past the cliff, never the end.
+    let none = [0; 60];
+    let outlook = PortOutlook::of(0, 28_232, &none, 400.0);
+    assert_eq!((outlook.cliff_in, outlook.exhausted_in), (Some(secs(36)), None));
+    // 1,000 a second do not last a minute.
+    let outlook = PortOutlook::of(0, 28_232, &none, 1000.0);
+    assert_eq!((outlook.cliff_in, outlook.exhausted_in), (Some(secs(15)), Some(secs(29))));
+    // 14,000 that expire within ten seconds make room for as many.
+    let mut old = [0; 60];
+    old[50..].fill(1_400);
+    let outlook = PortOutlook::of(14_000, 28_232, &old, 200.0);
+    assert_eq!((outlook.cliff_in, outlook.exhausted_in), (None, None));
+    // Beyond it already.
+    assert_eq!(PortOutlook::of(20_000, 28_232, &none, 0.0).cliff_in, Some(secs(0)));
+}
