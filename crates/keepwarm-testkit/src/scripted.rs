@@ -125,6 +125,8 @@ pub struct Request {
     pub head: String,
     /// The body, chunks put together.
     pub body: Vec<u8>,
+    /// Fields after a body in chunks.
+    pub trailers: String,
 }
 
 impl Request {
@@ -275,13 +277,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         };
         let head = String::from_utf8_lossy(&self.unread[..end]).into_owned();
         self.unread.drain(..end + 4);
-        Ok(Some(Request { head, body: Vec::new() }))
+        Ok(Some(Request { head, body: Vec::new(), trailers: String::new() }))
     }
 
     /// False if the connection ends within it.
     async fn next_body(&mut self, request: &mut Request) -> io::Result<bool> {
         if request.field("transfer-encoding").is_some() {
             while self.chunk(&mut request.body).await? {}
+            loop {
+                match self.line().await? {
+                    line if line.is_empty() => break,
+                    line => request.trailers += &(line + "\n"),
+                }
+            }
         } else if let Some(length) = request.field("content-length") {
             let length: usize = length.parse().expect("a length");
             while self.unread.len() < length {
@@ -294,8 +302,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Ok(true)
     }
 
-    /// One chunk; false at the last one.
-    async fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
+    /// Up to a line's end, without it.
+    async fn line(&mut self) -> io::Result<String> {
         let end = loop {
             if let Some(end) = find(&self.unread, b"\r\n") {
                 break end;
@@ -304,16 +312,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
-        let size = String::from_utf8_lossy(&self.unread[..end]).into_owned();
-        let size = usize::from_str_radix(size.trim(), 16).expect("a chunk size");
-        while self.unread.len() < end + 2 + size + 2 {
+        let line = String::from_utf8_lossy(&self.unread[..end]).into_owned();
+        self.unread.drain(..end + 2);
+        Ok(line)
+    }
+
+    /// One chunk; false at the last one, whose trailers are left.
+    async fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
+        let size = usize::from_str_radix(self.line().await?.trim(), 16).expect("a chunk size");
+        if size == 0 {
+            return Ok(false);
+        }
+        while self.unread.len() < size + 2 {
             if self.fill().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        body.extend_from_slice(&self.unread[end + 2..end + 2 + size]);
-        self.unread.drain(..end + 2 + size + 2);
-        Ok(size > 0)
+        body.extend_from_slice(&self.unread[..size]);
+        self.unread.drain(..size + 2);
+        Ok(true)
     }
 }
 

@@ -13,7 +13,8 @@ use crate::error::BoxError;
 use crate::interim::Gate;
 use crate::wire::{Upload, Witness};
 
-/// The body of a request: bytes in memory, which can be sent again, or a stream, which cannot.
+/// The body of a request: bytes in memory, which can be sent again, or a stream, which cannot unless
+/// it can be made anew.
 ///
 /// ```
 /// use keepwarm::Body;
@@ -37,8 +38,13 @@ pub struct Body {
 enum Kind {
     /// `None` once sent, or when there is nothing to send.
     Full(Option<Bytes>),
-    Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>),
+    Stream(Stream),
+    /// Makes the stream anew for each attempt.
+    Replayable(Arc<dyn Fn() -> Stream + Send + Sync>),
 }
+
+/// A body that is read while it is sent.
+pub(crate) type Stream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
 
 impl Body {
     const fn of(kind: Kind) -> Self {
@@ -67,6 +73,23 @@ impl Body {
         self.gate.as_ref()
     }
 
+    /// Begins the stream that it makes, if it is one that can be made anew.
+    pub(crate) fn make(&mut self) {
+        if let Kind::Replayable(make) = &self.kind {
+            self.kind = Kind::Stream(make());
+        }
+    }
+
+    /// Puts something around the stream that it is.
+    pub(crate) fn wrap<B>(&mut self, wrap: impl FnOnce(Stream) -> B)
+    where
+        B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    {
+        if let Kind::Stream(stream) = std::mem::replace(&mut self.kind, Kind::Full(None)) {
+            self.kind = Kind::Stream(Box::pin(wrap(stream)));
+        }
+    }
+
     /// No body.
     #[must_use]
     pub const fn empty() -> Self {
@@ -74,16 +97,46 @@ impl Body {
     }
 
     /// A body that is read while it is sent. It cannot be sent twice, so a redirect that asks for
-    /// it again (307, 308) is not followed.
+    /// it again (307, 308) is not followed, and no second attempt is made once a byte of the request
+    /// was written.
+    ///
+    /// Its length is that of a field `Content-Length`, or of an exact `size_hint`; else it is sent in
+    /// chunks. One that turns out to be longer or shorter is an error: the connection is closed, and
+    /// what was sent is no complete request. For that its last bytes are sent when it has ended, and
+    /// not before. Trailers are sent if a field `Trailer` announces them, in chunks then; others are
+    /// an error.
     pub fn stream<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self::of(Kind::Stream(Box::pin(http_body_util::BodyExt::map_err(body, Into::into))))
+        Self::of(Kind::Stream(boxed(body)))
+    }
+
+    /// A stream that can be made anew, so that it can be sent again: for a redirect (307, 308), and
+    /// for a second attempt. Go: `Request.GetBody`.
+    ///
+    /// `make` is called for each time that it is sent, by the task of the request.
+    ///
+    /// ```
+    /// use keepwarm::Body;
+    ///
+    /// let lines = Body::replayable(|| http_body_util::Full::new(bytes::Bytes::from("again")));
+    /// assert!(lines.try_clone().is_some());
+    /// ```
+    pub fn replayable<B>(make: impl Fn() -> B + Send + Sync + 'static) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::of(Kind::Replayable(Arc::new(move || boxed(make()))))
     }
 
     /// Whether it can be sent again.
+    pub(crate) const fn is_repeatable(&self) -> bool {
+        matches!(self.kind, Kind::Full(_) | Kind::Replayable(_))
+    }
+
     pub(crate) const fn is_in_memory(&self) -> bool {
         matches!(self.kind, Kind::Full(_))
     }
@@ -94,8 +147,17 @@ impl Body {
         match &self.kind {
             Kind::Full(bytes) => Some(Self::of(Kind::Full(bytes.clone()))),
             Kind::Stream(_) => None,
+            Kind::Replayable(make) => Some(Self::of(Kind::Replayable(Arc::clone(make)))),
         }
     }
+}
+
+fn boxed<B>(body: B) -> Stream
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    Box::pin(http_body_util::BodyExt::map_err(body, Into::into))
 }
 
 impl Default for Body {
@@ -116,6 +178,7 @@ impl fmt::Debug for Body {
         match &self.kind {
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
             Kind::Stream(_) => f.write_str("Body(stream)"),
+            Kind::Replayable(_) => f.write_str("Body(replayable stream)"),
         }
     }
 }
@@ -132,9 +195,11 @@ impl http_body::Body for Body {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
+        self.make();
         let polled = match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
+            Kind::Replayable(_) => unreachable!("it was made just now"),
         };
         if let (Some(taken), Poll::Ready(Some(Ok(frame)))) = (&self.taken, &polled) {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -147,6 +212,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Stream(stream) => stream.is_end_stream(),
+            Kind::Replayable(_) => false,
         }
     }
 
@@ -156,6 +222,7 @@ impl http_body::Body for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Kind::Stream(stream) => stream.size_hint(),
+            Kind::Replayable(_) => SizeHint::default(),
         }
     }
 }

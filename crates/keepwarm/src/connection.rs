@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     advice: Option<Advice>,
     /// The body of the current request was not sent, and will not be.
     withheld: bool,
+    /// The server's last response was in HTTP/1.0.
+    is_http_1_0: bool,
     /// Server and client may disagree on where a response ended.
     framing_in_doubt: bool,
     witness: Witness,
@@ -116,6 +118,7 @@ impl Connection {
             last_exchange: false,
             advice: None,
             withheld: false,
+            is_http_1_0: false,
             framing_in_doubt: false,
             witness,
             before: Traffic::default(),
@@ -209,6 +212,12 @@ impl Connection {
         self.last_exchange
     }
 
+    /// Whether the server may understand chunks. One that answered in HTTP/1.0 does not (RFC 9112,
+    /// 6.1), and to such a one hyper would send a body of unknown length as none at all.
+    pub(crate) const fn takes_chunks(&self) -> bool {
+        !self.is_http_1_0
+    }
+
     /// Learns from a response head whether the connection is meant to live on (RFC 9112, 9.3).
     pub(crate) fn note_response(&mut self, response: &http::Response<Incoming>) {
         let headers = response.headers();
@@ -219,6 +228,7 @@ impl Connection {
         self.last_exchange |= says_close(headers)
             || !length_known
             || (response.version() < http::Version::HTTP_11 && !says_keep_alive(headers));
+        self.is_http_1_0 = response.version() < http::Version::HTTP_11;
         self.advice = advice::read(headers);
         self.framing_in_doubt |= framing_in_doubt(headers);
     }

