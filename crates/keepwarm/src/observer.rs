@@ -19,10 +19,11 @@ use crate::error::Error;
 /// * They come after the fact and with no lock held: an observer may ask for
 ///   [`stats`](crate::Client::stats), and send requests. What that causes is told when it has
 ///   returned.
-/// * They come on whatever thread is there, in the middle of somebody's request or drop. An observer
-///   that takes long makes that one slow, and should hand over to a channel instead. While it runs,
-///   events wait, at most 65,536 of them; the next ones are lost, and counted in
-///   [`Stats::events_lost`](crate::Stats::events_lost).
+/// * They come on whatever thread is there, in the middle of somebody's request or drop, or in a task
+///   if there are many. An observer that takes long makes that one slow, and should hand over to a
+///   channel instead. While it runs, events wait, at most 65,536 of them; the next ones are lost, and
+///   counted in [`Stats::events_lost`](crate::Stats::events_lost). Those that a runtime leaves
+///   behind when it ends are told with the next one.
 /// * An observer that panics is not called again. The panic goes no further, the pool is as it was,
 ///   and [`warnings`](crate::warnings) tells of it.
 /// * When a client is at rest and no event was lost, counts of events are those of

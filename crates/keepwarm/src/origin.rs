@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) budget: IdleBudget,
     /// If somebody observes.
-    pub(crate) outbox: Option<Outbox>,
+    pub(crate) outbox: Option<Arc<Outbox>>,
     pub(crate) total: Total,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,

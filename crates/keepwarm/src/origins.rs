@@ -8,7 +8,6 @@ use keepwarm_pool::{CloseReason, Moment};
 use crate::key::{OriginKey, OriginRef};
 use crate::lately::Lately;
 use crate::origin::{Origin, Shared, Snapshot};
-use crate::outbox::Outbox;
 use crate::stats::{OriginStats, PoolStats, Stats};
 
 /// Origins known before those that are not in use are forgotten for the first time. A client that
@@ -107,7 +106,7 @@ impl Origins {
             origins.push(OriginStats::new(&origin, &snapshot));
         }
         origins.sort_by(|a, b| a.origin.cmp(&b.origin));
-        let events_lost = self.shared.outbox.as_ref().map_or(0, Outbox::lost);
+        let events_lost = self.shared.outbox.as_ref().map_or(0, |outbox| outbox.lost());
         let total = PoolStats::of(&total);
         Stats { total, origins, forgotten_origins: forgotten.origins, events_lost }
     }

@@ -1,6 +1,7 @@
 //! What observers are told: in what order, how it adds up, and what becomes of bad ones.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -205,6 +206,13 @@ async fn events_are_in_order_and_add_up_to_the_statistics_however_many_threads_t
     });
     let dead = RefusedPort::new();
     let builder = Client::builder().max_connections_per_origin(5).max_idle_per_origin(3);
+    let (inside, overlaps) = (AtomicBool::new(false), Arc::new(AtomicUsize::new(0)));
+    let found = Arc::clone(&overlaps);
+    let builder = builder.observer(move |_: Event| {
+        found.fetch_add(usize::from(inside.swap(true, Ordering::SeqCst)), Ordering::SeqCst);
+        std::thread::yield_now();
+        inside.store(false, Ordering::SeqCst);
+    });
     let (client, ear) = observed(builder.max_requests_per_connection(20).max_waiters_per_origin(9));
     let urls = [
         server.url("/"),
@@ -275,6 +283,7 @@ async fn events_are_in_order_and_add_up_to_the_statistics_however_many_threads_t
     }
     assert!(total.closes.len() >= 3 && total.dials_failed > 0, "it was a mixture: {stats:#?}");
     assert_eq!(stats.events_lost, 0);
+    assert_eq!(overlaps.load(Ordering::SeqCst), 0, "never two at once");
 }
 
 #[tokio::test]
