@@ -47,6 +47,11 @@ impl Scheme {
 
 /// The canonical name of an origin: scheme, lower-case host, port always explicit.
 ///
+/// Names that merely might mean the same host are different: with and without a dot at the end, an IPv6
+/// address with and without its zeros. They share no connections, which costs a few; the other way
+/// round it could give a request to somebody else. A name beyond ASCII is refused with the URI that it
+/// stands in, so what arrives here is what the caller's IDNA made of it (`xn--`).
+///
 /// It is a security boundary: connections are shared by requests with the same key, and by no
 /// others. What else tells connections apart (roots, identity, name in the handshake, local address,
 /// Unix socket, connector, resolver) is fixed for a client, and clients share no connections: no
@@ -115,7 +120,9 @@ fn port_of(authority: &http::uri::Authority, scheme: Scheme) -> Option<u16> {
     let after_host = authority.as_str().get(authority.host().len()..)?;
     match after_host.strip_prefix(':').unwrap_or_default() {
         "" => Some(scheme.default_port()),
-        port => port.parse().ok(),
+        // `parse` would take a sign.
+        port if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok(),
+        _ => None,
     }
 }
 
@@ -223,3 +230,119 @@ impl PartialEq for OriginKey {
 }
 
 impl Eq for OriginKey {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(url: &str) -> OriginKey {
+        OriginRef::of(&url.parse().expect(url)).expect(url).to_key()
+    }
+
+    /// Whether both find the same connections: by the key, and by the look-up that allocates nothing.
+    fn same(one: &str, other: &str) -> bool {
+        let known = std::collections::HashMap::from([(key(one), ())]);
+        let uri: http::Uri = other.parse().expect(other);
+        let found = known.contains_key(OriginRef::of(&uri).expect(other).as_lookup());
+        assert_eq!(found, key(one) == key(other), "{one} {other}");
+        assert_eq!(found, key(one).to_string() == key(other).to_string(), "{one} {other}");
+        found
+    }
+
+    #[test]
+    fn one_origin_however_it_is_written() {
+        for other in [
+            "http://data.test/",
+            "HTTP://data.test/path?query",
+            "http://DATA.Test/",
+            "http://data.test:80/",
+            "http://data.test:/",
+            "http://data.test:0080/",
+        ] {
+            assert!(same("http://data.test/", other), "{other}");
+        }
+        assert!(same("http://xn--bcher-kva.test/", "http://XN--BCHER-KVA.test:80/"));
+        assert!(same("http://[fe80::AB]:7/", "http://[FE80::ab]:7/"));
+    }
+
+    #[test]
+    fn what_differs_in_anything_shares_nothing() {
+        let all = [
+            "http://data.test/",
+            "http://data.test:8080/",
+            "http://data.test:443/",
+            // The dot ends a name that no search list is tried for.
+            "http://data.test./",
+            "http://data.test.evil/",
+            "http://data/",
+            "http://xn--bcher-kva.test/",
+            "http://bcher-kva.test/",
+            "http://127.0.0.1/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://[::1]/",
+            "http://[0:0:0:0:0:0:0:1]/",
+            "http://[::ffff:127.0.0.1]/",
+            #[cfg(feature = "tls")]
+            "https://data.test/",
+            #[cfg(feature = "tls")]
+            "https://data.test:80/",
+        ];
+        for (number, one) in all.iter().enumerate() {
+            for other in &all[number + 1..] {
+                assert!(!same(one, other), "{one} {other}");
+            }
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn the_default_port_is_the_schemes() {
+        assert!(same("https://data.test/", "https://data.test:443/"));
+        assert!(!same("https://data.test/", "http://data.test:443/"));
+        assert_eq!(key("https://data.test/").to_string(), "https://data.test:443");
+    }
+
+    #[test]
+    fn what_is_no_host_or_no_port_is_refused() {
+        for url in [
+            "http://data.test:65536/",
+            "http://data.test:+80/",
+            "http://data.test:-1/",
+            "http://data.test:8o/",
+            "http://data.test:80:80/",
+            "http://user:secret@data.test/",
+            "http://user@data.test/",
+            "http://b\u{fc}cher.test/",
+            "http://data\u{2024}test/",
+            "http://data.test\\@evil.test/",
+            "http://[::1/",
+            "http://::1/",
+            "http://:80/",
+            "http:///path",
+            "/path",
+        ] {
+            let refused = match url.parse::<http::Uri>() {
+                Ok(uri) => OriginRef::of(&uri).is_err(),
+                Err(_) => true,
+            };
+            assert!(refused, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_resolver_the_host_field_and_the_name_agree() {
+        for (url, host, field, name) in [
+            ("http://DATA.test/", "data.test", "data.test", "http://data.test:80"),
+            ("http://data.test:81/", "data.test", "data.test:81", "http://data.test:81"),
+            ("http://data.test./", "data.test.", "data.test.", "http://data.test.:80"),
+            ("http://[::AB]/", "::ab", "[::ab]", "http://[::ab]:80"),
+            ("http://[::1]:81/", "::1", "[::1]:81", "http://[::1]:81"),
+        ] {
+            let key = key(url);
+            assert_eq!(key.host(), host);
+            assert_eq!(key.host_field(), field);
+            assert_eq!(key.to_string(), name);
+        }
+    }
+}
