@@ -156,6 +156,10 @@ impl ClientBuilder {
     /// keeps it for ever. (In Go zero keeps it for ever.) To avoid a race with the server, stay
     /// below the server's own keep-alive timeout.
     ///
+    /// Time for which the machine was suspended counts, on Linux and Windows; a connection that slept
+    /// for too long is not used, and is closed at the latest when its time comes by the clock that stood
+    /// still.
+    ///
     /// A server that tells it is believed, which Go does not do: by `Keep-Alive: timeout=N` in a
     /// response the connection expires N seconds after its end, less a second or half of N,
     /// whichever is less, unless this setting ends it before. Its end is when it has been read: a

@@ -76,6 +76,10 @@ impl Client {
     }
 
     pub(crate) fn with_settings(settings: Settings) -> Self {
+        Self::with_clock(settings, Clock::start())
+    }
+
+    pub(crate) fn with_clock(settings: Settings, clock: Clock) -> Self {
         let keeper = Arc::new(Keeper::new());
         let shared = Shared {
             budget: IdleBudget::new(settings.max_idle, settings.pool.shares_places),
@@ -84,7 +88,7 @@ impl Client {
             tls: crate::tls::Tls::new(settings.tls.clone()),
             outbox: Outbox::new(settings.observers.clone()),
             settings,
-            clock: Clock::start(),
+            clock,
             keeper: Arc::clone(&keeper),
         };
         let origins = Arc::new(Origins::new(Arc::new(shared)));

@@ -1,21 +1,55 @@
-//! The clock that the pools are fed from: tokio's, so that tests can stop it.
+//! The clock that the pools are fed from: tokio's, so that tests can stop it, and added to it the time
+//! for which the machine was suspended, which tokio's clock leaves out.
+//!
+//! A laptop that slept for an hour has idle connections that are an hour old: no server has kept them,
+//! and no packet has said so. On Linux `CLOCK_BOOTTIME` counts that time and `CLOCK_MONOTONIC`, which
+//! is tokio's, does not; both are read without a system call. On Windows tokio's clock counts it
+//! already. On macOS and the BSDs it is not counted. Nowhere can the time be seen for which a virtual
+//! machine was paused by its host, unless the host tells the guest's clock.
+//!
+//! A timer does not fire earlier for it: the keeper closes what has expired when its time comes by
+//! tokio's clock. But no request is given such a connection, for that is decided here.
+
+use std::time::Duration;
 
 use keepwarm_pool::Moment;
 use tokio::time::Instant;
+
+/// Less than this is no suspension: the two clocks are not read in the same instant.
+const NOTICED: Duration = Duration::from_secs(2);
 
 /// Turns instants into the pool's moments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     zero: Instant,
+    world: World,
+}
+
+/// Time that passes, whether the machine is awake or not.
+#[derive(Clone, Copy, Debug)]
+enum World {
+    /// What the kernel's clock said at zero.
+    Kernel(Duration),
+    /// For how many nanoseconds the machine was suspended, as a test says.
+    #[cfg(test)]
+    Told(&'static std::sync::atomic::AtomicU64),
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { zero: Instant::now() }
+        Self { zero: Instant::now(), world: World::Kernel(time_since_boot()) }
+    }
+
+    /// A clock of a machine that is suspended for as long as `suspended` says, in nanoseconds.
+    #[cfg(test)]
+    pub(crate) fn told(suspended: &'static std::sync::atomic::AtomicU64) -> Self {
+        Self { zero: Instant::now(), world: World::Told(suspended) }
     }
 
     pub(crate) fn now(&self) -> Moment {
-        self.moment(Instant::now())
+        let awake = self.awake();
+        let nanos = (awake + self.suspended(awake)).as_nanos();
+        Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// When a timer for `moment` fires; `None` for a moment that never comes.
@@ -23,11 +57,108 @@ impl Clock {
         if moment.is_never() {
             return None;
         }
-        self.zero.checked_add(moment.since(Moment::ZERO))
+        let suspended = self.suspended(self.awake());
+        self.zero.checked_add(moment.since(Moment::ZERO).saturating_sub(suspended))
     }
 
-    fn moment(&self, instant: Instant) -> Moment {
-        let nanos = instant.saturating_duration_since(self.zero).as_nanos();
-        Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    fn awake(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.zero)
+    }
+
+    /// For how long the machine was suspended, if it was awake for so long.
+    fn suspended(&self, awake: Duration) -> Duration {
+        let suspended = match self.world {
+            World::Kernel(zero) => time_since_boot().saturating_sub(zero).saturating_sub(awake),
+            #[cfg(test)]
+            World::Told(nanos) => {
+                Duration::from_nanos(nanos.load(std::sync::atomic::Ordering::SeqCst))
+            }
+        };
+        if suspended < NOTICED { Duration::ZERO } else { suspended }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn time_since_boot() -> Duration {
+    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
+    // A kernel without it says nothing of suspension.
+    nix::time::clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn time_since_boot() -> Duration {
+    Duration::ZERO
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use keepwarm_testkit::scripted::{Server, within};
+
+    use super::*;
+    use crate::client::Client;
+    use crate::settings::Settings;
+    use crate::{CloseReason, ConnectionInfo};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    async fn exchange(client: &Client, server: &Server) -> ConnectionInfo {
+        let response = within("a response", client.get(server.url("/")).send()).await;
+        let response = response.expect("a response");
+        let info = response.connection();
+        response.text().await.expect("a body");
+        info
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_slept_beyond_its_idle_timeout_is_given_to_nobody() {
+        let suspended: &AtomicU64 = Box::leak(Box::default());
+        let server = Server::saying("x");
+        let client = Client::with_clock(Settings::default(), Clock::told(suspended));
+        exchange(&client, &server).await;
+
+        suspended.store(60 * SECOND, Ordering::SeqCst);
+        let info = exchange(&client, &server).await;
+        assert!(info.reused() && info.idle_age() >= Some(Duration::from_secs(60)), "{info:?}");
+
+        suspended.store((60 + 90) * SECOND, Ordering::SeqCst);
+        assert!(!exchange(&client, &server).await.reused(), "nobody has kept it for 90 s");
+        let stats = client.stats();
+        let origin = stats.origin(&server.origin()).expect("it was asked");
+        assert_eq!((origin.opened, origin.closed_for(CloseReason::IdleTimeout)), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn timers_are_set_by_the_clock_that_they_run_on() {
+        let suspended: &AtomicU64 = Box::leak(Box::default());
+        let clock = Clock::told(suspended);
+        let deadline = clock.now().after(Duration::from_secs(100));
+        suspended.store(40 * SECOND, Ordering::SeqCst);
+        let alarm = clock.instant(deadline).expect("a moment that comes");
+        assert_eq!(alarm - Instant::now(), Duration::from_secs(60));
+        assert_eq!(clock.instant(Moment::NEVER), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_machine_that_is_awake_has_not_slept() {
+        let clock = Clock::start();
+        let World::Kernel(zero) = clock.world else { panic!("the kernel's") };
+        assert!(zero > Duration::ZERO, "the kernel has such a clock");
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(time_since_boot() - zero >= Duration::from_millis(5), "and it runs");
+        assert_eq!(clock.suspended(clock.awake()), Duration::ZERO);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_the_kernels_clock_is_ahead_is_suspension() {
+        let mut clock = Clock::start();
+        let World::Kernel(zero) = &mut clock.world else { panic!("the kernel's") };
+        *zero -= Duration::from_secs(10);
+        let slept = clock.now().since(Moment::ZERO);
+        assert!(slept >= Duration::from_secs(10), "{slept:?}");
+        assert!(slept < Duration::from_secs(100), "{slept:?}");
     }
 }
