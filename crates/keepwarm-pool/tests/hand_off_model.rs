@@ -1,0 +1,458 @@
+//! Nobody's wake-up is lost, and no slot, however the threads interleave: by loom.
+//!
+//! The pools and the budget are the product's own. Around them stands what the client builds there,
+//! made of loom's locks: one lock for each pool, one function that feeds it and performs the effects
+//! after the lock (`origin.rs`); an answer in a channel whose receiver may go at any time, a lease in it
+//! or in somebody's hands that goes back by being dropped (`acquire.rs`, `lease.rs`); a dial in a thread
+//! of its own; one worker for the budget (`total.rs`). The client also skips the search for idle
+//! connections when a counter says that there are none, which needs sequentially consistent atomics;
+//! loom has none, so here the search is always made.
+//!
+//! A thread that waits for ever is a deadlock, which loom reports.
+
+#![allow(clippy::unwrap_used, reason = "a poisoned lock has failed the test already")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keepwarm_pool::{
+    Budget, ClaimId, CloseReason, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
+    RejectReason, Settings, WaiterId, Work,
+};
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::sync::{Condvar, Mutex};
+
+const NOW: Moment = Moment::ZERO;
+
+type Answer = Result<Granted, RejectReason>;
+
+/// A connection in somebody's hands. Dropped, it goes back.
+struct Granted {
+    house: Arc<House>,
+    pool: usize,
+    lease: Option<Lease>,
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.house.feed(self.pool, |state| state.pool.returned(lease, NOW));
+        }
+    }
+}
+
+/// A channel for one answer.
+#[derive(Default)]
+struct Channel {
+    state: Mutex<Letter>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+enum Letter {
+    #[default]
+    None,
+    Sent(Answer),
+    Gone,
+}
+
+impl Channel {
+    /// An answer that nobody will take comes back.
+    fn send(&self, answer: Answer) -> Option<Answer> {
+        let mut state = self.state.lock().unwrap();
+        if matches!(*state, Letter::Gone) {
+            return Some(answer);
+        }
+        *state = Letter::Sent(answer);
+        drop(state);
+        self.arrived.notify_one();
+        None
+    }
+
+    fn receive(&self) -> Answer {
+        let mut state = self.state.lock().unwrap();
+        loop {
+            match std::mem::replace(&mut *state, Letter::Gone) {
+                Letter::Sent(answer) => return answer,
+                Letter::None => *state = Letter::None,
+                Letter::Gone => panic!("received once"),
+            }
+            state = self.arrived.wait(state).unwrap();
+        }
+    }
+
+    /// The receiver goes, and takes along what has arrived.
+    fn abandon(&self) -> Letter {
+        std::mem::replace(&mut *self.state.lock().unwrap(), Letter::Gone)
+    }
+}
+
+struct State {
+    pool: Pool,
+    waiters: BTreeMap<WaiterId, Arc<Channel>>,
+}
+
+/// What is left to do after the lock.
+enum Action {
+    Dial(DialPermit),
+    Answer(Arc<Channel>, Answer),
+    Claim(ClaimId, Moment),
+    Withdraw(ClaimId),
+    Release(Place),
+}
+
+struct House {
+    pools: Vec<Mutex<State>>,
+    budget: Option<Mutex<Budget<(usize, ClaimId), usize>>>,
+    elder: AtomicU64,
+    dials: Mutex<Vec<loom::thread::JoinHandle<()>>>,
+}
+
+impl House {
+    fn new(pools: usize, settings: Settings, places: Option<u32>) -> Arc<Self> {
+        let settings = Settings { shares_places: places.is_some(), ..settings };
+        let state = || State { pool: Pool::new(settings), waiters: BTreeMap::new() };
+        Arc::new(Self {
+            pools: (0..pools).map(|_| Mutex::new(state())).collect(),
+            budget: places.map(|count| Mutex::new(Budget::new(Limit::at_most(count)))),
+            elder: AtomicU64::new(Moment::NEVER.as_nanos()),
+            dials: Mutex::new(Vec::new()),
+        })
+    }
+
+    fn feed<R>(self: &Arc<Self>, number: usize, input: impl FnOnce(&mut State) -> R) -> R {
+        self.feed_answered(number, input).0
+    }
+
+    /// Locks, feeds one input, moves the effects out, unlocks, performs them. Returns the answer to the
+    /// checkout that this very input made, if it has one.
+    fn feed_answered<R>(
+        self: &Arc<Self>,
+        number: usize,
+        input: impl FnOnce(&mut State) -> R,
+    ) -> (R, Option<Answer>) {
+        let (mut actions, mut own) = (Vec::new(), None);
+        let mut state = self.pools[number].lock().unwrap();
+        let idle = state.pool.idle();
+        state.pool.elder_waits(self.elder());
+        let result = input(&mut state);
+        while let Some(effect) = state.pool.poll_effect() {
+            let (waiter, answer) = match effect {
+                Effect::Assign(assigned) => {
+                    let (house, lease) = (Arc::clone(self), Some(assigned.lease));
+                    (assigned.waiter, Ok(Granted { house, pool: number, lease }))
+                }
+                Effect::Reject { waiter, reason } => (waiter, Err(reason)),
+                Effect::Dial(permit) => {
+                    actions.push(Action::Dial(permit));
+                    continue;
+                }
+                Effect::Claim { claim, since } => {
+                    actions.push(Action::Claim(claim, since));
+                    continue;
+                }
+                Effect::Withdraw(claim) => {
+                    actions.push(Action::Withdraw(claim));
+                    continue;
+                }
+                Effect::Release(place) => {
+                    actions.push(Action::Release(place));
+                    continue;
+                }
+                Effect::Close { .. } | Effect::AbortDial(_) => continue,
+            };
+            match state.waiters.remove(&waiter) {
+                Some(channel) => actions.push(Action::Answer(channel, answer)),
+                None => own = Some(answer),
+            }
+        }
+        let idle_appeared = state.pool.idle() > idle;
+        drop(state);
+        self.perform(number, actions, idle_appeared);
+        (result, own)
+    }
+
+    fn perform(self: &Arc<Self>, number: usize, actions: Vec<Action>, idle_appeared: bool) {
+        let mut moved = false;
+        for action in actions {
+            match action {
+                Action::Dial(permit) => {
+                    let house = Arc::clone(self);
+                    let dial = loom::thread::spawn(move || {
+                        house.feed(number, |state| state.pool.dialed(permit, NOW));
+                    });
+                    self.dials.lock().unwrap().push(dial);
+                }
+                Action::Answer(channel, answer) => drop(channel.send(answer)),
+                Action::Claim(claim, since) => {
+                    self.with_budget(|budget| budget.claim((number, claim), number, since));
+                    moved = true;
+                }
+                Action::Withdraw(claim) => {
+                    self.with_budget(|budget| budget.withdraw((number, claim)));
+                    moved = true;
+                }
+                Action::Release(place) => {
+                    self.with_budget(|budget| budget.release(place));
+                    moved = true;
+                }
+            }
+        }
+        if idle_appeared && !self.elder().is_never() {
+            self.with_budget(Budget::idle_appeared);
+            moved = true;
+        }
+        if moved {
+            self.work();
+        }
+    }
+
+    /// The budget's one worker.
+    fn work(self: &Arc<Self>) {
+        if !self.with_budget(Budget::begin_work) {
+            return;
+        }
+        while let Some(work) = self.with_budget(Budget::poll_work) {
+            match work {
+                Work::Grant { key, pool, place } => {
+                    let over = self.feed(pool, |state| state.pool.granted(key.1, place, NOW));
+                    self.with_budget(|budget| budget.settle(key, over));
+                }
+                Work::Evict => {
+                    let found = self.evict();
+                    self.with_budget(|budget| budget.evicted(found));
+                }
+                Work::Defer { key, pool } => {
+                    self.feed(pool, |state| state.pool.deferred(key.1, NOW));
+                }
+            }
+        }
+    }
+
+    fn evict(self: &Arc<Self>) -> bool {
+        loop {
+            let since = |pool: &usize| self.pools[*pool].lock().unwrap().pool.oldest_idle();
+            let found = (0..self.pools.len()).find(|pool| since(pool).is_some());
+            let Some(pool) = found else { return false };
+            let reason = CloseReason::TotalLimit;
+            if self.feed(pool, |state| state.pool.evict_oldest(reason, NOW)) {
+                return true;
+            }
+        }
+    }
+
+    fn elder(&self) -> Moment {
+        match self.budget {
+            Some(_) => Moment::from_nanos(self.elder.load(Ordering::SeqCst)),
+            None => Moment::NEVER,
+        }
+    }
+
+    fn with_budget<R>(&self, change: impl FnOnce(&mut Budget<(usize, ClaimId), usize>) -> R) -> R {
+        let mut budget = self.budget.as_ref().expect("places are shared").lock().unwrap();
+        let result = change(&mut budget);
+        self.elder.store(budget.elder().as_nanos(), Ordering::SeqCst);
+        result
+    }
+
+    /// A request asks for a connection, and may have to wait for it.
+    fn ask(self: &Arc<Self>, pool: usize) -> Result<Answer, Waiting> {
+        let (queued, own) = self.feed_answered(pool, |state| {
+            let waiter = state.pool.checkout(NOW);
+            state.pool.is_waiting(waiter).then(|| {
+                let channel = Arc::new(Channel::default());
+                state.waiters.insert(waiter, Arc::clone(&channel));
+                (waiter, channel)
+            })
+        });
+        match (own, queued) {
+            (Some(answer), _) => Ok(answer),
+            (None, Some((waiter, channel))) => {
+                Err(Waiting { house: Arc::clone(self), pool, waiter, channel })
+            }
+            (None, None) => panic!("answered, or waits"),
+        }
+    }
+
+    /// A request, from the beginning to the end of its exchange.
+    fn request(self: &Arc<Self>, pool: usize) {
+        let answer = match self.ask(pool) {
+            Ok(answer) => answer,
+            Err(waiting) => waiting.channel.receive(),
+        };
+        assert!(answer.is_ok(), "nothing fails here");
+    }
+
+    /// One that gives up as soon as it has to wait.
+    fn hasty_request(self: &Arc<Self>, pool: usize) {
+        if let Err(waiting) = self.ask(pool) {
+            waiting.give_up();
+        }
+    }
+
+    /// A connection in use.
+    fn open(self: &Arc<Self>, pool: usize) -> Granted {
+        let answer = match self.ask(pool) {
+            Ok(answer) => answer,
+            Err(waiting) => waiting.channel.receive(),
+        };
+        self.join_dials();
+        answer.unwrap_or_else(|reason| panic!("{reason:?}"))
+    }
+
+    fn join_dials(&self) {
+        loop {
+            let dial = self.dials.lock().unwrap().pop();
+            let Some(dial) = dial else { return };
+            dial.join().unwrap();
+        }
+    }
+
+    /// All threads have ended: everything is idle, nobody waits, and nothing is lost.
+    fn assert_at_rest(&self, most: usize) {
+        self.join_dials();
+        let mut alive = 0;
+        for state in &self.pools {
+            let state = state.lock().unwrap();
+            assert_eq!(
+                (state.pool.active(), state.pool.waiting(), state.pool.dialing()),
+                (0, 0, 0)
+            );
+            assert!(state.waiters.is_empty());
+            alive += state.pool.idle();
+        }
+        assert!(alive <= most, "{alive} connections");
+        if self.budget.is_some() {
+            self.with_budget(|budget| {
+                assert_eq!((budget.taken(), budget.waiting()), (alive, 0));
+                assert!(budget.is_settled());
+            });
+        }
+    }
+}
+
+struct Waiting {
+    house: Arc<House>,
+    pool: usize,
+    waiter: WaiterId,
+    channel: Arc<Channel>,
+}
+
+impl Waiting {
+    /// As when its future is dropped: it leaves the queue, and then the channel.
+    fn give_up(self) {
+        self.house.feed(self.pool, |state| {
+            state.pool.cancel(self.waiter, NOW).then(|| state.waiters.remove(&self.waiter))
+        });
+        drop(self.channel.abandon());
+    }
+}
+
+fn one_connection() -> Settings {
+    Settings { max_connections: Limit::at_most(1), ..Settings::default() }
+}
+
+/// Every interleaving with up to so many switches away from a thread that could have gone on.
+fn explore(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(scenario);
+}
+
+fn spawn(
+    house: &Arc<House>,
+    work: impl FnOnce(&Arc<House>) + 'static,
+) -> loom::thread::JoinHandle<()> {
+    let house = Arc::clone(house);
+    loom::thread::spawn(move || work(&house))
+}
+
+#[test]
+fn a_return_that_crosses_a_checkout_serves_it() {
+    explore(3, || {
+        let house = House::new(1, one_connection(), None);
+        let held = house.open(0);
+        let other = spawn(&house, |house| house.request(0));
+        drop(held);
+        other.join().unwrap();
+        house.assert_at_rest(1);
+    });
+}
+
+#[test]
+fn a_return_that_crosses_a_cancellation_is_lost_to_nobody() {
+    explore(3, || {
+        let house = House::new(1, one_connection(), None);
+        let held = house.open(0);
+        let Err(waiting) = house.ask(0) else { panic!("the one connection is in use") };
+        let patient = spawn(&house, |house| house.request(0));
+        let hasty = spawn(&house, move |_| waiting.give_up());
+        drop(held);
+        hasty.join().unwrap();
+        patient.join().unwrap();
+        house.assert_at_rest(1);
+    });
+}
+
+#[test]
+fn a_dial_that_crosses_a_cancellation_is_kept() {
+    explore(3, || {
+        let house = House::new(1, one_connection(), None);
+        house.hasty_request(0);
+        house.request(0);
+        house.assert_at_rest(1);
+        assert_eq!(house.pools[0].lock().unwrap().pool.counts().opened, 1);
+    });
+}
+
+#[test]
+fn room_that_one_pool_frees_serves_a_claim_of_another_that_crosses_it() {
+    explore(3, || {
+        let house = House::new(2, Settings::default(), Some(1));
+        let held = house.open(0);
+        let other = spawn(&house, |house| house.request(1));
+        drop(held);
+        other.join().unwrap();
+        house.assert_at_rest(1);
+    });
+}
+
+/// The claim is withdrawn, maybe before it has arrived.
+#[test]
+fn a_return_that_crosses_a_claim_of_its_own_pool_leaves_no_claim_behind() {
+    explore(3, || {
+        let house = House::new(1, Settings::default(), Some(1));
+        let held = house.open(0);
+        let other = spawn(&house, |house| house.request(0));
+        drop(held);
+        other.join().unwrap();
+        house.assert_at_rest(1);
+    });
+}
+
+#[test]
+fn two_claims_and_one_place_are_served_one_after_the_other() {
+    explore(2, || {
+        let house = House::new(2, Settings::default(), Some(1));
+        let others = [0, 1].map(|pool| spawn(&house, move |house| house.request(pool)));
+        for other in others {
+            other.join().unwrap();
+        }
+        house.assert_at_rest(1);
+    });
+}
+
+#[test]
+fn a_claim_that_is_given_up_while_room_is_found_for_it_takes_no_room_along() {
+    explore(3, || {
+        let house = House::new(2, Settings::default(), Some(1));
+        let held = house.open(0);
+        let Err(waiting) = house.ask(1) else { panic!("the one place is taken") };
+        let hasty = spawn(&house, move |_| waiting.give_up());
+        drop(held);
+        hasty.join().unwrap();
+        house.assert_at_rest(1);
+        house.request(1);
+        house.assert_at_rest(1);
+    });
+}
