@@ -66,6 +66,33 @@ async fn a_second_burst_opens_nothing_that_the_first_one_left_open() {
     assert_eq!(only(&client).closed(), 0);
 }
 
+/// From a cold start, bursts of all sizes with rests between them.
+async fn bursts_open_no_more_than_the_largest() {
+    let server = Server::saying("Data OK.");
+    let client = Client::new();
+    for size in [1, 60, 7, 80, 80, 33, 80, 2] {
+        load(&client, &server.url("/"), size, 1).await;
+        // What is still being dialled is for the next burst.
+        let stats = only(&client);
+        assert_eq!((stats.active, stats.waiting, stats.closed()), (0, 0, 0), "{stats:?}");
+    }
+    eventually("the last dial", || only(&client).dialing == 0).await;
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert!(stats.opened <= 80, "{stats:?}");
+    assert_eq!(stats.idle as u64, stats.opened, "a dial that lost to a return is kept");
+}
+
+#[tokio::test]
+async fn bursts_open_no_more_than_the_largest_of_them_on_one_thread() {
+    bursts_open_no_more_than_the_largest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bursts_open_no_more_than_the_largest_of_them_on_several_threads() {
+    bursts_open_no_more_than_the_largest().await;
+}
+
 #[tokio::test]
 async fn requests_that_overlap_open_exactly_as_many_connections_as_overlap() {
     let stage = Stage::open().await;

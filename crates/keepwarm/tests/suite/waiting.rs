@@ -1,12 +1,14 @@
 //! Who is served first, by what, and what the gauges say meanwhile.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use keepwarm::{Client, Stage as At};
+use keepwarm::{Client, Event, EventKind, Stage as At};
 use keepwarm_testkit::http_server::SilentPort;
-use keepwarm_testkit::scripted::{Stage, eventually, ok};
+use keepwarm_testkit::scripted::{Server, Stage, eventually, ok, within};
 
-use crate::support::{assert_at_rest, by_hand, done, fetch, get, only, poll_once};
+use crate::support::{assert_at_rest, by_hand, done, exchange, fetch, get, only, poll_once};
 
 fn capped(cap: u32) -> Client {
     let builder = Client::builder().max_connections_per_origin(cap);
@@ -289,4 +291,80 @@ async fn the_total_timeout_is_another_one() {
     let hasty = client.get(stage.url("/")).timeout(Duration::from_millis(20)).send();
     let error = hasty.await.expect_err("the total timeout is shorter");
     assert!(error.is_timeout() && !error.is_acquire_timeout(), "{error}");
+}
+
+/// The queue as an observer sees it, and whoever was served out of turn.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<u64>,
+    served: u64,
+    gave_up: u64,
+    last_served: Option<u64>,
+    overtakers: Vec<u64>,
+}
+
+impl Queue {
+    fn note(&mut self, event: &Event) {
+        match event.kind {
+            EventKind::WaitBegan { request } => self.waiting.push_back(request),
+            EventKind::WaitEnded { request, served, .. } => {
+                let place = self.waiting.iter().position(|waits| *waits == request);
+                let place = place.expect("whoever waits no more has waited");
+                self.waiting.remove(place);
+                if served {
+                    self.served += 1;
+                    self.last_served = Some(request);
+                    self.overtakers.extend((place > 0).then_some(request));
+                } else {
+                    self.gave_up += 1;
+                }
+            }
+            // One that did not wait.
+            EventKind::ConnectionAssigned { request, .. }
+                if self.last_served != Some(request) && !self.waiting.is_empty() =>
+            {
+                self.overtakers.push(request);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_overtaken_on_several_threads_whoever_gives_up() {
+    let server = Server::saying("x");
+    let queue = Arc::new(Mutex::new(Queue::default()));
+    let noted = Arc::clone(&queue);
+    let client = Client::builder()
+        .max_connections_per_origin(4)
+        .observer(move |event: Event| noted.lock().expect("no panic").note(&event))
+        .build()
+        .expect("good settings");
+    let end = Instant::now() + Duration::from_secs(1);
+    let tasks: Vec<_> = (0..32_u64)
+        .map(|task| {
+            let (client, url) = (client.clone(), server.url("/"));
+            tokio::spawn(async move {
+                for round in task.. {
+                    if Instant::now() >= end {
+                        return;
+                    }
+                    let whole = exchange(&client, &url);
+                    if round.is_multiple_of(5) {
+                        let limit = Duration::from_micros(round * 131 % 2_000);
+                        drop(tokio::time::timeout(limit, whole).await);
+                    } else {
+                        whole.await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        within("a task", task).await.expect("no panic");
+    }
+    assert_eq!(client.stats().events_lost, 0);
+    let queue = queue.lock().expect("no panic");
+    assert_eq!(queue.overtakers, [] as [u64; 0]);
+    assert!(queue.served > 100 && queue.gave_up > 0, "{queue:?}");
 }
