@@ -2,10 +2,12 @@
 // whose pool may keep 2000 idle connections.
 //
 // Arguments: URL, concurrency, warm-up requests of each goroutine, measured requests of each
-// goroutine, length of the body. Prints one JSON object. Ends when its standard input ends.
+// goroutine, length of the body, authority to trust in PEM or nothing. Prints one JSON object. Ends when its standard input ends.
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,6 +34,14 @@ func main() {
 	concurrency, warmUp := number(2), number(3)
 	requests, bodyBytes := number(4), number(5)
 	client := newClient()
+	if pem := os.Args[6]; pem != "" {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(pem))
+		transport := client.Transport.(*http.Transport)
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+		// A TLS configuration of one's own turns HTTP/2 off.
+		transport.ForceAttemptHTTP2 = false
+	}
 
 	allAtOnce(client, url, concurrency, warmUp, bodyBytes)
 

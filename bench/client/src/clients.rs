@@ -2,20 +2,32 @@
 //! URL, no redirects met, no timeout, Nagle's algorithm off, the body read frame by frame.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::tls;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// In the order in which they take turns. All but the last are measured in this process.
 pub(crate) const CLIENTS: &[&str] = &["keepwarm", "reqwest", "hyper-util", "hyper-spawned", GO];
 pub(crate) const GO: &str = "go";
+
+/// What is asked for, and whom to trust if it is https.
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) authority_pem: Option<String>,
+}
 
 /// One task's way to make requests.
 pub(crate) trait Lane: Send + 'static {
@@ -29,10 +41,15 @@ pub(crate) struct Keepwarm {
 }
 
 impl Keepwarm {
-    pub(crate) fn lanes(url: &str, count: usize) -> Vec<Self> {
-        let client = keepwarm::Client::new();
-        let lane = || Self { client: client.clone(), url: url.to_owned() };
-        (0..count).map(|_| lane()).collect()
+    pub(crate) fn lanes(target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
+        let mut builder = keepwarm::Client::builder();
+        if let Some(pem) = &target.authority_pem {
+            builder =
+                builder.root_certificates(keepwarm::Certificate::all_from_pem(pem.as_bytes())?);
+        }
+        let client = builder.build()?;
+        let lane = || Self { client: client.clone(), url: target.url.clone() };
+        Ok((0..count).map(|_| lane()).collect())
     }
 }
 
@@ -54,11 +71,18 @@ pub(crate) struct Reqwest {
 }
 
 impl Reqwest {
-    pub(crate) fn lanes(url: &str, count: usize) -> Result<Vec<Self>, Failure> {
-        let client = reqwest::Client::builder().http1_only().no_proxy().build()?;
-        let lane = || Self { client: client.clone(), url: url.to_owned() };
+    pub(crate) fn lanes(target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
+        let client = reqwest_client(target.authority_pem.as_deref())?;
+        let lane = || Self { client: client.clone(), url: target.url.clone() };
         Ok((0..count).map(|_| lane()).collect())
     }
+}
+
+/// A client of reqwest, which is given its TLS even where it does not need it.
+pub(crate) fn reqwest_client(authority_pem: Option<&str>) -> Result<reqwest::Client, Failure> {
+    let config = tls::client_config(authority_pem)?;
+    let builder = reqwest::Client::builder().http1_only().no_proxy();
+    Ok(builder.tls_backend_preconfigured(config).build()?)
 }
 
 impl Lane for Reqwest {
@@ -74,25 +98,45 @@ impl Lane for Reqwest {
 }
 
 /// hyper-util's legacy client: the pool under reqwest, without what reqwest adds.
-pub(crate) struct HyperUtil {
-    client: legacy::Client<HttpConnector, Empty<Bytes>>,
+pub(crate) struct HyperUtil<C> {
+    client: legacy::Client<C, Empty<Bytes>>,
     uri: hyper::Uri,
 }
 
-impl HyperUtil {
-    pub(crate) fn lanes(url: &str, count: usize) -> Result<Vec<Self>, Failure> {
+impl HyperUtil<HttpConnector> {
+    pub(crate) fn lanes(target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        Self::with(connector, target, count)
+    }
+}
+
+impl HyperUtil<HttpsConnector<HttpConnector>> {
+    pub(crate) fn tls_lanes(target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::client_config(target.authority_pem.as_deref())?)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        Self::with(connector, target, count)
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> HyperUtil<C> {
+    fn with(connector: C, target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(connector);
-        let uri: hyper::Uri = url.parse()?;
+        let uri: hyper::Uri = target.url.parse()?;
         let lane = || Self { client: client.clone(), uri: uri.clone() };
         Ok((0..count).map(|_| lane()).collect())
     }
 }
 
-impl Lane for HyperUtil {
+impl<C: Connect + Clone + Send + Sync + 'static> Lane for HyperUtil<C> {
     async fn get(&mut self) -> Result<usize, Failure> {
         let request = hyper::Request::get(self.uri.clone()).body(Empty::new())?;
         let response = self.client.request(request).await?;
@@ -106,18 +150,24 @@ pub(crate) struct HyperSpawned {
     address: String,
     host: hyper::header::HeaderValue,
     path: hyper::Uri,
+    tls: Option<TlsConnector>,
     sender: Option<SendRequest<Empty<Bytes>>>,
 }
 
 impl HyperSpawned {
-    pub(crate) fn lanes(url: &str, count: usize) -> Result<Vec<Self>, Failure> {
-        let uri: hyper::Uri = url.parse()?;
+    pub(crate) fn lanes(target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
+        let uri: hyper::Uri = target.url.parse()?;
+        let tls = match target.authority_pem.as_deref() {
+            Some(pem) => Some(TlsConnector::from(Arc::new(tls::client_config(Some(pem))?))),
+            None => None,
+        };
         let address = uri.authority().ok_or("no address")?.as_str().to_owned();
         let lane = || {
             Ok(Self {
                 host: hyper::header::HeaderValue::from_str(&address)?,
                 address: address.clone(),
                 path: uri.path().parse()?,
+                tls: tls.clone(),
                 sender: None,
             })
         };
@@ -127,6 +177,15 @@ impl HyperSpawned {
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, Failure> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Self::start(stream).await };
+        let name = stream.peer_addr()?.ip().into();
+        Self::start(tls.connect(name, stream).await?).await
+    }
+
+    async fn start<S>(stream: S) -> Result<SendRequest<Empty<Bytes>>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(driver);
         Ok(sender)

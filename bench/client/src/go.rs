@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use crate::clients::Failure;
+use crate::clients::{Failure, Target};
 use crate::closing::load::{Load, Outcome};
 use crate::measure::Cost;
 use crate::scenario::Scenario;
@@ -30,13 +30,14 @@ pub(crate) fn build() -> Result<(), String> {
 }
 
 /// Measures with the program that `build` built.
-pub(crate) fn run(url: &str, scenario: Scenario, percent: usize) -> Result<Cost, Failure> {
+pub(crate) fn run(target: &Target, scenario: Scenario, percent: usize) -> Result<Cost, Failure> {
     let output = Command::new(program()?)
-        .arg(url)
+        .arg(&target.url)
         .arg(scenario.concurrency.to_string())
         .arg(scenario.warm_up_per_task(percent).to_string())
         .arg(scenario.requests_per_task(percent).to_string())
         .arg(scenario.body_bytes.to_string())
+        .arg(target.authority_pem.as_deref().unwrap_or_default())
         .env("GOMAXPROCS", scenario.threads.to_string())
         // Its end is the program's end: it does not outlive this process.
         .stdin(Stdio::piped())

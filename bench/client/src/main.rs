@@ -14,6 +14,7 @@ mod row;
 mod scenario;
 mod server;
 mod table;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -29,10 +30,12 @@ usage: bench-client [all] [--json] [--quick] [--rounds N] [--percent N] [--scena
        bench-client closing [--json]
                                     failed GETs and doubled POSTs at a server that closes idle
                                     connections; counts, no times
-       bench-client server BYTES    the server by itself; ends when its standard input ends
+       bench-client server BYTES [tls]
+                                    the server by itself; ends when its standard input ends
 
 clients: keepwarm, reqwest, hyper-util, hyper-spawned, go
-scenarios: get8-c100-t1, get8-c100-t2, get8-c1-t1, get8-c1000-t1, get16k-c100-t1, get1m-c100-t1
+scenarios: get8-c100-t1, get8-c1-t1, get8-c1000-t1, get16k-c100-t1, get1m-c100-t1; -t2 for each of
+them; tls-get8-c100-t1 and so on for all ten
 --quick is --rounds 2 --percent 15; the default is --rounds 5 --percent 100";
 
 fn main() -> ExitCode {
@@ -51,7 +54,8 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
     match words.next() {
         Some("server") => {
             place::end_with_parent();
-            Ok(server::serve(words.next().ok_or(USAGE)?.parse()?)?)
+            let body_bytes = words.next().ok_or(USAGE)?.parse()?;
+            server::serve(body_bytes, words.next() == Some("tls"))
         }
         Some("run") => {
             place::end_with_parent();

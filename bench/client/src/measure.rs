@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::clients::{CLIENTS, Failure, GO, HyperSpawned, HyperUtil, Keepwarm, Lane, Reqwest};
+use crate::clients::{
+    CLIENTS, Failure, GO, HyperSpawned, HyperUtil, Keepwarm, Lane, Reqwest, Target,
+};
 use crate::row::Row;
 use crate::scenario::Scenario;
 use crate::{allocations, go, place};
@@ -19,13 +21,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn run(client: &str, scenario: Scenario, percent: usize) -> Result<Row, Failure> {
     give_up_after(LIMIT);
     place::raise_file_limit();
-    let server = Server::start(scenario.body_bytes)?;
-    let url = format!("http://127.0.0.1:{}/data", server.port);
+    let (server, target) = Server::start(scenario)?;
     place::pin(&place::client_cores(scenario.threads));
     let cost = if client == GO {
-        go::run(&url, scenario, percent)?
+        go::run(&target, scenario, percent)?
     } else {
-        runtime(scenario.threads)?.block_on(measure_here(client, &url, scenario, percent))?
+        runtime(scenario.threads)?.block_on(measure_here(client, &target, scenario, percent))?
     };
     Ok(Row {
         scenario: scenario.name.to_owned(),
@@ -62,16 +63,19 @@ fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn measure_here(
     client: &str,
-    url: &str,
+    target: &Target,
     scenario: Scenario,
     percent: usize,
 ) -> Result<Cost, Failure> {
     let count = scenario.concurrency;
     match client {
-        "keepwarm" => measure(Keepwarm::lanes(url, count), scenario, percent).await,
-        "reqwest" => measure(Reqwest::lanes(url, count)?, scenario, percent).await,
-        "hyper-util" => measure(HyperUtil::lanes(url, count)?, scenario, percent).await,
-        "hyper-spawned" => measure(HyperSpawned::lanes(url, count)?, scenario, percent).await,
+        "keepwarm" => measure(Keepwarm::lanes(target, count)?, scenario, percent).await,
+        "reqwest" => measure(Reqwest::lanes(target, count)?, scenario, percent).await,
+        "hyper-util" if scenario.tls => {
+            measure(HyperUtil::tls_lanes(target, count)?, scenario, percent).await
+        }
+        "hyper-util" => measure(HyperUtil::lanes(target, count)?, scenario, percent).await,
+        "hyper-spawned" => measure(HyperSpawned::lanes(target, count)?, scenario, percent).await,
         _ => Err(format!("no client {client:?}; there are {}", CLIENTS.join(", ")).into()),
     }
 }
@@ -165,24 +169,44 @@ fn give_up_after(limit: Duration) {
 /// The server's process. It ends when its standard input does, that is, when this is dropped.
 struct Server {
     child: Child,
-    port: u16,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
-    fn start(body_bytes: usize) -> Result<Self, Failure> {
+    fn start(scenario: Scenario) -> Result<(Self, Target), Failure> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["server", &body_bytes.to_string()])
+            .args(["server", &scenario.body_bytes.to_string()])
+            .args(scenario.tls.then_some("tls"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let stdin = child.stdin.take();
-        let mut stdout = BufReader::new(child.stdout.take().ok_or("the server has no stdout")?);
+        let stdout = BufReader::new(child.stdout.take().ok_or("the server has no stdout")?);
+        // From here on it ends with this.
+        let mut server = Self { child, stdin, stdout };
+        let target = server.target(scenario)?;
+        Ok((server, target))
+    }
+
+    /// What it says first: its port, and its authority if it has one.
+    fn target(&mut self, scenario: Scenario) -> Result<Target, Failure> {
         let mut line = String::new();
-        stdout.read_line(&mut line)?;
-        let port = line.trim().parse().map_err(|_| format!("the server said {line:?}"))?;
-        Ok(Self { child, port, stdin, stdout })
+        self.stdout.read_line(&mut line)?;
+        let port: u16 = line.trim().parse().map_err(|_| format!("the server said {line:?}"))?;
+        if !scenario.tls {
+            return Ok(Target {
+                url: format!("http://127.0.0.1:{port}/data"),
+                authority_pem: None,
+            });
+        }
+        let mut pem = String::new();
+        while !pem.contains("END CERTIFICATE") {
+            if self.stdout.read_line(&mut pem)? == 0 {
+                return Err("the server has no certificate".into());
+            }
+        }
+        Ok(Target { url: format!("https://127.0.0.1:{port}/data"), authority_pem: Some(pem) })
     }
 
     /// Ends it; the number of connections that it accepted.

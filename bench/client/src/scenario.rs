@@ -7,29 +7,54 @@ pub(crate) struct Scenario {
     pub(crate) body_bytes: usize,
     pub(crate) concurrency: usize,
     pub(crate) threads: usize,
+    pub(crate) tls: bool,
     /// Requests that are measured, all tasks together, in a default run.
     requests: usize,
 }
 
-/// Each takes less than a second on two cores of its own: many short measurements in turn stand noise
-/// better than few long ones.
+/// Each takes a second or less on two cores of its own: many short measurements in turn stand noise
+/// better than few long ones. All of them, with five clients and five rounds, take eight minutes.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("get8-c100-t1", 8, 100, 1, 30_000),
-    scenario("get8-c100-t2", 8, 100, 2, 30_000),
-    scenario("get8-c1-t1", 8, 1, 1, 10_000),
-    scenario("get8-c1000-t1", 8, 1000, 1, 30_000),
-    scenario("get16k-c100-t1", 16 << 10, 100, 1, 20_000),
-    scenario("get1m-c100-t1", 1 << 20, 100, 1, 800),
+    plain("get8-c100-t1", 8, 100, 1, 30_000),
+    plain("get8-c100-t2", 8, 100, 2, 30_000),
+    plain("get8-c1-t1", 8, 1, 1, 8_000),
+    plain("get8-c1-t2", 8, 1, 2, 8_000),
+    plain("get8-c1000-t1", 8, 1000, 1, 30_000),
+    plain("get8-c1000-t2", 8, 1000, 2, 30_000),
+    plain("get16k-c100-t1", 16 << 10, 100, 1, 20_000),
+    plain("get16k-c100-t2", 16 << 10, 100, 2, 20_000),
+    plain("get1m-c100-t1", 1 << 20, 100, 1, 800),
+    plain("get1m-c100-t2", 1 << 20, 100, 2, 800),
+    tls("tls-get8-c100-t1", 8, 100, 1, 20_000),
+    tls("tls-get8-c100-t2", 8, 100, 2, 20_000),
+    tls("tls-get8-c1-t1", 8, 1, 1, 6_000),
+    tls("tls-get8-c1-t2", 8, 1, 2, 6_000),
+    tls("tls-get8-c1000-t1", 8, 1000, 1, 15_000),
+    tls("tls-get8-c1000-t2", 8, 1000, 2, 15_000),
+    tls("tls-get16k-c100-t1", 16 << 10, 100, 1, 10_000),
+    tls("tls-get16k-c100-t2", 16 << 10, 100, 2, 10_000),
+    tls("tls-get1m-c100-t1", 1 << 20, 100, 1, 300),
+    tls("tls-get1m-c100-t2", 1 << 20, 100, 2, 300),
 ];
 
-const fn scenario(
+const fn plain(
     name: &'static str,
     body_bytes: usize,
     concurrency: usize,
     threads: usize,
     requests: usize,
 ) -> Scenario {
-    Scenario { name, body_bytes, concurrency, threads, requests }
+    Scenario { name, body_bytes, concurrency, threads, tls: false, requests }
+}
+
+const fn tls(
+    name: &'static str,
+    body_bytes: usize,
+    concurrency: usize,
+    threads: usize,
+    requests: usize,
+) -> Scenario {
+    Scenario { name, body_bytes, concurrency, threads, tls: true, requests }
 }
 
 impl Scenario {
@@ -45,9 +70,11 @@ impl Scenario {
         (self.requests * percent / 100 / self.concurrency).max(1)
     }
 
-    /// Requests of each task before the measurement: a tenth, and at least three.
+    /// Requests of each task before the measurement: a tenth, and at least three (of the largest
+    /// bodies, two).
     pub(crate) fn warm_up_per_task(&self, percent: usize) -> usize {
-        (self.requests_per_task(percent) / 10).max(3)
+        let least = if self.body_bytes >= 1 << 20 { 2 } else { 3 };
+        (self.requests_per_task(percent) / 10).max(least)
     }
 
     pub(crate) fn in_words(&self) -> String {
@@ -60,6 +87,7 @@ impl Scenario {
             1 => "one client thread on a core of its own",
             _ => "two client threads on two cores, one of them shared with the server",
         };
-        format!("GET of {size}, {} at once, {threads}", self.concurrency)
+        let tls = if self.tls { " over TLS" } else { "" };
+        format!("GET of {size}{tls}, {} at once, {threads}", self.concurrency)
     }
 }

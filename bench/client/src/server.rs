@@ -4,14 +4,18 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustls::{ServerConfig, ServerConnection};
 
-use crate::place;
+use crate::clients::Failure;
+use crate::{place, tls};
 
 /// Runs until standard input ends, so that whoever started it cannot leave it behind. Prints its
-/// port in the first line and the number of accepted connections in the second.
-pub(crate) fn serve(body_bytes: usize) -> io::Result<()> {
+/// port in the first line, then the certificate of its authority if it speaks TLS, and at its end the
+/// number of accepted connections.
+pub(crate) fn serve(body_bytes: usize, with_tls: bool) -> Result<(), Failure> {
     // So that a profile of a measurement can tell the two processes apart.
     rustix::thread::set_name(c"bench-server")?;
     place::raise_file_limit();
@@ -20,9 +24,13 @@ pub(crate) fn serve(body_bytes: usize) -> io::Result<()> {
     // Listening again lengthens the queue: 1000 clients connect at once.
     rustix::net::listen(&listener, 4096)?;
     listener.set_nonblocking(true)?;
+    let tls = if with_tls { Some(tls::issue()?) } else { None };
     println!("{}", listener.local_addr()?.port());
+    if let Some((_, authority_pem)) = &tls {
+        print!("{authority_pem}");
+    }
 
-    let mut server = Server::new(body_bytes, listener)?;
+    let mut server = Server::new(body_bytes, listener, tls.map(|(config, _)| config))?;
     server.run()?;
     println!("{}", server.accepted);
     Ok(())
@@ -32,13 +40,18 @@ struct Server {
     listener: TcpListener,
     epoll: std::os::fd::OwnedFd,
     response: Vec<u8>,
+    tls: Option<Arc<ServerConfig>>,
     /// By descriptor.
     connections: Vec<Option<Connection>>,
     accepted: u64,
 }
 
 impl Server {
-    fn new(body_bytes: usize, listener: TcpListener) -> io::Result<Self> {
+    fn new(
+        body_bytes: usize,
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> io::Result<Self> {
         let mut response = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {body_bytes}\r\n\r\n"
         )
@@ -47,7 +60,7 @@ impl Server {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         watch(&epoll, &listener, EventFlags::IN)?;
         watch(&epoll, &io::stdin(), EventFlags::IN)?;
-        Ok(Self { listener, epoll, response, connections: Vec::new(), accepted: 0 })
+        Ok(Self { listener, epoll, response, tls, connections: Vec::new(), accepted: 0 })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -88,7 +101,13 @@ impl Server {
             if self.connections.len() <= place {
                 self.connections.resize_with(place + 1, || None);
             }
-            self.connections[place] = Some(Connection::new(stream));
+            let tls = match &self.tls {
+                Some(config) => {
+                    Some(ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?)
+                }
+                None => None,
+            };
+            self.connections[place] = Some(Connection::new(stream, tls));
         }
     }
 
@@ -96,7 +115,12 @@ impl Server {
         let Some(slot) = self.connections.get_mut(place) else { return };
         let Some(connection) = slot else { return };
         // Whatever went wrong, the client saw it too, and it is the client that is measured.
-        if !connection.serve(&self.response).unwrap_or(false) {
+        let served = if connection.tls.is_some() {
+            connection.serve_tls(&self.response)
+        } else {
+            connection.serve(&self.response)
+        };
+        if !served.unwrap_or(false) {
             *slot = None;
         }
     }
@@ -104,6 +128,7 @@ impl Server {
 
 struct Connection {
     stream: TcpStream,
+    tls: Option<Box<ServerConnection>>,
     /// How much of the `\r\n\r\n` that ends a request has arrived.
     matched: usize,
     /// Responses to be written.
@@ -113,8 +138,59 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, matched: 0, owed: 0, offset: 0 }
+    fn new(stream: TcpStream, tls: Option<ServerConnection>) -> Self {
+        Self { stream, tls: tls.map(Box::new), matched: 0, owed: 0, offset: 0 }
+    }
+
+    /// The same over TLS: reads records until the socket is empty, then writes what is owed, as much
+    /// at a time as rustls takes.
+    fn serve_tls(&mut self, response: &[u8]) -> io::Result<bool> {
+        let Some(mut tls) = self.tls.take() else { return Ok(false) };
+        let mut open = true;
+        while open {
+            match tls.read_tls(&mut self.stream) {
+                Ok(0) => open = false,
+                Ok(_) => {
+                    tls.process_new_packets().map_err(io::Error::other)?;
+                    self.take_all(&mut tls)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        while open && (self.owed > 0 || tls.wants_write()) {
+            if self.owed > 0 {
+                self.offset += tls.writer().write(&response[self.offset..])?;
+                if self.offset == response.len() {
+                    self.owed -= 1;
+                    self.offset = 0;
+                }
+            }
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.stream) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.tls = Some(tls);
+                        return Ok(true);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.tls = Some(tls);
+        Ok(open)
+    }
+
+    fn take_all(&mut self, tls: &mut ServerConnection) -> io::Result<()> {
+        let mut input = [0; 2 << 10];
+        loop {
+            match tls.reader().read(&mut input) {
+                Ok(0) => return Ok(()),
+                Ok(length) => input[..length].iter().for_each(|&byte| self.take(byte)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Writes and reads as far as the socket goes. False once the client has closed.

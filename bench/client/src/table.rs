@@ -27,7 +27,6 @@ pub(crate) fn of(document: &Document, scenarios: &[Scenario]) -> String {
     for skipped in &document.skipped {
         let _ = write!(text, "\n{}: not available here: {}\n", skipped.client, skipped.why);
     }
-    text.push_str("\nTLS: not measured yet\n");
     text
 }
 

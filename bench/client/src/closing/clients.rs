@@ -37,7 +37,7 @@ pub(crate) struct Reqwest(reqwest::Client);
 
 impl Reqwest {
     pub(crate) fn new() -> Result<Self, Failure> {
-        Ok(Self(reqwest::Client::builder().http1_only().no_proxy().build()?))
+        Ok(Self(crate::clients::reqwest_client(None)?))
     }
 }
 
