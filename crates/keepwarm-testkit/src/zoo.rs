@@ -189,6 +189,12 @@ impl Cage {
         Self { address, state, acceptor }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where exchange `exchange` is asked for.
     #[must_use]
     pub fn url(&self, exchange: usize) -> String {

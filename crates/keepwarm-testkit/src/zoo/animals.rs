@@ -670,7 +670,15 @@ fn uploads() -> Vec<Animal> {
             MARKED,
             Refused,
         ),
+        early(
+            "an early last answer, and RST",
+            vec![ReadBytes(50), write(&*last), WhenEnded, Rst],
+            MARKED,
+            Refused,
+        ),
         early("FIN within the upload", vec![ReadBytes(500), Fin], Fails, Refused),
         early("RST within the upload", vec![ReadBytes(500), Rst], Fails, Refused),
+        early("half-close within the upload", vec![ReadBytes(500), HalfClose], Fails, Refused),
+        early("silence within the upload", vec![ReadBytes(500), Silence], Fails, Refused),
     ]
 }

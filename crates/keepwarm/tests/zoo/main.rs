@@ -4,17 +4,23 @@
 //! `cargo test -p keepwarm --test zoo`; a failure names the animals. One of them alone:
 //! `ZOO='a second response' cargo test -p keepwarm --test zoo`.
 
+mod door;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepwarm::{Body, Client, OriginStats, Stage};
-use keepwarm_testkit::scripted::{eventually, within};
+use keepwarm_testkit::scripted::eventually;
 use keepwarm_testkit::zoo::{Afterwards, Animal, Ask, Cage, Expect, Met, animals, marker};
 use tokio::task::JoinSet;
 
-/// What a client gives an animal that would keep it waiting for ever.
-const IMPATIENCE: Duration = Duration::from_millis(300);
+use door::{Door, Doors, Via};
+
 /// What it gives the others: more than they take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// All visits of a test together.
+const BOUND: Duration = Duration::from_secs(120);
 
 type Outcome = keepwarm::Result<(u16, String)>;
 
@@ -30,29 +36,30 @@ async fn ask(client: &Client, url: &str, ask: Ask, timeout: Duration) -> Outcome
 }
 
 /// As [`try_visit`], until they have met.
-async fn visit(index: usize, animal: &Animal, met: Met) -> Result<(), String> {
+async fn visit(doors: &Doors, index: usize, animal: &Animal, met: Met) -> Result<(), String> {
     for _ in 0..20 {
-        if try_visit(index, animal, met).await? {
+        if try_visit(doors, index, animal, met).await? {
             return Ok(());
         }
     }
-    Err(format!("{IMPATIENCE:?} never were enough to connect"))
+    Err(format!("{:?} never were enough to connect", doors.impatience()))
 }
 
 /// The visit of one animal by one client: what is wrong with it, if anything. False if the client's
 /// patience was over before it had a connection: the next request would be the first to use it.
-async fn try_visit(index: usize, animal: &Animal, met: Met) -> Result<bool, String> {
+async fn try_visit(doors: &Doors, index: usize, animal: &Animal, met: Met) -> Result<bool, String> {
     let cage = Cage::open(index, animal, met).await;
-    let client = Client::new();
+    let door = doors.open(cage.address()).await;
+    let client = doors.client();
     let mut exchange = 1;
     if met == Met::Warm {
-        well_behaved(&client, &cage, index, exchange).await?;
+        well_behaved(&client, &door, index, exchange).await?;
         exchange += 1;
     }
 
-    let patience = if animal.hangs() { IMPATIENCE } else { PATIENCE };
+    let patience = if animal.hangs() { doors.impatience() } else { PATIENCE };
     let began = Instant::now();
-    let outcome = ask(&client, &cage.url(exchange), animal.ask, patience).await;
+    let outcome = ask(&client, &door.url(&marker(index, exchange)), animal.ask, patience).await;
     let took = began.elapsed();
     let at = outcome.as_ref().err().map(keepwarm::Error::stage);
     if animal.hangs() && matches!(at, Some(Stage::Wait | Stage::Connect)) {
@@ -61,7 +68,7 @@ async fn try_visit(index: usize, animal: &Animal, met: Met) -> Result<bool, Stri
     if took > patience + Duration::from_secs(3) {
         return Err(format!("it took {took:?}, and {patience:?} were allowed"));
     }
-    judge(animal, met, &outcome, &marker(index, exchange))?;
+    judge(animal, doors.expected(animal), met, &outcome, &marker(index, exchange))?;
     if animal.hangs() && !outcome.as_ref().is_err_and(keepwarm::Error::is_timeout) {
         return Err(format!("a timeout was due, and not {outcome:?}"));
     }
@@ -72,8 +79,8 @@ async fn try_visit(index: usize, animal: &Animal, met: Met) -> Result<bool, Stri
         soon("the client to notice", gone).await?;
     }
 
-    well_behaved(&client, &cage, index, exchange + 1).await?;
-    well_behaved(&client, &cage, index, exchange + 2).await?;
+    well_behaved(&client, &door, index, exchange + 1).await?;
+    well_behaved(&client, &door, index, exchange + 2).await?;
     match (animal.afterwards, &outcome, cage.requests_after()) {
         // A client may be stricter than the zoo where the zoo lets it choose.
         (Afterwards::Reused, Ok(_), 2) | (Afterwards::Reused, Err(_), 0) => {}
@@ -87,9 +94,15 @@ async fn try_visit(index: usize, animal: &Animal, met: Met) -> Result<bool, Stri
     Ok(true)
 }
 
-fn judge(animal: &Animal, met: Met, outcome: &Outcome, own: &str) -> Result<(), String> {
+fn judge(
+    animal: &Animal,
+    expect: &Expect,
+    met: Met,
+    outcome: &Outcome,
+    own: &str,
+) -> Result<(), String> {
     let own_reply = |body: &str| body.replace("{M}", own);
-    let right = match (&animal.expect, outcome) {
+    let right = match (expect, outcome) {
         // A second attempt on a fresh connection, where the server behaves.
         (_, Ok((200, body))) if met == Met::Warm && animal.looks_like_an_idle_close() => {
             body == own
@@ -100,17 +113,17 @@ fn judge(animal: &Animal, met: Met, outcome: &Outcome, own: &str) -> Result<(), 
         (Expect::Fails, Err(_)) | (Expect::EitherButBounded, _) => true,
         (Expect::Reply(..), Err(_)) | (Expect::Fails, Ok(_)) => false,
     };
-    if right { Ok(()) } else { Err(format!("{:?} was due, and not {outcome:?}", animal.expect)) }
+    if right { Ok(()) } else { Err(format!("{expect:?} was due, and not {outcome:?}")) }
 }
 
 async fn well_behaved(
     client: &Client,
-    cage: &Cage,
+    door: &Door,
     index: usize,
     exchange: usize,
 ) -> Result<(), String> {
     let (due, began) = (marker(index, exchange), Instant::now());
-    let outcome = ask(client, &cage.url(exchange), Ask::Get, PATIENCE).await;
+    let outcome = ask(client, &door.url(&due), Ask::Get, PATIENCE).await;
     if outcome.as_ref().is_ok_and(|(status, body)| (*status, body) == (200, &due)) {
         return Ok(());
     }
@@ -150,24 +163,33 @@ async fn soon(what: &str, condition: impl Fn() -> bool) -> Result<(), String> {
     waited.map_err(|_| format!("waited in vain for {what}"))
 }
 
-/// All at once. Panics with the names of those that a client was hurt by.
-async fn visit_all(met: Met) {
+/// Panics with the names of those that a client was hurt by.
+async fn visit_all(met: Met, via: Via) {
     let wanted = std::env::var("ZOO").unwrap_or_default();
+    let doors = Arc::new(Doors::new(via));
     let mut visits = JoinSet::new();
     for (index, animal) in animals().into_iter().enumerate() {
-        let skipped = met == Met::Warm && !animal.listens_first();
+        let skipped = (met == Met::Warm && !animal.listens_first())
+            || (wanted.is_empty() && !doors.lead_to(index, &animal, met));
         if !skipped && animal.name.contains(&wanted) {
+            let doors = Arc::clone(&doors);
             visits.spawn(async move {
-                let result = visit(index, &animal, met).await;
+                let _turn = doors.turn().await;
+                let result = visit(&doors, index, &animal, met).await;
                 result.map_err(|wrong| format!("{:?}: {}: {wrong}", animal.name, animal.does))
             });
         }
     }
     let count = visits.len();
-    let results = within("the visits", visits.join_all()).await;
+    let results = tokio::time::timeout(BOUND, visits.join_all()).await.expect("no visit hangs");
     let mut wrong: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     wrong.sort();
-    assert!(wrong.is_empty(), "{met:?}: {} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{met:?}, {via:?}: {} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     // Clients and cages are dropped: nobody is left to run.
     let tasks = tokio::runtime::Handle::current().metrics();
     eventually("the last task", || tasks.num_alive_tasks() == 0).await;
@@ -175,18 +197,32 @@ async fn visit_all(met: Met) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_server_hurts_the_next_requests_of_a_client_by_its_first_exchange() {
-    visit_all(Met::Cold).await;
+    visit_all(Met::Cold, Via::Tcp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_server_hurts_the_next_requests_of_a_client_by_a_later_exchange() {
-    visit_all(Met::Warm).await;
+    visit_all(Met::Warm, Via::Tcp).await;
 }
 
 /// On one thread client and server take turns, and other orders of events come up.
 #[tokio::test]
 async fn no_server_hurts_a_client_that_shares_its_thread() {
-    visit_all(Met::Warm).await;
+    visit_all(Met::Warm, Via::Tcp).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_server_hurts_the_next_requests_of_a_client_over_tls() {
+    visit_all(Met::Cold, Via::Tls).await;
+    visit_all(Met::Warm, Via::Tls).await;
+}
+
+/// What ends without notice may have been cut by somebody else, so a body that ends with its
+/// connection is an error then (RFC 9112, 9.8).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_server_hurts_the_next_requests_of_a_client_over_tls_that_is_cut() {
+    visit_all(Met::Cold, Via::CutTls).await;
+    visit_all(Met::Warm, Via::CutTls).await;
 }
 
 #[test]
