@@ -231,9 +231,9 @@ pub(crate) struct LoadOptions {
     #[arg(long)]
     pub(crate) close: bool,
 
-    /// Request method
-    #[arg(short = 'm', long, value_name = "METHOD", default_value = "GET")]
-    pub(crate) method: String,
+    /// Request method [default: GET, or POST with --form]
+    #[arg(short = 'm', long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
 
     /// A header field, such as 'Accept: text/plain'; can be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]

@@ -46,7 +46,8 @@ pub use histogram::Histogram;
 pub use ledger::{CloseCause, Imbalance, Ledger};
 pub use pacer::{Arrivals, Stage};
 pub use plan::{
-    ClosePolicy, ConnectTo, MAX_CONCURRENCY, MAX_DURATION, MAX_RATE, Plan, PlanBuilder, PlanError,
+    ClosePolicy, ConnectTo, MAX_CONCURRENCY, MAX_DURATION, MAX_FILE_REQUESTS, MAX_RATE, Plan,
+    PlanBuilder, PlanError, RequestFileError, RequestSpec,
 };
 pub use run::{Progress, Run, Stop};
 pub use sketch::Sketch;

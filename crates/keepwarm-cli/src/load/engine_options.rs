@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, Stage};
+use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage};
 
 use crate::duration;
 use crate::exit::{Exit, Failure};
@@ -64,6 +65,30 @@ pub(crate) struct EngineOptions {
     #[arg(long, value_name = "PATH", help_heading = CONNECTIONS)]
     pub(crate) unix_socket: Option<PathBuf>,
 
+    /// A pair of a form that is the body; the method is then POST unless it is given. Can be given
+    /// several times
+    #[arg(short = 'F', long = "form", value_name = "NAME=VALUE", value_parser = pair,
+          conflicts_with_all = ["body", "body_file"], help_heading = REQUESTS)]
+    pub(crate) form: Vec<(String, String)>,
+
+    /// Credentials for HTTP Basic authentication
+    #[arg(short = 'u', long, value_name = "USER:PASSWORD", help_heading = REQUESTS)]
+    pub(crate) user: Option<String>,
+
+    /// Replace {n}, {uuid} and {random:1-100} in path, header values and body
+    #[arg(long, help_heading = REQUESTS)]
+    pub(crate) template: bool,
+
+    /// Send the requests of this file in turn: 'METHOD /PATH', header lines, then '= BODY' or
+    /// '@FILE'; an empty line between two, # begins a comment
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["body", "body_file", "form", "method"],
+          help_heading = REQUESTS)]
+    pub(crate) requests_file: Option<PathBuf>,
+
+    /// Load the server for this long before, on connections of their own; nothing of it is counted
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = REQUESTS)]
+    pub(crate) warm_up: Option<Duration>,
+
     /// Trust any certificate of an https server
     #[arg(short = 'k', long, help_heading = TLS)]
     pub(crate) insecure: bool,
@@ -100,6 +125,7 @@ pub(crate) enum WhoCloses {
 }
 
 const OPEN_LOOP: &str = "Open loop";
+const REQUESTS: &str = "Requests";
 const TLS: &str = "TLS";
 const CONNECTIONS: &str = "Connections";
 
@@ -118,7 +144,28 @@ impl EngineOptions {
     }
 
     pub(crate) fn apply(&self, builder: PlanBuilder) -> Result<PlanBuilder, Failure> {
-        self.tls(self.connections(self.open_loop(builder)))
+        self.tls(self.connections(self.open_loop(self.requests(builder)?)))
+    }
+
+    fn requests(&self, mut builder: PlanBuilder) -> Result<PlanBuilder, Failure> {
+        for (name, value) in &self.form {
+            builder = builder.form(name, value);
+        }
+        if let Some(user) = &self.user {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            builder = builder.basic_auth(user, password);
+        }
+        if let Some(path) = &self.requests_file {
+            let refused =
+                |why: String| Failure::new(Exit::Usage, format!("{}: {why}", path.display()));
+            let text = String::from_utf8(read(path)?)
+                .map_err(|_| refused("the file is not UTF-8".to_owned()))?;
+            // Files are named as seen from the file that names them.
+            let directory = path.parent().unwrap_or(Path::new(""));
+            let specs = RequestSpec::parse_all(&text, |name| std::fs::read(directory.join(name)));
+            builder = builder.request_specs(specs.map_err(|error| refused(error.to_string()))?);
+        }
+        Ok(builder.templates(self.template))
     }
 
     fn open_loop(&self, mut builder: PlanBuilder) -> PlanBuilder {
@@ -176,6 +223,11 @@ impl EngineOptions {
     }
 }
 
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed =
         |error| Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
@@ -191,8 +243,6 @@ fn stage(text: &str) -> Result<Stage, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) use text::millis;
 
 use std::time::{Duration, SystemTime};
 
-use keepwarm_load::{Plan, PlanError, Run};
+use keepwarm_load::{ClosePolicy, Plan, PlanBuilder, PlanError, Run};
 
 use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
@@ -32,6 +32,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     let plan = plan(options)?;
     let file = options.output.as_deref().map(OutputFile::create).transpose()?;
     interrupt::watch()?;
+    warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
     let record = drive(plan, "load", &hops, || Ok(()))?;
     let hops = hops.finish(&record.cause())?;
@@ -44,6 +45,18 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     show(&record, options.format)?;
     judge(&record)?;
     judge_assertions(&record)
+}
+
+/// Loads the server without counting. The connections are ended by RST, so that none of them, and
+/// no TIME_WAIT of theirs, is there when counting begins.
+fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
+    let Some(duration) = options.engine.warm_up else {
+        return Ok(());
+    };
+    let plan = builder(options)?.without_count().duration(duration);
+    let plan = plan.close_policy(ClosePolicy::Reset).build().map_err(|error| refused(&error))?;
+    let record = drive(plan, "warm-up", &Hops::start(&[])?, || Ok(()))?;
+    judge(&record)
 }
 
 /// Prints a run, new or from a file.
@@ -102,10 +115,13 @@ fn schedule(options: &LoadOptions, record: &RunRecord) -> Option<Schedule> {
 }
 
 fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
+    builder(options)?.build().map_err(|error| refused(&error))
+}
+
+fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
     let mut builder = Plan::builder(options.url.as_str())
         .concurrency(options.concurrency as usize)
         .keep_alive(!options.close)
-        .method(options.method.as_str())
         .timeout(options.timeout);
     match (options.requests, options.duration) {
         (Some(requests), _) => builder = builder.requests(requests),
@@ -120,13 +136,16 @@ fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
     if let Some(threads) = options.threads {
         builder = builder.threads(threads as usize);
     }
+    if let Some(method) = &options.method {
+        builder = builder.method(method.as_str());
+    }
     for (name, value) in &options.headers {
         builder = builder.header(name.as_str(), value.as_str());
     }
     if let Some(body) = body(options)? {
         builder = builder.body(body);
     }
-    options.engine.apply(builder)?.build().map_err(|error| refused(&error))
+    options.engine.apply(builder)
 }
 
 fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {

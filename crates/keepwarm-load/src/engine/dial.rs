@@ -125,7 +125,7 @@ impl Engine {
             // FIN for EPIPE). The kernel reports the error once, so that no read would see it.
             Err(errno @ (Errno::CONNRESET | Errno::PIPE)) => {
                 self.opened(index);
-                self.slots[index].framing.reset(false);
+                self.slots[index].framing.reset(false, false);
                 self.slots[index].state = State::Exchanging;
                 self.receive_failed(index, errno);
             }

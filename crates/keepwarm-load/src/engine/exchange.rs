@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
-use super::slot::State;
+use super::slot::{State, request};
 use super::tally::micros;
 use super::{CALLS_PER_TURN, Engine};
 use crate::failure::{self, ErrorClass, ErrorKey};
 use crate::framing::{Malformed, Response, Reuse};
 use crate::ledger::CloseCause;
-use crate::plan::ClosePolicy;
+use crate::plan::{ClosePolicy, Message};
 use crate::summary::FirstResponse;
 
 /// How long a peer that is expected to close first may take.
@@ -37,17 +37,35 @@ impl Engine {
     #[inline]
     pub(super) fn begin_exchange(&mut self, index: usize, now: Instant) {
         let want_server = self.tally.first_response.is_none();
+        self.choose_request(index);
         let slot = &mut self.slots[index];
         slot.state = State::Exchanging;
         slot.write_error = None;
         slot.sent_at = now;
-        slot.framing.reset(want_server);
+        slot.framing.reset(self.plan.prepared()[slot.which].is_head, want_server);
         if self.is_open_loop() {
             let lag_us = micros(now.saturating_duration_since(self.slots[index].due_at));
             self.tally.send_lag.record(lag_us);
             self.tally.second_send_lag.record(lag_us);
         }
         self.write(index);
+    }
+
+    /// Whose turn it is of the plan's requests, and what it says this time.
+    #[inline]
+    fn choose_request(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let prepared = self.plan.prepared();
+        slot.is_last = self.plan.requests_per_connection() == Some(slot.requests + 1);
+        // Threads take turns, so that each number is used once and each request equally often.
+        let number = self.begun * self.plan.threads() as u64 + self.thread as u64;
+        self.begun += 1;
+        if prepared.len() > 1 {
+            slot.which = usize::try_from(number % prepared.len() as u64).unwrap_or(0);
+        }
+        if let Message::Changing(template) = prepared[slot.which].message(slot.is_last) {
+            template.render(number, &mut self.random, &mut slot.rendered);
+        }
     }
 
     /// Writes until the request is out, the socket is full, or others should get a turn.
@@ -57,7 +75,7 @@ impl Engine {
             return self.write_secure(index);
         }
         let slot = &mut self.slots[index];
-        let request = self.plan.nth_request(slot.nth());
+        let request = request(&self.plan, slot.which, slot.is_last, &slot.rendered);
         let Some(socket) = &slot.socket else { return };
         for _ in 0..CALLS_PER_TURN {
             if slot.written == request.len() {
@@ -198,7 +216,6 @@ impl Engine {
         }
         let early = slot.write_error.is_some() || self.is_writing(index);
         let slot = &mut self.slots[index];
-        let is_last = self.plan.requests_per_connection() == Some(slot.requests);
         slot.state = State::Open;
         self.settle(index, now);
         if stray {
@@ -209,7 +226,7 @@ impl Engine {
             self.leave(index, CloseCause::AmbiguousFraming, None);
         } else if !self.plan.keep_alive() {
             self.leave(index, CloseCause::OnePerConnection, Some(now));
-        } else if is_last {
+        } else if self.slots[index].is_last {
             self.leave(index, CloseCause::RequestLimit, Some(now));
         } else if response.reuse == Reuse::ServerCloses {
             self.leave(index, CloseCause::ResponseSaidClose, Some(now));
@@ -241,7 +258,7 @@ impl Engine {
     #[inline]
     pub(super) fn is_writing(&self, index: usize) -> bool {
         let slot = &self.slots[index];
-        slot.written < self.plan.nth_request(slot.nth()).len()
+        slot.written < request(&self.plan, slot.which, slot.is_last, &slot.rendered).len()
             || slot.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
@@ -322,7 +339,8 @@ impl Engine {
 
     fn write_failed(&mut self, index: usize, errno: Errno) {
         let slot = &self.slots[index];
-        let (written, length) = (slot.written, self.plan.nth_request(slot.nth()).len());
+        let request = request(&self.plan, slot.which, slot.is_last, &slot.rendered);
+        let (written, length) = (slot.written, request.len());
         self.fail(index, ErrorClass::Write, Some(errno), Instant::now(), || {
             let error = std::io::Error::from(errno);
             format!("writing the request, after {written} of {length} bytes: {error}")

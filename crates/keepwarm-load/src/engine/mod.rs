@@ -17,6 +17,7 @@ mod tally;
 pub(crate) use tally::Tally;
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -97,6 +98,8 @@ pub(crate) struct Engine {
     random: SplitMix,
     /// Requests from the pacer that have no outcome yet.
     in_flight: usize,
+    /// Requests that this thread has begun to write, or tried to.
+    begun: u64,
     /// Slots that wait for their peer to close.
     waiting: usize,
     /// Connections established and not closed.
@@ -121,8 +124,7 @@ impl Engine {
         connections: usize,
         started: Instant,
     ) -> std::io::Result<Self> {
-        let head_request = plan.method() == "HEAD";
-        let slots = (0..connections).map(|_| Slot::new(head_request, started));
+        let slots = (0..connections).map(|_| Slot::new(started));
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             slots: slots.collect(),
@@ -137,8 +139,9 @@ impl Engine {
             dial_gap: dial_gap(&plan),
             // Threads begin with different sources.
             sourced: thread,
-            random: SplitMix::new(0, thread as u64),
+            random: SplitMix::new(RandomState::new().build_hasher().finish(), thread as u64),
             in_flight: 0,
+            begun: 0,
             waiting: 0,
             open: 0,
             buffer: buffer(true),

@@ -14,7 +14,7 @@ use rustix::net::SendFlags;
 use rustls::{ClientConnection, HandshakeKind};
 
 use super::exchange::End;
-use super::slot::State;
+use super::slot::{State, request};
 use super::tally::micros;
 use super::{CALLS_PER_TURN, Engine};
 use crate::failure::ErrorClass;
@@ -56,7 +56,7 @@ impl Engine {
         for _ in 0..CALLS_PER_TURN {
             let slot = &mut self.slots[index];
             let request = match slot.state {
-                State::Exchanging => self.plan.nth_request(slot.nth()),
+                State::Exchanging => request(&self.plan, slot.which, slot.is_last, &slot.rendered),
                 _ => &[],
             };
             let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) else { return };

@@ -29,6 +29,7 @@ use rustls::ClientConnection;
 
 use crate::framing::Framing;
 use crate::ledger::CloseCause;
+use crate::plan::{Message, Plan};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -59,6 +60,12 @@ pub(super) struct Slot {
     pub(super) write_error: Option<Errno>,
     /// It is in the queue of idle connections, perhaps from before its connection ended.
     pub(super) parked: bool,
+    /// Which of the plan's requests the current one is.
+    pub(super) which: usize,
+    /// It is the last one of its connection.
+    pub(super) is_last: bool,
+    /// The current request, if it changes from one time to the next; else empty.
+    pub(super) rendered: Vec<u8>,
     /// Bytes of the current request that are written.
     pub(super) written: usize,
     /// Requests of which a byte was written on this connection.
@@ -86,20 +93,31 @@ pub(super) struct Slot {
     pub(super) end_announced: bool,
 }
 
-impl Slot {
-    /// Which request of its connection the current one is, beginning with 1.
-    #[inline]
-    pub(super) fn nth(&self) -> u64 {
-        self.requests + u64::from(self.written == 0)
+/// The request that a slot writes. Takes the fields that say so, because others change meanwhile.
+#[inline]
+pub(super) fn request<'a>(
+    plan: &'a Plan,
+    which: usize,
+    is_last: bool,
+    rendered: &'a [u8],
+) -> &'a [u8] {
+    match plan.prepared()[which].message(is_last) {
+        Message::Fixed(bytes) => bytes,
+        Message::Changing(_) => rendered,
     }
+}
 
-    pub(super) fn new(head_request: bool, now: Instant) -> Self {
+impl Slot {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             state: State::Vacant,
             socket: None,
             hangup: false,
             write_error: None,
             parked: false,
+            which: 0,
+            is_last: false,
+            rendered: Vec::new(),
             written: 0,
             requests: 0,
             due_at: now,
@@ -110,7 +128,7 @@ impl Slot {
             endpoints_tried: 0,
             failed_dials: 0,
             wake_at: None,
-            framing: Framing::new(head_request),
+            framing: Framing::new(),
             tls: None,
             end_announced: false,
         }

@@ -125,11 +125,11 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
-    pub(crate) fn new(head_request: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             stage: Stage::Head,
             partial: Vec::new(),
-            head_request,
+            head_request: false,
             received: false,
             interim: 0,
             response: Response { status: 0, body_bytes: 0, reuse: Reuse::Yes },
@@ -138,10 +138,11 @@ impl Framing {
         }
     }
 
-    /// Forgets the last response. `want_server` keeps the next one's `Server` field for
+    /// Forgets the last response. `head_request`: the next one answers HEAD. `want_server` keeps the next one's `Server` field for
     /// [`take_server`](Self::take_server); it allocates, so ask once a run and not once a request.
     #[inline]
-    pub(crate) fn reset(&mut self, want_server: bool) {
+    pub(crate) fn reset(&mut self, head_request: bool, want_server: bool) {
+        self.head_request = head_request;
         self.stage = Stage::Head;
         self.partial.clear();
         self.received = false;

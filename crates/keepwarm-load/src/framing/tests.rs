@@ -14,7 +14,8 @@ enum Outcome {
 /// Feeds the pieces in order, then the end of input.
 fn read(head_request: bool, pieces: &[&[u8]]) -> Outcome {
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut framing = Framing::new(head_request);
+    let mut framing = Framing::new();
+    framing.reset(head_request, false);
     let mut consumed = 0;
     for piece in pieces {
         match framing.feed(piece) {
@@ -317,7 +318,7 @@ fn a_head_may_be_64_kib_and_not_one_byte_more() {
 
 #[test]
 fn an_endless_head_line_is_cut_off_at_the_limit_and_not_stored_beyond() {
-    let mut framing = Framing::new(false);
+    let mut framing = Framing::new();
     framing.feed(b"HTTP/1.1 200 OK\r\nA: ").unwrap();
     let error = (0..100).find_map(|_| framing.feed(&[b'x'; 1000]).err());
     assert_eq!(error, Some(Malformed::HeadTooLarge));
@@ -326,7 +327,7 @@ fn an_endless_head_line_is_cut_off_at_the_limit_and_not_stored_beyond() {
 
 #[test]
 fn endless_trailers_are_cut_off_at_the_limit() {
-    let mut framing = Framing::new(false);
+    let mut framing = Framing::new();
     framing.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n").unwrap();
     let error = (0..MAX_HEAD).find_map(|_| framing.feed(b"A: b\r\n").err());
     assert_eq!(error, Some(Malformed::TrailersTooLarge));
@@ -335,12 +336,12 @@ fn endless_trailers_are_cut_off_at_the_limit() {
 
 #[test]
 fn a_reset_forgets_the_last_response_and_keeps_the_server_field_when_asked() {
-    let mut framing = Framing::new(false);
+    let mut framing = Framing::new();
     let bytes = b"HTTP/1.1 200 OK\r\nServer: x/1\r\nContent-Length: 2\r\n\r\nab";
-    framing.reset(true);
+    framing.reset(false, true);
     let first = framing.feed(bytes).unwrap();
     assert_eq!(framing.take_server().as_deref(), Some("x/1"));
-    framing.reset(false);
+    framing.reset(false, false);
     assert!(!framing.received());
     assert_eq!(framing.feed(bytes).unwrap(), first);
     assert_eq!(framing.take_server(), None);

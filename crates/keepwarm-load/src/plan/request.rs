@@ -1,10 +1,10 @@
-//! The request, serialised once. Owns the bytes on the wire (RFC 9112, sections 3 and 5) and the
+//! Requests, serialised once. Owns the bytes on the wire (RFC 9112, sections 3 and 5) and the
 //! fields written by default; sends nothing.
 
 use std::fmt::Write as _;
 
 use super::PlanError;
-use super::target::Target;
+use super::template::{BODY_LENGTH, Template};
 
 /// Fields that follow from other settings, and would contradict them if given by hand.
 const COMPUTED: [(&str, &str); 3] = [
@@ -19,22 +19,36 @@ const EXPECTS_BODY: [&str; 3] = ["POST", "PUT", "PATCH"];
 /// What a request is made of.
 pub(crate) struct RequestParts<'a> {
     pub(crate) method: &'a str,
-    pub(crate) target: &'a Target,
+    /// The value of the Host field.
+    pub(crate) authority: &'a str,
+    pub(crate) path: &'a str,
     pub(crate) headers: &'a [(String, String)],
     pub(crate) body: &'a [u8],
     pub(crate) keep_alive: bool,
 }
 
 impl RequestParts<'_> {
-    /// Head and body as one run of bytes.
-    pub(crate) fn serialise(&self) -> Result<Vec<u8>, PlanError> {
+    /// Everything but what changes is serialised; `templates` says whether anything does.
+    pub(crate) fn prepare(&self, templates: bool) -> Result<Message, PlanError> {
+        if templates {
+            let head = self.head(BODY_LENGTH)?;
+            if let Some(template) = Template::find(head.as_bytes(), self.body) {
+                return Ok(Message::Changing(template));
+            }
+        }
+        let mut bytes = self.head(&self.body.len().to_string())?.into_bytes();
+        bytes.extend_from_slice(self.body);
+        Ok(Message::Fixed(bytes.into_boxed_slice()))
+    }
+
+    fn head(&self, body_length: &str) -> Result<String, PlanError> {
         self.check_method()?;
         for (name, value) in self.headers {
             check_header(name, value)?;
         }
-        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target.path);
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         let defaults = [
-            ("Host", self.target.authority.as_str()),
+            ("Host", self.authority),
             ("User-Agent", concat!("keepwarm/", env!("CARGO_PKG_VERSION"))),
             ("Accept", "*/*"),
         ];
@@ -46,15 +60,13 @@ impl RequestParts<'_> {
             push_field(&mut head, name, value);
         }
         if !self.body.is_empty() || EXPECTS_BODY.contains(&self.method) {
-            push_field(&mut head, "Content-Length", &self.body.len().to_string());
+            push_field(&mut head, "Content-Length", body_length);
         }
         if !self.keep_alive {
             push_field(&mut head, "Connection", "close");
         }
         head.push_str("\r\n");
-        let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(self.body);
-        Ok(bytes)
+        Ok(head)
     }
 
     fn check_method(&self) -> Result<(), PlanError> {
@@ -75,6 +87,81 @@ impl RequestParts<'_> {
             ));
         }
         Ok(())
+    }
+}
+
+/// A request as it is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Message {
+    Fixed(Box<[u8]>),
+    Changing(Template),
+}
+
+/// One of the requests that a plan sends in turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    /// Its response has no content, whatever its fields say.
+    pub(crate) is_head: bool,
+    pub(crate) usual: Message,
+    /// As the last one of its connection, if that says `Connection: close` and others do not.
+    pub(crate) last: Option<Message>,
+}
+
+impl Prepared {
+    #[inline]
+    pub(crate) fn message(&self, is_last: bool) -> &Message {
+        match &self.last {
+            Some(last) if is_last => last,
+            _ => &self.usual,
+        }
+    }
+}
+
+/// The value of an Authorization field (RFC 7617).
+pub(crate) fn basic_auth(user: &str, password: &str) -> String {
+    format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| usize::from(group.get(index).copied().unwrap_or(0));
+        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
+        for digit in 0..4 {
+            let padding = digit > group.len();
+            let value = DIGITS[(bits >> (18 - 6 * digit)) & 63];
+            text.push(if padding { '=' } else { char::from(value) });
+        }
+    }
+    text
+}
+
+/// Pairs as a form sends them (`application/x-www-form-urlencoded`, URL Standard, section 5.2).
+pub(crate) fn urlencoded(pairs: &[(String, String)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        push_encoded(&mut text, name);
+        text.push('=');
+        push_encoded(&mut text, value);
+    }
+    text
+}
+
+fn push_encoded(text: &mut String, part: &str) {
+    for byte in part.bytes() {
+        match byte {
+            b' ' => text.push('+'),
+            b'*' | b'-' | b'.' | b'_' => text.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+            byte => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
     }
 }
 
@@ -116,12 +203,16 @@ mod tests {
         let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
         let parts = RequestParts {
             method,
-            target: &Target::parse("http://example.test:81/a?b").unwrap(),
+            authority: "example.test:81",
+            path: "/a?b",
             headers: &headers,
             body,
             keep_alive,
         };
-        String::from_utf8(parts.serialise().unwrap()).unwrap()
+        let Message::Fixed(bytes) = parts.prepare(false).unwrap() else {
+            panic!("nothing changes")
+        };
+        String::from_utf8(bytes.into()).unwrap()
     }
 
     #[test]
@@ -146,6 +237,16 @@ mod tests {
         assert!(request("POST", &[], b"", true).ends_with("Content-Length: 0\r\n\r\n"));
         assert!(request("GET", &[], b"ab", true).ends_with("Content-Length: 2\r\n\r\nab"));
         assert!(!request("HEAD", &[], b"", true).contains("Content-Length"));
+    }
+
+    #[test]
+    fn forms_and_credentials_are_encoded() {
+        let pairs = [("a b", "c&d"), ("ü", "*-._~")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(urlencoded(&pairs), "a+b=c%26d&%C3%BC=*-._%7E");
+        assert_eq!(basic_auth("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        for (text, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(text.as_bytes()), encoded);
+        }
     }
 
     #[test]

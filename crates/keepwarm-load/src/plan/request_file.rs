@@ -1,0 +1,213 @@
+//! A file of requests. Owns its syntax; the requests' meaning is the plan's, and files that it
+//! names are read by whoever calls.
+//!
+//! ```text
+//! # A comment. Requests are separated by empty lines.
+//! GET /items?page={n}
+//! Accept: application/json
+//!
+//! POST /items
+//! Content-Type: application/json
+//! = {"id":"{uuid}"}
+//!
+//! PUT /items/1
+//! @body.bin
+//! ```
+//!
+//! The first line of a request is its method and its path; then come header fields; the last line
+//! may be its body, `=` and the text, or `@` and the name of a file.
+
+use std::fmt;
+use std::io;
+
+/// The most requests of one file.
+pub const MAX_FILE_REQUESTS: usize = 100_000;
+
+/// One request of several that a plan sends in turn.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RequestSpec {
+    /// The method.
+    pub method: String,
+    /// Path and query, as on the request line.
+    pub path: String,
+    /// Header fields, added to those of the plan.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Why a file of requests cannot be read, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestFileError {
+    line: usize,
+    reason: String,
+}
+
+impl RequestFileError {
+    /// The line, beginning with 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+}
+
+impl fmt::Display for RequestFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+impl std::error::Error for RequestFileError {}
+
+impl RequestSpec {
+    /// Reads the requests of a file: method and path, then header fields, then `= TEXT` or
+    /// `@FILE` as the body; an empty line ends each, `#` begins a comment. `read` gives the
+    /// content of the files that are named.
+    ///
+    /// ```
+    /// use keepwarm_load::RequestSpec;
+    /// let text = "GET /a\n\nPOST /b\nContent-Type: text/plain\n= hello\n";
+    /// let requests = RequestSpec::parse_all(text, |name| std::fs::read(name))?;
+    /// assert_eq!(requests.len(), 2);
+    /// assert_eq!(requests[1].body, b"hello");
+    /// # Ok::<(), keepwarm_load::RequestFileError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first line that cannot be read, and why; a file without a request; more than
+    /// [`MAX_FILE_REQUESTS`].
+    pub fn parse_all(
+        text: &str,
+        mut read: impl FnMut(&str) -> io::Result<Vec<u8>>,
+    ) -> Result<Vec<Self>, RequestFileError> {
+        let mut requests = Vec::new();
+        let mut current: Option<Self> = None;
+        let mut complete = false;
+        for (index, line) in text.lines().enumerate() {
+            let wrong = |reason: String| RequestFileError { line: index + 1, reason };
+            if line.starts_with('#') {
+                continue;
+            }
+            if line.trim().is_empty() {
+                requests.extend(current.take());
+                complete = false;
+                continue;
+            }
+            let Some(request) = &mut current else {
+                if requests.len() == MAX_FILE_REQUESTS {
+                    return Err(wrong("there are more than 100000 requests".to_owned()));
+                }
+                current = Some(first_line(line).map_err(wrong)?);
+                continue;
+            };
+            if complete {
+                let reason = "nothing may follow the body but an empty line";
+                return Err(wrong(reason.to_owned()));
+            }
+            if let Some(body) = line.strip_prefix('=') {
+                request.body = body.strip_prefix(' ').unwrap_or(body).as_bytes().to_vec();
+                complete = true;
+            } else if let Some(name) = line.strip_prefix('@') {
+                let cannot = |error| wrong(format!("cannot read {}: {error}", name.trim()));
+                request.body = read(name.trim()).map_err(cannot)?;
+                complete = true;
+            } else {
+                request.headers.push(header(line).map_err(wrong)?);
+            }
+        }
+        requests.extend(current);
+        if requests.is_empty() {
+            let reason = "there is no request: write METHOD /PATH".to_owned();
+            return Err(RequestFileError { line: text.lines().count().max(1), reason });
+        }
+        Ok(requests)
+    }
+}
+
+fn first_line(line: &str) -> Result<RequestSpec, String> {
+    let mut words = line.split_ascii_whitespace();
+    let (Some(method), Some(path), None) = (words.next(), words.next(), words.next()) else {
+        return Err(format!("{line:?} is not a method and a path, such as GET /items"));
+    };
+    if !path.starts_with('/') {
+        return Err(format!(
+            "the path {path:?} does not begin with a slash; host and port are those of the URL"
+        ));
+    }
+    if let Some(at) = path.find(|c: char| c.is_ascii_control() || !c.is_ascii()) {
+        return Err(format!("the character at byte {at} of the path may not stand in a URL"));
+    }
+    Ok(RequestSpec { method: method.to_owned(), path: path.to_owned(), ..RequestSpec::default() })
+}
+
+fn header(line: &str) -> Result<(String, String), String> {
+    match line.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => {
+            Err(format!("{line:?} is not a header field, a body (= TEXT, @FILE) or an empty line"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<RequestSpec>, RequestFileError> {
+        RequestSpec::parse_all(text, |name| match name {
+            "there" => Ok(b"content".to_vec()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    #[test]
+    fn requests_are_read_in_order_with_their_fields_and_bodies() {
+        let text =
+            "# first\nGET /a?b=c\n\n\nPOST /b\nA: b\n# within\nC:d:e\n=  two\n\nPUT /c\n@ there";
+        let requests = parse(text).unwrap();
+        let shown: Vec<_> = requests
+            .iter()
+            .map(|r| (r.method.as_str(), r.path.as_str(), r.headers.len(), r.body.as_slice()))
+            .collect();
+        let expected: [(_, _, _, &[u8]); 3] =
+            [("GET", "/a?b=c", 0, b""), ("POST", "/b", 2, b" two"), ("PUT", "/c", 0, b"content")];
+        assert_eq!(shown, expected);
+        assert_eq!(requests[1].headers[1], ("C".into(), "d:e".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_its_line() {
+        let table = [
+            ("", 1, "no request"),
+            ("# only\n\n", 2, "no request"),
+            ("GET", 1, "method and a path"),
+            ("GET /a b", 1, "method and a path"),
+            ("\n\nGET a", 3, "slash"),
+            ("GET http://a/", 1, "slash"),
+            ("GET /ä", 1, "may not stand"),
+            ("GET /a\nwhat", 2, "not a header field"),
+            ("GET /a\n: b", 2, "not a header field"),
+            ("GET /a\n= b\nC: d", 3, "nothing may follow"),
+            ("GET /a\n@missing", 2, "cannot read missing"),
+        ];
+        for (text, line, reason) in table {
+            let error = parse(text).expect_err(text);
+            assert_eq!(error.line(), line, "{text:?}: {error}");
+            assert!(error.to_string().contains(reason), "{text:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_an_error_names_a_line_that_is_there(text in "([GET /a:=@#\\n]|\\PC){0,60}") {
+            if let Err(error) = parse(&text) {
+                prop_assert!(error.line() >= 1 && error.line() <= text.lines().count().max(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Requests with parts that change: `{n}`, `{uuid}`, `{random:1-100}`. Owns their syntax and the
+//! rendering into bytes whose Content-Length is right; sends nothing.
+
+use std::ops::Range;
+
+use crate::pacer::SplitMix;
+
+/// A part that changes from request to request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    /// The number of the request, from 0; each number once in a run.
+    Number,
+    /// A random UUID (RFC 9562, version 4).
+    Uuid,
+    /// A number between two, both included.
+    Random { low: u64, high: u64 },
+    /// The length of the body, as it is rendered.
+    BodyLength,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(Range<usize>),
+    Field(Field),
+}
+
+/// Head and body with fields in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template {
+    bytes: Vec<u8>,
+    head: Vec<Part>,
+    body: Vec<Part>,
+}
+
+/// Stands for the length of the body in a head that is made into a template. No head that was
+/// checked has it otherwise: a control character.
+pub(crate) const BODY_LENGTH: &str = "\u{1}";
+
+impl Template {
+    /// Finds the fields of `head` and `body`; `None` if there are none.
+    pub(crate) fn find(head: &[u8], body: &[u8]) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(head.len() + body.len());
+        let head = split(head, true, &mut bytes);
+        let body = split(body, false, &mut bytes);
+        let changes =
+            |part: &Part| !matches!(part, Part::Literal(_) | Part::Field(Field::BodyLength));
+        let any = head.iter().chain(&body).any(changes);
+        any.then_some(Self { bytes, head, body })
+    }
+
+    /// Writes request `number` into `out`, in place of what is there.
+    pub(crate) fn render(&self, number: u64, random: &mut SplitMix, out: &mut Vec<u8>) {
+        // The body comes first, because the head tells its length; then both change places.
+        out.clear();
+        self.render_parts(&self.body, number, random, 0, out);
+        let body_length = out.len();
+        self.render_parts(&self.head, number, random, body_length, out);
+        out.rotate_left(body_length);
+    }
+
+    fn render_parts(
+        &self,
+        parts: &[Part],
+        number: u64,
+        random: &mut SplitMix,
+        body_length: usize,
+        out: &mut Vec<u8>,
+    ) {
+        for part in parts {
+            match part {
+                Part::Literal(range) => out.extend_from_slice(&self.bytes[range.clone()]),
+                Part::Field(Field::Number) => push_number(out, number),
+                Part::Field(Field::BodyLength) => push_number(out, body_length as u64),
+                Part::Field(Field::Uuid) => push_uuid(out, random),
+                Part::Field(Field::Random { low, high }) => {
+                    push_number(out, between(random, *low, *high));
+                }
+            }
+        }
+    }
+}
+
+/// Cuts `text` at its fields; literals go to the end of `bytes`. Only a head tells a length.
+fn split(text: &[u8], is_head: bool, bytes: &mut Vec<u8>) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut literal = bytes.len();
+    let mut at = 0;
+    while at < text.len() {
+        let field = field_at(&text[at..]).filter(|(f, _)| is_head || *f != Field::BodyLength);
+        let Some((field, length)) = field else {
+            bytes.push(text[at]);
+            at += 1;
+            continue;
+        };
+        if literal < bytes.len() {
+            parts.push(Part::Literal(literal..bytes.len()));
+        }
+        parts.push(Part::Field(field));
+        literal = bytes.len();
+        at += length;
+    }
+    if literal < bytes.len() {
+        parts.push(Part::Literal(literal..bytes.len()));
+    }
+    parts
+}
+
+/// The field at the start of `text`, and its length. What only looks like one is text.
+fn field_at(text: &[u8]) -> Option<(Field, usize)> {
+    if text.starts_with(BODY_LENGTH.as_bytes()) {
+        return Some((Field::BodyLength, BODY_LENGTH.len()));
+    }
+    let inside = text.strip_prefix(b"{")?;
+    // The longest field has two numbers of twenty digits.
+    let end = inside.iter().take(50).position(|b| *b == b'}')?;
+    let name = std::str::from_utf8(&inside[..end]).ok()?;
+    let field = match name {
+        "n" => Field::Number,
+        "uuid" => Field::Uuid,
+        _ => {
+            let (low, high) = name.strip_prefix("random:")?.split_once('-')?;
+            let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+            if !digits(low) || !digits(high) {
+                return None;
+            }
+            let (low, high) = (low.parse().ok()?, high.parse().ok()?);
+            (low <= high).then_some(Field::Random { low, high })?
+        }
+    };
+    Some((field, end + 2))
+}
+
+fn between(random: &mut SplitMix, low: u64, high: u64) -> u64 {
+    let drawn = random.next_u64();
+    match (high - low).checked_add(1) {
+        // The product's upper half: as even as 64 bits allow, and without a division.
+        Some(count) => {
+            low + u64::try_from((u128::from(drawn) * u128::from(count)) >> 64).unwrap_or(0)
+        }
+        None => drawn,
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+fn push_uuid(out: &mut Vec<u8>, random: &mut SplitMix) {
+    let mut value = (u128::from(random.next_u64()) << 64) | u128::from(random.next_u64());
+    // Version 4, and the variant of RFC 9562.
+    value = (value & !(0xf << 76)) | (4 << 76);
+    value = (value & !(0b11 << 62)) | (0b10 << 62);
+    for digit in 0..32u32 {
+        if matches!(digit, 8 | 12 | 16 | 20) {
+            out.push(b'-');
+        }
+        let nibble = usize::try_from((value >> (124 - 4 * digit)) & 0xf).unwrap_or(0);
+        out.push(b"0123456789abcdef"[nibble]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn render(head: &str, body: &str, number: u64) -> String {
+        let template = Template::find(head.as_bytes(), body.as_bytes()).unwrap();
+        let mut out = b"leftover".to_vec();
+        template.render(number, &mut SplitMix::new(1, 0), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn fields_are_rendered_and_the_length_is_that_of_the_rendered_body() {
+        let head = format!("/x/{{n}}\r\nLength: {BODY_LENGTH}\r\n\r\n");
+        assert_eq!(render(&head, "a{n}b{n}", 7), "/x/7\r\nLength: 4\r\n\r\na7b7");
+        let long = u64::MAX;
+        assert_eq!(render(&head, "{n}", long), format!("/x/{long}\r\nLength: 20\r\n\r\n{long}"));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_field_is_text() {
+        for text in
+            ["{", "{}", "{N}", "{n", "{\"n\":1}", "{random:5-1}", "{random:+1-2}", "{random:1-}"]
+        {
+            assert_eq!(Template::find(b"", text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(render("{{n}}", "", 3), "{3}");
+        assert_eq!(Template::find(BODY_LENGTH.as_bytes(), b"plain"), None);
+        assert_eq!(render("{n}", BODY_LENGTH, 3), format!("3{BODY_LENGTH}"));
+    }
+
+    #[test]
+    fn a_uuid_has_its_form_and_is_another_one_each_time() {
+        let text = render("{uuid} {uuid}", "", 0);
+        let (a, b) = text.split_once(' ').unwrap();
+        assert_ne!(a, b);
+        for uuid in [a, b] {
+            assert_eq!(uuid.len(), 36);
+            assert_eq!(uuid.as_bytes()[14], b'4');
+            assert!(b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
+            assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        }
+    }
+
+    #[test]
+    fn random_numbers_are_within_their_limits_and_meet_both() {
+        let mut random = SplitMix::new(5, 0);
+        let drawn: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| between(&mut random, 3, 7)).collect();
+        assert_eq!(drawn, (3..=7).collect());
+        assert_eq!(between(&mut random, 9, 9), 9);
+        between(&mut random, 0, u64::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_text_without_fields_is_kept(
+            text in "([{}n:0-9a-]|\\{n\\}|\\{uuid\\}|\\{random:[0-9]{1,3}-[0-9]{1,3}\\}|x){0,30}",
+            number in any::<u64>(),
+        ) {
+            let head = format!("{BODY_LENGTH}|");
+            if let Some(template) = Template::find(head.as_bytes(), text.as_bytes()) {
+                let mut out = Vec::new();
+                template.render(number, &mut SplitMix::new(number, 1), &mut out);
+                let out = String::from_utf8(out).unwrap();
+                let (length, body) = out.split_once('|').unwrap();
+                prop_assert_eq!(length.parse::<usize>().unwrap(), body.len());
+            }
+        }
+    }
+}

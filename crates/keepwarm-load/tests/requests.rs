@@ -1,0 +1,131 @@
+//! Claim: what the server receives is what the plan says, each request complete and with the
+//! right length, whatever changes from one to the next.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use common::{plan, run_and_compare};
+use keepwarm_load::{Plan, PlanBuilder, RequestSpec, Summary};
+use keepwarm_testkit::http_server::HttpServer;
+
+/// A request as the server saw it.
+#[derive(Debug, Clone)]
+struct Seen {
+    line: String,
+    fields: BTreeMap<String, String>,
+    body: String,
+}
+
+/// Runs the plan, and gives the requests in the order they came.
+fn seen(change: impl FnOnce(PlanBuilder) -> PlanBuilder) -> (Vec<Seen>, Summary) {
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&all);
+    let server = HttpServer::start(move |conn| {
+        while conn.read_request() {
+            let text = String::from_utf8(conn.request().to_vec()).expect("UTF-8");
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            let (line, fields) = head.split_once("\r\n").expect("a request line");
+            let fields: BTreeMap<_, _> = fields
+                .split("\r\n")
+                .filter_map(|field| field.split_once(": "))
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect();
+            let request = Seen { line: line.to_owned(), fields, body: body.to_owned() };
+            let head_only = request.line.starts_with("HEAD ");
+            noted.lock().expect("no holder panics").push(request);
+            if head_only {
+                conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n");
+            } else {
+                conn.respond("ok");
+            }
+        }
+    });
+    let builder = change(plan(&server).threads(1));
+    let (summary, truth) = run_and_compare(server, builder);
+    let seen = all.lock().expect("no holder panics").clone();
+    assert_eq!((summary.failed, seen.len() as u64), (0, truth.requests));
+    (seen, summary)
+}
+
+#[test]
+fn templates_number_each_request_once_and_tell_the_length_of_each_body() {
+    let (seen, summary) = seen(|plan| {
+        plan.requests(300)
+            .concurrency(3)
+            .method("POST")
+            .header("X-Id", "{uuid}")
+            .body("{n}:{random:5-1000}")
+            .templates(true)
+    });
+    assert_eq!(summary.completed, 300);
+    let mut numbers = Vec::new();
+    for request in &seen {
+        let (number, random) = request.body.split_once(':').unwrap();
+        numbers.push(number.parse::<u64>().unwrap());
+        assert!((5..=1000).contains(&random.parse::<u64>().unwrap()));
+        assert_eq!(request.fields["content-length"], request.body.len().to_string());
+    }
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..300));
+    let ids: std::collections::BTreeSet<_> = seen.iter().map(|r| &r.fields["x-id"]).collect();
+    assert_eq!(ids.len(), 300);
+}
+
+#[test]
+fn numbers_are_used_once_over_all_threads_and_across_new_connections() {
+    let (seen, _) = seen(|plan| {
+        let plan = plan.requests(200).concurrency(4).threads(2).requests_per_connection(3);
+        plan.header("X-N", "{n}").templates(true)
+    });
+    let mut numbers: Vec<u64> = seen.iter().map(|r| r.fields["x-n"].parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 200);
+}
+
+#[test]
+fn without_templates_braces_are_braces() {
+    let (seen, _) = seen(|plan| plan.requests(2).method("PUT").body("{n}").header("X", "{uuid}"));
+    assert!(seen.iter().all(|r| r.body == "{n}" && r.fields["x"] == "{uuid}"));
+}
+
+#[test]
+fn a_form_is_posted_with_its_type_and_credentials_are_sent() {
+    let (seen, _) = seen(|plan| {
+        plan.requests(1).form("a b", "c&d").form("e", "").basic_auth("Aladdin", "open sesame")
+    });
+    assert_eq!(seen[0].line, "POST / HTTP/1.1");
+    assert_eq!(seen[0].body, "a+b=c%26d&e=");
+    assert_eq!(seen[0].fields["content-type"], "application/x-www-form-urlencoded");
+    assert_eq!(seen[0].fields["authorization"], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+}
+
+#[test]
+fn the_requests_of_a_file_take_turns_and_each_response_is_read_by_its_method() {
+    let text = "GET /a\n\nHEAD /b\nX: own\n\nPOST /c?{n}\n= {\"n\":{n}}\n";
+    let specs = RequestSpec::parse_all(text, |_| unreachable!("no file is named")).unwrap();
+    let (seen, summary) =
+        seen(|plan| plan.requests(30).request_specs(specs).header("X", "shared").templates(true));
+    assert_eq!((summary.completed, summary.ledger.opened), (30, 1));
+    // Twenty bodies of two bytes; a HEAD has none, whatever its Content-Length says.
+    assert_eq!(summary.body_bytes, 40);
+    for (number, turn) in seen.chunks(3).enumerate() {
+        assert_eq!(turn[0].line, "GET /a HTTP/1.1");
+        assert_eq!(
+            (turn[1].line.as_str(), turn[1].fields["x"].as_str()),
+            ("HEAD /b HTTP/1.1", "own")
+        );
+        assert_eq!(turn[2].fields["x"], "shared");
+        let n = number * 3 + 2;
+        assert_eq!(turn[2].line, format!("POST /c?{n} HTTP/1.1"));
+        assert_eq!(turn[2].body, format!("{{\"n\":{n}}}"));
+    }
+}
+
+#[test]
+fn bodies_that_exclude_each_other_are_refused() {
+    let both = Plan::builder("http://127.0.0.1:9/").requests(1).body("a").form("b", "c");
+    assert_eq!(both.build().unwrap_err().setting(), "body");
+}
