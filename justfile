@@ -49,6 +49,11 @@ bench-closing *ARGS:
 bench-load *ARGS:
     ./bench/load/bench-load {{ARGS}}
 
+# keepwarm watch beside ss, netstat and the post's pipeline: wall and CPU of an answer, and of watching (bench/watch/README.md)
+bench-watch *ARGS:
+    cargo build --release
+    ./bench/watch/bench-watch {{ARGS}}
+
 # What `just check` does, for the benchmark's own workspace
 bench-check:
     cargo fmt --manifest-path bench/client/Cargo.toml --check

@@ -101,6 +101,7 @@ fn a_window_accounts_for_a_load_that_closes_and_names_the_service() {
     assert_eq!(document["schema"], "keepwarm.watch/1");
     assert_eq!((&document["level"], &document["lost_events"]), (&"L1".into(), &0.into()));
     assert!(document["window_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(document["broken_rules"], Value::Array(Vec::new()), "every rule was tested");
     let remote = service.address.to_string();
     let (client, server) =
         (destination(&document, &remote, "client"), destination(&document, &remote, "server"));

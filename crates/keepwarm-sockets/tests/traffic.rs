@@ -116,6 +116,22 @@ fn a_filter_by_address_and_by_side_leaves_the_rest_out() {
 }
 
 #[test]
+fn an_abort_elsewhere_on_the_host_is_not_laid_to_the_only_destination_in_sight() {
+    let _alone = alone();
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let mut foreign = Upstream::listen(Family::V4).unwrap();
+    let watch = Watch::start(on_port(upstream.port())).unwrap();
+    upstream.play(Way::ClientFin, N, 1).unwrap();
+    foreign.play(Way::ClientRst, N, 1).unwrap();
+    foreign.play(Way::ServerRst, N, 1).unwrap();
+    let traffic = watch.finish(SETTLE).unwrap();
+    let client = only(&traffic, Side::Client);
+    assert_eq!(client.closed, EndCloses { local_fin: N, ..EndCloses::default() });
+    assert_eq!(client.opened, N);
+    assert!(traffic.unattributed_aborts >= N, "{traffic:#?}");
+}
+
+#[test]
 fn refused_connects_are_failures_and_no_connections() {
     let _alone = alone();
     for family in Family::ALL {

@@ -13,7 +13,7 @@ mod text;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use keepwarm_sockets::{Filter, Scope, Traffic, Watch, count, look_once};
+use keepwarm_sockets::{Filter, Rules, Scope, Traffic, Watch, count, look_once};
 
 use self::observe::{Judge, Judged};
 use self::owner::Whose;
@@ -41,6 +41,8 @@ struct Report {
     window: Duration,
     lost_events: u64,
     unattributed_aborts: u64,
+    /// Rules of the classifier that do not hold on this kernel; `None`: not tested (yet).
+    broken_rules: Option<Vec<String>>,
     destinations: Vec<Judged>,
 }
 
@@ -89,9 +91,11 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     let mut face = Face::new(options);
     if options.once {
         let traffic = look_once(scope).map_err(|error| unseen(&error))?;
-        return face.show(&traffic).map(drop);
+        return face.show(&traffic);
     }
     interrupt::watch()?;
+    // Before the window, so that the test's own connections are not in it.
+    face.rules = Rules::check().ok();
     let watch = Watch::start(scope).map_err(|error| unseen(&error))?;
     let left = |begun: Instant| match options.window {
         Some(window) => window.saturating_sub(begun.elapsed()),
@@ -142,6 +146,7 @@ struct Face {
     every: Option<Duration>,
     judge: Judge,
     whose: Whose,
+    rules: Option<Rules>,
     shown_at: Instant,
     /// Lines of the report on the screen.
     lines: usize,
@@ -165,6 +170,7 @@ impl Face {
             every,
             judge: Judge::new(),
             whose: Whose::new(options),
+            rules: None,
             shown_at: Instant::now(),
             lines: 0,
             progress: Progress::new(),
@@ -189,22 +195,26 @@ impl Face {
         Ok(())
     }
 
-    fn show(&mut self, traffic: &Traffic) -> Result<Report, Failure> {
+    fn show(&mut self, traffic: &Traffic) -> Result<(), Failure> {
         self.progress.clear();
-        let mut destinations = self.judge.judge(traffic);
+        let mut traffic = traffic.clone();
+        if let Some(rules) = &self.rules {
+            rules.apply(&mut traffic);
+        }
+        let mut destinations = self.judge.judge(&traffic);
         destinations.retain(|one| self.whose.owns(one));
         let report = Report {
             level: Level::L1,
             window: traffic.window,
             lost_events: traffic.lost_events,
             unattributed_aborts: traffic.unattributed_aborts,
+            broken_rules: self.rules.as_ref().map(broken),
             destinations,
         };
         match self.format {
-            WatchFormat::Text => self.draw(&report)?,
-            WatchFormat::Json | WatchFormat::Jsonl => output::print(&record::to_json(&report)?)?,
+            WatchFormat::Text => self.draw(&report),
+            WatchFormat::Json | WatchFormat::Jsonl => output::print(&record::to_json(&report)?),
         }
-        Ok(report)
     }
 
     fn draw(&mut self, report: &Report) -> Result<(), Failure> {
@@ -220,6 +230,10 @@ impl Face {
         self.lines = lines.len();
         output::print(&format!("{up}\x1b[J{}\n", lines.join("\n")))
     }
+}
+
+fn broken(rules: &Rules) -> Vec<String> {
+    rules.broken().into_iter().map(str::to_owned).collect()
 }
 
 /// Columns and rows of the terminal.

@@ -21,6 +21,8 @@ struct Record<'a> {
     window_s: f64,
     lost_events: u64,
     unattributed_aborts: u64,
+    /// Rules of the classifier that do not hold on this kernel; `null` where they were not tested.
+    broken_rules: Option<&'a [String]>,
     destinations: Vec<DestinationRecord<'a>>,
 }
 
@@ -103,6 +105,7 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
         window_s: report.window.as_secs_f64(),
         lost_events: report.lost_events,
         unattributed_aborts: report.unattributed_aborts,
+        broken_rules: report.broken_rules.as_deref(),
         destinations: report
             .destinations
             .iter()

@@ -50,9 +50,16 @@ fn head(report: &Report) -> String {
             thousands(report.lost_events)
         ));
     }
+    if let Some(broken) = report.broken_rules.as_ref().filter(|broken| !broken.is_empty()) {
+        text.push_str(&format!(
+            "this kernel does not tell {} as others do (found by a test on loopback): what rests on \
+             it is left out\n",
+            broken.join(", ")
+        ));
+    }
     if report.unattributed_aborts > 0 {
         text.push_str(&format!(
-            "{} aborts whose destination the kernel had cleared are in no row\n",
+            "{} aborts on this host, of which the kernel had cleared the port, are in no row\n",
             thousands(report.unattributed_aborts)
         ));
     }

@@ -9,7 +9,7 @@ use super::look::requests;
 use super::{Dead, Ends, Half, MATE_WAIT, Pair, Which};
 use crate::classify::{CloseKind, Evidence, classify, was_established};
 use crate::socket::Side;
-use crate::traffic::Traffic;
+use crate::traffic::{Scope, Traffic};
 use crate::watcher::Ending;
 
 impl Ends {
@@ -112,6 +112,12 @@ impl Ends {
             side == Side::Client && service.ip() == host && service.port() != 0
         };
         let serves = self.listeners.inode(local.port()).is_some();
+        // Of a service on this host the other end would have told; and with a filter, the one
+        // destination that fits is only the one that is looked at.
+        if !serves && (self.scope != Scope::default() || self.is_here(&host)) {
+            self.unattributed_aborts += 1;
+            return;
+        }
         let mut fitting = self.books.iter_mut().filter(|book| {
             let (Some(service), side) = book.key else { return false };
             if serves { of_server(&service, side) } else { of_client(&service, side) }

@@ -19,7 +19,7 @@
 //!
 //! **An end that lost its name.** SO_LINGER 0 clears the remote port of the aborting end. It is
 //! known by its cookie if a look has seen it alive; else by the other end, if that is here; else
-//! by its host, if this host has just one such destination.
+//! by its host, if that is another one, has just one such destination, and there is no filter.
 
 mod book;
 mod conclude;

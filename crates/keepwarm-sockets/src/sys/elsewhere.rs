@@ -46,3 +46,7 @@ impl Waker {
 pub(crate) fn fence() -> Vec<u64> {
     Vec::new()
 }
+
+pub(crate) fn abort_on_close(_socket: &std::net::TcpStream) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}

@@ -1,6 +1,7 @@
 //! Netlink sockets, a waker, and fences, through rustix: every system call of this crate but the
 //! reading of /proc.
 
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::sockopt::{
-    Timeout, set_socket_recv_buffer_size, set_socket_timeout, socket_cookie,
+    Timeout, set_socket_linger, set_socket_recv_buffer_size, set_socket_timeout, socket_cookie,
 };
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recv, sendto,
@@ -140,6 +141,11 @@ pub(crate) fn fence() -> Vec<u64> {
     }
     let _ = sched_setaffinity(None, &allowed);
     cookies
+}
+
+/// Lets the socket's close send an RST (SO_LINGER 0).
+pub(crate) fn abort_on_close(socket: &TcpStream) -> std::io::Result<()> {
+    set_socket_linger(socket, Some(Duration::ZERO)).map_err(Into::into)
 }
 
 fn die_here() -> Option<u64> {

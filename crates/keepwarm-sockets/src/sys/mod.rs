@@ -5,12 +5,12 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Netlink, Waker, fence};
+pub(crate) use linux::{Netlink, Waker, abort_on_close, fence};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{Netlink, Waker, fence};
+pub(crate) use elsewhere::{Netlink, Waker, abort_on_close, fence};
 
 /// What [`Netlink::wait`] saw first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,188 @@
+//! A test of the rules by which closes are told apart, on sockets of our own.
+//!
+//! What a destroy event carries is no promise of the kernel's, only its practice. So a few
+//! connections are opened on loopback and closed in known ways, and a rule that does not find what
+//! was done is not used: [`Rules::apply`] degrades by rule, and says so.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Operation};
+use crate::live::Watch;
+use crate::socket::Side;
+use crate::traffic::{Destination, EndCloses, Scope, Traffic};
+
+/// Longer than a step on loopback takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which rules hold on this kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Where the test was played; it is not part of anybody's traffic.
+    port: u16,
+    /// Which end's FIN came first.
+    pub closer: bool,
+    /// An abort by SO_LINGER 0, and by whom.
+    pub abort: bool,
+    /// An abort because data was left unread.
+    pub unread: bool,
+    /// Requests, from the segments with data.
+    pub requests: bool,
+}
+
+impl Rules {
+    /// Opens five connections on loopback, closes them in known ways, and looks whether the kernel
+    /// tells. Takes about half a second, and needs no privilege. A rule is called broken when it
+    /// failed twice: a host in a storm of closes may drown one test.
+    ///
+    /// # Errors
+    /// When there can be no watch, or no connection on loopback.
+    pub fn check() -> Result<Rules, Error> {
+        match Rules::check_once()? {
+            rules if rules.hold() => Ok(rules),
+            _ => Rules::check_once(),
+        }
+    }
+
+    fn check_once() -> Result<Rules, Error> {
+        let failed = |error: io::Error| Error::io(Operation::Watch, &error);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
+        let watch = Watch::start(Scope { port: Some(port), ..Scope::default() })?;
+        play(&listener).map_err(failed)?;
+        let traffic = watch.finish(PATIENCE)?;
+        let end = |side| traffic.destinations.iter().find(|one| one.side == side);
+        Ok(Rules::judge(port, end(Side::Client), end(Side::Server)))
+    }
+
+    fn judge(port: u16, client: Option<&Destination>, server: Option<&Destination>) -> Rules {
+        let closed = |end: Option<&Destination>| end.map(|end| end.closed).unwrap_or_default();
+        let (ours, theirs) = (closed(client), closed(server));
+        let requests = server.and_then(|server| server.requests.max());
+        Rules {
+            port,
+            closer: (ours.local_fin, ours.remote_fin) == (1, 1)
+                && (theirs.local_fin, theirs.remote_fin) == (1, 1),
+            abort: (ours.local_rst, ours.remote_rst) == (1, 1) && theirs.local_rst == 1,
+            unread: ours.undrained == 1 && theirs.remote_rst == 2,
+            requests: requests == Some(REQUESTS),
+        }
+    }
+
+    /// Whether all of them hold.
+    pub fn hold(&self) -> bool {
+        self.broken().is_empty()
+    }
+
+    /// Those that do not, in words.
+    pub fn broken(&self) -> Vec<&'static str> {
+        let rules = [
+            (self.closer, "who closed first"),
+            (self.abort, "who aborted"),
+            (self.unread, "data left unread"),
+            (self.requests, "requests per connection"),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
+    }
+
+    /// Takes back what rests on a rule that does not hold, and the test's own connections.
+    pub fn apply(&self, traffic: &mut Traffic) {
+        traffic.destinations.retain(|one| one.service.is_none_or(|to| to.port() != self.port));
+        for one in &mut traffic.destinations {
+            self.degrade(one);
+        }
+    }
+
+    fn degrade(&self, one: &mut Destination) {
+        let closed = &mut one.closed;
+        if !self.unread {
+            closed.local_rst += std::mem::take(&mut closed.undrained);
+        }
+        if !self.abort {
+            let EndCloses { local_rst, remote_rst, undrained, .. } = *closed;
+            closed.unclassified += local_rst + remote_rst + undrained;
+            (closed.local_rst, closed.remote_rst, closed.undrained) = (0, 0, 0);
+        }
+        if !self.closer {
+            closed.unclassified += closed.local_fin + closed.remote_fin;
+            (closed.local_fin, closed.remote_fin) = (0, 0);
+        }
+        if !self.requests {
+            one.requests = crate::spread::Spread::default();
+        }
+    }
+}
+
+/// Requests on one of the connections.
+const REQUESTS: u32 = 3;
+
+/// Each step waits for TCP to show the one before.
+fn play(listener: &TcpListener) -> io::Result<()> {
+    let connect = || -> io::Result<(TcpStream, TcpStream)> {
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let (server, _) = listener.accept()?;
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(PATIENCE))?;
+            end.set_nodelay(true)?;
+        }
+        Ok((client, server))
+    };
+    // The client closes first, after some requests.
+    let (mut client, mut server) = connect()?;
+    for _ in 0..REQUESTS {
+        client.write_all(b"ping")?;
+        server.read_exact(&mut [0; 4])?;
+        server.write_all(b"pong")?;
+        client.read_exact(&mut [0; 4])?;
+    }
+    close_then_read_the_end(client, server)?;
+    // The server does.
+    let (client, server) = connect()?;
+    close_then_read_the_end(server, client)?;
+    // Each aborts, with nothing unread.
+    let (client, server) = connect()?;
+    abort_then_read_the_end(client, server)?;
+    let (client, server) = connect()?;
+    abort_then_read_the_end(server, client)?;
+    // The client leaves data unread.
+    let (client, mut server) = connect()?;
+    server.write_all(b"never read")?;
+    let deadline = Instant::now() + PATIENCE;
+    while client.peek(&mut [0; 16])? < 10 && Instant::now() < deadline {}
+    drop(client);
+    let _ = server.read(&mut [0; 1]);
+    Ok(())
+}
+
+fn close_then_read_the_end(first: TcpStream, mut second: TcpStream) -> io::Result<()> {
+    drop(first);
+    second.read(&mut [0; 1]).map(drop)
+}
+
+fn abort_then_read_the_end(first: TcpStream, mut second: TcpStream) -> io::Result<()> {
+    crate::sys::abort_on_close(&first)?;
+    drop(first);
+    // ECONNRESET is what was waited for.
+    let _ = second.read(&mut [0; 1]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_rule_holds_on_this_kernel() {
+        let rules = Rules::check().unwrap();
+        assert!(rules.hold(), "{:?}", rules.broken());
+    }
+
+    #[test]
+    fn a_kernel_that_tells_nothing_breaks_every_rule() {
+        let rules = Rules::judge(1, None, None);
+        assert_eq!(rules.broken().len(), 4);
+        assert!(!rules.hold());
+    }
+}
