@@ -66,8 +66,12 @@ impl Stage {
 pub(crate) enum Kind {
     /// The input is wrong.
     Invalid,
-    /// The total timeout or the connect timeout passed.
+    /// The total timeout passed.
     Timeout,
+    /// The connect timeout passed.
+    ConnectTimeout,
+    /// The TLS handshake timeout passed.
+    HandshakeTimeout,
     /// The request has waited for a connection as long as it may.
     AcquireTimeout,
     /// The response header timeout passed.
@@ -85,7 +89,8 @@ pub(crate) enum Kind {
 /// A failed request, or settings that cannot be used.
 ///
 /// The message names the stage, the origin and, once a connection was involved, whether it was new
-/// or reused and which attempt it was, unless it was the first; the cause is in [`source`](StdError::source).
+/// or reused, which attempt it was, unless it was the first, and how much of the request had been
+/// written; the cause is in [`source`](StdError::source).
 ///
 /// ```
 /// let refused = keepwarm::Client::builder().max_connections_per_origin(0).build();
@@ -103,6 +108,7 @@ struct Inner {
     origin: Option<Arc<str>>,
     reused: Option<bool>,
     attempts: u32,
+    written: Option<u64>,
     message: Option<String>,
     source: Option<BoxError>,
 }
@@ -125,6 +131,7 @@ impl Error {
             origin: None,
             reused: None,
             attempts: 0,
+            written: None,
             message: None,
             source: None,
         }))
@@ -136,6 +143,16 @@ impl Error {
 
     pub(crate) fn timeout(stage: Stage) -> Self {
         Self::new(stage, Kind::Timeout).with_message("timed out")
+    }
+
+    pub(crate) fn connect_timeout(stage: Stage) -> Self {
+        Self::new(stage, Kind::ConnectTimeout).with_message("timed out (connect_timeout)")
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn handshake_timeout() -> Self {
+        let words = "timed out (tls_handshake_timeout)";
+        Self::new(Stage::Tls, Kind::HandshakeTimeout).with_message(words)
     }
 
     pub(crate) fn header_timeout() -> Self {
@@ -166,6 +183,10 @@ impl Error {
 
     pub(crate) fn on_attempt(self, attempts: u32) -> Self {
         self.edit(|inner| inner.attempts = attempts)
+    }
+
+    pub(crate) fn after_writing(self, bytes: u64) -> Self {
+        self.edit(|inner| inner.written = Some(bytes))
     }
 
     /// The same failure, ended by a timeout.
@@ -210,11 +231,55 @@ impl Error {
         self.0.attempts
     }
 
-    /// A timeout of ours passed: the total one, or the one for connecting, for waiting, or for the
-    /// head of the response.
+    /// How many bytes of the request, head and body, had been given to the kernel on the last
+    /// connection that it was handed to; whether they reached the server, nobody knows. `None` if there
+    /// was no connection, and then nothing was sent; or, at [`Stage::Body`], if it is not known because
+    /// the response had overtaken the request. Under TLS they are counted before encryption.
+    ///
+    /// ```
+    /// # async fn example(client: keepwarm::Client, url: &str) -> keepwarm::Result<()> {
+    /// if let Err(error) = client.post(url).body("once only").send().await {
+    ///     let safe_to_repeat = error.bytes_written().is_none_or(|bytes| bytes == 0);
+    ///     println!("{error}; safe to repeat: {safe_to_repeat}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn bytes_written(&self) -> Option<u64> {
+        self.0.written
+    }
+
+    /// A timeout of ours passed; the predicates that follow say which. Nothing fails of
+    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout).
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self.0.kind, Kind::Timeout | Kind::AcquireTimeout | Kind::HeaderTimeout)
+        self.is_total_timeout()
+            || self.is_connect_timeout()
+            || self.is_tls_handshake_timeout()
+            || self.is_acquire_timeout()
+            || self.is_response_header_timeout()
+    }
+
+    /// The request took longer in all than [`timeout`](crate::ClientBuilder::timeout) allows, its own
+    /// or the client's. The stage says what it was at then.
+    #[must_use]
+    pub fn is_total_timeout(&self) -> bool {
+        self.0.kind == Kind::Timeout
+    }
+
+    /// Resolving, connecting and shaking hands took longer than
+    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout) allows. The stage says which.
+    /// Nothing was sent.
+    #[must_use]
+    pub fn is_connect_timeout(&self) -> bool {
+        self.0.kind == Kind::ConnectTimeout
+    }
+
+    /// The TLS handshake took longer than `tls_handshake_timeout` allows. Nothing was sent.
+    #[must_use]
+    pub fn is_tls_handshake_timeout(&self) -> bool {
+        self.0.kind == Kind::HandshakeTimeout
     }
 
     /// The request waited for a connection as long as
@@ -295,6 +360,10 @@ impl fmt::Display for Error {
         }
         if inner.attempts > 1 {
             write!(f, ", attempt {}", inner.attempts)?;
+        }
+        // Later there was an answer to it.
+        if let (Stage::Exchange, Some(bytes)) = (inner.stage, inner.written) {
+            write!(f, ", {bytes} bytes written")?;
         }
         if let Some(message) = &inner.message {
             write!(f, ": {message}")?;

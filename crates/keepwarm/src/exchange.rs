@@ -125,7 +125,7 @@ async fn attempt(
                 deadline = timer;
             }
             Err(Failure::Unsent(..)) => {
-                return Err(failed(origin, info, "the server closed the connection at once"));
+                return Err(failed(origin, info, 0, "the server closed the connection at once"));
             }
             Err(Failure::Cut(error, traffic, timer)) if may_be_stale && traffic.read == 0 => {
                 if !template.can_be_sent_again() {
@@ -221,9 +221,10 @@ async fn send(
     match outcome {
         Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             trail.head(response.status());
-            let closer = lease.connection().closer();
+            let connection = lease.connection();
+            let (closer, written) = (connection.closer(), connection.traffic().written);
             lease.close(CloseReason::ExchangeFailed, closer);
-            Err(Failure::Broken(failed(origin, info, SWITCHED)))
+            Err(Failure::Broken(failed(origin, info, written, SWITCHED)))
         }
         Ok(Ok(response)) => {
             if expectation.is_some_and(|expectation| expectation.is_held()) {
@@ -241,14 +242,14 @@ async fn send(
             let connection = lease.connection();
             let (cut, traffic) = (connection.was_cut(), connection.traffic());
             lease.close(CloseReason::ExchangeFailed, closer);
-            let error = failed(origin, info, error.into_error());
+            let error = failed(origin, info, traffic.written, error.into_error());
             Err(if cut { Failure::Cut(error, traffic, deadline) } else { Failure::Broken(error) })
         }
         Err(given_up) => {
             // Dropping the lease closes the connection as abandoned.
-            Err(Failure::Broken(
-                given_up.at(origin.name()).on_reused(info.reused()).on_attempt(info.attempts),
-            ))
+            let written = lease.connection().traffic().written;
+            let given_up = given_up.at(origin.name()).on_reused(info.reused());
+            Err(Failure::Broken(given_up.on_attempt(info.attempts).after_writing(written)))
         }
     }
 }
@@ -270,12 +271,14 @@ fn receive(
 fn failed(
     origin: &Arc<Origin>,
     info: ConnectionInfo,
+    written: u64,
     cause: impl Into<crate::error::BoxError>,
 ) -> Error {
     Error::failed(Stage::Exchange, cause)
         .at(origin.name())
         .on_reused(info.reused())
         .on_attempt(info.attempts)
+        .after_writing(written)
 }
 
 /// What goes on the wire: origin-form target, `Host`, `User-Agent`, how the body is framed, and

@@ -40,6 +40,21 @@
 //! idle), `write`, `head` (waiting for it) and `read`. A dial belongs to the pool: its span `dial`
 //! (`resolve`, `connect`, `tls`) is nobody's child, and follows from the request that caused it.
 //!
+//! # Timeouts
+//!
+//! | setting | from | to | default | the error |
+//! |---|---|---|---|---|
+//! | `acquire_timeout` | the request is queued | it has a connection | none | [`is_acquire_timeout`](Error::is_acquire_timeout) |
+//! | `connect_timeout` | a dial begins | its connection is ready, TLS included | 30 s | [`is_connect_timeout`](Error::is_connect_timeout) |
+//! | `tls_handshake_timeout` | TCP is connected | the handshake is complete | 10 s | [`is_tls_handshake_timeout`](Error::is_tls_handshake_timeout) |
+//! | `expect_continue_timeout` | the head is written | `100 Continue` | 1 s | none: the body is sent |
+//! | `response_header_timeout` | the request is written, body included | the head of the response | none | [`is_response_header_timeout`](Error::is_response_header_timeout) |
+//! | `timeout` | `send` is polled first | the end of the response's body | none | [`is_total_timeout`](Error::is_total_timeout) |
+//!
+//! [`is_timeout`](Error::is_timeout) is any of them, [`stage`](Error::stage) says what the request was
+//! at, and [`bytes_written`](Error::bytes_written) what of it had been sent. A dial belongs to the pool:
+//! a request that is dropped or timed out leaves it to the next one.
+//!
 //! # How it is made
 //!
 //! The decisions are `keepwarm-pool`'s, a state machine without I/O. This crate puts the live

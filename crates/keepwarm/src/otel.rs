@@ -239,6 +239,10 @@ fn name_of(error: &Error) -> &'static str {
         "acquire_timeout"
     } else if error.is_response_header_timeout() {
         "response_header_timeout"
+    } else if error.is_connect_timeout() {
+        "connect_timeout"
+    } else if error.is_tls_handshake_timeout() {
+        "tls_handshake_timeout"
     } else if error.is_timeout() {
         "timeout"
     } else if error.is_too_many_waiters() {

@@ -334,7 +334,9 @@ impl ResponseBody {
         };
         let error =
             error.at(lease.origin().name()).on_reused(self.reused).on_attempt(self.attempts);
-        let closer = lease.connection().closer();
+        let connection = lease.connection();
+        let error = error.after_writing(connection.traffic().written);
+        let closer = connection.closer();
         lease.close(reason, closer);
         self.trail.fail(&error);
         error

@@ -163,7 +163,7 @@ impl Tls {
         match tokio::time::timeout(self.settings.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Error::failed(Stage::Tls, error)),
-            Err(_) => Err(Error::timeout(Stage::Tls)),
+            Err(_) => Err(Error::handshake_timeout()),
         }
     }
 

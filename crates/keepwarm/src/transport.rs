@@ -90,7 +90,7 @@ impl TimeLeft {
     ) -> Result<T> {
         let step = spans::step(stage, step);
         let Some(end) = self.0 else { return step.await };
-        let late = |_| Err(Error::timeout(stage).with_message("timed out (connect_timeout)"));
+        let late = |_| Err(Error::connect_timeout(stage));
         tokio::time::timeout_at(end, step).await.unwrap_or_else(late)
     }
 }

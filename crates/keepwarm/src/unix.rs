@@ -38,7 +38,7 @@ pub(crate) async fn connect(path: &Path) -> Result<UnixStream> {
 /// The server did not accept within the connect timeout.
 pub(crate) fn too_late(path: &Path) -> Error {
     let words = format!("unix socket {}: timed out (connect_timeout)", Named(path));
-    Error::timeout(Stage::Connect).with_message(words)
+    Error::connect_timeout(Stage::Connect).with_message(words)
 }
 
 /// The address of a path: that of a file, or an abstract name where there are such.

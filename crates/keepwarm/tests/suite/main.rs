@@ -30,6 +30,7 @@ mod service;
 mod stale;
 mod storm;
 mod support;
+mod timeouts;
 #[cfg(feature = "tls")]
 mod tls;
 mod total_limit;
