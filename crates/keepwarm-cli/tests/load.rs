@@ -64,6 +64,11 @@ fn too_few_samples_leave_the_tail_blank() {
     let record = json(&["-n", "100"], &data.url("/data"));
     assert_eq!(record["latency_us"]["p999"], Value::Null);
     assert!(record["latency_us"]["p50"].as_u64().is_some());
+    let intervals = &record["latency_us"]["intervals"];
+    assert_eq!(intervals["method"], "ranks", "too short for blocks");
+    assert_eq!(intervals["p99"], Value::Null, "nothing is known beyond the last sample");
+    let (low, high) = (&intervals["p50"][0], &intervals["p50"][1]);
+    assert!(low.as_u64() <= high.as_u64() && low.is_u64(), "{intervals}");
 }
 
 #[test]

@@ -52,6 +52,7 @@ const TABLE: &[Entry] = &[
     entry("response.POINT", Unit::Time, "instant the request was due to last byte of the response"),
     entry("lag.POINT", Unit::Time, "instant the request was due to its first byte written"),
     entry("connect.POINT", Unit::Time, "of the times from connect(2) to established"),
+    entry("handshake.POINT", Unit::Time, "of TLS handshakes"),
     entry("requests.scheduled", Unit::Count, "requests that were due"),
     entry(
         "requests.completed",

@@ -2,7 +2,9 @@
 
 use keepwarm_diagnose::thousands;
 
-use crate::record::{self, AssertionOutcome, Distribution, HopRecord, RunRecord, Sides, Trust};
+use crate::record::{
+    self, AssertionOutcome, Distribution, HopRecord, Intervals, RunRecord, Sides, Trust,
+};
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
@@ -126,9 +128,9 @@ fn latency(record: &RunRecord, colour: bool) -> String {
     let mut table = Table::default();
     let names = ["p50", "p90", "p99", "p99.9", "max"];
     table.row("latency, ms", names.map(str::to_owned));
-    table.row("service time", quantiles(&record.latency_us));
+    times(&mut table, "service time", &record.latency_us);
     if record.settings.open_loop {
-        table.row("response time", quantiles(&record.response_us));
+        times(&mut table, "response time", &record.response_us);
         table.row("send lag", quantiles(&record.send_lag_us));
     }
     if record.connect_us.count > 0 {
@@ -138,6 +140,21 @@ fn latency(record: &RunRecord, colour: bool) -> String {
         table.row("TLS handshake", quantiles(&record.handshake_us));
     }
     table.render(|head| paint(head, "1", colour))
+}
+
+/// A row of percentiles, and where they are known, one of their intervals.
+fn times(table: &mut Table, label: &str, times: &Distribution) {
+    table.row(label, quantiles(times));
+    let known = |intervals: &&Intervals| intervals.p50.is_some();
+    if let Some(Intervals { p50, p90, p99, p999, .. }) = times.intervals.as_ref().filter(known) {
+        let range = |interval: &Option<(u64, u64)>| {
+            let ends = |(low, high): (u64, u64)| {
+                format!("{}-{}", record::millis(low), record::millis(high))
+            };
+            interval.map(ends).unwrap_or_default()
+        };
+        table.row("  95 % within", [p50, p90, p99, p999].map(range));
+    }
 }
 
 fn quantiles(times: &Distribution) -> [String; 5] {

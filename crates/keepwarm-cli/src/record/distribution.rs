@@ -3,8 +3,11 @@
 use keepwarm_load::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::confidence::{self, Intervals};
+use super::timeline::TimelineRecord;
+
 /// Whole numbers; the unit is in the name of the field. `null` where there are too few samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Distribution {
     pub(crate) count: u64,
     pub(crate) min: Option<u64>,
@@ -17,6 +20,9 @@ pub(crate) struct Distribution {
     pub(crate) p99: Option<u64>,
     pub(crate) p999: Option<u64>,
     pub(crate) max: Option<u64>,
+    /// Of the percentiles above, where they are quoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) intervals: Option<Intervals>,
     /// Samples beyond the last bucket, counted in it.
     pub(crate) saturated: u64,
     /// Highest value and number of samples of each bucket that has any, ascending.
@@ -37,9 +43,16 @@ impl Distribution {
             p99: histogram.p99(),
             p999: histogram.p999(),
             max: histogram.max(),
+            intervals: None,
             saturated: histogram.saturated(),
             buckets: histogram.buckets().collect(),
         }
+    }
+
+    /// Adds the intervals of the percentiles; `timeline` is that of these very samples.
+    pub(super) fn with_intervals(mut self, timeline: Option<&TimelineRecord>) -> Self {
+        self.intervals = (self.count > 0).then(|| confidence::intervals(&self, timeline));
+        self
     }
 
     /// The least kept value that at least the part `quantile` of all samples do not exceed.
@@ -80,17 +93,9 @@ mod tests {
         let distribution = Distribution {
             count: 10,
             min: Some(1),
-            mean: None,
-            std_dev: None,
-            p50: None,
-            p75: None,
-            p90: None,
-            p95: None,
-            p99: None,
-            p999: None,
             max: Some(100),
-            saturated: 0,
             buckets: vec![(1, 5), (20, 4), (127, 1)],
+            ..Distribution::default()
         };
         for (quantile, value) in
             [(0.0, 1), (0.5, 1), (0.51, 20), (0.9, 20), (0.91, 100), (1.0, 100)]

@@ -12,6 +12,7 @@ pub(super) fn fact(record: &RunRecord, name: &str) -> Fact {
         ("rps", "") if record.elapsed_s > 0.0 => Fact::Known(record.requests_per_second),
         ("rps", "") => Fact::Absent("no time passed".to_owned()),
         ("connect", point) => of_times(&record.connect_us, point, "connection was opened"),
+        ("handshake", point) => of_times(&record.handshake_us, point, "TLS handshake was made"),
         ("requests", _) => requests(record, rest),
         ("errors", _) => errors(record, rest),
         ("status", _) => status(record, rest),

@@ -3,6 +3,7 @@
 //! Owns types that cross a file, independent of the engine's. Text, JSON and ab-shaped text, and
 //! assertions, are folds over a record: what they say can be said again from a file.
 
+mod confidence;
 mod distribution;
 mod facts;
 mod hop;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assertion::{Assertion, Outcome};
 
+pub(crate) use confidence::Intervals;
 pub(crate) use distribution::Distribution;
 use hop::Target;
 pub(crate) use hop::{Cause, FindingRecord, HopRecord, HopSample, Sides};
@@ -215,6 +217,7 @@ pub(crate) enum AssertionOutcome {
 
 impl RunRecord {
     pub(crate) fn of(plan: &Plan, summary: &Summary, started: SystemTime) -> Self {
+        let timeline = TimelineRecord::of(&summary.timeline);
         let since = started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             schema: SCHEMA.to_owned(),
@@ -235,8 +238,8 @@ impl RunRecord {
                 unfinished: summary.unfinished,
                 unsent: summary.unsent,
             },
-            latency_us: Distribution::of(&summary.latency),
-            response_us: Distribution::of(&summary.response),
+            latency_us: Distribution::of(&summary.latency).with_intervals(Some(&timeline)),
+            response_us: Distribution::of(&summary.response).with_intervals(None),
             send_lag_us: Distribution::of(&summary.send_lag),
             connect_us: Distribution::of(&summary.connect_time),
             handshake_us: Distribution::of(&summary.handshake_time),
@@ -255,7 +258,7 @@ impl RunRecord {
             loader: LoaderRecord::of(summary),
             verdict: Verdict::unjudged(),
             assertions: Vec::new(),
-            timeline: TimelineRecord::of(&summary.timeline),
+            timeline,
         }
         .with_hops(Vec::new())
     }
