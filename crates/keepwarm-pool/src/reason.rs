@@ -42,8 +42,8 @@ pub enum CloseReason {
     NotPersistent,
     /// The exchange failed: reset, end of file within it, malformed bytes.
     ExchangeFailed,
-    /// The caller gave up within the exchange: dropped the request, timed out, or dropped a body
-    /// of which too much was left, or too slow.
+    /// The caller gave up within the exchange, dropped the request, timed out, or dropped a body; and
+    /// too much was left of the response, or it came too slowly, to be read for nobody.
     Abandoned,
     /// The response was complete, and the request body was not within the time it was given.
     UploadUnfinished,

@@ -6,7 +6,7 @@
 //! polled with, tells the keeper when the socket has something to say. An idle socket has only three
 //! things to say: end of file, reset, and bytes that belong to no request.
 
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,13 +14,14 @@ use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use keepwarm_pool::{Advice, CloseReason, Closer};
 
 use crate::advice;
 use crate::body::Body;
 use crate::keeper::Keeper;
+use crate::reply::{Replied, Reply};
 use crate::watch::{Watch, Watcher, quietly};
 use crate::wire::{Traffic, Wire, Witness};
 
@@ -33,6 +34,7 @@ pub(crate) struct Connection {
     id: u64,
     sender: http1::SendRequest<Body>,
     driver: Driver,
+    reply: Reply,
     /// Client and server agreed that the current exchange is the last one.
     last_exchange: bool,
     /// What the server said in the current exchange of how long it keeps the connection.
@@ -43,6 +45,8 @@ pub(crate) struct Connection {
     is_http_1_0: bool,
     /// Server and client may disagree on where a response ended.
     framing_in_doubt: bool,
+    /// A drive is under way, or has panicked.
+    in_doubt: bool,
     witness: Witness,
     /// What had passed before the current exchange.
     before: Traffic,
@@ -61,8 +65,8 @@ enum Driver {
 }
 
 impl Driver {
-    /// Its end drops hyper's future, and with it a request that it has not begun: the future of
-    /// [`send`](Connection::send) gets it back. One that has ended and is kept would keep it too.
+    /// Its end drops hyper's future, and with it a request that it has not begun: its
+    /// [`reply`](Connection::poll_reply) gets it back. One that has ended and is kept would keep it too.
     fn poll(&mut self, cx: &mut Context<'_>) {
         if let Self::Running(driver) = self
             && let Poll::Ready(result) = Pin::new(driver).poll(cx)
@@ -115,11 +119,13 @@ impl Connection {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sender,
             driver: Driver::Running(driver),
+            reply: Reply::none(),
             last_exchange: false,
             advice: None,
             withheld: false,
             is_http_1_0: false,
             framing_in_doubt: false,
+            in_doubt: false,
             witness,
             before: Traffic::default(),
             watcher: Watcher::new(keeper),
@@ -155,25 +161,38 @@ impl Connection {
             || matches!(self.driver, Driver::Ended(Ended::BySocket { .. }))
     }
 
-    /// Queues one request. The future resolves only while somebody calls [`drive`](Self::drive);
-    /// since that happens in the same task, the future needs no waker of its own.
-    pub(crate) fn send(
-        &mut self,
-        mut request: http::Request<Body>,
-    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>> + use<>
-    {
+    /// Queues one request. Its reply comes while somebody calls [`drive`](Self::drive).
+    pub(crate) fn send(&mut self, mut request: http::Request<Body>) {
         self.last_exchange = says_close(request.headers());
-        self.withheld = false;
         self.before = self.witness.traffic();
         request.body_mut().begin_upload(&self.witness);
-        quietly(|| self.sender.try_send_request(request))
+        quietly(|| self.reply.send(&mut self.sender, request));
+    }
+
+    /// The head of the response, after a [`drive`](Self::drive).
+    pub(crate) fn poll_reply(&mut self) -> Poll<Replied> {
+        self.reply.poll()
+    }
+
+    /// Whether a drive has panicked: what hyper would do next is anybody's guess.
+    pub(crate) const fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
+    /// Whether nothing is left of the current exchange but its response, not a byte of which anybody
+    /// has taken.
+    pub(crate) fn owes_reply(&self) -> bool {
+        self.reply.is_owed() && !self.has_ended() && !self.in_doubt && self.request_is_written()
     }
 
     /// Lets bytes flow, until the connection ends. Who returns `Pending` after it calls
     /// [`wait`](Self::wait) before.
     pub(crate) fn drive(&mut self) {
         let cx = &mut self.watcher.look();
+        // A caller's code may panic in there, an observer's of interim responses or a body's.
+        self.in_doubt = true;
         self.driver.poll(cx);
+        self.in_doubt = false;
     }
 
     /// Has the task of `cx` woken when a [`drive`](Self::drive) may find more than the last one did.

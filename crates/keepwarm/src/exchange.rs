@@ -1,16 +1,14 @@
 //! One request, one response: the round trip, without redirects.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use keepwarm_pool::{CloseReason, Closer};
-use tokio::task::coop::unconstrained;
 
 use crate::acquire::{Patience, acquire};
 use crate::body::Body;
@@ -181,15 +179,12 @@ async fn send(
     let settings = &origin.shared().settings;
     let mut expectation = Expectation::of(request.body(), settings.expect_continue_timeout);
     let connection = lease.connection();
-    // Outside the task's budget: a step that is refused for want of budget is repeated when its
-    // waker is called, and this future has none.
-    let mut response = pin!(unconstrained(connection.send(request)));
+    connection.send(request);
     let patience = settings.response_header_timeout;
     let mut waiting: Option<Deadline> = None;
     let mut span = SendSpan::write();
     let sent = poll_fn(|cx| {
-        // This alone can resolve the response, by the end of the connection at the latest: that is
-        // why the response needs no waker of its own.
+        // This alone can bring the reply, by the end of the connection at the latest.
         connection.drive();
         if let Some(expectation) = &mut expectation
             && expectation.poll_over(connection.has_flushed(), cx)
@@ -197,8 +192,7 @@ async fn send(
             connection.drive();
         }
         span.look(|| connection.request_is_written());
-        let polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(result) = polled {
+        if let Poll::Ready(result) = connection.poll_reply() {
             return Poll::Ready(Ok(result));
         }
         if deadline.poll_expired(cx) {
@@ -246,8 +240,14 @@ async fn send(
             Err(if cut { Failure::Cut(error, traffic, deadline) } else { Failure::Broken(error) })
         }
         Err(given_up) => {
-            // Dropping the lease closes the connection as abandoned.
             let written = lease.connection().traffic().written;
+            if given_up.is_timeout() {
+                // The response may still come soon, and be small.
+                drop(lease);
+            } else {
+                let closer = lease.connection().closer();
+                lease.close(CloseReason::Abandoned, closer);
+            }
             let given_up = given_up.at(origin.name()).on_reused(info.reused());
             Err(Failure::Broken(given_up.on_attempt(info.attempts).after_writing(written)))
         }

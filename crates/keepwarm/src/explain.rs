@@ -143,7 +143,8 @@ fn abandoned(stats: &OriginStats) -> Finding {
     finding(count, || {
         format!(
             "{} given up in the middle of an exchange: requests that were \
-             dropped or timed out; look whether timeouts are too short",
+             dropped or timed out, and whose responses did not come soon after; look whether \
+             timeouts are too short",
             counted(count, "connection")
         )
     })

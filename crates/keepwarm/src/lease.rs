@@ -5,18 +5,22 @@ use std::sync::Arc;
 use keepwarm_pool::{CloseReason, Closer};
 
 use crate::connection::Connection;
+use crate::drain::drain_reply;
 use crate::origin::Origin;
 
 /// A connection on loan from its origin's pool.
 ///
-/// Dropping it before the exchange began puts the connection back unused; dropping it within the
-/// exchange closes it, since the rest of the response can no longer be told from the next one:
-/// whoever wants to save it reads that rest, see [`drain`](crate::drain::drain).
+/// Dropping it before the exchange began puts the connection back unused. Dropping it within the
+/// exchange closes it, since the rest of the response can no longer be told from the next one; but if
+/// the request is sent and its response has not begun, that is waited for and read for a moment, see
+/// [`drain`](crate::drain). Whoever has the body to a head drains that.
 #[derive(Debug)]
 pub(crate) struct Lease {
     origin: Arc<Origin>,
     held: Option<Held>,
     began: bool,
+    /// Nobody waits any more for what the connection brings.
+    given_up: bool,
 }
 
 #[derive(Debug)]
@@ -31,7 +35,7 @@ impl Lease {
         token: keepwarm_pool::Lease,
         connection: Box<Connection>,
     ) -> Self {
-        Self { origin, held: Some(Held { token, connection }), began: false }
+        Self { origin, held: Some(Held { token, connection }), began: false, given_up: false }
     }
 
     pub(crate) fn origin(&self) -> &Arc<Origin> {
@@ -78,12 +82,21 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.began {
-            self.end(false);
-        } else if let Some(Held { token, connection }) = self.held.take() {
-            let closer = connection.closer();
-            drop(connection);
-            self.origin.closed(token, CloseReason::Abandoned, closer);
+            return self.end(false);
         }
+        let Some(held) = self.held.take() else { return };
+        let mut lease = Self {
+            origin: Arc::clone(&self.origin),
+            held: Some(held),
+            began: true,
+            given_up: true,
+        };
+        // Once: whoever drops it then has waited, or cannot.
+        if !self.given_up && lease.connection().owes_reply() {
+            return drain_reply(lease);
+        }
+        let closer = lease.connection().closer();
+        lease.close(CloseReason::Abandoned, closer);
     }
 }
 

@@ -94,6 +94,7 @@ mod origins;
 mod otel;
 mod outbox;
 mod redirect;
+mod reply;
 mod request;
 mod response;
 mod retry;

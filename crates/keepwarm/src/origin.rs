@@ -76,6 +76,9 @@ struct State {
     opened_lately: Lately,
     /// Bodies that were left unread and cost their connections.
     unread: u64,
+    /// Connections that are read for nobody now, and that were kept by it.
+    draining: usize,
+    drained: u64,
 }
 
 /// The number of a connection, and when it was opened.
@@ -143,19 +146,23 @@ pub(crate) struct Snapshot {
     pub(crate) learned_idle_timeout: Option<Duration>,
     pub(crate) opened_lately: u64,
     pub(crate) unread: u64,
+    pub(crate) draining: usize,
+    pub(crate) drained: u64,
     pub(crate) counts: Counts,
 }
 
 impl Snapshot {
     /// Adds another origin's. There is no peak of several together, and no one server.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        let Self { dialing, active, idle, waiting, opened_lately, unread, ref counts, .. } = *other;
+        let Self { dialing, active, idle, waiting, peak: _, ref counts, .. } = *other;
+        self.opened_lately += other.opened_lately;
+        self.unread += other.unread;
+        self.draining += other.draining;
+        self.drained += other.drained;
         self.dialing += dialing;
         self.active += active;
         self.idle += idle;
         self.waiting += waiting;
-        self.opened_lately += opened_lately;
-        self.unread += unread;
         self.counts.absorb(counts);
     }
 }
@@ -181,6 +188,8 @@ impl Origin {
                 asking: 0,
                 opened_lately: Lately::default(),
                 unread: 0,
+                draining: 0,
+                drained: 0,
             }),
             retries: RetryBudget::new(),
         })
@@ -405,6 +414,8 @@ impl Origin {
             learned_idle_timeout: state.pool.learned_idle_timeout(),
             opened_lately: state.opened_lately.count(now),
             unread: state.unread,
+            draining: state.draining,
+            drained: state.drained,
             counts: *state.pool.counts(),
         }
     }
@@ -416,6 +427,17 @@ impl Origin {
         let (unread, requests) = (state.unread, state.pool.counts().checkouts);
         drop(state);
         misuse::body_left_unread(&self.name, unread, requests);
+    }
+
+    /// One more connection is read for nobody, or one less.
+    pub(crate) fn note_draining(&self, change: isize) {
+        let mut state = self.lock();
+        state.draining = state.draining.saturating_add_signed(change);
+    }
+
+    /// A connection is about to go back that was read for nobody.
+    pub(crate) fn note_drained(&self) {
+        self.lock().drained += 1;
     }
 
     /// The seconds in which connections were opened.

@@ -135,7 +135,10 @@ impl RequestBuilder {
     /// [`Error::attempts`] count.
     ///
     /// Dropping the future gives up: a place in the queue is left, a connection that was not used
-    /// yet goes back to the pool, and one in the middle of an exchange is closed.
+    /// yet goes back to the pool. One that has the whole request is kept if the response begins within
+    /// 50 ms and [is small and fast](crate::ResponseBody): it is read for nobody, in the background,
+    /// inside a tokio runtime. So it is after a timeout. Otherwise the connection is closed, as
+    /// [`Abandoned`](crate::CloseReason::Abandoned). (Go closes it in any case.)
     ///
     /// # Errors
     ///

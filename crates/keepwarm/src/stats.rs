@@ -120,6 +120,11 @@ pub struct PoolStats {
     /// Response bodies that were dropped before their end, with so much left to read, or so slow,
     /// that their connections were closed for it.
     pub bodies_unread: u64,
+    /// Connections in use now that are read for nobody: what they carried was dropped, or ran out of
+    /// time. They are among the active ones.
+    pub draining: usize,
+    /// Connections that went back to the pool because what was dropped on them was read to its end.
+    pub drained: u64,
     /// Dials that failed.
     pub dials_failed: u64,
     /// Connections closed, by reason and closer; only those that occurred, most frequent first.
@@ -173,6 +178,7 @@ impl PoolStats {
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let Snapshot { dialing, active, idle, waiting, opened_lately, unread, counts, .. } =
             *snapshot;
+        let Snapshot { draining, drained, .. } = *snapshot;
         let mut closes: Vec<CloseCount> = CloseReason::ALL
             .into_iter()
             .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
@@ -197,6 +203,8 @@ impl PoolStats {
             cancelled: counts.cancelled,
             too_many_waiters: counts.rejected_for(RejectReason::TooManyWaiters),
             bodies_unread: unread,
+            draining,
+            drained,
             dials_failed: counts.dials_failed,
             closes,
         }

@@ -89,7 +89,7 @@ async fn a_request_dropped_between_its_assignment_and_its_next_poll_passes_the_c
 }
 
 #[tokio::test]
-async fn a_request_dropped_while_it_awaits_its_response_closes_its_connection_and_frees_its_place()
+async fn a_request_dropped_whose_response_does_not_come_closes_its_connection_and_frees_its_place()
 {
     let stage = Stage::open().await;
     let client = one_at_a_time();

@@ -12,6 +12,7 @@ mod errors;
 mod expect_continue;
 mod explain;
 mod fake_time;
+mod given_up;
 mod header_timeout;
 mod idle_watch;
 mod interim;

@@ -281,7 +281,7 @@ async fn events_are_in_order_and_add_up_to_the_statistics_however_many_threads_t
         };
         assert_eq!(count(&same), close.count, "{close:?}");
     }
-    assert!(total.closes.len() >= 3 && total.dials_failed > 0, "it was a mixture: {stats:#?}");
+    assert!(total.closes.len() >= 2 && total.dials_failed > 0, "it was a mixture: {stats:#?}");
     assert_eq!(stats.events_lost, 0);
     assert_eq!(overlaps.load(Ordering::SeqCst), 0, "never two at once");
 }

@@ -146,6 +146,15 @@ async fn keep_asking(
             continue;
         }
         let mut whole = Box::pin(whole);
+        if dice.roll(2) == 0 {
+            // Beyond the queue.
+            let patience = Duration::from_micros(dice.roll(200_000));
+            match tokio::time::timeout(patience, whole).await {
+                Ok(_) => fates.whole.fetch_add(1, Ordering::Relaxed),
+                Err(_) => fates.dropped.fetch_add(1, Ordering::Relaxed),
+            };
+            continue;
+        }
         let instant = Instant::now() + Duration::from_micros(dice.roll(4_000));
         let mut polls = dice.roll(8);
         let by_polls = dice.roll(2) == 0;
@@ -224,7 +233,10 @@ async fn steady_storm(seed: u64, length: Duration) {
     // The generator reaches what it is meant to reach.
     assert!(dropped > 0 && stats.closed_for(CloseReason::Abandoned) > 0, "{stats:?}");
     assert!(whole > dropped && stats.reused > 0, "{stats:?}");
-    println!("{length:?}: {whole} whole, {dropped} dropped, {} opened", stats.opened);
+    // In two seconds of a busy machine, most are dropped in the queue.
+    assert!(stats.drained > 0 || length < Duration::from_secs(30), "{stats:?}");
+    let kept = stats.drained;
+    println!("{length:?}: {whole} whole, {dropped} dropped, {kept} kept, {} opened", stats.opened);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
