@@ -54,6 +54,10 @@ bench-watch *ARGS:
     cargo build --release
     ./bench/watch/bench-watch {{ARGS}}
 
+# The loader's resident memory over ten million requests (or as many as are asked for)
+load-memory REQUESTS="10000000" CONNECTIONS="100":
+    cargo run --release --quiet -p keepwarm-load --example memory -- {{REQUESTS}} {{CONNECTIONS}}
+
 # What `just check` does, for the benchmark's own workspace
 bench-check:
     cargo fmt --manifest-path bench/client/Cargo.toml --check

@@ -13,8 +13,12 @@ enum Outcome {
 
 /// Feeds the pieces in order, then the end of input.
 fn read(head_request: bool, pieces: &[&[u8]]) -> Outcome {
+    read_after(Framing::new(), head_request, pieces)
+}
+
+/// The same by one that has read something before.
+fn read_after(mut framing: Framing, head_request: bool, pieces: &[&[u8]]) -> Outcome {
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut framing = Framing::new();
     framing.reset(head_request, false);
     let mut consumed = 0;
     for piece in pieces {
@@ -335,6 +339,19 @@ fn endless_trailers_are_cut_off_at_the_limit() {
 }
 
 #[test]
+fn the_same_head_is_recognised_and_another_one_is_not() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    let mut framing = Framing::new();
+    framing.reset(false, false);
+    assert!(framing.recognise(head).is_none());
+    framing.feed(head).unwrap();
+    let known = framing.recognise(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert_eq!((known.len, known.status, known.body), (head.len(), 200, BodyKind::Length(2)));
+    assert!(framing.recognise(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok.").is_none());
+    assert!(framing.recognise(&head[..head.len() - 1]).is_none());
+}
+
+#[test]
 fn a_reset_forgets_the_last_response_and_keeps_the_server_field_when_asked() {
     let mut framing = Framing::new();
     let bytes = b"HTTP/1.1 200 OK\r\nServer: x/1\r\nContent-Length: 2\r\n\r\nab";
@@ -363,6 +380,33 @@ proptest! {
         // Where a head is wrong in a line that never ends, one reading may see it earlier.
         let failed = |o: Outcome| matches!(o, Outcome::Malformed(_) | Outcome::CutShort);
         prop_assert!(whole == split || (failed(whole) && failed(split)), "{whole:?} {split:?}");
+    }
+
+    #[test]
+    fn a_head_that_is_recognised_says_what_parsing_it_says(
+        pick in any::<prop::sample::Index>(),
+        other in any::<prop::sample::Index>(),
+        change in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        cut in any::<prop::sample::Index>(),
+        head_before: bool,
+        head_now: bool,
+    ) {
+        let examples = examples();
+        let (_, _, before, _) = examples[pick.index(examples.len())].clone();
+        // Mostly the same response again, as servers do; changed in one byte, or cut in two.
+        let again = if other.index(4) > 0 { pick } else { other };
+        let (_, _, mut bytes, _) = examples[again.index(examples.len())].clone();
+        if let Some((at, byte)) = change && !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let (first, rest) = bytes.split_at(cut.index(bytes.len() + 1));
+        for pieces in [&[&bytes[..]][..], &[first, rest]] {
+            let mut knowing = Framing::new();
+            knowing.reset(head_before, false);
+            let _ = knowing.feed(&before);
+            prop_assert_eq!(read_after(knowing, head_now, pieces), read(head_now, pieces));
+        }
     }
 
     #[test]
