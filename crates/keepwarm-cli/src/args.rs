@@ -110,6 +110,12 @@ pub(crate) struct WatchOptions {
     #[arg(long, value_name = "PART")]
     pub(crate) cgroup: Option<String>,
 
+    /// What the window has to fulfil, such as 'hop.8081.opened<110'; can be given several times.
+    /// `keepwarm explain assertions` has all names
+    #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse,
+          conflicts_with = "count")]
+    pub(crate) assertions: Vec<Assertion>,
+
     /// Watch another network namespace: a process's id, a name of `ip netns`, or a path
     #[arg(long, value_name = "NETNS")]
     pub(crate) netns: Option<String>,

@@ -270,6 +270,23 @@ fn another_network_namespace_is_watched_from_outside() {
 }
 
 #[test]
+fn a_window_can_be_asserted_on() {
+    let service = Service::start(&["data"]);
+    let port = service.address.port();
+    let (filter, few, many) =
+        (format!(":{port}"), format!("hop.{port}.opened<=50"), format!("hop.{port}.closed<50"));
+    let watch = Running::watch(&[&filter, "--assert", &few]);
+    load(&service, &["-n", "50", "-c", "2", "--close"]);
+    watch.interrupt().exits_with(0);
+    let watch = Running::watch(&[&filter, "--assert", &few, "--assert", &many]);
+    load(&service, &["-n", "50", "-c", "2", "--close"]);
+    watch.interrupt().exits_with(10).says(&format!("{many} does not hold: it is 50"));
+    run(keepwarm().args(["watch", &filter, "--once", "--assert", &few]))
+        .exits_with(10)
+        .says("one look counts nothing");
+}
+
+#[test]
 fn what_cannot_be_watched_is_a_usage_error_with_a_way_out() {
     run(keepwarm().args(["watch", "8081"])).exits_with(2).says("write :8081");
     run(keepwarm().args(["watch", "dst"])).exits_with(2).says("an address follows");

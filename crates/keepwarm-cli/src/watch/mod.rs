@@ -2,6 +2,7 @@
 //!
 //! Owns the modes: one look, a window, or live until interrupted; and what is left out.
 
+mod assert;
 mod filter;
 mod netns;
 mod observe;
@@ -91,7 +92,8 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     let mut face = Face::new(options);
     if options.once {
         let traffic = look_once(scope).map_err(|error| unseen(&error))?;
-        return face.show(&traffic);
+        let report = face.show(&traffic)?;
+        return assert::judge(&report, &options.assertions);
     }
     interrupt::watch()?;
     // Before the window, so that the test's own connections are not in it.
@@ -109,7 +111,8 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
         face.glance(&watch)?;
     }
     let traffic = watch.finish(SETTLE).map_err(|error| unseen(&error))?;
-    face.show(&traffic)?;
+    let report = face.show(&traffic)?;
+    assert::judge(&report, &options.assertions)?;
     // A live watch has no other end than being interrupted.
     if options.window.is_some() && interrupt::happened() {
         Err(interrupt::failure())
@@ -195,7 +198,7 @@ impl Face {
         Ok(())
     }
 
-    fn show(&mut self, traffic: &Traffic) -> Result<(), Failure> {
+    fn show(&mut self, traffic: &Traffic) -> Result<Report, Failure> {
         self.progress.clear();
         let mut traffic = traffic.clone();
         if let Some(rules) = &self.rules {
@@ -212,9 +215,10 @@ impl Face {
             destinations,
         };
         match self.format {
-            WatchFormat::Text => self.draw(&report),
-            WatchFormat::Json | WatchFormat::Jsonl => output::print(&record::to_json(&report)?),
+            WatchFormat::Text => self.draw(&report)?,
+            WatchFormat::Json | WatchFormat::Jsonl => output::print(&record::to_json(&report)?)?,
         }
+        Ok(report)
     }
 
     fn draw(&mut self, report: &Report) -> Result<(), Failure> {

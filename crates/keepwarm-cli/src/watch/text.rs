@@ -17,7 +17,7 @@ const MAX_VERDICTS: usize = 8;
 
 /// At most `columns` wide, but for the table, which is as wide as it is.
 pub(crate) fn render(report: &Report, colour: bool, columns: usize) -> String {
-    let mut text = head(report);
+    let mut text = head(report, columns);
     if report.destinations.is_empty() {
         text.push_str("\nNo TCP connection in scope.\n");
         return text;
@@ -33,17 +33,15 @@ pub(crate) fn render(report: &Report, colour: bool, columns: usize) -> String {
 }
 
 /// What was looked at, how, and what cannot be seen that way.
-fn head(report: &Report) -> String {
+fn head(report: &Report, columns: usize) -> String {
     let length = if report.window.is_zero() {
         "one look".to_owned()
     } else {
         format!("{:.1} s", report.window.as_secs_f64())
     };
-    let mut text = format!(
-        "{length}, {}; not seen: {}\n",
-        report.level.description(),
-        report.level.blind_to()
-    );
+    let level = report.level;
+    let words = format!("{length}, {}; not seen: {}", level.description(), level.blind_to());
+    let mut text = paragraph("", &words, columns);
     if report.lost_events > 0 {
         text.push_str(&format!(
             "{} events were lost by the kernel: opened and closed may be too small by as many\n",

@@ -1,0 +1,75 @@
+//! What a watch knows of the names that can be asserted on: those of a hop, `hop.PORT.*`.
+
+use keepwarm_sockets::{Destination, Side};
+
+use super::Report;
+use crate::assertion::{Assertion, Fact, Outcome};
+use crate::exit::{Exit, Failure};
+
+/// Fails if an assertion does not hold, or could not be judged.
+pub(crate) fn judge(report: &Report, assertions: &[Assertion]) -> Result<(), Failure> {
+    let broken = |assertion: &Assertion| {
+        let name = assertion.name();
+        match assertion.judge(fact(report, name.as_str())) {
+            Outcome::Held(_) => None,
+            Outcome::Failed(value) => {
+                Some(format!("{assertion} does not hold: it is {}", name.unit().show(value)))
+            }
+            Outcome::NotAvailable(why) => {
+                Some(format!("{assertion} cannot be judged, not available here: {why}"))
+            }
+        }
+    };
+    let broken: Vec<String> = assertions.iter().filter_map(broken).collect();
+    if broken.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Assertion, broken.join("; "))) }
+}
+
+fn fact(report: &Report, name: &str) -> Fact {
+    let Some((port, rest)) = name.strip_prefix("hop.").and_then(|rest| rest.split_once('.')) else {
+        return Fact::Absent("a watch knows ports, not requests: hop.PORT.opened".to_owned());
+    };
+    if report.window.is_zero() {
+        return Fact::Absent("one look counts nothing: give --for".to_owned());
+    }
+    if report.lost_events > 0 {
+        return Fact::Absent(format!("{} events were lost", report.lost_events));
+    }
+    let port = port.parse().unwrap_or(0);
+    let all = || report.destinations.iter().map(|judged| &judged.destination);
+    let of = |side: Side| -> Vec<&Destination> {
+        let wanted = |one: &&Destination| {
+            one.side == side && one.service.is_some_and(|service| service.port() == port)
+        };
+        all().filter(wanted).collect()
+    };
+    // Where both ends of a connection are on this host, the client's is counted.
+    let (side, ends) = match of(Side::Client) {
+        clients if clients.is_empty() => (Side::Server, of(Side::Server)),
+        clients => (Side::Client, clients),
+    };
+    let sum =
+        |count: &dyn Fn(&Destination) -> u64| Fact::count(ends.iter().map(|one| count(one)).sum());
+    let ours = side == Side::Client;
+    match rest {
+        "opened" => sum(&|one| one.opened),
+        "closed" => sum(&|one| one.closed.total()),
+        "closed_by_client" => {
+            sum(&|one| if ours { one.closed.local_fin } else { one.closed.remote_fin })
+        }
+        "closed_by_server" => {
+            sum(&|one| if ours { one.closed.remote_fin } else { one.closed.local_fin })
+        }
+        "reset" => sum(&|one| one.closed.local_rst + one.closed.undrained + one.closed.remote_rst),
+        "established" => sum(&|one| one.established),
+        "close_wait" => sum(&|one| one.close_wait),
+        "requests" => sum(&|one| one.requests.total()),
+        "requests.max" => {
+            let most = ends.iter().filter_map(|one| one.requests.max()).max();
+            most.map_or_else(
+                || Fact::Absent("no request was seen".to_owned()),
+                |max| Fact::count(max.into()),
+            )
+        }
+        _ => Fact::Absent("only `keepwarm load --watch` knows that".to_owned()),
+    }
+}

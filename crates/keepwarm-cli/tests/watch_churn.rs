@@ -1,0 +1,147 @@
+//! `keepwarm watch` as user nobody, in a network namespace of its own, before connections that were
+//! opened and closed in every way, by the thousand: each is told for what it was, from both ends,
+//! and the kernel's own counters come to the same.
+
+// A helper of a test is a test: a panic is its answer.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use keepwarm_sockets::Counters;
+use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
+
+use crate::common::{finish, kill};
+
+/// Connections of each way over each family.
+const N: u64 = 150;
+const NOBODY: &str = "65534";
+
+/// A process that keeps a namespace alive.
+struct Namespace(Child);
+
+impl Namespace {
+    /// Makes one and moves this thread, and all that it starts, into it.
+    fn enter() -> Namespace {
+        let mut keeper = Command::new("unshare")
+            .args(["--net", "sh", "-c", "ip link set lo up && echo up && exec sleep 600"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let read = BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line);
+        let namespace = Namespace(keeper);
+        read.unwrap();
+        assert_eq!(line, "up\n");
+        let file = File::open(format!("/proc/{}/ns/net", namespace.0.id())).unwrap();
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        namespace
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program where nobody may read it; removed with the test.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn make() -> Copy {
+        let to = std::env::temp_dir().join(format!("keepwarm-nobody-{}", std::process::id()));
+        std::fs::copy(env!("CARGO_BIN_EXE_keepwarm"), &to).unwrap();
+        Copy(to)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn watch_as_nobody(program: &Copy, port: u16) -> Child {
+    let mut child = Command::new("setpriv")
+        .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--bounding-set=-all"])
+        .arg(&program.0)
+        .args(["watch", &format!(":{port}"), "--format", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    child.stderr = Some(stderr.into_inner());
+    assert!(line.starts_with("watching"), "{line}");
+    child
+}
+
+fn count(destination: &Value, kind: &str) -> u64 {
+    destination["closed"][kind].as_u64().unwrap()
+}
+
+#[test]
+fn nobody_is_told_of_every_way_of_closing_by_the_thousand() {
+    if std::fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap()
+        != 0
+    {
+        eprintln!("SKIPPED: making a network namespace takes root");
+        return;
+    }
+    let program = Copy::make();
+    let _namespace = Namespace::enter();
+    for family in Family::ALL {
+        let mut upstream = Upstream::listen(family).unwrap();
+        let watch = watch_as_nobody(&program, upstream.port());
+        let before = Counters::read().unwrap();
+        let mut truth = Truth::default();
+        for way in Way::ALL {
+            truth += upstream.play(way, N, 1).unwrap();
+        }
+        let after = Counters::read().unwrap().since(&before);
+        kill(watch.id(), "INT");
+        let output = finish(watch);
+        output.exits_with(0);
+        let document: Value = serde_json::from_str(&output.stdout).unwrap();
+        assert_eq!(
+            (&document["lost_events"], &document["unattributed_aborts"]),
+            (&0.into(), &0.into())
+        );
+        // Nobody else is in this namespace: its counters are these connections.
+        assert_eq!(
+            (after.active_opens, after.passive_opens),
+            (Some(truth.opened), Some(truth.opened))
+        );
+        for (side, unread) in [("client", Way::ClientUnread), ("server", Way::ServerUnread)] {
+            let all = document["destinations"].as_array().unwrap().iter();
+            let ends: Vec<&Value> = all.filter(|one| one["side"] == side).collect();
+            let [end] = ends[..] else { panic!("{document:#}") };
+            let (fin, rst) = match side {
+                "client" => {
+                    ((truth.client_fin, truth.server_fin), (truth.client_rst, truth.server_rst))
+                }
+                _ => ((truth.server_fin, truth.client_fin), (truth.server_rst, truth.client_rst)),
+            };
+            let context = format!("{family:?} {unread:?} {truth:?} {end:#}");
+            assert_eq!(end["opened"], truth.opened, "{context}");
+            assert_eq!(count(end, "local_fin"), fin.0 + truth.crossed_fin, "{context}");
+            assert_eq!(count(end, "remote_fin"), fin.1, "{context}");
+            assert_eq!(count(end, "undrained"), N, "{context}");
+            assert_eq!(count(end, "local_rst"), rst.0 - N, "{context}");
+            assert_eq!(count(end, "remote_rst"), rst.1, "{context}");
+            assert_eq!(count(end, "unclassified"), 0, "{context}");
+        }
+    }
+}
