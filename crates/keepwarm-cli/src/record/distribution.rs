@@ -49,10 +49,11 @@ impl Distribution {
         }
     }
 
-    /// Adds the intervals of the percentiles; `timeline` is that of these very samples.
-    pub(super) fn with_intervals(mut self, timeline: Option<&TimelineRecord>) -> Self {
-        self.intervals = (self.count > 0).then(|| confidence::intervals(&self, timeline));
-        self
+    /// The same with the intervals of the percentiles; `timeline` is that of these very samples.
+    pub(super) fn with_intervals(histogram: &Histogram, timeline: Option<&TimelineRecord>) -> Self {
+        let known = histogram.count() > 0;
+        let intervals = known.then(|| confidence::intervals(histogram, timeline));
+        Self { intervals, ..Self::of(histogram) }
     }
 
     /// The least kept value that at least the part `quantile` of all samples do not exceed.
