@@ -16,6 +16,7 @@ lint:
 
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+    RUSTDOCFLAGS="-D warnings" cargo doc --package keepwarm --all-features --no-deps --document-private-items
 
 # The state machine depends on nothing, and so on no I/O
 pure:

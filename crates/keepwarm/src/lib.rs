@@ -55,6 +55,14 @@
 //! at, and [`bytes_written`](Error::bytes_written) what of it had been sent. A dial belongs to the pool:
 //! a request that is dropped or timed out leaves it to the next one.
 //!
+//! # Features
+//!
+//! * `tls`, the only default one: `https`, by rustls.
+//! * `tracing`: the spans above, and warnings as events.
+//! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of the
+//!   semantic conventions.
+//! * `testing`: the module `testing`, a network in memory for tests of code that uses a client.
+//!
 //! # How it is made
 //!
 //! The decisions are `keepwarm-pool`'s, a state machine without I/O. This crate puts the live

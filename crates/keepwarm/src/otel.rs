@@ -33,9 +33,10 @@ const CONNECTION_BOUNDARIES: [f64; 14] =
 ///
 /// A request lasts from its beginning, waiting and dialling included, to the end of the body or the
 /// error that the caller sees; a redirect that is followed is a request of its own. A status of 400
-/// or more is its own `error.type`; otherwise it is one of `timeout`, `acquire_timeout`,
-/// `response_header_timeout`, `too_many_waiters`, `shut_down`, `too_large`, `cancelled` (dropped
-/// before its head came), or the stage that failed: `request`, `wait`, `resolve`, `connect`, `tls`,
+/// or more is its own `error.type`; otherwise it is one of `timeout` (the total one),
+/// `acquire_timeout`, `connect_timeout`, `tls_handshake_timeout`, `response_header_timeout`,
+/// `too_many_waiters`, `shut_down`, `too_large`, `cancelled` (dropped before its head came), or the
+/// stage that failed: `request`, `wait`, `resolve`, `connect`, `tls`,
 /// `exchange`, `body`, `redirect`. Methods that are not RFC 9110's or PATCH are `_OTHER`.
 ///
 /// Each client has one of its own; those of one meter add up. If events are lost (see

@@ -115,7 +115,10 @@ pub struct PoolStats {
     pub checkouts: u64,
     /// Requests that gave up waiting for a connection.
     pub cancelled: u64,
-    /// Requests that were refused a connection because too many were waiting.
+    /// Requests that were refused a connection: because too many were waiting, a dial failed, or the
+    /// client ended. `checkouts = new + reused + rejected + cancelled + waiting`.
+    pub rejected: u64,
+    /// Of those, the ones for which too many were waiting.
     pub too_many_waiters: u64,
     /// Response bodies that were dropped before their end, with so much left to read, or so slow,
     /// that their connections were closed for it.
@@ -201,6 +204,7 @@ impl PoolStats {
             reused: counts.reused,
             checkouts: counts.checkouts,
             cancelled: counts.cancelled,
+            rejected: counts.rejected(),
             too_many_waiters: counts.rejected_for(RejectReason::TooManyWaiters),
             bodies_unread: unread,
             draining,

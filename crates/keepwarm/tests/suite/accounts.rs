@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keepwarm::{Client, CloseReason, Closer, PoolStats, Stats};
+use keepwarm_testkit::http_server::RefusedPort;
 use keepwarm_testkit::scripted::{Server, Stage, eventually};
 
 use crate::reuse::idle_connections;
@@ -12,6 +13,8 @@ fn sums_hold(stats: &Stats) {
     let total = &stats.total;
     assert_eq!(total.opened, total.open() as u64 + total.closed(), "{stats:#?}");
     assert_eq!(total.closed(), total.closed_by(Closer::Client) + total.closed_by(Closer::Server));
+    let answered = total.new + total.reused + total.rejected + total.cancelled;
+    assert_eq!(total.checkouts, answered + total.waiting as u64, "{stats:#?}");
     let sum = |what: fn(&PoolStats) -> u64| stats.origins.iter().map(|one| what(one)).sum::<u64>();
     assert_eq!(total.opened, sum(|one| one.opened));
     assert_eq!(total.reused, sum(|one| one.reused));
@@ -39,6 +42,28 @@ async fn the_total_is_the_sum_of_the_origins_by_reason_and_closer_too() {
     assert_eq!(total.closed_for(CloseReason::PeerClosedIdle), 1);
     assert_eq!((total.closed_by(Closer::Client), total.closed_by(Closer::Server)), (1, 1));
     assert_eq!(stats.origin(&two.origin()).map(|origin| origin.active), Some(1));
+    held.abort();
+}
+
+#[tokio::test]
+async fn every_request_that_asked_is_in_one_count() {
+    let stage = Stage::open().await;
+    let dead = RefusedPort::new();
+    let builder = Client::builder().max_connections_per_origin(1).max_waiters_per_origin(1);
+    let client = builder.build().expect("a client");
+    let total = || client.stats().total;
+    let held = get(&client, &stage.url("/"));
+    eventually("its connection", || total().active == 1).await;
+    let gives_up = get(&client, &stage.url("/"));
+    eventually("its place", || total().waiting == 1).await;
+    let refused = done(get(&client, &stage.url("/"))).await.expect_err("no room to wait");
+    assert!(refused.is_too_many_waiters());
+    sums_hold(&client.stats());
+    gives_up.abort();
+    eventually("its leaving", || total().cancelled == 1).await;
+    client.get(format!("http://{}/", dead.address())).send().await.expect_err("nobody listens");
+    sums_hold(&client.stats());
+    assert_eq!((total().rejected, total().too_many_waiters, total().dials_failed), (2, 1, 1));
     held.abort();
 }
 
