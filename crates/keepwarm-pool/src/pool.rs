@@ -66,6 +66,8 @@ struct Slot {
     /// When its last exchange ended, and how long after that the present one began.
     rested_since: Moment,
     rested_for: Duration,
+    /// Whether it is looked at, and not in use.
+    inspected: bool,
     /// Exchanges that it may serve in all, by the server's advice.
     server_limit: u64,
     state: State,
@@ -81,6 +83,7 @@ impl Slot {
         usable_until: Moment::NEVER,
         rested_since: Moment::NEVER,
         rested_for: Duration::ZERO,
+        inspected: false,
         server_limit: u64::MAX,
         state: State::Vacant,
     };
@@ -320,6 +323,7 @@ impl Pool {
         self.expire();
         self.idle.remove(connection)?;
         self.activate(connection);
+        self.slots[connection.index()].inspected = true;
         Some(Lease { connection })
     }
 
@@ -513,10 +517,12 @@ impl Pool {
         }
     }
 
-    /// The server has closed this connection, which nobody was using.
+    /// The server has closed this connection. One that was in use may have been closed for another
+    /// reason than its idle age: with its last response, for one.
     fn learn_from(&mut self, connection: ConnectionId) {
         let slot = &self.slots[connection.index()];
-        if self.settings.learns_idle_timeout && slot.exchanges > 0 && slot.says_nothing() {
+        let was_idle = slot.inspected && slot.exchanges > 0;
+        if self.settings.learns_idle_timeout && was_idle && slot.says_nothing() {
             let age = self.now.since(slot.rested_since);
             self.learned.observe(age, self.now);
         }
@@ -688,6 +694,7 @@ impl Pool {
         self.activate(connection);
         let slot = &mut self.slots[connection.index()];
         slot.rested_for = self.now.since(slot.rested_since);
+        slot.inspected = false;
         let exchanges = slot.exchanges;
         if exchanges > 0 {
             self.counts.reused += 1;

@@ -131,6 +131,20 @@ fn a_server_that_closes_at_random_teaches_nothing() {
 }
 
 #[test]
+fn a_close_that_ends_an_exchange_teaches_nothing() {
+    let mut pool = pool(true);
+    let mut now = 0;
+    for _ in 0..20 {
+        // Asked again after ten seconds, the server closes with its response.
+        idle(&mut pool, now);
+        now += 10 * SECOND;
+        let lease = lease(&mut pool, now);
+        pool.closed(lease, CloseReason::PeerClosedIdle, Closer::Server, at(now));
+    }
+    assert_eq!(learned(&pool), None);
+}
+
+#[test]
 fn a_server_that_closes_at_once_teaches_nothing() {
     let mut pool = pool(true);
     closes(&mut pool, 0, &[SECOND / 100; 20]);

@@ -210,6 +210,30 @@ async fn a_dial_that_fails_gives_its_room_back() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_sent_again_finds_room_for_its_new_connection() {
+    let (mine, other) = (Stage::open().await, Stage::open().await);
+    let client = build(limited(2));
+    let mut peers = Vec::new();
+    for stage in [&mine, &other] {
+        let fetched = fetch(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        peer.serve("").await;
+        done(fetched).await.expect("a body");
+        peers.push(peer);
+    }
+    // The server closes the connection as the request is on its way.
+    let again = get(&client, &mine.url("/"));
+    let mut stale = peers.remove(0);
+    stale.request().await;
+    stale.close();
+    let mut fresh = mine.accept().await;
+    fresh.serve("").await;
+    assert_eq!(done(again).await.expect("sent again").connection().attempts(), 2);
+    assert_eq!(of(&client, &other.origin()).idle, 1, "its room was enough");
+    assert_eq!(open(&client), 2);
+}
+
+#[tokio::test]
 async fn waiting_requests_end_with_the_client() {
     let (mine, other) = (Stage::open().await, Stage::open().await);
     let client = build(limited(1));
