@@ -83,6 +83,47 @@ fn method_headers_and_body_reach_the_server() {
 }
 
 #[test]
+fn an_open_loop_has_response_times_and_everything_that_was_due_in_its_sum() {
+    let data = Service::start(&["data"]);
+    // On a busy machine the load is late, says so, and exits accordingly.
+    let arguments = ["--rate", "200", "-z", "500ms", "-c", "4", "--format", "json"];
+    let output = load(&arguments, &data.url("/data"));
+    let record: Value = serde_json::from_str(&output.stdout).expect("one JSON document");
+    let requests = &record["requests"];
+    assert_eq!(requests["scheduled"], 100);
+    let places = ["completed", "failed", "unsent", "unfinished"];
+    let sum: u64 = places.iter().map(|place| requests[*place].as_u64().unwrap()).sum();
+    assert_eq!(sum, 100, "{requests}");
+    assert_eq!(record["settings"]["open_loop"], true);
+    assert_eq!(record["response_us"]["count"], requests["completed"]);
+}
+
+#[test]
+fn a_warm_up_is_no_part_of_the_account() {
+    let data = Service::start(&["data"]);
+    let record = json(&["-n", "50", "-c", "5", "--warm-up", "100ms"], &data.url("/data"));
+    assert_eq!(record["requests"]["scheduled"], 50);
+    assert_eq!(record["connections"]["attempts"], 5);
+    load(&["-n", "5", "--warm-up", "100ms"], &format!("http://127.0.0.1:{}/", dead_port()))
+        .exits_with(3);
+}
+
+#[test]
+fn a_file_of_requests_is_sent_in_turn_or_refused_with_its_line() {
+    let data = Service::start(&["data"]);
+    let path = std::env::temp_dir().join(format!("keepwarm-requests-{}", std::process::id()));
+    std::fs::write(&path, "GET /data\n\nPOST /data\n= x\n\nGET /missing\n").expect("a file");
+    let name = path.to_str().expect("UTF-8");
+    let record = json(&["-n", "30", "-t", "1", "--requests-file", name], &data.url("/"));
+    for status in ["200", "405", "404"] {
+        assert_eq!(record["statuses"][status], 10, "{}", record["statuses"]);
+    }
+    std::fs::write(&path, "GET /data\nwhat\n").expect("a file");
+    load(&["--requests-file", name], &data.url("/")).exits_with(2).says("line 2");
+    std::fs::remove_file(&path).expect("it is there");
+}
+
+#[test]
 fn text_and_ab_say_the_same_in_their_own_ways() {
     let data = Service::start(&["data"]);
     let text = load(&["-n", "100", "-c", "5"], &data.url("/data"));
