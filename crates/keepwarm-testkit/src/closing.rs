@@ -22,14 +22,15 @@ use crate::scripted::ok;
 /// How long a half-closed connection is read for what still comes.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// When a server closes a connection that is idle.
+/// When a server closes a connection that is idle. A connection's first request is waited for, and
+/// answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Habit {
     /// When it has been idle so long, up to a tenth longer but never more than 4 ms. The clock is
     /// looked at before the socket: a request that comes in that very moment is left unanswered.
     AfterIdle(Duration),
     /// At random: right behind a response, some milliseconds later, or when the next request is
-    /// already there. A connection's first request is always answered.
+    /// already there.
     AtRandom,
 }
 
@@ -285,13 +286,14 @@ impl Guest {
 impl Habit {
     fn fate(self, served: u64, dice: &mut Dice) -> Fate {
         match self {
+            // What fails on a new connection nobody may send again.
+            _ if served == 0 => Fate::Keep,
             Self::AfterIdle(time) => {
                 let spread = (time / 10).min(Duration::from_millis(4));
                 let spread_us = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX).max(1);
                 let late = Duration::from_micros(dice.roll(spread_us));
                 Fate::EndAfter(time + late, End::by_chance(dice))
             }
-            Self::AtRandom if served == 0 => Fate::Keep,
             Self::AtRandom => match dice.roll(100) {
                 0..6 => Fate::EndAfter(Duration::ZERO, End::by_chance(dice)),
                 6..26 => {

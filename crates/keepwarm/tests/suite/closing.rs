@@ -57,7 +57,8 @@ async fn settle(server: &ClosingServer, client: &Client, outcome: &Outcome) {
 async fn requests_that_collide_with_the_servers_idle_timeout_fail_no_get_and_double_no_post() {
     const IDLE: Duration = Duration::from_millis(50);
     let server = ClosingServer::start(Habit::AfterIdle(IDLE), 1);
-    let client = Client::new();
+    // What it learns, it would keep out of the way of.
+    let client = Client::builder().learn_idle_timeout(false).build().expect("good settings");
     let outcome = Arc::new(Outcome::default());
     let mut number = 0;
     for _ in 0..40 {
