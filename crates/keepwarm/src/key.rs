@@ -199,8 +199,13 @@ impl<'a> Borrow<dyn Lookup + 'a> for OriginKey {
 
 impl Hash for dyn Lookup + '_ {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for byte in self.host().bytes() {
-            state.write_u8(byte.to_ascii_lowercase());
+        // By pieces: byte by byte it costs more than all else of a look-up.
+        for piece in self.host().as_bytes().chunks(32) {
+            let mut lower = [0; 32];
+            let lower = &mut lower[..piece.len()];
+            lower.copy_from_slice(piece);
+            lower.make_ascii_lowercase();
+            state.write(lower);
         }
         state.write_u16(self.port());
         self.scheme().hash(state);
