@@ -1,6 +1,9 @@
 //! One origin: its pool of decisions, the live connections beside it under the same lock, and the
 //! one function that feeds the one and performs what it decides on the other.
 
+mod observed;
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -10,8 +13,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use keepwarm_pool::{
-    Assigned, ClaimId, CloseReason, Closer, ConnectionId, Counts, DialId, DialPermit, Effect,
-    Moment, Place, Pool, RejectReason, WaiterId,
+    Assigned, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Moment,
+    Place, Pool, RejectReason, WaiterId,
 };
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
@@ -26,11 +29,13 @@ use crate::key::OriginKey;
 use crate::lately::Lately;
 use crate::lease::Lease;
 use crate::misuse;
-use crate::observer::{Event, EventKind};
+use crate::observer::EventKind;
 use crate::outbox::Outbox;
 use crate::retry::RetryBudget;
 use crate::settings::Settings;
 use crate::total::Total;
+
+pub(crate) use snapshot::Snapshot;
 
 /// What all origins of one client share.
 #[derive(Debug)]
@@ -133,38 +138,6 @@ enum Action {
     Claim(ClaimId, Moment),
     Withdraw(ClaimId),
     Release(Place),
-}
-
-/// Gauges and counters of one origin at one moment, or of several together.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Snapshot {
-    pub(crate) dialing: usize,
-    pub(crate) active: usize,
-    pub(crate) idle: usize,
-    pub(crate) waiting: usize,
-    pub(crate) peak: usize,
-    pub(crate) learned_idle_timeout: Option<Duration>,
-    pub(crate) opened_lately: u64,
-    pub(crate) unread: u64,
-    pub(crate) draining: usize,
-    pub(crate) drained: u64,
-    pub(crate) counts: Counts,
-}
-
-impl Snapshot {
-    /// Adds another origin's. There is no peak of several together, and no one server.
-    pub(crate) fn absorb(&mut self, other: &Self) {
-        let Self { dialing, active, idle, waiting, peak: _, ref counts, .. } = *other;
-        self.opened_lately += other.opened_lately;
-        self.unread += other.unread;
-        self.draining += other.draining;
-        self.drained += other.drained;
-        self.dialing += dialing;
-        self.active += active;
-        self.idle += idle;
-        self.waiting += waiting;
-        self.counts.absorb(counts);
-    }
 }
 
 impl Origin {
@@ -570,66 +543,6 @@ impl Origin {
         }
     }
 
-    /// Writes down for the observers what happens, if there are any. Nothing is told yet.
-    fn put(&self, now: Moment, kind: impl FnOnce() -> EventKind) {
-        if let Some(outbox) = &self.shared.outbox {
-            let at = now.since(Moment::ZERO);
-            outbox.put(Event::new(at, Arc::clone(&self.name), kind()));
-        }
-    }
-
-    /// Tells the observers what happens outside the pool. To be used while no lock is held.
-    pub(crate) fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        if let Some(outbox) = &self.shared.outbox {
-            self.put(self.shared.clock.now(), kind);
-            outbox.deliver();
-        }
-    }
-
-    /// Writes down what an effect means.
-    fn put_effect(&self, state: &State, effect: &Effect, now: Moment) {
-        if self.shared.outbox.is_none() {
-            return;
-        }
-        match effect {
-            Effect::Dial(permit) => {
-                self.put(now, || EventKind::DialBegan { dial: permit.dial().as_u64() });
-            }
-            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }) => {
-                let filed = state.waiters.get(waiter);
-                if let Some(filed) = filed {
-                    self.put(now, || filed.wait_ended(now, true));
-                }
-                self.put(now, || EventKind::ConnectionAssigned {
-                    connection: state.births[lease.connection().index()].id,
-                    request: filed.map_or(state.asking, |filed| filed.request),
-                    exchanges_before: *exchanges,
-                    idle_age: idle_since.map(|since| now.since(since)),
-                });
-            }
-            Effect::Reject { waiter, .. } => {
-                if let Some(filed) = state.waiters.get(waiter) {
-                    self.put(now, || filed.wait_ended(now, false));
-                }
-            }
-            Effect::Close { connection, reason, closer } => {
-                let birth = state.births[connection.index()];
-                self.put(now, || EventKind::ConnectionClosed {
-                    connection: birth.id,
-                    reason: *reason,
-                    closer: *closer,
-                    age: now.since(birth.at),
-                    // One that is leased has its handle elsewhere.
-                    active: state.connections[connection.index()].is_none(),
-                });
-            }
-            Effect::AbortDial(_)
-            | Effect::Claim { .. }
-            | Effect::Withdraw(_)
-            | Effect::Release(_) => {}
-        }
-    }
-
     fn perform(self: &Arc<Self>, action: Action) {
         match action {
             Action::Dial(permit, aborted, runtime) => {
@@ -662,12 +575,6 @@ impl Origin {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Waiter {
-    fn wait_ended(&self, now: Moment, served: bool) -> EventKind {
-        EventKind::WaitEnded { request: self.request, waited: now.since(self.since), served }
     }
 }
 

@@ -1,0 +1,37 @@
+//! What an origin says of itself.
+
+use std::time::Duration;
+
+use keepwarm_pool::Counts;
+
+/// Gauges and counters of one origin at one moment, or of several together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) dialing: usize,
+    pub(crate) active: usize,
+    pub(crate) idle: usize,
+    pub(crate) waiting: usize,
+    pub(crate) peak: usize,
+    pub(crate) learned_idle_timeout: Option<Duration>,
+    pub(crate) opened_lately: u64,
+    pub(crate) unread: u64,
+    pub(crate) draining: usize,
+    pub(crate) drained: u64,
+    pub(crate) counts: Counts,
+}
+
+impl Snapshot {
+    /// Adds another origin's. There is no peak of several together, and no one server.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        let Self { dialing, active, idle, waiting, peak: _, ref counts, .. } = *other;
+        self.opened_lately += other.opened_lately;
+        self.unread += other.unread;
+        self.draining += other.draining;
+        self.drained += other.drained;
+        self.dialing += dialing;
+        self.active += active;
+        self.idle += idle;
+        self.waiting += waiting;
+        self.counts.absorb(counts);
+    }
+}
