@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use crate::kernel::is_named;
+
 /// Addresses of both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -184,26 +186,12 @@ fn unheard_of_port() -> io::Result<(Socket, u16)> {
         reservation.bind(&SockAddr::from(any))?;
         let reserved = reservation.local_addr()?.as_socket().map(|name| name.port());
         let port = reserved.ok_or_else(|| io::Error::other("a socket without a port"))?;
-        if !is_named(port)? {
+        if !is_named(port) {
             return Ok((reservation, port));
         }
         taken.push(reservation);
     }
     Err(io::Error::other("a hundred ports, each named by somebody's socket"))
-}
-
-/// Whether a socket in any state has this port at either end (a socket that is only bound is not
-/// in the kernel's tables).
-fn is_named(port: u16) -> io::Result<bool> {
-    let end = format!(":{port:04X}");
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let rows = std::fs::read_to_string(table)?;
-        let mut ends = rows.lines().skip(1).flat_map(|row| row.split_whitespace().skip(1).take(2));
-        if ends.any(|address| address.ends_with(&end)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 impl Upstream {

@@ -20,6 +20,23 @@ pub fn open_sockets_to(port: u16) -> usize {
         .count()
 }
 
+/// Whether any socket of this namespace, a TIME_WAIT for instance, has this port at either end. One
+/// that is only bound is in no table of the kernel, and one that listens does not count.
+#[must_use]
+pub fn is_named(port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let end = format!(":{port:04X}");
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].iter().any(|table| {
+        let table = fs::read_to_string(table).expect("Linux");
+        table.lines().skip(1).any(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let ends = [fields.next(), fields.next()];
+            let named = ends.iter().flatten().any(|address| address.ends_with(&end));
+            named && fields.next() != Some(LISTEN)
+        })
+    })
+}
+
 /// Files and sockets that this process has open.
 #[must_use]
 pub fn open_files() -> usize {

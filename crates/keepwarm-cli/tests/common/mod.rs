@@ -8,6 +8,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use keepwarm_testkit::kernel::is_named;
+
 /// Longer than anything here takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -102,7 +104,16 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// Listens on a port that no socket of an earlier owner names, so that what is counted on it is
+    /// the test's own.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        std::iter::repeat_with(|| Self::start_anywhere(arguments))
+            .take(100)
+            .find(|service| !is_named(service.address.port()))
+            .expect("one port of a hundred that nobody's socket names")
+    }
+
+    fn start_anywhere(arguments: &[&str]) -> Self {
         let mut child = keepwarm()
             .arg("serve")
             .args(arguments)
