@@ -91,14 +91,16 @@ impl<'a> OriginRef<'a> {
             )));
         }
         let scheme = Scheme::of(uri)?;
-        let authority = uri
+        let (authority, host) = uri
             .authority()
-            .filter(|authority| !authority.host().is_empty())
+            // Asked once: the host is searched for each time.
+            .map(|authority| (authority.as_str(), authority.host()))
+            .filter(|(_, host)| !host.is_empty())
             .ok_or_else(|| Error::invalid(format!("{uri}: no host")))?;
-        let port = port_of(authority, scheme).ok_or_else(|| {
+        let port = port_of(authority, host, scheme).ok_or_else(|| {
             Error::invalid(format!("{uri}: the port is not a number up to 65535"))
         })?;
-        Ok(Self { scheme, host: authority.host(), port })
+        Ok(Self { scheme, host, port })
     }
 
     pub(crate) fn to_key(self) -> OriginKey {
@@ -116,8 +118,8 @@ impl<'a> OriginRef<'a> {
 }
 
 /// A port that is absent or empty is the default one (RFC 3986, 3.2.3). `None` for one that is none.
-fn port_of(authority: &http::uri::Authority, scheme: Scheme) -> Option<u16> {
-    let after_host = authority.as_str().get(authority.host().len()..)?;
+fn port_of(authority: &str, host: &str, scheme: Scheme) -> Option<u16> {
+    let after_host = authority.get(host.len()..)?;
     match after_host.strip_prefix(':').unwrap_or_default() {
         "" => Some(scheme.default_port()),
         // `parse` would take a sign.
