@@ -25,7 +25,13 @@ use crate::wire::{Upload, Witness};
 /// let stream = Body::stream(http_body_util::Full::new(bytes::Bytes::from("once")));
 /// assert!(stream.try_clone().is_none());
 /// ```
-pub struct Body {
+pub struct Body(
+    /// `None` where there is nothing to send, as in most requests. Behind a pointer, since hyper moves
+    /// a request some twenty times on its way.
+    Option<Box<Content>>,
+);
+
+struct Content {
     kind: Kind,
     /// While it is being sent.
     upload: Option<Upload>,
@@ -46,37 +52,47 @@ enum Kind {
 /// A body that is read while it is sent.
 pub(crate) type Stream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
 
+impl Default for Content {
+    fn default() -> Self {
+        Self { kind: Kind::Full(None), upload: None, taken: None, gate: None }
+    }
+}
+
 impl Body {
-    const fn of(kind: Kind) -> Self {
-        Self { kind, upload: None, taken: None, gate: None }
+    fn of(kind: Kind) -> Self {
+        Self(Some(Box::new(Content { kind, ..Content::default() })))
     }
 
     /// Tells the witness when the last of it was taken, or it was dropped.
     pub(crate) fn begin_upload(&mut self, witness: &Witness) {
-        if !http_body::Body::is_end_stream(self) {
-            self.upload = Some(Upload::begin(witness));
+        if !http_body::Body::is_end_stream(self)
+            && let Some(content) = &mut self.0
+        {
+            content.upload = Some(Upload::begin(witness));
         }
     }
 
     /// Adds to this the bytes that are taken of it.
     pub(crate) fn count_into(&mut self, taken: Arc<AtomicU64>) {
-        self.taken = Some(taken);
+        if let Some(content) = &mut self.0 {
+            content.taken = Some(taken);
+        }
     }
 
     /// Holds it back, until the gate is opened.
     pub(crate) fn hold(&mut self) -> Arc<Gate> {
-        Arc::clone(self.gate.get_or_insert_default())
+        Arc::clone(self.0.get_or_insert_default().gate.get_or_insert_default())
     }
 
     /// What it waits at.
-    pub(crate) const fn gate(&self) -> Option<&Arc<Gate>> {
-        self.gate.as_ref()
+    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
+        self.0.as_ref()?.gate.as_ref()
     }
 
     /// Begins the stream that it makes, if it is one that can be made anew.
     pub(crate) fn make(&mut self) {
-        if let Kind::Replayable(make) = &self.kind {
-            self.kind = Kind::Stream(make());
+        if let Some(content) = &mut self.0 {
+            content.make();
         }
     }
 
@@ -85,15 +101,17 @@ impl Body {
     where
         B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
     {
-        if let Kind::Stream(stream) = std::mem::replace(&mut self.kind, Kind::Full(None)) {
-            self.kind = Kind::Stream(Box::pin(wrap(stream)));
+        if let Some(content) = &mut self.0
+            && let Kind::Stream(stream) = std::mem::replace(&mut content.kind, Kind::Full(None))
+        {
+            content.kind = Kind::Stream(Box::pin(wrap(stream)));
         }
     }
 
     /// No body.
     #[must_use]
     pub const fn empty() -> Self {
-        Self::of(Kind::Full(None))
+        Self(None)
     }
 
     /// A body that is read while it is sent. It cannot be sent twice, so a redirect that asks for
@@ -133,22 +151,53 @@ impl Body {
     }
 
     /// Whether it can be sent again.
-    pub(crate) const fn is_repeatable(&self) -> bool {
-        matches!(self.kind, Kind::Full(_) | Kind::Replayable(_))
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self.kind(), Some(Kind::Stream(_)))
     }
 
-    pub(crate) const fn is_in_memory(&self) -> bool {
-        matches!(self.kind, Kind::Full(_))
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.kind(), None | Some(Kind::Full(_)))
     }
 
     /// A second copy, if this body can be sent again.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {
-        match &self.kind {
-            Kind::Full(bytes) => Some(Self::of(Kind::Full(bytes.clone()))),
-            Kind::Stream(_) => None,
-            Kind::Replayable(make) => Some(Self::of(Kind::Replayable(Arc::clone(make)))),
+        match self.kind() {
+            None => Some(Self::empty()),
+            Some(Kind::Full(bytes)) => Some(Self::of(Kind::Full(bytes.clone()))),
+            Some(Kind::Stream(_)) => None,
+            Some(Kind::Replayable(make)) => Some(Self::of(Kind::Replayable(Arc::clone(make)))),
         }
+    }
+
+    fn kind(&self) -> Option<&Kind> {
+        self.0.as_ref().map(|content| &content.kind)
+    }
+}
+
+impl Content {
+    fn make(&mut self) {
+        if let Kind::Replayable(make) = &self.kind {
+            self.kind = Kind::Stream(make());
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(gate) = &self.gate {
+            ready!(gate.poll_open(cx));
+            self.gate = None;
+        }
+        self.make();
+        let polled = match &mut self.kind {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
+            Kind::Replayable(_) => unreachable!("it was made just now"),
+        };
+        if let (Some(taken), Poll::Ready(Some(Ok(frame)))) = (&self.taken, &polled) {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            taken.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        polled
     }
 }
 
@@ -169,16 +218,19 @@ impl Default for Body {
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
         let bytes = bytes.into();
-        Self::of(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+        if bytes.is_empty() { Self::empty() } else { Self::of(Kind::Full(Some(bytes))) }
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
-            Kind::Stream(_) => f.write_str("Body(stream)"),
-            Kind::Replayable(_) => f.write_str("Body(replayable stream)"),
+        match self.kind() {
+            None => f.write_str("Body(0 bytes)"),
+            Some(Kind::Full(bytes)) => {
+                write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len))
+            }
+            Some(Kind::Stream(_)) => f.write_str("Body(stream)"),
+            Some(Kind::Replayable(_)) => f.write_str("Body(replayable stream)"),
         }
     }
 }
@@ -191,38 +243,26 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(gate) = &self.gate {
-            ready!(gate.poll_open(cx));
-            self.gate = None;
-        }
-        self.make();
-        let polled = match &mut self.kind {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
-            Kind::Replayable(_) => unreachable!("it was made just now"),
-        };
-        if let (Some(taken), Poll::Ready(Some(Ok(frame)))) = (&self.taken, &polled) {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            taken.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
-        polled
+        self.0.as_mut().map_or(Poll::Ready(None), |content| content.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Full(bytes) => bytes.is_none(),
-            Kind::Stream(stream) => stream.is_end_stream(),
-            Kind::Replayable(_) => false,
+        match self.kind() {
+            None => true,
+            Some(Kind::Full(bytes)) => bytes.is_none(),
+            Some(Kind::Stream(stream)) => stream.is_end_stream(),
+            Some(Kind::Replayable(_)) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Full(bytes) => {
+        match self.kind() {
+            None => SizeHint::with_exact(0),
+            Some(Kind::Full(bytes)) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Kind::Stream(stream) => stream.size_hint(),
-            Kind::Replayable(_) => SizeHint::default(),
+            Some(Kind::Stream(stream)) => stream.size_hint(),
+            Some(Kind::Replayable(_)) => SizeHint::default(),
         }
     }
 }

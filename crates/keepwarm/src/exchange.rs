@@ -111,12 +111,9 @@ async fn attempt(
             attempts,
         };
         let may_be_stale = info.reused() || info.idle_age.is_some();
-        let mut request = match unsent.take() {
-            Some(request) => *request,
-            None => prepare(origin, template)?,
-        };
-        trail.attempt(attempts, request.body_mut());
-        match send(origin, granted.lease, request, info, deadline, trail).await {
+        let expectation =
+            begin(origin, &mut granted.lease, template, unsent.take(), attempts, trail)?;
+        match finish(origin, granted.lease, expectation, info, deadline, trail).await {
             Ok(response) => return Ok((response, info)),
             Err(Failure::Unsent(back, timer)) if may_be_stale => {
                 unsent = Some(back);
@@ -167,20 +164,41 @@ enum Failure {
     Broken(Error),
 }
 
-async fn send(
+/// Gives the connection the request: the one that is `unsent`, or a new one.
+///
+/// A request in a local of an `async fn` has a place in its future, and that is moved as a whole, before
+/// it is polled. So it is made and handed on out here.
+fn begin(
+    origin: &Origin,
+    lease: &mut Lease,
+    template: &mut Template,
+    unsent: Option<Box<http::Request<Body>>>,
+    attempt: u32,
+    trail: &Trail,
+) -> Result<Option<Expectation>> {
+    let mut request = match unsent {
+        Some(request) => *request,
+        None => prepare(origin, template)?,
+    };
+    trail.attempt(attempt, request.body_mut());
+    let limit = origin.shared().settings.expect_continue_timeout;
+    let expectation = Expectation::of(request.body(), limit);
+    lease.begin();
+    lease.connection().send(request);
+    Ok(expectation)
+}
+
+/// Writes what the connection was given to send, and waits for what it comes to.
+async fn finish(
     origin: &Arc<Origin>,
     mut lease: Lease,
-    request: http::Request<Body>,
+    mut expectation: Option<Expectation>,
     info: ConnectionInfo,
     mut deadline: Deadline,
     trail: &mut Trail,
 ) -> Result<http::Response<ResponseBody>, Failure> {
-    lease.begin();
-    let settings = &origin.shared().settings;
-    let mut expectation = Expectation::of(request.body(), settings.expect_continue_timeout);
     let connection = lease.connection();
-    connection.send(request);
-    let patience = settings.response_header_timeout;
+    let patience = origin.shared().settings.response_header_timeout;
     let mut waiting: Option<Deadline> = None;
     let mut span = SendSpan::write();
     let sent = poll_fn(|cx| {

@@ -143,11 +143,15 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// See [`Error`] and its predicates. A status such as 404 or 500 is not an error.
-    pub async fn send(mut self) -> Result<Response> {
-        if let Some(error) = self.refused {
-            return Err(error);
+    pub fn send(self) -> impl Future<Output = Result<Response>> + Send {
+        // An `async fn` would keep two places for it in its future.
+        let Self { origins, mut template, timeout, refused } = self;
+        async move {
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            redirect::execute(&origins, &mut template, timeout).await
         }
-        redirect::execute(&self.origins, &mut self.template, self.timeout).await
     }
 
     fn refuse(&mut self, message: String) {
