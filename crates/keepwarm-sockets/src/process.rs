@@ -1,6 +1,6 @@
 //! Whose sockets they are.
 //!
-//! Owns the sightings of processes and the search through /proc/<pid>/fd. What may not be read
+//! Owns the sightings of processes and the search through `/proc/<pid>/fd`. What may not be read
 //! (another user's processes, without CAP_SYS_PTRACE) is simply not found.
 
 use std::collections::{HashMap, HashSet};
