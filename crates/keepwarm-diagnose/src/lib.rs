@@ -2,7 +2,7 @@
 //!
 //! Pure rules: numbers go in, words come out. This crate reads no socket and no clock; evidence
 //! comes from the kernel's account of one port over one window ([`diagnose`]), or from what was
-//! observed of one destination ([`judge`]). What is known of programs, their defaults and what to
+//! observed of one destination ([`judge()`]). What is known of programs, their defaults and what to
 //! set, is data: [`knowledge`].
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! What was observed of one destination: the evidence of [`judge`](crate::judge).
+//! What was observed of one destination: the evidence of [`judge`](crate::judge()).
 //!
 //! Numbers only. Unknown is `None`, never 0.
 
