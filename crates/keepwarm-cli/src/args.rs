@@ -93,6 +93,11 @@ pub(crate) struct WatchOptions {
     #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
     pub(crate) format: WatchFormat,
 
+    /// How much to ask of the kernel, at most: l1 is what any user may, l2 traces connections as
+    /// well, which needs root (without it, it is l1 and says so)
+    #[arg(long, value_enum, ignore_case = true, default_value_t = WatchLevel::L2)]
+    pub(crate) level: WatchLevel,
+
     /// Print one number: the sockets in this state
     #[arg(long, value_enum, value_name = "STATE",
           conflicts_with_all = ["once", "window", "format", "pid", "process", "cgroup"])]
@@ -119,6 +124,14 @@ pub(crate) struct WatchOptions {
     /// Watch another network namespace: a process's id, a name of `ip netns`, or a path
     #[arg(long, value_name = "NETNS")]
     pub(crate) netns: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WatchLevel {
+    /// Destroy events and dumps
+    L1,
+    /// Traces as well
+    L2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

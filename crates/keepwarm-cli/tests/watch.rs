@@ -7,6 +7,7 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -93,13 +94,18 @@ fn is_root() -> bool {
 fn a_window_accounts_for_a_load_that_closes_and_names_the_service() {
     let service = Service::start(&["data"]);
     let port = format!(":{}", service.address.port());
-    let watch = Running::watch(&[&port, "--for", "60s", "--format", "json"]);
+    let json = ["--for", "60s", "--format", "json", "--level", "L1"];
+    let watch = Running::watch(&[&[port.as_str()][..], &json].concat());
     load(&service, &["-n", "500", "-c", "5", "--close"]);
     let output = watch.interrupt();
     output.exits_with(130);
     let document: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(document["schema"], "keepwarm.watch/1");
     assert_eq!((&document["level"], &document["lost_events"]), (&"L1".into(), &0.into()));
+    assert_eq!(
+        (&document["refused"], &document["lost_trace_events"]),
+        (&Value::Null, &Value::Null)
+    );
     assert!(document["window_s"].as_f64().unwrap() > 0.0);
     assert_eq!(document["broken_rules"], Value::Array(Vec::new()), "every rule was tested");
     let remote = service.address.to_string();
@@ -139,7 +145,7 @@ fn a_load_that_keeps_its_connections_is_healthy() {
 
 #[test]
 fn a_window_ends_by_itself_and_an_empty_one_says_so() {
-    let watch = run(keepwarm().args(["watch", ":1", "--for", "200ms"]));
+    let watch = run(keepwarm().args(["watch", ":1", "--for", "200ms", "--level", "l1"]));
     watch.exits_with(0);
     assert!(watch.stdout.contains("level L1"), "{}", watch.stdout);
     assert!(watch.stdout.contains("No TCP connection in scope"), "{}", watch.stdout);
@@ -308,4 +314,61 @@ fn the_knowledge_base_is_in_the_terminal() {
     let d4 = run(keepwarm().args(["explain", "d4"]));
     assert!(d4.exits_with(0).stdout.contains("keep-alive timeout"), "{}", d4.stdout);
     run(keepwarm().args(["explain", "nothing"])).exits_with(2).says("lists the topics");
+}
+
+/// Where tracefs is mounted, if it may be used.
+fn instances() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let tracefs = mounts.lines().find(|line| line.split(' ').nth(2) == Some("tracefs"));
+    let place = tracefs.and_then(|line| line.split(' ').nth(1)).filter(|_| is_root());
+    if place.is_none() {
+        eprintln!("SKIPPED: tracing takes root and a mounted tracefs");
+    }
+    Some(PathBuf::from(place?).join("instances"))
+}
+
+#[test]
+fn what_tracing_needs_is_removed_by_either_signal_and_after_a_kill_by_the_next_watch() {
+    let Some(instances) = instances() else { return };
+    let of = |watch: &Running| instances.join(format!("keepwarm-{}-0", watch.id()));
+    for signal in ["INT", "TERM"] {
+        let mut watch = Running::watch(&[":1"]);
+        let instance = of(&watch);
+        assert!(instance.exists(), "{instance:?}");
+        kill(watch.id(), signal);
+        finish(watch.0.take().unwrap()).exits_with(0);
+        assert!(!instance.exists(), "{instance:?} after {signal}");
+    }
+    let watch = Running::watch(&[":1"]);
+    let instance = of(&watch);
+    drop(watch);
+    let next = run(keepwarm().args(["watch", ":1", "--for", "10ms"]));
+    assert!(next.exits_with(0).stdout.contains("level L2"), "{}", next.stdout);
+    assert!(!instance.exists(), "{instance:?}");
+}
+
+#[test]
+fn root_is_told_the_process_of_connections_too_short_to_be_met_and_how_long_they_lived() {
+    if instances().is_none() {
+        return;
+    }
+    let service = Service::start(&["data"]);
+    let port = format!(":{}", service.address.port());
+    let watch = Running::watch(&[&port, "--for", "60s", "--format", "json"]);
+    let begun = std::time::Instant::now();
+    load(&service, &["-n", "300", "-c", "5", "--close"]);
+    let most = begun.elapsed();
+    let document: Value = serde_json::from_str(&watch.interrupt().stdout).unwrap();
+    assert_eq!((&document["level"], &document["lost_trace_events"]), (&"L2".into(), &0.into()));
+    let remote = service.address.to_string();
+    for side in ["client", "server"] {
+        let end = destination(&document, &remote, side);
+        let [owner] = &end["owners"].as_array().unwrap()[..] else { panic!("{end:#}") };
+        let (process, share) = (&owner["process"], &owner["share"]);
+        assert_eq!((process, share), (&"keepwarm".into(), &1.0.into()), "{end:#}");
+        assert_eq!(owner["how"], "tracepoint", "{end:#}");
+        assert_eq!(owner["pid"] == service.child.id(), side == "server", "{end:#}");
+        let longest = end["lifetime_ms"]["max"].as_u64().unwrap();
+        assert!(u128::from(longest) <= most.as_millis(), "{end:#}");
+    }
 }

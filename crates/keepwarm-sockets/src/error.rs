@@ -34,6 +34,7 @@ pub(crate) enum Operation {
     ReadEvents,
     ReadProc(&'static str),
     Watch,
+    Trace,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +106,9 @@ impl Error {
     }
 
     fn way_out(&self) -> Option<&'static str> {
-        if self.is_denied() {
+        if self.operation == Operation::Trace {
+            self.is_denied().then_some("needs root, or CAP_DAC_OVERRIDE for /sys/kernel/tracing")
+        } else if self.is_denied() {
             Some(
                 "no privilege is needed for this; look for a seccomp, SELinux or AppArmor rule \
                  against NETLINK_SOCK_DIAG",
@@ -131,6 +134,7 @@ impl fmt::Display for Operation {
             Operation::ReadEvents => f.write_str("reading TCP destroy events"),
             Operation::ReadProc(path) => write!(f, "reading {path}"),
             Operation::Watch => f.write_str("watching a port"),
+            Operation::Trace => f.write_str("tracing connections"),
         }
     }
 }

@@ -1,18 +1,20 @@
-//! What the kernel says about every TCP socket, for any user: no root, no capability, no eBPF.
+//! What the kernel says about every TCP socket, for any user: no capability, no eBPF.
 //!
 //! | question | answer |
 //! |---|---|
 //! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortAccount`] |
 //! | the same for every destination of the host, with processes? | [`Watch`] gives [`Traffic`], [`look_once`] one look |
+//! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
 //! | which sockets are there now? | [`dump()`] |
 //! | how many local ports are there to use? | [`ephemeral_ports`] |
 //! | what do the kernel's own counters say? | [`Counters`] |
 //!
 //! Two sources, both of `NETLINK_SOCK_DIAG` (sock_diag(7)): *dumps*, one pass over the socket table
 //! for IPv4 and IPv6 together, and *destroy events*, one message for each TCP socket that dies.
-//! Both see one network namespace: that of the thread that starts them.
+//! Both see one network namespace: that of the thread that starts them. A third needs root:
+//! *traces*, the kernel's tracepoints of a connection's states and resets.
 //!
-//! Inside, bytes are decoded in `wire` (pure), the kernel is talked to in `sys`, connections are
+//! Inside, bytes are decoded in `wire` (pure), the kernel is talked to in `sys`, traces are read in `trace`, connections are
 //! put together in `ledger` (one port) and `ends` (many destinations; both pure), and who closed first is judged in `classify` (pure).
 //!
 //! Linux only, 4.19 or newer to be exact; elsewhere every function says so with
@@ -35,6 +37,7 @@ mod rules;
 mod socket;
 mod spread;
 mod sys;
+mod trace;
 mod traffic;
 mod watch;
 mod watcher;
@@ -51,5 +54,5 @@ pub use process::{How, Owner};
 pub use rules::Rules;
 pub use socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
 pub use spread::{Cluster, Spread};
-pub use traffic::{Destination, EndCloses, PortsTaken, Scope, Traffic};
+pub use traffic::{Destination, EndCloses, PortsTaken, Scope, TracedCloses, Tracing, Traffic};
 pub use watch::PortWatch;

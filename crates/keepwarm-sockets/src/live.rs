@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::ports::ephemeral_ports;
 use crate::process::{Processes, name};
 use crate::socket::Socket;
-use crate::traffic::{Scope, Traffic};
+use crate::trace::Tracer;
+use crate::traffic::{Scope, Tracing, Traffic};
 use crate::watcher::{Books, Ending, Watcher};
 
 /// Without an event, the tables are looked at this often.
@@ -46,7 +47,26 @@ impl Watch {
     /// A sandbox; a system without destroy events; no file descriptor or thread to be had; more
     /// than 2^20 sockets already there.
     pub fn start(scope: Scope) -> Result<Watch, Error> {
-        let watcher = Watcher::start(filter(&scope), Attended::new(scope), Traffic::default())?;
+        Watch::with(scope, None)
+    }
+
+    /// The same, and traces connections through an instance of tracefs where that may be done:
+    /// [`Traffic::tracing`] says whether, [`Destination::traced`](crate::Destination::traced) what
+    /// it adds. The instance is removed when the watch ends; what a killed process left behind, by
+    /// the next one.
+    ///
+    /// Costs up to 64 MB of kernel memory, and a record for each change of a connection's state on
+    /// the whole host, or of the scope's port.
+    ///
+    /// # Errors
+    /// As [`start`](Watch::start). That tracing is refused is none.
+    pub fn start_traced(scope: Scope) -> Result<Watch, Error> {
+        Watch::with(scope, Some(Tracer::start(scope.port.filter(|port| *port != 0))))
+    }
+
+    fn with(scope: Scope, tracer: Option<Result<Tracer, Error>>) -> Result<Watch, Error> {
+        let books = Attended { tracer, ..Attended::new(scope) };
+        let watcher = Watcher::start(filter(&scope), books, Traffic::default())?;
         Ok(Watch { watcher })
     }
 
@@ -119,13 +139,34 @@ fn filter(scope: &Scope) -> Filter {
 struct Attended {
     ends: Ends,
     processes: Processes,
+    /// `None`: not asked for.
+    tracer: Option<Result<Tracer, Error>>,
 }
 
 impl Attended {
     fn new(scope: Scope) -> Attended {
         // Without the range, only listeners tell which end is the service.
         let ephemeral = ephemeral_ports().ok();
-        Attended { ends: Ends::new(scope, ephemeral), processes: Processes::default() }
+        Attended {
+            ends: Ends::new(scope, ephemeral),
+            processes: Processes::default(),
+            tracer: None,
+        }
+    }
+
+    /// What tracing has told until now. An end that has died was traced before.
+    fn read_traces(&mut self) {
+        if let Some(Ok(tracer)) = &mut self.tracer {
+            self.ends.handle_traced(tracer.read());
+        }
+    }
+
+    fn tracing(&self) -> Tracing {
+        match &self.tracer {
+            None => Tracing::Off,
+            Some(Err(error)) => Tracing::Refused(error.clone()),
+            Some(Ok(tracer)) => Tracing::On { lost_events: tracer.lost() },
+        }
     }
 }
 
@@ -133,6 +174,7 @@ impl Books for Attended {
     type Account = Traffic;
 
     fn begin_look(&mut self) {
+        self.read_traces();
         self.ends.begin_look();
     }
 
@@ -182,11 +224,12 @@ impl Books for Attended {
     }
 
     fn account(&mut self, so_far: &Ending) -> Traffic {
-        self.ends.traffic(so_far)
+        Traffic { tracing: self.tracing(), ..self.ends.traffic(so_far) }
     }
 
-    fn finish(self, ending: &Ending) -> Traffic {
-        self.ends.finish(ending)
+    fn finish(mut self, ending: &Ending) -> Traffic {
+        self.read_traces();
+        Traffic { tracing: self.tracing(), ..self.ends.finish(ending) }
     }
 
     fn look_at_least_every(&self) -> Option<Duration> {

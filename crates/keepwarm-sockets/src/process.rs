@@ -34,6 +34,8 @@ pub struct Owner {
 /// How a connection was brought together with its process, the surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum How {
+    /// The kernel traced every connection that closed to the process that opened or closed it.
+    Traced,
     /// It holds the listening socket: so all connections of the service are its own, or its
     /// children's.
     Listener,
@@ -47,6 +49,7 @@ impl How {
     /// As in the JSON.
     pub fn as_str(self) -> &'static str {
         match self {
+            How::Traced => "tracepoint",
             How::Listener => "listener",
             How::Cookie => "cookie",
             How::Sampled => "sampled",
@@ -60,7 +63,11 @@ pub(crate) struct Sightings {
     sampled: HashMap<u32, u64>,
     closed: HashMap<u32, u64>,
     listening: HashMap<u32, u64>,
+    /// Of all processes, also those that are not told apart.
+    closed_seen: u64,
     closed_unseen: u64,
+    /// Some of those closed were known by tracing.
+    is_traced: bool,
 }
 
 impl Sightings {
@@ -71,7 +78,14 @@ impl Sightings {
 
     /// A connection of this process was closed.
     pub(crate) fn closed(&mut self, pid: u32) {
+        self.closed_seen += 1;
         count(&mut self.closed, pid, 1);
+    }
+
+    /// A connection that this process opened or closed was closed.
+    pub(crate) fn traced(&mut self, pid: u32) {
+        self.is_traced = true;
+        self.closed(pid);
     }
 
     /// A connection was closed that nobody had been seen with.
@@ -83,23 +97,32 @@ impl Sightings {
         other.sampled.iter().for_each(|(pid, n)| count(&mut self.sampled, *pid, *n));
         other.closed.iter().for_each(|(pid, n)| count(&mut self.closed, *pid, *n));
         other.listening.iter().for_each(|(pid, n)| count(&mut self.listening, *pid, *n));
+        self.closed_seen += other.closed_seen;
         self.closed_unseen += other.closed_unseen;
+        self.is_traced |= other.is_traced;
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.sampled.keys().chain(self.listening.keys()).copied().collect()
+        let tables = [&self.sampled, &self.listening, &self.closed];
+        tables.into_iter().flat_map(HashMap::keys).copied().collect()
     }
 
     /// Those with the greatest share first.
     pub(crate) fn owners(&self, names: &HashMap<u32, String>) -> Vec<Owner> {
-        let (table, how) = if !self.listening.is_empty() {
+        let all_seen = self.closed_unseen == 0 && !self.closed.is_empty();
+        let (table, how) = if all_seen && self.is_traced {
+            (&self.closed, How::Traced)
+        } else if !self.listening.is_empty() {
             (&self.listening, How::Listener)
-        } else if self.closed_unseen == 0 && !self.closed.is_empty() {
+        } else if all_seen {
             (&self.closed, How::Cookie)
         } else {
             (&self.sampled, How::Sampled)
         };
-        let total: u64 = table.values().sum();
+        let total = match how {
+            How::Traced | How::Cookie => self.closed_seen,
+            How::Listener | How::Sampled => table.values().sum(),
+        };
         let owner = |(pid, n): (&u32, &u64)| Owner {
             pid: *pid,
             process: names.get(pid).cloned(),
@@ -226,6 +249,10 @@ mod tests {
         assert_eq!(seen.owners(&names)[0].how, How::Cookie);
         seen.see(9, How::Listener);
         assert_eq!((seen.owners(&names)[0].pid, seen.owners(&names)[0].how), (9, How::Listener));
+        seen.traced(7);
+        assert_eq!((seen.owners(&names)[0].pid, seen.owners(&names)[0].how), (7, How::Traced));
+        seen.closed_unseen();
+        assert_eq!(seen.owners(&names)[0].how, How::Listener, "one that nobody knows spoils it");
     }
 
     #[test]
@@ -233,6 +260,10 @@ mod tests {
         let mut seen = Sightings::default();
         (0..1000).for_each(|pid| seen.see(pid, How::Sampled));
         assert_eq!(seen.owners(&HashMap::new()).len(), MAX_PIDS);
+        let mut seen = Sightings::default();
+        (0..1000).for_each(|pid| seen.traced(pid));
+        let owners = seen.owners(&HashMap::new());
+        assert_eq!((owners.len(), owners[0].share), (MAX_PIDS, 0.001), "of all that were closed");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //!
 //! Owns the public types. `ends` fills them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::classify::CloseKind;
+use crate::error::Error;
 use crate::process::Owner;
 use crate::socket::{Side, Socket};
 use crate::spread::Spread;
@@ -32,6 +34,8 @@ pub struct Traffic {
     /// Ends that died while the table of unfinished business was full; they count as
     /// `unclassified`.
     pub overflowed: u64,
+    /// Whether connections were traced too.
+    pub tracing: Tracing,
     /// The busiest first.
     pub destinations: Vec<Destination>,
 }
@@ -82,12 +86,54 @@ pub struct Destination {
     pub ports: Option<PortsTaken>,
     /// Whose connections they are, as far as it could be told.
     pub owners: Vec<Owner>,
+    /// What only tracing tells of the closes; empty without it.
+    pub traced: TracedCloses,
 }
 
 impl Destination {
     /// Requests within the window.
     pub fn request_count(&self) -> u64 {
         self.requests.total()
+    }
+}
+
+/// Whether a watch traces connections as well, which needs root or `CAP_DAC_OVERRIDE`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Tracing {
+    /// It was not asked for.
+    #[default]
+    Off,
+    /// It could not be: why.
+    Refused(Error),
+    /// It does.
+    On {
+        /// Events that were overwritten before they were read: as many ends at most lack their
+        /// process, lifetime or reason. `opened` and `closed` do not rest on them.
+        lost_events: u64,
+    },
+}
+
+/// What only tracing tells of connections that were closed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TracedCloses {
+    /// Milliseconds from established to closed by this end, or reset. Only of connections that
+    /// were established within the window.
+    pub lifetime_ms: Spread,
+    /// Why resets were sent, in the kernel's words (`enum sk_rst_reason`, without `SK_RST_REASON_`).
+    /// Where the other end is on another host, only of those that this end sent.
+    pub reset_reasons: BTreeMap<String, u64>,
+    /// Resets that came after the other end's FIN: this end had written to a connection that was
+    /// closed already, as a keep-alive race does.
+    pub reset_after_fin: u64,
+}
+
+impl TracedCloses {
+    pub(crate) fn merge(&mut self, other: &TracedCloses) {
+        self.lifetime_ms.merge(&other.lifetime_ms);
+        self.reset_after_fin += other.reset_after_fin;
+        for (reason, count) in &other.reset_reasons {
+            *self.reset_reasons.entry(reason.clone()).or_default() += count;
+        }
     }
 }
 

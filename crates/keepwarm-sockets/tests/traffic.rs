@@ -1,13 +1,15 @@
 //! The traffic of many destinations against connections whose truth is known by construction.
 
 // A helper of a test is a test: a panic is its answer.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keepwarm_sockets::{Destination, EndCloses, How, Scope, Side, Traffic, Watch, look_once};
+use keepwarm_sockets::{
+    Destination, EndCloses, How, Scope, Side, Tracing, Traffic, Watch, look_once,
+};
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
 
 const N: u64 = 20;
@@ -298,4 +300,45 @@ fn beyond_a_thousand_destinations_the_quietest_are_folded_and_nothing_is_lost() 
     assert!(folded.folded > 400, "{}", folded.folded);
     let mut named = traffic.destinations.iter().filter_map(|one| one.service);
     assert!(named.any(|to| to.port() == upstream.port()), "the busier one keeps its name");
+}
+
+#[test]
+fn tracing_names_the_process_of_every_short_connection_and_why_it_was_reset() {
+    let _alone = alone();
+    let reason_of = |way| match way {
+        Way::ClientUnread | Way::ServerUnread => Some("TCP_ABORT_ON_CLOSE"),
+        _ => None,
+    };
+    for family in Family::ALL {
+        for way in Way::ALL {
+            let mut upstream = Upstream::listen(family).unwrap();
+            let watch = Watch::start_traced(on_port(upstream.port())).unwrap();
+            let truth = upstream.play(way, N, 2).unwrap();
+            let traffic = watch.finish(SETTLE).unwrap();
+            if let Tracing::Refused(error) = &traffic.tracing {
+                eprintln!("skipped: {error}");
+                assert!(error.is_denied() || error.is_unsupported(), "{error}");
+                return;
+            }
+            assert_eq!(traffic.tracing, Tracing::On { lost_events: 0 });
+            for side in [Side::Client, Side::Server] {
+                let end = only(&traffic, side);
+                let context = format!("{family:?} {way:?} {end:#?}");
+                assert_eq!(end.closed, seen_by(side, way, &truth), "{context}");
+                let [owner] = &end.owners[..] else { panic!("{context}") };
+                // What the peer resets ends in an interrupt, and a server's end begins in one.
+                let unseen = side == Side::Server && end.closed.remote_rst > 0;
+                let how = if unseen { How::Listener } else { How::Traced };
+                assert_eq!((owner.pid, owner.how), (std::process::id(), how), "{context}");
+                assert_eq!((owner.share, owner.process.is_some()), (1.0, true), "{context}");
+                assert_eq!(end.traced.lifetime_ms.count(), N, "{context}");
+                if (way, side) == (Way::ServerFinClientWrites, Side::Client) {
+                    assert_eq!(end.traced.reset_after_fin, N, "{context}");
+                }
+                if let Some(reason) = reason_of(way) {
+                    assert_eq!(end.traced.reset_reasons.get(reason), Some(&N), "{context}");
+                }
+            }
+        }
+    }
 }

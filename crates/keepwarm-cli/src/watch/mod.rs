@@ -14,11 +14,11 @@ mod text;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use keepwarm_sockets::{Filter, Rules, Scope, Traffic, Watch, count, look_once};
+use keepwarm_sockets::{Filter, Rules, Scope, Tracing, Traffic, Watch, count, look_once};
 
 use self::observe::{Judge, Judged};
 use self::owner::Whose;
-use crate::args::{WatchFormat, WatchOptions};
+use crate::args::{WatchFormat, WatchLevel, WatchOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::{interrupt, output};
@@ -38,6 +38,10 @@ const COLUMNS: usize = 100;
 #[derive(Debug)]
 struct Report {
     level: Level,
+    /// Why it is not the level that was asked for.
+    refused: Option<String>,
+    /// Events of traces that were lost; `None` where nothing is traced.
+    lost_traces: Option<u64>,
     /// Zero for one look.
     window: Duration,
     lost_events: u64,
@@ -52,18 +56,22 @@ struct Report {
 enum Level {
     /// Destroy events and dumps.
     L1,
+    /// The same, and traces of connections' states and resets.
+    L2,
 }
 
 impl Level {
     const fn as_str(self) -> &'static str {
         match self {
             Self::L1 => "L1",
+            Self::L2 => "L2",
         }
     }
 
     const fn description(self) -> &'static str {
         match self {
             Self::L1 => "level L1 (destroy events and dumps, no privilege needed)",
+            Self::L2 => "level L2 (destroy events, dumps, and traces, as root)",
         }
     }
 
@@ -72,6 +80,10 @@ impl Level {
             Self::L1 => {
                 "the process of a connection too short to be met alive, why a reset was sent, \
                  lifetimes"
+            }
+            Self::L2 => {
+                "why another host sent a reset, the process of a server's end that was reset, what \
+                 was opened before the window"
             }
         }
     }
@@ -98,7 +110,11 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     interrupt::watch()?;
     // Before the window, so that the test's own connections are not in it.
     face.rules = Rules::check().ok();
-    let watch = Watch::start(scope).map_err(|error| unseen(&error))?;
+    let start = match options.level {
+        WatchLevel::L1 => Watch::start,
+        WatchLevel::L2 => Watch::start_traced,
+    };
+    let watch = start(scope).map_err(|error| unseen(&error))?;
     let left = |begun: Instant| match options.window {
         Some(window) => window.saturating_sub(begun.elapsed()),
         None => GLANCE,
@@ -206,8 +222,15 @@ impl Face {
         }
         let mut destinations = self.judge.judge(&traffic);
         destinations.retain(|one| self.whose.owns(one));
+        let (level, refused, lost_traces) = match &traffic.tracing {
+            Tracing::Off => (Level::L1, None, None),
+            Tracing::Refused(error) => (Level::L1, Some(error.to_string()), None),
+            Tracing::On { lost_events } => (Level::L2, None, Some(*lost_events)),
+        };
         let report = Report {
-            level: Level::L1,
+            level,
+            refused,
+            lost_traces,
             window: traffic.window,
             lost_events: traffic.lost_events,
             unattributed_aborts: traffic.unattributed_aborts,

@@ -2,12 +2,14 @@
 //!
 //! What one look cannot know is `null`, never 0.
 
+use std::collections::BTreeMap;
+
 use keepwarm_diagnose::Finding;
 use keepwarm_sockets::{Side, Spread};
 use serde::Serialize;
 
-use super::Report;
 use super::observe::Judged;
+use super::{Level, Report};
 use crate::exit::{Exit, Failure};
 
 const SCHEMA: &str = "keepwarm.watch/1";
@@ -17,9 +19,13 @@ struct Record<'a> {
     schema: &'static str,
     level: &'static str,
     blind_to: &'static str,
+    /// Why it is not L2, where that was asked for.
+    refused: Option<&'a str>,
     /// 0 for one look.
     window_s: f64,
     lost_events: u64,
+    /// `null` where nothing is traced.
+    lost_trace_events: Option<u64>,
     unattributed_aborts: u64,
     /// Rules of the classifier that do not hold on this kernel; `null` where they were not tested.
     broken_rules: Option<&'a [String]>,
@@ -36,6 +42,10 @@ struct DestinationRecord<'a> {
     closed: Option<Closed>,
     requests_per_connection: PerConnection,
     idle_at_close_ms: IdleRecord,
+    /// Of connections that were opened and closed within the window; `null` below L2.
+    lifetime_ms: Option<LifetimeRecord>,
+    /// `null` below L2.
+    resets: Option<ResetsRecord<'a>>,
     established: u64,
     close_wait: u64,
     /// TIME_WAITs that this side holds.
@@ -72,6 +82,21 @@ struct IdleRecord {
 }
 
 #[derive(Debug, Serialize)]
+struct LifetimeRecord {
+    p50: Option<u32>,
+    p99: Option<u32>,
+    max: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct ResetsRecord<'a> {
+    /// The kernel's words.
+    reasons: &'a BTreeMap<String, u64>,
+    /// Those that came after the other end's FIN.
+    after_fin: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct PortsRecord {
     used: u64,
     range: u64,
@@ -102,23 +127,22 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
         schema: SCHEMA,
         level: report.level.as_str(),
         blind_to: report.level.blind_to(),
+        refused: report.refused.as_deref(),
         window_s: report.window.as_secs_f64(),
         lost_events: report.lost_events,
+        lost_trace_events: report.lost_traces,
         unattributed_aborts: report.unattributed_aborts,
         broken_rules: report.broken_rules.as_deref(),
-        destinations: report
-            .destinations
-            .iter()
-            .map(|one| destination(one, report.window.is_zero()))
-            .collect(),
+        destinations: report.destinations.iter().map(|one| destination(one, report)).collect(),
     };
     serde_json::to_string(&record)
         .map(|json| json + "\n")
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
 }
 
-fn destination(judged: &Judged, one_look: bool) -> DestinationRecord<'_> {
+fn destination<'a>(judged: &'a Judged, report: &Report) -> DestinationRecord<'a> {
     let one = &judged.destination;
+    let (one_look, traced) = (report.window.is_zero(), report.level == Level::L2);
     let mut idle = one.idle_before_local_close.clone();
     idle.merge(&one.idle_before_remote_close);
     DestinationRecord {
@@ -137,6 +161,11 @@ fn destination(judged: &Judged, one_look: bool) -> DestinationRecord<'_> {
         }),
         requests_per_connection: per_connection(&one.requests),
         idle_at_close_ms: IdleRecord { p50: idle.quantile(0.5), p99: idle.quantile(0.99) },
+        lifetime_ms: traced.then(|| lifetime(&one.traced.lifetime_ms)),
+        resets: traced.then_some(ResetsRecord {
+            reasons: &one.traced.reset_reasons,
+            after_fin: one.traced.reset_after_fin,
+        }),
         established: one.established,
         close_wait: one.close_wait,
         time_wait: one.time_wait,
@@ -161,6 +190,10 @@ pub(crate) const fn side(side: Side) -> &'static str {
 
 fn per_connection(spread: &Spread) -> PerConnection {
     PerConnection { p50: spread.quantile(0.5), max: spread.max(), mean: spread.mean() }
+}
+
+fn lifetime(spread: &Spread) -> LifetimeRecord {
+    LifetimeRecord { p50: spread.quantile(0.5), p99: spread.quantile(0.99), max: spread.max() }
 }
 
 fn owners(judged: &Judged) -> Vec<OwnerRecord<'_>> {

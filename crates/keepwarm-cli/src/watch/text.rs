@@ -5,9 +5,9 @@ use std::time::Duration;
 use keepwarm_diagnose::{Cause, thousands};
 use keepwarm_sockets::{Side, Spread};
 
-use super::Report;
 use super::observe::Judged;
 use super::record::side;
+use super::{Level, Report};
 use crate::table::{Table, paragraph};
 
 /// Destinations that are shown; the rest is counted.
@@ -28,7 +28,27 @@ pub(crate) fn render(report: &Report, colour: bool, columns: usize) -> String {
     if more > 0 {
         text.push_str(&format!("and {more} more, quieter ones; --format json has all\n"));
     }
+    text.push_str(&resets(report, columns));
     text.push_str(&verdicts(report, colour, columns));
+    text
+}
+
+/// Why connections of the destinations in the table were reset, in the kernel's words.
+fn resets(report: &Report, columns: usize) -> String {
+    let mut text = String::new();
+    for judged in report.destinations.iter().take(MAX_ROWS) {
+        let traced = &judged.destination.traced;
+        if traced.reset_reasons.is_empty() && traced.reset_after_fin == 0 {
+            continue;
+        }
+        let reason = |(reason, count): (&String, &u64)| format!("{} {reason}", thousands(*count));
+        let mut words: Vec<String> = traced.reset_reasons.iter().map(reason).collect();
+        if traced.reset_after_fin > 0 {
+            words.push(format!("{} after the other end's FIN", thousands(traced.reset_after_fin)));
+        }
+        let of = format!("{} ({})", name(judged), side(judged.destination.side));
+        text.push_str(&paragraph("", &format!("resets of {of}: {}", words.join(", ")), columns));
+    }
     text
 }
 
@@ -42,6 +62,15 @@ fn head(report: &Report, columns: usize) -> String {
     let level = report.level;
     let words = format!("{length}, {}; not seen: {}", level.description(), level.blind_to());
     let mut text = paragraph("", &words, columns);
+    if let Some(why) = &report.refused {
+        text.push_str(&paragraph("", &format!("not level L2: {why}"), columns));
+    }
+    if let Some(lost) = report.lost_traces.filter(|lost| *lost > 0) {
+        text.push_str(&format!(
+            "{} traced events were lost: lifetimes, processes and reasons are of fewer connections\n",
+            thousands(lost)
+        ));
+    }
     if report.lost_events > 0 {
         text.push_str(&format!(
             "{} events were lost by the kernel: opened and closed may be too small by as many\n",
@@ -68,9 +97,17 @@ fn table(report: &Report) -> String {
     let mut table = Table::default();
     let columns = [
         "", "open/s", "close/s", "ours", "theirs", "reset", "unread", "failed", "req/conn", "idle",
-        "estab", "t-wait", "ports", "cliff", "owner",
+        "life", "estab", "t-wait", "ports", "cliff", "owner",
     ];
-    table.row("destination", columns.map(str::to_owned));
+    // Only traces tell lifetimes.
+    let traced = report.level == Level::L2;
+    let shown = |cells: [String; 16]| {
+        cells
+            .into_iter()
+            .enumerate()
+            .filter_map(move |(place, cell)| (traced || columns[place] != "life").then_some(cell))
+    };
+    table.row("destination", shown(columns.map(str::to_owned)));
     let seconds = report.window.as_secs_f64();
     for judged in report.destinations.iter().take(MAX_ROWS) {
         let one = &judged.destination;
@@ -79,7 +116,7 @@ fn table(report: &Report) -> String {
         idle.merge(&one.idle_before_remote_close);
         table.row(
             &name(judged),
-            [
+            shown([
                 side(one.side).to_owned(),
                 rate(one.opened, seconds),
                 rate(closed.total(), seconds),
@@ -90,12 +127,13 @@ fn table(report: &Report) -> String {
                 count(one.connect_failed),
                 spread(&one.requests),
                 idle.quantile(0.5).map_or_else(|| "-".to_owned(), time),
+                one.traced.lifetime_ms.quantile(0.5).map_or_else(|| "-".to_owned(), time),
                 thousands(one.established),
                 thousands(one.time_wait),
                 ports(judged),
                 cliff(judged),
                 owner(judged),
-            ],
+            ]),
         );
     }
     table.render(str::to_owned)
@@ -171,9 +209,16 @@ fn owner(judged: &Judged) -> String {
     let owners = &judged.destination.owners;
     let Some(owner) = owners.first() else { return "-".to_owned() };
     let name = owner.process.as_deref().unwrap_or("?");
-    let mut text = format!("{name}[{}]", owner.pid);
-    if owner.share < 0.995 {
-        text.push_str(&format!(" {:.0} %", owner.share * 100.0));
+    // Workers of one program, or one process for each connection.
+    let same = || owners.iter().filter(|other| other.process == owner.process);
+    let (mut text, share) = match same().count() {
+        many if many > 1 && owner.process.is_some() => {
+            (format!("{name} ({many} processes)"), same().map(|one| one.share).sum::<f64>())
+        }
+        _ => (format!("{name}[{}]", owner.pid), owner.share),
+    };
+    if share < 0.995 {
+        text.push_str(&format!(" {:.0} %", share * 100.0));
     }
     text
 }

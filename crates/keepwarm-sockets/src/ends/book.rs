@@ -1,6 +1,6 @@
 //! The sums of one destination, and what is done when there are too many.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{Alive, Ends, MAX_DESTINATIONS};
 use crate::process::{How, Sightings};
 use crate::socket::{Side, TIME_WAIT_MS};
 use crate::spread::Spread;
-use crate::traffic::{Destination, EndCloses, PortsTaken, Traffic};
+use crate::traffic::{Destination, EndCloses, PortsTaken, TracedCloses, Tracing, Traffic};
 use crate::watcher::Ending;
 
 /// What has a book: a service and the side we are on. `None` is the folded one.
@@ -80,6 +80,7 @@ pub(crate) struct Book {
     pub(crate) established_seen: Spread,
     pub(crate) now: Level,
     pub(crate) sightings: Sightings,
+    pub(crate) traced: TracedCloses,
 }
 
 impl Book {
@@ -98,6 +99,7 @@ impl Book {
             established_seen: Spread::default(),
             now: Level::default(),
             sightings: Sightings::default(),
+            traced: TracedCloses::default(),
         }
     }
 
@@ -115,6 +117,7 @@ impl Book {
         self.established_seen = Spread::default();
         self.now.merge(&other.now);
         self.sightings.merge(&other.sightings);
+        self.traced.merge(&other.traced);
     }
 
     /// How much there is to say about it; `look`: what the look that goes on has counted.
@@ -227,6 +230,7 @@ impl Ends {
             time_waits_refused: ending.time_waits_refused,
             unattributed_aborts: self.unattributed_aborts,
             overflowed: self.overflowed,
+            tracing: Tracing::default(),
             destinations,
         }
     }
@@ -254,6 +258,7 @@ impl Ends {
             time_wait_by_age: book.now.by_age.to_vec(),
             ports: book.now.ports.filter(|_| side == Side::Client),
             owners: book.sightings.owners(&self.names),
+            traced: book.traced.clone(),
         }
     }
 
@@ -290,11 +295,18 @@ impl Ends {
             if let Some(pid) = listener.and_then(|inode| pids.get(&inode)) {
                 book.sightings.see(*pid, How::Listener);
             }
-            for pid in book.sightings.pids() {
-                if self.names.len() < MAX_NAMES && !self.names.contains_key(&pid) {
-                    self.names.extend(name(pid).map(|name| (pid, name)));
-                }
+        }
+        let pids: HashSet<u32> = self.books.iter().flat_map(|book| book.sightings.pids()).collect();
+        for pid in pids {
+            if !self.names.contains_key(&pid) {
+                self.learn_name(pid, name(pid));
             }
+        }
+    }
+
+    pub(super) fn learn_name(&mut self, pid: u32, name: Option<String>) {
+        if self.names.len() < MAX_NAMES || self.names.contains_key(&pid) {
+            self.names.extend(name.map(|name| (pid, name)));
         }
     }
 

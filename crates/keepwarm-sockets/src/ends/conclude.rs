@@ -178,15 +178,18 @@ impl Ends {
         };
         let book = &mut self.books[place as usize];
         let unread = !half.disconnected && half.event.rqueue > 1;
-        let before = book.closed.local();
+        let before = book.closed;
         book.closed.add(side, kind, unread);
         if let Some(idle) = idle {
-            let ours = book.closed.local() > before;
+            let ours = book.closed.local() > before.local();
             (if ours { &mut book.idle_local } else { &mut book.idle_remote }).add(idle);
         }
-        match half.seen.and_then(|seen| seen.pid) {
-            Some(pid) => book.sightings.closed(pid),
-            None => book.sightings.closed_unseen(),
+        let traced = self.book_traced(place, half, side, &before);
+        let book = &mut self.books[place as usize];
+        match (traced, half.seen.and_then(|seen| seen.pid)) {
+            (Some(pid), _) => book.sightings.traced(pid),
+            (None, Some(pid)) => book.sightings.closed(pid),
+            (None, None) => book.sightings.closed_unseen(),
         }
         if half.disconnected {
             return;

@@ -25,6 +25,7 @@ mod book;
 mod conclude;
 mod look;
 mod side;
+mod traced;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use std::time::Duration;
 use self::book::{Book, Key};
 use self::look::Look;
 use self::side::Listeners;
+use self::traced::Unclaimed;
 use crate::classify::{TimeWait, is_disconnected};
 use crate::ports::EphemeralPorts;
 use crate::socket::{Side, Socket};
@@ -186,6 +188,7 @@ pub(crate) struct Ends {
     unattributed_aborts: u64,
     overflowed: u64,
     names: HashMap<u32, String>,
+    unclaimed: Unclaimed,
 }
 
 impl Ends {
@@ -212,6 +215,7 @@ impl Ends {
             unattributed_aborts: 0,
             overflowed: 0,
             names: HashMap::new(),
+            unclaimed: Unclaimed::default(),
         }
     }
 
@@ -298,11 +302,15 @@ impl Ends {
 
     /// Cheap, before anything is known of sides: the address or the port is at one end.
     fn concerns(&self, socket: &Socket) -> bool {
+        self.concerns_pair(&socket.local, &socket.remote)
+    }
+
+    fn concerns_pair(&self, local: &SocketAddr, remote: &SocketAddr) -> bool {
         let matches = |end: &SocketAddr| {
             self.scope.port.is_none_or(|port| port == end.port())
                 && self.scope.ip.is_none_or(|ip| ip == end.ip())
         };
-        matches(&socket.local) || matches(&socket.remote)
+        matches(local) || matches(remote)
     }
 
     fn learn(&mut self, ip: IpAddr) {

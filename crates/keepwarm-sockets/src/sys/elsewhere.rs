@@ -50,3 +50,11 @@ pub(crate) fn fence() -> Vec<u64> {
 pub(crate) fn abort_on_close(_socket: &std::net::TcpStream) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
+
+pub(crate) fn monotonic_ns() -> u64 {
+    0
+}
+
+pub(crate) fn open_nonblocking(_path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}

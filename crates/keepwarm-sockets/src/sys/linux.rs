@@ -1,11 +1,14 @@
 //! Netlink sockets, a waker, and fences, through rustix: every system call of this crate but the
 //! reading of /proc.
 
+use std::fs::File;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::sockopt::{
@@ -16,6 +19,7 @@ use rustix::net::{
     socket_with,
 };
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Ready;
 use crate::error::{Error, Operation};
@@ -146,6 +150,19 @@ pub(crate) fn fence() -> Vec<u64> {
 /// Lets the socket's close send an RST (SO_LINGER 0).
 pub(crate) fn abort_on_close(socket: &TcpStream) -> std::io::Result<()> {
     set_socket_linger(socket, Some(Duration::ZERO)).map_err(Into::into)
+}
+
+/// `CLOCK_MONOTONIC`, by which traces are stamped.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, ns) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or(0) * 1_000_000_000 + ns.unwrap_or(0)
+}
+
+/// Opens a file whose reading says `WouldBlock` where it would wait.
+pub(crate) fn open_nonblocking(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(open(path, flags, Mode::empty())?))
 }
 
 fn die_here() -> Option<u64> {

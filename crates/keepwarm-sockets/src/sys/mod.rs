@@ -5,12 +5,12 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Netlink, Waker, abort_on_close, fence};
+pub(crate) use linux::{Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{Netlink, Waker, abort_on_close, fence};
+pub(crate) use elsewhere::{Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking};
 
 /// What [`Netlink::wait`] saw first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
