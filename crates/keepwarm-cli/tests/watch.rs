@@ -365,7 +365,10 @@ fn root_is_told_the_process_of_connections_too_short_to_be_met_and_how_long_they
         let end = destination(&document, &remote, side);
         let [owner] = &end["owners"].as_array().unwrap()[..] else { panic!("{end:#}") };
         let (process, share) = (&owner["process"], &owner["share"]);
-        assert_eq!((process, share), (&"keepwarm".into(), &1.0.into()), "{end:#}");
+        // The load may be gone before anybody can ask for its name: then its thread's stands there.
+        let names: &[&str] = if side == "server" { &["keepwarm"] } else { &["keepwarm", "load-0"] };
+        assert!(names.contains(&process.as_str().unwrap()), "{end:#}");
+        assert_eq!(share, 1.0, "{end:#}");
         assert_eq!(owner["how"], "tracepoint", "{end:#}");
         assert_eq!(owner["pid"] == service.child.id(), side == "server", "{end:#}");
         let longest = end["lifetime_ms"]["max"].as_u64().unwrap();

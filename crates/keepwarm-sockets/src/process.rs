@@ -23,7 +23,8 @@ const SEARCH_EVERY: Duration = Duration::from_millis(200);
 pub struct Owner {
     /// Its id.
     pub pid: u32,
-    /// Its name (`/proc/<pid>/comm`), if it could be read in time.
+    /// Its name (`/proc/<pid>/comm`), if it could be read in time. Of a traced process that was gone by
+    /// then, `pid` and name are those of the thread that the kernel traced.
     pub process: Option<String>,
     /// Its part of the connections, from 0 to 1.
     pub share: f64,
