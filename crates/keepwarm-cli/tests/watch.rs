@@ -356,7 +356,7 @@ fn root_is_told_the_process_of_connections_too_short_to_be_met_and_how_long_they
     let port = format!(":{}", service.address.port());
     let watch = Running::watch(&[&port, "--for", "60s", "--format", "json"]);
     let begun = std::time::Instant::now();
-    load(&service, &["-n", "300", "-c", "5", "--close"]);
+    load(&service, &["-n", "300", "-c", "5", "-t", "1", "--close"]);
     let most = begun.elapsed();
     let document: Value = serde_json::from_str(&watch.interrupt().stdout).unwrap();
     assert_eq!((&document["level"], &document["lost_trace_events"]), (&"L2".into(), &0.into()));
@@ -365,7 +365,7 @@ fn root_is_told_the_process_of_connections_too_short_to_be_met_and_how_long_they
         let end = destination(&document, &remote, side);
         let [owner] = &end["owners"].as_array().unwrap()[..] else { panic!("{end:#}") };
         let (process, share) = (&owner["process"], &owner["share"]);
-        // The load may be gone before anybody can ask for its name: then its thread's stands there.
+        // The load may be gone before anybody can ask for its name: then its one thread's stands there.
         let names: &[&str] = if side == "server" { &["keepwarm"] } else { &["keepwarm", "load-0"] };
         assert!(names.contains(&process.as_str().unwrap()), "{end:#}");
         assert_eq!(share, 1.0, "{end:#}");
