@@ -59,7 +59,7 @@ pub struct Loader {
     pub per_thread: Vec<ThreadUse>,
     /// From a wake-up to the end of what it brought, in microseconds: one sample a wake-up. A
     /// response that came with others may have waited as long for its turn, and counts it as
-    /// service time.
+    /// service time. A closed loop may add half a per cent by sleeping before it looks.
     pub turns: Histogram,
     /// In an open loop, from the instant a request was due to a thread noticing it, in
     /// microseconds: the part of [`Summary::send_lag`] that is the loader's own fault. Empty in a

@@ -194,7 +194,9 @@ impl Engine {
     fn complete(&mut self, index: usize, response: Response, stray: bool, now: Instant) {
         self.tick(now);
         let slot = &mut self.slots[index];
-        let service_us = micros(now - slot.sent_at);
+        let service = now - slot.sent_at;
+        self.nap.saw(service);
+        let service_us = micros(service);
         self.tally.latency.record(service_us);
         self.tally.second_latency.record(service_us);
         let due_at = slot.due_at;

@@ -8,6 +8,7 @@
 
 mod dial;
 mod exchange;
+mod nap;
 mod release;
 mod seconds;
 mod secure;
@@ -33,6 +34,7 @@ use crate::pacer::{Pacer, SplitMix, Step};
 use crate::plan::Plan;
 use crate::run::Shared;
 use exchange::End;
+use nap::Nap;
 use release::dial_gap;
 use seconds::Seconds;
 use slot::{Slot, State};
@@ -110,6 +112,7 @@ pub(crate) struct Engine {
     /// With TLS: what has been decrypted.
     plain: Box<[u8]>,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    nap: Nap,
     tally: Tally,
     seconds: Seconds,
 }
@@ -148,6 +151,7 @@ impl Engine {
             spare: Some(buffer(plan.tls().is_some())),
             plain: buffer(plan.tls().is_some()),
             tls: plan.tls().map(|tls| (tls.of_thread(), tls.name.clone())),
+            nap: Nap::new(),
             tally: Tally::new(),
             seconds: Seconds::new(started),
             plan,
@@ -166,6 +170,7 @@ impl Engine {
         let mut now = Instant::now();
         while self.goes_on(now) {
             self.release(now);
+            self.rest(events.len(), now);
             let timeout = self.sleep(now);
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
@@ -196,6 +201,16 @@ impl Engine {
             self.publish();
         }
         self.end()
+    }
+
+    /// Lets responses gather, in a closed loop that has done all it can.
+    fn rest(&self, events: usize, now: Instant) {
+        if self.is_open_loop() || !self.again.is_empty() || self.can_release(now) {
+            return;
+        }
+        if let Some(nap) = self.nap.after(events, self.in_flight) {
+            std::thread::sleep(nap);
+        }
     }
 
     fn goes_on(&mut self, now: Instant) -> bool {

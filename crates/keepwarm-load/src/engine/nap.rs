@@ -1,0 +1,116 @@
+//! Short sleeps of a closed loop that is faster than its server. Owns when and for how long.
+//!
+//! A loader that answers each response at once sleeps in epoll_wait after nearly each of them, and
+//! the server pays: the send(2) that ends a sleep also wakes a processor. With a thousand
+//! connections at a server whose core is full, that costs more requests than the loader's own
+//! speed wins. A sleep by the clock is ended by nobody, and what has come meanwhile is taken in one
+//! batch.
+//!
+//! The price is a response that is read late, so a nap is at most a [`SHARE`]th of the shortest
+//! service time lately seen. An open loop has instants to keep, and never naps.
+
+use std::time::Duration;
+
+/// Longer would only make the batches larger, which saves nothing more.
+const LONGEST: Duration = Duration::from_micros(50);
+
+/// Shorter costs more than it saves: setting the timer and waking up are microseconds.
+const SHORTEST: Duration = Duration::from_micros(10);
+
+/// Of the shortest service time lately seen: what a nap may add to it, half a per cent.
+const SHARE: u64 = 200;
+
+/// After a turn with more events, others have come while they were dealt with.
+const FEW_EVENTS: usize = 8;
+
+/// Responses that a nap must be expected to gather.
+const WORTH: u128 = 2;
+
+#[derive(Debug)]
+pub(super) struct Nap {
+    /// The shortest service time lately seen, in nanoseconds: falls at once, and doubles in 710
+    /// responses. All ones before the first.
+    shortest_ns: u64,
+}
+
+impl Nap {
+    pub(super) fn new() -> Self {
+        Self { shortest_ns: u64::MAX }
+    }
+
+    /// Takes a service time into account.
+    #[inline]
+    pub(super) fn saw(&mut self, service: Duration) {
+        let service_ns = u64::try_from(service.as_nanos()).unwrap_or(u64::MAX);
+        self.shortest_ns = service_ns.min(self.shortest_ns.saturating_add(self.shortest_ns / 1024));
+    }
+
+    /// How long to sleep before the next look, after a turn of so many events, with so many
+    /// requests in flight.
+    #[inline]
+    pub(super) fn after(&self, events: usize, in_flight: usize) -> Option<Duration> {
+        if events == 0 || events > FEW_EVENTS || self.shortest_ns == u64::MAX {
+            return None;
+        }
+        let nap = Duration::from_nanos(self.shortest_ns / SHARE).min(LONGEST);
+        let gathered = in_flight as u128 * nap.as_nanos();
+        (nap >= SHORTEST && gathered >= WORTH * u128::from(self.shortest_ns)).then_some(nap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn after_many(service: Duration) -> Nap {
+        let mut nap = Nap::new();
+        for _ in 0..10 {
+            nap.saw(service);
+        }
+        nap
+    }
+
+    #[test]
+    fn many_connections_at_a_slow_server_are_gathered() {
+        assert_eq!(after_many(10 * MS).after(3, 1000), Some(50 * MS / 1000));
+        assert_eq!(after_many(4 * MS).after(1, 1000), Some(20 * MS / 1000));
+    }
+
+    #[test]
+    fn a_nap_never_adds_more_than_half_a_per_cent() {
+        for service_us in (0..30_000).step_by(37) {
+            let service = Duration::from_micros(service_us);
+            let slept = after_many(service).after(1, 100_000).unwrap_or_default();
+            assert!(slept * 200 <= service, "{slept:?} of {service:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_naps_before_the_first_response_or_with_little_to_gather() {
+        assert_eq!(Nap::new().after(1, 1000), None);
+        // A server that takes its time, and ten connections: the next response is far away.
+        assert_eq!(after_many(100 * MS).after(1, 10), None);
+    }
+
+    #[test]
+    fn a_busy_turn_or_an_empty_one_is_followed_by_no_nap() {
+        assert_eq!(after_many(10 * MS).after(9, 1000), None);
+        assert_eq!(after_many(10 * MS).after(0, 1000), None);
+    }
+
+    #[test]
+    fn one_fast_response_forbids_naps_for_the_next_thousands() {
+        let mut nap = after_many(10 * MS);
+        nap.saw(MS / 10);
+        for _ in 0..3000 {
+            assert_eq!(nap.after(1, 1000), None);
+            nap.saw(10 * MS);
+        }
+        for _ in 0..3000 {
+            nap.saw(10 * MS);
+        }
+        assert_eq!(nap.after(1, 1000), Some(50 * MS / 1000));
+    }
+}
