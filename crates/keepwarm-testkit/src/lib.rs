@@ -6,5 +6,9 @@ pub mod churn;
 pub mod closing;
 pub mod dice;
 pub mod kernel;
+#[cfg(target_os = "linux")]
+pub mod namespace;
 pub mod scripted;
+#[cfg(target_os = "linux")]
+pub mod wire;
 pub mod zoo;

@@ -1,0 +1,371 @@
+//! A wire between two network namespaces that a test can hold, pass, cut and mend.
+//!
+//! Owns two namespaces, a TUN device in each, and the shuttle that carries packets from one to the
+//! other. What loopback leaves to luck (two FINs under way at once, a SYN that nobody answers, a
+//! peer that is gone) is a step of the test here.
+//!
+//! ```text
+//!  client's namespace                                       server's namespace
+//!  10.107.0.1, fd07::1  wire0 ──► shuttle: carry, hold or drop ──► wire0  10.107.0.2, fd07::2
+//!                             ◄──                              ◄──
+//! ```
+//!
+//! A packet that is delivered has been through the receiver's TCP when the call returns; what TCP
+//! answers waits for the shuttle. Carries TCP and nothing else.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use tun_rs::{DeviceBuilder, SyncDevice};
+
+use crate::namespace::Namespace;
+
+/// Held packets; those beyond are lost, as on any wire.
+const MAX_HELD: usize = 1 << 16;
+/// Packets that a device keeps until the shuttle takes them.
+const QUEUE: u32 = 1 << 14;
+/// No step takes this long; a test that hangs should say where.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The name of the device at either end.
+pub const DEVICE: &str = "wire0";
+
+/// A TCP flag, as RFC 9293, section 3.1, numbers the control bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Flag {
+    /// No more data from the sender.
+    Fin = 1,
+    /// Synchronize sequence numbers.
+    Syn = 2,
+    /// Reset the connection.
+    Rst = 4,
+}
+
+/// Two hosts and what is between them.
+#[derive(Debug)]
+pub struct Wire {
+    /// Where clients are.
+    pub client: Namespace,
+    /// Where servers are.
+    pub server: Namespace,
+    shared: Arc<Shared>,
+    stop: Arc<OwnedFd>,
+    shuttle: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Wire {
+    /// Makes both namespaces and joins them.
+    ///
+    /// # Errors
+    /// Without root, without `/dev/net/tun`, or without the programs that it takes.
+    pub fn lay() -> io::Result<Wire> {
+        let (client, server) = (Namespace::make()?, Namespace::make()?);
+        let devices = [device(&client, 1)?, device(&server, 2)?];
+        let shared = Arc::new(Shared { devices, line: Mutex::default(), came: Condvar::new() });
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let (carried, stopped) = (Arc::clone(&shared), Arc::clone(&stop));
+        let shuttle = thread::Builder::new()
+            .name("wire".into())
+            .spawn(move || carried.carry(&stopped))
+            .map(Some)?;
+        Ok(Wire { client, server, shared, stop, shuttle })
+    }
+
+    /// The address of the client's end.
+    #[must_use]
+    pub fn client_ip(v6: bool) -> IpAddr {
+        address(v6, 1)
+    }
+
+    /// The address of the server's end.
+    #[must_use]
+    pub fn server_ip(v6: bool) -> IpAddr {
+        address(v6, 2)
+    }
+
+    /// From now on packets wait on the wire.
+    pub fn hold(&self) {
+        self.shared.lock().mode = Mode::Held;
+    }
+
+    /// Delivers what waits; what comes after it, such as the answers, waits in turn.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn pass(&self) -> io::Result<()> {
+        self.shared.deliver(&mut self.shared.lock())
+    }
+
+    /// Delivers what waits, and holds no more.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn release(&self) -> io::Result<()> {
+        let mut line = self.shared.lock();
+        self.shared.deliver(&mut line)?;
+        line.mode = Mode::Open;
+        Ok(())
+    }
+
+    /// What waits is lost, and so is all that comes until the wire is mended.
+    pub fn cut(&self) {
+        let mut line = self.shared.lock();
+        line.mode = Mode::Cut;
+        line.held.clear();
+    }
+
+    /// Ends a cut.
+    pub fn mend(&self) {
+        self.shared.lock().mode = Mode::Open;
+    }
+
+    /// Waits until packets with `flag` of so many connections are held, in each direction.
+    ///
+    /// # Errors
+    /// If they do not come.
+    pub fn wait_for_held(&self, flag: Flag, connections: usize) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut line = self.shared.lock();
+        loop {
+            let held = line.connections_with(flag);
+            if held == [connections; 2] {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let message = format!("{held:?} of {connections} {flag:?} are on the wire");
+                return Err(io::Error::new(ErrorKind::TimedOut, message));
+            }
+            let waited = self.shared.came.wait_timeout(line, left);
+            line = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+        if let Some(shuttle) = self.shuttle.take() {
+            // One that failed has left the test without answers: it knows.
+            let _ = shuttle.join();
+        }
+    }
+}
+
+fn address(v6: bool, host: u8) -> IpAddr {
+    if v6 {
+        Ipv6Addr::new(0xfd07, 0, 0, 0, 0, 0, 0, host.into()).into()
+    } else {
+        Ipv4Addr::new(10, 107, 0, host).into()
+    }
+}
+
+fn device(namespace: &Namespace, host: u8) -> io::Result<SyncDevice> {
+    let build = || DeviceBuilder::new().name(DEVICE).tx_queue_len(QUEUE).build_sync();
+    let device = namespace.inside(build)?;
+    device.set_nonblocking(true)?;
+    let (v4, v6) = (address(false, host), address(true, host));
+    namespace.run(&format!("ip address add {v4}/24 dev {DEVICE}"))?;
+    // A wire of its own has no duplicate addresses to look for.
+    namespace.run(&format!("ip address add {v6}/64 dev {DEVICE} nodad"))?;
+    Ok(device)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Mode {
+    #[default]
+    Open,
+    Held,
+    Cut,
+}
+
+struct Shared {
+    devices: [SyncDevice; 2],
+    line: Mutex<Line>,
+    /// Signals that a packet was held.
+    came: Condvar,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    mode: Mode,
+    /// Which device each came from.
+    held: VecDeque<(usize, Vec<u8>)>,
+}
+
+impl Line {
+    fn connections_with(&self, flag: Flag) -> [usize; 2] {
+        [0, 1].map(|from| {
+            let of_end = self.held.iter().filter(|(end, _)| *end == from);
+            let segments = of_end.filter_map(|(_, packet)| tcp(packet));
+            let flagged = segments.filter(|tcp| tcp.get(13).is_some_and(|f| f & flag as u8 != 0));
+            flagged.map(|tcp| &tcp[..4]).collect::<HashSet<_>>().len()
+        })
+    }
+}
+
+/// The TCP segment in an IP packet; a fragment or an extension header is not looked for.
+fn tcp(packet: &[u8]) -> Option<&[u8]> {
+    const TCP: u8 = 6;
+    let first = *packet.first()?;
+    let (protocol, start) = match first >> 4 {
+        4 => (*packet.get(9)?, usize::from(first & 15) * 4),
+        6 => (*packet.get(6)?, 40),
+        _ => return None,
+    };
+    (protocol == TCP).then(|| packet.get(start..)).flatten().filter(|tcp| tcp.len() >= 20)
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, line: &mut Line) -> io::Result<()> {
+        while let Some((from, packet)) = line.held.pop_front() {
+            self.devices[1 - from].send(&packet)?;
+        }
+        Ok(())
+    }
+
+    fn carry(&self, stop: &OwnedFd) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let mut ready = [
+                PollFd::new(&self.devices[0], PollFlags::IN),
+                PollFd::new(&self.devices[1], PollFlags::IN),
+                PollFd::new(stop, PollFlags::IN),
+            ];
+            match poll(&mut ready, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let [client, server, stopped] = ready.map(|one| !one.revents().is_empty());
+            if stopped {
+                return Ok(());
+            }
+            for (from, ready) in [client, server].into_iter().enumerate() {
+                if ready {
+                    self.take(from, &mut buffer)?;
+                }
+            }
+        }
+    }
+
+    /// A batch of packets from one end.
+    fn take(&self, from: usize, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..64 {
+            let length = match self.devices[from].recv(buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let packet = &buffer[..length];
+            if tcp(packet).is_none() {
+                continue;
+            }
+            let mut line = self.lock();
+            match line.mode {
+                Mode::Open => {
+                    self.devices[1 - from].send(packet)?;
+                }
+                Mode::Held if line.held.len() < MAX_HELD => {
+                    line.held.push_back((from, packet.to_vec()));
+                    self.came.notify_all();
+                }
+                Mode::Held | Mode::Cut => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+
+    use super::*;
+
+    const CLOSING: &str = "0B";
+    const TIME_WAIT: &str = "06";
+
+    fn lay() -> Option<Wire> {
+        match Wire::lay() {
+            Ok(wire) => Some(wire),
+            Err(error) => {
+                eprintln!("SKIPPED: a wire takes root and /dev/net/tun: {error}");
+                None
+            }
+        }
+    }
+
+    fn connected(wire: &Wire, v6: bool) -> (TcpStream, TcpStream) {
+        let any = SocketAddr::new(Wire::server_ip(v6), 0);
+        let listener = wire.server.inside(|| TcpListener::bind(any)).unwrap();
+        let to = listener.local_addr().unwrap();
+        let client = wire.client.inside(|| TcpStream::connect(to)).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    /// Sockets of a namespace in one state.
+    fn count(namespace: &Namespace, v6: bool, state: &str) -> usize {
+        let table = if v6 { "tcp6" } else { "tcp" };
+        let table =
+            namespace.inside(|| fs::read_to_string(format!("/proc/thread-self/net/{table}")));
+        let table = table.unwrap();
+        table.lines().skip(1).filter(|line| line.split_whitespace().nth(3) == Some(state)).count()
+    }
+
+    #[test]
+    fn fins_that_cross_on_a_held_wire_bring_both_ends_to_closing_and_to_time_wait() {
+        let Some(wire) = lay() else { return };
+        for v6 in [false, true] {
+            let (client, server) = connected(&wire, v6);
+            wire.hold();
+            client.shutdown(Shutdown::Write).unwrap();
+            server.shutdown(Shutdown::Write).unwrap();
+            wire.wait_for_held(Flag::Fin, 1).unwrap();
+            wire.pass().unwrap();
+            let both = |state| [&wire.client, &wire.server].map(|end| count(end, v6, state));
+            // Each has the other's FIN and no acknowledgement of its own, which waits on the wire.
+            assert_eq!((both(CLOSING), both(TIME_WAIT)), ([1, 1], [0, 0]));
+            wire.release().unwrap();
+            let start = Instant::now();
+            while both(TIME_WAIT) != [1, 1] {
+                assert!(start.elapsed() < PATIENCE, "{:?} {:?}", both(CLOSING), both(TIME_WAIT));
+                thread::yield_now();
+            }
+            assert_eq!(both(CLOSING), [0, 0]);
+        }
+    }
+
+    #[test]
+    fn a_syn_on_a_cut_wire_times_out_and_a_mended_wire_carries() {
+        let Some(wire) = lay() else { return };
+        wire.client.set("tcp_syn_retries", 1).unwrap();
+        wire.client.set("tcp_syn_linear_timeouts", 0).unwrap();
+        let (client, mut server) = connected(&wire, false);
+        wire.cut();
+        let to = client.peer_addr().unwrap();
+        let lost = wire.client.inside(|| TcpStream::connect(to)).unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::TimedOut);
+        // A segment that was lost is sent again.
+        io::Write::write_all(&mut &client, b"x").unwrap();
+        wire.mend();
+        io::Read::read_exact(&mut server, &mut [0]).unwrap();
+    }
+}
