@@ -237,7 +237,8 @@ pub(crate) struct LoadOptions {
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) concurrency: u32,
 
-    /// How long to go on, such as 10s or 2m; with -n, whichever comes first
+    /// How long to go on, such as 10s or 2m; with -n, whichever comes first. What is in flight then
+    /// has a second more, or twice the longest service time, and has failed if it is unanswered
     #[arg(short = 'z', long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
 

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -152,7 +153,64 @@ fn an_interrupted_run_leaves_its_record() {
     finish(child).exits_with(130);
     let record: Value = serde_json::from_str(&fs::read_to_string(&kept).unwrap()).unwrap();
     assert_eq!(record["stopped"], "cancelled");
+    assert_eq!(record["requests"]["failed"], 0, "what was in flight was waited for");
+    assert_eq!(record["requests"]["scheduled"], record["requests"]["completed"]);
     assert_eq!(folder.names(), ["run.json"]);
+}
+
+/// A server that accepts, reads, and says nothing.
+fn silent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is left");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        kept.extend(listener.incoming());
+    });
+    url
+}
+
+#[test]
+fn a_second_signal_ends_the_run_at_once_and_its_record_is_left_all_the_same() {
+    let folder = Folder::new("interrupted-twice");
+    let kept = folder.file("run.json");
+    let child = keepwarm()
+        .args(["load", "-n", "10", "-c", "2", "--output", &kept, &silent()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    assert!(until(|| ignores_nothing(child.id())));
+    kill(child.id(), "INT");
+    kill(child.id(), "TERM");
+    finish(child).exits_with(130);
+    let record: Value = serde_json::from_str(&fs::read_to_string(&kept).unwrap()).unwrap();
+    let requests = &record["requests"];
+    assert_eq!((&requests["scheduled"], &requests["completed"]), (&10.into(), &0.into()));
+    let count = |name: &str| requests[name].as_u64().unwrap();
+    assert_eq!(count("failed") + count("unsent"), 10, "{requests}");
+}
+
+#[test]
+fn what_was_never_answered_is_an_error_with_its_time_an_example_and_a_hint() {
+    let url = silent();
+    let run = ["-z", "200ms", "-c", "2"];
+    let text = load(&run, &url);
+    let text = &text.exits_with(0).stdout;
+    assert!(text.starts_with("0 requests in 0.20 s, 0 requests/s, 2 failed\n"), "{text}");
+    assert!(text.contains("2 requests had no answer in time, and are in no percentile"), "{text}");
+    assert!(text.contains("\nerrors\nunanswered  2 times, from 1."), "{text}");
+    assert!(text.contains("\n  no byte of the response had come when the run ended"), "{text}");
+    assert!(text.contains("\n  hint: requests in flight when a run ends have"), "{text}");
+    let json = load(&[&run[..], &["--format", "json", "--assert", "p99<1h"]].concat(), &url);
+    let json = json.exits_with(10).says("no request completed");
+    let record: Value = serde_json::from_str(&json.stdout).unwrap();
+    let expected = serde_json::json!({"scheduled": 2, "completed": 0, "failed": 2, "unsent": 0});
+    assert_eq!(record["requests"], expected);
+    assert_eq!(record["connections"]["balanced"], true);
+    load(&[&run[..], &["--assert", "errors.unanswered==0"]].concat(), &url)
+        .exits_with(10)
+        .says("it is 2");
 }
 
 /// Whether the process catches SIGINT: bit 1 of SigCgt (proc(5)).

@@ -23,11 +23,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[expect(clippy::cast_precision_loss, reason = "a rate is an approximation")]
     let per_request = cpu_us / summary.completed.max(1) as f64;
     println!(
-        "rps {:.0} cpu_us_per_request {per_request:.3} completed {} failed {} unfinished {} opened {} p50_us {:?} p99_us {:?}",
+        "rps {:.0} cpu_us_per_request {per_request:.3} completed {} failed {} opened {} p50_us {:?} p99_us {:?}",
         summary.requests_per_second(),
         summary.completed,
         summary.failed,
-        summary.unfinished,
         summary.ledger.opened,
         summary.latency.p50(),
         summary.latency.p99(),

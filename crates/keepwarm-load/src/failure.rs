@@ -39,11 +39,14 @@ pub enum ErrorClass {
     Write,
     /// Reading the response failed with this errno, which is not the peer's RST.
     Read,
+    /// The run was over, and its grace with it, before the last byte of the response: how long it
+    /// would have taken is not known, only that it was longer than that.
+    Unanswered,
 }
 
 impl ErrorClass {
     /// Every class, in the order of reports.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connect,
         Self::Tls,
         Self::ConnectTimeout,
@@ -57,6 +60,7 @@ impl ErrorClass {
         Self::TooLarge,
         Self::Write,
         Self::Read,
+        Self::Unanswered,
     ];
 
     /// A stable name for machines.
@@ -75,6 +79,7 @@ impl ErrorClass {
             Self::TooLarge => "too_large",
             Self::Write => "write",
             Self::Read => "read",
+            Self::Unanswered => "unanswered",
         }
     }
 
@@ -101,6 +106,11 @@ impl ErrorClass {
             Self::EofWithinResponse | Self::ResetWithinResponse => {
                 Some("the server gave up within a response: look for a crash or a worker's timeout")
             }
+            Self::Unanswered => Some(
+                "requests in flight when a run ends have another second, or twice the longest \
+                 service time of the run if that is longer: the server has stopped, or a run has \
+                 to be longer (-z) to learn how slow it is",
+            ),
             Self::Connect | Self::BadFraming | Self::TooLarge | Self::Write | Self::Read => None,
         }
     }

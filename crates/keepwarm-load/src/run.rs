@@ -25,12 +25,14 @@ pub(crate) struct Cell {
     pub(crate) completed: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) open: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
 }
 
 /// What the threads of a run, its owner and its stop handles share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    cancelled: AtomicBool,
+    stopped: AtomicBool,
+    aborted: AtomicBool,
     unreachable: AtomicBool,
     opened: AtomicBool,
     /// Dials that failed at every address, in the whole run.
@@ -49,9 +51,16 @@ impl Shared {
         &self.cells[thread]
     }
 
+    /// Nothing more is to be released.
     #[inline]
     pub(crate) fn is_stopped(&self) -> bool {
-        self.cancelled.load(Relaxed) || self.unreachable.load(Relaxed)
+        self.stopped.load(Relaxed)
+    }
+
+    /// Nothing more is to be waited for.
+    #[inline]
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.load(Relaxed) || self.unreachable.load(Relaxed)
     }
 
     pub(crate) fn note_opened(&self) {
@@ -82,6 +91,8 @@ pub struct Progress {
     pub failed: u64,
     /// Connections established and not closed.
     pub open_connections: u64,
+    /// Requests that have been begun and have no outcome yet.
+    pub in_flight: u64,
     /// Since the start of the run.
     pub elapsed: Duration,
 }
@@ -93,11 +104,18 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Asks the run to end. Within a tenth of a second every thread stops where it is, without a
-    /// grace for requests in flight, and [`Run::wait`] returns the summary of what ran. Calling
-    /// it again, or after the end, does nothing.
+    /// Asks the run to end: from a tenth of a second later at most, no request is begun, and those
+    /// in flight have the grace that they have at the end of a [duration](crate::PlanBuilder::duration).
+    /// Then [`Run::wait`] returns the summary of what ran. Calling it again, or after the end, does
+    /// nothing.
     pub fn stop(&self) {
-        self.shared.cancelled.store(true, Relaxed);
+        self.shared.stopped.store(true, Relaxed);
+    }
+
+    /// Ends the run within a tenth of a second, without a grace: requests in flight have failed,
+    /// unanswered.
+    pub fn abort(&self) {
+        self.shared.aborted.store(true, Relaxed);
     }
 }
 
@@ -139,7 +157,8 @@ impl Run {
         let connections = pacer::even(plan.concurrency(), plan.threads());
         let wanted = plan.requests().unwrap_or(u64::MAX).min(plan.concurrency() as u64);
         let shared = Arc::new(Shared {
-            cancelled: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            aborted: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
             opened: AtomicBool::new(false),
             failed_dials: AtomicU64::new(0),
@@ -168,7 +187,7 @@ impl Run {
             match builder.spawn(move || engine.run()) {
                 Ok(handle) => run.threads.push(handle),
                 Err(error) => {
-                    run.stop().stop();
+                    run.stop().abort();
                     run.join();
                     return Err(error);
                 }
@@ -187,7 +206,7 @@ impl Run {
         Stop { shared: Arc::clone(&self.shared) }
     }
 
-    /// How far the run is. Costs three reads a thread.
+    /// How far the run is. Costs four reads a thread.
     pub fn progress(&self) -> Progress {
         let sum = |count: fn(&Cell) -> &AtomicU64| {
             self.shared.cells.iter().map(|cell| count(cell).load(Relaxed)).sum()
@@ -196,6 +215,7 @@ impl Run {
             completed: sum(|cell| &cell.completed),
             failed: sum(|cell| &cell.failed),
             open_connections: sum(|cell| &cell.open),
+            in_flight: sum(|cell| &cell.in_flight),
             elapsed: self.started.elapsed(),
         }
     }

@@ -69,24 +69,23 @@ pub struct Loader {
 
 /// The result of a run.
 ///
-/// `completed + failed + unfinished + unsent` is the number of requests that were scheduled, and
+/// `completed + failed + unsent` is the number of requests that were scheduled, and
 /// the number the plan asked for, if it asked for one.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {
     /// Requests whose response was complete, whatever its status.
     pub completed: u64,
-    /// Requests that failed; [`errors`](Self::errors) says how.
+    /// Requests that failed; [`errors`](Self::errors) says how. They are in no histogram of times:
+    /// where some had no answer in time, percentiles are better than they would be with them.
     pub failed: u64,
-    /// Requests in flight when the run ended: at the end of a duration and its grace, or at a
-    /// stop. They are in no histogram.
-    pub unfinished: u64,
     /// Requests that were scheduled and never sent: those of a plan with a count that the run
     /// did not come to, because it ended early; in an open loop those that came when the backlog
     /// was full, or were in it when the run ended.
     pub unsent: u64,
     /// From the start to the last request that completed or failed; not less than the plan's
-    /// duration, or than the time until a stop.
+    /// duration, or than the time until a stop. Waiting for requests that were never answered
+    /// ([`ErrorClass::Unanswered`](crate::ErrorClass::Unanswered)) is no part of it.
     pub elapsed: Duration,
     /// Why the run ended.
     pub stopped: StopReason,
@@ -140,6 +139,7 @@ impl Summary {
     ) -> Self {
         let mut summary = Self::empty(stopped);
         summary.timeline = timeline;
+        let stopped_at = tallies.iter().filter_map(|tally| tally.stopped_at).max();
         for tally in tallies {
             summary.merge(Self::of_thread(tally, stopped));
         }
@@ -150,7 +150,7 @@ impl Summary {
                 Duration::ZERO
             }
             (StopReason::Finished, Some(duration)) => duration,
-            (StopReason::Unreachable | StopReason::Cancelled, _) => ran,
+            (StopReason::Unreachable | StopReason::Cancelled, _) => stopped_at.unwrap_or(ran),
         };
         summary.elapsed = summary.elapsed.max(at_least);
         summary
@@ -160,7 +160,6 @@ impl Summary {
         Self {
             completed: 0,
             failed: 0,
-            unfinished: 0,
             unsent: 0,
             elapsed: Duration::ZERO,
             stopped,
@@ -196,7 +195,6 @@ impl Summary {
         Self {
             completed: tally.ledger.completed,
             failed: tally.ledger.failed,
-            unfinished: tally.ledger.unfinished,
             unsent: tally.ledger.unsent,
             elapsed: tally.last_outcome,
             latency: tally.latency,
@@ -240,7 +238,6 @@ impl Summary {
         }
         self.completed += other.completed;
         self.failed += other.failed;
-        self.unfinished += other.unfinished;
         self.unsent += other.unsent;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.stopped = self.stopped.max(other.stopped);
@@ -296,7 +293,8 @@ impl Summary {
         self.ledger.counts(&self.errors, statuses, [self.bytes_read, self.bytes_written])
     }
 
-    /// Completed requests per second of [`elapsed`](Self::elapsed); zero if no time passed.
+    /// Completed requests per second of [`elapsed`](Self::elapsed), which reaches to the last one of
+    /// them; zero if no time passed.
     #[expect(clippy::cast_precision_loss, reason = "a rate is an approximation")]
     pub fn requests_per_second(&self) -> f64 {
         if self.elapsed.is_zero() {
@@ -313,7 +311,11 @@ impl Summary {
     /// Whether not one connection could be opened although some were tried: the numbers describe
     /// the way to the target and not the target.
     pub fn is_unreachable(&self) -> bool {
-        let failed = self.ledger.connect_failed_total() + self.ledger.connect_timed_out;
+        let mut failed = self.ledger.connect_failed_total() + self.ledger.connect_timed_out;
+        if self.stopped == StopReason::Finished {
+            // They had the whole run and its grace.
+            failed += self.ledger.connect_abandoned;
+        }
         self.ledger.opened == 0 && failed > 0
     }
 }

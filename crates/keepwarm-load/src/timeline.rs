@@ -29,8 +29,6 @@ pub enum Count {
     Completed,
     /// Requests that failed.
     Failed,
-    /// Requests in flight when the run ended.
-    Unfinished,
     /// Requests that were due but never sent.
     Unsent,
     /// Requests of which at least one byte was written.
@@ -63,11 +61,10 @@ pub enum Count {
 
 impl Count {
     /// Every count, in the order of reports.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 17] = [
         Self::Scheduled,
         Self::Completed,
         Self::Failed,
-        Self::Unfinished,
         Self::Unsent,
         Self::RequestsWritten,
         Self::Reused,
@@ -90,7 +87,6 @@ impl Count {
             Self::Scheduled => "scheduled",
             Self::Completed => "completed",
             Self::Failed => "failed",
-            Self::Unfinished => "unfinished",
             Self::Unsent => "unsent",
             Self::RequestsWritten => "requests_written",
             Self::Reused => "reused",

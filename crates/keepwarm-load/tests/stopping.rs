@@ -3,13 +3,12 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{plan, run, run_and_compare};
 use keepwarm_load::{ErrorClass, Plan, Run, StopReason};
-use keepwarm_testkit::http_server::{Conn, HttpServer, RefusedPort, SilentPort};
+use keepwarm_testkit::http_server::{Conn, Gate, HttpServer, RefusedPort, SilentPort};
 
 /// Longer than a busy machine needs to start a run's threads and their first requests.
 const A_WHILE: Duration = Duration::from_millis(400);
@@ -41,13 +40,14 @@ fn the_count_is_exact_whatever_the_remainder() {
 }
 
 #[test]
-fn a_duration_ends_the_run_and_leaves_nothing_unfinished_behind() {
+fn a_duration_ends_the_run_and_what_was_in_flight_is_completed() {
     let duration = A_WHILE;
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).duration(duration).concurrency(3).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
     assert!(summary.completed > 0);
-    assert_eq!((summary.failed, summary.unfinished, summary.unsent), (0, 0, 0));
+    assert_eq!((summary.failed, summary.unsent), (0, 0));
+    assert_eq!(summary.ledger.scheduled, summary.completed);
     assert_eq!(truth.requests, summary.completed);
     assert!(summary.elapsed >= duration);
     assert!(summary.requests_per_second() > 0.0);
@@ -68,37 +68,111 @@ fn of_a_count_and_a_duration_the_first_one_reached_ends_the_run() {
 }
 
 #[test]
-fn requests_in_flight_after_the_grace_are_unfinished_and_not_dropped() {
+fn what_is_unanswered_after_the_grace_has_failed_in_a_class_of_its_own() {
     let server = HttpServer::start(ignore_all);
     let builder = plan(&server).duration(A_WHILE).concurrency(4).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
-    assert_eq!((summary.completed, summary.failed, summary.unfinished), (0, 0, 4));
+    assert_eq!((summary.completed, summary.failed, summary.unsent), (0, 4, 0));
     assert_eq!((truth.requests, summary.ledger.still_open), (4, 4));
+    // The waiting for what never came is no time of the load.
     assert_eq!(summary.elapsed, A_WHILE);
+    let (key, stat) = summary.errors.iter().next().unwrap();
+    assert_eq!((key.class, stat.count), (ErrorClass::Unanswered, 4));
+    assert!(stat.first >= A_WHILE + Duration::from_secs(1), "{stat:?}");
+    assert!(stat.example.starts_with("no byte of the response had come when"), "{stat:?}");
+    assert!(key.hint().is_some());
+}
+
+/// Waits for a moment of the run, so that a server can be let go then.
+fn until(run: &Run, moment: Duration) {
+    while run.progress().elapsed < moment {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
-fn a_stop_from_outside_gives_the_summary_of_what_ran() {
+fn a_server_that_is_slow_by_nature_is_waited_for_after_the_end() {
+    let gates = [Gate::new(), Gate::new()];
+    let held = gates.clone();
+    let server = HttpServer::start(move |conn| {
+        for gate in &held {
+            if conn.read_request() {
+                gate.wait();
+                conn.respond("ok");
+            }
+        }
+        ignore_all(conn);
+    });
+    let second = Duration::from_secs(1);
+    let run = Run::start(plan(&server).duration(3 * second).build().unwrap()).unwrap();
+    // Two seconds of service make four of grace.
+    until(&run, 2 * second);
+    gates[0].open();
+    until(&run, 3 * second + second * 3 / 2);
+    gates[1].open();
+    let summary = run.wait();
+    summary.check().unwrap();
+    assert_eq!((summary.completed, summary.failed), (2, 0), "{:?}", summary.errors);
+    assert!(summary.elapsed >= second * 9 / 2, "the rate is over all that is completed");
+    assert_eq!(server.finish().requests, 2);
+}
+
+#[test]
+fn a_stop_from_outside_waits_for_what_is_in_flight_and_begins_nothing_more() {
     let server = HttpServer::start(|conn| {
+        while conn.read_request() {
+            std::thread::sleep(Duration::from_millis(20));
+            conn.respond("ok");
+        }
+    });
+    let closed = plan(&server).requests(1_000_000).concurrency(4).threads(2);
+    // Beyond what four connections can carry, so that there is a backlog.
+    for builder in [closed.clone(), closed.rate(1000.0)] {
+        let run = Run::start(builder.build().unwrap()).unwrap();
+        while run.progress().completed < 10 {
+            std::thread::yield_now();
+            assert!(run.progress().elapsed < Duration::from_secs(20));
+        }
+        let stop = run.stop();
+        std::thread::spawn(move || stop.stop()).join().unwrap();
+        let summary = run.wait();
+        summary.check().unwrap();
+        assert_eq!((summary.failed, summary.stopped), (0, StopReason::Cancelled));
+        assert_eq!(summary.completed + summary.unsent, 1_000_000);
+        assert_eq!(summary.ledger.requests_written, summary.completed);
+    }
+    assert_eq!(server.finish().stuck, 0);
+}
+
+#[test]
+fn an_abort_ends_at_once_with_the_summary_of_what_ran() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let server = HttpServer::start(move |conn| {
         if conn.nth() == 0 && conn.read_request() {
+            held.wait();
             conn.respond("ok");
         }
         ignore_all(conn);
     });
     let builder = plan(&server).requests(1000).concurrency(2).threads(2);
     let run = Run::start(builder.build().unwrap()).unwrap();
-    while run.progress().completed == 0 || run.progress().open_connections < 2 {
+    // A service time whose grace would be longer than this test waits.
+    until(&run, Duration::from_secs(4));
+    gate.open();
+    while run.progress().completed == 0 || run.progress().in_flight < 2 {
         std::thread::yield_now();
         assert!(run.progress().elapsed < Duration::from_secs(20));
     }
     let asked = Instant::now();
-    let stop = run.stop();
-    std::thread::spawn(move || stop.stop()).join().unwrap();
+    run.stop().stop();
+    run.stop().abort();
     let summary = run.wait();
     assert!(asked.elapsed() < Duration::from_secs(5));
-    summary.ledger.check().unwrap();
-    assert_eq!((summary.completed, summary.failed, summary.unfinished), (1, 0, 2));
-    assert_eq!((summary.unsent, summary.stopped), (997, StopReason::Cancelled));
+    summary.check().unwrap();
+    assert_eq!((summary.completed, summary.failed, summary.unsent), (1, 2, 997));
+    assert_eq!(summary.errors.of(ErrorClass::Unanswered), 2);
+    assert_eq!(summary.stopped, StopReason::Cancelled);
     assert_eq!(server.finish().stuck, 0);
 }
 
@@ -152,18 +226,20 @@ fn a_target_that_does_not_answer_times_out() {
 }
 
 #[test]
-fn dials_under_way_after_the_grace_are_abandoned_and_their_requests_unfinished() {
+fn dials_under_way_after_the_grace_are_abandoned_and_their_requests_unanswered() {
     let port = SilentPort::new();
     let url = format!("http://{}/", port.address());
     let summary = run(Plan::builder(url).duration(A_WHILE).concurrency(2));
-    assert_eq!((summary.unfinished, summary.ledger.connect_abandoned), (2, 2));
-    assert_eq!((summary.failed, summary.ledger.never_written), (0, 2));
+    assert_eq!((summary.failed, summary.ledger.connect_abandoned), (2, 2));
+    assert_eq!(summary.errors.of(ErrorClass::Unanswered), 2);
+    assert_eq!((summary.completed, summary.ledger.never_written), (0, 2));
+    assert!(summary.is_unreachable(), "a whole run and its grace were not enough to connect");
 }
 
 #[test]
 fn a_target_that_goes_away_fails_the_rest_of_the_count_with_back_off() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (port, listener) = RefusedPort::after_listening();
+    let url = format!("http://{}/", port.address());
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         drop(listener);

@@ -378,6 +378,22 @@ impl RefusedPort {
         Self { socket }
     }
 
+    /// Takes a port that refuses from the moment on in which the listener is dropped. Nobody else
+    /// gets the port meanwhile.
+    pub fn after_listening() -> (Self, TcpListener) {
+        let shared = |address: SocketAddr| {
+            let socket =
+                Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+            socket.set_reuse_port(true).expect("Linux");
+            socket.bind(&address.into()).expect("a port is left");
+            socket
+        };
+        let refused = Self { socket: shared(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) };
+        let listener = shared(refused.address());
+        listener.listen(4096).expect("a bound socket can listen");
+        (refused, listener.into())
+    }
+
     /// The address that refuses.
     pub fn address(&self) -> SocketAddr {
         let address = self.socket.local_addr().expect("it is bound");

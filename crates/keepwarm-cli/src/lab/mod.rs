@@ -19,7 +19,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     // The front holds a connection to the load and one to the data service for each request.
     limits::make_room(2 * u64::from(options.concurrency), "ask for less at once with -c")?;
     let file = options.output.as_deref().map(OutputFile::create).transpose()?;
-    interrupt::watch()?;
+    interrupt::watch(2)?;
     let stage = Stage::new(options)?;
     let mut progress = Progress::new();
     let mut plays = Vec::new();

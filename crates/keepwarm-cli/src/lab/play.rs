@@ -109,7 +109,7 @@ impl Play {
     /// All others: no answer, or the front's 502 and 504.
     pub(crate) fn failed(&self) -> u64 {
         let all = &self.load.requests;
-        all.completed + all.failed + all.unfinished + all.unsent - self.completed()
+        all.completed + all.failed + all.unsent - self.completed()
     }
 
     /// Local ports that the client's side holds now, as a share of all; `None` if not known.

@@ -30,7 +30,7 @@ pub(crate) fn render(record: &RunRecord) -> String {
         ("Concurrency Level:", settings.concurrency.to_string()),
         ("Time taken for tests:", format!("{seconds:.3} seconds")),
         ("Complete requests:", requests.completed.to_string()),
-        ("Failed requests:", (requests.failed + requests.unfinished).to_string()),
+        ("Failed requests:", requests.failed.to_string()),
     ];
     if non_2xx > 0 {
         lines.push(("Non-2xx responses:", non_2xx.to_string()));

@@ -5,6 +5,7 @@ use keepwarm_load::{Count, Run};
 
 use super::Hops;
 use super::text::millis;
+use crate::interrupt;
 
 pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
     let (plan, now) = (run.plan(), run.progress());
@@ -31,6 +32,10 @@ pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
     if let Some((_, second)) = run.last_second() {
         parts.push(format!("{}/s", thousands(second.count(Count::Completed))));
         parts.push(format!("p99 {} ms", millis(second.latency.quantile(0.99))));
+    }
+    let is_over = plan.duration().is_some_and(|duration| now.elapsed >= duration);
+    if interrupt::happened() || is_over {
+        parts.push(format!("waiting for {} in flight", thousands(now.in_flight)));
     }
     parts.push(format!("{} open", thousands(now.open_connections)));
     if now.failed > 0 {

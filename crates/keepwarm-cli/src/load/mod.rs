@@ -31,7 +31,8 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
     let plan = plan(options)?;
     let file = options.output.as_deref().map(OutputFile::create).transpose()?;
-    interrupt::watch()?;
+    // The first signal ends the load in order, the second one at once, with its account all the same.
+    interrupt::watch(3)?;
     warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
     let record = drive(plan, "load", &hops, || Ok(()))?;
@@ -92,8 +93,10 @@ pub(crate) fn drive(
         if verdict.is_ok() {
             verdict = check();
         }
-        if verdict.is_err() || interrupt::happened() {
-            stop.stop();
+        match interrupt::count() {
+            0 if verdict.is_ok() => {}
+            1 if verdict.is_ok() => stop.stop(),
+            _ => stop.abort(),
         }
         progress.update(&live::line(name, &run, hops));
     }

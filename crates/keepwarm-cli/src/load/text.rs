@@ -41,15 +41,19 @@ fn closed_loop() -> String {
 
 fn outcome(record: &RunRecord, colour: bool) -> String {
     let settings = &record.settings;
-    let good = record.requests.failed == 0 && record.requests.unfinished == 0;
+    let shade = match (record.requests.failed, record.requests.unsent) {
+        (0, 0) => "1;32",
+        (0, _) => "1;33",
+        _ => "1;31",
+    };
     let outcome = format!(
         "{} requests in {:.2} s, {} requests/s, {}",
         thousands(record.requests.completed),
         record.elapsed_s,
         thousands(record.requests_per_second.round() as u64),
-        if good { "none failed".to_owned() } else { trouble(record) },
+        trouble(record),
     );
-    let outcome = paint(&outcome, if good { "1;32" } else { "1;31" }, colour);
+    let outcome = paint(&outcome, shade, colour);
     let kind = if settings.open_loop { open_loop(record) } else { String::new() };
     let connections = thousands(settings.concurrency);
     let what = format!("{} {}", settings.method, settings.url);
@@ -114,10 +118,10 @@ fn assertions(record: &RunRecord, colour: bool) -> String {
 }
 
 fn trouble(record: &RunRecord) -> String {
-    let mut parts = vec![format!("{} failed", thousands(record.requests.failed))];
-    if record.requests.unfinished > 0 {
-        parts.push(format!("{} unfinished", thousands(record.requests.unfinished)));
-    }
+    let mut parts = vec![match record.requests.failed {
+        0 => "none failed".to_owned(),
+        failed => format!("{} failed", thousands(failed)),
+    }];
     if record.requests.unsent > 0 {
         parts.push(format!("{} never sent", thousands(record.requests.unsent)));
     }

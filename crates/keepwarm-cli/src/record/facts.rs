@@ -25,11 +25,11 @@ pub(super) fn fact(record: &RunRecord, name: &str) -> Fact {
             .loader
             .cpu_share
             .map_or_else(|| Fact::Absent("no time passed".to_owned()), Fact::Known),
-        ("service", point) => of_times(&record.latency_us, point, "request completed"),
-        ("response", point) => of_open_loop(record, &record.response_us, point),
+        ("service", point) => service(record, point),
+        ("response", point) => response(record, point),
         ("lag", point) => of_open_loop(record, &record.send_lag_us, point),
-        _ if record.settings.open_loop => of_open_loop(record, &record.response_us, name),
-        _ => of_times(&record.latency_us, name, "request completed"),
+        _ if record.settings.open_loop => response(record, name),
+        _ => service(record, name),
     }
 }
 
@@ -39,6 +39,37 @@ fn of_open_loop(record: &RunRecord, times: &Distribution, point: &str) -> Fact {
         return Fact::Absent("a closed loop has no instants to count from: give --rate".to_owned());
     }
     of_times(times, point, "request completed")
+}
+
+fn service(record: &RunRecord, point: &str) -> Fact {
+    if is_beyond(point, record.without_answer(), record.requests.completed) {
+        return no_answer(record.without_answer(), "had no answer in time");
+    }
+    of_times(&record.latency_us, point, "request completed")
+}
+
+/// Requests of an open loop that are never sent have waited too.
+fn response(record: &RunRecord, point: &str) -> Fact {
+    let endless = record.without_answer() + record.requests.unsent;
+    if record.settings.open_loop && is_beyond(point, endless, record.requests.completed) {
+        return no_answer(endless, "had no answer in time, or were never sent");
+    }
+    of_open_loop(record, &record.response_us, point)
+}
+
+/// Whether `endless` requests, of whose times nothing is known but that they are long, are so many
+/// that a point of all requests lies among them.
+fn is_beyond(point: &str, endless: u64, completed: u64) -> bool {
+    let share = match point {
+        "max" => 1.0,
+        _ => point.strip_prefix('p').and_then(|p| p.parse::<f64>().ok()).map_or(0.0, |p| p / 100.0),
+    };
+    let all = (endless + completed) as f64;
+    completed > 0 && (all * share).ceil() > completed as f64
+}
+
+fn no_answer(endless: u64, what: &str) -> Fact {
+    Fact::Absent(format!("it lies among the {endless} requests that {what}"))
 }
 
 fn of_times(times: &Distribution, point: &str, sample: &str) -> Fact {
@@ -59,7 +90,6 @@ fn requests(record: &RunRecord, name: &str) -> Fact {
         "scheduled" => requests.scheduled,
         "completed" => requests.completed,
         "failed" => requests.failed,
-        "unfinished" => requests.unfinished,
         "unsent" => requests.unsent,
         _ => return unknown(name),
     })
@@ -185,6 +215,31 @@ mod tests {
                 assert!(!why.contains("not measured by this command"), "{}", name.as_str());
             }
         }
+    }
+
+    #[test]
+    fn a_percentile_among_requests_without_an_answer_is_not_known() {
+        let mut record = a_run();
+        let with = |record: &mut RunRecord, text: &str| {
+            record.judge(&[parse(text).expect(text)]);
+            record.assertions[0].outcome
+        };
+        use super::super::AssertionOutcome::{Held, NotAvailable};
+        assert_eq!(with(&mut record, "max < 1h"), Held);
+        record.errors.push(super::super::tests::an_error("unanswered", 3));
+        // Of 103 the 98th is not the 99th percentile; the 102nd is, and nobody knows it.
+        for (text, outcome) in
+            [("p95 < 1h", Held), ("p99 < 1h", NotAvailable), ("max < 1h", NotAvailable)]
+        {
+            assert_eq!(with(&mut record, text), outcome, "{text}");
+        }
+        assert_eq!(with(&mut record, "mean < 1h"), Held, "it is that of completed requests");
+        record.settings.open_loop = true;
+        record.response_us = record.latency_us.clone();
+        assert_eq!(with(&mut record, "p90 < 1h"), Held);
+        record.requests.unsent = 20;
+        assert_eq!(with(&mut record, "p90 < 1h"), NotAvailable);
+        assert_eq!(with(&mut record, "service.p90 < 1h"), Held, "unsent requests had no service");
     }
 
     #[test]

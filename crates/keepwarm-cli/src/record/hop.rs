@@ -242,14 +242,17 @@ impl HopRecord {
 
     /// The connections that the load closes at its end were kept as long as it ran.
     fn evidence(&self, cause: &Cause) -> Evidence {
+        // A connection that still waited for an answer then may have ended by RST.
+        let by_fin = self.closed_by_the_end.min(self.closed.client_fin);
+        let by_rst = (self.closed_by_the_end - by_fin).min(self.closed.client_rst);
         Evidence {
             requests: if self.requests.total > 0 { self.requests.total } else { cause.requests },
             concurrency: cause.concurrency,
             window: cause.elapsed,
             opened: self.opened,
-            closed_by_client: self.closed.client_fin.saturating_sub(self.closed_by_the_end),
+            closed_by_client: self.closed.client_fin - by_fin,
             closed_by_server: self.closed.server_fin,
-            reset: self.closed.reset(),
+            reset: self.closed.reset() - by_rst,
             established: self.established.client.max(self.established.server)
                 + self.closed_by_the_end,
             ports: self.ports.range.map(u64::from),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use keepwarm_load::{ClosePolicy, Plan, StopReason, Summary};
+use keepwarm_load::{ClosePolicy, ErrorClass, Plan, StopReason, Summary};
 use serde::{Deserialize, Serialize};
 
 use crate::assertion::{Assertion, Outcome};
@@ -39,7 +39,10 @@ pub(crate) struct RunRecord {
     pub(crate) settings: Settings,
     pub(crate) machine: Machine,
     pub(crate) stopped: Stopped,
+    /// To the last request that completed or failed, and no less than what was asked for: not the
+    /// waiting for requests that were never answered.
     pub(crate) elapsed_s: f64,
+    /// Completed ones, in `elapsed_s`.
     pub(crate) requests_per_second: f64,
     pub(crate) requests: Requests,
     /// Service times, in microseconds.
@@ -121,7 +124,6 @@ pub(crate) struct Requests {
     pub(crate) scheduled: u64,
     pub(crate) completed: u64,
     pub(crate) failed: u64,
-    pub(crate) unfinished: u64,
     pub(crate) unsent: u64,
 }
 
@@ -235,7 +237,6 @@ impl RunRecord {
                 scheduled: summary.ledger.scheduled,
                 completed: summary.completed,
                 failed: summary.failed,
-                unfinished: summary.unfinished,
                 unsent: summary.unsent,
             },
             latency_us: Distribution::with_intervals(&summary.latency, Some(&timeline)),
@@ -302,8 +303,22 @@ impl RunRecord {
     /// Not one connection could be opened, though some were tried.
     pub(crate) fn is_unreachable(&self) -> bool {
         let connections = &self.connections;
-        let failed = connections.failed.values().sum::<u64>() + connections.timed_out_connecting;
+        let mut failed =
+            connections.failed.values().sum::<u64>() + connections.timed_out_connecting;
+        if self.stopped == Stopped::Finished {
+            // They had the whole run and its grace.
+            failed += connections.abandoned_connecting;
+        }
         connections.opened == 0 && failed > 0
+    }
+
+    /// Failed requests whose times would have been among the longest: no answer came in time, or
+    /// none before the run was over.
+    pub(crate) fn without_answer(&self) -> u64 {
+        let slow = [ErrorClass::ConnectTimeout, ErrorClass::Timeout, ErrorClass::Unanswered];
+        let slow = slow.map(ErrorClass::as_str);
+        let errors = self.errors.iter().filter(|error| slow.contains(&error.class.as_str()));
+        errors.map(|error| error.count).sum()
     }
 }
 
@@ -443,6 +458,18 @@ mod tests {
         let plan = plan.build().expect("a plan");
         let summary = keepwarm_load::Run::start(plan.clone()).expect("a run").wait();
         RunRecord::of(&plan, &summary, SystemTime::now())
+    }
+
+    pub(super) fn an_error(class: &str, count: u64) -> ErrorRecord {
+        ErrorRecord {
+            class: class.to_owned(),
+            errno: None,
+            count,
+            first_s: 1.0,
+            last_s: 1.0,
+            example: String::new(),
+            hint: None,
+        }
     }
 
     fn answer(mut stream: std::net::TcpStream) {

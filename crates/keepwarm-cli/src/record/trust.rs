@@ -148,6 +148,14 @@ fn samples(record: &RunRecord) -> Vec<(Trust, String)> {
     if record.stopped == Stopped::Cancelled {
         reasons.push((Trust::WithCare, "the run was cut short".to_owned()));
     }
+    let slow = record.without_answer();
+    if slow > 0 {
+        let reason = format!(
+            "{slow} requests had no answer in time, and are in no percentile: with them the tail \
+             would be longer"
+        );
+        reasons.push((Trust::WithCare, reason));
+    }
     let completed = record.requests.completed;
     if completed < SAMPLES_FOR_P99 {
         let reason = format!("{completed} samples: fewer than ten are beyond p99");
@@ -162,7 +170,7 @@ fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::a_run;
+    use super::super::tests::{a_run, an_error};
     use super::*;
 
     /// A run that gives no reason for doubt, but for what a test changes.
@@ -213,6 +221,10 @@ mod tests {
         judged(&with(|r| r.loader.turns_us.p99 = Some(4_000)), care, "up to 4.00 ms");
         judged(&with(|r| r.requests.completed = 999), care, "999 samples");
         judged(&with(|r| r.stopped = Stopped::Cancelled), care, "cut short");
+        let slow = with(|r| r.errors = vec![an_error("timeout", 1), an_error("unanswered", 2)]);
+        judged(&slow, care, "3 requests had no answer in time");
+        let refused = with(|r| r.errors = vec![an_error("reset_before_response", 5)]);
+        judged(&refused, Trust::Trustworthy, "");
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
         let report = face.show(&traffic)?;
         return assert::judge(&report, &options.assertions);
     }
-    interrupt::watch()?;
+    interrupt::watch(2)?;
     // Before the window, so that the test's own connections are not in it.
     face.rules = Rules::check().ok();
     let start = match options.level {

@@ -430,33 +430,8 @@ impl Engine {
         self.ready.push_back(index);
     }
 
-    /// The run is over: whatever the slot does is cut off here, and counted.
-    pub(super) fn end_slot(&mut self, index: usize) {
-        let last_outcome = self.tally.last_outcome;
-        match self.slots[index].state {
-            State::Vacant | State::BackingOff => {}
-            State::Dialing => {
-                self.slots[index].socket = None;
-                self.tally.ledger.connect_abandoned += 1;
-                self.tally.ledger.unfinished += 1;
-                self.settle(index, self.started);
-            }
-            State::Handshaking | State::Exchanging => {
-                self.tally.ledger.unfinished += 1;
-                self.settle(index, self.started);
-                self.close(index, End::StillOpen);
-            }
-            State::Open | State::Leaving { .. } => {
-                let end = self.last_look(index);
-                self.close(index, end);
-            }
-        }
-        // An unfinished request has no outcome.
-        self.tally.last_outcome = last_outcome;
-    }
-
     /// Whether the peer has closed an idle connection that no event was read for yet.
-    fn last_look(&mut self, index: usize) -> End {
+    pub(super) fn last_look(&mut self, index: usize) -> End {
         let Some(socket) = &self.slots[index].socket else {
             return End::StillOpen;
         };

@@ -7,6 +7,7 @@
 //! epoll_wait are all the system calls of a request.
 
 mod dial;
+mod ending;
 mod exchange;
 mod nap;
 mod release;
@@ -20,7 +21,6 @@ pub(crate) use tally::Tally;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -30,7 +30,7 @@ use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::pacer::{Pacer, SplitMix, Step};
+use crate::pacer::{Pacer, SplitMix};
 use crate::plan::Plan;
 use crate::run::Shared;
 use exchange::End;
@@ -59,9 +59,6 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// Timers are looked at together, at most this often.
 const TIMER_STEP: Duration = Duration::from_millis(1);
-
-/// For requests in flight when the time of a run is over.
-pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 fn buffer(wanted: bool) -> Box<[u8]> {
     vec![0; if wanted { READ_BUFFER } else { 0 }].into_boxed_slice()
@@ -98,6 +95,8 @@ pub(crate) struct Engine {
     /// Dials from one of the plan's sources so far.
     sourced: usize,
     random: SplitMix,
+    /// When a request was begun last.
+    last_begun: Instant,
     /// Requests from the pacer that have no outcome yet.
     in_flight: usize,
     /// Requests that this thread has begun to write, or tried to.
@@ -143,6 +142,7 @@ impl Engine {
             // Threads begin with different sources.
             sourced: thread,
             random: SplitMix::new(RandomState::new().build_hasher().finish(), thread as u64),
+            last_begun: started,
             in_flight: 0,
             begun: 0,
             waiting: 0,
@@ -213,32 +213,6 @@ impl Engine {
         }
     }
 
-    fn goes_on(&mut self, now: Instant) -> bool {
-        if !self.has_work(now) {
-            return false;
-        }
-        self.tally.cut_short = self.shared.is_stopped();
-        !self.tally.cut_short
-    }
-
-    fn has_work(&self, now: Instant) -> bool {
-        let elapsed = now - self.started;
-        let more = match &self.pacer {
-            Pacer::Closed(pacer) => pacer.next(elapsed, self.tally.ledger.scheduled) == Step::Send,
-            Pacer::Open(schedule) => schedule.next_due().is_some(),
-        };
-        if more {
-            return true;
-        }
-        let busy = self.in_flight > 0 || self.waiting > 0 || !self.backlog.is_empty();
-        busy && self.grace_end().is_none_or(|end| elapsed < end)
-    }
-
-    fn grace_end(&self) -> Option<Duration> {
-        let deadline = self.pacer.deadline()?;
-        Some(deadline + GRACE.min(self.plan.timeout()))
-    }
-
     /// How long to wait for events: until the next timer or limit, and never longer than a stop
     /// from outside may take to be seen.
     fn sleep(&self, now: Instant) -> Timespec {
@@ -250,10 +224,9 @@ impl Engine {
             Pacer::Closed(_) => None,
             Pacer::Open(schedule) => schedule.next_due(),
         };
-        let limits = [self.pacer.deadline(), self.grace_end()].into_iter().flatten();
-        // A limit that has passed is looked at by `has_work`; an instant that has come is not
+        // A limit that has passed is looked at by `goes_on`; an instant that has come is not
         // slept over.
-        let to_limit = limits.filter_map(|limit| limit.checked_sub(elapsed));
+        let to_limit = self.limits().filter_map(|limit| limit.checked_sub(elapsed));
         let to_due = due.map(|due| due.saturating_sub(elapsed));
         let to_dial = self.wants_to_dial().then(|| self.next_dial.saturating_duration_since(now));
         let to_timer = self.next_sweep.saturating_duration_since(now);
@@ -322,28 +295,5 @@ impl Engine {
             State::Leaving { .. } => self.stop_waiting(index),
             State::Vacant | State::Open => {}
         }
-    }
-
-    fn publish(&self) {
-        let cell = self.shared.cell(self.thread);
-        cell.completed.store(self.tally.ledger.completed, Relaxed);
-        cell.failed.store(self.tally.ledger.failed, Relaxed);
-        cell.open.store(self.open as u64, Relaxed);
-    }
-
-    /// Accounts for everything that has not ended by itself.
-    fn end(mut self) -> Tally {
-        for index in 0..self.slots.len() {
-            self.end_slot(index);
-        }
-        let never_released = self.pacer.left(self.tally.ledger.scheduled);
-        self.tally.ledger.scheduled += never_released;
-        self.tally.ledger.unsent += never_released + self.backlog.len() as u64;
-        self.publish();
-        self.hand_in_last();
-        self.tally.used.cpu_time = seconds::thread_cpu_time();
-        self.tally.used.waited_for_core = seconds::waited_for_core();
-        self.tally.used.ran = self.started.elapsed();
-        self.tally
     }
 }

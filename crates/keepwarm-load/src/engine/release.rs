@@ -139,6 +139,7 @@ impl Engine {
     /// Gives the slot a request that was due at `due`.
     fn start(&mut self, index: usize, due: Instant, now: Instant) {
         self.in_flight += 1;
+        self.last_begun = now;
         let slot = &mut self.slots[index];
         slot.written = 0;
         slot.due_at = due;

@@ -171,11 +171,14 @@ impl Engine {
     /// The peer, or the time, has ended a handshake.
     pub(super) fn handshake_ended(&mut self, index: usize, end: End, errno: Option<Errno>) {
         let now = Instant::now();
-        let class = match end {
-            End::TimedOut => ErrorClass::ConnectTimeout,
-            _ => ErrorClass::Tls,
+        let timeout = self.plan.timeout();
+        let (class, example) = match end {
+            End::TimedOut => {
+                (ErrorClass::ConnectTimeout, format!("no end of the TLS handshake in {timeout:?}"))
+            }
+            _ => (ErrorClass::Tls, "the server ended the TLS handshake".to_owned()),
         };
-        self.fail(index, class, errno, now, || "the server ended the TLS handshake".to_owned());
+        self.fail(index, class, errno, now, || example);
         self.end_handshake(index, end, now);
     }
 

@@ -14,8 +14,8 @@
 //!    │      FIN, RST; or read empty, and not waiting;          │ response complete and the last
 //!    └───── or waited long enough ◄───────────────── Leaving ◄─┘ one, or not a response
 //!
-//!  the run ends, from any state: Dialing is abandoned, Exchanging unfinished, all that is open
-//!  is counted as still open
+//!  the run ends, from any state: Dialing is abandoned, all that is open is counted as still open,
+//!  and the requests of Dialing and Exchanging fail, unanswered
 //! ```
 //!
 //! With TLS, `Handshaking` lies between `Dialing` and `Exchanging`; it fails to `BackingOff`. A slot

@@ -44,6 +44,8 @@ pub(crate) struct Tally {
     pub(crate) last_outcome: Duration,
     /// A stop from outside came while there was work left.
     pub(crate) cut_short: bool,
+    /// When it was seen, since the start of the run.
+    pub(crate) stopped_at: Option<Duration>,
     /// Times from a wake-up to the end of what it brought, in microseconds.
     pub(crate) turns: Histogram,
     /// What the thread itself used.
@@ -72,6 +74,7 @@ impl Tally {
             first_response: None,
             last_outcome: Duration::ZERO,
             cut_short: false,
+            stopped_at: None,
             turns: Histogram::up_to(MAX_LATENCY_US),
             used: ThreadUse::default(),
         }

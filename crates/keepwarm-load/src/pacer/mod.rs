@@ -28,6 +28,14 @@ impl Pacer {
         }
     }
 
+    /// Releases nothing from `elapsed` on.
+    pub(crate) fn end_at(&mut self, elapsed: Duration) {
+        match self {
+            Self::Closed(pacer) => pacer.end_at(elapsed),
+            Self::Open(schedule) => schedule.end_at(elapsed),
+        }
+    }
+
     /// The instant, since the start, after which no request is released: `None` without such a
     /// limit.
     pub(crate) fn deadline(&self) -> Option<Duration> {
@@ -66,6 +74,10 @@ impl ClosedLoop {
     pub(crate) fn next(&self, elapsed: Duration, sent: u64) -> Step {
         let in_time = self.duration.is_none_or(|limit| elapsed < limit);
         if sent < self.requests && in_time { Step::Send } else { Step::Stop }
+    }
+
+    fn end_at(&mut self, elapsed: Duration) {
+        self.duration = Some(self.duration.map_or(elapsed, |limit| limit.min(elapsed)));
     }
 
     /// How many requests of a count are left when `sent` have been started.
@@ -127,6 +139,22 @@ mod tests {
         assert_eq!(pacer.next(SECOND / 2, 1), Step::Send);
         assert_eq!(pacer.next(SECOND / 2, 2), Step::Stop);
         assert_eq!(pacer.next(SECOND, 1), Step::Stop);
+    }
+
+    #[test]
+    fn an_end_stops_both_loops_and_what_is_left_of_a_count_stays_known() {
+        let mut closed = Pacer::Closed(ClosedLoop::new(Some(10), None));
+        closed.end_at(SECOND);
+        assert_eq!((closed.deadline(), closed.left(4)), (Some(SECOND), 6));
+        let Pacer::Closed(pacer) = closed else { unreachable!("it was made closed") };
+        assert_eq!((pacer.next(SECOND, 4), pacer.next(SECOND / 2, 4)), (Step::Stop, Step::Send));
+        let schedule = Course::constant(10.0).schedule(Arrivals::Constant, (0, 1), Some(20), None);
+        let mut open = Pacer::Open(schedule);
+        open.end_at(SECOND);
+        open.end_at(SECOND * 2);
+        assert_eq!((open.deadline(), open.left(0)), (Some(SECOND), 20));
+        let Pacer::Open(schedule) = &mut open else { unreachable!("it was made open") };
+        assert_eq!(schedule.take_due(SECOND * 5), None);
     }
 
     #[test]

@@ -177,6 +177,12 @@ impl Schedule {
         self.left.unwrap_or(0)
     }
 
+    /// No instant is taken any more.
+    pub(super) fn end_at(&mut self, elapsed: Duration) {
+        self.end = Some(self.end.map_or(elapsed, |end| end.min(elapsed)));
+        self.next = None;
+    }
+
     /// No instant comes at or after it.
     pub(crate) fn end(&self) -> Option<Duration> {
         self.end

@@ -131,8 +131,10 @@ impl PlanBuilder {
     }
 
     /// Starts no request after `duration`. Zero, and more than [`MAX_DURATION`], are refused.
-    /// Requests in flight at that instant have one more second (or the timeout, if shorter), and
-    /// are then counted as unfinished.
+    /// Requests in flight at that instant have a grace: one more second, or twice the longest
+    /// service time so far if that is longer, and never longer than the timeout. What is unanswered
+    /// then has failed ([`ErrorClass::Unanswered`](crate::ErrorClass::Unanswered)). An open loop
+    /// sends what waits for a connection for another second, and the rest of it is unsent.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self

@@ -16,7 +16,7 @@ pub(crate) fn run(builder: PlanBuilder) -> Summary {
     let begun = Instant::now();
     while !run.is_finished() {
         if begun.elapsed() > LIMIT {
-            run.stop().stop();
+            run.stop().abort();
             panic!("the run did not end: {:#?}", run.wait());
         }
         std::thread::sleep(Duration::from_millis(1));
