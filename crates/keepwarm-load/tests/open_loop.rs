@@ -252,18 +252,21 @@ fn poisson_arrivals_and_stages_send_what_their_course_says() {
 #[test]
 fn failures_of_an_open_loop_are_in_the_sums_and_the_schedule_goes_on() {
     let server = HttpServer::start(|conn| {
-        if conn.read_request() && conn.nth() % 2 == 0 {
+        if conn.nth() % 2 == 0 && conn.read_request() {
             conn.respond("ok");
         }
-        conn.rst();
+        // Only where a request waits for it: else the run might be over first.
+        if conn.read_request() {
+            conn.rst();
+        }
     });
     let builder = plan(&server).rate(500.0).requests(200).concurrency(5).threads(1);
     let (summary, _) = run_and_compare(server, builder);
     sums(&summary);
     assert_eq!(summary.completed + summary.failed, 200);
-    // Every second connection, more or less: a response may be overtaken by its RST.
-    assert!(summary.failed >= 50, "{:?}", summary.errors);
-    assert!(summary.errors.of(ErrorClass::ResetBeforeResponse) >= 50);
+    // Two of three requests, but for those of the connections that are still open.
+    assert!(summary.failed >= 130, "{:?}", summary.errors);
+    assert_eq!(summary.errors.of(ErrorClass::ResetBeforeResponse), summary.failed);
 }
 
 #[test]
