@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepwarm_lab::Policy;
 use keepwarm_sockets::State;
@@ -86,7 +87,7 @@ pub(crate) struct WatchOptions {
     pub(crate) once: bool,
 
     /// How long to watch, such as 10s [default: until Ctrl-C]
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse_window)]
     pub(crate) window: Option<Duration>,
 
     /// What to print on stdout
@@ -103,16 +104,16 @@ pub(crate) struct WatchOptions {
           conflicts_with_all = ["once", "window", "format", "pid", "process", "cgroup"])]
     pub(crate) count: Option<CountedState>,
 
-    /// Only what belongs, at least in part, to this process
-    #[arg(long, value_name = "PID")]
+    /// Only what belongs, at least in part, to this process; another user's takes root
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
 
     /// Only what belongs to a process of this name (as in /proc/PID/comm)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) process: Option<String>,
 
     /// Only what belongs to a process in a cgroup whose path has this part
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) cgroup: Option<String>,
 
     /// What the window has to fulfil, such as 'hop.8081.opened<110'; can be given several times.
@@ -121,8 +122,9 @@ pub(crate) struct WatchOptions {
           conflicts_with = "count")]
     pub(crate) assertions: Vec<Assertion>,
 
-    /// Watch another network namespace: a process's id, a name of `ip netns`, or a path
-    #[arg(long, value_name = "NETNS")]
+    /// Watch another network namespace, such as a container's: the id of a process in it, a name of
+    /// `ip netns`, or a path; takes root
+    #[arg(long, value_name = "NETNS", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) netns: Option<String>,
 }
 

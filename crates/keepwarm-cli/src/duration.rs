@@ -22,6 +22,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit_seconds).map_err(|error| error.to_string())
 }
 
+/// The length of a window: more than nothing.
+pub(crate) fn parse_window(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("a window is longer than that; --once is one look".to_owned()),
+        window => Ok(window),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +49,7 @@ mod tests {
         for text in ["", "s", "10 s", "-1s", "1e999", "infs", "NaN", "10d", "ten"] {
             assert!(parse(text).is_err(), "{text}");
         }
+        assert!(parse_window("0s").unwrap_err().contains("--once"));
         assert!(parse("10d").unwrap_err().contains("use us, ms, s, m or h"));
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::exit::{Exit, Failure};
 
 /// Writes to stdout at once. A reader that has gone away, as in `| head`, is no failure.
@@ -21,6 +23,15 @@ pub(crate) fn print_with(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether anybody is left to read stdout: the other end of a pipe may have gone away.
+pub(crate) fn is_read() -> bool {
+    let stdout = io::stdout();
+    let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // What cannot be asked about, as some files, is taken to be read.
+    poll(&mut ends, Some(&at_once)).is_err() || !ends[0].revents().contains(PollFlags::ERR)
 }
 
 /// Tells stderr what went wrong. If even that fails there is nobody left to tell.

@@ -290,16 +290,62 @@ fn a_window_can_be_asserted_on() {
     run(keepwarm().args(["watch", &filter, "--once", "--assert", &few]))
         .exits_with(10)
         .says("one look counts nothing");
+    let none = format!("hop.{port}.established==0");
+    run(keepwarm().args(["watch", &filter, "--once", "--assert", &none])).exits_with(0);
 }
 
 #[test]
 fn what_cannot_be_watched_is_a_usage_error_with_a_way_out() {
-    run(keepwarm().args(["watch", "8081"])).exits_with(2).says("write :8081");
-    run(keepwarm().args(["watch", "dst"])).exits_with(2).says("an address follows");
-    run(keepwarm().args(["watch", "--netns", "no-such-netns"]))
-        .exits_with(2)
-        .says("cannot enter the network namespace /run/netns/no-such-netns");
-    run(keepwarm().args(["watch", "--once", "--for", "1s"])).exits_with(2);
+    for (arguments, says) in [
+        (&["8081"][..], "write :8081"),
+        (&["localhost:8081"], "names are not looked up"),
+        (&["dst"], "an address follows"),
+        (&["dst", "src", ":80"], "one of dst and src is enough"),
+        (
+            &["--netns", "no-such-netns"],
+            "namespace /run/netns/no-such-netns: there is none of this",
+        ),
+        (&["--netns", "999999999"], "there is no such process"),
+        (&["--netns", "/nowhere/at/all"], "there is no such file"),
+        (&["--netns", "/etc/passwd"], "it is no network namespace"),
+        (&["--pid", "999999999"], "there is no process 999999999"),
+        (&["--pid", "0"], "0 is not in"),
+        (&["--process", ""], "a value is required"),
+        (&["--for", "0s"], "--once is one look"),
+        (&["--once", "--for", "1s"], "cannot be used with"),
+        (&["--assert", "p99<20ms"], "a watch does not measure p99, only hop.PORT.opened"),
+        (&["--assert", "hop.80.ports.peak<5"], "a watch does not measure hop.80.ports.peak"),
+        (&[":81", "--assert", "hop.80.opened<5"], "only port 81 is watched"),
+    ] {
+        let output = run(keepwarm().arg("watch").args(arguments));
+        output.exits_with(2).says(says);
+        assert_eq!(output.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn where_there_is_nothing_to_show_it_says_of_what_and_why() {
+    let says = |arguments: &[&str], words: &str| {
+        let look = run(keepwarm().args(["watch", "--once"]).args(arguments));
+        let text = look.exits_with(0).stdout.replace('\n', " ");
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    };
+    says(&["dst", ":1"], "No TCP connection in scope (port 1 as a client).");
+    says(&["--process", "nobody"], "there is no process of the name \"nobody\" now");
+    says(&["--cgroup", "/no/such"], "no process in a cgroup with \"/no/such\" in its path now");
+    let own = std::process::id().to_string();
+    says(&[":1", "--pid", &own], "No TCP connection in scope (port 1).");
+}
+
+#[test]
+fn a_live_watch_ends_when_its_reader_goes_away() {
+    let mut command = keepwarm();
+    command.args(["watch", ":1", "--format", "jsonl", "--level", "l1"]).stdin(Stdio::null());
+    let (mut running, line) = Running::start(command.stderr(Stdio::null()));
+    assert!(line.starts_with("{\"schema\":\"keepwarm.watch/1\""), "{line}");
+    // `start` has dropped its end of the pipe, as `head -1` does.
+    let status = common::wait(running.0.as_mut().unwrap());
+    assert_eq!(status.expect("it ends").code(), Some(0));
 }
 
 #[test]

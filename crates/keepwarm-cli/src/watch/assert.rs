@@ -1,10 +1,42 @@
 //! What a watch knows of the names that can be asserted on: those of a hop, `hop.PORT.*`.
 
-use keepwarm_sockets::{Destination, Side};
+use keepwarm_sockets::{Destination, Scope, Side};
 
 use super::Report;
 use crate::assertion::{Assertion, Fact, Outcome};
 use crate::exit::{Exit, Failure};
+
+/// What a watch measures, of a port.
+const KNOWN: [&str; 9] = [
+    "opened",
+    "closed",
+    "closed_by_client",
+    "closed_by_server",
+    "reset",
+    "established",
+    "close_wait",
+    "requests",
+    "requests.max",
+];
+
+/// Fails if an assertion can never be judged: nobody should wait for a window to learn that.
+pub(crate) fn check(assertions: &[Assertion], scope: &Scope) -> Result<(), Failure> {
+    for assertion in assertions {
+        let name = assertion.name().as_str();
+        let hop = name.strip_prefix("hop.").and_then(|rest| rest.split_once('.'));
+        let Some((port, _)) = hop.filter(|(_, rest)| KNOWN.contains(rest)) else {
+            let known: Vec<String> = KNOWN.iter().map(|rest| format!("hop.PORT.{rest}")).collect();
+            let why =
+                format!("{assertion}: a watch does not measure {name}, only {}", known.join(", "));
+            return Err(Failure::new(Exit::Usage, why));
+        };
+        if let Some(watched) = scope.port.filter(|watched| port != watched.to_string()) {
+            let why = format!("{assertion}: only port {watched} is watched, as the filter says");
+            return Err(Failure::new(Exit::Usage, why));
+        }
+    }
+    Ok(())
+}
 
 /// Fails if an assertion does not hold, or could not be judged.
 pub(crate) fn judge(report: &Report, assertions: &[Assertion]) -> Result<(), Failure> {
@@ -26,9 +58,10 @@ pub(crate) fn judge(report: &Report, assertions: &[Assertion]) -> Result<(), Fai
 
 fn fact(report: &Report, name: &str) -> Fact {
     let Some((port, rest)) = name.strip_prefix("hop.").and_then(|rest| rest.split_once('.')) else {
-        return Fact::Absent("a watch knows ports, not requests: hop.PORT.opened".to_owned());
+        return Fact::Absent("a watch knows ports: hop.PORT.opened".to_owned());
     };
-    if report.window.is_zero() {
+    // What is there is there at one look, too.
+    if report.window.is_zero() && !matches!(rest, "established" | "close_wait") {
         return Fact::Absent("one look counts nothing: give --for".to_owned());
     }
     if report.lost_events > 0 {
@@ -70,6 +103,6 @@ fn fact(report: &Report, name: &str) -> Fact {
                 |max| Fact::count(max.into()),
             )
         }
-        _ => Fact::Absent("only `keepwarm load --watch` knows that".to_owned()),
+        _ => Fact::Absent("a watch does not measure it".to_owned()),
     }
 }

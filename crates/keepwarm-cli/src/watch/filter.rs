@@ -10,6 +10,9 @@ pub(crate) fn parse(words: &[String]) -> Result<Scope, String> {
     let mut address = None;
     for word in words.iter().flat_map(|words| words.split_whitespace()) {
         match word {
+            "dst" | "src" if scope.side.is_some() => {
+                return Err(format!("one of dst and src is enough, and {word:?} is the second"));
+            }
             "dst" => scope.side = Some(Side::Client),
             "src" => scope.side = Some(Side::Server),
             _ if address.is_some() => {
@@ -28,6 +31,21 @@ pub(crate) fn parse(words: &[String]) -> Result<Scope, String> {
     Ok(scope)
 }
 
+/// What a scope is, for people.
+pub(crate) fn describe(scope: &Scope) -> String {
+    let place = match (scope.ip, scope.port) {
+        (None, None) => return "any address".to_owned(),
+        (None, Some(port)) => format!("port {port}"),
+        (Some(ip), None) => format!("address {ip}"),
+        (Some(ip), Some(port)) => SocketAddr::new(ip, port).to_string(),
+    };
+    match scope.side {
+        None => place,
+        Some(Side::Client) => format!("{place} as a client"),
+        Some(Side::Server) => format!("{place} as the server"),
+    }
+}
+
 fn read_address(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
     if let Some(port) = text.strip_prefix(':').filter(|rest| !rest.contains(':')) {
         return port_of(port).map(|port| (None, Some(port)));
@@ -36,13 +54,13 @@ fn read_address(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
         let port = port_of(&address.port().to_string())?;
         return Ok((Some(address.ip().to_canonical()), Some(port)));
     }
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(ip) = bare.parse::<IpAddr>() {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = bracketed.unwrap_or(text).parse::<IpAddr>() {
         return Ok((Some(ip.to_canonical()), None));
     }
     Err(format!(
         "{text:?} is no filter; write :8081, 10.0.0.5, 10.0.0.5:443 or [::1]:443, with dst before it \
-         for connections to there, or src for those that are served there"
+         for connections to there, or src for those that are served there; names are not looked up"
     ))
 }
 
@@ -81,10 +99,28 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_is_said_as_it_was_understood() {
+        let said = |words: &[&str]| describe(&read(words).unwrap());
+        assert_eq!(said(&["dst", "10.0.0.5:443"]), "10.0.0.5:443 as a client");
+        assert_eq!(said(&["src", ":80"]), "port 80 as the server");
+        // An address all of it, though somebody may have meant a port.
+        assert_eq!(said(&["::1:443"]), "address ::1:443");
+        assert_eq!(said(&[]), "any address");
+    }
+
+    #[test]
     fn nonsense_is_refused_with_a_way_out() {
-        for words in
-            [&["8081"][..], &[":0"], &[":http"], &["example.com:80"], &["dst"], &[":1", ":2"]]
-        {
+        for words in [
+            &["8081"][..],
+            &[":0"],
+            &[":http"],
+            &["example.com:80"],
+            &["dst"],
+            &[":1", ":2"],
+            &["dst", "src", ":1"],
+            &["[::1"],
+            &["::1]"],
+        ] {
             let error = read(words).unwrap_err();
             assert!(error.len() > 15, "{words:?}: {error}");
         }

@@ -49,6 +49,8 @@ struct Report {
     /// Rules of the classifier that do not hold on this kernel; `None`: not tested (yet).
     broken_rules: Option<Vec<String>>,
     destinations: Vec<Judged>,
+    /// What there is to say where there is no destination.
+    nothing: String,
 }
 
 /// What the kernel was asked by.
@@ -91,6 +93,7 @@ impl Level {
 
 pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     let scope = filter::parse(&options.filter).map_err(|error| Failure::new(Exit::Usage, error))?;
+    assert::check(&options.assertions, &scope)?;
     match &options.netns {
         Some(name) => netns::within(name, || run_here(options, scope)),
         None => run_here(options, scope),
@@ -101,7 +104,8 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     if let Some(state) = options.count {
         return count_state(state.into(), scope);
     }
-    let mut face = Face::new(options);
+    let mut face = Face::new(options, scope);
+    face.whose.check()?;
     if options.once {
         let traffic = look_once(scope).map_err(|error| unseen(&error))?;
         let report = face.show(&traffic)?;
@@ -122,7 +126,11 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     // Whoever waits for the window to begin reads this.
     face.progress.note("watching; Ctrl-C ends it");
     let begun = Instant::now();
-    while !interrupt::happened() && !watch.has_ended() && !left(begun).is_zero() {
+    while !interrupt::happened()
+        && !watch.has_ended()
+        && !left(begun).is_zero()
+        && output::is_read()
+    {
         std::thread::sleep(GLANCE.min(left(begun)));
         face.glance(&watch)?;
     }
@@ -165,6 +173,7 @@ struct Face {
     every: Option<Duration>,
     judge: Judge,
     whose: Whose,
+    scope: Scope,
     rules: Option<Rules>,
     shown_at: Instant,
     /// Lines of the report on the screen.
@@ -175,7 +184,7 @@ struct Face {
 }
 
 impl Face {
-    fn new(options: &WatchOptions) -> Self {
+    fn new(options: &WatchOptions, scope: Scope) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let live = !options.once && options.window.is_none();
         let every = match options.format {
@@ -189,6 +198,7 @@ impl Face {
             every,
             judge: Judge::new(),
             whose: Whose::new(options),
+            scope,
             rules: None,
             shown_at: Instant::now(),
             lines: 0,
@@ -235,6 +245,7 @@ impl Face {
             lost_events: traffic.lost_events,
             unattributed_aborts: traffic.unattributed_aborts,
             broken_rules: self.rules.as_ref().map(broken),
+            nothing: self.nothing(&destinations),
             destinations,
         };
         match self.format {
@@ -242,6 +253,17 @@ impl Face {
             WatchFormat::Json | WatchFormat::Jsonl => output::print(&record::to_json(&report)?)?,
         }
         Ok(report)
+    }
+
+    fn nothing(&self, destinations: &[Judged]) -> String {
+        if !destinations.is_empty() {
+            return String::new();
+        }
+        let what = format!("No TCP connection in scope ({})", filter::describe(&self.scope));
+        match self.whose.nothing_of() {
+            Some(why) => format!("{what}: {why}."),
+            None => format!("{what}."),
+        }
     }
 
     fn draw(&mut self, report: &Report) -> Result<(), Failure> {

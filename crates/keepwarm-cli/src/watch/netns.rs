@@ -1,10 +1,12 @@
 //! Another network namespace, for the length of a command.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::thread;
 
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::exit::{Exit, Failure};
@@ -16,14 +18,22 @@ pub(crate) fn within(
     work: impl FnOnce() -> Result<(), Failure> + Send,
 ) -> Result<(), Failure> {
     let path = path_of(name);
-    let failed = |exit, why: &dyn std::fmt::Display| {
+    let failed = |exit, why: &str| {
         Failure::new(exit, format!("cannot enter the network namespace {}: {why}", path.display()))
     };
-    let file = File::open(&path).map_err(|error| failed(exit_of(&error), &error))?;
+    let file = File::open(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => failed(Exit::Usage, missing(name)),
+        ErrorKind::PermissionDenied => failed(Exit::Denied, "it takes root, for CAP_SYS_PTRACE"),
+        _ => failed(Exit::Usage, &error.to_string()),
+    })?;
     thread::scope(|scope| {
         let inside = scope.spawn(|| {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(
-                |errno| failed(Exit::Denied, &format!("{errno}; it takes CAP_SYS_ADMIN")),
+                |errno| match errno {
+                    Errno::INVAL => failed(Exit::Usage, "it is no network namespace"),
+                    Errno::PERM => failed(Exit::Denied, "it takes root, for CAP_SYS_ADMIN"),
+                    errno => failed(Exit::Failed, &errno.to_string()),
+                },
             )?;
             work()
         });
@@ -32,7 +42,7 @@ pub(crate) fn within(
 }
 
 fn path_of(name: &str) -> PathBuf {
-    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+    if is_process(name) {
         format!("/proc/{name}/ns/net").into()
     } else if name.contains('/') {
         name.into()
@@ -41,10 +51,18 @@ fn path_of(name: &str) -> PathBuf {
     }
 }
 
-fn exit_of(error: &std::io::Error) -> Exit {
-    match error.kind() {
-        std::io::ErrorKind::PermissionDenied => Exit::Denied,
-        _ => Exit::Usage,
+fn is_process(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Why there is nothing at the path of this name.
+fn missing(name: &str) -> &'static str {
+    if is_process(name) {
+        "there is no such process"
+    } else if name.contains('/') {
+        "there is no such file"
+    } else {
+        "there is none of this name (`ip netns list` has those that have one)"
     }
 }
 

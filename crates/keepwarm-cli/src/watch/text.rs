@@ -19,7 +19,8 @@ const MAX_VERDICTS: usize = 8;
 pub(crate) fn render(report: &Report, colour: bool, columns: usize) -> String {
     let mut text = head(report, columns);
     if report.destinations.is_empty() {
-        text.push_str("\nNo TCP connection in scope.\n");
+        text.push('\n');
+        text.push_str(&paragraph("", &report.nothing, columns));
         return text;
     }
     text.push('\n');
