@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use keepwarm_lab::Router;
 use keepwarm_lab::{data, front};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
 
 use crate::args::{ServeOptions, Service};
 use crate::exit::{Exit, Failure};
@@ -47,8 +46,7 @@ async fn serve(
     let router = router().await?;
     let address =
         options.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
-    let listener =
-        TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
+    let listener = keepwarm_lab::listen(address).map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().unwrap_or(address);
     // Whoever started this reads the port from this line.
     output::print(&format!("listening on http://{address}{path}\n"))?;

@@ -4,6 +4,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use common::{Service, dead_port, exchange, finish, keepwarm, run, wait};
 
@@ -91,6 +92,20 @@ fn a_taken_port_is_named_with_a_way_out() {
         .exits_with(5)
         .says(&format!("cannot listen on {address}: the port is taken"))
         .says("--listen 127.0.0.1:0");
+}
+
+/// A service that does not accept, because it is stopped: the kernel does, for as many as may queue.
+#[test]
+fn as_many_connections_may_queue_for_a_service_as_the_host_allows() {
+    let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let many = allowed.trim().parse::<usize>().unwrap().min(300);
+    let data = Service::start(&["data"]);
+    data.signal("STOP");
+    // One that finds no place is tried again and again, and not refused.
+    let patience = Duration::from_secs(20);
+    let waiting: Vec<_> =
+        (0..many).map_while(|_| TcpStream::connect_timeout(&data.address, patience).ok()).collect();
+    assert_eq!(waiting.len(), many);
 }
 
 #[test]

@@ -20,4 +20,4 @@ mod upstream;
 pub use account::{Account, ClosedCount, read_account};
 pub use axum::Router;
 pub use policy::{Policy, UnknownPolicy};
-pub use serve::{GRACE, serve};
+pub use serve::{GRACE, listen, serve};
