@@ -5,6 +5,7 @@ mod common;
 use std::process::{Command, Stdio};
 
 use common::{Service, keepwarm, run};
+use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 /// A front that calls a data service in one of the four ways.
@@ -138,7 +139,7 @@ fn a_hop_that_cannot_be_seen_is_refused_before_the_run() {
     run(keepwarm().args(["load", "--watch", "0", "http://127.0.0.1/"])).exits_with(2);
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: strace is not installed, so no socket can be denied");
+        skipped::because("strace is not installed, so no socket can be denied");
         return;
     }
     run(Command::new("strace")

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use common::{children_of, finish, is_alive, keepwarm, kill, run, until};
+use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 /// Few enough to be quick, enough to show the difference.
@@ -179,7 +180,7 @@ fn endless_lab() -> std::process::Child {
 fn a_denied_netlink_socket_has_its_own_exit_code() {
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: strace is not installed, so no socket can be denied");
+        skipped::because("strace is not installed, so no socket can be denied");
         return;
     }
     run(Command::new("strace")

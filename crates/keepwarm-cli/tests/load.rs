@@ -5,6 +5,7 @@ mod common;
 use std::process::Command;
 
 use common::{Service, dead_port, keepwarm, run};
+use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 fn load(arguments: &[&str], url: &str) -> common::Output {
@@ -189,7 +190,7 @@ fn a_file_table_that_is_too_small_is_refused_before_the_start() {
 fn a_full_file_table_has_its_own_exit_code() {
     let strace = Command::new("strace").arg("-V").stdout(std::process::Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: strace is not installed, so no file table can be full");
+        skipped::because("strace is not installed, so no file table can be full");
         return;
     }
     let data = Service::start(&["data"]);

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Service, finish, keepwarm, kill, run, until};
+use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 /// Runs the tool on a terminal of its own; what came out, control characters included.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn on_a_terminal(arguments: &[&str], environment: &[(&str, &str)]) -> Option<String> {
     let script = Command::new("script").arg("--version").stdout(Stdio::null()).status();
     if !script.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: script is not installed, so there is no terminal to write to");
+        skipped::because("script is not installed, so there is no terminal to write to");
         return None;
     }
     let line = [&[env!("CARGO_BIN_EXE_keepwarm")], arguments].concat().join(" ");

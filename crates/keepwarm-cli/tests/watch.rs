@@ -1,7 +1,7 @@
 //! `keepwarm watch` on real services and sockets, as people and scripts use it.
 
 // A helper of a test is a test: a panic is its answer.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 use crate::common::{Output, Service, finish, keepwarm, kill, run, until};
@@ -245,7 +246,7 @@ fn only_the_connections_of_a_process_are_shown_if_asked() {
 #[test]
 fn another_network_namespace_is_watched_from_outside() {
     if !is_root() {
-        eprintln!("SKIPPED: entering a network namespace takes root");
+        skipped::because("entering a network namespace takes root");
         return;
     }
     // A namespace that lives as long as a process in it.
@@ -368,7 +369,7 @@ fn instances() -> Option<PathBuf> {
     let tracefs = mounts.lines().find(|line| line.split(' ').nth(2) == Some("tracefs"));
     let place = tracefs.and_then(|line| line.split(' ').nth(1)).filter(|_| is_root());
     if place.is_none() {
-        eprintln!("SKIPPED: tracing takes root and a mounted tracefs");
+        skipped::because("tracing takes root and a mounted tracefs");
     }
     Some(PathBuf::from(place?).join("instances"))
 }

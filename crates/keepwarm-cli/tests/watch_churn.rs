@@ -4,7 +4,7 @@
 //! each was, and why it was reset.
 
 // A helper of a test is a test: a panic is its answer.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 
 use keepwarm_sockets::Counters;
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
+use keepwarm_testkit::skipped;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
@@ -111,7 +112,7 @@ fn nobody_and_root_are_told_of_every_way_of_closing_by_the_thousand() {
     if std::fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap()
         != 0
     {
-        eprintln!("SKIPPED: making a network namespace takes root");
+        skipped::because("making a network namespace takes root");
         return;
     }
     let program = Copy::make();
@@ -140,7 +141,7 @@ fn nobody_and_root_are_told_of_every_way_of_closing_by_the_thousand() {
             check_closes(document, &truth, family);
         }
         if let Some(refused) = root["refused"].as_str() {
-            eprintln!("SKIPPED: L2: {refused}");
+            skipped::because(&format!("L2: {refused}"));
         } else {
             check_traces(&root, &truth);
         }

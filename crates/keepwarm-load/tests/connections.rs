@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::{plan, run, run_and_compare};
 use keepwarm_load::{CloseCause, ClosePolicy, Plan, Summary};
 use keepwarm_testkit::http_server::{Conn, HttpServer};
+use keepwarm_testkit::skipped;
 
 fn answer_all(conn: &mut Conn) {
     while conn.read_request() {
@@ -189,13 +190,13 @@ fn a_run_does_not_shrink_when_the_ports_are_used_up() {
     let output = match child {
         Ok(output) => output,
         Err(error) => {
-            println!("SKIPPED: no unshare(1) here: {error}");
+            skipped::because(&format!("no unshare(1) here: {error}"));
             return;
         }
     };
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     if text.contains("unshare failed") || text.contains("ip: not found") {
-        println!("SKIPPED: no network namespace of our own here: {text}");
+        skipped::because(&format!("no network namespace of our own here: {text}"));
         return;
     }
     assert!(output.status.success(), "{}", text.chars().take(3000).collect::<String>());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use keepwarm_sockets::{Closes, Filter, PortAccount, PortWatch, State, States, dump};
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
+use keepwarm_testkit::skipped;
 
 const N: u64 = 50;
 const SETTLE: Duration = Duration::from_secs(20);
@@ -407,7 +408,9 @@ fn no_privilege_is_needed() {
         return;
     }
     if uid != "0" {
-        eprintln!("SKIPPED: user {uid} cannot become nobody; the other tests ran without root");
+        skipped::because(&format!(
+            "user {uid} cannot become nobody; the other tests ran without root"
+        ));
         return;
     }
     // A copy where nobody may read it: a home or target directory may be closed to others.

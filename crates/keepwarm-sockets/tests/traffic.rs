@@ -1,7 +1,7 @@
 //! The traffic of many destinations against connections whose truth is known by construction.
 
 // A helper of a test is a test: a panic is its answer.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use keepwarm_sockets::{
     Destination, EndCloses, How, Scope, Side, Tracing, Traffic, Watch, look_once,
 };
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
+use keepwarm_testkit::skipped;
 
 const N: u64 = 20;
 const SETTLE: Duration = Duration::from_secs(20);
@@ -316,7 +317,7 @@ fn tracing_names_the_process_of_every_short_connection_and_why_it_was_reset() {
             let truth = upstream.play(way, N, 2).unwrap();
             let traffic = watch.finish(SETTLE).unwrap();
             if let Tracing::Refused(error) = &traffic.tracing {
-                eprintln!("skipped: {error}");
+                skipped::because(&format!("tracing: {error}"));
                 assert!(error.is_denied() || error.is_unsupported(), "{error}");
                 return;
             }

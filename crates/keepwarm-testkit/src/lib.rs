@@ -9,6 +9,7 @@ pub mod kernel;
 #[cfg(target_os = "linux")]
 pub mod namespace;
 pub mod scripted;
+pub mod skipped;
 #[cfg(target_os = "linux")]
 pub mod wire;
 pub mod zoo;

@@ -128,6 +128,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 mod tests {
     use keepwarm_testkit::http_server::RefusedPort;
     use keepwarm_testkit::scripted::{self, within};
+    use keepwarm_testkit::skipped;
 
     use super::*;
 
@@ -160,7 +161,7 @@ mod tests {
         for local in ["127.0.0.7", "::1"] {
             let local: IpAddr = local.parse().expect("an address");
             let Ok(listener) = tokio::net::TcpListener::bind((local, 0)).await else {
-                eprintln!("skipped for {local}: this host does not have it");
+                skipped::because(&format!("this host does not have {local}"));
                 continue;
             };
             let to = listener.local_addr().expect("bound");

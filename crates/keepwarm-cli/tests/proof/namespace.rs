@@ -2,11 +2,12 @@
 
 use std::process::{Command, Stdio};
 
+use keepwarm_testkit::skipped;
+
 const INSIDE: &str = "KEEPWARM_TEST_NAMESPACE";
 
 /// Whether the body of test `name` is to run here. Outside, it is run by a second process in a
 /// namespace of its own, whose failure is this one's; without the means it is skipped, loudly.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn enter(name: &str, programs: &[&str]) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -16,26 +17,35 @@ pub(crate) fn enter(name: &str, programs: &[&str]) -> bool {
     let needed = ["unshare", "ip"].iter().chain(programs);
     let missing: Vec<&&str> = needed.filter(|program| !is_installed(program)).collect();
     if !missing.is_empty() {
-        eprintln!("SKIPPED {name}: {missing:?} not installed");
+        skipped::because(&format!("{missing:?} not installed"));
         return false;
     }
     let allowed = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED {name}: no network namespace to be had, which takes root");
+        skipped::because("no network namespace to be had, which takes root");
         return false;
     }
     let this = std::env::current_exe().expect("a path");
     let status = Command::new("unshare")
         .arg("-n")
         .arg(this)
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .args([name, "--exact", "--nocapture"])
         .env(INSIDE, "1")
         .status();
     assert!(status.expect("unshare runs").success(), "{name} failed in its namespace");
     false
 }
 
-pub(crate) fn is_installed(program: &str) -> bool {
+/// Whether another load tester can be held beside ours; what is said of it is skipped if not.
+pub(crate) fn has_peer(program: &str) -> bool {
+    let there = is_installed(program);
+    if !there {
+        skipped::because(&format!("{program} is not installed: only ours was run"));
+    }
+    there
+}
+
+fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     folders.into_iter().any(|folder| folder.join(program).is_file())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::common::{Service, finish, keepwarm, kill, run, until};
-use crate::namespace::{is_installed, ss, tcp_counter};
+use crate::namespace::{has_peer, ss, tcp_counter};
 use crate::{count, load, namespace};
 
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -74,7 +74,7 @@ fn a_run_without_ports_says_so_keeps_its_connections_and_recovers() {
     let error = errors.iter().find(|error| error["errno"] == "EADDRNOTAVAIL").unwrap();
     assert!(error["hint"].as_str().unwrap().contains("no local port is left"), "{error}");
 
-    if is_installed("wrk") {
+    if has_peer("wrk") {
         let other = Service::start(&["data"]);
         let mut wrk = Command::new("wrk");
         wrk.args(["-t1", "-c100", "-d4s", &other.url("/data")]);
@@ -102,7 +102,7 @@ fn six_hundred_connections_are_six_hundred_connections() {
     assert_eq!(count(&record["requests"]["completed"]), 12_000);
     assert_eq!(count(&record["connections"]["opened"]), 600);
     assert_eq!(tcp_counter("ActiveOpens") - before, 600, "and the kernel agrees");
-    if is_installed("hey") {
+    if has_peer("hey") {
         let before = tcp_counter("ActiveOpens");
         run(Command::new("hey").args(["-n", "12000", "-c", "600", &data.url("/data")]))
             .exits_with(0);
@@ -131,7 +131,7 @@ fn a_freeze_is_in_the_percentiles_of_an_open_loop() {
     // on average: of the slowest tenth, the quickest waited 0.6 s.
     assert!((400_000..1_500_000).contains(&p90("response_us")), "{}", p90("response_us"));
     assert!(p90("latency_us") < 200_000, "the exchanges themselves do not show it");
-    if is_installed("oha") {
+    if has_peer("oha") {
         let oha = ["--no-tui", "-q", "200", "-z", "4s", "-c", "4"];
         let child = start(Command::new("oha").args(oha).arg(data.url("/data")));
         freeze(&data);

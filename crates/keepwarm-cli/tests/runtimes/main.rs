@@ -6,7 +6,7 @@
 //! nginx. reqwest is not among them: peers are no dependency of this workspace.
 
 // A helper of a test is a test: a panic is its answer.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 use crate::common::{PATIENCE, Service, finish, keepwarm, kill, run, until};
@@ -144,7 +145,7 @@ fn go_client() -> Option<PathBuf> {
 fn build_go_client() -> Option<PathBuf> {
     let go = std::env::var("KEEPWARM_GO").unwrap_or_else(|_| "go".into());
     if !runs(Command::new(&go).arg("version")) {
-        eprintln!("SKIPPED: no Go (`go` in the PATH, or KEEPWARM_GO)");
+        skipped::because("no Go (`go` in the PATH, or KEEPWARM_GO)");
         return None;
     }
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("watch-go");
@@ -215,7 +216,7 @@ fn go_that_does_not_drain_a_large_body_is_d3() {
 fn python(library: &str, habit: &str) -> Option<Value> {
     let python = std::env::var("KEEPWARM_PYTHON").unwrap_or_else(|_| "python3".into());
     if !runs(Command::new(&python).arg(here("client.py")).args(["check", library])) {
-        eprintln!("SKIPPED: no Python with {library} (`python3`, or KEEPWARM_PYTHON)");
+        skipped::because(&format!("no Python with {library} (`python3`, or KEEPWARM_PYTHON)"));
         return None;
     }
     let _alone = alone();
@@ -259,7 +260,7 @@ fn aiohttp_with_a_session_for_each_call_is_d1_and_with_a_shared_one_healthy() {
 #[test]
 fn nodes_keep_alive_of_five_seconds_under_a_client_that_keeps_longer_is_d4() {
     if !runs(Command::new("node").arg("--version")) {
-        eprintln!("SKIPPED: no Node (`node` in the PATH)");
+        skipped::because("no Node (`node` in the PATH)");
         return;
     }
     let _alone = alone();
@@ -284,7 +285,7 @@ fn nodes_keep_alive_of_five_seconds_under_a_client_that_keeps_longer_is_d4() {
 
 fn nginx(keepalive: &str, server: &str) -> Option<Value> {
     if !runs(Command::new("nginx").arg("-v")) {
-        eprintln!("SKIPPED: no nginx (`nginx` in the PATH)");
+        skipped::because("no nginx (`nginx` in the PATH)");
         return None;
     }
     let _alone = alone();

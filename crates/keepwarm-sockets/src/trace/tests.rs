@@ -1,11 +1,10 @@
 //! The tracer against this kernel. Needs root and a mounted tracefs; says so where it is skipped.
 
-// Whoever skips says so.
-#![allow(clippy::print_stderr)]
-
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+
+use keepwarm_testkit::skipped;
 
 use super::*;
 use crate::socket::State;
@@ -15,7 +14,7 @@ fn tracer(port: Option<u16>) -> Option<Tracer> {
     match Tracer::start(port) {
         Ok(tracer) => Some(tracer),
         Err(error) if error.is_denied() || error.is_unsupported() => {
-            eprintln!("skipped: {error}");
+            skipped::because(&format!("tracing: {error}"));
             None
         }
         Err(error) => panic!("{error}"),

