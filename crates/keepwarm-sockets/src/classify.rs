@@ -89,7 +89,8 @@ impl Evidence {
         let sent = info.bytes_sent.zip(info.bytes_retrans);
         let sent = sent.map(|(sent, again)| sent.saturating_sub(again));
         let syn = u64::from(side == Side::Client);
-        let fin_acked = info.bytes_acked.zip(sent).map(|(acked, sent)| acked > sent + syn);
+        let fin_acked =
+            info.bytes_acked.zip(sent).map(|(acked, sent)| acked > sent.saturating_add(syn));
         Evidence {
             disconnected,
             fin_acked: if disconnected { Some(false) } else { fin_acked },

@@ -157,6 +157,9 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
 
     const TCP: &str = "\
@@ -218,6 +221,27 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
         assert_eq!(change.established, Some(40));
         assert_eq!(change.time_waits, None);
         assert_eq!(change.listen_drops, Some(0));
+    }
+
+    /// This kernel's own tables, garbled.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn hostile_tables_give_numbers_or_nothing() {
+        let mut dice = Dice::new(1);
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let (lines, words) = (read(SNMP) + &read(NETSTAT), read("/proc/thread-self/net/sockstat"));
+        let whole = of(&lines, &words);
+        assert!(whole.active_opens.is_some() && whole.sockets_v4.is_some());
+        for _ in 0..300 {
+            let hostile = of(&mutate::text(&mut dice, &lines), &mutate::text(&mut dice, &words));
+            let _ = (whole.since(&hostile), hostile.since(&whole));
+        }
+        for _ in 0..10_000 {
+            let hostile = of(&mutate::text(&mut dice, TCP), "");
+            // A column that is lost or doubled moves those behind it, and no further than the end.
+            let known = |count| count >= 10 || count <= 1;
+            assert!(hostile.active_opens.is_none_or(known), "{hostile:?}");
+        }
     }
 
     #[test]

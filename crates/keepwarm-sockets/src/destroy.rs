@@ -124,6 +124,9 @@ fn dropped(table: &str, port_id: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
 
     const TABLE: &str = "\
@@ -139,5 +142,16 @@ sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops 
         assert_eq!(dropped(TABLE, 0), Some(6));
         assert_eq!(dropped(TABLE, 471), None);
         assert_eq!(dropped("", 0), None);
+    }
+
+    #[test]
+    fn a_hostile_table_gives_a_number_that_stands_in_it_or_none() {
+        let mut dice = Dice::new(1);
+        for _ in 0..20_000 {
+            let table = mutate::text(&mut dice, TABLE);
+            if let Some(drops) = dropped(&table, 4711) {
+                assert!(table.contains(&drops.to_string()), "{drops} of {table}");
+            }
+        }
     }
 }

@@ -98,7 +98,7 @@ impl Dumper {
 }
 
 /// Reads one datagram of a dump. True at the dump's end.
-fn fold(datagram: &[u8], visit: &mut impl FnMut(Socket)) -> Result<bool, Error> {
+pub(crate) fn fold(datagram: &[u8], visit: &mut impl FnMut(Socket)) -> Result<bool, Error> {
     let malformed =
         |what: &dyn std::fmt::Display| Error::malformed(Operation::Dump, what.to_string());
     if datagram.is_empty() {

@@ -29,6 +29,8 @@ mod destroy;
 mod dump;
 mod ends;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod ledger;
 mod live;
 mod ports;

@@ -136,7 +136,7 @@ fn filter(scope: &Scope) -> Filter {
 
 /// The books, and the search for processes between two looks.
 #[derive(Debug)]
-struct Attended {
+pub(crate) struct Attended {
     ends: Ends,
     processes: Processes,
     /// `None`: not asked for.
@@ -144,7 +144,7 @@ struct Attended {
 }
 
 impl Attended {
-    fn new(scope: Scope) -> Attended {
+    pub(crate) fn new(scope: Scope) -> Attended {
         // Without the range, only listeners tell which end is the service.
         let ephemeral = ephemeral_ports().ok();
         Attended {

@@ -56,18 +56,22 @@ fn parse(range: &str, reserved: &str) -> Option<EphemeralPorts> {
     if low > high {
         return None;
     }
-    let mut count = 0;
+    let mut count = 0_u32;
     for item in reserved.trim().split(',').filter(|item| !item.is_empty()) {
         let (first, last) = item.split_once('-').unwrap_or((item, item));
         let first = first.trim().parse::<u16>().ok()?.max(low);
         let last = last.trim().parse::<u16>().ok()?.min(high);
-        count += (u32::from(last) + 1).saturating_sub(u32::from(first));
+        let ports = (u32::from(last) + 1).saturating_sub(u32::from(first));
+        count = ports.saturating_add(count);
     }
     Some(EphemeralPorts { low, high, reserved: count })
 }
 
 #[cfg(test)]
 mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
 
     #[test]
@@ -99,5 +103,23 @@ mod tests {
             assert_eq!(parse(range, ""), None, "{range:?}");
         }
         assert_eq!(parse("1 2", "x"), None);
+    }
+
+    #[test]
+    fn hostile_settings_are_refused_or_have_no_more_ports_than_there_are() {
+        let mut dice = Dice::new(1);
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let range = mutate::text(&mut dice, "32768\t60999\n");
+            let reserved = mutate::text(&mut dice, "8080,9000-9010,40000-40100\n");
+            if let Some(ports) = parse(&range, &reserved) {
+                assert!(ports.size() <= 65_536);
+                read += 1;
+            }
+        }
+        assert!(read > 1000, "{read}");
+        // The same ports again and again.
+        let reserved = "0-65535,".repeat(1 << 17);
+        assert_eq!(parse("0 65535", &reserved).unwrap().size(), 0);
     }
 }

@@ -222,6 +222,9 @@ fn socket_inode(link: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
 
     #[test]
@@ -229,6 +232,17 @@ mod tests {
         assert_eq!(socket_inode("socket:[12345]"), Some(12345));
         for other in ["pipe:[12345]", "socket:[]", "/tmp/socket:[1]", "socket:[1", ""] {
             assert_eq!(socket_inode(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn hostile_links_name_a_file_or_none() {
+        let mut dice = Dice::new(1);
+        for _ in 0..20_000 {
+            let link = mutate::text(&mut dice, "socket:[12345]");
+            if let Some(inode) = socket_inode(&link) {
+                assert!(link.contains(&inode.to_string()) || link.contains("[+"), "{link:?}");
+            }
         }
     }
 

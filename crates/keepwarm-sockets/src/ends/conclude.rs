@@ -138,11 +138,15 @@ impl Ends {
                 (half.event.local, half.event.remote) = pair.seen_from(end);
                 half
             });
-            half.map(|half| (self.side(&half.event), half))
+            half.map(|half| (self.booked_side(&half), half))
         });
         let [low, high] = &ends;
         // Sides are told apart by ports alone, so both ends of a pair cannot be the same.
         let side = match (low, high) {
+            // What was only guessed now gives way to what the other end has been counted as.
+            (Some((_, low)), Some((side, high))) if low.seen.is_none() && high.seen.is_some() => {
+                side.other()
+            }
             (Some((side, _)), _) => *side,
             (None, Some((side, _))) => side.other(),
             (None, None) => return,
@@ -165,6 +169,13 @@ impl Ends {
         }
     }
 
+    /// The side of an end: that of the book in which it has been counted alive, whatever has been
+    /// learned of listeners since.
+    fn booked_side(&self, half: &Half) -> Side {
+        half.seen
+            .map_or_else(|| self.side(&half.event), |seen| self.books[seen.book as usize].key.1)
+    }
+
     fn book(&mut self, side: Side, half: &Half, kind: CloseKind, idle: Option<u32>) {
         let service = if side == Side::Client { half.event.remote } else { half.event.local };
         if !half.disconnected && !was_established(side, &half.event) {
@@ -177,6 +188,8 @@ impl Ends {
             None => self.book_of(service, side),
         };
         let book = &mut self.books[place as usize];
+        // Of two ends that were counted as the same side, both stay where they were.
+        let side = book.key.1;
         let unread = !half.disconnected && half.event.rqueue > 1;
         let before = book.closed;
         book.closed.add(side, kind, unread);
@@ -202,7 +215,7 @@ impl Ends {
     }
 
     pub(super) fn book_unclassified(&mut self, half: &Half) {
-        let side = self.side(&half.event);
+        let side = self.booked_side(half);
         self.book(side, half, CloseKind::Unclassified, None);
     }
 

@@ -124,7 +124,11 @@ impl Instance {
     pub(super) fn lost(&self) -> u64 {
         let stats = |cpu: fs::DirEntry| fs::read_to_string(cpu.path().join("stats")).ok();
         let Ok(cpus) = fs::read_dir(self.path.join("per_cpu")) else { return 0 };
-        cpus.flatten().take(MAX_CPUS).filter_map(stats).map(|text| lost(&text)).sum()
+        cpus.flatten()
+            .take(MAX_CPUS)
+            .filter_map(stats)
+            .map(|text| lost(&text))
+            .fold(0, u64::saturating_add)
     }
 
     /// A file of the whole tracefs: names and processes of threads.
@@ -231,11 +235,14 @@ fn lost(stats: &str) -> u64 {
         let (name, value) = line.split_once(": ")?;
         counts.contains(&name).then(|| value.trim().parse::<u64>().ok())?
     };
-    stats.lines().filter_map(count).sum()
+    stats.lines().filter_map(count).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
 mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
 
     #[test]
@@ -268,5 +275,12 @@ mod tests {
         let stats = "entries: 9\noverrun: 40\ncommit overrun: 2\nbytes: 77\ndropped events: 1\nread events: 5\n";
         assert_eq!(lost(stats), 43);
         assert_eq!(lost("overrun: x\n\n: 3"), 0);
+        let mut dice = Dice::new(1);
+        for _ in 0..20_000 {
+            let _ = lost(&mutate::text(&mut dice, stats));
+            let name = mutate::text(&mut dice, "keepwarm-4194304-7");
+            assert!(owner(&name).is_none() || name.starts_with(PREFIX), "{name:?}");
+        }
+        assert_eq!(lost(&format!("overrun: {0}\ndropped events: {0}\n", u64::MAX)), u64::MAX);
     }
 }

@@ -17,6 +17,8 @@
 mod captured;
 mod event;
 mod format;
+#[cfg(all(test, target_endian = "little"))]
+mod hostile;
 mod instance;
 mod lives;
 mod page;

@@ -88,6 +88,9 @@ fn saved(table: &str, thread: u32) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
 
     const GONE: u32 = u32::MAX;
@@ -105,6 +108,18 @@ mod tests {
         assert!(tasks.find(HashSet::from([GONE]), |_| String::new()).is_empty());
         let elsewhere = Tasks { readable: false };
         assert!(elsewhere.find(HashSet::from([std::process::id()]), tables).is_empty());
+    }
+
+    #[test]
+    fn hostile_tables_give_what_stands_behind_a_thread_or_nothing() {
+        let mut dice = Dice::new(1);
+        for _ in 0..20_000 {
+            let table = mutate::text(&mut dice, " 1 init\n 4711 a worker\n 4712 bash\n");
+            for thread in [1, 4711, 4712, 65536] {
+                let found = saved(&table, thread);
+                assert!(found.is_none_or(|text| table.contains(text)), "{table:?}");
+            }
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ pub(crate) mod filter;
 pub(crate) mod netlink;
 pub(crate) mod tcp_info;
 #[cfg(test)]
-mod vectors;
+pub(crate) mod vectors;
 
 use std::fmt;
 

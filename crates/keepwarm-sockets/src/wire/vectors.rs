@@ -37,6 +37,11 @@ fn bytes(text: &str) -> Vec<u8> {
     code.flat_map(str::split_whitespace).map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
+/// Bodies of captured messages.
+pub(crate) fn captured() -> Vec<Vec<u8>> {
+    ALL.iter().map(|text| bytes(text)).collect()
+}
+
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -255,7 +260,8 @@ fn a_dump_request_has_the_kernels_layout() {
     assert_eq!(filtered[76..80], [24, 0, 1, 0]);
 }
 
-fn framed(body: &[u8]) -> Vec<u8> {
+/// A datagram of one message.
+pub(crate) fn framed(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(16 + body.len()).unwrap();
     let mut datagram = length.to_ne_bytes().to_vec();
     datagram.extend_from_slice(&20_u16.to_ne_bytes());

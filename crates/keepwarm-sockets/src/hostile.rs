@@ -1,0 +1,145 @@
+//! A hostile kernel: garbled replies through the decoders, and what comes out of those through the
+//! books.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use keepwarm_testkit::dice::Dice;
+use keepwarm_testkit::mutate;
+
+use crate::dump::fold;
+use crate::ledger::Ledger;
+use crate::live::Attended;
+use crate::socket::{Socket, TcpInfo};
+use crate::traffic::Scope;
+use crate::watcher::{Books, Ending};
+use crate::wire::diag::decode_socket;
+use crate::wire::vectors::{captured, framed};
+
+/// Ends that meet each other, and some that cannot be.
+const ADDRESSES: [&str; 8] = [
+    "127.0.0.1:80",
+    "127.0.0.1:40000",
+    "127.0.0.1:40001",
+    "192.0.2.7:80",
+    "[::1]:80",
+    "[::1]:40000",
+    "127.0.0.1:0",
+    "0.0.0.0:0",
+];
+const NUMBERS: [u64; 8] = [0, 1, 2, 3, 100, u32::MAX as u64, u64::MAX - 1, u64::MAX];
+
+fn pick<T: Copy>(dice: &mut Dice, of: &[T]) -> T {
+    of[usize::try_from(dice.roll(of.len() as u64)).unwrap()]
+}
+
+#[test]
+fn a_hostile_dump_ends_in_rows_or_in_an_error() {
+    let mut dice = Dice::new(1);
+    let datagrams: Vec<Vec<u8>> = captured().iter().map(|body| framed(body)).collect();
+    let (mut rows, mut errors) = (0, 0);
+    for _ in 0..20_000 {
+        let mut datagram = Vec::new();
+        for _ in 0..=dice.roll(3) {
+            let at = usize::try_from(dice.roll(datagrams.len() as u64)).unwrap();
+            datagram.extend_from_slice(&datagrams[at]);
+        }
+        let hostile = mutate::bytes(&mut dice, &datagram);
+        let before = rows;
+        errors += u32::from(fold(&hostile, &mut |_| rows += 1).is_err());
+        assert!(rows - before <= hostile.len() / 72);
+    }
+    assert!(rows > 5_000 && errors > 5_000, "{rows} rows, {errors} errors");
+}
+
+/// A socket whose every number may be anything.
+fn socket(dice: &mut Dice, bodies: &[Vec<u8>]) -> Socket {
+    let at = usize::try_from(dice.roll(bodies.len() as u64)).unwrap();
+    let hostile = mutate::bytes(dice, &bodies[at]);
+    let mut socket = decode_socket(&hostile)
+        .unwrap_or_else(|_| decode_socket(&bodies[at]).expect("a captured message"));
+    let mut address = || -> SocketAddr { pick(dice, &ADDRESSES).parse().unwrap() };
+    (socket.local, socket.remote) = (address(), address());
+    socket.cookie = dice.roll(40);
+    // Each process of this host is asked for a file that nobody has: dear, so seldom.
+    socket.inode = u32::from(dice.roll(1_000) == 0) * u32::MAX;
+    let mut small = || u32::try_from(pick(dice, &NUMBERS)).unwrap_or(u32::MAX);
+    (socket.rqueue, socket.wqueue, socket.expires_ms) = (small(), small(), small());
+    if dice.roll(4) > 0 {
+        let mut long = || Some(pick(dice, &NUMBERS));
+        let long = [long(), long(), long(), long()];
+        let mut short = || Some(u32::try_from(pick(dice, &NUMBERS)).unwrap_or(u32::MAX));
+        socket.info = Some(TcpInfo {
+            bytes_acked: long[0],
+            bytes_received: long[1],
+            bytes_sent: long[2],
+            bytes_retrans: long[3],
+            last_ack_recv_ms: short(),
+            last_data_sent_ms: short(),
+            last_data_recv_ms: short(),
+            data_segs_in: short(),
+            data_segs_out: short(),
+            ..socket.info.unwrap_or_default()
+        });
+    }
+    socket
+}
+
+fn look(books: &mut impl Books, now: Duration, dice: &mut Dice, bodies: &[Vec<u8>]) {
+    books.begin_look();
+    for _ in 0..dice.roll(12) {
+        books.handle_row(&socket(dice, bodies), now);
+    }
+    let refused = dice.roll(4) == 0;
+    books.end_look(now, refused);
+}
+
+/// A window in which anything may come at any time.
+fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Account {
+    let mut now = Duration::from_secs(1);
+    look(&mut books, now, dice, bodies);
+    books.handle_baseline();
+    books.open_window(now);
+    let ending = |now| Ending { now, window: now, settled: false, time_waits_refused: None };
+    for _ in 0..dice.roll(60) {
+        now += Duration::from_millis(dice.roll(700));
+        match dice.roll(8) {
+            0 => look(&mut books, now, dice, bodies),
+            1 => books.settle(now),
+            2 => drop(books.account(&ending(now))),
+            _ => {
+                // The kernel's word may be late.
+                let late = Duration::from_millis(dice.roll(2_000));
+                books.handle_event(&socket(dice, bodies), now.saturating_sub(late));
+            }
+        }
+    }
+    look(&mut books, now, dice, bodies);
+    books.close_window();
+    for _ in 0..dice.roll(5) {
+        books.handle_event(&socket(dice, bodies), now);
+    }
+    books.finish(&ending(now))
+}
+
+#[test]
+fn the_books_of_one_port_bear_whatever_the_kernel_says() {
+    let (mut dice, bodies) = (Dice::new(1), captured());
+    let mut closed = 0;
+    for _ in 0..1_000 {
+        let account = play(Ledger::new(80), &mut dice, &bodies);
+        closed += account.closed.total();
+    }
+    assert!(closed > 1_000, "{closed}");
+}
+
+#[test]
+fn the_books_of_every_destination_bear_whatever_the_kernel_says() {
+    let (mut dice, bodies) = (Dice::new(1), captured());
+    let mut closed = 0;
+    for _ in 0..500 {
+        let traffic = play(Attended::new(Scope::default()), &mut dice, &bodies);
+        closed += traffic.destinations.iter().map(|one| one.closed.total()).sum::<u64>();
+    }
+    assert!(closed > 1_000, "{closed}");
+}
