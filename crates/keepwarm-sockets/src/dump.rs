@@ -9,11 +9,13 @@
 use crate::error::{Error, Operation};
 use crate::socket::{Socket, States};
 use crate::sys::Netlink;
+use crate::wire::condition::Condition;
 use crate::wire::diag::{Query, decode_socket, encode_query, is_socket};
 use crate::wire::netlink::{Message, Messages};
 
-/// The kernel fills what the reader offers, up to 32 KiB a datagram (net/netlink/af_netlink.c).
-const BUFFER_LEN: usize = 64 << 10;
+/// The kernel fills what the reader offers, up to 32 KiB a datagram and no more (`netlink_recvmsg`,
+/// net/netlink/af_netlink.c).
+const BUFFER_LEN: usize = 32 << 10;
 
 /// Which sockets to dump. Conditions are joined by *and*; the default is all of them.
 ///
@@ -78,36 +80,68 @@ impl Dumper {
         filter: &Filter,
         mut visit: impl FnMut(Socket),
     ) -> Result<(), Error> {
-        self.netlink.send(&encode_query(&Query {
-            states: filter.states,
-            local_port: filter.local_port,
-            remote_port: filter.remote_port,
-            either_port: filter.either_port,
-            with_info: filter.with_info,
-        }))?;
-        loop {
-            let length = self
-                .netlink
-                .receive(&mut self.buffer)
-                .map_err(|errno| Error::os(Operation::Dump, errno))?;
-            if fold(&self.buffer[..length], &mut visit)? {
-                return Ok(());
-            }
+        self.ask_all(&filter.query(None))?;
+        while !fold(self.receive()?, &mut visit)? {}
+        Ok(())
+    }
+
+    /// How many rows there are, of those that also fulfil `condition` instead of the filter's own
+    /// on either port. Nothing but these crosses the border, and none is decoded.
+    pub(crate) fn count(
+        &mut self,
+        filter: &Filter,
+        condition: Option<Condition>,
+    ) -> Result<u64, Error> {
+        self.ask_all(&filter.query(condition))?;
+        let mut found = 0;
+        while !walk(self.receive()?, |_| {
+            found += 1;
+            Ok(())
+        })? {}
+        Ok(found)
+    }
+
+    fn ask_all(&mut self, query: &Query) -> Result<(), Error> {
+        self.netlink.send(&encode_query(query))
+    }
+
+    fn receive(&mut self) -> Result<&[u8], Error> {
+        let received = self.netlink.receive(&mut self.buffer);
+        let length = received.map_err(|errno| Error::os(Operation::Dump, errno))?;
+        Ok(&self.buffer[..length])
+    }
+}
+
+impl Filter {
+    fn query(&self, condition: Option<Condition>) -> Query {
+        Query {
+            states: self.states,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+            either_port: self.either_port,
+            condition,
+            with_info: self.with_info,
         }
     }
 }
 
 /// Reads one datagram of a dump. True at the dump's end.
 pub(crate) fn fold(datagram: &[u8], visit: &mut impl FnMut(Socket)) -> Result<bool, Error> {
-    let malformed =
-        |what: &dyn std::fmt::Display| Error::malformed(Operation::Dump, what.to_string());
+    walk(datagram, |body| {
+        visit(decode_socket(body).map_err(|error| malformed(&error))?);
+        Ok(())
+    })
+}
+
+/// The same, with rows as they came.
+fn walk(datagram: &[u8], mut visit: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<bool, Error> {
     if datagram.is_empty() {
         return Err(malformed(&"an empty datagram"));
     }
     for message in Messages::of(datagram) {
         match message.map_err(|error| malformed(&error))? {
             Message::Data { kind, body } if is_socket(kind) => {
-                visit(decode_socket(body).map_err(|error| malformed(&error))?);
+                visit(body)?;
             }
             Message::Data { .. } | Message::Noop | Message::Error { errno: 0 } => {}
             Message::Done => return Ok(true),
@@ -115,4 +149,8 @@ pub(crate) fn fold(datagram: &[u8], visit: &mut impl FnMut(Socket)) -> Result<bo
         }
     }
     Ok(false)
+}
+
+fn malformed(what: &dyn std::fmt::Display) -> Error {
+    Error::malformed(Operation::Dump, what.to_string())
 }

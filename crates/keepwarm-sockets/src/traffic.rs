@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::process::Owner;
 use crate::socket::{Side, Socket};
 use crate::spread::Spread;
+use crate::wire::condition::Condition;
 
 /// What the kernel said about every connection in scope during one window.
 ///
@@ -227,6 +228,13 @@ impl Scope {
         };
         let (client, server) = (self.side != Some(Side::Server), self.side != Some(Side::Client));
         (client && at(&row.remote)) || (server && at(&row.local))
+    }
+
+    /// The same for the kernel; `None` is every socket.
+    pub(crate) fn condition(&self) -> Option<Condition> {
+        let (ip, port, side) = (self.ip, self.port, self.side);
+        let (local, remote) = (side != Some(Side::Client), side != Some(Side::Server));
+        (ip.is_some() || port.is_some()).then_some(Condition { ip, port, local, remote })
     }
 
     pub(crate) fn admits(&self, service: &SocketAddr, side: Side) -> bool {

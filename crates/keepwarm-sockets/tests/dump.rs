@@ -6,7 +6,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use keepwarm_sockets::{Counters, Filter, Side, Socket, State, States, dump, ephemeral_ports};
+use keepwarm_sockets::{
+    Counters, Filter, Scope, Side, Socket, State, States, count as count_sockets, dump,
+    ephemeral_ports,
+};
 use keepwarm_testkit::churn::{Family, Upstream, Way};
 
 fn either(port: u16) -> Vec<Socket> {
@@ -111,6 +114,43 @@ fn state_and_port_filters_are_the_kernels() {
     let unfiltered = rows(Filter::default());
     let ours = unfiltered.iter().filter(|row| row.side(port).is_some()).count();
     assert_eq!(ours, rows(all).len());
+}
+
+/// The kernel counts by address, port and end what a dump shows, IPv4-mapped sockets as IPv4.
+#[test]
+fn the_kernel_counts_what_is_at_an_end_in_every_family() {
+    for family in Family::ALL {
+        let mut upstream = Upstream::listen(family).unwrap();
+        let port = upstream.port();
+        let held: Vec<_> = (0..4).map(|_| upstream.connect().unwrap()).collect();
+        let other = held[0].client.local_addr().unwrap().port();
+        let rows = either(port);
+        let here = rows.iter().find(|row| row.is_alive()).unwrap().local.ip();
+        let elsewhere = "10.255.255.1".parse().unwrap();
+        let states = States::of(&[State::Established]);
+        for (ip, port) in [(None, port), (Some(here), port), (Some(elsewhere), port), (None, other)]
+        {
+            for side in [None, Some(Side::Client), Some(Side::Server)] {
+                let at = |end: std::net::SocketAddr| {
+                    end.port() == port && ip.is_none_or(|ip| ip == end.ip())
+                };
+                let expected = rows.iter().filter(|row| row.state == State::Established);
+                let expected = expected.filter(|row| {
+                    (side != Some(Side::Server) && at(row.remote))
+                        || (side != Some(Side::Client) && at(row.local))
+                });
+                let scope = Scope { port: Some(port), ip, side };
+                for either_port in [None, Some(port)] {
+                    let filter = Filter { states, either_port, ..Filter::default() };
+                    let counted = count_sockets(&filter, &scope).unwrap();
+                    assert_eq!(counted, expected.clone().count() as u64, "{family:?} {scope:?}");
+                }
+            }
+        }
+        let by_address = Scope { ip: Some(here), ..Scope::default() };
+        let filter = Filter { states, ..Filter::default() };
+        assert!(count_sockets(&filter, &by_address).unwrap() >= 8, "{family:?}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::condition::Condition;
 use super::netlink::{Attributes, encode_dump};
 use super::{DecodeError, bytes_at, filter, tcp_info, u32_at};
 use crate::socket::{Socket, State, States};
@@ -35,8 +36,8 @@ const REQUEST_LEN: usize = 60;
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const INET_DIAG_INFO: u16 = 2;
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub(crate) const AF_INET: u8 = 2;
+pub(crate) const AF_INET6: u8 = 10;
 
 /// Which sockets a dump asks for, on the wire's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +46,12 @@ pub(crate) struct Query {
     pub(crate) local_port: Option<u16>,
     pub(crate) remote_port: Option<u16>,
     pub(crate) either_port: Option<u16>,
+    /// Instead of `either_port`: there is one program.
+    pub(crate) condition: Option<Condition>,
     pub(crate) with_info: bool,
 }
 
-/// The dump request for `query`: `struct inet_diag_req` and, for `either_port`, a filter program.
+/// The dump request for `query`: `struct inet_diag_req` and, if need be, a filter program.
 pub(crate) fn encode_query(query: &Query) -> Vec<u8> {
     let mut body = [0; REQUEST_LEN];
     // Byte 0 is the family, which the kernel ignores in a dump of this type: both families come.
@@ -58,13 +61,12 @@ pub(crate) fn encode_query(query: &Query) -> Vec<u8> {
     body[4..6].copy_from_slice(&query.local_port.unwrap_or(0).to_be_bytes());
     body[6..8].copy_from_slice(&query.remote_port.unwrap_or(0).to_be_bytes());
     body[52..56].copy_from_slice(&query.states.bits().to_ne_bytes());
-    match query.either_port {
-        Some(port) => {
-            let code = filter::either_port(port);
-            encode_dump(TCPDIAG_GETSOCK, &body, &[(INET_DIAG_REQ_BYTECODE, &code)])
-        }
-        None => encode_dump(TCPDIAG_GETSOCK, &body, &[]),
-    }
+    let code = match (&query.condition, query.either_port) {
+        (Some(condition), _) => condition.program(),
+        (None, Some(port)) => filter::either_port(port),
+        (None, None) => return encode_dump(TCPDIAG_GETSOCK, &body, &[]),
+    };
+    encode_dump(TCPDIAG_GETSOCK, &body, &[(INET_DIAG_REQ_BYTECODE, &code)])
 }
 
 /// Whether a message of this type carries an `inet_diag_msg`.

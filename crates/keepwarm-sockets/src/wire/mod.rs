@@ -3,6 +3,7 @@
 //! Owns the layouts (include/uapi/linux/netlink.h, inet_diag.h, tcp.h) and nothing that touches
 //! the kernel: everything here is a pure function of its input, and no input panics.
 
+pub(crate) mod condition;
 pub(crate) mod diag;
 pub(crate) mod filter;
 pub(crate) mod netlink;

@@ -246,6 +246,7 @@ fn a_dump_request_has_the_kernels_layout() {
         local_port: None,
         remote_port: Some(0x1f91),
         either_port: None,
+        condition: None,
         with_info: true,
     };
     let request = encode_query(&query);
