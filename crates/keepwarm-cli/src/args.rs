@@ -73,7 +73,11 @@ Examples:
   keepwarm watch :8081 --for 10s            ten seconds of one port
   keepwarm watch dst 10.0.0.5:443 --once    one look, and the last minute by its TIME_WAITs
   keepwarm watch :8081 --count time-wait    one number
-  keepwarm explain                          what the findings mean";
+  keepwarm explain columns                  what the table shows
+  keepwarm explain                          what the findings mean, and what else there is
+
+Exit codes: 0 watched; 2 the arguments cannot be used; 6 the kernel does not let us look; 10 an
+assertion did not hold, or could not be judged; 130 interrupted before the end of --for.";
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchOptions {

@@ -11,6 +11,47 @@ impl Table {
         self.rows.push((label.to_owned(), cells.into_iter().collect()));
     }
 
+    /// Takes columns out until the table is at most `columns` wide: first those of these in which
+    /// there is nothing in any row, then the others in this order. What was taken is given back,
+    /// but for the empty ones. A column is named by its first row.
+    pub(crate) fn narrow<'a>(&mut self, columns: usize, dispensable: &[&'a str]) -> Vec<&'a str> {
+        for name in dispensable {
+            if self.width() > columns && self.is_empty(name) {
+                self.take_out(name);
+            }
+        }
+        let mut taken = Vec::new();
+        for name in dispensable {
+            if self.width() > columns && self.place(name).is_some() {
+                self.take_out(name);
+                taken.push(*name);
+            }
+        }
+        taken
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        let (_, names) = self.rows.first()?;
+        names.iter().position(|other| other == name)
+    }
+
+    fn is_empty(&self, name: &str) -> bool {
+        let nothing = |cell: Option<&String>| cell.is_none_or(|cell| cell == "-");
+        let rows = || self.rows.iter().skip(1);
+        self.place(name).is_some_and(|place| rows().all(|(_, cells)| nothing(cells.get(place))))
+    }
+
+    fn take_out(&mut self, name: &str) {
+        let Some(place) = self.place(name) else { return };
+        for (_, cells) in self.rows.iter_mut().filter(|(_, cells)| cells.len() > place) {
+            cells.remove(place);
+        }
+    }
+
+    fn width(&self) -> usize {
+        self.render(str::to_owned).lines().map(width).max().unwrap_or(0)
+    }
+
     /// Each line with its columns aligned; the first row is passed to `head` for emphasis.
     pub(crate) fn render(&self, head: impl Fn(&str) -> String) -> String {
         let columns = self.rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
@@ -72,6 +113,30 @@ mod tests {
         table.row("", ["a".to_owned(), "bbbb".to_owned()]);
         table.row("p99 ms", ["12.5".to_owned(), "1".to_owned()]);
         assert_eq!(table.render(str::to_owned), "           a  bbbb\np99 ms  12.5     1\n");
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_loses_what_says_nothing_and_then_what_says_least() {
+        let wide = || {
+            let mut table = Table::default();
+            table.row("to", ["open", "failed", "life", "owner"].map(str::to_owned));
+            table.row("a", ["1", "-", "5 ms", "go"].map(str::to_owned));
+            table.row("b", ["2", "-", "-", "go"].map(str::to_owned));
+            table
+        };
+        let order = ["life", "failed"];
+        let mut table = wide();
+        assert_eq!((table.width(), table.narrow(29, &order)), (29, vec![]), "it fits");
+        assert_eq!(table.width(), 29);
+        assert_eq!(table.narrow(28, &order), Vec::<&str>::new(), "nothing was said of failures");
+        assert_eq!(table.width(), 21);
+        assert_eq!(wide().narrow(20, &order), ["life"]);
+        let mut table = wide();
+        table.narrow(1, &order);
+        assert_eq!(
+            table.render(str::to_owned),
+            "to  open  owner\na      1     go\nb      2     go\n"
+        );
     }
 
     #[test]

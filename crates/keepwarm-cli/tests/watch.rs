@@ -175,7 +175,7 @@ fn one_look_knows_the_last_minute_and_does_not_pretend_to_know_more() {
     }
     let text = run(keepwarm().args(["watch", &port, "--once"]));
     text.exits_with(0);
-    assert!(text.stdout.contains("closed first, last 60 s"), "{}", text.stdout);
+    assert!(text.stdout.contains("closed first, 60 s"), "{}", text.stdout);
     assert!(text.stdout.contains("--for 10s"), "{}", text.stdout);
 }
 
@@ -222,6 +222,27 @@ fn lines_of_json_come_while_the_watch_goes_on() {
     assert!(windows.is_sorted(), "{windows:?}");
     let last = lines.last().unwrap();
     assert_eq!(destination(last, &service.address.to_string(), "server")["opened"], 100);
+}
+
+#[test]
+fn a_service_that_keeps_its_connections_is_told_so_while_the_watch_goes_on() {
+    let service = Service::start(&["data"]);
+    let port = format!(":{}", service.address.port());
+    let watch = Running::watch(&[&port, "--format", "jsonl", "--level", "l1"]);
+    load(&service, &["-z", "6s", "-c", "5", "-t", "1"]);
+    let output = watch.interrupt();
+    let remote = service.address.to_string();
+    let is_told = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let all = line["destinations"].as_array().unwrap();
+        all.iter().any(|one| {
+            one["remote"] == remote.as_str()
+                && one["established"] == 5
+                && one["requests_per_connection"]["p50"].as_u64() > Some(20)
+                && codes(one) == ["healthy"]
+        })
+    };
+    assert!(output.exits_with(0).stdout.lines().any(is_told), "{}", output.stdout);
 }
 
 #[test]
@@ -352,7 +373,11 @@ fn a_live_watch_ends_when_its_reader_goes_away() {
 #[test]
 fn the_knowledge_base_is_in_the_terminal() {
     let list = run(keepwarm().arg("explain"));
-    for topic in ["D1", "D10", "go", "time-wait", "assertions"] {
+    let columns = run(keepwarm().args(["explain", "columns"]));
+    for column in ["req/conn", "cliff", "t-wait", "unread"] {
+        assert!(columns.exits_with(0).stdout.contains(column), "{column}");
+    }
+    for topic in ["D1", "D10", "columns", "go", "time-wait", "assertions"] {
         assert!(list.exits_with(0).stdout.contains(topic), "{topic}");
     }
     let go = run(keepwarm().args(["explain", "go"]));

@@ -126,12 +126,14 @@ fn port_budget(seen: &Observation) -> Option<Finding> {
         thousands(ports.range),
         percent(used)
     );
-    if ports.used * 2 >= ports.range {
+    if ports.used >= ports.range {
+        summary.push_str(": connect(2) fails, \"cannot assign requested address\"");
+    } else if ports.used * 2 >= ports.range {
         summary.push_str("; beyond half of them connect(2) takes milliseconds");
     } else if let Some(cliff) = ports.cliff_in {
         summary.push_str(&format!("; connect(2) gets slow in {}, at half", whole(cliff)));
     }
-    if let Some(end) = ports.exhausted_in {
+    if let Some(end) = ports.exhausted_in.filter(|_| ports.used < ports.range) {
         summary.push_str(&format!(", and fails in {}, at all of them", whole(end)));
     }
     let mut finding = finding(seen, Cause::PortBudget, 1.0, summary);

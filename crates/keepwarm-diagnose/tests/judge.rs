@@ -209,6 +209,16 @@ fn ports_that_run_out_are_d10_beside_their_cause() {
 }
 
 #[test]
+fn ports_that_have_run_out_are_no_forecast() {
+    let at_once = Some(Duration::ZERO);
+    let ports = Ports { used: 2_000, range: 2_000, cliff_in: at_once, exhausted_in: at_once };
+    let findings = judge(&Observation { ports: Some(ports), ..seen() });
+    let budget = findings.iter().find(|finding| finding.code == "D10").unwrap();
+    assert!(budget.summary.contains("connect(2) fails, \"cannot"), "{}", budget.summary);
+    assert!(!budget.summary.contains("fails in"), "{}", budget.summary);
+}
+
+#[test]
 fn ones_own_idle_timeout_is_deliberate() {
     let seen = Observation { local_fin: 1000, idle_local: idle(15_010, (15_005, 0.97)), ..seen() };
     assert_eq!(code(&seen), "D11");

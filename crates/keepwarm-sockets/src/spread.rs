@@ -41,6 +41,30 @@ impl Spread {
         self.max = self.max.max(other.max);
     }
 
+    /// Where the sum is known better than by the values.
+    pub(crate) fn set_total(&mut self, total: u64) {
+        self.total = total;
+    }
+
+    /// What was added since it was as `earlier`. Of the maximum no more is known than its bucket,
+    /// if it is not new.
+    #[must_use]
+    pub fn since(&self, earlier: &Spread) -> Spread {
+        let added = |(value, count): (&u32, &u64)| {
+            let before = earlier.counts.get(value).copied().unwrap_or(0);
+            (*count > before).then(|| (*value, count - before))
+        };
+        let counts: BTreeMap<u32, u64> = self.counts.iter().filter_map(added).collect();
+        let max = self.max.filter(|_| self.max > earlier.max);
+        let max = max.or_else(|| counts.last_key_value().map(|(value, _)| *value));
+        Spread {
+            count: counts.values().sum(),
+            total: self.total.saturating_sub(earlier.total),
+            max: max.filter(|_| !counts.is_empty()),
+            counts,
+        }
+    }
+
     /// How many values.
     pub fn count(&self) -> u64 {
         self.count
@@ -144,6 +168,20 @@ mod tests {
         let cluster = spread(&values).cluster(0.03).unwrap();
         assert!((5_900..=6_100).contains(&cluster.centre), "{cluster:?}");
         assert!((cluster.share - 0.6).abs() < 1e-9, "{cluster:?}");
+    }
+
+    #[test]
+    fn what_was_added_since_is_what_remains_without_what_was_there() {
+        let (before, more) = (spread(&[1, 1, 5, 2_000]), [1, 7, 700]);
+        let mut now = before.clone();
+        more.iter().for_each(|value| now.add(*value));
+        assert_eq!(now.since(&before).counts, spread(&more).counts);
+        assert_eq!((now.since(&before).total(), now.since(&before).count()), (708, 3));
+        // 700 lies in the bucket of 696, and 2,000 was there before.
+        assert_eq!(now.since(&before).max(), Some(rounded(700)));
+        now.add(3_001);
+        assert_eq!(now.since(&before).max(), Some(3_001), "exactly, if it is new");
+        assert_eq!(before.since(&before), Spread::default());
     }
 
     #[test]

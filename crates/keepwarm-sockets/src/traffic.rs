@@ -3,7 +3,8 @@
 //!
 //! Owns the public types. `ends` fills them.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Destination {
     /// Requests per connection within the window: segments with data that the client sent. Over
     /// connections opened in the window, and those open before that carried one in it.
     pub requests: Spread,
+    /// The same of those that are open still; they are part of `requests`.
+    pub requests_open: Spread,
     /// Milliseconds between a connection's last data and its close by this end.
     pub idle_before_local_close: Spread,
     /// Milliseconds between a connection's last data and its close by the other end.
@@ -96,6 +99,73 @@ impl Destination {
     pub fn request_count(&self) -> u64 {
         self.requests.total()
     }
+
+    /// The busiest first; what is as busy keeps its place.
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
+        let busy = self.opened + self.closed.total() + self.connect_failed;
+        (Reverse((busy, self.alive + self.time_wait)), self.service, self.side)
+    }
+
+    fn weight(&self) -> u64 {
+        let busy = self.opened + self.closed.total() + self.connect_failed;
+        busy + self.alive + self.alive_at_start + self.time_wait
+    }
+
+    fn since(&self, earlier: &Destination) -> Destination {
+        let closed = |one: &Destination| one.requests.since(&one.requests_open);
+        let mut requests = closed(self).since(&closed(earlier));
+        requests.merge(&self.requests_open);
+        // Those that are open carried a part of their requests before.
+        requests.set_total(self.requests.total().saturating_sub(earlier.requests.total()));
+        let idle_local = self.idle_before_local_close.since(&earlier.idle_before_local_close);
+        let idle_remote = self.idle_before_remote_close.since(&earlier.idle_before_remote_close);
+        Destination {
+            opened: self.opened.saturating_sub(earlier.opened),
+            closed: self.closed.since(&earlier.closed),
+            connect_failed: self.connect_failed.saturating_sub(earlier.connect_failed),
+            requests,
+            idle_before_local_close: idle_local,
+            idle_before_remote_close: idle_remote,
+            received: self.received.since(&earlier.received),
+            alive_at_start: earlier.alive,
+            close_wait_at_start: earlier.close_wait,
+            established_seen: self.established_seen.since(&earlier.established_seen),
+            traced: self.traced.since(&earlier.traced),
+            ..self.clone()
+        }
+    }
+}
+
+impl Traffic {
+    /// What happened since it was as `earlier`, a part of the same watch. What is a state and no
+    /// sum, as `established`, is as it is now; requests of connections that are open count from
+    /// the beginning of the watch, in the spread but not in its total. Owners are the whole
+    /// watch's.
+    #[must_use]
+    pub fn since(&self, earlier: &Traffic) -> Traffic {
+        let key = |one: &Destination| (one.service, one.side);
+        let before: HashMap<_, _> =
+            earlier.destinations.iter().map(|one| (key(one), one)).collect();
+        let since = |one: &Destination| match before.get(&key(one)) {
+            Some(before) => one.since(before),
+            None => one.clone(),
+        };
+        let refused = self.time_waits_refused.zip(earlier.time_waits_refused);
+        let mut destinations: Vec<Destination> = self.destinations.iter().map(since).collect();
+        destinations.retain(|one| one.weight() > 0);
+        destinations.sort_by_key(Destination::rank);
+        Traffic {
+            window: self.window.saturating_sub(earlier.window),
+            lost_events: self.lost_events.saturating_sub(earlier.lost_events),
+            time_waits_refused: refused.map(|(now, then)| now.saturating_sub(then)),
+            unattributed_aborts: self
+                .unattributed_aborts
+                .saturating_sub(earlier.unattributed_aborts),
+            overflowed: self.overflowed.saturating_sub(earlier.overflowed),
+            tracing: self.tracing.since(&earlier.tracing),
+            destinations,
+        }
+    }
 }
 
 /// Whether a watch traces connections as well, which needs root or `CAP_DAC_OVERRIDE`.
@@ -128,7 +198,30 @@ pub struct TracedCloses {
     pub reset_after_fin: u64,
 }
 
+impl Tracing {
+    fn since(&self, earlier: &Tracing) -> Tracing {
+        match (self, earlier) {
+            (Tracing::On { lost_events: now }, Tracing::On { lost_events: then }) => {
+                Tracing::On { lost_events: now.saturating_sub(*then) }
+            }
+            _ => self.clone(),
+        }
+    }
+}
+
 impl TracedCloses {
+    fn since(&self, earlier: &TracedCloses) -> TracedCloses {
+        let more = |(reason, count): (&String, &u64)| {
+            let before = earlier.reset_reasons.get(reason).copied().unwrap_or(0);
+            (*count > before).then(|| (reason.clone(), count - before))
+        };
+        TracedCloses {
+            lifetime_ms: self.lifetime_ms.since(&earlier.lifetime_ms),
+            reset_reasons: self.reset_reasons.iter().filter_map(more).collect(),
+            reset_after_fin: self.reset_after_fin.saturating_sub(earlier.reset_after_fin),
+        }
+    }
+
     pub(crate) fn merge(&mut self, other: &TracedCloses) {
         self.lifetime_ms.merge(&other.lifetime_ms);
         self.reset_after_fin += other.reset_after_fin;
@@ -194,6 +287,17 @@ impl EndCloses {
             CloseKind::ClientRst | CloseKind::ServerRst => &mut self.local_rst,
             CloseKind::Unclassified => &mut self.unclassified,
         } += 1;
+    }
+
+    fn since(&self, earlier: &EndCloses) -> EndCloses {
+        EndCloses {
+            local_fin: self.local_fin.saturating_sub(earlier.local_fin),
+            remote_fin: self.remote_fin.saturating_sub(earlier.remote_fin),
+            local_rst: self.local_rst.saturating_sub(earlier.local_rst),
+            remote_rst: self.remote_rst.saturating_sub(earlier.remote_rst),
+            undrained: self.undrained.saturating_sub(earlier.undrained),
+            unclassified: self.unclassified.saturating_sub(earlier.unclassified),
+        }
     }
 
     pub(crate) fn merge(&mut self, other: &EndCloses) {

@@ -7,6 +7,7 @@ mod filter;
 mod netns;
 mod observe;
 mod owner;
+mod recent;
 mod record;
 mod runtime;
 mod text;
@@ -18,6 +19,8 @@ use keepwarm_sockets::{Filter, Rules, Scope, Tracing, Traffic, Watch, count, loo
 
 use self::observe::{Judge, Judged};
 use self::owner::Whose;
+use self::recent::Recent;
+use self::text::Page;
 use crate::args::{WatchFormat, WatchLevel, WatchOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
@@ -44,6 +47,8 @@ struct Report {
     lost_traces: Option<u64>,
     /// Zero for one look.
     window: Duration,
+    /// How long the watch has lasted, of which the window is the end.
+    watched: Duration,
     lost_events: u64,
     unattributed_aborts: u64,
     /// Rules of the classifier that do not hold on this kernel; `None`: not tested (yet).
@@ -51,6 +56,17 @@ struct Report {
     destinations: Vec<Judged>,
     /// What there is to say where there is no destination.
     nothing: String,
+}
+
+/// What no look tells, by whatever it was taken.
+const ONE_LOOK_IS_BLIND_TO: &str = "who closed what the other side holds, resets, what was carried, \
+                                    processes that were gone: --for 10s sees more";
+
+impl Report {
+    /// What it leaves open.
+    fn blind_to(&self) -> &'static str {
+        if self.window.is_zero() { ONE_LOOK_IS_BLIND_TO } else { self.level.blind_to() }
+    }
 }
 
 /// What the kernel was asked by.
@@ -124,7 +140,7 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
         None => GLANCE,
     };
     // Whoever waits for the window to begin reads this.
-    face.progress.note("watching; Ctrl-C ends it");
+    face.progress.note("watching; Ctrl-C ends it (`keepwarm explain columns` has the words)");
     let begun = Instant::now();
     while !interrupt::happened()
         && !watch.has_ended()
@@ -135,6 +151,7 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
         face.glance(&watch)?;
     }
     let traffic = watch.finish(SETTLE).map_err(|error| unseen(&error))?;
+    face.finished = true;
     let report = face.show(&traffic)?;
     assert::judge(&report, &options.assertions)?;
     // A live watch has no other end than being interrupted.
@@ -171,6 +188,8 @@ struct Face {
     in_place: bool,
     /// How often there is a report before the last one, if at all.
     every: Option<Duration>,
+    /// A live report for people is about what happened lately.
+    recent: Option<Recent>,
     judge: Judge,
     whose: Whose,
     scope: Scope,
@@ -178,6 +197,8 @@ struct Face {
     shown_at: Instant,
     /// Lines of the report on the screen.
     lines: usize,
+    /// The next report is the last.
+    finished: bool,
     progress: Progress,
     window: Option<Duration>,
     begun: Instant,
@@ -196,12 +217,14 @@ impl Face {
             format: options.format,
             in_place: live && terminal && options.format == WatchFormat::Text,
             every,
+            recent: (live && options.format == WatchFormat::Text).then(Recent::default),
             judge: Judge::new(),
             whose: Whose::new(options),
             scope,
             rules: None,
             shown_at: Instant::now(),
             lines: 0,
+            finished: false,
             progress: Progress::new(),
             window: options.window,
             begun: Instant::now(),
@@ -226,7 +249,12 @@ impl Face {
 
     fn show(&mut self, traffic: &Traffic) -> Result<Report, Failure> {
         self.progress.clear();
-        let mut traffic = traffic.clone();
+        let watched = traffic.window;
+        // The last report of a watch is about all of it.
+        let mut traffic = match &mut self.recent {
+            Some(recent) if !self.finished => recent.of(traffic),
+            _ => traffic.clone(),
+        };
         if let Some(rules) = &self.rules {
             rules.apply(&mut traffic);
         }
@@ -242,6 +270,7 @@ impl Face {
             refused,
             lost_traces,
             window: traffic.window,
+            watched,
             lost_events: traffic.lost_events,
             unattributed_aborts: traffic.unattributed_aborts,
             broken_rules: self.rules.as_ref().map(broken),
@@ -266,19 +295,32 @@ impl Face {
         }
     }
 
+    /// The last report is there to stay, so it need not fit.
     fn draw(&mut self, report: &Report) -> Result<(), Failure> {
-        if !self.in_place {
-            return output::print(&text::render(report, output::colour(), COLUMNS));
+        let fits = self.in_place && !self.finished;
+        let text = text::render(report, output::colour(), page(fits));
+        let up = if self.lines > 0 { format!("\x1b[{}F", self.lines) } else { String::new() };
+        if !fits {
+            let clear = if self.in_place { format!("{up}\x1b[J") } else { String::new() };
+            return output::print(&format!("{clear}{text}"));
         }
         let (columns, rows) = screen();
-        let text = text::render(report, output::colour(), columns.min(COLUMNS));
         // A line that wraps, or scrolls away, could not be drawn over.
         let lines: Vec<String> =
             text.lines().take(rows.saturating_sub(1)).map(|line| cut(line, columns)).collect();
-        let up = if self.lines > 0 { format!("\x1b[{}F", self.lines) } else { String::new() };
         self.lines = lines.len();
         output::print(&format!("{up}\x1b[J{}\n", lines.join("\n")))
     }
+}
+
+/// The room on the terminal; a file has room for everything.
+fn page(fits: bool) -> Page {
+    if !std::io::stdout().is_terminal() {
+        return Page { columns: COLUMNS, table_columns: usize::MAX, rows: None };
+    }
+    let (columns, rows) = screen();
+    let rows = fits.then(|| rows.saturating_sub(1));
+    Page { columns: columns.min(COLUMNS), table_columns: columns, rows }
 }
 
 fn broken(rules: &Rules) -> Vec<String> {

@@ -65,7 +65,7 @@ impl Judge {
     }
 
     fn judge_one(&mut self, destination: Destination, window: Duration) -> Judged {
-        let ports = self.ports(&destination, window);
+        let ports = self.ports(&destination);
         let runtime = self.runtime(&destination);
         let findings = judge(&observation(&destination, window, ports, runtime));
         Judged { destination, ports, runtime, findings }
@@ -83,17 +83,11 @@ impl Judge {
         found
     }
 
-    fn ports(&self, destination: &Destination, window: Duration) -> Option<Ports> {
+    fn ports(&self, destination: &Destination) -> Option<Ports> {
         let (taken, range) = (destination.ports?, self.range?);
-        let seconds = window.as_secs_f64();
-        let closes = destination.closed.local_fin as f64;
-        let rate = if seconds > 0.0 {
-            closes / seconds
-        } else {
-            // One look: what the last seconds brought goes on.
-            let recent = &destination.time_wait_by_age[..destination.time_wait_by_age.len().min(5)];
-            f64::from(recent.iter().sum::<u32>()) / 5.0
-        };
+        // Whatever the window: what the last seconds brought goes on. Only what holds a port counts.
+        let recent = &destination.time_wait_by_age[..destination.time_wait_by_age.len().min(5)];
+        let rate = f64::from(recent.iter().sum::<u32>()) / 5.0;
         let outlook = if self.is_reused(&destination.service.map(|service| service.ip())) {
             PortOutlook { cliff_in: None, exhausted_in: None }
         } else {

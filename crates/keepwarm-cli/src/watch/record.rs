@@ -126,7 +126,7 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
     let record = Record {
         schema: SCHEMA,
         level: report.level.as_str(),
-        blind_to: report.level.blind_to(),
+        blind_to: report.blind_to(),
         refused: report.refused.as_deref(),
         window_s: report.window.as_secs_f64(),
         lost_events: report.lost_events,

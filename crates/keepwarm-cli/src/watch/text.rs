@@ -15,22 +15,58 @@ const MAX_ROWS: usize = 15;
 /// Destinations whose verdicts are shown.
 const MAX_VERDICTS: usize = 8;
 
-/// At most `columns` wide, but for the table, which is as wide as it is.
-pub(crate) fn render(report: &Report, colour: bool, columns: usize) -> String {
+/// Rows of the table that there are at least, however low the terminal is.
+const MIN_ROWS: usize = 3;
+
+/// The room for a report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page {
+    /// For words.
+    pub(crate) columns: usize,
+    /// For the table.
+    pub(crate) table_columns: usize,
+    /// Lines, where it has to fit on a screen.
+    pub(crate) rows: Option<usize>,
+}
+
+pub(crate) fn render(report: &Report, colour: bool, page: Page) -> String {
+    let columns = page.columns;
     let mut text = head(report, columns);
+    text.push('\n');
     if report.destinations.is_empty() {
-        text.push('\n');
         text.push_str(&paragraph("", &report.nothing, columns));
         return text;
     }
-    text.push('\n');
-    text.push_str(&if report.window.is_zero() { look_table(report) } else { table(report) });
-    let more = report.destinations.len().saturating_sub(MAX_ROWS);
+    let below = resets(report, columns) + &verdicts(report, colour, columns);
+    let rows = page.rows.map_or(MAX_ROWS, |rows| table_rows(rows, &text, &below));
+    let look = report.window.is_zero();
+    let (table, least) =
+        if look { (look_table(report, rows), LOOK_LEAST) } else { (table(report, rows), LEAST) };
+    text.push_str(&fitted(table, page, least));
+    let more = report.destinations.len().saturating_sub(rows);
     if more > 0 {
         text.push_str(&format!("and {more} more, quieter ones; --format json has all\n"));
     }
-    text.push_str(&resets(report, columns));
-    text.push_str(&verdicts(report, colour, columns));
+    text + &below
+}
+
+/// A screen that is too low for all of it shows the busiest destinations, and the first verdicts.
+fn table_rows(rows: usize, above: &str, below: &str) -> usize {
+    // The names of the columns, and how many rows there are more.
+    let left = rows.saturating_sub(above.lines().count() + 2);
+    left.saturating_sub(below.lines().count()).max(left / 2).clamp(MIN_ROWS, MAX_ROWS)
+}
+
+fn fitted(mut table: Table, page: Page, least: &[&str]) -> String {
+    let taken = table.narrow(page.table_columns, least);
+    let text = table.render(str::to_owned);
+    let cut = |line: &str| line.chars().take(page.table_columns).chain(['\n']).collect::<String>();
+    let mut text: String = text.lines().map(cut).collect();
+    if !taken.is_empty() {
+        let words =
+            format!("no room for {}: a wider terminal, or --format json, has it", taken.join(", "));
+        text.push_str(&paragraph("", &words, page.columns));
+    }
     text
 }
 
@@ -55,13 +91,18 @@ fn resets(report: &Report, columns: usize) -> String {
 
 /// What was looked at, how, and what cannot be seen that way.
 fn head(report: &Report, columns: usize) -> String {
-    let length = if report.window.is_zero() {
-        "one look".to_owned()
+    let seen = if report.window.is_zero() {
+        "one look at the sockets that there are".to_owned()
     } else {
-        format!("{:.1} s", report.window.as_secs_f64())
+        let (window, watched) = (report.window.as_secs_f64(), report.watched.as_secs_f64());
+        let of = if watched > window {
+            format!("the last {window:.0} s of {watched:.0} s")
+        } else {
+            format!("{window:.1} s")
+        };
+        format!("{of}, {}", report.level.description())
     };
-    let level = report.level;
-    let words = format!("{length}, {}; not seen: {}", level.description(), level.blind_to());
+    let words = format!("{seen}; not seen: {}", report.blind_to());
     let mut text = paragraph("", &words, columns);
     if let Some(why) = &report.refused {
         text.push_str(&paragraph("", &format!("not level L2: {why}"), columns));
@@ -94,7 +135,13 @@ fn head(report: &Report, columns: usize) -> String {
     text
 }
 
-fn table(report: &Report) -> String {
+/// Columns of a window's table that are done without first, where there is no room.
+const LEAST: &[&str] = &[
+    "life", "idle", "close/s", "failed", "reset", "unread", "t-wait", "req/conn", "estab",
+    "theirs", "ours", "ports", "cliff",
+];
+
+fn table(report: &Report, rows: usize) -> Table {
     let mut table = Table::default();
     let columns = [
         "", "open/s", "close/s", "ours", "theirs", "reset", "unread", "failed", "req/conn", "idle",
@@ -110,7 +157,7 @@ fn table(report: &Report) -> String {
     };
     table.row("destination", shown(columns.map(str::to_owned)));
     let seconds = report.window.as_secs_f64();
-    for judged in report.destinations.iter().take(MAX_ROWS) {
+    for judged in report.destinations.iter().take(rows) {
         let one = &judged.destination;
         let closed = &one.closed;
         let mut idle = one.idle_before_local_close.clone();
@@ -137,15 +184,17 @@ fn table(report: &Report) -> String {
             ]),
         );
     }
-    table.render(str::to_owned)
+    table
 }
 
-fn look_table(report: &Report) -> String {
+/// The same of one look's.
+const LOOK_LEAST: &[&str] = &["c-wait", "5 s", "estab", "ports", "cliff"];
+
+fn look_table(report: &Report, rows: usize) -> Table {
     let mut table = Table::default();
-    let columns =
-        ["", "closed first, last 60 s", "last 5 s", "estab", "c-wait", "ports", "cliff", "owner"];
+    let columns = ["", "closed first, 60 s", "5 s", "estab", "c-wait", "ports", "cliff", "owner"];
     table.row("destination", columns.map(str::to_owned));
-    for judged in report.destinations.iter().take(MAX_ROWS) {
+    for judged in report.destinations.iter().take(rows) {
         let one = &judged.destination;
         let recent: u32 = one.time_wait_by_age.iter().take(5).sum();
         table.row(
@@ -162,7 +211,7 @@ fn look_table(report: &Report) -> String {
             ],
         );
     }
-    table.render(str::to_owned)
+    table
 }
 
 fn name(judged: &Judged) -> String {
@@ -245,8 +294,11 @@ fn verdicts(report: &Report, colour: bool, columns: usize) -> String {
     let says_something = |judged: &&Judged| {
         alone || judged.findings.iter().any(|f| f.cause != Cause::Mixed || f.advice.is_some())
     };
-    let shown = report.destinations.iter().filter(|judged| !said_by_client(judged));
-    for judged in shown.filter(says_something).take(MAX_VERDICTS) {
+    let told: Vec<&Judged> =
+        report.destinations.iter().filter(|judged| !said_by_client(judged)).collect();
+    let (worth, silent): (Vec<&Judged>, Vec<&Judged>) =
+        told.into_iter().partition(|judged| says_something(judged));
+    for judged in worth.iter().take(MAX_VERDICTS) {
         for finding in &judged.findings {
             let sure = match finding.cause {
                 Cause::Mixed => String::new(),
@@ -271,7 +323,22 @@ fn verdicts(report: &Report, colour: bool, columns: usize) -> String {
             }
         }
     }
-    text
+    text + &unsaid(worth.len().saturating_sub(MAX_VERDICTS), silent.len(), columns)
+}
+
+/// How many destinations have verdicts that there is no room for, and how many have none.
+fn unsaid(more: usize, silent: usize, columns: usize) -> String {
+    let words = match (more, silent) {
+        (0, 0) => return String::new(),
+        (0, 1) => "Of 1 destination too little was seen for a verdict.".to_owned(),
+        (0, _) => format!("Of {silent} destinations too little was seen for a verdict."),
+        (_, 0) => format!("There are verdicts on {more} more; --format json has all."),
+        _ => format!(
+            "There are verdicts on {more} more (--format json has all); of {silent} too little was \
+             seen for one."
+        ),
+    };
+    format!("\n{}", paragraph("", &words, columns))
 }
 
 fn sentence(text: &str) -> String {

@@ -137,11 +137,15 @@ impl Book {
 
     /// Counts a connection's requests within the window.
     pub(crate) fn count_requests(&mut self, requests: u32, start: Option<Option<u32>>) {
-        match start {
-            None => self.requests.add(requests),
-            Some(Some(before)) if requests > before => self.requests.add(requests - before),
-            Some(_) => {}
-        }
+        within(Some(requests), start).into_iter().for_each(|requests| self.requests.add(requests));
+    }
+}
+
+/// The part of a connection's requests that fell within the window; `start` as in [`Alive`].
+fn within(requests: Option<u32>, start: Option<Option<u32>>) -> Option<u32> {
+    match start {
+        None => requests,
+        Some(before) => requests?.checked_sub(before?).filter(|more| *more > 0),
     }
 }
 
@@ -213,17 +217,18 @@ impl Ends {
 
     /// The traffic so far.
     pub(crate) fn traffic(&self, ending: &Ending) -> Traffic {
+        let mut open = self.requests_open();
         let mut destinations: Vec<Destination> = self
             .books
             .iter()
-            .filter(|book| !book.is_empty())
-            .filter(|book| book.key.0.is_none_or(|service| self.scope.admits(&service, book.key.1)))
-            .map(|book| self.destination(book))
+            .zip(&mut open)
+            .filter(|(book, _)| !book.is_empty())
+            .filter(|(book, _)| {
+                book.key.0.is_none_or(|service| self.scope.admits(&service, book.key.1))
+            })
+            .map(|(book, open)| self.destination(book, std::mem::take(open)))
             .collect();
-        destinations.sort_by_key(|one| {
-            let busy = one.opened + one.closed.total() + one.connect_failed;
-            (std::cmp::Reverse((busy, one.alive + one.time_wait)), one.service, one.side)
-        });
+        destinations.sort_by_key(Destination::rank);
         Traffic {
             window: ending.window,
             lost_events: 0,
@@ -235,8 +240,21 @@ impl Ends {
         }
     }
 
-    fn destination(&self, book: &Book) -> Destination {
+    /// Requests within the window on connections that are open, by book.
+    fn requests_open(&self) -> Vec<Spread> {
+        let mut open = vec![Spread::default(); self.books.len()];
+        for alive in self.alive.values().filter(|alive| alive.seen >= self.last_stock) {
+            if let Some(requests) = within(alive.requests, alive.start) {
+                open[alive.book as usize].add(requests);
+            }
+        }
+        open
+    }
+
+    fn destination(&self, book: &Book, requests_open: Spread) -> Destination {
         let (service, side) = book.key;
+        let mut requests = book.requests.clone();
+        requests.merge(&requests_open);
         Destination {
             service,
             side,
@@ -244,7 +262,8 @@ impl Ends {
             opened: book.opened(),
             closed: book.closed,
             connect_failed: book.connect_failed,
-            requests: book.requests.clone(),
+            requests,
+            requests_open,
             idle_before_local_close: book.idle_local.clone(),
             idle_before_remote_close: book.idle_remote.clone(),
             received: book.received.clone(),

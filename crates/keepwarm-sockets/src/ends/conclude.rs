@@ -223,12 +223,6 @@ impl Ends {
     pub(crate) fn finish(mut self, ending: &Ending) -> Traffic {
         self.bury_the_vanished();
         self.settle(ending.now, true);
-        let looks = self.last_stock;
-        for alive in self.alive.values().filter(|alive| alive.seen >= looks) {
-            if let Some(requests) = alive.requests {
-                self.books[alive.book as usize].count_requests(requests, alive.start);
-            }
-        }
         self.traffic(ending)
     }
 

@@ -1,0 +1,55 @@
+//! The last half minute of a watch that goes on: a live view is about now, so what was mended shows.
+//!
+//! Owns what the watch had counted at moments past, at most eight of them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use keepwarm_sockets::Traffic;
+
+/// How far back it looks, at least, once the watch is that old.
+const LENGTH: Duration = Duration::from_secs(30);
+/// And at most this much further.
+const STEP: Duration = Duration::from_secs(5);
+
+/// What had been counted, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    past: VecDeque<Traffic>,
+}
+
+impl Recent {
+    /// What happened lately; all of it, while the watch is young.
+    pub(crate) fn of(&mut self, now: &Traffic) -> Traffic {
+        let is_old = |past: &Traffic| past.window + LENGTH <= now.window;
+        while self.past.get(1).is_some_and(is_old) {
+            self.past.pop_front();
+        }
+        let lately = match self.past.front() {
+            Some(past) if is_old(past) => now.since(past),
+            _ => now.clone(),
+        };
+        if self.past.back().is_none_or(|last| last.window + STEP <= now.window) {
+            self.past.push_back(now.clone());
+        }
+        lately
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_back_for_half_a_minute_and_holds_no_more_than_that_takes() {
+        let mut recent = Recent::default();
+        for second in 1..=100 {
+            let window = Duration::from_secs(second);
+            let seen = recent.of(&Traffic { window, lost_events: second, ..Traffic::default() });
+            let looked_back = seen.window.as_secs();
+            assert!(looked_back <= 35 && (second < 36 || looked_back >= 30), "{second}: {seen:?}");
+            assert_eq!(seen.lost_events, looked_back, "and counts what was then");
+            assert!(recent.past.len() <= 8, "{}", recent.past.len());
+        }
+    }
+}
