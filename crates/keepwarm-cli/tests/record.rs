@@ -98,6 +98,11 @@ fn the_record_has_the_instants_of_an_open_loop_as_they_were_asked_for() {
     assert_eq!(schedule["stages"], serde_json::json!([[0.1, 100.0], [0.1, 200.0]]));
     assert_eq!(schedule["seed"], 7);
     assert_eq!(record["latency_us"]["count"], record["response_us"]["count"]);
+    let slices = record["timeline"]["slices"].as_array().unwrap().iter();
+    let samples = slices.flat_map(|slice| slice["response_us"]["buckets"].as_array().unwrap());
+    let samples: u64 = samples.map(|bucket| bucket[1].as_u64().unwrap()).sum();
+    assert_eq!(record["response_us"]["count"], samples);
+    assert_eq!(record["response_us"]["intervals"]["method"], "ranks");
 }
 
 #[test]

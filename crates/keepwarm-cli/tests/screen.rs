@@ -69,6 +69,7 @@ fn the_screen_begins_with_the_outcome_and_the_verdict_and_ends_with_what_a_close
     assert!(text.contains("200 samples: fewer than ten are beyond p99"), "{text}");
     let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?} is not in:\n{text}"));
     assert!(at("latency, ms") < at("  95 % within"), "the interval under its percentile");
+    assert!(at("  95 % within") < at("The run is too short to see how its seconds differ"));
     assert!(at("latency, ms") < at("connections of the load"));
     assert!(at("connections of the load") < at("Closed loop:"));
     let open = run(keepwarm().args(["load", "-n", "20", "-r", "200", &data.url("/data")]));

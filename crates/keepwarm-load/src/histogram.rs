@@ -118,29 +118,6 @@ impl Histogram {
         (self.count() > 0).then(|| value().clamp(self.least, self.greatest))
     }
 
-    /// Between which values the true `quantile` lies, with a confidence of 95 %: `None` if there are
-    /// too few samples to say.
-    ///
-    /// By order statistics: how many of `n` independent samples lie below the true quantile is
-    /// binomial, whatever the distribution is, so that two ranks enclose it. Successive requests
-    /// are not quite independent; where stalls make them alike, the true interval is wider.
-    pub fn interval(&self, quantile: f64) -> Option<(u64, u64)> {
-        let (low, high) = ranks(self.count(), quantile)?;
-        let mut seen = 0;
-        let mut ends = (None, None);
-        for (value, samples) in self.buckets() {
-            seen += samples;
-            if seen >= low && ends.0.is_none() {
-                ends.0 = Some(self.hdr.lowest_equivalent(value).max(self.least));
-            }
-            if seen >= high {
-                ends.1 = Some(value.min(self.greatest));
-                break;
-            }
-        }
-        ends.0.zip(ends.1)
-    }
-
     /// The median.
     pub fn p50(&self) -> Option<u64> {
         self.quantile(0.50)
@@ -189,52 +166,6 @@ impl Histogram {
     }
 }
 
-/// The ranks, from 1, of the two samples of `n` that enclose a quantile with at least 95 %.
-///
-/// Exact where one tail is so thin that a normal curve would not fit: the binomial is summed from
-/// that end, at which few samples are expected.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "ranks are below 2^53, and clamped to be positive"
-)]
-fn ranks(n: u64, quantile: f64) -> Option<(u64, u64)> {
-    /// Beyond so great a variance the normal curve is exact to less than a rank's noise.
-    const NORMAL_FROM: f64 = 400.0;
-    if n == 0 || !(quantile > 0.0 && quantile < 1.0) {
-        return None;
-    }
-    let samples = n as f64;
-    let variance = samples * quantile * (1.0 - quantile);
-    let (low, high) = if variance > NORMAL_FROM {
-        let (middle, half) = (samples * quantile, 1.959_964 * variance.sqrt());
-        ((middle - half).floor(), (middle + half).ceil() + 1.0)
-    } else {
-        // Counted from the thin end, then turned round if that is the upper one.
-        let thin = quantile.min(1.0 - quantile);
-        let (few, many) = (below(n, thin, 0.025), below(n, thin, 0.975) + 1);
-        let (few, many) = (few as f64, many as f64);
-        if quantile <= 0.5 { (few, many) } else { (samples + 1.0 - many, samples + 1.0 - few) }
-    };
-    (low >= 1.0 && high <= samples).then_some((low as u64, high as u64))
-}
-
-/// The least `k` for which at most `k` of `n` come true with more than `share`, when each does with
-/// `p`, which is not above a half.
-#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
-fn below(n: u64, p: f64, share: f64) -> u64 {
-    let mut log_term = n as f64 * (1.0 - p).ln();
-    let mut sum = log_term.exp();
-    let mut k = 0;
-    while sum <= share && k < n {
-        log_term += ((n - k) as f64 / (k + 1) as f64).ln() + p.ln() - (1.0 - p).ln();
-        k += 1;
-        sum += log_term.exp();
-    }
-    k
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,39 +199,6 @@ mod tests {
         assert_eq!(histogram.sum(), 10_010 + u128::from(MAX_LATENCY_US) * 2);
         assert_eq!(histogram.saturated(), 1);
         assert_eq!(histogram.count(), 3);
-    }
-
-    #[test]
-    fn ranks_are_those_of_the_binomial() {
-        // Of five samples the least and the greatest enclose the median with 93.75 %: too little.
-        assert_eq!(ranks(5, 0.5), None);
-        // Of six with 96.875 %.
-        assert_eq!(ranks(6, 0.5), Some((1, 6)));
-        assert_eq!(ranks(10, 0.5), Some((2, 9)));
-        assert_eq!(ranks(100, 0.5), Some((40, 61)));
-        // 1 - 0.99^n must reach 97.5 % for a sample to lie above p99.
-        assert_eq!(ranks(300, 0.99), None);
-        assert!(ranks(400, 0.99).is_some());
-        assert_eq!((ranks(0, 0.5), ranks(10, 0.0), ranks(10, 1.0)), (None, None, None));
-        let (low, high) = ranks(1_000_000, 0.99).unwrap();
-        assert!((989_800..989_810).contains(&low) && (990_190..990_200).contains(&high));
-    }
-
-    #[test]
-    fn intervals_cover_the_true_quantile_as_often_as_they_say() {
-        let mut random = crate::pacer::SplitMix::new(11, 0);
-        for (samples, quantile) in [(60, 0.5), (500, 0.9), (2000, 0.99), (4000, 0.5)] {
-            let rounds = 600;
-            let covered = (0..rounds).filter(|_| {
-                let mut histogram = Histogram::up_to(MAX_LATENCY_US);
-                (0..samples).for_each(|_| histogram.record(random.next_u64() % 1_000_000));
-                let (low, high) = histogram.interval(quantile).unwrap();
-                assert!(low <= high);
-                (low as f64..=high as f64).contains(&(quantile * 1e6))
-            });
-            let share = f64::from(u32::try_from(covered.count()).unwrap()) / f64::from(rounds);
-            assert!(share >= 0.92, "{share} for p{quantile} of {samples}");
-        }
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use keepwarm_diagnose::thousands;
 
 use crate::record::{
-    self, AssertionOutcome, Distribution, HopRecord, Intervals, RunRecord, Sides, Trust,
+    self, AssertionOutcome, Distribution, HopRecord, Intervals, Method, RunRecord, Sides, Trust,
 };
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
+
+const SHORT: &str = "The run is too short to see how its seconds differ: the ranges take requests as \
+                     independent, and are too narrow if stalls delay several at once.";
 
 pub(crate) fn render(record: &RunRecord, colour: bool) -> String {
     let mut text = String::new();
@@ -143,7 +146,12 @@ fn latency(record: &RunRecord, colour: bool) -> String {
     if record.handshake_us.count > 0 {
         table.row("TLS handshake", quantiles(&record.handshake_us));
     }
-    table.render(|head| paint(head, "1", colour))
+    let mut text = table.render(|head| paint(head, "1", colour));
+    let ranks = record.latency_us.intervals.as_ref().filter(|all| all.method == Method::Ranks);
+    if ranks.is_some_and(|intervals| intervals.p50.is_some()) {
+        text.push_str(&paragraph("", SHORT, COLUMNS));
+    }
+    text
 }
 
 /// A row of percentiles, and where they are known, one of their intervals.

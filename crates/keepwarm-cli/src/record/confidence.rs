@@ -1,22 +1,41 @@
 //! How far a percentile may be from what another run of the same length would have said.
 //!
-//! Two ways, both for 95 %. *Blocks*: a run of at least ten slices is cut into blocks, which are
-//! drawn anew, with repetition, some hundred times (a block bootstrap: Künsch 1989); what the drawn
-//! runs disagree about is the interval. Requests that wait behind each other are in one block, so
-//! that their likeness counts. *Ranks*: of a short run the interval is the engine's, that of order
-//! statistics, as if requests were independent of each other, which they are not: it is too narrow
-//! rather than too wide. Neither knows of what differs between runs.
+//! One way, for 95 %: the run is cut into units of a second (or a few), and runs of as many units
+//! are drawn from it, with repetition, two neighbours at a time, some hundred times (a block
+//! bootstrap: Künsch 1989). What the drawn runs disagree about is the interval. Requests that wait
+//! behind each other are in one block, so that their likeness counts. Few blocks are drawn too much
+//! alike; more of the drawn runs are then taken in (Hesterberg 2015, "What teachers should know about
+//! the bootstrap", section 5.3).
+//!
+//! Of a run that is too short for it, *ranks* are all that is left: order statistics, as if requests
+//! were independent of each other. They are not, and the interval is too narrow wherever one stall
+//! delays several; so it says which of the two it is.
+//!
+//! Neither knows what the run has not seen: a stall that comes once an hour is in no interval of a
+//! minute, and what differs between runs is in none at all.
 
-use keepwarm_load::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::timeline::TimelineRecord;
+use super::Distribution;
 
 /// Fewer slices than this say nothing about how slices differ.
 const MIN_SLICES: usize = 10;
-/// Longer runs are cut into this many blocks, so that the work does not grow with them.
-const MAX_BLOCKS: usize = 60;
+/// Longer runs are cut into this many units, so that the work does not grow with them.
+const MAX_UNITS: usize = 120;
+/// Neighbouring units that are drawn together: a stall does not end with its second.
+const BLOCK: usize = 2;
 const DRAWS: usize = 400;
+/// Blocks, and the part of the drawn runs that is left out at each end:
+/// Φ(-√(n/(n-1)) · t(0.975, n-1)), which is 2.5 % of very many.
+const LEFT_OUT: [(usize, f64); 7] = [
+    (60, 0.0218),
+    (30, 0.0188),
+    (20, 0.0159),
+    (15, 0.0132),
+    (10, 0.0086),
+    (7, 0.0041),
+    (5, 0.0010),
+];
 
 /// 95 % intervals, lower and upper end. `null` where there are too few samples for one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,50 +51,45 @@ pub(crate) struct Intervals {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Method {
     Blocks,
+    /// The run was too short for blocks.
     Ranks,
 }
 
 type Buckets = [(u64, u64)];
 
-/// The intervals of `whole`, of which `timeline` has the slices, if it has any.
-pub(super) fn intervals(whole: &Histogram, timeline: Option<&TimelineRecord>) -> Intervals {
-    let slices: Vec<&Buckets> = timeline
-        .map(|timeline| timeline.slices.iter().map(|slice| &slice.latency_us.buckets[..]).collect())
-        .unwrap_or_default();
-    let blocks = (slices.len() >= MIN_SLICES).then(|| Blocks::of(&slices));
-    let interval = |quantile: f64, point: Option<u64>| {
-        let point = point?;
-        let (low, high) = match &blocks {
-            Some(blocks) => blocks.interval(quantile)?,
-            None => whole.interval(quantile)?,
-        };
-        // Slices are kept more coarsely than the whole.
-        Some((low.min(point), high.max(point)))
+/// The intervals of `whole`, of which `slices` are the parts.
+pub(super) fn intervals(whole: &Distribution, slices: &[&Buckets]) -> Intervals {
+    let quantiles = [0.5, 0.9, 0.99, 0.999];
+    let (method, found) = if slices.len() >= MIN_SLICES {
+        (Method::Blocks, Units::of(slices).intervals(quantiles))
+    } else {
+        (Method::Ranks, quantiles.map(|quantile| by_ranks(whole, quantile)))
     };
-    Intervals {
-        method: if blocks.is_some() { Method::Blocks } else { Method::Ranks },
-        p50: interval(0.5, whole.p50()),
-        p90: interval(0.9, whole.p90()),
-        p99: interval(0.99, whole.p99()),
-        p999: interval(0.999, whole.p999()),
-    }
+    let points = [whole.p50, whole.p90, whole.p99, whole.p999];
+    let mut found = found.into_iter().zip(points).map(|(interval, point)| {
+        // Slices are kept more coarsely than the whole.
+        let ((low, high), point) = interval.zip(point)?;
+        Some((low.min(point), high.max(point)))
+    });
+    let mut next = || found.next().flatten();
+    Intervals { method, p50: next(), p90: next(), p99: next(), p999: next() }
 }
 
-/// Blocks of slices, in columns: every value that occurs, and how often in each block.
-struct Blocks {
+/// A run in units of one slice or more, in columns: every value that occurs, and how often in each.
+struct Units {
     values: Vec<u64>,
-    /// By block, then by value.
+    /// By unit, then by value.
     counts: Vec<Vec<u64>>,
 }
 
-impl Blocks {
+impl Units {
     fn of(slices: &[&Buckets]) -> Self {
         let mut values: Vec<u64> =
             slices.iter().flat_map(|slice| slice.iter().map(|(value, _)| *value)).collect();
         values.sort_unstable();
         values.dedup();
-        let length = slices.len().div_ceil(MAX_BLOCKS);
-        let block = |slices: &[&Buckets]| {
+        let length = slices.len().div_ceil(MAX_UNITS);
+        let unit = |slices: &[&Buckets]| {
             let mut counts = vec![0; values.len()];
             for (value, count) in slices.iter().flat_map(|slice| slice.iter()) {
                 if let Ok(place) = values.binary_search(value) {
@@ -84,26 +98,40 @@ impl Blocks {
             }
             counts
         };
-        let counts = slices.chunks(length).map(block).collect();
+        let counts = slices.chunks(length).map(unit).collect();
         Self { values, counts }
     }
 
-    fn interval(&self, quantile: f64) -> Option<(u64, u64)> {
+    fn intervals<const N: usize>(&self, quantiles: [f64; N]) -> [Option<(u64, u64)>; N] {
+        let units = self.counts.len();
+        let blocks = units.div_ceil(BLOCK);
         // The same record says the same.
         let mut random = SplitMix(0x6b65_6570_7761_726d);
-        let mut drawn: Vec<u64> = Vec::with_capacity(DRAWS);
+        let mut drawn: [Vec<u64>; N] = std::array::from_fn(|_| Vec::with_capacity(DRAWS));
         let mut sum = vec![0; self.values.len()];
         for _ in 0..DRAWS {
             sum.fill(0);
-            for _ in 0..self.counts.len() {
-                let block = &self.counts[random.below(self.counts.len())];
-                sum.iter_mut().zip(block).for_each(|(sum, count)| *sum += count);
+            for _ in 0..blocks {
+                let first = random.below(units);
+                for unit in first..first + BLOCK {
+                    let counts = &self.counts[unit % units];
+                    sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+                }
             }
-            drawn.extend(self.quantile(&sum, quantile));
+            for (drawn, quantile) in drawn.iter_mut().zip(quantiles) {
+                drawn.extend(self.quantile(&sum, quantile));
+            }
         }
-        drawn.sort_unstable();
-        let at = |part: f64| drawn.get((drawn.len() as f64 * part) as usize).copied();
-        Some((at(0.025)?, at(0.975)?))
+        let few = LEFT_OUT.iter().find(|(least, _)| blocks >= *least);
+        let left_out = few.map_or(0.0, |(_, part)| *part);
+        drawn.map(|mut drawn| {
+            drawn.sort_unstable();
+            let skipped = (drawn.len() as f64 * left_out) as usize;
+            let low = *drawn.get(skipped)?;
+            let high = *drawn.get(drawn.len().checked_sub(skipped + 1)?)?;
+            // The value of a slice's bucket is its upper end.
+            Some((low - low / 33, high))
+        })
     }
 
     fn quantile(&self, counts: &[u64], quantile: f64) -> Option<u64> {
@@ -115,6 +143,62 @@ impl Blocks {
         });
         Some(self.values[place?])
     }
+}
+
+/// Two samples that enclose the quantile with at least 95 %, if all were independent; `None` if
+/// there are too few to say.
+fn by_ranks(whole: &Distribution, quantile: f64) -> Option<(u64, u64)> {
+    let (low, high) = ranks(whole.count, quantile)?;
+    let at = |rank: u64| {
+        let mut seen = 0;
+        let bucket = whole.buckets.iter().find(|(_, count)| {
+            seen += count;
+            seen >= rank
+        });
+        bucket.map(|(value, _)| *value)
+    };
+    let (low, high) = (at(low)?, at(high)?);
+    // A bucket of three digits begins a thousandth below its value.
+    Some(((low - low / 1024).max(whole.min?), high.min(whole.max?)))
+}
+
+/// The ranks, from 1, of the two samples of `n` that enclose a quantile with at least 95 %.
+///
+/// Exact where one tail is so thin that a normal curve would not fit: the binomial is summed from
+/// that end, at which few samples are expected.
+fn ranks(n: u64, quantile: f64) -> Option<(u64, u64)> {
+    /// Beyond so great a variance the normal curve is exact to less than a rank's noise.
+    const NORMAL_FROM: f64 = 400.0;
+    if n == 0 || !(quantile > 0.0 && quantile < 1.0) {
+        return None;
+    }
+    let samples = n as f64;
+    let variance = samples * quantile * (1.0 - quantile);
+    let (low, high) = if variance > NORMAL_FROM {
+        let (middle, half) = (samples * quantile, 1.959_964 * variance.sqrt());
+        ((middle - half).floor(), (middle + half).ceil() + 1.0)
+    } else {
+        // Counted from the thin end, then turned round if that is the upper one.
+        let thin = quantile.min(1.0 - quantile);
+        let (few, many) = (below(n, thin, 0.025), below(n, thin, 0.975) + 1);
+        let (few, many) = (few as f64, many as f64);
+        if quantile <= 0.5 { (few, many) } else { (samples + 1.0 - many, samples + 1.0 - few) }
+    };
+    (low >= 1.0 && high <= samples).then_some((low as u64, high as u64))
+}
+
+/// The least `k` for which at most `k` of `n` come true with more than `share`, when each does with
+/// `p`, which is not above a half.
+fn below(n: u64, p: f64, share: f64) -> u64 {
+    let mut log_term = n as f64 * (1.0 - p).ln();
+    let mut sum = log_term.exp();
+    let mut k = 0;
+    while sum <= share && k < n {
+        log_term += ((n - k) as f64 / (k + 1) as f64).ln() + p.ln() - (1.0 - p).ln();
+        k += 1;
+        sum += log_term.exp();
+    }
+    k
 }
 
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
@@ -144,63 +228,128 @@ mod tests {
         ((random.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
-    fn exponential(random: &mut SplitMix, mean: f64) -> u64 {
-        (-uniform(random).ln() * mean) as u64
+    fn exponential(random: &mut SplitMix, mean: f64) -> f64 {
+        -uniform(random).ln() * mean
     }
 
-    fn buckets(samples: &[u64], grain: u32) -> Vec<(u64, u64)> {
+    /// Buckets as those of a slice: 32 to each doubling.
+    fn buckets(samples: &[u64]) -> Vec<(u64, u64)> {
         let mut counted = std::collections::BTreeMap::new();
-        // Coarse ones, as in a slice, for the bootstrap: its work is in proportion to them.
-        let rounded = samples.iter().map(|sample| sample >> grain << grain);
-        rounded.for_each(|sample| *counted.entry(sample).or_insert(0) += 1);
+        for sample in samples {
+            let shift = sample.max(&1).ilog2().saturating_sub(5);
+            *counted.entry((((sample >> shift) + 1) << shift) - 1).or_insert(0) += 1;
+        }
         counted.into_iter().collect()
     }
 
-    /// The interval as if all samples were independent of each other.
-    fn by_ranks(mut samples: Vec<u64>, quantile: f64) -> Option<(u64, u64)> {
-        samples.sort_unstable();
-        let count = samples.len() as f64;
-        let spread = 1.96 * (count * quantile * (1.0 - quantile)).sqrt();
-        let at = |rank: f64| samples.get(rank as usize).copied();
-        Some((at(count * quantile - spread)?, at(count * quantile + spread)?))
+    fn distribution(samples: &[u64]) -> Distribution {
+        let mut sorted = samples.to_vec();
+        sorted.sort_unstable();
+        Distribution {
+            count: sorted.len() as u64,
+            min: sorted.first().copied(),
+            max: sorted.last().copied(),
+            buckets: sorted.iter().map(|sample| (*sample, 1)).collect(),
+            ..Distribution::default()
+        }
     }
 
-    /// Trials of 100 whose interval has the true median in it.
-    fn coverage(trial: impl Fn(&mut SplitMix) -> Option<(u64, u64)>, truth: f64) -> usize {
+    /// Response times, in microseconds, of an open loop of 20 a second at a server that freezes for
+    /// a second at a time, at random moments, on average once in `gap` seconds; by the second in
+    /// which each request completes.
+    fn a_run(random: &mut SplitMix, seconds: usize, gap: f64) -> Vec<Vec<u64>> {
+        let mut slices = vec![Vec::new(); seconds + 2];
+        let (mut last, mut next) = (f64::NEG_INFINITY, -5.0 + exponential(random, gap));
+        for request in 0..seconds * 20 {
+            let due = request as f64 / 20.0;
+            while next <= due {
+                last = next;
+                next += exponential(random, gap);
+            }
+            let response = (last + 1.0 - due).max(0.0) + 0.005;
+            slices[(due + response) as usize].push((response * 1e6) as u64);
+        }
+        slices
+    }
+
+    /// A request waits for longer than x if a freeze has begun in the last 1 - x seconds.
+    fn truth(gap: f64, quantile: f64) -> f64 {
+        (1.0 + quantile.ln() * gap).max(0.0) + 0.005
+    }
+
+    const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+
+    /// Of a hundred runs, those whose intervals have the truth in them.
+    fn covered(
+        (seconds, gap): (usize, f64),
+        interval: impl Fn(&[Vec<u64>]) -> [Option<(u64, u64)>; 3],
+    ) -> [u32; 3] {
         let mut random = SplitMix(1);
-        let trials = (0..100).filter_map(|_| trial(&mut random));
-        trials.filter(|(low, high)| (*low as f64) <= truth && truth <= *high as f64).count()
-    }
-
-    /// Seconds differ more than requests within a second do: ranks overlook it, blocks do not.
-    #[test]
-    fn requests_that_suffer_together_are_drawn_together() {
-        let run = |random: &mut SplitMix| -> Vec<Vec<u64>> {
-            let second = |random: &mut SplitMix| {
-                let scale = exponential(random, 10_000.0) + 1;
-                (0..50).map(|_| scale + exponential(random, 100.0)).collect()
-            };
-            (0..20).map(|_| second(random)).collect()
-        };
-        let truth = 10_000.0 * std::f64::consts::LN_2 + 100.0;
-        let by_blocks = |random: &mut SplitMix| {
-            let columns: Vec<_> = run(random).iter().map(|second| buckets(second, 8)).collect();
-            let slices: Vec<&Buckets> = columns.iter().map(Vec::as_slice).collect();
-            Blocks::of(&slices).interval(0.5)
-        };
-        let by_ranks = |random: &mut SplitMix| by_ranks(run(random).concat(), 0.5);
-        let (blocks, ranks) = (coverage(by_blocks, truth), coverage(by_ranks, truth));
-        assert!(blocks >= 84, "{blocks} of 100");
-        assert!(ranks < 60, "{ranks} of 100: then blocks would not be needed");
+        let mut covered = [0; 3];
+        for _ in 0..100 {
+            let found = interval(&a_run(&mut random, seconds, gap));
+            for ((covered, found), quantile) in covered.iter_mut().zip(found).zip(QUANTILES) {
+                let truth = truth(gap, quantile) * 1e6;
+                let (low, high) = found.expect("there are samples enough");
+                *covered += u32::from(low as f64 <= truth && truth <= high as f64);
+            }
+        }
+        covered
     }
 
     #[test]
-    fn a_long_run_is_cut_into_no_more_than_sixty_blocks_and_loses_nothing() {
+    fn intervals_have_the_truth_in_them_however_a_server_stalls() {
+        for course in [(60, 1.0), (60, 2.0), (60, 5.0), (20, 1.0)] {
+            let blocks = covered(course, |slices| {
+                let columns: Vec<_> = slices.iter().map(|slice| buckets(slice)).collect();
+                let columns: Vec<&Buckets> = columns.iter().map(Vec::as_slice).collect();
+                Units::of(&columns).intervals(QUANTILES)
+            });
+            assert!(blocks.iter().all(|covered| *covered >= 90), "{blocks:?} of 100 of {course:?}");
+        }
+        let ranks = covered((60, 2.0), |slices| {
+            QUANTILES.map(|quantile| by_ranks(&distribution(&slices.concat()), quantile))
+        });
+        assert!(ranks[1] < 80, "{ranks:?} of 100: then blocks would not be needed");
+    }
+
+    #[test]
+    fn ranks_are_those_of_the_binomial() {
+        // Of five samples the least and the greatest enclose the median with 93.75 %: too little.
+        assert_eq!(ranks(5, 0.5), None);
+        // Of six with 96.875 %.
+        assert_eq!(ranks(6, 0.5), Some((1, 6)));
+        assert_eq!(ranks(10, 0.5), Some((2, 9)));
+        assert_eq!(ranks(100, 0.5), Some((40, 61)));
+        // 1 - 0.99^n must reach 97.5 % for a sample to lie above p99.
+        assert_eq!(ranks(300, 0.99), None);
+        assert!(ranks(400, 0.99).is_some());
+        assert_eq!((ranks(0, 0.5), ranks(10, 0.0), ranks(10, 1.0)), (None, None, None));
+        let (low, high) = ranks(1_000_000, 0.99).unwrap();
+        assert!((989_800..989_810).contains(&low) && (990_190..990_200).contains(&high));
+    }
+
+    #[test]
+    fn of_independent_samples_ranks_cover_the_truth_as_often_as_they_say() {
+        let mut random = SplitMix(11);
+        for (samples, quantile) in [(60, 0.5), (500, 0.9), (2000, 0.99), (4000, 0.5)] {
+            let covered = (0..300).filter(|_| {
+                let values: Vec<u64> = (0..samples).map(|_| random.next() % 1_000_000).collect();
+                let (low, high) = by_ranks(&distribution(&values), quantile).unwrap();
+                (low as f64..=high as f64).contains(&(quantile * 1e6))
+            });
+            let covered = covered.count();
+            assert!(covered >= 276, "{covered} of 300 for p{quantile} of {samples}");
+        }
+    }
+
+    #[test]
+    fn a_long_run_is_cut_into_no_more_units_than_that_and_loses_nothing() {
         let columns: Vec<Vec<(u64, u64)>> =
-            (0..3600).map(|second| buckets(&[second % 7; 3], 0)).collect();
+            (0..3600).map(|second| buckets(&[second % 7; 3])).collect();
         let borrowed: Vec<&Buckets> = columns.iter().map(Vec::as_slice).collect();
-        let blocks = Blocks::of(&borrowed);
-        assert_eq!(blocks.counts.len(), MAX_BLOCKS);
-        assert_eq!(blocks.counts.iter().flatten().sum::<u64>(), 3 * 3600);
+        let units = Units::of(&borrowed);
+        assert_eq!(units.counts.len(), MAX_UNITS);
+        assert_eq!(units.counts.iter().flatten().sum::<u64>(), 3 * 3600);
     }
 }

@@ -4,7 +4,6 @@ use keepwarm_load::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::confidence::{self, Intervals};
-use super::timeline::TimelineRecord;
 
 /// Whole numbers; the unit is in the name of the field. `null` where there are too few samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,11 +48,12 @@ impl Distribution {
         }
     }
 
-    /// The same with the intervals of the percentiles; `timeline` is that of these very samples.
-    pub(super) fn with_intervals(histogram: &Histogram, timeline: Option<&TimelineRecord>) -> Self {
-        let known = histogram.count() > 0;
-        let intervals = known.then(|| confidence::intervals(histogram, timeline));
-        Self { intervals, ..Self::of(histogram) }
+    /// The same with the intervals of the percentiles; `slices` are the buckets of these very
+    /// samples, slice by slice.
+    pub(super) fn with_intervals(histogram: &Histogram, slices: &[&[(u64, u64)]]) -> Self {
+        let whole = Self::of(histogram);
+        let intervals = (whole.count > 0).then(|| confidence::intervals(&whole, slices));
+        Self { intervals, ..whole }
     }
 
     /// The least kept value that at least the part `quantile` of all samples do not exceed.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assertion::{Assertion, Outcome};
 
-pub(crate) use confidence::Intervals;
+pub(crate) use confidence::{Intervals, Method};
 pub(crate) use distribution::Distribution;
 use hop::Target;
 pub(crate) use hop::{Cause, FindingRecord, HopRecord, HopSample, Sides};
@@ -239,8 +239,8 @@ impl RunRecord {
                 failed: summary.failed,
                 unsent: summary.unsent,
             },
-            latency_us: Distribution::with_intervals(&summary.latency, Some(&timeline)),
-            response_us: Distribution::with_intervals(&summary.response, None),
+            latency_us: Distribution::with_intervals(&summary.latency, &timeline.latencies()),
+            response_us: Distribution::with_intervals(&summary.response, &timeline.responses()),
             send_lag_us: Distribution::of(&summary.send_lag),
             connect_us: Distribution::of(&summary.connect_time),
             handshake_us: Distribution::of(&summary.handshake_time),

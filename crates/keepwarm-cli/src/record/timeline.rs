@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keepwarm_load::{CloseCause, Count, ErrorClass, Slice, Timeline};
+use keepwarm_load::{CloseCause, Count, ErrorClass, Sketch, Slice, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// Slices of equal length from the start of the run; the last one may be shorter.
@@ -25,12 +25,16 @@ pub(crate) struct SliceRecord {
     pub(crate) statuses: BTreeMap<String, u64>,
     /// Connections open at its end.
     pub(crate) open: u64,
+    /// Service times.
     pub(crate) latency_us: Sketched,
+    /// Response times of the same requests; only of an open loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_us: Option<Sketched>,
     pub(crate) loader_cpu_s: f64,
     pub(crate) busiest_thread_s: f64,
 }
 
-/// Service times of one slice, to within 3.2 %.
+/// Times of one slice, to within 3.2 %.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sketched {
     pub(crate) p50: Option<u64>,
@@ -50,6 +54,22 @@ impl TimelineRecord {
     }
 }
 
+impl TimelineRecord {
+    /// The service times of each slice.
+    pub(super) fn latencies(&self) -> Vec<&[(u64, u64)]> {
+        self.slices.iter().map(|slice| &slice.latency_us.buckets[..]).collect()
+    }
+
+    /// The response times of each slice.
+    pub(super) fn responses(&self) -> Vec<&[(u64, u64)]> {
+        let mut responses: Vec<&[(u64, u64)]> = Vec::with_capacity(self.slices.len());
+        for slice in &self.slices {
+            responses.push(slice.response_us.as_ref().map_or(&[], |times| &times.buckets));
+        }
+        responses
+    }
+}
+
 impl SliceRecord {
     fn of(slice: &Slice, open: u64) -> Self {
         let kinds = (0_u8..10).map(|digit| (format!("{digit}xx"), slice.statuses(digit)));
@@ -61,14 +81,21 @@ impl SliceRecord {
             errors: named(ErrorClass::ALL.map(|class| (class.as_str(), slice.errors(class)))),
             statuses: kinds.filter(|(_, count)| *count > 0).collect(),
             open,
-            latency_us: Sketched {
-                p50: slice.latency.quantile(0.5),
-                p99: slice.latency.quantile(0.99),
-                max: slice.latency.max(),
-                buckets: slice.latency.buckets().collect(),
-            },
+            latency_us: Sketched::of(&slice.latency),
+            response_us: (slice.response.count() > 0).then(|| Sketched::of(&slice.response)),
             loader_cpu_s: slice.cpu_time.as_secs_f64(),
             busiest_thread_s: slice.busiest_thread.as_secs_f64(),
+        }
+    }
+}
+
+impl Sketched {
+    fn of(sketch: &Sketch) -> Self {
+        Self {
+            p50: sketch.quantile(0.5),
+            p99: sketch.quantile(0.99),
+            max: sketch.max(),
+            buckets: sketch.buckets().collect(),
         }
     }
 }
