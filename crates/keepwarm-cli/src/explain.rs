@@ -6,7 +6,8 @@ use crate::exit::{Exit, Failure};
 use crate::table::paragraph;
 use crate::{assertion, output};
 
-const COLUMNS: usize = 100;
+/// As wide as a terminal is at least.
+const COLUMNS: usize = 80;
 /// Topics that are about this tool, not in the knowledge base.
 const ASSERTIONS: (&str, &str) = ("assertions", "what --assert can say");
 const COLUMN_NAMES: (&str, &str) = ("columns", "what the table of `keepwarm watch` shows");
@@ -14,60 +15,72 @@ const COLUMN_NAMES: (&str, &str) = ("columns", "what the table of `keepwarm watc
 const THE_COLUMNS: &str = "\
 columns: what the table of `keepwarm watch` shows
 
-Each row is a service, seen from one side of its connections: as a client, who called connect(2),
-or as the server. Of a connection within this host both ends have a row. \"We\" are that side.
+Each row is a service, seen from one side of its connections: as a client, who
+called connect(2), or as the server. Of a connection within this host both ends
+have a row. \"We\" are that side.
 
   open/s    connections established, a second
   close/s   connections ended, a second
   ours      of those, our FIN came first: we hold the TIME_WAIT
   theirs    the other side's FIN came first
   reset     ended by a reset, from either side, with nothing unread
-  unread    we closed with data unread, which makes the kernel reset: a body was not drained
+  unread    we closed with data unread, which makes the kernel reset: a body was
+            not drained
   failed    connects that were refused, timed out, or found no local port
-  req/conn  requests on a connection, median and most: segments with data from the client. With TLS,
-            HTTP/2 or large uploads they are more than requests
+  req/conn  requests on a connection, median and most: segments with data from
+            the client. With TLS, HTTP/2 or large uploads they are more than
+            requests
   idle      how long nothing had been said when the connection was closed, median
   life      from established to closed, median (level L2)
   estab     in ESTABLISHED now
   t-wait    in TIME_WAIT now, held by this side
   c-wait    in CLOSE_WAIT now: the other side has closed, and our program has not
-  ports     local ports taken towards the service, TIME_WAIT included, from the source address that
-            has taken most
-  cliff     until half of them are taken, and connect(2) gets slow; from the moments at which each
-            TIME_WAIT ends, and the closes of the last 5 s going on
-  owner     whose connections they are, and the share of them: by traces (root), by the listening
-            socket, or by having been met alive. JSON says how it is known
+  ports     local ports taken towards the service, TIME_WAIT included, from the
+            source address that has taken most
+  cliff     until half of them are taken, and connect(2) gets slow; from the
+            moments at which each TIME_WAIT ends, and the closes of the last 5 s
+            going on
+  owner     whose connections they are, and the share of them: by traces (root),
+            by the listening socket, or by having been met alive. JSON says how
+            it is known
 
 One look (--once) has, in place of what a window counts:
 
-  closed first, 60 s   TIME_WAITs held by this side: what it closed first within the last minute
+  closed first, 60 s   TIME_WAITs held by this side: what it closed first within
+                       the last minute
   5 s                  of those, within the last 5 s";
 
 pub(crate) fn run(topic: Option<&str>) -> Result<(), Failure> {
     let Some(topic) = topic else {
         return output::print(&list());
     };
-    if topic == ASSERTIONS.0 {
-        return output::print(&assertion::help());
-    }
-    if topic == COLUMN_NAMES.0 {
-        return output::print(&format!("{THE_COLUMNS}\n"));
-    }
-    let page = knowledge::explain(topic).ok_or_else(|| {
+    let page = page(topic).ok_or_else(|| {
         Failure::new(
             Exit::Usage,
             format!("there is nothing on {topic:?}; `keepwarm explain` lists the topics"),
         )
     })?;
-    output::print(&wrap(&page))
+    output::print(&page)
+}
+
+fn page(topic: &str) -> Option<String> {
+    if topic == ASSERTIONS.0 {
+        return Some(assertion::help());
+    }
+    if topic == COLUMN_NAMES.0 {
+        return Some(format!("{THE_COLUMNS}\n"));
+    }
+    knowledge::explain(topic).map(|page| wrap(&page))
+}
+
+fn topics() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [ASSERTIONS, COLUMN_NAMES].into_iter().chain(knowledge::topics())
 }
 
 fn list() -> String {
-    let topics: Vec<_> =
-        [ASSERTIONS, COLUMN_NAMES].into_iter().chain(knowledge::topics()).collect();
-    let width = topics.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let width = topics().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = "keepwarm explain TOPIC, where TOPIC is one of\n\n".to_owned();
-    for (name, title) in topics {
+    for (name, title) in topics() {
         text.push_str(&format!("  {name:<width$}  {title}\n"));
     }
     text
@@ -83,4 +96,20 @@ fn wrap(page: &str) -> String {
         paragraph(&" ".repeat(line.len() - text.len()), text, COLUMNS)
     };
     page.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_and_the_list_of_them_fit_into_eighty_columns_and_end_with_a_line() {
+        for page in topics().map(|(topic, _)| page(topic).unwrap()).chain([list()]) {
+            for line in page.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{line}");
+                assert_eq!(line.trim_end(), line);
+            }
+            assert!(page.ends_with('\n') && !page.ends_with("\n\n"), "{page}");
+        }
+    }
 }

@@ -3,48 +3,86 @@
 use std::collections::HashSet;
 
 use keepwarm_diagnose::knowledge::{
-    ADVICE, DEFAULTS, Kind, Range, Runtime, TOPICS, Version, advice, explain, topics,
+    ADVICE, Advice, DEFAULTS, Fact, Kind, Range, Runtime, TOPICS, Version, advice, explain, faults,
+    topics,
 };
 
-fn readable(range: Range) -> bool {
-    let reads = |text: &str| text.is_empty() || Version::parse(text).is_some();
-    reads(range.since) && reads(range.before)
+const SOURCE: &str = "https://example.org/";
+const ANY: Range = Range { since: "", before: "" };
+
+/// A default that is in order.
+fn fact() -> Fact {
+    Fact {
+        kind: Kind::Go,
+        program: "a client",
+        versions: ANY,
+        setting: "MaxIdle",
+        default: "2",
+        server_idle_ms: None,
+        idle_set: None,
+        source: SOURCE,
+    }
 }
 
-fn overlap(a: Range, b: Range) -> bool {
-    let low = |range: Range| Version::parse(range.since).unwrap_or_default();
-    let high = |range: Range| {
-        let open = Version { major: u16::MAX, ..Version::default() };
-        Version::parse(range.before).unwrap_or(open)
-    };
-    low(a) < high(b) && low(b) < high(a)
+/// An advice that is in order beside it.
+fn told() -> Advice {
+    Advice {
+        code: "D2",
+        kind: Kind::Go,
+        versions: ANY,
+        settings: &["MaxIdle"],
+        text: "raise MaxIdle",
+        source: SOURCE,
+    }
+}
+
+#[track_caller]
+fn assert_rejected(facts: &[Fact], told: &[Advice], why: &str) {
+    let faults = faults(facts, told, TOPICS);
+    assert!(faults.iter().any(|fault| fault.contains(why)), "{why:?} is not in {faults:#?}");
 }
 
 #[test]
-fn every_fact_and_every_advice_has_a_source_that_can_be_opened_and_versions_that_can_be_read() {
-    let facts = DEFAULTS.iter().map(|one| (one.program, one.versions, one.default, one.source));
-    let told = ADVICE.iter().map(|one| (one.code, one.versions, one.text, one.source));
-    for (name, versions, text, source) in facts.chain(told) {
-        assert!(source.starts_with("https://") && !source.contains(' '), "{name}: {source}");
-        assert!(readable(versions), "{name}: {versions:?}");
-        assert!(!text.is_empty() && !text.ends_with('.'), "{name}: {text}");
-    }
+fn ours_is_in_order() {
+    assert_eq!(faults(DEFAULTS, ADVICE, TOPICS), Vec::<String>::new());
+    assert_eq!(faults(&[fact()], &[told()], TOPICS), Vec::<String>::new());
 }
 
 #[test]
-fn ranges_of_one_setting_do_not_overlap() {
-    for (place, one) in DEFAULTS.iter().enumerate() {
-        for other in &DEFAULTS[place + 1..] {
-            let same = (one.program, one.setting) == (other.program, other.setting);
-            assert!(!same || !overlap(one.versions, other.versions), "{one:?}\n{other:?}");
-        }
+fn an_entry_without_a_source_or_with_a_version_that_cannot_be_read_is_rejected() {
+    for source in ["", "I remember", "http://example.org/", "https://example.org/ page 2"] {
+        assert_rejected(&[Fact { source, ..fact() }], &[], "no source that can be opened");
+        assert_rejected(&[fact()], &[Advice { source, ..told() }], "no source that can be opened");
     }
-    for (place, one) in ADVICE.iter().enumerate() {
-        for other in &ADVICE[place + 1..] {
-            let same = (one.code, one.kind) == (other.code, other.kind);
-            assert!(!same || !overlap(one.versions, other.versions), "{one:?}\n{other:?}");
-        }
-    }
+    let range = |since, before| Fact { versions: Range { since, before }, ..fact() };
+    assert_rejected(&[range("newest", "")], &[], "is no version");
+    assert_rejected(&[range("1.27", "1.20")], &[], "no version is in");
+    assert_rejected(&[Fact { default: "", ..fact() }], &[], "is empty");
+}
+
+#[test]
+fn ranges_that_overlap_are_rejected_and_such_that_meet_are_not() {
+    let old = Fact { versions: Range { since: "", before: "1.27" }, ..fact() };
+    let met = Fact { versions: Range { since: "1.27", before: "" }, ..fact() };
+    assert_eq!(faults(&[old, met], &[told()], TOPICS), Vec::<String>::new());
+    let over = Fact { versions: Range { since: "1.26.3", before: "" }, ..fact() };
+    assert_rejected(&[old, over], &[], "stands in another line as well");
+    assert_rejected(&[fact()], &[told(), told()], "stands in another entry as well");
+}
+
+#[test]
+fn advice_on_a_setting_that_is_not_known_or_does_not_exist_in_that_version_is_rejected() {
+    let unknown = Advice { settings: &["MinIdle"], text: "raise MinIdle", ..told() };
+    assert_rejected(&[fact()], &[unknown], "no default of go is named MinIdle");
+    let of_another = Fact { kind: Kind::Node, ..fact() };
+    assert_rejected(&[of_another], &[told()], "no default of go is named MaxIdle");
+    let since = Fact { versions: Range { since: "1.27", before: "" }, ..fact() };
+    assert_rejected(&[since], &[told()], "MaxIdle does not exist in any version");
+    let hole = Fact { versions: Range { since: "", before: "1.26" }, ..fact() };
+    assert_rejected(&[hole, since], &[told()], "MaxIdle does not exist in any version");
+    assert_rejected(&[fact()], &[Advice { text: "raise it", ..told() }], "not in the text");
+    assert_rejected(&[fact()], &[Advice { settings: &[], ..told() }], "not listed");
+    assert_rejected(&[fact()], &[Advice { code: "D99", ..told() }], "there is no page D99");
 }
 
 #[test]
@@ -73,12 +111,38 @@ fn every_topic_that_is_listed_can_be_explained_in_any_case() {
 }
 
 #[test]
-fn every_runtime_that_has_clients_is_told_what_d1_is_in_its_words() {
+fn every_runtime_has_defaults_and_advice_in_its_words_in_every_version() {
     for kind in Kind::ALL {
-        let text = advice("D1", Some(Runtime { kind, version: None })).unwrap();
-        assert!(text.starts_with(kind.as_str()), "{kind:?}: {text}");
+        assert!(DEFAULTS.iter().any(|one| one.kind == kind), "{kind:?}");
+        // Those that happen to every client; the rest depends on what its libraries can do.
+        for code in ["D1", "D4", "D6"] {
+            for version in [None, Version::parse("0.1"), Version::parse("99")] {
+                let text = advice(code, Some(Runtime { kind, version })).unwrap();
+                assert!(text.starts_with(kind.as_str()), "{code} {kind:?} {version:?}: {text}");
+            }
+        }
     }
     assert_eq!(advice("healthy", None), None);
+}
+
+#[test]
+fn advice_is_for_the_version_that_runs() {
+    for (code, kind, version, has, has_not) in [
+        ("D1", Kind::Node, "18.20", "before Node 19", "leave requests to"),
+        ("D1", Kind::Node, "20.19", "leave requests to http.globalAgent", "before Node 19"),
+        ("D1", Kind::Java, "1.8.0", "OkHttpClient", "newHttpClient"),
+        ("D1", Kind::Java, "17.0.15", "HttpClient.newHttpClient()", "jdk."),
+        ("D1", Kind::Php, "8.2.36", "before PHP 8.5", "curl_share_init_persistent"),
+        ("D1", Kind::Php, "8.5", "curl_share_init_persistent", "local proxy"),
+        ("D3", Kind::Go, "1.26.3", "io.Discard", "256 KiB"),
+        ("D3", Kind::Go, "1.27", "256 KiB", "io.Discard"),
+        ("D6", Kind::Nginx, "1.22.1", "this is the default", "look for"),
+        ("D6", Kind::Nginx, "1.29.7", "look for `keepalive 0;`", "this is the default"),
+    ] {
+        let runtime = Runtime { kind, version: Version::parse(version) };
+        let text = advice(code, Some(runtime)).unwrap();
+        assert!(text.contains(has) && !text.contains(has_not), "{runtime}: {text}");
+    }
 }
 
 #[test]

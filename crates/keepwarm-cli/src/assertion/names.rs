@@ -8,7 +8,8 @@ use keepwarm_load::ErrorClass;
 use super::Unit;
 use crate::table::paragraph;
 
-const COLUMNS: usize = 100;
+/// As wide as a terminal is at least.
+const COLUMNS: usize = 80;
 
 /// Points of a distribution of times.
 pub(crate) const POINTS: [&str; 9] =
@@ -220,9 +221,10 @@ fn distance(left: &str, right: &str) -> usize {
 pub(crate) fn help() -> String {
     let width = TABLE.iter().map(|entry| entry.pattern.len()).max().unwrap_or(0);
     let mut text = String::from(
-        "An assertion is a name, a relation and a bound: --assert 'p99<20ms'. It can be given several\n\
-         times; if one does not hold, or its name was not measured in the run, keepwarm ends with exit\n\
-         code 10. Relations are <  <=  >  >=  ==  and !=. A bound has the unit of its name:\n\n",
+        "An assertion is a name, a relation and a bound: --assert 'p99<20ms'. It can be\n\
+         given several times; if one does not hold, or its name was not measured in the\n\
+         run, keepwarm ends with exit code 10. Relations are <  <=  >  >=  ==  and !=. A\n\
+         bound has the unit of its name:\n\n",
     );
     for unit in [Unit::Time, Unit::Count, Unit::Rate, Unit::Share, Unit::Number] {
         text.push_str(&format!("  {:<11} such as {}\n", unit.as_str(), unit.example()));

@@ -2,17 +2,28 @@
 //! what was done.
 //!
 //! A runtime that is not there is skipped, and said: Go (`go` in the PATH, or named by
-//! `KEEPWARM_GO`), Python with requests, httpx and aiohttp (`python3`, or `KEEPWARM_PYTHON`), Node,
-//! nginx. reqwest is not among them: peers are no dependency of this workspace.
+//! `KEEPWARM_GO`), Python with requests, httpx and aiohttp (`python3`, or `KEEPWARM_PYTHON`), Java
+//! with its compiler (`java`, or `KEEPWARM_JAVA`, several parted by colons), PHP with curl, Ruby,
+//! .NET (`dotnet`, or `KEEPWARM_DOTNET`, and `mcs` or an SDK), Node, nginx. reqwest is no dependency of
+//! this workspace: `cargo build --manifest-path bench/reqwest/Cargo.toml` makes its client, or
+//! `KEEPWARM_REQWEST` names it.
 
 // A helper of a test is a test: a panic is its answer.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dotnet;
+mod go;
+mod java;
+mod python;
+mod rust;
+mod scripts;
+mod servers;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{PATIENCE, Service, finish, keepwarm, kill, run, until};
+use crate::common::{Service, finish, keepwarm, kill};
 
 /// Two cores: one scene at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -58,9 +69,13 @@ impl Drop for Program {
 
 /// What a watch of `service` says of its clients' side, of what `scene` does.
 fn watched(service: SocketAddr, scene: impl FnOnce()) -> Value {
-    let filter = service.to_string();
+    watched_from("client", service, scene)
+}
+
+/// The same of one side of it.
+fn watched_from(side: &str, service: SocketAddr, scene: impl FnOnce()) -> Value {
     let mut watch = keepwarm()
-        .args(["watch", "dst", &filter, "--format", "json"])
+        .args(["watch", &format!(":{}", service.port()), "--format", "json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -78,8 +93,21 @@ fn watched(service: SocketAddr, scene: impl FnOnce()) -> Value {
     let document: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(document["lost_events"], 0);
     let all = document["destinations"].as_array().unwrap();
-    let found = all.iter().find(|one| one["remote"] == filter && one["side"] == "client");
-    found.unwrap_or_else(|| panic!("no {filter} in {document:#}")).clone()
+    let name = service.to_string();
+    let found = all.iter().find(|one| one["remote"] == name && one["side"] == side);
+    found.unwrap_or_else(|| panic!("no {side} of {name} in {document:#}")).clone()
+}
+
+/// What a watch says of a client that does as its `habit` is, and says "done".
+fn habit(mut client: Command, habit: &str) -> Value {
+    let _alone = alone();
+    let service = Service::start(&["data"]);
+    let mut running = None;
+    watched(service.address, || {
+        let mut client = Program::start(client.args([habit, &service.url("/data")]));
+        assert_eq!(client.line(), "done");
+        running = Some(client);
+    })
 }
 
 #[track_caller]
@@ -90,42 +118,15 @@ fn assert_named(seen: &Value, code: &str, in_words: &str) {
     assert!(words.contains(in_words), "{in_words:?} is not in {words}");
     if code != "healthy" {
         assert!(first["confidence"].as_f64().unwrap() >= 0.5, "{seen:#}");
-    }
-}
-
-/// A service whose every response is 2 MiB: more than fits into buffers.
-fn large_service() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve_large(stream));
-        }
-    });
-    address
-}
-
-fn serve_large(mut stream: TcpStream) {
-    let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 2097152\r\n\r\n".to_vec();
-    response.resize(response.len() + (2 << 20), b'.');
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut line = String::new();
-    loop {
-        line.clear();
-        match reader.read_line(&mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) if line == "\r\n" => {
-                if stream.write_all(&response).is_err() {
-                    return;
-                }
-            }
-            Ok(_) => {}
-        }
+        // What is advised is for what runs there.
+        let runtime = seen["owners"][0]["runtime"].as_str();
+        let advice = first["advice"].as_str().unwrap();
+        assert!(runtime.is_none_or(|it| advice.starts_with(&format!("{it}: "))), "{seen:#}");
     }
 }
 
 fn here(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/runtimes").join(file)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/runtimes/clients").join(file)
 }
 
 fn runs(command: &mut Command) -> bool {
@@ -133,216 +134,29 @@ fn runs(command: &mut Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-// ---- Go ---------------------------------------------------------------------------------------
-
-/// The Go client, built once; `None` if there is no Go.
-fn go_client() -> Option<PathBuf> {
-    static BUILT: Mutex<Option<Option<PathBuf>>> = Mutex::new(None);
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    built.get_or_insert_with(build_go_client).clone()
-}
-
-fn build_go_client() -> Option<PathBuf> {
-    let go = std::env::var("KEEPWARM_GO").unwrap_or_else(|_| "go".into());
-    if !runs(Command::new(&go).arg("version")) {
-        skipped::because("no Go (`go` in the PATH, or KEEPWARM_GO)");
-        return None;
-    }
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("watch-go");
-    std::fs::create_dir_all(&folder).unwrap();
-    let program = folder.join("client");
-    let built = Command::new(&go)
-        .args(["build", "-o"])
-        .arg(&program)
-        .arg(here("client.go"))
-        .env("GOCACHE", folder.join("cache"))
-        .env("GOPATH", folder.join("path"))
-        .env("GOTOOLCHAIN", "local")
-        .env("GOFLAGS", "-mod=mod")
-        .env("CGO_ENABLED", "0")
-        .status()
-        .unwrap();
-    assert!(built.success(), "the Go client builds");
-    Some(program)
-}
-
-fn go(habit: &str, service: SocketAddr) -> Option<Value> {
-    let client = go_client()?;
-    let _alone = alone();
-    let mut running = None;
-    Some(watched(service, || {
-        let url = format!("http://{service}/data");
-        let mut client = Program::start(Command::new(client).args([habit, &url]));
-        assert_eq!(client.line(), "done");
-        running = Some(client);
-    }))
-}
-
-#[test]
-fn go_with_its_two_idle_connections_is_d2() {
-    let service = Service::start(&["data"]);
-    let Some(seen) = go("two-idle", service.address) else { return };
-    assert_named(&seen, "D2", "MaxIdleConnsPerHost");
-    assert_eq!(seen["established"], 2);
-    assert!(
-        seen["findings"][0]["summary"].as_str().unwrap().contains("the default of Go net/http")
-    );
-}
-
-#[test]
-fn go_with_a_pool_as_large_as_its_bursts_is_healthy() {
-    let service = Service::start(&["data"]);
-    let Some(seen) = go("large-pool", service.address) else { return };
-    assert_named(&seen, "healthy", "connections are kept");
-}
-
-#[test]
-fn go_with_a_transport_for_each_request_is_d1_though_nothing_is_closed() {
-    let service = Service::start(&["data"]);
-    let Some(seen) = go("transport-per-request", service.address) else { return };
-    assert_named(&seen, "D1", "a new pool for each request");
-    assert_named(&seen, "D1", "go ");
-    assert!(seen["owners"][0]["runtime"].as_str().unwrap().starts_with("go 1."), "{seen:#}");
-}
-
-#[test]
-fn go_that_does_not_drain_a_large_body_is_d3() {
-    let Some(seen) = go("undrained", large_service()) else { return };
-    assert_named(&seen, "D3", "unread");
-}
-
-// ---- Python -----------------------------------------------------------------------------------
-
-fn python(library: &str, habit: &str) -> Option<Value> {
-    let python = std::env::var("KEEPWARM_PYTHON").unwrap_or_else(|_| "python3".into());
-    if !runs(Command::new(&python).arg(here("client.py")).args(["check", library])) {
-        skipped::because(&format!("no Python with {library} (`python3`, or KEEPWARM_PYTHON)"));
-        return None;
-    }
-    let _alone = alone();
-    let service = Service::start(&["data"]);
-    let mut running = None;
-    Some(watched(service.address, || {
-        let url = service.url("/data");
-        let mut command = Command::new(&python);
-        let mut client = Program::start(command.arg(here("client.py")).args([habit, &url]));
-        assert_eq!(client.line(), "done");
-        running = Some(client);
-    }))
-}
-
-#[test]
-fn requests_without_a_session_is_d1_and_with_one_healthy() {
-    let Some(alone) = python("requests", "requests-alone") else { return };
-    assert_named(&alone, "D1", "requests.Session");
-    let shared = python("requests", "requests-session").unwrap();
-    assert_named(&shared, "healthy", "connections are kept");
-    let runtime = shared["owners"][0]["runtime"].as_str().unwrap();
-    assert!(runtime.starts_with("python 3."), "{runtime}");
-}
-
-#[test]
-fn httpx_with_a_client_for_each_call_is_d1_and_with_a_shared_one_healthy() {
-    let Some(alone) = python("httpx", "httpx-alone") else { return };
-    assert_named(&alone, "D1", "httpx.Client");
-    assert_named(&python("httpx", "httpx-shared").unwrap(), "healthy", "connections are kept");
-}
-
-#[test]
-fn aiohttp_with_a_session_for_each_call_is_d1_and_with_a_shared_one_healthy() {
-    let Some(alone) = python("aiohttp", "aiohttp-alone") else { return };
-    assert_named(&alone, "D1", "aiohttp.ClientSession");
-    assert_named(&python("aiohttp", "aiohttp-shared").unwrap(), "healthy", "connections are kept");
-}
-
-// ---- Node, nginx, ourselves -------------------------------------------------------------------
-
-#[test]
-fn nodes_keep_alive_of_five_seconds_under_a_client_that_keeps_longer_is_d4() {
-    if !runs(Command::new("node").arg("--version")) {
-        skipped::because("no Node (`node` in the PATH)");
+/// What its main owner was recognised as: a name, and how its version begins.
+#[track_caller]
+fn assert_runs_on(seen: &Value, name: &str, version: &str) {
+    if seen["owners"].as_array().unwrap().is_empty() && !is_root() {
+        skipped::because("whose connections they were takes root: none was met alive");
         return;
     }
-    let _alone = alone();
-    let mut node = Program::start(Command::new("node").arg(here("server.js")));
-    let service = SocketAddr::from(([127, 0, 0, 1], node.line().parse().unwrap()));
-    let seen = watched(service, || {
-        let mut streams: Vec<_> = (0..40).map(|_| TcpStream::connect(service).unwrap()).collect();
-        for stream in &mut streams {
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-        }
-        // Each is kept until the server ends it.
-        for mut stream in streams {
-            stream.read_to_end(&mut Vec::new()).unwrap();
-        }
-    });
-    assert_named(&seen, "D4", "keep-alive timeout is shorter");
-    assert_eq!(seen["closed"]["remote_fin"], 40);
-    let idle = seen["idle_at_close_ms"]["p50"].as_u64().unwrap();
-    assert!(idle >= 4_900, "{idle} ms");
+    let runtime = seen["owners"][0]["runtime"].as_str();
+    let expected = format!("{name} {version}");
+    assert!(runtime.is_some_and(|it| it.starts_with(&expected)), "{expected}, not {seen:#}");
 }
 
-fn nginx(keepalive: &str, server: &str) -> Option<Value> {
-    if !runs(Command::new("nginx").arg("-v")) {
-        skipped::because("no nginx (`nginx` in the PATH)");
-        return None;
-    }
-    let _alone = alone();
-    let service = Service::start(&["data"]);
-    let port = common::dead_port();
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("watch-nginx-{port}"));
-    std::fs::create_dir_all(&folder).unwrap();
-    let text = std::fs::read_to_string(here("nginx.conf")).unwrap();
-    let text = text.replace("PREFIX", &folder.to_string_lossy()).replace("PORT", &port.to_string());
-    let text = text.replace("UPSTREAM", &service.address.to_string());
-    let text = text.replace("KEEPALIVE", keepalive).replace("SERVER", server);
-    let config = folder.join("nginx.conf");
-    std::fs::write(&config, text).unwrap();
-    let mut command = Command::new("nginx");
-    let _nginx =
-        Program::start(command.arg("-p").arg(&folder).arg("-c").arg(&config).stderr(Stdio::null()));
-    assert!(until(|| TcpStream::connect(("127.0.0.1", port)).is_ok()), "nginx listens");
-    let seen = watched(service.address, || {
-        let url = format!("http://127.0.0.1:{port}/data");
-        run(keepwarm().args(["load", "-n", "600", "-c", "10", &url])).exits_with(0);
-    });
-    std::fs::remove_dir_all(folder).unwrap();
-    Some(seen)
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-#[test]
-fn nginx_without_upstream_keepalive_is_d6_and_with_it_healthy() {
-    let plain = "proxy_http_version 1.0; proxy_set_header Connection close;";
-    let Some(without) = nginx("", plain) else { return };
-    assert_named(&without, "D6", "Connection: close");
-    let kept = "proxy_http_version 1.1; proxy_set_header Connection \"\";";
-    let with = nginx("keepalive 32;", kept).unwrap();
-    assert_named(&with, "healthy", "connections are kept");
-    assert!(with["owners"][0]["runtime"].as_str().unwrap().starts_with("nginx 1."), "{with:#}");
-}
-
-#[test]
-fn our_own_policies_are_named_as_what_they_are() {
-    for (policy, code, words) in [
-        ("per-request", "D1", "a connection is made for each request"),
-        ("keepwarm", "healthy", "connections are kept"),
-    ] {
-        let _alone = alone();
-        let data = Service::start(&["data"]);
-        let front = Service::start(&[
-            "front",
-            "--client",
-            policy,
-            "--upstream",
-            &data.url("/data"),
-            "--upstream-timeout",
-            "30s",
-        ]);
-        let seen = watched(data.address, || {
-            let url = front.url("/stresstest");
-            run(keepwarm().args(["load", "-n", "600", "-c", "10", &url])).exits_with(0);
-        });
-        assert_named(&seen, code, words);
-    }
+/// The first number with a dot that a program prints of itself, such as `17.0`.
+fn version_of(command: &mut Command) -> String {
+    let output = command.output().expect("it starts");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let mut words = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
+    let version = words.find(|word| word.contains('.') && word.starts_with(|c| c != '.'));
+    let mut numbers = version.expect("a version").split('.');
+    format!("{}.{}", numbers.next().unwrap(), numbers.next().unwrap())
 }

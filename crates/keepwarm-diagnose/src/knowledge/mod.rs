@@ -1,54 +1,24 @@
 //! What is known of programs that speak HTTP: their defaults, and what to set.
 //!
-//! Owns the look-up. The facts are in `table`, one line each, with a source; that is the file to
-//! extend.
+//! Owns the look-up. The facts are in `defaults`, what to set in `advice`, pages in `topics`: the files
+//! to extend. Each entry has its versions and its source; [`faults`] says what is wrong with one.
 
-mod table;
+mod advice;
+mod check;
+mod defaults;
+mod explain;
+mod range;
+mod source;
+mod topics;
 
 use std::fmt;
 
-pub use table::{ADVICE, DEFAULTS, TOPICS};
-
-/// A version, as far as it is known: `1`, `1.27` or `1.27.3`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Version {
-    /// The first number.
-    pub major: u16,
-    /// The second, or 0.
-    pub minor: u16,
-    /// The third, or 0.
-    pub patch: u16,
-}
-
-impl Version {
-    /// Reads the numbers at the start of a text, such as `1.26rc1` or `v20.19.2`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Version> {
-        let text = text.trim().trim_start_matches(['v', 'V']);
-        let mut numbers = [0; 3];
-        let mut rest = text;
-        for (place, number) in numbers.iter_mut().enumerate() {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            if digits == 0 && place == 0 {
-                return None;
-            }
-            *number = rest[..digits].parse().ok()?;
-            match rest[digits..].strip_prefix('.') {
-                Some(more) if more.starts_with(|c: char| c.is_ascii_digit()) => rest = more,
-                _ => break,
-            }
-        }
-        let [major, minor, patch] = numbers;
-        Some(Version { major, minor, patch })
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)?;
-        if self.patch > 0 { write!(f, ".{}", self.patch) } else { Ok(()) }
-    }
-}
+pub use self::advice::ADVICE;
+pub use self::check::faults;
+pub use self::defaults::DEFAULTS;
+pub use self::explain::{explain, topics};
+pub use self::range::{Range, Version};
+pub use self::topics::TOPICS;
 
 /// What a program runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,13 +32,14 @@ pub enum Kind {
     Nginx,
     Dotnet,
     Php,
+    Ruby,
     Rust,
     Keepwarm,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Go,
         Kind::Node,
         Kind::Python,
@@ -76,6 +47,7 @@ impl Kind {
         Kind::Nginx,
         Kind::Dotnet,
         Kind::Php,
+        Kind::Ruby,
         Kind::Rust,
         Kind::Keepwarm,
     ];
@@ -91,6 +63,7 @@ impl Kind {
             Kind::Nginx => "nginx",
             Kind::Dotnet => "dotnet",
             Kind::Php => "php",
+            Kind::Ruby => "ruby",
             Kind::Rust => "rust",
             Kind::Keepwarm => "keepwarm",
         }
@@ -113,36 +86,6 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// From which version to before which a fact holds; an empty end is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// The first version.
-    pub since: &'static str,
-    /// The first version for which it no longer holds.
-    pub before: &'static str,
-}
-
-impl Range {
-    /// Whether a version lies within; an unknown one may.
-    #[must_use]
-    pub fn admits(&self, version: Option<Version>) -> bool {
-        let Some(version) = version else { return true };
-        Version::parse(self.since).is_none_or(|since| version >= since)
-            && Version::parse(self.before).is_none_or(|before| version < before)
-    }
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.since, self.before) {
-            ("", "") => f.write_str("any version"),
-            (since, "") => write!(f, "{since} and newer"),
-            ("", before) => write!(f, "before {before}"),
-            (since, before) => write!(f, "{since} until before {before}"),
-        }
-    }
-}
-
 /// A default of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Fact {
@@ -150,9 +93,10 @@ pub struct Fact {
     pub kind: Kind,
     /// The library or program that has it.
     pub program: &'static str,
-    /// The versions of `kind`, or of the program if it comes apart, that have it.
+    /// The versions of `kind` that have it. What comes apart from it, in versions of its own, says
+    /// them in its name.
     pub versions: Range,
-    /// Its name.
+    /// Its name, as one writes it.
     pub setting: &'static str,
     /// What it is if nobody sets it.
     pub default: &'static str,
@@ -173,6 +117,8 @@ pub struct Advice {
     pub kind: Kind,
     /// The versions it is for.
     pub versions: Range,
+    /// The settings that the text names, each among the defaults.
+    pub settings: &'static [&'static str],
     /// What to do.
     pub text: &'static str,
     /// Where it stands.
@@ -234,52 +180,4 @@ pub fn servers_with_idle_timeout(ms: u32) -> Vec<&'static str> {
 pub fn clients_with_idle_set(size: u64) -> Vec<&'static str> {
     let fits = DEFAULTS.iter().filter(|one| one.idle_set.is_some_and(|set| u64::from(set) == size));
     fits.map(|one| one.program).collect()
-}
-
-/// The page of a topic: a finding, a runtime, a word.
-#[must_use]
-pub fn explain(topic: &str) -> Option<String> {
-    let wanted = topic.trim().to_lowercase();
-    let page = TOPICS.iter().find(|page| page.name.to_lowercase() == wanted);
-    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == wanted);
-    let mut text = match (page, kind) {
-        (None, None) => return None,
-        (Some(page), _) => format!("{}: {}\n\n{}\n", page.name, page.title, page.text),
-        (None, Some(kind)) => format!("{}: defaults, and what to set\n", kind.as_str()),
-    };
-    let defaults: Vec<&Fact> = DEFAULTS.iter().filter(|one| Some(one.kind) == kind).collect();
-    if !defaults.is_empty() {
-        text.push_str("\nDefaults\n");
-    }
-    for one in defaults {
-        text.push_str(&format!(
-            "  {}, {} ({}): {}\n      {}\n",
-            one.program, one.setting, one.versions, one.default, one.source
-        ));
-    }
-    let fits = |one: &&Advice| Some(one.kind) == kind || one.code.to_lowercase() == wanted;
-    let advice: Vec<&Advice> = ADVICE.iter().filter(fits).collect();
-    if !advice.is_empty() {
-        text.push_str("\nWhat to set\n");
-    }
-    for one in advice {
-        text.push_str(&format!(
-            "  {} {} ({}): {}\n      {}\n",
-            one.code,
-            one.kind.as_str(),
-            one.versions,
-            one.text,
-            one.source
-        ));
-    }
-    Some(text)
-}
-
-/// Every topic that [`explain`] knows, with its title.
-#[must_use]
-pub fn topics() -> Vec<(&'static str, &'static str)> {
-    let pages = TOPICS.iter().map(|page| (page.name, page.title));
-    let kinds =
-        Kind::ALL.into_iter().filter(|kind| !TOPICS.iter().any(|t| t.name == kind.as_str()));
-    pages.chain(kinds.map(|kind| (kind.as_str(), "its defaults, and what to set"))).collect()
 }

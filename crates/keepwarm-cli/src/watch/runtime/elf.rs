@@ -1,0 +1,192 @@
+//! What compilers leave in an ELF file (elf(5)): Go's build info, the comment of rustc.
+//!
+//! Owns the reading of executables, little-endian and of 64 bits; others are not recognised.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use keepwarm_diagnose::knowledge::Version;
+
+/// The most that is read of an executable.
+pub(super) const MAX_SCAN: usize = 64 << 20;
+const CHUNK: usize = 1 << 20;
+/// Segments, or sections, that are looked at.
+const MAX_ENTRIES: u16 = 256;
+/// The most that is read of a section of comments: a line for each compiler that took part.
+const MAX_COMMENT: u64 = 16 << 10;
+
+const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
+
+/// The version in a Go program's build info (debug/buildinfo), as Go 1.18 and newer write it: 32
+/// bytes of header, then the length and the text.
+pub(super) fn go_version(exe: &str) -> Option<Version> {
+    let mut file = File::open(exe).ok()?;
+    let (start, length) = writable_segment(&mut file)?;
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let most = usize::try_from(length).unwrap_or(MAX_SCAN).min(MAX_SCAN);
+    find(&mut file, most, GO_MAGIC, |rest| {
+        let header = 32 - GO_MAGIC.len();
+        let inline = rest.get(1)? & 2 != 0;
+        let length = usize::from(*rest.get(header)?);
+        let text = rest.get(header + 1..header + 1 + length)?;
+        let text = std::str::from_utf8(text).ok().filter(|_| inline)?;
+        Version::parse(text.strip_prefix("go")?)
+    })
+}
+
+/// The version of the compiler of a Rust program. It stands in the section `.comment`, which
+/// stripping leaves.
+pub(super) fn rust_version(exe: &str) -> Option<Version> {
+    const PROGRAM_BITS: u32 = 1;
+    const TOLD: &[u8] = b"rustc version ";
+    let mut file = File::open(exe).ok()?;
+    let header = header(&mut file)?;
+    let table = long(&header, 40);
+    let sections = entries::<64>(&mut file, table, half(&header, 60))?;
+    sections.into_iter().find_map(|section| {
+        let (kind, address) = (word(&section, 4), long(&section, 16));
+        let (offset, length) = (long(&section, 24), long(&section, 32));
+        // What is not loaded has no address.
+        if kind != PROGRAM_BITS || address != 0 || length > MAX_COMMENT {
+            return None;
+        }
+        let mut text = Vec::new();
+        file.seek(SeekFrom::Start(offset)).ok()?;
+        file.by_ref().take(length).read_to_end(&mut text).ok()?;
+        let at = position(&text, TOLD)? + TOLD.len();
+        Version::parse(&String::from_utf8_lossy(&text[at..]))
+    })
+}
+
+/// Offset and length of the first segment that is loaded writable, where Go puts its build info.
+fn writable_segment(file: &mut File) -> Option<(u64, u64)> {
+    const LOAD: u32 = 1;
+    const WRITABLE: u32 = 2;
+    let header = header(file)?;
+    let segments = entries::<56>(file, long(&header, 32), half(&header, 56))?;
+    let found =
+        segments.iter().find(|one| word(*one, 0) == LOAD && word(*one, 4) & WRITABLE != 0)?;
+    Some((long(found, 8), long(found, 32)))
+}
+
+fn header(file: &mut File) -> Option<[u8; 64]> {
+    let mut header = [0; 64];
+    file.read_exact(&mut header).ok()?;
+    header.starts_with(b"\x7fELF\x02\x01").then_some(header)
+}
+
+/// A table of the file: segments are 56 bytes each, sections 64.
+fn entries<const SIZE: usize>(file: &mut File, table: u64, count: u16) -> Option<Vec<[u8; SIZE]>> {
+    file.seek(SeekFrom::Start(table)).ok()?;
+    let mut entries = Vec::new();
+    for _ in 0..count.min(MAX_ENTRIES) {
+        let mut entry = [0; SIZE];
+        file.read_exact(&mut entry).ok()?;
+        entries.push(entry);
+    }
+    Some(entries)
+}
+
+fn half(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap_or_default())
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default())
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default())
+}
+
+/// The first `wanted` within the next `most` bytes after which `read` makes something of what
+/// follows.
+pub(super) fn find<T>(
+    file: &mut File,
+    most: usize,
+    wanted: &[u8],
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Option<T> {
+    /// What `read` may need to see.
+    const AHEAD: usize = 512;
+    let mut window: Vec<u8> = Vec::new();
+    let mut total = 0;
+    loop {
+        let before = window.len();
+        let room = u64::try_from(CHUNK.min(most - total)).unwrap_or(0);
+        total += file.by_ref().take(room).read_to_end(&mut window).ok()?;
+        let ended = window.len() == before;
+        let mut from = 0;
+        while let Some(at) = position(&window[from..], wanted) {
+            let after = from + at + wanted.len();
+            if after + AHEAD > window.len() && !ended {
+                break;
+            }
+            if let Some(found) = read(&window[after..]) {
+                return Some(found);
+            }
+            from = after;
+        }
+        if ended {
+            return None;
+        }
+        let keep = window.len().min(wanted.len() + AHEAD);
+        window.drain(..window.len() - keep);
+    }
+}
+
+fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    let first = *wanted.first()?;
+    let mut from = 0;
+    while let Some(at) = bytes[from..].iter().position(|byte| *byte == first) {
+        if bytes[from + at..].starts_with(wanted) {
+            return Some(from + at);
+        }
+        from += at + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn this_program_is_rusts_and_not_gos() {
+        let exe = format!("/proc/{}/exe", std::process::id());
+        let version = rust_version(&exe);
+        assert!(version >= Version::parse("1.80"), "{version:?}");
+        assert_eq!(go_version(&exe), None);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_executable_is_nobodys() {
+        let path = std::env::temp_dir().join(format!("keepwarm-elf-{}", std::process::id()));
+        let whole = fs::read("/proc/self/exe").unwrap();
+        for length in [0, 5, 63, 64, 200, whole.len() / 2] {
+            fs::write(&path, &whole[..length]).unwrap();
+            let path = path.to_str().unwrap();
+            assert_eq!((rust_version(path), go_version(path)), (None, None), "{length} bytes");
+        }
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_text_is_found_wherever_the_chunks_part_it() {
+        let path = std::env::temp_dir().join(format!("keepwarm-find-{}", std::process::id()));
+        for at in [0, 5, CHUNK - 7, CHUNK - 3, CHUNK, 2 * CHUNK - 1] {
+            let mut bytes = vec![b'n'; at];
+            bytes.extend_from_slice(b"nginx/1.22.1\0");
+            bytes.extend(vec![b'.'; 700]);
+            fs::write(&path, &bytes).unwrap();
+            let mut file = File::open(&path).unwrap();
+            let found = find(&mut file, MAX_SCAN, b"nginx/", |rest| {
+                Version::parse(&String::from_utf8_lossy(&rest[..6]))
+            });
+            assert_eq!(found, Version::parse("1.22.1"), "at {at}");
+        }
+        fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,193 @@
+//! What a process runs on: Go, Node, Python, Java, nginx, .NET, PHP, Ruby, Rust.
+//!
+//! Owns the reading of /proc/<pid>/exe and /proc/<pid>/maps, as far as they may be read: one's own
+//! processes, or all for root. The version is looked for where each leaves it.
+
+mod elf;
+
+use std::fs::{self, File};
+use std::io::Read;
+
+use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
+
+use self::elf::{MAX_SCAN, find, go_version, rust_version};
+
+/// The most that is read of the list of mapped files.
+const MAX_MAPS: u64 = 1 << 20;
+
+/// What a process runs on; `None` if that cannot be told, or not be read.
+pub(crate) fn recognise(pid: u32) -> Option<Runtime> {
+    let exe = format!("/proc/{pid}/exe");
+    let path = fs::read_link(&exe).ok()?;
+    let path = path.to_string_lossy();
+    let path = path.trim_end_matches(" (deleted)");
+    // Its paths are those of its own mount namespace.
+    let root = format!("/proc/{pid}/root");
+    let named = by_name(&root, path);
+    if let Some(runtime @ Runtime { version: Some(_), .. }) = named {
+        return Some(runtime);
+    }
+    let mapped = mapped(pid);
+    if let Some(Runtime { kind, version: None }) = named {
+        let of_library = || by_libraries(&root, &mapped).filter(|one| one.kind == kind)?.version;
+        let version = version_within(&exe, kind).or_else(of_library);
+        return Some(Runtime { kind, version });
+    }
+    // A program of another name may embed one: a launcher of Java, uWSGI, Apache with PHP.
+    let compiled = |kind, version: Option<Version>| {
+        version.map(|version| Runtime { kind, version: Some(version) })
+    };
+    by_libraries(&root, &mapped)
+        .or_else(|| compiled(Kind::Go, go_version(&exe)))
+        .or_else(|| compiled(Kind::Rust, rust_version(&exe)))
+}
+
+/// By the name of the executable, and the version if its path tells.
+fn by_name(root: &str, path: &str) -> Option<Runtime> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let after = |prefix: &str| name.strip_prefix(prefix).and_then(Version::parse);
+    let runtime = |kind, version| Some(Runtime { kind, version });
+    match name {
+        "keepwarm" => runtime(Kind::Keepwarm, Version::parse(env!("CARGO_PKG_VERSION"))),
+        "node" | "nodejs" => runtime(Kind::Node, version_in_path(path)),
+        "java" => runtime(Kind::Java, java_release(root, path.strip_suffix("/bin/java")?)),
+        "nginx" => runtime(Kind::Nginx, None),
+        "dotnet" => runtime(Kind::Dotnet, None),
+        _ if name.starts_with("python") => {
+            runtime(Kind::Python, after("python").filter(|v| v.minor > 0))
+        }
+        _ if name.starts_with("ruby") => {
+            runtime(Kind::Ruby, after("ruby").or_else(|| version_in_path(path)))
+        }
+        _ if name.starts_with("php") => {
+            let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+            runtime(Kind::Php, Version::parse(digits))
+        }
+        _ => None,
+    }
+}
+
+/// A folder named as a version, as version managers have it: `.../node/v20.19.2/bin/node`.
+fn version_in_path(path: &str) -> Option<Version> {
+    let folder = path.rsplit('/').nth(2)?;
+    let is_version = folder.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
+    is_version.then(|| Version::parse(folder)).flatten()
+}
+
+/// `JAVA_VERSION="17.0.9"` in the file `release` of a Java home.
+fn java_release(root: &str, home: &str) -> Option<Version> {
+    let release = fs::read_to_string(format!("{root}{home}/release")).ok()?;
+    let line = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?;
+    Version::parse(line.trim_matches('"'))
+}
+
+/// The text before a version that is compiled into an executable.
+fn version_within(exe: &str, kind: Kind) -> Option<Version> {
+    let before: &[u8] = match kind {
+        Kind::Node => b"https://nodejs.org/download/release/v",
+        Kind::Nginx => b"nginx/",
+        Kind::Php => b"X-Powered-By: PHP/",
+        _ => return None,
+    };
+    let mut file = File::open(exe).ok()?;
+    let after = |bytes: &[u8]| {
+        let text: Vec<u8> = bytes.iter().copied().take(16).collect();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        // "nginx/" alone stands in paths as well.
+        Version::parse(&text).filter(|version| *version > Version::default())
+    };
+    find(&mut file, MAX_SCAN, before, after)
+}
+
+/// The files that a process has mapped; empty if that may not be read.
+fn mapped(pid: u32) -> String {
+    let Ok(file) = File::open(format!("/proc/{pid}/maps")) else { return String::new() };
+    let mut text = Vec::new();
+    // Cut off, it is what has been read.
+    let _ = file.take(MAX_MAPS).read_to_end(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// By a library that only one runtime has, and the version if its path tells.
+fn by_libraries(root: &str, mapped: &str) -> Option<Runtime> {
+    let paths = || mapped.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
+    paths().find_map(|path| {
+        let (folders, name) = path.rsplit_once('/')?;
+        let after = |prefix: &str| name.strip_prefix(prefix).map(Version::parse);
+        let (kind, version) = if name == "libjvm.so" {
+            let home = folders.split("/lib/").next().unwrap_or(folders);
+            (Kind::Java, java_release(root, home))
+        } else if name == "libcoreclr.so" || folders.contains("/Microsoft.NETCore.App/") {
+            let version = folders.rsplit("/Microsoft.NETCore.App/").next();
+            (Kind::Dotnet, version.filter(|text| *text != folders).and_then(Version::parse))
+        } else if let Some(version) = after("libpython") {
+            // `libpython3.so` is the stable interface, which others may load.
+            (Kind::Python, Some(version.filter(|version| version.minor > 0)?))
+        } else if let Some(version) = after("libruby.so.").or_else(|| after("libruby-")) {
+            (Kind::Ruby, version)
+        } else if name.starts_with("libnode.so.") {
+            // Its number is that of the interface.
+            (Kind::Node, version_within(&format!("{root}{path}"), Kind::Node))
+        } else if let Some(version) = after("libphp") {
+            (Kind::Php, version.filter(|version| version.minor > 0))
+        } else {
+            return None;
+        };
+        Some(Runtime { kind, version })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(path: &str) -> Option<(Kind, Option<Version>)> {
+        by_name("", path).map(|runtime| (runtime.kind, runtime.version))
+    }
+
+    #[test]
+    fn programs_are_known_by_their_names_and_some_tell_their_version() {
+        let version = Version::parse;
+        assert_eq!(named("/usr/bin/python3.11"), Some((Kind::Python, version("3.11"))));
+        assert_eq!(named("/usr/sbin/php-fpm8.2"), Some((Kind::Php, version("8.2"))));
+        assert_eq!(named("/usr/sbin/nginx"), Some((Kind::Nginx, None)));
+        let nvm = "/root/.nvm/versions/node/v20.19.2/bin/node";
+        assert_eq!(named(nvm), Some((Kind::Node, version("20.19.2"))));
+        assert_eq!(named("/usr/bin/node"), Some((Kind::Node, None)));
+        assert_eq!(named("/opt/service/bin/api"), None);
+    }
+
+    #[test]
+    fn a_version_in_the_path_is_that_of_the_folder_above_bin() {
+        let version = Version::parse;
+        assert_eq!(
+            named("/root/.rbenv/versions/3.3.1/bin/ruby"),
+            Some((Kind::Ruby, version("3.3.1")))
+        );
+        assert_eq!(named("/usr/bin/ruby3.1"), Some((Kind::Ruby, version("3.1"))));
+        assert_eq!(named("/opt/1.2.3/tools/bin/node"), Some((Kind::Node, None)));
+    }
+
+    #[test]
+    fn programs_that_embed_a_runtime_are_known_by_its_library() {
+        let by = |path: &str| {
+            let line = format!("7f00-7f01 r-xp 00000000 08:01 42                 {path}\n");
+            by_libraries("", &format!("55-56 r--p 0 0:0 0\n{line}"))
+                .map(|one| (one.kind, one.version))
+        };
+        let version = Version::parse;
+        let python = "/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0";
+        assert_eq!(by(python), Some((Kind::Python, version("3.11"))));
+        assert_eq!(by("/usr/lib/libpython3.so"), None);
+        let dotnet = "/usr/share/dotnet/shared/Microsoft.NETCore.App/8.0.11/libcoreclr.so";
+        assert_eq!(by(dotnet), Some((Kind::Dotnet, version("8.0.11"))));
+        assert_eq!(by("/app/libcoreclr.so"), Some((Kind::Dotnet, None)));
+        let ruby = "/usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1.2";
+        assert_eq!(by(ruby), Some((Kind::Ruby, version("3.1"))));
+        assert_eq!(by("/usr/local/lib/libruby.so.3.3.0"), Some((Kind::Ruby, version("3.3"))));
+        let php = "/usr/lib/apache2/modules/libphp8.2.so";
+        assert_eq!(by(php), Some((Kind::Php, version("8.2"))));
+        assert_eq!(by("/usr/lib/x86_64-linux-gnu/libc.so.6"), None);
+        assert_eq!(by("/opt/app/lib/runtime/lib/server/libjvm.so"), Some((Kind::Java, None)));
+    }
+}

@@ -1,0 +1,130 @@
+//! The pages of `keepwarm explain`, besides one for each runtime.
+
+use super::Topic;
+
+/// The pages of `keepwarm explain`, besides one for each runtime.
+pub const TOPICS: &[Topic] = &[
+    Topic {
+        name: "D1",
+        title: "a client for each request",
+        text: "The client opens a connection, sends one request on it, and closes it first. Each of \
+               them holds a local port for 60 s (TIME_WAIT), and pays a handshake.\n\n\
+               How it shows: one request a connection, closed by the client within milliseconds of \
+               its last byte. If the pools are not even closed, nothing is closed: connections with \
+               one request each pile up.\n\n\
+               How it differs from D6: there the client, or the server, says Connection: close, and \
+               either may close first.",
+    },
+    Topic {
+        name: "D2",
+        title: "fewer connections may idle than are used at once",
+        text: "A burst opens as many connections as there are requests at once. When they come back, \
+               the pool keeps a few and closes the rest, which the next burst opens again.\n\n\
+               How it shows: the client closes connections within milliseconds of their last byte, \
+               some carried one request and a few carried many, and after each burst the same small \
+               number is left: 2 names Go, 10 requests, 5 Java, 20 httpx.",
+    },
+    Topic {
+        name: "D3",
+        title: "a body that is not read to its end",
+        text: "A client that closes a response before it has read the body cannot use the connection \
+               again. The kernel answers data that nobody will read with an RST (RFC 2525, section \
+               2.17).\n\n\
+               How it shows: closes with data unread at the client; at the server, resets right after \
+               a response.",
+    },
+    Topic {
+        name: "D4",
+        title: "the server's keep-alive timeout is shorter than the client's",
+        text: "The server closes idle connections before the client does. That costs connections; and \
+               a request that is written in the moment of the close fails (ECONNRESET, 502), the more \
+               often the less traffic there is.\n\n\
+               How it shows: the server closes first, always after the same idle time, and that time \
+               names the server. The rule: each hop's server timeout is longer than its client's.",
+    },
+    Topic {
+        name: "D5",
+        title: "a limit of requests on each connection",
+        text: "The server closes each connection after a fixed number of requests: 1000 is nginx, 100 \
+               Apache and Tomcat. Harmless when the number is large.",
+    },
+    Topic {
+        name: "D6",
+        title: "Connection: close, or HTTP/1.0",
+        text: "One request a connection, because one of the two says so. Who closes first is no sign \
+               of who said it: a client that sends Connection: close mostly sees the server's FIN \
+               first.\n\n\
+               How to tell: look at one exchange, `curl -v` to the server (does it answer Connection: \
+               close, or HTTP/1.0?), and one request of the client (does it send Connection: close?).",
+    },
+    Topic {
+        name: "D7",
+        title: "connections that the program does not close",
+        text: "The peer has closed, and the program has not: CLOSE_WAIT, for as long as it lives. A \
+               number that grows is a leak (a response that was never closed); a number that stays is \
+               a pool that looks when it needs a connection.",
+    },
+    Topic {
+        name: "D8",
+        title: "connections without a request",
+        text: "Probes: a load balancer or a monitor that connects and closes, often by RST. Left out \
+               of the verdict on the rest.",
+    },
+    Topic {
+        name: "D9",
+        title: "connects that fail",
+        text: "Nobody listens, the queue of the listener is full, or the way there is closed. With no \
+               local port left connect(2) fails too, without a packet.",
+    },
+    Topic {
+        name: "D10",
+        title: "local ports run out",
+        text: "Towards one service a source address has as many connections as \
+               net.ipv4.ip_local_port_range has ports (28,232 by default), TIME_WAIT of the client \
+               included. At half of them connect(2) gets slow: it first tries only every second port, \
+               and then searches long. At all of them it fails: cannot assign requested address.\n\n\
+               Closing first at more than ports / 60 s (470 a second) for a minute gets there. The \
+               cure is to keep connections. Until then: a wider ip_local_port_range, or \
+               net.ipv4.tcp_tw_reuse=1 on the client.",
+    },
+    Topic {
+        name: "D11",
+        title: "connections that are meant to end",
+        text: "Closed by their owner's own idle timeout or lifetime: nothing to do.",
+    },
+    Topic {
+        name: "D12",
+        title: "few long connections",
+        text: "Proxies and HTTP/2 carry many requests on few connections, and requests cannot be \
+               counted from outside. No churn.",
+    },
+    Topic {
+        name: "healthy",
+        title: "connections are kept",
+        text: "Many requests on each connection, and few closes for what was carried.",
+    },
+    Topic {
+        name: "mixed",
+        title: "no single cause, or not enough evidence",
+        text: "Fewer than 30 closes, or none of the causes has four fifths of them. Watch longer, or \
+               one destination at a time.",
+    },
+    Topic {
+        name: "time-wait",
+        title: "what TIME_WAIT is, and whose",
+        text: "The side that closes first keeps the four-tuple for 60 s (TCP_TIMEWAIT_LEN, a constant: \
+               tcp_fin_timeout does not change it). At a server it is harmless: 256 bytes. At a client \
+               each holds a local port: see D10.\n\n\
+               Counting it is not counting closes: on loopback Linux reuses a client's after one \
+               second (tcp_tw_reuse = 2), a new connection replaces a server's, and a reset leaves \
+               none. `keepwarm watch` counts the closes themselves.",
+    },
+    Topic {
+        name: "levels",
+        title: "what the kernel lets us see",
+        text: "L0, counters: how many, not where. L1, destroy events and dumps, for any user: every \
+               close with its closer, by FIN or RST, requests, idle time; opens by conservation. Not: \
+               the process of a connection too short to be seen alive, the name of a reset's reason, \
+               lifetimes.",
+    },
+];
