@@ -32,6 +32,8 @@ pub(crate) fn parse_window(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -51,5 +53,14 @@ mod tests {
         }
         assert!(parse_window("0s").unwrap_err().contains("--once"));
         assert!(parse("10d").unwrap_err().contains("use us, ms, s, m or h"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,12}|[-+]?[0-9]{0,30}[.e]?[0-9]{0,4}(us|ms|s|m|h|)") {
+            if let Err(why) = parse(&text) {
+                prop_assert!(!why.is_empty());
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Writing to people and to pipes: the one place that does.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -32,6 +33,15 @@ pub(crate) fn is_read() -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     // What cannot be asked about, as some files, is taken to be read.
     poll(&mut ends, Some(&at_once)).is_err() || !ends[0].revents().contains(PollFlags::ERR)
+}
+
+/// A text of somebody else, without what a terminal would obey.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) {
+        text.replace(char::is_control, "\u{fffd}").into()
+    } else {
+        text.into()
+    }
 }
 
 /// Tells stderr what went wrong. If even that fails there is nobody left to tell.

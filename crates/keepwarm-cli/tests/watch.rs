@@ -388,6 +388,22 @@ fn the_knowledge_base_is_in_the_terminal() {
     run(keepwarm().args(["explain", "nothing"])).exits_with(2).says("lists the topics");
 }
 
+#[test]
+fn a_process_does_not_command_the_terminal_by_its_name() {
+    let program = std::env::temp_dir().join(format!("\u{1b}[31m{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_keepwarm"), &program).unwrap();
+    let mut command = Command::new(&program);
+    let (_service, line) =
+        Running::start(command.args(["serve", "data", "--listen", "127.0.0.1:0"]));
+    std::fs::remove_file(&program).unwrap();
+    let address = line.split('/').nth(2).unwrap();
+    let _open = TcpStream::connect(address).unwrap();
+    let seen = run(keepwarm().args(["watch", "src", address, "--once"]));
+    seen.exits_with(0);
+    assert!(seen.stdout.contains("\u{fffd}[31m"), "{}", seen.stdout);
+    assert!(!seen.stdout.contains('\u{1b}'), "{}", seen.stdout);
+}
+
 /// Where tracefs is mounted, if it may be used.
 fn instances() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();

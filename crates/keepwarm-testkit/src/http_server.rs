@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, Tc
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -299,6 +299,23 @@ impl Conn {
             && error.kind() == ErrorKind::ConnectionReset
         {
             self.settle(First::ClientRst);
+        }
+    }
+
+    /// Sends `bytes` again and again, `pause` apart, until the client is gone; at most for 20
+    /// seconds.
+    pub fn send_for_ever(&mut self, bytes: &[u8], pause: Duration) {
+        let begun = Instant::now();
+        while let Some(stream) = &mut self.stream
+            && begun.elapsed() < PATIENCE
+        {
+            if let Err(error) = stream.write_all(bytes) {
+                if error.kind() == ErrorKind::ConnectionReset {
+                    self.settle(First::ClientRst);
+                }
+                return;
+            }
+            std::thread::sleep(pause);
         }
     }
 

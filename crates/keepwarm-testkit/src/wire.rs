@@ -299,6 +299,7 @@ mod tests {
     use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
     use super::*;
+    use crate::skipped;
 
     const CLOSING: &str = "0B";
     const TIME_WAIT: &str = "06";
@@ -307,7 +308,7 @@ mod tests {
         match Wire::lay() {
             Ok(wire) => Some(wire),
             Err(error) => {
-                eprintln!("SKIPPED: a wire takes root and /dev/net/tun: {error}");
+                skipped::because(&format!("a wire takes root and /dev/net/tun: {error}"));
                 None
             }
         }

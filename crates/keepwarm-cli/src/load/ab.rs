@@ -3,6 +3,7 @@
 //! The labels are ab's; the numbers are this engine's. ab keeps whole milliseconds, so do we here.
 //! What ab reports and this engine does not measure apart is left out.
 
+use crate::output::printable;
 use crate::record::{Distribution, RunRecord};
 
 /// The rows of ab's percentile table.
@@ -20,7 +21,7 @@ pub(crate) fn render(record: &RunRecord) -> String {
         .map(|(_, count)| count)
         .sum();
     let mut lines = vec![
-        ("Server Software:", record.server.clone().unwrap_or_default()),
+        ("Server Software:", printable(record.server.as_deref().unwrap_or_default()).into_owned()),
         ("Server Hostname:", settings.host.clone()),
         ("Server Port:", settings.port.to_string()),
         ("", String::new()),

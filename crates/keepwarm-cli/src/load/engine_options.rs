@@ -243,6 +243,8 @@ fn stage(text: &str) -> Result<Stage, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -251,6 +253,18 @@ mod tests {
         assert_eq!(stage("10s:100.5"), Ok(expected));
         for text in ["", "10s", "10s:", "10s:x", ":100", "10q:100"] {
             assert!(!stage(text).unwrap_err().is_empty(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_stage_is_read_and_planned_or_refused(text in "\\PC{0,12}|[0-9.]{0,5}(ms|s|h|):[-+]?[0-9.e]{0,8}|1s:(inf|NaN)") {
+            if let Ok(stage) = stage(&text) {
+                let plan = keepwarm_load::Plan::builder("http://127.0.0.1:9/").stages([stage]);
+                if let Err(why) = plan.build() {
+                    prop_assert!(!why.to_string().is_empty());
+                }
+            }
         }
     }
 }

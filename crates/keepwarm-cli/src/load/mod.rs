@@ -1,10 +1,10 @@
 //! `keepwarm load`: one URL, one load, one account.
 
-mod ab;
+pub(crate) mod ab;
 pub(crate) mod engine_options;
 mod hops;
 mod live;
-mod text;
+pub(crate) mod text;
 
 pub(crate) use hops::Hops;
 pub(crate) use text::millis;

@@ -64,7 +64,8 @@ impl Distribution {
             seen += count;
             seen >= rank
         });
-        Some(bucket?.0.clamp(self.min?, self.max?))
+        // Not `clamp`: a record from a file may say that the least is more than the greatest.
+        Some(bucket?.0.max(self.min?).min(self.max?))
     }
 
     /// A point by its name in assertions, in the distribution's unit.

@@ -133,7 +133,7 @@ fn connections(record: &RunRecord, name: &str) -> Fact {
         "opened" => connections.opened,
         "failed" => connections.failed.values().sum::<u64>() + connections.timed_out_connecting,
         "reused" => connections.reused,
-        "closed" => connections.opened - connections.still_open,
+        "closed" => connections.opened.saturating_sub(connections.still_open),
         "closed_by_us" => connections.closed_by_us_total(),
         "peer_fin" => connections.peer_fin,
         "peer_rst" => connections.peer_rst,

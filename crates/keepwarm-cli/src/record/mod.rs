@@ -439,14 +439,14 @@ impl Connections {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
 
     /// A real run of 100 requests on 4 connections, against a server of this process.
-    pub(super) fn a_run() -> RunRecord {
+    pub(crate) fn a_run() -> RunRecord {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         std::thread::spawn(move || {
@@ -458,6 +458,13 @@ mod tests {
         let plan = plan.build().expect("a plan");
         let summary = keepwarm_load::Run::start(plan.clone()).expect("a run").wait();
         RunRecord::of(&plan, &summary, SystemTime::now())
+    }
+
+    /// Asks a record for everything that can be asserted on.
+    pub(crate) fn every_fact(record: &RunRecord) {
+        crate::assertion::every_name()
+            .iter()
+            .for_each(|name| drop(facts::fact(record, name.as_str())));
     }
 
     pub(super) fn an_error(class: &str, count: u64) -> ErrorRecord {

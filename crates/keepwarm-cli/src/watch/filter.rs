@@ -73,6 +73,8 @@ fn port_of(text: &str) -> Result<u16, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(words: &[&str]) -> Result<Scope, String> {
@@ -123,6 +125,18 @@ mod tests {
         ] {
             let error = read(words).unwrap_err();
             assert!(error.len() > 15, "{words:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_filter_or_refused_with_a_way_out(
+            words in prop::collection::vec("\\PC{0,12}|dst|src|:[0-9]{0,6}|[\\[\\]0-9a-f.:]{0,20}", 0..4)
+        ) {
+            match parse(&words) {
+                Ok(scope) => prop_assert!(scope.port.is_none_or(|port| port > 0)),
+                Err(why) => prop_assert!(!why.is_empty()),
+            }
         }
     }
 }

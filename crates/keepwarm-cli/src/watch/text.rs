@@ -8,6 +8,7 @@ use keepwarm_sockets::{Side, Spread};
 use super::observe::Judged;
 use super::record::side;
 use super::{Level, Report};
+use crate::output::printable;
 use crate::table::{Table, paragraph};
 
 /// Destinations that are shown; the rest is counted.
@@ -258,7 +259,7 @@ fn cliff(judged: &Judged) -> String {
 fn owner(judged: &Judged) -> String {
     let owners = &judged.destination.owners;
     let Some(owner) = owners.first() else { return "-".to_owned() };
-    let name = owner.process.as_deref().unwrap_or("?");
+    let name = printable(owner.process.as_deref().unwrap_or("?"));
     // Workers of one program, or one process for each connection.
     let same = || owners.iter().filter(|other| other.process == owner.process);
     let (mut text, share) = match same().count() {
