@@ -30,11 +30,11 @@ have a row. \"We\" are that side.
   req/conn  requests on a connection, median and most: segments with data from
             the client. With TLS, HTTP/2 or large uploads they are more than
             requests
-  idle      how long nothing had been said when the connection was closed, median
+  idle      how long nothing had been said when it was closed, median
   life      from established to closed, median (level L2)
   estab     in ESTABLISHED now
   t-wait    in TIME_WAIT now, held by this side
-  c-wait    in CLOSE_WAIT now: the other side has closed, and our program has not
+  c-wait    in CLOSE_WAIT now: the other side has closed, our program has not
   ports     local ports taken towards the service, TIME_WAIT included, from the
             source address that has taken most
   cliff     until half of them are taken, and connect(2) gets slow; from the
