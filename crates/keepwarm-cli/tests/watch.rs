@@ -130,6 +130,8 @@ fn a_window_accounts_for_a_load_that_closes_and_names_the_service() {
     let owner = &server["owners"][0];
     assert_eq!((&owner["pid"], &owner["how"]), (&service.child.id().into(), &"listener".into()));
     assert_eq!((&owner["process"], &owner["share"]), (&"keepwarm".into(), &1.0.into()));
+    let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", service.child.id())).unwrap();
+    assert!(cgroups.contains(owner["cgroup"].as_str().unwrap()), "{owner}");
 }
 
 #[test]
@@ -261,6 +263,11 @@ fn only_the_connections_of_a_process_are_shown_if_asked() {
     let by_name = look(&["--process", "keepwarm"]);
     assert!(by_name.contains(&theirs.address.to_string()), "{by_name}");
     assert_eq!(look(&["--process", "nobody of this name"]), "[]");
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path =
+        cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).max_by_key(|p| p.len());
+    let by_cgroup = look(&["--cgroup", path.unwrap(), "--process", "keepwarm"]);
+    assert!(by_cgroup.contains(&ours.address.to_string()), "{path:?}: {by_cgroup}");
     assert_eq!(look(&["--cgroup", "no such cgroup"]), "[]");
 }
 

@@ -49,7 +49,17 @@ pub fn judge(seen: &Observation) -> Vec<Finding> {
 
 fn finding(seen: &Observation, cause: Cause, confidence: f64, summary: String) -> Finding {
     let code = cause.code();
-    Finding { code, cause, confidence, summary, advice: advice(code, seen.runtime), remote: None }
+    // What the client has to set is not told by the program that the server is.
+    let runtime = seen.runtime.filter(|_| seen.side == Side::Client || !is_for_the_client(cause));
+    Finding { code, cause, confidence, summary, advice: advice(code, runtime), remote: None }
+}
+
+/// Whether it is the client alone that can mend it.
+const fn is_for_the_client(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ClientPerRequest | Cause::IdlePoolTooSmall { .. } | Cause::BodyNotDrained
+    )
 }
 
 fn share(part: u64, of: u64) -> f64 {
@@ -382,7 +392,8 @@ fn idle_pool(seen: &Observation, requests: &Requests) -> Option<Finding> {
     if by_client < DOMINANT || !at_once {
         return None;
     }
-    let idle = seen.established;
+    // In the midst of a burst, what is open is not what may idle.
+    let idle = seen.idle_set.unwrap_or(seen.established);
     let mut summary = format!(
         "the client closed {} of {} connections first, within moments of their last byte; they carried \
          {} requests in the median and {} at most: healthy connections are closed as they come back \
@@ -392,11 +403,12 @@ fn idle_pool(seen: &Observation, requests: &Requests) -> Option<Finding> {
         requests.p50,
         requests.max
     );
-    let named = (1..=LARGEST_NAMED_IDLE).contains(&idle);
+    let client = seen.runtime.filter(|_| seen.side == Side::Client);
+    let named = seen.idle_set.is_some() && (1..=LARGEST_NAMED_IDLE).contains(&idle);
     let mut confidence = by_client * 0.7;
     if named {
         summary.push_str(&format!(", and {idle} may stay"));
-        let clients = clients_with_idle_set(idle);
+        let clients = clients_with_idle_set(idle, client);
         if !clients.is_empty() {
             confidence = by_client * 0.95;
             summary.push_str(&format!(" (the default of {})", clients.join(" and of ")));

@@ -50,6 +50,8 @@ pub struct Observation {
     pub alive: u64,
     /// Of these in ESTABLISHED.
     pub established: u64,
+    /// As many as stayed open between bursts, if that could be seen.
+    pub idle_set: Option<u64>,
     /// Of these in CLOSE_WAIT.
     pub close_wait: u64,
     /// CLOSE_WAIT at the start.

@@ -63,6 +63,7 @@ fn observation(dice: &mut Dice) -> Observation {
         alive_at_start: pick(dice, &COUNTS),
         alive: pick(dice, &COUNTS),
         established: pick(dice, &COUNTS),
+        idle_set: maybe(dice, |dice| pick(dice, &COUNTS)),
         close_wait: pick(dice, &COUNTS),
         close_wait_at_start: pick(dice, &COUNTS),
         time_wait: pick(dice, &COUNTS),

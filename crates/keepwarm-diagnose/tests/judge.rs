@@ -43,6 +43,7 @@ fn seen() -> Observation {
         alive_at_start: 0,
         alive: 0,
         established: 0,
+        idle_set: None,
         close_wait: 0,
         close_wait_at_start: 0,
         time_wait: 0,
@@ -107,14 +108,38 @@ fn a_small_idle_set_is_d2_and_its_size_names_the_client() {
         requests: requests(1, 34, (1, 0.8)),
         alive: 2,
         established: 2,
+        idle_set: Some(2),
         ..seen()
     };
     assert_eq!(code(&seen), "D2");
     let finding = main_finding(&seen);
     assert_eq!(finding.cause, Cause::IdlePoolTooSmall { idle: 2 });
     assert!(finding.summary.contains("the default of Go net/http"), "{}", finding.summary);
-    let seven = Observation { established: 7, ..seen };
+    let seven = Observation { established: 7, idle_set: Some(7), ..seen.clone() };
     assert!(main_finding(&seven).confidence < finding.confidence, "seven names nobody");
+    // Some pools keep 5, but none of Go's does.
+    let go = Runtime { kind: Kind::Go, version: None };
+    let five = Observation { established: 5, idle_set: Some(5), runtime: Some(go), ..seen.clone() };
+    assert!(!main_finding(&five).summary.contains("the default of"), "{five:?}");
+    let busy = Observation { idle_set: None, ..seen };
+    assert!(!main_finding(&busy).summary.contains("may stay"), "two happen to be open in a burst");
+}
+
+#[test]
+fn what_the_client_has_to_set_is_not_told_by_the_servers_runtime() {
+    let nginx = Runtime { kind: Kind::Nginx, version: None };
+    let seen = Observation {
+        side: Side::Server,
+        remote_fin: 998,
+        idle_remote: idle(2, (2, 0.8)),
+        requests: requests(1, 34, (1, 0.8)),
+        runtime: Some(nginx),
+        ..seen()
+    };
+    let finding = main_finding(&seen);
+    let advice = finding.advice.unwrap();
+    assert_eq!(finding.code, "D2");
+    assert!(advice.contains("go:") && !advice.contains("nginx"), "{advice}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::classify::CloseKind;
 use crate::error::Error;
 use crate::process::Owner;
+use crate::rules::STAGE;
 use crate::socket::{Side, Socket};
 use crate::spread::Spread;
 use crate::wire::condition::Condition;
@@ -342,6 +343,9 @@ impl Scope {
     }
 
     pub(crate) fn admits(&self, service: &SocketAddr, side: Side) -> bool {
+        if service.ip() == STAGE && self.ip.is_none() {
+            return false;
+        }
         // Port 0 is a connect that failed, of which the port is not known.
         self.port.is_none_or(|port| port == service.port() || service.port() == 0)
             && self.ip.is_none_or(|ip| ip == service.ip())

@@ -305,6 +305,43 @@ fn a_server_is_known_by_its_listener_and_a_client_by_the_hands_it_was_seen_in() 
     }
 }
 
+/// A listener in the hands of another process, which does not accept.
+fn listening_elsewhere(listener: TcpListener) -> std::process::Child {
+    let own = std::os::fd::OwnedFd::from(listener);
+    std::process::Command::new("sleep").arg("600").stdin(own).spawn().unwrap()
+}
+
+#[test]
+fn a_port_that_two_processes_listen_on_at_two_addresses_is_each_ones_own() {
+    let _alone = alone();
+    let ours = TcpListener::bind("127.66.7.1:0").unwrap();
+    let port = ours.local_addr().unwrap().port();
+    let theirs = TcpListener::bind(("127.66.7.2", port)).unwrap();
+    let mut places = [ours.local_addr().unwrap(), theirs.local_addr().unwrap()].into_iter();
+    let mut child = listening_elsewhere(theirs);
+    let clients: Vec<_> = places.clone().map(|to| TcpStream::connect(to).unwrap()).collect();
+    let owner_of = |traffic: &Traffic, to: SocketAddr| {
+        let server = |one: &&Destination| one.side == Side::Server && one.service == Some(to);
+        let owner = traffic.destinations.iter().find(server)?.owners.first()?;
+        (owner.how == How::Listener).then_some(owner.pid)
+    };
+    let watch = Watch::start(on_port(port)).unwrap();
+    let start = std::time::Instant::now();
+    let owners = loop {
+        let traffic = watch.snapshot();
+        let owners: Vec<_> = places.clone().map(|to| owner_of(&traffic, to)).collect();
+        if owners.iter().all(Option::is_some) || start.elapsed() > Duration::from_secs(60) {
+            break owners;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let pids = [std::process::id(), child.id()].map(Some);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(owners, pids, "{:?}", places.next());
+    drop(clients);
+}
+
 #[test]
 fn beyond_a_thousand_destinations_the_quietest_are_folded_and_nothing_is_lost() {
     let _alone = alone();

@@ -54,6 +54,8 @@ struct Report {
     /// Rules of the classifier that do not hold on this kernel; `None`: not tested (yet).
     broken_rules: Option<Vec<String>>,
     destinations: Vec<Judged>,
+    /// Destinations left out because nobody knows whose they are.
+    nobodys: usize,
     /// What there is to say where there is no destination.
     nothing: String,
 }
@@ -259,6 +261,7 @@ impl Face {
             rules.apply(&mut traffic);
         }
         let mut destinations = self.judge.judge(&traffic);
+        let nobodys = destinations.iter().filter(|one| self.whose.cannot_tell(one)).count();
         destinations.retain(|one| self.whose.owns(one));
         let (level, refused, lost_traces) = match &traffic.tracing {
             Tracing::Off => (Level::L1, None, None),
@@ -274,6 +277,7 @@ impl Face {
             lost_events: traffic.lost_events,
             unattributed_aborts: traffic.unattributed_aborts,
             broken_rules: self.rules.as_ref().map(broken),
+            nobodys,
             nothing: self.nothing(&destinations),
             destinations,
         };

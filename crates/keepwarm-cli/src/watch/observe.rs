@@ -11,10 +11,13 @@ use keepwarm_diagnose::{
 };
 use keepwarm_sockets::{Destination, Side, Spread, Traffic, ephemeral_ports};
 
-use super::runtime;
+use super::{owner, runtime};
 
 /// How close idle times, or numbers of requests, are to count as one.
 const CLUSTER: f64 = 0.03;
+
+/// The share of looks, of those that met a connection at all, that have to meet the idle set.
+const OFTEN: f64 = 0.2;
 
 /// One destination with what is thought of it.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub(crate) struct Judged {
     pub(crate) ports: Option<Ports>,
     /// What its main owner runs on.
     pub(crate) runtime: Option<Runtime>,
+    /// The cgroups of its owners, in their order.
+    pub(crate) cgroups: Vec<Option<String>>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -34,6 +39,7 @@ pub(crate) struct Judge {
     /// Whether a client's TIME_WAIT towards another host may be reused.
     reuse: Reuse,
     runtimes: HashMap<u32, Option<Runtime>>,
+    cgroups: HashMap<u32, Option<String>>,
 }
 
 /// `net.ipv4.tcp_tw_reuse`.
@@ -44,7 +50,7 @@ enum Reuse {
     Always,
 }
 
-/// Processes whose runtime is remembered.
+/// Processes whose runtime and cgroup are remembered.
 const MAX_RUNTIMES: usize = 1 << 12;
 
 impl Judge {
@@ -56,7 +62,7 @@ impl Judge {
             _ => Reuse::OnLoopback,
         };
         let range = ephemeral_ports().ok().map(|ports| ports.size().into());
-        Self { range, reuse, runtimes: HashMap::new() }
+        Self { range, reuse, runtimes: HashMap::new(), cgroups: HashMap::new() }
     }
 
     pub(crate) fn judge(&mut self, traffic: &Traffic) -> Vec<Judged> {
@@ -68,7 +74,8 @@ impl Judge {
         let ports = self.ports(&destination);
         let runtime = self.runtime(&destination);
         let findings = judge(&observation(&destination, window, ports, runtime));
-        Judged { destination, ports, runtime, findings }
+        let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
+        Judged { destination, ports, runtime, cgroups, findings }
     }
 
     fn runtime(&mut self, destination: &Destination) -> Option<Runtime> {
@@ -79,6 +86,17 @@ impl Judge {
         let found = runtime::recognise(pid);
         if self.runtimes.len() < MAX_RUNTIMES {
             self.runtimes.insert(pid, found);
+        }
+        found
+    }
+
+    fn cgroup(&mut self, pid: u32) -> Option<String> {
+        if let Some(known) = self.cgroups.get(&pid) {
+            return known.clone();
+        }
+        let found = owner::cgroup(pid);
+        if self.cgroups.len() < MAX_RUNTIMES {
+            self.cgroups.insert(pid, found.clone());
         }
         found
     }
@@ -133,12 +151,23 @@ fn observation(
         alive_at_start: one.alive_at_start,
         alive: one.alive,
         established: one.established,
+        idle_set: idle_set(one),
         close_wait: one.close_wait,
         close_wait_at_start: one.close_wait_at_start,
         time_wait: one.time_wait,
         ports,
         runtime,
     }
+}
+
+/// A look that is met again and again at the same low level has met the idle set; one that happens
+/// to fall into a burst has not.
+fn idle_set(one: &Destination) -> Option<u64> {
+    let open = u32::try_from(one.established).ok().filter(|open| *open > 0)?;
+    let up_to = |count: u32| one.established_seen.share_up_to(count);
+    let (less, none) = (up_to(open - 1)?, up_to(0)?);
+    let is_lowest = less - none <= 0.0;
+    (is_lowest && up_to(open)? - none >= OFTEN * (1.0 - none)).then_some(one.established)
 }
 
 fn requests(spread: &Spread) -> Option<Requests> {

@@ -38,6 +38,11 @@ impl Whose {
         }
     }
 
+    /// Whether it is not known whose a destination is, where that matters.
+    pub(crate) fn cannot_tell(&self, judged: &Judged) -> bool {
+        !self.is_anybody() && judged.destination.owners.is_empty()
+    }
+
     /// Whether a destination belongs, at least in part, to whom is asked for.
     pub(crate) fn owns(&mut self, judged: &Judged) -> bool {
         if self.is_anybody() {
@@ -118,6 +123,17 @@ fn may_be_asked(pid: u32) -> bool {
 fn all_pids() -> impl Iterator<Item = u32> {
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     names.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The path of a process's cgroup: of version 2, or, where it is in the root of that, the longest
+/// of version 1.
+pub(crate) fn cgroup(pid: u32) -> Option<String> {
+    let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+    let unified = lines.lines().find(|line| line.starts_with("0::")).and_then(path);
+    unified
+        .filter(|path| path != "/")
+        .or_else(|| lines.lines().filter_map(path).max_by_key(String::len))
 }
 
 /// Whether a process is in a cgroup whose path has this part (cgroups(7), /proc/pid/cgroup).

@@ -29,6 +29,8 @@ struct Record<'a> {
     unattributed_aborts: u64,
     /// Rules of the classifier that do not hold on this kernel; `null` where they were not tested.
     broken_rules: Option<&'a [String]>,
+    /// Destinations left out by --pid, --process or --cgroup because it is not known whose they are.
+    without_owner: usize,
     destinations: Vec<DestinationRecord<'a>>,
 }
 
@@ -109,6 +111,8 @@ struct OwnerRecord<'a> {
     pid: u32,
     process: Option<&'a str>,
     runtime: Option<String>,
+    /// Its path: a service's or a container's name stands in it.
+    cgroup: Option<&'a str>,
     share: f64,
     how: &'static str,
 }
@@ -133,6 +137,7 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
         lost_trace_events: report.lost_traces,
         unattributed_aborts: report.unattributed_aborts,
         broken_rules: report.broken_rules.as_deref(),
+        without_owner: report.nobodys,
         destinations: report.destinations.iter().map(|one| destination(one, report)).collect(),
     };
     serde_json::to_string(&record)
@@ -204,6 +209,7 @@ fn owners(judged: &Judged) -> Vec<OwnerRecord<'_>> {
             process: owner.process.as_deref(),
             // Only the main owner is looked into.
             runtime: judged.runtime.filter(|_| place == 0).map(|runtime| runtime.to_string()),
+            cgroup: judged.cgroups.get(place).and_then(Option::as_deref),
             share: owner.share,
             how: owner.how.as_str(),
         })

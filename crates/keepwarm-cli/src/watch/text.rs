@@ -127,6 +127,14 @@ fn head(report: &Report, columns: usize) -> String {
             broken.join(", ")
         ));
     }
+    if report.nobodys > 0 {
+        let words = format!(
+            "{} destinations are left out, because whose they are could not be told: watch a while \
+             (--for 10s), or as root",
+            thousands(report.nobodys as u64)
+        );
+        text.push_str(&paragraph("", &words, columns));
+    }
     if report.unattributed_aborts > 0 {
         text.push_str(&format!(
             "{} aborts on this host, of which the kernel had cleared the port, are in no row\n",

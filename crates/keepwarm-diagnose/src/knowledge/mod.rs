@@ -177,7 +177,8 @@ pub fn servers_with_idle_timeout(ms: u32) -> Vec<&'static str> {
 
 /// The clients that keep this many connections idle by default.
 #[must_use]
-pub fn clients_with_idle_set(size: u64) -> Vec<&'static str> {
+pub fn clients_with_idle_set(size: u64, runtime: Option<Runtime>) -> Vec<&'static str> {
     let fits = DEFAULTS.iter().filter(|one| one.idle_set.is_some_and(|set| u64::from(set) == size));
+    let fits = fits.filter(|one| runtime.is_none_or(|runtime| runtime.kind == one.kind));
     fits.map(|one| one.program).collect()
 }

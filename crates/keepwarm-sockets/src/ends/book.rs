@@ -288,7 +288,8 @@ impl Ends {
         let alive =
             self.alive.values().filter(|one| one.pid.is_none() && one.seen == self.last_stock);
         let ports = self.books.iter().filter(|book| book.key.1 == Side::Server);
-        let listeners = ports.filter_map(|book| self.listeners.inode(book.key.0?.port()));
+        let services = ports.filter_map(|book| book.key.0);
+        let listeners = services.flat_map(|service| self.listeners.inodes(&service).to_vec());
         alive.map(|one| one.inode).chain(listeners).filter(|inode| *inode != 0).collect()
     }
 
@@ -307,11 +308,8 @@ impl Ends {
             }
         }
         for book in &mut self.books {
-            let listener = match book.key {
-                (Some(service), Side::Server) => self.listeners.inode(service.port()),
-                _ => None,
-            };
-            if let Some(pid) = listener.and_then(|inode| pids.get(&inode)) {
+            let (Some(service), Side::Server) = book.key else { continue };
+            for pid in self.listeners.inodes(&service).iter().filter_map(|inode| pids.get(inode)) {
                 book.sightings.see(*pid, How::Listener);
             }
         }

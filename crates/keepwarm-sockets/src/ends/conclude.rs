@@ -111,7 +111,7 @@ impl Ends {
         let of_client = |service: &SocketAddr, side: Side| {
             side == Side::Client && service.ip() == host && service.port() != 0
         };
-        let serves = self.listeners.inode(local.port()).is_some();
+        let serves = self.listeners.serves(&local);
         // Of a service on this host the other end would have told; and with a filter, the one
         // destination that fits is only the one that is looked at.
         if !serves && (self.scope != Scope::default() || self.is_here(&host)) {

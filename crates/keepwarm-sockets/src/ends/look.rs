@@ -49,6 +49,7 @@ impl Ends {
     pub(crate) fn begin_look(&mut self) {
         self.looks += 1;
         self.look = Some(Look::default());
+        self.listeners.begin_look();
     }
 
     /// One row of it, read just now.

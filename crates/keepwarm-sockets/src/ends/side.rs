@@ -3,38 +3,59 @@
 //! Owns the listeners that were seen. Decides by what is surest.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::ports::EphemeralPorts;
 use crate::socket::{Side, Socket};
+
+/// Processes that share a port and are told apart.
+const MAX_SHARING: usize = 64;
 
 /// Ports that somebody listens on, now or earlier in the watch.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     /// Inode of the newest listener.
     ports: HashMap<u16, u32>,
+    /// Inodes by address, as the last look saw them: several where the port is shared
+    /// (SO_REUSEPORT).
+    places: HashMap<SocketAddr, Vec<u32>>,
     ephemeral: Option<EphemeralPorts>,
 }
 
 impl Listeners {
     pub(crate) fn new(ephemeral: Option<EphemeralPorts>) -> Listeners {
-        Listeners { ports: HashMap::new(), ephemeral }
+        Listeners { ports: HashMap::new(), places: HashMap::new(), ephemeral }
     }
 
     pub(crate) fn handle(&mut self, listener: &Socket) {
         self.ports.insert(listener.local.port(), listener.inode);
+        let inodes = self.places.entry(listener.local).or_default();
+        if listener.inode != 0 && inodes.len() < MAX_SHARING {
+            inodes.push(listener.inode);
+        }
     }
 
-    /// The file of the listener on a port.
-    pub(crate) fn inode(&self, port: u16) -> Option<u32> {
-        self.ports.get(&port).copied().filter(|inode| *inode != 0)
+    /// A look begins, which will see the listeners that there are.
+    pub(crate) fn begin_look(&mut self) {
+        self.places.clear();
+    }
+
+    /// The files of the listeners of a service: of its own address, else of any address.
+    pub(crate) fn inodes(&self, service: &SocketAddr) -> &[u32] {
+        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let places = [service.ip(), any[0], any[1]].map(|ip| SocketAddr::new(ip, service.port()));
+        places.iter().find_map(|place| self.places.get(place)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether somebody listens, or has listened, on this port.
+    pub(crate) fn serves(&self, end: &SocketAddr) -> bool {
+        self.ports.contains_key(&end.port())
     }
 
     /// The side of the end at `local`, or `None` if only a look at other connections could tell:
     /// the server is the one with a listener, else the one whose port connect(2) does not choose.
     pub(crate) fn side(&self, local: &SocketAddr, remote: &SocketAddr) -> Option<Side> {
-        let serves = |end: &SocketAddr| self.ports.contains_key(&end.port());
-        match (serves(local), serves(remote)) {
+        match (self.serves(local), self.serves(remote)) {
             (true, false) => return Some(Side::Server),
             // A listener here says nothing of another host's port, but our own port has none.
             (false, true) if local.ip() == remote.ip() || remote.ip().is_loopback() => {
