@@ -98,8 +98,9 @@ pub(crate) struct WatchOptions {
     #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
     pub(crate) format: WatchFormat,
 
-    /// How much to ask of the kernel, at most: l1 is what any user may, l2 traces connections as
-    /// well, which needs root (without it, it is l1 and says so)
+    /// How much to ask of the kernel, at most: l0 is counters and the table of sockets, l1 what any
+    /// user may, l2 traces connections as well, which needs root. What is refused is done without,
+    /// and said
     #[arg(long, value_enum, ignore_case = true, default_value_t = WatchLevel::L2)]
     pub(crate) level: WatchLevel,
 
@@ -134,6 +135,8 @@ pub(crate) struct WatchOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WatchLevel {
+    /// Counters, and looks at the table of sockets
+    L0,
     /// Destroy events and dumps
     L1,
     /// Traces as well

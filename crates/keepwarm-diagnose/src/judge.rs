@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use crate::finding::{Cause, Finding};
 use crate::knowledge::{advice, clients_with_idle_set, servers_with_idle_timeout};
+use crate::looks;
 use crate::observation::{Idle, Observation, Requests, Side};
 use crate::words::thousands;
 
 /// A share of closes from which one closer, or one kind, dominates.
-const DOMINANT: f64 = 0.8;
+pub(crate) const DOMINANT: f64 = 0.8;
 /// Closes below which nothing is said about them.
-const ENOUGH_CLOSES: u64 = 30;
+pub(crate) const ENOUGH_CLOSES: u64 = 30;
 /// Requests a connection from which a close now and then is no churn.
-const WELL_USED: u64 = 20;
+pub(crate) const WELL_USED: u64 = 20;
 /// A share of closes in one cluster of idle times, or of requests, that names a limit.
 const CLUSTERED: f64 = 0.6;
 /// Idle times from which a close looks like a timeout, not like the end of a request.
@@ -29,11 +30,14 @@ const ONE_REQUEST: u32 = 4;
 /// Share of the local ports from which they are worth a word.
 const PORTS_WORTH_A_WORD: f64 = 0.35;
 /// The largest idle set that names a setting.
-const LARGEST_NAMED_IDLE: u64 = 32;
+pub(crate) const LARGEST_NAMED_IDLE: u64 = 32;
 
 /// Judges one destination. The most important finding comes first; there is always one.
 #[must_use]
 pub fn judge(seen: &Observation) -> Vec<Finding> {
+    if let Some(glimpsed) = seen.glimpsed.filter(|_| !seen.window.is_zero()) {
+        return looks::judge(seen, &glimpsed);
+    }
     let mut findings = Vec::new();
     findings.extend(failing_connects(seen));
     findings.extend(leaking_close_wait(seen));
@@ -47,7 +51,12 @@ pub fn judge(seen: &Observation) -> Vec<Finding> {
     findings
 }
 
-fn finding(seen: &Observation, cause: Cause, confidence: f64, summary: String) -> Finding {
+pub(crate) fn finding(
+    seen: &Observation,
+    cause: Cause,
+    confidence: f64,
+    summary: String,
+) -> Finding {
     let code = cause.code();
     // What the client has to set is not told by the program that the server is.
     let runtime = seen.runtime.filter(|_| seen.side == Side::Client || !is_for_the_client(cause));
@@ -62,11 +71,11 @@ const fn is_for_the_client(cause: Cause) -> bool {
     )
 }
 
-fn share(part: u64, of: u64) -> f64 {
+pub(crate) fn share(part: u64, of: u64) -> f64 {
     if of > 0 { part as f64 / of as f64 } else { 0.0 }
 }
 
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
@@ -96,7 +105,7 @@ fn failing_connects(seen: &Observation) -> Option<Finding> {
     })
 }
 
-fn leaking_close_wait(seen: &Observation) -> Option<Finding> {
+pub(crate) fn leaking_close_wait(seen: &Observation) -> Option<Finding> {
     let (then, now) = (seen.close_wait_at_start, seen.close_wait);
     let grown = now.saturating_sub(then);
     let (confidence, says) = if seen.window.is_zero() {
@@ -123,7 +132,7 @@ fn leaking_close_wait(seen: &Observation) -> Option<Finding> {
     Some(finding(seen, Cause::CloseWaitLeak, confidence, summary))
 }
 
-fn port_budget(seen: &Observation) -> Option<Finding> {
+pub(crate) fn port_budget(seen: &Observation) -> Option<Finding> {
     let ports = seen.ports?;
     let used = share(ports.used, ports.range);
     if used < PORTS_WORTH_A_WORD && ports.cliff_in.is_none() {
@@ -160,6 +169,14 @@ fn port_budget(seen: &Observation) -> Option<Finding> {
 /// What one look can say: the last minute's closes by this side, and what is open.
 fn one_look(seen: &Observation) -> Finding {
     let per_connection = seen.requests.map_or(0, |requests| requests.p50);
+    if seen.glimpsed.is_some_and(|glimpsed| glimpsed.closed_first.is_none()) {
+        let summary = format!(
+            "{} connections are open; what was closed is not known, because this system does not list \
+             TIME_WAITs",
+            thousands(seen.alive)
+        );
+        return finding(seen, Cause::Mixed, 0.0, summary);
+    }
     if seen.time_wait >= ENOUGH_CLOSES {
         let who = if seen.side == Side::Client { "the client" } else { "the server" };
         let summary = format!(

@@ -2,7 +2,7 @@
 //!
 //! Pure rules: numbers go in, words come out. This crate reads no socket and no clock; evidence
 //! comes from the kernel's account of one port over one window ([`diagnose`]), or from what was
-//! observed of one destination ([`judge()`]). What is known of programs, their defaults and what to
+//! observed of one destination ([`judge()`]), or of a whole host ([`judge_host()`]). What is known of programs, their defaults and what to
 //! set, is data: [`knowledge`].
 //!
 //! ```
@@ -30,6 +30,7 @@ mod evidence;
 mod finding;
 mod judge;
 pub mod knowledge;
+mod looks;
 mod observation;
 mod ports;
 mod words;
@@ -37,6 +38,7 @@ mod words;
 pub use evidence::Evidence;
 pub use finding::{Cause, Finding, diagnose};
 pub use judge::judge;
-pub use observation::{Idle, Observation, Ports, Requests, Side};
+pub use looks::{HostEvidence, judge_host, not_judged_by_looks};
+pub use observation::{Glimpsed, Idle, Observation, Ports, Requests, Side};
 pub use ports::{PortForecast, PortOutlook, TIME_WAIT};
 pub use words::thousands;

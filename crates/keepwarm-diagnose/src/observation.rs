@@ -62,6 +62,27 @@ pub struct Observation {
     pub ports: Option<Ports>,
     /// What program this side is, if it was recognised.
     pub runtime: Option<Runtime>,
+    /// Where closes are not counted: what looks alone saw. Opens, closes, requests and idle times
+    /// are not known then.
+    pub glimpsed: Option<Glimpsed>,
+}
+
+/// What looks tell of a destination where no event counts: bounds from below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glimpsed {
+    /// Connections opened, at least.
+    pub opened: u64,
+    /// Connections opened on the whole host by this side of them, as its counter says.
+    pub opened_at_most: Option<u64>,
+    /// Connections this side closed first, at least: new TIME_WAITs; `None` where the system does
+    /// not list them.
+    pub closed_first: Option<u64>,
+    /// Connections that ended without a TIME_WAIT here.
+    pub gone: u64,
+    /// Of both: those that had been open for two seconds and more.
+    pub kept_closed: u64,
+    /// Connections open now that have been for two seconds and more.
+    pub kept: u64,
 }
 
 /// Requests per connection.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version, explain};
 use keepwarm_diagnose::{
-    Evidence, Finding, Idle, Observation, PortOutlook, Ports, Requests, Side, diagnose, judge,
+    Evidence, Finding, Glimpsed, Idle, Observation, PortOutlook, Ports, Requests, Side, diagnose,
+    judge,
 };
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
@@ -76,6 +77,14 @@ fn observation(dice: &mut Dice) -> Observation {
         runtime: maybe(dice, |dice| Runtime {
             kind: pick(dice, &Kind::ALL),
             version: maybe(dice, |_| Version::default()),
+        }),
+        glimpsed: (dice.roll(4) == 0).then(|| Glimpsed {
+            opened: pick(dice, &COUNTS),
+            opened_at_most: maybe(dice, |dice| pick(dice, &COUNTS)),
+            closed_first: maybe(dice, |dice| pick(dice, &COUNTS)),
+            gone: pick(dice, &COUNTS),
+            kept_closed: pick(dice, &COUNTS),
+            kept: pick(dice, &COUNTS),
         }),
     }
 }

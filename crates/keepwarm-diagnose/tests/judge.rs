@@ -49,6 +49,7 @@ fn seen() -> Observation {
         time_wait: 0,
         ports: None,
         runtime: None,
+        glimpsed: None,
     }
 }
 

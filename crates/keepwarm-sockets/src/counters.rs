@@ -3,9 +3,8 @@
 //! Owns the parsing of /proc/net/snmp, /proc/net/netstat, /proc/net/sockstat and sockstat6. Costs
 //! well under a millisecond and no privilege. What they cannot say is which port.
 
-use std::fs;
-
 use crate::error::{Error, Operation};
+use crate::proc_net;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident = $section:literal $name:literal, $kind:ident;)*) => {
@@ -86,34 +85,30 @@ counters! {
     sockets_v6 = "TCP6" "inuse", level;
 }
 
-// /proc/net is the namespace of the process's first thread; this may be another one's.
-const SNMP: &str = "/proc/thread-self/net/snmp";
-const NETSTAT: &str = "/proc/thread-self/net/netstat";
-
 impl Counters {
     /// Reads the counters of this network namespace.
     ///
     /// # Errors
     /// When /proc is not mounted. A counter the kernel does not have is no error.
     pub fn read() -> Result<Counters, Error> {
-        let operation = Operation::ReadProc(SNMP);
+        let operation = Operation::ReadProc("/proc/net/snmp");
         if cfg!(not(target_os = "linux")) {
             return Err(Error::unsupported(operation, "this system is not Linux"));
         }
         let mut counters = Counters::default();
-        let snmp = fs::read_to_string(SNMP).map_err(|error| Error::io(operation, &error))?;
+        let snmp = proc_net::read("snmp").map_err(|error| Error::io(operation, &error))?;
         counters.add_pairs_of_lines(&snmp);
-        let optional = |path| fs::read_to_string(path).unwrap_or_default();
-        counters.add_pairs_of_lines(&optional(NETSTAT));
-        counters.add_pairs_of_words(&optional("/proc/thread-self/net/sockstat"));
-        counters.add_pairs_of_words(&optional("/proc/thread-self/net/sockstat6"));
+        let optional = |name| proc_net::read(name).unwrap_or_default();
+        counters.add_pairs_of_lines(&optional("netstat"));
+        counters.add_pairs_of_words(&optional("sockstat"));
+        counters.add_pairs_of_words(&optional("sockstat6"));
         Ok(counters)
     }
 
     /// Only what is needed to know whether TIME_WAITs were refused.
     pub(crate) fn read_time_wait_overflow() -> Option<u64> {
         let mut counters = Counters::default();
-        counters.add_pairs_of_lines(&fs::read_to_string(NETSTAT).ok()?);
+        counters.add_pairs_of_lines(&proc_net::read("netstat").ok()?);
         counters.time_wait_overflow
     }
 
@@ -228,8 +223,8 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
     #[test]
     fn hostile_tables_give_numbers_or_nothing() {
         let mut dice = Dice::new(1);
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let (lines, words) = (read(SNMP) + &read(NETSTAT), read("/proc/thread-self/net/sockstat"));
+        let read = |name| proc_net::read(name).unwrap_or_default();
+        let (lines, words) = (read("snmp") + &read("netstat"), read("sockstat"));
         let whole = of(&lines, &words);
         assert!(whole.active_opens.is_some() && whole.sockets_v4.is_some());
         for _ in 0..300 {

@@ -5,6 +5,7 @@
 //! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortAccount`] |
 //! | the same for every destination of the host, with processes? | [`Watch`] gives [`Traffic`], [`look_once`] one look |
 //! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
+//! | how far does it go without destroy events? | [`Lookout`] gives [`Traffic`] of less |
 //! | which sockets are there now? | [`dump()`] |
 //! | how many local ports are there to use? | [`ephemeral_ports`] |
 //! | what do the kernel's own counters say? | [`Counters`] |
@@ -29,16 +30,20 @@ mod destroy;
 mod dump;
 mod ends;
 mod error;
+mod glimpses;
 #[cfg(test)]
 mod hostile;
 mod ledger;
 mod live;
+mod lookout;
 mod ports;
+mod proc_net;
 mod process;
 mod rules;
 mod socket;
 mod spread;
 mod sys;
+mod table;
 mod trace;
 mod traffic;
 mod watch;
@@ -50,11 +55,16 @@ pub use classify::CloseKind;
 pub use counters::Counters;
 pub use dump::{Filter, dump};
 pub use error::Error;
+pub use glimpses::Glimpsed;
 pub use live::{Watch, count, look_once};
+pub use lookout::Lookout;
 pub use ports::{EphemeralPorts, ephemeral_ports};
 pub use process::{How, Owner};
 pub use rules::Rules;
 pub use socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
 pub use spread::{Cluster, Spread};
-pub use traffic::{Destination, EndCloses, PortsTaken, Scope, TracedCloses, Tracing, Traffic};
+pub use table::TableSource;
+pub use traffic::{
+    Destination, EndCloses, Looks, PortsTaken, Scope, TracedCloses, Tracing, Traffic,
+};
 pub use watch::PortWatch;

@@ -9,11 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::classify::CloseKind;
+use crate::counters::Counters;
 use crate::error::Error;
+use crate::glimpses::Glimpsed;
 use crate::process::Owner;
 use crate::rules::STAGE;
 use crate::socket::{Side, Socket};
 use crate::spread::Spread;
+use crate::table::TableSource;
 use crate::wire::condition::Condition;
 
 /// What the kernel said about every connection in scope during one window.
@@ -39,6 +42,9 @@ pub struct Traffic {
     pub overflowed: u64,
     /// Whether connections were traced too.
     pub tracing: Tracing,
+    /// Level L0: what stands in for destroy events. Then `opened`, `closed`, `connect_failed`,
+    /// `requests` and the idle times of destinations are not known, and empty.
+    pub looks: Option<Looks>,
     /// The busiest first.
     pub destinations: Vec<Destination>,
 }
@@ -93,6 +99,29 @@ pub struct Destination {
     pub owners: Vec<Owner>,
     /// What only tracing tells of the closes; empty without it.
     pub traced: TracedCloses,
+    /// What looks alone tell, at level L0 only.
+    pub glimpsed: Option<Glimpsed>,
+}
+
+/// What a [`Lookout`](crate::Lookout) has instead of destroy events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looks {
+    /// What sockets were read by.
+    pub source: TableSource,
+    /// How often they were.
+    pub count: u64,
+    /// The counters of the network namespace: what happened within the window, and the levels now.
+    pub counters: Counters,
+    /// Whether TIME_WAITs are among the sockets. Where they are not, `time_wait`, `ports` and what
+    /// was closed first are not known.
+    pub lists_time_waits: bool,
+}
+
+impl Looks {
+    fn since(&self, earlier: &Looks) -> Looks {
+        let counters = self.counters.since(&earlier.counters);
+        Looks { counters, count: self.count.saturating_sub(earlier.count), ..*self }
+    }
 }
 
 impl Destination {
@@ -103,13 +132,17 @@ impl Destination {
 
     /// The busiest first; what is as busy keeps its place.
     pub(crate) fn rank(&self) -> impl Ord + use<> {
-        let busy = self.opened + self.closed.total() + self.connect_failed;
+        let busy = self.busy();
         (Reverse((busy, self.alive + self.time_wait)), self.service, self.side)
     }
 
+    fn busy(&self) -> u64 {
+        let glimpsed = self.glimpsed.map_or(0, |glimpsed| glimpsed.busy());
+        self.opened + self.closed.total() + self.connect_failed + glimpsed
+    }
+
     fn weight(&self) -> u64 {
-        let busy = self.opened + self.closed.total() + self.connect_failed;
-        busy + self.alive + self.alive_at_start + self.time_wait
+        self.busy() + self.alive + self.alive_at_start + self.time_wait
     }
 
     fn since(&self, earlier: &Destination) -> Destination {
@@ -132,6 +165,7 @@ impl Destination {
             close_wait_at_start: earlier.close_wait,
             established_seen: self.established_seen.since(&earlier.established_seen),
             traced: self.traced.since(&earlier.traced),
+            glimpsed: self.glimpsed.zip(earlier.glimpsed).map(|(now, then)| now.since(&then)),
             ..self.clone()
         }
     }
@@ -164,6 +198,7 @@ impl Traffic {
                 .saturating_sub(earlier.unattributed_aborts),
             overflowed: self.overflowed.saturating_sub(earlier.overflowed),
             tracing: self.tracing.since(&earlier.tracing),
+            looks: self.looks.zip(earlier.looks).map(|(now, then)| now.since(&then)),
             destinations,
         }
     }

@@ -9,6 +9,8 @@ pub mod kernel;
 pub mod mutate;
 #[cfg(target_os = "linux")]
 pub mod namespace;
+#[cfg(target_os = "linux")]
+pub mod sandbox;
 pub mod scripted;
 pub mod skipped;
 #[cfg(target_os = "linux")]

@@ -1,8 +1,8 @@
 //! What a watch knows of the names that can be asserted on: those of a hop, `hop.PORT.*`.
 
-use keepwarm_sockets::{Destination, Scope, Side};
+use keepwarm_sockets::{Destination, Glimpsed, Scope, Side};
 
-use super::Report;
+use super::{Level, Report, unseen};
 use crate::assertion::{Assertion, Fact, Outcome};
 use crate::exit::{Exit, Failure};
 
@@ -83,6 +83,9 @@ fn fact(report: &Report, name: &str) -> Fact {
     let sum =
         |count: &dyn Fn(&Destination) -> u64| Fact::count(ends.iter().map(|one| count(one)).sum());
     let ours = side == Side::Client;
+    if report.level == Level::L0 && !matches!(rest, "established" | "close_wait") {
+        return Fact::Absent(uncounted(rest, &ends));
+    }
     match rest {
         "opened" => sum(&|one| one.opened),
         "closed" => sum(&|one| one.closed.total()),
@@ -105,4 +108,17 @@ fn fact(report: &Report, name: &str) -> Fact {
         }
         _ => Fact::Absent("a watch does not measure it".to_owned()),
     }
+}
+
+/// Why level L0 does not know it, and what it does know.
+fn uncounted(name: &str, ends: &[&Destination]) -> String {
+    let least = |count: &dyn Fn(&Glimpsed) -> u64| -> u64 {
+        ends.iter().filter_map(|one| one.glimpsed.as_ref()).map(count).sum()
+    };
+    let known = match name {
+        "opened" => format!(" (at least {} were)", least(&|seen| seen.opened)),
+        "closed" => format!(" (at least {} were)", least(&|seen| seen.closed_first + seen.gone)),
+        _ => String::new(),
+    };
+    format!("level L0 does not count what is {name}{known}; {}", unseen::WAY_UP)
 }

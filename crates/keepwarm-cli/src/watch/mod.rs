@@ -10,16 +10,20 @@ mod owner;
 mod recent;
 mod record;
 mod runtime;
+mod source;
 mod text;
+mod unseen;
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use keepwarm_sockets::{Filter, Rules, Scope, Tracing, Traffic, Watch, count, look_once};
+use keepwarm_diagnose::Finding;
+use keepwarm_sockets::{Filter, Looks, Rules, Scope, Tracing, Traffic};
 
 use self::observe::{Judge, Judged};
 use self::owner::Whose;
 use self::recent::Recent;
+use self::source::Source;
 use self::text::Page;
 use crate::args::{WatchFormat, WatchLevel, WatchOptions};
 use crate::exit::{Exit, Failure};
@@ -51,6 +55,10 @@ struct Report {
     watched: Duration,
     lost_events: u64,
     unattributed_aborts: u64,
+    /// At level L0: by what it looks, and what the counters say.
+    looks: Option<Looks>,
+    /// What the counters of the whole network namespace show, at level L0.
+    host: Vec<Finding>,
     /// Rules of the classifier that do not hold on this kernel; `None`: not tested (yet).
     broken_rules: Option<Vec<String>>,
     destinations: Vec<Judged>,
@@ -74,6 +82,8 @@ impl Report {
 /// What the kernel was asked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
+    /// Counters, and looks at the table of sockets.
+    L0,
     /// Destroy events and dumps.
     L1,
     /// The same, and traces of connections' states and resets.
@@ -83,6 +93,7 @@ enum Level {
 impl Level {
     const fn as_str(self) -> &'static str {
         match self {
+            Self::L0 => "L0",
             Self::L1 => "L1",
             Self::L2 => "L2",
         }
@@ -90,6 +101,7 @@ impl Level {
 
     const fn description(self) -> &'static str {
         match self {
+            Self::L0 => "level L0 (counters, and looks at the table of sockets)",
             Self::L1 => "level L1 (destroy events and dumps, no privilege needed)",
             Self::L2 => "level L2 (destroy events, dumps, and traces, as root)",
         }
@@ -97,6 +109,10 @@ impl Level {
 
     const fn blind_to(self) -> &'static str {
         match self {
+            Self::L0 => {
+                "closes themselves, so not how many, by whom, by FIN or reset, what was carried, and \
+                 idle times; connections that come and go between two looks"
+            }
             Self::L1 => {
                 "the process of a connection too short to be met alive, why a reset was sent, \
                  lifetimes"
@@ -120,23 +136,23 @@ pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
 
 fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     if let Some(state) = options.count {
-        return count_state(state.into(), scope);
+        return count_state(state.into(), scope, options.level);
     }
     let mut face = Face::new(options, scope);
     face.whose.check()?;
     if options.once {
-        let traffic = look_once(scope).map_err(|error| unseen(&error))?;
+        let (traffic, refused) = source::look_once(options.level, scope)?;
+        face.refused = refused;
         let report = face.show(&traffic)?;
         return assert::judge(&report, &options.assertions);
     }
     interrupt::watch(2)?;
-    // Before the window, so that the test's own connections are not in it.
-    face.rules = Rules::check().ok();
-    let start = match options.level {
-        WatchLevel::L1 => Watch::start,
-        WatchLevel::L2 => Watch::start_traced,
-    };
-    let watch = start(scope).map_err(|error| unseen(&error))?;
+    if options.level != WatchLevel::L0 {
+        // Before the window, so that the test's own connections are not in it.
+        face.rules = Rules::check().ok();
+    }
+    let (mut source, refused) = Source::start(options.level, scope)?;
+    face.refused = refused;
     let left = |begun: Instant| match options.window {
         Some(window) => window.saturating_sub(begun.elapsed()),
         None => GLANCE,
@@ -145,14 +161,15 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     face.progress.note("watching; Ctrl-C ends it (`keepwarm explain columns` has the words)");
     let begun = Instant::now();
     while !interrupt::happened()
-        && !watch.has_ended()
+        && !source.has_ended()
         && !left(begun).is_zero()
         && output::is_read()
     {
         std::thread::sleep(GLANCE.min(left(begun)));
-        face.glance(&watch)?;
+        source.look_if_due()?;
+        face.glance(&source)?;
     }
-    let traffic = watch.finish(SETTLE).map_err(|error| unseen(&error))?;
+    let traffic = source.finish(SETTLE)?;
     face.finished = true;
     let report = face.show(&traffic)?;
     assert::judge(&report, &options.assertions)?;
@@ -164,22 +181,15 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     }
 }
 
-fn unseen(error: &keepwarm_sockets::Error) -> Failure {
-    let exit = if error.is_denied() || error.is_unsupported() {
-        Exit::Denied
-    } else if error.is_file_table_full() {
-        Exit::FileTable
-    } else {
-        Exit::Failed
-    };
-    Failure::new(exit, error.to_string())
-}
-
 /// The post's `netstat | grep | wc`: one number, both ends of this host's connections counted as
 /// the rows they are.
-fn count_state(state: keepwarm_sockets::State, scope: Scope) -> Result<(), Failure> {
+fn count_state(
+    state: keepwarm_sockets::State,
+    scope: Scope,
+    level: WatchLevel,
+) -> Result<(), Failure> {
     let filter = Filter { states: state.into(), either_port: scope.port, ..Filter::default() };
-    let found = count(&filter, &scope).map_err(|error| unseen(&error))?;
+    let found = source::count(level, &filter, &scope)?;
     output::print(&format!("{found}\n"))
 }
 
@@ -196,6 +206,8 @@ struct Face {
     whose: Whose,
     scope: Scope,
     rules: Option<Rules>,
+    /// Why the level is not the one that was asked for.
+    refused: Option<String>,
     shown_at: Instant,
     /// Lines of the report on the screen.
     lines: usize,
@@ -224,6 +236,7 @@ impl Face {
             whose: Whose::new(options),
             scope,
             rules: None,
+            refused: None,
             shown_at: Instant::now(),
             lines: 0,
             finished: false,
@@ -234,7 +247,7 @@ impl Face {
     }
 
     /// Says how far a window is, and shows a report when one is due.
-    fn glance(&mut self, watch: &Watch) -> Result<(), Failure> {
+    fn glance(&mut self, source: &Source) -> Result<(), Failure> {
         if let Some(window) = self.window {
             self.progress.update(&format!(
                 "watching, {:.0} of {:.0} s",
@@ -244,7 +257,7 @@ impl Face {
         }
         if self.every.is_some_and(|every| self.shown_at.elapsed() >= every) {
             self.shown_at = Instant::now();
-            self.show(&watch.snapshot())?;
+            self.show(&source.snapshot()?)?;
         }
         Ok(())
     }
@@ -264,6 +277,7 @@ impl Face {
         let nobodys = destinations.iter().filter(|one| self.whose.cannot_tell(one)).count();
         destinations.retain(|one| self.whose.owns(one));
         let (level, refused, lost_traces) = match &traffic.tracing {
+            _ if traffic.looks.is_some() => (Level::L0, self.refused.clone(), None),
             Tracing::Off => (Level::L1, None, None),
             Tracing::Refused(error) => (Level::L1, Some(error.to_string()), None),
             Tracing::On { lost_events } => (Level::L2, None, Some(*lost_events)),
@@ -276,7 +290,9 @@ impl Face {
             watched,
             lost_events: traffic.lost_events,
             unattributed_aborts: traffic.unattributed_aborts,
-            broken_rules: self.rules.as_ref().map(broken),
+            looks: traffic.looks,
+            host: observe::host(&traffic),
+            broken_rules: self.rules.as_ref().filter(|_| level != Level::L0).map(broken),
             nobodys,
             nothing: self.nothing(&destinations),
             destinations,

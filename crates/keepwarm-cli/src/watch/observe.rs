@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::Runtime;
 use keepwarm_diagnose::{
-    Finding, Idle, Observation, PortOutlook, Ports, Requests, Side as Role, judge,
+    Finding, Glimpsed, HostEvidence, Idle, Observation, PortOutlook, Ports, Requests, Side as Role,
+    judge, judge_host,
 };
-use keepwarm_sockets::{Destination, Side, Spread, Traffic, ephemeral_ports};
+use keepwarm_sockets::{Destination, Looks, Side, Spread, Traffic, ephemeral_ports};
 
 use super::{owner, runtime};
 
@@ -66,14 +67,17 @@ impl Judge {
     }
 
     pub(crate) fn judge(&mut self, traffic: &Traffic) -> Vec<Judged> {
-        let window = traffic.window;
-        traffic.destinations.iter().map(|one| self.judge_one(one.clone(), window)).collect()
+        traffic.destinations.iter().map(|one| self.judge_one(one.clone(), traffic)).collect()
     }
 
-    fn judge_one(&mut self, destination: Destination, window: Duration) -> Judged {
-        let ports = self.ports(&destination);
+    fn judge_one(&mut self, destination: Destination, traffic: &Traffic) -> Judged {
+        // Without the TIME_WAITs it is not known which ports are taken.
+        let known = traffic.looks.is_none_or(|looks| looks.lists_time_waits);
+        let ports = self.ports(&destination).filter(|_| known);
         let runtime = self.runtime(&destination);
-        let findings = judge(&observation(&destination, window, ports, runtime));
+        let glimpsed = glimpsed(&destination, traffic);
+        let seen = observation(&destination, traffic.window, ports, runtime);
+        let findings = judge(&Observation { glimpsed, ..seen });
         let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
         Judged { destination, ports, runtime, cgroups, findings }
     }
@@ -157,6 +161,7 @@ fn observation(
         time_wait: one.time_wait,
         ports,
         runtime,
+        glimpsed: None,
     }
 }
 
@@ -168,6 +173,38 @@ fn idle_set(one: &Destination) -> Option<u64> {
     let (less, none) = (up_to(open - 1)?, up_to(0)?);
     let is_lowest = less - none <= 0.0;
     (is_lowest && up_to(open)? - none >= OFTEN * (1.0 - none)).then_some(one.established)
+}
+
+/// What looks saw of it, at level L0.
+fn glimpsed(one: &Destination, traffic: &Traffic) -> Option<Glimpsed> {
+    let looks = traffic.looks?;
+    // One look has nothing to compare with.
+    let glimpsed = one.glimpsed.unwrap_or_default();
+    Some(Glimpsed {
+        opened: glimpsed.opened,
+        opened_at_most: match one.side {
+            Side::Client => looks.counters.active_opens,
+            Side::Server => looks.counters.passive_opens,
+        },
+        closed_first: looks.lists_time_waits.then_some(glimpsed.closed_first),
+        gone: glimpsed.gone,
+        kept_closed: glimpsed.kept_closed,
+        kept: glimpsed.kept,
+    })
+}
+
+/// What the counters of the whole network namespace show, at level L0.
+pub(crate) fn host(traffic: &Traffic) -> Vec<Finding> {
+    let Some(Looks { counters, .. }) = traffic.looks else { return Vec::new() };
+    judge_host(&HostEvidence {
+        window: traffic.window,
+        active_opens: counters.active_opens,
+        attempt_fails: counters.attempt_fails,
+        abort_on_close: counters.abort_on_close,
+        listen_overflows: counters.listen_overflows,
+        time_waits: counters.time_waits,
+        resets: counters.estab_resets,
+    })
 }
 
 fn requests(spread: &Spread) -> Option<Requests> {

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use keepwarm_diagnose::Finding;
-use keepwarm_sockets::{Side, Spread};
+use keepwarm_diagnose::{Finding, not_judged_by_looks};
+use keepwarm_sockets::{Looks, Side, Spread};
 use serde::Serialize;
 
 use super::observe::Judged;
-use super::{Level, Report};
+use super::{Level, Report, unseen};
 use crate::exit::{Exit, Failure};
 
 const SCHEMA: &str = "keepwarm.watch/1";
@@ -23,15 +23,54 @@ struct Record<'a> {
     refused: Option<&'a str>,
     /// 0 for one look.
     window_s: f64,
-    lost_events: u64,
+    /// `null` at level L0, where there are none.
+    lost_events: Option<u64>,
     /// `null` where nothing is traced.
     lost_trace_events: Option<u64>,
-    unattributed_aborts: u64,
+    /// `null` at level L0.
+    unattributed_aborts: Option<u64>,
     /// Rules of the classifier that do not hold on this kernel; `null` where they were not tested.
     broken_rules: Option<&'a [String]>,
     /// Destinations left out by --pid, --process or --cgroup because it is not known whose they are.
     without_owner: usize,
+    /// Level L0: what stands in for destroy events; `null` above it.
+    looks: Option<LooksRecord<'a>>,
     destinations: Vec<DestinationRecord<'a>>,
+}
+
+/// Of the whole network namespace.
+#[derive(Debug, Serialize)]
+struct LooksRecord<'a> {
+    /// What sockets were read by: `sock_diag` or `/proc/net/tcp`.
+    source: &'static str,
+    count: u64,
+    /// What happened within the window; `null`: not counted by this kernel, or in one look.
+    counters: BTreeMap<&'static str, Option<u64>>,
+    /// The same, a second.
+    per_s: BTreeMap<&'static str, Option<f64>>,
+    established_now: Option<u64>,
+    time_wait_now: Option<u64>,
+    /// Of the whole host.
+    findings: Vec<FindingRecord<'a>>,
+    not_seen: Vec<NotSeen>,
+    not_judged: Vec<NotSeen>,
+    way_up: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct NotSeen {
+    what: &'static str,
+    why: &'static str,
+}
+
+/// Bounds from below, by what changed from look to look.
+#[derive(Debug, Serialize)]
+struct GlimpsedRecord {
+    opened_at_least: u64,
+    /// `null` where the system does not list TIME_WAITs.
+    closed_first_at_least: Option<u64>,
+    gone_without_time_wait: u64,
+    kept: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,12 +87,14 @@ struct DestinationRecord<'a> {
     lifetime_ms: Option<LifetimeRecord>,
     /// `null` below L2.
     resets: Option<ResetsRecord<'a>>,
+    /// At level L0 alone.
+    glimpsed: Option<GlimpsedRecord>,
     established: u64,
     close_wait: u64,
-    /// TIME_WAITs that this side holds.
-    time_wait: u64,
+    /// TIME_WAITs that this side holds; `null` where the system does not list them.
+    time_wait: Option<u64>,
     /// Closes that this side began, by second: the last one first; what TIME_WAIT still tells.
-    closed_first_by_second: Vec<u32>,
+    closed_first_by_second: Option<Vec<u32>>,
     ports: Option<PortsRecord>,
     owners: Vec<OwnerRecord<'a>>,
     findings: Vec<FindingRecord<'a>>,
@@ -133,11 +174,12 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
         blind_to: report.blind_to(),
         refused: report.refused.as_deref(),
         window_s: report.window.as_secs_f64(),
-        lost_events: report.lost_events,
+        lost_events: report.looks.is_none().then_some(report.lost_events),
         lost_trace_events: report.lost_traces,
-        unattributed_aborts: report.unattributed_aborts,
+        unattributed_aborts: report.looks.is_none().then_some(report.unattributed_aborts),
         broken_rules: report.broken_rules.as_deref(),
         without_owner: report.nobodys,
+        looks: report.looks.as_ref().map(|looks| looks_record(report, looks)),
         destinations: report.destinations.iter().map(|one| destination(one, report)).collect(),
     };
     serde_json::to_string(&record)
@@ -145,17 +187,39 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
 }
 
+fn looks_record<'a>(report: &'a Report, looks: &Looks) -> LooksRecord<'a> {
+    let counted = unseen::counted(&looks.counters);
+    let seconds = report.window.as_secs_f64();
+    let rate = |count: u64| count as f64 / seconds;
+    let not_seen = |(what, why)| NotSeen { what, why };
+    let not_judged = if report.window.is_zero() { &[] } else { not_judged_by_looks() };
+    LooksRecord {
+        source: looks.source.as_str(),
+        count: looks.count,
+        counters: counted.iter().map(|(name, _, count)| (*name, *count)).collect(),
+        per_s: counted.iter().map(|(name, _, count)| (*name, count.map(rate))).collect(),
+        established_now: looks.counters.established,
+        time_wait_now: looks.counters.time_wait_now,
+        findings: report.host.iter().map(finding).collect(),
+        not_seen: unseen::not_seen(report).into_iter().map(not_seen).collect(),
+        not_judged: not_judged.iter().copied().map(not_seen).collect(),
+        way_up: unseen::WAY_UP,
+    }
+}
+
 fn destination<'a>(judged: &'a Judged, report: &Report) -> DestinationRecord<'a> {
     let one = &judged.destination;
-    let (one_look, traced) = (report.window.is_zero(), report.level == Level::L2);
+    let (counted, traced) =
+        (!report.window.is_zero() && report.looks.is_none(), report.level == Level::L2);
+    let lists_time_waits = unseen::lists_time_waits(report);
     let mut idle = one.idle_before_local_close.clone();
     idle.merge(&one.idle_before_remote_close);
     DestinationRecord {
         remote: one.service.map(|service| service.to_string()),
         side: side(one.side),
         folded: one.folded,
-        opened: (!one_look).then_some(one.opened),
-        closed: (!one_look).then_some(Closed {
+        opened: counted.then_some(one.opened),
+        closed: counted.then_some(Closed {
             local_fin: one.closed.local_fin,
             remote_fin: one.closed.remote_fin,
             local_rst: one.closed.local_rst,
@@ -171,10 +235,16 @@ fn destination<'a>(judged: &'a Judged, report: &Report) -> DestinationRecord<'a>
             reasons: &one.traced.reset_reasons,
             after_fin: one.traced.reset_after_fin,
         }),
+        glimpsed: one.glimpsed.map(|glimpsed| GlimpsedRecord {
+            opened_at_least: glimpsed.opened,
+            closed_first_at_least: lists_time_waits.then_some(glimpsed.closed_first),
+            gone_without_time_wait: glimpsed.gone,
+            kept: glimpsed.kept,
+        }),
         established: one.established,
         close_wait: one.close_wait,
-        time_wait: one.time_wait,
-        closed_first_by_second: one.time_wait_by_age.clone(),
+        time_wait: lists_time_waits.then_some(one.time_wait),
+        closed_first_by_second: lists_time_waits.then(|| one.time_wait_by_age.clone()),
         ports: judged.ports.map(|ports| PortsRecord {
             used: ports.used,
             range: ports.range,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use keepwarm_diagnose::{Cause, thousands};
+use keepwarm_diagnose::{Cause, Finding, thousands};
 use keepwarm_sockets::{Side, Spread};
 
 use super::observe::Judged;
 use super::record::side;
-use super::{Level, Report};
+use super::{Level, Report, unseen};
 use crate::output::printable;
 use crate::table::{Table, paragraph};
 
@@ -33,22 +33,30 @@ pub(crate) struct Page {
 pub(crate) fn render(report: &Report, colour: bool, page: Page) -> String {
     let columns = page.columns;
     let mut text = head(report, columns);
+    if let Some(looks) = &report.looks {
+        text.push_str(&unseen::counters(report, looks));
+        text.push_str(&host_verdicts(report, colour, columns));
+    }
     text.push('\n');
+    let legend = |looks| unseen::legend(report, looks, columns);
+    let legend = report.looks.as_ref().map(legend).unwrap_or_default();
     if report.destinations.is_empty() {
         text.push_str(&paragraph("", &report.nothing, columns));
-        return text;
+        return text + &legend;
     }
     let below = resets(report, columns) + &verdicts(report, colour, columns);
     let rows = page.rows.map_or(MAX_ROWS, |rows| table_rows(rows, &text, &below));
-    let look = report.window.is_zero();
-    let (table, least) =
-        if look { (look_table(report, rows), LOOK_LEAST) } else { (table(report, rows), LEAST) };
+    let (table, least) = match report.level {
+        _ if report.window.is_zero() => (look_table(report, rows), LOOK_LEAST),
+        Level::L0 => (unseen::table(report, rows), unseen::LEAST),
+        Level::L1 | Level::L2 => (table(report, rows), LEAST),
+    };
     text.push_str(&fitted(table, page, least));
     let more = report.destinations.len().saturating_sub(rows);
     if more > 0 {
         text.push_str(&format!("and {more} more, quieter ones; --format json has all\n"));
     }
-    text + &below
+    text + &below + &legend
 }
 
 /// A screen that is too low for all of it shows the busiest destinations, and the first verdicts.
@@ -106,7 +114,8 @@ fn head(report: &Report, columns: usize) -> String {
     let words = format!("{seen}; not seen: {}", report.blind_to());
     let mut text = paragraph("", &words, columns);
     if let Some(why) = &report.refused {
-        text.push_str(&paragraph("", &format!("not level L2: {why}"), columns));
+        let above = if report.level == Level::L0 { "L1" } else { "L2" };
+        text.push_str(&paragraph("", &format!("not level {above}: {why}"), columns));
     }
     if let Some(lost) = report.lost_traces.filter(|lost| *lost > 0) {
         text.push_str(&format!(
@@ -206,12 +215,16 @@ fn look_table(report: &Report, rows: usize) -> Table {
     for judged in report.destinations.iter().take(rows) {
         let one = &judged.destination;
         let recent: u32 = one.time_wait_by_age.iter().take(5).sum();
+        let held = |count: u64| match unseen::lists_time_waits(report) {
+            true => thousands(count),
+            false => "?".to_owned(),
+        };
         table.row(
             &name(judged),
             [
                 side(one.side).to_owned(),
-                thousands(one.time_wait),
-                thousands(recent.into()),
+                held(one.time_wait),
+                held(recent.into()),
                 thousands(one.established),
                 count(one.close_wait),
                 ports(judged),
@@ -223,7 +236,7 @@ fn look_table(report: &Report, rows: usize) -> Table {
     table
 }
 
-fn name(judged: &Judged) -> String {
+pub(crate) fn name(judged: &Judged) -> String {
     let one = &judged.destination;
     match one.service {
         Some(service) if service.port() == 0 => format!("{} (port not known)", service.ip()),
@@ -237,7 +250,7 @@ fn count(count: u64) -> String {
     if count == 0 { "-".to_owned() } else { thousands(count) }
 }
 
-fn rate(count: u64, seconds: f64) -> String {
+pub(crate) fn rate(count: u64, seconds: f64) -> String {
     let rate = count as f64 / seconds.max(1e-3);
     if rate >= 10.0 || count == 0 { thousands(rate.round() as u64) } else { format!("{rate:.1}") }
 }
@@ -255,16 +268,16 @@ fn time(ms: u32) -> String {
     if ms < 1000 { format!("{ms} ms") } else { format!("{:.1} s", f64::from(ms) / 1000.0) }
 }
 
-fn ports(judged: &Judged) -> String {
+pub(crate) fn ports(judged: &Judged) -> String {
     judged.ports.map_or_else(|| "-".to_owned(), |ports| thousands(ports.used))
 }
 
-fn cliff(judged: &Judged) -> String {
+pub(crate) fn cliff(judged: &Judged) -> String {
     let seconds = |length: Duration| format!("{} s", length.as_secs());
     judged.ports.and_then(|ports| ports.cliff_in).map_or_else(|| "-".to_owned(), seconds)
 }
 
-fn owner(judged: &Judged) -> String {
+pub(crate) fn owner(judged: &Judged) -> String {
     let owners = &judged.destination.owners;
     let Some(owner) = owners.first() else { return "-".to_owned() };
     let name = printable(owner.process.as_deref().unwrap_or("?"));
@@ -308,28 +321,9 @@ fn verdicts(report: &Report, colour: bool, columns: usize) -> String {
     let (worth, silent): (Vec<&Judged>, Vec<&Judged>) =
         told.into_iter().partition(|judged| says_something(judged));
     for judged in worth.iter().take(MAX_VERDICTS) {
+        let of = format!("{} ({})", name(judged), side(judged.destination.side));
         for finding in &judged.findings {
-            let sure = match finding.cause {
-                Cause::Mixed => String::new(),
-                _ => format!(", {:.0} % sure", finding.confidence * 100.0),
-            };
-            let title = format!(
-                "\n{} ({}): {}{sure}",
-                name(judged),
-                side(judged.destination.side),
-                finding.code
-            );
-            text.push_str(&match (colour, finding.cause) {
-                (false, _) | (true, Cause::Mixed) => title,
-                (true, Cause::Healthy | Cause::Expiry) => format!("\x1b[32m{title}\x1b[0m"),
-                (true, _) => format!("\x1b[1;31m{title}\x1b[0m"),
-            });
-            text.push('\n');
-            text.push_str(&paragraph("  ", &format!("{}.", sentence(&finding.summary)), columns));
-            if let Some(advice) = &finding.advice {
-                let label = if finding.cause == Cause::Mixed { "  Next: " } else { "  Fix: " };
-                text.push_str(&paragraph(label, &format!("{advice}."), columns));
-            }
+            text.push_str(&verdict(&of, finding, colour, columns));
         }
     }
     text + &unsaid(worth.len().saturating_sub(MAX_VERDICTS), silent.len(), columns)
@@ -348,6 +342,32 @@ fn unsaid(more: usize, silent: usize, columns: usize) -> String {
         ),
     };
     format!("\n{}", paragraph("", &words, columns))
+}
+
+/// What the counters of the whole network namespace show.
+fn host_verdicts(report: &Report, colour: bool, columns: usize) -> String {
+    let verdicts = report.host.iter().map(|finding| verdict("this host", finding, colour, columns));
+    verdicts.collect()
+}
+
+fn verdict(of: &str, finding: &Finding, colour: bool, columns: usize) -> String {
+    let sure = match finding.cause {
+        Cause::Mixed => String::new(),
+        _ => format!(", {:.0} % sure", finding.confidence * 100.0),
+    };
+    let title = format!("\n{of}: {}{sure}", finding.code);
+    let mut text = match (colour, finding.cause) {
+        (false, _) | (true, Cause::Mixed) => title,
+        (true, Cause::Healthy | Cause::Expiry) => format!("\x1b[32m{title}\x1b[0m"),
+        (true, _) => format!("\x1b[1;31m{title}\x1b[0m"),
+    };
+    text.push('\n');
+    text.push_str(&paragraph("  ", &format!("{}.", sentence(&finding.summary)), columns));
+    if let Some(advice) = &finding.advice {
+        let label = if finding.cause == Cause::Mixed { "  Next: " } else { "  Fix: " };
+        text.push_str(&paragraph(label, &format!("{advice}."), columns));
+    }
+    text
 }
 
 fn sentence(text: &str) -> String {

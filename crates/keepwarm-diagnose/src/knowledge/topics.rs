@@ -122,9 +122,16 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "levels",
         title: "what the kernel lets us see",
-        text: "L0, counters: how many, not where. L1, destroy events and dumps, for any user: every \
-               close with its closer, by FIN or RST, requests, idle time; opens by conservation. Not: \
-               the process of a connection too short to be seen alive, the name of a reset's reason, \
-               lifetimes.",
+        text: "L0, counters and looks, for any user on any system with /proc/net: how many were opened, \
+               closed and reset on the whole host, what is open towards whom, local ports, and by the \
+               changes from look to look at least how much came and went. Not: every close, its closer, \
+               what was carried. It is what is left where sock_diag is refused: a seccomp sandbox, \
+               gVisor, an old kernel.\n\n\
+               L1, destroy events and dumps, for any user: every close with its closer, by FIN or RST, \
+               requests, idle time; opens by conservation. Not: the process of a connection too short \
+               to be seen alive, the name of a reset's reason, lifetimes. It takes Linux 4.19 with \
+               inet_diag, and no rule against NETLINK_SOCK_DIAG.\n\n\
+               L2, traces as well, for root: the process of every connection, lifetimes, why resets \
+               were sent.",
     },
 ];

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Alive, Ends, MAX_DESTINATIONS};
+use crate::glimpses::{Glimpsed, Glimpses};
 use crate::process::{How, Sightings};
 use crate::socket::{Side, TIME_WAIT_MS};
 use crate::spread::Spread;
@@ -81,6 +82,8 @@ pub(crate) struct Book {
     pub(crate) now: Level,
     pub(crate) sightings: Sightings,
     pub(crate) traced: TracedCloses,
+    /// Where there are no events.
+    pub(crate) glimpsed: Option<Glimpsed>,
 }
 
 impl Book {
@@ -100,6 +103,7 @@ impl Book {
             now: Level::default(),
             sightings: Sightings::default(),
             traced: TracedCloses::default(),
+            glimpsed: None,
         }
     }
 
@@ -124,10 +128,15 @@ impl Book {
     fn weight(&self, look: Option<&Level>) -> u64 {
         let level = |level: &Level| ALIVE_WEIGHT * level.alive + level.time_wait;
         let now = level(&self.now).max(look.map_or(0, level));
-        self.closed.total() + self.connect_failed + now
+        let glimpsed = self.glimpsed.map_or(0, |glimpsed| glimpsed.busy());
+        self.closed.total() + self.connect_failed + now + glimpsed
     }
 
     fn opened(&self) -> u64 {
+        // Without events nothing is conserved.
+        if self.glimpsed.is_some() {
+            return 0;
+        }
         (self.closed.total() + self.now.alive).saturating_sub(self.alive_at_start)
     }
 
@@ -236,6 +245,7 @@ impl Ends {
             unattributed_aborts: self.unattributed_aborts,
             overflowed: self.overflowed,
             tracing: Tracing::default(),
+            looks: None,
             destinations,
         }
     }
@@ -278,6 +288,16 @@ impl Ends {
             ports: book.now.ports.filter(|_| side == Side::Client),
             owners: book.sightings.owners(&self.names),
             traced: book.traced.clone(),
+            glimpsed: book.glimpsed,
+        }
+    }
+
+    /// What looks alone tell of each destination; nothing else counts opens and closes then.
+    pub(crate) fn handle_glimpses(&mut self, glimpses: &Glimpses) {
+        for book in &mut self.books {
+            let (service, side) = book.key;
+            let named = |service| self.index.contains_key(&(Some(service), side));
+            book.glimpsed = Some(glimpses.of(service, side, &named));
         }
     }
 

@@ -3,7 +3,7 @@
 //! Owns the pass of one dump. Concludes nothing.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::book::Level;
@@ -65,8 +65,7 @@ impl Ends {
         if row.is_alive() {
             self.learn(row.local.ip());
         }
-        let side = self.side_of(row);
-        let service = if side == Side::Client { row.remote } else { row.local };
+        let (service, side) = self.destination_of(row);
         let book = match self.alive.get(&row.cookie) {
             Some(known) => known.book,
             None => self.book_of(service, side),
@@ -96,6 +95,12 @@ impl Ends {
             level.alive += 1;
             self.see(book, side, row);
         }
+    }
+
+    /// The service of a row, and the side that its socket is.
+    pub(crate) fn destination_of(&self, row: &Socket) -> (SocketAddr, Side) {
+        let side = self.side_of(row);
+        (if side == Side::Client { row.remote } else { row.local }, side)
     }
 
     /// The side of a row: a socket that was seen before keeps what it was taken for.
