@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use keepwarm_diagnose::knowledge::Version;
+use rustix::fs::{Mode, OFlags};
 
 /// The most that is read of an executable.
 pub(super) const MAX_SCAN: usize = 64 << 20;
@@ -17,10 +18,18 @@ const MAX_COMMENT: u64 = 16 << 10;
 
 const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
 
+/// A file that somebody else has put there: a regular one, or none. To open a pipe would be to wait for
+/// whoever writes to it.
+pub(super) fn open(path: &str) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
 /// The version in a Go program's build info (debug/buildinfo), as Go 1.18 and newer write it: 32
 /// bytes of header, then the length and the text.
 pub(super) fn go_version(exe: &str) -> Option<Version> {
-    let mut file = File::open(exe).ok()?;
+    let mut file = open(exe)?;
     let (start, length) = writable_segment(&mut file)?;
     file.seek(SeekFrom::Start(start)).ok()?;
     let most = usize::try_from(length).unwrap_or(MAX_SCAN).min(MAX_SCAN);
@@ -39,7 +48,7 @@ pub(super) fn go_version(exe: &str) -> Option<Version> {
 pub(super) fn rust_version(exe: &str) -> Option<Version> {
     const PROGRAM_BITS: u32 = 1;
     const TOLD: &[u8] = b"rustc version ";
-    let mut file = File::open(exe).ok()?;
+    let mut file = open(exe)?;
     let header = header(&mut file)?;
     let table = long(&header, 40);
     let sections = entries::<64>(&mut file, table, half(&header, 60))?;
@@ -151,7 +160,83 @@ fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 mod tests {
     use std::fs;
 
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
+
+    /// As linkers lay it out: a header, a writable segment with Go's build info, a section of
+    /// comments with rustc's.
+    fn executable() -> Vec<u8> {
+        const SEGMENT: usize = 64 + 56 + 64;
+        let mut file = vec![0; SEGMENT];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file.extend_from_slice(GO_MAGIC);
+        file.extend_from_slice(&[8, 2]);
+        file.resize(SEGMENT + 32, 0);
+        file.extend_from_slice(b"\x08go1.24.3");
+        let comment = file.len();
+        file.extend_from_slice(
+            b"GCC: (Debian 12.2.0-14) 12.2.0\0rustc version 1.95.0 (59807616e)\0",
+        );
+        let end = file.len();
+        // At, what, in how many bytes.
+        let fields = [
+            // Where the tables are, and how long.
+            (32, 64, 8),
+            (56, 1, 2),
+            (40, 64 + 56, 8),
+            (60, 1, 2),
+            // A segment to load, writable: offset and length.
+            (64, 1, 4),
+            (68, 6, 4),
+            (72, SEGMENT, 8),
+            (96, comment - SEGMENT, 8),
+            // A section that is not loaded.
+            (124, 1, 4),
+            (144, comment, 8),
+            (152, end - comment, 8),
+        ];
+        for (at, number, bytes) in fields {
+            file[at..at + bytes].copy_from_slice(&number.to_le_bytes()[..bytes]);
+        }
+        file
+    }
+
+    #[test]
+    fn hostile_executables_are_read_or_nobodys() {
+        let path = std::env::temp_dir().join(format!("keepwarm-hostile-{}", std::process::id()));
+        let versions = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let path = path.to_str().unwrap();
+            (go_version(path), rust_version(path))
+        };
+        let whole = executable();
+        assert_eq!(versions(&whole), (Version::parse("1.24.3"), Version::parse("1.95.0")));
+        let mut dice = Dice::new(1);
+        let (mut known, mut unknown) = (0, 0);
+        for _ in 0..1_000 {
+            match versions(&mutate::bytes(&mut dice, &whole)) {
+                (None, None) => unknown += 1,
+                _ => known += 1,
+            }
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(known > 50 && unknown > 50, "{known} known, {unknown} unknown");
+    }
+
+    #[test]
+    fn nobody_is_waited_for() {
+        let path = std::env::temp_dir().join(format!("keepwarm-pipe-{}", std::process::id()));
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, Mode::RUSR, 0).unwrap();
+        let (sender, opened) = std::sync::mpsc::channel();
+        let name = path.to_str().unwrap().to_owned();
+        std::thread::spawn(move || sender.send(open(&name).is_some()));
+        let opened = opened.recv_timeout(std::time::Duration::from_secs(60));
+        fs::remove_file(path).unwrap();
+        assert_eq!(opened, Ok(false));
+    }
 
     #[test]
     fn this_program_is_rusts_and_not_gos() {

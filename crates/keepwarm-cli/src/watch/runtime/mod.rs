@@ -10,10 +10,12 @@ use std::io::Read;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
 
-use self::elf::{MAX_SCAN, find, go_version, rust_version};
+use self::elf::{MAX_SCAN, find, go_version, open, rust_version};
 
 /// The most that is read of the list of mapped files.
 const MAX_MAPS: u64 = 1 << 20;
+/// The most that is read of what a Java home says of itself.
+const MAX_RELEASE: u64 = 64 << 10;
 
 /// What a process runs on; `None` if that cannot be told, or not be read.
 pub(crate) fn recognise(pid: u32) -> Option<Runtime> {
@@ -76,7 +78,9 @@ fn version_in_path(path: &str) -> Option<Version> {
 
 /// `JAVA_VERSION="17.0.9"` in the file `release` of a Java home.
 fn java_release(root: &str, home: &str) -> Option<Version> {
-    let release = fs::read_to_string(format!("{root}{home}/release")).ok()?;
+    let mut release = String::new();
+    let file = open(&format!("{root}{home}/release"))?;
+    file.take(MAX_RELEASE).read_to_string(&mut release).ok()?;
     let line = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?;
     Version::parse(line.trim_matches('"'))
 }
@@ -89,7 +93,7 @@ fn version_within(exe: &str, kind: Kind) -> Option<Version> {
         Kind::Php => b"X-Powered-By: PHP/",
         _ => return None,
     };
-    let mut file = File::open(exe).ok()?;
+    let mut file = open(exe)?;
     let after = |bytes: &[u8]| {
         let text: Vec<u8> = bytes.iter().copied().take(16).collect();
         let text = String::from_utf8_lossy(&text).into_owned();
