@@ -201,6 +201,11 @@ impl Run {
         &self.plan
     }
 
+    /// When it began: the instant from which its times, and the instants of its schedule, count.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// A handle that stops the run from elsewhere.
     pub fn stop(&self) -> Stop {
         Stop { shared: Arc::clone(&self.shared) }

@@ -12,7 +12,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs to the end, or stops and fails when that takes too long. The sums must hold always.
 pub(crate) fn run(builder: PlanBuilder) -> Summary {
-    let run = Run::start(builder.build().expect("a valid plan")).expect("threads start");
+    wait(Run::start(builder.build().expect("a valid plan")).expect("threads start"))
+}
+
+/// The same of a run that has begun.
+pub(crate) fn wait(run: Run) -> Summary {
     let begun = Instant::now();
     while !run.is_finished() {
         if begun.elapsed() > LIMIT {
