@@ -106,7 +106,11 @@ const TABLE: &[Entry] = &[
         Unit::Count,
         "sockets that their program has not closed, at the end",
     ),
-    entry("hop.PORT.requests", Unit::Count, "requests over the port, as segments with data"),
+    entry(
+        "hop.PORT.requests",
+        Unit::Count,
+        "requests over the port, as segments with data; unknown with TLS",
+    ),
     entry("hop.PORT.requests.mean", Unit::Number, "requests of a connection, on average"),
     entry("hop.PORT.requests.max", Unit::Count, "the most"),
     entry("hop.PORT.time_wait.MOMENT", Unit::Count, "TIME_WAITs on both sides"),

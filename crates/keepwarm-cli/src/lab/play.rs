@@ -72,8 +72,8 @@ impl Stage {
         if interrupt::happened() {
             return Err(interrupt::failure());
         }
-        // The load's own target is the front, which nobody watches here.
-        let hops = hops.finish(&Cause { target: None, ..load.cause() })?;
+        // The load's own target is the front, which nobody watches here; the services speak no TLS.
+        let hops = hops.finish(&Cause { target: None, ..load.cause() }, |_| false)?;
         let upstream = hops[0].clone();
         let load = load.with_hops(hops);
         let client = self.runtime.block_on(read_account(front.address()));

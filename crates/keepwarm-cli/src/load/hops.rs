@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use keepwarm_sockets::{
-    EphemeralPorts, Filter, PortWatch, Side, State, States, dump, ephemeral_ports,
+    EphemeralPorts, Filter, PortAccount, PortWatch, Side, State, States, dump, ephemeral_ports,
 };
 
 use crate::exit::{Exit, Failure};
@@ -91,21 +91,31 @@ impl Hops {
         looks.samples.iter().filter_map(last).collect()
     }
 
-    /// Ends the watches once the ports are at rest.
-    pub(crate) fn finish(mut self, cause: &Cause) -> Result<Vec<HopRecord>, Failure> {
+    /// Ends the watches once the ports are at rest. `speaks_tls` is asked of ports that are not the
+    /// load's own target, of which the load knows.
+    pub(crate) fn finish(
+        mut self,
+        cause: &Cause,
+        speaks_tls: impl Fn(u16) -> bool,
+    ) -> Result<Vec<HopRecord>, Failure> {
         // The last look comes before the account waits for rest: TIME_WAITs may go meanwhile.
         self.end_sampler();
         let mut looks = std::mem::take(&mut *self.shared.lock());
         if let Some(error) = looks.failed {
             return Err(unseen(&error));
         }
-        let mut hops = Vec::new();
+        let mut accounts = Vec::new();
         for (watch, port) in self.watches.drain(..).zip(&self.shared.ports) {
-            let account = watch.finish(SETTLE).map_err(|error| unseen(&error))?;
-            let samples = looks.samples.remove(port).unwrap_or_default();
-            hops.push(HopRecord::of(&account, self.ports, samples, cause));
+            accounts.push((*port, watch.finish(SETTLE).map_err(|error| unseen(&error))?));
         }
-        Ok(hops)
+        let hop = |(port, account): (u16, PortAccount)| {
+            let samples = looks.samples.remove(&port).unwrap_or_default();
+            let is_target = cause.target.is_some_and(|target| target.port == port);
+            let asked = !is_target && account.requests.total > 0;
+            let secret = asked && speaks_tls(port);
+            HopRecord::of(&account, self.ports, samples, cause, secret)
+        };
+        Ok(accounts.into_iter().map(hop).collect())
     }
 
     fn end_sampler(&mut self) {

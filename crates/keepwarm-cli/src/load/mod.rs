@@ -4,6 +4,7 @@ pub(crate) mod ab;
 pub(crate) mod engine_options;
 mod hops;
 mod live;
+mod speaks_tls;
 pub(crate) mod text;
 
 pub(crate) use hops::Hops;
@@ -36,7 +37,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
     let record = drive(plan, "load", &hops, || Ok(()))?;
-    let hops = hops.finish(&record.cause())?;
+    let hops = hops.finish(&record.cause(), speaks_tls::speaks_tls)?;
     let mut record = record.with_hops(hops);
     record.settings.schedule = schedule(options, &record);
     record.judge(&options.assertions);

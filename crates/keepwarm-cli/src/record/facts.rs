@@ -165,17 +165,21 @@ fn hop(record: &RunRecord, rest: &str) -> Fact {
         "reset_by_server" => closed.server_rst,
         "established" => hop.established.client.max(hop.established.server),
         "close_wait" => hop.close_wait.sum(),
-        "requests" => requests.total,
-        "requests.mean" => return of_requests(requests.mean),
-        "requests.max" => return of_requests(requests.max.map(|max| max as f64)),
+        "requests" => return of_requests(hop, requests.total.map(|total| total as f64)),
+        "requests.mean" => return of_requests(hop, requests.mean),
+        "requests.max" => return of_requests(hop, requests.max.map(|max| max as f64)),
         "ports.peak" => hop.ports.peak,
         "ports.share" => return hop.port_share().map_or_else(unknown_range, Fact::Known),
         name => return time_waits(hop, name),
     })
 }
 
-fn of_requests(value: Option<f64>) -> Fact {
-    value.map_or_else(|| Fact::Absent("no connection carried a request".to_owned()), Fact::Known)
+fn of_requests(hop: &HopRecord, value: Option<f64>) -> Fact {
+    let none = || "no connection carried a request".to_owned();
+    value.map_or_else(
+        || Fact::Absent(hop.requests.unknown.clone().unwrap_or_else(none)),
+        Fact::Known,
+    )
 }
 
 /// `time_wait.peak` and `time_wait.peak.client`.

@@ -45,13 +45,50 @@ pub(crate) struct HopCloses {
     pub(crate) unclassified: u64,
 }
 
-/// Requests of a connection, by its data segments.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Requests of a connection, by its data segments; where the port speaks TLS, whose handshakes
+/// look like requests, by the load's ledger if all of the connections are the load's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HopRequests {
-    pub(crate) total: u64,
+    pub(crate) total: Option<u64>,
     pub(crate) mean: Option<f64>,
     pub(crate) p50: Option<u64>,
     pub(crate) max: Option<u64>,
+    /// Why they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unknown: Option<String>,
+}
+
+impl HopRequests {
+    fn of(account: &PortAccount, own: Option<&Target>, secret: bool) -> Self {
+        let counted = &account.requests;
+        match own.and_then(|target| target.by_ledger) {
+            Some(ledger) if own.is_some_and(|target| target.opened == account.opened) => Self {
+                total: Some(ledger.total),
+                mean: ledger.mean,
+                p50: ledger.p50,
+                max: ledger.max,
+                unknown: None,
+            },
+            Some(_) => Self::unknown(
+                "the port speaks TLS, whose handshakes look like requests, and others than the load \
+                 use it",
+            ),
+            None if secret => {
+                Self::unknown("the port speaks TLS, whose handshakes look like requests")
+            }
+            None => Self {
+                total: Some(counted.total),
+                mean: counted.mean,
+                p50: counted.p50,
+                max: counted.max,
+                unknown: None,
+            },
+        }
+    }
+
+    fn unknown(why: &str) -> Self {
+        Self { unknown: Some(why.to_owned()), ..Self::default() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +207,17 @@ pub(crate) struct Target {
     pub(crate) opened: u64,
     /// Of these, open until the load closed them at its end.
     pub(crate) still_open: u64,
+    /// What they carried, where the load speaks TLS with it.
+    pub(crate) by_ledger: Option<Carried>,
+}
+
+/// Requests that connections carried, by the load's ledger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried {
+    pub(crate) total: u64,
+    pub(crate) mean: Option<f64>,
+    pub(crate) p50: Option<u64>,
+    pub(crate) max: Option<u64>,
 }
 
 impl HopRecord {
@@ -178,6 +226,7 @@ impl HopRecord {
         ports: Option<EphemeralPorts>,
         samples: Vec<HopSample>,
         cause: &Cause,
+        secret: bool,
     ) -> Self {
         let own = cause.target.filter(|target| target.port == account.port);
         let closed = &account.closed;
@@ -211,12 +260,7 @@ impl HopRecord {
                 unclassified: closed.unclassified,
             },
             closed_by_the_end: own.map_or(0, |target| target.still_open.min(closed.total())),
-            requests: HopRequests {
-                total: account.requests.total,
-                mean: account.requests.mean,
-                p50: account.requests.p50,
-                max: account.requests.max,
-            },
+            requests: HopRequests::of(account, own.as_ref(), secret),
             alive_at_start: account.alive_at_start,
             alive_at_end: account.alive_at_end,
             established,
@@ -246,7 +290,7 @@ impl HopRecord {
         let by_fin = self.closed_by_the_end.min(self.closed.client_fin);
         let by_rst = (self.closed_by_the_end - by_fin).min(self.closed.client_rst);
         Evidence {
-            requests: if self.requests.total > 0 { self.requests.total } else { cause.requests },
+            requests: self.requests.total.filter(|total| *total > 0).unwrap_or(cause.requests),
             concurrency: cause.concurrency,
             window: cause.elapsed,
             opened: self.opened,
@@ -281,6 +325,9 @@ impl HopRecord {
                  queue overflowed and SYN cookies made connections that nobody asked for",
                 thousands(own)
             ));
+        }
+        if let Some(why) = &self.requests.unknown {
+            notes.push(format!("requests over this port are not known: {why}"));
         }
         if !self.settled {
             notes.push("some connections were still closing when the account was taken".to_owned());

@@ -22,7 +22,7 @@ use crate::assertion::{Assertion, Outcome};
 
 pub(crate) use confidence::{Intervals, Method};
 pub(crate) use distribution::Distribution;
-use hop::Target;
+use hop::{Carried, Target};
 pub(crate) use hop::{Cause, FindingRecord, HopRecord, HopSample, Sides};
 pub(crate) use machine::Machine;
 pub(crate) use timeline::TimelineRecord;
@@ -281,7 +281,19 @@ impl RunRecord {
                 port: self.settings.port,
                 opened: self.connections.opened,
                 still_open: self.connections.still_open,
+                by_ledger: self.settings.is_https().then(|| self.carried()),
             }),
+        }
+    }
+
+    fn carried(&self) -> Carried {
+        let each = &self.connections.requests_per_connection;
+        let mean = each.mean.unwrap_or(0.0);
+        Carried {
+            total: (mean * self.connections.opened as f64).round() as u64,
+            mean: each.mean,
+            p50: each.p50,
+            max: each.max,
         }
     }
 
@@ -336,6 +348,10 @@ pub(crate) fn write_json(record: &impl Serialize, to: &mut dyn Write) -> io::Res
 }
 
 impl Settings {
+    fn is_https(&self) -> bool {
+        self.url.split(':').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    }
+
     fn of(plan: &Plan) -> Self {
         Self {
             url: plan.url().to_owned(),
