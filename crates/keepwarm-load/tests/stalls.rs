@@ -110,6 +110,7 @@ impl Theory {
     /// Holds a percentile against what the server did, which has to be at least `stalled`: else
     /// nothing would have been tried.
     #[track_caller]
+    #[expect(clippy::print_stderr, reason = "how close it was, for --nocapture")]
     fn holds(&self, summary: &Summary, quantile: f64, stalled: f64) {
         let at = |times: &[f64]| times[(quantile * times.len() as f64).ceil() as usize - 1];
         let (least, most) = (at(&self.least), at(&self.most));
@@ -119,7 +120,7 @@ impl Theory {
         assert!(least >= stalled, "{said}: it did not stall");
         let allowed = least * (1.0 - TOLERANCE)..=most * (1.0 + TOLERANCE);
         assert!(allowed.contains(&measured), "{said}");
-        println!("{said}: {:+.2} %", (measured / most - 1.0) * 100.0);
+        eprintln!("{said}: {:+.2} %", (measured / most - 1.0) * 100.0);
     }
 }
 
