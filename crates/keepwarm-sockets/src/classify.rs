@@ -101,6 +101,11 @@ impl Evidence {
         }
     }
 
+    /// Whether this end's socket received the other end's FIN itself.
+    fn heard_fin_of(&self, other: &Evidence) -> Option<bool> {
+        self.received.zip(other.sent).map(|(received, sent)| received > sent)
+    }
+
     /// Whether this end's FIN reached the other end. The acknowledgement may be missing: it is
     /// delayed, and an RST overtakes it.
     fn fin_arrived_at(&self, other: &Evidence) -> Option<bool> {
@@ -126,6 +131,20 @@ pub(crate) fn was_established(side: Side, event: &Socket) -> bool {
     side == Side::Server
         || is_disconnected(event)
         || event.info.and_then(|info| info.bytes_acked).is_none_or(|acked| acked > 0)
+}
+
+/// Whether the numbers of both ends tell how they closed, so that TIME_WAIT need not be looked for.
+pub(crate) fn is_told(client: &Evidence, server: &Evidence) -> bool {
+    match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
+        (Some(true), Some(true)) => by_last_fin(client, server).is_some(),
+        (Some(_), Some(_)) => true,
+        _ => false,
+    }
+}
+
+/// The same of an end that is alone.
+pub(crate) fn is_told_alone(end: &Evidence) -> bool {
+    end.fin_acked == Some(false)
 }
 
 /// Judges one connection by what is known of its ends; at least one of them should be.
@@ -155,6 +174,9 @@ fn both(client: &Evidence, server: &Evidence) -> CloseKind {
 
 fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
     use TimeWait::{Absent, Present};
+    if let Some(first) = by_last_fin(client, server) {
+        return first;
+    }
     match (client.time_wait, server.time_wait) {
         (Present, Present) => CloseKind::CrossedFin,
         (Present, _) => CloseKind::ClientFin,
@@ -167,6 +189,19 @@ fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
         (_, Absent) => by_unread(client, server).unwrap_or(CloseKind::ClientFin),
         // Too late for TIME_WAIT.
         _ => by_unread(client, server).unwrap_or(CloseKind::Unclassified),
+    }
+}
+
+/// Of two ends whose FINs were acknowledged: the socket of the one that closed first is gone as soon
+/// as its own FIN is, unless its program still holds it or the other's FIN came with the
+/// acknowledgement. Then what is left of it in FIN_WAIT2 answers for it (`tcp_time_wait`,
+/// net/ipv4/tcp_minisocks.c), so the other's FIN is not among what it received. `None` where both
+/// heard the other's FIN themselves.
+fn by_last_fin(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
+    match (client.heard_fin_of(server)?, server.heard_fin_of(client)?) {
+        (false, true) => Some(CloseKind::ClientFin),
+        (true, false) => Some(CloseKind::ServerFin),
+        _ => None,
     }
 }
 
@@ -265,6 +300,60 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_was_gone_before_the_others_fin_came_closed_first() {
+        let closed = Evidence { sent: Some(20), received: Some(8), ..end(true, 0, Unknown) };
+        let answered = Evidence { sent: Some(8), received: Some(21), ..end(true, 0, Unknown) };
+        assert_eq!(classify(Some(&closed), Some(&answered)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&answered), Some(&closed)), CloseKind::ServerFin);
+        // A TIME_WAIT may belong to another life of the pair; the numbers do not.
+        let misled = Evidence { time_wait: Present, ..answered };
+        assert_eq!(classify(Some(&closed), Some(&misled)), CloseKind::ClientFin);
+        // A program that held its socket until the other's FIN came: only TIME_WAIT tells.
+        let held = Evidence { received: Some(9), ..closed };
+        assert!(!is_told(&held, &answered));
+        assert_eq!(classify(Some(&held), Some(&answered)), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn what_is_told_is_the_same_whatever_time_wait_says() {
+        let mut ends = Vec::new();
+        for fin_acked in [None, Some(false), Some(true)] {
+            for unread in [0, 1, 5] {
+                for (sent, received) in [(4, 4), (4, 5), (5, 4), (4, 3)] {
+                    for (sent, received) in [(Some(sent), Some(received)), (None, None)] {
+                        let numbers = end(true, unread, Unknown);
+                        ends.push(Evidence { fin_acked, sent, received, ..numbers });
+                    }
+                }
+            }
+        }
+        let states = [Unknown, Present, Absent];
+        let mut told = 0;
+        for (a, b) in ends.iter().flat_map(|a| ends.iter().map(move |b| (a, b))) {
+            if !is_told(a, b) {
+                continue;
+            }
+            told += 1;
+            let pairs = states.iter().flat_map(|of_a| states.iter().map(move |of_b| (of_a, of_b)));
+            for (of_a, of_b) in pairs {
+                let looked_a = Evidence { time_wait: *of_a, ..*a };
+                let looked_b = Evidence { time_wait: *of_b, ..*b };
+                assert_eq!(
+                    classify(Some(&looked_a), Some(&looked_b)),
+                    classify(Some(a), Some(b)),
+                    "{looked_a:?} {looked_b:?}"
+                );
+            }
+        }
+        assert!(told > 1000, "{told} of {}", ends.len().pow(2));
+        for end in ends.iter().filter(|end| is_told_alone(end)) {
+            let kinds =
+                states.map(|time_wait| classify(Some(&Evidence { time_wait, ..*end }), None));
+            assert!(kinds[0] == kinds[1] && kinds[1] == kinds[2], "{end:?}: {kinds:?}");
+        }
+    }
+
+    #[test]
     fn the_only_fin_that_arrived_was_the_first_even_if_an_rst_followed() {
         let closed = end(true, 0, Absent);
         let answered_with_rst = end(false, 7, Absent);
@@ -359,6 +448,7 @@ mod tests {
             uid: 0,
             timer: 0,
             expires_ms: 0,
+            interface: 0,
             info: Some(info),
         }
     }

@@ -9,6 +9,7 @@
 //! whose file is still open does not die, whatever its TCP state.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::error::{Error, Operation};
 use crate::socket::Socket;
@@ -27,7 +28,14 @@ const ENOBUFS: i32 = 105;
 const BUFFER_LEN: usize = 8 << 10;
 
 /// Read no more than this between two looks at the world.
-const BATCH: usize = 256;
+const BATCH: usize = 1 << 10;
+
+/// An event may wait for others for this long: to wake up for each would cost more than to read it.
+pub(crate) const MOST_DELAY: Duration = Duration::from_millis(20);
+/// What an event takes of the receive buffer, the kernel's own needs included.
+const EVENT_COST: usize = 1280;
+/// Events a second of which half a buffer has to hold what comes during the delay.
+const FASTEST: usize = 100_000;
 
 /// A subscription to the deaths of one port's sockets, or of all.
 #[derive(Debug)]
@@ -37,26 +45,38 @@ pub(crate) struct Destroyed {
     port: Option<u16>,
     port_id: u32,
     buffer: Vec<u8>,
+    /// From the first event to the reading of it and what has come since.
+    delay: Duration,
+    /// Nothing was left after the last reading.
+    drained: bool,
     overruns: u64,
 }
 
 impl Destroyed {
     pub(crate) fn subscribe(port: Option<u16>) -> Result<Destroyed, Error> {
-        let netlink = Netlink::open(GROUPS)?;
+        let netlink = Netlink::subscribe(GROUPS, port)?;
         let port_id = netlink.port_id()?;
-        Ok(Destroyed { netlink, port, port_id, buffer: vec![0; BUFFER_LEN], overruns: 0 })
+        let delay = delay(netlink.receive_buffer());
+        let (buffer, drained, overruns) = (vec![0; BUFFER_LEN], true, 0);
+        Ok(Destroyed { netlink, port, port_id, buffer, delay, drained, overruns })
     }
 
-    /// Sleeps until there are events, then appends a batch of those that may concern the port.
-    /// False: woken, no more reading.
+    /// Sleeps until there are events, lets some more gather, then appends a batch of those that may
+    /// concern the port. False: woken, no more reading.
     pub(crate) fn read(&mut self, waker: &Waker, into: &mut Vec<Socket>) -> Result<bool, Error> {
         if self.netlink.wait(waker)? == Ready::Woken {
             return Ok(false);
         }
+        if std::mem::take(&mut self.drained) {
+            std::thread::sleep(self.delay);
+        }
         for _ in 0..BATCH {
             match self.netlink.receive_now(&mut self.buffer) {
                 Ok(length) => self.keep(length, into)?,
-                Err(EAGAIN) => break,
+                Err(EAGAIN) => {
+                    self.drained = true;
+                    break;
+                }
                 // Messages were dropped because this socket's buffer was full. What is still in
                 // it is good.
                 Err(ENOBUFS) => self.overruns += 1,
@@ -101,6 +121,12 @@ impl Destroyed {
     }
 }
 
+/// How long events may gather in a buffer of this size.
+fn delay(buffer: usize) -> Duration {
+    let half = u64::try_from(buffer / 2 / EVENT_COST).unwrap_or(0);
+    Duration::from_micros(half * 1_000_000 / FASTEST as u64).min(MOST_DELAY)
+}
+
 /// Whether an event may be about `port`. A socket that was aborted by tcp_disconnect() has lost
 /// its remote port, and a fence has no port at all, so these pass too.
 fn concerns(port: u16, body: &[u8]) -> bool {
@@ -135,6 +161,13 @@ sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops 
 00000000e80c9c55 4   0          00000000 0        0        0     2        6        496
 00000000e80c9c55 4   4711       00000005 1280     0        0     2        1207     4969
 ";
+
+    #[test]
+    fn a_small_buffer_is_read_sooner() {
+        assert_eq!(delay(0), Duration::ZERO);
+        assert_eq!(delay(2 * 212_992), Duration::from_micros(1660));
+        assert_eq!(delay(32 << 20), MOST_DELAY);
+    }
 
     #[test]
     fn drops_are_those_of_our_protocol_and_port_id() {

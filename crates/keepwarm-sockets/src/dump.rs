@@ -10,12 +10,16 @@ use crate::error::{Error, Operation};
 use crate::socket::{Socket, States};
 use crate::sys::Netlink;
 use crate::wire::condition::Condition;
-use crate::wire::diag::{Query, decode_socket, encode_query, is_socket};
-use crate::wire::netlink::{Message, Messages};
+use crate::wire::diag::{Exact, Query, decode_socket, encode_exact, encode_query, is_socket};
+use crate::wire::netlink::{Message, Messages, sequence};
 
 /// The kernel fills what the reader offers, up to 32 KiB a datagram and no more (`netlink_recvmsg`,
 /// net/netlink/af_netlink.c).
 const BUFFER_LEN: usize = 32 << 10;
+/// Single sockets asked for in one message. The answers wait in the receive buffer, about two
+/// kilobytes each, of which the smallest default has 208.
+const ASKED_AT_ONCE: usize = 64;
+const ENOENT: i32 = 2;
 
 /// Which sockets to dump. Conditions are joined by *and*; the default is all of them.
 ///
@@ -66,11 +70,41 @@ pub fn dump(filter: &Filter) -> Result<Vec<Socket>, Error> {
 pub(crate) struct Dumper {
     netlink: Netlink,
     buffer: Vec<u8>,
+    request: Vec<u8>,
 }
 
 impl Dumper {
     pub(crate) fn open() -> Result<Dumper, Error> {
-        Ok(Dumper { netlink: Netlink::open(0)?, buffer: vec![0; BUFFER_LEN] })
+        let (buffer, request) = (vec![0; BUFFER_LEN], Vec::new());
+        Ok(Dumper { netlink: Netlink::open()?, buffer, request })
+    }
+
+    /// Asks for single sockets: many in one system call, and no walk over the table. Each answer
+    /// goes to `visit`: what is there on the pair of addresses, which may be a listener. After an
+    /// error the dumper must not be used again.
+    pub(crate) fn ask(
+        &mut self,
+        questions: &[Exact],
+        mut visit: impl FnMut(Socket),
+    ) -> Result<(), Error> {
+        for some in questions.chunks(ASKED_AT_ONCE) {
+            self.request.clear();
+            for (ask, number) in some.iter().zip(0..) {
+                encode_exact(ask, number, &mut self.request);
+            }
+            self.netlink.send(&self.request)?;
+            for number in 0..some.len() {
+                let answer = self.receive()?;
+                if sequence(answer) != u32::try_from(number).ok() {
+                    return Err(malformed(&"an answer to another question"));
+                }
+                match fold(answer, &mut visit) {
+                    Err(error) if error.raw_os_error() == Some(ENOENT) => {}
+                    done => drop(done?),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Hands every row to `visit`. After an error the dumper must not be used again: rows of the
@@ -153,4 +187,71 @@ fn walk(datagram: &[u8], mut visit: impl FnMut(&[u8]) -> Result<(), Error>) -> R
 
 fn malformed(what: &dyn std::fmt::Display) -> Error {
     Error::malformed(Operation::Dump, what.to_string())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    // A helper of a test is a test: a panic is its answer.
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::socket::State;
+
+    /// What stands on these pairs, as far as anything does.
+    fn ask(questions: &[Exact]) -> Vec<Socket> {
+        let mut found = Vec::new();
+        Dumper::open().unwrap().ask(questions, |row| found.push(row)).unwrap();
+        found
+    }
+
+    fn pair_of(end: &TcpStream) -> Exact {
+        let canonical = |address: std::net::SocketAddr| {
+            std::net::SocketAddr::new(address.ip().to_canonical(), address.port())
+        };
+        let (local, remote) = (end.local_addr().unwrap(), end.peer_addr().unwrap());
+        Exact { local: canonical(local), remote: canonical(remote), interface: 0 }
+    }
+
+    #[test]
+    fn a_connection_a_time_wait_a_listener_and_nothing_are_told_apart() {
+        for (listens, connects) in
+            [("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "127.0.0.1")]
+        {
+            let listener = TcpListener::bind(format!("{listens}:0")).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect(format!("{connects}:{port}")).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            let (ours, theirs) = (pair_of(&client), pair_of(&server));
+            for (question, row) in [ours, theirs].iter().zip(ask(&[ours, theirs])) {
+                let seen = (row.state, row.local, row.remote);
+                assert_eq!(seen, (State::Established, question.local, question.remote));
+            }
+            drop(client);
+            drop(server);
+            let states =
+                || -> Vec<State> { ask(&[ours, theirs]).iter().map(|row| row.state).collect() };
+            // The kernel takes the end that closed second a moment after the first.
+            let begun = std::time::Instant::now();
+            while states() != [State::TimeWait, State::Listen] {
+                assert!(begun.elapsed().as_secs() < 10, "{:?} on {listens}", states());
+            }
+            let waiting = &ask(&[ours])[0];
+            assert!(waiting.is_minisocket() && waiting.local == ours.local, "{waiting:?}");
+            drop(listener);
+            assert!(ask(&[theirs]).is_empty());
+        }
+    }
+
+    #[test]
+    fn more_questions_than_go_into_one_message_are_all_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ends: Vec<TcpStream> = (0..2 * ASKED_AT_ONCE + 1)
+            .map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap())
+            .collect();
+        let questions: Vec<Exact> = ends.iter().map(pair_of).collect();
+        let found = ask(&questions);
+        assert!(found.iter().map(|row| row.local).eq(questions.iter().map(|ask| ask.local)));
+    }
 }

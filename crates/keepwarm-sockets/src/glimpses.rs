@@ -250,6 +250,7 @@ mod tests {
             uid: 0,
             timer: if state == State::TimeWait { 3 } else { 0 },
             expires_ms: 60_000 - age_ms,
+            interface: 0,
             info: None,
         }
     }

@@ -107,17 +107,27 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
             0 => look(&mut books, now, dice, bodies),
             1 => books.settle(now),
             2 => drop(books.account(&ending(now))),
+            3 => {
+                let mut questions = Vec::new();
+                if books.begin_asking(64, &mut questions) {
+                    // Answers to what was asked, or to nothing.
+                    for _ in 0..dice.roll(8) {
+                        books.handle_answer(&socket(dice, bodies), now);
+                    }
+                    books.end_asking(now, dice.roll(4) == 0);
+                }
+            }
             _ => {
                 // The kernel's word may be late.
                 let late = Duration::from_millis(dice.roll(2_000));
-                books.handle_event(&socket(dice, bodies), now.saturating_sub(late));
+                books.handle_event(socket(dice, bodies), now.saturating_sub(late));
             }
         }
     }
     look(&mut books, now, dice, bodies);
     books.close_window();
     for _ in 0..dice.roll(5) {
-        books.handle_event(&socket(dice, bodies), now);
+        books.handle_event(socket(dice, bodies), now);
     }
     books.finish(&ending(now))
 }
@@ -138,7 +148,7 @@ fn the_books_of_every_destination_bear_whatever_the_kernel_says() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..500 {
-        let traffic = play(Attended::new(Scope::default()), &mut dice, &bodies);
+        let traffic = play(Attended::new(Scope::default(), None), &mut dice, &bodies);
         closed += traffic.destinations.iter().map(|one| one.closed.total()).sum::<u64>();
     }
     assert!(closed > 1_000, "{closed}");

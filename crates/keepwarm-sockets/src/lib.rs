@@ -11,7 +11,8 @@
 //! | what do the kernel's own counters say? | [`Counters`] |
 //!
 //! Two sources, both of `NETLINK_SOCK_DIAG` (sock_diag(7)): *dumps*, one pass over the socket table
-//! for IPv4 and IPv6 together, and *destroy events*, one message for each TCP socket that dies.
+//! for IPv4 and IPv6 together (or a question for one socket, without a pass), and *destroy events*,
+//! one message for each TCP socket that dies.
 //! Both see one network namespace: that of the thread that starts them. A third needs root:
 //! *traces*, the kernel's tracepoints of a connection's states and resets.
 //!
@@ -31,6 +32,7 @@ mod dump;
 mod ends;
 mod error;
 mod glimpses;
+mod hash;
 #[cfg(test)]
 mod hostile;
 mod ledger;

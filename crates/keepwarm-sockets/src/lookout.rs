@@ -69,7 +69,7 @@ impl Lookout {
         let mut lookout = Lookout {
             table: Table::open()?,
             filter: Filter { either_port, ..Filter::default() },
-            ends: Ends::new(scope, ephemeral_ports().ok()),
+            ends: Ends::new(scope, ephemeral_ports().ok(), false),
             glimpses: Glimpses::default(),
             processes: Processes::default(),
             begun,

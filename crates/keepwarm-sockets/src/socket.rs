@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A TCP state, with the numbers of `include/net/tcp_states.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -172,6 +173,8 @@ pub struct Socket {
     pub timer: u8,
     /// Milliseconds until that timer fires.
     pub expires_ms: u32,
+    /// The device that it is bound to, by index; 0 is none.
+    pub interface: u32,
     /// The kernel's numbers, if asked for and present (minisockets have none).
     pub info: Option<TcpInfo>,
 }
@@ -195,6 +198,12 @@ impl Socket {
     /// handshake and the destroy event.
     pub fn is_alive(&self) -> bool {
         ALIVE.contains(self.state) && !self.is_minisocket()
+    }
+
+    /// When TIME_WAIT was entered, of a row that was read `now`; `None` in FIN_WAIT2.
+    pub(crate) fn entered_time_wait(&self, now: Duration) -> Option<Duration> {
+        let age = Duration::from_millis(self.time_wait_age_ms()?.into());
+        Some(now.saturating_sub(age))
     }
 
     /// For TIME_WAIT: milliseconds since it was entered, in the kernel's grain of a jiffy.

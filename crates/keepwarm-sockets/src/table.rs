@@ -165,6 +165,7 @@ fn parse(line: &str) -> Option<Socket> {
         uid,
         timer: u8::try_from(timer).ok()?,
         expires_ms: ticks.saturating_mul(TICK_MS),
+        interface: 0,
         info: None,
     })
 }

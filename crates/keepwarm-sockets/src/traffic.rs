@@ -214,6 +214,8 @@ pub enum Tracing {
     Refused(Error),
     /// It does.
     On {
+        /// Events that were read, of whatever connection.
+        events: u64,
         /// Events that were overwritten before they were read: as many ends at most lack their
         /// process, lifetime or reason. `opened` and `closed` do not rest on them.
         lost_events: u64,
@@ -237,9 +239,13 @@ pub struct TracedCloses {
 impl Tracing {
     fn since(&self, earlier: &Tracing) -> Tracing {
         match (self, earlier) {
-            (Tracing::On { lost_events: now }, Tracing::On { lost_events: then }) => {
-                Tracing::On { lost_events: now.saturating_sub(*then) }
-            }
+            (
+                Tracing::On { events, lost_events: lost },
+                Tracing::On { events: events_then, lost_events: lost_then },
+            ) => Tracing::On {
+                events: events.saturating_sub(*events_then),
+                lost_events: lost.saturating_sub(*lost_then),
+            },
             _ => self.clone(),
         }
     }

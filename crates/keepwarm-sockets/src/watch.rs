@@ -13,9 +13,9 @@ use crate::watcher::{Books, Ending, Watcher};
 
 /// Watches the connections of one port, in both roles, until it is finished or dropped.
 ///
-/// Needs no privilege. Its threads sleep while no socket of the network namespace dies. Each TCP
-/// socket that dies, of whatever port and for every watch, costs the kernel a message and this
-/// process a recv(2); while connections of the port close, a dump is made every 250 ms.
+/// Needs no privilege. Its threads sleep while no socket of the port dies. Each TCP socket that dies,
+/// of whatever port and for every watch, costs the kernel a message; one of the port costs this
+/// process a recv(2), and while connections of the port close, a dump is made every 250 ms.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -98,8 +98,8 @@ impl Books for Ledger {
         self.open_window(now);
     }
 
-    fn handle_event(&mut self, event: &Socket, at: Duration) -> bool {
-        self.handle_event(event, at)
+    fn handle_event(&mut self, event: Socket, at: Duration) -> bool {
+        self.handle_event(&event, at)
     }
 
     fn unlooked_since(&self) -> Option<Duration> {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  kernel ──events──► reader ──inbox (bounded)──► accountant ──account──► snapshot, finish
-//!  kernel ◄─────────────dumps────────────────────────┘
+//!  kernel ◄───────dumps, questions───────────────────┘
 //! ```
 //! If the inbox is full (2^15 events) the reader waits and the kernel's buffer fills; what the
 //! kernel then drops it counts, and so do we: there is one place where events get lost.
@@ -17,11 +17,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::counters::Counters;
-use crate::destroy::Destroyed;
+use crate::destroy::{Destroyed, MOST_DELAY};
 use crate::dump::{Dumper, Filter};
 use crate::error::{Error, Operation};
 use crate::socket::Socket;
-use crate::sys::{Waker, fence};
+use crate::sys::{Waker, fence, thread_cpu};
+use crate::wire::diag::Exact;
 
 /// Events between reader and accountant: 1.6 s of 20,000 a second, about 10 MB.
 const MAX_INBOX: usize = 1 << 15;
@@ -30,6 +31,12 @@ const MAX_BASELINE: usize = 1 << 20;
 /// Between two dumps while events come in. A dump walks the kernel's whole table (about 10 ms);
 /// TIME_WAIT must be looked for within 900 ms of an event.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// And never for more than this share of a core: after one of 10 ms comes a pause of a second.
+const LOOK_PAUSE: u32 = 100;
+/// Ends that are asked for one by one, if that is no dearer than a look. What one question costs is
+/// measured; this is believed before.
+const MAX_QUESTIONS: usize = 1 << 16;
+const QUESTION: Duration = Duration::from_micros(2);
 /// Events arrive in pairs and bursts: let them.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// No event for this long is rest.
@@ -61,9 +68,18 @@ pub(crate) trait Books: Send + 'static {
     /// Every event of a death before the baseline has been handled: the window begins.
     fn open_window(&mut self, now: Duration);
     /// A socket died. True if it has to do with what is watched.
-    fn handle_event(&mut self, event: &Socket, at: Duration) -> bool;
+    fn handle_event(&mut self, event: Socket, at: Duration) -> bool;
     /// Arrival of the oldest end that no dump has looked for yet.
     fn unlooked_since(&self) -> Option<Duration>;
+    /// Begins to ask for single ends instead of a look, one question for each: at most this many.
+    /// False: there has to be a look.
+    fn begin_asking(&mut self, _most: usize, _questions: &mut Vec<Exact>) -> bool {
+        false
+    }
+    /// What is there on a pair of addresses that was asked for, if anything.
+    fn handle_answer(&mut self, _row: &Socket, _now: Duration) {}
+    /// The answers are complete; `refused` as in [`end_look`](Books::end_look).
+    fn end_asking(&mut self, _now: Duration, _refused: bool) {}
     /// Whether some end has been looked for and waits only for its mate.
     fn is_waiting(&self) -> bool;
     /// Whether the last look saw a socket between two states.
@@ -286,8 +302,18 @@ struct Accountant<B: Books> {
     /// Cookies of fences whose events have not arrived.
     fences: Vec<u64>,
     command: Option<Command>,
+    /// Being handled; empty in between.
+    events: Vec<(Duration, Socket)>,
+    questions: Vec<Exact>,
+    /// Only looks from now on: this system does not answer for single sockets.
+    unanswered: bool,
     last_look: Duration,
-    last_settled: Duration,
+    /// What the last look took of a processor.
+    look_cost: Duration,
+    /// And one of the last questions.
+    question_cost: Duration,
+    /// The last time that something was looked for, asked or settled.
+    last_round: Duration,
     last_event: Duration,
     /// The kernel's count of refused TIME_WAITs at the last look, at the one before (an event may
     /// be on its way for as long), and at the first.
@@ -305,8 +331,13 @@ impl<B: Books> Accountant<B> {
             filter,
             fences: Vec::new(),
             command: None,
+            events: Vec::new(),
+            questions: Vec::new(),
+            unanswered: false,
             last_look: Duration::ZERO,
-            last_settled: Duration::ZERO,
+            look_cost: Duration::ZERO,
+            question_cost: QUESTION,
+            last_round: Duration::ZERO,
             last_event: Duration::ZERO,
             refused: None,
             refused_before: None,
@@ -357,36 +388,74 @@ impl<B: Books> Accountant<B> {
     /// Looks for what has not been looked for, or gives up waiting for mates that do not come.
     fn catch_up(&mut self) -> Result<(), Error> {
         let now = self.shared.now();
-        if self.books.unlooked_since().is_none() && !self.is_look_due(now) {
-            self.last_settled = now;
-            self.books.settle(now);
-            return Ok(());
+        self.last_round = now;
+        if !self.is_look_due(now) {
+            if self.books.unlooked_since().is_none() {
+                self.books.settle(now);
+                return Ok(());
+            }
+            if self.begin_asking() && self.ask()? {
+                return Ok(());
+            }
         }
         self.begin_look(false)?;
-        // Events that came during the dump belong to the question of which life of a pair a
-        // TIME_WAIT is.
-        self.take_events(Some(Duration::ZERO), false)?;
+        self.await_delivery()?;
         self.end_look();
-        self.books.attend(self.shared.now());
+        self.last_round = self.last_look;
+        self.books.attend(self.last_look);
         Ok(())
+    }
+
+    fn begin_asking(&mut self) -> bool {
+        let as_dear = self.look_cost.as_nanos() / self.question_cost.as_nanos().max(1);
+        let most = usize::try_from(as_dear).unwrap_or(MAX_QUESTIONS).min(MAX_QUESTIONS);
+        !self.unanswered && self.books.begin_asking(most, &mut self.questions)
+    }
+
+    /// Asks for ends one by one. False if that cannot be done here.
+    fn ask(&mut self) -> Result<bool, Error> {
+        let Accountant { dumper, books, questions, shared, .. } = self;
+        let before = thread_cpu();
+        if dumper.ask(questions, |row| books.handle_answer(&row, shared.now())).is_err() {
+            // Whatever it is, a look does without; if that fails too, it says why.
+            self.unanswered = true;
+            self.dumper = Dumper::open()?;
+            return Ok(false);
+        }
+        if let Some(asked) = u32::try_from(self.questions.len()).ok().filter(|n| *n > 0) {
+            self.question_cost = thread_cpu().saturating_sub(before) / asked;
+            self.await_delivery()?;
+        }
+        let refused = self.are_time_waits_refused();
+        self.books.end_asking(self.shared.now(), refused);
+        Ok(true)
+    }
+
+    /// Events of deaths until now belong to the question of which life of a pair a TIME_WAIT is.
+    fn await_delivery(&mut self) -> Result<(), Error> {
+        self.pause(MOST_DELAY)
     }
 
     /// When to look or to settle next; `None` while nothing is unfinished.
     fn next_due(&self) -> Option<Duration> {
-        let next = self.last_look + LOOK_EVERY;
+        let next = self.last_round + LOOK_EVERY;
         let needed = match self.books.unlooked_since() {
             Some(oldest) => Some(next.max(oldest + LOOK_AFTER)),
-            None => self
-                .books
-                .is_waiting()
-                .then_some(self.last_settled.max(self.last_look) + LOOK_EVERY),
+            None => self.books.is_waiting().then_some(next),
         };
-        let regular = self.books.look_at_least_every().map(|every| self.last_look + every);
-        needed.into_iter().chain(regular).min()
+        needed.into_iter().chain(self.next_look()).min()
+    }
+
+    /// When the tables are looked at whatever else there is to do: more often while sockets die.
+    fn next_look(&self) -> Option<Duration> {
+        let every = self.books.look_at_least_every()?;
+        let is_busy = self.last_event > self.last_look;
+        let pause = (self.look_cost * LOOK_PAUSE).max(LOOK_EVERY);
+        Some(self.last_look + if is_busy { pause.min(every) } else { every })
     }
 
     fn is_look_due(&self, now: Duration) -> bool {
-        self.books.look_at_least_every().is_some_and(|every| now >= self.last_look + every)
+        self.next_look().is_some_and(|due| now >= due)
     }
 
     /// Sleeps until `due` or a command, if `eager` only until there is an event; handles events.
@@ -408,15 +477,16 @@ impl<B: Books> Accountant<B> {
         if let Some(error) = inbox.failed.take() {
             return Err(error);
         }
-        let events = std::mem::take(&mut inbox.events);
+        // The reader goes on with the memory of the last batch.
+        std::mem::swap(&mut inbox.events, &mut self.events);
         self.command = inbox.command.take().or(self.command);
         drop(inbox);
         shared.space.notify_all();
-        for (at, event) in &events {
+        for (at, event) in self.events.drain(..) {
             if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
                 self.fences.swap_remove(place);
-            } else if self.books.handle_event(event, *at) {
-                self.last_event = *at;
+            } else if self.books.handle_event(event, at) {
+                self.last_event = at;
             }
         }
         Ok(())
@@ -432,16 +502,26 @@ impl<B: Books> Accountant<B> {
     fn begin_look(&mut self, with_info: bool) -> Result<(), Error> {
         let with_info = with_info || self.books.wants_info(self.shared.now());
         let Accountant { dumper, books, filter, shared, .. } = self;
+        let before = thread_cpu();
         books.begin_look();
-        dumper.each(&Filter { with_info, ..*filter }, |row| books.handle_row(&row, shared.now()))
+        let filter = Filter { with_info, ..*filter };
+        let looked = dumper.each(&filter, |row| books.handle_row(&row, shared.now()));
+        self.look_cost = thread_cpu().saturating_sub(before);
+        looked
     }
 
     fn end_look(&mut self) {
+        let refused = self.are_time_waits_refused();
+        self.last_look = self.shared.now();
+        self.books.end_look(self.last_look, refused);
+    }
+
+    /// Whether the kernel did not keep some TIME_WAITs since the round before the last one.
+    fn are_time_waits_refused(&mut self) -> bool {
         let refused = Counters::read_time_wait_overflow();
         let grown = refused != self.refused_before;
         self.refused_before = std::mem::replace(&mut self.refused, refused);
-        self.last_look = self.shared.now();
-        self.books.end_look(self.last_look, grown);
+        grown
     }
 
     /// Waits until every event of a death before now has been handled. False if that could not be

@@ -47,7 +47,8 @@ struct Report {
     level: Level,
     /// Why it is not the level that was asked for.
     refused: Option<String>,
-    /// Events of traces that were lost; `None` where nothing is traced.
+    /// Events of traces that were read, and those that were lost; `None` where nothing is traced.
+    trace_events: Option<u64>,
     lost_traces: Option<u64>,
     /// Zero for one look.
     window: Duration,
@@ -276,16 +277,17 @@ impl Face {
         let mut destinations = self.judge.judge(&traffic);
         let nobodys = destinations.iter().filter(|one| self.whose.cannot_tell(one)).count();
         destinations.retain(|one| self.whose.owns(one));
-        let (level, refused, lost_traces) = match &traffic.tracing {
+        let (level, refused, traces) = match &traffic.tracing {
             _ if traffic.looks.is_some() => (Level::L0, self.refused.clone(), None),
             Tracing::Off => (Level::L1, None, None),
             Tracing::Refused(error) => (Level::L1, Some(error.to_string()), None),
-            Tracing::On { lost_events } => (Level::L2, None, Some(*lost_events)),
+            Tracing::On { events, lost_events } => (Level::L2, None, Some((*events, *lost_events))),
         };
         let report = Report {
             level,
             refused,
-            lost_traces,
+            trace_events: traces.map(|(read, _)| read),
+            lost_traces: traces.map(|(_, lost)| lost),
             window: traffic.window,
             watched,
             lost_events: traffic.lost_events,

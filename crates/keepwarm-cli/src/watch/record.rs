@@ -26,6 +26,7 @@ struct Record<'a> {
     /// `null` at level L0, where there are none.
     lost_events: Option<u64>,
     /// `null` where nothing is traced.
+    trace_events: Option<u64>,
     lost_trace_events: Option<u64>,
     /// `null` at level L0.
     unattributed_aborts: Option<u64>,
@@ -175,6 +176,7 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
         refused: report.refused.as_deref(),
         window_s: report.window.as_secs_f64(),
         lost_events: report.looks.is_none().then_some(report.lost_events),
+        trace_events: report.trace_events,
         lost_trace_events: report.lost_traces,
         unattributed_aborts: report.looks.is_none().then_some(report.unattributed_aborts),
         broken_rules: report.broken_rules.as_deref(),

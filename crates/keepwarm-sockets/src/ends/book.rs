@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Alive, Ends, MAX_DESTINATIONS};
+use super::{Alive, Dead, Ends, MAX_DESTINATIONS};
 use crate::glimpses::{Glimpsed, Glimpses};
 use crate::process::{How, Sightings};
 use crate::socket::{Side, TIME_WAIT_MS};
@@ -215,8 +215,7 @@ impl Ends {
         }
         let remap = |alive: &mut Alive| alive.book = moved[alive.book as usize];
         self.alive.values_mut().for_each(remap);
-        let dead =
-            self.pending.values_mut().flat_map(|dead| dead.low.iter_mut().chain(&mut dead.high));
+        let dead = self.pending.values_mut().flat_map(Dead::halves_mut);
         let strays = self.strays.values_mut().flatten();
         dead.chain(strays).filter_map(|half| half.seen.as_mut()).for_each(remap);
         if let Some(look) = &mut self.look {

@@ -132,7 +132,7 @@ impl Ends {
     }
 
     /// Both ends of one connection, or the one that is known.
-    fn conclude(&mut self, pair: &Pair, low: Option<Half>, high: Option<Half>) {
+    pub(super) fn conclude(&mut self, pair: &Pair, low: Option<Half>, high: Option<Half>) {
         let ends = [(Which::Low, low), (Which::High, high)].map(|(end, half)| {
             let half = half.map(|mut half| {
                 (half.event.local, half.event.remote) = pair.seen_from(end);
@@ -241,7 +241,7 @@ impl Ends {
 }
 
 impl Half {
-    fn evidence(&self, side: Side) -> Evidence {
+    pub(super) fn evidence(&self, side: Side) -> Evidence {
         let mut evidence = Evidence::of(side, &self.event);
         evidence.disconnected = self.disconnected;
         if evidence.disconnected {

@@ -2,13 +2,13 @@
 //!
 //! Owns the pass of one dump. Concludes nothing.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::book::Level;
 use super::{Alive, DECISIVE, Ends, FIT_SLACK, Half, Pair, Which};
 use crate::classify::TimeWait;
+use crate::hash::Map;
 use crate::ledger::TRANSITIONAL;
 use crate::socket::{Side, Socket, State};
 use crate::traffic::PortsTaken;
@@ -16,11 +16,9 @@ use crate::traffic::PortsTaken;
 /// The pass of one dump.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
-    levels: HashMap<u32, Level>,
+    levels: Map<u32, Level>,
     /// Local ports taken, by client's book and source address.
-    ports: HashMap<(u32, IpAddr), u64>,
-    /// TIME_WAITs on pairs with unfinished business, with the moment they were entered.
-    found: Vec<(Pair, Which, Option<Duration>)>,
+    ports: Map<(u32, IpAddr), u64>,
     with_info: bool,
     transitional: bool,
 }
@@ -48,6 +46,7 @@ impl Look {
 impl Ends {
     pub(crate) fn begin_look(&mut self) {
         self.looks += 1;
+        self.rounds += 1;
         self.look = Some(Look::default());
         self.listeners.begin_look();
     }
@@ -87,9 +86,7 @@ impl Ends {
         look.transitional |= TRANSITIONAL.contains(row.state);
         look.with_info |= row.info.is_some();
         if waited_for {
-            let age = row.time_wait_age_ms().map(|age| Duration::from_millis(age.into()));
-            let entered = age.map(|age| now.saturating_sub(age));
-            look.found.push((pair, Which::of(row), entered));
+            self.found.push((pair, Which::of(row), row.entered_time_wait(now)));
         }
         if row.is_alive() && !self.closing {
             level.alive += 1;
@@ -155,8 +152,22 @@ impl Ends {
     /// The dump has ended. `refused`: the kernel did not keep some TIME_WAITs lately, so that
     /// finding none proves nothing.
     pub(crate) fn end_look(&mut self, now: Duration, refused: bool) {
-        let Some(mut look) = self.look.take() else { return };
-        for (pair, end, entered) in std::mem::take(&mut look.found) {
+        let Some(look) = self.look.take() else { return };
+        self.judge_found(now, refused);
+        if look.with_info || self.alive.is_empty() {
+            self.last_info = Some(now);
+        }
+        // A second look after the window's end only answers what was open.
+        if !self.closing {
+            self.take_stock(look);
+        }
+        self.settle(now, false);
+    }
+
+    /// What the TIME_WAITs that were found, and those that were not, say of the ends that this
+    /// round was about.
+    pub(super) fn judge_found(&mut self, now: Duration, refused: bool) {
+        for (pair, end, entered) in self.found.drain(..) {
             let Some(dead) = self.pending.get_mut(&pair) else { continue };
             // A pair that lived twice: connecting again removed the older TIME_WAIT, so the one
             // that is there belongs to the last.
@@ -167,25 +178,17 @@ impl Ends {
         }
         self.unlooked_since = None;
         for dead in self.pending.values_mut() {
-            for half in dead.low.iter_mut().chain(&mut dead.high).filter(|half| !half.looked) {
-                if half.known_at_look < self.looks {
+            for half in dead.halves_mut().filter(|half| !half.looked) {
+                if half.known_at_round < self.rounds {
                     let late = now.saturating_sub(half.at) + half.silent > DECISIVE;
                     half.see(if late || refused { TimeWait::Unknown } else { TimeWait::Absent });
                 } else {
-                    // It came while the dump was walking: for the next one.
+                    // It came while the kernel was being asked: for the next round.
                     let oldest = self.unlooked_since.map_or(half.at, |oldest| oldest.min(half.at));
                     self.unlooked_since = Some(oldest);
                 }
             }
         }
-        if look.with_info || self.alive.is_empty() {
-            self.last_info = Some(now);
-        }
-        // A second look after the window's end only answers what was open.
-        if !self.closing {
-            self.take_stock(look);
-        }
-        self.settle(now, false);
     }
 
     fn take_stock(&mut self, mut look: Look) {

@@ -4,8 +4,9 @@
 //! here touches the kernel. Judgement of a single connection is `classify`'s.
 //!
 //! ```text
-//!  event of an end ──► pending, by address pair ──► looked up in a dump (TIME_WAIT?) ──┐
-//!                                                                                     ▼
+//!  event of an end ──► pending, by address pair ──► TIME_WAIT? by a look, or asked for ──┐
+//!                            └──► both ends tell already ─────────────────────────────────┤
+//!                                                                                       ▼
 //!   the other end died too, or is elsewhere, or is overdue ──► side named ──► classify ──► booked
 //! ```
 //!
@@ -21,21 +22,25 @@
 //! known by its cookie if a look has seen it alive; else by the other end, if that is here; else
 //! by its host, if that is another one, has just one such destination, and there is no filter.
 
+mod ask;
 mod book;
 mod conclude;
+mod line;
 mod look;
 mod side;
 mod traced;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use self::book::{Book, Key};
+use self::line::Line;
 use self::look::Look;
 use self::side::Listeners;
 use self::traced::Unclaimed;
 use crate::classify::{TimeWait, is_disconnected};
+use crate::hash::{Map, Set};
 use crate::ports::EphemeralPorts;
 use crate::socket::{Side, Socket};
 use crate::traffic::Scope;
@@ -124,8 +129,9 @@ struct Half {
     event: Socket,
     /// What the looks had seen of it.
     seen: Option<Alive>,
-    /// How many looks had begun when this end became known: only a later one speaks for it.
-    known_at_look: u64,
+    /// How many rounds had begun when this end became known: only a later one speaks for it.
+    known_at_round: u64,
+    /// It has been looked for, or need not be.
     looked: bool,
     time_wait: TimeWait,
     /// Its file was open long after the connection was over.
@@ -137,19 +143,19 @@ struct Half {
 /// The dead ends of one pair of addresses, each side oldest first.
 #[derive(Debug, Default)]
 struct Dead {
-    low: VecDeque<Half>,
-    high: VecDeque<Half>,
+    low: Line<Half>,
+    high: Line<Half>,
 }
 
 impl Dead {
-    fn get(&self, end: Which) -> &VecDeque<Half> {
+    fn get(&self, end: Which) -> &Line<Half> {
         match end {
             Which::Low => &self.low,
             Which::High => &self.high,
         }
     }
 
-    fn get_mut(&mut self, end: Which) -> &mut VecDeque<Half> {
+    fn get_mut(&mut self, end: Which) -> &mut Line<Half> {
         match end {
             Which::Low => &mut self.low,
             Which::High => &mut self.high,
@@ -159,6 +165,10 @@ impl Dead {
     fn is_empty(&self) -> bool {
         self.low.is_empty() && self.high.is_empty()
     }
+
+    fn halves_mut(&mut self) -> impl Iterator<Item = &mut Half> {
+        self.low.iter_mut().chain(self.high.iter_mut())
+    }
 }
 
 /// The books of every end in scope.
@@ -166,12 +176,12 @@ impl Dead {
 pub(crate) struct Ends {
     scope: Scope,
     listeners: Listeners,
-    here: HashSet<IpAddr>,
+    here: Set<IpAddr>,
     books: Vec<Book>,
-    index: HashMap<Key, u32>,
-    alive: HashMap<u64, Alive>,
-    pending: HashMap<Pair, Dead>,
-    strays: HashMap<(u16, IpAddr), VecDeque<Half>>,
+    index: Map<Key, u32>,
+    alive: Map<u64, Alive>,
+    pending: Map<Pair, Dead>,
+    strays: Map<(u16, IpAddr), VecDeque<Half>>,
     stray_count: usize,
     /// Beginning of the window; `None` before.
     opened_at: Option<Duration>,
@@ -179,6 +189,10 @@ pub(crate) struct Ends {
     closing: bool,
     look: Option<Look>,
     looks: u64,
+    /// Looks, and rounds of questions.
+    rounds: u64,
+    /// TIME_WAITs on pairs with unfinished business, with the moment they were entered.
+    found: Vec<(Pair, Which, Option<Duration>)>,
     /// The last look that took stock: all but one after the window's end.
     last_stock: u64,
     last_info: Option<Duration>,
@@ -188,25 +202,29 @@ pub(crate) struct Ends {
     unattributed_aborts: u64,
     overflowed: u64,
     names: HashMap<u32, String>,
+    /// Ends are told of by traces too, which are read later.
+    traced: bool,
     unclaimed: Unclaimed,
 }
 
 impl Ends {
-    pub(crate) fn new(scope: Scope, ephemeral: Option<EphemeralPorts>) -> Ends {
+    pub(crate) fn new(scope: Scope, ephemeral: Option<EphemeralPorts>, traced: bool) -> Ends {
         Ends {
             scope,
             listeners: Listeners::new(ephemeral),
-            here: HashSet::new(),
+            here: Set::default(),
             books: Vec::new(),
-            index: HashMap::new(),
-            alive: HashMap::new(),
-            pending: HashMap::new(),
-            strays: HashMap::new(),
+            index: Map::default(),
+            alive: Map::default(),
+            pending: Map::default(),
+            strays: Map::default(),
             stray_count: 0,
             opened_at: None,
             closing: false,
             look: None,
             looks: 0,
+            rounds: 0,
+            found: Vec::new(),
             last_stock: 0,
             last_info: None,
             unlooked_since: None,
@@ -215,6 +233,7 @@ impl Ends {
             unattributed_aborts: 0,
             overflowed: 0,
             names: HashMap::new(),
+            traced,
             unclaimed: Unclaimed::default(),
         }
     }
@@ -239,7 +258,7 @@ impl Ends {
     }
 
     /// A socket died. True if it has to do with the scope.
-    pub(crate) fn handle_event(&mut self, event: &Socket, at: Duration) -> bool {
+    pub(crate) fn handle_event(&mut self, mut event: Socket, at: Duration) -> bool {
         let seen = self.alive.get(&event.cookie).copied();
         if self.closing && seen.is_some_and(|seen| seen.seen == self.last_stock) {
             return true;
@@ -248,7 +267,6 @@ impl Ends {
             return false;
         }
         self.alive.remove(&event.cookie);
-        let mut event = event.clone();
         let disconnected = is_disconnected(&event);
         if event.remote.port() == 0 {
             match seen {
@@ -288,16 +306,31 @@ impl Ends {
     fn push(&mut self, half: Half) {
         let pair = Pair::of(&half.event);
         let end = Which::of(&half.event);
-        if self.pending.len() >= MAX_PENDING && !self.pending.contains_key(&pair) {
+        let known = self.pending.remove(&pair);
+        if known.is_none() && self.pending.len() >= MAX_PENDING {
             self.overflowed += 1;
             self.book_unclassified(&half);
             return;
         }
-        if self.unlooked_since.is_none() {
-            self.unlooked_since = Some(half.at);
+        let looked = self.is_told_alone(&half);
+        let at = half.at;
+        let mut dead = known.unwrap_or_default();
+        let half = Half { known_at_round: self.rounds, looked, ..half };
+        dead.get_mut(end).push_back(half);
+        let told = self.is_told(&pair, &dead);
+        if told && !self.traced {
+            self.conclude(&pair, dead.low.pop_front(), dead.high.pop_front());
+            return;
         }
-        let half = Half { known_at_look: self.looks, ..half };
-        self.pending.entry(pair).or_default().get_mut(end).push_back(half);
+        if told {
+            dead.halves_mut().for_each(|half| half.looked = true);
+        }
+        if told || looked {
+            self.waiting = true;
+        } else if self.unlooked_since.is_none() {
+            self.unlooked_since = Some(at);
+        }
+        self.pending.insert(pair, dead);
     }
 
     /// Cheap, before anything is known of sides: the address or the port is at one end.
@@ -365,7 +398,7 @@ impl Half {
             at,
             event,
             seen,
-            known_at_look: 0,
+            known_at_round: 0,
             looked: false,
             time_wait: TimeWait::Unknown,
             silent: Duration::from_millis(silent.unwrap_or(0).into()),

@@ -2,9 +2,9 @@
 //!
 //! Owns the listeners that were seen. Decides by what is surest.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::hash::Map;
 use crate::ports::EphemeralPorts;
 use crate::socket::{Side, Socket};
 
@@ -15,22 +15,24 @@ const MAX_SHARING: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Listeners {
     /// Inode of the newest listener.
-    ports: HashMap<u16, u32>,
+    ports: Map<u16, u32>,
     /// Inodes by address, as the last look saw them: several where the port is shared
     /// (SO_REUSEPORT).
-    places: HashMap<SocketAddr, Vec<u32>>,
+    places: Map<SocketAddr, Vec<u32>>,
     ephemeral: Option<EphemeralPorts>,
 }
 
 impl Listeners {
     pub(crate) fn new(ephemeral: Option<EphemeralPorts>) -> Listeners {
-        Listeners { ports: HashMap::new(), places: HashMap::new(), ephemeral }
+        Listeners { ports: Map::default(), places: Map::default(), ephemeral }
     }
 
     pub(crate) fn handle(&mut self, listener: &Socket) {
         self.ports.insert(listener.local.port(), listener.inode);
         let inodes = self.places.entry(listener.local).or_default();
-        if listener.inode != 0 && inodes.len() < MAX_SHARING {
+        // It may be met by a look, and as the answer to a question.
+        let is_known = inodes.contains(&listener.inode);
+        if listener.inode != 0 && !is_known && inodes.len() < MAX_SHARING {
             inodes.push(listener.inode);
         }
     }

@@ -4,10 +4,13 @@
 //! Lives of other network namespaces find none, and are forgotten after a while. One of them that
 //! had the very same pair of addresses within that time would be taken for ours.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use super::line::Line;
 use super::{Ends, Half};
+use crate::hash::Map;
 use crate::socket::{Side, State};
 use crate::trace::{Life, Traced};
 use crate::traffic::EndCloses;
@@ -15,79 +18,105 @@ use crate::traffic::EndCloses;
 /// Local and remote address of an end.
 type Key = (SocketAddr, SocketAddr);
 
-/// Lives that wait, some 200 bytes each, and those claimed lately: three seconds of 20,000
-/// connections a second whose ends are both here.
+/// Lives that wait, some 200 bytes each.
 const MAX_LIVES: usize = 1 << 17;
 /// Resets that wait.
 const MAX_RESETS: usize = 1 << 14;
 /// Reasons counted for one destination; the kernel has about thirty.
 const MAX_REASONS: usize = 64;
-/// How long they wait: an end is booked some two seconds after its death at most.
-const KEEP_NS: u64 = 10_000_000_000;
+/// How long they wait, at least: an end is booked some two seconds after its death at most.
+const KEEP_NS: u64 = 5_000_000_000;
 
 /// Lives and resets that nobody has claimed yet.
 #[derive(Debug, Default)]
 pub(super) struct Unclaimed {
-    lives: HashMap<Key, VecDeque<Life>>,
-    /// Every life that came, by time; some have been claimed since.
-    order: VecDeque<(u64, Key)>,
+    lives: Generation,
+    /// Those before.
+    older: Generation,
+    /// When the older ones were forgotten last.
+    turned_ns: u64,
     /// The last reset from the first address to the second.
-    resets: HashMap<Key, (u64, String)>,
+    resets: Map<Key, (u64, Arc<str>)>,
 }
 
 impl Unclaimed {
     fn put(&mut self, life: Life) {
-        if self.order.len() >= MAX_LIVES {
-            self.forget_oldest();
+        if self.lives.count >= MAX_LIVES / 2 {
+            self.forget_older();
         }
-        let key = (life.local, life.remote);
-        self.order.push_back((life.ended_ns, key));
-        self.lives.entry(key).or_default().push_back(life);
+        self.lives.put(life);
     }
 
     /// The oldest life of an end.
     fn take(&mut self, key: &Key) -> Option<Life> {
-        let queue = self.lives.get_mut(key)?;
-        let life = queue.pop_front();
-        if queue.is_empty() {
-            self.lives.remove(key);
+        self.older.take(key).or_else(|| self.lives.take(key))
+    }
+
+    fn forget_older(&mut self) {
+        std::mem::swap(&mut self.lives, &mut self.older);
+        self.lives.clear();
+    }
+
+    /// Forgets what has waited for long enough.
+    fn handle_time(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.turned_ns) < KEEP_NS {
+            return;
         }
+        self.turned_ns = now_ns;
+        self.forget_older();
+        self.resets.retain(|_, (at, _)| *at + KEEP_NS >= now_ns);
+    }
+}
+
+/// Lives of some time: they are forgotten together, so that nothing has to be kept of when each
+/// came.
+#[derive(Debug, Default)]
+struct Generation {
+    by_key: Map<Key, Line<Life>>,
+    count: usize,
+}
+
+impl Generation {
+    fn put(&mut self, life: Life) {
+        self.count += 1;
+        self.by_key.entry((life.local, life.remote)).or_default().push_back(life);
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Life> {
+        if self.count == 0 {
+            return None;
+        }
+        let Entry::Occupied(mut line) = self.by_key.entry(*key) else { return None };
+        let life = line.get_mut().pop_front();
+        if line.get().is_empty() {
+            line.remove();
+        }
+        self.count -= usize::from(life.is_some());
         life
     }
 
-    fn forget_oldest(&mut self) {
-        let Some((ended_ns, key)) = self.order.pop_front() else { return };
-        // It may have been claimed, and the one that waits be a later one.
-        let waits = self.lives.get(&key).and_then(VecDeque::front);
-        if waits.is_some_and(|life| life.ended_ns == ended_ns) {
-            self.take(&key);
-        }
-    }
-
-    fn forget_before(&mut self, ns: u64) {
-        while self.order.front().is_some_and(|(ended_ns, _)| *ended_ns < ns) {
-            self.forget_oldest();
-        }
-        self.resets.retain(|_, (at, _)| *at >= ns);
+    fn clear(&mut self) {
+        self.by_key.clear();
+        self.count = 0;
     }
 }
 
 impl Ends {
     /// What tracing has told since the last time; before the look that follows.
-    pub(crate) fn handle_traced(&mut self, traced: Traced) {
-        self.unclaimed.forget_before(traced.at_ns.saturating_sub(KEEP_NS));
-        for life in traced.ended {
+    pub(crate) fn handle_traced(&mut self, traced: &mut Traced) {
+        self.unclaimed.handle_time(traced.at_ns);
+        for life in traced.ended.drain(..) {
             if self.concerns_pair(&life.local, &life.remote) {
                 self.unclaimed.put(life);
             }
         }
-        for (local, remote, reason) in traced.resets {
+        for (local, remote, reason) in traced.resets.drain(..) {
             let resets = &mut self.unclaimed.resets;
             if resets.len() < MAX_RESETS || resets.contains_key(&(local, remote)) {
                 resets.insert((local, remote), (traced.at_ns, reason));
             }
         }
-        for (pid, name) in traced.names {
+        for (pid, name) in traced.names.drain(..) {
             self.learn_name(pid, Some(name));
         }
     }
@@ -112,8 +141,10 @@ impl Ends {
         let from = if ours { (local, remote) } else { (remote, local) };
         if let Some((_, reason)) = self.unclaimed.resets.get(&from).filter(|_| ours || theirs) {
             let reasons = &mut book.traced.reset_reasons;
-            if reasons.len() < MAX_REASONS || reasons.contains_key(reason) {
-                *reasons.entry(reason.clone()).or_default() += 1;
+            if let Some(count) = reasons.get_mut(&**reason) {
+                *count += 1;
+            } else if reasons.len() < MAX_REASONS {
+                reasons.insert(reason.to_string(), 1);
             }
         }
         if reset_in == Some(State::CloseWait) {
@@ -146,18 +177,34 @@ mod tests {
         unclaimed.put(life(1, 200));
         let key = (life(1, 0).local, life(1, 0).remote);
         assert_eq!(unclaimed.take(&key), Some(life(1, 100)));
-        unclaimed.forget_before(150);
+        unclaimed.handle_time(KEEP_NS);
+        unclaimed.put(life(1, KEEP_NS + 1));
         assert_eq!(unclaimed.take(&key), Some(life(1, 200)));
+        assert_eq!(unclaimed.take(&key), Some(life(1, KEEP_NS + 1)));
         assert_eq!(unclaimed.take(&key), None);
-        unclaimed.forget_before(u64::MAX);
-        assert!(unclaimed.lives.is_empty() && unclaimed.order.is_empty());
+        unclaimed.put(life(1, KEEP_NS + 2));
+        unclaimed.handle_time(KEEP_NS + 3);
+        unclaimed.handle_time(2 * KEEP_NS);
+        unclaimed.handle_time(3 * KEEP_NS);
+        assert_eq!(unclaimed.take(&key), None, "it has waited for long enough");
     }
 
     #[test]
     fn what_nobody_claims_is_bounded_and_the_oldest_goes_first() {
         let mut unclaimed = Unclaimed::default();
-        (0..MAX_LIVES as u64 + 10).for_each(|n| unclaimed.put(life((n % 60_000) as u16, n)));
-        assert_eq!(unclaimed.order.len(), MAX_LIVES);
-        assert!(unclaimed.lives.values().map(VecDeque::len).sum::<usize>() <= MAX_LIVES);
+        (0..2 * MAX_LIVES as u64).for_each(|n| unclaimed.put(life((n % 60_000) as u16, n)));
+        assert!(unclaimed.lives.count + unclaimed.older.count <= MAX_LIVES);
+        let mut left: Vec<u64> = (0..60_000)
+            .flat_map(|port| {
+                std::iter::from_fn({
+                    let (key, unclaimed) =
+                        ((life(port, 0).local, life(port, 0).remote), &mut unclaimed);
+                    move || unclaimed.take(&key).map(|life| life.ended_ns)
+                })
+                .collect::<Vec<_>>()
+            })
+            .collect();
+        left.sort_unstable();
+        assert!(left.len() >= MAX_LIVES / 2 && left[0] >= MAX_LIVES as u64, "{}", left[0]);
     }
 }

@@ -26,6 +26,7 @@ fn socket(local: &str, remote: &str, state: State, cookie: u64) -> Socket {
         uid: 0,
         timer: 0,
         expires_ms: 0,
+        interface: 0,
         info: None,
     }
 }

@@ -7,8 +7,16 @@ use crate::error::{Error, Operation};
 pub(crate) enum Netlink {}
 
 impl Netlink {
-    pub(crate) fn open(_groups: u32) -> Result<Netlink, Error> {
+    pub(crate) fn open() -> Result<Netlink, Error> {
+        Netlink::subscribe(0, None)
+    }
+
+    pub(crate) fn subscribe(_groups: u32, _port: Option<u16>) -> Result<Netlink, Error> {
         Err(Error::unsupported(Operation::OpenNetlink, "this system is not Linux"))
+    }
+
+    pub(crate) fn receive_buffer(&self) -> usize {
+        match *self {}
     }
 
     pub(crate) fn port_id(&self) -> Result<u32, Error> {
@@ -53,6 +61,10 @@ pub(crate) fn abort_on_close(_socket: &std::net::TcpStream) -> std::io::Result<(
 
 pub(crate) fn monotonic_ns() -> u64 {
     0
+}
+
+pub(crate) fn thread_cpu() -> std::time::Duration {
+    std::time::Duration::ZERO
 }
 
 pub(crate) fn open_nonblocking(_path: &std::path::Path) -> std::io::Result<std::fs::File> {

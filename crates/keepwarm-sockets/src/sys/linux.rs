@@ -12,21 +12,25 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::sockopt::{
-    Timeout, set_socket_linger, set_socket_recv_buffer_size, set_socket_timeout, socket_cookie,
+    Timeout, set_socket_linger, set_socket_recv_buffer_size, set_socket_recv_buffer_size_force,
+    set_socket_timeout, socket_cookie, socket_recv_buffer_size,
 };
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recv, sendto,
     socket_with,
 };
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use socket2::{SockFilter, SockRef};
 
 use super::Ready;
 use crate::error::{Error, Operation};
+use crate::wire::filter::port_filter;
 
-/// More than any host lets an unprivileged process have; the kernel caps it at
-/// `net.core.rmem_max` and then doubles it (`__sock_set_rcvbuf`, net/core/sock.c).
-const WANTED_RECEIVE_BUFFER: usize = 64 << 20;
+/// Room for some 26,000 events, of which the kernel takes as much as there are. It doubles what is
+/// asked for, and caps it at `net.core.rmem_max` unless root asks (`__sock_set_rcvbuf`,
+/// net/core/sock.c).
+const WANTED_RECEIVE_BUFFER: usize = 16 << 20;
 
 /// The kernel answers a dump while the caller waits in recv(2); this only bounds a fault.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,28 +42,40 @@ pub(crate) struct Netlink {
 }
 
 impl Netlink {
-    /// Opens a socket and joins the multicast groups of the mask (bit n-1 is group n). Joining
-    /// needs no privilege: `NL_CFG_F_NONROOT_RECV`, net/core/sock_diag.c.
-    pub(crate) fn open(groups: u32) -> Result<Netlink, Error> {
+    /// Opens a socket to ask the kernel by.
+    pub(crate) fn open() -> Result<Netlink, Error> {
         let fail = |errno: Errno| Error::os(Operation::OpenNetlink, errno.raw_os_error());
         let flags = SocketFlags::CLOEXEC;
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG))
             .map_err(fail)?;
-        let netlink = Netlink { fd };
-        if groups != 0 {
-            // Before the first message can arrive.
-            netlink.raise_receive_buffer();
+        set_socket_timeout(&fd, Timeout::Recv, Some(ANSWER_TIMEOUT)).map_err(fail)?;
+        Ok(Netlink { fd })
+    }
+
+    /// Opens a socket and joins the multicast groups of the mask (bit n-1 is group n). Joining
+    /// needs no privilege: `NL_CFG_F_NONROOT_RECV`, net/core/sock_diag.c. What does not concern
+    /// `port` the kernel keeps to itself, if it can.
+    pub(crate) fn subscribe(groups: u32, port: Option<u16>) -> Result<Netlink, Error> {
+        let netlink = Netlink::open()?;
+        // Before the first message can arrive. What is refused is done without: the default buffer
+        // remains, and the reader sorts events out itself.
+        if set_socket_recv_buffer_size_force(&netlink.fd, WANTED_RECEIVE_BUFFER).is_err() {
+            let _ = set_socket_recv_buffer_size(&netlink.fd, WANTED_RECEIVE_BUFFER);
         }
-        set_socket_timeout(&netlink.fd, Timeout::Recv, Some(ANSWER_TIMEOUT)).map_err(fail)?;
-        let operation = if groups == 0 { Operation::OpenNetlink } else { Operation::Subscribe };
+        if let Some(port) = port {
+            let program = port_filter(port).map(|[code, yes, no, number]| {
+                SockFilter::new(code as u16, yes as u8, no as u8, number)
+            });
+            let _ = SockRef::from(&netlink.fd).attach_filter(&program);
+        }
         bind(&netlink.fd, &SocketAddrNetlink::new(0, groups))
-            .map_err(|errno| Error::os(operation, errno.raw_os_error()))?;
+            .map_err(|errno| Error::os(Operation::Subscribe, errno.raw_os_error()))?;
         Ok(netlink)
     }
 
-    fn raise_receive_buffer(&self) {
-        // The default is what remains if the kernel refuses.
-        let _ = set_socket_recv_buffer_size(&self.fd, WANTED_RECEIVE_BUFFER);
+    /// Bytes of its receive buffer, as the kernel counts them: with what it needs itself.
+    pub(crate) fn receive_buffer(&self) -> usize {
+        socket_recv_buffer_size(&self.fd).unwrap_or(0)
     }
 
     /// The address the kernel gave this socket: how /proc/net/netlink names it.
@@ -154,9 +170,18 @@ pub(crate) fn abort_on_close(socket: &TcpStream) -> std::io::Result<()> {
 
 /// `CLOCK_MONOTONIC`, by which traces are stamped.
 pub(crate) fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let (seconds, ns) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
-    seconds.unwrap_or(0) * 1_000_000_000 + ns.unwrap_or(0)
+    let (seconds, ns) = split(clock_gettime(ClockId::Monotonic));
+    seconds * 1_000_000_000 + ns
+}
+
+/// What this thread has had of a processor.
+pub(crate) fn thread_cpu() -> Duration {
+    let (seconds, ns) = split(clock_gettime(ClockId::ThreadCPUTime));
+    Duration::from_secs(seconds) + Duration::from_nanos(ns)
+}
+
+fn split(time: Timespec) -> (u64, u64) {
+    (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Opens a file whose reading says `WouldBlock` where it would wait.

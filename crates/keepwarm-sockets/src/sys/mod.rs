@@ -5,12 +5,16 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking};
+pub(crate) use linux::{
+    Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking, thread_cpu,
+};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking};
+pub(crate) use elsewhere::{
+    Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking, thread_cpu,
+};
 
 /// What [`Netlink::wait`] saw first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::format::{Field, Format, symbols};
 use crate::socket::State;
@@ -21,7 +22,7 @@ pub(crate) enum Event {
     /// `sock:inet_sock_set_state`.
     State(Change),
     /// `tcp:tcp_send_reset`: by a socket, or by the kernel for one that is not there.
-    SentReset { local: SocketAddr, remote: SocketAddr, reason: String },
+    SentReset { local: SocketAddr, remote: SocketAddr, reason: Arc<str> },
     /// `tcp:tcp_receive_reset`, before the state changes.
     ReceivedReset { socket: u64 },
 }
@@ -72,7 +73,7 @@ struct SentLayout {
     local: Field,
     remote: Field,
     reason: Field,
-    reasons: BTreeMap<u64, String>,
+    reasons: BTreeMap<u64, Arc<str>>,
 }
 
 impl Layouts {
@@ -149,7 +150,10 @@ impl SentLayout {
             local: format.field("saddr")?,
             remote: format.field("daddr")?,
             reason: format.field("reason")?,
-            reasons: symbols(text, "reason"),
+            reasons: symbols(text, "reason")
+                .into_iter()
+                .map(|(n, name)| (n, name.into()))
+                .collect(),
         })
     }
 
@@ -159,7 +163,7 @@ impl SentLayout {
         Some(Event::SentReset {
             local: socket_address(self.local.bytes(record)?)?,
             remote: socket_address(self.remote.bytes(record)?)?,
-            reason: name.cloned().unwrap_or_else(|| format!("reason {reason}")),
+            reason: name.cloned().unwrap_or_else(|| format!("reason {reason}").into()),
         })
     }
 }
@@ -212,13 +216,13 @@ mod tests {
         let refused = Event::SentReset {
             local: address("127.0.0.1:18998"),
             remote: address("127.0.0.1:59252"),
-            reason: "NO_SOCKET".to_owned(),
+            reason: "NO_SOCKET".into(),
         };
         assert_eq!(events[3], refused);
         let reasons: Vec<&str> = events
             .iter()
             .filter_map(|event| match event {
-                Event::SentReset { reason, .. } => Some(reason.as_str()),
+                Event::SentReset { reason, .. } => Some(&**reason),
                 _ => None,
             })
             .collect();

@@ -9,10 +9,11 @@
 //!                                                      └→ CLOSE: an RST, ours or theirs
 //! ```
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::event::{Change, Event};
+use crate::hash::Map;
 use crate::socket::State;
 
 /// Sockets under way; one is some hundred bytes.
@@ -36,7 +37,7 @@ pub(crate) struct Life {
 /// Sockets under way.
 #[derive(Debug, Default)]
 pub(crate) struct Lives {
-    under_way: HashMap<u64, Start>,
+    under_way: Map<u64, Start>,
     /// Sockets that could not be remembered.
     pub(crate) overflowed: u64,
 }
@@ -55,7 +56,7 @@ impl Lives {
         match event {
             Event::State(change) => self.handle_change(at_ns, change),
             Event::ReceivedReset { socket } => {
-                self.entry(*socket)?.reset = true;
+                self.entry(*socket, false)?.reset = true;
                 None
             }
             Event::SentReset { .. } => None,
@@ -66,11 +67,9 @@ impl Lives {
         if change.to == State::Close {
             return self.end(at_ns, change);
         }
-        // A new connection under an address whose last end was not seen.
-        if change.to == State::SynSent || change.from == State::SynReceived {
-            self.under_way.remove(&change.socket);
-        }
-        let start = self.entry(change.socket)?;
+        // It may be under an address whose last end was not seen.
+        let is_new = change.to == State::SynSent || change.from == State::SynReceived;
+        let start = self.entry(change.socket, is_new)?;
         start.task = start.task.or(change.task);
         match change.to {
             State::Established => start.established_ns = Some(at_ns),
@@ -97,12 +96,22 @@ impl Lives {
         })
     }
 
-    fn entry(&mut self, socket: u64) -> Option<&mut Start> {
-        if self.under_way.len() >= MAX_LIVES && !self.under_way.contains_key(&socket) {
-            self.overflowed += 1;
-            return None;
+    fn entry(&mut self, socket: u64, is_new: bool) -> Option<&mut Start> {
+        let is_full = self.under_way.len() >= MAX_LIVES;
+        match self.under_way.entry(socket) {
+            Entry::Occupied(known) => {
+                let start = known.into_mut();
+                if is_new {
+                    *start = Start::default();
+                }
+                Some(start)
+            }
+            Entry::Vacant(_) if is_full => {
+                self.overflowed += 1;
+                None
+            }
+            Entry::Vacant(place) => Some(place.insert(Start::default())),
         }
-        Some(self.under_way.entry(socket).or_default())
     }
 }
 

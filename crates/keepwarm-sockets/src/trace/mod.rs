@@ -25,6 +25,7 @@ mod page;
 mod task;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use self::event::{Event, Layouts};
 use self::instance::Instance;
@@ -55,8 +56,10 @@ pub(crate) struct Tracer {
     layouts: Layouts,
     lives: Lives,
     tasks: Tasks,
-    /// Too young to be handled.
-    held: Vec<(u64, Event)>,
+    /// Read, and between two readings those that are too young to be handled.
+    events: Vec<(u64, Event)>,
+    /// How many were read.
+    read: u64,
     /// Events that were lost on the way, as far as pages tell; the kernel's own count is asked
     /// only when they have told.
     missed: u64,
@@ -70,9 +73,18 @@ pub(crate) struct Traced {
     pub(crate) at_ns: u64,
     pub(crate) ended: Vec<Life>,
     /// Resets sent from the first address to the second.
-    pub(crate) resets: Vec<(SocketAddr, SocketAddr, String)>,
+    pub(crate) resets: Vec<(SocketAddr, SocketAddr, Arc<str>)>,
     /// Names of processes that own something in it.
     pub(crate) names: Vec<(u32, String)>,
+}
+
+impl Traced {
+    fn clear(&mut self, at_ns: u64) {
+        self.at_ns = at_ns;
+        self.ended.clear();
+        self.resets.clear();
+        self.names.clear();
+    }
 }
 
 impl Tracer {
@@ -89,22 +101,22 @@ impl Tracer {
             layouts,
             lives: Lives::default(),
             tasks: Tasks::new(),
-            held: Vec::new(),
+            events: Vec::new(),
+            read: 0,
             missed: 0,
             lost: 0,
         })
     }
 
-    /// Everything that happened until now.
-    pub(crate) fn read(&mut self) -> Traced {
+    /// Everything that happened until now, into `traced` in the place of what it has.
+    pub(crate) fn read(&mut self, traced: &mut Traced) {
         let until = monotonic_ns();
-        let mut events = std::mem::take(&mut self.held);
-        let (page, layouts, missed) = (self.page, &self.layouts, &mut self.missed);
+        let Tracer { page, layouts, events, missed, read, .. } = self;
         let before = *missed;
         self.instance.drain(|bytes| {
             let gone = page.each(bytes, |at, record| {
-                let event = layouts.decode(record);
-                match event {
+                *read += 1;
+                match layouts.decode(record) {
                     Some(event) if events.len() < MAX_EVENTS => events.push((at, event)),
                     Some(_) => *missed += 1,
                     None => {}
@@ -115,29 +127,34 @@ impl Tracer {
         if *missed > before {
             self.lost = self.instance.lost();
         }
+        // Each ring is in order, which this makes use of.
         events.sort_by_key(|(at, _)| *at);
-        self.held = events.split_off(events.partition_point(|(at, _)| *at <= until));
-        self.handle(until, events)
-    }
-
-    fn handle(&mut self, until: u64, events: Vec<(u64, Event)>) -> Traced {
-        let mut traced = Traced { at_ns: until, ..Traced::default() };
-        for (at, event) in events {
+        traced.clear(until);
+        let old_enough = events.partition_point(|(at, _)| *at <= until);
+        for (at, event) in events.drain(..old_enough) {
             traced.ended.extend(self.lives.handle(at, &event));
             if let Event::SentReset { local, remote, reason } = event {
                 traced.resets.push((local, remote, reason));
             }
         }
+        self.name(traced);
+    }
+
+    /// From threads to processes.
+    fn name(&self, traced: &mut Traced) {
         let threads = traced.ended.iter().filter_map(|life| life.owner).collect();
-        let instance = &self.instance;
-        let processes = self.tasks.find(threads, |name| instance.shared_text(name));
+        let processes = self.tasks.find(threads, |name| self.instance.shared_text(name));
         for life in &mut traced.ended {
             let process = life.owner.and_then(|thread| processes.get(&thread));
             life.owner = process.map(|process| process.pid);
         }
         let named = processes.into_values();
-        traced.names = named.filter_map(|one| Some((one.pid, one.name?))).collect();
-        traced
+        traced.names.extend(named.filter_map(|one| Some((one.pid, one.name?))));
+    }
+
+    /// How many events were read.
+    pub(crate) fn events(&self) -> u64 {
+        self.read
     }
 
     /// Events that were lost: the connections they were about may lack what tracing adds.

@@ -3,9 +3,9 @@
 //! Owns the look into /proc, and for threads that are gone into what the kernel's tracing
 //! remembers of them.
 
-use std::collections::{HashMap, HashSet};
 use std::fs;
 
+use crate::hash::{Map, Set};
 use crate::process;
 
 /// The first process-id namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h): the one whose
@@ -34,10 +34,10 @@ impl Tasks {
     /// The processes of threads. `remembered` reads a file of tracefs.
     pub(super) fn find(
         &self,
-        threads: HashSet<u32>,
+        threads: Set<u32>,
         remembered: impl Fn(&str) -> String,
-    ) -> HashMap<u32, Process> {
-        let mut found = HashMap::new();
+    ) -> Map<u32, Process> {
+        let mut found = Map::default();
         if !self.readable {
             return found;
         }
@@ -102,12 +102,12 @@ mod tests {
             "saved_tgids" => format!("1 1\n{GONE} {}\n", GONE - 1),
             _ => format!("1 init\n{GONE} a worker\n"),
         };
-        let found = tasks.find(HashSet::from([GONE]), tables);
+        let found = tasks.find(Set::from_iter([GONE]), tables);
         let process = Process { pid: GONE - 1, name: Some("a worker".to_owned()) };
-        assert_eq!(found, HashMap::from([(GONE, process)]));
-        assert!(tasks.find(HashSet::from([GONE]), |_| String::new()).is_empty());
+        assert_eq!(found, Map::from_iter([(GONE, process)]));
+        assert!(tasks.find(Set::from_iter([GONE]), |_| String::new()).is_empty());
         let elsewhere = Tasks { readable: false };
-        assert!(elsewhere.find(HashSet::from([std::process::id()]), tables).is_empty());
+        assert!(elsewhere.find(Set::from_iter([std::process::id()]), tables).is_empty());
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         let thread = std::thread::spawn(|| {
             let link = fs::read_link("/proc/thread-self").unwrap();
             let thread: u32 = link.file_name().unwrap().to_str().unwrap().parse().unwrap();
-            (thread, Tasks { readable: true }.find(HashSet::from([thread]), |_| String::new()))
+            (thread, Tasks { readable: true }.find(Set::from_iter([thread]), |_| String::new()))
         });
         let (thread, found) = thread.join().unwrap();
         assert_ne!(thread, std::process::id());

@@ -31,7 +31,8 @@ fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
 fn ended(tracer: &mut Tracer, local: SocketAddr, remote: SocketAddr) -> (Life, Traced) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while std::time::Instant::now() < deadline {
-        let traced = tracer.read();
+        let mut traced = Traced::default();
+        tracer.read(&mut traced);
         let wanted = |life: &&Life| life.local == local && life.remote == remote;
         if let Some(life) = traced.ended.iter().find(wanted).cloned() {
             return (life, traced);
@@ -57,7 +58,7 @@ fn a_connection_is_traced_to_us_with_its_lifetime_and_the_reason_of_its_reset() 
     assert_eq!(life.owner, Some(std::process::id()));
     let lifetime = std::time::Duration::from_nanos(life.lifetime_ns.unwrap());
     assert!(lifetime <= most, "{lifetime:?} of {most:?}");
-    let reset = (local, remote, "TCP_ABORT_ON_CLOSE".to_owned());
+    let reset = (local, remote, "TCP_ABORT_ON_CLOSE".into());
     assert!(traced.resets.contains(&reset), "{traced:?}");
     assert!(traced.names.iter().any(|(pid, _)| *pid == std::process::id()), "{traced:?}");
     let peer = traced.ended.iter().find(|life| life.local == remote).unwrap();
@@ -100,6 +101,6 @@ fn events_that_the_ring_could_not_keep_are_counted() {
         abort_on_close(&client).unwrap();
         drop((client, server));
     }
-    tracer.read();
+    tracer.read(&mut Traced::default());
     assert!(tracer.lost() > 100, "{}", tracer.lost());
 }

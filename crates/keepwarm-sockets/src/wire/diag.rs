@@ -21,7 +21,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::condition::Condition;
-use super::netlink::{Attributes, encode_dump};
+use super::netlink::{Attributes, encode_dump, push_request};
 use super::{DecodeError, bytes_at, filter, tcp_info, u32_at};
 use crate::socket::{Socket, State, States};
 
@@ -33,6 +33,8 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 const REPLY_LEN: usize = 72;
 const REQUEST_LEN: usize = 60;
+const EXACT_LEN: usize = 56;
+const IPPROTO_TCP: u8 = 6;
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const INET_DIAG_INFO: u16 = 2;
 
@@ -67,6 +69,39 @@ pub(crate) fn encode_query(query: &Query) -> Vec<u8> {
         (None, None) => return encode_dump(TCPDIAG_GETSOCK, &body, &[]),
     };
     encode_dump(TCPDIAG_GETSOCK, &body, &[(INET_DIAG_REQ_BYTECODE, &code)])
+}
+
+/// One socket, asked for by its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exact {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    /// The device that it was bound to: a socket with one is found by no other.
+    pub(crate) interface: u32,
+}
+
+/// Adds a request for one socket to a datagram: `struct inet_diag_req_v2`.
+///
+/// The kernel answers with the socket that a segment from `remote` to `local` would meet: a
+/// connection or a TIME_WAIT, else a listener, else `ENOENT` (`inet_diag_find_one_icsk`,
+/// net/ipv4/inet_diag.c). IPv4-mapped sockets are found as IPv4.
+pub(crate) fn encode_exact(ask: &Exact, sequence: u32, datagram: &mut Vec<u8>) {
+    let mut body = [0; EXACT_LEN];
+    body[0] = if ask.local.is_ipv4() { AF_INET } else { AF_INET6 };
+    body[1] = IPPROTO_TCP;
+    body[4..8].copy_from_slice(&States::ALL.bits().to_ne_bytes());
+    body[8..10].copy_from_slice(&ask.local.port().to_be_bytes());
+    body[10..12].copy_from_slice(&ask.remote.port().to_be_bytes());
+    for (at, ip) in [(12, ask.local.ip()), (28, ask.remote.ip())] {
+        match ip {
+            IpAddr::V4(ip) => body[at..at + 4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => body[at..at + 16].copy_from_slice(&ip.octets()),
+        }
+    }
+    body[44..48].copy_from_slice(&ask.interface.to_ne_bytes());
+    // INET_DIAG_NOCOOKIE, twice.
+    body[48..].fill(0xff);
+    push_request(datagram, SOCK_DIAG_BY_FAMILY, sequence, &body);
 }
 
 /// Whether a message of this type carries an `inet_diag_msg`.
@@ -109,6 +144,7 @@ pub(crate) fn decode_socket(body: &[u8]) -> Result<Socket, DecodeError> {
         uid: number(64),
         timer: fixed[2],
         expires_ms: number(52),
+        interface: number(40),
         info,
     })
 }

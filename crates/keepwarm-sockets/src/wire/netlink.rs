@@ -111,6 +111,24 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
+/// Adds a request that is no dump to a datagram; the answer carries its sequence.
+pub(crate) fn push_request(datagram: &mut Vec<u8>, kind: u16, sequence: u32, body: &[u8]) {
+    datagram.resize(align4(datagram.len()), 0);
+    let length = u32::try_from(HEADER_LEN + body.len()).unwrap_or(u32::MAX);
+    datagram.extend_from_slice(&length.to_ne_bytes());
+    datagram.extend_from_slice(&kind.to_ne_bytes());
+    datagram.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    datagram.extend_from_slice(&sequence.to_ne_bytes());
+    // The kernel fills in the port.
+    datagram.extend_from_slice(&[0; 4]);
+    datagram.extend_from_slice(body);
+}
+
+/// Which request the first message of a datagram answers.
+pub(crate) fn sequence(datagram: &[u8]) -> Option<u32> {
+    u32_at(datagram, 8)
+}
+
 /// A dump request: header, fixed part, attributes.
 pub(crate) fn encode_dump(kind: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let mut message = vec![0; 4];
