@@ -143,6 +143,9 @@ fn by_libraries(root: &str, mapped: &str) -> Option<Runtime> {
 
 #[cfg(test)]
 mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
     use super::*;
 
     fn named(path: &str) -> Option<(Kind, Option<Version>)> {
@@ -193,5 +196,22 @@ mod tests {
         assert_eq!(by(php), Some((Kind::Php, version("8.2"))));
         assert_eq!(by("/usr/lib/x86_64-linux-gnu/libc.so.6"), None);
         assert_eq!(by("/opt/app/lib/runtime/lib/server/libjvm.so"), Some((Kind::Java, None)));
+    }
+
+    #[test]
+    fn hostile_maps_and_names_are_known_or_not() {
+        let mut dice = Dice::new(1);
+        let captured = "7f00-7f01 r-xp 00000000 08:01 42   /usr/lib/libpython3.11.so.1.0\n\
+                        7f02-7f03 r--p 00000000 08:01 43   /opt/8.0.11/libcoreclr.so\n\
+                        7f04-7f05 rw-p 00000000 00:00 0    [heap]\n";
+        let nowhere = "/nowhere";
+        let mut known = 0;
+        for _ in 0..10_000 {
+            let maps = mutate::text(&mut dice, captured);
+            known += u32::from(by_libraries(nowhere, &maps).is_some());
+            let _ = by_name(nowhere, &mutate::text(&mut dice, "/opt/jdk-17/bin/java"));
+            let _ = by_name(nowhere, &mutate::text(&mut dice, "/usr/sbin/php-fpm8.2"));
+        }
+        assert!(known > 1_000, "{known}");
     }
 }
