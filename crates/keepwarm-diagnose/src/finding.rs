@@ -27,8 +27,8 @@ pub enum Cause {
     BodyNotDrained,
     /// D4: the server closes idle connections before the client does.
     ServerTimeout {
-        /// After how many milliseconds.
-        idle_ms: u32,
+        /// After how many idle milliseconds, if always after the same.
+        idle_ms: Option<u32>,
     },
     /// D5: the server closes each connection after a number of requests.
     RequestLimit {

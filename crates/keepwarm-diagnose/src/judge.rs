@@ -25,6 +25,8 @@ const CLUSTERED: f64 = 0.6;
 const TIMEOUT_MS: u32 = 900;
 /// Idle times up to which a close is the end of a request.
 const AT_ONCE_MS: u32 = 500;
+/// A share of closes from which what happened to them is their cause.
+const WORTH_A_CAUSE: f64 = 0.1;
 /// Segments that one request may take: a head, a body, TLS.
 const ONE_REQUEST: u32 = 4;
 /// Share of the local ports from which they are worth a word.
@@ -58,17 +60,24 @@ pub(crate) fn finding(
     summary: String,
 ) -> Finding {
     let code = cause.code();
-    // What the client has to set is not told by the program that the server is.
-    let runtime = seen.runtime.filter(|_| seen.side == Side::Client || !is_for_the_client(cause));
-    Finding { code, cause, confidence, summary, advice: advice(code, runtime), remote: None }
+    let advice = match whose(cause).filter(|side| *side != seen.side) {
+        None => advice(code, seen.runtime),
+        // What the other side runs on is not known here.
+        Some(Side::Client) => advice(code, None).map(|text| format!("at the client, {text}")),
+        Some(Side::Server) => advice(code, None).map(|text| format!("at the server, {text}")),
+    };
+    Finding { code, cause, confidence, summary, advice, remote: None }
 }
 
-/// Whether it is the client alone that can mend it.
-const fn is_for_the_client(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ClientPerRequest | Cause::IdlePoolTooSmall { .. } | Cause::BodyNotDrained
-    )
+/// The side whose settings are the cause, if it is one side.
+const fn whose(cause: Cause) -> Option<Side> {
+    match cause {
+        Cause::ClientPerRequest | Cause::IdlePoolTooSmall { .. } | Cause::BodyNotDrained => {
+            Some(Side::Client)
+        }
+        Cause::RequestLimit { .. } => Some(Side::Server),
+        _ => None,
+    }
 }
 
 pub(crate) fn share(part: u64, of: u64) -> f64 {
@@ -220,7 +229,18 @@ fn main_cause(seen: &Observation) -> Finding {
     if closed < ENOUGH_CLOSES {
         return mixed(seen, "not enough evidence");
     }
-    let Some(requests) = seen.requests else { return mixed(seen, "no requests could be counted") };
+    let Some(requests) = seen.requests else {
+        let given_up = seen.resets.map_or(0, |resets| resets.given_up);
+        return mixed(
+            seen,
+            if share(given_up, closed) >= DOMINANT {
+                "the client ended them by a reset on purpose (SO_LINGER 0), and the kernel then \
+                 forgets what was carried"
+            } else {
+                "no requests could be counted"
+            },
+        );
+    };
     if requests.none_share >= DOMINANT {
         let summary = format!(
             "{} connections were closed, and {} of them carried nothing: health checks or probes",
@@ -231,6 +251,7 @@ fn main_cause(seen: &Observation) -> Finding {
     }
     undrained(seen)
         .or_else(|| by_timeout(seen))
+        .or_else(|| met_the_close(seen))
         .or_else(|| by_request_limit(seen, &requests))
         .or_else(|| one_request_each(seen, &requests))
         .or_else(|| idle_pool(seen, &requests))
@@ -289,19 +310,28 @@ fn mixed(seen: &Observation, why: &str) -> Finding {
 /// D3.
 fn undrained(seen: &Observation) -> Option<Finding> {
     let closed = seen.closed();
-    let (aborted, says) = match seen.side {
-        Side::Client => (seen.undrained, "the client closed with a part of the body unread"),
-        Side::Server => (
+    let (aborted, says, sure) = match (seen.side, seen.resets) {
+        (Side::Client, _) => {
+            (seen.undrained, "the client closed with a part of the body unread", 1.0)
+        }
+        // Traces name the reasons of a client on this host.
+        (Side::Server, Some(why)) if why.by_client() >= seen.remote_rst / 2 => (
+            why.unread,
+            "the client closed with a part of the body unread: the kernel names its resets \
+             (TCP_ABORT_ON_CLOSE, TCP_ABORT_ON_DATA)",
+            1.0,
+        ),
+        (Side::Server, _) => (
             seen.remote_rst,
             "the client aborted them, as it does when it leaves a part of the body unread (or is \
              cancelled)",
+            0.6,
         ),
     };
     let aborted_share = share(aborted, closed);
     if aborted_share < 0.3 {
         return None;
     }
-    let sure = if seen.side == Side::Client { 1.0 } else { 0.6 };
     // A close in the midst of a body is a FIN if nothing has arrived that is unread.
     let confidence = sure * share(seen.by_client(), closed);
     let summary = format!(
@@ -316,11 +346,14 @@ fn undrained(seen: &Observation) -> Option<Finding> {
 /// D4 and D11: closed after the same idle time each.
 fn by_timeout(seen: &Observation) -> Option<Finding> {
     let closed = seen.closed();
-    let timeout = |idle: Option<Idle>| {
-        idle.filter(|idle| idle.common_share >= CLUSTERED && idle.common_ms >= TIMEOUT_MS)
+    // Of a close that met a request the idle time cannot be seen.
+    let late = if seen.side == Side::Client { share(late_requests(seen), closed) } else { 0.0 };
+    let timeout = |idle: Option<Idle>, late: f64| {
+        let alike = |idle: &Idle| idle.common_share + late >= CLUSTERED;
+        idle.filter(|idle| alike(idle) && idle.common_ms >= TIMEOUT_MS)
     };
     let (by_server, by_client) = (share(seen.by_server(), closed), share(seen.by_client(), closed));
-    if let Some(idle) = timeout(seen.idle_by_server()).filter(|_| by_server >= DOMINANT) {
+    if let Some(idle) = timeout(seen.idle_by_server(), late).filter(|_| by_server >= DOMINANT) {
         let mut summary = format!(
             "the server closed {} of {} connections first, {} of them after {} idle: its keep-alive \
              timeout is shorter than the client's, and a request sent in that moment fails",
@@ -333,15 +366,14 @@ fn by_timeout(seen: &Observation) -> Option<Finding> {
         if !servers.is_empty() {
             summary.push_str(&format!("; {} does that by default", servers.join(" or ")));
         }
-        let confidence = by_server.min(idle.common_share);
-        return Some(finding(
-            seen,
-            Cause::ServerTimeout { idle_ms: idle.common_ms },
-            confidence,
-            summary,
-        ));
+        if late > 0.0 {
+            summary.push_str(&format!("; {} requests did", thousands(late_requests(seen))));
+        }
+        let confidence = by_server.min(idle.common_share + late).min(1.0);
+        let cause = Cause::ServerTimeout { idle_ms: Some(idle.common_ms) };
+        return Some(finding(seen, cause, confidence, summary));
     }
-    let idle = timeout(seen.idle_by_client()).filter(|_| by_client >= DOMINANT)?;
+    let idle = timeout(seen.idle_by_client(), 0.0).filter(|_| by_client >= DOMINANT)?;
     let summary = format!(
         "the client closed {} of {} connections first, {} of them after {} idle: its own idle timeout",
         thousands(seen.by_client()),
@@ -350,6 +382,27 @@ fn by_timeout(seen: &Observation) -> Option<Finding> {
         millis(idle.common_ms)
     );
     Some(finding(seen, Cause::Expiry, by_client.min(idle.common_share), summary))
+}
+
+/// D4 without a time of its own: requests were written to connections that the server had closed.
+fn met_the_close(seen: &Observation) -> Option<Finding> {
+    let (closed, late) = (seen.closed(), late_requests(seen));
+    let by_server = share(seen.by_server(), closed);
+    if by_server < DOMINANT || share(late, closed) < WORTH_A_CAUSE {
+        return None;
+    }
+    let summary = format!(
+        "the server closed {} of {} connections first, and {} requests were written when it had: the \
+         client keeps connections for longer than the server does, and those requests failed",
+        thousands(seen.by_server()),
+        thousands(closed),
+        thousands(late)
+    );
+    Some(finding(seen, Cause::ServerTimeout { idle_ms: None }, by_server, summary))
+}
+
+fn late_requests(seen: &Observation) -> u64 {
+    seen.resets.map_or(0, |resets| resets.late_requests)
 }
 
 /// D5.
@@ -382,12 +435,19 @@ fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> 
     }
     let (by_client, by_server) = (share(seen.by_client(), closed), share(seen.by_server(), closed));
     if by_client >= 0.95 {
-        let summary = format!(
+        let mut summary = format!(
             "{} connections were closed after one request each, {} of them first by the client: a \
              connection is made for each request and thrown away after it",
             thousands(closed),
             percent(by_client)
         );
+        let given_up = seen.resets.map_or(0, |resets| resets.given_up);
+        if share(given_up, closed) >= WORTH_A_CAUSE {
+            summary.push_str(&format!(
+                "; {} of them by a reset on purpose (SO_LINGER 0), as a cancelled request does",
+                thousands(given_up)
+            ));
+        }
         return Some(finding(seen, Cause::ClientPerRequest, by_client, summary));
     }
     let summary = format!(

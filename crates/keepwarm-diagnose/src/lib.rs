@@ -33,6 +33,7 @@ pub mod knowledge;
 mod looks;
 mod observation;
 mod ports;
+mod resets;
 mod words;
 
 pub use evidence::Evidence;
@@ -41,4 +42,5 @@ pub use judge::judge;
 pub use looks::{HostEvidence, judge_host, not_judged_by_looks};
 pub use observation::{Glimpsed, Idle, Observation, Ports, Requests, Side};
 pub use ports::{PortForecast, PortOutlook, TIME_WAIT};
+pub use resets::Resets;
 pub use words::thousands;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::Resets;
 use crate::knowledge::Runtime;
 
 /// The side of a connection that was observed.
@@ -60,6 +61,8 @@ pub struct Observation {
     pub time_wait: u64,
     /// Local ports towards the destination; `None` for a server, or where it is not known.
     pub ports: Option<Ports>,
+    /// Why connections were reset; `None` where nothing is traced.
+    pub resets: Option<Resets>,
     /// What program this side is, if it was recognised.
     pub runtime: Option<Runtime>,
     /// Where closes are not counted: what looks alone saw. Opens, closes, requests and idle times

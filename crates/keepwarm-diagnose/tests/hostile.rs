@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version, explain};
 use keepwarm_diagnose::{
-    Evidence, Finding, Glimpsed, Idle, Observation, PortOutlook, Ports, Requests, Side, diagnose,
-    judge,
+    Evidence, Finding, Glimpsed, Idle, Observation, PortOutlook, Ports, Requests, Resets, Side,
+    diagnose, judge,
 };
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
@@ -73,6 +73,11 @@ fn observation(dice: &mut Dice) -> Observation {
             range: pick(dice, &COUNTS),
             cliff_in: maybe(dice, duration),
             exhausted_in: maybe(dice, duration),
+        }),
+        resets: maybe(dice, |dice| Resets {
+            unread: pick(dice, &COUNTS),
+            given_up: pick(dice, &COUNTS),
+            late_requests: pick(dice, &COUNTS),
         }),
         runtime: maybe(dice, |dice| Runtime {
             kind: pick(dice, &Kind::ALL),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
 use keepwarm_diagnose::{
-    Cause, Finding, Idle, Observation, PortOutlook, Ports, Requests, Side, judge,
+    Cause, Finding, Idle, Observation, PortOutlook, Ports, Requests, Resets, Side, judge,
 };
 
 fn requests(p50: u32, max: u32, common: (u32, f64)) -> Option<Requests> {
@@ -48,6 +48,7 @@ fn seen() -> Observation {
         close_wait_at_start: 0,
         time_wait: 0,
         ports: None,
+        resets: None,
         runtime: None,
         glimpsed: None,
     }
@@ -150,12 +151,74 @@ fn data_left_unread_is_d3() {
     assert_eq!(code(&seen), "D3");
 }
 
+/// What the kernel names of a client's resets.
+fn named(reasons: &[(&str, u64)], late_requests: u64) -> Option<Resets> {
+    Some(Resets::of(reasons.iter().copied(), late_requests))
+}
+
+#[test]
+fn a_server_is_sure_of_unread_bodies_when_the_kernel_names_the_reason() {
+    let seen = Observation { side: Side::Server, remote_rst: 1000, ..seen() };
+    let guessed = main_finding(&seen);
+    assert_eq!((guessed.code, guessed.confidence), ("D3", 0.6));
+    let unread = named(&[("TCP_ABORT_ON_CLOSE", 900), ("TCP_ABORT_ON_DATA", 100)], 0);
+    let sure = main_finding(&Observation { resets: unread, ..seen.clone() });
+    assert_eq!((sure.code, sure.confidence), ("D3", 1.0));
+    // A client on another host: its reasons are not named here, and nothing is taken from that.
+    let elsewhere = main_finding(&Observation { resets: named(&[], 0), ..seen });
+    assert_eq!((elsewhere.code, elsewhere.confidence), ("D3", 0.6));
+}
+
+#[test]
+fn connections_given_up_on_purpose_are_no_unread_bodies() {
+    let given_up = named(&[("TCP_STATE", 1000)], 0);
+    let server = Observation { side: Side::Server, remote_rst: 1000, resets: given_up, ..seen() };
+    let client = Observation { local_rst: 1000, resets: given_up, ..seen() };
+    for seen in [server, client] {
+        let finding = main_finding(&seen);
+        assert_eq!(finding.code, "D1", "{finding:#?}");
+        assert!(finding.summary.contains("1,000 of them by a reset on purpose"), "{finding:#?}");
+    }
+}
+
+#[test]
+fn requests_that_meet_the_close_are_d4_without_a_time_of_their_own() {
+    let seen = Observation {
+        remote_fin: 500,
+        remote_rst: 500,
+        idle_remote: idle(0, (0, 0.9)),
+        requests: requests(2, 3, (2, 0.5)),
+        ..seen()
+    };
+    assert_eq!(main_finding(&seen).code, "mixed", "by the closes alone");
+    let finding = main_finding(&Observation { resets: named(&[], 500), ..seen });
+    assert_eq!((finding.code, finding.confidence), ("D4", 1.0));
+    assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: None });
+    assert!(finding.summary.contains("500 requests were written when it had"), "{finding:#?}");
+}
+
+#[test]
+fn requests_that_meet_the_close_do_not_hide_the_timeout_they_met() {
+    let seen = Observation {
+        remote_fin: 550,
+        remote_rst: 450,
+        idle_remote: idle(5_010, (5_005, 0.55)),
+        requests: requests(5, 9, (5, 0.4)),
+        ..seen()
+    };
+    assert_ne!(main_finding(&seen).code, "D4", "too few were closed after one time");
+    let finding = main_finding(&Observation { resets: named(&[], 450), ..seen });
+    assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: Some(5_005) });
+    assert!(finding.confidence > 0.99, "{finding:#?}");
+    assert!(finding.summary.contains("450 requests did"), "{finding:#?}");
+}
+
 #[test]
 fn the_same_idle_time_before_each_close_of_the_server_is_d4_and_names_it() {
     let seen = Observation { remote_fin: 1000, idle_remote: idle(6_010, (6_005, 0.95)), ..seen() };
     assert_eq!(code(&seen), "D4");
     let finding = main_finding(&seen);
-    assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: 6_005 });
+    assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: Some(6_005) });
     assert!(
         finding.summary.contains("node http.Server does that by default"),
         "{}",
@@ -304,6 +367,24 @@ fn advice_is_for_the_version_that_was_recognised() {
     assert!(advice(go("1.27")).contains("256 KiB"));
     let unknown = advice(None);
     assert!(unknown.contains("go: ") && unknown.contains("python: "), "{unknown}");
+}
+
+#[test]
+fn what_the_other_side_has_to_change_is_not_advised_for_what_this_side_runs_on() {
+    let node = Some(Runtime { kind: Kind::Node, version: Version::parse("20.19") });
+    let advice = |seen: &Observation| main_finding(seen).advice.expect("advice");
+    let client = Observation { local_fin: 1000, runtime: node, ..seen() };
+    assert!(advice(&client).starts_with("node 20.19: "), "{}", advice(&client));
+    let server = advice(&from_the_server(&client));
+    assert!(server.starts_with("at the client, go: ") && !server.contains("node"), "{server}");
+    let limit = Observation {
+        remote_fin: 1000,
+        idle_remote: idle(0, (0, 1.0)),
+        requests: Some(Requests { total: 5_000, ..requests(100, 100, (100, 0.98)).unwrap() }),
+        runtime: Some(Runtime { kind: Kind::Java, version: None }),
+        ..seen()
+    };
+    assert!(advice(&limit).starts_with("at the server, nginx: "), "{}", advice(&limit));
 }
 
 #[test]

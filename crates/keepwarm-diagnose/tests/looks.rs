@@ -30,6 +30,7 @@ fn seen(side: Side, glimpsed: Glimpsed) -> Observation {
         close_wait_at_start: 0,
         time_wait: 0,
         ports: None,
+        resets: None,
         runtime: None,
         glimpsed: Some(glimpsed),
     }

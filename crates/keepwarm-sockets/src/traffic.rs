@@ -231,6 +231,8 @@ pub struct TracedCloses {
     /// Why resets were sent, in the kernel's words (`enum sk_rst_reason`, without `SK_RST_REASON_`).
     /// Where the other end is on another host, only of those that this end sent.
     pub reset_reasons: BTreeMap<String, u64>,
+    /// Those of them that the client sent, whichever end this is.
+    pub client_reset_reasons: BTreeMap<String, u64>,
     /// Resets that came after the other end's FIN: this end had written to a connection that was
     /// closed already, as a keep-alive race does.
     pub reset_after_fin: u64,
@@ -253,13 +255,17 @@ impl Tracing {
 
 impl TracedCloses {
     fn since(&self, earlier: &TracedCloses) -> TracedCloses {
-        let more = |(reason, count): (&String, &u64)| {
-            let before = earlier.reset_reasons.get(reason).copied().unwrap_or(0);
-            (*count > before).then(|| (reason.clone(), count - before))
+        let more = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
+            let more = |(reason, count): (&String, &u64)| {
+                let before = then.get(reason).copied().unwrap_or(0);
+                (*count > before).then(|| (reason.clone(), count - before))
+            };
+            now.iter().filter_map(more).collect()
         };
         TracedCloses {
             lifetime_ms: self.lifetime_ms.since(&earlier.lifetime_ms),
-            reset_reasons: self.reset_reasons.iter().filter_map(more).collect(),
+            reset_reasons: more(&self.reset_reasons, &earlier.reset_reasons),
+            client_reset_reasons: more(&self.client_reset_reasons, &earlier.client_reset_reasons),
             reset_after_fin: self.reset_after_fin.saturating_sub(earlier.reset_after_fin),
         }
     }
@@ -267,8 +273,13 @@ impl TracedCloses {
     pub(crate) fn merge(&mut self, other: &TracedCloses) {
         self.lifetime_ms.merge(&other.lifetime_ms);
         self.reset_after_fin += other.reset_after_fin;
-        for (reason, count) in &other.reset_reasons {
-            *self.reset_reasons.entry(reason.clone()).or_default() += count;
+        for (mine, theirs) in [
+            (&mut self.reset_reasons, &other.reset_reasons),
+            (&mut self.client_reset_reasons, &other.client_reset_reasons),
+        ] {
+            for (reason, count) in theirs {
+                *mine.entry(reason.clone()).or_default() += count;
+            }
         }
     }
 }

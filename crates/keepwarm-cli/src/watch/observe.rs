@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::Runtime;
 use keepwarm_diagnose::{
-    Finding, Glimpsed, HostEvidence, Idle, Observation, PortOutlook, Ports, Requests, Side as Role,
-    judge, judge_host,
+    Finding, Glimpsed, HostEvidence, Idle, Observation, PortOutlook, Ports, Requests, Resets,
+    Side as Role, judge, judge_host,
 };
-use keepwarm_sockets::{Destination, Looks, Side, Spread, Traffic, ephemeral_ports};
+use keepwarm_sockets::{Destination, Looks, Side, Spread, Tracing, Traffic, ephemeral_ports};
 
 use super::{owner, runtime};
 
@@ -76,7 +75,7 @@ impl Judge {
         let ports = self.ports(&destination).filter(|_| known);
         let runtime = self.runtime(&destination);
         let glimpsed = glimpsed(&destination, traffic);
-        let seen = observation(&destination, traffic.window, ports, runtime);
+        let seen = observation(&destination, traffic, ports, runtime);
         let findings = judge(&Observation { glimpsed, ..seen });
         let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
         Judged { destination, ports, runtime, cgroups, findings }
@@ -131,7 +130,7 @@ impl Judge {
 
 fn observation(
     one: &Destination,
-    window: Duration,
+    traffic: &Traffic,
     ports: Option<Ports>,
     runtime: Option<Runtime>,
 ) -> Observation {
@@ -140,7 +139,7 @@ fn observation(
             Side::Client => Role::Client,
             Side::Server => Role::Server,
         },
-        window,
+        window: traffic.window,
         opened: one.opened,
         local_fin: one.closed.local_fin,
         remote_fin: one.closed.remote_fin,
@@ -160,6 +159,7 @@ fn observation(
         close_wait_at_start: one.close_wait_at_start,
         time_wait: one.time_wait,
         ports,
+        resets: matches!(traffic.tracing, Tracing::On { .. }).then(|| resets(one)),
         runtime,
         glimpsed: None,
     }
@@ -205,6 +205,13 @@ pub(crate) fn host(traffic: &Traffic) -> Vec<Finding> {
         time_waits: counters.time_waits,
         resets: counters.estab_resets,
     })
+}
+
+fn resets(one: &Destination) -> Resets {
+    let by_client = &one.traced.client_reset_reasons;
+    // From the server's end it is the response that came late.
+    let late = if one.side == Side::Client { one.traced.reset_after_fin } else { 0 };
+    Resets::of(by_client.iter().map(|(reason, count)| (reason.as_str(), *count)), late)
 }
 
 fn requests(spread: &Spread) -> Option<Requests> {

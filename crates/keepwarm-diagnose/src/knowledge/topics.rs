@@ -31,7 +31,9 @@ pub const TOPICS: &[Topic] = &[
                again. The kernel answers data that nobody will read with an RST (RFC 2525, section \
                2.17).\n\n\
                How it shows: closes with data unread at the client; at the server, resets right after \
-               a response.",
+               a response. Root is told why the kernel sent them, if the client is on this host: \
+               TCP_ABORT_ON_CLOSE and TCP_ABORT_ON_DATA are unread bodies, TCP_STATE is a connection \
+               given up on purpose (SO_LINGER 0, a cancelled request), which is not this finding.",
     },
     Topic {
         name: "D4",
@@ -40,7 +42,8 @@ pub const TOPICS: &[Topic] = &[
                a request that is written in the moment of the close fails (ECONNRESET, 502), the more \
                often the less traffic there is.\n\n\
                How it shows: the server closes first, always after the same idle time, and that time \
-               names the server. The rule: each hop's server timeout is longer than its client's.",
+               names the server. Root is also told how many requests were written after the server's \
+               FIN: each of them failed, or had to be sent again. The rule: each hop's server timeout is longer than its client's.",
     },
     Topic {
         name: "D5",

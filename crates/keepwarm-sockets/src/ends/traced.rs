@@ -4,6 +4,7 @@
 //! Lives of other network namespaces find none, and are forgotten after a while. One of them that
 //! had the very same pair of addresses within that time would be taken for ours.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -140,11 +141,9 @@ impl Ends {
         let theirs = closed.remote_rst > before.remote_rst || reset_in.is_some();
         let from = if ours { (local, remote) } else { (remote, local) };
         if let Some((_, reason)) = self.unclaimed.resets.get(&from).filter(|_| ours || theirs) {
-            let reasons = &mut book.traced.reset_reasons;
-            if let Some(count) = reasons.get_mut(&**reason) {
-                *count += 1;
-            } else if reasons.len() < MAX_REASONS {
-                reasons.insert(reason.to_string(), 1);
+            count_reason(&mut book.traced.reset_reasons, reason);
+            if ours == (side == Side::Client) {
+                count_reason(&mut book.traced.client_reset_reasons, reason);
             }
         }
         if reset_in == Some(State::CloseWait) {
@@ -156,6 +155,14 @@ impl Ends {
             book.traced.lifetime_ms.add(ms);
         }
         life.owner
+    }
+}
+
+fn count_reason(reasons: &mut BTreeMap<String, u64>, reason: &str) {
+    if let Some(count) = reasons.get_mut(reason) {
+        *count += 1;
+    } else if reasons.len() < MAX_REASONS {
+        reasons.insert(reason.to_owned(), 1);
     }
 }
 

@@ -1,0 +1,100 @@
+//! `keepwarm watch` before connections that were reset in known ways. Root is told why by the kernel,
+//! and with that the same closes come to another, or a surer, finding than without.
+
+// A helper of a test is a test: a panic is its answer.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use keepwarm_testkit::churn::{Family, Upstream, Way};
+use keepwarm_testkit::skipped;
+use serde_json::Value;
+
+use crate::common::{finish, keepwarm, kill};
+
+/// Connections of each way.
+const N: u64 = 100;
+
+fn watch(port: u16, level: &str) -> Child {
+    let mut child = keepwarm()
+        .args(["watch", &format!(":{port}"), "--level", level, "--format", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    child.stderr = Some(stderr.into_inner());
+    assert!(line.starts_with("watching"), "{line}");
+    child
+}
+
+fn document(watch: Child) -> Value {
+    kill(watch.id(), "INT");
+    let output = finish(watch);
+    output.exits_with(0);
+    serde_json::from_str(&output.stdout).unwrap()
+}
+
+/// What is found first of one side.
+fn finding(document: &Value, side: &str) -> Value {
+    let all = document["destinations"].as_array().unwrap();
+    let end = all.iter().find(|one| one["side"] == side);
+    end.unwrap_or_else(|| panic!("no {side} in {document:#}"))["findings"][0].clone()
+}
+
+/// What is found without traces and with them; `None` if there are none.
+fn without_and_with_traces(way: Way) -> Option<(Value, Value)> {
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let (plain, traced) = (watch(upstream.port(), "l1"), watch(upstream.port(), "l2"));
+    upstream.play(way, N, 1).unwrap();
+    let (plain, traced) = (document(plain), document(traced));
+    if let Some(refused) = traced["refused"].as_str() {
+        skipped::because(&format!("L2: {refused}"));
+        return None;
+    }
+    assert_eq!(traced["lost_trace_events"], 0);
+    Some((plain, traced))
+}
+
+#[track_caller]
+fn assert_found(document: &Value, side: &str, code: &str, confidence: f64, in_words: &str) {
+    let finding = finding(document, side);
+    let found = (&finding["code"], &finding["confidence"]);
+    assert_eq!(found, (&code.into(), &confidence.into()), "{document:#}");
+    let summary = finding["summary"].as_str().unwrap();
+    assert!(summary.contains(in_words), "{in_words:?} is not in {summary}");
+}
+
+#[test]
+fn a_server_whose_clients_leave_bodies_unread_is_sure_of_it_by_the_kernels_reason() {
+    let Some((plain, traced)) = without_and_with_traces(Way::ClientUnread) else { return };
+    assert_found(&plain, "server", "D3", 0.6, "or is cancelled");
+    assert_found(&traced, "server", "D3", 1.0, "TCP_ABORT_ON_CLOSE");
+    for document in [plain, traced] {
+        assert_found(&document, "client", "D3", 1.0, "unread");
+    }
+}
+
+#[test]
+fn connections_that_a_client_gives_up_are_not_taken_for_unread_bodies() {
+    let Some((plain, traced)) = without_and_with_traces(Way::ClientRst) else { return };
+    assert_found(&plain, "server", "D3", 0.6, "or is cancelled");
+    assert_found(&traced, "server", "D1", 1.0, "by a reset on purpose");
+    // Of such a socket the kernel keeps no numbers.
+    assert_found(&traced, "client", "mixed", 0.0, "by a reset on purpose");
+}
+
+#[test]
+fn requests_that_a_client_writes_after_the_servers_close_are_d4_and_counted() {
+    let way = Way::ServerFinClientWrites;
+    let Some((plain, traced)) = without_and_with_traces(way) else { return };
+    assert_ne!(finding(&plain, "client")["code"], "D4");
+    let told = format!("{N} requests were written when it had");
+    assert_found(&traced, "client", "D4", 1.0, &told);
+}
