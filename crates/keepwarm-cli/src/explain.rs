@@ -26,7 +26,9 @@ have a row. \"We\" are that side.
   reset     ended by a reset, from either side, with nothing unread
   unread    we closed with data unread, which makes the kernel reset: a body was
             not drained
-  failed    connects that were refused, timed out, or found no local port
+  untold    ended, but what would tell how was gone when it was looked for; only
+            shown where there is one
+  failed    connects that were refused, or timed out
   req/conn  requests on a connection, median and most: segments with data from
             the client. With TLS, HTTP/2 or large uploads they are more than
             requests
@@ -39,7 +41,8 @@ have a row. \"We\" are that side.
             source address that has taken most
   cliff     until half of them are taken, and connect(2) gets slow; from the
             moments at which each TIME_WAIT ends, and the closes of the last 5 s
-            going on
+            going on. \"past\": they are; \"no port\": all are, and connect(2)
+            fails
   owner     whose connections they are, and the share of them: by traces (root),
             by the listening socket, or by having been met alive. JSON says how
             it is known

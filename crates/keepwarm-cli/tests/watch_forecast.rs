@@ -77,5 +77,6 @@ fn the_cliff_and_the_end_of_the_ports_come_when_they_were_foretold() {
     let text = look("text").exits_with(0).stdout.replace('\n', " ");
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("400 of 400 local ports towards it are taken (100 %)"), "{text}");
+    assert!(words.contains(" no port "), "{text}");
     assert!(words.contains("connect(2) fails, \"cannot assign requested address\""), "{text}");
 }

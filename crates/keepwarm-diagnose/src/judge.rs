@@ -88,6 +88,23 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+fn are(count: u64) -> String {
+    format!("{} {}", thousands(count), if count == 1 { "is" } else { "are" })
+}
+
+fn were(count: u64) -> String {
+    format!("{} {}", thousands(count), if count == 1 { "was" } else { "were" })
+}
+
+/// `1 connection is`, `2 connections are`.
+fn connections(count: u64, verb: fn(u64) -> String) -> String {
+    verb(count).replace(' ', if count == 1 { " connection " } else { " connections " })
+}
+
+fn requests(count: u32) -> String {
+    format!("{} request{}", thousands(count.into()), if count == 1 { "" } else { "s" })
+}
+
 fn millis(ms: u32) -> String {
     if ms >= 1000 { format!("{:.1} s", f64::from(ms) / 1000.0) } else { format!("{ms} ms") }
 }
@@ -99,7 +116,7 @@ fn failing_connects(seen: &Observation) -> Option<Finding> {
     let failed = share(seen.connect_failed, tried);
     (seen.connect_failed >= 3 && failed > 0.05).then(|| {
         let summary = format!(
-            "{} of {} connects failed ({}): refused, timed out, or no local port left",
+            "{} of {} connects failed ({}): refused, or timed out",
             thousands(seen.connect_failed),
             thousands(tried),
             percent(failed)
@@ -189,9 +206,9 @@ fn one_look(seen: &Observation) -> Finding {
     if seen.time_wait >= ENOUGH_CLOSES {
         let who = if seen.side == Side::Client { "the client" } else { "the server" };
         let summary = format!(
-            "{who} closed {} connections first within the last minute, and {} are open",
+            "{who} closed {} connections first within the last minute, and {} open",
             thousands(seen.time_wait),
-            thousands(seen.alive)
+            are(seen.alive)
         );
         let mut finding = finding(seen, Cause::Mixed, 0.0, summary);
         finding.advice = Some(
@@ -202,18 +219,18 @@ fn one_look(seen: &Observation) -> Finding {
     }
     if seen.alive > 0 && per_connection >= 2 {
         let summary = format!(
-            "{} connections are open, with {per_connection} requests each in the median, and {} were \
-             closed first by this side within the last minute",
-            thousands(seen.alive),
-            thousands(seen.time_wait)
+            "{} open, with {} each in the median, and {} closed first by this side within the last \
+             minute",
+            connections(seen.alive, are),
+            requests(per_connection),
+            were(seen.time_wait)
         );
         return finding(seen, Cause::Healthy, 0.5, summary);
     }
     let summary = format!(
-        "{} connections are open, and {} were closed first by this side within the last minute: too \
-         little to say more",
-        thousands(seen.alive),
-        thousands(seen.time_wait)
+        "{} open, and {} closed first by this side within the last minute: too little to say more",
+        connections(seen.alive, are),
+        were(seen.time_wait)
     );
     finding(seen, Cause::Mixed, 0.0, summary)
 }
@@ -297,9 +314,8 @@ fn healthy(seen: &Observation) -> Option<Finding> {
 
 fn mixed(seen: &Observation, why: &str) -> Finding {
     let summary = format!(
-        "{} connections were opened and {} closed, {} of them first by the client and {} by the \
-         server: {why}",
-        thousands(seen.opened),
+        "{} opened and {} closed, {} of them first by the client and {} by the server: {why}",
+        connections(seen.opened, were),
         thousands(seen.closed()),
         thousands(seen.by_client()),
         thousands(seen.by_server())
@@ -473,12 +489,12 @@ fn idle_pool(seen: &Observation, requests: &Requests) -> Option<Finding> {
     let idle = seen.idle_set.unwrap_or(seen.established);
     let mut summary = format!(
         "the client closed {} of {} connections first, within moments of their last byte; they carried \
-         {} requests in the median and {} at most: healthy connections are closed as they come back \
-         from a burst",
+         {} in the median and {} at most: healthy connections are closed as they come back from a \
+         burst",
         thousands(seen.by_client()),
         thousands(closed),
-        requests.p50,
-        requests.max
+        self::requests(requests.p50),
+        thousands(requests.max.into())
     );
     let client = seen.runtime.filter(|_| seen.side == Side::Client);
     let named = seen.idle_set.is_some() && (1..=LARGEST_NAMED_IDLE).contains(&idle);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::dump::{Dumper, Filter};
 use crate::ends::Ends;
 use crate::error::Error;
-use crate::ports::ephemeral_ports;
+use crate::ports::{ephemeral_ports, reuses_time_waits};
 use crate::process::{Processes, name};
 use crate::socket::Socket;
 use crate::trace::{Traced, Tracer};
@@ -158,7 +158,10 @@ impl Attended {
         // Without the range, only listeners tell which end is the service.
         let ephemeral = ephemeral_ports().ok();
         let traced = matches!(tracer, Some(Ok(_)));
-        let ends = Ends::new(scope, ephemeral, traced);
+        let mut ends = Ends::new(scope, ephemeral, traced);
+        if reuses_time_waits() {
+            ends.distrust_time_waits();
+        }
         Attended { ends, processes: Processes::default(), tracer, traced: Traced::default() }
     }
 

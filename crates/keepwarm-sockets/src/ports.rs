@@ -1,12 +1,13 @@
 //! How many local ports connect(2) may choose from.
 //!
-//! Owns two settings under /proc/sys/net/ipv4 and their arithmetic. Forecasts nothing.
+//! Owns three settings under /proc/sys/net/ipv4 and their arithmetic. Forecasts nothing.
 
 use std::fs;
 
 use crate::error::{Error, Operation};
 
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+const REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// The ephemeral ports of this network namespace: `net.ipv4.ip_local_port_range` less
@@ -47,6 +48,12 @@ pub fn ephemeral_ports() -> Result<EphemeralPorts, Error> {
     let range = fs::read_to_string(RANGE).map_err(|error| Error::io(operation, &error))?;
     let reserved = fs::read_to_string(RESERVED).unwrap_or_default();
     parse(&range, &reserved).ok_or_else(|| Error::malformed(operation, range))
+}
+
+/// Whether connect(2) takes a local port from TIME_WAIT after a second towards every host, not on
+/// loopback alone: `net.ipv4.tcp_tw_reuse` is 1.
+pub(crate) fn reuses_time_waits() -> bool {
+    fs::read_to_string(REUSE).is_ok_and(|setting| setting.trim() == "1")
 }
 
 /// `"low high"` and `"8080,9000-9010"`.

@@ -1,8 +1,6 @@
 //! The traffic for people: a table, and the verdicts below it.
 
-use std::time::Duration;
-
-use keepwarm_diagnose::{Cause, Finding, thousands};
+use keepwarm_diagnose::{Cause, Finding, Ports, thousands};
 use keepwarm_sockets::{Side, Spread};
 
 use super::observe::Judged;
@@ -155,23 +153,30 @@ fn head(report: &Report, columns: usize) -> String {
 
 /// Columns of a window's table that are done without first, where there is no room.
 const LEAST: &[&str] = &[
-    "life", "idle", "close/s", "failed", "reset", "unread", "t-wait", "req/conn", "estab",
-    "theirs", "ours", "ports", "cliff",
+    "life", "idle", "close/s", "failed", "reset", "unread", "untold", "t-wait", "req/conn",
+    "estab", "theirs", "ours", "ports", "cliff",
 ];
 
 fn table(report: &Report, rows: usize) -> Table {
     let mut table = Table::default();
     let columns = [
-        "", "open/s", "close/s", "ours", "theirs", "reset", "unread", "failed", "req/conn", "idle",
-        "life", "estab", "t-wait", "ports", "cliff", "owner",
+        "", "open/s", "close/s", "ours", "theirs", "reset", "unread", "untold", "failed",
+        "req/conn", "idle", "life", "estab", "t-wait", "ports", "cliff", "owner",
     ];
-    // Only traces tell lifetimes.
+    // Only traces tell lifetimes; and as a rule nothing is untold.
     let traced = report.level == Level::L2;
-    let shown = |cells: [String; 16]| {
+    let untold =
+        report.destinations.iter().any(|judged| judged.destination.closed.unclassified > 0);
+    let is_shown = move |name: &str| match name {
+        "life" => traced,
+        "untold" => untold,
+        _ => true,
+    };
+    let shown = |cells: [String; 17]| {
         cells
             .into_iter()
-            .enumerate()
-            .filter_map(move |(place, cell)| (traced || columns[place] != "life").then_some(cell))
+            .zip(columns)
+            .filter_map(move |(cell, name)| is_shown(name).then_some(cell))
     };
     table.row("destination", shown(columns.map(str::to_owned)));
     let seconds = report.window.as_secs_f64();
@@ -190,6 +195,7 @@ fn table(report: &Report, rows: usize) -> Table {
                 count(closed.remote_fin),
                 count(closed.local_rst + closed.remote_rst),
                 count(closed.undrained),
+                count(closed.unclassified),
                 count(one.connect_failed),
                 spread(&one.requests),
                 idle.quantile(0.5).map_or_else(|| "-".to_owned(), time),
@@ -273,8 +279,12 @@ pub(crate) fn ports(judged: &Judged) -> String {
 }
 
 pub(crate) fn cliff(judged: &Judged) -> String {
-    let seconds = |length: Duration| format!("{} s", length.as_secs());
-    judged.ports.and_then(|ports| ports.cliff_in).map_or_else(|| "-".to_owned(), seconds)
+    match judged.ports {
+        Some(ports) if ports.used >= ports.range => "no port".to_owned(),
+        Some(ports) if ports.used * 2 >= ports.range => "past".to_owned(),
+        Some(Ports { cliff_in: Some(length), .. }) => format!("{} s", length.as_secs()),
+        _ => "-".to_owned(),
+    }
 }
 
 pub(crate) fn owner(judged: &Judged) -> String {

@@ -177,10 +177,12 @@ impl Ends {
             }
         }
         self.unlooked_since = None;
+        let elsewhere = self.decisive_elsewhere;
         for dead in self.pending.values_mut() {
             for half in dead.halves_mut().filter(|half| !half.looked) {
                 if half.known_at_round < self.rounds {
-                    let late = now.saturating_sub(half.at) + half.silent > DECISIVE;
+                    let late =
+                        now.saturating_sub(half.at) + half.silent > decisive(half.ips(), elsewhere);
                     half.see(if late || refused { TimeWait::Unknown } else { TimeWait::Absent });
                 } else {
                     // It came while the kernel was being asked: for the next round.
@@ -220,7 +222,16 @@ pub(super) fn requests(side: Side, socket: &Socket) -> Option<u32> {
     }
 }
 
+/// For how long a look that finds no TIME_WAIT between these proves that there was none.
+fn decisive(ips: [IpAddr; 2], elsewhere: Duration) -> Duration {
+    if ips.iter().any(IpAddr::is_loopback) { DECISIVE } else { elsewhere }
+}
+
 impl Half {
+    fn ips(&self) -> [IpAddr; 2] {
+        [self.event.local.ip(), self.event.remote.ip()]
+    }
+
     fn see(&mut self, time_wait: TimeWait) {
         self.looked = true;
         self.time_wait = time_wait;
@@ -229,5 +240,24 @@ impl Half {
     /// Whether a TIME_WAIT entered then (`None`: it is in FIN_WAIT2 still) can be this end's.
     fn fits(&self, entered: Option<Duration>) -> bool {
         entered.is_none_or(|entered| entered + self.silent + FIT_SLACK >= self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ends::DECISIVE_ELSEWHERE;
+
+    #[test]
+    fn a_late_look_for_time_wait_proves_nothing_where_the_kernel_reuses_it() {
+        let decisive = |ends: [&str; 2], elsewhere| {
+            super::decisive(ends.map(|end| end.parse().unwrap()), elsewhere)
+        };
+        let far = ["10.0.0.1", "10.0.0.5"];
+        assert_eq!(decisive(far, DECISIVE_ELSEWHERE), DECISIVE_ELSEWHERE);
+        assert_eq!(decisive(far, DECISIVE), DECISIVE, "tcp_tw_reuse is 1");
+        for near in [["127.0.0.1", "127.0.0.9"], ["::1", "::1"]] {
+            assert_eq!(decisive(near, DECISIVE_ELSEWHERE), DECISIVE);
+        }
     }
 }

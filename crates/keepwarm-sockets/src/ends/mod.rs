@@ -57,6 +57,9 @@ const MAX_ADDRESSES: usize = 1 << 12;
 /// On loopback a client's TIME_WAIT may be reused after 1 s: a look that is older proves nothing
 /// by finding none.
 const DECISIVE: Duration = Duration::from_millis(900);
+/// Towards another host it may not, unless `net.ipv4.tcp_tw_reuse` is 1; a server's goes with the
+/// next SYN from the same port, which comes around later than this.
+const DECISIVE_ELSEWHERE: Duration = Duration::from_secs(5);
 /// How long one end waits for the other's event.
 const MATE_WAIT: Duration = Duration::from_secs(1);
 /// How much older than the death of its socket a TIME_WAIT may look: delivery and a jiffy.
@@ -205,6 +208,8 @@ pub(crate) struct Ends {
     /// Ends are told of by traces too, which are read later.
     traced: bool,
     unclaimed: Unclaimed,
+    /// For how long a look that finds no TIME_WAIT towards another host proves that there was none.
+    decisive_elsewhere: Duration,
 }
 
 impl Ends {
@@ -235,7 +240,13 @@ impl Ends {
             names: HashMap::new(),
             traced,
             unclaimed: Unclaimed::default(),
+            decisive_elsewhere: DECISIVE_ELSEWHERE,
         }
+    }
+
+    /// TIME_WAITs towards other hosts may be reused as well (`net.ipv4.tcp_tw_reuse` is 1).
+    pub(crate) fn distrust_time_waits(&mut self) {
+        self.decisive_elsewhere = DECISIVE;
     }
 
     /// The look that has just ended is the baseline.
