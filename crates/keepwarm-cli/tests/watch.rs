@@ -135,6 +135,29 @@ fn a_window_accounts_for_a_load_that_closes_and_names_the_service() {
 }
 
 #[test]
+fn every_field_of_the_json_is_in_the_documentation_and_the_other_way_round() {
+    let service = Service::start(&["data"]);
+    load(&service, &["-n", "50", "-c", "2", "--close"]);
+    let port = format!(":{}", service.address.port());
+    let look = run(keepwarm().args(["watch", &port, "--once", "--format", "json"]));
+    let document = document(&look);
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/watching.md"));
+    let page = page.unwrap();
+    let rows =
+        page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').nth(1));
+    let names: Vec<&str> =
+        rows.flat_map(|cell| cell.unwrap_or_default().split('`').skip(1).step_by(2)).collect();
+    let told = |start: &str| -> std::collections::BTreeSet<String> {
+        let own = names.iter().filter(|name| name.starts_with('.') == (start == "."));
+        own.map(|name| name.trim_start_matches('.').trim_end_matches("[]").to_owned()).collect()
+    };
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(told(""), keys(&document));
+    assert_eq!(told("."), keys(&document["destinations"][0]));
+}
+
+#[test]
 fn a_load_that_keeps_its_connections_is_healthy() {
     let service = Service::start(&["data"]);
     let port = format!(":{}", service.address.port());
@@ -362,6 +385,26 @@ fn what_cannot_be_watched_is_a_usage_error_with_a_way_out() {
         output.exits_with(2).says(says);
         assert_eq!(output.stdout, "", "{arguments:?}");
     }
+}
+
+#[test]
+fn what_a_process_ran_on_is_known_after_it_has_ended() {
+    let service = Service::start(&["data"]);
+    let port = format!(":{}", service.address.port());
+    // Open connections, so that their owner is met without traces.
+    let _clients: Vec<TcpStream> =
+        (0..3).map(|_| TcpStream::connect(service.address).unwrap()).collect();
+    let pid = service.child.id();
+    let watch =
+        Running::watch(&["src", &port, "--for", "60s", "--format", "json", "--level", "l1"]);
+    // Two looks and a search between them, two seconds apart at rest.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    drop(service);
+    let document: Value = serde_json::from_str(&watch.interrupt().stdout).unwrap();
+    let owner = &document["destinations"][0]["owners"][0];
+    assert_eq!(owner["pid"], pid, "{document:#}");
+    assert!(owner["runtime"].as_str().is_some_and(|name| name.starts_with("keepwarm")), "{owner}");
+    assert!(owner["cgroup"].is_string(), "{owner}");
 }
 
 #[test]

@@ -182,11 +182,13 @@ pub(crate) fn port_budget(seen: &Observation) -> Option<Finding> {
         summary.push_str(&format!(", and fails in {}, at all of them", whole(end)));
     }
     let mut finding = finding(seen, Cause::PortBudget, 1.0, summary);
-    finding.advice = Some(
-        "keep connections, so that they need not be closed; until then widen \
-         net.ipv4.ip_local_port_range, or set net.ipv4.tcp_tw_reuse=1 on the client"
-            .to_owned(),
-    );
+    let mut words = "keep connections, so that they need not be closed; until then widen \
+                     net.ipv4.ip_local_port_range, or set net.ipv4.tcp_tw_reuse=1 on the client"
+        .to_owned();
+    if seen.window.is_zero() {
+        words.push_str("; to see why they are closed, watch a while (--for 10s)");
+    }
+    finding.advice = Some(words);
     Some(finding)
 }
 
@@ -303,10 +305,10 @@ fn healthy(seen: &Observation) -> Option<Finding> {
         return None;
     }
     let summary = format!(
-        "{} requests on {} connections; {} were opened and {} closed: connections are kept",
+        "{} requests on {} connections; {} opened and {} closed: connections are kept",
         thousands(carried),
         thousands(seen.alive_at_start + seen.opened),
-        thousands(seen.opened),
+        were(seen.opened),
         thousands(closed)
     );
     Some(finding(seen, Cause::Healthy, 1.0, summary))

@@ -221,7 +221,8 @@ struct Face {
 
 impl Face {
     fn new(options: &WatchOptions, scope: Scope) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        let terminal = std::io::stdout().is_terminal() && !dumb;
         let live = !options.once && options.window.is_none();
         let every = match options.format {
             WatchFormat::Jsonl => Some(REFRESH),
@@ -259,6 +260,9 @@ impl Face {
         if self.every.is_some_and(|every| self.shown_at.elapsed() >= every) {
             self.shown_at = Instant::now();
             self.show(&source.snapshot()?)?;
+        } else if self.every.is_none() && self.shown_at.elapsed() >= REFRESH {
+            self.shown_at = Instant::now();
+            self.judge.meet(&source.snapshot()?);
         }
         Ok(())
     }

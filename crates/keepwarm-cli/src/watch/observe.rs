@@ -69,6 +69,14 @@ impl Judge {
         traffic.destinations.iter().map(|one| self.judge_one(one.clone(), traffic)).collect()
     }
 
+    /// Learns of the owners what can be asked only while they live.
+    pub(crate) fn meet(&mut self, traffic: &Traffic) {
+        for one in &traffic.destinations {
+            self.runtime(one);
+            one.owners.iter().for_each(|owner| drop(self.cgroup(owner.pid)));
+        }
+    }
+
     fn judge_one(&mut self, destination: Destination, traffic: &Traffic) -> Judged {
         // Without the TIME_WAITs it is not known which ports are taken.
         let known = traffic.looks.is_none_or(|looks| looks.lists_time_waits);

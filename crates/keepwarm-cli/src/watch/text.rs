@@ -136,9 +136,13 @@ fn head(report: &Report, columns: usize) -> String {
     }
     if report.nobodys > 0 {
         let words = format!(
-            "{} destinations are left out, because whose they are could not be told: watch a while \
-             (--for 10s), or as root",
-            thousands(report.nobodys as u64)
+            "left out: {} of which it could not be told whose it is; watch a while (--for 10s), or as \
+             root",
+            if report.nobodys == 1 {
+                "1 destination".to_owned()
+            } else {
+                format!("{} destinations", report.nobodys)
+            }
         );
         text.push_str(&paragraph("", &words, columns));
     }
@@ -328,8 +332,14 @@ fn verdicts(report: &Report, colour: bool, columns: usize) -> String {
     };
     let told: Vec<&Judged> =
         report.destinations.iter().filter(|judged| !said_by_client(judged)).collect();
-    let (worth, silent): (Vec<&Judged>, Vec<&Judged>) =
+    let (mut worth, silent): (Vec<&Judged>, Vec<&Judged>) =
         told.into_iter().partition(|judged| says_something(judged));
+    // What is healthy must not stand in the way of a quiet one that is not.
+    let is_well = |judged: &&Judged| {
+        let well = |cause| matches!(cause, Cause::Healthy | Cause::Expiry | Cause::Mixed);
+        judged.findings.iter().all(|finding| well(finding.cause))
+    };
+    worth.sort_by_key(is_well);
     for judged in worth.iter().take(MAX_VERDICTS) {
         let of = format!("{} ({})", name(judged), side(judged.destination.side));
         for finding in &judged.findings {
