@@ -49,6 +49,7 @@ pub(crate) enum Command {
     /// Play the whole experiment: every client policy under the same load, side by side
     Lab(LabOptions),
     /// Put a load on a URL, and account for every connection
+    #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<LoadOptions>),
     /// Show a run again, from the file that --output wrote
     Report(ReportOptions),
@@ -66,6 +67,18 @@ pub(crate) enum Command {
         topic: Option<String>,
     },
 }
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  keepwarm load -n 10000 -c 100 URL                       as ab -k would, with the connections' account
+  keepwarm load -z 30s -c 100 --rate 2000 URL             an open loop, which shows what a stall costs
+  keepwarm load -n 10000 --watch 8081 URL                 and what happens behind the target
+  keepwarm load -z 10s --assert 'p99<20ms' --assert 'conn.opened<=110' URL
+  keepwarm load -n 10000 -o run.json URL                  then: keepwarm report run.json --format ab
+
+Ctrl-C ends a load in order, with its account; twice, at once.
+Exit codes: 0 good, 1 not one request completed, 2 usage, 3 target unreachable, 4 invalid measurement,
+10 an assertion did not hold, 130 interrupted; the README has the others.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:

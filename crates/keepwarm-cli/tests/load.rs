@@ -155,6 +155,43 @@ fn a_dead_target_has_its_own_exit_code_and_a_hint() {
 }
 
 #[test]
+fn a_backlog_that_is_never_sent_is_in_the_outcome_and_the_verdict() {
+    let data = Service::start(&["data"]);
+    // More than anybody carries on one connection.
+    let arguments = ["-r", "1000000", "-z", "300ms", "-c", "1", "-t", "1", "--backlog", "100"];
+    let text = load(&arguments, &data.url("/data"));
+    // A load that was late itself is invalid, and says so beside it.
+    assert!(matches!(text.status.code(), Some(0 | 4)), "{}", text.stderr);
+    assert!(text.stdout.lines().next().unwrap().ends_with(" never sent"), "{}", text.stdout);
+    assert!(text.stdout.contains("requests that were due were never sent"), "{}", text.stdout);
+    let asserted = load(&[&arguments[..], &["--assert", "p50<1h"]].concat(), &data.url("/data"));
+    assert!(
+        asserted.stdout.contains("NOT AVAILABLE  p50<1h: it lies among the "),
+        "{}",
+        asserted.stdout
+    );
+}
+
+#[test]
+fn help_says_how_to_begin_and_what_exit_codes_mean() {
+    let help = run(keepwarm().args(["load", "--help"]));
+    for line in ["keepwarm load -n 10000 -c 100 URL", "Exit codes: 0 good", "Replace {uuid}"] {
+        assert!(help.exits_with(0).stdout.contains(line), "{line:?} is not in:\n{}", help.stdout);
+    }
+}
+
+#[test]
+fn ab_has_its_line_on_failures_too() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is left");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let ab = load(&["-n", "7", "-c", "1", "--format", "ab"], &url);
+    let lines =
+        "Failed requests:        7\n   (Connect: 0, Receive: 7, Length: 0, Exceptions: 0)\n";
+    assert!(ab.exits_with(1).stdout.contains(lines), "{}", ab.stdout);
+}
+
+#[test]
 fn bad_arguments_name_themselves() {
     for (arguments, url, why) in [
         (&["-n", "0"][..], "http://127.0.0.1/", "0 is not in 1.."),
@@ -165,6 +202,11 @@ fn bad_arguments_name_themselves() {
         (&["-m", "G T"], "http://127.0.0.1/", "method"),
         (&[], "ftp://127.0.0.1/", "https"),
         (&[], "127.0.0.1", "http://"),
+        (&["--arrivals", "poisson", "-n", "5"], "http://127.0.0.1/", "--rate"),
+        (&["--seed", "7", "-n", "5"], "http://127.0.0.1/", "--rate"),
+        (&["--backlog", "10", "-n", "5"], "http://127.0.0.1/", "--rate"),
+        (&["--rate", "0"], "http://127.0.0.1/", "--rate \"0\": it is not between"),
+        (&["--requests-per-connection", "0"], "http://127.0.0.1/", "--requests-per-connection"),
         (&["-D", "/no/such/file"], "http://127.0.0.1/", "/no/such/file"),
     ] {
         load(arguments, url).exits_with(2).says(why);

@@ -201,7 +201,7 @@ fn what_was_never_answered_is_an_error_with_its_time_an_example_and_a_hint() {
     let url = silent();
     let run = ["-z", "200ms", "-c", "2"];
     let text = load(&run, &url);
-    let text = &text.exits_with(0).stdout;
+    let text = &text.exits_with(1).says("not one request completed").stdout;
     assert!(text.starts_with("0 requests in 0.20 s, 0 requests/s, 2 failed\n"), "{text}");
     assert!(text.contains("2 requests had no answer in time, and are in no percentile"), "{text}");
     assert!(text.contains("\nerrors\nunanswered  2 times, from 1."), "{text}");

@@ -87,7 +87,9 @@ fn an_error_has_its_count_its_time_an_example_and_a_hint() {
         }
     });
     let output = run(keepwarm().args(["load", "-n", "20", "-c", "1", &url]));
-    let text = &output.exits_with(0).stdout;
+    // A load that nobody answered is no good one.
+    output.exits_with(1).says("not one request completed, and 20 failed: the server closed");
+    let text = &output.stdout;
     assert!(text.contains("\nerrors\neof_on_new  20 times, from "), "{text}");
     assert!(text.contains("\n  the server closed during request 1 of its connection\n"), "{text}");
     assert!(text.contains("\n  hint: the server accepts connections and closes them"), "{text}");

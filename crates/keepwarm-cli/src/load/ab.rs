@@ -4,6 +4,8 @@
 //! What ab reports and this engine does not measure apart is left out.
 
 use crate::output::printable;
+use keepwarm_load::ErrorClass;
+
 use crate::record::{Distribution, RunRecord};
 
 /// The rows of ab's percentile table.
@@ -33,6 +35,9 @@ pub(crate) fn render(record: &RunRecord) -> String {
         ("Complete requests:", requests.completed.to_string()),
         ("Failed requests:", requests.failed.to_string()),
     ];
+    if requests.failed > 0 {
+        lines.push(("", failures(record)));
+    }
     if non_2xx > 0 {
         lines.push(("Non-2xx responses:", non_2xx.to_string()));
     }
@@ -58,9 +63,36 @@ pub(crate) fn render(record: &RunRecord) -> String {
     ]);
     let head: String = lines
         .iter()
-        .map(|(label, value)| format!("{label:<24}{value}").trim_end().to_owned() + "\n")
+        .map(|(label, value)| {
+            // ab's own indent of a line without a label.
+            let width = if label.is_empty() { 3 } else { 24 };
+            format!("{label:<width$}{value}").trim_end().to_owned() + "\n"
+        })
         .collect();
-    format!("\n{head}\n{}\n{}", times(record), percentages(&record.latency_us))
+    // Requests of an open loop are served from the instants they were due.
+    let served = if settings.open_loop { &record.response_us } else { &record.latency_us };
+    format!("\n{head}\n{}\n{}", times(record), percentages(served))
+}
+
+/// ab's second line on failures: no connection, none of the answer or a part of it, a body of another
+/// length (which is no failure here), and all else.
+fn failures(record: &RunRecord) -> String {
+    let of = |classes: &[ErrorClass]| -> u64 {
+        let errors = record.errors.iter();
+        let errors = errors.filter(|error| classes.iter().any(|one| one.as_str() == error.class));
+        errors.map(|error| error.count).sum()
+    };
+    let connect = of(&[ErrorClass::Connect, ErrorClass::ConnectTimeout, ErrorClass::Tls]);
+    let receive = of(&[
+        ErrorClass::ResetBeforeResponse,
+        ErrorClass::ResetWithinResponse,
+        ErrorClass::EofOnNew,
+        ErrorClass::EofOnReused,
+        ErrorClass::EofWithinResponse,
+        ErrorClass::Read,
+    ]);
+    let rest = record.requests.failed.saturating_sub(connect + receive);
+    format!("(Connect: {connect}, Receive: {receive}, Length: 0, Exceptions: {rest})")
 }
 
 fn times(record: &RunRecord) -> String {

@@ -12,29 +12,32 @@ use crate::duration;
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new(PACED).multiple(true)))]
 pub(crate) struct EngineOptions {
     /// Requests a second, at instants fixed in advance whether responses come or not: an open
     /// loop. -c is then the most connections, opened as they are needed
-    #[arg(short = 'r', long, value_name = "R", help_heading = OPEN_LOOP)]
+    #[arg(short = 'r', long, value_name = "R", group = PACED, help_heading = OPEN_LOOP)]
     pub(crate) rate: Option<f64>,
 
     /// An open loop whose rate goes linearly from stage to stage, beginning at --rate or zero:
     /// '10s:100,30s:1000'. A stage with the rate of the one before it holds it
     #[arg(long, value_name = "DURATION:R,...", value_delimiter = ',', value_parser = stage,
-          help_heading = OPEN_LOOP)]
+          group = PACED, help_heading = OPEN_LOOP)]
     pub(crate) stages: Vec<Stage>,
 
     /// How the instants of an open loop are spread
-    #[arg(long, value_enum, default_value_t = Spread::Constant, help_heading = OPEN_LOOP)]
+    #[arg(long, value_enum, default_value_t = Spread::Constant, requires = PACED,
+          help_heading = OPEN_LOOP)]
     pub(crate) arrivals: Spread,
 
     /// With --arrivals poisson: the same seed gives the same instants
-    #[arg(long, value_name = "SEED", default_value_t = 1, help_heading = OPEN_LOOP)]
+    #[arg(long, value_name = "SEED", default_value_t = 1, requires = PACED,
+          help_heading = OPEN_LOOP)]
     pub(crate) seed: u64,
 
     /// The most requests of an open loop that wait for a free connection; beyond it a request is
     /// counted as unsent [default: 1000000]
-    #[arg(long, value_name = "N", help_heading = OPEN_LOOP)]
+    #[arg(long, value_name = "N", requires = PACED, help_heading = OPEN_LOOP)]
     pub(crate) backlog: Option<usize>,
 
     /// Close a connection after this many requests
@@ -75,7 +78,8 @@ pub(crate) struct EngineOptions {
     #[arg(short = 'u', long, value_name = "USER:PASSWORD", help_heading = REQUESTS)]
     pub(crate) user: Option<String>,
 
-    /// Replace {n}, {uuid} and {random:1-100} in path, header values and body
+    /// Replace {uuid}, {random:1-100} and, as n in braces, the number of the request, in path, header
+    /// values and body
     #[arg(long, help_heading = REQUESTS)]
     pub(crate) template: bool,
 
@@ -125,6 +129,8 @@ pub(crate) enum WhoCloses {
 }
 
 const OPEN_LOOP: &str = "Open loop";
+/// What makes a loop an open one.
+const PACED: &str = "paced";
 const REQUESTS: &str = "Requests";
 const TLS: &str = "TLS";
 const CONNECTIONS: &str = "Connections";

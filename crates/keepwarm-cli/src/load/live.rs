@@ -1,7 +1,7 @@
 //! One line about a load that runs: how far, how fast, how well, and what its hops hold.
 
 use keepwarm_diagnose::thousands;
-use keepwarm_load::{Count, Run};
+use keepwarm_load::{Count, Run, Slice};
 
 use super::Hops;
 use super::text::millis;
@@ -29,12 +29,14 @@ pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
         }
         (None, None) => parts.push(format!("{seconds:.0} s  {} requests", thousands(done))),
     }
-    if let Some((_, second)) = run.last_second() {
+    // The last second of a run is not a whole one.
+    let whole = |(at, _): &(u64, Slice)| (at + 1) as f64 <= seconds;
+    if let Some((_, second)) = run.last_second().filter(whole) {
         parts.push(format!("{}/s", thousands(second.count(Count::Completed))));
         parts.push(format!("p99 {} ms", millis(second.latency.quantile(0.99))));
     }
     let is_over = plan.duration().is_some_and(|duration| now.elapsed >= duration);
-    if interrupt::happened() || is_over {
+    if (interrupt::happened() || is_over) && now.in_flight > 0 {
         parts.push(format!("waiting for {} in flight", thousands(now.in_flight)));
     }
     parts.push(format!("{} open", thousands(now.open_connections)));

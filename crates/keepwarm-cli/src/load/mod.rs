@@ -46,7 +46,20 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     }
     show(&record, options.format)?;
     judge(&record)?;
-    judge_assertions(&record)
+    judge_assertions(&record)?;
+    judge_outcome(&record)
+}
+
+/// A load that nobody answered is no good one, whatever was asserted.
+fn judge_outcome(record: &RunRecord) -> Result<(), Failure> {
+    if record.requests.completed > 0 || record.requests.failed == 0 {
+        return Ok(());
+    }
+    let most = record.errors.iter().max_by_key(|error| error.count);
+    let why = most.map(|error| error.example.as_str()).unwrap_or_default();
+    let failed = thousands(record.requests.failed);
+    let message = format!("not one request completed, and {failed} failed: {why}");
+    Err(Failure::new(Exit::Failed, message))
 }
 
 /// Loads the server without counting. The connections are ended by RST, so that none of them, and
@@ -164,7 +177,15 @@ fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {
 
 pub(crate) fn refused(error: &PlanError) -> Failure {
     let exit = if error.is_unresolved() { Exit::Unreachable } else { Exit::Usage };
-    Failure::new(exit, error.to_string())
+    let option = match error.setting() {
+        "url" => "url".to_owned(),
+        "tls_roots" => "--ca-cert".to_owned(),
+        "tls_identity" => "--cert and --key".to_owned(),
+        "tls_server_name" => "--sni".to_owned(),
+        setting => format!("--{}", setting.replace('_', "-")),
+    };
+    let (value, reason, way_out) = (error.value(), error.reason(), error.way_out());
+    Failure::new(exit, format!("{option} {value:?}: {reason}; {way_out}"))
 }
 
 /// What the numbers mean for the exit code, worst first.

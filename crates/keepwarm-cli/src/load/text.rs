@@ -50,17 +50,17 @@ fn outcome(record: &RunRecord, colour: bool) -> String {
         _ => "1;31",
     };
     let outcome = format!(
-        "{} requests in {:.2} s, {} requests/s, {}",
-        thousands(record.requests.completed),
+        "{} in {:.2} s, {} requests/s, {}",
+        counted(record.requests.completed, "request"),
         record.elapsed_s,
         thousands(record.requests_per_second.round() as u64),
         trouble(record),
     );
     let outcome = paint(&outcome, shade, colour);
     let kind = if settings.open_loop { open_loop(record) } else { String::new() };
-    let connections = thousands(settings.concurrency);
+    let connections = counted(settings.concurrency, "connection");
     let what = format!("{} {}", settings.method, settings.url);
-    format!("{outcome}\n{what}, {kind}{connections} connections\n")
+    format!("{outcome}\n{what}, {kind}{connections}\n")
 }
 
 /// How it was paced, and what became of the requests that were due.
@@ -68,10 +68,15 @@ fn open_loop(record: &RunRecord) -> String {
     let schedule = record.settings.schedule.as_ref();
     let course = match schedule.map(|schedule| (schedule.rate, schedule.stages.len())) {
         Some((Some(rate), 0)) => format!("open loop at {rate}/s"),
-        Some((_, stages @ 1..)) => format!("open loop in {stages} stages"),
+        Some((_, stages @ 1..)) => format!("open loop in {}", counted(stages as u64, "stage")),
         _ => "open loop".to_owned(),
     };
     format!("{course}, {} due, at most ", thousands(record.requests.scheduled))
+}
+
+/// So many things, in one or in more.
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
 /// The load's verdict on itself.

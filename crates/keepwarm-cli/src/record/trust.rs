@@ -3,6 +3,7 @@
 //! Pure. A loader that lacks a core, or is late, adds to every time that it measures; none of it is
 //! the target's. What the target did wrong is no reason here.
 
+use keepwarm_diagnose::thousands;
 use serde::{Deserialize, Serialize};
 
 use super::{HopRecord, RunRecord, Stopped};
@@ -151,14 +152,29 @@ fn samples(record: &RunRecord) -> Vec<(Trust, String)> {
     let slow = record.without_answer();
     if slow > 0 {
         let reason = format!(
-            "{slow} requests had no answer in time, and are in no percentile: with them the tail \
-             would be longer"
+            "{} had no answer in time, and are in no percentile: with them the tail would be longer",
+            if slow == 1 {
+                "1 request".to_owned()
+            } else {
+                format!("{} requests", thousands(slow))
+            }
+        );
+        reasons.push((Trust::WithCare, reason));
+    }
+    let (due, unsent) = (record.requests.scheduled, record.requests.unsent);
+    if record.settings.open_loop && unsent > 0 && record.stopped == Stopped::Finished {
+        let reason = format!(
+            "{} of {} requests that were due were never sent, as no connection was free for them: \
+             they are in no percentile, and would have waited longest",
+            thousands(unsent),
+            thousands(due)
         );
         reasons.push((Trust::WithCare, reason));
     }
     let completed = record.requests.completed;
     if completed < SAMPLES_FOR_P99 {
-        let reason = format!("{completed} samples: fewer than ten are beyond p99");
+        let samples = if completed == 1 { "sample" } else { "samples" };
+        let reason = format!("{completed} {samples}: fewer than ten are beyond p99");
         reasons.push((Trust::WithCare, reason));
     }
     reasons
@@ -236,7 +252,7 @@ mod tests {
         judged(&record, Trust::Invalid, "10.00 ms late");
         let mut record = open();
         record.requests.unsent = 5;
-        judged(&record, Trust::Trustworthy, "");
+        judged(&record, Trust::WithCare, "5 of 100 requests that were due were never sent");
         record.loader.busiest_share = Some(0.95);
         judged(&record, Trust::Invalid, "5 requests were never sent");
     }
