@@ -4,7 +4,7 @@
 //! A runtime that is not there is skipped, and said: Go (`go` in the PATH, or named by
 //! `KEEPWARM_GO`), Python with requests, httpx and aiohttp (`python3`, or `KEEPWARM_PYTHON`), Java
 //! with its compiler (`java`, or `KEEPWARM_JAVA`, several parted by colons), PHP with curl, Ruby,
-//! .NET (`dotnet`, or `KEEPWARM_DOTNET`, and `mcs` or an SDK), Node, nginx. reqwest is no dependency of
+//! .NET (`dotnet`, or `KEEPWARM_DOTNET`, and `mcs`, the compiler of Mono), Node, nginx. reqwest is no dependency of
 //! this workspace: `cargo build --manifest-path bench/reqwest/Cargo.toml` makes its client, or
 //! `KEEPWARM_REQWEST` names it.
 
@@ -16,6 +16,7 @@ mod common;
 mod dotnet;
 mod go;
 mod java;
+mod nobody;
 mod python;
 mod rust;
 mod scripts;
@@ -74,7 +75,17 @@ fn watched(service: SocketAddr, scene: impl FnOnce()) -> Value {
 
 /// The same of one side of it.
 fn watched_from(side: &str, service: SocketAddr, scene: impl FnOnce()) -> Value {
-    let mut watch = keepwarm()
+    watched_by(keepwarm(), side, service, scene)
+}
+
+/// The same by somebody.
+fn watched_by(
+    mut keepwarm: Command,
+    side: &str,
+    service: SocketAddr,
+    scene: impl FnOnce(),
+) -> Value {
+    let mut watch = keepwarm
         .args(["watch", &format!(":{}", service.port()), "--format", "json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
