@@ -47,6 +47,8 @@ pub enum Cause {
     PortBudget,
     /// D11: closed by the client's own idle timeout: deliberate.
     Expiry,
+    /// D12: few connections that stay, whose requests cannot be counted: no churn.
+    Multiplexed,
     /// Connections are closed by the server first: its keep-alive timeout, its limit of requests a
     /// connection, or `Connection: close`.
     ServerCloses,
@@ -59,7 +61,7 @@ pub enum Cause {
 /// One cause, with what it rests on and what to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The rule's short name: `D1` to `D11`, `D4-D6`, `healthy`, `mixed`.
+    /// The rule's short name: `D1` to `D12`, `D4-D6`, `healthy`, `mixed`.
     pub code: &'static str,
     /// What is wrong, or that nothing is.
     pub cause: Cause,
@@ -130,6 +132,7 @@ impl Cause {
             Cause::ConnectsFail => "D9",
             Cause::PortBudget => "D10",
             Cause::Expiry => "D11",
+            Cause::Multiplexed => "D12",
             Cause::ServerCloses => "D4-D6",
             Cause::Healthy => "healthy",
             Cause::Mixed => "mixed",

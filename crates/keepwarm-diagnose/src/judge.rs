@@ -11,6 +11,7 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::{advice, clients_with_idle_set, servers_with_idle_timeout};
 use crate::looks;
 use crate::observation::{Idle, Observation, Requests, Side};
+use crate::untold;
 use crate::words::thousands;
 
 /// A share of closes from which one closer, or one kind, dominates.
@@ -29,6 +30,15 @@ const AT_ONCE_MS: u32 = 500;
 const WORTH_A_CAUSE: f64 = 0.1;
 /// Segments that one request may take: a head, a body, TLS.
 const ONE_REQUEST: u32 = 4;
+/// Segments on a connection from which their pairing says something.
+const MANY_SEGMENTS: u64 = 100;
+/// How many more segments may go to a server than come back before they do not pair up:
+/// retransmissions count too.
+const UNPAIRED: f64 = 1.05;
+/// Requests a connection from which a limit of them costs next to nothing.
+const LARGE_LIMIT: u32 = 200;
+/// What a forecast of ports is worth.
+const FORESEEN: f64 = 0.8;
 /// Share of the local ports from which they are worth a word.
 const PORTS_WORTH_A_WORD: f64 = 0.35;
 /// The largest idle set that names a setting.
@@ -45,8 +55,10 @@ pub fn judge(seen: &Observation) -> Vec<Finding> {
     findings.extend(leaking_close_wait(seen));
     findings.extend(port_budget(seen));
     let cause = if seen.window.is_zero() { one_look(seen) } else { main_cause(seen) };
+    let cause = untold::degrade(seen, cause);
     // What is healthy but for a leak is not healthy.
-    if findings.is_empty() || !matches!(cause.cause, Cause::Healthy | Cause::Mixed) {
+    let is_calm = matches!(cause.cause, Cause::Healthy | Cause::Multiplexed | Cause::Mixed);
+    if findings.is_empty() || !is_calm {
         let at = usize::from(matches!(findings.first(), Some(f) if f.cause == Cause::ConnectsFail));
         findings.insert(at, cause);
     }
@@ -96,6 +108,10 @@ fn were(count: u64) -> String {
     format!("{} {}", thousands(count), if count == 1 { "was" } else { "were" })
 }
 
+fn stay(count: u64) -> String {
+    format!("{} {}", thousands(count), if count == 1 { "stays" } else { "stay" })
+}
+
 /// `1 connection is`, `2 connections are`.
 fn connections(count: u64, verb: fn(u64) -> String) -> String {
     verb(count).replace(' ', if count == 1 { " connection " } else { " connections " })
@@ -121,7 +137,8 @@ fn failing_connects(seen: &Observation) -> Option<Finding> {
             thousands(tried),
             percent(failed)
         );
-        let mut finding = finding(seen, Cause::ConnectsFail, 1.0, summary);
+        let sure = if seen.connect_failed >= ENOUGH_CLOSES { 1.0 } else { 0.8 };
+        let mut finding = finding(seen, Cause::ConnectsFail, sure, summary);
         finding.advice = Some(
             "look whether the service listens, and whether its queue overflows (`nstat -az \
              TcpExtListenOverflows`)"
@@ -181,7 +198,9 @@ pub(crate) fn port_budget(seen: &Observation) -> Option<Finding> {
     if let Some(end) = ports.exhausted_in.filter(|_| ports.used < ports.range) {
         summary.push_str(&format!(", and fails in {}, at all of them", whole(end)));
     }
-    let mut finding = finding(seen, Cause::PortBudget, 1.0, summary);
+    // What is taken is counted; what is to come is foretold from the last seconds.
+    let confidence = if used < PORTS_WORTH_A_WORD { FORESEEN } else { 1.0 };
+    let mut finding = finding(seen, Cause::PortBudget, confidence, summary);
     let mut words = "keep connections, so that they need not be closed; until then widen \
                      net.ipv4.ip_local_port_range, or set net.ipv4.tcp_tw_reuse=1 on the client"
         .to_owned();
@@ -242,8 +261,12 @@ fn main_cause(seen: &Observation) -> Finding {
     if let Some(leak) = leaking_pools(seen) {
         return leak;
     }
-    if let Some(healthy) = healthy(seen) {
-        return healthy;
+    let limited = seen.requests.and_then(|requests| by_request_limit(seen, &requests));
+    if let Some(limited) = limited.filter(|_| is_turned_over(seen)) {
+        return limited;
+    }
+    if let Some(calm) = multiplexed(seen).or_else(|| healthy(seen)) {
+        return calm;
     }
     if closed < ENOUGH_CLOSES {
         return mixed(seen, "not enough evidence");
@@ -271,6 +294,7 @@ fn main_cause(seen: &Observation) -> Finding {
     undrained(seen)
         .or_else(|| by_timeout(seen))
         .or_else(|| met_the_close(seen))
+        .or_else(|| by_some_timeout(seen))
         .or_else(|| by_request_limit(seen, &requests))
         .or_else(|| one_request_each(seen, &requests))
         .or_else(|| idle_pool(seen, &requests))
@@ -312,6 +336,37 @@ fn healthy(seen: &Observation) -> Option<Finding> {
         thousands(closed)
     );
     Some(finding(seen, Cause::Healthy, 1.0, summary))
+}
+
+/// Each connection was replaced more than once: a restart closes each once.
+fn is_turned_over(seen: &Observation) -> bool {
+    let open = seen.alive.max(seen.alive_at_start).max(1);
+    seen.closed() >= ENOUGH_CLOSES && seen.closed() / 2 >= open
+}
+
+/// D12. In HTTP/1.1 a client waits for the answer before it sends again, so that a request of one
+/// segment has one of the server's at least.
+fn multiplexed(seen: &Observation) -> Option<Finding> {
+    let open = seen.open?;
+    let few = (1..=LARGEST_NAMED_IDLE).contains(&open.connections);
+    let turned_over = seen.opened.saturating_add(seen.closed());
+    let stays = turned_over.saturating_mul(MANY_SEGMENTS) <= open.requests;
+    let enough = open.requests >= open.connections * MANY_SEGMENTS;
+    let ratio = open.requests as f64 / open.answers.max(1) as f64;
+    (few && stays && enough && ratio > UNPAIRED).then(|| {
+        let summary = format!(
+            "{} open and carried {} segments of data to the server and {} back, \
+             while {} opened and {} closed: what goes there does not wait for what comes back, \
+             as in HTTP/2 or another protocol with many requests on a connection at once (or with \
+             long request bodies), so requests are not counted; there is no churn",
+            connections(open.connections, stay),
+            thousands(open.requests),
+            thousands(open.answers),
+            were(seen.opened),
+            thousands(seen.closed())
+        );
+        finding(seen, Cause::Multiplexed, (ratio - 0.5).min(0.9), summary)
+    })
 }
 
 fn mixed(seen: &Observation, why: &str) -> Finding {
@@ -423,23 +478,48 @@ fn late_requests(seen: &Observation) -> u64 {
     seen.resets.map_or(0, |resets| resets.late_requests)
 }
 
+/// D4 and D11 where a timeout is looked after now and then, or when the next request comes.
+fn by_some_timeout(seen: &Observation) -> Option<Finding> {
+    let closed = seen.closed();
+    let (by_server, by_client) = (share(seen.by_server(), closed), share(seen.by_client(), closed));
+    let late = |idle: Option<Idle>| idle.filter(|idle| idle.p50_ms >= TIMEOUT_MS);
+    let (cause, idle, who) = if by_server >= DOMINANT {
+        let idle = late(seen.idle_by_server())?;
+        (Cause::ServerTimeout { idle_ms: Some(idle.p50_ms) }, idle, "server")
+    } else if by_client >= DOMINANT {
+        (Cause::Expiry, late(seen.idle_by_client())?, "client")
+    } else {
+        return None;
+    };
+    let summary = format!(
+        "the {who} closed first in {} of {} closes, after {} idle in the median and not after the same \
+         time each: a timeout that is looked after now and then",
+        percent(by_server.max(by_client)),
+        thousands(closed),
+        millis(idle.p50_ms)
+    );
+    Some(finding(seen, cause, 0.5, summary))
+}
+
 /// D5.
 fn by_request_limit(seen: &Observation, requests: &Requests) -> Option<Finding> {
     let by_server = share(seen.by_server(), seen.closed());
-    let limit = by_server >= DOMINANT
-        && requests.common > ONE_REQUEST
+    let is_limit = by_server >= DOMINANT
+        && (ONE_REQUEST + 1..LARGE_LIMIT).contains(&requests.common)
         && requests.common_share >= CLUSTERED
         && seen.idle_by_server().is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
-    limit.then(|| {
+    is_limit.then(|| {
+        // One that is longer is of another kind; within the cluster the longest has the number.
+        let near = f64::from(requests.common) * 1.06;
+        let limit = if f64::from(requests.max) <= near { requests.max } else { requests.common };
         let summary = format!(
             "the server closed {} of {} connections first, {} of them after about {} requests: a limit \
              of requests a connection",
             thousands(seen.by_server()),
             thousands(seen.closed()),
             percent(requests.common_share),
-            thousands(requests.max.into())
+            thousands(limit.into())
         );
-        let limit = requests.max;
         finding(seen, Cause::RequestLimit { limit }, by_server.min(requests.common_share), summary)
     })
 }
@@ -447,15 +527,23 @@ fn by_request_limit(seen: &Observation, requests: &Requests) -> Option<Finding> 
 /// D1 and D6.
 fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> {
     let closed = seen.closed();
+    // Probes carry nothing, and are none of it.
+    let used_share = (requests.common_share / (1.0 - requests.none_share).max(1e-3)).min(1.0);
     // A close of each kind at least carried the same: one request, in one or a few segments.
-    if requests.common > ONE_REQUEST || requests.common_share < 0.95 {
+    if !(1..=ONE_REQUEST).contains(&requests.common) || used_share < 0.95 {
         return None;
     }
+    let probes = if requests.none_share > 0.0 {
+        format!(" (and {} carried nothing, as probes do)", percent(requests.none_share))
+    } else {
+        String::new()
+    };
     let (by_client, by_server) = (share(seen.by_client(), closed), share(seen.by_server(), closed));
-    if by_client >= 0.95 {
+    let late = |idle: Option<Idle>| idle.is_some_and(|idle| idle.p50_ms > AT_ONCE_MS);
+    if by_client >= 0.95 && !late(seen.idle_by_client()) {
         let mut summary = format!(
-            "{} connections were closed after one request each, {} of them first by the client: a \
-             connection is made for each request and thrown away after it",
+            "{} connections were closed after one request each{probes}, {} of them first by the \
+             client: a connection is made for each request and thrown away after it",
             thousands(closed),
             percent(by_client)
         );
@@ -468,15 +556,21 @@ fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> 
         }
         return Some(finding(seen, Cause::ClientPerRequest, by_client, summary));
     }
+    let by_fin = share(seen.local_fin + seen.remote_fin, closed);
+    let main = if by_server >= by_client { seen.idle_by_server() } else { seen.idle_by_client() };
+    // Resets are no orderly end of an exchange, and a close that comes late is a timeout's.
+    if by_fin < DOMINANT || late(main) {
+        return None;
+    }
     let summary = format!(
-        "{} connections were closed after one request each, {} of them first by the server and {} by \
-         the client: one of the two says Connection: close, or HTTP/1.0",
+        "{} connections were closed after one request each{probes}, {} of them first by the server \
+         and {} by the client: one of the two says Connection: close, or HTTP/1.0",
         thousands(closed),
         percent(by_server),
         percent(by_client)
     );
     // Which of the two says it cannot be seen from outside.
-    Some(finding(seen, Cause::ConnectionClose, requests.common_share * 0.9, summary))
+    Some(finding(seen, Cause::ConnectionClose, used_share * 0.9, summary))
 }
 
 /// D2.
@@ -486,6 +580,9 @@ fn idle_pool(seen: &Observation, requests: &Requests) -> Option<Finding> {
     let at_once = seen.idle_by_client().is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
     if by_client < DOMINANT || !at_once {
         return None;
+    }
+    if seen.established == 0 && seen.idle_set.is_none() {
+        return Some(few_requests_each(seen, requests, by_client));
     }
     // In the midst of a burst, what is open is not what may idle.
     let idle = seen.idle_set.unwrap_or(seen.established);
@@ -510,4 +607,16 @@ fn idle_pool(seen: &Observation, requests: &Requests) -> Option<Finding> {
         }
     }
     Some(finding(seen, Cause::IdlePoolTooSmall { idle }, confidence, summary))
+}
+
+/// D1 again: no pool closes the last connection that comes back.
+fn few_requests_each(seen: &Observation, requests: &Requests, by_client: f64) -> Finding {
+    let summary = format!(
+        "the client closed {} of {} connections first, within moments of their last byte and after {} \
+         requests in the median, and keeps none: a client is made for a few requests and thrown away",
+        thousands(seen.by_client()),
+        thousands(seen.closed()),
+        requests.p50
+    );
+    finding(seen, Cause::ClientPerRequest, by_client * 0.6, summary)
 }

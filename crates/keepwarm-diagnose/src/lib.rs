@@ -34,13 +34,14 @@ mod looks;
 mod observation;
 mod ports;
 mod resets;
+mod untold;
 mod words;
 
 pub use evidence::Evidence;
 pub use finding::{Cause, Finding, diagnose};
 pub use judge::judge;
 pub use looks::{HostEvidence, judge_host, not_judged_by_looks};
-pub use observation::{Glimpsed, Idle, Observation, Ports, Requests, Side};
+pub use observation::{Glimpsed, Idle, Observation, Open, Ports, Requests, Side, Untold};
 pub use ports::{PortForecast, PortOutlook, TIME_WAIT};
 pub use resets::Resets;
 pub use words::thousands;

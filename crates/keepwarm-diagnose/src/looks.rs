@@ -117,11 +117,12 @@ fn by_client(seen: &Observation, glimpsed: &Glimpsed, by: f64, sure: f64) -> Opt
         );
         return Some(finding(seen, Cause::ClientPerRequest, sure * by, summary));
     }
+    let client = seen.runtime.filter(|_| seen.side == Side::Client);
     let idle = glimpsed.kept;
     if !(1..=LARGEST_NAMED_IDLE).contains(&idle) {
         return None;
     }
-    let clients = clients_with_idle_set(idle, seen.runtime);
+    let clients = clients_with_idle_set(idle, client);
     let mut summary = format!(
         "{said}, and {} stayed open: healthy connections may be closed as they come back from a \
          burst",

@@ -65,9 +65,38 @@ pub struct Observation {
     pub resets: Option<Resets>,
     /// What program this side is, if it was recognised.
     pub runtime: Option<Runtime>,
+    /// What went over the connections that are open at the end.
+    pub open: Option<Open>,
+    /// Which kinds of evidence this kernel does not give.
+    pub untold: Untold,
     /// Where closes are not counted: what looks alone saw. Opens, closes, requests and idle times
     /// are not known then.
     pub glimpsed: Option<Glimpsed>,
+}
+
+/// Connections that are open, and carried something within the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// How many.
+    pub connections: u64,
+    /// Segments with data from the client: its requests, if each is one segment.
+    pub requests: u64,
+    /// Segments with data from the server.
+    pub answers: u64,
+}
+
+/// Kinds of evidence that a test at the start did not find on this kernel: what rests on them is
+/// withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Untold {
+    /// Who closed first.
+    pub closer: bool,
+    /// Who aborted.
+    pub abort: bool,
+    /// Whether data was left unread.
+    pub unread: bool,
+    /// Requests per connection.
+    pub requests: bool,
 }
 
 /// What looks tell of a destination where no event counts: bounds from below.

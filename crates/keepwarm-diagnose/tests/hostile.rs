@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version, explain};
 use keepwarm_diagnose::{
-    Evidence, Finding, Glimpsed, Idle, Observation, PortOutlook, Ports, Requests, Resets, Side,
-    diagnose, judge,
+    Evidence, Finding, Glimpsed, Idle, Observation, Open, PortOutlook, Ports, Requests, Resets,
+    Side, Untold, diagnose, judge,
 };
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
@@ -83,6 +83,17 @@ fn observation(dice: &mut Dice) -> Observation {
             kind: pick(dice, &Kind::ALL),
             version: maybe(dice, |_| Version::default()),
         }),
+        open: maybe(dice, |dice| Open {
+            connections: pick(dice, &COUNTS),
+            requests: pick(dice, &COUNTS),
+            answers: pick(dice, &COUNTS),
+        }),
+        untold: Untold {
+            closer: dice.roll(4) == 0,
+            abort: dice.roll(4) == 0,
+            unread: dice.roll(4) == 0,
+            requests: dice.roll(4) == 0,
+        },
         glimpsed: (dice.roll(4) == 0).then(|| Glimpsed {
             opened: pick(dice, &COUNTS),
             opened_at_most: maybe(dice, |dice| pick(dice, &COUNTS)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keepwarm_diagnose::{
-    Cause, Finding, Glimpsed, HostEvidence, Observation, Ports, Side, judge, judge_host,
+    Cause, Finding, Glimpsed, HostEvidence, Observation, Ports, Side, Untold, judge, judge_host,
     not_judged_by_looks,
 };
 
@@ -32,6 +32,8 @@ fn seen(side: Side, glimpsed: Glimpsed) -> Observation {
         ports: None,
         resets: None,
         runtime: None,
+        open: None,
+        untold: Untold::default(),
         glimpsed: Some(glimpsed),
     }
 }

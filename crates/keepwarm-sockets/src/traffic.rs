@@ -71,6 +71,9 @@ pub struct Destination {
     pub requests: Spread,
     /// The same of those that are open still; they are part of `requests`.
     pub requests_open: Spread,
+    /// Segments with data that the server sent on those connections meanwhile. In HTTP/1.1 each
+    /// request of one segment has one at least.
+    pub answers_open: u64,
     /// Milliseconds between a connection's last data and its close by this end.
     pub idle_before_local_close: Spread,
     /// Milliseconds between a connection's last data and its close by the other end.

@@ -278,7 +278,7 @@ impl Face {
         if let Some(rules) = &self.rules {
             rules.apply(&mut traffic);
         }
-        let mut destinations = self.judge.judge(&traffic);
+        let mut destinations = self.judge.judge(&traffic, self.rules.as_ref());
         let nobodys = destinations.iter().filter(|one| self.whose.cannot_tell(one)).count();
         destinations.retain(|one| self.whose.owns(one));
         let (level, refused, traces) = match &traffic.tracing {

@@ -6,10 +6,12 @@ use std::net::IpAddr;
 
 use keepwarm_diagnose::knowledge::Runtime;
 use keepwarm_diagnose::{
-    Finding, Glimpsed, HostEvidence, Idle, Observation, PortOutlook, Ports, Requests, Resets,
-    Side as Role, judge, judge_host,
+    Finding, Glimpsed, HostEvidence, Idle, Observation, Open, PortOutlook, Ports, Requests, Resets,
+    Side as Role, Untold, judge, judge_host,
 };
-use keepwarm_sockets::{Destination, Looks, Side, Spread, Tracing, Traffic, ephemeral_ports};
+use keepwarm_sockets::{
+    Destination, Looks, Rules, Side, Spread, Tracing, Traffic, ephemeral_ports,
+};
 
 use super::{owner, runtime};
 
@@ -65,8 +67,11 @@ impl Judge {
         Self { range, reuse, runtimes: HashMap::new(), cgroups: HashMap::new() }
     }
 
-    pub(crate) fn judge(&mut self, traffic: &Traffic) -> Vec<Judged> {
-        traffic.destinations.iter().map(|one| self.judge_one(one.clone(), traffic)).collect()
+    /// `rules`: those of the classifier, if they were tested; what does not hold was taken back.
+    pub(crate) fn judge(&mut self, traffic: &Traffic, rules: Option<&Rules>) -> Vec<Judged> {
+        let untold = rules.map(untold).unwrap_or_default();
+        let judge = |one: &Destination| self.judge_one(one.clone(), traffic, untold);
+        traffic.destinations.iter().map(judge).collect()
     }
 
     /// Learns of the owners what can be asked only while they live.
@@ -77,14 +82,14 @@ impl Judge {
         }
     }
 
-    fn judge_one(&mut self, destination: Destination, traffic: &Traffic) -> Judged {
+    fn judge_one(&mut self, destination: Destination, traffic: &Traffic, untold: Untold) -> Judged {
         // Without the TIME_WAITs it is not known which ports are taken.
         let known = traffic.looks.is_none_or(|looks| looks.lists_time_waits);
         let ports = self.ports(&destination).filter(|_| known);
         let runtime = self.runtime(&destination);
         let glimpsed = glimpsed(&destination, traffic);
         let seen = observation(&destination, traffic, ports, runtime);
-        let findings = judge(&Observation { glimpsed, ..seen });
+        let findings = judge(&Observation { glimpsed, untold, ..seen });
         let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
         Judged { destination, ports, runtime, cgroups, findings }
     }
@@ -169,7 +174,24 @@ fn observation(
         ports,
         resets: matches!(traffic.tracing, Tracing::On { .. }).then(|| resets(one)),
         runtime,
+        open: open(one),
+        untold: Untold::default(),
         glimpsed: None,
+    }
+}
+
+/// Where nothing was fetched of what went over connections, nothing is known of it.
+fn open(one: &Destination) -> Option<Open> {
+    let (connections, requests) = (one.requests_open.count(), one.requests_open.total());
+    (connections > 0).then_some(Open { connections, requests, answers: one.answers_open })
+}
+
+fn untold(rules: &Rules) -> Untold {
+    Untold {
+        closer: !rules.closer,
+        abort: !rules.abort,
+        unread: !rules.unread,
+        requests: !rules.requests,
     }
 }
 
@@ -243,4 +265,42 @@ fn idle(spread: &Spread) -> Option<Idle> {
         common_ms: common.centre,
         common_share: common.share,
     })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Duration;
+
+    use keepwarm_sockets::{Scope, Watch};
+    use keepwarm_testkit::churn::{Family, Upstream, Way};
+
+    use super::*;
+
+    /// Real closes, as this kernel tells them and as one would that does not tell who closed first.
+    #[test]
+    fn a_rule_that_does_not_hold_takes_its_findings_with_it() {
+        let mut upstream = Upstream::listen(Family::V4).unwrap();
+        let port = Some(upstream.port());
+        let watch = Watch::start(Scope { port, ..Scope::default() }).unwrap();
+        upstream.play(Way::ClientFin, 100, 1).unwrap();
+        let told = watch.finish(Duration::from_secs(5)).unwrap();
+        let mut rules = Rules::check().unwrap();
+        let first = |traffic: &Traffic, rules: &Rules| {
+            let mut traffic = traffic.clone();
+            rules.apply(&mut traffic);
+            let judged = Judge::new().judge(&traffic, Some(rules));
+            judged[0].findings[0].clone()
+        };
+        assert_eq!(first(&told, &rules).code, "D1");
+        rules.closer = false;
+        let found = first(&told, &rules);
+        assert_eq!((found.code, found.confidence), ("mixed", 0.0));
+        assert!(found.summary.contains("does not tell who closed first"), "{}", found.summary);
+        (rules.closer, rules.unread) = (true, false);
+        let found = first(&told, &rules);
+        assert!(found.code == "D1" && found.confidence < 1.0, "{found:?}");
+        assert!(found.summary.contains("D3"), "{}", found.summary);
+        (rules.unread, rules.requests) = (true, false);
+        assert_eq!(first(&told, &rules).code, "mixed");
+    }
 }

@@ -378,7 +378,9 @@ fn verdict(of: &str, finding: &Finding, colour: bool, columns: usize) -> String 
     let title = format!("\n{of}: {}{sure}", finding.code);
     let mut text = match (colour, finding.cause) {
         (false, _) | (true, Cause::Mixed) => title,
-        (true, Cause::Healthy | Cause::Expiry) => format!("\x1b[32m{title}\x1b[0m"),
+        (true, Cause::Healthy | Cause::Multiplexed | Cause::Expiry) => {
+            format!("\x1b[32m{title}\x1b[0m")
+        }
         (true, _) => format!("\x1b[1;31m{title}\x1b[0m"),
     };
     text.push('\n');

@@ -97,9 +97,13 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: "D12",
-        title: "few long connections",
-        text: "Proxies and HTTP/2 carry many requests on few connections, and requests cannot be \
-               counted from outside. No churn.",
+        title: "few long connections, whose requests cannot be counted",
+        text: "HTTP/2, gRPC and proxies carry many requests at once on few connections. No churn, and \
+               nothing to set; but segments are not requests there, so none are counted.\n\n\
+               How it shows: a few connections stay open, next to none is opened or closed for what \
+               goes over them, and more segments with data go to the server than come back. In \
+               HTTP/1.1 each request waits for its answer, which is a segment at least; a request \
+               with a long body shows like this too.",
     },
     Topic {
         name: "healthy",

@@ -225,7 +225,7 @@ impl Ends {
 
     /// The traffic so far.
     pub(crate) fn traffic(&self, ending: &Ending) -> Traffic {
-        let mut open = self.requests_open();
+        let mut open = self.carried_open();
         let mut destinations: Vec<Destination> = self
             .books
             .iter()
@@ -249,18 +249,21 @@ impl Ends {
         }
     }
 
-    /// Requests within the window on connections that are open, by book.
-    fn requests_open(&self) -> Vec<Spread> {
-        let mut open = vec![Spread::default(); self.books.len()];
+    /// Requests and answers within the window on connections that are open, by book.
+    fn carried_open(&self) -> Vec<(Spread, u64)> {
+        let mut open = vec![(Spread::default(), 0); self.books.len()];
         for alive in self.alive.values().filter(|alive| alive.seen >= self.last_stock) {
             if let Some(requests) = within(alive.requests, alive.start) {
-                open[alive.book as usize].add(requests);
+                let (spread, answers) = &mut open[alive.book as usize];
+                spread.add(requests);
+                *answers += u64::from(alive.answers.saturating_sub(alive.answers_at_start));
             }
         }
         open
     }
 
-    fn destination(&self, book: &Book, requests_open: Spread) -> Destination {
+    fn destination(&self, book: &Book, open: (Spread, u64)) -> Destination {
+        let (requests_open, answers_open) = open;
         let (service, side) = book.key;
         let mut requests = book.requests.clone();
         requests.merge(&requests_open);
@@ -273,6 +276,7 @@ impl Ends {
             connect_failed: book.connect_failed,
             requests,
             requests_open,
+            answers_open,
             idle_before_local_close: book.idle_local.clone(),
             idle_before_remote_close: book.idle_remote.clone(),
             received: book.received.clone(),

@@ -132,6 +132,8 @@ impl Ends {
             pid: None,
             requests: None,
             start: None,
+            answers: 0,
+            answers_at_start: 0,
             idle_at_fin_ms: None,
         });
         alive.seen = looks;
@@ -141,6 +143,7 @@ impl Ends {
         }
         let Some(info) = row.info else { return };
         alive.requests = requests(side, row).or(alive.requests);
+        alive.answers = requests(side.other(), row).unwrap_or(alive.answers);
         if row.state == State::CloseWait {
             // The last thing received is the FIN: how long before it was the last data?
             let last_data = info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min();

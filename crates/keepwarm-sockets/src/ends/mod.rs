@@ -121,6 +121,10 @@ struct Alive {
     requests: Option<u32>,
     /// It was open when the window began, with this many requests (`Some(None)`: not known).
     start: Option<Option<u32>>,
+    /// Segments with data from the server to the client, at the last look that fetched them, and
+    /// when the window began.
+    answers: u32,
+    answers_at_start: u32,
     /// In CLOSE_WAIT: how long it had been idle when the peer's FIN came.
     idle_at_fin_ms: Option<u32>,
 }
@@ -253,6 +257,7 @@ impl Ends {
     pub(crate) fn handle_baseline(&mut self) {
         for alive in self.alive.values_mut().filter(|alive| alive.seen == self.last_stock) {
             alive.start = Some(alive.requests);
+            alive.answers_at_start = alive.answers;
             self.books[alive.book as usize].alive_at_start += 1;
         }
         for book in &mut self.books {

@@ -1,0 +1,333 @@
+//! Each rule at its threshold: what is just short of it, and what only looks like it, gives no
+//! finding of that rule; and what the kernel does not tell gives none that rests on it.
+
+use std::time::Duration;
+
+use keepwarm_diagnose::{
+    Cause, Finding, Idle, Observation, Open, Ports, Requests, Side, Untold, judge,
+};
+use keepwarm_testkit::dice::Dice;
+
+/// A client that opened and closed a thousand connections, one request each, and keeps two.
+fn seen() -> Observation {
+    Observation {
+        side: Side::Client,
+        window: Duration::from_secs(10),
+        opened: 1000,
+        local_fin: 0,
+        remote_fin: 0,
+        local_rst: 0,
+        remote_rst: 0,
+        undrained: 0,
+        unclassified: 0,
+        connect_failed: 0,
+        requests: requests(1, 1.0),
+        idle_local: None,
+        idle_remote: None,
+        alive_at_start: 2,
+        alive: 2,
+        established: 2,
+        idle_set: Some(2),
+        close_wait: 0,
+        close_wait_at_start: 0,
+        time_wait: 0,
+        ports: None,
+        resets: None,
+        runtime: None,
+        open: None,
+        untold: Untold::default(),
+        glimpsed: None,
+    }
+}
+
+/// A thousand connections, of which this share carried as many.
+fn requests(common: u32, common_share: f64) -> Option<Requests> {
+    Some(Requests {
+        connections: 1000,
+        total: 1000 * u64::from(common),
+        p50: common,
+        max: common,
+        none_share: 0.0,
+        common,
+        common_share,
+    })
+}
+
+fn idle(ms: u32, common_share: f64) -> Option<Idle> {
+    Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
+}
+
+fn first(seen: &Observation) -> Finding {
+    judge(seen).swap_remove(0)
+}
+
+#[track_caller]
+fn is(seen: &Observation, code: &str) {
+    assert_eq!(first(seen).code, code, "{:#?}", judge(seen));
+}
+
+#[track_caller]
+fn is_not(seen: &Observation, code: &str) {
+    assert!(judge(seen).iter().all(|finding| finding.code != code), "{:#?}", judge(seen));
+}
+
+/// A client that closes first and at once.
+fn by_client() -> Observation {
+    Observation { local_fin: 1000, idle_local: idle(1, 0.9), ..seen() }
+}
+
+/// A server that does, seen from the client.
+fn by_server(ms: u32, share: f64) -> Observation {
+    Observation { remote_fin: 1000, idle_remote: idle(ms, share), ..seen() }
+}
+
+#[test]
+fn d1_takes_a_client_that_closes_at_once_after_one_request() {
+    is(&by_client(), "D1");
+    is_not(&Observation { local_fin: 940, remote_fin: 60, ..by_client() }, "D1");
+    is_not(&Observation { requests: requests(1, 0.94), ..by_client() }, "D1");
+    is_not(&Observation { requests: requests(5, 1.0), ..by_client() }, "D1");
+    // A pool whose connections expire one request later closes them late.
+    for ms in [501, 900, 5_000] {
+        is_not(&Observation { idle_local: idle(ms, 0.1), ..by_client() }, "D1");
+    }
+    is_not(&Observation { local_fin: 29, ..by_client() }, "D1");
+}
+
+#[test]
+fn probes_among_the_connections_do_not_hide_d1_nor_make_a_d2_of_it() {
+    let among = |none_share: f64| Observation {
+        requests: requests(1, 1.0 - none_share).map(|all| Requests { none_share, ..all }),
+        ..by_client()
+    };
+    for none_share in [0.0, 0.1, 0.4] {
+        is(&among(none_share), "D1");
+    }
+    assert!(first(&among(0.1)).summary.contains("10 % carried nothing"));
+    is(&among(0.8), "D8");
+    is_not(&among(0.79), "D8");
+}
+
+#[test]
+fn d2_takes_an_idle_set_and_a_client_that_keeps_none_has_no_pool_at_all() {
+    let mixed = Observation { requests: requests(2, 0.4), ..by_client() };
+    is(&mixed, "D2");
+    is_not(&Observation { idle_local: idle(501, 0.1), ..mixed.clone() }, "D2");
+    is_not(&Observation { local_fin: 790, remote_fin: 210, ..mixed.clone() }, "D2");
+    let none = Observation { established: 0, alive: 0, idle_set: None, ..mixed };
+    is(&none, "D1");
+    assert!(first(&none).confidence <= 0.6);
+}
+
+#[test]
+fn d3_takes_three_tenths_of_the_closes() {
+    let unread = |undrained| Observation {
+        local_fin: 1000 - undrained,
+        undrained,
+        requests: requests(2, 0.4),
+        ..by_client()
+    };
+    is(&unread(300), "D3");
+    is_not(&unread(299), "D3");
+}
+
+#[test]
+fn d4_takes_a_server_that_closes_late_and_is_less_sure_if_not_always_after_the_same_time() {
+    is(&by_server(5_000, 0.6), "D4");
+    is_not(&by_server(890, 0.9), "D4");
+    is_not(&by_server(0, 1.0), "D4");
+    is_not(&Observation { local_fin: 210, remote_fin: 790, ..by_server(5_000, 0.9) }, "D4");
+    let scattered = by_server(5_000, 0.2);
+    is(&scattered, "D4");
+    assert_eq!(first(&scattered).confidence, 0.5);
+    is_not(&scattered, "D6");
+}
+
+#[test]
+fn d11_takes_a_client_that_closes_late_whether_after_the_same_time_or_not() {
+    for share in [0.1, 0.9] {
+        let late = Observation { idle_local: idle(15_000, share), ..by_client() };
+        is(&late, "D11");
+        assert_eq!(first(&late).advice, None);
+    }
+    is_not(&Observation { idle_local: idle(890, 0.9), ..by_client() }, "D11");
+}
+
+#[test]
+fn d5_takes_a_small_limit_and_not_a_restart_nor_a_large_one() {
+    let limited =
+        |common, share| Observation { requests: requests(common, share), ..by_server(0, 1.0) };
+    is(&limited(100, 0.98), "D5");
+    assert_eq!(first(&limited(100, 0.98)).cause, Cause::RequestLimit { limit: 100 });
+    is(&limited(5, 0.6), "D5");
+    is_not(&limited(100, 0.59), "D5");
+    is_not(&limited(4, 1.0), "D5");
+    // One connection in a thousand is no churn.
+    is(&limited(1000, 0.98), "healthy");
+    // A server that is restarted closes each connection once, after as many requests as it had.
+    let restart = Observation { alive_at_start: 1000, alive: 1000, ..limited(100, 0.98) };
+    is(&restart, "healthy");
+    // One that is longer than the others does not name the limit.
+    let stray = limited(100, 0.98);
+    let max = stray.requests.map(|all| Requests { max: 5_000, ..all });
+    let stray = Observation { requests: max, ..stray };
+    assert_eq!(first(&stray).cause, Cause::RequestLimit { limit: 100 });
+}
+
+#[test]
+fn d6_takes_orderly_closes_at_once() {
+    is(&by_server(0, 1.0), "D6");
+    is(&Observation { local_fin: 400, remote_fin: 600, ..by_server(0, 1.0) }, "D6");
+    is_not(&Observation { remote_fin: 0, remote_rst: 1000, ..by_server(0, 1.0) }, "D6");
+    is_not(&Observation { remote_fin: 700, unclassified: 300, ..by_server(0, 1.0) }, "D6");
+    is_not(&by_server(600, 0.1), "D6");
+}
+
+#[test]
+fn d7_takes_close_wait_that_grows() {
+    let waits = |then, now| Observation {
+        close_wait_at_start: then,
+        close_wait: now,
+        opened: 10,
+        requests: requests(50, 1.0),
+        ..seen()
+    };
+    is(&waits(0, 10), "D7");
+    is(&waits(0, 9), "healthy");
+    is(&waits(50, 50), "healthy");
+    // Ten more of a hundred are the fluctuation of a large pool.
+    is(&waits(90, 100), "healthy");
+}
+
+#[test]
+fn d9_takes_more_than_a_few_failures() {
+    let failing = |connect_failed| Observation { connect_failed, opened: 95, ..seen() };
+    is_not(&failing(2), "D9");
+    is_not(&failing(5), "D9");
+    is(&failing(6), "D9");
+    assert!(first(&failing(6)).confidence < first(&failing(30)).confidence);
+}
+
+#[test]
+fn d10_takes_a_third_of_the_ports_or_a_cliff_in_sight() {
+    let ports = |used, cliff_in| Observation {
+        ports: Some(Ports { used, range: 28_000, cliff_in, exhausted_in: None }),
+        ..by_client()
+    };
+    is_not(&ports(9_799, None), "D10");
+    let taken = |seen: &Observation| judge(seen).into_iter().find(|one| one.code == "D10");
+    let (counted, foretold) =
+        (taken(&ports(9_800, None)).unwrap(), taken(&ports(100, Some(Duration::from_secs(30)))));
+    assert!(counted.confidence > foretold.expect("a cliff in sight").confidence);
+}
+
+#[test]
+fn d12_takes_segments_that_do_not_pair_up_on_few_connections_that_stay() {
+    let open = |connections, requests, answers| Observation {
+        opened: 0,
+        open: Some(Open { connections, requests, answers }),
+        requests: self::requests(700, 0.5),
+        ..seen()
+    };
+    let many = open(2, 1_400, 1_000);
+    is(&many, "D12");
+    assert!(first(&many).summary.contains("1,400 segments"), "{}", first(&many).summary);
+    assert_eq!(first(&many).advice, None);
+    // HTTP/1.1: an answer for each request, or more. A twentieth may be retransmissions.
+    for answers in [1_400, 1_334, 100_000] {
+        is(&open(2, 1_400, answers), "healthy");
+    }
+    is(&open(2, 199, 100), "healthy");
+    is(&open(33, 33_000, 100), "healthy");
+    is_not(&Observation { opened: 15, ..open(2, 1_400, 1_000) }, "D12");
+    is_not(&Observation { remote_fin: 40, ..open(2, 1_400, 1_000) }, "D12");
+    assert!(first(&open(2, 1_400, 1_000)).confidence > first(&open(2, 1_400, 1_300)).confidence);
+}
+
+#[test]
+fn connections_that_are_kept_are_never_called_ill_whatever_else_is_seen() {
+    let mut dice = Dice::new(1);
+    for _ in 0..20_000 {
+        let (opened, closed) = (dice.roll(1_000), dice.roll(1_000));
+        let shares = [dice.roll(closed + 1), dice.roll(closed + 1)];
+        let parts = [shares[0].min(shares[1]), shares[0].max(shares[1])];
+        let carried = 20 * opened.max(closed).max(1) + dice.roll(100_000);
+        let small = |dice: &mut Dice| u32::try_from(dice.roll(20_000)).expect("small");
+        let per_connection = u32::try_from(200 + dice.roll(2_000)).expect("small");
+        let healthy = Observation {
+            opened,
+            local_fin: parts[0],
+            remote_fin: parts[1] - parts[0],
+            unclassified: closed - parts[1],
+            requests: requests(per_connection, 0.9).map(|all| Requests { total: carried, ..all }),
+            idle_local: idle(small(&mut dice), 0.9),
+            idle_remote: idle(small(&mut dice), 0.9),
+            alive: 10 + dice.roll(1_000),
+            close_wait: dice.roll(10),
+            connect_failed: dice.roll(3),
+            ports: Some(Ports {
+                used: dice.roll(9_800),
+                range: 28_000,
+                cliff_in: None,
+                exhausted_in: None,
+            }),
+            ..seen()
+        };
+        for side in [Side::Client, Side::Server] {
+            is(&Observation { side, ..healthy.clone() }, "healthy");
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_tell_is_withheld_with_the_reason() {
+    let untold = |kind: &str| Untold {
+        closer: kind == "closer",
+        abort: kind == "abort",
+        unread: kind == "unread",
+        requests: kind == "requests",
+    };
+    let limited = Observation { requests: requests(100, 0.98), ..by_server(0, 1.0) };
+    let d2 = Observation { requests: requests(2, 0.4), ..by_client() };
+    let d3 = Observation { local_fin: 500, undrained: 500, ..by_client() };
+    let d11 = Observation { idle_local: idle(15_000, 0.9), ..by_client() };
+    let open = Open { connections: 2, requests: 1_400, answers: 1_000 };
+    let d12 = Observation { opened: 0, open: Some(open), ..seen() };
+    for (seen, code, kinds) in [
+        (by_client(), "D1", &["closer", "requests"][..]),
+        (d2, "D2", &["closer", "requests"]),
+        (d3, "D3", &["abort", "unread"]),
+        (by_server(5_000, 0.9), "D4", &["closer"]),
+        (limited, "D5", &["closer", "requests"]),
+        (by_server(0, 1.0), "D6", &["closer", "requests"]),
+        (d11, "D11", &["closer"]),
+        (d12, "D12", &["requests"]),
+    ] {
+        is(&seen, code);
+        for kind in ["closer", "abort", "unread", "requests"] {
+            let found = first(&Observation { untold: untold(kind), ..seen.clone() });
+            if kinds.contains(&kind) {
+                assert_eq!((found.code, found.confidence), ("mixed", 0.0), "{code} {kind}");
+                assert!(
+                    found.summary.contains(&format!("{code} is withheld")),
+                    "{}",
+                    found.summary
+                );
+                assert_eq!(found.advice, None);
+            } else {
+                assert_eq!(found.code, code, "{kind}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cause_that_another_can_no_longer_be_told_from_is_less_sure_and_says_so() {
+    let unread = Untold { unread: true, ..Untold::default() };
+    let (sure, less) = (first(&by_client()), first(&Observation { untold: unread, ..by_client() }));
+    assert!(less.confidence < sure.confidence);
+    assert!(less.summary.contains("D3) looks the same on this kernel"), "{}", less.summary);
+    // And one that found nothing says what it went without.
+    let none = Observation { unclassified: 1000, untold: unread, ..seen() };
+    assert!(first(&none).summary.contains("does not tell data left unread"), "{:#?}", first(&none));
+}
