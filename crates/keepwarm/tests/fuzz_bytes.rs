@@ -305,7 +305,11 @@ fn no_mutation_of_a_response_reaches_another_request() {
     let tasks = runtime.metrics();
     let began = Instant::now();
     while tasks.num_alive_tasks() > 0 {
-        assert!(began.elapsed() < Duration::from_secs(5), "{} tasks left", tasks.num_alive_tasks());
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{} tasks left",
+            tasks.num_alive_tasks()
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }

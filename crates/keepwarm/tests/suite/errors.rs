@@ -333,7 +333,7 @@ async fn a_timeout_ends_a_body_that_never_ends_and_never_stalls() {
             Ok(_) => {
                 // Slow enough for the server to be ahead, always.
                 std::thread::sleep(Duration::from_micros(100));
-                assert!(began.elapsed() < Duration::from_secs(5), "the timeout never came");
+                assert!(began.elapsed() < Duration::from_secs(60), "the timeout never came");
             }
             Err(error) => break error,
         }
