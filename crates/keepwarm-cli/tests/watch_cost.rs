@@ -102,3 +102,31 @@ fn one_look_asks_once_however_many_sockets_there_are() {
     let receives = trace.count("recvfrom");
     assert!(receives <= 4 + 300 * ROW_BYTES as usize / 8192, "{receives} for 300 rows");
 }
+
+/// In a network namespace of its own, where no segment is sent: one dump to begin with and one to end
+/// with, and as many for the test of the classifier. A watch that looked every two seconds would ask
+/// three times more.
+#[test]
+fn a_watch_of_a_host_at_rest_reads_counters_instead_of_looking() {
+    let path = std::env::temp_dir().join(format!("keepwarm-strace-rest-{}", std::process::id()));
+    let script = "ip link set lo up && exec strace -f -s 0 -e trace=sendto,openat -o \"$1\" \"$0\" \
+                  watch --level l1 --for 7s --format json";
+    let output = run(Command::new("unshare")
+        .args(["-rn", "sh", "-c", script, env!("CARGO_BIN_EXE_keepwarm")])
+        .arg(&path));
+    let trace = std::fs::read_to_string(&path).unwrap_or_default();
+    let _ = std::fs::remove_file(&path);
+    if !trace.contains("AF_NETLINK") {
+        eprintln!(
+            "SKIPPED: no namespace, ip or strace, so no dump can be counted: {}",
+            output.stderr
+        );
+        return;
+    }
+    output.exits_with(0);
+    let lines = |part: &str| trace.lines().filter(|line| line.contains(part)).count();
+    let dumps = lines("AF_NETLINK");
+    assert!((2..=5).contains(&dumps), "{dumps} dumps in 7 s");
+    let asked = lines("/net/snmp");
+    assert!(asked >= dumps + 3, "the counters were read {asked} times, {dumps} of them for a dump");
+}

@@ -51,6 +51,10 @@ counters! {
     estab_resets = "Tcp" "EstabResets", event;
     /// Level: sockets in ESTABLISHED or CLOSE_WAIT now (`CurrEstab`).
     established = "Tcp" "CurrEstab", level;
+    /// Segments received, of any kind and over either family (`InSegs`).
+    segments_in = "Tcp" "InSegs", event;
+    /// Segments sent, without those retransmitted (`OutSegs`).
+    segments_out = "Tcp" "OutSegs", event;
     /// RSTs sent (`OutRsts`).
     out_resets = "Tcp" "OutRsts", event;
     /// Segments retransmitted (`RetransSegs`).
@@ -103,6 +107,13 @@ impl Counters {
         counters.add_pairs_of_words(&optional("sockstat"));
         counters.add_pairs_of_words(&optional("sockstat6"));
         Ok(counters)
+    }
+
+    /// Only what the kernel counts of connections and segments.
+    pub(crate) fn read_connections() -> Option<Counters> {
+        let mut counters = Counters::default();
+        counters.add_pairs_of_lines(&proc_net::read("snmp").ok()?);
+        Some(counters)
     }
 
     /// Only what is needed to know whether TIME_WAITs were refused.

@@ -41,6 +41,7 @@ mod lookout;
 mod ports;
 mod proc_net;
 mod process;
+mod pulse;
 mod rules;
 mod socket;
 mod spread;

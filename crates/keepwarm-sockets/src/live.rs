@@ -25,8 +25,10 @@ const INFO_EVERY: Duration = Duration::from_secs(1);
 ///
 /// Needs no privilege; with it, processes of other users are named too. While connections close,
 /// the kernel is asked for their TIME_WAITs every 250 ms, one by one or by a dump of its table,
-/// whichever costs less. A dump is made every two seconds at least; more often, up to every 250 ms,
-/// while connections close and for no more than a hundredth of a core.
+/// whichever costs less. A dump is made every two seconds while connections open or close; more
+/// often, up to every 250 ms, while they close and for no more than a hundredth of a core. Where
+/// none opens or closes, the kernel's counters are read instead; data alone is looked at every 10 s,
+/// or more often as far as a thousandth of a core goes.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -73,7 +75,8 @@ impl Watch {
         Ok(Watch { watcher })
     }
 
-    /// The traffic so far, at most two seconds old, without asking the kernel.
+    /// The traffic so far, without asking the kernel: at most two seconds old. Requests on connections
+    /// that stay open, and CLOSE_WAIT, may be ten.
     pub fn snapshot(&self) -> Traffic {
         let (traffic, lost_events) = self.watcher.snapshot();
         Traffic { lost_events, ..traffic }
@@ -264,6 +267,11 @@ impl Books for Attended {
 
     fn wants_info(&self, now: Duration) -> bool {
         self.ends.since_info(now).is_none_or(|age| age >= INFO_EVERY)
+    }
+
+    fn pass_time(&mut self, now: Duration) {
+        self.read_traces();
+        self.ends.pass_time(now);
     }
 
     fn attend(&mut self, _now: Duration) {

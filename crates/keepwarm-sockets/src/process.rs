@@ -15,6 +15,8 @@ const MAX_DESCRIPTORS: usize = 1 << 17;
 const PAUSE: u32 = 20;
 /// What a socket that was wanted weighs, beside one that was not.
 const WANTED_WEIGHT: usize = 1 << 10;
+/// What was not found is searched for again after as long: a file may change hands.
+const SEARCH_AGAIN: Duration = Duration::from_secs(60);
 /// And at most so often.
 const SEARCH_EVERY: Duration = Duration::from_millis(200);
 
@@ -149,6 +151,9 @@ pub(crate) struct Processes {
     /// Those with the most are asked first: what lives for milliseconds is found at once or never.
     weights: HashMap<u32, usize>,
     rest_until: Option<Instant>,
+    /// Files that a whole search did not find: of processes that may not be read, mostly.
+    in_vain: HashSet<u32>,
+    forget_at: Option<Instant>,
 }
 
 impl Processes {
@@ -159,7 +164,15 @@ impl Processes {
         if wanted.is_empty() || self.rest_until.is_some_and(|until| now < until) {
             return HashMap::new();
         }
-        let mut wanted: HashSet<u32> = wanted.iter().copied().collect();
+        if self.forget_at.is_none_or(|at| at <= now) {
+            self.in_vain.clear();
+            self.forget_at = Some(now + SEARCH_AGAIN);
+        }
+        let mut wanted: HashSet<u32> =
+            wanted.iter().copied().filter(|inode| !self.in_vain.contains(inode)).collect();
+        if wanted.is_empty() {
+            return HashMap::new();
+        }
         let mut found = HashMap::new();
         let mut budget = MAX_DESCRIPTORS;
         let mut pids = all_pids();
@@ -172,6 +185,10 @@ impl Processes {
             let before = found.len();
             let sockets = search(pid, &mut wanted, &mut found, &mut budget);
             self.weights.insert(pid, sockets + (found.len() - before) * WANTED_WEIGHT);
+        }
+        if budget > 0 {
+            let room = MAX_DESCRIPTORS.saturating_sub(self.in_vain.len());
+            self.in_vain.extend(wanted.into_iter().take(room));
         }
         let pause = (now.elapsed() * PAUSE).max(SEARCH_EVERY);
         self.rest_until = Some(Instant::now() + pause);
@@ -279,6 +296,19 @@ mod tests {
         (0..1000).for_each(|pid| seen.traced(pid));
         let owners = seen.owners(&HashMap::new());
         assert_eq!((owners.len(), owners[0].share), (MAX_PIDS, 0.001), "of all that were closed");
+    }
+
+    #[test]
+    fn what_nobody_has_is_searched_for_once_a_minute() {
+        let mut processes = Processes::default();
+        let nobodys = [u32::MAX];
+        assert!(processes.find(&nobodys).is_empty());
+        assert!(processes.rest_until.take().is_some(), "it was searched for");
+        assert!(processes.find(&nobodys).is_empty());
+        assert!(processes.rest_until.is_none(), "no second search");
+        processes.forget_at = Some(Instant::now());
+        processes.find(&nobodys);
+        assert!(processes.rest_until.is_some(), "a minute later it is");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::counters::Counters;
 use crate::destroy::{Destroyed, MOST_DELAY};
 use crate::dump::{Dumper, Filter};
 use crate::error::{Error, Operation};
+use crate::pulse::Pulse;
 use crate::socket::Socket;
 use crate::sys::{Waker, fence, thread_cpu};
 use crate::wire::diag::Exact;
@@ -94,7 +95,8 @@ pub(crate) trait Books: Send + 'static {
     /// The account at the end of the window.
     fn finish(self, ending: &Ending) -> Self::Account;
 
-    /// At most this long without a look, even if nothing dies. `None`: no look without an event.
+    /// At most this long without a look, or without asking the counters whether one is needed, even
+    /// if nothing dies. `None`: no look without an event.
     fn look_at_least_every(&self) -> Option<Duration> {
         None
     }
@@ -102,6 +104,8 @@ pub(crate) trait Books: Send + 'static {
     fn wants_info(&self, _now: Duration) -> bool {
         false
     }
+    /// In place of a look that would show nothing new: TIME_WAITs have grown older.
+    fn pass_time(&mut self, _now: Duration) {}
     /// Between two looks, where time is not pressing.
     fn attend(&mut self, _now: Duration) {}
 }
@@ -314,6 +318,9 @@ struct Accountant<B: Books> {
     question_cost: Duration,
     /// The last time that something was looked for, asked or settled.
     last_round: Duration,
+    /// The last time the counters were asked whether to look, and there was no need.
+    last_calm: Duration,
+    pulse: Pulse,
     last_event: Duration,
     /// The kernel's count of refused TIME_WAITs at the last look, at the one before (an event may
     /// be on its way for as long), and at the first.
@@ -338,6 +345,8 @@ impl<B: Books> Accountant<B> {
             look_cost: Duration::ZERO,
             question_cost: QUESTION,
             last_round: Duration::ZERO,
+            last_calm: Duration::ZERO,
+            pulse: Pulse::default(),
             last_event: Duration::ZERO,
             refused: None,
             refused_before: None,
@@ -389,8 +398,9 @@ impl<B: Books> Accountant<B> {
     fn catch_up(&mut self) -> Result<(), Error> {
         let now = self.shared.now();
         self.last_round = now;
-        if !self.is_look_due(now) {
-            if self.books.unlooked_since().is_none() {
+        let is_asked = self.books.unlooked_since().is_some();
+        if !self.is_look_due(now) || (!is_asked && self.is_calm(now)) {
+            if !is_asked {
                 self.books.settle(now);
                 return Ok(());
             }
@@ -446,16 +456,28 @@ impl<B: Books> Accountant<B> {
         needed.into_iter().chain(self.next_look()).min()
     }
 
-    /// When the tables are looked at whatever else there is to do: more often while sockets die.
+    /// When the tables are looked at whatever else there is to do, or the counters asked whether
+    /// there is a need: more often while sockets die.
     fn next_look(&self) -> Option<Duration> {
         let every = self.books.look_at_least_every()?;
-        let is_busy = self.last_event > self.last_look;
+        let last = self.last_look.max(self.last_calm);
+        let is_busy = self.last_event > last;
         let pause = (self.look_cost * LOOK_PAUSE).max(LOOK_EVERY);
-        Some(self.last_look + if is_busy { pause.min(every) } else { every })
+        Some(last + if is_busy { pause.min(every) } else { every })
     }
 
     fn is_look_due(&self, now: Duration) -> bool {
         self.next_look().is_some_and(|due| now >= due)
+    }
+
+    /// Whether a look would show nothing new; then only time passes.
+    fn is_calm(&mut self, now: Duration) -> bool {
+        let calm = self.pulse.is_calm(now, Counters::read_connections());
+        if calm {
+            self.last_calm = now;
+            self.books.pass_time(now);
+        }
+        calm
     }
 
     /// Sleeps until `due` or a command, if `eager` only until there is an event; handles events.
@@ -502,6 +524,8 @@ impl<B: Books> Accountant<B> {
     fn begin_look(&mut self, with_info: bool) -> Result<(), Error> {
         let with_info = with_info || self.books.wants_info(self.shared.now());
         let Accountant { dumper, books, filter, shared, .. } = self;
+        // Before the dump: what moves meanwhile is looked at again.
+        self.pulse.handle_look(Counters::read_connections());
         let before = thread_cpu();
         books.begin_look();
         let filter = Filter { with_info, ..*filter };
@@ -513,6 +537,7 @@ impl<B: Books> Accountant<B> {
     fn end_look(&mut self) {
         let refused = self.are_time_waits_refused();
         self.last_look = self.shared.now();
+        self.pulse.handle_looked(self.last_look, self.look_cost);
         self.books.end_look(self.last_look, refused);
     }
 

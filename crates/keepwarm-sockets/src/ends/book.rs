@@ -23,6 +23,8 @@ pub(crate) struct Level {
     pub(crate) close_wait: u64,
     pub(crate) time_wait: u64,
     pub(crate) by_age: [u32; SECONDS],
+    /// Source addresses of these connections; for a client only.
+    pub(crate) sources: u64,
     pub(crate) ports: Option<PortsTaken>,
 }
 
@@ -42,6 +44,7 @@ impl Default for Level {
             close_wait: 0,
             time_wait: 0,
             by_age: [0; SECONDS],
+            sources: 0,
             ports: None,
         }
     }
@@ -54,11 +57,25 @@ impl Level {
         self.by_age[second] += 1;
     }
 
+    /// Seconds later, if nothing happens: the oldest TIME_WAITs have ended.
+    pub(super) fn age(&mut self, seconds: usize) {
+        let stay = SECONDS.saturating_sub(seconds);
+        let ended: u64 = self.by_age[stay..].iter().copied().map(u64::from).sum();
+        self.by_age.copy_within(..stay, SECONDS - stay);
+        self.by_age[..SECONDS - stay].fill(0);
+        self.time_wait -= ended;
+        // Of several sources, the next look tells which had them.
+        if let Some(ports) = self.ports.as_mut().filter(|_| self.sources == 1) {
+            ports.used = ports.used.saturating_sub(ended);
+        }
+    }
+
     pub(super) fn merge(&mut self, other: &Level) {
         self.alive += other.alive;
         self.established += other.established;
         self.close_wait += other.close_wait;
         self.time_wait += other.time_wait;
+        self.sources += other.sources;
         self.by_age.iter_mut().zip(other.by_age).for_each(|(sum, more)| *sum += more);
         // Ports are counted towards one service: of the folded ones the fullest is what matters.
         self.ports = self.ports.into_iter().chain(other.ports).max_by_key(|ports| ports.used);
@@ -313,6 +330,7 @@ impl Ends {
         let ports = self.books.iter().filter(|book| book.key.1 == Side::Server);
         let services = ports.filter_map(|book| book.key.0);
         let listeners = services.flat_map(|service| self.listeners.inodes(&service).to_vec());
+        let listeners = listeners.filter(|inode| !self.listening.contains_key(inode));
         alive.map(|one| one.inode).chain(listeners).filter(|inode| *inode != 0).collect()
     }
 
@@ -330,10 +348,16 @@ impl Ends {
                 self.books[one.book as usize].sightings.see(pid, How::Sampled);
             }
         }
+        self.forget_listening(&name);
         for book in &mut self.books {
             let (Some(service), Side::Server) = book.key else { continue };
-            for pid in self.listeners.inodes(&service).iter().filter_map(|inode| pids.get(inode)) {
-                book.sightings.see(*pid, How::Listener);
+            for inode in self.listeners.inodes(&service) {
+                if let Some(pid) = pids.get(inode) {
+                    self.listening.insert(*inode, *pid);
+                }
+                if let Some(pid) = self.listening.get(inode) {
+                    book.sightings.see(*pid, How::Listener);
+                }
             }
         }
         let pids: HashSet<u32> = self.books.iter().flat_map(|book| book.sightings.pids()).collect();
@@ -342,6 +366,16 @@ impl Ends {
                 self.learn_name(pid, name(pid));
             }
         }
+    }
+
+    /// Processes that are gone listen no more: whoever has their files is looked for again.
+    fn forget_listening(&mut self, name: &impl Fn(u32) -> Option<String>) {
+        if self.listening.len() >= MAX_NAMES {
+            self.listening.clear();
+        }
+        let pids: HashSet<u32> = self.listening.values().copied().collect();
+        let gone: HashSet<u32> = pids.into_iter().filter(|pid| name(*pid).is_none()).collect();
+        self.listening.retain(|_, pid| !gone.contains(pid));
     }
 
     pub(super) fn learn_name(&mut self, pid: u32, name: Option<String>) {

@@ -162,6 +162,7 @@ impl Ends {
         }
         // A second look after the window's end only answers what was open.
         if !self.closing {
+            self.levels_at = now;
             self.take_stock(look);
         }
         self.settle(now, false);
@@ -196,13 +197,24 @@ impl Ends {
         }
     }
 
+    /// In place of a look at which nothing has changed: everything is older.
+    pub(crate) fn pass_time(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.levels_at).as_secs();
+        self.levels_at += Duration::from_secs(passed);
+        for book in &mut self.books {
+            book.now.age(usize::try_from(passed).unwrap_or(usize::MAX));
+            book.established_seen.add(u32::try_from(book.now.established).unwrap_or(u32::MAX));
+        }
+    }
+
     fn take_stock(&mut self, mut look: Look) {
         self.last_stock = self.looks;
         self.transitional = look.transitional;
         for ((book, source), used) in look.ports {
-            let ports = &mut look.levels.entry(book).or_default().ports;
-            if ports.is_none_or(|ports| ports.used < used) {
-                *ports = Some(PortsTaken { source, used });
+            let level = look.levels.entry(book).or_default();
+            level.sources += 1;
+            if level.ports.is_none_or(|ports| ports.used < used) {
+                level.ports = Some(PortsTaken { source, used });
             }
         }
         for (place, book) in self.books.iter_mut().enumerate() {

@@ -27,6 +27,8 @@ mod book;
 mod conclude;
 mod line;
 mod look;
+#[cfg(test)]
+mod passing;
 mod side;
 mod traced;
 
@@ -202,6 +204,8 @@ pub(crate) struct Ends {
     found: Vec<(Pair, Which, Option<Duration>)>,
     /// The last look that took stock: all but one after the window's end.
     last_stock: u64,
+    /// When the levels were as they are; only whole seconds pass.
+    levels_at: Duration,
     last_info: Option<Duration>,
     unlooked_since: Option<Duration>,
     waiting: bool,
@@ -211,6 +215,8 @@ pub(crate) struct Ends {
     names: HashMap<u32, String>,
     /// Ends are told of by traces too, which are read later.
     traced: bool,
+    /// Files of listeners whose process is known.
+    listening: HashMap<u32, u32>,
     unclaimed: Unclaimed,
     /// For how long a look that finds no TIME_WAIT towards another host proves that there was none.
     decisive_elsewhere: Duration,
@@ -235,6 +241,7 @@ impl Ends {
             rounds: 0,
             found: Vec::new(),
             last_stock: 0,
+            levels_at: Duration::ZERO,
             last_info: None,
             unlooked_since: None,
             waiting: false,
@@ -243,6 +250,7 @@ impl Ends {
             overflowed: 0,
             names: HashMap::new(),
             traced,
+            listening: HashMap::new(),
             unclaimed: Unclaimed::default(),
             decisive_elsewhere: DECISIVE_ELSEWHERE,
         }
