@@ -10,7 +10,7 @@ use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 use crate::common::Service;
-use crate::{Program, alone, assert_named, assert_runs_on, here, runs, watched};
+use crate::{Program, alone, assert_named, assert_runs_on, here, runs, watched_from};
 
 /// The Go client, built once; `None` if there is no Go.
 fn go_client() -> Option<PathBuf> {
@@ -44,10 +44,15 @@ fn build_go_client() -> Option<PathBuf> {
 }
 
 fn go(habit: &str, service: SocketAddr) -> Option<Value> {
+    go_from("client", habit, service)
+}
+
+/// What one side of it is told.
+fn go_from(side: &str, habit: &str, service: SocketAddr) -> Option<Value> {
     let client = go_client()?;
     let _alone = alone();
     let mut running = None;
-    Some(watched(service, || {
+    Some(watched_from(side, service, || {
         let url = format!("http://{service}/data");
         let mut client = Program::start(Command::new(client).args([habit, &url]));
         assert_eq!(client.line(), "done");
@@ -87,6 +92,15 @@ fn go_with_a_transport_for_each_request_is_d1_though_nothing_is_closed() {
 fn go_that_does_not_drain_a_large_body_is_d3() {
     let Some(seen) = go("undrained", large_service()) else { return };
     assert_named(&seen, "D3", "unread");
+    // Its server sees resets only, but root is told by the kernel why they were sent.
+    let served = go_from("server", "undrained", large_service()).unwrap();
+    assert_named(&served, "D3", "at the client, ");
+    if served["resets"].is_null() {
+        skipped::because("why a connection was reset takes root");
+    } else {
+        assert_named(&served, "D3", "the kernel names its resets");
+        assert!(served["findings"][0]["confidence"].as_f64().unwrap() > 0.9, "{served:#}");
+    }
 }
 
 /// A service whose every response is 2 MiB: more than fits into buffers.
