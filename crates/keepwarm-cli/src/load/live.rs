@@ -24,7 +24,7 @@ pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
         (None, Some(limit)) => {
             let limit = limit.as_secs_f64();
             let percent = (seconds / limit * 100.0).min(100.0);
-            let left = format!("{seconds:.0} of {limit:.0} s");
+            let left = format!("{:.0} of {limit:.0} s", seconds.min(limit));
             parts.push(format!("{percent:>3.0} %  {left}  {} requests", thousands(done)));
         }
         (None, None) => parts.push(format!("{seconds:.0} s  {} requests", thousands(done))),
@@ -33,7 +33,13 @@ pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
     let whole = |(at, _): &(u64, Slice)| (at + 1) as f64 <= seconds;
     if let Some((_, second)) = run.last_second().filter(whole) {
         parts.push(format!("{}/s", thousands(second.count(Count::Completed))));
-        parts.push(format!("p99 {} ms", millis(second.latency.quantile(0.99))));
+        // What the run is quoted by in the end.
+        let times = if plan.is_open_loop() { &second.response } else { &second.latency };
+        parts.push(format!("p99 {} ms", millis(times.quantile(0.99))));
+        let unsent = second.count(Count::Unsent);
+        if unsent > 0 {
+            parts.push(format!("{}/s never sent", thousands(unsent)));
+        }
     }
     let is_over = plan.duration().is_some_and(|duration| now.elapsed >= duration);
     if (interrupt::happened() || is_over) && now.in_flight > 0 {

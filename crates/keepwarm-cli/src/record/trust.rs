@@ -69,6 +69,11 @@ fn evidence(record: &RunRecord) -> String {
     if let Some(waited) = loader.waited_share {
         parts.push(format!("waited for one {} of the time", percent(waited)));
     }
+    if record.settings.open_loop {
+        let due = record.requests.scheduled;
+        let (sent, due) = (thousands(due - record.requests.unsent), thousands(due));
+        parts.push(format!("sent {sent} of {due} requests that were due"));
+    }
     if let Some(late) = loader.lag_us.p99 {
         parts.push(format!("and was {} ms late at p99", super::millis(late)));
     }
@@ -221,6 +226,7 @@ mod tests {
         judged(&quiet(), Trust::Trustworthy, "");
         judged(&open(), Trust::Trustworthy, "");
         assert!(Verdict::of(&open()).evidence.contains("40 % of a core"));
+        assert!(Verdict::of(&open()).evidence.contains("sent 100 of 100 requests that were due"));
         assert!(Verdict::of(&open()).evidence.contains("0.08 ms late"));
     }
 
