@@ -51,7 +51,17 @@ One look (--once) has, in place of what a window counts:
 
   closed first, 60 s   TIME_WAITs held by this side: what it closed first within
                        the last minute
-  5 s                  of those, within the last 5 s";
+  5 s                  of those, within the last 5 s
+
+Where destroy events are refused (level L0) nothing is counted. What looks see:
+
+  new/s         connections that an earlier look did not see: at least so many
+                were opened
+  closed 1st/s  TIME_WAITs of ours that came: at least so many we closed first
+  gone/s        were seen, and left no TIME_WAIT here: closed by the other side
+                first, or reset
+  kept          open for two seconds and more
+  ?             this system does not tell";
 
 pub(crate) fn run(topic: Option<&str>) -> Result<(), Failure> {
     let Some(topic) = topic else {

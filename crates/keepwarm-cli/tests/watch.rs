@@ -436,7 +436,7 @@ fn a_live_watch_ends_when_its_reader_goes_away() {
 fn the_knowledge_base_is_in_the_terminal() {
     let list = run(keepwarm().arg("explain"));
     let columns = run(keepwarm().args(["explain", "columns"]));
-    for column in ["req/conn", "cliff", "t-wait", "unread"] {
+    for column in ["req/conn", "cliff", "t-wait", "unread", "closed 1st/s", "kept"] {
         assert!(columns.exits_with(0).stdout.contains(column), "{column}");
     }
     for topic in ["D1", "D10", "columns", "go", "time-wait", "assertions"] {

@@ -24,6 +24,9 @@ pub(crate) const WELL_USED: u64 = 20;
 const CLUSTERED: f64 = 0.6;
 /// Idle times from which a close looks like a timeout, not like the end of a request.
 const TIMEOUT_MS: u32 = 900;
+/// The same where they are not alike: on a host without a free core the end of a request may be as
+/// late as a second.
+const SOME_TIMEOUT_MS: u32 = 2_000;
 /// Idle times up to which a close is the end of a request.
 const AT_ONCE_MS: u32 = 500;
 /// A share of closes from which what happened to them is their cause.
@@ -482,7 +485,7 @@ fn late_requests(seen: &Observation) -> u64 {
 fn by_some_timeout(seen: &Observation) -> Option<Finding> {
     let closed = seen.closed();
     let (by_server, by_client) = (share(seen.by_server(), closed), share(seen.by_client(), closed));
-    let late = |idle: Option<Idle>| idle.filter(|idle| idle.p50_ms >= TIMEOUT_MS);
+    let late = |idle: Option<Idle>| idle.filter(|idle| idle.p50_ms >= SOME_TIMEOUT_MS);
     let (cause, idle, who) = if by_server >= DOMINANT {
         let idle = late(seen.idle_by_server())?;
         (Cause::ServerTimeout { idle_ms: Some(idle.p50_ms) }, idle, "server")
@@ -539,7 +542,9 @@ fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> 
         String::new()
     };
     let (by_client, by_server) = (share(seen.by_client(), closed), share(seen.by_server(), closed));
-    let late = |idle: Option<Idle>| idle.is_some_and(|idle| idle.p50_ms > AT_ONCE_MS);
+    let late = |idle: Option<Idle>| idle.is_some_and(|idle| idle.p50_ms >= SOME_TIMEOUT_MS);
+    let at_once = |idle: Option<Idle>| idle.is_none_or(|idle| idle.p50_ms <= AT_ONCE_MS);
+    let sure = |idle| if at_once(idle) { 1.0 } else { 0.7 };
     if by_client >= 0.95 && !late(seen.idle_by_client()) {
         let mut summary = format!(
             "{} connections were closed after one request each{probes}, {} of them first by the \
@@ -554,7 +559,8 @@ fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> 
                 thousands(given_up)
             ));
         }
-        return Some(finding(seen, Cause::ClientPerRequest, by_client, summary));
+        let confidence = by_client * sure(seen.idle_by_client());
+        return Some(finding(seen, Cause::ClientPerRequest, confidence, summary));
     }
     let by_fin = share(seen.local_fin + seen.remote_fin, closed);
     let main = if by_server >= by_client { seen.idle_by_server() } else { seen.idle_by_client() };
@@ -570,7 +576,7 @@ fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> 
         percent(by_client)
     );
     // Which of the two says it cannot be seen from outside.
-    Some(finding(seen, Cause::ConnectionClose, used_share * 0.9, summary))
+    Some(finding(seen, Cause::ConnectionClose, used_share * 0.9 * sure(main), summary))
 }
 
 /// D2.

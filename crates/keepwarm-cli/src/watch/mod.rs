@@ -62,6 +62,8 @@ struct Report {
     host: Vec<Finding>,
     /// Rules of the classifier that do not hold on this kernel; `None`: not tested (yet).
     broken_rules: Option<Vec<String>>,
+    /// Why they were not, where they should have been.
+    untested: Option<String>,
     destinations: Vec<Judged>,
     /// Destinations left out because nobody knows whose they are.
     nobodys: usize,
@@ -150,7 +152,10 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     interrupt::watch(2)?;
     if options.level != WatchLevel::L0 {
         // Before the window, so that the test's own connections are not in it.
-        face.rules = Rules::check().ok();
+        match Rules::check() {
+            Ok(rules) => face.rules = Some(rules),
+            Err(error) => face.untested = Some(error.to_string()),
+        }
     }
     let (mut source, refused) = Source::start(options.level, scope)?;
     face.refused = refused;
@@ -207,6 +212,8 @@ struct Face {
     whose: Whose,
     scope: Scope,
     rules: Option<Rules>,
+    /// Why they were not tested.
+    untested: Option<String>,
     /// Why the level is not the one that was asked for.
     refused: Option<String>,
     shown_at: Instant,
@@ -238,6 +245,7 @@ impl Face {
             whose: Whose::new(options),
             scope,
             rules: None,
+            untested: None,
             refused: None,
             shown_at: Instant::now(),
             lines: 0,
@@ -299,6 +307,7 @@ impl Face {
             looks: traffic.looks,
             host: observe::host(&traffic),
             broken_rules: self.rules.as_ref().filter(|_| level != Level::L0).map(broken),
+            untested: self.untested.clone().filter(|_| level != Level::L0),
             nobodys,
             nothing: self.nothing(&destinations),
             destinations,

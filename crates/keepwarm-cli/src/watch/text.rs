@@ -146,6 +146,10 @@ fn head(report: &Report, columns: usize) -> String {
         );
         text.push_str(&paragraph("", &words, columns));
     }
+    if let Some(why) = &report.untested {
+        let words = format!("how closes are told apart could not be tested on this host: {why}");
+        text.push_str(&paragraph("", &words, columns));
+    }
     if report.unattributed_aborts > 0 {
         text.push_str(&format!(
             "{} aborts on this host, of which the kernel had cleared the port, are in no row\n",
