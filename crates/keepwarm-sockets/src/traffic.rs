@@ -12,7 +12,7 @@ use crate::classify::CloseKind;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::glimpses::Glimpsed;
-use crate::process::Owner;
+use crate::process::{How, Owner};
 use crate::rules::STAGE;
 use crate::socket::{Side, Socket};
 use crate::spread::Spread;
@@ -100,6 +100,8 @@ pub struct Destination {
     pub ports: Option<PortsTaken>,
     /// Whose connections they are, as far as it could be told.
     pub owners: Vec<Owner>,
+    /// Whose those are that are open now.
+    pub owners_open: Vec<Owner>,
     /// What only tracing tells of the closes; empty without it.
     pub traced: TracedCloses,
     /// What looks alone tell, at level L0 only.
@@ -154,11 +156,16 @@ impl Destination {
         requests.merge(&self.requests_open);
         // Those that are open carried a part of their requests before.
         requests.set_total(self.requests.total().saturating_sub(earlier.requests.total()));
+        let closed_now = self.closed.since(&earlier.closed);
+        // Who closed connections once may be gone; a listener is there.
+        let listens = self.owners.first().is_some_and(|owner| owner.how == How::Listener);
+        let are_of_open = closed_now.total() == 0 && !self.owners_open.is_empty() && !listens;
         let idle_local = self.idle_before_local_close.since(&earlier.idle_before_local_close);
         let idle_remote = self.idle_before_remote_close.since(&earlier.idle_before_remote_close);
         Destination {
             opened: self.opened.saturating_sub(earlier.opened),
-            closed: self.closed.since(&earlier.closed),
+            closed: closed_now,
+            owners: if are_of_open { &self.owners_open } else { &self.owners }.clone(),
             connect_failed: self.connect_failed.saturating_sub(earlier.connect_failed),
             requests,
             idle_before_local_close: idle_local,
@@ -178,7 +185,7 @@ impl Traffic {
     /// What happened since it was as `earlier`, a part of the same watch. What is a state and no
     /// sum, as `established`, is as it is now; requests of connections that are open count from
     /// the beginning of the watch, in the spread but not in its total. Owners are the whole
-    /// watch's.
+    /// watch's; where nothing was closed, those of what is open.
     #[must_use]
     pub fn since(&self, earlier: &Traffic) -> Traffic {
         let key = |one: &Destination| (one.service, one.side);

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keepwarm_sockets::{
-    Destination, EndCloses, How, Scope, Side, Tracing, Traffic, Watch, look_once,
+    Destination, EndCloses, How, Owner, Scope, Side, Tracing, Traffic, Watch, look_once,
 };
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
 use keepwarm_testkit::skipped;
@@ -213,6 +213,30 @@ fn what_happened_since_a_snapshot_is_what_was_done_since() {
         assert_eq!(only(&whole, side).closed.total(), 3 * N);
     }
     assert_eq!(closed_so_far(&whole.since(&whole)), 0);
+}
+
+#[test]
+fn where_nothing_was_closed_lately_the_owner_is_whose_connections_are_open() {
+    let _alone = alone();
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let connection = upstream.connect().unwrap();
+    let watch = Watch::start(on_port(upstream.port())).unwrap();
+    let gone = Owner { pid: 1, process: None, share: 1.0, how: How::Traced };
+    let start = std::time::Instant::now();
+    let owner = loop {
+        let earlier = watch.snapshot();
+        let mut now = earlier.clone();
+        now.destinations.iter_mut().for_each(|one| one.owners = vec![gone.clone()]);
+        let lately = now.since(&earlier).destinations;
+        let client = lately.iter().find(|one| one.side == Side::Client);
+        match client.and_then(|one| one.owners.first()) {
+            Some(owner) if *owner != gone => break owner.clone(),
+            _ => assert!(start.elapsed() < Duration::from_secs(60), "{earlier:#?}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!((owner.pid, owner.how), (std::process::id(), How::Sampled));
+    drop(connection);
 }
 
 #[test]

@@ -103,6 +103,15 @@ pub(crate) struct Book {
     pub(crate) glimpsed: Option<Glimpsed>,
 }
 
+/// The connections of one destination that are open.
+#[derive(Debug, Clone, Default)]
+struct Open {
+    /// Within the window.
+    requests: Spread,
+    answers: u64,
+    sightings: Sightings,
+}
+
 impl Book {
     pub(crate) fn new(key: Key) -> Book {
         Book {
@@ -242,7 +251,7 @@ impl Ends {
 
     /// The traffic so far.
     pub(crate) fn traffic(&self, ending: &Ending) -> Traffic {
-        let mut open = self.carried_open();
+        let mut open = self.open();
         let mut destinations: Vec<Destination> = self
             .books
             .iter()
@@ -266,24 +275,26 @@ impl Ends {
         }
     }
 
-    /// Requests and answers within the window on connections that are open, by book.
-    fn carried_open(&self) -> Vec<(Spread, u64)> {
-        let mut open = vec![(Spread::default(), 0); self.books.len()];
+    /// What is open, by book.
+    fn open(&self) -> Vec<Open> {
+        let mut books = vec![Open::default(); self.books.len()];
         for alive in self.alive.values().filter(|alive| alive.seen >= self.last_stock) {
+            let open = &mut books[alive.book as usize];
             if let Some(requests) = within(alive.requests, alive.start) {
-                let (spread, answers) = &mut open[alive.book as usize];
-                spread.add(requests);
-                *answers += u64::from(alive.answers.saturating_sub(alive.answers_at_start));
+                open.requests.add(requests);
+                open.answers += u64::from(alive.answers.saturating_sub(alive.answers_at_start));
+            }
+            if let Some(pid) = alive.pid {
+                open.sightings.see(pid, How::Sampled);
             }
         }
-        open
+        books
     }
 
-    fn destination(&self, book: &Book, open: (Spread, u64)) -> Destination {
-        let (requests_open, answers_open) = open;
+    fn destination(&self, book: &Book, open: Open) -> Destination {
         let (service, side) = book.key;
         let mut requests = book.requests.clone();
-        requests.merge(&requests_open);
+        requests.merge(&open.requests);
         Destination {
             service,
             side,
@@ -292,8 +303,8 @@ impl Ends {
             closed: book.closed,
             connect_failed: book.connect_failed,
             requests,
-            requests_open,
-            answers_open,
+            requests_open: open.requests,
+            answers_open: open.answers,
             idle_before_local_close: book.idle_local.clone(),
             idle_before_remote_close: book.idle_remote.clone(),
             received: book.received.clone(),
@@ -307,6 +318,7 @@ impl Ends {
             time_wait_by_age: book.now.by_age.to_vec(),
             ports: book.now.ports.filter(|_| side == Side::Client),
             owners: book.sightings.owners(&self.names),
+            owners_open: open.sightings.owners(&self.names),
             traced: book.traced.clone(),
             glimpsed: book.glimpsed,
         }
