@@ -2,10 +2,11 @@
 //!
 //! Owns what the watch had counted at moments past, at most eight of them.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use keepwarm_sockets::Traffic;
+use keepwarm_sockets::{Destination, Traffic};
 
 /// How far back it looks, at least, once the watch is that old.
 const LENGTH: Duration = Duration::from_secs(30);
@@ -25,20 +26,47 @@ impl Recent {
         while self.past.get(1).is_some_and(is_old) {
             self.past.pop_front();
         }
-        let lately = match self.past.front() {
+        let mut lately = match self.past.front() {
             Some(past) if is_old(past) => now.since(past),
             _ => now.clone(),
         };
         if self.past.back().is_none_or(|last| last.window + STEP <= now.window) {
             self.past.push_back(now.clone());
         }
+        lately.destinations.sort_by_key(place);
         lately
     }
 }
 
+/// The busiest first, but what is about as busy in the order of addresses: a row that changes its
+/// place each second cannot be read.
+fn place(one: &Destination) -> impl Ord + use<> {
+    let busy = one.opened + one.closed.total() + one.connect_failed;
+    let about = |count: u64| Reverse(count.checked_ilog2());
+    (about(busy), about(one.alive + one.time_wait), one.service, one.side)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use keepwarm_sockets::{Scope, look_once};
+
     use super::*;
+
+    #[test]
+    fn a_little_more_of_everything_does_not_change_the_place_of_a_row() {
+        let own = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = std::net::TcpStream::connect(own.local_addr().unwrap()).unwrap();
+        let ip = Some(own.local_addr().unwrap().ip());
+        let seen = look_once(Scope { ip, ..Scope::default() }).unwrap().destinations;
+        let one = |port, opened| {
+            let service = Some(([127, 0, 0, 1], port).into());
+            Destination { service, opened, alive: 1, time_wait: 0, ..seen[0].clone() }
+        };
+        assert!(place(&one(1, 40)) < place(&one(2, 63)), "about as many");
+        assert!(place(&one(1, 40)) > place(&one(2, 64)), "more");
+    }
 
     #[test]
     fn it_looks_back_for_half_a_minute_and_holds_no_more_than_that_takes() {
