@@ -388,3 +388,54 @@ fn capitalised(sentence: &str) -> String {
     let mut chars = sentence.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use keepwarm_sockets::{Closes, RequestsPerConnection};
+
+    use super::*;
+
+    /// Three connections of a load, all of which it closed at its end, one of them by RST.
+    fn account() -> PortAccount {
+        PortAccount {
+            port: 443,
+            opened: 3,
+            closed: Closes { client_fin: 2, client_rst: 1, ..Closes::default() },
+            requests: RequestsPerConnection {
+                connections: 3,
+                total: 36,
+                mean: Some(12.0),
+                p50: Some(12),
+                max: Some(12),
+            },
+            ..PortAccount::default()
+        }
+    }
+
+    fn cause(by_ledger: Option<Carried>, opened: u64) -> Cause {
+        let target = Some(Target { port: 443, opened, still_open: 3, by_ledger });
+        Cause { requests: 30, concurrency: 3, elapsed: Duration::from_secs(1), target }
+    }
+
+    fn hop(cause: &Cause, secret: bool) -> HopRecord {
+        HopRecord::of(&account(), None, Vec::new(), cause, secret)
+    }
+
+    #[test]
+    fn a_close_at_the_end_of_the_run_is_nobodys_fault_however_it_was_done() {
+        let hop = hop(&cause(None, 3), false);
+        assert_eq!((hop.closed_by_the_end, hop.finding.code.as_str()), (3, "healthy"));
+    }
+
+    #[test]
+    fn requests_over_tls_are_the_ledgers_or_unknown() {
+        let carried = Carried { total: 30, mean: Some(10.0), p50: Some(10), max: Some(10) };
+        let total = |hop: &HopRecord| hop.requests.total;
+        assert_eq!(total(&hop(&cause(None, 3), false)), Some(36), "in plain, segments are right");
+        assert_eq!(total(&hop(&cause(Some(carried), 3), false)), Some(30));
+        for unknown in [hop(&cause(Some(carried), 2), false), hop(&cause(None, 3), true)] {
+            assert_eq!(total(&unknown), None);
+            assert!(unknown.notes().iter().any(|note| note.contains("the port speaks TLS")));
+        }
+    }
+}
