@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crate::account::{Closes, Tally};
 use crate::classify::{CloseKind, Evidence, is_disconnected, was_established};
+use crate::rules::is_played;
 use crate::socket::{BySide, Side, Socket, State, States, side_of};
 
 /// Unfinished business: at most this many connections (some hundred bytes each).
@@ -284,6 +285,9 @@ impl Ledger {
 
     /// An abort without a name. True if it is surely of this port.
     fn handle_nameless(&mut self, event: &Socket, at: Duration) -> bool {
+        if is_played(event) {
+            return false;
+        }
         if event.local.port() == self.port {
             let client = event.remote.ip();
             let here = client.is_loopback()

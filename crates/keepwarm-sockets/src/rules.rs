@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::live::Watch;
-use crate::socket::Side;
+use crate::socket::{Side, Socket};
 use crate::traffic::{Destination, EndCloses, Scope, Traffic};
 
 /// Longer than a step on loopback takes, even on a busy machine.
@@ -19,6 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Where the test is played. What is left of it for a minute, in TIME_WAIT, is in nobody's traffic,
 /// another watch's included, unless that asks for this address.
 pub(crate) const STAGE: Ipv4Addr = Ipv4Addr::new(127, 75, 87, 1);
+
+/// Whether a socket is of such a test. What an abort clears is the remote port, and the local address
+/// where it was not asked for.
+pub(crate) fn is_played(socket: &Socket) -> bool {
+    socket.local.ip() == STAGE || socket.remote.ip() == STAGE
+}
 
 /// Which rules hold on this kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]

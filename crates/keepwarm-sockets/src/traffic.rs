@@ -13,7 +13,6 @@ use crate::counters::Counters;
 use crate::error::Error;
 use crate::glimpses::Glimpsed;
 use crate::process::{How, Owner};
-use crate::rules::STAGE;
 use crate::socket::{Side, Socket};
 use crate::spread::Spread;
 use crate::table::TableSource;
@@ -405,9 +404,6 @@ impl Scope {
     }
 
     pub(crate) fn admits(&self, service: &SocketAddr, side: Side) -> bool {
-        if service.ip() == STAGE && self.ip.is_none() {
-            return false;
-        }
         // Port 0 is a connect that failed, of which the port is not known.
         self.port.is_none_or(|port| port == service.port() || service.port() == 0)
             && self.ip.is_none_or(|ip| ip == service.ip())

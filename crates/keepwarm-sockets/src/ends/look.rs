@@ -53,6 +53,9 @@ impl Ends {
 
     /// One row of it, read just now.
     pub(crate) fn handle_row(&mut self, row: &Socket, now: Duration) {
+        if self.is_played(row) {
+            return;
+        }
         if row.state == State::Listen {
             self.listeners.handle(row);
             return;

@@ -44,6 +44,7 @@ use self::traced::Unclaimed;
 use crate::classify::{TimeWait, is_disconnected};
 use crate::hash::{Map, Set};
 use crate::ports::EphemeralPorts;
+use crate::rules::is_played;
 use crate::socket::{Side, Socket};
 use crate::traffic::Scope;
 
@@ -290,6 +291,9 @@ impl Ends {
         if self.opened_at.is_none() && seen.is_none_or(|seen| seen.start.is_none()) {
             return false;
         }
+        if self.is_played(&event) {
+            return false;
+        }
         self.alive.remove(&event.cookie);
         let disconnected = is_disconnected(&event);
         if event.remote.port() == 0 {
@@ -355,6 +359,11 @@ impl Ends {
             self.unlooked_since = Some(at);
         }
         self.pending.insert(pair, dead);
+    }
+
+    /// Whether a socket is of a test of the rules, which another watch may play at any time.
+    fn is_played(&self, socket: &Socket) -> bool {
+        self.scope.ip.is_none() && is_played(socket)
     }
 
     /// Cheap, before anything is known of sides: the address or the port is at one end.

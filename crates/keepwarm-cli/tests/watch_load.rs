@@ -1,0 +1,160 @@
+//! `keepwarm watch` beside more than it can bear, and what it takes of the machine while it can: in
+//! a network namespace of its own, as root.
+
+// A helper of a test is a test: a panic is its answer.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use keepwarm_testkit::churn::{Family, Upstream, Way};
+use keepwarm_testkit::namespace::Namespace;
+use keepwarm_testkit::skipped;
+use serde_json::Value;
+
+use crate::common::{children_of, finish, keepwarm, kill, until};
+
+fn namespace() -> Option<Namespace> {
+    match Namespace::make() {
+        Ok(namespace) => {
+            namespace.enter().unwrap();
+            Some(namespace)
+        }
+        Err(error) => {
+            skipped::because(&error.to_string());
+            None
+        }
+    }
+}
+
+/// Starts a watch, and waits until its window has begun.
+fn started(command: &mut Command) -> Child {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    child.stderr = Some(stderr.into_inner());
+    assert!(line.starts_with("watching"), "{line}");
+    child
+}
+
+fn watch(port: u16, more: &[&str]) -> Child {
+    started(keepwarm().args(["watch", &format!(":{port}")]).args(more))
+}
+
+fn said(watch: Child, pid: u32) -> String {
+    kill(pid, "INT");
+    let output = finish(watch);
+    output.exits_with(0);
+    output.stdout
+}
+
+fn sum(document: &Value, of: impl Fn(&Value) -> &Value) -> u64 {
+    let all = document["destinations"].as_array().unwrap();
+    all.iter().map(|one| of(one).as_u64().unwrap()).sum()
+}
+
+/// More than the kernel keeps for a reader that does not come, and may not force a larger buffer.
+const TOO_MANY: u64 = 25_000;
+
+/// A watch without any capability.
+fn watch_unprivileged(port: u16, more: &[&str]) -> Child {
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_keepwarm")]);
+    started(command.args(["watch", &format!(":{port}")]).args(more))
+}
+
+#[test]
+fn what_was_lost_is_counted_and_said_and_with_it_all_is_accounted_for() {
+    let Some(_namespace) = namespace() else { return };
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let json = watch_unprivileged(upstream.port(), &["--format", "json"]);
+    let text = watch_unprivileged(upstream.port(), &["--format", "text"]);
+    let pids = [json.id(), text.id()];
+    pids.iter().for_each(|pid| kill(*pid, "STOP"));
+    for _ in 0..TOO_MANY / 100 {
+        upstream.play(Way::ClientFin, 100, 0).unwrap();
+    }
+    pids.iter().for_each(|pid| kill(*pid, "CONT"));
+    let (json, text) = (said(json, pids[0]), said(text, pids[1]));
+    let document: Value = serde_json::from_str(&json).unwrap();
+    let lost = document["lost_events"].as_u64().unwrap();
+    assert!(lost > 0, "{document:#}");
+    // Each connection has two ends here, and what was opened follows from what was closed.
+    assert_eq!(sum(&document, |one| &one["opened"]) + lost, 2 * TOO_MANY, "{document:#}");
+    assert!(text.contains("events were lost by the kernel"), "{text}");
+    if document["level"] == "L2" {
+        assert!(document["lost_trace_events"].as_u64().unwrap() > 0, "{document:#}");
+        assert!(text.contains("traced events were lost"), "{text}");
+    } else {
+        skipped::because(document["refused"].as_str().unwrap());
+    }
+}
+
+/// How often the thread that reads events has waited.
+fn waits(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_reader = |task: &std::path::PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "keepwarm-events")
+    };
+    let reader = tasks.flatten().map(|task| task.path()).find(of_reader).unwrap();
+    let status = fs::read_to_string(reader.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_watch_of_one_port_sleeps_while_connections_of_another_close() {
+    let Some(_namespace) = namespace() else { return };
+    let (mut ours, mut theirs) =
+        (Upstream::listen(Family::V4).unwrap(), Upstream::listen(Family::V4).unwrap());
+    let watch = watch(ours.port(), &["--format", "json", "--level", "l1"]);
+    let pid = watch.id();
+    let asleep = || {
+        let before = waits(pid);
+        std::thread::sleep(Duration::from_millis(100));
+        waits(pid) == before
+    };
+    assert!(until(asleep), "the reader does not come to rest");
+    let before = waits(pid);
+    theirs.play(Way::ClientFin, 1_000, 1).unwrap();
+    ours.play(Way::ClientFin, 1, 1).unwrap();
+    assert!(until(|| waits(pid) > before), "its own did not wake it");
+    // Two ends of its own, each read after a nap at most; and whoever is in the namespace besides.
+    assert!(waits(pid) - before <= 20, "{} waits", waits(pid) - before);
+    let document: Value = serde_json::from_str(&said(watch, pid)).unwrap();
+    assert_eq!(sum(&document, |one| &one["opened"]), 2, "{document:#}");
+}
+
+#[test]
+fn a_thousand_closes_take_a_bounded_number_of_system_calls() {
+    let Some(_namespace) = namespace() else { return };
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skipped::because("strace is not installed");
+    }
+    const CLOSES: u64 = 4_000;
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let counted = std::env::temp_dir().join(format!("keepwarm-calls-{}", std::process::id()));
+    let calls = "trace=recvfrom,sendto,ppoll,poll,futex,clock_nanosleep,nanosleep";
+    let mut command = Command::new("strace");
+    command.args(["-f", "-c", "-e", calls, "-o"]).arg(&counted);
+    command.arg(env!("CARGO_BIN_EXE_keepwarm"));
+    command.args(["watch", &format!(":{}", upstream.port()), "--level", "l1", "--format", "json"]);
+    let strace = started(&mut command);
+    let watch = children_of(strace.id())[0];
+    upstream.play(Way::ClientFin, CLOSES, 0).unwrap();
+    let document: Value = serde_json::from_str(&said(strace, watch)).unwrap();
+    assert_eq!(sum(&document, |one| &one["opened"]), 2 * CLOSES);
+    let table = fs::read_to_string(&counted).unwrap();
+    fs::remove_file(counted).unwrap();
+    let total = table.lines().find(|line| line.ends_with(" total")).unwrap();
+    let calls: u64 = total.split_whitespace().nth(3).unwrap().parse().unwrap();
+    // One to read the event, one for the answer about its TIME_WAIT; all else is shared by many.
+    let bound = 2 * (2 * CLOSES) + 2 * CLOSES / 2;
+    assert!(calls <= bound, "{calls} of at most {bound}:\n{table}");
+}
