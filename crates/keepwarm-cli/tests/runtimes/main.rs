@@ -162,13 +162,13 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// The first number with a dot that a program prints of itself, such as `17.0`.
+/// The first number that a program prints of itself, such as `17.0` or `25`.
 fn version_of(command: &mut Command) -> String {
     let output = command.output().expect("it starts");
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     let mut words = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
-    let version = words.find(|word| word.contains('.') && word.starts_with(|c| c != '.'));
-    let mut numbers = version.expect("a version").split('.');
-    format!("{}.{}", numbers.next().unwrap(), numbers.next().unwrap())
+    let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let numbers: Vec<&str> = version.expect("a version").split('.').take(2).collect();
+    numbers.join(".")
 }
