@@ -618,11 +618,11 @@ fn idle_pool(seen: &Observation, requests: &Requests) -> Option<Finding> {
 /// D1 again: no pool closes the last connection that comes back.
 fn few_requests_each(seen: &Observation, requests: &Requests, by_client: f64) -> Finding {
     let summary = format!(
-        "the client closed {} of {} connections first, within moments of their last byte and after {} \
-         requests in the median, and keeps none: a client is made for a few requests and thrown away",
+        "the client closed {} of {} connections first, within moments of their last byte and after {} in \
+         the median, and keeps none: a client is made for a few requests and thrown away",
         thousands(seen.by_client()),
         thousands(seen.closed()),
-        requests.p50
+        self::requests(requests.p50)
     );
     finding(seen, Cause::ClientPerRequest, by_client * 0.6, summary)
 }
