@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for an orderly end, the last one ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks for an orderly end, the last one ends the process at once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,28 +46,49 @@ pub(crate) fn watch(last: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Resolves at the next SIGINT or SIGTERM.
+/// Resolves at the next of them.
 pub(crate) async fn arrives() -> std::io::Result<()> {
     Signals::new()?.next().await;
     Ok(())
 }
 
-/// Both signals, none of which is missed between two calls of `next`.
+/// The signals, none of which is missed between two calls of `next`.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal went away. `None`: whoever started this wants it to go on, as nohup(1) does.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        let hangup = (!is_hangup_ignored()).then(|| signal(SignalKind::hangup())).transpose()?;
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())?, hangup })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(()) = hung_up(&mut self.hangup) => {}
         }
     }
+}
+
+async fn hung_up(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    }
+}
+
+/// By proc(5); where there is none it is not known to be.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is signal 1.
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
