@@ -280,11 +280,11 @@ impl Ends {
         let mut books = vec![Open::default(); self.books.len()];
         for alive in self.alive.values().filter(|alive| alive.seen >= self.last_stock) {
             let open = &mut books[alive.book as usize];
-            if let Some(requests) = within(alive.requests, alive.start) {
+            if let Some(requests) = within(alive.requests.get(), alive.start()) {
                 open.requests.add(requests);
                 open.answers += u64::from(alive.answers.saturating_sub(alive.answers_at_start));
             }
-            if let Some(pid) = alive.pid {
+            if let Some(pid) = alive.pid.get() {
                 open.sightings.see(pid, How::Sampled);
             }
         }
@@ -337,8 +337,10 @@ impl Ends {
 
     /// Files of live sockets whose process is not known yet, listeners' included.
     pub(crate) fn nameless_inodes(&self) -> Vec<u32> {
-        let alive =
-            self.alive.values().filter(|one| one.pid.is_none() && one.seen == self.last_stock);
+        let alive = self
+            .alive
+            .values()
+            .filter(|one| one.pid.get().is_none() && one.seen == self.last_stock);
         let ports = self.books.iter().filter(|book| book.key.1 == Side::Server);
         let services = ports.filter_map(|book| book.key.0);
         let listeners = services.flat_map(|service| self.listeners.inodes(&service).to_vec());
@@ -353,10 +355,10 @@ impl Ends {
         name: impl Fn(u32) -> Option<String>,
     ) {
         for one in self.alive.values_mut().filter(|one| one.seen == self.last_stock) {
-            if one.pid.is_none() {
-                one.pid = pids.get(&one.inode).copied();
+            if one.pid.get().is_none() {
+                one.pid = pids.get(&one.inode).copied().into();
             }
-            if let Some(pid) = one.pid {
+            if let Some(pid) = one.pid.get() {
                 self.books[one.book as usize].sightings.see(pid, How::Sampled);
             }
         }

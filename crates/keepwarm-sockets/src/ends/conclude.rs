@@ -199,7 +199,7 @@ impl Ends {
         }
         let traced = self.book_traced(place, half, side, &before);
         let book = &mut self.books[place as usize];
-        match (traced, half.seen.and_then(|seen| seen.pid)) {
+        match (traced, half.seen.and_then(|seen| seen.pid.get())) {
             (Some(pid), _) => book.sightings.traced(pid),
             (None, Some(pid)) => book.sightings.closed(pid),
             (None, None) => book.sightings.closed_unseen(),
@@ -208,7 +208,7 @@ impl Ends {
             return;
         }
         if let Some(requests) = requests(side, &half.event) {
-            book.count_requests(requests, half.seen.and_then(|seen| seen.start));
+            book.count_requests(requests, half.seen.and_then(|seen| seen.start()));
         }
         let received = half.event.info.and_then(|info| info.bytes_received);
         book.received.add(u32::try_from(received.unwrap_or(0)).unwrap_or(u32::MAX));
@@ -231,7 +231,7 @@ impl Ends {
     fn bury_the_vanished(&mut self) {
         let looks = self.last_stock;
         for alive in self.alive.values().filter(|alive| alive.seen < looks) {
-            if alive.start.is_some() {
+            if alive.at_start {
                 let book = &mut self.books[alive.book as usize];
                 book.closed.unclassified += 1;
                 book.sightings.closed_unseen();
@@ -254,7 +254,7 @@ impl Half {
 
     /// How long nothing had been said when the connection was closed.
     fn idle_ms(&self) -> Option<u32> {
-        if let Some(idle) = self.seen.and_then(|seen| seen.idle_at_fin_ms) {
+        if let Some(idle) = self.seen.and_then(|seen| seen.idle_at_fin_ms.get()) {
             return Some(idle);
         }
         let info = self.event.info.filter(|_| !self.disconnected)?;

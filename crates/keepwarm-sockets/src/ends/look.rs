@@ -5,8 +5,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::alive::Alive;
 use super::book::Level;
-use super::{Alive, DECISIVE, Ends, FIT_SLACK, Half, Pair, Which};
+use super::{DECISIVE, Ends, FIT_SLACK, Half, Pair, Which};
 use crate::classify::TimeWait;
 use crate::hash::Map;
 use crate::ledger::TRANSITIONAL;
@@ -126,32 +127,23 @@ impl Ends {
 
     fn see(&mut self, book: u32, side: Side, row: &Socket) {
         let looks = self.looks;
-        let alive = self.alive.entry(row.cookie).or_insert(Alive {
-            book,
-            local: row.local,
-            remote: row.remote,
-            seen: looks,
-            inode: row.inode,
-            pid: None,
-            requests: None,
-            start: None,
-            answers: 0,
-            answers_at_start: 0,
-            idle_at_fin_ms: None,
-        });
+        let home = self.learn(row.local.ip());
+        let new = || Alive::new(book, looks, row, home);
+        let alive = self.alive.entry(row.cookie).or_insert_with(new);
         alive.seen = looks;
         // A connection is accepted, and gets its file, after it is there.
         if row.inode != 0 {
             alive.inode = row.inode;
         }
         let Some(info) = row.info else { return };
-        alive.requests = requests(side, row).or(alive.requests);
+        alive.requests = requests(side, row).or(alive.requests.get()).into();
         alive.answers = requests(side.other(), row).unwrap_or(alive.answers);
         if row.state == State::CloseWait {
             // The last thing received is the FIN: how long before it was the last data?
             let last_data = info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min();
             let fin = info.last_ack_recv_ms;
-            alive.idle_at_fin_ms = last_data.zip(fin).map(|(data, fin)| data.saturating_sub(fin));
+            let idle = last_data.zip(fin).map(|(data, fin)| data.saturating_sub(fin));
+            alive.idle_at_fin_ms = idle.into();
         }
     }
 
@@ -227,7 +219,7 @@ impl Ends {
         }
         // What vanished without an event may still have one on its way.
         let looks = self.looks;
-        self.alive.retain(|_, alive| alive.seen + 2 > looks || alive.start.is_some());
+        self.alive.retain(|_, alive| alive.seen + 2 > looks || alive.at_start);
     }
 }
 

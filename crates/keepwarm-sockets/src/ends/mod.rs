@@ -22,6 +22,7 @@
 //! known by its cookie if a look has seen it alive; else by the other end, if that is here; else
 //! by its host, if that is another one, has just one such destination, and there is no filter.
 
+mod alive;
 mod ask;
 mod book;
 mod conclude;
@@ -34,15 +35,17 @@ mod traced;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
+use self::alive::Alive;
 use self::book::{Book, Key};
 use self::line::Line;
 use self::look::Look;
 use self::side::Listeners;
 use self::traced::Unclaimed;
 use crate::classify::{TimeWait, is_disconnected};
-use crate::hash::{Map, Set};
+use crate::hash::Map;
 use crate::ports::EphemeralPorts;
 use crate::rules::is_played;
 use crate::socket::{Side, Socket};
@@ -110,28 +113,6 @@ impl Which {
     }
 }
 
-/// A socket that was alive at some look.
-#[derive(Debug, Clone, Copy)]
-struct Alive {
-    book: u32,
-    local: SocketAddr,
-    remote: SocketAddr,
-    /// The last look that saw it.
-    seen: u64,
-    inode: u32,
-    pid: Option<u32>,
-    /// Requests at the last look that fetched them.
-    requests: Option<u32>,
-    /// It was open when the window began, with this many requests (`Some(None)`: not known).
-    start: Option<Option<u32>>,
-    /// Segments with data from the server to the client, at the last look that fetched them, and
-    /// when the window began.
-    answers: u32,
-    answers_at_start: u32,
-    /// In CLOSE_WAIT: how long it had been idle when the peer's FIN came.
-    idle_at_fin_ms: Option<u32>,
-}
-
 /// One end that died.
 #[derive(Debug, Clone)]
 struct Half {
@@ -186,7 +167,9 @@ impl Dead {
 pub(crate) struct Ends {
     scope: Scope,
     listeners: Listeners,
-    here: Set<IpAddr>,
+    /// Addresses of this host, and their places in `homes`.
+    here: Map<IpAddr, NonZeroU16>,
+    homes: Vec<IpAddr>,
     books: Vec<Book>,
     index: Map<Key, u32>,
     alive: Map<u64, Alive>,
@@ -228,7 +211,8 @@ impl Ends {
         Ends {
             scope,
             listeners: Listeners::new(ephemeral),
-            here: Set::default(),
+            here: Map::default(),
+            homes: Vec::new(),
             books: Vec::new(),
             index: Map::default(),
             alive: Map::default(),
@@ -265,8 +249,7 @@ impl Ends {
     /// The look that has just ended is the baseline.
     pub(crate) fn handle_baseline(&mut self) {
         for alive in self.alive.values_mut().filter(|alive| alive.seen == self.last_stock) {
-            alive.start = Some(alive.requests);
-            alive.answers_at_start = alive.answers;
+            alive.begin();
             self.books[alive.book as usize].alive_at_start += 1;
         }
         for book in &mut self.books {
@@ -288,7 +271,7 @@ impl Ends {
         if self.closing && seen.is_some_and(|seen| seen.seen == self.last_stock) {
             return true;
         }
-        if self.opened_at.is_none() && seen.is_none_or(|seen| seen.start.is_none()) {
+        if self.opened_at.is_none() && seen.is_none_or(|seen| !seen.at_start) {
             return false;
         }
         if self.is_played(&event) {
@@ -300,7 +283,7 @@ impl Ends {
             match seen {
                 // The addresses as they were; `classify` is told what the kernel did to them.
                 Some(seen) if disconnected => {
-                    (event.local, event.remote) = (seen.local, seen.remote)
+                    (event.local, event.remote) = self.addresses_before(&seen, &event);
                 }
                 None if disconnected => return self.handle_nameless(event, at),
                 _ if is_failed_connect(&event) => {
@@ -379,15 +362,9 @@ impl Ends {
         matches(local) || matches(remote)
     }
 
-    fn learn(&mut self, ip: IpAddr) {
-        if self.here.len() < MAX_ADDRESSES {
-            self.here.insert(ip);
-        }
-    }
-
     /// Whether the other end of a connection to `remote` is in this network namespace too.
     fn is_here(&self, remote: &IpAddr) -> bool {
-        remote.is_loopback() || self.here.contains(remote)
+        remote.is_loopback() || self.here.contains_key(remote)
     }
 
     pub(crate) fn unlooked_since(&self) -> Option<Duration> {
