@@ -93,11 +93,11 @@ impl Drop for Watching {
     }
 }
 
+/// The whole address as the filter: elsewhere on loopback the port may be somebody else's.
 fn upstream() -> (Upstream, String, String) {
     let upstream = Upstream::listen(Family::V4).unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, upstream.port()));
-    let filter = format!(":{}", upstream.port());
-    (upstream, address.to_string(), filter)
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, upstream.port())).to_string();
+    (upstream, address.clone(), address)
 }
 
 #[track_caller]
