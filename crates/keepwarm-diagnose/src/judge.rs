@@ -536,6 +536,9 @@ fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> 
     if !(1..=ONE_REQUEST).contains(&requests.common) || used_share < 0.95 {
         return None;
     }
+    if some_are_kept(seen, requests) {
+        return None;
+    }
     let probes = if requests.none_share > 0.0 {
         format!(" (and {} carried nothing, as probes do)", percent(requests.none_share))
     } else {
@@ -577,6 +580,15 @@ fn one_request_each(seen: &Observation, requests: &Requests) -> Option<Finding> 
     );
     // Which of the two says it cannot be seen from outside.
     Some(finding(seen, Cause::ConnectionClose, used_share * 0.9 * sure(main), summary))
+}
+
+/// Whether a few connections stay and carry what the others do not: what is closed did not fit into
+/// a pool, however little each carried.
+fn some_are_kept(seen: &Observation, requests: &Requests) -> bool {
+    let once = requests.connections.saturating_mul(requests.common.into());
+    (1..=LARGEST_NAMED_IDLE).contains(&seen.established)
+        && requests.max > ONE_REQUEST
+        && share(requests.total.saturating_sub(once), requests.total) >= 0.05
 }
 
 /// D2.

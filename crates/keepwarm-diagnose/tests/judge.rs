@@ -149,6 +149,32 @@ fn what_the_client_has_to_set_is_not_told_by_the_servers_runtime() {
 }
 
 #[test]
+fn two_that_are_kept_beside_hundreds_used_once_are_a_pool_and_no_client_for_each_request() {
+    let counted = Requests { connections: 338, total: 360, ..requests(1, 10, (1, 0.99)).unwrap() };
+    let seen = Observation {
+        opened: 338,
+        local_fin: 336,
+        idle_local: idle(15, (15, 0.5)),
+        requests: Some(counted),
+        alive: 2,
+        established: 2,
+        ..seen()
+    };
+    assert_eq!(main_finding(&seen).code, "D2");
+    // One connection of somebody else's does not make a pool of it.
+    let other = Requests { connections: 1001, total: 1050, max: 50, ..counted };
+    let other = Observation {
+        opened: 1000,
+        local_fin: 1000,
+        alive: 1,
+        established: 1,
+        requests: Some(other),
+        ..seen
+    };
+    assert_eq!(main_finding(&other).code, "D1");
+}
+
+#[test]
 fn data_left_unread_is_d3() {
     let seen =
         Observation { local_fin: 200, undrained: 800, idle_local: idle(0, (0, 1.0)), ..seen() };
