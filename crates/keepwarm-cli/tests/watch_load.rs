@@ -9,7 +9,7 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keepwarm_testkit::churn::{Family, Upstream, Way};
 use keepwarm_testkit::namespace::Namespace;
@@ -69,6 +69,16 @@ fn watch_unprivileged(port: u16, more: &[&str]) -> Child {
     started(command.args(["watch", &format!(":{port}")]).args(more))
 }
 
+/// Sockets of this namespace that the kernel dropped messages of sock_diag for.
+fn drops() -> usize {
+    let table = fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+    let of_row = |row: &str| {
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        cells[1] == "4" && cells[8] != "0"
+    };
+    table.lines().skip(1).filter(|row| of_row(row)).count()
+}
+
 #[test]
 fn what_was_lost_is_counted_and_said_and_with_it_all_is_accounted_for() {
     let Some(_namespace) = namespace() else { return };
@@ -80,7 +90,10 @@ fn what_was_lost_is_counted_and_said_and_with_it_all_is_accounted_for() {
     for _ in 0..TOO_MANY / 100 {
         upstream.play(Way::ClientFin, 100, 0).unwrap();
     }
+    // The kernel's worker may be late.
+    let dropped = until(|| drops() >= 2);
     pids.iter().for_each(|pid| kill(*pid, "CONT"));
+    assert!(dropped, "{}", fs::read_to_string("/proc/thread-self/net/netlink").unwrap());
     let (json, text) = (said(json, pids[0]), said(text, pids[1]));
     let document: Value = serde_json::from_str(&json).unwrap();
     let lost = document["lost_events"].as_u64().unwrap();
@@ -132,6 +145,22 @@ fn a_watch_of_one_port_sleeps_while_connections_of_another_close() {
 }
 
 #[test]
+fn events_gather_before_they_are_read() {
+    let Some(_namespace) = namespace() else { return };
+    const CLOSES: u64 = 4_000;
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let watch = watch(upstream.port(), &["--format", "json", "--level", "l1"]);
+    let (pid, before, begun) = (watch.id(), waits(watch.id()), Instant::now());
+    upstream.play(Way::ClientFin, CLOSES, 0).unwrap();
+    let (waited, passed) = (waits(pid) - before, begun.elapsed());
+    // For the next event, for 20 ms of more, and for a lock now and then.
+    let bound = 3 * (passed.as_millis() / 20 + 2);
+    assert!(u128::from(waited) <= bound, "{waited} waits in {passed:?}");
+    let document: Value = serde_json::from_str(&said(watch, pid)).unwrap();
+    assert_eq!(sum(&document, |one| &one["opened"]), 2 * CLOSES);
+}
+
+#[test]
 fn a_thousand_closes_take_a_bounded_number_of_system_calls() {
     let Some(_namespace) = namespace() else { return };
     if Command::new("strace").arg("-V").output().is_err() {
@@ -152,9 +181,11 @@ fn a_thousand_closes_take_a_bounded_number_of_system_calls() {
     assert_eq!(sum(&document, |one| &one["opened"]), 2 * CLOSES);
     let table = fs::read_to_string(&counted).unwrap();
     fs::remove_file(counted).unwrap();
-    let total = table.lines().find(|line| line.ends_with(" total")).unwrap();
-    let calls: u64 = total.split_whitespace().nth(3).unwrap().parse().unwrap();
+    let calls = |name: &str| -> u64 {
+        let line = table.lines().find(|line| line.ends_with(name));
+        line.map_or(0, |line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
+    };
+    let died = 2 * CLOSES;
     // One to read the event, one for the answer about its TIME_WAIT; all else is shared by many.
-    let bound = 2 * (2 * CLOSES) + 2 * CLOSES / 2;
-    assert!(calls <= bound, "{calls} of at most {bound}:\n{table}");
+    assert!(calls(" total") <= 2 * died + died / 4, "{table}");
 }
