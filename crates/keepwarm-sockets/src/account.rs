@@ -79,6 +79,8 @@ pub struct Closes {
     pub client_rst: u64,
     /// [`CloseKind::ServerRst`].
     pub server_rst: u64,
+    /// [`CloseKind::TimedOut`].
+    pub timed_out: u64,
     /// [`CloseKind::Unclassified`].
     pub unclassified: u64,
 }
@@ -86,7 +88,8 @@ pub struct Closes {
 impl Closes {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.client_fin + self.server_fin + self.crossed_fin + self.reset() + self.unclassified
+        let fin = self.client_fin + self.server_fin + self.crossed_fin;
+        fin + self.reset() + self.timed_out + self.unclassified
     }
 
     /// Those aborted with an RST by either side.
@@ -101,6 +104,7 @@ impl Closes {
             CloseKind::CrossedFin => &mut self.crossed_fin,
             CloseKind::ClientRst => &mut self.client_rst,
             CloseKind::ServerRst => &mut self.server_rst,
+            CloseKind::TimedOut => &mut self.timed_out,
             CloseKind::Unclassified => &mut self.unclassified,
         } += 1;
     }
@@ -215,12 +219,13 @@ mod tests {
             CloseKind::CrossedFin,
             CloseKind::ClientRst,
             CloseKind::ServerRst,
+            CloseKind::TimedOut,
             CloseKind::Unclassified,
         ];
         for (times, kind) in kinds.into_iter().enumerate() {
             (0..1 << times).for_each(|_| closes.add(kind));
         }
-        assert_eq!(closes.total(), 63);
+        assert_eq!(closes.total(), 127);
         assert_eq!(closes.reset(), 24);
     }
 }

@@ -14,9 +14,12 @@
 //!   Or, seen from the other end, `tcpi_bytes_received` counts it.
 //! * **tcp_disconnect()**, which is how SO_LINGER 0 closes: it sends an RST and clears the remote
 //!   port and all counters (net/ipv4/tcp.c).
+//! * **A FIN without an acknowledgement** is in `idiag_wqueue`, beside data that is not acknowledged.
+//! * **Silence**: an end that gives up has retransmissions or probes behind it that nothing answered
+//!   (`tcpi_retransmits`, `tcpi_probes`).
 //! * **Unread data** at close(2): the kernel answers it with an RST (RFC 2525, section 2.17).
 
-use crate::socket::{Side, Socket, State};
+use crate::socket::{Side, Socket, State, TcpInfo};
 
 /// Who closed a connection first, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +35,11 @@ pub enum CloseKind {
     ClientRst,
     /// The server aborted with an RST and no FIN was acknowledged.
     ServerRst,
-    /// The evidence was gone when it was looked for, contradicts itself, or neither end aborted (a
-    /// connection that timed out).
+    /// No answer came any more: given up after retransmissions, keep-alive probes or
+    /// TCP_USER_TIMEOUT, with no FIN acknowledged before. An RST that answers a retransmission
+    /// counts here too, if the program keeps its socket for longer than the answer took.
+    TimedOut,
+    /// The evidence was gone when it was looked for, or contradicts itself.
     Unclassified,
 }
 
@@ -45,7 +51,7 @@ impl CloseKind {
         }
     }
 
-    fn rst(side: Side) -> CloseKind {
+    pub(crate) fn rst(side: Side) -> CloseKind {
         match side {
             Side::Client => CloseKind::ClientRst,
             Side::Server => CloseKind::ServerRst,
@@ -78,6 +84,16 @@ pub(crate) struct Evidence {
     pub(crate) sent: Option<u64>,
     /// Sequence numbers received in order: data and the FIN.
     pub(crate) received: Option<u64>,
+    /// This end's FIN was sent, acknowledged or not.
+    pub(crate) fin_sent: bool,
+    /// The other end's FIN came first: a look or a trace met this one in CLOSE_WAIT.
+    pub(crate) fin_seen: bool,
+    /// Whether this end's FIN left before the other's came; only a trace tells.
+    pub(crate) closed_first: Option<bool>,
+    /// Whether an RST came; only a trace tells.
+    pub(crate) reset: Option<bool>,
+    /// Nothing answered this end any more.
+    pub(crate) unanswered: bool,
     pub(crate) time_wait: TimeWait,
 }
 
@@ -89,14 +105,22 @@ impl Evidence {
         let sent = info.bytes_sent.zip(info.bytes_retrans);
         let sent = sent.map(|(sent, again)| sent.saturating_sub(again));
         let syn = u64::from(side == Side::Client);
-        let fin_acked =
-            info.bytes_acked.zip(sent).map(|(acked, sent)| acked > sent.saturating_add(syn));
+        let pure = sent.map(|sent| sent.saturating_add(syn));
+        let fin_acked = info.bytes_acked.zip(pure).map(|(acked, pure)| acked > pure);
+        let in_flight = info.bytes_acked.zip(pure).map(|(acked, pure)| pure.saturating_sub(acked));
+        let fin_pending =
+            in_flight.is_some_and(|data| u64::from(event.wqueue) == data.saturating_add(1));
         Evidence {
             disconnected,
             fin_acked: if disconnected { Some(false) } else { fin_acked },
             unread: event.rqueue,
             sent,
             received: info.bytes_received,
+            fin_sent: !disconnected && (fin_acked == Some(true) || fin_pending),
+            fin_seen: false,
+            closed_first: None,
+            reset: None,
+            unanswered: is_unanswered(&info, in_flight.unwrap_or(0)),
             time_wait: TimeWait::Unknown,
         }
     }
@@ -124,6 +148,29 @@ impl Evidence {
 /// listener, or a socket that was never connected, has 0.
 pub(crate) fn is_disconnected(event: &Socket) -> bool {
     event.remote.port() == 0 && event.state == State::Close && event.wqueue > 3
+}
+
+/// Whether nothing came back any more, not even an RST. A reset is told by its time: it comes a round
+/// trip after what it answers, and the kernel waits for longer before it gives up. What was sent
+/// last is known for data alone; of what has none, one repetition proves nothing.
+fn is_unanswered(info: &TcpInfo, in_flight: u64) -> bool {
+    const SCHEDULING_MS: u32 = 50;
+    let round_trip = 2 * (info.rtt_us.unwrap_or(0) / 1000);
+    let waited = info.last_data_sent_ms.is_some_and(|ms| ms > round_trip + SCHEDULING_MS);
+    match info.retransmits.unwrap_or(0) {
+        0 => info.probes.is_some_and(|probes| probes > 1),
+        _ if in_flight > 0 => waited,
+        repeated => repeated > 1,
+    }
+}
+
+/// Whether this socket died in SYN_SENT: its SYN is not acknowledged, and nothing was measured.
+pub(crate) fn is_failed_attempt(event: &Socket) -> bool {
+    let silent = |info: TcpInfo| {
+        let [acked, received] = [info.bytes_acked, info.bytes_received];
+        acked == Some(0) && received == Some(0) && info.rtt_us == Some(0)
+    };
+    event.state == State::Close && event.wqueue == 1 && event.info.is_some_and(silent)
 }
 
 /// Whether the handshake of a client's socket was ever completed: its SYN was acknowledged.
@@ -222,6 +269,9 @@ fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
         (true, true) => return CloseKind::Unclassified,
         (false, false) => {}
     }
+    if client.unanswered || server.unanswered {
+        return CloseKind::TimedOut;
+    }
     match (client.unread > 0, server.unread > 0) {
         (true, false) => CloseKind::ClientRst,
         (false, true) => CloseKind::ServerRst,
@@ -232,9 +282,18 @@ fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
 fn one(side: Side, end: &Evidence) -> CloseKind {
     match (end.fin_acked, end.time_wait) {
         // A FIN received and not read counts as one unread byte, so one byte proves nothing.
-        (Some(false), _) if end.disconnected || end.unread > 1 => CloseKind::rst(side),
+        (Some(false), _) if end.disconnected => CloseKind::rst(side),
+        // An RST ended it, or nothing did, but a FIN was before that.
+        (Some(false), _) if end.fin_seen => CloseKind::fin(side.other()),
+        // Without a trace, data that an RST found unread looks like data that a close did.
+        (Some(false), _) if end.unread > 1 && end.reset != Some(true) => CloseKind::rst(side),
+        (Some(false), _) if end.unanswered && end.reset != Some(true) => CloseKind::TimedOut,
+        (Some(false), _) if end.fin_sent => CloseKind::fin(side),
         (Some(false), _) => CloseKind::rst(side.other()),
+        _ if end.closed_first == Some(true) => CloseKind::fin(side),
+        _ if end.closed_first == Some(false) => CloseKind::fin(side.other()),
         (_, TimeWait::Present) => CloseKind::fin(side),
+        // Or an RST has killed it since (RFC 1337): alone, this end cannot tell.
         (Some(true), TimeWait::Absent) => CloseKind::fin(side.other()),
         _ => CloseKind::Unclassified,
     }
@@ -245,7 +304,6 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::socket::TcpInfo;
 
     fn end(fin_acked: bool, unread: u32, time_wait: TimeWait) -> Evidence {
         Evidence {
@@ -254,6 +312,11 @@ mod tests {
             unread,
             sent: None,
             received: None,
+            fin_sent: fin_acked,
+            fin_seen: false,
+            closed_first: None,
+            reset: None,
+            unanswered: false,
             time_wait,
         }
     }
@@ -394,6 +457,71 @@ mod tests {
         assert_eq!(classify(Some(&disconnected()), None), CloseKind::ClientRst);
         assert_eq!(classify(Some(&end(false, 1, Absent)), None), CloseKind::ServerRst);
         assert_eq!(classify(Some(&unread), Some(&unread)), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn the_fin_before_an_rst_was_first_even_where_one_end_is_seen_alone() {
+        let reset = end(false, 0, Absent);
+        let after_ours = Evidence { fin_sent: true, ..reset };
+        let after_theirs = Evidence { fin_seen: true, ..reset };
+        assert_eq!(classify(Some(&after_ours), None), CloseKind::ClientFin);
+        assert_eq!(classify(None, Some(&after_ours)), CloseKind::ServerFin);
+        assert_eq!(classify(Some(&after_theirs), None), CloseKind::ServerFin);
+        // The other's FIN was answered with ours, and that with an RST.
+        let after_both = Evidence { fin_sent: true, ..after_theirs };
+        assert_eq!(classify(Some(&after_both), None), CloseKind::ServerFin);
+    }
+
+    #[test]
+    fn a_traced_reset_is_the_peers_whatever_was_left_unread_or_unanswered() {
+        let reset = Evidence { reset: Some(true), ..end(false, 5, Absent) };
+        assert_eq!(classify(Some(&reset), None), CloseKind::ServerRst);
+        assert_eq!(classify(None, Some(&reset)), CloseKind::ClientRst);
+        let repeated = Evidence { unanswered: true, unread: 0, ..reset };
+        assert_eq!(classify(Some(&repeated), None), CloseKind::ServerRst);
+        // An RST killed the TIME_WAIT, or the look came late: the trace knows.
+        for (time_wait, first) in [(Absent, true), (Unknown, true), (Unknown, false)] {
+            let traced = Evidence { closed_first: Some(first), ..end(true, 0, time_wait) };
+            let expected = if first { CloseKind::ClientFin } else { CloseKind::ServerFin };
+            assert_eq!(classify(Some(&traced), None), expected);
+        }
+        let own = Evidence { reset: Some(false), ..end(false, 5, Absent) };
+        assert_eq!(classify(Some(&own), None), CloseKind::ClientRst);
+    }
+
+    #[test]
+    fn an_end_that_nothing_answers_has_timed_out_and_was_not_reset() {
+        let silent = Evidence { unanswered: true, ..end(false, 0, Absent) };
+        let with_fin = Evidence { fin_sent: true, ..silent };
+        for end in [&silent, &with_fin] {
+            assert_eq!(classify(Some(end), None), CloseKind::TimedOut);
+            assert_eq!(classify(None, Some(end)), CloseKind::TimedOut);
+            assert_eq!(classify(Some(end), Some(end)), CloseKind::TimedOut);
+        }
+        // What it left unread is how it ended, and an acknowledged FIN came before the silence.
+        let unread = Evidence { unread: 5, ..silent };
+        assert_eq!(classify(Some(&unread), None), CloseKind::ClientRst);
+        let closed = Evidence { unanswered: true, ..end(true, 0, Present) };
+        assert_eq!(classify(Some(&closed), None), CloseKind::ClientFin);
+    }
+
+    #[test]
+    fn a_reset_that_answers_a_retransmission_comes_a_round_trip_after_it() {
+        let after = |retransmits, probes, last_data_sent_ms| TcpInfo {
+            retransmits: Some(retransmits),
+            probes: Some(probes),
+            last_data_sent_ms: Some(last_data_sent_ms),
+            rtt_us: Some(40_000),
+            ..TcpInfo::default()
+        };
+        assert!(!is_unanswered(&after(0, 0, 9000), 4), "a reset of the first transmission");
+        assert!(!is_unanswered(&after(1, 0, 45), 4), "a reset of the second");
+        assert!(is_unanswered(&after(1, 0, 400), 4));
+        assert!(is_unanswered(&after(15, 0, 120_000), 4));
+        assert!(!is_unanswered(&after(1, 0, 9000), 0), "a FIN sent twice may have been reset");
+        assert!(is_unanswered(&after(2, 0, 9000), 0));
+        assert!(!is_unanswered(&after(0, 1, 9000), 0), "and so may a keep-alive probe");
+        assert!(is_unanswered(&after(0, 9, 9000), 0));
     }
 
     #[test]

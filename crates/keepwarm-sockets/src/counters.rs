@@ -73,6 +73,13 @@ counters! {
     abort_on_data = "TcpExt" "TCPAbortOnData", event;
     /// Connections given up after too many retransmissions or probes (`TCPAbortOnTimeout`).
     abort_on_timeout = "TcpExt" "TCPAbortOnTimeout", event;
+    /// Sockets nobody held any more that were not given time for the peer's FIN: TCP_LINGER2 below
+    /// 0, or too many of them (`TCPAbortOnLinger`).
+    abort_on_linger = "TcpExt" "TCPAbortOnLinger", event;
+    /// RSTs that should have been sent and could not be (`TCPAbortFailed`).
+    abort_failed = "TcpExt" "TCPAbortFailed", event;
+    /// Retransmission timers that ran out (`TCPTimeouts`).
+    timeouts = "TcpExt" "TCPTimeouts", event;
     /// Connections dropped for lack of memory (`TCPAbortOnMemory`).
     abort_on_memory = "TcpExt" "TCPAbortOnMemory", event;
     /// Handshakes finished on a full accept queue (`ListenOverflows`).

@@ -241,6 +241,10 @@ const ALIVE: States = States::of(&[
 /// Older kernels send a shorter struct: what is not there is `None`, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpInfo {
+    /// Retransmissions in a row that nothing has answered.
+    pub retransmits: Option<u8>,
+    /// Keep-alive or window probes in a row that nothing has answered.
+    pub probes: Option<u8>,
     /// Milliseconds since the last segment with data was sent.
     pub last_data_sent_ms: Option<u32>,
     /// Milliseconds since the last segment with data was received.

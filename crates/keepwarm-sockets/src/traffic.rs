@@ -303,6 +303,11 @@ pub struct PortsTaken {
 }
 
 /// Connections closed, as one end saw it.
+///
+/// Where the other end is on another host, it is judged by this end alone, and without a trace three
+/// kinds look like others: an RST after the other end's FIN may count as `remote_rst`; an RST that
+/// came while data was unread, and a close with data unread after the other end's FIN, count as
+/// `undrained`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndCloses {
     /// This end's FIN came first, or both crossed.
@@ -315,6 +320,8 @@ pub struct EndCloses {
     pub remote_rst: u64,
     /// This end closed with data unread, which makes the kernel abort: a body was not drained.
     pub undrained: u64,
+    /// No answer came any more, and this end gave up.
+    pub timed_out: u64,
     /// The evidence was gone when it was looked for, or contradicts itself.
     pub unclassified: u64,
 }
@@ -322,7 +329,7 @@ pub struct EndCloses {
 impl EndCloses {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.local() + self.remote() + self.unclassified
+        self.local() + self.remote() + self.timed_out + self.unclassified
     }
 
     /// Those that this end began.
@@ -347,6 +354,7 @@ impl EndCloses {
             CloseKind::ServerRst if !ours(Side::Server) => &mut self.remote_rst,
             CloseKind::ClientRst | CloseKind::ServerRst if unread => &mut self.undrained,
             CloseKind::ClientRst | CloseKind::ServerRst => &mut self.local_rst,
+            CloseKind::TimedOut => &mut self.timed_out,
             CloseKind::Unclassified => &mut self.unclassified,
         } += 1;
     }
@@ -358,6 +366,7 @@ impl EndCloses {
             local_rst: self.local_rst.saturating_sub(earlier.local_rst),
             remote_rst: self.remote_rst.saturating_sub(earlier.remote_rst),
             undrained: self.undrained.saturating_sub(earlier.undrained),
+            timed_out: self.timed_out.saturating_sub(earlier.timed_out),
             unclassified: self.unclassified.saturating_sub(earlier.unclassified),
         }
     }
@@ -368,6 +377,7 @@ impl EndCloses {
         self.local_rst += other.local_rst;
         self.remote_rst += other.remote_rst;
         self.undrained += other.undrained;
+        self.timed_out += other.timed_out;
         self.unclassified += other.unclassified;
     }
 }

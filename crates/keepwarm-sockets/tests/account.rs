@@ -28,6 +28,7 @@ fn closes(truth: &Truth) -> Closes {
         crossed_fin: truth.crossed_fin,
         client_rst: truth.client_rst,
         server_rst: truth.server_rst,
+        timed_out: truth.timed_out,
         unclassified: 0,
     }
 }

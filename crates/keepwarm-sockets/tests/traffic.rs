@@ -56,6 +56,7 @@ fn seen_by(side: Side, way: Way, truth: &Truth) -> EndCloses {
         local_rst: if unread { 0 } else { ours.1 },
         remote_rst: theirs.1,
         undrained: if unread { ours.1 } else { 0 },
+        timed_out: truth.timed_out,
         unclassified: 0,
     }
 }
@@ -147,14 +148,14 @@ fn refused_connects_are_failures_and_no_connections() {
         upstream.play(Way::ClientFin, 1, 1).unwrap();
         upstream.refuse(N).unwrap();
         let traffic = watch.finish(Duration::from_secs(1)).unwrap();
-        // The kernel keeps the port of a non-blocking connect that failed, and drops a blocking one's.
-        let failed: u64 = traffic
-            .destinations
-            .iter()
-            .filter(|one| one.service.is_some_and(|to| to.port() == port || to.port() == 0))
-            .map(|one| one.connect_failed)
-            .sum();
-        assert_eq!(failed, N, "{family:?} {traffic:#?}");
+        // The kernel keeps the port of a non-blocking connect that failed, and drops a blocking one's,
+        // which then stands with everybody else's on the host.
+        let failed = |port: u16| -> u64 {
+            let of_port = |one: &&Destination| one.service.is_some_and(|to| to.port() == port);
+            traffic.destinations.iter().filter(of_port).map(|one| one.connect_failed).sum()
+        };
+        assert_eq!(failed(port), N / 2, "{family:?}");
+        assert!(failed(0) >= N / 2, "{family:?} {}", failed(0));
     }
 }
 

@@ -13,24 +13,31 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+#[cfg(target_os = "linux")]
+mod lost;
+mod place;
+
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::AddAssign;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+#[cfg(target_os = "linux")]
+pub use self::lost::{Lost, Silence};
+use self::place::{Place, await_end_behind_data};
 use crate::kernel::is_named;
 
 /// Addresses of both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// 127.0.0.1 on both ends.
+    /// IPv4 on both ends; 127.0.0.1 on loopback.
     V4,
-    /// ::1 on both ends.
+    /// IPv6 on both ends; ::1 on loopback.
     V6,
-    /// A dual-stack listener on `::`; clients by turns an IPv4 socket to 127.0.0.1 and an IPv6
-    /// socket to ::ffff:127.0.0.1.
+    /// A dual-stack listener on `::`; clients by turns an IPv4 socket to its IPv4 address and an
+    /// IPv6 socket to the same, mapped (::ffff:127.0.0.1 on loopback).
     V4Mapped,
 }
 
@@ -106,6 +113,8 @@ pub struct Truth {
     pub client_rst: u64,
     /// Aborted by the server.
     pub server_rst: u64,
+    /// Given up by both ends, each without a word from the other.
+    pub timed_out: u64,
     /// Segments with data the clients sent: requests, and what a way of closing needs besides.
     /// Unknown (0) for [`Way::Crossed`], which sends as much as the buffers take.
     pub client_segments: u64,
@@ -114,7 +123,8 @@ pub struct Truth {
 impl Truth {
     /// Connections closed.
     pub fn closed(&self) -> u64 {
-        self.client_fin + self.server_fin + self.crossed_fin + self.client_rst + self.server_rst
+        let fin = self.client_fin + self.server_fin + self.crossed_fin;
+        fin + self.client_rst + self.server_rst + self.timed_out
     }
 
     /// What closing one connection in `way` adds.
@@ -153,6 +163,7 @@ impl AddAssign for Truth {
         self.crossed_fin += other.crossed_fin;
         self.client_rst += other.client_rst;
         self.server_rst += other.server_rst;
+        self.timed_out += other.timed_out;
         self.client_segments += other.client_segments;
     }
 }
@@ -164,6 +175,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Upstream {
     family: Family,
+    place: Place,
     listener: TcpListener,
     /// Bound, never listening: keeps the port number from every other socket of the host, of
     /// either family, so that what is seen on the port was done here.
@@ -176,13 +188,13 @@ pub struct Upstream {
 ///
 /// `bind` to port 0 may give one whose last owner left sockets in TIME_WAIT, at either end; they
 /// would be counted with ours.
-fn unheard_of_port() -> io::Result<(Socket, u16)> {
+fn unheard_of_port(wanted: u16) -> io::Result<(Socket, u16)> {
     let mut taken = Vec::new();
     for _ in 0..100 {
         let reservation = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
         reservation.set_only_v6(false)?;
         reservation.set_reuse_address(true)?;
-        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), wanted);
         reservation.bind(&SockAddr::from(any))?;
         let reserved = reservation.local_addr()?.as_socket().map(|name| name.port());
         let port = reserved.ok_or_else(|| io::Error::other("a socket without a port"))?;
@@ -200,13 +212,20 @@ impl Upstream {
     /// # Errors
     /// What the system says.
     pub fn listen(family: Family) -> io::Result<Upstream> {
+        Upstream::listen_at(Place::Loopback, family)
+    }
+
+    fn listen_at(place: Place, family: Family) -> io::Result<Upstream> {
         let (domain, ip) = match family {
-            Family::V4 => (Domain::IPV4, Ipv4Addr::LOCALHOST.into()),
-            Family::V6 => (Domain::IPV6, Ipv6Addr::LOCALHOST.into()),
+            Family::V4 => (Domain::IPV4, place.server_ip(false)),
+            Family::V6 => (Domain::IPV6, place.server_ip(true)),
             Family::V4Mapped => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
         };
-        let (reservation, port) = unheard_of_port()?;
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        let (reservation, port, socket) = place.at_server(|| {
+            let (reservation, port) = unheard_of_port(place.port())?;
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            Ok((reservation, port, socket))
+        })?;
         socket.set_reuse_address(true)?;
         if family == Family::V4Mapped {
             socket.set_only_v6(false)?;
@@ -214,7 +233,7 @@ impl Upstream {
         socket.bind(&SockAddr::from(SocketAddr::new(ip, port)))?;
         socket.listen(128)?;
         let listener = socket.into();
-        Ok(Upstream { family, listener, _reservation: reservation, port, dials: 0 })
+        Ok(Upstream { family, place, listener, _reservation: reservation, port, dials: 0 })
     }
 
     /// The port.
@@ -263,12 +282,12 @@ impl Upstream {
     /// # Errors
     /// If a connect was not refused.
     pub fn refuse(self, count: u64) -> io::Result<()> {
-        let Upstream { family, listener, port, _reservation, .. } = self;
+        let Upstream { family, place, listener, port, _reservation, .. } = self;
         drop(listener);
         for turn in 0..count {
-            let socket = client_socket(family, turn)?;
+            let socket = place.at_client(|| client_socket(family, turn))?;
             socket.set_nonblocking(turn % 2 == 1)?;
-            let connected = socket.connect(&target(family, port, turn));
+            let connected = socket.connect(&target(&place, family, port, turn));
             let error = match connected {
                 Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {
                     wait_for("a refusal", || socket.take_error().ok().flatten())?
@@ -285,9 +304,14 @@ impl Upstream {
 
     fn dial(&mut self) -> io::Result<TcpStream> {
         self.dials += 1;
-        let socket = client_socket(self.family, self.dials)?;
-        socket.connect(&target(self.family, self.port, self.dials))?;
+        let socket = self.place.at_client(|| client_socket(self.family, self.dials))?;
+        socket.connect(&self.target(self.dials))?;
         Ok(socket.into())
+    }
+
+    /// What the client of this turn connects to.
+    fn target(&self, turn: u64) -> SockAddr {
+        target(&self.place, self.family, self.port, turn)
     }
 }
 
@@ -303,13 +327,10 @@ fn client_socket(family: Family, turn: u64) -> io::Result<Socket> {
     Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
 }
 
-fn target(family: Family, port: u16, turn: u64) -> SockAddr {
-    let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-    let ip = match family {
-        Family::V4 => Ipv4Addr::LOCALHOST.into(),
-        Family::V6 => Ipv6Addr::LOCALHOST.into(),
-        Family::V4Mapped if turn.is_multiple_of(2) => Ipv4Addr::LOCALHOST.into(),
-        Family::V4Mapped => mapped.into(),
+fn target(place: &Place, family: Family, port: u16, turn: u64) -> SockAddr {
+    let ip = match (place.server_ip(family == Family::V6), family) {
+        (IpAddr::V4(ip), Family::V4Mapped) if !turn.is_multiple_of(2) => ip.to_ipv6_mapped().into(),
+        (ip, _) => ip,
     };
     SockAddr::from(SocketAddr::new(ip, port))
 }
@@ -369,6 +390,7 @@ impl Connection {
             Way::ClientFinServerUnread => {
                 send_unread(&mut client, &server)?;
                 drop(client);
+                await_end_behind_data(&server)?;
                 drop(server);
             }
             Way::ServerFinClientWrites => {

@@ -51,3 +51,19 @@ pub fn resident_kib() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process");
     line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
+
+/// Lets this process have so many files open at once.
+///
+/// # Errors
+/// If the limit that only root may raise is lower.
+#[cfg(target_os = "linux")]
+pub fn allow_open_files(count: u64) -> std::io::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < count) {
+        limit.current = Some(count);
+        limit.maximum = limit.maximum.map(|maximum| maximum.max(count));
+        setrlimit(Resource::Nofile, limit)?;
+    }
+    Ok(())
+}

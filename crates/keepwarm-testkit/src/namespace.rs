@@ -82,7 +82,7 @@ impl Namespace {
     ///
     /// # Errors
     /// What the system says.
-    pub fn set(&self, name: &str, value: u32) -> io::Result<()> {
+    pub fn set(&self, name: &str, value: impl std::fmt::Display) -> io::Result<()> {
         let path = format!("/proc/sys/net/ipv4/{name}");
         self.inside(|| fs::write(path, value.to_string()))
     }

@@ -121,9 +121,24 @@ impl Wire {
         line.held.clear();
     }
 
-    /// Ends a cut.
-    pub fn mend(&self) {
-        self.shared.lock().mode = Mode::Open;
+    /// Ends a cut; what was sent before this is lost, even if the shuttle has not come to it yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn mend(&self) -> io::Result<()> {
+        let mut line = self.shared.lock();
+        let mut buffer = vec![0; 1 << 16];
+        for from in 0..2 {
+            while self.shared.receive(&mut line, from, &mut buffer)?.is_some() {}
+        }
+        line.mode = Mode::Open;
+        Ok(())
+    }
+
+    /// RSTs that the client's end has sent so far, and the server's, lost ones included.
+    #[must_use]
+    pub fn resets(&self) -> [u64; 2] {
+        self.shared.lock().resets
     }
 
     /// Waits until packets with `flag` of so many connections are held, in each direction.
@@ -204,17 +219,23 @@ struct Line {
     mode: Mode,
     /// Which device each came from.
     held: VecDeque<(usize, Vec<u8>)>,
+    /// RSTs that came from each, whatever became of them.
+    resets: [u64; 2],
 }
 
 impl Line {
     fn connections_with(&self, flag: Flag) -> [usize; 2] {
         [0, 1].map(|from| {
             let of_end = self.held.iter().filter(|(end, _)| *end == from);
-            let segments = of_end.filter_map(|(_, packet)| tcp(packet));
-            let flagged = segments.filter(|tcp| tcp.get(13).is_some_and(|f| f & flag as u8 != 0));
-            flagged.map(|tcp| &tcp[..4]).collect::<HashSet<_>>().len()
+            let flagged = of_end.filter(|(_, packet)| has(packet, flag));
+            let ports = flagged.filter_map(|(_, packet)| Some(&tcp(packet)?[..4]));
+            ports.collect::<HashSet<_>>().len()
         })
     }
+}
+
+fn has(packet: &[u8], flag: Flag) -> bool {
+    tcp(packet).is_some_and(|segment| segment[13] & flag as u8 != 0)
 }
 
 /// The TCP segment in an IP packet; a fragment or an extension header is not looked for.
@@ -265,19 +286,33 @@ impl Shared {
         }
     }
 
+    /// The next packet that a device has.
+    fn receive(
+        &self,
+        line: &mut Line,
+        from: usize,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        match self.devices[from].recv(buffer) {
+            Ok(length) => {
+                line.resets[from] += u64::from(has(&buffer[..length], Flag::Rst));
+                Ok(Some(length))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A batch of packets from one end.
     fn take(&self, from: usize, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..64 {
-            let length = match self.devices[from].recv(buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
+            // Taken under the lock: no packet is in hand while the mode changes.
+            let mut line = self.lock();
+            let Some(length) = self.receive(&mut line, from, buffer)? else { return Ok(()) };
             let packet = &buffer[..length];
             if tcp(packet).is_none() {
                 continue;
             }
-            let mut line = self.lock();
             match line.mode {
                 Mode::Open => {
                     self.devices[1 - from].send(packet)?;
@@ -357,8 +392,8 @@ mod tests {
     #[test]
     fn a_syn_on_a_cut_wire_times_out_and_a_mended_wire_carries() {
         let Some(wire) = lay() else { return };
-        wire.client.set("tcp_syn_retries", 1).unwrap();
-        wire.client.set("tcp_syn_linear_timeouts", 0).unwrap();
+        wire.client.set("tcp_syn_retries", "1").unwrap();
+        wire.client.set("tcp_syn_linear_timeouts", "0").unwrap();
         let (client, mut server) = connected(&wire, false);
         wire.cut();
         let to = client.peer_addr().unwrap();
@@ -366,7 +401,7 @@ mod tests {
         assert_eq!(lost.kind(), ErrorKind::TimedOut);
         // A segment that was lost is sent again.
         io::Write::write_all(&mut &client, b"x").unwrap();
-        wire.mend();
+        wire.mend().unwrap();
         io::Read::read_exact(&mut server, &mut [0]).unwrap();
     }
 }

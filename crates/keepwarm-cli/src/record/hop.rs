@@ -257,7 +257,7 @@ impl HopRecord {
                 crossed_fin: closed.crossed_fin,
                 client_rst: closed.client_rst,
                 server_rst: closed.server_rst,
-                unclassified: closed.unclassified,
+                unclassified: closed.unclassified + closed.timed_out,
             },
             closed_by_the_end: own.map_or(0, |target| target.still_open.min(closed.total())),
             requests: HopRequests::of(account, own.as_ref(), secret),

@@ -159,7 +159,8 @@ fn observation(
         local_rst: one.closed.local_rst,
         remote_rst: one.closed.remote_rst,
         undrained: one.closed.undrained,
-        unclassified: one.closed.unclassified,
+        // Nobody closed what timed out.
+        unclassified: one.closed.unclassified + one.closed.timed_out,
         connect_failed: one.connect_failed,
         requests: requests(&one.requests),
         idle_local: idle(&one.idle_before_local_close),

@@ -109,6 +109,7 @@ struct Closed {
     remote_rst: u64,
     undrained: u64,
     connect_failed: u64,
+    timed_out: u64,
     unclassified: u64,
 }
 
@@ -228,6 +229,7 @@ fn destination<'a>(judged: &'a Judged, report: &Report) -> DestinationRecord<'a>
             remote_rst: one.closed.remote_rst,
             undrained: one.closed.undrained,
             connect_failed: one.connect_failed,
+            timed_out: one.closed.timed_out,
             unclassified: one.closed.unclassified,
         }),
         requests_per_connection: per_connection(&one.requests),

@@ -241,12 +241,22 @@ impl Ends {
         }
         let remap = |alive: &mut Alive| alive.book = moved[alive.book as usize];
         self.alive.values_mut().for_each(remap);
+        // What is being settled is not in its place.
+        if let Some(moves) = &mut self.moves {
+            moves.push(moved.clone());
+        }
         let dead = self.pending.values_mut().flat_map(Dead::halves_mut);
         let strays = self.strays.values_mut().flatten();
         dead.chain(strays).filter_map(|half| half.seen.as_mut()).for_each(remap);
         if let Some(look) = &mut self.look {
             look.remap(&moved);
         }
+    }
+
+    /// Where a book is that was at `place` when the settling began.
+    pub(super) fn place_now(&self, place: u32) -> u32 {
+        let moves = self.moves.iter().flatten();
+        moves.fold(place, |place, moved| moved[place as usize])
     }
 
     /// The traffic so far.

@@ -2,11 +2,12 @@
 //!
 //! Owns the pairing of ends and the wait for a missing one.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::look::requests;
-use super::{Dead, Ends, Half, MATE_WAIT, Pair, Which};
+use super::{Alive, Dead, Ends, Half, MATE_WAIT, Pair, TRACE_WAIT, Which};
 use crate::classify::{CloseKind, Evidence, classify, was_established};
 use crate::socket::Side;
 use crate::traffic::{Scope, Traffic};
@@ -16,12 +17,20 @@ impl Ends {
     /// Books what can be booked now; everything if `finally`.
     pub(crate) fn settle(&mut self, now: Duration, finally: bool) {
         let mut pending = std::mem::take(&mut self.pending);
+        self.moves = Some(Vec::new());
         self.waiting = false;
         pending.retain(|pair, dead| {
             while self.settle_one(pair, dead, now, finally) {}
             self.waiting |= dead.low.front().or(dead.high.front()).is_some_and(|half| half.looked);
             !dead.is_empty()
         });
+        if self.moves.as_ref().is_some_and(|moves| !moves.is_empty()) {
+            let left = pending.values_mut().flat_map(Dead::halves_mut);
+            for seen in left.filter_map(|half| half.seen.as_mut()) {
+                seen.book = self.place_now(seen.book);
+            }
+        }
+        self.moves = None;
         self.pending = pending;
         self.settle_strays(now, finally);
     }
@@ -84,11 +93,15 @@ impl Ends {
         if self.stray_count == 0 {
             return;
         }
+        let readings = self.unclaimed.readings;
         let mut strays = std::mem::take(&mut self.strays);
         let mut overdue = Vec::new();
         for queue in strays.values_mut() {
             while let Some(half) = queue.pop_front() {
-                if finally || now.saturating_sub(half.at) >= MATE_WAIT {
+                let waited = now.saturating_sub(half.at);
+                // A trace that is read after the event has its life.
+                let told = readings == 0 || readings > half.known_at_round || waited >= TRACE_WAIT;
+                if finally || (told && waited >= MATE_WAIT) {
                     overdue.push(half);
                 } else {
                     queue.push_front(half);
@@ -99,7 +112,19 @@ impl Ends {
         strays.retain(|_, queue| !queue.is_empty());
         self.strays = strays;
         self.stray_count -= overdue.len();
-        overdue.into_iter().for_each(|half| self.conclude_stray(&half));
+        // A trace has both addresses.
+        let mut traced = if overdue.is_empty() { HashMap::new() } else { self.unclaimed.aborted() };
+        for mut half in overdue {
+            let key = (half.event.local.port(), half.event.remote.ip());
+            match traced.get_mut(&key).and_then(VecDeque::pop_front) {
+                Some(named) => {
+                    (half.event.local, half.event.remote) = named;
+                    let side = self.side(&half.event);
+                    self.book(side, &half, CloseKind::rst(side), None);
+                }
+                None => self.conclude_stray(&half),
+            }
+        }
     }
 
     fn conclude_stray(&mut self, half: &Half) {
@@ -118,62 +143,82 @@ impl Ends {
             self.unattributed_aborts += 1;
             return;
         }
-        let mut fitting = self.books.iter_mut().filter(|book| {
-            let (Some(service), side) = book.key else { return false };
-            if serves { of_server(&service, side) } else { of_client(&service, side) }
+        let mut fitting = (0_u32..).zip(&self.books).filter_map(|(place, book)| {
+            let (Some(service), side) = book.key else { return None };
+            let fits = if serves { of_server(&service, side) } else { of_client(&service, side) };
+            fits.then_some(place)
         });
-        match (fitting.next(), fitting.next()) {
-            (Some(book), None) => {
-                book.closed.local_rst += 1;
-                book.sightings.closed_unseen();
+        let place = match (fitting.next(), fitting.next()) {
+            (Some(place), None) => place,
+            // The first of a service; one that listens on every address does not say at which.
+            (None, _) if serves && !local.ip().is_unspecified() => {
+                self.book_of(local, Side::Server)
             }
-            _ => self.unattributed_aborts += 1,
-        }
+            _ => {
+                self.unattributed_aborts += 1;
+                return;
+            }
+        };
+        let book = &mut self.books[place as usize];
+        book.closed.local_rst += 1;
+        book.sightings.closed_unseen();
     }
 
     /// Both ends of one connection, or the one that is known.
     pub(super) fn conclude(&mut self, pair: &Pair, low: Option<Half>, high: Option<Half>) {
         let ends = [(Which::Low, low), (Which::High, high)].map(|(end, half)| {
-            let half = half.map(|mut half| {
+            half.map(|mut half| {
                 (half.event.local, half.event.remote) = pair.seen_from(end);
                 half
-            });
-            half.map(|half| (self.booked_side(&half), half))
+            })
         });
         let [low, high] = &ends;
-        // Sides are told apart by ports alone, so both ends of a pair cannot be the same.
-        let side = match (low, high) {
-            // What was only guessed now gives way to what the other end has been counted as.
-            (Some((_, low)), Some((side, high))) if low.seen.is_none() && high.seen.is_some() => {
-                side.other()
-            }
-            (Some((side, _)), _) => *side,
-            (None, Some((side, _))) => side.other(),
-            (None, None) => return,
-        };
-        let evidence = |end: &Option<(Side, Half)>, side: Side| {
-            end.as_ref().map(|(_, half)| half.evidence(side))
-        };
+        // What the baseline was taken for it stays. Others are looked at again: the look that met
+        // one may have been past the listeners when its listener came.
+        let side = None
+            .or_else(|| self.side_at_start(low.as_ref()?))
+            .or_else(|| self.side_at_start(high.as_ref()?).map(Side::other))
+            .or_else(|| Some(self.side(&low.as_ref()?.event)))
+            .or_else(|| Some(self.side(&high.as_ref()?.event).other()));
+        let Some(side) = side else { return };
+        let evidence = |end: &Option<Half>, side: Side| Some(self.evidence(end.as_ref()?, side));
         let (low_evidence, high_evidence) = (evidence(low, side), evidence(high, side.other()));
         let kind = match side {
             Side::Client => classify(low_evidence.as_ref(), high_evidence.as_ref()),
             Side::Server => classify(high_evidence.as_ref(), low_evidence.as_ref()),
         };
         // Of a program that closes late, the other end knows better how long nothing was said.
-        let idle = [low, high].into_iter().flatten().filter_map(|(_, half)| half.idle_ms()).min();
+        let idle = [low, high].into_iter().flatten().filter_map(Half::idle_ms).min();
         let sides = [side, side.other()];
         for (end, side) in ends.into_iter().zip(sides) {
-            if let Some((_, half)) = end {
+            if let Some(half) = end {
                 self.book(side, &half, kind, idle);
             }
         }
     }
 
-    /// The side of an end: that of the book in which it has been counted alive, whatever has been
-    /// learned of listeners since.
-    fn booked_side(&self, half: &Half) -> Side {
-        half.seen
-            .map_or_else(|| self.side(&half.event), |seen| self.books[seen.book as usize].key.1)
+    /// What is known of an end; of a traced one, more.
+    fn evidence(&self, half: &Half, side: Side) -> Evidence {
+        let mut evidence = half.evidence(side);
+        if let Some(life) = self.unclaimed.life(&(half.event.local, half.event.remote)) {
+            evidence.fin_seen |= life.closed_first == Some(false);
+            evidence.closed_first = life.closed_first;
+            evidence.reset = Some(life.reset_in.is_some());
+        }
+        evidence
+    }
+
+    fn side_at_start(&self, half: &Half) -> Option<Side> {
+        let seen = half.seen.filter(|seen| seen.at_start)?;
+        Some(self.books[self.place_now(seen.book) as usize].key.1)
+    }
+
+    /// The book that an end was put in when it was seen alive, if it still belongs there.
+    fn place_of(&self, seen: &Alive, service: SocketAddr, side: Side) -> Option<u32> {
+        let place = self.place_now(seen.book);
+        let (named, of) = self.books[place as usize].key;
+        let here = seen.at_start || named.is_none_or(|named| named == service);
+        (of == side && here).then_some(place)
     }
 
     fn book(&mut self, side: Side, half: &Half, kind: CloseKind, idle: Option<u32>) {
@@ -183,19 +228,18 @@ impl Ends {
             self.books[place as usize].connect_failed += 1;
             return;
         }
-        let place = match half.seen {
-            Some(seen) => seen.book,
-            None => self.book_of(service, side),
-        };
+        let place = half.seen.and_then(|seen| self.place_of(&seen, service, side));
+        let place = place.unwrap_or_else(|| self.book_of(service, side));
         let book = &mut self.books[place as usize];
-        // Of two ends that were counted as the same side, both stay where they were.
-        let side = book.key.1;
         let unread = !half.disconnected && half.event.rqueue > 1;
         let before = book.closed;
         book.closed.add(side, kind, unread);
         if let Some(idle) = idle {
-            let ours = book.closed.local() > before.local();
-            (if ours { &mut book.idle_local } else { &mut book.idle_remote }).add(idle);
+            if book.closed.local() > before.local() {
+                book.idle_local.add(idle);
+            } else if book.closed.remote() > before.remote() {
+                book.idle_remote.add(idle);
+            }
         }
         let traced = self.book_traced(place, half, side, &before);
         let book = &mut self.books[place as usize];
@@ -215,7 +259,7 @@ impl Ends {
     }
 
     pub(super) fn book_unclassified(&mut self, half: &Half) {
-        let side = self.booked_side(half);
+        let side = self.side_at_start(half).unwrap_or_else(|| self.side(&half.event));
         self.book(side, half, CloseKind::Unclassified, None);
     }
 
@@ -247,7 +291,9 @@ impl Half {
         if evidence.disconnected {
             evidence.fin_acked = Some(false);
             (evidence.sent, evidence.received) = (None, None);
+            (evidence.fin_sent, evidence.unanswered) = (false, false);
         }
+        evidence.fin_seen = self.seen.is_some_and(|seen| seen.idle_at_fin_ms.get().is_some());
         evidence.time_wait = self.time_wait;
         evidence
     }

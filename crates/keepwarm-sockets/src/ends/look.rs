@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::alive::Alive;
 use super::book::Level;
 use super::{DECISIVE, Ends, FIT_SLACK, Half, Pair, Which};
-use crate::classify::TimeWait;
+use crate::classify::{TimeWait, is_failed_attempt};
 use crate::hash::Map;
 use crate::ledger::TRANSITIONAL;
 use crate::socket::{Side, Socket, State};
@@ -114,6 +114,10 @@ impl Ends {
 
     /// The side of an end: as its listener says, else as an open book says, else a guess.
     pub(super) fn side(&self, end: &Socket) -> Side {
+        // Only who connects can fail at it.
+        if end.state == State::SynSent || is_failed_attempt(end) {
+            return Side::Client;
+        }
         if let Some(side) = self.listeners.side(&end.local, &end.remote) {
             return side;
         }

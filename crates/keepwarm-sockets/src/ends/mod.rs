@@ -31,6 +31,8 @@ mod look;
 #[cfg(test)]
 mod passing;
 mod side;
+#[cfg(test)]
+mod tests;
 mod traced;
 
 use std::collections::{HashMap, VecDeque};
@@ -68,6 +70,8 @@ const DECISIVE: Duration = Duration::from_millis(900);
 const DECISIVE_ELSEWHERE: Duration = Duration::from_secs(5);
 /// How long one end waits for the other's event.
 const MATE_WAIT: Duration = Duration::from_secs(1);
+/// How long an abort waits for the trace to be read, which a busy host may keep waiting itself.
+const TRACE_WAIT: Duration = Duration::from_secs(3);
 /// How much older than the death of its socket a TIME_WAIT may look: delivery and a jiffy.
 const FIT_SLACK: Duration = Duration::from_secs(1);
 
@@ -201,6 +205,8 @@ pub(crate) struct Ends {
     traced: bool,
     /// Files of listeners whose process is known.
     listening: HashMap<u32, u32>,
+    /// While pending ends are being settled: where books went each time that some were folded.
+    moves: Option<Vec<Vec<u32>>>,
     unclaimed: Unclaimed,
     /// For how long a look that finds no TIME_WAIT towards another host proves that there was none.
     decisive_elsewhere: Duration,
@@ -236,6 +242,7 @@ impl Ends {
             names: HashMap::new(),
             traced,
             listening: HashMap::new(),
+            moves: None,
             unclaimed: Unclaimed::default(),
             decisive_elsewhere: DECISIVE_ELSEWHERE,
         }
@@ -309,7 +316,9 @@ impl Ends {
         }
         self.stray_count += 1;
         let key = (event.local.port(), event.remote.ip());
-        let half = Half { looked: true, ..Half::of(event, true, None, at) };
+        // For an abort that counts when the trace was last read, not when a round began.
+        let known_at_round = self.unclaimed.readings;
+        let half = Half { looked: true, known_at_round, ..Half::of(event, true, None, at) };
         self.strays.entry(key).or_default().push_back(half);
         false
     }
@@ -330,7 +339,9 @@ impl Ends {
         dead.get_mut(end).push_back(half);
         let told = self.is_told(&pair, &dead);
         if told && !self.traced {
+            self.moves = Some(Vec::new());
             self.conclude(&pair, dead.low.pop_front(), dead.high.pop_front());
+            self.moves = None;
             return;
         }
         if told {

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::line::Line;
@@ -17,7 +18,7 @@ use crate::trace::{Life, Traced};
 use crate::traffic::EndCloses;
 
 /// Local and remote address of an end.
-type Key = (SocketAddr, SocketAddr);
+pub(super) type Key = (SocketAddr, SocketAddr);
 
 /// Lives that wait, some 200 bytes each.
 const MAX_LIVES: usize = 1 << 17;
@@ -36,6 +37,8 @@ pub(super) struct Unclaimed {
     older: Generation,
     /// When the older ones were forgotten last.
     turned_ns: u64,
+    /// How often the trace has been read; 0 without one.
+    pub(super) readings: u64,
     /// The last reset from the first address to the second.
     resets: Map<Key, (u64, Arc<str>)>,
 }
@@ -51,6 +54,23 @@ impl Unclaimed {
     /// The oldest life of an end.
     fn take(&mut self, key: &Key) -> Option<Life> {
         self.older.take(key).or_else(|| self.lives.take(key))
+    }
+
+    /// The life that the next dead end with these addresses had.
+    pub(super) fn life(&self, key: &Key) -> Option<&Life> {
+        let line = self.older.by_key.get(key).or_else(|| self.lives.by_key.get(key));
+        line.and_then(Line::front)
+    }
+
+    /// Lives that ended by an abort of their own, by what that leaves of their addresses: the local
+    /// port and the remote host.
+    pub(super) fn aborted(&self) -> HashMap<(u16, IpAddr), VecDeque<Key>> {
+        let mut aborted: HashMap<_, VecDeque<Key>> = HashMap::new();
+        let lives = self.older.by_key.keys().chain(self.lives.by_key.keys());
+        for key in lives.filter(|key| self.resets.contains_key(key)) {
+            aborted.entry((key.0.port(), key.1.ip())).or_default().push_back(*key);
+        }
+        aborted
     }
 
     fn forget_older(&mut self) {
@@ -105,6 +125,7 @@ impl Generation {
 impl Ends {
     /// What tracing has told since the last time; before the look that follows.
     pub(crate) fn handle_traced(&mut self, traced: &mut Traced) {
+        self.unclaimed.readings += 1;
         self.unclaimed.handle_time(traced.at_ns);
         for life in traced.ended.drain(..) {
             if self.concerns_pair(&life.local, &life.remote) {
@@ -139,10 +160,13 @@ impl Ends {
         let ours = closed.local_rst + closed.undrained > before.local_rst + before.undrained;
         let reset_in = life.as_ref().and_then(|life| life.reset_in);
         let theirs = closed.remote_rst > before.remote_rst || reset_in.is_some();
-        let from = if ours { (local, remote) } else { (remote, local) };
-        if let Some((_, reason)) = self.unclaimed.resets.get(&from).filter(|_| ours || theirs) {
+        // What is left unread is answered with an RST even if a FIN was first.
+        let answered = !half.disconnected && half.event.rqueue > 1 && !theirs;
+        let from = if ours || answered { (local, remote) } else { (remote, local) };
+        let reset = self.unclaimed.resets.get(&from).filter(|_| ours || theirs || answered);
+        if let Some((_, reason)) = reset {
             count_reason(&mut book.traced.reset_reasons, reason);
-            if ours == (side == Side::Client) {
+            if (ours || answered) == (side == Side::Client) {
                 count_reason(&mut book.traced.client_reset_reasons, reason);
             }
         }
@@ -174,7 +198,7 @@ mod tests {
         let local = SocketAddr::from(([10, 0, 0, 1], port));
         let remote = SocketAddr::from(([10, 0, 0, 2], 80));
         let (owner, lifetime_ns, reset_in) = (Some(1), Some(1), None);
-        Life { local, remote, owner, lifetime_ns, ended_ns, reset_in }
+        Life { local, remote, owner, lifetime_ns, ended_ns, reset_in, closed_first: None }
     }
 
     #[test]

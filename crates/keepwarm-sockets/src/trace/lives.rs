@@ -32,6 +32,8 @@ pub(crate) struct Life {
     pub(crate) ended_ns: u64,
     /// The state in which an RST found it.
     pub(crate) reset_in: Option<State>,
+    /// Whether this end's FIN left before the other's came, or after; `None` without a FIN.
+    pub(crate) closed_first: Option<bool>,
 }
 
 /// Sockets under way.
@@ -48,6 +50,7 @@ struct Start {
     established_ns: Option<u64>,
     closed_ns: Option<u64>,
     reset: bool,
+    closed_first: Option<bool>,
 }
 
 impl Lives {
@@ -73,7 +76,10 @@ impl Lives {
         start.task = start.task.or(change.task);
         match change.to {
             State::Established => start.established_ns = Some(at_ns),
-            State::FinWait1 | State::LastAck => start.closed_ns = Some(at_ns),
+            State::FinWait1 | State::LastAck => {
+                start.closed_ns = Some(at_ns);
+                start.closed_first = Some(change.to == State::FinWait1);
+            }
             _ => {}
         }
         None
@@ -93,6 +99,9 @@ impl Lives {
             lifetime_ns: start.established_ns.map(|begun| closed.saturating_sub(begun)),
             ended_ns: at_ns,
             reset_in: start.reset.then_some(change.from),
+            closed_first: start
+                .closed_first
+                .or_else(|| (change.from == State::CloseWait).then_some(false)),
         })
     }
 

@@ -6,6 +6,8 @@
 use super::{u32_at, u64_at};
 use crate::socket::TcpInfo;
 
+const RETRANSMITS: usize = 2;
+const PROBES: usize = 3;
 const LAST_DATA_SENT: usize = 44;
 const LAST_DATA_RECV: usize = 52;
 const LAST_ACK_RECV: usize = 56;
@@ -22,6 +24,8 @@ const BYTES_RETRANS: usize = 208;
 /// Reads what is there; never fails.
 pub(crate) fn decode(bytes: &[u8]) -> TcpInfo {
     TcpInfo {
+        retransmits: bytes.get(RETRANSMITS).copied(),
+        probes: bytes.get(PROBES).copied(),
         last_data_sent_ms: u32_at(bytes, LAST_DATA_SENT),
         last_data_recv_ms: u32_at(bytes, LAST_DATA_RECV),
         last_ack_recv_ms: u32_at(bytes, LAST_ACK_RECV),
