@@ -59,9 +59,10 @@ impl Tasks {
         for thread in gone {
             let leader = saved(&leaders, thread).and_then(|text| text.parse().ok());
             let Some(pid) = leader.filter(|pid| *pid != 0) else { continue };
-            // A process that is still there has the name it has now.
-            let name = process::name(pid)
-                .or_else(|| saved(&names, pid).or(saved(&names, thread)).map(str::to_owned));
+            // A process that is still there has the name it has now. Of one that is gone the thread's
+            // was saved with its event; what stands behind the process's own id may be an earlier
+            // process's, of which nothing was traced since.
+            let name = process::name(pid).or_else(|| saved(&names, thread).map(str::to_owned));
             found.insert(thread, Process { pid, name });
         }
         found
@@ -100,7 +101,7 @@ mod tests {
         let tasks = Tasks { readable: true };
         let tables = |name: &str| match name {
             "saved_tgids" => format!("1 1\n{GONE} {}\n", GONE - 1),
-            _ => format!("1 init\n{GONE} a worker\n"),
+            _ => format!("1 init\n{} of an earlier process\n{GONE} a worker\n", GONE - 1),
         };
         let found = tasks.find(Set::from_iter([GONE]), tables);
         let process = Process { pid: GONE - 1, name: Some("a worker".to_owned()) };
