@@ -8,13 +8,17 @@ use serde_json::Value;
 use crate::{assert_named, assert_runs_on, habit, here, runs};
 
 fn python(library: &str, does: &str) -> Option<Value> {
-    let python = std::env::var("KEEPWARM_PYTHON").unwrap_or_else(|_| "python3".into());
-    let mut client = Command::new(&python);
-    client.arg(here("client.py"));
-    if !runs(Command::new(&python).arg(here("client.py")).args(["check", library])) {
+    let named = std::env::var("KEEPWARM_PYTHON").ok();
+    // Debian's packages of the libraries are for Debian's Python, which need not be the first one.
+    let pythons = named.as_deref().map_or(vec!["python3", "/usr/bin/python3"], |named| vec![named]);
+    let script = here("client.py");
+    let has_it = |python: &&&str| runs(Command::new(python).arg(&script).args(["check", library]));
+    let Some(python) = pythons.iter().find(has_it) else {
         skipped::because(&format!("no Python with {library} (`python3`, or KEEPWARM_PYTHON)"));
         return None;
-    }
+    };
+    let mut client = Command::new(python);
+    client.arg(&script);
     Some(habit(client, does))
 }
 
