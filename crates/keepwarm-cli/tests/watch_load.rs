@@ -65,7 +65,8 @@ const TOO_MANY: u64 = 25_000;
 /// A watch without any capability.
 fn watch_unprivileged(port: u16, more: &[&str]) -> Child {
     let mut command = Command::new("setpriv");
-    command.args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_keepwarm")]);
+    command.args(["--bounding-set=-all", "--inh-caps=-all", "--pdeathsig", "TERM"]);
+    command.arg(env!("CARGO_BIN_EXE_keepwarm"));
     started(command.args(["watch", &format!(":{port}")]).args(more))
 }
 

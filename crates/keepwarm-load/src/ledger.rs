@@ -14,8 +14,9 @@ use crate::timeline::{Count, Counts};
 /// Why this side closed a connection.
 ///
 /// "Closed by us" is decided at the moment of the close: the socket has been read until empty,
-/// and neither FIN nor RST of the peer had come. A FIN that crosses ours on the wire in that
-/// moment is not seen.
+/// and neither FIN nor RST of the peer had come. A FIN that crosses ours on the wire is not seen:
+/// when both ends close at once, each has closed first as far as it can know, and the TIME_WAIT is
+/// left to both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CloseCause {
     /// The response was the last one: `Connection: close`, or HTTP/1.0 without keep-alive.

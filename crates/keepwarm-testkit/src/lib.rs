@@ -6,6 +6,7 @@ pub mod churn;
 pub mod closing;
 pub mod dice;
 pub mod kernel;
+pub mod mortal;
 pub mod mutate;
 #[cfg(target_os = "linux")]
 pub mod namespace;

@@ -92,7 +92,12 @@ impl Wire {
 
     /// From now on packets wait on the wire.
     pub fn hold(&self) {
-        self.shared.lock().mode = Mode::Held;
+        self.shared.lock().mode = Mode::Held(None);
+    }
+
+    /// From now on packets with `flag` wait on the wire; others are carried past them.
+    pub fn hold_only(&self, flag: Flag) {
+        self.shared.lock().mode = Mode::Held(Some(flag));
     }
 
     /// Delivers what waits; what comes after it, such as the answers, waits in turn.
@@ -197,7 +202,8 @@ fn device(namespace: &Namespace, host: u8) -> io::Result<SyncDevice> {
 enum Mode {
     #[default]
     Open,
-    Held,
+    /// Everything, or what has this flag.
+    Held(Option<Flag>),
     Cut,
 }
 
@@ -313,15 +319,16 @@ impl Shared {
             if tcp(packet).is_none() {
                 continue;
             }
-            match line.mode {
-                Mode::Open => {
-                    self.devices[1 - from].send(packet)?;
-                }
-                Mode::Held if line.held.len() < MAX_HELD => {
-                    line.held.push_back((from, packet.to_vec()));
-                    self.came.notify_all();
-                }
-                Mode::Held | Mode::Cut => {}
+            let holds = match line.mode {
+                Mode::Open => false,
+                Mode::Held(only) => only.is_none_or(|flag| has(packet, flag)),
+                Mode::Cut => continue,
+            };
+            if !holds {
+                self.devices[1 - from].send(packet)?;
+            } else if line.held.len() < MAX_HELD {
+                line.held.push_back((from, packet.to_vec()));
+                self.came.notify_all();
             }
         }
         Ok(())

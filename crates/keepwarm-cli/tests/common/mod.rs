@@ -9,12 +9,15 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use keepwarm_testkit::kernel::is_named;
+use keepwarm_testkit::mortal;
 
 /// Longer than anything here takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The tool, which ends in order with the thread that starts it: a watch has things of the kernel's
+/// to put back.
 pub(crate) fn keepwarm() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keepwarm"));
+    let mut command = mortal::command(env!("CARGO_BIN_EXE_keepwarm"), "TERM");
     command.env("NO_COLOR", "1");
     command
 }

@@ -21,7 +21,7 @@ struct Seen {
 
 fn play(manner: Manner, more: &[&str]) -> Seen {
     let port = servers::start(manner);
-    let capture = Capture::start();
+    let capture = Capture::start("lo");
     let watch = port.to_string();
     let arguments = [&LOAD[..], &["--watch", &watch], more].concat();
     let record = load(&arguments, &format!("http://127.0.0.1:{port}/"));
@@ -99,7 +99,8 @@ fn the_ledger_equals_the_packets_whatever_way_the_server_closes() {
 }
 
 /// Both sides close at once: which FIN left first is a race, and no count of it may be lost. A FIN
-/// that has come is the peer's; one that comes between the last look and our own is not seen.
+/// that has come is the peer's; one that comes between the last look and our own is not seen. What
+/// is no race, because both are kept from arriving, is `crossing`'s.
 #[test]
 fn connections_closed_by_both_at_once_are_counted_once() {
     let name = "ledger::connections_closed_by_both_at_once_are_counted_once";

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use keepwarm_testkit::skipped;
+use keepwarm_testkit::{mortal, skipped};
 
 const INSIDE: &str = "KEEPWARM_TEST_NAMESPACE";
 
@@ -14,19 +14,11 @@ pub(crate) fn enter(name: &str, programs: &[&str]) -> bool {
         assert!(up.expect("ip runs").success(), "loopback comes up");
         return true;
     }
-    let needed = ["unshare", "ip"].iter().chain(programs);
-    let missing: Vec<&&str> = needed.filter(|program| !is_installed(program)).collect();
-    if !missing.is_empty() {
-        skipped::because(&format!("{missing:?} not installed"));
-        return false;
-    }
-    let allowed = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        skipped::because("no network namespace to be had, which takes root");
+    if !can_be_made(programs) {
         return false;
     }
     let this = std::env::current_exe().expect("a path");
-    let status = Command::new("unshare")
+    let status = mortal::command("unshare", "KILL")
         .arg("-n")
         .arg(this)
         .args([name, "--exact", "--nocapture"])
@@ -34,6 +26,22 @@ pub(crate) fn enter(name: &str, programs: &[&str]) -> bool {
         .status();
     assert!(status.expect("unshare runs").success(), "{name} failed in its namespace");
     false
+}
+
+/// Whether there are namespaces to be had, and the programs; says so if not.
+pub(crate) fn can_be_made(programs: &[&str]) -> bool {
+    let needed = ["unshare", "ip"].iter().chain(programs);
+    let missing: Vec<&&str> = needed.filter(|program| !is_installed(program)).collect();
+    if !missing.is_empty() {
+        skipped::because(&format!("{missing:?} not installed"));
+        return false;
+    }
+    let allowed = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
+    let allowed = allowed.is_ok_and(|status| status.success());
+    if !allowed {
+        skipped::because("no network namespace to be had, which takes root");
+    }
+    allowed
 }
 
 /// Whether another load tester can be held beside ours; what is said of it is skipped if not.

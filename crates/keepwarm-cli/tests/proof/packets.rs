@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+
+use keepwarm_testkit::mortal;
 
 use crate::common::{PATIENCE, dead_port, kill};
 
@@ -31,6 +33,10 @@ pub(crate) struct Packets {
     pub(crate) server_rst: u64,
     /// Opened, and without an end.
     pub(crate) endless: u64,
+    /// Ends that have sent a FIN, once or again.
+    pub(crate) fins: u64,
+    /// RSTs.
+    pub(crate) rsts: u64,
 }
 
 impl Packets {
@@ -40,10 +46,10 @@ impl Packets {
 }
 
 impl Capture {
-    /// Returns once packets are seen.
-    pub(crate) fn start() -> Self {
-        let mut process = Command::new("tcpdump")
-            .args(["-i", "lo", "-nn", "-l", "-s", "96", "-B", "8192", "--immediate-mode", "tcp"])
+    /// Returns once packets of the device are seen, in the network namespace of this thread.
+    pub(crate) fn start(device: &str) -> Self {
+        let mut process = mortal::command("tcpdump", "KILL")
+            .args(["-i", device, "-nn", "-l", "-s", "96", "-B", "8192", "--immediate-mode", "tcp"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -51,7 +57,7 @@ impl Capture {
             .expect("tcpdump starts");
         let mut said = BufReader::new(process.stderr.take().expect("piped"));
         let mut line = String::new();
-        while !line.contains("listening on lo") {
+        while !line.contains("listening on ") {
             line.clear();
             assert!(said.read_line(&mut line).expect("readable") > 0, "tcpdump ended at once");
         }
@@ -67,12 +73,17 @@ impl Capture {
         Self { process, lines, reader, said }
     }
 
-    /// Everything that was sent before now, of connections to `port`.
-    pub(crate) fn finish(mut self, port: u16) -> Packets {
+    /// Everything that was sent over loopback before now, of connections to `port`.
+    pub(crate) fn finish(self, port: u16) -> Packets {
         // What is sent now is seen last: a SYN to a port where nobody is.
-        let sentinel = dead_port();
-        assert!(TcpStream::connect(("127.0.0.1", sentinel)).is_err());
-        let ends = format!("> 127.0.0.1.{sentinel}: Flags [S]");
+        let sentinel = SocketAddr::from((Ipv4Addr::LOCALHOST, dead_port()));
+        assert!(TcpStream::connect(sentinel).is_err());
+        self.finish_at(sentinel, port)
+    }
+
+    /// Everything up to a SYN that was sent to `sentinel`, of connections to `port`.
+    pub(crate) fn finish_at(mut self, sentinel: SocketAddr, port: u16) -> Packets {
+        let ends = format!("> {}.{}: Flags [S]", sentinel.ip(), sentinel.port());
         let mut connections = Connections { port, ..Connections::default() };
         loop {
             let line = self.lines.recv_timeout(PATIENCE).expect("tcpdump sees the last packet");
@@ -105,6 +116,9 @@ struct Connections {
 struct Connection {
     answered: bool,
     end: Option<End>,
+    /// By the client, and by the server.
+    fins: [bool; 2],
+    rsts: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,6 +154,8 @@ impl Connections {
         };
         let connection = &mut self.all[index];
         connection.answered |= flags == "S." && !from_client;
+        connection.rsts += u64::from(flags.contains('R'));
+        connection.fins[usize::from(!from_client)] |= flags.contains('F');
         let end = match (flags.contains('R'), flags.contains('F'), from_client) {
             (true, _, true) => End::ClientRst,
             (true, _, false) => End::ServerRst,
@@ -161,6 +177,8 @@ impl Connections {
             client_rst: ended(Some(End::ClientRst)),
             server_rst: ended(Some(End::ServerRst)),
             endless: ended(None),
+            fins: opened().flat_map(|connection| connection.fins).map(u64::from).sum(),
+            rsts: opened().map(|connection| connection.rsts).sum(),
         }
     }
 }

@@ -31,8 +31,9 @@ pub(crate) enum Manner {
     Garbage,
 }
 
-const COMPLETE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const CLOSING: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const COMPLETE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const CLOSING: &[u8] =
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 const PARTIAL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbeginning";
 const LENGTHLESS: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok";
 const GARBAGE: &[u8] = b"this is not what was asked for\r\n\r\n";
@@ -87,7 +88,7 @@ fn serve(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
 }
 
 /// One request without a body; false at the end of the connection.
-fn read_request(stream: &mut TcpStream) -> std::io::Result<bool> {
+pub(crate) fn read_request(stream: &mut TcpStream) -> std::io::Result<bool> {
     let mut request = Vec::new();
     let mut chunk = [0; 4096];
     while !request.ends_with(b"\r\n\r\n") {

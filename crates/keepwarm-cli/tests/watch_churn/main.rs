@@ -55,6 +55,7 @@ fn as_nobody(program: &Copy) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--bounding-set=-all"])
+        .args(["--pdeathsig", "TERM"])
         .arg(&program.0);
     command
 }

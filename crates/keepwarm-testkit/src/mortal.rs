@@ -1,0 +1,66 @@
+//! Children that end with the test that started them, even if the test itself was killed and ran no
+//! destructor. Owns how they are started.
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// A program that gets `signal` (`TERM`, say) from the kernel when the thread that has started it
+/// ends: a test is a thread, and so is whatever else waits for a child of its own. Where there is
+/// no `setpriv` that knows how (util-linux 2.33 does), it is the plain program.
+#[must_use]
+pub fn command(program: impl AsRef<OsStr>, signal: &str) -> Command {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    let wrapped = |program: &OsStr| {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", signal]).arg(program);
+        command
+    };
+    let can = *CAN.get_or_init(|| {
+        let mut tried = wrapped(OsStr::new("true"));
+        let status = tried.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    });
+    if can { wrapped(program.as_ref()) } else { Command::new(program) }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::{BufRead, BufReader, Read};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::skipped;
+
+    /// The test starts itself again, has that start a child, and kills it.
+    #[test]
+    fn a_child_ends_when_its_test_is_killed() {
+        const INSIDE: &str = "KEEPWARM_TEST_MORTAL";
+        if std::env::var_os(INSIDE).is_some() {
+            let mut child = command("sh", "KILL");
+            let child = child.args(["-c", "echo started; exec sleep 120"]).spawn();
+            child.expect("sh starts").wait().expect("a child to wait for");
+            return;
+        }
+        if command("true", "KILL").get_program() != "setpriv" {
+            skipped::because("no setpriv that sets a signal for the parent's death");
+            return;
+        }
+        let name = "mortal::tests::a_child_ends_when_its_test_is_killed";
+        let mut again = Command::new(std::env::current_exe().expect("a path"));
+        again.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").stdout(Stdio::piped());
+        let mut again = again.spawn().expect("it runs");
+        let mut stdout = BufReader::new(again.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("started") {
+            line.clear();
+            assert!(stdout.read_line(&mut line).expect("readable") > 0, "it ended at once");
+        }
+        again.kill().expect("killable");
+        again.wait().expect("a child to wait for");
+        // The child has the other end of the pipe too: it is at its end when nobody has.
+        let killed = Instant::now();
+        stdout.read_to_string(&mut line).expect("readable");
+        assert!(killed.elapsed() < Duration::from_secs(60), "it slept on to its end");
+    }
+}
