@@ -16,7 +16,7 @@ use keepwarm_testkit::sandbox::{EPERM, EPROTONOSUPPORT, without_sock_diag};
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{Output, finish, keepwarm, kill, run};
+use crate::common::{Output, finish, keepwarm, keepwarm_alone, kill, run};
 
 /// Connections of each kind.
 const N: u64 = 200;
@@ -45,7 +45,11 @@ impl Place {
 
     /// A watch whose window has begun.
     fn watch(self, arguments: &[&str]) -> Watching {
-        let mut command = keepwarm();
+        let mut command = match self {
+            Place::ByChoice => keepwarm(),
+            // What is entered is entered by a thread, which ends when the watch has started.
+            Place::Sandbox(_) => keepwarm_alone(),
+        };
         command.arg("watch").args(arguments).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = match self {

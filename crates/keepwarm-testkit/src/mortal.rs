@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// A program that gets `signal` (`TERM`, say) from the kernel when the thread that has started it
-/// ends: a test is a thread, and so is whatever else waits for a child of its own. Where there is
-/// no `setpriv` that knows how (util-linux 2.33 does), it is the plain program.
+/// ends: a test is a thread, and so is whatever else waits for a child of its own. When the whole
+/// process is killed its threads end one by one, and the signal may come more than once. Where there
+/// is no `setpriv` that knows how (util-linux 2.33 does), it is the plain program.
 #[must_use]
 pub fn command(program: impl AsRef<OsStr>, signal: &str) -> Command {
     static CAN: OnceLock<bool> = OnceLock::new();

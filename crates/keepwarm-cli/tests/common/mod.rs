@@ -14,10 +14,18 @@ use keepwarm_testkit::mortal;
 /// Longer than anything here takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The tool, which ends in order with the thread that starts it: a watch has things of the kernel's
-/// to put back.
+/// The tool, which ends with the thread that starts it. In order if the signal comes once: a watch
+/// has things of the kernel's to put back, which else the next one does.
 pub(crate) fn keepwarm() -> Command {
-    let mut command = mortal::command(env!("CARGO_BIN_EXE_keepwarm"), "TERM");
+    uncoloured(mortal::command(env!("CARGO_BIN_EXE_keepwarm"), "TERM"))
+}
+
+/// The tool, for a thread that ends before it.
+pub(crate) fn keepwarm_alone() -> Command {
+    uncoloured(Command::new(env!("CARGO_BIN_EXE_keepwarm")))
+}
+
+fn uncoloured(mut command: Command) -> Command {
     command.env("NO_COLOR", "1");
     command
 }
