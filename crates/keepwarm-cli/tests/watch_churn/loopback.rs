@@ -9,7 +9,7 @@ use keepwarm_testkit::skipped;
 use serde_json::Value;
 
 use crate::counters::{Counts, REFUSED, Races, of};
-use crate::{Copy, Played, SIDES, Watches, check_whole, end, expected, is_root};
+use crate::{Copy, Played, SIDES, Watches, check_whole, end, expected, is_root, take_turn};
 
 /// Connections of each way over each family.
 const N: u64 = 350;
@@ -20,6 +20,7 @@ fn nobody_and_root_are_told_of_every_way_of_closing_by_the_thousand() {
         skipped::because("making a network namespace takes root");
         return;
     }
+    let _turn = take_turn();
     let (program, namespace) = (Copy::make(), Namespace::make().unwrap());
     namespace.enter().unwrap();
     // No TIME_WAIT is taken over by a connect that happens on its port a second later.

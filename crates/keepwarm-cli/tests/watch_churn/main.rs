@@ -19,6 +19,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use keepwarm_testkit::churn::{Truth, Way};
 use keepwarm_testkit::namespace::Namespace;
@@ -27,6 +28,14 @@ use serde_json::Value;
 use crate::common::{finish, keepwarm, kill};
 
 const NOBODY: &str = "65534";
+
+/// A trace is of the whole host: of two tests at once each would have what the other does in its
+/// buffers as well, and on a busy machine they would not hold it.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn take_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The ends of a connection, in the order of the equations.
 const SIDES: [&str; 2] = ["client", "server"];

@@ -11,7 +11,7 @@ use keepwarm_testkit::wire::Wire;
 use serde_json::Value;
 
 use crate::counters::{Counts, Races, UNANSWERED, of, of_silence};
-use crate::{Copy, Played, SIDES, Watches, check_whole, closes, end, expected, is_root};
+use crate::{Copy, Played, SIDES, Watches, check_whole, closes, end, expected, is_root, take_turn};
 
 /// Connections of each way over each family.
 const N: u64 = 340;
@@ -24,6 +24,7 @@ fn ends_that_are_seen_alone_are_told_for_what_they_were_and_those_that_time_out_
         skipped::because("making a network namespace takes root");
         return;
     }
+    let _turn = take_turn();
     let wire = match Wire::lay() {
         Ok(wire) => Arc::new(wire),
         Err(error) => {
