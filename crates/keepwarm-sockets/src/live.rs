@@ -274,9 +274,10 @@ impl Books for Attended {
         self.ends.pass_time(now);
     }
 
-    fn attend(&mut self, _now: Duration) {
+    fn attend(&mut self, _now: Duration) -> bool {
         let wanted = self.ends.nameless_inodes();
         let found = self.processes.find(&wanted);
         self.ends.handle_processes(&found, name);
+        !found.is_empty()
     }
 }

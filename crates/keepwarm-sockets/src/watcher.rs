@@ -106,8 +106,11 @@ pub(crate) trait Books: Send + 'static {
     }
     /// In place of a look that would show nothing new: TIME_WAITs have grown older.
     fn pass_time(&mut self, _now: Duration) {}
-    /// Between two looks, where time is not pressing.
-    fn attend(&mut self, _now: Duration) {}
+    /// Between two looks, where time is not pressing. Whether it has learned what the next look
+    /// has to be read by.
+    fn attend(&mut self, _now: Duration) -> bool {
+        false
+    }
 }
 
 /// What only the accountant knows of a window.
@@ -412,7 +415,10 @@ impl<B: Books> Accountant<B> {
         self.await_delivery()?;
         self.end_look();
         self.last_round = self.last_look;
-        self.books.attend(self.last_look);
+        if self.books.attend(self.last_look) {
+            // A process that was found is an owner from the next look on, on a host at rest too.
+            self.pulse.handle_look(None);
+        }
         Ok(())
     }
 
@@ -518,6 +524,8 @@ impl<B: Books> Accountant<B> {
     fn look(&mut self, with_info: bool) -> Result<(), Error> {
         self.begin_look(with_info)?;
         self.end_look();
+        // Whose the sockets are has not been asked yet: that is done after the next one.
+        self.pulse.handle_look(None);
         Ok(())
     }
 
