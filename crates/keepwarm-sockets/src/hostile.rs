@@ -7,14 +7,14 @@ use std::time::Duration;
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
 
-use crate::dump::fold;
+use crate::kernel::dump::fold;
+use crate::kernel::socket::{Socket, TcpInfo};
+use crate::kernel::wire::diag::decode_socket;
+use crate::kernel::wire::vectors::{captured, framed};
 use crate::ledger::Ledger;
-use crate::live::Attended;
-use crate::socket::{Socket, TcpInfo};
-use crate::traffic::Scope;
-use crate::watcher::{Books, Ending};
-use crate::wire::diag::decode_socket;
-use crate::wire::vectors::{captured, framed};
+use crate::report::host::Scope;
+use crate::watch::host::Attended;
+use crate::watch::threads::{Books, Ending};
 
 /// Ends that meet each other, and some that cannot be.
 const ADDRESSES: [&str; 8] = [

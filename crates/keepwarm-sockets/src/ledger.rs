@@ -31,10 +31,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::account::{Closes, Tally};
-use crate::classify::{CloseKind, Evidence, is_disconnected, was_established};
-use crate::rules::is_played;
-use crate::socket::{BySide, Side, Socket, State, States, side_of};
+use crate::kernel::socket::{BySide, Side, Socket, State, States, side_of};
+use crate::report::port::{ConnectionCloses, Tally};
+use crate::tracker::classify::{CloseKind, Evidence, is_disconnected, was_established};
+use crate::watch::self_test::is_played;
 
 /// Unfinished business: at most this many connections (some hundred bytes each).
 const MAX_PENDING: usize = 1 << 17;
@@ -65,16 +65,16 @@ pub(crate) const TRANSITIONAL: States = States::of(&[
 
 /// The two addresses of a connection, the same whichever end names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Pair {
+struct PortPair {
     client: SocketAddr,
     server: SocketAddr,
 }
 
-impl Pair {
-    fn of(side: Side, socket: &Socket) -> Pair {
+impl PortPair {
+    fn of(side: Side, socket: &Socket) -> PortPair {
         match side {
-            Side::Client => Pair { client: socket.local, server: socket.remote },
-            Side::Server => Pair { client: socket.remote, server: socket.local },
+            Side::Client => PortPair { client: socket.local, server: socket.remote },
+            Side::Server => PortPair { client: socket.remote, server: socket.local },
         }
     }
 }
@@ -93,14 +93,14 @@ enum Role {
 #[derive(Debug, Clone, Copy)]
 struct Start {
     side: Side,
-    pair: Pair,
+    pair: PortPair,
     role: Role,
     requests: Option<u64>,
 }
 
 /// One end that died.
 #[derive(Debug, Clone)]
-struct Half {
+struct PortHalf {
     at: Duration,
     /// How long before its event the last acknowledgement came: more than a moment if the program
     /// kept the file open after the connection was over.
@@ -114,20 +114,20 @@ struct Half {
     start: Option<Start>,
 }
 
-type Ends = BySide<VecDeque<Half>>;
+type PortEnds = BySide<VecDeque<PortHalf>>;
 
 #[derive(Debug, Clone, Copy)]
-struct Alive {
+struct PortAlive {
     side: Side,
-    pair: Pair,
+    pair: PortPair,
     requests: Option<u64>,
 }
 
 /// What one dump showed.
 #[derive(Debug, Default)]
 struct View {
-    alive: HashMap<u64, Alive>,
-    clients: HashSet<Pair>,
+    alive: HashMap<u64, PortAlive>,
+    clients: HashSet<PortPair>,
     established: BySide<u64>,
     close_wait: BySide<u64>,
     time_wait: BySide<u64>,
@@ -139,10 +139,10 @@ struct View {
 
 /// The pass of one dump.
 #[derive(Debug, Default)]
-struct Look {
+struct PortLook {
     view: View,
     /// TIME_WAITs on pairs with unfinished business, with the moment they were entered.
-    found: Vec<(Side, Pair, Option<Duration>)>,
+    found: Vec<(Side, PortPair, Option<Duration>)>,
 }
 
 /// The books of one port.
@@ -158,16 +158,16 @@ pub(crate) struct Ledger {
     minisockets_at_start: HashSet<u64>,
     clients_here: HashSet<IpAddr>,
     servers_here: HashSet<IpAddr>,
-    pending: HashMap<Pair, Ends>,
-    strays: HashMap<(u16, IpAddr), VecDeque<Half>>,
+    pending: HashMap<PortPair, PortEnds>,
+    strays: HashMap<(u16, IpAddr), VecDeque<PortHalf>>,
     stray_count: usize,
     /// Servers' aborts by the client's address, for clients on this host.
     server_aborts: HashMap<IpAddr, u64>,
     /// Connections closed by the client's end alone whose server's end may still speak.
-    unheard: HashMap<Pair, u32>,
+    unheard: HashMap<PortPair, u32>,
     /// Those of `unheard` whose pair has been used again since, by client address.
     unheard_before: HashMap<IpAddr, u64>,
-    look: Option<Look>,
+    look: Option<PortLook>,
     looks: u64,
     /// Arrival of the oldest end that no dump has looked for.
     unlooked_since: Option<Duration>,
@@ -175,8 +175,8 @@ pub(crate) struct Ledger {
     waiting: bool,
     view: View,
     /// Live sockets of the dump before.
-    seen_before: HashMap<u64, Alive>,
-    closed: Closes,
+    seen_before: HashMap<u64, PortAlive>,
+    closed: ConnectionCloses,
     tally: Tally,
     unattributed_aborts: u64,
     overflowed: u64,
@@ -206,7 +206,7 @@ impl Ledger {
             waiting: false,
             view: View::default(),
             seen_before: HashMap::new(),
-            closed: Closes::default(),
+            closed: ConnectionCloses::default(),
             tally: Tally::default(),
             unattributed_aborts: 0,
             overflowed: 0,
@@ -220,7 +220,7 @@ impl Ledger {
     pub(crate) fn handle_baseline(&mut self) {
         self.minisockets_at_start = std::mem::take(&mut self.view.minisockets);
         for (cookie, alive) in &self.view.alive {
-            let Alive { side, pair, requests } = *alive;
+            let PortAlive { side, pair, requests } = *alive;
             let role = match side {
                 Side::Client => Role::Counted,
                 Side::Server if self.view.clients.contains(&pair) => Role::Witness,
@@ -268,15 +268,15 @@ impl Ledger {
     }
 
     /// Which connection an event is about, if it or an earlier dump says so.
-    fn name(&self, event: &Socket, start: Option<Start>) -> Option<(Side, Pair)> {
+    fn name(&self, event: &Socket, start: Option<Start>) -> Option<(Side, PortPair)> {
         if event.remote.port() != 0 {
             let side = side_of(self.port, &event.local, &event.remote)?;
-            return Some((side, Pair::of(side, event)));
+            return Some((side, PortPair::of(side, event)));
         }
         if !is_disconnected(event) {
             return None;
         }
-        let seen = |alive: &Alive| (alive.side, alive.pair);
+        let seen = |alive: &PortAlive| (alive.side, alive.pair);
         start
             .map(|start| (start.side, start.pair))
             .or_else(|| self.view.alive.get(&event.cookie).map(seen))
@@ -314,8 +314,8 @@ impl Ledger {
         false
     }
 
-    fn push(&mut self, side: Side, pair: Pair, half: Half) {
-        let half = Half { known_at_look: self.looks, ..half };
+    fn push(&mut self, side: Side, pair: PortPair, half: PortHalf) {
+        let half = PortHalf { known_at_look: self.looks, ..half };
         match side {
             Side::Server if self.take_unheard(&pair) => return,
             Side::Server => {}
@@ -338,7 +338,7 @@ impl Ledger {
         self.pending.entry(pair).or_default().get_mut(side).push_back(half);
     }
 
-    fn take_unheard(&mut self, pair: &Pair) -> bool {
+    fn take_unheard(&mut self, pair: &PortPair) -> bool {
         match self.unheard.get_mut(pair) {
             Some(1) => self.unheard.remove(pair).is_some(),
             Some(count) => {
@@ -357,7 +357,7 @@ impl Ledger {
 
     // ---- where an end is --------------------------------------------------------------------
 
-    fn learn(&mut self, side: Side, pair: &Pair) {
+    fn learn(&mut self, side: Side, pair: &PortPair) {
         let (known, ip) = match side {
             Side::Client => (&mut self.clients_here, pair.client.ip()),
             Side::Server => (&mut self.servers_here, pair.server.ip()),
@@ -367,19 +367,19 @@ impl Ledger {
         }
     }
 
-    fn client_is_here(&self, pair: &Pair) -> bool {
+    fn client_is_here(&self, pair: &PortPair) -> bool {
         on_one_host(pair) || self.clients_here.contains(&pair.client.ip())
     }
 
-    fn server_is_here(&self, pair: &Pair) -> bool {
+    fn server_is_here(&self, pair: &PortPair) -> bool {
         on_one_host(pair) || self.servers_here.contains(&pair.server.ip())
     }
 }
 
-fn half(side: Side, event: &Socket, at: Duration, start: Option<Start>) -> Half {
+fn half(side: Side, event: &Socket, at: Duration, start: Option<Start>) -> PortHalf {
     let silent = event.info.and_then(|info| info.last_ack_recv_ms).unwrap_or(0);
     let evidence = Evidence::of(side, event);
-    Half {
+    PortHalf {
         at,
         silent: Duration::from_millis(silent.into()),
         evidence: Some(evidence),
@@ -400,7 +400,7 @@ fn requests(side: Side, socket: &Socket) -> Option<u64> {
 }
 
 /// Loopback, or an address talking to itself: both ends are in this network namespace.
-fn on_one_host(pair: &Pair) -> bool {
+fn on_one_host(pair: &PortPair) -> bool {
     let (client, server) = (pair.client.ip(), pair.server.ip());
     client == server || (client.is_loopback() && server.is_loopback())
 }

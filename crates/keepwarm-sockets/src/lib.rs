@@ -2,10 +2,10 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortAccount`] |
-//! | the same for every destination of the host, with processes? | [`Watch`] gives [`Traffic`], [`look_once`] one look |
+//! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortReport`] |
+//! | the same for every destination of the host, with processes? | [`Watch`] gives [`HostReport`], [`look_once`] one look |
 //! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
-//! | how far does it go without destroy events? | [`Lookout`] gives [`Traffic`] of less |
+//! | how far does it go without destroy events? | [`PollingWatch`] gives [`HostReport`] of less |
 //! | which sockets are there now? | [`dump()`] |
 //! | how many local ports are there to use? | [`ephemeral_ports`] |
 //! | what do the kernel's own counters say? | [`Counters`] |
@@ -24,50 +24,30 @@
 
 #![forbid(unsafe_code)]
 
-mod account;
-mod classify;
-mod counters;
-mod destroy;
-mod dump;
-mod ends;
 mod error;
-mod glimpses;
-mod hash;
 #[cfg(test)]
 mod hostile;
+mod kernel;
 mod ledger;
-mod live;
-mod lookout;
-mod ports;
-mod proc_net;
-mod process;
-mod pulse;
-mod rules;
-mod socket;
-mod spread;
-mod sys;
-mod table;
-mod trace;
-mod traffic;
+mod report;
+mod tracker;
 mod watch;
-mod watcher;
-mod wire;
 
-pub use account::{Closes, PortAccount, RequestsPerConnection};
-pub use classify::CloseKind;
-pub use counters::Counters;
-pub use dump::{Filter, dump};
 pub use error::Error;
-pub use glimpses::Glimpsed;
-pub use live::{Watch, count, look_once};
-pub use lookout::Lookout;
-pub use ports::{EphemeralPorts, ephemeral_ports};
-pub use process::{How, Owner};
-pub use rules::Rules;
-pub use socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
-pub use spread::{Cluster, Spread};
-pub use table::TableSource;
-pub use traffic::{
-    Destination, EndCloses, Looks, PortsTaken, Scope, TracedCloses, Tracing, Traffic,
+pub use kernel::counters::Counters;
+pub use kernel::dump::{Filter, dump};
+pub use kernel::ports::{EphemeralPorts, ephemeral_ports};
+pub use kernel::process::{Owner, OwnerEvidence};
+pub use kernel::socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
+pub use kernel::socket_table::TableSource;
+pub use report::histogram::{Cluster, Histogram};
+pub use report::host::{
+    Destination, HostReport, Polls, PortsTaken, Scope, SocketCloses, TracedCloses, Tracing,
 };
-pub use watch::PortWatch;
+pub use report::port::{ConnectionCloses, PortReport, RequestsPerConnection};
+pub use tracker::classify::CloseKind;
+pub use tracker::poll_diff::PollDiff;
+pub use watch::host::{Watch, count, look_once};
+pub use watch::polling::PollingWatch;
+pub use watch::port::PortWatch;
+pub use watch::self_test::SelfTest;

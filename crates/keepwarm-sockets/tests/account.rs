@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keepwarm_sockets::{Closes, Filter, PortAccount, PortWatch, State, States, dump};
+use keepwarm_sockets::{ConnectionCloses, Filter, PortReport, PortWatch, State, States, dump};
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
 use keepwarm_testkit::skipped;
 
@@ -21,8 +21,8 @@ fn alone() -> MutexGuard<'static, ()> {
     GATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn closes(truth: &Truth) -> Closes {
-    Closes {
+fn closes(truth: &Truth) -> ConnectionCloses {
+    ConnectionCloses {
         client_fin: truth.client_fin,
         server_fin: truth.server_fin,
         crossed_fin: truth.crossed_fin,
@@ -35,7 +35,7 @@ fn closes(truth: &Truth) -> Closes {
 
 /// The numbers that must match whatever was played.
 #[track_caller]
-fn assert_exact(account: &PortAccount, truth: &Truth) {
+fn assert_exact(account: &PortReport, truth: &Truth) {
     if account.time_waits_refused == Some(0) {
         assert_eq!(account.closed, closes(truth), "{account:#?}");
     } else {
@@ -61,7 +61,7 @@ fn assert_exact(account: &PortAccount, truth: &Truth) {
     assert!(account.settled, "{account:#?}");
 }
 
-fn played(way: Way, family: Family, count: u64, requests: u64) -> (PortAccount, Truth) {
+fn played(way: Way, family: Family, count: u64, requests: u64) -> (PortReport, Truth) {
     let mut upstream = Upstream::listen(family).unwrap();
     let watch = PortWatch::start(upstream.port()).unwrap();
     let truth = upstream.play(way, count, requests).unwrap();

@@ -80,7 +80,7 @@ fn a_socket_that_dies_costs_no_allocation() {
         }
         let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
         let died = 2 * BURST * BURSTS;
-        // Looks, accounts, snapshots and searches through /proc allocate, so many times a second,
+        // Polls, accounts, snapshots and searches through /proc allocate, so many times a second,
         // however slow the machine is.
         let by_time = 400 * (begun.elapsed().as_secs() + 1);
         assert!(

@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keepwarm_sockets::{
-    Destination, EndCloses, How, Owner, Scope, Side, Tracing, Traffic, Watch, look_once,
+    Destination, HostReport, Owner, OwnerEvidence, Scope, Side, SocketCloses, Tracing, Watch,
+    look_once,
 };
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
 use keepwarm_testkit::skipped;
@@ -27,7 +28,7 @@ fn on_port(port: u16) -> Scope {
 }
 
 #[track_caller]
-fn only(traffic: &Traffic, side: Side) -> &Destination {
+fn only(traffic: &HostReport, side: Side) -> &Destination {
     // Port 0: a connect that somebody else on this host failed in; the kernel drops its port.
     let ours = |one: &&Destination| one.service.is_none_or(|service| service.port() != 0);
     let mut of_side = traffic.destinations.iter().filter(|one| one.side == side).filter(ours);
@@ -37,7 +38,7 @@ fn only(traffic: &Traffic, side: Side) -> &Destination {
 }
 
 /// What each end should have seen of connections closed in one way.
-fn seen_by(side: Side, way: Way, truth: &Truth) -> EndCloses {
+fn seen_by(side: Side, way: Way, truth: &Truth) -> SocketCloses {
     let (ours, theirs) = match side {
         Side::Client => {
             ((truth.client_fin, truth.client_rst), (truth.server_fin, truth.server_rst))
@@ -50,7 +51,7 @@ fn seen_by(side: Side, way: Way, truth: &Truth) -> EndCloses {
         Side::Client => way == Way::ClientUnread,
         Side::Server => way == Way::ServerUnread,
     };
-    EndCloses {
+    SocketCloses {
         local_fin: ours.0 + truth.crossed_fin,
         remote_fin: theirs.0,
         local_rst: if unread { 0 } else { ours.1 },
@@ -132,7 +133,7 @@ fn an_abort_elsewhere_on_the_host_is_not_laid_to_the_only_destination_in_sight()
     foreign.play(Way::ServerRst, N, 1).unwrap();
     let traffic = watch.finish(SETTLE).unwrap();
     let client = only(&traffic, Side::Client);
-    assert_eq!(client.closed, EndCloses { local_fin: N, ..EndCloses::default() });
+    assert_eq!(client.closed, SocketCloses { local_fin: N, ..SocketCloses::default() });
     assert_eq!(client.opened, N);
     assert!(traffic.unattributed_aborts >= N, "{traffic:#?}");
 }
@@ -174,9 +175,9 @@ fn connections_that_were_there_before_are_closed_but_not_opened() {
     let traffic = watch.finish(SETTLE).unwrap();
     let client = only(&traffic, Side::Client);
     assert_eq!((client.opened, client.alive_at_start, client.alive), (0, 10, 5));
-    assert_eq!(client.closed, EndCloses { local_rst: 5, ..EndCloses::default() });
+    assert_eq!(client.closed, SocketCloses { local_rst: 5, ..SocketCloses::default() });
     let server = only(&traffic, Side::Server);
-    assert_eq!(server.closed, EndCloses { remote_rst: 5, ..EndCloses::default() });
+    assert_eq!(server.closed, SocketCloses { remote_rst: 5, ..SocketCloses::default() });
     // An abort clears its own end's count; the other end kept it.
     assert_eq!((server.requests.count(), server.requests.quantile(0.5)), (5, Some(2)));
     drop(kept);
@@ -187,7 +188,7 @@ fn what_happened_since_a_snapshot_is_what_was_done_since() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let watch = Watch::start(on_port(upstream.port())).unwrap();
-    let closed_so_far = |traffic: &Traffic| {
+    let closed_so_far = |traffic: &HostReport| {
         let clients = traffic.destinations.iter().filter(|one| one.side == Side::Client);
         clients.map(|one| one.closed.total()).sum::<u64>()
     };
@@ -222,7 +223,7 @@ fn where_nothing_was_closed_lately_the_owner_is_whose_connections_are_open() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let connection = upstream.connect().unwrap();
     let watch = Watch::start(on_port(upstream.port())).unwrap();
-    let gone = Owner { pid: 1, process: None, share: 1.0, how: How::Traced };
+    let gone = Owner { pid: 1, process: None, share: 1.0, how: OwnerEvidence::Traced };
     let start = std::time::Instant::now();
     let owner = loop {
         let earlier = watch.snapshot();
@@ -236,7 +237,7 @@ fn where_nothing_was_closed_lately_the_owner_is_whose_connections_are_open() {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    assert_eq!((owner.pid, owner.how), (std::process::id(), How::Sampled));
+    assert_eq!((owner.pid, owner.how), (std::process::id(), OwnerEvidence::Sampled));
     drop(connection);
 }
 
@@ -322,7 +323,9 @@ fn a_server_is_known_by_its_listener_and_a_client_by_the_hands_it_was_seen_in() 
         connection.close(Way::ClientFin).unwrap();
     }
     let traffic = watch.finish(SETTLE).unwrap();
-    for (side, how) in [(Side::Client, How::Cookie), (Side::Server, How::Listener)] {
+    for (side, how) in
+        [(Side::Client, OwnerEvidence::Cookie), (Side::Server, OwnerEvidence::Listener)]
+    {
         let owners = &only(&traffic, side).owners;
         assert_eq!((owners.len(), owners[0].pid), (1, std::process::id()), "{owners:?}");
         assert_eq!((owners[0].share, owners[0].how), (1.0, how));
@@ -345,10 +348,10 @@ fn a_port_that_two_processes_listen_on_at_two_addresses_is_each_ones_own() {
     let mut places = [ours.local_addr().unwrap(), theirs.local_addr().unwrap()].into_iter();
     let mut child = listening_elsewhere(theirs);
     let clients: Vec<_> = places.clone().map(|to| TcpStream::connect(to).unwrap()).collect();
-    let owner_of = |traffic: &Traffic, to: SocketAddr| {
+    let owner_of = |traffic: &HostReport, to: SocketAddr| {
         let server = |one: &&Destination| one.side == Side::Server && one.service == Some(to);
         let owner = traffic.destinations.iter().find(server)?.owners.first()?;
-        (owner.how == How::Listener).then_some(owner.pid)
+        (owner.how == OwnerEvidence::Listener).then_some(owner.pid)
     };
     let watch = Watch::start(on_port(port)).unwrap();
     let start = std::time::Instant::now();
@@ -427,7 +430,7 @@ fn tracing_names_the_process_of_every_short_connection_and_why_it_was_reset() {
                 let [owner] = &end.owners[..] else { panic!("{context}") };
                 // What the peer resets ends in an interrupt, and a server's end begins in one.
                 let unseen = side == Side::Server && end.closed.remote_rst > 0;
-                let how = if unseen { How::Listener } else { How::Traced };
+                let how = if unseen { OwnerEvidence::Listener } else { OwnerEvidence::Traced };
                 assert_eq!((owner.pid, owner.how), (std::process::id(), how), "{context}");
                 assert_eq!((owner.share, owner.process.is_some()), (1.0, true), "{context}");
                 assert_eq!(end.traced.lifetime_ms.count(), N, "{context}");

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use keepwarm_sockets::{
-    EphemeralPorts, Filter, PortAccount, PortWatch, Side, State, States, dump, ephemeral_ports,
+    EphemeralPorts, Filter, PortReport, PortWatch, Side, State, States, dump, ephemeral_ports,
 };
 
 use crate::exit::{Exit, Failure};
@@ -108,7 +108,7 @@ impl Hops {
         for (watch, port) in self.watches.drain(..).zip(&self.shared.ports) {
             accounts.push((*port, watch.finish(SETTLE).map_err(|error| unseen(&error))?));
         }
-        let hop = |(port, account): (u16, PortAccount)| {
+        let hop = |(port, account): (u16, PortReport)| {
             let samples = looks.samples.remove(&port).unwrap_or_default();
             let is_target = cause.target.is_some_and(|target| target.port == port);
             let asked = !is_target && account.requests.total > 0;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keepwarm_diagnose::{Evidence, Finding, PortForecast, diagnose, thousands};
-use keepwarm_sockets::{BySide, EphemeralPorts, PortAccount};
+use keepwarm_sockets::{BySide, EphemeralPorts, PortReport};
 use serde::{Deserialize, Serialize};
 
 /// The kernel's account of one port, what was sampled on the way, and what is to be made of it.
@@ -59,7 +59,7 @@ pub(crate) struct HopRequests {
 }
 
 impl HopRequests {
-    fn of(account: &PortAccount, own: Option<&Target>, secret: bool) -> Self {
+    fn of(account: &PortReport, own: Option<&Target>, secret: bool) -> Self {
         let counted = &account.requests;
         match own.and_then(|target| target.by_ledger) {
             Some(ledger) if own.is_some_and(|target| target.opened == account.opened) => Self {
@@ -222,7 +222,7 @@ pub(crate) struct Carried {
 
 impl HopRecord {
     pub(crate) fn of(
-        account: &PortAccount,
+        account: &PortReport,
         ports: Option<EphemeralPorts>,
         samples: Vec<HopSample>,
         cause: &Cause,
@@ -391,16 +391,20 @@ fn capitalised(sentence: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use keepwarm_sockets::{Closes, RequestsPerConnection};
+    use keepwarm_sockets::{ConnectionCloses, RequestsPerConnection};
 
     use super::*;
 
     /// Three connections of a load, all of which it closed at its end, one of them by RST.
-    fn account() -> PortAccount {
-        PortAccount {
+    fn account() -> PortReport {
+        PortReport {
             port: 443,
             opened: 3,
-            closed: Closes { client_fin: 2, client_rst: 1, ..Closes::default() },
+            closed: ConnectionCloses {
+                client_fin: 2,
+                client_rst: 1,
+                ..ConnectionCloses::default()
+            },
             requests: RequestsPerConnection {
                 connections: 3,
                 total: 36,
@@ -408,7 +412,7 @@ mod tests {
                 p50: Some(12),
                 max: Some(12),
             },
-            ..PortAccount::default()
+            ..PortReport::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a watch knows of the names that can be asserted on: those of a hop, `hop.PORT.*`.
 
-use keepwarm_sockets::{Destination, Glimpsed, Scope, Side};
+use keepwarm_sockets::{Destination, PollDiff, Scope, Side};
 
 use super::{Level, Report, unseen};
 use crate::assertion::{Assertion, Fact, Outcome};
@@ -112,7 +112,7 @@ fn fact(report: &Report, name: &str) -> Fact {
 
 /// Why level L0 does not know it, and what it does know.
 fn uncounted(name: &str, ends: &[&Destination]) -> String {
-    let least = |count: &dyn Fn(&Glimpsed) -> u64| -> u64 {
+    let least = |count: &dyn Fn(&PollDiff) -> u64| -> u64 {
         ends.iter().filter_map(|one| one.glimpsed.as_ref()).map(count).sum()
     };
     let known = match name {

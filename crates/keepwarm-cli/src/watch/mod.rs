@@ -18,7 +18,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use keepwarm_diagnose::Finding;
-use keepwarm_sockets::{Filter, Looks, Rules, Scope, Tracing, Traffic};
+use keepwarm_sockets::{Filter, HostReport, Polls, Scope, SelfTest, Tracing};
 
 use self::observe::{Judge, Judged};
 use self::owner::Whose;
@@ -57,10 +57,10 @@ struct Report {
     lost_events: u64,
     unattributed_aborts: u64,
     /// At level L0: by what it looks, and what the counters say.
-    looks: Option<Looks>,
+    looks: Option<Polls>,
     /// What the counters of the whole network namespace show, at level L0.
     host: Vec<Finding>,
-    /// Rules of the classifier that do not hold on this kernel; `None`: not tested (yet).
+    /// SelfTest of the classifier that do not hold on this kernel; `None`: not tested (yet).
     broken_rules: Option<Vec<String>>,
     /// Why they were not, where they should have been.
     untested: Option<String>,
@@ -152,7 +152,7 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
     interrupt::watch(2)?;
     if options.level != WatchLevel::L0 {
         // Before the window, so that the test's own connections are not in it.
-        match Rules::check() {
+        match SelfTest::check() {
             Ok(rules) => face.rules = Some(rules),
             Err(error) => face.untested = Some(error.to_string()),
         }
@@ -211,7 +211,7 @@ struct Face {
     judge: Judge,
     whose: Whose,
     scope: Scope,
-    rules: Option<Rules>,
+    rules: Option<SelfTest>,
     /// Why they were not tested.
     untested: Option<String>,
     /// Why the level is not the one that was asked for.
@@ -275,7 +275,7 @@ impl Face {
         Ok(())
     }
 
-    fn show(&mut self, traffic: &Traffic) -> Result<Report, Failure> {
+    fn show(&mut self, traffic: &HostReport) -> Result<Report, Failure> {
         self.progress.clear();
         let watched = traffic.window;
         // The last report of a watch is about all of it.
@@ -358,7 +358,7 @@ fn page(fits: bool) -> Page {
     Page { columns: columns.min(COLUMNS), table_columns: columns, rows }
 }
 
-fn broken(rules: &Rules) -> Vec<String> {
+fn broken(rules: &SelfTest) -> Vec<String> {
     rules.broken().into_iter().map(str::to_owned).collect()
 }
 

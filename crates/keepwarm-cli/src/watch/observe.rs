@@ -10,7 +10,7 @@ use keepwarm_diagnose::{
     Side as Role, Untold, judge, judge_host,
 };
 use keepwarm_sockets::{
-    Destination, Looks, Rules, Side, Spread, Tracing, Traffic, ephemeral_ports,
+    Destination, Histogram, HostReport, Polls, SelfTest, Side, Tracing, ephemeral_ports,
 };
 
 use super::{owner, runtime};
@@ -68,21 +68,26 @@ impl Judge {
     }
 
     /// `rules`: those of the classifier, if they were tested; what does not hold was taken back.
-    pub(crate) fn judge(&mut self, traffic: &Traffic, rules: Option<&Rules>) -> Vec<Judged> {
+    pub(crate) fn judge(&mut self, traffic: &HostReport, rules: Option<&SelfTest>) -> Vec<Judged> {
         let untold = rules.map(untold).unwrap_or_default();
         let judge = |one: &Destination| self.judge_one(one.clone(), traffic, untold);
         traffic.destinations.iter().map(judge).collect()
     }
 
     /// Learns of the owners what can be asked only while they live.
-    pub(crate) fn meet(&mut self, traffic: &Traffic) {
+    pub(crate) fn meet(&mut self, traffic: &HostReport) {
         for one in &traffic.destinations {
             self.runtime(one);
             one.owners.iter().for_each(|owner| drop(self.cgroup(owner.pid)));
         }
     }
 
-    fn judge_one(&mut self, destination: Destination, traffic: &Traffic, untold: Untold) -> Judged {
+    fn judge_one(
+        &mut self,
+        destination: Destination,
+        traffic: &HostReport,
+        untold: Untold,
+    ) -> Judged {
         // Without the TIME_WAITs it is not known which ports are taken.
         let known = traffic.looks.is_none_or(|looks| looks.lists_time_waits);
         let ports = self.ports(&destination).filter(|_| known);
@@ -143,7 +148,7 @@ impl Judge {
 
 fn observation(
     one: &Destination,
-    traffic: &Traffic,
+    traffic: &HostReport,
     ports: Option<Ports>,
     runtime: Option<Runtime>,
 ) -> Observation {
@@ -187,7 +192,7 @@ fn open(one: &Destination) -> Option<Open> {
     (connections > 0).then_some(Open { connections, requests, answers: one.answers_open })
 }
 
-fn untold(rules: &Rules) -> Untold {
+fn untold(rules: &SelfTest) -> Untold {
     Untold {
         closer: !rules.closer,
         abort: !rules.abort,
@@ -207,7 +212,7 @@ fn idle_set(one: &Destination) -> Option<u64> {
 }
 
 /// What looks saw of it, at level L0.
-fn glimpsed(one: &Destination, traffic: &Traffic) -> Option<Glimpsed> {
+fn glimpsed(one: &Destination, traffic: &HostReport) -> Option<Glimpsed> {
     let looks = traffic.looks?;
     // One look has nothing to compare with.
     let glimpsed = one.glimpsed.unwrap_or_default();
@@ -225,8 +230,8 @@ fn glimpsed(one: &Destination, traffic: &Traffic) -> Option<Glimpsed> {
 }
 
 /// What the counters of the whole network namespace show, at level L0.
-pub(crate) fn host(traffic: &Traffic) -> Vec<Finding> {
-    let Some(Looks { counters, .. }) = traffic.looks else { return Vec::new() };
+pub(crate) fn host(traffic: &HostReport) -> Vec<Finding> {
+    let Some(Polls { counters, .. }) = traffic.looks else { return Vec::new() };
     judge_host(&HostEvidence {
         window: traffic.window,
         active_opens: counters.active_opens,
@@ -245,7 +250,7 @@ fn resets(one: &Destination) -> Resets {
     Resets::of(by_client.iter().map(|(reason, count)| (reason.as_str(), *count)), late)
 }
 
-fn requests(spread: &Spread) -> Option<Requests> {
+fn requests(spread: &Histogram) -> Option<Requests> {
     let common = spread.cluster(CLUSTER)?;
     Some(Requests {
         connections: spread.count(),
@@ -258,7 +263,7 @@ fn requests(spread: &Spread) -> Option<Requests> {
     })
 }
 
-fn idle(spread: &Spread) -> Option<Idle> {
+fn idle(spread: &Histogram) -> Option<Idle> {
     let common = spread.cluster(CLUSTER)?;
     Some(Idle {
         closes: spread.count(),
@@ -285,8 +290,8 @@ mod tests {
         let watch = Watch::start(Scope { port, ..Scope::default() }).unwrap();
         upstream.play(Way::ClientFin, 100, 1).unwrap();
         let told = watch.finish(Duration::from_secs(5)).unwrap();
-        let mut rules = Rules::check().unwrap();
-        let first = |traffic: &Traffic, rules: &Rules| {
+        let mut rules = SelfTest::check().unwrap();
+        let first = |traffic: &HostReport, rules: &SelfTest| {
             let mut traffic = traffic.clone();
             rules.apply(&mut traffic);
             let judged = Judge::new().judge(&traffic, Some(rules));

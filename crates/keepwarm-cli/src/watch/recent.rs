@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use keepwarm_sockets::{Destination, Traffic};
+use keepwarm_sockets::{Destination, HostReport};
 
 /// How far back it looks, at least, once the watch is that old.
 const LENGTH: Duration = Duration::from_secs(30);
@@ -16,13 +16,13 @@ const STEP: Duration = Duration::from_secs(5);
 /// What had been counted, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    past: VecDeque<Traffic>,
+    past: VecDeque<HostReport>,
 }
 
 impl Recent {
     /// What happened lately; all of it, while the watch is young.
-    pub(crate) fn of(&mut self, now: &Traffic) -> Traffic {
-        let is_old = |past: &Traffic| past.window + LENGTH <= now.window;
+    pub(crate) fn of(&mut self, now: &HostReport) -> HostReport {
+        let is_old = |past: &HostReport| past.window + LENGTH <= now.window;
         while self.past.get(1).is_some_and(is_old) {
             self.past.pop_front();
         }
@@ -73,7 +73,8 @@ mod tests {
         let mut recent = Recent::default();
         for second in 1..=100 {
             let window = Duration::from_secs(second);
-            let seen = recent.of(&Traffic { window, lost_events: second, ..Traffic::default() });
+            let seen =
+                recent.of(&HostReport { window, lost_events: second, ..HostReport::default() });
             let looked_back = seen.window.as_secs();
             assert!(looked_back <= 35 && (second < 36 || looked_back >= 30), "{second}: {seen:?}");
             assert_eq!(seen.lost_events, looked_back, "and counts what was then");

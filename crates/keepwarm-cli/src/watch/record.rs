@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use keepwarm_diagnose::{Finding, not_judged_by_looks};
-use keepwarm_sockets::{Looks, Side, Spread};
+use keepwarm_sockets::{Histogram, Polls, Side};
 use serde::Serialize;
 
 use super::observe::Judged;
@@ -30,7 +30,7 @@ struct Record<'a> {
     lost_trace_events: Option<u64>,
     /// `null` at level L0.
     unattributed_aborts: Option<u64>,
-    /// Rules of the classifier that do not hold on this kernel; `null` where they were not tested.
+    /// SelfTest of the classifier that do not hold on this kernel; `null` where they were not tested.
     broken_rules: Option<&'a [String]>,
     /// Destinations left out by --pid, --process or --cgroup because it is not known whose they are.
     without_owner: usize,
@@ -190,7 +190,7 @@ pub(crate) fn to_json(report: &Report) -> Result<String, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}")))
 }
 
-fn looks_record<'a>(report: &'a Report, looks: &Looks) -> LooksRecord<'a> {
+fn looks_record<'a>(report: &'a Report, looks: &Polls) -> LooksRecord<'a> {
     let counted = unseen::counted(&looks.counters);
     let seconds = report.window.as_secs_f64();
     let rate = |count: u64| count as f64 / seconds;
@@ -267,11 +267,11 @@ pub(crate) const fn side(side: Side) -> &'static str {
     }
 }
 
-fn per_connection(spread: &Spread) -> PerConnection {
+fn per_connection(spread: &Histogram) -> PerConnection {
     PerConnection { p50: spread.quantile(0.5), max: spread.max(), mean: spread.mean() }
 }
 
-fn lifetime(spread: &Spread) -> LifetimeRecord {
+fn lifetime(spread: &Histogram) -> LifetimeRecord {
     LifetimeRecord { p50: spread.quantile(0.5), p99: spread.quantile(0.99), max: spread.max() }
 }
 

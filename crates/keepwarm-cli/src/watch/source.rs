@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use keepwarm_sockets::{Error, Filter, Lookout, Scope, Traffic, Watch};
+use keepwarm_sockets::{Error, Filter, HostReport, PollingWatch, Scope, Watch};
 
 use crate::args::WatchLevel;
 use crate::exit::{Exit, Failure};
@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug)]
 pub(crate) enum Source {
     Events(Watch),
-    Looks(Box<Lookout>),
+    Polls(Box<PollingWatch>),
 }
 
 impl Source {
@@ -29,14 +29,14 @@ impl Source {
             WatchLevel::L2 => Some(Watch::start_traced(scope)),
         };
         or_looks(events.map(|started| started.map(Self::Events)), || {
-            Lookout::start(scope).map(|lookout| Self::Looks(Box::new(lookout)))
+            PollingWatch::start(scope).map(|lookout| Self::Polls(Box::new(lookout)))
         })
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         match self {
             Self::Events(watch) => watch.has_ended(),
-            Self::Looks(_) => false,
+            Self::Polls(_) => false,
         }
     }
 
@@ -44,21 +44,21 @@ impl Source {
     pub(crate) fn look_if_due(&mut self) -> Result<(), Failure> {
         match self {
             Self::Events(_) => Ok(()),
-            Self::Looks(lookout) => lookout.look_if_due().map_err(|error| failure(&error)),
+            Self::Polls(lookout) => lookout.look_if_due().map_err(|error| failure(&error)),
         }
     }
 
-    pub(crate) fn snapshot(&self) -> Result<Traffic, Failure> {
+    pub(crate) fn snapshot(&self) -> Result<HostReport, Failure> {
         match self {
             Self::Events(watch) => Ok(watch.snapshot()),
-            Self::Looks(lookout) => lookout.snapshot().map_err(|error| failure(&error)),
+            Self::Polls(lookout) => lookout.snapshot().map_err(|error| failure(&error)),
         }
     }
 
-    pub(crate) fn finish(self, settle: Duration) -> Result<Traffic, Failure> {
+    pub(crate) fn finish(self, settle: Duration) -> Result<HostReport, Failure> {
         let finished = match self {
             Self::Events(watch) => watch.finish(settle),
-            Self::Looks(lookout) => lookout.finish(),
+            Self::Polls(lookout) => lookout.finish(),
         };
         finished.map_err(|error| failure(&error))
     }
@@ -68,15 +68,15 @@ impl Source {
 pub(crate) fn look_once(
     level: WatchLevel,
     scope: Scope,
-) -> Result<(Traffic, Option<String>), Failure> {
+) -> Result<(HostReport, Option<String>), Failure> {
     let dumped = (level != WatchLevel::L0).then(|| keepwarm_sockets::look_once(scope));
-    or_looks(dumped, || Lookout::look_once(scope))
+    or_looks(dumped, || PollingWatch::look_once(scope))
 }
 
 /// How many sockets there are.
 pub(crate) fn count(level: WatchLevel, filter: &Filter, scope: &Scope) -> Result<u64, Failure> {
     let dumped = (level != WatchLevel::L0).then(|| keepwarm_sockets::count(filter, scope));
-    or_looks(dumped, || Lookout::count(filter, scope)).map(|(found, _)| found)
+    or_looks(dumped, || PollingWatch::count(filter, scope)).map(|(found, _)| found)
 }
 
 /// What was asked for, or where it is refused or was not asked for, what looks give.

@@ -1,7 +1,7 @@
 //! The traffic for people: a table, and the verdicts below it.
 
 use keepwarm_diagnose::{Cause, Finding, Ports, thousands};
-use keepwarm_sockets::{Side, Spread};
+use keepwarm_sockets::{Histogram, Side};
 
 use super::observe::Judged;
 use super::record::side;
@@ -270,7 +270,7 @@ pub(crate) fn rate(count: u64, seconds: f64) -> String {
 }
 
 /// The median, and the maximum where it differs.
-fn spread(spread: &Spread) -> String {
+fn spread(spread: &Histogram) -> String {
     match (spread.quantile(0.5), spread.max()) {
         (Some(p50), Some(max)) if p50 == max => thousands(p50.into()),
         (Some(p50), Some(max)) => format!("{}..{}", thousands(p50.into()), thousands(max.into())),

@@ -4,7 +4,7 @@
 //! Owns the words for what is not known, which the JSON has as well.
 
 use keepwarm_diagnose::{not_judged_by_looks, thousands};
-use keepwarm_sockets::{Counters, Looks};
+use keepwarm_sockets::{Counters, Polls};
 
 use super::record::side;
 use super::text::{cliff, name, owner, ports, rate};
@@ -81,7 +81,7 @@ pub(crate) fn counted(counters: &Counters) -> [(&'static str, &'static str, Opti
 }
 
 /// The counters of the whole network namespace.
-pub(crate) fn counters(report: &Report, looks: &Looks) -> String {
+pub(crate) fn counters(report: &Report, looks: &Polls) -> String {
     let seconds = report.window.as_secs_f64();
     let mut table = Table::default();
     let mut untold = Vec::new();
@@ -155,7 +155,7 @@ pub(crate) fn table(report: &Report, rows: usize) -> Table {
 }
 
 /// What the columns are, what is not there, and the way up.
-pub(crate) fn legend(report: &Report, looks: &Looks, columns: usize) -> String {
+pub(crate) fn legend(report: &Report, looks: &Polls, columns: usize) -> String {
     let mut text = String::new();
     if !report.window.is_zero() {
         let words = format!(

@@ -133,10 +133,10 @@ fn end<'a>(document: &'a Value, port: u16, side: &str) -> Option<&'a Value> {
 }
 
 /// How an end's connections ended, by the names of the JSON; what is not there is 0.
-type Closes = BTreeMap<&'static str, u64>;
+type ConnectionCloses = BTreeMap<&'static str, u64>;
 
 /// What an end of connections closed in `way` has to be told as, where both ends are seen.
-fn expected(side: &str, way: Way, truth: &Truth) -> Closes {
+fn expected(side: &str, way: Way, truth: &Truth) -> ConnectionCloses {
     let client = side == "client";
     let pick = |ours: u64, theirs: u64| if client { (ours, theirs) } else { (theirs, ours) };
     let fin = pick(truth.client_fin, truth.server_fin);
@@ -152,7 +152,7 @@ fn expected(side: &str, way: Way, truth: &Truth) -> Closes {
     ])
 }
 
-fn closes(counts: &[(&'static str, u64)]) -> Closes {
+fn closes(counts: &[(&'static str, u64)]) -> ConnectionCloses {
     counts.iter().copied().filter(|(_, count)| *count > 0).collect()
 }
 
@@ -162,7 +162,7 @@ struct Played {
     what: String,
     port: u16,
     opened: u64,
-    ends: [Closes; 2],
+    ends: [ConnectionCloses; 2],
     /// At level L1, on that side, these may be told as those.
     alike: Vec<(&'static str, [&'static str; 2])>,
 }

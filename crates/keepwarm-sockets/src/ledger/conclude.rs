@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Alive, Ends, Half, Ledger, MATE_WAIT, MAX_PENDING, Pair, Role, Start};
-use crate::account::{PortAccount, Tally};
-use crate::classify::{CloseKind, classify};
-use crate::socket::Side;
+use super::{Ledger, MATE_WAIT, MAX_PENDING, PortAlive, PortEnds, PortHalf, PortPair, Role, Start};
+use crate::kernel::socket::Side;
+use crate::report::port::{PortReport, Tally};
+use crate::tracker::classify::{CloseKind, classify};
 
 impl Ledger {
     /// Concludes what can be concluded now; everything if `finally`.
@@ -24,9 +24,15 @@ impl Ledger {
     }
 
     /// Concludes the oldest connection of a pair; false if it has to wait.
-    fn settle_one(&mut self, pair: &Pair, ends: &mut Ends, now: Duration, finally: bool) -> bool {
+    fn settle_one(
+        &mut self,
+        pair: &PortPair,
+        ends: &mut PortEnds,
+        now: Duration,
+        finally: bool,
+    ) -> bool {
         let (client, server) = (ends.client.front(), ends.server.front());
-        let looked = |half: &Half| half.looked || finally;
+        let looked = |half: &PortHalf| half.looked || finally;
         match (client, server) {
             (Some(client), Some(server)) if looked(client) && looked(server) => {
                 let client = ends.client.pop_front();
@@ -61,7 +67,7 @@ impl Ledger {
         true
     }
 
-    fn expect_late(&mut self, pair: &Pair) {
+    fn expect_late(&mut self, pair: &PortPair) {
         if self.unheard.len() < MAX_PENDING {
             *self.unheard.entry(*pair).or_default() += 1;
         } else {
@@ -69,7 +75,7 @@ impl Ledger {
         }
     }
 
-    fn take_stray(&mut self, pair: &Pair) -> Option<Half> {
+    fn take_stray(&mut self, pair: &PortPair) -> Option<PortHalf> {
         let key = (pair.client.port(), pair.server.ip());
         let queue = self.strays.get_mut(&key)?;
         let half = queue.pop_front();
@@ -80,8 +86,8 @@ impl Ledger {
         half
     }
 
-    fn conclude(&mut self, client: Option<Half>, server: Option<Half>) {
-        let evidence = |half: &Option<Half>| half.as_ref().and_then(|half| half.evidence);
+    fn conclude(&mut self, client: Option<PortHalf>, server: Option<PortHalf>) {
+        let evidence = |half: &Option<PortHalf>| half.as_ref().and_then(|half| half.evidence);
         self.closed.add(classify(evidence(&client).as_ref(), evidence(&server).as_ref()));
         let requests = [&client, &server].into_iter().flatten().find_map(|half| half.requests);
         let start = [&client, &server].into_iter().flatten().find_map(|half| half.start);
@@ -91,11 +97,11 @@ impl Ledger {
     }
 
     /// The account so far.
-    pub(crate) fn account(&mut self) -> PortAccount {
+    pub(crate) fn account(&mut self) -> PortReport {
         let alive = self.count_alive();
         let opened = (self.closed.total() + alive).saturating_sub(self.alive_at_start);
         self.opened_so_far = self.opened_so_far.max(opened);
-        PortAccount {
+        PortReport {
             port: self.port,
             opened: self.opened_so_far,
             closed: self.closed,
@@ -108,17 +114,17 @@ impl Ledger {
             time_wait_total: self.view.time_wait_total,
             unattributed_aborts: self.unattributed_aborts,
             overflowed: self.overflowed,
-            ..PortAccount::default()
+            ..PortReport::default()
         }
     }
 
     /// The account at the end of the window.
-    pub(crate) fn finish(mut self, now: Duration) -> PortAccount {
+    pub(crate) fn finish(mut self, now: Duration) -> PortReport {
         self.bury_the_vanished(now);
         self.settle(now, true);
         self.count_unclaimed_aborts();
         self.unattributed_aborts += self.stray_count as u64;
-        let live: Vec<(u64, Alive)> = self.view.alive.iter().map(|(c, a)| (*c, *a)).collect();
+        let live: Vec<(u64, PortAlive)> = self.view.alive.iter().map(|(c, a)| (*c, *a)).collect();
         for (cookie, alive) in live {
             if let (true, Some(requests)) = (self.counts(&alive), alive.requests) {
                 self.tally.count(requests, self.baseline.get(&cookie).copied());
@@ -147,7 +153,7 @@ impl Ledger {
             self.push(
                 start.side,
                 start.pair,
-                Half {
+                PortHalf {
                     at: now,
                     silent: Duration::ZERO,
                     evidence: None,
@@ -163,7 +169,7 @@ impl Ledger {
     /// Servers' aborts that no client's end accounts for: the client's file is still open.
     fn count_unclaimed_aborts(&mut self) {
         let mut explained = std::mem::take(&mut self.unheard_before);
-        let served: HashSet<Pair> = self
+        let served: HashSet<PortPair> = self
             .view
             .alive
             .values()
@@ -188,7 +194,7 @@ impl Ledger {
     }
 
     /// Whether a live socket is the end at which its connection is counted.
-    fn counts(&self, alive: &Alive) -> bool {
+    fn counts(&self, alive: &PortAlive) -> bool {
         alive.side == Side::Client
             || !(self.view.clients.contains(&alive.pair) || self.client_is_here(&alive.pair))
     }

@@ -4,15 +4,17 @@
 
 use std::time::Duration;
 
-use super::{Alive, DECISIVE, FIT_SLACK, Half, Ledger, Look, Pair, TRANSITIONAL, requests};
-use crate::classify::TimeWait;
-use crate::socket::{Side, Socket, State};
+use super::{
+    DECISIVE, FIT_SLACK, Ledger, PortAlive, PortHalf, PortLook, PortPair, TRANSITIONAL, requests,
+};
+use crate::kernel::socket::{Side, Socket, State};
+use crate::tracker::classify::TimeWait;
 
 impl Ledger {
     /// A dump begins.
     pub(crate) fn begin_look(&mut self) {
         self.looks += 1;
-        self.look = Some(Look::default());
+        self.look = Some(PortLook::default());
     }
 
     /// One row of it, read just now.
@@ -20,7 +22,7 @@ impl Ledger {
         let Some(side) = row.side(self.port) else {
             return;
         };
-        let pair = Pair::of(side, row);
+        let pair = PortPair::of(side, row);
         if row.is_alive() {
             self.learn(side, &pair);
         }
@@ -46,7 +48,7 @@ impl Ledger {
                 view.clients.insert(pair);
             }
             let requests = requests(side, row);
-            view.alive.insert(row.cookie, Alive { side, pair, requests });
+            view.alive.insert(row.cookie, PortAlive { side, pair, requests });
         } else if waited_for {
             let age = row.time_wait_age_ms().map(|age| Duration::from_millis(age.into()));
             // What was entered before the watch began is put at the zero of its clock.
@@ -111,7 +113,7 @@ impl Ledger {
     }
 }
 
-impl Half {
+impl PortHalf {
     fn see(&mut self, time_wait: TimeWait) {
         self.looked = true;
         if let Some(evidence) = &mut self.evidence {
@@ -121,6 +123,6 @@ impl Half {
 }
 
 /// Whether a TIME_WAIT entered then (`None`: it is in FIN_WAIT2 still) can be this end's.
-fn fits(half: &Half, entered: Option<Duration>) -> bool {
+fn fits(half: &PortHalf, entered: Option<Duration>) -> bool {
     entered.is_none_or(|entered| entered + half.silent + FIT_SLACK >= half.at)
 }

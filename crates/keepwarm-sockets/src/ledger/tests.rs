@@ -2,8 +2,8 @@
 //! a client elsewhere, a look that came late, a pair that lives twice.
 
 use super::*;
-use crate::account::PortAccount;
-use crate::socket::TcpInfo;
+use crate::kernel::socket::TcpInfo;
+use crate::report::port::PortReport;
 
 const PORT: u16 = 80;
 const SERVER: &str = "10.0.0.1:80";
@@ -66,7 +66,7 @@ fn opened(rows: &[Socket]) -> Ledger {
     ledger
 }
 
-fn finish(mut ledger: Ledger, now: u64, rows: &[Socket]) -> PortAccount {
+fn finish(mut ledger: Ledger, now: u64, rows: &[Socket]) -> PortReport {
     look(&mut ledger, now, rows);
     ledger.close_window();
     ledger.finish(ms(now))
@@ -88,7 +88,12 @@ fn a_client_elsewhere_is_counted_at_the_servers_end() {
     aborted.wqueue = 65_538;
     ledger.handle_event(&aborted, ms(1100));
     let account = finish(ledger, 1300, &[]);
-    let expected = Closes { client_fin: 1, client_rst: 1, server_rst: 1, ..Closes::default() };
+    let expected = ConnectionCloses {
+        client_fin: 1,
+        client_rst: 1,
+        server_rst: 1,
+        ..ConnectionCloses::default()
+    };
     assert_eq!((account.opened, account.closed), (3, expected), "{account:#?}");
 }
 
@@ -167,7 +172,7 @@ fn the_time_wait_of_a_pair_that_lived_twice_belongs_to_the_second_life() {
         ledger.handle_event(&died(SERVER, HERE, cookie + 1, true, 1), ms(at));
     }
     let account = finish(ledger, 1300, &[time_wait(HERE, SERVER, 150)]);
-    let expected = Closes { client_fin: 1, server_fin: 1, ..Closes::default() };
+    let expected = ConnectionCloses { client_fin: 1, server_fin: 1, ..ConnectionCloses::default() };
     assert_eq!((account.opened, account.closed), (2, expected), "{account:#?}");
 }
 

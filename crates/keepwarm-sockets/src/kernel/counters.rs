@@ -1,0 +1,267 @@
+//! The kernel's own counters of TCP, of this network namespace.
+//!
+//! Owns the parsing of /proc/net/snmp, /proc/net/netstat, /proc/net/sockstat and sockstat6. Costs
+//! well under a millisecond and no privilege. What they cannot say is which port.
+
+use crate::error::{Error, Operation};
+use crate::kernel::proc_net;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident = $section:literal $name:literal, $kind:ident;)*) => {
+        /// One reading of the counters. What the kernel does not have is `None`, never 0.
+        ///
+        /// Names in the text are the kernel's (net/ipv4/proc.c, include/uapi/linux/snmp.h).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $field: Option<u64>,)*
+        }
+
+        impl Counters {
+            /// What happened between `earlier` and this reading: events are subtracted, levels
+            /// (which say "now") are kept. Unknown in either is unknown.
+            pub fn since(&self, earlier: &Counters) -> Counters {
+                Counters { $($field: counters!(@since $kind self earlier $field),)* }
+            }
+
+            fn set(&mut self, section: &str, name: &str, value: u64) {
+                match (section, name) {
+                    $(($section, $name) => self.$field = Some(value),)*
+                    _ => {}
+                }
+            }
+        }
+    };
+    (@since event $self:ident $earlier:ident $field:ident) => {
+        match ($self.$field, $earlier.$field) {
+            (Some(now), Some(then)) => Some(now.saturating_sub(then)),
+            _ => None,
+        }
+    };
+    (@since level $self:ident $earlier:ident $field:ident) => { $self.$field };
+}
+
+counters! {
+    /// Connections opened by connect(2), failed ones included (`ActiveOpens`).
+    active_opens = "Tcp" "ActiveOpens", event;
+    /// Connections opened by a peer's SYN (`PassiveOpens`).
+    passive_opens = "Tcp" "PassiveOpens", event;
+    /// Handshakes that failed (`AttemptFails`).
+    attempt_fails = "Tcp" "AttemptFails", event;
+    /// Sockets that left ESTABLISHED or CLOSE_WAIT straight for CLOSE (`EstabResets`).
+    estab_resets = "Tcp" "EstabResets", event;
+    /// Level: sockets in ESTABLISHED or CLOSE_WAIT now (`CurrEstab`).
+    established = "Tcp" "CurrEstab", level;
+    /// Segments received, of any kind and over either family (`InSegs`).
+    segments_in = "Tcp" "InSegs", event;
+    /// Segments sent, without those retransmitted (`OutSegs`).
+    segments_out = "Tcp" "OutSegs", event;
+    /// RSTs sent (`OutRsts`).
+    out_resets = "Tcp" "OutRsts", event;
+    /// Segments retransmitted (`RetransSegs`).
+    retransmitted_segments = "Tcp" "RetransSegs", event;
+    /// TIME_WAITs entered (`TW`; counted when the minisocket's timer is first set,
+    /// `__inet_twsk_schedule`, net/ipv4/inet_timewait_sock.c).
+    time_waits = "TcpExt" "TW", event;
+    /// TIME_WAITs ended early by a connect(2) that reused the port (`TWRecycled`).
+    time_waits_recycled = "TcpExt" "TWRecycled", event;
+    /// TIME_WAITs that were not kept because of `net.ipv4.tcp_max_tw_buckets`
+    /// (`TCPTimeWaitOverflow`).
+    time_wait_overflow = "TcpExt" "TCPTimeWaitOverflow", event;
+    /// Connections closed with data unread, hence by RST (`TCPAbortOnClose`).
+    abort_on_close = "TcpExt" "TCPAbortOnClose", event;
+    /// Connections closed with SO_LINGER 0, or that got data after close (`TCPAbortOnData`).
+    abort_on_data = "TcpExt" "TCPAbortOnData", event;
+    /// Connections given up after too many retransmissions or probes (`TCPAbortOnTimeout`).
+    abort_on_timeout = "TcpExt" "TCPAbortOnTimeout", event;
+    /// Sockets nobody held any more that were not given time for the peer's FIN: TCP_LINGER2 below
+    /// 0, or too many of them (`TCPAbortOnLinger`).
+    abort_on_linger = "TcpExt" "TCPAbortOnLinger", event;
+    /// RSTs that should have been sent and could not be (`TCPAbortFailed`).
+    abort_failed = "TcpExt" "TCPAbortFailed", event;
+    /// Retransmission timers that ran out (`TCPTimeouts`).
+    timeouts = "TcpExt" "TCPTimeouts", event;
+    /// Connections dropped for lack of memory (`TCPAbortOnMemory`).
+    abort_on_memory = "TcpExt" "TCPAbortOnMemory", event;
+    /// Handshakes finished on a full accept queue (`ListenOverflows`).
+    listen_overflows = "TcpExt" "ListenOverflows", event;
+    /// SYNs dropped by listeners, overflows included (`ListenDrops`).
+    listen_drops = "TcpExt" "ListenDrops", event;
+    /// SYNs and SYN-ACKs retransmitted (`TCPSynRetrans`).
+    syn_retransmits = "TcpExt" "TCPSynRetrans", event;
+    /// Level: TIME_WAIT entries now, FIN_WAIT2 minisockets included (sockstat, `TCP: tw`).
+    time_wait_now = "TCP" "tw", level;
+    /// Level: TCP sockets over IPv4 now, without TIME_WAIT (sockstat, `TCP: inuse`).
+    sockets_v4 = "TCP" "inuse", level;
+    /// Level: TCP sockets over IPv6 now, without TIME_WAIT (sockstat6, `TCP6: inuse`).
+    sockets_v6 = "TCP6" "inuse", level;
+}
+
+impl Counters {
+    /// Reads the counters of this network namespace.
+    ///
+    /// # Errors
+    /// When /proc is not mounted. A counter the kernel does not have is no error.
+    pub fn read() -> Result<Counters, Error> {
+        let operation = Operation::ReadProc("/proc/net/snmp");
+        if cfg!(not(target_os = "linux")) {
+            return Err(Error::unsupported(operation, "this system is not Linux"));
+        }
+        let mut counters = Counters::default();
+        let snmp = proc_net::read("snmp").map_err(|error| Error::io(operation, &error))?;
+        counters.add_pairs_of_lines(&snmp);
+        let optional = |name| proc_net::read(name).unwrap_or_default();
+        counters.add_pairs_of_lines(&optional("netstat"));
+        counters.add_pairs_of_words(&optional("sockstat"));
+        counters.add_pairs_of_words(&optional("sockstat6"));
+        Ok(counters)
+    }
+
+    /// Only what the kernel counts of connections and segments.
+    pub(crate) fn read_connections() -> Option<Counters> {
+        let mut counters = Counters::default();
+        counters.add_pairs_of_lines(&proc_net::read("snmp").ok()?);
+        Some(counters)
+    }
+
+    /// Only what is needed to know whether TIME_WAITs were refused.
+    pub(crate) fn read_time_wait_overflow() -> Option<u64> {
+        let mut counters = Counters::default();
+        counters.add_pairs_of_lines(&proc_net::read("netstat").ok()?);
+        counters.time_wait_overflow
+    }
+
+    /// snmp and netstat: a line of names, a line of numbers, both headed by the section. Columns
+    /// come and go between kernels, so the name decides, never the place.
+    fn add_pairs_of_lines(&mut self, text: &str) {
+        let mut names: Option<(&str, &str)> = None;
+        for line in text.lines() {
+            let Some((section, rest)) = line.split_once(':') else {
+                continue;
+            };
+            match names.take() {
+                Some((head, titles)) if head == section => {
+                    for (name, value) in titles.split_whitespace().zip(rest.split_whitespace()) {
+                        // Tcp MaxConn is -1: not a count.
+                        if let Ok(value) = value.parse() {
+                            self.set(section, name, value);
+                        }
+                    }
+                }
+                _ => names = Some((section, rest)),
+            }
+        }
+    }
+
+    /// sockstat: a section, then names and numbers in turn.
+    fn add_pairs_of_words(&mut self, text: &str) {
+        for line in text.lines() {
+            let Some((section, rest)) = line.split_once(':') else {
+                continue;
+            };
+            let mut words = rest.split_whitespace();
+            while let (Some(name), Some(value)) = (words.next(), words.next()) {
+                if let Ok(value) = value.parse() {
+                    self.set(section, name, value);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
+    use super::*;
+
+    const TCP: &str = "\
+Ip: Forwarding DefaultTTL
+Ip: 1 64
+Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors
+Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
+";
+
+    fn of(snmp: &str, sockstat: &str) -> Counters {
+        let mut counters = Counters::default();
+        counters.add_pairs_of_lines(snmp);
+        counters.add_pairs_of_words(sockstat);
+        counters
+    }
+
+    #[test]
+    fn counters_are_found_by_name() {
+        let counters = of(TCP, "sockets: used 9\nTCP: inuse 3 orphan 0 tw 7 alloc 4 mem 1\n");
+        assert_eq!(counters.active_opens, Some(11));
+        assert_eq!(counters.established, Some(15));
+        assert_eq!(counters.out_resets, Some(20));
+        assert_eq!(counters.time_wait_now, Some(7));
+        assert_eq!(counters.sockets_v4, Some(3));
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_have_is_unknown() {
+        let counters = of(TCP, "");
+        assert_eq!(counters.time_waits, None);
+        assert_eq!(counters.time_wait_now, None);
+        assert_eq!(counters.since(&counters).time_waits, None);
+        assert_eq!(counters.since(&counters).active_opens, Some(0));
+    }
+
+    #[test]
+    fn a_name_of_another_section_is_not_taken() {
+        let counters = of("TcpX: ActiveOpens\nTcpX: 5\nTcp: ActiveOpens\nTcpExt: TW\n", "");
+        assert_eq!(counters, Counters::default());
+    }
+
+    #[test]
+    fn events_are_subtracted_and_levels_kept() {
+        let earlier = Counters {
+            active_opens: Some(10),
+            established: Some(100),
+            listen_drops: Some(7),
+            ..Counters::default()
+        };
+        let later = Counters {
+            active_opens: Some(25),
+            established: Some(40),
+            time_waits: Some(3),
+            listen_drops: Some(2),
+            ..Counters::default()
+        };
+        let change = later.since(&earlier);
+        assert_eq!(change.active_opens, Some(15));
+        assert_eq!(change.established, Some(40));
+        assert_eq!(change.time_waits, None);
+        assert_eq!(change.listen_drops, Some(0));
+    }
+
+    /// This kernel's own tables, garbled.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn hostile_tables_give_numbers_or_nothing() {
+        let mut dice = Dice::new(1);
+        let read = |name| proc_net::read(name).unwrap_or_default();
+        let (lines, words) = (read("snmp") + &read("netstat"), read("sockstat"));
+        let whole = of(&lines, &words);
+        assert!(whole.active_opens.is_some() && whole.sockets_v4.is_some());
+        for _ in 0..300 {
+            let hostile = of(&mutate::text(&mut dice, &lines), &mutate::text(&mut dice, &words));
+            let _ = (whole.since(&hostile), hostile.since(&whole));
+        }
+        for _ in 0..10_000 {
+            let hostile = of(&mutate::text(&mut dice, TCP), "");
+            // A column that is lost or doubled moves those behind it, and no further than the end.
+            let known = |count| count >= 10 || count <= 1;
+            assert!(hostile.active_opens.is_none_or(known), "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn half_a_table_is_read_as_far_as_it_goes() {
+        for end in 0..TCP.len() {
+            let counters = of(&TCP[..end], "");
+            assert!(counters.active_opens.is_none_or(|n| n == 11 || n == 1), "{end}");
+        }
+    }
+}

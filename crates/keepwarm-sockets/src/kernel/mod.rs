@@ -1,0 +1,17 @@
+//! Sources: everything that is read from the kernel, and the pure decoders of it.
+//!
+//! Owns sock_diag, destroy events, counters, `/proc` and tracefs. Decides nothing: what the bytes
+//! mean for a connection is decided in `tracker`.
+
+pub(crate) mod counters;
+pub(crate) mod destroy;
+pub(crate) mod dump;
+pub(crate) mod hash;
+pub(crate) mod ports;
+pub(crate) mod proc_net;
+pub(crate) mod process;
+pub(crate) mod socket;
+pub(crate) mod socket_table;
+pub(crate) mod sys;
+pub(crate) mod trace;
+pub(crate) mod wire;

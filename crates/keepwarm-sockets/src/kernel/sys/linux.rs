@@ -1,0 +1,197 @@
+//! Netlink sockets, a waker, and fences, through rustix: every system call of this crate but the
+//! reading of /proc.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::sockopt::{
+    Timeout, set_socket_linger, set_socket_recv_buffer_size, set_socket_recv_buffer_size_force,
+    set_socket_timeout, socket_cookie, socket_recv_buffer_size,
+};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recv, sendto,
+    socket_with,
+};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use socket2::{SockFilter, SockRef};
+
+use super::Ready;
+use crate::error::{Error, Operation};
+use crate::kernel::wire::filter::port_filter;
+
+/// Room for some 26,000 events, of which the kernel takes as much as there are. It doubles what is
+/// asked for, and caps it at `net.core.rmem_max` unless root asks (`__sock_set_rcvbuf`,
+/// net/core/sock.c).
+const WANTED_RECEIVE_BUFFER: usize = 16 << 20;
+
+/// The kernel answers a dump while the caller waits in recv(2); this only bounds a fault.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A `NETLINK_SOCK_DIAG` socket.
+#[derive(Debug)]
+pub(crate) struct Netlink {
+    fd: OwnedFd,
+}
+
+impl Netlink {
+    /// Opens a socket to ask the kernel by.
+    pub(crate) fn open() -> Result<Netlink, Error> {
+        let fail = |errno: Errno| Error::os(Operation::OpenNetlink, errno.raw_os_error());
+        let flags = SocketFlags::CLOEXEC;
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG))
+            .map_err(fail)?;
+        set_socket_timeout(&fd, Timeout::Recv, Some(ANSWER_TIMEOUT)).map_err(fail)?;
+        Ok(Netlink { fd })
+    }
+
+    /// Opens a socket and joins the multicast groups of the mask (bit n-1 is group n). Joining
+    /// needs no privilege: `NL_CFG_F_NONROOT_RECV`, net/core/sock_diag.c. What does not concern
+    /// `port` the kernel keeps to itself, if it can.
+    pub(crate) fn subscribe(groups: u32, port: Option<u16>) -> Result<Netlink, Error> {
+        let netlink = Netlink::open()?;
+        // Before the first message can arrive. What is refused is done without: the default buffer
+        // remains, and the reader sorts events out itself.
+        if set_socket_recv_buffer_size_force(&netlink.fd, WANTED_RECEIVE_BUFFER).is_err() {
+            let _ = set_socket_recv_buffer_size(&netlink.fd, WANTED_RECEIVE_BUFFER);
+        }
+        if let Some(port) = port {
+            let program = port_filter(port).map(|[code, yes, no, number]| {
+                SockFilter::new(code as u16, yes as u8, no as u8, number)
+            });
+            let _ = SockRef::from(&netlink.fd).attach_filter(&program);
+        }
+        bind(&netlink.fd, &SocketAddrNetlink::new(0, groups))
+            .map_err(|errno| Error::os(Operation::Subscribe, errno.raw_os_error()))?;
+        Ok(netlink)
+    }
+
+    /// Bytes of its receive buffer, as the kernel counts them: with what it needs itself.
+    pub(crate) fn receive_buffer(&self) -> usize {
+        socket_recv_buffer_size(&self.fd).unwrap_or(0)
+    }
+
+    /// The address the kernel gave this socket: how /proc/net/netlink names it.
+    pub(crate) fn port_id(&self) -> Result<u32, Error> {
+        let fail = |errno: Errno| Error::os(Operation::Subscribe, errno.raw_os_error());
+        let address = getsockname(&self.fd).map_err(fail)?;
+        Ok(SocketAddrNetlink::try_from(address).map_err(fail)?.pid())
+    }
+
+    /// Sends one message to the kernel.
+    pub(crate) fn send(&self, message: &[u8]) -> Result<(), Error> {
+        let kernel = SocketAddrNetlink::new(0, 0);
+        retry_on_intr(|| sendto(&self.fd, message, SendFlags::empty(), &kernel))
+            .map(|_| ())
+            .map_err(|errno| Error::os(Operation::Dump, errno.raw_os_error()))
+    }
+
+    /// Receives one datagram, waiting for it; the error is an errno.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, i32> {
+        self.receive_with(buffer, RecvFlags::empty())
+    }
+
+    /// Receives one datagram if there is one; `EAGAIN` otherwise.
+    pub(crate) fn receive_now(&self, buffer: &mut [u8]) -> Result<usize, i32> {
+        self.receive_with(buffer, RecvFlags::DONTWAIT)
+    }
+
+    fn receive_with(&self, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, i32> {
+        match retry_on_intr(|| recv(&self.fd, &mut *buffer, flags)) {
+            Ok((_, length)) => Ok(length),
+            Err(errno) => Err(errno.raw_os_error()),
+        }
+    }
+
+    /// Sleeps until there is something to receive or somebody wakes.
+    pub(crate) fn wait(&self, waker: &Waker) -> Result<Ready, Error> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(&waker.fd, PollFlags::IN)];
+        retry_on_intr(|| poll(&mut fds, None))
+            .map_err(|errno| Error::os(Operation::ReadEvents, errno.raw_os_error()))?;
+        // POLLERR on the first (ENOBUFS is pending) is fetched by receiving.
+        Ok(if fds[1].revents().is_empty() { Ready::Readable } else { Ready::Woken })
+    }
+}
+
+/// Ends another thread's [`Netlink::wait`], for good.
+#[derive(Debug)]
+pub(crate) struct Waker {
+    fd: OwnedFd,
+}
+
+impl Waker {
+    pub(crate) fn new() -> Result<Waker, Error> {
+        eventfd(0, EventfdFlags::CLOEXEC)
+            .map(|fd| Waker { fd })
+            .map_err(|errno| Error::os(Operation::Watch, errno.raw_os_error()))
+    }
+
+    pub(crate) fn wake(&self) {
+        // Fails only when the counter would overflow: then it is awake already.
+        let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Lets a socket die on every CPU this thread may run on, and gives their cookies.
+///
+/// Destroy events come from a work queue with one line per CPU (`sock_diag_events`,
+/// net/core/sock_diag.c): in order within a CPU, in no order between them. When the event of a
+/// fence has arrived, so has that of every socket that died on that CPU before. The socket is
+/// never bound and takes no port.
+///
+/// Moves the calling thread about and back: call it from a thread of one's own.
+pub(crate) fn fence() -> Vec<u64> {
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return die_here().into_iter().collect();
+    };
+    let mut cookies = Vec::new();
+    for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)) {
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        // A sandbox may forbid it; a fence on this CPU is better than none.
+        let _ = sched_setaffinity(None, &only);
+        cookies.extend(die_here());
+    }
+    let _ = sched_setaffinity(None, &allowed);
+    cookies
+}
+
+/// Lets the socket's close send an RST (SO_LINGER 0).
+pub(crate) fn abort_on_close(socket: &TcpStream) -> std::io::Result<()> {
+    set_socket_linger(socket, Some(Duration::ZERO)).map_err(Into::into)
+}
+
+/// `CLOCK_MONOTONIC`, by which traces are stamped.
+pub(crate) fn monotonic_ns() -> u64 {
+    let (seconds, ns) = split(clock_gettime(ClockId::Monotonic));
+    seconds * 1_000_000_000 + ns
+}
+
+/// What this thread has had of a processor.
+pub(crate) fn thread_cpu() -> Duration {
+    let (seconds, ns) = split(clock_gettime(ClockId::ThreadCPUTime));
+    Duration::from_secs(seconds) + Duration::from_nanos(ns)
+}
+
+fn split(time: Timespec) -> (u64, u64) {
+    (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Opens a file whose reading says `WouldBlock` where it would wait.
+pub(crate) fn open_nonblocking(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(open(path, flags, Mode::empty())?))
+}
+
+fn die_here() -> Option<u64> {
+    let socket =
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).ok()?;
+    socket_cookie(&socket).ok()
+}

@@ -1,0 +1,612 @@
+//! Who closed first, and how: from what the two ends left behind to one [`CloseKind`].
+//!
+//! Owns the judgement and nothing else; it is a pure function of its evidence.
+//!
+//! What the kernel leaves behind:
+//!
+//! * **TIME_WAIT** is held by the end that closed first, and only by it (RFC 9293, section
+//!   3.10.7.8 and figure 12); by both if the FINs crossed (figure 13). It may be gone early: a
+//!   connect(2) from the same port may reuse it (on loopback after one second,
+//!   `net.ipv4.tcp_tw_reuse` = 2), an RST kills it (RFC 1337; `net.ipv4.tcp_rfc1337` = 0), and there
+//!   is none beyond `net.ipv4.tcp_max_tw_buckets`.
+//! * **An acknowledged FIN**: the FIN takes a sequence number that `tcpi_bytes_acked` counts and
+//!   `tcpi_bytes_sent` does not. So does the SYN of the end that connected.
+//!   Or, seen from the other end, `tcpi_bytes_received` counts it.
+//! * **tcp_disconnect()**, which is how SO_LINGER 0 closes: it sends an RST and clears the remote
+//!   port and all counters (net/ipv4/tcp.c).
+//! * **A FIN without an acknowledgement** is in `idiag_wqueue`, beside data that is not acknowledged.
+//! * **Silence**: an end that gives up has retransmissions or probes behind it that nothing answered
+//!   (`tcpi_retransmits`, `tcpi_probes`).
+//! * **Unread data** at close(2): the kernel answers it with an RST (RFC 2525, section 2.17).
+
+use crate::kernel::socket::{Side, Socket, State, TcpInfo};
+
+/// Who closed a connection first, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseKind {
+    /// The client's FIN came first. An RST may have followed.
+    ClientFin,
+    /// The server's FIN came first. An RST may have followed.
+    ServerFin,
+    /// Both had closed before either saw the other's FIN. Told apart only where both ends are
+    /// visible; otherwise it counts as the visible end's FIN.
+    CrossedFin,
+    /// The client aborted with an RST and no FIN was acknowledged.
+    ClientRst,
+    /// The server aborted with an RST and no FIN was acknowledged.
+    ServerRst,
+    /// No answer came any more: given up after retransmissions, keep-alive probes or
+    /// TCP_USER_TIMEOUT, with no FIN acknowledged before. An RST that answers a retransmission
+    /// counts here too, if the program keeps its socket for longer than the answer took.
+    TimedOut,
+    /// The evidence was gone when it was looked for, or contradicts itself.
+    Unclassified,
+}
+
+impl CloseKind {
+    fn fin(side: Side) -> CloseKind {
+        match side {
+            Side::Client => CloseKind::ClientFin,
+            Side::Server => CloseKind::ServerFin,
+        }
+    }
+
+    pub(crate) fn rst(side: Side) -> CloseKind {
+        match side {
+            Side::Client => CloseKind::ClientRst,
+            Side::Server => CloseKind::ServerRst,
+        }
+    }
+}
+
+/// What a look into the socket table said about TIME_WAIT on an end's pair of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TimeWait {
+    /// Not looked, or too late to mean anything.
+    #[default]
+    Unknown,
+    /// It is there (or FIN_WAIT2 as a minisocket, its first stage).
+    Present,
+    /// It is not there and would have been.
+    Absent,
+}
+
+/// What one end left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// tcp_disconnect() went over it: this end sent an RST.
+    pub(crate) disconnected: bool,
+    /// Whether the peer acknowledged this end's FIN; unknown before Linux 4.19.
+    pub(crate) fin_acked: Option<bool>,
+    /// Bytes received and not read; a FIN not read counts as one.
+    pub(crate) unread: u32,
+    /// Bytes of data sent, each counted once; unknown before Linux 4.19 and if disconnected.
+    pub(crate) sent: Option<u64>,
+    /// Sequence numbers received in order: data and the FIN.
+    pub(crate) received: Option<u64>,
+    /// This end's FIN was sent, acknowledged or not.
+    pub(crate) fin_sent: bool,
+    /// The other end's FIN came first: a look or a trace met this one in CLOSE_WAIT.
+    pub(crate) fin_seen: bool,
+    /// Whether this end's FIN left before the other's came; only a trace tells.
+    pub(crate) closed_first: Option<bool>,
+    /// Whether an RST came; only a trace tells.
+    pub(crate) reset: Option<bool>,
+    /// Nothing answered this end any more.
+    pub(crate) unanswered: bool,
+    pub(crate) time_wait: TimeWait,
+}
+
+impl Evidence {
+    /// The evidence in a destroy event, without TIME_WAIT.
+    pub(crate) fn of(side: Side, event: &Socket) -> Evidence {
+        let disconnected = is_disconnected(event);
+        let info = event.info.filter(|_| !disconnected).unwrap_or_default();
+        let sent = info.bytes_sent.zip(info.bytes_retrans);
+        let sent = sent.map(|(sent, again)| sent.saturating_sub(again));
+        let syn = u64::from(side == Side::Client);
+        let pure = sent.map(|sent| sent.saturating_add(syn));
+        let fin_acked = info.bytes_acked.zip(pure).map(|(acked, pure)| acked > pure);
+        let in_flight = info.bytes_acked.zip(pure).map(|(acked, pure)| pure.saturating_sub(acked));
+        let fin_pending =
+            in_flight.is_some_and(|data| u64::from(event.wqueue) == data.saturating_add(1));
+        Evidence {
+            disconnected,
+            fin_acked: if disconnected { Some(false) } else { fin_acked },
+            unread: event.rqueue,
+            sent,
+            received: info.bytes_received,
+            fin_sent: !disconnected && (fin_acked == Some(true) || fin_pending),
+            fin_seen: false,
+            closed_first: None,
+            reset: None,
+            unanswered: is_unanswered(&info, in_flight.unwrap_or(0)),
+            time_wait: TimeWait::Unknown,
+        }
+    }
+
+    /// Whether this end's socket received the other end's FIN itself.
+    fn heard_fin_of(&self, other: &Evidence) -> Option<bool> {
+        self.received.zip(other.sent).map(|(received, sent)| received > sent)
+    }
+
+    /// Whether this end's FIN reached the other end. The acknowledgement may be missing: it is
+    /// delayed, and an RST overtakes it.
+    fn fin_arrived_at(&self, other: &Evidence) -> Option<bool> {
+        match (self.fin_acked, self.sent.zip(other.received)) {
+            (Some(true), _) => Some(true),
+            (_, Some((sent, received))) => Some(received > sent),
+            (acked, None) => acked,
+        }
+    }
+}
+
+/// Whether tcp_disconnect() aborted an established connection here.
+///
+/// It moves `write_seq` ahead by the largest window the peer ever offered plus 2, which is seen as
+/// unacknowledged bytes. A connect(2) that failed was offered no window: 3 with its SYN. A
+/// listener, or a socket that was never connected, has 0.
+pub(crate) fn is_disconnected(event: &Socket) -> bool {
+    event.remote.port() == 0 && event.state == State::Close && event.wqueue > 3
+}
+
+/// Whether nothing came back any more, not even an RST. A reset is told by its time: it comes a round
+/// trip after what it answers, and the kernel waits for longer before it gives up. What was sent
+/// last is known for data alone; of what has none, one repetition proves nothing.
+fn is_unanswered(info: &TcpInfo, in_flight: u64) -> bool {
+    const SCHEDULING_MS: u32 = 50;
+    let round_trip = 2 * (info.rtt_us.unwrap_or(0) / 1000);
+    let waited = info.last_data_sent_ms.is_some_and(|ms| ms > round_trip + SCHEDULING_MS);
+    match info.retransmits.unwrap_or(0) {
+        0 => info.probes.is_some_and(|probes| probes > 1),
+        _ if in_flight > 0 => waited,
+        repeated => repeated > 1,
+    }
+}
+
+/// Whether this socket died in SYN_SENT: its SYN is not acknowledged, and nothing was measured.
+pub(crate) fn is_failed_attempt(event: &Socket) -> bool {
+    let silent = |info: TcpInfo| {
+        let [acked, received] = [info.bytes_acked, info.bytes_received];
+        acked == Some(0) && received == Some(0) && info.rtt_us == Some(0)
+    };
+    event.state == State::Close && event.wqueue == 1 && event.info.is_some_and(silent)
+}
+
+/// Whether the handshake of a client's socket was ever completed: its SYN was acknowledged.
+pub(crate) fn was_established(side: Side, event: &Socket) -> bool {
+    side == Side::Server
+        || is_disconnected(event)
+        || event.info.and_then(|info| info.bytes_acked).is_none_or(|acked| acked > 0)
+}
+
+/// Whether the numbers of both ends tell how they closed, so that TIME_WAIT need not be looked for.
+pub(crate) fn is_told(client: &Evidence, server: &Evidence) -> bool {
+    match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
+        (Some(true), Some(true)) => by_last_fin(client, server).is_some(),
+        (Some(_), Some(_)) => true,
+        _ => false,
+    }
+}
+
+/// The same of an end that is alone.
+pub(crate) fn is_told_alone(end: &Evidence) -> bool {
+    end.fin_acked == Some(false)
+}
+
+/// Judges one connection by what is known of its ends; at least one of them should be.
+pub(crate) fn classify(client: Option<&Evidence>, server: Option<&Evidence>) -> CloseKind {
+    match (client, server) {
+        (Some(client), Some(server)) => both(client, server),
+        (Some(client), None) => one(Side::Client, client),
+        (None, Some(server)) => one(Side::Server, server),
+        (None, None) => CloseKind::Unclassified,
+    }
+}
+
+fn both(client: &Evidence, server: &Evidence) -> CloseKind {
+    match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
+        // Only one FIN ever arrived: it was the first, whatever the other end answered.
+        (Some(true), Some(false)) => CloseKind::ClientFin,
+        (Some(false), Some(true)) => CloseKind::ServerFin,
+        (Some(false), Some(false)) => aborted(client, server),
+        (Some(true), Some(true)) => orderly(client, server),
+        // A kernel without the numbers: TIME_WAIT still proves a FIN.
+        _ if client.time_wait == TimeWait::Present || server.time_wait == TimeWait::Present => {
+            orderly(client, server)
+        }
+        _ => CloseKind::Unclassified,
+    }
+}
+
+fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
+    use TimeWait::{Absent, Present};
+    if let Some(first) = by_last_fin(client, server) {
+        return first;
+    }
+    match (client.time_wait, server.time_wait) {
+        (Present, Present) => CloseKind::CrossedFin,
+        (Present, _) => CloseKind::ClientFin,
+        (_, Present) => CloseKind::ServerFin,
+        // A server's TIME_WAIT dies with the next SYN from the same address, a client's does not.
+        // But either dies by an RST (RFC 1337; seen on loopback when a late acknowledgement of the
+        // end that closed second is answered by the TIME_WAIT, and its socket is gone by then). So
+        // the client's absence decides only where what was left unread does not contradict it.
+        (Absent, _) => by_unread(client, server).unwrap_or(CloseKind::ServerFin),
+        (_, Absent) => by_unread(client, server).unwrap_or(CloseKind::ClientFin),
+        // Too late for TIME_WAIT.
+        _ => by_unread(client, server).unwrap_or(CloseKind::Unclassified),
+    }
+}
+
+/// Of two ends whose FINs were acknowledged: the socket of the one that closed first is gone as soon
+/// as its own FIN is, unless its program still holds it or the other's FIN came with the
+/// acknowledgement. Then what is left of it in FIN_WAIT2 answers for it (`tcp_time_wait`,
+/// net/ipv4/tcp_minisocks.c), so the other's FIN is not among what it received. `None` where both
+/// heard the other's FIN themselves.
+fn by_last_fin(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
+    match (client.heard_fin_of(server)?, server.heard_fin_of(client)?) {
+        (false, true) => Some(CloseKind::ClientFin),
+        (true, false) => Some(CloseKind::ServerFin),
+        _ => None,
+    }
+}
+
+/// The end that closed first did not read the other's FIN, and the other read its. `None` where
+/// both did, or neither: an end may shut down its sending half first and read on.
+fn by_unread(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
+    match (client.unread, server.unread) {
+        (1, 0) => Some(CloseKind::ClientFin),
+        (0, 1) => Some(CloseKind::ServerFin),
+        _ => None,
+    }
+}
+
+fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
+    match (client.disconnected, server.disconnected) {
+        (true, false) => return CloseKind::ClientRst,
+        (false, true) => return CloseKind::ServerRst,
+        (true, true) => return CloseKind::Unclassified,
+        (false, false) => {}
+    }
+    if client.unanswered || server.unanswered {
+        return CloseKind::TimedOut;
+    }
+    match (client.unread > 0, server.unread > 0) {
+        (true, false) => CloseKind::ClientRst,
+        (false, true) => CloseKind::ServerRst,
+        _ => CloseKind::Unclassified,
+    }
+}
+
+fn one(side: Side, end: &Evidence) -> CloseKind {
+    match (end.fin_acked, end.time_wait) {
+        // A FIN received and not read counts as one unread byte, so one byte proves nothing.
+        (Some(false), _) if end.disconnected => CloseKind::rst(side),
+        // An RST ended it, or nothing did, but a FIN was before that.
+        (Some(false), _) if end.fin_seen => CloseKind::fin(side.other()),
+        // Without a trace, data that an RST found unread looks like data that a close did.
+        (Some(false), _) if end.unread > 1 && end.reset != Some(true) => CloseKind::rst(side),
+        (Some(false), _) if end.unanswered && end.reset != Some(true) => CloseKind::TimedOut,
+        (Some(false), _) if end.fin_sent => CloseKind::fin(side),
+        (Some(false), _) => CloseKind::rst(side.other()),
+        _ if end.closed_first == Some(true) => CloseKind::fin(side),
+        _ if end.closed_first == Some(false) => CloseKind::fin(side.other()),
+        (_, TimeWait::Present) => CloseKind::fin(side),
+        // Or an RST has killed it since (RFC 1337): alone, this end cannot tell.
+        (Some(true), TimeWait::Absent) => CloseKind::fin(side.other()),
+        _ => CloseKind::Unclassified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn end(fin_acked: bool, unread: u32, time_wait: TimeWait) -> Evidence {
+        Evidence {
+            disconnected: false,
+            fin_acked: Some(fin_acked),
+            unread,
+            sent: None,
+            received: None,
+            fin_sent: fin_acked,
+            fin_seen: false,
+            closed_first: None,
+            reset: None,
+            unanswered: false,
+            time_wait,
+        }
+    }
+
+    fn disconnected() -> Evidence {
+        Evidence { disconnected: true, ..end(false, 0, TimeWait::Absent) }
+    }
+
+    use TimeWait::{Absent, Present, Unknown};
+
+    /// Swapping the ends must swap the answer: the rules know no favourite.
+    fn mirrored(kind: CloseKind) -> CloseKind {
+        match kind {
+            CloseKind::ClientFin => CloseKind::ServerFin,
+            CloseKind::ServerFin => CloseKind::ClientFin,
+            CloseKind::ClientRst => CloseKind::ServerRst,
+            CloseKind::ServerRst => CloseKind::ClientRst,
+            same => same,
+        }
+    }
+
+    #[test]
+    fn the_end_with_time_wait_closed_first() {
+        let first = end(true, 1, Present);
+        let second = end(true, 0, Absent);
+        assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&second), Some(&first)), CloseKind::ServerFin);
+        assert_eq!(classify(Some(&first), None), CloseKind::ClientFin);
+        assert_eq!(classify(None, Some(&first)), CloseKind::ServerFin);
+        assert_eq!(classify(Some(&second), None), CloseKind::ServerFin);
+        assert_eq!(classify(None, Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&first), Some(&first)), CloseKind::CrossedFin);
+    }
+
+    #[test]
+    fn a_look_that_came_too_late_leaves_the_unread_fin_to_decide() {
+        let first = end(true, 1, Unknown);
+        let second = end(true, 0, Unknown);
+        assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&second), Some(&first)), CloseKind::ServerFin);
+        assert_eq!(classify(Some(&second), Some(&second)), CloseKind::Unclassified);
+        assert_eq!(classify(Some(&first), None), CloseKind::Unclassified);
+        assert_eq!(classify(None, Some(&first)), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn a_socket_that_was_gone_before_the_others_fin_came_closed_first() {
+        let closed = Evidence { sent: Some(20), received: Some(8), ..end(true, 0, Unknown) };
+        let answered = Evidence { sent: Some(8), received: Some(21), ..end(true, 0, Unknown) };
+        assert_eq!(classify(Some(&closed), Some(&answered)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&answered), Some(&closed)), CloseKind::ServerFin);
+        // A TIME_WAIT may belong to another life of the pair; the numbers do not.
+        let misled = Evidence { time_wait: Present, ..answered };
+        assert_eq!(classify(Some(&closed), Some(&misled)), CloseKind::ClientFin);
+        // A program that held its socket until the other's FIN came: only TIME_WAIT tells.
+        let held = Evidence { received: Some(9), ..closed };
+        assert!(!is_told(&held, &answered));
+        assert_eq!(classify(Some(&held), Some(&answered)), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn what_is_told_is_the_same_whatever_time_wait_says() {
+        let mut ends = Vec::new();
+        for fin_acked in [None, Some(false), Some(true)] {
+            for unread in [0, 1, 5] {
+                for (sent, received) in [(4, 4), (4, 5), (5, 4), (4, 3)] {
+                    for (sent, received) in [(Some(sent), Some(received)), (None, None)] {
+                        let numbers = end(true, unread, Unknown);
+                        ends.push(Evidence { fin_acked, sent, received, ..numbers });
+                    }
+                }
+            }
+        }
+        let states = [Unknown, Present, Absent];
+        let mut told = 0;
+        for (a, b) in ends.iter().flat_map(|a| ends.iter().map(move |b| (a, b))) {
+            if !is_told(a, b) {
+                continue;
+            }
+            told += 1;
+            let pairs = states.iter().flat_map(|of_a| states.iter().map(move |of_b| (of_a, of_b)));
+            for (of_a, of_b) in pairs {
+                let looked_a = Evidence { time_wait: *of_a, ..*a };
+                let looked_b = Evidence { time_wait: *of_b, ..*b };
+                assert_eq!(
+                    classify(Some(&looked_a), Some(&looked_b)),
+                    classify(Some(a), Some(b)),
+                    "{looked_a:?} {looked_b:?}"
+                );
+            }
+        }
+        assert!(told > 1000, "{told} of {}", ends.len().pow(2));
+        for end in ends.iter().filter(|end| is_told_alone(end)) {
+            let kinds =
+                states.map(|time_wait| classify(Some(&Evidence { time_wait, ..*end }), None));
+            assert!(kinds[0] == kinds[1] && kinds[1] == kinds[2], "{end:?}: {kinds:?}");
+        }
+    }
+
+    #[test]
+    fn the_only_fin_that_arrived_was_the_first_even_if_an_rst_followed() {
+        let closed = end(true, 0, Absent);
+        let answered_with_rst = end(false, 7, Absent);
+        assert_eq!(classify(Some(&closed), Some(&answered_with_rst)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&answered_with_rst), Some(&closed)), CloseKind::ServerFin);
+    }
+
+    #[test]
+    fn a_time_wait_killed_by_an_rst_does_not_turn_the_answer_round() {
+        let closed = end(true, 1, Absent);
+        let read_the_end = end(true, 0, Absent);
+        assert_eq!(classify(Some(&closed), Some(&read_the_end)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&read_the_end), Some(&closed)), CloseKind::ServerFin);
+        // Neither read the other's FIN: the client's TIME_WAIT would have outlived a new SYN.
+        assert_eq!(classify(Some(&closed), Some(&closed)), CloseKind::ServerFin);
+    }
+
+    #[test]
+    fn a_fin_that_arrived_counts_though_an_rst_overtook_its_acknowledgement() {
+        let closed = Evidence { sent: Some(20), received: Some(8), ..end(false, 0, Absent) };
+        let answered = Evidence { sent: Some(8), received: Some(21), ..end(false, 7, Absent) };
+        assert_eq!(classify(Some(&closed), Some(&answered)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&answered), Some(&closed)), CloseKind::ServerFin);
+        let before_the_fin = Evidence { received: Some(20), ..answered };
+        assert_eq!(classify(Some(&closed), Some(&before_the_fin)), CloseKind::ServerRst);
+    }
+
+    #[test]
+    fn an_abort_is_laid_to_the_end_that_disconnected_or_left_data_unread() {
+        let reset = end(false, 0, Absent);
+        let reset_with_unread = end(false, 9, Absent);
+        let unread = end(false, 5, Absent);
+        assert_eq!(classify(Some(&disconnected()), Some(&reset)), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&disconnected()), Some(&reset_with_unread)), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&unread), Some(&reset)), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&reset), None), CloseKind::ServerRst);
+        assert_eq!(classify(Some(&unread), None), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&disconnected()), None), CloseKind::ClientRst);
+        assert_eq!(classify(Some(&end(false, 1, Absent)), None), CloseKind::ServerRst);
+        assert_eq!(classify(Some(&unread), Some(&unread)), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn the_fin_before_an_rst_was_first_even_where_one_end_is_seen_alone() {
+        let reset = end(false, 0, Absent);
+        let after_ours = Evidence { fin_sent: true, ..reset };
+        let after_theirs = Evidence { fin_seen: true, ..reset };
+        assert_eq!(classify(Some(&after_ours), None), CloseKind::ClientFin);
+        assert_eq!(classify(None, Some(&after_ours)), CloseKind::ServerFin);
+        assert_eq!(classify(Some(&after_theirs), None), CloseKind::ServerFin);
+        // The other's FIN was answered with ours, and that with an RST.
+        let after_both = Evidence { fin_sent: true, ..after_theirs };
+        assert_eq!(classify(Some(&after_both), None), CloseKind::ServerFin);
+    }
+
+    #[test]
+    fn a_traced_reset_is_the_peers_whatever_was_left_unread_or_unanswered() {
+        let reset = Evidence { reset: Some(true), ..end(false, 5, Absent) };
+        assert_eq!(classify(Some(&reset), None), CloseKind::ServerRst);
+        assert_eq!(classify(None, Some(&reset)), CloseKind::ClientRst);
+        let repeated = Evidence { unanswered: true, unread: 0, ..reset };
+        assert_eq!(classify(Some(&repeated), None), CloseKind::ServerRst);
+        // An RST killed the TIME_WAIT, or the look came late: the trace knows.
+        for (time_wait, first) in [(Absent, true), (Unknown, true), (Unknown, false)] {
+            let traced = Evidence { closed_first: Some(first), ..end(true, 0, time_wait) };
+            let expected = if first { CloseKind::ClientFin } else { CloseKind::ServerFin };
+            assert_eq!(classify(Some(&traced), None), expected);
+        }
+        let own = Evidence { reset: Some(false), ..end(false, 5, Absent) };
+        assert_eq!(classify(Some(&own), None), CloseKind::ClientRst);
+    }
+
+    #[test]
+    fn an_end_that_nothing_answers_has_timed_out_and_was_not_reset() {
+        let silent = Evidence { unanswered: true, ..end(false, 0, Absent) };
+        let with_fin = Evidence { fin_sent: true, ..silent };
+        for end in [&silent, &with_fin] {
+            assert_eq!(classify(Some(end), None), CloseKind::TimedOut);
+            assert_eq!(classify(None, Some(end)), CloseKind::TimedOut);
+            assert_eq!(classify(Some(end), Some(end)), CloseKind::TimedOut);
+        }
+        // What it left unread is how it ended, and an acknowledged FIN came before the silence.
+        let unread = Evidence { unread: 5, ..silent };
+        assert_eq!(classify(Some(&unread), None), CloseKind::ClientRst);
+        let closed = Evidence { unanswered: true, ..end(true, 0, Present) };
+        assert_eq!(classify(Some(&closed), None), CloseKind::ClientFin);
+    }
+
+    #[test]
+    fn a_reset_that_answers_a_retransmission_comes_a_round_trip_after_it() {
+        let after = |retransmits, probes, last_data_sent_ms| TcpInfo {
+            retransmits: Some(retransmits),
+            probes: Some(probes),
+            last_data_sent_ms: Some(last_data_sent_ms),
+            rtt_us: Some(40_000),
+            ..TcpInfo::default()
+        };
+        assert!(!is_unanswered(&after(0, 0, 9000), 4), "a reset of the first transmission");
+        assert!(!is_unanswered(&after(1, 0, 45), 4), "a reset of the second");
+        assert!(is_unanswered(&after(1, 0, 400), 4));
+        assert!(is_unanswered(&after(15, 0, 120_000), 4));
+        assert!(!is_unanswered(&after(1, 0, 9000), 0), "a FIN sent twice may have been reset");
+        assert!(is_unanswered(&after(2, 0, 9000), 0));
+        assert!(!is_unanswered(&after(0, 1, 9000), 0), "and so may a keep-alive probe");
+        assert!(is_unanswered(&after(0, 9, 9000), 0));
+    }
+
+    #[test]
+    fn without_the_numbers_of_linux_4_19_only_time_wait_speaks() {
+        let first = Evidence { fin_acked: None, ..end(true, 1, Present) };
+        let second = Evidence { fin_acked: None, ..end(true, 0, Absent) };
+        assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&first), None), CloseKind::ClientFin);
+        assert_eq!(classify(Some(&second), Some(&second)), CloseKind::Unclassified);
+        assert_eq!(classify(Some(&second), None), CloseKind::Unclassified);
+    }
+
+    #[test]
+    fn swapping_the_ends_swaps_the_answer() {
+        let mut ends = vec![None];
+        for fin_acked in [None, Some(false), Some(true)] {
+            for unread in [0, 1, 5] {
+                for time_wait in [Unknown, Present, Absent] {
+                    for disconnected in [false, true] {
+                        ends.push(Some(Evidence {
+                            disconnected,
+                            fin_acked,
+                            ..end(false, unread, time_wait)
+                        }));
+                    }
+                }
+            }
+        }
+        for a in &ends {
+            for b in &ends {
+                // The one rule that prefers the client on purpose: neither end has a TIME_WAIT.
+                let gone = |e: &Option<Evidence>| e.is_some_and(|e| e.time_wait == Absent);
+                if gone(a) && gone(b) {
+                    continue;
+                }
+                let (there, back) =
+                    (classify(a.as_ref(), b.as_ref()), classify(b.as_ref(), a.as_ref()));
+                assert_eq!(back, mirrored(there), "{a:?} {b:?}");
+            }
+        }
+    }
+
+    fn event(remote_port: u16, wqueue: u32, info: TcpInfo) -> Socket {
+        Socket {
+            state: State::Close,
+            local: SocketAddr::from(([127, 0, 0, 1], 40000)),
+            remote: SocketAddr::from(([127, 0, 0, 1], remote_port)),
+            cookie: 1,
+            rqueue: 0,
+            wqueue,
+            inode: 0,
+            uid: 0,
+            timer: 0,
+            expires_ms: 0,
+            interface: 0,
+            info: Some(info),
+        }
+    }
+
+    #[test]
+    fn the_syn_counts_for_the_client_only() {
+        let info = |acked, sent, again| TcpInfo {
+            bytes_acked: Some(acked),
+            bytes_sent: Some(sent),
+            bytes_retrans: Some(again),
+            ..TcpInfo::default()
+        };
+        let fin = |side, info| Evidence::of(side, &event(80, 0, info)).fin_acked;
+        assert_eq!(fin(Side::Client, info(8, 6, 0)), Some(true));
+        assert_eq!(fin(Side::Client, info(7, 6, 0)), Some(false));
+        assert_eq!(fin(Side::Server, info(7, 6, 0)), Some(true));
+        assert_eq!(fin(Side::Server, info(6, 6, 0)), Some(false));
+        assert_eq!(fin(Side::Server, info(2, 6, 0)), Some(false));
+        assert_eq!(fin(Side::Server, info(7, 9, 3)), Some(true));
+        let old = TcpInfo { bytes_sent: None, ..info(8, 0, 0) };
+        assert_eq!(fin(Side::Client, old), None);
+    }
+
+    #[test]
+    fn a_failed_connect_was_never_established() {
+        let acked = |n| TcpInfo { bytes_acked: Some(n), ..TcpInfo::default() };
+        assert!(!was_established(Side::Client, &event(80, 1, acked(0))));
+        assert!(was_established(Side::Client, &event(80, 0, acked(1))));
+        assert!(!is_disconnected(&event(0, 3, acked(0))));
+        assert!(!is_disconnected(&event(0, 0, acked(0))));
+        assert!(is_disconnected(&event(0, 65_538, acked(0))));
+    }
+}

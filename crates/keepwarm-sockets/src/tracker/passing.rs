@@ -1,0 +1,82 @@
+//! Time that passes without a look, held against looks.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Tracker;
+use crate::kernel::ports::EphemeralPorts;
+use crate::kernel::socket::{Socket, State};
+use crate::report::host::{Destination, Scope};
+use crate::watch::threads::Ending;
+
+fn time_wait(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
+    Socket {
+        state: State::TimeWait,
+        local: SocketAddr::from((source, port)),
+        remote: SocketAddr::from(([10, 0, 0, 5], 443)),
+        cookie: port.into(),
+        rqueue: 0,
+        wqueue: 0,
+        inode: 0,
+        uid: 0,
+        timer: 3,
+        expires_ms,
+        interface: 0,
+        info: None,
+    }
+}
+
+fn look(ends: &mut Tracker, rows: &[Socket], now: Duration) {
+    ends.begin_look();
+    rows.iter().for_each(|row| ends.handle_row(row, now));
+    ends.end_look(now, false);
+}
+
+fn destination(ends: &Tracker) -> Option<Destination> {
+    let (now, window) = (Duration::ZERO, Duration::ZERO);
+    let ending = Ending { now, window, settled: true, time_waits_refused: None };
+    ends.traffic(&ending).destinations.into_iter().next()
+}
+
+fn ends() -> Tracker {
+    let range = EphemeralPorts { low: 32768, high: 60999, reserved: 0 };
+    Tracker::new(Scope::default(), Some(range), false)
+}
+
+/// What forecasts rest on: ages, and ports in use.
+#[test]
+fn time_that_passes_without_a_look_shows_what_a_look_would() {
+    for sources in [1, 2] {
+        let rows: Vec<Socket> = (0..600)
+            .map(|n| time_wait([10, 0, 0, 1 + (n % sources) as u8], 33_000 + n, u32::from(n) * 100))
+            .collect();
+        let mut passing = ends();
+        look(&mut passing, &rows, Duration::from_secs(100));
+        for seconds in [0, 1, 2, 7, 30, 59, 60, 90] {
+            let now = Duration::from_secs(100 + seconds);
+            passing.pass_time(now);
+            let ms = u32::try_from(seconds).unwrap() * 1000;
+            let left: Vec<Socket> = rows
+                .iter()
+                // Those of which the last moment is now may be there or not.
+                .filter(|row| row.expires_ms > ms || (ms == 0 && row.expires_ms == 0))
+                .map(|row| Socket { expires_ms: row.expires_ms - ms, ..row.clone() })
+                .collect();
+            let mut looking = ends();
+            look(&mut looking, &left, now);
+            let numbers = |ends: &Tracker| {
+                let one = destination(ends)?;
+                let ports = one.ports.map_or(0, |ports| ports.used);
+                (one.time_wait > 0).then_some((one.time_wait, one.time_wait_by_age, ports))
+            };
+            let (passed, looked) = (numbers(&passing), numbers(&looking));
+            if sources == 1 {
+                assert_eq!(passed, looked, "after {seconds} s");
+            } else {
+                // Which source's ports are free again only a look tells.
+                let ages = |all: Option<(u64, Vec<u32>, u64)>| all.map(|all| (all.0, all.1));
+                assert_eq!(ages(passed), ages(looked), "after {seconds} s");
+            }
+        }
+    }
+}

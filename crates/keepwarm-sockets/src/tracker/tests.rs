@@ -1,0 +1,61 @@
+//! What the books do with more destinations than they have room for.
+
+use super::*;
+use crate::kernel::socket::{State, TcpInfo};
+use crate::watch::threads::Ending;
+
+fn socket(state: State, host: u32, cookie: u64) -> Socket {
+    let [_, _, high, low] = host.to_be_bytes();
+    Socket {
+        state,
+        local: SocketAddr::from(([10, 0, 0, 1], 40_000)),
+        remote: SocketAddr::from(([10, 9, high, low], 80)),
+        cookie,
+        interface: 0,
+        rqueue: 0,
+        wqueue: 0,
+        inode: 0,
+        uid: 0,
+        timer: 0,
+        expires_ms: 0,
+        // A client whose FIN was acknowledged.
+        info: Some(TcpInfo {
+            bytes_sent: Some(10),
+            bytes_retrans: Some(0),
+            bytes_acked: Some(12),
+            bytes_received: Some(10),
+            ..TcpInfo::default()
+        }),
+    }
+}
+
+#[test]
+fn books_that_are_folded_while_ends_are_settled_are_found_again() {
+    let second = Duration::from_secs(1);
+    let many = 2 * u32::try_from(MAX_DESTINATIONS).unwrap();
+    let mut ends = Tracker::new(
+        Scope::default(),
+        Some(EphemeralPorts { low: 32768, high: 60999, reserved: 0 }),
+        false,
+    );
+    ends.begin_look();
+    for host in 0..many - 1 {
+        ends.handle_row(&socket(State::Established, host, host.into()), second);
+    }
+    ends.end_look(second, false);
+    ends.handle_baseline();
+    ends.open_window(second);
+    // All of those end, and as many that nobody has seen before: the books are folded midway.
+    for host in 0..2 * many {
+        ends.handle_event(socket(State::Close, host, host.into()), second);
+    }
+    ends.begin_look();
+    ends.end_look(second, false);
+    let window = second;
+    let ending = Ending { now: second, window, settled: true, time_waits_refused: None };
+    let traffic = ends.finish(&ending);
+    let closed: u64 = traffic.destinations.iter().map(|one| one.closed.total()).sum();
+    assert_eq!(closed, u64::from(2 * many));
+    let opened: u64 = traffic.destinations.iter().map(|one| one.opened).sum();
+    assert_eq!(opened, u64::from(many + 1));
+}
