@@ -1,0 +1,1 @@
+//! Folds: numbers and words derived from records.

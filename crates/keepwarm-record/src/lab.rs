@@ -1,0 +1,1 @@
+//! The record of a lab: `keepwarm.lab/1`.

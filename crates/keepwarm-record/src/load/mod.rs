@@ -1,0 +1,1 @@
+//! The record of a load: `keepwarm.load/1`.

@@ -1,0 +1,1 @@
+//! The record of a watch: `keepwarm.watch/2`.
