@@ -9,4 +9,5 @@ pub mod assertion;
 pub mod fold;
 pub mod lab;
 pub mod load;
+pub mod machine;
 pub mod watch;
