@@ -18,6 +18,7 @@ mod output_file;
 mod record;
 mod report;
 mod serve;
+mod show;
 mod table;
 mod watch;
 

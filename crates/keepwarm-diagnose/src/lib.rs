@@ -44,4 +44,3 @@ pub use looks::{HostEvidence, judge_host, not_judged_by_looks};
 pub use observation::{Glimpsed, Idle, Observation, Open, Ports, Requests, Side, Untold};
 pub use ports::{PortForecast, PortOutlook, TIME_WAIT};
 pub use resets::Resets;
-pub use words::thousands;

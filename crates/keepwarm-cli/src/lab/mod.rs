@@ -5,13 +5,13 @@ mod play;
 mod record;
 mod text;
 
-use keepwarm_diagnose::thousands;
 use keepwarm_lab::Policy;
 
 use crate::args::{LabFormat, LabOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
+use crate::show::numbers::thousands;
 use crate::{interrupt, limits, output};
 use play::{Play, Stage};
 

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use keepwarm_diagnose::thousands;
 use keepwarm_lab::{Account, Policy, read_account};
 use keepwarm_load::Plan;
 use tokio::runtime::Runtime;
@@ -13,6 +12,7 @@ use crate::args::LabOptions;
 use crate::exit::{Exit, Failure};
 use crate::load::Hops;
 use crate::record::{Cause, HopRecord, RunRecord};
+use crate::show::numbers::thousands;
 use crate::{interrupt, load};
 
 /// What all turns share.

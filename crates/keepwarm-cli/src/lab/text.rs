@@ -1,10 +1,9 @@
 //! The experiment for people: one table, policies side by side, and under it a verdict for each.
 
-use keepwarm_diagnose::thousands;
-
 use super::play::Play;
 use crate::args::LabOptions;
 use crate::load::millis;
+use crate::show::numbers::thousands;
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;

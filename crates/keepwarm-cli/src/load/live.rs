@@ -1,11 +1,11 @@
 //! One line about a load that runs: how far, how fast, how well, and what its hops hold.
 
-use keepwarm_diagnose::thousands;
 use keepwarm_load::{Count, Run, Slice};
 
 use super::Hops;
 use super::text::millis;
 use crate::interrupt;
+use crate::show::numbers::thousands;
 
 pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
     let (plan, now) = (run.plan(), run.progress());

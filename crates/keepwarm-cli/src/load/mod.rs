@@ -19,8 +19,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
 use crate::record::{AssertionOutcome, AssertionRecord, RunRecord, Schedule, Trust};
+use crate::show::numbers::thousands;
 use crate::{interrupt, limits, output, record};
-use keepwarm_diagnose::thousands;
 
 /// ab's own default is 1; a load that says something takes more.
 const DEFAULT_REQUESTS: u64 = 200;

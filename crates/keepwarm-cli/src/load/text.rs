@@ -1,10 +1,9 @@
 //! The run for people: the verdict first, then latency, connections, errors.
 
-use keepwarm_diagnose::thousands;
-
 use crate::record::{
     self, AssertionOutcome, Distribution, HopRecord, Intervals, Method, RunRecord, Sides, Trust,
 };
+use crate::show::numbers::thousands;
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use keepwarm_diagnose::{Evidence, Finding, PortForecast, diagnose, thousands};
+use crate::show::numbers::thousands;
+use keepwarm_diagnose::{Evidence, Finding, PortForecast, diagnose};
 use keepwarm_sockets::{BySide, EphemeralPorts, PortReport};
 use serde::{Deserialize, Serialize};
 

@@ -3,10 +3,10 @@
 //! Pure. A loader that lacks a core, or is late, adds to every time that it measures; none of it is
 //! the target's. What the target did wrong is no reason here.
 
-use keepwarm_diagnose::thousands;
 use serde::{Deserialize, Serialize};
 
 use super::{HopRecord, RunRecord, Stopped};
+use crate::show::numbers::thousands;
 
 /// From here on a thread has next to no time left: what comes in together waits for its turn.
 const SATURATED: f64 = 0.9;

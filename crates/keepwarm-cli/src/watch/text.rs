@@ -1,12 +1,13 @@
 //! The traffic for people: a table, and the verdicts below it.
 
-use keepwarm_diagnose::{Cause, Finding, Ports, thousands};
+use keepwarm_diagnose::{Cause, Finding, Ports};
 use keepwarm_sockets::{Histogram, Side};
 
 use super::observe::Judged;
 use super::record::side;
 use super::{Level, Report, unseen};
 use crate::output::printable;
+use crate::show::numbers::thousands;
 use crate::table::{Table, paragraph};
 
 /// Destinations that are shown; the rest is counted.

@@ -3,12 +3,13 @@
 //!
 //! Owns the words for what is not known, which the JSON has as well.
 
-use keepwarm_diagnose::{not_judged_by_looks, thousands};
+use keepwarm_diagnose::not_judged_by_looks;
 use keepwarm_sockets::{Counters, Polls};
 
 use super::record::side;
 use super::text::{cliff, name, owner, ports, rate};
 use super::{Level, Report};
+use crate::show::numbers::thousands;
 use crate::table::{Table, paragraph};
 
 /// What is not known, and why.

@@ -1,0 +1,3 @@
+//! Views of records for people: words, numbers, tables.
+
+pub(crate) mod numbers;
