@@ -13,8 +13,9 @@ use crate::kernel::wire::diag::decode_socket;
 use crate::kernel::wire::vectors::{captured, framed};
 use crate::ledger::Ledger;
 use crate::report::host::Scope;
+use crate::tracker::window::Window;
 use crate::watch::host::Attended;
-use crate::watch::threads::{Books, Ending};
+use crate::watch::threads::Books;
 
 /// Ends that meet each other, and some that cannot be.
 const ADDRESSES: [&str; 8] = [
@@ -100,13 +101,13 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
     look(&mut books, now, dice, bodies);
     books.handle_baseline();
     books.open_window(now);
-    let ending = |now| Ending { now, window: now, settled: false, time_waits_refused: None };
+    let window = |now| Window { now, length: now, settled: false, time_waits_refused: None };
     for _ in 0..dice.roll(60) {
         now += Duration::from_millis(dice.roll(700));
         match dice.roll(8) {
             0 => look(&mut books, now, dice, bodies),
             1 => books.settle(now),
-            2 => drop(books.account(&ending(now))),
+            2 => drop(books.account(&window(now))),
             3 => {
                 let mut questions = Vec::new();
                 if books.begin_asking(64, &mut questions) {
@@ -129,7 +130,7 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
     for _ in 0..dice.roll(5) {
         books.handle_event(socket(dice, bodies), now);
     }
-    books.finish(&ending(now))
+    books.finish(&window(now))
 }
 
 #[test]

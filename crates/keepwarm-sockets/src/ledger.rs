@@ -34,7 +34,7 @@ use std::time::Duration;
 use crate::kernel::socket::{BySide, Side, Socket, State, States, side_of};
 use crate::report::port::{ConnectionCloses, Tally};
 use crate::tracker::classify::{CloseKind, Evidence, is_disconnected, was_established};
-use crate::watch::self_test::is_played;
+use crate::tracker::self_test_sockets::is_of_self_test;
 
 /// Unfinished business: at most this many connections (some hundred bytes each).
 const MAX_PENDING: usize = 1 << 17;
@@ -285,7 +285,7 @@ impl Ledger {
 
     /// An abort without a name. True if it is surely of this port.
     fn handle_nameless(&mut self, event: &Socket, at: Duration) -> bool {
-        if is_played(event) {
+        if is_of_self_test(event) {
             return false;
         }
         if event.local.port() == self.port {

@@ -30,12 +30,14 @@ mod pairing;
 #[cfg(test)]
 mod passing;
 pub(crate) mod poll_diff;
+pub(crate) mod self_test_sockets;
 mod sides;
 mod small_queue;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod traced;
+pub(crate) mod window;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +46,7 @@ use std::time::Duration;
 
 use self::dump::Look;
 use self::open::OpenSocket;
+use self::self_test_sockets::is_of_self_test;
 use self::sides::Listeners;
 use self::small_queue::SmallQueue;
 use self::totals::{Key, Totals};
@@ -53,7 +56,6 @@ use crate::kernel::ports::EphemeralPorts;
 use crate::kernel::socket::{Side, Socket};
 use crate::report::host::Scope;
 use crate::tracker::classify::{TimeWait, is_disconnected};
-use crate::watch::self_test::is_played;
 
 /// Destinations with numbers of their own; beyond them the quietest are folded into one.
 const MAX_DESTINATIONS: usize = 1 << 10;
@@ -360,7 +362,7 @@ impl Tracker {
 
     /// Whether a socket is of a test of the rules, which another watch may play at any time.
     fn is_played(&self, socket: &Socket) -> bool {
-        self.scope.ip.is_none() && is_played(socket)
+        self.scope.ip.is_none() && is_of_self_test(socket)
     }
 
     /// Cheap, before anything is known of sides: the address or the port is at one end.

@@ -11,7 +11,7 @@ use super::{DeadPair, DeadSocket, MATE_WAIT, OpenSocket, Pair, TRACE_WAIT, Track
 use crate::kernel::socket::Side;
 use crate::report::host::{HostReport, Scope};
 use crate::tracker::classify::{CloseKind, Evidence, classify, was_established};
-use crate::watch::threads::Ending;
+use crate::tracker::window::Window;
 
 impl Tracker {
     /// Books what can be booked now; everything if `finally`.
@@ -276,10 +276,10 @@ impl Tracker {
     }
 
     /// The traffic at the end of the window.
-    pub(crate) fn finish(mut self, ending: &Ending) -> HostReport {
+    pub(crate) fn finish(mut self, window: &Window) -> HostReport {
         self.bury_the_vanished();
-        self.settle(ending.now, true);
-        self.traffic(ending)
+        self.settle(window.now, true);
+        self.traffic(window)
     }
 
     /// Connections of the baseline that are neither alive nor had an event: over, with their file

@@ -7,7 +7,7 @@ use super::Tracker;
 use crate::kernel::ports::EphemeralPorts;
 use crate::kernel::socket::{Socket, State};
 use crate::report::host::{Destination, Scope};
-use crate::watch::threads::Ending;
+use crate::tracker::window::Window;
 
 fn time_wait(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
     Socket {
@@ -34,7 +34,7 @@ fn look(ends: &mut Tracker, rows: &[Socket], now: Duration) {
 
 fn destination(ends: &Tracker) -> Option<Destination> {
     let (now, window) = (Duration::ZERO, Duration::ZERO);
-    let ending = Ending { now, window, settled: true, time_waits_refused: None };
+    let ending = Window { now, length: window, settled: true, time_waits_refused: None };
     ends.traffic(&ending).destinations.into_iter().next()
 }
 

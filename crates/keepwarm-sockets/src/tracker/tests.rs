@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::socket::{State, TcpInfo};
-use crate::watch::threads::Ending;
+use crate::tracker::window::Window;
 
 fn socket(state: State, host: u32, cookie: u64) -> Socket {
     let [_, _, high, low] = host.to_be_bytes();
@@ -52,7 +52,7 @@ fn books_that_are_folded_while_ends_are_settled_are_found_again() {
     ends.begin_look();
     ends.end_look(second, false);
     let window = second;
-    let ending = Ending { now: second, window, settled: true, time_waits_refused: None };
+    let ending = Window { now: second, length: window, settled: true, time_waits_refused: None };
     let traffic = ends.finish(&ending);
     let closed: u64 = traffic.destinations.iter().map(|one| one.closed.total()).sum();
     assert_eq!(closed, u64::from(2 * many));

@@ -12,7 +12,7 @@ use crate::report::host::{
     Destination, HostReport, PortsTaken, SocketCloses, TracedCloses, Tracing,
 };
 use crate::tracker::poll_diff::{Glimpses, PollDiff};
-use crate::watch::threads::Ending;
+use crate::tracker::window::Window;
 
 /// What has a book: a service and the side we are on. `None` is the folded one.
 pub(crate) type Key = (Option<SocketAddr>, Side);
@@ -262,7 +262,7 @@ impl Tracker {
     }
 
     /// The traffic so far.
-    pub(crate) fn traffic(&self, ending: &Ending) -> HostReport {
+    pub(crate) fn traffic(&self, window: &Window) -> HostReport {
         let mut open = self.open();
         let mut destinations: Vec<Destination> = self
             .books
@@ -276,9 +276,9 @@ impl Tracker {
             .collect();
         destinations.sort_by_key(Destination::rank);
         HostReport {
-            window: ending.window,
+            window: window.length,
             lost_events: 0,
-            time_waits_refused: ending.time_waits_refused,
+            time_waits_refused: window.time_waits_refused,
             unattributed_aborts: self.unattributed_aborts,
             overflowed: self.overflowed,
             tracing: Tracing::default(),

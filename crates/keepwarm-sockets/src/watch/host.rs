@@ -14,7 +14,8 @@ use crate::kernel::trace::{Traced, Tracer};
 use crate::kernel::wire::diag::Exact;
 use crate::report::host::{HostReport, Scope, Tracing};
 use crate::tracker::Tracker;
-use crate::watch::threads::{Books, Ending, Watcher};
+use crate::tracker::window::Window;
+use crate::watch::threads::{Books, Watcher};
 
 /// Without an event, the tables are looked at this often.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(2);
@@ -112,13 +113,13 @@ pub fn look_once(scope: Scope) -> Result<HostReport, Error> {
     Dumper::open()?.each(&filter, |row| ends.handle_row(&row, Duration::ZERO))?;
     ends.end_look(Duration::ZERO, false);
     attended.attend(Duration::ZERO);
-    let ending = Ending {
+    let window = Window {
         now: Duration::ZERO,
-        window: Duration::ZERO,
+        length: Duration::ZERO,
         settled: true,
         time_waits_refused: None,
     };
-    let mut traffic = attended.ends.finish(&ending);
+    let mut traffic = attended.ends.finish(&window);
     for destination in &mut traffic.destinations {
         (destination.opened, destination.alive_at_start) = (0, destination.alive);
     }
@@ -252,13 +253,13 @@ impl Books for Attended {
         self.ends.close_window();
     }
 
-    fn account(&mut self, so_far: &Ending) -> HostReport {
+    fn account(&mut self, so_far: &Window) -> HostReport {
         HostReport { tracing: self.tracing(), ..self.ends.traffic(so_far) }
     }
 
-    fn finish(mut self, ending: &Ending) -> HostReport {
+    fn finish(mut self, window: &Window) -> HostReport {
         self.read_traces();
-        HostReport { tracing: self.tracing(), ..self.ends.finish(ending) }
+        HostReport { tracing: self.tracing(), ..self.ends.finish(window) }
     }
 
     fn look_at_least_every(&self) -> Option<Duration> {

@@ -16,7 +16,7 @@ use crate::kernel::socket_table::Table;
 use crate::report::host::{HostReport, Polls, Scope};
 use crate::tracker::Tracker;
 use crate::tracker::poll_diff::Glimpses;
-use crate::watch::threads::Ending;
+use crate::tracker::window::Window;
 
 /// Between two looks: on loopback a client's TIME_WAIT may be reused after a second.
 const LOOK_EVERY: Duration = Duration::from_millis(900);
@@ -169,8 +169,9 @@ impl PollingWatch {
 
     fn traffic(&self, window: Duration) -> Result<HostReport, Error> {
         let counters = Counters::read()?.since(&self.at_start);
-        let ending = Ending { now: window, window, settled: true, time_waits_refused: None };
-        let mut traffic = self.ends.traffic(&ending);
+        let window =
+            Window { now: window, length: window, settled: true, time_waits_refused: None };
+        let mut traffic = self.ends.traffic(&window);
         traffic.time_waits_refused = counters.time_wait_overflow;
         traffic.looks = Some(Polls {
             source: self.table.source(),

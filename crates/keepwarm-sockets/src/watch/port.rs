@@ -9,7 +9,8 @@ use crate::kernel::dump::Filter;
 use crate::kernel::socket::{Socket, States};
 use crate::ledger::Ledger;
 use crate::report::port::PortReport;
-use crate::watch::threads::{Books, Ending, Watcher};
+use crate::tracker::window::Window;
+use crate::watch::threads::{Books, Watcher};
 
 /// Watches the connections of one port, in both roles, until it is finished or dropped.
 ///
@@ -122,20 +123,20 @@ impl Books for Ledger {
         self.close_window();
     }
 
-    fn account(&mut self, so_far: &Ending) -> PortReport {
-        with_ending(self.account(), so_far)
+    fn account(&mut self, so_far: &Window) -> PortReport {
+        with_window(self.account(), so_far)
     }
 
-    fn finish(self, ending: &Ending) -> PortReport {
-        with_ending(self.finish(ending.now), ending)
+    fn finish(self, window: &Window) -> PortReport {
+        with_window(self.finish(window.now), window)
     }
 }
 
-fn with_ending(account: PortReport, ending: &Ending) -> PortReport {
+fn with_window(account: PortReport, window: &Window) -> PortReport {
     PortReport {
-        window: ending.window,
-        settled: ending.settled,
-        time_waits_refused: ending.time_waits_refused,
+        window: window.length,
+        settled: window.settled,
+        time_waits_refused: window.time_waits_refused,
         ..account
     }
 }

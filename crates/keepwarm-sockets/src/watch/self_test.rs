@@ -5,26 +5,17 @@
 //! was done is not used: [`SelfTest::apply`] degrades by rule, and says so.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
-use crate::kernel::socket::{Side, Socket};
+use crate::kernel::socket::Side;
 use crate::report::host::{Destination, HostReport, Scope, SocketCloses};
+use crate::tracker::self_test_sockets::SELF_TEST_IP;
 use crate::watch::host::Watch;
 
 /// Longer than a step on loopback takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Where the test is played. What is left of it for a minute, in TIME_WAIT, is in nobody's traffic,
-/// another watch's included, unless that asks for this address.
-pub(crate) const STAGE: Ipv4Addr = Ipv4Addr::new(127, 75, 87, 1);
-
-/// Whether a socket is of such a test. What an abort clears is the remote port, and the local address
-/// where it was not asked for.
-pub(crate) fn is_played(socket: &Socket) -> bool {
-    socket.local.ip() == STAGE || socket.remote.ip() == STAGE
-}
 
 /// Which rules hold on this kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +46,10 @@ impl SelfTest {
 
     fn check_once() -> Result<SelfTest, Error> {
         let failed = |error: io::Error| Error::io(Operation::Watch, &error);
-        let listener = TcpListener::bind((STAGE, 0)).map_err(failed)?;
+        let listener = TcpListener::bind((SELF_TEST_IP, 0)).map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let watch = Watch::start(Scope { port: Some(port), ip: Some(STAGE.into()), side: None })?;
+        let watch =
+            Watch::start(Scope { port: Some(port), ip: Some(SELF_TEST_IP.into()), side: None })?;
         play(&listener).map_err(failed)?;
         let traffic = watch.finish(PATIENCE)?;
         let end = |side| traffic.destinations.iter().find(|one| one.side == side);
@@ -190,10 +182,10 @@ mod tests {
     fn what_is_left_of_the_test_is_in_nobodys_traffic() {
         SelfTest::check().unwrap();
         let look = |scope| crate::look_once(scope).unwrap().destinations;
-        let on_stage = Scope { ip: Some(STAGE.into()), ..Scope::default() };
+        let on_stage = Scope { ip: Some(SELF_TEST_IP.into()), ..Scope::default() };
         assert!(!look(on_stage).is_empty(), "there is something left");
         let services = look(Scope::default()).into_iter().filter_map(|one| one.service);
-        assert!(services.into_iter().all(|service| service.ip() != STAGE));
+        assert!(services.into_iter().all(|service| service.ip() != SELF_TEST_IP));
     }
 
     #[test]

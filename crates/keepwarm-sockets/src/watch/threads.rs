@@ -23,6 +23,7 @@ use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{Waker, fence, thread_cpu};
 use crate::kernel::wire::diag::Exact;
+use crate::tracker::window::Window;
 use crate::watch::quiescence::Quiescence;
 
 /// Events between reader and accountant: 1.6 s of 20,000 a second, about 10 MB.
@@ -91,9 +92,9 @@ pub(crate) trait Books: Send + 'static {
     /// that died before it, or are not ours.
     fn close_window(&mut self);
     /// The account so far.
-    fn account(&mut self, so_far: &Ending) -> Self::Account;
+    fn account(&mut self, so_far: &Window) -> Self::Account;
     /// The account at the end of the window.
-    fn finish(self, ending: &Ending) -> Self::Account;
+    fn finish(self, ending: &Window) -> Self::Account;
 
     /// At most this long without a look, or without asking the counters whether one is needed, even
     /// if nothing dies. `None`: no look without an event.
@@ -111,16 +112,6 @@ pub(crate) trait Books: Send + 'static {
     fn attend(&mut self, _now: Duration) -> bool {
         false
     }
-}
-
-/// What only the accountant knows of a window.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ending {
-    pub(crate) now: Duration,
-    pub(crate) window: Duration,
-    /// Closed at rest, and every event of the window was delivered.
-    pub(crate) settled: bool,
-    pub(crate) time_waits_refused: Option<u64>,
 }
 
 /// Books being kept, until they are finished or dropped.
@@ -593,13 +584,13 @@ impl<B: Books> Accountant<B> {
         if self.books.unlooked_since().is_some() {
             self.look(false)?;
         }
-        let ending = Ending {
+        let window = Window {
             now: self.shared.now(),
-            window: closed_at.saturating_sub(opened_at),
+            length: closed_at.saturating_sub(opened_at),
             settled: rested && complete,
             time_waits_refused: self.refused_since_start(),
         };
-        Ok(self.books.finish(&ending))
+        Ok(self.books.finish(&window))
     }
 
     /// Handles events for `length`.
@@ -617,9 +608,9 @@ impl<B: Books> Accountant<B> {
 
     fn publish(&mut self, opened_at: Duration) {
         let now = self.shared.now();
-        let account = self.books.account(&Ending {
+        let account = self.books.account(&Window {
             now,
-            window: now.saturating_sub(opened_at),
+            length: now.saturating_sub(opened_at),
             settled: false,
             time_waits_refused: self.refused_since_start(),
         });
