@@ -7,7 +7,9 @@
 //! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
 //! | how far does it go without destroy events? | [`PollingWatch`] gives [`HostReport`] of less |
 //! | which sockets are there now? | [`dump()`] |
-//! | how many local ports are there to use? | [`ephemeral_ports`] |
+//! | how many local ports are there to use, and when are they reused? | [`ephemeral_ports`], [`time_wait_reuse`] |
+//! | which processes are there, and in which cgroups? | [`process`] |
+//! | which boot and network namespace is this? | [`boot_id`], [`network_namespace`] |
 //! | what do the kernel's own counters say? | [`Counters`] |
 //!
 //! Two sources, both of `NETLINK_SOCK_DIAG` (sock_diag(7)): *dumps*, one pass over the socket table
@@ -25,19 +27,21 @@
 #![forbid(unsafe_code)]
 
 mod error;
-#[cfg(test)]
-mod hostile;
 mod kernel;
 mod ledger;
 mod report;
+#[cfg(test)]
+mod tests;
 mod tracker;
 mod watch;
 
 pub use error::Error;
 pub use kernel::counters::Counters;
 pub use kernel::dump::{Filter, dump};
-pub use kernel::ports::{EphemeralPorts, ephemeral_ports};
-pub use kernel::process::{Owner, OwnerEvidence};
+pub use kernel::proc::identity::{boot_id, network_namespace};
+pub use kernel::proc::owners::{Owner, OwnerEvidence};
+pub use kernel::proc::process;
+pub use kernel::proc::sysctl::{EphemeralPorts, TimeWaitReuse, ephemeral_ports, time_wait_reuse};
 pub use kernel::socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
 pub use kernel::socket_table::TableSource;
 pub use report::histogram::{Cluster, Histogram};

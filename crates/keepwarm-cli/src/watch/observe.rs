@@ -1,7 +1,6 @@
 //! From a destination's numbers to the evidence that is judged.
 
 use std::collections::HashMap;
-use std::fs;
 use std::net::IpAddr;
 
 use keepwarm_diagnose::knowledge::Runtime;
@@ -10,10 +9,11 @@ use keepwarm_diagnose::{
     Side as Role, Untold, judge, judge_host,
 };
 use keepwarm_sockets::{
-    Destination, Histogram, HostReport, Polls, SelfTest, Side, Tracing, ephemeral_ports,
+    Destination, Histogram, HostReport, Polls, SelfTest, Side, TimeWaitReuse, Tracing,
+    ephemeral_ports, process, time_wait_reuse,
 };
 
-use super::{owner, runtime};
+use super::runtime;
 
 /// How close idle times, or numbers of requests, are to count as one.
 const CLUSTER: f64 = 0.03;
@@ -39,17 +39,9 @@ pub(crate) struct Judge {
     /// Local ports there are.
     range: Option<u64>,
     /// Whether a client's TIME_WAIT towards another host may be reused.
-    reuse: Reuse,
+    reuse: TimeWaitReuse,
     runtimes: HashMap<u32, Option<Runtime>>,
     cgroups: HashMap<u32, Option<String>>,
-}
-
-/// `net.ipv4.tcp_tw_reuse`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reuse {
-    Never,
-    OnLoopback,
-    Always,
 }
 
 /// Processes whose runtime and cgroup are remembered.
@@ -57,12 +49,7 @@ const MAX_RUNTIMES: usize = 1 << 12;
 
 impl Judge {
     pub(crate) fn new() -> Self {
-        let reuse = fs::read_to_string("/proc/sys/net/ipv4/tcp_tw_reuse").unwrap_or_default();
-        let reuse = match reuse.trim() {
-            "0" => Reuse::Never,
-            "1" => Reuse::Always,
-            _ => Reuse::OnLoopback,
-        };
+        let reuse = time_wait_reuse().unwrap_or(TimeWaitReuse::OnLoopback);
         let range = ephemeral_ports().ok().map(|ports| ports.size().into());
         Self { range, reuse, runtimes: HashMap::new(), cgroups: HashMap::new() }
     }
@@ -115,7 +102,7 @@ impl Judge {
         if let Some(known) = self.cgroups.get(&pid) {
             return known.clone();
         }
-        let found = owner::cgroup(pid);
+        let found = process::cgroup(pid);
         if self.cgroups.len() < MAX_RUNTIMES {
             self.cgroups.insert(pid, found.clone());
         }
@@ -139,9 +126,9 @@ impl Judge {
     /// Whether the kernel takes a port from TIME_WAIT after a second, so that it never runs out.
     fn is_reused(&self, ip: &Option<IpAddr>) -> bool {
         match self.reuse {
-            Reuse::Never => false,
-            Reuse::OnLoopback => ip.is_some_and(|ip| ip.is_loopback()),
-            Reuse::Always => true,
+            TimeWaitReuse::Never => false,
+            TimeWaitReuse::OnLoopback => ip.is_some_and(|ip| ip.is_loopback()),
+            TimeWaitReuse::Always => true,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Whose connections are shown: `--pid`, `--process`, `--cgroup`.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::ErrorKind;
+
+use keepwarm_sockets::process;
 
 use super::observe::Judged;
 use crate::args::WatchOptions;
@@ -31,7 +31,7 @@ impl Whose {
     /// Fails if what is asked for cannot be: one name may still come, an id that is not there may not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self.pid {
-            Some(pid) if !exists(pid) => {
+            Some(pid) if !process::exists(pid) => {
                 Err(Failure::new(Exit::Usage, format!("there is no process {pid}")))
             }
             _ => Ok(()),
@@ -76,12 +76,12 @@ impl Whose {
         if self.is_anybody() {
             return None;
         }
-        if let Some(pid) = self.pid.filter(|pid| !exists(*pid)) {
+        if let Some(pid) = self.pid.filter(|pid| !process::exists(*pid)) {
             return Some(format!("process {pid} has ended"));
         }
         let wanted: Vec<u32> = match self.pid {
             Some(pid) => vec![pid],
-            None => all_pids().filter(|pid| self.is_of(*pid)).collect(),
+            None => process::pids().into_iter().filter(|pid| self.is_of(*pid)).collect(),
         };
         if wanted.is_empty() {
             let whose = match (&self.process, &self.cgroup) {
@@ -92,7 +92,7 @@ impl Whose {
             };
             return Some(format!("there is no process {whose} now"));
         }
-        let closed = wanted.iter().filter(|pid| !may_be_asked(**pid)).count();
+        let closed = wanted.iter().filter(|pid| !process::may_list_files(**pid)).count();
         (closed > 0).then(|| {
             format!(
                 "which sockets are those of {closed} other user's process{} takes root to know \
@@ -103,41 +103,13 @@ impl Whose {
     }
 
     fn is_of(&self, pid: u32) -> bool {
-        let name = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        self.process.as_ref().is_none_or(|wanted| name().trim_end() == wanted)
+        let name = || process::name(pid).unwrap_or_default();
+        self.process.as_ref().is_none_or(|wanted| name() == *wanted)
             && self.cgroup.as_ref().is_none_or(|part| is_in(pid, part))
     }
 }
 
-fn exists(pid: u32) -> bool {
-    fs::exists(format!("/proc/{pid}")).unwrap_or(true)
-}
-
-/// Whether the process lets us see its files.
-fn may_be_asked(pid: u32) -> bool {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .err()
-        .is_none_or(|error| error.kind() != ErrorKind::PermissionDenied)
-}
-
-fn all_pids() -> impl Iterator<Item = u32> {
-    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-    names.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The path of a process's cgroup: of version 2, or, where it is in the root of that, the longest
-/// of version 1.
-pub(crate) fn cgroup(pid: u32) -> Option<String> {
-    let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
-    let unified = lines.lines().find(|line| line.starts_with("0::")).and_then(path);
-    unified
-        .filter(|path| path != "/")
-        .or_else(|| lines.lines().filter_map(path).max_by_key(String::len))
-}
-
-/// Whether a process is in a cgroup whose path has this part (cgroups(7), /proc/pid/cgroup).
+/// Returns true if one of the process's cgroups has this part in its path.
 fn is_in(pid: u32, part: &str) -> bool {
-    let Ok(lines) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
-    lines.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| path.contains(part))
+    process::cgroups(pid).iter().any(|path| path.contains(part))
 }

@@ -1,14 +1,14 @@
-//! The kernel's own counters of TCP, of this network namespace.
+//! Counters that the kernel keeps of TCP in this network namespace.
 //!
-//! Owns the parsing of /proc/net/snmp, /proc/net/netstat, /proc/net/sockstat and sockstat6. Costs
-//! well under a millisecond and no privilege. What they cannot say is which port.
+//! Owns the parsing of /proc/net/snmp, /proc/net/netstat, /proc/net/sockstat and sockstat6. A reading
+//! costs well under a millisecond and no privilege. The counters do not distinguish ports.
 
 use crate::error::{Error, Operation};
-use crate::kernel::proc_net;
+use crate::kernel::proc::net;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident = $section:literal $name:literal, $kind:ident;)*) => {
-        /// One reading of the counters. What the kernel does not have is `None`, never 0.
+        /// One reading of the counters. A counter that the kernel does not have is `None`, never 0.
         ///
         /// Names in the text are the kernel's (net/ipv4/proc.c, include/uapi/linux/snmp.h).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,8 +17,8 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// What happened between `earlier` and this reading: events are subtracted, levels
-            /// (which say "now") are kept. Unknown in either is unknown.
+            /// Returns the change between `earlier` and this reading: events are subtracted, levels
+            /// (which describe this moment) are kept. A counter unknown in either is unknown.
             pub fn since(&self, earlier: &Counters) -> Counters {
                 Counters { $($field: counters!(@since $kind self earlier $field),)* }
             }
@@ -73,12 +73,12 @@ counters! {
     abort_on_data = "TcpExt" "TCPAbortOnData", event;
     /// Connections given up after too many retransmissions or probes (`TCPAbortOnTimeout`).
     abort_on_timeout = "TcpExt" "TCPAbortOnTimeout", event;
-    /// Sockets nobody held any more that were not given time for the peer's FIN: TCP_LINGER2 below
-    /// 0, or too many of them (`TCPAbortOnLinger`).
+    /// Orphaned sockets that were not given time for the peer's FIN: TCP_LINGER2 below 0, or too
+    /// many orphans (`TCPAbortOnLinger`).
     abort_on_linger = "TcpExt" "TCPAbortOnLinger", event;
-    /// RSTs that should have been sent and could not be (`TCPAbortFailed`).
+    /// RSTs that could not be sent (`TCPAbortFailed`).
     abort_failed = "TcpExt" "TCPAbortFailed", event;
-    /// Retransmission timers that ran out (`TCPTimeouts`).
+    /// Retransmission timers that expired (`TCPTimeouts`).
     timeouts = "TcpExt" "TCPTimeouts", event;
     /// Connections dropped for lack of memory (`TCPAbortOnMemory`).
     abort_on_memory = "TcpExt" "TCPAbortOnMemory", event;
@@ -100,38 +100,38 @@ impl Counters {
     /// Reads the counters of this network namespace.
     ///
     /// # Errors
-    /// When /proc is not mounted. A counter the kernel does not have is no error.
+    /// When /proc is not mounted. A counter that the kernel does not have is not an error.
     pub fn read() -> Result<Counters, Error> {
         let operation = Operation::ReadProc("/proc/net/snmp");
         if cfg!(not(target_os = "linux")) {
             return Err(Error::unsupported(operation, "this system is not Linux"));
         }
         let mut counters = Counters::default();
-        let snmp = proc_net::read("snmp").map_err(|error| Error::io(operation, &error))?;
+        let snmp = net::read("snmp").map_err(|error| Error::io(operation, &error))?;
         counters.add_pairs_of_lines(&snmp);
-        let optional = |name| proc_net::read(name).unwrap_or_default();
+        let optional = |name| net::read(name).unwrap_or_default();
         counters.add_pairs_of_lines(&optional("netstat"));
         counters.add_pairs_of_words(&optional("sockstat"));
         counters.add_pairs_of_words(&optional("sockstat6"));
         Ok(counters)
     }
 
-    /// Only what the kernel counts of connections and segments.
+    /// Reads only the counters of connections and segments (/proc/net/snmp).
     pub(crate) fn read_connections() -> Option<Counters> {
         let mut counters = Counters::default();
-        counters.add_pairs_of_lines(&proc_net::read("snmp").ok()?);
+        counters.add_pairs_of_lines(&net::read("snmp").ok()?);
         Some(counters)
     }
 
-    /// Only what is needed to know whether TIME_WAITs were refused.
+    /// Reads only the counter of refused TIME_WAITs (/proc/net/netstat).
     pub(crate) fn read_time_wait_overflow() -> Option<u64> {
         let mut counters = Counters::default();
-        counters.add_pairs_of_lines(&proc_net::read("netstat").ok()?);
+        counters.add_pairs_of_lines(&net::read("netstat").ok()?);
         counters.time_wait_overflow
     }
 
-    /// snmp and netstat: a line of names, a line of numbers, both headed by the section. Columns
-    /// come and go between kernels, so the name decides, never the place.
+    /// Reads snmp and netstat: a line of names, a line of numbers, both headed by the section.
+    /// Columns differ between kernels, so a counter is found by its name, never by its column.
     fn add_pairs_of_lines(&mut self, text: &str) {
         let mut names: Option<(&str, &str)> = None;
         for line in text.lines() {
@@ -141,7 +141,7 @@ impl Counters {
             match names.take() {
                 Some((head, titles)) if head == section => {
                     for (name, value) in titles.split_whitespace().zip(rest.split_whitespace()) {
-                        // Tcp MaxConn is -1: not a count.
+                        // Tcp MaxConn is -1, which is not a count.
                         if let Ok(value) = value.parse() {
                             self.set(section, name, value);
                         }
@@ -152,7 +152,7 @@ impl Counters {
         }
     }
 
-    /// sockstat: a section, then names and numbers in turn.
+    /// Reads sockstat: a section, then names and numbers in turn.
     fn add_pairs_of_words(&mut self, text: &str) {
         for line in text.lines() {
             let Some((section, rest)) = line.split_once(':') else {
@@ -200,7 +200,7 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
     }
 
     #[test]
-    fn what_the_kernel_does_not_have_is_unknown() {
+    fn a_missing_counter_is_unknown() {
         let counters = of(TCP, "");
         assert_eq!(counters.time_waits, None);
         assert_eq!(counters.time_wait_now, None);
@@ -209,13 +209,13 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
     }
 
     #[test]
-    fn a_name_of_another_section_is_not_taken() {
+    fn names_belong_to_their_section() {
         let counters = of("TcpX: ActiveOpens\nTcpX: 5\nTcp: ActiveOpens\nTcpExt: TW\n", "");
         assert_eq!(counters, Counters::default());
     }
 
     #[test]
-    fn events_are_subtracted_and_levels_kept() {
+    fn events_are_subtracted_levels_are_kept() {
         let earlier = Counters {
             active_opens: Some(10),
             established: Some(100),
@@ -236,12 +236,12 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
         assert_eq!(change.listen_drops, Some(0));
     }
 
-    /// This kernel's own tables, garbled.
+    /// Mutates the tables of the running kernel.
     #[cfg(target_os = "linux")]
     #[test]
-    fn hostile_tables_give_numbers_or_nothing() {
+    fn hostile_tables_never_panic() {
         let mut dice = Dice::new(1);
-        let read = |name| proc_net::read(name).unwrap_or_default();
+        let read = |name| net::read(name).unwrap_or_default();
         let (lines, words) = (read("snmp") + &read("netstat"), read("sockstat"));
         let whole = of(&lines, &words);
         assert!(whole.active_opens.is_some() && whole.sockets_v4.is_some());
@@ -251,14 +251,14 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
         }
         for _ in 0..10_000 {
             let hostile = of(&mutate::text(&mut dice, TCP), "");
-            // A column that is lost or doubled moves those behind it, and no further than the end.
+            // A lost or doubled column shifts the columns after it, at most to the end of the line.
             let known = |count| count >= 10 || count <= 1;
             assert!(hostile.active_opens.is_none_or(known), "{hostile:?}");
         }
     }
 
     #[test]
-    fn half_a_table_is_read_as_far_as_it_goes() {
+    fn a_cut_table_is_read_to_its_end() {
         for end in 0..TCP.len() {
             let counters = of(&TCP[..end], "");
             assert!(counters.active_opens.is_none_or(|n| n == 11 || n == 1), "{end}");

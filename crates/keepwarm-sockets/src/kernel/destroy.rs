@@ -1,68 +1,69 @@
-//! Destroy events: the kernel's word on every TCP socket that dies, with its last numbers.
+//! Destroy events: one kernel message for every TCP socket that dies, with its last numbers.
 //!
-//! Owns the subscription and the count of what was lost. Judges nothing: see `classify`.
+//! Owns the subscription and the count of lost events. Judges nothing: see `classify`.
 //!
 //! Linux sends one message for each *full* socket at its death (`__sk_free`, net/core/sock.c;
-//! `sock_diag_broadcast_destroy_work`, net/core/sock_diag.c), since 4.2, to anyone who asks, for
-//! all TCP sockets of the network namespace. The side that closes first dies when it enters
-//! TIME_WAIT, the other when its FIN is acknowledged; the end of TIME_WAIT makes no event. A socket
-//! whose file is still open does not die, whatever its TCP state.
+//! `sock_diag_broadcast_destroy_work`, net/core/sock_diag.c), since 4.2, to every subscriber
+//! without any privilege, for all TCP sockets of the network namespace. The socket that closes first
+//! dies when it enters TIME_WAIT, the other when its FIN is acknowledged; the end of TIME_WAIT makes
+//! no event. A socket whose file is still open does not die, in any TCP state.
 
-use std::fs;
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
+use crate::kernel::proc::net;
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{Netlink, Ready, Waker};
 use crate::kernel::wire::diag::{decode_socket, is_socket, ports};
 use crate::kernel::wire::netlink::{Message, Messages};
 
-/// `SKNLGRP_INET_TCP_DESTROY` is group 1, `SKNLGRP_INET6_TCP_DESTROY` group 3
-/// (include/uapi/linux/sock_diag.h); v4-mapped sockets come in the latter.
+/// Multicast groups 1, `SKNLGRP_INET_TCP_DESTROY`, and 3, `SKNLGRP_INET6_TCP_DESTROY`
+/// (include/uapi/linux/sock_diag.h). IPv4-mapped sockets are reported in group 3.
 const GROUPS: u32 = 1 << 0 | 1 << 2;
 
 const EAGAIN: i32 = 11;
 const ENOBUFS: i32 = 105;
 
-/// An event is 380 bytes on Linux 6.18 and grows with `tcp_info`.
+/// Size of the receive buffer of one event: 380 bytes on Linux 6.18, growing with `tcp_info`.
 const BUFFER_LEN: usize = 8 << 10;
 
-/// Read no more than this between two looks at the world.
+/// Events read before the caller gets a turn.
 const BATCH: usize = 1 << 10;
 
-/// An event may wait for others for this long: to wake up for each would cost more than to read it.
-pub(crate) const MOST_DELAY: Duration = Duration::from_millis(20);
-/// What an event takes of the receive buffer, the kernel's own needs included.
+/// Longest time that an event waits for others: a wake-up per event would cost more than reading it.
+pub(crate) const MAX_DELAY: Duration = Duration::from_millis(20);
+/// Bytes that an event takes from the receive buffer, the kernel's overhead included.
 const EVENT_COST: usize = 1280;
-/// Events a second of which half a buffer has to hold what comes during the delay.
-const FASTEST: usize = 100_000;
+/// Events per second that the delay is sized for: those that arrive during it must fit into half of
+/// the receive buffer.
+const PEAK_RATE: usize = 100_000;
 
-/// A subscription to the deaths of one port's sockets, or of all.
+/// Subscription to the destroy events of one port, or of all ports.
 #[derive(Debug)]
-pub(crate) struct Destroyed {
+pub(crate) struct DestroyEvents {
     netlink: Netlink,
-    /// `None`: every port.
+    /// `None` means every port.
     port: Option<u16>,
     port_id: u32,
     buffer: Vec<u8>,
-    /// From the first event to the reading of it and what has come since.
+    /// Time between the first event and reading it, so that more events can gather.
     delay: Duration,
-    /// Nothing was left after the last reading.
+    /// True if the last read left no event behind.
     drained: bool,
     overruns: u64,
 }
 
-impl Destroyed {
-    pub(crate) fn subscribe(port: Option<u16>) -> Result<Destroyed, Error> {
+impl DestroyEvents {
+    pub(crate) fn subscribe(port: Option<u16>) -> Result<DestroyEvents, Error> {
         let netlink = Netlink::subscribe(GROUPS, port)?;
         let port_id = netlink.port_id()?;
         let delay = delay(netlink.receive_buffer());
         let (buffer, drained, overruns) = (vec![0; BUFFER_LEN], true, 0);
-        Ok(Destroyed { netlink, port, port_id, buffer, delay, drained, overruns })
+        Ok(DestroyEvents { netlink, port, port_id, buffer, delay, drained, overruns })
     }
 
-    /// Sleeps until there are events, lets some more gather, then appends a batch of those that may
-    /// concern the port. False: woken, no more reading.
+    /// Sleeps until there are events, waits for more to gather, then appends a batch of those that
+    /// may concern the port. Returns false if `waker` woke it instead: then reading is over.
     pub(crate) fn read(&mut self, waker: &Waker, into: &mut Vec<Socket>) -> Result<bool, Error> {
         if self.netlink.wait(waker)? == Ready::Woken {
             return Ok(false);
@@ -72,13 +73,13 @@ impl Destroyed {
         }
         for _ in 0..BATCH {
             match self.netlink.receive_now(&mut self.buffer) {
-                Ok(length) => self.keep(length, into)?,
+                Ok(length) => self.decode(length, into)?,
                 Err(EAGAIN) => {
                     self.drained = true;
                     break;
                 }
-                // Messages were dropped because this socket's buffer was full. What is still in
-                // it is good.
+                // The kernel dropped messages because this socket's buffer was full. The messages
+                // still in the buffer are valid.
                 Err(ENOBUFS) => self.overruns += 1,
                 Err(errno) => return Err(Error::os(Operation::ReadEvents, errno)),
             }
@@ -86,22 +87,20 @@ impl Destroyed {
         Ok(true)
     }
 
-    /// How often the kernel said that it dropped events.
+    /// Returns how often recv(2) reported dropped events.
     pub(crate) fn overruns(&self) -> u64 {
         self.overruns
     }
 
-    /// How many events, of any port, the kernel could not deliver: its own count for this socket
-    /// in /proc/net/netlink, or at least one for each time it complained.
+    /// Returns the number of events, of any port, that the kernel could not deliver: its own count
+    /// for this socket in /proc/net/netlink, and at least one per reported overrun.
     pub(crate) fn lost(&self) -> u64 {
-        let dropped = fs::read_to_string("/proc/thread-self/net/netlink")
-            .ok()
-            .and_then(|table| dropped(&table, self.port_id))
-            .unwrap_or(0);
+        let dropped =
+            net::read("netlink").ok().and_then(|table| dropped(&table, self.port_id)).unwrap_or(0);
         dropped.max(self.overruns)
     }
 
-    fn keep(&self, length: usize, into: &mut Vec<Socket>) -> Result<(), Error> {
+    fn decode(&self, length: usize, into: &mut Vec<Socket>) -> Result<(), Error> {
         let malformed = |error: &dyn std::fmt::Display| {
             Error::malformed(Operation::ReadEvents, error.to_string())
         };
@@ -121,19 +120,19 @@ impl Destroyed {
     }
 }
 
-/// How long events may gather in a buffer of this size.
+/// Returns how long events may gather in a receive buffer of this size.
 fn delay(buffer: usize) -> Duration {
     let half = u64::try_from(buffer / 2 / EVENT_COST).unwrap_or(0);
-    Duration::from_micros(half * 1_000_000 / FASTEST as u64).min(MOST_DELAY)
+    Duration::from_micros(half * 1_000_000 / PEAK_RATE as u64).min(MAX_DELAY)
 }
 
-/// Whether an event may be about `port`. A socket that was aborted by tcp_disconnect() has lost
-/// its remote port, and a fence has no port at all, so these pass too.
+/// Returns true if an event may concern `port`. A socket that was aborted by tcp_disconnect() has
+/// lost its remote port, and a fence has no port at all, so events without a remote port pass.
 fn concerns(port: u16, body: &[u8]) -> bool {
     ports(body).is_some_and(|(local, remote)| local == port || remote == port || remote == 0)
 }
 
-/// The column Drops of the NETLINK_SOCK_DIAG socket with this port id in /proc/net/netlink
+/// Reads the column Drops of the NETLINK_SOCK_DIAG socket with this port id from /proc/net/netlink
 /// (`netlink_native_seq_show`, net/netlink/af_netlink.c).
 fn dropped(table: &str, port_id: u32) -> Option<u64> {
     const SOCK_DIAG: &str = "4";
@@ -163,14 +162,14 @@ sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops 
 ";
 
     #[test]
-    fn a_small_buffer_is_read_sooner() {
+    fn a_small_buffer_shortens_the_delay() {
         assert_eq!(delay(0), Duration::ZERO);
         assert_eq!(delay(2 * 212_992), Duration::from_micros(1660));
-        assert_eq!(delay(32 << 20), MOST_DELAY);
+        assert_eq!(delay(32 << 20), MAX_DELAY);
     }
 
     #[test]
-    fn drops_are_those_of_our_protocol_and_port_id() {
+    fn drops_belong_to_our_netlink_socket() {
         assert_eq!(dropped(TABLE, 4711), Some(1207));
         assert_eq!(dropped(TABLE, 0), Some(6));
         assert_eq!(dropped(TABLE, 471), None);
@@ -178,7 +177,7 @@ sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops 
     }
 
     #[test]
-    fn a_hostile_table_gives_a_number_that_stands_in_it_or_none() {
+    fn a_hostile_table_invents_no_drops() {
         let mut dice = Dice::new(1);
         for _ in 0..20_000 {
             let table = mutate::text(&mut dice, TABLE);

@@ -1,29 +1,31 @@
-//! Dumps: one pass over the kernel's table of TCP sockets, IPv4 and IPv6 together.
+//! Dumps: one pass over the kernel's table of TCP sockets, IPv4 and IPv6 together. Lookups: single
+//! sockets without a pass.
 //!
-//! Owns the request and the loop over its replies. Keeps nothing between dumps and judges nothing.
+//! Owns the requests and the loop over their replies. Keeps nothing between dumps and judges
+//! nothing.
 //!
-//! Unprivileged. The cost is the walk over the kernel's whole hash table, whatever the filter: a
-//! filter saves only the copying of rows (`inet_diag_dump_icsk`, net/ipv4/inet_diag.c). A dump is
-//! not atomic: sockets are born and die while it walks.
+//! Unprivileged. A dump costs the walk over the kernel's whole hash table, with any filter: a filter
+//! saves only the copying of rows (`inet_diag_dump_icsk`, net/ipv4/inet_diag.c). A dump is not
+//! atomic: sockets are created and die during the walk.
 
 use crate::error::{Error, Operation};
 use crate::kernel::socket::{Socket, States};
 use crate::kernel::sys::Netlink;
-use crate::kernel::wire::condition::Condition;
 use crate::kernel::wire::diag::{
-    Exact, Query, decode_socket, encode_exact, encode_query, is_socket,
+    Query, SocketLookup, decode_socket, encode_lookup, encode_query, is_socket,
 };
+use crate::kernel::wire::dump_filter::AddressFilter;
 use crate::kernel::wire::netlink::{Message, Messages, sequence};
 
-/// The kernel fills what the reader offers, up to 32 KiB a datagram and no more (`netlink_recvmsg`,
-/// net/netlink/af_netlink.c).
+/// Size of the receive buffer. The kernel fills the reader's buffer, up to 32 KiB per datagram
+/// (`netlink_recvmsg`, net/netlink/af_netlink.c).
 const BUFFER_LEN: usize = 32 << 10;
-/// Single sockets asked for in one message. The answers wait in the receive buffer, about two
-/// kilobytes each, of which the smallest default has 208.
-const ASKED_AT_ONCE: usize = 64;
+/// Lookups sent in one message. Their replies wait in the receive buffer, about two kilobytes each;
+/// the smallest default buffer has 208 kilobytes.
+const LOOKUPS_AT_ONCE: usize = 64;
 const ENOENT: i32 = 2;
 
-/// Which sockets to dump. Conditions are joined by *and*; the default is all of them.
+/// Selection of the sockets to dump. Conditions are joined by *and*; the default selects all.
 ///
 /// ```
 /// use keepwarm_sockets::{Filter, State};
@@ -34,13 +36,13 @@ const ENOENT: i32 = 2;
 pub struct Filter {
     /// Only sockets in one of these states. Without LISTEN the kernel skips its second table.
     pub states: States,
-    /// Only sockets with this local port. 0 is no condition.
+    /// Only sockets with this local port. 0 means any port.
     pub local_port: Option<u16>,
-    /// Only sockets with this remote port. 0 is no condition.
+    /// Only sockets with this remote port. 0 means any port.
     pub remote_port: Option<u16>,
-    /// Only sockets with this port at either end. Needs Linux 4.16.
+    /// Only sockets with this port as local or remote port. Needs Linux 4.16.
     pub either_port: Option<u16>,
-    /// Also fetch `tcp_info` of every row, at about three times the cost of a row.
+    /// Also fetches `tcp_info` of every row, at about three times the cost of a row.
     pub with_info: bool,
 }
 
@@ -56,10 +58,10 @@ impl Default for Filter {
     }
 }
 
-/// The sockets of this network namespace that pass `filter`, in the kernel's order.
+/// Returns the sockets of this network namespace that pass `filter`, in the kernel's order.
 ///
 /// # Errors
-/// Denied by a sandbox, unsupported by the system, or no file descriptor to be had: see the
+/// When a sandbox denies it, the system does not support it, or no file descriptor is left: see the
 /// predicates of [`Error`].
 pub fn dump(filter: &Filter) -> Result<Vec<Socket>, Error> {
     let mut sockets = Vec::new();
@@ -81,26 +83,26 @@ impl Dumper {
         Ok(Dumper { netlink: Netlink::open()?, buffer, request })
     }
 
-    /// Asks for single sockets: many in one system call, and no walk over the table. Each answer
-    /// goes to `visit`: what is there on the pair of addresses, which may be a listener. After an
-    /// error the dumper must not be used again.
-    pub(crate) fn ask(
+    /// Looks up single sockets, many per system call, without a walk over the table. Hands each
+    /// socket found to `visit`; for a pair of addresses without a connection that may be a listener.
+    /// After an error the dumper must not be used again.
+    pub(crate) fn look_up(
         &mut self,
-        questions: &[Exact],
+        lookups: &[SocketLookup],
         mut visit: impl FnMut(Socket),
     ) -> Result<(), Error> {
-        for some in questions.chunks(ASKED_AT_ONCE) {
+        for some in lookups.chunks(LOOKUPS_AT_ONCE) {
             self.request.clear();
-            for (ask, number) in some.iter().zip(0..) {
-                encode_exact(ask, number, &mut self.request);
+            for (lookup, number) in some.iter().zip(0..) {
+                encode_lookup(lookup, number, &mut self.request);
             }
             self.netlink.send(&self.request)?;
             for number in 0..some.len() {
-                let answer = self.receive()?;
-                if sequence(answer) != u32::try_from(number).ok() {
-                    return Err(malformed(&"an answer to another question"));
+                let reply = self.receive()?;
+                if sequence(reply) != u32::try_from(number).ok() {
+                    return Err(malformed(&"a reply to another lookup"));
                 }
-                match fold(answer, &mut visit) {
+                match decode_rows(reply, &mut visit) {
                     Err(error) if error.raw_os_error() == Some(ENOENT) => {}
                     done => drop(done?),
                 }
@@ -109,35 +111,35 @@ impl Dumper {
         Ok(())
     }
 
-    /// Hands every row to `visit`. After an error the dumper must not be used again: rows of the
-    /// failed dump may still be under way.
+    /// Dumps, and hands every row to `visit`. After an error the dumper must not be used again: rows
+    /// of the failed dump may still arrive.
     pub(crate) fn each(
         &mut self,
         filter: &Filter,
         mut visit: impl FnMut(Socket),
     ) -> Result<(), Error> {
-        self.ask_all(&filter.query(None))?;
-        while !fold(self.receive()?, &mut visit)? {}
+        self.send_query(&filter.query(None))?;
+        while !decode_rows(self.receive()?, &mut visit)? {}
         Ok(())
     }
 
-    /// How many rows there are, of those that also fulfil `condition` instead of the filter's own
-    /// on either port. Nothing but these crosses the border, and none is decoded.
+    /// Counts the rows that pass `filter` and `address`, which replaces the filter's `either_port`.
+    /// The kernel sends no other rows, and none is decoded.
     pub(crate) fn count(
         &mut self,
         filter: &Filter,
-        condition: Option<Condition>,
+        address: Option<AddressFilter>,
     ) -> Result<u64, Error> {
-        self.ask_all(&filter.query(condition))?;
+        self.send_query(&filter.query(address))?;
         let mut found = 0;
-        while !walk(self.receive()?, |_| {
+        while !walk_rows(self.receive()?, |_| {
             found += 1;
             Ok(())
         })? {}
         Ok(found)
     }
 
-    fn ask_all(&mut self, query: &Query) -> Result<(), Error> {
+    fn send_query(&mut self, query: &Query) -> Result<(), Error> {
         self.netlink.send(&encode_query(query))
     }
 
@@ -149,28 +151,31 @@ impl Dumper {
 }
 
 impl Filter {
-    fn query(&self, condition: Option<Condition>) -> Query {
+    fn query(&self, address: Option<AddressFilter>) -> Query {
         Query {
             states: self.states,
             local_port: self.local_port,
             remote_port: self.remote_port,
             either_port: self.either_port,
-            condition,
+            address,
             with_info: self.with_info,
         }
     }
 }
 
-/// Reads one datagram of a dump. True at the dump's end.
-pub(crate) fn fold(datagram: &[u8], visit: &mut impl FnMut(Socket)) -> Result<bool, Error> {
-    walk(datagram, |body| {
+/// Decodes one datagram of a dump and hands its rows to `visit`. Returns true at the dump's end.
+pub(crate) fn decode_rows(datagram: &[u8], visit: &mut impl FnMut(Socket)) -> Result<bool, Error> {
+    walk_rows(datagram, |body| {
         visit(decode_socket(body).map_err(|error| malformed(&error))?);
         Ok(())
     })
 }
 
-/// The same, with rows as they came.
-fn walk(datagram: &[u8], mut visit: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<bool, Error> {
+/// Hands the undecoded rows of one datagram to `visit`. Returns true at the dump's end.
+fn walk_rows(
+    datagram: &[u8],
+    mut visit: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<bool, Error> {
     if datagram.is_empty() {
         return Err(malformed(&"an empty datagram"));
     }
@@ -193,7 +198,7 @@ fn malformed(what: &dyn std::fmt::Display) -> Error {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    // A helper of a test is a test: a panic is its answer.
+    // A test helper fails by a panic, as a test does.
     #![allow(clippy::unwrap_used)]
 
     use std::net::{TcpListener, TcpStream};
@@ -201,23 +206,23 @@ mod tests {
     use super::*;
     use crate::kernel::socket::State;
 
-    /// What stands on these pairs, as far as anything does.
-    fn ask(questions: &[Exact]) -> Vec<Socket> {
+    /// Looks up each pair; a pair without a socket gives nothing.
+    fn look_up(lookups: &[SocketLookup]) -> Vec<Socket> {
         let mut found = Vec::new();
-        Dumper::open().unwrap().ask(questions, |row| found.push(row)).unwrap();
+        Dumper::open().unwrap().look_up(lookups, |row| found.push(row)).unwrap();
         found
     }
 
-    fn pair_of(end: &TcpStream) -> Exact {
+    fn pair_of(stream: &TcpStream) -> SocketLookup {
         let canonical = |address: std::net::SocketAddr| {
             std::net::SocketAddr::new(address.ip().to_canonical(), address.port())
         };
-        let (local, remote) = (end.local_addr().unwrap(), end.peer_addr().unwrap());
-        Exact { local: canonical(local), remote: canonical(remote), interface: 0 }
+        let (local, remote) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        SocketLookup { local: canonical(local), remote: canonical(remote), interface: 0 }
     }
 
     #[test]
-    fn a_connection_a_time_wait_a_listener_and_nothing_are_told_apart() {
+    fn a_lookup_finds_connection_time_wait_or_listener() {
         for (listens, connects) in
             [("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "127.0.0.1")]
         {
@@ -226,34 +231,34 @@ mod tests {
             let client = TcpStream::connect(format!("{connects}:{port}")).unwrap();
             let (server, _) = listener.accept().unwrap();
             let (ours, theirs) = (pair_of(&client), pair_of(&server));
-            for (question, row) in [ours, theirs].iter().zip(ask(&[ours, theirs])) {
+            for (wanted, row) in [ours, theirs].iter().zip(look_up(&[ours, theirs])) {
                 let seen = (row.state, row.local, row.remote);
-                assert_eq!(seen, (State::Established, question.local, question.remote));
+                assert_eq!(seen, (State::Established, wanted.local, wanted.remote));
             }
             drop(client);
             drop(server);
             let states =
-                || -> Vec<State> { ask(&[ours, theirs]).iter().map(|row| row.state).collect() };
-            // The kernel takes the end that closed second a moment after the first.
+                || -> Vec<State> { look_up(&[ours, theirs]).iter().map(|row| row.state).collect() };
+            // The kernel removes the socket that closed second a moment after the first.
             let begun = std::time::Instant::now();
             while states() != [State::TimeWait, State::Listen] {
                 assert!(begun.elapsed().as_secs() < 60, "{:?} on {listens}", states());
             }
-            let waiting = &ask(&[ours])[0];
+            let waiting = &look_up(&[ours])[0];
             assert!(waiting.is_minisocket() && waiting.local == ours.local, "{waiting:?}");
             drop(listener);
-            assert!(ask(&[theirs]).is_empty());
+            assert!(look_up(&[theirs]).is_empty());
         }
     }
 
     #[test]
-    fn more_questions_than_go_into_one_message_are_all_answered() {
+    fn lookups_beyond_one_message_are_answered() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let ends: Vec<TcpStream> = (0..2 * ASKED_AT_ONCE + 1)
+        let streams: Vec<TcpStream> = (0..2 * LOOKUPS_AT_ONCE + 1)
             .map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap())
             .collect();
-        let questions: Vec<Exact> = ends.iter().map(pair_of).collect();
-        let found = ask(&questions);
-        assert!(found.iter().map(|row| row.local).eq(questions.iter().map(|ask| ask.local)));
+        let lookups: Vec<SocketLookup> = streams.iter().map(pair_of).collect();
+        let found = look_up(&lookups);
+        assert!(found.iter().map(|row| row.local).eq(lookups.iter().map(|lookup| lookup.local)));
     }
 }

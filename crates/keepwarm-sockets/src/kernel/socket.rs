@@ -1,12 +1,12 @@
-//! The words in which a socket is described: address pair, state, side, the kernel's numbers.
+//! Description of a socket: address pair, state, side, and the kernel's numbers.
 //!
-//! Owns plain types only; `wire` fills them from bytes.
+//! Owns plain types only. Decodes nothing: `wire` fills them from bytes.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A TCP state, with the numbers of `include/net/tcp_states.h`.
+/// TCP state, with the kernel's number (`include/net/tcp_states.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // RFC 9293, section 3.3.2 says what each means.
 #[repr(u8)]
@@ -25,8 +25,8 @@ pub enum State {
 }
 
 impl State {
-    /// The state with the kernel's number. 12 (`TCP_NEW_SYN_RECV`) is how the kernel calls a
-    /// half-open request internally and reads as [`State::SynReceived`].
+    /// Returns the state with the kernel's number. 12 (`TCP_NEW_SYN_RECV`), the kernel's internal
+    /// state of a half-open request, is read as [`State::SynReceived`].
     pub(crate) fn from_kernel(number: u8) -> Option<State> {
         Some(match number {
             1 => State::Established,
@@ -45,7 +45,7 @@ impl State {
     }
 }
 
-/// A set of [`State`]s: what a dump is asked for.
+/// Set of [`State`]s that a dump selects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct States(u32);
 
@@ -54,10 +54,10 @@ impl States {
     pub const NONE: States = States(0);
     /// Every state, listeners included.
     pub const ALL: States = States(0xffe);
-    /// Every state but LISTEN: everything that belongs to one connection.
+    /// Every state but LISTEN: the states of sockets that belong to one connection.
     pub const CONNECTED: States = States(0xffe & !(1 << State::Listen as u32));
 
-    /// The set of just these.
+    /// Returns the set of exactly these states.
     pub const fn of(states: &[State]) -> States {
         let mut mask = 0;
         let mut i = 0;
@@ -68,12 +68,12 @@ impl States {
         States(mask)
     }
 
-    /// Whether `state` is in the set.
+    /// Returns true if `state` is in the set.
     pub const fn contains(self, state: State) -> bool {
         self.0 & (1 << state as u32) != 0
     }
 
-    /// The kernel's bit mask: bit n is state n.
+    /// Returns the kernel's bit mask: bit n is state n.
     pub const fn bits(self) -> u32 {
         self.0
     }
@@ -99,7 +99,7 @@ impl fmt::Debug for States {
     }
 }
 
-/// Which end of a connection a socket is, seen from the watched port.
+/// Role of a socket in its connection, as seen from the watched port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// The socket that called connect(2): its *remote* port is the watched port.
@@ -109,7 +109,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// The other end.
+    /// Returns the opposite side.
     pub const fn other(self) -> Side {
         match self {
             Side::Client => Side::Server,
@@ -118,17 +118,17 @@ impl Side {
     }
 }
 
-/// One number for each side.
+/// One value for each side of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct BySide<T> {
-    /// At the end that called connect(2).
+    /// Value of the side that called connect(2).
     pub client: T,
-    /// At the end that came from accept(2).
+    /// Value of the side that came from accept(2).
     pub server: T,
 }
 
 impl<T> BySide<T> {
-    /// The number of `side`.
+    /// Returns the value of `side`.
     pub fn get(&self, side: Side) -> &T {
         match side {
             Side::Client => &self.client,
@@ -136,7 +136,7 @@ impl<T> BySide<T> {
         }
     }
 
-    /// The number of `side`, to change it.
+    /// Returns the value of `side`, to change it.
     pub fn get_mut(&mut self, side: Side) -> &mut T {
         match side {
             Side::Client => &mut self.client,
@@ -147,66 +147,67 @@ impl<T> BySide<T> {
 
 /// One TCP socket as the kernel described it.
 ///
-/// IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) are given as IPv4, so that both ends of
+/// IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) are given as IPv4, so that both sockets of
 /// a connection to a dual-stack listener carry the same pair of addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
-    /// The state. A minisocket in `FIN_WAIT2` says so, see [`Socket::is_minisocket`].
+    /// The state. A minisocket may also be in `FIN_WAIT2`, see [`Socket::is_minisocket`].
     pub state: State,
-    /// This end. Port 0 if the socket was never bound.
+    /// The local address. Port 0 if the socket was never bound.
     pub local: SocketAddr,
-    /// The other end. Port 0 for a listener and after tcp_disconnect().
+    /// The remote address. Port 0 for a listener and after tcp_disconnect().
     pub remote: SocketAddr,
-    /// The kernel's unique number for this socket: 64 bits, never reused, the same in every dump
-    /// and in the destroy event.
+    /// The kernel's unique number of this socket: 64 bits, never reused, equal in every dump and in
+    /// the destroy event.
     pub cookie: u64,
     /// Bytes received and not read; 1 may stand for a FIN that was received and not read. For a
     /// listener: connections waiting for accept(2).
     pub rqueue: u32,
     /// Bytes sent or queued and not acknowledged. For a listener: the backlog.
     pub wqueue: u32,
-    /// Inode of the socket's file; 0 without one (orphans, minisockets, destroy events).
+    /// Inode of the socket's file; 0 without a file (orphans, minisockets, destroy events).
     pub inode: u32,
-    /// Owner's user id; meaningless in minisockets and destroy events, which say 0.
+    /// User id of the owner; meaningless in minisockets and destroy events, where it is 0.
     pub uid: u32,
     /// The running timer: 0 none, 1 retransmission, 2 keep-alive or other, 3 TIME_WAIT, 4 probe.
     pub timer: u8,
     /// Milliseconds until that timer fires.
     pub expires_ms: u32,
-    /// The device that it is bound to, by index; 0 is none.
+    /// Index of the device that the socket is bound to; 0 for none.
     pub interface: u32,
-    /// The kernel's numbers, if asked for and present (minisockets have none).
+    /// The kernel's `tcp_info`, if requested and present (minisockets have none).
     pub info: Option<TcpInfo>,
 }
 
 impl Socket {
-    /// Which side of a connection to `port` this socket is, `None` if it has nothing to do with
-    /// the port. If both ports are `port` it is the client's: such a connection is counted once
-    /// for each end that is visible, because nothing tells the ends apart.
+    /// Returns the side of this socket in a connection to `port`; `None` if neither of its ports is
+    /// `port`. If both are, the side is the client: such a connection is counted once for each of
+    /// its sockets that is visible, because the two cannot be distinguished.
     pub fn side(&self, port: u16) -> Option<Side> {
         side_of(port, &self.local, &self.remote)
     }
 
-    /// Whether this is what the kernel keeps after the socket itself has died: TIME_WAIT, or
-    /// FIN_WAIT2 of a socket that nobody holds (`inet_twsk_diag_fill` in net/ipv4/inet_diag.c).
-    /// Such a socket had its destroy event when it became one.
+    /// Returns true for the remainder that the kernel keeps after the socket itself has died:
+    /// TIME_WAIT, or FIN_WAIT2 of a socket without a file (`inet_twsk_diag_fill` in
+    /// net/ipv4/inet_diag.c). The destroy event was sent when the socket became one.
     pub fn is_minisocket(&self) -> bool {
         self.state == State::TimeWait || (self.timer == TIMER_TIME_WAIT && self.inode == 0)
     }
 
-    /// Whether this is an established connection that has not died: anything between the
-    /// handshake and the destroy event.
+    /// Returns true between the end of the handshake and the destroy event.
     pub fn is_alive(&self) -> bool {
         ALIVE.contains(self.state) && !self.is_minisocket()
     }
 
-    /// When TIME_WAIT was entered, of a row that was read `now`; `None` in FIN_WAIT2.
+    /// Returns the time at which TIME_WAIT was entered, for a row that was read at `now`; `None` in
+    /// FIN_WAIT2.
     pub(crate) fn entered_time_wait(&self, now: Duration) -> Option<Duration> {
         let age = Duration::from_millis(self.time_wait_age_ms()?.into());
         Some(now.saturating_sub(age))
     }
 
-    /// For TIME_WAIT: milliseconds since it was entered, in the kernel's grain of a jiffy.
+    /// Returns the milliseconds since TIME_WAIT was entered, with the resolution of a kernel jiffy;
+    /// `None` in other states.
     pub fn time_wait_age_ms(&self) -> Option<u32> {
         (self.state == State::TimeWait).then(|| TIME_WAIT_MS.saturating_sub(self.expires_ms))
     }
@@ -236,14 +237,14 @@ const ALIVE: States = States::of(&[
     State::Closing,
 ]);
 
-/// The kernel's `struct tcp_info` (include/uapi/linux/tcp.h), the part that is used here.
+/// Fields of the kernel's `struct tcp_info` (include/uapi/linux/tcp.h) that are used here.
 ///
-/// Older kernels send a shorter struct: what is not there is `None`, never 0.
+/// Older kernels send a shorter struct: a missing field is `None`, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpInfo {
-    /// Retransmissions in a row that nothing has answered.
+    /// Retransmissions in a row without an answer.
     pub retransmits: Option<u8>,
-    /// Keep-alive or window probes in a row that nothing has answered.
+    /// Keep-alive or window probes in a row without an answer.
     pub probes: Option<u8>,
     /// Milliseconds since the last segment with data was sent.
     pub last_data_sent_ms: Option<u32>,

@@ -1,8 +1,8 @@
-//! The kernel's table of TCP sockets where destroy events are not to be had: by dumps if those
+//! The kernel's table of TCP sockets, for systems without destroy events: read by dumps if those
 //! work, else as text from `/proc/net/tcp` and `tcp6`.
 //!
-//! Owns the choice between the two, and the reading of the text. The text has no `tcp_info` and no
-//! cookie; a socket is known by its addresses and its inode then.
+//! Owns the choice between the two, and the parsing of the text. The text has no `tcp_info` and no
+//! cookie; a socket is then identified by its addresses and its inode. Compares no readings.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -10,27 +10,27 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::error::{Error, Operation};
 use crate::kernel::dump::{Dumper, Filter};
-use crate::kernel::proc_net;
+use crate::kernel::proc::net;
 use crate::kernel::socket::{Socket, State};
 
-/// Rows of one reading, both files together.
+/// Maximum number of rows in one reading, both files together.
 const MAX_ROWS: usize = 1 << 20;
-/// The kernel hands out a page a read(2), whatever the buffer.
+/// Size of the read buffer. The kernel returns one page per read(2) for any buffer size.
 const BUFFER_LEN: usize = 64 << 10;
-/// Times in /proc are in hundredths of a second (USER_HZ).
+/// Unit of times in /proc: a hundredth of a second (USER_HZ).
 const TICK_MS: u32 = 10;
 
-/// What the table is read by.
+/// Source that the table is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableSource {
-    /// sock_diag, one pass in the kernel.
+    /// Dumps of sock_diag, each one pass in the kernel.
     Dump,
-    /// `/proc/net/tcp` and `/proc/net/tcp6`.
+    /// The text of `/proc/net/tcp` and `/proc/net/tcp6`.
     Proc,
 }
 
 impl TableSource {
-    /// As in the JSON.
+    /// Returns the name used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             TableSource::Dump => "sock_diag",
@@ -39,26 +39,26 @@ impl TableSource {
     }
 }
 
-/// A way to the table that works here.
+/// Reader of the table that works on this system.
 #[derive(Debug)]
-pub(crate) enum Table {
+pub(crate) enum SocketTable {
     Dump(Dumper),
     Proc,
 }
 
-impl Table {
-    /// Chooses dumps if they are to be had.
-    pub(crate) fn open() -> Result<Table, Error> {
+impl SocketTable {
+    /// Chooses dumps if a dump succeeds, and the text if dumps are denied or unsupported.
+    pub(crate) fn open() -> Result<SocketTable, Error> {
         let none = Filter { local_port: Some(1), remote_port: Some(1), ..Filter::default() };
         let dumper = Dumper::open().and_then(|mut dumper| {
             dumper.each(&none, |_| {})?;
             Ok(dumper)
         });
         match dumper {
-            Ok(dumper) => Ok(Table::Dump(dumper)),
+            Ok(dumper) => Ok(SocketTable::Dump(dumper)),
             Err(error) if error.is_denied() || error.is_unsupported() => {
-                proc_net::open("tcp").map_err(|error| Error::io(READ, &error))?;
-                Ok(Table::Proc)
+                net::open("tcp").map_err(|error| Error::io(READ, &error))?;
+                Ok(SocketTable::Proc)
             }
             Err(error) => Err(error),
         }
@@ -66,23 +66,24 @@ impl Table {
 
     pub(crate) fn source(&self) -> TableSource {
         match self {
-            Table::Dump(_) => TableSource::Dump,
-            Table::Proc => TableSource::Proc,
+            SocketTable::Dump(_) => TableSource::Dump,
+            SocketTable::Proc => TableSource::Proc,
         }
     }
 
-    /// Hands every row that passes to `visit`. It is no instant: sockets are born and die meanwhile.
+    /// Hands every row that passes `filter` to `visit`. The rows are not one instant: sockets are
+    /// created and die during the reading.
     pub(crate) fn each(&mut self, filter: &Filter, visit: impl FnMut(Socket)) -> Result<(), Error> {
         match self {
-            Table::Dump(dumper) => dumper.each(filter, visit),
-            Table::Proc => each_in_proc(filter, visit),
+            SocketTable::Dump(dumper) => dumper.each(filter, visit),
+            SocketTable::Proc => each_in_proc(filter, visit),
         }
     }
 }
 
 const READ: Operation = Operation::ReadProc("/proc/net/tcp");
 
-/// The listeners of both files first, as a dump has them: within a file they stand first.
+/// Reads both files, the listeners first, as in a dump. Within a file the listeners come first.
 fn each_in_proc(filter: &Filter, mut visit: impl FnMut(Socket)) -> Result<(), Error> {
     let mut rows = 0;
     let mut visit = |row: Socket| {
@@ -101,21 +102,21 @@ fn each_in_proc(filter: &Filter, mut visit: impl FnMut(Socket)) -> Result<(), Er
     each_while("tcp6", |_| true, |row| if is_listener(&row) { Ok(()) } else { visit(row) })
 }
 
-/// The rows of a file up to the first that `goes_on` refuses.
+/// Reads the rows of a file up to the first for which `goes_on` is false.
 fn each_while(
     name: &str,
     goes_on: impl Fn(&Socket) -> bool,
     mut visit: impl FnMut(Socket) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::io(READ, &error);
-    let file = match proc_net::open(name) {
-        // No IPv6 here.
+    let file = match net::open(name) {
+        // The system has no IPv6.
         Err(error) if name == "tcp6" && error.kind() == ErrorKind::NotFound => return Ok(()),
         file => file.map_err(failed)?,
     };
     let mut reader = BufReader::with_capacity(BUFFER_LEN, file);
     let mut line = String::new();
-    // The first line has the names.
+    // The first line holds the column names.
     reader.read_line(&mut line).map_err(failed)?;
     loop {
         line.clear();
@@ -140,7 +141,7 @@ fn passes(filter: &Filter, row: &Socket) -> bool {
             .is_none_or(|port| row.local.port() == port || row.remote.port() == port)
 }
 
-/// One line: `sl local remote st tx:rx tr:when retrnsmt uid timeout inode ...`
+/// Parses one line: `sl local remote st tx:rx tr:when retrnsmt uid timeout inode ...`
 /// (`tcp4_seq_show`, net/ipv4/tcp_ipv4.c).
 fn parse(line: &str) -> Option<Socket> {
     let mut fields = line.split_ascii_whitespace().skip(1);
@@ -170,13 +171,14 @@ fn parse(line: &str) -> Option<Socket> {
     })
 }
 
-/// Two hexadecimal numbers.
+/// Parses two hexadecimal numbers with a colon between them.
 fn pair(field: &str) -> Option<(u32, u32)> {
     let (first, second) = field.split_once(':')?;
     Some((u32::from_str_radix(first, 16).ok()?, u32::from_str_radix(second, 16).ok()?))
 }
 
-/// `0100007F:1F90`: the address as the machine keeps it, in words of 32 bits; the port as a number.
+/// Parses `0100007F:1F90`: the address as 32-bit words in the byte order of the machine, the port as
+/// a number.
 fn address(field: &str) -> Option<SocketAddr> {
     let (address, port) = field.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -208,7 +210,7 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn a_line_is_read_as_the_kernel_writes_it() {
+    fn a_line_of_the_kernel_is_parsed() {
         let listener = parse(LISTENER).unwrap();
         assert_eq!(listener.local, "127.0.0.1:8080".parse().unwrap());
         assert_eq!((listener.state, listener.inode, listener.rqueue), (State::Listen, 1126, 2));
@@ -225,7 +227,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_text_tells_of_each_socket_what_a_dump_tells() {
+    fn text_and_dump_describe_the_same_sockets() {
         use keepwarm_testkit::churn::{Family, Upstream, Way};
         for family in Family::ALL {
             let mut upstream = Upstream::listen(family).unwrap();
@@ -233,9 +235,9 @@ mod tests {
             upstream.play(Way::ServerFin, 5, 1).unwrap();
             let _open: Vec<_> = (0..3).map(|_| upstream.connect().unwrap()).collect();
             let filter = Filter { either_port: Some(upstream.port()), ..Filter::default() };
-            // Elsewhere on loopback the port may be somebody else's.
+            // On other addresses of loopback the port may belong to another process.
             let ours: [IpAddr; 3] = ["127.0.0.1", "::1", "::"].map(|ip| ip.parse().unwrap());
-            let rows = |mut table: Table| {
+            let rows = |mut table: SocketTable| {
                 let mut rows = Vec::new();
                 let visit = |row: Socket| {
                     if ours.contains(&row.local.ip()) {
@@ -248,14 +250,14 @@ mod tests {
                 rows.sort();
                 rows
             };
-            let (dumped, read) = (rows(Table::open().unwrap()), rows(Table::Proc));
+            let (dumped, read) = (rows(SocketTable::open().unwrap()), rows(SocketTable::Proc));
             assert_eq!(dumped.len(), 1 + 10 + 6, "{family:?} {dumped:#?}");
             assert_eq!(read, dumped, "{family:?}");
         }
     }
 
     #[test]
-    fn no_line_panics_however_it_is_cut_or_changed() {
+    fn no_cut_or_changed_line_panics() {
         for line in [LISTENER, TIME_WAIT] {
             for end in 0..line.len() {
                 let _ = parse(&line[..end]);
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_pass_what_a_dump_would() {
+    fn the_text_is_filtered_like_a_dump() {
         let row = parse(TIME_WAIT).unwrap();
         let filter = Filter { states: State::TimeWait.into(), ..Filter::default() };
         assert!(passes(&filter, &row));

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::kernel::counters::Counters;
-use crate::kernel::process::{Owner, OwnerEvidence};
+use crate::kernel::proc::owners::{Owner, OwnerEvidence};
 use crate::kernel::socket::{Side, Socket};
 use crate::kernel::socket_table::TableSource;
-use crate::kernel::wire::condition::Condition;
+use crate::kernel::wire::dump_filter::AddressFilter;
 use crate::report::histogram::Histogram;
 use crate::tracker::classify::CloseKind;
 use crate::tracker::poll_diff::PollDiff;
@@ -407,10 +407,10 @@ impl Scope {
     }
 
     /// The same for the kernel; `None` is every socket.
-    pub(crate) fn condition(&self) -> Option<Condition> {
+    pub(crate) fn condition(&self) -> Option<AddressFilter> {
         let (ip, port, side) = (self.ip, self.port, self.side);
         let (local, remote) = (side != Some(Side::Client), side != Some(Side::Server));
-        (ip.is_some() || port.is_some()).then_some(Condition { ip, port, local, remote })
+        (ip.is_some() || port.is_some()).then_some(AddressFilter { ip, port, local, remote })
     }
 
     pub(crate) fn admits(&self, service: &SocketAddr, side: Side) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::open::OpenSocket;
 use super::totals::Level;
 use super::{DECISIVE, DeadSocket, FIT_SLACK, Pair, Tracker, Which};
-use crate::kernel::hash::Map;
+use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State};
 use crate::ledger::TRANSITIONAL;
 use crate::report::host::PortsTaken;

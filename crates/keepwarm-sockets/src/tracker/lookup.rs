@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::{DeadPair, DeadSocket, Pair, Tracker, Which};
 use crate::kernel::socket::{Side, Socket, State};
-use crate::kernel::wire::diag::Exact;
+use crate::kernel::wire::diag::SocketLookup;
 use crate::tracker::classify::{is_told, is_told_alone};
 
 impl Tracker {
     /// Begins a round of questions: one for each end that nothing else tells about. False if a look
     /// is needed, or there would be more than `most`.
-    pub(crate) fn begin_asking(&mut self, most: usize, questions: &mut Vec<Exact>) -> bool {
+    pub(crate) fn begin_asking(&mut self, most: usize, questions: &mut Vec<SocketLookup>) -> bool {
         questions.clear();
         for (pair, dead) in &self.pending {
             for end in [Which::Low, Which::High] {
@@ -23,7 +23,7 @@ impl Tracker {
                     return false;
                 }
                 let interface = last.event.interface;
-                questions.push(Exact { local, remote, interface });
+                questions.push(SocketLookup { local, remote, interface });
             }
         }
         self.rounds += 1;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Tracker;
-use crate::kernel::ports::EphemeralPorts;
+use crate::kernel::proc::sysctl::EphemeralPorts;
 use crate::kernel::socket::{Socket, State};
 use crate::report::host::{Destination, Scope};
 use crate::tracker::window::Window;

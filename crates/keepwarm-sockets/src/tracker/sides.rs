@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::kernel::hash::Map;
-use crate::kernel::ports::EphemeralPorts;
+use crate::kernel::keyed_hash::Map;
+use crate::kernel::proc::sysctl::EphemeralPorts;
 use crate::kernel::socket::{Side, Socket};
 
 /// Processes that share a port and are told apart.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{DeadPair, MAX_DESTINATIONS, OpenSocket, Tracker};
-use crate::kernel::process::{OwnerEvidence, Sightings};
+use crate::kernel::proc::owners::{OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, TIME_WAIT_MS};
 use crate::report::histogram::Histogram;
 use crate::report::host::{

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use super::small_queue::SmallQueue;
 use super::{DeadSocket, Tracker};
-use crate::kernel::hash::Map;
+use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, State};
-use crate::kernel::trace::{Traced, TracedSocket};
+use crate::kernel::trace::{TraceBatch, TracedSocket};
 use crate::report::host::SocketCloses;
 
 /// Local and remote address of an end.
@@ -124,7 +124,7 @@ impl Generation {
 
 impl Tracker {
     /// What tracing has told since the last time; before the look that follows.
-    pub(crate) fn handle_traced(&mut self, traced: &mut Traced) {
+    pub(crate) fn handle_traced(&mut self, traced: &mut TraceBatch) {
         self.unclaimed.readings += 1;
         self.unclaimed.handle_time(traced.at_ns);
         for life in traced.ended.drain(..) {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::kernel::dump::{Dumper, Filter};
-use crate::kernel::ports::{ephemeral_ports, reuses_time_waits};
-use crate::kernel::process::{Processes, name};
+use crate::kernel::proc::process::name;
+use crate::kernel::proc::socket_search::SocketSearch;
+use crate::kernel::proc::sysctl::{TimeWaitReuse, ephemeral_ports, time_wait_reuse};
 use crate::kernel::socket::Socket;
-use crate::kernel::trace::{Traced, Tracer};
-use crate::kernel::wire::diag::Exact;
+use crate::kernel::trace::{TraceBatch, Tracer};
+use crate::kernel::wire::diag::SocketLookup;
 use crate::report::host::{HostReport, Scope, Tracing};
 use crate::tracker::Tracker;
 use crate::tracker::window::Window;
@@ -150,11 +151,11 @@ fn filter(scope: &Scope) -> Filter {
 #[derive(Debug)]
 pub(crate) struct Attended {
     ends: Tracker,
-    processes: Processes,
+    processes: SocketSearch,
     /// `None`: not asked for.
     tracer: Option<Result<Tracer, Error>>,
     /// What it told last: memory that is used again.
-    traced: Traced,
+    traced: TraceBatch,
 }
 
 impl Attended {
@@ -163,10 +164,10 @@ impl Attended {
         let ephemeral = ephemeral_ports().ok();
         let traced = matches!(tracer, Some(Ok(_)));
         let mut ends = Tracker::new(scope, ephemeral, traced);
-        if reuses_time_waits() {
+        if time_wait_reuse() == Some(TimeWaitReuse::Always) {
             ends.distrust_time_waits();
         }
-        Attended { ends, processes: Processes::default(), tracer, traced: Traced::default() }
+        Attended { ends, processes: SocketSearch::default(), tracer, traced: TraceBatch::default() }
     }
 
     /// What tracing has told until now. An end that has died was traced before.
@@ -230,7 +231,7 @@ impl Books for Attended {
         self.ends.is_transitional()
     }
 
-    fn begin_asking(&mut self, most: usize, questions: &mut Vec<Exact>) -> bool {
+    fn begin_asking(&mut self, most: usize, questions: &mut Vec<SocketLookup>) -> bool {
         self.ends.begin_asking(most, questions)
     }
 

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::kernel::counters::Counters;
 use crate::kernel::dump::Filter;
-use crate::kernel::ports::ephemeral_ports;
-use crate::kernel::process::{Processes, name};
-use crate::kernel::socket_table::Table;
+use crate::kernel::proc::process::name;
+use crate::kernel::proc::socket_search::SocketSearch;
+use crate::kernel::proc::sysctl::ephemeral_ports;
+use crate::kernel::socket_table::SocketTable;
 use crate::report::host::{HostReport, Polls, Scope};
 use crate::tracker::Tracker;
 use crate::tracker::poll_diff::Glimpses;
@@ -45,11 +46,11 @@ const PAUSE: u32 = 20;
 /// ```
 #[derive(Debug)]
 pub struct PollingWatch {
-    table: Table,
+    table: SocketTable,
     filter: Filter,
     ends: Tracker,
     glimpses: Glimpses,
-    processes: Processes,
+    processes: SocketSearch,
     begun: Instant,
     at_start: Counters,
     looks: u64,
@@ -67,11 +68,11 @@ impl PollingWatch {
         let either_port = scope.port.filter(|port| *port != 0);
         let begun = Instant::now();
         let mut lookout = PollingWatch {
-            table: Table::open()?,
+            table: SocketTable::open()?,
             filter: Filter { either_port, ..Filter::default() },
             ends: Tracker::new(scope, ephemeral_ports().ok(), false),
             glimpses: Glimpses::default(),
-            processes: Processes::default(),
+            processes: SocketSearch::default(),
             begun,
             at_start,
             looks: 0,
@@ -130,7 +131,7 @@ impl PollingWatch {
     /// As [`start`](PollingWatch::start); and where TIME_WAITs are asked for on a system that does not
     /// list them.
     pub fn count(filter: &Filter, scope: &Scope) -> Result<u64, Error> {
-        let mut table = Table::open()?;
+        let mut table = SocketTable::open()?;
         if filter.states.contains(crate::State::TimeWait) && !lists_time_waits(&Counters::read()?) {
             let why = "this system does not list TIME_WAITs";
             return Err(Error::unsupported(crate::error::Operation::Dump, why));

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::counters::Counters;
-use crate::kernel::destroy::{Destroyed, MOST_DELAY};
+use crate::kernel::destroy::{DestroyEvents, MAX_DELAY};
 use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{Waker, fence, thread_cpu};
-use crate::kernel::wire::diag::Exact;
+use crate::kernel::wire::diag::SocketLookup;
 use crate::tracker::window::Window;
 use crate::watch::quiescence::Quiescence;
 
@@ -75,7 +75,7 @@ pub(crate) trait Books: Send + 'static {
     fn unlooked_since(&self) -> Option<Duration>;
     /// Begins to ask for single ends instead of a look, one question for each: at most this many.
     /// False: there has to be a look.
-    fn begin_asking(&mut self, _most: usize, _questions: &mut Vec<Exact>) -> bool {
+    fn begin_asking(&mut self, _most: usize, _questions: &mut Vec<SocketLookup>) -> bool {
         false
     }
     /// What is there on a pair of addresses that was asked for, if anything.
@@ -127,7 +127,7 @@ impl<B: Books> Watcher<B> {
     /// returns when the window has begun. `empty` is the account until there is one.
     pub(crate) fn start(filter: Filter, books: B, empty: B::Account) -> Result<Self, Error> {
         let waker = Waker::new()?;
-        let events = Destroyed::subscribe(filter.either_port)?;
+        let events = DestroyEvents::subscribe(filter.either_port)?;
         let dumper = Dumper::open()?;
         let shared = Arc::new(Shared::new(empty, waker));
         let mut watcher = Watcher { shared: Arc::clone(&shared), reader: None, accountant: None };
@@ -258,7 +258,7 @@ fn spawn<T: Send + 'static>(
         .map_err(|error| Error::io(Operation::Watch, &error))
 }
 
-fn read_events<A>(shared: &Shared<A>, mut events: Destroyed) {
+fn read_events<A>(shared: &Shared<A>, mut events: DestroyEvents) {
     let mut batch = Vec::new();
     let mut overruns = 0;
     loop {
@@ -302,7 +302,7 @@ struct Accountant<B: Books> {
     command: Option<Command>,
     /// Being handled; empty in between.
     events: Vec<(Duration, Socket)>,
-    questions: Vec<Exact>,
+    questions: Vec<SocketLookup>,
     /// Only looks from now on: this system does not answer for single sockets.
     unanswered: bool,
     last_look: Duration,
@@ -423,7 +423,7 @@ impl<B: Books> Accountant<B> {
     fn ask(&mut self) -> Result<bool, Error> {
         let Accountant { dumper, books, questions, shared, .. } = self;
         let before = thread_cpu();
-        if dumper.ask(questions, |row| books.handle_answer(&row, shared.now())).is_err() {
+        if dumper.look_up(questions, |row| books.handle_answer(&row, shared.now())).is_err() {
             // Whatever it is, a look does without; if that fails too, it says why.
             self.unanswered = true;
             self.dumper = Dumper::open()?;
@@ -440,7 +440,7 @@ impl<B: Books> Accountant<B> {
 
     /// Events of deaths until now belong to the question of which life of a pair a TIME_WAIT is.
     fn await_delivery(&mut self) -> Result<(), Error> {
-        self.pause(MOST_DELAY)
+        self.pause(MAX_DELAY)
     }
 
     /// When to look or to settle next; `None` while nothing is unfinished.

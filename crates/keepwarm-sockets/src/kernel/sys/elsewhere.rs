@@ -1,4 +1,4 @@
-//! Not Linux: nothing to ask.
+//! Stand-ins for systems other than Linux: opening fails as "unsupported".
 
 use super::Ready;
 use crate::error::{Error, Operation};

@@ -1,5 +1,5 @@
-//! Netlink sockets, a waker, and fences, through rustix: every system call of this crate but the
-//! reading of /proc.
+//! Netlink sockets, a waker, clocks and fences, through rustix: every system call of this crate
+//! except the reading of files.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -25,14 +25,15 @@ use socket2::{SockFilter, SockRef};
 
 use super::Ready;
 use crate::error::{Error, Operation};
-use crate::kernel::wire::filter::port_filter;
+use crate::kernel::wire::event_filter::port_filter;
 
-/// Room for some 26,000 events, of which the kernel takes as much as there are. It doubles what is
-/// asked for, and caps it at `net.core.rmem_max` unless root asks (`__sock_set_rcvbuf`,
-/// net/core/sock.c).
+/// Requested receive buffer, enough for some 26,000 events; the kernel takes memory only for events
+/// that wait. It doubles the requested size, and caps it at `net.core.rmem_max` unless root requests
+/// it (`__sock_set_rcvbuf`, net/core/sock.c).
 const WANTED_RECEIVE_BUFFER: usize = 16 << 20;
 
-/// The kernel answers a dump while the caller waits in recv(2); this only bounds a fault.
+/// Longest wait for a reply. The kernel answers a dump while the caller waits in recv(2), so this is
+/// reached only in a fault.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A `NETLINK_SOCK_DIAG` socket.
@@ -42,7 +43,7 @@ pub(crate) struct Netlink {
 }
 
 impl Netlink {
-    /// Opens a socket to ask the kernel by.
+    /// Opens a socket for dumps and lookups.
     pub(crate) fn open() -> Result<Netlink, Error> {
         let fail = |errno: Errno| Error::os(Operation::OpenNetlink, errno.raw_os_error());
         let flags = SocketFlags::CLOEXEC;
@@ -53,12 +54,12 @@ impl Netlink {
     }
 
     /// Opens a socket and joins the multicast groups of the mask (bit n-1 is group n). Joining
-    /// needs no privilege: `NL_CFG_F_NONROOT_RECV`, net/core/sock_diag.c. What does not concern
-    /// `port` the kernel keeps to itself, if it can.
+    /// needs no privilege: `NL_CFG_F_NONROOT_RECV`, net/core/sock_diag.c. With `port` the kernel
+    /// drops events that do not concern it, if it accepts the filter.
     pub(crate) fn subscribe(groups: u32, port: Option<u16>) -> Result<Netlink, Error> {
         let netlink = Netlink::open()?;
-        // Before the first message can arrive. What is refused is done without: the default buffer
-        // remains, and the reader sorts events out itself.
+        // Set before the first message can arrive. Refusals are ignored: the default buffer stays,
+        // and the reader drops foreign events itself.
         if set_socket_recv_buffer_size_force(&netlink.fd, WANTED_RECEIVE_BUFFER).is_err() {
             let _ = set_socket_recv_buffer_size(&netlink.fd, WANTED_RECEIVE_BUFFER);
         }
@@ -73,12 +74,13 @@ impl Netlink {
         Ok(netlink)
     }
 
-    /// Bytes of its receive buffer, as the kernel counts them: with what it needs itself.
+    /// Returns the size of the receive buffer in bytes as the kernel counts it, its own overhead
+    /// included.
     pub(crate) fn receive_buffer(&self) -> usize {
         socket_recv_buffer_size(&self.fd).unwrap_or(0)
     }
 
-    /// The address the kernel gave this socket: how /proc/net/netlink names it.
+    /// Returns the port id that the kernel gave this socket, as /proc/net/netlink lists it.
     pub(crate) fn port_id(&self) -> Result<u32, Error> {
         let fail = |errno: Errno| Error::os(Operation::Subscribe, errno.raw_os_error());
         let address = getsockname(&self.fd).map_err(fail)?;
@@ -93,12 +95,12 @@ impl Netlink {
             .map_err(|errno| Error::os(Operation::Dump, errno.raw_os_error()))
     }
 
-    /// Receives one datagram, waiting for it; the error is an errno.
+    /// Receives one datagram and waits for it; the error is an errno.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, i32> {
         self.receive_with(buffer, RecvFlags::empty())
     }
 
-    /// Receives one datagram if there is one; `EAGAIN` otherwise.
+    /// Receives one datagram if one is queued, else fails with `EAGAIN`.
     pub(crate) fn receive_now(&self, buffer: &mut [u8]) -> Result<usize, i32> {
         self.receive_with(buffer, RecvFlags::DONTWAIT)
     }
@@ -110,17 +112,17 @@ impl Netlink {
         }
     }
 
-    /// Sleeps until there is something to receive or somebody wakes.
+    /// Sleeps until a message can be received or the waker is used.
     pub(crate) fn wait(&self, waker: &Waker) -> Result<Ready, Error> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(&waker.fd, PollFlags::IN)];
         retry_on_intr(|| poll(&mut fds, None))
             .map_err(|errno| Error::os(Operation::ReadEvents, errno.raw_os_error()))?;
-        // POLLERR on the first (ENOBUFS is pending) is fetched by receiving.
+        // POLLERR on the netlink socket means ENOBUFS, which the next receive fetches.
         Ok(if fds[1].revents().is_empty() { Ready::Readable } else { Ready::Woken })
     }
 }
 
-/// Ends another thread's [`Netlink::wait`], for good.
+/// Ends another thread's [`Netlink::wait`], and every later one.
 #[derive(Debug)]
 pub(crate) struct Waker {
     fd: OwnedFd,
@@ -134,19 +136,20 @@ impl Waker {
     }
 
     pub(crate) fn wake(&self) {
-        // Fails only when the counter would overflow: then it is awake already.
+        // Fails only if the counter would overflow; then the other thread is awake already.
         let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
     }
 }
 
-/// Lets a socket die on every CPU this thread may run on, and gives their cookies.
+/// Closes a new socket on every CPU that this thread may run on, and returns the cookies of these
+/// sockets.
 ///
 /// Destroy events come from a work queue with one line per CPU (`sock_diag_events`,
-/// net/core/sock_diag.c): in order within a CPU, in no order between them. When the event of a
-/// fence has arrived, so has that of every socket that died on that CPU before. The socket is
-/// never bound and takes no port.
+/// net/core/sock_diag.c): in order within a CPU, in no order between CPUs. Once the event of a
+/// fence has arrived, the events of all sockets that died earlier on its CPU have arrived too. The
+/// socket is never bound and takes no port.
 ///
-/// Moves the calling thread about and back: call it from a thread of one's own.
+/// Moves the calling thread from CPU to CPU and back, so the caller should own the thread.
 pub(crate) fn fence() -> Vec<u64> {
     let Ok(allowed) = sched_getaffinity(None) else {
         return die_here().into_iter().collect();
@@ -155,7 +158,7 @@ pub(crate) fn fence() -> Vec<u64> {
     for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)) {
         let mut only = CpuSet::new();
         only.set(cpu);
-        // A sandbox may forbid it; a fence on this CPU is better than none.
+        // A sandbox may forbid it; then the fence is on the current CPU, better than no fence.
         let _ = sched_setaffinity(None, &only);
         cookies.extend(die_here());
     }
@@ -163,18 +166,18 @@ pub(crate) fn fence() -> Vec<u64> {
     cookies
 }
 
-/// Lets the socket's close send an RST (SO_LINGER 0).
+/// Makes the socket's close send an RST (SO_LINGER 0).
 pub(crate) fn abort_on_close(socket: &TcpStream) -> std::io::Result<()> {
     set_socket_linger(socket, Some(Duration::ZERO)).map_err(Into::into)
 }
 
-/// `CLOCK_MONOTONIC`, by which traces are stamped.
+/// Returns `CLOCK_MONOTONIC` in nanoseconds, the clock of trace records.
 pub(crate) fn monotonic_ns() -> u64 {
     let (seconds, ns) = split(clock_gettime(ClockId::Monotonic));
     seconds * 1_000_000_000 + ns
 }
 
-/// What this thread has had of a processor.
+/// Returns the processor time that this thread has used.
 pub(crate) fn thread_cpu() -> Duration {
     let (seconds, ns) = split(clock_gettime(ClockId::ThreadCPUTime));
     Duration::from_secs(seconds) + Duration::from_nanos(ns)
@@ -184,7 +187,7 @@ fn split(time: Timespec) -> (u64, u64) {
     (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Opens a file whose reading says `WouldBlock` where it would wait.
+/// Opens a file for reads that fail with `WouldBlock` instead of waiting.
 pub(crate) fn open_nonblocking(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(File::from(open(path, flags, Mode::empty())?))

@@ -1,6 +1,7 @@
-//! The border to the operating system: the one place that asks which one it is.
+//! System calls, and the only choice by operating system.
 //!
-//! `linux` talks to the kernel, `elsewhere` has the same functions and says "unsupported".
+//! Owns netlink sockets, clocks and the fences of destroy events. `linux` calls the kernel;
+//! `elsewhere` has the same functions, which fail as "unsupported". Decodes nothing: see `wire`.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -16,11 +17,11 @@ pub(crate) use elsewhere::{
     Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking, thread_cpu,
 };
 
-/// What [`Netlink::wait`] saw first.
+/// Event that ended [`Netlink::wait`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
-    /// Something to receive (or an error to fetch).
+    /// A message can be received, or an error fetched.
     Readable,
-    /// Somebody called [`Waker::wake`].
+    /// [`Waker::wake`] was called.
     Woken,
 }

@@ -1,55 +1,56 @@
-//! Records of the three events into what happened to a socket.
+//! Decoder of trace records: the three events of TCP sockets.
 //!
-//! Owns the meaning of their fields. Pure; where they lie is asked of the event's `format`.
+//! Owns the meaning of their fields. Pure; `event_format` knows the offsets of the fields. Relates no
+//! two events: see `traced_sockets`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::format::{Field, Format, symbols};
+use super::event_format::{Field, Format, symbols};
 use crate::kernel::socket::State;
 
-/// Bits of `common_flags` under which the task is a bystander: hard and soft interrupt, NMI
-/// (include/linux/trace_events.h).
+/// Bits of `common_flags` under which the running task has nothing to do with the event: hard and
+/// soft interrupt, NMI (include/linux/trace_events.h).
 const INTERRUPTED: u64 = 0x08 | 0x10 | 0x40;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// One thing that happened to a socket. Addresses as this end sees them, IPv4-mapped ones as IPv4.
+/// One event of a socket. Addresses are local and remote as this socket sees them, IPv4-mapped ones
+/// as IPv4.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// `sock:inet_sock_set_state`.
     State(Change),
-    /// `tcp:tcp_send_reset`: by a socket, or by the kernel for one that is not there.
+    /// `tcp:tcp_send_reset`, by a socket, or by the kernel for a connection without a socket.
     SentReset { local: SocketAddr, remote: SocketAddr, reason: Arc<str> },
     /// `tcp:tcp_receive_reset`, before the state changes.
     ReceivedReset { socket: u64 },
 }
 
-/// A socket went from one state to another.
+/// Change of a socket from one state to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// The kernel's address of it: its name until it is closed.
+    /// The kernel's address of the socket, which identifies it until it is closed.
     pub(crate) socket: u64,
     pub(crate) from: State,
     pub(crate) to: State,
-    /// Port 0 where connect(2) has not chosen one yet.
+    /// Port 0 if connect(2) has not chosen a port yet.
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    /// The thread on whose behalf it happened. `None` in an interrupt, which happens to whoever
-    /// runs just then.
+    /// The thread that caused the change. `None` in an interrupt, which runs in an unrelated thread.
     pub(crate) task: Option<u32>,
 }
 
-/// How to read the records of this kernel.
+/// Layouts of this kernel's records.
 #[derive(Debug, Clone)]
 pub(crate) struct Layouts {
     common_type: Field,
     common_flags: Field,
     common_pid: Field,
     state: StateLayout,
-    /// Older kernels have no reason, and some not the event.
+    /// `None` on older kernels, whose event has no reason or does not exist.
     sent: Option<SentLayout>,
     received: Option<(u64, Field)>,
 }
@@ -77,8 +78,8 @@ struct SentLayout {
 }
 
 impl Layouts {
-    /// From the `format` texts of `inet_sock_set_state`, `tcp_send_reset` and `tcp_receive_reset`;
-    /// the first is needed.
+    /// Reads the `format` texts of `inet_sock_set_state`, `tcp_send_reset` and `tcp_receive_reset`.
+    /// The first is required.
     pub(crate) fn parse(state: &str, sent: &str, received: &str) -> Option<Layouts> {
         let format = Format::parse(state);
         let field = |name| format.field(name);
@@ -104,7 +105,7 @@ impl Layouts {
         })
     }
 
-    /// What a record says; `None` for another event, another protocol, or a record cut short.
+    /// Decodes a record; `None` for another event, another protocol, or a record cut short.
     pub(crate) fn decode(&self, record: &[u8]) -> Option<Event> {
         let kind = self.common_type.number(record)?;
         if kind == self.state.id {
@@ -124,7 +125,7 @@ impl Layouts {
         }
         let state = |field: &Field| State::from_kernel(u8::try_from(field.number(record)?).ok()?);
         let address = |ip: &Field, port: &Field| {
-            // Of an IPv4 socket the field carries the mapped address.
+            // For an IPv4 socket the field holds the IPv4-mapped address.
             let ip: [u8; 16] = ip.bytes(record)?.try_into().ok()?;
             let port = u16::try_from(port.number(record)?).ok()?;
             Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(ip)).to_canonical(), port))
@@ -168,7 +169,7 @@ impl SentLayout {
     }
 }
 
-/// A `struct sockaddr_in` or `sockaddr_in6`.
+/// Decodes a `struct sockaddr_in` or `sockaddr_in6`.
 fn socket_address(bytes: &[u8]) -> Option<SocketAddr> {
     let family = u16::from_ne_bytes(*bytes.first_chunk()?);
     let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
@@ -182,12 +183,12 @@ fn socket_address(bytes: &[u8]) -> Option<SocketAddr> {
 
 #[cfg(all(test, target_endian = "little"))]
 mod tests {
-    // A helper of a test is a test: a panic is its answer.
+    // A test helper fails by a panic, as a test does.
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::kernel::trace::captured;
-    use crate::kernel::trace::page::PageLayout;
+    use crate::kernel::trace::ring_page::PageLayout;
+    use crate::tests::captured_trace as captured;
 
     fn layouts() -> Layouts {
         Layouts::parse(captured::SET_STATE, captured::SEND_RESET, captured::RECEIVE_RESET).unwrap()
@@ -201,15 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn the_captured_records_say_what_the_kernel_printed_of_them() {
+    fn captured_records_match_the_printed_trace() {
         let layouts = layouts();
         let events: Vec<Event> =
             records().iter().map(|record| layouts.decode(record).unwrap()).collect();
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         let Event::State(first) = &events[0] else { panic!("{:?}", events[0]) };
         assert_eq!((first.from, first.to), (State::Established, State::FinWait1));
-        let ends = (address("127.0.0.1:18999"), address("127.0.0.1:41962"));
-        assert_eq!((first.local, first.remote), ends);
+        let addresses = (address("127.0.0.1:18999"), address("127.0.0.1:41962"));
+        assert_eq!((first.local, first.remote), addresses);
         assert_eq!(first.task, Some(13468));
         let Event::State(accepted) = &events[8] else { panic!("{:?}", events[8]) };
         assert_eq!((accepted.to, accepted.task), (State::Established, None), "in a softirq");
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn records_cut_short_or_garbled_are_nothing_or_something_but_no_panic() {
+    fn no_cut_or_garbled_record_panics() {
         let layouts = layouts();
         for record in records() {
             (0..record.len()).for_each(|length| drop(layouts.decode(&record[..length])));
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_of_another_kernel_move_the_fields_with_them() {
+    fn fields_follow_the_format_text() {
         let moved = captured::SET_STATE
             .replace("skaddr;\toffset:8;", "skaddr;\toffset:80;")
             .replace("ID: 2287", "ID: 7");

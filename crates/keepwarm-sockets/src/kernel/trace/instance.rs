@@ -1,9 +1,10 @@
-//! An instance of tracefs of one's own: made, set up, read, and always removed.
+//! A private instance of tracefs: created, set up, read, and removed on drop.
 //!
-//! Owns the files below `/sys/kernel/tracing/instances/keepwarm-<pid>-<n>`. Nobody else's tracing
-//! is touched: an instance has events, filters and rings of its own.
+//! Owns the files below `/sys/kernel/tracing/instances/keepwarm-<pid>-<n>`. Touches no other tracing
+//! of the host: an instance has its own events, filters and rings. Decodes nothing.
 //!
-//! Whoever is killed outright leaves an instance behind; the next one to start removes it.
+//! A process that is killed outright leaves its instance behind; the next trace that starts removes
+//! it.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -11,85 +12,87 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::Texts;
+use super::LayoutTexts;
 use crate::error::{Error, Operation};
 use crate::kernel::sys::open_nonblocking;
 
-/// What an instance is called, before the process id.
+/// Start of an instance's name, before the process id.
 const PREFIX: &str = "keepwarm-";
-/// Memory of all rings together, and of each: 4 MB hold some 50,000 events.
+/// Memory of all rings together, then the least and the most of one ring: 4 MB hold some 50,000
+/// events.
 const RINGS_KB: usize = 64 << 10;
 const RING_KB: (usize, usize) = (256, 4 << 10);
-/// CPUs that are read.
+/// Maximum number of CPUs whose rings are read.
 const MAX_CPUS: usize = 1 << 12;
-/// The largest page of a ring: that of the machine.
+/// Largest page of a ring, which is a page of the machine.
 const MAX_PAGE: usize = 64 << 10;
-/// Of a text; `saved_tgids` of a busy host is the longest.
+/// Largest text that is read; `saved_tgids` of a busy host is the longest.
 const MAX_TEXT: usize = 4 << 20;
-/// Names tried for an instance.
+/// Maximum number of names tried for an instance.
 const MAX_NAMES: u32 = 64;
-/// Tries at removing an instance that somebody has still open, and the pause between them.
+/// Attempts to remove an instance that another process has still open, and the pause between them.
 const REMOVALS: u32 = 10;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 const SET_STATE: &str = "events/sock/inet_sock_set_state";
 const SEND_RESET: &str = "events/tcp/tcp_send_reset";
 const RECEIVE_RESET: &str = "events/tcp/tcp_receive_reset";
-/// ESTABLISHED, SYN_SENT, FIN_WAIT1, CLOSE, LAST_ACK, of TCP.
+/// Filter of state changes: TCP sockets that enter ESTABLISHED, SYN_SENT, FIN_WAIT1, CLOSE or
+/// LAST_ACK.
 const STATES: &str = "protocol == 6 && (newstate == 1 || newstate == 2 || newstate == 4 || \
                       newstate == 7 || newstate == 9)";
 
-/// Told apart within a process.
+/// Number of the next instance of this process.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// Removed when it is dropped.
+/// Instance of tracefs. Dropping it removes its directory.
 #[derive(Debug)]
 pub(super) struct Instance {
     tracefs: PathBuf,
     path: PathBuf,
     rings: Vec<File>,
-    /// Pages of one ring.
+    /// Number of pages in one ring.
     pages: usize,
     buffer: Vec<u8>,
 }
 
 impl Instance {
-    /// Makes one in which the events of `port`, or of every port, are on.
-    pub(super) fn create(port: Option<u16>) -> Result<(Instance, Texts), Error> {
+    /// Creates an instance and enables the events of `port`, or of every port.
+    pub(super) fn create(port: Option<u16>) -> Result<(Instance, LayoutTexts), Error> {
         let failed = |error: io::Error| Error::io(Operation::Trace, &error);
         let tracefs = tracefs().ok_or_else(|| {
             let why = "tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)";
             Error::unsupported(Operation::Trace, why)
         })?;
         reap(&tracefs.join("instances"));
-        let path = make(&tracefs.join("instances")).map_err(failed)?;
+        let path = create_directory(&tracefs.join("instances")).map_err(failed)?;
         let (rings, buffer) = (Vec::new(), vec![0; MAX_PAGE]);
-        // From here on dropping it removes the directory.
+        // From here on, dropping the instance removes the directory.
         let mut instance = Instance { tracefs, path, rings, pages: 0, buffer };
         let texts = instance.set_up(port).map_err(failed)?;
         Ok((instance, texts))
     }
 
-    fn set_up(&mut self, port: Option<u16>) -> io::Result<Texts> {
+    fn set_up(&mut self, port: Option<u16>) -> io::Result<LayoutTexts> {
         let rings: Vec<PathBuf> = fs::read_dir(self.path.join("per_cpu"))?
             .flatten()
             .map(|cpu| cpu.path().join("trace_pipe_raw"))
             .take(MAX_CPUS)
             .collect();
         let size_kb = (RINGS_KB / rings.len().max(1)).clamp(RING_KB.0, RING_KB.1);
-        // The kernel's page is 4 kB or more.
+        // A page of the kernel has 4 kB or more.
         self.pages = size_kb / 4;
         self.write("trace_clock", "mono")?;
         self.write("buffer_size_kb", &size_kb.to_string())?;
-        // Threads that are gone when they are asked for are still known then.
+        // Keeps the processes of threads that end before they are looked up.
         let _ = self.write("options/record-tgid", "1");
-        let texts = Texts {
+        let texts = LayoutTexts {
             page: self.read_text("events/header_page")?,
             state: self.read_text(&format!("{SET_STATE}/format"))?,
             sent: self.read_text(&format!("{SEND_RESET}/format")).unwrap_or_default(),
             received: self.read_text(&format!("{RECEIVE_RESET}/format")).unwrap_or_default(),
         };
-        // A CPU that is off has no ring to open.
+        // A CPU that is offline has no ring to open.
         self.rings = rings.iter().filter_map(|path| open_nonblocking(path).ok()).collect();
         let of_port = |port: u16| format!("(sport == {port} || dport == {port})");
         let states =
@@ -99,16 +102,16 @@ impl Instance {
             let _ = self.write(&format!("{RECEIVE_RESET}/filter"), &of_port(port));
         }
         self.write(&format!("{SET_STATE}/enable"), "1")?;
-        // Without them the reasons of resets are missing, and nothing else.
+        // A refusal costs only the reasons of resets.
         let _ = self.write(&format!("{SEND_RESET}/enable"), "1");
         let _ = self.write(&format!("{RECEIVE_RESET}/enable"), "1");
         Ok(texts)
     }
 
-    /// Gives every page that there is, CPU after CPU, without waiting.
+    /// Hands every available page to `with`, CPU after CPU, without waiting.
     pub(super) fn drain(&mut self, mut with: impl FnMut(&[u8])) {
         for ring in &mut self.rings {
-            // More than two rings full is what is written meanwhile: for the next time.
+            // Pages beyond two full rings were written during this reading; the next one reads them.
             for _ in 0..2 * self.pages {
                 match ring.read(&mut self.buffer) {
                     Ok(0) => break,
@@ -120,18 +123,18 @@ impl Instance {
         }
     }
 
-    /// How many events the kernel has overwritten or dropped, by its own count.
+    /// Returns the number of events that the kernel has overwritten or dropped, by its own count.
     pub(super) fn lost(&self) -> u64 {
         let stats = |cpu: fs::DirEntry| fs::read_to_string(cpu.path().join("stats")).ok();
         let Ok(cpus) = fs::read_dir(self.path.join("per_cpu")) else { return 0 };
         cpus.flatten()
             .take(MAX_CPUS)
             .filter_map(stats)
-            .map(|text| lost(&text))
+            .map(|text| parse_lost(&text))
             .fold(0, u64::saturating_add)
     }
 
-    /// A file of the whole tracefs: names and processes of threads.
+    /// Reads a file of tracefs that all instances share: names and processes of threads.
     pub(super) fn shared_text(&self, name: &str) -> String {
         read_whole(&self.tracefs.join(name)).unwrap_or_default()
     }
@@ -142,7 +145,7 @@ impl Instance {
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        // Not fs::write, which would create what is missing.
+        // fs::write would create a missing file.
         io::Write::write_all(
             &mut File::options().write(true).open(self.path.join(name))?,
             text.as_bytes(),
@@ -154,8 +157,8 @@ impl Instance {
     }
 }
 
-/// Reads a file of tracefs: `events/header_page` gives no more than its first read asks for, and
-/// std asks for few bytes where a file has no size.
+/// Reads a file of tracefs. `events/header_page` returns no more than its first read(2) requests, and
+/// std requests few bytes of a file without a size.
 fn read_whole(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let (mut bytes, mut chunk) = (Vec::new(), vec![0; MAX_PAGE]);
@@ -170,7 +173,7 @@ fn read_whole(path: &Path) -> io::Result<String> {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // The kernel keeps what is open.
+        // The kernel keeps an instance while a file of it is open.
         self.rings.clear();
         for _ in 0..REMOVALS {
             match fs::remove_dir(&self.path) {
@@ -183,23 +186,23 @@ impl Drop for Instance {
     }
 }
 
-/// Makes a directory that was not there.
-fn make(instances: &Path) -> io::Result<PathBuf> {
+/// Creates a directory with a new name.
+fn create_directory(instances: &Path) -> io::Result<PathBuf> {
     let mut tries = 0..MAX_NAMES;
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = instances.join(format!("{PREFIX}{}-{number}", std::process::id()));
         match fs::create_dir(&path) {
-            // Of one that had our process id before us; or of another process namespace, in use.
+            // Left by an earlier process with our id; or in use, in another process namespace.
             Err(error) if error.kind() == ErrorKind::AlreadyExists && tries.next().is_some() => {
                 let _ = fs::remove_dir(&path);
             }
-            made => return made.map(|()| path),
+            created => return created.map(|()| path),
         }
     }
 }
 
-/// Where tracefs is mounted.
+/// Finds the mount point of tracefs.
 fn tracefs() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {
@@ -209,27 +212,27 @@ fn tracefs() -> Option<PathBuf> {
     })
 }
 
-/// Removes the instances of processes that are gone.
+/// Removes the instances of processes that have ended.
 fn reap(instances: &Path) {
     let Ok(entries) = fs::read_dir(instances) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(owner) else { continue };
         if !Path::new("/proc").join(pid.to_string()).exists() {
-            // One of another process namespace is in use, and stays.
+            // An instance in use, of another process namespace, cannot be removed and stays.
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
-/// The process of an instance of ours: `keepwarm-<pid>-<n>`.
+/// Returns the process in the name of an instance of this program, `keepwarm-<pid>-<n>`.
 fn owner(name: &str) -> Option<u32> {
     let (pid, number) = name.strip_prefix(PREFIX)?.split_once('-')?;
     number.parse::<u32>().ok().and(pid.parse().ok())
 }
 
-/// Of `per_cpu/cpu<n>/stats`.
-fn lost(stats: &str) -> u64 {
+/// Sums the losses in `per_cpu/cpu<n>/stats`.
+fn parse_lost(stats: &str) -> u64 {
     let counts = ["overrun", "commit overrun", "dropped events"];
     let count = |line: &str| {
         let (name, value) = line.split_once(": ")?;
@@ -246,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_instances_have_an_owner() {
+    fn only_our_instances_name_an_owner() {
         assert_eq!(
             (owner("keepwarm-12-0"), owner("keepwarm-4194304-7")),
             (Some(12), Some(4_194_304))
@@ -258,29 +261,29 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_one_before_us_left_is_taken_or_passed_over() {
+    fn a_stale_name_is_reused_or_skipped() {
         let place = std::env::temp_dir().join(format!("keepwarm-names-{}", std::process::id()));
         let next = NUMBER.load(Ordering::Relaxed);
         for number in next..next + 4 {
             let stale = place.join(format!("{PREFIX}{}-{number}", std::process::id()));
             fs::create_dir_all(stale.join("in use")).unwrap();
         }
-        let made = make(&place).unwrap();
-        assert_eq!(fs::read_dir(&made).unwrap().count(), 0, "{made:?}");
+        let created = create_directory(&place).unwrap();
+        assert_eq!(fs::read_dir(&created).unwrap().count(), 0, "{created:?}");
         fs::remove_dir_all(place).unwrap();
     }
 
     #[test]
-    fn what_the_kernel_lost_is_the_sum_of_its_counts() {
+    fn losses_are_the_sum_of_three_counts() {
         let stats = "entries: 9\noverrun: 40\ncommit overrun: 2\nbytes: 77\ndropped events: 1\nread events: 5\n";
-        assert_eq!(lost(stats), 43);
-        assert_eq!(lost("overrun: x\n\n: 3"), 0);
+        assert_eq!(parse_lost(stats), 43);
+        assert_eq!(parse_lost("overrun: x\n\n: 3"), 0);
         let mut dice = Dice::new(1);
         for _ in 0..20_000 {
-            let _ = lost(&mutate::text(&mut dice, stats));
+            let _ = parse_lost(&mutate::text(&mut dice, stats));
             let name = mutate::text(&mut dice, "keepwarm-4194304-7");
             assert!(owner(&name).is_none() || name.starts_with(PREFIX), "{name:?}");
         }
-        assert_eq!(lost(&format!("overrun: {0}\ndropped events: {0}\n", u64::MAX)), u64::MAX);
+        assert_eq!(parse_lost(&format!("overrun: {0}\ndropped events: {0}\n", u64::MAX)), u64::MAX);
     }
 }

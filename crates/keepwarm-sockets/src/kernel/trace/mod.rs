@@ -1,84 +1,84 @@
-//! Tracing: who opened and closed a connection, when, and why a reset was sent (level L2).
+//! Tracing: which process opened and closed a connection, when, and why a reset was sent (level
+//! L2).
 //!
-//! Owns an instance of tracefs and the order of its events. What they mean is `event`'s, which
-//! belong together is `lives`', how the ring is laid out is `page`'s and `format`'s; all these are
-//! pure.
+//! Owns an instance of tracefs and the order of its events. Decodes nothing itself: `ring_page` and
+//! `event_format` know the layout of the ring, `event` the meaning of a record, `traced_sockets`
+//! which events belong to one socket; all these are pure. Joins no trace with a socket: see
+//! `tracker`.
 //!
 //! ```text
-//!  rings of the CPUs ──pages──► records ──► events ──by time──► lives ──► whoever joins them
+//!  rings of the CPUs ──pages──► records ──► events ──by time──► traced sockets ──► tracker
 //! ```
-//! Rings are in order, but not among each other. So a reading takes note of the time before it
-//! begins, and keeps what is younger for the next one: all that is older has been read then.
+//! Each ring is in order; several rings are not in order among each other. So a reading notes the
+//! time before it begins, and keeps younger events for the next reading: by then all older events
+//! have been read.
 //!
-//! An event does not say in which network namespace it happened. Lives are joined by their
-//! addresses with sockets that a dump or a destroy event has shown to be in ours.
+//! An event does not name the network namespace in which it happened. The tracker joins traced
+//! sockets by their addresses with sockets that a dump or a destroy event has shown to be in ours.
 
-#[cfg(test)]
-mod captured;
-mod event;
-mod format;
-#[cfg(all(test, target_endian = "little"))]
-mod hostile;
+pub(crate) mod event;
+mod event_format;
 mod instance;
-mod lives;
-mod page;
-mod task;
+pub(crate) mod ring_page;
+mod thread_owners;
+pub(crate) mod traced_sockets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::event::{Event, Layouts};
 use self::instance::Instance;
-pub(crate) use self::lives::TracedSocket;
-use self::lives::TracedSockets;
-use self::page::PageLayout;
-use self::task::Tasks;
+use self::ring_page::PageLayout;
+use self::thread_owners::ThreadOwners;
+pub(crate) use self::traced_sockets::TracedSocket;
+use self::traced_sockets::TracedSockets;
 use crate::error::{Error, Operation};
 use crate::kernel::sys::monotonic_ns;
 
-/// Events kept from one reading to the next, and handled at once: some 100 bytes each.
+/// Maximum number of events held at once, those kept for the next reading included: some 100 bytes
+/// each.
 const MAX_EVENTS: usize = 1 << 18;
 
-/// Texts of tracefs that say how to read the rings.
+/// Texts of tracefs that describe the layout of the rings.
 #[derive(Debug)]
-struct Texts {
+struct LayoutTexts {
     page: String,
     state: String,
     sent: String,
     received: String,
 }
 
-/// Events of connections, as they are traced.
+/// Reader of the trace of connections.
 #[derive(Debug)]
 pub(crate) struct Tracer {
     instance: Instance,
     page: PageLayout,
     layouts: Layouts,
-    lives: TracedSockets,
-    tasks: Tasks,
-    /// Read, and between two readings those that are too young to be handled.
+    sockets: TracedSockets,
+    threads: ThreadOwners,
+    /// Events that were read and not handled yet: between two readings, those that are too young.
     events: Vec<(u64, Event)>,
-    /// How many were read.
+    /// Number of records that were read.
     read: u64,
-    /// Events that were lost on the way, as far as pages tell; the kernel's own count is asked
-    /// only when they have told.
+    /// Events that were lost, as far as the pages report it.
     missed: u64,
+    /// Lost events by the kernel's own count, which is read only after a page has reported a loss.
     lost: u64,
 }
 
-/// What a reading gave, in the order of time.
+/// Result of one reading, in the order of time.
 #[derive(Debug, Default)]
-pub(crate) struct Traced {
-    /// When it began, by the clock of the times in it.
+pub(crate) struct TraceBatch {
+    /// Time at which the reading began, by the clock of the trace.
     pub(crate) at_ns: u64,
     pub(crate) ended: Vec<TracedSocket>,
     /// Resets sent from the first address to the second.
     pub(crate) resets: Vec<(SocketAddr, SocketAddr, Arc<str>)>,
-    /// Names of processes that own something in it.
+    /// Names of the processes that own a socket in `ended`.
     pub(crate) names: Vec<(u32, String)>,
 }
 
-impl Traced {
+impl TraceBatch {
     fn clear(&mut self, at_ns: u64) {
         self.at_ns = at_ns;
         self.ended.clear();
@@ -88,7 +88,7 @@ impl Traced {
 }
 
 impl Tracer {
-    /// Traces the connections of `port`, or all.
+    /// Starts tracing the connections of `port`, or all connections.
     pub(crate) fn start(port: Option<u16>) -> Result<Tracer, Error> {
         let (instance, texts) = Instance::create(port)?;
         let unknown = |what: &str| Error::malformed(Operation::Trace, what);
@@ -99,8 +99,8 @@ impl Tracer {
             instance,
             page,
             layouts,
-            lives: TracedSockets::default(),
-            tasks: Tasks::new(),
+            sockets: TracedSockets::default(),
+            threads: ThreadOwners::new(),
             events: Vec::new(),
             read: 0,
             missed: 0,
@@ -108,8 +108,8 @@ impl Tracer {
         })
     }
 
-    /// Everything that happened until now, into `traced` in the place of what it has.
-    pub(crate) fn read(&mut self, traced: &mut Traced) {
+    /// Reads the events up to now, and replaces the contents of `batch` by them.
+    pub(crate) fn read(&mut self, batch: &mut TraceBatch) {
         let until = monotonic_ns();
         let Tracer { page, layouts, events, missed, read, .. } = self;
         let before = *missed;
@@ -127,41 +127,45 @@ impl Tracer {
         if *missed > before {
             self.lost = self.instance.lost();
         }
-        // Each ring is in order, which this makes use of.
+        // The stable sort is cheap here, because each ring is in order.
         events.sort_by_key(|(at, _)| *at);
-        traced.clear(until);
+        batch.clear(until);
         let old_enough = events.partition_point(|(at, _)| *at <= until);
         for (at, event) in events.drain(..old_enough) {
-            traced.ended.extend(self.lives.handle(at, &event));
+            batch.ended.extend(self.sockets.handle(at, &event));
             if let Event::SentReset { local, remote, reason } = event {
-                traced.resets.push((local, remote, reason));
+                batch.resets.push((local, remote, reason));
             }
         }
-        self.name(traced);
+        self.name_owners(batch);
     }
 
-    /// From threads to processes.
-    fn name(&self, traced: &mut Traced) {
-        let threads = traced.ended.iter().filter_map(|life| life.owner).collect();
-        let processes = self.tasks.find(threads, |name| self.instance.shared_text(name));
-        for life in &mut traced.ended {
-            let process = life.owner.and_then(|thread| processes.get(&thread));
-            life.owner = process.map(|process| process.pid);
+    /// Replaces the threads in `batch` by their processes, and adds the names of these.
+    fn name_owners(&self, batch: &mut TraceBatch) {
+        let threads = batch.ended.iter().filter_map(|socket| socket.owner).collect();
+        let processes = self.threads.find(threads, |name| self.instance.shared_text(name));
+        for socket in &mut batch.ended {
+            let process = socket.owner.and_then(|thread| processes.get(&thread));
+            socket.owner = process.map(|process| process.pid);
         }
         let named = processes.into_values();
-        traced.names.extend(named.filter_map(|one| Some((one.pid, one.name?))));
+        batch.names.extend(named.filter_map(|one| Some((one.pid, one.name?))));
     }
 
-    /// How many events were read.
+    /// Returns the number of events that were read.
     pub(crate) fn events(&self) -> u64 {
         self.read
     }
 
-    /// Events that were lost: the connections they were about may lack what tracing adds.
+    /// Returns the number of lost events. Connections that they concern may lack the facts that only
+    /// a trace has.
     pub(crate) fn lost(&self) -> u64 {
-        self.missed.max(self.lost) + self.lives.overflowed
+        self.missed.max(self.lost) + self.sockets.overflowed
+    }
+
+    /// Directory of the tracefs instance.
+    #[cfg(test)]
+    pub(crate) fn instance_path(&self) -> &std::path::Path {
+        self.instance.path()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
 //! inet_diag requests and replies (include/uapi/linux/inet_diag.h).
 //!
-//! Owns the fixed parts and the attributes that are used. The same reply struct carries a dump's
-//! row and a destroy event.
+//! Owns the fixed parts and the attributes that are used. One reply struct carries both a row of a
+//! dump and a destroy event.
 //!
 //! ```text
 //! struct inet_diag_msg                  struct inet_diag_sockid (big-endian ports, addresses)
@@ -20,20 +20,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::condition::Condition;
+use super::dump_filter::{AddressFilter, either_port};
 use super::netlink::{Attributes, encode_dump, push_request};
-use super::{DecodeError, bytes_at, filter, tcp_info, u32_at};
+use super::{DecodeError, bytes_at, tcp_info, u32_at};
 use crate::kernel::socket::{Socket, State, States};
 
-/// The request type that has no protocol field and no family, so that one walk gives IPv4 and IPv6
-/// (`inet_diag_rcv_msg_compat`, net/ipv4/inet_diag.c). Rows carry the same number.
+/// Request type without protocol and family: one walk gives IPv4 and IPv6
+/// (`inet_diag_rcv_msg_compat`, net/ipv4/inet_diag.c). Rows of the reply have this type too.
 const TCPDIAG_GETSOCK: u16 = 18;
-/// The type of a destroy event (include/uapi/linux/sock_diag.h).
+/// Type of a destroy event, and of a lookup (include/uapi/linux/sock_diag.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 const REPLY_LEN: usize = 72;
 const REQUEST_LEN: usize = 60;
-const EXACT_LEN: usize = 56;
+const LOOKUP_LEN: usize = 56;
 const IPPROTO_TCP: u8 = 6;
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const INET_DIAG_INFO: u16 = 2;
@@ -41,19 +41,19 @@ const INET_DIAG_INFO: u16 = 2;
 pub(crate) const AF_INET: u8 = 2;
 pub(crate) const AF_INET6: u8 = 10;
 
-/// Which sockets a dump asks for, on the wire's terms.
+/// Selection of a dump, in the terms of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) states: States,
     pub(crate) local_port: Option<u16>,
     pub(crate) remote_port: Option<u16>,
     pub(crate) either_port: Option<u16>,
-    /// Instead of `either_port`: there is one program.
-    pub(crate) condition: Option<Condition>,
+    /// Replaces `either_port`: a request carries one program.
+    pub(crate) address: Option<AddressFilter>,
     pub(crate) with_info: bool,
 }
 
-/// The dump request for `query`: `struct inet_diag_req` and, if need be, a filter program.
+/// Encodes the dump request for `query`: `struct inet_diag_req` and, if needed, a filter program.
 pub(crate) fn encode_query(query: &Query) -> Vec<u8> {
     let mut body = [0; REQUEST_LEN];
     // Byte 0 is the family, which the kernel ignores in a dump of this type: both families come.
@@ -63,59 +63,60 @@ pub(crate) fn encode_query(query: &Query) -> Vec<u8> {
     body[4..6].copy_from_slice(&query.local_port.unwrap_or(0).to_be_bytes());
     body[6..8].copy_from_slice(&query.remote_port.unwrap_or(0).to_be_bytes());
     body[52..56].copy_from_slice(&query.states.bits().to_ne_bytes());
-    let code = match (&query.condition, query.either_port) {
-        (Some(condition), _) => condition.program(),
-        (None, Some(port)) => filter::either_port(port),
+    let code = match (&query.address, query.either_port) {
+        (Some(filter), _) => filter.program(),
+        (None, Some(port)) => either_port(port),
         (None, None) => return encode_dump(TCPDIAG_GETSOCK, &body, &[]),
     };
     encode_dump(TCPDIAG_GETSOCK, &body, &[(INET_DIAG_REQ_BYTECODE, &code)])
 }
 
-/// One socket, asked for by its addresses.
+/// Lookup of a single socket by its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exact {
+pub(crate) struct SocketLookup {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    /// The device that it was bound to: a socket with one is found by no other.
+    /// Index of the device that the socket is bound to, 0 for none. The kernel does not find a bound
+    /// socket under another index.
     pub(crate) interface: u32,
 }
 
-/// Adds a request for one socket to a datagram: `struct inet_diag_req_v2`.
+/// Appends the request of one lookup to a datagram: `struct inet_diag_req_v2`.
 ///
-/// The kernel answers with the socket that a segment from `remote` to `local` would meet: a
+/// The kernel replies with the socket that a segment from `remote` to `local` would reach: a
 /// connection or a TIME_WAIT, else a listener, else `ENOENT` (`inet_diag_find_one_icsk`,
 /// net/ipv4/inet_diag.c). IPv4-mapped sockets are found as IPv4.
-pub(crate) fn encode_exact(ask: &Exact, sequence: u32, datagram: &mut Vec<u8>) {
-    let mut body = [0; EXACT_LEN];
-    body[0] = if ask.local.is_ipv4() { AF_INET } else { AF_INET6 };
+pub(crate) fn encode_lookup(lookup: &SocketLookup, sequence: u32, datagram: &mut Vec<u8>) {
+    let mut body = [0; LOOKUP_LEN];
+    body[0] = if lookup.local.is_ipv4() { AF_INET } else { AF_INET6 };
     body[1] = IPPROTO_TCP;
     body[4..8].copy_from_slice(&States::ALL.bits().to_ne_bytes());
-    body[8..10].copy_from_slice(&ask.local.port().to_be_bytes());
-    body[10..12].copy_from_slice(&ask.remote.port().to_be_bytes());
-    for (at, ip) in [(12, ask.local.ip()), (28, ask.remote.ip())] {
+    body[8..10].copy_from_slice(&lookup.local.port().to_be_bytes());
+    body[10..12].copy_from_slice(&lookup.remote.port().to_be_bytes());
+    for (at, ip) in [(12, lookup.local.ip()), (28, lookup.remote.ip())] {
         match ip {
             IpAddr::V4(ip) => body[at..at + 4].copy_from_slice(&ip.octets()),
             IpAddr::V6(ip) => body[at..at + 16].copy_from_slice(&ip.octets()),
         }
     }
-    body[44..48].copy_from_slice(&ask.interface.to_ne_bytes());
+    body[44..48].copy_from_slice(&lookup.interface.to_ne_bytes());
     // INET_DIAG_NOCOOKIE, twice.
     body[48..].fill(0xff);
     push_request(datagram, SOCK_DIAG_BY_FAMILY, sequence, &body);
 }
 
-/// Whether a message of this type carries an `inet_diag_msg`.
+/// Returns true if a message of this type carries an `inet_diag_msg`.
 pub(crate) fn is_socket(kind: u16) -> bool {
     kind == TCPDIAG_GETSOCK || kind == SOCK_DIAG_BY_FAMILY
 }
 
-/// Local and remote port of a reply, without decoding the rest: a destroy event of a foreign port
-/// is dropped for the price of two loads.
+/// Returns the local and the remote port of a reply without decoding the rest, so that dropping a
+/// destroy event of another port costs two loads.
 pub(crate) fn ports(body: &[u8]) -> Option<(u16, u16)> {
     Some((bytes_at(body, 4).map(u16::from_be_bytes)?, bytes_at(body, 6).map(u16::from_be_bytes)?))
 }
 
-/// Reads one reply.
+/// Decodes one reply.
 pub(crate) fn decode_socket(body: &[u8]) -> Result<Socket, DecodeError> {
     let fixed: [u8; REPLY_LEN] = bytes_at(body, 0).ok_or(DecodeError::Truncated {
         what: "inet_diag_msg",

@@ -1,19 +1,17 @@
 //! Netlink and inet_diag messages: bytes to values and back.
 //!
-//! Owns the layouts (include/uapi/linux/netlink.h, inet_diag.h, tcp.h) and nothing that touches
-//! the kernel: everything here is a pure function of its input, and no input panics.
+//! Owns the layouts (include/uapi/linux/netlink.h, inet_diag.h, tcp.h). Touches no kernel: all of it
+//! is pure functions of their input, and no input makes them panic.
 
-pub(crate) mod condition;
 pub(crate) mod diag;
-pub(crate) mod filter;
+pub(crate) mod dump_filter;
+pub(crate) mod event_filter;
 pub(crate) mod netlink;
 pub(crate) mod tcp_info;
-#[cfg(test)]
-pub(crate) mod vectors;
 
 use std::fmt;
 
-/// Why bytes could not be read.
+/// Reasons why bytes could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DecodeError {
     /// `what` needs `need` bytes and there were `have`.
@@ -33,7 +31,7 @@ impl fmt::Display for DecodeError {
     }
 }
 
-/// The `N` bytes at `at`, if they are there.
+/// Returns the `N` bytes at `at`, or `None` if `bytes` is too short.
 pub(crate) fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
@@ -50,7 +48,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes_at(bytes, at).map(u64::from_ne_bytes)
 }
 
-/// Netlink aligns messages and attributes to four bytes.
+/// Rounds up to four bytes, to which netlink aligns messages and attributes.
 pub(crate) const fn align4(length: usize) -> usize {
     length.saturating_add(3) & !3
 }

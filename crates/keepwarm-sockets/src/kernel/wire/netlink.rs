@@ -1,7 +1,7 @@
 //! `struct nlmsghdr` and `struct nlattr` (include/uapi/linux/netlink.h).
 //!
-//! Owns the walk over messages and attributes, with every length checked. Knows nothing of what
-//! is inside.
+//! Owns the walk over messages and attributes, with every length checked. Decodes no contents: see
+//! `diag`.
 
 use super::{DecodeError, align4, u16_at, u32_at};
 
@@ -19,17 +19,17 @@ const NLM_F_DUMP: u16 = 0x300;
 /// One message of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
-    /// Anything above the control messages: its type and what follows the header.
+    /// A message that is not a control message: its type and the bytes after the header.
     Data { kind: u16, body: &'a [u8] },
     /// The end of a dump.
     Done,
-    /// The kernel refuses, with this errno (positive); 0 is an acknowledgement.
+    /// A refusal by the kernel, with a positive errno; 0 is an acknowledgement.
     Error { errno: i32 },
-    /// Nothing to act on.
+    /// A message without effect.
     Noop,
 }
 
-/// The messages of one datagram. Ends after the first error.
+/// Iterator over the messages of one datagram. Ends after the first error.
 #[derive(Debug, Clone)]
 pub(crate) struct Messages<'a> {
     rest: &'a [u8],
@@ -46,12 +46,12 @@ impl<'a> Messages<'a> {
             |need| DecodeError::Truncated { what: "netlink message", need, have: datagram.len() };
         let length = u32_at(datagram, 0).ok_or_else(|| truncated(HEADER_LEN))? as usize;
         let kind = u16_at(datagram, 4).ok_or_else(|| truncated(HEADER_LEN))?;
-        // Not more than the datagram, not less than the header: a zero length would never end.
+        // At most the datagram and at least the header: a length of zero would loop forever.
         let body =
             datagram.get(HEADER_LEN..length).ok_or_else(|| truncated(length.max(HEADER_LEN)))?;
         self.rest = datagram.get(align4(length)..).unwrap_or_default();
         match kind {
-            // The end of a dump that failed half-way carries the error.
+            // A dump that failed half-way ends with the error in its NLMSG_DONE.
             NLMSG_DONE => match u32_at(body, 0).map_or(0, u32::cast_signed) {
                 code if code < 0 => Ok(Message::Error { errno: code.wrapping_neg() }),
                 _ => Ok(Message::Done),
@@ -78,7 +78,7 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// The attributes behind a fixed part: type and value. Ends after the first error.
+/// Iterator over the attributes after a fixed part: type and value. Ends after the first error.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes<'a> {
     rest: &'a [u8],
@@ -111,7 +111,7 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// Adds a request that is no dump to a datagram; the answer carries its sequence.
+/// Appends a request that is not a dump to a datagram. The reply carries its sequence number.
 pub(crate) fn push_request(datagram: &mut Vec<u8>, kind: u16, sequence: u32, body: &[u8]) {
     datagram.resize(align4(datagram.len()), 0);
     let length = u32::try_from(HEADER_LEN + body.len()).unwrap_or(u32::MAX);
@@ -119,23 +119,22 @@ pub(crate) fn push_request(datagram: &mut Vec<u8>, kind: u16, sequence: u32, bod
     datagram.extend_from_slice(&kind.to_ne_bytes());
     datagram.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
     datagram.extend_from_slice(&sequence.to_ne_bytes());
-    // The kernel fills in the port.
+    // Port id 0: the kernel fills it in.
     datagram.extend_from_slice(&[0; 4]);
     datagram.extend_from_slice(body);
 }
 
-/// Which request the first message of a datagram answers.
+/// Returns the sequence number of the first message of a datagram: the request that it answers.
 pub(crate) fn sequence(datagram: &[u8]) -> Option<u32> {
     u32_at(datagram, 8)
 }
 
-/// A dump request: header, fixed part, attributes.
+/// Encodes a dump request: header, fixed part, attributes.
 pub(crate) fn encode_dump(kind: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let mut message = vec![0; 4];
     message.extend_from_slice(&kind.to_ne_bytes());
     message.extend_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    // Sequence and port id: one request is under way on a socket at a time, the kernel fills in
-    // the port.
+    // Sequence 0: a socket has one dump under way at a time. Port id 0: the kernel fills it in.
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(body);
     for (kind, value) in attributes {
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn several_messages_in_one_datagram_are_read_in_order() {
+    fn messages_of_a_datagram_keep_their_order() {
         let mut datagram = message(20, b"abcd");
         datagram.extend(message(20, b"efgh"));
         datagram.extend(message(NLMSG_DONE, &[0; 4]));
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_below_the_header_ends_the_walk_with_an_error() {
+    fn a_length_below_the_header_is_an_error() {
         for length in 0..16_u32 {
             let mut datagram = message(20, b"abcd");
             datagram[..4].copy_from_slice(&length.to_ne_bytes());
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_padded_to_four_bytes_both_ways() {
+    fn attributes_are_padded_to_four_bytes() {
         let encoded = encode_dump(18, b"", &[(1, b"abc"), (2, b"defg")]);
         let read: Vec<_> =
             Attributes::of(&encoded[HEADER_LEN..]).collect::<Result<_, _>>().unwrap();

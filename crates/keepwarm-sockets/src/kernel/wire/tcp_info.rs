@@ -1,7 +1,7 @@
-//! `struct tcp_info` (include/uapi/linux/tcp.h) at its byte offsets.
+//! Decoder of `struct tcp_info` (include/uapi/linux/tcp.h) by byte offsets.
 //!
-//! The struct has only ever grown at the end, so an offset is valid for ever, and a struct that
-//! ends before a field comes from a kernel that did not have it.
+//! Owns the offsets. The struct has only ever grown at its end, so an offset stays valid, and a
+//! struct that ends before a field comes from a kernel that does not have the field.
 
 use super::{u32_at, u64_at};
 use crate::kernel::socket::TcpInfo;
@@ -21,7 +21,7 @@ const DATA_SEGS_OUT: usize = 156;
 const BYTES_SENT: usize = 200;
 const BYTES_RETRANS: usize = 208;
 
-/// Reads what is there; never fails.
+/// Decodes the fields that are present; never fails.
 pub(crate) fn decode(bytes: &[u8]) -> TcpInfo {
     TcpInfo {
         retransmits: bytes.get(RETRANSMITS).copied(),
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shorter_struct_gives_unknown_not_zero() {
+    fn a_shorter_struct_leaves_fields_unknown() {
         // Linux 4.6 ends after tcpi_delivery_rate, before tcpi_bytes_sent came in 4.19.
         let info = decode(&[7; 168]);
         assert_eq!(info.data_segs_out, Some(0x0707_0707));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_is_read_up_to_its_end() {
+    fn every_length_is_decoded_to_its_end() {
         let known = |info: &TcpInfo| {
             [info.rtt_us.is_some(), info.bytes_acked.is_some(), info.bytes_sent.is_some()]
         };

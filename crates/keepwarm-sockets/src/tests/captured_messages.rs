@@ -1,23 +1,23 @@
-//! The decoders against bytes that a kernel sent (`testdata/`, each field with its comment).
+//! Decoders of `wire` on bytes that a kernel sent (`testdata/`, with a comment for each field).
 
 use std::net::SocketAddr;
 
-use super::DecodeError;
-use super::diag::{Query, decode_socket, encode_query, is_socket, ports};
-use super::netlink::{Message, Messages};
 use crate::kernel::socket::{Side, State, States};
+use crate::kernel::wire::DecodeError;
+use crate::kernel::wire::diag::{Query, decode_socket, encode_query, is_socket, ports};
+use crate::kernel::wire::netlink::{Message, Messages};
 use crate::tracker::classify::{Evidence, is_disconnected};
 
-const ESTABLISHED_V4: &str = include_str!("../../../testdata/established-v4.hex");
-const ESTABLISHED_V6: &str = include_str!("../../../testdata/established-v6.hex");
-const LISTEN_V4: &str = include_str!("../../../testdata/listen-v4.hex");
-const LISTEN_V6: &str = include_str!("../../../testdata/listen-v6.hex");
-const TIME_WAIT_V4: &str = include_str!("../../../testdata/time-wait-v4.hex");
-const TIME_WAIT_V6: &str = include_str!("../../../testdata/time-wait-v6.hex");
-const TIME_WAIT_MAPPED: &str = include_str!("../../../testdata/time-wait-v4-mapped.hex");
-const DESTROYED_V4: &str = include_str!("../../../testdata/destroyed-client-v4.hex");
-const DESTROYED_V6: &str = include_str!("../../../testdata/destroyed-client-v6.hex");
-const ABORTED: &str = include_str!("../../../testdata/destroyed-aborted-v4.hex");
+const ESTABLISHED_V4: &str = include_str!("../../testdata/established-v4.hex");
+const ESTABLISHED_V6: &str = include_str!("../../testdata/established-v6.hex");
+const LISTEN_V4: &str = include_str!("../../testdata/listen-v4.hex");
+const LISTEN_V6: &str = include_str!("../../testdata/listen-v6.hex");
+const TIME_WAIT_V4: &str = include_str!("../../testdata/time-wait-v4.hex");
+const TIME_WAIT_V6: &str = include_str!("../../testdata/time-wait-v6.hex");
+const TIME_WAIT_MAPPED: &str = include_str!("../../testdata/time-wait-v4-mapped.hex");
+const DESTROYED_V4: &str = include_str!("../../testdata/destroyed-client-v4.hex");
+const DESTROYED_V6: &str = include_str!("../../testdata/destroyed-client-v6.hex");
+const ABORTED: &str = include_str!("../../testdata/destroyed-aborted-v4.hex");
 
 const ALL: [&str; 10] = [
     ESTABLISHED_V4,
@@ -37,8 +37,8 @@ fn bytes(text: &str) -> Vec<u8> {
     code.flat_map(str::split_whitespace).map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
-/// Bodies of captured messages.
-pub(crate) fn captured() -> Vec<Vec<u8>> {
+/// Returns the bodies of all captured messages.
+pub(super) fn captured() -> Vec<Vec<u8>> {
     ALL.iter().map(|text| bytes(text)).collect()
 }
 
@@ -46,7 +46,7 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// The ports in a vector's second line of comment, in the order in which it names them.
+/// Returns the ports named in the second comment line of a captured message, in its order.
 fn named_ports(text: &str) -> (u16, u16) {
     let line = text.lines().nth(1).unwrap();
     let mut numbers = line
@@ -57,7 +57,7 @@ fn named_ports(text: &str) -> (u16, u16) {
 }
 
 #[test]
-fn an_established_connection_has_its_addresses_and_numbers() {
+fn an_established_connection_is_decoded() {
     for (text, ip) in [(ESTABLISHED_V4, "127.0.0.1"), (ESTABLISHED_V6, "[::1]")] {
         let socket = decode_socket(&bytes(text)).unwrap();
         let (local, remote) = named_ports(text);
@@ -75,7 +75,7 @@ fn an_established_connection_has_its_addresses_and_numbers() {
 }
 
 #[test]
-fn a_listener_has_its_backlog_and_no_peer() {
+fn a_listener_has_a_backlog() {
     for (text, ip) in [(LISTEN_V4, "127.0.0.1"), (LISTEN_V6, "[::1]")] {
         let socket = decode_socket(&bytes(text)).unwrap();
         assert_eq!(socket.state, State::Listen);
@@ -87,7 +87,7 @@ fn a_listener_has_its_backlog_and_no_peer() {
 }
 
 #[test]
-fn a_time_wait_is_a_minisocket_with_an_age() {
+fn a_time_wait_has_an_age() {
     let vectors =
         [(TIME_WAIT_V4, "127.0.0.1"), (TIME_WAIT_V6, "[::1]"), (TIME_WAIT_MAPPED, "127.0.0.1")];
     for (text, ip) in vectors {
@@ -103,7 +103,7 @@ fn a_time_wait_is_a_minisocket_with_an_age() {
 }
 
 #[test]
-fn a_destroy_event_tells_that_the_fin_was_acknowledged() {
+fn a_destroy_event_shows_an_acknowledged_fin() {
     for text in [DESTROYED_V4, DESTROYED_V6] {
         let event = decode_socket(&bytes(text)).unwrap();
         assert_eq!((event.state, event.inode, event.wqueue), (State::Close, 0, 0));
@@ -118,7 +118,7 @@ fn a_destroy_event_tells_that_the_fin_was_acknowledged() {
 }
 
 #[test]
-fn an_aborted_client_has_lost_its_peers_port_and_its_numbers() {
+fn an_aborted_client_has_no_remote_port() {
     let event = decode_socket(&bytes(ABORTED)).unwrap();
     assert_eq!(event.local.port(), named_ports(ABORTED).0);
     assert_eq!(event.remote, address("127.0.0.1:0"));
@@ -127,7 +127,7 @@ fn an_aborted_client_has_lost_its_peers_port_and_its_numbers() {
 }
 
 #[test]
-fn the_ports_can_be_had_without_the_rest() {
+fn ports_are_read_without_the_rest() {
     for text in ALL {
         let body = bytes(text);
         let socket = decode_socket(&body).unwrap();
@@ -136,11 +136,11 @@ fn the_ports_can_be_had_without_the_rest() {
 }
 
 #[test]
-fn every_truncation_is_an_error_or_a_shorter_message_and_never_a_panic() {
+fn a_truncation_is_an_error_or_shorter() {
     for text in ALL {
         let body = bytes(text);
         let whole = decode_socket(&body).unwrap();
-        // Where attributes begin and end: there, and only there, a message may stop.
+        // Ends of attributes, the only places where a message may stop.
         let mut ends = vec![72];
         while let Some(end) = ends.last().copied().filter(|end| *end < body.len()) {
             let length = usize::from(u16::from_ne_bytes([body[end], body[end + 1]]));
@@ -170,7 +170,7 @@ fn every_truncation_is_an_error_or_a_shorter_message_and_never_a_panic() {
 }
 
 #[test]
-fn no_single_wrong_byte_panics_a_decoder() {
+fn no_single_wrong_byte_panics() {
     for text in ALL {
         let body = bytes(text);
         for at in 0..body.len() {
@@ -184,10 +184,10 @@ fn no_single_wrong_byte_panics_a_decoder() {
     }
 }
 
-/// Bytes overwritten, cut out, doubled and swapped at random, in captured messages and in noise.
+/// Bytes are overwritten, cut out and inserted at random, in captured messages and in parts of them.
 #[test]
-fn two_hundred_thousand_hostile_replies_panic_no_decoder() {
-    // xorshift64*, from a fixed seed: the same on every run.
+fn no_hostile_reply_panics() {
+    // xorshift64* from a fixed seed repeats on every run.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: usize| {
         state ^= state >> 12;
@@ -228,7 +228,7 @@ fn two_hundred_thousand_hostile_replies_panic_no_decoder() {
 }
 
 #[test]
-fn an_unknown_family_or_state_is_named() {
+fn unknown_families_and_states_are_named() {
     let mut body = bytes(TIME_WAIT_V4);
     body[0] = 1;
     let error = decode_socket(&body).unwrap_err();
@@ -246,7 +246,7 @@ fn a_dump_request_has_the_kernels_layout() {
         local_port: None,
         remote_port: Some(0x1f91),
         either_port: None,
-        condition: None,
+        address: None,
         with_info: true,
     };
     let request = encode_query(&query);
@@ -261,8 +261,8 @@ fn a_dump_request_has_the_kernels_layout() {
     assert_eq!(filtered[76..80], [24, 0, 1, 0]);
 }
 
-/// A datagram of one message.
-pub(crate) fn framed(body: &[u8]) -> Vec<u8> {
+/// Frames a body as a datagram of one message.
+pub(super) fn framed(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(16 + body.len()).unwrap();
     let mut datagram = length.to_ne_bytes().to_vec();
     datagram.extend_from_slice(&20_u16.to_ne_bytes());

@@ -1,12 +1,14 @@
-//! Pages of the kernel's trace ring as `trace_pipe_raw` gives them: records with their times.
+//! Decoder of the pages of the kernel's trace ring, as read from `trace_pipe_raw`: records with their
+//! times.
 //!
 //! Owns the layout of a page (Documentation/trace/ring-buffer-map.rst, include/linux/ring_buffer.h).
-//! Pure: what is cut off or contradicts itself ends the page and is counted, never a panic.
+//! Pure: an entry that is cut off or inconsistent ends the page and is counted, and never panics.
+//! Decodes no record: see `event`.
 
-use super::format::Format;
+use super::event_format::{Field, Format};
 
 /// Bits of the commit word (kernel/trace/ring_buffer.c): records were lost before this page, and
-/// their number stands behind its data.
+/// their number is stored after its data.
 const MISSED: u64 = 1 << 31;
 const MISSED_STORED: u64 = 1 << 30;
 const LENGTH: u64 = MISSED_STORED - 1;
@@ -14,25 +16,25 @@ const LENGTH: u64 = MISSED_STORED - 1;
 const PADDING: u32 = 29;
 const TIME_EXTEND: u32 = 30;
 const TIME_STAMP: u32 = 31;
-/// Width of a record's time.
+/// Width of a record's time difference.
 const DELTA_BITS: u32 = 27;
-/// The bits of a time that an absolute one does not carry: they are the page's.
+/// Bits that an absolute time stamp does not carry; they are taken from the time of the page.
 const HIGH_BITS: u64 = 0xf8 << 56;
 
-/// Where things lie in a page, from `events/header_page`.
+/// Offsets of the parts of a page, from `events/header_page`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PageLayout {
     timestamp: usize,
-    commit: super::format::Field,
+    commit: Field,
     data: usize,
 }
 
-/// What there was besides records.
+/// Losses that a page reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Missed {
-    /// Records that the kernel overwrote before they were read; at least so many.
+    /// Minimum number of records that the kernel overwrote before they were read.
     pub(crate) lost: u64,
-    /// The page ended before it should.
+    /// True if the page ended before its stated length.
     pub(crate) malformed: bool,
 }
 
@@ -47,7 +49,7 @@ impl PageLayout {
         })
     }
 
-    /// Gives each record of a page with its time in nanoseconds of the trace's clock.
+    /// Hands each record of a page to `with`, with its time in nanoseconds of the trace clock.
     pub(crate) fn each(&self, page: &[u8], mut with: impl FnMut(u64, &[u8])) -> Missed {
         let malformed = Missed { lost: 0, malformed: true };
         let Some(begun) = long(page, self.timestamp) else { return malformed };
@@ -74,12 +76,13 @@ impl PageLayout {
     }
 }
 
-/// The size of the next entry, at most what is there, and its record if it is one.
+/// Returns the size of the next entry, at most the rest of the data, and its record if the entry is
+/// one.
 fn step<'a>(data: &'a [u8], begun: u64, time: &mut u64) -> Option<(usize, Option<&'a [u8]>)> {
     let (kind, delta) = split(word(data, 0)?);
     let size = |bytes: u32| usize::try_from(bytes).ok().filter(|bytes| *bytes <= data.len());
     match kind {
-        // The rest of the page is empty, or a record was taken back.
+        // The rest of the page is empty, or a record was discarded.
         PADDING if delta == 0 => Some((data.len(), None)),
         PADDING => Some((size(word(data, 4)?.checked_add(4)?)?, None)).filter(|step| step.0 >= 8),
         TIME_EXTEND => {
@@ -94,7 +97,7 @@ fn step<'a>(data: &'a [u8], begun: u64, time: &mut u64) -> Option<(usize, Option
         }
         kind => {
             *time = time.wrapping_add(delta.into());
-            // Long records carry their length, which counts its own four bytes.
+            // A long record carries its length, which includes the four bytes of the length itself.
             let (start, end) = match kind {
                 0 => (8, size(word(data, 4)?.checked_add(4)?)?),
                 words => (4, size(words * 4 + 4)?),
@@ -106,7 +109,7 @@ fn step<'a>(data: &'a [u8], begun: u64, time: &mut u64) -> Option<(usize, Option
     }
 }
 
-/// Kind and time of an entry's header.
+/// Splits the header of an entry into kind and time difference.
 fn split(header: u32) -> (u32, u32) {
     if cfg!(target_endian = "little") {
         (header & 31, header >> 5)
@@ -125,11 +128,11 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 
 #[cfg(all(test, target_endian = "little"))]
 mod tests {
-    // A helper of a test is a test: a panic is its answer.
+    // A test helper fails by a panic, as a test does.
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::kernel::trace::captured;
+    use crate::tests::captured_trace as captured;
 
     fn layout() -> PageLayout {
         PageLayout::parse(captured::HEADER_PAGE).unwrap()
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_captured_page_gives_its_records_in_order() {
+    fn the_captured_page_keeps_its_order() {
         let (records, missed) = read(captured::PAGE);
         assert_eq!(missed, Missed::default());
         assert_eq!(records.len(), captured::RECORDS);
@@ -159,21 +162,21 @@ mod tests {
     }
 
     #[test]
-    fn times_add_up_through_extensions_and_absolute_stamps() {
+    fn extensions_and_stamps_change_the_time() {
         let words = [
             (5 << 5) | 1,
-            7, // A record of one word, 5 ns on.
+            7, // A record of one word, 5 ns later.
             (3 << 5) | TIME_EXTEND,
-            1, // 2^27 + 3 ns on.
+            1, // 2^27 + 3 ns later.
             (2 << 5),
             8,
-            9, // A long one: 4 bytes of length, 4 of data.
+            9, // A long record: 4 bytes of length, 4 of data.
             (1 << 5) | TIME_STAMP,
             2,
             1,
             7,
             (1 << 5) | PADDING,
-            4, // A record that was taken back: 8 bytes.
+            4, // A record that was discarded: 8 bytes.
             1,
             7,
         ];
@@ -190,16 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_before_a_page_is_counted() {
+    fn losses_before_a_page_are_counted() {
         let words = [1, 7, 41, 0];
         let missed = |flags| read(&page(0, 8 | flags, &words)).1.lost;
         assert_eq!((missed(0), missed(MISSED), missed(MISSED | MISSED_STORED)), (0, 1, 41));
-        // The number does not fit in behind the data: at least one.
+        // Without room for the number after the data, at least one was lost.
         assert_eq!(read(&page(0, 8 | MISSED | MISSED_STORED, &[1, 7])).1.lost, 1);
     }
 
     #[test]
-    fn a_page_cut_anywhere_or_garbled_ends_without_harm() {
+    fn no_cut_or_garbled_page_panics() {
         for length in 0..captured::PAGE.len() {
             let (records, missed) = read(&captured::PAGE[..length]);
             assert!(missed.malformed && records.is_empty(), "{length}");

@@ -1,8 +1,8 @@
-//! A cheap hash for tables that are asked several times for each socket that dies.
+//! Hash maps with a cheap keyed hash, for tables that are read several times per dying socket.
 //!
-//! Owns the mixing of addresses, cookies and ports. Not the standard library's: SipHash took a fifth
-//! of a watch's time. Keyed by a random seed all the same, since addresses and ports are chosen by
-//! others.
+//! Owns the mixing of addresses, cookies and ports. The standard library's SipHash took a fifth of a
+//! watch's time. The hash is keyed by a random seed nevertheless, because peers choose addresses and
+//! ports.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -10,13 +10,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub(crate) type Map<K, V> = HashMap<K, V, Keyed>;
 pub(crate) type Set<K> = HashSet<K, Keyed>;
 
-/// Makes hashers that start from one table's seed.
+/// Builder of hashers that start from the seed of one table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keyed(u64);
 
 impl Default for Keyed {
     fn default() -> Keyed {
-        // Of the operating system once a thread, different each time.
+        // RandomState gets its keys from the operating system once per thread, and changes them for
+        // each instance.
         Keyed(RandomState::new().hash_one(0))
     }
 }
@@ -29,11 +30,11 @@ impl BuildHasher for Keyed {
     }
 }
 
-/// Multiplies into 128 bits and folds the halves, word by word.
+/// Hasher that multiplies each word into 128 bits and folds the halves together.
 #[derive(Debug)]
 pub(crate) struct Folding(u64);
 
-/// An odd number whose bits are as good as random: the fraction of the golden ratio.
+/// Odd number whose bits look random: the fraction of the golden ratio.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Hasher for Folding {
@@ -47,7 +48,7 @@ impl Hasher for Folding {
 
     fn write_u64(&mut self, word: u64) {
         let product = u128::from(self.0 ^ word).wrapping_mul(u128::from(FACTOR));
-        // Added, so that a word that meets its own value does not end the mixing in zero.
+        // The addition keeps the state from becoming zero when a word equals it.
         self.0 = ((product as u64) ^ (product >> 64) as u64).wrapping_add(FACTOR.rotate_left(17));
     }
 
@@ -83,11 +84,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbouring_ports_and_addresses_spread_over_a_table() {
+    fn neighbouring_ports_spread_over_a_table() {
         let keyed = Keyed::default();
         let server = SocketAddr::from(([127, 0, 0, 1], 8081));
         for bits in [0, 57] {
-            // The low bits choose the place in a table, the topmost seven are compared first.
+            // A table uses the low bits for the bucket and compares the topmost seven first.
             let mut places = vec![0_u32; 128];
             for port in 32_768..32_768 + 12_800_u16 {
                 let client = SocketAddr::from(([127, 0, 0, 1], port));
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tables_do_not_share_their_collisions() {
+    fn two_tables_have_different_collisions() {
         let (one, other) = (Keyed::default(), Keyed::default());
         assert_ne!(one.hash_one(7_u64), other.hash_one(7_u64));
         assert_eq!(one.hash_one(7_u64), one.hash_one(7_u64));

@@ -1,6 +1,7 @@
-//! How many local ports connect(2) may choose from.
+//! Settings of the TCP stack under `/proc/sys/net/ipv4`; Linux uses them for IPv6 too.
 //!
-//! Owns three settings under /proc/sys/net/ipv4 and their arithmetic. Forecasts nothing.
+//! Owns the range of local ports that connect(2) chooses from, and the reuse of TIME_WAITs.
+//! Forecasts nothing.
 
 use std::fs;
 
@@ -10,8 +11,8 @@ const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// The ephemeral ports of this network namespace: `net.ipv4.ip_local_port_range` less
-/// `net.ipv4.ip_local_reserved_ports`. Linux uses the same for IPv6.
+/// Ephemeral ports of a network namespace: `net.ipv4.ip_local_port_range` less
+/// `net.ipv4.ip_local_reserved_ports`. Linux uses the same ports for IPv6.
 ///
 /// ```
 /// use keepwarm_sockets::EphemeralPorts;
@@ -24,12 +25,13 @@ pub struct EphemeralPorts {
     pub low: u16,
     /// The highest port.
     pub high: u16,
-    /// How many ports between them, ends included, are reserved.
+    /// Number of reserved ports from `low` to `high`, both included.
     pub reserved: u32,
 }
 
 impl EphemeralPorts {
-    /// How many ports there are for one source address, destination address and destination port.
+    /// Returns the number of connections that can exist at once from one source address to one
+    /// destination address and port.
     pub fn size(&self) -> u32 {
         (u32::from(self.high) + 1).saturating_sub(u32::from(self.low)).saturating_sub(self.reserved)
     }
@@ -38,8 +40,8 @@ impl EphemeralPorts {
 /// Reads the ephemeral ports of this network namespace.
 ///
 /// # Errors
-/// When /proc is not mounted or says something else than Linux does. Reserved ports that cannot be
-/// read count as none.
+/// When /proc is not mounted, or when its text is not what Linux writes. A list of reserved ports
+/// that cannot be read counts as empty.
 pub fn ephemeral_ports() -> Result<EphemeralPorts, Error> {
     let operation = Operation::ReadProc(RANGE);
     if cfg!(not(target_os = "linux")) {
@@ -47,17 +49,39 @@ pub fn ephemeral_ports() -> Result<EphemeralPorts, Error> {
     }
     let range = fs::read_to_string(RANGE).map_err(|error| Error::io(operation, &error))?;
     let reserved = fs::read_to_string(RESERVED).unwrap_or_default();
-    parse(&range, &reserved).ok_or_else(|| Error::malformed(operation, range))
+    parse_ports(&range, &reserved).ok_or_else(|| Error::malformed(operation, range))
 }
 
-/// Whether connect(2) takes a local port from TIME_WAIT after a second towards every host, not on
-/// loopback alone: `net.ipv4.tcp_tw_reuse` is 1.
-pub(crate) fn reuses_time_waits() -> bool {
-    fs::read_to_string(REUSE).is_ok_and(|setting| setting.trim() == "1")
+/// When connect(2) may take over a local port that its own TIME_WAIT holds
+/// (`net.ipv4.tcp_tw_reuse`; `tcp_twsk_unique`, net/ipv4/tcp_ipv4.c). A port is taken over after one
+/// second at the earliest, and only if both sides send TCP timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeWaitReuse {
+    /// Never (0).
+    Never,
+    /// On loopback only (2, the default since Linux 4.19).
+    OnLoopback,
+    /// Towards every host (1).
+    Always,
 }
 
-/// `"low high"` and `"8080,9000-9010"`.
-fn parse(range: &str, reserved: &str) -> Option<EphemeralPorts> {
+/// Reads [`TimeWaitReuse`] of this network namespace; `None` if /proc is not mounted, if the
+/// setting may not be read, or if its value is not one of the three.
+pub fn time_wait_reuse() -> Option<TimeWaitReuse> {
+    parse_reuse(&fs::read_to_string(REUSE).ok()?)
+}
+
+fn parse_reuse(setting: &str) -> Option<TimeWaitReuse> {
+    match setting.trim() {
+        "0" => Some(TimeWaitReuse::Never),
+        "1" => Some(TimeWaitReuse::Always),
+        "2" => Some(TimeWaitReuse::OnLoopback),
+        _ => None,
+    }
+}
+
+/// Reads `"low high"` and `"8080,9000-9010"`.
+fn parse_ports(range: &str, reserved: &str) -> Option<EphemeralPorts> {
     let mut bounds = range.split_whitespace().map(str::parse::<u16>);
     let (low, high) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
     if low > high {
@@ -83,14 +107,14 @@ mod tests {
 
     #[test]
     fn the_default_range_has_28232_ports() {
-        let ports = parse("32768\t60999\n", "\n").unwrap();
+        let ports = parse_ports("32768\t60999\n", "\n").unwrap();
         assert_eq!(ports, EphemeralPorts { low: 32768, high: 60999, reserved: 0 });
         assert_eq!(ports.size(), 28_232);
     }
 
     #[test]
     fn only_reserved_ports_inside_the_range_count() {
-        let size = |reserved| parse("32768 60999", reserved).unwrap().size();
+        let size = |reserved| parse_ports("32768 60999", reserved).unwrap().size();
         assert_eq!(size("8080,9000-9010"), 28_232);
         assert_eq!(size("8080,40000"), 28_231);
         assert_eq!(size("32760-32769"), 28_230);
@@ -99,34 +123,45 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_port_space_do_not_overflow() {
-        assert_eq!(parse("0 65535", "").unwrap().size(), 65_536);
-        assert_eq!(parse("0 65535", "0-65535").unwrap().size(), 0);
+    fn the_whole_port_space_does_not_overflow() {
+        assert_eq!(parse_ports("0 65535", "").unwrap().size(), 65_536);
+        assert_eq!(parse_ports("0 65535", "0-65535").unwrap().size(), 0);
     }
 
     #[test]
-    fn nonsense_is_not_understood() {
+    fn nonsense_is_not_a_port_range() {
         for range in ["", "32768", "a b", "60999 32768", "1 70000"] {
-            assert_eq!(parse(range, ""), None, "{range:?}");
+            assert_eq!(parse_ports(range, ""), None, "{range:?}");
         }
-        assert_eq!(parse("1 2", "x"), None);
+        assert_eq!(parse_ports("1 2", "x"), None);
     }
 
     #[test]
-    fn hostile_settings_are_refused_or_have_no_more_ports_than_there_are() {
+    fn reuse_is_one_of_three_or_unknown() {
+        assert_eq!(parse_reuse("0\n"), Some(TimeWaitReuse::Never));
+        assert_eq!(parse_reuse("1\n"), Some(TimeWaitReuse::Always));
+        assert_eq!(parse_reuse("2\n"), Some(TimeWaitReuse::OnLoopback));
+        for other in ["", "3", "-1", "yes"] {
+            assert_eq!(parse_reuse(other), None, "{other:?}");
+        }
+        assert_eq!(time_wait_reuse().is_some(), cfg!(target_os = "linux"));
+    }
+
+    #[test]
+    fn hostile_settings_give_at_most_65536_ports() {
         let mut dice = Dice::new(1);
         let mut read = 0;
         for _ in 0..20_000 {
             let range = mutate::text(&mut dice, "32768\t60999\n");
             let reserved = mutate::text(&mut dice, "8080,9000-9010,40000-40100\n");
-            if let Some(ports) = parse(&range, &reserved) {
+            if let Some(ports) = parse_ports(&range, &reserved) {
                 assert!(ports.size() <= 65_536);
                 read += 1;
             }
         }
         assert!(read > 1000, "{read}");
-        // The same ports again and again.
+        // One range listed 131,072 times.
         let reserved = "0-65535,".repeat(1 << 17);
-        assert_eq!(parse("0 65535", &reserved).unwrap().size(), 0);
+        assert_eq!(parse_ports("0 65535", &reserved).unwrap().size(), 0);
     }
 }

@@ -1,24 +1,25 @@
-//! The `format` files of tracefs: where a field lies in a record, and what its values are called.
+//! Parser of tracefs' `format` files: the offsets of a record's fields, and the names of their
+//! values.
 //!
-//! Owns the reading of that text. Pure. The layout of an event differs between kernels, so it is
-//! read at run time; what is not understood is `None`.
+//! Owns the parsing of that text. Pure, and decodes no record. The layout of an event differs between
+//! kernels, so it is read at run time; text that is not understood gives `None`.
 
 use std::collections::BTreeMap;
 
-/// Fields of one event; real ones have about twenty.
+/// Maximum number of fields in one event; real events have about twenty.
 const MAX_FIELDS: usize = 128;
-/// Names of one field's values; `sk_rst_reason` has about thirty.
+/// Maximum number of names for the values of one field; `sk_rst_reason` has about thirty.
 const MAX_SYMBOLS: usize = 256;
 
-/// One event's layout.
+/// Layout of one event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Format {
-    /// What stands in `common_type`; 0 where the text names none.
+    /// Value of `common_type` in records of this event; 0 if the text has no id.
     pub(crate) id: u64,
     fields: Vec<(String, Field)>,
 }
 
-/// Where a field lies.
+/// Position of a field in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) offset: usize,
@@ -37,7 +38,7 @@ impl Format {
     }
 }
 
-/// `\tfield:__u8 saddr[4];\toffset:32;\tsize:4;\tsigned:0;`
+/// Parses `\tfield:__u8 saddr[4];\toffset:32;\tsize:4;\tsigned:0;`
 fn parse_field(line: &str) -> Option<(String, Field)> {
     let mut parts = line.trim().strip_prefix("field:")?.split(';').map(str::trim);
     let declaration = parts.next()?;
@@ -50,8 +51,8 @@ fn parse_field(line: &str) -> Option<(String, Field)> {
     (!name.is_empty()).then(|| (name.to_owned(), Field { offset, size }))
 }
 
-/// The names of a field's values: `__print_symbolic(REC->reason, { 8, "TCP_ABORT_ON_DATA" }, ...)`
-/// of the line that says how to print the event.
+/// Reads the names of a field's values from the line that formats the event for printing:
+/// `__print_symbolic(REC->reason, { 8, "TCP_ABORT_ON_DATA" }, ...)`.
 pub(crate) fn symbols(text: &str, field: &str) -> BTreeMap<u64, String> {
     let start = format!("__print_symbolic(REC->{field},");
     let Some((_, rest)) = text.split_once(&start) else { return BTreeMap::new() };
@@ -64,7 +65,7 @@ pub(crate) fn symbols(text: &str, field: &str) -> BTreeMap<u64, String> {
                 names.insert(value, name.to_owned());
             }
         }
-        // What closes the call; more braces belong to another field.
+        // A parenthesis closes the call; later braces belong to another field.
         if after.trim_start().starts_with(')') {
             break;
         }
@@ -73,12 +74,12 @@ pub(crate) fn symbols(text: &str, field: &str) -> BTreeMap<u64, String> {
 }
 
 impl Field {
-    /// Its bytes; `None` if the record is too short.
+    /// Returns the bytes of the field; `None` if the record is too short.
     pub(crate) fn bytes<'a>(&self, record: &'a [u8]) -> Option<&'a [u8]> {
         record.get(self.offset..)?.get(..self.size)
     }
 
-    /// Its value, of the machine's byte order.
+    /// Returns the value of the field, read in the byte order of the machine.
     pub(crate) fn number(&self, record: &[u8]) -> Option<u64> {
         let bytes = self.bytes(record)?;
         Some(match *bytes {
@@ -93,10 +94,10 @@ impl Field {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::trace::captured;
+    use crate::tests::captured_trace as captured;
 
     #[test]
-    fn the_captured_formats_are_understood() {
+    fn the_captured_formats_are_parsed() {
         let format = Format::parse(captured::SET_STATE);
         let at = |offset, size| Some(Field { offset, size });
         assert_eq!(format.id, 2287);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_nothing_and_has_a_limit() {
+    fn nonsense_is_empty_and_limited() {
         for text in
             ["", "ID:", "field:", "field:;offset:0;size:4;", "\tfield:int a;\toffset:99999;"]
         {

@@ -1,7 +1,8 @@
-//! The files of /proc/net, of this thread's network namespace.
+//! Files of `/proc/net`, read in the network namespace of the calling thread.
 //!
-//! Owns the way to them. /proc/net itself is the namespace of the process's first thread; this may
-//! be another one's. A kernel without `/proc/thread-self` has no other namespace to confuse it with.
+//! Owns the path to them. `/proc/net` itself shows the namespace of the process's first thread; the
+//! calling thread may be in another one, so `/proc/thread-self/net` is tried first. A kernel without
+//! `/proc/thread-self` (before 3.17) is read through `/proc/net`.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -17,7 +18,7 @@ pub(crate) fn open(name: &str) -> io::Result<File> {
     }
 }
 
-/// All of `/proc/net/<name>`, for a file that does not grow with the number of sockets.
+/// Reads all of `/proc/net/<name>`. Meant for files that do not grow with the number of sockets.
 pub(crate) fn read(name: &str) -> io::Result<String> {
     let mut text = String::new();
     open(name)?.read_to_string(&mut text)?;

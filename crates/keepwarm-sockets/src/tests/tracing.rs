@@ -1,14 +1,15 @@
-//! The tracer against this kernel. Needs root and a mounted tracefs; says so where it is skipped.
+//! The tracer on the running kernel. Needs root and a mounted tracefs; a test without them reports
+//! that it is skipped.
 
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use keepwarm_testkit::skipped;
 
-use super::*;
 use crate::kernel::socket::State;
 use crate::kernel::sys::abort_on_close;
+use crate::kernel::trace::{TraceBatch, TracedSocket, Tracer};
 
 fn tracer(port: Option<u16>) -> Option<Tracer> {
     match Tracer::start(port) {
@@ -26,16 +27,16 @@ fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
     (client, listener.accept().unwrap().0)
 }
 
-/// Reads until this end has ended.
+/// Reads until this socket has ended.
 #[track_caller]
-fn ended(tracer: &mut Tracer, local: SocketAddr, remote: SocketAddr) -> (TracedSocket, Traced) {
+fn ended(tracer: &mut Tracer, local: SocketAddr, remote: SocketAddr) -> (TracedSocket, TraceBatch) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while std::time::Instant::now() < deadline {
-        let mut traced = Traced::default();
-        tracer.read(&mut traced);
-        let wanted = |life: &&TracedSocket| life.local == local && life.remote == remote;
-        if let Some(life) = traced.ended.iter().find(wanted).cloned() {
-            return (life, traced);
+        let mut batch = TraceBatch::default();
+        tracer.read(&mut batch);
+        let wanted = |one: &&TracedSocket| one.local == local && one.remote == remote;
+        if let Some(socket) = batch.ended.iter().find(wanted).cloned() {
+            return (socket, batch);
         }
         std::thread::yield_now();
     }
@@ -43,7 +44,7 @@ fn ended(tracer: &mut Tracer, local: SocketAddr, remote: SocketAddr) -> (TracedS
 }
 
 #[test]
-fn a_connection_is_traced_to_us_with_its_lifetime_and_the_reason_of_its_reset() {
+fn a_trace_has_owner_lifetime_and_reason() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let Some(mut tracer) = tracer(Some(port)) else { return };
@@ -54,34 +55,34 @@ fn a_connection_is_traced_to_us_with_its_lifetime_and_the_reason_of_its_reset() 
     client.peek(&mut [0; 6]).unwrap();
     drop(client);
     let most = begun.elapsed();
-    let (life, traced) = ended(&mut tracer, local, remote);
-    assert_eq!(life.owner, Some(std::process::id()));
-    let lifetime = std::time::Duration::from_nanos(life.lifetime_ns.unwrap());
+    let (socket, batch) = ended(&mut tracer, local, remote);
+    assert_eq!(socket.owner, Some(std::process::id()));
+    let lifetime = std::time::Duration::from_nanos(socket.lifetime_ns.unwrap());
     assert!(lifetime <= most, "{lifetime:?} of {most:?}");
     let reset = (local, remote, "TCP_ABORT_ON_CLOSE".into());
-    assert!(traced.resets.contains(&reset), "{traced:?}");
-    assert!(traced.names.iter().any(|(pid, _)| *pid == std::process::id()), "{traced:?}");
-    let peer = traced.ended.iter().find(|life| life.local == remote).unwrap();
+    assert!(batch.resets.contains(&reset), "{batch:?}");
+    assert!(batch.names.iter().any(|(pid, _)| *pid == std::process::id()), "{batch:?}");
+    let peer = batch.ended.iter().find(|one| one.local == remote).unwrap();
     assert_eq!(peer.reset_in, Some(State::Established));
     assert_eq!(tracer.lost(), 0);
 }
 
 #[test]
-fn an_instance_is_removed_by_drop_and_by_panic_and_one_of_the_dead_by_the_next() {
+fn no_instance_outlives_its_process() {
     let Some(tracer) = tracer(None) else { return };
-    let path = tracer.instance.path().to_owned();
+    let path = tracer.instance_path().to_owned();
     assert!(path.exists());
     drop(tracer);
     assert!(!path.exists(), "{path:?}");
 
     let panicked = std::panic::catch_unwind(|| {
         let tracer = Tracer::start(None).unwrap();
-        std::panic::panic_any(tracer.instance.path().to_owned());
+        std::panic::panic_any(tracer.instance_path().to_owned());
     });
     let path = *panicked.unwrap_err().downcast::<PathBuf>().unwrap();
     assert!(!path.exists(), "{path:?}");
 
-    // A process that is gone; its id is not given again so soon.
+    // A process that has ended; its id is not reused so soon.
     let mut child = std::process::Command::new("true").spawn().unwrap();
     let name = format!("keepwarm-{}-0", child.id());
     child.wait().unwrap();
@@ -92,15 +93,15 @@ fn an_instance_is_removed_by_drop_and_by_panic_and_one_of_the_dead_by_the_next()
 }
 
 #[test]
-fn events_that_the_ring_could_not_keep_are_counted() {
+fn events_lost_by_the_ring_are_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let Some(mut tracer) = tracer(Some(listener.local_addr().unwrap().port())) else { return };
-    std::fs::write(tracer.instance.path().join("buffer_size_kb"), "4").unwrap();
+    std::fs::write(tracer.instance_path().join("buffer_size_kb"), "4").unwrap();
     for _ in 0..600 {
         let (client, server) = pair(&listener);
         abort_on_close(&client).unwrap();
         drop((client, server));
     }
-    tracer.read(&mut Traced::default());
+    tracer.read(&mut TraceBatch::default());
     assert!(tracer.lost() > 100, "{}", tracer.lost());
 }

@@ -1,5 +1,4 @@
-//! A hostile kernel: garbled replies through the decoders, and what comes out of those through the
-//! books.
+//! A hostile kernel: mutated replies to the decoders, and arbitrary sockets to the trackers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,17 +6,17 @@ use std::time::Duration;
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
 
-use crate::kernel::dump::fold;
+use super::captured_messages::{captured, framed};
+use crate::kernel::dump::decode_rows;
 use crate::kernel::socket::{Socket, TcpInfo};
 use crate::kernel::wire::diag::decode_socket;
-use crate::kernel::wire::vectors::{captured, framed};
 use crate::ledger::Ledger;
 use crate::report::host::Scope;
 use crate::tracker::window::Window;
 use crate::watch::host::Attended;
 use crate::watch::threads::Books;
 
-/// Ends that meet each other, and some that cannot be.
+/// Addresses of sockets that are peers of each other, and some that no socket can have.
 const ADDRESSES: [&str; 8] = [
     "127.0.0.1:80",
     "127.0.0.1:40000",
@@ -35,7 +34,7 @@ fn pick<T: Copy>(dice: &mut Dice, of: &[T]) -> T {
 }
 
 #[test]
-fn a_hostile_dump_ends_in_rows_or_in_an_error() {
+fn a_hostile_dump_gives_rows_or_errors() {
     let mut dice = Dice::new(1);
     let datagrams: Vec<Vec<u8>> = captured().iter().map(|body| framed(body)).collect();
     let (mut rows, mut errors) = (0, 0);
@@ -47,13 +46,13 @@ fn a_hostile_dump_ends_in_rows_or_in_an_error() {
         }
         let hostile = mutate::bytes(&mut dice, &datagram);
         let before = rows;
-        errors += u32::from(fold(&hostile, &mut |_| rows += 1).is_err());
+        errors += u32::from(decode_rows(&hostile, &mut |_| rows += 1).is_err());
         assert!(rows - before <= hostile.len() / 72);
     }
     assert!(rows > 5_000 && errors > 5_000, "{rows} rows, {errors} errors");
 }
 
-/// A socket whose every number may be anything.
+/// Draws a socket with an arbitrary value in every number.
 fn socket(dice: &mut Dice, bodies: &[Vec<u8>]) -> Socket {
     let at = usize::try_from(dice.roll(bodies.len() as u64)).unwrap();
     let hostile = mutate::bytes(dice, &bodies[at]);
@@ -62,7 +61,7 @@ fn socket(dice: &mut Dice, bodies: &[Vec<u8>]) -> Socket {
     let mut address = || -> SocketAddr { pick(dice, &ADDRESSES).parse().unwrap() };
     (socket.local, socket.remote) = (address(), address());
     socket.cookie = dice.roll(40);
-    // Each process of this host is asked for a file that nobody has: dear, so seldom.
+    // An inode without an owner makes the search read every process of this host, so it is rare.
     socket.inode = u32::from(dice.roll(1_000) == 0) * u32::MAX;
     let mut small = || u32::try_from(pick(dice, &NUMBERS)).unwrap_or(u32::MAX);
     (socket.rqueue, socket.wqueue, socket.expires_ms) = (small(), small(), small());
@@ -95,7 +94,7 @@ fn look(books: &mut impl Books, now: Duration, dice: &mut Dice, bodies: &[Vec<u8
     books.end_look(now, refused);
 }
 
-/// A window in which anything may come at any time.
+/// Plays a window in which any input may come at any time.
 fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Account {
     let mut now = Duration::from_secs(1);
     look(&mut books, now, dice, bodies);
@@ -111,7 +110,7 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
             3 => {
                 let mut questions = Vec::new();
                 if books.begin_asking(64, &mut questions) {
-                    // Answers to what was asked, or to nothing.
+                    // Answers to the lookups, or to none.
                     for _ in 0..dice.roll(8) {
                         books.handle_answer(&socket(dice, bodies), now);
                     }
@@ -119,7 +118,7 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
                 }
             }
             _ => {
-                // The kernel's word may be late.
+                // An event may be late.
                 let late = Duration::from_millis(dice.roll(2_000));
                 books.handle_event(socket(dice, bodies), now.saturating_sub(late));
             }
@@ -134,7 +133,7 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
 }
 
 #[test]
-fn the_books_of_one_port_bear_whatever_the_kernel_says() {
+fn the_tracker_of_a_port_never_panics() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..1_000 {
@@ -145,7 +144,7 @@ fn the_books_of_one_port_bear_whatever_the_kernel_says() {
 }
 
 #[test]
-fn the_books_of_every_destination_bear_whatever_the_kernel_says() {
+fn the_tracker_of_a_host_never_panics() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..500 {

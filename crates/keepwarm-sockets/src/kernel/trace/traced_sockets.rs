@@ -1,51 +1,56 @@
-//! From events to lives: when a connection was established, when it ended, and whose it was.
+//! Trace records of sockets, built from their events: when a connection was established, when it
+//! ended, and which thread owned it.
 //!
-//! Owns the sockets that are under way. Pure. One socket is one end; its kernel address names it
-//! until it is closed, and another one may have it at once after that.
+//! Owns the records of sockets that are still open. Pure. A socket is one side of a connection; its
+//! kernel address identifies it until it is closed, and a new socket may have that address at once
+//! afterwards. Joins no two sockets: see `tracker`.
 //!
 //! ```text
 //!  client   CLOSE → SYN_SENT (its task) → ESTABLISHED ─┬→ FIN_WAIT1 (its task) ─→ CLOSE
 //!  server            SYN_RECV (softirq) → ESTABLISHED ─┼→ CLOSE_WAIT → LAST_ACK (its task) → CLOSE
-//!                                                      └→ CLOSE: an RST, ours or theirs
+//!                                                      └→ CLOSE: an RST, sent or received
 //! ```
 
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::event::{Change, Event};
-use crate::kernel::hash::Map;
+use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::State;
 
-/// Sockets under way; one is some hundred bytes.
-const MAX_LIVES: usize = 1 << 17;
+/// Maximum number of open sockets; a record takes some hundred bytes.
+const MAX_SOCKETS: usize = 1 << 17;
 
-/// What an end's events told, when it was closed.
+/// Trace record of a socket that has closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TracedSocket {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    /// The thread that connected, or that closed; the process of it when the tracer gives it away.
+    /// The thread that connected or closed; the tracer replaces it by the thread's process.
     pub(crate) owner: Option<u32>,
-    /// From established to closed by this end or reset; `None` if its beginning was not seen.
+    /// Time from ESTABLISHED until this socket was closed or reset; `None` if the beginning was not
+    /// seen.
     pub(crate) lifetime_ns: Option<u64>,
-    /// When it ended, by the trace's clock.
+    /// Time at which the socket ended, by the clock of the trace.
     pub(crate) ended_ns: u64,
-    /// The state in which an RST found it.
+    /// State in which the socket received an RST.
     pub(crate) reset_in: Option<State>,
-    /// Whether this end's FIN left before the other's came, or after; `None` without a FIN.
+    /// True if this socket sent its FIN before it received the peer's, false if after; `None` without
+    /// a FIN.
     pub(crate) closed_first: Option<bool>,
 }
 
-/// Sockets under way.
+/// Records of the open sockets, by kernel address.
 #[derive(Debug, Default)]
 pub(crate) struct TracedSockets {
-    under_way: Map<u64, Start>,
-    /// Sockets that could not be remembered.
+    open: Map<u64, PartialRecord>,
+    /// Number of sockets for which there was no room.
     pub(crate) overflowed: u64,
 }
 
+/// Events so far of a socket that is open.
 #[derive(Debug, Clone, Copy, Default)]
-struct Start {
+struct PartialRecord {
     task: Option<u32>,
     established_ns: Option<u64>,
     closed_ns: Option<u64>,
@@ -54,7 +59,7 @@ struct Start {
 }
 
 impl TracedSockets {
-    /// Events come in the order of their times. Gives a life when one ends.
+    /// Handles the next event in the order of time. Returns a record when its socket closes.
     pub(crate) fn handle(&mut self, at_ns: u64, event: &Event) -> Option<TracedSocket> {
         match event {
             Event::State(change) => self.handle_change(at_ns, change),
@@ -70,15 +75,15 @@ impl TracedSockets {
         if change.to == State::Close {
             return self.end(at_ns, change);
         }
-        // It may be under an address whose last end was not seen.
+        // The close of the last socket at this address may have been lost.
         let is_new = change.to == State::SynSent || change.from == State::SynReceived;
-        let start = self.entry(change.socket, is_new)?;
-        start.task = start.task.or(change.task);
+        let record = self.entry(change.socket, is_new)?;
+        record.task = record.task.or(change.task);
         match change.to {
-            State::Established => start.established_ns = Some(at_ns),
+            State::Established => record.established_ns = Some(at_ns),
             State::FinWait1 | State::LastAck => {
-                start.closed_ns = Some(at_ns);
-                start.closed_first = Some(change.to == State::FinWait1);
+                record.closed_ns = Some(at_ns);
+                record.closed_first = Some(change.to == State::FinWait1);
             }
             _ => {}
         }
@@ -86,40 +91,40 @@ impl TracedSockets {
     }
 
     fn end(&mut self, at_ns: u64, change: &Change) -> Option<TracedSocket> {
-        let start = self.under_way.remove(&change.socket).unwrap_or_default();
-        // A listener, or a connect that failed.
+        let record = self.open.remove(&change.socket).unwrap_or_default();
+        // A listener, or a connect(2) that failed.
         if matches!(change.from, State::Listen | State::SynSent) {
             return None;
         }
-        let closed = start.closed_ns.unwrap_or(at_ns);
+        let closed = record.closed_ns.unwrap_or(at_ns);
         Some(TracedSocket {
             local: change.local,
             remote: change.remote,
-            owner: start.task.or(change.task),
-            lifetime_ns: start.established_ns.map(|begun| closed.saturating_sub(begun)),
+            owner: record.task.or(change.task),
+            lifetime_ns: record.established_ns.map(|begun| closed.saturating_sub(begun)),
             ended_ns: at_ns,
-            reset_in: start.reset.then_some(change.from),
-            closed_first: start
+            reset_in: record.reset.then_some(change.from),
+            closed_first: record
                 .closed_first
                 .or_else(|| (change.from == State::CloseWait).then_some(false)),
         })
     }
 
-    fn entry(&mut self, socket: u64, is_new: bool) -> Option<&mut Start> {
-        let is_full = self.under_way.len() >= MAX_LIVES;
-        match self.under_way.entry(socket) {
+    fn entry(&mut self, socket: u64, is_new: bool) -> Option<&mut PartialRecord> {
+        let is_full = self.open.len() >= MAX_SOCKETS;
+        match self.open.entry(socket) {
             Entry::Occupied(known) => {
-                let start = known.into_mut();
+                let record = known.into_mut();
                 if is_new {
-                    *start = Start::default();
+                    *record = PartialRecord::default();
                 }
-                Some(start)
+                Some(record)
             }
             Entry::Vacant(_) if is_full => {
                 self.overflowed += 1;
                 None
             }
-            Entry::Vacant(place) => Some(place.insert(Start::default())),
+            Entry::Vacant(place) => Some(place.insert(PartialRecord::default())),
         }
     }
 }
@@ -137,16 +142,16 @@ mod tests {
         Event::State(Change { socket, from, to, local, remote, task })
     }
 
-    /// Feeds events a millisecond apart and gives what ended.
-    fn lives(events: &[Event]) -> Vec<TracedSocket> {
-        let mut lives = TracedSockets::default();
+    /// Handles events a millisecond apart and returns the records of sockets that closed.
+    fn ended(events: &[Event]) -> Vec<TracedSocket> {
+        let mut sockets = TracedSockets::default();
         let times = (1..).map(|ms| ms * 1_000_000);
-        times.zip(events).filter_map(|(at, event)| lives.handle(at, event)).collect()
+        times.zip(events).filter_map(|(at, event)| sockets.handle(at, event)).collect()
     }
 
     #[test]
-    fn an_end_belongs_to_who_connected_or_to_who_closed_and_lives_until_its_own_close() {
-        let client = lives(&[
+    fn a_lifetime_ends_with_the_own_close() {
+        let client = ended(&[
             change(1, Close, SynSent, Some(7)),
             change(1, SynSent, Established, None),
             change(1, Established, FinWait1, Some(8)),
@@ -154,7 +159,7 @@ mod tests {
         ]);
         assert_eq!((client[0].owner, client[0].lifetime_ns), (Some(7), Some(1_000_000)));
         assert_eq!((client[0].ended_ns, client[0].reset_in), (4_000_000, None));
-        let server = lives(&[
+        let server = ended(&[
             change(1, SynReceived, Established, None),
             change(1, CloseWait, LastAck, Some(9)),
             change(1, LastAck, Close, None),
@@ -163,23 +168,23 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_known_with_the_state_in_which_it_came() {
-        let raced = lives(&[
+    fn a_reset_records_the_state_it_met() {
+        let raced = ended(&[
             change(1, SynSent, Established, None),
             Event::ReceivedReset { socket: 1 },
             change(1, CloseWait, Close, None),
         ]);
         assert_eq!((raced[0].reset_in, raced[0].owner), (Some(CloseWait), None));
-        let ours = lives(&[change(1, Established, Close, Some(5))]);
+        let ours = ended(&[change(1, Established, Close, Some(5))]);
         assert_eq!((ours[0].owner, ours[0].lifetime_ns, ours[0].reset_in), (Some(5), None, None));
     }
 
     #[test]
-    fn an_address_that_is_used_again_is_another_socket() {
-        let second = lives(&[
+    fn a_reused_address_is_another_socket() {
+        let second = ended(&[
             change(1, Close, SynSent, Some(1)),
             change(1, SynSent, Established, None),
-            // Its end was lost.
+            // The event of its close was lost.
             change(1, Close, SynSent, Some(2)),
             change(1, SynSent, Established, None),
             change(1, Established, FinWait1, Some(2)),
@@ -190,16 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn listeners_and_failed_connects_are_no_lives_and_memory_has_a_limit() {
-        assert!(lives(&[change(1, State::Listen, Close, Some(1))]).is_empty());
+    fn listeners_and_failed_connects_leave_no_record() {
+        assert!(ended(&[change(1, State::Listen, Close, Some(1))]).is_empty());
         assert!(
-            lives(&[change(1, Close, SynSent, Some(1)), change(1, SynSent, Close, None)])
+            ended(&[change(1, Close, SynSent, Some(1)), change(1, SynSent, Close, None)])
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn sockets_beyond_the_limit_are_counted() {
         let mut many = TracedSockets::default();
-        for socket in 0..MAX_LIVES as u64 + 3 {
+        for socket in 0..MAX_SOCKETS as u64 + 3 {
             many.handle(0, &change(socket, SynSent, Established, None));
         }
-        assert_eq!((many.under_way.len(), many.overflowed), (MAX_LIVES, 3));
+        assert_eq!((many.open.len(), many.overflowed), (MAX_SOCKETS, 3));
     }
 }

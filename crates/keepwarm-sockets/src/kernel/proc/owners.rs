@@ -1,0 +1,193 @@
+//! Owners of a destination's connections: how often each process was seen with one of its sockets.
+//!
+//! Owns the counts per process and the choice of the surest kind of evidence among them. Reads
+//! nothing: [`socket_search`](super::socket_search) and the traces find the processes.
+
+use std::collections::HashMap;
+
+/// Processes that are told apart for one destination; further ones are not named.
+const MAX_PIDS: usize = 64;
+
+/// A process that a destination's connections belong to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owner {
+    /// The process id.
+    pub pid: u32,
+    /// The process name (`/proc/<pid>/comm`), if it could be read in time. For a traced process that
+    /// had ended by then, `pid` and name are those of the thread that the kernel traced.
+    pub process: Option<String>,
+    /// Its part of the connections, from 0 to 1.
+    pub share: f64,
+    /// The evidence that the share rests on.
+    pub how: OwnerEvidence,
+}
+
+/// How a connection was assigned to its process, the surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OwnerEvidence {
+    /// The kernel traced every connection that closed to the process that opened or closed it.
+    Traced,
+    /// The process holds the listening socket: so all connections of the service belong to it or to
+    /// its children.
+    Listener,
+    /// Every connection that closed had been seen alive before, as a file of this process.
+    Cookie,
+    /// Some connections had been seen alive; the share is that of the sightings.
+    Sampled,
+}
+
+impl OwnerEvidence {
+    /// Returns the name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OwnerEvidence::Traced => "tracepoint",
+            OwnerEvidence::Listener => "listener",
+            OwnerEvidence::Cookie => "cookie",
+            OwnerEvidence::Sampled => "sampled",
+        }
+    }
+}
+
+/// Sockets of one destination that were seen as files of processes, counted per process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sightings {
+    sampled: HashMap<u32, u64>,
+    closed: HashMap<u32, u64>,
+    listening: HashMap<u32, u64>,
+    /// Closed connections with a known process, those beyond [`MAX_PIDS`] included.
+    closed_seen: u64,
+    closed_unseen: u64,
+    /// The process of at least one closed connection is known from a trace.
+    is_traced: bool,
+}
+
+impl Sightings {
+    /// Counts a socket that was found as a file of this process.
+    pub(crate) fn see(&mut self, pid: u32, how: OwnerEvidence) {
+        let table =
+            if how == OwnerEvidence::Listener { &mut self.listening } else { &mut self.sampled };
+        count(table, pid, 1);
+    }
+
+    /// Counts a closed connection that had been seen as a file of this process.
+    pub(crate) fn closed(&mut self, pid: u32) {
+        self.closed_seen += 1;
+        count(&mut self.closed, pid, 1);
+    }
+
+    /// Counts a closed connection that this process opened or closed, according to a trace.
+    pub(crate) fn traced(&mut self, pid: u32) {
+        self.is_traced = true;
+        self.closed(pid);
+    }
+
+    /// Counts a closed connection whose process is not known.
+    pub(crate) fn closed_unseen(&mut self) {
+        self.closed_unseen += 1;
+    }
+
+    pub(crate) fn merge(&mut self, other: &Sightings) {
+        other.sampled.iter().for_each(|(pid, n)| count(&mut self.sampled, *pid, *n));
+        other.closed.iter().for_each(|(pid, n)| count(&mut self.closed, *pid, *n));
+        other.listening.iter().for_each(|(pid, n)| count(&mut self.listening, *pid, *n));
+        self.closed_seen += other.closed_seen;
+        self.closed_unseen += other.closed_unseen;
+        self.is_traced |= other.is_traced;
+    }
+
+    /// Returns every process seen in any way; one that was seen in two ways comes twice.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let tables = [&self.sampled, &self.listening, &self.closed];
+        tables.into_iter().flat_map(HashMap::keys).copied().collect()
+    }
+
+    /// Returns the owners by the surest evidence there is, the one with the largest share first.
+    pub(crate) fn owners(&self, names: &HashMap<u32, String>) -> Vec<Owner> {
+        let how = self.evidence();
+        let table = match how {
+            OwnerEvidence::Traced | OwnerEvidence::Cookie => &self.closed,
+            OwnerEvidence::Listener => &self.listening,
+            OwnerEvidence::Sampled => &self.sampled,
+        };
+        let total = match how {
+            OwnerEvidence::Traced | OwnerEvidence::Cookie => self.closed_seen,
+            OwnerEvidence::Listener | OwnerEvidence::Sampled => table.values().sum(),
+        };
+        let owner = |(pid, n): (&u32, &u64)| Owner {
+            pid: *pid,
+            process: names.get(pid).cloned(),
+            share: *n as f64 / total as f64,
+            how,
+        };
+        let mut owners: Vec<Owner> = table.iter().map(owner).collect();
+        owners.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.pid.cmp(&b.pid)));
+        owners
+    }
+
+    /// Chooses the surest kind of evidence that covers the destination. One closed connection
+    /// without a known process rules out `Traced` and `Cookie`, which claim to know them all.
+    fn evidence(&self) -> OwnerEvidence {
+        let all_known = self.closed_unseen == 0 && !self.closed.is_empty();
+        if all_known && self.is_traced {
+            OwnerEvidence::Traced
+        } else if !self.listening.is_empty() {
+            OwnerEvidence::Listener
+        } else if all_known {
+            OwnerEvidence::Cookie
+        } else {
+            OwnerEvidence::Sampled
+        }
+    }
+}
+
+fn count(table: &mut HashMap<u32, u64>, pid: u32, n: u64) {
+    if table.len() < MAX_PIDS || table.contains_key(&pid) {
+        *table.entry(pid).or_default() += n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_surest_evidence_names_the_owners() {
+        let names = HashMap::from([(7, "go".to_owned())]);
+        let first = |seen: &Sightings| {
+            let owners = seen.owners(&names);
+            (owners[0].pid, owners[0].how)
+        };
+        let mut seen = Sightings::default();
+        assert!(seen.owners(&names).is_empty());
+        for _ in 0..3 {
+            seen.see(7, OwnerEvidence::Sampled);
+        }
+        seen.see(8, OwnerEvidence::Sampled);
+        seen.closed(7);
+        seen.closed_unseen();
+        let owners = seen.owners(&names);
+        assert_eq!(first(&seen), (7, OwnerEvidence::Sampled));
+        assert_eq!(owners[0].share, 0.75);
+        assert_eq!((owners[0].process.as_deref(), &owners[1].process), (Some("go"), &None));
+        seen.closed_unseen = 0;
+        assert_eq!(first(&seen), (7, OwnerEvidence::Cookie));
+        seen.see(9, OwnerEvidence::Listener);
+        assert_eq!(first(&seen), (9, OwnerEvidence::Listener));
+        seen.traced(7);
+        assert_eq!(first(&seen), (7, OwnerEvidence::Traced));
+        seen.closed_unseen();
+        assert_eq!(first(&seen), (9, OwnerEvidence::Listener), "one close has no known process");
+    }
+
+    #[test]
+    fn at_most_64_processes_are_named() {
+        let mut seen = Sightings::default();
+        (0..1000).for_each(|pid| seen.see(pid, OwnerEvidence::Sampled));
+        assert_eq!(seen.owners(&HashMap::new()).len(), MAX_PIDS);
+        let mut seen = Sightings::default();
+        (0..1000).for_each(|pid| seen.traced(pid));
+        let owners = seen.owners(&HashMap::new());
+        let named = (owners.len(), owners[0].share);
+        assert_eq!(named, (MAX_PIDS, 0.001), "shares are those of all that closed");
+    }
+}

@@ -1,0 +1,163 @@
+//! Search for the processes that hold sockets open, through `/proc/<pid>/fd`.
+//!
+//! Owns the order of the search, its limits and its pauses. A socket of a process that may not be
+//! read (another user's, without `CAP_SYS_PTRACE`) is not found. Counts no sightings: see
+//! [`owners`](super::owners).
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::process;
+
+/// Descriptors read in one search.
+const MAX_DESCRIPTORS: usize = 1 << 17;
+/// Pause after a search, as a multiple of its duration: after one of 1 ms come 20 ms, so searches
+/// take at most a twentieth of a core.
+const PAUSE: u32 = 20;
+/// Shortest pause after a search.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
+/// Weight of a socket whose owner was asked for, beside 1 for one whose owner was not.
+const WANTED_WEIGHT: usize = 1 << 10;
+/// Time until a socket without a known owner is searched for again: a socket can be passed to
+/// another process.
+const SEARCH_AGAIN: Duration = Duration::from_secs(60);
+
+/// Finds the process that holds a socket, and remembers where searching paid.
+#[derive(Debug, Default)]
+pub(crate) struct SocketSearch {
+    /// Weight per process: its sockets at the last search, and [`WANTED_WEIGHT`] for each whose
+    /// owner was asked for. The heaviest are read first, because the socket of a connection that
+    /// lives for milliseconds is found at once or never.
+    weights: HashMap<u32, usize>,
+    pause_until: Option<Instant>,
+    /// Sockets that a complete search did not find, mostly of processes that may not be read.
+    not_found: HashSet<u32>,
+    forget_at: Option<Instant>,
+}
+
+impl SocketSearch {
+    /// Returns the process of each socket inode that was found. Finds nothing during the pause after
+    /// the last search.
+    pub(crate) fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+        let now = Instant::now();
+        if wanted.is_empty() || self.pause_until.is_some_and(|until| now < until) {
+            return HashMap::new();
+        }
+        if self.forget_at.is_none_or(|at| at <= now) {
+            self.not_found.clear();
+            self.forget_at = Some(now + SEARCH_AGAIN);
+        }
+        let wanted: HashSet<u32> =
+            wanted.iter().copied().filter(|inode| !self.not_found.contains(inode)).collect();
+        if wanted.is_empty() {
+            return HashMap::new();
+        }
+        let found = self.search(wanted);
+        self.pause_until = Some(Instant::now() + (now.elapsed() * PAUSE).max(MIN_PAUSE));
+        found
+    }
+
+    /// Reads the descriptors of all processes, the heaviest first, until every socket is found or
+    /// [`MAX_DESCRIPTORS`] are read.
+    fn search(&mut self, mut wanted: HashSet<u32>) -> HashMap<u32, u32> {
+        let mut found = HashMap::new();
+        let mut budget = MAX_DESCRIPTORS;
+        let mut pids = process::pids();
+        pids.sort_by_key(|pid| std::cmp::Reverse(self.weights.get(pid).copied()));
+        self.weights.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
+            if wanted.is_empty() || budget == 0 {
+                break;
+            }
+            let before = found.len();
+            let sockets = search_process(pid, &mut wanted, &mut found, &mut budget);
+            self.weights.insert(pid, sockets + (found.len() - before) * WANTED_WEIGHT);
+        }
+        if budget > 0 {
+            let room = MAX_DESCRIPTORS.saturating_sub(self.not_found.len());
+            self.not_found.extend(wanted.into_iter().take(room));
+        }
+        found
+    }
+}
+
+/// Reads the descriptors of one process and returns the number of sockets among them.
+fn search_process(
+    pid: u32,
+    wanted: &mut HashSet<u32>,
+    found: &mut HashMap<u32, u32>,
+    budget: &mut usize,
+) -> usize {
+    let mut sockets = 0;
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    for entry in entries.flatten() {
+        if *budget == 0 || wanted.is_empty() {
+            break;
+        }
+        *budget -= 1;
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
+        sockets += 1;
+        if wanted.remove(&inode) {
+            found.insert(inode, pid);
+        }
+    }
+    sockets
+}
+
+/// Reads `socket:[12345]`.
+fn socket_inode(link: &str) -> Option<u32> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
+    use super::*;
+
+    #[test]
+    fn only_sockets_have_a_socket_inode() {
+        assert_eq!(socket_inode("socket:[12345]"), Some(12345));
+        for other in ["pipe:[12345]", "socket:[]", "/tmp/socket:[1]", "socket:[1", ""] {
+            assert_eq!(socket_inode(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn hostile_links_name_a_file_or_none() {
+        let mut dice = Dice::new(1);
+        for _ in 0..20_000 {
+            let link = mutate::text(&mut dice, "socket:[12345]");
+            if let Some(inode) = socket_inode(&link) {
+                assert!(link.contains(&inode.to_string()) || link.contains("[+"), "{link:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_socket_is_searched_once_a_minute() {
+        let mut search = SocketSearch::default();
+        let unknown = [u32::MAX];
+        assert!(search.find(&unknown).is_empty());
+        assert!(search.pause_until.take().is_some(), "it was searched for");
+        assert!(search.find(&unknown).is_empty());
+        assert!(search.pause_until.is_none(), "no second search");
+        search.forget_at = Some(Instant::now());
+        search.find(&unknown);
+        assert!(search.pause_until.is_some(), "a minute later it is searched for again");
+    }
+
+    #[test]
+    fn our_own_socket_is_found_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&listener);
+        let link = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        let inode = socket_inode(link.to_str().unwrap()).unwrap();
+        let mut search = SocketSearch::default();
+        assert_eq!(search.find(&[inode]), HashMap::from([(inode, std::process::id())]));
+        assert!(search.find(&[inode]).is_empty(), "it pauses after a search");
+    }
+}

@@ -1,0 +1,135 @@
+//! Processes of the threads that events name.
+//!
+//! Owns the lookup in `/proc`, and, for threads that have ended, in the tables that tracefs keeps of
+//! them. Remembers nothing between lookups.
+
+use std::fs;
+
+use crate::kernel::keyed_hash::{Map, Set};
+use crate::kernel::proc::process;
+
+/// Link of the first process-id namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h), whose ids
+/// stand in events.
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Process that a thread belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ThreadOwner {
+    pub(super) pid: u32,
+    pub(super) name: Option<String>,
+}
+
+/// Lookup from threads to processes.
+#[derive(Debug)]
+pub(super) struct ThreadOwners {
+    /// False in another process-id namespace, whose `/proc` has other ids than events have. Then no
+    /// process is named.
+    readable: bool,
+}
+
+impl ThreadOwners {
+    pub(super) fn new() -> ThreadOwners {
+        let namespace = fs::read_link("/proc/self/ns/pid");
+        ThreadOwners { readable: namespace.is_ok_and(|link| link.as_os_str() == FIRST_NAMESPACE) }
+    }
+
+    /// Returns the processes of `threads`. `read_table` reads a file of tracefs.
+    pub(super) fn find(
+        &self,
+        threads: Set<u32>,
+        read_table: impl Fn(&str) -> String,
+    ) -> Map<u32, ThreadOwner> {
+        let mut found = Map::default();
+        if !self.readable {
+            return found;
+        }
+        let mut ended = Vec::new();
+        for thread in threads {
+            match process::of_thread(thread) {
+                Some(pid) => found.insert(thread, ThreadOwner { pid, name: process::name(pid) }),
+                None => {
+                    ended.push(thread);
+                    None
+                }
+            };
+        }
+        if ended.is_empty() {
+            return found;
+        }
+        let processes = read_table("saved_tgids");
+        let names = read_table("saved_cmdlines");
+        for thread in ended {
+            let process = saved(&processes, thread).and_then(|text| text.parse().ok());
+            let Some(pid) = process.filter(|pid| *pid != 0) else { continue };
+            // A process that still exists has its present name. For one that has ended, the name of
+            // the thread was saved with its event; the name saved under the process's own id may be
+            // that of an earlier process, if nothing of the later one was traced.
+            let name = process::name(pid).or_else(|| saved(&names, thread).map(str::to_owned));
+            found.insert(thread, ThreadOwner { pid, name });
+        }
+        found
+    }
+}
+
+/// Returns the text after a thread's id in `saved_tgids` or `saved_cmdlines`.
+fn saved(table: &str, thread: u32) -> Option<&str> {
+    let line = |line: &'_ str| -> Option<(u32, usize)> {
+        let (id, _) = line.trim_start().split_once(' ')?;
+        Some((id.parse().ok()?, line.len() - line.trim_start().len() + id.len()))
+    };
+    table.lines().find_map(|text| {
+        let (id, end) = line(text)?;
+        (id == thread).then(|| text[end..].trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwarm_testkit::dice::Dice;
+    use keepwarm_testkit::mutate;
+
+    use super::*;
+
+    const ENDED: u32 = u32::MAX;
+
+    #[test]
+    fn an_ended_thread_is_found_in_saved_tables() {
+        let owners = ThreadOwners { readable: true };
+        let tables = |name: &str| match name {
+            "saved_tgids" => format!("1 1\n{ENDED} {}\n", ENDED - 1),
+            _ => format!("1 init\n{} of an earlier process\n{ENDED} a worker\n", ENDED - 1),
+        };
+        let found = owners.find(Set::from_iter([ENDED]), tables);
+        let process = ThreadOwner { pid: ENDED - 1, name: Some("a worker".to_owned()) };
+        assert_eq!(found, Map::from_iter([(ENDED, process)]));
+        assert!(owners.find(Set::from_iter([ENDED]), |_| String::new()).is_empty());
+        let elsewhere = ThreadOwners { readable: false };
+        assert!(elsewhere.find(Set::from_iter([std::process::id()]), tables).is_empty());
+    }
+
+    #[test]
+    fn hostile_tables_invent_no_text() {
+        let mut dice = Dice::new(1);
+        for _ in 0..20_000 {
+            let table = mutate::text(&mut dice, " 1 init\n 4711 a worker\n 4712 bash\n");
+            for thread in [1, 4711, 4712, 65536] {
+                let found = saved(&table, thread);
+                assert!(found.is_none_or(|text| table.contains(text)), "{table:?}");
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_of_ours_belongs_to_us() {
+        let thread = std::thread::spawn(|| {
+            let link = fs::read_link("/proc/thread-self").unwrap();
+            let thread: u32 = link.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            let owners = ThreadOwners { readable: true };
+            (thread, owners.find(Set::from_iter([thread]), |_| String::new()))
+        });
+        let (thread, found) = thread.join().unwrap();
+        assert_ne!(thread, std::process::id());
+        assert_eq!(found[&thread].pid, std::process::id());
+    }
+}
