@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepwarm_lab::Policy;
+use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_sockets::State;
 
-use crate::assertion::{self, Assertion};
 use crate::duration;
 use crate::load::engine_options::EngineOptions;
 

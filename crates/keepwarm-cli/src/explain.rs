@@ -1,10 +1,11 @@
 //! `keepwarm explain`: what is too long for `--help`, and the knowledge base in the terminal.
 
 use keepwarm_diagnose::knowledge;
+use keepwarm_record::assertion::{self, Entry, Unit};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::table::paragraph;
-use crate::{assertion, output};
 
 /// As wide as a terminal is at least.
 const COLUMNS: usize = 80;
@@ -78,7 +79,7 @@ pub(crate) fn run(topic: Option<&str>) -> Result<(), Failure> {
 
 fn page(topic: &str) -> Option<String> {
     if topic == ASSERTIONS.0 {
-        return Some(assertion::help());
+        return Some(assertions());
     }
     if topic == COLUMN_NAMES.0 {
         return Some(format!("{THE_COLUMNS}\n"));
@@ -95,6 +96,31 @@ fn list() -> String {
     let mut text = "keepwarm explain TOPIC, where TOPIC is one of\n\n".to_owned();
     for (name, title) in topics() {
         text.push_str(&format!("  {name:<width$}  {title}\n"));
+    }
+    text
+}
+
+/// The table of names that can be asserted on.
+fn assertions() -> String {
+    let table = assertion::table();
+    let width = table.iter().map(|entry| entry.pattern.len()).max().unwrap_or(0);
+    let mut text = String::from(
+        "An assertion is a name, a relation and a bound: --assert 'p99<20ms'. It can be\n\
+         given several times; if one does not hold, or its name was not measured in the\n\
+         run, keepwarm ends with exit code 10. Relations are <  <=  >  >=  ==  and !=. A\n\
+         bound has the unit of its name:\n\n",
+    );
+    for unit in Unit::ALL {
+        text.push_str(&format!("  {:<11} such as {}\n", unit.as_str(), unit.example()));
+    }
+    text.push('\n');
+    for Entry { pattern, unit, meaning } in table {
+        let label = format!("  {pattern:<width$}  {:<11} ", unit.as_str());
+        text.push_str(&paragraph(&label, meaning, COLUMNS));
+    }
+    for (name, words) in assertion::placeholders() {
+        text.push('\n');
+        text.push_str(&paragraph(&format!("  {name} is one of "), &words.join(", "), COLUMNS));
     }
     text
 }
@@ -123,6 +149,14 @@ mod tests {
                 assert_eq!(line.trim_end(), line);
             }
             assert!(page.ends_with('\n') && !page.ends_with("\n\n"), "{page}");
+        }
+    }
+
+    #[test]
+    fn assertions_page_has_every_name() {
+        let page = assertions();
+        for entry in assertion::table() {
+            assert!(page.contains(entry.pattern), "{}", entry.pattern);
         }
     }
 }

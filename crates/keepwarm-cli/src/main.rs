@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod assertion;
 mod duration;
 mod exit;
 mod explain;
@@ -13,9 +12,9 @@ mod interrupt;
 mod lab;
 mod limits;
 mod load;
+mod machine;
 mod output;
 mod output_file;
-mod record;
 mod report;
 mod serve;
 mod show;

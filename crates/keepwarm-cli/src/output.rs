@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 
@@ -24,6 +25,15 @@ pub(crate) fn print_with(
         }
         _ => Ok(()),
     }
+}
+
+/// Writes one document on one line while it is being made: a long run's document would take much
+/// memory.
+pub(crate) fn write_json(record: &impl Serialize, to: &mut dyn Write) -> io::Result<()> {
+    let mut buffered = io::BufWriter::new(to);
+    serde_json::to_writer(&mut buffered, record)?;
+    buffered.write_all(b"\n")?;
+    buffered.flush()
 }
 
 /// Whether anybody is left to read stdout: the other end of a pipe may have gone away.

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::Read;
 
+use keepwarm_record::load::{LoadRecord, SCHEMA};
 use serde_json::Value;
 
 use crate::args::ReportOptions;
 use crate::exit::{Exit, Failure};
 use crate::load;
 use crate::output::printable;
-use crate::record::{RunRecord, SCHEMA};
 
 /// The largest record that is read; an hour with everything in it has about a tenth of this.
 const MAX_BYTES: u64 = 256 << 20;
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     load::judge_assertions(&record)
 }
 
-fn parse(text: &str) -> Result<RunRecord, String> {
+fn parse(text: &str) -> Result<LoadRecord, String> {
     let mut value: Value =
         serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
     clean(&mut value)?;
@@ -75,8 +75,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::assertion;
-    use crate::record::tests::{a_run, every_fact};
+    use keepwarm_record::assertion::{self, every_name};
+    use keepwarm_record::load::fact;
+
+    /// The record of a run of 100 requests on 4 connections.
+    const PLAIN: &str = include_str!("../../keepwarm-record/records/load.json");
 
     /// A port that was watched, from a record.
     const HOP: &str = r#"{"port": 8081, "is_target": true, "opened_by_load": 200, "window_s": 0.41,
@@ -142,7 +145,7 @@ mod tests {
 
     /// A record of a real run with a hop and errors, as a document.
     fn captured() -> Value {
-        let mut record = serde_json::to_value(a_run()).expect("JSON");
+        let mut record = PLAIN.parse::<Value>().expect("JSON");
         record["hops"] = json!([HOP.parse::<Value>().expect("JSON")]);
         record["errors"] = json!([{"class": "timeout", "errno": null, "count": 3, "first_s": 1.0,
             "last_s": 2.0, "example": "no answer", "hint": "wait longer"}]);
@@ -168,7 +171,7 @@ mod tests {
             for text in [load::text::render(&record, false), load::ab::render(&record)] {
                 assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text}");
             }
-            every_fact(&record);
+            every_name().iter().for_each(|name| drop(fact(&record, name.as_str())));
             record.judge(&[assertion::parse("p99<20ms").expect("an assertion")]);
         }
         assert!(refused > 300 && shown > 300, "{refused} refused, {shown} shown");

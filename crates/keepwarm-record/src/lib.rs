@@ -1,7 +1,8 @@
 //! The versioned files of a load, a watch and a lab.
 //!
-//! Owns every type that crosses a file, and what can be said of a record alone: assertions and
-//! folds. Knows no engine and no kernel: the tool fills the records. Does no I/O.
+//! Owns every type that crosses a file, the assertions that can be judged by one, and what follows
+//! from a record alone: verdicts, intervals, notes and sentences. Knows no engine and no kernel:
+//! the tool fills the records, writes them and reads them. Does no I/O and reads no clock.
 
 #![forbid(unsafe_code)]
 
@@ -10,4 +11,5 @@ pub mod fold;
 pub mod lab;
 pub mod load;
 pub mod machine;
+pub mod numbers;
 pub mod watch;

@@ -2,10 +2,10 @@
 
 mod child;
 mod play;
-mod record;
 mod text;
 
 use keepwarm_lab::Policy;
+use keepwarm_record::lab::{LabRecord, LabRun};
 
 use crate::args::{LabFormat, LabOptions};
 use crate::exit::{Exit, Failure};
@@ -13,7 +13,7 @@ use crate::output::Progress;
 use crate::output_file::OutputFile;
 use crate::show::numbers::thousands;
 use crate::{interrupt, limits, output};
-use play::{Play, Stage};
+use play::Stage;
 
 pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     // The front holds a connection to the load and one to the data service for each request.
@@ -22,25 +22,26 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     interrupt::watch(2)?;
     let stage = Stage::new(options)?;
     let mut progress = Progress::new();
-    let mut plays = Vec::new();
+    let mut runs = Vec::new();
     for (index, policy) in policies(options).into_iter().enumerate() {
-        let play = stage.play(policy)?;
+        let run = stage.play(policy)?;
         progress.note(&format!(
             "{}. {policy}: {} requests/s, {} upstream connections",
             index + 1,
-            thousands(play.requests_per_second().round() as u64),
-            thousands(play.upstream.opened),
+            thousands(run.load.requests_per_second.round() as u64),
+            thousands(run.upstream.opened),
         ));
-        plays.push(play);
+        runs.push(run);
     }
+    let record = LabRecord::new(runs);
     if let Some(file) = file {
-        file.write(|to| record::write_json(&plays, to))?;
+        file.write(|to| output::write_json(&record, to))?;
     }
     match options.format {
-        LabFormat::Json => output::print_with(|to| record::write_json(&plays, to)),
-        LabFormat::Text => output::print(&text::render(options, &plays, output::colour())),
+        LabFormat::Json => output::print_with(|to| output::write_json(&record, to)),
+        LabFormat::Text => output::print(&text::render(&record, output::colour())),
     }?;
-    plays.iter().try_for_each(judge)
+    record.runs.iter().try_for_each(judge)
 }
 
 /// All, or those asked for, each once.
@@ -54,14 +55,13 @@ fn policies(options: &LabOptions) -> Vec<Policy> {
     policies
 }
 
-/// A play whose numbers contradict each other is shown, and then called invalid.
-fn judge(play: &Play) -> Result<(), Failure> {
-    let doubts = play.doubts();
-    if doubts.is_empty() {
+/// A run whose numbers contradict each other is shown, and then called invalid.
+fn judge(run: &LabRun) -> Result<(), Failure> {
+    if run.doubts.is_empty() {
         return Ok(());
     }
     Err(Failure::new(
         Exit::Invalid,
-        format!("the measurement of {} is invalid: {}", play.policy, doubts.join("; ")),
+        format!("the measurement of {} is invalid: {}", run.policy, run.doubts.join("; ")),
     ))
 }

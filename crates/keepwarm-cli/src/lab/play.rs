@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use keepwarm_lab::{Account, Policy, read_account};
 use keepwarm_load::Plan;
+use keepwarm_record::lab::{ClientAccount, ClosedCount, LabRun};
 use tokio::runtime::Runtime;
 
 use super::child::Child;
 use crate::args::LabOptions;
 use crate::exit::{Exit, Failure};
-use crate::load::Hops;
-use crate::record::{Cause, HopRecord, RunRecord};
-use crate::show::numbers::thousands;
+use crate::load::{Cause, Hops};
 use crate::{interrupt, load};
 
 /// What all turns share.
@@ -24,17 +23,6 @@ pub(crate) struct Stage {
     front_port: u16,
     upstream_timeout: Duration,
     runtime: Runtime,
-}
-
-/// What one turn showed.
-#[derive(Debug)]
-pub(crate) struct Play {
-    pub(crate) policy: Policy,
-    pub(crate) load: RunRecord,
-    /// The kernel's account of the upstream port.
-    pub(crate) upstream: HopRecord,
-    /// The front's client's own account.
-    pub(crate) client: Account,
 }
 
 impl Stage {
@@ -52,7 +40,7 @@ impl Stage {
         })
     }
 
-    pub(crate) fn play(&self, policy: Policy) -> Result<Play, Failure> {
+    pub(crate) fn play(&self, policy: Policy) -> Result<LabRun, Failure> {
         let mut data = Child::start("data", &["data".to_owned(), listen(self.data_port)])?;
         let upstream = data.address();
         let hops = Hops::start(&[upstream.port()])?;
@@ -73,7 +61,7 @@ impl Stage {
             return Err(interrupt::failure());
         }
         // The load's own target is the front, which nobody watches here; the services speak no TLS.
-        let hops = hops.finish(&Cause { target: None, ..load.cause() }, |_| false)?;
+        let hops = hops.finish(&Cause { target: None, ..Cause::of(&load) }, |_| false)?;
         let upstream = hops[0].clone();
         let load = load.with_hops(hops);
         let client = self.runtime.block_on(read_account(front.address()));
@@ -81,7 +69,7 @@ impl Stage {
             client.map_err(|why| Failure::new(Exit::Child, format!("the front service: {why}")))?;
         front.stop()?;
         data.stop()?;
-        Ok(Play { policy, load, upstream, client })
+        Ok(LabRun::of(policy.name(), load, &upstream, client_account(client)))
     }
 
     fn plan(&self, front: SocketAddr) -> Result<Plan, Failure> {
@@ -95,42 +83,17 @@ impl Stage {
     }
 }
 
-impl Play {
-    pub(crate) fn requests_per_second(&self) -> f64 {
-        self.load.requests_per_second
-    }
-
-    /// Requests that were answered with a 2xx status.
-    pub(crate) fn completed(&self) -> u64 {
-        let good = self.load.statuses.iter().filter(|(status, _)| (200..300).contains(*status));
-        good.map(|(_, count)| count).sum()
-    }
-
-    /// All others: no answer, or the front's 502 and 504.
-    pub(crate) fn failed(&self) -> u64 {
-        let all = &self.load.requests;
-        all.completed + all.failed + all.unsent - self.completed()
-    }
-
-    /// Local ports that the client's side holds now, as a share of all; `None` if not known.
-    pub(crate) fn port_share(&self) -> Option<f64> {
-        let held = self.upstream.established.client + self.upstream.time_wait.entered.client;
-        self.upstream.ports.range.map(|range| held as f64 / f64::from(range))
-    }
-
-    /// What contradicts itself in this measurement, or is missing from it.
-    pub(crate) fn doubts(&self) -> Vec<String> {
-        let mut doubts = Vec::new();
-        doubts.extend(self.load.connections.imbalance.clone());
-        doubts.extend(self.upstream.doubts());
-        if self.upstream.opened != self.client.opened {
-            doubts.push(format!(
-                "the kernel counted {} connections opened, and the client {}",
-                thousands(self.upstream.opened),
-                thousands(self.client.opened)
-            ));
-        }
-        doubts
+fn client_account(account: Account) -> ClientAccount {
+    let count = |closed: keepwarm_lab::ClosedCount| ClosedCount {
+        reason: closed.reason,
+        closer: closed.closer,
+        count: closed.count,
+    };
+    ClientAccount {
+        opened: account.opened,
+        reused: account.reused,
+        open: account.open,
+        closed: account.closed.into_iter().map(count).collect(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The experiment for people: one table, policies side by side, and under it a verdict for each.
 
-use super::play::Play;
-use crate::args::LabOptions;
+use keepwarm_lab::Policy;
+use keepwarm_record::lab::{LabRecord, LabRun};
+
 use crate::load::millis;
 use crate::show::numbers::thousands;
 use crate::table::{Table, paragraph};
@@ -9,66 +10,78 @@ use crate::table::{Table, paragraph};
 const COLUMNS: usize = 100;
 
 /// A row of the table: its label, and how a policy's cell reads.
-type Row = (&'static str, fn(&Play) -> String);
+type Row = (&'static str, fn(&LabRun) -> String);
 
 const ROWS: [Row; 16] = [
-    ("requests/s", |play| thousands(play.requests_per_second().round() as u64)),
-    ("p50 ms", |play| millis(play.load.latency_us.p50)),
-    ("p90 ms", |play| millis(play.load.latency_us.p90)),
-    ("p99 ms", |play| millis(play.load.latency_us.p99)),
-    ("max ms", |play| millis(play.load.latency_us.max)),
-    ("failed", |play| thousands(play.failed())),
+    ("requests/s", |run| thousands(run.load.requests_per_second.round() as u64)),
+    ("p50 ms", |run| millis(run.load.latency_us.p50)),
+    ("p90 ms", |run| millis(run.load.latency_us.p90)),
+    ("p99 ms", |run| millis(run.load.latency_us.p99)),
+    ("max ms", |run| millis(run.load.latency_us.max)),
+    ("failed", |run| thousands(run.load.failed)),
     ("", |_| String::new()),
-    ("upstream connections opened", |play| thousands(play.upstream.opened)),
-    ("requests per connection", |play| {
-        play.upstream.requests.mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
+    ("upstream connections opened", |run| thousands(run.upstream.opened)),
+    ("requests per connection", |run| {
+        run.upstream
+            .requests_per_connection
+            .map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
     }),
-    ("closed first by the client", |play| thousands(play.upstream.closed.client_fin)),
-    ("closed first by the server", |play| thousands(play.upstream.closed.server_fin)),
-    ("reset", |play| thousands(play.upstream.closed.reset())),
-    ("TIME_WAIT after, client's side", |play| thousands(play.upstream.time_wait.entered.client)),
-    ("TIME_WAIT after, server's side", |play| thousands(play.upstream.time_wait.entered.server)),
-    ("ESTABLISHED after", |play| thousands(play.upstream.established.client)),
-    ("share of the ephemeral ports", |play| {
-        let share = play.port_share();
+    ("closed first by the client", |run| thousands(run.upstream.closed_by_client)),
+    ("closed first by the server", |run| thousands(run.upstream.closed_by_server)),
+    ("reset", |run| thousands(run.upstream.reset)),
+    ("TIME_WAIT after, client's side", |run| thousands(run.upstream.time_wait_client)),
+    ("TIME_WAIT after, server's side", |run| thousands(run.upstream.time_wait_server)),
+    ("ESTABLISHED after", |run| thousands(run.upstream.established)),
+    ("share of the ephemeral ports", |run| {
+        let share = run.upstream.port_share;
         share.map_or_else(|| "not known".to_owned(), |share| format!("{:.1} %", share * 100.0))
     }),
 ];
 
-pub(crate) fn render(options: &LabOptions, plays: &[Play], colour: bool) -> String {
-    let mut text = format!(
-        "\n{} requests, {} at once: load -> front service -> data service (upstream), on loopback\n\n",
-        thousands(options.requests),
-        options.concurrency
-    );
-    text.push_str(&table(plays).render(|line| emphasise(line, "1", colour)));
-    for play in plays {
+pub(crate) fn render(record: &LabRecord, colour: bool) -> String {
+    let mut text = heading(record);
+    text.push_str(&table(&record.runs).render(|line| emphasise(line, "1", colour)));
+    for run in &record.runs {
         text.push('\n');
-        text.push_str(&verdict(play, colour));
+        text.push_str(&verdict(run, colour));
     }
     text
 }
 
-fn table(plays: &[Play]) -> Table {
+/// The load that all runs share.
+fn heading(record: &LabRecord) -> String {
+    let settings = record.runs.first().map(|run| &run.load.record.settings);
+    let requests = settings.and_then(|settings| settings.requests).unwrap_or(0);
+    let concurrency = settings.map_or(0, |settings| settings.concurrency);
+    format!(
+        "\n{} requests, {concurrency} at once: load -> front service -> data service (upstream), \
+         on loopback\n\n",
+        thousands(requests)
+    )
+}
+
+fn table(runs: &[LabRun]) -> Table {
     let mut table = Table::default();
-    table.row("", plays.iter().map(|play| play.policy.to_string()));
+    table.row("", runs.iter().map(|run| run.policy.clone()));
     for (label, cell) in ROWS {
-        table.row(label, plays.iter().map(cell));
+        table.row(label, runs.iter().map(cell));
     }
     table
 }
 
-fn verdict(play: &Play, colour: bool) -> String {
-    let finding = &play.upstream.finding;
+fn verdict(run: &LabRun, colour: bool) -> String {
+    let finding = &run.finding;
     let paint = if finding.healthy { "1;32" } else { "1;31" };
-    let name = emphasise(play.policy.name(), paint, colour);
-    let mut text = format!("{name} ({}): {}\n", finding.code, play.policy.describe());
+    let name = emphasise(&run.policy, paint, colour);
+    let policy = Policy::ALL.into_iter().find(|policy| policy.name() == run.policy);
+    let described = policy.map_or("a policy of another version", Policy::describe);
+    let mut text = format!("{name} ({}): {described}\n", finding.code);
     text.push_str(&paragraph("  ", &finding.sentences(), COLUMNS));
-    for note in play.upstream.notes() {
-        text.push_str(&paragraph("  Note: ", &note, COLUMNS));
+    for note in &run.notes {
+        text.push_str(&paragraph("  Note: ", note, COLUMNS));
     }
-    for doubt in play.doubts() {
-        text.push_str(&paragraph("  INVALID: ", &doubt, COLUMNS));
+    for doubt in &run.doubts {
+        text.push_str(&paragraph("  INVALID: ", doubt, COLUMNS));
     }
     text
 }

@@ -3,15 +3,14 @@
 //! The labels are ab's; the numbers are this engine's. ab keeps whole milliseconds, so do we here.
 //! What ab reports and this engine does not measure apart is left out.
 
-use crate::output::printable;
-use keepwarm_load::ErrorClass;
+use keepwarm_record::load::{Distribution, LoadRecord};
 
-use crate::record::{Distribution, RunRecord};
+use crate::output::printable;
 
 /// The rows of ab's percentile table.
 const PERCENTILES: [f64; 9] = [0.50, 0.66, 0.75, 0.80, 0.90, 0.95, 0.98, 0.99, 1.0];
 
-pub(crate) fn render(record: &RunRecord) -> String {
+pub(crate) fn render(record: &LoadRecord) -> String {
     let (settings, requests) = (&record.settings, &record.requests);
     let seconds = record.elapsed_s;
     let rate = record.requests_per_second;
@@ -76,26 +75,26 @@ pub(crate) fn render(record: &RunRecord) -> String {
 
 /// ab's second line on failures: no connection, none of the answer or a part of it, a body of another
 /// length (which is no failure here), and all else.
-fn failures(record: &RunRecord) -> String {
-    let of = |classes: &[ErrorClass]| -> u64 {
+fn failures(record: &LoadRecord) -> String {
+    let of = |classes: &[&str]| -> u64 {
         let errors = record.errors.iter();
-        let errors = errors.filter(|error| classes.iter().any(|one| one.as_str() == error.class));
+        let errors = errors.filter(|error| classes.contains(&error.class.as_str()));
         errors.map(|error| error.count).sum()
     };
-    let connect = of(&[ErrorClass::Connect, ErrorClass::ConnectTimeout, ErrorClass::Tls]);
+    let connect = of(&["connect", "connect_timeout", "tls"]);
     let receive = of(&[
-        ErrorClass::ResetBeforeResponse,
-        ErrorClass::ResetWithinResponse,
-        ErrorClass::EofOnNew,
-        ErrorClass::EofOnReused,
-        ErrorClass::EofWithinResponse,
-        ErrorClass::Read,
+        "reset_before_response",
+        "reset_within_response",
+        "eof_on_new",
+        "eof_on_reused",
+        "eof_within_response",
+        "read",
     ]);
     let rest = record.requests.failed.saturating_sub(connect + receive);
     format!("(Connect: {connect}, Receive: {receive}, Length: 0, Exceptions: {rest})")
 }
 
-fn times(record: &RunRecord) -> String {
+fn times(record: &LoadRecord) -> String {
     let mut text =
         String::from("Connection Times (ms)\n              min  mean[+/-sd] median   max\n");
     for (label, times) in [("Connect:", &record.connect_us), ("Processing:", &record.latency_us)] {

@@ -7,12 +7,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use keepwarm_record::load::{HopRecord, HopSample, Sides};
 use keepwarm_sockets::{
     EphemeralPorts, Filter, PortReport, PortWatch, Side, State, States, dump, ephemeral_ports,
 };
 
+use super::hop_record::{self, Cause};
 use crate::exit::{Exit, Failure};
-use crate::record::{Cause, HopRecord, HopSample, Sides};
 
 /// How long the kernel may take to finish closing what the load left.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -113,7 +114,7 @@ impl Hops {
             let is_target = cause.target.is_some_and(|target| target.port == port);
             let asked = !is_target && account.requests.total > 0;
             let secret = asked && speaks_tls(port);
-            HopRecord::of(&account, self.ports, samples, cause, secret)
+            hop_record::record(&account, self.ports, samples, cause, secret)
         };
         Ok(accounts.into_iter().map(hop).collect())
     }

@@ -2,25 +2,29 @@
 
 pub(crate) mod ab;
 pub(crate) mod engine_options;
+mod fill;
+mod hop_record;
 mod hops;
 mod live;
 mod speaks_tls;
 pub(crate) mod text;
 
+pub(crate) use hop_record::Cause;
 pub(crate) use hops::Hops;
 pub(crate) use text::millis;
 
 use std::time::{Duration, SystemTime};
 
 use keepwarm_load::{ClosePolicy, Plan, PlanBuilder, PlanError, Run};
+use keepwarm_record::assertion;
+use keepwarm_record::load::{LoadRecord, Schedule, Trust};
 
 use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
-use crate::record::{AssertionOutcome, AssertionRecord, RunRecord, Schedule, Trust};
 use crate::show::numbers::thousands;
-use crate::{interrupt, limits, output, record};
+use crate::{interrupt, limits, output};
 
 /// ab's own default is 1; a load that says something takes more.
 const DEFAULT_REQUESTS: u64 = 200;
@@ -37,12 +41,12 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
     let record = drive(plan, "load", &hops, || Ok(()))?;
-    let hops = hops.finish(&record.cause(), speaks_tls::speaks_tls)?;
+    let hops = hops.finish(&Cause::of(&record), speaks_tls::speaks_tls)?;
     let mut record = record.with_hops(hops);
     record.settings.schedule = schedule(options, &record);
     record.judge(&options.assertions);
     if let Some(file) = file {
-        file.write(|to| record::write_json(&record, to))?;
+        file.write(|to| output::write_json(&record, to))?;
     }
     show(&record, options.format)?;
     judge(&record)?;
@@ -51,7 +55,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
 }
 
 /// A load that nobody answered is no good one, whatever was asserted.
-fn judge_outcome(record: &RunRecord) -> Result<(), Failure> {
+fn judge_outcome(record: &LoadRecord) -> Result<(), Failure> {
     if record.requests.completed > 0 || record.requests.failed == 0 {
         return Ok(());
     }
@@ -75,10 +79,10 @@ fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
 }
 
 /// Prints a run, new or from a file.
-pub(crate) fn show(record: &RunRecord, format: LoadFormat) -> Result<(), Failure> {
+pub(crate) fn show(record: &LoadRecord, format: LoadFormat) -> Result<(), Failure> {
     match format {
         LoadFormat::Text => output::print(&text::render(record, output::colour())),
-        LoadFormat::Json => output::print_with(|to| record::write_json(record, to)),
+        LoadFormat::Json => output::print_with(|to| output::write_json(record, to)),
         LoadFormat::Ab => output::print(&ab::render(record)),
     }
 }
@@ -91,7 +95,7 @@ pub(crate) fn drive(
     name: &str,
     hops: &Hops,
     mut check: impl FnMut() -> Result<(), Failure>,
-) -> Result<RunRecord, Failure> {
+) -> Result<LoadRecord, Failure> {
     let started = SystemTime::now();
     let run = Run::start(plan.clone()).map_err(|error| match error.raw_os_error() {
         Some(code) if limits::is_file_table_full(code) => {
@@ -116,11 +120,11 @@ pub(crate) fn drive(
     }
     progress.clear();
     let summary = run.wait();
-    verdict.map(|()| RunRecord::of(&plan, &summary, started))
+    verdict.map(|()| fill::record(&plan, &summary, started))
 }
 
 /// The plan knows its instants, and not how they were asked for.
-fn schedule(options: &LoadOptions, record: &RunRecord) -> Option<Schedule> {
+fn schedule(options: &LoadOptions, record: &LoadRecord) -> Option<Schedule> {
     let engine = &options.engine;
     let poisson = engine.arrivals == engine_options::Spread::Poisson;
     let stages = engine.stages.iter().map(|stage| (stage.duration.as_secs_f64(), stage.rate));
@@ -189,7 +193,7 @@ pub(crate) fn refused(error: &PlanError) -> Failure {
 }
 
 /// What the numbers mean for the exit code, worst first.
-fn judge(record: &RunRecord) -> Result<(), Failure> {
+fn judge(record: &LoadRecord) -> Result<(), Failure> {
     let of_table = ["EMFILE", "ENFILE"].map(|errno| record.connections.failed.get(errno));
     let full: u64 = of_table.into_iter().flatten().sum();
     if full > 0 {
@@ -224,21 +228,7 @@ fn judge(record: &RunRecord) -> Result<(), Failure> {
 }
 
 /// Fails if an assertion does not hold, or could not be judged.
-pub(crate) fn judge_assertions(record: &RunRecord) -> Result<(), Failure> {
-    let broken = |one: &AssertionRecord| match one.outcome {
-        AssertionOutcome::Held => None,
-        AssertionOutcome::Failed => {
-            let value = one.value.as_deref().unwrap_or_default();
-            Some(format!("{} does not hold: it is {value}", one.assertion))
-        }
-        AssertionOutcome::NotAvailable => {
-            let why = one.why.as_deref().unwrap_or_default();
-            Some(format!("{} cannot be judged, not available here: {why}", one.assertion))
-        }
-    };
-    let broken: Vec<String> = record.assertions.iter().filter_map(broken).collect();
-    if broken.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::Assertion, broken.join("; ")))
+pub(crate) fn judge_assertions(record: &LoadRecord) -> Result<(), Failure> {
+    let failures = assertion::failures(&record.assertions);
+    failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }

@@ -1,9 +1,10 @@
 //! The run for people: the verdict first, then latency, connections, errors.
 
-use crate::record::{
-    self, AssertionOutcome, Distribution, HopRecord, Intervals, Method, RunRecord, Sides, Trust,
-};
-use crate::show::numbers::thousands;
+use keepwarm_record::assertion::AssertionOutcome;
+use keepwarm_record::fold::confidence::{Intervals, Method};
+use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Sides, Trust};
+
+use crate::show::numbers::{self, counted, thousands};
 use crate::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
@@ -11,7 +12,7 @@ const COLUMNS: usize = 100;
 const SHORT: &str = "The run is too short to see how its seconds differ: the ranges take requests as \
                      independent, and are too narrow if stalls delay several at once.";
 
-pub(crate) fn render(record: &RunRecord, colour: bool) -> String {
+pub(crate) fn render(record: &LoadRecord, colour: bool) -> String {
     let mut text = String::new();
     text.push_str(&outcome(record, colour));
     text.push_str(&trust(record, colour));
@@ -41,7 +42,7 @@ fn closed_loop() -> String {
     )
 }
 
-fn outcome(record: &RunRecord, colour: bool) -> String {
+fn outcome(record: &LoadRecord, colour: bool) -> String {
     let settings = &record.settings;
     let shade = match (record.requests.failed, record.requests.unsent) {
         (0, 0) => "1;32",
@@ -63,7 +64,7 @@ fn outcome(record: &RunRecord, colour: bool) -> String {
 }
 
 /// How it was paced, and what became of the requests that were due.
-fn open_loop(record: &RunRecord) -> String {
+fn open_loop(record: &LoadRecord) -> String {
     let schedule = record.settings.schedule.as_ref();
     let course = match schedule.map(|schedule| (schedule.rate, schedule.stages.len())) {
         Some((Some(rate), 0)) => format!("open loop at {rate}/s"),
@@ -73,13 +74,8 @@ fn open_loop(record: &RunRecord) -> String {
     format!("{course}, {} due, at most ", thousands(record.requests.scheduled))
 }
 
-/// So many things, in one or in more.
-fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
-}
-
 /// The load's verdict on itself.
-fn trust(record: &RunRecord, colour: bool) -> String {
+fn trust(record: &LoadRecord, colour: bool) -> String {
     let verdict = &record.verdict;
     let (word, code) = match verdict.trust {
         Trust::Trustworthy => ("trustworthy", "32"),
@@ -110,7 +106,7 @@ fn heading(text: &str, colour: bool) -> String {
 }
 
 /// A line for each assertion, the broken ones with why.
-fn assertions(record: &RunRecord, colour: bool) -> String {
+fn assertions(record: &LoadRecord, colour: bool) -> String {
     let mut text = String::new();
     for one in &record.assertions {
         let (word, code, rest) = match one.outcome {
@@ -124,7 +120,7 @@ fn assertions(record: &RunRecord, colour: bool) -> String {
     text
 }
 
-fn trouble(record: &RunRecord) -> String {
+fn trouble(record: &LoadRecord) -> String {
     let mut parts = vec![match record.requests.failed {
         0 => "none failed".to_owned(),
         failed => format!("{} failed", thousands(failed)),
@@ -135,7 +131,7 @@ fn trouble(record: &RunRecord) -> String {
     parts.join(", ")
 }
 
-fn latency(record: &RunRecord, colour: bool) -> String {
+fn latency(record: &LoadRecord, colour: bool) -> String {
     let mut table = Table::default();
     let names = ["p50", "p90", "p99", "p99.9", "max"];
     table.row("latency, ms", names.map(str::to_owned));
@@ -165,7 +161,7 @@ fn times(table: &mut Table, label: &str, times: &Distribution) {
     if let Some(Intervals { p50, p90, p99, p999, .. }) = times.intervals.as_ref().filter(known) {
         let range = |interval: &Option<(u64, u64)>| {
             let ends = |(low, high): (u64, u64)| {
-                format!("{}-{}", record::millis(low), record::millis(high))
+                format!("{}-{}", numbers::millis(low), numbers::millis(high))
             };
             interval.map(ends).unwrap_or_default()
         };
@@ -179,10 +175,10 @@ fn quantiles(times: &Distribution) -> [String; 5] {
 
 /// Microseconds as milliseconds; blank where there are too few samples.
 pub(crate) fn millis(micros: Option<u64>) -> String {
-    micros.map_or_else(|| "-".to_owned(), record::millis)
+    micros.map_or_else(|| "-".to_owned(), numbers::millis)
 }
 
-fn connections(record: &RunRecord) -> String {
+fn connections(record: &LoadRecord) -> String {
     let ledger = &record.connections;
     let per_connection = &ledger.requests_per_connection;
     let mut lines = vec![
@@ -200,7 +196,7 @@ fn connections(record: &RunRecord) -> String {
     lines.push(("still open at the end", thousands(ledger.still_open)));
     let lifetime = &ledger.lifetime_us;
     if let (Some(p50), Some(max)) = (lifetime.p50, lifetime.max) {
-        let (p50, max) = (record::millis(p50), record::millis(max));
+        let (p50, max) = (numbers::millis(p50), numbers::millis(max));
         lines.push(("lifetime of those closed", format!("{p50} ms median, at most {max} ms")));
     }
     for (cause, count) in &ledger.closed_by_us {
@@ -281,7 +277,7 @@ fn hop(hop: &HopRecord, colour: bool) -> String {
 }
 
 /// Only if they are not all good.
-fn statuses(record: &RunRecord, colour: bool) -> String {
+fn statuses(record: &LoadRecord, colour: bool) -> String {
     let odd = record.statuses.keys().any(|status| !(200..300).contains(status));
     if !odd {
         return String::new();
@@ -291,7 +287,7 @@ fn statuses(record: &RunRecord, colour: bool) -> String {
     format!("{}{}", heading("statuses", colour), aligned(&lines))
 }
 
-fn errors(record: &RunRecord, colour: bool) -> String {
+fn errors(record: &LoadRecord, colour: bool) -> String {
     if record.errors.is_empty() {
         return String::new();
     }

@@ -1,9 +1,9 @@
 //! What a watch knows of the names that can be asserted on: those of a hop, `hop.PORT.*`.
 
+use keepwarm_record::assertion::{Assertion, Fact, Outcome};
 use keepwarm_sockets::{Destination, PollDiff, Scope, Side};
 
 use super::{Level, Report, unseen};
-use crate::assertion::{Assertion, Fact, Outcome};
 use crate::exit::{Exit, Failure};
 
 /// What a watch measures, of a port.

@@ -1,1 +1,3 @@
-//! Folds: numbers and words derived from records.
+//! Statistics over the distributions that records keep.
+
+pub mod confidence;

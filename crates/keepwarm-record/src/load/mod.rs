@@ -1,1 +1,259 @@
 //! The record of a load: `keepwarm.load/1`.
+//!
+//! Owns the types, and what can be said of one record alone: the verdict on it, its facts for
+//! assertions, whether the target could be reached. Does not measure: the tool fills the record.
+
+mod connections;
+mod distribution;
+mod facts;
+mod hop;
+mod settings;
+mod timeline;
+mod verdict;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::assertion::{self, Assertion, AssertionRecord};
+use crate::machine::Machine;
+
+pub use connections::{Connections, PerConnection};
+pub use distribution::Distribution;
+pub use facts::fact;
+pub use hop::{
+    Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PortUse, Sides, TimeWaits,
+};
+pub use settings::{Schedule, Settings};
+pub use timeline::{Sketched, SliceRecord, TimelineRecord};
+pub use verdict::{Trust, Verdict};
+
+/// Name and version of the format.
+pub const SCHEMA: &str = "keepwarm.load/1";
+
+/// Classes of failed requests, as `ErrorRecord::class` spells them, in the order of reports.
+pub const ERROR_CLASSES: [&str; 14] = [
+    "connect",
+    "tls",
+    "connect_timeout",
+    "timeout",
+    "reset_before_response",
+    "reset_within_response",
+    "eof_on_new",
+    "eof_on_reused",
+    "eof_within_response",
+    "bad_framing",
+    "too_large",
+    "write",
+    "read",
+    "unanswered",
+];
+
+/// Classes of failed requests whose response was still missing when their time was over.
+const WITHOUT_ANSWER: [&str; 3] = ["connect_timeout", "timeout", "unanswered"];
+
+/// One load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadRecord {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Start of the run, in milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// Settings of the run.
+    pub settings: Settings,
+    /// Machine of the load.
+    pub machine: Machine,
+    /// Reason why the run ended.
+    pub stopped: Stopped,
+    /// Time until the last request completed or failed, and at least the duration asked for.
+    /// Excludes the wait for requests that were never answered.
+    pub elapsed_s: f64,
+    /// Completed requests a second, over `elapsed_s`.
+    pub requests_per_second: f64,
+    /// Requests by outcome.
+    pub requests: Requests,
+    /// Service times: first byte of the request written to last byte of the response.
+    pub latency_us: Distribution,
+    /// Response times of an open loop: instant the request was due to last byte of the response.
+    pub response_us: Distribution,
+    /// Send lag of an open loop: instant the request was due to its first byte written.
+    pub send_lag_us: Distribution,
+    /// Times from connect(2) to established.
+    pub connect_us: Distribution,
+    /// Times from established to the end of the TLS handshake.
+    pub handshake_us: Distribution,
+    /// TLS handshakes that resumed an earlier session.
+    pub handshakes_resumed: u64,
+    /// Completed requests by status code.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Failed requests by class and errno.
+    pub errors: Vec<ErrorRecord>,
+    /// The load's account of its connections.
+    pub connections: Connections,
+    /// Ports that `--watch` watched.
+    pub hops: Vec<HopRecord>,
+    /// Bytes on the connections.
+    pub bytes: Bytes,
+    /// `Server` field of the first response that had one.
+    pub server: Option<String>,
+    /// Content length of the first completed response.
+    pub document_length: Option<u64>,
+    /// Resources that the load itself used.
+    pub loader: Loader,
+    /// Judgement on the record's own numbers.
+    pub verdict: Verdict,
+    /// Assertions and their outcomes.
+    pub assertions: Vec<AssertionRecord>,
+    /// Course of the run, slice by slice.
+    pub timeline: TimelineRecord,
+}
+
+/// Reason why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// All requests were sent, or the duration was over.
+    Finished,
+    /// The target could not be reached.
+    Unreachable,
+    /// A signal ended the run early.
+    Cancelled,
+}
+
+/// Requests by outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Requests that were due.
+    pub scheduled: u64,
+    /// Requests with a complete response, whatever its status.
+    pub completed: u64,
+    /// Requests without a complete response, those in flight at the end included.
+    pub failed: u64,
+    /// Requests that were never begun, because the run, or room in the backlog, was over.
+    pub unsent: u64,
+}
+
+/// Failed requests of one class and errno.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorRecord {
+    /// One of [`ERROR_CLASSES`].
+    pub class: String,
+    /// Error number of the operating system, such as `ECONNREFUSED`.
+    pub errno: Option<String>,
+    /// Failed requests.
+    pub count: u64,
+    /// Time of the first failure since the start of the run.
+    pub first_s: f64,
+    /// Time of the last failure since the start of the run.
+    pub last_s: f64,
+    /// Message of the first failure.
+    pub example: String,
+    /// Usual cause of the class, and the remedy.
+    pub hint: Option<String>,
+}
+
+/// Bytes on the connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Bytes read, heads included.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Content of completed responses.
+    pub content: u64,
+}
+
+/// Resources that the load itself used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loader {
+    /// Threads of the load.
+    pub threads: u64,
+    /// Processor time of all threads.
+    pub cpu_s: f64,
+    /// Processor time as a share of the time that the threads ran; `None` if no time passed.
+    pub cpu_share: Option<f64>,
+    /// Processor time of the busiest thread as a share of its own time.
+    pub busiest_share: Option<f64>,
+    /// Greatest share of its time that a thread was ready to run and had no core; `None` where the
+    /// kernel does not say.
+    pub waited_share: Option<f64>,
+    /// Wake-ups of all threads.
+    pub wakeups: u64,
+    /// Events that these wake-ups brought.
+    pub events: u64,
+    /// Times from a wake-up to the end of the work that it brought.
+    pub turns_us: Distribution,
+    /// Times, in an open loop, from the instant a request was due until a thread noticed it.
+    pub lag_us: Distribution,
+}
+
+impl LoadRecord {
+    /// Adds the hops and judges the record again, because evidence lost at a hop counts.
+    #[must_use]
+    pub fn with_hops(mut self, hops: Vec<HopRecord>) -> Self {
+        self.hops = hops;
+        self.verdict = Verdict::of(&self);
+        self
+    }
+
+    /// Judges `assertions` by this record, and keeps the outcomes in it.
+    pub fn judge(&mut self, assertions: &[Assertion]) {
+        self.assertions = assertion::judge(assertions, |name| fact(self, name));
+    }
+
+    /// Returns true if connections were tried and none was opened.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        let connections = &self.connections;
+        let mut failed =
+            connections.failed.values().sum::<u64>() + connections.timed_out_connecting;
+        if self.stopped == Stopped::Finished {
+            // These attempts had the whole run and its grace.
+            failed += connections.abandoned_connecting;
+        }
+        connections.opened == 0 && failed > 0
+    }
+
+    /// Counts the failed requests whose times would have been among the longest: no answer came in
+    /// time, or none before the run was over.
+    #[must_use]
+    pub fn without_answer(&self) -> u64 {
+        let slow = |error: &&ErrorRecord| WITHOUT_ANSWER.contains(&error.class.as_str());
+        self.errors.iter().filter(slow).map(|error| error.count).sum()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The record of a run of 100 requests on 4 connections.
+    const PLAIN: &str = include_str!("../../records/load.json");
+
+    /// A run of 100 requests on 4 connections.
+    pub(crate) fn a_run() -> LoadRecord {
+        serde_json::from_str(PLAIN).expect("a record of this schema")
+    }
+
+    pub(super) fn an_error(class: &str, count: u64) -> ErrorRecord {
+        ErrorRecord {
+            class: class.to_owned(),
+            errno: None,
+            count,
+            first_s: 1.0,
+            last_s: 1.0,
+            example: String::new(),
+            hint: None,
+        }
+    }
+
+    #[test]
+    fn record_survives_writing_and_reading() {
+        let mut record = a_run();
+        record.judge(&[assertion::parse("p99 < 1us").expect("an assertion")]);
+        let written = serde_json::to_vec(&record).expect("JSON");
+        let again: LoadRecord = serde_json::from_slice(&written).expect("the same types");
+        assert_eq!(again, record);
+        assert_eq!(serde_json::to_vec(&again).expect("JSON"), written);
+    }
+}

@@ -1,18 +1,18 @@
-//! From what people type to an [`Assertion`], or to an error that points at the place.
+//! Parses an [`Assertion`], or fails with an error that points at the place.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::{Assertion, Relation, Unit, names};
 
-/// Longer than any assertion; what is longer is a mistake of a script.
+/// Greatest length, which no assertion needs; a longer text is a mistake of a script.
 const MAX_LENGTH: usize = 200;
 
-/// What is wrong with an assertion, and where.
+/// A mistake in an assertion, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ParseError {
+pub struct ParseError {
     text: String,
-    /// Bytes of `text`; empty where something is missing.
+    /// Range of bytes in `text`; empty where something is missing.
     place: Range<usize>,
     message: String,
 }
@@ -36,8 +36,12 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Reads one assertion.
-pub(crate) fn parse(text: &str) -> Result<Assertion, ParseError> {
+/// Parses one assertion.
+///
+/// # Errors
+///
+/// If the text is not an assertion. The message has the reason, and marks under the place.
+pub fn parse(text: &str) -> Result<Assertion, ParseError> {
     if text.len() > MAX_LENGTH {
         let message = format!("an assertion has at most {MAX_LENGTH} characters");
         return Err(ParseError::new("", 0..0, message));
@@ -64,7 +68,7 @@ pub(crate) fn parse(text: &str) -> Result<Assertion, ParseError> {
     Ok(Assertion { text: text.trim().to_owned(), name, relation, bound })
 }
 
-/// `place` without the white space at its ends.
+/// Returns `place` without the white space at its ends.
 fn trimmed(text: &str, place: Range<usize>) -> Range<usize> {
     let inner = &text[place.clone()];
     let start = place.start + (inner.len() - inner.trim_start().len());
@@ -133,8 +137,8 @@ const fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// What a number with this suffix is to be multiplied by; `None` if the suffix does not belong to
-/// the unit.
+/// Returns the factor for a number with this suffix; `None` if the suffix does not belong to the
+/// unit.
 fn scale(unit: Unit, suffix: &str) -> Option<f64> {
     Some(match (unit, suffix) {
         (Unit::Time, "us") => 1.0,
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_points_at_the_place() {
+    fn errors_point_at_their_place() {
         assert_eq!(
             refused("p99 < 20"),
             "p99 is a duration: write it like 20ms\n    p99 < 20\n          ^^"
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_apart() {
+    fn each_mistake_has_its_message() {
         for (text, why) in [
             ("", "a relation is missing"),
             ("p99", "a relation is missing"),
@@ -217,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_with_marks_inside_it(text in "\\PC{0,40}") {
+        fn any_text_parses_or_is_marked(text in "\\PC{0,40}") {
             if let Err(error) = parse(&text) {
                 prop_assert!(error.place.end <= text.len());
                 prop_assert!(text.is_char_boundary(error.place.start));
@@ -226,7 +230,7 @@ mod tests {
         }
 
         #[test]
-        fn anything_like_an_assertion_is_read_or_refused(
+        fn near_assertions_parse_or_fail(
             text in "(p99|p99\\.9|conn\\.[a-z_.]{0,12}|status\\.[0-9x]{0,4})[ ]?[<>=!]{0,3}[ ]?[0-9._]{0,8}(us|ms|s|%|/s|)"
         ) {
             if let Ok(assertion) = parse(&text) {
@@ -237,7 +241,7 @@ mod tests {
         }
 
         #[test]
-        fn every_name_takes_every_bound_of_its_unit(
+        fn every_name_takes_its_bounds(
             index in any::<prop::sample::Index>(),
             relation in prop::sample::select(Relation::ALL.to_vec()),
             number in 0_u32..1_000_000,

@@ -1,31 +1,32 @@
-//! How far a percentile may be from what another run of the same length would have said.
+//! Confidence intervals: how far a percentile may be from that of another run of the same length.
 //!
-//! One way, for 95 %: the run is cut into units of a second (or a few), and runs of as many units
-//! are drawn from it, with repetition, two neighbours at a time, some hundred times (a block
-//! bootstrap: Künsch 1989). What the drawn runs disagree about is the interval. Requests that wait
-//! behind each other are in one block, so that their likeness counts. Few blocks are drawn too much
-//! alike; more of the drawn runs are then taken in (Hesterberg 2015, "What teachers should know about
-//! the bootstrap", section 5.3).
+//! Two methods, both for 95 %. *Blocks*: the run is cut into units of a second (or a few), and runs
+//! of as many units are drawn from it, with repetition, two neighbours at a time, some hundred
+//! times (a block bootstrap: Künsch 1989). The interval is the range over which the drawn runs
+//! disagree. Requests that wait behind each other are in one block, so their dependence counts. A
+//! run with few blocks is drawn too much alike; the interval then takes in more of the drawn runs
+//! (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3).
 //!
-//! Of a run that is too short for it, *ranks* are all that is left: order statistics, as if requests
-//! were independent of each other. They are not, and the interval is too narrow wherever one stall
-//! delays several; so it says which of the two it is.
+//! *Ranks*, for a run that is too short for blocks: order statistics, as if requests were
+//! independent of each other. They are not, and the interval is too narrow wherever one stall
+//! delays several requests; so the record says which method it used.
 //!
-//! Neither knows what the run has not seen: a stall that comes once an hour is in no interval of a
-//! minute, and what differs between runs is in none at all.
+//! Neither method knows more than the run has seen: a stall that comes once an hour is in no
+//! interval of a minute, and no interval includes the differences between runs.
 
 use serde::{Deserialize, Serialize};
 
-use super::Distribution;
+use crate::load::Distribution;
 
-/// Fewer slices than this say nothing about how slices differ.
+/// Slices that it takes to say how slices differ.
 const MIN_SLICES: usize = 10;
-/// Longer runs are cut into this many units, so that the work does not grow with them.
+/// Units that a longer run is cut into, so that the work does not grow with its length.
 const MAX_UNITS: usize = 120;
 /// Neighbouring units that are drawn together: a stall does not end with its second.
 const BLOCK: usize = 2;
+/// Runs that are drawn.
 const DRAWS: usize = 400;
-/// Blocks, and the part of the drawn runs that is left out at each end:
+/// Least number of blocks, and the share of the drawn runs that is left out at each end:
 /// Φ(-√(n/(n-1)) · t(0.975, n-1)), which is 2.5 % of very many.
 const LEFT_OUT: [(usize, f64); 7] = [
     (60, 0.0218),
@@ -37,28 +38,35 @@ const LEFT_OUT: [(usize, f64); 7] = [
     (5, 0.0010),
 ];
 
-/// 95 % intervals, lower and upper end. `null` where there are too few samples for one.
+/// 95 % intervals, lower and upper bound. `None` where there are too few samples for one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Intervals {
-    pub(crate) method: Method,
-    pub(crate) p50: Option<(u64, u64)>,
-    pub(crate) p90: Option<(u64, u64)>,
-    pub(crate) p99: Option<(u64, u64)>,
-    pub(crate) p999: Option<(u64, u64)>,
+pub struct Intervals {
+    /// Method by which they were found.
+    pub method: Method,
+    /// Interval of the median.
+    pub p50: Option<(u64, u64)>,
+    /// Interval of the 90th percentile.
+    pub p90: Option<(u64, u64)>,
+    /// Interval of the 99th percentile.
+    pub p99: Option<(u64, u64)>,
+    /// Interval of the 99.9th percentile.
+    pub p999: Option<(u64, u64)>,
 }
 
+/// Method by which intervals were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Method {
+pub enum Method {
+    /// Block bootstrap.
     Blocks,
-    /// The run was too short for blocks.
+    /// Order statistics, because the run was too short for blocks.
     Ranks,
 }
 
 type Buckets = [(u64, u64)];
 
-/// The intervals of `whole`, of which `slices` are the parts.
-pub(super) fn intervals(whole: &Distribution, slices: &[&Buckets]) -> Intervals {
+/// Returns the intervals of `whole`, whose parts are `slices`.
+pub fn intervals(whole: &Distribution, slices: &[&Buckets]) -> Intervals {
     let quantiles = [0.5, 0.9, 0.99, 0.999];
     let (method, found) = if slices.len() >= MIN_SLICES {
         (Method::Blocks, Units::of(slices).intervals(quantiles))
@@ -75,10 +83,11 @@ pub(super) fn intervals(whole: &Distribution, slices: &[&Buckets]) -> Intervals 
     Intervals { method, p50: next(), p90: next(), p99: next(), p999: next() }
 }
 
-/// A run in units of one slice or more, in columns: every value that occurs, and how often in each.
+/// A run in units of one slice or more, in columns: every value that occurs, and its count in each
+/// unit.
 struct Units {
     values: Vec<u64>,
-    /// By unit, then by value.
+    /// Counts by unit, then by value.
     counts: Vec<Vec<u64>>,
 }
 
@@ -105,7 +114,7 @@ impl Units {
     fn intervals<const N: usize>(&self, quantiles: [f64; N]) -> [Option<(u64, u64)>; N] {
         let units = self.counts.len();
         let blocks = units.div_ceil(BLOCK);
-        // The same record says the same.
+        // A fixed seed: the same record always gives the same intervals.
         let mut random = SplitMix(0x6b65_6570_7761_726d);
         let mut drawn: [Vec<u64>; N] = std::array::from_fn(|_| Vec::with_capacity(DRAWS));
         let mut sum = vec![0; self.values.len()];
@@ -145,8 +154,8 @@ impl Units {
     }
 }
 
-/// Two samples that enclose the quantile with at least 95 %, if all were independent; `None` if
-/// there are too few to say.
+/// Returns two samples that enclose the quantile with at least 95 %, if all were independent;
+/// `None` if there are too few samples.
 fn by_ranks(whole: &Distribution, quantile: f64) -> Option<(u64, u64)> {
     let (low, high) = ranks(whole.count, quantile)?;
     let at = |rank: u64| {
@@ -162,12 +171,12 @@ fn by_ranks(whole: &Distribution, quantile: f64) -> Option<(u64, u64)> {
     Some(((low - low / 1024).max(whole.min?), high.min(whole.max?)))
 }
 
-/// The ranks, from 1, of the two samples of `n` that enclose a quantile with at least 95 %.
+/// Returns the ranks, from 1, of the two samples of `n` that enclose a quantile with at least 95 %.
 ///
 /// Exact where one tail is so thin that a normal curve would not fit: the binomial is summed from
-/// that end, at which few samples are expected.
+/// the end at which few samples are expected.
 fn ranks(n: u64, quantile: f64) -> Option<(u64, u64)> {
-    /// Beyond so great a variance the normal curve is exact to less than a rank's noise.
+    /// Variance from which the normal curve is exact to less than a rank's noise.
     const NORMAL_FROM: f64 = 400.0;
     if n == 0 || !(quantile > 0.0 && quantile < 1.0) {
         return None;
@@ -187,8 +196,8 @@ fn ranks(n: u64, quantile: f64) -> Option<(u64, u64)> {
     (low >= 1.0 && high <= samples).then_some((low as u64, high as u64))
 }
 
-/// The least `k` for which at most `k` of `n` come true with more than `share`, when each does with
-/// `p`, which is not above a half.
+/// Returns the least `k` for which at most `k` of `n` events happen with a probability above
+/// `share`, when each happens with probability `p`, which is at most a half.
 fn below(n: u64, p: f64, share: f64) -> u64 {
     let mut log_term = n as f64 * (1.0 - p).ln();
     let mut sum = log_term.exp();
@@ -201,7 +210,7 @@ fn below(n: u64, p: f64, share: f64) -> u64 {
     k
 }
 
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+/// Random numbers by Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
 struct SplitMix(u64);
 
 impl SplitMix {
@@ -213,7 +222,7 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `limit`, which is small: the bias of a remainder is not seen.
+    /// A number below `limit`, which is small: the bias of the remainder does not show.
     fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
@@ -223,7 +232,7 @@ impl SplitMix {
 mod tests {
     use super::*;
 
-    /// Between 0 and 1, never either.
+    /// A number between 0 and 1, both excluded.
     fn uniform(random: &mut SplitMix) -> f64 {
         ((random.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
@@ -232,7 +241,7 @@ mod tests {
         -uniform(random).ln() * mean
     }
 
-    /// Buckets as those of a slice: 32 to each doubling.
+    /// Buckets like those of a slice: 32 to each doubling.
     fn buckets(samples: &[u64]) -> Vec<(u64, u64)> {
         let mut counted = std::collections::BTreeMap::new();
         for sample in samples {
@@ -257,7 +266,7 @@ mod tests {
     /// Response times, in microseconds, of an open loop of 20 a second at a server that freezes for
     /// a second at a time, at random moments, on average once in `gap` seconds; by the second in
     /// which each request completes.
-    fn a_run(random: &mut SplitMix, seconds: usize, gap: f64) -> Vec<Vec<u64>> {
+    fn stalling_run(random: &mut SplitMix, seconds: usize, gap: f64) -> Vec<Vec<u64>> {
         let mut slices = vec![Vec::new(); seconds + 2];
         let (mut last, mut next) = (f64::NEG_INFINITY, -5.0 + exponential(random, gap));
         for request in 0..seconds * 20 {
@@ -272,14 +281,15 @@ mod tests {
         slices
     }
 
-    /// A request waits for longer than x if a freeze has begun in the last 1 - x seconds.
+    /// The true quantile (s): a request waits longer than x if a freeze began in the last 1 - x
+    /// seconds.
     fn truth(gap: f64, quantile: f64) -> f64 {
         (1.0 + quantile.ln() * gap).max(0.0) + 0.005
     }
 
     const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 
-    /// Of a hundred runs, those whose intervals have the truth in them.
+    /// Counts the runs, of a hundred, whose intervals contain the truth.
     fn covered(
         (seconds, gap): (usize, f64),
         interval: impl Fn(&[Vec<u64>]) -> [Option<(u64, u64)>; 3],
@@ -287,10 +297,10 @@ mod tests {
         let mut random = SplitMix(1);
         let mut covered = [0; 3];
         for _ in 0..100 {
-            let found = interval(&a_run(&mut random, seconds, gap));
+            let found = interval(&stalling_run(&mut random, seconds, gap));
             for ((covered, found), quantile) in covered.iter_mut().zip(found).zip(QUANTILES) {
                 let truth = truth(gap, quantile) * 1e6;
-                let (low, high) = found.expect("there are samples enough");
+                let (low, high) = found.expect("enough samples");
                 *covered += u32::from(low as f64 <= truth && truth <= high as f64);
             }
         }
@@ -298,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_have_the_truth_in_them_however_a_server_stalls() {
+    fn block_intervals_cover_the_true_percentile() {
         for course in [(60, 1.0), (60, 5.0), (20, 1.0)] {
             let blocks = covered(course, |slices| {
                 let columns: Vec<_> = slices.iter().map(|slice| buckets(slice)).collect();
@@ -314,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_are_those_of_the_binomial() {
+    fn ranks_follow_the_binomial() {
         // Of five samples the least and the greatest enclose the median with 93.75 %: too little.
         assert_eq!(ranks(5, 0.5), None);
         // Of six with 96.875 %.
@@ -330,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn of_independent_samples_ranks_cover_the_truth_as_often_as_they_say() {
+    fn ranks_cover_independent_samples() {
         let mut random = SplitMix(11);
         for (samples, quantile) in [(60, 0.5), (500, 0.9), (2000, 0.99), (4000, 0.5)] {
             let covered = (0..300).filter(|_| {
@@ -344,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_is_cut_into_no_more_units_than_that_and_loses_nothing() {
+    fn long_runs_keep_every_sample() {
         let columns: Vec<Vec<(u64, u64)>> =
             (0..3600).map(|second| buckets(&[second % 7; 3])).collect();
         let borrowed: Vec<&Buckets> = columns.iter().map(Vec::as_slice).collect();

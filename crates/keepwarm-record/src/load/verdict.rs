@@ -1,51 +1,59 @@
-//! The load's verdict on itself: whether its own numbers are to be believed, and why not.
+//! The verdict of a load on its own numbers: how far they can be trusted, and why not.
 //!
-//! Pure. A loader that lacks a core, or is late, adds to every time that it measures; none of it is
-//! the target's. What the target did wrong is no reason here.
+//! A loader that lacks a core, or is late, adds its own delay to every time that it measures. An
+//! error of the target is no reason here.
 
 use serde::{Deserialize, Serialize};
 
-use super::{HopRecord, RunRecord, Stopped};
-use crate::show::numbers::thousands;
+use super::{HopRecord, LoadRecord, Stopped};
+use crate::numbers::{millis, percent, thousands};
 
-/// From here on a thread has next to no time left: what comes in together waits for its turn.
+/// Share of a core from which a thread has next to no time left: events that come in together wait.
 const SATURATED: f64 = 0.9;
-/// A thread that had no core for this part of its time was late by as much.
+/// Share of its time that a thread may wait for a core; beyond it, service times include the wait.
 const STARVED: f64 = 0.05;
-/// A turn that takes this part of the median service time is seen in the percentiles.
+/// Share of the median service time from which a wake-up's own work is seen in the percentiles.
 const LONG_TURN: f64 = 0.5;
-/// Below this the 99th percentile rests on fewer than ten samples.
+/// Samples below which the 99th percentile rests on fewer than ten.
 const SAMPLES_FOR_P99: u64 = 1000;
-/// Lateness that nobody sees, in microseconds; and that nobody can overlook.
+/// Lateness (µs) below which results are not affected.
 const LATE_US: u64 = 1_000;
+/// Lateness (µs) above which results are suspect.
 const VERY_LATE_US: u64 = 10_000;
 
+/// Judgement on a record's own numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Verdict {
-    pub(crate) trust: Trust,
-    /// What the load used of what it had, and how late it was.
-    pub(crate) evidence: String,
-    /// Why not more trust, the worst first.
-    pub(crate) reasons: Vec<String>,
+pub struct Verdict {
+    /// Trust that the numbers deserve.
+    pub trust: Trust,
+    /// Resources that the load used, of those it had, and its lateness.
+    pub evidence: String,
+    /// Reasons against more trust, the worst first.
+    pub reasons: Vec<String>,
 }
 
-/// How far the numbers of a run are to be believed.
+/// Trust that the numbers of a run deserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Trust {
+pub enum Trust {
+    /// No reason for doubt.
     Trustworthy,
-    /// Counts are right; times may have something of the load's own in them, or rest on little.
+    /// Counts are right; times may include the load's own delay, or rest on few samples.
     WithCare,
     /// The run contradicts itself, or measured the load instead of its target.
     Invalid,
 }
 
 impl Verdict {
-    pub(super) fn unjudged() -> Self {
+    /// The verdict of a record that has not been judged yet.
+    #[must_use]
+    pub fn unjudged() -> Self {
         Self { trust: Trust::Trustworthy, evidence: String::new(), reasons: Vec::new() }
     }
 
-    pub(super) fn of(record: &RunRecord) -> Self {
+    /// Judges a record by its own numbers.
+    #[must_use]
+    pub fn of(record: &LoadRecord) -> Self {
         let mut reasons: Vec<(Trust, String)> = Vec::new();
         let contradictions = record.connections.imbalance.iter().cloned();
         let doubts = record.hops.iter().flat_map(HopRecord::doubts);
@@ -60,7 +68,7 @@ impl Verdict {
     }
 }
 
-fn evidence(record: &RunRecord) -> String {
+fn evidence(record: &LoadRecord) -> String {
     let loader = &record.loader;
     let mut parts = Vec::new();
     if let Some(busiest) = loader.busiest_share {
@@ -75,7 +83,7 @@ fn evidence(record: &RunRecord) -> String {
         parts.push(format!("sent {sent} of {due} requests that were due"));
     }
     if let Some(late) = loader.lag_us.p99 {
-        parts.push(format!("and was {} ms late at p99", super::millis(late)));
+        parts.push(format!("and was {} ms late at p99", millis(late)));
     }
     if parts.is_empty() {
         return "the kernel does not say what the load's threads used".to_owned();
@@ -84,20 +92,20 @@ fn evidence(record: &RunRecord) -> String {
 }
 
 /// An open loop that is itself late measures its own lateness.
-fn lateness(record: &RunRecord) -> Option<(Trust, String)> {
+fn lateness(record: &LoadRecord) -> Option<(Trust, String)> {
     let late = record.loader.lag_us.p99?;
     let typical = record.response_us.p50.unwrap_or(0);
     if late > VERY_LATE_US.max(typical) {
         let reason = format!(
             "the load was {} ms late at p99, more than the typical response takes: the response \
              times are its own",
-            super::millis(late)
+            millis(late)
         );
         Some((Trust::Invalid, reason))
     } else if late > LATE_US.max(typical / 10) {
         let reason = format!(
             "the load was up to {} ms late at p99, which counts in the response times",
-            super::millis(late)
+            millis(late)
         );
         Some((Trust::WithCare, reason))
     } else {
@@ -105,7 +113,7 @@ fn lateness(record: &RunRecord) -> Option<(Trust, String)> {
     }
 }
 
-fn processor(record: &RunRecord) -> Vec<(Trust, String)> {
+fn processor(record: &LoadRecord) -> Vec<(Trust, String)> {
     let loader = &record.loader;
     let mut reasons = Vec::new();
     if let Some(busiest) = loader.busiest_share.filter(|share| *share >= SATURATED) {
@@ -142,14 +150,14 @@ fn processor(record: &RunRecord) -> Vec<(Trust, String)> {
         let reason = format!(
             "responses come in crowds, and wait up to {} ms (p99) for their turn in the load, \
                  which counts as service time",
-            super::millis(turn)
+            millis(turn)
         );
         reasons.push((Trust::WithCare, reason));
     }
     reasons
 }
 
-fn samples(record: &RunRecord) -> Vec<(Trust, String)> {
+fn samples(record: &LoadRecord) -> Vec<(Trust, String)> {
     let mut reasons = Vec::new();
     if record.stopped == Stopped::Cancelled {
         reasons.push((Trust::WithCare, "the run was cut short".to_owned()));
@@ -185,17 +193,13 @@ fn samples(record: &RunRecord) -> Vec<(Trust, String)> {
     reasons
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{a_run, an_error};
     use super::*;
 
-    /// A run that gives no reason for doubt, but for what a test changes.
-    fn quiet() -> RunRecord {
+    /// A run without a reason for doubt; a test adds one.
+    fn quiet() -> LoadRecord {
         let mut record = a_run();
         record.requests.completed = 100_000;
         record.loader.busiest_share = Some(0.4);
@@ -205,7 +209,7 @@ mod tests {
         record
     }
 
-    fn open() -> RunRecord {
+    fn open() -> LoadRecord {
         let mut record = quiet();
         record.settings.open_loop = true;
         record.response_us.p50 = Some(5_000);
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn judged(record: &RunRecord, trust: Trust, reason: &str) {
+    fn judged(record: &LoadRecord, trust: Trust, reason: &str) {
         let verdict = Verdict::of(record);
         assert_eq!(verdict.trust, trust, "{verdict:?}");
         assert_eq!(verdict.reasons.is_empty(), trust == Trust::Trustworthy, "{verdict:?}");
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_with_time_to_spare_is_trustworthy() {
+    fn idle_loader_is_trustworthy() {
         judged(&quiet(), Trust::Trustworthy, "");
         judged(&open(), Trust::Trustworthy, "");
         assert!(Verdict::of(&open()).evidence.contains("40 % of a core"));
@@ -231,8 +235,8 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_lacks_time_says_so() {
-        let with = |change: fn(&mut RunRecord)| {
+    fn busy_loader_needs_care() {
+        let with = |change: fn(&mut LoadRecord)| {
             let mut record = quiet();
             change(&mut record);
             record
@@ -250,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_loop_that_is_late_measures_itself() {
+    fn late_open_loop_measures_itself() {
         let mut record = open();
         record.loader.lag_us.p99 = Some(1_100);
         judged(&record, Trust::WithCare, "1.10 ms late");
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_fails_makes_a_run_invalid_whatever_else_is_said() {
+    fn failed_sum_makes_run_invalid() {
         let mut record = quiet();
         record.requests.completed = 1;
         record.connections.imbalance = Some("1 is not 2".to_owned());

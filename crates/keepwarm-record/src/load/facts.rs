@@ -1,12 +1,14 @@
-//! What a record knows of each name that can be asserted on.
+//! Facts: the value that the record of a load has for each name that can be asserted on.
 
-use super::{Distribution, HopRecord, RunRecord};
+use super::{Distribution, HopRecord, LoadRecord};
 use crate::assertion::Fact;
 
-/// Fewer samples than this, and no 99.9th percentile is named.
+/// Samples that it takes to name a 99.9th percentile.
 const SAMPLES_FOR_P999: u64 = 10_000;
 
-pub(super) fn fact(record: &RunRecord, name: &str) -> Fact {
+/// Returns the value of a name, or the reason why the record has none.
+#[must_use]
+pub fn fact(record: &LoadRecord, name: &str) -> Fact {
     let (first, rest) = name.split_once('.').unwrap_or((name, ""));
     match (first, rest) {
         ("rps", "") if record.elapsed_s > 0.0 => Fact::Known(record.requests_per_second),
@@ -33,23 +35,23 @@ pub(super) fn fact(record: &RunRecord, name: &str) -> Fact {
     }
 }
 
-/// Times that count from the instants requests were due.
-fn of_open_loop(record: &RunRecord, times: &Distribution, point: &str) -> Fact {
+/// A point of times that count from the instants requests were due.
+fn of_open_loop(record: &LoadRecord, times: &Distribution, point: &str) -> Fact {
     if !record.settings.open_loop {
         return Fact::Absent("a closed loop has no instants to count from: give --rate".to_owned());
     }
     of_times(times, point, "request completed")
 }
 
-fn service(record: &RunRecord, point: &str) -> Fact {
+fn service(record: &LoadRecord, point: &str) -> Fact {
     if is_beyond(point, record.without_answer(), record.requests.completed) {
         return no_answer(record.without_answer(), "had no answer in time");
     }
     of_times(&record.latency_us, point, "request completed")
 }
 
-/// Requests of an open loop that are never sent have waited too.
-fn response(record: &RunRecord, point: &str) -> Fact {
+/// A point of response times. Requests of an open loop that were never sent have waited too.
+fn response(record: &LoadRecord, point: &str) -> Fact {
     let endless = record.without_answer() + record.requests.unsent;
     if record.settings.open_loop && is_beyond(point, endless, record.requests.completed) {
         return no_answer(endless, "had no answer in time, or were never sent");
@@ -57,8 +59,8 @@ fn response(record: &RunRecord, point: &str) -> Fact {
     of_open_loop(record, &record.response_us, point)
 }
 
-/// Whether `endless` requests, of whose times nothing is known but that they are long, are so many
-/// that a point of all requests lies among them.
+/// Returns true if a point of all requests lies among the `endless` ones, whose times are known
+/// only to be long.
 fn is_beyond(point: &str, endless: u64, completed: u64) -> bool {
     let share = match point {
         "max" => 1.0,
@@ -84,7 +86,7 @@ fn of_times(times: &Distribution, point: &str, sample: &str) -> Fact {
     }
 }
 
-fn requests(record: &RunRecord, name: &str) -> Fact {
+fn requests(record: &LoadRecord, name: &str) -> Fact {
     let requests = &record.requests;
     Fact::count(match name {
         "scheduled" => requests.scheduled,
@@ -95,7 +97,7 @@ fn requests(record: &RunRecord, name: &str) -> Fact {
     })
 }
 
-fn errors(record: &RunRecord, name: &str) -> Fact {
+fn errors(record: &LoadRecord, name: &str) -> Fact {
     let class = match name {
         "" => return Fact::count(record.requests.failed),
         "share" => return share(record.requests.failed, record.requests.completed),
@@ -116,7 +118,7 @@ fn share(failed: u64, completed: u64) -> Fact {
     }
 }
 
-fn status(record: &RunRecord, code: &str) -> Fact {
+fn status(record: &LoadRecord, code: &str) -> Fact {
     let asked = |status: u16| match code.strip_suffix("xx") {
         Some(kind) => kind.parse() == Ok(status / 100),
         None => code.parse() == Ok(status),
@@ -125,7 +127,7 @@ fn status(record: &RunRecord, code: &str) -> Fact {
     Fact::count(counts.map(|(_, count)| count).sum())
 }
 
-fn connections(record: &RunRecord, name: &str) -> Fact {
+fn connections(record: &LoadRecord, name: &str) -> Fact {
     let connections = &record.connections;
     let per_connection = &connections.requests_per_connection;
     let none = || Fact::Absent("no connection was opened".to_owned());
@@ -146,7 +148,7 @@ fn connections(record: &RunRecord, name: &str) -> Fact {
     })
 }
 
-fn hop(record: &RunRecord, rest: &str) -> Fact {
+fn hop(record: &LoadRecord, rest: &str) -> Fact {
     let (port, name) = rest.split_once('.').unwrap_or((rest, ""));
     let watched = record.hops.iter().find(|hop| port.parse() == Ok(hop.port));
     let Some(hop) = watched else {
@@ -182,7 +184,7 @@ fn of_requests(hop: &HopRecord, value: Option<f64>) -> Fact {
     )
 }
 
-/// `time_wait.peak` and `time_wait.peak.client`.
+/// TIME_WAITs, such as `time_wait.peak` and `time_wait.peak.client`.
 fn time_waits(hop: &HopRecord, name: &str) -> Fact {
     let mut parts = name.split('.').skip(1);
     let waits = &hop.time_wait;
@@ -200,7 +202,7 @@ fn time_waits(hop: &HopRecord, name: &str) -> Fact {
     })
 }
 
-/// A name of the table that this file forgot: a test goes through all of them.
+/// A name of the table that has no fact here. A test proves that there is none.
 fn unknown(name: &str) -> Fact {
     Fact::Absent(format!("{name} is not measured by this command"))
 }
@@ -212,7 +214,7 @@ mod tests {
     use crate::assertion::{every_name, parse};
 
     #[test]
-    fn every_name_of_the_table_has_a_fact_or_a_reason() {
+    fn every_name_has_a_fact_or_reason() {
         let record = a_run();
         for name in every_name() {
             if let Fact::Absent(why) = fact(&record, name.as_str()) {
@@ -222,22 +224,22 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_among_requests_without_an_answer_is_not_known() {
+    fn percentiles_among_unanswered_requests_are_unknown() {
         let mut record = a_run();
-        let with = |record: &mut RunRecord, text: &str| {
+        let with = |record: &mut LoadRecord, text: &str| {
             record.judge(&[parse(text).expect(text)]);
             record.assertions[0].outcome
         };
-        use super::super::AssertionOutcome::{Held, NotAvailable};
+        use crate::assertion::AssertionOutcome::{Held, NotAvailable};
         assert_eq!(with(&mut record, "max < 1h"), Held);
         record.errors.push(super::super::tests::an_error("unanswered", 3));
-        // Of 103 the 98th is not the 99th percentile; the 102nd is, and nobody knows it.
+        // The 99th percentile of 103 requests is the 102nd, and its time is not known.
         for (text, outcome) in
             [("p95 < 1h", Held), ("p99 < 1h", NotAvailable), ("max < 1h", NotAvailable)]
         {
             assert_eq!(with(&mut record, text), outcome, "{text}");
         }
-        assert_eq!(with(&mut record, "mean < 1h"), Held, "it is that of completed requests");
+        assert_eq!(with(&mut record, "mean < 1h"), Held, "the mean is of completed requests");
         record.settings.open_loop = true;
         record.response_us = record.latency_us.clone();
         assert_eq!(with(&mut record, "p90 < 1h"), Held);
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_are_those_of_the_record() {
+    fn facts_equal_the_record() {
         let mut record = a_run();
         let assertions: Vec<_> = [
             "requests.completed == 100",
@@ -268,10 +270,10 @@ mod tests {
         .into();
         record.judge(&assertions);
         for one in &record.assertions {
-            assert_eq!(one.outcome, super::super::AssertionOutcome::Held, "{one:?}");
+            assert_eq!(one.outcome, crate::assertion::AssertionOutcome::Held, "{one:?}");
         }
         record.judge(&[parse("p99.9 < 1h").expect("an assertion")]);
         let outcome = record.assertions[0].outcome;
-        assert_eq!(outcome, super::super::AssertionOutcome::NotAvailable);
+        assert_eq!(outcome, crate::assertion::AssertionOutcome::NotAvailable);
     }
 }

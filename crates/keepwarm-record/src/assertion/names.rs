@@ -1,26 +1,22 @@
-//! The table of names: what can be asserted on, its unit, and what it means.
+//! The table of names that can be asserted on: unit and meaning of each.
 //!
 //! Owns the words. Where a name stands for several, the table has one line with a placeholder in
-//! capitals, and `candidates` spells it out.
-
-use keepwarm_load::ErrorClass;
+//! capitals, and `candidates` spells the names out.
 
 use super::Unit;
-use crate::table::paragraph;
-
-/// As wide as a terminal is at least.
-const COLUMNS: usize = 80;
+use crate::load::ERROR_CLASSES;
 
 /// Points of a distribution of times.
-pub(crate) const POINTS: [&str; 9] =
-    ["min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max"];
+const POINTS: [&str; 9] = ["min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max"];
 
-/// When TIME_WAITs are counted, and on which side.
+/// Instants at which TIME_WAITs are counted.
 const MOMENTS: [&str; 3] = ["before", "peak", "after"];
+
+/// Sides of a connection.
 const SIDES: [&str; 2] = ["client", "server"];
 
 /// Error numbers that have a name in assertions, as the kernel spells them, in lower case.
-pub(crate) const ERRNOS: [&str; 8] = [
+const ERRNOS: [&str; 8] = [
     "eaddrnotavail",
     "econnrefused",
     "econnreset",
@@ -32,10 +28,14 @@ pub(crate) const ERRNOS: [&str; 8] = [
 ];
 
 /// One line of the table.
-struct Entry {
-    pattern: &'static str,
-    unit: Unit,
-    meaning: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name, with placeholders in capitals.
+    pub pattern: &'static str,
+    /// Unit of its values.
+    pub unit: Unit,
+    /// Meaning, in a few words.
+    pub meaning: &'static str,
 }
 
 const fn entry(pattern: &'static str, unit: Unit, meaning: &'static str) -> Entry {
@@ -93,7 +93,7 @@ const TABLE: &[Entry] = &[
         "of connections that ended within the run: established to closed",
     ),
     entry("hop.PORT.opened", Unit::Count, "connections of a port that --watch watched, opened"),
-    entry("hop.PORT.closed", Unit::Count, "and closed, by whomever"),
+    entry("hop.PORT.closed", Unit::Count, "and closed, by either side"),
     entry("hop.PORT.closed_by_client", Unit::Count, "of these, by the client's FIN first"),
     entry("hop.PORT.closed_by_server", Unit::Count, "of these, by the server's FIN first"),
     entry("hop.PORT.closed_at_once", Unit::Count, "of these, by both at once"),
@@ -124,24 +124,51 @@ const TABLE: &[Entry] = &[
     ),
 ];
 
-/// A name of the table, as it was typed, with the unit of its values.
+/// A name of the table, spelled out, with the unit of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Name {
+pub struct Name {
     text: String,
     unit: Unit,
 }
 
 impl Name {
-    pub(crate) fn as_str(&self) -> &str {
+    /// Returns the name as it was typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    pub(crate) const fn unit(&self) -> Unit {
+    /// Returns the unit of its values.
+    #[must_use]
+    pub const fn unit(&self) -> Unit {
         self.unit
     }
 }
 
-/// The name that `text` is, or the nearest one to offer, if any is near.
+/// Returns the lines of the table.
+#[must_use]
+pub fn table() -> &'static [Entry] {
+    TABLE
+}
+
+/// Returns each placeholder that stands for one word of a list, with that list.
+#[must_use]
+pub fn placeholders() -> [(&'static str, Vec<&'static str>); 4] {
+    [
+        ("POINT", POINTS.to_vec()),
+        ("MOMENT", MOMENTS.to_vec()),
+        ("SIDE", SIDES.to_vec()),
+        ("CLASS", classes().collect()),
+    ]
+}
+
+/// Returns every name, each placeholder replaced by all of its words, or by an example.
+#[must_use]
+pub fn every_name() -> Vec<Name> {
+    candidates("").into_iter().map(|(text, unit)| Name { text, unit }).collect()
+}
+
+/// Finds the name that `text` is, or the nearest name to offer, if any is near.
 pub(super) fn find(text: &str) -> Result<Name, Option<String>> {
     let candidates = candidates(text);
     if let Some((name, unit)) = candidates.iter().find(|(name, _)| name == text) {
@@ -151,11 +178,12 @@ pub(super) fn find(text: &str) -> Result<Name, Option<String>> {
         .into_iter()
         .map(|(name, _)| (distance(&name, text), name))
         .min_by_key(|(distance, _)| *distance);
-    // Half of it wrong is not a slip of the finger any more.
+    // With half of it wrong it is not a slip of the finger any more.
     Err(nearest.filter(|(distance, _)| *distance * 2 <= text.len().max(2)).map(|(_, name)| name))
 }
 
-/// Every name, the placeholders spelled out: with what `typed` has in their place, or an example.
+/// Spells out every name: a placeholder becomes the word that `typed` has in its place, or an
+/// example.
 fn candidates(typed: &str) -> Vec<(String, Unit)> {
     let spelled = |entry: &Entry| {
         spell_out(entry.pattern, typed)
@@ -166,7 +194,7 @@ fn candidates(typed: &str) -> Vec<(String, Unit)> {
     TABLE.iter().flat_map(spelled).collect()
 }
 
-/// A pattern with its placeholders replaced, by everything that may stand there.
+/// Replaces the placeholders of a pattern by each word that may stand there.
 fn spell_out(pattern: &str, typed: &str) -> Vec<String> {
     let is_placeholder = |part: &&str| part.starts_with(|c: char| c.is_ascii_uppercase());
     let Some(place) = pattern.split('.').find(is_placeholder) else {
@@ -176,7 +204,7 @@ fn spell_out(pattern: &str, typed: &str) -> Vec<String> {
     words.flat_map(|word| spell_out(&pattern.replacen(place, &word, 1), typed)).collect()
 }
 
-/// What may stand in the place of a placeholder.
+/// Returns the words that may stand in the place of a placeholder.
 fn words(placeholder: &str, typed: &str) -> Vec<String> {
     let second = typed.split('.').nth(1).unwrap_or_default();
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
@@ -193,10 +221,10 @@ fn words(placeholder: &str, typed: &str) -> Vec<String> {
 }
 
 fn classes() -> impl Iterator<Item = &'static str> {
-    ErrorClass::ALL.iter().map(|class| class.as_str()).chain(ERRNOS)
+    ERROR_CLASSES.into_iter().chain(ERRNOS)
 }
 
-/// `200` or `5xx`.
+/// Returns true for `200` and for `5xx`.
 fn is_status(text: &str) -> bool {
     let digits = text.strip_suffix("xx").unwrap_or(text);
     let length = if digits.len() == text.len() { 3 } else { 1 };
@@ -205,7 +233,7 @@ fn is_status(text: &str) -> bool {
         && matches!(digits.as_bytes()[0], b'1'..=b'9')
 }
 
-/// The number of characters to insert, delete or exchange to get from one word to the other.
+/// Counts the characters to insert, delete or exchange to get from one word to the other.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -221,47 +249,12 @@ fn distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
-/// The table for people.
-pub(crate) fn help() -> String {
-    let width = TABLE.iter().map(|entry| entry.pattern.len()).max().unwrap_or(0);
-    let mut text = String::from(
-        "An assertion is a name, a relation and a bound: --assert 'p99<20ms'. It can be\n\
-         given several times; if one does not hold, or its name was not measured in the\n\
-         run, keepwarm ends with exit code 10. Relations are <  <=  >  >=  ==  and !=. A\n\
-         bound has the unit of its name:\n\n",
-    );
-    for unit in [Unit::Time, Unit::Count, Unit::Rate, Unit::Share, Unit::Number] {
-        text.push_str(&format!("  {:<11} such as {}\n", unit.as_str(), unit.example()));
-    }
-    text.push('\n');
-    for Entry { pattern, unit, meaning } in TABLE {
-        let label = format!("  {pattern:<width$}  {:<11} ", unit.as_str());
-        text.push_str(&paragraph(&label, meaning, COLUMNS));
-    }
-    let lists = [
-        ("POINT", POINTS.join(", ")),
-        ("MOMENT", MOMENTS.join(", ")),
-        ("SIDE", SIDES.join(", ")),
-        ("CLASS", classes().collect::<Vec<_>>().join(", ")),
-    ];
-    for (name, list) in lists {
-        text.push('\n');
-        text.push_str(&paragraph(&format!("  {name} is one of "), &list, COLUMNS));
-    }
-    text
-}
-
-#[cfg(test)]
-pub(crate) fn every_name() -> Vec<Name> {
-    candidates("").into_iter().map(|(text, unit)| Name { text, unit }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn no_two_lines_spell_the_same_name() {
+    fn every_name_is_spelled_once() {
         let mut names: Vec<String> = candidates("").into_iter().map(|(name, _)| name).collect();
         let all = names.len();
         names.sort();
@@ -270,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_offered_the_nearest_name_and_nonsense_nothing() {
+    fn slips_are_offered_the_nearest_name() {
         for (typed, nearest) in [
             ("p98", Some("p90")),
             ("conn.open", Some("conn.opened")),
@@ -288,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_stand_for_what_is_typed() {
+    fn placeholders_take_the_typed_word() {
         for name in [
             "hop.1.opened",
             "hop.8081.time_wait.peak.client",
@@ -302,14 +295,6 @@ mod tests {
         }
         for name in ["status.20", "status.xxx", "status.0xx", "errors.CLASS", "POINT", "status."] {
             assert!(find(name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_help_has_every_line_of_the_table() {
-        let help = help();
-        for entry in TABLE {
-            assert!(help.contains(entry.pattern), "{}", entry.pattern);
         }
     }
 }

@@ -1,0 +1,63 @@
+//! The load's own account of its connections.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Distribution;
+
+/// Connections of a load, each in exactly one counter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Attempts to connect.
+    pub attempts: u64,
+    /// Attempts that failed, by errno.
+    pub failed: BTreeMap<String, u64>,
+    /// Attempts that the request's time limit ended.
+    pub timed_out_connecting: u64,
+    /// Attempts that the end of the run ended.
+    pub abandoned_connecting: u64,
+    /// Connections established.
+    pub opened: u64,
+    /// Requests on a connection that had carried a request before.
+    pub reused: u64,
+    /// Connections that the load closed first, by cause.
+    pub closed_by_us: BTreeMap<String, u64>,
+    /// Connections that the server's FIN closed first.
+    pub peer_fin: u64,
+    /// Connections that the server reset.
+    pub peer_rst: u64,
+    /// Connections closed because a request on them had timed out.
+    pub timed_out: u64,
+    /// Connections open at the end of the run.
+    pub still_open: u64,
+    /// Requests carried by one connection.
+    pub requests_per_connection: PerConnection,
+    /// Times from established to closed, of connections that ended within the run.
+    pub lifetime_us: Distribution,
+    /// True if all sums of the account hold.
+    pub balanced: bool,
+    /// The sum that does not hold.
+    pub imbalance: Option<String>,
+}
+
+/// Requests carried by one connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PerConnection {
+    /// Fewest requests.
+    pub min: Option<u64>,
+    /// Median.
+    pub p50: Option<u64>,
+    /// Most requests.
+    pub max: Option<u64>,
+    /// Mean.
+    pub mean: Option<f64>,
+}
+
+impl Connections {
+    /// Sums the connections that the load closed first.
+    #[must_use]
+    pub fn closed_by_us_total(&self) -> u64 {
+        self.closed_by_us.values().sum()
+    }
+}

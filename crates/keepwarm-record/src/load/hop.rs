@@ -1,0 +1,268 @@
+//! A hop: one port of this host during a load, as the kernel saw it.
+//!
+//! Owns the record, and the notes and doubts that follow from it. The tool fills and judges it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::numbers::thousands;
+
+/// The kernel's account of one port, the samples taken on the way, and the finding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HopRecord {
+    /// Port.
+    pub port: u16,
+    /// True if the port is the load's own target: its connections are the load's.
+    pub is_target: bool,
+    /// Connections that the load opened to the port, by the load's account; `None` if the port is
+    /// not the target.
+    pub opened_by_load: Option<u64>,
+    /// Length of the window.
+    pub window_s: f64,
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections closed, by the side that was first.
+    pub closed: HopCloses,
+    /// Closes by the load at the end of the run. Part of `closed`, and not counted as churn.
+    pub closed_by_the_end: u64,
+    /// Requests of a connection.
+    pub requests: HopRequests,
+    /// Connections open when the window began.
+    pub alive_at_start: u64,
+    /// Connections open when the window ended.
+    pub alive_at_end: u64,
+    /// Sockets in ESTABLISHED at the end.
+    pub established: Sides,
+    /// Sockets in CLOSE_WAIT at the end.
+    pub close_wait: Sides,
+    /// Sockets in TIME_WAIT.
+    pub time_wait: TimeWaits,
+    /// Local ports that clients of this port hold.
+    pub ports: PortUse,
+    /// TIME_WAITs that the kernel did not make because its table was full.
+    pub time_waits_refused: Option<u64>,
+    /// Socket events that the kernel dropped.
+    pub lost_events: u64,
+    /// False if connections were still closing when the account was taken.
+    pub settled: bool,
+    /// Samples in the order of time; the run's length and the cost of a dump decide how often.
+    pub samples: Vec<HopSample>,
+    /// Judgement on the port's connections.
+    pub finding: HopFinding,
+}
+
+/// Connections closed, by the side that was first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HopCloses {
+    /// The client's FIN came first.
+    pub client_fin: u64,
+    /// The server's FIN came first.
+    pub server_fin: u64,
+    /// Both FINs crossed on the way.
+    pub crossed_fin: u64,
+    /// The client reset the connection.
+    pub client_rst: u64,
+    /// The server reset the connection.
+    pub server_rst: u64,
+    /// The kernel does not say how the connection ended.
+    pub unclassified: u64,
+}
+
+/// Requests of a connection, counted as segments with data. Where the port speaks TLS, whose
+/// handshakes look like requests, the load's account is used if all connections are the load's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HopRequests {
+    /// Requests on all connections.
+    pub total: Option<u64>,
+    /// Mean of a connection.
+    pub mean: Option<f64>,
+    /// Median of a connection.
+    pub p50: Option<u64>,
+    /// Most requests of a connection.
+    pub max: Option<u64>,
+    /// Reason why the requests are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+}
+
+/// A count for each side of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sides {
+    /// Sockets that called connect(2).
+    pub client: u64,
+    /// Sockets that were accepted.
+    pub server: u64,
+}
+
+/// Sockets of the port in TIME_WAIT, whatever their age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeWaits {
+    /// Count before the run.
+    pub before: Sides,
+    /// Greatest count of each side.
+    pub peak: Sides,
+    /// Greatest count of both sides together.
+    pub peak_sum: u64,
+    /// Count after the run.
+    pub after: Sides,
+    /// Subset of `after` that entered TIME_WAIT during the run.
+    pub entered: Sides,
+}
+
+/// Local ports that clients of this port hold on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortUse {
+    /// Local ports that one destination can have; `None` if not known.
+    pub range: Option<u32>,
+    /// Most ports held at once.
+    pub peak: u64,
+    /// Ports held after the run.
+    pub after: u64,
+    /// Forecast; `None` where the range is not known.
+    pub forecast: Option<Forecast>,
+}
+
+/// Effect of this run's closes on the ports towards a remote destination, if they went on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Closes by the client, each of which holds a port for a minute.
+    pub closes_per_second: f64,
+    /// Greatest rate of closes that the ports bear for ever.
+    pub bearable_per_second: f64,
+    /// Time until the ports run out; `None` if they never do.
+    pub exhausted_after_s: Option<f64>,
+}
+
+/// One dump's view of the port.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HopSample {
+    /// Time since the watch began, just before the run.
+    pub at_s: f64,
+    /// Sockets in TIME_WAIT.
+    pub time_wait: Sides,
+    /// Sockets in ESTABLISHED.
+    pub established: Sides,
+    /// Client sockets in any state.
+    pub ports: u64,
+}
+
+/// Judgement on the connections of a port.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HopFinding {
+    /// Code of the finding, such as `D1`, or `healthy`.
+    pub code: String,
+    /// True if there is nothing to fix.
+    pub healthy: bool,
+    /// Confidence, from 0 to 1.
+    pub confidence: f64,
+    /// One sentence that says what was found.
+    pub summary: String,
+    /// Setting that fixes it.
+    pub advice: Option<String>,
+    /// Difference that a remote destination would make, which loopback hides.
+    pub remote: Option<String>,
+}
+
+impl HopCloses {
+    /// Sums the resets of both sides.
+    #[must_use]
+    pub const fn reset(&self) -> u64 {
+        self.client_rst + self.server_rst
+    }
+
+    /// Sums all closes.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.client_fin + self.server_fin + self.crossed_fin + self.reset() + self.unclassified
+    }
+}
+
+impl Sides {
+    /// Sums both sides.
+    #[must_use]
+    pub const fn sum(self) -> u64 {
+        self.client + self.server
+    }
+
+    /// Raises each side to at least the same side of `other`.
+    pub fn at_least(&mut self, other: Self) {
+        self.client = self.client.max(other.client);
+        self.server = self.server.max(other.server);
+    }
+}
+
+impl HopRequests {
+    /// Requests that are not known, and why.
+    #[must_use]
+    pub fn unknown(why: &str) -> Self {
+        Self { unknown: Some(why.to_owned()), ..Self::default() }
+    }
+}
+
+impl HopRecord {
+    /// Returns the share of all local ports that was held at the peak.
+    #[must_use]
+    pub fn port_share(&self) -> Option<f64> {
+        self.ports.range.map(|range| self.ports.peak as f64 / f64::from(range))
+    }
+
+    /// Returns the limits of this account that do not make it wrong.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        // The kernel's table belongs to the whole namespace. A port without closes is not affected.
+        if let Some(refused @ 1..) = self.time_waits_refused.filter(|_| self.closed.total() > 0) {
+            notes.push(format!(
+                "the kernel's table of TIME_WAITs was full, and {} were never made \
+                 (net.ipv4.tcp_max_tw_buckets): the counts of TIME_WAIT are too low",
+                thousands(refused)
+            ));
+        }
+        if let Some(own) = self.opened_by_load.filter(|own| *own != self.opened) {
+            notes.push(format!(
+                "the load opened {} of these connections: others use the port too, or its listen \
+                 queue overflowed and SYN cookies made connections that nobody asked for",
+                thousands(own)
+            ));
+        }
+        if let Some(why) = &self.requests.unknown {
+            notes.push(format!("requests over this port are not known: {why}"));
+        }
+        if !self.settled {
+            notes.push("some connections were still closing when the account was taken".to_owned());
+        }
+        notes
+    }
+
+    /// Returns the evidence that this account lacks, which makes the whole run invalid.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        if self.lost_events == 0 {
+            return Vec::new();
+        }
+        vec![format!(
+            "the kernel dropped socket events {} times, so its account of port {} is too low",
+            thousands(self.lost_events),
+            self.port
+        )]
+    }
+}
+
+impl HopFinding {
+    /// Writes the finding in sentences: what it is, how to fix it, and what loopback hides.
+    #[must_use]
+    pub fn sentences(&self) -> String {
+        let mut sentences = self.summary.clone();
+        if let Some(advice) = &self.advice {
+            sentences = format!("{sentences}. Fix: {advice}");
+        }
+        if let Some(remote) = &self.remote {
+            sentences = format!("{sentences}. {}", capitalised(remote));
+        }
+        format!("{}.", capitalised(&sentences))
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
