@@ -53,6 +53,7 @@ fn seen_by(side: Side, way: Way, truth: &Truth) -> SocketCloses {
     };
     SocketCloses {
         local_fin: ours.0 + truth.crossed_fin,
+        crossed_fin: truth.crossed_fin,
         remote_fin: theirs.0,
         local_rst: if unread { 0 } else { ours.1 },
         remote_rst: theirs.1,

@@ -25,6 +25,8 @@ use crate::tracker::poll_diff::PollDiff;
 /// own destination and side.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HostReport {
+    /// Which connections it is about.
+    pub scope: Scope,
     /// From the start of the watch to its last look.
     pub window: Duration,
     /// Destroy events the kernel dropped because they were not read fast enough. If this is not 0,
@@ -39,6 +41,10 @@ pub struct HostReport {
     /// Ends that died while the table of unfinished business was full; they count as
     /// `unclassified`.
     pub overflowed: u64,
+    /// Whether the window was closed at rest: no socket in scope between two states, no event in
+    /// scope for 50 ms, and proof that every event of the window had been delivered. False in a
+    /// snapshot.
+    pub settled: bool,
     /// Whether connections were traced too.
     pub tracing: Tracing,
     /// Level L0: what stands in for destroy events. Then `opened`, `closed`, `connect_failed`,
@@ -93,7 +99,10 @@ pub struct Destination {
     pub established_seen: Histogram,
     /// TIME_WAITs that this side holds now, because it closed first.
     pub time_wait: u64,
-    /// The same by age in seconds; index 0 is the last second, 59 the oldest.
+    /// TIME_WAITs of `time_wait` that were not there when the watch began (decided by their
+    /// cookies): entered within the watch.
+    pub time_wait_in_window: u64,
+    /// `time_wait` by age in seconds; index 0 is the last second, 59 the oldest.
     pub time_wait_by_age: Vec<u32>,
     /// Local ports taken by these connections, TIME_WAIT included; for a client only.
     pub ports: Option<PortsTaken>,
@@ -105,6 +114,42 @@ pub struct Destination {
     pub traced: TracedCloses,
     /// What looks alone tell, at level L0 only.
     pub glimpsed: Option<PollDiff>,
+    /// For a server: the part of these numbers whose connections no client's socket stands for.
+    pub server_only: ServerOnly,
+}
+
+/// The part of a server's numbers whose connections have no client's socket in this network
+/// namespace: the client is on another host or in another namespace, or its socket ended without a
+/// destroy event. A count of connections takes these here, and every other connection from its
+/// client's socket.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ServerOnly {
+    /// Connections that ended within the window.
+    pub closed: SocketCloses,
+    /// Connections open when the window began.
+    pub alive_at_start: u64,
+    /// Connections open now.
+    pub alive: u64,
+    /// Requests per connection within the window, those of open connections included.
+    pub requests: Histogram,
+}
+
+impl ServerOnly {
+    pub(crate) fn merge(&mut self, other: &ServerOnly) {
+        self.closed.merge(&other.closed);
+        self.alive_at_start += other.alive_at_start;
+        self.alive += other.alive;
+        self.requests.merge(&other.requests);
+    }
+
+    fn since(&self, earlier: &ServerOnly) -> ServerOnly {
+        ServerOnly {
+            closed: self.closed.since(&earlier.closed),
+            alive_at_start: earlier.alive,
+            alive: self.alive,
+            requests: self.requests.since(&earlier.requests),
+        }
+    }
 }
 
 /// What a [`PollingWatch`](crate::PollingWatch) has instead of destroy events.
@@ -175,6 +220,7 @@ impl Destination {
             established_seen: self.established_seen.since(&earlier.established_seen),
             traced: self.traced.since(&earlier.traced),
             glimpsed: self.glimpsed.zip(earlier.glimpsed).map(|(now, then)| now.since(&then)),
+            server_only: self.server_only.since(&earlier.server_only),
             ..self.clone()
         }
     }
@@ -199,6 +245,8 @@ impl HostReport {
         destinations.retain(|one| one.weight() > 0);
         destinations.sort_by_key(Destination::rank);
         HostReport {
+            scope: self.scope,
+            settled: self.settled,
             window: self.window.saturating_sub(earlier.window),
             lost_events: self.lost_events.saturating_sub(earlier.lost_events),
             time_waits_refused: refused.map(|(now, then)| now.saturating_sub(then)),
@@ -312,6 +360,9 @@ pub struct PortsTaken {
 pub struct SocketCloses {
     /// This end's FIN came first, or both crossed.
     pub local_fin: u64,
+    /// Those of `local_fin` whose FINs crossed; known only where both sockets were seen. No part of
+    /// the total of its own.
+    pub crossed_fin: u64,
     /// The other end's FIN came first.
     pub remote_fin: u64,
     /// This end aborted, with nothing left unread (SO_LINGER 0).
@@ -345,6 +396,7 @@ impl SocketCloses {
     /// `unread`: this end left data unread when it closed.
     pub(crate) fn add(&mut self, side: Side, kind: CloseKind, unread: bool) {
         let ours = |owner: Side| owner == side;
+        self.crossed_fin += u64::from(kind == CloseKind::CrossedFin);
         *match kind {
             CloseKind::CrossedFin => &mut self.local_fin,
             CloseKind::ClientFin if ours(Side::Client) => &mut self.local_fin,
@@ -362,6 +414,7 @@ impl SocketCloses {
     fn since(&self, earlier: &SocketCloses) -> SocketCloses {
         SocketCloses {
             local_fin: self.local_fin.saturating_sub(earlier.local_fin),
+            crossed_fin: self.crossed_fin.saturating_sub(earlier.crossed_fin),
             remote_fin: self.remote_fin.saturating_sub(earlier.remote_fin),
             local_rst: self.local_rst.saturating_sub(earlier.local_rst),
             remote_rst: self.remote_rst.saturating_sub(earlier.remote_rst),
@@ -373,6 +426,7 @@ impl SocketCloses {
 
     pub(crate) fn merge(&mut self, other: &SocketCloses) {
         self.local_fin += other.local_fin;
+        self.crossed_fin += other.crossed_fin;
         self.remote_fin += other.remote_fin;
         self.local_rst += other.local_rst;
         self.remote_rst += other.remote_rst;

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::kernel::socket::BySide;
+use crate::kernel::socket::{BySide, Side};
+use crate::report::histogram::Histogram;
+use crate::report::host::{Destination, HostReport, SocketCloses};
 use crate::tracker::classify::CloseKind;
 
 /// What the kernel said about the connections of one port during one window.
@@ -66,6 +68,55 @@ pub struct PortReport {
     pub settled: bool,
 }
 
+impl HostReport {
+    /// The connections of one port, counted once each: at the client's socket where that is in this
+    /// network namespace, else at the server's.
+    ///
+    /// Exact in the report of a finished watch whose [`Scope`](crate::Scope) has this port, or no
+    /// port and at most 1024 destinations: those beyond are folded into one whose port is not known.
+    pub fn port(&self, port: u16) -> PortReport {
+        let mut report = PortReport {
+            port,
+            window: self.window,
+            time_waits_refused: self.time_waits_refused,
+            lost_events: self.lost_events,
+            unattributed_aborts: self.unattributed_aborts,
+            overflowed: self.overflowed,
+            settled: self.settled,
+            ..PortReport::default()
+        };
+        let mut requests = Histogram::default();
+        for one in self.destinations.iter().filter(|one| self.is_of_port(one, port)) {
+            let (closed, alive_at_start, alive, of_connections) = match one.side {
+                Side::Client => (&one.closed, one.alive_at_start, one.alive, &one.requests),
+                Side::Server => {
+                    let only = &one.server_only;
+                    (&only.closed, only.alive_at_start, only.alive, &only.requests)
+                }
+            };
+            report.closed.merge(&ConnectionCloses::seen_from(one.side, closed));
+            report.alive_at_start += alive_at_start;
+            report.alive_at_end += alive;
+            requests.merge(of_connections);
+            *report.established.get_mut(one.side) += one.established;
+            *report.close_wait.get_mut(one.side) += one.close_wait;
+            *report.time_wait.get_mut(one.side) += one.time_wait_in_window;
+            *report.time_wait_total.get_mut(one.side) += one.time_wait;
+        }
+        let connections = report.closed.total() + report.alive_at_end;
+        report.opened = connections.saturating_sub(report.alive_at_start);
+        report.requests = RequestsPerConnection::of(&requests);
+        report
+    }
+
+    fn is_of_port(&self, one: &Destination, port: u16) -> bool {
+        match one.service {
+            Some(service) => service.port() == port,
+            None => self.scope.port == Some(port),
+        }
+    }
+}
+
 /// Connections closed, by who was first (see [`CloseKind`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ConnectionCloses {
@@ -95,6 +146,35 @@ impl ConnectionCloses {
     /// Those aborted with an RST by either side.
     pub fn reset(&self) -> u64 {
         self.client_rst + self.server_rst
+    }
+
+    /// The closes that sockets of one side saw.
+    fn seen_from(side: Side, closed: &SocketCloses) -> ConnectionCloses {
+        let ours = (closed.local_fin - closed.crossed_fin, closed.local_rst + closed.undrained);
+        let theirs = (closed.remote_fin, closed.remote_rst);
+        let ((client_fin, client_rst), (server_fin, server_rst)) = match side {
+            Side::Client => (ours, theirs),
+            Side::Server => (theirs, ours),
+        };
+        ConnectionCloses {
+            client_fin,
+            server_fin,
+            crossed_fin: closed.crossed_fin,
+            client_rst,
+            server_rst,
+            timed_out: closed.timed_out,
+            unclassified: closed.unclassified,
+        }
+    }
+
+    fn merge(&mut self, other: &ConnectionCloses) {
+        self.client_fin += other.client_fin;
+        self.server_fin += other.server_fin;
+        self.crossed_fin += other.crossed_fin;
+        self.client_rst += other.client_rst;
+        self.server_rst += other.server_rst;
+        self.timed_out += other.timed_out;
+        self.unclassified += other.unclassified;
     }
 
     pub(crate) fn add(&mut self, kind: CloseKind) {
@@ -132,6 +212,18 @@ pub struct RequestsPerConnection {
     pub p50: Option<u64>,
     /// The maximum.
     pub max: Option<u64>,
+}
+
+impl RequestsPerConnection {
+    fn of(requests: &Histogram) -> RequestsPerConnection {
+        RequestsPerConnection {
+            connections: requests.count(),
+            total: requests.total(),
+            mean: requests.mean(),
+            p50: requests.quantile(0.5).map(u64::from),
+            max: requests.max().map(u64::from),
+        }
+    }
 }
 
 /// A histogram of small and large counts: exact up to 1024, then ten significant bits.

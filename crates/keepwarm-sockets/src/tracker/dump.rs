@@ -14,6 +14,10 @@ use crate::ledger::TRANSITIONAL;
 use crate::report::host::PortsTaken;
 use crate::tracker::classify::{TimeWait, is_failed_attempt};
 
+/// By then every minisocket of the baseline has ended: `tcp_fin_timeout` is at most 120 s
+/// (`TCP_FIN_TIMEOUT_MAX`), TIME_WAIT lasts 60 s.
+const MINISOCKETS_LAST: Duration = Duration::from_secs(181);
+
 /// The pass of one dump.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
@@ -74,6 +78,15 @@ impl Tracker {
             None => self.book_of(service, side),
         };
         let waited_for = row.is_minisocket() && self.pending.contains_key(&pair);
+        let server_only = side == Side::Server && self.is_without_client(row);
+        if self.opened_at.is_none() {
+            if row.is_minisocket() {
+                self.minisockets_at_start.insert(row.cookie, ());
+            } else if server_only {
+                self.strangers.entry(row.remote.ip()).or_default().push(row.cookie);
+            }
+        }
+        let in_window = !self.minisockets_at_start.contains_key(&row.cookie);
         let Some(look) = &mut self.look else { return };
         let level = look.levels.entry(book).or_default();
         match row.state {
@@ -83,6 +96,7 @@ impl Tracker {
         }
         if let Some(age) = row.time_wait_age_ms() {
             level.count_time_wait(age);
+            level.time_wait_in_window += u64::from(in_window);
         }
         if side == Side::Client {
             *look.ports.entry((book, row.local.ip())).or_default() += 1;
@@ -94,7 +108,8 @@ impl Tracker {
         }
         if row.is_alive() && !self.closing {
             level.alive += 1;
-            self.see(book, side, row);
+            level.server_only += u64::from(server_only);
+            self.see(book, side, row).server_only = server_only;
         }
     }
 
@@ -129,7 +144,17 @@ impl Tracker {
         }
     }
 
-    fn see(&mut self, book: u32, side: Side, row: &Socket) {
+    /// Whether a server's live socket has no client in this network namespace. One of the baseline
+    /// keeps what it was taken for.
+    fn is_without_client(&self, row: &Socket) -> bool {
+        let known = self.alive.get(&row.cookie).filter(|known| known.at_start);
+        match known {
+            Some(known) => known.server_only,
+            None => row.is_alive() && !self.is_here(&row.remote.ip()),
+        }
+    }
+
+    fn see(&mut self, book: u32, side: Side, row: &Socket) -> &mut OpenSocket {
         let looks = self.looks;
         let home = self.learn(row.local.ip());
         let new = || OpenSocket::new(book, looks, row, home);
@@ -139,7 +164,7 @@ impl Tracker {
         if row.inode != 0 {
             alive.inode = row.inode;
         }
-        let Some(info) = row.info else { return };
+        let Some(info) = row.info else { return alive };
         alive.requests = requests(side, row).or(alive.requests.get()).into();
         alive.answers = requests(side.other(), row).unwrap_or(alive.answers);
         if row.state == State::CloseWait {
@@ -149,6 +174,7 @@ impl Tracker {
             let idle = last_data.zip(fin).map(|(data, fin)| data.saturating_sub(fin));
             alive.idle_at_fin_ms = idle.into();
         }
+        alive
     }
 
     /// The dump has ended. `refused`: the kernel did not keep some TIME_WAITs lately, so that
@@ -163,6 +189,9 @@ impl Tracker {
         if !self.closing {
             self.levels_at = now;
             self.take_stock(look);
+            if self.opened_at.is_some_and(|opened| now > opened + MINISOCKETS_LAST) {
+                self.minisockets_at_start = Map::default();
+            }
         }
         self.settle(now, false);
     }

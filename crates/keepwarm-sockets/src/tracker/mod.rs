@@ -22,13 +22,12 @@
 //! known by its cookie if a look has seen it alive; else by the other end, if that is here; else
 //! by its host, if that is another one, has just one such destination, and there is no filter.
 
+mod awaited;
 pub(crate) mod classify;
 mod dump;
 mod lookup;
 mod open;
 mod pairing;
-#[cfg(test)]
-mod passing;
 pub(crate) mod poll_diff;
 pub(crate) mod self_test_sockets;
 mod sides;
@@ -44,6 +43,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use self::awaited::Awaited;
 use self::dump::Look;
 use self::open::OpenSocket;
 use self::self_test_sockets::is_of_self_test;
@@ -60,9 +60,9 @@ use crate::tracker::classify::{TimeWait, is_disconnected};
 /// Destinations with numbers of their own; beyond them the quietest are folded into one.
 const MAX_DESTINATIONS: usize = 1 << 10;
 /// Unfinished business: at most this many pairs of addresses, some 400 bytes each.
-const MAX_PENDING: usize = 1 << 15;
+const MAX_PENDING: usize = 1 << 17;
 /// Aborts that nobody has claimed.
-const MAX_STRAYS: usize = 1 << 14;
+const MAX_STRAYS: usize = 1 << 16;
 /// Addresses learned to be on this host.
 const MAX_ADDRESSES: usize = 1 << 12;
 
@@ -88,7 +88,10 @@ struct Pair {
 
 impl Pair {
     fn of(socket: &Socket) -> Pair {
-        let (local, remote) = (socket.local, socket.remote);
+        Pair::between(socket.local, socket.remote)
+    }
+
+    fn between(local: SocketAddr, remote: SocketAddr) -> Pair {
         Pair { low: local.min(remote), high: local.max(remote) }
     }
 
@@ -110,7 +113,11 @@ enum Which {
 
 impl Which {
     fn of(socket: &Socket) -> Which {
-        if socket.local <= socket.remote { Which::Low } else { Which::High }
+        Which::at(&socket.local, &socket.remote)
+    }
+
+    fn at(local: &SocketAddr, remote: &SocketAddr) -> Which {
+        if local <= remote { Which::Low } else { Which::High }
     }
 
     fn other(self) -> Which {
@@ -212,6 +219,12 @@ pub(crate) struct Tracker {
     /// While pending ends are being settled: where books went each time that some were folded.
     moves: Option<Vec<Vec<u32>>>,
     unclaimed: Unclaimed,
+    awaited: Awaited,
+    /// Cookies of the TIME_WAITs, and of the orphans in FIN_WAIT2, that the baseline met.
+    minisockets_at_start: Map<u64, ()>,
+    /// Servers' sockets of the baseline whose clients seemed to be elsewhere, by client: a row of
+    /// the client's, which says that its address is here, may have come later.
+    strangers: Map<IpAddr, Vec<u64>>,
     /// For how long a look that finds no TIME_WAIT towards another host proves that there was none.
     decisive_elsewhere: Duration,
 }
@@ -220,7 +233,7 @@ impl Tracker {
     pub(crate) fn new(scope: Scope, ephemeral: Option<EphemeralPorts>, traced: bool) -> Tracker {
         Tracker {
             scope,
-            listeners: Listeners::new(ephemeral),
+            listeners: Listeners::new(ephemeral, scope.port),
             here: Map::default(),
             homes: Vec::new(),
             books: Vec::new(),
@@ -248,6 +261,9 @@ impl Tracker {
             listening: HashMap::new(),
             moves: None,
             unclaimed: Unclaimed::default(),
+            awaited: Awaited::default(),
+            minisockets_at_start: Map::default(),
+            strangers: Map::default(),
             decisive_elsewhere: DECISIVE_ELSEWHERE,
         }
     }
@@ -259,12 +275,28 @@ impl Tracker {
 
     /// The look that has just ended is the baseline.
     pub(crate) fn handle_baseline(&mut self) {
+        for (client, cookies) in std::mem::take(&mut self.strangers) {
+            if self.is_here(&client) {
+                self.handle_clients_here(&cookies);
+            }
+        }
         for alive in self.alive.values_mut().filter(|alive| alive.seen == self.last_stock) {
             alive.begin();
-            self.books[alive.book as usize].alive_at_start += 1;
+            let book = &mut self.books[alive.book as usize];
+            book.alive_at_start += 1;
+            book.server_only.alive_at_start += u64::from(alive.server_only);
         }
         for book in &mut self.books {
             book.close_wait_at_start = book.now.close_wait;
+        }
+    }
+
+    fn handle_clients_here(&mut self, cookies: &[u64]) {
+        for cookie in cookies {
+            if let Some(alive) = self.alive.get_mut(cookie) {
+                alive.server_only = false;
+                self.books[alive.book as usize].now.server_only -= 1;
+            }
         }
     }
 
@@ -325,7 +357,7 @@ impl Tracker {
         let half =
             DeadSocket { looked: true, known_at_round, ..DeadSocket::of(event, true, None, at) };
         self.strays.entry(key).or_default().push_back(half);
-        false
+        self.scope.port == Some(key.0)
     }
 
     fn push(&mut self, half: DeadSocket) {
@@ -345,7 +377,7 @@ impl Tracker {
         let told = self.is_told(&pair, &dead);
         if told && !self.traced {
             self.moves = Some(Vec::new());
-            self.conclude(&pair, dead.low.pop_front(), dead.high.pop_front());
+            self.conclude(&pair, dead.low.pop_front(), dead.high.pop_front(), None);
             self.moves = None;
             return;
         }

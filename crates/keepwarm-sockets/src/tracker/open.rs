@@ -48,6 +48,8 @@ pub(super) struct OpenSocket {
     remote_port: u16,
     /// It was open when the window began.
     pub(super) at_start: bool,
+    /// A server's socket whose client is not in this network namespace.
+    pub(super) server_only: bool,
 }
 
 impl OpenSocket {
@@ -66,6 +68,7 @@ impl OpenSocket {
             local_port: row.local.port(),
             remote_port: row.remote.port(),
             at_start: false,
+            server_only: false,
         }
     }
 
@@ -82,6 +85,9 @@ impl OpenSocket {
     }
 }
 
+/// The local address of a socket, and its remote port.
+pub(super) type LocalTrace = (SocketAddr, u16);
+
 impl Tracker {
     /// The addresses of a socket as they were before tcp_disconnect(), which clears the local
     /// address and the remote port.
@@ -90,10 +96,19 @@ impl Tracker {
         seen: &OpenSocket,
         event: &Socket,
     ) -> (SocketAddr, SocketAddr) {
-        let home = seen.home.and_then(|place| self.homes.get(usize::from(place.get()) - 1));
-        let local = home.copied().unwrap_or(event.local.ip());
+        let local = self.home_of(seen).unwrap_or(event.local.ip());
         let remote = SocketAddr::new(event.remote.ip(), seen.remote_port);
         (SocketAddr::new(local, seen.local_port), remote)
+    }
+
+    fn home_of(&self, seen: &OpenSocket) -> Option<IpAddr> {
+        seen.home.and_then(|place| self.homes.get(usize::from(place.get()) - 1)).copied()
+    }
+
+    /// The local address and the remote port of an open socket: all that is kept of its addresses.
+    pub(super) fn trace_of(&self, open: &OpenSocket) -> Option<LocalTrace> {
+        let local = SocketAddr::new(self.home_of(open)?, open.local_port);
+        Some((local, open.remote_port))
     }
 
     /// An address of this host; gives its place, if there is room for it.

@@ -6,7 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::awaited::CountedAlone;
 use super::dump::requests;
+use super::totals::within;
 use super::{DeadPair, DeadSocket, MATE_WAIT, OpenSocket, Pair, TRACE_WAIT, Tracker, Which};
 use crate::kernel::socket::Side;
 use crate::report::host::{HostReport, Scope};
@@ -47,7 +49,7 @@ impl Tracker {
         match (ready(Which::Low), ready(Which::High)) {
             (true, true) => {
                 let (low, high) = (dead.low.pop_front(), dead.high.pop_front());
-                self.conclude(pair, low, high);
+                self.conclude(pair, low, high, None);
             }
             (true, false) => return self.settle_lone(pair, dead, Which::Low, now, finally),
             (false, true) => return self.settle_lone(pair, dead, Which::High, now, finally),
@@ -72,10 +74,15 @@ impl Tracker {
         if expected && mate.is_none() && !finally && now.saturating_sub(half.at) < MATE_WAIT {
             return false;
         }
+        let earlier = if mate.is_none() { self.awaited.take(pair, end.other()) } else { None };
+        let is_alone = expected && mate.is_none() && earlier.is_none();
         let half = dead.get_mut(end).pop_front();
-        match end {
-            Which::Low => self.conclude(pair, half, mate),
-            Which::High => self.conclude(pair, mate, half),
+        let alone = match end {
+            Which::Low => self.conclude(pair, half, mate, earlier),
+            Which::High => self.conclude(pair, mate, half, earlier),
+        };
+        if let Some(alone) = alone.filter(|_| is_alone) {
+            self.await_peer(pair, alone);
         }
         true
     }
@@ -125,11 +132,20 @@ impl Tracker {
             match traced.get_mut(&key).and_then(VecDeque::pop_front) {
                 Some(named) => {
                     (half.event.local, half.event.remote) = named;
-                    let side = self.side(&half.event);
-                    self.book(side, &half, CloseKind::rst(side), None);
+                    self.conclude_traced_stray(&half);
                 }
                 None => self.conclude_stray(&half),
             }
+        }
+    }
+
+    /// An abort whose addresses a trace has told, and that its other end did not claim.
+    fn conclude_traced_stray(&mut self, half: &DeadSocket) {
+        let (side, pair) = (self.side(&half.event), Pair::of(&half.event));
+        let concluded = Concluded { kind: CloseKind::rst(side), idle: None, mate: None };
+        let alone = self.book(side, half, &concluded);
+        if let Some(alone) = alone.filter(|_| self.is_here(&half.event.remote.ip())) {
+            self.await_peer(&pair, alone);
         }
     }
 
@@ -142,10 +158,11 @@ impl Tracker {
         let of_client = |service: &SocketAddr, side: Side| {
             side == Side::Client && service.ip() == host && service.port() != 0
         };
-        let serves = self.listeners.serves(&local);
+        let serves = self.listeners.serves(&local) || self.scope.port == Some(local.port());
+        let is_here = host == local.ip() || self.is_here(&host);
         // Of a service on this host the other end would have told; and with a filter, the one
         // destination that fits is only the one that is looked at.
-        if !serves && (self.scope != Scope::default() || self.is_here(&host)) {
+        if !serves && (self.scope != Scope::default() || is_here) {
             self.unattributed_aborts += 1;
             return;
         }
@@ -156,10 +173,9 @@ impl Tracker {
         });
         let place = match (fitting.next(), fitting.next()) {
             (Some(place), None) => place,
-            // The first of a service; one that listens on every address does not say at which.
-            (None, _) if serves && !local.ip().is_unspecified() => {
-                self.book_of(local, Side::Server)
-            }
+            // The first of a service, or of several addresses: one that listens on every address
+            // does not say at which, and is counted at the unspecified one.
+            _ if serves => self.book_of(local, Side::Server),
             _ => {
                 self.unattributed_aborts += 1;
                 return;
@@ -168,15 +184,22 @@ impl Tracker {
         let book = &mut self.books[place as usize];
         book.closed.local_rst += 1;
         book.sightings.closed_unseen();
+        if serves && is_here {
+            self.await_client_of_abort(local.port(), host, place);
+        } else if serves {
+            book.server_only.closed.local_rst += 1;
+        }
     }
 
-    /// Both ends of one connection, or the one that is known.
+    /// Both ends of one connection, or the one that is known, beside what is known of an end that
+    /// was booked `earlier`. Gives what was booked last, for the case that it was alone.
     pub(super) fn conclude(
         &mut self,
         pair: &Pair,
         low: Option<DeadSocket>,
         high: Option<DeadSocket>,
-    ) {
+        earlier: Option<CountedAlone>,
+    ) -> Option<CountedAlone> {
         let ends = [(Which::Low, low), (Which::High, high)].map(|(end, half)| {
             half.map(|mut half| {
                 (half.event.local, half.event.remote) = pair.seen_from(end);
@@ -191,9 +214,11 @@ impl Tracker {
             .or_else(|| self.side_at_start(high.as_ref()?).map(Side::other))
             .or_else(|| Some(self.side(&low.as_ref()?.event)))
             .or_else(|| Some(self.side(&high.as_ref()?.event).other()));
-        let Some(side) = side else { return };
-        let evidence =
-            |end: &Option<DeadSocket>, side: Side| Some(self.evidence(end.as_ref()?, side));
+        let side = side?;
+        let evidence = |end: &Option<DeadSocket>, side: Side| match end {
+            Some(half) => Some(self.evidence(half, side)),
+            None => earlier.filter(|earlier| earlier.side == side).map(|earlier| earlier.evidence),
+        };
         let (low_evidence, high_evidence) = (evidence(low, side), evidence(high, side.other()));
         let kind = match side {
             Side::Client => classify(low_evidence.as_ref(), high_evidence.as_ref()),
@@ -201,12 +226,16 @@ impl Tracker {
         };
         // Of a program that closes late, the other end knows better how long nothing was said.
         let idle = [low, high].into_iter().flatten().filter_map(DeadSocket::idle_ms).min();
-        let sides = [side, side.other()];
-        for (end, side) in ends.into_iter().zip(sides) {
-            if let Some(half) = end {
-                self.book(side, &half, kind, idle);
-            }
+        let mut booked = None;
+        for (end, mate, side) in [(low, high, side), (high, low, side.other())] {
+            let Some(half) = end else { continue };
+            let mate = match mate {
+                Some(mate) => Some(mate.requests_in_window(side.other())),
+                None => earlier.map(|earlier| earlier.requests),
+            };
+            booked = self.book(side, half, &Concluded { kind, idle, mate });
         }
+        booked
     }
 
     /// What is known of an end; of a traced one, more.
@@ -233,13 +262,26 @@ impl Tracker {
         (of == side && here).then_some(place)
     }
 
-    fn book(&mut self, side: Side, half: &DeadSocket, kind: CloseKind, idle: Option<u32>) {
+    fn book(
+        &mut self,
+        side: Side,
+        half: &DeadSocket,
+        concluded: &Concluded,
+    ) -> Option<CountedAlone> {
+        let Concluded { kind, idle, mate } = *concluded;
+        let evidence = self.evidence(half, side);
         let service = if side == Side::Client { half.event.remote } else { half.event.local };
         if !half.disconnected && !was_established(side, &half.event) {
             let place = self.book_of(service, side);
             self.books[place as usize].connect_failed += 1;
-            return;
+            return None;
         }
+        // An abort clears its own end's numbers; the other end kept them.
+        let requests = half.requests_in_window(side).or(mate.flatten());
+        let is_here = mate.is_some() || self.is_here(&half.event.remote.ip());
+        let at_start = half.seen.filter(|seen| seen.at_start);
+        let server_only =
+            side == Side::Server && at_start.map_or(!is_here, |seen| seen.server_only);
         let place = half.seen.and_then(|seen| self.place_of(&seen, service, side));
         let place = place.unwrap_or_else(|| self.book_of(service, side));
         let book = &mut self.books[place as usize];
@@ -260,25 +302,30 @@ impl Tracker {
             (None, Some(pid)) => book.sightings.closed(pid),
             (None, None) => book.sightings.closed_unseen(),
         }
-        if half.disconnected {
-            return;
+        requests.into_iter().for_each(|requests| book.requests.add(requests));
+        if server_only {
+            book.server_only.closed.add(side, kind, unread);
+            requests.into_iter().for_each(|requests| book.server_only.requests.add(requests));
         }
-        if let Some(requests) = requests(side, &half.event) {
-            book.count_requests(requests, half.seen.and_then(|seen| seen.start()));
+        if !half.disconnected {
+            let received = half.event.info.and_then(|info| info.bytes_received);
+            book.received.add(u32::try_from(received.unwrap_or(0)).unwrap_or(u32::MAX));
         }
-        let received = half.event.info.and_then(|info| info.bytes_received);
-        book.received.add(u32::try_from(received.unwrap_or(0)).unwrap_or(u32::MAX));
+        let (which, at_start) = (Which::of(&half.event), at_start.is_some());
+        Some(CountedAlone { which, side, evidence, kind, unread, requests, at_start, book: place })
     }
 
     pub(super) fn book_unclassified(&mut self, half: &DeadSocket) {
         let side = self.side_at_start(half).unwrap_or_else(|| self.side(&half.event));
-        self.book(side, half, CloseKind::Unclassified, None);
+        let concluded = Concluded { kind: CloseKind::Unclassified, idle: None, mate: None };
+        self.book(side, half, &concluded);
     }
 
     /// The traffic at the end of the window.
     pub(crate) fn finish(mut self, window: &Window) -> HostReport {
-        self.bury_the_vanished();
         self.settle(window.now, true);
+        self.bury_the_vanished();
+        self.count_unseen_clients();
         self.traffic(window)
     }
 
@@ -286,17 +333,47 @@ impl Tracker {
     /// still open in some program, or their event was lost.
     fn bury_the_vanished(&mut self) {
         let looks = self.last_stock;
-        for alive in self.alive.values().filter(|alive| alive.seen < looks) {
-            if alive.at_start {
-                let book = &mut self.books[alive.book as usize];
-                book.closed.unclassified += 1;
-                book.sightings.closed_unseen();
+        let vanished = |alive: &&OpenSocket| alive.seen < looks && alive.at_start;
+        let vanished: Vec<OpenSocket> = self.alive.values().filter(vanished).copied().collect();
+        for alive in vanished {
+            let server = self.server_of(&alive);
+            let book = &mut self.books[alive.book as usize];
+            let kind = server.map_or(CloseKind::Unclassified, |server| server.kind);
+            book.closed.add(book.key.1, kind, false);
+            book.sightings.closed_unseen();
+            if alive.server_only {
+                book.server_only.closed.unclassified += 1;
             }
         }
     }
+
+    /// The server's socket of a client's, if that has died already.
+    fn server_of(&mut self, client: &OpenSocket) -> Option<CountedAlone> {
+        let (Some(service), Side::Client) = self.books[client.book as usize].key else {
+            return None;
+        };
+        let (local, _) = self.trace_of(client)?;
+        let pair = Pair::between(local, service);
+        self.awaited.take(&pair, Which::at(&service, &local))
+    }
+}
+
+/// What was found of a connection that is over.
+#[derive(Debug)]
+struct Concluded {
+    kind: CloseKind,
+    idle: Option<u32>,
+    /// The other end is known, perhaps with its requests.
+    mate: Option<Option<u32>>,
 }
 
 impl DeadSocket {
+    /// Requests within the window, as this end counted them.
+    fn requests_in_window(&self, side: Side) -> Option<u32> {
+        let requests = requests(side, &self.event).filter(|_| !self.disconnected)?;
+        within(Some(requests), self.seen.and_then(|seen| seen.start()))
+    }
+
     pub(super) fn evidence(&self, side: Side) -> Evidence {
         let mut evidence = Evidence::of(side, &self.event);
         evidence.disconnected = self.disconnected;

@@ -20,11 +20,13 @@ pub(crate) struct Listeners {
     /// (SO_REUSEPORT).
     places: Map<SocketAddr, Vec<u32>>,
     ephemeral: Option<EphemeralPorts>,
+    /// The only port that is watched: a service, if nothing else says so.
+    watched: Option<u16>,
 }
 
 impl Listeners {
-    pub(crate) fn new(ephemeral: Option<EphemeralPorts>) -> Listeners {
-        Listeners { ports: Map::default(), places: Map::default(), ephemeral }
+    pub(crate) fn new(ephemeral: Option<EphemeralPorts>, watched: Option<u16>) -> Listeners {
+        Listeners { ports: Map::default(), places: Map::default(), ephemeral, watched }
     }
 
     pub(crate) fn handle(&mut self, listener: &Socket) {
@@ -77,9 +79,15 @@ impl Listeners {
 
     /// The same, with the lower port as the service where nothing else tells.
     pub(crate) fn guess(&self, local: &SocketAddr, remote: &SocketAddr) -> Side {
+        let is_watched = |end: &SocketAddr| self.watched == Some(end.port());
+        let watched = match (is_watched(local), is_watched(remote)) {
+            (true, false) => Some(Side::Server),
+            (false, true) => Some(Side::Client),
+            _ => None,
+        };
         // No listener on a port that connect(2) may have chosen: another host's is more likely.
         let lower = || if remote.port() <= local.port() { Side::Client } else { Side::Server };
-        self.side(local, remote).unwrap_or_else(lower)
+        self.side(local, remote).or(watched).unwrap_or_else(lower)
     }
 }
 
@@ -88,7 +96,7 @@ mod tests {
     use super::*;
 
     fn listeners() -> Listeners {
-        Listeners::new(Some(EphemeralPorts { low: 32768, high: 60999, reserved: 0 }))
+        Listeners::new(Some(EphemeralPorts { low: 32768, high: 60999, reserved: 0 }), None)
     }
 
     fn side(listeners: &Listeners, local: &str, remote: &str) -> Option<Side> {
@@ -104,6 +112,10 @@ mod tests {
         let guess =
             none.guess(&"10.0.0.1:50000".parse().unwrap(), &"10.0.0.5:40000".parse().unwrap());
         assert_eq!(guess, Side::Client, "the lower port is the service");
+        let watched = Listeners { watched: Some(50_000), ..listeners() };
+        let guess =
+            watched.guess(&"10.0.0.1:50000".parse().unwrap(), &"10.0.0.5:40000".parse().unwrap());
+        assert_eq!(guess, Side::Server, "the watched port is the service");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::kernel::proc::owners::{OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, TIME_WAIT_MS};
 use crate::report::histogram::Histogram;
 use crate::report::host::{
-    Destination, HostReport, PortsTaken, SocketCloses, TracedCloses, Tracing,
+    Destination, HostReport, PortsTaken, ServerOnly, SocketCloses, TracedCloses, Tracing,
 };
 use crate::tracker::poll_diff::{Glimpses, PollDiff};
 use crate::tracker::window::Window;
@@ -23,7 +23,10 @@ pub(crate) struct Level {
     pub(crate) alive: u64,
     pub(crate) established: u64,
     pub(crate) close_wait: u64,
+    /// Of `alive`, servers' whose client is not in this network namespace.
+    pub(crate) server_only: u64,
     pub(crate) time_wait: u64,
+    pub(crate) time_wait_in_window: u64,
     pub(crate) by_age: [u32; SECONDS],
     /// Source addresses of these connections; for a client only.
     pub(crate) sources: u64,
@@ -44,7 +47,9 @@ impl Default for Level {
             alive: 0,
             established: 0,
             close_wait: 0,
+            server_only: 0,
             time_wait: 0,
+            time_wait_in_window: 0,
             by_age: [0; SECONDS],
             sources: 0,
             ports: None,
@@ -66,6 +71,8 @@ impl Level {
         self.by_age.copy_within(..stay, SECONDS - stay);
         self.by_age[..SECONDS - stay].fill(0);
         self.time_wait -= ended;
+        // Those of the window are the youngest.
+        self.time_wait_in_window = self.time_wait_in_window.min(self.time_wait);
         // Of several sources, the next look tells which had them.
         if let Some(ports) = self.ports.as_mut().filter(|_| self.sources == 1) {
             ports.used = ports.used.saturating_sub(ended);
@@ -76,7 +83,9 @@ impl Level {
         self.alive += other.alive;
         self.established += other.established;
         self.close_wait += other.close_wait;
+        self.server_only += other.server_only;
         self.time_wait += other.time_wait;
+        self.time_wait_in_window += other.time_wait_in_window;
         self.sources += other.sources;
         self.by_age.iter_mut().zip(other.by_age).for_each(|(sum, more)| *sum += more);
         // Ports are counted towards one service: of the folded ones the fullest is what matters.
@@ -101,6 +110,8 @@ pub(crate) struct Totals {
     pub(crate) now: Level,
     pub(crate) sightings: Sightings,
     pub(crate) traced: TracedCloses,
+    /// Of connections without a client's socket here: those that ended, and those open at the start.
+    pub(crate) server_only: ServerOnly,
     /// Where there are no events.
     pub(crate) glimpsed: Option<PollDiff>,
 }
@@ -110,6 +121,8 @@ pub(crate) struct Totals {
 struct Open {
     /// Within the window.
     requests: Histogram,
+    /// Of those without a client's socket here.
+    server_only: Histogram,
     answers: u64,
     sightings: Sightings,
 }
@@ -131,6 +144,7 @@ impl Totals {
             now: Level::default(),
             sightings: Sightings::default(),
             traced: TracedCloses::default(),
+            server_only: ServerOnly::default(),
             glimpsed: None,
         }
     }
@@ -150,6 +164,7 @@ impl Totals {
         self.now.merge(&other.now);
         self.sightings.merge(&other.sightings);
         self.traced.merge(&other.traced);
+        self.server_only.merge(&other.server_only);
     }
 
     /// How much there is to say about it; `look`: what the look that goes on has counted.
@@ -171,15 +186,10 @@ impl Totals {
     fn is_empty(&self) -> bool {
         self.weight(None) == 0 && self.alive_at_start == 0
     }
-
-    /// Counts a connection's requests within the window.
-    pub(crate) fn count_requests(&mut self, requests: u32, start: Option<Option<u32>>) {
-        within(Some(requests), start).into_iter().for_each(|requests| self.requests.add(requests));
-    }
 }
 
 /// The part of a connection's requests that fell within the window; `start` as in [`OpenSocket`].
-fn within(requests: Option<u32>, start: Option<Option<u32>>) -> Option<u32> {
+pub(super) fn within(requests: Option<u32>, start: Option<Option<u32>>) -> Option<u32> {
     match start {
         None => requests,
         Some(before) => requests?.checked_sub(before?).filter(|more| *more > 0),
@@ -242,6 +252,7 @@ impl Tracker {
             moved[*place] = into;
         }
         let remap = |alive: &mut OpenSocket| alive.book = moved[alive.book as usize];
+        self.awaited.books_mut().for_each(|book| *book = moved[*book as usize]);
         self.alive.values_mut().for_each(remap);
         // What is being settled is not in its place.
         if let Some(moves) = &mut self.moves {
@@ -276,6 +287,8 @@ impl Tracker {
             .collect();
         destinations.sort_by_key(Destination::rank);
         HostReport {
+            scope: self.scope,
+            settled: window.settled,
             window: window.length,
             lost_events: 0,
             time_waits_refused: window.time_waits_refused,
@@ -294,6 +307,9 @@ impl Tracker {
             let open = &mut books[alive.book as usize];
             if let Some(requests) = within(alive.requests.get(), alive.start()) {
                 open.requests.add(requests);
+                if alive.server_only {
+                    open.server_only.add(requests);
+                }
                 open.answers += u64::from(alive.answers.saturating_sub(alive.answers_at_start));
             }
             if let Some(pid) = alive.pid.get() {
@@ -307,7 +323,11 @@ impl Tracker {
         let (service, side) = book.key;
         let mut requests = book.requests.clone();
         requests.merge(&open.requests);
+        let mut server_only =
+            ServerOnly { alive: book.now.server_only, ..book.server_only.clone() };
+        server_only.requests.merge(&open.server_only);
         Destination {
+            server_only,
             service,
             side,
             folded: book.folded,
@@ -327,6 +347,7 @@ impl Tracker {
             close_wait_at_start: book.close_wait_at_start,
             established_seen: book.established_seen.clone(),
             time_wait: book.now.time_wait,
+            time_wait_in_window: book.now.time_wait_in_window,
             time_wait_by_age: book.now.by_age.to_vec(),
             ports: book.now.ports.filter(|_| side == Side::Client),
             owners: book.sightings.owners(&self.names),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::socket::Side;
+use crate::report::histogram::Histogram;
 use crate::report::host::{Destination, HostReport, Scope, SocketCloses};
 use crate::tracker::self_test_sockets::SELF_TEST_IP;
 use crate::watch::host::Watch;
@@ -93,7 +94,15 @@ impl SelfTest {
     }
 
     fn degrade(&self, one: &mut Destination) {
-        let closed = &mut one.closed;
+        self.degrade_closes(&mut one.closed);
+        self.degrade_closes(&mut one.server_only.closed);
+        if !self.requests {
+            one.requests = Histogram::default();
+            one.server_only.requests = Histogram::default();
+        }
+    }
+
+    fn degrade_closes(&self, closed: &mut SocketCloses) {
         if !self.unread {
             closed.local_rst += std::mem::take(&mut closed.undrained);
         }
@@ -104,10 +113,7 @@ impl SelfTest {
         }
         if !self.closer {
             closed.unclassified += closed.local_fin + closed.remote_fin;
-            (closed.local_fin, closed.remote_fin) = (0, 0);
-        }
-        if !self.requests {
-            one.requests = crate::report::histogram::Histogram::default();
+            (closed.local_fin, closed.crossed_fin, closed.remote_fin) = (0, 0, 0);
         }
     }
 }

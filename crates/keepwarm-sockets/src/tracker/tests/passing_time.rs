@@ -1,15 +1,9 @@
 //! Time that passes without a look, held against looks.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use super::*;
+use crate::report::host::Destination;
 
-use super::Tracker;
-use crate::kernel::proc::sysctl::EphemeralPorts;
-use crate::kernel::socket::{Socket, State};
-use crate::report::host::{Destination, Scope};
-use crate::tracker::window::Window;
-
-fn time_wait(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
+fn expiring(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
     Socket {
         state: State::TimeWait,
         local: SocketAddr::from((source, port)),
@@ -26,7 +20,7 @@ fn time_wait(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
     }
 }
 
-fn look(ends: &mut Tracker, rows: &[Socket], now: Duration) {
+fn dump_at(ends: &mut Tracker, rows: &[Socket], now: Duration) {
     ends.begin_look();
     rows.iter().for_each(|row| ends.handle_row(row, now));
     ends.end_look(now, false);
@@ -34,24 +28,19 @@ fn look(ends: &mut Tracker, rows: &[Socket], now: Duration) {
 
 fn destination(ends: &Tracker) -> Option<Destination> {
     let (now, window) = (Duration::ZERO, Duration::ZERO);
-    let ending = Window { now, length: window, settled: true, time_waits_refused: None };
-    ends.traffic(&ending).destinations.into_iter().next()
-}
-
-fn ends() -> Tracker {
-    let range = EphemeralPorts { low: 32768, high: 60999, reserved: 0 };
-    Tracker::new(Scope::default(), Some(range), false)
+    let window = Window { now, length: window, settled: true, time_waits_refused: None };
+    ends.traffic(&window).destinations.into_iter().next()
 }
 
 /// What forecasts rest on: ages, and ports in use.
 #[test]
-fn time_that_passes_without_a_look_shows_what_a_look_would() {
+fn passing_time_equals_a_dump() {
     for sources in [1, 2] {
         let rows: Vec<Socket> = (0..600)
-            .map(|n| time_wait([10, 0, 0, 1 + (n % sources) as u8], 33_000 + n, u32::from(n) * 100))
+            .map(|n| expiring([10, 0, 0, 1 + (n % sources) as u8], 33_000 + n, u32::from(n) * 100))
             .collect();
-        let mut passing = ends();
-        look(&mut passing, &rows, Duration::from_secs(100));
+        let mut passing = tracker(Scope::default());
+        dump_at(&mut passing, &rows, Duration::from_secs(100));
         for seconds in [0, 1, 2, 7, 30, 59, 60, 90] {
             let now = Duration::from_secs(100 + seconds);
             passing.pass_time(now);
@@ -62,8 +51,8 @@ fn time_that_passes_without_a_look_shows_what_a_look_would() {
                 .filter(|row| row.expires_ms > ms || (ms == 0 && row.expires_ms == 0))
                 .map(|row| Socket { expires_ms: row.expires_ms - ms, ..row.clone() })
                 .collect();
-            let mut looking = ends();
-            look(&mut looking, &left, now);
+            let mut looking = tracker(Scope::default());
+            dump_at(&mut looking, &left, now);
             let numbers = |ends: &Tracker| {
                 let one = destination(ends)?;
                 let ports = one.ports.map_or(0, |ports| ports.used);

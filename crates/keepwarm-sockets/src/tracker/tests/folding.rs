@@ -1,10 +1,9 @@
-//! What the books do with more destinations than they have room for.
+//! More destinations than there is room for.
 
 use super::*;
-use crate::kernel::socket::{State, TcpInfo};
-use crate::tracker::window::Window;
+use crate::tracker::MAX_DESTINATIONS;
 
-fn socket(state: State, host: u32, cookie: u64) -> Socket {
+fn client(state: State, host: u32, cookie: u64) -> Socket {
     let [_, _, high, low] = host.to_be_bytes();
     Socket {
         state,
@@ -30,30 +29,24 @@ fn socket(state: State, host: u32, cookie: u64) -> Socket {
 }
 
 #[test]
-fn books_that_are_folded_while_ends_are_settled_are_found_again() {
+fn folding_midway_through_settling_loses_nothing() {
     let second = Duration::from_secs(1);
     let many = 2 * u32::try_from(MAX_DESTINATIONS).unwrap();
-    let mut ends = Tracker::new(
-        Scope::default(),
-        Some(EphemeralPorts { low: 32768, high: 60999, reserved: 0 }),
-        false,
-    );
+    let mut ends = tracker(Scope::default());
     ends.begin_look();
     for host in 0..many - 1 {
-        ends.handle_row(&socket(State::Established, host, host.into()), second);
+        ends.handle_row(&client(State::Established, host, host.into()), second);
     }
     ends.end_look(second, false);
     ends.handle_baseline();
     ends.open_window(second);
     // All of those end, and as many that nobody has seen before: the books are folded midway.
     for host in 0..2 * many {
-        ends.handle_event(socket(State::Close, host, host.into()), second);
+        ends.handle_event(client(State::Close, host, host.into()), second);
     }
     ends.begin_look();
     ends.end_look(second, false);
-    let window = second;
-    let ending = Window { now: second, length: window, settled: true, time_waits_refused: None };
-    let traffic = ends.finish(&ending);
+    let traffic = end(ends, 1000);
     let closed: u64 = traffic.destinations.iter().map(|one| one.closed.total()).sum();
     assert_eq!(closed, u64::from(2 * many));
     let opened: u64 = traffic.destinations.iter().map(|one| one.opened).sum();
