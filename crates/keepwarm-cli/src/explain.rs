@@ -5,7 +5,7 @@ use keepwarm_record::assertion::{self, Entry, Unit};
 
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::table::paragraph;
+use crate::show::table::paragraph;
 
 /// As wide as a terminal is at least.
 const COLUMNS: usize = 80;

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod duration;
 mod exit;
 mod explain;
 mod interrupt;
@@ -18,7 +17,6 @@ mod output_file;
 mod report;
 mod serve;
 mod show;
-mod table;
 mod watch;
 
 use std::process::ExitCode;

@@ -33,7 +33,7 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     if !options.assertions.is_empty() {
         record.judge(&options.assertions);
     }
-    load::show(&record, options.format)?;
+    load::print(&record, options.format)?;
     load::judge_assertions(&record)
 }
 
@@ -75,6 +75,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::show;
     use keepwarm_record::assertion::{self, every_name};
     use keepwarm_record::load::fact;
 
@@ -168,7 +169,7 @@ mod tests {
                 continue;
             };
             shown += 1;
-            for text in [load::text::render(&record, false), load::ab::render(&record)] {
+            for text in [show::load::render(&record, false), show::ab::render(&record)] {
                 assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text}");
             }
             every_name().iter().for_each(|name| drop(fact(&record, name.as_str())));

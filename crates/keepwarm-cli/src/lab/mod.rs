@@ -2,7 +2,6 @@
 
 mod child;
 mod play;
-mod text;
 
 use keepwarm_lab::Policy;
 use keepwarm_record::lab::{LabRecord, LabRun};
@@ -12,7 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
 use crate::show::numbers::thousands;
-use crate::{interrupt, limits, output};
+use crate::{interrupt, limits, output, show};
 use play::Stage;
 
 pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
@@ -39,7 +38,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     }
     match options.format {
         LabFormat::Json => output::print_with(|to| output::write_json(&record, to)),
-        LabFormat::Text => output::print(&text::render(&record, output::colour())),
+        LabFormat::Text => output::print(&show::lab::render(&record, output::colour())),
     }?;
     record.runs.iter().try_for_each(judge)
 }

@@ -3,9 +3,8 @@
 use keepwarm_load::{Count, Run, Slice};
 
 use super::Hops;
-use super::text::millis;
 use crate::interrupt;
-use crate::show::numbers::thousands;
+use crate::show::numbers::{millis_or_dash, thousands};
 
 pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
     let (plan, now) = (run.plan(), run.progress());
@@ -35,7 +34,7 @@ pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
         parts.push(format!("{}/s", thousands(second.count(Count::Completed))));
         // What the run is quoted by in the end.
         let times = if plan.is_open_loop() { &second.response } else { &second.latency };
-        parts.push(format!("p99 {} ms", millis(times.quantile(0.99))));
+        parts.push(format!("p99 {} ms", millis_or_dash(times.quantile(0.99))));
         let unsent = second.count(Count::Unsent);
         if unsent > 0 {
             parts.push(format!("{}/s never sent", thousands(unsent)));

@@ -1,17 +1,13 @@
 //! `keepwarm load`: one URL, one load, one account.
 
-pub(crate) mod ab;
-pub(crate) mod engine_options;
 mod fill;
 mod hop_record;
 mod hops;
 mod live;
 mod speaks_tls;
-pub(crate) mod text;
 
 pub(crate) use hop_record::Cause;
 pub(crate) use hops::Hops;
-pub(crate) use text::millis;
 
 use std::time::{Duration, SystemTime};
 
@@ -19,12 +15,13 @@ use keepwarm_load::{ClosePolicy, Plan, PlanBuilder, PlanError, Run};
 use keepwarm_record::assertion;
 use keepwarm_record::load::{LoadRecord, Schedule, Trust};
 
+use crate::args::engine::Spread;
 use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
 use crate::show::numbers::thousands;
-use crate::{interrupt, limits, output};
+use crate::{interrupt, limits, output, show};
 
 /// ab's own default is 1; a load that says something takes more.
 const DEFAULT_REQUESTS: u64 = 200;
@@ -48,7 +45,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     if let Some(file) = file {
         file.write(|to| output::write_json(&record, to))?;
     }
-    show(&record, options.format)?;
+    print(&record, options.format)?;
     judge(&record)?;
     judge_assertions(&record)?;
     judge_outcome(&record)
@@ -79,11 +76,11 @@ fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
 }
 
 /// Prints a run, new or from a file.
-pub(crate) fn show(record: &LoadRecord, format: LoadFormat) -> Result<(), Failure> {
+pub(crate) fn print(record: &LoadRecord, format: LoadFormat) -> Result<(), Failure> {
     match format {
-        LoadFormat::Text => output::print(&text::render(record, output::colour())),
+        LoadFormat::Text => output::print(&show::load::render(record, output::colour())),
         LoadFormat::Json => output::print_with(|to| output::write_json(record, to)),
-        LoadFormat::Ab => output::print(&ab::render(record)),
+        LoadFormat::Ab => output::print(&show::ab::render(record)),
     }
 }
 
@@ -126,7 +123,7 @@ pub(crate) fn drive(
 /// The plan knows its instants, and not how they were asked for.
 fn schedule(options: &LoadOptions, record: &LoadRecord) -> Option<Schedule> {
     let engine = &options.engine;
-    let poisson = engine.arrivals == engine_options::Spread::Poisson;
+    let poisson = engine.arrivals == Spread::Poisson;
     let stages = engine.stages.iter().map(|stage| (stage.duration.as_secs_f64(), stage.rate));
     record.settings.open_loop.then(|| Schedule {
         rate: engine.rate,

@@ -8,7 +8,7 @@ use super::record::side;
 use super::{Level, Report, unseen};
 use crate::output::printable;
 use crate::show::numbers::thousands;
-use crate::table::{Table, paragraph};
+use crate::show::table::{Table, paragraph};
 
 /// Destinations that are shown; the rest is counted.
 const MAX_ROWS: usize = 15;

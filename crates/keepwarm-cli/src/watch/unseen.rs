@@ -10,7 +10,7 @@ use super::record::side;
 use super::text::{cliff, name, owner, ports, rate};
 use super::{Level, Report};
 use crate::show::numbers::thousands;
-use crate::table::{Table, paragraph};
+use crate::show::table::{Table, paragraph};
 
 /// What is not known, and why.
 pub(crate) type Unseen = (&'static str, &'static str);

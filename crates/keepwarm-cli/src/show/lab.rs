@@ -3,9 +3,9 @@
 use keepwarm_lab::Policy;
 use keepwarm_record::lab::{LabRecord, LabRun};
 
-use crate::load::millis;
-use crate::show::numbers::thousands;
-use crate::table::{Table, paragraph};
+use super::numbers::{millis_or_dash, thousands};
+use super::paint;
+use super::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
 
@@ -14,10 +14,10 @@ type Row = (&'static str, fn(&LabRun) -> String);
 
 const ROWS: [Row; 16] = [
     ("requests/s", |run| thousands(run.load.requests_per_second.round() as u64)),
-    ("p50 ms", |run| millis(run.load.latency_us.p50)),
-    ("p90 ms", |run| millis(run.load.latency_us.p90)),
-    ("p99 ms", |run| millis(run.load.latency_us.p99)),
-    ("max ms", |run| millis(run.load.latency_us.max)),
+    ("p50 ms", |run| millis_or_dash(run.load.latency_us.p50)),
+    ("p90 ms", |run| millis_or_dash(run.load.latency_us.p90)),
+    ("p99 ms", |run| millis_or_dash(run.load.latency_us.p99)),
+    ("max ms", |run| millis_or_dash(run.load.latency_us.max)),
     ("failed", |run| thousands(run.load.failed)),
     ("", |_| String::new()),
     ("upstream connections opened", |run| thousands(run.upstream.opened)),
@@ -40,7 +40,7 @@ const ROWS: [Row; 16] = [
 
 pub(crate) fn render(record: &LabRecord, colour: bool) -> String {
     let mut text = heading(record);
-    text.push_str(&table(&record.runs).render(|line| emphasise(line, "1", colour)));
+    text.push_str(&table(&record.runs).render(|line| paint(line, "1", colour)));
     for run in &record.runs {
         text.push('\n');
         text.push_str(&verdict(run, colour));
@@ -71,8 +71,8 @@ fn table(runs: &[LabRun]) -> Table {
 
 fn verdict(run: &LabRun, colour: bool) -> String {
     let finding = &run.finding;
-    let paint = if finding.healthy { "1;32" } else { "1;31" };
-    let name = emphasise(&run.policy, paint, colour);
+    let shade = if finding.healthy { "1;32" } else { "1;31" };
+    let name = paint(&run.policy, shade, colour);
     let policy = Policy::ALL.into_iter().find(|policy| policy.name() == run.policy);
     let described = policy.map_or("a policy of another version", Policy::describe);
     let mut text = format!("{name} ({}): {described}\n", finding.code);
@@ -84,8 +84,4 @@ fn verdict(run: &LabRun, colour: bool) -> String {
         text.push_str(&paragraph("  INVALID: ", doubt, COLUMNS));
     }
     text
-}
-
-fn emphasise(text: &str, code: &str, colour: bool) -> String {
-    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

@@ -1,5 +1,8 @@
 //! What can be typed. Only validation happens here; nothing is opened, looked up or started.
 
+mod duration;
+pub(crate) mod engine;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +13,7 @@ use keepwarm_lab::Policy;
 use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_sockets::State;
 
-use crate::duration;
-use crate::load::engine_options::EngineOptions;
+use engine::EngineOptions;
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
 #[derive(Debug, Parser)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage};
 
-use crate::duration;
+use super::duration;
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]

@@ -4,8 +4,9 @@ use keepwarm_record::assertion::AssertionOutcome;
 use keepwarm_record::fold::confidence::{Intervals, Method};
 use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Sides, Trust};
 
-use crate::show::numbers::{self, counted, thousands};
-use crate::table::{Table, paragraph};
+use super::numbers::{counted, millis, millis_or_dash, thousands};
+use super::paint;
+use super::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
 
@@ -96,10 +97,6 @@ fn trust(record: &LoadRecord, colour: bool) -> String {
     text.replacen(word, &paint(word, code, colour), 1)
 }
 
-fn paint(text: &str, code: &str, colour: bool) -> String {
-    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-}
-
 /// The line above a part of the screen.
 fn heading(text: &str, colour: bool) -> String {
     format!("\n{}\n", paint(text, "1", colour))
@@ -160,9 +157,7 @@ fn times(table: &mut Table, label: &str, times: &Distribution) {
     let known = |intervals: &&Intervals| intervals.p50.is_some();
     if let Some(Intervals { p50, p90, p99, p999, .. }) = times.intervals.as_ref().filter(known) {
         let range = |interval: &Option<(u64, u64)>| {
-            let ends = |(low, high): (u64, u64)| {
-                format!("{}-{}", numbers::millis(low), numbers::millis(high))
-            };
+            let ends = |(low, high): (u64, u64)| format!("{}-{}", millis(low), millis(high));
             interval.map(ends).unwrap_or_default()
         };
         table.row("  95 % within", [p50, p90, p99, p999].map(range));
@@ -170,12 +165,7 @@ fn times(table: &mut Table, label: &str, times: &Distribution) {
 }
 
 fn quantiles(times: &Distribution) -> [String; 5] {
-    [times.p50, times.p90, times.p99, times.p999, times.max].map(millis)
-}
-
-/// Microseconds as milliseconds; blank where there are too few samples.
-pub(crate) fn millis(micros: Option<u64>) -> String {
-    micros.map_or_else(|| "-".to_owned(), numbers::millis)
+    [times.p50, times.p90, times.p99, times.p999, times.max].map(millis_or_dash)
 }
 
 fn connections(record: &LoadRecord) -> String {
@@ -196,7 +186,7 @@ fn connections(record: &LoadRecord) -> String {
     lines.push(("still open at the end", thousands(ledger.still_open)));
     let lifetime = &ledger.lifetime_us;
     if let (Some(p50), Some(max)) = (lifetime.p50, lifetime.max) {
-        let (p50, max) = (numbers::millis(p50), numbers::millis(max));
+        let (p50, max) = (millis(p50), millis(max));
         lines.push(("lifetime of those closed", format!("{p50} ms median, at most {max} ms")));
     }
     for (cause, count) in &ledger.closed_by_us {
