@@ -1,12 +1,12 @@
-//! The one error of this crate.
+//! The error type of this crate.
 //!
-//! Owns the words a user reads when the kernel says no: what was tried, why it failed, and what
-//! to do. Decides nothing.
+//! Owns the text that a user reads after a failure: the operation, the reason, and a hint what to
+//! do. Decides nothing.
 
 use std::fmt;
 
-// Errno values of the Linux ABI (include/uapi/asm-generic/errno-base.h, errno.h); the crate also
-// compiles where libc has other numbers, but no errno reaches it there.
+// Errno values of the Linux ABI (include/uapi/asm-generic/errno-base.h, errno.h). On systems with
+// other numbers the crate compiles, but receives no errno.
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const EACCES: i32 = 13;
@@ -16,16 +16,16 @@ const EPROTONOSUPPORT: i32 = 93;
 const EOPNOTSUPP: i32 = 95;
 const EAFNOSUPPORT: i32 = 97;
 
-/// Why the kernel could not be asked.
+/// Failure to read from the kernel.
 ///
-/// Opaque: use the predicates to decide, `Display` to tell a person.
+/// Opaque: a program decides by the predicates, a person reads the text of `Display`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     operation: Operation,
     reason: Reason,
 }
 
-/// What was being done when it failed.
+/// Operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     OpenNetlink,
@@ -37,6 +37,7 @@ pub(crate) enum Operation {
     Trace,
 }
 
+/// Cause of a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reason {
     Os(i32),
@@ -74,30 +75,31 @@ impl Error {
         Error { operation: Operation::Watch, reason: Reason::Stopped }
     }
 
-    /// The kernel or a security module forbids it (`EPERM`, `EACCES`). sock_diag itself needs no
-    /// privilege, so the usual culprit is a sandbox: seccomp, SELinux, AppArmor.
+    /// Returns true if the kernel or a security module forbids the operation (`EPERM`, `EACCES`).
+    /// sock_diag itself needs no privilege, so the usual cause is a sandbox: seccomp, SELinux,
+    /// AppArmor.
     pub fn is_denied(&self) -> bool {
         matches!(self.reason, Reason::Os(EPERM | EACCES))
     }
 
-    /// This system cannot do it at all: not Linux, no `NETLINK_SOCK_DIAG`, no inet_diag, no
-    /// destroy events.
+    /// Returns true if this system lacks the feature: not Linux, no `NETLINK_SOCK_DIAG`, no
+    /// inet_diag, no destroy events.
     pub fn is_unsupported(&self) -> bool {
         match self.reason {
             Reason::Unsupported(_) => true,
             Reason::Os(EPROTONOSUPPORT | EAFNOSUPPORT | EOPNOTSUPP) => true,
-            // The answer to a dump when no handler is registered (net/core/sock_diag.c).
+            // Reply to a dump if no handler is registered (net/core/sock_diag.c).
             Reason::Os(ENOENT) => !matches!(self.operation, Operation::ReadProc(_)),
             _ => false,
         }
     }
 
-    /// No file descriptor was to be had (`EMFILE`, `ENFILE`).
+    /// Returns true if no file descriptor was left (`EMFILE`, `ENFILE`).
     pub fn is_file_table_full(&self) -> bool {
         matches!(self.reason, Reason::Os(EMFILE | ENFILE))
     }
 
-    /// The errno, if the kernel gave one.
+    /// Returns the errno, if the kernel gave one.
     pub fn raw_os_error(&self) -> Option<i32> {
         match self.reason {
             Reason::Os(errno) => Some(errno),
@@ -105,7 +107,7 @@ impl Error {
         }
     }
 
-    fn way_out(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<&'static str> {
         if self.operation == Operation::Trace {
             self.is_denied().then_some("needs root, or CAP_DAC_OVERRIDE for /sys/kernel/tracing")
         } else if self.is_denied() {
@@ -149,8 +151,8 @@ impl fmt::Display for Error {
             Reason::TooMany { what, limit } => write!(f, "more than {limit} {what}")?,
             Reason::Stopped => f.write_str("its thread stopped without an answer")?,
         }
-        match self.way_out() {
-            Some(way) => write!(f, "; {way}"),
+        match self.hint() {
+            Some(hint) => write!(f, "; {hint}"),
             None => Ok(()),
         }
     }
@@ -163,29 +165,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn predicates_follow_the_errno_and_are_disjoint() {
+    fn predicates_follow_the_errno() {
         for errno in 1..134 {
             let error = Error::os(Operation::OpenNetlink, errno);
-            let answers = [error.is_denied(), error.is_unsupported(), error.is_file_table_full()];
+            let predicates =
+                [error.is_denied(), error.is_unsupported(), error.is_file_table_full()];
             let expected = match errno {
                 1 | 13 => [true, false, false],
                 2 | 93 | 95 | 97 => [false, true, false],
                 23 | 24 => [false, false, true],
                 _ => [false, false, false],
             };
-            assert_eq!(answers, expected, "errno {errno}");
+            assert_eq!(predicates, expected, "at most one is true for errno {errno}");
             assert_eq!(error.raw_os_error(), Some(errno));
         }
     }
 
     #[test]
-    fn a_missing_proc_file_is_not_a_missing_feature() {
+    fn missing_proc_files_are_not_unsupported() {
         assert!(!Error::os(Operation::ReadProc("/proc/net/snmp"), ENOENT).is_unsupported());
         assert!(Error::os(Operation::Dump, ENOENT).is_unsupported());
     }
 
     #[test]
-    fn the_text_names_operation_reason_and_way_out() {
+    fn the_text_names_reason_and_hint() {
         let text = Error::os(Operation::OpenNetlink, EMFILE).to_string();
         assert!(text.contains("opening a sock_diag netlink socket"), "{text}");
         assert!(text.contains("open files"), "{text}");

@@ -1,14 +1,15 @@
 //! Counters that the kernel keeps of TCP in this network namespace.
 //!
-//! Owns the parsing of /proc/net/snmp, /proc/net/netstat, /proc/net/sockstat and sockstat6. A reading
-//! costs well under a millisecond and no privilege. The counters do not distinguish ports.
+//! Owns the parsing of /proc/net/snmp, /proc/net/netstat, /proc/net/sockstat and sockstat6. A
+//! reading costs well under a millisecond and no privilege. The counters do not distinguish ports.
 
 use crate::error::{Error, Operation};
 use crate::kernel::proc::net;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident = $section:literal $name:literal, $kind:ident;)*) => {
-        /// One reading of the counters. A counter that the kernel does not have is `None`, never 0.
+        /// Single reading of the counters. A counter that the kernel does not have is `None`, never
+        /// 0.
         ///
         /// Names in the text are the kernel's (net/ipv4/proc.c, include/uapi/linux/snmp.h).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -258,7 +259,7 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
     }
 
     #[test]
-    fn a_cut_table_is_read_to_its_end() {
+    fn a_cut_table_is_read_partly() {
         for end in 0..TCP.len() {
             let counters = of(&TCP[..end], "");
             assert!(counters.active_opens.is_none_or(|n| n == 11 || n == 1), "{end}");

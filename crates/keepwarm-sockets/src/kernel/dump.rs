@@ -4,9 +4,9 @@
 //! Owns the requests and the loop over their replies. Keeps nothing between dumps and judges
 //! nothing.
 //!
-//! Unprivileged. A dump costs the walk over the kernel's whole hash table, with any filter: a filter
-//! saves only the copying of rows (`inet_diag_dump_icsk`, net/ipv4/inet_diag.c). A dump is not
-//! atomic: sockets are created and die during the walk.
+//! Unprivileged. A dump costs the walk over the kernel's whole hash table, with any filter: a
+//! filter saves only the copying of rows (`inet_diag_dump_icsk`, net/ipv4/inet_diag.c). A dump is
+//! not atomic: sockets are created and die during the walk.
 
 use crate::error::{Error, Operation};
 use crate::kernel::socket::{Socket, States};
@@ -84,8 +84,8 @@ impl Dumper {
     }
 
     /// Looks up single sockets, many per system call, without a walk over the table. Hands each
-    /// socket found to `visit`; for a pair of addresses without a connection that may be a listener.
-    /// After an error the dumper must not be used again.
+    /// socket found to `visit`; for a pair of addresses without a connection that may be a
+    /// listener. After an error the dumper must not be used again.
     pub(crate) fn look_up(
         &mut self,
         lookups: &[SocketLookup],
@@ -111,8 +111,8 @@ impl Dumper {
         Ok(())
     }
 
-    /// Dumps, and hands every row to `visit`. After an error the dumper must not be used again: rows
-    /// of the failed dump may still arrive.
+    /// Dumps, and hands every row to `visit`. After an error the dumper must not be used again:
+    /// rows of the failed dump may still arrive.
     pub(crate) fn each(
         &mut self,
         filter: &Filter,
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_finds_connection_time_wait_or_listener() {
+    fn a_lookup_finds_what_a_segment_meets() {
         for (listens, connects) in
             [("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "127.0.0.1")]
         {

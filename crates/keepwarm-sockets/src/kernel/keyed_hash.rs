@@ -1,8 +1,8 @@
 //! Hash maps with a cheap keyed hash, for tables that are read several times per dying socket.
 //!
-//! Owns the mixing of addresses, cookies and ports. The standard library's SipHash took a fifth of a
-//! watch's time. The hash is keyed by a random seed nevertheless, because peers choose addresses and
-//! ports.
+//! Owns the mixing of addresses, cookies and ports. The standard library's SipHash took a fifth of
+//! a watch's time. The hash is keyed by a random seed nevertheless, because peers choose addresses
+//! and ports.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};

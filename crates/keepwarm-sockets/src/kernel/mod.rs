@@ -5,7 +5,7 @@
 //! `error` and nothing else of it.
 
 pub(crate) mod counters;
-pub(crate) mod destroy;
+pub(crate) mod destroy_events;
 pub(crate) mod dump;
 pub(crate) mod keyed_hash;
 pub(crate) mod proc;

@@ -118,7 +118,7 @@ impl Side {
     }
 }
 
-/// One value for each side of connections.
+/// Pair of values, for the client and the server side of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct BySide<T> {
     /// Value of the side that called connect(2).
@@ -145,10 +145,10 @@ impl<T> BySide<T> {
     }
 }
 
-/// One TCP socket as the kernel described it.
+/// TCP socket as the kernel described it.
 ///
-/// IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) are given as IPv4, so that both sockets of
-/// a connection to a dual-stack listener carry the same pair of addresses.
+/// IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) are given as IPv4, so that both sockets
+/// of a connection to a dual-stack listener carry the same pair of addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
     /// The state. A minisocket may also be in `FIN_WAIT2`, see [`Socket::is_minisocket`].

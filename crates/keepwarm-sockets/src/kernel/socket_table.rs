@@ -177,8 +177,8 @@ fn pair(field: &str) -> Option<(u32, u32)> {
     Some((u32::from_str_radix(first, 16).ok()?, u32::from_str_radix(second, 16).ok()?))
 }
 
-/// Parses `0100007F:1F90`: the address as 32-bit words in the byte order of the machine, the port as
-/// a number.
+/// Parses `0100007F:1F90`: the address as 32-bit words in the byte order of the machine, the port
+/// as a number.
 fn address(field: &str) -> Option<SocketAddr> {
     let (address, port) = field.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -210,7 +210,7 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn a_line_of_the_kernel_is_parsed() {
+    fn a_kernel_line_is_parsed() {
         let listener = parse(LISTENER).unwrap();
         assert_eq!(listener.local, "127.0.0.1:8080".parse().unwrap());
         assert_eq!((listener.state, listener.inode, listener.rqueue), (State::Listen, 1126, 2));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_filtered_like_a_dump() {
+    fn text_is_filtered_like_dumps() {
         let row = parse(TIME_WAIT).unwrap();
         let filter = Filter { states: State::TimeWait.into(), ..Filter::default() };
         assert!(passes(&filter, &row));

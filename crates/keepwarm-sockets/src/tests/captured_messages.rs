@@ -103,7 +103,7 @@ fn a_time_wait_has_an_age() {
 }
 
 #[test]
-fn a_destroy_event_shows_an_acknowledged_fin() {
+fn destroy_events_show_acknowledged_fins() {
     for text in [DESTROYED_V4, DESTROYED_V6] {
         let event = decode_socket(&bytes(text)).unwrap();
         assert_eq!((event.state, event.inode, event.wqueue), (State::Close, 0, 0));
@@ -118,7 +118,7 @@ fn a_destroy_event_shows_an_acknowledged_fin() {
 }
 
 #[test]
-fn an_aborted_client_has_no_remote_port() {
+fn aborted_clients_lose_the_remote_port() {
     let event = decode_socket(&bytes(ABORTED)).unwrap();
     assert_eq!(event.local.port(), named_ports(ABORTED).0);
     assert_eq!(event.remote, address("127.0.0.1:0"));
@@ -184,7 +184,8 @@ fn no_single_wrong_byte_panics() {
     }
 }
 
-/// Bytes are overwritten, cut out and inserted at random, in captured messages and in parts of them.
+/// Bytes are overwritten, cut out and inserted at random, in captured messages and in parts of
+/// them.
 #[test]
 fn no_hostile_reply_panics() {
     // xorshift64* from a fixed seed repeats on every run.

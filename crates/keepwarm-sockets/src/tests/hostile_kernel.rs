@@ -34,7 +34,7 @@ fn pick<T: Copy>(dice: &mut Dice, of: &[T]) -> T {
 }
 
 #[test]
-fn a_hostile_dump_gives_rows_or_errors() {
+fn hostile_dumps_give_rows_or_errors() {
     let mut dice = Dice::new(1);
     let datagrams: Vec<Vec<u8>> = captured().iter().map(|body| framed(body)).collect();
     let (mut rows, mut errors) = (0, 0);
@@ -85,7 +85,7 @@ fn socket(dice: &mut Dice, bodies: &[Vec<u8>]) -> Socket {
     socket
 }
 
-fn look(books: &mut impl Books, now: Duration, dice: &mut Dice, bodies: &[Vec<u8>]) {
+fn dump(books: &mut impl Books, now: Duration, dice: &mut Dice, bodies: &[Vec<u8>]) {
     books.begin_look();
     for _ in 0..dice.roll(12) {
         books.handle_row(&socket(dice, bodies), now);
@@ -97,19 +97,19 @@ fn look(books: &mut impl Books, now: Duration, dice: &mut Dice, bodies: &[Vec<u8
 /// Plays a window in which any input may come at any time.
 fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Account {
     let mut now = Duration::from_secs(1);
-    look(&mut books, now, dice, bodies);
+    dump(&mut books, now, dice, bodies);
     books.handle_baseline();
     books.open_window(now);
     let window = |now| Window { now, length: now, settled: false, time_waits_refused: None };
     for _ in 0..dice.roll(60) {
         now += Duration::from_millis(dice.roll(700));
         match dice.roll(8) {
-            0 => look(&mut books, now, dice, bodies),
+            0 => dump(&mut books, now, dice, bodies),
             1 => books.settle(now),
             2 => drop(books.account(&window(now))),
             3 => {
-                let mut questions = Vec::new();
-                if books.begin_asking(64, &mut questions) {
+                let mut lookups = Vec::new();
+                if books.begin_asking(64, &mut lookups) {
                     // Answers to the lookups, or to none.
                     for _ in 0..dice.roll(8) {
                         books.handle_answer(&socket(dice, bodies), now);
@@ -124,7 +124,7 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
             }
         }
     }
-    look(&mut books, now, dice, bodies);
+    dump(&mut books, now, dice, bodies);
     books.close_window();
     for _ in 0..dice.roll(5) {
         books.handle_event(socket(dice, bodies), now);
@@ -133,7 +133,7 @@ fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Accou
 }
 
 #[test]
-fn the_tracker_of_a_port_never_panics() {
+fn the_port_tracker_never_panics() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..1_000 {
@@ -144,7 +144,7 @@ fn the_tracker_of_a_port_never_panics() {
 }
 
 #[test]
-fn the_tracker_of_a_host_never_panics() {
+fn the_host_tracker_never_panics() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..500 {

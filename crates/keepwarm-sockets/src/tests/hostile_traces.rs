@@ -1,5 +1,5 @@
-//! A hostile tracefs: its texts and pages mutated together, from the layout of a page to the records
-//! of sockets.
+//! A hostile tracefs: its texts and pages mutated together, from the layout of a page to the
+//! records of sockets.
 
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
@@ -9,8 +9,8 @@ use crate::kernel::trace::event::Layouts;
 use crate::kernel::trace::ring_page::PageLayout;
 use crate::kernel::trace::traced_sockets::TracedSockets;
 
-/// Layout texts, each mutated in one of three cases: a fault further in is reached only through texts
-/// that are whole.
+/// Layout texts, each mutated in one of three cases: a fault further in is reached only through
+/// texts that are whole.
 struct HostileTexts {
     page: String,
     formats: [String; 3],

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::counters::Counters;
-use crate::kernel::destroy::{DestroyEvents, MAX_DELAY};
+use crate::kernel::destroy_events::{DestroyEvents, MAX_DELAY};
 use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{Waker, fence, thread_cpu};

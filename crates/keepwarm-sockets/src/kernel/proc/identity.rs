@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_files_give_an_id_or_none() {
+    fn hostile_files_invent_no_id() {
         let mut dice = Dice::new(1);
         for _ in 0..20_000 {
             let text = mutate::text(&mut dice, BOOT);
@@ -95,7 +95,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn threads_of_one_process_share_both_ids() {
+    fn threads_share_both_ids() {
         let here = (boot_id(), network_namespace());
         assert!(here.0.is_some() && here.1.is_some(), "{here:?}");
         let there = std::thread::spawn(|| (boot_id(), network_namespace())).join().unwrap();
@@ -104,7 +104,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_new_namespace_has_its_own_inode() {
+    fn a_new_namespace_differs() {
         use keepwarm_testkit::namespace::Namespace;
         use keepwarm_testkit::skipped;
         let namespace = match Namespace::make() {

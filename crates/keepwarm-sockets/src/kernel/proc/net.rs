@@ -1,8 +1,8 @@
 //! Files of `/proc/net`, read in the network namespace of the calling thread.
 //!
 //! Owns the path to them. `/proc/net` itself shows the namespace of the process's first thread; the
-//! calling thread may be in another one, so `/proc/thread-self/net` is tried first. A kernel without
-//! `/proc/thread-self` (before 3.17) is read through `/proc/net`.
+//! calling thread may be in another one, so `/proc/thread-self/net` is tried first. A kernel
+//! without `/proc/thread-self` (before 3.17) is read through `/proc/net`.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};

@@ -13,8 +13,8 @@ const MAX_PIDS: usize = 64;
 pub struct Owner {
     /// The process id.
     pub pid: u32,
-    /// The process name (`/proc/<pid>/comm`), if it could be read in time. For a traced process that
-    /// had ended by then, `pid` and name are those of the thread that the kernel traced.
+    /// The process name (`/proc/<pid>/comm`), if it could be read in time. For a traced process
+    /// that had ended by then, `pid` and name are those of the thread that the kernel traced.
     pub process: Option<String>,
     /// Its part of the connections, from 0 to 1.
     pub share: f64,

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_2_wins_unless_it_is_the_root() {
+    fn version_2_beats_version_1() {
         let cgroup = |text| main_cgroup(text);
         assert_eq!(cgroup("0::/user.slice/a:b\n"), Some("/user.slice/a:b"));
         assert_eq!(cgroup("4:memory:/x/long\n0::/y\n"), Some("/y"));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_without_a_process_has_no_facts() {
+    fn a_missing_process_has_no_facts() {
         let none = u32::MAX;
         assert!(!exists(none) && !pids().contains(&none));
         assert_eq!((name(none), cgroup(none), of_thread(none)), (None, None, None));

@@ -37,8 +37,8 @@ pub(crate) struct SocketSearch {
 }
 
 impl SocketSearch {
-    /// Returns the process of each socket inode that was found. Finds nothing during the pause after
-    /// the last search.
+    /// Returns the process of each socket inode that was found. Finds nothing during the pause
+    /// after the last search.
     pub(crate) fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
         let now = Instant::now();
         if wanted.is_empty() || self.pause_until.is_some_and(|until| now < until) {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_socket_is_searched_once_a_minute() {
+    fn missing_sockets_are_searched_minutely() {
         let mut search = SocketSearch::default();
         let unknown = [u32::MAX];
         assert!(search.find(&unknown).is_empty());

@@ -53,8 +53,8 @@ pub fn ephemeral_ports() -> Result<EphemeralPorts, Error> {
 }
 
 /// When connect(2) may take over a local port that its own TIME_WAIT holds
-/// (`net.ipv4.tcp_tw_reuse`; `tcp_twsk_unique`, net/ipv4/tcp_ipv4.c). A port is taken over after one
-/// second at the earliest, and only if both sides send TCP timestamps.
+/// (`net.ipv4.tcp_tw_reuse`; `tcp_twsk_unique`, net/ipv4/tcp_ipv4.c). A port is taken over after
+/// one second at the earliest, and only if both sides send TCP timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeWaitReuse {
     /// Never (0).
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_port_space_does_not_overflow() {
+    fn the_whole_port_space_fits() {
         assert_eq!(parse_ports("0 65535", "").unwrap().size(), 65_536);
         assert_eq!(parse_ports("0 65535", "0-65535").unwrap().size(), 0);
     }

@@ -28,12 +28,12 @@ use crate::error::{Error, Operation};
 use crate::kernel::wire::event_filter::port_filter;
 
 /// Requested receive buffer, enough for some 26,000 events; the kernel takes memory only for events
-/// that wait. It doubles the requested size, and caps it at `net.core.rmem_max` unless root requests
-/// it (`__sock_set_rcvbuf`, net/core/sock.c).
+/// that wait. It doubles the requested size, and caps it at `net.core.rmem_max` unless root
+/// requests it (`__sock_set_rcvbuf`, net/core/sock.c).
 const WANTED_RECEIVE_BUFFER: usize = 16 << 20;
 
-/// Longest wait for a reply. The kernel answers a dump while the caller waits in recv(2), so this is
-/// reached only in a fault.
+/// Longest wait for a reply. The kernel answers a dump while the caller waits in recv(2), so this
+/// is reached only in a fault.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A `NETLINK_SOCK_DIAG` socket.

@@ -1,7 +1,7 @@
 //! Decoder of trace records: the three events of TCP sockets.
 //!
-//! Owns the meaning of their fields. Pure; `event_format` knows the offsets of the fields. Relates no
-//! two events: see `traced_sockets`.
+//! Owns the meaning of their fields. Pure; `event_format` knows the offsets of the fields. Relates
+//! no two events: see `traced_sockets`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,8 +17,8 @@ const INTERRUPTED: u64 = 0x08 | 0x10 | 0x40;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// One event of a socket. Addresses are local and remote as this socket sees them, IPv4-mapped ones
-/// as IPv4.
+/// Traced event of a socket. Addresses are local and remote as this socket sees them, IPv4-mapped
+/// ones as IPv4.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// `sock:inet_sock_set_state`.
@@ -39,7 +39,8 @@ pub(crate) struct Change {
     /// Port 0 if connect(2) has not chosen a port yet.
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    /// The thread that caused the change. `None` in an interrupt, which runs in an unrelated thread.
+    /// The thread that caused the change. `None` in an interrupt, which runs in an unrelated
+    /// thread.
     pub(crate) task: Option<u32>,
 }
 

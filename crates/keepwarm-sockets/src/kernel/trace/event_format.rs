@@ -1,8 +1,8 @@
 //! Parser of tracefs' `format` files: the offsets of a record's fields, and the names of their
 //! values.
 //!
-//! Owns the parsing of that text. Pure, and decodes no record. The layout of an event differs between
-//! kernels, so it is read at run time; text that is not understood gives `None`.
+//! Owns the parsing of that text. Pure, and decodes no record. The layout of an event differs
+//! between kernels, so it is read at run time; text that is not understood gives `None`.
 
 use std::collections::BTreeMap;
 

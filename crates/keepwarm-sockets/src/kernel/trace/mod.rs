@@ -18,20 +18,21 @@
 
 pub(crate) mod event;
 mod event_format;
-mod instance;
+
 pub(crate) mod ring_page;
 mod thread_owners;
 pub(crate) mod traced_sockets;
+mod tracefs;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::event::{Event, Layouts};
-use self::instance::Instance;
 use self::ring_page::PageLayout;
 use self::thread_owners::ThreadOwners;
 pub(crate) use self::traced_sockets::TracedSocket;
 use self::traced_sockets::TracedSockets;
+use self::tracefs::Instance;
 use crate::error::{Error, Operation};
 use crate::kernel::sys::monotonic_ns;
 
@@ -157,8 +158,8 @@ impl Tracer {
         self.read
     }
 
-    /// Returns the number of lost events. Connections that they concern may lack the facts that only
-    /// a trace has.
+    /// Returns the number of lost events. Connections that they concern may lack the facts that
+    /// only a trace has.
     pub(crate) fn lost(&self) -> u64 {
         self.missed.max(self.lost) + self.sockets.overflowed
     }

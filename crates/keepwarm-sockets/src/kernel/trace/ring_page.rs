@@ -1,9 +1,9 @@
-//! Decoder of the pages of the kernel's trace ring, as read from `trace_pipe_raw`: records with their
-//! times.
+//! Decoder of the pages of the kernel's trace ring, as read from `trace_pipe_raw`: records with
+//! their times.
 //!
-//! Owns the layout of a page (Documentation/trace/ring-buffer-map.rst, include/linux/ring_buffer.h).
-//! Pure: an entry that is cut off or inconsistent ends the page and is counted, and never panics.
-//! Decodes no record: see `event`.
+//! Owns the layout of a page (Documentation/trace/ring-buffer-map.rst,
+//! include/linux/ring_buffer.h). Pure: an entry that is cut off or inconsistent ends the page and
+//! is counted, and never panics. Decodes no record: see `event`.
 
 use super::event_format::{Field, Format};
 

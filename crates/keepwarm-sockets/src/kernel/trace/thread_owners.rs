@@ -1,7 +1,7 @@
 //! Processes of the threads that events name.
 //!
-//! Owns the lookup in `/proc`, and, for threads that have ended, in the tables that tracefs keeps of
-//! them. Remembers nothing between lookups.
+//! Owns the lookup in `/proc`, and, for threads that have ended, in the tables that tracefs keeps
+//! of them. Remembers nothing between lookups.
 
 use std::fs;
 
@@ -93,7 +93,7 @@ mod tests {
     const ENDED: u32 = u32::MAX;
 
     #[test]
-    fn an_ended_thread_is_found_in_saved_tables() {
+    fn saved_tables_know_ended_threads() {
         let owners = ThreadOwners { readable: true };
         let tables = |name: &str| match name {
             "saved_tgids" => format!("1 1\n{ENDED} {}\n", ENDED - 1),

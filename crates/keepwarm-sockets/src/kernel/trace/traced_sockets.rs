@@ -35,8 +35,8 @@ pub(crate) struct TracedSocket {
     pub(crate) ended_ns: u64,
     /// State in which the socket received an RST.
     pub(crate) reset_in: Option<State>,
-    /// True if this socket sent its FIN before it received the peer's, false if after; `None` without
-    /// a FIN.
+    /// True if this socket sent its FIN before it received the peer's, false if after; `None`
+    /// without a FIN.
     pub(crate) closed_first: Option<bool>,
 }
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_and_failed_connects_leave_no_record() {
+    fn only_connections_leave_records() {
         assert!(ended(&[change(1, State::Listen, Close, Some(1))]).is_empty());
         assert!(
             ended(&[change(1, Close, SynSent, Some(1)), change(1, SynSent, Close, None)])

@@ -76,8 +76,8 @@ pub(crate) fn encode_query(query: &Query) -> Vec<u8> {
 pub(crate) struct SocketLookup {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    /// Index of the device that the socket is bound to, 0 for none. The kernel does not find a bound
-    /// socket under another index.
+    /// Index of the device that the socket is bound to, 0 for none. The kernel does not find a
+    /// bound socket under another index.
     pub(crate) interface: u32,
 }
 

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_on_either_side_is_accepted() {
+    fn either_port_accepts_both_sides() {
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         for port in [1, 80, 8081, u16::MAX] {
             let code = either_port(port);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_filter_accepts_exactly_its_addresses() {
+    fn address_filters_accept_exactly_their_addresses() {
         let addresses = ["10.0.0.5:443", "10.0.0.5:80", "10.0.0.6:443", "[fe80::5]:443", "[::1]:1"];
         let addresses = addresses.map(|address| address.parse::<SocketAddr>().unwrap());
         let ips: Vec<_> = addresses.iter().map(|one| Some(one.ip())).chain([None]).collect();

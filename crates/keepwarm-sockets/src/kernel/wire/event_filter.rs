@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_port_and_aborts_are_delivered() {
+    fn only_port_and_aborts_pass() {
         let event = |local: u16, remote: u16| {
             let mut event = vec![0; 88];
             event[20..22].copy_from_slice(&local.to_be_bytes());

@@ -1,7 +1,7 @@
 //! Netlink and inet_diag messages: bytes to values and back.
 //!
-//! Owns the layouts (include/uapi/linux/netlink.h, inet_diag.h, tcp.h). Touches no kernel: all of it
-//! is pure functions of their input, and no input makes them panic.
+//! Owns the layouts (include/uapi/linux/netlink.h, inet_diag.h, tcp.h). Touches no kernel: all of
+//! it is pure functions of their input, and no input makes them panic.
 
 pub(crate) mod diag;
 pub(crate) mod dump_filter;

@@ -16,7 +16,7 @@ const NLMSG_OVERRUN: u16 = 4;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_DUMP: u16 = 0x300;
 
-/// One message of a datagram.
+/// Message of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
     /// A message that is not a control message: its type and the bytes after the header.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_below_the_header_is_an_error() {
+    fn lengths_below_the_header_are_errors() {
         for length in 0..16_u32 {
             let mut datagram = message(20, b"abcd");
             datagram[..4].copy_from_slice(&length.to_ne_bytes());

@@ -4,9 +4,9 @@
 //!
 //! Linux sends one message for each *full* socket at its death (`__sk_free`, net/core/sock.c;
 //! `sock_diag_broadcast_destroy_work`, net/core/sock_diag.c), since 4.2, to every subscriber
-//! without any privilege, for all TCP sockets of the network namespace. The socket that closes first
-//! dies when it enters TIME_WAIT, the other when its FIN is acknowledged; the end of TIME_WAIT makes
-//! no event. A socket whose file is still open does not die, in any TCP state.
+//! without any privilege, for all TCP sockets of the network namespace. The socket that closes
+//! first dies when it enters TIME_WAIT, the other when its FIN is acknowledged; the end of
+//! TIME_WAIT makes no event. A socket whose file is still open does not die, in any TCP state.
 
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ const BUFFER_LEN: usize = 8 << 10;
 /// Events read before the caller gets a turn.
 const BATCH: usize = 1 << 10;
 
-/// Longest time that an event waits for others: a wake-up per event would cost more than reading it.
+/// Longest time that an event waits for others: a wake-up per event would cost more than reading
+/// it.
 pub(crate) const MAX_DELAY: Duration = Duration::from_millis(20);
 /// Bytes that an event takes from the receive buffer, the kernel's overhead included.
 const EVENT_COST: usize = 1280;

@@ -1,7 +1,7 @@
 //! A private instance of tracefs: created, set up, read, and removed on drop.
 //!
-//! Owns the files below `/sys/kernel/tracing/instances/keepwarm-<pid>-<n>`. Touches no other tracing
-//! of the host: an instance has its own events, filters and rings. Decodes nothing.
+//! Owns the files below `/sys/kernel/tracing/instances/keepwarm-<pid>-<n>`. Touches no other
+//! tracing of the host: an instance has its own events, filters and rings. Decodes nothing.
 //!
 //! A process that is killed outright leaves its instance behind; the next trace that starts removes
 //! it.
@@ -111,7 +111,8 @@ impl Instance {
     /// Hands every available page to `with`, CPU after CPU, without waiting.
     pub(super) fn drain(&mut self, mut with: impl FnMut(&[u8])) {
         for ring in &mut self.rings {
-            // Pages beyond two full rings were written during this reading; the next one reads them.
+            // Pages beyond two full rings were written during this reading; the next one reads
+            // them.
             for _ in 0..2 * self.pages {
                 match ring.read(&mut self.buffer) {
                     Ok(0) => break,
@@ -157,8 +158,8 @@ impl Instance {
     }
 }
 
-/// Reads a file of tracefs. `events/header_page` returns no more than its first read(2) requests, and
-/// std requests few bytes of a file without a size.
+/// Reads a file of tracefs. `events/header_page` returns no more than its first read(2) requests,
+/// and std requests few bytes of a file without a size.
 fn read_whole(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let (mut bytes, mut chunk) = (Vec::new(), vec![0; MAX_PAGE]);
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_the_sum_of_three_counts() {
+    fn three_counts_add_up_to_losses() {
         let stats = "entries: 9\noverrun: 40\ncommit overrun: 2\nbytes: 77\ndropped events: 1\nread events: 5\n";
         assert_eq!(parse_lost(stats), 43);
         assert_eq!(parse_lost("overrun: x\n\n: 3"), 0);
