@@ -6,12 +6,16 @@ use keepwarm_record::assertion::{self, Entry, Unit};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::show::table::paragraph;
+use crate::show::watch::levels;
 
 /// As wide as a terminal is at least.
 const COLUMNS: usize = 80;
 /// Topics that are about this tool, not in the knowledge base.
 const ASSERTIONS: (&str, &str) = ("assertions", "what --assert can say");
 const COLUMN_NAMES: (&str, &str) = ("columns", "what the table of `keepwarm watch` shows");
+
+/// The topic of the knowledge base to which this tool adds what its reports leave out.
+const LEVELS: &str = "levels";
 
 const THE_COLUMNS: &str = "\
 columns: what the table of `keepwarm watch` shows
@@ -27,7 +31,7 @@ have a row. \"We\" are that side.
   reset     ended by a reset, from either side, with nothing unread
   unread    we closed with data unread, which makes the kernel reset: a body was
             not drained
-  untold    ended, but what would tell how was gone when it was looked for; only
+  unclear   ended, but the evidence of how was gone when it was looked up; only
             shown where there is one
   failed    connects that were refused, or timed out
   req/conn  requests on a connection, median and most: segments with data from
@@ -84,7 +88,8 @@ fn page(topic: &str) -> Option<String> {
     if topic == COLUMN_NAMES.0 {
         return Some(format!("{THE_COLUMNS}\n"));
     }
-    knowledge::explain(topic).map(|page| wrap(&page))
+    let page = wrap(&knowledge::explain(topic)?);
+    Some(if topic == LEVELS { page + &levels::reasons(COLUMNS) } else { page })
 }
 
 fn topics() -> impl Iterator<Item = (&'static str, &'static str)> {

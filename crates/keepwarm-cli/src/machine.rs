@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use keepwarm_record::machine::Machine;
 
-/// Describes this machine.
+/// Describes the machine and the network namespace of the calling thread.
 pub(crate) fn this() -> Machine {
     let cores = std::thread::available_parallelism().ok();
     Machine {
@@ -15,6 +15,7 @@ pub(crate) fn this() -> Machine {
         processor: read("/proc/cpuinfo").and_then(|info| model(&info)),
         cores: cores.map(|cores| cores.get() as u64),
         boot_id: read("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()),
+        // Of the thread: a watch of another namespace has entered it with one thread alone.
         network_namespace: std::fs::metadata("/proc/thread-self/ns/net").ok().map(|ns| ns.ino()),
     }
 }

@@ -54,7 +54,7 @@ fn without_and_with_traces(way: Way) -> Option<(Value, Value)> {
     let (plain, traced) = (watch(upstream.port(), "l1"), watch(upstream.port(), "l2"));
     upstream.play(way, N, 1).unwrap();
     let (plain, traced) = (document(plain), document(traced));
-    if let Some(refused) = traced["refused"].as_str() {
+    if let Some(refused) = traced["level_refused"].as_str() {
         skipped::because(&format!("L2: {refused}"));
         return None;
     }

@@ -64,7 +64,7 @@ fn held(upstream: &mut Upstream, count: usize) -> Vec<Connection> {
 /// Of hundreds of sockets only those of the port come out of the kernel, and nothing else is read:
 /// no process, no name, no counter, and no thread is started.
 #[test]
-fn one_number_costs_the_rows_it_counts_and_nothing_else() {
+fn count_reads_only_counted_rows() {
     let mut others = Upstream::listen(Family::V4).unwrap();
     let _others = held(&mut others, 400);
     let mut upstream = Upstream::listen(Family::V4).unwrap();
@@ -85,7 +85,7 @@ fn one_number_costs_the_rows_it_counts_and_nothing_else() {
 
 /// One look is one dump: what is sent grows by a row for each socket, and so does nothing else.
 #[test]
-fn one_look_asks_once_however_many_sockets_there_are() {
+fn one_dump_is_one_request() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     upstream.play(Way::ClientFin, 300, 0).unwrap();
     let filter = format!(":{}", upstream.port());
@@ -107,7 +107,7 @@ fn one_look_asks_once_however_many_sockets_there_are() {
 /// with, and as many for the test of the classifier. A watch that looked every two seconds would ask
 /// three times more.
 #[test]
-fn a_watch_of_a_host_at_rest_reads_counters_instead_of_looking() {
+fn resting_host_costs_counters_not_dumps() {
     let path = std::env::temp_dir().join(format!("keepwarm-strace-rest-{}", std::process::id()));
     let script = "ip link set lo up && exec strace -f -s 0 -e trace=sendto,openat -o \"$1\" \"$0\" \
                   watch --level l1 --for 7s --format json";

@@ -24,7 +24,7 @@ const LOOK_AFTER: Duration = Duration::from_millis(5_500);
 const OFF_AT_MOST: f64 = 2.0;
 
 #[test]
-fn the_cliff_and_the_end_of_the_ports_come_when_they_were_foretold() {
+fn ports_run_out_when_forecast() {
     let namespace = match Namespace::make() {
         Ok(namespace) => namespace,
         Err(error) => {

@@ -137,7 +137,7 @@ fn assert_unknown(document: &Value, end: &Value) {
 }
 
 #[test]
-fn a_watch_without_destroy_events_goes_on_and_says_what_it_does_not_know() {
+fn polling_watch_says_what_is_unknown() {
     for place in PLACES {
         let (mut upstream, remote, filter) = upstream();
         let watch = place.watch(&[&filter, "--format", "json"]);
@@ -145,9 +145,9 @@ fn a_watch_without_destroy_events_goes_on_and_says_what_it_does_not_know() {
         let document = watch.document();
         assert_eq!(
             (&document["schema"], &document["level"]),
-            (&"keepwarm.watch/1".into(), &"L0".into())
+            (&"keepwarm.watch/2".into(), &"L0".into())
         );
-        let (refused, source) = (&document["refused"], &document["looks"]["source"]);
+        let (refused, source) = (&document["level_refused"], &document["looks"]["source"]);
         match place {
             Place::ByChoice => assert_eq!((refused, source), (&Value::Null, &"sock_diag".into())),
             Place::Sandbox(errno) => {
@@ -182,7 +182,7 @@ fn a_watch_without_destroy_events_goes_on_and_says_what_it_does_not_know() {
 }
 
 #[test]
-fn the_server_that_closes_first_is_named_with_what_it_may_be() {
+fn server_closing_first_is_d4_to_d6() {
     let (mut upstream, remote, filter) = upstream();
     let watch = Place::Sandbox(EPERM).watch(&[&filter, "--format", "json"]);
     upstream.play(Way::ServerFin, N, 1).unwrap();
@@ -196,7 +196,7 @@ fn the_server_that_closes_first_is_named_with_what_it_may_be() {
 }
 
 #[test]
-fn connections_that_stay_are_told_from_those_that_come_and_go() {
+fn long_lived_connections_beside_churn_are_d2() {
     let (mut upstream, remote, filter) = upstream();
     let kept: Vec<_> = (0..2).map(|_| upstream.connect().unwrap()).collect();
     let mut watch = Place::Sandbox(EPERM).watch(&[&filter, "--format", "jsonl"]);
@@ -218,7 +218,7 @@ fn connections_that_stay_are_told_from_those_that_come_and_go() {
 }
 
 #[test]
-fn people_are_told_what_is_not_seen_why_and_the_way_up() {
+fn text_ends_with_limitations_and_hint() {
     let (mut upstream, remote, filter) = upstream();
     let watch = Place::Sandbox(EPERM).watch(&[&filter]);
     upstream.play(Way::ClientFin, N, 1).unwrap();
@@ -229,12 +229,19 @@ fn people_are_told_what_is_not_seen_why_and_the_way_up() {
         "not level L1: opening a sock_diag netlink socket: Operation not permitted",
         "TIME_WAITs entered (TW)",
         "closed 1st/s",
-        "not seen: opened, closed: counted by destroy events",
-        "not judged: D3: ",
+        "not seen at level L0: single closes",
+        "not judged: D3, D4, D5, D8, D11, D12 (`keepwarm explain levels` has the reasons)",
         "to see more: level L1 needs no privilege",
         &remote,
     ] {
-        assert!(output.stdout.contains(words), "{words:?} is not in\n{}", output.stdout);
+        let text = output.stdout.replace('\n', " ");
+        assert!(text.contains(words), "{words:?} is not in\n{}", output.stdout);
+    }
+    let lines = |part: &str| output.stdout.lines().position(|line| line.contains(part));
+    assert!(lines("not seen at level L0") > lines("destination "), "the answer comes first");
+    let levels = run(keepwarm().args(["explain", "levels"])).exits_with(0).stdout.clone();
+    for words in ["opened, closed: counted by destroy events", "D3: ", "To see more: level L1"] {
+        assert!(levels.contains(words), "{words:?} is not in\n{levels}");
     }
     let columns = output.stdout.lines().find(|line| line.starts_with("destination")).unwrap();
     for column in ["req/conn", "idle", "theirs"] {
@@ -243,7 +250,7 @@ fn people_are_told_what_is_not_seen_why_and_the_way_up() {
 }
 
 #[test]
-fn one_look_and_one_number_are_the_same_without_sock_diag() {
+fn dump_and_count_work_without_sock_diag() {
     let (mut upstream, remote, filter) = upstream();
     upstream.play(Way::ClientFin, N, 1).unwrap();
     let _open = upstream.connect().unwrap();
@@ -272,7 +279,7 @@ fn one_look_and_one_number_are_the_same_without_sock_diag() {
 }
 
 #[test]
-fn an_assertion_on_what_is_not_counted_fails_with_the_reason() {
+fn uncounted_assertion_fails_with_reason() {
     let (mut upstream, _, filter) = upstream();
     let port = upstream.port();
     let (opened, established, none) = (
@@ -297,7 +304,7 @@ fn an_assertion_on_what_is_not_counted_fails_with_the_reason() {
 
 /// No events, no table, no counters: then there is nothing to go on with.
 #[test]
-fn without_proc_either_it_ends_with_the_reason() {
+fn without_proc_watch_ends_with_reason() {
     let root = std::fs::metadata("/proc/self")
         .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !root {

@@ -81,7 +81,7 @@ fn drops() -> usize {
 }
 
 #[test]
-fn what_was_lost_is_counted_and_said_and_with_it_all_is_accounted_for() {
+fn lost_events_complete_the_account() {
     let Some(_namespace) = namespace() else { return };
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let json = watch_unprivileged(upstream.port(), &["--format", "json"]);
@@ -106,7 +106,7 @@ fn what_was_lost_is_counted_and_said_and_with_it_all_is_accounted_for() {
         assert!(document["lost_trace_events"].as_u64().unwrap() > 0, "{document:#}");
         assert!(text.contains("traced events were lost"), "{text}");
     } else {
-        skipped::because(document["refused"].as_str().unwrap());
+        skipped::because(document["level_refused"].as_str().unwrap());
     }
 }
 
@@ -123,7 +123,7 @@ fn waits(pid: u32) -> u64 {
 }
 
 #[test]
-fn a_watch_of_one_port_sleeps_while_connections_of_another_close() {
+fn watch_sleeps_while_other_ports_close() {
     let Some(_namespace) = namespace() else { return };
     let (mut ours, mut theirs) =
         (Upstream::listen(Family::V4).unwrap(), Upstream::listen(Family::V4).unwrap());
@@ -146,7 +146,7 @@ fn a_watch_of_one_port_sleeps_while_connections_of_another_close() {
 }
 
 #[test]
-fn events_gather_before_they_are_read() {
+fn events_are_read_in_batches() {
     let Some(_namespace) = namespace() else { return };
     const CLOSES: u64 = 4_000;
     let mut upstream = Upstream::listen(Family::V4).unwrap();
@@ -162,7 +162,7 @@ fn events_gather_before_they_are_read() {
 }
 
 #[test]
-fn a_thousand_closes_take_a_bounded_number_of_system_calls() {
+fn system_calls_per_close_are_bounded() {
     let Some(_namespace) = namespace() else { return };
     if Command::new("strace").arg("-V").output().is_err() {
         return skipped::because("strace is not installed");

@@ -140,7 +140,7 @@ fn watched(mode: &str) -> Option<[Value; 2]> {
 }
 
 #[test]
-fn real_http_2_is_d12_from_both_sides_and_none_of_its_requests_are_claimed() {
+fn http_2_is_d12_on_both_sides() {
     let Some(ends) = watched("h2") else { return };
     for end in ends {
         let [finding] = &end["findings"].as_array().unwrap()[..] else { panic!("{end:#}") };
@@ -158,7 +158,7 @@ fn real_http_2_is_d12_from_both_sides_and_none_of_its_requests_are_claimed() {
 }
 
 #[test]
-fn http_1_1_of_the_same_program_is_healthy_and_its_requests_are_counted() {
+fn http_1_1_is_healthy_and_counted() {
     let Some(ends) = watched("h1") else { return };
     for end in ends {
         let finding = &end["findings"][0];

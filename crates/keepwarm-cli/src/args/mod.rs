@@ -162,7 +162,7 @@ pub(crate) enum WatchLevel {
 pub(crate) enum WatchFormat {
     /// A table and verdicts; live, refreshed in place
     Text,
-    /// One JSON document at the end, schema keepwarm.watch/1, and nothing else
+    /// One JSON document at the end, schema keepwarm.watch/2, and nothing else
     Json,
     /// The same document each second, one a line
     Jsonl,

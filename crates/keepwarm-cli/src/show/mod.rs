@@ -8,6 +8,7 @@ pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod numbers;
 pub(crate) mod table;
+pub(crate) mod watch;
 
 /// Wraps a text in an SGR code, such as `1;31`, if colours are wanted.
 fn paint(text: &str, code: &str, colour: bool) -> String {

@@ -1,12 +1,17 @@
-//! What a watch knows of the names that can be asserted on: those of a hop, `hop.PORT.*`.
+//! The facts that a watch has for assertions: those of a hop, `hop.PORT.*`.
+//!
+//! Owns which names a watch measures and what each is of a record. Comparing and the words for a
+//! failure are `assertion`'s.
 
 use keepwarm_record::assertion::{Assertion, Fact, Outcome};
-use keepwarm_sockets::{Destination, PollDiff, Scope, Side};
+use keepwarm_record::watch::{
+    Closed, DestinationRecord, HINT_AT_L0, Mode, PollDiffRecord, Side, WatchRecord,
+};
+use keepwarm_sockets::Scope;
 
-use super::{Level, Report, unseen};
 use crate::exit::{Exit, Failure};
 
-/// What a watch measures, of a port.
+/// The facts of a port that a watch measures.
 const KNOWN: [&str; 9] = [
     "opened",
     "closed",
@@ -19,7 +24,7 @@ const KNOWN: [&str; 9] = [
     "requests.max",
 ];
 
-/// Fails if an assertion can never be judged: nobody should wait for a window to learn that.
+/// Fails if an assertion can never be judged, before anyone waits for the end of a window.
 pub(crate) fn check(assertions: &[Assertion], scope: &Scope) -> Result<(), Failure> {
     for assertion in assertions {
         let name = assertion.name().as_str();
@@ -39,10 +44,10 @@ pub(crate) fn check(assertions: &[Assertion], scope: &Scope) -> Result<(), Failu
 }
 
 /// Fails if an assertion does not hold, or could not be judged.
-pub(crate) fn judge(report: &Report, assertions: &[Assertion]) -> Result<(), Failure> {
+pub(crate) fn judge(record: &WatchRecord, assertions: &[Assertion]) -> Result<(), Failure> {
     let broken = |assertion: &Assertion| {
         let name = assertion.name();
-        match assertion.judge(fact(report, name.as_str())) {
+        match assertion.judge(fact(record, name.as_str())) {
             Outcome::Held(_) => None,
             Outcome::Failed(value) => {
                 Some(format!("{assertion} does not hold: it is {}", name.unit().show(value)))
@@ -56,69 +61,83 @@ pub(crate) fn judge(report: &Report, assertions: &[Assertion]) -> Result<(), Fai
     if broken.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Assertion, broken.join("; "))) }
 }
 
-fn fact(report: &Report, name: &str) -> Fact {
+fn fact(record: &WatchRecord, name: &str) -> Fact {
     let Some((port, rest)) = name.strip_prefix("hop.").and_then(|rest| rest.split_once('.')) else {
         return Fact::Absent("a watch knows ports: hop.PORT.opened".to_owned());
     };
-    // What is there is there at one look, too.
-    if report.window.is_zero() && !matches!(rest, "established" | "close_wait") {
-        return Fact::Absent("one look counts nothing: give --for".to_owned());
+    // One dump shows the sockets that are open, so these facts are known.
+    let is_a_state = matches!(rest, "established" | "close_wait");
+    if record.mode == Mode::OneDump && !is_a_state {
+        return Fact::Absent("one dump counts nothing: give --for".to_owned());
     }
-    if report.lost_events > 0 {
-        return Fact::Absent(format!("{} events were lost", report.lost_events));
+    if let Some(lost) = record.lost_events.filter(|lost| *lost > 0) {
+        return Fact::Absent(format!("{lost} events were lost"));
     }
-    let port = port.parse().unwrap_or(0);
-    let all = || report.destinations.iter().map(|judged| &judged.destination);
-    let of = |side: Side| -> Vec<&Destination> {
-        let wanted = |one: &&Destination| {
-            one.side == side && one.service.is_some_and(|service| service.port() == port)
-        };
-        all().filter(wanted).collect()
+    let (side, rows) = rows_of(record, port.parse().unwrap_or(0));
+    if !record.counts_closes() && !is_a_state {
+        return Fact::Absent(uncounted(rest, &rows));
+    }
+    let sum = |count: &dyn Fn(&DestinationRecord) -> u64| {
+        Fact::count(rows.iter().fold(0, |sum, one| sum.saturating_add(count(one))))
     };
-    // Where both ends of a connection are on this host, the client's is counted.
-    let (side, ends) = match of(Side::Client) {
-        clients if clients.is_empty() => (Side::Server, of(Side::Server)),
-        clients => (Side::Client, clients),
-    };
-    let sum =
-        |count: &dyn Fn(&Destination) -> u64| Fact::count(ends.iter().map(|one| count(one)).sum());
-    let ours = side == Side::Client;
-    if report.level == Level::L0 && !matches!(rest, "established" | "close_wait") {
-        return Fact::Absent(uncounted(rest, &ends));
-    }
-    match rest {
-        "opened" => sum(&|one| one.opened),
-        "closed" => sum(&|one| one.closed.total()),
-        "closed_by_client" => {
-            sum(&|one| if ours { one.closed.local_fin } else { one.closed.remote_fin })
+    let closed = |count: &dyn Fn(&Closed) -> u64| sum(&|one| one.closed.as_ref().map_or(0, count));
+    match (rest, side) {
+        ("opened", _) => sum(&|one| one.opened.unwrap_or(0)),
+        ("closed", _) => closed(&Closed::total),
+        ("closed_by_client", Side::Client) | ("closed_by_server", Side::Server) => {
+            closed(&|closed| closed.local_fin)
         }
-        "closed_by_server" => {
-            sum(&|one| if ours { one.closed.remote_fin } else { one.closed.local_fin })
+        ("closed_by_client" | "closed_by_server", _) => closed(&|closed| closed.remote_fin),
+        ("reset", _) => closed(&Closed::by_reset),
+        ("established", _) => sum(&|one| one.established),
+        ("close_wait", _) => sum(&|one| one.close_wait),
+        ("requests", _) => {
+            let totals: Option<u64> = rows.iter().try_fold(0_u64, |sum, one| {
+                one.requests_per_connection.total.map(|total| sum.saturating_add(total))
+            });
+            let missing = || Fact::Absent("a record of keepwarm.watch/1 has no sum".to_owned());
+            totals.map_or_else(missing, Fact::count)
         }
-        "reset" => sum(&|one| one.closed.local_rst + one.closed.undrained + one.closed.remote_rst),
-        "established" => sum(&|one| one.established),
-        "close_wait" => sum(&|one| one.close_wait),
-        "requests" => sum(&|one| one.requests.total()),
-        "requests.max" => {
-            let most = ends.iter().filter_map(|one| one.requests.max()).max();
-            most.map_or_else(
-                || Fact::Absent("no request was seen".to_owned()),
-                |max| Fact::count(max.into()),
-            )
+        ("requests.max", _) => {
+            let most = rows.iter().filter_map(|one| one.requests_per_connection.max).max();
+            let missing = || Fact::Absent("no request was seen".to_owned());
+            most.map_or_else(missing, |max| Fact::count(max.into()))
         }
         _ => Fact::Absent("a watch does not measure it".to_owned()),
     }
 }
 
-/// Why level L0 does not know it, and what it does know.
-fn uncounted(name: &str, ends: &[&Destination]) -> String {
-    let least = |count: &dyn Fn(&PollDiff) -> u64| -> u64 {
-        ends.iter().filter_map(|one| one.glimpsed.as_ref()).map(count).sum()
+/// The rows of a port. Where both sockets of its connections are on this host, the client's are
+/// counted.
+fn rows_of(record: &WatchRecord, port: u16) -> (Side, Vec<&DestinationRecord>) {
+    let rows = |side: Side| -> Vec<&DestinationRecord> {
+        let is_wanted = |one: &&DestinationRecord| {
+            one.side == side && one.remote.is_some_and(|service| service.port() == port)
+        };
+        record.destinations.iter().filter(is_wanted).collect()
+    };
+    match rows(Side::Client) {
+        clients if clients.is_empty() => (Side::Server, rows(Side::Server)),
+        clients => (Side::Client, clients),
+    }
+}
+
+/// Writes why level L0 does not count a fact, and the lower bound that it has.
+fn uncounted(name: &str, rows: &[&DestinationRecord]) -> String {
+    let least = |count: &dyn Fn(&PollDiffRecord) -> u64| -> u64 {
+        let seen = rows.iter().filter_map(|one| one.seen_by_polls.as_ref());
+        seen.fold(0, |sum, one| sum.saturating_add(count(one)))
     };
     let known = match name {
-        "opened" => format!(" (at least {} were)", least(&|seen| seen.opened)),
-        "closed" => format!(" (at least {} were)", least(&|seen| seen.closed_first + seen.gone)),
+        "opened" => format!(" (at least {} were)", least(&|seen| seen.opened_at_least)),
+        "closed" => {
+            let closed = |seen: &PollDiffRecord| {
+                let first = seen.closed_first_at_least.unwrap_or(0);
+                first.saturating_add(seen.gone_without_time_wait)
+            };
+            format!(" (at least {} were)", least(&closed))
+        }
         _ => String::new(),
     };
-    format!("level L0 does not count what is {name}{known}; {}", unseen::WAY_UP)
+    format!("level L0 does not count {name}{known}; {HINT_AT_L0}")
 }

@@ -1,10 +1,12 @@
-//! What to watch, as people type it: `:8081`, `10.0.0.5`, `dst 10.0.0.5:443`, `src :8081`.
+//! The filter of a watch, as people type it: `:8081`, `10.0.0.5`, `dst 10.0.0.5:443`, `src :8081`.
+//!
+//! Owns the parser. Looks up no names.
 
 use std::net::{IpAddr, SocketAddr};
 
 use keepwarm_sockets::{Scope, Side};
 
-/// Reads the words of a filter; none is everything.
+/// Parses the words of a filter; no words are everything.
 pub(crate) fn parse(words: &[String]) -> Result<Scope, String> {
     let mut scope = Scope::default();
     let mut address = None;
@@ -31,21 +33,6 @@ pub(crate) fn parse(words: &[String]) -> Result<Scope, String> {
     Ok(scope)
 }
 
-/// What a scope is, for people.
-pub(crate) fn describe(scope: &Scope) -> String {
-    let place = match (scope.ip, scope.port) {
-        (None, None) => return "any address".to_owned(),
-        (None, Some(port)) => format!("port {port}"),
-        (Some(ip), None) => format!("address {ip}"),
-        (Some(ip), Some(port)) => SocketAddr::new(ip, port).to_string(),
-    };
-    match scope.side {
-        None => place,
-        Some(Side::Client) => format!("{place} as a client"),
-        Some(Side::Server) => format!("{place} as the server"),
-    }
-}
-
 fn read_address(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
     if let Some(port) = text.strip_prefix(':').filter(|rest| !rest.contains(':')) {
         return port_of(port).map(|port| (None, Some(port)));
@@ -59,15 +46,16 @@ fn read_address(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
         return Ok((Some(ip.to_canonical()), None));
     }
     Err(format!(
-        "{text:?} is no filter; write :8081, 10.0.0.5, 10.0.0.5:443 or [::1]:443, with dst before it \
-         for connections to there, or src for those that are served there; names are not looked up"
+        "{text:?} is not a filter; write :8081, 10.0.0.5, 10.0.0.5:443 or [::1]:443, with dst before \
+         it for connections to that address, or src for connections served there; names are not looked \
+         up"
     ))
 }
 
 fn port_of(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err(format!("{text:?} is no port: 1 to 65535")),
+        _ => Err(format!("{text:?} is not a port: 1 to 65535")),
     }
 }
 
@@ -82,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_ports_and_sides_are_read_in_one_word_or_several() {
+    fn filter_takes_address_port_and_side() {
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         let (none, client, server) = (None, Some(Side::Client), Some(Side::Server));
         for (words, scope) in [
@@ -95,23 +83,15 @@ mod tests {
             (&["dst 10.0.0.5:443"], Scope { ip: ip("10.0.0.5"), port: Some(443), side: client }),
             (&["src", ":80"], Scope { port: Some(80), side: server, ip: None }),
             (&["::ffff:10.0.0.5"], Scope { ip: ip("10.0.0.5"), ..Scope::default() }),
+            // All of it is the address, though a port may have been meant.
+            (&["::1:443"], Scope { ip: ip("::1:443"), ..Scope::default() }),
         ] {
             assert_eq!(read(words), Ok(scope), "{words:?}");
         }
     }
 
     #[test]
-    fn a_scope_is_said_as_it_was_understood() {
-        let said = |words: &[&str]| describe(&read(words).unwrap());
-        assert_eq!(said(&["dst", "10.0.0.5:443"]), "10.0.0.5:443 as a client");
-        assert_eq!(said(&["src", ":80"]), "port 80 as the server");
-        // An address all of it, though somebody may have meant a port.
-        assert_eq!(said(&["::1:443"]), "address ::1:443");
-        assert_eq!(said(&[]), "any address");
-    }
-
-    #[test]
-    fn nonsense_is_refused_with_a_way_out() {
+    fn nonsense_is_rejected_with_a_hint() {
         for words in [
             &["8081"][..],
             &[":0"],
@@ -130,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_words_are_a_filter_or_refused_with_a_way_out(
+        fn any_words_parse_or_explain_themselves(
             words in prop::collection::vec("\\PC{0,12}|dst|src|:[0-9]{0,6}|[\\[\\]0-9a-f.:]{0,20}", 0..4)
         ) {
             match parse(&words) {

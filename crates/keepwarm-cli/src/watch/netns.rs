@@ -1,4 +1,6 @@
 //! Another network namespace, for the length of a command.
+//!
+//! Owns the way in: from a name to a path, and a thread that moves there.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -12,7 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::exit::{Exit, Failure};
 
 /// Runs `work` in the namespace that `name` stands for: a process's id, a name of `ip netns`, or a
-/// path. A thread of its own moves there; threads that it starts are there too.
+/// path. A new thread moves there; threads that it starts are there too.
 pub(crate) fn within(
     name: &str,
     work: impl FnOnce() -> Result<(), Failure> + Send,
@@ -23,15 +25,15 @@ pub(crate) fn within(
     };
     let file = File::open(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => failed(Exit::Usage, missing(name)),
-        ErrorKind::PermissionDenied => failed(Exit::Denied, "it takes root, for CAP_SYS_PTRACE"),
+        ErrorKind::PermissionDenied => failed(Exit::Denied, "that takes root, for CAP_SYS_PTRACE"),
         _ => failed(Exit::Usage, &error.to_string()),
     })?;
     thread::scope(|scope| {
         let inside = scope.spawn(|| {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(
                 |errno| match errno {
-                    Errno::INVAL => failed(Exit::Usage, "it is no network namespace"),
-                    Errno::PERM => failed(Exit::Denied, "it takes root, for CAP_SYS_ADMIN"),
+                    Errno::INVAL => failed(Exit::Usage, "it is not a network namespace"),
+                    Errno::PERM => failed(Exit::Denied, "that takes root, for CAP_SYS_ADMIN"),
                     errno => failed(Exit::Failed, &errno.to_string()),
                 },
             )?;
@@ -55,14 +57,14 @@ fn is_process(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Why there is nothing at the path of this name.
+/// Returns why there is nothing at the path of this name.
 fn missing(name: &str) -> &'static str {
     if is_process(name) {
         "there is no such process"
     } else if name.contains('/') {
         "there is no such file"
     } else {
-        "there is none of this name (`ip netns list` has those that have one)"
+        "there is none of this name (see `ip netns list`)"
     }
 }
 
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_a_name_and_a_path_are_told_apart() {
+    fn process_name_and_path_differ() {
         assert_eq!(path_of("4711"), PathBuf::from("/proc/4711/ns/net"));
         assert_eq!(path_of("blue"), PathBuf::from("/run/netns/blue"));
         assert_eq!(path_of("/run/docker/netns/1-x"), PathBuf::from("/run/docker/netns/1-x"));

@@ -1,4 +1,4 @@
-//! What a watch gets its numbers from: destroy events, or where those are refused, looks.
+//! The source of a watch's numbers: destroy events, or polls where destroy events are refused.
 //!
 //! Owns the step down from one level to the one below. Only a refusal is a reason for it: a full
 //! file table, say, is a failure at any level.
@@ -10,7 +10,7 @@ use keepwarm_sockets::{Error, Filter, HostReport, PollingWatch, Scope, Watch};
 use crate::args::WatchLevel;
 use crate::exit::{Exit, Failure};
 
-/// A watch that goes on.
+/// A watch of the kernel that goes on.
 #[derive(Debug)]
 pub(crate) enum Source {
     Events(Watch),
@@ -18,7 +18,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Begins the window; also why it is level L0, if more was asked for.
+    /// Begins the window. Also returns why the level is L0, if more was asked for.
     pub(crate) fn start(
         level: WatchLevel,
         scope: Scope,
@@ -28,8 +28,8 @@ impl Source {
             WatchLevel::L1 => Some(Watch::start(scope)),
             WatchLevel::L2 => Some(Watch::start_traced(scope)),
         };
-        or_looks(events.map(|started| started.map(Self::Events)), || {
-            PollingWatch::start(scope).map(|lookout| Self::Polls(Box::new(lookout)))
+        or_polls(events.map(|started| started.map(Self::Events)), || {
+            PollingWatch::start(scope).map(|polling| Self::Polls(Box::new(polling)))
         })
     }
 
@@ -40,49 +40,49 @@ impl Source {
         }
     }
 
-    /// Looks have no thread of their own.
-    pub(crate) fn look_if_due(&mut self) -> Result<(), Failure> {
+    /// Polls the socket table when that is due: polls have no thread of their own.
+    pub(crate) fn poll_if_due(&mut self) -> Result<(), Failure> {
         match self {
             Self::Events(_) => Ok(()),
-            Self::Polls(lookout) => lookout.look_if_due().map_err(|error| failure(&error)),
+            Self::Polls(polling) => polling.look_if_due().map_err(|error| failure(&error)),
         }
     }
 
     pub(crate) fn snapshot(&self) -> Result<HostReport, Failure> {
         match self {
             Self::Events(watch) => Ok(watch.snapshot()),
-            Self::Polls(lookout) => lookout.snapshot().map_err(|error| failure(&error)),
+            Self::Polls(polling) => polling.snapshot().map_err(|error| failure(&error)),
         }
     }
 
     pub(crate) fn finish(self, settle: Duration) -> Result<HostReport, Failure> {
         let finished = match self {
             Self::Events(watch) => watch.finish(settle),
-            Self::Polls(lookout) => lookout.finish(),
+            Self::Polls(polling) => polling.finish(),
         };
         finished.map_err(|error| failure(&error))
     }
 }
 
-/// One look; also why it is level L0, if more was asked for.
-pub(crate) fn look_once(
+/// Takes one dump. Also returns why the level is L0, if more was asked for.
+pub(crate) fn dump_once(
     level: WatchLevel,
     scope: Scope,
 ) -> Result<(HostReport, Option<String>), Failure> {
     let dumped = (level != WatchLevel::L0).then(|| keepwarm_sockets::look_once(scope));
-    or_looks(dumped, || PollingWatch::look_once(scope))
+    or_polls(dumped, || PollingWatch::look_once(scope))
 }
 
-/// How many sockets there are.
+/// Counts the sockets that a filter admits.
 pub(crate) fn count(level: WatchLevel, filter: &Filter, scope: &Scope) -> Result<u64, Failure> {
     let dumped = (level != WatchLevel::L0).then(|| keepwarm_sockets::count(filter, scope));
-    or_looks(dumped, || PollingWatch::count(filter, scope)).map(|(found, _)| found)
+    or_polls(dumped, || PollingWatch::count(filter, scope)).map(|(found, _)| found)
 }
 
-/// What was asked for, or where it is refused or was not asked for, what looks give.
-fn or_looks<T>(
+/// Returns the evidence that was asked for; where it is refused or was not asked for, the polls.
+fn or_polls<T>(
     asked: Option<Result<T, Error>>,
-    looks: impl FnOnce() -> Result<T, Error>,
+    polls: impl FnOnce() -> Result<T, Error>,
 ) -> Result<(T, Option<String>), Failure> {
     let refused = match asked {
         Some(Ok(given)) => return Ok((given, None)),
@@ -90,10 +90,10 @@ fn or_looks<T>(
         Some(Err(error)) => return Err(failure(&error)),
         None => None,
     };
-    match looks() {
+    match polls() {
         Ok(given) => Ok((given, refused.map(|error| error.to_string()))),
         Err(error) => Err(match refused {
-            Some(first) => Failure::new(exit(&first), format!("{first}; and without: {error}")),
+            Some(first) => Failure::new(exit(&first), format!("{first}; and at level L0: {error}")),
             None => failure(&error),
         }),
     }

@@ -84,7 +84,7 @@ impl Watches {
         let documents = self.0.map(document);
         let [nobody, root] = &documents;
         assert_eq!(nobody["level"], "L1");
-        assert!(nobody["refused"].as_str().unwrap().contains("root"), "{nobody:#}");
+        assert!(nobody["level_refused"].as_str().unwrap().contains("root"), "{nobody:#}");
         // The first one also saw how the second tried the classifier's rules out; a trace names all.
         assert!(root["level"] == "L1" || root["unattributed_aborts"] == 0, "{root:#}");
         documents

@@ -19,7 +19,7 @@ const N: u64 = 340;
 const FILES: u64 = 2 * N * 9 + N * 3 + 500;
 
 #[test]
-fn ends_that_are_seen_alone_are_told_for_what_they_were_and_those_that_time_out_too() {
+fn sockets_seen_alone_are_classified() {
     if !is_root() {
         skipped::because("making a network namespace takes root");
         return;

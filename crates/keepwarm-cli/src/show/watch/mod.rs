@@ -1,0 +1,193 @@
+//! The report of a watch for people: the answer, the table, the verdicts, and last what the watch
+//! could not see.
+//!
+//! Owns the order of the parts and how they fit on a screen. `tables` has the tables, `cells` their
+//! cells, `verdicts` the answer and the paragraphs.
+
+mod cells;
+pub(crate) mod levels;
+mod tables;
+mod verdicts;
+
+use crate::show::numbers::thousands;
+use keepwarm_record::watch::{Limitation, Mode, PollsRecord, ResetsRecord, WatchRecord};
+
+use crate::show::table::{Table, paragraph};
+
+#[cfg(test)]
+pub(crate) use tables::COUNTERS;
+
+/// Destinations that are shown; the others are counted.
+const MAX_ROWS: usize = 15;
+/// Rows of the table that are shown however low the terminal is.
+const MIN_ROWS: usize = 3;
+/// The page that has what the last lines leave out.
+const EXPLAIN: &str = "`keepwarm explain levels`";
+
+/// The room for a report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page {
+    /// For words.
+    pub(crate) columns: usize,
+    /// For the table.
+    pub(crate) table_columns: usize,
+    /// Lines, where the report has to fit on a screen.
+    pub(crate) rows: Option<usize>,
+}
+
+pub(crate) fn render(record: &WatchRecord, colour: bool, page: Page) -> String {
+    let columns = page.columns;
+    let mut text = paragraph("", &verdicts::answer(record), columns);
+    text.push_str(&head(record, columns));
+    if let Some(polls) = &record.polls {
+        text.push_str(&tables::counters(record.mode, polls));
+        text.push_str(&verdicts::of_host(record, colour, columns));
+    }
+    let below = limitations(record, columns);
+    if record.destinations.is_empty() {
+        return format!("{text}\n{below}");
+    }
+    text.push('\n');
+    let verdicts = resets(record, columns) + &verdicts::paragraphs(record, colour, columns);
+    let rows = page.rows.map_or(MAX_ROWS, |rows| table_rows(rows, &text, &verdicts));
+    let (table, least) = tables::destinations(record, rows);
+    text.push_str(&fitted(table, page, least));
+    let more = record.destinations.len().saturating_sub(rows);
+    if more > 0 {
+        text.push_str(&format!("and {more} more, quieter ones; --format json has all\n"));
+    }
+    if let Some(polls) = &record.polls {
+        text.push_str(&bounds(record.mode, polls, columns));
+    }
+    format!("{text}{verdicts}\n{below}")
+}
+
+/// The number of rows for a screen of this many lines: a screen that is too low shows the busiest
+/// destinations, and the first verdicts.
+fn table_rows(rows: usize, above: &str, below: &str) -> usize {
+    // One line has the names of the columns, one the number of further rows.
+    let left = rows.saturating_sub(above.lines().count() + 2);
+    left.saturating_sub(below.lines().count()).max(left / 2).clamp(MIN_ROWS, MAX_ROWS)
+}
+
+fn fitted(mut table: Table, page: Page, least: &[&str]) -> String {
+    let taken = table.narrow(page.table_columns, least);
+    let text = table.render(str::to_owned);
+    let cut = |line: &str| line.chars().take(page.table_columns).chain(['\n']).collect::<String>();
+    let mut text: String = text.lines().map(cut).collect();
+    if !taken.is_empty() {
+        let words =
+            format!("no room for {}: widen the terminal, or use --format json", taken.join(", "));
+        text.push_str(&paragraph("", &words, page.columns));
+    }
+    text
+}
+
+/// The reasons of resets of the destinations in the table, in the kernel's words.
+fn resets(record: &WatchRecord, columns: usize) -> String {
+    let line = |(name, resets): (String, &ResetsRecord)| {
+        let reason = |(reason, count): (&String, &u64)| format!("{} {reason}", thousands(*count));
+        let mut words: Vec<String> = resets.reasons.iter().map(reason).collect();
+        if resets.after_fin > 0 {
+            words.push(format!("{} after the other side's FIN", thousands(resets.after_fin)));
+        }
+        paragraph("", &format!("resets of {name}: {}", words.join(", ")), columns)
+    };
+    let shown = record.destinations.iter().take(MAX_ROWS);
+    let with_resets = shown.filter_map(|one| {
+        let resets = one.resets.as_ref().filter(|resets| !resets.is_empty())?;
+        Some((cells::name_and_side(one), resets))
+    });
+    with_resets.map(line).collect()
+}
+
+/// The time that the report is about, the level, and everything that weakens the numbers.
+fn head(record: &WatchRecord, columns: usize) -> String {
+    let mut notes = vec![about(record)];
+    if let (Some(why), Some(above)) = (&record.level_refused, record.level.above()) {
+        notes.push(format!("not level {above}: {why}"));
+    }
+    let lost = |count: Option<u64>| count.filter(|count| *count > 0).map(thousands);
+    if let Some(lost) = lost(record.lost_trace_events) {
+        notes.push(format!(
+            "{lost} traced events were lost: lifetimes, processes and reasons are of fewer connections"
+        ));
+    }
+    if let Some(lost) = lost(record.lost_events) {
+        notes.push(format!(
+            "{lost} events were lost by the kernel: opened and closed may be too small by as many"
+        ));
+    }
+    if let Some(broken) = record.broken_rules.as_ref().filter(|broken| !broken.is_empty()) {
+        notes.push(format!(
+            "this kernel does not report {} as others do (found by a test on loopback): verdicts that \
+             rest on it are left out",
+            broken.join(", ")
+        ));
+    }
+    if let Some(why) = &record.self_test_error {
+        notes.push(format!("the test of how this kernel reports closes could not run: {why}"));
+    }
+    if record.without_owner > 0 {
+        let count = usize::try_from(record.without_owner).unwrap_or(usize::MAX);
+        notes.push(format!(
+            "left out: {} without a known owner; watch a while (--for 10s), or as root",
+            verdicts::destinations(count)
+        ));
+    }
+    if let Some(aborts) = lost(record.unattributed_aborts) {
+        notes.push(format!(
+            "{aborts} aborts on this host are in no row: the kernel had cleared their port"
+        ));
+    }
+    notes.iter().map(|note| paragraph("", note, columns)).collect()
+}
+
+fn about(record: &WatchRecord) -> String {
+    let level = format!("level {} ({})", record.level, record.level.sources());
+    match (record.mode, record.watched_s) {
+        (Mode::OneDump, _) => "one dump of the socket table".to_owned(),
+        (Mode::Window { seconds }, Some(watched)) if watched > seconds => {
+            format!("the last {seconds:.0} s of {watched:.0} s, {level}")
+        }
+        (Mode::Window { seconds }, _) => format!("{seconds:.1} s, {level}"),
+    }
+}
+
+/// The meaning of the columns that level L0 has.
+fn bounds(mode: Mode, polls: &PollsRecord, columns: usize) -> String {
+    if mode == Mode::OneDump {
+        return String::new();
+    }
+    let words = format!(
+        "new, closed 1st (by this side) and gone (without a TIME_WAIT here) are lower bounds, from \
+         {} polls of {}; kept: open for two seconds or more",
+        thousands(polls.count),
+        polls.source
+    );
+    paragraph("", &words, columns)
+}
+
+/// The facts that were not seen and the findings that were not judged, folded, and the next step.
+fn limitations(record: &WatchRecord, columns: usize) -> String {
+    let mode = match record.mode {
+        Mode::OneDump => "in one dump".to_owned(),
+        Mode::Window { .. } => format!("at level {}", record.level),
+    };
+    let mut words = format!("not seen {mode}: {}", record.limitations);
+    let Some(polls) = &record.polls else {
+        return paragraph("", &format!("{words} ({EXPLAIN})"), columns);
+    };
+    if !polls.not_judged.is_empty() {
+        let codes: Vec<&str> = polls.not_judged.iter().map(|one| one.what.as_str()).collect();
+        words.push_str(&format!("; not judged: {}", codes.join(", ")));
+    }
+    // The list of the level is part of the sentence above; one of the system is not.
+    let is_of_system =
+        |one: &&Limitation| one.what == keepwarm_record::watch::NOT_SEEN_WITHOUT_TIME_WAITS.0;
+    for one in polls.not_seen.iter().filter(is_of_system) {
+        words.push_str(&format!("; not known: {}: {}", one.what, one.why));
+    }
+    paragraph("", &format!("{words} ({EXPLAIN} has the reasons)"), columns)
+        + &paragraph("to see more: ", &polls.hint, columns)
+}

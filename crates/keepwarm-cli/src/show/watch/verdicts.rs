@@ -1,0 +1,154 @@
+//! The verdicts of a watch: the answer of the first line, and the paragraphs below the table.
+
+use keepwarm_diagnose::knowledge;
+use keepwarm_record::watch::{
+    DestinationRecord, FindingKind, FindingRecord, ScopeRecord, Side, WatchRecord,
+};
+
+use super::cells::name_and_side;
+use crate::show::table::paragraph;
+
+/// Destinations whose verdicts are shown.
+const MAX_VERDICTS: usize = 8;
+/// Destinations that the first line names.
+const MAX_NAMED: usize = 2;
+
+/// The whole report in one sentence: which faults were found and where, or that none was.
+pub(super) fn answer(record: &WatchRecord) -> String {
+    if record.destinations.is_empty() {
+        return nothing(record);
+    }
+    let of_host = record.polls.iter().map(|polls| ("this host".to_owned(), &polls.findings));
+    let shown = without_repetition(record);
+    let of_each = shown.iter().map(|one| (name_and_side(one), &one.findings));
+    let all: Vec<_> = of_each.chain(of_host).collect();
+    let of_kind = |kind| -> Vec<String> {
+        let named = all.iter().filter_map(|(name, findings)| {
+            let mut codes = findings.iter().filter(|f| f.kind() == kind).map(|f| f.code.as_str());
+            let first = codes.next()?;
+            let more: String = codes.map(|code| format!(", {code}")).collect();
+            Some(format!("{name}: {first}{}{more}", title(first)))
+        });
+        named.collect()
+    };
+    let (mut said, prefix) = match (of_kind(FindingKind::Fault), of_kind(FindingKind::Sound)) {
+        (faults, _) if !faults.is_empty() => (faults, ""),
+        (_, sound) if !sound.is_empty() => (sound, "no fault; "),
+        _ => {
+            let seen = destinations(record.destinations.len());
+            return format!("no verdict: too little was seen of {seen}");
+        }
+    };
+    let more = said.len().saturating_sub(MAX_NAMED);
+    said.truncate(MAX_NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{prefix}{}{more}", said.join("; "))
+}
+
+/// What a code stands for, in parentheses.
+fn title(code: &str) -> String {
+    let topics = knowledge::topics();
+    let title = topics.iter().find(|(name, _)| *name == code).map(|(_, title)| title);
+    title.map(|title| format!(" ({title})")).unwrap_or_default()
+}
+
+/// The sentence of a report without any destination.
+fn nothing(record: &WatchRecord) -> String {
+    let scope = record.scope.as_ref().map(ScopeRecord::describe);
+    let scope = scope.map_or_else(String::new, |scope| format!(" ({scope})"));
+    match &record.empty_because {
+        Some(why) => format!("No TCP connection in scope{scope}: {why}."),
+        None => format!("No TCP connection in scope{scope}."),
+    }
+}
+
+/// The destinations whose verdicts are worth a paragraph. Both sockets of a connection are often on
+/// this host, and lead to the same codes: the client's verdict is enough then.
+fn without_repetition(record: &WatchRecord) -> Vec<&DestinationRecord> {
+    let repeats_client = |one: &DestinationRecord| {
+        one.side == Side::Server
+            && record.destinations.iter().any(|other| {
+                other.side == Side::Client
+                    && other.remote == one.remote
+                    && other
+                        .findings
+                        .iter()
+                        .map(|f| &f.code)
+                        .eq(one.findings.iter().map(|f| &f.code))
+            })
+    };
+    record.destinations.iter().filter(|one| !repeats_client(one)).collect()
+}
+
+/// The verdicts of the busiest destinations, faults first.
+pub(super) fn paragraphs(record: &WatchRecord, colour: bool, columns: usize) -> String {
+    let alone = record.destinations.len() == 1;
+    // A host has many destinations of which there is nothing to say.
+    let says_something = |one: &&DestinationRecord| {
+        let worth = |f: &FindingRecord| f.kind() != FindingKind::Undecided || f.advice.is_some();
+        alone || one.findings.iter().any(worth)
+    };
+    let (mut worth, silent): (Vec<&DestinationRecord>, Vec<&DestinationRecord>) =
+        without_repetition(record).into_iter().partition(|one| says_something(one));
+    // A busy healthy service must not push a quiet faulty one off the list.
+    worth.sort_by_key(|one| one.findings.iter().all(|f| f.kind() != FindingKind::Fault));
+    let mut text = String::new();
+    for one in worth.iter().take(MAX_VERDICTS) {
+        let of = name_and_side(one);
+        for finding in &one.findings {
+            text.push_str(&paragraph_of(&of, finding, colour, columns));
+        }
+    }
+    // Where there is no verdict at all, the first line says it.
+    let silent = if worth.is_empty() { 0 } else { silent.len() };
+    text + &left_out(worth.len().saturating_sub(MAX_VERDICTS), silent, columns)
+}
+
+/// The verdicts on the whole host, from its counters.
+pub(super) fn of_host(record: &WatchRecord, colour: bool, columns: usize) -> String {
+    let findings = record.polls.iter().flat_map(|polls| &polls.findings);
+    findings.map(|finding| paragraph_of("this host", finding, colour, columns)).collect()
+}
+
+/// The numbers of destinations whose verdicts are not shown, and that have none.
+fn left_out(more: usize, silent: usize, columns: usize) -> String {
+    let silent = (silent > 0)
+        .then(|| format!("Too little was seen of {} for a verdict.", destinations(silent)));
+    let more = (more > 0)
+        .then(|| format!("{} more with verdicts: --format json has all.", destinations(more)));
+    let sentences: Vec<String> = silent.into_iter().chain(more).collect();
+    if sentences.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", paragraph("", &sentences.join(" "), columns))
+}
+
+pub(super) fn destinations(count: usize) -> String {
+    if count == 1 { "1 destination".to_owned() } else { format!("{count} destinations") }
+}
+
+fn paragraph_of(of: &str, finding: &FindingRecord, colour: bool, columns: usize) -> String {
+    let kind = finding.kind();
+    let sure = match kind {
+        FindingKind::Undecided => String::new(),
+        _ => format!(", {:.0} % sure", finding.confidence * 100.0),
+    };
+    let title = format!("\n{of}: {}{sure}", finding.code);
+    let mut text = match (colour, kind) {
+        (false, _) | (true, FindingKind::Undecided) => title,
+        (true, FindingKind::Sound) => format!("\x1b[32m{title}\x1b[0m"),
+        (true, FindingKind::Fault) => format!("\x1b[1;31m{title}\x1b[0m"),
+    };
+    text.push('\n');
+    text.push_str(&paragraph("  ", &format!("{}.", capitalised(&finding.summary)), columns));
+    if let Some(advice) = &finding.advice {
+        let label = if kind == FindingKind::Undecided { "  Next: " } else { "  Fix: " };
+        text.push_str(&paragraph(label, &format!("{advice}."), columns));
+    }
+    text
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,288 @@
+//! From the kernel's report to the record of a watch.
+//!
+//! Owns the one place where a [`WatchRecord`] is made: what is judged, whose destinations are left
+//! out, and which numbers are not known. What a record looks like is not decided here.
+
+use std::time::Duration;
+
+use keepwarm_diagnose::{Finding, not_judged_by_looks};
+use keepwarm_record::watch::{
+    Closed, DestinationRecord, FindingRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord,
+    Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, OwnerRecord, PerConnection,
+    PollDiffRecord, PollsRecord, PortsRecord, ResetsRecord, ScopeRecord, Side, WatchRecord,
+};
+use keepwarm_sockets::{
+    Counters, Destination, Histogram, HostReport, Polls, Scope, SelfTest, Tracing,
+};
+
+use super::observe::{self, Judge, Judged};
+use super::owner::Whose;
+use crate::args::WatchOptions;
+use crate::exit::Failure;
+use crate::machine;
+
+/// Makes the records of one watch.
+pub(crate) struct Recorder {
+    judge: Judge,
+    whose: Whose,
+    scope: Scope,
+    self_test: Option<SelfTest>,
+    self_test_error: Option<String>,
+    level_refused: Option<String>,
+}
+
+impl Recorder {
+    pub(crate) fn new(options: &WatchOptions, scope: Scope) -> Result<Self, Failure> {
+        let whose = Whose::new(options);
+        whose.check()?;
+        Ok(Self {
+            judge: Judge::new(),
+            whose,
+            scope,
+            self_test: None,
+            self_test_error: None,
+            level_refused: None,
+        })
+    }
+
+    /// Tests on this kernel how closes are told apart. Comes before the window, so that the test's
+    /// own connections are not in it.
+    pub(crate) fn test_kernel(&mut self) {
+        match SelfTest::check() {
+            Ok(test) => self.self_test = Some(test),
+            Err(error) => self.self_test_error = Some(error.to_string()),
+        }
+    }
+
+    /// Notes why the watch is at a lower level than was asked for.
+    pub(crate) fn refused(&mut self, why: Option<String>) {
+        self.level_refused = why;
+    }
+
+    /// Looks up what can be asked of owners only while they live.
+    pub(crate) fn meet(&mut self, report: &HostReport) {
+        self.judge.meet(report);
+    }
+
+    /// Makes the record of a report about the last part of a watch, or about all of it.
+    pub(crate) fn record(&mut self, mut report: HostReport, watched: Duration) -> WatchRecord {
+        if let Some(test) = &self.self_test {
+            test.apply(&mut report);
+        }
+        let mut judged = self.judge.judge(&report, self.self_test.as_ref());
+        let without_owner = judged.iter().filter(|one| self.whose.cannot_tell(one)).count();
+        judged.retain(|one| self.whose.owns(one));
+        let level = level(&report);
+        let mode = Mode::of_seconds(report.window.as_secs_f64());
+        let mut record = WatchRecord::new(level, mode);
+        record.machine = Some(machine::this());
+        record.scope = Some(scope(&self.scope));
+        record.watched_s = Some(watched.as_secs_f64());
+        if level.counts_closes() {
+            record.lost_events = Some(report.lost_events);
+            record.unattributed_aborts = Some(report.unattributed_aborts);
+            record.broken_rules = self.self_test.as_ref().map(broken_rules);
+            record.self_test_error.clone_from(&self.self_test_error);
+        }
+        match &report.tracing {
+            _ if level == Level::L0 => record.level_refused.clone_from(&self.level_refused),
+            Tracing::Off => {}
+            Tracing::Refused(error) => record.level_refused = Some(error.to_string()),
+            Tracing::On { events, lost_events } => {
+                record.trace_events = Some(*events);
+                record.lost_trace_events = Some(*lost_events);
+            }
+        }
+        record.polls = report.looks.as_ref().map(|polls| polls_record(&report, polls, mode));
+        record.without_owner = without_owner as u64;
+        if judged.is_empty() {
+            record.empty_because = self.whose.nothing_of();
+        }
+        let known = Known {
+            counted: record.counts_closes(),
+            traced: level.traces(),
+            lists_time_waits: report.looks.is_none_or(|polls| polls.lists_time_waits),
+        };
+        record.destinations = judged.iter().map(|one| destination(one, known)).collect();
+        record
+    }
+}
+
+fn level(report: &HostReport) -> Level {
+    match report.tracing {
+        _ if report.looks.is_some() => Level::L0,
+        Tracing::Off | Tracing::Refused(_) => Level::L1,
+        Tracing::On { .. } => Level::L2,
+    }
+}
+
+fn broken_rules(test: &SelfTest) -> Vec<String> {
+    test.broken().into_iter().map(str::to_owned).collect()
+}
+
+fn scope(scope: &Scope) -> ScopeRecord {
+    ScopeRecord { ip: scope.ip, port: scope.port, side: scope.side.map(side) }
+}
+
+fn side(side: keepwarm_sockets::Side) -> Side {
+    match side {
+        keepwarm_sockets::Side::Client => Side::Client,
+        keepwarm_sockets::Side::Server => Side::Server,
+    }
+}
+
+/// The counters that a record has, by their names there.
+fn named(counters: &Counters) -> [(&'static str, Option<u64>); 15] {
+    [
+        ("opened_active", counters.active_opens),
+        ("opened_passive", counters.passive_opens),
+        ("attempt_fails", counters.attempt_fails),
+        ("estab_resets", counters.estab_resets),
+        ("resets_sent", counters.out_resets),
+        ("time_waits", counters.time_waits),
+        ("time_waits_recycled", counters.time_waits_recycled),
+        ("time_wait_overflow", counters.time_wait_overflow),
+        ("abort_on_close", counters.abort_on_close),
+        ("abort_on_data", counters.abort_on_data),
+        ("abort_on_timeout", counters.abort_on_timeout),
+        ("abort_on_memory", counters.abort_on_memory),
+        ("listen_overflows", counters.listen_overflows),
+        ("listen_drops", counters.listen_drops),
+        ("syn_retransmits", counters.syn_retransmits),
+    ]
+}
+
+fn polls_record(report: &HostReport, polls: &Polls, mode: Mode) -> PollsRecord {
+    let counters = named(&polls.counters);
+    let per_s = |count: Option<u64>| Some(count? as f64 / mode.seconds()?);
+    let mut not_seen: Vec<Limitation> = NOT_SEEN_BY_POLLS.into_iter().map(Into::into).collect();
+    if !polls.lists_time_waits {
+        not_seen.push(NOT_SEEN_WITHOUT_TIME_WAITS.into());
+    }
+    // One dump judges no closes, so there is none that it could not judge.
+    let not_judged = if mode == Mode::OneDump { &[] } else { not_judged_by_looks() };
+    PollsRecord {
+        source: polls.source.as_str().to_owned(),
+        count: polls.count,
+        counters: counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+        per_s: counters.iter().map(|(name, count)| ((*name).to_owned(), per_s(*count))).collect(),
+        established_now: polls.counters.established,
+        time_wait_now: polls.counters.time_wait_now,
+        findings: observe::host(report).iter().map(finding).collect(),
+        not_seen,
+        not_judged: not_judged.iter().copied().map(Into::into).collect(),
+        hint: HINT_AT_L0.to_owned(),
+    }
+}
+
+/// Which numbers of a report are known.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    counted: bool,
+    traced: bool,
+    lists_time_waits: bool,
+}
+
+fn destination(judged: &Judged, known: Known) -> DestinationRecord {
+    let one = &judged.destination;
+    let mut idle = one.idle_before_local_close.clone();
+    idle.merge(&one.idle_before_remote_close);
+    DestinationRecord {
+        remote: one.service,
+        side: side(one.side),
+        folded: one.folded,
+        opened: known.counted.then_some(one.opened),
+        closed: known.counted.then(|| closed(one)),
+        requests_per_connection: per_connection(&one.requests, known),
+        idle_at_close_ms: IdleRecord { p50: idle.quantile(0.5), p99: idle.quantile(0.99) },
+        lifetime_ms: known.traced.then(|| lifetime(&one.traced.lifetime_ms)),
+        resets: known.traced.then(|| ResetsRecord {
+            reasons: one.traced.reset_reasons.clone(),
+            after_fin: one.traced.reset_after_fin,
+        }),
+        seen_by_polls: one.glimpsed.map(|seen| PollDiffRecord {
+            opened_at_least: seen.opened,
+            closed_first_at_least: known.lists_time_waits.then_some(seen.closed_first),
+            gone_without_time_wait: seen.gone,
+            long_lived: seen.kept,
+        }),
+        established: one.established,
+        close_wait: one.close_wait,
+        time_wait: known.lists_time_waits.then_some(one.time_wait),
+        closed_first_by_second: known.lists_time_waits.then(|| one.time_wait_by_age.clone()),
+        ports: judged.ports.map(|ports| PortsRecord {
+            used: ports.used,
+            range: ports.range,
+            cliff_in_s: ports.cliff_in.map(|length| length.as_secs()),
+            exhausted_in_s: ports.exhausted_in.map(|length| length.as_secs()),
+        }),
+        owners: owners(judged),
+        findings: judged.findings.iter().map(finding).collect(),
+    }
+}
+
+fn closed(one: &Destination) -> Closed {
+    Closed {
+        local_fin: one.closed.local_fin,
+        remote_fin: one.closed.remote_fin,
+        local_rst: one.closed.local_rst,
+        remote_rst: one.closed.remote_rst,
+        with_unread_data: one.closed.undrained,
+        connect_failed: one.connect_failed,
+        timed_out: one.closed.timed_out,
+        unclassified: one.closed.unclassified,
+    }
+}
+
+fn per_connection(requests: &Histogram, known: Known) -> PerConnection {
+    PerConnection {
+        p50: requests.quantile(0.5),
+        max: requests.max(),
+        mean: requests.mean(),
+        total: known.counted.then(|| requests.total()),
+    }
+}
+
+fn lifetime(lifetime: &Histogram) -> LifetimeRecord {
+    LifetimeRecord {
+        p50: lifetime.quantile(0.5),
+        p99: lifetime.quantile(0.99),
+        max: lifetime.max(),
+    }
+}
+
+fn owners(judged: &Judged) -> Vec<OwnerRecord> {
+    let owners = judged.destination.owners.iter().enumerate();
+    owners
+        .map(|(place, owner)| OwnerRecord {
+            pid: owner.pid,
+            process: owner.process.clone(),
+            // The runtime is looked up for the main owner only.
+            runtime: judged.runtime.filter(|_| place == 0).map(|runtime| runtime.to_string()),
+            cgroup: judged.cgroups.get(place).cloned().flatten(),
+            share: owner.share,
+            how: owner.how.as_str().to_owned(),
+        })
+        .collect()
+}
+
+fn finding(finding: &Finding) -> FindingRecord {
+    FindingRecord {
+        code: finding.code.to_owned(),
+        confidence: finding.confidence,
+        summary: finding.summary.clone(),
+        advice: finding.advice.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_words_in_the_table() {
+        let in_record: Vec<&str> = named(&Counters::default()).map(|(name, _)| name).into();
+        let in_text: Vec<&str> = crate::show::watch::COUNTERS.map(|(name, _)| name).into();
+        assert_eq!(in_record, in_text);
+    }
+}

@@ -1,0 +1,255 @@
+//! One row of a watch: a service, seen from one side of its connections.
+//!
+//! Owns the types under `destinations`. A number that is not known is `None`, in JSON `null`, and
+//! never 0.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The side of its connections from which a service is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The side that called connect(2).
+    Client,
+    /// The side that called accept(2).
+    Server,
+}
+
+impl Side {
+    /// Returns the word for the side.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// A service with the numbers of its connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestinationRecord {
+    /// The service's address. Port 0: connects that failed, of which the kernel keeps the host but
+    /// not the port. `None`: the quietest destinations, folded into one.
+    pub remote: Option<SocketAddr>,
+    /// Our side of the connections.
+    pub side: Side,
+    /// Destinations in these numbers: 1, or more in the folded one.
+    pub folded: u64,
+    /// Connections opened in the window; `None` where closes are not counted.
+    pub opened: Option<u64>,
+    /// Connections closed in the window; `None` where closes are not counted.
+    pub closed: Option<Closed>,
+    /// Requests on a connection.
+    pub requests_per_connection: PerConnection,
+    /// Milliseconds between the last data and the close.
+    pub idle_at_close_ms: IdleRecord,
+    /// Milliseconds from established to closed, of connections that were opened and closed within
+    /// the window; `None` below level L2.
+    pub lifetime_ms: Option<LifetimeRecord>,
+    /// Why resets were sent; `None` below level L2.
+    pub resets: Option<ResetsRecord>,
+    /// Bounds from below; at level L0 only.
+    #[serde(rename = "glimpsed")]
+    pub seen_by_polls: Option<PollDiffRecord>,
+    /// Connections in ESTABLISHED now.
+    pub established: u64,
+    /// Connections in CLOSE_WAIT now: the peer has closed, the program has not.
+    pub close_wait: u64,
+    /// TIME_WAITs that this side holds now; `None` where the system does not list them.
+    pub time_wait: Option<u64>,
+    /// The TIME_WAITs by age in seconds, the last second first: closes that this side began.
+    /// `None` where the system does not list them.
+    pub closed_first_by_second: Option<Vec<u32>>,
+    /// Local ports towards the service; a client's only.
+    pub ports: Option<PortsRecord>,
+    /// Processes that own the connections, the main owner first.
+    pub owners: Vec<OwnerRecord>,
+    /// The verdicts.
+    pub findings: Vec<FindingRecord>,
+}
+
+/// Connections closed within the window, by how the kernel saw them end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// By FIN, this side's first, or both crossed.
+    pub local_fin: u64,
+    /// By FIN, the other side's first.
+    pub remote_fin: u64,
+    /// By a reset of this side, with no data unread.
+    pub local_rst: u64,
+    /// By a reset of the other side.
+    pub remote_rst: u64,
+    /// By this side with unread data, which makes the kernel reset.
+    #[serde(rename = "undrained")]
+    pub with_unread_data: u64,
+    /// Connects that were refused or timed out: never open, so not part of [`Closed::total`].
+    pub connect_failed: u64,
+    /// No answer came any more, and this side gave up.
+    pub timed_out: u64,
+    /// The evidence was gone when it was looked up, or contradicts itself.
+    pub unclassified: u64,
+}
+
+impl Closed {
+    /// Returns the number of connections that ended.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        sum([
+            self.local_fin,
+            self.remote_fin,
+            self.local_rst,
+            self.remote_rst,
+            self.with_unread_data,
+            self.timed_out,
+            self.unclassified,
+        ])
+    }
+
+    /// Returns the number of connections that a reset ended, from either side.
+    #[must_use]
+    pub fn by_reset(&self) -> u64 {
+        sum([self.local_rst, self.remote_rst, self.with_unread_data])
+    }
+}
+
+/// Adds counts without overflow: a record may come from a file that was tampered with.
+pub(super) fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
+}
+
+/// Requests on a connection: segments with data that the client sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PerConnection {
+    /// The median.
+    pub p50: Option<u32>,
+    /// The most.
+    pub max: Option<u32>,
+    /// The mean.
+    pub mean: Option<f64>,
+    /// The sum over all connections; `None` where requests are not counted, and in a record of
+    /// `keepwarm.watch/1`.
+    pub total: Option<u64>,
+}
+
+/// Idle times at the close, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdleRecord {
+    /// The median.
+    pub p50: Option<u32>,
+    /// The 99th percentile.
+    pub p99: Option<u32>,
+}
+
+/// Lifetimes, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifetimeRecord {
+    /// The median.
+    pub p50: Option<u32>,
+    /// The 99th percentile.
+    pub p99: Option<u32>,
+    /// The longest.
+    pub max: Option<u32>,
+}
+
+/// Resets, as traces report them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetsRecord {
+    /// Resets by the kernel's reason (`enum sk_rst_reason`, without `SK_RST_REASON_`).
+    pub reasons: BTreeMap<String, u64>,
+    /// Resets that came after the other side's FIN.
+    pub after_fin: u64,
+}
+
+impl ResetsRecord {
+    /// Returns true where no reset was seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.reasons.is_empty() && self.after_fin == 0
+    }
+}
+
+/// Bounds from below at level L0, from the differences between polls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PollDiffRecord {
+    /// Connections that an earlier poll did not see.
+    pub opened_at_least: u64,
+    /// TIME_WAITs of this side that came; `None` where the system does not list them.
+    pub closed_first_at_least: Option<u64>,
+    /// Connections that went without a TIME_WAIT here.
+    pub gone_without_time_wait: u64,
+    /// Connections that have been open for two seconds or more.
+    #[serde(rename = "kept")]
+    pub long_lived: u64,
+}
+
+/// Local ports towards one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsRecord {
+    /// Ports taken now, TIME_WAIT included, from the source address that has taken most.
+    pub used: u64,
+    /// Ports that the system gives out.
+    pub range: u64,
+    /// Seconds until half of them are taken, where connect(2) gets slow; `None`: never at this
+    /// rate.
+    pub cliff_in_s: Option<u64>,
+    /// Seconds until all of them are taken, where connect(2) fails; `None`: never at this rate.
+    pub exhausted_in_s: Option<u64>,
+}
+
+/// A process that owns connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnerRecord {
+    /// The process's id.
+    pub pid: u32,
+    /// The process's name (/proc/PID/comm); `None` where it was gone before it was asked for.
+    pub process: Option<String>,
+    /// The runtime or library it is built with; known of the main owner only.
+    pub runtime: Option<String>,
+    /// The path of its cgroup, which often has the name of a service or a container.
+    pub cgroup: Option<String>,
+    /// The share of the destination's connections, from 0 to 1.
+    pub share: f64,
+    /// How it is known: `tracepoint`, `listener`, `cookie`, `sampled`.
+    pub how: String,
+}
+
+/// A verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindingRecord {
+    /// `D1` to `D12`, `D4-D6`, `healthy`, `mixed`.
+    pub code: String,
+    /// The share of the evidence that fits, from 0 to 1.
+    pub confidence: f64,
+    /// The finding in one sentence, with its numbers.
+    pub summary: String,
+    /// The next step; `None` where nothing is to be done.
+    pub advice: Option<String>,
+}
+
+/// Kinds of verdicts, by what a reader does about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// Something to mend.
+    Fault,
+    /// No churn, or churn that was meant: healthy, D11 (the client's own idle timeout), D12
+    /// (multiplexed).
+    Sound,
+    /// Too little evidence, or no cause that dominates.
+    Undecided,
+}
+
+impl FindingRecord {
+    /// Returns the kind of this verdict.
+    #[must_use]
+    pub fn kind(&self) -> FindingKind {
+        match self.code.as_str() {
+            "healthy" | "D11" | "D12" => FindingKind::Sound,
+            "mixed" => FindingKind::Undecided,
+            _ => FindingKind::Fault,
+        }
+    }
+}
