@@ -7,7 +7,8 @@
 //! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
 //! | how far does it go without destroy events? | [`PollingWatch`] gives [`HostReport`] of less |
 //! | which sockets are there now? | [`dump()`] |
-//! | how many local ports are there to use, and when are they reused? | [`ephemeral_ports`], [`time_wait_reuse`] |
+//! | how many local ports are there to use? | [`ephemeral_ports`] |
+//! | when is the local port of a TIME_WAIT reused? | [`time_wait_reuse`] |
 //! | which processes are there, and in which cgroups? | [`process`] |
 //! | which boot and network namespace is this? | [`boot_id`], [`network_namespace`] |
 //! | what do the kernel's own counters say? | [`Counters`] |

@@ -13,6 +13,7 @@ macro_rules! counters {
         ///
         /// Names in the text are the kernel's (net/ipv4/proc.c, include/uapi/linux/snmp.h).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[non_exhaustive]
         pub struct Counters {
             $($(#[$doc])* pub $field: Option<u64>,)*
         }

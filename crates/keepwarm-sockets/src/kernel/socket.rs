@@ -150,6 +150,7 @@ impl<T> BySide<T> {
 /// IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) are given as IPv4, so that both sockets
 /// of a connection to a dual-stack listener carry the same pair of addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Socket {
     /// The state. A minisocket may also be in `FIN_WAIT2`, see [`Socket::is_minisocket`].
     pub state: State,
@@ -241,6 +242,7 @@ const ALIVE: States = States::of(&[
 ///
 /// Older kernels send a shorter struct: a missing field is `None`, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct TcpInfo {
     /// Retransmissions in a row without an answer.
     pub retransmits: Option<u8>,
