@@ -3,7 +3,7 @@
 //! | question | answer |
 //! |---|---|
 //! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortReport`] |
-//! | the same for every destination of the host, with processes? | [`Watch`] gives [`HostReport`], [`look_once`] one look |
+//! | the same for every destination of the host, with processes? | [`Watch`] gives [`HostReport`], [`dump_once`] one dump |
 //! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
 //! | how far does it go without destroy events? | [`PollingWatch`] gives [`HostReport`] of less |
 //! | which sockets are there now? | [`dump()`] |
@@ -52,7 +52,7 @@ pub use report::host::{
 pub use report::port::{ConnectionCloses, PortReport, RequestsPerConnection};
 pub use tracker::classify::CloseKind;
 pub use tracker::poll_diff::PollDiff;
-pub use watch::host::{Watch, count, look_once};
+pub use watch::host::{Watch, count, dump_once};
 pub use watch::polling::PollingWatch;
 pub use watch::port::PortWatch;
 pub use watch::self_test::SelfTest;

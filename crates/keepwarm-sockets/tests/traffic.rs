@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use keepwarm_sockets::{
     Destination, HostReport, Owner, OwnerEvidence, Scope, Side, SocketCloses, Tracing, Watch,
-    look_once,
+    dump_once,
 };
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
 use keepwarm_testkit::skipped;
@@ -287,7 +287,7 @@ fn one_look_finds_the_last_minute_in_the_ages_of_time_wait() {
     upstream.play(Way::ServerFin, 2 * N, 1).unwrap();
     let mut open = upstream.connect().unwrap();
     open.exchange(4).unwrap();
-    let traffic = look_once(on_port(upstream.port())).unwrap();
+    let traffic = dump_once(on_port(upstream.port())).unwrap();
     let (client, server) = (only(&traffic, Side::Client), only(&traffic, Side::Server));
     assert_eq!((client.time_wait, server.time_wait), (N, 2 * N));
     assert_eq!(client.time_wait_by_age.iter().sum::<u32>(), N as u32);

@@ -117,7 +117,7 @@ fn level(report: &HostReport) -> Level {
 }
 
 fn broken_rules(test: &SelfTest) -> Vec<String> {
-    test.broken().into_iter().map(str::to_owned).collect()
+    test.failures().into_iter().map(str::to_owned).collect()
 }
 
 fn scope(scope: &Scope) -> ScopeRecord {

@@ -50,7 +50,7 @@ fn place(one: &Destination) -> impl Ord + use<> {
 mod tests {
     use std::net::TcpListener;
 
-    use keepwarm_sockets::{Scope, look_once};
+    use keepwarm_sockets::{Scope, dump_once};
 
     use super::*;
 
@@ -59,7 +59,7 @@ mod tests {
         let own = TcpListener::bind("127.0.0.1:0").unwrap();
         let _client = std::net::TcpStream::connect(own.local_addr().unwrap()).unwrap();
         let ip = Some(own.local_addr().unwrap().ip());
-        let seen = look_once(Scope { ip, ..Scope::default() }).unwrap().destinations;
+        let seen = dump_once(Scope { ip, ..Scope::default() }).unwrap().destinations;
         let one = |port, opened| {
             let service = Some(([127, 0, 0, 1], port).into());
             Destination { service, opened, alive: 1, time_wait: 0, ..seen[0].clone() }

@@ -44,7 +44,7 @@ impl Source {
     pub(crate) fn poll_if_due(&mut self) -> Result<(), Failure> {
         match self {
             Self::Events(_) => Ok(()),
-            Self::Polls(polling) => polling.look_if_due().map_err(|error| failure(&error)),
+            Self::Polls(polling) => polling.poll_if_due().map_err(|error| failure(&error)),
         }
     }
 
@@ -69,8 +69,8 @@ pub(crate) fn dump_once(
     level: WatchLevel,
     scope: Scope,
 ) -> Result<(HostReport, Option<String>), Failure> {
-    let dumped = (level != WatchLevel::L0).then(|| keepwarm_sockets::look_once(scope));
-    or_polls(dumped, || PollingWatch::look_once(scope))
+    let dumped = (level != WatchLevel::L0).then(|| keepwarm_sockets::dump_once(scope));
+    or_polls(dumped, || PollingWatch::dump_once(scope))
 }
 
 /// Counts the sockets that a filter admits.

@@ -13,8 +13,8 @@ use crate::kernel::wire::diag::decode_socket;
 use crate::ledger::Ledger;
 use crate::report::host::Scope;
 use crate::tracker::window::Window;
-use crate::watch::host::Attended;
-use crate::watch::threads::Books;
+use crate::watch::owners::WithOwners;
+use crate::watch::tracking::Books;
 
 /// Addresses of sockets that are peers of each other, and some that no socket can have.
 const ADDRESSES: [&str; 8] = [
@@ -148,7 +148,7 @@ fn the_host_tracker_never_panics() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..500 {
-        let traffic = play(Attended::new(Scope::default(), None), &mut dice, &bodies);
+        let traffic = play(WithOwners::new(Scope::default(), None), &mut dice, &bodies);
         closed += traffic.destinations.iter().map(|one| one.closed.total()).sum::<u64>();
     }
     assert!(closed > 1_000, "{closed}");

@@ -1,11 +1,29 @@
 //! Watches: threads and time around the tracker.
 //!
-//! Owns the threads, the schedule of dumps, and the public watches. Decides nothing about a
+//! Owns the public watches, their threads, and the schedule of dumps. Decides nothing about a
 //! connection: see `tracker`.
+//!
+//! ```text
+//!  Watch ─► threads ─► tracking ─┬► schedule ─► quiescence      when to act (pure)
+//!                                └► owners ─► tracker            the bookkeeping, with processes
+//!  PollingWatch ─────────────────────┘
+//! ```
 
 pub(crate) mod host;
+pub(crate) mod owners;
 pub(crate) mod polling;
 pub(crate) mod port;
-pub(crate) mod quiescence;
+mod quiescence;
+mod refused_time_waits;
+mod schedule;
 pub(crate) mod self_test;
-pub(crate) mod threads;
+mod threads;
+pub(crate) mod tracking;
+
+use crate::kernel::dump::Filter;
+use crate::report::host::Scope;
+
+/// The part of a scope that the kernel can check for every dump and event: its port.
+fn filter(scope: &Scope) -> Filter {
+    Filter { either_port: scope.port.filter(|port| *port != 0), ..Filter::default() }
+}

@@ -1,45 +1,45 @@
-//! Level L0: a watch without destroy events, for where the kernel has none or a sandbox refuses
-//! them.
+//! The watch of level L0, without destroy events: [`PollingWatch`]. For systems that have none, and
+//! sandboxes that refuse them.
 //!
-//! Owns the hours of its looks, and the joining of three things: the books of `ends` for what is
-//! there, `glimpses` for what changed from look to look, and the kernel's counters for the sum of it
-//! all. Has no thread: whoever has it lets it look.
+//! Owns the times of its polls, and puts three sources together: the tracker for the sockets that
+//! are there, `poll_diff` for what changed from poll to poll, and the kernel's counters for the
+//! sums. Has no thread: its owner calls it.
 
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::kernel::counters::Counters;
 use crate::kernel::dump::Filter;
-use crate::kernel::proc::process::name;
-use crate::kernel::proc::socket_search::SocketSearch;
-use crate::kernel::proc::sysctl::ephemeral_ports;
+use crate::kernel::socket::State;
 use crate::kernel::socket_table::SocketTable;
 use crate::report::host::{HostReport, Polls, Scope};
-use crate::tracker::Tracker;
 use crate::tracker::poll_diff::Glimpses;
 use crate::tracker::window::Window;
+use crate::watch::filter;
+use crate::watch::owners::WithOwners;
 
-/// Between two looks: on loopback a client's TIME_WAIT may be reused after a second.
-const LOOK_EVERY: Duration = Duration::from_millis(900);
-/// A look may take this share of a core: after one that took 100 ms comes a pause of 2 s.
-const PAUSE: u32 = 20;
+/// Between two polls: on loopback a client's TIME_WAIT may be reused after a second.
+const POLL_EVERY: Duration = Duration::from_millis(900);
+/// Polls take at most one part in this many of a core: after a poll that took 100 ms comes a pause
+/// of 2 s.
+const SHARE: u32 = 20;
 
-/// Looks at every connection in scope again and again, and reads the kernel's counters: what any
-/// system with /proc/net tells, also where [`Watch`](crate::Watch) is refused.
+/// Watches every connection in scope by polls: dumps and readings of the kernel's counters. Works
+/// on any system with /proc/net, also where [`Watch`](crate::Watch) is refused.
 ///
-/// It cannot count. What its [`HostReport`] says of opens and closes are bounds from below
+/// It cannot count opens and closes. Its [`HostReport`] has lower bounds of them
 /// ([`PollDiff`](crate::PollDiff)), and counters of the whole network namespace
 /// ([`Polls::counters`]); see [`HostReport::looks`].
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use keepwarm_sockets::{PollingWatch, Scope};
-/// let mut lookout = PollingWatch::start(Scope::default())?;
+/// let mut watch = PollingWatch::start(Scope::default())?;
 /// for _ in 0..10 {
 ///     std::thread::sleep(Duration::from_secs(1));
-///     lookout.look_if_due()?;
+///     watch.poll_if_due()?;
 /// }
-/// for destination in lookout.finish()?.destinations {
+/// for destination in watch.finish()?.destinations {
 ///     println!("{:?} {:?}", destination.service, destination.glimpsed);
 /// }
 /// # Ok::<(), keepwarm_sockets::Error>(())
@@ -48,144 +48,140 @@ const PAUSE: u32 = 20;
 pub struct PollingWatch {
     table: SocketTable,
     filter: Filter,
-    ends: Tracker,
-    glimpses: Glimpses,
-    processes: SocketSearch,
+    with_owners: WithOwners,
+    differences: Glimpses,
     begun: Instant,
-    at_start: Counters,
-    looks: u64,
-    due: Instant,
+    counters_at_start: Counters,
+    polls: u64,
+    next_poll: Instant,
 }
 
 impl PollingWatch {
-    /// Takes the first look; the window begins with it.
+    /// Makes the first poll; the window begins with it.
     ///
     /// # Errors
     /// Neither a dump nor /proc/net/tcp is to be had; more than 2^20 sockets.
     pub fn start(scope: Scope) -> Result<PollingWatch, Error> {
-        // First, so that a system without any of it is told by the reason for that.
-        let at_start = Counters::read()?;
-        let either_port = scope.port.filter(|port| *port != 0);
+        // First, so that on a system with neither the error is the one about /proc.
+        let counters_at_start = Counters::read()?;
         let begun = Instant::now();
-        let mut lookout = PollingWatch {
+        let mut watch = PollingWatch {
             table: SocketTable::open()?,
-            filter: Filter { either_port, ..Filter::default() },
-            ends: Tracker::new(scope, ephemeral_ports().ok(), false),
-            glimpses: Glimpses::default(),
-            processes: SocketSearch::default(),
+            filter: filter(&scope),
+            with_owners: WithOwners::new(scope, None),
+            differences: Glimpses::default(),
             begun,
-            at_start,
-            looks: 0,
-            due: begun,
+            counters_at_start,
+            polls: 0,
+            next_poll: begun,
         };
-        lookout.look()?;
-        lookout.ends.handle_baseline();
-        lookout.ends.open_window(Duration::ZERO);
-        Ok(lookout)
+        watch.poll()?;
+        watch.with_owners.tracker.handle_baseline();
+        watch.with_owners.tracker.open_window(Duration::ZERO);
+        Ok(watch)
     }
 
-    /// Looks if it is time: every 900 ms, or as seldom as makes a twentieth of a core.
+    /// Polls if it is time: every 900 ms, or as seldom as keeps to a twentieth of a core.
     ///
     /// # Errors
-    /// When the table cannot be read any more.
-    pub fn look_if_due(&mut self) -> Result<(), Error> {
-        if Instant::now() >= self.due { self.look() } else { Ok(()) }
+    /// The socket table cannot be read any more.
+    pub fn poll_if_due(&mut self) -> Result<(), Error> {
+        if Instant::now() >= self.next_poll { self.poll() } else { Ok(()) }
     }
 
-    /// The traffic as of the last look.
+    /// Returns the report as of the last poll.
     ///
     /// # Errors
-    /// When the counters cannot be read any more.
+    /// The counters cannot be read any more.
     pub fn snapshot(&self) -> Result<HostReport, Error> {
-        self.traffic(self.begun.elapsed())
+        self.report(self.begun.elapsed())
     }
 
-    /// A last look.
+    /// Polls for the last time, and returns the report.
     ///
     /// # Errors
-    /// As [`look_if_due`](PollingWatch::look_if_due).
+    /// Same as [`poll_if_due`](PollingWatch::poll_if_due).
     pub fn finish(mut self) -> Result<HostReport, Error> {
-        self.look()?;
-        self.traffic(self.begun.elapsed())
+        self.poll()?;
+        self.report(self.begun.elapsed())
     }
 
-    /// One look, without waiting, as [`look_once`](crate::look_once()): the levels now, and by the
-    /// ages of its TIME_WAITs what was closed within the last minute.
+    /// Reports one poll, without waiting, as [`dump_once`](crate::dump_once()) does: the sockets
+    /// that are there now, and by the ages of the TIME_WAITs the closes of the last minute.
     ///
     /// # Errors
-    /// As [`start`](PollingWatch::start).
-    pub fn look_once(scope: Scope) -> Result<HostReport, Error> {
-        let lookout = PollingWatch::start(scope)?;
-        let mut traffic = lookout.traffic(Duration::ZERO)?;
-        if let Some(looks) = &mut traffic.looks {
-            // What has happened since the system started says nothing of now.
-            looks.counters = looks.counters.since(&Counters::default());
+    /// Same as [`start`](PollingWatch::start).
+    pub fn dump_once(scope: Scope) -> Result<HostReport, Error> {
+        let mut report = PollingWatch::start(scope)?.report(Duration::ZERO)?;
+        if let Some(polls) = &mut report.looks {
+            // Events counted since the system started are no evidence about now; levels are.
+            polls.counters = polls.counters.since(&Counters::default());
         }
-        traffic.destinations.iter_mut().for_each(|one| one.glimpsed = None);
-        Ok(traffic)
+        report.destinations.iter_mut().for_each(|one| one.glimpsed = None);
+        Ok(report)
     }
 
-    /// How many sockets pass `filter` and `scope`, as [`count`](crate::count()).
+    /// Counts the sockets that pass `filter` and `scope`, as [`count`](crate::count()) does.
     ///
     /// # Errors
-    /// As [`start`](PollingWatch::start); and where TIME_WAITs are asked for on a system that does not
-    /// list them.
+    /// Same as [`start`](PollingWatch::start); also if TIME_WAITs are requested on a system that
+    /// does not list them.
     pub fn count(filter: &Filter, scope: &Scope) -> Result<u64, Error> {
         let mut table = SocketTable::open()?;
-        if filter.states.contains(crate::State::TimeWait) && !lists_time_waits(&Counters::read()?) {
+        if filter.states.contains(State::TimeWait) && !lists_time_waits(&Counters::read()?) {
             let why = "this system does not list TIME_WAITs";
-            return Err(Error::unsupported(crate::error::Operation::Dump, why));
+            return Err(Error::unsupported(Operation::Dump, why));
         }
         let mut found = 0;
         table.each(filter, |row| found += u64::from(scope.admits_row(&row)))?;
         Ok(found)
     }
 
-    fn look(&mut self) -> Result<(), Error> {
-        let begun = Instant::now();
-        let PollingWatch { table, filter, ends, glimpses, begun: zero, .. } = self;
-        ends.begin_look();
-        glimpses.begin_look();
-        // Listeners come first, and tell the sides of what follows.
+    fn poll(&mut self) -> Result<(), Error> {
+        let started = Instant::now();
+        let PollingWatch { table, filter, with_owners, differences, begun, .. } = self;
+        let tracker = &mut with_owners.tracker;
+        tracker.begin_look();
+        differences.begin_look();
+        // The table lists listeners first; they show the sides of the rows after them.
         table.each(filter, |row| {
-            let at = zero.elapsed();
-            ends.handle_row(&row, at);
+            let at = begun.elapsed();
+            tracker.handle_row(&row, at);
             if row.remote.port() != 0 {
-                let (service, side) = ends.destination_of(&row);
-                glimpses.handle_row(service, side, &row, at);
+                let (service, side) = tracker.destination_of(&row);
+                differences.handle_row(service, side, &row, at);
             }
         })?;
-        let now = zero.elapsed();
-        // Nothing waits for a verdict, so it does not matter whether TIME_WAITs were refused.
-        ends.end_look(now, false);
-        glimpses.end_look(now);
-        ends.handle_glimpses(glimpses);
-        let found = self.processes.find(&ends.nameless_inodes());
-        ends.handle_processes(&found, name);
-        self.looks += 1;
+        let now = begun.elapsed();
+        // No dead socket waits for a verdict, so it does not matter whether TIME_WAITs were
+        // refused.
+        tracker.end_look(now, false);
+        differences.end_look(now);
+        tracker.handle_glimpses(differences);
+        with_owners.find_owners();
+        self.polls += 1;
         let ended = Instant::now();
-        self.due = (begun + LOOK_EVERY).max(ended + (ended - begun) * PAUSE);
+        self.next_poll = (started + POLL_EVERY).max(ended + (ended - started) * SHARE);
         Ok(())
     }
 
-    fn traffic(&self, window: Duration) -> Result<HostReport, Error> {
-        let counters = Counters::read()?.since(&self.at_start);
-        let window =
-            Window { now: window, length: window, settled: true, time_waits_refused: None };
-        let mut traffic = self.ends.traffic(&window);
-        traffic.time_waits_refused = counters.time_wait_overflow;
-        traffic.looks = Some(Polls {
+    fn report(&self, length: Duration) -> Result<HostReport, Error> {
+        let counters = Counters::read()?.since(&self.counters_at_start);
+        let window = Window { now: length, length, settled: true, time_waits_refused: None };
+        let mut report = self.with_owners.tracker.traffic(&window);
+        report.time_waits_refused = counters.time_wait_overflow;
+        report.looks = Some(Polls {
             source: self.table.source(),
-            count: self.looks,
+            count: self.polls,
             counters,
             lists_time_waits: lists_time_waits(&counters),
         });
-        Ok(traffic)
+        Ok(report)
     }
 }
 
-/// A system that counts them lists them (Linux does both); one that emulates Linux may do neither,
-/// and then none among the sockets means nothing.
+/// Returns true if the system lists TIME_WAITs among the sockets. Linux counts and lists them; a
+/// system that emulates Linux may do neither, and then their absence proves nothing.
 fn lists_time_waits(counters: &Counters) -> bool {
     counters.time_wait_now.is_some()
 }

@@ -1,6 +1,7 @@
 //! Watching one port: the account of [`PortWatch`].
 //!
-//! Owns the public face only: threads and time are `watcher`'s, the books are `ledger`'s.
+//! Owns the public face only: threads are `threads`', time is `schedule`'s, the bookkeeping is
+//! `ledger`'s.
 
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use crate::kernel::socket::{Socket, States};
 use crate::ledger::Ledger;
 use crate::report::port::PortReport;
 use crate::tracker::window::Window;
-use crate::watch::threads::{Books, Watcher};
+use crate::watch::threads::Threads;
+use crate::watch::tracking::Books;
 
 /// Watches the connections of one port, in both roles, until it is finished or dropped.
 ///
-/// Needs no privilege. Its threads sleep while no socket of the port dies. Each TCP socket that dies,
-/// of whatever port and for every watch, costs the kernel a message; one of the port costs this
+/// Needs no privilege. Its threads sleep while no socket of the port dies. Each TCP socket that
+/// dies, of any port and for every watch, costs the kernel a message; one of the port costs this
 /// process a recv(2), and while connections of the port close, a dump is made every 250 ms.
 ///
 /// ```no_run
@@ -28,7 +30,7 @@ use crate::watch::threads::{Books, Watcher};
 /// ```
 #[derive(Debug)]
 pub struct PortWatch {
-    watcher: Watcher<Ledger>,
+    threads: Threads<Ledger>,
 }
 
 impl PortWatch {
@@ -45,14 +47,14 @@ impl PortWatch {
         let filter =
             Filter { states: States::CONNECTED, either_port: Some(port), ..Filter::default() };
         let empty = PortReport { port, ..PortReport::default() };
-        Watcher::start(filter, Ledger::new(port), empty).map(|watcher| PortWatch { watcher })
+        Threads::start(filter, Ledger::new(port), empty).map(|threads| PortWatch { threads })
     }
 
     /// The account so far, without asking the kernel. It lags by up to 350 ms while connections
     /// close; `opened` counts what the last dump saw, so connections that are only opened show
     /// when some connection of the port closes next, and all at the end.
     pub fn snapshot(&self) -> PortReport {
-        let (account, lost_events) = self.watcher.snapshot();
+        let (account, lost_events) = self.threads.snapshot();
         PortReport { lost_events, ..account }
     }
 
@@ -67,7 +69,7 @@ impl PortWatch {
     /// # Errors
     /// When reading events or dumping failed on the way.
     pub fn finish(self, settle: Duration) -> Result<PortReport, Error> {
-        let (account, lost_events) = self.watcher.finish(settle)?;
+        let (account, lost_events) = self.threads.finish(settle)?;
         Ok(PortReport { lost_events, ..account })
     }
 }

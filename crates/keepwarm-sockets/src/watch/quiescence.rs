@@ -1,57 +1,65 @@
-//! Whether anything has moved: the kernel's counters, read before a dump that nobody may need.
+//! Decides from the kernel's counters whether the next periodic dump can be skipped.
 //!
-//! Owns the decision whether a look that no event asked for can be left out. Reading the counters
-//! costs some fifty microseconds, a look at 50,000 sockets hundreds of times as much.
+//! Owns the comparison of two readings. Reads no counter and makes no dump itself. A reading of the
+//! counters costs about fifty microseconds; a dump of 50,000 sockets costs hundreds of times as
+//! much.
 
 use std::time::Duration;
 
 use crate::kernel::counters::Counters;
 
-/// What looks may take of a core while connections carry data and none is opened or closed: after
-/// one that took 10 ms comes a pause of 10 s.
-const PAUSE: u32 = 1000;
-/// The longest pause, while there are segments at all.
-const LONGEST: Duration = Duration::from_secs(10);
+/// While connections carry data and none opens or closes, periodic dumps take at most one part in
+/// this many of a core: after a dump that took 10 ms comes a pause of 10 s.
+const DATA_SHARE: u32 = 1000;
+/// The longest pause while there are segments at all.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The counters at the last look, and what that one cost.
+/// The counters as they were before the last dump, the time of that dump, and its cost.
 #[derive(Debug, Default)]
 pub(crate) struct Quiescence {
-    at_look: Option<Counters>,
-    looked_at: Duration,
+    /// `None`: unknown, or not to be relied on; the next periodic dump is made.
+    before_dump: Option<Counters>,
+    dumped_at: Duration,
     cost: Duration,
 }
 
 impl Quiescence {
-    /// A look is about to begin.
-    pub(crate) fn handle_look(&mut self, counters: Option<Counters>) {
-        self.at_look = counters;
+    /// Takes the counters as read before a dump: a change during the dump asks for another one.
+    pub(crate) fn handle_dump_start(&mut self, counters: Option<Counters>) {
+        self.before_dump = counters;
     }
 
-    /// It has ended, and took so much of a core.
-    pub(crate) fn handle_looked(&mut self, now: Duration, cost: Duration) {
-        (self.looked_at, self.cost) = (now, cost);
+    /// Takes the end of the dump, and the processor time that it took.
+    pub(crate) fn handle_dump_end(&mut self, now: Duration, cost: Duration) {
+        (self.dumped_at, self.cost) = (now, cost);
     }
 
-    /// Whether a look would show nothing but TIME_WAITs that are older.
+    /// Forgets the counters, so that the next periodic dump cannot be skipped.
+    pub(crate) fn forget(&mut self) {
+        self.before_dump = None;
+    }
+
+    /// Returns true if a dump would show nothing new but the age of TIME_WAITs.
     ///
-    /// No connection opens, closes or changes its state without a segment; only TIME_WAIT and
-    /// orphans end by a timer. While segments come and none opens or closes, a look could show new
-    /// requests, and CLOSE_WAIT: that may wait until it is cheap. Unknown counters are no pulse to
-    /// go by.
-    pub(crate) fn is_calm(&self, now: Duration, counters: Option<Counters>) -> bool {
-        let (Some(then), Some(counters)) = (self.at_look, counters) else { return false };
-        if changed(&then, &counters) {
+    /// No connection opens, closes or changes its state without a segment; only TIME_WAITs and
+    /// orphans end by a timer. While there are segments but no opens and closes, a dump could show
+    /// new requests and sockets in CLOSE_WAIT: that may wait until it is cheap. Unknown counters
+    /// prove nothing.
+    pub(crate) fn allows_skip(&self, now: Duration, counters: Option<Counters>) -> bool {
+        let (Some(then), Some(counters)) = (self.before_dump, counters) else { return false };
+        if has_opened_or_closed(&then, &counters) {
             return false;
         }
         let segments = |counters: &Counters| counters.segments_in.zip(counters.segments_out);
         let silent = segments(&counters).is_some() && segments(&counters) == segments(&then);
-        let pause = (self.cost * PAUSE).min(LONGEST);
-        silent || now.saturating_sub(self.looked_at) < pause
+        let pause = (self.cost * DATA_SHARE).min(LONGEST_PAUSE);
+        silent || now.saturating_sub(self.dumped_at) < pause
     }
 }
 
-/// Whether connections were opened or ended. `None` is unknown, and so may have.
-fn changed(then: &Counters, now: &Counters) -> bool {
+/// Returns true if connections may have been opened or closed between two readings. A counter that
+/// the kernel does not have may hide a change.
+fn has_opened_or_closed(then: &Counters, now: &Counters) -> bool {
     let known = |counters: &Counters| {
         Some([
             counters.active_opens?,
@@ -84,35 +92,46 @@ mod tests {
         })
     }
 
-    /// A look at second 10 that took 10 ms, with 5 segments and 1 open until then.
-    fn pulse() -> Quiescence {
-        let mut pulse = Quiescence::default();
-        pulse.handle_look(counters(5, 1));
-        pulse.handle_looked(SECOND * 10, Duration::from_millis(10));
-        pulse
+    /// A dump at second 10 that took 10 ms, with 5 segments and 1 open until then.
+    fn dumped() -> Quiescence {
+        let mut quiescence = Quiescence::default();
+        quiescence.handle_dump_start(counters(5, 1));
+        quiescence.handle_dump_end(SECOND * 10, Duration::from_millis(10));
+        quiescence
     }
 
     #[test]
-    fn without_a_segment_nothing_is_looked_at_however_long_it_lasts() {
-        assert!(pulse().is_calm(SECOND * 12, counters(5, 1)));
-        assert!(pulse().is_calm(SECOND * 100_000, counters(5, 1)));
+    fn silence_needs_no_dump_ever() {
+        assert!(dumped().allows_skip(SECOND * 12, counters(5, 1)));
+        assert!(dumped().allows_skip(SECOND * 100_000, counters(5, 1)));
     }
 
     #[test]
-    fn an_open_is_looked_at_at_once_and_data_when_a_thousandth_of_a_core_allows() {
-        assert!(!pulse().is_calm(SECOND * 12, counters(9, 2)));
-        assert!(pulse().is_calm(SECOND * 19, counters(9, 1)));
-        assert!(!pulse().is_calm(SECOND * 20, counters(9, 1)));
-        let mut dear = pulse();
-        dear.handle_looked(SECOND * 10, SECOND);
-        assert!(dear.is_calm(SECOND * 19, counters(9, 1)));
-        assert!(!dear.is_calm(SECOND * 20, counters(9, 1)), "ten seconds at most");
+    fn opens_need_a_dump_at_once() {
+        assert!(!dumped().allows_skip(SECOND * 12, counters(9, 2)));
     }
 
     #[test]
-    fn what_is_not_known_is_looked_at() {
-        assert!(!pulse().is_calm(SECOND * 12, None));
-        assert!(!pulse().is_calm(SECOND * 12, Some(Counters::default())));
-        assert!(!Quiescence::default().is_calm(SECOND, counters(5, 1)));
+    fn data_waits_for_a_cheap_dump() {
+        assert!(dumped().allows_skip(SECOND * 19, counters(9, 1)));
+        assert!(!dumped().allows_skip(SECOND * 20, counters(9, 1)), "a thousandth of a core");
+        let mut expensive = dumped();
+        expensive.handle_dump_end(SECOND * 10, SECOND);
+        assert!(expensive.allows_skip(SECOND * 19, counters(9, 1)));
+        assert!(!expensive.allows_skip(SECOND * 20, counters(9, 1)), "ten seconds at most");
+    }
+
+    #[test]
+    fn unknown_counters_need_a_dump() {
+        assert!(!dumped().allows_skip(SECOND * 12, None));
+        assert!(!dumped().allows_skip(SECOND * 12, Some(Counters::default())));
+        assert!(!Quiescence::default().allows_skip(SECOND, counters(5, 1)));
+    }
+
+    #[test]
+    fn forgotten_counters_need_a_dump() {
+        let mut quiescence = dumped();
+        quiescence.forget();
+        assert!(!quiescence.allows_skip(SECOND * 12, counters(5, 1)));
     }
 }

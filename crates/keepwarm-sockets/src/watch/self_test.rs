@@ -1,8 +1,10 @@
-//! A test of the rules by which closes are told apart, on sockets of our own.
+//! Self-test: closes a few loopback connections in known ways and checks that this kernel reports
+//! them as expected.
 //!
-//! What a destroy event carries is no promise of the kernel's, only its practice. So a few
-//! connections are opened on loopback and closed in known ways, and a rule that does not find what
-//! was done is not used: [`SelfTest::apply`] degrades by rule, and says so.
+//! Owns the test's connections, its verdict on each rule of the classifier, and the removal of
+//! results that rest on a rule that failed ([`SelfTest::apply`]). Does not classify: it runs an
+//! ordinary [`Watch`]. The kernel does not promise the content of a destroy event; the rules rest
+//! on its practice, so each one is tested before it is believed.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,32 +17,32 @@ use crate::report::host::{Destination, HostReport, Scope, SocketCloses};
 use crate::tracker::self_test_sockets::SELF_TEST_IP;
 use crate::watch::host::Watch;
 
-/// Longer than a step on loopback takes, even on a busy machine.
+/// Time limit of each step: longer than a step on loopback takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which rules hold on this kernel.
+/// Verdict of the self-test on each rule of the classifier: true if the rule holds on this kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelfTest {
-    /// Which end's FIN came first.
+    /// The socket whose FIN came first is recognised.
     pub closer: bool,
-    /// An abort by SO_LINGER 0, and by whom.
+    /// An abort by SO_LINGER 0 is recognised, and the socket that aborted.
     pub abort: bool,
-    /// An abort because data was left unread.
+    /// An abort because data was left unread is recognised.
     pub unread: bool,
-    /// Requests, from the segments with data.
+    /// Requests are counted correctly from the segments with data.
     pub requests: bool,
 }
 
 impl SelfTest {
-    /// Opens five connections on loopback, closes them in known ways, and looks whether the kernel
-    /// tells. Takes about half a second, and needs no privilege. A rule is called broken when it
-    /// failed twice: a host in a storm of closes may drown one test.
+    /// Opens five connections on loopback, closes them in known ways, and checks what the kernel
+    /// reports. Takes about half a second, and needs no privilege. If a rule fails, the whole test
+    /// runs again and the second result counts: a storm of closes on the host may drown one test.
     ///
     /// # Errors
-    /// When there can be no watch, or no connection on loopback.
+    /// No watch can be started, or no connection opened on loopback.
     pub fn check() -> Result<SelfTest, Error> {
         match SelfTest::check_once()? {
-            rules if rules.hold() => Ok(rules),
+            result if result.passed() => Ok(result),
             _ => SelfTest::check_once(),
         }
     }
@@ -51,32 +53,33 @@ impl SelfTest {
         let port = listener.local_addr().map_err(failed)?.port();
         let watch =
             Watch::start(Scope { port: Some(port), ip: Some(SELF_TEST_IP.into()), side: None })?;
-        play(&listener).map_err(failed)?;
-        let traffic = watch.finish(PATIENCE)?;
-        let end = |side| traffic.destinations.iter().find(|one| one.side == side);
-        Ok(SelfTest::judge(end(Side::Client), end(Side::Server)))
+        close_in_known_ways(&listener).map_err(failed)?;
+        let report = watch.finish(PATIENCE)?;
+        let seen_from = |side| report.destinations.iter().find(|one| one.side == side);
+        Ok(SelfTest::judge(seen_from(Side::Client), seen_from(Side::Server)))
     }
 
     fn judge(client: Option<&Destination>, server: Option<&Destination>) -> SelfTest {
-        let closed = |end: Option<&Destination>| end.map(|end| end.closed).unwrap_or_default();
-        let (ours, theirs) = (closed(client), closed(server));
+        let closed = |side: Option<&Destination>| side.map(|one| one.closed).unwrap_or_default();
+        let (client_closes, server_closes) = (closed(client), closed(server));
         let requests = server.and_then(|server| server.requests.max());
         SelfTest {
-            closer: (ours.local_fin, ours.remote_fin) == (1, 1)
-                && (theirs.local_fin, theirs.remote_fin) == (1, 1),
-            abort: (ours.local_rst, ours.remote_rst) == (1, 1) && theirs.local_rst == 1,
-            unread: ours.undrained == 1 && theirs.remote_rst == 2,
+            closer: (client_closes.local_fin, client_closes.remote_fin) == (1, 1)
+                && (server_closes.local_fin, server_closes.remote_fin) == (1, 1),
+            abort: (client_closes.local_rst, client_closes.remote_rst) == (1, 1)
+                && server_closes.local_rst == 1,
+            unread: client_closes.undrained == 1 && server_closes.remote_rst == 2,
             requests: requests == Some(REQUESTS),
         }
     }
 
-    /// Whether all of them hold.
-    pub fn hold(&self) -> bool {
-        self.broken().is_empty()
+    /// Returns true if every rule holds.
+    pub fn passed(&self) -> bool {
+        self.failures().is_empty()
     }
 
-    /// Those that do not, in words.
-    pub fn broken(&self) -> Vec<&'static str> {
+    /// Names the rules that failed, in words for a reader.
+    pub fn failures(&self) -> Vec<&'static str> {
         let rules = [
             (self.closer, "who closed first"),
             (self.abort, "who aborted"),
@@ -86,9 +89,10 @@ impl SelfTest {
         rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
     }
 
-    /// Takes back what rests on a rule that does not hold.
-    pub fn apply(&self, traffic: &mut HostReport) {
-        for one in &mut traffic.destinations {
+    /// Removes from a report the results that rest on a failed rule: closes become unclassified (or
+    /// lose the mark of unread data), requests become unknown.
+    pub fn apply(&self, report: &mut HostReport) {
+        for one in &mut report.destinations {
             self.degrade(one);
         }
     }
@@ -118,17 +122,18 @@ impl SelfTest {
     }
 }
 
-/// Requests on one of the connections.
+/// Requests on the connection that the client closes first.
 const REQUESTS: u32 = 3;
 
-/// Each step waits for TCP to show the one before.
-fn play(listener: &TcpListener) -> io::Result<()> {
+/// Opens and closes the five connections. Each step waits until TCP shows the result of the step
+/// before it.
+fn close_in_known_ways(listener: &TcpListener) -> io::Result<()> {
     let connect = || -> io::Result<(TcpStream, TcpStream)> {
         let client = TcpStream::connect(listener.local_addr()?)?;
         let (server, _) = listener.accept()?;
-        for end in [&client, &server] {
-            end.set_read_timeout(Some(PATIENCE))?;
-            end.set_nodelay(true)?;
+        for socket in [&client, &server] {
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_nodelay(true)?;
         }
         Ok((client, server))
     };
@@ -140,16 +145,16 @@ fn play(listener: &TcpListener) -> io::Result<()> {
         server.write_all(b"pong")?;
         client.read_exact(&mut [0; 4])?;
     }
-    close_then_read_the_end(client, server)?;
-    // The server does.
+    close_then_await_eof(client, server)?;
+    // The server closes first.
     let (client, server) = connect()?;
-    close_then_read_the_end(server, client)?;
-    // Each aborts, with nothing unread.
+    close_then_await_eof(server, client)?;
+    // The client aborts with nothing unread, then the server does on another connection.
     let (client, server) = connect()?;
-    abort_then_read_the_end(client, server)?;
+    abort_then_await_reset(client, server)?;
     let (client, server) = connect()?;
-    abort_then_read_the_end(server, client)?;
-    // The client leaves data unread.
+    abort_then_await_reset(server, client)?;
+    // The client closes with data unread.
     let (client, mut server) = connect()?;
     server.write_all(b"never read")?;
     let deadline = Instant::now() + PATIENCE;
@@ -159,15 +164,15 @@ fn play(listener: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-fn close_then_read_the_end(first: TcpStream, mut second: TcpStream) -> io::Result<()> {
+fn close_then_await_eof(first: TcpStream, mut second: TcpStream) -> io::Result<()> {
     drop(first);
     second.read(&mut [0; 1]).map(drop)
 }
 
-fn abort_then_read_the_end(first: TcpStream, mut second: TcpStream) -> io::Result<()> {
+fn abort_then_await_reset(first: TcpStream, mut second: TcpStream) -> io::Result<()> {
     crate::kernel::sys::abort_on_close(&first)?;
     drop(first);
-    // ECONNRESET is what was waited for.
+    // The expected result is ECONNRESET.
     let _ = second.read(&mut [0; 1]);
     Ok(())
 }
@@ -179,25 +184,25 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn every_rule_holds_on_this_kernel() {
-        let rules = SelfTest::check().unwrap();
-        assert!(rules.hold(), "{:?}", rules.broken());
+        let result = SelfTest::check().unwrap();
+        assert!(result.passed(), "{:?}", result.failures());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_is_left_of_the_test_is_in_nobodys_traffic() {
+    fn no_report_counts_self_test_sockets() {
         SelfTest::check().unwrap();
-        let look = |scope| crate::look_once(scope).unwrap().destinations;
-        let on_stage = Scope { ip: Some(SELF_TEST_IP.into()), ..Scope::default() };
-        assert!(!look(on_stage).is_empty(), "there is something left");
-        let services = look(Scope::default()).into_iter().filter_map(|one| one.service);
+        let dump = |scope| crate::dump_once(scope).unwrap().destinations;
+        let scope_of_test = Scope { ip: Some(SELF_TEST_IP.into()), ..Scope::default() };
+        assert!(!dump(scope_of_test).is_empty(), "the test has left no TIME_WAIT");
+        let services = dump(Scope::default()).into_iter().filter_map(|one| one.service);
         assert!(services.into_iter().all(|service| service.ip() != SELF_TEST_IP));
     }
 
     #[test]
-    fn a_kernel_that_tells_nothing_breaks_every_rule() {
-        let rules = SelfTest::judge(None, None);
-        assert_eq!(rules.broken().len(), 4);
-        assert!(!rules.hold());
+    fn missing_evidence_fails_every_rule() {
+        let result = SelfTest::judge(None, None);
+        assert_eq!(result.failures().len(), 4);
+        assert!(!result.passed());
     }
 }

@@ -1,0 +1,455 @@
+//! Decides when a watch acts, and what it does then: a dump, lookups, a reading of the counters, or
+//! settling.
+//!
+//! Owns every interval and every limit of cost of a [`Watch`](crate::Watch). Pure: the time, the
+//! measured costs and the counters are passed in. Reads no clock, and does none of what it decides.
+//!
+//! ```text
+//!                           ┌ a dead socket's TIME_WAIT is wanted ─► lookups, or a dump if cheaper
+//!  250 ms after the last ───┤
+//!  round at the earliest    └ a dead socket waits for its peer's event ─► settle
+//!
+//!  periodically: every 2 s; ┌ a TIME_WAIT is wanted ─► a dump
+//!  while sockets die, down ─┤
+//!  to every 250 ms          └ otherwise ─► counters ─► nothing has moved ─► settle
+//!                                                  └─► a change         ─► a dump
+//! ```
+
+use std::time::Duration;
+
+use crate::kernel::counters::Counters;
+use crate::watch::quiescence::Quiescence;
+
+/// Between two rounds while events come in. A dump walks the kernel's whole table (about 10 ms);
+/// a TIME_WAIT must be searched for within 900 ms of the event.
+const ROUND_EVERY: Duration = Duration::from_millis(250);
+/// Events arrive in pairs and bursts: this long after the first one, more have come for the same
+/// round.
+const GATHER: Duration = Duration::from_millis(100);
+/// Between two periodic dumps, or readings of the counters in place of one, when no socket dies.
+const DUMP_EVERY: Duration = Duration::from_secs(2);
+/// While sockets die, the periodic dumps between those of [`DUMP_EVERY`] take at most one part in
+/// this many of a core: after a dump that took 10 ms comes a pause of a second.
+const CLOSING_SHARE: u32 = 100;
+/// Upper bound on single-socket lookups per round. Lookups are used while they cost less than a
+/// dump.
+const MAX_LOOKUPS: usize = 1 << 16;
+/// Assumed cost of one lookup until it has been measured.
+const LOOKUP_COST: Duration = Duration::from_micros(2);
+/// Maximum age of the requests and idle times of live connections, while dumps are made.
+const INFO_EVERY: Duration = Duration::from_secs(1);
+
+/// The tracker's unfinished work, as far as it decides when to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    Nothing,
+    /// Some dead socket waits only for its peer's event, or for a trace.
+    Pairing,
+    /// Some dead socket may have left a TIME_WAIT, and neither a dump nor a lookup has searched for
+    /// it. The oldest such event arrived at `since`.
+    TimeWaits {
+        since: Duration,
+    },
+}
+
+/// An action whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Conclude what has waited long enough. Reads nothing from the kernel.
+    Settle,
+    /// Look up the wanted TIME_WAITs one by one, unless that takes more lookups than this: then
+    /// dump.
+    Lookups { at_most: usize },
+    /// Read the counters; [`Schedule::handle_counters`] decides between a dump and settling.
+    Counters,
+    /// Dump the socket table.
+    Dump,
+}
+
+/// The dumps that are made while no socket dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Periodic {
+    /// Every two seconds, unless the counters show that nothing has moved.
+    Dumps,
+    /// Never: a dump only searches for TIME_WAITs.
+    Nothing,
+}
+
+/// When a watch acted last, what that cost, and so when it acts next.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    periodic: Periodic,
+    last_dump: Duration,
+    /// Processor time of the last dump.
+    dump_cost: Duration,
+    /// Processor time of one lookup, in the last round of them.
+    lookup_cost: Duration,
+    /// False once this system has refused to look up single sockets.
+    lookups_work: bool,
+    /// The last dump, round of lookups, or settling.
+    last_round: Duration,
+    /// The last reading of the counters that showed no need for a dump.
+    last_skip: Duration,
+    last_event: Duration,
+    quiescence: Quiescence,
+}
+
+impl Schedule {
+    pub(crate) fn new(periodic: Periodic) -> Schedule {
+        Schedule {
+            periodic,
+            last_dump: Duration::ZERO,
+            dump_cost: Duration::ZERO,
+            lookup_cost: LOOKUP_COST,
+            lookups_work: true,
+            last_round: Duration::ZERO,
+            last_skip: Duration::ZERO,
+            last_event: Duration::ZERO,
+            quiescence: Quiescence::default(),
+        }
+    }
+
+    /// Takes the death of a socket in scope.
+    pub(crate) fn handle_event(&mut self, at: Duration) {
+        self.last_event = at;
+    }
+
+    /// Takes the counters as read before a dump, `None` if the next periodic dump must not
+    /// be skipped.
+    pub(crate) fn handle_dump_start(&mut self, counters: Option<Counters>) {
+        self.quiescence.handle_dump_start(counters);
+    }
+
+    /// Takes the end of a dump, and the processor time that it took.
+    pub(crate) fn handle_dump_end(&mut self, now: Duration, cost: Duration) {
+        (self.last_dump, self.last_round, self.dump_cost) = (now, now, cost);
+        self.quiescence.handle_dump_end(now, cost);
+    }
+
+    /// Takes a round of so many lookups, and the processor time that they took together.
+    pub(crate) fn handle_lookups(&mut self, count: usize, cost: Duration) {
+        if let Some(count) = u32::try_from(count).ok().filter(|count| *count > 0) {
+            self.lookup_cost = cost / count;
+        }
+    }
+
+    /// Takes this system's refusal to look up single sockets: from now on dumps do without.
+    pub(crate) fn handle_lookups_refused(&mut self) {
+        self.lookups_work = false;
+    }
+
+    /// Takes the counters read for [`Due::Counters`]. Returns true if the dump is to be skipped: it
+    /// would show nothing new, and only time passes.
+    pub(crate) fn handle_counters(&mut self, now: Duration, counters: Option<Counters>) -> bool {
+        let skips = self.quiescence.allows_skip(now, counters);
+        if skips {
+            self.last_skip = now;
+        }
+        skips
+    }
+
+    /// Makes the next periodic dump a certainty, though the counters show no change: an owner that
+    /// was found shows in the next dump only.
+    pub(crate) fn require_dump(&mut self) {
+        self.quiescence.forget();
+    }
+
+    pub(crate) fn last_event(&self) -> Duration {
+        self.last_event
+    }
+
+    pub(crate) fn last_dump(&self) -> Duration {
+        self.last_dump
+    }
+
+    /// Returns true if the next dump, for any purpose, should fetch `tcp_info`; `age` is that of
+    /// the last one that did.
+    pub(crate) fn wants_info(age: Option<Duration>) -> bool {
+        age.is_none_or(|age| age >= INFO_EVERY)
+    }
+
+    /// The time of the next action; `None` if only an event can make one due.
+    pub(crate) fn next_due(&self, unfinished: Unfinished) -> Option<Duration> {
+        let next_round = self.last_round + ROUND_EVERY;
+        let needed = match unfinished {
+            Unfinished::Nothing => None,
+            Unfinished::Pairing => Some(next_round),
+            Unfinished::TimeWaits { since } => Some(next_round.max(since + GATHER)),
+        };
+        needed.into_iter().chain(self.next_periodic_dump()).min()
+    }
+
+    /// Takes the action that is due, if there is one; the next round counts from it.
+    pub(crate) fn take_due(&mut self, now: Duration, unfinished: Unfinished) -> Option<Due> {
+        if self.next_due(unfinished).is_none_or(|due| now < due) {
+            return None;
+        }
+        self.last_round = now;
+        let periodic = self.next_periodic_dump().is_some_and(|due| now >= due);
+        let searches = matches!(unfinished, Unfinished::TimeWaits { .. });
+        Some(match (periodic, searches) {
+            (true, true) => Due::Dump,
+            (true, false) => Due::Counters,
+            (false, true) if self.lookups_work => Due::Lookups { at_most: self.affordable() },
+            (false, true) => Due::Dump,
+            (false, false) => Due::Settle,
+        })
+    }
+
+    /// The time of the next periodic dump, or of the counters that show it needless: sooner while
+    /// sockets die.
+    fn next_periodic_dump(&self) -> Option<Duration> {
+        if self.periodic == Periodic::Nothing {
+            return None;
+        }
+        let last = self.last_dump.max(self.last_skip);
+        let pause = (self.dump_cost * CLOSING_SHARE).max(ROUND_EVERY);
+        let sockets_die = self.last_event > last;
+        Some(last + if sockets_die { pause.min(DUMP_EVERY) } else { DUMP_EVERY })
+    }
+
+    /// How many lookups cost no more than a dump.
+    fn affordable(&self) -> usize {
+        let as_expensive = self.dump_cost.as_nanos() / self.lookup_cost.as_nanos().max(1);
+        usize::try_from(as_expensive).unwrap_or(MAX_LOOKUPS).min(MAX_LOOKUPS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE_MS: u64 = 60_000;
+
+    /// A host to watch: the events on it, and the costs of reading about them.
+    #[derive(Debug, Clone, Copy)]
+    struct Host {
+        /// Sockets die, one every 10 ms.
+        closes: bool,
+        /// Their TIME_WAITs are wanted; otherwise their events suffice.
+        wanted: bool,
+        /// Connections open, one every 10 ms.
+        opens: bool,
+        /// Connections carry data all the time.
+        data: bool,
+        counters_known: bool,
+        lookups_work: bool,
+        dump_cost: Duration,
+        periodic: Periodic,
+    }
+
+    const QUIET: Host = Host {
+        closes: false,
+        wanted: false,
+        opens: false,
+        data: false,
+        counters_known: true,
+        lookups_work: true,
+        dump_cost: Duration::from_millis(10),
+        periodic: Periodic::Dumps,
+    };
+    const CLOSING: Host = Host { closes: true, opens: true, data: true, ..QUIET };
+    const SEARCHING: Host = Host { wanted: true, ..CLOSING };
+
+    fn dump_cost(ms: u64, host: Host) -> Host {
+        Host { dump_cost: Duration::from_millis(ms), ..host }
+    }
+
+    /// How often a watch did what.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Actions {
+        dumps: u32,
+        lookups: u32,
+        counters: u32,
+        settled: u32,
+    }
+
+    /// Watches a host for so many milliseconds after the baseline, on a clock that only this loop
+    /// moves.
+    fn watch(host: Host, length_ms: u64) -> Actions {
+        let mut schedule = Schedule::new(host.periodic);
+        schedule.handle_dump_start(None);
+        schedule.handle_dump_end(Duration::ZERO, host.dump_cost);
+        let (mut actions, mut unfinished) = (Actions::default(), Unfinished::Nothing);
+        let mut counted = Counters::zero();
+        for ms in 1..=length_ms {
+            let now = Duration::from_millis(ms);
+            if host.closes && ms % 10 == 0 {
+                schedule.handle_event(now);
+                if host.wanted && unfinished == Unfinished::Nothing {
+                    unfinished = Unfinished::TimeWaits { since: now };
+                }
+            }
+            counted.active_opens = counted.active_opens.map(|n| n + u64::from(host.opens));
+            counted.segments_in = counted.segments_in.map(|n| n + u64::from(host.data));
+            let counters = host.counters_known.then_some(counted);
+            let dumps = match schedule.take_due(now, unfinished) {
+                None => continue,
+                Some(Due::Settle) => {
+                    actions.settled += 1;
+                    false
+                }
+                Some(Due::Counters) => {
+                    actions.counters += 1;
+                    !schedule.handle_counters(now, counters)
+                }
+                Some(Due::Lookups { .. }) if host.lookups_work => {
+                    actions.lookups += 1;
+                    schedule.handle_lookups(25, Duration::from_micros(50));
+                    false
+                }
+                Some(Due::Lookups { .. }) => {
+                    schedule.handle_lookups_refused();
+                    true
+                }
+                Some(Due::Dump) => true,
+            };
+            if dumps {
+                actions.dumps += 1;
+                schedule.handle_dump_start(counters);
+                schedule.handle_dump_end(now, host.dump_cost);
+            }
+            unfinished = Unfinished::Nothing;
+        }
+        actions
+    }
+
+    impl Counters {
+        fn zero() -> Counters {
+            Counters {
+                active_opens: Some(0),
+                passive_opens: Some(0),
+                attempt_fails: Some(0),
+                estab_resets: Some(0),
+                established: Some(0),
+                segments_in: Some(0),
+                segments_out: Some(0),
+                ..Counters::default()
+            }
+        }
+    }
+
+    /// The right column: dumps and rounds of lookups in a minute.
+    #[test]
+    fn every_situation_has_its_pace() {
+        let unknown = Host { counters_known: false, ..QUIET };
+        let opening = Host { opens: true, ..QUIET };
+        let data = Host { data: true, ..QUIET };
+        let without_lookups = |host| Host { lookups_work: false, ..host };
+        let one_port = |host| Host { periodic: Periodic::Nothing, ..host };
+        let table = [
+            ("quiet: once after the baseline, for owners", QUIET, (1, 0)),
+            ("quiet, counters unknown: every 2 s", unknown, (30, 0)),
+            ("opens: every 2 s", opening, (30, 0)),
+            ("opens: every 2 s, at any cost", dump_cost(100, opening), (30, 0)),
+            ("data: as often as counters are read", dump_cost(1, data), (30, 0)),
+            ("data: a thousandth of a core", dump_cost(4, data), (15, 0)),
+            ("data: a thousandth of a core", dump_cost(8, data), (8, 0)),
+            ("data: every 10 s, at any cost", dump_cost(100, data), (6, 0)),
+            ("closes: every 250 ms at most", dump_cost(1, CLOSING), (240, 0)),
+            ("closes: a hundredth of a core", dump_cost(5, CLOSING), (120, 0)),
+            ("closes: a hundredth of a core", dump_cost(10, CLOSING), (60, 0)),
+            ("closes: every 2 s, at any cost", dump_cost(100, CLOSING), (30, 0)),
+            ("TIME_WAITs: lookups between dumps", SEARCHING, (60, 180)),
+            ("TIME_WAITs: dumps are as cheap", dump_cost(1, SEARCHING), (240, 0)),
+            ("TIME_WAITs: lookups spare dumps", dump_cost(100, SEARCHING), (30, 210)),
+            ("TIME_WAITs, no lookups: 250 ms", without_lookups(SEARCHING), (240, 0)),
+            (
+                "no lookups: 250 ms at any cost",
+                without_lookups(dump_cost(100, SEARCHING)),
+                (240, 0),
+            ),
+            ("one port, quiet", one_port(QUIET), (0, 0)),
+            ("one port, events suffice", one_port(CLOSING), (0, 0)),
+            ("one port, TIME_WAITs: 250 ms", one_port(without_lookups(SEARCHING)), (240, 0)),
+        ];
+        for (situation, host, expected) in table {
+            let actions = watch(host, MINUTE_MS);
+            assert_eq!((actions.dumps, actions.lookups), expected, "{situation}: {actions:?}");
+        }
+    }
+
+    #[test]
+    fn quiet_host_is_dumped_once() {
+        let actions = watch(QUIET, 10 * MINUTE_MS);
+        let read = Actions { dumps: 1, counters: 300, ..Actions::default() };
+        assert_eq!(actions, read, "the counters are read every 2 s");
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A schedule whose last dump ended at second 10 and took 10 ms.
+    fn dumped() -> Schedule {
+        let mut schedule = Schedule::new(Periodic::Dumps);
+        schedule.handle_dump_start(Some(Counters::zero()));
+        schedule.handle_dump_end(ms(10_000), ms(10));
+        schedule
+    }
+
+    #[test]
+    fn events_gather_before_a_round() {
+        let since = |since| Unfinished::TimeWaits { since: ms(since) };
+        assert_eq!(dumped().next_due(since(10_010)), Some(ms(10_250)), "after the last round");
+        assert_eq!(dumped().next_due(since(10_200)), Some(ms(10_300)), "after the first event");
+        assert_eq!(dumped().next_due(Unfinished::Pairing), Some(ms(10_250)));
+        assert_eq!(dumped().next_due(Unfinished::Nothing), Some(ms(12_000)));
+    }
+
+    #[test]
+    fn nothing_is_due_too_early() {
+        assert_eq!(dumped().take_due(ms(10_249), Unfinished::Pairing), None);
+        assert_eq!(dumped().take_due(ms(10_250), Unfinished::Pairing), Some(Due::Settle));
+        assert_eq!(dumped().take_due(ms(11_999), Unfinished::Nothing), None);
+        assert_eq!(dumped().take_due(ms(12_000), Unfinished::Nothing), Some(Due::Counters));
+    }
+
+    #[test]
+    fn lookups_cost_at_most_a_dump() {
+        let due = |lookups, cost, dump_cost| {
+            let mut schedule = dumped();
+            schedule.handle_dump_end(ms(10_000), dump_cost);
+            schedule.handle_lookups(lookups, cost);
+            schedule.take_due(ms(10_300), Unfinished::TimeWaits { since: ms(10_010) })
+        };
+        let lookups = |at_most| Some(Due::Lookups { at_most });
+        assert_eq!(due(0, Duration::ZERO, ms(10)), lookups(5_000), "2 us each until measured");
+        assert_eq!(due(100, ms(1), ms(10)), lookups(1_000), "measured: 10 us each");
+        assert_eq!(due(100, ms(1), ms(5)), lookups(500));
+        assert_eq!(due(1, Duration::ZERO, ms(1_000)), lookups(MAX_LOOKUPS), "a limit on memory");
+    }
+
+    #[test]
+    fn refused_lookups_are_not_tried_again() {
+        let mut schedule = dumped();
+        schedule.handle_lookups_refused();
+        let wanted = Unfinished::TimeWaits { since: ms(10_010) };
+        assert_eq!(schedule.take_due(ms(10_300), wanted), Some(Due::Dump));
+    }
+
+    #[test]
+    fn skipped_dump_puts_off_the_next() {
+        let mut schedule = dumped();
+        assert!(schedule.handle_counters(ms(12_000), Some(Counters::zero())));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), Some(ms(14_000)));
+        schedule.handle_event(ms(11_000));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), Some(ms(14_000)), "seen by then");
+        schedule.handle_event(ms(12_001));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), Some(ms(13_000)), "sockets die");
+    }
+
+    #[test]
+    fn found_owner_requires_a_dump() {
+        let mut schedule = dumped();
+        schedule.require_dump();
+        assert!(!schedule.handle_counters(ms(12_000), Some(Counters::zero())));
+    }
+
+    #[test]
+    fn info_is_a_second_old_at_most() {
+        assert!(Schedule::wants_info(None));
+        assert!(!Schedule::wants_info(Some(ms(999))));
+        assert!(Schedule::wants_info(Some(ms(1_000))));
+    }
+}
