@@ -1,16 +1,18 @@
 //! A load engine for HTTP/1.1 that accounts for every connection.
 //!
-//! A [`Plan`] is validated settings. [`Run::start`] drives it with one thread per core, each with
-//! its own event queue, connections and histograms. [`Run::wait`] returns a [`Summary`]: service
-//! times, statuses, [`Errors`] by class and errno, and the [`Ledger`], in which every connection
-//! opened and every request released has exactly one place; the [`Timeline`] tells the same second
-//! by second. [`Summary::check`] proves the sums of both. [`Run::last_second`] tells while it runs.
+//! A [`Plan`] is validated settings. [`Run::start`] drives it with one thread per core; each thread
+//! has its own event queue, connections and histograms. [`Run::wait`] returns a [`Summary`]:
+//! service times, statuses, [`Errors`] by class and errno, the [`Ledger`], in which every
+//! connection opened and every request released is counted exactly once, and the [`Timeline`],
+//! which has the same counters second by second. [`Summary::check`] proves the sums of both.
+//! [`Run::last_second`] shows the last second while the run goes on.
 //!
 //! A loop is closed unless a rate is set: as many requests are in flight as there are connections,
-//! and the next one starts when the previous one ends. A server that stalls is therefore asked less
-//! often while it stalls, and the tail of the service times is better than what independent users
-//! would see. With [`PlanBuilder::rate`] or [`PlanBuilder::stages`] it is open: requests are due at
-//! instants fixed in advance, and [`Summary::response`] counts from those.
+//! and the next request starts when the previous one ends. A server that stalls therefore receives
+//! fewer requests while it stalls, and the tail of the service times looks better than what
+//! independent users would see. With [`PlanBuilder::rate`] or [`PlanBuilder::stages`] the loop is
+//! open: requests are due at instants fixed in advance, and [`Summary::response`] counts from
+//! those.
 //!
 //! Memory does not grow with the number of requests. Nothing is printed. Linux only.
 //!
@@ -25,31 +27,30 @@
 //! assert!(summary.ledger.opened <= 100, "connections are reused");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Inside
+//!
+//! Imports run one way: `run` → `summary` and `engine` → `plan` → `pacer`; `engine` and `summary` →
+//! `counts`; [`limits`] lies beneath all. `pacer` and `counts` know no socket, thread or clock, and
+//! `engine::http1` knows bytes only.
 
 #![forbid(unsafe_code)]
 
+mod counts;
 mod engine;
-mod failure;
-mod framing;
-mod histogram;
-mod ledger;
+pub mod limits;
 mod pacer;
 mod plan;
 mod run;
-mod sketch;
 mod summary;
-mod timeline;
 
-pub use failure::{Errno, ErrorClass, ErrorKey, ErrorStat, Errors};
-pub use framing::{MAX_FIELDS, MAX_HEAD, MAX_INTERIM};
-pub use histogram::Histogram;
-pub use ledger::{CloseCause, Imbalance, Ledger};
+pub use counts::{
+    CloseCause, Count, Errno, ErrorClass, ErrorKey, ErrorStat, Errors, Histogram, Imbalance,
+    Ledger, Sketch, Slice, ThreadUse, Timeline,
+};
 pub use pacer::{Arrivals, Stage};
 pub use plan::{
-    ClosePolicy, ConnectTo, MAX_CONCURRENCY, MAX_DURATION, MAX_FILE_REQUESTS, MAX_RATE, Plan,
-    PlanBuilder, PlanError, RequestFileError, RequestSpec,
+    ClosePolicy, ConnectTo, Plan, PlanBuilder, PlanError, RequestFileError, RequestSpec,
 };
 pub use run::{Progress, Run, Stop};
-pub use sketch::Sketch;
-pub use summary::{Loader, StopReason, Summary, ThreadUse};
-pub use timeline::{Count, MAX_SLICES, Slice, Timeline};
+pub use summary::{Loader, StopReason, Summary};

@@ -1,87 +1,19 @@
-//! A run: its threads, its progress from outside, its stop. Owns what threads share, all of it
-//! off the hot path; each thread's work is the engine's.
+//! A run: its threads, its progress, its stop. Starts one engine per thread and folds their
+//! tallies at the end; the engine does the work.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, Tally};
+use crate::counts::{Slice, Tally};
+use crate::engine::{Engine, Shared};
 use crate::pacer;
 use crate::plan::Plan;
 use crate::summary::{StopReason, Summary};
-use crate::timeline::{Collector, Slice};
 
-/// Failed dials per connection asked for, none having succeeded, after which a target counts as
-/// unreachable.
-const FAILED_DIALS_PER_CONNECTION: u64 = 3;
-
-/// One thread's published counts, on a cache line of its own: the thread writes them once a
-/// batch, and nobody's reading slows another thread's writing.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Cell {
-    pub(crate) completed: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    pub(crate) open: AtomicU64,
-    pub(crate) in_flight: AtomicU64,
-}
-
-/// What the threads of a run, its owner and its stop handles share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    stopped: AtomicBool,
-    aborted: AtomicBool,
-    unreachable: AtomicBool,
-    opened: AtomicBool,
-    /// Dials that failed at every address, in the whole run.
-    pub(crate) failed_dials: AtomicU64,
-    unreachable_after: u64,
-    cells: Box<[Cell]>,
-    collector: Collector,
-}
-
-impl Shared {
-    pub(crate) fn collector(&self) -> &Collector {
-        &self.collector
-    }
-
-    pub(crate) fn cell(&self, thread: usize) -> &Cell {
-        &self.cells[thread]
-    }
-
-    /// Nothing more is to be released.
-    #[inline]
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Relaxed)
-    }
-
-    /// Nothing more is to be waited for.
-    #[inline]
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.aborted.load(Relaxed) || self.unreachable.load(Relaxed)
-    }
-
-    pub(crate) fn note_opened(&self) {
-        // Read first: after the first connection nobody writes to this line again.
-        if !self.opened.load(Relaxed) {
-            self.opened.store(true, Relaxed);
-        }
-    }
-
-    /// Stops the run when so many dials have failed that the target is not there, rather than
-    /// grinding through a million refusals.
-    pub(crate) fn stop_if_unreachable(&self) {
-        let failed = self.failed_dials.load(Relaxed);
-        if failed >= self.unreachable_after && !self.opened.load(Relaxed) {
-            self.unreachable.store(true, Relaxed);
-        }
-    }
-}
-
-/// How far a run is. Each number is right for some instant of the last batch of events; together
-/// they need not belong to the same one.
+/// Progress of a run. Each number is right for some instant of the last batch of events, and each
+/// number may belong to another instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -93,29 +25,29 @@ pub struct Progress {
     pub open_connections: u64,
     /// Requests that have been begun and have no outcome yet.
     pub in_flight: u64,
-    /// Since the start of the run.
+    /// Time since the start of the run.
     pub elapsed: Duration,
 }
 
-/// Stops a run from another thread, or from the handler of a signal that only sets a flag.
+/// Stops a run from another thread, or from a signal handler that only sets a flag.
 #[derive(Debug, Clone)]
 pub struct Stop {
     shared: Arc<Shared>,
 }
 
 impl Stop {
-    /// Asks the run to end: from a tenth of a second later at most, no request is begun, and those
-    /// in flight have the grace that they have at the end of a [duration](crate::PlanBuilder::duration).
-    /// Then [`Run::wait`] returns the summary of what ran. Calling it again, or after the end, does
-    /// nothing.
+    /// Asks the run to end. Within a tenth of a second it begins no further request; requests in
+    /// flight have the same grace as at the end of a [duration](crate::PlanBuilder::duration). Then
+    /// [`Run::wait`] returns the summary up to that point. A second call, or a call after the end,
+    /// does nothing.
     pub fn stop(&self) {
-        self.shared.stopped.store(true, Relaxed);
+        self.shared.stop();
     }
 
-    /// Ends the run within a tenth of a second, without a grace: requests in flight have failed,
+    /// Ends the run within a tenth of a second, without a grace: requests in flight fail as
     /// unanswered.
     pub fn abort(&self) {
-        self.shared.aborted.store(true, Relaxed);
+        self.shared.abort();
     }
 }
 
@@ -146,7 +78,7 @@ impl fmt::Debug for Run {
 }
 
 impl Run {
-    /// Starts the threads of `plan`. They dial, send and count by themselves from here on.
+    /// Starts the threads of `plan`. From here on the threads dial, send and count by themselves.
     ///
     /// # Errors
     ///
@@ -156,16 +88,7 @@ impl Run {
         let started = Instant::now();
         let connections = pacer::even(plan.concurrency(), plan.threads());
         let wanted = plan.requests().unwrap_or(u64::MAX).min(plan.concurrency() as u64);
-        let shared = Arc::new(Shared {
-            stopped: AtomicBool::new(false),
-            aborted: AtomicBool::new(false),
-            unreachable: AtomicBool::new(false),
-            opened: AtomicBool::new(false),
-            failed_dials: AtomicU64::new(0),
-            unreachable_after: wanted * FAILED_DIALS_PER_CONNECTION,
-            cells: connections.iter().map(|_| Cell::default()).collect(),
-            collector: Collector::new(connections.len()),
-        });
+        let shared = Arc::new(Shared::new(connections.len(), wanted));
         let plan = Arc::new(plan);
         let mut engines = Vec::new();
         for (thread, &of_thread) in connections.iter().enumerate() {
@@ -196,42 +119,39 @@ impl Run {
         Ok(run)
     }
 
-    /// The plan that runs.
+    /// Returns the plan of the run.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// When it began: the instant from which its times, and the instants of its schedule, count.
+    /// Returns the start of the run: the instant from which its times and its schedule count.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// A handle that stops the run from elsewhere.
+    /// Returns a handle that stops the run from elsewhere.
     pub fn stop(&self) -> Stop {
         Stop { shared: Arc::clone(&self.shared) }
     }
 
-    /// How far the run is. Costs four reads a thread.
+    /// Returns the progress of the run. Costs four reads per thread.
     pub fn progress(&self) -> Progress {
-        let sum = |count: fn(&Cell) -> &AtomicU64| {
-            self.shared.cells.iter().map(|cell| count(cell).load(Relaxed)).sum()
-        };
         Progress {
-            completed: sum(|cell| &cell.completed),
-            failed: sum(|cell| &cell.failed),
-            open_connections: sum(|cell| &cell.open),
-            in_flight: sum(|cell| &cell.in_flight),
+            completed: self.shared.sum(|cell| &cell.completed),
+            failed: self.shared.sum(|cell| &cell.failed),
+            open_connections: self.shared.sum(|cell| &cell.open),
+            in_flight: self.shared.sum(|cell| &cell.in_flight),
             elapsed: self.started.elapsed(),
         }
     }
 
-    /// The last second that every thread has been through, and which one it is: what a live view
-    /// shows. `None` within the first one. Costs a copy of one slice.
+    /// Returns the last second that every thread has left, and its slice, for a live view. `None`
+    /// within the first second. Costs a copy of one slice.
     pub fn last_second(&self) -> Option<(u64, Slice)> {
         self.shared.collector.last_whole_second()
     }
 
-    /// Whether every thread has ended, so that [`wait`](Self::wait) returns at once.
+    /// Returns true if every thread has ended, so that [`wait`](Self::wait) returns at once.
     pub fn is_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
@@ -246,7 +166,7 @@ impl Run {
         let reason = if !tallies.iter().any(|tally| tally.cut_short) {
             // A stop that came too late has stopped nothing.
             StopReason::Finished
-        } else if self.shared.unreachable.load(Relaxed) {
+        } else if self.shared.is_unreachable() {
             StopReason::Unreachable
         } else {
             StopReason::Cancelled

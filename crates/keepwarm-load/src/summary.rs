@@ -1,108 +1,82 @@
-//! What a run comes to. Owns the fold of the threads' tallies and the merge of parts; prints and
+//! The result of a run. Owns the fold of the threads' tallies and the merge of parts; prints and
 //! formats nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::Tally;
-use crate::failure::Errors;
-use crate::histogram::{Histogram, MAX_LATENCY_US};
-use crate::ledger::{Imbalance, Ledger};
+use crate::counts::{
+    Counts, Errors, Histogram, Imbalance, Ledger, MAX_LATENCY_US, Tally, ThreadUse, Timeline,
+};
 use crate::plan::Plan;
-use crate::timeline::{Counts, Timeline};
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StopReason {
     /// The count or the duration of the plan was reached.
     Finished,
-    /// No connection could be opened: three attempts for each one asked for had failed.
+    /// No connection could be opened: three attempts per connection asked for had failed.
     Unreachable,
     /// [`Stop::stop`](crate::Stop::stop) was called.
     Cancelled,
 }
 
-/// The earliest complete response of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FirstResponse {
-    pub(crate) at: Duration,
-    pub(crate) server: Option<String>,
-    pub(crate) document_length: u64,
-}
-
-/// What one thread of the load generator used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ThreadUse {
-    /// Processor time, in user and kernel mode.
-    pub cpu_time: Duration,
-    /// From the start of the run to the end of the thread.
-    pub ran: Duration,
-    /// How long it was ready to run and did not, for want of a core. `None` where the kernel does
-    /// not say.
-    pub waited_for_core: Option<Duration>,
-    /// How often it woke up for events.
-    pub wakeups: u64,
-    /// The events it woke up for. Many to a wake-up: they queued.
-    pub events: u64,
-}
-
-/// What the load generator itself used: the evidence for or against its own numbers.
+/// Resources that the load generator used: the evidence for or against its own numbers.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loader {
-    /// Threads that ran.
+    /// Number of threads that ran.
     pub threads: usize,
-    /// Processor time of these threads together, in user and kernel mode.
+    /// Processor time of all threads together, in user and kernel mode.
     pub cpu_time: Duration,
-    /// Each thread by itself.
+    /// Resources of each thread.
     pub per_thread: Vec<ThreadUse>,
-    /// From a wake-up to the end of what it brought, in microseconds: one sample a wake-up. A
-    /// response that came with others may have waited as long for its turn, and counts it as
-    /// service time. A closed loop may add half a per cent by sleeping before it looks.
-    pub turns: Histogram,
-    /// In an open loop, from the instant a request was due to a thread noticing it, in
-    /// microseconds: the part of [`Summary::send_lag`] that is the loader's own fault. Empty in a
+    /// Time from a wake-up until its batch of events is handled, in microseconds: one sample per
+    /// wake-up. A response may have waited that long behind the others of its batch, and the wait
+    /// counts as service time. A closed loop may add half a per cent by a short sleep before it
+    /// reads events.
+    pub batch_times: Histogram,
+    /// In an open loop, time from the instant a request was due until a thread noticed it, in
+    /// microseconds: the part of [`Summary::send_lag`] that the loader itself causes. Empty in a
     /// closed loop.
     pub lag: Histogram,
 }
 
 /// The result of a run.
 ///
-/// `completed + failed + unsent` is the number of requests that were scheduled, and
-/// the number the plan asked for, if it asked for one.
+/// `completed + failed + unsent` is the number of requests that were scheduled, and the number
+/// that the plan asked for, if it asked for one.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Requests whose response was complete, whatever its status.
+    /// Requests whose response was complete, with any status.
     pub completed: u64,
-    /// Requests that failed; [`errors`](Self::errors) says how. They are in no histogram of times:
-    /// where some had no answer in time, percentiles are better than they would be with them.
+    /// Requests that failed; [`errors`](Self::errors) says how. No histogram of times includes
+    /// failed requests: if some had no answer in time, percentiles look better than with them.
     pub failed: u64,
-    /// Requests that were scheduled and never sent: those of a plan with a count that the run
-    /// did not come to, because it ended early; in an open loop those that came when the backlog
-    /// was full, or were in it when the run ended.
+    /// Requests that were scheduled and never sent. In a plan with a count: requests that the run
+    /// did not reach because it ended early. In an open loop: requests that were due while the
+    /// backlog was full, or were in the backlog when the run ended.
     pub unsent: u64,
-    /// From the start to the last request that completed or failed; not less than the plan's
-    /// duration, or than the time until a stop. Waiting for requests that were never answered
-    /// ([`ErrorClass::Unanswered`](crate::ErrorClass::Unanswered)) is no part of it.
+    /// Time from the start to the last request that completed or failed; at least the plan's
+    /// duration, or the time until a stop. Does not include the wait for requests that were never
+    /// answered ([`ErrorClass::Unanswered`](crate::ErrorClass::Unanswered)).
     pub elapsed: Duration,
-    /// Why the run ended.
+    /// The reason for which the run ended.
     pub stopped: StopReason,
-    /// Service times of completed requests, in microseconds: first byte of the request about to
-    /// be written, to last byte of the response read. Connecting is not part of it.
+    /// Service times of completed requests, in microseconds: from the first byte of the request
+    /// about to be written to the last byte of the response read. Connecting is not included.
     pub latency: Histogram,
     /// Response times of completed requests in an open loop, in microseconds: from the instant the
-    /// request was due to the last byte of its response. Waiting for the loader, for a free
-    /// connection and for connecting are part of it. Empty in a closed loop.
+    /// request was due to the last byte of its response. Includes waiting for the loader, for a
+    /// free connection and for connecting. Empty in a closed loop.
     pub response: Histogram,
-    /// In an open loop, from the instant a request was due to its first byte about to be written,
-    /// in microseconds: whatever made it late. Empty in a closed loop.
+    /// In an open loop, time from the instant a request was due until its first byte is about to be
+    /// written, in microseconds, for every cause of delay. Empty in a closed loop.
     pub send_lag: Histogram,
-    /// Times from connect(2) to established, in microseconds; one sample a connection.
+    /// Times from connect(2) to established, in microseconds; one sample per connection.
     pub connect_time: Histogram,
-    /// Times from established to the end of the TLS handshake, in microseconds; one sample for
-    /// each handshake that succeeded.
+    /// Times from established to the end of the TLS handshake, in microseconds; one sample per
+    /// successful handshake.
     pub handshake_time: Histogram,
     /// TLS handshakes that resumed a session.
     pub handshakes_resumed: u64,
@@ -116,11 +90,11 @@ pub struct Summary {
     pub statuses: BTreeMap<u16, u64>,
     /// Failed requests by class and errno.
     pub errors: Errors,
-    /// Every connection and every request, in one place each.
+    /// Every connection and every request, each in one counter.
     pub ledger: Ledger,
-    /// The run second by second; its sums are those of the ledger.
+    /// The run second by second. The sums over its slices equal the ledger.
     pub timeline: Timeline,
-    /// What the load generator itself used.
+    /// Resources that the load generator used.
     pub loader: Loader,
     /// The `Server` field of the first complete response.
     pub server_header: Option<String>,
@@ -145,7 +119,7 @@ impl Summary {
         }
         let at_least = match (stopped, plan.duration()) {
             (StopReason::Finished, None) => Duration::ZERO,
-            // Two limits: the count came first if nothing is left of it.
+            // With two limits, the count came first if no request is left.
             (StopReason::Finished, Some(_)) if plan.requests().is_some() && summary.unsent == 0 => {
                 Duration::ZERO
             }
@@ -180,7 +154,7 @@ impl Summary {
                 threads: 0,
                 cpu_time: Duration::ZERO,
                 per_thread: Vec::new(),
-                turns: Histogram::up_to(MAX_LATENCY_US),
+                batch_times: Histogram::up_to(MAX_LATENCY_US),
                 lag: Histogram::up_to(MAX_LATENCY_US),
             },
             server_header: None,
@@ -213,7 +187,7 @@ impl Summary {
                 threads: 1,
                 cpu_time: tally.used.cpu_time,
                 per_thread: vec![tally.used],
-                turns: tally.turns,
+                batch_times: tally.batch_times,
                 lag: tally.loader_lag,
             },
             document_length: first.as_ref().map(|first| first.document_length),
@@ -223,9 +197,9 @@ impl Summary {
         }
     }
 
-    /// Adds another part that ran at the same time against the same target: counts and times used
-    /// are added, `elapsed` is the longer one, the first response the earlier one. Merging in any
-    /// order gives the same result.
+    /// Adds another part that ran at the same time against the same target. Counts and used times
+    /// are added; `elapsed` becomes the longer one, the first response the earlier one. The order
+    /// of merging does not matter.
     pub fn merge(&mut self, other: Self) {
         let first = |at: Option<Duration>| at.unwrap_or(Duration::MAX);
         if first(other.first_response_at) < first(self.first_response_at) {
@@ -255,33 +229,28 @@ impl Summary {
         self.loader.threads += other.loader.threads;
         self.loader.cpu_time += other.loader.cpu_time;
         self.loader.per_thread.extend(other.loader.per_thread);
-        self.loader.turns.merge(&other.loader.turns);
+        self.loader.batch_times.merge(&other.loader.batch_times);
         self.loader.lag.merge(&other.loader.lag);
         self.timeline.merge(other.timeline);
     }
 
-    /// Checks every sum: those of the ledger, of the timeline against it, and of errors, statuses
-    /// and histograms against both.
+    /// Checks every sum: within the ledger, of the timeline against the ledger, and of errors,
+    /// statuses and histograms against both.
     ///
     /// # Errors
     ///
     /// The first sum that does not hold, with both of its sides: a defect of the load generator.
     pub fn check(&self) -> Result<(), Imbalance> {
         self.ledger.check()?;
-        let sums = [
+        let in_slices = self.timeline.slices().iter().map(|slice| slice.latency.count()).sum();
+        let completed = self.ledger.completed;
+        Imbalance::check([
             ("failed = sum of errors", self.ledger.failed, self.errors.total()),
-            ("completed = sum of statuses", self.ledger.completed, self.statuses.values().sum()),
-            ("completed = service times", self.ledger.completed, self.latency.count()),
+            ("completed = sum of statuses", completed, self.statuses.values().sum()),
+            ("completed = service times", completed, self.latency.count()),
             ("opened = connect times", self.ledger.opened, self.connect_time.count()),
-        ];
-        if let Some((sum, left, right)) = sums.into_iter().find(|(_, left, right)| left != right) {
-            return Err(Imbalance { sum, left, right });
-        }
-        let in_slices: u64 = self.timeline.slices().iter().map(|s| s.latency.count()).sum();
-        if in_slices != self.ledger.completed {
-            let sum = "completed = service times over the timeline";
-            return Err(Imbalance { sum, left: self.ledger.completed, right: in_slices });
-        }
+            ("completed = service times over the timeline", completed, in_slices),
+        ])?;
         self.timeline.check(&self.counts())
     }
 
@@ -293,8 +262,8 @@ impl Summary {
         self.ledger.counts(&self.errors, statuses, [self.bytes_read, self.bytes_written])
     }
 
-    /// Completed requests per second of [`elapsed`](Self::elapsed), which reaches to the last one of
-    /// them; zero if no time passed.
+    /// Returns completed requests per second of [`elapsed`](Self::elapsed), which ends with the
+    /// last outcome of a request; zero if no time passed.
     #[expect(clippy::cast_precision_loss, reason = "a rate is an approximation")]
     pub fn requests_per_second(&self) -> f64 {
         if self.elapsed.is_zero() {
@@ -303,17 +272,17 @@ impl Summary {
         self.completed as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Requests carried by each connection that was opened, zero included.
+    /// Returns the requests carried by each opened connection, zero included.
     pub fn requests_per_connection(&self) -> &Histogram {
         &self.ledger.requests_per_connection
     }
 
-    /// Whether not one connection could be opened although some were tried: the numbers describe
-    /// the way to the target and not the target.
+    /// Returns true if connections were tried and none could be opened: the numbers then describe
+    /// the way to the target, not the target.
     pub fn is_unreachable(&self) -> bool {
         let mut failed = self.ledger.connect_failed_total() + self.ledger.connect_timed_out;
         if self.stopped == StopReason::Finished {
-            // They had the whole run and its grace.
+            // Abandoned attempts had the whole run and its grace.
             failed += self.ledger.connect_abandoned;
         }
         self.ledger.opened == 0 && failed > 0

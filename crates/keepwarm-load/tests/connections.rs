@@ -25,7 +25,7 @@ fn closed_by_us(summary: &Summary, cause: CloseCause) -> u64 {
 }
 
 #[test]
-fn a_connection_carries_no_more_requests_than_the_limit() {
+fn requests_per_connection_are_limited() {
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).requests(100).concurrency(2).threads(2).requests_per_connection(7);
     let (summary, truth) = run_and_compare(server, builder);
@@ -36,8 +36,9 @@ fn a_connection_carries_no_more_requests_than_the_limit() {
     assert_eq!((summary.ledger.opened, summary.ledger.still_open), (16, 2));
 }
 
+/// The last request of a connection asks the peer to close if this side waits for the peer.
 #[test]
-fn the_last_request_of_a_connection_asks_the_peer_to_close_if_it_is_waited_for() {
+fn last_request_says_close_when_waiting() {
     let server = HttpServer::start(|conn| {
         while conn.read_request() {
             let last = conn.request().windows(17).any(|w| w == b"Connection: close");
@@ -54,7 +55,7 @@ fn the_last_request_of_a_connection_asks_the_peer_to_close_if_it_is_waited_for()
 }
 
 #[test]
-fn closing_by_reset_is_what_the_server_sees() {
+fn server_sees_close_by_reset() {
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).requests(30).concurrency(3).requests_per_connection(2);
     let (summary, truth) = run_and_compare(server, builder.close_policy(ClosePolicy::Reset));
@@ -73,8 +74,9 @@ fn dials_keep_to_their_rate() {
     assert!(summary.elapsed >= Duration::from_millis(170), "{:?}", summary.elapsed);
 }
 
+/// An open loop waits for the rate of dials, and its response times include the wait.
 #[test]
-fn an_open_loop_waits_for_the_rate_of_dials_and_says_so_in_its_response_times() {
+fn dial_rate_shows_in_response_times() {
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).requests(20).rate(1000.0).concurrency(20).threads(1);
     let builder = builder.connect_rate(50.0).requests_per_connection(1);
@@ -84,8 +86,9 @@ fn an_open_loop_waits_for_the_rate_of_dials_and_says_so_in_its_response_times() 
     assert!(summary.send_lag.max() >= Some(300_000), "{:?}", summary.send_lag.max());
 }
 
+/// Sources alternate, and a source that is not an address of this host is counted with its errno.
 #[test]
-fn sources_take_turns_and_an_address_that_is_not_ours_is_counted_with_its_errno() {
+fn sources_alternate_and_foreign_source_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let peers = Arc::new(Mutex::new(Vec::new()));
@@ -116,7 +119,7 @@ fn sources_take_turns_and_an_address_that_is_not_ours_is_counted_with_its_errno(
 }
 
 #[test]
-fn another_address_is_connected_to_but_the_host_field_stays() {
+fn connect_to_keeps_the_host_field() {
     let hosts = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&hosts);
     let server = HttpServer::start(move |conn| {
@@ -136,7 +139,7 @@ fn another_address_is_connected_to_but_the_host_field_stays() {
 }
 
 #[test]
-fn a_unix_socket_is_a_connection_like_any_other() {
+fn unix_socket_counts_as_connection() {
     let directory = std::env::temp_dir().join(format!("keepwarm-load-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join("socket");
@@ -175,13 +178,13 @@ fn a_unix_socket_is_a_connection_like_any_other() {
 const IN_NAMESPACE: &str = "KEEPWARM_LOAD_IN_NAMESPACE";
 
 #[test]
-fn a_run_does_not_shrink_when_the_ports_are_used_up() {
+fn run_does_not_shrink_without_ports() {
     if std::env::var_os(IN_NAMESPACE).is_some() {
         return with_fewer_ports_than_connections();
     }
     let me = std::env::current_exe().unwrap();
     let script = "ip link set lo up && echo 40000 40009 > /proc/sys/net/ipv4/ip_local_port_range \
-                  && exec \"$0\" --exact a_run_does_not_shrink_when_the_ports_are_used_up";
+                  && exec \"$0\" --exact run_does_not_shrink_without_ports";
     let child = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "sh", "-c", script])
         .arg(me)
@@ -229,7 +232,8 @@ fn with_fewer_ports_than_connections() {
         .sum();
     assert!(exhausted > 0, "{ledger:?}");
     assert_eq!(ledger.connect_failed_total(), exhausted);
-    // One port may be the server's own. Ten at the start, and one for each that the server ended while there was work.
+    // One port may be the server's own. Ten at the start, and one for each that the server ended
+    // while there was work.
     assert!(ledger.opened > 10 && ledger.opened >= ledger.peer_rst, "{ledger:?}");
     assert!((8..=10).contains(&ledger.still_open), "{ledger:?}");
 }

@@ -24,7 +24,7 @@ const RESPONSES: [&[u8]; 7] = [
 ];
 
 #[test]
-fn garbled_responses_are_counted_as_what_they_are() {
+fn garbled_responses_get_their_class() {
     let dice = Mutex::new(Dice::new(1));
     let server = HttpServer::start(move |conn| {
         while conn.read_request() {
@@ -63,8 +63,9 @@ const ENDLESS: [(&str, &str, &str); 8] = [
     ("interim responses", "", "HTTP/1.1 100 Continue\r\n\r\n"),
 ];
 
+/// A response that never ends is left, whether it drips or floods.
 #[test]
-fn a_response_that_never_ends_is_left_whether_it_drips_or_floods() {
+fn endless_response_is_left() {
     for (what, begin, again) in ENDLESS {
         for (pieces, pause) in [(1, Duration::from_millis(1)), (1_000, Duration::ZERO)] {
             let again = again.repeat(pieces);

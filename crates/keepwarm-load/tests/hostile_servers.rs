@@ -37,18 +37,18 @@ fn assert_refused(response: impl Into<Vec<u8>>, class: ErrorClass) {
 }
 
 #[test]
-fn bytes_that_are_not_http_are_bad_framing() {
+fn non_http_bytes_are_bad_framing() {
     assert_refused("SSH-2.0-OpenSSH_9.2\r\n", ErrorClass::BadFraming);
     assert_refused(vec![0xff; 100_000], ErrorClass::BadFraming);
 }
 
 #[test]
-fn a_flood_of_interim_responses_ends_at_the_limit() {
+fn interim_flood_ends_at_limit() {
     assert_refused("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), ErrorClass::BadFraming);
 }
 
 #[test]
-fn a_head_without_an_end_stops_at_the_limit() {
+fn endless_head_stops_at_limit() {
     let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(1_000_000));
     assert_refused(endless, ErrorClass::TooLarge);
     let fields = format!("HTTP/1.1 200 OK\r\n{}", "A: b\r\n".repeat(1000));
@@ -56,20 +56,21 @@ fn a_head_without_an_end_stops_at_the_limit() {
 }
 
 #[test]
-fn lengths_that_contradict_each_other_are_bad_framing() {
+fn contradicting_lengths_are_bad_framing() {
     let response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok";
     assert_refused(response, ErrorClass::BadFraming);
 }
 
 #[test]
-fn a_bad_chunk_is_bad_framing() {
+fn bad_chunk_is_bad_framing() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_refused(format!("{head}xyz\r\n"), ErrorClass::BadFraming);
     assert_refused(format!("{head}2\r\nokay\r\n0\r\n\r\n"), ErrorClass::BadFraming);
 }
 
+/// A response delimited twice completes, but its connection is not trusted with another request.
 #[test]
-fn a_response_delimited_twice_completes_but_its_connection_is_not_trusted() {
+fn twice_delimited_response_ends_its_connection() {
     let summary = ten("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n\
          2\r\nok\r\n0\r\n\r\n");
     assert_eq!((summary.completed, summary.ledger.opened), (10, 10));
@@ -77,7 +78,7 @@ fn a_response_delimited_twice_completes_but_its_connection_is_not_trusted() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_left_after_the_timeout() {
+fn silent_server_is_left_after_timeout() {
     let server = serve("");
     let timeout = Duration::from_millis(100);
     let builder = plan(&server).requests(4).concurrency(2).timeout(timeout);
@@ -89,7 +90,7 @@ fn a_server_that_never_answers_is_left_after_the_timeout() {
 }
 
 #[test]
-fn a_server_that_stops_within_a_response_is_left_after_the_timeout() {
+fn stalled_response_is_left_after_timeout() {
     let server = serve("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
     let builder = plan(&server).requests(2).timeout(Duration::from_millis(100));
     let (summary, _) = run_and_compare(server, builder);
@@ -99,7 +100,7 @@ fn a_server_that_stops_within_a_response_is_left_after_the_timeout() {
 }
 
 #[test]
-fn a_response_that_drips_is_read_to_its_end() {
+fn dripping_response_is_read_whole() {
     let drip = |conn: &mut Conn| {
         while conn.read_request() {
             for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
@@ -116,7 +117,7 @@ fn a_response_that_drips_is_read_to_its_end() {
 }
 
 #[test]
-fn one_silent_connection_does_not_hold_up_the_others() {
+fn silent_connection_does_not_delay_others() {
     let gate = Gate::new();
     let opened_by_others = gate.clone();
     let server = HttpServer::start(move |conn| {
@@ -144,8 +145,9 @@ fn one_silent_connection_does_not_hold_up_the_others() {
     assert_eq!(server.finish().requests, 500);
 }
 
+/// A server that sends for ever after its last response is left.
 #[test]
-fn a_server_that_sends_for_ever_after_its_last_response_is_left() {
+fn server_sending_for_ever_is_left() {
     let server = HttpServer::start(|conn| {
         if conn.read_request() {
             conn.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");

@@ -41,8 +41,9 @@ fn closed_by_us(summary: &Summary, cause: CloseCause) -> u64 {
     summary.ledger.closed_by_us.get(&cause).copied().unwrap_or(0)
 }
 
+/// And no request is lost.
 #[test]
-fn keep_alive_opens_as_many_connections_as_asked_and_loses_no_request() {
+fn keep_alive_opens_the_connections_asked() {
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).requests(1003).concurrency(7).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
@@ -57,7 +58,7 @@ fn keep_alive_opens_as_many_connections_as_asked_and_loses_no_request() {
 }
 
 #[test]
-fn no_more_connections_than_requests_are_opened() {
+fn connections_never_exceed_requests() {
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).requests(3).concurrency(50).threads(2);
     let (summary, _) = run_and_compare(server, builder);
@@ -65,7 +66,7 @@ fn no_more_connections_than_requests_are_opened() {
 }
 
 #[test]
-fn without_keep_alive_the_server_that_closes_is_waited_for() {
+fn without_keep_alive_server_closes_first() {
     let server = HttpServer::start(answer_once(CLOSING));
     let builder = plan(&server).requests(50).concurrency(3).keep_alive(false);
     let (summary, truth) = run_and_compare(server, builder);
@@ -74,7 +75,7 @@ fn without_keep_alive_the_server_that_closes_is_waited_for() {
 }
 
 #[test]
-fn without_keep_alive_and_without_waiting_this_side_closes() {
+fn without_waiting_this_side_closes() {
     let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let server = HttpServer::start(answer_and_wait(response));
     let builder = plan(&server).requests(50).concurrency(3).keep_alive(false);
@@ -84,7 +85,7 @@ fn without_keep_alive_and_without_waiting_this_side_closes() {
 }
 
 #[test]
-fn a_server_that_does_not_close_is_waited_for_only_a_second() {
+fn wait_for_close_lasts_a_second() {
     let server = HttpServer::start(answer_and_wait(CLOSING));
     let builder = plan(&server).requests(2).concurrency(2).keep_alive(false);
     let (summary, _) = run_and_compare(server, builder);
@@ -92,8 +93,9 @@ fn a_server_that_does_not_close_is_waited_for_only_a_second() {
     assert!(summary.elapsed.as_millis() < 900, "waiting is not part of the run's time");
 }
 
+/// The default close policy obeys `Connection: close` at once.
 #[test]
-fn a_response_that_says_close_is_obeyed_at_once_by_default() {
+fn connection_close_is_obeyed_at_once() {
     let server = HttpServer::start(answer_and_wait(CLOSING));
     let builder = plan(&server).requests(30).concurrency(3);
     let (summary, _) = run_and_compare(server, builder);
@@ -101,8 +103,9 @@ fn a_response_that_says_close_is_obeyed_at_once_by_default() {
     assert_eq!(closed_by_us(&summary, CloseCause::ResponseSaidClose), 30);
 }
 
+/// Unless the response carries `keep-alive`.
 #[test]
-fn http_1_0_without_keep_alive_is_the_last_response_of_its_connection() {
+fn http_1_0_response_ends_connection() {
     let response = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let server = HttpServer::start(answer_and_wait(response));
     let builder = plan(&server).requests(5);
@@ -111,7 +114,7 @@ fn http_1_0_without_keep_alive_is_the_last_response_of_its_connection() {
 }
 
 #[test]
-fn a_limit_of_requests_per_connection_is_seen_in_the_distribution() {
+fn request_limit_shows_in_distribution() {
     let server = HttpServer::start(|conn| {
         for nth in 1..=5 {
             if !conn.read_request() {
@@ -130,7 +133,7 @@ fn a_limit_of_requests_per_connection_is_seen_in_the_distribution() {
 }
 
 #[test]
-fn a_stale_reuse_is_reported_and_neither_hidden_nor_sent_again() {
+fn stale_reuse_fails_and_is_not_resent() {
     let server = HttpServer::start(|conn| {
         for _ in 0..5 {
             if !conn.read_request() {
@@ -151,7 +154,7 @@ fn a_stale_reuse_is_reported_and_neither_hidden_nor_sent_again() {
 }
 
 #[test]
-fn a_connection_closed_while_idle_is_never_an_unaccounted_failure() {
+fn close_while_idle_is_accounted_for() {
     // The FIN races with the next request: either it is seen in time, or the request is stale.
     let server = HttpServer::start(|conn| {
         if conn.nth() < 200 && conn.read_request() {
@@ -169,7 +172,7 @@ fn a_connection_closed_while_idle_is_never_an_unaccounted_failure() {
 }
 
 #[test]
-fn an_abort_before_the_response_is_told_from_one_within() {
+fn abort_before_response_differs_from_within() {
     let server = HttpServer::start(|conn| {
         if conn.read_request() {
             if conn.nth() % 2 == 1 {
@@ -186,8 +189,9 @@ fn an_abort_before_the_response_is_told_from_one_within() {
     assert!(summary.errors.iter().all(|(key, _)| key.errno.unwrap().name() == Some("ECONNRESET")));
 }
 
+/// And as reset.
 #[test]
-fn an_abort_right_after_accept_is_an_opened_connection_that_was_reset() {
+fn abort_after_accept_counts_as_opened() {
     let server = HttpServer::start(Conn::rst);
     let builder = plan(&server).requests(60).concurrency(3);
     let (summary, _) = run_and_compare(server, builder);
@@ -196,7 +200,7 @@ fn an_abort_right_after_accept_is_an_opened_connection_that_was_reset() {
 }
 
 #[test]
-fn an_end_of_stream_is_named_by_where_it_came() {
+fn end_of_stream_class_names_its_place() {
     let server = HttpServer::start(|conn| {
         if conn.read_request() {
             conn.send(match conn.nth() % 3 {
@@ -214,8 +218,9 @@ fn an_end_of_stream_is_named_by_where_it_came() {
     assert_eq!(summary.ledger.peer_fin, 30);
 }
 
+/// A body without a length is complete when its connection ends.
 #[test]
-fn a_body_without_a_length_ends_with_its_connection_and_is_complete() {
+fn body_until_end_is_complete() {
     let server = HttpServer::start(answer_once(b"HTTP/1.1 200 OK\r\n\r\nuntil the end"));
     let builder = plan(&server).requests(20).concurrency(2);
     let (summary, _) = run_and_compare(server, builder);
@@ -224,7 +229,7 @@ fn a_body_without_a_length_ends_with_its_connection_and_is_complete() {
 }
 
 #[test]
-fn a_half_closed_connection_is_not_used_again() {
+fn half_closed_connection_is_not_reused() {
     let server = HttpServer::start(|conn| {
         if conn.read_request() {
             conn.send(CLOSING);
@@ -238,7 +243,7 @@ fn a_half_closed_connection_is_not_used_again() {
 }
 
 #[test]
-fn stray_bytes_end_a_connection_but_not_its_exchange() {
+fn stray_bytes_end_connection_not_exchange() {
     let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok, and more";
     let server = HttpServer::start(answer_and_wait(response));
     let builder = plan(&server).requests(10).concurrency(2);
@@ -247,8 +252,9 @@ fn stray_bytes_end_a_connection_but_not_its_exchange() {
     assert_eq!(closed_by_us(&summary, CloseCause::StrayBytes), 10);
 }
 
+/// A response that comes before the end of its request.
 #[test]
-fn a_response_before_the_end_of_its_request_completes_and_ends_the_connection() {
+fn early_response_completes_and_ends_connection() {
     let gate = Gate::new();
     let until_over = gate.clone();
     let server = HttpServer::start(move |conn| {
@@ -267,7 +273,7 @@ fn a_response_before_the_end_of_its_request_completes_and_ends_the_connection() 
 }
 
 #[test]
-fn a_large_body_is_written_whole() {
+fn large_body_is_written_whole() {
     let body = vec![b'x'; 5_000_000];
     let server = HttpServer::start(|conn| {
         while conn.read_request() {
@@ -283,7 +289,7 @@ fn a_large_body_is_written_whole() {
 }
 
 #[test]
-fn a_large_response_is_counted_to_its_last_byte() {
+fn large_response_is_counted_whole() {
     let server = HttpServer::start(|conn| {
         while conn.read_request() {
             conn.respond(&"y".repeat(3_000_000));
@@ -295,7 +301,7 @@ fn a_large_response_is_counted_to_its_last_byte() {
 }
 
 #[test]
-fn methods_and_statuses_without_content_leave_the_connection_usable() {
+fn responses_without_content_keep_connection() {
     let server = HttpServer::start(|conn| {
         while conn.read_request() {
             assert!(conn.request().starts_with(b"HEAD / HTTP/1.1\r\n"));
@@ -309,7 +315,7 @@ fn methods_and_statuses_without_content_leave_the_connection_usable() {
 }
 
 #[test]
-fn service_time_is_that_of_each_request_alone() {
+fn service_time_excludes_other_requests() {
     let delay = Duration::from_millis(100);
     let server = HttpServer::start(move |conn| {
         for nth in 0.. {
@@ -332,7 +338,7 @@ fn service_time_is_that_of_each_request_alone() {
 }
 
 #[test]
-fn ipv6_works_alike() {
+fn ipv6_works_like_ipv4() {
     if !has_ipv6() {
         return;
     }
@@ -342,8 +348,9 @@ fn ipv6_works_alike() {
     assert_eq!((summary.completed, summary.ledger.opened), (20, 2));
 }
 
+/// A name with several addresses costs no request.
 #[test]
-fn a_name_with_several_addresses_is_tried_in_order_and_costs_no_request() {
+fn addresses_are_tried_in_order() {
     let server = HttpServer::start(answer_all);
     let url = format!("http://localhost:{}/", server.address().port());
     let builder = Plan::builder(url).requests(20).concurrency(2);

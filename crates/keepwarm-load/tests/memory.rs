@@ -56,8 +56,9 @@ fn allocations(requests: u64) -> (u64, u64) {
     (ALLOCATIONS.load(Relaxed) - before, seconds * A_SECOND)
 }
 
+/// Four times the requests cost no further allocation.
 #[test]
-fn four_times_the_requests_cost_no_allocation_more() {
+fn more_requests_allocate_nothing_more() {
     allocations(100);
     let (few, _) = allocations(50_000);
     let (many, for_seconds) = allocations(200_000);

@@ -1,5 +1,5 @@
-//! Claim: an open loop keeps to its schedule, whatever the server does to the connections meanwhile.
-//! That its percentiles are right is the claim of `stalls`.
+//! Claim: an open loop keeps to its schedule, whatever the server does to the connections
+//! meanwhile. That its percentiles are right is the claim of `stalls`.
 
 mod common;
 
@@ -38,7 +38,7 @@ fn sums(summary: &Summary) {
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 #[test]
-fn a_backlog_that_is_full_counts_what_comes_as_unsent_at_once() {
+fn full_backlog_counts_requests_as_unsent() {
     let server = stalling(|now| (now < MS(1000)).then_some(MS(1000)));
     let builder = plan(&server).rate(1000.0).requests(500).concurrency(2).threads(1).backlog(100);
     let (summary, _) = run_and_compare(server, builder);
@@ -47,8 +47,9 @@ fn a_backlog_that_is_full_counts_what_comes_as_unsent_at_once() {
     assert_eq!((summary.completed, summary.unsent), (102, 398));
 }
 
+/// Connections are opened as they are needed.
 #[test]
-fn instants_do_not_wait_for_answers_and_connections_are_opened_as_they_are_needed() {
+fn instants_do_not_wait_for_answers() {
     let server = stalling(|now| Some(now + MS(300)));
     let builder = plan(&server).rate(100.0).requests(60).concurrency(200).threads(1);
     let (summary, _) = run_and_compare(server, builder);
@@ -68,7 +69,7 @@ fn answer_all(conn: &mut Conn) {
 }
 
 #[test]
-fn poisson_arrivals_and_stages_send_what_their_course_says() {
+fn poisson_and_stages_follow_their_course() {
     let server = HttpServer::start(answer_all);
     let stages =
         [Stage { duration: MS(500), rate: 400.0 }, Stage { duration: MS(500), rate: 400.0 }];
@@ -85,8 +86,9 @@ fn poisson_arrivals_and_stages_send_what_their_course_says() {
     assert!((300..500).contains(&first.ledger.scheduled), "{}", first.ledger.scheduled);
 }
 
+/// The failures are part of the sums.
 #[test]
-fn failures_of_an_open_loop_are_in_the_sums_and_the_schedule_goes_on() {
+fn failures_do_not_stop_the_schedule() {
     let server = HttpServer::start(|conn| {
         if conn.nth() % 2 == 0 && conn.read_request() {
             conn.respond("ok");
@@ -106,7 +108,7 @@ fn failures_of_an_open_loop_are_in_the_sums_and_the_schedule_goes_on() {
 }
 
 #[test]
-fn a_closed_loop_has_no_response_times() {
+fn closed_loop_has_no_response_times() {
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).requests(50);
     let (summary, _) = run_and_compare(server, builder);

@@ -49,8 +49,9 @@ fn seen(change: impl FnOnce(PlanBuilder) -> PlanBuilder) -> (Vec<Seen>, Summary)
     (seen, summary)
 }
 
+/// And each request has the length of its body.
 #[test]
-fn templates_number_each_request_once_and_tell_the_length_of_each_body() {
+fn templates_number_each_request_once() {
     let (seen, summary) = seen(|plan| {
         plan.requests(300)
             .concurrency(3)
@@ -73,8 +74,9 @@ fn templates_number_each_request_once_and_tell_the_length_of_each_body() {
     assert_eq!(ids.len(), 300);
 }
 
+/// And across new connections.
 #[test]
-fn numbers_are_used_once_over_all_threads_and_across_new_connections() {
+fn numbers_are_unique_across_threads() {
     let (seen, _) = seen(|plan| {
         let plan = plan.requests(200).concurrency(4).threads(2).requests_per_connection(3);
         plan.header("X-N", "{n}").templates(true)
@@ -86,13 +88,13 @@ fn numbers_are_used_once_over_all_threads_and_across_new_connections() {
 }
 
 #[test]
-fn without_templates_braces_are_braces() {
+fn without_templates_braces_stay() {
     let (seen, _) = seen(|plan| plan.requests(2).method("PUT").body("{n}").header("X", "{uuid}"));
     assert!(seen.iter().all(|r| r.body == "{n}" && r.fields["x"] == "{uuid}"));
 }
 
 #[test]
-fn a_form_is_posted_with_its_type_and_credentials_are_sent() {
+fn form_has_its_type_and_credentials() {
     let (seen, _) = seen(|plan| {
         plan.requests(1).form("a b", "c&d").form("e", "").basic_auth("Aladdin", "open sesame")
     });
@@ -102,8 +104,9 @@ fn a_form_is_posted_with_its_type_and_credentials_are_sent() {
     assert_eq!(seen[0].fields["authorization"], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
 }
 
+/// Each response is read by the method of its request.
 #[test]
-fn the_requests_of_a_file_take_turns_and_each_response_is_read_by_its_method() {
+fn file_requests_alternate() {
     let text = "GET /a\n\nHEAD /b\nX: own\n\nPOST /c?{n}\n= {\"n\":{n}}\n";
     let specs = RequestSpec::parse_all(text, |_| unreachable!("no file is named")).unwrap();
     let (seen, summary) =
@@ -125,7 +128,7 @@ fn the_requests_of_a_file_take_turns_and_each_response_is_read_by_its_method() {
 }
 
 #[test]
-fn bodies_that_exclude_each_other_are_refused() {
+fn conflicting_bodies_are_refused() {
     let both = Plan::builder("http://127.0.0.1:9/").requests(1).body("a").form("b", "c");
     assert_eq!(both.build().unwrap_err().setting(), "body");
 }

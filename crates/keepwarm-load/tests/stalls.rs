@@ -8,8 +8,9 @@
 //! only say between which two instants an answer left; theory lies between those two.
 //!
 //! What is left is the loader's own: noticing the answer. The stalls are long enough that 2 % of
-//! them is more than a busy machine adds to that, so nothing else is tolerated. The tests take turns,
-//! as all stalls end with a rush for the cores; and where they may, they go before other programs.
+//! them is more than a busy machine adds to that, so nothing else is tolerated. The tests take
+//! turns, as all stalls end with a rush for the cores; and where they may, they go before other
+//! programs.
 
 mod common;
 
@@ -125,7 +126,7 @@ impl Theory {
 }
 
 #[test]
-fn a_freeze_of_a_second_is_in_the_percentiles_for_all_who_came_within_it() {
+fn freeze_delays_all_requests_within_it() {
     let frozen = 1000..2000;
     let server =
         Stalling::start(move |now, _| frozen.contains(&now.as_millis()).then_some(MS(2000)));
@@ -141,8 +142,9 @@ fn a_freeze_of_a_second_is_in_the_percentiles_for_all_who_came_within_it() {
     assert!(summary.latency.quantile(0.9).unwrap() < 300_000);
 }
 
+/// One slow request in a hundred is the last percent.
 #[test]
-fn one_slow_request_in_a_hundred_is_the_last_percent_and_delays_nobody_else() {
+fn slow_requests_delay_no_other_request() {
     let server = Stalling::start(|now, number| (number % 100 == 50).then(|| now + MS(1000)));
     let (summary, theory) =
         server.run(500.0, |plan| plan.duration(MS(3000)).concurrency(40).threads(2));
@@ -156,7 +158,7 @@ fn one_slow_request_in_a_hundred_is_the_last_percent_and_delays_nobody_else() {
 }
 
 #[test]
-fn a_slow_start_is_told_by_those_who_came_first() {
+fn slow_start_delays_the_first_requests() {
     let server = Stalling::start(|now, _| (now < MS(1000)).then_some(MS(1000)));
     let (summary, theory) =
         server.run(400.0, |plan| plan.duration(MS(2500)).concurrency(10).threads(1));
@@ -167,7 +169,7 @@ fn a_slow_start_is_told_by_those_who_came_first() {
 }
 
 #[test]
-fn a_periodic_pause_delays_the_share_of_requests_that_meets_it() {
+fn periodic_pause_delays_its_share() {
     // The second half of every two seconds.
     let server = Stalling::start(|now, _| {
         let now = now.as_millis();
@@ -183,7 +185,7 @@ fn a_periodic_pause_delays_the_share_of_requests_that_meets_it() {
 }
 
 #[test]
-fn overload_is_a_queue_that_grows_and_what_is_left_of_it_is_unsent() {
+fn overload_grows_queue_rest_is_unsent() {
     let server = Stalling::start(|now, _| Some(now + MS(10)));
     // Twice as many as one connection can carry.
     let (summary, theory) = server.run(200.0, |plan| plan.duration(MS(3000)).concurrency(1));

@@ -25,7 +25,7 @@ fn ignore_all(conn: &mut Conn) {
 }
 
 #[test]
-fn the_count_is_exact_whatever_the_remainder() {
+fn count_is_exact_for_any_remainder() {
     for (requests, concurrency, threads) in
         [(1, 1, 1), (1, 4, 2), (7, 3, 2), (101, 10, 3), (64, 5, 5)]
     {
@@ -39,8 +39,9 @@ fn the_count_is_exact_whatever_the_remainder() {
     }
 }
 
+/// Requests in flight at the end are completed.
 #[test]
-fn a_duration_ends_the_run_and_what_was_in_flight_is_completed() {
+fn duration_ends_run_after_in_flight() {
     let duration = A_WHILE;
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).duration(duration).concurrency(3).threads(2);
@@ -54,7 +55,7 @@ fn a_duration_ends_the_run_and_what_was_in_flight_is_completed() {
 }
 
 #[test]
-fn of_a_count_and_a_duration_the_first_one_reached_ends_the_run() {
+fn first_limit_reached_ends_run() {
     let server = HttpServer::start(answer_all);
     let builder = plan(&server).requests(5).duration(Duration::from_secs(3600));
     let (summary, _) = run_and_compare(server, builder);
@@ -68,7 +69,7 @@ fn of_a_count_and_a_duration_the_first_one_reached_ends_the_run() {
 }
 
 #[test]
-fn what_is_unanswered_after_the_grace_has_failed_in_a_class_of_its_own() {
+fn unanswered_after_grace_has_own_class() {
     let server = HttpServer::start(ignore_all);
     let builder = plan(&server).duration(A_WHILE).concurrency(4).threads(2);
     let (summary, truth) = run_and_compare(server, builder);
@@ -91,7 +92,7 @@ fn until(run: &Run, moment: Duration) {
 }
 
 #[test]
-fn a_server_that_is_slow_by_nature_is_waited_for_after_the_end() {
+fn slow_server_is_waited_for() {
     let gates = [Gate::new(), Gate::new()];
     let held = gates.clone();
     let server = HttpServer::start(move |conn| {
@@ -117,8 +118,9 @@ fn a_server_that_is_slow_by_nature_is_waited_for_after_the_end() {
     assert_eq!(server.finish().requests, 2);
 }
 
+/// And begins no further request.
 #[test]
-fn a_stop_from_outside_waits_for_what_is_in_flight_and_begins_nothing_more() {
+fn stop_waits_for_requests_in_flight() {
     let server = HttpServer::start(|conn| {
         while conn.read_request() {
             std::thread::sleep(Duration::from_millis(20));
@@ -145,7 +147,7 @@ fn a_stop_from_outside_waits_for_what_is_in_flight_and_begins_nothing_more() {
 }
 
 #[test]
-fn an_abort_ends_at_once_with_the_summary_of_what_ran() {
+fn abort_ends_at_once_with_summary() {
     let gate = Gate::new();
     let held = gate.clone();
     let server = HttpServer::start(move |conn| {
@@ -177,7 +179,7 @@ fn an_abort_ends_at_once_with_the_summary_of_what_ran() {
 }
 
 #[test]
-fn a_stop_after_the_end_changes_nothing() {
+fn stop_after_end_changes_nothing() {
     let server = HttpServer::start(answer_all);
     let run = Run::start(plan(&server).requests(3).build().unwrap()).unwrap();
     while !run.is_finished() {
@@ -189,7 +191,7 @@ fn a_stop_after_the_end_changes_nothing() {
 }
 
 #[test]
-fn a_refusing_target_is_given_up_early_and_recognised() {
+fn refusing_target_is_given_up_early() {
     let port = RefusedPort::new();
     let url = format!("http://{}/", port.address());
     let summary = run(Plan::builder(url).requests(1_000_000).concurrency(10).threads(2));
@@ -205,7 +207,7 @@ fn a_refusing_target_is_given_up_early_and_recognised() {
 }
 
 #[test]
-fn a_refusing_target_ends_a_small_count_too() {
+fn refusing_target_ends_small_count() {
     let port = RefusedPort::new();
     let url = format!("http://{}/", port.address());
     let summary = run(Plan::builder(url).requests(5).concurrency(10).threads(2));
@@ -215,7 +217,7 @@ fn a_refusing_target_ends_a_small_count_too() {
 }
 
 #[test]
-fn a_target_that_does_not_answer_times_out() {
+fn silent_target_times_out() {
     let port = SilentPort::new();
     let url = format!("http://{}/", port.address());
     let builder = Plan::builder(url).requests(2).concurrency(2);
@@ -225,8 +227,9 @@ fn a_target_that_does_not_answer_times_out() {
     assert!(summary.is_unreachable());
 }
 
+/// Their requests count as unanswered.
 #[test]
-fn dials_under_way_after_the_grace_are_abandoned_and_their_requests_unanswered() {
+fn dials_after_grace_are_abandoned() {
     let port = SilentPort::new();
     let url = format!("http://{}/", port.address());
     let summary = run(Plan::builder(url).duration(A_WHILE).concurrency(2));
@@ -236,8 +239,9 @@ fn dials_under_way_after_the_grace_are_abandoned_and_their_requests_unanswered()
     assert!(summary.is_unreachable(), "a whole run and its grace were not enough to connect");
 }
 
+/// The rest of the count fails, with a back-off between the dials.
 #[test]
-fn a_target_that_goes_away_fails_the_rest_of_the_count_with_back_off() {
+fn vanished_target_fails_the_rest() {
     let (port, listener) = RefusedPort::after_listening();
     let url = format!("http://{}/", port.address());
     let server = std::thread::spawn(move || {
@@ -261,7 +265,7 @@ fn a_target_that_goes_away_fails_the_rest_of_the_count_with_back_off() {
 /// Descriptors are a limit of the process, so the run is in a process of its own: this test, which
 /// starts itself once more.
 #[test]
-fn exhausted_descriptors_are_counted_by_their_number_and_hinted() {
+fn exhausted_descriptors_have_errno_and_hint() {
     if let Ok(url) = std::env::var("KEEPWARM_TEST_FEW_DESCRIPTORS") {
         let summary = run(Plan::builder(url).requests(200).concurrency(60).threads(1));
         let connect = summary.errors.iter().find(|(key, _)| key.class == ErrorClass::Connect);
@@ -277,7 +281,7 @@ fn exhausted_descriptors_are_counted_by_their_number_and_hinted() {
     let status = Command::new("sh")
         .args(["-c", "ulimit -n 40 && exec \"$0\" --exact \"$1\" --test-threads 1"])
         .arg(std::env::current_exe().unwrap())
-        .arg("exhausted_descriptors_are_counted_by_their_number_and_hinted")
+        .arg("exhausted_descriptors_have_errno_and_hint")
         .env("KEEPWARM_TEST_FEW_DESCRIPTORS", server.url())
         .status();
     assert!(status.unwrap().success());

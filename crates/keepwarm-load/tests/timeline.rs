@@ -11,7 +11,7 @@ use keepwarm_load::{CloseCause, Count, ErrorClass, Run};
 use keepwarm_testkit::http_server::{Gate, HttpServer};
 
 #[test]
-fn a_second_in_which_the_server_froze_is_an_empty_slice_between_full_ones() {
+fn frozen_second_is_an_empty_slice() {
     let gate = Gate::new();
     let (held, answered) = (gate.clone(), Arc::new(AtomicU64::new(0)));
     let server = HttpServer::start(move |conn| {
@@ -52,7 +52,7 @@ fn a_second_in_which_the_server_froze_is_an_empty_slice_between_full_ones() {
 }
 
 #[test]
-fn closes_errors_and_statuses_are_in_the_slices_by_who_and_why() {
+fn slices_have_closes_errors_and_statuses() {
     let server = HttpServer::start(|conn| {
         let nth = conn.nth() % 4;
         if nth == 0 || !conn.read_request() {
@@ -81,7 +81,7 @@ fn closes_errors_and_statuses_are_in_the_slices_by_who_and_why() {
 }
 
 #[test]
-fn the_loader_tells_what_it_used_itself() {
+fn loader_reports_its_own_use() {
     let server = HttpServer::start(|conn| {
         while conn.read_request() {
             conn.respond("ok");
@@ -100,5 +100,5 @@ fn the_loader_tells_what_it_used_itself() {
         assert!(thread.cpu_time <= thread.ran, "{thread:?}");
     }
     let wakeups: u64 = loader.per_thread.iter().map(|thread| thread.wakeups).sum();
-    assert_eq!(loader.turns.count(), wakeups);
+    assert_eq!(loader.batch_times.count(), wakeups);
 }

@@ -125,7 +125,7 @@ fn plan(address: SocketAddr) -> PlanBuilder {
 }
 
 #[test]
-fn requests_are_served_over_few_handshakes() {
+fn few_handshakes_serve_many_requests() {
     let authority = Authority::new();
     let (address, seen) = serve(authority.server("localhost", None), answer_all);
     let builder = plan(address).requests(500).concurrency(4).threads(2).tls_roots(authority.pem());
@@ -137,7 +137,7 @@ fn requests_are_served_over_few_handshakes() {
 }
 
 #[test]
-fn large_responses_and_requests_cross_record_borders() {
+fn large_messages_cross_record_borders() {
     let authority = Authority::new();
     let body = vec![b'x'; 300_000];
     let expected = body.len() as u64;
@@ -164,7 +164,7 @@ fn large_responses_and_requests_cross_record_borders() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_fails_requests_and_is_not_hammered() {
+fn untrusted_certificate_fails_with_back_off() {
     let authority = Authority::new();
     for (name, roots) in [("localhost", Authority::new().pem()), ("other.test", authority.pem())] {
         let (address, _) = serve(authority.server(name, None), answer_all);
@@ -178,8 +178,9 @@ fn a_certificate_that_is_not_trusted_fails_requests_and_is_not_hammered() {
     }
 }
 
+/// A server name can be asked for.
 #[test]
-fn insecure_trusts_anybody_and_a_name_can_be_asked_for() {
+fn insecure_trusts_any_certificate() {
     let authority = Authority::new();
     let (address, seen) = serve(authority.server("other.test", None), answer_all);
     let summary = run(plan(address).requests(5).tls_insecure(true));
@@ -192,7 +193,7 @@ fn insecure_trusts_anybody_and_a_name_can_be_asked_for() {
 }
 
 #[test]
-fn a_server_that_asks_who_we_are_is_told() {
+fn client_certificate_is_sent_when_asked() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let (address, _) = serve(authority.server("localhost", Some(&clients)), answer_all);
     let (certificate, key) = clients.issue("loader.test");
@@ -204,7 +205,7 @@ fn a_server_that_asks_who_we_are_is_told() {
 }
 
 #[test]
-fn later_handshakes_resume_unless_they_may_not() {
+fn later_handshakes_resume_if_allowed() {
     let authority = Authority::new();
     let (address, seen) = serve(authority.server("localhost", None), answer_all);
     let builder = plan(address).requests(20).tls_roots(authority.pem()).requests_per_connection(1);
@@ -216,8 +217,9 @@ fn later_handshakes_resume_unless_they_may_not() {
     assert_eq!(run(builder.tls_resumption(false)).handshakes_resumed, 0);
 }
 
+/// A body without a length is complete only if its end was announced.
 #[test]
-fn a_body_without_a_length_is_complete_only_if_its_end_was_announced() {
+fn body_until_end_needs_close_notify() {
     let authority = Authority::new();
     for announced in [true, false] {
         let (address, _) = serve(authority.server("localhost", None), move |stream| {
@@ -237,8 +239,9 @@ fn a_body_without_a_length_is_complete_only_if_its_end_was_announced() {
     }
 }
 
+/// Both end in time.
 #[test]
-fn what_is_not_tls_and_what_never_answers_end_in_time_and_in_their_class() {
+fn non_tls_and_silence_end_in_class() {
     let server = HttpServer::start(|conn| {
         conn.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         conn.wait_for_client();
@@ -262,7 +265,7 @@ fn what_is_not_tls_and_what_never_answers_end_in_time_and_in_their_class() {
 }
 
 #[test]
-fn pem_that_cannot_be_used_is_refused_by_the_plan() {
+fn unusable_pem_is_refused() {
     let builder = Plan::builder("https://127.0.0.1:9/").requests(1);
     for (builder, setting) in [
         (builder.clone().tls_roots("no PEM"), "tls_roots"),

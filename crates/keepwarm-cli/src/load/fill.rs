@@ -170,7 +170,7 @@ fn loader(summary: &Summary) -> Loader {
         waited_share: most(&|thread| thread.waited_for_core),
         wakeups: loader.per_thread.iter().map(|thread| thread.wakeups).sum(),
         events: loader.per_thread.iter().map(|thread| thread.events).sum(),
-        turns_us: distribution(&loader.turns),
+        turns_us: distribution(&loader.batch_times),
         lag_us: distribution(&loader.lag),
     }
 }

@@ -1,8 +1,8 @@
-//! Opening connections. Owns the addresses' order, the back-off and the account of attempts; a
-//! request whose dial fails at every address fails, and nothing shrinks silently.
+//! Opens connections. Owns the order of addresses, the rate of dials, the back-off and the counting
+//! of attempts. A request whose dial fails at every address fails; the number of connections never
+//! shrinks silently.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::setsockopt;
@@ -14,32 +14,79 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::Engine;
 use super::slot::State;
-use super::tally::micros;
-use crate::failure::{self, ErrorClass};
-use crate::plan::Endpoint;
+use crate::counts::{self, ErrorClass, micros};
+use crate::plan::{Endpoint, Plan};
 
-/// The pause after the first failed dial of a slot; it doubles with each one that follows.
+/// The pause after the first failed dial of a slot. Each further failure doubles it.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(1);
 
 /// The longest pause.
 const LONGEST_BACK_OFF: Duration = Duration::from_millis(100);
 
+/// Delay that a thread may make up for, behind its rate of dials.
+const CATCH_UP: Duration = Duration::from_millis(10);
+
+/// The next dial of this thread: when, to which endpoint and from which source.
+#[derive(Debug)]
+pub(super) struct Dialing {
+    /// No slot dials before this instant. Moves only with a limit on the rate of dials.
+    next: Instant,
+    /// Time between two dials; zero without a limit on their rate.
+    gap: Duration,
+    /// Index of the endpoint that answered last, which is tried first.
+    preferred_endpoint: usize,
+    /// Dials so far from one of the plan's sources.
+    sourced: usize,
+}
+
+impl Dialing {
+    pub(super) fn new(plan: &Plan, thread: usize, started: Instant) -> Self {
+        let threads = f64::from(u32::try_from(plan.threads()).unwrap_or(u32::MAX));
+        let gap = |rate| Duration::from_secs_f64(threads / rate);
+        Self {
+            next: started,
+            gap: plan.connect_rate().map_or(Duration::ZERO, gap),
+            preferred_endpoint: 0,
+            // Each thread begins with another source.
+            sourced: thread,
+        }
+    }
+
+    /// Returns true if the rate lets a slot dial now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    /// Returns the time until the rate lets a slot dial.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
+    /// Counts a dial against the rate.
+    pub(super) fn spend(&mut self, now: Instant) {
+        if !self.gap.is_zero() {
+            // A late thread may catch up a little, but not with a burst.
+            let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
+            self.next = self.next.max(earliest) + self.gap;
+        }
+    }
+}
+
 impl Engine {
     /// Starts to dial for the request that the slot has just got.
     pub(super) fn dial(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        slot.first_endpoint = self.preferred_endpoint;
+        slot.first_endpoint = self.dialing.preferred_endpoint;
         slot.endpoints_tried = 0;
         self.dial_next(index, Errno::CONNREFUSED);
     }
 
-    /// Calls connect(2) for the next endpoint; `before` is why the last one failed.
+    /// Calls connect(2) for the next endpoint. `before` is the error of the previous one.
     fn dial_next(&mut self, index: usize, before: Errno) {
         let mut reason = before;
         while self.slots[index].endpoints_tried < self.plan.endpoints().len() {
             let slot = &mut self.slots[index];
             slot.endpoints_tried += 1;
-            let slot = &mut self.slots[index];
             slot.dialed_at = Instant::now();
             self.tally.ledger.connect_attempts += 1;
             match self.register(index) {
@@ -62,14 +109,14 @@ impl Engine {
         self.dial_failed(index, reason);
     }
 
-    /// The endpoint tried last: the first one is that which answered last, then the others follow
-    /// in their order.
+    /// Returns the endpoint tried last. A dial begins with the endpoint that answered last; the
+    /// others follow in their order.
     fn endpoint_index(&self, index: usize) -> usize {
         let slot = &self.slots[index];
         (slot.first_endpoint + slot.endpoints_tried - 1) % self.plan.endpoints().len()
     }
 
-    /// A socket that is connecting, registered once for everything it will ever announce.
+    /// Makes a socket that is connecting, registered once for all its events.
     fn register(&mut self, index: usize) -> Result<OwnedFd, Errno> {
         let endpoint = &self.plan.endpoints()[self.endpoint_index(index)];
         let family = match endpoint {
@@ -82,10 +129,10 @@ impl Engine {
         let connected = match endpoint {
             Endpoint::Tcp(address) => {
                 sockopt::set_tcp_nodelay(&socket, true)?;
-                if let Some(source) = self.plan.route().source_for(*address, self.sourced) {
-                    self.sourced += 1;
-                    // Else bind(2) would take a port that no other socket can have, whatever it
-                    // connects to. It is missing only before Linux 4.2, and then costs ports.
+                if let Some(source) = self.plan.route().source_for(*address, self.dialing.sourced) {
+                    self.dialing.sourced += 1;
+                    // Without this, bind(2) takes a port that no other socket can have, even
+                    // towards another address. Missing before Linux 4.2, at the price of ports.
                     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
                     rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
                 }
@@ -97,7 +144,7 @@ impl Engine {
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        // After connect(2): a socket that is not connecting yet would announce a hang-up.
+        // After connect(2), because a socket that is not connecting yet announces a hang-up.
         let interest = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
@@ -106,7 +153,7 @@ impl Engine {
         Ok(socket)
     }
 
-    /// The first event of a connecting socket.
+    /// Handles the first event of a connecting socket.
     pub(super) fn on_dialed(&mut self, index: usize, hangup: bool, readable: bool) {
         let Some(socket) = &self.slots[index].socket else {
             return;
@@ -121,8 +168,8 @@ impl Engine {
                     self.read(index);
                 }
             }
-            // Not refused: the handshake was complete, and what came with it was an RST (after a
-            // FIN for EPIPE). The kernel reports the error once, so that no read would see it.
+            // Not refused: the TCP handshake was complete, and an RST came with it (after a FIN if
+            // EPIPE). The kernel reports the error only once, so a read would not see it.
             Err(errno @ (Errno::CONNRESET | Errno::PIPE)) => {
                 self.opened(index);
                 self.slots[index].framing.reset(false, false);
@@ -137,13 +184,13 @@ impl Engine {
         }
     }
 
-    /// Accounts for an established connection; returns when it was seen to be one.
+    /// Counts an established connection. Returns the time at which it was seen.
     fn opened(&mut self, index: usize) -> Instant {
         let now = Instant::now();
         self.tick(now);
-        self.preferred_endpoint = self.endpoint_index(index);
+        self.dialing.preferred_endpoint = self.endpoint_index(index);
         let slot = &mut self.slots[index];
-        // With TLS it has not succeeded yet.
+        // With TLS the dial has not succeeded yet.
         if self.tls.is_none() {
             slot.failed_dials = 0;
         }
@@ -151,17 +198,17 @@ impl Engine {
         let connect_time = now - slot.dialed_at;
         self.tally.connect_time.record(micros(connect_time));
         self.tally.ledger.opened += 1;
-        self.open += 1;
+        self.gauges.open += 1;
         self.shared.note_opened();
         now
     }
 
     fn count_failed_attempt(&mut self, errno: Errno) {
-        let errno = failure::Errno::from_rustix(errno);
+        let errno = counts::Errno::from_rustix(errno);
         *self.tally.ledger.connect_failed.entry(errno).or_default() += 1;
     }
 
-    /// Every address has failed, and with them the request.
+    /// Fails the request, because every address has failed.
     fn dial_failed(&mut self, index: usize, errno: Errno) {
         let now = Instant::now();
         let (host, port) = (self.plan.host().to_owned(), self.plan.port());
@@ -186,12 +233,12 @@ impl Engine {
         let doubled = FIRST_BACK_OFF * 2u32.saturating_pow(slot.failed_dials.min(16));
         slot.failed_dials += 1;
         slot.state = State::BackingOff;
-        // Between half of it and all of it, so that slots which failed together do not try together.
+        // Jitter: between 50 % and 100 % of the back-off, so that slots that failed together do not
+        // retry together.
         let half = doubled.min(LONGEST_BACK_OFF) / 2;
         let micros = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
         let jitter = Duration::from_micros(self.random.next_u64() % micros);
         self.arm(index, now + half + jitter);
-        self.shared.failed_dials.fetch_add(1, Relaxed);
-        self.shared.stop_if_unreachable();
+        self.shared.note_failed_dial();
     }
 }

@@ -1,30 +1,27 @@
-//! Requests out, responses in, and how a connection ends. Owns the judgement who closed first and
-//! which class a failure has; the bytes' meaning is the framing's.
+//! Writes requests, reads responses, and ends connections. Decides which side closed first and
+//! which class a failure has; the framing decides what the bytes mean.
 //!
-//! Who closed first: recv(2) returning zero is the peer's FIN, ECONNRESET its RST. Before closing
-//! by ourselves the socket is read until empty, so that a FIN that is already here counts as the
-//! peer's. EPIPE means that an RST came after a FIN: the peer closed first, in order.
+//! Which side closed first: recv(2) returns zero for the peer's FIN, ECONNRESET for its RST. Before
+//! this side closes, the socket is read until empty, so that a FIN that has already arrived counts
+//! as the peer's. EPIPE means that an RST came after a FIN: the peer closed first, in order.
 
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
+use super::http1::{Malformed, Response, Reuse};
 use super::slot::{State, request};
-use super::tally::micros;
-use super::{CALLS_PER_TURN, Engine};
-use crate::failure::{self, ErrorClass, ErrorKey};
-use crate::framing::{Malformed, Response, Reuse};
-use crate::ledger::CloseCause;
+use super::{CALLS_PER_BATCH, Engine};
+use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, FirstResponse, micros};
 use crate::plan::{ClosePolicy, Message};
-use crate::summary::FirstResponse;
 
-/// How long a peer that is expected to close first may take.
+/// Time for which a peer is expected to close first.
 const WAIT_FOR_PEER: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum End {
+pub(super) enum ConnectionEnd {
     ByUs(CloseCause),
     PeerFin,
     PeerRst,
@@ -33,7 +30,7 @@ pub(super) enum End {
 }
 
 impl Engine {
-    /// Writes the request that the slot has got on its open connection.
+    /// Writes the slot's new request on its open connection.
     #[inline]
     pub(super) fn begin_exchange(&mut self, index: usize, now: Instant) {
         let want_server = self.tally.first_response.is_none();
@@ -51,15 +48,16 @@ impl Engine {
         self.write(index);
     }
 
-    /// Whose turn it is of the plan's requests, and what it says this time.
+    /// Chooses the next of the plan's requests, and renders it if it is a template.
     #[inline]
     fn choose_request(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         let prepared = self.plan.prepared();
         slot.is_last = self.plan.requests_per_connection() == Some(slot.requests + 1);
-        // Threads take turns, so that each number is used once and each request equally often.
-        let number = self.begun * self.plan.threads() as u64 + self.thread as u64;
-        self.begun += 1;
+        // Numbers alternate between threads, so that each number is used once and each request
+        // equally often.
+        let number = self.pacing.begun * self.plan.threads() as u64 + self.thread as u64;
+        self.pacing.begun += 1;
         if prepared.len() > 1 {
             slot.which = usize::try_from(number % prepared.len() as u64).unwrap_or(0);
         }
@@ -68,7 +66,7 @@ impl Engine {
         }
     }
 
-    /// Writes until the request is out, the socket is full, or others should get a turn.
+    /// Writes until the request is out, the socket is full, or [`CALLS_PER_BATCH`] calls were made.
     #[inline]
     pub(super) fn write(&mut self, index: usize) {
         if self.tls.is_some() {
@@ -77,7 +75,7 @@ impl Engine {
         let slot = &mut self.slots[index];
         let request = request(&self.plan, slot.which, slot.is_last, &slot.rendered);
         let Some(socket) = &slot.socket else { return };
-        for _ in 0..CALLS_PER_TURN {
+        for _ in 0..CALLS_PER_BATCH {
             if slot.written == request.len() {
                 return;
             }
@@ -94,40 +92,42 @@ impl Engine {
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => {}
                 Err(errno) => {
-                    // A response may have come before the error; reading tells.
+                    // A response may have arrived before the error; reading shows it.
                     slot.write_error = Some(errno);
                     slot.hangup = true;
                     return self.read(index);
                 }
             }
         }
-        self.again.push(index);
+        self.queues.again.push(index);
     }
 
-    /// Reads until the socket is empty, its connection has ended, or others should get a turn.
+    /// Reads until the socket is empty, its connection has ended, or [`CALLS_PER_BATCH`] calls were
+    /// made.
     pub(super) fn read(&mut self, index: usize) {
-        for _ in 0..CALLS_PER_TURN {
+        for _ in 0..CALLS_PER_BATCH {
             let Some(socket) = &self.slots[index].socket else {
                 return;
             };
-            match rustix::net::recv(socket, &mut *self.buffer, RecvFlags::empty()) {
+            match rustix::net::recv(socket, &mut *self.buffers.read, RecvFlags::empty()) {
                 Ok((0, _)) => return self.on_fin(index),
                 Ok((count, _)) => {
                     let now = Instant::now();
                     self.tally.bytes_read += count as u64;
-                    // Lent out, so that what it holds can be handed on.
-                    let buffer = std::mem::take(&mut self.buffer);
+                    // Taken out for the call, which needs the whole engine beside the bytes.
+                    let buffer = std::mem::take(&mut self.buffers.read);
                     if self.tls.is_some() {
-                        self.buffer = self.spare.take().unwrap_or_default();
+                        self.buffers.read = self.buffers.spare.take().unwrap_or_default();
                         self.take_secure(index, &buffer[..count], now);
-                        self.spare = Some(std::mem::replace(&mut self.buffer, buffer));
+                        self.buffers.spare =
+                            Some(std::mem::replace(&mut self.buffers.read, buffer));
                     } else {
                         self.take(index, &buffer[..count], now);
-                        self.buffer = buffer;
+                        self.buffers.read = buffer;
                     }
-                    // A short read has emptied the socket: what comes later is a new edge.
+                    // A short read has emptied the socket. Later bytes bring a new edge.
                     let slot = &self.slots[index];
-                    let empty = count < self.buffer.len() && !slot.hangup;
+                    let empty = count < self.buffers.read.len() && !slot.hangup;
                     match slot.state {
                         State::Exchanging if empty => return,
                         State::Open if empty => return self.proceed(index, now),
@@ -140,13 +140,13 @@ impl Engine {
             }
         }
         match self.slots[index].state {
-            // Whoever is to be left is not listened to for ever.
-            State::Leaving { cause, .. } => self.close(index, End::ByUs(cause)),
-            _ => self.again.push(index),
+            // A peer that is to be left may not send for ever.
+            State::Leaving { cause, .. } => self.close(index, ConnectionEnd::ByUs(cause)),
+            _ => self.queues.again.push(index),
         }
     }
 
-    /// Takes bytes that have come.
+    /// Handles bytes from the peer.
     #[inline]
     pub(super) fn take(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let slot = &mut self.slots[index];
@@ -161,7 +161,7 @@ impl Engine {
             },
             State::Open => self.leave(index, CloseCause::StrayBytes, None),
             State::Leaving { wait: true, .. } => {
-                self.waiting -= 1;
+                self.gauges.waiting -= 1;
                 self.slots[index].wake_at = None;
                 self.leave(index, CloseCause::StrayBytes, None);
             }
@@ -173,24 +173,27 @@ impl Engine {
         }
     }
 
-    /// Nothing more to read for now.
+    /// Handles a socket that has no more to read for now.
     fn on_empty(&mut self, index: usize) {
         let slot = &self.slots[index];
         match (slot.state, slot.write_error) {
             (State::Open, _) => self.proceed(index, Instant::now()),
-            (State::Leaving { cause, wait: false }, _) => self.close(index, End::ByUs(cause)),
+            (State::Leaving { cause, wait: false }, _) => {
+                self.close(index, ConnectionEnd::ByUs(cause))
+            }
             (State::Handshaking, Some(errno)) => {
-                let end = End::ByUs(CloseCause::SocketError);
+                let end = ConnectionEnd::ByUs(CloseCause::SocketError);
                 self.handshake_ended(index, end, Some(errno));
             }
             (State::Exchanging, Some(errno)) => {
                 self.write_failed(index, errno);
-                self.close(index, End::ByUs(CloseCause::SocketError));
+                self.close(index, ConnectionEnd::ByUs(CloseCause::SocketError));
             }
             _ => {}
         }
     }
 
+    /// Counts a complete response, and decides whether its connection may carry another request.
     fn complete(&mut self, index: usize, response: Response, stray: bool, now: Instant) {
         self.tick(now);
         let slot = &mut self.slots[index];
@@ -235,28 +238,28 @@ impl Engine {
         }
     }
 
-    /// Marks a connection as not to be used again. `polite_at`: the peer is expected to close too,
-    /// and is waited for from then on if the plan says so.
+    /// Marks a connection as not to be used again. With `polite_at` the peer is expected to close
+    /// too, and the slot waits for it from that instant on if the plan says so.
     pub(super) fn leave(&mut self, index: usize, cause: CloseCause, polite_at: Option<Instant>) {
         let waits = self.plan.close_policy() == ClosePolicy::WaitPeer;
         let wait_from = polite_at.filter(|_| waits);
         if let Some(from) = wait_from {
-            self.waiting += 1;
+            self.gauges.waiting += 1;
             self.arm(index, from + WAIT_FOR_PEER);
         }
         self.slots[index].state = State::Leaving { cause, wait: wait_from.is_some() };
     }
 
-    /// Closes a connection between two requests, because what came on it cannot be read.
+    /// Leaves a connection between two requests, because the bytes on it cannot be read.
     pub(super) fn leave_broken(&mut self, index: usize) {
         if let State::Leaving { wait: true, .. } = self.slots[index].state {
-            self.waiting -= 1;
+            self.gauges.waiting -= 1;
             self.slots[index].wake_at = None;
         }
         self.leave(index, CloseCause::StrayBytes, None);
     }
 
-    /// Whether some of the request is still to be written.
+    /// Returns true if a part of the request is still to be written.
     #[inline]
     pub(super) fn is_writing(&self, index: usize) -> bool {
         let slot = &self.slots[index];
@@ -264,16 +267,17 @@ impl Engine {
             || slot.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// The peer was expected to close and did not.
+    /// Closes a connection whose peer was expected to close and did not.
     pub(super) fn stop_waiting(&mut self, index: usize) {
-        self.close(index, End::ByUs(CloseCause::PeerKeptOpen));
+        self.close(index, ConnectionEnd::ByUs(CloseCause::PeerKeptOpen));
     }
 
-    /// The peer's FIN: the end of a response that has no other end, or of the connection only.
+    /// Handles the peer's FIN: the end of a response without another end, or of the connection
+    /// only.
     fn on_fin(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         if slot.state == State::Handshaking {
-            return self.handshake_ended(index, End::PeerFin, None);
+            return self.handshake_ended(index, ConnectionEnd::PeerFin, None);
         }
         if slot.state == State::Exchanging {
             let now = Instant::now();
@@ -281,16 +285,16 @@ impl Engine {
             if let Some(response) = slot.framing.end_of_input().filter(|_| !truncated) {
                 self.complete(index, response, false, now);
                 if let State::Leaving { wait: true, .. } = self.slots[index].state {
-                    self.waiting -= 1;
+                    self.gauges.waiting -= 1;
                 }
                 self.slots[index].state = State::Open;
             } else if let Some(errno) = slot.write_error {
                 self.write_failed(index, errno);
-                // The error has been reported to the write, so that reading ends as if by FIN.
+                // The kernel has reported the error to the write, so reading ends as if by FIN.
                 let end = match errno {
-                    Errno::PIPE => End::PeerFin,
-                    Errno::CONNRESET => End::PeerRst,
-                    _ => End::ByUs(CloseCause::SocketError),
+                    Errno::PIPE => ConnectionEnd::PeerFin,
+                    Errno::CONNRESET => ConnectionEnd::PeerRst,
+                    _ => ConnectionEnd::ByUs(CloseCause::SocketError),
                 };
                 return self.close(index, end);
             } else {
@@ -305,15 +309,15 @@ impl Engine {
                 });
             }
         }
-        self.close(index, End::PeerFin);
+        self.close(index, ConnectionEnd::PeerFin);
     }
 
-    /// recv(2) failed: RST, or an error of the network.
+    /// Handles a failed recv(2): an RST, or an error of the network.
     pub(super) fn receive_failed(&mut self, index: usize, errno: Errno) {
         let end = match errno {
-            Errno::CONNRESET => End::PeerRst,
-            Errno::PIPE => End::PeerFin,
-            _ => End::ByUs(CloseCause::SocketError),
+            Errno::CONNRESET => ConnectionEnd::PeerRst,
+            Errno::PIPE => ConnectionEnd::PeerFin,
+            _ => ConnectionEnd::ByUs(CloseCause::SocketError),
         };
         if self.slots[index].state == State::Handshaking {
             return self.handshake_ended(index, end, Some(errno));
@@ -329,7 +333,7 @@ impl Engine {
                 _ => ErrorClass::Read,
             };
             let nth = slot.requests;
-            // A FIN has no errno, however the kernel tells it.
+            // A FIN has no errno, even where the kernel reports EPIPE for it.
             let said = (errno != Errno::PIPE).then_some(errno);
             self.fail(index, class, said, Instant::now(), || {
                 let error = std::io::Error::from(errno);
@@ -362,7 +366,7 @@ impl Engine {
         self.fail(index, ErrorClass::Timeout, None, now, || {
             format!("{part} of the response came within {timeout:?}")
         });
-        self.close(index, End::TimedOut);
+        self.close(index, ConnectionEnd::TimedOut);
     }
 
     /// Counts the slot's request as failed.
@@ -375,70 +379,73 @@ impl Engine {
         example: impl FnOnce() -> String,
     ) {
         self.tick(now);
-        let key = ErrorKey { class, errno: errno.map(failure::Errno::from_rustix) };
+        let key = ErrorKey { class, errno: errno.map(counts::Errno::from_rustix) };
         self.tally.errors.record(key, now - self.started, example);
         self.tally.ledger.failed += 1;
         self.settle(index, now);
     }
 
-    /// The slot's request has its outcome.
+    /// Ends the slot's request, which has its outcome.
     #[inline]
     fn settle(&mut self, index: usize, now: Instant) {
         let slot = &mut self.slots[index];
         slot.wake_at = None;
         self.tally.ledger.never_written += u64::from(slot.written == 0);
-        self.in_flight -= 1;
+        self.gauges.in_flight -= 1;
         self.tally.last_outcome = now - self.started;
     }
 
-    /// Closes the socket and accounts for its end; the slot is free for the next request.
-    pub(super) fn close(&mut self, index: usize, end: End) {
+    /// Closes the socket and counts its end. The slot is free for the next request.
+    pub(super) fn close(&mut self, index: usize, end: ConnectionEnd) {
         let now = Instant::now();
         self.tick(now);
-        if matches!(end, End::ByUs(_) | End::StillOpen) {
+        if matches!(end, ConnectionEnd::ByUs(_) | ConnectionEnd::StillOpen) {
             self.announce_end(index);
         }
         let slot = &mut self.slots[index];
         if let State::Leaving { wait: true, .. } = slot.state {
-            self.waiting -= 1;
+            self.gauges.waiting -= 1;
         }
         if self.plan.close_policy() == ClosePolicy::Reset
-            && matches!(end, End::ByUs(_) | End::TimedOut | End::StillOpen)
+            && matches!(
+                end,
+                ConnectionEnd::ByUs(_) | ConnectionEnd::TimedOut | ConnectionEnd::StillOpen
+            )
             && let Some(socket) = &slot.socket
         {
-            // Refused by a socket that is not TCP, which has no TIME_WAIT to avoid.
+            // A socket other than TCP refuses, and has no TIME_WAIT to avoid.
             let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         }
         slot.socket = None;
         slot.tls = None;
         slot.state = State::Vacant;
         slot.wake_at = None;
-        self.open -= 1;
+        self.gauges.open -= 1;
         let ledger = &mut self.tally.ledger;
         ledger.requests_per_connection.record(slot.requests);
         ledger.unused += u64::from(slot.requests == 0);
-        if !matches!(end, End::StillOpen) {
+        if !matches!(end, ConnectionEnd::StillOpen) {
             ledger.lifetimes.record(micros(now - slot.opened_at));
         }
         match end {
-            End::ByUs(cause) => *ledger.closed_by_us.entry(cause).or_default() += 1,
-            End::PeerFin => ledger.peer_fin += 1,
-            End::PeerRst => ledger.peer_rst += 1,
-            End::TimedOut => ledger.timed_out += 1,
-            End::StillOpen => ledger.still_open += 1,
+            ConnectionEnd::ByUs(cause) => *ledger.closed_by_us.entry(cause).or_default() += 1,
+            ConnectionEnd::PeerFin => ledger.peer_fin += 1,
+            ConnectionEnd::PeerRst => ledger.peer_rst += 1,
+            ConnectionEnd::TimedOut => ledger.timed_out += 1,
+            ConnectionEnd::StillOpen => ledger.still_open += 1,
         }
-        self.ready.push_back(index);
+        self.queues.ready.push_back(index);
     }
 
-    /// Whether the peer has closed an idle connection that no event was read for yet.
-    pub(super) fn last_look(&mut self, index: usize) -> End {
+    /// Returns whether the peer has closed an idle connection without an event being read yet.
+    pub(super) fn check_for_close(&mut self, index: usize) -> ConnectionEnd {
         let Some(socket) = &self.slots[index].socket else {
-            return End::StillOpen;
+            return ConnectionEnd::StillOpen;
         };
-        match rustix::net::recv(socket, &mut *self.buffer, RecvFlags::empty()) {
-            Ok((0, _)) | Err(Errno::PIPE) => End::PeerFin,
-            Err(Errno::CONNRESET) => End::PeerRst,
-            _ => End::StillOpen,
+        match rustix::net::recv(socket, &mut *self.buffers.read, RecvFlags::empty()) {
+            Ok((0, _)) | Err(Errno::PIPE) => ConnectionEnd::PeerFin,
+            Err(Errno::CONNRESET) => ConnectionEnd::PeerRst,
+            _ => ConnectionEnd::StillOpen,
         }
     }
 }

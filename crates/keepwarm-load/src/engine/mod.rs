@@ -1,22 +1,24 @@
-//! One thread's event loop. Owns its epoll, its connections and its tally; shares nothing on the
-//! hot path but a stop flag that is read once a batch. Which request starts when is the pacer's
-//! decision, where a response ends is the framing's.
+//! The event loop of one thread. Owns its epoll, its connections and its tally. Shares nothing on
+//! the hot path but a stop flag that is read once a batch. The pacer decides which request starts
+//! when; the framing decides where a response ends.
 //!
-//! Sockets are registered once, edge-triggered, for everything. A response that is complete is
-//! followed by the next request in the same call: one recv, one send, and a share of one
-//! epoll_wait are all the system calls of a request.
+//! Sockets are registered once, edge-triggered, for all events. A complete response is followed by
+//! the next request in the same call: one recv, one send and a share of one epoll_wait are all the
+//! system calls of a request.
 
+mod collector;
 mod dial;
 mod ending;
 mod exchange;
+mod http1;
 mod nap;
 mod release;
 mod seconds;
 mod secure;
+mod shared;
 mod slot;
-mod tally;
 
-pub(crate) use tally::Tally;
+pub(crate) use shared::Shared;
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -30,90 +32,116 @@ use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::counts::{Tally, micros};
 use crate::pacer::{Pacer, SplitMix};
 use crate::plan::Plan;
-use crate::run::Shared;
-use exchange::End;
+use dial::Dialing;
+use exchange::ConnectionEnd;
 use nap::Nap;
-use release::dial_gap;
+use release::Pacing;
 use seconds::Seconds;
 use slot::{Slot, State};
-use tally::micros;
 
-/// Bytes read by one recv(2), and the size of the one read buffer of a thread: bodies are counted
-/// and dropped, so that no connection needs a buffer of its own.
+/// Bytes read by one recv(2), and the size of the one read buffer of a thread. Bodies are counted
+/// and dropped, so no connection needs a buffer of its own.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Reads, or writes, of one connection before the others get their turn.
-const CALLS_PER_TURN: usize = 16;
+/// Reads, or writes, of one connection before the other connections are served.
+const CALLS_PER_BATCH: usize = 16;
 
 /// Events taken from the kernel at once.
 const EVENTS_PER_BATCH: usize = 512;
 
-/// Slots that may start to dial between two looks at the events: a burst of thousands would
-/// otherwise count its own length as connect time.
-const STARTS_PER_TURN: usize = 64;
+/// Slots that may start to dial before events are read again. Otherwise a burst of thousands of
+/// dials would count its own length as connect time.
+const STARTS_PER_BATCH: usize = 64;
 
 /// The longest sleep: the delay with which a stop from outside is seen.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
-/// Timers are looked at together, at most this often.
+/// The shortest time between two sweeps over the timers.
 const TIMER_STEP: Duration = Duration::from_millis(1);
-
-fn buffer(wanted: bool) -> Box<[u8]> {
-    vec![0; if wanted { READ_BUFFER } else { 0 }].into_boxed_slice()
-}
 
 pub(crate) struct Engine {
     plan: Arc<Plan>,
     shared: Arc<Shared>,
-    /// Which of the shared progress cells is this thread's.
+    /// Index of this thread's progress cell in [`Shared`].
     thread: usize,
-    pacer: Pacer,
     started: Instant,
     epoll: OwnedFd,
     slots: Vec<Slot>,
-    /// Vacant slots whose turn comes, first come first served.
-    ready: VecDeque<usize>,
-    /// Open connections without a request, the one idle for longest first; only in an open loop,
-    /// and some of them may have ended meanwhile.
-    idle: VecDeque<usize>,
-    /// Instants that have come, of requests that no connection was free for; only in an open loop.
-    backlog: VecDeque<Duration>,
-    /// The most instants that wait.
-    backlog_limit: usize,
-    /// Slots whose turn ended before their socket was empty, or full; no edge will announce it.
-    again: Vec<usize>,
-    /// No timer is due before.
-    next_sweep: Instant,
-    /// Index of the endpoint that answered last: the first one to try.
-    preferred_endpoint: usize,
-    /// Before it no slot dials; only with a limit on the rate of dials.
-    next_dial: Instant,
-    /// Between two dials.
-    dial_gap: Duration,
-    /// Dials from one of the plan's sources so far.
-    sourced: usize,
-    random: SplitMix,
-    /// When a request was begun last.
-    last_begun: Instant,
-    /// Requests from the pacer that have no outcome yet.
-    in_flight: usize,
-    /// Requests that this thread has begun to write, or tried to.
-    begun: u64,
-    /// Slots that wait for their peer to close.
-    waiting: usize,
-    /// Connections established and not closed.
-    open: usize,
-    buffer: Box<[u8]>,
-    /// With TLS: another one, for reading while the first is being looked at.
-    spare: Option<Box<[u8]>>,
-    /// With TLS: what has been decrypted.
-    plain: Box<[u8]>,
+    queues: Queues,
+    pacing: Pacing,
+    dialing: Dialing,
+    gauges: Gauges,
+    buffers: Buffers,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// No timer is due before this instant.
+    next_sweep: Instant,
+    random: SplitMix,
     nap: Nap,
     tally: Tally,
     seconds: Seconds,
+}
+
+/// Slots that are to be served, by index.
+#[derive(Debug)]
+struct Queues {
+    /// Vacant slots, first come first served.
+    ready: VecDeque<usize>,
+    /// Slots with an open connection and no request, the one idle for longest first. Used in an
+    /// open loop only. Some of the connections may have ended meanwhile.
+    idle: VecDeque<usize>,
+    /// Slots that were interrupted before their socket was empty, or full. No edge will announce
+    /// the rest.
+    again: Vec<usize>,
+}
+
+/// Numbers that rise and fall with the state of the slots.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Gauges {
+    /// Requests from the pacer that have no outcome yet.
+    in_flight: usize,
+    /// Connections established and not closed.
+    open: usize,
+    /// Slots that wait for the peer to close.
+    waiting: usize,
+}
+
+impl Gauges {
+    /// Counts the slots anew, to check the numbers that were kept.
+    fn of(slots: &[Slot]) -> Self {
+        let count = |which: fn(State) -> bool| slots.iter().filter(|s| which(s.state)).count();
+        Self {
+            in_flight: count(|state| {
+                matches!(state, State::Dialing | State::Handshaking | State::Exchanging)
+            }),
+            open: count(|state| {
+                !matches!(state, State::Vacant | State::BackingOff | State::Dialing)
+            }),
+            waiting: count(|state| matches!(state, State::Leaving { wait: true, .. })),
+        }
+    }
+}
+
+/// Memory for reading, shared by all connections of the thread.
+#[derive(Debug)]
+struct Buffers {
+    /// Bytes as they come from the socket.
+    read: Box<[u8]>,
+    /// A second read buffer, used while the first one is processed. Only with TLS.
+    spare: Option<Box<[u8]>>,
+    /// Decrypted bytes. Only with TLS.
+    plain: Box<[u8]>,
+}
+
+impl Buffers {
+    fn new(with_tls: bool) -> Self {
+        let buffer = |wanted: bool| -> Box<[u8]> {
+            vec![0; if wanted { READ_BUFFER } else { 0 }].into_boxed_slice()
+        };
+        Self { read: buffer(true), spare: Some(buffer(with_tls)), plain: buffer(with_tls) }
+    }
 }
 
 impl Engine {
@@ -130,34 +158,24 @@ impl Engine {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             slots: slots.collect(),
-            ready: (0..connections).collect(),
-            idle: VecDeque::new(),
-            backlog: VecDeque::new(),
-            backlog_limit: plan.backlog().div_ceil(plan.threads()),
-            again: Vec::with_capacity(connections),
-            next_sweep: started + plan.timeout(),
-            preferred_endpoint: 0,
-            next_dial: started,
-            dial_gap: dial_gap(&plan),
-            // Threads begin with different sources.
-            sourced: thread,
-            random: SplitMix::new(RandomState::new().build_hasher().finish(), thread as u64),
-            last_begun: started,
-            in_flight: 0,
-            begun: 0,
-            waiting: 0,
-            open: 0,
-            buffer: buffer(true),
-            spare: Some(buffer(plan.tls().is_some())),
-            plain: buffer(plan.tls().is_some()),
+            queues: Queues {
+                ready: (0..connections).collect(),
+                idle: VecDeque::new(),
+                again: Vec::with_capacity(connections),
+            },
+            pacing: Pacing::new(pacer, &plan, started),
+            dialing: Dialing::new(&plan, thread, started),
+            gauges: Gauges::default(),
+            buffers: Buffers::new(plan.tls().is_some()),
             tls: plan.tls().map(|tls| (tls.of_thread(), tls.name.clone())),
+            next_sweep: started + plan.timeout(),
+            random: SplitMix::new(RandomState::new().build_hasher().finish(), thread as u64),
             nap: Nap::new(),
             tally: Tally::new(),
             seconds: Seconds::new(started),
             plan,
             shared,
             thread,
-            pacer,
             started,
         })
     }
@@ -184,7 +202,7 @@ impl Engine {
                 let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 self.on_event(index, event.flags);
             }
-            std::mem::swap(&mut again, &mut self.again);
+            std::mem::swap(&mut again, &mut self.queues.again);
             for index in again.drain(..) {
                 // A timer may have closed the connection meanwhile, and another one be dialed.
                 if self.slots[index].state != State::Dialing {
@@ -193,7 +211,7 @@ impl Engine {
             }
             now = Instant::now();
             if !events.is_empty() {
-                self.tally.count_turn(events.len(), micros(now - woke));
+                self.tally.count_wakeup(events.len(), micros(now - woke));
             }
             if now >= self.next_sweep {
                 self.sweep(now);
@@ -205,30 +223,29 @@ impl Engine {
 
     /// Lets responses gather, in a closed loop that has done all it can.
     fn rest(&self, events: usize, now: Instant) {
-        if self.is_open_loop() || !self.again.is_empty() || self.can_release(now) {
+        if self.is_open_loop() || !self.queues.again.is_empty() || self.can_release(now) {
             return;
         }
-        if let Some(nap) = self.nap.after(events, self.in_flight) {
+        if let Some(nap) = self.nap.after(events, self.gauges.in_flight) {
             std::thread::sleep(nap);
         }
     }
 
-    /// How long to wait for events: until the next timer or limit, and never longer than a stop
-    /// from outside may take to be seen.
+    /// Returns how long to wait for events: until the next timer or limit, and never longer than a
+    /// stop from outside may take to be seen.
     fn sleep(&self, now: Instant) -> Timespec {
-        if !self.again.is_empty() || self.can_release(now) {
+        if !self.queues.again.is_empty() || self.can_release(now) {
             return Timespec { tv_sec: 0, tv_nsec: 0 };
         }
         let elapsed = now - self.started;
-        let due = match &self.pacer {
+        let due = match &self.pacing.pacer {
             Pacer::Closed(_) => None,
             Pacer::Open(schedule) => schedule.next_due(),
         };
-        // A limit that has passed is looked at by `goes_on`; an instant that has come is not
-        // slept over.
+        // `goes_on` handles a limit that has passed. An instant that has come allows no sleep.
         let to_limit = self.limits().filter_map(|limit| limit.checked_sub(elapsed));
         let to_due = due.map(|due| due.saturating_sub(elapsed));
-        let to_dial = self.wants_to_dial().then(|| self.next_dial.saturating_duration_since(now));
+        let to_dial = self.wants_to_dial().then(|| self.dialing.wait(now));
         let to_timer = self.next_sweep.saturating_duration_since(now);
         let sleep = to_limit.chain(to_due).chain(to_dial).min().unwrap_or(LONGEST_SLEEP);
         let sleep = sleep.min(to_timer).min(LONGEST_SLEEP);
@@ -258,7 +275,7 @@ impl Engine {
         }
     }
 
-    /// Sets the timer of a slot, instead of the one it had.
+    /// Sets the timer of a slot, and replaces the timer it had.
     #[inline]
     fn arm(&mut self, index: usize, at: Instant) {
         self.slots[index].wake_at = Some(at);
@@ -267,10 +284,10 @@ impl Engine {
 
     /// Ends every timer that is due, and finds the next one.
     ///
-    /// A request sets a timer but hardly ever meets it. One pass over all slots when the earliest
-    /// may be due is cheaper than keeping them in order at every request.
+    /// A request sets a timer, and the timer hardly ever fires. One pass over all slots when the
+    /// earliest timer may be due is cheaper than keeping them in order at every request.
     fn sweep(&mut self, now: Instant) {
-        // Every timer set from here on is found by `arm`.
+        // `arm` lowers this for every timer set from here on.
         self.next_sweep = now + self.plan.timeout();
         for index in 0..self.slots.len() {
             match self.slots[index].wake_at {
@@ -287,10 +304,10 @@ impl Engine {
         match self.slots[index].state {
             State::BackingOff => {
                 self.slots[index].state = State::Vacant;
-                self.ready.push_back(index);
+                self.queues.ready.push_back(index);
             }
             State::Dialing => self.dial_timed_out(index, now),
-            State::Handshaking => self.handshake_ended(index, End::TimedOut, None),
+            State::Handshaking => self.handshake_ended(index, ConnectionEnd::TimedOut, None),
             State::Exchanging => self.exchange_timed_out(index, now),
             State::Leaving { .. } => self.stop_waiting(index),
             State::Vacant | State::Open => {}

@@ -1,35 +1,38 @@
-//! Short sleeps of a closed loop that is faster than its server. Owns when and for how long.
+//! Short sleeps of a closed loop that is faster than its server. Owns their length and the decision
+//! to take one.
 //!
-//! A loader that answers each response at once sleeps in epoll_wait after nearly each of them, and
-//! the server pays: the send(2) that ends a sleep also wakes a processor. With a thousand
-//! connections at a server whose core is full, that costs more requests than the loader's own
-//! speed wins. A sleep by the clock is ended by nobody, and what has come meanwhile is taken in one
-//! batch.
+//! A loader that answers each response at once sleeps in epoll_wait after nearly every response,
+//! and the server pays: the send(2) that ends a sleep also wakes a processor. With a thousand
+//! connections at a server whose core is full, that costs more requests than the loader's own speed
+//! wins. A nap ends by the clock, without a send(2) that wakes a processor, and all responses that
+//! arrived meanwhile are read in one batch.
 //!
 //! The price is a response that is read late, so a nap is at most a [`SHARE`]th of the shortest
 //! service time lately seen. An open loop has instants to keep, and never naps.
 
 use std::time::Duration;
 
-/// Longer would only make the batches larger, which saves nothing more.
+/// The longest nap. A longer one would only make the batches larger, which saves nothing more.
 const LONGEST: Duration = Duration::from_micros(50);
 
-/// Shorter costs more than it saves: setting the timer and waking up are microseconds.
+/// The shortest nap. A shorter one costs more than it saves: setting the timer and waking up take
+/// microseconds.
 const SHORTEST: Duration = Duration::from_micros(10);
 
-/// Of the shortest service time lately seen: what a nap may add to it, half a per cent.
+/// Divides the shortest service time lately seen: a nap may add half a per cent to it.
 const SHARE: u64 = 200;
 
-/// After a turn with more events, others have come while they were dealt with.
+/// The most events after which a nap is worthwhile. While a larger batch is handled, further events
+/// arrive anyway.
 const FEW_EVENTS: usize = 8;
 
-/// Responses that a nap must be expected to gather.
+/// The fewest responses that a nap must be expected to gather.
 const WORTH: u128 = 2;
 
 #[derive(Debug)]
 pub(super) struct Nap {
-    /// The shortest service time lately seen, in nanoseconds: falls at once, and doubles in 710
-    /// responses. All ones before the first.
+    /// The shortest service time lately seen, in nanoseconds. Falls at once, and doubles in 710
+    /// responses. `u64::MAX` before the first response.
     shortest_ns: u64,
 }
 
@@ -45,8 +48,8 @@ impl Nap {
         self.shortest_ns = service_ns.min(self.shortest_ns.saturating_add(self.shortest_ns / 1024));
     }
 
-    /// How long to sleep before the next look, after a turn of so many events, with so many
-    /// requests in flight.
+    /// Returns how long to sleep before events are read again, after a batch of `events` events and
+    /// with `in_flight` requests in flight.
     #[inline]
     pub(super) fn after(&self, events: usize, in_flight: usize) -> Option<Duration> {
         if events == 0 || events > FEW_EVENTS || self.shortest_ns == u64::MAX {
@@ -73,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn many_connections_at_a_slow_server_are_gathered() {
+    fn slow_server_makes_the_loader_nap() {
         assert_eq!(after_many(10 * MS).after(3, 1000), Some(50 * MS / 1000));
         assert_eq!(after_many(4 * MS).after(1, 1000), Some(20 * MS / 1000));
     }
 
     #[test]
-    fn a_nap_never_adds_more_than_half_a_per_cent() {
+    fn nap_adds_half_a_per_cent_at_most() {
         for service_us in (0..30_000).step_by(37) {
             let service = Duration::from_micros(service_us);
             let slept = after_many(service).after(1, 100_000).unwrap_or_default();
@@ -88,20 +91,20 @@ mod tests {
     }
 
     #[test]
-    fn nobody_naps_before_the_first_response_or_with_little_to_gather() {
+    fn no_nap_with_little_to_gather() {
         assert_eq!(Nap::new().after(1, 1000), None);
-        // A server that takes its time, and ten connections: the next response is far away.
+        // With a slow server and ten connections the next response is far away.
         assert_eq!(after_many(100 * MS).after(1, 10), None);
     }
 
     #[test]
-    fn a_busy_turn_or_an_empty_one_is_followed_by_no_nap() {
+    fn no_nap_after_busy_or_empty_batch() {
         assert_eq!(after_many(10 * MS).after(9, 1000), None);
         assert_eq!(after_many(10 * MS).after(0, 1000), None);
     }
 
     #[test]
-    fn one_fast_response_forbids_naps_for_the_next_thousands() {
+    fn one_fast_response_forbids_naps() {
         let mut nap = after_many(10 * MS);
         nap.saw(MS / 10);
         for _ in 0..3000 {

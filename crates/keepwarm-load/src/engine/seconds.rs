@@ -1,18 +1,18 @@
-//! The seconds of one thread. Owns when a second is over and what is handed in then; the counters
-//! are the tally's.
+//! The seconds of one thread. Owns the end of a second and the slice handed in then; the tally owns
+//! the counters.
 
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::timeline::{Counts, FINEST, Slice};
+use crate::counts::{Counts, FINEST, Slice};
 
-/// Where a thread is in its timeline.
+/// The second that a thread is in.
 #[derive(Debug)]
 pub(super) struct Seconds {
-    /// The second that is being counted, since the start of the run.
+    /// Number of the second, since the start of the run.
     current: u64,
     ends: Instant,
-    /// The counters when it began.
+    /// The counters at its beginning.
     counts_before: Counts,
     cpu_before: Duration,
 }
@@ -29,7 +29,7 @@ impl Seconds {
 }
 
 impl Engine {
-    /// To be called with the time before something is counted that happened then.
+    /// Begins the next second if it is time. Called before an event of time `now` is counted.
     #[inline]
     pub(super) fn tick(&mut self, now: Instant) {
         if now >= self.seconds.ends {
@@ -41,12 +41,12 @@ impl Engine {
     fn next_second(&mut self, now: Instant) {
         let next = (now - self.started).as_secs();
         self.hand_in(next);
-        // Seconds that were slept through have no slice; nothing happened in them.
+        // A second that was slept through has no slice, because nothing happened in it.
         self.seconds.current = next;
         self.seconds.ends = self.started + FINEST * u32::try_from(next + 1).unwrap_or(u32::MAX);
     }
 
-    /// Hands in what was counted since the last time.
+    /// Hands in the growth of the counters since the last call.
     pub(super) fn hand_in(&mut self, next: u64) {
         let counts = self.tally.counts();
         let cpu = thread_cpu_time();
@@ -61,22 +61,22 @@ impl Engine {
         };
         self.seconds.counts_before = counts;
         self.seconds.cpu_before = cpu;
-        self.shared.collector().hand_in(self.thread, self.seconds.current, &slice, next);
+        self.shared.collector.hand_in(self.thread, self.seconds.current, &slice, next);
     }
 
-    /// Hands in the last second, which nothing follows.
+    /// Hands in the last second, which no second follows.
     pub(super) fn hand_in_last(&mut self) {
         self.hand_in(u64::MAX);
     }
 }
 
-/// Processor time of the calling thread, in user and kernel mode.
+/// Returns the processor time of the calling thread, in user and kernel mode.
 pub(super) fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// How long the calling thread was ready to run and did not, for want of a core; `None` where the
+/// Returns the time for which the calling thread was ready to run but had no core; `None` where the
 /// kernel does not say (without CONFIG_SCHEDSTATS).
 pub(super) fn waited_for_core() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;

@@ -1,9 +1,9 @@
 //! TLS on the same loop: rustls makes records of bytes and bytes of records, this file moves them.
-//! Owns the handshake's place in the states and the order of reading and writing; what the bytes
-//! mean is the exchange's and the framing's.
+//! Owns the handshake and the order of reading and writing; the exchange and the framing own the
+//! meaning of the bytes.
 //!
-//! A connection counts as opened when TCP is established; its handshake is measured apart. A
-//! handshake that fails is a failed request of its own class, on a connection that carried none.
+//! A connection counts as opened when TCP is established; its handshake is measured apart. A failed
+//! handshake is a failed request with a class of its own, on a connection that carried no request.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Instant;
@@ -13,17 +13,15 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustls::{ClientConnection, HandshakeKind};
 
-use super::exchange::End;
+use super::exchange::ConnectionEnd;
 use super::slot::{State, request};
-use super::tally::micros;
-use super::{CALLS_PER_TURN, Engine};
-use crate::failure::ErrorClass;
-use crate::ledger::CloseCause;
+use super::{CALLS_PER_BATCH, Engine};
+use crate::counts::{CloseCause, ErrorClass, micros};
 
-/// The socket as rustls writes to it: without a signal when the peer is gone.
-struct Wire<'a>(&'a OwnedFd);
+/// The socket as rustls writes to it: without a signal (SIGPIPE) when the peer is gone.
+struct TlsSocket<'a>(&'a OwnedFd);
 
-impl Write for Wire<'_> {
+impl Write for TlsSocket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(self.0, bytes, SendFlags::NOSIGNAL)?)
     }
@@ -34,7 +32,7 @@ impl Write for Wire<'_> {
 }
 
 impl Engine {
-    /// TCP is established: begins the handshake, or the exchange if there is none.
+    /// Begins the handshake on an established connection, or the exchange without TLS.
     pub(super) fn established(&mut self, index: usize, now: Instant) {
         let Some((config, name)) = &self.tls else {
             return self.begin_exchange(index, now);
@@ -51,9 +49,9 @@ impl Engine {
         }
     }
 
-    /// Writes what the handshake, the request and the protocol have to write.
+    /// Writes the bytes of the handshake, of the request and of the TLS protocol.
     pub(super) fn write_secure(&mut self, index: usize) {
-        for _ in 0..CALLS_PER_TURN {
+        for _ in 0..CALLS_PER_BATCH {
             let slot = &mut self.slots[index];
             let request = match slot.state {
                 State::Exchanging => request(&self.plan, slot.which, slot.is_last, &slot.rendered),
@@ -61,7 +59,7 @@ impl Engine {
             };
             let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) else { return };
             if slot.written < request.len() {
-                // Into a buffer of rustls's own, whose limit is the only reason to take less.
+                // Written into a buffer of rustls, which takes less only at its limit.
                 let taken = tls.writer().write(&request[slot.written..]).unwrap_or(0);
                 if slot.written == 0 && taken > 0 {
                     slot.requests += 1;
@@ -72,24 +70,24 @@ impl Engine {
             } else if !tls.wants_write() {
                 return;
             }
-            match tls.write_tls(&mut Wire(socket)) {
+            match tls.write_tls(&mut TlsSocket(socket)) {
                 Ok(count) => self.tally.bytes_written += count as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // An answer, or an alert, may have come before the error; reading tells.
+                    // A response or an alert may have arrived before the error; reading shows it.
                     slot.write_error = Some(Errno::from_io_error(&error).unwrap_or(Errno::IO));
                     slot.hangup = true;
                     return self.read(index);
                 }
             }
         }
-        self.again.push(index);
+        self.queues.again.push(index);
     }
 
-    /// Takes bytes from the wire.
+    /// Handles encrypted bytes from the socket.
     pub(super) fn take_secure(&mut self, index: usize, mut wire: &[u8], now: Instant) {
-        let mut plain = std::mem::take(&mut self.plain);
+        let mut plain = std::mem::take(&mut self.buffers.plain);
         let mut failed = None;
         while !wire.is_empty() && failed.is_none() {
             let Some(tls) = &mut self.slots[index].tls else { break };
@@ -101,14 +99,14 @@ impl Engine {
                 self.take_plain(index, &mut plain, now);
             }
         }
-        self.plain = plain;
+        self.buffers.plain = plain;
         if let Some(error) = failed {
             return self.secure_failed(index, &error, now);
         }
         let slot = &self.slots[index];
         let Some(tls) = &slot.tls else { return };
         if slot.write_error.is_some() {
-            // What is left to read decides.
+            // The bytes that are left to read decide.
             return;
         }
         if slot.state == State::Handshaking && !tls.is_handshaking() {
@@ -118,7 +116,7 @@ impl Engine {
         }
     }
 
-    /// Gives what rustls has decrypted to the exchange.
+    /// Gives the bytes that rustls has decrypted to the exchange.
     fn take_plain(&mut self, index: usize, plain: &mut [u8], now: Instant) {
         loop {
             let slot = &mut self.slots[index];
@@ -129,12 +127,13 @@ impl Engine {
                     return;
                 }
                 Ok(count) => self.take(index, &plain[..count], now),
-                // Nothing more, or the peer's end without close_notify, which its FIN shows.
+                // No more bytes, or the peer's end without close_notify, which its FIN shows.
                 Err(_) => return,
             }
         }
     }
 
+    /// Counts a finished handshake, and begins the exchange.
     fn handshaken(&mut self, index: usize, now: Instant) {
         self.tick(now);
         let slot = &mut self.slots[index];
@@ -145,12 +144,12 @@ impl Engine {
         self.begin_exchange(index, now);
     }
 
-    /// The bytes are not TLS, or the peer or its certificate is refused.
+    /// Handles bytes that are not TLS, and a refused peer or certificate.
     fn secure_failed(&mut self, index: usize, error: &rustls::Error, now: Instant) {
-        // An alert tells the peer why; if it cannot be written, it is not missed.
+        // An alert gives the peer the reason. A failure to write it changes nothing.
         let slot = &mut self.slots[index];
         if let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) {
-            let _ = tls.write_tls(&mut Wire(socket));
+            let _ = tls.write_tls(&mut TlsSocket(socket));
         }
         match slot.state {
             State::Handshaking => self.handshake_failed(index, error),
@@ -165,15 +164,20 @@ impl Engine {
     fn handshake_failed(&mut self, index: usize, error: &rustls::Error) {
         let now = Instant::now();
         self.fail(index, ErrorClass::Tls, None, now, || format!("the handshake failed: {error}"));
-        self.end_handshake(index, End::ByUs(CloseCause::TlsFailed), now);
+        self.end_handshake(index, ConnectionEnd::ByUs(CloseCause::TlsFailed), now);
     }
 
-    /// The peer, or the time, has ended a handshake.
-    pub(super) fn handshake_ended(&mut self, index: usize, end: End, errno: Option<Errno>) {
+    /// Handles a handshake that was ended by the peer or by the timeout.
+    pub(super) fn handshake_ended(
+        &mut self,
+        index: usize,
+        end: ConnectionEnd,
+        errno: Option<Errno>,
+    ) {
         let now = Instant::now();
         let timeout = self.plan.timeout();
         let (class, example) = match end {
-            End::TimedOut => {
+            ConnectionEnd::TimedOut => {
                 (ErrorClass::ConnectTimeout, format!("no end of the TLS handshake in {timeout:?}"))
             }
             _ => (ErrorClass::Tls, "the server ended the TLS handshake".to_owned()),
@@ -182,21 +186,21 @@ impl Engine {
         self.end_handshake(index, end, now);
     }
 
-    /// Closes, and lets the slot pause before it tries again: a server that refuses handshakes is
-    /// not asked in a tight loop.
-    fn end_handshake(&mut self, index: usize, end: End, now: Instant) {
+    /// Closes the connection, and lets the slot pause before it tries again, so that a server that
+    /// refuses handshakes is not dialed in a tight loop.
+    fn end_handshake(&mut self, index: usize, end: ConnectionEnd, now: Instant) {
         self.close(index, end);
-        let last = self.ready.pop_back();
+        let last = self.queues.ready.pop_back();
         debug_assert_eq!(last, Some(index));
         self.back_off(index, now);
     }
 
-    /// Says goodbye in TLS before closing a connection that the peer has not closed.
+    /// Sends close_notify before this side closes a connection that the peer has not closed.
     pub(super) fn announce_end(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         if let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) {
             tls.send_close_notify();
-            let _ = tls.write_tls(&mut Wire(socket));
+            let _ = tls.write_tls(&mut TlsSocket(socket));
         }
     }
 }

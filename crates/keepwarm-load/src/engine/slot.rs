@@ -1,5 +1,5 @@
-//! One place for a connection, and the state it is in. Owns the fields and the drawing; the
-//! transitions are in `dial` and `exchange`.
+//! A slot holds at most one connection. Owns the fields and the state; `dial` and `exchange` own
+//! the transitions.
 //!
 //! ```text
 //!              Send, dial                 established
@@ -14,12 +14,13 @@
 //!    │      FIN, RST; or read empty, and not waiting;          │ response complete and the last
 //!    └───── or waited long enough ◄───────────────── Leaving ◄─┘ one, or not a response
 //!
-//!  the run ends, from any state: Dialing is abandoned, all that is open is counted as still open,
-//!  and the requests of Dialing and Exchanging fail, unanswered
+//!  the run ends, from any state: Dialing is abandoned, open connections are counted as still open,
+//!  and the requests of Dialing and Exchanging fail as unanswered
 //! ```
 //!
-//! With TLS, `Handshaking` lies between `Dialing` and `Exchanging`; it fails to `BackingOff`. A slot
-//! holds a request from the pacer in these three, and a socket in these and in `Open` and `Leaving`.
+//! With TLS, `Handshaking` lies between `Dialing` and `Exchanging`; it fails to `BackingOff`. In
+//! these three states a slot holds a request from the pacer; in these, `Open` and `Leaving` it
+//! holds a socket.
 
 use std::time::Instant;
 
@@ -27,10 +28,11 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustls::ClientConnection;
 
-use crate::framing::Framing;
-use crate::ledger::CloseCause;
+use super::http1::Framing;
+use crate::counts::CloseCause;
 use crate::plan::{Message, Plan};
 
+/// The state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// No connection, no request, no timer.
@@ -43,10 +45,10 @@ pub(super) enum State {
     Handshaking,
     /// A request is being written, its response read, or both.
     Exchanging,
-    /// Established, and between two requests.
+    /// The connection is established, and between two requests.
     Open,
-    /// Carries no further request. The socket is read until empty, to see whether the peer has
-    /// closed first; with `wait` until the peer closes or the timer ends.
+    /// The connection carries no further request. The socket is read until empty, to see whether
+    /// the peer has closed first; with `wait`, until the peer closes or the timer ends.
     Leaving { cause: CloseCause, wait: bool },
 }
 
@@ -54,46 +56,47 @@ pub(super) enum State {
 pub(super) struct Slot {
     pub(super) state: State,
     pub(super) socket: Option<OwnedFd>,
-    /// The kernel has said that FIN, RST or an error is there: read on until it shows.
+    /// The kernel has announced a FIN, an RST or an error: read on until it appears.
     pub(super) hangup: bool,
-    /// Writing failed; what has come from the peer is still read before judging.
+    /// Writing failed. Bytes from the peer are still read before the cause is decided.
     pub(super) write_error: Option<Errno>,
-    /// It is in the queue of idle connections, perhaps from before its connection ended.
-    pub(super) parked: bool,
-    /// Which of the plan's requests the current one is.
+    /// The slot is in the queue of idle connections, perhaps since before its connection ended.
+    pub(super) in_idle_queue: bool,
+    /// Index of the current request among the plan's requests.
     pub(super) which: usize,
-    /// It is the last one of its connection.
+    /// The current request is the last one of its connection.
     pub(super) is_last: bool,
-    /// The current request, if it changes from one time to the next; else empty.
+    /// Bytes of the current request, if it is made from a template; else empty.
     pub(super) rendered: Vec<u8>,
-    /// Bytes of the current request that are written.
+    /// Number of bytes of the current request that are written.
     pub(super) written: usize,
-    /// Requests of which a byte was written on this connection.
+    /// Requests on this connection of which a byte was written.
     pub(super) requests: u64,
-    /// When the current request was due: in a closed loop, when its slot was free for it.
+    /// Time at which the current request was due. In a closed loop, when its slot became free.
     pub(super) due_at: Instant,
-    /// When the first byte of the current request was about to be written.
+    /// Time at which the first byte of the current request was about to be written.
     pub(super) sent_at: Instant,
-    /// When connect(2) was called.
+    /// Time at which connect(2) was called.
     pub(super) dialed_at: Instant,
-    /// When the connection was seen to be established.
+    /// Time at which the connection was seen to be established.
     pub(super) opened_at: Instant,
     /// Index of the first endpoint of the current dial.
     pub(super) first_endpoint: usize,
-    /// Endpoints tried for the current dial.
+    /// Number of endpoints tried for the current dial.
     pub(super) endpoints_tried: usize,
-    /// Dials that failed in a row.
+    /// Number of dials that failed in a row.
     pub(super) failed_dials: u32,
-    /// The one timer of a slot: timeout, end of the back-off, or end of waiting for the peer.
+    /// The only timer of a slot: timeout, end of the back-off, or end of waiting for the peer.
     pub(super) wake_at: Option<Instant>,
     pub(super) framing: Framing,
     /// The TLS side of the connection, if it has one.
     pub(super) tls: Option<Box<ClientConnection>>,
-    /// The peer has said in TLS that it sends nothing more, so that its FIN is no truncation.
+    /// The peer has announced its end in TLS (close_notify), so its FIN does not truncate data.
     pub(super) end_announced: bool,
 }
 
-/// The request that a slot writes. Takes the fields that say so, because others change meanwhile.
+/// Returns the request that a slot writes. Takes single fields, because the caller changes others
+/// of the same slot meanwhile.
 #[inline]
 pub(super) fn request<'a>(
     plan: &'a Plan,
@@ -114,7 +117,7 @@ impl Slot {
             socket: None,
             hangup: false,
             write_error: None,
-            parked: false,
+            in_idle_queue: false,
             which: 0,
             is_last: false,
             rendered: Vec::new(),

@@ -1,8 +1,8 @@
-//! When the next request may start. Owns the rule; knows no clock, socket or thread.
+//! Decides when the next request may start. Knows no clock, socket or thread.
 //!
-//! A closed loop answers only "send now" or "stop": whoever is free sends at once, until the
-//! count is used up or the time is over. An open loop has a schedule, which does not ask who is
-//! free. The elapsed time and the number of requests already started are arguments, so that every
+//! A closed loop answers only "send now" or "stop": a free connection sends at once, until the
+//! count is used up or the time is over. An open loop has a schedule that does not depend on free
+//! connections. The elapsed time and the number of started requests are arguments, so that every
 //! decision can be tested without waiting.
 
 mod schedule;
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use schedule::{Arrivals, Stage};
 pub(crate) use schedule::{Course, Schedule, SplitMix};
 
-/// What releases requests.
+/// Releases the requests of one thread.
 #[derive(Debug, Clone)]
 pub(crate) enum Pacer {
     Closed(ClosedLoop),
@@ -20,7 +20,7 @@ pub(crate) enum Pacer {
 }
 
 impl Pacer {
-    /// How many requests of a count are left when `sent` have been released.
+    /// Returns how many requests of a count are left after `sent` have been released.
     pub(crate) fn left(&self, sent: u64) -> u64 {
         match self {
             Self::Closed(pacer) => pacer.left(sent),
@@ -28,7 +28,7 @@ impl Pacer {
         }
     }
 
-    /// Releases nothing from `elapsed` on.
+    /// Stops the release of requests at `elapsed`.
     pub(crate) fn end_at(&mut self, elapsed: Duration) {
         match self {
             Self::Closed(pacer) => pacer.end_at(elapsed),
@@ -36,8 +36,8 @@ impl Pacer {
         }
     }
 
-    /// The instant, since the start, after which no request is released: `None` without such a
-    /// limit.
+    /// Returns the instant, since the start, after which no request is released; `None` without
+    /// such a limit.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self {
             Self::Closed(pacer) => pacer.deadline(),
@@ -46,16 +46,16 @@ impl Pacer {
     }
 }
 
-/// What a free connection does next.
+/// The next step of a free connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Start one request now.
+    /// Starts a request now.
     Send,
-    /// Start no request any more.
+    /// Starts no further request.
     Stop,
 }
 
-/// A closed loop, limited by a count of requests, by time, or by whichever is reached first.
+/// A closed loop, limited by a count of requests, by time, or by the first of both.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClosedLoop {
     requests: u64,
@@ -64,12 +64,13 @@ pub(crate) struct ClosedLoop {
 }
 
 impl ClosedLoop {
-    /// `requests: None` is no limit by count, `duration: None` no limit by time.
+    /// Makes a closed loop. `requests: None` means no limit by count, `duration: None` no limit by
+    /// time.
     pub(crate) fn new(requests: Option<u64>, duration: Option<Duration>) -> Self {
         Self { requests: requests.unwrap_or(u64::MAX), counted: requests.is_some(), duration }
     }
 
-    /// Decides for a free connection, `elapsed` after the start and with `sent` requests started.
+    /// Decides for a free connection, `elapsed` after the start and after `sent` started requests.
     #[inline]
     pub(crate) fn next(&self, elapsed: Duration, sent: u64) -> Step {
         let in_time = self.duration.is_none_or(|limit| elapsed < limit);
@@ -80,31 +81,32 @@ impl ClosedLoop {
         self.duration = Some(self.duration.map_or(elapsed, |limit| limit.min(elapsed)));
     }
 
-    /// How many requests of a count are left when `sent` have been started.
+    /// Returns how many requests of a count are left after `sent` have been started.
     fn left(&self, sent: u64) -> u64 {
         if self.counted { self.requests - sent } else { 0 }
     }
 
-    /// The instant, since the start, after which no request starts: `None` without such a limit.
+    /// Returns the instant, since the start, after which no request starts, if there is a limit.
     fn deadline(&self) -> Option<Duration> {
         self.duration
     }
 }
 
-/// Part `index` of `total`, when parts weigh `weights` and nothing of `total` may get lost.
+/// Returns part `index` of `total`, divided in proportion to `weights` without a loss.
 ///
-/// Cumulative rounding: the parts differ from the exact proportion by less than one, and their
-/// sum is `total` for every input.
+/// Rounds cumulatively: a part differs from the exact proportion by less than one, and the sum of
+/// the parts is `total` for every input.
 pub(crate) fn share(total: u64, weights: &[usize], index: usize) -> u64 {
     let whole: u128 = weights.iter().map(|&weight| weight as u128).sum();
     let before: u128 = weights[..index].iter().map(|&weight| weight as u128).sum();
     let after = before + weights[index] as u128;
     let cut = |position: u128| u128::from(total) * position / whole.max(1);
-    // Both cuts are at most `total`, so the difference fits.
+    // No cut exceeds `total`, so the difference fits.
     u64::try_from(cut(after) - cut(before)).unwrap_or(u64::MAX)
 }
 
-/// `total` connections on `threads` threads, as even as possible; the first ones take the rest.
+/// Divides `total` connections over `threads` threads as evenly as possible. The first threads take
+/// the remainder.
 pub(crate) fn even(total: usize, threads: usize) -> Vec<usize> {
     (0..threads).map(|thread| total / threads + usize::from(thread < total % threads)).collect()
 }
@@ -116,7 +118,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_count_stops_exactly_at_the_count_and_never_by_time() {
+    fn count_stops_exactly_never_by_time() {
         let pacer = ClosedLoop::new(Some(10), None);
         assert_eq!(pacer.next(Duration::ZERO, 0), Step::Send);
         assert_eq!(pacer.next(SECOND * 100_000, 9), Step::Send);
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_stops_exactly_at_its_end_and_never_by_count() {
+    fn duration_stops_exactly_never_by_count() {
         let pacer = ClosedLoop::new(None, Some(SECOND));
         assert_eq!(pacer.next(Duration::ZERO, u64::MAX - 1), Step::Send);
         assert_eq!(pacer.next(SECOND - Duration::from_nanos(1), 5), Step::Send);
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_limits_the_first_one_reached_stops() {
+    fn first_of_two_limits_stops() {
         let pacer = ClosedLoop::new(Some(2), Some(SECOND));
         assert_eq!(pacer.next(SECOND / 2, 1), Step::Send);
         assert_eq!(pacer.next(SECOND / 2, 2), Step::Stop);
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_stops_both_loops_and_what_is_left_of_a_count_stays_known() {
+    fn end_at_keeps_the_rest_known() {
         let mut closed = Pacer::Closed(ClosedLoop::new(Some(10), None));
         closed.end_at(SECOND);
         assert_eq!((closed.deadline(), closed.left(4)), (Some(SECOND), 6));
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_lose_nothing_whatever_the_remainder() {
+    fn shares_lose_nothing() {
         for total in 0..60 {
             for threads in 1..7 {
                 for connections in threads..threads * 4 {
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_follow_the_connections_of_a_thread() {
+    fn shares_follow_connections_per_thread() {
         assert_eq!(even(3, 2), [2, 1]);
         assert_eq!(share(9, &[2, 1], 0), 6);
         assert_eq!(share(9, &[2, 1], 1), 3);

@@ -1,5 +1,5 @@
 //! The instants of an open loop, fixed before the run. Owns the arithmetic from a course of rates
-//! to instants; knows no clock, and nothing of what the server does.
+//! to instants; knows no clock and no server.
 //!
 //! The course of rates is a chain of linear ramps. The area under it up to an instant is the
 //! number of requests due by then, so request `k` is due where the area is `k`. For Poisson
@@ -14,24 +14,24 @@ pub enum Arrivals {
     /// Evenly: one every 1/rate seconds.
     #[default]
     Constant,
-    /// As from many independent users: exponential gaps with mean 1/rate. The same seed, rate and
-    /// number of threads give the same instants.
+    /// Exponential gaps with mean 1/rate, as from many independent users. Equal seed, rate and
+    /// number of threads give equal instants.
     Poisson {
-        /// Any number; each thread derives its own sequence from it.
+        /// Any number. Each thread derives its own sequence from it.
         seed: u64,
     },
 }
 
-/// A part of an open loop in which the rate goes linearly from that before it to `rate`.
+/// A part of an open loop in which the rate goes linearly from the previous rate to `rate`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stage {
-    /// How long it takes.
+    /// Length of the stage.
     pub duration: Duration,
-    /// Requests per second at its end.
+    /// Requests per second at the end of the stage.
     pub rate: f64,
 }
 
-/// One linear piece of the course.
+/// A linear piece of the course.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Ramp {
     from: f64,
@@ -40,13 +40,13 @@ struct Ramp {
 }
 
 impl Ramp {
-    /// Requests in it.
+    /// Returns the number of requests in the ramp.
     fn area(&self) -> f64 {
-        // An endless ramp of rate zero has none.
+        // An endless ramp of rate zero has no request.
         if self.from + self.to == 0.0 { 0.0 } else { (self.from + self.to) / 2.0 * self.seconds }
     }
 
-    /// The seconds after which `area` requests of it are due.
+    /// Returns the seconds after which `area` requests of the ramp are due.
     fn seconds_to(&self, area: f64) -> f64 {
         if area == 0.0 {
             return 0.0;
@@ -67,16 +67,16 @@ pub(crate) struct Schedule {
     ramp_start: f64,
     ramp_area: f64,
     steps: Steps,
-    /// Instants that are still to come, if there is a limit.
+    /// Number of instants still to come, if there is a limit.
     left: Option<u64>,
     end: Option<Duration>,
     next: Option<Duration>,
 }
 
-/// Where on the area the instants lie.
+/// Positions of the instants on the area.
 #[derive(Debug, Clone)]
 enum Steps {
-    /// `first + taken × every`, computed anew each time so that no error adds up.
+    /// Positions `first + taken × every`, computed anew each time so that no error adds up.
     Even { first: u64, every: u64, taken: u64 },
     /// Exponential steps of mean `mean`.
     Random { random: SplitMix, mean: f64, at: f64 },
@@ -109,7 +109,7 @@ impl Course {
         Self { ramps: vec![Ramp { from: rate, to: rate, seconds: f64::INFINITY }] }
     }
 
-    /// Stages one after the other, the first one beginning at `from`.
+    /// Joins stages one after the other. The first one begins at rate `from`.
     pub(crate) fn stages(mut from: f64, stages: &[Stage]) -> Self {
         let mut ramps = Vec::with_capacity(stages.len());
         for stage in stages {
@@ -119,8 +119,8 @@ impl Course {
         Self { ramps }
     }
 
-    /// Thread `thread` of `threads`: with `requests` instants at most (its own share), none at or
-    /// after `end`.
+    /// Makes the schedule of thread `thread` of `threads`, with at most `requests` instants (the
+    /// thread's own share), and none at or after `end`.
     pub(crate) fn schedule(
         &self,
         arrivals: Arrivals,
@@ -155,7 +155,7 @@ impl Course {
 }
 
 impl Schedule {
-    /// The next instant, since the start of the run.
+    /// Returns the next instant, since the start of the run.
     #[inline]
     pub(crate) fn next_due(&self) -> Option<Duration> {
         self.next
@@ -172,18 +172,18 @@ impl Schedule {
         Some(due)
     }
 
-    /// Instants of a limited schedule that have not been taken.
+    /// Returns the instants of a limited schedule that have not been taken.
     pub(crate) fn left(&self) -> u64 {
         self.left.unwrap_or(0)
     }
 
-    /// No instant is taken any more.
+    /// Ends the schedule: no further instant comes.
     pub(super) fn end_at(&mut self, elapsed: Duration) {
         self.end = Some(self.end.map_or(elapsed, |end| end.min(elapsed)));
         self.next = None;
     }
 
-    /// No instant comes at or after it.
+    /// Returns the end of the schedule, if there is one. No instant comes at the end or later.
     pub(crate) fn end(&self) -> Option<Duration> {
         self.end
     }
@@ -209,14 +209,14 @@ impl Schedule {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a small generator whose streams are told apart by seed.
+/// SplitMix64 (Steele, Lea, Flood 2014): a small random generator with one stream per seed.
 #[derive(Debug, Clone)]
 pub(crate) struct SplitMix {
     state: u64,
 }
 
 impl SplitMix {
-    /// Stream `stream` of `seed`.
+    /// Makes stream `stream` of `seed`.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut mixed = Self { state: seed };
         let base = mixed.next_u64();
@@ -232,7 +232,7 @@ impl SplitMix {
         z ^ (z >> 31)
     }
 
-    /// At least 0 and less than 1.
+    /// Returns a number of at least 0 and less than 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
     fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_rate_is_even_to_the_last_instant_and_the_threads_interleave() {
+    fn constant_rate_is_even_over_threads() {
         for threads in [1, 3, 7] {
             let instants = of(&Course::constant(300.0), Arrivals::Constant, threads, 1000);
             assert_eq!(instants.len(), 300_000);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_ramp_linearly_and_hold_where_the_rate_is_repeated() {
+    fn stages_ramp_linearly_and_hold() {
         let second = Duration::from_secs(1);
         let stages = [
             Stage { duration: second * 10, rate: 100.0 },
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn poisson_arrivals_have_the_mean_and_the_variance_of_one_and_repeat_with_the_seed() {
+    fn poisson_gaps_are_exponential_and_seeded() {
         let course = Course::constant(1000.0);
         for threads in [1, 4] {
             let instants = of(&course, Arrivals::Poisson { seed: 7 }, threads, 200);
@@ -323,7 +323,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn instants_never_go_back_and_their_number_is_the_area(
+        fn instants_are_sorted_and_fill_area(
             stages in prop::collection::vec((1u64..20_000, 0.0f64..500.0), 1..6),
             from in 0.0f64..500.0,
             threads in 1usize..5,

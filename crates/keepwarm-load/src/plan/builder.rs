@@ -1,5 +1,5 @@
-//! The settings of a plan, one by one, and their validation. Owns defaults, limits and what does
-//! not fit together; what a setting means on the wire is in the file of its subject.
+//! The settings of a plan, one by one, and their validation. Owns defaults, limits and the settings
+//! that exclude each other; the file of each subject owns its meaning on the wire.
 
 use std::net::IpAddr;
 use std::num::NonZero;
@@ -9,10 +9,8 @@ use std::time::Duration;
 use super::request::{self, Prepared, RequestParts};
 use super::target::Target;
 use super::tls::TlsSettings;
-use super::{
-    ClosePolicy, ConnectTo, MAX_CONCURRENCY, MAX_DURATION, MAX_RATE, OpenLoop, Plan, PlanError,
-    RequestSpec, Route,
-};
+use super::{ClosePolicy, ConnectTo, OpenLoop, Plan, PlanError, RequestSpec, Route};
+use crate::limits::{MAX_CONCURRENCY, MAX_DURATION, MAX_RATE};
 use crate::pacer::{Arrivals, Course, Stage};
 
 /// The lowest rate of an open loop: one request in a thousand seconds.
@@ -80,51 +78,51 @@ impl PlanBuilder {
         }
     }
 
-    /// Sends `rate` requests a second, at instants fixed in advance, whether responses come or
-    /// not: an open loop. Default: none, a closed loop. Between one in a thousand seconds and
-    /// [`MAX_RATE`]. Needs a count, a [`duration`](Self::duration) or both, or
-    /// [`stages`](Self::stages); with stages it is the rate that the first one begins at.
+    /// Sends this many requests a second, at instants fixed in advance, whether responses come or
+    /// not: an open loop. Default: none, a closed loop. Between one request in a thousand seconds
+    /// and [`MAX_RATE`]. Needs a count, a [`duration`](Self::duration) or both, or
+    /// [`stages`](Self::stages); with stages this is the rate at which the first stage begins.
     ///
-    /// [`concurrency`](Self::concurrency) is the most connections; they are opened as they are
-    /// needed. A request that finds none free waits, in the order of instants, and the wait is
-    /// part of its response time. Requests that wait at the end of a duration have the same
-    /// second of grace as those in flight, and are then unsent.
+    /// [`concurrency`](Self::concurrency) is the most connections; they are opened as needed. A
+    /// request without a free connection waits, in the order of instants, and the wait is part of
+    /// its response time. Requests that wait at the end of a duration have the same second of grace
+    /// as requests in flight, and are then unsent.
     pub fn rate(mut self, requests_per_second: f64) -> Self {
         self.rate = Some(requests_per_second);
         self
     }
 
-    /// An open loop whose rate goes linearly from stage to stage: from [`rate`](Self::rate), or
-    /// zero, to the rate of the first stage within its duration, from there to that of the
-    /// second, and so on. A stage with the rate of the one before it holds it. The duration of
-    /// the run is that of all stages, unless a shorter one is set.
+    /// Makes an open loop whose rate goes linearly from stage to stage: from [`rate`](Self::rate),
+    /// or zero, to the rate of the first stage within its duration, from there to the rate of the
+    /// second, and so on. A stage with the previous stage's rate holds that rate. The duration of
+    /// the run is the sum over all stages, unless a shorter one is set.
     pub fn stages(mut self, stages: impl Into<Vec<Stage>>) -> Self {
         self.stages = stages.into();
         self
     }
 
-    /// How the instants of an open loop are spread. Default: [`Arrivals::Constant`].
+    /// Sets how the instants of an open loop are spread. Default: [`Arrivals::Constant`].
     pub fn arrivals(mut self, arrivals: Arrivals) -> Self {
         self.arrivals = arrivals;
         self
     }
 
-    /// The most requests of an open loop that wait for a free connection, in all threads
-    /// together. Default 1,000,000, which costs at most 16 MB; zero is refused, and so is more
-    /// than 100 times the default. A request that is due beyond it is counted as unsent.
+    /// Limits the requests of an open loop that wait for a free connection, in all threads
+    /// together. Default 1,000,000, which costs at most 16 MB. Zero, and more than 100 times the
+    /// default, are refused. A request that is due beyond the limit is counted as unsent.
     pub fn backlog(mut self, requests: usize) -> Self {
         self.backlog = requests;
         self
     }
 
     /// Stops after exactly `n` requests. Zero is refused. No default: a plan needs a count, a
-    /// [`duration`](Self::duration), or both, and then stops at whichever is reached first.
+    /// [`duration`](Self::duration), or both; with both it stops at the first one reached.
     pub fn requests(mut self, n: u64) -> Self {
         self.requests = Some(n);
         self
     }
 
-    /// Takes back [`requests`](Self::requests).
+    /// Removes the count that was set by [`requests`](Self::requests).
     pub fn without_count(mut self) -> Self {
         self.requests = None;
         self
@@ -132,126 +130,127 @@ impl PlanBuilder {
 
     /// Starts no request after `duration`. Zero, and more than [`MAX_DURATION`], are refused.
     /// Requests in flight at that instant have a grace: one more second, or twice the longest
-    /// service time so far if that is longer, and never longer than the timeout. What is unanswered
-    /// then has failed ([`ErrorClass::Unanswered`](crate::ErrorClass::Unanswered)). An open loop
-    /// sends what waits for a connection for another second, and the rest of it is unsent.
+    /// service time so far if that is longer, and never longer than the timeout. A request that is
+    /// unanswered then has failed ([`ErrorClass::Unanswered`](crate::ErrorClass::Unanswered)). An
+    /// open loop sends requests that wait for a connection for another second; the rest are unsent.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// The number of connections, each with one request in flight. Default 1; zero, and more than
-    /// [`MAX_CONCURRENCY`], are refused. More connections than requests are never opened.
+    /// Sets the number of connections, each with one request in flight. Default 1. Zero, and more
+    /// than [`MAX_CONCURRENCY`], are refused. More connections than requests are never opened.
     pub fn concurrency(mut self, connections: usize) -> Self {
         self.concurrency = connections;
         self
     }
 
-    /// The number of threads. Default: one for every core this process may use, but not more than
-    /// connections. Zero, and more threads than connections, are refused.
+    /// Sets the number of threads. Default: one for every core this process may use, but not more
+    /// than connections. Zero, and more threads than connections, are refused.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// Whether a connection serves the next request too. Default `true`. With `false` every
-    /// request carries `Connection: close` and gets a connection of its own, and even a server
-    /// that would go on is not asked to.
+    /// Sets whether a connection serves further requests. Default `true`. With `false` every
+    /// request carries `Connection: close` and has a connection of its own, which carries no
+    /// further request even if the server would accept one.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
         self.keep_alive = keep_alive;
         self
     }
 
-    /// The most requests that a connection carries; it is then closed, and the next request dials
-    /// anew. Default: no limit; zero is refused. This side closes at once, unless the
-    /// [`close_policy`](Self::close_policy) is to wait for the peer: then the last request says
+    /// Limits the requests that a connection carries. The connection is then closed, and the next
+    /// request dials anew. Default: no limit; zero is refused. This side closes at once, unless the
+    /// [`close_policy`](Self::close_policy) is to wait for the peer: then the last request carries
     /// `Connection: close`.
     pub fn requests_per_connection(mut self, requests: u64) -> Self {
         self.requests_per_connection = Some(requests);
         self
     }
 
-    /// The most connections that are dialed in a second, evenly spread. Default: no limit. Between
-    /// 0.001 and [`MAX_RATE`]. Requests wait for it: in an open loop that is part of their
-    /// response time.
+    /// Limits the connections that are dialed in a second, evenly spread. Default: no limit.
+    /// Between 0.001 and [`MAX_RATE`]. Requests wait for their dial; in an open loop the wait is
+    /// part of their response time.
     pub fn connect_rate(mut self, per_second: f64) -> Self {
         self.connect_rate = Some(per_second);
         self
     }
 
-    /// Adds an address of this host to connect from; several take turns. Default: what the kernel
-    /// chooses. Every address has ephemeral ports of its own; the port is chosen as late as
-    /// connect(2) does it (`IP_BIND_ADDRESS_NO_PORT`), so that each serves several targets.
+    /// Adds an address of this host to connect from. Several addresses alternate. Default: the
+    /// kernel's choice. Every address has ephemeral ports of its own. The port is chosen as late as
+    /// connect(2) (`IP_BIND_ADDRESS_NO_PORT`), so that each port serves several targets.
     pub fn source(mut self, address: IpAddr) -> Self {
         self.route.sources.push(address);
         self
     }
 
-    /// Connects to another address, or port, than that of the URL; the first rule that matches
-    /// holds. The Host field stays that of the URL.
+    /// Connects to another address or port than the URL's. The first rule that matches applies. The
+    /// Host field stays that of the URL.
     pub fn connect_to(mut self, rule: ConnectTo) -> Self {
         self.route.connect_to.push(rule);
         self
     }
 
-    /// Trusts any certificate of an `https://` server. Default: not; the platform's roots decide.
+    /// Trusts any certificate of an `https://` server. Default `false`: the platform's roots
+    /// decide.
     pub fn tls_insecure(mut self, insecure: bool) -> Self {
         self.tls.insecure = insecure;
         self
     }
 
-    /// The certificates, in PEM, of the authorities to trust instead of the platform's.
+    /// Sets the certificates, in PEM, of the authorities to trust instead of the platform's.
     pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.tls.roots_pem = Some(pem.into());
         self
     }
 
-    /// Who this client is, for servers that ask (mTLS): a certificate chain, its own certificate
-    /// first, and the private key, both in PEM.
+    /// Sets the client's identity for servers that ask for it (mTLS): a certificate chain with the
+    /// client's own certificate first, and the private key, both in PEM.
     pub fn tls_identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.tls.identity_pem = Some((chain.into(), key.into()));
         self
     }
 
-    /// The name to ask for (SNI), and that the certificate must be for, instead of the URL's host.
+    /// Sets the name to ask for (SNI) and to find in the certificate, instead of the URL's host.
     pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
         self.tls.server_name = Some(name.into());
         self
     }
 
-    /// Whether later handshakes resume a session of an earlier one. Default `true`: each thread
-    /// remembers sessions of its own.
+    /// Sets whether later handshakes resume a session of an earlier one. Default `true`: each
+    /// thread remembers sessions of its own.
     pub fn tls_resumption(mut self, resume: bool) -> Self {
         self.tls.no_resumption = !resume;
         self
     }
 
-    /// Connects to the Unix socket of this path, whatever host the URL names. Default: none. A
-    /// path of more than 107 bytes is refused.
+    /// Connects to the Unix socket at this path, and ignores the URL's host. Default: none. A path
+    /// of more than 107 bytes is refused.
     pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.route.unix_socket = Some(path.into());
         self
     }
 
-    /// Who closes after a response that ends its connection.
+    /// Sets the side that closes after a response that ends its connection.
     ///
-    /// Default: [`ClosePolicy::Now`] with keep-alive, where such a response is the exception;
-    /// [`ClosePolicy::WaitPeer`] without, where the server has been asked to close and closing at
-    /// once would make the account of who closed first a race. Worst case: a server that never
-    /// closes costs every connection one second.
+    /// Default: [`ClosePolicy::Now`] with keep-alive, where such a response is the exception.
+    /// [`ClosePolicy::WaitPeer`] without keep-alive: the server has been asked to close, and
+    /// closing at once would make it a race which side closes first. Worst case: a server that
+    /// never closes costs every connection one second.
     pub fn close_policy(mut self, policy: ClosePolicy) -> Self {
         self.close_policy = Some(policy);
         self
     }
 
-    /// The request method. Default `GET`, or `POST` with a [`form`](Self::form). Must be a token (RFC 9110, section 5.6.2); `CONNECT` is
-    /// refused.
+    /// Sets the request method. Default `GET`, or `POST` with a [`form`](Self::form). Must be a
+    /// token (RFC 9110, section 5.6.2); `CONNECT` is refused.
     pub fn method(mut self, method: impl Into<String>) -> Self {
         self.method = Some(method.into());
         self
     }
 
-    /// Adds a pair to the form that is the body (`application/x-www-form-urlencoded`). Refused
+    /// Adds a pair to the form that becomes the body (`application/x-www-form-urlencoded`). Refused
     /// together with [`body`](Self::body).
     pub fn form(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.form.push((name.into(), value.into()));
@@ -264,38 +263,39 @@ impl PlanBuilder {
     }
 
     /// Replaces, in path, header values and body, `{n}` by the number of the request (each number
-    /// from 0 once in a run), `{uuid}` by a random UUID, and `{random:LOW-HIGH}` by a number
-    /// between two. Default: not. The `Content-Length` is that of the body as it is sent.
+    /// from 0 once in a run), `{uuid}` by a random UUID, and `{random:LOW-HIGH}` by a random number
+    /// from LOW to HIGH. Default `false`. The `Content-Length` is that of the body as sent.
     pub fn templates(mut self, templates: bool) -> Self {
         self.templates = templates;
         self
     }
 
-    /// Sends these requests in turn instead of one; see [`RequestSpec::parse_all`]. Header fields
-    /// of the plan are added to each, unless it has one of the same name. Method, path, body and
-    /// form are theirs. Refused together with [`body`](Self::body) and [`form`](Self::form).
+    /// Sends these requests in turn instead of a single one; see [`RequestSpec::parse_all`]. Header
+    /// fields of the plan are added to each request that has no field of that name. Method, path
+    /// and body come from the specs. Refused together with [`body`](Self::body) and
+    /// [`form`](Self::form).
     pub fn request_specs(mut self, specs: Vec<RequestSpec>) -> Self {
         self.specs = specs;
         self
     }
 
-    /// Adds one header field. `Host`, `User-Agent` and `Accept` replace the ones written by
-    /// default. `Connection`, `Content-Length` and `Transfer-Encoding` are refused: they follow
-    /// from [`keep_alive`](Self::keep_alive) and [`body`](Self::body).
+    /// Adds a header field. `Host`, `User-Agent` and `Accept` replace the default fields.
+    /// `Connection`, `Content-Length` and `Transfer-Encoding` are refused: they follow from
+    /// [`keep_alive`](Self::keep_alive) and [`body`](Self::body).
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The request body, sent with its `Content-Length`. Default: none.
+    /// Sets the request body, which is sent with its `Content-Length`. Default: none.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The time from the start of the dial, or of the request on an open connection, to the last
-    /// byte of the response. Default 30 seconds; zero, and more than [`MAX_DURATION`], are
-    /// refused. Kept to within a thousandth, but not better than one millisecond.
+    /// Limits the time from the start of the dial, or of the request on an open connection, to the
+    /// last byte of the response. Default 30 seconds. Zero, and more than [`MAX_DURATION`], are
+    /// refused. Accurate to a thousandth, but not better than one millisecond.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -305,8 +305,8 @@ impl PlanBuilder {
     ///
     /// # Errors
     ///
-    /// The first setting that cannot be used, with its value, the reason and a way out.
-    /// [`PlanError::is_unresolved`] tells a name without an address from a wrong setting.
+    /// The first setting that cannot be used, with its value, the reason and a remedy.
+    /// [`PlanError::is_unresolved`] distinguishes a name without an address from a wrong setting.
     pub fn build(self) -> Result<Plan, PlanError> {
         self.check_numbers()?;
         let open_loop = self.open_loop()?;
@@ -340,7 +340,7 @@ impl PlanBuilder {
         })
     }
 
-    /// What is to be sent in turn: the requests that were given, or the one of the URL.
+    /// Returns the requests to send in turn: those given, or a single one to the URL.
     fn all_specs(&self, target: &Target) -> Result<Vec<RequestSpec>, PlanError> {
         let mut bodies = usize::from(!self.form.is_empty()) + usize::from(!self.body.is_empty());
         bodies += usize::from(!self.specs.is_empty());
@@ -396,7 +396,7 @@ impl PlanBuilder {
         Ok(Prepared { is_head: spec.method == "HEAD", usual, last })
     }
 
-    /// The limit by time: what was asked for, or what the stages take.
+    /// Returns the limit by time: the duration asked for, or the length of the stages if shorter.
     fn whole_duration(&self) -> Option<Duration> {
         let stages = self.stages.iter().map(|stage| stage.duration);
         let stages = (!self.stages.is_empty())
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_the_documented_ones() {
+    fn defaults_are_as_documented() {
         let plan = builder().build().unwrap();
         assert_eq!((plan.concurrency(), plan.threads()), (1, 1));
         assert_eq!(plan.timeout(), Duration::from_secs(30));
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_used_are_named_with_their_value() {
+    fn bad_settings_are_named_with_value() {
         let table = [
             (Plan::builder("http://127.0.0.1/"), "requests", "none"),
             (builder().requests(0), "requests", "0"),
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_give_the_run_its_duration_and_the_threads_share_the_count() {
+    fn stages_set_duration_threads_share_count() {
         let plan = Plan::builder("http://127.0.0.1:9/").stages([stage(2, 5.0), stage(3, 0.0)]);
         assert_eq!(plan.clone().build().unwrap().duration(), Some(Duration::from_secs(5)));
         let short = plan.duration(Duration::from_secs(1)).build().unwrap();
@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_an_address_is_told_from_a_wrong_setting() {
+    fn unresolved_name_is_no_wrong_setting() {
         let plan = Plan::builder("http://no-such-host.invalid/").requests(1);
         assert!(plan.build().unwrap_err().is_unresolved());
     }

@@ -1,8 +1,8 @@
-//! Why a plan cannot be run. Owns the one error of plan building; decides nothing.
+//! The error of building a plan. Decides nothing.
 
 use std::fmt;
 
-/// A setting that cannot be used: which one, its value, why not, and the way out.
+/// A setting that cannot be used: its name, its value, the reason, and a remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanError {
     setting: &'static str,
@@ -27,28 +27,28 @@ impl PlanError {
         self
     }
 
-    /// The setting, by the name of its method on [`PlanBuilder`](crate::PlanBuilder).
+    /// Returns the name of the setting's method on [`PlanBuilder`](crate::PlanBuilder).
     pub fn setting(&self) -> &'static str {
         self.setting
     }
 
-    /// The value that was given.
+    /// Returns the value that was given.
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Why it cannot be used.
+    /// Returns the reason why the value cannot be used.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// What to do instead.
+    /// Returns a remedy.
     pub fn way_out(&self) -> &'static str {
         self.way_out
     }
 
-    /// Whether the settings are fine but the host has no address: the target cannot be reached,
-    /// rather than the plan being wrong.
+    /// Returns true if the settings are valid but the host has no address: the target cannot be
+    /// reached, and the plan is not wrong.
     pub fn is_unresolved(&self) -> bool {
         self.unresolved
     }

@@ -1,12 +1,13 @@
 //! Requests, serialised once. Owns the bytes on the wire (RFC 9112, sections 3 and 5) and the
-//! fields written by default; sends nothing.
+//! default fields; sends nothing.
 
 use std::fmt::Write as _;
 
 use super::PlanError;
 use super::template::{BODY_LENGTH, Template};
 
-/// Fields that follow from other settings, and would contradict them if given by hand.
+/// Fields that follow from other settings, with the setting to use instead. Given by hand they
+/// would contradict it.
 const COMPUTED: [(&str, &str); 3] = [
     ("connection", "turn keep-alive on or off instead"),
     ("content-length", "set the body; its length is sent"),
@@ -16,10 +17,10 @@ const COMPUTED: [(&str, &str); 3] = [
 /// Methods whose requests announce a body length even when it is zero (RFC 9110, section 8.6).
 const EXPECTS_BODY: [&str; 3] = ["POST", "PUT", "PATCH"];
 
-/// What a request is made of.
+/// The parts of a request.
 pub(crate) struct RequestParts<'a> {
     pub(crate) method: &'a str,
-    /// The value of the Host field.
+    /// Value of the Host field.
     pub(crate) authority: &'a str,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(String, String)],
@@ -28,7 +29,7 @@ pub(crate) struct RequestParts<'a> {
 }
 
 impl RequestParts<'_> {
-    /// Everything but what changes is serialised; `templates` says whether anything does.
+    /// Serialises the request, except for the fields of a template. `templates` allows them.
     pub(crate) fn prepare(&self, templates: bool) -> Result<Message, PlanError> {
         if templates {
             let head = self.head(BODY_LENGTH)?;
@@ -90,20 +91,20 @@ impl RequestParts<'_> {
     }
 }
 
-/// A request as it is written.
+/// A request ready to be written.
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Fixed(Box<[u8]>),
     Changing(Template),
 }
 
-/// One of the requests that a plan sends in turn.
+/// A request that a plan sends in turn with others.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
-    /// Its response has no content, whatever its fields say.
+    /// The method is HEAD: the response has no content, even if its fields announce one.
     pub(crate) is_head: bool,
     pub(crate) usual: Message,
-    /// As the last one of its connection, if that says `Connection: close` and others do not.
+    /// The form for the last request of a connection, if only that one has `Connection: close`.
     pub(crate) last: Option<Message>,
 }
 
@@ -117,12 +118,12 @@ impl Prepared {
     }
 }
 
-/// The value of an Authorization field (RFC 7617).
+/// Makes the value of an Authorization field (RFC 7617).
 pub(crate) fn basic_auth(user: &str, password: &str) -> String {
     format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
 }
 
-/// RFC 4648, section 4.
+/// Encodes bytes in base 64 (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -138,7 +139,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Pairs as a form sends them (`application/x-www-form-urlencoded`, URL Standard, section 5.2).
+/// Encodes pairs as a form does (`application/x-www-form-urlencoded`, URL Standard, section 5.2).
 pub(crate) fn urlencoded(pairs: &[(String, String)]) -> String {
     let mut text = String::new();
     for (name, value) in pairs {
@@ -177,7 +178,7 @@ fn check_header(name: &str, value: &str) -> Result<(), PlanError> {
     if !is_token(name) {
         return Err(bad("its name is not a token", "write NAME: VALUE"));
     }
-    // RFC 9110, section 5.5: CR, LF and NUL must not pass; other controls have no use either.
+    // RFC 9110, section 5.5: CR, LF and NUL must not pass. Other controls have no use.
     if value.bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7f) {
         return Err(bad("its value has a control character", "remove it"));
     }
@@ -189,7 +190,7 @@ fn check_header(name: &str, value: &str) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// RFC 9110, section 5.6.2.
+/// Returns true for a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !text.is_empty() && text.bytes().all(is_tchar)
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_request_has_the_default_fields_and_no_connection_field() {
+    fn plain_request_has_default_fields_only() {
         let expected = format!(
             "GET /a?b HTTP/1.1\r\nHost: example.test:81\r\nUser-Agent: keepwarm/{}\r\nAccept: */*\r\n\r\n",
             env!("CARGO_PKG_VERSION")
@@ -225,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn given_fields_replace_the_defaults_whatever_their_case() {
+    fn given_fields_replace_defaults_case_insensitively() {
         let text = request("GET", &[("host", "x"), ("ACCEPT", "y"), ("Via", "z")], b"", true);
         assert!(text.contains("\r\nhost: x\r\nACCEPT: y\r\nVia: z\r\n"));
         assert!(!text.contains("Host:") && !text.contains("Accept:"));
     }
 
     #[test]
-    fn a_body_is_sent_with_its_length_and_post_announces_an_empty_one() {
+    fn body_has_length_also_empty_post() {
         assert!(request("POST", &[], b"abc", true).ends_with("Content-Length: 3\r\n\r\nabc"));
         assert!(request("POST", &[], b"", true).ends_with("Content-Length: 0\r\n\r\n"));
         assert!(request("GET", &[], b"ab", true).ends_with("Content-Length: 2\r\n\r\nab"));
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keep_alive_the_request_says_close() {
+    fn request_without_keep_alive_says_close() {
         assert!(request("GET", &[], b"", false).ends_with("\r\nConnection: close\r\n\r\n"));
     }
 }

@@ -1,5 +1,5 @@
-//! A file of requests. Owns its syntax; the requests' meaning is the plan's, and files that it
-//! names are read by whoever calls.
+//! A file of requests. Owns its syntax. The plan owns the meaning of the requests, and the caller
+//! reads the files that the file names.
 //!
 //! ```text
 //! # A comment. Requests are separated by empty lines.
@@ -14,16 +14,15 @@
 //! @body.bin
 //! ```
 //!
-//! The first line of a request is its method and its path; then come header fields; the last line
-//! may be its body, `=` and the text, or `@` and the name of a file.
+//! The first line of a request is its method and its path. Header fields follow. The last line may
+//! be its body: `=` and the text, or `@` and the name of a file.
 
 use std::fmt;
 use std::io;
 
-/// The most requests of one file.
-pub const MAX_FILE_REQUESTS: usize = 100_000;
+use crate::limits::MAX_FILE_REQUESTS;
 
-/// One request of several that a plan sends in turn.
+/// A request of several that a plan sends in turn.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RequestSpec {
@@ -31,13 +30,13 @@ pub struct RequestSpec {
     pub method: String,
     /// Path and query, as on the request line.
     pub path: String,
-    /// Header fields, added to those of the plan.
+    /// Header fields, which are added to those of the plan.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// Why a file of requests cannot be read, and where.
+/// The reason why a file of requests cannot be read, and the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestFileError {
     line: usize,
@@ -45,7 +44,7 @@ pub struct RequestFileError {
 }
 
 impl RequestFileError {
-    /// The line, beginning with 1.
+    /// Returns the number of the line, beginning with 1.
     pub fn line(&self) -> usize {
         self.line
     }
@@ -60,9 +59,9 @@ impl fmt::Display for RequestFileError {
 impl std::error::Error for RequestFileError {}
 
 impl RequestSpec {
-    /// Reads the requests of a file: method and path, then header fields, then `= TEXT` or
-    /// `@FILE` as the body; an empty line ends each, `#` begins a comment. `read` gives the
-    /// content of the files that are named.
+    /// Reads the requests of a file: method and path, then header fields, then `= TEXT` or `@FILE`
+    /// as the body. An empty line ends a request, `#` begins a comment. `read` returns the content
+    /// of the files that are named.
     ///
     /// ```
     /// use keepwarm_load::RequestSpec;
@@ -75,8 +74,8 @@ impl RequestSpec {
     ///
     /// # Errors
     ///
-    /// The first line that cannot be read, and why; a file without a request; more than
-    /// [`MAX_FILE_REQUESTS`].
+    /// The first line that cannot be read, with the reason; a file without a request; more requests
+    /// than [`MAX_FILE_REQUESTS`].
     pub fn parse_all(
         text: &str,
         mut read: impl FnMut(&str) -> io::Result<Vec<u8>>,
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_read_in_order_with_their_fields_and_bodies() {
+    fn requests_are_read_in_order() {
         let text =
             "# first\nGET /a?b=c\n\n\nPOST /b\nA: b\n# within\nC:d:e\n=  two\n\nPUT /c\n@ there";
         let requests = parse(text).unwrap();
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_with_its_line() {
+    fn error_names_the_bad_line() {
         let table = [
             ("", 1, "no request"),
             ("# only\n\n", 2, "no request"),
@@ -204,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_an_error_names_a_line_that_is_there(text in "([GET /a:=@#\\n]|\\PC){0,60}") {
+        fn no_text_panics(text in "([GET /a:=@#\\n]|\\PC){0,60}") {
             if let Err(error) = parse(&text) {
                 prop_assert!(error.line() >= 1 && error.line() <= text.lines().count().max(1));
             }

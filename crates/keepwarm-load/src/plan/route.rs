@@ -1,5 +1,5 @@
-//! The way to the target: which addresses are connected to, and from which. Owns the replacement
-//! of host and port, the name lookup and what fits together; connects nothing.
+//! The way to the target: the addresses to connect to and to connect from. Owns the replacement of
+//! host and port, the name lookup, and the check that both fit together; connects nothing.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -12,18 +12,18 @@ use rustix::net::SocketAddrUnix;
 use super::PlanError;
 use super::target::Target;
 
-/// Something connect(2) takes.
+/// An argument of connect(2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Tcp(SocketAddr),
     Unix(SocketAddrUnix),
 }
 
-/// "Requests for this host and port go to that address and port": the Host field and the name in
-/// TLS stay those of the URL.
+/// A rule that sends requests for a host and port to another address and port. The Host field and
+/// the name in TLS stay those of the URL.
 ///
-/// Written `HOST:PORT:ADDRESS:PORT`, as curl's option of the same name is; an IPv6 address stands
-/// in brackets. An empty host or port matches any; an empty address or port is that of the URL.
+/// Written `HOST:PORT:ADDRESS:PORT`, as curl's option of the same name; an IPv6 address stands in
+/// brackets. An empty host or port matches any; an empty address or port is that of the URL.
 ///
 /// ```
 /// let rule: keepwarm_load::ConnectTo = "example.com:80:127.0.0.1:8080".parse()?;
@@ -55,7 +55,7 @@ impl FromStr for ConnectTo {
     }
 }
 
-/// A host, in brackets if it has colons, and what follows its colon.
+/// Splits off a host (in brackets if it has colons); returns it and the text behind its colon.
 fn host(text: &str) -> Option<(&str, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']')?;
@@ -67,7 +67,7 @@ fn host(text: &str) -> Option<(&str, &str)> {
     host.bytes().all(plain).then_some((host, rest))
 }
 
-/// Digits, or nothing; zero is no port.
+/// Parses a port of digits, or an empty port. Zero is refused.
 fn port(text: &str) -> Option<Option<u16>> {
     match text {
         "" => Some(None),
@@ -96,7 +96,7 @@ impl ConnectTo {
     }
 }
 
-/// What a plan says of the way.
+/// Settings of a plan for the way to the target.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Route {
     pub(crate) connect_to: Vec<ConnectTo>,
@@ -105,8 +105,8 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// What to connect to, in the order it is tried. Asks the resolver once, so that no lookup
-    /// falls into the measured time.
+    /// Returns the endpoints in the order in which they are tried. Asks the resolver once, so that
+    /// no lookup falls into the measured time.
     pub(crate) fn endpoints(&self, url: &str, target: &Target) -> Result<Vec<Endpoint>, PlanError> {
         if let Some(path) = &self.unix_socket {
             return self.unix(path);
@@ -119,7 +119,7 @@ impl Route {
         if self.sources.is_empty() {
             return Ok(addresses.into_iter().map(Endpoint::Tcp).collect());
         }
-        // An address can only be reached from one of its own family.
+        // An address can be reached only from an address of its own family.
         let reachable = |to: &SocketAddr| self.sources.iter().any(|s| s.is_ipv4() == to.is_ipv4());
         let endpoints: Vec<_> =
             addresses.into_iter().filter(reachable).map(Endpoint::Tcp).collect();
@@ -149,7 +149,7 @@ impl Route {
         Ok(vec![Endpoint::Unix(address)])
     }
 
-    /// The source whose turn it is to reach `address`, of those that can.
+    /// Returns source number `turn`, modulo their number, of the sources that can reach `address`.
     pub(crate) fn source_for(&self, address: SocketAddr, turn: usize) -> Option<IpAddr> {
         let mut fitting = self.sources.iter().filter(|s| s.is_ipv4() == address.is_ipv4());
         let count = fitting.clone().count();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_matches_replaces_host_and_port() {
+    fn first_matching_rule_replaces_host_and_port() {
         let url = "http://no-such-host.invalid:81/";
         let cases = [
             (vec!["no-such-host.invalid:81:127.0.0.1:9"], "127.0.0.1:9"),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_cannot_be_read_are_refused_with_the_form() {
+    fn bad_rules_are_refused_with_form() {
         for text in [
             "",
             "a",
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_keep_only_the_addresses_of_their_family() {
+    fn sources_filter_addresses_by_family() {
         let route = Route { sources: vec!["127.0.0.2".parse().unwrap()], ..Route::default() };
         let url = "http://[::1]:5/";
         let error = route.endpoints(url, &Target::parse(url).unwrap()).unwrap_err();
@@ -232,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_rule_that_is_read_is_written_the_same_and_no_text_panics(text in "[\\[\\]:0-9a-f.]{0,24}") {
+        fn rules_round_trip_and_never_panic(text in "[\\[\\]:0-9a-f.]{0,24}") {
             if let Ok(rule) = text.parse::<ConnectTo>() {
                 prop_assert_eq!(rule.to_string().parse::<ConnectTo>(), Ok(rule));
             }

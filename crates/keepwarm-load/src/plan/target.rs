@@ -1,24 +1,25 @@
-//! The target's URL, parsed into what a request and a dial need. Owns the syntax of `http://` and
-//! `https://` URLs (RFC 9110, section 4.2.1; RFC 3986); does not resolve names and does not connect.
+//! The target's URL, parsed into the parts that a request and a dial need. Owns the syntax of
+//! `http://` and `https://` URLs (RFC 9110, section 4.2.1; RFC 3986). Resolves and connects
+//! nothing.
 
 use super::PlanError;
 
-/// An `http://` or `https://` URL, taken apart.
+/// The parts of an `http://` or `https://` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The value of the `Host` field: host, and port when the URL names one.
+    /// Value of the `Host` field: host, and port if the URL names one.
     pub(crate) authority: String,
-    /// What to resolve: without brackets around an IPv6 address.
+    /// Host to resolve, without brackets around an IPv6 address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// `https`: TLS is spoken.
+    /// True for `https`.
     pub(crate) secure: bool,
-    /// Path and query as sent on the request line; never empty, never with a fragment.
+    /// Path and query as sent on the request line. Never empty, never with a fragment.
     pub(crate) path: String,
 }
 
 impl Target {
-    /// Parses `url`. The error says which part cannot be used and what can.
+    /// Parses `url`. The error names the part that cannot be used, and a remedy.
     pub(crate) fn parse(url: &str) -> Result<Self, PlanError> {
         let bad = |reason: &str, way_out: &'static str| PlanError::new("url", url, reason, way_out);
         if let Some(at) = url.find(|c: char| c.is_ascii_control() || c == ' ' || !c.is_ascii()) {
@@ -60,7 +61,7 @@ impl Target {
     }
 }
 
-/// Host without brackets, and port (`default` when absent or empty).
+/// Splits an authority into host without brackets, and port (`default` if absent or empty).
 fn split_authority(authority: &str, default: u16) -> Option<(String, u16)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn url_parts_are_found() {
         let table = [
             ("http://a", parts("a", "a", 80, "/")),
             ("HTTP://a:81/x?y=1#z", parts("a:81", "a", 81, "/x?y=1")),
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_cannot_be_used_are_refused_with_the_url_and_a_way_out() {
+    fn bad_urls_are_refused_with_remedy() {
         let urls = [
             "",
             "localhost:8080",

@@ -1,20 +1,20 @@
-//! Requests with parts that change: `{n}`, `{uuid}`, `{random:1-100}`. Owns their syntax and the
-//! rendering into bytes whose Content-Length is right; sends nothing.
+//! Requests with fields that change: `{n}`, `{uuid}`, `{random:1-100}`. Owns their syntax and the
+//! rendering into bytes with the right Content-Length; sends nothing.
 
 use std::ops::Range;
 
 use crate::pacer::SplitMix;
 
-/// A part that changes from request to request.
+/// A field that changes from request to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
-    /// The number of the request, from 0; each number once in a run.
+    /// The number of the request, from 0. A run uses each number once.
     Number,
     /// A random UUID (RFC 9562, version 4).
     Uuid,
-    /// A number between two, both included.
+    /// A random number from `low` to `high`, both included.
     Random { low: u64, high: u64 },
-    /// The length of the body, as it is rendered.
+    /// The length of the rendered body.
     BodyLength,
 }
 
@@ -24,7 +24,7 @@ enum Part {
     Field(Field),
 }
 
-/// Head and body with fields in them.
+/// A head and a body with fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     bytes: Vec<u8>,
@@ -32,12 +32,12 @@ pub(crate) struct Template {
     body: Vec<Part>,
 }
 
-/// Stands for the length of the body in a head that is made into a template. No head that was
-/// checked has it otherwise: a control character.
+/// Stands for the length of the body in the head of a template. A control character, which no
+/// checked head contains otherwise.
 pub(crate) const BODY_LENGTH: &str = "\u{1}";
 
 impl Template {
-    /// Finds the fields of `head` and `body`; `None` if there are none.
+    /// Finds the fields of `head` and `body`. Returns `None` if there is no field.
     pub(crate) fn find(head: &[u8], body: &[u8]) -> Option<Self> {
         let mut bytes = Vec::with_capacity(head.len() + body.len());
         let head = split(head, true, &mut bytes);
@@ -48,9 +48,10 @@ impl Template {
         any.then_some(Self { bytes, head, body })
     }
 
-    /// Writes request `number` into `out`, in place of what is there.
+    /// Replaces the content of `out` by request `number`.
     pub(crate) fn render(&self, number: u64, random: &mut SplitMix, out: &mut Vec<u8>) {
-        // The body comes first, because the head tells its length; then both change places.
+        // The body is rendered first, because the head contains its length; then both change
+        // places.
         out.clear();
         self.render_parts(&self.body, number, random, 0, out);
         let body_length = out.len();
@@ -80,7 +81,7 @@ impl Template {
     }
 }
 
-/// Cuts `text` at its fields; literals go to the end of `bytes`. Only a head tells a length.
+/// Cuts `text` at its fields. Appends literals to `bytes`. Only a head contains the length.
 fn split(text: &[u8], is_head: bool, bytes: &mut Vec<u8>) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut literal = bytes.len();
@@ -105,7 +106,8 @@ fn split(text: &[u8], is_head: bool, bytes: &mut Vec<u8>) -> Vec<Part> {
     parts
 }
 
-/// The field at the start of `text`, and its length. What only looks like one is text.
+/// Returns the field at the start of `text`, and its length. Text that is not exactly a field stays
+/// text.
 fn field_at(text: &[u8]) -> Option<(Field, usize)> {
     if text.starts_with(BODY_LENGTH.as_bytes()) {
         return Some((Field::BodyLength, BODY_LENGTH.len()));
@@ -133,7 +135,7 @@ fn field_at(text: &[u8]) -> Option<(Field, usize)> {
 fn between(random: &mut SplitMix, low: u64, high: u64) -> u64 {
     let drawn = random.next_u64();
     match (high - low).checked_add(1) {
-        // The product's upper half: as even as 64 bits allow, and without a division.
+        // Upper half of the product: as even as 64 bits allow, and without a division.
         Some(count) => {
             low + u64::try_from((u128::from(drawn) * u128::from(count)) >> 64).unwrap_or(0)
         }
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_rendered_and_the_length_is_that_of_the_rendered_body() {
+    fn content_length_is_of_rendered_body() {
         let head = format!("/x/{{n}}\r\nLength: {BODY_LENGTH}\r\n\r\n");
         assert_eq!(render(&head, "a{n}b{n}", 7), "/x/7\r\nLength: 4\r\n\r\na7b7");
         let long = u64::MAX;
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_field_is_text() {
+    fn near_fields_stay_text() {
         for text in
             ["{", "{}", "{N}", "{n", "{\"n\":1}", "{random:5-1}", "{random:+1-2}", "{random:1-}"]
         {
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_has_its_form_and_is_another_one_each_time() {
+    fn uuids_are_well_formed_and_differ() {
         let text = render("{uuid} {uuid}", "", 0);
         let (a, b) = text.split_once(' ').unwrap();
         assert_ne!(a, b);
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn random_numbers_are_within_their_limits_and_meet_both() {
+    fn random_numbers_meet_both_limits() {
         let mut random = SplitMix::new(5, 0);
         let drawn: std::collections::BTreeSet<_> =
             (0..1000).map(|_| between(&mut random, 3, 7)).collect();
@@ -227,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_text_without_fields_is_kept(
+        fn no_text_panics_and_length_fits(
             text in "([{}n:0-9a-]|\\{n\\}|\\{uuid\\}|\\{random:[0-9]{1,3}-[0-9]{1,3}\\}|x){0,30}",
             number in any::<u64>(),
         ) {

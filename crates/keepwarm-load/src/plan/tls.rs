@@ -1,5 +1,5 @@
-//! The TLS settings of a plan: whom to trust, who we are, which name to ask for. Owns their
-//! validation and the configuration made of them; shakes no hands.
+//! The TLS settings of a plan: trusted authorities, own certificate, name to ask for. Owns their
+//! validation and the configuration made of them; makes no handshake.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use super::PlanError;
 
-/// What ALPN offers (RFC 7301): the one protocol that is spoken here.
+/// The only protocol offered by ALPN (RFC 7301).
 const ALPN: &[u8] = b"http/1.1";
 
-/// Sessions that one thread remembers. There is one server; it hands out several tickets at once.
+/// Number of sessions that a thread remembers. There is one server, which hands out several tickets
+/// at once.
 const SESSIONS: usize = 1024;
 
-/// What a plan says of TLS.
+/// TLS settings as given to the builder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TlsSettings {
     pub(crate) insecure: bool,
@@ -28,7 +29,7 @@ pub(crate) struct TlsSettings {
     pub(crate) no_resumption: bool,
 }
 
-/// What a run needs of it.
+/// TLS configuration of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsPlan {
     config: ClientConfig,
@@ -37,7 +38,7 @@ pub(crate) struct TlsPlan {
 }
 
 impl TlsPlan {
-    /// The configuration of one thread, with a memory of sessions that no other thread locks.
+    /// Makes the configuration of one thread, whose session store no other thread locks.
     pub(crate) fn of_thread(&self) -> Arc<ClientConfig> {
         let mut config = self.config.clone();
         config.resumption = if self.resumes {
@@ -64,7 +65,7 @@ impl TlsSettings {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable("tls", &error))?
-            // "Dangerous" is rustls's word for any verifier but its own.
+            // rustls calls any verifier other than its own "dangerous".
             .dangerous()
             .with_custom_certificate_verifier(self.verifier(&provider)?);
         let mut config = match &self.identity_pem {
@@ -86,7 +87,7 @@ impl TlsSettings {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, PlanError> {
         if self.insecure {
-            return Ok(Arc::new(Anyone(Arc::clone(provider))));
+            return Ok(Arc::new(AnyServer(Arc::clone(provider))));
         }
         let Some(pem) = &self.roots_pem else {
             let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(provider))
@@ -122,11 +123,11 @@ fn certificates(
     Ok(all)
 }
 
-/// Trusts whoever answers: for servers whose certificate nobody has signed.
+/// Trusts any certificate, for servers with a certificate that no authority has signed.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+struct AnyServer(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AnyServer {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

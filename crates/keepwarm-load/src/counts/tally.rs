@@ -1,32 +1,53 @@
-//! What one thread counts. Owns the counters only: every record is a plain addition into memory
-//! that exists before the run, so that counting allocates nothing per request.
+//! The counters of one thread. Owns plain additions into memory allocated before the run, so that
+//! counting a request allocates nothing.
 
 use std::time::Duration;
 
-use crate::failure::Errors;
-use crate::histogram::{Histogram, MAX_LATENCY_US};
-use crate::ledger::Ledger;
-use crate::sketch::Filling;
-use crate::summary::{FirstResponse, ThreadUse};
-use crate::timeline::Counts;
+use super::sketch::Filling;
+use super::{Counts, Errors, Histogram, Ledger, MAX_LATENCY_US};
 
-/// Status codes are three digits.
+/// Number of status codes: they have three digits.
 const STATUS_CODES: usize = 1000;
 
+/// The earliest complete response of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FirstResponse {
+    pub(crate) at: Duration,
+    pub(crate) server: Option<String>,
+    pub(crate) document_length: u64,
+}
+
+/// Resources that one thread of the load generator used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ThreadUse {
+    /// Processor time, in user and kernel mode.
+    pub cpu_time: Duration,
+    /// From the start of the run to the end of the thread.
+    pub ran: Duration,
+    /// Time for which the thread was ready to run but had no core. `None` where the kernel does
+    /// not say.
+    pub waited_for_core: Option<Duration>,
+    /// Number of wake-ups for events.
+    pub wakeups: u64,
+    /// Number of events. Many events per wake-up mean that events queued.
+    pub events: u64,
+}
+
+/// All counters of one thread. Distributions called `second_…` hold the current second only.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) ledger: Ledger,
     /// Service times, in microseconds.
     pub(crate) latency: Histogram,
-    /// The same of the current second.
     pub(crate) second_latency: Filling,
-    /// Response times of an open loop: from the instant a request was due, in microseconds.
+    /// Response times of an open loop, in microseconds: from the instant a request was due.
     pub(crate) response: Histogram,
     pub(crate) second_response: Filling,
-    /// From the instant a request was due to its first byte about to be written.
+    /// Time from the instant a request was due until its first byte is about to be written.
     pub(crate) send_lag: Histogram,
     pub(crate) second_send_lag: Filling,
-    /// From the instant a request was due to this thread noticing it.
+    /// Time from the instant a request was due until this thread noticed it.
     pub(crate) loader_lag: Histogram,
     /// Times from connect(2) to established, in microseconds.
     pub(crate) connect_time: Histogram,
@@ -40,15 +61,15 @@ pub(crate) struct Tally {
     pub(crate) bytes_written: u64,
     pub(crate) body_bytes: u64,
     pub(crate) first_response: Option<FirstResponse>,
-    /// The last request that completed or failed, since the start of the run.
+    /// Time of the last completion or failure of a request, since the start of the run.
     pub(crate) last_outcome: Duration,
-    /// A stop from outside came while there was work left.
+    /// True if a stop from outside came while work was left.
     pub(crate) cut_short: bool,
-    /// When it was seen, since the start of the run.
+    /// Time at which a stop from outside was seen, since the start of the run.
     pub(crate) stopped_at: Option<Duration>,
-    /// Times from a wake-up to the end of what it brought, in microseconds.
-    pub(crate) turns: Histogram,
-    /// What the thread itself used.
+    /// Times from a wake-up until its events are handled, in microseconds.
+    pub(crate) batch_times: Histogram,
+    /// Resources that the thread itself used.
     pub(crate) used: ThreadUse,
 }
 
@@ -75,30 +96,25 @@ impl Tally {
             last_outcome: Duration::ZERO,
             cut_short: false,
             stopped_at: None,
-            turns: Histogram::up_to(MAX_LATENCY_US),
+            batch_times: Histogram::up_to(MAX_LATENCY_US),
             used: ThreadUse::default(),
         }
     }
 
+    /// Counts one wake-up with its events, which took `took_us` microseconds to handle.
     #[inline]
-    pub(super) fn count_turn(&mut self, events: usize, took_us: u64) {
+    pub(crate) fn count_wakeup(&mut self, events: usize, took_us: u64) {
         self.used.wakeups += 1;
         self.used.events += events as u64;
-        self.turns.record(took_us);
+        self.batch_times.record(took_us);
     }
 
-    /// Every counter as it stands now.
-    pub(super) fn counts(&self) -> Counts {
+    /// Returns all counters as they stand now.
+    pub(crate) fn counts(&self) -> Counts {
         let mut statuses = [0; 10];
         for (hundred, digit) in self.statuses.chunks(100).zip(&mut statuses) {
             *digit = hundred.iter().sum();
         }
         self.ledger.counts(&self.errors, statuses, [self.bytes_read, self.bytes_written])
     }
-}
-
-/// Whole microseconds, rounded to the nearest; up to half a million years.
-#[inline]
-pub(super) fn micros(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000) + u64::from((duration.subsec_nanos() + 500) / 1000)
 }

@@ -1,24 +1,26 @@
-//! The head of a response: status, how its body is delimited, and whether its connection may be
-//! used again (RFC 9112, sections 4, 6.3 and 9.3). Owns the reading of the fields that matter for
-//! that; the syntax of the head is httparse's.
+//! The head of a response: its status, the end of its body, and the reuse of its connection (RFC
+//! 9112, sections 4, 6.3 and 9.3). Owns the fields that decide these; httparse owns the syntax of
+//! the head.
 
 use std::mem::MaybeUninit;
 
-use super::{MAX_FIELDS, MAX_HEAD, Malformed};
+use super::Malformed;
+use crate::limits::{MAX_FIELDS, MAX_HEAD};
 
-/// What every response starts with that this engine can read.
+/// Start of every response that this engine can read.
 pub(super) const PREFIX: &[u8] = b"HTTP/1.";
 
-/// Whether a connection may carry another exchange, as far as the response says.
+/// Fitness of a connection for another exchange, as far as the response says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reuse {
     Yes,
     /// `Connection: close`, or HTTP/1.0 without `keep-alive`.
     ServerCloses,
-    /// The body has no length; its end is the end of the connection.
+    /// The body has no length and ends with the connection.
     EndsWithConnection,
-    /// Content-Length together with Transfer-Encoding, or Transfer-Encoding in HTTP/1.0: read by
-    /// the encoding, then not to be trusted with another exchange (RFC 9112, sections 6.1, 6.3).
+    /// Content-Length together with Transfer-Encoding, or Transfer-Encoding in HTTP/1.0. The body
+    /// is read by the encoding, and the connection is then not trusted with another exchange (RFC
+    /// 9112, sections 6.1, 6.3).
     Ambiguous,
 }
 
@@ -33,7 +35,7 @@ pub(super) enum BodyKind {
 /// A parsed head.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// Its length in bytes, with the empty line.
+    /// Length in bytes, including the empty line.
     pub(super) len: usize,
     pub(super) status: u16,
     pub(super) body: BodyKind,
@@ -41,7 +43,7 @@ pub(super) struct Head {
     pub(super) server: Option<String>,
 }
 
-/// The fields that matter, collected over all lines.
+/// The relevant fields, collected over all lines.
 #[derive(Default)]
 struct Fields {
     content_length: Option<u64>,
@@ -53,14 +55,14 @@ struct Fields {
     chunked_is_last: bool,
 }
 
-/// Parses a head at the start of `bytes`; `None` when more bytes are needed.
+/// Parses a head at the start of `bytes`. Returns `None` if more bytes are needed.
 pub(super) fn parse(bytes: &[u8], want_server: bool) -> Result<Option<Head>, Malformed> {
     let seen = bytes.len().min(PREFIX.len());
     if bytes[..seen] != PREFIX[..seen] {
         return Err(Malformed::NotHttp);
     }
     let within = &bytes[..bytes.len().min(MAX_HEAD)];
-    // Left uninitialised: clearing a hundred entries costs more than parsing a usual head.
+    // Left uninitialised, because clearing a hundred entries costs more than parsing a usual head.
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -82,7 +84,7 @@ pub(super) fn parse(bytes: &[u8], want_server: bool) -> Result<Option<Head>, Mal
         }
     }
     let http_1_0 = response.version == Some(0);
-    // RFC 9110, section 15: the first digit is 1 to 5; beyond 599 clients do not refuse.
+    // RFC 9110, section 15: the first digit is 1 to 5. Clients do not refuse codes beyond 599.
     let status = response.code.filter(|code| *code >= 100);
     let status = status.ok_or(Malformed::BadHead(httparse::Error::Status))?;
     Ok(Some(Head { len, status, body: fields.body()?, reuse: fields.reuse(http_1_0), server }))
@@ -91,7 +93,7 @@ pub(super) fn parse(bytes: &[u8], want_server: bool) -> Result<Option<Head>, Mal
 impl Fields {
     #[inline]
     fn read(&mut self, name: &str, value: &[u8]) -> Result<(), Malformed> {
-        // The length rules out nearly every field before its letters are compared.
+        // The length of the name rules out nearly every field before letters are compared.
         match name.len() {
             10 if name.eq_ignore_ascii_case("connection") => self.connection(value),
             14 if name.eq_ignore_ascii_case("content-length") => self.length(value)?,
@@ -108,7 +110,8 @@ impl Fields {
         }
     }
 
-    /// RFC 9110, section 8.6: a list of equal values is one value; anything else is an error.
+    /// Reads Content-Length. A list of equal values is one value; any other list is an error (RFC
+    /// 9110, section 8.6).
     fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
         for member in value.split(|&b| b == b',') {
             let length = decimal(member.trim_ascii()).ok_or(Malformed::BadContentLength)?;
@@ -159,12 +162,12 @@ impl Fields {
     }
 }
 
-/// The members of a comma-separated list, empty ones left out (RFC 9110, section 5.6.1).
+/// Lists the non-empty members of a comma-separated list (RFC 9110, section 5.6.1).
 fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// Digits only: no sign, no blank; `None` also when it does not fit.
+/// Parses digits without sign or blank. Returns `None` for anything else, and if it does not fit.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;

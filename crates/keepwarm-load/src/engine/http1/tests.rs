@@ -1,8 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What became of a response: complete with so many bytes of input left over, waiting for more
-/// (and then complete or not at the end of input), or malformed.
+/// Outcome of reading a response: complete, with a number of bytes of input left over; waiting for
+/// more, and then complete or not at the end of input; or malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Complete(Response, usize),
@@ -16,7 +16,7 @@ fn read(head_request: bool, pieces: &[&[u8]]) -> Outcome {
     read_after(Framing::new(), head_request, pieces)
 }
 
-/// The same by one that has read something before.
+/// Feeds the pieces to a `Framing` that may have read a response before.
 fn read_after(mut framing: Framing, head_request: bool, pieces: &[&[u8]]) -> Outcome {
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     framing.reset(head_request, false);
@@ -309,7 +309,7 @@ fn head_of(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_head_may_be_64_kib_and_not_one_byte_more() {
+fn head_limit_is_64_kib_exactly() {
     let fits = head_of(MAX_HEAD);
     let too_large = head_of(MAX_HEAD + 1);
     for split in [0, 1, 40, 4096, MAX_HEAD - 1, MAX_HEAD] {
@@ -321,7 +321,7 @@ fn a_head_may_be_64_kib_and_not_one_byte_more() {
 }
 
 #[test]
-fn an_endless_head_line_is_cut_off_at_the_limit_and_not_stored_beyond() {
+fn endless_head_line_stops_at_limit() {
     let mut framing = Framing::new();
     framing.feed(b"HTTP/1.1 200 OK\r\nA: ").unwrap();
     let error = (0..100).find_map(|_| framing.feed(&[b'x'; 1000]).err());
@@ -330,7 +330,7 @@ fn an_endless_head_line_is_cut_off_at_the_limit_and_not_stored_beyond() {
 }
 
 #[test]
-fn endless_trailers_are_cut_off_at_the_limit() {
+fn endless_trailers_stop_at_limit() {
     let mut framing = Framing::new();
     framing.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n").unwrap();
     let error = (0..MAX_HEAD).find_map(|_| framing.feed(b"A: b\r\n").err());
@@ -339,7 +339,7 @@ fn endless_trailers_are_cut_off_at_the_limit() {
 }
 
 #[test]
-fn the_same_head_is_recognised_and_another_one_is_not() {
+fn only_the_same_head_is_recognised() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     let mut framing = Framing::new();
     framing.reset(false, false);
@@ -352,7 +352,7 @@ fn the_same_head_is_recognised_and_another_one_is_not() {
 }
 
 #[test]
-fn a_reset_forgets_the_last_response_and_keeps_the_server_field_when_asked() {
+fn reset_forgets_response_not_server_field() {
     let mut framing = Framing::new();
     let bytes = b"HTTP/1.1 200 OK\r\nServer: x/1\r\nContent-Length: 2\r\n\r\nab";
     framing.reset(false, true);
@@ -383,7 +383,7 @@ proptest! {
     }
 
     #[test]
-    fn a_head_that_is_recognised_says_what_parsing_it_says(
+    fn recognised_head_equals_parsed_head(
         pick in any::<prop::sample::Index>(),
         other in any::<prop::sample::Index>(),
         change in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
@@ -410,7 +410,7 @@ proptest! {
     }
 
     #[test]
-    fn mutated_examples_read_the_same_in_any_pieces(
+    fn mutations_read_the_same_in_pieces(
         pick in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         byte: u8,
@@ -431,7 +431,7 @@ proptest! {
     }
 
     #[test]
-    fn chunked_bodies_of_any_shape_are_counted(sizes in prop::collection::vec(1usize..200, 0..20), cut in 1usize..50) {
+    fn chunked_bodies_of_any_shape_count(sizes in prop::collection::vec(1usize..200, 0..20), cut in 1usize..50) {
         let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for size in &sizes {
             bytes.extend(format!("{size:X}\r\n{}\r\n", "y".repeat(*size)).into_bytes());

@@ -1,95 +1,24 @@
-//! Every connection of a run, and every request, in exactly one place each. Owns the sums that
-//! must hold and the check of them; counts nothing itself.
+//! The ledger of a run: every connection and every request ends in exactly one counter. Defines the
+//! sums that must balance and checks them; the engine does the counting.
 //!
-//! The two sides of each sum are counted at different places of the engine, so that a sum that
-//! holds is evidence. It is checked after a run, and a run whose sums fail says so.
+//! The engine counts the two sides of each sum at different places, so that a sum that holds is
+//! evidence. The sums are checked after each run, and a run whose sums fail reports it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use crate::failure::{Errno, ErrorClass, Errors};
-use crate::histogram::{Histogram, MAX_LIFETIME_US, MAX_REQUESTS};
-use crate::timeline::{Count, Counts};
+use super::histogram::{MAX_LIFETIME_US, MAX_REQUESTS};
+use super::{CloseCause, Count, Counts, Errno, ErrorClass, Errors, Histogram, Imbalance};
 
-/// Why this side closed a connection.
-///
-/// "Closed by us" is decided at the moment of the close: the socket has been read until empty,
-/// and neither FIN nor RST of the peer had come. A FIN that crosses ours on the wire is not seen:
-/// when both ends close at once, each has closed first as far as it can know, and the TIME_WAIT is
-/// left to both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CloseCause {
-    /// The response was the last one: `Connection: close`, or HTTP/1.0 without keep-alive.
-    ResponseSaidClose,
-    /// The plan asks for one request per connection.
-    OnePerConnection,
-    /// It had carried as many requests as the plan allows.
-    RequestLimit,
-    /// The server was expected to close first and did not within a second.
-    PeerKeptOpen,
-    /// The response was delimited in two ways at once (RFC 9112, section 6.3): completed, but the
-    /// connection is not to be trusted with another one.
-    AmbiguousFraming,
-    /// Bytes came that belong to no response.
-    StrayBytes,
-    /// The response was complete before the request was.
-    EarlyResponse,
-    /// What came was not a response, or larger than the limits.
-    BadResponse,
-    /// The kernel reported an error on the connection that is not the peer's RST.
-    SocketError,
-    /// The TLS handshake failed: the certificate is refused, or what came is not TLS.
-    TlsFailed,
-}
-
-impl CloseCause {
-    /// Every cause, in the order of reports.
-    pub const ALL: [Self; 10] = [
-        Self::ResponseSaidClose,
-        Self::OnePerConnection,
-        Self::RequestLimit,
-        Self::PeerKeptOpen,
-        Self::AmbiguousFraming,
-        Self::StrayBytes,
-        Self::EarlyResponse,
-        Self::BadResponse,
-        Self::SocketError,
-        Self::TlsFailed,
-    ];
-
-    /// A stable name for machines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ResponseSaidClose => "response_said_close",
-            Self::OnePerConnection => "one_per_connection",
-            Self::RequestLimit => "request_limit",
-            Self::PeerKeptOpen => "peer_kept_open",
-            Self::AmbiguousFraming => "ambiguous_framing",
-            Self::StrayBytes => "stray_bytes",
-            Self::EarlyResponse => "early_response",
-            Self::BadResponse => "bad_response",
-            Self::SocketError => "socket_error",
-            Self::TlsFailed => "tls_failed",
-        }
-    }
-}
-
-impl fmt::Display for CloseCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The account of all connections and requests of a run, or of one thread of it.
+/// Totals of all connections and requests of a run, or of one of its threads.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Ledger {
-    /// Calls of connect(2), or of socket(2) when that already failed. A host with several
-    /// addresses can cost several attempts for one connection.
+    /// Calls of connect(2), or of socket(2) if that already failed. One connection to a host with
+    /// several addresses can take several attempts.
     pub connect_attempts: u64,
     /// Attempts that failed, by errno.
     pub connect_failed: BTreeMap<Errno, u64>,
-    /// Attempts that had no answer within the timeout.
+    /// Attempts without an answer within the timeout.
     pub connect_timed_out: u64,
     /// Attempts without an answer when the run ended.
     pub connect_abandoned: u64,
@@ -104,53 +33,34 @@ pub struct Ledger {
     pub peer_rst: u64,
     /// Connections closed by this side because a request on them had timed out.
     pub timed_out: u64,
-    /// Connections open when the run ended, before this side closed them at last.
+    /// Connections open when the run ended; this side then closed them.
     pub still_open: u64,
 
-    /// Requests the pacer released, and those of a plan with a count that it never came to.
+    /// Requests released by the pacer. In a plan with a count, also the requests that the run did
+    /// not reach.
     pub scheduled: u64,
-    /// Requests that were scheduled and never sent, because the run ended before their turn.
+    /// Requests that were scheduled and never sent, because the run ended first.
     pub unsent: u64,
     /// Requests of which at least one byte was written.
     pub requests_written: u64,
-    /// Requests that ended without one byte written: no connection, or none in time.
+    /// Requests that ended before a byte was written: no connection was established in time.
     pub never_written: u64,
     /// Requests written on a connection that had carried one before.
     pub reused: u64,
-    /// Requests of each connection: one sample for each connection opened, zero included.
+    /// Requests carried by each connection: one sample per connection opened, zero included.
     pub requests_per_connection: Histogram,
-    /// Connections that were opened but never carried a request.
+    /// Connections that were opened and carried no request.
     pub unused: u64,
-    /// From established to closed, in microseconds: one sample for each connection that ended
-    /// within the run. Those still open at its end have none.
+    /// Time from established to closed, in microseconds: one sample per connection that ended
+    /// within the run. Connections still open at its end have no sample.
     pub lifetimes: Histogram,
 
-    /// Requests whose response was complete, whatever its status.
+    /// Requests whose response was complete, with any status.
     pub completed: u64,
-    /// Requests that failed: among them those in flight when the run ended, which were not answered
-    /// within its grace ([`ErrorClass::Unanswered`]).
+    /// Requests that failed. Includes requests in flight at the end of the run that were not
+    /// answered within its grace ([`ErrorClass::Unanswered`]).
     pub failed: u64,
 }
-
-/// A sum of the ledger that does not hold: a defect of the load generator, to be reported with
-/// the run and not to be hidden.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Imbalance {
-    /// The sum, in words.
-    pub sum: &'static str,
-    /// Its left side.
-    pub left: u64,
-    /// Its right side.
-    pub right: u64,
-}
-
-impl fmt::Display for Imbalance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the ledger does not balance: {}, but {} ≠ {}", self.sum, self.left, self.right)
-    }
-}
-
-impl std::error::Error for Imbalance {}
 
 impl Ledger {
     pub(crate) fn new() -> Self {
@@ -178,12 +88,13 @@ impl Ledger {
         }
     }
 
-    /// Failed attempts of every errno.
+    /// Returns the failed connect attempts, summed over every errno.
     pub fn connect_failed_total(&self) -> u64 {
         self.connect_failed.values().sum()
     }
 
-    /// Connections closed by this side for every cause; the timed out ones are counted apart.
+    /// Returns the connections closed by this side, summed over every cause. Connections that timed
+    /// out are counted apart.
     pub fn closed_by_us_total(&self) -> u64 {
         self.closed_by_us.values().sum()
     }
@@ -243,13 +154,11 @@ impl Ledger {
                 self.completed + self.failed + self.unsent,
             ),
         ];
-        match sums.into_iter().find(|(_, left, right)| left != right) {
-            Some((sum, left, right)) => Err(Imbalance { sum, left, right }),
-            None => Ok(()),
-        }
+        Imbalance::check(sums)
     }
 
-    /// Every count as a row of the timeline has it; what the ledger does not know is given.
+    /// Returns all counters as a row of the timeline. The arguments are the numbers that the ledger
+    /// does not have.
     pub(crate) fn counts(
         &self,
         errors: &Errors,
@@ -283,7 +192,7 @@ impl Ledger {
         }
     }
 
-    /// Adds the account of `other`; sums that hold in both hold in the result.
+    /// Adds the counters of `other`. Sums that hold in both ledgers hold in the result.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (errno, count) in &other.connect_failed {
             *self.connect_failed.entry(*errno).or_default() += count;
@@ -339,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balanced_ledger_passes_and_so_does_its_double() {
+    fn balanced_ledger_passes_also_when_doubled() {
         let mut ledger = balanced();
         assert_eq!(ledger.check(), Ok(()));
         ledger.merge(&balanced());
@@ -349,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn every_single_count_that_is_off_by_one_is_caught() {
+    fn every_count_off_by_one_is_caught() {
         let spoil: [fn(&mut Ledger); 17] = [
             |l| l.connect_attempts += 1,
             |l| l.connect_failed.values_mut().for_each(|n| *n += 1),
@@ -381,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_imbalance_names_the_sum_and_both_sides() {
+    fn imbalance_names_sum_and_both_sides() {
         let mut ledger = balanced();
         ledger.failed += 1;
         let imbalance = ledger.check().unwrap_err();

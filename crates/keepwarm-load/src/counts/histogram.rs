@@ -1,27 +1,34 @@
-//! Distributions of bounded size: 3 significant digits from HdrHistogram, and the exact count,
-//! least, greatest and sum beside it. Owns what may be said of few samples.
+//! Distributions of bounded size: 3 significant digits from HdrHistogram, with the exact count,
+//! minimum, maximum and sum beside it. Owns the rule which percentiles few samples allow.
 
 use std::fmt;
+use std::time::Duration;
 
 use hdrhistogram::Histogram as Hdr;
 
-/// The greatest latency that is told from a greater one: 10 minutes, in microseconds.
+/// The largest latency that is distinguished from larger ones: 10 minutes, in microseconds.
 pub(crate) const MAX_LATENCY_US: u64 = 600_000_000;
 
-/// The greatest lifetime of a connection that is told from a greater one: a week and an hour, in
-/// microseconds, beyond the longest run.
+/// The longest connection lifetime that is distinguished from longer ones: a week and an hour, in
+/// microseconds, which is longer than the longest run.
 pub(crate) const MAX_LIFETIME_US: u64 = (7 * 24 + 1) * 3600 * 1_000_000;
 
-/// The greatest count that is told from a greater one, for requests of one connection.
+/// The largest number of requests of one connection that is distinguished from larger ones.
 pub(crate) const MAX_REQUESTS: u64 = 1_000_000_000_000;
 
-/// The samples below which no 99.9th percentile is named: ten must lie beyond it.
+/// Samples needed to name a 99.9th percentile: ten samples must lie beyond it.
 const SAMPLES_FOR_P999: u64 = 10_000;
 
-/// A distribution of whole numbers; its unit is said where it is used.
+/// Returns whole microseconds, rounded to the nearest; good for up to half a million years.
+#[inline]
+pub(crate) fn micros(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000) + u64::from((duration.subsec_nanos() + 500) / 1000)
+}
+
+/// A distribution of whole numbers; each use names the unit.
 ///
-/// Values are kept to 3 significant digits; count, least, greatest and mean are exact. Its memory
-/// does not depend on the number of samples. Histograms of the same quantity merge without loss.
+/// Values are kept to 3 significant digits. Count, minimum, maximum and mean are exact. Memory does
+/// not depend on the number of samples. Histograms of the same quantity merge without loss.
 #[derive(Clone)]
 pub struct Histogram {
     hdr: Hdr<u64>,
@@ -33,7 +40,7 @@ pub struct Histogram {
 }
 
 impl fmt::Debug for Histogram {
-    /// A few numbers, rather than thousands of buckets.
+    /// Writes a few numbers instead of thousands of buckets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Histogram")
             .field("count", &self.count())
@@ -46,7 +53,7 @@ impl fmt::Debug for Histogram {
 }
 
 impl Histogram {
-    /// Values beyond `high` are counted as `high`, and as saturated.
+    /// Makes an empty histogram. Values above `high` are counted as `high`, and as saturated.
     pub(crate) fn up_to(high: u64) -> Self {
         Self {
             // Three digits and a high of at least 2 are always accepted.
@@ -70,7 +77,7 @@ impl Histogram {
         self.hdr.saturating_record(value);
     }
 
-    /// Adds the samples of `other`, which has the same bounds.
+    /// Adds the samples of `other`, which must have the same bounds.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.hdr.add(&other.hdr).expect("bounds are the same");
         self.least = self.least.min(other.least);
@@ -79,72 +86,73 @@ impl Histogram {
         self.saturated += other.saturated;
     }
 
-    /// The number of samples.
+    /// Returns the number of samples.
     pub fn count(&self) -> u64 {
         self.hdr.len()
     }
 
-    /// The least sample, exactly; `None` without samples.
+    /// Returns the exact minimum; `None` without samples.
     pub fn min(&self) -> Option<u64> {
         (self.count() > 0).then_some(self.least)
     }
 
-    /// The greatest sample, exactly, also when it is beyond the range of the buckets.
+    /// Returns the exact maximum, even if it is beyond the range of the buckets; `None` without
+    /// samples.
     pub fn max(&self) -> Option<u64> {
         (self.count() > 0).then_some(self.greatest)
     }
 
-    /// The sum of all samples, exactly.
+    /// Returns the exact sum of all samples.
     pub fn sum(&self) -> u128 {
         self.sum
     }
 
-    /// The mean of the exact samples; `None` without samples.
+    /// Returns the exact mean; `None` without samples.
     #[expect(clippy::cast_precision_loss, reason = "a mean is an approximation")]
     pub fn mean(&self) -> Option<f64> {
         (self.count() > 0).then(|| self.sum as f64 / self.count() as f64)
     }
 
-    /// The standard deviation, from values of 3 digits; `None` without samples.
+    /// Returns the standard deviation of the values to 3 digits; `None` without samples.
     pub fn std_dev(&self) -> Option<f64> {
         (self.count() > 0).then(|| self.hdr.stdev())
     }
 
-    /// The least value that at least the part `quantile` (0 to 1) of all samples do not exceed,
-    /// to 3 digits and never beyond [`max`](Self::max). `None` without samples. It says nothing
-    /// about how many samples lie beyond; [`p999`](Self::p999) does.
+    /// Returns the smallest value that at least the fraction `quantile` (0 to 1) of all samples do
+    /// not exceed, to 3 digits and never above [`max`](Self::max); `None` without samples. Does not
+    /// check how many samples lie beyond the value, as [`p999`](Self::p999) does.
     pub fn quantile(&self, quantile: f64) -> Option<u64> {
         let value = || self.hdr.value_at_quantile(quantile);
         (self.count() > 0).then(|| value().clamp(self.least, self.greatest))
     }
 
-    /// The median.
+    /// Returns the median.
     pub fn p50(&self) -> Option<u64> {
         self.quantile(0.50)
     }
 
-    /// The 75th percentile.
+    /// Returns the 75th percentile.
     pub fn p75(&self) -> Option<u64> {
         self.quantile(0.75)
     }
 
-    /// The 90th percentile.
+    /// Returns the 90th percentile.
     pub fn p90(&self) -> Option<u64> {
         self.quantile(0.90)
     }
 
-    /// The 95th percentile.
+    /// Returns the 95th percentile.
     pub fn p95(&self) -> Option<u64> {
         self.quantile(0.95)
     }
 
-    /// The 99th percentile.
+    /// Returns the 99th percentile.
     pub fn p99(&self) -> Option<u64> {
         self.quantile(0.99)
     }
 
-    /// The 99.9th percentile; `None` with fewer than 10,000 samples, of which not even ten would
-    /// lie beyond it.
+    /// Returns the 99.9th percentile; `None` with fewer than 10,000 samples, because fewer than ten
+    /// would lie beyond it.
     pub fn p999(&self) -> Option<u64> {
         if self.count() < SAMPLES_FOR_P999 {
             return None;
@@ -152,13 +160,13 @@ impl Histogram {
         self.quantile(0.999)
     }
 
-    /// How many samples were beyond the range of the buckets. They count as its end in every
-    /// percentile, and as themselves in [`max`](Self::max) and [`mean`](Self::mean).
+    /// Returns the number of samples beyond the range of the buckets. Percentiles count these
+    /// samples at the end of the range; [`max`](Self::max) and [`mean`](Self::mean) are exact.
     pub fn saturated(&self) -> u64 {
         self.saturated
     }
 
-    /// The buckets that hold samples, in ascending order: the highest value of each, and its
+    /// Lists the buckets that hold samples, in ascending order: the highest value of each, and its
     /// number of samples.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         let recorded = self.hdr.iter_recorded();
@@ -171,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_histogram_names_no_value() {
+    fn empty_histogram_names_no_value() {
         let empty = Histogram::up_to(MAX_LATENCY_US);
         assert_eq!((empty.min(), empty.max(), empty.p50()), (None, None, None));
         assert_eq!((empty.mean(), empty.std_dev(), empty.p999()), (None, None, None));
@@ -179,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_has_no_value_without_the_samples_for_it() {
+    fn p999_needs_ten_thousand_samples() {
         let mut histogram = Histogram::up_to(MAX_LATENCY_US);
         (1..10_000).for_each(|value| histogram.record(value));
         assert_eq!(histogram.p999(), None);
@@ -189,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes_and_mean_are_exact_and_saturation_is_counted() {
+    fn extremes_are_exact_and_saturation_counted() {
         let mut histogram = Histogram::up_to(MAX_LATENCY_US);
         for value in [10_007, 3, MAX_LATENCY_US * 2] {
             histogram.record(value);

@@ -1,6 +1,6 @@
-//! Where a response ends, and whether its connection may carry another one (RFC 9112, section 6).
-//! Bytes in, events out; incremental; body bytes are counted and dropped. Knows no socket, no
-//! clock and no request but its method.
+//! Finds the end of a response, and decides whether its connection may carry another exchange (RFC
+//! 9112, section 6). Works incrementally on bytes; body bytes are counted and dropped. Knows no
+//! socket, no clock, and of the request only whether its method is HEAD.
 //!
 //! ```text
 //!            1xx, at most MAX_INTERIM of them
@@ -15,31 +15,24 @@
 //!  end of input anywhere else, or malformed bytes: the response failed
 //! ```
 //!
-//! Limits, and what happens at each: a head of more than [`MAX_HEAD`] bytes, more than
-//! [`MAX_FIELDS`] fields, or trailers beyond the same size are [`Malformed`] as too large; more
-//! than [`MAX_INTERIM`] interim responses, and chunk lines beyond their limit, as bad framing.
+//! Limits: a head of more than [`MAX_HEAD`] bytes, more than
+//! [`MAX_FIELDS`](crate::limits::MAX_FIELDS) fields, and trailers of more than [`MAX_HEAD`] bytes
+//! are [`Malformed`] as too large. More than [`MAX_INTERIM`] interim responses, and chunk lines
+//! beyond their limit, are bad framing.
 
 mod chunked;
 mod head;
 
+use crate::limits::{MAX_HEAD, MAX_INTERIM};
 use chunked::Chunked;
 pub(crate) use head::Reuse;
 use head::{BodyKind, Head};
 
-/// The largest response head that is read, in bytes; also the limit for all trailers of a
-/// response together.
-pub const MAX_HEAD: usize = 64 * 1024;
-
-/// The longest head that is remembered to be recognised: each connection keeps one.
+/// The longest head that is remembered, to recognise it when it comes again. Each connection keeps
+/// one.
 const MAX_KNOWN: usize = 1024;
 
-/// The most header fields of one response.
-pub const MAX_FIELDS: usize = 100;
-
-/// The most interim (1xx) responses before one final response.
-pub const MAX_INTERIM: u32 = 16;
-
-/// Why bytes are not a response that can be read to its end.
+/// Reasons why bytes are not a response that can be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Malformed {
     NotHttp,
@@ -59,12 +52,12 @@ pub(crate) enum Malformed {
 }
 
 impl Malformed {
-    /// Whether a limit on size was reached, rather than a rule broken.
+    /// Returns true if a limit on size was exceeded, rather than a rule broken.
     pub(crate) fn is_too_large(self) -> bool {
         matches!(self, Self::HeadTooLarge | Self::TooManyFields | Self::TrailersTooLarge)
     }
 
-    /// One clause for people.
+    /// Describes the defect in a clause for people.
     pub(crate) fn describe(self) -> String {
         let text = match self {
             Self::NotHttp => "the bytes do not start with HTTP/1.",
@@ -95,45 +88,47 @@ pub(crate) struct Response {
     pub(crate) reuse: Reuse,
 }
 
-/// How far a call to [`Framing::feed`] came.
+/// The result of a call to [`Framing::feed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fed {
-    /// Bytes that belong to this response. Fewer than given only if it is complete.
+    /// Number of bytes that belong to this response. Fewer than given only if it is complete.
     pub(crate) consumed: usize,
     pub(crate) complete: Option<Response>,
 }
 
+/// The part of the response that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Expected {
     Head,
     Length { left: u64 },
     Chunked(Chunked),
     UntilEnd,
 }
 
-/// Reads one response; [`reset`](Self::reset) makes it ready for the next one.
+/// Reads one response. [`reset`](Self::reset) prepares it for the next one.
 #[derive(Debug)]
 pub(crate) struct Framing {
-    stage: Stage,
-    /// The part of a head that earlier calls brought; empty whenever a head comes in one piece.
+    expected: Expected,
+    /// The part of a head that earlier calls brought; empty while heads come in one piece.
     partial: Vec<u8>,
-    /// The request was HEAD: the response has no content whatever its fields say.
+    /// The request was HEAD: the response has no content, even if its fields announce one.
     head_request: bool,
-    /// Whether any byte has come since the reset.
+    /// True once a byte has arrived since the reset.
     received: bool,
     interim: u32,
     response: Response,
     want_server: bool,
     server: Option<String>,
-    /// The last head that came in one piece, and what it said.
+    /// The last head that came in one piece.
     known: Vec<u8>,
-    known_says: Option<(u16, BodyKind, Reuse)>,
+    /// Status, body and reuse as parsed from the known head.
+    known_parsed: Option<(u16, BodyKind, Reuse)>,
 }
 
 impl Framing {
     pub(crate) fn new() -> Self {
         Self {
-            stage: Stage::Head,
+            expected: Expected::Head,
             partial: Vec::new(),
             head_request: false,
             received: false,
@@ -142,16 +137,17 @@ impl Framing {
             want_server: false,
             server: None,
             known: Vec::new(),
-            known_says: None,
+            known_parsed: None,
         }
     }
 
-    /// Forgets the last response. `head_request`: the next one answers HEAD. `want_server` keeps the next one's `Server` field for
-    /// [`take_server`](Self::take_server); it allocates, so ask once a run and not once a request.
+    /// Forgets the last response. With `head_request` the next response answers HEAD. `want_server`
+    /// keeps its `Server` field for [`take_server`](Self::take_server); that allocates, so it is
+    /// for once a run, not for each request.
     #[inline]
     pub(crate) fn reset(&mut self, head_request: bool, want_server: bool) {
         self.head_request = head_request;
-        self.stage = Stage::Head;
+        self.expected = Expected::Head;
         self.partial.clear();
         self.received = false;
         self.interim = 0;
@@ -159,22 +155,22 @@ impl Framing {
         self.want_server = want_server;
     }
 
-    /// Whether any byte of this response has come.
+    /// Returns true if a byte of this response has arrived.
     pub(crate) fn received(&self) -> bool {
         self.received
     }
 
-    /// The `Server` field of the final response, if it was wanted and there was one.
+    /// Takes the `Server` field of the final response, if it was wanted and the response had one.
     pub(crate) fn take_server(&mut self) -> Option<String> {
         self.server.take()
     }
 
-    /// Takes the next bytes. Not to be called again once complete or malformed.
+    /// Reads the next bytes. Must not be called again once complete or malformed.
     #[inline]
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Fed, Malformed> {
         let mut consumed = 0;
         self.received |= !bytes.is_empty();
-        while self.stage == Stage::Head {
+        while self.expected == Expected::Head {
             let rest = &bytes[consumed..];
             let Some(head) = self.feed_head(rest)? else {
                 return Ok(Fed { consumed: bytes.len(), complete: None });
@@ -187,17 +183,17 @@ impl Framing {
         self.feed_body(bytes, consumed)
     }
 
-    /// The peer ends its stream: completes a response that is delimited by that, and no other.
+    /// Handles the end of the peer's stream, which completes a response without another delimiter.
     pub(crate) fn end_of_input(&mut self) -> Option<Response> {
-        (self.stage == Stage::UntilEnd).then_some(self.response)
+        (self.expected == Expected::UntilEnd).then_some(self.response)
     }
 
     fn complete(&self, consumed: usize) -> Fed {
         Fed { consumed, complete: Some(self.response) }
     }
 
-    /// Looks for the end of the head, over what came before and `bytes`. `Head::len` counts only
-    /// bytes of `bytes`.
+    /// Searches the end of the head in earlier bytes and `bytes`. `Head::len` counts bytes of
+    /// `bytes` only.
     fn feed_head(&mut self, bytes: &[u8]) -> Result<Option<Head>, Malformed> {
         if self.partial.is_empty() {
             if let Some(head) = self.recognise(bytes) {
@@ -211,11 +207,11 @@ impl Framing {
             return self.keep_server(head);
         }
         let before = self.partial.len();
-        // One byte beyond the limit is enough to see that the limit is broken.
+        // A single byte beyond the limit shows that the limit is exceeded.
         let room = (MAX_HEAD + 1).saturating_sub(before).min(bytes.len());
         self.partial.extend_from_slice(&bytes[..room]);
-        // A head can only end, or first be seen to be wrong, at the end of a line. Parsing once a
-        // line and not once a read bounds what a server that drips bytes can cost.
+        // A head can end, or turn out to be wrong, only at the end of a line. Parsing once per line
+        // instead of once per read bounds the cost of a server that drips bytes.
         let line_ended = bytes[..room].contains(&b'\n');
         if !line_ended && self.partial.len() > head::PREFIX.len() && before >= head::PREFIX.len() {
             return if self.partial.len() > MAX_HEAD {
@@ -232,22 +228,22 @@ impl Framing {
         self.keep_server(head)
     }
 
-    /// The head, if it is the same as the last one, to the byte. Most servers change theirs once a
-    /// second, with the date: a comparison is cheaper than parsing, and cannot be of another mind,
-    /// because what a head says depends on nothing but its bytes up to the empty line.
+    /// Returns the head if it equals the last one, byte by byte. Most servers change their head
+    /// once a second, with the date. A comparison is cheaper than parsing and has the same result,
+    /// because the meaning of a head depends only on its bytes up to the empty line.
     #[inline]
     fn recognise(&self, bytes: &[u8]) -> Option<Head> {
-        let (status, body, reuse) = self.known_says?;
+        let (status, body, reuse) = self.known_parsed?;
         let same = !self.want_server && bytes.starts_with(&self.known);
         same.then_some(Head { len: self.known.len(), status, body, reuse, server: None })
     }
 
     fn remember(&mut self, bytes: &[u8], head: &Head) {
-        self.known_says = None;
+        self.known_parsed = None;
         if bytes.len() <= MAX_KNOWN {
             self.known.clear();
             self.known.extend_from_slice(bytes);
-            self.known_says = Some((head.status, head.body, head.reuse));
+            self.known_parsed = Some((head.status, head.body, head.reuse));
         }
     }
 
@@ -260,7 +256,7 @@ impl Framing {
         Ok(head)
     }
 
-    /// Chooses how the body ends. `true`: there is none, the response is complete.
+    /// Decides how the body ends. Returns true if there is no body: the response is complete.
     fn begin_body(&mut self, head: &Head) -> Result<bool, Malformed> {
         if head.status == 101 {
             return Err(Malformed::UnaskedUpgrade);
@@ -277,13 +273,13 @@ impl Framing {
         if self.head_request || head.status == 204 || head.status == 304 {
             return Ok(true);
         }
-        self.stage = match head.body {
+        self.expected = match head.body {
             BodyKind::Length(0) => return Ok(true),
-            BodyKind::Length(left) => Stage::Length { left },
-            BodyKind::Chunked => Stage::Chunked(Chunked::new()),
+            BodyKind::Length(left) => Expected::Length { left },
+            BodyKind::Chunked => Expected::Chunked(Chunked::new()),
             BodyKind::UntilEnd => {
                 self.response.reuse = Reuse::EndsWithConnection;
-                Stage::UntilEnd
+                Expected::UntilEnd
             }
         };
         Ok(false)
@@ -292,19 +288,19 @@ impl Framing {
     /// Counts body bytes of `bytes[at..]`.
     fn feed_body(&mut self, bytes: &[u8], at: usize) -> Result<Fed, Malformed> {
         let rest = &bytes[at..];
-        let (used, complete) = match &mut self.stage {
-            Stage::Head => (0, false),
-            Stage::UntilEnd => {
+        let (used, complete) = match &mut self.expected {
+            Expected::Head => (0, false),
+            Expected::UntilEnd => {
                 self.response.body_bytes += rest.len() as u64;
                 (rest.len(), false)
             }
-            Stage::Length { left } => {
+            Expected::Length { left } => {
                 let used = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                 *left -= used as u64;
                 self.response.body_bytes += used as u64;
                 (used, *left == 0)
             }
-            Stage::Chunked(chunked) => {
+            Expected::Chunked(chunked) => {
                 let fed = chunked.feed(rest)?;
                 self.response.body_bytes += fed.content;
                 (fed.consumed, fed.complete)

@@ -1,22 +1,21 @@
-//! Failed requests as data: a closed list of classes, the errno where there is one, when it
-//! happened first and last, and one example. Owns the words and the hints for them; decides
-//! nothing.
+//! Failed requests as data: a closed list of classes, the errno if there is one, the time of the
+//! first and the last failure, and one example. Owns the names and the hints; decides nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// How a request failed. A response with any status code is not a failure: it is a completed
+/// How a request failed. A response with any status code is not a failure; it is a completed
 /// exchange, counted by its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorClass {
-    /// No connection could be opened for it; the errno says why. Every address has been tried.
+    /// No connection could be opened for the request; the errno says why. Every address was tried.
     Connect,
     /// The TLS handshake failed, or a record could not be read.
     Tls,
-    /// The timeout passed before a connection for it was established, TLS included.
+    /// The timeout passed before a connection was established, TLS included.
     ConnectTimeout,
-    /// The timeout passed before the last byte of the response, on an established connection.
+    /// The timeout passed on an established connection, before the last byte of the response.
     Timeout,
     /// The peer's RST came before the first byte of the response.
     ResetBeforeResponse,
@@ -26,21 +25,21 @@ pub enum ErrorClass {
     /// served a request before.
     EofOnNew,
     /// The peer's FIN came before the first byte of the response, on a connection that had served
-    /// requests before: the server closed it just as it was used again. It is neither hidden nor
-    /// sent again.
+    /// requests before: the server closed it just as it was used again. The failure is not hidden,
+    /// and the request is not sent again.
     EofOnReused,
-    /// The peer's FIN came within the response, head or body.
+    /// The peer's FIN came within the head or the body of the response.
     EofWithinResponse,
-    /// The bytes are not a response whose end can be known (RFC 9112, section 6.3).
+    /// The end of the response cannot be known from its bytes (RFC 9112, section 6.3).
     BadFraming,
-    /// The response's head, or its trailers, exceed 64 KiB or 100 fields.
+    /// The head or the trailers of the response exceed 64 KiB or 100 fields.
     TooLarge,
-    /// Writing the request failed with this errno, and no complete response had come.
+    /// Writing the request failed with this errno, and no complete response had arrived.
     Write,
-    /// Reading the response failed with this errno, which is not the peer's RST.
+    /// Reading the response failed with this errno, other than by the peer's RST.
     Read,
-    /// The run was over, and its grace with it, before the last byte of the response: how long it
-    /// would have taken is not known, only that it was longer than that.
+    /// The run and its grace ended before the last byte of the response. The response would have
+    /// taken longer than that; how much longer is unknown.
     Unanswered,
 }
 
@@ -63,7 +62,7 @@ impl ErrorClass {
         Self::Unanswered,
     ];
 
-    /// A stable name for machines.
+    /// Returns a stable name for machines.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -83,20 +82,20 @@ impl ErrorClass {
         }
     }
 
-    /// What the class usually means, and what to do about it.
+    /// Returns the usual meaning of the class, and a remedy.
     pub fn hint(self) -> Option<&'static str> {
         match self {
             Self::ConnectTimeout => {
-                Some("nobody answered: a firewall drops the packets, or the listen queue overflows")
+                Some("no answer came: a firewall drops the packets, or the listen queue overflows")
             }
             Self::Tls => Some(
-                "is it an https port, and its certificate signed by one that is trusted? --ca-cert \
-                 names another, --insecure trusts anybody",
+                "is it an https port, and its certificate signed by a trusted authority? --ca-cert \
+                 names another authority, --insecure trusts any certificate",
             ),
             Self::Timeout => Some("the server is slower than --timeout, or has stopped"),
             Self::ResetBeforeResponse => Some(
                 "the server aborted instead of answering: it crashed, closed with the request \
-                 unread, or an idle timeout of its own hit just then",
+                 unread, or its idle timeout ended just then",
             ),
             Self::EofOnNew => Some("the server accepts connections and closes them unanswered"),
             Self::EofOnReused => Some(
@@ -108,8 +107,8 @@ impl ErrorClass {
             }
             Self::Unanswered => Some(
                 "requests in flight when a run ends have another second, or twice the longest \
-                 service time of the run if that is longer: the server has stopped, or a run has \
-                 to be longer (-z) to learn how slow it is",
+                 service time of the run if that is longer: the server has stopped, or is slower \
+                 than that; a longer run (-z) shows how slow",
             ),
             Self::Connect | Self::BadFraming | Self::TooLarge | Self::Write | Self::Read => None,
         }
@@ -131,12 +130,12 @@ impl Errno {
         Self(errno.raw_os_error())
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn raw(self) -> i32 {
         self.0
     }
 
-    /// Its symbolic name, such as `ECONNREFUSED`, for the numbers that connections meet.
+    /// Returns the symbolic name, such as `ECONNREFUSED`, of the numbers that connections meet.
     pub fn name(self) -> Option<&'static str> {
         use rustix::io::Errno as E;
         let names = [
@@ -164,7 +163,7 @@ impl Errno {
         found.map(|(_, name)| *name)
     }
 
-    /// What the number usually means for a load generator, and what to do about it.
+    /// Returns the usual meaning of the number for a load generator, and a remedy.
     pub fn hint(self) -> Option<&'static str> {
         use rustix::io::Errno as E;
         let hints = [
@@ -181,7 +180,7 @@ impl Errno {
             ),
             (
                 E::TIMEDOUT,
-                "nobody answered: a firewall drops the packets, or the listen queue overflows",
+                "no answer came: a firewall drops the packets, or the listen queue overflows",
             ),
             (E::HOSTUNREACH, "no route leads to that host, or it does not answer"),
             (E::NETUNREACH, "no route leads to that network"),
@@ -193,7 +192,7 @@ impl Errno {
 }
 
 impl fmt::Display for Errno {
-    /// The name, or `errno N` for a number without a known one.
+    /// Writes the name, or `errno N` for a number without a known name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),
@@ -202,8 +201,8 @@ impl fmt::Display for Errno {
     }
 }
 
-/// What failed in the same way: class and errno. It names no port, so that thousands of failures
-/// from thousands of ports are one line.
+/// A kind of failure: class and errno. Names no port, so that thousands of failures from thousands
+/// of ports are one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ErrorKey {
     /// How the request failed.
@@ -213,8 +212,8 @@ pub struct ErrorKey {
 }
 
 impl ErrorKey {
-    /// What it usually means, and what to do about it: by the errno if it has one that is known,
-    /// else by the class.
+    /// Returns the usual meaning and a remedy: by the errno if there is a known one, else by the
+    /// class.
     pub fn hint(&self) -> Option<&'static str> {
         self.errno.and_then(Errno::hint).or_else(|| self.class.hint())
     }
@@ -224,24 +223,24 @@ impl ErrorKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorStat {
-    /// How many requests failed this way; never zero.
+    /// Number of requests that failed this way; never zero.
     pub count: u64,
-    /// The first one, since the start of the run.
+    /// Time of the first failure, since the start of the run.
     pub first: Duration,
-    /// The last one, since the start of the run.
+    /// Time of the last failure, since the start of the run.
     pub last: Duration,
-    /// The first one in words.
+    /// The first failure, in words.
     pub example: String,
 }
 
-/// Failures by key. Bounded by the number of classes and errnos, not by that of failures.
+/// Failures by key. Its size is bounded by the number of classes and errnos, not of failures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Errors {
     by_key: BTreeMap<ErrorKey, ErrorStat>,
 }
 
 impl Errors {
-    /// Counts one failure; `example` is asked for only if it is the first of its kind.
+    /// Counts one failure. Calls `example` only for the first failure of a kind.
     pub(crate) fn record(&mut self, key: ErrorKey, at: Duration, example: impl FnOnce() -> String) {
         let stat = self.by_key.entry(key).or_insert_with(|| ErrorStat {
             count: 0,
@@ -253,7 +252,7 @@ impl Errors {
         stat.last = at;
     }
 
-    /// Adds the failures of `other`; of two examples the earlier one stays.
+    /// Adds the failures of `other`. The earlier of two examples stays.
     pub(crate) fn merge(&mut self, other: Self) {
         for (key, theirs) in other.by_key {
             let Some(ours) = self.by_key.get_mut(&key) else {
@@ -269,23 +268,23 @@ impl Errors {
         }
     }
 
-    /// All failures, ordered by class and errno.
+    /// Lists the failures, ordered by class and errno.
     pub fn iter(&self) -> impl Iterator<Item = (ErrorKey, &ErrorStat)> {
         self.by_key.iter().map(|(key, stat)| (*key, stat))
     }
 
-    /// The number of failed requests.
+    /// Returns the number of failed requests.
     pub fn total(&self) -> u64 {
         self.by_key.values().map(|stat| stat.count).sum()
     }
 
-    /// The number of failed requests of one class.
+    /// Returns the number of failed requests of one class.
     pub fn of(&self, class: ErrorClass) -> u64 {
         let of_class = self.by_key.iter().filter(|(key, _)| key.class == class);
         of_class.map(|(_, stat)| stat.count).sum()
     }
 
-    /// Whether no request failed.
+    /// Returns true if no request failed.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
@@ -300,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_and_every_class_is_listed() {
+    fn every_class_has_its_own_name() {
         let names: std::collections::BTreeSet<_> = ErrorClass::ALL.map(ErrorClass::as_str).into();
         assert_eq!(names.len(), ErrorClass::ALL.len());
     }
 
     #[test]
-    fn merging_keeps_counts_and_the_earlier_example() {
+    fn merge_keeps_the_earlier_example() {
         let refused = key(ErrorClass::Connect, Some(rustix::io::Errno::CONNREFUSED));
         let second = Duration::from_secs(1);
         let (mut a, mut b) = (Errors::default(), Errors::default());
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn exhaustion_is_recognised_by_its_number() {
+    fn exhaustion_errnos_have_name_and_hint() {
         use rustix::io::Errno as E;
         for errno in [E::MFILE, E::NFILE, E::ADDRNOTAVAIL, E::CONNREFUSED] {
             let errno = Errno::from_rustix(errno);

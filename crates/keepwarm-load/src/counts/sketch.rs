@@ -1,12 +1,13 @@
-//! A distribution for one second: coarser than [`Histogram`](crate::Histogram) and small enough
-//! to keep thousands of them. Owns its buckets: 32 to each doubling, so that a value is known to
-//! within 3.2 %.
+//! A distribution for one second: coarser than [`Histogram`](crate::Histogram), and small enough to
+//! keep thousands of them. Owns its buckets: 32 per doubling, so that a value is known to within
+//! 3.2 %.
 
-/// log2 of the buckets to each doubling.
+/// Base-2 logarithm of the number of buckets per doubling.
 const SUB_BITS: u32 = 5;
 const SUB: u64 = 1 << SUB_BITS;
 
-/// Buckets up to 2^40 (twelve days, in microseconds); what is greater counts in the last one.
+/// Number of buckets, up to 2^40 (twelve days, in microseconds). The last bucket takes all greater
+/// values.
 const BUCKETS: usize = ((40 - SUB_BITS as usize + 1) * SUB as usize) + 1;
 
 #[inline]
@@ -20,7 +21,7 @@ fn bucket_of(value: u64) -> usize {
     usize::try_from(bucket).unwrap_or(BUCKETS).min(BUCKETS - 1)
 }
 
-/// The greatest value of a bucket.
+/// Returns the greatest value of a bucket.
 fn top_of(bucket: u16) -> u64 {
     let bucket = u64::from(bucket);
     if bucket < SUB {
@@ -30,12 +31,12 @@ fn top_of(bucket: u16) -> u64 {
     ((SUB + bucket % SUB + 1) << shift) - 1
 }
 
-/// A distribution of whole numbers (microseconds, wherever this crate uses it), to within 3.2 %;
-/// count, sum and greatest are exact. Only buckets that hold samples take memory. Sketches merge
-/// without loss.
+/// A distribution of whole numbers, to within 3.2 %. This crate uses it for microseconds. Count,
+/// sum and maximum are exact. Only buckets that hold samples take memory. Sketches merge without
+/// loss.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
-    /// Bucket and samples in it, in ascending order.
+    /// Buckets with their number of samples, in ascending order.
     buckets: Vec<(u16, u64)>,
     count: u64,
     sum: u64,
@@ -45,24 +46,24 @@ pub struct Sketch {
 impl Sketch {
     pub(crate) const EMPTY: Self = Self { buckets: Vec::new(), count: 0, sum: 0, greatest: 0 };
 
-    /// The number of samples.
+    /// Returns the number of samples.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The greatest sample, exactly; `None` without samples.
+    /// Returns the exact maximum; `None` without samples.
     pub fn max(&self) -> Option<u64> {
         (self.count > 0).then_some(self.greatest)
     }
 
-    /// The mean, exactly; `None` without samples.
+    /// Returns the exact mean; `None` without samples.
     #[expect(clippy::cast_precision_loss, reason = "a mean is an approximation")]
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
-    /// A value that at least the part `quantile` (0 to 1) of all samples do not exceed: the upper
-    /// end of the bucket, or [`max`](Self::max) if that is less. `None` without samples.
+    /// Returns a value that at least the fraction `quantile` (0 to 1) of all samples do not exceed:
+    /// the upper end of a bucket, or [`max`](Self::max) if that is less. `None` without samples.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_sign_loss,
@@ -81,7 +82,7 @@ impl Sketch {
         self.max()
     }
 
-    /// The buckets that hold samples, in ascending order: the greatest value of each, and its
+    /// Lists the buckets that hold samples, in ascending order: the greatest value of each, and its
     /// number of samples.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         self.buckets.iter().map(|&(bucket, samples)| (top_of(bucket), samples))
@@ -105,7 +106,7 @@ impl Sketch {
     }
 }
 
-/// A sketch that is being filled: one addition a sample, into memory that is there.
+/// A sketch that is being filled. A sample costs one addition, into memory allocated beforehand.
 #[derive(Debug)]
 pub(crate) struct Filling {
     counts: Box<[u32]>,
@@ -125,7 +126,7 @@ impl Filling {
         self.greatest = self.greatest.max(value);
     }
 
-    /// What was filled in, and empty again.
+    /// Returns the samples as a sketch, and empties itself.
     pub(crate) fn take(&mut self) -> Sketch {
         let mut sketch = Sketch { sum: self.sum, greatest: self.greatest, ..Sketch::default() };
         for (bucket, samples) in (0u16..).zip(self.counts.iter_mut()) {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_cover_all_values_in_order_and_their_tops_belong_to_them() {
+    fn buckets_cover_all_values_in_order() {
         for bucket in 0..u16::try_from(BUCKETS).unwrap() - 1 {
             assert_eq!(bucket_of(top_of(bucket)), usize::from(bucket));
             assert_eq!(bucket_of(top_of(bucket) + 1), usize::from(bucket) + 1);
@@ -163,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_sketch_names_no_value() {
+    fn empty_sketch_names_no_value() {
         let empty = Sketch::default();
         assert_eq!((empty.max(), empty.mean(), empty.quantile(0.5)), (None, None, None));
     }
 
     proptest! {
         #[test]
-        fn quantiles_are_within_a_bucket_of_the_exact_ones(
+        fn quantiles_are_within_one_bucket(
             mut values in prop::collection::vec(0u64..10_000_000_000, 1..300),
             quantile in 0.0f64..=1.0,
         ) {

@@ -1,0 +1,25 @@
+//! Everything a run counts, as plain data: counters, distributions, the ledger and the timeline,
+//! with their merging and the checks of their sums. Knows no socket, thread, lock, clock or plan;
+//! the engine does the counting.
+
+mod close_cause;
+mod counters;
+mod errors;
+mod histogram;
+mod ledger;
+mod sketch;
+mod tally;
+mod timeline;
+
+pub use close_cause::CloseCause;
+pub(crate) use counters::Counts;
+pub use counters::{Count, Imbalance};
+pub use errors::{Errno, ErrorClass, ErrorKey, ErrorStat, Errors};
+pub use histogram::Histogram;
+pub(crate) use histogram::{MAX_LATENCY_US, micros};
+pub use ledger::Ledger;
+pub use sketch::Sketch;
+pub use tally::ThreadUse;
+pub(crate) use tally::{FirstResponse, Tally};
+pub(crate) use timeline::FINEST;
+pub use timeline::{Slice, Timeline};

@@ -1,0 +1,102 @@
+//! State that the threads of a run share with its owner and its stop handles. Nothing here is
+//! written on the hot path: a thread reads the stop flags and publishes its progress once a batch.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::collector::Collector;
+
+/// Failed dials per connection asked for, without one success, after which a target counts as
+/// unreachable.
+const FAILED_DIALS_PER_CONNECTION: u64 = 3;
+
+/// Progress of one thread, on a cache line of its own: the thread writes it once a batch, and
+/// readers do not slow the writes of other threads.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct ProgressCell {
+    pub(crate) completed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) open: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
+}
+
+/// Stop flags, progress and timeline of a run.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    stopped: AtomicBool,
+    aborted: AtomicBool,
+    unreachable: AtomicBool,
+    opened: AtomicBool,
+    /// Dials of the whole run that failed at every address.
+    failed_dials: AtomicU64,
+    unreachable_after: u64,
+    cells: Box<[ProgressCell]>,
+    pub(crate) collector: Collector,
+}
+
+impl Shared {
+    /// Prepares for `threads` threads that open up to `connections` connections together.
+    pub(crate) fn new(threads: usize, connections: u64) -> Self {
+        Self {
+            stopped: AtomicBool::new(false),
+            aborted: AtomicBool::new(false),
+            unreachable: AtomicBool::new(false),
+            opened: AtomicBool::new(false),
+            failed_dials: AtomicU64::new(0),
+            unreachable_after: connections * FAILED_DIALS_PER_CONNECTION,
+            cells: (0..threads).map(|_| ProgressCell::default()).collect(),
+            collector: Collector::new(threads),
+        }
+    }
+
+    pub(crate) fn cell(&self, thread: usize) -> &ProgressCell {
+        &self.cells[thread]
+    }
+
+    /// Returns the sum of one number over all threads.
+    pub(crate) fn sum(&self, count: fn(&ProgressCell) -> &AtomicU64) -> u64 {
+        self.cells.iter().map(|cell| count(cell).load(Relaxed)).sum()
+    }
+
+    /// Asks the threads to release no further request.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    /// Asks the threads to end without waiting for requests in flight.
+    pub(crate) fn abort(&self) {
+        self.aborted.store(true, Relaxed);
+    }
+
+    /// Returns true if no further request may be released.
+    #[inline]
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+
+    /// Returns true if requests in flight are not to be waited for.
+    #[inline]
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.load(Relaxed) || self.is_unreachable()
+    }
+
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Relaxed)
+    }
+
+    pub(crate) fn note_opened(&self) {
+        // Reads first: after the first connection no thread writes to this line again.
+        if !self.opened.load(Relaxed) {
+            self.opened.store(true, Relaxed);
+        }
+    }
+
+    /// Counts a dial that failed at every address. Stops the run if so many dials have failed that
+    /// the target is unreachable: grinding through a million refusals measures nothing.
+    pub(crate) fn note_failed_dial(&self) {
+        let failed = self.failed_dials.fetch_add(1, Relaxed) + 1;
+        if failed >= self.unreachable_after && !self.opened.load(Relaxed) {
+            self.unreachable.store(true, Relaxed);
+        }
+    }
+}

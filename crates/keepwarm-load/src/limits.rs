@@ -1,0 +1,30 @@
+//! Limits of this crate: the largest plan that is accepted, and the largest response that is read.
+//! Owns numbers only; each is enforced where its subject is handled.
+
+use std::time::Duration;
+
+/// The most connections a plan may ask for: by default no Linux host has more descriptors.
+pub const MAX_CONCURRENCY: usize = 1_000_000;
+
+/// The longest timeout and the longest duration a plan may ask for: one week.
+pub const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The highest rate of an open loop, in requests per second.
+pub const MAX_RATE: f64 = 10_000_000.0;
+
+/// The most requests in one file of requests.
+pub const MAX_FILE_REQUESTS: usize = 100_000;
+
+/// The most slices of a timeline. In a longer run neighbouring slices are merged in pairs: a slice
+/// lasts 2 seconds in a run of more than an hour, 4 seconds beyond two hours, and so on.
+pub const MAX_SLICES: usize = 3600;
+
+/// The largest response head that is read, in bytes. Also limits all trailers of a response
+/// together.
+pub const MAX_HEAD: usize = 64 * 1024;
+
+/// The most header fields of one response.
+pub const MAX_FIELDS: usize = 100;
+
+/// The most interim (1xx) responses before one final response.
+pub const MAX_INTERIM: u32 = 16;
