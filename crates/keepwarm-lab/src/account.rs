@@ -1,4 +1,4 @@
-//! What the front's client says it did, as it crosses the wire: `GET /account`.
+//! The client's account of its connections, as sent by the front service: `GET /account`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use keepwarm::{CloseReason, Closer, Stats};
 use serde::{Deserialize, Serialize};
 
-/// How long a front service may take to answer for its account.
+/// Time for which [`read_account`] waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the client of the front service says it did to the upstream.
+/// The account of the front service's client: its connections to the upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The policy's name.
     pub policy: String,
     /// Connections established.
     pub opened: u64,
-    /// Requests that went out on a connection which had served one before.
+    /// Requests sent on a connection that had served a request before.
     pub reused: u64,
     /// Connections that are idle or in use now.
     pub open: u64,
@@ -31,7 +31,7 @@ pub struct ClosedCount {
     pub reason: String,
     /// `client` or `server`.
     pub closer: String,
-    /// How many.
+    /// Number of connections.
     pub count: u64,
 }
 
@@ -67,7 +67,7 @@ impl Account {
 ///
 /// # Errors
 ///
-/// In words: the service cannot be reached, or its answer is not an account.
+/// A message for people: the service cannot be reached, or its answer is not an account.
 pub async fn read_account(front: SocketAddr) -> Result<Account, String> {
     let url = format!("http://{front}/account");
     let reply = keepwarm::get(&url, PATIENCE).await.map_err(|error| error.to_string())?;

@@ -1,16 +1,15 @@
 //! The experiment's two services, and the client policies between them.
 //!
-//! * the *data service*: `GET /data` answers `Data OK.` and nothing else is routed there;
+//! * the *data service*: `GET /data` answers `Data OK.`; it has no other route;
 //! * the *front service*: `GET /stresstest` calls the data service under a 100 ms timeout and
 //!   writes its body back, through a client built after a [`Policy`].
 //!
-//! This crate owns the services. It starts no processes, drives no load and prints nothing: that is
-//! the command-line tool's part.
+//! This crate owns the services. The command-line tool starts the processes, drives the load and
+//! prints the results. For the tool only: not meant for other users.
 
 #![forbid(unsafe_code)]
 
 mod account;
-mod blueprint;
 pub mod data;
 pub mod front;
 mod policy;

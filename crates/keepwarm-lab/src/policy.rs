@@ -1,31 +1,31 @@
-//! How the front service's client is built.
+//! Policies: the ways in which the front service's client is built.
 
 use std::fmt;
 use std::str::FromStr;
 
 use keepwarm::{Client, ClientBuilder};
 
-/// Idle connections that `tuned` allows: the post's fix.
+/// Idle connections that `tuned` allows: the fix of the blog post.
 const TUNED_IDLE: u32 = 1000;
 
-/// How the front service's client is built.
+/// A way to build the front service's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
-    /// A new client, so a new pool, for each request.
+    /// A new client, and so a new pool, for each request.
     PerRequest,
-    /// One shared client with the numbers of Go's `DefaultTransport`: 2 idle for each host.
+    /// A shared client with the numbers of Go's `DefaultTransport`: 2 idle connections per host.
     GoDefault,
-    /// One shared client with room for 1000 idle connections, in all and for each host.
+    /// A shared client with room for 1000 idle connections, in all and per host.
     Tuned,
-    /// One shared client with this library's defaults.
+    /// A shared client with this library's defaults.
     Keepwarm,
 }
 
 impl Policy {
-    /// All, in the order of the story.
+    /// All policies, in the order of the experiment.
     pub const ALL: [Self; 4] = [Self::PerRequest, Self::GoDefault, Self::Tuned, Self::Keepwarm];
 
-    /// The name on the command line and in JSON.
+    /// Returns the name on the command line and in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl Policy {
         }
     }
 
-    /// What it means, in a few words.
+    /// Describes the policy in a few words.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Policy {
         }
     }
 
-    /// Whether all requests share one client.
+    /// Returns true if all requests share one client.
     #[must_use]
     pub const fn shares_client(self) -> bool {
         !matches!(self, Self::PerRequest)
@@ -80,7 +80,7 @@ impl FromStr for Policy {
     }
 }
 
-/// A name that is no policy's.
+/// A name that belongs to no policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownPolicy(String);
 

@@ -1,4 +1,4 @@
-//! Serving a router until told to stop.
+//! Serves a router until a signal to stop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,23 +8,23 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// How long requests under way may take after the signal to stop.
+/// Time that requests under way may take after the signal to stop.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// Listens on `address`, with as long a queue of connections to accept as the host allows
-/// (`net.core.somaxconn`): a load that opens more at once than fit finds a service that is slow to
-/// connect to, and measures that instead.
+/// Listens on `address`, with the longest accept queue that the host allows (`net.core.somaxconn`):
+/// a load that opens more connections at once than fit would measure a service that is slow to
+/// connect to.
 ///
 /// # Errors
 ///
-/// What the kernel says of the socket, such as that the port is taken.
+/// The kernel's error for the socket, such as a port that is taken.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As `TcpListener::bind` does: TIME_WAITs of an earlier service do not hold its port.
+    // Like `TcpListener::bind`, so that TIME_WAITs of an earlier service do not hold its port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    // The kernel takes what it allows of it.
+    // The kernel lowers this to its limit.
     socket.listen(u32::MAX)
 }
 
@@ -32,21 +32,21 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 ///
-/// Only what the listener reports as fatal; a failed accept is retried.
+/// A fatal error of the listener. A failed accept is retried.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-    // Answers are small and come in one write: waiting for more of them only costs time.
+    // Answers are small and written at once, so waiting for more bytes only costs time.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         stop.await;
         stopping.send_replace(true);
     });
     let grace_over = async {
-        // The sender lives as long as the server, which is awaited beside this.
+        // The sender lives as long as the server, which is awaited beside this future.
         let _ = stopped.wait_for(|stopped| *stopped).await;
         tokio::time::sleep(GRACE).await;
     };

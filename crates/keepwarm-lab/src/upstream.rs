@@ -1,4 +1,4 @@
-//! The front's way to the data service, under a policy.
+//! The front's access to the data service, under a policy.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,24 +10,25 @@ use keepwarm::{Client, CloseReason, Closer, MAX_REPLY_BYTES};
 use crate::account::Account;
 use crate::policy::Policy;
 
-/// The data service as the front sees it.
+/// The data service, with the client or clients that call it.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     url: String,
     policy: Policy,
     timeout: Duration,
-    /// The client that all requests share, or the one that shows that the settings are good.
+    /// The client that all requests share. Under a policy with a client per request, the client
+    /// that proved the settings valid.
     client: Client,
-    gone: Mutex<Gone>,
+    retired: Mutex<Retired>,
 }
 
-/// The clients of requests that have ended, under the policy that makes one for each.
+/// Clients of requests that have ended, under the policy that makes a client per request.
 #[derive(Debug)]
-struct Gone {
-    /// What those that were dropped have done.
+struct Retired {
+    /// Sum over the clients that were dropped.
     account: Account,
-    /// Those whose request gave up while they were dialling: the dial may still open a connection,
-    /// and whoever drops the client before it ends never learns of it.
+    /// Clients whose request gave up during a dial. The dial may still open a connection, which
+    /// would be missed if the client were dropped before the dial ends.
     dialing: Vec<Client>,
 }
 
@@ -47,26 +48,26 @@ impl Upstream {
         let client = policy.client()?;
         client.get(url).timeout(timeout).check()?;
         let account = Account { policy: policy.name().to_owned(), ..Account::default() };
-        let gone = Mutex::new(Gone { account, dialing: Vec::new() });
-        Ok(Self { url: url.to_owned(), policy, timeout, client, gone })
+        let retired = Mutex::new(Retired { account, dialing: Vec::new() });
+        Ok(Self { url: url.to_owned(), policy, timeout, client, retired })
     }
 
-    /// One GET, its body read to the end.
+    /// Sends a GET and reads its body to the end.
     pub(crate) async fn fetch(&self) -> Result<Reply, keepwarm::Error> {
         if self.policy.shares_client() {
             return self.fetch_with(&self.client).await;
         }
         let client = self.policy.client()?;
         let result = self.fetch_with(&client).await;
-        self.gone().retire(Some(client));
+        self.retired().retire(Some(client));
         result
     }
 
     pub(crate) fn account(&self) -> Account {
-        let mut gone = self.gone();
-        gone.retire(None);
-        let mut account = gone.account.clone();
-        for client in &gone.dialing {
+        let mut retired = self.retired();
+        retired.retire(None);
+        let mut account = retired.account.clone();
+        for client in &retired.dialing {
             account.add(&client.stats());
         }
         account.add(&self.client.stats());
@@ -80,14 +81,14 @@ impl Upstream {
         Ok(Reply { status, body })
     }
 
-    fn gone(&self) -> MutexGuard<'_, Gone> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    fn retired(&self) -> MutexGuard<'_, Retired> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Gone {
-    /// Drops a client, which closes what it has open, and keeps its numbers; so too for those that
-    /// have finished dialling meanwhile.
+impl Retired {
+    /// Drops a client, which closes its open connections, and keeps its numbers. Also drops clients
+    /// that have finished dialing since the last call.
     fn retire(&mut self, client: Option<Client>) {
         let candidates = std::mem::take(&mut self.dialing).into_iter().chain(client);
         for client in candidates {

@@ -1,4 +1,4 @@
-//! `GET /account`: what the front's client says it did to the upstream, as JSON.
+//! `GET /account`: the client's account of its connections to the upstream, as JSON.
 
 use axum::Router;
 use axum::extract::State;
@@ -7,10 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Context;
-use crate::blueprint::Blueprint;
 
-pub(super) fn blueprint() -> Blueprint<Context> {
-    Blueprint::new(Router::new().route("/account", get(account)))
+pub(super) fn routes() -> Router<Context> {
+    Router::new().route("/account", get(account))
 }
 
 async fn account(State(context): State<Context>) -> Response {

@@ -1,6 +1,6 @@
-//! The front service: the service under load.
-//!
-//! Each module of it makes a blueprint of its routes; [`router`] registers them.
+//! The front service: the service under load. Each module makes the routes of its own, and
+//! [`router`] merges them. A route that two modules claim is a programming error, and panics at
+//! start-up.
 
 mod account;
 mod stresstest;
@@ -13,14 +13,14 @@ use axum::Router;
 use crate::policy::Policy;
 use crate::upstream::Upstream;
 
-/// What the handlers share.
+/// State that the handlers share.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     upstream: Arc<Upstream>,
 }
 
-/// The whole service: `GET /stresstest`, which calls `upstream` under `timeout` with a client built
-/// after `policy`, and `GET /account` for what that client did.
+/// Returns the whole service: `GET /stresstest`, which calls `upstream` under `timeout` with a
+/// client built after `policy`, and `GET /account`, which reports what that client did.
 ///
 /// # Errors
 ///
@@ -31,8 +31,5 @@ pub fn router(
     timeout: Duration,
 ) -> Result<Router, keepwarm::Error> {
     let context = Context { upstream: Arc::new(Upstream::new(upstream, policy, timeout)?) };
-    let blueprints = [stresstest::blueprint(), account::blueprint()];
-    let router =
-        blueprints.into_iter().fold(Router::new(), |router, module| module.register(router));
-    Ok(router.with_state(context))
+    Ok(stresstest::routes().merge(account::routes()).with_state(context))
 }

@@ -1,4 +1,4 @@
-//! `GET /stresstest`: fetch the data, write it back.
+//! `GET /stresstest`: fetches the data and writes it back.
 
 use axum::Router;
 use axum::extract::State;
@@ -7,13 +7,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Context;
-use crate::blueprint::Blueprint;
 
-pub(super) fn blueprint() -> Blueprint<Context> {
-    Blueprint::new(Router::new().route("/stresstest", get(stresstest)))
+pub(super) fn routes() -> Router<Context> {
+    Router::new().route("/stresstest", get(stresstest))
 }
 
-/// 200 with the upstream's body; 504 if it took too long; 502 with the cause for all else.
+/// Answers 200 with the upstream's body; 504 if the upstream took too long; 502 with the cause for
+/// every other failure.
 async fn stresstest(State(context): State<Context>) -> Response {
     match context.upstream.fetch().await {
         Ok(reply) if reply.status == StatusCode::OK => reply.body.into_response(),
