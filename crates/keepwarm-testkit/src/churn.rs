@@ -1,8 +1,8 @@
 //! Connection churn with known truth: TCP connections over loopback, opened and closed in a chosen
-//! [`Way`], one after the other, and the [`Truth`] of what was done.
+//! [`Way`], one after the other, and the [`Truth`] about them.
 //!
-//! Owns both ends of every connection, in one thread, so that the order of closes is the order of
-//! the program. Each step waits for TCP itself to show the previous one (an end of file, an
+//! Owns both sockets of every connection, in one thread, so that the order of closes is the order
+//! of the program. Each step waits until TCP itself shows the previous step (an end of file, an
 //! ECONNRESET, a byte that can be peeked), never for time. Watches nothing.
 //!
 //! ```
@@ -13,9 +13,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod hosts;
 #[cfg(target_os = "linux")]
 mod lost;
-mod place;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -24,29 +24,29 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use self::hosts::{Hosts, await_end_behind_data};
 #[cfg(target_os = "linux")]
 pub use self::lost::{Lost, Silence};
-use self::place::{Place, await_end_behind_data};
 use crate::kernel::is_named;
 
-/// Addresses of both ends.
+/// Address family of both sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4 on both ends; 127.0.0.1 on loopback.
+    /// IPv4 for both sockets; 127.0.0.1 on loopback.
     V4,
-    /// IPv6 on both ends; ::1 on loopback.
+    /// IPv6 for both sockets; ::1 on loopback.
     V6,
-    /// A dual-stack listener on `::`; clients by turns an IPv4 socket to its IPv4 address and an
-    /// IPv6 socket to the same, mapped (::ffff:127.0.0.1 on loopback).
+    /// A dual-stack listener on `::`. Clients alternate between an IPv4 socket to its IPv4 address
+    /// and an IPv6 socket to the mapped address (::ffff:127.0.0.1 on loopback).
     V4Mapped,
 }
 
 impl Family {
-    /// All of them.
+    /// All families.
     pub const ALL: [Family; 3] = [Family::V4, Family::V6, Family::V4Mapped];
 }
 
-/// How a connection ends. "Close" is close(2) of an end with nothing unread.
+/// The way in which a connection ends. "Closes" means close(2) of a socket without unread data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// The client closes, the server reads the end and closes.
@@ -55,12 +55,14 @@ pub enum Way {
     ServerFin,
     /// The server closes; the client closes without having read the end.
     ServerFinUnnoticed,
-    /// Both shut down sending before either can see the other's FIN (both send queues are full).
+    /// Client and server shut down sending before either can see the other's FIN (both send queues
+    /// are full).
     Crossed,
     /// The client shuts down sending, the server reads the end and closes, the client reads the
     /// end and closes.
     ClientHalfClose,
-    /// The same with the ends exchanged.
+    /// The server shuts down sending, the client reads the end and closes, the server reads the end
+    /// and closes.
     ServerHalfClose,
     /// The client closes with SO_LINGER 0.
     ClientRst,
@@ -80,7 +82,7 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them.
+    /// All ways.
     pub const ALL: [Way; 13] = [
         Way::ClientFin,
         Way::ServerFin,
@@ -98,7 +100,8 @@ impl Way {
     ];
 }
 
-/// What was done. Who closed first is whose FIN came first, or whose RST if there was no FIN.
+/// Connections by the way in which they ended. The side that closed first is the one with the first
+/// FIN, or with the RST if there was no FIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Truth {
     /// Connections established.
@@ -113,21 +116,21 @@ pub struct Truth {
     pub client_rst: u64,
     /// Aborted by the server.
     pub server_rst: u64,
-    /// Given up by both ends, each without a word from the other.
+    /// Given up by both sides, neither of which received anything from the other.
     pub timed_out: u64,
-    /// Segments with data the clients sent: requests, and what a way of closing needs besides.
-    /// Unknown (0) for [`Way::Crossed`], which sends as much as the buffers take.
+    /// Segments with data sent by the clients: requests, and the data that some ways of closing
+    /// need. Unknown (0) for [`Way::Crossed`], which sends as much as the buffers take.
     pub client_segments: u64,
 }
 
 impl Truth {
-    /// Connections closed.
+    /// Returns the number of connections closed.
     pub fn closed(&self) -> u64 {
         let fin = self.client_fin + self.server_fin + self.crossed_fin;
         fin + self.client_rst + self.server_rst + self.timed_out
     }
 
-    /// What closing one connection in `way` adds.
+    /// Returns the truth about closing one connection in `way`.
     pub fn of_close(way: Way) -> Truth {
         let mut truth = Truth::default();
         *match way {
@@ -168,27 +171,27 @@ impl AddAssign for Truth {
     }
 }
 
-/// No step on loopback takes this long; a test that hangs should say where.
+/// Longer than any step on loopback takes, so that a test that hangs fails and names the step.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A listener on a free port.
 #[derive(Debug)]
 pub struct Upstream {
     family: Family,
-    place: Place,
+    hosts: Hosts,
     listener: TcpListener,
-    /// Bound, never listening: keeps the port number from every other socket of the host, of
-    /// either family, so that what is seen on the port was done here.
+    /// Bound, never listening. Keeps the port number from every other socket of the host, of either
+    /// family, so that all sockets seen on the port are those of the test.
     _reservation: Socket,
     port: u16,
     dials: u64,
 }
 
-/// A port that no socket of this namespace names, held by a socket that never listens.
+/// Returns a port that no socket of this namespace has, held by a socket that never listens.
 ///
-/// `bind` to port 0 may give one whose last owner left sockets in TIME_WAIT, at either end; they
-/// would be counted with ours.
-fn unheard_of_port(wanted: u16) -> io::Result<(Socket, u16)> {
+/// `bind` to port 0 may give a port whose last owner left sockets in TIME_WAIT, as local or remote
+/// port. They would be counted with the test's own.
+fn unused_port(wanted: u16) -> io::Result<(Socket, u16)> {
     let mut taken = Vec::new();
     for _ in 0..100 {
         let reservation = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
@@ -203,26 +206,26 @@ fn unheard_of_port(wanted: u16) -> io::Result<(Socket, u16)> {
         }
         taken.push(reservation);
     }
-    Err(io::Error::other("a hundred ports, each named by somebody's socket"))
+    Err(io::Error::other("a hundred ports, each in use by another socket"))
 }
 
 impl Upstream {
     /// Listens on a port of the kernel's choice.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn listen(family: Family) -> io::Result<Upstream> {
-        Upstream::listen_at(Place::Loopback, family)
+        Upstream::listen_at(Hosts::Loopback, family)
     }
 
-    fn listen_at(place: Place, family: Family) -> io::Result<Upstream> {
+    fn listen_at(hosts: Hosts, family: Family) -> io::Result<Upstream> {
         let (domain, ip) = match family {
-            Family::V4 => (Domain::IPV4, place.server_ip(false)),
-            Family::V6 => (Domain::IPV6, place.server_ip(true)),
+            Family::V4 => (Domain::IPV4, hosts.server_ip(false)),
+            Family::V6 => (Domain::IPV6, hosts.server_ip(true)),
             Family::V4Mapped => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
         };
-        let (reservation, port, socket) = place.at_server(|| {
-            let (reservation, port) = unheard_of_port(place.port())?;
+        let (reservation, port, socket) = hosts.at_server(|| {
+            let (reservation, port) = unused_port(hosts.port())?;
             let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
             Ok((reservation, port, socket))
         })?;
@@ -233,10 +236,10 @@ impl Upstream {
         socket.bind(&SockAddr::from(SocketAddr::new(ip, port)))?;
         socket.listen(128)?;
         let listener = socket.into();
-        Ok(Upstream { family, place, listener, _reservation: reservation, port, dials: 0 })
+        Ok(Upstream { family, hosts, listener, _reservation: reservation, port, dials: 0 })
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -244,7 +247,7 @@ impl Upstream {
     /// Opens a connection and accepts it.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn connect(&mut self) -> io::Result<Connection> {
         let client = self.dial()?;
         let name = client.local_addr()?;
@@ -260,10 +263,10 @@ impl Upstream {
         Ok(Connection { client, server })
     }
 
-    /// Opens `count` connections, has `requests` exchanges on each, and closes each in `way`.
+    /// Opens `count` connections, makes `requests` exchanges on each, and closes each in `way`.
     ///
     /// # Errors
-    /// What the system says, or a step that TCP did not show.
+    /// The operating system's error, or a step that TCP did not show.
     pub fn play(&mut self, way: Way, count: u64, requests: u64) -> io::Result<Truth> {
         let mut truth = Truth::default();
         for _ in 0..count {
@@ -276,24 +279,24 @@ impl Upstream {
         Ok(truth)
     }
 
-    /// Stops listening and has `count` connects refused, by turns with a blocking and a
-    /// non-blocking connect(2). Gives no truth, because nothing was opened.
+    /// Stops listening and lets `count` connects be refused, alternating between blocking and
+    /// non-blocking connect(2). Returns no truth, because no connection was opened.
     ///
     /// # Errors
-    /// If a connect was not refused.
+    /// A connect was not refused.
     pub fn refuse(self, count: u64) -> io::Result<()> {
-        let Upstream { family, place, listener, port, _reservation, .. } = self;
+        let Upstream { family, hosts, listener, port, _reservation, .. } = self;
         drop(listener);
         for turn in 0..count {
-            let socket = place.at_client(|| client_socket(family, turn))?;
+            let socket = hosts.at_client(|| client_socket(family, turn))?;
             socket.set_nonblocking(turn % 2 == 1)?;
-            let connected = socket.connect(&target(&place, family, port, turn));
+            let connected = socket.connect(&target(&hosts, family, port, turn));
             let error = match connected {
                 Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {
                     wait_for("a refusal", || socket.take_error().ok().flatten())?
                 }
                 Err(error) => error,
-                Ok(()) => return Err(io::Error::other("a connect to nobody succeeded")),
+                Ok(()) => return Err(io::Error::other("a connect without a listener succeeded")),
             };
             if error.kind() != ErrorKind::ConnectionRefused {
                 return Err(error);
@@ -304,14 +307,14 @@ impl Upstream {
 
     fn dial(&mut self) -> io::Result<TcpStream> {
         self.dials += 1;
-        let socket = self.place.at_client(|| client_socket(self.family, self.dials))?;
+        let socket = self.hosts.at_client(|| client_socket(self.family, self.dials))?;
         socket.connect(&self.target(self.dials))?;
         Ok(socket.into())
     }
 
-    /// What the client of this turn connects to.
+    /// Returns the address to which dial number `turn` connects.
     fn target(&self, turn: u64) -> SockAddr {
-        target(&self.place, self.family, self.port, turn)
+        target(&self.hosts, self.family, self.port, turn)
     }
 }
 
@@ -327,28 +330,28 @@ fn client_socket(family: Family, turn: u64) -> io::Result<Socket> {
     Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
 }
 
-fn target(place: &Place, family: Family, port: u16, turn: u64) -> SockAddr {
-    let ip = match (place.server_ip(family == Family::V6), family) {
+fn target(hosts: &Hosts, family: Family, port: u16, turn: u64) -> SockAddr {
+    let ip = match (hosts.server_ip(family == Family::V6), family) {
         (IpAddr::V4(ip), Family::V4Mapped) if !turn.is_multiple_of(2) => ip.to_ipv6_mapped().into(),
         (ip, _) => ip,
     };
     SockAddr::from(SocketAddr::new(ip, port))
 }
 
-/// Both ends of an established connection.
+/// Both sockets of an established connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// The end that connected.
+    /// The socket that connected.
     pub client: TcpStream,
-    /// The end that was accepted.
+    /// The socket that was accepted.
     pub server: TcpStream,
 }
 
 impl Connection {
-    /// `count` small requests, each answered before the next: one segment each way.
+    /// Makes `count` small exchanges, one after the other: a segment each way.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn exchange(&mut self, count: u64) -> io::Result<()> {
         let mut buffer = [0; 16];
         for _ in 0..count {
@@ -360,10 +363,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Closes both ends in `way`; both files are closed on return.
+    /// Closes both sockets in `way`. Both files are closed on return.
     ///
     /// # Errors
-    /// What the system says, or a step that TCP did not show.
+    /// The operating system's error, or a step that TCP did not show.
     pub fn close(self, way: Way) -> io::Result<Truth> {
         let Connection { mut client, mut server } = self;
         match way {
@@ -381,8 +384,8 @@ impl Connection {
             Way::ClientRstOnUnreadServer => {
                 send_unread(&mut client, &server)?;
                 abort(client)?;
-                // The reset leaves the queue as it was: read it, then the error shows. An end
-                // that never reads is what this way is about, so only peek.
+                // A reset leaves the queue as it was; the error shows after the queue has been
+                // read. Here the server must never read, so this asks for the error alone.
                 reset_shown(&server)?;
             }
             Way::ClientUnread => leaves_unread(client, &mut server)?,
@@ -438,7 +441,7 @@ fn leaves_unread(first: TcpStream, second: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-/// Several bytes that have arrived and are not read.
+/// Sends several bytes, which arrive and stay unread.
 fn send_unread(from: &mut TcpStream, to: &TcpStream) -> io::Result<()> {
     from.write_all(b"unread")?;
     match to.peek(&mut [0; 16])? {
@@ -465,9 +468,9 @@ fn reset_shown(end: &TcpStream) -> io::Result<()> {
     wait_for("a reset", || end.take_error().ok().flatten()).map(|_| ())
 }
 
-/// Both send queues are filled against a full window of fixed size (a window that grows would let
-/// everything out), then both ends shut down: neither FIN can leave. When the client has read everything, the server's FIN has arrived on a client that has
-/// closed already.
+/// Fills both send queues against a full window of fixed size (a window that grows would let all
+/// data out), then shuts both sockets down: neither FIN can leave. When the client has read
+/// everything, the server's FIN has arrived on a client that has already closed.
 fn crossed(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
     for end in [&*client, &*server] {
         SockRef::from(end).set_recv_buffer_size(1 << 18)?;
@@ -492,7 +495,7 @@ fn crossed(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks until there is an answer; gives up after [`PATIENCE`].
+/// Repeats `ask` until it returns an answer. Gives up after [`PATIENCE`].
 fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> io::Result<T> {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
@@ -511,7 +514,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_can_be_played_over_every_family() {
+    fn every_way_works_over_every_family() {
         for family in Family::ALL {
             let mut upstream = Upstream::listen(family).unwrap();
             for way in Way::ALL {

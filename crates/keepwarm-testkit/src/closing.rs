@@ -1,10 +1,10 @@
-//! A server that closes its idle connections without a word, in the worst moments, and keeps the
-//! truth: which requests reached it, how often each, and which of them it left unanswered. It runs
-//! on a thread of its own. It judges nothing.
+//! A server that closes its idle connections unannounced, in the worst moments, and keeps the
+//! truth: the requests that reached it, how often each, and the ones it left unanswered. Runs on a
+//! thread of its own. Judges nothing.
 //!
-//! Every request has a target of its own, which is its identity; the answer is that target. What is
-//! closed is always a connection between two exchanges, from the server's point of view: no response
-//! is ever begun and not finished.
+//! Every request has a target of its own, which is its identity; the answer is that target. From
+//! the server's point of view it always closes between two exchanges: it finishes every response
+//! that it begins.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,66 +19,68 @@ use tokio::sync::oneshot;
 use crate::dice::Dice;
 use crate::scripted::ok;
 
-/// How long a half-closed connection is read for what still comes.
+/// Time for which a half-closed connection is still read.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// When a server closes a connection that is idle. A connection's first request is waited for, and
-/// answered.
+/// The rule by which a server closes idle connections. It waits for the first request of each
+/// connection, and answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Habit {
-    /// When it has been idle so long, up to a tenth longer but never more than 4 ms. The clock is
-    /// looked at before the socket: a request that comes in that very moment is left unanswered.
+    /// Closes after this idle time, or up to a tenth later, but never more than 4 ms later. The
+    /// server checks the clock before the socket: a request that arrives at that moment stays
+    /// unanswered.
     AfterIdle(Duration),
-    /// At random: right behind a response, some milliseconds later, or when the next request is
-    /// already there.
+    /// Closes at random: right behind a response, some milliseconds later, or when the next request
+    /// has already arrived.
     AtRandom,
 }
 
-/// How a connection is ended.
+/// The way in which the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// FIN; what comes afterwards is read, and counted.
+enum CloseKind {
+    /// FIN. Later requests are read and counted.
     HalfClose,
-    /// FIN, and a RST to what comes afterwards.
+    /// FIN, and an RST in answer to later bytes.
     Close,
     /// RST.
     Reset,
 }
 
-/// What becomes of an idle connection.
+/// The fate of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It serves the next request, whenever that comes.
+    /// Serves the next request, at any time.
     Keep,
-    /// It ends after this time, unless a request comes before.
-    EndAfter(Duration, End),
-    /// It ends when the next request has come, instead of an answer.
-    EndOnArrival(End),
+    /// Closes after this time, unless a request arrives before.
+    CloseAfter(Duration, CloseKind),
+    /// Closes instead of answering when the next request has arrived.
+    CloseOnArrival(CloseKind),
 }
 
-/// What a [`ClosingServer`] saw.
+/// The truth that a [`ClosingServer`] has kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections that this server ended.
+    /// Connections closed by this server.
     pub closed: u64,
-    /// Requests that reached it whole, answered or not.
+    /// Requests that reached the server whole, answered or not.
     pub requests: u64,
-    /// Requests that reached it whole, and were left unanswered by a close.
+    /// Requests that reached the server whole, and were left unanswered by a close.
     pub unanswered: u64,
-    /// POSTs that reached it more than once, each counted once.
+    /// POSTs that reached the server more than once, each counted once.
     pub doubled_posts: u64,
-    /// Requests of other methods that reached it more than once, each counted once.
+    /// Requests of other methods that reached the server more than once, each counted once.
     pub doubled_others: u64,
 }
 
+/// The counters behind [`Seen`].
 #[derive(Debug, Default)]
-struct Book {
+struct Log {
     accepted: u64,
     closed: u64,
     unanswered: u64,
-    /// By request line.
+    /// Arrivals of each request line.
     arrivals: HashMap<String, u64>,
 }
 
@@ -86,21 +88,21 @@ struct Book {
 #[derive(Debug)]
 pub struct ClosingServer {
     address: SocketAddr,
-    book: Arc<Mutex<Book>>,
+    log: Arc<Mutex<Log>>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl ClosingServer {
-    /// Listens on a free port of 127.0.0.1. The same `seed` gives the same chances.
+    /// Listens on a free port of 127.0.0.1. Equal seeds give equal choices.
     #[must_use]
     pub fn start(habit: Habit, seed: u64) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         listener.set_nonblocking(true).expect("nonblocking");
         let address = listener.local_addr().expect("a bound address");
-        let book = Arc::new(Mutex::new(Book::default()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let (end, ended) = oneshot::channel();
-        let shared = Arc::clone(&book);
+        let shared = Arc::clone(&log);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -113,34 +115,34 @@ impl ClosingServer {
                 }
             });
         });
-        Self { address, book, end: Some(end), thread: Some(thread) }
+        Self { address, log, end: Some(end), thread: Some(thread) }
     }
 
-    /// `http://127.0.0.1:port`.
+    /// Returns `http://127.0.0.1:port`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// What it saw so far.
+    /// Returns the truth so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
-        let book = lock(&self.book);
+        let log = lock(&self.log);
         let doubled = |posts: bool| {
-            let lines = book.arrivals.iter();
+            let lines = log.arrivals.iter();
             lines.filter(|(line, times)| **times > 1 && line.starts_with("POST ") == posts).count()
         };
         Seen {
-            accepted: book.accepted,
-            closed: book.closed,
-            requests: book.arrivals.values().sum(),
-            unanswered: book.unanswered,
+            accepted: log.accepted,
+            closed: log.closed,
+            requests: log.arrivals.values().sum(),
+            unanswered: log.unanswered,
             doubled_posts: doubled(true) as u64,
             doubled_others: doubled(false) as u64,
         }
@@ -151,43 +153,43 @@ impl Drop for ClosingServer {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in it has been printed already.
+            // A panic of the thread has been printed already.
             drop(thread.join());
         }
     }
 }
 
-fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn accept_all(
     listener: std::net::TcpListener,
     habit: Habit,
     seed: u64,
-    book: Arc<Mutex<Book>>,
+    log: Arc<Mutex<Log>>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a listener");
     loop {
         let (stream, _) = listener.accept().await.expect("accept");
         stream.set_nodelay(true).expect("nodelay");
         let nth = {
-            let mut book = lock(&book);
-            book.accepted += 1;
-            book.accepted
+            let mut log = lock(&log);
+            log.accepted += 1;
+            log.accepted
         };
         let dice = Dice::new(seed ^ (nth << 32));
-        let guest = Guest { stream, unread: Vec::new(), book: Arc::clone(&book) };
-        // The client has gone, in its own way.
+        let guest = Guest { stream, unread: Vec::new(), log: Arc::clone(&log) };
+        // An error means that the client has gone.
         tokio::spawn(async move { drop(guest.converse(habit, dice).await) });
     }
 }
 
-/// One connection.
+/// A connection of a client.
 struct Guest {
     stream: TcpStream,
     unread: Vec<u8>,
-    book: Arc<Mutex<Book>>,
+    log: Arc<Mutex<Log>>,
 }
 
 impl Guest {
@@ -195,10 +197,10 @@ impl Guest {
         let mut served = 0;
         loop {
             let fate = habit.fate(served, &mut dice);
-            if let Fate::EndAfter(delay, end) = fate {
+            if let Fate::CloseAfter(delay, kind) = fate {
                 tokio::select! {
                     biased;
-                    () = tokio::time::sleep(delay) => return self.end(end).await,
+                    () = tokio::time::sleep(delay) => return self.close(kind).await,
                     more = self.fill() => more?,
                 }
             }
@@ -208,9 +210,9 @@ impl Guest {
                     None => self.fill().await?,
                 }
             };
-            if let Fate::EndOnArrival(end) = fate {
-                lock(&self.book).unanswered += 1;
-                return self.end(end).await;
+            if let Fate::CloseOnArrival(kind) = fate {
+                lock(&self.log).unanswered += 1;
+                return self.close(kind).await;
             }
             let target = line.split(' ').nth(1).unwrap_or_default();
             self.stream.write_all(ok(target).as_bytes()).await?;
@@ -218,31 +220,31 @@ impl Guest {
         }
     }
 
-    /// Ends the connection, whatever has come or is coming.
-    async fn end(mut self, end: End) -> io::Result<()> {
-        lock(&self.book).closed += 1;
-        self.look_once();
-        match end {
-            End::HalfClose => {
+    /// Closes the connection, even if requests have arrived or are on their way.
+    async fn close(mut self, kind: CloseKind) -> io::Result<()> {
+        lock(&self.log).closed += 1;
+        self.read_without_waiting();
+        match kind {
+            CloseKind::HalfClose => {
                 self.stream.shutdown().await?;
                 let rest = tokio::time::timeout(LINGER, async {
                     while self.fill().await.is_ok() {
                         self.leave_unanswered();
                     }
                 });
-                // Beyond that, it is closed with whatever is still to come.
+                // After that time it is closed, even if more requests are on their way.
                 drop(rest.await);
             }
-            End::Close => {}
-            End::Reset => {
+            CloseKind::Close => {}
+            CloseKind::Reset => {
                 socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
             }
         }
         Ok(())
     }
 
-    /// Counts what is in the socket already, without waiting.
-    fn look_once(&mut self) {
+    /// Counts requests that are in the socket already.
+    fn read_without_waiting(&mut self) {
         let mut bytes = [0; 4096];
         if let Ok(count) = self.stream.try_read(&mut bytes) {
             self.unread.extend_from_slice(&bytes[..count]);
@@ -252,11 +254,11 @@ impl Guest {
 
     fn leave_unanswered(&mut self) {
         while self.take_request().is_some() {
-            lock(&self.book).unanswered += 1;
+            lock(&self.log).unanswered += 1;
         }
     }
 
-    /// Reads more; the client's end is an error.
+    /// Reads more bytes. Returns an error at the client's end.
     async fn fill(&mut self) -> io::Result<()> {
         match self.stream.read_buf(&mut self.unread).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -264,7 +266,7 @@ impl Guest {
         }
     }
 
-    /// The request line of a request that is there whole, which is booked as arrived.
+    /// Takes a request that has arrived whole, counts it, and returns its request line.
     fn take_request(&mut self) -> Option<String> {
         let end = self.unread.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
         let head = String::from_utf8_lossy(&self.unread[..end]).into_owned();
@@ -278,7 +280,7 @@ impl Guest {
         }
         self.unread.drain(..end + length);
         let line = head.lines().next().unwrap_or_default().to_owned();
-        *lock(&self.book).arrivals.entry(line.clone()).or_default() += 1;
+        *lock(&self.log).arrivals.entry(line.clone()).or_default() += 1;
         Some(line)
     }
 }
@@ -286,27 +288,28 @@ impl Guest {
 impl Habit {
     fn fate(self, served: u64, dice: &mut Dice) -> Fate {
         match self {
-            // What fails on a new connection nobody may send again.
+            // A client may not resend a request that fails on a new connection.
             _ if served == 0 => Fate::Keep,
             Self::AfterIdle(time) => {
                 let spread = (time / 10).min(Duration::from_millis(4));
                 let spread_us = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX).max(1);
                 let late = Duration::from_micros(dice.roll(spread_us));
-                Fate::EndAfter(time + late, End::by_chance(dice))
+                Fate::CloseAfter(time + late, CloseKind::by_chance(dice))
             }
             Self::AtRandom => match dice.roll(100) {
-                0..6 => Fate::EndAfter(Duration::ZERO, End::by_chance(dice)),
+                0..6 => Fate::CloseAfter(Duration::ZERO, CloseKind::by_chance(dice)),
                 6..26 => {
-                    Fate::EndAfter(Duration::from_micros(dice.roll(5_000)), End::by_chance(dice))
+                    let delay = Duration::from_micros(dice.roll(5_000));
+                    Fate::CloseAfter(delay, CloseKind::by_chance(dice))
                 }
-                26..31 => Fate::EndOnArrival(End::by_chance(dice)),
+                26..31 => Fate::CloseOnArrival(CloseKind::by_chance(dice)),
                 _ => Fate::Keep,
             },
         }
     }
 }
 
-impl End {
+impl CloseKind {
     fn by_chance(dice: &mut Dice) -> Self {
         [Self::HalfClose, Self::Close, Self::Reset][dice.roll(3) as usize]
     }

@@ -1,17 +1,17 @@
-//! Chances that are the same in each run.
+//! Random numbers that are the same in each run.
 
-/// Numbers from a seed (Steele, Lea, Flood 2014: SplitMix).
+/// A random generator with a seed (SplitMix; Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// The same seed gives the same numbers.
+    /// Makes a generator. Equal seeds give equal numbers.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A number below `sides`.
+    /// Returns a number below `sides`.
     pub const fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -20,7 +20,7 @@ impl Dice {
         (z ^ (z >> 31)) % sides
     }
 
-    /// Dice of their own for somebody else.
+    /// Returns an independent generator.
     #[must_use]
     pub const fn split(&mut self) -> Self {
         Self(self.roll(u64::MAX))

@@ -1,6 +1,6 @@
 //! An HTTP server that follows a script on each connection, in blocking threads, and keeps the
-//! truth: how many connections, how many requests, and which side closed each connection first.
-//! Owns no HTTP beyond finding the end of a request.
+//! truth: the number of connections and requests, and the side that closed each connection first.
+//! Of HTTP it knows only how to find the end of a request.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// The longest a script waits for its client: the bound of every test that uses it.
+/// The longest time that a script waits for its client: the bound of every test that uses it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What happened to the connections of a server, each in exactly one of the `…_first` counts.
+/// The truth about the connections of a server. Each connection is in exactly one of the `…_first`
+/// counts, or stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Truth {
+pub struct ServerTruth {
     /// Connections accepted.
     pub connections: u64,
     /// Requests read to their end.
@@ -33,14 +34,16 @@ pub struct Truth {
     pub stuck: u64,
 }
 
+/// The counters behind [`ServerTruth`], while the server runs.
 #[derive(Debug, Default)]
-struct Counts {
+struct TruthSoFar {
     connections: AtomicU64,
     requests: AtomicU64,
-    ends: [AtomicU64; 5],
+    /// Connections by [`First`].
+    first: [AtomicU64; 5],
 }
 
-/// Which side closed a connection first.
+/// The side that closed a connection first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
     /// This server, by FIN.
@@ -51,7 +54,7 @@ pub enum First {
     ClientFin,
     /// The client, by RST.
     ClientRst,
-    /// Nobody, within 20 seconds.
+    /// Neither side, within 20 seconds.
     Stuck,
 }
 
@@ -62,12 +65,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A closed gate.
+    /// Makes a closed gate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets everybody pass, now and later.
+    /// Lets all threads pass, now and later.
     pub fn open(&self) {
         let (open, changed) = &*self.inner;
         *open.lock().expect("no holder panics") = true;
@@ -88,7 +91,7 @@ impl Gate {
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
-    counts: Arc<Counts>,
+    counts: Arc<TruthSoFar>,
     /// The address of the connection that means "stop accepting".
     last_guest: Arc<Mutex<Option<SocketAddr>>>,
     acceptor: Option<JoinHandle<()>>,
@@ -100,11 +103,11 @@ impl HttpServer {
         Self::start_on(Ipv4Addr::LOCALHOST.into(), script)
     }
 
-    /// Listens on `ip`, which is one of the loopback addresses.
+    /// Listens on `ip`, which must be a loopback address.
     pub fn start_on(ip: IpAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
         let listener = listen(SocketAddr::new(ip, 0));
         let address = listener.local_addr().expect("a bound socket has an address");
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(TruthSoFar::default());
         let last_guest = Arc::new(Mutex::new(None));
         let acceptor = {
             let (counts, last_guest) = (Arc::clone(&counts), Arc::clone(&last_guest));
@@ -114,22 +117,22 @@ impl HttpServer {
         Self { address, counts, last_guest, acceptor: Some(acceptor) }
     }
 
-    /// Where it listens.
+    /// Returns the address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of its root.
+    /// Returns the URL of the root.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// Stops accepting after every connection that came before, waits for all scripts, and tells
+    /// Stops accepting after every connection that came before, waits for all scripts, and returns
     /// the truth. Panics if a script has panicked.
-    pub fn finish(mut self) -> Truth {
+    pub fn finish(mut self) -> ServerTruth {
         self.stop();
-        let count = |first: First| self.counts.ends[first as usize].load(SeqCst);
-        Truth {
+        let count = |first: First| self.counts.first[first as usize].load(SeqCst);
+        ServerTruth {
             connections: self.counts.connections.load(SeqCst),
             requests: self.counts.requests.load(SeqCst),
             server_fin_first: count(First::ServerFin),
@@ -144,8 +147,8 @@ impl HttpServer {
         let Some(acceptor) = self.acceptor.take() else {
             return;
         };
-        // Bound before it connects, so that the acceptor can know it: it queues behind every
-        // connection of the test, and none of them is left unaccepted.
+        // Bound before it connects, so that the acceptor recognises it. It queues behind every
+        // connection of the test, so none of them stays unaccepted.
         let guest = Socket::new(Domain::for_address(self.address), Type::STREAM, None)
             .expect("a descriptor is left");
         let any_port = SocketAddr::new(self.address.ip(), 0);
@@ -177,7 +180,7 @@ fn listen(address: SocketAddr) -> TcpListener {
 
 fn accept_all<F: Fn(&mut Conn) + Send + Sync + 'static>(
     listener: &TcpListener,
-    counts: &Arc<Counts>,
+    counts: &Arc<TruthSoFar>,
     last_guest: &Mutex<Option<SocketAddr>>,
     script: &Arc<F>,
 ) {
@@ -185,8 +188,7 @@ fn accept_all<F: Fn(&mut Conn) + Send + Sync + 'static>(
     loop {
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
-            // The client aborted while it was queued; Linux hands such connections out all the
-            // same, so this is not one of them.
+            // Not an abort by a queued client: Linux hands such connections out all the same.
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => panic!("accept: {error}"),
         };
@@ -208,12 +210,12 @@ fn accept_all<F: Fn(&mut Conn) + Send + Sync + 'static>(
     }
 }
 
-/// The server's end of one connection.
+/// The server's side of one connection.
 #[derive(Debug)]
 pub struct Conn {
     stream: Option<TcpStream>,
     nth: u64,
-    counts: Arc<Counts>,
+    counts: Arc<TruthSoFar>,
     first: Option<First>,
     buffer: Vec<u8>,
     /// The length of the current request at the start of `buffer`.
@@ -221,7 +223,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    fn new(stream: TcpStream, nth: u64, counts: Arc<Counts>) -> Self {
+    fn new(stream: TcpStream, nth: u64, counts: Arc<TruthSoFar>) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_nodelay(true).expect("it is TCP");
@@ -235,18 +237,18 @@ impl Conn {
         }
     }
 
-    /// How many connections the server had accepted before this one.
+    /// Returns how many connections the server had accepted before this one.
     pub fn nth(&self) -> u64 {
         self.nth
     }
 
-    /// The bytes of the request read last.
+    /// Returns the bytes of the request read last.
     pub fn request(&self) -> &[u8] {
         &self.buffer[..self.request]
     }
 
-    /// Reads one request, with a body of its Content-Length. `false`: the client has closed, or
-    /// this side has. Allocates nothing for requests of less than 4 KiB.
+    /// Reads one request, with a body of its Content-Length. Returns false if the client or this
+    /// side has closed. Allocates nothing for requests of less than 4 KiB.
     pub fn read_request(&mut self) -> bool {
         self.buffer.drain(..self.request);
         self.request = 0;
@@ -284,26 +286,26 @@ impl Conn {
             Err(error) if error.kind() == ErrorKind::WouldBlock => First::Stuck,
             Err(_) => First::ClientRst,
         };
-        self.settle(end);
+        self.note_first(end);
         false
     }
 
-    /// Writes all of `bytes`, in one segment if they fit; an error means that the client is gone,
-    /// which reading will show.
+    /// Writes all of `bytes`, in one segment if they fit. Ignores an error: it means that the
+    /// client is gone, which reading will show.
     pub fn send(&mut self, bytes: &[u8]) {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        // The kernel reports an abort once: reading would not see it any more.
+        // The kernel reports an abort only once, so reading would not see it.
         if let Err(error) = stream.write_all(bytes)
             && error.kind() == ErrorKind::ConnectionReset
         {
-            self.settle(First::ClientRst);
+            self.note_first(First::ClientRst);
         }
     }
 
-    /// Sends `bytes` again and again, `pause` apart, until the client is gone; at most for 20
-    /// seconds.
+    /// Sends `bytes` again and again, `pause` apart, until the client is gone, for 20 seconds at
+    /// most.
     pub fn send_for_ever(&mut self, bytes: &[u8], pause: Duration) {
         let begun = Instant::now();
         while let Some(stream) = &mut self.stream
@@ -311,7 +313,7 @@ impl Conn {
         {
             if let Err(error) = stream.write_all(bytes) {
                 if error.kind() == ErrorKind::ConnectionReset {
-                    self.settle(First::ClientRst);
+                    self.note_first(First::ClientRst);
                 }
                 return;
             }
@@ -319,13 +321,13 @@ impl Conn {
         }
     }
 
-    /// Sends a 200 with this body and its length, and reuse implied.
+    /// Sends a 200 with this body and its length, without a Connection field.
     pub fn respond(&mut self, body: &str) {
         let length = body.len();
         self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes());
     }
 
-    /// Sends FIN and keeps reading what the client sends, until it closes.
+    /// Sends FIN. Reading remains possible.
     pub fn half_close(&mut self) {
         if let Some(stream) = &self.stream {
             let mut byte = [0];
@@ -337,12 +339,12 @@ impl Conn {
             };
             stream.set_nonblocking(false).expect("it is open");
             let _ = stream.shutdown(Shutdown::Write);
-            self.settle(first);
+            self.note_first(first);
         }
     }
 
-    /// Closes by FIN. What the client still sends is read, because closing a socket with unread
-    /// bytes would abort it.
+    /// Closes by FIN. Reads until the client has closed, because closing a socket with unread bytes
+    /// would abort it.
     pub fn fin(&mut self) {
         self.half_close();
         self.wait_for_client();
@@ -353,20 +355,20 @@ impl Conn {
     pub fn rst(&mut self) {
         if let Some(stream) = self.stream.take() {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("it is TCP");
-            self.settle(First::ServerRst);
+            self.note_first(First::ServerRst);
         }
     }
 
-    /// The first end that is seen counts.
-    fn settle(&mut self, first: First) {
+    /// Notes which side closed first. Later calls change nothing.
+    fn note_first(&mut self, first: First) {
         if self.first.is_none() {
             self.first = Some(first);
-            self.counts.ends[first as usize].fetch_add(1, SeqCst);
+            self.counts.first[first as usize].fetch_add(1, SeqCst);
         }
     }
 }
 
-/// The length of the request at the start of `bytes`, if it is all there.
+/// Returns the length of the request at the start of `bytes`, if the request is complete.
 fn request_length(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let mut body = 0;
@@ -395,8 +397,8 @@ impl RefusedPort {
         Self { socket }
     }
 
-    /// Takes a port that refuses from the moment on in which the listener is dropped. Nobody else
-    /// gets the port meanwhile.
+    /// Takes a port that refuses as soon as the listener is dropped. No other process can take the
+    /// port meanwhile.
     pub fn after_listening() -> (Self, TcpListener) {
         let shared = |address: SocketAddr| {
             let socket =
@@ -411,7 +413,7 @@ impl RefusedPort {
         (refused, listener.into())
     }
 
-    /// The address that refuses.
+    /// Returns the address that refuses.
     pub fn address(&self) -> SocketAddr {
         let address = self.socket.local_addr().expect("it is bound");
         address.as_socket().expect("it is IP")
@@ -441,12 +443,12 @@ impl SilentPort {
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().expect("it is bound");
         let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
-        // A queue of length zero holds one; the second one tells that it is full.
+        // A queue of length zero holds one connection. A second connect shows that it is full.
         let queued = std::iter::from_fn(connect).take(8).collect();
         Self { listener, _queued: queued }
     }
 
-    /// The address that does not answer.
+    /// Returns the address that does not answer.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("it is bound")
     }
@@ -458,7 +460,7 @@ impl Default for SilentPort {
     }
 }
 
-/// Whether this host can listen on `::1`.
+/// Returns true if this host can listen on `::1`.
 pub fn has_ipv6() -> bool {
     TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }

@@ -1,10 +1,10 @@
-//! What Linux says of this process and of its sockets, by way of /proc.
+//! Numbers about this process and its sockets, as Linux reports them in /proc.
 
 use std::fs;
 
-/// The sockets connected to a port of 127.0.0.1 that the kernel calls established or half-closed by
-/// their peer: what the side that connected has open. The kernel writes its table page by page, so a
-/// connection that takes another one's place meanwhile may stand in it beside the other.
+/// Counts the client's open sockets to a port of 127.0.0.1: those that the kernel calls
+/// established, or half-closed by the peer (CLOSE_WAIT). The kernel writes its table page by page,
+/// so a connection that replaces another one meanwhile may be listed beside it.
 #[must_use]
 pub fn open_sockets_to(port: u16) -> usize {
     const ESTABLISHED: &str = "01";
@@ -20,8 +20,9 @@ pub fn open_sockets_to(port: u16) -> usize {
         .count()
 }
 
-/// Whether any socket of this namespace, a TIME_WAIT for instance, has this port at either end. One
-/// that is only bound is in no table of the kernel, and one that listens does not count.
+/// Returns true if a socket of this namespace, including TIME_WAIT, has this port as its local or
+/// remote port. A socket that is only bound is in no table of the kernel; a listener does not
+/// count.
 #[must_use]
 pub fn is_named(port: u16) -> bool {
     const LISTEN: &str = "0A";
@@ -37,14 +38,14 @@ pub fn is_named(port: u16) -> bool {
     })
 }
 
-/// Files and sockets that this process has open.
+/// Counts the open files and sockets of this process.
 #[must_use]
 pub fn open_files() -> usize {
-    // One of them is the directory that is being read.
+    // Without the directory that is being read.
     fs::read_dir("/proc/self/fd").expect("Linux").count() - 1
 }
 
-/// Memory of this process that is in use, in KiB.
+/// Returns the resident memory of this process, in KiB.
 #[must_use]
 pub fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
@@ -52,10 +53,10 @@ pub fn resident_kib() -> u64 {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// Lets this process have so many files open at once.
+/// Allows this process to have `count` files open at once.
 ///
 /// # Errors
-/// If the limit that only root may raise is lower.
+/// The hard limit is lower, and only root may raise it.
 #[cfg(target_os = "linux")]
 pub fn allow_open_files(count: u64) -> std::io::Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};

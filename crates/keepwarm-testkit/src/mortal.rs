@@ -1,14 +1,15 @@
-//! Children that end with the test that started them, even if the test itself was killed and ran no
-//! destructor. Owns how they are started.
+//! Child processes that end with the test that started them, even if the test was killed and ran no
+//! destructor. Owns the way in which they are started.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// A program that gets `signal` (`TERM`, say) from the kernel when the thread that has started it
-/// ends: a test is a thread, and so is whatever else waits for a child of its own. When the whole
-/// process is killed its threads end one by one, and the signal may come more than once. Where there
-/// is no `setpriv` that knows how (util-linux 2.33 does), it is the plain program.
+/// Returns a command for a program to which the kernel sends `signal` (such as `TERM`) when the
+/// thread that has started it ends. A test is a thread, and so is other code that waits for a child
+/// of its own. When the whole process is killed, its threads end one by one, and the signal may
+/// come more than once. Returns the plain program where there is no `setpriv` with this option
+/// (util-linux 2.33 has it).
 #[must_use]
 pub fn command(program: impl AsRef<OsStr>, signal: &str) -> Command {
     static CAN: OnceLock<bool> = OnceLock::new();
@@ -33,9 +34,9 @@ mod tests {
     use super::*;
     use crate::skipped;
 
-    /// The test starts itself again, has that start a child, and kills it.
+    /// The test starts itself again, lets that process start a child, and kills the process.
     #[test]
-    fn a_child_ends_when_its_test_is_killed() {
+    fn child_ends_with_its_killed_test() {
         const INSIDE: &str = "KEEPWARM_TEST_MORTAL";
         if std::env::var_os(INSIDE).is_some() {
             let mut child = command("sh", "KILL");
@@ -47,7 +48,7 @@ mod tests {
             skipped::because("no setpriv that sets a signal for the parent's death");
             return;
         }
-        let name = "mortal::tests::a_child_ends_when_its_test_is_killed";
+        let name = "mortal::tests::child_ends_with_its_killed_test";
         let mut again = Command::new(std::env::current_exe().expect("a path"));
         again.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").stdout(Stdio::piped());
         let mut again = again.spawn().expect("it runs");
@@ -59,7 +60,7 @@ mod tests {
         }
         again.kill().expect("killable");
         again.wait().expect("a child to wait for");
-        // The child has the other end of the pipe too: it is at its end when nobody has.
+        // The child also holds the write side of the pipe. Reading ends when no process holds it.
         let killed = Instant::now();
         stdout.read_to_string(&mut line).expect("readable");
         assert!(killed.elapsed() < Duration::from_secs(60), "it slept on to its end");

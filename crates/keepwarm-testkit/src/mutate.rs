@@ -1,9 +1,9 @@
-//! Captured inputs made hostile: cut, garbled, repeated, with numbers that do not fit. The same dice
-//! make the same inputs.
+//! Captured inputs made hostile: cut, garbled, repeated, with numbers that do not fit. Equal dice
+//! make equal inputs.
 
 use crate::dice::Dice;
 
-/// Numbers that readers get wrong.
+/// Numbers that parsers get wrong.
 const NUMBERS: [&str; 14] = [
     "",
     "0",
@@ -20,14 +20,14 @@ const NUMBERS: [&str; 14] = [
     "99999999999999999999999999",
     "1e999",
 ];
-/// Characters that readers, or the terminals behind them, get wrong.
+/// Characters that parsers, or the terminals behind them, get wrong.
 const CHARACTERS: [char; 16] = [
     '\0', '\t', '\n', '\r', '\u{1b}', ' ', '"', '\\', ':', ';', '[', ']', '{', '-', 'é', '\u{202e}',
 ];
-/// Bytes at the edges of what fields mean.
+/// Bytes at the limits of a field's range.
 const BYTES: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
 
-/// Up to eight changes of `captured`.
+/// Returns `captured` with up to eight changes.
 pub fn bytes(dice: &mut Dice, captured: &[u8]) -> Vec<u8> {
     let mut bytes = captured.to_vec();
     for _ in 0..=dice.roll(8) {
@@ -38,7 +38,7 @@ pub fn bytes(dice: &mut Dice, captured: &[u8]) -> Vec<u8> {
             1 => bytes.drain(at..end).for_each(drop),
             2 => bytes.insert(at, edge(dice)),
             3 => bytes.extend_from_within(at..end),
-            // A whole field of the same byte: the least and the greatest numbers.
+            // A whole field of equal bytes: the smallest and the largest numbers.
             4 => {
                 let byte = edge(dice);
                 bytes[at..end].fill(byte);
@@ -50,7 +50,7 @@ pub fn bytes(dice: &mut Dice, captured: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Up to four changes of `captured`.
+/// Returns `captured` with up to four changes.
 pub fn text(dice: &mut Dice, captured: &str) -> String {
     let mut text = captured.to_owned();
     for _ in 0..=dice.roll(4) {
@@ -77,7 +77,7 @@ fn with_another_number(dice: &mut Dice, text: &str) -> String {
     format!("{}{number}{}", &text[..start], &text[start + digits..])
 }
 
-/// A line less, or one twice.
+/// Removes a line, or repeats one.
 fn with_other_lines(dice: &mut Dice, text: &str) -> String {
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     if !lines.is_empty() {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn most_inputs_differ_from_what_was_captured_and_from_each_other() {
+    fn most_mutations_differ() {
         let captured = "Tcp: ActiveOpens 11\nTcp: 12 [::1]:80\n";
         let mut dice = Dice::new(1);
         let texts: HashSet<String> = (0..1000).map(|_| text(&mut dice, captured)).collect();

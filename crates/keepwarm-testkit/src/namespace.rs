@@ -1,7 +1,8 @@
-//! A network namespace of a test's own: nobody else's connections, counters and settings in it.
+//! A network namespace of a test's own, without the connections, counters and settings of other
+//! processes.
 //!
-//! Owns the process that keeps the namespace alive; that ends with the value, and with this
-//! process, whatever ends it. Takes root, and the programs `unshare` and `ip`.
+//! Owns the process that keeps the namespace alive. That process ends with the value, and with this
+//! process, however this process ends. Takes root, and the programs `unshare` and `ip`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -18,10 +19,10 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one. The calling thread stays where it is.
+    /// Makes a namespace. The calling thread stays in its own.
     ///
     /// # Errors
-    /// Without root, or without the programs that it takes.
+    /// Without root, or without the programs `unshare` and `ip`.
     pub fn make() -> io::Result<Namespace> {
         let mut keeper = Command::new("unshare")
             .args(["--net", "sh", "-c", "ip link set lo up && echo up && exec cat"])
@@ -37,21 +38,23 @@ impl Namespace {
         }
     }
 
-    /// Moves the calling thread, and what it starts from now on, into the namespace.
+    /// Moves the calling thread, and the processes and threads that it starts later, into the
+    /// namespace.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn enter(&self) -> io::Result<()> {
         Ok(move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?)
     }
 
-    /// Acts within the namespace, and comes back. Sockets that are made there stay there.
+    /// Runs `act` within the namespace, and returns to the thread's own. Sockets made there stay
+    /// there.
     ///
     /// # Errors
-    /// What the system says, or the act.
+    /// The operating system's error, or that of `act`.
     ///
     /// # Panics
-    /// If the way back is closed: what follows would happen in the wrong place.
+    /// If the thread cannot return: the rest of the test would run in the wrong namespace.
     pub fn inside<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         struct Back(File);
         impl Drop for Back {
@@ -69,7 +72,7 @@ impl Namespace {
     /// Runs a program within the namespace.
     ///
     /// # Errors
-    /// If it does not start, or fails.
+    /// The program does not start, or fails.
     pub fn run(&self, command: &str) -> io::Result<()> {
         let mut words = command.split_whitespace();
         let program = words.next().unwrap_or_default();
@@ -78,10 +81,10 @@ impl Namespace {
         if status.success() { Ok(()) } else { Err(failed()) }
     }
 
-    /// Sets one of the namespace's own settings below `net.ipv4`.
+    /// Sets a setting of the namespace below `net.ipv4`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn set(&self, name: &str, value: impl std::fmt::Display) -> io::Result<()> {
         let path = format!("/proc/sys/net/ipv4/{name}");
         self.inside(|| fs::write(path, value.to_string()))
@@ -94,7 +97,7 @@ impl Drop for Namespace {
     }
 }
 
-/// The namespace of a process that says so when it is in its own.
+/// Returns the namespace of a process, once the process has reported that it is in its own.
 fn opened(keeper: &mut Child) -> io::Result<File> {
     let stdout = keeper.stdout.take().map(BufReader::new);
     match stdout.and_then(|stdout| stdout.lines().next()) {
@@ -106,7 +109,7 @@ fn opened(keeper: &mut Child) -> io::Result<File> {
 }
 
 fn end(keeper: &mut Child) {
-    // One that has ended already is none to end.
+    // Fails if the process has already ended, which is as good.
     let _ = keeper.kill();
     let _ = keeper.wait();
 }

@@ -1,7 +1,7 @@
-//! A sandbox as containers have them: system calls that the kernel refuses (seccomp(2)).
+//! A sandbox like that of a container: system calls that the kernel refuses (seccomp(2)).
 //!
-//! Owns the filter. It is of one thread, and of whatever that thread starts: so a program is
-//! started in the sandbox, and the test is not in it.
+//! Owns the filter. It applies to one thread and to every process that the thread starts, so a
+//! program is started inside the sandbox while the test stays outside.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-/// `socket` in the system call table of the architecture.
+/// Number of `socket` in the system call table of the architecture.
 #[cfg(target_arch = "x86_64")]
 const SYS_SOCKET: i64 = 41;
 #[cfg(not(target_arch = "x86_64"))]
@@ -19,13 +19,13 @@ const SYS_SOCKET: i64 = 198;
 const AF_NETLINK: u64 = 16;
 const NETLINK_SOCK_DIAG: u64 = 4;
 
-/// The sandbox forbids it.
+/// Error of a sandbox that forbids the call.
 pub const EPERM: u32 = 1;
-/// The kernel does not have it, as one that only emulates Linux.
+/// Error of a kernel without sock_diag, such as one that only emulates Linux.
 pub const EPROTONOSUPPORT: u32 = 93;
 
-/// Does `work` on a thread of its own on which, as in every process that it starts, opening a
-/// socket of `NETLINK_SOCK_DIAG` fails with `errno`.
+/// Runs `work` on a thread of its own. On that thread, and in every process that it starts, opening
+/// a socket of `NETLINK_SOCK_DIAG` fails with `errno`.
 ///
 /// # Panics
 /// If the kernel has no seccomp filters, or `work` panics.

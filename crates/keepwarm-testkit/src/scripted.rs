@@ -1,10 +1,11 @@
-//! Servers on loopback whose script is the test itself, for what a client does with its connections.
-//! (`http_server` is for scripts that are known beforehand, and knows who closed first.)
+//! Servers on loopback that the test itself drives, for tests of a client's connections. (The
+//! module `http_server` is for scripts that are known beforehand, and knows which side closed
+//! first.)
 //!
-//! Two kinds. A [`Stage`] does nothing by itself: the test accepts, reads, answers and closes, so
-//! that every order of events is written down in the test and none is left to a sleep. A
-//! [`Server`] answers every request at once from a thread of its own, and counts, for tests about
-//! many requests. Every wait is bounded: a test that would hang panics and says where.
+//! A [`Stage`] does nothing by itself: the test accepts, reads, answers and closes, so that every
+//! order of events is written down in the test and none is left to a sleep. A [`Server`] answers
+//! every request at once from a thread of its own, and counts, for tests of many requests. Every
+//! wait is bounded: a test that would hang panics and names the wait.
 
 use std::future::Future;
 use std::io;
@@ -17,10 +18,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
-/// Longer than anything here takes on a busy machine, short enough to fail a test by itself.
+/// Longer than any step takes on a busy machine, and short enough to fail a test before its runner
+/// does.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// The output of `future`, or a panic that names `what` was waited for.
+/// Returns the output of `future`. Panics after 20 seconds, and names `what` was waited for.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(BOUND, future).await {
         Ok(output) => output,
@@ -28,7 +30,7 @@ pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Waits until `condition` holds, looking every millisecond.
+/// Waits until `condition` holds, and checks it every millisecond.
 pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
     within(what, async {
         while !condition() {
@@ -38,7 +40,7 @@ pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
     .await;
 }
 
-/// A `200 OK` response with a length.
+/// Makes a `200 OK` response with a length.
 #[must_use]
 pub fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
@@ -52,14 +54,14 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// On a free port of 127.0.0.1.
+    /// Listens on a free port of 127.0.0.1.
     pub async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("a bound address");
         Self { listener, address }
     }
 
-    /// As [`open`](Stage::open), with the shortest accept queue there is: see
+    /// Listens like [`open`](Stage::open), with the shortest possible accept queue: see
     /// [`fill`](Stage::fill).
     #[must_use]
     pub fn open_narrow() -> Self {
@@ -70,9 +72,9 @@ impl Stage {
         Self { listener, address }
     }
 
-    /// Fills the accept queue with connections of its own, so that the next connect(2) hangs:
-    /// Linux drops its SYN, and repeats it after a second. [`accept`](Stage::accept) makes room;
-    /// it returns the fillers first.
+    /// Fills the accept queue with connections of its own, so that the next connect(2) hangs: Linux
+    /// drops its SYN, and the client repeats it after a second. [`accept`](Stage::accept) makes
+    /// room; it returns the fillers first.
     pub async fn fill(&self) -> Vec<TcpStream> {
         let mut queued = Vec::new();
         let patience = Duration::from_millis(100);
@@ -84,34 +86,34 @@ impl Stage {
         queued
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// `http://127.0.0.1:port`.
+    /// Returns `http://127.0.0.1:port`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A URL here.
+    /// Returns the URL of `path` on this server.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin())
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     pub async fn accept(&self) -> Peer {
         let (stream, _) = within("a connection", self.listener.accept()).await.expect("accept");
         stream.set_nodelay(true).expect("nodelay");
         Peer::over(stream)
     }
 
-    /// Whether a connection has been made that was not accepted yet.
+    /// Returns true if a connection is established and not accepted yet.
     pub async fn has_another(&self) -> bool {
-        // A turn of the event loop, so that a handshake that is complete is seen.
+        // Yields to the event loop, so that it sees a complete handshake.
         tokio::task::yield_now().await;
         std::future::poll_fn(|cx| std::task::Poll::Ready(self.listener.poll_accept(cx).is_ready()))
             .await
@@ -125,24 +127,24 @@ pub struct Request {
     pub head: String,
     /// The body, chunks put together.
     pub body: Vec<u8>,
-    /// Fields after a body in chunks.
+    /// The trailer fields of a chunked body.
     pub trailers: String,
 }
 
 impl Request {
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &str {
         self.head.split(' ').next().unwrap_or_default()
     }
 
-    /// The request target.
+    /// Returns the request target.
     #[must_use]
     pub fn target(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// The value of a field.
+    /// Returns the value of a field.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.head
@@ -154,12 +156,12 @@ impl Request {
     }
 }
 
-/// How a client ended a connection.
+/// The way in which a client ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// In order.
+    /// In order, by a FIN.
     Fin,
-    /// By a reset.
+    /// By an RST.
     Reset,
 }
 
@@ -171,12 +173,12 @@ pub struct Peer<S = TcpStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    /// Over a stream of any kind, on which nothing has been said.
+    /// Serves on a stream of any kind, on which no byte has been exchanged yet.
     pub fn over(stream: S) -> Self {
         Self { stream, unread: Vec::new() }
     }
 
-    /// The next request, body included.
+    /// Reads the next request, body included.
     pub async fn request(&mut self) -> Request {
         match within("a request", self.next_request()).await {
             Ok(Some(request)) => request,
@@ -184,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// The head of the next request: its body is left to [`body`](Peer::body).
+    /// Reads the head of the next request. [`body`](Peer::body) reads its body.
     pub async fn head(&mut self) -> Request {
         match within("a request head", self.next_head()).await {
             Ok(Some(request)) => request,
@@ -198,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         assert!(whole.expect("a request body"), "the body broke off");
     }
 
-    /// Everything that the client sends until it closes, beyond what was read as requests.
+    /// Reads until the client closes. Returns all bytes that were not read as requests.
     pub async fn rest(&mut self) -> Vec<u8> {
         within("the client's end", async {
             while self.fill().await.is_ok_and(|bytes| bytes > 0) {}
@@ -207,14 +209,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         std::mem::take(&mut self.unread)
     }
 
-    /// What has arrived beyond what was read as requests, after a moment for more.
+    /// Waits until no byte has arrived for 30 ms. Returns the bytes that were not read as requests.
     pub async fn arrived(&mut self) -> &[u8] {
         let moment = Duration::from_millis(30);
         while let Ok(Ok(1..)) = tokio::time::timeout(moment, self.fill()).await {}
         &self.unread
     }
 
-    /// The next request, or `None` if the client ends the connection instead.
+    /// Reads the next request. Returns `None` if the client ends the connection instead.
     pub async fn request_or_end(&mut self) -> Option<Request> {
         self.next_request().await.unwrap_or_default()
     }
@@ -246,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         .await
     }
 
-    /// Says that nothing more comes, and goes on reading.
+    /// Sends a FIN. Reading remains possible.
     pub async fn half_close(&mut self) {
         self.stream.shutdown().await.expect("shut down");
     }
@@ -260,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.stream.read_buf(&mut self.unread).await
     }
 
-    /// `None` at the end of the connection.
+    /// Reads the next request. Returns `None` at the end of the connection.
     async fn next_request(&mut self) -> io::Result<Option<Request>> {
         let Some(mut request) = self.next_head().await? else { return Ok(None) };
         Ok(self.next_body(&mut request).await?.then_some(request))
@@ -280,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Ok(Some(Request { head, body: Vec::new(), trailers: String::new() }))
     }
 
-    /// False if the connection ends within it.
+    /// Reads a body. Returns false if the connection ends within it.
     async fn next_body(&mut self, request: &mut Request) -> io::Result<bool> {
         if request.field("transfer-encoding").is_some() {
             while self.chunk(&mut request.body).await? {}
@@ -302,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Ok(true)
     }
 
-    /// Up to a line's end, without it.
+    /// Reads a line, and returns it without its end.
     async fn line(&mut self) -> io::Result<String> {
         let end = loop {
             if let Some(end) = find(&self.unread, b"\r\n") {
@@ -317,7 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Ok(line)
     }
 
-    /// One chunk; false at the last one, whose trailers are left.
+    /// Reads a chunk. Returns false at the last chunk, and leaves the trailers unread.
     async fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
         let size = usize::from_str_radix(self.line().await?.trim(), 16).expect("a chunk size");
         if size == 0 {
@@ -335,13 +337,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 }
 
 impl Peer {
-    /// The client's address.
+    /// Returns the client's address.
     #[must_use]
     pub fn client(&self) -> SocketAddr {
         self.stream.peer_addr().expect("connected")
     }
 
-    /// Aborts: a RST.
+    /// Aborts: an RST.
     pub fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("set SO_LINGER");
@@ -353,10 +355,10 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// What a [`Server`] does with a request.
+/// The answer of a [`Server`] to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// Sends this and goes on.
+    /// Sends this and reads the next request.
     Send(String),
     /// Sends this and closes.
     SendAndClose(String),
@@ -368,14 +370,14 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    counts: Arc<Counts>,
+    counts: Arc<ServerCounts>,
     end: Option<oneshot::Sender<()>>,
     closing: watch::Sender<usize>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ServerCounts {
     accepted: AtomicUsize,
     open: AtomicUsize,
     requests: AtomicUsize,
@@ -387,7 +389,7 @@ impl Server {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         listener.set_nonblocking(true).expect("nonblocking");
         let address = listener.local_addr().expect("a bound address");
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(ServerCounts::default());
         let (end, ended) = oneshot::channel();
         let (closing, close) = watch::channel(0);
         let shared = Arc::clone(&counts);
@@ -412,44 +414,45 @@ impl Server {
         Self::start(move |_| Answer::Send(ok(body)))
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// `http://127.0.0.1:port`.
+    /// Returns `http://127.0.0.1:port`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A URL here.
+    /// Returns the URL of `path` on this server.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin())
     }
 
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.counts.accepted.load(Ordering::SeqCst)
     }
 
-    /// Connections whose end neither side has seen.
+    /// Returns the number of connections that neither side has closed.
     #[must_use]
     pub fn open(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
     }
 
-    /// Requests read so far.
+    /// Returns the number of requests read so far.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.counts.requests.load(Ordering::SeqCst)
     }
 
-    /// Closes every connection that waits for a request, and returns when that is done. `opened`
-    /// have been opened so far: one that the kernel holds for accept(2) is waited for.
+    /// Closes every connection that waits for a request, and returns when all are closed. Waits
+    /// first until all `opened` connections are accepted, because the kernel may still hold some of
+    /// them for accept(2).
     pub async fn close_idle(&self, opened: u64) {
         eventually("the last accept", || self.accepted() as u64 >= opened).await;
         self.closing.send_modify(|round| *round += 1);
@@ -461,7 +464,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in it has failed the test already.
+            // A panic of the thread has failed the test already.
             drop(thread.join());
         }
     }
@@ -470,13 +473,13 @@ impl Drop for Server {
 async fn accept_all(
     listener: std::net::TcpListener,
     answer: Arc<dyn Fn(&Request) -> Answer + Send + Sync>,
-    counts: Arc<Counts>,
+    counts: Arc<ServerCounts>,
     close: watch::Receiver<usize>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a listener");
     loop {
         let (stream, _) = listener.accept().await.expect("accept");
-        // Before it counts as accepted: what is closed from then on includes this one.
+        // Before the connection counts as accepted, so that a later `close_idle` includes it.
         let mut close = close.clone();
         close.mark_unchanged();
         counts.accepted.fetch_add(1, Ordering::SeqCst);
@@ -486,7 +489,7 @@ async fn accept_all(
         tokio::spawn(async move {
             let peer = Peer::over(stream);
             converse(peer, &*answer, &counts, close).await;
-            // The socket was closed before: what is counted as closed is closed.
+            // After the socket was closed, so that a connection counted as closed is closed.
             counts.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
@@ -495,7 +498,7 @@ async fn accept_all(
 async fn converse(
     mut peer: Peer,
     answer: &(dyn Fn(&Request) -> Answer + Send + Sync),
-    counts: &Counts,
+    counts: &ServerCounts,
     mut close: watch::Receiver<usize>,
 ) {
     loop {

@@ -1,20 +1,21 @@
-//! Tests that cannot be made on this machine, told where a passing run is read too.
+//! Reports tests that cannot run on this machine, where a reader of a passing run sees it.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::panic::Location;
 use std::thread;
 
-/// A file that each line is added to as well, for whoever runs the tests and wants to end with it.
+/// Environment variable with the path of a file to which each line is appended, so that a test
+/// script can print all skipped tests at its end.
 pub const FILE: &str = "KEEPWARM_SKIPPED";
 
-/// Says that this test, or the part of it that the caller is, was not made, and why. A test runner
-/// shows what a test that passes has printed to nobody, so this goes past it to standard error.
+/// Reports that the calling test, or the caller's part of it, was skipped, and why. Test runners
+/// hide the captured output of a passing test, so this writes to standard error directly.
 #[track_caller]
 pub fn because(why: &str) {
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
-    // One line and one write: tests of other threads and processes speak too.
+    // A single line in a single write, because tests of other threads and processes write too.
     let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = format!("SKIPPED {} {test}: {why}\n", Location::caller().file());
     let _ = std::io::stderr().write_all(line.as_bytes());
@@ -31,15 +32,15 @@ mod tests {
 
     use super::*;
 
-    /// As a runner starts it: with what a passing test prints held back.
+    /// Runs a test as a runner does, with the output of a passing test hidden.
     #[test]
-    fn who_runs_the_tests_reads_it_though_the_test_passes() {
+    fn skipped_test_is_reported_although_passing() {
         const INSIDE: &str = "KEEPWARM_TEST_SKIPS";
         if std::env::var_os(INSIDE).is_some() {
             return because("no\nreason");
         }
         let told = std::env::temp_dir().join(format!("keepwarm-skipped-{}", std::process::id()));
-        let name = "skipped::tests::who_runs_the_tests_reads_it_though_the_test_passes";
+        let name = "skipped::tests::skipped_test_is_reported_although_passing";
         let mut again = Command::new(std::env::current_exe().expect("a path"));
         again.args(["--exact", name, "--test-threads=2"]).env(INSIDE, "1").env(FILE, &told);
         let output = again.output().expect("it runs");

@@ -1,8 +1,8 @@
 //! A wire between two network namespaces that a test can hold, pass, cut and mend.
 //!
-//! Owns two namespaces, a TUN device in each, and the shuttle that carries packets from one to the
-//! other. What loopback leaves to luck (two FINs under way at once, a SYN that nobody answers, a
-//! peer that is gone) is a step of the test here.
+//! Owns two namespaces, a TUN device in each, and the shuttle: the thread that carries packets from
+//! one to the other. Events that loopback leaves to luck (two FINs under way at once, a SYN without
+//! an answer, a peer that has vanished) are steps of the test here.
 //!
 //! ```text
 //!  client's namespace                                       server's namespace
@@ -10,8 +10,8 @@
 //!                             ◄──                              ◄──
 //! ```
 //!
-//! A packet that is delivered has been through the receiver's TCP when the call returns; what TCP
-//! answers waits for the shuttle. Carries TCP and nothing else.
+//! When a call returns, the receiver's TCP has processed the packets that the call delivered; its
+//! answers wait for the shuttle. Carries TCP only.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, ErrorKind};
@@ -26,14 +26,14 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::namespace::Namespace;
 
-/// Held packets; those beyond are lost, as on any wire.
+/// The most held packets. Further packets are lost, as on any wire.
 const MAX_HELD: usize = 1 << 16;
-/// Packets that a device keeps until the shuttle takes them.
+/// The most packets that a device keeps until the shuttle takes them.
 const QUEUE: u32 = 1 << 14;
-/// No step takes this long; a test that hangs should say where.
+/// Longer than any step takes, so that a test that hangs fails and names the step.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The name of the device at either end.
+/// Name of the device on each of the two hosts.
 pub const DEVICE: &str = "wire0";
 
 /// A TCP flag, as RFC 9293, section 3.1, numbers the control bits.
@@ -48,12 +48,12 @@ pub enum Flag {
     Rst = 4,
 }
 
-/// Two hosts and what is between them.
+/// Two hosts and the wire between them.
 #[derive(Debug)]
 pub struct Wire {
-    /// Where clients are.
+    /// The clients' host.
     pub client: Namespace,
-    /// Where servers are.
+    /// The servers' host.
     pub server: Namespace,
     shared: Arc<Shared>,
     stop: Arc<OwnedFd>,
@@ -64,7 +64,7 @@ impl Wire {
     /// Makes both namespaces and joins them.
     ///
     /// # Errors
-    /// Without root, without `/dev/net/tun`, or without the programs that it takes.
+    /// Without root, without `/dev/net/tun`, or without the programs `unshare` and `ip`.
     pub fn lay() -> io::Result<Wire> {
         let (client, server) = (Namespace::make()?, Namespace::make()?);
         let devices = [device(&client, 1)?, device(&server, 2)?];
@@ -78,40 +78,40 @@ impl Wire {
         Ok(Wire { client, server, shared, stop, shuttle })
     }
 
-    /// The address of the client's end.
+    /// Returns the address of the clients' host.
     #[must_use]
     pub fn client_ip(v6: bool) -> IpAddr {
         address(v6, 1)
     }
 
-    /// The address of the server's end.
+    /// Returns the address of the servers' host.
     #[must_use]
     pub fn server_ip(v6: bool) -> IpAddr {
         address(v6, 2)
     }
 
-    /// From now on packets wait on the wire.
+    /// Holds packets on the wire from now on.
     pub fn hold(&self) {
         self.shared.lock().mode = Mode::Held(None);
     }
 
-    /// From now on packets with `flag` wait on the wire; others are carried past them.
+    /// Holds packets with `flag` on the wire from now on. Other packets are carried past them.
     pub fn hold_only(&self, flag: Flag) {
         self.shared.lock().mode = Mode::Held(Some(flag));
     }
 
-    /// Delivers what waits; what comes after it, such as the answers, waits in turn.
+    /// Delivers the held packets. Later packets, such as the answers, are held in turn.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn pass(&self) -> io::Result<()> {
         self.shared.deliver(&mut self.shared.lock())
     }
 
-    /// Delivers what waits, and holds no more.
+    /// Delivers the held packets, and stops holding.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn release(&self) -> io::Result<()> {
         let mut line = self.shared.lock();
         self.shared.deliver(&mut line)?;
@@ -119,17 +119,17 @@ impl Wire {
         Ok(())
     }
 
-    /// What waits is lost, and so is all that comes until the wire is mended.
+    /// Drops the held packets, and all later packets until the wire is mended.
     pub fn cut(&self) {
         let mut line = self.shared.lock();
         line.mode = Mode::Cut;
         line.held.clear();
     }
 
-    /// Ends a cut; what was sent before this is lost, even if the shuttle has not come to it yet.
+    /// Ends a cut. Packets that were sent before are lost, even if the shuttle has not taken them.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn mend(&self) -> io::Result<()> {
         let mut line = self.shared.lock();
         let mut buffer = vec![0; 1 << 16];
@@ -140,16 +140,17 @@ impl Wire {
         Ok(())
     }
 
-    /// RSTs that the client's end has sent so far, and the server's, lost ones included.
+    /// Returns the RSTs sent so far by the clients' host and by the servers' host, lost ones
+    /// included.
     #[must_use]
     pub fn resets(&self) -> [u64; 2] {
         self.shared.lock().resets
     }
 
-    /// Waits until packets with `flag` of so many connections are held, in each direction.
+    /// Waits until packets with `flag` are held for this many connections, in each direction.
     ///
     /// # Errors
-    /// If they do not come.
+    /// The packets do not come.
     pub fn wait_for_held(&self, flag: Flag, connections: usize) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut line = self.shared.lock();
@@ -173,7 +174,7 @@ impl Drop for Wire {
     fn drop(&mut self) {
         let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
         if let Some(shuttle) = self.shuttle.take() {
-            // One that failed has left the test without answers: it knows.
+            // A shuttle that failed has left the test without packets, so the test knows.
             let _ = shuttle.join();
         }
     }
@@ -193,7 +194,7 @@ fn device(namespace: &Namespace, host: u8) -> io::Result<SyncDevice> {
     device.set_nonblocking(true)?;
     let (v4, v6) = (address(false, host), address(true, host));
     namespace.run(&format!("ip address add {v4}/24 dev {DEVICE}"))?;
-    // A wire of its own has no duplicate addresses to look for.
+    // A private wire has no duplicate addresses to detect.
     namespace.run(&format!("ip address add {v6}/64 dev {DEVICE} nodad"))?;
     Ok(device)
 }
@@ -202,7 +203,7 @@ fn device(namespace: &Namespace, host: u8) -> io::Result<SyncDevice> {
 enum Mode {
     #[default]
     Open,
-    /// Everything, or what has this flag.
+    /// Holds all packets, or the packets with this flag.
     Held(Option<Flag>),
     Cut,
 }
@@ -223,9 +224,9 @@ impl std::fmt::Debug for Shared {
 #[derive(Debug, Default)]
 struct Line {
     mode: Mode,
-    /// Which device each came from.
+    /// Held packets, each with the index of the device that it came from.
     held: VecDeque<(usize, Vec<u8>)>,
-    /// RSTs that came from each, whatever became of them.
+    /// RSTs that came from each device, whether delivered or lost.
     resets: [u64; 2],
 }
 
@@ -244,7 +245,7 @@ fn has(packet: &[u8], flag: Flag) -> bool {
     tcp(packet).is_some_and(|segment| segment[13] & flag as u8 != 0)
 }
 
-/// The TCP segment in an IP packet; a fragment or an extension header is not looked for.
+/// Returns the TCP segment in an IP packet. Does not handle fragments and extension headers.
 fn tcp(packet: &[u8]) -> Option<&[u8]> {
     const TCP: u8 = 6;
     let first = *packet.first()?;
@@ -292,7 +293,7 @@ impl Shared {
         }
     }
 
-    /// The next packet that a device has.
+    /// Takes the next packet of a device.
     fn receive(
         &self,
         line: &mut Line,
@@ -309,10 +310,10 @@ impl Shared {
         }
     }
 
-    /// A batch of packets from one end.
+    /// Takes a batch of packets from one device.
     fn take(&self, from: usize, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..64 {
-            // Taken under the lock: no packet is in hand while the mode changes.
+            // Under the lock, so that no packet is in hand while the mode changes.
             let mut line = self.lock();
             let Some(length) = self.receive(&mut line, from, buffer)? else { return Ok(()) };
             let packet = &buffer[..length];
@@ -364,7 +365,7 @@ mod tests {
         (client, listener.accept().unwrap().0)
     }
 
-    /// Sockets of a namespace in one state.
+    /// Counts the sockets of a namespace in one state.
     fn count(namespace: &Namespace, v6: bool, state: &str) -> usize {
         let table = if v6 { "tcp6" } else { "tcp" };
         let table =
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn fins_that_cross_on_a_held_wire_bring_both_ends_to_closing_and_to_time_wait() {
+    fn crossing_fins_lead_to_time_wait_twice() {
         let Some(wire) = lay() else { return };
         for v6 in [false, true] {
             let (client, server) = connected(&wire, v6);
@@ -384,7 +385,7 @@ mod tests {
             wire.wait_for_held(Flag::Fin, 1).unwrap();
             wire.pass().unwrap();
             let both = |state| [&wire.client, &wire.server].map(|end| count(end, v6, state));
-            // Each has the other's FIN and no acknowledgement of its own, which waits on the wire.
+            // Each socket has the other's FIN. The acknowledgements wait on the wire.
             assert_eq!((both(CLOSING), both(TIME_WAIT)), ([1, 1], [0, 0]));
             wire.release().unwrap();
             let start = Instant::now();
@@ -397,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syn_on_a_cut_wire_times_out_and_a_mended_wire_carries() {
+    fn cut_wire_loses_mended_wire_carries() {
         let Some(wire) = lay() else { return };
         wire.client.set("tcp_syn_retries", "1").unwrap();
         wire.client.set("tcp_syn_linear_timeouts", "0").unwrap();
@@ -406,7 +407,7 @@ mod tests {
         let to = client.peer_addr().unwrap();
         let lost = wire.client.inside(|| TcpStream::connect(to)).unwrap_err();
         assert_eq!(lost.kind(), ErrorKind::TimedOut);
-        // A segment that was lost is sent again.
+        // TCP resends the lost segment.
         io::Write::write_all(&mut &client, b"x").unwrap();
         wire.mend().unwrap();
         io::Read::read_exact(&mut server, &mut [0]).unwrap();

@@ -1,13 +1,13 @@
-//! Misbehaving HTTP/1.1 servers, as data: what each does, what a client must make of it, and
-//! whether the connection may serve again. [`animals()`] lists them; a [`Cage`] plays one of them
-//! on a loopback port of its own, on the runtime of the test.
+//! Misbehaving HTTP/1.1 servers, as data: the script of each, the outcome that a client must reach,
+//! and whether the connection may serve again. [`animals()`] lists them; a [`Cage`] plays one of
+//! them on a loopback port of its own, on the runtime of the test.
 //!
 //! Every response carries a [`marker`] that no other exchange has, so that a client which gives one
 //! request the bytes of another one's response cannot go unseen. In a script `{M}` is the marker of
 //! the animal's own exchange, and `{X}` one that belongs to no exchange at all. Both are eight
 //! bytes long.
 //!
-//! This file plays; what is played stands in `zoo/animals.rs`. It judges nothing.
+//! This file plays the scripts of `zoo/animals.rs`. It judges nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,34 +23,34 @@ mod animals;
 
 pub use animals::animals;
 
-/// One thing that a server does.
+/// A step of a server's script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Reads the head of a request.
     Read,
-    /// Reads exactly so many bytes, which are less than a request.
+    /// Reads exactly this many bytes, fewer than a request has.
     ReadBytes(usize),
     /// Writes at once.
     Write(String),
-    /// Writes one byte after the other, each in a segment of its own.
+    /// Writes byte after byte, each in a segment of its own.
     Dribble(String),
-    /// Writes this so many times, as fast as the client takes it.
+    /// Writes this text this many times, as fast as the client takes it.
     Flood(String, usize),
-    /// Writes this again and again, every few milliseconds, until the client is gone.
+    /// Writes this text every few milliseconds, until the client is gone.
     Endless(String),
     /// Waits until the client has its result of this exchange.
     WhenEnded,
-    /// Closes: FIN. (The kernel adds a RST if the client has sent what was not read.)
+    /// Closes: FIN. (The kernel adds an RST if bytes of the client are unread.)
     Fin,
     /// Aborts: RST.
     Rst,
-    /// FIN, and goes on reading until the client closes.
+    /// Sends a FIN, and reads until the client closes.
     HalfClose,
-    /// Says nothing any more, until the client closes.
+    /// Sends nothing more, until the client closes.
     Silence,
 }
 
-/// What the client's request looks like.
+/// The client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// `GET`.
@@ -61,61 +61,62 @@ pub enum Ask {
     PostLarge,
 }
 
-/// What becomes of the exchange with an animal.
+/// The expected outcome of the exchange with an animal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// A response with this status and this body.
     Reply(u16, &'static str),
     /// An error: before the head, or while the body is read.
     Fails,
-    /// Either of them, by the order in which the kernel tells; within the time it has.
+    /// A response or an error, depending on the order in which the kernel reports events, within
+    /// the client's timeout.
     EitherButBounded,
 }
 
-/// What becomes of the connection afterwards.
+/// The expected state of the connection after the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Afterwards {
-    /// It carries the next exchanges: nothing was wrong with it.
+    /// Carries the next exchanges, because it has no fault.
     Reused,
-    /// It is never idle again: the exchange itself showed that it cannot be trusted.
+    /// Never becomes idle again, because the exchange itself showed that it cannot be trusted.
     Refused,
-    /// It becomes idle, the animal then speaks or closes, and the client notices by itself.
+    /// Becomes idle; the animal then sends bytes or closes, and the client notices by itself.
     Noticed,
 }
 
 /// A server that misbehaves once.
 #[derive(Clone, Debug)]
 pub struct Animal {
-    /// Unique.
+    /// A unique name.
     pub name: String,
-    /// In words.
+    /// Its behaviour, in words.
     pub does: String,
-    /// What the client asks of it.
+    /// The client's request.
     pub ask: Ask,
-    /// In order. After the last step it behaves, unless that step closed.
+    /// Its steps, in order. After the last step it behaves well, unless that step closed.
     pub script: Vec<Step>,
-    /// What the client makes of the exchange.
+    /// The expected outcome of the exchange.
     pub expect: Expect,
-    /// What the client makes of the connection.
+    /// The expected state of the connection afterwards.
     pub afterwards: Afterwards,
 }
 
 impl Animal {
-    /// Whether nothing but the client's own timeout ends the exchange.
+    /// Returns true if only the client's own timeout ends the exchange.
     #[must_use]
     pub fn hangs(&self) -> bool {
         self.expect == Expect::Fails
             && self.script.iter().any(|step| matches!(step, Step::Silence | Step::Endless(_)))
     }
 
-    /// Whether it listens to the request first, so that it can be met on a reused connection.
+    /// Returns true if it reads the request first, so that it can be met on a reused connection.
     #[must_use]
     pub fn listens_first(&self) -> bool {
         matches!(self.script.first(), Some(Step::Read | Step::ReadBytes(_)))
     }
 
-    /// Whether it ends the connection without a byte of a response. On a reused connection that is
-    /// what a server does which closed it as idle, so a client may try a `GET` once more.
+    /// Returns true if it ends the connection without a byte of a response. On a reused connection
+    /// that looks like an idle close by the server, so a client may resend a `GET`.
     #[must_use]
     pub fn looks_like_an_idle_close(&self) -> bool {
         let silent = |step: &Step| {
@@ -128,43 +129,43 @@ impl Animal {
     }
 }
 
-/// When an animal is met.
+/// The exchange in which an animal is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Met {
-    /// By the first exchange of a new connection.
+    /// The first exchange of a new connection.
     Cold,
-    /// By the second one, on a reused connection.
+    /// The second exchange, on a reused connection.
     Warm,
 }
 
-/// Eight bytes that stand for exchange `exchange` with animal `index`, and for no other one. They
-/// are the path of its request, too.
+/// Returns the eight bytes that mark exchange `exchange` with animal `index`, and no other
+/// exchange. They are also the path of its request.
 #[must_use]
 pub fn marker(index: usize, exchange: usize) -> String {
     assert!(index < 10_000 && exchange < 10, "eight bytes");
     format!("~{index:04}.{exchange}~")
 }
 
-/// The exchange number of markers that belong to none.
+/// The exchange number of markers that belong to no exchange.
 const STRAY: usize = 9;
 
-/// One animal behind a port of its own. Every connection but the first one, and the first one
-/// after the script, answers each request with its marker.
+/// An animal behind a port of its own. Every later connection, and the first one after the script,
+/// answers each request with its marker.
 #[derive(Debug)]
 pub struct Cage {
     address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<CageState>,
     acceptor: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct CageState {
     script: Vec<Step>,
     met: Met,
     index: usize,
     accepted: AtomicUsize,
     open: AtomicUsize,
-    /// Requests on the animal's connection after its exchange.
+    /// Number of requests on the animal's connection after its exchange.
     after: AtomicUsize,
     ended: watch::Sender<bool>,
     played: watch::Sender<bool>,
@@ -175,7 +176,7 @@ impl Cage {
     pub async fn open(index: usize, animal: &Animal, met: Met) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("a bound address");
-        let state = Arc::new(State {
+        let state = Arc::new(CageState {
             script: animal.script.clone(),
             met,
             index,
@@ -189,42 +190,43 @@ impl Cage {
         Self { address, state, acceptor }
     }
 
-    /// Where it listens.
+    /// Returns the address of the listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where exchange `exchange` is asked for.
+    /// Returns the URL for exchange `exchange`.
     #[must_use]
     pub fn url(&self, exchange: usize) -> String {
         format!("http://{}/{}", self.address, marker(self.state.index, exchange))
     }
 
-    /// The client has its result of the animal's exchange: lets [`Step::WhenEnded`] pass.
+    /// Reports that the client has its result of the animal's exchange: lets [`Step::WhenEnded`]
+    /// pass.
     pub fn exchange_ended(&self) {
         self.state.ended.send_replace(true);
     }
 
-    /// Returns when the script is over and what it wrote or closed is with the kernel.
+    /// Returns when the script is over and the kernel has all its bytes and closes.
     pub async fn played(&self) {
         // The sender lives as long as `self`.
         drop(self.state.played.subscribe().wait_for(|played| *played).await);
     }
 
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(SeqCst)
     }
 
-    /// Connections that neither side has closed.
+    /// Returns the number of connections that neither side has closed.
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.state.open.load(SeqCst)
     }
 
-    /// Requests that came on the animal's connection after its exchange.
+    /// Returns the number of requests on the animal's connection after its exchange.
     #[must_use]
     pub fn requests_after(&self) -> usize {
         self.state.after.load(SeqCst)
@@ -233,12 +235,12 @@ impl Cage {
 
 impl Drop for Cage {
     fn drop(&mut self) {
-        // And with it every connection's task.
+        // Ends every connection's task too.
         self.acceptor.abort();
     }
 }
 
-async fn accept_all(listener: TcpListener, state: Arc<State>) {
+async fn accept_all(listener: TcpListener, state: Arc<CageState>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("accept");
@@ -247,54 +249,54 @@ async fn accept_all(listener: TcpListener, state: Arc<State>) {
         state.open.fetch_add(1, SeqCst);
         let state = Arc::clone(&state);
         connections.spawn(async move {
-            converse(Wire { stream, unread: Vec::new() }, first, &state).await;
+            converse(Visitor { stream, unread: Vec::new() }, first, &state).await;
             state.open.fetch_sub(1, SeqCst);
         });
     }
 }
 
-async fn converse(mut wire: Wire, first: bool, state: &State) {
+async fn converse(mut visitor: Visitor, first: bool, state: &CageState) {
     if first {
-        if state.met == Met::Warm && !wire.behave().await {
+        if state.met == Met::Warm && !visitor.behave().await {
             return;
         }
-        let left = play(wire, state).await;
+        let left = play(visitor, state).await;
         state.played.send_replace(true);
         match left {
-            Some(left) => wire = left,
+            Some(left) => visitor = left,
             None => return,
         }
     }
-    while wire.behave_counting(first.then_some(&state.after)).await {}
+    while visitor.behave_counting(first.then_some(&state.after)).await {}
 }
 
-/// Plays the script. The wire comes back if it is still open.
-async fn play(mut wire: Wire, state: &State) -> Option<Wire> {
+/// Plays the script. Returns the connection if it is still open.
+async fn play(mut visitor: Visitor, state: &CageState) -> Option<Visitor> {
     let exchange = if state.met == Met::Warm { 2 } else { 1 };
     let own = marker(state.index, exchange);
     let stray = marker(state.index, STRAY);
     let spell = |text: &str| text.replace("{M}", &own).replace("{X}", &stray);
     for step in &state.script {
         match step {
-            Step::Read => drop(wire.head().await?),
-            Step::ReadBytes(count) => wire.exactly(*count).await?,
-            Step::Write(text) => wire.write(&spell(text)).await,
+            Step::Read => drop(visitor.head().await?),
+            Step::ReadBytes(count) => visitor.exactly(*count).await?,
+            Step::Write(text) => visitor.write(&spell(text)).await,
             Step::Dribble(text) => {
                 for byte in spell(text).chars() {
-                    wire.write(byte.encode_utf8(&mut [0; 4])).await;
+                    visitor.write(byte.encode_utf8(&mut [0; 4])).await;
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
             Step::Flood(text, times) => {
-                // In pieces, so that a client that has gone is noticed.
+                // Written in pieces, so that a client that has gone is noticed.
                 let text = spell(text);
                 for _ in 0..*times {
-                    wire.stream.write_all(text.as_bytes()).await.ok()?;
+                    visitor.stream.write_all(text.as_bytes()).await.ok()?;
                 }
             }
             Step::Endless(text) => {
                 let text = spell(text);
-                while wire.stream.write_all(text.as_bytes()).await.is_ok() {
+                while visitor.stream.write_all(text.as_bytes()).await.is_ok() {
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
                 return None;
@@ -303,39 +305,39 @@ async fn play(mut wire: Wire, state: &State) -> Option<Wire> {
                 drop(state.ended.subscribe().wait_for(|ended| *ended).await);
             }
             Step::Fin => {
-                // The FIN goes first even if something is left unread.
-                let _ = wire.stream.shutdown().await;
+                // Sends the FIN first, even if bytes are left unread.
+                let _ = visitor.stream.shutdown().await;
                 return None;
             }
             Step::Rst => {
-                let socket = socket2::SockRef::from(&wire.stream);
+                let socket = socket2::SockRef::from(&visitor.stream);
                 socket.set_linger(Some(Duration::ZERO)).expect("set SO_LINGER");
                 return None;
             }
             Step::HalfClose => {
-                let _ = wire.stream.shutdown().await;
-                // From here on it is up to the client.
+                let _ = visitor.stream.shutdown().await;
+                // The client acts next.
                 state.played.send_replace(true);
-                wire.until_the_clients_end().await;
+                visitor.until_the_clients_end().await;
                 return None;
             }
             Step::Silence => {
-                wire.until_the_clients_end().await;
+                visitor.until_the_clients_end().await;
                 return None;
             }
         }
     }
-    Some(wire)
+    Some(visitor)
 }
 
-/// The server's end of one connection.
-struct Wire {
+/// The server's side of a client's connection.
+struct Visitor {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
-impl Wire {
-    /// The next request's head; `None` at the end of the connection.
+impl Visitor {
+    /// Reads the head of the next request. Returns `None` at the end of the connection.
     async fn head(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -354,7 +356,7 @@ impl Wire {
         self.stream.read_exact(&mut bytes).await.ok().map(drop)
     }
 
-    /// A client that is gone has its reasons.
+    /// Writes, and ignores a client that is gone.
     async fn write(&mut self, text: &str) {
         let _ = self.stream.write_all(text.as_bytes()).await;
     }
@@ -363,7 +365,7 @@ impl Wire {
         self.behave_counting(None).await
     }
 
-    /// Answers one request with its marker; false at the end of the connection.
+    /// Answers a request with its marker. Returns false at the end of the connection.
     async fn behave_counting(&mut self, count: Option<&AtomicUsize>) -> bool {
         let Some(head) = self.head().await else {
             return false;

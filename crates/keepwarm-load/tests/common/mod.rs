@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use keepwarm_load::{Plan, PlanBuilder, Run, Summary};
-use keepwarm_testkit::http_server::{HttpServer, Truth};
+use keepwarm_testkit::http_server::{HttpServer, ServerTruth};
 
 /// The bound of every run in these tests.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ pub(crate) fn plan(server: &HttpServer) -> PlanBuilder {
 }
 
 /// Runs against `server`, and compares what both sides saw.
-pub(crate) fn run_and_compare(server: HttpServer, builder: PlanBuilder) -> (Summary, Truth) {
+pub(crate) fn run_and_compare(server: HttpServer, builder: PlanBuilder) -> (Summary, ServerTruth) {
     let summary = run(builder);
     let truth = server.finish();
     let ledger = &summary.ledger;

@@ -1,8 +1,8 @@
-//! Ways of ending that take a [`Wire`]: FINs that cross, SYNs that nobody answers, and peers that
-//! are gone.
+//! Ways of ending that take a [`Wire`]: FINs that cross, SYNs without an answer, and peers that
+//! have vanished.
 //!
-//! Owns both ends, as [`churn`](super) does, and the wire while it plays. What costs seconds of the
-//! kernel's timers is played for all connections at once.
+//! Owns both sockets of each connection, as [`churn`](super) does, and the wire while it plays.
+//! Endings that take seconds of the kernel's timers are played for all connections at once.
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
@@ -12,43 +12,42 @@ use std::time::{Duration, Instant};
 
 use socket2::{SockRef, Socket, TcpKeepalive};
 
-use super::place::Place;
+use super::hosts::Hosts;
 use super::{Connection, EINPROGRESS, Family, PATIENCE, Truth, Upstream, client_socket};
 use crate::kernel::is_named;
 use crate::wire::{Flag, Wire};
 
-/// FINs that are held at once.
+/// The most FINs that are held at once.
 const CROSSING: u64 = 50;
 
-/// What an end does when the other one is gone. Both ends do the same, for each is gone for the
-/// other.
+/// Action of a socket whose peer has vanished. Both sockets of a connection do the same, because
+/// each has vanished for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// It has sent data, and gives up after a second without an acknowledgement
-    /// (TCP_USER_TIMEOUT).
+    /// Sends data, and gives up after a second without an acknowledgement (TCP_USER_TIMEOUT).
     Data,
-    /// It is idle; two keep-alive probes in a row have no answer.
+    /// Stays idle; two keep-alive probes in a row have no answer.
     Idle,
-    /// It has closed; its FIN has no answer, nor have those that follow it.
+    /// Closes; its FIN has no answer, nor have the repeated FINs.
     Fin,
 }
 
 impl Silence {
-    /// All of them.
+    /// All silences.
     pub const ALL: [Silence; 3] = [Silence::Data, Silence::Idle, Silence::Fin];
 }
 
 impl Wire {
-    /// Settings by which what takes the kernel many minutes takes it a few seconds: a SYN is
-    /// repeated once, the FIN of a closed socket twice.
+    /// Shortens the kernel's timeouts from many minutes to a few seconds: a SYN is repeated once,
+    /// the FIN of a closed socket twice.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn hurry(&self) -> io::Result<()> {
         for host in [&self.client, &self.server] {
             host.set("tcp_syn_retries", "1")?;
             host.set("tcp_orphan_retries", "2")?;
-            // Before Linux 6.5 there was none: each wait was twice the one before.
+            // Linux before 6.5 lacks this setting, and doubles each wait.
             match host.set("tcp_syn_linear_timeouts", "0") {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -59,26 +58,26 @@ impl Wire {
 }
 
 impl Upstream {
-    /// Listens at the server's end of a wire; its clients are at the other end.
+    /// Listens on the server's host of a wire. Its clients are on the other host.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn across(wire: &Arc<Wire>, family: Family) -> io::Result<Upstream> {
-        Upstream::listen_at(Place::Across(Arc::clone(wire)), family)
+        Upstream::listen_at(Hosts::Across(Arc::clone(wire)), family)
     }
 
     fn wire(&self) -> io::Result<Arc<Wire>> {
-        match &self.place {
-            Place::Across(wire) => Ok(Arc::clone(wire)),
-            Place::Loopback => Err(io::Error::other("loopback is no wire")),
+        match &self.hosts {
+            Hosts::Across(wire) => Ok(Arc::clone(wire)),
+            Hosts::Loopback => Err(io::Error::other("loopback is no wire")),
         }
     }
 
-    /// Opens `count` connections, has `requests` exchanges on each, and lets both ends send their
-    /// FIN before either can get the other's.
+    /// Opens `count` connections, makes `requests` exchanges on each, and lets both sockets send
+    /// their FIN before either receives the other's.
     ///
     /// # Errors
-    /// What the system says, or a step that TCP did not show.
+    /// The operating system's error, or a step that TCP did not show.
     pub fn cross(&mut self, count: u64, requests: u64) -> io::Result<Truth> {
         let wire = self.wire()?;
         let mut left = count;
@@ -92,7 +91,8 @@ impl Upstream {
             }
             let fins = usize::try_from(batch).map_err(io::Error::other)?;
             wire.wait_for_held(Flag::Fin, fins)?;
-            // Not the acknowledgements yet: each end has the other's FIN, and none for its own.
+            // Passes the FINs, not yet the acknowledgements: each socket has the other's FIN, and
+            // no acknowledgement of its own.
             wire.pass()?;
             wire.release()?;
             for Connection { mut client, mut server } in open {
@@ -105,10 +105,10 @@ impl Upstream {
         Ok(Truth { opened: count, crossed_fin: count, client_segments, ..Truth::default() })
     }
 
-    /// Opens `count` connections with one exchange on each.
+    /// Opens `count` connections and makes `requests` exchanges on each.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn open(&mut self, count: u64, requests: u64) -> io::Result<Vec<Connection>> {
         let open = |_| {
             let mut connection = self.connect()?;
@@ -119,29 +119,29 @@ impl Upstream {
     }
 }
 
-/// Ends that will find their peer gone, and connects that will find nobody; on one wire.
+/// Connections on one wire whose peers will vanish, and connects that will have no answer.
 #[derive(Debug)]
 pub struct Lost {
     wire: Arc<Wire>,
     silent: Vec<(Silence, Connection)>,
     connecting: Vec<Socket>,
-    /// Of those that close, to wait until the kernel has no socket of theirs.
+    /// Ports of the connections that close, to wait until the kernel has no socket of them.
     ports: Vec<u16>,
 }
 
 impl Lost {
-    /// Of nobody yet.
+    /// Makes an empty set.
     #[must_use]
     pub fn on(wire: &Arc<Wire>) -> Lost {
         let wire = Arc::clone(wire);
         Lost { wire, silent: Vec::new(), connecting: Vec::new(), ports: Vec::new() }
     }
 
-    /// Opens `count` connections to `upstream` with one exchange on each, which will end by
-    /// `silence`.
+    /// Opens `count` connections to `upstream`, which will end by `silence`, and makes one exchange
+    /// on each.
     ///
     /// # Errors
-    /// What the system says.
+    /// The operating system's error.
     pub fn add(
         &mut self,
         upstream: &mut Upstream,
@@ -160,11 +160,11 @@ impl Lost {
         Ok(Truth { opened: count, timed_out: count, client_segments: count, ..Truth::default() })
     }
 
-    /// Cuts the wire, has each end act into it, and `connects` times somebody connect to each of
-    /// the upstreams; returns, with the wire mended, when the kernel has given all of them up.
+    /// Cuts the wire, lets each socket act, and starts `connects` connects to each of the
+    /// upstreams. Returns when the kernel has given all of them up; the wire is mended then.
     ///
     /// # Errors
-    /// What the system says, or an end that was not given up.
+    /// The operating system's error, or a socket that was not given up.
     pub fn play(mut self, connects: u64, to: &[Upstream]) -> io::Result<()> {
         self.wire.cut();
         for upstream in to {
@@ -214,7 +214,7 @@ fn prepare(end: &TcpStream, silence: Silence) -> io::Result<()> {
 }
 
 fn begin(upstream: &Upstream, turn: u64) -> io::Result<Socket> {
-    let socket = upstream.place.at_client(|| client_socket(upstream.family, turn))?;
+    let socket = upstream.hosts.at_client(|| client_socket(upstream.family, turn))?;
     socket.set_nonblocking(true)?;
     match socket.connect(&upstream.target(turn)) {
         Err(error) if error.raw_os_error() == Some(EINPROGRESS) => Ok(socket),
@@ -234,7 +234,7 @@ fn given_up(socket: &SockRef<'_>) -> io::Result<()> {
     }
 }
 
-/// The kernel's timers take seconds: asks now and then.
+/// Waits until `met` returns true, with pauses of 2 ms, because the kernel's timers take seconds.
 fn until(what: &str, mut met: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !met()? {

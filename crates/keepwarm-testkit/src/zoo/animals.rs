@@ -1,5 +1,5 @@
-//! The list. Expectations follow RFC 9110 and 9112; where they leave a choice, the stricter one is
-//! taken for the connection (it is not reused) and the more lenient one for the response.
+//! The list of animals. Expectations follow RFC 9110 and 9112. Where these leave a choice, the list
+//! takes the stricter one for the connection (no reuse) and the more lenient one for the response.
 
 use super::{
     Afterwards::{self, Noticed, Refused, Reused},
@@ -15,7 +15,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{M}";
 const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{X}";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// All of them.
+/// Lists all animals.
 #[must_use]
 pub fn animals() -> Vec<Animal> {
     let groups = [
@@ -45,13 +45,13 @@ fn animal(
     Animal { name: name.into(), does: does.into(), ask: Ask::Get, script, expect, afterwards }
 }
 
-/// Reads the request, and writes `response` at once.
+/// An animal that reads the request, and writes `response` at once.
 fn says(name: &str, response: &str, expect: Expect, afterwards: Afterwards) -> Animal {
     let shown: String = response.chars().take(80).collect();
     animal(name, format!("answers {shown:?}"), vec![Read, write(response)], expect, afterwards)
 }
 
-/// As [`says`], and then closes.
+/// An animal like [`says`] that closes afterwards.
 fn says_and_closes(name: &str, response: &str, expect: Expect, afterwards: Afterwards) -> Animal {
     let mut animal = says(name, response, expect, afterwards);
     animal.script.push(Fin);
@@ -63,7 +63,7 @@ fn write(text: impl Into<String>) -> Step {
     Step::Write(text.into())
 }
 
-/// A good body with these fields and this framing.
+/// A response with these fields and a body of eight bytes.
 fn with_fields(fields: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{{M}}")
 }
@@ -177,7 +177,7 @@ fn endings() -> Vec<Animal> {
     all
 }
 
-/// Content-Length in doubt.
+/// Doubtful Content-Length fields.
 fn lengths() -> Vec<Animal> {
     let bad = [
         ("two lengths that differ", "Content-Length: 8\r\nContent-Length: 9"),
@@ -227,7 +227,7 @@ fn lengths() -> Vec<Animal> {
     all
 }
 
-/// Transfer-Encoding in doubt.
+/// Doubtful Transfer-Encoding fields.
 fn encodings() -> Vec<Animal> {
     let good = "8\r\n{M}\r\n0\r\n\r\n";
     let coded = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{good}");
@@ -308,7 +308,7 @@ fn encodings() -> Vec<Animal> {
     ]
 }
 
-/// Who said that the connection lives on?
+/// Doubtful signs of persistence.
 fn persistence() -> Vec<Animal> {
     let http_10 =
         |fields: &str| format!("HTTP/1.0 200 OK\r\nContent-Length: 8{fields}\r\n\r\n{{M}}");
@@ -347,7 +347,7 @@ fn persistence() -> Vec<Animal> {
     ]
 }
 
-/// Heads that are none, or nearly so.
+/// Malformed heads.
 fn heads() -> Vec<Animal> {
     let bad = [
         ("no head at all", "{M}\r\n\r\n"),
@@ -394,7 +394,7 @@ fn heads() -> Vec<Animal> {
     all
 }
 
-/// Too much of what is allowed.
+/// Allowed parts in excessive size or number.
 fn floods() -> Vec<Animal> {
     let hint = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
     let start = "HTTP/1.1 200 OK\r\n";
@@ -457,7 +457,7 @@ fn floods() -> Vec<Animal> {
     ]
 }
 
-/// Responses that have no body, whatever they say (RFC 9112, 6.3).
+/// Responses without a body, even if their fields announce one (RFC 9112, 6.3).
 fn bodiless() -> Vec<Animal> {
     let none = |status: u16, fields: &str, body: &str| {
         format!("HTTP/1.1 {status} x\r\n{fields}\r\n{body}")
@@ -505,7 +505,7 @@ fn chunks() -> Vec<Animal> {
     ];
     let mut all: Vec<_> = bad
         .iter()
-        // Some of them leave the client waiting for more.
+        // Some of these leave the client waiting for more.
         .map(|(name, body)| says_and_closes(name, &chunked(body), Fails, Refused))
         .collect();
     all.extend([
@@ -546,7 +546,7 @@ fn chunks() -> Vec<Animal> {
     all
 }
 
-/// A byte at a time.
+/// Responses that come byte by byte.
 fn slow() -> Vec<Animal> {
     let whole = chunked("8;x\r\n{M}\r\n0\r\nX-Check: 1\r\n\r\n");
     vec![
@@ -600,7 +600,7 @@ fn slow() -> Vec<Animal> {
     ]
 }
 
-/// Bytes that came with a response and belong to none.
+/// Bytes that come with a response and belong to no response.
 fn strays() -> Vec<Animal> {
     let after = |stray: &str| format!("{OK}{stray}");
     vec![
@@ -611,7 +611,7 @@ fn strays() -> Vec<Animal> {
         says("half a second response", &after("HTTP/1.1 200 OK\r\nContent-"), MARKED, Refused),
         says("ten more responses", &after(&STRAY.repeat(10)), MARKED, Refused),
         says_and_closes("a second response, and FIN", &after(STRAY), MARKED, Refused),
-        // Whoever reads it late takes it for the answer: that is nobody's fault but the server's.
+        // A client that reads it late takes it for the answer, by the server's fault alone.
         animal(
             "a response before the request",
             "answers when it accepts, and closes",
@@ -622,7 +622,7 @@ fn strays() -> Vec<Animal> {
     ]
 }
 
-/// What a connection says between two exchanges.
+/// Bytes and closes between two exchanges.
 fn idle() -> Vec<Animal> {
     let later = |name: &str, steps: Vec<Step>| {
         let mut script = vec![Read, write(OK), WhenEnded];
@@ -648,7 +648,7 @@ fn idle() -> Vec<Animal> {
     ]
 }
 
-/// Answers before the upload is over (RFC 9112, 9.3: what is left of it must not be sent on).
+/// Answers before the upload is over (RFC 9112, 9.3: the rest of the upload must not be sent).
 fn uploads() -> Vec<Animal> {
     let early = |name: &str, steps: Vec<Step>, expect, afterwards| {
         asked_by(

@@ -1,6 +1,6 @@
-//! Where the two ends of a connection are: on this host, or on the two hosts of a wire.
+//! The hosts of a connection's two sockets: this host for both, or the two hosts of a wire.
 //!
-//! Owns addresses, and in which network namespace a socket is made.
+//! Owns their addresses, and the network namespace in which a socket is made.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
@@ -13,61 +13,61 @@ use std::sync::{
 #[cfg(target_os = "linux")]
 use crate::wire::Wire;
 
-/// Both ends' whereabouts.
+/// The hosts of client and server.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
-    /// Both on loopback, in the namespace of the calling thread.
+pub(super) enum Hosts {
+    /// Client and server on loopback, in the namespace of the calling thread.
     Loopback,
-    /// Clients at one end of a wire, servers at the other.
+    /// Clients on one host of a wire, servers on the other.
     #[cfg(target_os = "linux")]
     Across(Arc<Wire>),
 }
 
-impl Place {
-    /// The server's address.
+impl Hosts {
+    /// Returns the server's address.
     pub(super) fn server_ip(&self, v6: bool) -> IpAddr {
         match self {
-            Place::Loopback if v6 => Ipv6Addr::LOCALHOST.into(),
-            Place::Loopback => Ipv4Addr::LOCALHOST.into(),
+            Hosts::Loopback if v6 => Ipv6Addr::LOCALHOST.into(),
+            Hosts::Loopback => Ipv4Addr::LOCALHOST.into(),
             #[cfg(target_os = "linux")]
-            Place::Across(_) => Wire::server_ip(v6),
+            Hosts::Across(_) => Wire::server_ip(v6),
         }
     }
 
-    /// A port to listen on; 0 is one of the kernel's choice. Across a wire it is none that clients
-    /// choose, as between hosts.
+    /// Returns a port to listen on; 0 leaves the choice to the kernel. Across a wire the port is
+    /// one that clients never choose, as between real hosts.
     pub(super) fn port(&self) -> u16 {
         match self {
-            Place::Loopback => 0,
+            Hosts::Loopback => 0,
             #[cfg(target_os = "linux")]
-            Place::Across(_) => {
+            Hosts::Across(_) => {
                 static NEXT: AtomicU16 = AtomicU16::new(20_000);
                 NEXT.fetch_add(1, Ordering::Relaxed)
             }
         }
     }
 
-    /// Acts where clients are.
+    /// Runs `act` on the clients' host.
     pub(super) fn at_client<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match self {
-            Place::Loopback => act(),
+            Hosts::Loopback => act(),
             #[cfg(target_os = "linux")]
-            Place::Across(wire) => wire.client.inside(act),
+            Hosts::Across(wire) => wire.client.inside(act),
         }
     }
 
-    /// Acts where servers are.
+    /// Runs `act` on the servers' host.
     pub(super) fn at_server<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match self {
-            Place::Loopback => act(),
+            Hosts::Loopback => act(),
             #[cfg(target_os = "linux")]
-            Place::Across(wire) => wire.server.inside(act),
+            Hosts::Across(wire) => wire.server.inside(act),
         }
     }
 }
 
-/// Waits for the peer's FIN behind data that is not to be read. Elsewhere than on Linux there is
-/// only loopback, where it has come when the peer's close returns.
+/// Waits for the peer's FIN behind data that must stay unread. Systems other than Linux have only
+/// loopback here, where the FIN has arrived when the peer's close returns.
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables, clippy::unnecessary_wraps))]
 pub(super) fn await_end_behind_data(end: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
