@@ -1,4 +1,4 @@
-//! Drives one URL and prints what a comparison needs: requests per second and the loader's own
+//! Drives one URL and prints the numbers of a comparison: requests per second and the loader's own
 //! processor time per request. `drive URL CONNECTIONS THREADS SECONDS [close]`
 #![allow(clippy::print_stdout, reason = "an example for a terminal")]
 

@@ -1,9 +1,9 @@
-//! How much memory a load takes, over many requests: `just load-memory`, or
+//! Measures the memory of a load over many requests: `just load-memory`, or
 //! `cargo run --release -p keepwarm-load --example memory -- [REQUESTS] [CONNECTIONS]`.
 //!
-//! The server is a process of its own (this program again), so that what is printed is the
-//! loader's resident memory and nobody else's. Fails if it grows by more than a tenth between the
-//! first tenth of the requests and the end, or beyond 50 MB.
+//! The server is a process of its own (this program again), so that the output is the resident
+//! memory of the loader alone. Fails if the memory grows by more than a tenth between the first
+//! tenth of the requests and the end, or beyond 50 MB.
 #![allow(clippy::print_stdout, reason = "an example's output")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut url = String::new();
     BufReader::new(server.stdout.take().ok_or("no stdout")?).read_line(&mut url)?;
     let result = load(url.trim(), requests, usize::try_from(connections)?);
-    // Its standard input ends with its handle, and the server with that.
+    // Its standard input ends with its handle, which ends the server.
     drop(server.stdin.take());
     server.wait()?;
     result
@@ -64,7 +64,7 @@ fn load(url: &str, requests: u64, connections: usize) -> Result<(), Box<dyn std:
     Ok(())
 }
 
-/// VmRSS of this process.
+/// Returns VmRSS of this process.
 fn resident_kb() -> Result<u64, Box<dyn std::error::Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
@@ -84,7 +84,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// One response for each request: a request of the loader is one segment, and one read.
+/// Sends a response for each request. A request of the loader is one segment, and one read.
 fn answer(mut stream: TcpStream) {
     let mut request = [0; 4096];
     while let Ok(1..) = stream.read(&mut request) {

@@ -1,4 +1,4 @@
-//! Claim: connections are made, kept and ended as the plan says, and every one is counted.
+//! Claim: connections are made, kept and closed as the plan says, and each is counted.
 
 mod common;
 
@@ -31,7 +31,7 @@ fn requests_per_connection_are_limited() {
     let (summary, truth) = run_and_compare(server, builder);
     assert_eq!((summary.completed, truth.requests), (100, 100));
     assert_eq!(summary.requests_per_connection().max(), Some(7));
-    // Fifty on each thread: seven full connections, and one that is left with one request.
+    // Fifty requests on each thread: seven full connections, and one with a single request.
     assert_eq!(closed_by_us(&summary, CloseCause::RequestLimit), 14);
     assert_eq!((summary.ledger.opened, summary.ledger.still_open), (16, 2));
 }
@@ -70,7 +70,7 @@ fn dials_keep_to_their_rate() {
     let builder = builder.close_policy(ClosePolicy::Now).connect_rate(200.0);
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.ledger.opened), (40, 40));
-    // Forty at two hundred a second, less what may be caught up with.
+    // Forty dials at two hundred a second, less the delay that a thread may catch up.
     assert!(summary.elapsed >= Duration::from_millis(170), "{:?}", summary.elapsed);
 }
 
@@ -82,7 +82,8 @@ fn dial_rate_shows_in_response_times() {
     let builder = builder.connect_rate(50.0).requests_per_connection(1);
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.ledger.opened), (20, 20));
-    // The last one was due after 19 ms, and dialed after 380, less what may be caught up with.
+    // The last request was due after 19 ms, and dialed after 380, less the delay that a thread may
+    // catch up.
     assert!(summary.send_lag.max() >= Some(300_000), "{:?}", summary.send_lag.max());
 }
 
@@ -112,7 +113,7 @@ fn sources_alternate_and_foreign_source_fails() {
         assert_eq!(count, 10, "{source}");
     }
 
-    // 192.0.2.0/24 is for documentation: nobody has it.
+    // 192.0.2.0/24 is reserved for documentation: no host has it.
     let summary = run(Plan::builder(url).requests(3).source("192.0.2.1".parse().unwrap()));
     let (errno, count) = summary.ledger.connect_failed.iter().next().unwrap();
     assert_eq!((errno.name(), *count), (Some("EADDRNOTAVAIL"), 3));
@@ -148,7 +149,7 @@ fn unix_socket_counts_as_connection() {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             std::thread::spawn(move || {
-                // Five requests, then the end.
+                // Serves five requests, then closes.
                 for _ in 0..5 {
                     if !matches!(stream.read(&mut [0; 1024]), Ok(1..)) {
                         return;
@@ -205,11 +206,12 @@ fn run_does_not_shrink_without_ports() {
     assert!(output.status.success(), "{}", text.chars().take(3000).collect::<String>());
 }
 
-/// Ten ports, twelve connections asked for: two fail with EADDRNOTAVAIL again and again, while
-/// the ten others go on. When the server ends five of these, the two take their ports.
+/// With ten ports and twelve connections asked for, two dials fail with EADDRNOTAVAIL again and
+/// again, while the ten connections go on. When the server closes five of these, the two dials take
+/// their ports.
 fn with_fewer_ports_than_connections() {
     let server = HttpServer::start_on(IpAddr::from([127, 0, 0, 1]), |conn| {
-        // Slow enough that the two get many chances to fail, and to come back.
+        // Slow enough that the two dials have many chances to fail, and to succeed later.
         for _ in 0..if conn.nth() % 2 == 0 { 20 } else { 200 } {
             if !conn.read_request() {
                 return;
@@ -221,7 +223,7 @@ fn with_fewer_ports_than_connections() {
     });
     let builder = plan(&server).duration(Duration::from_millis(1500)).concurrency(12).threads(2);
     let summary = run(builder);
-    // Its end would need a port.
+    // Stopping the server would need a port.
     std::mem::forget(server);
     let ledger = &summary.ledger;
     let exhausted: u64 = ledger
@@ -232,8 +234,8 @@ fn with_fewer_ports_than_connections() {
         .sum();
     assert!(exhausted > 0, "{ledger:?}");
     assert_eq!(ledger.connect_failed_total(), exhausted);
-    // One port may be the server's own. Ten at the start, and one for each that the server ended
-    // while there was work.
+    // The server itself may use one port. Ten connections at the start, and one for each that the
+    // server closed while there was work.
     assert!(ledger.opened > 10 && ledger.opened >= ledger.peer_rst, "{ledger:?}");
     assert!((8..=10).contains(&ledger.still_open), "{ledger:?}");
 }

@@ -1,5 +1,5 @@
-//! Claim: whatever a server makes of a response, and however long it goes on, the run ends, and
-//! each request and each connection is counted once.
+//! Claim: for any bytes in any length from a server the run ends, and each request and each
+//! connection is counted once.
 
 mod common;
 
@@ -12,7 +12,7 @@ use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::http_server::HttpServer;
 use keepwarm_testkit::mutate;
 
-/// What servers send.
+/// Responses that servers send.
 const RESPONSES: [&[u8]; 7] = [
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nContent-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -39,8 +39,8 @@ fn garbled_responses_get_their_class() {
             conn.send(&response);
         }
     });
-    // What is cut short ends by the timeout, and so may what is whole on a busy machine: it is
-    // failed and counted all the same.
+    // A response that is cut short ends by the timeout. On a busy machine a whole one may, too; it
+    // counts as failed like the others.
     let builder = plan(&server).requests(1_000).concurrency(50);
     let (summary, truth) = run_and_compare(server, builder.timeout(Duration::from_millis(250)));
     assert_eq!(summary.completed + summary.failed, 1_000);
@@ -51,7 +51,7 @@ fn garbled_responses_get_their_class() {
     assert!(truth.requests >= summary.completed, "{truth:?}");
 }
 
-/// (what it is, how it begins, what comes again and again)
+/// (name, beginning, bytes that are repeated)
 const ENDLESS: [(&str, &str, &str); 8] = [
     ("a body without a length", "HTTP/1.1 200 OK\r\n\r\n", "x"),
     ("a long body", "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n", "x"),

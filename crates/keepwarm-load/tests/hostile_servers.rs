@@ -8,7 +8,7 @@ use common::{plan, run_and_compare};
 use keepwarm_load::{CloseCause, ErrorClass, Summary};
 use keepwarm_testkit::http_server::{Conn, Gate, HttpServer};
 
-/// Answers one request a connection with `response`, then waits for the client to close.
+/// Answers one request per connection with `response`, then waits for the client to close.
 fn serve(response: impl Into<Vec<u8>>) -> HttpServer {
     let response = response.into();
     HttpServer::start(move |conn| {
@@ -19,7 +19,7 @@ fn serve(response: impl Into<Vec<u8>>) -> HttpServer {
     })
 }
 
-/// Ten requests to a server that always answers with `response`.
+/// Sends ten requests to a server that always answers with `response`.
 fn ten(response: impl Into<Vec<u8>>) -> Summary {
     let server = serve(response);
     let builder = plan(&server).requests(10).concurrency(2).timeout(Duration::from_secs(10));

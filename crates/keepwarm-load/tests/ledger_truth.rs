@@ -1,4 +1,4 @@
-//! Claim: the ledger says who closed each connection, and a server that knows better agrees.
+//! Claim: the ledger says which side closed each connection, and the server, which knows, agrees.
 
 mod common;
 
@@ -41,7 +41,7 @@ fn closed_by_us(summary: &Summary, cause: CloseCause) -> u64 {
     summary.ledger.closed_by_us.get(&cause).copied().unwrap_or(0)
 }
 
-/// And no request is lost.
+/// No request is lost, either.
 #[test]
 fn keep_alive_opens_the_connections_asked() {
     let server = HttpServer::start(answer_all);
@@ -103,7 +103,7 @@ fn connection_close_is_obeyed_at_once() {
     assert_eq!(closed_by_us(&summary, CloseCause::ResponseSaidClose), 30);
 }
 
-/// Unless the response carries `keep-alive`.
+/// A response in HTTP/1.0 without keep-alive is the last one of its connection.
 #[test]
 fn http_1_0_response_ends_connection() {
     let response = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -141,7 +141,7 @@ fn stale_reuse_fails_and_is_not_resent() {
             }
             conn.respond("ok");
         }
-        // As if it had closed just before: the sixth request gets no answer.
+        // The sixth request gets no answer, as if the server had closed just before.
         if conn.read_request() {
             conn.fin();
         }
@@ -155,7 +155,7 @@ fn stale_reuse_fails_and_is_not_resent() {
 
 #[test]
 fn close_while_idle_is_accounted_for() {
-    // The FIN races with the next request: either it is seen in time, or the request is stale.
+    // The FIN races with the next request: it is seen in time, or the request is stale.
     let server = HttpServer::start(|conn| {
         if conn.nth() < 200 && conn.read_request() {
             conn.respond("ok");
@@ -189,7 +189,7 @@ fn abort_before_response_differs_from_within() {
     assert!(summary.errors.iter().all(|(key, _)| key.errno.unwrap().name() == Some("ECONNRESET")));
 }
 
-/// And as reset.
+/// An abort right after accept is an opened connection that was reset.
 #[test]
 fn abort_after_accept_counts_as_opened() {
     let server = HttpServer::start(Conn::rst);
@@ -252,14 +252,14 @@ fn stray_bytes_end_connection_not_exchange() {
     assert_eq!(closed_by_us(&summary, CloseCause::StrayBytes), 10);
 }
 
-/// A response that comes before the end of its request.
+/// The server responds before it has read the whole request.
 #[test]
 fn early_response_completes_and_ends_connection() {
     let gate = Gate::new();
     let until_over = gate.clone();
     let server = HttpServer::start(move |conn| {
         conn.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
-        // More than all buffers between the two hold cannot be written before it is read.
+        // More than all buffers on the way hold, so it cannot be written before it is read.
         until_over.wait();
         conn.wait_for_client();
     });

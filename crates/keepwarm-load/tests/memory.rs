@@ -1,5 +1,6 @@
-//! Claim: memory does not grow with the number of requests. Allocations are counted, so that the
-//! answer does not depend on time or on the allocator. Alone in its process: the count is global.
+//! Claim: memory does not grow with the number of requests. The test counts allocations, so that
+//! the result does not depend on time or on the allocator. Alone in its process, because the count
+//! is global.
 #![allow(unsafe_code, reason = "a global allocator cannot be written without")]
 
 mod common;
@@ -37,11 +38,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What one second of the timeline may cost, for both threads: its slice and the merging of it.
+/// Allocations that a second of the timeline may cost, for both threads: its slice and the merging.
 const A_SECOND: u64 = 100;
 
-/// Allocations of one run, server included, which allocates nothing per request either; and what
-/// the seconds it took may have cost.
+/// Returns the allocations of one run, and the number that its seconds may have cost. Includes the
+/// server, which allocates nothing per request either.
 fn allocations(requests: u64) -> (u64, u64) {
     let before = ALLOCATIONS.load(Relaxed);
     let server = HttpServer::start(|conn| {
@@ -62,7 +63,7 @@ fn more_requests_allocate_nothing_more() {
     allocations(100);
     let (few, _) = allocations(50_000);
     let (many, for_seconds) = allocations(200_000);
-    // The harness and the threads' start may differ by a handful; 150,000 requests may not.
+    // The harness and the start of the threads may differ by a handful; 150,000 requests may not.
     let allowed = few + 50 + for_seconds;
     assert!(allowed < 100_000, "a machine so slow proves nothing");
     assert!(many < allowed, "{few} allocations for 50,000 requests, {many} for 200,000");

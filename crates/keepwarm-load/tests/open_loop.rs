@@ -1,5 +1,5 @@
-//! Claim: an open loop keeps to its schedule, whatever the server does to the connections
-//! meanwhile. That its percentiles are right is the claim of `stalls`.
+//! Claim: an open loop keeps to its schedule, even if the server stalls or closes connections. The
+//! file `stalls` claims that its percentiles are right.
 
 mod common;
 
@@ -10,8 +10,8 @@ use common::{plan, run_and_compare};
 use keepwarm_load::{Arrivals, ErrorClass, Stage, Summary};
 use keepwarm_testkit::http_server::{Conn, HttpServer};
 
-/// Answers each request after `stall` has said until when it waits, if at all, by the time since
-/// the first one.
+/// Starts a server that answers each request when `stall` says, or at once. `stall` gets the time
+/// since the first request, and returns the end of the wait.
 fn stalling(stall: impl Fn(Duration) -> Option<Duration> + Send + Sync + 'static) -> HttpServer {
     let begun = OnceLock::new();
     HttpServer::start(move |conn| {
@@ -30,7 +30,7 @@ fn sums(summary: &Summary) {
     assert_eq!(summary.response.count(), summary.completed);
     let slices = summary.timeline.slices();
     assert_eq!(slices.iter().map(|s| s.response.count()).sum::<u64>(), summary.completed);
-    // One that was about to be written may have failed in that moment.
+    // A request that was about to be written may have failed at that moment.
     let begun = summary.ledger.requests_written..=summary.ledger.scheduled - summary.unsent;
     assert!(begun.contains(&summary.send_lag.count()), "{summary:#?}");
 }
@@ -43,7 +43,7 @@ fn full_backlog_counts_requests_as_unsent() {
     let builder = plan(&server).rate(1000.0).requests(500).concurrency(2).threads(1).backlog(100);
     let (summary, _) = run_and_compare(server, builder);
     sums(&summary);
-    // Two in flight, a hundred waiting; the other 398 were due within the second.
+    // Two requests in flight, a hundred waiting; the other 398 were due within the second.
     assert_eq!((summary.completed, summary.unsent), (102, 398));
 }
 
@@ -55,8 +55,8 @@ fn instants_do_not_wait_for_answers() {
     let (summary, _) = run_and_compare(server, builder);
     sums(&summary);
     assert_eq!(summary.completed, 60);
-    // A hundred a second for 0.3 s each: thirty at once. In flight are never more than those that
-    // were due within the longest response time.
+    // A hundred requests a second for 0.3 s each: thirty at once. The number in flight never
+    // exceeds the number due within the longest response time.
     let most = summary.response.max().unwrap() as f64 / 1e6 * 100.0 + 2.0;
     assert!(summary.ledger.opened as f64 <= most, "{} opened", summary.ledger.opened);
     assert!(summary.ledger.opened >= 25, "{} opened", summary.ledger.opened);
@@ -86,14 +86,14 @@ fn poisson_and_stages_follow_their_course() {
     assert!((300..500).contains(&first.ledger.scheduled), "{}", first.ledger.scheduled);
 }
 
-/// The failures are part of the sums.
+/// Failures of an open loop are in the sums, and the schedule goes on.
 #[test]
 fn failures_do_not_stop_the_schedule() {
     let server = HttpServer::start(|conn| {
         if conn.nth() % 2 == 0 && conn.read_request() {
             conn.respond("ok");
         }
-        // Only where a request waits for it: else the run might be over first.
+        // Only while a request waits for the connection; otherwise the run might end first.
         if conn.read_request() {
             conn.rst();
         }
@@ -102,7 +102,7 @@ fn failures_do_not_stop_the_schedule() {
     let (summary, _) = run_and_compare(server, builder);
     sums(&summary);
     assert_eq!(summary.completed + summary.failed, 200);
-    // Two of three requests, but for those of the connections that are still open.
+    // Two of three requests, except on the connections that are still open.
     assert!(summary.failed >= 130, "{:?}", summary.errors);
     assert_eq!(summary.errors.of(ErrorClass::ResetBeforeResponse), summary.failed);
 }

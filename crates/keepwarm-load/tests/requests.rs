@@ -1,5 +1,5 @@
-//! Claim: what the server receives is what the plan says, each request complete and with the
-//! right length, whatever changes from one to the next.
+//! Claim: the server receives the requests that the plan describes, each complete and with the
+//! right length, even if fields change from request to request.
 
 mod common;
 
@@ -18,7 +18,7 @@ struct Seen {
     body: String,
 }
 
-/// Runs the plan, and gives the requests in the order they came.
+/// Runs the plan. Returns the requests in the order of their arrival.
 fn seen(change: impl FnOnce(PlanBuilder) -> PlanBuilder) -> (Vec<Seen>, Summary) {
     let all = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&all);
@@ -49,7 +49,7 @@ fn seen(change: impl FnOnce(PlanBuilder) -> PlanBuilder) -> (Vec<Seen>, Summary)
     (seen, summary)
 }
 
-/// And each request has the length of its body.
+/// Each request carries the length of its rendered body.
 #[test]
 fn templates_number_each_request_once() {
     let (seen, summary) = seen(|plan| {
@@ -74,7 +74,7 @@ fn templates_number_each_request_once() {
     assert_eq!(ids.len(), 300);
 }
 
-/// And across new connections.
+/// Numbers are used once over all threads, and across new connections.
 #[test]
 fn numbers_are_unique_across_threads() {
     let (seen, _) = seen(|plan| {
@@ -104,7 +104,7 @@ fn form_has_its_type_and_credentials() {
     assert_eq!(seen[0].fields["authorization"], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
 }
 
-/// Each response is read by the method of its request.
+/// The requests of a file alternate, and each response is read by the method of its request.
 #[test]
 fn file_requests_alternate() {
     let text = "GET /a\n\nHEAD /b\nX: own\n\nPOST /c?{n}\n= {\"n\":{n}}\n";
@@ -112,7 +112,7 @@ fn file_requests_alternate() {
     let (seen, summary) =
         seen(|plan| plan.requests(30).request_specs(specs).header("X", "shared").templates(true));
     assert_eq!((summary.completed, summary.ledger.opened), (30, 1));
-    // Twenty bodies of two bytes; a HEAD has none, whatever its Content-Length says.
+    // Twenty bodies of two bytes; a response to HEAD has none, despite its Content-Length.
     assert_eq!(summary.body_bytes, 40);
     for (number, turn) in seen.chunks(3).enumerate() {
         assert_eq!(turn[0].line, "GET /a HTTP/1.1");

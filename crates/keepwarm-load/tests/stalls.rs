@@ -1,16 +1,16 @@
 //! Claim: in an open loop the percentiles of response time are, to within 2 %, those that follow
-//! from the schedule and from what the server did, whichever way it stalls.
+//! from the schedule and from the server's actions, for every kind of stall.
 //!
-//! What a server was asked to do is not what it did: its sleeps last longer, its threads wait for a
-//! core, and answering all that has gathered takes time. So each server here keeps a log of when it
-//! answered which request, and theory is computed from that: request `k` of a constant rate is due
-//! `k / rate` after the start, and its response time reaches from there to its answer. A log can
-//! only say between which two instants an answer left; theory lies between those two.
+//! A server does not do exactly as asked: its sleeps last longer, its threads wait for a core, and
+//! answering the gathered requests takes time. Therefore each server here logs when it answered
+//! which request, and the theory is computed from the log: request `k` of a constant rate is due
+//! `k / rate` after the start, and its response time reaches from there to its answer. The log
+//! brackets each answer between two instants; the theory lies between these.
 //!
-//! What is left is the loader's own: noticing the answer. The stalls are long enough that 2 % of
-//! them is more than a busy machine adds to that, so nothing else is tolerated. The tests take
-//! turns, as all stalls end with a rush for the cores; and where they may, they go before other
-//! programs.
+//! The loader itself adds the time to notice the answer. The stalls are long enough that 2 % of
+//! them is more than a busy machine adds, so no other deviation is tolerated. The tests run one
+//! after the other, because all stalls end with a rush for the cores; where permitted, they run
+//! with a higher priority than other programs.
 
 mod common;
 
@@ -21,18 +21,18 @@ use common::wait;
 use keepwarm_load::{Plan, PlanBuilder, Run, Summary};
 use keepwarm_testkit::http_server::HttpServer;
 
-/// Relative. A tenth of a per cent is the resolution of the loader's histograms.
+/// Relative tolerance. A tenth of a per cent is the resolution of the loader's histograms.
 const TOLERANCE: f64 = 0.02 + 0.001;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// An answer: to which request, and between which two instants it left.
+/// An answer: the number of its request, and the two instants between which it left.
 type Answer = (u64, Instant, Instant);
 
-/// A server that answers each request after `stall` has said until when it waits, if at all: by the
-/// time since the first request and by the request's number.
+/// A server that answers each request when `stall` says, or at once. `stall` gets the time since
+/// the first request and the number of the request, and returns the end of the wait.
 struct Stalling {
     server: HttpServer,
     log: Arc<Mutex<Vec<Answer>>>,
@@ -41,9 +41,10 @@ struct Stalling {
 
 impl Stalling {
     fn start(stall: impl Fn(Duration, u64) -> Option<Duration> + Send + Sync + 'static) -> Self {
-        // A test that failed has left nothing behind.
+        // A failed test leaves no state behind.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of this thread, and so of the server's and the loader's. Refused without privileges.
+        // The priority of this thread, which the server's and the loader's threads inherit. Refused
+        // without privileges.
         let _ = rustix::process::setpriority_process(None, -20);
         let log = Arc::new(Mutex::new(Vec::new()));
         let (kept, begun) = (Arc::clone(&log), OnceLock::new());
@@ -67,7 +68,7 @@ impl Stalling {
         Plan::builder(format!("{}{{n}}", self.server.url())).templates(true).rate(rate)
     }
 
-    /// Runs, and returns what was measured beside what the server did.
+    /// Runs, and returns the measurement beside the log of the server.
     fn run(self, rate: f64, plan: impl FnOnce(PlanBuilder) -> PlanBuilder) -> (Summary, Theory) {
         let run = Run::start(plan(self.plan(rate)).build().expect("a valid plan"));
         let run = run.expect("threads start");
@@ -82,14 +83,14 @@ impl Stalling {
     }
 }
 
-/// The number in `GET /17 HTTP/1.1`.
+/// Returns the number in `GET /17 HTTP/1.1`.
 fn number(request: &[u8]) -> u64 {
     let digits = request.iter().skip_while(|byte| !byte.is_ascii_digit());
     let digits = digits.take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }
 
-/// Response times in seconds, ascending, as the server's log has them: at least, and at most.
+/// Response times by the server's log, in seconds, ascending: lower and upper bounds.
 struct Theory {
     least: Vec<f64>,
     most: Vec<f64>,
@@ -108,8 +109,8 @@ impl Theory {
         Self { least, most }
     }
 
-    /// Holds a percentile against what the server did, which has to be at least `stalled`: else
-    /// nothing would have been tried.
+    /// Compares a percentile with the server's log. The log must say at least `stalled`; otherwise
+    /// the stall would be untested.
     #[track_caller]
     #[expect(clippy::print_stderr, reason = "how close it was, for --nocapture")]
     fn holds(&self, summary: &Summary, quantile: f64, stalled: f64) {
@@ -133,12 +134,12 @@ fn freeze_delays_all_requests_within_it() {
     let (summary, theory) =
         server.run(500.0, |plan| plan.duration(MS(4000)).concurrency(20).threads(2));
     assert_eq!((summary.ledger.scheduled, summary.completed), (2000, 2000));
-    // A request that is due x seconds into the freeze waits 1 - x. Of four seconds' requests the
-    // part q is exceeded by those due in the first 4 (1 - q) seconds of the freeze.
+    // A request that is due x seconds into the freeze waits 1 - x. With four seconds of requests,
+    // quantile q is exceeded by the requests due in the first 4 (1 - q) seconds of the freeze.
     for quantile in [0.85, 0.9, 0.99] {
         theory.holds(&summary, quantile, 0.98 * (1.0 - 4.0 * (1.0 - quantile)));
     }
-    // Service times hide it: no more requests could be in flight than there are connections.
+    // Service times hide the freeze: no more requests are in flight than there are connections.
     assert!(summary.latency.quantile(0.9).unwrap() < 300_000);
 }
 
@@ -151,7 +152,7 @@ fn slow_requests_delay_no_other_request() {
     assert_eq!(summary.completed, 1500);
     theory.holds(&summary, 0.991, 1.0);
     theory.holds(&summary, 0.995, 1.0);
-    // The others have nothing of it: 2 % of the slow ones' time would be seen.
+    // The other requests are not delayed: even 2 % of the slow requests' time would show.
     let measured = summary.response.quantile(0.9).unwrap() as f64 / 1e6;
     let (others, slow) = (theory.most[1349], theory.most[1490]);
     assert!(measured <= others + slow * TOLERANCE, "{measured} s, by the server {others} s");
@@ -178,7 +179,7 @@ fn periodic_pause_delays_its_share() {
     let (summary, theory) =
         server.run(400.0, |plan| plan.duration(MS(4000)).concurrency(20).threads(2));
     assert_eq!(summary.completed, 1600, "the backlog is sent after the end too");
-    // The part q waits no longer than 1 - 2 (1 - q).
+    // Quantile q waits 1 - 2 (1 - q) at most.
     for quantile in [0.75, 0.9, 0.99] {
         theory.holds(&summary, quantile, 0.98 * (1.0 - 2.0 * (1.0 - quantile)));
     }

@@ -75,7 +75,7 @@ fn unanswered_after_grace_has_own_class() {
     let (summary, truth) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.failed, summary.unsent), (0, 4, 0));
     assert_eq!((truth.requests, summary.ledger.still_open), (4, 4));
-    // The waiting for what never came is no time of the load.
+    // The wait for responses that never came does not count as time of the load.
     assert_eq!(summary.elapsed, A_WHILE);
     let (key, stat) = summary.errors.iter().next().unwrap();
     assert_eq!((key.class, stat.count), (ErrorClass::Unanswered, 4));
@@ -84,7 +84,7 @@ fn unanswered_after_grace_has_own_class() {
     assert!(key.hint().is_some());
 }
 
-/// Waits for a moment of the run, so that a server can be let go then.
+/// Waits for a moment of the run at which the test releases a server.
 fn until(run: &Run, moment: Duration) {
     while run.progress().elapsed < moment {
         std::thread::sleep(Duration::from_millis(1));
@@ -106,7 +106,7 @@ fn slow_server_is_waited_for() {
     });
     let second = Duration::from_secs(1);
     let run = Run::start(plan(&server).duration(3 * second).build().unwrap()).unwrap();
-    // Two seconds of service make four of grace.
+    // A service time of two seconds gives a grace of four.
     until(&run, 2 * second);
     gates[0].open();
     until(&run, 3 * second + second * 3 / 2);
@@ -118,7 +118,7 @@ fn slow_server_is_waited_for() {
     assert_eq!(server.finish().requests, 2);
 }
 
-/// And begins no further request.
+/// A stop waits for requests in flight, and begins no further request.
 #[test]
 fn stop_waits_for_requests_in_flight() {
     let server = HttpServer::start(|conn| {
@@ -128,7 +128,7 @@ fn stop_waits_for_requests_in_flight() {
         }
     });
     let closed = plan(&server).requests(1_000_000).concurrency(4).threads(2);
-    // Beyond what four connections can carry, so that there is a backlog.
+    // More than four connections can carry, so that there is a backlog.
     for builder in [closed.clone(), closed.rate(1000.0)] {
         let run = Run::start(builder.build().unwrap()).unwrap();
         while run.progress().completed < 10 {
@@ -227,7 +227,7 @@ fn silent_target_times_out() {
     assert!(summary.is_unreachable());
 }
 
-/// Their requests count as unanswered.
+/// Dials under way after the grace are abandoned, and their requests count as unanswered.
 #[test]
 fn dials_after_grace_are_abandoned() {
     let port = SilentPort::new();
@@ -262,8 +262,8 @@ fn vanished_target_fails_the_rest() {
     assert!(summary.elapsed >= Duration::from_millis(113), "{:?}", summary.elapsed);
 }
 
-/// Descriptors are a limit of the process, so the run is in a process of its own: this test, which
-/// starts itself once more.
+/// The limit on descriptors belongs to the process, so the run is in a process of its own: the test
+/// starts itself again.
 #[test]
 fn exhausted_descriptors_have_errno_and_hint() {
     if let Ok(url) = std::env::var("KEEPWARM_TEST_FEW_DESCRIPTORS") {

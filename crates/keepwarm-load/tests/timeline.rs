@@ -1,4 +1,4 @@
-//! Claim: the timeline tells in which second what happened, and adds up to the ledger.
+//! Claim: the timeline counts each event in its second, and adds up to the ledger.
 
 mod common;
 
@@ -45,7 +45,7 @@ fn frozen_second_is_an_empty_slice() {
     assert_eq!(completed[frozen + 1..].iter().sum::<u64>(), 300);
     assert!(summary.timeline.open_connections().all(|open| open <= 4));
     assert_eq!(summary.timeline.open_connections().nth(frozen), Some(4));
-    // The four that were held up are the slowest ones, and came in the last slices.
+    // The four delayed requests are the slowest ones, and completed in the last slices.
     let slowest = summary.timeline.slices()[frozen + 1..].iter().filter_map(|s| s.latency.max());
     assert_eq!(slowest.max(), summary.latency.max());
     assert_eq!(server.finish().requests, 400);

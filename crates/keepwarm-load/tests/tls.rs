@@ -1,5 +1,5 @@
-//! Claim: TLS is the same load with the same account: trusted or refused for a reason that is
-//! told, resumed where it can be, and every connection in one place.
+//! Claim: TLS is the same load with the same ledger. Servers are trusted, or refused with a reason;
+//! sessions are resumed where possible; and every connection is counted once.
 
 mod common;
 
@@ -39,7 +39,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).expect("a certificate"), key)
     }
 
-    /// A server's configuration for `name`; asks for certificates of `clients` if given.
+    /// Makes a server's configuration for `name`. Asks for certificates of `clients` if given.
     fn server(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -62,10 +62,10 @@ impl Authority {
     }
 }
 
-/// What a server saw of its handshakes.
+/// Handshakes that a server has seen.
 type Seen = Arc<Mutex<Vec<(HandshakeKind, Option<String>)>>>;
 
-/// A TLS server that follows `script` on each connection, in threads that end with the test.
+/// Starts a TLS server that follows `script` on each connection, in threads that end with the test.
 fn serve(
     config: ServerConfig,
     script: impl Fn(&mut Stream) + Send + Sync + 'static,
@@ -95,7 +95,7 @@ fn serve(
     (address, seen)
 }
 
-/// Reads one request; false at the end of the connection.
+/// Reads one request. Returns false at the end of the connection.
 fn read_request(stream: &mut Stream) -> bool {
     let mut request = Vec::new();
     let mut bytes = [0; 4096];
@@ -118,7 +118,7 @@ fn answer_all(stream: &mut Stream) {
     }
 }
 
-/// To `localhost`, whatever its address, at the server's port.
+/// Makes a plan for `localhost` at the server's address and port.
 fn plan(address: SocketAddr) -> PlanBuilder {
     let rule = format!("localhost:443:127.0.0.1:{}", address.port());
     Plan::builder("https://localhost/").connect_to(rule.parse().expect("a rule"))
@@ -146,7 +146,7 @@ fn large_messages_cross_record_borders() {
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut bytes) {
             seen += count;
-            // A head of fewer than 1000 bytes, and 200,000 of body.
+            // A head of fewer than 1000 bytes, and a body of 200,000.
             if seen >= 200_000 && bytes[..count].ends_with(b"$") {
                 seen = 0;
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -178,7 +178,7 @@ fn untrusted_certificate_fails_with_back_off() {
     }
 }
 
-/// A server name can be asked for.
+/// With `tls_insecure` any certificate is trusted; a server name can be asked for.
 #[test]
 fn insecure_trusts_any_certificate() {
     let authority = Authority::new();
@@ -239,7 +239,7 @@ fn body_until_end_needs_close_notify() {
     }
 }
 
-/// Both end in time.
+/// A server without TLS and a silent one each end in time, in a class of their own.
 #[test]
 fn non_tls_and_silence_end_in_class() {
     let server = HttpServer::start(|conn| {

@@ -26,7 +26,7 @@ const BOUND: Duration = Duration::from_secs(20);
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(BOUND, future).await {
         Ok(output) => output,
-        Err(_) => panic!("waited in vain for {what}"),
+        Err(_) => panic!("waited 20 seconds for {what}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the socket tests share: run a plan against a scripted server, and hold the ledger against
+//! Shared by the socket tests: runs a plan against a scripted server, and compares the ledger with
 //! the server's own truth.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -10,12 +10,12 @@ use keepwarm_testkit::http_server::{HttpServer, ServerTruth};
 /// The bound of every run in these tests.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs to the end, or stops and fails when that takes too long. The sums must hold always.
+/// Runs to the end, or stops and fails if that takes too long. Checks that all sums hold.
 pub(crate) fn run(builder: PlanBuilder) -> Summary {
     wait(Run::start(builder.build().expect("a valid plan")).expect("threads start"))
 }
 
-/// The same of a run that has begun.
+/// Waits for the end of a run that has begun, or stops it and fails.
 pub(crate) fn wait(run: Run) -> Summary {
     let begun = Instant::now();
     while !run.is_finished() {
