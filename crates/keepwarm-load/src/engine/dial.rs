@@ -242,3 +242,32 @@ impl Engine {
         self.shared.note_failed_dial();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_thread_catches_up_ten_milliseconds() {
+        let (start, gap) = (Instant::now(), Duration::from_millis(5));
+        let mut dialing = Dialing { next: start, gap, preferred_endpoint: 0, sourced: 0 };
+        let late = start + Duration::from_secs(1);
+        for dial in 0..3 {
+            assert!(
+                dialing.is_due(late),
+                "10 ms make up for two dials beside the due one: dial {dial}"
+            );
+            dialing.spend(late);
+        }
+        assert_eq!((dialing.is_due(late), dialing.wait(late)), (false, gap));
+    }
+
+    #[test]
+    fn without_a_rate_each_dial_is_due() {
+        let start = Instant::now();
+        let mut dialing =
+            Dialing { next: start, gap: Duration::ZERO, preferred_endpoint: 0, sourced: 0 };
+        (0..100).for_each(|_| dialing.spend(start));
+        assert!(dialing.is_due(start));
+    }
+}

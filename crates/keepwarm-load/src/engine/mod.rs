@@ -62,6 +62,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// The shortest time between two sweeps over the timers.
 const TIMER_STEP: Duration = Duration::from_millis(1);
 
+/// The event loop of one thread, and all that it owns.
 pub(crate) struct Engine {
     plan: Arc<Plan>,
     shared: Arc<Shared>,
