@@ -81,7 +81,7 @@ pub(crate) fn run(topic: Option<&str>) -> Result<(), Failure> {
     output::print(&page)
 }
 
-fn page(topic: &str) -> Option<String> {
+pub(crate) fn page(topic: &str) -> Option<String> {
     if topic == ASSERTIONS.0 {
         return Some(assertions());
     }
@@ -96,7 +96,7 @@ fn topics() -> impl Iterator<Item = (&'static str, &'static str)> {
     [ASSERTIONS, COLUMN_NAMES].into_iter().chain(knowledge::topics())
 }
 
-fn list() -> String {
+pub(crate) fn list() -> String {
     let width = topics().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = "keepwarm explain TOPIC, where TOPIC is one of\n\n".to_owned();
     for (name, title) in topics() {

@@ -15,6 +15,8 @@ mod machine;
 mod output;
 mod output_file;
 mod report;
+#[cfg(test)]
+mod screens;
 mod serve;
 mod show;
 mod watch;

@@ -1,82 +1,111 @@
-//! `keepwarm report`: a run again, from its record.
+//! `keepwarm report`: a record from a file or from standard input, shown and judged again.
+//!
+//! Owns the choice of the view and of the exit code by the record's schema. The record crate reads,
+//! the views show, and each command judges its own record.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::path::Path;
 
-use keepwarm_record::load::{LoadRecord, SCHEMA};
-use serde_json::Value;
+use keepwarm_record::assertion::{self, Assertion};
+use keepwarm_record::lab::LabRecord;
+use keepwarm_record::load::LoadRecord;
+use keepwarm_record::read::{AnyRecord, read};
 
-use crate::args::ReportOptions;
+use crate::args::{LoadFormat, ReportFormat, ReportOptions};
 use crate::exit::{Exit, Failure};
-use crate::load;
-use crate::output::printable;
+use crate::{lab, load, output, show};
 
 /// The largest record that is read; an hour with everything in it has about a tenth of this.
 const MAX_BYTES: u64 = 256 << 20;
-/// The largest whole number that readers of JSON agree on (RFC 8259, section 6). No run has counted
-/// more, and sums have room.
-const MAX_COUNT: u64 = 1 << 53;
+
+/// The file name that means standard input.
+const STANDARD_INPUT: &str = "-";
 
 pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
-    let path = options.file.display();
-    let unusable = |why: String| Failure::new(Exit::Usage, format!("cannot use {path}: {why}"));
-    let mut text = String::new();
-    File::open(&options.file)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| unusable(error.to_string()))?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(unusable(format!(
-            "more than {MAX_BYTES} bytes are more than any run record has"
-        )));
+    let place = match options.file.to_str() {
+        Some(STANDARD_INPUT) => "standard input".to_owned(),
+        _ => options.file.display().to_string(),
+    };
+    let unusable = |why: String| Failure::new(Exit::Usage, format!("cannot use {place}: {why}"));
+    let bytes = bytes(&options.file).map_err(|error| unusable(error.to_string()))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unusable(format!("more than {MAX_BYTES} bytes are more than any record has")));
     }
-    let mut record = parse(&text).map_err(unusable)?;
+    let read = read(&bytes).map_err(|error| unusable(error.to_string()))?;
+    drop(bytes);
+    if read.is_truncated {
+        output::complain(&format!(
+            "{place} is truncated: its last line ends within a record; this is the line before it"
+        ));
+    }
+    match read.record {
+        AnyRecord::Load(record) => of_load(*record, options),
+        AnyRecord::Lab(record) => of_lab(*record, options),
+    }
+}
+
+/// At most one byte more than is read.
+fn bytes(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if file.to_str() == Some(STANDARD_INPUT) {
+        io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    } else {
+        File::open(file)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn of_load(mut record: LoadRecord, options: &ReportOptions) -> Result<(), Failure> {
     if !options.assertions.is_empty() {
         record.judge(&options.assertions);
     }
-    load::print(&record, options.format)?;
-    load::judge_assertions(&record)
+    let format = match options.format {
+        ReportFormat::Text => LoadFormat::Text,
+        ReportFormat::Json => LoadFormat::Json,
+        ReportFormat::Ab => LoadFormat::Ab,
+    };
+    load::print(&record, format)?;
+    load::judge(&record, None)
 }
 
-fn parse(text: &str) -> Result<LoadRecord, String> {
-    let mut value: Value =
-        serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
-    clean(&mut value)?;
-    match value.get("schema").and_then(Value::as_str) {
-        Some(SCHEMA) => serde_json::from_value(value)
-            .map_err(|error| format!("it says {SCHEMA}, and differs from it: {error}")),
-        Some(other) => Err(format!("it is a {other}, and this reads {SCHEMA}")),
-        None => Err(format!("it has no schema; this reads {SCHEMA}")),
-    }
+fn of_lab(mut record: LabRecord, options: &ReportOptions) -> Result<(), Failure> {
+    let failures = judge_runs(&mut record, &options.assertions);
+    match options.format {
+        ReportFormat::Json => output::print_with(|to| output::write_json(&record, to)),
+        ReportFormat::Text => output::print(&show::lab::render(&record, output::colour())),
+        ReportFormat::Ab => Err(without_ab("a lab")),
+    }?;
+    lab::judge(&record)?;
+    failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }
 
-/// Refuses numbers that no run has counted, and takes from texts what is meant for a terminal: the file
-/// may be anybody's. A seed counts nothing.
-fn clean(value: &mut Value) -> Result<(), String> {
-    match value {
-        Value::Number(number) if number.as_u64().is_some_and(|count| count > MAX_COUNT) => {
-            Err(format!("{number} is more than any run has counted"))
+/// Judges each policy's load by the assertions, and says which policies do not pass.
+fn judge_runs(record: &mut LabRecord, assertions: &[Assertion]) -> Option<String> {
+    let mut failures = Vec::new();
+    for run in &mut record.runs {
+        let load = &mut run.load.record;
+        if !assertions.is_empty() {
+            load.judge(assertions);
         }
-        Value::String(text) => {
-            *text = printable(text).into_owned();
-            Ok(())
-        }
-        Value::Array(items) => items.iter_mut().try_for_each(clean),
-        Value::Object(fields) => {
-            fields.iter_mut().filter(|(name, _)| *name != "seed").try_for_each(|(_, v)| clean(v))
-        }
-        _ => Ok(()),
+        let failure = assertion::failures(&load.assertions);
+        failures.extend(failure.map(|why| format!("{}: {why}", run.policy)));
     }
+    (!failures.is_empty()).then(|| failures.join("; "))
+}
+
+fn without_ab(what: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{what} has no ab layout; use --format text or json"))
 }
 
 #[cfg(test)]
 mod tests {
     use keepwarm_testkit::dice::Dice;
-    use keepwarm_testkit::mutate;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::show;
-    use keepwarm_record::assertion::{self, every_name};
+    use keepwarm_record::assertion::every_name;
     use keepwarm_record::load::fact;
 
     /// The record of a run of 100 requests on 4 connections.
@@ -131,7 +160,7 @@ mod tests {
                     json!(0.5),
                     json!(1e308),
                     json!(-1e308),
-                    json!(MAX_COUNT),
+                    json!(1_u64 << 53),
                     json!(u64::MAX),
                     json!(""),
                     json!("\u{1b}[2J\u{9b}31mé"),
@@ -155,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_garbled_record_is_refused_or_shown_in_every_way() {
+    fn garbled_records_are_rejected_or_shown() {
         let captured = captured();
         let (mut refused, mut shown) = (0, 0);
         let mut dice = Dice::new(1);
@@ -164,7 +193,9 @@ mod tests {
             for _ in 0..=dice.roll(3) {
                 garble(&mut dice, &mut garbled);
             }
-            let Ok(mut record) = parse(&garbled.to_string()) else {
+            let text = garbled.to_string();
+            let Ok(AnyRecord::Load(mut record)) = read(text.as_bytes()).map(|read| read.record)
+            else {
                 refused += 1;
                 continue;
             };
@@ -176,13 +207,5 @@ mod tests {
             record.judge(&[assertion::parse("p99<20ms").expect("an assertion")]);
         }
         assert!(refused > 300 && shown > 300, "{refused} refused, {shown} shown");
-    }
-
-    #[test]
-    fn a_file_that_was_cut_or_scribbled_in_is_refused_or_read() {
-        let text = captured().to_string();
-        let mut dice = Dice::new(1);
-        let refused = (0..300).filter(|_| parse(&mutate::text(&mut dice, &text)).is_err()).count();
-        assert!(refused > 200, "{refused}");
     }
 }

@@ -226,22 +226,6 @@ fn ignores_nothing(pid: u32) -> bool {
 }
 
 #[test]
-fn what_is_no_record_is_refused_with_a_reason() {
-    let folder = Folder::new("no-record");
-    let path = folder.file("x.json");
-    for (content, why) in [
-        ("{", "it is not JSON"),
-        ("{}", "it has no schema"),
-        (r#"{"schema":"keepwarm.lab/1"}"#, "it is a keepwarm.lab/1"),
-        (r#"{"schema":"keepwarm.load/1"}"#, "missing field"),
-    ] {
-        fs::write(&path, content).unwrap();
-        report(&[&path]).exits_with(2).says(why);
-    }
-    report(&["/no/such/file"]).exits_with(2).says("/no/such/file");
-}
-
-#[test]
 fn assertions_decide_the_exit_code() {
     let data = Service::start(&["data"]);
     let url = data.url("/data");

@@ -12,4 +12,5 @@ pub mod lab;
 pub mod load;
 pub mod machine;
 pub mod numbers;
+pub mod read;
 pub mod watch;

@@ -17,7 +17,7 @@ use engine::EngineOptions;
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "keepwarm", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -53,7 +53,8 @@ pub(crate) enum Command {
     /// Put a load on a URL, and account for every connection
     #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<LoadOptions>),
-    /// Show a run again, from the file that --output wrote
+    /// Show and judge a run again, from its record
+    #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
     /// Run one of the experiment's services by hand, until Ctrl-C or SIGTERM
     Serve {
@@ -72,15 +73,30 @@ pub(crate) enum Command {
 
 const LOAD_EXAMPLES: &str = "\
 Examples:
-  keepwarm load -n 10000 -c 100 URL                       as ab -k would, with the connections' account
-  keepwarm load -z 30s -c 100 --rate 2000 URL             an open loop, which shows what a stall costs
-  keepwarm load -n 10000 --watch 8081 URL                 and what happens behind the target
+  keepwarm load -n 10000 -c 100 URL
+      as ab -k would, with the account of the connections
+  keepwarm load -z 30s -c 100 --rate 2000 URL
+      an open loop, which shows what a stall costs
+  keepwarm load -n 10000 --watch 8081 URL
+      and what happens behind the target
   keepwarm load -z 10s --assert 'p99<20ms' --assert 'conn.opened<=110' URL
-  keepwarm load -n 10000 -o run.json URL                  then: keepwarm report run.json --format ab
+  keepwarm load -n 10000 -o run.json URL
+      then: keepwarm report run.json --format ab
 
 Ctrl-C ends a load in order, with its account; twice, at once.
-Exit codes: 0 good, 1 not one request completed, 2 usage, 3 target unreachable, 4 invalid measurement,
-10 an assertion did not hold, 130 interrupted; the README has the others.";
+
+Exit codes: 0 good, 1 not one request completed, 2 usage, 3 target unreachable,
+4 invalid measurement, 10 an assertion did not hold, 130 interrupted;
+`keepwarm --help` has the others.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  keepwarm report run.json
+  keepwarm report run.json --assert 'p99<20ms'
+  keepwarm load --format json URL | keepwarm report - --format ab
+
+The exit code is the one that the run's own numbers give: 1, 3, 4, 7 or 10 as in
+`keepwarm --help`, and 2 for a file that is truncated or no record.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -320,17 +336,29 @@ pub(crate) struct LoadOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// A run record: what `keepwarm load --output` wrote
+    /// A record: what `keepwarm load --output` or `keepwarm lab --output` wrote; - reads standard
+    /// input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// What has to hold, instead of what the run was asked for; can be given several times
+    /// What has to hold, instead of what the run was asked for; can be given several times. Of a
+    /// lab, each policy's load has to fulfil it
     #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]
     pub(crate) assertions: Vec<Assertion>,
 
     /// What to print on stdout
-    #[arg(long, value_enum, default_value_t = LoadFormat::Text)]
-    pub(crate) format: LoadFormat,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// What the command that wrote the record prints
+    Text,
+    /// The record as one JSON document, judged by --assert, and nothing else
+    Json,
+    /// The layout of ApacheBench's report; only of a load
+    Ab,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

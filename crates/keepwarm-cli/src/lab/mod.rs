@@ -40,7 +40,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
         LabFormat::Json => output::print_with(|to| output::write_json(&record, to)),
         LabFormat::Text => output::print(&show::lab::render(&record, output::colour())),
     }?;
-    record.runs.iter().try_for_each(judge)
+    judge(&record)
 }
 
 /// All, or those asked for, each once.
@@ -54,13 +54,10 @@ fn policies(options: &LabOptions) -> Vec<Policy> {
     policies
 }
 
-/// A run whose numbers contradict each other is shown, and then called invalid.
-fn judge(run: &LabRun) -> Result<(), Failure> {
-    if run.doubts.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::Invalid,
-        format!("the measurement of {} is invalid: {}", run.policy, run.doubts.join("; ")),
-    ))
+/// Fails if the numbers of a run contradict each other.
+pub(crate) fn judge(record: &LabRecord) -> Result<(), Failure> {
+    let invalid = |run: &&LabRun| !run.doubts.is_empty();
+    let Some(run) = record.runs.iter().find(invalid) else { return Ok(()) };
+    let why = run.doubts.join("; ");
+    Err(Failure::new(Exit::Invalid, format!("the measurement of {} is invalid: {why}", run.policy)))
 }

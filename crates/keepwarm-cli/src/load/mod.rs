@@ -1,26 +1,26 @@
 //! `keepwarm load`: one URL, one load, one account.
 
+mod ending;
 mod fill;
 mod hop_record;
 mod hops;
 mod live;
 mod speaks_tls;
 
+pub(crate) use ending::judge;
 pub(crate) use hop_record::Cause;
 pub(crate) use hops::Hops;
 
 use std::time::{Duration, SystemTime};
 
 use keepwarm_load::{ClosePolicy, Plan, PlanBuilder, PlanError, Run};
-use keepwarm_record::assertion;
-use keepwarm_record::load::{LoadRecord, Schedule, Trust};
+use keepwarm_record::load::{LoadRecord, Schedule};
 
 use crate::args::engine::Spread;
 use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::OutputFile;
-use crate::show::numbers::thousands;
 use crate::{interrupt, limits, output, show};
 
 /// ab's own default is 1; a load that says something takes more.
@@ -46,21 +46,12 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
         file.write(|to| output::write_json(&record, to))?;
     }
     print(&record, options.format)?;
-    judge(&record)?;
-    judge_assertions(&record)?;
-    judge_outcome(&record)
+    ending::judge(&record, interrupted())
 }
 
-/// A load that nobody answered is no good one, whatever was asserted.
-fn judge_outcome(record: &LoadRecord) -> Result<(), Failure> {
-    if record.requests.completed > 0 || record.requests.failed == 0 {
-        return Ok(());
-    }
-    let most = record.errors.iter().max_by_key(|error| error.count);
-    let why = most.map(|error| error.example.as_str()).unwrap_or_default();
-    let failed = thousands(record.requests.failed);
-    let message = format!("not one request completed, and {failed} failed: {why}");
-    Err(Failure::new(Exit::Failed, message))
+/// The failure of a run that a signal has ended.
+fn interrupted() -> Option<Failure> {
+    interrupt::happened().then(interrupt::failure)
 }
 
 /// Loads the server without counting. The connections are ended by RST, so that none of them, and
@@ -72,7 +63,7 @@ fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
     let plan = builder(options)?.without_count().duration(duration);
     let plan = plan.close_policy(ClosePolicy::Reset).build().map_err(|error| refused(&error))?;
     let record = drive(plan, "warm-up", &Hops::start(&[])?, || Ok(()))?;
-    judge(&record)
+    ending::judge_warm_up(&record, interrupted())
 }
 
 /// Prints a run, new or from a file.
@@ -187,45 +178,4 @@ pub(crate) fn refused(error: &PlanError) -> Failure {
     };
     let (value, reason, way_out) = (error.value(), error.reason(), error.way_out());
     Failure::new(exit, format!("{option} {value:?}: {reason}; {way_out}"))
-}
-
-/// What the numbers mean for the exit code, worst first.
-fn judge(record: &LoadRecord) -> Result<(), Failure> {
-    let of_table = ["EMFILE", "ENFILE"].map(|errno| record.connections.failed.get(errno));
-    let full: u64 = of_table.into_iter().flatten().sum();
-    if full > 0 {
-        return Err(Failure::new(
-            Exit::FileTable,
-            format!(
-                "the file table was full: {} connects failed for want of a descriptor; raise the \
-                 limit with `ulimit -n`, or ask for fewer connections with -c",
-                thousands(full)
-            ),
-        ));
-    }
-    if record.is_unreachable() {
-        let why = record.errors.first().map(|error| error.example.clone());
-        return Err(Failure::new(
-            Exit::Unreachable,
-            format!(
-                "{} cannot be reached: {}",
-                record.settings.url,
-                why.unwrap_or_else(|| "no connection could be opened".to_owned())
-            ),
-        ));
-    }
-    if interrupt::happened() {
-        return Err(interrupt::failure());
-    }
-    if record.verdict.trust == Trust::Invalid {
-        let why = record.verdict.reasons.join("; ");
-        return Err(Failure::new(Exit::Invalid, format!("the measurement is invalid: {why}")));
-    }
-    Ok(())
-}
-
-/// Fails if an assertion does not hold, or could not be judged.
-pub(crate) fn judge_assertions(record: &LoadRecord) -> Result<(), Failure> {
-    let failures = assertion::failures(&record.assertions);
-    failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }
