@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod evidence;
 mod exit;
 mod explain;
 mod interrupt;

@@ -1,47 +1,339 @@
-//! What a finding rests on.
+//! Everything measured about one destination during one window: the input of
+//! [`judge`](crate::judge()).
+//!
+//! Owns the numbers, their level, and the sums over them; knows no rule. An unknown number is
+//! `None`, never 0.
 
 use std::time::Duration;
 
-/// The account of one destination port over one window, seen from the client's host.
-#[derive(Clone, Debug, PartialEq)]
+use crate::knowledge::Runtime;
+use crate::{MissingEvidence, ResetReasons};
+
+/// Side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Side {
+    /// The side that called connect(2).
+    #[default]
+    Client,
+    /// The side that called accept(2).
+    Server,
+}
+
+impl Side {
+    /// Returns the other side of a connection.
+    #[must_use]
+    pub const fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        }
+    }
+
+    /// Returns `client` or `server`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Side::Client => "client",
+            Side::Server => "server",
+        }
+    }
+}
+
+/// How evidence was obtained, which decides what it can show.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Level {
+    /// One dump of the socket table. Nothing is compared, so no open and no close is known.
+    OneDump,
+    /// Level L0: periodic dumps and the host's counters. Opens and closes have lower bounds only;
+    /// requests and idle times at the close are not known.
+    Polled(PolledEvidence),
+    /// Level L1: destroy events and dumps. Every open and close is counted.
+    #[default]
+    Counted,
+    /// Level L2: as `Counted`, and the kernel's traces name the reasons of resets.
+    Traced(ResetReasons),
+}
+
+impl Level {
+    /// Returns true if every close is counted, with its closer, requests and idle time.
+    #[must_use]
+    pub const fn counts_closes(&self) -> bool {
+        matches!(self, Level::Counted | Level::Traced(_))
+    }
+
+    /// Returns true if the evidence covers a window, so that growth can be seen.
+    #[must_use]
+    pub const fn covers_window(&self) -> bool {
+        !matches!(self, Level::OneDump)
+    }
+
+    /// Returns the reasons of resets, where the kernel was traced.
+    #[must_use]
+    pub const fn reset_reasons(&self) -> Option<&ResetReasons> {
+        match self {
+            Level::Traced(reasons) => Some(reasons),
+            Level::OneDump | Level::Polled(_) | Level::Counted => None,
+        }
+    }
+}
+
+/// Everything measured about one destination during one window, from one side of its connections.
+///
+/// Built by struct update, so that a new field breaks no caller:
+///
+/// ```
+/// use keepwarm_diagnose::{Evidence, Level, Side};
+///
+/// let dump = Evidence { alive: 7, ..Evidence::new(Side::Client, Level::OneDump) };
+/// assert_eq!(dump.closed(), 0);
+/// ```
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Evidence {
-    /// Requests that were carried.
-    pub requests: u64,
-    /// Requests that were in flight at once.
-    pub concurrency: u64,
-    /// How long it took.
+    /// The observed side: "local" below is this side.
+    pub side: Side,
+    /// How the numbers were obtained.
+    pub level: Level,
+    /// Length of the window; zero for one dump.
     pub window: Duration,
     /// Connections opened.
     pub opened: u64,
-    /// Connections closed by FIN, the client's first.
-    pub closed_by_client: u64,
-    /// Connections closed by FIN, the server's first.
-    pub closed_by_server: u64,
-    /// Connections closed by RST, from either side.
-    pub reset: u64,
-    /// Connections still open at the end.
+    /// Connections closed by FIN, the local one first.
+    pub local_fin: u64,
+    /// Connections closed by FIN, the remote one first.
+    pub remote_fin: u64,
+    /// Connections aborted by the local side with no data unread.
+    pub local_rst: u64,
+    /// Connections aborted by the remote side.
+    pub remote_rst: u64,
+    /// Connections closed by the local side with unread data, which makes the kernel send an RST.
+    pub undrained: u64,
+    /// Connections whose closer is not known, timed-out ones included.
+    pub unclassified: u64,
+    /// Calls of connect(2) that were refused or timed out.
+    pub connect_failed: u64,
+    /// Requests per connection; `None` if none could be counted.
+    pub requests: Option<Requests>,
+    /// Idle time before closes that the local side began.
+    pub idle_local: Option<Idle>,
+    /// Idle time before closes that the remote side began.
+    pub idle_remote: Option<Idle>,
+    /// Connections open at the start of the window.
+    pub alive_at_start: u64,
+    /// Connections open at its end.
+    pub alive: u64,
+    /// Open connections in ESTABLISHED.
     pub established: u64,
-    /// Ephemeral ports that exist; `None` where it is not known.
-    pub ports: Option<u64>,
+    /// Connections that stay open between bursts; `None` if no lowest level was met often enough.
+    pub idle_set: Option<u64>,
+    /// Open connections in CLOSE_WAIT.
+    pub close_wait: u64,
+    /// Connections in CLOSE_WAIT at the start of the window.
+    pub close_wait_at_start: u64,
+    /// TIME_WAITs held by the local side: its closes of the last minute. `None` where the system
+    /// does not list them.
+    pub time_wait: Option<u64>,
+    /// Local ports towards the destination; `None` for a server, or where the number is unknown.
+    pub ports: Option<Ports>,
+    /// Program of the local side, if it was recognised.
+    pub runtime: Option<Runtime>,
+    /// Traffic on the connections that are open at the end of the window.
+    pub open: Option<OpenTraffic>,
+    /// Kinds of evidence that this kernel does not report.
+    pub missing: MissingEvidence,
+    /// Facts that only the load generator knows; `None` if no load of ours is the cause.
+    pub load: Option<LoadKnowledge>,
+}
+
+/// Data segments on connections that are open and carried something within the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct OpenTraffic {
+    /// Number of connections.
+    pub connections: u64,
+    /// Data segments from the client: its requests, if each is one segment.
+    pub requests: u64,
+    /// Data segments from the server.
+    pub answers: u64,
+}
+
+/// Differences between periodic dumps of the socket table: lower bounds, because a connection may
+/// come and go between two dumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PolledEvidence {
+    /// Connections opened, at least.
+    pub opened: u64,
+    /// Upper bound: connections that the whole host opened from this side, by its counter.
+    pub opened_at_most: Option<u64>,
+    /// Connections closed first by the local side, at least: new TIME_WAITs. `None` where the
+    /// system does not list them.
+    pub closed_first: Option<u64>,
+    /// Connections that ended without a TIME_WAIT on this host.
+    pub gone: u64,
+    /// Ended connections (`closed_first` and `gone`) that had been open for two seconds or more.
+    pub kept_closed: u64,
+    /// Long-lived connections: open now, for two seconds or more.
+    pub kept: u64,
+}
+
+/// Facts that only a load generator has about the connections it causes. They make a finding surer
+/// or choose between causes that the kernel cannot tell apart; they contradict no finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LoadKnowledge {
+    /// Requests in flight at once.
+    pub concurrency: u64,
+    /// Connections that the load kept and closed itself at its end: no churn. The judge counts them
+    /// as open.
+    pub closed_at_end: u64,
+    /// Connections that the load closed because the response said `Connection: close` or HTTP/1.0.
+    pub responses_said_close: u64,
+    /// True if the load's own requests said `Connection: close`.
+    pub requests_said_close: bool,
+    /// Meaning of the data segments that the kernel counted.
+    pub requests: RequestCount,
+}
+
+/// Meaning of the data segments that the kernel counted from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RequestCount {
+    /// Each is a request, as in plain HTTP/1.1 with short requests.
+    #[default]
+    Segments,
+    /// The load counted this many requests itself; the segments include TLS handshakes.
+    Exact(u64),
+    /// The port speaks TLS, whose handshakes look like requests, and the connections are not the
+    /// load's own.
+    Encrypted,
+}
+
+/// Distribution of requests per connection.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Requests {
+    /// Connections counted.
+    pub connections: u64,
+    /// Requests on all of them.
+    pub total: u64,
+    /// Median.
+    pub p50: u32,
+    /// Maximum.
+    pub max: u32,
+    /// Share of connections that carried nothing.
+    pub none_share: f64,
+    /// Most common number, within 3 %.
+    pub common: u32,
+    /// Share of connections that carried this number.
+    pub common_share: f64,
+}
+
+/// Distribution of idle times before a close.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Idle {
+    /// Closes counted.
+    pub closes: u64,
+    /// Median, in milliseconds.
+    pub p50_ms: u32,
+    /// Most common time in milliseconds, within 3 %.
+    pub common_ms: u32,
+    /// Share of closes after this time.
+    pub common_share: f64,
+}
+
+/// Local ports towards one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Ports {
+    /// Ports taken now, TIME_WAIT included.
+    pub used: u64,
+    /// Ports in the ephemeral range.
+    pub range: u64,
+    /// Time until half of them are taken and connect(2) gets slow; `None`: never at this rate.
+    pub cliff_in: Option<Duration>,
+    /// Time until all of them are taken and connect(2) fails; `None`: never at this rate.
+    pub exhausted_in: Option<Duration>,
 }
 
 impl Evidence {
-    /// Connections closed, by any means.
+    /// Returns evidence from one side in which nothing was measured yet.
+    #[must_use]
+    pub fn new(side: Side, level: Level) -> Self {
+        Self { side, level, ..Self::default() }
+    }
+
+    /// Returns the connections closed, by any means.
     #[must_use]
     pub const fn closed(&self) -> u64 {
-        self.closed_by_client + self.closed_by_server + self.reset
+        self.closed_locally() + self.closed_remotely() + self.unclassified
     }
 
-    /// Requests for each connection opened; `None` if none was opened.
-    #[must_use]
-    pub fn requests_per_connection(&self) -> Option<f64> {
-        (self.opened > 0).then(|| self.requests as f64 / self.opened as f64)
+    const fn closed_locally(&self) -> u64 {
+        self.local_fin + self.local_rst + self.undrained
     }
 
-    /// Connections that the client closed first, a second: each holds a local port for a minute.
-    #[must_use]
-    pub fn client_closes_per_second(&self) -> f64 {
-        let seconds = self.window.as_secs_f64();
-        if seconds > 0.0 { self.closed_by_client as f64 / seconds } else { 0.0 }
+    const fn closed_remotely(&self) -> u64 {
+        self.remote_fin + self.remote_rst
     }
+
+    /// Returns the connections that `closer` closed first, whichever side was observed.
+    #[must_use]
+    pub fn closed_by(&self, closer: Side) -> u64 {
+        if closer == self.side { self.closed_locally() } else { self.closed_remotely() }
+    }
+
+    /// Returns the share of all closes that `closer` began, from 0 to 1.
+    #[must_use]
+    pub fn share_closed_by(&self, closer: Side) -> f64 {
+        share(self.closed_by(closer), self.closed())
+    }
+
+    /// Returns the idle time before closes that `closer` began.
+    #[must_use]
+    pub fn idle_before_close_by(&self, closer: Side) -> Option<Idle> {
+        if closer == self.side { self.idle_local } else { self.idle_remote }
+    }
+
+    /// Returns the resets by which a client gave its connections up on purpose, where traced.
+    pub(crate) const fn given_up(&self) -> u64 {
+        match self.level.reset_reasons() {
+            Some(reasons) => reasons.given_up,
+            None => 0,
+        }
+    }
+
+    /// Returns the requests that were written after the server's FIN, where traced.
+    pub(crate) const fn late_requests(&self) -> u64 {
+        match self.level.reset_reasons() {
+            Some(reasons) => reasons.late_requests,
+            None => 0,
+        }
+    }
+
+    /// Counts the connections that a load closed at its own end as open: it kept them while it ran.
+    ///
+    /// A connection that still waited for an answer then may have ended by RST.
+    pub(crate) fn before_end_of_load(&self) -> Evidence {
+        let mut before = self.clone();
+        let Some(load) = &self.load else { return before };
+        let mut left = load.closed_at_end;
+        let closes = match self.side {
+            Side::Client => [
+                Some(&mut before.local_fin),
+                Some(&mut before.local_rst),
+                Some(&mut before.undrained),
+            ],
+            Side::Server => [Some(&mut before.remote_fin), Some(&mut before.remote_rst), None],
+        };
+        for closes in closes.into_iter().flatten() {
+            let taken = left.min(*closes);
+            *closes -= taken;
+            left -= taken;
+        }
+        let kept = load.closed_at_end - left;
+        before.alive = before.alive.saturating_add(kept);
+        before.established = before.established.saturating_add(kept);
+        before
+    }
+}
+
+/// Returns `part` as a share of `of`; 0 of nothing.
+pub(crate) fn share(part: u64, of: u64) -> f64 {
+    if of > 0 { part as f64 / of as f64 } else { 0.0 }
 }

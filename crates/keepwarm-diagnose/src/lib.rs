@@ -1,46 +1,57 @@
 //! From evidence about connections to a finding, and the setting that fixes it.
 //!
-//! Pure rules: numbers go in, words come out. This crate reads no socket and no clock; evidence
-//! comes from the kernel's account of one port over one window ([`diagnose`]), or from what was
-//! observed of one destination ([`judge()`]), or of a whole host ([`judge_host()`]). What is known of programs, their defaults and what to
-//! set, is data: [`knowledge`].
+//! Pure rules: numbers go in, words come out. This crate reads no socket and no clock. The one entry
+//! is [`judge()`], over the [`Evidence`] of one destination, whose [`Level`] says how it was
+//! obtained; [`judge_host`] takes the counters of a whole host. Facts about programs, their defaults
+//! and what to set are data: [`knowledge`].
 //!
 //! ```
 //! use std::time::Duration;
-//! use keepwarm_diagnose::{Cause, Evidence, diagnose};
+//! use keepwarm_diagnose::{Cause, Evidence, Idle, Level, Requests, Side, judge};
 //!
-//! let finding = diagnose(&Evidence {
-//!     requests: 10_000,
-//!     concurrency: 100,
+//! // 6,459 of 6,461 connections closed by the client within 2 ms of their last byte; 2 stay open.
+//! let evidence = Evidence {
 //!     window: Duration::from_secs(2),
 //!     opened: 6_461,
-//!     closed_by_client: 6_459,
-//!     closed_by_server: 0,
-//!     reset: 0,
+//!     local_fin: 6_459,
+//!     requests: Some(Requests {
+//!         connections: 6_461,
+//!         total: 10_000,
+//!         p50: 1,
+//!         max: 34,
+//!         none_share: 0.0,
+//!         common: 1,
+//!         common_share: 0.8,
+//!     }),
+//!     idle_local: Some(Idle { closes: 6_459, p50_ms: 1, common_ms: 1, common_share: 0.9 }),
+//!     alive: 2,
 //!     established: 2,
-//!     ports: Some(28_232),
-//! });
+//!     idle_set: Some(2),
+//!     ..Evidence::new(Side::Client, Level::Counted)
+//! };
+//! let finding = &judge(&evidence)[0];
 //! assert_eq!(finding.cause, Cause::IdlePoolTooSmall { idle: 2 });
-//! assert!(finding.advice.unwrap().contains("MaxIdleConnsPerHost"));
+//! assert!(finding.advice.as_ref().unwrap().contains("MaxIdleConnsPerHost"));
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod evidence;
 mod finding;
-mod judge;
 pub mod knowledge;
-mod looks;
-mod observation;
+mod missing_evidence;
 mod ports;
-mod resets;
-mod untold;
+mod reset_reasons;
+mod rules;
+mod thresholds;
 mod words;
 
-pub use evidence::Evidence;
-pub use finding::{Cause, Finding, diagnose};
-pub use judge::judge;
-pub use looks::{HostEvidence, judge_host, not_judged_by_looks};
-pub use observation::{Glimpsed, Idle, Observation, Open, Ports, Requests, Side, Untold};
+pub use evidence::{
+    Evidence, Idle, Level, LoadKnowledge, OpenTraffic, PolledEvidence, Ports, RequestCount,
+    Requests, Side,
+};
+pub use finding::{Cause, Finding};
+pub use missing_evidence::MissingEvidence;
 pub use ports::{PortForecast, PortOutlook, TIME_WAIT};
-pub use resets::Resets;
+pub use reset_reasons::ResetReasons;
+pub use rules::{HostCounters, judge, judge_host, not_judged_by_polls};

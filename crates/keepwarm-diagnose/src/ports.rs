@@ -1,4 +1,6 @@
-//! What a rate of closes does to the local ports, towards a remote destination.
+//! Effect of a rate of closes on the local ports towards a remote destination.
+//!
+//! Owns two forecasts: from a steady rate alone, and from the age of each TIME_WAIT.
 //!
 //! On loopback Linux lets connect(2) take the port of a TIME_WAIT after one second
 //! (`net.ipv4.tcp_tw_reuse` is 2 by default: loopback only), so a laptop hides what production
@@ -6,62 +8,92 @@
 
 use std::time::Duration;
 
-use crate::Evidence;
+use crate::words::thousands;
 
-/// How long TIME_WAIT lasts on Linux: `TCP_TIMEWAIT_LEN`, `include/net/tcp.h`. Not a setting.
+/// Length of TIME_WAIT on Linux: `TCP_TIMEWAIT_LEN`, `include/net/tcp.h`. Not a setting.
 pub const TIME_WAIT: Duration = Duration::from_secs(60);
 
-/// What a steady rate of client-first closes does to the ephemeral ports of one remote destination.
+/// Effect of a steady rate of client-first closes on the ephemeral ports of one remote destination.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PortForecast {
     /// Closes a second, each of which holds a port for [`TIME_WAIT`].
     pub closes_per_second: f64,
-    /// Ports there are.
+    /// Ports in the ephemeral range.
     pub ports: u64,
 }
 
 impl PortForecast {
-    /// `None` where the number of ports is not known.
+    /// Takes the rate from closes by the client within a window; 0 if the window is empty.
     #[must_use]
-    pub fn of(evidence: &Evidence) -> Option<Self> {
-        let ports = evidence.ports?;
-        Some(Self { closes_per_second: evidence.client_closes_per_second(), ports })
+    pub fn new(client_closes: u64, window: Duration, ports: u64) -> Self {
+        let seconds = window.as_secs_f64();
+        let closes_per_second = if seconds > 0.0 { client_closes as f64 / seconds } else { 0.0 };
+        Self { closes_per_second, ports }
     }
 
-    /// New connections a second that the ports can bear for ever.
+    /// Returns the new connections a second that the ports sustain for ever.
     #[must_use]
     pub fn sustainable_per_second(&self) -> f64 {
         self.ports as f64 / TIME_WAIT.as_secs_f64()
     }
 
-    /// Ports held once closes and expiries balance, if there were enough.
+    /// Returns the ports held once closes and expiries balance, if there were enough.
     #[must_use]
     pub fn held(&self) -> f64 {
         self.closes_per_second * TIME_WAIT.as_secs_f64()
     }
 
-    /// When connect(2) fails with "cannot assign requested address"; `None` if it never does.
+    /// Returns the time until connect(2) fails with "cannot assign requested address"; `None` if it
+    /// never does.
     #[must_use]
     pub fn exhausted_after(&self) -> Option<Duration> {
         (self.held() > self.ports as f64)
             .then(|| Duration::from_secs_f64(self.ports as f64 / self.closes_per_second))
     }
+
+    /// Says in one sentence what a remote upstream would show that loopback hides.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let ports = thousands(self.ports);
+        let sustained = self.sustainable_per_second();
+        let closes = thousands(self.closes_per_second.round() as u64);
+        if let Some(after) = self.exhausted_after() {
+            format!(
+                "towards a remote upstream, {closes} closes a second would use up all {ports} local \
+                 ports in {:.0} s, and connects would fail with \"cannot assign requested address\": \
+                 {ports} ports / 60 s of TIME_WAIT sustain {sustained:.0} a second; loopback hides \
+                 it by reusing a port after 1 s",
+                after.as_secs_f64().max(1.0)
+            )
+        } else if self.closes_per_second < 0.5 {
+            "towards a remote upstream it would be the same: no port is held by TIME_WAIT"
+                .to_owned()
+        } else {
+            format!(
+                "towards a remote upstream, {closes} closes a second would hold {} of {ports} local \
+                 ports in TIME_WAIT, which sustain {sustained:.0} a second",
+                thousands(self.held().round() as u64)
+            )
+        }
+    }
 }
 
-/// When local ports get scarce, from what is known: each TIME_WAIT's end to the second, and the
-/// rate at which new ones come.
+/// Time until local ports get scarce, from the age of each TIME_WAIT to the second and the rate at
+/// which new ones come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortOutlook {
-    /// When half of the ports are taken, and connect(2) gets slow; `None`: never at this rate.
+    /// Time until half of the ports are taken and connect(2) gets slow; `None`: never at this rate.
     pub cliff_in: Option<Duration>,
-    /// When all are taken, and connect(2) fails; `None`: never at this rate.
+    /// Time until all are taken and connect(2) fails; `None`: never at this rate.
     pub exhausted_in: Option<Duration>,
 }
 
 impl PortOutlook {
-    /// `used` ports of `range` are taken now; of these `by_age[s]` are TIME_WAITs entered `s`
-    /// seconds ago; `closes_per_second` more are entered from now on, and whatever else is open
-    /// stays so. After 60 s the rate alone decides, so that is as far as it looks.
+    /// Forecasts from `used` ports of `range` that are taken now.
+    ///
+    /// `by_age[s]` of the used ones are TIME_WAITs entered `s` seconds ago; `closes_per_second` more
+    /// are entered from now on, and every other open connection stays open. After 60 s the rate
+    /// alone decides, so the forecast ends there.
     #[must_use]
     pub fn of(used: u64, range: u64, by_age: &[u32], closes_per_second: f64) -> Self {
         let mut outlook = Self { cliff_in: None, exhausted_in: None };

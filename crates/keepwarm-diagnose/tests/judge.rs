@@ -1,11 +1,11 @@
-//! Each rule over an observed destination, on the evidence it is made for, from both sides, and on
-//! what it must not mistake for it.
+//! Claim: each rule finds its cause on the evidence it is made for, from both sides, and not on
+//! evidence that looks like it.
 
 use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
 use keepwarm_diagnose::{
-    Cause, Finding, Idle, Observation, PortOutlook, Ports, Requests, Resets, Side, Untold, judge,
+    Cause, Evidence, Finding, Idle, Level, PortOutlook, Ports, Requests, ResetReasons, Side, judge,
 };
 
 fn requests(p50: u32, max: u32, common: (u32, f64)) -> Option<Requests> {
@@ -25,40 +25,18 @@ fn idle(p50_ms: u32, common: (u32, f64)) -> Option<Idle> {
 }
 
 /// A client that opened and closed a thousand connections, and nothing else yet.
-fn seen() -> Observation {
-    Observation {
-        side: Side::Client,
+fn seen() -> Evidence {
+    Evidence {
         window: Duration::from_secs(10),
         opened: 1000,
-        local_fin: 0,
-        remote_fin: 0,
-        local_rst: 0,
-        remote_rst: 0,
-        undrained: 0,
-        unclassified: 0,
-        connect_failed: 0,
         requests: requests(1, 1, (1, 1.0)),
-        idle_local: None,
-        idle_remote: None,
-        alive_at_start: 0,
-        alive: 0,
-        established: 0,
-        idle_set: None,
-        close_wait: 0,
-        close_wait_at_start: 0,
-        time_wait: 0,
-        ports: None,
-        resets: None,
-        runtime: None,
-        open: None,
-        untold: Untold::default(),
-        glimpsed: None,
+        ..Evidence::new(Side::Client, Level::Counted)
     }
 }
 
-/// The same connections from the other end.
-fn from_the_server(seen: &Observation) -> Observation {
-    Observation {
+/// Returns the evidence that the server has of a client's connections.
+fn from_the_server(seen: &Evidence) -> Evidence {
+    Evidence {
         side: Side::Server,
         local_fin: seen.remote_fin,
         remote_fin: seen.local_fin,
@@ -72,41 +50,41 @@ fn from_the_server(seen: &Observation) -> Observation {
 }
 
 #[track_caller]
-fn main_finding(seen: &Observation) -> Finding {
+fn main_finding(seen: &Evidence) -> Finding {
     let findings = judge(seen);
     assert_eq!(findings.len(), 1, "{findings:#?}");
     findings.into_iter().next().expect("one")
 }
 
-/// The code, which must be the same from both ends.
+/// Returns the code, which must be equal from both sides.
 #[track_caller]
-fn code(seen: &Observation) -> &'static str {
+fn code(seen: &Evidence) -> &'static str {
     let here = main_finding(seen).code;
     assert_eq!(main_finding(&from_the_server(seen)).code, here, "from the server");
     here
 }
 
 #[test]
-fn a_client_for_each_request_is_d1() {
-    let seen = Observation { local_fin: 1000, idle_local: idle(1, (1, 0.9)), ..seen() };
+fn client_per_request_is_d1() {
+    let seen = Evidence { local_fin: 1000, idle_local: idle(1, (1, 0.9)), ..seen() };
     assert_eq!(code(&seen), "D1");
     assert_eq!(main_finding(&seen).confidence, 1.0);
     // A POST is two segments, TLS adds some.
-    let tls = Observation { requests: requests(4, 5, (4, 0.97)), ..seen };
+    let tls = Evidence { requests: requests(4, 5, (4, 0.97)), ..seen };
     assert_eq!(code(&tls), "D1");
 }
 
 #[test]
-fn pools_that_are_never_closed_pile_up_and_are_d1() {
-    let seen = Observation { alive: 1000, established: 1000, ..seen() };
+fn pools_that_pile_up_are_d1() {
+    let seen = Evidence { alive: 1000, established: 1000, ..seen() };
     assert_eq!(code(&seen), "D1");
-    let pool = Observation { requests: requests(5, 9, (5, 0.5)), ..seen };
+    let pool = Evidence { requests: requests(5, 9, (5, 0.5)), ..seen };
     assert_eq!(code(&pool), "healthy");
 }
 
 #[test]
-fn a_small_idle_set_is_d2_and_its_size_names_the_client() {
-    let seen = Observation {
+fn small_idle_set_is_d2_and_names_client() {
+    let seen = Evidence {
         local_fin: 998,
         idle_local: idle(2, (2, 0.8)),
         requests: requests(1, 34, (1, 0.8)),
@@ -119,20 +97,20 @@ fn a_small_idle_set_is_d2_and_its_size_names_the_client() {
     let finding = main_finding(&seen);
     assert_eq!(finding.cause, Cause::IdlePoolTooSmall { idle: 2 });
     assert!(finding.summary.contains("the default of Go net/http"), "{}", finding.summary);
-    let seven = Observation { established: 7, idle_set: Some(7), ..seen.clone() };
-    assert!(main_finding(&seven).confidence < finding.confidence, "seven names nobody");
+    let seven = Evidence { established: 7, idle_set: Some(7), ..seen.clone() };
+    assert!(main_finding(&seven).confidence < finding.confidence, "seven is no default");
     // Some pools keep 5, but none of Go's does.
     let go = Runtime { kind: Kind::Go, version: None };
-    let five = Observation { established: 5, idle_set: Some(5), runtime: Some(go), ..seen.clone() };
+    let five = Evidence { established: 5, idle_set: Some(5), runtime: Some(go), ..seen.clone() };
     assert!(!main_finding(&five).summary.contains("the default of"), "{five:?}");
-    let busy = Observation { idle_set: None, ..seen };
+    let busy = Evidence { idle_set: None, ..seen };
     assert!(!main_finding(&busy).summary.contains("may stay"), "two happen to be open in a burst");
 }
 
 #[test]
-fn what_the_client_has_to_set_is_not_told_by_the_servers_runtime() {
+fn server_runtime_does_not_choose_client_setting() {
     let nginx = Runtime { kind: Kind::Nginx, version: None };
-    let seen = Observation {
+    let seen = Evidence {
         side: Side::Server,
         remote_fin: 998,
         idle_remote: idle(2, (2, 0.8)),
@@ -149,9 +127,9 @@ fn what_the_client_has_to_set_is_not_told_by_the_servers_runtime() {
 }
 
 #[test]
-fn two_that_are_kept_beside_hundreds_used_once_are_a_pool_and_no_client_for_each_request() {
+fn two_kept_connections_mean_d2_not_d1() {
     let counted = Requests { connections: 338, total: 360, ..requests(1, 10, (1, 0.99)).unwrap() };
-    let seen = Observation {
+    let seen = Evidence {
         opened: 338,
         local_fin: 336,
         idle_local: idle(15, (15, 0.5)),
@@ -161,9 +139,9 @@ fn two_that_are_kept_beside_hundreds_used_once_are_a_pool_and_no_client_for_each
         ..seen()
     };
     assert_eq!(main_finding(&seen).code, "D2");
-    // One connection of somebody else's does not make a pool of it.
+    // One connection of another program is not a pool.
     let other = Requests { connections: 1001, total: 1050, max: 50, ..counted };
-    let other = Observation {
+    let other = Evidence {
         opened: 1000,
         local_fin: 1000,
         alive: 1,
@@ -175,35 +153,34 @@ fn two_that_are_kept_beside_hundreds_used_once_are_a_pool_and_no_client_for_each
 }
 
 #[test]
-fn data_left_unread_is_d3() {
-    let seen =
-        Observation { local_fin: 200, undrained: 800, idle_local: idle(0, (0, 1.0)), ..seen() };
+fn unread_data_is_d3() {
+    let seen = Evidence { local_fin: 200, undrained: 800, idle_local: idle(0, (0, 1.0)), ..seen() };
     assert_eq!(code(&seen), "D3");
 }
 
-/// What the kernel names of a client's resets.
-fn named(reasons: &[(&str, u64)], late_requests: u64) -> Option<Resets> {
-    Some(Resets::of(reasons.iter().copied(), late_requests))
+/// Traces that name these reasons of a client's resets.
+fn named(reasons: &[(&str, u64)], late_requests: u64) -> Level {
+    Level::Traced(ResetReasons::of(reasons.iter().copied(), late_requests))
 }
 
 #[test]
-fn a_server_is_sure_of_unread_bodies_when_the_kernel_names_the_reason() {
-    let seen = Observation { side: Side::Server, remote_rst: 1000, ..seen() };
+fn traced_server_is_sure_of_d3() {
+    let seen = Evidence { side: Side::Server, remote_rst: 1000, ..seen() };
     let guessed = main_finding(&seen);
     assert_eq!((guessed.code, guessed.confidence), ("D3", 0.6));
     let unread = named(&[("TCP_ABORT_ON_CLOSE", 900), ("TCP_ABORT_ON_DATA", 100)], 0);
-    let sure = main_finding(&Observation { resets: unread, ..seen.clone() });
+    let sure = main_finding(&Evidence { level: unread, ..seen.clone() });
     assert_eq!((sure.code, sure.confidence), ("D3", 1.0));
     // A client on another host: its reasons are not named here, and nothing is taken from that.
-    let elsewhere = main_finding(&Observation { resets: named(&[], 0), ..seen });
+    let elsewhere = main_finding(&Evidence { level: named(&[], 0), ..seen });
     assert_eq!((elsewhere.code, elsewhere.confidence), ("D3", 0.6));
 }
 
 #[test]
-fn connections_given_up_on_purpose_are_no_unread_bodies() {
+fn reset_on_purpose_is_not_d3() {
     let given_up = named(&[("TCP_STATE", 1000)], 0);
-    let server = Observation { side: Side::Server, remote_rst: 1000, resets: given_up, ..seen() };
-    let client = Observation { local_rst: 1000, resets: given_up, ..seen() };
+    let server = Evidence { side: Side::Server, remote_rst: 1000, level: given_up, ..seen() };
+    let client = Evidence { local_rst: 1000, level: given_up, ..seen() };
     for seen in [server, client] {
         let finding = main_finding(&seen);
         assert_eq!(finding.code, "D1", "{finding:#?}");
@@ -212,8 +189,8 @@ fn connections_given_up_on_purpose_are_no_unread_bodies() {
 }
 
 #[test]
-fn requests_that_meet_the_close_are_d4_without_a_time_of_their_own() {
-    let seen = Observation {
+fn late_requests_are_d4_without_common_time() {
+    let seen = Evidence {
         remote_fin: 500,
         remote_rst: 500,
         idle_remote: idle(0, (0, 0.9)),
@@ -221,15 +198,15 @@ fn requests_that_meet_the_close_are_d4_without_a_time_of_their_own() {
         ..seen()
     };
     assert_eq!(main_finding(&seen).code, "mixed", "by the closes alone");
-    let finding = main_finding(&Observation { resets: named(&[], 500), ..seen });
+    let finding = main_finding(&Evidence { level: named(&[], 500), ..seen });
     assert_eq!((finding.code, finding.confidence), ("D4", 1.0));
     assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: None });
-    assert!(finding.summary.contains("500 requests were written when it had"), "{finding:#?}");
+    assert!(finding.summary.contains("500 requests were written after that"), "{finding:#?}");
 }
 
 #[test]
-fn requests_that_meet_the_close_do_not_hide_the_timeout_they_met() {
-    let seen = Observation {
+fn late_requests_do_not_hide_the_timeout() {
+    let seen = Evidence {
         remote_fin: 550,
         remote_rst: 450,
         idle_remote: idle(5_010, (5_005, 0.55)),
@@ -237,15 +214,15 @@ fn requests_that_meet_the_close_do_not_hide_the_timeout_they_met() {
         ..seen()
     };
     assert_eq!(main_finding(&seen).confidence, 0.5, "too few were closed after one time");
-    let finding = main_finding(&Observation { resets: named(&[], 450), ..seen });
+    let finding = main_finding(&Evidence { level: named(&[], 450), ..seen });
     assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: Some(5_005) });
     assert!(finding.confidence > 0.99, "{finding:#?}");
     assert!(finding.summary.contains("450 requests did"), "{finding:#?}");
 }
 
 #[test]
-fn the_same_idle_time_before_each_close_of_the_server_is_d4_and_names_it() {
-    let seen = Observation { remote_fin: 1000, idle_remote: idle(6_010, (6_005, 0.95)), ..seen() };
+fn common_idle_time_is_d4_and_names_server() {
+    let seen = Evidence { remote_fin: 1000, idle_remote: idle(6_010, (6_005, 0.95)), ..seen() };
     assert_eq!(code(&seen), "D4");
     let finding = main_finding(&seen);
     assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: Some(6_005) });
@@ -257,8 +234,8 @@ fn the_same_idle_time_before_each_close_of_the_server_is_d4_and_names_it() {
 }
 
 #[test]
-fn a_limit_of_requests_is_d5() {
-    let seen = Observation {
+fn request_limit_is_d5() {
+    let seen = Evidence {
         remote_fin: 1000,
         idle_remote: idle(0, (0, 1.0)),
         requests: Some(Requests { total: 5_000, ..requests(100, 100, (100, 0.98)).unwrap() }),
@@ -269,16 +246,16 @@ fn a_limit_of_requests_is_d5() {
 }
 
 #[test]
-fn one_request_each_that_the_server_ends_or_both_is_d6() {
-    let seen = Observation { remote_fin: 1000, idle_remote: idle(0, (0, 1.0)), ..seen() };
+fn one_request_ended_by_server_is_d6() {
+    let seen = Evidence { remote_fin: 1000, idle_remote: idle(0, (0, 1.0)), ..seen() };
     assert_eq!(code(&seen), "D6");
-    let crossing = Observation { remote_fin: 640, local_fin: 360, ..seen };
+    let crossing = Evidence { remote_fin: 640, local_fin: 360, ..seen };
     assert_eq!(code(&crossing), "D6");
 }
 
 #[test]
-fn close_wait_that_grows_is_d7_and_that_stays_is_not() {
-    let healthy = Observation {
+fn growing_close_wait_is_d7() {
+    let healthy = Evidence {
         requests: requests(50, 60, (50, 0.9)),
         opened: 10,
         alive: 40,
@@ -287,40 +264,32 @@ fn close_wait_that_grows_is_d7_and_that_stays_is_not() {
         ..seen()
     };
     assert_eq!(code(&healthy), "healthy");
-    let leak = Observation { close_wait: 90, ..healthy };
+    let leak = Evidence { close_wait: 90, ..healthy };
     assert_eq!(main_finding(&leak).code, "D7");
 }
 
 #[test]
-fn connections_that_carried_nothing_are_d8() {
+fn connections_without_requests_are_d8() {
     let probes = Requests { none_share: 0.95, ..requests(0, 1, (0, 0.95)).unwrap() };
-    let seen = Observation { remote_rst: 0, local_fin: 1000, requests: Some(probes), ..seen() };
+    let seen = Evidence { remote_rst: 0, local_fin: 1000, requests: Some(probes), ..seen() };
     assert_eq!(code(&seen), "D8");
 }
 
 #[test]
-fn connects_that_fail_are_d9_and_come_first() {
-    let seen = Observation {
-        connect_failed: 500,
-        local_fin: 1000,
-        idle_local: idle(1, (1, 1.0)),
-        ..seen()
-    };
+fn failing_connects_are_d9_and_first() {
+    let seen =
+        Evidence { connect_failed: 500, local_fin: 1000, idle_local: idle(1, (1, 1.0)), ..seen() };
     let codes: Vec<_> = judge(&seen).iter().map(|finding| finding.code).collect();
     assert_eq!(codes, ["D9", "D1"]);
 }
 
 #[test]
-fn ports_that_run_out_are_d10_beside_their_cause() {
+fn scarce_ports_are_d10_beside_their_cause() {
     let second = |s| Some(Duration::from_secs(s));
     let ports =
         Ports { used: 9_000, range: 28_232, cliff_in: second(10), exhausted_in: second(38) };
-    let seen = Observation {
-        local_fin: 1000,
-        idle_local: idle(1, (1, 1.0)),
-        ports: Some(ports),
-        ..seen()
-    };
+    let seen =
+        Evidence { local_fin: 1000, idle_local: idle(1, (1, 1.0)), ports: Some(ports), ..seen() };
     let findings = judge(&seen);
     assert_eq!([findings[0].code, findings[1].code], ["D1", "D10"]);
     assert!(findings[1].summary.contains("slow in 10 s"), "{}", findings[1].summary);
@@ -328,25 +297,25 @@ fn ports_that_run_out_are_d10_beside_their_cause() {
 }
 
 #[test]
-fn ports_that_have_run_out_are_no_forecast() {
+fn exhausted_ports_need_no_forecast() {
     let at_once = Some(Duration::ZERO);
     let ports = Ports { used: 2_000, range: 2_000, cliff_in: at_once, exhausted_in: at_once };
-    let findings = judge(&Observation { ports: Some(ports), ..seen() });
+    let findings = judge(&Evidence { ports: Some(ports), ..seen() });
     let budget = findings.iter().find(|finding| finding.code == "D10").unwrap();
     assert!(budget.summary.contains("connect(2) fails, \"cannot"), "{}", budget.summary);
     assert!(!budget.summary.contains("fails in"), "{}", budget.summary);
 }
 
 #[test]
-fn ones_own_idle_timeout_is_deliberate() {
-    let seen = Observation { local_fin: 1000, idle_local: idle(15_010, (15_005, 0.97)), ..seen() };
+fn own_idle_timeout_is_d11() {
+    let seen = Evidence { local_fin: 1000, idle_local: idle(15_010, (15_005, 0.97)), ..seen() };
     assert_eq!(code(&seen), "D11");
     assert_eq!(main_finding(&seen).advice, None);
 }
 
 #[test]
-fn few_closes_for_what_was_carried_are_healthy() {
-    let seen = Observation {
+fn few_closes_for_many_requests_are_healthy() {
+    let seen = Evidence {
         requests: requests(400, 700, (400, 0.2)),
         opened: 40,
         local_fin: 40,
@@ -357,27 +326,23 @@ fn few_closes_for_what_was_carried_are_healthy() {
 }
 
 #[test]
-fn too_few_closes_and_no_single_cause_are_mixed() {
+fn few_or_contradicting_closes_are_mixed() {
     let few = Requests { connections: 29, total: 29, ..requests(1, 1, (1, 1.0)).unwrap() };
-    let few = Observation { opened: 29, local_fin: 29, requests: Some(few), ..seen() };
+    let few = Evidence { opened: 29, local_fin: 29, requests: Some(few), ..seen() };
     assert_eq!(code(&few), "mixed");
     assert!(main_finding(&few).summary.contains("not enough evidence"));
-    let half = Observation {
-        local_fin: 500,
-        remote_fin: 500,
-        requests: requests(3, 90, (2, 0.3)),
-        ..seen()
-    };
+    let half =
+        Evidence { local_fin: 500, remote_fin: 500, requests: requests(3, 90, (2, 0.3)), ..seen() };
     assert_eq!(code(&half), "mixed");
     assert!(main_finding(&half).summary.contains("no single cause"));
 }
 
 #[test]
-fn one_look_does_not_pretend_to_know() {
-    let seen = Observation {
-        window: Duration::ZERO,
+fn one_dump_names_no_cause() {
+    let seen = Evidence {
+        level: Level::OneDump,
         opened: 0,
-        time_wait: 5_000,
+        time_wait: Some(5_000),
         alive: 2,
         established: 2,
         ..seen()
@@ -389,9 +354,9 @@ fn one_look_does_not_pretend_to_know() {
 }
 
 #[test]
-fn advice_is_for_the_version_that_was_recognised() {
+fn advice_is_for_the_recognised_version() {
     let go = |version| Some(Runtime { kind: Kind::Go, version: Version::parse(version) });
-    let seen = |runtime| Observation { undrained: 1000, runtime, ..seen() };
+    let seen = |runtime| Evidence { undrained: 1000, runtime, ..seen() };
     let advice = |runtime| main_finding(&seen(runtime)).advice.expect("advice");
     assert!(advice(go("1.26.3")).contains("io.Discard"));
     assert!(advice(go("1.27")).contains("256 KiB"));
@@ -400,14 +365,14 @@ fn advice_is_for_the_version_that_was_recognised() {
 }
 
 #[test]
-fn what_the_other_side_has_to_change_is_not_advised_for_what_this_side_runs_on() {
+fn advice_for_other_side_ignores_own_runtime() {
     let node = Some(Runtime { kind: Kind::Node, version: Version::parse("20.19") });
-    let advice = |seen: &Observation| main_finding(seen).advice.expect("advice");
-    let client = Observation { local_fin: 1000, runtime: node, ..seen() };
+    let advice = |seen: &Evidence| main_finding(seen).advice.expect("advice");
+    let client = Evidence { local_fin: 1000, runtime: node, ..seen() };
     assert!(advice(&client).starts_with("node 20.19: "), "{}", advice(&client));
     let server = advice(&from_the_server(&client));
     assert!(server.starts_with("at the client, go: ") && !server.contains("node"), "{server}");
-    let limit = Observation {
+    let limit = Evidence {
         remote_fin: 1000,
         idle_remote: idle(0, (0, 1.0)),
         requests: Some(Requests { total: 5_000, ..requests(100, 100, (100, 0.98)).unwrap() }),
@@ -418,7 +383,7 @@ fn what_the_other_side_has_to_change_is_not_advised_for_what_this_side_runs_on()
 }
 
 #[test]
-fn the_cliff_is_foretold_from_what_expires_and_what_comes() {
+fn port_outlook_counts_expiries_and_new_closes() {
     let secs = Duration::from_secs;
     // 400 a second for ever hold 24,000 of 28,232: past the cliff, never the end.
     let none = [0; 60];

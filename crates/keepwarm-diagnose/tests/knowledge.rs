@@ -1,10 +1,10 @@
-//! The knowledge base is data, and this is what keeps it in order.
+//! Claim: the knowledge base is in order, and a fault of any kind is found.
 
 use std::collections::HashSet;
 
 use keepwarm_diagnose::knowledge::{
-    ADVICE, Advice, DEFAULTS, Fact, Kind, Range, Runtime, TOPICS, Version, advice, explain, faults,
-    topics,
+    self, ADVICE, Advice, DEFAULTS, Fact, Kind, Range, Runtime, STEPS, Situation, Step, TOPICS,
+    Tables, Version, advice, explain, topics,
 };
 
 const SOURCE: &str = "https://example.org/";
@@ -36,20 +36,25 @@ fn told() -> Advice {
     }
 }
 
+/// Returns the faults of these entries, beside steps and pages that are in order.
+fn faults(defaults: &[Fact], advice: &[Advice]) -> Vec<String> {
+    knowledge::faults(&Tables { defaults, advice, steps: STEPS, topics: TOPICS })
+}
+
 #[track_caller]
 fn assert_rejected(facts: &[Fact], told: &[Advice], why: &str) {
-    let faults = faults(facts, told, TOPICS);
+    let faults = faults(facts, told);
     assert!(faults.iter().any(|fault| fault.contains(why)), "{why:?} is not in {faults:#?}");
 }
 
 #[test]
-fn ours_is_in_order() {
-    assert_eq!(faults(DEFAULTS, ADVICE, TOPICS), Vec::<String>::new());
-    assert_eq!(faults(&[fact()], &[told()], TOPICS), Vec::<String>::new());
+fn our_tables_are_in_order() {
+    assert_eq!(faults(DEFAULTS, ADVICE), Vec::<String>::new());
+    assert_eq!(faults(&[fact()], &[told()]), Vec::<String>::new());
 }
 
 #[test]
-fn an_entry_without_a_source_or_with_a_version_that_cannot_be_read_is_rejected() {
+fn bad_source_or_version_is_rejected() {
     for source in ["", "I remember", "http://example.org/", "https://example.org/ page 2"] {
         assert_rejected(&[Fact { source, ..fact() }], &[], "no source that can be opened");
         assert_rejected(&[fact()], &[Advice { source, ..told() }], "no source that can be opened");
@@ -61,17 +66,17 @@ fn an_entry_without_a_source_or_with_a_version_that_cannot_be_read_is_rejected()
 }
 
 #[test]
-fn ranges_that_overlap_are_rejected_and_such_that_meet_are_not() {
+fn overlapping_ranges_are_rejected() {
     let old = Fact { versions: Range { since: "", before: "1.27" }, ..fact() };
     let met = Fact { versions: Range { since: "1.27", before: "" }, ..fact() };
-    assert_eq!(faults(&[old, met], &[told()], TOPICS), Vec::<String>::new());
+    assert_eq!(faults(&[old, met], &[told()]), Vec::<String>::new());
     let over = Fact { versions: Range { since: "1.26.3", before: "" }, ..fact() };
     assert_rejected(&[old, over], &[], "stands in another line as well");
     assert_rejected(&[fact()], &[told(), told()], "stands in another entry as well");
 }
 
 #[test]
-fn advice_on_a_setting_that_is_not_known_or_does_not_exist_in_that_version_is_rejected() {
+fn advice_needs_a_setting_that_exists() {
     let unknown = Advice { settings: &["MinIdle"], text: "raise MinIdle", ..told() };
     assert_rejected(&[fact()], &[unknown], "no default of go is named MinIdle");
     let of_another = Fact { kind: Kind::Node, ..fact() };
@@ -86,12 +91,36 @@ fn advice_on_a_setting_that_is_not_known_or_does_not_exist_in_that_version_is_re
 }
 
 #[test]
-fn every_finding_has_a_page_and_every_advice_a_finding() {
+fn each_situation_needs_one_step() {
+    let faults = |steps: &[Step]| {
+        knowledge::faults(&Tables { defaults: &[], advice: &[], steps, topics: TOPICS })
+    };
+    assert_eq!(faults(STEPS), Vec::<String>::new());
+    for place in 0..STEPS.len() {
+        let mut steps = STEPS.to_vec();
+        let removed = steps.remove(place);
+        let name = removed.situation.as_str();
+        assert_eq!(faults(&steps), [format!("{name}: there are 0 next steps, not one")]);
+        steps.extend([removed, removed]);
+        assert_eq!(faults(&steps), [format!("{name}: there are 2 next steps, not one")]);
+        let bad = Step { code: "D99", text: "ends.", source: "I remember", ..removed };
+        steps.truncate(STEPS.len() - 1);
+        steps.push(bad);
+        assert_eq!(faults(&steps).len(), 3, "{:#?}", faults(&steps));
+    }
+    assert_eq!(Situation::ALL.len(), STEPS.len());
+}
+
+#[test]
+fn every_finding_has_a_page() {
     let pages: HashSet<&str> = TOPICS.iter().map(|topic| topic.name).collect();
     for number in 1..=12 {
         assert!(pages.contains(format!("D{number}").as_str()), "D{number}");
     }
-    assert!(pages.contains("healthy") && pages.contains("mixed"));
+    for code in ["D4-D6", "healthy", "mixed"] {
+        assert!(pages.contains(code), "{code}");
+    }
+    assert!(explain("D9").unwrap().contains("TcpExtListenOverflows"), "steps are on the page");
     for one in ADVICE {
         assert!(pages.contains(one.code), "{}", one.code);
     }
@@ -99,7 +128,7 @@ fn every_finding_has_a_page_and_every_advice_a_finding() {
 }
 
 #[test]
-fn every_topic_that_is_listed_can_be_explained_in_any_case() {
+fn every_listed_topic_is_explained() {
     for (topic, title) in topics() {
         let page = explain(topic).unwrap_or_else(|| panic!("{topic}"));
         assert!(!title.is_empty() && page.len() > 80, "{topic}: {page}");
@@ -111,10 +140,10 @@ fn every_topic_that_is_listed_can_be_explained_in_any_case() {
 }
 
 #[test]
-fn every_runtime_has_defaults_and_advice_in_its_words_in_every_version() {
+fn every_runtime_has_defaults_and_advice() {
     for kind in Kind::ALL {
         assert!(DEFAULTS.iter().any(|one| one.kind == kind), "{kind:?}");
-        // Those that happen to every client; the rest depends on what its libraries can do.
+        // These happen to every client; the others depend on its libraries.
         for code in ["D1", "D4", "D6"] {
             for version in [None, Version::parse("0.1"), Version::parse("99")] {
                 let text = advice(code, Some(Runtime { kind, version })).unwrap();
@@ -126,7 +155,7 @@ fn every_runtime_has_defaults_and_advice_in_its_words_in_every_version() {
 }
 
 #[test]
-fn advice_is_for_the_version_that_runs() {
+fn advice_depends_on_the_version() {
     for (code, kind, version, has, has_not) in [
         ("D1", Kind::Node, "18.20", "before Node 19", "leave requests to"),
         ("D1", Kind::Node, "20.19", "leave requests to http.globalAgent", "before Node 19"),
@@ -146,7 +175,7 @@ fn advice_is_for_the_version_that_runs() {
 }
 
 #[test]
-fn versions_are_read_as_far_as_they_are_numbers() {
+fn versions_are_read_up_to_text() {
     let version = |text| Version::parse(text).map(|v| (v.major, v.minor, v.patch));
     assert_eq!(version("1.27"), Some((1, 27, 0)));
     assert_eq!(version("v20.19.2"), Some((20, 19, 2)));

@@ -1,46 +1,29 @@
-//! Each rule at its threshold: what is just short of it, and what only looks like it, gives no
-//! finding of that rule; and what the kernel does not tell gives none that rests on it.
+//! Claim: evidence just short of a rule's threshold, and evidence that only looks like it, gives no
+//! finding of that rule; and no finding rests on evidence that the kernel does not report.
 
 use std::time::Duration;
 
 use keepwarm_diagnose::{
-    Cause, Finding, Idle, Observation, Open, Ports, Requests, Side, Untold, judge,
+    Cause, Evidence, Finding, Idle, Level, MissingEvidence, OpenTraffic, Ports, Requests, Side,
+    judge,
 };
 use keepwarm_testkit::dice::Dice;
 
 /// A client that opened and closed a thousand connections, one request each, and keeps two.
-fn seen() -> Observation {
-    Observation {
-        side: Side::Client,
+fn seen() -> Evidence {
+    Evidence {
         window: Duration::from_secs(10),
         opened: 1000,
-        local_fin: 0,
-        remote_fin: 0,
-        local_rst: 0,
-        remote_rst: 0,
-        undrained: 0,
-        unclassified: 0,
-        connect_failed: 0,
         requests: requests(1, 1.0),
-        idle_local: None,
-        idle_remote: None,
         alive_at_start: 2,
         alive: 2,
         established: 2,
         idle_set: Some(2),
-        close_wait: 0,
-        close_wait_at_start: 0,
-        time_wait: 0,
-        ports: None,
-        resets: None,
-        runtime: None,
-        open: None,
-        untold: Untold::default(),
-        glimpsed: None,
+        ..Evidence::new(Side::Client, Level::Counted)
     }
 }
 
-/// A thousand connections, of which this share carried as many.
+/// A thousand connections, of which this share carried `common` requests.
 fn requests(common: u32, common_share: f64) -> Option<Requests> {
     Some(Requests {
         connections: 1000,
@@ -57,50 +40,50 @@ fn idle(ms: u32, common_share: f64) -> Option<Idle> {
     Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
 }
 
-fn first(seen: &Observation) -> Finding {
+fn first(seen: &Evidence) -> Finding {
     judge(seen).swap_remove(0)
 }
 
 #[track_caller]
-fn is(seen: &Observation, code: &str) {
+fn is(seen: &Evidence, code: &str) {
     assert_eq!(first(seen).code, code, "{:#?}", judge(seen));
 }
 
 #[track_caller]
-fn is_not(seen: &Observation, code: &str) {
+fn is_not(seen: &Evidence, code: &str) {
     assert!(judge(seen).iter().all(|finding| finding.code != code), "{:#?}", judge(seen));
 }
 
 /// A client that closes first and at once.
-fn by_client() -> Observation {
-    Observation { local_fin: 1000, idle_local: idle(1, 0.9), ..seen() }
+fn by_client() -> Evidence {
+    Evidence { local_fin: 1000, idle_local: idle(1, 0.9), ..seen() }
 }
 
-/// A server that does, seen from the client.
-fn by_server(ms: u32, share: f64) -> Observation {
-    Observation { remote_fin: 1000, idle_remote: idle(ms, share), ..seen() }
+/// A server that closes first after `ms` idle, seen from the client.
+fn by_server(ms: u32, share: f64) -> Evidence {
+    Evidence { remote_fin: 1000, idle_remote: idle(ms, share), ..seen() }
 }
 
 #[test]
-fn d1_takes_a_client_that_closes_at_once_after_one_request() {
+fn d1_takes_closes_at_once_after_one_request() {
     is(&by_client(), "D1");
-    is_not(&Observation { local_fin: 940, remote_fin: 60, ..by_client() }, "D1");
-    is_not(&Observation { requests: requests(1, 0.94), ..by_client() }, "D1");
-    is_not(&Observation { requests: requests(5, 1.0), ..by_client() }, "D1");
+    is_not(&Evidence { local_fin: 940, remote_fin: 60, ..by_client() }, "D1");
+    is_not(&Evidence { requests: requests(1, 0.94), ..by_client() }, "D1");
+    is_not(&Evidence { requests: requests(5, 1.0), ..by_client() }, "D1");
     // A pool whose connections expire one request later closes them late.
     for ms in [2_000, 5_000] {
-        is_not(&Observation { idle_local: idle(ms, 0.1), ..by_client() }, "D1");
+        is_not(&Evidence { idle_local: idle(ms, 0.1), ..by_client() }, "D1");
     }
     // A host without a free core closes late, too.
-    let busy = Observation { idle_local: idle(1_999, 0.1), ..by_client() };
+    let busy = Evidence { idle_local: idle(1_999, 0.1), ..by_client() };
     is(&busy, "D1");
     assert!(first(&busy).confidence < first(&by_client()).confidence);
-    is_not(&Observation { local_fin: 29, ..by_client() }, "D1");
+    is_not(&Evidence { local_fin: 29, ..by_client() }, "D1");
 }
 
 #[test]
-fn probes_among_the_connections_do_not_hide_d1_nor_make_a_d2_of_it() {
-    let among = |none_share: f64| Observation {
+fn probes_do_not_hide_d1() {
+    let among = |none_share: f64| Evidence {
         requests: requests(1, 1.0 - none_share).map(|all| Requests { none_share, ..all }),
         ..by_client()
     };
@@ -113,19 +96,19 @@ fn probes_among_the_connections_do_not_hide_d1_nor_make_a_d2_of_it() {
 }
 
 #[test]
-fn d2_takes_an_idle_set_and_a_client_that_keeps_none_has_no_pool_at_all() {
-    let mixed = Observation { requests: requests(2, 0.4), ..by_client() };
+fn d2_takes_an_idle_set() {
+    let mixed = Evidence { requests: requests(2, 0.4), ..by_client() };
     is(&mixed, "D2");
-    is_not(&Observation { idle_local: idle(501, 0.1), ..mixed.clone() }, "D2");
-    is_not(&Observation { local_fin: 790, remote_fin: 210, ..mixed.clone() }, "D2");
-    let none = Observation { established: 0, alive: 0, idle_set: None, ..mixed };
+    is_not(&Evidence { idle_local: idle(501, 0.1), ..mixed.clone() }, "D2");
+    is_not(&Evidence { local_fin: 790, remote_fin: 210, ..mixed.clone() }, "D2");
+    let none = Evidence { established: 0, alive: 0, idle_set: None, ..mixed };
     is(&none, "D1");
     assert!(first(&none).confidence <= 0.6);
 }
 
 #[test]
-fn d3_takes_three_tenths_of_the_closes() {
-    let unread = |undrained| Observation {
+fn d3_takes_three_tenths_of_closes() {
+    let unread = |undrained| Evidence {
         local_fin: 1000 - undrained,
         undrained,
         requests: requests(2, 0.4),
@@ -136,11 +119,11 @@ fn d3_takes_three_tenths_of_the_closes() {
 }
 
 #[test]
-fn d4_takes_a_server_that_closes_late_and_is_less_sure_if_not_always_after_the_same_time() {
+fn d4_takes_a_server_that_closes_late() {
     is(&by_server(5_000, 0.6), "D4");
     is_not(&by_server(890, 0.9), "D4");
     is_not(&by_server(0, 1.0), "D4");
-    is_not(&Observation { local_fin: 210, remote_fin: 790, ..by_server(5_000, 0.9) }, "D4");
+    is_not(&Evidence { local_fin: 210, remote_fin: 790, ..by_server(5_000, 0.9) }, "D4");
     let scattered = by_server(5_000, 0.2);
     is(&scattered, "D4");
     assert_eq!(first(&scattered).confidence, 0.5);
@@ -148,19 +131,19 @@ fn d4_takes_a_server_that_closes_late_and_is_less_sure_if_not_always_after_the_s
 }
 
 #[test]
-fn d11_takes_a_client_that_closes_late_whether_after_the_same_time_or_not() {
+fn d11_takes_a_client_that_closes_late() {
     for share in [0.1, 0.9] {
-        let late = Observation { idle_local: idle(15_000, share), ..by_client() };
+        let late = Evidence { idle_local: idle(15_000, share), ..by_client() };
         is(&late, "D11");
         assert_eq!(first(&late).advice, None);
     }
-    is_not(&Observation { idle_local: idle(890, 0.9), ..by_client() }, "D11");
+    is_not(&Evidence { idle_local: idle(890, 0.9), ..by_client() }, "D11");
 }
 
 #[test]
-fn d5_takes_a_small_limit_and_not_a_restart_nor_a_large_one() {
+fn d5_takes_a_small_limit() {
     let limited =
-        |common, share| Observation { requests: requests(common, share), ..by_server(0, 1.0) };
+        |common, share| Evidence { requests: requests(common, share), ..by_server(0, 1.0) };
     is(&limited(100, 0.98), "D5");
     assert_eq!(first(&limited(100, 0.98)).cause, Cause::RequestLimit { limit: 100 });
     is(&limited(5, 0.6), "D5");
@@ -169,28 +152,28 @@ fn d5_takes_a_small_limit_and_not_a_restart_nor_a_large_one() {
     // One connection in a thousand is no churn.
     is(&limited(1000, 0.98), "healthy");
     // A server that is restarted closes each connection once, after as many requests as it had.
-    let restart = Observation { alive_at_start: 1000, alive: 1000, ..limited(100, 0.98) };
+    let restart = Evidence { alive_at_start: 1000, alive: 1000, ..limited(100, 0.98) };
     is(&restart, "healthy");
-    // One that is longer than the others does not name the limit.
+    // A connection that is longer than the others does not name the limit.
     let stray = limited(100, 0.98);
     let max = stray.requests.map(|all| Requests { max: 5_000, ..all });
-    let stray = Observation { requests: max, ..stray };
+    let stray = Evidence { requests: max, ..stray };
     assert_eq!(first(&stray).cause, Cause::RequestLimit { limit: 100 });
 }
 
 #[test]
 fn d6_takes_orderly_closes_at_once() {
     is(&by_server(0, 1.0), "D6");
-    is(&Observation { local_fin: 400, remote_fin: 600, ..by_server(0, 1.0) }, "D6");
-    is_not(&Observation { remote_fin: 0, remote_rst: 1000, ..by_server(0, 1.0) }, "D6");
-    is_not(&Observation { remote_fin: 700, unclassified: 300, ..by_server(0, 1.0) }, "D6");
+    is(&Evidence { local_fin: 400, remote_fin: 600, ..by_server(0, 1.0) }, "D6");
+    is_not(&Evidence { remote_fin: 0, remote_rst: 1000, ..by_server(0, 1.0) }, "D6");
+    is_not(&Evidence { remote_fin: 700, unclassified: 300, ..by_server(0, 1.0) }, "D6");
     is_not(&by_server(2_000, 0.1), "D6");
     is(&by_server(1_999, 0.1), "D6");
 }
 
 #[test]
-fn d7_takes_close_wait_that_grows() {
-    let waits = |then, now| Observation {
+fn d7_takes_growing_close_wait() {
+    let waits = |then, now| Evidence {
         close_wait_at_start: then,
         close_wait: now,
         opened: 10,
@@ -205,8 +188,8 @@ fn d7_takes_close_wait_that_grows() {
 }
 
 #[test]
-fn d9_takes_more_than_a_few_failures() {
-    let failing = |connect_failed| Observation { connect_failed, opened: 95, ..seen() };
+fn d9_takes_more_than_few_failures() {
+    let failing = |connect_failed| Evidence { connect_failed, opened: 95, ..seen() };
     is_not(&failing(2), "D9");
     is_not(&failing(5), "D9");
     is(&failing(6), "D9");
@@ -214,23 +197,23 @@ fn d9_takes_more_than_a_few_failures() {
 }
 
 #[test]
-fn d10_takes_a_third_of_the_ports_or_a_cliff_in_sight() {
-    let ports = |used, cliff_in| Observation {
+fn d10_takes_a_third_of_the_ports() {
+    let ports = |used, cliff_in| Evidence {
         ports: Some(Ports { used, range: 28_000, cliff_in, exhausted_in: None }),
         ..by_client()
     };
     is_not(&ports(9_799, None), "D10");
-    let taken = |seen: &Observation| judge(seen).into_iter().find(|one| one.code == "D10");
+    let taken = |seen: &Evidence| judge(seen).into_iter().find(|one| one.code == "D10");
     let (counted, foretold) =
         (taken(&ports(9_800, None)).unwrap(), taken(&ports(100, Some(Duration::from_secs(30)))));
     assert!(counted.confidence > foretold.expect("a cliff in sight").confidence);
 }
 
 #[test]
-fn d12_takes_segments_that_do_not_pair_up_on_few_connections_that_stay() {
-    let open = |connections, requests, answers| Observation {
+fn d12_takes_unpaired_segments_on_few_connections() {
+    let open = |connections, requests, answers| Evidence {
         opened: 0,
-        open: Some(Open { connections, requests, answers }),
+        open: Some(OpenTraffic { connections, requests, answers }),
         requests: self::requests(700, 0.5),
         ..seen()
     };
@@ -244,13 +227,13 @@ fn d12_takes_segments_that_do_not_pair_up_on_few_connections_that_stay() {
     }
     is(&open(2, 199, 100), "healthy");
     is(&open(33, 33_000, 100), "healthy");
-    is_not(&Observation { opened: 15, ..open(2, 1_400, 1_000) }, "D12");
-    is_not(&Observation { remote_fin: 40, ..open(2, 1_400, 1_000) }, "D12");
+    is_not(&Evidence { opened: 15, ..open(2, 1_400, 1_000) }, "D12");
+    is_not(&Evidence { remote_fin: 40, ..open(2, 1_400, 1_000) }, "D12");
     assert!(first(&open(2, 1_400, 1_000)).confidence > first(&open(2, 1_400, 1_300)).confidence);
 }
 
 #[test]
-fn connections_that_are_kept_are_never_called_ill_whatever_else_is_seen() {
+fn kept_connections_are_always_healthy() {
     let mut dice = Dice::new(1);
     for _ in 0..20_000 {
         let (opened, closed) = (dice.roll(1_000), dice.roll(1_000));
@@ -259,7 +242,7 @@ fn connections_that_are_kept_are_never_called_ill_whatever_else_is_seen() {
         let carried = 20 * opened.max(closed).max(1) + dice.roll(100_000);
         let small = |dice: &mut Dice| u32::try_from(dice.roll(20_000)).expect("small");
         let per_connection = u32::try_from(200 + dice.roll(2_000)).expect("small");
-        let healthy = Observation {
+        let healthy = Evidence {
             opened,
             local_fin: parts[0],
             remote_fin: parts[1] - parts[0],
@@ -279,25 +262,25 @@ fn connections_that_are_kept_are_never_called_ill_whatever_else_is_seen() {
             ..seen()
         };
         for side in [Side::Client, Side::Server] {
-            is(&Observation { side, ..healthy.clone() }, "healthy");
+            is(&Evidence { side, ..healthy.clone() }, "healthy");
         }
     }
 }
 
 #[test]
-fn what_the_kernel_does_not_tell_is_withheld_with_the_reason() {
-    let untold = |kind: &str| Untold {
+fn missing_evidence_withholds_findings() {
+    let missing = |kind: &str| MissingEvidence {
         closer: kind == "closer",
         abort: kind == "abort",
         unread: kind == "unread",
         requests: kind == "requests",
     };
-    let limited = Observation { requests: requests(100, 0.98), ..by_server(0, 1.0) };
-    let d2 = Observation { requests: requests(2, 0.4), ..by_client() };
-    let d3 = Observation { local_fin: 500, undrained: 500, ..by_client() };
-    let d11 = Observation { idle_local: idle(15_000, 0.9), ..by_client() };
-    let open = Open { connections: 2, requests: 1_400, answers: 1_000 };
-    let d12 = Observation { opened: 0, open: Some(open), ..seen() };
+    let limited = Evidence { requests: requests(100, 0.98), ..by_server(0, 1.0) };
+    let d2 = Evidence { requests: requests(2, 0.4), ..by_client() };
+    let d3 = Evidence { local_fin: 500, undrained: 500, ..by_client() };
+    let d11 = Evidence { idle_local: idle(15_000, 0.9), ..by_client() };
+    let open = OpenTraffic { connections: 2, requests: 1_400, answers: 1_000 };
+    let d12 = Evidence { opened: 0, open: Some(open), ..seen() };
     for (seen, code, kinds) in [
         (by_client(), "D1", &["closer", "requests"][..]),
         (d2, "D2", &["closer", "requests"]),
@@ -310,7 +293,7 @@ fn what_the_kernel_does_not_tell_is_withheld_with_the_reason() {
     ] {
         is(&seen, code);
         for kind in ["closer", "abort", "unread", "requests"] {
-            let found = first(&Observation { untold: untold(kind), ..seen.clone() });
+            let found = first(&Evidence { missing: missing(kind), ..seen.clone() });
             if kinds.contains(&kind) {
                 assert_eq!((found.code, found.confidence), ("mixed", 0.0), "{code} {kind}");
                 assert!(
@@ -327,12 +310,16 @@ fn what_the_kernel_does_not_tell_is_withheld_with_the_reason() {
 }
 
 #[test]
-fn a_cause_that_another_can_no_longer_be_told_from_is_less_sure_and_says_so() {
-    let unread = Untold { unread: true, ..Untold::default() };
-    let (sure, less) = (first(&by_client()), first(&Observation { untold: unread, ..by_client() }));
+fn indistinguishable_cause_lowers_confidence() {
+    let unread = MissingEvidence { unread: true, ..MissingEvidence::default() };
+    let (sure, less) = (first(&by_client()), first(&Evidence { missing: unread, ..by_client() }));
     assert!(less.confidence < sure.confidence);
     assert!(less.summary.contains("D3) looks the same on this kernel"), "{}", less.summary);
-    // And one that found nothing says what it went without.
-    let none = Observation { unclassified: 1000, untold: unread, ..seen() };
-    assert!(first(&none).summary.contains("does not tell data left unread"), "{:#?}", first(&none));
+    // A finding without a cause says which evidence was missing.
+    let none = Evidence { unclassified: 1000, missing: unread, ..seen() };
+    assert!(
+        first(&none).summary.contains("does not report data left unread"),
+        "{:#?}",
+        first(&none)
+    );
 }

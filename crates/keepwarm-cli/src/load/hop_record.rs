@@ -1,22 +1,27 @@
-//! Fills the record of a hop from the kernel's account, and judges it.
+//! Fills the record of a hop from the kernel's account and its judgement.
 //!
-//! Owns the link between a port's account and the load that caused it. Notes and doubts are the
+//! Owns the link between a port's account and the load that caused it, and what that load knows for
+//! the judge. Judges nothing itself: `evidence` does, as for a watch. Notes and doubts are the
 //! record's own.
 
 use std::time::Duration;
 
-use keepwarm_diagnose::{Evidence, Finding, PortForecast, diagnose};
-use keepwarm_record::load::{
-    Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, LoadRecord, PortUse, Sides,
-    TimeWaits,
+use keepwarm_diagnose::{
+    Cause as FoundCause, Evidence, Level, LoadKnowledge, PortForecast, RequestCount,
+    Side as ObservedSide, judge,
 };
-use keepwarm_sockets::{BySide, EphemeralPorts, PortReport};
+use keepwarm_load::CloseCause;
+use keepwarm_record::load::{
+    Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, LoadRecord, PerSide,
+    PortUse, SideFinding, Sides, TimeWaits,
+};
+use keepwarm_sockets::{BySide, Destination, EphemeralPorts, PortReport, Side};
+
+use crate::evidence::{self, Judged};
 
 /// The load that caused what a hop saw.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cause {
-    /// Completed requests.
-    pub(crate) requests: u64,
     pub(crate) concurrency: u64,
     pub(crate) elapsed: Duration,
     /// The load's own target; `None` where the hops do not include it.
@@ -31,6 +36,10 @@ pub(crate) struct Target {
     pub(crate) opened: u64,
     /// Subset of `opened` that stayed open until the load closed them at its end.
     pub(crate) still_open: u64,
+    /// True if the requests said `Connection: close`.
+    pub(crate) says_close: bool,
+    /// Connections that the load closed because the response said `Connection: close`.
+    pub(crate) said_close: u64,
     /// Requests on these connections, where the load speaks TLS with the target.
     pub(crate) by_ledger: Option<Carried>,
 }
@@ -48,17 +57,25 @@ impl Cause {
     /// Takes from a load's record what its hops need.
     pub(crate) fn of(record: &LoadRecord) -> Self {
         Self {
-            requests: record.requests.completed,
             concurrency: record.settings.concurrency,
             elapsed: Duration::from_secs_f64(record.elapsed_s),
             target: Some(Target {
                 port: record.settings.port,
                 opened: record.connections.opened,
                 still_open: record.connections.still_open,
+                says_close: !record.settings.keep_alive,
+                said_close: said_close(record),
                 by_ledger: record.settings.is_https().then(|| Carried::of(record)),
             }),
         }
     }
+}
+
+/// Returns the connections that the load closed because the response said `Connection: close`. A
+/// server that closes faster than the load is not among them.
+fn said_close(record: &LoadRecord) -> u64 {
+    let cause = CloseCause::ResponseSaidClose.as_str();
+    record.connections.closed_by_us.get(cause).copied().unwrap_or(0)
 }
 
 impl Carried {
@@ -74,51 +91,150 @@ impl Carried {
     }
 }
 
-/// Builds the record of a hop. `secret` says that the port speaks TLS, whose handshakes look like
-/// requests.
-pub(crate) fn record(
-    account: &PortReport,
-    ports: Option<EphemeralPorts>,
-    samples: Vec<HopSample>,
-    cause: &Cause,
-    secret: bool,
-) -> HopRecord {
-    let own = cause.target.filter(|target| target.port == account.port);
-    let closed = closes(account);
-    let established = sides(account.established);
-    let after = sides(account.time_wait_total);
-    let ports_after = after.client + established.client;
-    let most_ports = samples.iter().map(|sample| sample.ports).max();
-    let mut hop = HopRecord {
-        port: account.port,
-        is_target: own.is_some(),
-        opened_by_load: own.map(|target| target.opened),
-        window_s: account.window.as_secs_f64(),
-        opened: account.opened,
-        closed,
-        closed_by_the_end: own.map_or(0, |target| target.still_open.min(closed.total())),
-        requests: requests(account, own.as_ref(), secret),
-        alive_at_start: account.alive_at_start,
-        alive_at_end: account.alive_at_end,
-        established,
-        close_wait: sides(account.close_wait),
-        time_wait: time_waits(account, &samples),
-        ports: PortUse {
-            range: ports.map(|ports| ports.size()),
-            peak: most_ports.unwrap_or(0).max(ports_after),
-            after: ports_after,
-            forecast: None,
-        },
-        time_waits_refused: account.time_waits_refused,
-        lost_events: account.lost_events,
-        settled: account.settled,
-        samples,
-        finding: HopFinding::default(),
+/// Hop that is to be recorded: the kernel's account of a port, and the load that caused it.
+#[derive(Debug)]
+pub(crate) struct Hop<'a> {
+    pub(crate) account: &'a PortReport,
+    pub(crate) cause: &'a Cause,
+    /// True if the port speaks TLS, whose handshakes look like requests, and is not the target.
+    pub(crate) secret: bool,
+}
+
+impl Hop<'_> {
+    /// Returns the load's target, if it is this port.
+    fn own(&self) -> Option<Target> {
+        self.cause.target.filter(|target| target.port == self.account.port)
+    }
+
+    /// Returns the connections that the load closed at the end of its run.
+    fn closed_by_the_end(&self) -> u64 {
+        self.own().map_or(0, |target| target.still_open.min(self.account.closed.total()))
+    }
+
+    /// Returns what the load knows of each destination of the port, for the judge.
+    pub(crate) fn knowledge(&self) -> impl FnMut(&Destination) -> Option<LoadKnowledge> {
+        let own = self.own();
+        let known = LoadKnowledge {
+            concurrency: self.cause.concurrency,
+            closed_at_end: 0,
+            responses_said_close: own.map_or(0, |target| target.said_close),
+            requests_said_close: own.is_some_and(|target| target.says_close),
+            requests: match (own.and_then(|target| target.by_ledger), own) {
+                (Some(carried), Some(target)) if target.opened == self.account.opened => {
+                    RequestCount::Exact(carried.total)
+                }
+                (Some(_), _) => RequestCount::Encrypted,
+                (None, _) if self.secret => RequestCount::Encrypted,
+                (None, _) => RequestCount::Segments,
+            },
+        };
+        let all = self.closed_by_the_end();
+        let mut left = BySide { client: all, server: all };
+        // A target with several addresses is several destinations, which share the closes.
+        move |one| {
+            let by_client = match one.side {
+                Side::Client => one.closed.local(),
+                Side::Server => one.closed.remote(),
+            };
+            let left = left.get_mut(one.side);
+            let closed_at_end = by_client.min(*left);
+            *left -= closed_at_end;
+            Some(LoadKnowledge { closed_at_end, ..known })
+        }
+    }
+
+    /// Builds the record. `judged` are the port's destinations, the busiest first.
+    pub(crate) fn record(
+        &self,
+        judged: &[Judged],
+        ports: Option<EphemeralPorts>,
+        samples: Vec<HopSample>,
+    ) -> HopRecord {
+        let (account, own) = (self.account, self.own());
+        let established = sides(account.established);
+        let after = sides(account.time_wait_total);
+        let ports_after = after.client + established.client;
+        let most_ports = samples.iter().map(|sample| sample.ports).max();
+        let range = ports.map(|ports| ports.size());
+        let forecast = range.map(|range| self.forecast(range));
+        let judged = client_first(judged);
+        HopRecord {
+            port: account.port,
+            is_target: own.is_some(),
+            opened_by_load: own.map(|target| target.opened),
+            window_s: account.window.as_secs_f64(),
+            opened: account.opened,
+            closed: closes(account),
+            closed_by_the_end: self.closed_by_the_end(),
+            requests: requests(account, own.as_ref(), self.secret),
+            alive_at_start: account.alive_at_start,
+            alive_at_end: account.alive_at_end,
+            established,
+            close_wait: sides(account.close_wait),
+            time_wait: time_waits(account, &samples),
+            ports: PortUse {
+                range,
+                peak: most_ports.unwrap_or(0).max(ports_after),
+                after: ports_after,
+                forecast: forecast.as_ref().map(forecast_record),
+            },
+            time_waits_refused: account.time_waits_refused,
+            lost_events: account.lost_events,
+            settled: account.settled,
+            samples,
+            finding: main_finding(&judged, forecast.as_ref()),
+            findings: judged.iter().flat_map(|one| side_findings(one)).collect(),
+            owner: per_side(&judged, |one| evidence::record::owners(one).into_iter().next()),
+        }
+    }
+
+    /// Forecasts the effect of the run's closes by the client; those at its end are no churn.
+    fn forecast(&self, range: u32) -> PortForecast {
+        let by_client = self.account.closed.client_fin;
+        let closes = by_client - self.closed_by_the_end().min(by_client);
+        PortForecast::new(closes, self.cause.elapsed, range.into())
+    }
+}
+
+/// Sorts the client's destinations before the server's. Each side keeps its order.
+fn client_first(judged: &[Judged]) -> Vec<&Judged> {
+    let mut judged: Vec<&Judged> = judged.iter().collect();
+    judged.sort_by_key(|one| one.destination.side == Side::Server);
+    judged
+}
+
+fn main_finding(judged: &[&Judged], forecast: Option<&PortForecast>) -> HopFinding {
+    // A port without connections is judged all the same: it has too little evidence.
+    let nothing = Evidence::new(ObservedSide::Client, Level::Counted);
+    let first = judged.first().and_then(|one| one.findings.first().cloned());
+    let Some(finding) = first.or_else(|| judge(&nothing).into_iter().next()) else {
+        return HopFinding::default();
     };
-    let evidence = evidence(&hop, cause);
-    hop.ports.forecast = forecast(&evidence);
-    hop.finding = finding(&diagnose(&evidence));
-    hop
+    HopFinding {
+        healthy: finding.cause == FoundCause::Healthy,
+        code: finding.code.to_owned(),
+        confidence: finding.confidence,
+        summary: finding.summary,
+        advice: finding.advice,
+        remote: forecast.map(PortForecast::summary),
+    }
+}
+
+fn side_findings(judged: &Judged) -> impl Iterator<Item = SideFinding> {
+    let one = &judged.destination;
+    judged.findings.iter().map(|finding| SideFinding {
+        side: evidence::record::side(one.side),
+        remote: one.service,
+        finding: evidence::record::finding(finding),
+    })
+}
+
+/// Takes a fact from the busiest destination of each side.
+fn per_side<T>(judged: &[&Judged], fact: impl Fn(&Judged) -> Option<T>) -> PerSide<T> {
+    let of = |side: Side| {
+        judged.iter().find(|one| one.destination.side == side).and_then(|one| fact(one))
+    };
+    PerSide { client: of(Side::Client), server: of(Side::Server) }
 }
 
 fn closes(account: &PortReport) -> HopCloses {
@@ -129,7 +245,8 @@ fn closes(account: &PortReport) -> HopCloses {
         crossed_fin: closed.crossed_fin,
         client_rst: closed.client_rst,
         server_rst: closed.server_rst,
-        unclassified: closed.unclassified + closed.timed_out,
+        timed_out: closed.timed_out,
+        unclassified: closed.unclassified,
     }
 }
 
@@ -176,41 +293,11 @@ fn time_waits(account: &PortReport, samples: &[HopSample]) -> TimeWaits {
     time_wait
 }
 
-/// Evidence of a hop. Connections that the load closes at its end count as kept, not as closed.
-fn evidence(hop: &HopRecord, cause: &Cause) -> Evidence {
-    // A connection that still waited for an answer at the end may have been closed by RST.
-    let by_fin = hop.closed_by_the_end.min(hop.closed.client_fin);
-    let by_rst = (hop.closed_by_the_end - by_fin).min(hop.closed.client_rst);
-    Evidence {
-        requests: hop.requests.total.filter(|total| *total > 0).unwrap_or(cause.requests),
-        concurrency: cause.concurrency,
-        window: cause.elapsed,
-        opened: hop.opened,
-        closed_by_client: hop.closed.client_fin - by_fin,
-        closed_by_server: hop.closed.server_fin,
-        reset: hop.closed.reset() - by_rst,
-        established: hop.established.client.max(hop.established.server) + hop.closed_by_the_end,
-        ports: hop.ports.range.map(u64::from),
-    }
-}
-
-fn forecast(evidence: &Evidence) -> Option<Forecast> {
-    let forecast = PortForecast::of(evidence)?;
-    Some(Forecast {
+fn forecast_record(forecast: &PortForecast) -> Forecast {
+    Forecast {
         closes_per_second: forecast.closes_per_second,
         bearable_per_second: forecast.sustainable_per_second(),
         exhausted_after_s: forecast.exhausted_after().map(|after| after.as_secs_f64()),
-    })
-}
-
-fn finding(finding: &Finding) -> HopFinding {
-    HopFinding {
-        code: finding.code.to_owned(),
-        healthy: finding.cause == keepwarm_diagnose::Cause::Healthy,
-        confidence: finding.confidence,
-        summary: finding.summary.clone(),
-        advice: finding.advice.clone(),
-        remote: finding.remote.clone(),
     }
 }
 
@@ -246,28 +333,46 @@ mod tests {
     }
 
     fn cause(by_ledger: Option<Carried>, opened: u64) -> Cause {
-        let target = Some(Target { port: 443, opened, still_open: 3, by_ledger });
-        Cause { requests: 30, concurrency: 3, elapsed: Duration::from_secs(1), target }
+        let (says_close, said_close) = (false, 0);
+        let still_open = 3;
+        let target = Target { port: 443, opened, still_open, says_close, said_close, by_ledger };
+        Cause { concurrency: 3, elapsed: Duration::from_secs(1), target: Some(target) }
     }
 
-    fn hop(cause: &Cause, secret: bool) -> HopRecord {
-        record(&account(), None, Vec::new(), cause, secret)
+    fn record(cause: &Cause, secret: bool) -> HopRecord {
+        Hop { account: &account(), cause, secret }.record(&[], None, Vec::new())
     }
 
     #[test]
-    fn closes_at_the_end_are_healthy() {
-        let hop = hop(&cause(None, 3), false);
-        let found = (hop.closed_by_the_end, hop.finding.code.as_str());
-        assert_eq!(found, (3, "healthy"), "whether by FIN or by RST");
+    fn closes_at_the_end_are_no_churn() {
+        let (account, cause) = (account(), cause(None, 3));
+        let hop = Hop { account: &account, cause: &cause, secret: false };
+        assert_eq!(hop.closed_by_the_end(), 3, "whether by FIN or by RST");
+        assert_eq!(hop.forecast(28_232).closes_per_second, 0.0);
+        let other = PortReport { port: 80, ..account };
+        let other = Hop { account: &other, cause: &cause, secret: false };
+        assert_eq!(other.closed_by_the_end(), 0, "the load ends no connection of another port");
+        assert_eq!(other.forecast(28_232).closes_per_second, 2.0);
+    }
+
+    #[test]
+    fn unseen_port_has_a_finding() {
+        let hop = record(&cause(None, 3), false);
+        assert_eq!((hop.finding.code.as_str(), hop.findings.len()), ("mixed", 0));
+        assert!(hop.finding.summary.contains("not enough evidence"), "{:?}", hop.finding);
     }
 
     #[test]
     fn tls_requests_come_from_the_load() {
         let carried = Carried { total: 30, mean: Some(10.0), p50: Some(10), max: Some(10) };
         let total = |hop: &HopRecord| hop.requests.total;
-        assert_eq!(total(&hop(&cause(None, 3), false)), Some(36), "in plain, segments are right");
-        assert_eq!(total(&hop(&cause(Some(carried), 3), false)), Some(30));
-        for unknown in [hop(&cause(Some(carried), 2), false), hop(&cause(None, 3), true)] {
+        assert_eq!(
+            total(&record(&cause(None, 3), false)),
+            Some(36),
+            "in plain, segments are right"
+        );
+        assert_eq!(total(&record(&cause(Some(carried), 3), false)), Some(30));
+        for unknown in [record(&cause(Some(carried), 2), false), record(&cause(None, 3), true)] {
             assert_eq!(total(&unknown), None, "others use the port, or the load does not");
             assert!(unknown.notes().iter().any(|note| note.contains("the port speaks TLS")));
         }

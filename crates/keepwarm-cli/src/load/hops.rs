@@ -1,36 +1,41 @@
-//! Watching hops while a load runs: the kernel's account of each port, and looks at its TIME_WAITs.
+//! Watches hops while a load runs: the kernel's report of each port, and dumps of its TIME_WAITs.
 //!
-//! Owns the watches and one thread that samples. What it all means is the record's.
+//! Owns the watches and one thread that samples. `hop_record` turns them into records.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use keepwarm_record::load::{HopRecord, HopSample, Sides};
 use keepwarm_sockets::{
-    EphemeralPorts, Filter, PortReport, PortWatch, Side, State, States, dump, ephemeral_ports,
+    EphemeralPorts, Filter, HostReport, Scope, SelfTest, Side, State, States, Watch, dump,
+    ephemeral_ports,
 };
 
-use super::hop_record::{self, Cause};
+use super::hop_record::{Cause, Hop};
+use crate::evidence::{Judge, Judged};
 use crate::exit::{Exit, Failure};
 
 /// How long the kernel may take to finish closing what the load left.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Between two looks. On loopback a TIME_WAIT can be gone after a second.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Pause between two dumps. On loopback a TIME_WAIT can be gone after a second.
+const DUMP_EVERY: Duration = Duration::from_millis(250);
 
-/// A look walks the kernel's whole table: the pause after it is this many times as long.
+/// Least pause after a dump, as a multiple of its cost: a dump walks the kernel's whole table.
 const REST: u32 = 50;
 
-/// Looks that are kept of each port; beyond it every second one is dropped, and the pause doubles.
+/// Upper bound on the samples of each port; beyond it every second one is dropped, and the pause
+/// doubles.
 const MAX_SAMPLES: usize = 2048;
+
+/// Pause between two searches for the programs that own connections.
+const OWNERS_EVERY: Duration = Duration::from_secs(1);
 
 /// Hops that are being watched.
 #[derive(Debug)]
 pub(crate) struct Hops {
-    watches: Vec<PortWatch>,
     shared: Arc<Shared>,
     sampler: Option<JoinHandle<()>>,
     ports: Option<EphemeralPorts>,
@@ -40,12 +45,20 @@ pub(crate) struct Hops {
 struct Shared {
     began: Instant,
     ports: Vec<u16>,
-    looks: Mutex<Looks>,
+    sampled: Mutex<Sampled>,
+    watched: Mutex<Watched>,
     stopped: Condvar,
 }
 
+/// The kernel's reports, and the judge, which remembers the programs that it has met.
+#[derive(Debug)]
+struct Watched {
+    watches: Vec<(u16, Watch)>,
+    judge: Judge,
+}
+
 #[derive(Debug, Default)]
-struct Looks {
+struct Sampled {
     /// By port.
     samples: BTreeMap<u16, Vec<HopSample>>,
     stop: bool,
@@ -53,7 +66,7 @@ struct Looks {
 }
 
 impl Hops {
-    /// Begins to watch `ports`; everything that happens after this returns is in the account.
+    /// Begins to watch `ports`. Everything that happens after it returns is in the report.
     pub(crate) fn start(ports: &[u16]) -> Result<Self, Failure> {
         let mut distinct = ports.to_vec();
         distinct.sort_unstable();
@@ -61,22 +74,23 @@ impl Hops {
         let shared = Arc::new(Shared {
             began: Instant::now(),
             ports: distinct,
-            looks: Mutex::default(),
+            sampled: Mutex::default(),
+            watched: Mutex::new(Watched { watches: Vec::new(), judge: Judge::new() }),
             stopped: Condvar::new(),
         });
-        let mut hops = Self {
-            watches: Vec::new(),
-            shared: Arc::clone(&shared),
-            sampler: None,
-            ports: ephemeral_ports().ok(),
-        };
+        let mut hops =
+            Self { shared: Arc::clone(&shared), sampler: None, ports: ephemeral_ports().ok() };
         if shared.ports.is_empty() {
             return Ok(hops);
         }
+        // Before the window, for a storm of closes may drown the self-test.
+        self_test();
         for port in &shared.ports {
-            hops.watches.push(PortWatch::start(*port).map_err(|error| unseen(&error))?);
+            let scope = Scope { port: Some(*port), ..Scope::default() };
+            let watch = Watch::start(scope).map_err(|error| unseen(&error))?;
+            shared.watched().watches.push((*port, watch));
         }
-        shared.look().map_err(|error| unseen(&error))?;
+        shared.dump().map_err(|error| unseen(&error))?;
         let sampler = std::thread::Builder::new().name("hops".to_owned());
         let sampler = sampler.spawn(move || shared.sample()).map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot start a thread to watch ports: {error}"))
@@ -85,38 +99,41 @@ impl Hops {
         Ok(hops)
     }
 
-    /// The last look at each port.
+    /// Returns the last sample of each port.
     pub(crate) fn last(&self) -> Vec<(u16, HopSample)> {
-        let looks = self.shared.lock();
+        let sampled = self.shared.lock();
         let last = |(port, samples): (&u16, &Vec<HopSample>)| Some((*port, *samples.last()?));
-        looks.samples.iter().filter_map(last).collect()
+        sampled.samples.iter().filter_map(last).collect()
     }
 
-    /// Ends the watches once the ports are at rest. `speaks_tls` is asked of ports that are not the
-    /// load's own target, of which the load knows.
+    /// Ends the watches once the ports are at rest. `speaks_tls` is called for ports that are not the
+    /// load's own target; of that one the load knows.
     pub(crate) fn finish(
         mut self,
         cause: &Cause,
         speaks_tls: impl Fn(u16) -> bool,
     ) -> Result<Vec<HopRecord>, Failure> {
-        // The last look comes before the account waits for rest: TIME_WAITs may go meanwhile.
+        // The last dump comes before the report waits for rest: TIME_WAITs may go meanwhile.
         self.end_sampler();
-        let mut looks = std::mem::take(&mut *self.shared.lock());
-        if let Some(error) = looks.failed {
+        let mut sampled = std::mem::take(&mut *self.shared.lock());
+        if let Some(error) = sampled.failed {
             return Err(unseen(&error));
         }
-        let mut accounts = Vec::new();
-        for (watch, port) in self.watches.drain(..).zip(&self.shared.ports) {
-            accounts.push((*port, watch.finish(SETTLE).map_err(|error| unseen(&error))?));
+        let mut watched = self.shared.watched();
+        let mut reports = Vec::new();
+        for (port, watch) in std::mem::take(&mut watched.watches) {
+            reports.push((port, watch.finish(SETTLE).map_err(|error| unseen(&error))?));
         }
-        let hop = |(port, account): (u16, PortReport)| {
-            let samples = looks.samples.remove(&port).unwrap_or_default();
+        let hop = |(port, report): (u16, HostReport)| {
+            let samples = sampled.samples.remove(&port).unwrap_or_default();
+            let account = report.port(port);
             let is_target = cause.target.is_some_and(|target| target.port == port);
-            let asked = !is_target && account.requests.total > 0;
-            let secret = asked && speaks_tls(port);
-            hop_record::record(&account, self.ports, samples, cause, secret)
+            let carries = !is_target && account.requests.total > 0;
+            let hop = Hop { account: &account, cause, secret: carries && speaks_tls(port) };
+            let judged = judge(&mut watched.judge, report, port, &hop);
+            hop.record(&judged, self.ports, samples)
         };
-        Ok(accounts.into_iter().map(hop).collect())
+        Ok(reports.into_iter().map(hop).collect())
     }
 
     fn end_sampler(&mut self) {
@@ -136,20 +153,25 @@ impl Drop for Hops {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Looks> {
-        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Sampled> {
+        self.sampled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sample(&self) {
-        let mut every = LOOK_EVERY;
+        let mut every = DUMP_EVERY;
         let mut cost = Duration::ZERO;
+        let mut owners_at = Instant::now();
         loop {
-            let looks = self.lock();
+            let sampled = self.lock();
             let pause = every.max(cost * REST);
-            let waited = self.stopped.wait_timeout_while(looks, pause, |looks| !looks.stop);
+            let waited = self.stopped.wait_timeout_while(sampled, pause, |sampled| !sampled.stop);
             let stop = waited.unwrap_or_else(PoisonError::into_inner).0.stop;
             let began = processor_time();
-            match self.look() {
+            match self.dump() {
                 Ok(true) => every *= 2,
                 Ok(false) => {}
                 Err(error) => {
@@ -158,19 +180,24 @@ impl Shared {
                 }
             }
             cost = processor_time().saturating_sub(began);
+            if stop || owners_at.elapsed() >= OWNERS_EVERY {
+                owners_at = Instant::now();
+                self.watched().remember_owners();
+            }
             if stop {
                 return;
             }
         }
     }
 
-    /// One dump for all ports. True if there were so many samples that half of them were dropped.
-    fn look(&self) -> Result<bool, keepwarm_sockets::Error> {
+    /// Takes one dump for all ports. Returns true if there were so many samples that half of them
+    /// were dropped.
+    fn dump(&self) -> Result<bool, keepwarm_sockets::Error> {
         let only = if let [port] = self.ports[..] { Some(port) } else { None };
         let filter = Filter { states: States::CONNECTED, either_port: only, ..Filter::default() };
         let at_s = self.began.elapsed().as_secs_f64();
         let sockets = dump(&filter)?;
-        let mut looks = self.lock();
+        let mut sampled = self.lock();
         let mut thinned = false;
         for &port in &self.ports {
             let mut sample = HopSample {
@@ -191,7 +218,7 @@ impl Shared {
                     Side::Server => sides.server += 1,
                 }
             }
-            let samples = looks.samples.entry(port).or_default();
+            let samples = sampled.samples.entry(port).or_default();
             samples.push(sample);
             if samples.len() >= MAX_SAMPLES {
                 thin(samples);
@@ -202,14 +229,39 @@ impl Shared {
     }
 }
 
-/// What this thread has used; not the time it waited for a core.
+impl Watched {
+    /// Reads the programs of owners while they live.
+    fn remember_owners(&mut self) {
+        for (_, watch) in &self.watches {
+            self.judge.remember_owners(&watch.snapshot());
+        }
+    }
+}
+
+/// Returns the self-test of this kernel, made once; `None` where there can be no watch.
+fn self_test() -> Option<&'static SelfTest> {
+    static TEST: OnceLock<Option<SelfTest>> = OnceLock::new();
+    TEST.get_or_init(|| SelfTest::check().ok()).as_ref()
+}
+
+/// Judges the destinations of one port as a watch does, with what the load knows.
+fn judge(judge: &mut Judge, mut report: HostReport, port: u16, hop: &Hop<'_>) -> Vec<Judged> {
+    let test = self_test();
+    if let Some(test) = test {
+        test.apply(&mut report);
+    }
+    report.destinations.retain(|one| one.service.is_none_or(|service| service.port() == port));
+    judge.judge_with(&report, test, hop.knowledge())
+}
+
+/// Returns the processor time that this thread has used, without waiting for a core.
 fn processor_time() -> Duration {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(used).unwrap_or_default()
 }
 
-/// Halves the samples: the first stays, and of each two that follow the one with more TIME_WAITs,
-/// so that a peak is never lost.
+/// Halves the samples: the first stays, and of each following pair the one with more TIME_WAITs, so
+/// that a peak is never lost.
 fn thin(samples: &mut Vec<HopSample>) {
     let rest = samples.split_off(1.min(samples.len()));
     samples.extend(rest.chunks(2).filter_map(|pair| {
@@ -217,7 +269,7 @@ fn thin(samples: &mut Vec<HopSample>) {
     }));
 }
 
-/// Why the kernel's account cannot be had.
+/// Says why the kernel's report cannot be had.
 pub(crate) fn unseen(error: &keepwarm_sockets::Error) -> Failure {
     let exit = if error.is_file_table_full() {
         Exit::FileTable
@@ -234,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thinning_keeps_the_first_look_and_the_peak() {
+    fn thinning_keeps_first_sample_and_peak() {
         let sample = |at: u64| HopSample {
             at_s: at as f64,
             time_wait: Sides { client: if at == 1001 { 500 } else { at % 7 }, server: 0 },

@@ -3,10 +3,12 @@
 use keepwarm_record::assertion::AssertionOutcome;
 use keepwarm_record::fold::confidence::{Intervals, Method};
 use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Sides, Trust};
+use keepwarm_record::watch::OwnerRecord;
 
 use super::numbers::{counted, millis, millis_or_dash, thousands};
 use super::paint;
 use super::table::{Table, paragraph};
+use crate::output::printable;
 
 const COLUMNS: usize = 100;
 
@@ -226,6 +228,7 @@ fn hop(hop: &HopRecord, colour: bool) -> String {
         ("closed by both at once", closed.crossed_fin),
         ("reset by the client", closed.client_rst),
         ("reset by the server", closed.server_rst),
+        ("timed out", closed.timed_out),
         ("closed, not known by whom", closed.unclassified),
         ("in CLOSE_WAIT at the end", hop.close_wait.sum()),
     ] {
@@ -246,17 +249,21 @@ fn hop(hop: &HopRecord, colour: bool) -> String {
         let range = thousands(range.into());
         lines.push(("local ports used", format!("{peak} of {range} ({:.1} %)", share * 100.0)));
     }
+    for (label, owner) in [("client", &hop.owner.client), ("server", &hop.owner.server)] {
+        lines.extend(owner.as_ref().map(|owner| (label, program(owner))));
+    }
     let mut text = heading(&format!("port {}{whose}", hop.port), colour);
     text.push_str(&aligned(&lines));
     let by_the_end = match hop.closed_by_the_end {
         0 => String::new(),
         count => format!(" {} of the closes are the end of this run.", thousands(count)),
     };
-    let finding = format!("{}{by_the_end}", hop.finding.sentences());
-    let code = &hop.finding.code;
+    let main = format!("{}{by_the_end}", hop.finding.sentences());
     let shade = if hop.finding.healthy { "32" } else { "1;31" };
-    let judged = paragraph(&format!("{code}: "), &finding, COLUMNS);
-    text.push_str(&judged.replacen(code.as_str(), &paint(code, shade, colour), 1));
+    text.push_str(&finding(&hop.finding.code, &main, shade, colour));
+    for one in hop.other_findings() {
+        text.push_str(&finding(&one.code, &one.sentences(), "1;31", colour));
+    }
     for note in hop.notes() {
         text.push_str(&paragraph("Note: ", &note, COLUMNS));
     }
@@ -264,6 +271,19 @@ fn hop(hop: &HopRecord, colour: bool) -> String {
         text.push_str(&paragraph("INVALID: ", &doubt, COLUMNS));
     }
     text
+}
+
+/// A finding, its code in colour.
+fn finding(code: &str, sentences: &str, shade: &str, colour: bool) -> String {
+    let text = paragraph(&format!("{code}: "), sentences, COLUMNS);
+    text.replacen(code, &paint(code, shade, colour), 1)
+}
+
+/// The program that owns connections: its name, process id and runtime.
+fn program(owner: &OwnerRecord) -> String {
+    let name = printable(owner.process.as_deref().unwrap_or("?"));
+    let runtime = owner.runtime.as_ref().map(|runtime| format!(", {runtime}")).unwrap_or_default();
+    format!("{name}[{}]{runtime}", owner.pid)
 }
 
 /// Only if they are not all good.

@@ -5,26 +5,27 @@
 
 use std::time::Duration;
 
-use keepwarm_diagnose::{Finding, not_judged_by_looks};
+use keepwarm_diagnose::not_judged_by_polls;
 use keepwarm_record::watch::{
-    Closed, DestinationRecord, FindingRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord,
-    Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, OwnerRecord, PerConnection,
-    PollDiffRecord, PollsRecord, PortsRecord, ResetsRecord, ScopeRecord, Side, WatchRecord,
+    Closed, DestinationRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord, Limitation, Mode,
+    NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection, PollDiffRecord, PollsRecord,
+    PortsRecord, ResetsRecord, ScopeRecord, WatchRecord,
 };
 use keepwarm_sockets::{
     Counters, Destination, Histogram, HostReport, Polls, Scope, SelfTest, Tracing,
 };
 
-use super::observe::{self, Judge, Judged};
-use super::owner::Whose;
 use crate::args::WatchOptions;
+use crate::evidence::owner::OwnerFilter;
+use crate::evidence::record::{finding, owners, side};
+use crate::evidence::{Judge, Judged, judge_counters};
 use crate::exit::Failure;
 use crate::machine;
 
 /// Makes the records of one watch.
 pub(crate) struct Recorder {
     judge: Judge,
-    whose: Whose,
+    filter: OwnerFilter,
     scope: Scope,
     self_test: Option<SelfTest>,
     self_test_error: Option<String>,
@@ -33,11 +34,11 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(options: &WatchOptions, scope: Scope) -> Result<Self, Failure> {
-        let whose = Whose::new(options);
-        whose.check()?;
+        let filter = OwnerFilter::new(options);
+        filter.check()?;
         Ok(Self {
             judge: Judge::new(),
-            whose,
+            filter,
             scope,
             self_test: None,
             self_test_error: None,
@@ -59,9 +60,9 @@ impl Recorder {
         self.level_refused = why;
     }
 
-    /// Looks up what can be asked of owners only while they live.
-    pub(crate) fn meet(&mut self, report: &HostReport) {
-        self.judge.meet(report);
+    /// Reads the facts about owners that can only be read while they live.
+    pub(crate) fn remember_owners(&mut self, report: &HostReport) {
+        self.judge.remember_owners(report);
     }
 
     /// Makes the record of a report about the last part of a watch, or about all of it.
@@ -70,8 +71,8 @@ impl Recorder {
             test.apply(&mut report);
         }
         let mut judged = self.judge.judge(&report, self.self_test.as_ref());
-        let without_owner = judged.iter().filter(|one| self.whose.cannot_tell(one)).count();
-        judged.retain(|one| self.whose.owns(one));
+        let without_owner = judged.iter().filter(|one| self.filter.cannot_tell(one)).count();
+        judged.retain(|one| self.filter.admits(one));
         let level = level(&report);
         let mode = Mode::of_seconds(report.window.as_secs_f64());
         let mut record = WatchRecord::new(level, mode);
@@ -96,7 +97,7 @@ impl Recorder {
         record.polls = report.looks.as_ref().map(|polls| polls_record(&report, polls, mode));
         record.without_owner = without_owner as u64;
         if judged.is_empty() {
-            record.empty_because = self.whose.nothing_of();
+            record.empty_because = self.filter.why_nothing();
         }
         let known = Known {
             counted: record.counts_closes(),
@@ -122,13 +123,6 @@ fn broken_rules(test: &SelfTest) -> Vec<String> {
 
 fn scope(scope: &Scope) -> ScopeRecord {
     ScopeRecord { ip: scope.ip, port: scope.port, side: scope.side.map(side) }
-}
-
-fn side(side: keepwarm_sockets::Side) -> Side {
-    match side {
-        keepwarm_sockets::Side::Client => Side::Client,
-        keepwarm_sockets::Side::Server => Side::Server,
-    }
 }
 
 /// The counters that a record has, by their names there.
@@ -160,7 +154,7 @@ fn polls_record(report: &HostReport, polls: &Polls, mode: Mode) -> PollsRecord {
         not_seen.push(NOT_SEEN_WITHOUT_TIME_WAITS.into());
     }
     // One dump judges no closes, so there is none that it could not judge.
-    let not_judged = if mode == Mode::OneDump { &[] } else { not_judged_by_looks() };
+    let not_judged = if mode == Mode::OneDump { &[] } else { not_judged_by_polls() };
     PollsRecord {
         source: polls.source.as_str().to_owned(),
         count: polls.count,
@@ -168,7 +162,7 @@ fn polls_record(report: &HostReport, polls: &Polls, mode: Mode) -> PollsRecord {
         per_s: counters.iter().map(|(name, count)| ((*name).to_owned(), per_s(*count))).collect(),
         established_now: polls.counters.established,
         time_wait_now: polls.counters.time_wait_now,
-        findings: observe::host(report).iter().map(finding).collect(),
+        findings: judge_counters(report).iter().map(finding).collect(),
         not_seen,
         not_judged: not_judged.iter().copied().map(Into::into).collect(),
         hint: HINT_AT_L0.to_owned(),
@@ -248,30 +242,6 @@ fn lifetime(lifetime: &Histogram) -> LifetimeRecord {
         p50: lifetime.quantile(0.5),
         p99: lifetime.quantile(0.99),
         max: lifetime.max(),
-    }
-}
-
-fn owners(judged: &Judged) -> Vec<OwnerRecord> {
-    let owners = judged.destination.owners.iter().enumerate();
-    owners
-        .map(|(place, owner)| OwnerRecord {
-            pid: owner.pid,
-            process: owner.process.clone(),
-            // The runtime is looked up for the main owner only.
-            runtime: judged.runtime.filter(|_| place == 0).map(|runtime| runtime.to_string()),
-            cgroup: judged.cgroups.get(place).cloned().flatten(),
-            share: owner.share,
-            how: owner.how.as_str().to_owned(),
-        })
-        .collect()
-}
-
-fn finding(finding: &Finding) -> FindingRecord {
-    FindingRecord {
-        code: finding.code.to_owned(),
-        confidence: finding.confidence,
-        summary: finding.summary.clone(),
-        advice: finding.advice.clone(),
     }
 }
 

@@ -8,10 +8,7 @@ mod assert;
 mod fill;
 mod filter;
 mod netns;
-mod observe;
-mod owner;
 mod recent;
-mod runtime;
 mod screen;
 mod source;
 
@@ -191,7 +188,7 @@ impl Session {
         let report = source.snapshot()?;
         let watched = report.window;
         match &mut self.interim {
-            Interim::Silent => self.recorder.meet(&report),
+            Interim::Silent => self.recorder.remember_owners(&report),
             Interim::Whole => {
                 self.progress.clear();
                 print_json(&self.recorder.record(report, watched))?;

@@ -1,9 +1,9 @@
-//! What to set: one entry for each finding in each runtime, with the versions it is for.
+//! Settings to change: one entry for each finding in each runtime, with the versions it is for.
 //!
 //! To add one, see "The knowledge base" in CONTRIBUTING.md. The order is that of likelihood: where the
 //! program is not recognised, the first two runtimes of a finding are shown. The settings that a text
-//! names are listed before it, and stand among the defaults: so none is advised that does not exist in
-//! the versions that the advice is for.
+//! names are listed before it, and stand among the defaults: so no setting is advised that does not
+//! exist in the versions that the advice is for. Steps that depend on no runtime are in `steps`.
 
 use super::Kind::{Dotnet, Go, Java, Keepwarm, Nginx, Node, Php, Python, Ruby, Rust};
 use super::range::{ANY, before, since};

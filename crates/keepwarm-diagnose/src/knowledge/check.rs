@@ -1,13 +1,36 @@
-//! What is wrong with a table, if anything: the rules that keep ours in order.
+//! Checks a knowledge base: the rules that keep ours in order.
 
-use super::{Advice, Fact, Kind, Range, Topic, Version};
+use super::range::ANY;
+use super::{Advice, Fact, Kind, Range, Situation, Step, Topic, Version};
 
-/// As much of a source as `keepwarm explain` has room for on one line.
+/// Longest source for which `keepwarm explain` has room on one line.
 const LONGEST_SOURCE: usize = 76;
 
-/// Every fault of a table, in words; none if it is in order. A test holds ours to it.
+/// The tables of a knowledge base.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables<'a> {
+    /// Defaults of programs.
+    pub defaults: &'a [Fact],
+    /// Settings to change, by finding and runtime.
+    pub advice: &'a [Advice],
+    /// Next steps that depend on no runtime.
+    pub steps: &'a [Step],
+    /// Pages.
+    pub topics: &'a [Topic],
+}
+
+/// Lists every fault of the tables in words; empty if they are in order. A test holds ours to it.
 #[must_use]
-pub fn faults(defaults: &[Fact], advice: &[Advice], topics: &[Topic]) -> Vec<String> {
+pub fn faults(tables: &Tables<'_>) -> Vec<String> {
+    let Tables { defaults, advice, steps, topics } = *tables;
+    let mut faults = default_faults(defaults);
+    faults.extend(advice_faults(advice, defaults, topics));
+    faults.extend(step_faults(steps, topics));
+    faults.extend(topic_faults(topics));
+    faults
+}
+
+fn default_faults(defaults: &[Fact]) -> Vec<String> {
     let mut faults = Vec::new();
     for (place, one) in defaults.iter().enumerate() {
         let name = format!("{}, {}", one.program, one.setting);
@@ -20,6 +43,11 @@ pub fn faults(defaults: &[Fact], advice: &[Advice], topics: &[Topic]) -> Vec<Str
             faults.push(format!("{name}: {} stands in another line as well", one.versions));
         }
     }
+    faults
+}
+
+fn advice_faults(advice: &[Advice], defaults: &[Fact], topics: &[Topic]) -> Vec<String> {
+    let mut faults = Vec::new();
     for (place, one) in advice.iter().enumerate() {
         let name = format!("{} {}", one.code, one.kind.as_str());
         faults.extend(entry_faults(&name, one.versions, one.text, one.source));
@@ -28,11 +56,32 @@ pub fn faults(defaults: &[Fact], advice: &[Advice], topics: &[Topic]) -> Vec<Str
         if others.any(|other| overlap(one.versions, other.versions)) {
             faults.push(format!("{name}: {} stands in another entry as well", one.versions));
         }
-        if !topics.iter().any(|topic| topic.name == one.code) {
-            faults.push(format!("{name}: there is no page {}", one.code));
-        }
+        faults.extend(page_fault(&name, one.code, topics));
         faults.extend(setting_faults(&name, one, defaults));
     }
+    faults
+}
+
+/// Each situation has one step, and each step a page and a source.
+fn step_faults(steps: &[Step], topics: &[Topic]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for situation in Situation::ALL {
+        let name = situation.as_str();
+        let count = steps.iter().filter(|one| one.situation == situation).count();
+        if count != 1 {
+            faults.push(format!("{name}: there are {count} next steps, not one"));
+        }
+    }
+    for one in steps {
+        let name = one.situation.as_str();
+        faults.extend(entry_faults(name, ANY, one.text, one.source));
+        faults.extend(page_fault(name, one.code, topics));
+    }
+    faults
+}
+
+fn topic_faults(topics: &[Topic]) -> Vec<String> {
+    let mut faults = Vec::new();
     for (place, one) in topics.iter().enumerate() {
         if one.title.is_empty() || one.text.is_empty() {
             faults.push(format!("{}: an empty page", one.name));
@@ -43,6 +92,11 @@ pub fn faults(defaults: &[Fact], advice: &[Advice], topics: &[Topic]) -> Vec<Str
         }
     }
     faults
+}
+
+fn page_fault(name: &str, code: &str, topics: &[Topic]) -> Option<String> {
+    let has_page = topics.iter().any(|topic| topic.name == code);
+    (!has_page).then(|| format!("{name}: there is no page {code}"))
 }
 
 fn entry_faults(name: &str, versions: Range, text: &str, source: &str) -> Vec<String> {
@@ -67,7 +121,7 @@ fn entry_faults(name: &str, versions: Range, text: &str, source: &str) -> Vec<St
     faults
 }
 
-/// The settings that an advice names exist in all the versions that it is for.
+/// Checks that the settings that an advice names exist in all the versions that it is for.
 fn setting_faults(name: &str, advice: &Advice, defaults: &[Fact]) -> Vec<String> {
     let mut faults = Vec::new();
     let of_kind = || defaults.iter().filter(|one| one.kind == advice.kind);
@@ -95,7 +149,7 @@ fn kind(advice: &Advice) -> &'static str {
     Kind::as_str(advice.kind)
 }
 
-/// Whether a text has a name, not as a part of a longer one.
+/// Returns true if a text has a name, not as a part of a longer one.
 fn mentions(text: &str, name: &str) -> bool {
     let in_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let bounded = |at: usize| {
@@ -123,7 +177,7 @@ fn overlap(a: Range, b: Range) -> bool {
     low(a) < high(b) && low(b) < high(a)
 }
 
-/// Whether ranges together have every version of another one.
+/// Returns true if ranges together have every version of another one.
 fn cover(ranges: &[Range], wanted: Range) -> bool {
     let mut from = low(wanted);
     while from < high(wanted) {

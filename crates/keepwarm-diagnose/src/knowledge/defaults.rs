@@ -1,16 +1,16 @@
-//! What programs do if nobody sets anything: one line a setting, with the versions it holds for and
-//! where it stands.
+//! Defaults of programs: one line a setting, with the versions it holds for and its source.
 //!
 //! To add one, see "The knowledge base" in CONTRIBUTING.md. `setting` is the name as one writes it,
-//! so that advice can name it too; what recognises a program from outside is said around the line:
-//! `closes_after` for the idle timeout of a server, `keeps` for the idle set of a client.
+//! so that advice can name it too; a value by which a program can be recognised from outside stands
+//! around the line: `closes_after` for the idle timeout of a server, `keeps` for the idle set of a
+//! client.
 
 use super::Kind::{Dotnet, Go, Java, Keepwarm, Nginx, Node, Php, Python, Ruby, Rust};
 use super::range::{ANY, before, between, since};
 use super::source;
 use super::{Fact, Kind, Range};
 
-/// A default that nothing is recognised by.
+/// A default by which no program is recognised.
 const fn fact(
     kind: Kind,
     program: &'static str,

@@ -1,12 +1,12 @@
 //! The pages of `keepwarm explain`: of a finding, a runtime, a word.
 //!
-//! Lines are as long as they come, except that a source has a line of its own; whoever prints them
-//! wraps them, an indent kept.
+//! Lines are not wrapped, except that a source has a line of its own; the caller wraps them and keeps
+//! the indent.
 
 use super::range::ANY;
-use super::{ADVICE, Advice, DEFAULTS, Fact, Kind, Range, TOPICS};
+use super::{ADVICE, Advice, DEFAULTS, Fact, Kind, Range, STEPS, TOPICS};
 
-/// The page of a topic: a finding, a runtime, a word.
+/// Returns the page of a topic: a finding, a runtime, a word.
 #[must_use]
 pub fn explain(topic: &str) -> Option<String> {
     let wanted = topic.trim().to_lowercase();
@@ -22,10 +22,17 @@ pub fn explain(topic: &str) -> Option<String> {
     for one in advice {
         text.push_str(&entry(one.kind.as_str(), one.versions, one.text, one.source));
     }
+    let steps = || STEPS.iter().filter(|one| one.code == page.name);
+    if steps().next().is_some() {
+        text.push_str("\nWhat to do\n");
+    }
+    for one in steps() {
+        text.push_str(&entry(one.situation.as_str(), ANY, one.text, one.source));
+    }
     Some(text)
 }
 
-/// Every topic that [`explain`] knows, with its title.
+/// Lists every topic that [`explain`] knows, with its title.
 #[must_use]
 pub fn topics() -> Vec<(&'static str, &'static str)> {
     let pages = TOPICS.iter().map(|page| (page.name, page.title));

@@ -1,7 +1,8 @@
-//! What is known of programs that speak HTTP: their defaults, and what to set.
+//! Facts about programs that speak HTTP: their defaults, and the settings to change.
 //!
-//! Owns the look-up. The facts are in `defaults`, what to set in `advice`, pages in `topics`: the files
-//! to extend. Each entry has its versions and its source; [`faults`] says what is wrong with one.
+//! Owns the search in the tables. The files to extend are `defaults`, `advice` (settings to change),
+//! `steps` (next steps that depend on no runtime) and `topics` (pages). Each entry has its source, and
+//! its versions where it has any; [`faults`] lists the faults of a table.
 
 mod advice;
 mod check;
@@ -9,18 +10,20 @@ mod defaults;
 mod explain;
 mod range;
 mod source;
+mod steps;
 mod topics;
 
 use std::fmt;
 
 pub use self::advice::ADVICE;
-pub use self::check::faults;
+pub use self::check::{Tables, faults};
 pub use self::defaults::DEFAULTS;
 pub use self::explain::{explain, topics};
 pub use self::range::{Range, Version};
+pub use self::steps::STEPS;
 pub use self::topics::TOPICS;
 
-/// What a program runs on.
+/// Runtime of a program: its language, or the server it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)] // Their names say it.
@@ -38,7 +41,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// Every runtime.
     pub const ALL: [Kind; 10] = [
         Kind::Go,
         Kind::Node,
@@ -52,7 +55,7 @@ impl Kind {
         Kind::Keepwarm,
     ];
 
-    /// Its name, which is also its topic in `keepwarm explain`.
+    /// Returns the name, which is also the topic in `keepwarm explain`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,9 +76,9 @@ impl Kind {
 /// A recognised program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Runtime {
-    /// What it runs on.
+    /// Runtime of the program.
     pub kind: Kind,
-    /// In which version; `None` if it cannot be read.
+    /// Version; `None` if it cannot be read.
     pub version: Option<Version>,
 }
 
@@ -89,54 +92,118 @@ impl fmt::Display for Runtime {
 /// A default of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Fact {
-    /// What runs it.
+    /// Runtime that the program belongs to.
     pub kind: Kind,
     /// The library or program that has it.
     pub program: &'static str,
-    /// The versions of `kind` that have it. What comes apart from it, in versions of its own, says
-    /// them in its name.
+    /// The versions of `kind` that have it. A library with version numbers of its own states them in
+    /// its name.
     pub versions: Range,
-    /// Its name, as one writes it.
+    /// Name of the setting, as one writes it.
     pub setting: &'static str,
-    /// What it is if nobody sets it.
+    /// Default value.
     pub default: &'static str,
     /// For the idle timeout of a server: the milliseconds by which it can be recognised.
     pub server_idle_ms: Option<u32>,
     /// For an idle set of a client: the number by which it can be recognised.
     pub idle_set: Option<u32>,
-    /// Where it stands.
+    /// Public page that states it.
     pub source: &'static str,
 }
 
-/// What to set, for one finding in one runtime.
+/// Setting to change, for one finding in one runtime.
 #[derive(Clone, Copy, Debug)]
 pub struct Advice {
     /// The finding's code.
     pub code: &'static str,
-    /// What runs it.
+    /// Runtime of the program.
     pub kind: Kind,
     /// The versions it is for.
     pub versions: Range,
     /// The settings that the text names, each among the defaults.
     pub settings: &'static [&'static str],
-    /// What to do.
+    /// Instruction, without a full stop.
     pub text: &'static str,
-    /// Where it stands.
+    /// Public page that states it.
+    pub source: &'static str,
+}
+
+/// Situation whose next step depends on no runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Situation {
+    /// Counters show unread bodies, not whose.
+    BodiesUnreadOnHost,
+    /// The server closes first, and polls cannot show why.
+    ServerCloses,
+    /// Connects to one destination fail.
+    ConnectsFail,
+    /// Counters show failed handshakes, not to which service.
+    HandshakesFailOnHost,
+    /// Counters show full accept queues, not which.
+    AcceptQueueFullOnHost,
+    /// Local ports towards a destination get scarce.
+    PortsRunOut,
+    /// As `PortsRunOut`, and one dump does not show why.
+    PortsRunOutInOneDump,
+    /// One dump shows closes, not their cause.
+    OneDump,
+}
+
+impl Situation {
+    /// Every situation.
+    pub const ALL: [Situation; 8] = [
+        Situation::BodiesUnreadOnHost,
+        Situation::ServerCloses,
+        Situation::ConnectsFail,
+        Situation::HandshakesFailOnHost,
+        Situation::AcceptQueueFullOnHost,
+        Situation::PortsRunOut,
+        Situation::PortsRunOutInOneDump,
+        Situation::OneDump,
+    ];
+
+    /// Returns the situation in a few words, for the page of its finding.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Situation::BodiesUnreadOnHost => "unread bodies on this host",
+            Situation::ServerCloses => "the server closes first",
+            Situation::ConnectsFail => "connects to a service fail",
+            Situation::HandshakesFailOnHost => "handshakes fail on this host",
+            Situation::AcceptQueueFullOnHost => "an accept queue is full on this host",
+            Situation::PortsRunOut => "ports get scarce",
+            Situation::PortsRunOutInOneDump => "ports are scarce in one dump",
+            Situation::OneDump => "closes in one dump",
+        }
+    }
+}
+
+/// Next step in one situation.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The situation.
+    pub situation: Situation,
+    /// The finding's code, whose page shows the step.
+    pub code: &'static str,
+    /// Instruction, without a full stop.
+    pub text: &'static str,
+    /// Public page that explains it.
     pub source: &'static str,
 }
 
 /// A page of `keepwarm explain`.
 #[derive(Clone, Copy, Debug)]
 pub struct Topic {
-    /// What to type.
+    /// Word to type after `keepwarm explain`.
     pub name: &'static str,
-    /// Its line in the list of topics.
+    /// Line in the list of topics.
     pub title: &'static str,
-    /// The page, paragraphs parted by empty lines.
+    /// The page; empty lines separate its paragraphs.
     pub text: &'static str,
 }
 
-/// The advice for a finding: for the runtime that was recognised, or for the two likeliest.
+/// Returns the advice for a finding: for the runtime that was recognised, or for the two likeliest.
 #[must_use]
 pub fn advice(code: &str, runtime: Option<Runtime>) -> Option<String> {
     let fits = |advice: &&Advice| advice.code == code;
@@ -161,7 +228,13 @@ pub fn advice(code: &str, runtime: Option<Runtime>) -> Option<String> {
     (!words.is_empty()).then(|| words.join("; "))
 }
 
-/// The servers whose idle timeout is about this long by default.
+/// Returns the next step in a situation; empty if the table has none, which a test forbids.
+pub(crate) fn next_step(situation: Situation) -> String {
+    let step = STEPS.iter().find(|one| one.situation == situation);
+    step.map_or_else(String::new, |step| step.text.to_owned())
+}
+
+/// Returns the servers whose idle timeout is about this long by default.
 #[must_use]
 pub fn servers_with_idle_timeout(ms: u32) -> Vec<&'static str> {
     let near = |known: u32| {
@@ -175,7 +248,7 @@ pub fn servers_with_idle_timeout(ms: u32) -> Vec<&'static str> {
     names
 }
 
-/// The clients that keep this many connections idle by default.
+/// Returns the clients that keep this many connections idle by default.
 #[must_use]
 pub fn clients_with_idle_set(size: u64, runtime: Option<Runtime>) -> Vec<&'static str> {
     let fits = DEFAULTS.iter().filter(|one| one.idle_set.is_some_and(|set| u64::from(set) == size));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A version, as far as it is known: `1`, `1.27` or `1.27.3`.
+/// Version, as far as it is known: `1`, `1.27` or `1.27.3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Version {
     /// The first number.
@@ -43,7 +43,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// From which version to before which a fact holds; an empty end is open.
+/// Versions for which a fact holds; an empty end is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The first version.
@@ -53,7 +53,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// Whether a version lies within; an unknown one may.
+    /// Returns true if a version lies within. An unknown version may, so it does.
     #[must_use]
     pub fn admits(&self, version: Option<Version>) -> bool {
         let Some(version) = version else { return true };

@@ -1,5 +1,5 @@
-//! Where facts and advice stand: pages that anybody can open. Short ones, for `keepwarm explain` shows
-//! them on a line of 80 columns.
+//! Sources of facts and advice: public pages, with addresses short enough for the line of 80 columns
+//! that `keepwarm explain` has for each.
 
 pub(super) const GO_TRANSPORT: &str = "https://pkg.go.dev/net/http#Transport";
 pub(super) const GO_SERVER: &str = "https://pkg.go.dev/net/http#Server";
@@ -59,3 +59,10 @@ pub(super) const REQWEST_GET: &str = "https://docs.rs/reqwest/latest/reqwest/fn.
 pub(super) const REQWEST_RESPONSE: &str =
     "https://docs.rs/reqwest/latest/reqwest/struct.Response.html";
 pub(super) const KEEPWARM: &str = "https://github.com/keepwarm/keepwarm";
+
+pub(super) const HTTP_CONNECTIONS: &str = "https://www.rfc-editor.org/rfc/rfc9112#section-9";
+pub(super) const RESET_UNREAD: &str = "https://www.rfc-editor.org/rfc/rfc2525#section-2.17";
+pub(super) const SNMP_COUNTERS: &str = "https://docs.kernel.org/networking/snmp_counter.html";
+pub(super) const IP_SYSCTL: &str = "https://docs.kernel.org/networking/ip-sysctl.html";
+pub(super) const LISTEN: &str = "https://man7.org/linux/man-pages/man2/listen.2.html";
+pub(super) const SOCK_DIAG: &str = "https://man7.org/linux/man-pages/man7/sock_diag.7.html";

@@ -61,6 +61,14 @@ pub const TOPICS: &[Topic] = &[
                close, or HTTP/1.0?), and one request of the client (does it send Connection: close?).",
     },
     Topic {
+        name: "D4-D6",
+        title: "the server closes first, and polls cannot show why",
+        text: "At level L0 no close is counted, so neither idle times nor requests are known: the \
+               server's keep-alive timeout (D4), its limit of requests a connection (D5) and \
+               Connection: close (D6) look the same.\n\n\
+               How to tell: level L1 or L2, see `keepwarm explain levels`.",
+    },
+    Topic {
         name: "D7",
         title: "connections that the program does not close",
         text: "The peer has closed, and the program has not: CLOSE_WAIT, for as long as it lives. A \

@@ -2,9 +2,15 @@
 //!
 //! Owns the record, and the notes and doubts that follow from it. The tool fills and judges it.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::numbers::thousands;
+use crate::watch::{FindingRecord, OwnerRecord, Side};
+
+/// Codes of findings that name no fault.
+const CALM: [&str; 4] = ["healthy", "mixed", "D11", "D12"];
 
 /// The kernel's account of one port, the samples taken on the way, and the finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,8 +52,42 @@ pub struct HopRecord {
     pub settled: bool,
     /// Samples in the order of time; the run's length and the cost of a dump decide how often.
     pub samples: Vec<HopSample>,
-    /// Judgement on the port's connections.
+    /// The main finding: the first one of the client's side where that is on this host, else of the
+    /// server's.
     pub finding: HopFinding,
+    /// Every finding, by the service and the side that it is about; the client's come first.
+    #[serde(default)]
+    pub findings: Vec<SideFinding>,
+    /// Main owner of the connections at each side, with its runtime.
+    #[serde(default)]
+    pub owner: PerSide<OwnerRecord>,
+}
+
+/// A fact about each side; `None` where the side is not on this host, or the fact is not known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PerSide<T> {
+    /// Fact about the client.
+    pub client: Option<T>,
+    /// Fact about the server.
+    pub server: Option<T>,
+}
+
+impl<T> Default for PerSide<T> {
+    fn default() -> Self {
+        Self { client: None, server: None }
+    }
+}
+
+/// One finding about one side of the connections to one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SideFinding {
+    /// Side that it was observed from.
+    pub side: Side,
+    /// Address of the service; `None` for the quietest ones, which are judged as one.
+    pub remote: Option<SocketAddr>,
+    /// The finding, as a watch has it.
+    #[serde(flatten)]
+    pub finding: FindingRecord,
 }
 
 /// Connections closed, by the side that was first.
@@ -63,6 +103,9 @@ pub struct HopCloses {
     pub client_rst: u64,
     /// The server reset the connection.
     pub server_rst: u64,
+    /// No answer came any more, and one side gave up.
+    #[serde(default)]
+    pub timed_out: u64,
     /// The kernel does not say how the connection ended.
     pub unclassified: u64,
 }
@@ -172,7 +215,8 @@ impl HopCloses {
     /// Sums all closes.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.client_fin + self.server_fin + self.crossed_fin + self.reset() + self.unclassified
+        let by_fin = self.client_fin + self.server_fin + self.crossed_fin;
+        by_fin + self.reset() + self.timed_out + self.unclassified
     }
 }
 
@@ -203,6 +247,20 @@ impl HopRecord {
     #[must_use]
     pub fn port_share(&self) -> Option<f64> {
         self.ports.range.map(|range| self.ports.peak as f64 / f64::from(range))
+    }
+
+    /// Returns the findings that name a fault, one of each code, without the main finding's.
+    #[must_use]
+    pub fn other_findings(&self) -> Vec<&FindingRecord> {
+        let mut others: Vec<&FindingRecord> = Vec::new();
+        for one in self.findings.iter().map(|one| &one.finding) {
+            let is_known =
+                one.code == self.finding.code || others.iter().any(|other| other.code == one.code);
+            if !is_known && !CALM.contains(&one.code.as_str()) {
+                others.push(one);
+            }
+        }
+        others
     }
 
     /// Returns the limits of this account that do not make it wrong.
@@ -251,13 +309,24 @@ impl HopFinding {
     /// Writes the finding in sentences: what it is, how to fix it, and what loopback hides.
     #[must_use]
     pub fn sentences(&self) -> String {
-        let mut sentences = self.summary.clone();
-        if let Some(advice) = &self.advice {
-            sentences = format!("{sentences}. Fix: {advice}");
-        }
+        let mut sentences = with_fix(&self.summary, self.advice.as_deref());
         if let Some(remote) = &self.remote {
             sentences = format!("{sentences}. {}", capitalised(remote));
         }
+        format!("{}.", capitalised(&sentences))
+    }
+}
+
+/// Writes what was found, and how to fix it.
+fn with_fix(summary: &str, advice: Option<&str>) -> String {
+    advice.map_or_else(|| summary.to_owned(), |advice| format!("{summary}. Fix: {advice}"))
+}
+
+impl FindingRecord {
+    /// Writes the finding in sentences: what it is, and how to fix it.
+    #[must_use]
+    pub fn sentences(&self) -> String {
+        let sentences = with_fix(&self.summary, self.advice.as_deref());
         format!("{}.", capitalised(&sentences))
     }
 }

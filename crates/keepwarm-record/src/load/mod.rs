@@ -22,7 +22,8 @@ pub use connections::{Connections, PerConnection};
 pub use distribution::Distribution;
 pub use facts::fact;
 pub use hop::{
-    Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PortUse, Sides, TimeWaits,
+    Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PerSide, PortUse,
+    SideFinding, Sides, TimeWaits,
 };
 pub use settings::{Schedule, Settings};
 pub use timeline::{Sketched, SliceRecord, TimelineRecord};

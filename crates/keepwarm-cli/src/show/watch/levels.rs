@@ -1,6 +1,6 @@
 //! The lists that `keepwarm explain levels` ends with: what a report leaves out, and why.
 
-use keepwarm_diagnose::not_judged_by_looks;
+use keepwarm_diagnose::not_judged_by_polls;
 use keepwarm_record::watch::{
     HINT_AT_L0, Level, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS,
 };
@@ -16,7 +16,7 @@ pub(crate) fn reasons(columns: usize) -> String {
         text.push_str(&paragraph("  ", &format!("{what}: {why}"), columns));
     }
     text.push_str("\nNot judged at level L0, and why:\n\n");
-    for (what, why) in not_judged_by_looks() {
+    for (what, why) in not_judged_by_polls() {
         text.push_str(&paragraph("  ", &format!("{what}: {why}"), columns));
     }
     text.push('\n');

@@ -1,34 +1,37 @@
-//! Whose connections are shown: `--pid`, `--process`, `--cgroup`.
+//! Filters destinations by their owners: `--pid`, `--process`, `--cgroup`.
+//!
+//! Owns the conditions, and the reason why no destination meets them.
 
 use std::collections::HashMap;
 
 use keepwarm_sockets::process;
 
-use super::observe::Judged;
+use super::Judged;
 use crate::args::WatchOptions;
 use crate::exit::{Exit, Failure};
-
-/// Conditions on a destination's owners; all that are given must hold for one of them.
-#[derive(Debug)]
-pub(crate) struct Whose {
-    pid: Option<u32>,
-    process: Option<String>,
-    cgroup: Option<String>,
-    /// Whether a process was in the cgroup when it was first asked: it may have ended since.
-    members: HashMap<u32, bool>,
-}
 
 /// Processes whose cgroup is remembered.
 const MAX_MEMBERS: usize = 1 << 12;
 
-impl Whose {
+/// Conditions on a destination's owners; one owner has to meet all that are given.
+#[derive(Debug)]
+pub(crate) struct OwnerFilter {
+    pid: Option<u32>,
+    process: Option<String>,
+    cgroup: Option<String>,
+    /// Whether a process was in the cgroup when it was first seen: it may have ended since.
+    members: HashMap<u32, bool>,
+}
+
+impl OwnerFilter {
     pub(crate) fn new(options: &WatchOptions) -> Self {
         let WatchOptions { pid, process, cgroup, .. } = options;
         let (process, cgroup) = (process.clone(), cgroup.clone());
         Self { pid: *pid, process, cgroup, members: HashMap::new() }
     }
 
-    /// Fails if what is asked for cannot be: one name may still come, an id that is not there may not.
+    /// Fails if no process can ever match: a name may still appear, a process id that does not exist
+    /// may not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self.pid {
             Some(pid) if !process::exists(pid) => {
@@ -38,14 +41,14 @@ impl Whose {
         }
     }
 
-    /// Whether it is not known whose a destination is, where that matters.
+    /// Returns true if a destination without a known owner may be one that is filtered for.
     pub(crate) fn cannot_tell(&self, judged: &Judged) -> bool {
-        !self.is_anybody() && judged.destination.owners.is_empty()
+        !self.is_empty() && judged.destination.owners.is_empty()
     }
 
-    /// Whether a destination belongs, at least in part, to whom is asked for.
-    pub(crate) fn owns(&mut self, judged: &Judged) -> bool {
-        if self.is_anybody() {
+    /// Returns true if one of a destination's owners meets all conditions.
+    pub(crate) fn admits(&mut self, judged: &Judged) -> bool {
+        if self.is_empty() {
             return true;
         }
         judged.destination.owners.iter().any(|owner| {
@@ -55,7 +58,7 @@ impl Whose {
         })
     }
 
-    fn is_anybody(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.pid.is_none() && self.process.is_none() && self.cgroup.is_none()
     }
 
@@ -71,9 +74,9 @@ impl Whose {
         found
     }
 
-    /// Why there may be nothing to show of whom is asked for.
-    pub(crate) fn nothing_of(&self) -> Option<String> {
-        if self.is_anybody() {
+    /// Explains why no destination of the filtered processes may be known; `None` without a filter.
+    pub(crate) fn why_nothing(&self) -> Option<String> {
+        if self.is_empty() {
             return None;
         }
         if let Some(pid) = self.pid.filter(|pid| !process::exists(*pid)) {
@@ -81,16 +84,16 @@ impl Whose {
         }
         let wanted: Vec<u32> = match self.pid {
             Some(pid) => vec![pid],
-            None => process::pids().into_iter().filter(|pid| self.is_of(*pid)).collect(),
+            None => process::pids().into_iter().filter(|pid| self.matches(*pid)).collect(),
         };
         if wanted.is_empty() {
-            let whose = match (&self.process, &self.cgroup) {
+            let which = match (&self.process, &self.cgroup) {
                 (Some(name), _) => format!("of the name {name:?}"),
                 (None, part) => {
                     format!("in a cgroup with {:?} in its path", part.as_deref().unwrap_or(""))
                 }
             };
-            return Some(format!("there is no process {whose} now"));
+            return Some(format!("there is no process {which} now"));
         }
         let closed = wanted.iter().filter(|pid| !process::may_list_files(**pid)).count();
         (closed > 0).then(|| {
@@ -102,14 +105,13 @@ impl Whose {
         })
     }
 
-    fn is_of(&self, pid: u32) -> bool {
-        let name = || process::name(pid).unwrap_or_default();
-        self.process.as_ref().is_none_or(|wanted| name() == *wanted)
+    fn matches(&self, pid: u32) -> bool {
+        self.process.as_ref().is_none_or(|wanted| process::name(pid).as_ref() == Some(wanted))
             && self.cgroup.as_ref().is_none_or(|part| is_in(pid, part))
     }
 }
 
-/// Returns true if one of the process's cgroups has this part in its path.
+/// Returns true if a process is in a cgroup whose path contains `part`.
 fn is_in(pid: u32, part: &str) -> bool {
     process::cgroups(pid).iter().any(|path| path.contains(part))
 }

@@ -1,0 +1,169 @@
+//! Translates a destination of the kernel's report into the evidence that is judged.
+//!
+//! Owns the one translation that `watch`, `load --watch` and `lab` share. Reads nothing: the ports
+//! and the runtime are given.
+
+use keepwarm_diagnose::knowledge::Runtime;
+use keepwarm_diagnose::{
+    Evidence, HostCounters, Idle, Level, LoadKnowledge, MissingEvidence, OpenTraffic,
+    PolledEvidence, Ports, Requests, ResetReasons, Side as ObservedSide,
+};
+use keepwarm_sockets::{Destination, Histogram, HostReport, Polls, SelfTest, Side, Tracing};
+
+/// Width of a cluster of idle times, or of numbers of requests, to either side.
+const CLUSTER: f64 = 0.03;
+
+/// Share of the dumps that met a connection at all which have to meet the idle set.
+const OFTEN: f64 = 0.2;
+
+/// Facts about a destination that its numbers do not contain.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Context {
+    pub(super) ports: Option<Ports>,
+    pub(super) runtime: Option<Runtime>,
+    pub(super) missing: MissingEvidence,
+    pub(super) load: Option<LoadKnowledge>,
+}
+
+/// Builds the evidence of one destination.
+pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context) -> Evidence {
+    let Context { ports, runtime, missing, load } = context;
+    Evidence {
+        window: report.window,
+        opened: one.opened,
+        local_fin: one.closed.local_fin,
+        remote_fin: one.closed.remote_fin,
+        local_rst: one.closed.local_rst,
+        remote_rst: one.closed.remote_rst,
+        undrained: one.closed.undrained,
+        // A connection that timed out has no closer.
+        unclassified: one.closed.unclassified + one.closed.timed_out,
+        connect_failed: one.connect_failed,
+        requests: requests(&one.requests),
+        idle_local: idle(&one.idle_before_local_close),
+        idle_remote: idle(&one.idle_before_remote_close),
+        alive_at_start: one.alive_at_start,
+        alive: one.alive,
+        established: one.established,
+        idle_set: idle_set(one),
+        close_wait: one.close_wait,
+        close_wait_at_start: one.close_wait_at_start,
+        time_wait: lists_time_waits(report).then_some(one.time_wait),
+        ports: ports.filter(|_| lists_time_waits(report)),
+        runtime,
+        open: open_traffic(one),
+        missing,
+        load,
+        ..Evidence::new(observed_side(one.side), level(one, report))
+    }
+}
+
+/// Returns the kinds of evidence that the self-test did not find.
+pub(super) fn missing(test: &SelfTest) -> MissingEvidence {
+    MissingEvidence {
+        closer: !test.closer,
+        abort: !test.abort,
+        unread: !test.unread,
+        requests: !test.requests,
+    }
+}
+
+/// Returns the counters of the network namespace, which only level L0 reads.
+pub(super) fn host_counters(polls: &Polls) -> HostCounters {
+    let counters = &polls.counters;
+    HostCounters {
+        active_opens: counters.active_opens,
+        attempt_fails: counters.attempt_fails,
+        abort_on_close: counters.abort_on_close,
+        listen_overflows: counters.listen_overflows,
+        time_waits: counters.time_waits,
+        resets: counters.estab_resets,
+    }
+}
+
+/// Returns false where the system hides TIME_WAITs, so that taken ports are not known either.
+fn lists_time_waits(report: &HostReport) -> bool {
+    report.looks.is_none_or(|polls| polls.lists_time_waits)
+}
+
+const fn observed_side(side: Side) -> ObservedSide {
+    match side {
+        Side::Client => ObservedSide::Client,
+        Side::Server => ObservedSide::Server,
+    }
+}
+
+fn level(one: &Destination, report: &HostReport) -> Level {
+    // A report without a window is one dump, by whatever source.
+    if report.window.is_zero() {
+        return Level::OneDump;
+    }
+    match (&report.looks, &report.tracing) {
+        (Some(polls), _) => Level::Polled(polled(one, polls)),
+        (None, Tracing::On { .. }) => Level::Traced(reset_reasons(one)),
+        (None, Tracing::Off | Tracing::Refused(_)) => Level::Counted,
+    }
+}
+
+fn polled(one: &Destination, polls: &Polls) -> PolledEvidence {
+    // The first poll has no earlier one to differ from.
+    let differences = one.glimpsed.unwrap_or_default();
+    PolledEvidence {
+        opened: differences.opened,
+        opened_at_most: match one.side {
+            Side::Client => polls.counters.active_opens,
+            Side::Server => polls.counters.passive_opens,
+        },
+        closed_first: polls.lists_time_waits.then_some(differences.closed_first),
+        gone: differences.gone,
+        kept_closed: differences.kept_closed,
+        kept: differences.kept,
+    }
+}
+
+fn reset_reasons(one: &Destination) -> ResetReasons {
+    let by_client = &one.traced.client_reset_reasons;
+    // Seen from the server, the late one is a response.
+    let late = if one.side == Side::Client { one.traced.reset_after_fin } else { 0 };
+    ResetReasons::of(by_client.iter().map(|(reason, count)| (reason.as_str(), *count)), late)
+}
+
+/// Returns the traffic of open connections; `None` where no dump has fetched any.
+fn open_traffic(one: &Destination) -> Option<OpenTraffic> {
+    let (connections, requests) = (one.requests_open.count(), one.requests_open.total());
+    let answers = one.answers_open;
+    (connections > 0).then_some(OpenTraffic { connections, requests, answers })
+}
+
+/// Returns the number of connections that stay open between bursts: the lowest level, if dumps met
+/// it again and again. A dump in the middle of a burst meets more.
+fn idle_set(one: &Destination) -> Option<u64> {
+    let open = u32::try_from(one.established).ok().filter(|open| *open > 0)?;
+    let up_to = |count: u32| one.established_seen.share_up_to(count);
+    let (less, none) = (up_to(open - 1)?, up_to(0)?);
+    let is_lowest = less - none <= 0.0;
+    (is_lowest && up_to(open)? - none >= OFTEN * (1.0 - none)).then_some(one.established)
+}
+
+fn requests(histogram: &Histogram) -> Option<Requests> {
+    let common = histogram.cluster(CLUSTER)?;
+    Some(Requests {
+        connections: histogram.count(),
+        total: histogram.total(),
+        p50: histogram.quantile(0.5)?,
+        max: histogram.max()?,
+        none_share: histogram.share_up_to(0)?,
+        common: common.centre,
+        common_share: common.share,
+    })
+}
+
+fn idle(histogram: &Histogram) -> Option<Idle> {
+    let common = histogram.cluster(CLUSTER)?;
+    Some(Idle {
+        closes: histogram.count(),
+        p50_ms: histogram.quantile(0.5)?,
+        common_ms: common.centre,
+        common_share: common.share,
+    })
+}

@@ -1,0 +1,200 @@
+//! What a report of the kernel means: each destination with its program and its findings.
+//!
+//! Owns the one way from a destination to a judgement, for `watch`, `load --watch` and `lab`: so the
+//! same connections have the same findings, owner, runtime and advice in all three. The rules are
+//! `keepwarm-diagnose`'s.
+
+mod destination;
+pub(crate) mod owner;
+pub(crate) mod record;
+mod runtime;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use keepwarm_diagnose::knowledge::Runtime;
+use keepwarm_diagnose::{
+    Finding, LoadKnowledge, MissingEvidence, PortOutlook, Ports, judge, judge_host,
+};
+use keepwarm_sockets::{
+    Destination, HostReport, SelfTest, TimeWaitReuse, ephemeral_ports, process, time_wait_reuse,
+};
+
+use self::destination::Context;
+
+/// Processes whose runtime and cgroup are remembered.
+const MAX_PROCESSES: usize = 1 << 12;
+
+/// Seconds of TIME_WAITs from which the rate of new ones is taken.
+const RECENT_SECONDS: usize = 5;
+
+/// One destination with its judgement.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    pub(crate) destination: Destination,
+    pub(crate) ports: Option<Ports>,
+    /// Runtime of the main owner.
+    pub(crate) runtime: Option<Runtime>,
+    /// The cgroups of the owners, in their order.
+    pub(crate) cgroups: Vec<Option<String>>,
+    /// The most important finding comes first.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Judges reports, and remembers processes from one report to the next.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    /// Number of local ports.
+    range: Option<u64>,
+    /// Whether a client's TIME_WAIT may be reused, and towards which hosts.
+    reuse: TimeWaitReuse,
+    runtimes: HashMap<u32, Option<Runtime>>,
+    cgroups: HashMap<u32, Option<String>>,
+}
+
+impl Judge {
+    pub(crate) fn new() -> Self {
+        Self {
+            range: ephemeral_ports().ok().map(|ports| ports.size().into()),
+            // An unreadable setting is most likely the default.
+            reuse: time_wait_reuse().unwrap_or(TimeWaitReuse::OnLoopback),
+            runtimes: HashMap::new(),
+            cgroups: HashMap::new(),
+        }
+    }
+
+    /// Judges every destination of a report. `test` is the self-test that was applied to it, if
+    /// there was one: a finding that rests on a count which the test removed is withheld.
+    pub(crate) fn judge(&mut self, report: &HostReport, test: Option<&SelfTest>) -> Vec<Judged> {
+        self.judge_with(report, test, |_| None)
+    }
+
+    /// Judges every destination as [`judge`](Self::judge) does, with what a load knows of it.
+    pub(crate) fn judge_with(
+        &mut self,
+        report: &HostReport,
+        test: Option<&SelfTest>,
+        mut load: impl FnMut(&Destination) -> Option<LoadKnowledge>,
+    ) -> Vec<Judged> {
+        let missing = test.map(destination::missing).unwrap_or_default();
+        let mut judge = |one: &Destination| self.judge_one(one.clone(), report, missing, load(one));
+        report.destinations.iter().map(&mut judge).collect()
+    }
+
+    /// Reads the facts about owners that can only be read while they live.
+    pub(crate) fn remember_owners(&mut self, report: &HostReport) {
+        for one in &report.destinations {
+            self.runtime(one);
+            one.owners.iter().for_each(|owner| drop(self.cgroup(owner.pid)));
+        }
+    }
+
+    fn judge_one(
+        &mut self,
+        destination: Destination,
+        report: &HostReport,
+        missing: MissingEvidence,
+        load: Option<LoadKnowledge>,
+    ) -> Judged {
+        let runtime = self.runtime(&destination);
+        let context = Context { ports: self.ports(&destination), runtime, missing, load };
+        let evidence = destination::evidence(&destination, report, context);
+        let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
+        Judged { findings: judge(&evidence), ports: evidence.ports, runtime, cgroups, destination }
+    }
+
+    fn runtime(&mut self, destination: &Destination) -> Option<Runtime> {
+        let pid = destination.owners.first()?.pid;
+        remembered(&mut self.runtimes, pid, runtime::recognise)
+    }
+
+    fn cgroup(&mut self, pid: u32) -> Option<String> {
+        remembered(&mut self.cgroups, pid, process::cgroup)
+    }
+
+    fn ports(&self, destination: &Destination) -> Option<Ports> {
+        let (taken, range) = (destination.ports?, self.range?);
+        let by_age = &destination.time_wait_by_age;
+        // The last seconds are assumed to go on, whatever the window. Only a close that holds a port
+        // counts.
+        let recent = by_age.iter().take(RECENT_SECONDS).sum::<u32>();
+        let rate = f64::from(recent) / RECENT_SECONDS as f64;
+        let outlook = if self.is_reused(destination.service.map(|service| service.ip())) {
+            PortOutlook { cliff_in: None, exhausted_in: None }
+        } else {
+            PortOutlook::of(taken.used, range, by_age, rate)
+        };
+        let PortOutlook { cliff_in, exhausted_in } = outlook;
+        Some(Ports { used: taken.used, range, cliff_in, exhausted_in })
+    }
+
+    /// Returns true if the kernel takes a port from TIME_WAIT after a second, so that ports never
+    /// run out.
+    fn is_reused(&self, ip: Option<IpAddr>) -> bool {
+        match self.reuse {
+            TimeWaitReuse::Never => false,
+            TimeWaitReuse::OnLoopback => ip.is_some_and(|ip| ip.is_loopback()),
+            TimeWaitReuse::Always => true,
+        }
+    }
+}
+
+/// Returns a fact about a process, read once: it may have ended since.
+fn remembered<T: Clone>(
+    known: &mut HashMap<u32, Option<T>>,
+    pid: u32,
+    read: impl FnOnce(u32) -> Option<T>,
+) -> Option<T> {
+    if let Some(fact) = known.get(&pid) {
+        return fact.clone();
+    }
+    let fact = read(pid);
+    if known.len() < MAX_PROCESSES {
+        known.insert(pid, fact.clone());
+    }
+    fact
+}
+
+/// Judges the counters of the whole network namespace, which only level L0 reads.
+pub(crate) fn judge_counters(report: &HostReport) -> Vec<Finding> {
+    let counters = report.looks.as_ref().map(destination::host_counters);
+    counters.map(|counters| judge_host(&counters)).unwrap_or_default()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Duration;
+
+    use keepwarm_sockets::{Scope, Watch};
+    use keepwarm_testkit::churn::{Family, Upstream, Way};
+
+    use super::*;
+
+    /// Judges real closes as this kernel reports them, and as a kernel would that reports less.
+    #[test]
+    fn failed_self_test_withholds_findings() {
+        let mut upstream = Upstream::listen(Family::V4).unwrap();
+        let port = Some(upstream.port());
+        let watch = Watch::start(Scope { port, ..Scope::default() }).unwrap();
+        upstream.play(Way::ClientFin, 100, 1).unwrap();
+        let seen = watch.finish(Duration::from_secs(5)).unwrap();
+        let mut test = SelfTest::check().unwrap();
+        let first = |report: &HostReport, test: &SelfTest| {
+            let mut report = report.clone();
+            test.apply(&mut report);
+            let judged = Judge::new().judge(&report, Some(test));
+            judged[0].findings[0].clone()
+        };
+        assert_eq!(first(&seen, &test).code, "D1");
+        test.closer = false;
+        let found = first(&seen, &test);
+        assert_eq!((found.code, found.confidence), ("mixed", 0.0));
+        assert!(found.summary.contains("does not report who closed first"), "{}", found.summary);
+        (test.closer, test.unread) = (true, false);
+        let found = first(&seen, &test);
+        assert!(found.code == "D1" && found.confidence < 1.0, "{found:?}");
+        assert!(found.summary.contains("D3"), "{}", found.summary);
+        (test.unread, test.requests) = (true, false);
+        assert_eq!(first(&seen, &test).code, "mixed");
+    }
+}

@@ -1,0 +1,70 @@
+//! Next steps that depend on no runtime: one entry for each situation, with its source.
+//!
+//! To add one, see "The knowledge base" in CONTRIBUTING.md. Settings of a runtime are in `advice`.
+
+use super::{Situation, Step, source};
+
+const fn step(
+    situation: Situation,
+    code: &'static str,
+    text: &'static str,
+    source: &'static str,
+) -> Step {
+    Step { situation, code, text, source }
+}
+
+/// The next steps.
+pub const STEPS: &[Step] = &[
+    step(
+        Situation::BodiesUnreadOnHost,
+        "D3",
+        "read each response to its end before it is closed",
+        source::RESET_UNREAD,
+    ),
+    step(
+        Situation::ServerCloses,
+        "D4-D6",
+        "look at the server's keep-alive timeout, its limit of requests a connection, and whether it \
+         answers Connection: close",
+        source::HTTP_CONNECTIONS,
+    ),
+    step(
+        Situation::ConnectsFail,
+        "D9",
+        "look whether the service listens, and whether its queue overflows (`nstat -az \
+         TcpExtListenOverflows`)",
+        source::SNMP_COUNTERS,
+    ),
+    step(
+        Situation::HandshakesFailOnHost,
+        "D9",
+        "look whether the services that are called listen",
+        source::SNMP_COUNTERS,
+    ),
+    step(
+        Situation::AcceptQueueFullOnHost,
+        "D9",
+        "look for a listener with a full queue (`ss -ltn`: Recv-Q above Send-Q), and raise its \
+         backlog and net.core.somaxconn",
+        source::LISTEN,
+    ),
+    step(
+        Situation::PortsRunOut,
+        "D10",
+        "keep connections, so that they need not be closed; until then widen \
+         net.ipv4.ip_local_port_range, or set net.ipv4.tcp_tw_reuse=1 on the client",
+        source::IP_SYSCTL,
+    ),
+    step(
+        Situation::PortsRunOutInOneDump,
+        "D10",
+        "to see why they are closed, watch a while (--for 10s)",
+        source::SOCK_DIAG,
+    ),
+    step(
+        Situation::OneDump,
+        "mixed",
+        "one dump does not show the requests of a connection: watch a while, with --for 10s",
+        source::SOCK_DIAG,
+    ),
+];

@@ -1,0 +1,93 @@
+//! D1: the client opens a connection for each request, or for a few, and throws it away.
+
+use super::finding;
+use super::one_request_each::OneEach;
+use crate::evidence::{Evidence, PolledEvidence, Requests, Side, share};
+use crate::finding::{Cause, Finding};
+use crate::thresholds::{
+    AT_ONCE_MS, DOMINANT, ENOUGH_CLOSES, ENOUGH_TO_LEAK, FEW_REQUESTS, LONG_ENOUGH, NEARLY_ALL,
+    ONE_REQUEST, PILED_UP, WORTH_A_CAUSE,
+};
+use crate::words::{counted, percent, thousands};
+
+/// Finds pools that are thrown away without being closed: nothing closes, connections pile up.
+pub(super) fn pools_pile_up(seen: &Evidence) -> Option<Finding> {
+    let requests = seen.requests?;
+    let grown = seen.alive.saturating_sub(seen.alive_at_start);
+    let piled_up = grown >= ENOUGH_CLOSES && share(grown, seen.opened) >= DOMINANT;
+    let once = requests.common <= ONE_REQUEST && requests.common_share >= NEARLY_ALL;
+    // A large pool that has just been filled looks the same, until it is used a second time.
+    let fills_a_pool = seen.load.is_some_and(|load| grown <= load.concurrency);
+    (piled_up && once && seen.opened >= ENOUGH_TO_LEAK && !fills_a_pool).then(|| {
+        let summary = format!(
+            "{} connections were opened for {} requests, and {} of them stay open after one request: \
+             each request gets a new pool, and no pool is closed",
+            thousands(seen.opened),
+            thousands(requests.total),
+            thousands(grown)
+        );
+        finding(seen, Cause::ClientPerRequest, PILED_UP, summary)
+    })
+}
+
+/// Finds a client that closes each connection itself after one request.
+pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
+    let by_client = seen.share_closed_by(Side::Client);
+    let idle = seen.idle_before_close_by(Side::Client);
+    if by_client < NEARLY_ALL || OneEach::is_late(idle) {
+        return None;
+    }
+    let mut summary = format!(
+        "{} connections were closed after one request each{}, {} of them first by the client: it \
+         opens a connection for each request and throws it away after it",
+        thousands(seen.closed()),
+        each.probes,
+        percent(by_client)
+    );
+    let given_up = seen.given_up();
+    if share(given_up, seen.closed()) >= WORTH_A_CAUSE {
+        summary.push_str(&format!(
+            "; {} of them by a reset on purpose (SO_LINGER 0), as a cancelled request does",
+            thousands(given_up)
+        ));
+    }
+    let confidence = by_client * OneEach::punctuality(idle);
+    Some(finding(seen, Cause::ClientPerRequest, confidence, summary))
+}
+
+/// Finds a client that throws a pool away after a few requests: no pool closes the last connection
+/// that returns to it.
+pub(super) fn after_a_few(seen: &Evidence, requests: &Requests) -> Option<Finding> {
+    let by_client = seen.share_closed_by(Side::Client);
+    let at_once =
+        seen.idle_before_close_by(Side::Client).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
+    let keeps_none = seen.established == 0 && seen.idle_set.is_none();
+    (by_client >= DOMINANT && at_once && keeps_none).then(|| {
+        let summary = format!(
+            "the client closed {} of {} connections first, within moments of their last byte and \
+             after {} in the median, and keeps none: it is made for a few requests and thrown away",
+            thousands(seen.closed_by(Side::Client)),
+            thousands(seen.closed()),
+            counted(requests.p50.into(), "request")
+        );
+        finding(seen, Cause::ClientPerRequest, by_client * FEW_REQUESTS, summary)
+    })
+}
+
+/// Finds a client that closes first and keeps nothing, by polls alone.
+pub(super) fn polled(
+    seen: &Evidence,
+    polls: &PolledEvidence,
+    closes: &str,
+    confidence: f64,
+) -> Option<Finding> {
+    // Within a short window no connection is long-lived, whatever the client does.
+    let keeps_none = polls.kept == 0 && (seen.alive == 0 || seen.window >= LONG_ENOUGH);
+    keeps_none.then(|| {
+        let summary = format!(
+            "{closes}, and none stayed open: the client opens a connection for each request \
+             (Connection: close, D6, and an unread body, D3, look the same from here)"
+        );
+        finding(seen, Cause::ClientPerRequest, confidence, summary)
+    })
+}

@@ -1,0 +1,42 @@
+//! D7: the program does not close connections that its peer has closed.
+
+use super::finding;
+use crate::evidence::Evidence;
+use crate::finding::{Cause, Finding};
+use crate::thresholds::{
+    CLOSE_WAIT_GROWTH, CLOSE_WAIT_PART, ENOUGH_CLOSES, GREW_LITTLE, GREW_MUCH, MANY_CLOSE_WAIT,
+    ONE_DUMP,
+};
+use crate::words::thousands;
+
+/// Finds CLOSE_WAIT that grows within the window, or that is large in one dump.
+pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
+    let (confidence, observed) =
+        if seen.level.covers_window() { growth(seen)? } else { in_one_dump(seen)? };
+    let summary = format!(
+        "{observed}: the peer has closed and the program does not; a leak if the number goes on \
+         growing, a pool that has not noticed if it stays"
+    );
+    Some(finding(seen, Cause::CloseWaitLeak, confidence, summary))
+}
+
+fn growth(seen: &Evidence) -> Option<(f64, String)> {
+    let (then, now) = (seen.close_wait_at_start, seen.close_wait);
+    let grown = now.saturating_sub(then);
+    if grown < CLOSE_WAIT_GROWTH || grown.saturating_mul(CLOSE_WAIT_PART) < now {
+        return None;
+    }
+    let observed = format!(
+        "CLOSE_WAIT grew from {} to {} in {:.0} s",
+        thousands(then),
+        thousands(now),
+        seen.window.as_secs_f64()
+    );
+    Some((if grown >= ENOUGH_CLOSES { GREW_MUCH } else { GREW_LITTLE }, observed))
+}
+
+fn in_one_dump(seen: &Evidence) -> Option<(f64, String)> {
+    let now = seen.close_wait;
+    (now >= MANY_CLOSE_WAIT)
+        .then(|| (ONE_DUMP, format!("{} connections in CLOSE_WAIT in one dump", thousands(now))))
+}

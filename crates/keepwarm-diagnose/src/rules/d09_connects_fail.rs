@@ -1,0 +1,26 @@
+//! D9: connects fail.
+
+use super::finding;
+use crate::evidence::{Evidence, share};
+use crate::finding::{Cause, Finding};
+use crate::knowledge::{Situation, next_step};
+use crate::thresholds::{ENOUGH_CLOSES, FAILED_CONNECTS, FAILED_SHARE, FEW_FAILURES};
+use crate::words::{percent, thousands};
+
+/// Finds more than a few failures among the connects.
+pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
+    let failures = seen.connect_failed;
+    let tried = seen.opened.saturating_add(failures);
+    let part = share(failures, tried);
+    (failures >= FAILED_CONNECTS && part > FAILED_SHARE).then(|| {
+        let summary = format!(
+            "{} of {} connects failed ({}): refused, or timed out",
+            thousands(failures),
+            thousands(tried),
+            percent(part)
+        );
+        let sure = if failures >= ENOUGH_CLOSES { 1.0 } else { FEW_FAILURES };
+        let advice = Some(next_step(Situation::ConnectsFail));
+        Finding { advice, ..finding(seen, Cause::ConnectsFail, sure, summary) }
+    })
+}

@@ -1,0 +1,122 @@
+//! The rules: from evidence about one destination, or a whole host, to findings.
+//!
+//! Owns their order; each rule has a file, and the numbers are in [`thresholds`](crate::thresholds).
+//!
+//! ```text
+//! one dump   D7, D10        then healthy or mixed
+//! polled     D7, D10        then D1, D2, D4-D6, healthy or mixed
+//! counted    D9, D7, D10    then the first of: D1 (pools pile up), D5, D12, healthy, D8, D3,
+//! and traced                D4 and D11, D5, D1 or D6, D2; mixed if none fits
+//! ```
+//!
+//! The closer alone does not separate D1 from D6: a client that says `Connection: close` mostly
+//! sees the server's FIN first, and a server that says it may see the client's.
+
+mod d01_client_per_request;
+mod d02_idle_pool_too_small;
+mod d03_body_not_drained;
+mod d04_server_timeout;
+mod d05_request_limit;
+mod d06_connection_close;
+mod d07_close_wait_leak;
+mod d08_probes;
+mod d09_connects_fail;
+mod d10_port_budget;
+mod d11_expiry;
+mod d12_multiplexed;
+mod healthy;
+mod host;
+mod mixed;
+mod one_request_each;
+mod polled;
+mod server_closes;
+
+pub use self::host::{HostCounters, judge_host};
+pub use self::polled::not_judged_by_polls;
+
+use crate::evidence::{Evidence, Level, PolledEvidence};
+use crate::finding::{Cause, Finding};
+use crate::knowledge::advice;
+use crate::missing_evidence::degrade;
+use crate::thresholds::{ENOUGH_CLOSES, WEAKER};
+
+/// Judges one destination. Returns one finding or more, the most important one first.
+#[must_use]
+pub fn judge(evidence: &Evidence) -> Vec<Finding> {
+    let seen = &evidence.before_end_of_load();
+    match &seen.level {
+        Level::OneDump => beside(seen, degrade(seen, one_dump(seen))),
+        Level::Polled(polls) => judge_polled(seen, polls),
+        Level::Counted | Level::Traced(_) => beside(seen, degrade(seen, main_cause(seen))),
+    }
+}
+
+/// Puts the main cause among the findings that do not depend on closes.
+fn beside(seen: &Evidence, cause: Finding) -> Vec<Finding> {
+    let rules = [d09_connects_fail::judge, d07_close_wait_leak::judge, d10_port_budget::judge];
+    let mut findings: Vec<Finding> = rules.into_iter().filter_map(|rule| rule(seen)).collect();
+    // With a leak beside it, a destination is not healthy.
+    let is_calm = matches!(cause.cause, Cause::Healthy | Cause::Multiplexed | Cause::Mixed);
+    if findings.is_empty() || !is_calm {
+        let at = usize::from(matches!(findings.first(), Some(f) if f.cause == Cause::ConnectsFail));
+        findings.insert(at, cause);
+    }
+    findings
+}
+
+fn judge_polled(seen: &Evidence, polls: &PolledEvidence) -> Vec<Finding> {
+    let rules = [d07_close_wait_leak::judge, d10_port_budget::judge];
+    let found = rules.into_iter().filter_map(|rule| rule(seen));
+    let mut findings: Vec<Finding> =
+        found.map(|one| Finding { confidence: one.confidence * WEAKER, ..one }).collect();
+    let cause = polled::main_cause(seen, polls);
+    if findings.is_empty() || !matches!(cause.cause, Cause::Healthy | Cause::Mixed) {
+        findings.insert(0, cause);
+    }
+    findings
+}
+
+/// Judges the closes of the last minute by this side, and what is open: one dump has no more.
+fn one_dump(seen: &Evidence) -> Finding {
+    mixed::closed_first_in_one_dump(seen)
+        .or_else(|| healthy::in_one_dump(seen))
+        .unwrap_or_else(|| mixed::too_little_in_one_dump(seen))
+}
+
+/// Finds the cause of counted closes. The order is part of the rules.
+fn main_cause(seen: &Evidence) -> Finding {
+    if let Some(found) = d01_client_per_request::pools_pile_up(seen)
+        .or_else(|| d05_request_limit::judge_turned_over(seen))
+        .or_else(|| d12_multiplexed::judge(seen))
+        .or_else(|| healthy::judge(seen))
+    {
+        return found;
+    }
+    if seen.closed() < ENOUGH_CLOSES {
+        return healthy::by_load(seen).unwrap_or_else(|| mixed::not_enough(seen));
+    }
+    let Some(requests) = seen.requests else { return mixed::no_requests(seen) };
+    d08_probes::judge(seen, &requests)
+        .or_else(|| d03_body_not_drained::judge(seen))
+        .or_else(|| d04_server_timeout::after_common_time(seen))
+        .or_else(|| d11_expiry::after_common_time(seen))
+        .or_else(|| d04_server_timeout::met_requests(seen))
+        .or_else(|| d04_server_timeout::after_some_time(seen))
+        .or_else(|| d11_expiry::after_some_time(seen))
+        .or_else(|| d05_request_limit::judge(seen, &requests))
+        .or_else(|| one_request_each::judge(seen, &requests))
+        .or_else(|| d01_client_per_request::after_a_few(seen, &requests))
+        .or_else(|| d02_idle_pool_too_small::judge(seen, &requests))
+        .unwrap_or_else(|| mixed::no_single_cause(seen))
+}
+
+/// Builds a finding with the advice of the tables.
+fn finding(seen: &Evidence, cause: Cause, confidence: f64, summary: String) -> Finding {
+    let code = cause.code();
+    let advice = match cause.side_to_change().filter(|side| *side != seen.side) {
+        None => advice(code, seen.runtime),
+        // The program of the other side is not known here.
+        Some(side) => advice(code, None).map(|text| format!("at the {}, {text}", side.as_str())),
+    };
+    Finding { code, cause, confidence, summary, advice }
+}

@@ -1,0 +1,128 @@
+//! Every number at which a rule changes its mind, and every confidence that is not computed.
+//!
+//! Owns the constants alone; each rule says how it uses them.
+
+use std::time::Duration;
+
+// ---- closes ---------------------------------------------------------------------------------------
+
+/// Share of closes from which one closer, or one kind, dominates.
+pub(crate) const DOMINANT: f64 = 0.8;
+/// Share that leaves room for a few exceptions only.
+pub(crate) const NEARLY_ALL: f64 = 0.95;
+/// Closes below which no cause of them is named.
+pub(crate) const ENOUGH_CLOSES: u64 = 30;
+/// Share of closes from which what happened to them is their cause.
+pub(crate) const WORTH_A_CAUSE: f64 = 0.1;
+/// Requests a connection from which a close now and then is no churn.
+pub(crate) const WELL_USED: u64 = 20;
+/// Requests a connection from which a load without a close is healthy.
+pub(crate) const USED_AGAIN: u64 = 2;
+
+// ---- one request, and limits of them --------------------------------------------------------------
+
+/// Segments that one request may take: a head, a body, TLS.
+pub(crate) const ONE_REQUEST: u32 = 4;
+/// Connections below which a large pool that has just been filled is not called a leak.
+pub(crate) const ENOUGH_TO_LEAK: u64 = 100;
+/// Share of requests beyond one a connection from which the connections that stay are a pool.
+pub(crate) const CARRIED_BY_KEPT: f64 = 0.05;
+/// Requests a connection from which a limit of them costs next to nothing.
+pub(crate) const LARGE_LIMIT: u32 = 200;
+/// Factor within which the longest connection still has the number of the limit: the cluster's
+/// width is 3 % to either side.
+pub(crate) const SAME_LIMIT: f64 = 1.06;
+/// Share of closes in one cluster of idle times, or of requests, that names a limit.
+pub(crate) const CLUSTERED: f64 = 0.6;
+/// Largest idle set that names a setting; a larger one is the load's own size.
+pub(crate) const LARGEST_NAMED_IDLE: u64 = 32;
+
+// ---- idle times -----------------------------------------------------------------------------------
+
+/// Idle milliseconds up to which a close is the end of a request.
+pub(crate) const AT_ONCE_MS: u32 = 500;
+/// Idle milliseconds from which a close looks like a timeout, if the closes have one time.
+pub(crate) const TIMEOUT_MS: u32 = 900;
+/// Idle milliseconds from which a close looks like a timeout where the times differ: on a host
+/// without a free core the end of a request may be as late as a second.
+pub(crate) const SOME_TIMEOUT_MS: u32 = 2_000;
+
+// ---- D3 -------------------------------------------------------------------------------------------
+
+/// Share of closes with unread data from which unread bodies are the cause.
+pub(crate) const UNREAD: f64 = 0.3;
+
+// ---- D7 -------------------------------------------------------------------------------------------
+
+/// Connections by which CLOSE_WAIT has to grow.
+pub(crate) const CLOSE_WAIT_GROWTH: u64 = 10;
+/// Divisor of the number now that the growth has to reach: ten more of a hundred are the
+/// fluctuation of a large pool.
+pub(crate) const CLOSE_WAIT_PART: u64 = 5;
+/// Connections in CLOSE_WAIT from which one dump alone is worth a finding.
+pub(crate) const MANY_CLOSE_WAIT: u64 = 100;
+
+// ---- D9 -------------------------------------------------------------------------------------------
+
+/// Failed connects below which there is no finding.
+pub(crate) const FAILED_CONNECTS: u64 = 3;
+/// Share of connects above which failures are a finding.
+pub(crate) const FAILED_SHARE: f64 = 0.05;
+
+// ---- D10 ------------------------------------------------------------------------------------------
+
+/// Share of the local ports from which they are a finding.
+pub(crate) const PORTS_WORTH_A_WORD: f64 = 0.35;
+
+// ---- D12 ------------------------------------------------------------------------------------------
+
+/// Segments on a connection from which their pairing is evidence.
+pub(crate) const MANY_SEGMENTS: u64 = 100;
+/// Ratio of segments to the server and back above which they do not pair up: retransmissions count
+/// too.
+pub(crate) const UNPAIRED: f64 = 1.05;
+
+// ---- polls, level L0 ------------------------------------------------------------------------------
+
+/// Window in which a long-lived connection shows: two seconds, and two dumps.
+pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(4);
+
+// ---- confidences ----------------------------------------------------------------------------------
+
+/// Polls: factor on a finding that needs no counted closes.
+pub(crate) const WEAKER: f64 = 0.8;
+/// Polls: the closer is known, the requests are not: two or three causes fit.
+pub(crate) const LIKELY: f64 = 0.5;
+/// Polls: the closer, too, is known only by a TIME_WAIT that is not there.
+pub(crate) const POSSIBLE: f64 = 0.3;
+/// Factor on a finding that another cause can no longer be told from.
+pub(crate) const LESS_SURE: f64 = 0.7;
+/// Factor on a close that came later than at once, and earlier than a timeout.
+pub(crate) const SOMEWHAT_LATE: f64 = 0.7;
+/// D1, if pools pile up: a large pool that is new looks the same.
+pub(crate) const PILED_UP: f64 = 0.7;
+/// D1, if each connection carried a few requests.
+pub(crate) const FEW_REQUESTS: f64 = 0.6;
+/// D2, by the idle set of a known client.
+pub(crate) const KNOWN_IDLE_SET: f64 = 0.95;
+/// D2, without a known idle set.
+pub(crate) const UNKNOWN_IDLE_SET: f64 = 0.7;
+/// D2 from polls, without a known idle set.
+pub(crate) const UNKNOWN_IDLE_SET_POLLED: f64 = 0.7;
+/// D3 at the server, without traces: a cancelled request looks the same.
+pub(crate) const GUESSED_UNREAD: f64 = 0.6;
+/// D4 and D11, if the idle times differ.
+pub(crate) const NO_COMMON_TIME: f64 = 0.5;
+/// D6: which side says `Connection: close` cannot be seen from outside.
+pub(crate) const EITHER_SIDE: f64 = 0.9;
+/// D7, if CLOSE_WAIT grew by [`ENOUGH_CLOSES`]; if by less; in one dump.
+pub(crate) const GREW_MUCH: f64 = 0.9;
+pub(crate) const GREW_LITTLE: f64 = 0.6;
+pub(crate) const ONE_DUMP: f64 = 0.5;
+/// D9, below [`ENOUGH_CLOSES`] failures.
+pub(crate) const FEW_FAILURES: f64 = 0.8;
+/// D10, if it rests only on the port forecast.
+pub(crate) const FORESEEN: f64 = 0.8;
+/// D12: offset of the ratio of segments, and the most it reaches.
+pub(crate) const RATIO_OFFSET: f64 = 0.5;
+pub(crate) const MOST_UNPAIRED: f64 = 0.9;
