@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use keepwarm_testkit::kernel::is_named;
@@ -28,6 +28,25 @@ pub(crate) fn keepwarm_alone() -> Command {
 fn uncoloured(mut command: Command) -> Command {
     command.env("NO_COLOR", "1");
     command
+}
+
+/// Returns true if a watch reaches level L2 here, as it says itself: traces take root, or
+/// `CAP_DAC_OVERRIDE`, and a mounted tracefs. Tried once a test program.
+pub(crate) fn reaches_level_l2() -> bool {
+    static REACHED: OnceLock<bool> = OnceLock::new();
+    *REACHED.get_or_init(|| {
+        let watch = run(keepwarm().args(["watch", ":1", "--for", "10ms", "--format", "json"]));
+        watch.exits_with(0).stdout.contains("\"level\": \"L2\"")
+    })
+}
+
+/// Returns true if this user may make a network namespace.
+pub(crate) fn makes_namespaces() -> bool {
+    Command::new("unshare")
+        .args(["--net", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 pub(crate) struct Output {

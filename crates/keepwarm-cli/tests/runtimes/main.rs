@@ -24,7 +24,6 @@ mod servers;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{Service, finish, keepwarm, kill};
+use crate::common::{Service, finish, keepwarm, kill, reaches_level_l2};
 
 /// Two cores: one scene at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -126,7 +125,9 @@ fn assert_named(seen: &Value, code: &str, in_words: &str) {
     let first = &seen["findings"][0];
     assert_eq!(first["code"], code, "{seen:#}");
     let words = format!("{} {}", first["summary"], first["advice"]);
-    assert!(words.contains(in_words), "{in_words:?} is not in {words}");
+    // The advice for a runtime takes an owner; the code holds without one.
+    let is_named = words.contains(in_words) || names_no_owner(seen);
+    assert!(is_named, "{in_words:?} is not in {words}");
     if code != "healthy" {
         assert!(first["confidence"].as_f64().unwrap() >= 0.5, "{seen:#}");
         // What is advised is for what runs there, or for the other end.
@@ -146,20 +147,24 @@ fn runs(command: &mut Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// Returns true, and says so, where no dump met the owner alive and this user reaches no traces.
+fn names_no_owner(seen: &Value) -> bool {
+    let unknown = seen["owners"].as_array().unwrap().is_empty() && !reaches_level_l2();
+    if unknown {
+        skipped::because("the owner of connections that no dump met alive is known at level L2");
+    }
+    unknown
+}
+
 /// What its main owner was recognised as: a name, and how its version begins.
 #[track_caller]
 fn assert_runs_on(seen: &Value, name: &str, version: &str) {
-    if seen["owners"].as_array().unwrap().is_empty() && !is_root() {
-        skipped::because("whose connections they were takes root: none was met alive");
+    if names_no_owner(seen) {
         return;
     }
     let runtime = seen["owners"][0]["runtime"].as_str();
     let expected = format!("{name} {version}");
     assert!(runtime.is_some_and(|it| it.starts_with(&expected)), "{expected}, not {seen:#}");
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// The first number that a program prints of itself, such as `17.0` or `25`.
