@@ -13,7 +13,9 @@ use std::process::{Child, Command, Stdio};
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{Output, Service, finish, keepwarm, kill, run, until, wait};
+use crate::common::{
+    Output, Service, finish, keepwarm, kill, makes_namespaces, reaches_level_l2, run, until, wait,
+};
 
 /// A program that is ended with the test, and its first line.
 struct Running(Option<Child>);
@@ -85,10 +87,6 @@ fn codes(destination: &Value) -> Vec<&str> {
 fn load(service: &Service, arguments: &[&str]) {
     let url = service.url("/data");
     run(keepwarm().arg("load").args(arguments).arg(url)).exits_with(0);
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 #[test]
@@ -316,8 +314,8 @@ fn owner_filters_select_destinations() {
 
 #[test]
 fn another_namespace_is_watched_from_outside() {
-    if !is_root() {
-        skipped::because("entering a network namespace takes root");
+    if !makes_namespaces() {
+        skipped::because("this user may not make a network namespace");
         return;
     }
     // A namespace that lives as long as a process in it.
@@ -484,7 +482,7 @@ fn hangup_is_ignored() -> bool {
 fn instances() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let tracefs = mounts.lines().find(|line| line.split(' ').nth(2) == Some("tracefs"));
-    let place = tracefs.and_then(|line| line.split(' ').nth(1)).filter(|_| is_root());
+    let place = tracefs.and_then(|line| line.split(' ').nth(1)).filter(|_| reaches_level_l2());
     if place.is_none() {
         skipped::because("tracing takes root and a mounted tracefs");
     }

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
@@ -36,8 +37,22 @@ pub(crate) fn reaches_level_l2() -> bool {
     static REACHED: OnceLock<bool> = OnceLock::new();
     *REACHED.get_or_init(|| {
         let watch = run(keepwarm().args(["watch", ":1", "--for", "10ms", "--format", "json"]));
-        watch.exits_with(0).stdout.contains("\"level\": \"L2\"")
+        let record = serde_json::from_str::<serde_json::Value>(&watch.exits_with(0).stdout);
+        record.expect("JSON")["level"] == "L2"
     })
+}
+
+/// Makes a folder for what a test builds: beside Cargo's own output, or where this user may not
+/// write there, with the temporary files.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let parents = [PathBuf::from(env!("CARGO_TARGET_TMPDIR")), std::env::temp_dir()];
+    let made = parents.map(|parent| parent.join(name)).into_iter().find(|folder| {
+        let probe = folder.join(format!(".probe-{}", std::process::id()));
+        std::fs::create_dir_all(folder).is_ok()
+            && std::fs::write(&probe, "").is_ok()
+            && std::fs::remove_file(&probe).is_ok()
+    });
+    made.expect("a folder that this user may write to")
 }
 
 /// Returns true if this user may make a network namespace.

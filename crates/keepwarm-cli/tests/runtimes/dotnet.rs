@@ -41,8 +41,7 @@ fn build() -> Option<Dotnet> {
         skipped::because("no .NET (`dotnet`, or KEEPWARM_DOTNET) with a compiler (`mcs`)");
         return None;
     };
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("watch-dotnet");
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = crate::common::folder("watch-dotnet");
     let client = folder.join("client.dll");
     let mut compiler = Command::new("mcs");
     compiler.args(["-noconfig", "-nostdlib"]).arg(format!("-out:{}", client.display()));

@@ -25,8 +25,7 @@ fn build_go_client() -> Option<PathBuf> {
         skipped::because("no Go (`go` in the PATH, or KEEPWARM_GO)");
         return None;
     }
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("watch-go");
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = crate::common::folder("watch-go");
     let program = folder.join("client");
     let built = Command::new(&go)
         .args(["build", "-o"])

@@ -6,9 +6,7 @@ use std::process::Command;
 use keepwarm_testkit::skipped;
 
 use crate::common::Service;
-use crate::{
-    Program, alone, assert_named, assert_runs_on, here, runs, version_of, watched_by,
-};
+use crate::{Program, alone, assert_named, assert_runs_on, here, runs, version_of, watched_by};
 
 /// Files that nobody may read; removed with the test.
 struct Folder(PathBuf);

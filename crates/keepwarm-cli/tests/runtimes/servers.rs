@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use keepwarm_testkit::skipped;
@@ -58,8 +57,7 @@ fn nginx(keepalive: &str, server: &str) -> Option<Value> {
     let _alone = alone();
     let service = Service::start(&["data"]);
     let port = common::dead_port();
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("watch-nginx-{port}"));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = common::folder(&format!("watch-nginx-{port}"));
     let text = std::fs::read_to_string(here("nginx.conf")).unwrap();
     let text = text.replace("PREFIX", &folder.to_string_lossy()).replace("PORT", &port.to_string());
     let text = text.replace("UPSTREAM", &service.address.to_string());
