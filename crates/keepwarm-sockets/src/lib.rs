@@ -2,7 +2,7 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | who opened and closed connections of a port, and how? | [`PortWatch`] gives a [`PortReport`] |
+//! | who opened and closed connections of a port, and how? | [`HostReport::port`] gives a [`PortReport`] |
 //! | the same for every destination of the host, with processes? | [`Watch`] gives [`HostReport`], [`dump_once`] one dump |
 //! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
 //! | how far does it go without destroy events? | [`PollingWatch`] gives [`HostReport`] of less |
@@ -29,7 +29,6 @@
 
 mod error;
 mod kernel;
-mod ledger;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -45,14 +44,12 @@ pub use kernel::proc::process;
 pub use kernel::proc::sysctl::{EphemeralPorts, TimeWaitReuse, ephemeral_ports, time_wait_reuse};
 pub use kernel::socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
 pub use kernel::socket_table::TableSource;
+pub use report::closes::{CloseKind, ConnectionCloses, SocketCloses};
+pub use report::destination::{Destination, PortsTaken, ServerOnly, TracedCloses};
 pub use report::histogram::{Cluster, Histogram};
-pub use report::host::{
-    Destination, HostReport, Polls, PortsTaken, Scope, SocketCloses, TracedCloses, Tracing,
-};
-pub use report::port::{ConnectionCloses, PortReport, RequestsPerConnection};
-pub use tracker::classify::CloseKind;
-pub use tracker::poll_diff::PollDiff;
+pub use report::host::{HostReport, Scope, Tracing};
+pub use report::polls::{PollDiff, Polls};
+pub use report::port::{PortReport, RequestsPerConnection};
 pub use watch::host::{Watch, count, dump_once};
 pub use watch::polling::PollingWatch;
-pub use watch::port::PortWatch;
 pub use watch::self_test::SelfTest;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keepwarm_sockets::{
-    ConnectionCloses, Error, Filter, PortReport, PortWatch, Scope, State, States, Watch, dump,
+    ConnectionCloses, Error, Filter, PortReport, Scope, State, States, Watch, dump,
 };
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
 use keepwarm_testkit::skipped;
@@ -63,43 +63,30 @@ fn assert_exact(account: &PortReport, truth: &Truth) {
     assert!(account.settled, "{account:#?}");
 }
 
-/// The port's own books and the view of the host's report, over the same window.
+/// A watch of one port, and the view of that port.
 #[derive(Debug)]
-struct Beside {
+struct PortWatch {
     port: u16,
-    own: PortWatch,
-    host: Watch,
+    watch: Watch,
 }
 
-impl Beside {
-    fn start(port: u16) -> Result<Beside, Error> {
-        let own = PortWatch::start(port)?;
-        let host = Watch::start(Scope { port: Some(port), ..Scope::default() })?;
-        Ok(Beside { port, own, host })
+impl PortWatch {
+    fn start(port: u16) -> Result<PortWatch, Error> {
+        Ok(PortWatch { port, watch: Watch::start(Scope::of_port(port))? })
     }
 
     fn snapshot(&self) -> PortReport {
-        self.host.snapshot().port(self.port)
+        self.watch.snapshot().port(self.port)
     }
 
-    /// The view, held against the port's own books. Cut off at once, they may differ.
-    #[track_caller]
     fn finish(self, settle: Duration) -> Result<PortReport, Error> {
-        let own = self.own.finish(settle)?;
-        let view = self.host.finish(settle)?.port(self.port);
-        if settle == SETTLE {
-            let window = view.window;
-            // Aborts of other ports are claimed by their servers' ends there, and not here.
-            let unattributed_aborts = view.unattributed_aborts;
-            assert_eq!(PortReport { window, unattributed_aborts, ..own }, view);
-        }
-        Ok(view)
+        Ok(self.watch.finish(settle)?.port(self.port))
     }
 }
 
 fn played(way: Way, family: Family, count: u64, requests: u64) -> (PortReport, Truth) {
     let mut upstream = Upstream::listen(family).unwrap();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let truth = upstream.play(way, count, requests).unwrap();
     (watch.finish(SETTLE).unwrap(), truth)
 }
@@ -129,7 +116,7 @@ fn connections_open_at_the_start_and_closed_in_the_window_are_closed_but_not_ope
             let mut upstream = Upstream::listen(family).unwrap();
             let mut connections: Vec<_> = (0..10).map(|_| upstream.connect().unwrap()).collect();
             connections.iter_mut().for_each(|connection| connection.exchange(3).unwrap());
-            let watch = Beside::start(upstream.port()).unwrap();
+            let watch = PortWatch::start(upstream.port()).unwrap();
             let mut truth = Truth::default();
             for mut connection in connections {
                 connection.exchange(2).unwrap();
@@ -154,7 +141,7 @@ fn connections_open_before_and_after_are_neither_opened_nor_closed() {
     let mut upstream = Upstream::listen(Family::V4Mapped).unwrap();
     let mut connections: Vec<_> = (0..N).map(|_| upstream.connect().unwrap()).collect();
     connections.iter_mut().for_each(|connection| connection.exchange(7).unwrap());
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     connections[0].exchange(3).unwrap();
     connections[1].exchange(5).unwrap();
     let account = watch.finish(SETTLE).unwrap();
@@ -169,7 +156,7 @@ fn connections_open_before_and_after_are_neither_opened_nor_closed() {
 fn connections_still_open_at_the_end_are_opened_and_their_requests_count() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V6).unwrap();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let mut connections: Vec<_> = (0..N).map(|_| upstream.connect().unwrap()).collect();
     connections.iter_mut().for_each(|connection| connection.exchange(10).unwrap());
     let account = watch.finish(SETTLE).unwrap();
@@ -194,7 +181,7 @@ fn a_refused_connect_is_no_connection() {
     let _alone = alone();
     for family in Family::ALL {
         let upstream = Upstream::listen(family).unwrap();
-        let watch = Beside::start(upstream.port()).unwrap();
+        let watch = PortWatch::start(upstream.port()).unwrap();
         upstream.refuse(N).unwrap();
         let account = watch.finish(SETTLE).unwrap();
         assert_exact(&account, &Truth::default());
@@ -208,7 +195,7 @@ fn every_way_mixed_in_one_window_adds_up_while_another_port_churns() {
     let mut upstream = Upstream::listen(Family::V4Mapped).unwrap();
     let mut foreign = Upstream::listen(Family::V4).unwrap();
     let mut kept: Vec<_> = (0..20).map(|_| upstream.connect().unwrap()).collect();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let noise = std::thread::spawn(move || {
         for way in Way::ALL {
             foreign.play(way, N, 1).unwrap();
@@ -246,7 +233,7 @@ fn time_wait_counts_what_was_entered_within_the_window() {
         (0..count).map(one).collect()
     };
     let before = close(20);
-    let watch = Beside::start(port).unwrap();
+    let watch = PortWatch::start(port).unwrap();
     let within = close(30);
     let account = watch.finish(SETTLE).unwrap();
     assert_exact(&account, &Truth { opened: 30, server_fin: 30, ..Truth::default() });
@@ -276,7 +263,7 @@ fn a_client_that_keeps_a_dead_file_open_does_not_hide_the_close() {
     for in_window in [true, false] {
         let mut upstream = Upstream::listen(Family::V4).unwrap();
         let early = (!in_window).then(|| upstream.connect().unwrap());
-        let watch = Beside::start(upstream.port()).unwrap();
+        let watch = PortWatch::start(upstream.port()).unwrap();
         let connection = early.unwrap_or_else(|| upstream.connect().unwrap());
         let mut held: TcpStream = connection.client;
         let server = socket2::Socket::from(connection.server);
@@ -296,7 +283,7 @@ fn a_client_that_keeps_a_dead_file_open_does_not_hide_the_close() {
 fn an_abort_whose_server_keeps_its_file_open_is_unattributed() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V6).unwrap();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let mut connection = upstream.connect().unwrap();
     let client = socket2::Socket::from(connection.client);
     client.set_linger(Some(Duration::ZERO)).unwrap();
@@ -312,7 +299,7 @@ fn an_abort_whose_server_keeps_its_file_open_is_unattributed() {
 fn a_connection_the_client_has_not_closed_yet_is_alive() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let connection = upstream.connect().unwrap();
     drop(connection.server);
     let account = watch.finish(Duration::from_millis(200)).unwrap();
@@ -321,7 +308,7 @@ fn a_connection_the_client_has_not_closed_yet_is_alive() {
     assert!(!account.settled);
 
     // The next window starts with it, and sees it end.
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     drop(connection.client);
     let account = watch.finish(SETTLE).unwrap();
     assert_exact(&account, &Truth { server_fin: 1, ..Truth::default() });
@@ -332,7 +319,7 @@ fn a_connection_the_client_has_not_closed_yet_is_alive() {
 fn a_server_that_never_closes_does_not_keep_a_connection_alive() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let connection = upstream.connect().unwrap();
     drop(connection.client);
     let account = watch.finish(Duration::from_millis(200)).unwrap();
@@ -340,7 +327,7 @@ fn a_server_that_never_closes_does_not_keep_a_connection_alive() {
     assert_eq!((account.alive_at_end, account.close_wait.server), (0, 1));
 
     // In the next window the connection is nobody's: neither alive nor closed again.
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     drop(connection.server);
     let account = watch.finish(SETTLE).unwrap();
     assert_exact(&account, &Truth::default());
@@ -371,7 +358,7 @@ fn the_edges_of_the_window_cut_a_running_churn_without_a_remainder() {
         let _stop = Stop(&stop);
         for _ in 0..10 {
             let first = done.load(Ordering::SeqCst);
-            let watch = Beside::start(port).unwrap();
+            let watch = PortWatch::start(port).unwrap();
             let start = done.load(Ordering::SeqCst);
             while done.load(Ordering::SeqCst) < start + 100 {
                 std::thread::yield_now();
@@ -400,7 +387,7 @@ fn the_edges_of_the_window_cut_a_running_churn_without_a_remainder() {
 fn a_snapshot_catches_up_while_the_watch_goes_on() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let truth = upstream.play(Way::ClientFin, N, 1).unwrap();
     let deadline = std::time::Instant::now() + SETTLE;
     while watch.snapshot().closed.total() < N {
@@ -415,8 +402,8 @@ fn a_snapshot_catches_up_while_the_watch_goes_on() {
 fn a_watch_that_is_dropped_leaves_the_port_to_the_next() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
-    drop(Beside::start(upstream.port()).unwrap());
-    let watch = Beside::start(upstream.port()).unwrap();
+    drop(PortWatch::start(upstream.port()).unwrap());
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let truth = upstream.play(Way::ClientFin, 5, 1).unwrap();
     assert_exact(&watch.finish(SETTLE).unwrap(), &truth);
 }
@@ -424,7 +411,7 @@ fn a_watch_that_is_dropped_leaves_the_port_to_the_next() {
 #[test]
 fn port_zero_names_no_service() {
     let _alone = alone();
-    assert!(Beside::start(0).unwrap_err().is_unsupported());
+    assert!(PortWatch::start(0).unwrap_err().is_unsupported());
 }
 
 /// Everything above, again, as user nobody.
@@ -472,7 +459,7 @@ fn no_privilege_is_needed() {
 fn sixty_thousand_events_lose_none() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
-    let watch = Beside::start(upstream.port()).unwrap();
+    let watch = PortWatch::start(upstream.port()).unwrap();
     let begun = std::time::Instant::now();
     let truth = upstream.play(Way::ServerFin, 30_000, 1).unwrap();
     let took = begun.elapsed();

@@ -83,7 +83,7 @@ pub(super) fn host_counters(polls: &Polls) -> HostCounters {
 
 /// Returns false where the system hides TIME_WAITs, so that taken ports are not known either.
 fn lists_time_waits(report: &HostReport) -> bool {
-    report.looks.is_none_or(|polls| polls.lists_time_waits)
+    report.polls.is_none_or(|polls| polls.lists_time_waits)
 }
 
 const fn observed_side(side: Side) -> ObservedSide {
@@ -98,7 +98,7 @@ fn level(one: &Destination, report: &HostReport) -> Level {
     if report.window.is_zero() {
         return Level::OneDump;
     }
-    match (&report.looks, &report.tracing) {
+    match (&report.polls, &report.tracing) {
         (Some(polls), _) => Level::Polled(polled(one, polls)),
         (None, Tracing::On { .. }) => Level::Traced(reset_reasons(one)),
         (None, Tracing::Off | Tracing::Refused(_)) => Level::Counted,
@@ -107,7 +107,7 @@ fn level(one: &Destination, report: &HostReport) -> Level {
 
 fn polled(one: &Destination, polls: &Polls) -> PolledEvidence {
     // The first poll has no earlier one to differ from.
-    let differences = one.glimpsed.unwrap_or_default();
+    let differences = one.seen_by_polls.unwrap_or_default();
     PolledEvidence {
         opened: differences.opened,
         opened_at_most: match one.side {
@@ -116,8 +116,8 @@ fn polled(one: &Destination, polls: &Polls) -> PolledEvidence {
         },
         closed_first: polls.lists_time_waits.then_some(differences.closed_first),
         gone: differences.gone,
-        kept_closed: differences.kept_closed,
-        kept: differences.kept,
+        kept_closed: differences.long_lived_closed,
+        kept: differences.long_lived,
     }
 }
 

@@ -157,7 +157,7 @@ fn remembered<T: Clone>(
 
 /// Judges the counters of the whole network namespace, which only level L0 reads.
 pub(crate) fn judge_counters(report: &HostReport) -> Vec<Finding> {
-    let counters = report.looks.as_ref().map(destination::host_counters);
+    let counters = report.polls.as_ref().map(destination::host_counters);
     counters.map(|counters| judge_host(&counters)).unwrap_or_default()
 }
 

@@ -313,23 +313,18 @@ mod tests {
 
     /// Three connections of a load, all of which it closed at its end, one of them by RST.
     fn account() -> PortReport {
-        PortReport {
-            port: 443,
-            opened: 3,
-            closed: ConnectionCloses {
-                client_fin: 2,
-                client_rst: 1,
-                ..ConnectionCloses::default()
-            },
-            requests: RequestsPerConnection {
-                connections: 3,
-                total: 36,
-                mean: Some(12.0),
-                p50: Some(12),
-                max: Some(12),
-            },
-            ..PortReport::default()
-        }
+        let mut report = PortReport::default();
+        (report.port, report.opened) = (443, 3);
+        report.closed =
+            ConnectionCloses { client_fin: 2, client_rst: 1, ..ConnectionCloses::default() };
+        report.requests = RequestsPerConnection {
+            connections: 3,
+            total: 36,
+            mean: Some(12.0),
+            p50: Some(12),
+            max: Some(12),
+        };
+        report
     }
 
     fn cause(by_ledger: Option<Carried>, opened: u64) -> Cause {
@@ -349,7 +344,8 @@ mod tests {
         let hop = Hop { account: &account, cause: &cause, secret: false };
         assert_eq!(hop.closed_by_the_end(), 3, "whether by FIN or by RST");
         assert_eq!(hop.forecast(28_232).closes_per_second, 0.0);
-        let other = PortReport { port: 80, ..account };
+        let mut other = account.clone();
+        other.port = 80;
         let other = Hop { account: &other, cause: &cause, secret: false };
         assert_eq!(other.closed_by_the_end(), 0, "the load ends no connection of another port");
         assert_eq!(other.forecast(28_232).closes_per_second, 2.0);

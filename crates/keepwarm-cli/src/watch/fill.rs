@@ -94,7 +94,7 @@ impl Recorder {
                 record.lost_trace_events = Some(*lost_events);
             }
         }
-        record.polls = report.looks.as_ref().map(|polls| polls_record(&report, polls, mode));
+        record.polls = report.polls.as_ref().map(|polls| polls_record(&report, polls, mode));
         record.without_owner = without_owner as u64;
         if judged.is_empty() {
             record.empty_because = self.filter.why_nothing();
@@ -102,7 +102,7 @@ impl Recorder {
         let known = Known {
             counted: record.counts_closes(),
             traced: level.traces(),
-            lists_time_waits: report.looks.is_none_or(|polls| polls.lists_time_waits),
+            lists_time_waits: report.polls.is_none_or(|polls| polls.lists_time_waits),
         };
         record.destinations = judged.iter().map(|one| destination(one, known)).collect();
         record
@@ -111,7 +111,7 @@ impl Recorder {
 
 fn level(report: &HostReport) -> Level {
     match report.tracing {
-        _ if report.looks.is_some() => Level::L0,
+        _ if report.polls.is_some() => Level::L0,
         Tracing::Off | Tracing::Refused(_) => Level::L1,
         Tracing::On { .. } => Level::L2,
     }
@@ -194,11 +194,11 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
             reasons: one.traced.reset_reasons.clone(),
             after_fin: one.traced.reset_after_fin,
         }),
-        seen_by_polls: one.glimpsed.map(|seen| PollDiffRecord {
+        seen_by_polls: one.seen_by_polls.map(|seen| PollDiffRecord {
             opened_at_least: seen.opened,
             closed_first_at_least: known.lists_time_waits.then_some(seen.closed_first),
             gone_without_time_wait: seen.gone,
-            long_lived: seen.kept,
+            long_lived: seen.long_lived,
         }),
         established: one.established,
         close_wait: one.close_wait,

@@ -62,7 +62,9 @@ mod tests {
         let seen = dump_once(Scope { ip, ..Scope::default() }).unwrap().destinations;
         let one = |port, opened| {
             let service = Some(([127, 0, 0, 1], port).into());
-            Destination { service, opened, alive: 1, time_wait: 0, ..seen[0].clone() }
+            let mut one = seen[0].clone();
+            (one.service, one.opened, one.alive, one.time_wait) = (service, opened, 1, 0);
+            one
         };
         assert!(place(&one(1, 40)) < place(&one(2, 63)), "about as many");
         assert!(place(&one(1, 40)) > place(&one(2, 64)), "more");
@@ -73,8 +75,9 @@ mod tests {
         let mut recent = Recent::default();
         for second in 1..=100 {
             let window = Duration::from_secs(second);
-            let seen =
-                recent.of(&HostReport { window, lost_events: second, ..HostReport::default() });
+            let mut report = HostReport::default();
+            (report.window, report.lost_events) = (window, second);
+            let seen = recent.of(&report);
             let looked_back = seen.window.as_secs();
             assert!(looked_back <= 35 && (second < 36 || looked_back >= 30), "{second}: {seen:?}");
             assert_eq!(seen.lost_events, looked_back, "and counts what was then");

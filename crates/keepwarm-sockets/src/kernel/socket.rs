@@ -99,6 +99,17 @@ impl fmt::Debug for States {
     }
 }
 
+/// States that end by themselves or by the program's next call: a host at rest has none.
+pub(crate) const TRANSITIONAL: States = States::of(&[
+    State::SynSent,
+    State::SynReceived,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::LastAck,
+    State::Closing,
+]);
+
 /// Role of a socket in its connection, as seen from the watched port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
@@ -185,7 +196,13 @@ impl Socket {
     /// `port`. If both are, the side is the client: such a connection is counted once for each of
     /// its sockets that is visible, because the two cannot be distinguished.
     pub fn side(&self, port: u16) -> Option<Side> {
-        side_of(port, &self.local, &self.remote)
+        if self.remote.port() == port {
+            Some(Side::Client)
+        } else if self.local.port() == port {
+            Some(Side::Server)
+        } else {
+            None
+        }
     }
 
     /// Returns true for the remainder that the kernel keeps after the socket itself has died:
@@ -211,16 +228,6 @@ impl Socket {
     /// `None` in other states.
     pub fn time_wait_age_ms(&self) -> Option<u32> {
         (self.state == State::TimeWait).then(|| TIME_WAIT_MS.saturating_sub(self.expires_ms))
-    }
-}
-
-pub(crate) fn side_of(port: u16, local: &SocketAddr, remote: &SocketAddr) -> Option<Side> {
-    if remote.port() == port {
-        Some(Side::Client)
-    } else if local.port() == port {
-        Some(Side::Server)
-    } else {
-        None
     }
 }
 

@@ -10,11 +10,9 @@ use super::captured_messages::{captured, framed};
 use crate::kernel::dump::decode_rows;
 use crate::kernel::socket::{Socket, TcpInfo};
 use crate::kernel::wire::diag::decode_socket;
-use crate::ledger::Ledger;
-use crate::report::host::Scope;
+use crate::report::host::{HostReport, Scope};
 use crate::tracker::window::Window;
 use crate::watch::owners::WithOwners;
-use crate::watch::tracking::Books;
 
 /// Addresses of sockets that are peers of each other, and some that no socket can have.
 const ADDRESSES: [&str; 8] = [
@@ -85,51 +83,52 @@ fn socket(dice: &mut Dice, bodies: &[Vec<u8>]) -> Socket {
     socket
 }
 
-fn dump(books: &mut impl Books, now: Duration, dice: &mut Dice, bodies: &[Vec<u8>]) {
-    books.begin_look();
+fn dump(tracker: &mut WithOwners, now: Duration, dice: &mut Dice, bodies: &[Vec<u8>]) {
+    tracker.begin_dump();
     for _ in 0..dice.roll(12) {
-        books.handle_row(&socket(dice, bodies), now);
+        tracker.handle_row(&socket(dice, bodies), now);
     }
     let refused = dice.roll(4) == 0;
-    books.end_look(now, refused);
+    tracker.end_dump(now, refused);
 }
 
 /// Plays a window in which any input may come at any time.
-fn play<B: Books>(mut books: B, dice: &mut Dice, bodies: &[Vec<u8>]) -> B::Account {
+fn play(scope: Scope, dice: &mut Dice, bodies: &[Vec<u8>]) -> HostReport {
+    let mut tracker = WithOwners::new(scope, None);
     let mut now = Duration::from_secs(1);
-    dump(&mut books, now, dice, bodies);
-    books.handle_baseline();
-    books.open_window(now);
+    dump(&mut tracker, now, dice, bodies);
+    tracker.handle_baseline();
+    tracker.open_window(now);
     let window = |now| Window { now, length: now, settled: false, time_waits_refused: None };
     for _ in 0..dice.roll(60) {
         now += Duration::from_millis(dice.roll(700));
         match dice.roll(8) {
-            0 => dump(&mut books, now, dice, bodies),
-            1 => books.settle(now),
-            2 => drop(books.account(&window(now))),
+            0 => dump(&mut tracker, now, dice, bodies),
+            1 => tracker.settle(now),
+            2 => drop(tracker.report(&window(now))),
             3 => {
                 let mut lookups = Vec::new();
-                if books.begin_asking(64, &mut lookups) {
+                if tracker.begin_lookups(64, &mut lookups) {
                     // Answers to the lookups, or to none.
                     for _ in 0..dice.roll(8) {
-                        books.handle_answer(&socket(dice, bodies), now);
+                        tracker.handle_found(&socket(dice, bodies), now);
                     }
-                    books.end_asking(now, dice.roll(4) == 0);
+                    tracker.end_lookups(now, dice.roll(4) == 0);
                 }
             }
             _ => {
                 // An event may be late.
                 let late = Duration::from_millis(dice.roll(2_000));
-                books.handle_event(socket(dice, bodies), now.saturating_sub(late));
+                tracker.handle_event(socket(dice, bodies), now.saturating_sub(late));
             }
         }
     }
-    dump(&mut books, now, dice, bodies);
-    books.close_window();
+    dump(&mut tracker, now, dice, bodies);
+    tracker.close_window();
     for _ in 0..dice.roll(5) {
-        books.handle_event(socket(dice, bodies), now);
+        tracker.handle_event(socket(dice, bodies), now);
     }
-    books.finish(&window(now))
+    tracker.finish(&window(now))
 }
 
 #[test]
@@ -137,8 +136,8 @@ fn the_port_tracker_never_panics() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..1_000 {
-        let account = play(Ledger::new(80), &mut dice, &bodies);
-        closed += account.closed.total();
+        let report = play(Scope::of_port(80), &mut dice, &bodies);
+        closed += report.port(80).closed.total();
     }
     assert!(closed > 1_000, "{closed}");
 }
@@ -148,7 +147,7 @@ fn the_host_tracker_never_panics() {
     let (mut dice, bodies) = (Dice::new(1), captured());
     let mut closed = 0;
     for _ in 0..500 {
-        let traffic = play(WithOwners::new(Scope::default(), None), &mut dice, &bodies);
+        let traffic = play(Scope::default(), &mut dice, &bodies);
         closed += traffic.destinations.iter().map(|one| one.closed.total()).sum::<u64>();
     }
     assert!(closed > 1_000, "{closed}");

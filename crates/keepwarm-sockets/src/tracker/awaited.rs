@@ -16,7 +16,8 @@ use super::open::LocalTrace;
 use super::{Pair, Tracker, Which};
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::Side;
-use crate::tracker::classify::{CloseKind, Evidence};
+use crate::report::closes::CloseKind;
+use crate::tracker::classify::Evidence;
 
 /// Sockets whose evidence is kept, some 200 bytes each; beyond it the peer is judged alone.
 const MAX_AWAITED: usize = 1 << 15;

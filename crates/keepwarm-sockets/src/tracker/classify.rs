@@ -20,44 +20,7 @@
 //! * **Unread data** at close(2): the kernel answers it with an RST (RFC 2525, section 2.17).
 
 use crate::kernel::socket::{Side, Socket, State, TcpInfo};
-
-/// Who closed a connection first, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CloseKind {
-    /// The client's FIN came first. An RST may have followed.
-    ClientFin,
-    /// The server's FIN came first. An RST may have followed.
-    ServerFin,
-    /// Both had closed before either saw the other's FIN. Told apart only where both ends are
-    /// visible; otherwise it counts as the visible end's FIN.
-    CrossedFin,
-    /// The client aborted with an RST and no FIN was acknowledged.
-    ClientRst,
-    /// The server aborted with an RST and no FIN was acknowledged.
-    ServerRst,
-    /// No answer came any more: given up after retransmissions, keep-alive probes or
-    /// TCP_USER_TIMEOUT, with no FIN acknowledged before. An RST that answers a retransmission
-    /// counts here too, if the program keeps its socket for longer than the answer took.
-    TimedOut,
-    /// The evidence was gone when it was looked for, or contradicts itself.
-    Unclassified,
-}
-
-impl CloseKind {
-    fn fin(side: Side) -> CloseKind {
-        match side {
-            Side::Client => CloseKind::ClientFin,
-            Side::Server => CloseKind::ServerFin,
-        }
-    }
-
-    pub(crate) fn rst(side: Side) -> CloseKind {
-        match side {
-            Side::Client => CloseKind::ClientRst,
-            Side::Server => CloseKind::ServerRst,
-        }
-    }
-}
+use crate::report::closes::CloseKind;
 
 /// What a look into the socket table said about TIME_WAIT on an end's pair of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,9 +9,8 @@ use super::open::OpenSocket;
 use super::totals::Level;
 use super::{DECISIVE, DeadSocket, FIT_SLACK, Pair, Tracker, Which};
 use crate::kernel::keyed_hash::Map;
-use crate::kernel::socket::{Side, Socket, State};
-use crate::ledger::TRANSITIONAL;
-use crate::report::host::PortsTaken;
+use crate::kernel::socket::{Side, Socket, State, TRANSITIONAL};
+use crate::report::destination::PortsTaken;
 use crate::tracker::classify::{TimeWait, is_failed_attempt};
 
 /// By then every minisocket of the baseline has ended: `tcp_fin_timeout` is at most 120 s
@@ -49,11 +48,11 @@ impl Look {
 }
 
 impl Tracker {
-    pub(crate) fn begin_look(&mut self) {
+    pub(crate) fn begin_dump(&mut self) {
         self.looks += 1;
         self.rounds += 1;
         self.look = Some(Look::default());
-        self.listeners.begin_look();
+        self.listeners.begin_dump();
     }
 
     /// One row of it, read just now.
@@ -179,7 +178,7 @@ impl Tracker {
 
     /// The dump has ended. `refused`: the kernel did not keep some TIME_WAITs lately, so that
     /// finding none proves nothing.
-    pub(crate) fn end_look(&mut self, now: Duration, refused: bool) {
+    pub(crate) fn end_dump(&mut self, now: Duration, refused: bool) {
         let Some(look) = self.look.take() else { return };
         self.judge_found(now, refused);
         if look.with_info || self.alive.is_empty() {
@@ -208,7 +207,7 @@ impl Tracker {
                 half.see(TimeWait::Present);
             }
         }
-        self.unlooked_since = None;
+        self.unsearched_since = None;
         let elsewhere = self.decisive_elsewhere;
         for dead in self.pending.values_mut() {
             for half in dead.halves_mut().filter(|half| !half.looked) {
@@ -218,8 +217,9 @@ impl Tracker {
                     half.see(if late || refused { TimeWait::Unknown } else { TimeWait::Absent });
                 } else {
                     // It came while the kernel was being asked: for the next round.
-                    let oldest = self.unlooked_since.map_or(half.at, |oldest| oldest.min(half.at));
-                    self.unlooked_since = Some(oldest);
+                    let oldest =
+                        self.unsearched_since.map_or(half.at, |oldest| oldest.min(half.at));
+                    self.unsearched_since = Some(oldest);
                 }
             }
         }

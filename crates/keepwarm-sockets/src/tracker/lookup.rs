@@ -13,7 +13,7 @@ use crate::tracker::classify::{is_told, is_told_alone};
 impl Tracker {
     /// Begins a round of questions: one for each end that nothing else tells about. False if a look
     /// is needed, or there would be more than `most`.
-    pub(crate) fn begin_asking(&mut self, most: usize, questions: &mut Vec<SocketLookup>) -> bool {
+    pub(crate) fn begin_lookups(&mut self, most: usize, questions: &mut Vec<SocketLookup>) -> bool {
         questions.clear();
         for (pair, dead) in &self.pending {
             for end in [Which::Low, Which::High] {
@@ -31,7 +31,7 @@ impl Tracker {
     }
 
     /// What is there on a pair of addresses that was asked for.
-    pub(crate) fn handle_answer(&mut self, row: &Socket, now: Duration) {
+    pub(crate) fn handle_found(&mut self, row: &Socket, now: Duration) {
         if row.state == State::Listen {
             self.listeners.handle(row);
         } else if row.is_minisocket() {
@@ -39,7 +39,7 @@ impl Tracker {
         }
     }
 
-    pub(crate) fn end_asking(&mut self, now: Duration, refused: bool) {
+    pub(crate) fn end_lookups(&mut self, now: Duration, refused: bool) {
         self.judge_found(now, refused);
         self.settle(now, false);
     }

@@ -206,7 +206,7 @@ pub(crate) struct Tracker {
     /// When the levels were as they are; only whole seconds pass.
     levels_at: Duration,
     last_info: Option<Duration>,
-    unlooked_since: Option<Duration>,
+    unsearched_since: Option<Duration>,
     waiting: bool,
     transitional: bool,
     unattributed_aborts: u64,
@@ -251,7 +251,7 @@ impl Tracker {
             last_stock: 0,
             levels_at: Duration::ZERO,
             last_info: None,
-            unlooked_since: None,
+            unsearched_since: None,
             waiting: false,
             transitional: false,
             unattributed_aborts: 0,
@@ -386,8 +386,8 @@ impl Tracker {
         }
         if told || looked {
             self.waiting = true;
-        } else if self.unlooked_since.is_none() {
-            self.unlooked_since = Some(at);
+        } else if self.unsearched_since.is_none() {
+            self.unsearched_since = Some(at);
         }
         self.pending.insert(pair, dead);
     }
@@ -415,8 +415,8 @@ impl Tracker {
         remote.is_loopback() || self.here.contains_key(remote)
     }
 
-    pub(crate) fn unlooked_since(&self) -> Option<Duration> {
-        self.unlooked_since
+    pub(crate) fn unsearched_since(&self) -> Option<Duration> {
+        self.unsearched_since
     }
 
     /// Whether the last look saw a socket between two states.

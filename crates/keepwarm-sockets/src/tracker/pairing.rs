@@ -11,8 +11,9 @@ use super::dump::requests;
 use super::totals::within;
 use super::{DeadPair, DeadSocket, MATE_WAIT, OpenSocket, Pair, TRACE_WAIT, Tracker, Which};
 use crate::kernel::socket::Side;
+use crate::report::closes::CloseKind;
 use crate::report::host::{HostReport, Scope};
-use crate::tracker::classify::{CloseKind, Evidence, classify, was_established};
+use crate::tracker::classify::{Evidence, classify, was_established};
 use crate::tracker::window::Window;
 
 impl Tracker {
@@ -326,7 +327,7 @@ impl Tracker {
         self.settle(window.now, true);
         self.bury_the_vanished();
         self.count_unseen_clients();
-        self.traffic(window)
+        self.report(window)
     }
 
     /// Connections of the baseline that are neither alive nor had an event: over, with their file

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::kernel::socket::{Side, Socket, State};
+use crate::report::polls::PollDiff;
 
 /// Connections and TIME_WAITs that are told apart; what is beyond is not counted.
 const MAX_PAIRS: usize = 1 << 20;
@@ -26,48 +27,6 @@ const KEPT: Duration = Duration::from_secs(2);
 /// By how much the same TIME_WAIT may seem to have been entered earlier or later: a tick, and the
 /// time that a reading takes.
 const SAME: Duration = Duration::from_millis(500);
-
-/// What looks alone tell of one destination, at level L0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PollDiff {
-    /// Connections that an earlier look did not see: at least so many were opened.
-    pub opened: u64,
-    /// TIME_WAITs that came: at least so many were closed by this end first.
-    pub closed_first: u64,
-    /// Connections that an earlier look saw, and that left no TIME_WAIT here: closed by the other
-    /// end first, or reset, or their TIME_WAIT was gone before the next look.
-    pub gone: u64,
-    /// Of those closed first and gone: open for two seconds and more.
-    pub kept_closed: u64,
-    /// Open now, for two seconds and more.
-    pub kept: u64,
-}
-
-impl PollDiff {
-    /// How much there is to say.
-    pub(crate) fn busy(&self) -> u64 {
-        self.opened + self.closed_first + self.gone
-    }
-
-    /// What was counted since; what is a state is as it is now.
-    pub(crate) fn since(&self, earlier: &PollDiff) -> PollDiff {
-        PollDiff {
-            opened: self.opened.saturating_sub(earlier.opened),
-            closed_first: self.closed_first.saturating_sub(earlier.closed_first),
-            gone: self.gone.saturating_sub(earlier.gone),
-            kept_closed: self.kept_closed.saturating_sub(earlier.kept_closed),
-            kept: self.kept,
-        }
-    }
-
-    fn merge(&mut self, other: &PollDiff) {
-        self.opened += other.opened;
-        self.closed_first += other.closed_first;
-        self.gone += other.gone;
-        self.kept_closed += other.kept_closed;
-        self.kept += other.kept;
-    }
-}
 
 type Key = (Option<SocketAddr>, Side);
 type Pair = (SocketAddr, SocketAddr);
@@ -102,7 +61,7 @@ pub(crate) struct Glimpses {
 }
 
 impl Glimpses {
-    pub(crate) fn begin_look(&mut self) {
+    pub(crate) fn begin_dump(&mut self) {
         self.look += 1;
     }
 
@@ -170,7 +129,7 @@ impl Glimpses {
     }
 
     /// The look has ended.
-    pub(crate) fn end_look(&mut self, now: Duration) {
+    pub(crate) fn end_dump(&mut self, now: Duration) {
         let look = self.look;
         let mut ended: HashMap<Pair, Live> =
             self.live.extract_if(|_, live| live.look < look).collect();
@@ -181,7 +140,7 @@ impl Glimpses {
             let sum = self.sums.entry(key).or_default();
             sum.closed_first += 1;
             match ended.remove(&pair) {
-                Some(live) => sum.kept_closed += u64::from(live.is_kept(now)),
+                Some(live) => sum.long_lived_closed += u64::from(live.is_kept(now)),
                 // It came and went between two looks.
                 None => sum.opened += 1,
             }
@@ -189,14 +148,14 @@ impl Glimpses {
         for live in ended.values().chain(&self.replaced) {
             let sum = self.sums.entry(live.key).or_default();
             sum.gone += 1;
-            sum.kept_closed += u64::from(live.is_kept(now));
+            sum.long_lived_closed += u64::from(live.is_kept(now));
         }
         self.replaced.clear();
         // One look may miss a row that the next one has.
         self.held.retain(|_, held| held.look + 1 >= look);
-        self.sums.values_mut().for_each(|sum| sum.kept = 0);
+        self.sums.values_mut().for_each(|sum| sum.long_lived = 0);
         for live in self.live.values().filter(|live| live.is_kept(now)) {
-            self.sums.entry(live.key).or_default().kept += 1;
+            self.sums.entry(live.key).or_default().long_lived += 1;
         }
     }
 
@@ -272,9 +231,9 @@ mod tests {
         let mut glimpses = Glimpses::default();
         for (second, rows) in (1..).zip(looks) {
             let at = SECOND * second;
-            glimpses.begin_look();
+            glimpses.begin_dump();
             rows.iter().for_each(|row| glimpses.handle_row(service(), Side::Client, row, at));
-            glimpses.end_look(at);
+            glimpses.end_dump(at);
         }
         glimpses.of(Some(service()), Side::Client, &|_| true)
     }
@@ -313,10 +272,11 @@ mod tests {
     fn two_seconds_open_is_kept_then_and_when_it_ends() {
         let rows: &[&[Socket]] =
             &[&[live(1, 1), live(2, 2)], &[live(1, 1), live(2, 2)], &[live(1, 1), live(2, 2)]];
-        assert_eq!(glimpsed(&rows[..2]).kept, 0);
-        assert_eq!(glimpsed(rows).kept, 2);
+        assert_eq!(glimpsed(&rows[..2]).long_lived, 0);
+        assert_eq!(glimpsed(rows).long_lived, 2);
         let ended = glimpsed(&[rows[0], rows[1], rows[2], &[held(1, 10)]]);
-        let expected = PollDiff { closed_first: 1, gone: 1, kept_closed: 2, ..PollDiff::default() };
+        let expected =
+            PollDiff { closed_first: 1, gone: 1, long_lived_closed: 2, ..PollDiff::default() };
         assert_eq!(ended, expected);
     }
 
@@ -324,14 +284,14 @@ mod tests {
     fn destinations_without_limit_share_one_sum() {
         let mut glimpses = Glimpses::default();
         for at in [SECOND, SECOND * 2] {
-            glimpses.begin_look();
+            glimpses.begin_dump();
             for port in 1..=2 * u16::try_from(MAX_SUMS).unwrap() {
                 let service = SocketAddr::from(([10, 0, 0, 9], port));
                 if at > SECOND {
                     glimpses.handle_row(service, Side::Client, &held(port, 10), at);
                 }
             }
-            glimpses.end_look(at);
+            glimpses.end_dump(at);
         }
         assert_eq!(glimpses.sums.len(), MAX_SUMS + 1);
         let folded = glimpses.of(None, Side::Client, &|_| false);

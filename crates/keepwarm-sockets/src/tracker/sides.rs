@@ -40,7 +40,7 @@ impl Listeners {
     }
 
     /// A look begins, which will see the listeners that there are.
-    pub(crate) fn begin_look(&mut self) {
+    pub(crate) fn begin_dump(&mut self) {
         self.places.clear();
     }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::{DeadPair, MAX_DESTINATIONS, OpenSocket, Tracker};
 use crate::kernel::proc::owners::{OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, TIME_WAIT_MS};
+use crate::report::closes::SocketCloses;
+use crate::report::destination::{Destination, PortsTaken, ServerOnly, TracedCloses};
 use crate::report::histogram::Histogram;
-use crate::report::host::{
-    Destination, HostReport, PortsTaken, ServerOnly, SocketCloses, TracedCloses, Tracing,
-};
-use crate::tracker::poll_diff::{Glimpses, PollDiff};
+use crate::report::host::{HostReport, Tracing};
+use crate::report::polls::PollDiff;
+use crate::tracker::poll_diff::Glimpses;
 use crate::tracker::window::Window;
 
 /// What has a book: a service and the side we are on. `None` is the folded one.
@@ -113,7 +114,7 @@ pub(crate) struct Totals {
     /// Of connections without a client's socket here: those that ended, and those open at the start.
     pub(crate) server_only: ServerOnly,
     /// Where there are no events.
-    pub(crate) glimpsed: Option<PollDiff>,
+    pub(crate) seen_by_polls: Option<PollDiff>,
 }
 
 /// The connections of one destination that are open.
@@ -145,7 +146,7 @@ impl Totals {
             sightings: Sightings::default(),
             traced: TracedCloses::default(),
             server_only: ServerOnly::default(),
-            glimpsed: None,
+            seen_by_polls: None,
         }
     }
 
@@ -171,13 +172,13 @@ impl Totals {
     fn weight(&self, look: Option<&Level>) -> u64 {
         let level = |level: &Level| ALIVE_WEIGHT * level.alive + level.time_wait;
         let now = level(&self.now).max(look.map_or(0, level));
-        let glimpsed = self.glimpsed.map_or(0, |glimpsed| glimpsed.busy());
+        let glimpsed = self.seen_by_polls.map_or(0, |seen| seen.changes());
         self.closed.total() + self.connect_failed + now + glimpsed
     }
 
     fn opened(&self) -> u64 {
         // Without events nothing is conserved.
-        if self.glimpsed.is_some() {
+        if self.seen_by_polls.is_some() {
             return 0;
         }
         (self.closed.total() + self.now.alive).saturating_sub(self.alive_at_start)
@@ -273,7 +274,7 @@ impl Tracker {
     }
 
     /// The traffic so far.
-    pub(crate) fn traffic(&self, window: &Window) -> HostReport {
+    pub(crate) fn report(&self, window: &Window) -> HostReport {
         let mut open = self.open();
         let mut destinations: Vec<Destination> = self
             .books
@@ -295,7 +296,7 @@ impl Tracker {
             unattributed_aborts: self.unattributed_aborts,
             overflowed: self.overflowed,
             tracing: Tracing::default(),
-            looks: None,
+            polls: None,
             destinations,
         }
     }
@@ -353,7 +354,7 @@ impl Tracker {
             owners: book.sightings.owners(&self.names),
             owners_open: open.sightings.owners(&self.names),
             traced: book.traced.clone(),
-            glimpsed: book.glimpsed,
+            seen_by_polls: book.seen_by_polls,
         }
     }
 
@@ -362,7 +363,7 @@ impl Tracker {
         for book in &mut self.books {
             let (service, side) = book.key;
             let named = |service| self.index.contains_key(&(Some(service), side));
-            book.glimpsed = Some(glimpses.of(service, side, &named));
+            book.seen_by_polls = Some(glimpses.of(service, side, &named));
         }
     }
 

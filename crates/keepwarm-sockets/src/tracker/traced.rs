@@ -15,7 +15,7 @@ use super::{DeadSocket, Tracker};
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, State};
 use crate::kernel::trace::{TraceBatch, TracedSocket};
-use crate::report::host::SocketCloses;
+use crate::report::closes::SocketCloses;
 
 /// Local and remote address of an end.
 pub(super) type Key = (SocketAddr, SocketAddr);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::trace::Tracer;
 use crate::report::host::{HostReport, Scope};
@@ -37,7 +37,7 @@ use crate::watch::threads::Threads;
 /// ```
 #[derive(Debug)]
 pub struct Watch {
-    threads: Threads<WithOwners>,
+    threads: Threads,
 }
 
 impl Watch {
@@ -67,8 +67,11 @@ impl Watch {
     }
 
     fn with(scope: Scope, tracer: Option<Result<Tracer, Error>>) -> Result<Watch, Error> {
+        if scope.port == Some(0) {
+            return Err(Error::unsupported(Operation::Watch, "port 0 names no service"));
+        }
         let tracker = WithOwners::new(scope, tracer);
-        let threads = Threads::start(filter(&scope), tracker, HostReport::default())?;
+        let threads = Threads::start(filter(&scope), tracker)?;
         Ok(Watch { threads })
     }
 
@@ -84,7 +87,12 @@ impl Watch {
         self.threads.has_ended()
     }
 
-    /// Waits for rest, at most `settle`, and ends the window. A busy host has no rest: then
+    /// Waits until the scope is at rest, at most `settle`, and ends the window.
+    ///
+    /// Rest is: no event for 50 ms, and no socket in scope in SYN_SENT, SYN_RECV, FIN_WAIT,
+    /// CLOSE_WAIT, LAST_ACK or CLOSING. Under load, or with a program that does not close what its
+    /// peer has closed, there is no rest: the window ends after `settle` with
+    /// [`HostReport::settled`] false. Its numbers are exact all the same, only not complete:
     /// connections that are about to close count as alive.
     ///
     /// # Errors
@@ -105,10 +113,10 @@ impl Watch {
 pub fn dump_once(scope: Scope) -> Result<HostReport, Error> {
     let mut with_owners = WithOwners::new(scope, None);
     let tracker = &mut with_owners.tracker;
-    tracker.begin_look();
+    tracker.begin_dump();
     let filter = Filter { with_info: true, ..filter(&scope) };
     Dumper::open()?.each(&filter, |row| tracker.handle_row(&row, Duration::ZERO))?;
-    tracker.end_look(Duration::ZERO, false);
+    tracker.end_dump(Duration::ZERO, false);
     with_owners.find_owners();
     let window = Window {
         now: Duration::ZERO,

@@ -12,7 +12,6 @@
 pub(crate) mod host;
 pub(crate) mod owners;
 pub(crate) mod polling;
-pub(crate) mod port;
 mod quiescence;
 mod refused_time_waits;
 mod schedule;

@@ -16,7 +16,6 @@ use crate::report::host::{HostReport, Scope, Tracing};
 use crate::tracker::Tracker;
 use crate::tracker::window::Window;
 use crate::watch::schedule::{Periodic, Schedule};
-use crate::watch::tracking::Books;
 
 /// A tracker, and the sources that name the processes of its sockets.
 #[derive(Debug)]
@@ -71,96 +70,116 @@ impl WithOwners {
     }
 }
 
-impl Books for WithOwners {
-    type Account = HostReport;
-
-    fn begin_look(&mut self) {
-        self.tracker.begin_look();
+/// The calls of the tracking thread, in this order: dumps until
+/// [`handle_baseline`](WithOwners::handle_baseline), [`open_window`](WithOwners::open_window), dumps
+/// and events, [`close_window`](WithOwners::close_window) after the dump that ends the window, more
+/// events and at most one dump, [`finish`](WithOwners::finish).
+impl WithOwners {
+    /// Begins a dump.
+    pub(crate) fn begin_dump(&mut self) {
+        self.tracker.begin_dump();
     }
 
-    fn handle_row(&mut self, row: &Socket, now: Duration) {
+    /// Takes one row of the dump, read just now.
+    pub(crate) fn handle_row(&mut self, row: &Socket, now: Duration) {
         self.tracker.handle_row(row, now);
     }
 
-    fn end_look(&mut self, now: Duration, refused: bool) {
+    /// Ends the dump. `refused`: the kernel did not keep some TIME_WAITs lately, so that finding
+    /// none proves nothing.
+    pub(crate) fn end_dump(&mut self, now: Duration, refused: bool) {
         self.read_traces();
-        self.tracker.end_look(now, refused);
+        self.tracker.end_dump(now, refused);
     }
 
-    fn alive_sockets(&self) -> usize {
+    /// Returns how many sockets the last dump saw alive.
+    pub(crate) fn alive_sockets(&self) -> usize {
         self.tracker.alive_sockets()
     }
 
-    fn handle_baseline(&mut self) {
+    /// Makes the dump that has just ended the baseline.
+    pub(crate) fn handle_baseline(&mut self) {
         self.tracker.handle_baseline();
     }
 
-    fn open_window(&mut self, now: Duration) {
+    /// Begins the window: every event of a death before the baseline has been handled.
+    pub(crate) fn open_window(&mut self, now: Duration) {
         self.tracker.open_window(now);
     }
 
-    fn handle_event(&mut self, event: Socket, at: Duration) -> bool {
+    /// Takes the death of a socket. Returns true if the socket is in scope.
+    pub(crate) fn handle_event(&mut self, event: Socket, at: Duration) -> bool {
         self.tracker.handle_event(event, at)
     }
 
-    fn unlooked_since(&self) -> Option<Duration> {
-        self.tracker.unlooked_since()
+    /// Returns the arrival of the oldest dead socket that no dump or lookup has searched for yet.
+    pub(crate) fn unsearched_since(&self) -> Option<Duration> {
+        self.tracker.unsearched_since()
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Returns true if some dead socket waits only for its peer's event.
+    pub(crate) fn is_waiting(&self) -> bool {
         self.tracker.is_waiting()
     }
 
-    fn is_transitional(&self) -> bool {
+    /// Returns true if the last dump saw a socket between two states.
+    pub(crate) fn is_transitional(&self) -> bool {
         self.tracker.is_transitional()
     }
 
-    fn begin_asking(&mut self, most: usize, questions: &mut Vec<SocketLookup>) -> bool {
-        self.tracker.begin_asking(most, questions)
+    /// Begins lookups in place of a dump, at most this many. Returns false if a dump is needed.
+    pub(crate) fn begin_lookups(&mut self, most: usize, questions: &mut Vec<SocketLookup>) -> bool {
+        self.tracker.begin_lookups(most, questions)
     }
 
-    fn handle_answer(&mut self, row: &Socket, now: Duration) {
-        self.tracker.handle_answer(row, now);
+    /// Takes a socket that a lookup has found.
+    pub(crate) fn handle_found(&mut self, row: &Socket, now: Duration) {
+        self.tracker.handle_found(row, now);
     }
 
-    fn end_asking(&mut self, now: Duration, refused: bool) {
+    /// Ends the lookups; `refused` as in [`end_dump`](WithOwners::end_dump).
+    pub(crate) fn end_lookups(&mut self, now: Duration, refused: bool) {
         self.read_traces();
-        self.tracker.end_asking(now, refused);
+        self.tracker.end_lookups(now, refused);
     }
 
-    fn settle(&mut self, now: Duration) {
+    /// Concludes what can be concluded now.
+    pub(crate) fn settle(&mut self, now: Duration) {
         self.read_traces();
         self.tracker.settle(now, false);
     }
 
-    fn close_window(&mut self) {
+    /// Ends the window with the dump that has just ended; later events are of sockets that died
+    /// before it, or are out of scope.
+    pub(crate) fn close_window(&mut self) {
         self.find_owners();
         self.tracker.close_window();
     }
 
-    fn account(&mut self, so_far: &Window) -> HostReport {
-        HostReport { tracing: self.tracing(), ..self.tracker.traffic(so_far) }
+    /// Reports the window so far.
+    pub(crate) fn report(&mut self, so_far: &Window) -> HostReport {
+        HostReport { tracing: self.tracing(), ..self.tracker.report(so_far) }
     }
 
-    fn finish(mut self, window: &Window) -> HostReport {
+    /// Reports the window at its end.
+    pub(crate) fn finish(mut self, window: &Window) -> HostReport {
         self.read_traces();
         HostReport { tracing: self.tracing(), ..self.tracker.finish(window) }
     }
 
-    fn periodic(&self) -> Periodic {
+    /// Says whether dumps are made while no socket dies.
+    pub(crate) fn periodic(&self) -> Periodic {
         Periodic::Dumps
     }
 
-    fn wants_info(&self, now: Duration) -> bool {
+    /// Returns true if the next dump, for any purpose, should fetch `tcp_info`.
+    pub(crate) fn wants_info(&self, now: Duration) -> bool {
         Schedule::wants_info(self.tracker.since_info(now))
     }
 
-    fn pass_time(&mut self, now: Duration) {
+    /// Takes the place of a dump that would show nothing new: TIME_WAITs have grown older.
+    pub(crate) fn pass_time(&mut self, now: Duration) {
         self.read_traces();
         self.tracker.pass_time(now);
-    }
-
-    fn find_owners(&mut self) -> bool {
-        self.find_owners()
     }
 }

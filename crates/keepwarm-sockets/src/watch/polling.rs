@@ -12,7 +12,8 @@ use crate::kernel::counters::Counters;
 use crate::kernel::dump::Filter;
 use crate::kernel::socket::State;
 use crate::kernel::socket_table::SocketTable;
-use crate::report::host::{HostReport, Polls, Scope};
+use crate::report::host::{HostReport, Scope};
+use crate::report::polls::Polls;
 use crate::tracker::poll_diff::Glimpses;
 use crate::tracker::window::Window;
 use crate::watch::filter;
@@ -29,7 +30,7 @@ const SHARE: u32 = 20;
 ///
 /// It cannot count opens and closes. Its [`HostReport`] has lower bounds of them
 /// ([`PollDiff`](crate::PollDiff)), and counters of the whole network namespace
-/// ([`Polls::counters`]); see [`HostReport::looks`].
+/// ([`Polls::counters`]); see [`HostReport::polls`].
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -40,7 +41,7 @@ const SHARE: u32 = 20;
 ///     watch.poll_if_due()?;
 /// }
 /// for destination in watch.finish()?.destinations {
-///     println!("{:?} {:?}", destination.service, destination.glimpsed);
+///     println!("{:?} {:?}", destination.service, destination.seen_by_polls);
 /// }
 /// # Ok::<(), keepwarm_sockets::Error>(())
 /// ```
@@ -113,11 +114,11 @@ impl PollingWatch {
     /// Same as [`start`](PollingWatch::start).
     pub fn dump_once(scope: Scope) -> Result<HostReport, Error> {
         let mut report = PollingWatch::start(scope)?.report(Duration::ZERO)?;
-        if let Some(polls) = &mut report.looks {
+        if let Some(polls) = &mut report.polls {
             // Events counted since the system started are no evidence about now; levels are.
             polls.counters = polls.counters.since(&Counters::default());
         }
-        report.destinations.iter_mut().for_each(|one| one.glimpsed = None);
+        report.destinations.iter_mut().for_each(|one| one.seen_by_polls = None);
         Ok(report)
     }
 
@@ -141,8 +142,8 @@ impl PollingWatch {
         let started = Instant::now();
         let PollingWatch { table, filter, with_owners, differences, begun, .. } = self;
         let tracker = &mut with_owners.tracker;
-        tracker.begin_look();
-        differences.begin_look();
+        tracker.begin_dump();
+        differences.begin_dump();
         // The table lists listeners first; they show the sides of the rows after them.
         table.each(filter, |row| {
             let at = begun.elapsed();
@@ -155,8 +156,8 @@ impl PollingWatch {
         let now = begun.elapsed();
         // No dead socket waits for a verdict, so it does not matter whether TIME_WAITs were
         // refused.
-        tracker.end_look(now, false);
-        differences.end_look(now);
+        tracker.end_dump(now, false);
+        differences.end_dump(now);
         tracker.handle_glimpses(differences);
         with_owners.find_owners();
         self.polls += 1;
@@ -168,9 +169,9 @@ impl PollingWatch {
     fn report(&self, length: Duration) -> Result<HostReport, Error> {
         let counters = Counters::read()?.since(&self.counters_at_start);
         let window = Window { now: length, length, settled: true, time_waits_refused: None };
-        let mut report = self.with_owners.tracker.traffic(&window);
+        let mut report = self.with_owners.tracker.report(&window);
         report.time_waits_refused = counters.time_wait_overflow;
-        report.looks = Some(Polls {
+        report.polls = Some(Polls {
             source: self.table.source(),
             count: self.polls,
             counters,

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::socket::Side;
+use crate::report::closes::SocketCloses;
+use crate::report::destination::Destination;
 use crate::report::histogram::Histogram;
-use crate::report::host::{Destination, HostReport, Scope, SocketCloses};
+use crate::report::host::{HostReport, Scope};
 use crate::tracker::self_test_sockets::SELF_TEST_IP;
 use crate::watch::host::Watch;
 

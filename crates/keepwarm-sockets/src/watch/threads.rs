@@ -22,33 +22,35 @@ use crate::kernel::destroy_events::DestroyEvents;
 use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::Waker;
-use crate::watch::tracking::{Books, Tracking};
+use crate::report::host::HostReport;
+use crate::watch::owners::WithOwners;
+use crate::watch::tracking::Tracking;
 
 /// Events between the two threads: 1.6 s of 20,000 a second, about 10 MB.
 const MAX_INBOX: usize = 1 << 15;
 
 /// The threads of one watch, which run until they are finished or dropped.
 #[derive(Debug)]
-pub(crate) struct Threads<B: Books> {
-    shared: Arc<Shared<B::Account>>,
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
-    tracking: Option<JoinHandle<Result<B::Account, Error>>>,
+    tracking: Option<JoinHandle<Result<HostReport, Error>>>,
 }
 
-impl<B: Books> Threads<B> {
+impl Threads {
     /// Subscribes to the deaths of sockets on `filter`'s port, or on every port, and takes the
-    /// baseline; returns when the window has begun. `empty` is the report until there is one.
-    pub(crate) fn start(filter: Filter, books: B, empty: B::Account) -> Result<Self, Error> {
+    /// baseline; returns when the window has begun.
+    pub(crate) fn start(filter: Filter, tracker: WithOwners) -> Result<Self, Error> {
         let waker = Waker::new()?;
         let events = DestroyEvents::subscribe(filter.either_port)?;
         let dumper = Dumper::open()?;
-        let shared = Arc::new(Shared::new(empty, waker));
+        let shared = Arc::new(Shared::new(waker));
         let mut threads = Threads { shared: Arc::clone(&shared), reader: None, tracking: None };
         // From here on dropping `threads` ends them.
         let reading = Arc::clone(&shared);
         threads.reader = Some(spawn("keepwarm-events", move || read_events(&reading, events))?);
         let (ready, begun) = mpsc::sync_channel(1);
-        let tracking = Tracking::new(shared, dumper, filter, books);
+        let tracking = Tracking::new(shared, dumper, filter, tracker);
         threads.tracking = Some(spawn("keepwarm-track", move || tracking.run(&ready))?);
         match begun.recv() {
             Ok(()) => Ok(threads),
@@ -60,7 +62,7 @@ impl<B: Books> Threads<B> {
     }
 
     /// Returns the report so far and the number of events lost, without a call of the kernel.
-    pub(crate) fn snapshot(&self) -> (B::Account, u64) {
+    pub(crate) fn snapshot(&self) -> (HostReport, u64) {
         let report = lock(&self.shared.report).clone();
         (report, lock(&self.shared.inbox).lost)
     }
@@ -73,11 +75,11 @@ impl<B: Books> Threads<B> {
 
     /// Waits for rest, at most `settle`, and ends the window. Returns the report and the number of
     /// events lost.
-    pub(crate) fn finish(mut self, settle: Duration) -> Result<(B::Account, u64), Error> {
+    pub(crate) fn finish(mut self, settle: Duration) -> Result<(HostReport, u64), Error> {
         self.end(Command::Finish { settle })
     }
 
-    fn end(&mut self, command: Command) -> Result<(B::Account, u64), Error> {
+    fn end(&mut self, command: Command) -> Result<(HostReport, u64), Error> {
         lock(&self.shared.inbox).command = Some(command);
         self.shared.arrived.notify_all();
         let report = match self.tracking.take() {
@@ -95,7 +97,7 @@ impl<B: Books> Threads<B> {
     }
 }
 
-impl<B: Books> Drop for Threads<B> {
+impl Drop for Threads {
     fn drop(&mut self) {
         if self.reader.is_some() || self.tracking.is_some() {
             let _ = self.end(Command::Abandon);
@@ -114,7 +116,7 @@ pub(super) enum Command {
 
 /// State that the reader, the tracking thread and the owner of the watch share.
 #[derive(Debug)]
-pub(super) struct Shared<R> {
+pub(super) struct Shared {
     /// Zero of the watch's clock.
     origin: Instant,
     inbox: Mutex<Inbox>,
@@ -122,7 +124,7 @@ pub(super) struct Shared<R> {
     arrived: Condvar,
     /// Signals room in the inbox.
     space: Condvar,
-    report: Mutex<R>,
+    report: Mutex<HostReport>,
     waker: Waker,
 }
 
@@ -146,14 +148,14 @@ impl Inbox {
     }
 }
 
-impl<R> Shared<R> {
-    pub(super) fn new(report: R, waker: Waker) -> Shared<R> {
+impl Shared {
+    pub(super) fn new(waker: Waker) -> Shared {
         Shared {
             origin: Instant::now(),
             inbox: Mutex::default(),
             arrived: Condvar::new(),
             space: Condvar::new(),
-            report: Mutex::new(report),
+            report: Mutex::default(),
             waker,
         }
     }
@@ -166,7 +168,7 @@ impl<R> Shared<R> {
         lock(&self.inbox).lost
     }
 
-    pub(super) fn publish(&self, report: R) {
+    pub(super) fn publish(&self, report: HostReport) {
         *lock(&self.report) = report;
     }
 
@@ -251,7 +253,7 @@ fn spawn<T: Send + 'static>(
 }
 
 /// The reader thread.
-fn read_events<R>(shared: &Shared<R>, mut events: DestroyEvents) {
+fn read_events(shared: &Shared, mut events: DestroyEvents) {
     let mut batch = Vec::new();
     let mut overruns = 0;
     loop {

@@ -1,7 +1,7 @@
 //! The tracking thread of a watch: waits, receives events, and acts when the schedule says so.
 //!
 //! Owns the order of a watch (baseline, window, last dump) and the calls that read the kernel. When
-//! to act is decided in `schedule`; all judgement of sockets is the [`Books`]'.
+//! to act is decided in `schedule`; all judgement of sockets is the tracker's.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -13,9 +13,11 @@ use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{fence, thread_cpu};
 use crate::kernel::wire::diag::SocketLookup;
+use crate::report::host::HostReport;
 use crate::tracker::window::Window;
+use crate::watch::owners::WithOwners;
 use crate::watch::refused_time_waits::RefusedTimeWaits;
-use crate::watch::schedule::{Due, Periodic, Schedule, Unfinished};
+use crate::watch::schedule::{Due, Schedule, Unfinished};
 use crate::watch::threads::{Command, Shared};
 
 /// Live sockets when the watch starts.
@@ -25,76 +27,11 @@ const QUIET: Duration = Duration::from_millis(50);
 /// How long an event may be under way before the system is taken to have none.
 const FENCE_WAIT: Duration = Duration::from_secs(5);
 
-/// The bookkeeping of a watch: rows of dumps and events go in, a report comes out.
-///
-/// Time is passed in. The order of calls: dumps until
-/// [`handle_baseline`](Books::handle_baseline), [`open_window`](Books::open_window), dumps and
-/// events, [`close_window`](Books::close_window) after the dump that ends the window, more events
-/// and at most one dump, [`finish`](Books::finish).
-pub(crate) trait Books: Send + 'static {
-    /// The report that leaves the watch.
-    type Account: Clone + Send + 'static;
-
-    /// Begins a dump.
-    fn begin_look(&mut self);
-    /// Takes one row of the dump, read just now.
-    fn handle_row(&mut self, row: &Socket, now: Duration);
-    /// Ends the dump. `refused`: the kernel did not keep some TIME_WAITs lately, so that finding
-    /// none proves nothing.
-    fn end_look(&mut self, now: Duration, refused: bool);
-    /// Returns how many sockets the last dump saw alive.
-    fn alive_sockets(&self) -> usize;
-    /// Makes the dump that has just ended the baseline.
-    fn handle_baseline(&mut self);
-    /// Begins the window: every event of a death before the baseline has been handled.
-    fn open_window(&mut self, now: Duration);
-    /// Takes the death of a socket. Returns true if the socket is in scope.
-    fn handle_event(&mut self, event: Socket, at: Duration) -> bool;
-    /// Returns the arrival of the oldest dead socket that no dump or lookup has searched for yet.
-    fn unlooked_since(&self) -> Option<Duration>;
-    /// Begins lookups in place of a dump, at most this many. Returns false if a dump is needed.
-    fn begin_asking(&mut self, _most: usize, _questions: &mut Vec<SocketLookup>) -> bool {
-        false
-    }
-    /// Takes a socket that a lookup has found.
-    fn handle_answer(&mut self, _row: &Socket, _now: Duration) {}
-    /// Ends the lookups; `refused` as in [`end_look`](Books::end_look).
-    fn end_asking(&mut self, _now: Duration, _refused: bool) {}
-    /// Returns true if some dead socket waits only for its peer's event.
-    fn is_waiting(&self) -> bool;
-    /// Returns true if the last dump saw a socket between two states.
-    fn is_transitional(&self) -> bool;
-    /// Concludes what can be concluded now.
-    fn settle(&mut self, now: Duration);
-    /// Ends the window with the dump that has just ended; later events are of sockets that died
-    /// before it, or are out of scope.
-    fn close_window(&mut self);
-    /// Reports the window so far.
-    fn account(&mut self, so_far: &Window) -> Self::Account;
-    /// Reports the window at its end.
-    fn finish(self, window: &Window) -> Self::Account;
-
-    /// Says whether dumps are made while no socket dies.
-    fn periodic(&self) -> Periodic {
-        Periodic::Nothing
-    }
-    /// Returns true if the next dump, for any purpose, should fetch `tcp_info`.
-    fn wants_info(&self, _now: Duration) -> bool {
-        false
-    }
-    /// Takes the place of a dump that would show nothing new: TIME_WAITs have grown older.
-    fn pass_time(&mut self, _now: Duration) {}
-    /// Searches for the owners of sockets, between two dumps. Returns true if it found one.
-    fn find_owners(&mut self) -> bool {
-        false
-    }
-}
-
 /// State of the tracking thread.
-pub(super) struct Tracking<B: Books> {
-    shared: Arc<Shared<B::Account>>,
+pub(super) struct Tracking {
+    shared: Arc<Shared>,
     dumper: Dumper,
-    books: B,
+    tracker: WithOwners,
     filter: Filter,
     schedule: Schedule,
     refused: RefusedTimeWaits,
@@ -106,18 +43,18 @@ pub(super) struct Tracking<B: Books> {
     lookups: Vec<SocketLookup>,
 }
 
-impl<B: Books> Tracking<B> {
+impl Tracking {
     pub(super) fn new(
-        shared: Arc<Shared<B::Account>>,
+        shared: Arc<Shared>,
         dumper: Dumper,
         filter: Filter,
-        books: B,
+        tracker: WithOwners,
     ) -> Self {
-        let schedule = Schedule::new(books.periodic());
+        let schedule = Schedule::new(tracker.periodic());
         Tracking {
             shared,
             dumper,
-            books,
+            tracker,
             filter,
             schedule,
             refused: RefusedTimeWaits::new(Counters::read_time_wait_overflow()),
@@ -129,18 +66,18 @@ impl<B: Books> Tracking<B> {
     }
 
     /// Takes the baseline, opens the window and signals `ready`; returns the report at its end.
-    pub(super) fn run(mut self, ready: &mpsc::SyncSender<()>) -> Result<B::Account, Error> {
+    pub(super) fn run(mut self, ready: &mpsc::SyncSender<()>) -> Result<HostReport, Error> {
         self.dump(true)?;
-        if self.books.alive_sockets() > MAX_BASELINE {
+        if self.tracker.alive_sockets() > MAX_BASELINE {
             return Err(Error::too_many(Operation::Watch, "sockets to watch", MAX_BASELINE));
         }
-        self.books.handle_baseline();
+        self.tracker.handle_baseline();
         if !self.pass_fence()? && self.shared.lost_events() == 0 {
             let why = "no destroy event came for a socket closed on purpose";
             return Err(Error::unsupported(Operation::Subscribe, why));
         }
         let opened_at = self.shared.now();
-        self.books.open_window(opened_at);
+        self.tracker.open_window(opened_at);
         self.publish(opened_at);
         if ready.send(()).is_err() {
             return Err(Error::stopped());
@@ -172,9 +109,9 @@ impl<B: Books> Tracking<B> {
     }
 
     fn unfinished(&self) -> Unfinished {
-        match self.books.unlooked_since() {
+        match self.tracker.unsearched_since() {
             Some(since) => Unfinished::TimeWaits { since },
-            None if self.books.is_waiting() => Unfinished::Pairing,
+            None if self.tracker.is_waiting() => Unfinished::Pairing,
             None => Unfinished::Nothing,
         }
     }
@@ -182,7 +119,7 @@ impl<B: Books> Tracking<B> {
     fn act(&mut self, due: Due, now: Duration) -> Result<(), Error> {
         let done = match due {
             Due::Settle => {
-                self.books.settle(now);
+                self.tracker.settle(now);
                 true
             }
             Due::Counters => self.skip_dump(now),
@@ -196,8 +133,8 @@ impl<B: Books> Tracking<B> {
     fn skip_dump(&mut self, now: Duration) -> bool {
         let skips = self.schedule.handle_counters(now, Counters::read_connections());
         if skips {
-            self.books.pass_time(now);
-            self.books.settle(now);
+            self.tracker.pass_time(now);
+            self.tracker.settle(now);
         }
         skips
     }
@@ -205,12 +142,12 @@ impl<B: Books> Tracking<B> {
     /// Looks up single sockets. Returns false if there has to be a dump: a lookup cannot decide,
     /// there would be too many, or this system refuses them.
     fn look_up(&mut self, at_most: usize) -> Result<bool, Error> {
-        if !self.books.begin_asking(at_most, &mut self.lookups) {
+        if !self.tracker.begin_lookups(at_most, &mut self.lookups) {
             return Ok(false);
         }
-        let Tracking { dumper, books, lookups, shared, .. } = self;
+        let Tracking { dumper, tracker, lookups, shared, .. } = self;
         let before = thread_cpu();
-        if dumper.look_up(lookups, |row| books.handle_answer(&row, shared.now())).is_err() {
+        if dumper.look_up(lookups, |row| tracker.handle_found(&row, shared.now())).is_err() {
             // After any error a dump takes the place of lookups; if it fails too, it reports why.
             self.schedule.handle_lookups_refused();
             self.dumper = Dumper::open()?;
@@ -222,7 +159,7 @@ impl<B: Books> Tracking<B> {
             self.await_delivery()?;
         }
         let refused = self.refused.handle_round(Counters::read_time_wait_overflow());
-        self.books.end_asking(self.shared.now(), refused);
+        self.tracker.end_lookups(self.shared.now(), refused);
         Ok(true)
     }
 
@@ -234,7 +171,7 @@ impl<B: Books> Tracking<B> {
         let cost = self.begin_dump(false, counters)?;
         self.await_delivery()?;
         self.end_dump(cost);
-        if self.books.find_owners() {
+        if self.tracker.find_owners() {
             // An owner that was found shows from the next dump on, on a quiet host too.
             self.schedule.require_dump();
         }
@@ -249,19 +186,19 @@ impl<B: Books> Tracking<B> {
         Ok(())
     }
 
-    /// Passes the rows of a dump to the books. Returns the processor time that it took.
+    /// Passes the rows of a dump to the tracker. Returns the processor time that it took.
     fn begin_dump(
         &mut self,
         with_info: bool,
         counters: Option<Counters>,
     ) -> Result<Duration, Error> {
-        let with_info = with_info || self.books.wants_info(self.shared.now());
+        let with_info = with_info || self.tracker.wants_info(self.shared.now());
         self.schedule.handle_dump_start(counters);
-        let Tracking { dumper, books, filter, shared, .. } = self;
+        let Tracking { dumper, tracker, filter, shared, .. } = self;
         let before = thread_cpu();
-        books.begin_look();
+        tracker.begin_dump();
         let filter = Filter { with_info, ..*filter };
-        dumper.each(&filter, |row| books.handle_row(&row, shared.now()))?;
+        dumper.each(&filter, |row| tracker.handle_row(&row, shared.now()))?;
         Ok(thread_cpu().saturating_sub(before))
     }
 
@@ -269,7 +206,7 @@ impl<B: Books> Tracking<B> {
         let refused = self.refused.handle_round(Counters::read_time_wait_overflow());
         let now = self.shared.now();
         self.schedule.handle_dump_end(now, cost);
-        self.books.end_look(now, refused);
+        self.tracker.end_dump(now, refused);
     }
 
     /// Waits until the events of all deaths until now have been delivered. They help to decide
@@ -291,12 +228,12 @@ impl<B: Books> Tracking<B> {
     }
 
     /// Ends the window with a last dump, and reports it.
-    fn close(mut self, opened_at: Duration, settle: Duration) -> Result<B::Account, Error> {
+    fn close(mut self, opened_at: Duration, settle: Duration) -> Result<HostReport, Error> {
         let rested = self.dump_at_rest(settle)?;
         let closed_at = self.schedule.last_dump();
-        self.books.close_window();
+        self.tracker.close_window();
         let complete = self.pass_fence()?;
-        if self.books.unlooked_since().is_some() {
+        if self.tracker.unsearched_since().is_some() {
             self.dump(false)?;
         }
         let window = Window {
@@ -305,7 +242,7 @@ impl<B: Books> Tracking<B> {
             settled: rested && complete,
             time_waits_refused: self.refused.since_start(),
         };
-        Ok(self.books.finish(&window))
+        Ok(self.tracker.finish(&window))
     }
 
     /// Dumps until a dump shows rest, or `settle` is over. Returns true if there was rest.
@@ -318,7 +255,7 @@ impl<B: Books> Tracking<B> {
             let quiet = self.shared.now().saturating_sub(busy_at) >= QUIET;
             if quiet || self.shared.now() >= deadline {
                 self.dump(true)?;
-                if quiet && !self.books.is_transitional() {
+                if quiet && !self.tracker.is_transitional() {
                     return Ok(true);
                 }
             }
@@ -344,7 +281,7 @@ impl<B: Books> Tracking<B> {
         for (at, event) in self.events.drain(..) {
             if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
                 self.fences.swap_remove(place);
-            } else if self.books.handle_event(event, at) {
+            } else if self.tracker.handle_event(event, at) {
                 self.schedule.handle_event(at);
             }
         }
@@ -353,7 +290,7 @@ impl<B: Books> Tracking<B> {
 
     fn publish(&mut self, opened_at: Duration) {
         let now = self.shared.now();
-        let report = self.books.account(&Window {
+        let report = self.tracker.report(&Window {
             now,
             length: now.saturating_sub(opened_at),
             settled: false,
@@ -369,17 +306,17 @@ mod tests {
 
     use super::*;
     use crate::kernel::sys::Waker;
-    use crate::ledger::Ledger;
-    use crate::report::port::PortReport;
+    use crate::report::host::Scope;
 
     /// The command comes between an action and the next wait: the gap is one dump long in reality.
     #[test]
     fn command_during_an_action_is_kept() {
         let waker = Waker::new().expect("an eventfd");
-        let shared = Arc::new(Shared::new(PortReport::default(), waker));
+        let shared = Arc::new(Shared::new(waker));
         let dumper = Dumper::open().expect("a netlink socket");
         let filter = Filter { either_port: Some(1), ..Filter::default() };
-        let mut tracking = Tracking::new(Arc::clone(&shared), dumper, filter, Ledger::new(1));
+        let tracker = WithOwners::new(Scope::of_port(1), None);
+        let mut tracking = Tracking::new(Arc::clone(&shared), dumper, filter, tracker);
         shared.order(Command::Finish { settle: Duration::ZERO });
         tracking.act(Due::Dump, shared.now()).expect("a dump");
         tracking.receive(Some(Duration::ZERO), false).expect("no events");

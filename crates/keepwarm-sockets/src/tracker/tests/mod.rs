@@ -73,9 +73,9 @@ fn time_wait(local: &str, remote: &str, age_ms: u32) -> Socket {
 }
 
 fn dump(tracker: &mut Tracker, now: u64, rows: &[Socket]) {
-    tracker.begin_look();
+    tracker.begin_dump();
     rows.iter().for_each(|row| tracker.handle_row(row, ms(now)));
-    tracker.end_look(ms(now), false);
+    tracker.end_dump(ms(now), false);
 }
 
 /// A tracker whose window began at 1000 ms with these sockets.

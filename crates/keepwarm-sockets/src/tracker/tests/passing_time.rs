@@ -1,7 +1,7 @@
 //! Time that passes without a look, held against looks.
 
 use super::*;
-use crate::report::host::Destination;
+use crate::report::destination::Destination;
 
 fn expiring(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
     Socket {
@@ -21,15 +21,15 @@ fn expiring(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
 }
 
 fn dump_at(ends: &mut Tracker, rows: &[Socket], now: Duration) {
-    ends.begin_look();
+    ends.begin_dump();
     rows.iter().for_each(|row| ends.handle_row(row, now));
-    ends.end_look(now, false);
+    ends.end_dump(now, false);
 }
 
 fn destination(ends: &Tracker) -> Option<Destination> {
     let (now, window) = (Duration::ZERO, Duration::ZERO);
     let window = Window { now, length: window, settled: true, time_waits_refused: None };
-    ends.traffic(&window).destinations.into_iter().next()
+    ends.report(&window).destinations.into_iter().next()
 }
 
 /// What forecasts rest on: ages, and ports in use.

@@ -1,7 +1,8 @@
 //! Connections of one port, counted from the sockets of both sides.
 
 use super::*;
-use crate::report::port::{ConnectionCloses, PortReport};
+use crate::report::closes::ConnectionCloses;
+use crate::report::port::PortReport;
 use crate::tracker::MAX_PENDING;
 
 const PORT: u16 = 80;
@@ -129,8 +130,8 @@ fn late_dump_leaves_the_peers_time_wait_to_decide() {
 fn refused_time_waits_prove_nothing() {
     let mut tracker = opened(&[]);
     tracker.handle_event(died(HERE, SERVER, 1, true, 1), ms(1100));
-    tracker.begin_look();
-    tracker.end_look(ms(1200), true);
+    tracker.begin_dump();
+    tracker.end_dump(ms(1200), true);
     let report = finish(tracker, 1300, &[]);
     assert_eq!(report.closed.unclassified, 1, "{report:#?}");
 }
@@ -138,12 +139,12 @@ fn refused_time_waits_prove_nothing() {
 #[test]
 fn event_during_a_dump_waits_for_the_next() {
     let mut tracker = opened(&[]);
-    tracker.begin_look();
+    tracker.begin_dump();
     // The dump passed its TIME_WAIT before the event came; by the clock it is older.
     tracker.handle_row(&time_wait(HERE, SERVER, 10), ms(1110));
     tracker.handle_event(died(HERE, SERVER, 1, true, 1), ms(1100));
-    tracker.end_look(ms(1120), false);
-    assert_eq!(tracker.unlooked_since(), Some(ms(1100)));
+    tracker.end_dump(ms(1120), false);
+    assert_eq!(tracker.unsearched_since(), Some(ms(1100)));
     let report = finish(tracker, 1300, &[time_wait(HERE, SERVER, 200)]);
     assert_eq!(report.closed.client_fin, 1, "{report:#?}");
 }
@@ -219,7 +220,7 @@ fn client_outlives_its_server_and_is_classified_with_it() {
     dump(&mut tracker, 3200, &[client(State::CloseWait)]);
     let window =
         Window { now: ms(3200), length: ms(2200), settled: true, time_waits_refused: None };
-    let so_far = tracker.traffic(&window).port(PORT);
+    let so_far = tracker.report(&window).port(PORT);
     assert_eq!((so_far.opened, so_far.closed.total(), so_far.alive_at_end), (0, 0, 1));
     // The client wrote and was reset: alone, its socket would say that the server aborted.
     tracker.handle_event(died(HERE, SERVER, 1, false, 2), ms(9000));

@@ -1,0 +1,263 @@
+//! One destination: a service, and everything measured about it from one side of its connections.
+//!
+//! Owns the public types and the difference between two reports of one destination.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::kernel::proc::owners::{Owner, OwnerEvidence};
+use crate::kernel::socket::Side;
+use crate::report::closes::SocketCloses;
+use crate::report::histogram::Histogram;
+use crate::report::polls::PollDiff;
+
+/// One service, as seen from one side of its connections.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Destination {
+    /// The address that was connected to: the remote one of a client, the local one of a server.
+    /// Port 0: connects that failed, of which the kernel keeps the host but not the port. An
+    /// unspecified address: connections that the server aborted before a dump had seen them, of
+    /// which the kernel keeps the port but not the local address. `None`: the quietest destinations
+    /// beyond 1024, folded into one.
+    pub service: Option<SocketAddr>,
+    /// The side of the connections that this host is.
+    pub side: Side,
+    /// Number of destinations in these numbers: 1, or more in the folded one.
+    pub folded: u64,
+    /// Connections established within the window.
+    pub opened: u64,
+    /// Connections that ended within the window.
+    pub closed: SocketCloses,
+    /// connect(2) calls that were refused or timed out.
+    pub connect_failed: u64,
+    /// Requests per connection within the window: segments with data that the client sent. Covers
+    /// connections opened in the window, and older ones that carried one in it.
+    pub requests: Histogram,
+    /// Requests per connection, for connections that are still open. Included in `requests`.
+    pub requests_open: Histogram,
+    /// Segments with data that the server sent on the connections of `requests_open` within the
+    /// window. In HTTP/1.1 each request of one segment has at least one.
+    pub answers_open: u64,
+    /// Milliseconds between a connection's last data and its close by the local side.
+    pub idle_before_local_close: Histogram,
+    /// Milliseconds between a connection's last data and its close by the peer.
+    pub idle_before_remote_close: Histogram,
+    /// Bytes received on a connection that was closed.
+    pub received: Histogram,
+    /// Connections open when the window began.
+    pub alive_at_start: u64,
+    /// Connections open now, in any state.
+    pub alive: u64,
+    /// Open connections in ESTABLISHED.
+    pub established: u64,
+    /// Open connections in CLOSE_WAIT: the peer has closed and the program has not.
+    pub close_wait: u64,
+    /// Connections in CLOSE_WAIT when the window began.
+    pub close_wait_at_start: u64,
+    /// Connections in ESTABLISHED, one value for each dump of the window.
+    pub established_seen: Histogram,
+    /// TIME_WAITs that this side holds now, because it closed first.
+    pub time_wait: u64,
+    /// TIME_WAITs of `time_wait` that were not there when the watch began, decided by their cookies.
+    pub time_wait_in_window: u64,
+    /// TIME_WAITs of `time_wait` by age in seconds; index 0 is the last second, 59 the oldest.
+    pub time_wait_by_age: Vec<u32>,
+    /// Local ports taken by these connections, TIME_WAIT included; for a client only.
+    pub ports: Option<PortsTaken>,
+    /// Processes that the connections belong to, as far as they could be found.
+    pub owners: Vec<Owner>,
+    /// Processes that the open connections belong to.
+    pub owners_open: Vec<Owner>,
+    /// Facts about closes that only tracing gives; empty without it.
+    pub traced: TracedCloses,
+    /// Opens and closes as polls saw them, at level L0 only.
+    pub seen_by_polls: Option<PollDiff>,
+    /// For a server: the part of these numbers whose connections have no client's socket here.
+    pub server_only: ServerOnly,
+}
+
+/// Connections of a server that have no client's socket in this network namespace: the client is on
+/// another host or in another namespace, or its socket ended without a destroy event.
+///
+/// A count of connections takes these at the server and every other connection at its client's
+/// socket; see [`HostReport::port`](crate::HostReport::port). Connections of the last kind are added
+/// when the watch ends: until then the client's event may still come.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ServerOnly {
+    /// Connections that ended within the window.
+    pub closed: SocketCloses,
+    /// Connections open when the window began.
+    pub alive_at_start: u64,
+    /// Connections open now.
+    pub alive: u64,
+    /// Requests per connection within the window, those of open connections included.
+    pub requests: Histogram,
+}
+
+/// Local ports taken towards one service from the source address that has taken most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortsTaken {
+    /// The source address.
+    pub source: IpAddr,
+    /// Number of ports.
+    pub used: u64,
+}
+
+/// Facts about closed connections that only tracing gives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct TracedCloses {
+    /// Milliseconds from established to closed by the local side, or reset. Only of connections that
+    /// were established within the window.
+    pub lifetime_ms: Histogram,
+    /// Reasons for which resets were sent, in the kernel's words (`enum sk_rst_reason`, without
+    /// `SK_RST_REASON_`). Where the peer is on another host, only of resets that this side sent.
+    pub reset_reasons: BTreeMap<String, u64>,
+    /// Subset of `reset_reasons` for resets that the client sent, from whichever side they were
+    /// observed.
+    pub client_reset_reasons: BTreeMap<String, u64>,
+    /// Resets that came after the peer's FIN: this side had written to a connection that was
+    /// already closed, as a keep-alive race does.
+    pub reset_after_fin: u64,
+}
+
+impl Destination {
+    /// Makes a destination without connections.
+    pub fn new(service: Option<SocketAddr>, side: Side) -> Destination {
+        Destination {
+            service,
+            side,
+            folded: 1,
+            opened: 0,
+            closed: SocketCloses::default(),
+            connect_failed: 0,
+            requests: Histogram::default(),
+            requests_open: Histogram::default(),
+            answers_open: 0,
+            idle_before_local_close: Histogram::default(),
+            idle_before_remote_close: Histogram::default(),
+            received: Histogram::default(),
+            alive_at_start: 0,
+            alive: 0,
+            established: 0,
+            close_wait: 0,
+            close_wait_at_start: 0,
+            established_seen: Histogram::default(),
+            time_wait: 0,
+            time_wait_in_window: 0,
+            time_wait_by_age: Vec::new(),
+            ports: None,
+            owners: Vec::new(),
+            owners_open: Vec::new(),
+            traced: TracedCloses::default(),
+            seen_by_polls: None,
+            server_only: ServerOnly::default(),
+        }
+    }
+
+    /// Returns the number of requests within the window.
+    pub fn request_count(&self) -> u64 {
+        self.requests.total()
+    }
+
+    /// Returns a key that sorts the busiest first; equally busy ones sort by service.
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
+        let events = self.events();
+        (Reverse((events, self.alive + self.time_wait)), self.service, self.side)
+    }
+
+    fn events(&self) -> u64 {
+        let polls = self.seen_by_polls.map_or(0, |seen| seen.changes());
+        self.opened + self.closed.total() + self.connect_failed + polls
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events() + self.alive + self.alive_at_start + self.time_wait == 0
+    }
+
+    pub(crate) fn since(&self, earlier: &Destination) -> Destination {
+        let closed = |one: &Destination| one.requests.since(&one.requests_open);
+        let mut requests = closed(self).since(&closed(earlier));
+        requests.merge(&self.requests_open);
+        // Connections that are open carried a part of their requests before `earlier`.
+        requests.set_total(self.requests.total().saturating_sub(earlier.requests.total()));
+        let closed_now = self.closed.since(&earlier.closed);
+        // A process that closed connections once may be gone; a listener's is there.
+        let listens = self.owners.first().is_some_and(|owner| owner.how == OwnerEvidence::Listener);
+        let are_of_open = closed_now.total() == 0 && !self.owners_open.is_empty() && !listens;
+        let idle_local = self.idle_before_local_close.since(&earlier.idle_before_local_close);
+        let idle_remote = self.idle_before_remote_close.since(&earlier.idle_before_remote_close);
+        Destination {
+            opened: self.opened.saturating_sub(earlier.opened),
+            closed: closed_now,
+            owners: if are_of_open { &self.owners_open } else { &self.owners }.clone(),
+            connect_failed: self.connect_failed.saturating_sub(earlier.connect_failed),
+            requests,
+            idle_before_local_close: idle_local,
+            idle_before_remote_close: idle_remote,
+            received: self.received.since(&earlier.received),
+            alive_at_start: earlier.alive,
+            close_wait_at_start: earlier.close_wait,
+            established_seen: self.established_seen.since(&earlier.established_seen),
+            traced: self.traced.since(&earlier.traced),
+            seen_by_polls: self
+                .seen_by_polls
+                .zip(earlier.seen_by_polls)
+                .map(|(now, then)| now.since(&then)),
+            server_only: self.server_only.since(&earlier.server_only),
+            ..self.clone()
+        }
+    }
+}
+
+impl ServerOnly {
+    pub(crate) fn merge(&mut self, other: &ServerOnly) {
+        self.closed.merge(&other.closed);
+        self.alive_at_start += other.alive_at_start;
+        self.alive += other.alive;
+        self.requests.merge(&other.requests);
+    }
+
+    fn since(&self, earlier: &ServerOnly) -> ServerOnly {
+        ServerOnly {
+            closed: self.closed.since(&earlier.closed),
+            alive_at_start: earlier.alive,
+            alive: self.alive,
+            requests: self.requests.since(&earlier.requests),
+        }
+    }
+}
+
+impl TracedCloses {
+    fn since(&self, earlier: &TracedCloses) -> TracedCloses {
+        let added = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
+            let added = |(reason, count): (&String, &u64)| {
+                let before = then.get(reason).copied().unwrap_or(0);
+                (*count > before).then(|| (reason.clone(), count - before))
+            };
+            now.iter().filter_map(added).collect()
+        };
+        TracedCloses {
+            lifetime_ms: self.lifetime_ms.since(&earlier.lifetime_ms),
+            reset_reasons: added(&self.reset_reasons, &earlier.reset_reasons),
+            client_reset_reasons: added(&self.client_reset_reasons, &earlier.client_reset_reasons),
+            reset_after_fin: self.reset_after_fin.saturating_sub(earlier.reset_after_fin),
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &TracedCloses) {
+        self.lifetime_ms.merge(&other.lifetime_ms);
+        self.reset_after_fin += other.reset_after_fin;
+        for (mine, theirs) in [
+            (&mut self.reset_reasons, &other.reset_reasons),
+            (&mut self.client_reset_reasons, &other.client_reset_reasons),
+        ] {
+            for (reason, count) in theirs {
+                *mine.entry(reason.clone()).or_default() += count;
+            }
+        }
+    }
+}
