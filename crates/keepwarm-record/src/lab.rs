@@ -13,7 +13,7 @@ use crate::numbers::thousands;
 /// Name and version of the format.
 pub const SCHEMA: &str = "keepwarm.lab/1";
 
-/// One experiment: the same load on each policy in turn.
+/// An experiment: the same load on each policy in turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabRecord {
     /// Always [`SCHEMA`].
@@ -22,7 +22,7 @@ pub struct LabRecord {
     pub runs: Vec<LabRun>,
 }
 
-/// One policy's run.
+/// The run of a policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabRun {
     /// Name of the policy.
@@ -48,7 +48,7 @@ pub struct LabLoad {
     pub completed: u64,
     /// Requests without an answer, or with another status, such as the front's 502 and 504.
     pub failed: u64,
-    /// Completed requests a second, whatever their status.
+    /// Completed requests a second, with any status.
     pub requests_per_second: f64,
     /// Service times.
     pub latency_us: LabLatency,

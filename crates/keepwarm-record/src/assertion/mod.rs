@@ -124,7 +124,7 @@ impl Relation {
     }
 }
 
-/// One assertion, parsed.
+/// A parsed assertion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assertion {
     /// The assertion as it was typed.

@@ -27,7 +27,7 @@ const ERRNOS: [&str; 8] = [
     "etimedout",
 ];
 
-/// One line of the table.
+/// A line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The name, with placeholders in capitals.

@@ -136,7 +136,7 @@ pub struct Sides {
     pub server: u64,
 }
 
-/// Sockets of the port in TIME_WAIT, whatever their age.
+/// Sockets of the port in TIME_WAIT, of any age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeWaits {
     /// Count before the run.

@@ -53,7 +53,7 @@ pub const ERROR_CLASSES: [&str; 14] = [
 /// Classes of failed requests whose response was still missing when their time was over.
 const WITHOUT_ANSWER: [&str; 3] = ["connect_timeout", "timeout", "unanswered"];
 
-/// One load.
+/// A load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadRecord {
     /// Always [`SCHEMA`].
@@ -126,7 +126,7 @@ pub enum Stopped {
 pub struct Requests {
     /// Requests that were due.
     pub scheduled: u64,
-    /// Requests with a complete response, whatever its status.
+    /// Requests with a complete response, with any status.
     pub completed: u64,
     /// Requests without a complete response, those in flight at the end included.
     pub failed: u64,
@@ -137,7 +137,7 @@ pub struct Requests {
 /// Failed requests of one class and errno.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorRecord {
-    /// One of [`ERROR_CLASSES`].
+    /// Class: a word of [`ERROR_CLASSES`].
     pub class: String,
     /// Error number of the operating system, such as `ECONNREFUSED`.
     pub errno: Option<String>,
@@ -209,7 +209,7 @@ impl LoadRecord {
         let mut failed =
             connections.failed.values().sum::<u64>() + connections.timed_out_connecting;
         if self.stopped == Stopped::Finished {
-            // These attempts had the whole run and its grace.
+            // An abandoned attempt had the whole run and its grace.
             failed += connections.abandoned_connecting;
         }
         connections.opened == 0 && failed > 0
