@@ -9,11 +9,12 @@ use keepwarm_record::lab::{
 };
 use keepwarm_record::load::{
     self, Bytes, Connections, Distribution, ErrorRecord, Forecast, HopCloses, HopFinding,
-    HopRecord, HopRequests, HopSample, LoadRecord, Loader, PerConnection, PortUse, Requests,
-    Schedule, Settings, Sides, Sketched, SliceRecord, Stopped, TimeWaits, TimelineRecord, Trust,
-    Verdict,
+    HopRecord, HopRequests, HopSample, LoadRecord, Loader, PerConnection, PerSide, PortUse,
+    Requests, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord, Stopped, TimeWaits,
+    TimelineRecord, Trust, Verdict,
 };
 use keepwarm_record::machine::Machine;
+use keepwarm_record::watch::{FindingRecord, OwnerRecord, Side};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -62,6 +63,7 @@ fn hop() -> HopRecord {
             crossed_fin: 0,
             client_rst: 0,
             server_rst: 0,
+            timed_out: 0,
             unclassified: 0,
         },
         closed_by_the_end: 0,
@@ -92,6 +94,28 @@ fn hop() -> HopRecord {
         settled: true,
         samples: vec![HopSample { at_s: 0.1, time_wait: sides, established: sides, ports: 0 }],
         finding: finding(),
+        findings: vec![SideFinding {
+            side: Side::Client,
+            remote: Some(([10, 0, 0, 5], 443).into()),
+            finding: FindingRecord {
+                code: "D1".to_owned(),
+                confidence: 1.0,
+                summary: String::new(),
+                advice: text(),
+            },
+        }],
+        owner: PerSide { client: Some(owner()), server: Some(owner()) },
+    }
+}
+
+fn owner() -> OwnerRecord {
+    OwnerRecord {
+        pid: 1,
+        process: text(),
+        runtime: text(),
+        cgroup: text(),
+        share: 1.0,
+        how: "listener".to_owned(),
     }
 }
 
