@@ -91,7 +91,7 @@ fn nginx_without_upstream_keepalive_is_d6_and_with_it_healthy() {
 #[test]
 fn our_own_policies_are_named_as_what_they_are() {
     for (policy, code, words) in [
-        ("per-request", "D1", "a connection is made for each request"),
+        ("per-request", "D1", "opens a connection for each request"),
         ("keepwarm", "healthy", "connections are kept"),
     ] {
         let _alone = alone();
