@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keepwarm_record::assertion::{AssertionOutcome, AssertionRecord};
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{
     Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord, Level, LifetimeRecord, Mode,
@@ -82,6 +83,12 @@ fn full() -> WatchRecord {
             hint: "level L1".to_owned(),
         }),
         destinations: vec![destination],
+        assertions: vec![AssertionRecord {
+            assertion: "hop.443.opened<5".to_owned(),
+            outcome: AssertionOutcome::NotAvailable,
+            value: None,
+            why: Some("level L0 does not count it".to_owned()),
+        }],
         ..WatchRecord::new(Level::L0, Mode::Window { seconds: 10.5 })
     }
 }
@@ -155,7 +162,7 @@ fn renamed_keys_are_the_new_ones() {
 
 #[test]
 fn schema_1_of_a_window_is_read() {
-    let read = read(include_str!("watch/v1-l1.json")).unwrap().unwrap();
+    let read = read(include_str!("../records/watch_1_l1.json")).unwrap().unwrap();
     let record = read.record;
     assert_eq!(
         (record.schema.as_str(), record.level, read.is_truncated),
@@ -172,7 +179,7 @@ fn schema_1_of_a_window_is_read() {
 
 #[test]
 fn schema_1_of_polls_is_read() {
-    let read = read(include_str!("watch/v1-l0.jsonl")).unwrap().unwrap();
+    let read = read(include_str!("../records/watch_1_l0.jsonl")).unwrap().unwrap();
     let polls = read.record.polls.unwrap();
     assert!(polls.hint.contains("NETLINK_SOCK_DIAG"), "{}", polls.hint);
     assert_eq!(polls.counters["opened_active"], Some(619));
@@ -182,7 +189,7 @@ fn schema_1_of_polls_is_read() {
 
 #[test]
 fn schema_1_of_one_dump_is_read() {
-    let record = read(include_str!("watch/v1-once.json")).unwrap().unwrap().record;
+    let record = read(include_str!("../records/watch_1_once.json")).unwrap().unwrap().record;
     assert_eq!((record.mode, record.counts_closes()), (Mode::OneDump, false));
     assert_eq!(record.destinations[0].opened, None);
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use keepwarm_diagnose::not_judged_by_polls;
+use keepwarm_record::assertion::Assertion;
 use keepwarm_record::watch::{
     Closed, DestinationRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord, Limitation, Mode,
     NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection, PollDiffRecord, PollsRecord,
@@ -27,6 +28,7 @@ pub(crate) struct Recorder {
     judge: Judge,
     filter: OwnerFilter,
     scope: Scope,
+    assertions: Vec<Assertion>,
     self_test: Option<SelfTest>,
     self_test_error: Option<String>,
     level_refused: Option<String>,
@@ -40,6 +42,7 @@ impl Recorder {
             judge: Judge::new(),
             filter,
             scope,
+            assertions: options.assertions.clone(),
             self_test: None,
             self_test_error: None,
             level_refused: None,
@@ -105,6 +108,7 @@ impl Recorder {
             lists_time_waits: report.polls.is_none_or(|polls| polls.lists_time_waits),
         };
         record.destinations = judged.iter().map(|one| destination(one, known)).collect();
+        record.judge(&self.assertions);
         record
     }
 }

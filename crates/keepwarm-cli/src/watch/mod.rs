@@ -4,7 +4,6 @@
 //! Owns the run: parse, start a source, loop, make a record, show it. `source` has the evidence,
 //! `fill` makes records of it, `show` makes text of those, `screen` draws it.
 
-mod assert;
 mod fill;
 mod filter;
 mod netns;
@@ -14,7 +13,8 @@ mod source;
 
 use std::time::{Duration, Instant};
 
-use keepwarm_record::watch::WatchRecord;
+use keepwarm_record::assertion::{self, Assertion};
+use keepwarm_record::watch::{ReadRecord, WatchRecord, cannot_judge};
 use keepwarm_sockets::{Filter, HostReport, Scope};
 
 use self::fill::Recorder;
@@ -37,7 +37,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     let scope = filter::parse(&options.filter).map_err(|error| Failure::new(Exit::Usage, error))?;
-    assert::check(&options.assertions, &scope)?;
+    check(&options.assertions, scope.port)?;
     match &options.netns {
         Some(name) => netns::within(name, || run_here(options, scope)),
         None => run_here(options, scope),
@@ -49,7 +49,7 @@ fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
         return count_state(state.into(), scope, options.level);
     }
     let record = if options.once { dump_once(options, scope) } else { watch(options, scope) }?;
-    assert::judge(&record, &options.assertions)?;
+    judge_assertions(&record)?;
     // A live watch has no other end than an interrupt; a window has.
     if options.window.is_some() && interrupt::happened() {
         return Err(interrupt::failure());
@@ -99,6 +99,38 @@ fn count_state(
     let filter = Filter { states: state.into(), either_port: scope.port, ..Filter::default() };
     let found = source::count(level, &filter, &scope)?;
     output::print(&format!("{found}\n"))
+}
+
+/// Shows a record again, from a file: judged by `assertions`, if there are any, else by those of
+/// the watch.
+#[expect(dead_code, reason = "`report` calls it once it reads watch records")]
+pub(crate) fn show_again(
+    read: ReadRecord,
+    format: WatchFormat,
+    assertions: &[Assertion],
+) -> Result<(), Failure> {
+    let ReadRecord { mut record, is_truncated } = read;
+    if !assertions.is_empty() {
+        check(assertions, record.scope.and_then(|scope| scope.port))?;
+        record.judge(assertions);
+    }
+    if is_truncated {
+        output::complain(&"the file is truncated: this is its last complete record");
+    }
+    show(&record, format, &mut Screen::new(Drawing::Appended))?;
+    judge_assertions(&record)
+}
+
+/// Fails if an assertion can never be judged: before a window has passed for nothing.
+fn check(assertions: &[Assertion], port: Option<u16>) -> Result<(), Failure> {
+    let mut reasons = assertions.iter().filter_map(|one| cannot_judge(one, port));
+    reasons.next().map_or(Ok(()), |why| Err(Failure::new(Exit::Usage, why)))
+}
+
+/// Fails if an assertion does not hold, or could not be judged.
+fn judge_assertions(record: &WatchRecord) -> Result<(), Failure> {
+    let failures = assertion::failures(&record.assertions);
+    failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }
 
 /// Writes a record in the form that was asked for.

@@ -8,6 +8,7 @@
 //! `with_unread_data`, and `window_s` is [`Mode`].
 
 mod destination;
+mod facts;
 mod level;
 mod polls;
 mod read;
@@ -20,12 +21,14 @@ pub use destination::{
     Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord, LifetimeRecord, OwnerRecord,
     PerConnection, PollDiffRecord, PortsRecord, ResetsRecord, Side,
 };
+pub use facts::{cannot_judge, fact};
 pub use level::{
     HINT_AT_L0, Level, Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS,
 };
 pub use polls::PollsRecord;
 pub use read::{ReadRecord, read};
 
+use crate::assertion::{self, Assertion, AssertionRecord};
 use crate::machine::Machine;
 
 /// The schema that is written.
@@ -77,6 +80,9 @@ pub struct WatchRecord {
     pub polls: Option<PollsRecord>,
     /// The services, the busiest first.
     pub destinations: Vec<DestinationRecord>,
+    /// The assertions that were made on the watch; none in a record of `keepwarm.watch/1`.
+    #[serde(default)]
+    pub assertions: Vec<AssertionRecord>,
 }
 
 impl WatchRecord {
@@ -102,6 +108,7 @@ impl WatchRecord {
             empty_because: None,
             polls: None,
             destinations: Vec::new(),
+            assertions: Vec::new(),
         }
     }
 
@@ -109,6 +116,11 @@ impl WatchRecord {
     #[must_use]
     pub fn counts_closes(&self) -> bool {
         self.level.counts_closes() && self.mode != Mode::OneDump
+    }
+
+    /// Judges assertions by this record, and keeps them in it.
+    pub fn judge(&mut self, assertions: &[Assertion]) {
+        self.assertions = assertion::judge(assertions, |name| fact(self, name));
     }
 
     /// Writes the record as one line of JSON, without its end.

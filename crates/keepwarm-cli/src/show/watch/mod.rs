@@ -7,9 +7,11 @@
 mod cells;
 pub(crate) mod levels;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod verdicts;
 
-use crate::show::numbers::thousands;
+use crate::show::numbers::{counted, thousands};
 use keepwarm_record::watch::{Limitation, Mode, PollsRecord, ResetsRecord, WatchRecord};
 
 use crate::show::table::{Table, paragraph};
@@ -40,7 +42,7 @@ pub(crate) fn render(record: &WatchRecord, colour: bool, page: Page) -> String {
     let mut text = paragraph("", &verdicts::answer(record), columns);
     text.push_str(&head(record, columns));
     if let Some(polls) = &record.polls {
-        text.push_str(&tables::counters(record.mode, polls));
+        text.push_str(&tables::counters(record.mode, polls, page));
         text.push_str(&verdicts::of_host(record, colour, columns));
     }
     let below = limitations(record, columns);
@@ -72,15 +74,22 @@ fn table_rows(rows: usize, above: &str, below: &str) -> usize {
 
 fn fitted(mut table: Table, page: Page, least: &[&str]) -> String {
     let taken = table.narrow(page.table_columns, least);
-    let text = table.render(str::to_owned);
-    let cut = |line: &str| line.chars().take(page.table_columns).chain(['\n']).collect::<String>();
-    let mut text: String = text.lines().map(cut).collect();
+    let mut text = cut(&table.render(str::to_owned), page.table_columns);
     if !taken.is_empty() {
         let words =
             format!("no room for {}: widen the terminal, or use --format json", taken.join(", "));
         text.push_str(&paragraph("", &words, page.columns));
     }
     text
+}
+
+/// Cuts each line to a width.
+fn cut(text: &str, columns: usize) -> String {
+    let cut = |line: &str| {
+        let line: String = line.chars().take(columns).collect();
+        format!("{}\n", line.trim_end())
+    };
+    text.lines().map(cut).collect()
 }
 
 /// The reasons of resets of the destinations in the table, in the kernel's words.
@@ -129,10 +138,9 @@ fn head(record: &WatchRecord, columns: usize) -> String {
         notes.push(format!("the test of how this kernel reports closes could not run: {why}"));
     }
     if record.without_owner > 0 {
-        let count = usize::try_from(record.without_owner).unwrap_or(usize::MAX);
         notes.push(format!(
             "left out: {} without a known owner; watch a while (--for 10s), or as root",
-            verdicts::destinations(count)
+            counted(record.without_owner, "destination")
         ));
     }
     if let Some(aborts) = lost(record.unattributed_aborts) {

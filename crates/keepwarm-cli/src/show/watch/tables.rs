@@ -1,6 +1,7 @@
 //! The tables of a watch: the services, in three shapes by mode and level, and the counters of
 //! level L0.
 
+use super::{Page, cut};
 use crate::show::numbers::thousands;
 use keepwarm_record::watch::{DestinationRecord, Level, Mode, PollsRecord, WatchRecord};
 
@@ -15,7 +16,7 @@ const WINDOW_LEAST: &[&str] = &[
 /// Columns of one dump's table in that order.
 const DUMP_LEAST: &[&str] = &["c-wait", "5 s", "estab", "ports", "cliff"];
 /// Columns of level L0's table in that order.
-const POLLS_LEAST: &[&str] = &["c-wait", "gone/s", "estab", "t-wait", "ports", "cliff"];
+const POLLS_LEAST: &[&str] = &["c-wait", "gone/s", "estab", "t-wait", "ports", "cliff", "kept"];
 
 /// The table of the busiest services, and the columns that may go, the least important first.
 pub(super) fn destinations(record: &WatchRecord, rows: usize) -> (Table, &'static [&'static str]) {
@@ -167,7 +168,7 @@ pub(crate) const COUNTERS: [(&str, &str); 15] = [
 ];
 
 /// The counters of the whole network namespace, without those that are 0.
-pub(super) fn counters(mode: Mode, polls: &PollsRecord) -> String {
+pub(super) fn counters(mode: Mode, polls: &PollsRecord, page: Page) -> String {
     let mut table = Table::default();
     let mut missing = Vec::new();
     let head = if mode == Mode::OneDump { ["", ""] } else { ["/s", "in all"] };
@@ -185,14 +186,14 @@ pub(super) fn counters(mode: Mode, polls: &PollsRecord) -> String {
     let now = |count| ["now".to_owned(), known(count)];
     table.row("ESTABLISHED or CLOSE_WAIT (CurrEstab)", now(polls.established_now));
     table.row("TIME_WAIT (sockstat)", now(polls.time_wait_now));
-    let mut text = format!("\n{}", table.render(str::to_owned));
+    let mut text = format!("\n{}", cut(&table.render(str::to_owned), page.table_columns));
     if mode == Mode::OneDump {
         return text;
     }
     text.push_str("counters that are not listed were 0\n");
     if !missing.is_empty() {
         let words = format!("not counted by this kernel: {}", missing.join("; "));
-        text.push_str(&paragraph("", &words, usize::MAX));
+        text.push_str(&paragraph("", &words, page.columns));
     }
     text
 }

@@ -6,6 +6,7 @@ use keepwarm_record::watch::{
 };
 
 use super::cells::name_and_side;
+use crate::show::numbers::counted;
 use crate::show::table::paragraph;
 
 /// Destinations whose verdicts are shown.
@@ -24,18 +25,23 @@ pub(super) fn answer(record: &WatchRecord) -> String {
     let all: Vec<_> = of_each.chain(of_host).collect();
     let of_kind = |kind| -> Vec<String> {
         let named = all.iter().filter_map(|(name, findings)| {
-            let mut codes = findings.iter().filter(|f| f.kind() == kind).map(|f| f.code.as_str());
-            let first = codes.next()?;
-            let more: String = codes.map(|code| format!(", {code}")).collect();
-            Some(format!("{name}: {first}{}{more}", title(first)))
+            let codes = findings.iter().filter(|f| f.kind() == kind).map(|f| f.code.as_str());
+            let codes: Vec<&str> = codes.collect();
+            Some((name, codes)).filter(|(_, codes)| !codes.is_empty())
         });
-        named.collect()
+        let say = |(place, (name, codes)): (usize, (&String, Vec<&str>))| {
+            // One title is enough: others often have the same codes, and the paragraphs explain.
+            let title = if place == 0 { title(codes[0]) } else { String::new() };
+            let more: String = codes[1..].iter().map(|code| format!(", {code}")).collect();
+            format!("{name}: {}{title}{more}", codes[0])
+        };
+        named.enumerate().map(say).collect()
     };
     let (mut said, prefix) = match (of_kind(FindingKind::Fault), of_kind(FindingKind::Sound)) {
         (faults, _) if !faults.is_empty() => (faults, ""),
         (_, sound) if !sound.is_empty() => (sound, "no fault; "),
         _ => {
-            let seen = destinations(record.destinations.len());
+            let seen = counted(record.destinations.len() as u64, "destination");
             return format!("no verdict: too little was seen of {seen}");
         }
     };
@@ -45,10 +51,10 @@ pub(super) fn answer(record: &WatchRecord) -> String {
     format!("{prefix}{}{more}", said.join("; "))
 }
 
-/// What a code stands for, in parentheses.
+/// The meaning of a code, in parentheses.
 fn title(code: &str) -> String {
     let topics = knowledge::topics();
-    let title = topics.iter().find(|(name, _)| *name == code).map(|(_, title)| title);
+    let title = topics.iter().find(|(name, _)| *name == code).map(|(_, title)| *title);
     title.map(|title| format!(" ({title})")).unwrap_or_default()
 }
 
@@ -112,19 +118,17 @@ pub(super) fn of_host(record: &WatchRecord, colour: bool, columns: usize) -> Str
 
 /// The numbers of destinations whose verdicts are not shown, and that have none.
 fn left_out(more: usize, silent: usize, columns: usize) -> String {
-    let silent = (silent > 0)
-        .then(|| format!("Too little was seen of {} for a verdict.", destinations(silent)));
-    let more = (more > 0)
-        .then(|| format!("{} more with verdicts: --format json has all.", destinations(more)));
+    let silent = (silent > 0).then(|| {
+        format!("Too little was seen of {} for a verdict.", counted(silent as u64, "destination"))
+    });
+    let more = (more > 0).then(|| {
+        format!("Verdicts on {} more: --format json has all.", counted(more as u64, "destination"))
+    });
     let sentences: Vec<String> = silent.into_iter().chain(more).collect();
     if sentences.is_empty() {
         return String::new();
     }
     format!("\n{}", paragraph("", &sentences.join(" "), columns))
-}
-
-pub(super) fn destinations(count: usize) -> String {
-    if count == 1 { "1 destination".to_owned() } else { format!("{count} destinations") }
 }
 
 fn paragraph_of(of: &str, finding: &FindingRecord, colour: bool, columns: usize) -> String {
