@@ -11,10 +11,11 @@ use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_record::lab::LabRecord;
 use keepwarm_record::load::LoadRecord;
 use keepwarm_record::read::{AnyRecord, read};
+use keepwarm_record::watch::WatchRecord;
 
-use crate::args::{LoadFormat, ReportFormat, ReportOptions};
+use crate::args::{LoadFormat, ReportFormat, ReportOptions, WatchFormat};
 use crate::exit::{Exit, Failure};
-use crate::{lab, load, output, show};
+use crate::{lab, load, output, show, watch};
 
 /// The largest record that is read; an hour with everything in it has about a tenth of this.
 const MAX_BYTES: u64 = 256 << 20;
@@ -42,6 +43,7 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     match read.record {
         AnyRecord::Load(record) => of_load(*record, options),
         AnyRecord::Lab(record) => of_lab(*record, options),
+        AnyRecord::Watch(record) => of_watch(*record, options),
     }
 }
 
@@ -78,6 +80,16 @@ fn of_lab(mut record: LabRecord, options: &ReportOptions) -> Result<(), Failure>
     }?;
     lab::judge(&record)?;
     failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
+}
+
+fn of_watch(record: WatchRecord, options: &ReportOptions) -> Result<(), Failure> {
+    let format = match options.format {
+        ReportFormat::Text => WatchFormat::Text,
+        // Of lines, only the last is shown: one document either way.
+        ReportFormat::Json => WatchFormat::Json,
+        ReportFormat::Ab => return Err(without_ab("a watch")),
+    };
+    watch::show_again(record, format, &options.assertions)
 }
 
 /// Judges each policy's load by the assertions, and says which policies do not pass.
@@ -207,5 +219,36 @@ mod tests {
             record.judge(&[assertion::parse("p99<20ms").expect("an assertion")]);
         }
         assert!(refused > 300 && shown > 300, "{refused} refused, {shown} shown");
+    }
+
+    #[test]
+    fn garbled_watches_are_rejected_or_shown() {
+        let page = show::watch::Page { columns: 80, table_columns: 80, rows: Some(20) };
+        let (mut rejected, mut shown) = (0, 0);
+        let mut dice = Dice::new(1);
+        for text in [
+            include_str!("../../keepwarm-record/records/watch_go.json"),
+            include_str!("../../keepwarm-record/records/watch_l0.json"),
+        ] {
+            let captured = text.parse::<Value>().expect("JSON");
+            for _ in 0..1_500 {
+                let mut garbled = captured.clone();
+                for _ in 0..=dice.roll(3) {
+                    garble(&mut dice, &mut garbled);
+                }
+                let text = garbled.to_string();
+                let Ok(AnyRecord::Watch(mut record)) =
+                    read(text.as_bytes()).map(|read| read.record)
+                else {
+                    rejected += 1;
+                    continue;
+                };
+                shown += 1;
+                let text = show::watch::render(&record, false, page);
+                assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text}");
+                record.judge(&[assertion::parse("hop.8081.closed<5").expect("an assertion")]);
+            }
+        }
+        assert!(rejected > 300 && shown > 300, "{rejected} rejected, {shown} shown");
     }
 }

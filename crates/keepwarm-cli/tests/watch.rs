@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use keepwarm_record::watch::WatchRecord;
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
@@ -153,7 +154,7 @@ fn real_document_has_documented_keys() {
             assert!(is_documented(key), "{key}");
         }
     }
-    let record = keepwarm_record::watch::read(&look.stdout).unwrap().unwrap().record;
+    let record = WatchRecord::from_json(document.clone()).unwrap();
     assert_eq!(record.to_json().unwrap() + "\n", look.stdout, "no key is lost by reading");
     assert!(record.machine.is_some_and(|machine| machine.boot_id.is_some()));
 }
@@ -362,6 +363,36 @@ fn assertions_judge_a_window() {
         .says("one dump counts nothing");
     let none = format!("hop.{port}.established==0");
     run(keepwarm().args(["watch", &filter, "--once", "--assert", &none])).exits_with(0);
+}
+
+#[test]
+fn report_repeats_a_watch() {
+    let service = Service::start(&["data"]);
+    let port = service.address.port();
+    let (filter, few) = (format!(":{port}"), format!("hop.{port}.opened<50"));
+    let watch = Running::watch(&[&filter, "--format", "jsonl", "--assert", &few]);
+    load(&service, &["-n", "50", "-c", "2", "--close"]);
+    let output = watch.interrupt();
+    output.exits_with(10).says("does not hold: it is 50");
+    let last = output.stdout.lines().last().unwrap();
+    let file = std::env::temp_dir().join(format!("keepwarm-watch-{}.jsonl", std::process::id()));
+    let report = |text: &str, arguments: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        run(keepwarm().arg("report").arg(&file).args(arguments))
+    };
+    let again = report(&output.stdout, &[]);
+    again.exits_with(10).says(&format!("{few} does not hold: it is 50"));
+    assert!(again.stdout.contains(&service.address.to_string()), "{}", again.stdout);
+    let json = report(&output.stdout, &["--format", "json"]);
+    assert_eq!(json.exits_with(10).stdout.trim_end(), last, "nothing is lost");
+    let other = format!("hop.{port}.opened==50");
+    report(last, &["--assert", &other]).exits_with(0);
+    report(last, &["--assert", "p99<20ms"]).exits_with(2).says("a watch does not measure p99");
+    report(last, &["--format", "ab"]).exits_with(2).says("a watch has no ab layout");
+    let truncated = format!("{}\n{}", output.stdout, &last[..last.len() / 2]);
+    report(&truncated, &[]).exits_with(10).says("is truncated");
+    report(&last[..last.len() / 2], &[]).exits_with(2).says("it is truncated");
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]

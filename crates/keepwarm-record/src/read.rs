@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::lab::{self, LabRecord};
 use crate::load::{self, LoadRecord};
+use crate::watch::{self, WatchRecord};
 
 /// The largest whole number that readers of JSON agree on (RFC 8259, section 6). No run has counted
 /// more, and sums have room.
@@ -23,6 +24,8 @@ pub enum AnyRecord {
     Load(Box<LoadRecord>),
     /// `keepwarm.lab/1`.
     Lab(Box<LabRecord>),
+    /// `keepwarm.watch/2`, or `keepwarm.watch/1` with what it lacks unknown.
+    Watch(Box<WatchRecord>),
 }
 
 /// A record that was read.
@@ -84,7 +87,8 @@ impl std::error::Error for ReadError {}
 
 /// Schemas that are read, as people list them.
 fn readable() -> String {
-    [load::SCHEMA, lab::SCHEMA].join(" and ")
+    let [others @ .., last] = [load::SCHEMA, lab::SCHEMA, watch::SCHEMA_1, watch::SCHEMA];
+    format!("{} and {last}", others.join(", "))
 }
 
 /// Reads a record from the bytes of a document or of JSON lines.
@@ -122,12 +126,16 @@ pub fn read(bytes: &[u8]) -> Result<ReadRecord, ReadError> {
 fn of_value(mut value: Value, is_one_of_several: bool) -> Result<AnyRecord, ReadError> {
     clean(&mut value)?;
     let schema = value.get("schema").and_then(Value::as_str).ok_or(ReadError::NoSchema)?.to_owned();
-    if is_one_of_several {
+    let is_of_a_watch = [watch::SCHEMA, watch::SCHEMA_1].contains(&schema.as_str());
+    if is_one_of_several && !is_of_a_watch {
         return Err(ReadError::Several(schema));
     }
     match schema.as_str() {
         load::SCHEMA => Ok(AnyRecord::Load(typed(schema, value)?)),
         lab::SCHEMA => Ok(AnyRecord::Lab(typed(schema, value)?)),
+        _ if is_of_a_watch => WatchRecord::from_json(value)
+            .map(|record| AnyRecord::Watch(Box::new(record)))
+            .map_err(|error| ReadError::Differs(schema, error)),
         _ => Err(ReadError::OtherSchema(schema)),
     }
 }

@@ -336,8 +336,8 @@ pub(crate) struct LoadOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// A record: what `keepwarm load --output` or `keepwarm lab --output` wrote; - reads standard
-    /// input
+    /// A record: what `keepwarm load --output` or `keepwarm lab --output` wrote, or `keepwarm watch
+    /// --format json` (or jsonl: its last complete line); - reads standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 

@@ -14,7 +14,7 @@ mod source;
 use std::time::{Duration, Instant};
 
 use keepwarm_record::assertion::{self, Assertion};
-use keepwarm_record::watch::{ReadRecord, WatchRecord, cannot_judge};
+use keepwarm_record::watch::{WatchRecord, cannot_judge};
 use keepwarm_sockets::{Filter, HostReport, Scope};
 
 use self::fill::Recorder;
@@ -101,21 +101,16 @@ fn count_state(
     output::print(&format!("{found}\n"))
 }
 
-/// Shows a record again, from a file: judged by `assertions`, if there are any, else by those of
-/// the watch.
-#[expect(dead_code, reason = "`report` calls it once it reads watch records")]
+/// Judges a record again: by `assertions`, if there are any, else by those of the watch. Shows it
+/// first.
 pub(crate) fn show_again(
-    read: ReadRecord,
+    mut record: WatchRecord,
     format: WatchFormat,
     assertions: &[Assertion],
 ) -> Result<(), Failure> {
-    let ReadRecord { mut record, is_truncated } = read;
     if !assertions.is_empty() {
         check(assertions, record.scope.and_then(|scope| scope.port))?;
         record.judge(assertions);
-    }
-    if is_truncated {
-        output::complain(&"the file is truncated: this is its last complete record");
     }
     show(&record, format, &mut Screen::new(Drawing::Appended))?;
     judge_assertions(&record)

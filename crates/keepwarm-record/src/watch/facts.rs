@@ -131,14 +131,18 @@ impl<'a> Rows<'a> {
 mod tests {
     use super::*;
     use crate::assertion::parse;
-    use crate::watch::{Level, read};
+    use crate::read::{AnyRecord, read};
+    use crate::watch::Level;
 
     const COUNTED: &str = include_str!("../../records/watch_1_l1.json");
     const POLLED: &str = include_str!("../../records/watch_1_l0.jsonl");
     const ONE_DUMP: &str = include_str!("../../records/watch_1_once.json");
 
     fn record(text: &str) -> WatchRecord {
-        read(text).unwrap().unwrap().record
+        match read(text.as_bytes()).unwrap().record {
+            AnyRecord::Watch(record) => *record,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

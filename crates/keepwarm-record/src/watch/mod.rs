@@ -26,7 +26,6 @@ pub use level::{
     HINT_AT_L0, Level, Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS,
 };
 pub use polls::PollsRecord;
-pub use read::{ReadRecord, read};
 
 use crate::assertion::{self, Assertion, AssertionRecord};
 use crate::machine::Machine;

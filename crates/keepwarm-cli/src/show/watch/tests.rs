@@ -5,18 +5,19 @@
 
 use insta::assert_snapshot;
 use keepwarm_record::watch::{
-    DestinationRecord, Level, Mode, PollsRecord, ScopeRecord, Side, WatchRecord, read,
+    DestinationRecord, Level, Mode, PollsRecord, ScopeRecord, Side, WatchRecord,
 };
 
 use super::{Page, render};
 
 macro_rules! record {
     ($name:literal) => {
-        read(include_str!(concat!("../../../../keepwarm-record/records/", $name)))
-            .unwrap()
-            .unwrap()
-            .record
+        parse(include_str!(concat!("../../../../keepwarm-record/records/", $name)))
     };
+}
+
+fn parse(text: &str) -> WatchRecord {
+    WatchRecord::from_json(text.parse().unwrap()).unwrap()
 }
 
 /// A pipe or a file.
@@ -43,7 +44,7 @@ fn many(count: u16) -> WatchRecord {
     let like = |place: u16| DestinationRecord {
         remote: Some(([10, 77, 0, 2], 8000 + place).into()),
         // Every other one has nothing to say.
-        findings: first.findings[..usize::from(place % 2 == 0)].to_vec(),
+        findings: first.findings[..usize::from(place.is_multiple_of(2))].to_vec(),
         ..first.clone()
     };
     record.destinations = (0..count).map(like).collect();
