@@ -11,8 +11,10 @@ use crate::kernel::dump::decode_rows;
 use crate::kernel::socket::{Socket, TcpInfo};
 use crate::kernel::wire::diag::decode_socket;
 use crate::report::host::{HostReport, Scope};
+use crate::tracker::Tracker;
 use crate::tracker::window::Window;
-use crate::watch::owners::WithOwners;
+use crate::watch::new_tracker;
+use crate::watch::owners::Owners;
 
 /// Addresses of sockets that are peers of each other, and some that no socket can have.
 const ADDRESSES: [&str; 8] = [
@@ -83,7 +85,7 @@ fn socket(dice: &mut Dice, bodies: &[Vec<u8>]) -> Socket {
     socket
 }
 
-fn dump(tracker: &mut WithOwners, now: Duration, dice: &mut Dice, bodies: &[Vec<u8>]) {
+fn dump(tracker: &mut Tracker, now: Duration, dice: &mut Dice, bodies: &[Vec<u8>]) {
     tracker.begin_dump();
     for _ in 0..dice.roll(12) {
         tracker.handle_row(&socket(dice, bodies), now);
@@ -94,7 +96,7 @@ fn dump(tracker: &mut WithOwners, now: Duration, dice: &mut Dice, bodies: &[Vec<
 
 /// Plays a window in which any input may come at any time.
 fn play(scope: Scope, dice: &mut Dice, bodies: &[Vec<u8>]) -> HostReport {
-    let mut tracker = WithOwners::new(scope, None);
+    let mut tracker = new_tracker(scope, false);
     let mut now = Duration::from_secs(1);
     dump(&mut tracker, now, dice, bodies);
     tracker.handle_baseline();
@@ -104,7 +106,7 @@ fn play(scope: Scope, dice: &mut Dice, bodies: &[Vec<u8>]) -> HostReport {
         now += Duration::from_millis(dice.roll(700));
         match dice.roll(8) {
             0 => dump(&mut tracker, now, dice, bodies),
-            1 => tracker.settle(now),
+            1 => tracker.settle(now, false),
             2 => drop(tracker.report(&window(now))),
             3 => {
                 let mut lookups = Vec::new();
@@ -124,6 +126,7 @@ fn play(scope: Scope, dice: &mut Dice, bodies: &[Vec<u8>]) -> HostReport {
         }
     }
     dump(&mut tracker, now, dice, bodies);
+    Owners::new(None).find(&mut tracker);
     tracker.close_window();
     for _ in 0..dice.roll(5) {
         tracker.handle_event(socket(dice, bodies), now);

@@ -10,20 +10,20 @@ use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::trace::Tracer;
 use crate::report::host::{HostReport, Scope};
 use crate::tracker::window::Window;
-use crate::watch::filter;
-use crate::watch::owners::WithOwners;
+use crate::watch::owners::Owners;
 use crate::watch::threads::Threads;
+use crate::watch::{filter, new_tracker};
 
 /// Watches every connection in scope, in both roles, until it is finished or dropped.
 ///
 /// Needs no privilege; with it, processes of other users are named too.
 ///
-/// Costs, beyond the destroy events: while connections close, their TIME_WAITs are searched for
-/// every 250 ms, by lookups or by a dump of the kernel's table, whichever costs less. A dump is
-/// made every two seconds while connections open or close; more often, up to every 250 ms, while
-/// they close and for no more than a hundredth of a core. While none opens or closes, the kernel's
-/// counters are read instead; data alone causes a dump every 10 s, or more often as far as a
-/// thousandth of a core goes.
+/// Costs, beyond the destroy events: while connections close, their TIME_WAITs are searched for, at
+/// most every 250 ms and at the latest after 2 s, by lookups or by a dump of the kernel's table,
+/// whichever costs less. A dump is made every two seconds while connections open or close; more
+/// often, up to every 250 ms, while they close and for no more than a hundredth of a core. While
+/// none opens or closes, the kernel's counters are read instead; data alone causes a dump every 10
+/// s, or more often as far as a thousandth of a core goes.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -70,9 +70,7 @@ impl Watch {
         if scope.port == Some(0) {
             return Err(Error::unsupported(Operation::Watch, "port 0 names no service"));
         }
-        let tracker = WithOwners::new(scope, tracer);
-        let threads = Threads::start(filter(&scope), tracker)?;
-        Ok(Watch { threads })
+        Threads::start(scope, Owners::new(tracer)).map(|threads| Watch { threads })
     }
 
     /// Returns the report so far, without a call of the kernel: at most two seconds old. Requests
@@ -111,20 +109,19 @@ impl Watch {
 /// A dump is denied by a sandbox or unsupported by the system, or there is no file descriptor to be
 /// had.
 pub fn dump_once(scope: Scope) -> Result<HostReport, Error> {
-    let mut with_owners = WithOwners::new(scope, None);
-    let tracker = &mut with_owners.tracker;
+    let mut tracker = new_tracker(scope, false);
     tracker.begin_dump();
     let filter = Filter { with_info: true, ..filter(&scope) };
     Dumper::open()?.each(&filter, |row| tracker.handle_row(&row, Duration::ZERO))?;
     tracker.end_dump(Duration::ZERO, false);
-    with_owners.find_owners();
+    Owners::new(None).find(&mut tracker);
     let window = Window {
         now: Duration::ZERO,
         length: Duration::ZERO,
         settled: true,
         time_waits_refused: None,
     };
-    let mut report = with_owners.tracker.finish(&window);
+    let mut report = tracker.finish(&window);
     for destination in &mut report.destinations {
         (destination.opened, destination.alive_at_start) = (0, destination.alive);
     }

@@ -14,10 +14,11 @@ use crate::kernel::socket::State;
 use crate::kernel::socket_table::SocketTable;
 use crate::report::host::{HostReport, Scope};
 use crate::report::polls::Polls;
+use crate::tracker::Tracker;
 use crate::tracker::poll_diff::Glimpses;
 use crate::tracker::window::Window;
-use crate::watch::filter;
-use crate::watch::owners::WithOwners;
+use crate::watch::owners::Owners;
+use crate::watch::{filter, new_tracker};
 
 /// Between two polls: on loopback a client's TIME_WAIT may be reused after a second.
 const POLL_EVERY: Duration = Duration::from_millis(900);
@@ -49,7 +50,8 @@ const SHARE: u32 = 20;
 pub struct PollingWatch {
     table: SocketTable,
     filter: Filter,
-    with_owners: WithOwners,
+    tracker: Tracker,
+    owners: Owners,
     differences: Glimpses,
     begun: Instant,
     counters_at_start: Counters,
@@ -69,7 +71,8 @@ impl PollingWatch {
         let mut watch = PollingWatch {
             table: SocketTable::open()?,
             filter: filter(&scope),
-            with_owners: WithOwners::new(scope, None),
+            tracker: new_tracker(scope, false),
+            owners: Owners::new(None),
             differences: Glimpses::default(),
             begun,
             counters_at_start,
@@ -77,8 +80,8 @@ impl PollingWatch {
             next_poll: begun,
         };
         watch.poll()?;
-        watch.with_owners.tracker.handle_baseline();
-        watch.with_owners.tracker.open_window(Duration::ZERO);
+        watch.tracker.handle_baseline();
+        watch.tracker.open_window(Duration::ZERO);
         Ok(watch)
     }
 
@@ -140,8 +143,7 @@ impl PollingWatch {
 
     fn poll(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        let PollingWatch { table, filter, with_owners, differences, begun, .. } = self;
-        let tracker = &mut with_owners.tracker;
+        let PollingWatch { table, filter, tracker, differences, begun, .. } = self;
         tracker.begin_dump();
         differences.begin_dump();
         // The table lists listeners first; they show the sides of the rows after them.
@@ -159,7 +161,7 @@ impl PollingWatch {
         tracker.end_dump(now, false);
         differences.end_dump(now);
         tracker.handle_glimpses(differences);
-        with_owners.find_owners();
+        self.owners.find(&mut self.tracker);
         self.polls += 1;
         let ended = Instant::now();
         self.next_poll = (started + POLL_EVERY).max(ended + (ended - started) * SHARE);
@@ -169,7 +171,7 @@ impl PollingWatch {
     fn report(&self, length: Duration) -> Result<HostReport, Error> {
         let counters = Counters::read()?.since(&self.counters_at_start);
         let window = Window { now: length, length, settled: true, time_waits_refused: None };
-        let mut report = self.with_owners.tracker.report(&window);
+        let mut report = self.tracker.report(&window);
         report.time_waits_refused = counters.time_wait_overflow;
         report.polls = Some(Polls {
             source: self.table.source(),

@@ -14,6 +14,8 @@
 //!  to every 250 ms          └ otherwise ─► counters ─► nothing has moved ─► settle
 //!                                                  └─► a change         ─► a dump
 //! ```
+//! Events wait in the inbox until something is due. So after a dump that left nothing unfinished,
+//! the next close is noticed with the next periodic dump, up to 2 s later.
 
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::kernel::counters::Counters;
 use crate::watch::quiescence::Quiescence;
 
 /// Between two rounds while events come in. A dump walks the kernel's whole table (about 10 ms);
-/// a TIME_WAIT must be searched for within 900 ms of the event.
+/// on loopback, a search within 900 ms of the event also proves the absence of a TIME_WAIT.
 const ROUND_EVERY: Duration = Duration::from_millis(250);
 /// Events arrive in pairs and bursts: this long after the first one, more have come for the same
 /// round.
@@ -66,19 +68,9 @@ pub(crate) enum Due {
     Dump,
 }
 
-/// The dumps that are made while no socket dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Periodic {
-    /// Every two seconds, unless the counters show that nothing has moved.
-    Dumps,
-    /// Never: a dump only searches for TIME_WAITs.
-    Nothing,
-}
-
 /// When a watch acted last, what that cost, and so when it acts next.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    periodic: Periodic,
     last_dump: Duration,
     /// Processor time of the last dump.
     dump_cost: Duration,
@@ -94,10 +86,9 @@ pub(crate) struct Schedule {
     quiescence: Quiescence,
 }
 
-impl Schedule {
-    pub(crate) fn new(periodic: Periodic) -> Schedule {
+impl Default for Schedule {
+    fn default() -> Schedule {
         Schedule {
-            periodic,
             last_dump: Duration::ZERO,
             dump_cost: Duration::ZERO,
             lookup_cost: LOOKUP_COST,
@@ -108,14 +99,16 @@ impl Schedule {
             quiescence: Quiescence::default(),
         }
     }
+}
 
+impl Schedule {
     /// Takes the death of a socket in scope.
     pub(crate) fn handle_event(&mut self, at: Duration) {
         self.last_event = at;
     }
 
-    /// Takes the counters as read before a dump, `None` if the next periodic dump must not
-    /// be skipped.
+    /// Takes the counters as read before a dump, `None` if the next periodic dump must not be
+    /// skipped.
     pub(crate) fn handle_dump_start(&mut self, counters: Option<Counters>) {
         self.quiescence.handle_dump_start(counters);
     }
@@ -168,24 +161,25 @@ impl Schedule {
         age.is_none_or(|age| age >= INFO_EVERY)
     }
 
-    /// The time of the next action; `None` if only an event can make one due.
-    pub(crate) fn next_due(&self, unfinished: Unfinished) -> Option<Duration> {
+    /// Returns the time of the next action.
+    pub(crate) fn next_due(&self, unfinished: Unfinished) -> Duration {
         let next_round = self.last_round + ROUND_EVERY;
         let needed = match unfinished {
             Unfinished::Nothing => None,
             Unfinished::Pairing => Some(next_round),
             Unfinished::TimeWaits { since } => Some(next_round.max(since + GATHER)),
         };
-        needed.into_iter().chain(self.next_periodic_dump()).min()
+        let periodic = self.next_periodic_dump();
+        needed.map_or(periodic, |needed| needed.min(periodic))
     }
 
     /// Takes the action that is due, if there is one; the next round counts from it.
     pub(crate) fn take_due(&mut self, now: Duration, unfinished: Unfinished) -> Option<Due> {
-        if self.next_due(unfinished).is_none_or(|due| now < due) {
+        if now < self.next_due(unfinished) {
             return None;
         }
         self.last_round = now;
-        let periodic = self.next_periodic_dump().is_some_and(|due| now >= due);
+        let periodic = now >= self.next_periodic_dump();
         let searches = matches!(unfinished, Unfinished::TimeWaits { .. });
         Some(match (periodic, searches) {
             (true, true) => Due::Dump,
@@ -198,14 +192,11 @@ impl Schedule {
 
     /// The time of the next periodic dump, or of the counters that show it needless: sooner while
     /// sockets die.
-    fn next_periodic_dump(&self) -> Option<Duration> {
-        if self.periodic == Periodic::Nothing {
-            return None;
-        }
+    fn next_periodic_dump(&self) -> Duration {
         let last = self.last_dump.max(self.last_skip);
         let pause = (self.dump_cost * CLOSING_SHARE).max(ROUND_EVERY);
         let sockets_die = self.last_event > last;
-        Some(last + if sockets_die { pause.min(DUMP_EVERY) } else { DUMP_EVERY })
+        last + if sockets_die { pause.min(DUMP_EVERY) } else { DUMP_EVERY }
     }
 
     /// How many lookups cost no more than a dump.
@@ -235,7 +226,6 @@ mod tests {
         counters_known: bool,
         lookups_work: bool,
         dump_cost: Duration,
-        periodic: Periodic,
     }
 
     const QUIET: Host = Host {
@@ -246,7 +236,6 @@ mod tests {
         counters_known: true,
         lookups_work: true,
         dump_cost: Duration::from_millis(10),
-        periodic: Periodic::Dumps,
     };
     const CLOSING: Host = Host { closes: true, opens: true, data: true, ..QUIET };
     const SEARCHING: Host = Host { wanted: true, ..CLOSING };
@@ -267,7 +256,7 @@ mod tests {
     /// Watches a host for so many milliseconds after the baseline, on a clock that only this loop
     /// moves.
     fn watch(host: Host, length_ms: u64) -> Actions {
-        let mut schedule = Schedule::new(host.periodic);
+        let mut schedule = Schedule::default();
         schedule.handle_dump_start(None);
         schedule.handle_dump_end(Duration::ZERO, host.dump_cost);
         let (mut actions, mut unfinished) = (Actions::default(), Unfinished::Nothing);
@@ -336,7 +325,6 @@ mod tests {
         let opening = Host { opens: true, ..QUIET };
         let data = Host { data: true, ..QUIET };
         let without_lookups = |host| Host { lookups_work: false, ..host };
-        let one_port = |host| Host { periodic: Periodic::Nothing, ..host };
         let table = [
             ("quiet: once after the baseline, for owners", QUIET, (1, 0)),
             ("quiet, counters unknown: every 2 s", unknown, (30, 0)),
@@ -359,9 +347,6 @@ mod tests {
                 without_lookups(dump_cost(100, SEARCHING)),
                 (240, 0),
             ),
-            ("one port, quiet", one_port(QUIET), (0, 0)),
-            ("one port, events suffice", one_port(CLOSING), (0, 0)),
-            ("one port, TIME_WAITs: 250 ms", one_port(without_lookups(SEARCHING)), (240, 0)),
         ];
         for (situation, host, expected) in table {
             let actions = watch(host, MINUTE_MS);
@@ -382,7 +367,7 @@ mod tests {
 
     /// A schedule whose last dump ended at second 10 and took 10 ms.
     fn dumped() -> Schedule {
-        let mut schedule = Schedule::new(Periodic::Dumps);
+        let mut schedule = Schedule::default();
         schedule.handle_dump_start(Some(Counters::zero()));
         schedule.handle_dump_end(ms(10_000), ms(10));
         schedule
@@ -391,10 +376,10 @@ mod tests {
     #[test]
     fn events_gather_before_a_round() {
         let since = |since| Unfinished::TimeWaits { since: ms(since) };
-        assert_eq!(dumped().next_due(since(10_010)), Some(ms(10_250)), "after the last round");
-        assert_eq!(dumped().next_due(since(10_200)), Some(ms(10_300)), "after the first event");
-        assert_eq!(dumped().next_due(Unfinished::Pairing), Some(ms(10_250)));
-        assert_eq!(dumped().next_due(Unfinished::Nothing), Some(ms(12_000)));
+        assert_eq!(dumped().next_due(since(10_010)), ms(10_250), "after the last round");
+        assert_eq!(dumped().next_due(since(10_200)), ms(10_300), "after the first event");
+        assert_eq!(dumped().next_due(Unfinished::Pairing), ms(10_250));
+        assert_eq!(dumped().next_due(Unfinished::Nothing), ms(12_000));
     }
 
     #[test]
@@ -432,11 +417,11 @@ mod tests {
     fn skipped_dump_puts_off_the_next() {
         let mut schedule = dumped();
         assert!(schedule.handle_counters(ms(12_000), Some(Counters::zero())));
-        assert_eq!(schedule.next_due(Unfinished::Nothing), Some(ms(14_000)));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(14_000));
         schedule.handle_event(ms(11_000));
-        assert_eq!(schedule.next_due(Unfinished::Nothing), Some(ms(14_000)), "seen by then");
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(14_000), "seen by then");
         schedule.handle_event(ms(12_001));
-        assert_eq!(schedule.next_due(Unfinished::Nothing), Some(ms(13_000)), "sockets die");
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(13_000), "sockets die");
     }
 
     #[test]

@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::destroy_events::DestroyEvents;
-use crate::kernel::dump::{Dumper, Filter};
+use crate::kernel::dump::Dumper;
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::Waker;
-use crate::report::host::HostReport;
-use crate::watch::owners::WithOwners;
+use crate::report::host::{HostReport, Scope};
+use crate::watch::filter;
+use crate::watch::owners::Owners;
 use crate::watch::tracking::Tracking;
 
 /// Events between the two threads: 1.6 s of 20,000 a second, about 10 MB.
@@ -38,11 +39,11 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Subscribes to the deaths of sockets on `filter`'s port, or on every port, and takes the
+    /// Subscribes to the deaths of sockets on the scope's port, or on every port, and takes the
     /// baseline; returns when the window has begun.
-    pub(crate) fn start(filter: Filter, tracker: WithOwners) -> Result<Self, Error> {
+    pub(crate) fn start(scope: Scope, owners: Owners) -> Result<Self, Error> {
         let waker = Waker::new()?;
-        let events = DestroyEvents::subscribe(filter.either_port)?;
+        let events = DestroyEvents::subscribe(filter(&scope).either_port)?;
         let dumper = Dumper::open()?;
         let shared = Arc::new(Shared::new(waker));
         let mut threads = Threads { shared: Arc::clone(&shared), reader: None, tracking: None };
@@ -50,7 +51,7 @@ impl Threads {
         let reading = Arc::clone(&shared);
         threads.reader = Some(spawn("keepwarm-events", move || read_events(&reading, events))?);
         let (ready, begun) = mpsc::sync_channel(1);
-        let tracking = Tracking::new(shared, dumper, filter, tracker);
+        let tracking = Tracking::new(scope, shared, dumper, owners);
         threads.tracking = Some(spawn("keepwarm-track", move || tracking.run(&ready))?);
         match begun.recv() {
             Ok(()) => Ok(threads),
@@ -177,22 +178,19 @@ impl Shared {
     /// that memory. Returns the command, if there is one.
     pub(super) fn receive(
         &self,
-        due: Option<Duration>,
+        due: Duration,
         eager: bool,
         into: &mut Vec<(Duration, Socket)>,
     ) -> Result<Option<Command>, Error> {
         let mut inbox = lock(&self.inbox);
         inbox.eager = eager;
         while !inbox.is_worth_waking() && inbox.command.is_none() && inbox.failed.is_none() {
-            let left = due.map(|due| due.saturating_sub(self.now()));
-            inbox = match left {
-                None => self.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => break,
-                Some(left) => {
-                    let waited = self.arrived.wait_timeout(inbox, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let left = due.saturating_sub(self.now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.arrived.wait_timeout(inbox, left);
+            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         if let Some(error) = inbox.failed.take() {
             return Err(error);

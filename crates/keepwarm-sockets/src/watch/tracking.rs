@@ -13,12 +13,14 @@ use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{fence, thread_cpu};
 use crate::kernel::wire::diag::SocketLookup;
-use crate::report::host::HostReport;
+use crate::report::host::{HostReport, Scope};
+use crate::tracker::Tracker;
 use crate::tracker::window::Window;
-use crate::watch::owners::WithOwners;
+use crate::watch::owners::Owners;
 use crate::watch::refused_time_waits::RefusedTimeWaits;
 use crate::watch::schedule::{Due, Schedule, Unfinished};
 use crate::watch::threads::{Command, Shared};
+use crate::watch::{filter, new_tracker};
 
 /// Live sockets when the watch starts.
 const MAX_BASELINE: usize = 1 << 20;
@@ -28,10 +30,16 @@ const QUIET: Duration = Duration::from_millis(50);
 const FENCE_WAIT: Duration = Duration::from_secs(5);
 
 /// State of the tracking thread.
+///
+/// The tracker is called in this order: dumps until [`handle_baseline`](Tracker::handle_baseline),
+/// [`open_window`](Tracker::open_window), dumps and events, [`close_window`](Tracker::close_window)
+/// after the dump that ends the window, more events and at most one dump,
+/// [`finish`](Tracker::finish).
 pub(super) struct Tracking {
     shared: Arc<Shared>,
     dumper: Dumper,
-    tracker: WithOwners,
+    tracker: Tracker,
+    owners: Owners,
     filter: Filter,
     schedule: Schedule,
     refused: RefusedTimeWaits,
@@ -45,18 +53,18 @@ pub(super) struct Tracking {
 
 impl Tracking {
     pub(super) fn new(
+        scope: Scope,
         shared: Arc<Shared>,
         dumper: Dumper,
-        filter: Filter,
-        tracker: WithOwners,
-    ) -> Self {
-        let schedule = Schedule::new(tracker.periodic());
+        owners: Owners,
+    ) -> Tracking {
         Tracking {
             shared,
             dumper,
-            tracker,
-            filter,
-            schedule,
+            tracker: new_tracker(scope, owners.is_tracing()),
+            owners,
+            filter: filter(&scope),
+            schedule: Schedule::default(),
             refused: RefusedTimeWaits::new(Counters::read_time_wait_overflow()),
             fences: Vec::new(),
             command: None,
@@ -96,7 +104,7 @@ impl Tracking {
                 return Ok(command);
             }
             let next = self.schedule.next_due(self.unfinished());
-            self.receive(next, next.is_none())?;
+            self.receive(next, false)?;
             if self.command.is_some() {
                 continue;
             }
@@ -119,7 +127,7 @@ impl Tracking {
     fn act(&mut self, due: Due, now: Duration) -> Result<(), Error> {
         let done = match due {
             Due::Settle => {
-                self.tracker.settle(now);
+                self.settle(now);
                 true
             }
             Due::Counters => self.skip_dump(now),
@@ -134,9 +142,15 @@ impl Tracking {
         let skips = self.schedule.handle_counters(now, Counters::read_connections());
         if skips {
             self.tracker.pass_time(now);
-            self.tracker.settle(now);
+            self.settle(now);
         }
         skips
+    }
+
+    /// Concludes what can be concluded now.
+    fn settle(&mut self, now: Duration) {
+        self.owners.read_traces(&mut self.tracker);
+        self.tracker.settle(now, false);
     }
 
     /// Looks up single sockets. Returns false if there has to be a dump: a lookup cannot decide,
@@ -159,6 +173,7 @@ impl Tracking {
             self.await_delivery()?;
         }
         let refused = self.refused.handle_round(Counters::read_time_wait_overflow());
+        self.owners.read_traces(&mut self.tracker);
         self.tracker.end_lookups(self.shared.now(), refused);
         Ok(true)
     }
@@ -171,7 +186,7 @@ impl Tracking {
         let cost = self.begin_dump(false, counters)?;
         self.await_delivery()?;
         self.end_dump(cost);
-        if self.tracker.find_owners() {
+        if self.owners.find(&mut self.tracker) {
             // An owner that was found shows from the next dump on, on a quiet host too.
             self.schedule.require_dump();
         }
@@ -192,7 +207,8 @@ impl Tracking {
         with_info: bool,
         counters: Option<Counters>,
     ) -> Result<Duration, Error> {
-        let with_info = with_info || self.tracker.wants_info(self.shared.now());
+        let info_age = self.tracker.since_info(self.shared.now());
+        let with_info = with_info || Schedule::wants_info(info_age);
         self.schedule.handle_dump_start(counters);
         let Tracking { dumper, tracker, filter, shared, .. } = self;
         let before = thread_cpu();
@@ -206,6 +222,7 @@ impl Tracking {
         let refused = self.refused.handle_round(Counters::read_time_wait_overflow());
         let now = self.shared.now();
         self.schedule.handle_dump_end(now, cost);
+        self.owners.read_traces(&mut self.tracker);
         self.tracker.end_dump(now, refused);
     }
 
@@ -222,7 +239,7 @@ impl Tracking {
         let shown = !self.fences.is_empty();
         let deadline = self.shared.now() + FENCE_WAIT;
         while !self.fences.is_empty() && self.shared.now() < deadline {
-            self.receive(Some(deadline), true)?;
+            self.receive(deadline, true)?;
         }
         Ok(shown && self.fences.is_empty())
     }
@@ -231,6 +248,7 @@ impl Tracking {
     fn close(mut self, opened_at: Duration, settle: Duration) -> Result<HostReport, Error> {
         let rested = self.dump_at_rest(settle)?;
         let closed_at = self.schedule.last_dump();
+        self.owners.find(&mut self.tracker);
         self.tracker.close_window();
         let complete = self.pass_fence()?;
         if self.tracker.unsearched_since().is_some() {
@@ -242,7 +260,8 @@ impl Tracking {
             settled: rested && complete,
             time_waits_refused: self.refused.since_start(),
         };
-        Ok(self.tracker.finish(&window))
+        self.owners.read_traces(&mut self.tracker);
+        Ok(HostReport { tracing: self.owners.tracing(), ..self.tracker.finish(&window) })
     }
 
     /// Dumps until a dump shows rest, or `settle` is over. Returns true if there was rest.
@@ -269,13 +288,13 @@ impl Tracking {
     fn pause(&mut self, length: Duration) -> Result<(), Error> {
         let until = self.shared.now() + length;
         while self.shared.now() < until {
-            self.receive(Some(until), false)?;
+            self.receive(until, false)?;
         }
         Ok(())
     }
 
     /// Sleeps until `due` or a command, if `eager` also until an event; handles events.
-    fn receive(&mut self, due: Option<Duration>, eager: bool) -> Result<(), Error> {
+    fn receive(&mut self, due: Duration, eager: bool) -> Result<(), Error> {
         let command = self.shared.receive(due, eager, &mut self.events)?;
         self.command = command.or(self.command);
         for (at, event) in self.events.drain(..) {
@@ -296,7 +315,7 @@ impl Tracking {
             settled: false,
             time_waits_refused: self.refused.since_start(),
         });
-        self.shared.publish(report);
+        self.shared.publish(HostReport { tracing: self.owners.tracing(), ..report });
     }
 }
 
@@ -306,7 +325,6 @@ mod tests {
 
     use super::*;
     use crate::kernel::sys::Waker;
-    use crate::report::host::Scope;
 
     /// The command comes between an action and the next wait: the gap is one dump long in reality.
     #[test]
@@ -314,12 +332,11 @@ mod tests {
         let waker = Waker::new().expect("an eventfd");
         let shared = Arc::new(Shared::new(waker));
         let dumper = Dumper::open().expect("a netlink socket");
-        let filter = Filter { either_port: Some(1), ..Filter::default() };
-        let tracker = WithOwners::new(Scope::of_port(1), None);
-        let mut tracking = Tracking::new(Arc::clone(&shared), dumper, filter, tracker);
+        let owners = Owners::new(None);
+        let mut tracking = Tracking::new(Scope::of_port(1), Arc::clone(&shared), dumper, owners);
         shared.order(Command::Finish { settle: Duration::ZERO });
         tracking.act(Due::Dump, shared.now()).expect("a dump");
-        tracking.receive(Some(Duration::ZERO), false).expect("no events");
+        tracking.receive(Duration::ZERO, false).expect("no events");
         let (done, returned) = mpsc::channel();
         thread::spawn(move || done.send(tracking.keep_watch(Duration::ZERO).is_ok()));
         assert_eq!(returned.recv_timeout(Duration::from_secs(30)), Ok(true));
