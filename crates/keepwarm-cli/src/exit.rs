@@ -1,4 +1,4 @@
-//! Why the tool ends, as a number and as words. The numbers are listed in the README.
+//! Exit codes, and the failure that carries one with its message. The README lists the codes.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Something that has no code of its own.
+    /// A reason without a code of its own.
     Failed = 1,
     /// The arguments cannot be used. clap uses the same number.
     Usage = 2,
@@ -32,7 +32,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The exit code that a child of ours ended with, if it is one of these.
+    /// Returns the exit code with which a child of ours ended, if the tool has it.
     pub(crate) fn from_code(code: i32) -> Option<Self> {
         [
             Self::Failed,
@@ -58,7 +58,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The end of a command that did not succeed: what, why, and the way out, in one message.
+/// A failed command: its exit code, and one message that says what failed, why, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     exit: Exit,

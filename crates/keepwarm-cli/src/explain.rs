@@ -8,9 +8,9 @@ use crate::output;
 use crate::show::table::paragraph;
 use crate::show::watch::levels;
 
-/// As wide as a terminal is at least.
+/// Width of the narrowest terminal that pages fit into.
 const COLUMNS: usize = 80;
-/// Topics that are about this tool, not in the knowledge base.
+/// Topics about this tool, which are not in the knowledge base.
 const ASSERTIONS: (&str, &str) = ("assertions", "what --assert can say");
 const COLUMN_NAMES: (&str, &str) = ("columns", "what the table of `keepwarm watch` shows");
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_page_and_the_list_of_them_fit_into_eighty_columns_and_end_with_a_line() {
+    fn every_page_fits_80_columns() {
         for page in topics().map(|(topic, _)| page(topic).unwrap()).chain([list()]) {
             for line in page.lines() {
                 assert!(line.chars().count() <= COLUMNS, "{line}");

@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: the first asks for an orderly end, the last one ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first requests an orderly end, the last one ends the process at
+//! once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,23 +9,23 @@ use crate::exit::{Exit, Failure};
 
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
 
-/// Whether a signal has come since [`watch`].
+/// Returns true if a signal has come since [`watch`].
 pub(crate) fn happened() -> bool {
     count() > 0
 }
 
-/// How many have come.
+/// Counts the signals that have come.
 pub(crate) fn count() -> u32 {
     SIGNALS.load(Ordering::Relaxed)
 }
 
-/// The failure to report when one has.
+/// The failure to report after a signal.
 pub(crate) fn failure() -> Failure {
     Failure::new(Exit::Interrupted, "interrupted")
 }
 
-/// Watches for signals on a thread of its own, for commands that do not run on a runtime. The
-/// signal of number `last` ends the process, whatever it does.
+/// Watches for signals on a separate thread, for commands that do not run on a runtime. The signal
+/// of number `last` ends the process at once.
 pub(crate) fn watch(last: u32) -> Result<(), Failure> {
     let failed = |error| Failure::new(Exit::Failed, format!("cannot watch for signals: {error}"));
     let runtime =
@@ -46,17 +47,17 @@ pub(crate) fn watch(last: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Resolves at the next of them.
+/// Resolves at the next signal.
 pub(crate) async fn arrives() -> std::io::Result<()> {
     Signals::new()?.next().await;
     Ok(())
 }
 
-/// The signals, none of which is missed between two calls of `next`.
+/// The signals. None is missed between two calls of `next`.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// The terminal went away. `None`: whoever started this wants it to go on, as nohup(1) does.
+    /// The terminal went away. `None` if the parent, such as nohup(1), wants the process to go on.
     hangup: Option<Signal>,
 }
 
@@ -83,7 +84,7 @@ async fn hung_up(signal: &mut Option<Signal>) -> Option<()> {
     }
 }
 
-/// By proc(5); where there is none it is not known to be.
+/// Reads the ignored signals from proc(5). Without procfs, SIGHUP counts as not ignored.
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,7 +1,5 @@
 //! Reads the fields of this machine that records keep.
 
-use std::os::unix::fs::MetadataExt;
-
 use keepwarm_record::machine::Machine;
 
 /// Describes the machine and the network namespace of the calling thread.
@@ -14,9 +12,9 @@ pub(crate) fn this() -> Machine {
         kernel: read("/proc/sys/kernel/osrelease").map(|release| release.trim().to_owned()),
         processor: read("/proc/cpuinfo").and_then(|info| model(&info)),
         cores: cores.map(|cores| cores.get() as u64),
-        boot_id: read("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()),
-        // Of the thread: a watch of another namespace has entered it with one thread alone.
-        network_namespace: std::fs::metadata("/proc/thread-self/ns/net").ok().map(|ns| ns.ino()),
+        boot_id: keepwarm_sockets::boot_id(),
+        // The namespace of this thread: a watch enters another namespace with one thread alone.
+        network_namespace: keepwarm_sockets::network_namespace(),
     }
 }
 

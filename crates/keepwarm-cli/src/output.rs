@@ -1,4 +1,4 @@
-//! Writing to people and to pipes: the one place that does.
+//! Writes to stdout and stderr. No other module does.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 
-/// Writes to stdout at once. A reader that has gone away, as in `| head`, is no failure.
+/// Writes to stdout at once. A reader that has gone away, as in `| head`, is not a failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     print_with(|stdout| stdout.write_all(text.as_bytes()))
 }
 
-/// Lets `write` write to stdout, with the same tolerance.
+/// Lets `write` write to stdout. A reader that has gone away is not a failure.
 pub(crate) fn print_with(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Failure> {
@@ -36,16 +36,16 @@ pub(crate) fn write_json(record: &impl Serialize, to: &mut dyn Write) -> io::Res
     buffered.flush()
 }
 
-/// Whether anybody is left to read stdout: the other end of a pipe may have gone away.
+/// Returns false if stdout is a pipe whose reader has gone away.
 pub(crate) fn is_read() -> bool {
     let stdout = io::stdout();
     let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // What cannot be asked about, as some files, is taken to be read.
+    // A stdout that poll(2) does not take, as some files, counts as read.
     poll(&mut ends, Some(&at_once)).is_err() || !ends[0].revents().contains(PollFlags::ERR)
 }
 
-/// A text of somebody else, without what a terminal would obey.
+/// Replaces the control characters of a text that came from outside: a terminal would obey them.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
         text.replace(char::is_control, "\u{fffd}").into()
@@ -54,24 +54,24 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Tells stderr what went wrong. If even that fails there is nobody left to tell.
+/// Writes a failure to stderr. A failure of that write cannot be reported, so it is ignored.
 pub(crate) fn complain(message: &impl Display) {
     let _ = writeln!(io::stderr().lock(), "keepwarm: {message}");
 }
 
-/// Whether stdout may be coloured: a terminal, and `NO_COLOR` not set (no-color.org).
+/// Returns true if stdout may be coloured: a terminal, and `NO_COLOR` not set (no-color.org).
 pub(crate) fn colour() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && io::stdout().is_terminal()
 }
 
-/// The width of the terminal at stderr; 80 where it does not say.
+/// Returns the width of the terminal at stderr; 80 where it does not say.
 fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
-/// What goes on, on stderr: one line rewritten in place on a terminal, else a line now and then.
+/// Progress on stderr: one line rewritten in place on a terminal, else a line now and then.
 #[derive(Debug)]
 pub(crate) struct Progress {
     live: bool,
@@ -84,24 +84,24 @@ impl Progress {
         Self { live: io::stderr().is_terminal() && !dumb, dirty: false }
     }
 
-    /// A line that replaces the previous one; only a terminal sees it.
+    /// Replaces the previous line. Only a terminal shows it.
     pub(crate) fn update(&mut self, line: &str) {
         if self.live {
             self.dirty = true;
-            // A line that wraps cannot be taken back.
+            // A line that wraps could not be overwritten.
             let line: String = line.chars().take(columns().saturating_sub(1)).collect();
             let mut stderr = io::stderr().lock();
             let _ = write!(stderr, "\r\x1b[2K{line}").and_then(|()| stderr.flush());
         }
     }
 
-    /// A line that stays.
+    /// Writes a line that stays.
     pub(crate) fn note(&mut self, line: &str) {
         self.clear();
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
-    /// Leaves the terminal's line empty.
+    /// Empties the terminal's line.
     pub(crate) fn clear(&mut self) {
         if self.dirty {
             self.dirty = false;

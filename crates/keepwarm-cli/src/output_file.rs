@@ -1,4 +1,5 @@
-//! A file that is there as a whole or not at all: written beside its place, then renamed into it.
+//! An output file that appears as a whole or not at all: written beside its place, then renamed
+//! into it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
 
-/// A file to be. Made before the work whose result it takes, so that a wrong path costs nobody the
-/// work; without [`OutputFile::write`] nothing is left of it.
+/// A future file. Created before the work whose result it takes, so that a wrong path fails before
+/// the work. Dropped without [`OutputFile::write`], it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct OutputFile {
     path: PathBuf,
     file: File,
-    /// Where the bytes are until they are complete; `None` for a pipe or a device, which is written
+    /// Path of the bytes until they are complete; `None` for a pipe or a device, which is written
     /// to directly.
     temporary: Option<PathBuf>,
 }
@@ -23,7 +24,7 @@ impl OutputFile {
     }
 
     fn open(path: &Path) -> io::Result<Self> {
-        // A link stays a link: what it points at is replaced.
+        // A link stays a link: its target is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         match fs::metadata(&path) {
             Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
@@ -40,7 +41,7 @@ impl OutputFile {
         }
     }
 
-    /// Writes all of it; whoever reads the path sees what was there before, or this.
+    /// Writes all of the content. A reader of the path sees the old content or the new one.
     pub(crate) fn write(
         mut self,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -60,7 +61,7 @@ impl OutputFile {
 impl Drop for OutputFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // If it cannot be removed there is nobody left to tell.
+            // A failure to remove it cannot be reported.
             let _ = fs::remove_file(temporary);
         }
     }
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_content_stays_until_the_new_one_is_complete() {
+    fn old_content_stays_until_new_is_complete() {
         let folder = folder("output-file");
         let path = folder.join("run.json");
         fs::write(&path, "old").expect("written");
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_refused_at_once() {
+    fn unwritable_paths_fail_at_once() {
         let folder = folder("output-folder");
         for path in [Path::new("/no/such/folder/x.json"), &folder, Path::new("/"), Path::new("")] {
             let failure = OutputFile::create(path).expect_err("no file can be there");

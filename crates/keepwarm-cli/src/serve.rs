@@ -48,7 +48,7 @@ async fn serve(
         options.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
     let listener = keepwarm_lab::listen(address).map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().unwrap_or(address);
-    // Whoever started this reads the port from this line.
+    // The parent reads the port from this line.
     output::print(&format!("listening on http://{address}{path}\n"))?;
     let with_stdin = options.stop_with_stdin;
     let stop = async move {

@@ -47,7 +47,7 @@ fn count(value: &Value) -> u64 {
 }
 
 #[test]
-fn a_hop_behind_the_target_is_accounted_for() {
+fn hop_behind_the_target_is_counted() {
     let chain = Chain::start("per-request");
     let port = chain.data_port();
     let output = chain.load(&["-n", "500", "-c", "10", "--watch", &port, "--format", "json"]);
@@ -98,7 +98,7 @@ fn assertions_reach_the_hops() {
 }
 
 #[test]
-fn kernel_and_ledger_agree_on_the_target_itself() {
+fn kernel_and_load_agree_on_target() {
     let data = Service::start(&["data"]);
     let port = data.address.port().to_string();
     for (arguments, opened) in
@@ -193,7 +193,7 @@ impl Drop for Nginx {
 }
 
 #[test]
-fn handshakes_of_a_hop_that_speaks_tls_are_not_counted_as_requests() {
+fn tls_handshakes_are_not_requests() {
     let Some(nginx) = Nginx::start() else { return };
     let (secure, plain) = (nginx.secure.to_string(), nginx.plain.to_string());
     let watched = ["-n", "400", "-c", "4", "-t", "1", "--watch", &secure, "--watch", &plain];
@@ -228,7 +228,7 @@ fn handshakes_of_a_hop_that_speaks_tls_are_not_counted_as_requests() {
 }
 
 #[test]
-fn several_ports_are_watched_at_once() {
+fn several_ports_are_watched_together() {
     let chain = Chain::start("tuned");
     let (front, data) = (chain.front.address.port(), chain.data.address.port());
     let (a, b) = (front.to_string(), data.to_string());
@@ -246,7 +246,7 @@ fn several_ports_are_watched_at_once() {
 
 /// A kernel that refuses netlink: made by strace, which fails the one socket(2) of the main thread.
 #[test]
-fn a_hop_that_cannot_be_seen_is_refused_before_the_run() {
+fn unseen_hop_fails_before_the_run() {
     run(keepwarm().args(["load", "--watch", "0", "http://127.0.0.1/"])).exits_with(2);
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {

@@ -19,7 +19,7 @@ fn lab(arguments: &[&str]) -> common::Output {
 }
 
 #[test]
-fn the_experiment_shows_what_the_story_says() {
+fn lab_shows_what_the_story_says() {
     let output = lab(&["-c", "50", "--format", "json"]);
     output.exits_with(0);
     let record: Value = serde_json::from_str(&output.stdout).expect("one JSON document, no more");
@@ -98,7 +98,7 @@ fn table_has_policies_and_their_findings() {
 }
 
 #[test]
-fn the_json_can_be_kept_in_a_file() {
+fn json_can_go_to_a_file() {
     let path = std::env::temp_dir().join(format!("keepwarm-lab-{}.json", std::process::id()));
     let output = lab(&["--policy", "tuned", "--output", path.to_str().unwrap()]);
     output.exits_with(0);
@@ -117,7 +117,7 @@ fn bad_arguments_name_themselves() {
 }
 
 #[test]
-fn a_child_that_fails_is_reported_with_its_stderr_and_its_code() {
+fn failed_child_reports_stderr_and_code() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     lab(&["--front-port", &port])
@@ -127,13 +127,13 @@ fn a_child_that_fails_is_reported_with_its_stderr_and_its_code() {
 }
 
 #[test]
-fn too_small_a_file_table_is_refused_before_the_start() {
+fn small_file_table_fails_at_start() {
     let script = format!("ulimit -n 150; exec {} lab -c 100", env!("CARGO_BIN_EXE_keepwarm"));
     run(Command::new("sh").args(["-c", &script])).exits_with(7).says("264 descriptors are needed");
 }
 
 #[test]
-fn a_child_that_dies_ends_the_experiment() {
+fn dead_child_ends_the_lab() {
     let lab = endless_lab();
     let victim = *children_of(lab.id()).last().unwrap();
     kill(victim, "KILL");
@@ -141,7 +141,7 @@ fn a_child_that_dies_ends_the_experiment() {
 }
 
 #[test]
-fn an_interrupted_experiment_leaves_no_child_behind() {
+fn interrupted_lab_leaves_no_child() {
     for signal in ["INT", "TERM"] {
         let lab = endless_lab();
         let children = children_of(lab.id());
@@ -154,7 +154,7 @@ fn an_interrupted_experiment_leaves_no_child_behind() {
 }
 
 #[test]
-fn a_killed_experiment_leaves_no_child_behind() {
+fn killed_lab_leaves_no_child() {
     let mut lab = endless_lab();
     let children = children_of(lab.id());
     lab.kill().unwrap();
@@ -179,7 +179,7 @@ fn endless_lab() -> std::process::Child {
 
 /// A kernel that refuses netlink: made by strace, which fails the one socket(2) of the main thread.
 #[test]
-fn a_denied_netlink_socket_has_its_own_exit_code() {
+fn denied_netlink_has_its_code() {
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {
         skipped::because("strace is not installed, so no socket can be denied");

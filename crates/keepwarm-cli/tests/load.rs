@@ -19,7 +19,7 @@ fn json(arguments: &[&str], url: &str) -> Value {
 }
 
 #[test]
-fn the_account_of_a_kept_connection_balances() {
+fn kept_connections_balance() {
     let data = Service::start(&["data"]);
     let record = json(&["-n", "1003", "-c", "10"], &data.url("/data"));
     assert_eq!(record["schema"], "keepwarm.load/1");
@@ -34,7 +34,7 @@ fn the_account_of_a_kept_connection_balances() {
 }
 
 #[test]
-fn close_opens_a_connection_for_each_request() {
+fn close_opens_a_connection_each() {
     let data = Service::start(&["data"]);
     let record = json(&["-n", "200", "-c", "10", "--close"], &data.url("/data"));
     let connections = &record["connections"];
@@ -52,7 +52,7 @@ fn close_opens_a_connection_for_each_request() {
 }
 
 #[test]
-fn a_duration_ends_the_run() {
+fn duration_ends_the_run() {
     let data = Service::start(&["data"]);
     let record = json(&["-z", "300ms", "-c", "2"], &data.url("/data"));
     assert!(record["requests"]["completed"].as_u64().unwrap() > 0);
@@ -60,7 +60,7 @@ fn a_duration_ends_the_run() {
 }
 
 #[test]
-fn too_few_samples_leave_the_tail_blank() {
+fn few_samples_leave_tail_blank() {
     let data = Service::start(&["data"]);
     let record = json(&["-n", "100"], &data.url("/data"));
     assert_eq!(record["latency_us"]["p999"], Value::Null);
@@ -73,7 +73,7 @@ fn too_few_samples_leave_the_tail_blank() {
 }
 
 #[test]
-fn method_headers_and_body_reach_the_server() {
+fn method_headers_and_body_arrive() {
     let data = Service::start(&["data"]);
     let record = json(
         &["-n", "5", "-c", "1", "-m", "POST", "-d", "hello", "-H", "X-A: b"],
@@ -84,7 +84,7 @@ fn method_headers_and_body_reach_the_server() {
 }
 
 #[test]
-fn an_open_loop_has_response_times_and_everything_that_was_due_in_its_sum() {
+fn open_loop_counts_every_due_request() {
     let data = Service::start(&["data"]);
     // On a busy machine the load is late, says so, and exits accordingly.
     let arguments = ["--rate", "200", "-z", "500ms", "-c", "4", "--format", "json"];
@@ -100,7 +100,7 @@ fn an_open_loop_has_response_times_and_everything_that_was_due_in_its_sum() {
 }
 
 #[test]
-fn a_warm_up_is_no_part_of_the_account() {
+fn warm_up_is_not_counted() {
     let data = Service::start(&["data"]);
     let record = json(&["-n", "50", "-c", "5", "--warm-up", "100ms"], &data.url("/data"));
     assert_eq!(record["requests"]["scheduled"], 50);
@@ -110,7 +110,7 @@ fn a_warm_up_is_no_part_of_the_account() {
 }
 
 #[test]
-fn a_file_of_requests_is_sent_in_turn_or_refused_with_its_line() {
+fn request_files_are_sent_or_rejected() {
     let data = Service::start(&["data"]);
     let path = std::env::temp_dir().join(format!("keepwarm-requests-{}", std::process::id()));
     std::fs::write(&path, "GET /data\n\nPOST /data\n= x\n\nGET /missing\n").expect("a file");
@@ -125,7 +125,7 @@ fn a_file_of_requests_is_sent_in_turn_or_refused_with_its_line() {
 }
 
 #[test]
-fn text_and_ab_say_the_same_in_their_own_ways() {
+fn text_and_ab_agree() {
     let data = Service::start(&["data"]);
     let text = load(&["-n", "100", "-c", "5"], &data.url("/data"));
     assert!(text.exits_with(0).stdout.contains("connections opened        5\n"), "{}", text.stdout);
@@ -145,7 +145,7 @@ fn text_and_ab_say_the_same_in_their_own_ways() {
 }
 
 #[test]
-fn a_dead_target_has_its_own_exit_code_and_a_hint() {
+fn dead_target_has_code_and_hint() {
     let url = format!("http://127.0.0.1:{}/", dead_port());
     load(&["-n", "10000", "-c", "10"], &url)
         .exits_with(3)
@@ -155,7 +155,7 @@ fn a_dead_target_has_its_own_exit_code_and_a_hint() {
 }
 
 #[test]
-fn a_backlog_that_is_never_sent_is_in_the_outcome_and_the_verdict() {
+fn unsent_backlog_shows_in_the_verdict() {
     let data = Service::start(&["data"]);
     // More than anybody carries on one connection.
     let arguments = ["-r", "1000000", "-z", "300ms", "-c", "1", "-t", "1", "--backlog", "100"];
@@ -173,7 +173,7 @@ fn a_backlog_that_is_never_sent_is_in_the_outcome_and_the_verdict() {
 }
 
 #[test]
-fn help_says_how_to_begin_and_what_exit_codes_mean() {
+fn help_has_examples_and_exit_codes() {
     let help = run(keepwarm().args(["load", "--help"]));
     for line in ["keepwarm load -n 10000 -c 100 URL", "Exit codes: 0 good", "Replace {uuid}"] {
         assert!(help.exits_with(0).stdout.contains(line), "{line:?} is not in:\n{}", help.stdout);
@@ -181,7 +181,7 @@ fn help_says_how_to_begin_and_what_exit_codes_mean() {
 }
 
 #[test]
-fn ab_has_its_line_on_failures_too() {
+fn ab_layout_counts_failures() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is left");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     std::thread::spawn(move || listener.incoming().for_each(drop));
@@ -214,7 +214,7 @@ fn bad_arguments_name_themselves() {
 }
 
 #[test]
-fn a_file_table_that_is_too_small_is_refused_before_the_start() {
+fn small_file_table_fails_at_start() {
     let data = Service::start(&["data"]);
     let script = format!(
         "ulimit -n 100; exec {} load -c 100 {}",
@@ -229,7 +229,7 @@ fn a_file_table_that_is_too_small_is_refused_before_the_start() {
 
 /// A file table that fills up while the run goes on: made by strace, which fails every socket(2).
 #[test]
-fn a_full_file_table_has_its_own_exit_code() {
+fn full_file_table_has_its_code() {
     let strace = Command::new("strace").arg("-V").stdout(std::process::Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {
         skipped::because("strace is not installed, so no file table can be full");

@@ -45,7 +45,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn every_format_is_a_fold_over_the_record() {
+fn formats_come_from_the_record_alone() {
     let data = Service::start(&["data"]);
     let folder = Folder::new("folds");
     let kept = folder.file("run.json");
@@ -62,7 +62,7 @@ fn every_format_is_a_fold_over_the_record() {
 }
 
 #[test]
-fn the_record_has_the_settings_and_the_machine() {
+fn record_has_settings_and_machine() {
     let data = Service::start(&["data"]);
     let folder = Folder::new("settings");
     let kept = folder.file("run.json");
@@ -82,7 +82,7 @@ fn the_record_has_the_settings_and_the_machine() {
 }
 
 #[test]
-fn the_record_has_the_instants_of_an_open_loop_as_they_were_asked_for() {
+fn record_has_the_schedule_as_typed() {
     let data = Service::start(&["data"]);
     let folder = Folder::new("schedule");
     let kept = folder.file("run.json");
@@ -106,7 +106,7 @@ fn the_record_has_the_instants_of_an_open_loop_as_they_were_asked_for() {
 }
 
 #[test]
-fn the_timeline_adds_up_to_the_run() {
+fn timeline_adds_up_to_the_run() {
     let data = Service::start(&["data"]);
     let arguments = ["-z", "1200ms", "-c", "3", "--close", "--format", "json"];
     let output = load(&arguments, &data.url("/data"));
@@ -129,7 +129,7 @@ fn the_timeline_adds_up_to_the_run() {
 }
 
 #[test]
-fn a_bad_path_is_refused_before_the_run_begins() {
+fn bad_path_fails_before_the_run() {
     // Nobody listens there: had the run begun, the exit code would be 3.
     let url = format!("http://127.0.0.1:{}/", dead_port());
     load(&["--output", "/no/such/folder/run.json"], &url).exits_with(9).says("/no/such/folder");
@@ -137,7 +137,7 @@ fn a_bad_path_is_refused_before_the_run_begins() {
 }
 
 #[test]
-fn an_interrupted_run_leaves_its_record() {
+fn interrupted_run_leaves_its_record() {
     let data = Service::start(&["data"]);
     let folder = Folder::new("interrupted");
     let kept = folder.file("run.json");
@@ -175,7 +175,7 @@ fn silent() -> String {
 }
 
 #[test]
-fn a_second_signal_ends_the_run_at_once_and_its_record_is_left_all_the_same() {
+fn second_signal_still_leaves_a_record() {
     let folder = Folder::new("interrupted-twice");
     let kept = folder.file("run.json");
     let child = keepwarm()
@@ -197,7 +197,7 @@ fn a_second_signal_ends_the_run_at_once_and_its_record_is_left_all_the_same() {
 }
 
 #[test]
-fn what_was_never_answered_is_an_error_with_its_time_an_example_and_a_hint() {
+fn unanswered_requests_are_explained_errors() {
     let url = silent();
     let run = ["-z", "200ms", "-c", "2"];
     let text = load(&run, &url);
@@ -244,7 +244,7 @@ fn assertions_decide_the_exit_code() {
 }
 
 #[test]
-fn what_cannot_be_judged_does_not_pass() {
+fn unavailable_values_fail_assertions() {
     let data = Service::start(&["data"]);
     let url = data.url("/data");
     load(&["-n", "200", "--assert", "p99.9<1h"], &url)
@@ -254,7 +254,7 @@ fn what_cannot_be_judged_does_not_pass() {
 }
 
 #[test]
-fn a_wrong_assertion_is_a_usage_error_that_points_at_the_place() {
+fn wrong_assertion_points_at_its_place() {
     load(&["--assert", "p99<20"], "http://127.0.0.1/")
         .exits_with(2)
         .says("p99 is a duration: write it like 20ms")
@@ -267,13 +267,13 @@ fn a_wrong_assertion_is_a_usage_error_that_points_at_the_place() {
 }
 
 #[test]
-fn a_dead_target_is_said_before_an_assertion() {
+fn dead_target_precedes_assertions() {
     let url = format!("http://127.0.0.1:{}/", dead_port());
     load(&["-n", "10", "--assert", "errors==0"], &url).exits_with(3);
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn closed_pipe_is_not_a_failure() {
     let data = Service::start(&["data"]);
     let script =
         format!("{} load -n 10 {} | head -1", env!("CARGO_BIN_EXE_keepwarm"), data.url("/data"));

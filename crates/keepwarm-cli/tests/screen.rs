@@ -28,7 +28,7 @@ fn on_a_terminal(arguments: &[&str], environment: &[(&str, &str)]) -> Option<Str
 const CLEAR: &str = "\r\x1b[2K";
 
 #[test]
-fn a_terminal_sees_a_live_line_that_is_gone_at_the_end() {
+fn terminal_line_disappears_at_the_end() {
     let data = Service::start(&["data"]);
     let url = data.url("/data");
     let arguments = ["load", "-z", "1500ms", "-c", "2", &url];
@@ -47,7 +47,7 @@ fn a_terminal_sees_a_live_line_that_is_gone_at_the_end() {
 }
 
 #[test]
-fn a_pipe_sees_neither_a_live_line_nor_colour() {
+fn pipe_sees_no_line_or_colour() {
     let data = Service::start(&["data"]);
     let output = run(Command::new(env!("CARGO_BIN_EXE_keepwarm"))
         .args(["load", "-n", "500", "-c", "2", &data.url("/data")])
@@ -58,7 +58,7 @@ fn a_pipe_sees_neither_a_live_line_nor_colour() {
 }
 
 #[test]
-fn the_screen_begins_with_the_outcome_and_the_verdict_and_ends_with_what_a_closed_loop_hides() {
+fn screen_begins_with_outcome_and_verdict() {
     let data = Service::start(&["data"]);
     let closed = run(keepwarm().args(["load", "-n", "200", "-c", "2", &data.url("/data")]));
     let text = &closed.exits_with(0).stdout;
@@ -78,7 +78,7 @@ fn the_screen_begins_with_the_outcome_and_the_verdict_and_ends_with_what_a_close
 }
 
 #[test]
-fn an_error_has_its_count_its_time_an_example_and_a_hint() {
+fn errors_have_count_time_example_hint() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -98,7 +98,7 @@ fn an_error_has_its_count_its_time_an_example_and_a_hint() {
 /// The load is stopped, as a machine without a core to spare would: an open loop that goes on as if
 /// nothing had been would report its own second as the target's.
 #[test]
-fn a_load_that_was_itself_late_is_no_measurement() {
+fn late_load_is_no_measurement() {
     let data = Service::start(&["data"]);
     let child = keepwarm()
         .args(["load", "-r", "500", "-z", "3s", "-c", "10", "--assert", "p99<1us"])

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Service, dead_port, exchange, finish, keepwarm, run, wait};
 
 #[test]
-fn the_data_service_answers_its_one_route() {
+fn data_service_answers_its_route() {
     let data = Service::start(&["data"]);
     let answer = exchange(data.address, "GET", "/data");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -25,7 +25,7 @@ fn the_data_service_answers_its_one_route() {
 }
 
 #[test]
-fn the_front_service_writes_the_upstreams_body_back_under_every_policy() {
+fn front_returns_upstream_body_under_every_policy() {
     let data = Service::start(&["data"]);
     for policy in ["per-request", "go-default", "tuned", "keepwarm"] {
         let upstream = data.url("/data");
@@ -40,7 +40,7 @@ fn the_front_service_writes_the_upstreams_body_back_under_every_policy() {
 }
 
 #[test]
-fn a_dead_upstream_is_a_502_with_the_cause() {
+fn dead_upstream_is_502_with_cause() {
     let upstream = format!("http://127.0.0.1:{}/data", dead_port());
     let front = Service::start(&["front", "--upstream", &upstream]);
     let answer = exchange(front.address, "GET", "/stresstest");
@@ -50,7 +50,7 @@ fn a_dead_upstream_is_a_502_with_the_cause() {
 }
 
 #[test]
-fn an_upstream_that_answers_badly_is_a_502_with_its_status() {
+fn failing_upstream_is_502_with_status() {
     let data = Service::start(&["data"]);
     let front = Service::start(&["front", "--upstream", &data.url("/nothing-here")]);
     let answer = exchange(front.address, "GET", "/stresstest");
@@ -59,7 +59,7 @@ fn an_upstream_that_answers_badly_is_a_502_with_its_status() {
 }
 
 #[test]
-fn a_silent_upstream_is_a_504() {
+fn silent_upstream_is_504() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = format!("http://{}/data", silent.local_addr().unwrap());
     let front = Service::start(&["front", "--upstream", &upstream]);
@@ -69,7 +69,7 @@ fn a_silent_upstream_is_a_504() {
 }
 
 #[test]
-fn services_stop_cleanly_on_sigint_and_sigterm() {
+fn services_stop_on_sigint_and_sigterm() {
     for signal in ["INT", "TERM"] {
         let mut data = Service::start(&["data"]);
         // A connection that is kept open must not keep the service from stopping.
@@ -85,7 +85,7 @@ fn services_stop_cleanly_on_sigint_and_sigterm() {
 }
 
 #[test]
-fn a_taken_port_is_named_with_a_way_out() {
+fn taken_port_is_named_with_hint() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     run(keepwarm().args(["serve", "data", "--listen", &address]))
@@ -96,7 +96,7 @@ fn a_taken_port_is_named_with_a_way_out() {
 
 /// A service that does not accept, because it is stopped: the kernel does, for as many as may queue.
 #[test]
-fn as_many_connections_may_queue_for_a_service_as_the_host_allows() {
+fn listen_queue_is_the_hosts_maximum() {
     let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let many = allowed.trim().parse::<usize>().unwrap().min(300);
     let data = Service::start(&["data"]);
@@ -109,7 +109,7 @@ fn as_many_connections_may_queue_for_a_service_as_the_host_allows() {
 }
 
 #[test]
-fn an_upstream_that_is_no_url_is_refused_at_start() {
+fn bad_upstream_url_fails_at_start() {
     for (upstream, why) in [
         ("not a url", "is not a URL"),
         ("ftp://127.0.0.1/data", "scheme ftp is not supported"),
@@ -122,7 +122,7 @@ fn an_upstream_that_is_no_url_is_refused_at_start() {
 }
 
 #[test]
-fn a_service_whose_starter_is_gone_stops() {
+fn service_stops_with_its_starter() {
     let mut child = keepwarm()
         .args(["serve", "data", "--listen", "127.0.0.1:0", "--stop-with-stdin"])
         .stdin(std::process::Stdio::piped())

@@ -1,8 +1,8 @@
-//! Durations as people type them.
+//! Parses durations as people type them.
 
 use std::time::Duration;
 
-/// `250ms`, `10s`, `2m`, `1h`; a bare number is seconds, fractions are allowed.
+/// Parses `250ms`, `10s`, `2m`, `1h`. A bare number is seconds; fractions are allowed.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit_seconds = match &text[digits.len()..] {
@@ -22,7 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit_seconds).map_err(|error| error.to_string())
 }
 
-/// The length of a window: more than nothing.
+/// Parses the length of a window, which must not be zero.
 pub(crate) fn parse_window(text: &str) -> Result<Duration, String> {
     match parse(text)? {
         Duration::ZERO => Err("a window is longer than that; --once is one look".to_owned()),
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_read() {
+    fn units_parse() {
         for (text, millis) in
             [("250ms", 250), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)]
         {
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_a_way_out() {
+    fn nonsense_is_rejected_with_a_hint() {
         for text in ["", "s", "10 s", "-1s", "1e999", "infs", "NaN", "10d", "ten"] {
             assert!(parse(text).is_err(), "{text}");
         }
@@ -57,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC{0,12}|[-+]?[0-9]{0,30}[.e]?[0-9]{0,4}(us|ms|s|m|h|)") {
+        fn any_text_parses_or_says_why(text in "\\PC{0,12}|[-+]?[0-9]{0,30}[.e]?[0-9]{0,4}(us|ms|s|m|h|)") {
             if let Err(why) = parse(&text) {
                 prop_assert!(!why.is_empty());
             }

@@ -1,5 +1,6 @@
-//! The arguments of `keepwarm load` that map to a plan one to one. Owns their syntax; what fits
-//! together is the plan's to say.
+//! The arguments of `keepwarm load` that map to a plan one to one.
+//!
+//! Owns their syntax. The plan decides which of them fit together.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub(crate) struct EngineOptions {
     #[arg(long, value_name = "N", help_heading = CONNECTIONS)]
     pub(crate) requests_per_connection: Option<u64>,
 
-    /// Who closes after a response that ends its connection [default: now, or wait-peer with
+    /// Side that closes after a response that ends its connection [default: now, or wait-peer with
     /// --close]
     #[arg(long, value_enum, value_name = "WHO", help_heading = CONNECTIONS)]
     pub(crate) close_policy: Option<WhoCloses>,
@@ -64,7 +65,7 @@ pub(crate) struct EngineOptions {
     #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT", help_heading = CONNECTIONS)]
     pub(crate) connect_to: Vec<ConnectTo>,
 
-    /// Connect to this Unix socket, whatever host the URL names
+    /// Connect to this Unix socket instead of the host of the URL
     #[arg(long, value_name = "PATH", help_heading = CONNECTIONS)]
     pub(crate) unix_socket: Option<PathBuf>,
 
@@ -78,8 +79,8 @@ pub(crate) struct EngineOptions {
     #[arg(short = 'u', long, value_name = "USER:PASSWORD", help_heading = REQUESTS)]
     pub(crate) user: Option<String>,
 
-    /// Replace {uuid}, {random:1-100} and, as n in braces, the number of the request, in path, header
-    /// values and body
+    /// Replace {uuid}, {random:1-100} and, as n in braces, the number of the request, in path,
+    /// header values and body
     #[arg(long, help_heading = REQUESTS)]
     pub(crate) template: bool,
 
@@ -129,7 +130,7 @@ pub(crate) enum WhoCloses {
 }
 
 const OPEN_LOOP: &str = "Open loop";
-/// What makes a loop an open one.
+/// Arguments that make a loop an open one.
 const PACED: &str = "paced";
 const REQUESTS: &str = "Requests";
 const TLS: &str = "TLS";
@@ -137,14 +138,14 @@ const CONNECTIONS: &str = "Connections";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Spread {
-    /// One every 1/R seconds
+    /// Evenly: one every 1/R seconds
     Constant,
-    /// As from many independent users
+    /// At random, like the requests of many independent users
     Poisson,
 }
 
 impl EngineOptions {
-    /// Whether the run ends without -n and -z.
+    /// Returns true if the run ends without -n and -z.
     pub(crate) fn ends_by_itself(&self) -> bool {
         !self.stages.is_empty()
     }
@@ -166,7 +167,7 @@ impl EngineOptions {
                 |why: String| Failure::new(Exit::Usage, format!("{}: {why}", path.display()));
             let text = String::from_utf8(read(path)?)
                 .map_err(|_| refused("the file is not UTF-8".to_owned()))?;
-            // Files are named as seen from the file that names them.
+            // Names of files are relative to the file that contains them.
             let directory = path.parent().unwrap_or(Path::new(""));
             let specs = RequestSpec::parse_all(&text, |name| std::fs::read(directory.join(name)));
             builder = builder.request_specs(specs.map_err(|error| refused(error.to_string()))?);
@@ -254,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_are_read_and_nonsense_is_refused_with_a_way_out() {
+    fn stages_parse_or_say_why() {
         let expected = Stage { duration: Duration::from_secs(10), rate: 100.5 };
         assert_eq!(stage("10s:100.5"), Ok(expected));
         for text in ["", "10s", "10s:", "10s:x", ":100", "10q:100"] {
@@ -264,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_stage_is_read_and_planned_or_refused(text in "\\PC{0,12}|[0-9.]{0,5}(ms|s|h|):[-+]?[0-9.e]{0,8}|1s:(inf|NaN)") {
+        fn any_stage_is_planned_or_rejected(text in "\\PC{0,12}|[0-9.]{0,5}(ms|s|h|):[-+]?[0-9.e]{0,8}|1s:(inf|NaN)") {
             if let Ok(stage) = stage(&text) {
                 let plan = keepwarm_load::Plan::builder("http://127.0.0.1:9/").stages([stage]);
                 if let Err(why) = plan.build() {

@@ -1,4 +1,6 @@
-//! What can be typed. Only validation happens here; nothing is opened, looked up or started.
+//! The arguments of every command.
+//!
+//! Owns their syntax and their help. Opens, looks up and starts nothing.
 
 mod duration;
 pub(crate) mod engine;
@@ -66,7 +68,7 @@ pub(crate) enum Command {
     Watch(WatchOptions),
     /// Explain a finding, a runtime or a word; without one, list what can be explained
     Explain {
-        /// What to explain: D2, go, time-wait, assertions
+        /// Topic, such as D2, go, time-wait or assertions
         topic: Option<String>,
     },
 }
@@ -112,8 +114,8 @@ assertion did not hold, or could not be judged; 130 interrupted before the end o
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchOptions {
-    /// What to watch: :8081, 10.0.0.5, 10.0.0.5:443; after dst as a client, after src as the server
-    /// [default: everything]
+    /// Services to watch: :8081, 10.0.0.5, 10.0.0.5:443; after dst as a client, after src as the
+    /// server [default: everything]
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
 
@@ -125,7 +127,7 @@ pub(crate) struct WatchOptions {
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse_window)]
     pub(crate) window: Option<Duration>,
 
-    /// What to print on stdout
+    /// Format of stdout
     #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
     pub(crate) format: WatchFormat,
 
@@ -152,8 +154,8 @@ pub(crate) struct WatchOptions {
     #[arg(long, value_name = "PART", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) cgroup: Option<String>,
 
-    /// What the window has to fulfil, such as 'hop.8081.opened<110'; can be given several times.
-    /// `keepwarm explain assertions` has all names
+    /// Condition that the window has to meet, such as 'hop.8081.opened<110'; can be given several
+    /// times. `keepwarm explain assertions` has all names
     #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse,
           conflicts_with = "count")]
     pub(crate) assertions: Vec<Assertion>,
@@ -178,9 +180,9 @@ pub(crate) enum WatchLevel {
 pub(crate) enum WatchFormat {
     /// A table and verdicts; live, refreshed in place
     Text,
-    /// One JSON document at the end, schema keepwarm.watch/2, and nothing else
+    /// Record as a JSON document at the end, schema keepwarm.watch/2, and nothing else
     Json,
-    /// The same document each second, one a line
+    /// JSON lines: the record of the window so far, each second
     Jsonl,
 }
 
@@ -245,7 +247,7 @@ pub(crate) struct LabOptions {
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration::parse)]
     pub(crate) upstream_timeout: Duration,
 
-    /// What to print on stdout
+    /// Format of stdout
     #[arg(long, value_enum, default_value_t = LabFormat::Text)]
     pub(crate) format: LabFormat,
 
@@ -256,15 +258,15 @@ pub(crate) struct LabOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LabFormat {
-    /// One table, and a verdict for each policy
+    /// Table of all policies, and a verdict for each
     Text,
-    /// One JSON document, schema keepwarm.lab/1, and nothing else
+    /// Record as a JSON document, schema keepwarm.lab/1, and nothing else
     Json,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
-    /// What to put the load on: http://host[:port]/path, or https://
+    /// URL to put the load on: http://host[:port]/path, or https://
     pub(crate) url: String,
 
     /// Requests in all [default: 200, unless -z or --stages is given]
@@ -277,8 +279,9 @@ pub(crate) struct LoadOptions {
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) concurrency: u32,
 
-    /// How long to go on, such as 10s or 2m; with -n, whichever comes first. What is in flight then
-    /// has a second more, or twice the longest service time, and has failed if it is unanswered
+    /// Duration of the load, such as 10s or 2m; with -n, the first of both ends it. Requests in
+    /// flight then have a second more, or twice the longest service time, and fail if they are
+    /// unanswered
     #[arg(short = 'z', long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
 
@@ -287,7 +290,7 @@ pub(crate) struct LoadOptions {
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,
 
-    /// One connection for each request: send Connection: close
+    /// Open a connection for each request, and send Connection: close
     #[arg(long)]
     pub(crate) close: bool,
 
@@ -310,7 +313,7 @@ pub(crate) struct LoadOptions {
     #[command(flatten)]
     pub(crate) engine: EngineOptions,
 
-    /// How long one request may take, connecting included
+    /// Time limit of one request, connecting included
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
 
@@ -320,12 +323,12 @@ pub(crate) struct LoadOptions {
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) watch: Vec<u16>,
 
-    /// What has to hold, such as 'p99<20ms' or 'conn.opened<=110'; can be given several times.
-    /// `keepwarm explain assertions` has all names
+    /// Condition that the run has to meet, such as 'p99<20ms' or 'conn.opened<=110'; can be given
+    /// several times. `keepwarm explain assertions` has all names
     #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]
     pub(crate) assertions: Vec<Assertion>,
 
-    /// What to print on stdout
+    /// Format of stdout
     #[arg(long, value_enum, default_value_t = LoadFormat::Text)]
     pub(crate) format: LoadFormat,
 
@@ -341,21 +344,21 @@ pub(crate) struct ReportOptions {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// What has to hold, instead of what the run was asked for; can be given several times. Of a
-    /// lab, each policy's load has to fulfil it
+    /// Condition that the record has to meet, instead of those that the run was given; can be given
+    /// several times. In a lab, each policy's load has to meet it
     #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]
     pub(crate) assertions: Vec<Assertion>,
 
-    /// What to print on stdout
+    /// Format of stdout
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
-    /// What the command that wrote the record prints
+    /// Text, as the command that wrote the record prints it
     Text,
-    /// The record as one JSON document, judged by --assert, and nothing else
+    /// Record as a JSON document, judged by --assert, and nothing else
     Json,
     /// The layout of ApacheBench's report; only of a load
     Ab,
@@ -365,7 +368,7 @@ pub(crate) enum ReportFormat {
 pub(crate) enum LoadFormat {
     /// Verdict, latency, connections, errors
     Text,
-    /// One JSON document, schema keepwarm.load/1, and nothing else
+    /// Record as a JSON document, schema keepwarm.load/1, and nothing else
     Json,
     /// The layout of ApacheBench's report
     Ab,
@@ -383,7 +386,7 @@ pub(crate) enum Service {
         #[command(flatten)]
         common: ServeOptions,
 
-        /// What /stresstest calls
+        /// URL that /stresstest calls
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081/data")]
         upstream: String,
 
@@ -403,7 +406,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Stop when standard input ends: whoever started this has gone
+    /// Stop when standard input ends, because the parent has gone
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,
 }
@@ -422,7 +425,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
     }

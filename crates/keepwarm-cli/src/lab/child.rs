@@ -1,7 +1,7 @@
 //! Child processes that cannot be left behind.
 //!
-//! A child is stopped when its guard is dropped, and stops by itself when this process dies, by
-//! whatever signal: it watches its standard input, whose other end only this process holds.
+//! Dropping the guard stops the child. If this process dies, by any signal, the child stops by
+//! itself: it watches its standard input, whose other end only this process holds.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -19,11 +19,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use crate::exit::{Exit, Failure};
 use crate::limits::is_file_table_full;
 
-/// How long a child may take to listen.
+/// Time limit for a child to listen.
 const START: Duration = Duration::from_secs(20);
-/// How long it may take to stop, a little more than it gives its own requests.
+/// Time limit for a child to stop, a little more than the grace of its own requests.
 const STOP: Duration = keepwarm_lab::GRACE.saturating_add(Duration::from_secs(2));
-/// How much of its stderr is kept: the end, where the reason is.
+/// Bytes of stderr that are kept: the end, which has the reason.
 const STDERR_KEPT: usize = 16 * 1024;
 
 /// A running service.
@@ -31,7 +31,7 @@ const STDERR_KEPT: usize = 16 * 1024;
 pub(crate) struct Child {
     name: String,
     process: std::process::Child,
-    /// Held, never written to: its end is the child's signal that nobody is left.
+    /// Held, never written to: its end tells the child that this process is gone.
     stdin: Option<ChildStdin>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
     readers: Vec<JoinHandle<()>>,
@@ -83,12 +83,12 @@ impl Child {
         Ok(child)
     }
 
-    /// Where it listens.
+    /// Returns the address at which the child listens.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Fails if it has ended by itself.
+    /// Fails if the child has ended by itself.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
         match self.process.try_wait() {
             Ok(None) => Ok(()),
@@ -96,7 +96,7 @@ impl Child {
         }
     }
 
-    /// Asks it to stop, and waits.
+    /// Stops the child, and waits for its end.
     pub(crate) fn stop(mut self) -> Result<(), Failure> {
         self.check()?;
         self.end();
@@ -110,7 +110,7 @@ impl Child {
 
     fn end(&mut self) {
         let pid = Pid::from_child(&self.process);
-        // A failure here means that it is gone already.
+        // A failure here means that the child is gone already.
         let _ = kill_process(pid, Signal::TERM);
         drop(self.stdin.take());
         if !ends_within(pid, STOP) {
@@ -120,7 +120,7 @@ impl Child {
 
     fn join(&mut self) {
         for reader in self.readers.drain(..) {
-            // A reader only ends; it has nothing to say.
+            // The result of a reader holds nothing.
             let _ = reader.join();
         }
     }
@@ -133,7 +133,7 @@ impl Child {
             .ok_or_else(|| self.failure(&format!("said {line:?} instead of where it listens")))
     }
 
-    /// It ended though it should not have: its exit code, if it is one of ours, becomes ours.
+    /// The failure of a child that ended by itself. An exit code of this tool becomes our own.
     fn why_ended(&mut self) -> Failure {
         let status = self.process.wait();
         self.join();
@@ -166,7 +166,8 @@ impl Drop for Child {
 
 fn ends_within(pid: Pid, limit: Duration) -> bool {
     let Ok(pidfd): Result<OwnedFd, _> = pidfd_open(pid, PidfdFlags::empty()) else {
-        // Gone already, or a kernel before 5.3: the wait that follows decides.
+        // The child is gone already, or the kernel is older than 5.3: the wait that follows
+        // decides.
         return true;
     };
     let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
@@ -180,7 +181,7 @@ fn read_lines(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> 
         let mut reader = BufReader::new(pipe);
         let mut line = String::new();
         if matches!(reader.read_line(&mut line), Ok(1..)) {
-            // Whoever waits may have given up.
+            // The starter may have given up.
             let _ = lines.send(line);
         }
         drop(lines);

@@ -1,4 +1,7 @@
-//! `keepwarm lab`: the whole experiment, every policy in turn, side by side.
+//! `keepwarm lab`: plays the whole experiment, one policy after the other.
+//!
+//! Owns the order of the runs and the exit code. `play` runs one policy, the record crate makes the
+//! record, `show` its text.
 
 mod child;
 mod play;
@@ -43,7 +46,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     judge(&record)
 }
 
-/// All, or those asked for, each once.
+/// Returns the policies that were asked for, each once; all by default.
 fn policies(options: &LabOptions) -> Vec<Policy> {
     let mut policies = Vec::new();
     for policy in if options.policies.is_empty() { &Policy::ALL[..] } else { &options.policies } {

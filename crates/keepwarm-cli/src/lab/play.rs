@@ -1,4 +1,7 @@
-//! One policy's turn: two services, a load, and two accounts of what happened between them.
+//! Plays one policy: two services, a load, and the accounts of the kernel and of the client.
+//!
+//! Owns the services' lifetime and the order of the measurements. Draws no conclusion: the record
+//! does.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -14,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::load::{Cause, Hops};
 use crate::{interrupt, load};
 
-/// What all turns share.
+/// Settings and runtime that all runs share.
 #[derive(Debug)]
 pub(crate) struct Stage {
     requests: u64,
@@ -60,7 +63,7 @@ impl Stage {
         if interrupt::happened() {
             return Err(interrupt::failure());
         }
-        // The load's own target is the front, which nobody watches here; the services speak no TLS.
+        // The load's target is the front, which is not watched; the services speak no TLS.
         let hops = hops.finish(&Cause { target: None, ..Cause::of(&load) }, |_| false)?;
         let upstream = hops[0].clone();
         let load = load.with_hops(hops);
@@ -76,7 +79,7 @@ impl Stage {
         Plan::builder(format!("http://{front}/stresstest"))
             .requests(self.requests)
             .concurrency(self.concurrency as usize)
-            // The services need the cores; one thread is far from busy with what they can answer.
+            // The services need the cores, and answer far less than one thread can ask.
             .threads(1)
             .build()
             .map_err(|error| load::refused(&error))

@@ -1,4 +1,5 @@
-//! The exit code of a load, from its record: of a run that has just ended, and of a run from a file.
+//! The exit code of a load, from its record: of a run that has just ended, and of a run from a
+//! file.
 
 use keepwarm_record::assertion;
 use keepwarm_record::load::{LoadRecord, Trust};

@@ -106,8 +106,8 @@ impl Hops {
         sampled.samples.iter().filter_map(last).collect()
     }
 
-    /// Ends the watches once the ports are at rest. `speaks_tls` is called for ports that are not the
-    /// load's own target; of that one the load knows.
+    /// Ends the watches once the ports are at rest. `speaks_tls` is called for ports that are not
+    /// the load's own target; of that one the load knows.
     pub(crate) fn finish(
         mut self,
         cause: &Cause,

@@ -1,4 +1,4 @@
-//! One line about a load that runs: how far, how fast, how well, and what its hops hold.
+//! The progress line of a running load: share done, rate, p99, failures, and TIME_WAITs of hops.
 
 use keepwarm_load::{Count, Run, Slice};
 
@@ -28,11 +28,11 @@ pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
         }
         (None, None) => parts.push(format!("{seconds:.0} s  {} requests", thousands(done))),
     }
-    // The last second of a run is not a whole one.
+    // The last second of a run may not be whole.
     let whole = |(at, _): &(u64, Slice)| (at + 1) as f64 <= seconds;
     if let Some((_, second)) = run.last_second().filter(whole) {
         parts.push(format!("{}/s", thousands(second.count(Count::Completed))));
-        // What the run is quoted by in the end.
+        // Times of the kind that the final report quotes.
         let times = if plan.is_open_loop() { &second.response } else { &second.latency };
         parts.push(format!("p99 {} ms", millis_or_dash(times.quantile(0.99))));
         let unsent = second.count(Count::Unsent);

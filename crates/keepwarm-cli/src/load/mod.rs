@@ -1,4 +1,7 @@
-//! `keepwarm load`: one URL, one load, one account.
+//! `keepwarm load`: puts a load on one URL, and accounts for every connection.
+//!
+//! Owns the order: plan, warm-up, watch, run, record, show, exit code. The engine runs the plan,
+//! `fill` and `hop_record` make the record, `show` makes its text, `ending` the exit code.
 
 mod ending;
 mod fill;
@@ -23,17 +26,17 @@ use crate::output::Progress;
 use crate::output_file::OutputFile;
 use crate::{interrupt, limits, output, show};
 
-/// ab's own default is 1; a load that says something takes more.
+/// Requests of a load without -n and -z. ab's default is 1, which measures too little.
 const DEFAULT_REQUESTS: u64 = 200;
 
-/// How often a running load is looked at.
-const GLANCE: Duration = Duration::from_millis(50);
+/// Interval at which a running load is checked and its progress is drawn.
+const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
     let plan = plan(options)?;
     let file = options.output.as_deref().map(OutputFile::create).transpose()?;
-    // The first signal ends the load in order, the second one at once, with its account all the same.
+    // The first signal ends the load in order, the second one at once; both leave the account.
     interrupt::watch(3)?;
     warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
@@ -54,8 +57,8 @@ fn interrupted() -> Option<Failure> {
     interrupt::happened().then(interrupt::failure)
 }
 
-/// Loads the server without counting. The connections are ended by RST, so that none of them, and
-/// no TIME_WAIT of theirs, is there when counting begins.
+/// Loads the server without counting. RST ends the connections, so that no connection and no
+/// TIME_WAIT of the warm-up is left when counting begins.
 fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
     let Some(duration) = options.engine.warm_up else {
         return Ok(());
@@ -75,9 +78,9 @@ pub(crate) fn print(record: &LoadRecord, format: LoadFormat) -> Result<(), Failu
     }
 }
 
-/// Runs a plan to its end, or until interrupted, telling stderr how far it is.
+/// Runs a plan to its end, or until interrupted, and shows its progress on stderr.
 ///
-/// `check` is asked all along whether to go on; its failure ends the run, and is returned.
+/// `check` is called at each tick; its failure ends the run, and is returned.
 pub(crate) fn drive(
     plan: Plan,
     name: &str,
@@ -95,7 +98,7 @@ pub(crate) fn drive(
     let mut progress = Progress::new();
     let mut verdict = Ok(());
     while !run.is_finished() {
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(TICK);
         if verdict.is_ok() {
             verdict = check();
         }
@@ -111,7 +114,7 @@ pub(crate) fn drive(
     verdict.map(|()| fill::record(&plan, &summary, started))
 }
 
-/// The plan knows its instants, and not how they were asked for.
+/// Returns the schedule as it was asked for; the plan keeps only its instants.
 fn schedule(options: &LoadOptions, record: &LoadRecord) -> Option<Schedule> {
     let engine = &options.engine;
     let poisson = engine.arrivals == Spread::Poisson;

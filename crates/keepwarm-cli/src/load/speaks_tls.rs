@@ -1,9 +1,10 @@
-//! Whether a port speaks TLS: the kernel counts segments, and cannot tell a handshake from a request.
+//! Detects whether a port speaks TLS: the kernel counts segments, and cannot tell a handshake from
+//! a request.
 //!
-//! A listener on this host is asked, by the first message of a handshake, which a server of TLS
-//! answers in a way that no other does. It is asked after the account is closed, on one connection
-//! that ends by RST and leaves nothing. What does not listen here is another host's and is not
-//! asked: there the port's number has to do.
+//! A listener on this host gets the first message of a handshake, which a TLS server answers in a
+//! way that no other server does. The probe comes after the account is closed, on one connection
+//! that ends by RST and leaves nothing behind. A port without a listener here belongs to another
+//! host and is not probed: its number decides.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -12,14 +13,14 @@ use std::time::Duration;
 use keepwarm_sockets::{Filter, State, States, dump};
 use rustix::net::sockopt::set_socket_linger;
 
-/// Ports on which a service of another host is taken to speak TLS.
+/// Ports on which a service of another host is assumed to speak TLS.
 const BY_CONVENTION: [u16; 2] = [443, 8443];
 
-/// For each of connecting, writing and reading.
+/// Time limit for each of connecting, writing and reading.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// ClientHello of TLS 1.2 (RFC 5246, section 7.4.1.2) without extensions. A server that speaks TLS
-/// answers it with a record, if only an alert that it wants another version.
+/// ClientHello of TLS 1.2 (RFC 5246, section 7.4.1.2) without extensions. A TLS server answers it
+/// with a record, if only an alert that asks for another version.
 const HELLO: [u8; 54] = [
     0x16, 3, 1, 0, 49, // A record of the handshake, 49 bytes.
     1, 0, 0, 45, // ClientHello, 45 bytes.
@@ -37,15 +38,15 @@ pub(super) fn speaks_tls(port: u16) -> bool {
         local_port: Some(port),
         ..Filter::default()
     };
-    // What cannot be seen now has been seen by the account: it is asked where it most likely is.
+    // A refused dump leaves no listener, and the port number decides.
     let listeners = dump(&listeners).unwrap_or_default();
     match listeners.first() {
-        Some(listener) => asked(within_reach(listener.local)).unwrap_or(false),
+        Some(listener) => probe(within_reach(listener.local)).unwrap_or(false),
         None => BY_CONVENTION.contains(&port),
     }
 }
 
-/// Where a listener at any address is reached from its own host.
+/// Returns the address at which a listener is reached from its own host.
 fn within_reach(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -55,7 +56,7 @@ fn within_reach(listener: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listener.port())
 }
 
-fn asked(address: SocketAddr) -> std::io::Result<bool> {
+fn probe(address: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hello_is_as_long_as_it_says() {
+    fn hello_has_the_stated_length() {
         assert_eq!(usize::from(HELLO[4]) + 5, HELLO.len());
         assert_eq!(usize::from(HELLO[8]) + 9, HELLO.len());
     }

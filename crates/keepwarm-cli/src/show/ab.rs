@@ -1,7 +1,7 @@
-//! The run in the layout of ApacheBench's report, for eyes and scripts that are used to it.
+//! The text of a load in the layout of ApacheBench's report, for people and scripts that know it.
 //!
-//! The labels are ab's; the numbers are this engine's. ab keeps whole milliseconds, so do we here.
-//! What ab reports and this engine does not measure apart is left out.
+//! The labels are ab's; the numbers are this engine's. Times are whole milliseconds, as in ab. Rows
+//! of ab that this engine does not measure apart are left out.
 
 use keepwarm_record::load::{Distribution, LoadRecord};
 
@@ -63,18 +63,18 @@ pub(crate) fn render(record: &LoadRecord) -> String {
     let head: String = lines
         .iter()
         .map(|(label, value)| {
-            // ab's own indent of a line without a label.
+            // ab's indent of a line without a label.
             let width = if label.is_empty() { 3 } else { 24 };
             format!("{label:<width$}{value}").trim_end().to_owned() + "\n"
         })
         .collect();
-    // Requests of an open loop are served from the instants they were due.
+    // In an open loop, times count from the instants at which requests were due.
     let served = if settings.open_loop { &record.response_us } else { &record.latency_us };
     format!("\n{head}\n{}\n{}", times(record), percentages(served))
 }
 
-/// ab's second line on failures: no connection, none of the answer or a part of it, a body of another
-/// length (which is no failure here), and all else.
+/// ab's second line on failures: no connection, no or half an answer, a body of another length
+/// (which is not a failure here), and all others.
 fn failures(record: &LoadRecord) -> String {
     let of = |classes: &[&str]| -> u64 {
         let errors = record.errors.iter();

@@ -1,4 +1,4 @@
-//! The experiment for people: one table, policies side by side, and under it a verdict for each.
+//! The text of a lab: one table with the policies side by side, and a verdict for each policy.
 
 use keepwarm_lab::Policy;
 use keepwarm_record::lab::{LabRecord, LabRun};
@@ -9,7 +9,7 @@ use super::table::{Table, paragraph};
 
 const COLUMNS: usize = 100;
 
-/// A row of the table: its label, and how a policy's cell reads.
+/// A row of the table: its label, and the text of a policy's cell.
 type Row = (&'static str, fn(&LabRun) -> String);
 
 const ROWS: [Row; 16] = [
@@ -48,7 +48,7 @@ pub(crate) fn render(record: &LabRecord, colour: bool) -> String {
     text
 }
 
-/// The load that all runs share.
+/// The line about the load that all runs share.
 fn heading(record: &LabRecord) -> String {
     let settings = record.runs.first().map(|run| &run.load.record.settings);
     let requests = settings.and_then(|settings| settings.requests).unwrap_or(0);

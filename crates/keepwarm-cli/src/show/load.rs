@@ -1,4 +1,4 @@
-//! The run for people: the verdict first, then latency, connections, errors.
+//! The text of a load: outcome and verdict first, then latency, connections, hops, errors.
 
 use keepwarm_record::assertion::AssertionOutcome;
 use keepwarm_record::fold::confidence::{Intervals, Method};
@@ -66,7 +66,7 @@ fn outcome(record: &LoadRecord, colour: bool) -> String {
     format!("{outcome}\n{what}, {kind}{connections}\n")
 }
 
-/// How it was paced, and what became of the requests that were due.
+/// The pace of an open loop, and the requests that were due.
 fn open_loop(record: &LoadRecord) -> String {
     let schedule = record.settings.schedule.as_ref();
     let course = match schedule.map(|schedule| (schedule.rate, schedule.stages.len())) {
@@ -77,7 +77,7 @@ fn open_loop(record: &LoadRecord) -> String {
     format!("{course}, {} due, at most ", thousands(record.requests.scheduled))
 }
 
-/// The load's verdict on itself.
+/// The verdict on the load's own numbers.
 fn trust(record: &LoadRecord, colour: bool) -> String {
     let verdict = &record.verdict;
     let (word, code) = match verdict.trust {
@@ -99,12 +99,12 @@ fn trust(record: &LoadRecord, colour: bool) -> String {
     text.replacen(word, &paint(word, code, colour), 1)
 }
 
-/// The line above a part of the screen.
+/// The heading above a part of the screen.
 fn heading(text: &str, colour: bool) -> String {
     format!("\n{}\n", paint(text, "1", colour))
 }
 
-/// A line for each assertion, the broken ones with why.
+/// A line for each assertion, with its value, or the reason why there is none.
 fn assertions(record: &LoadRecord, colour: bool) -> String {
     let mut text = String::new();
     for one in &record.assertions {
@@ -153,7 +153,7 @@ fn latency(record: &LoadRecord, colour: bool) -> String {
     text
 }
 
-/// A row of percentiles, and where they are known, one of their intervals.
+/// A row of percentiles, and where intervals are known, a row of those.
 fn times(table: &mut Table, label: &str, times: &Distribution) {
     table.row(label, quantiles(times));
     let known = |intervals: &&Intervals| intervals.p50.is_some();
@@ -213,7 +213,7 @@ fn connections(record: &LoadRecord) -> String {
     aligned(&lines)
 }
 
-/// One watched port: what the kernel saw of it, and what is to be made of it.
+/// A watched port: the kernel's account of it, its findings, notes and doubts.
 fn hop(hop: &HopRecord, colour: bool) -> String {
     let whose = if hop.is_target { " (the target)" } else { "" };
     let closed = &hop.closed;
@@ -286,7 +286,7 @@ fn program(owner: &OwnerRecord) -> String {
     format!("{name}[{}]{runtime}", owner.pid)
 }
 
-/// Only if they are not all good.
+/// Counts by status, only if a status is not 2xx.
 fn statuses(record: &LoadRecord, colour: bool) -> String {
     let odd = record.statuses.keys().any(|status| !(200..300).contains(status));
     if !odd {
@@ -320,7 +320,7 @@ fn errors(record: &LoadRecord, colour: bool) -> String {
     text
 }
 
-/// Label and value, the labels padded to the longest.
+/// Lines of label and value, the labels padded to the longest.
 fn aligned<L: AsRef<str>>(lines: &[(L, String)]) -> String {
     let width = lines.iter().map(|(label, _)| label.as_ref().len()).max().unwrap_or(0);
     lines.iter().map(|(label, value)| format!("{:<width$}  {value}\n", label.as_ref())).collect()

@@ -11,9 +11,9 @@ impl Table {
         self.rows.push((label.to_owned(), cells.into_iter().collect()));
     }
 
-    /// Takes columns out until the table is at most `columns` wide: first those of these in which
-    /// there is nothing in any row, then the others in this order. What was taken is given back,
-    /// but for the empty ones. A column is named by its first row.
+    /// Removes `dispensable` columns, named by their cell in the first row, until the table is at
+    /// most `columns` wide: first the empty ones, then the others in the given order. Returns the
+    /// removed columns that were not empty.
     pub(crate) fn narrow<'a>(&mut self, columns: usize, dispensable: &[&'a str]) -> Vec<&'a str> {
         for name in dispensable {
             if self.width() > columns && self.is_empty(name) {
@@ -52,7 +52,7 @@ impl Table {
         self.render(str::to_owned).lines().map(width).max().unwrap_or(0)
     }
 
-    /// Each line with its columns aligned; the first row is passed to `head` for emphasis.
+    /// Writes each row as a line, columns aligned. `head` may emphasise the first line.
     pub(crate) fn render(&self, head: impl Fn(&str) -> String) -> String {
         let columns = self.rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
         let label_width = self.rows.iter().map(|(label, _)| width(label)).max().unwrap_or(0);
@@ -75,7 +75,7 @@ impl Table {
     }
 }
 
-/// Wraps words at `columns`; the first line starts with `label`, the others with as much space.
+/// Wraps words at `columns`. The first line starts with `label`, the others with as much space.
 pub(crate) fn paragraph(label: &str, text: &str, columns: usize) -> String {
     let indent = width(label);
     let mut result = String::new();
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_aligned_to_the_right_and_labels_to_the_left() {
+    fn labels_align_left_and_cells_right() {
         let mut table = Table::default();
         table.row("", ["a".to_owned(), "bbbb".to_owned()]);
         table.row("p99 ms", ["12.5".to_owned(), "1".to_owned()]);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_too_wide_loses_what_says_nothing_and_then_what_says_least() {
+    fn wide_tables_lose_empty_columns_first() {
         let wide = || {
             let mut table = Table::default();
             table.row("to", ["open", "failed", "life", "owner"].map(str::to_owned));
