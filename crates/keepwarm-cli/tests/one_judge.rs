@@ -79,9 +79,9 @@ fn by_load(hop: &Value) -> Sides {
     sides.into_iter().map(of).collect()
 }
 
-/// Compares the judgements of two commands. Without traces a process is met only if a dump meets its
-/// connection alive, so of connections for one request each one command may know it alone; then the
-/// advice is for another runtime, and the codes are compared.
+/// Compares the judgements of two commands. Without traces a process is met only if a dump meets
+/// its connection alive, so of connections for one request each one command may know it alone; then
+/// the advice is for another runtime, and the codes are compared.
 #[track_caller]
 fn assert_alike(one: &Sides, other: &Sides, records: [&Value; 2]) {
     let codes = |sides: &Sides| -> BTreeMap<String, Vec<String>> {
@@ -257,8 +257,8 @@ fn lab_load_and_watch_judge_alike() {
 }
 
 /// Closes towards another host are looked up a second after they happened, as on a busy host: the
-/// observers are stopped again and again between an event and the dump that it causes. On loopback a
-/// missing TIME_WAIT would then be no evidence, for the kernel may have given its port away
+/// observers are stopped again and again between an event and the dump that it causes. On loopback
+/// a missing TIME_WAIT would then be no evidence, for the kernel may have given its port away
 /// (`tcp_tw_reuse` 2); elsewhere it is, for five seconds.
 #[test]
 fn late_dump_still_attributes_closes() {

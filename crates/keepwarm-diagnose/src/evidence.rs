@@ -56,12 +56,6 @@ pub enum Level {
 }
 
 impl Level {
-    /// Returns true if every close is counted, with its closer, requests and idle time.
-    #[must_use]
-    pub const fn counts_closes(&self) -> bool {
-        matches!(self, Level::Counted | Level::Traced(_))
-    }
-
     /// Returns true if the evidence covers a window, so that growth can be seen.
     #[must_use]
     pub const fn covers_window(&self) -> bool {

@@ -1,9 +1,9 @@
 //! From evidence about connections to a finding, and the setting that fixes it.
 //!
-//! Pure rules: numbers go in, words come out. This crate reads no socket and no clock. The one entry
-//! is [`judge()`], over the [`Evidence`] of one destination, whose [`Level`] says how it was
-//! obtained; [`judge_host`] takes the counters of a whole host. Facts about programs, their defaults
-//! and what to set are data: [`knowledge`].
+//! Pure rules: numbers go in, words come out. This crate reads no socket and no clock. The one
+//! entry is [`judge()`], over the [`Evidence`] of one destination, whose [`Level`] says how it was
+//! obtained; [`judge_host`] takes the counters of a whole host. Facts about programs, their
+//! defaults and what to set are data: [`knowledge`].
 //!
 //! ```
 //! use std::time::Duration;

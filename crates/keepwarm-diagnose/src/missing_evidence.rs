@@ -1,8 +1,8 @@
 //! Weakens or withholds findings that depend on evidence that this kernel does not report.
 //!
 //! Owns the table of which cause rests on which kind of evidence. The self-test at the start of a
-//! watch finds the kinds that are missing; the watch removes their counts before they come here, and
-//! a removed count must not be read as 0.
+//! watch finds the kinds that are missing; the watch removes their counts before they come here,
+//! and a removed count must not be read as 0.
 
 use crate::evidence::{Evidence, Side};
 use crate::finding::{Cause, Finding};

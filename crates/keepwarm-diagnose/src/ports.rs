@@ -91,9 +91,9 @@ pub struct PortOutlook {
 impl PortOutlook {
     /// Forecasts from `used` ports of `range` that are taken now.
     ///
-    /// `by_age[s]` of the used ones are TIME_WAITs entered `s` seconds ago; `closes_per_second` more
-    /// are entered from now on, and every other open connection stays open. After 60 s the rate
-    /// alone decides, so the forecast ends there.
+    /// `by_age[s]` of the used ones are TIME_WAITs entered `s` seconds ago; `closes_per_second`
+    /// more are entered from now on, and every other open connection stays open. After 60 s the
+    /// rate alone decides, so the forecast ends there.
     #[must_use]
     pub fn of(used: u64, range: u64, by_age: &[u32], closes_per_second: f64) -> Self {
         let mut outlook = Self { cliff_in: None, exhausted_in: None };

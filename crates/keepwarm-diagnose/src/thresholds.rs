@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-// ---- closes ---------------------------------------------------------------------------------------
+// ---- closes -------------------------------------------------------------------------------------
 
 /// Share of closes from which one closer, or one kind, dominates.
 pub(crate) const DOMINANT: f64 = 0.8;
@@ -19,7 +19,7 @@ pub(crate) const WELL_USED: u64 = 20;
 /// Requests a connection from which a load without a close is healthy.
 pub(crate) const USED_AGAIN: u64 = 2;
 
-// ---- one request, and limits of them --------------------------------------------------------------
+// ---- one request, and limits of them ------------------------------------------------------------
 
 /// Segments that one request may take: a head, a body, TLS.
 pub(crate) const ONE_REQUEST: u32 = 4;
@@ -37,7 +37,7 @@ pub(crate) const CLUSTERED: f64 = 0.6;
 /// Largest idle set that names a setting; a larger one is the load's own size.
 pub(crate) const LARGEST_NAMED_IDLE: u64 = 32;
 
-// ---- idle times -----------------------------------------------------------------------------------
+// ---- idle times ---------------------------------------------------------------------------------
 
 /// Idle milliseconds up to which a close is the end of a request.
 pub(crate) const AT_ONCE_MS: u32 = 500;
@@ -47,12 +47,12 @@ pub(crate) const TIMEOUT_MS: u32 = 900;
 /// without a free core the end of a request may be as late as a second.
 pub(crate) const SOME_TIMEOUT_MS: u32 = 2_000;
 
-// ---- D3 -------------------------------------------------------------------------------------------
+// ---- D3 -----------------------------------------------------------------------------------------
 
 /// Share of closes with unread data from which unread bodies are the cause.
 pub(crate) const UNREAD: f64 = 0.3;
 
-// ---- D7 -------------------------------------------------------------------------------------------
+// ---- D7 -----------------------------------------------------------------------------------------
 
 /// Connections by which CLOSE_WAIT has to grow.
 pub(crate) const CLOSE_WAIT_GROWTH: u64 = 10;
@@ -62,19 +62,19 @@ pub(crate) const CLOSE_WAIT_PART: u64 = 5;
 /// Connections in CLOSE_WAIT from which one dump alone is worth a finding.
 pub(crate) const MANY_CLOSE_WAIT: u64 = 100;
 
-// ---- D9 -------------------------------------------------------------------------------------------
+// ---- D9 -----------------------------------------------------------------------------------------
 
 /// Failed connects below which there is no finding.
 pub(crate) const FAILED_CONNECTS: u64 = 3;
 /// Share of connects above which failures are a finding.
 pub(crate) const FAILED_SHARE: f64 = 0.05;
 
-// ---- D10 ------------------------------------------------------------------------------------------
+// ---- D10 ----------------------------------------------------------------------------------------
 
 /// Share of the local ports from which they are a finding.
 pub(crate) const PORTS_WORTH_A_WORD: f64 = 0.35;
 
-// ---- D12 ------------------------------------------------------------------------------------------
+// ---- D12 ----------------------------------------------------------------------------------------
 
 /// Segments on a connection from which their pairing is evidence.
 pub(crate) const MANY_SEGMENTS: u64 = 100;
@@ -82,12 +82,12 @@ pub(crate) const MANY_SEGMENTS: u64 = 100;
 /// too.
 pub(crate) const UNPAIRED: f64 = 1.05;
 
-// ---- polls, level L0 ------------------------------------------------------------------------------
+// ---- polls, level L0 ----------------------------------------------------------------------------
 
 /// Window in which a long-lived connection shows: two seconds, and two dumps.
 pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(4);
 
-// ---- confidences ----------------------------------------------------------------------------------
+// ---- confidences --------------------------------------------------------------------------------
 
 /// Polls: factor on a finding that needs no counted closes.
 pub(crate) const WEAKER: f64 = 0.8;

@@ -1,4 +1,5 @@
-//! Claim: on the weaker evidence of level L0 the rules name fewer causes, and say what they leave open.
+//! Claim: on the weaker evidence of level L0 the rules name fewer causes, and say what they leave
+//! open.
 
 use std::time::Duration;
 

@@ -94,7 +94,7 @@ const fn observed_side(side: Side) -> ObservedSide {
 }
 
 fn level(one: &Destination, report: &HostReport) -> Level {
-    // A report without a window is one dump, by whatever source.
+    // A report without a window is one dump, of any source.
     if report.window.is_zero() {
         return Level::OneDump;
     }

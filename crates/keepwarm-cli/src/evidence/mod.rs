@@ -1,8 +1,8 @@
-//! What a report of the kernel means: each destination with its program and its findings.
+//! Judges the kernel's report: each destination with its program and its findings.
 //!
-//! Owns the one way from a destination to a judgement, for `watch`, `load --watch` and `lab`: so the
-//! same connections have the same findings, owner, runtime and advice in all three. The rules are
-//! `keepwarm-diagnose`'s.
+//! Owns the one way from a destination to a judgement, for `watch`, `load --watch` and `lab`: so
+//! the same connections have the same findings, owner, runtime and advice in all three. The rules
+//! are `keepwarm-diagnose`'s.
 
 mod destination;
 pub(crate) mod owner;
@@ -28,7 +28,7 @@ const MAX_PROCESSES: usize = 1 << 12;
 /// Seconds of TIME_WAITs from which the rate of new ones is taken.
 const RECENT_SECONDS: usize = 5;
 
-/// One destination with its judgement.
+/// Destination with its judgement.
 #[derive(Debug, Clone)]
 pub(crate) struct Judged {
     pub(crate) destination: Destination,
@@ -46,7 +46,7 @@ pub(crate) struct Judged {
 pub(crate) struct Judge {
     /// Number of local ports.
     range: Option<u64>,
-    /// Whether a client's TIME_WAIT may be reused, and towards which hosts.
+    /// Hosts towards which a client's TIME_WAIT may be reused.
     reuse: TimeWaitReuse,
     runtimes: HashMap<u32, Option<Runtime>>,
     cgroups: HashMap<u32, Option<String>>,
@@ -115,8 +115,8 @@ impl Judge {
     fn ports(&self, destination: &Destination) -> Option<Ports> {
         let (taken, range) = (destination.ports?, self.range?);
         let by_age = &destination.time_wait_by_age;
-        // The last seconds are assumed to go on, whatever the window. Only a close that holds a port
-        // counts.
+        // The last seconds are assumed to go on, however long the window is. Only a close that
+        // holds a port counts.
         let recent = by_age.iter().take(RECENT_SECONDS).sum::<u32>();
         let rate = f64::from(recent) / RECENT_SECONDS as f64;
         let outlook = if self.is_reused(destination.service.map(|service| service.ip())) {

@@ -19,7 +19,7 @@ pub(crate) struct OwnerFilter {
     pid: Option<u32>,
     process: Option<String>,
     cgroup: Option<String>,
-    /// Whether a process was in the cgroup when it was first seen: it may have ended since.
+    /// Processes met, true for those in the cgroup at that time: they may have ended since.
     members: HashMap<u32, bool>,
 }
 
@@ -30,8 +30,8 @@ impl OwnerFilter {
         Self { pid: *pid, process, cgroup, members: HashMap::new() }
     }
 
-    /// Fails if no process can ever match: a name may still appear, a process id that does not exist
-    /// may not.
+    /// Fails if no process can ever match: a name may still appear, a process id that does not
+    /// exist may not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self.pid {
             Some(pid) if !process::exists(pid) => {

@@ -1,6 +1,6 @@
-//! The last half minute of a watch that goes on: a live view is about now, so what was mended shows.
+//! The last half minute of a live watch, so that a mended fault disappears from its screen.
 //!
-//! Owns what the watch had counted at moments past, at most eight of them.
+//! Owns earlier reports of the watch, at most eight of them.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use keepwarm_sockets::{Destination, HostReport};
 
-/// How far back it looks, at least, once the watch is that old.
+/// Least length of the recent part, once the watch is that old.
 const LENGTH: Duration = Duration::from_secs(30);
-/// And at most this much further.
+/// Upper bound on the excess over that length.
 const STEP: Duration = Duration::from_secs(5);
 
-/// What had been counted, the oldest first.
+/// Earlier reports, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     past: VecDeque<HostReport>,
 }
 
 impl Recent {
-    /// What happened lately; all of it, while the watch is young.
+    /// Returns the recent part of a report; all of it, while the watch is young.
     pub(crate) fn of(&mut self, now: &HostReport) -> HostReport {
         let is_old = |past: &HostReport| past.window + LENGTH <= now.window;
         while self.past.get(1).is_some_and(is_old) {
@@ -38,8 +38,8 @@ impl Recent {
     }
 }
 
-/// The busiest first, but what is about as busy in the order of addresses: a row that changes its
-/// place each second cannot be read.
+/// Sorts the busiest destinations first, and equally busy ones by address: a row that moves each
+/// second cannot be read.
 fn place(one: &Destination) -> impl Ord + use<> {
     let busy = one.opened + one.closed.total() + one.connect_failed;
     let about = |count: u64| Reverse(count.checked_ilog2());
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_little_more_of_everything_does_not_change_the_place_of_a_row() {
+    fn slightly_busier_row_keeps_its_place() {
         let own = TcpListener::bind("127.0.0.1:0").unwrap();
         let _client = std::net::TcpStream::connect(own.local_addr().unwrap()).unwrap();
         let ip = Some(own.local_addr().unwrap().ip());
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_back_for_half_a_minute_and_holds_no_more_than_that_takes() {
+    fn recent_part_is_half_a_minute() {
         let mut recent = Recent::default();
         for second in 1..=100 {
             let window = Duration::from_secs(second);

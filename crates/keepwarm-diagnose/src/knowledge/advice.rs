@@ -1,9 +1,10 @@
 //! Settings to change: one entry for each finding in each runtime, with the versions it is for.
 //!
-//! To add one, see "The knowledge base" in CONTRIBUTING.md. The order is that of likelihood: where the
-//! program is not recognised, the first two runtimes of a finding are shown. The settings that a text
-//! names are listed before it, and stand among the defaults: so no setting is advised that does not
-//! exist in the versions that the advice is for. Steps that depend on no runtime are in `steps`.
+//! To add one, see "The knowledge base" in CONTRIBUTING.md. The order is that of likelihood: where
+//! the program is not recognised, the first two runtimes of a finding are shown. The settings that
+//! a text names are listed before it, and stand among the defaults: so no setting is advised that
+//! does not exist in the versions that the advice is for. Steps that depend on no runtime are in
+//! `steps`.
 
 use super::Kind::{Dotnet, Go, Java, Keepwarm, Nginx, Node, Php, Python, Ruby, Rust};
 use super::range::{ANY, before, since};
@@ -137,7 +138,7 @@ pub const ADVICE: &[Advice] = &[
          variables, which has no upstream {}",
         source::NGINX_UPSTREAM,
     ),
-    // ---- D2: fewer may idle than are used at once -------------------------------------------------
+    // ---- D2: fewer may idle than are used at once -----------------------------------------------
     advise(
         "D2",
         (Go, ANY),
@@ -200,7 +201,7 @@ pub const ADVICE: &[Advice] = &[
         "raise max_idle_per_origin, or leave it unset: no limit",
         source::KEEPWARM,
     ),
-    // ---- D3: bodies that are not read -------------------------------------------------------------
+    // ---- D3: bodies that are not read -----------------------------------------------------------
     advise(
         "D3",
         (Go, before("1.27")),
@@ -278,7 +279,7 @@ pub const ADVICE: &[Advice] = &[
          timeouts, or set proxy_ignore_client_abort on",
         source::NGINX_PROXY,
     ),
-    // ---- D4: the server's keep-alive timeout is shorter than the client's -------------------------
+    // ---- D4: the server's keep-alive timeout is shorter than the client's -----------------------
     advise(
         "D4",
         (Node, before("26")),
@@ -391,7 +392,7 @@ pub const ADVICE: &[Advice] = &[
         "idle_timeout below the server's; its Keep-Alive advice is honoured",
         source::KEEPWARM,
     ),
-    // ---- D5: a limit of requests on each connection -----------------------------------------------
+    // ---- D5: a limit of requests on each connection ---------------------------------------------
     advise(
         "D5",
         (Nginx, before("1.19.10")),
@@ -413,7 +414,7 @@ pub const ADVICE: &[Advice] = &[
         "as a server: maxKeepAliveRequests of Tomcat (100 by default); Apache httpd: MaxKeepAliveRequests",
         source::TOMCAT,
     ),
-    // ---- D6: Connection: close, or HTTP/1.0 -------------------------------------------------------
+    // ---- D6: Connection: close, or HTTP/1.0 -----------------------------------------------------
     advise(
         "D6",
         (Nginx, before("1.29.7")),
@@ -507,7 +508,7 @@ pub const ADVICE: &[Advice] = &[
         "look for keep_alive(false), and for a server that answers Connection: close",
         source::KEEPWARM,
     ),
-    // ---- D7: connections that the program does not close ------------------------------------------
+    // ---- D7: connections that the program does not close ----------------------------------------
     advise("D7", (Go, ANY), &[], "close every resp.Body, of errors too", source::GO_RESPONSE),
     advise("D7", (Python, ANY), &[], "close responses and sessions (with ...:)", source::REQUESTS),
     advise(

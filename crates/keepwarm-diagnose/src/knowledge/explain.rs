@@ -1,7 +1,7 @@
 //! The pages of `keepwarm explain`: of a finding, a runtime, a word.
 //!
-//! Lines are not wrapped, except that a source has a line of its own; the caller wraps them and keeps
-//! the indent.
+//! Lines are not wrapped, except that a source has a line of its own; the caller wraps them and
+//! keeps the indent.
 
 use super::range::ANY;
 use super::{ADVICE, Advice, DEFAULTS, Fact, Kind, Range, STEPS, TOPICS};

@@ -1,8 +1,8 @@
 //! Facts about programs that speak HTTP: their defaults, and the settings to change.
 //!
-//! Owns the search in the tables. The files to extend are `defaults`, `advice` (settings to change),
-//! `steps` (next steps that depend on no runtime) and `topics` (pages). Each entry has its source, and
-//! its versions where it has any; [`faults`] lists the faults of a table.
+//! Owns the search in the tables. The files to extend are `defaults`, `advice` (settings to
+//! change), `steps` (next steps that depend on no runtime) and `topics` (pages). Each entry has its
+//! source, and its versions where it has any; [`faults`] lists the faults of a table.
 
 mod advice;
 mod check;
@@ -96,8 +96,8 @@ pub struct Fact {
     pub kind: Kind,
     /// The library or program that has it.
     pub program: &'static str,
-    /// The versions of `kind` that have it. A library with version numbers of its own states them in
-    /// its name.
+    /// The versions of `kind` that have it. A library with version numbers of its own states them
+    /// in its name.
     pub versions: Range,
     /// Name of the setting, as one writes it.
     pub setting: &'static str,

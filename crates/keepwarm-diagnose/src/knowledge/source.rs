@@ -1,5 +1,5 @@
-//! Sources of facts and advice: public pages, with addresses short enough for the line of 80 columns
-//! that `keepwarm explain` has for each.
+//! Sources of facts and advice: public pages, with addresses short enough for the line of 80
+//! columns that `keepwarm explain` has for each.
 
 pub(super) const GO_TRANSPORT: &str = "https://pkg.go.dev/net/http#Transport";
 pub(super) const GO_SERVER: &str = "https://pkg.go.dev/net/http#Server";

@@ -7,18 +7,18 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "D1",
         title: "a client for each request",
-        text: "The client opens a connection, sends one request on it, and closes it first. Each of \
-               them holds a local port for 60 s (TIME_WAIT), and pays a handshake.\n\n\
+        text: "The client opens a connection, sends one request on it, and closes it first. Each \
+               connection holds a local port for 60 s (TIME_WAIT), and costs a handshake.\n\n\
                How it shows: one request a connection, closed by the client within milliseconds of \
-               its last byte. If the pools are not even closed, nothing is closed: connections with \
-               one request each pile up.\n\n\
+               its last byte. If the program never closes its pools, connections with one request \
+               each pile up instead.\n\n\
                How it differs from D6: there the client, or the server, says Connection: close, and \
                either may close first.",
     },
     Topic {
         name: "D2",
         title: "fewer connections may idle than are used at once",
-        text: "A burst opens as many connections as there are requests at once. When they come back, \
+        text: "A burst opens as many connections as there are requests at once. When they return, \
                the pool keeps a few and closes the rest, which the next burst opens again.\n\n\
                How it shows: the client closes connections within milliseconds of their last byte, \
                some carried one request and a few carried many, and after each burst the same small \
@@ -28,10 +28,10 @@ pub const TOPICS: &[Topic] = &[
         name: "D3",
         title: "a body that is not read to its end",
         text: "A client that closes a response before it has read the body cannot use the connection \
-               again. The kernel answers data that nobody will read with an RST (RFC 2525, section \
-               2.17).\n\n\
+               again. The kernel answers data that the program will not read with an RST (RFC 2525, \
+               section 2.17).\n\n\
                How it shows: closes with data unread at the client; at the server, resets right after \
-               a response. Root is told why the kernel sent them, if the client is on this host: \
+               a response. As root, with a client on this host, the kernel's traces say why: \
                TCP_ABORT_ON_CLOSE and TCP_ABORT_ON_DATA are unread bodies, TCP_STATE is a connection \
                given up on purpose (SO_LINGER 0, a cancelled request), which is not this finding.",
     },
@@ -42,8 +42,9 @@ pub const TOPICS: &[Topic] = &[
                a request that is written in the moment of the close fails (ECONNRESET, 502), the more \
                often the less traffic there is.\n\n\
                How it shows: the server closes first, always after the same idle time, and that time \
-               names the server. Root is also told how many requests were written after the server's \
-               FIN: each of them failed, or had to be sent again. The rule: each hop's server timeout is longer than its client's.",
+               names the server. As root, traces also count the requests that were written after the \
+               server's FIN: each of them failed, or had to be sent again. The rule: each hop's \
+               server timeout is longer than its client's.",
     },
     Topic {
         name: "D5",
@@ -54,8 +55,8 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "D6",
         title: "Connection: close, or HTTP/1.0",
-        text: "One request a connection, because one of the two says so. Who closes first is no sign \
-               of who said it: a client that sends Connection: close mostly sees the server's FIN \
+        text: "One request a connection, because one of the two says so. The side that closes first \
+               need not be the side that said it: a client that sends Connection: close mostly sees the server's FIN \
                first.\n\n\
                How to tell: look at one exchange, `curl -v` to the server (does it answer Connection: \
                close, or HTTP/1.0?), and one request of the client (does it send Connection: close?).",
@@ -73,7 +74,7 @@ pub const TOPICS: &[Topic] = &[
         title: "connections that the program does not close",
         text: "The peer has closed, and the program has not: CLOSE_WAIT, for as long as it lives. A \
                number that grows is a leak (a response that was never closed); a number that stays is \
-               a pool that looks when it needs a connection.",
+               a pool that checks a connection only when it needs one.",
     },
     Topic {
         name: "D8",
@@ -84,7 +85,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "D9",
         title: "connects that fail",
-        text: "Nobody listens, the queue of the listener is full, or the way there is closed. With no \
+        text: "No program listens, the queue of the listener is full, or a firewall is in the way. With no \
                local port left connect(2) fails too, without a packet.",
     },
     Topic {
@@ -126,7 +127,7 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: "time-wait",
-        title: "what TIME_WAIT is, and whose",
+        title: "what TIME_WAIT is, and which side has it",
         text: "The side that closes first keeps the four-tuple for 60 s (TCP_TIMEWAIT_LEN, a constant: \
                tcp_fin_timeout does not change it). At a server it is harmless: 256 bytes. At a client \
                each holds a local port: see D10.\n\n\
@@ -137,11 +138,11 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "levels",
         title: "what the kernel lets us see",
-        text: "L0, counters and looks, for any user on any system with /proc/net: how many were opened, \
-               closed and reset on the whole host, what is open towards whom, local ports, and by the \
-               changes from look to look at least how much came and went. Not: every close, its closer, \
-               what was carried. It is what is left where sock_diag is refused: a seccomp sandbox, \
-               gVisor, an old kernel.\n\n\
+        text: "L0, counters and polls, for any user on any system with /proc/net: the numbers of \
+               connections opened, closed and reset on the whole host, open connections by \
+               destination, local ports, and lower bounds of opens and closes from the differences \
+               between two dumps of the socket table. Not: every close, its closer, its requests. \
+               It remains where sock_diag is refused: a seccomp sandbox, gVisor, an old kernel.\n\n\
                L1, destroy events and dumps, for any user: every close with its closer, by FIN or RST, \
                requests, idle time; opens by conservation. Not: the process of a connection too short \
                to be seen alive, the name of a reset's reason, lifetimes. It takes Linux 4.19 with \

@@ -57,8 +57,8 @@ pub(super) fn met_requests(seen: &Evidence) -> Option<Finding> {
     Some(finding(seen, Cause::ServerTimeout { idle_ms: None }, by_server, summary))
 }
 
-/// Finds a server whose timeout is checked now and then, or when the next request comes, so that the
-/// idle times differ.
+/// Finds a server whose timeout is checked now and then, or when the next request comes, so that
+/// the idle times differ.
 pub(super) fn after_some_time(seen: &Evidence) -> Option<Finding> {
     let idle = seen.idle_before_close_by(Side::Server)?;
     if seen.share_closed_by(Side::Server) < DOMINANT || idle.p50_ms < SOME_TIMEOUT_MS {

@@ -1,6 +1,7 @@
 //! The rules: from evidence about one destination, or a whole host, to findings.
 //!
-//! Owns their order; each rule has a file, and the numbers are in [`thresholds`](crate::thresholds).
+//! Owns their order; each rule has a file, and the numbers are in
+//! [`thresholds`](crate::thresholds).
 //!
 //! ```text
 //! one dump   D7, D10        then healthy or mixed

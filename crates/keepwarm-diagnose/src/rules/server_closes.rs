@@ -6,7 +6,8 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
 use crate::words::thousands;
 
-/// Reports a server that closes first; idle times and requests alone could tell D4, D5 and D6 apart.
+/// Reports a server that closes first; idle times and requests alone could tell D4, D5 and D6
+/// apart.
 pub(super) fn polled(seen: &Evidence, closes: u64, confidence: f64) -> Finding {
     let held = match seen.side {
         Side::Server => "it holds their TIME_WAITs",

@@ -1,6 +1,6 @@
-//! What compilers leave in an ELF file (elf(5)): Go's build info, the comment of rustc.
+//! Traces of compilers in an ELF file (elf(5)): Go's build info, the comment of rustc.
 //!
-//! Owns the reading of executables, little-endian and of 64 bits; others are not recognised.
+//! Owns the reading of executables, little-endian and of 64 bits; other ones are not recognised.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -8,26 +8,26 @@ use std::io::{Read, Seek, SeekFrom};
 use keepwarm_diagnose::knowledge::Version;
 use rustix::fs::{Mode, OFlags};
 
-/// The most that is read of an executable.
+/// Upper bound on the bytes read of an executable.
 pub(super) const MAX_SCAN: usize = 64 << 20;
 const CHUNK: usize = 1 << 20;
-/// Segments, or sections, that are looked at.
+/// Upper bound on the segments, or sections, that are read.
 const MAX_ENTRIES: u16 = 256;
-/// The most that is read of a section of comments: a line for each compiler that took part.
+/// Upper bound on the bytes read of a section of comments: a line for each compiler that took part.
 const MAX_COMMENT: u64 = 16 << 10;
 
 const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
 
-/// A file that somebody else has put there: a regular one, or none. To open a pipe would be to wait for
-/// whoever writes to it.
+/// Opens a file that another user may have put there; `None` unless it is a regular one. Opening a
+/// pipe would wait for its writer.
 pub(super) fn open(path: &str) -> Option<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
     file.metadata().ok()?.is_file().then_some(file)
 }
 
-/// The version in a Go program's build info (debug/buildinfo), as Go 1.18 and newer write it: 32
-/// bytes of header, then the length and the text.
+/// Reads the version in a Go program's build info (debug/buildinfo), as Go 1.18 and newer write it:
+/// 32 bytes of header, then the length and the text.
 pub(super) fn go_version(exe: &str) -> Option<Version> {
     let mut file = open(exe)?;
     let (start, length) = writable_segment(&mut file)?;
@@ -43,11 +43,11 @@ pub(super) fn go_version(exe: &str) -> Option<Version> {
     })
 }
 
-/// The version of the compiler of a Rust program. It stands in the section `.comment`, which
-/// stripping leaves.
+/// Reads the version of the compiler of a Rust program. It stands in the section `.comment`, which
+/// `strip` keeps.
 pub(super) fn rust_version(exe: &str) -> Option<Version> {
     const PROGRAM_BITS: u32 = 1;
-    const TOLD: &[u8] = b"rustc version ";
+    const BEFORE: &[u8] = b"rustc version ";
     let mut file = open(exe)?;
     let header = header(&mut file)?;
     let table = long(&header, 40);
@@ -55,19 +55,20 @@ pub(super) fn rust_version(exe: &str) -> Option<Version> {
     sections.into_iter().find_map(|section| {
         let (kind, address) = (word(&section, 4), long(&section, 16));
         let (offset, length) = (long(&section, 24), long(&section, 32));
-        // What is not loaded has no address.
+        // A section that is not loaded has no address.
         if kind != PROGRAM_BITS || address != 0 || length > MAX_COMMENT {
             return None;
         }
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(offset)).ok()?;
         file.by_ref().take(length).read_to_end(&mut text).ok()?;
-        let at = position(&text, TOLD)? + TOLD.len();
+        let at = position(&text, BEFORE)? + BEFORE.len();
         Version::parse(&String::from_utf8_lossy(&text[at..]))
     })
 }
 
-/// Offset and length of the first segment that is loaded writable, where Go puts its build info.
+/// Returns offset and length of the first segment that is loaded writable, where Go puts its build
+/// info.
 fn writable_segment(file: &mut File) -> Option<(u64, u64)> {
     const LOAD: u32 = 1;
     const WRITABLE: u32 = 2;
@@ -84,7 +85,7 @@ fn header(file: &mut File) -> Option<[u8; 64]> {
     header.starts_with(b"\x7fELF\x02\x01").then_some(header)
 }
 
-/// A table of the file: segments are 56 bytes each, sections 64.
+/// Reads a table of the file: segments are 56 bytes each, sections 64.
 fn entries<const SIZE: usize>(file: &mut File, table: u64, count: u16) -> Option<Vec<[u8; SIZE]>> {
     file.seek(SeekFrom::Start(table)).ok()?;
     let mut entries = Vec::new();
@@ -108,15 +109,15 @@ fn long(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default())
 }
 
-/// The first `wanted` within the next `most` bytes after which `read` makes something of what
-/// follows.
+/// Searches the next `most` bytes for `wanted`, and returns the first value that `read` makes of
+/// the bytes behind it.
 pub(super) fn find<T>(
     file: &mut File,
     most: usize,
     wanted: &[u8],
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> Option<T> {
-    /// What `read` may need to see.
+    /// Bytes that `read` may need.
     const AHEAD: usize = 512;
     let mut window: Vec<u8> = Vec::new();
     let mut total = 0;
@@ -165,8 +166,8 @@ mod tests {
 
     use super::*;
 
-    /// As linkers lay it out: a header, a writable segment with Go's build info, a section of
-    /// comments with rustc's.
+    /// Builds a file as linkers lay it out: a header, a writable segment with Go's build info, a
+    /// section of comments with rustc's.
     fn executable() -> Vec<u8> {
         const SEGMENT: usize = 64 + 56 + 64;
         let mut file = vec![0; SEGMENT];
@@ -182,7 +183,7 @@ mod tests {
         let end = file.len();
         // At, what, in how many bytes.
         let fields = [
-            // Where the tables are, and how long.
+            // Offsets and lengths of the tables.
             (32, 64, 8),
             (56, 1, 2),
             (40, 64 + 56, 8),
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_executables_are_read_or_nobodys() {
+    fn hostile_executables_are_read_or_unknown() {
         let path = std::env::temp_dir().join(format!("keepwarm-hostile-{}", std::process::id()));
         let versions = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for() {
+    fn pipe_is_not_opened() {
         let path = std::env::temp_dir().join(format!("keepwarm-pipe-{}", std::process::id()));
         let pipe = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, Mode::RUSR, 0).unwrap();
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn this_program_is_rusts_and_not_gos() {
+    fn own_program_is_rust_not_go() {
         let exe = format!("/proc/{}/exe", std::process::id());
         let version = rust_version(&exe);
         assert!(version >= Version::parse("1.80"), "{version:?}");
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_no_executable_is_nobodys() {
+    fn cut_off_executable_is_unknown() {
         let path = std::env::temp_dir().join(format!("keepwarm-elf-{}", std::process::id()));
         let whole = fs::read("/proc/self/exe").unwrap();
         for length in [0, 5, 63, 64, 200, whole.len() / 2] {
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_found_wherever_the_chunks_part_it() {
+    fn text_is_found_across_chunks() {
         let path = std::env::temp_dir().join(format!("keepwarm-find-{}", std::process::id()));
         for at in [0, 5, CHUNK - 7, CHUNK - 3, CHUNK, 2 * CHUNK - 1] {
             let mut bytes = vec![b'n'; at];

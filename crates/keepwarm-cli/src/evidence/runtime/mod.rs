@@ -1,7 +1,7 @@
-//! What a process runs on: Go, Node, Python, Java, nginx, .NET, PHP, Ruby, Rust.
+//! Recognises the runtime of a process: Go, Node, Python, Java, nginx, .NET, PHP, Ruby, Rust.
 //!
-//! Owns the reading of /proc/<pid>/exe and /proc/<pid>/maps, as far as they may be read: one's own
-//! processes, or all for root. The version is looked for where each leaves it.
+//! Owns the reading of /proc/<pid>/exe and /proc/<pid>/maps, as far as they may be read: a user's
+//! own processes, or all for root. Each runtime leaves its version in another place.
 
 mod elf;
 
@@ -12,18 +12,18 @@ use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
 
 use self::elf::{MAX_SCAN, find, go_version, open, rust_version};
 
-/// The most that is read of the list of mapped files.
+/// Upper bound on the bytes read of the list of mapped files.
 const MAX_MAPS: u64 = 1 << 20;
-/// The most that is read of what a Java home says of itself.
+/// Upper bound on the bytes read of the file `release` of a Java home.
 const MAX_RELEASE: u64 = 64 << 10;
 
-/// What a process runs on; `None` if that cannot be told, or not be read.
+/// Returns the runtime of a process; `None` if it is not known, or may not be read.
 pub(crate) fn recognise(pid: u32) -> Option<Runtime> {
     let exe = format!("/proc/{pid}/exe");
     let path = fs::read_link(&exe).ok()?;
     let path = path.to_string_lossy();
     let path = path.trim_end_matches(" (deleted)");
-    // Its paths are those of its own mount namespace.
+    // The paths are those of the process's own mount namespace.
     let root = format!("/proc/{pid}/root");
     let named = by_name(&root, path);
     if let Some(runtime @ Runtime { version: Some(_), .. }) = named {
@@ -44,7 +44,7 @@ pub(crate) fn recognise(pid: u32) -> Option<Runtime> {
         .or_else(|| compiled(Kind::Rust, rust_version(&exe)))
 }
 
-/// By the name of the executable, and the version if its path tells.
+/// Recognises a runtime by the name of the executable, and the version if the path has it.
 fn by_name(root: &str, path: &str) -> Option<Runtime> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let after = |prefix: &str| name.strip_prefix(prefix).and_then(Version::parse);
@@ -69,14 +69,15 @@ fn by_name(root: &str, path: &str) -> Option<Runtime> {
     }
 }
 
-/// A folder named as a version, as version managers have it: `.../node/v20.19.2/bin/node`.
+/// Reads the version from a folder's name, as version managers have it:
+/// `.../node/v20.19.2/bin/node`.
 fn version_in_path(path: &str) -> Option<Version> {
     let folder = path.rsplit('/').nth(2)?;
     let is_version = folder.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
     is_version.then(|| Version::parse(folder)).flatten()
 }
 
-/// `JAVA_VERSION="17.0.9"` in the file `release` of a Java home.
+/// Reads `JAVA_VERSION="17.0.9"` in the file `release` of a Java home.
 fn java_release(root: &str, home: &str) -> Option<Version> {
     let mut release = String::new();
     let file = open(&format!("{root}{home}/release"))?;
@@ -85,7 +86,7 @@ fn java_release(root: &str, home: &str) -> Option<Version> {
     Version::parse(line.trim_matches('"'))
 }
 
-/// The text before a version that is compiled into an executable.
+/// Reads a version that is compiled into an executable, behind a text of the runtime's own.
 fn version_within(exe: &str, kind: Kind) -> Option<Version> {
     let before: &[u8] = match kind {
         Kind::Node => b"https://nodejs.org/download/release/v",
@@ -103,16 +104,16 @@ fn version_within(exe: &str, kind: Kind) -> Option<Version> {
     find(&mut file, MAX_SCAN, before, after)
 }
 
-/// The files that a process has mapped; empty if that may not be read.
+/// Lists the files that a process has mapped; empty if they may not be read.
 fn mapped(pid: u32) -> String {
     let Ok(file) = File::open(format!("/proc/{pid}/maps")) else { return String::new() };
     let mut text = Vec::new();
-    // Cut off, it is what has been read.
+    // A list that is cut off is used as far as it was read.
     let _ = file.take(MAX_MAPS).read_to_end(&mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// By a library that only one runtime has, and the version if its path tells.
+/// Recognises a runtime by a library that only it has, and the version if the path has it.
 fn by_libraries(root: &str, mapped: &str) -> Option<Runtime> {
     let paths = || mapped.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
     paths().find_map(|path| {
@@ -130,7 +131,7 @@ fn by_libraries(root: &str, mapped: &str) -> Option<Runtime> {
         } else if let Some(version) = after("libruby.so.").or_else(|| after("libruby-")) {
             (Kind::Ruby, version)
         } else if name.starts_with("libnode.so.") {
-            // Its number is that of the interface.
+            // The number in the name is that of the interface.
             (Kind::Node, version_within(&format!("{root}{path}"), Kind::Node))
         } else if let Some(version) = after("libphp") {
             (Kind::Php, version.filter(|version| version.minor > 0))
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_known_by_their_names_and_some_tell_their_version() {
+    fn programs_are_known_by_name() {
         let version = Version::parse;
         assert_eq!(named("/usr/bin/python3.11"), Some((Kind::Python, version("3.11"))));
         assert_eq!(named("/usr/sbin/php-fpm8.2"), Some((Kind::Php, version("8.2"))));
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_in_the_path_is_that_of_the_folder_above_bin() {
+    fn version_is_the_folder_above_bin() {
         let version = Version::parse;
         assert_eq!(
             named("/root/.rbenv/versions/3.3.1/bin/ruby"),
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_embed_a_runtime_are_known_by_its_library() {
+    fn embedded_runtime_is_known_by_library() {
         let by = |path: &str| {
             let line = format!("7f00-7f01 r-xp 00000000 08:01 42                 {path}\n");
             by_libraries("", &format!("55-56 r--p 0 0:0 0\n{line}"))
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_maps_and_names_are_known_or_not() {
+    fn hostile_maps_and_names_are_survived() {
         let mut dice = Dice::new(1);
         let captured = "7f00-7f01 r-xp 00000000 08:01 42   /usr/lib/libpython3.11.so.1.0\n\
                         7f02-7f03 r--p 00000000 08:01 43   /opt/8.0.11/libcoreclr.so\n\
