@@ -1,5 +1,6 @@
 //! Drives one URL and prints the numbers of a comparison: requests per second and the loader's own
-//! processor time per request. `drive URL CONNECTIONS THREADS SECONDS [close]`
+//! processor time per request, and in an open loop how late it was. `drive URL CONNECTIONS THREADS
+//! SECONDS [close | RATE]`
 #![allow(clippy::print_stdout, reason = "an example for a terminal")]
 
 use std::time::Duration;
@@ -9,15 +10,20 @@ use keepwarm_load::{Plan, Run};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, url, connections, threads, seconds, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: drive URL CONNECTIONS THREADS SECONDS [close]".into());
+        return Err("usage: drive URL CONNECTIONS THREADS SECONDS [close | RATE]".into());
     };
-    let plan = Plan::builder(url)
+    let close = rest == ["close"];
+    let mut builder = Plan::builder(url)
         .concurrency(connections.parse()?)
         .threads(threads.parse()?)
         .duration(Duration::from_secs_f64(seconds.parse()?))
-        .keep_alive(rest.is_empty())
-        .build()?;
-    let summary = Run::start(plan)?.wait();
+        .keep_alive(!close);
+    if let [rate] = rest
+        && !close
+    {
+        builder = builder.rate(rate.parse()?);
+    }
+    let summary = Run::start(builder.build()?)?.wait();
     summary.ledger.check()?;
     let cpu_us = summary.loader.cpu_time.as_secs_f64() * 1e6;
     #[expect(clippy::cast_precision_loss, reason = "a rate is an approximation")]
@@ -31,5 +37,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         summary.latency.p50(),
         summary.latency.p99(),
     );
+    let loader = &summary.loader;
+    for (name, histogram) in [
+        ("response", &summary.response),
+        ("send_lag", &summary.send_lag),
+        ("loader_lag", &loader.lag),
+        ("lateness", &loader.lateness),
+    ] {
+        let quantiles = [histogram.p50(), histogram.p90(), histogram.p99(), histogram.max()];
+        println!("{name}_us {} samples, p50 p90 p99 max {quantiles:?}", histogram.count());
+    }
     Ok(())
 }

@@ -39,6 +39,12 @@ pub struct Loader {
     /// microseconds: the part of [`Summary::send_lag`] that the loader itself causes. Empty in a
     /// closed loop.
     pub lag: Histogram,
+    /// Time from each heartbeat of a thread until the thread noticed it, in microseconds: about a
+    /// hundred samples a second per thread, in both loops. A heartbeat is a timer of the thread's
+    /// own, which no server can delay; so this is the delay that the loader adds to each service
+    /// time by lacking a core, by being stopped, or by work on other responses. A delay of many
+    /// heartbeats is a sample for each of them.
+    pub lateness: Histogram,
 }
 
 /// The result of a run.
@@ -156,6 +162,7 @@ impl Summary {
                 per_thread: Vec::new(),
                 batch_times: Histogram::up_to(MAX_LATENCY_US),
                 lag: Histogram::up_to(MAX_LATENCY_US),
+                lateness: Histogram::up_to(MAX_LATENCY_US),
             },
             server_header: None,
             document_length: None,
@@ -189,6 +196,7 @@ impl Summary {
                 per_thread: vec![tally.used],
                 batch_times: tally.batch_times,
                 lag: tally.loader_lag,
+                lateness: tally.lateness,
             },
             document_length: first.as_ref().map(|first| first.document_length),
             first_response_at: first.as_ref().map(|first| first.at),
@@ -231,6 +239,7 @@ impl Summary {
         self.loader.per_thread.extend(other.loader.per_thread);
         self.loader.batch_times.merge(&other.loader.batch_times);
         self.loader.lag.merge(&other.loader.lag);
+        self.loader.lateness.merge(&other.loader.lateness);
         self.timeline.merge(other.timeline);
     }
 

@@ -115,3 +115,34 @@ fn closed_loop_has_no_response_times() {
     assert_eq!((summary.response.count(), summary.send_lag.count()), (0, 0));
     assert_eq!(summary.loader.lag.count(), 0);
 }
+
+/// A sleep in whole milliseconds makes the median request half a millisecond late. A busy machine
+/// delays more than half of the requests for a while only, so the best of several runs counts.
+#[test]
+fn median_request_is_sent_within_a_quarter_millisecond() {
+    let mut lag = u64::MAX;
+    for _ in 0..10 {
+        let server = HttpServer::start(answer_all);
+        let builder = plan(&server).rate(700.0).requests(350).concurrency(4).threads(1);
+        let (summary, _) = run_and_compare(server, builder);
+        lag = lag.min(summary.send_lag.p50().expect("samples"));
+        if lag < 250 {
+            return;
+        }
+    }
+    panic!("the median request was sent {lag} µs late at best");
+}
+
+/// The heartbeat is a sample of the loader's own delay, in both loops, that no server can add to.
+#[test]
+fn slow_server_does_not_make_the_loader_late() {
+    for open in [false, true] {
+        let server = stalling(|now| Some(now + MS(100)));
+        let builder = plan(&server).concurrency(4).threads(1).duration(MS(1000));
+        let builder = if open { builder.rate(20.0) } else { builder };
+        let (summary, _) = run_and_compare(server, builder);
+        let lateness = &summary.loader.lateness;
+        assert!(lateness.count() >= 90, "{} heartbeats in a second", lateness.count());
+        assert!(lateness.p50() < summary.latency.p50(), "{lateness:?}");
+    }
+}

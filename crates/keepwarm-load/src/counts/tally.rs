@@ -49,6 +49,8 @@ pub(crate) struct Tally {
     pub(crate) second_send_lag: Filling,
     /// Time from the instant a request was due until this thread noticed it.
     pub(crate) loader_lag: Histogram,
+    /// Time from each heartbeat until this thread noticed it, in microseconds.
+    pub(crate) lateness: Histogram,
     /// Times from connect(2) to established, in microseconds.
     pub(crate) connect_time: Histogram,
     /// Times from established to the end of the TLS handshake, in microseconds.
@@ -84,6 +86,7 @@ impl Tally {
             send_lag: Histogram::up_to(MAX_LATENCY_US),
             second_send_lag: Filling::new(),
             loader_lag: Histogram::up_to(MAX_LATENCY_US),
+            lateness: Histogram::up_to(MAX_LATENCY_US),
             connect_time: Histogram::up_to(MAX_LATENCY_US),
             handshake_time: Histogram::up_to(MAX_LATENCY_US),
             handshakes_resumed: 0,

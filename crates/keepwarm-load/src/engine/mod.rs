@@ -6,6 +6,7 @@
 //! the next request in the same call: one recv, one send and a share of one epoll_wait are all the
 //! system calls of a request.
 
+mod alarm;
 mod collector;
 mod dial;
 mod ending;
@@ -35,6 +36,7 @@ use rustls::pki_types::ServerName;
 use crate::counts::{Tally, micros};
 use crate::pacer::{Pacer, SplitMix};
 use crate::plan::Plan;
+use alarm::{ALARM, Alarm, HEARTBEAT, Heartbeat};
 use dial::Dialing;
 use exchange::ConnectionEnd;
 use nap::Nap;
@@ -70,6 +72,10 @@ pub(crate) struct Engine {
     thread: usize,
     started: Instant,
     epoll: OwnedFd,
+    /// Set for instants that a sleep of whole milliseconds would miss: those of an open loop, and
+    /// of a limit on the rate of dials.
+    alarm: Alarm,
+    heartbeat: Heartbeat,
     slots: Vec<Slot>,
     queues: Queues,
     pacing: Pacing,
@@ -156,8 +162,11 @@ impl Engine {
         started: Instant,
     ) -> std::io::Result<Self> {
         let slots = (0..connections).map(|_| Slot::new(started));
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            alarm: Alarm::new(&epoll)?,
+            heartbeat: Heartbeat::new(&epoll)?,
+            epoll,
             slots: slots.collect(),
             queues: Queues {
                 ready: (0..connections).collect(),
@@ -199,6 +208,7 @@ impl Engine {
             }
             let woke = Instant::now();
             self.tick(woke);
+            self.take_timers(&mut events, woke);
             for event in &events {
                 let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 self.on_event(index, event.flags);
@@ -233,24 +243,49 @@ impl Engine {
     }
 
     /// Returns how long to wait for events: until the next timer or limit, and never longer than a
-    /// stop from outside may take to be seen.
-    fn sleep(&self, now: Instant) -> Timespec {
+    /// stop from outside may take to be seen. Sets the alarm for an instant that comes before.
+    fn sleep(&mut self, now: Instant) -> Timespec {
         if !self.queues.again.is_empty() || self.can_release(now) {
             return Timespec { tv_sec: 0, tv_nsec: 0 };
         }
         let elapsed = now - self.started;
-        let due = match &self.pacing.pacer {
-            Pacer::Closed(_) => None,
-            Pacer::Open(schedule) => schedule.next_due(),
-        };
         // `goes_on` handles a limit that has passed. An instant that has come allows no sleep.
         let to_limit = self.limits().filter_map(|limit| limit.checked_sub(elapsed));
-        let to_due = due.map(|due| due.saturating_sub(elapsed));
-        let to_dial = self.wants_to_dial().then(|| self.dialing.wait(now));
         let to_timer = self.next_sweep.saturating_duration_since(now);
-        let sleep = to_limit.chain(to_due).chain(to_dial).min().unwrap_or(LONGEST_SLEEP);
-        let sleep = sleep.min(to_timer).min(LONGEST_SLEEP);
+        let sleep = to_limit.min().unwrap_or(LONGEST_SLEEP).min(to_timer).min(LONGEST_SLEEP);
+        let Some(at) = self.next_start(now) else {
+            return Timespec { tv_sec: 0, tv_nsec: sleep.subsec_nanos().into() };
+        };
+        let to_start = at.saturating_duration_since(now);
+        if !to_start.is_zero() && to_start <= sleep {
+            self.alarm.set(at);
+        }
+        let sleep = if to_start.is_zero() { to_start } else { sleep };
         Timespec { tv_sec: 0, tv_nsec: sleep.subsec_nanos().into() }
+    }
+
+    /// Returns the instant at which the next request of an open loop is due, or the next dial.
+    fn next_start(&self, now: Instant) -> Option<Instant> {
+        let due = match &self.pacing.pacer {
+            Pacer::Closed(_) => None,
+            Pacer::Open(schedule) => schedule.next_due().map(|due| self.started + due),
+        };
+        let dial = self.wants_to_dial().then(|| now + self.dialing.wait(now));
+        [due, dial].into_iter().flatten().min()
+    }
+
+    /// Removes the events of the timers, which only end a sleep.
+    fn take_timers(&mut self, events: &mut Vec<epoll::Event>, now: Instant) {
+        events.retain(|event| match event.data.u64() {
+            ALARM => false,
+            HEARTBEAT => {
+                self.heartbeat.restart();
+                false
+            }
+            _ => true,
+        });
+        let lateness = &mut self.tally.lateness;
+        self.heartbeat.notice(now, |delay| lateness.record(micros(delay)));
     }
 
     fn on_event(&mut self, index: usize, flags: epoll::EventFlags) {
