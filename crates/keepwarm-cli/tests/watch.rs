@@ -1,6 +1,6 @@
 //! `keepwarm watch` on real services and sockets, as people and scripts use it.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -18,7 +18,7 @@ use crate::common::{
     Output, Service, finish, keepwarm, kill, makes_namespaces, reaches_level_l2, run, until, wait,
 };
 
-/// A program that is ended with the test, and its first line.
+/// A program that is killed with the test.
 struct Running(Option<Child>);
 
 impl Running {
@@ -32,7 +32,7 @@ impl Running {
         (running, line)
     }
 
-    /// A watch whose window has begun.
+    /// Starts a watch and waits until its window has begun.
     fn watch(arguments: &[&str]) -> Running {
         let mut command = keepwarm();
         command.arg("watch").args(arguments).stdin(Stdio::null());
@@ -51,7 +51,7 @@ impl Running {
         self.0.as_ref().unwrap().id()
     }
 
-    /// Interrupts it and waits for what it says.
+    /// Interrupts the program and waits for its output.
     fn interrupt(mut self) -> Output {
         kill(self.id(), "INT");
         finish(self.0.take().unwrap())
@@ -107,7 +107,11 @@ fn window_counts_load_and_names_service() {
         (&Value::Null, &Value::Null)
     );
     assert!(document["window_s"].as_f64().unwrap() > 0.0);
-    assert_eq!(document["broken_rules"], Value::Array(Vec::new()), "every rule was tested");
+    assert_eq!(
+        document["broken_rules"],
+        Value::Array(Vec::new()),
+        "every rule was tested and holds"
+    );
     let remote = service.address.to_string();
     let (client, server) =
         (destination(&document, &remote, "client"), destination(&document, &remote, "server"));
@@ -191,7 +195,7 @@ fn one_dump_knows_the_last_minute() {
     let all: Vec<&Value> = all.filter(|one| one["remote"] == remote.as_str()).collect();
     assert_eq!(document["window_s"], 0.0);
     let held: u64 = all.iter().map(|one| one["time_wait"].as_u64().unwrap()).sum();
-    // The port of a client may be taken again, and its TIME_WAIT with it.
+    // A client's port may be used again, which ends its TIME_WAIT.
     assert!((250..=300).contains(&held), "{document:#}");
     for one in all {
         assert_eq!((&one["opened"], &one["closed"]), (&Value::Null, &Value::Null));
@@ -208,7 +212,8 @@ fn one_dump_knows_the_last_minute() {
 
 #[test]
 fn counting_prints_one_number() {
-    // An address of its own: the port may have been somebody else's a minute ago.
+    // No other test uses this address: on a shared one the port may have TIME_WAITs of another
+    // test.
     let listener = TcpListener::bind("127.66.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let pairs: Vec<_> = (0..7)
@@ -219,7 +224,7 @@ fn counting_prints_one_number() {
         output.exits_with(0).stdout.trim_end().parse::<u64>().unwrap()
     };
     let (port, address) = (format!("127.66.0.1:{}", address.port()), address.to_string());
-    assert_eq!(counted("established", &[&port]), 14, "both ends are rows");
+    assert_eq!(counted("established", &[&port]), 14, "both sockets are rows");
     assert_eq!(counted("established", &["dst", &address]), 7);
     assert_eq!(counted("established", &["src", &port]), 7);
     assert_eq!(counted("listen", &[&port]), 1);
@@ -239,7 +244,7 @@ fn json_lines_come_during_the_watch() {
     let mut watch = Running::watch(&[&port, "--format", "jsonl"]);
     let mut stdout = BufReader::new(watch.0.as_mut().unwrap().stdout.take().unwrap()).lines();
     load(&service, &["-n", "100", "-c", "2", "--close"]);
-    // One a second: how many it takes is a matter of how busy the machine is.
+    // A line comes each second: on a busy machine the load takes several.
     let mut windows = Vec::new();
     let opened = |line: &Value| {
         let service = service.address.to_string();
@@ -257,7 +262,7 @@ fn json_lines_come_during_the_watch() {
         assert!(windows.len() < 60, "{line:#}");
     }
     assert!(windows.is_sorted(), "{windows:?}");
-    // A live watch has no other end: being interrupted is none of its failures.
+    // An interrupt is the normal end of a live watch, not a failure.
     kill(watch.id(), "INT");
     let status = wait(watch.0.as_mut().unwrap()).expect("it ends");
     assert_eq!(status.code(), Some(0));
@@ -273,7 +278,7 @@ fn live_watch_finds_healthy_service() {
     let load = load.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let _load = Running(Some(load.unwrap()));
     let remote = service.address.to_string();
-    let is_told = |line: &str| {
+    let is_found = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();
         let all = line["destinations"].as_array().unwrap();
         all.iter().any(|one| {
@@ -283,10 +288,10 @@ fn live_watch_finds_healthy_service() {
                 && codes(one) == ["healthy"]
         })
     };
-    // Data alone is looked at every ten seconds at least.
+    // Connections that only carry data are dumped every ten seconds at least.
     let stdout = watch.0.as_mut().unwrap().stdout.take().unwrap();
     let mut lines = BufReader::new(stdout).lines().map(Result::unwrap).take(60);
-    assert!(lines.any(|line| is_told(&line)), "a minute has passed, and it is not told");
+    assert!(lines.any(|line| is_found(&line)), "a minute has passed without the finding");
 }
 
 #[test]
@@ -319,7 +324,7 @@ fn another_namespace_is_watched_from_outside() {
         skipped::because("this user may not make a network namespace");
         return;
     }
-    // A namespace that lives as long as a process in it.
+    // The namespace lives as long as this process in it.
     let (inside, line) = Running::start(Command::new("unshare").args([
         "--net",
         "sh",
@@ -428,13 +433,13 @@ fn impossible_arguments_are_usage_errors() {
 fn runtime_is_known_after_process_ends() {
     let service = Service::start(&["data"]);
     let port = format!(":{}", service.address.port());
-    // Open connections, so that their owner is met without traces.
+    // Open connections, so that their owner is found without traces.
     let _clients: Vec<TcpStream> =
         (0..3).map(|_| TcpStream::connect(service.address).unwrap()).collect();
     let pid = service.child.id();
     let watch =
         Running::watch(&["src", &port, "--for", "60s", "--format", "json", "--level", "l1"]);
-    // Two looks and a search between them, two seconds apart at rest.
+    // Two dumps, two seconds apart at rest, and a search for owners between them.
     std::thread::sleep(std::time::Duration::from_secs(7));
     drop(service);
     let document: Value = serde_json::from_str(&watch.interrupt().stdout).unwrap();
@@ -464,7 +469,7 @@ fn live_watch_ends_with_its_reader() {
     command.args(["watch", ":1", "--format", "jsonl", "--level", "l1"]).stdin(Stdio::null());
     let (mut running, line) = Running::start(command.stderr(Stdio::null()));
     assert!(line.starts_with("{\"schema\":\"keepwarm.watch/2\""), "{line}");
-    // `start` has dropped its end of the pipe, as `head -1` does.
+    // `start` has closed its side of the pipe, as `head -1` does.
     let status = common::wait(running.0.as_mut().unwrap());
     assert_eq!(status.expect("it ends").code(), Some(0));
 }
@@ -562,7 +567,7 @@ fn traces_name_owner_of_short_connections() {
         let end = destination(&document, &remote, side);
         let [owner] = &end["owners"].as_array().unwrap()[..] else { panic!("{end:#}") };
         let (process, share) = (&owner["process"], &owner["share"]);
-        // The load may be gone before anybody can ask for its name: then its one thread's stands there.
+        // The load may end before its name is read: then the name of its one thread is reported.
         let names: &[&str] = if side == "server" { &["keepwarm"] } else { &["keepwarm", "load-0"] };
         assert!(names.contains(&process.as_str().unwrap()), "{end:#}");
         assert_eq!(share, 1.0, "{end:#}");

@@ -1,6 +1,6 @@
-//! What an answer of `keepwarm watch` takes, in counts: system calls, and bytes from the kernel.
+//! The cost of an answer of `keepwarm watch`: system calls, and bytes from the kernel.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
@@ -11,17 +11,18 @@ use keepwarm_testkit::churn::{Connection, Family, Upstream, Way};
 
 use crate::common::{run, until};
 
-/// One row as it is sent: `nlmsghdr`, `inet_diag_msg`, and attributes that nobody asked for.
+/// The size of a row as the kernel sends it: `nlmsghdr`, `inet_diag_msg`, and attributes that are
+/// always there.
 const ROW_BYTES: u64 = 160;
 
-/// What strace saw of a whole run: its own lines, one a call.
+/// The lines that strace wrote about a whole run, one a system call.
 struct Trace {
     stdout: String,
     calls: Vec<String>,
 }
 
 impl Trace {
-    /// `None`, and said, where there is no strace.
+    /// Traces a watch; `None`, with a note, where there is no strace.
     fn of(arguments: &[&str]) -> Option<Trace> {
         let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
         if !strace.is_ok_and(|status| status.success()) {
@@ -50,7 +51,7 @@ impl Trace {
         self.calls.iter().filter(|line| line.contains(&format!(" {call}("))).count()
     }
 
-    /// Bytes that came by recv(2): from netlink, there is no other socket.
+    /// Returns the bytes that recv(2) returned, all from netlink: there is no other socket.
     fn received(&self) -> u64 {
         let lines = self.calls.iter().filter(|line| line.contains(" recvfrom("));
         lines.filter_map(|line| line.rsplit_once(" = ")?.1.trim().parse::<u64>().ok()).sum()
@@ -61,8 +62,8 @@ fn held(upstream: &mut Upstream, count: usize) -> Vec<Connection> {
     (0..count).map(|_| upstream.connect().unwrap()).collect()
 }
 
-/// Of hundreds of sockets only those of the port come out of the kernel, and nothing else is read:
-/// no process, no name, no counter, and no thread is started.
+/// The kernel sends only the port's rows of hundreds of sockets, and nothing else is read: no
+/// process, no name, no counter; no thread is started.
 #[test]
 fn count_reads_only_counted_rows() {
     let mut others = Upstream::listen(Family::V4).unwrap();
@@ -79,11 +80,11 @@ fn count_reads_only_counted_rows() {
         assert_eq!(trace.count(call), 0, "{call}");
     }
     let opened = |part: &str| trace.calls.iter().filter(|line| line.contains(part)).count();
-    // The standard library asks where the stack of the first thread ends.
+    // The standard library looks up where the stack of the first thread ends.
     assert_eq!(opened("/proc/"), opened("/proc/self/maps"), "{:#?}", trace.calls);
 }
 
-/// One look is one dump: what is sent grows by a row for each socket, and so does nothing else.
+/// A watch with --once takes one dump: each further socket costs one row, and nothing else.
 #[test]
 fn one_dump_is_one_request() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
@@ -103,9 +104,9 @@ fn one_dump_is_one_request() {
     assert!(receives <= 4 + 300 * ROW_BYTES as usize / 8192, "{receives} for 300 rows");
 }
 
-/// In a network namespace of its own, where no segment is sent: one dump to begin with and one to end
-/// with, and as many for the test of the classifier. A watch that looked every two seconds would ask
-/// three times more.
+/// In a network namespace of its own, where no segment is sent: one dump at the start and one at
+/// the end, and as many for the self-test. A watch with a dump every two seconds would need three
+/// more.
 #[test]
 fn resting_host_costs_counters_not_dumps() {
     let path = std::env::temp_dir().join(format!("keepwarm-strace-rest-{}", std::process::id()));

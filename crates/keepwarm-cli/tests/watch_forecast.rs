@@ -1,7 +1,7 @@
-//! When local ports run out, as `keepwarm watch` foretells it and as it comes, in a network namespace
-//! with few of them.
+//! The forecast of `keepwarm watch` for when local ports run out, compared with when they do, in a
+//! network namespace with few of them.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
@@ -15,12 +15,12 @@ use serde_json::Value;
 
 use crate::common::{Output, keepwarm, run};
 
-/// Local ports that there are, and connections a second that take one each.
+/// Local ports of the namespace, and connections a second, each of which takes one.
 const PORTS: usize = 400;
 const RATE: u32 = 30;
-/// A forecast is made once a rate has lasted.
+/// The time of the forecast: the rate has lasted for the five seconds that it rests on.
 const LOOK_AFTER: Duration = Duration::from_millis(5_500);
-/// How far off it may be; it is in whole seconds.
+/// The largest error; a forecast is in whole seconds.
 const OFF_AT_MOST: f64 = 2.0;
 
 #[test]
@@ -46,7 +46,7 @@ fn ports_run_out_when_forecast() {
         command.args(["watch", "dst", "127.0.0.1:8081", "--once", "--format", format]);
         namespace.inside(|| Ok(run(&mut command))).unwrap()
     };
-    let (begun, mut half, mut foretold) = (Instant::now(), None, None);
+    let (begun, mut half, mut forecast) = (Instant::now(), None, None);
     let mut opened = 0;
     let end = loop {
         let due = Duration::from_secs(1) * opened / RATE;
@@ -60,19 +60,19 @@ fn ports_run_out_when_forecast() {
         if opened as usize == PORTS / 2 {
             half = Some(begun.elapsed());
         }
-        if foretold.is_none() && begun.elapsed() >= LOOK_AFTER {
+        if forecast.is_none() && begun.elapsed() >= LOOK_AFTER {
             let output = look("json");
             let document: Value = serde_json::from_str(&output.exits_with(0).stdout).unwrap();
-            foretold = Some((begun.elapsed(), document["destinations"][0]["ports"].clone()));
+            forecast = Some((begun.elapsed(), document["destinations"][0]["ports"].clone()));
         }
         assert!(opened < 10_000, "the ports never run out");
     };
-    let (at, ports) = foretold.expect("a look before the ports ran out");
+    let (at, ports) = forecast.expect("a look before the ports ran out");
     assert_eq!(ports["range"], PORTS, "{ports}");
     for (name, came) in [("cliff_in_s", half.unwrap()), ("exhausted_in_s", end)] {
         let said = at.as_secs_f64() + ports[name].as_f64().unwrap();
         let off = (said - came.as_secs_f64()).abs();
-        assert!(off <= OFF_AT_MOST, "{name}: foretold for {said:.1} s, came at {came:?}: {ports}");
+        assert!(off <= OFF_AT_MOST, "{name}: forecast for {said:.1} s, came at {came:?}: {ports}");
     }
     let text = look("text").exits_with(0).stdout.replace('\n', " ");
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");

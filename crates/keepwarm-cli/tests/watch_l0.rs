@@ -1,7 +1,7 @@
-//! `keepwarm watch` where destroy events are not to be had: asked for by `--level l0`, and in a real
-//! sandbox (seccomp) that has no `NETLINK_SOCK_DIAG`, as containers' and gVisor's do.
+//! `keepwarm watch` without destroy events: by choice (`--level l0`), and in a real sandbox
+//! (seccomp) without `NETLINK_SOCK_DIAG`, as those of containers and of gVisor are.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -18,15 +18,15 @@ use serde_json::Value;
 
 use crate::common::{Output, finish, keepwarm, keepwarm_alone, kill, run};
 
-/// Connections of each kind.
+/// Connections of each test.
 const N: u64 = 200;
 
-/// Where a watch runs.
+/// The place in which a watch runs.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// With everything, told to use less.
+    /// An unrestricted host, with --level l0.
     ByChoice,
-    /// In a sandbox that answers with this errno.
+    /// A sandbox that answers with this errno.
     Sandbox(u32),
 }
 
@@ -43,11 +43,12 @@ impl Place {
         }
     }
 
-    /// A watch whose window has begun.
+    /// Starts a watch and waits until its window has begun.
     fn watch(self, arguments: &[&str]) -> Watching {
         let mut command = match self {
             Place::ByChoice => keepwarm(),
-            // What is entered is entered by a thread, which ends when the watch has started.
+            // The sandbox is of the thread that spawns, and that thread ends when the watch has
+            // started.
             Place::Sandbox(_) => keepwarm_alone(),
         };
         command.arg("watch").args(arguments).stdin(Stdio::null());
@@ -67,7 +68,7 @@ impl Place {
     }
 }
 
-/// A watch that is ended with the test.
+/// A watch that is killed with the test.
 struct Watching(Option<Child>);
 
 impl Watching {
@@ -97,7 +98,8 @@ impl Drop for Watching {
     }
 }
 
-/// The whole address as the filter: elsewhere on loopback the port may be somebody else's.
+/// A server, and its whole address as the filter: on other addresses of loopback its port may
+/// belong to another test.
 fn upstream() -> (Upstream, String, String) {
     let upstream = Upstream::listen(Family::V4).unwrap();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, upstream.port())).to_string();
@@ -115,7 +117,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
 }
 
-/// What no look can know.
+/// Asserts that facts which polls cannot see are null.
 fn assert_unknown(document: &Value, end: &Value) {
     for name in ["lost_events", "lost_trace_events", "unattributed_aborts", "broken_rules"] {
         assert_eq!(document[name], Value::Null, "{name}");
@@ -128,12 +130,12 @@ fn assert_unknown(document: &Value, end: &Value) {
     }
     assert_eq!(end["idle_at_close_ms"]["p50"], Value::Null, "{end:#}");
     let reasons = document["looks"]["not_seen"].as_array().unwrap();
-    let told = |what: &str| {
+    let is_named = |what: &str| {
         reasons.iter().any(|one| {
             one["what"].as_str().unwrap().contains(what) && !one["why"].as_str().unwrap().is_empty()
         })
     };
-    assert!(told("opened") && told("requests") && told("lifetimes"), "{reasons:#?}");
+    assert!(is_named("opened") && is_named("requests") && is_named("lifetimes"), "{reasons:#?}");
 }
 
 #[test]
@@ -158,7 +160,7 @@ fn polling_watch_says_what_is_unknown() {
         }
         let client = end(&document, &remote, "client");
         assert_unknown(&document, client);
-        // A port may serve twice, which only an event would tell.
+        // A port may be used twice, which only an event would show.
         let glimpsed = &client["glimpsed"];
         let closed_first = number(&glimpsed["closed_first_at_least"]);
         assert!((N - 20..=N).contains(&closed_first), "{place:?} {client:#}");
@@ -169,7 +171,7 @@ fn polling_watch_says_what_is_unknown() {
         );
         assert_eq!(client["time_wait"], closed_first, "{place:?} {client:#}");
         assert!(number(&client["ports"]["used"]) >= closed_first, "{client:#}");
-        // Others on this host may open some too.
+        // Other tests on this host may open some too.
         for counter in ["opened_active", "opened_passive", "time_waits"] {
             let count = number(&document["looks"]["counters"][counter]);
             assert!(count >= N, "{counter}: {count}");
@@ -266,7 +268,7 @@ fn dump_and_count_work_without_sock_diag() {
         let sum: u64 = by_second.iter().map(number).sum();
         assert_eq!(client["time_wait"], sum);
         assert!((N - 20..=N).contains(&sum), "{place:?} {client:#}");
-        // Since the system started is not now.
+        // The counters since the boot say nothing about now.
         assert_eq!(look["looks"]["counters"]["opened_active"], Value::Null);
         for (state, expected) in [("established", 2), ("listen", 1), ("time-wait", sum)] {
             assert_eq!(
@@ -302,7 +304,7 @@ fn uncounted_assertion_fails_with_reason() {
     drop(kept);
 }
 
-/// No events, no table, no counters: then there is nothing to go on with.
+/// Without events, table and counters there is no source left.
 #[test]
 fn without_proc_watch_ends_with_reason() {
     let root = std::fs::metadata("/proc/self")

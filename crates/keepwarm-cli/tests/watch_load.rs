@@ -1,7 +1,7 @@
-//! `keepwarm watch` beside more than it can bear, and what it takes of the machine while it can: in
-//! a network namespace of its own, as root.
+//! `keepwarm watch` beside more closes than it can read, and its cost while it can: in a network
+//! namespace of its own, as root.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -59,7 +59,8 @@ fn sum(document: &Value, of: impl Fn(&Value) -> &Value) -> u64 {
     all.iter().map(|one| of(one).as_u64().unwrap()).sum()
 }
 
-/// More than the kernel keeps for a reader that does not come, and may not force a larger buffer.
+/// More events than the kernel buffers for a reader that does not read and may not enlarge its
+/// buffer.
 const TOO_MANY: u64 = 25_000;
 
 /// A watch without any capability.
@@ -70,7 +71,8 @@ fn watch_unprivileged(port: u16, more: &[&str]) -> Child {
     started(command.args(["watch", &format!(":{port}")]).args(more))
 }
 
-/// Sockets of this namespace that the kernel dropped messages of sock_diag for.
+/// Returns the number of netlink sockets of this namespace for which the kernel dropped messages of
+/// sock_diag.
 fn drops() -> usize {
     let table = fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
     let of_row = |row: &str| {
@@ -91,7 +93,7 @@ fn lost_events_complete_the_account() {
     for _ in 0..TOO_MANY / 100 {
         upstream.play(Way::ClientFin, 100, 0).unwrap();
     }
-    // The kernel's worker may be late.
+    // The kernel's worker may deliver late.
     let dropped = until(|| drops() >= 2);
     pids.iter().for_each(|pid| kill(*pid, "CONT"));
     assert!(dropped, "{}", fs::read_to_string("/proc/thread-self/net/netlink").unwrap());
@@ -99,7 +101,7 @@ fn lost_events_complete_the_account() {
     let document: Value = serde_json::from_str(&json).unwrap();
     let lost = document["lost_events"].as_u64().unwrap();
     assert!(lost > 0, "{document:#}");
-    // Each connection has two ends here, and what was opened follows from what was closed.
+    // Each connection has two sockets here, and opens are derived from closes.
     assert_eq!(sum(&document, |one| &one["opened"]) + lost, 2 * TOO_MANY, "{document:#}");
     assert!(text.contains("events were lost by the kernel"), "{text}");
     if document["level"] == "L2" {
@@ -110,7 +112,7 @@ fn lost_events_complete_the_account() {
     }
 }
 
-/// How often the thread that reads events has waited.
+/// Returns how often the thread that reads events has waited.
 fn waits(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of_reader = |task: &std::path::PathBuf| {
@@ -138,8 +140,8 @@ fn watch_sleeps_while_other_ports_close() {
     let before = waits(pid);
     theirs.play(Way::ClientFin, 1_000, 1).unwrap();
     ours.play(Way::ClientFin, 1, 1).unwrap();
-    assert!(until(|| waits(pid) > before), "its own did not wake it");
-    // Two ends of its own, each read after a nap at most; and whoever is in the namespace besides.
+    assert!(until(|| waits(pid) > before), "a close of its own port did not wake it");
+    // Two sockets of its own, each read after one nap at most; and other sockets of the namespace.
     assert!(waits(pid) - before <= 20, "{} waits", waits(pid) - before);
     let document: Value = serde_json::from_str(&said(watch, pid)).unwrap();
     assert_eq!(sum(&document, |one| &one["opened"]), 2, "{document:#}");
@@ -154,7 +156,7 @@ fn events_are_read_in_batches() {
     let (pid, before, begun) = (watch.id(), waits(watch.id()), Instant::now());
     upstream.play(Way::ClientFin, CLOSES, 0).unwrap();
     let (waited, passed) = (waits(pid) - before, begun.elapsed());
-    // For the next event, for 20 ms of more, and for a lock now and then.
+    // A wait for the next event, one for 20 ms of further events, and now and then one for a lock.
     let bound = 3 * (passed.as_millis() / 20 + 2);
     assert!(u128::from(waited) <= bound, "{waited} waits in {passed:?}");
     let document: Value = serde_json::from_str(&said(watch, pid)).unwrap();
@@ -187,6 +189,7 @@ fn system_calls_per_close_are_bounded() {
         line.map_or(0, |line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
     };
     let died = 2 * CLOSES;
-    // One to read the event, one for the answer about its TIME_WAIT; all else is shared by many.
+    // A close costs one call for its event and one for the lookup of its TIME_WAIT; all other calls
+    // are shared by many closes.
     assert!(calls(" total") <= 2 * died + died / 4, "{table}");
 }

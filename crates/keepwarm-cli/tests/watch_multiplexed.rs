@@ -1,7 +1,7 @@
-//! `keepwarm watch` before real HTTP/2, and beside it real HTTP/1.1 of the same program: only of the
-//! latter are segments with data requests.
+//! `keepwarm watch` of real HTTP/2, and of real HTTP/1.1 from the same program: only in HTTP/1.1 is
+//! a segment with data a request.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use crate::common::{finish, keepwarm, kill};
 
-/// A server and a client of it. It says its port when the connections are there, sends its rounds
-/// of requests at the first line it reads, and says when all are answered.
+/// A server and a client in one program. It prints its port when the connections are open, sends
+/// its rounds of requests when it reads a line, and prints when all are answered.
 ///
-/// In HTTP/2 ten requests of a round leave one after the other on one connection, and the server
-/// answers all of them at once, as one does that asks a database for all.
+/// In HTTP/2 the ten requests of a round leave one after the other on one connection, and the
+/// server answers all at once, as a server does that asks a database for all.
 const PROGRAM: &str = r#"
 const [mode, rounds] = [process.argv[1], Number(process.argv[2])];
 const say = (line) => process.stdout.write(line + '\n');
@@ -83,7 +83,7 @@ struct Program {
 }
 
 impl Program {
-    /// `None` if there is no Node.
+    /// Starts the program; `None` if there is no Node.
     fn start(mode: &str) -> Option<Program> {
         let mut command = Command::new("node");
         command.args(["-e", PROGRAM, mode, "60"]);
@@ -110,7 +110,7 @@ impl Drop for Program {
     }
 }
 
-/// What a watch says of both sides of the rounds.
+/// Returns the rows of both sides, as a watch of the rounds reports them.
 fn watched(mode: &str) -> Option<[Value; 2]> {
     let mut program = Program::start(mode)?;
     let address = format!("127.0.0.1:{}", program.line());

@@ -1,6 +1,6 @@
-//! What `keepwarm watch` draws on a terminal.
+//! The drawing of `keepwarm watch` on a terminal.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 
 use crate::common::run;
 
-/// Where a report begins: what is below is taken away.
+/// The start of a report: it clears the screen from there.
 const CLEAR: &str = "\x1b[J";
 
-/// Runs a watch on a terminal of this size for some seconds; what came out.
+/// Runs a watch on a terminal of this size for five seconds, and returns its output.
 fn on_a_terminal(columns: u32, rows: u32, arguments: &str) -> Option<String> {
     let script = Command::new("script").arg("--version").stdout(Stdio::null()).status();
     if !script.is_ok_and(|status| status.success()) {
@@ -29,7 +29,7 @@ fn on_a_terminal(columns: u32, rows: u32, arguments: &str) -> Option<String> {
     Some(run(&mut command).stdout.replace('\r', ""))
 }
 
-/// More services than a low screen has lines, each with a connection.
+/// Starts more services than a low screen has lines, each with a connection.
 fn services(address: &str) -> Vec<(TcpListener, TcpStream)> {
     let service = |_| {
         let listener = TcpListener::bind((address, 0)).unwrap();
@@ -48,7 +48,7 @@ fn low_terminal_redraws_then_prints_all() {
     let (last, others) = frames.split_last().unwrap();
     let rows = |frame: &str| frame.lines().filter(|line| line.starts_with("127.66.3.1:")).count();
     for frame in &others[1..] {
-        // The next frame begins by going up.
+        // The next frame begins with the move up.
         let lines: Vec<&str> = frame.lines().filter(|line| !line.starts_with('\x1b')).collect();
         assert!((3..12).contains(&lines.len()), "{frame:?}");
         assert!((3..=8).contains(&rows(frame)), "{frame:?}");

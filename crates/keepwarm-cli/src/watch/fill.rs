@@ -157,7 +157,7 @@ fn polls_record(report: &HostReport, polls: &Polls, mode: Mode) -> PollsRecord {
     if !polls.lists_time_waits {
         not_seen.push(NOT_SEEN_WITHOUT_TIME_WAITS.into());
     }
-    // One dump judges no closes, so there is none that it could not judge.
+    // Closes are not judged in one dump, so no finding on them is missing.
     let not_judged = if mode == Mode::OneDump { &[] } else { not_judged_by_polls() };
     PollsRecord {
         source: polls.source.as_str().to_owned(),
@@ -173,7 +173,7 @@ fn polls_record(report: &HostReport, polls: &Polls, mode: Mode) -> PollsRecord {
     }
 }
 
-/// Which numbers of a report are known.
+/// Kinds of numbers that are known in a report.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     counted: bool,
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_counter_has_words_in_the_table() {
+    fn every_counter_has_words() {
         let in_record: Vec<&str> = named(&Counters::default()).map(|(name, _)| name).into();
         let in_text: Vec<&str> = crate::show::watch::COUNTERS.map(|(name, _)| name).into();
         assert_eq!(in_record, in_text);

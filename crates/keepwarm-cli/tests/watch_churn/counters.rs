@@ -1,6 +1,6 @@
-//! What each way of closing adds to the kernel's own counters: the equations of the proof.
+//! The growth of the kernel's own counters by each way of closing: the equations of the proof.
 //!
-//! Each end's part stands alone, because the two may be in different namespaces.
+//! The parts of the two sockets are separate, because they may be in different namespaces.
 
 use std::ops::{AddAssign, Mul};
 
@@ -16,7 +16,7 @@ macro_rules! counts {
         }
 
         impl Counts {
-            /// What the kernel counted.
+            /// Returns the growth between two readings.
             pub(crate) fn between(before: &Counters, after: &Counters) -> Counts {
                 let grown = after.since(before);
                 Counts { $($field: grown.$field.expect(stringify!($field)),)* }
@@ -64,9 +64,9 @@ const NONE: Counts = Counts {
     listen_drops: 0,
 };
 
-/// The end that closed first waits.
+/// The socket that closed first enters TIME_WAIT.
 const WAITS: Counts = Counts { time_waits: 1, ..NONE };
-/// An end that went from ESTABLISHED or CLOSE_WAIT straight to CLOSE.
+/// A socket that went from ESTABLISHED or CLOSE_WAIT straight to CLOSE.
 const RESET: Counts = Counts { estab_resets: 1, ..NONE };
 /// SO_LINGER 0.
 const ABORTS: Counts = Counts { out_resets: 1, abort_on_data: 1, ..RESET };
@@ -75,7 +75,7 @@ const LEAVES_UNREAD: Counts = Counts { out_resets: 1, abort_on_close: 1, ..RESET
 /// Gave up with the connection established.
 const GIVES_UP: Counts = Counts { abort_on_timeout: 1, ..RESET };
 
-/// What a connection adds at the client's end, and at the server's.
+/// Returns the counts of a connection at the client's socket, and at the server's.
 pub(crate) fn of(way: Way) -> [Counts; 2] {
     let [mut client, mut server] = match way {
         Way::ClientFin | Way::ClientHalfClose => [WAITS, NONE],
@@ -88,7 +88,7 @@ pub(crate) fn of(way: Way) -> [Counts; 2] {
         // The RST is quicker than the acknowledgement of the FIN, which TCP delays: the client is
         // in FIN_WAIT1 still, and of that no TIME_WAIT is made.
         Way::ClientFinServerUnread => [NONE, LEAVES_UNREAD],
-        // So is the request, which the server, in FIN_WAIT1, has nobody to give to.
+        // The request is quicker too, and the server, in FIN_WAIT1, has no reader for it.
         Way::ServerFinClientWrites => [RESET, Counts { out_resets: 1, abort_on_data: 1, ..NONE }],
     };
     client.active_opens = 1;
@@ -96,18 +96,19 @@ pub(crate) fn of(way: Way) -> [Counts; 2] {
     [client, server]
 }
 
-/// What TCP delays, by 40 ms at least, may still be quicker than a test that has no core. Of the two
-/// ways whose RST overtakes the acknowledgement of a FIN, some were acknowledged first.
+/// TCP delays an acknowledgement by 40 ms at least, and still it may be quicker than a test that
+/// has no core. In the two ways whose RST overtakes the acknowledgement of a FIN, some connections
+/// were acknowledged first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Races {
-    /// So many ends went through FIN_WAIT2 to TIME_WAIT.
+    /// Sockets that went through FIN_WAIT2 to TIME_WAIT.
     pub(crate) waited: u64,
-    /// And so many of these sent their RST as a TIME_WAIT.
+    /// Sockets of these that sent their RST as a TIME_WAIT.
     pub(crate) answered: u64,
 }
 
 impl Races {
-    /// At most `connections` of each way.
+    /// Derives the races from the counters; at most `connections` of each way.
     #[track_caller]
     pub(crate) fn of(seen: &Counts, expected: &Counts, connections: u64) -> Races {
         let waited = seen.time_waits.checked_sub(expected.time_waits);
@@ -129,7 +130,7 @@ impl Races {
     }
 }
 
-/// The same of a connection whose ends lost each other.
+/// Returns the counts of a connection whose sockets lost each other.
 pub(crate) fn of_silence(silence: Silence) -> [Counts; 2] {
     let end = match silence {
         Silence::Data => GIVES_UP,
@@ -140,10 +141,10 @@ pub(crate) fn of_silence(silence: Silence) -> [Counts; 2] {
     [Counts { active_opens: 1, ..end }, Counts { passive_opens: 1, ..end }]
 }
 
-/// The same of a connect(2) that was refused.
+/// The counts of a connect(2) that was refused.
 pub(crate) const REFUSED: [Counts; 2] =
     [Counts { active_opens: 1, attempt_fails: 1, ..NONE }, Counts { out_resets: 1, ..NONE }];
 
-/// The same of a connect(2) that nobody answered.
+/// The counts of a connect(2) without an answer.
 pub(crate) const UNANSWERED: [Counts; 2] =
     [Counts { active_opens: 1, attempt_fails: 1, abort_on_timeout: 1, ..NONE }, NONE];

@@ -1,4 +1,4 @@
-//! Both ends in one namespace.
+//! Both sockets of each connection in one namespace.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ fn loopback_closes_match_kernel_counters() {
                     alike: Vec::new(),
                 },
             ));
-            // A look has to meet its listener.
+            // The listener stays, so that a dump shows it.
             listening.push(upstream);
         }
         Upstream::listen(family).unwrap().refuse(N).unwrap();
@@ -56,7 +56,7 @@ fn loopback_closes_match_kernel_counters() {
     }
     let after = Counters::read().unwrap();
     let documents = watches.finish();
-    // Nobody else is in this namespace: its counters are these connections.
+    // No other program is in this namespace, so its counters are of these connections.
     let counted = Counts::between(&before, &after);
     let races = Races::of(&counted, &kernel, N * 3);
     assert_eq!(counted, races.apply(kernel));
@@ -92,7 +92,7 @@ fn number(of: &Value, name: &str) -> u64 {
     of[name].as_u64().unwrap()
 }
 
-/// The sums of what was told are the kernel's.
+/// Checks that the sums of the report are those of the kernel.
 fn check_totals(document: &Value, played: &[(Way, Played)], kernel: &Counts, races: Races) {
     let side = |side: &str, kind: &str| -> u64 {
         let of_side = ends(document, played).filter(|end| end["side"] == side);
@@ -103,18 +103,18 @@ fn check_totals(document: &Value, played: &[(Way, Played)], kernel: &Counts, rac
         let of_side = ends(document, played).filter(|end| end["side"] == side);
         of_side.map(|end| number(end, "opened")).sum()
     };
-    // A connect that failed has lost its port: it stands with its host, or with the port if the
-    // program saw it fail first.
+    // A connect that failed has lost its port: it is counted for its host, or for the port if the
+    // program saw the failure first.
     let all = document["destinations"].as_array().unwrap().iter();
     let failed: u64 = all.map(|one| number(&one["closed"], "connect_failed")).sum();
-    // The first watch may also have seen what the second one tried out.
+    // The first watch may also have seen the self-test of the second one.
     let more = if document["level"] == "L1" { 2 } else { 0 };
     let expected = kernel.attempt_fails..=kernel.attempt_fails + more;
     assert!(expected.contains(&failed), "{failed} of {expected:?} failed");
     assert_eq!(opened("client") + kernel.attempt_fails, kernel.active_opens);
     assert_eq!(opened("server"), kernel.passive_opens);
-    // A crossed close stands at both ends, and both wait. Where an RST followed a FIN, it is the FIN
-    // that was first; but nobody waits, and the kernel counts the RST.
+    // A crossed close is counted at both sockets, and both enter TIME_WAIT. Where an RST followed a
+    // FIN, the FIN was first; but no socket enters TIME_WAIT, and the kernel counts the RST.
     let of = |wanted: Way| -> u64 {
         played.iter().filter(|(way, _)| *way == wanted).map(|(_, one)| one.opened).sum()
     };
@@ -125,7 +125,7 @@ fn check_totals(document: &Value, played: &[(Way, Played)], kernel: &Counts, rac
     assert_eq!(both("unclassified") + both("timed_out"), 0);
 }
 
-/// Every client's end is traced to this process, and a reset to its reason.
+/// Checks that traces name this process for every client socket, and the reason of every reset.
 fn check_traces(document: &Value, way: Way, played: &Played, races: Races) {
     for side in SIDES {
         let end = end(document, played.port, side).unwrap();

@@ -1,11 +1,11 @@
-//! `keepwarm watch` as user nobody and as root, before connections that were opened and closed in
-//! every way, by the thousand: each is told for what it was, and the kernel's own counters come to
-//! the same. Root is also told whose each was, and why it was reset.
+//! `keepwarm watch` as an unprivileged user (uid 65534) and as root, of thousands of connections
+//! that were opened and closed in every way: each is classified correctly, and the sums equal the
+//! kernel's own counters. Root also sees the owner of each connection, and why it was reset.
 //!
-//! `loopback` has both ends in one network namespace, where both are seen and each helps to judge
-//! the other; `wire` has them in two, as between hosts, where each is judged alone.
+//! `loopback` has both sockets in one network namespace, where each helps to judge the other;
+//! `wire` has them in two, as between hosts, where each is judged alone.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of tests may panic: that fails the test.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]
@@ -29,18 +29,18 @@ use crate::common::{finish, keepwarm, kill};
 
 const NOBODY: &str = "65534";
 
-/// A trace is of the whole host: of two tests at once each would have what the other does in its
-/// buffers as well, and on a busy machine they would not hold it.
+/// Makes tests take turns. A trace is of the whole host: two tests at once would have the events of
+/// both in their buffers, and on a busy machine those would overflow.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn take_turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The ends of a connection, in the order of the equations.
+/// The sides of a connection, in the order of the equations.
 const SIDES: [&str; 2] = ["client", "server"];
 
-/// The program where nobody may read it; removed with the test.
+/// A copy of the program that an unprivileged user may read; removed with the test.
 struct Copy(PathBuf);
 
 impl Copy {
@@ -69,7 +69,7 @@ fn as_nobody(program: &Copy) -> Command {
     command
 }
 
-/// Both watches of one namespace, of everything in it.
+/// Two watches of everything in one namespace: one unprivileged, one as root.
 struct Watches([Child; 2]);
 
 impl Watches {
@@ -79,13 +79,13 @@ impl Watches {
         Watches([start(as_nobody(program)), start(keepwarm())])
     }
 
-    /// What each has seen: at level L1, and at L2.
+    /// Returns the record of each: at level L1, and at L2.
     fn finish(self) -> [Value; 2] {
         let documents = self.0.map(document);
         let [nobody, root] = &documents;
         assert_eq!(nobody["level"], "L1");
         assert!(nobody["level_refused"].is_string(), "it says why it is not L2: {nobody:#}");
-        // The first one also saw how the second tried the classifier's rules out; a trace names all.
+        // The first watch also saw the self-test of the second; a trace names every abort.
         assert!(root["level"] == "L1" || root["unattributed_aborts"] == 0, "{root:#}");
         documents
     }
@@ -114,7 +114,7 @@ fn document(watch: Child) -> Value {
     serde_json::from_str(&output.stdout).unwrap()
 }
 
-/// The end of a service's connections; none where nothing was seen of it.
+/// Finds the row of a service from one side; `None` where nothing was seen of it.
 fn end<'a>(document: &'a Value, port: u16, side: &str) -> Option<&'a Value> {
     let suffix = format!(":{port}");
     let all = document["destinations"].as_array().unwrap().iter();
@@ -127,10 +127,10 @@ fn end<'a>(document: &'a Value, port: u16, side: &str) -> Option<&'a Value> {
     found
 }
 
-/// How an end's connections ended, by the names of the JSON; what is not there is 0.
+/// Closes from one side, by the keys of the JSON, without those that are 0.
 type ConnectionCloses = BTreeMap<&'static str, u64>;
 
-/// What an end of connections closed in `way` has to be told as, where both ends are seen.
+/// Returns the closes that a report has to have from one side, where both sockets are seen.
 fn expected(side: &str, way: Way, truth: &Truth) -> ConnectionCloses {
     let client = side == "client";
     let pick = |ours: u64, theirs: u64| if client { (ours, theirs) } else { (theirs, ours) };
@@ -151,19 +151,19 @@ fn closes(counts: &[(&'static str, u64)]) -> ConnectionCloses {
     counts.iter().copied().filter(|(_, count)| *count > 0).collect()
 }
 
-/// One service, what was done to it, and what each end is to be told as.
+/// A service, the closes that were played on it, and the report that is expected.
 #[derive(Default)]
 struct Played {
     what: String,
     port: u16,
     opened: u64,
     ends: [ConnectionCloses; 2],
-    /// At level L1, on that side, these may be told as those.
+    /// Kinds that level L1 may confuse, by side: the true one and the reported one.
     alike: Vec<(&'static str, [&'static str; 2])>,
 }
 
 impl Played {
-    /// What an end's closes were told as.
+    /// Returns the closes that a row reports.
     fn told<'a>(&self, end: &'a Value) -> BTreeMap<&'a str, u64> {
         let all = end["closed"].as_object().unwrap().iter();
         let counts = all.map(|(kind, count)| (kind.as_str(), count.as_u64().unwrap()));
@@ -189,7 +189,7 @@ impl Played {
     }
 }
 
-/// What holds of any window: nothing was lost, nothing is left to guess.
+/// Checks that no event was lost and that the self-test passed.
 #[track_caller]
 fn check_whole(document: &Value) {
     assert_eq!(document["lost_events"], 0);

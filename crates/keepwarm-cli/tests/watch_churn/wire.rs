@@ -1,5 +1,5 @@
-//! The two ends in two namespaces, with a wire between them: each end is judged alone, and the
-//! wire makes happen what loopback leaves to luck.
+//! The two sockets in two namespaces, with a wire between them: each socket is judged alone, and
+//! the wire forces the races that loopback leaves to chance.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{Copy, Played, SIDES, Watches, check_whole, closes, end, expected, ta
 
 /// Connections of each way over each family.
 const N: u64 = 340;
-/// Both ends of the connections that lose each other are open at once.
+/// Both sockets of the connections that lose each other are open at once.
 const FILES: u64 = 2 * N * 9 + N * 3 + 500;
 
 #[test]
@@ -70,21 +70,21 @@ fn sockets_seen_alone_are_classified() {
                 }
             }
             let said = document["unattributed_aborts"].as_u64().unwrap();
-            assert_eq!(said, unnamed, "aborts that no look had met alive");
+            assert_eq!(said, unnamed, "aborts of sockets that no dump had shown open");
             let failed = all.failed.iter().filter(|_| SIDES[index] == "client");
             failed.for_each(|played| played.check(document, "client"));
         }
     }
 }
 
-/// What was played, and what the counters of each host should have grown by.
+/// Everything that was played, and the growth that the counters of each host should have.
 #[derive(Default)]
 struct All {
     played: Vec<Played>,
-    /// Services that nobody was connected to.
+    /// Services to which no connect succeeded.
     failed: Vec<Played>,
     kernel: [Counts; 2],
-    /// A look has to meet their listeners.
+    /// Listeners that stay, so that a dump shows them.
     listening: Vec<Upstream>,
 }
 
@@ -111,7 +111,7 @@ impl All {
         }
     }
 
-    /// All of them at once: they end when the kernel's timers say so.
+    /// Plays all at once: they end with the kernel's timers.
     fn play_lost(&mut self, wire: &Arc<Wire>) {
         let mut lost = Lost::on(wire);
         for family in Family::ALL {
@@ -126,19 +126,20 @@ impl All {
                 self.listening.push(upstream);
             }
         }
-        let nobody = Family::ALL.map(|family| Upstream::across(wire, family).unwrap());
-        for upstream in &nobody {
+        let unreachable = Family::ALL.map(|family| Upstream::across(wire, family).unwrap());
+        for upstream in &unreachable {
             self.count(UNANSWERED, N);
             let ends = SIDES.map(|_| closes(&[("connect_failed", N)]));
-            let what = "a connect that nobody answers".to_owned();
+            let what = "a connect without an answer".to_owned();
             self.failed.push(Played { what, port: upstream.port(), ends, ..Played::default() });
         }
-        lost.play(N, &nobody).unwrap();
+        lost.play(N, &unreachable).unwrap();
     }
 }
 
-/// At level L1 a client's abort loses its service, and that of a server that listens on every address
-/// loses which of them it was; nobody else tells it. Those that a look had met alive are told.
+/// Returns the aborts that are attributed. At level L1 a client's abort loses its service, and the
+/// abort of a server that listens on every address loses which address it was, with no other source
+/// for it. Aborts of sockets that a dump had shown open are attributed.
 fn named(played: &Played, document: &Value, side: &str) -> u64 {
     let Some(end) = end(document, played.port, side) else { return 0 };
     let told = played.told(end);
@@ -148,7 +149,7 @@ fn named(played: &Played, document: &Value, side: &str) -> u64 {
     aborted
 }
 
-/// What an end alone cannot tell apart without a trace.
+/// Returns the kinds of closes that one socket alone cannot distinguish without a trace.
 fn alike(way: Way) -> Vec<(&'static str, [&'static str; 2])> {
     match way {
         // The races of the equations: the FIN was acknowledged, and an RST killed the TIME_WAIT.

@@ -116,15 +116,20 @@ fn head(record: &WatchRecord, columns: usize) -> String {
     if let (Some(why), Some(above)) = (&record.level_refused, record.level.above()) {
         notes.push(format!("not level {above}: {why}"));
     }
-    let lost = |count: Option<u64>| count.filter(|count| *count > 0).map(thousands);
-    if let Some(lost) = lost(record.lost_trace_events) {
+    let some = |count: Option<u64>| count.filter(|count| *count > 0);
+    let were = |count: u64| if count == 1 { "was" } else { "were" };
+    if let Some(lost) = some(record.lost_trace_events) {
         notes.push(format!(
-            "{lost} traced events were lost: lifetimes, processes and reasons are of fewer connections"
+            "{} {} lost: lifetimes, processes and reasons are of fewer connections",
+            counted(lost, "traced event"),
+            were(lost)
         ));
     }
-    if let Some(lost) = lost(record.lost_events) {
+    if let Some(lost) = some(record.lost_events) {
         notes.push(format!(
-            "{lost} events were lost by the kernel: opened and closed may be too small by as many"
+            "{} {} lost by the kernel: opened and closed may be too small by as many",
+            counted(lost, "event"),
+            were(lost)
         ));
     }
     if let Some(broken) = record.broken_rules.as_ref().filter(|broken| !broken.is_empty()) {
@@ -143,10 +148,9 @@ fn head(record: &WatchRecord, columns: usize) -> String {
             counted(record.without_owner, "destination")
         ));
     }
-    if let Some(aborts) = lost(record.unattributed_aborts) {
-        notes.push(format!(
-            "{aborts} aborts on this host are in no row: the kernel had cleared their port"
-        ));
+    if let Some(aborts) = some(record.unattributed_aborts) {
+        let aborts = counted(aborts, "abort");
+        notes.push(format!("in no row: {aborts} on this host, whose port the kernel had cleared"));
     }
     notes.iter().map(|note| paragraph("", note, columns)).collect()
 }

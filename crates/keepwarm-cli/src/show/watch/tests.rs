@@ -146,7 +146,7 @@ fn crowded_screen_shows_the_busiest() {
 }
 
 #[test]
-fn captures_in_the_documentation_are_reports() {
+fn documented_captures_are_reports() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/watching.md");
     let page = std::fs::read_to_string(page).unwrap();
     for (record, columns) in [

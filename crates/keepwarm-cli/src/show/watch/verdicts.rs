@@ -30,7 +30,8 @@ pub(super) fn answer(record: &WatchRecord) -> String {
             Some((name, codes)).filter(|(_, codes)| !codes.is_empty())
         });
         let say = |(place, (name, codes)): (usize, (&String, Vec<&str>))| {
-            // One title is enough: others often have the same codes, and the paragraphs explain.
+            // The first title is enough: others often have the same codes, and the paragraphs
+            // explain.
             let title = if place == 0 { title(codes[0]) } else { String::new() };
             let more: String = codes[1..].iter().map(|code| format!(", {code}")).collect();
             format!("{name}: {}{title}{more}", codes[0])
