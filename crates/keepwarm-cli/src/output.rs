@@ -1,6 +1,5 @@
 //! Writes to stdout and stderr. No other module does.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -43,15 +42,6 @@ pub(crate) fn is_read() -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     // A stdout that poll(2) does not take, as some files, counts as read.
     poll(&mut ends, Some(&at_once)).is_err() || !ends[0].revents().contains(PollFlags::ERR)
-}
-
-/// Replaces the control characters of a text that came from outside: a terminal would obey them.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        text.replace(char::is_control, "\u{fffd}").into()
-    } else {
-        text.into()
-    }
 }
 
 /// Writes a failure to stderr. A failure of that write cannot be reported, so it is ignored.

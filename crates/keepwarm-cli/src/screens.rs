@@ -36,12 +36,14 @@ fn lab() -> LabRecord {
     }
 }
 
-/// The long help of a command, as a terminal of 80 columns shows it; `""` is the tool itself.
-fn help(name: &str) -> String {
+/// The long help of a command, such as `serve data`, as a terminal of 80 columns shows it.
+fn help(path: &str) -> String {
     let mut tool = Arguments::command().term_width(80);
     tool.build();
-    let command =
-        if name.is_empty() { &mut tool } else { tool.find_subcommand_mut(name).expect(name) };
+    let mut command = &mut tool;
+    for name in path.split_whitespace() {
+        command = command.find_subcommand_mut(name).expect(name);
+    }
     command.render_long_help().to_string()
 }
 
@@ -72,7 +74,7 @@ fn lab_text() {
 #[test]
 fn explain_pages() {
     assert_snapshot!("explain", explain::list());
-    for topic in ["D2", "columns", "assertions"] {
+    for topic in ["D2", "columns", "levels", "assertions"] {
         let page = explain::page(topic).expect(topic);
         assert_snapshot!(format!("explain_{topic}"), page);
     }
@@ -80,13 +82,13 @@ fn explain_pages() {
 
 #[test]
 fn help_at_80_columns() {
-    for name in ["", "load", "lab", "report", "watch", "explain", "serve"] {
-        let text = help(name);
+    let commands =
+        ["", "load", "lab", "report", "watch", "explain", "serve", "serve data", "serve front"];
+    for command in commands {
+        let text = help(command);
         let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        assert!(widest <= 80, "{name}: {widest} columns");
-        assert_snapshot!(
-            if name.is_empty() { "help".to_owned() } else { format!("help_{name}") },
-            text
-        );
+        assert!(widest <= 80, "{command}: {widest} columns");
+        let name = format!("help {command}").trim_end().replace(' ', "_");
+        assert_snapshot!(name, text);
     }
 }

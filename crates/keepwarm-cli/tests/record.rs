@@ -3,11 +3,10 @@
 mod common;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::{Service, dead_port, finish, keepwarm, kill, run, until};
+use common::{Service, dead_port, finish, keepwarm, kill, run, silent, until};
 use serde_json::Value;
 
 fn load(arguments: &[&str], url: &str) -> common::Output {
@@ -161,17 +160,6 @@ fn interrupted_run_leaves_its_record() {
     assert_eq!(record["requests"]["failed"], 0, "what was in flight was waited for");
     assert_eq!(record["requests"]["scheduled"], record["requests"]["completed"]);
     assert_eq!(folder.names(), ["run.json"]);
-}
-
-/// A server that accepts, reads, and says nothing.
-fn silent() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is left");
-    let url = format!("http://{}/", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        kept.extend(listener.incoming());
-    });
-    url
 }
 
 #[test]

@@ -4,11 +4,10 @@ mod common;
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use common::{finish, keepwarm, run};
+use common::{finish, keepwarm, run, silent};
 use serde_json::Value;
 
 fn report(arguments: &[&str]) -> common::Output {
@@ -39,17 +38,6 @@ fn recorded(name: &str) -> String {
 
 fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("keepwarm-report-{name}-{}", std::process::id()))
-}
-
-/// A server that accepts, reads, and says nothing.
-fn silent() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is left");
-    let url = format!("http://{}/", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        kept.extend(listener.incoming());
-    });
-    url
 }
 
 #[test]
@@ -93,6 +81,25 @@ fn contradicting_lab_is_invalid() {
     report_of(document.to_string().as_bytes(), &[])
         .exits_with(4)
         .says("the measurement of go-default is invalid: the kernel counted 3");
+}
+
+/// The text of a snapshot of this crate.
+fn snapshot(name: &str) -> String {
+    let file =
+        format!("{}/src/snapshots/keepwarm__screens__{name}.snap", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(file).expect("a snapshot");
+    // Two lines of dashes stand around the snapshot's origin.
+    text.splitn(3, "---\n").nth(2).expect("a snapshot's text").to_owned()
+}
+
+#[test]
+fn report_prints_the_reviewed_screens() {
+    let text = |name: &str, arguments: &[&str]| {
+        report(&[&[recorded(name).as_str()], arguments].concat()).stdout.trim().to_owned()
+    };
+    assert_eq!(text("load_hops", &[]), snapshot("load_with_hops").trim());
+    assert_eq!(text("load_open", &["--format", "ab"]), snapshot("ab_open_loop").trim());
+    assert_eq!(text("lab", &[]), snapshot("lab").trim());
 }
 
 #[test]

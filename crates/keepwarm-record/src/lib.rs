@@ -3,6 +3,9 @@
 //! Owns every type that crosses a file, the assertions that can be judged by one, and what follows
 //! from a record alone: verdicts, intervals, notes and sentences. Knows no engine and no kernel:
 //! the tool fills the records, writes them and reads them. Does no I/O and reads no clock.
+//!
+//! Imports run one way, from left to right:
+//! `read` → `lab` → `load` → `watch` → `assertion`, `fold`, `machine`, `numbers`.
 
 #![forbid(unsafe_code)]
 

@@ -9,9 +9,9 @@ use keepwarm_record::lab::{
 };
 use keepwarm_record::load::{
     self, Bytes, Connections, Distribution, ErrorRecord, Forecast, HopCloses, HopFinding,
-    HopRecord, HopRequests, HopSample, LoadRecord, Loader, PerConnection, PerSide, PortUse,
-    Requests, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord, Stopped, TimeWaits,
-    TimelineRecord, Trust, Verdict,
+    HopRecord, HopRequests, HopSample, LoadRecord, Loader, PerSide, PortUse, Requests,
+    RequestsPerConnection, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord, Stopped,
+    TimeWaits, TimelineRecord, Trust, Verdict,
 };
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{FindingRecord, OwnerRecord, Side};
@@ -156,7 +156,7 @@ fn connections() -> Connections {
         peer_rst: 0,
         timed_out: 0,
         still_open: 0,
-        requests_per_connection: PerConnection {
+        requests_per_connection: RequestsPerConnection {
             min: Some(1),
             p50: Some(1),
             max: Some(1),

@@ -11,8 +11,9 @@ use keepwarm_load::{
     Slice, StopReason, Summary, ThreadUse, Timeline,
 };
 use keepwarm_record::load::{
-    Bytes, Connections, Distribution, ErrorRecord, LoadRecord, Loader, PerConnection, Requests,
-    SCHEMA, Settings, Sketched, SliceRecord, Stopped, TimelineRecord, Verdict,
+    Bytes, Connections, Distribution, ErrorRecord, LoadRecord, Loader, Requests,
+    RequestsPerConnection, SCHEMA, Settings, Sketched, SliceRecord, Stopped, TimelineRecord,
+    Verdict,
 };
 
 use crate::machine;
@@ -140,7 +141,7 @@ fn connections(summary: &Summary) -> Connections {
         peer_rst: ledger.peer_rst,
         timed_out: ledger.timed_out,
         still_open: ledger.still_open,
-        requests_per_connection: PerConnection {
+        requests_per_connection: RequestsPerConnection {
             min: per_connection.min(),
             p50: per_connection.p50(),
             max: per_connection.max(),
@@ -220,8 +221,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
-    use keepwarm_record::assertion::{every_name, parse};
-    use keepwarm_record::load::{ERROR_CLASSES, fact};
+    use keepwarm_record::assertion::{ERROR_CLASSES, every_name, parse};
+    use keepwarm_record::load::fact;
 
     use super::*;
 

@@ -5,7 +5,7 @@
 
 use keepwarm_record::load::{Distribution, LoadRecord};
 
-use crate::output::printable;
+use super::printable;
 
 /// The rows of ab's percentile table.
 const PERCENTILES: [f64; 9] = [0.50, 0.66, 0.75, 0.80, 0.90, 0.95, 0.98, 0.99, 1.0];

@@ -6,9 +6,8 @@ use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Sides, Trust};
 use keepwarm_record::watch::OwnerRecord;
 
 use super::numbers::{counted, millis, millis_or_dash, thousands};
-use super::paint;
 use super::table::{Table, paragraph};
-use crate::output::printable;
+use super::{paint, printable};
 
 const COLUMNS: usize = 100;
 

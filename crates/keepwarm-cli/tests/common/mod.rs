@@ -217,6 +217,17 @@ pub(crate) fn dead_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// Starts a server that accepts, and never reads or answers; returns its URL.
+pub(crate) fn silent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is left");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        kept.extend(listener.incoming());
+    });
+    url
+}
+
 /// The processes whose parent is `pid`, from /proc.
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     let mut children = Vec::new();

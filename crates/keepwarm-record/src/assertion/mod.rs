@@ -16,7 +16,7 @@ mod verdict;
 
 use std::fmt;
 
-pub use names::{Entry, Name, every_name, placeholders, table};
+pub use names::{ERROR_CLASSES, Entry, Name, every_name, placeholders, table};
 pub use parse::{ParseError, parse};
 pub use verdict::{AssertionOutcome, AssertionRecord, failures, judge};
 

@@ -4,7 +4,6 @@
 //! capitals, and `candidates` spells the names out.
 
 use super::Unit;
-use crate::load::ERROR_CLASSES;
 
 /// Points of a distribution of times.
 const POINTS: [&str; 9] = ["min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max"];
@@ -14,6 +13,24 @@ const MOMENTS: [&str; 3] = ["before", "peak", "after"];
 
 /// Sides of a connection.
 const SIDES: [&str; 2] = ["client", "server"];
+
+/// Classes of failed requests, in the order of reports. Records of a load spell them so, too.
+pub const ERROR_CLASSES: [&str; 14] = [
+    "connect",
+    "tls",
+    "connect_timeout",
+    "timeout",
+    "reset_before_response",
+    "reset_within_response",
+    "eof_on_new",
+    "eof_on_reused",
+    "eof_within_response",
+    "bad_framing",
+    "too_large",
+    "write",
+    "read",
+    "unanswered",
+];
 
 /// Error numbers that have a name in assertions, as the kernel spells them, in lower case.
 const ERRNOS: [&str; 8] = [

@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::Distribution;
+use super::Distribution;
 
 /// Slices that it takes to say how slices differ.
 const MIN_SLICES: usize = 10;

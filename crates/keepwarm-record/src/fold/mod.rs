@@ -1,3 +1,6 @@
 //! Statistics over the distributions that records keep.
 
 pub mod confidence;
+mod distribution;
+
+pub use distribution::Distribution;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Distribution;
+use crate::fold::Distribution;
 
 /// Connections of a load, each in exactly one counter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Connections {
     /// Connections open at the end of the run.
     pub still_open: u64,
     /// Requests carried by one connection.
-    pub requests_per_connection: PerConnection,
+    pub requests_per_connection: RequestsPerConnection,
     /// Times from established to closed, of connections that ended within the run.
     pub lifetime_us: Distribution,
     /// True if all sums of the account hold.
@@ -43,7 +43,7 @@ pub struct Connections {
 
 /// Requests carried by one connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PerConnection {
+pub struct RequestsPerConnection {
     /// Fewest requests.
     pub min: Option<u64>,
     /// Median.

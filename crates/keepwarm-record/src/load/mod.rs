@@ -4,7 +4,6 @@
 //! assertions, whether the target could be reached. Does not measure: the tool fills the record.
 
 mod connections;
-mod distribution;
 mod facts;
 mod hop;
 mod settings;
@@ -16,10 +15,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::assertion::{self, Assertion, AssertionRecord};
+pub use crate::fold::Distribution;
 use crate::machine::Machine;
 
-pub use connections::{Connections, PerConnection};
-pub use distribution::Distribution;
+pub use connections::{Connections, RequestsPerConnection};
 pub use facts::fact;
 pub use hop::{
     Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PerSide, PortUse,
@@ -31,24 +30,6 @@ pub use verdict::{Trust, Verdict};
 
 /// Name and version of the format.
 pub const SCHEMA: &str = "keepwarm.load/1";
-
-/// Classes of failed requests, as `ErrorRecord::class` spells them, in the order of reports.
-pub const ERROR_CLASSES: [&str; 14] = [
-    "connect",
-    "tls",
-    "connect_timeout",
-    "timeout",
-    "reset_before_response",
-    "reset_within_response",
-    "eof_on_new",
-    "eof_on_reused",
-    "eof_within_response",
-    "bad_framing",
-    "too_large",
-    "write",
-    "read",
-    "unanswered",
-];
 
 /// Classes of failed requests whose response was still missing when their time was over.
 const WITHOUT_ANSWER: [&str; 3] = ["connect_timeout", "timeout", "unanswered"];
@@ -137,7 +118,7 @@ pub struct Requests {
 /// Failed requests of one class and errno.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorRecord {
-    /// Class: a word of [`ERROR_CLASSES`].
+    /// Class: a word of [`ERROR_CLASSES`](assertion::ERROR_CLASSES).
     pub class: String,
     /// Error number of the operating system, such as `ECONNREFUSED`.
     pub errno: Option<String>,

@@ -3,7 +3,7 @@
 use crate::show::numbers::thousands;
 use keepwarm_record::watch::{DestinationRecord, OwnerRecord, PerConnection, PortsRecord};
 
-use crate::output::printable;
+use crate::show::printable;
 
 /// The cell of a value that is not there, or of a zero that says nothing.
 const NOTHING: &str = "-";

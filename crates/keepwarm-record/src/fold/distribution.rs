@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fold::confidence::{self, Intervals};
+use super::confidence::{self, Intervals};
 
 /// A distribution of whole numbers, whose unit is in the name of the field that holds it. A point
 /// is `None` where there are too few samples for it.
