@@ -250,6 +250,28 @@ fn stray_bytes_end_connection_not_exchange() {
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!(summary.completed, 10);
     assert_eq!(closed_by_us(&summary, CloseCause::StrayBytes), 10);
+    assert_eq!(summary.ledger.stray_bytes, 10);
+}
+
+/// The FIN behind a stray byte makes the close the peer's; the byte stays in the ledger.
+#[test]
+fn stray_byte_before_fin_leaves_a_trace() {
+    for response in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\n"[..],
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok\n",
+    ] {
+        let server = HttpServer::start(move |conn| {
+            if conn.read_request() {
+                conn.send(response);
+                conn.fin();
+            }
+        });
+        let builder = plan(&server).requests(10).concurrency(2);
+        let (summary, _) = run_and_compare(server, builder);
+        let by_us = closed_by_us(&summary, CloseCause::StrayBytes);
+        assert_eq!((summary.completed, summary.ledger.peer_fin + by_us), (10, 10));
+        assert_eq!(summary.ledger.stray_bytes, 10);
+    }
 }
 
 /// The server responds before it has read the whole request.

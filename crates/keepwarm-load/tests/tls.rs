@@ -4,109 +4,13 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::run;
-use keepwarm_load::{CloseCause, ErrorClass, Plan, PlanBuilder};
+use common::tls::{Authority, Stream, plan, read_request, serve};
+use keepwarm_load::{CloseCause, ErrorClass, Plan};
 use keepwarm_testkit::http_server::{HttpServer, SilentPort};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
-
-type Stream = StreamOwned<ServerConnection, TcpStream>;
-
-/// A certificate authority of the test's own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        Self(CertifiedIssuer::self_signed(params, key).expect("an issuer"))
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-        (params.signed_by(&key, &self.0).expect("a certificate"), key)
-    }
-
-    /// Makes a server's configuration for `name`. Asks for certificates of `clients` if given.
-    fn server(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        let (certificate, key) = self.issue(name);
-        let chain = vec![certificate.der().clone()];
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.0.der().clone()).expect("a root");
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
-            }
-        };
-        builder.with_single_cert(chain, key).expect("a certificate that fits its key")
-    }
-}
-
-/// Handshakes that a server has seen.
-type Seen = Arc<Mutex<Vec<(HandshakeKind, Option<String>)>>>;
-
-/// Starts a TLS server that follows `script` on each connection, in threads that end with the test.
-fn serve(
-    config: ServerConfig,
-    script: impl Fn(&mut Stream) + Send + Sync + 'static,
-) -> (SocketAddr, Seen) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let (config, script, seen) = (Arc::new(config), Arc::new(script), Seen::default());
-    let noted = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        for socket in listener.incoming().flatten() {
-            let (config, script, noted) = (config.clone(), Arc::clone(&script), noted.clone());
-            std::thread::spawn(move || {
-                let connection = ServerConnection::new(config).expect("a connection");
-                let mut stream = StreamOwned::new(connection, socket);
-                while stream.conn.is_handshaking() {
-                    if stream.conn.complete_io(&mut stream.sock).is_err() {
-                        return;
-                    }
-                }
-                let name = stream.conn.server_name().map(str::to_owned);
-                let kind = stream.conn.handshake_kind().expect("a handshake");
-                noted.lock().expect("no holder panics").push((kind, name));
-                script(&mut stream);
-            });
-        }
-    });
-    (address, seen)
-}
-
-/// Reads one request. Returns false at the end of the connection.
-fn read_request(stream: &mut Stream) -> bool {
-    let mut request = Vec::new();
-    let mut bytes = [0; 4096];
-    while !request.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut bytes) {
-            Ok(count @ 1..) => request.extend_from_slice(&bytes[..count]),
-            _ => return false,
-        }
-    }
-    true
-}
+use rustls::HandshakeKind;
 
 fn respond(stream: &mut Stream, bytes: &[u8]) {
     let _ = stream.write_all(bytes).and_then(|()| stream.flush());
@@ -116,12 +20,6 @@ fn answer_all(stream: &mut Stream) {
     while read_request(stream) {
         respond(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     }
-}
-
-/// Makes a plan for `localhost` at the server's address and port.
-fn plan(address: SocketAddr) -> PlanBuilder {
-    let rule = format!("localhost:443:127.0.0.1:{}", address.port());
-    Plan::builder("https://localhost/").connect_to(rule.parse().expect("a rule"))
 }
 
 #[test]

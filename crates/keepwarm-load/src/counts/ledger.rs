@@ -27,7 +27,8 @@ pub struct Ledger {
     pub opened: u64,
     /// Connections closed by this side, by cause.
     pub closed_by_us: BTreeMap<CloseCause, u64>,
-    /// Connections on which the peer's FIN came first.
+    /// Connections on which the peer's FIN came first or, with TLS, its close_notify: a peer that has
+    /// announced its end sends no further response, even if it keeps the TCP connection.
     pub peer_fin: u64,
     /// Connections on which the peer's RST came first.
     pub peer_rst: u64,
@@ -51,6 +52,10 @@ pub struct Ledger {
     pub requests_per_connection: Histogram,
     /// Connections that were opened and carried no request.
     pub unused: u64,
+    /// Connections on which bytes arrived that belong to no response, whichever side closed them. A
+    /// FIN behind the bytes is the peer's close; without one, this side closes, and
+    /// [`closed_by_us`](Self::closed_by_us) has them as [`CloseCause::StrayBytes`] too.
+    pub stray_bytes: u64,
     /// Time from established to closed, in microseconds: one sample per connection that ended
     /// within the run. Connections still open at its end have no sample.
     pub lifetimes: Histogram,
@@ -82,6 +87,7 @@ impl Ledger {
             reused: 0,
             requests_per_connection: Histogram::up_to(MAX_REQUESTS),
             unused: 0,
+            stray_bytes: 0,
             lifetimes: Histogram::up_to(MAX_LIFETIME_US),
             completed: 0,
             failed: 0,
@@ -116,6 +122,7 @@ impl Ledger {
             + self.still_open;
         let carried = &self.requests_per_connection;
         let on_connections = u64::try_from(carried.sum()).unwrap_or(u64::MAX);
+        let for_stray = self.closed_by_us.get(&CloseCause::StrayBytes).copied().unwrap_or(0);
         let sums = [
             (
                 "connect attempts = opened + failed + timed out + abandoned",
@@ -126,6 +133,11 @@ impl Ledger {
                 "opened = closed by us + peer FIN + peer RST + timed out + still open",
                 self.opened,
                 ends,
+            ),
+            (
+                "closed for stray bytes = of these, connections with stray bytes",
+                for_stray,
+                for_stray.min(self.stray_bytes),
             ),
             ("opened = connections with a request count", self.opened, carried.count()),
             (
@@ -215,6 +227,7 @@ impl Ledger {
         self.reused += other.reused;
         self.requests_per_connection.merge(&other.requests_per_connection);
         self.unused += other.unused;
+        self.stray_bytes += other.stray_bytes;
         self.lifetimes.merge(&other.lifetimes);
         self.completed += other.completed;
         self.failed += other.failed;
@@ -233,6 +246,7 @@ mod tests {
         ledger.connect_failed.insert(Errno::from_rustix(rustix::io::Errno::CONNREFUSED), 1);
         ledger.opened = 2;
         ledger.closed_by_us.insert(CloseCause::StrayBytes, 1);
+        ledger.stray_bytes = 1;
         ledger.still_open = 1;
         ledger.requests_per_connection.record(1);
         ledger.requests_per_connection.record(2);
@@ -259,12 +273,13 @@ mod tests {
 
     #[test]
     fn every_count_off_by_one_is_caught() {
-        let spoil: [fn(&mut Ledger); 17] = [
+        let spoil: [fn(&mut Ledger); 18] = [
             |l| l.connect_attempts += 1,
             |l| l.connect_failed.values_mut().for_each(|n| *n += 1),
             |l| l.connect_timed_out += 1,
             |l| l.connect_abandoned += 1,
             |l| l.closed_by_us.values_mut().for_each(|n| *n += 1),
+            |l| l.stray_bytes -= 1,
             |l| l.peer_fin += 1,
             |l| l.peer_rst += 1,
             |l| l.timed_out += 1,

@@ -96,6 +96,7 @@ impl Engine {
                     slot.hangup = false;
                     slot.tls = None;
                     slot.end_announced = false;
+                    slot.stray = false;
                     slot.requests = 0;
                     slot.state = State::Dialing;
                     return;

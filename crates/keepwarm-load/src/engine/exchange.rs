@@ -159,17 +159,10 @@ impl Engine {
                 }
                 Err(malformed) => self.bad_response(index, malformed, now),
             },
-            State::Open => self.leave(index, CloseCause::StrayBytes, None),
-            State::Leaving { wait: true, .. } => {
-                self.gauges.waiting -= 1;
-                self.slots[index].wake_at = None;
-                self.leave(index, CloseCause::StrayBytes, None);
-            }
-            State::Leaving { .. }
-            | State::Vacant
-            | State::BackingOff
-            | State::Dialing
-            | State::Handshaking => {}
+            State::Open | State::Leaving { wait: true, .. } => self.leave_stray(index),
+            // Of a response that could not be read, the rest belongs to it.
+            State::Leaving { cause, wait: false } => slot.stray |= cause != CloseCause::BadResponse,
+            State::Vacant | State::BackingOff | State::Dialing | State::Handshaking => {}
         }
     }
 
@@ -224,7 +217,7 @@ impl Engine {
         slot.state = State::Open;
         self.settle(index, now);
         if stray {
-            self.leave(index, CloseCause::StrayBytes, None);
+            self.leave_stray(index);
         } else if early {
             self.leave(index, CloseCause::EarlyResponse, None);
         } else if response.reuse == Reuse::Ambiguous {
@@ -250,12 +243,13 @@ impl Engine {
         self.slots[index].state = State::Leaving { cause, wait: wait_from.is_some() };
     }
 
-    /// Leaves a connection between two requests, because the bytes on it cannot be read.
-    pub(super) fn leave_broken(&mut self, index: usize) {
+    /// Leaves a connection between two requests, because the bytes on it belong to no response.
+    pub(super) fn leave_stray(&mut self, index: usize) {
         if let State::Leaving { wait: true, .. } = self.slots[index].state {
             self.gauges.waiting -= 1;
             self.slots[index].wake_at = None;
         }
+        self.slots[index].stray = true;
         self.leave(index, CloseCause::StrayBytes, None);
     }
 
@@ -267,49 +261,60 @@ impl Engine {
             || slot.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Closes a connection whose peer was expected to close and did not.
+    /// Closes a connection whose peer was expected to close and did not. A peer that has announced
+    /// its end in TLS has closed as far as it wants to.
     pub(super) fn stop_waiting(&mut self, index: usize) {
+        if self.slots[index].end_announced {
+            self.announce_end(index);
+            return self.close(index, ConnectionEnd::PeerFin);
+        }
         self.close(index, ConnectionEnd::ByUs(CloseCause::PeerKeptOpen));
     }
 
     /// Handles the peer's FIN: the end of a response without another end, or of the connection
     /// only.
     fn on_fin(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
-        if slot.state == State::Handshaking {
-            return self.handshake_ended(index, ConnectionEnd::PeerFin, None);
-        }
-        if slot.state == State::Exchanging {
-            let now = Instant::now();
-            let truncated = slot.tls.is_some() && !slot.end_announced;
-            if let Some(response) = slot.framing.end_of_input().filter(|_| !truncated) {
-                self.complete(index, response, false, now);
-                if let State::Leaving { wait: true, .. } = self.slots[index].state {
-                    self.gauges.waiting -= 1;
-                }
-                self.slots[index].state = State::Open;
-            } else if let Some(errno) = slot.write_error {
-                self.write_failed(index, errno);
-                // The kernel has reported the error to the write, so reading ends as if by FIN.
-                let end = match errno {
-                    Errno::PIPE => ConnectionEnd::PeerFin,
-                    Errno::CONNRESET => ConnectionEnd::PeerRst,
-                    _ => ConnectionEnd::ByUs(CloseCause::SocketError),
-                };
-                return self.close(index, end);
-            } else {
-                let class = match (slot.framing.received(), slot.requests) {
-                    (true, _) => ErrorClass::EofWithinResponse,
-                    (false, 0 | 1) => ErrorClass::EofOnNew,
-                    (false, _) => ErrorClass::EofOnReused,
-                };
-                let nth = slot.requests;
-                self.fail(index, class, None, now, || {
-                    format!("the server closed during request {nth} of its connection")
-                });
+        let end = match self.slots[index].state {
+            State::Handshaking => {
+                return self.handshake_ended(index, ConnectionEnd::PeerFin, None);
             }
+            State::Exchanging => self.settle_ended(index, Instant::now()),
+            _ => ConnectionEnd::PeerFin,
+        };
+        self.close(index, end);
+    }
+
+    /// Gives the request in flight its outcome, because the peer has ended its side. The caller
+    /// then gives the slot another state. Returns how the connection ended.
+    pub(super) fn settle_ended(&mut self, index: usize, now: Instant) -> ConnectionEnd {
+        let slot = &mut self.slots[index];
+        let truncated = slot.tls.is_some() && !slot.end_announced;
+        if let Some(response) = slot.framing.end_of_input().filter(|_| !truncated) {
+            self.complete(index, response, false, now);
+            if let State::Leaving { wait: true, .. } = self.slots[index].state {
+                self.gauges.waiting -= 1;
+            }
+            self.slots[index].state = State::Open;
+        } else if let Some(errno) = slot.write_error {
+            self.write_failed(index, errno);
+            // The kernel has reported the error to the write, so reading ends as if by FIN.
+            return match errno {
+                Errno::PIPE => ConnectionEnd::PeerFin,
+                Errno::CONNRESET => ConnectionEnd::PeerRst,
+                _ => ConnectionEnd::ByUs(CloseCause::SocketError),
+            };
+        } else {
+            let class = match (slot.framing.received(), slot.requests) {
+                (true, _) => ErrorClass::EofWithinResponse,
+                (false, 0 | 1) => ErrorClass::EofOnNew,
+                (false, _) => ErrorClass::EofOnReused,
+            };
+            let nth = slot.requests;
+            self.fail(index, class, None, now, || {
+                format!("the server closed during request {nth} of its connection")
+            });
         }
-        self.close(index, ConnectionEnd::PeerFin);
+        ConnectionEnd::PeerFin
     }
 
     /// Handles a failed recv(2): an RST, or an error of the network.
@@ -424,6 +429,7 @@ impl Engine {
         let ledger = &mut self.tally.ledger;
         ledger.requests_per_connection.record(slot.requests);
         ledger.unused += u64::from(slot.requests == 0);
+        ledger.stray_bytes += u64::from(slot.stray);
         if !matches!(end, ConnectionEnd::StillOpen) {
             ledger.lifetimes.record(micros(now - slot.opened_at));
         }
@@ -439,6 +445,9 @@ impl Engine {
 
     /// Returns whether the peer has closed an idle connection without an event being read yet.
     pub(super) fn check_for_close(&mut self, index: usize) -> ConnectionEnd {
+        if self.slots[index].end_announced {
+            return ConnectionEnd::PeerFin;
+        }
         let Some(socket) = &self.slots[index].socket else {
             return ConnectionEnd::StillOpen;
         };

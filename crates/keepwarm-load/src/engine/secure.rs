@@ -6,7 +6,7 @@
 //! handshake is a failed request with a class of its own, on a connection that carried no request.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -17,6 +17,11 @@ use super::exchange::ConnectionEnd;
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
 use crate::counts::{CloseCause, ErrorClass, micros};
+
+/// Time for which the FIN of a peer that has sent close_notify is waited for. Servers send the two
+/// together. Closing between them would make this side the first one on TCP, and move the TIME_WAIT
+/// here; a server that keeps TCP open costs its connection this time.
+const WAIT_FOR_FIN: Duration = Duration::from_millis(5);
 
 /// The socket as rustls writes to it: without a signal (SIGPIPE) when the peer is gone.
 struct TlsSocket<'a>(&'a OwnedFd);
@@ -88,13 +93,18 @@ impl Engine {
     /// Handles encrypted bytes from the socket.
     pub(super) fn take_secure(&mut self, index: usize, mut wire: &[u8], now: Instant) {
         let mut plain = std::mem::take(&mut self.buffers.plain);
-        let mut failed = None;
-        while !wire.is_empty() && failed.is_none() {
+        let (mut failed, mut ended) = (None, false);
+        while !wire.is_empty() && failed.is_none() && !ended {
             let Some(tls) = &mut self.slots[index].tls else { break };
-            failed = match tls.read_tls(&mut wire) {
-                Ok(_) => tls.process_new_packets().err(),
-                Err(error) => Some(rustls::Error::General(error.to_string())),
+            let processed = match tls.read_tls(&mut wire) {
+                Ok(_) => tls.process_new_packets(),
+                Err(error) => Err(rustls::Error::General(error.to_string())),
             };
+            match processed {
+                // Bytes behind close_notify are ignored (RFC 8446, section 6.1).
+                Ok(state) => ended = state.peer_has_closed(),
+                Err(error) => failed = Some(error),
+            }
             if self.slots[index].state != State::Handshaking {
                 self.take_plain(index, &mut plain, now);
             }
@@ -103,6 +113,14 @@ impl Engine {
         if let Some(error) = failed {
             return self.secure_failed(index, &error, now);
         }
+        self.answer_secure(index, now);
+        if ended {
+            self.on_end_announced(index, now);
+        }
+    }
+
+    /// Writes what the bytes just read have made possible: the first request, or an answer of TLS.
+    fn answer_secure(&mut self, index: usize, now: Instant) {
         let slot = &self.slots[index];
         let Some(tls) = &slot.tls else { return };
         if slot.write_error.is_some() {
@@ -111,6 +129,10 @@ impl Engine {
         }
         if slot.state == State::Handshaking && !tls.is_handshaking() {
             self.handshaken(index, now);
+            // A server may answer before it is asked, in the flight that ends the handshake.
+            let mut plain = std::mem::take(&mut self.buffers.plain);
+            self.take_plain(index, &mut plain, now);
+            self.buffers.plain = plain;
         } else if tls.wants_write() {
             self.write_secure(index);
         }
@@ -119,18 +141,37 @@ impl Engine {
     /// Gives the bytes that rustls has decrypted to the exchange.
     fn take_plain(&mut self, index: usize, plain: &mut [u8], now: Instant) {
         loop {
-            let slot = &mut self.slots[index];
-            let Some(tls) = &mut slot.tls else { return };
+            let Some(tls) = &mut self.slots[index].tls else { return };
             match tls.reader().read(plain) {
-                Ok(0) => {
-                    slot.end_announced = true;
-                    return;
-                }
-                Ok(count) => self.take(index, &plain[..count], now),
-                // No more bytes, or the peer's end without close_notify, which its FIN shows.
-                Err(_) => return,
+                Ok(count @ 1..) => self.take(index, &plain[..count], now),
+                // No more bytes, or the peer's end: with close_notify `take_secure` sees it,
+                // without it the FIN shows it.
+                Ok(0) | Err(_) => return,
             }
         }
+    }
+
+    /// Handles the peer's close_notify: the end of its bytes, even if it keeps the TCP connection
+    /// (RFC 8446, section 6.1). A request on this connection would have no answer.
+    fn on_end_announced(&mut self, index: usize, now: Instant) {
+        self.slots[index].end_announced = true;
+        let end = match self.slots[index].state {
+            State::Vacant | State::BackingOff | State::Dialing => return,
+            State::Handshaking => {
+                return self.handshake_ended(index, ConnectionEnd::PeerFin, None);
+            }
+            State::Exchanging => self.settle_ended(index, now),
+            State::Open | State::Leaving { .. } => ConnectionEnd::PeerFin,
+        };
+        if !matches!(end, ConnectionEnd::PeerFin) {
+            return self.close(index, end);
+        }
+        if !matches!(self.slots[index].state, State::Leaving { wait: true, .. }) {
+            self.gauges.waiting += 1;
+        }
+        self.arm(index, now + WAIT_FOR_FIN);
+        let cause = CloseCause::PeerKeptOpen;
+        self.slots[index].state = State::Leaving { cause, wait: true };
     }
 
     /// Counts a finished handshake, and begins the exchange.
@@ -157,7 +198,7 @@ impl Engine {
                 self.fail(index, ErrorClass::Tls, None, now, || error.to_string());
                 self.leave(index, CloseCause::BadResponse, None);
             }
-            _ => self.leave_broken(index),
+            _ => self.leave_stray(index),
         }
     }
 

@@ -93,6 +93,8 @@ pub(super) struct Slot {
     pub(super) tls: Option<Box<ClientConnection>>,
     /// The peer has announced its end in TLS (close_notify), so its FIN does not truncate data.
     pub(super) end_announced: bool,
+    /// Bytes have arrived that belong to no response.
+    pub(super) stray: bool,
 }
 
 /// Returns the request that a slot writes. Takes single fields, because the caller changes others
@@ -134,6 +136,7 @@ impl Slot {
             framing: Framing::new(),
             tls: None,
             end_announced: false,
+            stray: false,
         }
     }
 }

@@ -2,6 +2,8 @@
 //! the server's own truth.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod tls;
+
 use std::time::{Duration, Instant};
 
 use keepwarm_load::{Plan, PlanBuilder, Run, Summary};
