@@ -1,5 +1,7 @@
 //! Reads the fields of this machine that records keep.
 
+use std::io::Read;
+
 use keepwarm_record::machine::Machine;
 
 /// Describes the machine and the network namespace of the calling thread.
@@ -10,7 +12,7 @@ pub(crate) fn this() -> Machine {
         os: std::env::consts::OS.to_owned(),
         architecture: std::env::consts::ARCH.to_owned(),
         kernel: read("/proc/sys/kernel/osrelease").map(|release| release.trim().to_owned()),
-        processor: read("/proc/cpuinfo").and_then(|info| model(&info)),
+        processor: first_bytes("/proc/cpuinfo").and_then(|info| model(&info)),
         cores: cores.map(|cores| cores.get() as u64),
         boot_id: keepwarm_sockets::boot_id(),
         // The namespace of this thread: a watch enters another namespace with one thread alone.
@@ -20,6 +22,15 @@ pub(crate) fn this() -> Machine {
 
 fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok()
+}
+
+/// Reads the start of a file: /proc/cpuinfo has a page of text for each core, and the kernel writes
+/// no more of it than is read.
+fn first_bytes(path: &str) -> Option<String> {
+    let mut bytes = vec![0; 4096];
+    let length = std::fs::File::open(path).and_then(|mut file| file.read(&mut bytes)).ok()?;
+    bytes.truncate(length);
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn model(info: &str) -> Option<String> {

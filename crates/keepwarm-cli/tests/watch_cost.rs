@@ -128,6 +128,7 @@ fn resting_host_costs_counters_not_dumps() {
     let lines = |part: &str| trace.lines().filter(|line| line.contains(part)).count();
     let dumps = lines("AF_NETLINK");
     assert!((2..=5).contains(&dumps), "{dumps} dumps in 7 s");
-    let asked = lines("/net/snmp");
-    assert!(asked >= dumps + 3, "the counters were read {asked} times, {dumps} of them for a dump");
+    // The watch reads them before each dump that may be skipped, every two seconds.
+    let read = lines("/net/snmp");
+    assert!(read >= 3, "the counters were read {read} times in 7 s, with {dumps} dumps");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keepwarm_diagnose::not_judged_by_polls;
 use keepwarm_record::assertion::Assertion;
+use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{
     Closed, DestinationRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord, Limitation, Mode,
     NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection, PollDiffRecord, PollsRecord,
@@ -28,6 +29,7 @@ pub(crate) struct Recorder {
     judge: Judge,
     filter: OwnerFilter,
     scope: Scope,
+    machine: Machine,
     assertions: Vec<Assertion>,
     self_test: Option<SelfTest>,
     self_test_error: Option<String>,
@@ -42,6 +44,7 @@ impl Recorder {
             judge: Judge::new(),
             filter,
             scope,
+            machine: machine::this(),
             assertions: options.assertions.clone(),
             self_test: None,
             self_test_error: None,
@@ -79,7 +82,7 @@ impl Recorder {
         let level = level(&report);
         let mode = Mode::of_seconds(report.window.as_secs_f64());
         let mut record = WatchRecord::new(level, mode);
-        record.machine = Some(machine::this());
+        record.machine = Some(self.machine.clone());
         record.scope = Some(scope(&self.scope));
         record.watched_s = Some(watched.as_secs_f64());
         if level.counts_closes() {

@@ -1,5 +1,7 @@
 //! The verdicts of a watch: the answer of the first line, and the paragraphs below the table.
 
+use std::collections::HashMap;
+
 use keepwarm_diagnose::knowledge;
 use keepwarm_record::watch::{
     DestinationRecord, FindingKind, FindingRecord, ScopeRecord, Side, WatchRecord,
@@ -72,17 +74,13 @@ fn nothing(record: &WatchRecord) -> String {
 /// The destinations whose verdicts are worth a paragraph. Both sockets of a connection are often on
 /// this host, and lead to the same codes: the client's verdict is enough then.
 fn without_repetition(record: &WatchRecord) -> Vec<&DestinationRecord> {
+    let codes = |one: &DestinationRecord| -> Vec<String> {
+        one.findings.iter().map(|finding| finding.code.clone()).collect()
+    };
+    let clients = record.destinations.iter().filter(|one| one.side == Side::Client);
+    let of_clients: HashMap<_, _> = clients.map(|one| (one.remote, codes(one))).collect();
     let repeats_client = |one: &DestinationRecord| {
-        one.side == Side::Server
-            && record.destinations.iter().any(|other| {
-                other.side == Side::Client
-                    && other.remote == one.remote
-                    && other
-                        .findings
-                        .iter()
-                        .map(|f| &f.code)
-                        .eq(one.findings.iter().map(|f| &f.code))
-            })
+        one.side == Side::Server && of_clients.get(&one.remote) == Some(&codes(one))
     };
     record.destinations.iter().filter(|one| !repeats_client(one)).collect()
 }
