@@ -1,31 +1,31 @@
-//! Who closed first, and how: from what the two ends left behind to one [`CloseKind`].
+//! Classifies a closed connection: from what its two sockets left behind to one [`CloseKind`].
 //!
-//! Owns the judgement and nothing else; it is a pure function of its evidence.
+//! Owns the rules and nothing else; a pure function of its evidence.
 //!
-//! What the kernel leaves behind:
+//! Evidence that the kernel leaves behind:
 //!
-//! * **TIME_WAIT** is held by the end that closed first, and only by it (RFC 9293, section
+//! * **TIME_WAIT** is held by the side that closed first, and only by it (RFC 9293, section
 //!   3.10.7.8 and figure 12); by both if the FINs crossed (figure 13). It may be gone early: a
 //!   connect(2) from the same port may reuse it (on loopback after one second,
 //!   `net.ipv4.tcp_tw_reuse` = 2), an RST kills it (RFC 1337; `net.ipv4.tcp_rfc1337` = 0), and there
 //!   is none beyond `net.ipv4.tcp_max_tw_buckets`.
 //! * **An acknowledged FIN**: the FIN takes a sequence number that `tcpi_bytes_acked` counts and
-//!   `tcpi_bytes_sent` does not. So does the SYN of the end that connected.
-//!   Or, seen from the other end, `tcpi_bytes_received` counts it.
+//!   `tcpi_bytes_sent` does not. So does the SYN of the socket that connected. At the peer's socket,
+//!   `tcpi_bytes_received` counts the FIN.
 //! * **tcp_disconnect()**, which is how SO_LINGER 0 closes: it sends an RST and clears the remote
 //!   port and all counters (net/ipv4/tcp.c).
 //! * **A FIN without an acknowledgement** is in `idiag_wqueue`, beside data that is not acknowledged.
-//! * **Silence**: an end that gives up has retransmissions or probes behind it that nothing answered
+//! * **Silence**: a socket that gave up has retransmissions or probes behind it without an answer
 //!   (`tcpi_retransmits`, `tcpi_probes`).
 //! * **Unread data** at close(2): the kernel answers it with an RST (RFC 2525, section 2.17).
 
 use crate::kernel::socket::{Side, Socket, State, TcpInfo};
 use crate::report::closes::CloseKind;
 
-/// What a look into the socket table said about TIME_WAIT on an end's pair of addresses.
+/// Result of a search for the TIME_WAIT of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum TimeWait {
-    /// Not looked, or too late to mean anything.
+    /// Not searched for, or too late to mean anything.
     #[default]
     Unknown,
     /// It is there (or FIN_WAIT2 as a minisocket, its first stage).
@@ -34,12 +34,12 @@ pub(crate) enum TimeWait {
     Absent,
 }
 
-/// What one end left behind.
+/// Evidence that one socket left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// tcp_disconnect() went over it: this end sent an RST.
+    /// tcp_disconnect() went over it: this socket sent an RST.
     pub(crate) disconnected: bool,
-    /// Whether the peer acknowledged this end's FIN; unknown before Linux 4.19.
+    /// Whether the peer acknowledged this socket's FIN; unknown before Linux 4.19.
     pub(crate) fin_acked: Option<bool>,
     /// Bytes received and not read; a FIN not read counts as one.
     pub(crate) unread: u32,
@@ -47,21 +47,21 @@ pub(crate) struct Evidence {
     pub(crate) sent: Option<u64>,
     /// Sequence numbers received in order: data and the FIN.
     pub(crate) received: Option<u64>,
-    /// This end's FIN was sent, acknowledged or not.
+    /// This socket's FIN was sent, acknowledged or not.
     pub(crate) fin_sent: bool,
-    /// The other end's FIN came first: a look or a trace met this one in CLOSE_WAIT.
+    /// The peer's FIN came first: a dump or a trace met this socket in CLOSE_WAIT.
     pub(crate) fin_seen: bool,
-    /// Whether this end's FIN left before the other's came; only a trace tells.
+    /// Whether this socket's FIN left before the peer's came; only a trace shows that.
     pub(crate) closed_first: Option<bool>,
-    /// Whether an RST came; only a trace tells.
+    /// Whether an RST came; only a trace shows that.
     pub(crate) reset: Option<bool>,
-    /// Nothing answered this end any more.
+    /// The peer had stopped answering.
     pub(crate) unanswered: bool,
     pub(crate) time_wait: TimeWait,
 }
 
 impl Evidence {
-    /// The evidence in a destroy event, without TIME_WAIT.
+    /// Reads the evidence in a destroy event, without TIME_WAIT.
     pub(crate) fn of(side: Side, event: &Socket) -> Evidence {
         let disconnected = is_disconnected(event);
         let info = event.info.filter(|_| !disconnected).unwrap_or_default();
@@ -88,15 +88,15 @@ impl Evidence {
         }
     }
 
-    /// Whether this end's socket received the other end's FIN itself.
-    fn heard_fin_of(&self, other: &Evidence) -> Option<bool> {
-        self.received.zip(other.sent).map(|(received, sent)| received > sent)
+    /// Returns whether this socket received the peer's FIN itself.
+    fn received_fin_of(&self, peer: &Evidence) -> Option<bool> {
+        self.received.zip(peer.sent).map(|(received, sent)| received > sent)
     }
 
-    /// Whether this end's FIN reached the other end. The acknowledgement may be missing: it is
+    /// Returns whether this socket's FIN reached the peer. The acknowledgement may be missing: it is
     /// delayed, and an RST overtakes it.
-    fn fin_arrived_at(&self, other: &Evidence) -> Option<bool> {
-        match (self.fin_acked, self.sent.zip(other.received)) {
+    fn fin_arrived_at(&self, peer: &Evidence) -> Option<bool> {
+        match (self.fin_acked, self.sent.zip(peer.received)) {
             (Some(true), _) => Some(true),
             (_, Some((sent, received))) => Some(received > sent),
             (acked, None) => acked,
@@ -104,18 +104,19 @@ impl Evidence {
     }
 }
 
-/// Whether tcp_disconnect() aborted an established connection here.
+/// Returns whether tcp_disconnect() aborted an established connection here.
 ///
-/// It moves `write_seq` ahead by the largest window the peer ever offered plus 2, which is seen as
+/// It moves `write_seq` ahead by the largest window the peer ever offered plus 2, which shows as
 /// unacknowledged bytes. A connect(2) that failed was offered no window: 3 with its SYN. A
 /// listener, or a socket that was never connected, has 0.
 pub(crate) fn is_disconnected(event: &Socket) -> bool {
     event.remote.port() == 0 && event.state == State::Close && event.wqueue > 3
 }
 
-/// Whether nothing came back any more, not even an RST. A reset is told by its time: it comes a round
-/// trip after what it answers, and the kernel waits for longer before it gives up. What was sent
-/// last is known for data alone; of what has none, one repetition proves nothing.
+/// Returns whether the peer had stopped answering, even by an RST. A reset is recognised by its time:
+/// it comes a round trip after what it answers, and the kernel waits for longer before it gives up.
+/// The time of the last transmission is known for data alone; without data in flight, one
+/// repetition proves nothing.
 fn is_unanswered(info: &TcpInfo, in_flight: u64) -> bool {
     const SCHEDULING_MS: u32 = 50;
     let round_trip = 2 * (info.rtt_us.unwrap_or(0) / 1000);
@@ -127,7 +128,8 @@ fn is_unanswered(info: &TcpInfo, in_flight: u64) -> bool {
     }
 }
 
-/// Whether this socket died in SYN_SENT: its SYN is not acknowledged, and nothing was measured.
+/// Returns whether this socket died in SYN_SENT: its SYN is not acknowledged, and nothing was
+/// measured.
 pub(crate) fn is_failed_attempt(event: &Socket) -> bool {
     let silent = |info: TcpInfo| {
         let [acked, received] = [info.bytes_acked, info.bytes_received];
@@ -136,15 +138,16 @@ pub(crate) fn is_failed_attempt(event: &Socket) -> bool {
     event.state == State::Close && event.wqueue == 1 && event.info.is_some_and(silent)
 }
 
-/// Whether the handshake of a client's socket was ever completed: its SYN was acknowledged.
+/// Returns whether a socket's handshake was ever completed: a client's SYN was acknowledged.
 pub(crate) fn was_established(side: Side, event: &Socket) -> bool {
     side == Side::Server
         || is_disconnected(event)
         || event.info.and_then(|info| info.bytes_acked).is_none_or(|acked| acked > 0)
 }
 
-/// Whether the numbers of both ends tell how they closed, so that TIME_WAIT need not be looked for.
-pub(crate) fn is_told(client: &Evidence, server: &Evidence) -> bool {
+/// Returns whether the numbers of both sockets decide how they closed, so that TIME_WAIT need not be
+/// searched for.
+pub(crate) fn decides_together(client: &Evidence, server: &Evidence) -> bool {
     match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
         (Some(true), Some(true)) => by_last_fin(client, server).is_some(),
         (Some(_), Some(_)) => true,
@@ -152,24 +155,24 @@ pub(crate) fn is_told(client: &Evidence, server: &Evidence) -> bool {
     }
 }
 
-/// The same of an end that is alone.
-pub(crate) fn is_told_alone(end: &Evidence) -> bool {
-    end.fin_acked == Some(false)
+/// Returns whether the numbers of one socket decide how it closed, if it is alone.
+pub(crate) fn decides_alone(socket: &Evidence) -> bool {
+    socket.fin_acked == Some(false)
 }
 
-/// Judges one connection by what is known of its ends; at least one of them should be.
+/// Classifies one connection by the evidence of its sockets; at least one of them should be known.
 pub(crate) fn classify(client: Option<&Evidence>, server: Option<&Evidence>) -> CloseKind {
     match (client, server) {
         (Some(client), Some(server)) => both(client, server),
-        (Some(client), None) => one(Side::Client, client),
-        (None, Some(server)) => one(Side::Server, server),
+        (Some(client), None) => alone(Side::Client, client),
+        (None, Some(server)) => alone(Side::Server, server),
         (None, None) => CloseKind::Unclassified,
     }
 }
 
 fn both(client: &Evidence, server: &Evidence) -> CloseKind {
     match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
-        // Only one FIN ever arrived: it was the first, whatever the other end answered.
+        // Only one FIN ever arrived: it was the first, whatever the peer answered.
         (Some(true), Some(false)) => CloseKind::ClientFin,
         (Some(false), Some(true)) => CloseKind::ServerFin,
         (Some(false), Some(false)) => aborted(client, server),
@@ -193,8 +196,8 @@ fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
         (_, Present) => CloseKind::ServerFin,
         // A server's TIME_WAIT dies with the next SYN from the same address, a client's does not.
         // But either dies by an RST (RFC 1337; seen on loopback when a late acknowledgement of the
-        // end that closed second is answered by the TIME_WAIT, and its socket is gone by then). So
-        // the client's absence decides only where what was left unread does not contradict it.
+        // side that closed second is answered by the TIME_WAIT, and its socket is gone by then). So
+        // the client's absence decides only where the unread bytes do not contradict it.
         (Absent, _) => by_unread(client, server).unwrap_or(CloseKind::ServerFin),
         (_, Absent) => by_unread(client, server).unwrap_or(CloseKind::ClientFin),
         // Too late for TIME_WAIT.
@@ -202,21 +205,22 @@ fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
     }
 }
 
-/// Of two ends whose FINs were acknowledged: the socket of the one that closed first is gone as soon
-/// as its own FIN is, unless its program still holds it or the other's FIN came with the
-/// acknowledgement. Then what is left of it in FIN_WAIT2 answers for it (`tcp_time_wait`,
-/// net/ipv4/tcp_minisocks.c), so the other's FIN is not among what it received. `None` where both
-/// heard the other's FIN themselves.
+/// Decides by the last FIN, where both FINs were acknowledged: the socket that closed first is gone
+/// as soon as its own FIN is, unless its program still holds it or the peer's FIN came with the
+/// acknowledgement. Then its minisocket in FIN_WAIT2 answers for it (`tcp_time_wait`,
+/// net/ipv4/tcp_minisocks.c), so the peer's FIN is not among what the socket received. `None` where
+/// both sockets received the peer's FIN themselves.
 fn by_last_fin(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
-    match (client.heard_fin_of(server)?, server.heard_fin_of(client)?) {
+    match (client.received_fin_of(server)?, server.received_fin_of(client)?) {
         (false, true) => Some(CloseKind::ClientFin),
         (true, false) => Some(CloseKind::ServerFin),
         _ => None,
     }
 }
 
-/// The end that closed first did not read the other's FIN, and the other read its. `None` where
-/// both did, or neither: an end may shut down its sending half first and read on.
+/// Decides by the unread FIN: the side that closed first did not read the peer's FIN, and the peer
+/// read its. `None` where both did, or neither: a side may shut down its sending half first and read
+/// on.
 fn by_unread(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
     match (client.unread, server.unread) {
         (1, 0) => Some(CloseKind::ClientFin),
@@ -242,21 +246,22 @@ fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
     }
 }
 
-fn one(side: Side, end: &Evidence) -> CloseKind {
-    match (end.fin_acked, end.time_wait) {
+/// Classifies by one socket, without its peer.
+fn alone(side: Side, socket: &Evidence) -> CloseKind {
+    match (socket.fin_acked, socket.time_wait) {
         // A FIN received and not read counts as one unread byte, so one byte proves nothing.
-        (Some(false), _) if end.disconnected => CloseKind::rst(side),
-        // An RST ended it, or nothing did, but a FIN was before that.
-        (Some(false), _) if end.fin_seen => CloseKind::fin(side.other()),
-        // Without a trace, data that an RST found unread looks like data that a close did.
-        (Some(false), _) if end.unread > 1 && end.reset != Some(true) => CloseKind::rst(side),
-        (Some(false), _) if end.unanswered && end.reset != Some(true) => CloseKind::TimedOut,
-        (Some(false), _) if end.fin_sent => CloseKind::fin(side),
+        (Some(false), _) if socket.disconnected => CloseKind::rst(side),
+        // An RST ended it, or it timed out, but a FIN came before that.
+        (Some(false), _) if socket.fin_seen => CloseKind::fin(side.other()),
+        // Without a trace, data that an RST left unread looks like data that a close left unread.
+        (Some(false), _) if socket.unread > 1 && socket.reset != Some(true) => CloseKind::rst(side),
+        (Some(false), _) if socket.unanswered && socket.reset != Some(true) => CloseKind::TimedOut,
+        (Some(false), _) if socket.fin_sent => CloseKind::fin(side),
         (Some(false), _) => CloseKind::rst(side.other()),
-        _ if end.closed_first == Some(true) => CloseKind::fin(side),
-        _ if end.closed_first == Some(false) => CloseKind::fin(side.other()),
+        _ if socket.closed_first == Some(true) => CloseKind::fin(side),
+        _ if socket.closed_first == Some(false) => CloseKind::fin(side.other()),
         (_, TimeWait::Present) => CloseKind::fin(side),
-        // Or an RST has killed it since (RFC 1337): alone, this end cannot tell.
+        // Or an RST has killed it since (RFC 1337): alone, this socket cannot show that.
         (Some(true), TimeWait::Absent) => CloseKind::fin(side.other()),
         _ => CloseKind::Unclassified,
     }
@@ -290,7 +295,7 @@ mod tests {
 
     use TimeWait::{Absent, Present, Unknown};
 
-    /// Swapping the ends must swap the answer: the rules know no favourite.
+    /// The kind with client and server exchanged: the rules favour neither.
     fn mirrored(kind: CloseKind) -> CloseKind {
         match kind {
             CloseKind::ClientFin => CloseKind::ServerFin,
@@ -302,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_with_time_wait_closed_first() {
+    fn time_wait_holder_closed_first() {
         let first = end(true, 1, Present);
         let second = end(true, 0, Absent);
         assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
@@ -315,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_came_too_late_leaves_the_unread_fin_to_decide() {
+    fn late_search_leaves_the_unread_fin() {
         let first = end(true, 1, Unknown);
         let second = end(true, 0, Unknown);
         assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
@@ -326,53 +331,53 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_gone_before_the_others_fin_came_closed_first() {
+    fn socket_without_the_peers_fin_closed_first() {
         let closed = Evidence { sent: Some(20), received: Some(8), ..end(true, 0, Unknown) };
         let answered = Evidence { sent: Some(8), received: Some(21), ..end(true, 0, Unknown) };
         assert_eq!(classify(Some(&closed), Some(&answered)), CloseKind::ClientFin);
         assert_eq!(classify(Some(&answered), Some(&closed)), CloseKind::ServerFin);
-        // A TIME_WAIT may belong to another life of the pair; the numbers do not.
+        // A TIME_WAIT may belong to another connection of the pair; the numbers do not.
         let misled = Evidence { time_wait: Present, ..answered };
         assert_eq!(classify(Some(&closed), Some(&misled)), CloseKind::ClientFin);
-        // A program that held its socket until the other's FIN came: only TIME_WAIT tells.
+        // A program that held its socket until the peer's FIN came: only TIME_WAIT decides.
         let held = Evidence { received: Some(9), ..closed };
-        assert!(!is_told(&held, &answered));
+        assert!(!decides_together(&held, &answered));
         assert_eq!(classify(Some(&held), Some(&answered)), CloseKind::Unclassified);
     }
 
     #[test]
-    fn what_is_told_is_the_same_whatever_time_wait_says() {
-        let mut ends = Vec::new();
+    fn time_wait_changes_no_decided_close() {
+        let mut sockets = Vec::new();
         for fin_acked in [None, Some(false), Some(true)] {
             for unread in [0, 1, 5] {
                 for (sent, received) in [(4, 4), (4, 5), (5, 4), (4, 3)] {
                     for (sent, received) in [(Some(sent), Some(received)), (None, None)] {
                         let numbers = end(true, unread, Unknown);
-                        ends.push(Evidence { fin_acked, sent, received, ..numbers });
+                        sockets.push(Evidence { fin_acked, sent, received, ..numbers });
                     }
                 }
             }
         }
         let states = [Unknown, Present, Absent];
-        let mut told = 0;
-        for (a, b) in ends.iter().flat_map(|a| ends.iter().map(move |b| (a, b))) {
-            if !is_told(a, b) {
+        let mut decided = 0;
+        for (a, b) in sockets.iter().flat_map(|a| sockets.iter().map(move |b| (a, b))) {
+            if !decides_together(a, b) {
                 continue;
             }
-            told += 1;
+            decided += 1;
             let pairs = states.iter().flat_map(|of_a| states.iter().map(move |of_b| (of_a, of_b)));
             for (of_a, of_b) in pairs {
-                let looked_a = Evidence { time_wait: *of_a, ..*a };
-                let looked_b = Evidence { time_wait: *of_b, ..*b };
+                let with_a = Evidence { time_wait: *of_a, ..*a };
+                let with_b = Evidence { time_wait: *of_b, ..*b };
                 assert_eq!(
-                    classify(Some(&looked_a), Some(&looked_b)),
+                    classify(Some(&with_a), Some(&with_b)),
                     classify(Some(a), Some(b)),
-                    "{looked_a:?} {looked_b:?}"
+                    "{with_a:?} {with_b:?}"
                 );
             }
         }
-        assert!(told > 1000, "{told} of {}", ends.len().pow(2));
-        for end in ends.iter().filter(|end| is_told_alone(end)) {
+        assert!(decided > 1000, "{decided} of {}", sockets.len().pow(2));
+        for end in sockets.iter().filter(|end| decides_alone(end)) {
             let kinds =
                 states.map(|time_wait| classify(Some(&Evidence { time_wait, ..*end }), None));
             assert!(kinds[0] == kinds[1] && kinds[1] == kinds[2], "{end:?}: {kinds:?}");
@@ -380,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_fin_that_arrived_was_the_first_even_if_an_rst_followed() {
+    fn only_fin_was_first_despite_an_rst() {
         let closed = end(true, 0, Absent);
         let answered_with_rst = end(false, 7, Absent);
         assert_eq!(classify(Some(&closed), Some(&answered_with_rst)), CloseKind::ClientFin);
@@ -388,17 +393,17 @@ mod tests {
     }
 
     #[test]
-    fn a_time_wait_killed_by_an_rst_does_not_turn_the_answer_round() {
+    fn killed_time_wait_does_not_mislead() {
         let closed = end(true, 1, Absent);
         let read_the_end = end(true, 0, Absent);
         assert_eq!(classify(Some(&closed), Some(&read_the_end)), CloseKind::ClientFin);
         assert_eq!(classify(Some(&read_the_end), Some(&closed)), CloseKind::ServerFin);
-        // Neither read the other's FIN: the client's TIME_WAIT would have outlived a new SYN.
+        // Neither read the peer's FIN: the client's TIME_WAIT would have outlived a new SYN.
         assert_eq!(classify(Some(&closed), Some(&closed)), CloseKind::ServerFin);
     }
 
     #[test]
-    fn a_fin_that_arrived_counts_though_an_rst_overtook_its_acknowledgement() {
+    fn arrived_fin_needs_no_acknowledgement() {
         let closed = Evidence { sent: Some(20), received: Some(8), ..end(false, 0, Absent) };
         let answered = Evidence { sent: Some(8), received: Some(21), ..end(false, 7, Absent) };
         assert_eq!(classify(Some(&closed), Some(&answered)), CloseKind::ClientFin);
@@ -408,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abort_is_laid_to_the_end_that_disconnected_or_left_data_unread() {
+    fn disconnect_or_unread_data_names_the_aborter() {
         let reset = end(false, 0, Absent);
         let reset_with_unread = end(false, 9, Absent);
         let unread = end(false, 5, Absent);
@@ -423,26 +428,26 @@ mod tests {
     }
 
     #[test]
-    fn the_fin_before_an_rst_was_first_even_where_one_end_is_seen_alone() {
+    fn fin_before_an_rst_was_first() {
         let reset = end(false, 0, Absent);
         let after_ours = Evidence { fin_sent: true, ..reset };
         let after_theirs = Evidence { fin_seen: true, ..reset };
         assert_eq!(classify(Some(&after_ours), None), CloseKind::ClientFin);
         assert_eq!(classify(None, Some(&after_ours)), CloseKind::ServerFin);
         assert_eq!(classify(Some(&after_theirs), None), CloseKind::ServerFin);
-        // The other's FIN was answered with ours, and that with an RST.
+        // The peer's FIN was answered with ours, and that with an RST.
         let after_both = Evidence { fin_sent: true, ..after_theirs };
         assert_eq!(classify(Some(&after_both), None), CloseKind::ServerFin);
     }
 
     #[test]
-    fn a_traced_reset_is_the_peers_whatever_was_left_unread_or_unanswered() {
+    fn traced_reset_is_the_peers() {
         let reset = Evidence { reset: Some(true), ..end(false, 5, Absent) };
         assert_eq!(classify(Some(&reset), None), CloseKind::ServerRst);
         assert_eq!(classify(None, Some(&reset)), CloseKind::ClientRst);
         let repeated = Evidence { unanswered: true, unread: 0, ..reset };
         assert_eq!(classify(Some(&repeated), None), CloseKind::ServerRst);
-        // An RST killed the TIME_WAIT, or the look came late: the trace knows.
+        // An RST killed the TIME_WAIT, or the search came late: the trace decides.
         for (time_wait, first) in [(Absent, true), (Unknown, true), (Unknown, false)] {
             let traced = Evidence { closed_first: Some(first), ..end(true, 0, time_wait) };
             let expected = if first { CloseKind::ClientFin } else { CloseKind::ServerFin };
@@ -453,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_nothing_answers_has_timed_out_and_was_not_reset() {
+    fn unanswered_socket_timed_out() {
         let silent = Evidence { unanswered: true, ..end(false, 0, Absent) };
         let with_fin = Evidence { fin_sent: true, ..silent };
         for end in [&silent, &with_fin] {
@@ -461,7 +466,7 @@ mod tests {
             assert_eq!(classify(None, Some(end)), CloseKind::TimedOut);
             assert_eq!(classify(Some(end), Some(end)), CloseKind::TimedOut);
         }
-        // What it left unread is how it ended, and an acknowledged FIN came before the silence.
+        // Unread data is how it ended, and an acknowledged FIN came before the silence.
         let unread = Evidence { unread: 5, ..silent };
         assert_eq!(classify(Some(&unread), None), CloseKind::ClientRst);
         let closed = Evidence { unanswered: true, ..end(true, 0, Present) };
@@ -469,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_that_answers_a_retransmission_comes_a_round_trip_after_it() {
+    fn quick_reset_is_no_timeout() {
         let after = |retransmits, probes, last_data_sent_ms| TcpInfo {
             retransmits: Some(retransmits),
             probes: Some(probes),
@@ -488,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_numbers_of_linux_4_19_only_time_wait_speaks() {
+    fn old_kernel_leaves_only_time_wait() {
         let first = Evidence { fin_acked: None, ..end(true, 1, Present) };
         let second = Evidence { fin_acked: None, ..end(true, 0, Absent) };
         assert_eq!(classify(Some(&first), Some(&second)), CloseKind::ClientFin);
@@ -498,13 +503,13 @@ mod tests {
     }
 
     #[test]
-    fn swapping_the_ends_swaps_the_answer() {
-        let mut ends = vec![None];
+    fn swapped_sockets_swap_the_kind() {
+        let mut sockets = vec![None];
         for fin_acked in [None, Some(false), Some(true)] {
             for unread in [0, 1, 5] {
                 for time_wait in [Unknown, Present, Absent] {
                     for disconnected in [false, true] {
-                        ends.push(Some(Evidence {
+                        sockets.push(Some(Evidence {
                             disconnected,
                             fin_acked,
                             ..end(false, unread, time_wait)
@@ -513,9 +518,9 @@ mod tests {
                 }
             }
         }
-        for a in &ends {
-            for b in &ends {
-                // The one rule that prefers the client on purpose: neither end has a TIME_WAIT.
+        for a in &sockets {
+            for b in &sockets {
+                // The one rule that prefers the client on purpose: neither has a TIME_WAIT.
                 let gone = |e: &Option<Evidence>| e.is_some_and(|e| e.time_wait == Absent);
                 if gone(a) && gone(b) {
                     continue;
@@ -545,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn the_syn_counts_for_the_client_only() {
+    fn only_the_clients_syn_counts() {
         let info = |acked, sent, again| TcpInfo {
             bytes_acked: Some(acked),
             bytes_sent: Some(sent),
@@ -564,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_connect_was_never_established() {
+    fn failed_connect_was_never_established() {
         let acked = |n| TcpInfo { bytes_acked: Some(n), ..TcpInfo::default() };
         assert!(!was_established(Side::Client, &event(80, 1, acked(0))));
         assert!(was_established(Side::Client, &event(80, 0, acked(1))));

@@ -1,33 +1,46 @@
-//! From rows and events to the traffic of many destinations, end by end.
+//! Tracks every TCP socket in scope and adds up opens and closes per destination.
 //!
-//! Owns the bookkeeping of every socket in scope. Pure: time and processes are handed in, nothing
-//! here touches the kernel. Judgement of a single connection is `classify`'s.
+//! Owns the bookkeeping, for a port as for a host. Pure: time and processes are passed in, and no
+//! code here calls the kernel. How one connection was closed is decided in `classify`.
 //!
 //! ```text
-//!  event of an end ──► pending, by address pair ──► TIME_WAIT? by a look, or asked for ──┐
-//!                            └──► both ends tell already ─────────────────────────────────┤
+//!  destroy event ──► pending, by address pair ──► TIME_WAIT? by a dump, or by lookups ──┐
+//!                             └──► the two events decide it already ────────────────────┤
 //!                                                                                       ▼
-//!   the other end died too, or is elsewhere, or is overdue ──► side named ──► classify ──► booked
+//!   the peer died too, or is elsewhere, or is overdue ──► side named ──► classify ──► counted
 //! ```
 //!
-//! **Ends, not connections.** An end is booked when it dies. If both ends are on this host the
-//! other one's evidence is waited for, up to a second, and helps to judge; each is booked with its
-//! own destination. Opens follow by conservation for each destination: closed + alive - alive at
-//! the start.
+//! **Sockets, not connections.** A socket is counted when it dies. If both sockets of a connection
+//! are on this host, the peer's evidence is waited for, up to a second, and helps to classify; each
+//! is counted with its own destination. Opens follow by conservation for each destination: closed +
+//! alive - alive at the start. A count of connections is derived in `report::port`.
 //!
-//! **Which side is it?** An event does not say. The end whose port has a listener is the server;
-//! that is known only after the look that follows, so ends are named when they are booked.
+//! **Client or server?** An event does not say. The socket whose port has a listener is the server's;
+//! that is known only after the dump that follows, so sides are named when sockets are counted.
 //!
-//! **An end that lost its name.** SO_LINGER 0 clears the remote port of the aborting end. It is
-//! known by its cookie if a look has seen it alive; else by the other end, if that is here; else
-//! by its host, if that is another one, has just one such destination, and there is no filter.
+//! **Aborted sockets.** Closing with SO_LINGER 0 makes the kernel clear the remote port, so the event
+//! does not identify the connection. The socket's cookie does, if a dump has seen it alive; else its
+//! peer, if that is here; else the peer's host, if that is another one with a single destination and
+//! the scope is everything.
+//!
+//! **The window's edges.** A socket has the same cookie in a dump and in its event. At the start,
+//! events of sockets that were not in the baseline are dropped until the window opens: those sockets
+//! died before. At the end, events of sockets that the last dump saw alive are dropped: they died
+//! after it.
 
-mod awaited;
+mod addresses;
+mod awaited_peers;
+mod baseline;
 pub(crate) mod classify;
+mod dead;
+mod destinations;
 mod dump;
 mod lookup;
 mod open;
+mod owners;
+mod pair;
 mod pairing;
+mod pending;
 pub(crate) mod poll_diff;
 pub(crate) mod self_test_sockets;
 mod sides;
@@ -35,300 +48,154 @@ mod small_queue;
 #[cfg(test)]
 mod tests;
 mod totals;
-mod traced;
+mod trace_records;
+mod unmatched_aborts;
 pub(crate) mod window;
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use self::awaited::Awaited;
-use self::dump::Look;
-use self::open::OpenSocket;
+use self::addresses::HostAddresses;
+use self::awaited_peers::AwaitedPeers;
+use self::baseline::Baseline;
+use self::classify::is_disconnected;
+use self::dead::DeadSocket;
+use self::destinations::{DestinationId, Destinations};
+use self::dump::Dump;
+use self::open::OpenSockets;
+use self::owners::Processes;
+use self::pair::{Member, Pair};
+use self::pending::Pending;
+use self::poll_diff::PollComparison;
 use self::self_test_sockets::is_of_self_test;
 use self::sides::Listeners;
-use self::small_queue::SmallQueue;
-use self::totals::{Key, Totals};
-use self::traced::Unclaimed;
-use crate::kernel::keyed_hash::Map;
+use self::totals::OpenNow;
+use self::trace_records::TraceRecords;
+use self::unmatched_aborts::UnmatchedAborts;
+use self::window::Window;
+use crate::kernel::keyed_hash::{Map, Set};
 use crate::kernel::proc::sysctl::EphemeralPorts;
 use crate::kernel::socket::{Side, Socket};
-use crate::report::host::Scope;
-use crate::tracker::classify::{TimeWait, is_disconnected};
+use crate::kernel::trace::TraceBatch;
+use crate::report::destination::Destination;
+use crate::report::host::{HostReport, Scope};
 
-/// Destinations with numbers of their own; beyond them the quietest are folded into one.
-const MAX_DESTINATIONS: usize = 1 << 10;
-/// Unfinished business: at most this many pairs of addresses, some 400 bytes each.
-const MAX_PENDING: usize = 1 << 17;
-/// Aborts that nobody has claimed.
-const MAX_STRAYS: usize = 1 << 16;
-/// Addresses learned to be on this host.
-const MAX_ADDRESSES: usize = 1 << 12;
-
-/// On loopback a client's TIME_WAIT may be reused after 1 s: a look that is older proves nothing
-/// by finding none.
-const DECISIVE: Duration = Duration::from_millis(900);
-/// Towards another host it may not, unless `net.ipv4.tcp_tw_reuse` is 1; a server's goes with the
-/// next SYN from the same port, which comes around later than this.
-const DECISIVE_ELSEWHERE: Duration = Duration::from_secs(5);
-/// How long one end waits for the other's event.
-const MATE_WAIT: Duration = Duration::from_secs(1);
-/// How long an abort waits for the trace to be read, which a busy host may keep waiting itself.
-const TRACE_WAIT: Duration = Duration::from_secs(3);
-/// How much older than the death of its socket a TIME_WAIT may look: delivery and a jiffy.
-const FIT_SLACK: Duration = Duration::from_secs(1);
-
-/// The two addresses of a connection in a fixed order, the same whichever end names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Pair {
-    low: SocketAddr,
-    high: SocketAddr,
-}
-
-impl Pair {
-    fn of(socket: &Socket) -> Pair {
-        Pair::between(socket.local, socket.remote)
-    }
-
-    fn between(local: SocketAddr, remote: SocketAddr) -> Pair {
-        Pair { low: local.min(remote), high: local.max(remote) }
-    }
-
-    /// Local and remote address of one of its ends.
-    fn seen_from(&self, end: Which) -> (SocketAddr, SocketAddr) {
-        match end {
-            Which::Low => (self.low, self.high),
-            Which::High => (self.high, self.low),
-        }
-    }
-}
-
-/// One end of a [`Pair`]: the one with the lower address, or the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Low,
-    High,
-}
-
-impl Which {
-    fn of(socket: &Socket) -> Which {
-        Which::at(&socket.local, &socket.remote)
-    }
-
-    fn at(local: &SocketAddr, remote: &SocketAddr) -> Which {
-        if local <= remote { Which::Low } else { Which::High }
-    }
-
-    fn other(self) -> Which {
-        match self {
-            Which::Low => Which::High,
-            Which::High => Which::Low,
-        }
-    }
-}
-
-/// One end that died.
-#[derive(Debug, Clone)]
-struct DeadSocket {
-    at: Duration,
-    event: Socket,
-    /// What the looks had seen of it.
-    seen: Option<OpenSocket>,
-    /// How many rounds had begun when this end became known: only a later one speaks for it.
-    known_at_round: u64,
-    /// It has been looked for, or need not be.
-    looked: bool,
-    time_wait: TimeWait,
-    /// Its file was open long after the connection was over.
-    silent: Duration,
-    /// tcp_disconnect() went over it: this end sent an RST.
-    disconnected: bool,
-}
-
-/// The dead ends of one pair of addresses, each side oldest first.
-#[derive(Debug, Default)]
-struct DeadPair {
-    low: SmallQueue<DeadSocket>,
-    high: SmallQueue<DeadSocket>,
-}
-
-impl DeadPair {
-    fn get(&self, end: Which) -> &SmallQueue<DeadSocket> {
-        match end {
-            Which::Low => &self.low,
-            Which::High => &self.high,
-        }
-    }
-
-    fn get_mut(&mut self, end: Which) -> &mut SmallQueue<DeadSocket> {
-        match end {
-            Which::Low => &mut self.low,
-            Which::High => &mut self.high,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.low.is_empty() && self.high.is_empty()
-    }
-
-    fn halves_mut(&mut self) -> impl Iterator<Item = &mut DeadSocket> {
-        self.low.iter_mut().chain(self.high.iter_mut())
-    }
-}
-
-/// The books of every end in scope.
+/// The bookkeeping of every socket in scope.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     scope: Scope,
+    addresses: HostAddresses,
     listeners: Listeners,
-    /// Addresses of this host, and their places in `homes`.
-    here: Map<IpAddr, NonZeroU16>,
-    homes: Vec<IpAddr>,
-    books: Vec<Totals>,
-    index: Map<Key, u32>,
-    alive: Map<u64, OpenSocket>,
-    pending: Map<Pair, DeadPair>,
-    strays: Map<(u16, IpAddr), VecDeque<DeadSocket>>,
-    stray_count: usize,
+    destinations: Destinations,
+    open: OpenSockets,
+    pending: Pending,
+    aborts: UnmatchedAborts,
+    awaited_peers: AwaitedPeers,
+    traces: TraceRecords,
+    processes: Processes,
+    baseline: Baseline,
+    dump: Option<Dump>,
+    /// Whether sockets have trace records too, which are read after their events.
+    is_traced: bool,
     /// Beginning of the window; `None` before.
     opened_at: Option<Duration>,
-    /// The last dump has been taken.
-    closing: bool,
-    look: Option<Look>,
-    looks: u64,
-    /// Polls, and rounds of questions.
-    rounds: u64,
-    /// TIME_WAITs on pairs with unfinished business, with the moment they were entered.
-    found: Vec<(Pair, Which, Option<Duration>)>,
-    /// The last look that took stock: all but one after the window's end.
-    last_stock: u64,
-    /// When the levels were as they are; only whole seconds pass.
+    /// The last dump of the window has ended.
+    is_closing: bool,
+    /// The last dump saw a socket between two states.
+    is_transitional: bool,
+    /// When the levels were as they are; moves by whole seconds while time passes without a dump.
     levels_at: Duration,
+    /// End of the last dump with `tcp_info`.
     last_info: Option<Duration>,
-    unsearched_since: Option<Duration>,
-    waiting: bool,
-    transitional: bool,
-    unattributed_aborts: u64,
+    /// Sockets that died while [`Pending`] was full.
     overflowed: u64,
-    names: HashMap<u32, String>,
-    /// Ends are told of by traces too, which are read later.
-    traced: bool,
-    /// Files of listeners whose process is known.
-    listening: HashMap<u32, u32>,
-    /// While pending ends are being settled: where books went each time that some were folded.
-    moves: Option<Vec<Vec<u32>>>,
-    unclaimed: Unclaimed,
-    awaited: Awaited,
-    /// Cookies of the TIME_WAITs, and of the orphans in FIN_WAIT2, that the baseline met.
-    minisockets_at_start: Map<u64, ()>,
-    /// Servers' sockets of the baseline whose clients seemed to be elsewhere, by client: a row of
-    /// the client's, which says that its address is here, may have come later.
-    strangers: Map<IpAddr, Vec<u64>>,
-    /// For how long a look that finds no TIME_WAIT towards another host proves that there was none.
-    decisive_elsewhere: Duration,
 }
 
 impl Tracker {
-    pub(crate) fn new(scope: Scope, ephemeral: Option<EphemeralPorts>, traced: bool) -> Tracker {
+    pub(crate) fn new(scope: Scope, ephemeral: Option<EphemeralPorts>, is_traced: bool) -> Tracker {
         Tracker {
             scope,
+            addresses: HostAddresses::default(),
             listeners: Listeners::new(ephemeral, scope.port),
-            here: Map::default(),
-            homes: Vec::new(),
-            books: Vec::new(),
-            index: Map::default(),
-            alive: Map::default(),
-            pending: Map::default(),
-            strays: Map::default(),
-            stray_count: 0,
+            destinations: Destinations::default(),
+            open: OpenSockets::default(),
+            pending: Pending::default(),
+            aborts: UnmatchedAborts::default(),
+            awaited_peers: AwaitedPeers::default(),
+            traces: TraceRecords::default(),
+            processes: Processes::default(),
+            baseline: Baseline::default(),
+            dump: None,
+            is_traced,
             opened_at: None,
-            closing: false,
-            look: None,
-            looks: 0,
-            rounds: 0,
-            found: Vec::new(),
-            last_stock: 0,
+            is_closing: false,
+            is_transitional: false,
             levels_at: Duration::ZERO,
             last_info: None,
-            unsearched_since: None,
-            waiting: false,
-            transitional: false,
-            unattributed_aborts: 0,
             overflowed: 0,
-            names: HashMap::new(),
-            traced,
-            listening: HashMap::new(),
-            moves: None,
-            unclaimed: Unclaimed::default(),
-            awaited: Awaited::default(),
-            minisockets_at_start: Map::default(),
-            strangers: Map::default(),
-            decisive_elsewhere: DECISIVE_ELSEWHERE,
         }
     }
 
-    /// TIME_WAITs towards other hosts may be reused as well (`net.ipv4.tcp_tw_reuse` is 1).
+    /// Treats TIME_WAITs towards other hosts as reusable too (`net.ipv4.tcp_tw_reuse` is 1).
     pub(crate) fn distrust_time_waits(&mut self) {
-        self.decisive_elsewhere = DECISIVE;
+        self.pending.distrust_time_waits();
     }
 
-    /// The look that has just ended is the baseline.
+    // ---- the window -------------------------------------------------------------------------
+
+    /// Makes the dump that has just ended the baseline.
     pub(crate) fn handle_baseline(&mut self) {
-        for (client, cookies) in std::mem::take(&mut self.strangers) {
-            if self.is_here(&client) {
+        for (client, cookies) in self.baseline.take_strangers() {
+            if self.addresses.contains(&client) {
                 self.handle_clients_here(&cookies);
             }
         }
-        for alive in self.alive.values_mut().filter(|alive| alive.seen == self.last_stock) {
-            alive.begin();
-            let book = &mut self.books[alive.book as usize];
-            book.alive_at_start += 1;
-            book.server_only.alive_at_start += u64::from(alive.server_only);
-        }
-        for book in &mut self.books {
-            book.close_wait_at_start = book.now.close_wait;
-        }
+        self.open.begin_window();
+        self.destinations.for_each_mut(|one| one.begin_window());
     }
 
     fn handle_clients_here(&mut self, cookies: &[u64]) {
         for cookie in cookies {
-            if let Some(alive) = self.alive.get_mut(cookie) {
-                alive.server_only = false;
-                self.books[alive.book as usize].now.server_only -= 1;
+            if let Some(open) = self.open.get_mut(*cookie) {
+                open.server_only = false;
+                self.destinations.get_mut(open.destination).handle_client_is_here();
             }
         }
     }
 
+    /// Begins the window: every event of a death before the baseline has been handled.
     pub(crate) fn open_window(&mut self, now: Duration) {
         self.opened_at = Some(now);
     }
 
+    /// Ends the window with the dump that has just ended.
     pub(crate) fn close_window(&mut self) {
-        self.closing = true;
+        self.is_closing = true;
     }
 
-    /// A socket died. True if it has to do with the scope.
+    // ---- events -----------------------------------------------------------------------------
+
+    /// Takes the death of a socket. Returns true if the socket is in scope.
     pub(crate) fn handle_event(&mut self, mut event: Socket, at: Duration) -> bool {
-        let seen = self.alive.get(&event.cookie).copied();
-        if self.closing && seen.is_some_and(|seen| seen.seen == self.last_stock) {
+        let open = self.open.get(event.cookie).copied();
+        if self.is_closing && open.is_some_and(|open| self.open.is_current(&open)) {
             return true;
         }
-        if self.opened_at.is_none() && seen.is_none_or(|seen| !seen.at_start) {
+        if self.opened_at.is_none() && open.is_none_or(|open| !open.was_open_at_start()) {
             return false;
         }
-        if self.is_played(&event) {
+        if self.is_of_self_test(&event) {
             return false;
         }
-        self.alive.remove(&event.cookie);
+        self.open.remove(event.cookie);
         let disconnected = is_disconnected(&event);
         if event.remote.port() == 0 {
-            match seen {
-                // The addresses as they were; `classify` is told what the kernel did to them.
-                Some(seen) if disconnected => {
-                    (event.local, event.remote) = self.addresses_before(&seen, &event);
+            match open {
+                // The addresses as they were; the evidence says what the kernel did to them.
+                Some(open) if disconnected => {
+                    (event.local, event.remote) = open.addresses_before(&self.addresses, &event);
                 }
-                None if disconnected => return self.handle_nameless(event, at),
+                None if disconnected => return self.handle_unnamed_abort(event, at),
                 _ if is_failed_connect(&event) => {
                     self.handle_failed_connect(&event);
                     return true;
@@ -336,136 +203,177 @@ impl Tracker {
                 _ => return false,
             }
         }
-        if !self.concerns(&event) {
+        if !self.concerns(&event.local, &event.remote) {
             return false;
         }
-        self.learn(event.local.ip());
-        self.push(DeadSocket::of(event, disconnected, seen, at));
+        self.addresses.learn(event.local.ip());
+        self.handle_dead(DeadSocket::new(event, disconnected, open, at));
         true
     }
 
-    /// An abort of which the looks know nothing.
-    fn handle_nameless(&mut self, event: Socket, at: Duration) -> bool {
-        if self.stray_count >= MAX_STRAYS {
-            self.unattributed_aborts += 1;
-            return false;
-        }
-        self.stray_count += 1;
-        let key = (event.local.port(), event.remote.ip());
-        // For an abort that counts when the trace was last read, not when a round began.
-        let known_at_round = self.unclaimed.readings;
-        let half =
-            DeadSocket { looked: true, known_at_round, ..DeadSocket::of(event, true, None, at) };
-        self.strays.entry(key).or_default().push_back(half);
-        self.scope.port == Some(key.0)
+    /// Takes an abort that no dump has seen alive. Returns true if it certainly is in scope.
+    fn handle_unnamed_abort(&mut self, event: Socket, at: Duration) -> bool {
+        let is_of_port = self.scope.port == Some(event.local.port());
+        // Its record can be found by a later reading of the trace, not by a search.
+        let known_at = self.traces.readings();
+        let dead = DeadSocket::new(event, true, None, at);
+        self.aborts.push(DeadSocket { searched: true, known_at, ..dead });
+        is_of_port
     }
 
-    fn push(&mut self, half: DeadSocket) {
-        let pair = Pair::of(&half.event);
-        let end = Which::of(&half.event);
-        let known = self.pending.remove(&pair);
-        if known.is_none() && self.pending.len() >= MAX_PENDING {
+    fn handle_dead(&mut self, dead: DeadSocket) {
+        let (pair, member) = (Pair::of(&dead.event), Member::of(&dead.event));
+        let known = self.pending.take(&pair);
+        if known.is_none() && self.pending.is_full() {
             self.overflowed += 1;
-            self.book_unclassified(&half);
+            self.count_unclassified(&dead);
             return;
         }
-        let looked = self.is_told_alone(&half);
-        let at = half.at;
-        let mut dead = known.unwrap_or_default();
-        let half = DeadSocket { known_at_round: self.rounds, looked, ..half };
-        dead.get_mut(end).push_back(half);
-        let told = self.is_told(&pair, &dead);
-        if told && !self.traced {
-            self.moves = Some(Vec::new());
-            self.conclude(&pair, dead.low.pop_front(), dead.high.pop_front(), None);
-            self.moves = None;
+        let searched = self.is_decided_alone(&dead);
+        let at = dead.at;
+        let mut pending = known.unwrap_or_default();
+        let dead = DeadSocket { known_at: self.pending.searches(), searched, ..dead };
+        pending.get_mut(member).push_back(dead);
+        let is_decided = self.is_decided(&pair, &pending);
+        if is_decided && !self.is_traced {
+            let (low, high) = (pending.low.pop_front(), pending.high.pop_front());
+            self.conclude(&pair, low, high, None);
             return;
         }
-        if told {
-            dead.halves_mut().for_each(|half| half.looked = true);
+        if is_decided {
+            pending.iter_mut().for_each(|dead| dead.searched = true);
         }
-        if told || looked {
-            self.waiting = true;
-        } else if self.unsearched_since.is_none() {
-            self.unsearched_since = Some(at);
-        }
-        self.pending.insert(pair, dead);
-    }
-
-    /// Whether a socket is of a test of the rules, which another watch may play at any time.
-    fn is_played(&self, socket: &Socket) -> bool {
-        self.scope.ip.is_none() && is_of_self_test(socket)
-    }
-
-    /// Cheap, before anything is known of sides: the address or the port is at one end.
-    fn concerns(&self, socket: &Socket) -> bool {
-        self.concerns_pair(&socket.local, &socket.remote)
-    }
-
-    fn concerns_pair(&self, local: &SocketAddr, remote: &SocketAddr) -> bool {
-        let matches = |end: &SocketAddr| {
-            self.scope.port.is_none_or(|port| port == end.port())
-                && self.scope.ip.is_none_or(|ip| ip == end.ip())
-        };
-        matches(local) || matches(remote)
-    }
-
-    /// Whether the other end of a connection to `remote` is in this network namespace too.
-    fn is_here(&self, remote: &IpAddr) -> bool {
-        remote.is_loopback() || self.here.contains_key(remote)
-    }
-
-    pub(crate) fn unsearched_since(&self) -> Option<Duration> {
-        self.unsearched_since
-    }
-
-    /// Whether the last look saw a socket between two states.
-    pub(crate) fn is_transitional(&self) -> bool {
-        self.transitional
-    }
-
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting || self.stray_count > 0
+        self.pending.put(pair, pending, at, is_decided || searched);
     }
 
     fn handle_failed_connect(&mut self, event: &Socket) {
         let host = SocketAddr::new(event.remote.ip(), 0);
-        // Under a filter by port, the host must at least be known for that port.
-        let known = |book: &Totals| {
-            book.key.1 == Side::Client
-                && book
-                    .key
-                    .0
-                    .is_some_and(|service| service.ip() == host.ip() && service.port() != 0)
-        };
-        if self.scope.port.is_none() || self.books.iter().any(known) {
-            let place = self.book_of(host, Side::Client);
-            self.books[place as usize].connect_failed += 1;
+        // With a scope of one port, the host must at least be known for that port.
+        let is_known = self.destinations.iter().any(|one| {
+            one.side() == Side::Client
+                && one.key.0.is_some_and(|to| to.ip() == host.ip() && to.port() != 0)
+        });
+        if self.scope.port.is_none() || is_known {
+            let id = self.destination_id(host, Side::Client);
+            self.destinations.get_mut(id).connect_failed += 1;
         }
     }
 
+    /// Takes a reading of the trace, before the conclusions that follow.
+    pub(crate) fn handle_traced(&mut self, traced: &mut TraceBatch) {
+        self.traces.begin_reading(traced.at_ns);
+        for record in traced.ended.drain(..) {
+            if self.concerns(&record.local, &record.remote) {
+                self.traces.put(record);
+            }
+        }
+        for (from, to, reason) in traced.resets.drain(..) {
+            self.traces.put_reset((from, to), traced.at_ns, reason);
+        }
+        for (pid, name) in traced.names.drain(..) {
+            self.processes.learn_name(pid, Some(name));
+        }
+    }
+
+    /// Takes what polls saw of each destination; no other part counts opens and closes then.
+    pub(crate) fn handle_polls(&mut self, polls: &PollComparison) {
+        let keys: Set<_> = self.destinations.iter().map(|one| one.key).collect();
+        self.destinations.for_each_mut(|one| {
+            let (service, side) = one.key;
+            let has_own = |service| keys.contains(&(Some(service), side));
+            one.seen_by_polls = Some(polls.of(service, side, &has_own));
+        });
+    }
+
+    // ---- scope ------------------------------------------------------------------------------
+
+    /// Returns whether a socket belongs to a self-test, which another watch may run at any time.
+    fn is_of_self_test(&self, socket: &Socket) -> bool {
+        self.scope.ip.is_none() && is_of_self_test(socket)
+    }
+
+    /// Returns whether either address can be that of a service in scope. Cheap, and possible before
+    /// sides are known.
+    fn concerns(&self, local: &SocketAddr, remote: &SocketAddr) -> bool {
+        self.scope.names(local) || self.scope.names(remote)
+    }
+
+    fn destination_id(&mut self, service: SocketAddr, side: Side) -> DestinationId {
+        self.destinations.id_of(service, side, self.dump.as_ref().map(|dump| &dump.levels))
+    }
+
+    // ---- state ------------------------------------------------------------------------------
+
+    /// Returns the arrival of the oldest dead socket that no search has looked for.
+    pub(crate) fn unsearched_since(&self) -> Option<Duration> {
+        self.pending.unsearched_since()
+    }
+
+    /// Returns whether the last dump saw a socket between two states.
+    pub(crate) fn is_transitional(&self) -> bool {
+        self.is_transitional
+    }
+
+    /// Returns whether some dead socket waits only for its peer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.pending.is_waiting() || !self.aborts.is_empty()
+    }
+
+    /// Returns the number of open sockets.
     pub(crate) fn alive_sockets(&self) -> usize {
-        self.alive.len()
+        self.open.len()
     }
-}
 
-impl DeadSocket {
-    fn of(event: Socket, disconnected: bool, seen: Option<OpenSocket>, at: Duration) -> DeadSocket {
-        let silent = event.info.filter(|_| !disconnected).and_then(|info| info.last_ack_recv_ms);
-        DeadSocket {
-            at,
-            event,
-            seen,
-            known_at_round: 0,
-            looked: false,
-            time_wait: TimeWait::Unknown,
-            silent: Duration::from_millis(silent.unwrap_or(0).into()),
-            disconnected,
+    /// Returns how old the last dump with `tcp_info` is.
+    pub(crate) fn since_info(&self, now: Duration) -> Option<Duration> {
+        self.last_info.map(|then| now.saturating_sub(then))
+    }
+
+    /// Reports the window so far.
+    pub(crate) fn report(&self, window: &Window) -> HostReport {
+        let mut open = self.open_now();
+        let in_scope = self.destinations.ids().filter(|id| {
+            let one = self.destinations.get(*id);
+            let admits = |service| self.scope.admits(&service, one.side());
+            !one.is_empty() && one.key.0.is_none_or(admits)
+        });
+        let mut destinations: Vec<Destination> = in_scope
+            .map(|id| {
+                let open = open.remove(&id).unwrap_or_default();
+                let owners = |seen: &_| self.processes.owners(seen);
+                self.destinations.get(id).report(open, owners)
+            })
+            .collect();
+        destinations.sort_by_key(Destination::rank);
+        HostReport {
+            scope: self.scope,
+            window: window.length,
+            time_waits_refused: window.time_waits_refused,
+            unattributed_aborts: self.aborts.unattributed(),
+            overflowed: self.overflowed,
+            settled: window.settled,
+            destinations,
+            ..HostReport::default()
         }
     }
+
+    /// Adds up the open sockets of each destination.
+    fn open_now(&self) -> Map<DestinationId, OpenNow> {
+        let mut all: Map<DestinationId, OpenNow> = Map::default();
+        for open in self.open.alive() {
+            let id = self.destinations.current(open.destination);
+            let one = all.entry(id).or_default();
+            one.count(open.requests_so_far(), open.answers_so_far(), open.server_only);
+            if let Some(pid) = open.pid.get() {
+                one.count_owner(pid);
+            }
+        }
+        all
+    }
 }
 
-/// connect(2) gave up: the SYN and the two that tcp_disconnect() adds, and a peer's address.
+/// Returns whether connect(2) gave up: the queue has the SYN and the two numbers that
+/// tcp_disconnect() adds, and there is a peer's address.
 fn is_failed_connect(event: &Socket) -> bool {
     event.wqueue == 3 && !event.remote.ip().is_unspecified()
 }

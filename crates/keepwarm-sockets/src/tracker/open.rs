@@ -1,128 +1,237 @@
-//! What is kept of each socket that is open: there may be a hundred thousand, so in few bytes.
+//! Open sockets: the state kept per socket between its first dump and its death.
+//!
+//! Owns the table by cookie, and which dump saw a socket last. Packed, because a host may have
+//! 100,000 open sockets.
 
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::net::SocketAddr;
 
-use super::{MAX_ADDRESSES, Tracker};
-use crate::kernel::socket::Socket;
+use super::addresses::{AddressNumber, HostAddresses};
+use super::destinations::DestinationId;
+use super::dump::segments_with_data;
+use crate::kernel::keyed_hash::Map;
+use crate::kernel::socket::{Side, Socket, State};
 
-/// `Option<u32>` in four bytes. The greatest number is taken for the one below it.
+/// `Option<u32>` in four bytes. The greatest number is stored as the one below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Maybe(u32);
+pub(super) struct PackedOption(u32);
 
-impl Maybe {
-    pub(super) const NONE: Maybe = Maybe(u32::MAX);
+impl PackedOption {
+    const NONE: PackedOption = PackedOption(u32::MAX);
 
     pub(super) fn get(self) -> Option<u32> {
-        (self != Maybe::NONE).then_some(self.0)
+        (self != PackedOption::NONE).then_some(self.0)
     }
 }
 
-impl From<Option<u32>> for Maybe {
-    fn from(number: Option<u32>) -> Maybe {
-        number.map_or(Maybe::NONE, |number| Maybe(number.min(u32::MAX - 1)))
+impl From<Option<u32>> for PackedOption {
+    fn from(number: Option<u32>) -> PackedOption {
+        number.map_or(PackedOption::NONE, |number| PackedOption(number.min(u32::MAX - 1)))
     }
 }
 
-/// A socket that was alive at some look.
+/// State kept per open socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OpenSocket {
-    /// The last look that saw it.
-    pub(super) seen: u64,
-    pub(super) book: u32,
+    /// The last dump that saw it.
+    last_dump: u64,
+    pub(super) destination: DestinationId,
     pub(super) inode: u32,
-    pub(super) pid: Maybe,
-    /// Requests at the last look that fetched them.
-    pub(super) requests: Maybe,
-    /// Those when the window began.
-    requests_at_start: Maybe,
-    /// Segments with data from the server to the client, at the last look that fetched them, and
-    /// when the window began.
-    pub(super) answers: u32,
-    pub(super) answers_at_start: u32,
-    /// In CLOSE_WAIT: how long it had been idle when the peer's FIN came.
-    pub(super) idle_at_fin_ms: Maybe,
-    /// Local address, as a place among those known to be here, counted from 1.
-    home: Option<NonZeroU16>,
+    pub(super) pid: PackedOption,
+    /// Requests at the last dump that fetched them.
+    requests: PackedOption,
+    requests_at_start: PackedOption,
+    /// Segments with data from the server to the client, at the last dump that fetched them.
+    answers: u32,
+    answers_at_start: u32,
+    /// In CLOSE_WAIT: how long the connection had been idle when the peer's FIN came.
+    idle_at_fin_ms: PackedOption,
+    local_address: Option<AddressNumber>,
     local_port: u16,
     remote_port: u16,
-    /// It was open when the window began.
-    pub(super) at_start: bool,
+    at_start: bool,
     /// A server's socket whose client is not in this network namespace.
     pub(super) server_only: bool,
 }
 
 impl OpenSocket {
-    pub(super) fn new(book: u32, seen: u64, row: &Socket, home: Option<NonZeroU16>) -> OpenSocket {
-        OpenSocket {
-            seen,
-            book,
-            inode: row.inode,
-            pid: Maybe::NONE,
-            requests: Maybe::NONE,
-            requests_at_start: Maybe::NONE,
-            answers: 0,
-            answers_at_start: 0,
-            idle_at_fin_ms: Maybe::NONE,
-            home,
-            local_port: row.local.port(),
-            remote_port: row.remote.port(),
-            at_start: false,
-            server_only: false,
-        }
+    /// Returns whether the socket was open when the window began.
+    pub(super) fn was_open_at_start(&self) -> bool {
+        self.at_start
     }
 
-    /// The window begins.
-    pub(super) fn begin(&mut self) {
+    /// Returns how long the connection had been idle when a dump met it in CLOSE_WAIT.
+    pub(super) fn idle_at_fin_ms(&self) -> Option<u32> {
+        self.idle_at_fin_ms.get()
+    }
+
+    /// Returns the part within the window of `requests`; `None` if that is unknown, or if a socket
+    /// that was open before carried none in it.
+    pub(super) fn in_window(&self, requests: u32) -> Option<u32> {
+        if !self.at_start {
+            return Some(requests);
+        }
+        requests.checked_sub(self.requests_at_start.get()?).filter(|more| *more > 0)
+    }
+
+    /// Returns the requests within the window as of the last dump, see [`in_window`](Self::in_window).
+    pub(super) fn requests_so_far(&self) -> Option<u32> {
+        self.in_window(self.requests.get()?)
+    }
+
+    /// Returns the server's segments with data within the window, as of the last dump.
+    pub(super) fn answers_so_far(&self) -> u64 {
+        self.answers.saturating_sub(self.answers_at_start).into()
+    }
+
+    /// Returns the local address and the remote port: all that is kept of the addresses.
+    pub(super) fn addresses(&self, here: &HostAddresses) -> Option<LocalAndPort> {
+        let ip = here.get(self.local_address?)?;
+        Some((SocketAddr::new(ip, self.local_port), self.remote_port))
+    }
+
+    /// Returns the addresses of a socket before tcp_disconnect(), which clears the local address and
+    /// the remote port that its event shows.
+    pub(super) fn addresses_before(
+        &self,
+        here: &HostAddresses,
+        event: &Socket,
+    ) -> (SocketAddr, SocketAddr) {
+        let ip = self.local_address.and_then(|number| here.get(number));
+        let local = SocketAddr::new(ip.unwrap_or(event.local.ip()), self.local_port);
+        (local, SocketAddr::new(event.remote.ip(), self.remote_port))
+    }
+
+    fn begin_window(&mut self) {
         self.at_start = true;
         self.requests_at_start = self.requests;
         self.answers_at_start = self.answers;
     }
 
-    /// If it was open when the window began: with how many requests, if that is known.
-    pub(super) fn start(&self) -> Option<Option<u32>> {
-        self.at_start.then(|| self.requests_at_start.get())
+    fn update(&mut self, side: Side, row: &Socket) {
+        // An accepted connection gets its file, and so its inode, some time after it exists.
+        if row.inode != 0 {
+            self.inode = row.inode;
+        }
+        let Some(info) = row.info else { return };
+        self.requests = segments_with_data(side, row).or(self.requests.get()).into();
+        self.answers = segments_with_data(side.other(), row).unwrap_or(self.answers);
+        if row.state == State::CloseWait {
+            // The last segment received is the FIN: how long before it came the last data?
+            let last_data = info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min();
+            let fin = info.last_ack_recv_ms;
+            let idle = last_data.zip(fin).map(|(data, fin)| data.saturating_sub(fin));
+            self.idle_at_fin_ms = idle.into();
+        }
     }
 }
 
-/// The local address of a socket, and its remote port.
-pub(super) type LocalTrace = (SocketAddr, u16);
+/// Local address of a socket, and its remote port.
+pub(super) type LocalAndPort = (SocketAddr, u16);
 
-impl Tracker {
-    /// The addresses of a socket as they were before tcp_disconnect(), which clears the local
-    /// address and the remote port.
-    pub(super) fn addresses_before(
-        &self,
-        seen: &OpenSocket,
-        event: &Socket,
-    ) -> (SocketAddr, SocketAddr) {
-        let local = self.home_of(seen).unwrap_or(event.local.ip());
-        let remote = SocketAddr::new(event.remote.ip(), seen.remote_port);
-        (SocketAddr::new(local, seen.local_port), remote)
+/// The open sockets in scope, by cookie.
+///
+/// A socket stays here until its event comes. One that a dump no longer shows is forgotten after
+/// two further dumps, as its event may be on its way; if it was open when the window began, it stays
+/// until the end.
+#[derive(Debug, Default)]
+pub(super) struct OpenSockets {
+    by_cookie: Map<u64, OpenSocket>,
+    /// Number of dumps, the one that is under way included.
+    dumps: u64,
+    /// The last dump that ended before the window did.
+    current: u64,
+}
+
+impl OpenSockets {
+    pub(super) fn begin_dump(&mut self) {
+        self.dumps += 1;
     }
 
-    fn home_of(&self, seen: &OpenSocket) -> Option<IpAddr> {
-        seen.home.and_then(|place| self.homes.get(usize::from(place.get()) - 1)).copied()
+    /// Makes the dump that has just ended the current one.
+    pub(super) fn end_dump(&mut self) {
+        self.current = self.dumps;
+        let dumps = self.dumps;
+        self.by_cookie.retain(|_, open| open.last_dump + 2 > dumps || open.at_start);
     }
 
-    /// The local address and the remote port of an open socket: all that is kept of its addresses.
-    pub(super) fn trace_of(&self, open: &OpenSocket) -> Option<LocalTrace> {
-        let local = SocketAddr::new(self.home_of(open)?, open.local_port);
-        Some((local, open.remote_port))
+    /// Takes a row of the dump that is under way.
+    pub(super) fn see(
+        &mut self,
+        destination: DestinationId,
+        side: Side,
+        row: &Socket,
+        local_address: Option<AddressNumber>,
+    ) -> &mut OpenSocket {
+        let new = || OpenSocket {
+            last_dump: 0,
+            destination,
+            inode: 0,
+            pid: PackedOption::NONE,
+            requests: PackedOption::NONE,
+            requests_at_start: PackedOption::NONE,
+            answers: 0,
+            answers_at_start: 0,
+            idle_at_fin_ms: PackedOption::NONE,
+            local_address,
+            local_port: row.local.port(),
+            remote_port: row.remote.port(),
+            at_start: false,
+            server_only: false,
+        };
+        let open = self.by_cookie.entry(row.cookie).or_insert_with(new);
+        open.last_dump = self.dumps;
+        open.update(side, row);
+        open
     }
 
-    /// An address of this host; gives its place, if there is room for it.
-    pub(super) fn learn(&mut self, ip: IpAddr) -> Option<NonZeroU16> {
-        if let Some(place) = self.here.get(&ip) {
-            return Some(*place);
-        }
-        if self.homes.len() >= MAX_ADDRESSES {
-            return None;
-        }
-        self.homes.push(ip);
-        let place = u16::try_from(self.homes.len()).ok().and_then(NonZeroU16::new)?;
-        self.here.insert(ip, place);
-        Some(place)
+    /// Returns whether the dump under way has seen the socket: it walks while sockets come and go,
+    /// and may meet one twice.
+    pub(super) fn is_seen(&self, open: &OpenSocket) -> bool {
+        open.last_dump == self.dumps
+    }
+
+    pub(super) fn get(&self, cookie: u64) -> Option<&OpenSocket> {
+        self.by_cookie.get(&cookie)
+    }
+
+    pub(super) fn get_mut(&mut self, cookie: u64) -> Option<&mut OpenSocket> {
+        self.by_cookie.get_mut(&cookie)
+    }
+
+    pub(super) fn remove(&mut self, cookie: u64) {
+        self.by_cookie.remove(&cookie);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_cookie.len()
+    }
+
+    /// Returns whether the current dump saw the socket.
+    pub(super) fn is_current(&self, open: &OpenSocket) -> bool {
+        open.last_dump == self.current
+    }
+
+    /// Iterates over the sockets that the current dump, or a later one, saw.
+    pub(super) fn alive(&self) -> impl Iterator<Item = &OpenSocket> {
+        self.by_cookie.values().filter(|open| open.last_dump >= self.current)
+    }
+
+    /// Iterates over the sockets of [`alive`](OpenSockets::alive), to change them.
+    pub(super) fn alive_mut(&mut self) -> impl Iterator<Item = &mut OpenSocket> {
+        let current = self.current;
+        self.by_cookie.values_mut().filter(move |open| open.last_dump >= current)
+    }
+
+    /// Makes the sockets of the current dump those that were open when the window began.
+    pub(super) fn begin_window(&mut self) {
+        self.alive_mut().for_each(OpenSocket::begin_window);
+    }
+
+    /// Returns the sockets that were open when the window began and are neither alive nor had an
+    /// event.
+    pub(super) fn vanished(&self) -> Vec<OpenSocket> {
+        let all = self.by_cookie.values();
+        all.filter(|open| open.last_dump < self.current && open.at_start).copied().collect()
     }
 }
 
@@ -132,15 +241,15 @@ mod tests {
 
     /// At 100,000 sockets, and the moment the table doubles: 11 MB.
     #[test]
-    fn a_socket_that_is_open_takes_fifty_six_bytes_with_its_key() {
+    fn open_socket_takes_56_bytes_with_its_key() {
         assert!(size_of::<(u64, OpenSocket)>() <= 56, "{}", size_of::<(u64, OpenSocket)>());
     }
 
     #[test]
-    fn a_number_is_kept_and_none_is_none() {
+    fn packed_option_keeps_numbers_and_none() {
         for number in [None, Some(0), Some(7), Some(u32::MAX - 1)] {
-            assert_eq!(Maybe::from(number).get(), number);
+            assert_eq!(PackedOption::from(number).get(), number);
         }
-        assert_eq!(Maybe::from(Some(u32::MAX)).get(), Some(u32::MAX - 1));
+        assert_eq!(PackedOption::from(Some(u32::MAX)).get(), Some(u32::MAX - 1));
     }
 }

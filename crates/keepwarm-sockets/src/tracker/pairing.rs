@@ -1,199 +1,202 @@
-//! From ends to numbers: who closed first, and in whose book it goes.
+//! From dead sockets to counted closes.
 //!
-//! Owns the pairing of ends and the wait for a missing one.
+//! Owns the pairing of the two sockets of a connection, the wait for a missing one, and where a close
+//! is counted. How a pair was closed is decided in `classify`.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::awaited::CountedAlone;
-use super::dump::requests;
-use super::totals::within;
-use super::{DeadPair, DeadSocket, MATE_WAIT, OpenSocket, Pair, TRACE_WAIT, Tracker, Which};
-use crate::kernel::socket::Side;
-use crate::report::closes::CloseKind;
+use super::Tracker;
+use super::awaited_peers::{CountedAlone, CountedAtServer};
+use super::classify::{Evidence, classify, was_established};
+use super::dead::{DeadPair, DeadSocket};
+use super::destinations::DestinationId;
+use super::open::OpenSocket;
+use super::pair::{Member, Pair};
+use super::totals::Close;
+use super::window::Window;
+use crate::kernel::keyed_hash::Set;
+use crate::kernel::socket::{Side, State};
+use crate::report::closes::{CloseKind, SocketCloses};
 use crate::report::host::{HostReport, Scope};
-use crate::tracker::classify::{Evidence, classify, was_established};
-use crate::tracker::window::Window;
+
+/// How long a dead socket waits for its peer's event. The kernel's work queues deliver within a few
+/// milliseconds; the rest is for a program that is slow to close its file.
+pub(super) const PEER_WAIT: Duration = Duration::from_secs(1);
+
+/// A connection that is over, as one of its sockets is counted.
+#[derive(Debug, Clone, Copy)]
+struct Concluded {
+    kind: CloseKind,
+    idle_ms: Option<u32>,
+    /// Requests as the peer counted them, if the peer is known.
+    peer: Option<Option<u32>>,
+}
 
 impl Tracker {
-    /// Books what can be booked now; everything if `finally`.
+    // ---- settling ---------------------------------------------------------------------------
+
+    /// Counts the closes that can be counted now; all of them if `finally`.
     pub(crate) fn settle(&mut self, now: Duration, finally: bool) {
-        let mut pending = std::mem::take(&mut self.pending);
-        self.moves = Some(Vec::new());
-        self.waiting = false;
-        pending.retain(|pair, dead| {
-            while self.settle_one(pair, dead, now, finally) {}
-            self.waiting |= dead.low.front().or(dead.high.front()).is_some_and(|half| half.looked);
+        let mut pairs = self.pending.take_all();
+        let mut is_waiting = false;
+        pairs.retain(|pair, dead| {
+            while self.settle_oldest(pair, dead, now, finally) {}
+            is_waiting |= dead.is_waiting();
             !dead.is_empty()
         });
-        if self.moves.as_ref().is_some_and(|moves| !moves.is_empty()) {
-            let left = pending.values_mut().flat_map(DeadPair::halves_mut);
-            for seen in left.filter_map(|half| half.seen.as_mut()) {
-                seen.book = self.place_now(seen.book);
-            }
-        }
-        self.moves = None;
-        self.pending = pending;
-        self.settle_strays(now, finally);
+        self.pending.put_all(pairs, is_waiting);
+        self.settle_aborts(now, finally);
     }
 
-    /// Books the oldest ends of a pair; false if they have to wait.
-    fn settle_one(
+    /// Counts the oldest sockets of a pair; returns false if they have to wait.
+    fn settle_oldest(
         &mut self,
         pair: &Pair,
         dead: &mut DeadPair,
         now: Duration,
         finally: bool,
     ) -> bool {
-        let ready = |end: Which| dead.get(end).front().is_some_and(|half| half.looked || finally);
-        match (ready(Which::Low), ready(Which::High)) {
+        let is_ready =
+            |member| dead.get(member).front().is_some_and(|dead| dead.searched || finally);
+        match (is_ready(Member::Low), is_ready(Member::High)) {
             (true, true) => {
                 let (low, high) = (dead.low.pop_front(), dead.high.pop_front());
                 self.conclude(pair, low, high, None);
+                true
             }
-            (true, false) => return self.settle_lone(pair, dead, Which::Low, now, finally),
-            (false, true) => return self.settle_lone(pair, dead, Which::High, now, finally),
-            (false, false) => return false,
+            (true, false) => self.settle_alone(pair, dead, Member::Low, now, finally),
+            (false, true) => self.settle_alone(pair, dead, Member::High, now, finally),
+            (false, false) => false,
         }
-        true
     }
 
-    fn settle_lone(
+    fn settle_alone(
         &mut self,
         pair: &Pair,
         dead: &mut DeadPair,
-        end: Which,
+        member: Member,
         now: Duration,
         finally: bool,
     ) -> bool {
-        let (_, remote) = pair.seen_from(end);
-        let Some(half) = dead.get(end).front() else { return false };
-        // The mate is dead too and only waits for its look, or it may be a stray.
-        let expected = !dead.get(end.other()).is_empty() || self.is_here(&remote.ip());
-        let mate = self.take_stray(pair, end);
-        if expected && mate.is_none() && !finally && now.saturating_sub(half.at) < MATE_WAIT {
+        let (local, remote) = pair.seen_from(member);
+        let Some(oldest) = dead.get(member).front() else { return false };
+        // The peer may be dead too and only wait for a search, or have aborted without a name.
+        let is_expected =
+            !dead.get(member.peer()).is_empty() || self.addresses.contains(&remote.ip());
+        let waited = now.saturating_sub(oldest.at);
+        let peer = self.aborts.take_peer(&local, &remote);
+        if is_expected && peer.is_none() && !finally && waited < PEER_WAIT {
             return false;
         }
-        let earlier = if mate.is_none() { self.awaited.take(pair, end.other()) } else { None };
-        let is_alone = expected && mate.is_none() && earlier.is_none();
-        let half = dead.get_mut(end).pop_front();
-        let alone = match end {
-            Which::Low => self.conclude(pair, half, mate, earlier),
-            Which::High => self.conclude(pair, mate, half, earlier),
+        let earlier =
+            if peer.is_none() { self.awaited_peers.take(pair, member.peer()) } else { None };
+        let is_alone = is_expected && peer.is_none() && earlier.is_none();
+        let oldest = dead.get_mut(member).pop_front();
+        let counted = match member {
+            Member::Low => self.conclude(pair, oldest, peer, earlier),
+            Member::High => self.conclude(pair, peer, oldest, earlier),
         };
-        if let Some(alone) = alone.filter(|_| is_alone) {
-            self.await_peer(pair, alone);
+        if let Some(counted) = counted.filter(|_| is_alone) {
+            self.await_peer(pair, counted);
         }
         true
     }
 
-    /// The other end of `end`, if it aborted and so lost its name.
-    fn take_stray(&mut self, pair: &Pair, end: Which) -> Option<DeadSocket> {
-        let (local, remote) = pair.seen_from(end);
-        let key = (remote.port(), local.ip());
-        let queue = self.strays.get_mut(&key)?;
-        let half = queue.pop_front();
-        if queue.is_empty() {
-            self.strays.remove(&key);
+    fn await_peer(&mut self, pair: &Pair, counted: CountedAlone) {
+        if let Some(before) = self.awaited_peers.put(pair, counted) {
+            self.count_at_server(&before);
         }
-        self.stray_count -= usize::from(half.is_some());
-        half
     }
 
-    /// Aborts that the other end does not claim: of a destination elsewhere, or the other end has
-    /// not died.
-    fn settle_strays(&mut self, now: Duration, finally: bool) {
-        if self.stray_count == 0 {
+    // ---- aborts without a name --------------------------------------------------------------
+
+    /// Counts the aborts that no peer has claimed: the peer is on another host, or has not died.
+    fn settle_aborts(&mut self, now: Duration, finally: bool) {
+        if self.aborts.is_empty() {
             return;
         }
-        let readings = self.unclaimed.readings;
-        let mut strays = std::mem::take(&mut self.strays);
-        let mut overdue = Vec::new();
-        for queue in strays.values_mut() {
-            while let Some(half) = queue.pop_front() {
-                let waited = now.saturating_sub(half.at);
-                // A trace that is read after the event has its life.
-                let told = readings == 0 || readings > half.known_at_round || waited >= TRACE_WAIT;
-                if finally || (told && waited >= MATE_WAIT) {
-                    overdue.push(half);
-                } else {
-                    queue.push_front(half);
-                    break;
-                }
-            }
-        }
-        strays.retain(|_, queue| !queue.is_empty());
-        self.strays = strays;
-        self.stray_count -= overdue.len();
-        // A trace has both addresses.
-        let mut traced = if overdue.is_empty() { HashMap::new() } else { self.unclaimed.aborted() };
-        for mut half in overdue {
-            let key = (half.event.local.port(), half.event.remote.ip());
+        let overdue = self.aborts.take_overdue(now, self.traces.readings(), finally);
+        // A trace record has both addresses.
+        let mut traced = if overdue.is_empty() { HashMap::new() } else { self.traces.aborted() };
+        for mut dead in overdue {
+            let key = (dead.event.local.port(), dead.event.remote.ip());
             match traced.get_mut(&key).and_then(VecDeque::pop_front) {
-                Some(named) => {
-                    (half.event.local, half.event.remote) = named;
-                    self.conclude_traced_stray(&half);
+                Some(addresses) => {
+                    (dead.event.local, dead.event.remote) = addresses;
+                    self.conclude_traced_abort(&dead);
                 }
-                None => self.conclude_stray(&half),
+                None => self.conclude_abort(&dead),
             }
         }
     }
 
-    /// An abort whose addresses a trace has told, and that its other end did not claim.
-    fn conclude_traced_stray(&mut self, half: &DeadSocket) {
-        let (side, pair) = (self.side(&half.event), Pair::of(&half.event));
-        let concluded = Concluded { kind: CloseKind::rst(side), idle: None, mate: None };
-        let alone = self.book(side, half, &concluded);
-        if let Some(alone) = alone.filter(|_| self.is_here(&half.event.remote.ip())) {
-            self.await_peer(&pair, alone);
+    fn conclude_traced_abort(&mut self, dead: &DeadSocket) {
+        let side = self.side(&dead.event);
+        let concluded = Concluded { kind: CloseKind::rst(side), idle_ms: None, peer: None };
+        let counted = self.count(side, dead, &concluded);
+        if let Some(counted) = counted.filter(|_| self.addresses.contains(&dead.event.remote.ip()))
+        {
+            self.await_peer(&Pair::of(&dead.event), counted);
         }
     }
 
-    fn conclude_stray(&mut self, half: &DeadSocket) {
-        let (local, host) = (half.event.local, half.event.remote.ip());
-        // A server's port is its own; a client's destination is known if there is just one.
-        let of_server = |service: &SocketAddr, side: Side| {
-            side == Side::Server && service.port() == local.port()
-        };
-        let of_client = |service: &SocketAddr, side: Side| {
-            side == Side::Client && service.ip() == host && service.port() != 0
-        };
-        let serves = self.listeners.serves(&local) || self.scope.port == Some(local.port());
-        let is_here = host == local.ip() || self.is_here(&host);
-        // Of a service on this host the other end would have told; and with a filter, the one
-        // destination that fits is only the one that is looked at.
-        if !serves && (self.scope != Scope::default() || is_here) {
-            self.unattributed_aborts += 1;
+    /// Finds the destination of an abort by what its event has left: a server's own port; a client's
+    /// remote host, if there is just one destination on it.
+    fn conclude_abort(&mut self, dead: &DeadSocket) {
+        let (local, host) = (dead.event.local, dead.event.remote.ip());
+        let is_server = self.listeners.serves(&local) || self.scope.port == Some(local.port());
+        let is_here = host == local.ip() || self.addresses.contains(&host);
+        // The socket of a service on this host would have claimed it; and with a scope, the one
+        // destination that fits is only the one that is watched.
+        if !is_server && (self.scope != Scope::default() || is_here) {
+            self.aborts.count_unattributed();
             return;
         }
-        let mut fitting = (0_u32..).zip(&self.books).filter_map(|(place, book)| {
-            let (Some(service), side) = book.key else { return None };
-            let fits = if serves { of_server(&service, side) } else { of_client(&service, side) };
-            fits.then_some(place)
-        });
-        let place = match (fitting.next(), fitting.next()) {
-            (Some(place), None) => place,
-            // The first of a service, or of several addresses: one that listens on every address
-            // does not say at which, and is counted at the unspecified one.
-            _ if serves => self.book_of(local, Side::Server),
+        let id = match self.destinations_of_abort(dead, is_server) {
+            (Some(id), None) => id,
+            // The first of a service, or of a service with several addresses: a socket of a listener
+            // on every address has lost its own, and is counted at the unspecified one.
+            _ if is_server => self.destination_id(local, Side::Server),
             _ => {
-                self.unattributed_aborts += 1;
+                self.aborts.count_unattributed();
                 return;
             }
         };
-        let book = &mut self.books[place as usize];
-        book.closed.local_rst += 1;
-        book.sightings.closed_unseen();
-        if serves && is_here {
-            self.await_client_of_abort(local.port(), host, place);
-        } else if serves {
-            book.server_only.closed.local_rst += 1;
+        let kind = CloseKind::rst(if is_server { Side::Server } else { Side::Client });
+        let close = Close { server_only: is_server && !is_here, ..Close::of_kind(kind) };
+        let totals = self.destinations.get_mut(id);
+        totals.count(&close);
+        totals.count_owner(None);
+        if is_server && is_here {
+            self.awaited_peers.count_abort(local.port(), host, id);
         }
     }
 
-    /// Both ends of one connection, or the one that is known, beside what is known of an end that
-    /// was booked `earlier`. Gives what was booked last, for the case that it was alone.
+    /// Returns the first two destinations that an abort can belong to.
+    fn destinations_of_abort(
+        &self,
+        dead: &DeadSocket,
+        is_server: bool,
+    ) -> (Option<DestinationId>, Option<DestinationId>) {
+        let (port, host) = (dead.event.local.port(), dead.event.remote.ip());
+        let fits = |service: SocketAddr, side: Side| match side {
+            Side::Server => is_server && service.port() == port,
+            Side::Client => !is_server && service.ip() == host && service.port() != 0,
+        };
+        let mut fitting = self.destinations.ids().filter(|id| {
+            let (service, side) = self.destinations.get(*id).key;
+            service.is_some_and(|service| fits(service, side))
+        });
+        (fitting.next(), fitting.next())
+    }
+
+    // ---- one connection ---------------------------------------------------------------------
+
+    /// Counts both sockets of one connection, or the one that is known; `earlier` is the evidence of
+    /// a socket that was counted before. Returns the socket that was counted last, in case that it
+    /// was alone.
     pub(super) fn conclude(
         &mut self,
         pair: &Pair,
@@ -201,199 +204,211 @@ impl Tracker {
         high: Option<DeadSocket>,
         earlier: Option<CountedAlone>,
     ) -> Option<CountedAlone> {
-        let ends = [(Which::Low, low), (Which::High, high)].map(|(end, half)| {
-            half.map(|mut half| {
-                (half.event.local, half.event.remote) = pair.seen_from(end);
-                half
+        let named = |member: Member, dead: Option<DeadSocket>| {
+            dead.map(|mut dead| {
+                (dead.event.local, dead.event.remote) = pair.seen_from(member);
+                dead
             })
-        });
-        let [low, high] = &ends;
-        // What the baseline was taken for it stays. Others are looked at again: the look that met
-        // one may have been past the listeners when its listener came.
-        let side = None
-            .or_else(|| self.side_at_start(low.as_ref()?))
-            .or_else(|| self.side_at_start(high.as_ref()?).map(Side::other))
-            .or_else(|| Some(self.side(&low.as_ref()?.event)))
-            .or_else(|| Some(self.side(&high.as_ref()?.event).other()));
-        let side = side?;
-        let evidence = |end: &Option<DeadSocket>, side: Side| match end {
-            Some(half) => Some(self.evidence(half, side)),
+        };
+        let (low, high) = (named(Member::Low, low), named(Member::High, high));
+        let low_side = self.side_of_low(low.as_ref(), high.as_ref())?;
+        let evidence = |dead: Option<&DeadSocket>, side: Side| match dead {
+            Some(dead) => Some(self.evidence(dead, side)),
             None => earlier.filter(|earlier| earlier.side == side).map(|earlier| earlier.evidence),
         };
-        let (low_evidence, high_evidence) = (evidence(low, side), evidence(high, side.other()));
-        let kind = match side {
-            Side::Client => classify(low_evidence.as_ref(), high_evidence.as_ref()),
-            Side::Server => classify(high_evidence.as_ref(), low_evidence.as_ref()),
+        let of_low = evidence(low.as_ref(), low_side);
+        let of_high = evidence(high.as_ref(), low_side.other());
+        let kind = match low_side {
+            Side::Client => classify(of_low.as_ref(), of_high.as_ref()),
+            Side::Server => classify(of_high.as_ref(), of_low.as_ref()),
         };
-        // Of a program that closes late, the other end knows better how long nothing was said.
-        let idle = [low, high].into_iter().flatten().filter_map(DeadSocket::idle_ms).min();
-        let mut booked = None;
-        for (end, mate, side) in [(low, high, side), (high, low, side.other())] {
-            let Some(half) = end else { continue };
-            let mate = match mate {
-                Some(mate) => Some(mate.requests_in_window(side.other())),
+        // Where a program closes late, its peer's socket shows better how long the connection idled.
+        let idle_ms = [&low, &high].into_iter().flatten().filter_map(DeadSocket::idle_ms).min();
+        let mut counted = None;
+        for (dead, peer, side) in [(&low, &high, low_side), (&high, &low, low_side.other())] {
+            let Some(dead) = dead else { continue };
+            let peer = match peer {
+                Some(peer) => Some(peer.requests(side.other())),
                 None => earlier.map(|earlier| earlier.requests),
             };
-            booked = self.book(side, half, &Concluded { kind, idle, mate });
+            counted = self.count(side, dead, &Concluded { kind, idle_ms, peer });
         }
-        booked
+        counted
     }
 
-    /// What is known of an end; of a traced one, more.
-    fn evidence(&self, half: &DeadSocket, side: Side) -> Evidence {
-        let mut evidence = half.evidence(side);
-        if let Some(life) = self.unclaimed.life(&(half.event.local, half.event.remote)) {
-            evidence.fin_seen |= life.closed_first == Some(false);
-            evidence.closed_first = life.closed_first;
-            evidence.reset = Some(life.reset_in.is_some());
+    /// Returns the side of the socket at the lower address. A socket of the baseline keeps the side
+    /// that it was taken for. Others are decided anew: when a dump met one, it may not have come to
+    /// the listener yet.
+    fn side_of_low(&self, low: Option<&DeadSocket>, high: Option<&DeadSocket>) -> Option<Side> {
+        let at_start = |dead: Option<&DeadSocket>| Some(self.side_of_open(dead?.at_start()?));
+        let of_low = at_start(low).or_else(|| at_start(high).map(Side::other));
+        of_low
+            .or_else(|| Some(self.side(&low?.event)))
+            .or_else(|| Some(self.side(&high?.event).other()))
+    }
+
+    fn side_of_open(&self, open: &OpenSocket) -> Side {
+        self.destinations.get(open.destination).side()
+    }
+
+    /// Builds the evidence for one socket, adding what its trace record says.
+    fn evidence(&self, dead: &DeadSocket, side: Side) -> Evidence {
+        let mut evidence = dead.evidence(side);
+        if let Some(record) = self.traces.peek(&(dead.event.local, dead.event.remote)) {
+            evidence.fin_seen |= record.closed_first == Some(false);
+            evidence.closed_first = record.closed_first;
+            evidence.reset = Some(record.reset_in.is_some());
         }
         evidence
     }
 
-    fn side_at_start(&self, half: &DeadSocket) -> Option<Side> {
-        let seen = half.seen.filter(|seen| seen.at_start)?;
-        Some(self.books[self.place_now(seen.book) as usize].key.1)
-    }
-
-    /// The book that an end was put in when it was seen alive, if it still belongs there.
-    fn place_of(&self, seen: &OpenSocket, service: SocketAddr, side: Side) -> Option<u32> {
-        let place = self.place_now(seen.book);
-        let (named, of) = self.books[place as usize].key;
-        let here = seen.at_start || named.is_none_or(|named| named == service);
-        (of == side && here).then_some(place)
-    }
-
-    fn book(
+    /// Counts one socket of a connection that is over. Returns `None` if it never was established.
+    fn count(
         &mut self,
         side: Side,
-        half: &DeadSocket,
+        dead: &DeadSocket,
         concluded: &Concluded,
     ) -> Option<CountedAlone> {
-        let Concluded { kind, idle, mate } = *concluded;
-        let evidence = self.evidence(half, side);
-        let service = if side == Side::Client { half.event.remote } else { half.event.local };
-        if !half.disconnected && !was_established(side, &half.event) {
-            let place = self.book_of(service, side);
-            self.books[place as usize].connect_failed += 1;
+        let service = if side == Side::Client { dead.event.remote } else { dead.event.local };
+        if !dead.disconnected && !was_established(side, &dead.event) {
+            let id = self.destination_id(service, side);
+            self.destinations.get_mut(id).connect_failed += 1;
             return None;
         }
-        // An abort clears its own end's numbers; the other end kept them.
-        let requests = half.requests_in_window(side).or(mate.flatten());
-        let is_here = mate.is_some() || self.is_here(&half.event.remote.ip());
-        let at_start = half.seen.filter(|seen| seen.at_start);
-        let server_only =
-            side == Side::Server && at_start.map_or(!is_here, |seen| seen.server_only);
-        let place = half.seen.and_then(|seen| self.place_of(&seen, service, side));
-        let place = place.unwrap_or_else(|| self.book_of(service, side));
-        let book = &mut self.books[place as usize];
-        let unread = !half.disconnected && half.event.rqueue > 1;
-        let before = book.closed;
-        book.closed.add(side, kind, unread);
-        if let Some(idle) = idle {
-            if book.closed.local() > before.local() {
-                book.idle_local.add(idle);
-            } else if book.closed.remote() > before.remote() {
-                book.idle_remote.add(idle);
-            }
+        let evidence = self.evidence(dead, side);
+        let is_client_here =
+            concluded.peer.is_some() || self.addresses.contains(&dead.event.remote.ip());
+        let received = dead.event.info.and_then(|info| info.bytes_received);
+        let close = Close {
+            kind: concluded.kind,
+            unread: dead.has_unread_data(),
+            server_only: side == Side::Server
+                && dead.at_start().map_or(!is_client_here, |open| open.server_only),
+            idle_ms: concluded.idle_ms,
+            // An abort clears the count of its own socket; the peer's kept it.
+            requests: dead.requests(side).or(concluded.peer.flatten()),
+            received: (!dead.disconnected).then(|| received.unwrap_or(0)),
+        };
+        let known = dead.open.as_ref().and_then(|open| self.known_destination(open, service, side));
+        let destination = known.unwrap_or_else(|| self.destination_id(service, side));
+        let counted = self.destinations.get_mut(destination).count(&close);
+        let traced = self.count_traced(destination, dead, &counted);
+        let pid = traced.or(dead.open.and_then(|open| open.pid.get()));
+        let totals = self.destinations.get_mut(destination);
+        match traced {
+            Some(pid) => totals.sightings.traced(pid),
+            None => totals.count_owner(pid),
         }
-        let traced = self.book_traced(place, half, side, &before);
-        let book = &mut self.books[place as usize];
-        match (traced, half.seen.and_then(|seen| seen.pid.get())) {
-            (Some(pid), _) => book.sightings.traced(pid),
-            (None, Some(pid)) => book.sightings.closed(pid),
-            (None, None) => book.sightings.closed_unseen(),
-        }
-        requests.into_iter().for_each(|requests| book.requests.add(requests));
-        if server_only {
-            book.server_only.closed.add(side, kind, unread);
-            requests.into_iter().for_each(|requests| book.server_only.requests.add(requests));
-        }
-        if !half.disconnected {
-            let received = half.event.info.and_then(|info| info.bytes_received);
-            book.received.add(u32::try_from(received.unwrap_or(0)).unwrap_or(u32::MAX));
-        }
-        let (which, at_start) = (Which::of(&half.event), at_start.is_some());
-        Some(CountedAlone { which, side, evidence, kind, unread, requests, at_start, book: place })
+        Some(CountedAlone {
+            member: Member::of(&dead.event),
+            side,
+            evidence,
+            kind: close.kind,
+            unread: close.unread,
+            requests: close.requests,
+            at_start: dead.at_start().is_some(),
+            destination,
+        })
     }
 
-    pub(super) fn book_unclassified(&mut self, half: &DeadSocket) {
-        let side = self.side_at_start(half).unwrap_or_else(|| self.side(&half.event));
-        let concluded = Concluded { kind: CloseKind::Unclassified, idle: None, mate: None };
-        self.book(side, half, &concluded);
+    /// Returns the destination that a socket was given when a dump saw it, if it still belongs
+    /// there.
+    fn known_destination(
+        &self,
+        open: &OpenSocket,
+        service: SocketAddr,
+        side: Side,
+    ) -> Option<DestinationId> {
+        let (known, of) = self.destinations.get(open.destination).key;
+        let fits = open.was_open_at_start() || known.is_none_or(|known| known == service);
+        (of == side && fits).then_some(open.destination)
     }
 
-    /// The traffic at the end of the window.
+    /// Counts what a trace adds to a close that has just been counted as `counted`. Returns the
+    /// process of the socket.
+    fn count_traced(
+        &mut self,
+        destination: DestinationId,
+        dead: &DeadSocket,
+        counted: &SocketCloses,
+    ) -> Option<u32> {
+        let (local, remote) = (dead.event.local, dead.event.remote);
+        let record = self.traces.take(&(local, remote));
+        let totals = self.destinations.get_mut(destination);
+        let is_ours = counted.local_rst + counted.undrained > 0;
+        let reset_in = record.as_ref().and_then(|record| record.reset_in);
+        let is_theirs = counted.remote_rst > 0 || reset_in.is_some();
+        // Unread data is answered with an RST even if a FIN came first.
+        let is_answer = dead.has_unread_data() && !is_theirs;
+        let sent_here = is_ours || is_answer;
+        let from_to = if sent_here { (local, remote) } else { (remote, local) };
+        if let Some(reason) = self.traces.reset_reason(&from_to).filter(|_| sent_here || is_theirs)
+        {
+            totals.count_reset_reason(reason, sent_here == (totals.side() == Side::Client));
+        }
+        if reset_in == Some(State::CloseWait) {
+            totals.count_reset_after_fin();
+        }
+        let record = record?;
+        record.lifetime_ns.into_iter().for_each(|lifetime| totals.count_lifetime(lifetime));
+        record.owner
+    }
+
+    fn count_at_server(&mut self, one: &CountedAtServer) {
+        let CountedAtServer { destination, kind, unread, requests } = *one;
+        let close = Close { unread, requests, ..Close::of_kind(kind) };
+        self.destinations.get_mut(destination).count_at_server(&close);
+    }
+
+    /// Counts a socket for which there was no room to wait.
+    pub(super) fn count_unclassified(&mut self, dead: &DeadSocket) {
+        let at_start = dead.at_start().map(|open| self.side_of_open(open));
+        let side = at_start.unwrap_or_else(|| self.side(&dead.event));
+        let kind = CloseKind::Unclassified;
+        self.count(side, dead, &Concluded { kind, idle_ms: None, peer: None });
+    }
+
+    // ---- end of the window ------------------------------------------------------------------
+
+    /// Counts everything that waits, and reports the window.
     pub(crate) fn finish(mut self, window: &Window) -> HostReport {
         self.settle(window.now, true);
-        self.bury_the_vanished();
-        self.count_unseen_clients();
+        self.count_vanished();
+        self.count_without_client();
         self.report(window)
     }
 
-    /// Connections of the baseline that are neither alive nor had an event: over, with their file
-    /// still open in some program, or their event was lost.
-    fn bury_the_vanished(&mut self) {
-        let looks = self.last_stock;
-        let vanished = |alive: &&OpenSocket| alive.seen < looks && alive.at_start;
-        let vanished: Vec<OpenSocket> = self.alive.values().filter(vanished).copied().collect();
-        for alive in vanished {
-            let server = self.server_of(&alive);
-            let book = &mut self.books[alive.book as usize];
+    /// Counts connections of the baseline that are neither alive nor had an event: over, with their
+    /// file still open in some program, or their event was lost.
+    fn count_vanished(&mut self) {
+        for open in self.open.vanished() {
+            let server = self.take_server_of(&open);
+            let totals = self.destinations.get_mut(open.destination);
             let kind = server.map_or(CloseKind::Unclassified, |server| server.kind);
-            book.closed.add(book.key.1, kind, false);
-            book.sightings.closed_unseen();
-            if alive.server_only {
-                book.server_only.closed.unclassified += 1;
-            }
+            totals.count(&Close { server_only: open.server_only, ..Close::of_kind(kind) });
+            totals.count_owner(None);
         }
     }
 
-    /// The server's socket of a client's, if that has died already.
-    fn server_of(&mut self, client: &OpenSocket) -> Option<CountedAlone> {
-        let (Some(service), Side::Client) = self.books[client.book as usize].key else {
+    /// Takes the server's socket of a client's, if it has died before.
+    fn take_server_of(&mut self, client: &OpenSocket) -> Option<CountedAlone> {
+        let (Some(service), Side::Client) = self.destinations.get(client.destination).key else {
             return None;
         };
-        let (local, _) = self.trace_of(client)?;
-        let pair = Pair::between(local, service);
-        self.awaited.take(&pair, Which::at(&service, &local))
-    }
-}
-
-/// What was found of a connection that is over.
-#[derive(Debug)]
-struct Concluded {
-    kind: CloseKind,
-    idle: Option<u32>,
-    /// The other end is known, perhaps with its requests.
-    mate: Option<Option<u32>>,
-}
-
-impl DeadSocket {
-    /// Requests within the window, as this end counted them.
-    fn requests_in_window(&self, side: Side) -> Option<u32> {
-        let requests = requests(side, &self.event).filter(|_| !self.disconnected)?;
-        within(Some(requests), self.seen.and_then(|seen| seen.start()))
+        let (local, _) = client.addresses(&self.addresses)?;
+        self.awaited_peers.take(&Pair::between(local, service), Member::at(&service, &local))
     }
 
-    pub(super) fn evidence(&self, side: Side) -> Evidence {
-        let mut evidence = Evidence::of(side, &self.event);
-        evidence.disconnected = self.disconnected;
-        if evidence.disconnected {
-            evidence.fin_acked = Some(false);
-            (evidence.sent, evidence.received) = (None, None);
-            (evidence.fin_sent, evidence.unanswered) = (false, false);
+    /// Counts at their server the connections whose client's socket is neither alive nor had an
+    /// event.
+    fn count_without_client(&mut self) {
+        if self.awaited_peers.is_empty() {
+            return;
         }
-        evidence.fin_seen = self.seen.is_some_and(|seen| seen.idle_at_fin_ms.get().is_some());
-        evidence.time_wait = self.time_wait;
-        evidence
-    }
-
-    /// How long nothing had been said when the connection was closed.
-    fn idle_ms(&self) -> Option<u32> {
-        if let Some(idle) = self.seen.and_then(|seen| seen.idle_at_fin_ms.get()) {
-            return Some(idle);
+        let open: Set<_> =
+            self.open.alive().filter_map(|open| open.addresses(&self.addresses)).collect();
+        for one in std::mem::take(&mut self.awaited_peers).without_client(&open) {
+            self.count_at_server(&one);
         }
-        let info = self.event.info.filter(|_| !self.disconnected)?;
-        info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min()
     }
 }

@@ -1,13 +1,13 @@
-//! What looks alone tell of opens and closes, where no destroy event does.
+//! Opens and closes as polls see them, where there are no destroy events.
 //!
-//! Owns the comparison of one look with those before it. Pure: time is handed in. What it counts are
-//! bounds from below: a connection that came and went between two looks is known only if its
-//! TIME_WAIT is still there.
+//! Owns the comparison of one poll with those before it. Pure: time is passed in. All counts are
+//! lower bounds: a connection that came and went between two polls is seen only if its TIME_WAIT is
+//! still there.
 //!
 //! ```text
 //!  a pair of addresses ──► not there before ──► opened
-//!                     └──► gone: a new TIME_WAIT ──► closed first by this end
-//!                               none             ──► gone: by the other end, by a reset, or unseen
+//!                     └──► gone: a new TIME_WAIT ──► closed first by this side
+//!                               no TIME_WAIT     ──► gone: by the peer, by a reset, or unseen
 //! ```
 
 use std::collections::HashMap;
@@ -15,57 +15,67 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::destinations::Key;
 use crate::kernel::socket::{Side, Socket, State};
 use crate::report::polls::PollDiff;
 
-/// Connections and TIME_WAITs that are told apart; what is beyond is not counted.
+/// Connections and TIME_WAITs that are told apart; further ones are not counted.
 const MAX_PAIRS: usize = 1 << 20;
-/// Destinations that are told apart; what is beyond counts for the folded one.
+/// Destinations that are told apart; further ones count for the folded one.
 const MAX_SUMS: usize = 1 << 12;
-/// Open for this long, a connection has outlived the request it was opened for.
-const KEPT: Duration = Duration::from_secs(2);
-/// By how much the same TIME_WAIT may seem to have been entered earlier or later: a tick, and the
-/// time that a reading takes.
+/// A connection open for this long has outlived the request it was opened for.
+const LONG_LIVED: Duration = Duration::from_secs(2);
+/// Greatest difference between two readings of when the same TIME_WAIT was entered: a tick, and the
+/// time that a poll takes.
 const SAME: Duration = Duration::from_millis(500);
 
-type Key = (Option<SocketAddr>, Side);
-type Pair = (SocketAddr, SocketAddr);
+/// Local and remote address of a socket.
+type Addresses = (SocketAddr, SocketAddr);
 
+/// A connection that a poll saw.
 #[derive(Debug, Clone, Copy)]
 struct Live {
     key: Key,
     inode: u32,
-    first: Duration,
-    look: u64,
+    first_seen: Duration,
+    poll: u64,
 }
 
+impl Live {
+    fn is_long_lived(&self, now: Duration) -> bool {
+        now.saturating_sub(self.first_seen) >= LONG_LIVED
+    }
+}
+
+/// A TIME_WAIT that a poll saw.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     key: Key,
     entered: Duration,
-    look: u64,
+    poll: u64,
 }
 
-/// The looks of one window.
+/// Comparison of the polls of one window.
 #[derive(Debug, Default)]
-pub(crate) struct Glimpses {
-    live: HashMap<Pair, Live>,
-    held: HashMap<Pair, Held>,
-    /// TIME_WAITs that this look saw first.
-    new: Vec<(Pair, Key)>,
-    /// Connections whose addresses serve another one by now.
+pub(crate) struct PollComparison {
+    live: HashMap<Addresses, Live>,
+    held: HashMap<Addresses, Held>,
+    /// TIME_WAITs that the current poll saw first.
+    new: Vec<(Addresses, Key)>,
+    /// Connections whose addresses another connection has now.
     replaced: Vec<Live>,
     sums: HashMap<Key, PollDiff>,
-    /// 1 is the baseline.
-    look: u64,
+    /// Number of polls; 1 is the baseline.
+    polls: u64,
 }
 
-impl Glimpses {
-    pub(crate) fn begin_dump(&mut self) {
-        self.look += 1;
+impl PollComparison {
+    /// Begins a poll.
+    pub(crate) fn begin_poll(&mut self) {
+        self.polls += 1;
     }
 
-    /// One row, and the destination it belongs to.
+    /// Takes one row, and the destination it belongs to.
     pub(crate) fn handle_row(
         &mut self,
         service: SocketAddr,
@@ -73,40 +83,41 @@ impl Glimpses {
         row: &Socket,
         at: Duration,
     ) {
-        let pair = (row.local, row.remote);
+        let addresses = (row.local, row.remote);
         let key = self.key(service, side);
-        let look = self.look;
+        let poll = self.polls;
         if row.is_minisocket() {
             let age = row.time_wait_age_ms().unwrap_or(0);
             let entered = at.saturating_sub(Duration::from_millis(age.into()));
-            self.hold(pair, Held { key, entered, look });
+            self.handle_time_wait(addresses, Held { key, entered, poll });
         } else if row.is_alive() || row.state == State::SynSent {
-            self.see(pair, Live { key, inode: row.inode, first: at, look });
+            self.handle_live(addresses, Live { key, inode: row.inode, first_seen: at, poll });
         }
     }
 
-    fn hold(&mut self, pair: Pair, now: Held) {
-        let room = self.held.len() < MAX_PAIRS;
-        match self.held.entry(pair) {
+    fn handle_time_wait(&mut self, addresses: Addresses, now: Held) {
+        let has_room = self.held.len() < MAX_PAIRS;
+        match self.held.entry(addresses) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
-                let again = now.entered > known.entered + SAME;
-                *known = Held { entered: if again { now.entered } else { known.entered }, ..now };
-                if again {
-                    self.new.push((pair, now.key));
+                let is_another = now.entered > known.entered + SAME;
+                let entered = if is_another { now.entered } else { known.entered };
+                *known = Held { entered, ..now };
+                if is_another {
+                    self.new.push((addresses, now.key));
                 }
             }
-            Entry::Vacant(free) if room => {
+            Entry::Vacant(free) if has_room => {
                 free.insert(now);
-                self.new.push((pair, now.key));
+                self.new.push((addresses, now.key));
             }
             Entry::Vacant(_) => {}
         }
     }
 
-    fn see(&mut self, pair: Pair, now: Live) {
-        let room = self.live.len() < MAX_PAIRS;
-        match self.live.entry(pair) {
+    fn handle_live(&mut self, addresses: Addresses, now: Live) {
+        let has_room = self.live.len() < MAX_PAIRS;
+        match self.live.entry(addresses) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 // A connection gets its file when it is accepted, and may lose it before it ends.
@@ -114,13 +125,13 @@ impl Glimpses {
                     self.replaced.push(std::mem::replace(known, now));
                     self.sums.entry(now.key).or_default().opened += 1;
                 } else {
-                    known.look = now.look;
+                    known.poll = now.poll;
                     known.inode = known.inode.max(now.inode);
                 }
             }
-            Entry::Vacant(free) if room => {
+            Entry::Vacant(free) if has_room => {
                 free.insert(now);
-                if now.look > 1 {
+                if now.poll > 1 {
                     self.sums.entry(now.key).or_default().opened += 1;
                 }
             }
@@ -128,66 +139,60 @@ impl Glimpses {
         }
     }
 
-    /// The look has ended.
-    pub(crate) fn end_dump(&mut self, now: Duration) {
-        let look = self.look;
-        let mut ended: HashMap<Pair, Live> =
-            self.live.extract_if(|_, live| live.look < look).collect();
-        for (pair, key) in std::mem::take(&mut self.new) {
-            if look == 1 {
+    /// Ends the poll, and counts its differences from the one before.
+    pub(crate) fn end_poll(&mut self, now: Duration) {
+        let poll = self.polls;
+        let mut ended: HashMap<Addresses, Live> =
+            self.live.extract_if(|_, live| live.poll < poll).collect();
+        for (addresses, key) in std::mem::take(&mut self.new) {
+            if poll == 1 {
                 continue;
             }
             let sum = self.sums.entry(key).or_default();
             sum.closed_first += 1;
-            match ended.remove(&pair) {
-                Some(live) => sum.long_lived_closed += u64::from(live.is_kept(now)),
-                // It came and went between two looks.
+            match ended.remove(&addresses) {
+                Some(live) => sum.long_lived_closed += u64::from(live.is_long_lived(now)),
+                // It came and went between two polls.
                 None => sum.opened += 1,
             }
         }
         for live in ended.values().chain(&self.replaced) {
             let sum = self.sums.entry(live.key).or_default();
             sum.gone += 1;
-            sum.long_lived_closed += u64::from(live.is_kept(now));
+            sum.long_lived_closed += u64::from(live.is_long_lived(now));
         }
         self.replaced.clear();
-        // One look may miss a row that the next one has.
-        self.held.retain(|_, held| held.look + 1 >= look);
+        // One poll may miss a row that the next one has.
+        self.held.retain(|_, held| held.poll + 1 >= poll);
         self.sums.values_mut().for_each(|sum| sum.long_lived = 0);
-        for live in self.live.values().filter(|live| live.is_kept(now)) {
+        for live in self.live.values().filter(|live| live.is_long_lived(now)) {
             self.sums.entry(live.key).or_default().long_lived += 1;
         }
     }
 
     fn key(&mut self, service: SocketAddr, side: Side) -> Key {
         let key = (Some(service), side);
-        let room = self.sums.len() < MAX_SUMS || self.sums.contains_key(&key);
-        let key = if room { key } else { (None, side) };
+        let has_room = self.sums.len() < MAX_SUMS || self.sums.contains_key(&key);
+        let key = if has_room { key } else { (None, side) };
         self.sums.entry(key).or_default();
         key
     }
 
-    /// What is known of a destination; `named`: those that have numbers of their own, without which
-    /// the folded one is asked for.
+    /// Returns the counts of a destination. `has_own`: whether a service has numbers of its own; the
+    /// folded destination (`None`) has those of all others.
     pub(crate) fn of(
         &self,
         service: Option<SocketAddr>,
         side: Side,
-        named: &dyn Fn(SocketAddr) -> bool,
+        has_own: &dyn Fn(SocketAddr) -> bool,
     ) -> PollDiff {
         if service.is_some() {
             return self.sums.get(&(service, side)).copied().unwrap_or_default();
         }
         let mut all = PollDiff::default();
-        let folded = |key: &Key| key.1 == side && key.0.is_none_or(|service| !named(service));
-        self.sums.iter().filter(|(key, _)| folded(key)).for_each(|(_, sum)| all.merge(sum));
+        let is_folded = |key: &Key| key.1 == side && key.0.is_none_or(|one| !has_own(one));
+        self.sums.iter().filter(|(key, _)| is_folded(key)).for_each(|(_, sum)| all.merge(sum));
         all
-    }
-}
-
-impl Live {
-    fn is_kept(&self, now: Duration) -> bool {
-        now.saturating_sub(self.first) >= KEPT
     }
 }
 
@@ -226,75 +231,75 @@ mod tests {
         socket(port, State::TimeWait, 0, age_ms)
     }
 
-    /// The looks, a second apart, and what they come to.
-    fn glimpsed(looks: &[&[Socket]]) -> PollDiff {
-        let mut glimpses = Glimpses::default();
-        for (second, rows) in (1..).zip(looks) {
+    /// Compares polls that are a second apart.
+    fn compared(polls: &[&[Socket]]) -> PollDiff {
+        let mut comparison = PollComparison::default();
+        for (second, rows) in (1..).zip(polls) {
             let at = SECOND * second;
-            glimpses.begin_dump();
-            rows.iter().for_each(|row| glimpses.handle_row(service(), Side::Client, row, at));
-            glimpses.end_dump(at);
+            comparison.begin_poll();
+            rows.iter().for_each(|row| comparison.handle_row(service(), Side::Client, row, at));
+            comparison.end_poll(at);
         }
-        glimpses.of(Some(service()), Side::Client, &|_| true)
+        comparison.of(Some(service()), Side::Client, &|_| true)
     }
 
     #[test]
-    fn what_was_there_at_the_baseline_is_not_counted() {
+    fn baseline_is_not_counted() {
         let first: &[Socket] = &[live(1, 1), held(2, 30_000)];
         let later: &[Socket] = &[live(1, 1), held(2, 31_004)];
-        assert_eq!(glimpsed(&[first, later]), PollDiff::default());
+        assert_eq!(compared(&[first, later]), PollDiff::default());
     }
 
     #[test]
-    fn a_connection_that_was_seen_and_one_that_was_not_are_both_told_by_their_time_waits() {
+    fn new_time_waits_count_as_closed_first() {
         let seen: &[&[Socket]] = &[&[], &[live(1, 1)], &[held(1, 500), held(2, 300)]];
         let expected = PollDiff { opened: 2, closed_first: 2, ..PollDiff::default() };
-        assert_eq!(glimpsed(seen), expected);
+        assert_eq!(compared(seen), expected);
     }
 
     #[test]
-    fn the_same_addresses_in_time_wait_again_are_another_close() {
+    fn addresses_in_time_wait_again_count_again() {
         let rows: &[&[Socket]] = &[&[], &[held(1, 900)], &[held(1, 1900)], &[held(1, 100)]];
-        assert_eq!((glimpsed(rows).closed_first, glimpsed(rows).opened), (2, 2));
+        assert_eq!((compared(rows).closed_first, compared(rows).opened), (2, 2));
     }
 
     #[test]
-    fn one_that_leaves_no_time_wait_is_gone_and_one_whose_file_changed_is_another() {
-        let gone = glimpsed(&[&[live(1, 1)], &[]]);
+    fn missing_connection_without_time_wait_is_gone() {
+        let gone = compared(&[&[live(1, 1)], &[]]);
         assert_eq!(gone, PollDiff { gone: 1, ..PollDiff::default() });
-        let other = glimpsed(&[&[live(1, 1)], &[live(1, 2)]]);
+        let other = compared(&[&[live(1, 1)], &[live(1, 2)]]);
         assert_eq!(other, PollDiff { gone: 1, opened: 1, ..PollDiff::default() });
-        let accepted = glimpsed(&[&[live(1, 0)], &[live(1, 2)], &[live(1, 0)]]);
+        let accepted = compared(&[&[live(1, 0)], &[live(1, 2)], &[live(1, 0)]]);
         assert_eq!((accepted.gone, accepted.opened), (0, 0));
     }
 
     #[test]
-    fn two_seconds_open_is_kept_then_and_when_it_ends() {
+    fn two_seconds_open_is_long_lived() {
         let rows: &[&[Socket]] =
             &[&[live(1, 1), live(2, 2)], &[live(1, 1), live(2, 2)], &[live(1, 1), live(2, 2)]];
-        assert_eq!(glimpsed(&rows[..2]).long_lived, 0);
-        assert_eq!(glimpsed(rows).long_lived, 2);
-        let ended = glimpsed(&[rows[0], rows[1], rows[2], &[held(1, 10)]]);
+        assert_eq!(compared(&rows[..2]).long_lived, 0);
+        assert_eq!(compared(rows).long_lived, 2);
+        let ended = compared(&[rows[0], rows[1], rows[2], &[held(1, 10)]]);
         let expected =
             PollDiff { closed_first: 1, gone: 1, long_lived_closed: 2, ..PollDiff::default() };
         assert_eq!(ended, expected);
     }
 
     #[test]
-    fn destinations_without_limit_share_one_sum() {
-        let mut glimpses = Glimpses::default();
+    fn excess_destinations_share_one_sum() {
+        let mut comparison = PollComparison::default();
         for at in [SECOND, SECOND * 2] {
-            glimpses.begin_dump();
+            comparison.begin_poll();
             for port in 1..=2 * u16::try_from(MAX_SUMS).unwrap() {
                 let service = SocketAddr::from(([10, 0, 0, 9], port));
                 if at > SECOND {
-                    glimpses.handle_row(service, Side::Client, &held(port, 10), at);
+                    comparison.handle_row(service, Side::Client, &held(port, 10), at);
                 }
             }
-            glimpses.end_dump(at);
+            comparison.end_poll(at);
         }
-        assert_eq!(glimpses.sums.len(), MAX_SUMS + 1);
-        let folded = glimpses.of(None, Side::Client, &|_| false);
+        assert_eq!(comparison.sums.len(), MAX_SUMS + 1);
+        let folded = comparison.of(None, Side::Client, &|_| false);
         assert_eq!(folded.closed_first, 2 * MAX_SUMS as u64);
     }
 }

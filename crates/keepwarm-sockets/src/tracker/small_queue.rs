@@ -1,9 +1,10 @@
-//! A queue that hardly ever holds more than one.
+//! A queue that rarely holds more than one item.
 //!
-//! Owns no memory beside itself until it does: one stands for each socket that dies.
+//! Allocates nothing until it does: there is one of it for each socket that dies.
 
 use std::collections::VecDeque;
 
+/// A first item, and a queue for the rare others.
 #[derive(Debug)]
 pub(super) struct SmallQueue<T> {
     first: Option<T>,
@@ -17,11 +18,11 @@ impl<T> Default for SmallQueue<T> {
 }
 
 impl<T> SmallQueue<T> {
-    pub(super) fn push_back(&mut self, one: T) {
+    pub(super) fn push_back(&mut self, item: T) {
         if self.first.is_none() {
-            self.first = Some(one);
+            self.first = Some(item);
         } else {
-            self.more.push_back(one);
+            self.more.push_back(item);
         }
     }
 
@@ -37,7 +38,7 @@ impl<T> SmallQueue<T> {
         self.more.back().or(self.first.as_ref())
     }
 
-    /// The one, if there is just one.
+    /// Returns the only item; `None` if there is none, or more.
     pub(super) fn only(&self) -> Option<&T> {
         self.first.as_ref().filter(|_| self.more.is_empty())
     }
@@ -56,19 +57,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_first_goes_first() {
-        let mut line = SmallQueue::default();
-        assert!(line.is_empty() && line.pop_front().is_none());
-        line.push_back(1);
-        assert_eq!((line.only(), line.front(), line.back()), (Some(&1), Some(&1), Some(&1)));
-        line.push_back(2);
-        line.push_back(3);
-        assert_eq!((line.only(), line.front(), line.back()), (None, Some(&1), Some(&3)));
-        assert_eq!(line.iter_mut().rev().map(|one| *one).collect::<Vec<_>>(), [3, 2, 1]);
-        assert_eq!((line.pop_front(), line.pop_front()), (Some(1), Some(2)));
-        line.push_back(4);
+    fn items_leave_in_order() {
+        let mut queue = SmallQueue::default();
+        assert!(queue.is_empty() && queue.pop_front().is_none());
+        queue.push_back(1);
+        assert_eq!((queue.only(), queue.front(), queue.back()), (Some(&1), Some(&1), Some(&1)));
+        queue.push_back(2);
+        queue.push_back(3);
+        assert_eq!((queue.only(), queue.front(), queue.back()), (None, Some(&1), Some(&3)));
+        assert_eq!(queue.iter_mut().rev().map(|one| *one).collect::<Vec<_>>(), [3, 2, 1]);
+        assert_eq!((queue.pop_front(), queue.pop_front()), (Some(1), Some(2)));
+        queue.push_back(4);
         assert_eq!(
-            (line.pop_front(), line.pop_front(), line.pop_front()),
+            (queue.pop_front(), queue.pop_front(), queue.pop_front()),
             (Some(3), Some(4), None)
         );
     }

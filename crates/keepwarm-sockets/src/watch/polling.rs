@@ -15,7 +15,7 @@ use crate::kernel::socket_table::SocketTable;
 use crate::report::host::{HostReport, Scope};
 use crate::report::polls::Polls;
 use crate::tracker::Tracker;
-use crate::tracker::poll_diff::Glimpses;
+use crate::tracker::poll_diff::PollComparison;
 use crate::tracker::window::Window;
 use crate::watch::owners::Owners;
 use crate::watch::{filter, new_tracker};
@@ -52,7 +52,7 @@ pub struct PollingWatch {
     filter: Filter,
     tracker: Tracker,
     owners: Owners,
-    differences: Glimpses,
+    comparison: PollComparison,
     begun: Instant,
     counters_at_start: Counters,
     polls: u64,
@@ -73,7 +73,7 @@ impl PollingWatch {
             filter: filter(&scope),
             tracker: new_tracker(scope, false),
             owners: Owners::new(None),
-            differences: Glimpses::default(),
+            comparison: PollComparison::default(),
             begun,
             counters_at_start,
             polls: 0,
@@ -143,24 +143,24 @@ impl PollingWatch {
 
     fn poll(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        let PollingWatch { table, filter, tracker, differences, begun, .. } = self;
+        let PollingWatch { table, filter, tracker, comparison, begun, .. } = self;
         tracker.begin_dump();
-        differences.begin_dump();
+        comparison.begin_poll();
         // The table lists listeners first; they show the sides of the rows after them.
         table.each(filter, |row| {
             let at = begun.elapsed();
             tracker.handle_row(&row, at);
             if row.remote.port() != 0 {
                 let (service, side) = tracker.destination_of(&row);
-                differences.handle_row(service, side, &row, at);
+                comparison.handle_row(service, side, &row, at);
             }
         })?;
         let now = begun.elapsed();
         // No dead socket waits for a verdict, so it does not matter whether TIME_WAITs were
         // refused.
         tracker.end_dump(now, false);
-        differences.end_dump(now);
-        tracker.handle_glimpses(differences);
+        comparison.end_poll(now);
+        tracker.handle_polls(comparison);
         self.owners.find(&mut self.tracker);
         self.polls += 1;
         let ended = Instant::now();

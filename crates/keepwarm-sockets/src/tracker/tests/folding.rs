@@ -1,7 +1,7 @@
 //! More destinations than there is room for.
 
 use super::*;
-use crate::tracker::MAX_DESTINATIONS;
+use crate::tracker::destinations::MAX_DESTINATIONS;
 
 fn client(state: State, host: u32, cookie: u64) -> Socket {
     let [_, _, high, low] = host.to_be_bytes();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::report::closes::ConnectionCloses;
 use crate::report::port::PortReport;
-use crate::tracker::MAX_PENDING;
+use crate::tracker::pending::MAX_PENDING;
 
 const PORT: u16 = 80;
 /// A client and a server whose TIME_WAITs may be reused after a second.

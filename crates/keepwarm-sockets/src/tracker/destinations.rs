@@ -1,0 +1,189 @@
+//! The destinations of a watch, and folding when there are too many.
+//!
+//! Owns their totals and their ids. An id is for ever: of a destination that was folded it leads to
+//! the folded one, so sockets keep the id that they were first given.
+
+use std::net::SocketAddr;
+
+use super::totals::{Level, Totals};
+use crate::kernel::keyed_hash::Map;
+use crate::kernel::socket::Side;
+
+/// Destinations with numbers of their own; when there are twice as many, the quietest are folded
+/// into one for each side.
+pub(super) const MAX_DESTINATIONS: usize = 1 << 10;
+/// Ids that are given out, four bytes each. Destinations beyond them are counted in the folded one.
+const MAX_IDS: usize = 1 << 22;
+
+/// A service and the side of its connections; `None` is the folded destination.
+pub(super) type Key = (Option<SocketAddr>, Side);
+
+/// Stable name of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct DestinationId(u32);
+
+/// Totals of every destination.
+#[derive(Debug, Default)]
+pub(super) struct Destinations {
+    slots: Vec<Totals>,
+    /// Slots whose destination was folded.
+    free: Vec<u32>,
+    /// The slot of each id.
+    places: Vec<u32>,
+    ids: Map<Key, DestinationId>,
+}
+
+impl Destinations {
+    /// Returns the id of a destination, which is added if need be. `dump`: the levels that a dump
+    /// under way has counted so far, which weigh in if destinations have to be folded.
+    pub(super) fn id_of(
+        &mut self,
+        service: SocketAddr,
+        side: Side,
+        dump: Option<&Map<DestinationId, Level>>,
+    ) -> DestinationId {
+        let key = (Some(service), side);
+        if let Some(id) = self.ids.get(&key) {
+            return *id;
+        }
+        if self.ids.len() >= 2 * MAX_DESTINATIONS {
+            self.fold(dump);
+        }
+        if self.places.len() >= MAX_IDS {
+            return self.folded(side);
+        }
+        self.add(key)
+    }
+
+    /// Returns whether a destination has numbers of its own.
+    pub(super) fn contains(&self, service: SocketAddr, side: Side) -> bool {
+        self.ids.contains_key(&(Some(service), side))
+    }
+
+    pub(super) fn get(&self, id: DestinationId) -> &Totals {
+        &self.slots[self.place(id)]
+    }
+
+    pub(super) fn get_mut(&mut self, id: DestinationId) -> &mut Totals {
+        let place = self.place(id);
+        &mut self.slots[place]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Totals> {
+        self.ids.values().map(|id| self.get(*id))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = DestinationId> {
+        self.ids.values().copied()
+    }
+
+    /// Applies `change` to every destination.
+    pub(super) fn for_each_mut(&mut self, mut change: impl FnMut(&mut Totals)) {
+        for id in self.ids.values() {
+            change(&mut self.slots[self.places[id.0 as usize] as usize]);
+        }
+    }
+
+    /// Returns the id under which a destination is listed now: its own, or the folded one's.
+    pub(super) fn current(&self, id: DestinationId) -> DestinationId {
+        self.ids.get(&self.get(id).key).copied().unwrap_or(id)
+    }
+
+    fn place(&self, id: DestinationId) -> usize {
+        self.places[id.0 as usize] as usize
+    }
+
+    fn add(&mut self, key: Key) -> DestinationId {
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.slots[place as usize] = Totals::new(key);
+                place
+            }
+            None => {
+                self.slots.push(Totals::new(key));
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        let id = DestinationId(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        self.places.push(place);
+        self.ids.insert(key, id);
+        id
+    }
+
+    fn folded(&mut self, side: Side) -> DestinationId {
+        let key = (None, side);
+        if let Some(id) = self.ids.get(&key) {
+            return *id;
+        }
+        let id = self.add(key);
+        self.get_mut(id).folded = 0;
+        id
+    }
+
+    /// Keeps the busiest and folds the others into one for each side.
+    fn fold(&mut self, dump: Option<&Map<DestinationId, Level>>) {
+        let named = self.ids.iter().filter(|(key, _)| key.0.is_some());
+        let mut order: Vec<(u64, Key, DestinationId)> = named
+            .map(|(key, id)| {
+                let level = dump.and_then(|levels| levels.get(id));
+                (self.get(*id).weight(level), *key, *id)
+            })
+            .collect();
+        // The two folded ones count among those that are kept.
+        let quiet = order.len().saturating_sub(MAX_DESTINATIONS - 2);
+        order.sort_unstable_by_key(|(weight, key, _)| (*weight, *key));
+        for (_, key, id) in order.into_iter().take(quiet) {
+            let into = self.folded(key.1);
+            let place = self.place(id);
+            let totals = std::mem::replace(&mut self.slots[place], Totals::new(key));
+            self.get_mut(into).fold_in(&totals);
+            self.ids.remove(&key);
+            self.places[id.0 as usize] = self.places[into.0 as usize];
+            self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(n: u32) -> SocketAddr {
+        let [a, b, c, d] = n.to_be_bytes();
+        SocketAddr::from(([a, b, c, d], 443))
+    }
+
+    #[test]
+    fn ids_outlive_folding() {
+        let mut all = Destinations::default();
+        let many = 10 * MAX_DESTINATIONS as u32;
+        let mut ids = Vec::new();
+        for n in 0..many {
+            let id = all.id_of(service(n), Side::Client, None);
+            all.get_mut(id).connect_failed += u64::from(n % 7);
+            ids.push(id);
+        }
+        assert!(all.iter().count() <= 2 * MAX_DESTINATIONS + 1);
+        assert!(all.slots.len() <= 2 * MAX_DESTINATIONS + 2, "{} slots", all.slots.len());
+        let sum: u64 = all.iter().map(|one| one.connect_failed).sum();
+        assert_eq!(sum, (0..many).map(|n| u64::from(n % 7)).sum::<u64>());
+        for (n, id) in (0..).zip(&ids) {
+            let key = all.get(*id).key;
+            assert!(key == (Some(service(n)), Side::Client) || key == (None, Side::Client));
+            assert_eq!(all.get(all.current(*id)).key, key);
+        }
+        let folded: u64 = all.iter().map(|one| one.folded).sum();
+        assert_eq!(folded, u64::from(many), "each is counted once");
+    }
+
+    #[test]
+    fn busiest_destinations_keep_their_names() {
+        let mut all = Destinations::default();
+        let busy = all.id_of(service(0), Side::Server, None);
+        all.get_mut(busy).connect_failed = 5;
+        (1..=2 * MAX_DESTINATIONS as u32).for_each(|n| {
+            all.id_of(service(n), Side::Server, None);
+        });
+        assert!(all.contains(service(0), Side::Server) && all.iter().any(|one| one.folded > 900));
+    }
+}

@@ -1,0 +1,184 @@
+//! Trace records that wait for the destroy event of the same socket.
+//!
+//! Owns the join by addresses, and how long records and resets are kept. Records of other network
+//! namespaces match no event and are dropped after a while. A socket of another namespace with the
+//! very same pair of addresses within that time would be taken for ours.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::small_queue::SmallQueue;
+use crate::kernel::keyed_hash::Map;
+use crate::kernel::trace::TracedSocket;
+
+/// Local and remote address of a socket.
+pub(super) type Addresses = (SocketAddr, SocketAddr);
+
+/// Records that wait, some 200 bytes each.
+const MAX_RECORDS: usize = 1 << 17;
+/// Resets that wait.
+const MAX_RESETS: usize = 1 << 14;
+/// Shortest time that they wait: a close is counted at most some two seconds after the death.
+const KEEP_NS: u64 = 5_000_000_000;
+
+/// Trace records and resets without an event so far.
+#[derive(Debug, Default)]
+pub(super) struct TraceRecords {
+    younger: Generation,
+    older: Generation,
+    /// When the older generation was dropped last.
+    dropped_ns: u64,
+    readings: u64,
+    /// The last reset from the first address to the second, and its time.
+    resets: Map<Addresses, (u64, Arc<str>)>,
+}
+
+impl TraceRecords {
+    /// Begins a reading of the trace at this time, and drops what has waited for long enough.
+    pub(super) fn begin_reading(&mut self, now_ns: u64) {
+        self.readings += 1;
+        if now_ns.saturating_sub(self.dropped_ns) < KEEP_NS {
+            return;
+        }
+        self.dropped_ns = now_ns;
+        self.drop_older();
+        self.resets.retain(|_, (at, _)| *at + KEEP_NS >= now_ns);
+    }
+
+    /// Number of readings; 0 without a trace.
+    pub(super) fn readings(&self) -> u64 {
+        self.readings
+    }
+
+    pub(super) fn put(&mut self, record: TracedSocket) {
+        if self.younger.count >= MAX_RECORDS / 2 {
+            self.drop_older();
+        }
+        self.younger.put(record);
+    }
+
+    pub(super) fn put_reset(&mut self, from_to: Addresses, at_ns: u64, reason: Arc<str>) {
+        if self.resets.len() < MAX_RESETS || self.resets.contains_key(&from_to) {
+            self.resets.insert(from_to, (at_ns, reason));
+        }
+    }
+
+    /// Takes the oldest record of a socket with these addresses.
+    pub(super) fn take(&mut self, addresses: &Addresses) -> Option<TracedSocket> {
+        self.older.take(addresses).or_else(|| self.younger.take(addresses))
+    }
+
+    /// Returns the record that [`take`](TraceRecords::take) would take.
+    pub(super) fn peek(&self, addresses: &Addresses) -> Option<&TracedSocket> {
+        let tables = [&self.older.by_addresses, &self.younger.by_addresses];
+        tables.into_iter().find_map(|table| table.get(addresses))?.front()
+    }
+
+    /// Returns why a reset was sent from the first address to the second.
+    pub(super) fn reset_reason(&self, from_to: &Addresses) -> Option<&str> {
+        self.resets.get(from_to).map(|(_, reason)| &**reason)
+    }
+
+    /// Returns the addresses of sockets that sent a reset, by the part of them that an abort leaves
+    /// in its event: the local port and the remote host.
+    pub(super) fn aborted(&self) -> HashMap<(u16, IpAddr), VecDeque<Addresses>> {
+        let mut aborted: HashMap<_, VecDeque<Addresses>> = HashMap::new();
+        let all = self.older.by_addresses.keys().chain(self.younger.by_addresses.keys());
+        for addresses in all.filter(|addresses| self.resets.contains_key(addresses)) {
+            let key = (addresses.0.port(), addresses.1.ip());
+            aborted.entry(key).or_default().push_back(*addresses);
+        }
+        aborted
+    }
+
+    fn drop_older(&mut self) {
+        std::mem::swap(&mut self.younger, &mut self.older);
+        self.younger.clear();
+    }
+}
+
+/// Records of one stretch of time. They are dropped together, so that the age of each need not be
+/// kept.
+#[derive(Debug, Default)]
+struct Generation {
+    by_addresses: Map<Addresses, SmallQueue<TracedSocket>>,
+    count: usize,
+}
+
+impl Generation {
+    fn put(&mut self, record: TracedSocket) {
+        self.count += 1;
+        self.by_addresses.entry((record.local, record.remote)).or_default().push_back(record);
+    }
+
+    fn take(&mut self, addresses: &Addresses) -> Option<TracedSocket> {
+        if self.count == 0 {
+            return None;
+        }
+        let Entry::Occupied(mut queue) = self.by_addresses.entry(*addresses) else { return None };
+        let record = queue.get_mut().pop_front();
+        if queue.get().is_empty() {
+            queue.remove();
+        }
+        self.count -= usize::from(record.is_some());
+        record
+    }
+
+    fn clear(&mut self) {
+        self.by_addresses.clear();
+        self.count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(port: u16, ended_ns: u64) -> TracedSocket {
+        let local = SocketAddr::from(([10, 0, 0, 1], port));
+        let remote = SocketAddr::from(([10, 0, 0, 2], 80));
+        let (owner, lifetime_ns, reset_in) = (Some(1), Some(1), None);
+        TracedSocket { local, remote, owner, lifetime_ns, ended_ns, reset_in, closed_first: None }
+    }
+
+    fn addresses(port: u16) -> Addresses {
+        (record(port, 0).local, record(port, 0).remote)
+    }
+
+    #[test]
+    fn records_are_taken_in_order_and_dropped_by_age() {
+        let mut records = TraceRecords::default();
+        // A pair of addresses that was used twice.
+        records.put(record(1, 100));
+        records.put(record(1, 200));
+        let key = addresses(1);
+        assert_eq!(records.take(&key), Some(record(1, 100)));
+        records.begin_reading(KEEP_NS);
+        records.put(record(1, KEEP_NS + 1));
+        assert_eq!(records.take(&key), Some(record(1, 200)), "the later one is spared");
+        assert_eq!(records.take(&key), Some(record(1, KEEP_NS + 1)));
+        assert_eq!(records.take(&key), None);
+        records.put(record(1, KEEP_NS + 2));
+        records.begin_reading(KEEP_NS + 3);
+        records.begin_reading(2 * KEEP_NS);
+        records.begin_reading(3 * KEEP_NS);
+        assert_eq!(records.take(&key), None, "it has waited for long enough");
+    }
+
+    #[test]
+    fn full_table_drops_the_oldest() {
+        let mut records = TraceRecords::default();
+        (0..2 * MAX_RECORDS as u64).for_each(|n| records.put(record((n % 60_000) as u16, n)));
+        assert!(records.younger.count + records.older.count <= MAX_RECORDS);
+        let mut left = Vec::new();
+        for port in 0..60_000 {
+            while let Some(record) = records.take(&addresses(port)) {
+                left.push(record.ended_ns);
+            }
+        }
+        left.sort_unstable();
+        assert!(left.len() >= MAX_RECORDS / 2 && left[0] >= MAX_RECORDS as u64, "{}", left[0]);
+    }
+}
