@@ -46,7 +46,7 @@ mod summary;
 
 pub use counts::{
     CloseCause, Count, Errno, ErrorClass, ErrorKey, ErrorStat, Errors, Histogram, Imbalance,
-    Ledger, Sketch, Slice, ThreadUse, Timeline,
+    Ledger, Protocol, Sketch, Slice, ThreadUse, Timeline,
 };
 pub use pacer::{Arrivals, Stage};
 pub use plan::{

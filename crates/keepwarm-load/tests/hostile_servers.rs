@@ -4,8 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{plan, run_and_compare};
-use keepwarm_load::{CloseCause, ErrorClass, Summary};
+use common::{plan, run, run_and_compare};
+use keepwarm_load::{CloseCause, ErrorClass, Plan, Protocol, Summary};
 use keepwarm_testkit::http_server::{Conn, Gate, HttpServer};
 
 /// Answers one request per connection with `response`, then waits for the client to close.
@@ -160,4 +160,49 @@ fn server_sending_for_ever_is_left() {
     let builder = plan(&server).requests(4).concurrency(2).keep_alive(false);
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.ledger.closed_by_us_total()), (4, 4));
+}
+
+/// Returns the protocol and the hint of the only kind of failure.
+fn hint(summary: &Summary) -> (Protocol, &'static str) {
+    let kinds: Vec<_> = summary.errors.iter().collect();
+    let [(key, _)] = kinds.as_slice() else { panic!("{:?}", summary.errors) };
+    (key.protocol.expect("a protocol"), key.hint().expect("a hint"))
+}
+
+#[test]
+fn greeting_of_another_service_is_named_in_the_hint() {
+    let greetings: [(&[u8], Protocol, &str); 6] = [
+        (b"-ERR wrong number of arguments for 'get' command\r\n", Protocol::Redis, "Redis"),
+        (b"\x4a\0\0\0\x0a8.0.36\0 and so on", Protocol::MySql, "MySQL"),
+        (b"E\0\0\0\x8dSFATAL\0C08P01\0", Protocol::PostgreSql, "PostgreSQL"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Protocol::Ssh, "SSH"),
+        (b"\x15\x03\x03\0\x02\x02\x46", Protocol::Tls, "https://"),
+        (b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x80", Protocol::Http2, "HTTP/2"),
+    ];
+    for (bytes, protocol, name) in greetings {
+        let summary = ten(bytes);
+        let (found, hint) = hint(&summary);
+        assert!(found == protocol && hint.contains(name), "{found}: {hint}");
+    }
+}
+
+/// The same greeting, asked for by an `https://` URL.
+#[test]
+fn server_without_tls_is_named_in_the_hint() {
+    let greetings: [(&[u8], Protocol, &str); 3] = [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Protocol::PlainHttp, "http://"),
+        (b"-ERR unknown command\r\n", Protocol::Redis, "Redis"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Protocol::Ssh, "SSH"),
+    ];
+    for (bytes, protocol, name) in greetings {
+        let server = HttpServer::start(move |conn| {
+            conn.send(bytes);
+            conn.wait_for_client();
+        });
+        let url = format!("https://{}/", server.address());
+        let summary = run(Plan::builder(url).requests(4).tls_insecure(true));
+        assert_eq!(summary.errors.of(ErrorClass::Tls), 4);
+        let (found, hint) = hint(&summary);
+        assert!(found == protocol && hint.contains(name), "{found}: {hint}");
+    }
 }

@@ -368,6 +368,15 @@ fn ipv6_works_like_ipv4() {
     let builder = plan(&server).requests(20).concurrency(2);
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.ledger.opened), (20, 2));
+
+    // The zone chooses the interface, and must not be sent (RFC 6874, section 4).
+    let server = HttpServer::start_on(Ipv6Addr::LOCALHOST.into(), answer_all);
+    let port = server.address().port();
+    let builder = Plan::builder(format!("http://[::1%25lo]:{port}/")).requests(20);
+    let plan = builder.clone().build().unwrap();
+    let host = format!("\r\nHost: [::1]:{port}\r\n");
+    assert!(plan.request_bytes().windows(host.len()).any(|bytes| bytes == host.as_bytes()));
+    assert_eq!(run_and_compare(server, builder).0.completed, 20);
 }
 
 /// A name with several addresses costs no request.

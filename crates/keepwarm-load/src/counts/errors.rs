@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::Protocol;
+
 /// How a request failed. A response with any status code is not a failure; it is a completed
 /// exchange, counted by its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,9 +87,10 @@ impl ErrorClass {
     /// Returns the usual meaning of the class, and a remedy.
     pub fn hint(self) -> Option<&'static str> {
         match self {
-            Self::ConnectTimeout => {
-                Some("no answer came: a firewall drops the packets, or the listen queue overflows")
-            }
+            Self::ConnectTimeout => Some(
+                "no answer came: a firewall drops the packets, or the listen queue overflows; with \
+                 https://, the port may not speak TLS",
+            ),
             Self::Tls => Some(
                 "is it an https port, and its certificate signed by a trusted authority? --ca-cert \
                  names another authority, --insecure trusts any certificate",
@@ -97,7 +100,10 @@ impl ErrorClass {
                 "the server aborted instead of answering: it crashed, closed with the request \
                  unread, or its idle timeout ended just then",
             ),
-            Self::EofOnNew => Some("the server accepts connections and closes them unanswered"),
+            Self::EofOnNew => Some(
+                "the server accepts connections and closes them unanswered: does the port speak \
+                 TLS (https://), or is it another service's, such as a database's?",
+            ),
             Self::EofOnReused => Some(
                 "the server closed an idle connection just as it was used again: let its idle \
                  timeout be longer than the client's",
@@ -201,7 +207,7 @@ impl fmt::Display for Errno {
     }
 }
 
-/// A kind of failure: class and errno. Names no port, so that thousands of failures from thousands
+/// A kind of failure: class, errno, and the server's protocol if it is another one. Names no port, so that thousands of failures from thousands
 /// of ports are one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ErrorKey {
@@ -209,13 +215,17 @@ pub struct ErrorKey {
     pub class: ErrorClass,
     /// The error number, where the operating system gave one.
     pub errno: Option<Errno>,
+    /// The server's protocol, where its first bytes or its port show that it is not the one asked
+    /// for.
+    pub protocol: Option<Protocol>,
 }
 
 impl ErrorKey {
-    /// Returns the usual meaning and a remedy: by the errno if there is a known one, else by the
-    /// class.
+    /// Returns the usual meaning and a remedy: by the server's protocol if it is another one, by
+    /// the errno if there is a known one, else by the class.
     pub fn hint(&self) -> Option<&'static str> {
-        self.errno.and_then(Errno::hint).or_else(|| self.class.hint())
+        let by_errno = || self.errno.and_then(Errno::hint);
+        self.protocol.map(Protocol::hint).or_else(by_errno).or_else(|| self.class.hint())
     }
 }
 
@@ -295,7 +305,7 @@ mod tests {
     use super::*;
 
     fn key(class: ErrorClass, errno: Option<rustix::io::Errno>) -> ErrorKey {
-        ErrorKey { class, errno: errno.map(Errno::from_rustix) }
+        ErrorKey { class, errno: errno.map(Errno::from_rustix), protocol: None }
     }
 
     #[test]

@@ -135,7 +135,12 @@ impl Engine {
                     // Without this, bind(2) takes a port that no other socket can have, even
                     // towards another address. Missing before Linux 4.2, at the price of ports.
                     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
-                    rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+                    let mut source = SocketAddr::new(source, 0);
+                    // A link-local source needs the interface too; other sources ignore it.
+                    if let (SocketAddr::V6(source), SocketAddr::V6(to)) = (&mut source, address) {
+                        source.set_scope_id(to.scope_id());
+                    }
+                    rustix::net::bind(&socket, &source)?;
                 }
                 rustix::net::connect(&socket, address)
             }

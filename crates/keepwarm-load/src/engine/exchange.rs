@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, SendFlags, sockopt};
 use super::http1::{Malformed, Response, Reuse};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
-use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, FirstResponse, micros};
+use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, FirstResponse, Protocol, micros};
 use crate::plan::{ClosePolicy, Message};
 
 /// Time for which a peer is expected to close first.
@@ -27,6 +27,13 @@ pub(super) enum ConnectionEnd {
     PeerRst,
     TimedOut,
     StillOpen,
+}
+
+/// Quotes the first bytes that a server has sent.
+pub(super) fn quoted(bytes: &[u8]) -> String {
+    const SHOWN: usize = 40;
+    let more = if bytes.len() > SHOWN { "…" } else { "" };
+    format!("\"{}{more}\"", bytes[..bytes.len().min(SHOWN)].escape_ascii())
 }
 
 impl Engine {
@@ -157,7 +164,7 @@ impl Engine {
                         self.complete(index, response, fed.consumed < bytes.len(), now);
                     }
                 }
-                Err(malformed) => self.bad_response(index, malformed, now),
+                Err(malformed) => self.bad_response(index, malformed, bytes, now),
             },
             State::Open | State::Leaving { wait: true, .. } => self.leave_stray(index),
             // Of a response that could not be read, the rest belongs to it.
@@ -310,7 +317,9 @@ impl Engine {
                 (false, _) => ErrorClass::EofOnReused,
             };
             let nth = slot.requests;
-            self.fail(index, class, None, now, || {
+            let is_new = class == ErrorClass::EofOnNew;
+            let protocol = if is_new { self.guess_by_port() } else { None };
+            self.fail_as(index, ErrorKey { class, errno: None, protocol }, now, || {
                 format!("the server closed during request {nth} of its connection")
             });
         }
@@ -340,7 +349,11 @@ impl Engine {
             let nth = slot.requests;
             // A FIN has no errno, even where the kernel reports EPIPE for it.
             let said = (errno != Errno::PIPE).then_some(errno);
-            self.fail(index, class, said, Instant::now(), || {
+            let is_new = !slot.framing.received() && nth <= 1;
+            let protocol = if is_new { self.guess_by_port() } else { None };
+            let said = said.map(counts::Errno::from_rustix);
+            let key = ErrorKey { class, errno: said, protocol };
+            self.fail_as(index, key, Instant::now(), || {
                 let error = std::io::Error::from(errno);
                 format!("reading the response to request {nth} of its connection: {error}")
             });
@@ -358,11 +371,23 @@ impl Engine {
         });
     }
 
-    fn bad_response(&mut self, index: usize, malformed: Malformed, now: Instant) {
+    fn bad_response(&mut self, index: usize, malformed: Malformed, bytes: &[u8], now: Instant) {
         let class =
             if malformed.is_too_large() { ErrorClass::TooLarge } else { ErrorClass::BadFraming };
-        self.fail(index, class, None, now, || malformed.describe());
+        let protocol = (malformed == Malformed::NotHttp).then(|| Protocol::of(bytes));
+        self.fail_as(index, ErrorKey { class, errno: None, protocol }, now, || match protocol {
+            Some(_) => format!("{}: {}", malformed.describe(), quoted(bytes)),
+            None => malformed.describe(),
+        });
         self.leave(index, CloseCause::BadResponse, None);
+    }
+
+    /// Returns the protocol that usually listens on the plan's port, if the server has closed a new
+    /// connection without a byte, and has answered no request before.
+    pub(super) fn guess_by_port(&self) -> Option<Protocol> {
+        let secure = self.tls.is_some();
+        let guess = || Protocol::usual_on(self.plan.port(), secure);
+        if self.tally.first_response.is_some() { None } else { guess() }
     }
 
     pub(super) fn exchange_timed_out(&mut self, index: usize, now: Instant) {
@@ -383,8 +408,19 @@ impl Engine {
         now: Instant,
         example: impl FnOnce() -> String,
     ) {
+        let key = ErrorKey { class, errno: errno.map(counts::Errno::from_rustix), protocol: None };
+        self.fail_as(index, key, now, example);
+    }
+
+    /// Counts the slot's request as failed, in a kind that the caller has determined.
+    pub(super) fn fail_as(
+        &mut self,
+        index: usize,
+        key: ErrorKey,
+        now: Instant,
+        example: impl FnOnce() -> String,
+    ) {
         self.tick(now);
-        let key = ErrorKey { class, errno: errno.map(counts::Errno::from_rustix) };
         self.tally.errors.record(key, now - self.started, example);
         self.tally.ledger.failed += 1;
         self.settle(index, now);

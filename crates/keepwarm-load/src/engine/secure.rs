@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustls::{ClientConnection, HandshakeKind};
 
-use super::exchange::ConnectionEnd;
+use super::exchange::{ConnectionEnd, quoted};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
-use crate::counts::{CloseCause, ErrorClass, micros};
+use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, Protocol, micros};
 
 /// Time for which the FIN of a peer that has sent close_notify is waited for. Servers send the two
 /// together. Closing between them would make this side the first one on TCP, and move the TIME_WAIT
@@ -50,7 +50,7 @@ impl Engine {
                 slot.write_error = None;
                 self.write_secure(index);
             }
-            Err(error) => self.handshake_failed(index, &error),
+            Err(error) => self.handshake_failed(index, &error, &[]),
         }
     }
 
@@ -91,7 +91,8 @@ impl Engine {
     }
 
     /// Handles encrypted bytes from the socket.
-    pub(super) fn take_secure(&mut self, index: usize, mut wire: &[u8], now: Instant) {
+    pub(super) fn take_secure(&mut self, index: usize, bytes: &[u8], now: Instant) {
+        let mut wire = bytes;
         let mut plain = std::mem::take(&mut self.buffers.plain);
         let (mut failed, mut ended) = (None, false);
         while !wire.is_empty() && failed.is_none() && !ended {
@@ -111,7 +112,7 @@ impl Engine {
         }
         self.buffers.plain = plain;
         if let Some(error) = failed {
-            return self.secure_failed(index, &error, now);
+            return self.secure_failed(index, &error, bytes, now);
         }
         self.answer_secure(index, now);
         if ended {
@@ -186,14 +187,14 @@ impl Engine {
     }
 
     /// Handles bytes that are not TLS, and a refused peer or certificate.
-    fn secure_failed(&mut self, index: usize, error: &rustls::Error, now: Instant) {
+    fn secure_failed(&mut self, index: usize, error: &rustls::Error, bytes: &[u8], now: Instant) {
         // An alert gives the peer the reason. A failure to write it changes nothing.
         let slot = &mut self.slots[index];
         if let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) {
             let _ = tls.write_tls(&mut TlsSocket(socket));
         }
         match slot.state {
-            State::Handshaking => self.handshake_failed(index, error),
+            State::Handshaking => self.handshake_failed(index, error, bytes),
             State::Exchanging => {
                 self.fail(index, ErrorClass::Tls, None, now, || error.to_string());
                 self.leave(index, CloseCause::BadResponse, None);
@@ -202,9 +203,20 @@ impl Engine {
         }
     }
 
-    fn handshake_failed(&mut self, index: usize, error: &rustls::Error) {
+    fn handshake_failed(&mut self, index: usize, error: &rustls::Error, bytes: &[u8]) {
         let now = Instant::now();
-        self.fail(index, ErrorClass::Tls, None, now, || format!("the handshake failed: {error}"));
+        // The first bytes of a server that does not speak TLS are no record of TLS.
+        let protocol = match error {
+            rustls::Error::InvalidMessage(_) => {
+                Some(Protocol::of(bytes)).filter(|protocol| *protocol != Protocol::Tls)
+            }
+            _ => None,
+        };
+        let key = ErrorKey { class: ErrorClass::Tls, errno: None, protocol };
+        self.fail_as(index, key, now, || match protocol {
+            Some(_) => format!("the server does not speak TLS: {}", quoted(bytes)),
+            None => format!("the handshake failed: {}", error),
+        });
         self.end_handshake(index, ConnectionEnd::ByUs(CloseCause::TlsFailed), now);
     }
 
@@ -223,7 +235,12 @@ impl Engine {
             }
             _ => (ErrorClass::Tls, "the server ended the TLS handshake".to_owned()),
         };
-        self.fail(index, class, errno, now, || example);
+        let protocol = match end {
+            ConnectionEnd::PeerFin | ConnectionEnd::TimedOut => self.guess_by_port(),
+            _ => None,
+        };
+        let errno = errno.map(counts::Errno::from_rustix);
+        self.fail_as(index, ErrorKey { class, errno, protocol }, now, || example);
         self.end_handshake(index, end, now);
     }
 

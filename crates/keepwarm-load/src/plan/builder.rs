@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::request::{self, Prepared, RequestParts};
-use super::target::Target;
+use super::target::{Target, without_zone};
 use super::tls::TlsSettings;
 use super::{ClosePolicy, ConnectTo, OpenLoop, Plan, PlanError, RequestSpec, Route};
 use crate::limits::{MAX_CONCURRENCY, MAX_DURATION, MAX_RATE};
@@ -316,7 +316,7 @@ impl PlanBuilder {
         let specs = self.all_specs(&target)?;
         let prepared =
             specs.iter().map(|spec| self.prepare(spec, &target)).collect::<Result<_, _>>()?;
-        let tls = target.secure.then(|| self.tls.plan(&target.host)).transpose()?;
+        let tls = target.secure.then(|| self.tls.plan(without_zone(&target.host))).transpose()?;
         let endpoints = self.route.endpoints(&self.url, &target)?;
         let default_policy = if self.keep_alive { ClosePolicy::Now } else { ClosePolicy::WaitPeer };
         Ok(Plan {

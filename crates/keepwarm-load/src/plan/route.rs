@@ -2,15 +2,15 @@
 //! host and port, the name lookup, and the check that both fit together; connects nothing.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use rustix::net::SocketAddrUnix;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, netdevice};
 
 use super::PlanError;
-use super::target::Target;
+use super::target::{self, Target};
 
 /// An argument of connect(2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,22 +49,21 @@ impl FromStr for ConnectTo {
         Ok(Self {
             from_host: from_host.to_ascii_lowercase(),
             from_port: port(from_port).ok_or_else(wrong)?,
-            to_host: to_host.to_owned(),
+            to_host,
             to_port: port(to_port).ok_or_else(wrong)?,
         })
     }
 }
 
 /// Splits off a host (in brackets if it has colons); returns it and the text behind its colon.
-fn host(text: &str) -> Option<(&str, &str)> {
+fn host(text: &str) -> Option<(String, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']')?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
-        return Some((address, rest.strip_prefix(':')?));
+        return Some((target::ipv6(address)?, rest.strip_prefix(':')?));
     }
     let (host, rest) = text.split_once(':')?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    host.bytes().all(plain).then_some((host, rest))
+    host.bytes().all(plain).then(|| (host.to_owned(), rest))
 }
 
 /// Parses a port of digits, or an empty port. Zero is refused.
@@ -157,17 +156,48 @@ impl Route {
     }
 }
 
+/// Returns the address with the number of the interface that its zone names. The resolver knows
+/// names of zones for link-local addresses only.
+fn scoped(address: &str, zone: &str, port: u16) -> Option<SocketAddr> {
+    let index = zone.parse().ok().or_else(|| {
+        let family = AddressFamily::INET6;
+        let socket = rustix::net::socket(family, SocketType::DGRAM, None).ok()?;
+        netdevice::name_to_index(socket, zone).ok()
+    })?;
+    Some(SocketAddrV6::new(address.parse().ok()?, port, 0, index).into())
+}
+
 fn resolve(url: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, PlanError> {
     let unresolved = |reason: String| {
         let way_out = "check the name, or use an address";
         PlanError::new("url", url, reason, way_out).unresolved()
     };
-    let addresses: Vec<SocketAddr> = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| unresolved(format!("{host} does not resolve: {error}")))?
-        .collect();
+    let addresses: Vec<SocketAddr> = match host.split_once('%') {
+        Some((address, zone)) => vec![scoped(address, zone, port).ok_or_else(|| {
+            let reason = format!("this host has no network interface {zone:?}");
+            let way_out = "write the name or number that `ip link` shows behind %25";
+            PlanError::new("url", url, reason, way_out)
+        })?],
+        None => (host, port)
+            .to_socket_addrs()
+            .map_err(|error| unresolved(format!("{host} does not resolve: {error}")))?
+            .collect(),
+    };
     if addresses.is_empty() {
         return Err(unresolved(format!("{host} has no address")));
+    }
+    // connect(2) would fail with EINVAL, which says nothing.
+    let needs_zone = |address: &SocketAddr| match address {
+        SocketAddr::V6(v6) => v6.ip().is_unicast_link_local() && v6.scope_id() == 0,
+        SocketAddr::V4(_) => false,
+    };
+    if addresses.iter().all(needs_zone) {
+        return Err(PlanError::new(
+            "url",
+            url,
+            format!("{host} is a link-local address, which each network interface has"),
+            "name the interface, as in http://[fe80::1%25eth0]/",
+        ));
     }
     Ok(addresses)
 }
@@ -202,6 +232,22 @@ mod tests {
         }
         assert_eq!(endpoints(&["other:::9"], "http://127.0.0.1:5/"), tcp("127.0.0.1:5"));
         assert_eq!(endpoints(&[":::9"], "http://127.0.0.1:5/"), tcp("127.0.0.1:9"));
+    }
+
+    #[test]
+    fn zone_becomes_the_scope_of_the_address() {
+        let lo = std::fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
+        let expected = format!("[fe80::1%{}]:9", lo.trim());
+        for url in ["http://[fe80::1%25lo]:9/", "http://[fe80::1%lo]:9/"] {
+            assert_eq!(endpoints(&[], url), tcp(&expected), "{url}");
+        }
+        assert_eq!(endpoints(&["::[fe80::1%25lo]:9"], "http://a/"), tcp(&expected));
+        let url = "http://[fe80::1%25nolink]/";
+        let error = Route::default().endpoints(url, &Target::parse(url).unwrap()).unwrap_err();
+        assert!(error.reason().contains("\"nolink\"") && !error.is_unresolved(), "{error}");
+        let url = "http://[fe80::1]/";
+        let error = Route::default().endpoints(url, &Target::parse(url).unwrap()).unwrap_err();
+        assert!(error.way_out().contains("%25eth0") && !error.is_unresolved(), "{error}");
     }
 
     #[test]

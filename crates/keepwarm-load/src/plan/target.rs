@@ -7,9 +7,10 @@ use super::PlanError;
 /// The parts of an `http://` or `https://` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Value of the `Host` field: host, and port if the URL names one.
+    /// Value of the `Host` field: host without the zone of an IPv6 address, and port if the URL
+    /// names one.
     pub(crate) authority: String,
-    /// Host to resolve, without brackets around an IPv6 address.
+    /// Host to resolve, without brackets around an IPv6 address, and with its zone behind a `%`.
     pub(crate) host: String,
     pub(crate) port: u16,
     /// True for `https`.
@@ -57,15 +58,42 @@ impl Target {
             Some(b'?') => format!("/{path}"),
             Some(_) => path.to_owned(),
         };
-        Ok(Self { authority: authority.to_owned(), host, port, secure, path })
+        let authority = match authority.split_once('%') {
+            // RFC 6874, section 4: a zone has a meaning on this host only, and must not be sent.
+            Some((address, zone)) => {
+                let behind = zone.split_once(']').map_or("", |(_, behind)| behind);
+                format!("{address}]{behind}")
+            }
+            None => authority.to_owned(),
+        };
+        Ok(Self { authority, host, port, secure, path })
     }
+}
+
+/// Removes the zone from an address such as `fe80::1%eth0`.
+pub(crate) fn without_zone(host: &str) -> &str {
+    host.split_once('%').map_or(host, |(address, _)| address)
+}
+
+/// Reads an IPv6 address, with a zone behind `%25` (RFC 6874) or a bare `%`, as curl does. Returns
+/// it as the resolver takes it.
+pub(super) fn ipv6(text: &str) -> Option<String> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    address.parse::<std::net::Ipv6Addr>().ok()?;
+    let Some(zone) = zone else { return Some(address.to_owned()) };
+    let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    (!zone.is_empty() && zone.bytes().all(plain)).then(|| format!("{address}%{zone}"))
 }
 
 /// Splits an authority into host without brackets, and port (`default` if absent or empty).
 fn split_authority(authority: &str, default: u16) -> Option<(String, u16)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
+        let address = ipv6(address)?;
         let port = match after.strip_prefix(':') {
             Some(port) => port,
             None if after.is_empty() => "",
@@ -78,14 +106,14 @@ fn split_authority(authority: &str, default: u16) -> Option<(String, u16)> {
         if !host.bytes().all(plain) {
             return None;
         }
-        (host, port)
+        (host.to_owned(), port)
     };
     let port = match port {
         "" => default,
         digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
         _ => return None,
     };
-    (!host.is_empty() && port != 0).then(|| (host.to_owned(), port))
+    (!host.is_empty() && port != 0).then_some((host, port))
 }
 
 #[cfg(test)]
@@ -112,6 +140,10 @@ mod tests {
             ("http://a#f/g", parts("a", "a", 80, "/")),
             ("http://[::1]:8080/p", parts("[::1]:8080", "::1", 8080, "/p")),
             ("http://[::1]", parts("[::1]", "::1", 80, "/")),
+            ("http://[fe80::1%25eth0]:8080/", parts("[fe80::1]:8080", "fe80::1%eth0", 8080, "/")),
+            ("http://[fe80::1%eth0.5]/a%20b", parts("[fe80::1]", "fe80::1%eth0.5", 80, "/a%20b")),
+            ("http://[fe80::1%25]:1", parts("[fe80::1]:1", "fe80::1%25", 1, "/")),
+            ("http://[fe80::1%252]", parts("[fe80::1]", "fe80::1%2", 80, "/")),
             ("http://a/p@q:r", parts("a", "a", 80, "/p@q:r")),
         ];
         for (url, expected) in table {
@@ -137,6 +169,10 @@ mod tests {
             "http://[::1/",
             "http://[::1]8/",
             "http://[g]/",
+            "http://[fe80::1%]/",
+            "http://[fe80::1%25a%20b]/",
+            "http://[g%25eth0]/",
+            "http://127.0.0.1%25eth0/",
             "http://a:1:2/",
             "http://ä/",
         ];
