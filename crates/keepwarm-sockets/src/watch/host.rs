@@ -18,9 +18,8 @@ use crate::watch::{filter, new_tracker};
 ///
 /// Needs no privilege; with it, processes of other users are named too.
 ///
-/// Costs, beyond the destroy events: while connections close, their TIME_WAITs are searched for, at
-/// most every 250 ms and at the latest after 2 s, by lookups or by a dump of the kernel's table,
-/// whichever costs less. A dump is made every two seconds while connections open or close; more
+/// Costs, beyond the destroy events: while connections close, their TIME_WAITs are searched for every
+/// 250 ms, by lookups or by a dump of the kernel's table, whichever costs less. A dump is made every two seconds while connections open or close; more
 /// often, up to every 250 ms, while they close and for no more than a hundredth of a core. While
 /// none opens or closes, the kernel's counters are read instead; data alone causes a dump every 10
 /// s, or more often as far as a thousandth of a core goes.

@@ -14,8 +14,9 @@
 //!  to every 250 ms          └ otherwise ─► counters ─► nothing has moved ─► settle
 //!                                                  └─► a change         ─► a dump
 //! ```
-//! Events wait in the inbox until something is due. So after a dump that left nothing unfinished,
-//! the next close is noticed with the next periodic dump, up to 2 s later.
+//! Events wait in the inbox for 250 ms at most. Where nothing is unfinished the first event ends the
+//! wait, so that a dead socket's TIME_WAIT is searched for while its absence still proves something
+//! (900 ms on loopback); then the events of 250 ms are read at once.
 
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ use crate::watch::quiescence::Quiescence;
 /// Between two rounds while events come in. A dump walks the kernel's whole table (about 10 ms);
 /// on loopback, a search within 900 ms of the event also proves the absence of a TIME_WAIT.
 const ROUND_EVERY: Duration = Duration::from_millis(250);
+/// Between two readings of the inbox while nothing is unfinished: a close every few milliseconds
+/// wakes the tracking thread eight times a second at most.
+const READ_EVERY: Duration = Duration::from_millis(250);
 /// Events arrive in pairs and bursts: this long after the first one, more have come for the same
 /// round.
 const GATHER: Duration = Duration::from_millis(100);
@@ -68,6 +72,14 @@ pub(crate) enum Due {
     Dump,
 }
 
+/// How long the tracking thread may sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) until: Duration,
+    /// An event ends the sleep.
+    pub(crate) eager: bool,
+}
+
 /// When a watch acted last, what that cost, and so when it acts next.
 #[derive(Debug)]
 pub(crate) struct Schedule {
@@ -83,6 +95,8 @@ pub(crate) struct Schedule {
     /// The last reading of the counters that showed no need for a dump.
     last_skip: Duration,
     last_event: Duration,
+    /// The last reading of the inbox that brought events.
+    last_read: Duration,
     quiescence: Quiescence,
 }
 
@@ -96,6 +110,7 @@ impl Default for Schedule {
             last_round: Duration::ZERO,
             last_skip: Duration::ZERO,
             last_event: Duration::ZERO,
+            last_read: Duration::ZERO,
             quiescence: Quiescence::default(),
         }
     }
@@ -105,6 +120,22 @@ impl Schedule {
     /// Takes the death of a socket in scope.
     pub(crate) fn handle_event(&mut self, at: Duration) {
         self.last_event = at;
+    }
+
+    /// Takes a reading of the inbox that brought events.
+    pub(crate) fn handle_read(&mut self, now: Duration) {
+        self.last_read = now;
+    }
+
+    /// Returns how long to sleep now.
+    pub(crate) fn wait(&self, now: Duration, unfinished: Unfinished) -> Wait {
+        let until = self.next_due(unfinished);
+        let read_at = self.last_read + READ_EVERY;
+        match unfinished {
+            Unfinished::Nothing if now >= read_at => Wait { until, eager: true },
+            Unfinished::Nothing => Wait { until: until.min(read_at), eager: false },
+            Unfinished::Pairing | Unfinished::TimeWaits { .. } => Wait { until, eager: false },
+        }
     }
 
     /// Takes the counters as read before a dump, `None` if the next periodic dump must not be
@@ -436,5 +467,20 @@ mod tests {
         assert!(Schedule::wants_info(None));
         assert!(!Schedule::wants_info(Some(ms(999))));
         assert!(Schedule::wants_info(Some(ms(1_000))));
+    }
+
+    #[test]
+    fn first_event_ends_an_idle_wait() {
+        let mut schedule = Schedule::default();
+        let at = Duration::from_millis;
+        let idle = schedule.wait(at(1_000), Unfinished::Nothing);
+        assert!(idle.eager, "an event of an idle port is read at once");
+        schedule.handle_read(at(1_000));
+        let next = schedule.wait(at(1_001), Unfinished::Nothing);
+        assert_eq!(next, Wait { until: at(1_250), eager: false }, "further ones are read together");
+        let searching = Unfinished::TimeWaits { since: at(1_000) };
+        let wait = schedule.wait(at(1_001), searching);
+        assert_eq!(wait, Wait { until: schedule.next_due(searching), eager: false });
+        assert!(schedule.wait(at(1_250), Unfinished::Nothing).eager);
     }
 }

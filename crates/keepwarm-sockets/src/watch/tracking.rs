@@ -103,8 +103,8 @@ impl Tracking {
             if let Some(command) = self.command.take() {
                 return Ok(command);
             }
-            let next = self.schedule.next_due(self.unfinished());
-            self.receive(next, false)?;
+            let wait = self.schedule.wait(self.shared.now(), self.unfinished());
+            self.receive(wait.until, wait.eager)?;
             if self.command.is_some() {
                 continue;
             }
@@ -297,6 +297,9 @@ impl Tracking {
     fn receive(&mut self, due: Duration, eager: bool) -> Result<(), Error> {
         let command = self.shared.receive(due, eager, &mut self.events)?;
         self.command = command.or(self.command);
+        if !self.events.is_empty() {
+            self.schedule.handle_read(self.shared.now());
+        }
         for (at, event) in self.events.drain(..) {
             if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
                 self.fences.swap_remove(place);
