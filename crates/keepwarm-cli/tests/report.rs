@@ -65,6 +65,16 @@ fn other_assertions_replace_the_recorded_ones() {
 }
 
 #[test]
+fn edited_numbers_contradict_the_record() {
+    let text = fs::read_to_string(recorded("load")).expect("readable");
+    let edited = text.replace(r#""completed":100,"failed":0"#, r#""completed":99,"failed":0"#);
+    assert_ne!(text, edited);
+    report_of(edited.as_bytes(), &[])
+        .exits_with(4)
+        .says("scheduled = completed + failed + unsent does not hold: 100 is not 99");
+}
+
+#[test]
 fn lab_assertions_hold_for_every_policy() {
     report(&[&recorded("lab"), "--assert", "errors==0"]).exits_with(0);
     report(&[&recorded("lab"), "--assert", "rps>1000000"])

@@ -266,7 +266,7 @@ pub(crate) enum LabFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
-    /// URL to put the load on: http://host[:port]/path, or https://
+    /// URL to put the load on: http://HOST:PORT/PATH, or https://
     pub(crate) url: String,
 
     /// Requests in all [default: 200, unless -z or --stages is given]

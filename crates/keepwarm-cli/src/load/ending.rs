@@ -59,7 +59,10 @@ fn judge_measurement(record: &LoadRecord) -> Result<(), Failure> {
         let why = record.verdict.reasons.join("; ");
         return Err(Failure::new(Exit::Invalid, format!("the measurement is invalid: {why}")));
     }
-    Ok(())
+    // A verdict from a file may be older than an edit of its numbers.
+    record.imbalance().map_or(Ok(()), |sum| {
+        Err(Failure::new(Exit::Invalid, format!("the record contradicts itself: {sum}")))
+    })
 }
 
 /// Fails if an assertion does not hold, or could not be judged.

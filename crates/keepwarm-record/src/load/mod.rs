@@ -3,6 +3,7 @@
 //! Owns the types, and what can be said of one record alone: the verdict on it, its facts for
 //! assertions, whether the target could be reached. Does not measure: the tool fills the record.
 
+mod balance;
 mod connections;
 mod facts;
 mod hop;

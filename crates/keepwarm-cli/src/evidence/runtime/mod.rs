@@ -1,6 +1,6 @@
 //! Recognises the runtime of a process: Go, Node, Python, Java, nginx, .NET, PHP, Ruby, Rust.
 //!
-//! Owns the reading of /proc/<pid>/exe and /proc/<pid>/maps, as far as they may be read: a user's
+//! Owns the reading of /proc/PID/exe and /proc/PID/maps, as far as they may be read: a user's
 //! own processes, or all for root. Each runtime leaves its version in another place.
 
 mod elf;

@@ -1,0 +1,109 @@
+//! The sums that a record of a load must hold.
+//!
+//! The load checks more sums before it writes a record. These are the sums whose terms are in the
+//! record, so that a record that was edited, or merged wrongly, contradicts itself.
+
+use super::LoadRecord;
+
+impl LoadRecord {
+    /// Returns the first sum that does not hold: the one that the load found, or one of the record.
+    #[must_use]
+    pub fn imbalance(&self) -> Option<String> {
+        let (requests, connections) = (&self.requests, &self.connections);
+        let failed_to_connect = connections.failed.values().copied();
+        let closed_by_us = connections.closed_by_us.values().copied();
+        let sums = [
+            (
+                "scheduled = completed + failed + unsent",
+                requests.scheduled,
+                sum([requests.completed, requests.failed, requests.unsent]),
+            ),
+            (
+                "completed = sum of statuses",
+                requests.completed,
+                sum(self.statuses.values().copied()),
+            ),
+            ("completed = service times", requests.completed, self.latency_us.count),
+            (
+                "failed = sum of errors",
+                requests.failed,
+                sum(self.errors.iter().map(|error| error.count)),
+            ),
+            (
+                "connect attempts = opened + failed + timed out + abandoned",
+                connections.attempts,
+                sum(failed_to_connect.chain([
+                    connections.opened,
+                    connections.timed_out_connecting,
+                    connections.abandoned_connecting,
+                ])),
+            ),
+            (
+                "opened = closed by us + peer FIN + peer RST + timed out + still open",
+                connections.opened,
+                sum(closed_by_us.chain([
+                    connections.peer_fin,
+                    connections.peer_rst,
+                    connections.timed_out,
+                    connections.still_open,
+                ])),
+            ),
+            (
+                "opened = connections with a lifetime + still open",
+                connections.opened,
+                sum([connections.lifetime_us.count, connections.still_open]),
+            ),
+            ("opened = connect times", connections.opened, self.connect_us.count),
+        ];
+        let broken = sums.into_iter().find(|(_, left, right)| left != right);
+        connections.imbalance.clone().or_else(|| {
+            broken.map(|(sum, left, right)| format!("{sum} does not hold: {left} is not {right}"))
+        })
+    }
+}
+
+/// Sums without overflow: the terms may come from any file.
+fn sum(terms: impl IntoIterator<Item = u64>) -> u64 {
+    terms.into_iter().fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::a_run;
+    use super::*;
+    use crate::read::{AnyRecord, read};
+
+    #[test]
+    fn real_records_balance() {
+        for bytes in [
+            &include_bytes!("../../records/load.json")[..],
+            include_bytes!("../../records/load_hops.json"),
+            include_bytes!("../../records/load_open.json"),
+            include_bytes!("../../records/load_unreachable.json"),
+        ] {
+            let AnyRecord::Load(record) = read(bytes).expect("a record").record else {
+                panic!("it is a load");
+            };
+            assert_eq!(record.imbalance(), None, "{}", record.settings.url);
+        }
+    }
+
+    #[test]
+    fn every_changed_term_breaks_a_sum() {
+        let changes: [fn(&mut LoadRecord); 8] = [
+            |record| record.requests.scheduled += 1,
+            |record| record.requests.unsent += 1,
+            |record| _ = record.statuses.insert(500, 1),
+            |record| record.latency_us.count += 1,
+            |record| record.requests.failed += 1,
+            |record| record.connections.attempts += 1,
+            |record| record.connections.peer_rst += 1,
+            |record| record.connect_us.count += 1,
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let mut record = a_run();
+            change(&mut record);
+            assert!(record.imbalance().is_some(), "change {index}");
+        }
+    }
+}
