@@ -6,7 +6,7 @@ use keepwarm_record::assertion::{self, Entry, Unit};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::show::table::paragraph;
-use crate::show::watch::levels;
+use crate::show::watch::{columns, levels};
 
 /// Width of the narrowest terminal that pages fit into.
 const COLUMNS: usize = 80;
@@ -16,57 +16,6 @@ const COLUMN_NAMES: (&str, &str) = ("columns", "what the table of `keepwarm watc
 
 /// The topic of the knowledge base to which this tool adds what its reports leave out.
 const LEVELS: &str = "levels";
-
-const THE_COLUMNS: &str = "\
-columns: what the table of `keepwarm watch` shows
-
-Each row is a service, seen from one side of its connections: as a client, who
-called connect(2), or as the server. Of a connection within this host both ends
-have a row. \"We\" are that side.
-
-  open/s    connections established, a second
-  close/s   connections ended, a second
-  ours      of those, our FIN came first: we hold the TIME_WAIT
-  theirs    the other side's FIN came first
-  reset     ended by a reset, from either side, with nothing unread
-  unread    we closed with data unread, which makes the kernel reset: a body was
-            not drained
-  unclear   ended, but the evidence of how was gone when it was looked up; only
-            shown where there is one
-  failed    connects that were refused, or timed out
-  req/conn  requests on a connection, median and most: segments with data from
-            the client. With TLS, HTTP/2 or large uploads they are more than
-            requests
-  idle      how long nothing had been said when it was closed, median
-  life      from established to closed, median (level L2)
-  estab     in ESTABLISHED now
-  t-wait    in TIME_WAIT now, held by this side
-  c-wait    in CLOSE_WAIT now: the other side has closed, our program has not
-  ports     local ports taken towards the service, TIME_WAIT included, from the
-            source address that has taken most
-  cliff     until half of them are taken, and connect(2) gets slow; from the
-            moments at which each TIME_WAIT ends, and the closes of the last 5 s
-            going on. \"past\": they are; \"no port\": all are, and connect(2)
-            fails
-  owner     whose connections they are, and the share of them: by traces (root),
-            by the listening socket, or by having been met alive. JSON says how
-            it is known
-
-One look (--once) has, in place of what a window counts:
-
-  closed first, 60 s   TIME_WAITs held by this side: what it closed first within
-                       the last minute
-  5 s                  of those, within the last 5 s
-
-Where destroy events are refused (level L0) nothing is counted. What looks see:
-
-  new/s         connections that an earlier look did not see: at least so many
-                were opened
-  closed 1st/s  TIME_WAITs of ours that came: at least so many we closed first
-  gone/s        were seen, and left no TIME_WAIT here: closed by the other side
-                first, or reset
-  kept          open for two seconds and more
-  ?             this system does not tell";
 
 pub(crate) fn run(topic: Option<&str>) -> Result<(), Failure> {
     let Some(topic) = topic else {
@@ -86,7 +35,7 @@ pub(crate) fn page(topic: &str) -> Option<String> {
         return Some(assertions());
     }
     if topic == COLUMN_NAMES.0 {
-        return Some(format!("{THE_COLUMNS}\n"));
+        return Some(format!("{}\n", columns::PAGE));
     }
     let page = wrap(&knowledge::explain(topic)?);
     Some(if topic == LEVELS { page + &levels::reasons(COLUMNS) } else { page })

@@ -417,7 +417,7 @@ fn impossible_arguments_are_usage_errors() {
         (&["--pid", "999999999"], "there is no process 999999999"),
         (&["--pid", "0"], "0 is not in"),
         (&["--process", ""], "a value is required"),
-        (&["--for", "0s"], "--once is one look"),
+        (&["--for", "0s"], "--once takes one dump"),
         (&["--once", "--for", "1s"], "cannot be used with"),
         (&["--assert", "p99<20ms"], "a watch does not measure p99, only hop.PORT.opened"),
         (&["--assert", "hop.80.ports.peak<5"], "a watch does not measure hop.80.ports.peak"),

@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 /// Parses the length of a window, which must not be zero.
 pub(crate) fn parse_window(text: &str) -> Result<Duration, String> {
     match parse(text)? {
-        Duration::ZERO => Err("a window is longer than that; --once is one look".to_owned()),
+        Duration::ZERO => Err("a window is longer than that; --once takes one dump".to_owned()),
         window => Ok(window),
     }
 }

@@ -102,15 +102,16 @@ The exit code is the one that the run's own numbers give: 1, 3, 4, 7 or 10 as in
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
-  keepwarm watch                            everything, live, until Ctrl-C
-  keepwarm watch :8081 --for 10s            ten seconds of one port
-  keepwarm watch dst 10.0.0.5:443 --once    one look, and the last minute by its TIME_WAITs
-  keepwarm watch :8081 --count time-wait    one number
-  keepwarm explain columns                  what the table shows
-  keepwarm explain                          what the findings mean, and what else there is
+  keepwarm watch                          everything, live, until Ctrl-C
+  keepwarm watch :8081 --for 10s          ten seconds of one port
+  keepwarm watch dst 10.0.0.5:443 --once  the TIME_WAITs of the last minute
+  keepwarm watch :8081 --count time-wait  one number
+  keepwarm explain columns                what the table shows
+  keepwarm explain                        the findings, and other topics
 
-Exit codes: 0 watched; 2 the arguments cannot be used; 6 the kernel does not let us look; 10 an
-assertion did not hold, or could not be judged; 130 interrupted before the end of --for.";
+Exit codes: 0 watched; 2 the arguments cannot be used; 6 the kernel does not let
+us look; 10 an assertion did not hold, or could not be judged; 130 interrupted
+before the end of --for.";
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchOptions {
@@ -119,7 +120,8 @@ pub(crate) struct WatchOptions {
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
 
-    /// One look, without waiting; what was closed within the last minute shows in its TIME_WAITs
+    /// Take one dump of the socket table, without waiting; closes of the last minute show in its
+    /// TIME_WAITs
     #[arg(long, conflicts_with = "window")]
     pub(crate) once: bool,
 
@@ -131,9 +133,8 @@ pub(crate) struct WatchOptions {
     #[arg(long, value_enum, default_value_t = WatchFormat::Text)]
     pub(crate) format: WatchFormat,
 
-    /// How much to ask of the kernel, at most: l0 is counters and the table of sockets, l1 what any
-    /// user may, l2 traces connections as well, which needs root. What is refused is done without,
-    /// and said
+    /// The highest level of evidence to use. Where the kernel refuses a level, the watch takes the
+    /// next lower one, and the report says why. `keepwarm explain levels` has what each level sees
     #[arg(long, value_enum, ignore_case = true, default_value_t = WatchLevel::L2)]
     pub(crate) level: WatchLevel,
 
@@ -142,15 +143,16 @@ pub(crate) struct WatchOptions {
           conflicts_with_all = ["once", "window", "format", "pid", "process", "cgroup"])]
     pub(crate) count: Option<CountedState>,
 
-    /// Only what belongs, at least in part, to this process; another user's takes root
+    /// Only services whose connections belong, at least in part, to this process; a process of
+    /// another user takes root
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
 
-    /// Only what belongs to a process of this name (as in /proc/PID/comm)
+    /// Only services with connections of a process of this name (as in /proc/PID/comm)
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) process: Option<String>,
 
-    /// Only what belongs to a process in a cgroup whose path has this part
+    /// Only services with connections of a process in a cgroup whose path has this part
     #[arg(long, value_name = "PART", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) cgroup: Option<String>,
 
@@ -168,11 +170,11 @@ pub(crate) struct WatchOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WatchLevel {
-    /// Counters, and looks at the table of sockets
+    /// The kernel's counters, and polls of the socket table
     L0,
-    /// Destroy events and dumps
+    /// Destroy events and dumps, for any user
     L1,
-    /// Traces as well
+    /// Destroy events, dumps and traces of connections, which takes root
     L2,
 }
 

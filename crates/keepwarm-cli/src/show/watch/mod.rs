@@ -5,6 +5,7 @@
 //! cells, `verdicts` the answer and the paragraphs.
 
 mod cells;
+pub(crate) mod columns;
 pub(crate) mod levels;
 mod tables;
 #[cfg(test)]
