@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use crate::client::Client;
-use crate::connect::{Connector, Destination, Name, Resolver};
 use crate::error::{BoxError, Result};
-use crate::observer::Observer;
+use crate::observe::observer::Observer;
 use crate::settings::Settings;
+use crate::wire::connect::{Connector, Destination, Name, Resolver};
 #[cfg(feature = "tls")]
-use crate::tls::{Certificate, Identity};
+use crate::wire::tls::{Certificate, Identity};
 
 /// Settings for a [`Client`]; [`build`](ClientBuilder::build) checks them all.
 ///
@@ -325,7 +325,7 @@ impl ClientBuilder {
     /// steps of a test. Go: `Transport.DialContext`.
     ///
     /// Default: `None`, TCP. The connector is asked once for each dial, which belongs to the pool and
-    /// not to a request, see [`connect`](crate::connect); it gives a stream of tokio's traits, on
+    /// not to a request, see [`connect`](crate::wire::connect); it gives a stream of tokio's traits, on
     /// which nothing has been said. For `https` the client shakes hands on that stream itself.
     /// [`connect_timeout`](ClientBuilder::connect_timeout) bounds it, and what it fails of is the
     /// cause of an error at [`Stage::Connect`](crate::Stage::Connect). The settings of TCP
@@ -364,7 +364,7 @@ impl ClientBuilder {
     /// How the addresses of a host are found. Go: `Dialer.Resolver`.
     ///
     /// Default: `None`, the platform's resolver (`getaddrinfo`), at each dial. The resolver is asked
-    /// once for each dial to a host that is a name, see [`connect`](crate::connect), never for one
+    /// once for each dial to a host that is a name, see [`connect`](crate::wire::connect), never for one
     /// that is an address, and nothing is remembered between dials. Of its addresses the first 64 are
     /// raced (RFC 8305): the families take turns, each has a start of 250 ms over the next one. A
     /// port of 0 in an address stands for the port of the URL; another one is connected to instead.

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::budget::IdleBudget;
 use crate::builder::ClientBuilder;
 use crate::clock::Clock;
-use crate::explain::explain;
-use crate::keeper::Keeper;
-use crate::misuse;
-use crate::origin::Shared;
-use crate::origins::Origins;
-use crate::outbox::Outbox;
+use crate::observe::event_queue::Outbox;
+use crate::observe::explain::explain;
+use crate::observe::stats::{OriginStats, Stats};
+use crate::observe::warnings;
+use crate::pool::connection_limit::Total;
+use crate::pool::idle_limit::IdleBudget;
+use crate::pool::keeper::Keeper;
+use crate::pool::origin::Shared;
+use crate::pool::origins::Origins;
 use crate::request::RequestBuilder;
 use crate::settings::Settings;
-use crate::stats::{OriginStats, Stats};
-use crate::total::Total;
 
 /// An HTTP/1.1 client with a pool of connections for each origin.
 ///
@@ -52,7 +52,7 @@ struct Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.origins.shut_down();
-        misuse::client_dropped(&self.origins.stats());
+        warnings::client_dropped(&self.origins.stats());
         self.origins.shared().keeper.dismiss();
     }
 }
@@ -85,7 +85,7 @@ impl Client {
             budget: IdleBudget::new(settings.max_idle, settings.pool.shares_places),
             total: Total::new(settings.max_connections),
             #[cfg(feature = "tls")]
-            tls: crate::tls::Tls::new(settings.tls.clone()),
+            tls: crate::wire::tls::Tls::new(settings.tls.clone()),
             outbox: Outbox::new(settings.observers.clone()),
             settings,
             clock,
@@ -140,7 +140,7 @@ impl Client {
         let origins = self.owner.origins.all();
         let found = origins.iter().find(|candidate| &**candidate.name() == origin)?;
         let stats = OriginStats::new(found, &found.snapshot());
-        Some(explain(&stats, &self.origins().shared().settings, &misuse::warnings()))
+        Some(explain(&stats, &self.origins().shared().settings, &warnings::warnings()))
     }
 
     /// Dismisses every connection that is open now: those that are idle are closed before this

@@ -72,81 +72,44 @@
 
 #![forbid(unsafe_code)]
 
-mod acquire;
-mod advice;
-mod body;
-mod budget;
 mod builder;
 mod client;
 mod clock;
-pub mod connect;
-mod connection;
 mod deadline;
-mod dial;
-mod drain;
 mod error;
 mod exchange;
-mod explain;
-mod framing;
 mod get;
-mod interim;
-mod keeper;
-mod key;
-mod lately;
-mod lease;
-mod misuse;
-mod observer;
-mod origin;
-mod origins;
-#[cfg(feature = "opentelemetry")]
-mod otel;
-mod outbox;
-mod redirect;
-mod reply;
+mod observe;
+mod pool;
 mod request;
 mod response;
-mod retry;
 mod service;
 mod settings;
-mod signal;
-mod spans;
-mod stats;
-mod stream;
-mod tcp;
-mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "tls")]
-mod tls;
-mod total;
-mod trail;
-mod transport;
-#[cfg(unix)]
-mod unix;
-mod upload;
-mod watch;
 mod wire;
 
-/// What [`signal`] is made of. Its model check brings others.
+/// Atomics and locks of [`wire::wake_state`]. Its model check replaces them by loom's.
 mod sync {
     pub(crate) use std::sync::Mutex;
     pub(crate) use std::sync::atomic::{AtomicU8, Ordering};
 }
 
-pub use body::Body;
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::{BoxError, Error, Result, Stage};
 pub use get::{MAX_REPLY_BYTES, Reply, get};
 pub use keepwarm_pool::{CloseReason, Closer, Limit};
-pub use misuse::{Warning, warnings};
-pub use observer::{Event, EventKind, Observer, Outcome};
+pub use observe::observer::{Event, EventKind, Observer, Outcome};
 #[cfg(feature = "opentelemetry")]
-pub use otel::OpenTelemetryMetrics;
+pub use observe::otel::OpenTelemetryMetrics;
+pub use observe::stats::{CloseCount, OriginStats, PoolStats, Stats};
+pub use observe::warnings::{Warning, warnings};
 pub use request::RequestBuilder;
 pub use response::{ConnectionInfo, Response, ResponseBody};
-pub use stats::{CloseCount, OriginStats, PoolStats, Stats};
+pub use wire::body::Body;
+pub use wire::connect;
 #[cfg(feature = "tls")]
-pub use tls::{Certificate, Identity};
+pub use wire::tls::{Certificate, Identity};
 
 pub use http;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use crate::body::Body;
 use crate::error::{Error, Result};
-use crate::interim::Listener;
-use crate::key::OriginRef;
-use crate::key::printable;
-use crate::origins::Origins;
-use crate::redirect;
+use crate::exchange::outgoing::Template;
+use crate::exchange::send;
+use crate::pool::origins::Origins;
 use crate::response::Response;
-use crate::template::Template;
+use crate::wire::body::Body;
+use crate::wire::interim::Listener;
+use crate::wire::origin_key::OriginRef;
+use crate::wire::origin_key::printable;
 
 /// A request in the making. What is wrong with it is reported by [`send`](RequestBuilder::send).
 ///
@@ -150,7 +150,7 @@ impl RequestBuilder {
             if let Some(error) = refused {
                 return Err(error);
             }
-            redirect::execute(&origins, &mut template, timeout).await
+            send::execute(&origins, &mut template, timeout).await
         }
     }
 

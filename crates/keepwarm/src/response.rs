@@ -13,12 +13,12 @@ use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
 
 use crate::deadline::Deadline;
-use crate::drain::drain;
 use crate::error::{Error, Kind, Result, Stage};
-use crate::lease::Lease;
-use crate::trail::Trail;
-use crate::upload::{Carrier, carry};
-use crate::watch::quietly;
+use crate::exchange::drain::drain;
+use crate::exchange::upload::{Carrier, carry};
+use crate::observe::request_events::Trail;
+use crate::pool::lease::Lease;
+use crate::wire::waker::quietly;
 
 /// The connection that carried a response.
 ///

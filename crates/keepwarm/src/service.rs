@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tower_service::Service;
 
-use crate::body::Body;
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::{BoxError, Error, Result};
-use crate::exchange::round_trip;
+use crate::exchange::attempt::round_trip;
+use crate::exchange::outgoing::Template;
 use crate::response::ResponseBody;
-use crate::template::Template;
+use crate::wire::body::Body;
 
 /// The future of a [`Client`] used as a service.
 type Exchange = Pin<Box<dyn Future<Output = Result<http::Response<ResponseBody>>> + Send>>;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use keepwarm_pool::Limit;
 
 use crate::error::{Error, Result};
-use crate::observer::Observers;
-use crate::transport::Transport;
+use crate::observe::observer::Observers;
+use crate::wire::transport::Transport;
 
 /// Go's `Dialer.Timeout` and `Dialer.KeepAlive` in `http.DefaultTransport`.
 const GO_DIAL: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
     #[cfg(feature = "tls")]
-    pub(crate) tls: crate::tls::TlsSettings,
+    pub(crate) tls: crate::wire::tls::TlsSettings,
     pub(crate) keep_alive: bool,
     pub(crate) response_header_timeout: Option<Duration>,
     pub(crate) expect_continue_timeout: Duration,
@@ -48,7 +48,7 @@ impl Default for Settings {
             timeout: None,
             max_redirects: 10,
             #[cfg(feature = "tls")]
-            tls: crate::tls::TlsSettings::default(),
+            tls: crate::wire::tls::TlsSettings::default(),
             keep_alive: true,
             response_header_timeout: None,
             expect_continue_timeout: Duration::from_secs(1),

@@ -2,7 +2,7 @@
 //! the owner, in the C11 memory model, by loom. The file under test is the product's own; only its
 //! locks and atomics are loom's.
 
-#[path = "../src/signal.rs"]
+#[path = "../src/wire/wake_state.rs"]
 mod signal;
 
 /// What the product's file is made of, here.

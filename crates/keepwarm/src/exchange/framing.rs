@@ -1,0 +1,254 @@
+//! How a request body is framed: by a length or by chunks (RFC 9112, 6), and that it is what it was
+//! declared to be.
+//!
+//! Whoever reads another end of a request than its sender wrote takes the rest for the next request.
+//! So what contradicts itself is refused before it is sent, and a body that turns out longer or
+//! shorter than declared is broken off: its connection ends, and no one reads it as complete.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    HOST, HeaderName, HeaderValue, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+};
+use http::{HeaderMap, Method, Request};
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::error::{BoxError, Error, Result};
+use crate::exchange::outgoing::Template;
+use crate::wire::body::{Body, Stream};
+
+/// Fields that say how a message is to be read, or who may ask: not for trailers (RFC 9110, 6.5.1).
+const NO_TRAILERS: [HeaderName; 12] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    HOST,
+    MAX_FORWARDS,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+];
+
+/// How a body is sent.
+struct Framing {
+    chunked: bool,
+    /// What it has to come to; `None` if it may come to anything.
+    length: Option<u64>,
+    trailers: Vec<HeaderName>,
+}
+
+/// Says why the fields and the body cannot agree, before anything is done for the request; else
+/// whether it needs a server that understands chunks. Where nothing is known of the body yet, it may.
+pub(crate) fn check(template: &Template) -> Result<bool> {
+    match template.body() {
+        Some(body) if !template.headers.is_empty() || !body.is_in_memory() => {
+            plan(&template.headers, body).map(|framing| framing.chunked)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Makes the fields and the body agree. To be called while the fields are the caller's: most requests
+/// have none.
+pub(crate) fn settle(request: &mut Request<Body>) -> Result<()> {
+    let is_in_memory = request.body().is_in_memory();
+    if request.body().is_end_stream() && request.headers().is_empty() {
+        declare_none(request);
+        return Ok(());
+    }
+    request.body_mut().make();
+    let Framing { chunked, length, trailers } = plan(request.headers(), request.body())?;
+    if request.body().is_end_stream() {
+        request.headers_mut().remove(TRANSFER_ENCODING);
+        declare_none(request);
+        return Ok(());
+    }
+    if chunked {
+        let headers = request.headers_mut();
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if !is_in_memory {
+        let measured = |stream| Measured { stream, left: length, trailers, held: None, last: None };
+        request.body_mut().wrap(measured);
+    }
+    Ok(())
+}
+
+/// Some servers ask for a length even of a body that is not there (411), if the method has a meaning
+/// for one (RFC 9110, 8.6).
+fn declare_none(request: &mut Request<Body>) {
+    if [Method::POST, Method::PUT, Method::PATCH].contains(request.method()) {
+        let headers = request.headers_mut();
+        headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+    }
+}
+
+fn plan(headers: &HeaderMap, body: &Body) -> Result<Framing> {
+    let declared = declared_length(headers)?;
+    let asks_for_chunks = asks_for_chunks(headers)?;
+    if body.is_end_stream() {
+        if let Some(length @ 1..) = declared {
+            return Err(Error::invalid(format!(
+                "Content-Length is {length}, and there is no body"
+            )));
+        }
+        return Ok(Framing { chunked: false, length: Some(0), trailers: Vec::new() });
+    }
+    let known = body.size_hint().exact();
+    if let (Some(declared), Some(known)) = (declared, known)
+        && declared != known
+    {
+        return Err(Error::invalid(format!(
+            "Content-Length is {declared}, and the body has {known} bytes"
+        )));
+    }
+    let trailers = announced_trailers(headers)?;
+    let length = declared.or(known);
+    let has_trailers = !trailers.is_empty() && !body.is_in_memory();
+    Ok(Framing { chunked: asks_for_chunks || length.is_none() || has_trailers, length, trailers })
+}
+
+/// What `Content-Length` says: the same number as often as it likes (RFC 9110, 8.6).
+fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
+    let mut declared = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let length = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        let length = length.and_then(|text| text.parse::<u64>().ok());
+        let Some(length) = length else {
+            return Err(Error::invalid("Content-Length is no number of bytes"));
+        };
+        if declared.is_some_and(|declared| declared != length) {
+            return Err(Error::invalid("Content-Length is set twice, and differs"));
+        }
+        declared = Some(length);
+    }
+    Ok(declared)
+}
+
+/// Whether the caller wants chunks. No other coding is made here.
+fn asks_for_chunks(headers: &HeaderMap) -> Result<bool> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        _ => Err(Error::invalid(
+            "Transfer-Encoding is set to something else than chunked, which is all that is spoken; \
+             remove it",
+        )),
+    }
+}
+
+fn announced_trailers(headers: &HeaderMap) -> Result<Vec<HeaderName>> {
+    let mut names = Vec::new();
+    for value in headers.get_all(TRAILER) {
+        for name in value.as_bytes().split(|byte| *byte == b',') {
+            let name = HeaderName::from_bytes(name.trim_ascii())
+                .map_err(|_| Error::invalid("Trailer has something that is no field name"))?;
+            if NO_TRAILERS.contains(&name) {
+                return Err(Error::invalid(format!(
+                    "Trailer announces {name}, which cannot be one"
+                )));
+            }
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// A stream that ends in an error unless it is as long as declared, and its trailers announced.
+struct Measured {
+    stream: Stream,
+    /// Bytes still due; `None` if any number may come.
+    left: Option<u64>,
+    trailers: Vec<HeaderName>,
+    /// The last bytes that are due, until the stream has ended: with them the request would be
+    /// complete, and more could not be told from the next one.
+    held: Option<Bytes>,
+    /// What comes after them, once the stream has ended.
+    last: Option<Option<HeaderMap>>,
+}
+
+impl Measured {
+    fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, BoxError> {
+        let Some(left) = &mut self.left else { return Ok(Some(data)) };
+        let Some(rest) = left.checked_sub(data.len() as u64).filter(|_| self.held.is_none()) else {
+            return Err("the body is longer than was declared".into());
+        };
+        *left = rest;
+        if rest > 0 || self.stream.is_end_stream() {
+            return Ok(Some(data));
+        }
+        self.held = Some(data);
+        Ok(None)
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), BoxError> {
+        if let Some(left @ 1..) = self.left {
+            return Err(format!("the body ended {left} bytes before the length declared").into());
+        }
+        let mut names = trailers.iter().flat_map(HeaderMap::keys);
+        if let Some(name) = names.find(|name| !self.trailers.contains(name)) {
+            return Err(format!("the trailer {name} was not announced in Trailer").into());
+        }
+        self.last = Some(trailers);
+        Ok(())
+    }
+
+    /// What is left once the stream has ended.
+    fn next_of_last(&mut self) -> Option<Frame<Bytes>> {
+        let held = self.held.take().map(Frame::data);
+        held.or_else(|| self.last.as_mut()?.take().map(Frame::trailers))
+    }
+}
+
+impl http_body::Body for Measured {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        while self.last.is_none() {
+            match ready!(self.stream.as_mut().poll_frame(cx)).transpose()? {
+                None => self.end(None)?,
+                Some(frame) => match frame.into_data() {
+                    Ok(data) => {
+                        if let Some(data) = self.take(data)? {
+                            return Poll::Ready(Some(Ok(Frame::data(data))));
+                        }
+                    }
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.end(Some(trailers))?;
+                        }
+                    }
+                },
+            }
+        }
+        Poll::Ready(self.next_of_last().map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.last {
+            Some(trailers) => self.held.is_none() && trailers.is_none(),
+            // One that ends too early ends in an error first.
+            None => {
+                self.held.is_none() && self.left.unwrap_or(0) == 0 && self.stream.is_end_stream()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.held.as_ref().map_or(0, Bytes::len) as u64;
+        self.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + held))
+    }
+}

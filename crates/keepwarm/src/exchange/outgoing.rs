@@ -1,0 +1,60 @@
+//! A request as its caller made it, from which every attempt and every hop is made.
+
+use http::{Extensions, HeaderMap, Method, Uri};
+
+use crate::wire::body::Body;
+
+/// What is sent is made from this at each attempt, so that it need not be copied for a second one
+/// that most requests never need.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) extensions: Extensions,
+    /// `None` once a body that can be sent only once is on its way.
+    body: Option<Body>,
+}
+
+impl Template {
+    pub(crate) fn new(method: Method, uri: Uri) -> Self {
+        Self {
+            method,
+            uri,
+            headers: HeaderMap::new(),
+            extensions: Extensions::new(),
+            body: Some(Body::empty()),
+        }
+    }
+
+    pub(crate) fn of(request: http::Request<Body>) -> Self {
+        let (parts, body) = request.into_parts();
+        Self {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            extensions: parts.extensions,
+            body: Some(body),
+        }
+    }
+
+    pub(crate) fn set_body(&mut self, body: Body) {
+        self.body = Some(body);
+    }
+
+    /// The body to be sent: a copy, or itself if it can be sent only once.
+    pub(crate) fn take_body(&mut self) -> Body {
+        let copy = self.body.as_ref().and_then(Body::try_clone);
+        copy.or_else(|| self.body.take()).unwrap_or_default()
+    }
+
+    /// Whether its body is there, and will be after it was sent.
+    pub(crate) fn can_be_sent_again(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_repeatable)
+    }
+
+    /// Its body, until one that can be sent only once is on its way.
+    pub(crate) const fn body(&self) -> Option<&Body> {
+        self.body.as_ref()
+    }
+}

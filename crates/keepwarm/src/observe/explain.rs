@@ -1,0 +1,198 @@
+//! What one origin's numbers mean, in words, and what to set.
+//!
+//! Pure: numbers and settings go in, sentences come out.
+
+use std::time::Duration;
+
+use keepwarm_pool::{CloseReason, Limit};
+
+use crate::observe::stats::OriginStats;
+use crate::observe::warnings::Warning;
+use crate::settings::Settings;
+
+/// Everything that is wrong at one origin, worst first, or that nothing is. What the process was
+/// warned of there comes before all.
+pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warning]) -> String {
+    let mut findings: Vec<(u64, String)> = [
+        idle_limit(stats, settings),
+        total_idle_limit(stats, settings),
+        total_limit(stats, settings),
+        closed_by_server(stats, settings),
+        not_persistent(stats),
+        unread(stats),
+        abandoned(stats),
+        failed(stats),
+        refused(stats, settings),
+        dials_failed(stats),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    findings.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let mut lines = vec![format!("{}: {}", stats.origin, summary(stats))];
+    // What is found for bodies left unread has the newer numbers.
+    let of_clients = |warning: &&Warning| matches!(warning, Warning::ClientPerRequest { .. });
+    let here = |warning: &&Warning| warning.origin() == Some(&stats.origin);
+    let warned: Vec<_> = warnings.iter().filter(of_clients).filter(here).collect();
+    if findings.is_empty() && warned.is_empty() {
+        lines.push(
+            "nothing is wrong: no connection was closed that could have been kept".to_owned(),
+        );
+    }
+    lines.extend(warned.into_iter().map(Warning::to_string));
+    lines.extend(findings.into_iter().map(|(_, finding)| finding));
+    lines.join("\n")
+}
+
+fn summary(stats: &OriginStats) -> String {
+    format!(
+        "{} requests, {} of them on a reused connection; {} connections opened, at most {} requests \
+         at once",
+        stats.checkouts, stats.reused, stats.opened, stats.peak
+    )
+}
+
+/// A finding and how many connections or requests it cost.
+type Finding = Option<(u64, String)>;
+
+fn finding(count: u64, text: impl FnOnce() -> String) -> Finding {
+    (count > 0).then(|| (count, text()))
+}
+
+fn idle_limit(stats: &OriginStats, settings: &Settings) -> Finding {
+    let count = stats.closed_for(CloseReason::IdleLimit);
+    finding(count, || {
+        format!(
+            "closed {} on return: max_idle_per_origin is {}, peak \
+             concurrency was {peak}; set it to at least {peak}, or to Limit::NONE",
+            counted(count, "healthy connection"),
+            number(settings.pool.max_idle),
+            peak = stats.peak
+        )
+    })
+}
+
+fn total_idle_limit(stats: &OriginStats, settings: &Settings) -> Finding {
+    let count = stats.closed_for(CloseReason::TotalIdleLimit);
+    finding(count, || {
+        format!(
+            "closed {} because too many were idle in all: max_idle is {}; \
+             set it to the peak concurrency of all origins together, or to Limit::NONE",
+            counted(count, "healthy connection"),
+            number(settings.max_idle)
+        )
+    })
+}
+
+fn total_limit(stats: &OriginStats, settings: &Settings) -> Finding {
+    let count = stats.closed_for(CloseReason::TotalLimit);
+    finding(count, || {
+        format!(
+            "closed {} to make room for other origins: max_connections is {}; \
+             set it to the peak concurrency of all origins together, or to Limit::NONE",
+            counted(count, "healthy connection"),
+            number(settings.max_connections)
+        )
+    })
+}
+
+fn closed_by_server(stats: &OriginStats, settings: &Settings) -> Finding {
+    let count = stats.closed_for(CloseReason::PeerClosedIdle);
+    finding(count, || {
+        format!(
+            "the server closed {} while idle: its keep-alive timeout{} is \
+             shorter than idle_timeout, which is {}; set idle_timeout below the server's, or raise \
+             the server's",
+            counted(count, "connection"),
+            stats.learned_idle_timeout.map_or(String::new(), |learned| {
+                format!(
+                    " (seen: {:.1} s; connections are closed before that now)",
+                    learned.as_secs_f64()
+                )
+            }),
+            duration(settings.pool.idle_timeout)
+        )
+    })
+}
+
+fn not_persistent(stats: &OriginStats) -> Finding {
+    let count = stats.closed_for(CloseReason::NotPersistent);
+    finding(count, || {
+        format!(
+            "{} ended with the response, as agreed: look for Connection: close \
+             in requests or responses, for HTTP/1.0, and for a server's limit of requests a \
+             connection",
+            counted(count, "connection")
+        )
+    })
+}
+
+fn unread(stats: &OriginStats) -> Finding {
+    let count = stats.bodies_unread;
+    finding(count, || {
+        format!(
+            "{} closed because a response body was dropped before its end, with too much left to \
+             read; read bodies to the end, or ask for less (HEAD, Range)",
+            counted(count, "connection")
+        )
+    })
+}
+
+fn abandoned(stats: &OriginStats) -> Finding {
+    let count = stats.closed_for(CloseReason::Abandoned).saturating_sub(stats.bodies_unread);
+    finding(count, || {
+        format!(
+            "{} given up in the middle of an exchange: requests that were \
+             dropped or timed out, and whose responses did not come soon after; look whether \
+             timeouts are too short",
+            counted(count, "connection")
+        )
+    })
+}
+
+fn failed(stats: &OriginStats) -> Finding {
+    let count = stats.closed_for(CloseReason::ExchangeFailed)
+        + stats.closed_for(CloseReason::StrayBytes)
+        + stats.closed_for(CloseReason::UploadUnfinished);
+    finding(count, || {
+        format!(
+            "{} broke: resets, responses that are not HTTP, bytes that belong to \
+             no request, or uploads that the server did not wait for; look at the server",
+            counted(count, "connection")
+        )
+    })
+}
+
+fn refused(stats: &OriginStats, settings: &Settings) -> Finding {
+    let count = stats.too_many_waiters;
+    finding(count, || {
+        format!(
+            "{} refused because too many were waiting: \
+             max_connections_per_origin is {}, max_connections {}, max_waiters_per_origin {}, and \
+             up to {} requests came at once",
+            counted(count, "request"),
+            number(settings.pool.max_connections),
+            number(settings.max_connections),
+            number(settings.pool.max_waiters),
+            stats.peak as u64 + count
+        )
+    })
+}
+
+fn dials_failed(stats: &OriginStats) -> Finding {
+    let count = stats.dials_failed;
+    finding(count, || format!("{} could not be established", counted(count, "connection")))
+}
+
+/// `1 connection`, `2 connections`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn number(limit: Limit) -> String {
+    limit.get().map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+}
+
+fn duration(duration: Duration) -> String {
+    if duration == Duration::MAX { "unlimited".to_owned() } else { format!("{duration:?}") }
+}

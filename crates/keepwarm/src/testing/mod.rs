@@ -1,0 +1,250 @@
+//! A network in memory whose every step the test takes: for tests of code that uses a client.
+//! With the feature `testing`, which belongs among `[dev-dependencies]`.
+//!
+//! A [`Network`] is given to a client as its connector. Each dial then waits until the test
+//! completes or fails it; each connection ends at a [`Peer`] that reads requests and writes
+//! responses when the test says so. Nothing is decided by chance or by a port, and no socket is
+//! opened. Everything between is the real client: the pool, the queue, retries, HTTP/1.1.
+//!
+//! All timers of the client, its timeouts and its idle clock, are tokio's. In a runtime whose time is
+//! paused they cost no time: `tokio::time::sleep(Duration::from_secs(90)).await` lets 90 seconds
+//! pass at once, with everything that falls due on the way. A test that waits for what never comes
+//! panics after [`PATIENCE`], which is at once there too.
+//!
+//! ```
+//! use std::time::Duration;
+//! use keepwarm::{Client, testing::Network};
+//!
+//! /// The code to be tested: asks twice, and gives each try 100 ms.
+//! async fn ask(client: &Client) -> keepwarm::Result<String> {
+//!     let try_once = || client.get("http://data.test/").timeout(Duration::from_millis(100)).send();
+//!     let response = match try_once().await {
+//!         Err(error) if error.is_timeout() => try_once().await?,
+//!         other => other?,
+//!     };
+//!     response.text().await
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! async fn main() -> keepwarm::Result<()> {
+//!     let mut network = Network::new();
+//!     let client = Client::builder().connector(network.connector()).build()?;
+//!     let asked = tokio::spawn({
+//!         let client = client.clone();
+//!         async move { ask(&client).await }
+//!     });
+//!
+//!     // The first connection is made, and its server falls silent.
+//!     let mut silent = network.dial().await.succeed();
+//!     assert_eq!(silent.request().await.target(), "/");
+//!     // 100 ms pass at once, and the second try dials anew.
+//!     let mut server = network.dial().await.succeed();
+//!     server.serve(200, "Data OK.").await;
+//!
+//!     assert_eq!(asked.await.expect("no panic")?, "Data OK.");
+//!     assert_eq!(client.stats().total.opened, 2);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! What it does not show is what a kernel adds: ports, TIME_WAIT, buffers of its sizes, and the
+//! instants between a packet and its being read. TLS is not played either: use URLs with `http`.
+
+mod peer;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tower_service::Service;
+
+use crate::wire::connect::Destination;
+use peer::End;
+pub use peer::{Asked, Peer};
+
+/// How long anything here waits for the client, by tokio's clock. Then it panics and says for what.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Bytes that are under way in each direction of a connection at most. Who writes more waits until
+/// the other side has read.
+pub const MAX_UNREAD: usize = 64 << 10;
+
+async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// Connections in memory, each of which the test makes.
+///
+/// One network may serve several clients.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> keepwarm::Result<()> {
+/// use std::io::ErrorKind;
+/// use keepwarm::{Client, testing::Network};
+///
+/// let mut network = Network::new();
+/// let client = Client::builder().connector(network.connector()).build()?;
+/// let request = tokio::spawn(client.get("http://data.test:8081/").send());
+/// let dial = network.dial().await;
+/// assert_eq!(dial.destination().to_string(), "http://data.test:8081");
+/// dial.fail(ErrorKind::ConnectionRefused);
+/// assert!(request.await.expect("no panic").expect_err("refused").is_connect());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Network {
+    caller: mpsc::UnboundedSender<Dial>,
+    called: mpsc::UnboundedReceiver<Dial>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Network {
+    /// Without connections.
+    #[must_use]
+    pub fn new() -> Self {
+        // Dials are bounded by the client that makes them.
+        let (caller, called) = mpsc::unbounded_channel();
+        Self { caller, called }
+    }
+
+    /// For [`ClientBuilder::connector`](crate::ClientBuilder::connector).
+    #[must_use]
+    pub fn connector(&self) -> ScriptedConnector {
+        ScriptedConnector { caller: self.caller.clone() }
+    }
+
+    /// The next dial, in the order in which the clients began them.
+    ///
+    /// # Panics
+    ///
+    /// If none comes within [`PATIENCE`].
+    pub async fn dial(&mut self) -> Dial {
+        let next = within("a dial", self.called.recv()).await;
+        next.expect("the network holds a sender itself")
+    }
+
+    /// The next dial, if one has begun that was not taken yet. What is ready to run may not have run:
+    /// to see that no dial comes, let some time pass before.
+    pub fn try_dial(&mut self) -> Option<Dial> {
+        self.called.try_recv().ok()
+    }
+}
+
+/// A dial that waits for the test to end it. Dropped, it fails.
+#[derive(Debug)]
+pub struct Dial {
+    destination: Destination,
+    answer: oneshot::Sender<io::Result<Connected>>,
+}
+
+impl Dial {
+    /// Where the client wants to connect to.
+    #[must_use]
+    pub const fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// The connection is made; here is its other end.
+    #[must_use = "a peer that is dropped closes the connection"]
+    pub fn succeed(self) -> Peer {
+        let (ours, theirs) = peer::pair();
+        // A client that has given up closes it at once.
+        drop(self.answer.send(Ok(Connected(theirs))));
+        Peer::new(ours)
+    }
+
+    /// It cannot be made: an [`io::ErrorKind`] or an [`io::Error`].
+    pub fn fail(self, error: impl Into<io::Error>) {
+        drop(self.answer.send(Err(error.into())));
+    }
+
+    /// Waits until the client gives the dial up: by its connect timeout, or by its own end. A request
+    /// that is dropped does not give up its dial, which then serves the next one.
+    ///
+    /// # Panics
+    ///
+    /// If it does not within [`PATIENCE`].
+    pub async fn given_up(mut self) {
+        within("the dial to be given up", self.answer.closed()).await;
+    }
+}
+
+/// What a [`Network`] gives a client to connect with.
+#[derive(Clone, Debug)]
+pub struct ScriptedConnector {
+    caller: mpsc::UnboundedSender<Dial>,
+}
+
+/// The future of a dial.
+type Dialing = Pin<Box<dyn Future<Output = io::Result<Connected>> + Send>>;
+
+impl Service<Destination> for ScriptedConnector {
+    type Response = Connected;
+    type Error = io::Error;
+    type Future = Dialing;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, destination: Destination) -> Dialing {
+        let (answer, answered) = oneshot::channel();
+        let gone = || io::Error::new(io::ErrorKind::ConnectionAborted, "the test dropped the dial");
+        let sent = self.caller.send(Dial { destination, answer });
+        Box::pin(async move {
+            sent.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
+        })
+    }
+}
+
+/// The client's end of a connection in memory.
+pub struct Connected(End);
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connected")
+    }
+}
+
+impl tokio::io::AsyncRead for Connected {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl tokio::io::AsyncWrite for Connected {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,187 @@
+//! A TCP connection to a host: its addresses, and the race between them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Kind, Result, Stage};
+use crate::settings::Settings;
+use crate::wire::connect::{Name, Resolver};
+
+/// How long an address has before the next one is tried beside it: the connection attempt delay
+/// that RFC 8305, section 5, recommends. Go: `Dialer.FallbackDelay` is 300 ms.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// The addresses of a host, in the order in which they are to be tried.
+pub(crate) async fn resolve(
+    host: &str,
+    port: u16,
+    resolver: Option<&Resolver>,
+) -> Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let found = match resolver {
+        None => match tokio::net::lookup_host((host, port)).await {
+            Ok(found) => Ok(found.collect()),
+            Err(error) => Err(error.into()),
+        },
+        Some(resolver) => resolver.ask(Name::new(host)).await,
+    };
+    let mut found = found.map_err(|error| {
+        Error::failed(Stage::Resolve, error).with_message(format!("cannot resolve {host}"))
+    })?;
+    for address in &mut found {
+        if address.port() == 0 {
+            address.set_port(port);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::failed(Stage::Resolve, format!("{host} resolves to no address")));
+    }
+    Ok(interleave(found))
+}
+
+/// Connects to whichever of these comes first, and sets the socket's options.
+pub(crate) async fn connect(addresses: &[SocketAddr], settings: &Settings) -> Result<TcpStream> {
+    let local = settings.transport.local_address;
+    let stream = match addresses {
+        [only] => connect_from(local, *only).await.map_err(|error| refused(local, *only, error))?,
+        several => race(several, local).await?,
+    };
+    let failed = |error| Error::failed(Stage::Connect, error);
+    stream.set_nodelay(true).map_err(failed)?;
+    if let Some(interval) = settings.tcp_keepalive {
+        let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(failed)?;
+    }
+    Ok(stream)
+}
+
+/// Races the addresses of a host (RFC 8305): the families take turns, each attempt has a head start
+/// over the next one, and a failure starts the next one at once. The first connection wins; attempts
+/// still under way are dropped, which before the handshake costs the server nothing. If all fail,
+/// the last failure is the one reported.
+async fn race(addresses: &[SocketAddr], local: Option<IpAddr>) -> Result<TcpStream> {
+    let mut addresses = addresses.iter().copied();
+    let mut failure = Error::new(Stage::Connect, Kind::Failed);
+    let mut attempts = JoinSet::new();
+    loop {
+        let next = addresses.next();
+        let more = next.is_some();
+        if let Some(address) = next {
+            attempts.spawn(async move { (address, connect_from(local, address).await) });
+        }
+        let finished = tokio::select! {
+            finished = attempts.join_next() => finished,
+            () = tokio::time::sleep(HEAD_START), if more => continue,
+        };
+        match finished {
+            Some(Ok((_, Ok(stream)))) => return Ok(stream),
+            Some(Ok((address, Err(error)))) => failure = refused(local, address, error),
+            Some(Err(error)) => failure = Error::failed(Stage::Connect, error),
+            None => return Err(failure),
+        }
+    }
+}
+
+fn refused(local: Option<IpAddr>, address: SocketAddr, error: io::Error) -> Error {
+    Error::failed(Stage::Connect, error).with_message(match local {
+        Some(local) => format!("{address} from {local}"),
+        None => address.to_string(),
+    })
+}
+
+async fn connect_from(local: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(local) = local else { return TcpStream::connect(address).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Otherwise bind(2) takes a port for itself, and all destinations together have as many
+    // connections as there are ephemeral ports. A kernel before 4.2 does not know it; then it is so.
+    #[cfg(target_os = "linux")]
+    let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(address).await
+}
+
+/// The resolver's order, but with the families taking turns, beginning with the first one's
+/// (RFC 8305, section 4).
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut turns = [first, second];
+    let mut ordered = Vec::new();
+    while turns.iter().any(|family| !family.is_empty()) {
+        ordered.extend(turns.iter_mut().filter_map(VecDeque::pop_front));
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwarm_testkit::http_server::RefusedPort;
+    use keepwarm_testkit::scripted::{self, within};
+    use keepwarm_testkit::skipped;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_hangs_does_not_hold_up_the_next_one() {
+        let hanging = scripted::Stage::open_narrow();
+        let _filled = hanging.fill().await;
+        let open = scripted::Stage::open().await;
+        let [hanging, open] =
+            [&hanging, &open].map(|stage| SocketAddr::from(([127, 0, 0, 1], stage.port())));
+        let stream = within("the race", race(&[hanging, open], None)).await.expect("a connection");
+        assert_eq!(stream.peer_addr().expect("connected"), open);
+    }
+
+    #[tokio::test]
+    async fn the_last_failure_is_reported_when_no_address_connects() {
+        let dead = [RefusedPort::new(), RefusedPort::new()];
+        let addresses = dead.each_ref().map(|port| port.address());
+        let error = within("the race", race(&addresses, None)).await.expect_err("nobody listens");
+        let text = error.to_string();
+        assert!(text.contains("Connection refused"), "{text}");
+        assert!(addresses.iter().any(|address| text.contains(&address.to_string())), "{text}");
+    }
+
+    /// Two destinations can then share a local port, as they can without a local address.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_local_address_takes_no_port_for_itself() {
+        use nix::sys::socket::getsockopt;
+        for local in ["127.0.0.7", "::1"] {
+            let local: IpAddr = local.parse().expect("an address");
+            let Ok(listener) = tokio::net::TcpListener::bind((local, 0)).await else {
+                skipped::because(&format!("this host does not have {local}"));
+                continue;
+            };
+            let to = listener.local_addr().expect("bound");
+            let stream = within("a connection", connect_from(Some(local), to)).await;
+            let stream = stream.expect("connected");
+            assert_eq!(stream.local_addr().expect("connected").ip(), local);
+            assert_eq!(getsockopt(&stream, IpBindAddressNoPort), Ok(true), "{local}");
+        }
+    }
+
+    #[test]
+    fn families_take_turns_in_the_resolvers_order() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().expect("an address")).collect()
+        };
+        let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+        let raced = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
+        assert_eq!(interleave(resolved), raced);
+        let one_family = addresses(&["127.0.0.2:1", "127.0.0.1:1"]);
+        assert_eq!(interleave(one_family.clone()), one_family);
+        assert_eq!(interleave(Vec::new()), Vec::new());
+    }
+}

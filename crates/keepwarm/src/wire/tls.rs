@@ -1,0 +1,188 @@
+//! TLS by rustls: whom to trust, who we are, and the handshake.
+//!
+//! The server is verified against the platform's roots, and against further ones that the client
+//! was given. There is no way to switch verification off. Sessions are resumed: all connections of
+//! a client share one configuration, and so one store of sessions for each server.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_platform_verifier::Verifier;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::error::{Error, Result, Stage};
+use crate::wire::stream::Stream;
+
+/// What ALPN offers (RFC 7301): the one protocol that is spoken here.
+const ALPN: &[u8] = b"http/1.1";
+
+/// A certificate to trust besides the platform's roots.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pem = std::fs::read("company-ca.pem")?;
+/// let client = keepwarm::Client::builder()
+///     .root_certificates(keepwarm::Certificate::all_from_pem(&pem)?)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate(CertificateDer<'static>);
+
+impl Certificate {
+    /// A certificate in DER, as X.509 has it. It is parsed when the client is built.
+    #[must_use]
+    pub fn from_der(der: impl Into<Vec<u8>>) -> Self {
+        Self(CertificateDer::from(der.into()))
+    }
+
+    /// All certificates of a PEM file (RFC 7468), other sections being passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid) if a section is malformed, or if there is no certificate.
+    pub fn all_from_pem(pem: &[u8]) -> Result<Vec<Self>> {
+        certificates(pem).map(|all| all.into_iter().map(Self).collect())
+    }
+}
+
+/// Who this client is: a certificate chain and its private key, for servers that ask (mTLS).
+#[derive(Clone)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<PrivateKeyDer<'static>>,
+}
+
+impl Identity {
+    /// A chain, the client's own certificate first, and the private key, from PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid) if a section is malformed or missing. Whether the key
+    /// fits the certificate is checked when the client is built.
+    pub fn from_pem(pem: &[u8]) -> Result<Self> {
+        let key = PrivateKeyDer::from_pem_slice(pem)
+            .map_err(|error| Error::invalid(format!("no private key in the PEM: {error}")))?;
+        Ok(Self { chain: certificates(pem)?, key: Arc::new(key) })
+    }
+}
+
+impl fmt::Debug for Identity {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({} certificates)", self.chain.len())
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    let all: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<std::result::Result<_, _>>().map_err(
+            |error| Error::invalid(format!("a certificate in the PEM is malformed: {error}")),
+        )?;
+    if all.is_empty() {
+        return Err(Error::invalid("no certificate in the PEM"));
+    }
+    Ok(all)
+}
+
+/// The TLS settings of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsSettings {
+    pub(crate) roots: Vec<Certificate>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) server_name: Option<String>,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            identity: None,
+            handshake_timeout: Duration::from_secs(10),
+            server_name: None,
+        }
+    }
+}
+
+impl TlsSettings {
+    /// Names what cannot work, without reading the platform's roots.
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.handshake_timeout.is_zero() {
+            return Err(Error::invalid(
+                "tls_handshake_timeout is 0: every handshake would fail; set Duration::MAX for none",
+            ));
+        }
+        if let Some(name) = &self.server_name {
+            ServerName::try_from(name.as_str())
+                .map_err(|error| Error::invalid(format!("tls_server_name is {name:?}: {error}")))?;
+        }
+        let mut store = rustls::RootCertStore::empty();
+        for Certificate(der) in &self.roots {
+            store.add(der.clone()).map_err(|error| {
+                Error::invalid(format!("root_certificates: a certificate is unusable: {error}"))
+            })?;
+        }
+        if let Some(Identity { chain, key }) = &self.identity {
+            let provider = rustls::crypto::ring::default_provider();
+            rustls::sign::CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
+                .map_err(|error| Error::invalid(format!("identity: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes TLS connections. The platform's roots are read at the first one, not before: a client
+/// that speaks only http never needs them.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    settings: TlsSettings,
+    config: OnceLock<std::result::Result<Arc<ClientConfig>, rustls::Error>>,
+}
+
+impl Tls {
+    pub(crate) fn new(settings: TlsSettings) -> Self {
+        Self { settings, config: OnceLock::new() }
+    }
+
+    /// Shakes hands with `host`, or with the name that is set instead: it is what the certificate
+    /// must be for, and what is sent (SNI, RFC 6066) unless it is an address.
+    pub(crate) async fn connect(&self, host: &str, stream: Stream) -> Result<TlsStream<Stream>> {
+        let name = self.settings.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| Error::failed(Stage::Tls, error).with_message(name.to_owned()))?;
+        let config = self.config.get_or_init(|| self.configure()).clone();
+        let config = config.map_err(|error| Error::failed(Stage::Tls, error))?;
+        let handshake = TlsConnector::from(config).connect(name, stream);
+        match tokio::time::timeout(self.settings.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(Error::failed(Stage::Tls, error)),
+            Err(_) => Err(Error::handshake_timeout()),
+        }
+    }
+
+    fn configure(&self) -> std::result::Result<Arc<ClientConfig>, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = self.settings.roots.iter().map(|Certificate(der)| der.clone());
+        let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            // "Dangerous" is rustls's word for any verifier but its own; this one is the platform's.
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match &self.settings.identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { chain, key }) => {
+                builder.with_client_auth_cert(chain.clone(), key.clone_key())?
+            }
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Arc::new(config))
+    }
+}
