@@ -1,24 +1,24 @@
-//! The places that a pool has asked for, and not got yet.
+//! Open claims of one pool: places that the pool has asked for and not been granted yet.
 //!
-//! This module owns which claim is for whom. It decides nothing: how many there are to be, and what a
-//! granted one is good for, is the pool's.
+//! This module maps claims to waiters. The pool decides how many claims there are, and what is done with
+//! a granted one.
 
 use alloc::collections::BTreeMap;
 use core::ops::Bound;
 
 use crate::{ClaimId, Moment, WaiterId};
 
-/// Open claims, each for one waiter.
+/// Open claims of a pool, each for one waiter.
 #[derive(Debug)]
 pub(crate) struct Claims {
     by_waiter: BTreeMap<WaiterId, ClaimId>,
-    by_id: BTreeMap<ClaimId, Claim>,
-    /// How many are not known to have to wait.
+    by_id: BTreeMap<ClaimId, OpenClaim>,
+    /// Claims that have not been deferred.
     unanswered: usize,
 }
 
 #[derive(Debug)]
-struct Claim {
+struct OpenClaim {
     waiter: WaiterId,
     deferred: bool,
 }
@@ -32,31 +32,32 @@ impl Claims {
         self.by_id.len()
     }
 
-    /// Those that may be granted in a moment, for all that is known.
+    /// Returns the number of claims that have not been deferred: they may be granted in a moment.
     pub(crate) const fn unanswered(&self) -> usize {
         self.unanswered
     }
 
-    /// The claim of the oldest waiter who has one.
+    /// Returns the oldest waiter that has a claim.
     pub(crate) fn oldest(&self) -> Option<WaiterId> {
         self.by_waiter.first_key_value().map(|(waiter, _)| *waiter)
     }
 
     pub(crate) fn insert(&mut self, waiter: WaiterId, id: ClaimId) {
         self.by_waiter.insert(waiter, id);
-        self.by_id.insert(id, Claim { waiter, deferred: false });
+        self.by_id.insert(id, OpenClaim { waiter, deferred: false });
         self.unanswered += 1;
     }
 
-    /// The claim of this waiter ends, if there is one.
+    /// Ends the claim of this waiter, if there is one.
     pub(crate) fn end_of(&mut self, waiter: WaiterId) -> Option<ClaimId> {
         let id = self.by_waiter.remove(&waiter)?;
         self.forget(id);
         Some(id)
     }
 
-    /// This claim was granted. Returns whether it was open. The dial will serve the oldest waiter, so
-    /// the oldest one's claim is now for the one whose claim this was: claims cross on their way.
+    /// Ends a claim that was granted; false if it was not open. The dial will serve the oldest waiter, so
+    /// the claim of the oldest waiter passes to the waiter of this claim: claims may be granted out of
+    /// order.
     pub(crate) fn grant(&mut self, id: ClaimId) -> bool {
         let Some(waiter) = self.forget(id) else {
             return false;
@@ -74,7 +75,7 @@ impl Claims {
         true
     }
 
-    /// This claim has to wait. Returns whose it is, if that was news.
+    /// Notes that a claim has to wait. Returns its waiter the first time.
     pub(crate) fn defer(&mut self, id: ClaimId) -> Option<WaiterId> {
         let claim = self.by_id.get_mut(&id)?;
         if core::mem::replace(&mut claim.deferred, true) {
@@ -84,8 +85,8 @@ impl Claims {
         Some(claim.waiter)
     }
 
-    /// The waiter to claim for next: the oldest behind those with a claim. The oldest waiters, as many
-    /// as there are dials, need none.
+    /// Returns the waiter to claim for next: the oldest behind the waiters with a claim. The oldest
+    /// waiters, as many as there are dials, need no claim.
     pub(crate) fn next_of(
         &self,
         waiters: &BTreeMap<WaiterId, Moment>,

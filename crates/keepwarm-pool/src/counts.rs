@@ -2,7 +2,7 @@
 
 use crate::{CloseReason, Closer, RejectReason};
 
-/// What has happened in one pool since it was made.
+/// Counters of one pool since it was made.
 ///
 /// Each counter moves in the input that causes it, so that at every moment
 /// `opened = active + idle + closed()`, `dials = dialing + dials_failed + opened` and
@@ -11,7 +11,7 @@ use crate::{CloseReason, Closer, RejectReason};
 pub struct Counts {
     /// Checkouts asked for.
     pub checkouts: u64,
-    /// Checkouts served by a connection that had served nobody before.
+    /// Checkouts served by a connection that had served no exchange before.
     pub assigned_new: u64,
     /// Checkouts served by a connection that had served an exchange before.
     pub reused: u64,
@@ -28,9 +28,9 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What another pool has counted was counted here.
+    /// Adds the counters of another pool.
     pub fn absorb(&mut self, other: &Self) {
-        // All of them named, so that a new counter is not forgotten.
+        // All fields are named, so that a new counter is not forgotten.
         let Self {
             checkouts,
             assigned_new,
@@ -57,31 +57,31 @@ impl Counts {
         }
     }
 
-    /// Connections closed.
+    /// Returns the connections closed.
     #[must_use]
     pub fn closed(&self) -> u64 {
         self.closed.iter().flatten().sum()
     }
 
-    /// Connections closed for this reason by this side.
+    /// Returns the connections closed for this reason by this side.
     #[must_use]
     pub const fn closed_for(&self, reason: CloseReason, closer: Closer) -> u64 {
         self.closed[reason.index()][closer.index()]
     }
 
-    /// Connections closed first by this side.
+    /// Returns the connections closed first by this side.
     #[must_use]
     pub fn closed_by(&self, closer: Closer) -> u64 {
         self.closed.iter().map(|by| by[closer.index()]).sum()
     }
 
-    /// Checkouts rejected.
+    /// Returns the checkouts rejected.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected.iter().sum()
     }
 
-    /// Checkouts rejected for this reason.
+    /// Returns the checkouts rejected for this reason.
     #[must_use]
     pub const fn rejected_for(&self, reason: RejectReason) -> u64 {
         self.rejected[reason.index()]

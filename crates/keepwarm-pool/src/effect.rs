@@ -1,53 +1,53 @@
-//! What the pool wants done. Performing it is the driver's part.
+//! Effects: actions that the pool has decided, for its driver to perform.
 
 use crate::{
     ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Lease, Moment, Place,
     RejectReason, WaiterId,
 };
 
-/// One thing to do, in the order in which it was decided.
+/// One action, in the order of decision.
 #[derive(Debug)]
 pub enum Effect {
     /// Start a dial. It ends in [`Pool::dialed`](crate::Pool::dialed) or
     /// [`Pool::dial_failed`](crate::Pool::dial_failed).
     Dial(DialPermit),
-    /// Stop this dial: nobody will want its connection. Its permit still has to come back, by
+    /// Stop this dial: its connection is not needed. Its permit still has to be returned, by
     /// either input.
     AbortDial(DialId),
     /// Give this connection to this waiter. The waiter has ended.
     Assign(Assigned),
-    /// Tell this waiter that it gets none, and why. The waiter has ended.
+    /// Tell this waiter that it gets no connection. The waiter has ended.
     Reject {
         /// The checkout that failed.
         waiter: WaiterId,
-        /// Why.
+        /// The reason.
         reason: RejectReason,
     },
-    /// Ask for a place for one more connection, see [`Budget`](crate::Budget). It ends in
+    /// Ask for a place for one more connection, see [`SharedLimit`](crate::SharedLimit). It ends in
     /// [`Pool::granted`](crate::Pool::granted) or in [`Effect::Withdraw`], or in both if they cross.
     Claim {
-        /// Which claim.
+        /// The claim.
         claim: ClaimId,
-        /// Since when the waiter whom it is for has waited.
+        /// The moment since when its waiter has waited.
         since: Moment,
     },
-    /// This claim is not needed any more.
+    /// Withdraw this claim: it is not needed any more.
     Withdraw(ClaimId),
-    /// A connection is gone, or a dial: its place is free for any pool. To be performed after the
-    /// close that comes before it.
+    /// Release the place of a connection or dial that is gone, to any pool. Performed after the close
+    /// that comes before it.
     Release(Place),
     /// Close this connection. The pool has forgotten it.
     Close {
         /// The connection to close.
         connection: ConnectionId,
-        /// Why.
+        /// The reason.
         reason: CloseReason,
-        /// Who closed first.
+        /// The side that closed first.
         closer: Closer,
     },
 }
 
-/// A connection given to a waiter, with what the pool knows about it.
+/// A connection assigned to a waiter, with the pool's knowledge of it.
 #[derive(Debug)]
 pub struct Assigned {
     /// The checkout that is served.
@@ -56,12 +56,13 @@ pub struct Assigned {
     pub lease: Lease,
     /// Exchanges that this connection has served before.
     pub exchanges: u64,
-    /// Since when it had been idle; `None` when it came directly from a dial or another lease.
+    /// The moment since when it had been idle; `None` when it came directly from a dial or another
+    /// lease.
     pub idle_since: Option<Moment>,
 }
 
 impl Assigned {
-    /// Whether the connection has served an exchange before.
+    /// Returns true if the connection has served an exchange before.
     #[must_use]
     pub const fn reused(&self) -> bool {
         self.exchanges > 0

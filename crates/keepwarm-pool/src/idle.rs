@@ -1,20 +1,20 @@
-//! The connections that nobody uses: in the order of their age, and in the order of their expiry.
+//! Idle connections, ordered by their age and by their expiry.
 //!
-//! This module owns both orders. It decides nothing: not who is used next, nor when one expires.
+//! This module owns both orders. It decides neither which connection is used next, nor when one expires.
 //!
-//! The orders differ, since each connection has an expiry of its own. Age is a list through the
-//! places, so that any connection leaves at once; expiry is a heap that knows where each place is.
-//! Places are reused, so a connection that comes back to rest allocates nothing. The newest usually
-//! expires last: it comes to rest at the heap's end, and leaves from there.
+//! The orders differ, since each connection has an expiry of its own. Age is a list linked through the
+//! entries, so that any connection leaves in constant time; expiry is a heap that knows the position of
+//! each entry. Entries are reused, so a connection that becomes idle again allocates nothing. The newest
+//! connection usually expires last: it enters at the heap's end, and leaves from there.
 
 use alloc::vec::Vec;
 
 use crate::{CloseReason, ConnectionId, Moment};
 
-/// No place.
+/// Index of no entry.
 const NONE: u32 = u32::MAX;
 
-/// When a connection expires if nobody uses it before, and what that is called.
+/// The moment when an unused connection expires, and the reason of that close.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expiry {
     pub(crate) moment: Moment,
@@ -24,31 +24,31 @@ pub(crate) struct Expiry {
 /// Idle connections.
 #[derive(Debug)]
 pub(crate) struct IdleList {
-    /// By the connections' indices.
-    places: Vec<Place>,
+    /// Entries by the connections' indices.
+    entries: Vec<IdleEntry>,
     oldest: u32,
     newest: u32,
     len: usize,
     turn: u64,
-    /// Indices of those that expire, the first to expire at the root.
+    /// Indices of the entries that expire, the first to expire at the root.
     heap: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct IdleEntry {
     connection: Option<ConnectionId>,
     since: Moment,
     expiry: Expiry,
-    /// Grows with every connection that comes to rest: of two that expire at once, the older goes
-    /// first.
+    /// Grows with every connection that becomes idle: of two that expire at the same moment, the older
+    /// goes first.
     turn: u64,
     older: u32,
     newer: u32,
-    /// Where in the heap.
+    /// Position in the heap.
     position: u32,
 }
 
-impl Place {
+impl IdleEntry {
     const VACANT: Self = Self {
         connection: None,
         since: Moment::ZERO,
@@ -62,7 +62,7 @@ impl Place {
 
 impl IdleList {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), oldest: NONE, newest: NONE, len: 0, turn: 0, heap: Vec::new() }
+        Self { entries: Vec::new(), oldest: NONE, newest: NONE, len: 0, turn: 0, heap: Vec::new() }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -70,37 +70,37 @@ impl IdleList {
     }
 
     pub(crate) fn newest(&self) -> Option<ConnectionId> {
-        self.places.get(self.newest as usize)?.connection
+        self.entries.get(self.newest as usize)?.connection
     }
 
-    /// The connection that has been idle the longest, and since when.
+    /// Returns the connection that has been idle the longest, and since when.
     pub(crate) fn oldest(&self) -> Option<(ConnectionId, Moment)> {
-        let place = self.places.get(self.oldest as usize)?;
-        Some((place.connection?, place.since))
+        let entry = self.entries.get(self.oldest as usize)?;
+        Some((entry.connection?, entry.since))
     }
 
-    /// The connection that expires first, if any ever does.
+    /// Returns the connection that expires first, if any ever does.
     pub(crate) fn first_to_expire(&self) -> Option<(ConnectionId, Expiry)> {
-        let place = &self.places[*self.heap.first()? as usize];
-        Some((place.connection?, place.expiry))
+        let entry = &self.entries[*self.heap.first()? as usize];
+        Some((entry.connection?, entry.expiry))
     }
 
-    /// A connection comes to rest, as the newest.
+    /// Adds a connection as the newest.
     pub(crate) fn insert(&mut self, connection: ConnectionId, since: Moment, expiry: Expiry) {
         let index = connection.index;
-        if self.places.len() <= connection.index() {
-            self.places.resize(connection.index() + 1, Place::VACANT);
+        if self.entries.len() <= connection.index() {
+            self.entries.resize(connection.index() + 1, IdleEntry::VACANT);
         }
         self.turn += 1;
-        self.places[connection.index()] = Place {
+        self.entries[connection.index()] = IdleEntry {
             connection: Some(connection),
             since,
             expiry,
             turn: self.turn,
             older: self.newest,
-            ..Place::VACANT
+            ..IdleEntry::VACANT
         };
-        match self.places.get_mut(self.newest as usize) {
+        match self.entries.get_mut(self.newest as usize) {
             Some(before) => before.newer = index,
             None => self.oldest = index,
         }
@@ -112,40 +112,40 @@ impl IdleList {
         }
     }
 
-    /// A connection leaves, wherever it stands. Returns since when it was idle; `None` if it is not.
+    /// Removes a connection from any position. Returns since when it was idle; `None` if it is not.
     pub(crate) fn remove(&mut self, connection: ConnectionId) -> Option<Moment> {
-        let place = *self.places.get(connection.index())?;
-        if place.connection != Some(connection) {
+        let entry = *self.entries.get(connection.index())?;
+        if entry.connection != Some(connection) {
             return None;
         }
-        self.places[connection.index()] = Place::VACANT;
-        match self.places.get_mut(place.older as usize) {
-            Some(older) => older.newer = place.newer,
-            None => self.oldest = place.newer,
+        self.entries[connection.index()] = IdleEntry::VACANT;
+        match self.entries.get_mut(entry.older as usize) {
+            Some(older) => older.newer = entry.newer,
+            None => self.oldest = entry.newer,
         }
-        match self.places.get_mut(place.newer as usize) {
-            Some(newer) => newer.older = place.older,
-            None => self.newest = place.older,
+        match self.entries.get_mut(entry.newer as usize) {
+            Some(newer) => newer.older = entry.older,
+            None => self.newest = entry.older,
         }
         self.len -= 1;
-        if place.position != NONE {
-            let position = place.position as usize;
+        if entry.position != NONE {
+            let position = entry.position as usize;
             self.heap.swap_remove(position);
             if position < self.heap.len() {
-                // What was last stands here now, and may belong nearer to the root or to the leaves.
+                // The entry that was last is here now, and may belong nearer to the root or the leaves.
                 self.rise(position);
                 self.sink(position);
             }
         }
-        Some(place.since)
+        Some(entry.since)
     }
 
     fn key(&self, position: usize) -> (Moment, u64) {
-        let place = &self.places[self.heap[position] as usize];
-        (place.expiry.moment, place.turn)
+        let entry = &self.entries[self.heap[position] as usize];
+        (entry.expiry.moment, entry.turn)
     }
 
-    /// Moves what stands there towards the root, and notes where it stands in the end.
+    /// Moves the entry at `position` towards the root, and notes its final position.
     fn rise(&mut self, mut position: usize) {
         while position > 0 && self.key(position) < self.key((position - 1) / 2) {
             let parent = (position - 1) / 2;
@@ -156,7 +156,7 @@ impl IdleList {
         self.note(position);
     }
 
-    /// Moves what stands there towards the leaves.
+    /// Moves the entry at `position` towards the leaves.
     fn sink(&mut self, mut position: usize) {
         loop {
             let children = 2 * position + 1..(2 * position + 3).min(self.heap.len());
@@ -174,6 +174,6 @@ impl IdleList {
     }
 
     fn note(&mut self, position: usize) {
-        self.places[self.heap[position] as usize].position = position as u32;
+        self.entries[self.heap[position] as usize].position = position as u32;
     }
 }

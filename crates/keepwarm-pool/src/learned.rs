@@ -1,6 +1,6 @@
-//! How long a server keeps an idle connection, learned from those it closed.
+//! A server's idle timeout, learned from the idle connections that it closed.
 //!
-//! This module owns what was observed and what follows from it. It knows no connections.
+//! This module owns the observed closes and the conclusion from them. It knows no connections.
 //!
 //! ```text
 //!              five closes in a row at the same idle age
@@ -10,28 +10,27 @@
 //!      └─────────────────────────────────────── on trial ◄──┘
 //! ```
 //!
-//! Idle ages agree when a timeout makes them. What closes everything at once (a restart) makes ages
-//! that differ, or one close of many: closes that come together count as one. What closes at random
-//! makes ages that differ.
+//! Idle ages at the close agree if a timeout caused the closes. A restart closes all connections at once,
+//! at ages that differ; closes that come together count as one. Random closes have ages that differ.
 
 use core::time::Duration;
 
 use crate::{Advice, Moment};
 
-/// Closes that have to agree, one after the other.
+/// Number of consecutive closes that have to agree.
 const EVENTS: usize = 5;
 
-/// A timeout below it would be learned from closes that have other reasons.
+/// Shortest timeout that is learned: shorter ages come from closes with other reasons.
 const SHORTEST: Duration = Duration::from_millis(500);
 
-/// How far ages may lie apart that are called the same: a sixteenth, and what a busy client adds.
+/// Largest difference of ages that count as the same, beside a sixteenth: delays of a busy client.
 const SLACK: Duration = Duration::from_millis(25);
 
-/// Closes within this part of their age are one event.
+/// Closes within this part of their age count as one event.
 const APART: u32 = 8;
 
-/// How long what was learned holds before it has to be seen again: for by closing first, we do not see
-/// it any more.
+/// Time for which a learned timeout holds before it has to be seen again: a client that closes first does
+/// not see the server's closes any more.
 const HOLDS: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +46,7 @@ enum Belief {
     OnTrial { timeout: Duration },
 }
 
-/// What is known of one server's idle timeout.
+/// Knowledge of one server's idle timeout.
 #[derive(Debug)]
 pub(crate) struct Learned {
     /// The latest closes, the newest last.
@@ -64,7 +63,7 @@ impl Learned {
         Self { closes: [None; EVENTS], belief: Belief::Unknown }
     }
 
-    /// The server has closed a connection that had been idle for so long.
+    /// Notes that the server has closed a connection that had been idle for `age`.
     pub(crate) fn observe(&mut self, age: Duration, now: Moment) {
         match &mut self.closes[EVENTS - 1] {
             Some(last) if now.since(last.at) <= age / APART => last.age = last.age.min(age),
@@ -86,7 +85,7 @@ impl Learned {
         }
     }
 
-    /// A connection that had been idle for so long has served another exchange.
+    /// Notes that a connection that had been idle for `age` has served another exchange.
     pub(crate) fn outlived(&mut self, age: Duration) {
         if let Belief::Known { timeout, .. } | Belief::OnTrial { timeout } = self.belief
             && age > timeout + slack(timeout)
@@ -95,7 +94,7 @@ impl Learned {
         }
     }
 
-    /// How long a connection may be idle, with the margin of the server's own word.
+    /// Returns the time that a connection may be idle, with the same margin as for the server's advice.
     pub(crate) fn usable_for(&mut self, now: Moment) -> Option<Duration> {
         if let Belief::Known { timeout, until } = self.belief
             && until <= now
@@ -106,7 +105,7 @@ impl Learned {
         advice.usable_for()
     }
 
-    /// The server's timeout, as far as it is believed.
+    /// Returns the server's timeout, if it is known.
     pub(crate) const fn timeout(&self) -> Option<Duration> {
         match self.belief {
             Belief::Known { timeout, .. } => Some(timeout),
@@ -114,7 +113,7 @@ impl Learned {
         }
     }
 
-    /// The smallest of the latest ages, if they are as many as needed, and the same.
+    /// Returns the smallest of the latest ages, if there are enough of them, and they agree.
     fn agreed(&self) -> Option<Duration> {
         let (mut least, mut most) = (Duration::MAX, Duration::ZERO);
         for close in self.closes {

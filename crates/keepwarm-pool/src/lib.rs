@@ -1,26 +1,26 @@
 //! The pure state machine of a connection pool: it decides which connection serves which request.
 //!
 //! This crate owns the *decisions* of one origin's pool and nothing else. It performs no I/O, reads
-//! no clock, knows no bytes, spawns nothing and wakes nobody; being `no_std`, it could not if it
-//! wanted to. Whoever drives it (the `keepwarm` client in production, a model in the tests) feeds
-//! it inputs and performs the effects it hands out.
+//! no clock, knows no bytes, spawns no tasks and wakes none; being `no_std`, it cannot. Its driver (the
+//! `keepwarm` client in production, a model in the tests) feeds it inputs and performs the effects that it
+//! hands out.
 //!
 //! # Inputs and effects
 //!
 //! There are four kinds of methods on [`Pool`]:
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout),
-//!   [`checkout_new`](Pool::checkout_new), [`cancel`](Pool::cancel),
+//!   [`checkout_fresh`](Pool::checkout_fresh), [`cancel`](Pool::cancel),
 //!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised)
 //!   (which alone takes no time), [`returned`](Pool::returned),
-//!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`put_back`](Pool::put_back),
+//!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`returned_unused`](Pool::returned_unused),
 //!   [`evict_oldest`](Pool::evict_oldest), [`close_idle`](Pool::close_idle), [`tick`](Pool::tick),
 //!   [`shut_down`](Pool::shut_down);
-//! * **inputs that share a limit with other pools**: [`granted`](Pool::granted),
-//!   [`deferred`](Pool::deferred), [`elder_waits`](Pool::elder_waits); see [`Budget`];
+//! * **inputs of a limit shared with other pools**: [`granted`](Pool::granted),
+//!   [`deferred`](Pool::deferred), [`oldest_claim_waits`](Pool::oldest_claim_waits); see [`SharedLimit`];
 //! * **outputs**: [`poll_effect`](Pool::poll_effect), to be called after each input until it
 //!   returns `None`, and [`next_deadline`](Pool::next_deadline);
-//! * **gauges and counters**, which only look.
+//! * **gauges and counters**, which only read.
 //!
 //! # A connection's life
 //!
@@ -33,10 +33,10 @@
 //!    ┌─────────┐   Effect::Assign(lease)    ┌─────────┐
 //!    │  idle   │ ─────────────────────────► │ active  │
 //!    │         │ ◄───────────────────────── │         │
-//!    └─────────┘   returned(lease), nobody  └─────────┘
-//!        │         waits, room to idle           │
+//!    └─────────┘   returned(lease), no      └─────────┘
+//!        │         waiter, room to idle          │
 //!        │ idle timeout, lifetime, advice,       │ closed(lease), or returned(lease) with no room
-//!        │ eviction, close_idle, shutdown        │ or no right to go on
+//!        │ eviction, close_idle, shutdown        │ or a reason to retire
 //!        ▼                                       ▼
 //!        Effect::Close(reason, closer), exactly once
 //! ```
@@ -44,25 +44,25 @@
 //! # A waiter's life
 //!
 //! ```text
-//!   checkout ──► waiting ──► Effect::Assign   (a return or a finished dial, whichever is first)
+//!   checkout ──► waiting ──► Effect::Assign   (the first of a return and a finished dial)
 //!                   │  └───► Effect::Reject   (dial failed, too many waiters, shut down)
-//!                   └──────► cancel           (nothing is emitted)
+//!                   └──────► cancel           (no effect)
 //! ```
 //!
 //! # Obligations
 //!
 //! Each is a test that runs after every input of every generated sequence (`tests/`).
-//! [`checkout_new`](Pool::checkout_new) is the exception to three of the sentences: such a *newcomer*
-//! waits for its dial although a connection is idle; whoever takes any connection may be served by one
-//! that the newcomer does not want; and its dial may be one connection more than there are requests at
-//! once unless, as in the client, one has just ended.
+//! [`checkout_fresh`](Pool::checkout_fresh) is the exception to three of the sentences: its waiter waits
+//! for a dial although a connection is idle; a later waiter that takes any connection may be served by one
+//! that the first does not want; and its dial may be one connection more than there are requests at
+//! once unless, as in the client, a connection has just ended.
 //!
 //! *Safety.* A connection is in exactly one state. Dialing + active + idle never exceeds the
 //! connection limit. An expired, dismissed or closed connection is never assigned. A waiter ends
 //! exactly once. A connection closes exactly once.
 //!
-//! *Liveness.* Nobody waits while a usable idle connection exists, nor while a dial could start for
-//! them. `tick(next_deadline())` always changes something, unless the deadline is never. After
+//! *Liveness.* No request waits while a usable idle connection exists, nor while a dial could start for
+//! it. `tick(next_deadline())` always changes something, unless the deadline is never. After
 //! shutdown and the end of all leases and permits, no connection is left.
 //!
 //! *Fairness.* A waiter is never overtaken by a later one.
@@ -102,7 +102,6 @@
 extern crate alloc;
 
 mod advice;
-mod budget;
 mod claims;
 mod counts;
 mod effect;
@@ -112,14 +111,15 @@ mod moment;
 mod pool;
 mod reason;
 mod settings;
+mod shared_limit;
 mod token;
 
 pub use advice::Advice;
-pub use budget::{Budget, Work};
 pub use counts::Counts;
 pub use effect::{Assigned, Effect};
 pub use moment::Moment;
 pub use pool::Pool;
 pub use reason::{CloseReason, Closer, RejectReason};
 pub use settings::{Limit, Settings};
+pub use shared_limit::{SharedLimit, Work};
 pub use token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, WaiterId};

@@ -1,40 +1,39 @@
-//! Why a connection was closed, by whom, and why a checkout was rejected: closed lists.
+//! Closed lists of reasons: why a connection was closed, by which side, and why a checkout was rejected.
 
-/// Why a connection was closed. Every close has exactly one.
+/// Reason why a connection was closed. Every close has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// It came back healthy, nobody waited, and `max_idle` connections were idle already.
+    /// The connection returned healthy, no request waited, and `max_idle` connections were idle already.
     /// Go's `errTooManyIdleHost`.
     IdleLimit,
-    /// It was idle the longest when the idle connections of all origins together went over their
-    /// limit. Go's `errTooManyIdle`.
+    /// The connection had been idle the longest when the idle connections of all origins together exceeded
+    /// their limit. Go's `errTooManyIdle`.
     TotalIdleLimit,
-    /// All origins together had as many connections as they may, and somebody needed room for another
-    /// one: of the idle ones it was idle the longest, or it came back while they had waited for much
-    /// longer than whoever waited for it.
+    /// All origins together had as many connections as they may, and a request needed room for another
+    /// one: the connection had been idle the longest, or it returned while that request had waited much
+    /// longer than the waiter of its own origin.
     TotalLimit,
-    /// It was idle for the idle timeout. Go's `errIdleConnTimeout`.
+    /// The connection was idle for the idle timeout. Go's `errIdleConnTimeout`.
     IdleTimeout,
     /// The pool shut down.
     ShutDown,
-    /// Somebody asked for all connections that were open to be closed, this one among them. Go's
-    /// `errCloseIdleConns`.
+    /// The caller asked for all open connections to be closed. Go's `errCloseIdleConns`.
     CloseIdle,
-    /// It came back healthy, and had served as many exchanges as one connection may.
+    /// The connection returned healthy, and had served as many exchanges as one connection may.
     ExchangeLimit,
-    /// It was as old as a connection may become. It was idle, or came back healthy.
+    /// The connection was as old as a connection may become. It was idle, or returned healthy.
     Lifetime,
-    /// The server had said that it would not keep it for longer, or serve no more exchanges on it:
-    /// the `Keep-Alive` field of a response.
+    /// The server had announced that it would not keep the connection longer, or serve no more exchanges
+    /// on it: the `Keep-Alive` field of a response.
     ServerLimit,
-    /// It had been idle for nearly as long as the server keeps idle connections: so it was learned from
-    /// those that the server closed.
+    /// The connection had been idle for nearly as long as the server keeps idle connections. That time was
+    /// learned from connections that the server closed.
     LearnedTimeout,
-    /// The peer closed or reset it while it was idle. Go's `errServerClosedIdle`.
+    /// The peer closed or reset the connection while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
-    /// Bytes arrived while it was idle: they belong to no request, so no later response could be
-    /// trusted.
+    /// Bytes arrived while the connection was idle: they belong to no request, so no later response could
+    /// be trusted.
     StrayBytes,
     /// The exchange was complete, and client and server had agreed not to continue:
     /// `Connection: close`, HTTP/1.0, or a body that ends with the connection (RFC 9112, 9.3). Or
@@ -43,7 +42,7 @@ pub enum CloseReason {
     /// The exchange failed: reset, end of file within it, malformed bytes.
     ExchangeFailed,
     /// The caller gave up within the exchange, dropped the request, timed out, or dropped a body; and
-    /// too much was left of the response, or it came too slowly, to be read for nobody.
+    /// too much was left of the response, or it came too slowly, to be drained.
     Abandoned,
     /// The response was complete, and the request body was not within the time it was given.
     UploadUnfinished,
@@ -70,7 +69,7 @@ impl CloseReason {
         Self::UploadUnfinished,
     ];
 
-    /// The name used in statistics and JSON: `snake_case`, stable.
+    /// Returns the name used in statistics and JSON: `snake_case`, stable.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -98,9 +97,9 @@ impl CloseReason {
     }
 }
 
-/// Who closed a connection first, as far as the client could see.
+/// Side that closed a connection first, as far as the client could see.
 ///
-/// A FIN that has arrived but was not read yet is not seen; the kernel's account is the judge.
+/// A FIN that has arrived but was not read yet is not seen; the kernel's record is authoritative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Closer {
     /// This client.
@@ -110,10 +109,10 @@ pub enum Closer {
 }
 
 impl Closer {
-    /// Both, in the order of their indices.
+    /// All sides, in the order of their indices.
     pub const ALL: [Self; 2] = [Self::Client, Self::Server];
 
-    /// The name used in statistics and JSON.
+    /// Returns the name used in statistics and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -127,11 +126,11 @@ impl Closer {
     }
 }
 
-/// Why a checkout was rejected.
+/// Reason why a checkout was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// As many waiters as allowed were queued already.
+    /// The queue held as many waiters as allowed.
     TooManyWaiters,
     /// A dial failed, and fewer dials than waiters were left: the oldest waiter takes the failure.
     DialFailed,

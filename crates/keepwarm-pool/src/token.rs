@@ -1,10 +1,10 @@
-//! Names and rights that the pool hands out.
+//! Ids and tokens that the pool hands out.
 //!
 //! A permit and a lease are capacity as a value: only the pool mints them, they cannot be copied,
-//! and the inputs that end a dial or an exchange consume them. "How many dials may run" and "who
-//! may use this connection" therefore cannot be got wrong by counting.
+//! and the inputs that end a dial or an exchange consume them. The number of dials and the holder of a
+//! connection therefore cannot be miscounted.
 
-/// One connection of one pool. Never used again by that pool once the connection has closed.
+/// Id of a connection of one pool. Never used again by that pool once the connection has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     pub(crate) index: u32,
@@ -12,7 +12,7 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// A small number, unique among the connections that are alive, fit to index a table with:
+    /// Returns a small number, unique among the connections that are alive, fit to index a table with:
     /// it stays below the largest number of connections that were ever alive at once.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -20,23 +20,23 @@ impl ConnectionId {
     }
 }
 
-/// One checkout of one pool. Later checkouts have greater ids.
+/// Id of a checkout of one pool. Later checkouts have greater ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId(pub(crate) u64);
 
-/// One dial of one pool.
+/// Id of a dial of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub(crate) u64);
 
 impl DialId {
-    /// A number that no other dial of this pool has.
+    /// Returns a number that no other dial of this pool has.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 }
 
-/// One claim of one pool for a [`Place`].
+/// Id of a pool's claim for a [`Place`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId(pub(crate) u64);
 
@@ -52,7 +52,7 @@ pub struct DialPermit {
 }
 
 impl DialPermit {
-    /// The dial that this permit allows.
+    /// Returns the dial that this permit allows.
     #[must_use]
     pub const fn dial(&self) -> DialId {
         self.dial
@@ -61,8 +61,8 @@ impl DialPermit {
 
 /// The right to have one connection, of those that several pools may have together.
 ///
-/// It is minted by a [`Budget`](crate::Budget), held by a pool from before the dial until after the
-/// close, and goes back to the budget. A place that is dropped instead is capacity lost for ever.
+/// A [`SharedLimit`](crate::SharedLimit) mints it, a pool holds it from before the dial until after the
+/// close, and then releases it. A place that is dropped instead is capacity lost for ever.
 #[must_use = "a place that is dropped is capacity lost for ever"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
@@ -80,7 +80,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The connection that this lease is for.
+    /// Returns the connection that this lease is for.
     #[must_use]
     pub const fn connection(&self) -> ConnectionId {
         self.connection

@@ -113,7 +113,7 @@ fn inspection_ticks_and_gauges_allocate_nothing() {
         for round in 0..ROUNDS {
             let now = Moment::from_nanos(round);
             let lease = pool.inspect(connection, now).expect("it is idle");
-            pool.put_back(lease, now);
+            pool.returned_unused(lease, now);
             pool.tick(now);
             assert!(!pool.next_deadline().is_never());
             assert_eq!(pool.idle() + pool.active(), 4);

@@ -34,7 +34,7 @@ const REST: &[Operation] = &[
     Operation::Checkout,
     Operation::Dialed(Pick::Oldest),
     Operation::Returned(Pick::Oldest),
-    Operation::PutBack(Pick::Newest),
+    Operation::ReturnedUnused(Pick::Newest),
     Operation::Inspect(Pick::Oldest),
     Operation::Inspect(Pick::Newest),
     Operation::Evict,
@@ -50,7 +50,7 @@ const RETIREMENT: &[Operation] = &[
     Operation::Checkout,
     Operation::Dialed(Pick::Oldest),
     Operation::Returned(Pick::Oldest),
-    Operation::PutBack(Pick::Oldest),
+    Operation::ReturnedUnused(Pick::Oldest),
     Operation::CloseIdle,
     Operation::Pass(1),
     Operation::TickAtDeadline,
@@ -65,7 +65,7 @@ const ADVICE: &[Operation] = &[
     Operation::Advised(Pick::Oldest, None, Some(1)),
     Operation::Advised(Pick::Oldest, Some(0), Some(0)),
     Operation::Returned(Pick::Oldest),
-    Operation::PutBack(Pick::Oldest),
+    Operation::ReturnedUnused(Pick::Oldest),
     Operation::Inspect(Pick::Oldest),
     Operation::Pass(1),
     Operation::TickAtDeadline,
@@ -74,7 +74,7 @@ const ADVICE: &[Operation] = &[
 /// Who wants a connection that nobody has used, and who takes any.
 const NEWCOMERS: &[Operation] = &[
     Operation::Checkout,
-    Operation::CheckoutNew,
+    Operation::CheckoutFresh,
     Operation::Cancel(Pick::Oldest),
     Operation::Cancel(Pick::Newest),
     Operation::Dialed(Pick::Oldest),
@@ -102,7 +102,7 @@ const PLACES: &[Operation] = &[
 /// Everything that there is.
 const ALL: &[Operation] = &[
     Operation::Checkout,
-    Operation::CheckoutNew,
+    Operation::CheckoutFresh,
     Operation::Cancel(Pick::Oldest),
     Operation::Cancel(Pick::Newest),
     Operation::CancelEnded(Pick::Oldest),
@@ -111,7 +111,7 @@ const ALL: &[Operation] = &[
     Operation::DialFailed(Pick::Oldest),
     Operation::Returned(Pick::Oldest),
     Operation::Returned(Pick::Newest),
-    Operation::PutBack(Pick::Oldest),
+    Operation::ReturnedUnused(Pick::Oldest),
     BROKEN,
     Operation::Inspect(Pick::Oldest),
     Operation::Inspect(Pick::Newest),
@@ -237,17 +237,17 @@ fn every_retirement_by_age() {
 }
 
 #[test]
-fn every_newcomer_under_tight_limits() {
+fn every_fresh_checkout_under_tight_limits() {
     assert_eq!(explore(TIGHT, &[], NEWCOMERS, 6), 14_302);
 }
 
 #[test]
-fn every_newcomer_without_limits() {
+fn every_fresh_checkout_without_limits() {
     assert_eq!(explore(Rules::UNLIMITED, &[], NEWCOMERS, 5), 2_539);
 }
 
 #[test]
-fn every_newcomer_beside_connections_that_end() {
+fn every_fresh_checkout_beside_connections_that_end() {
     let rules = Rules {
         max_connections: Some(3),
         max_exchanges: Some(2),
@@ -275,10 +275,10 @@ fn every_place_that_others_wait_for() {
     let rules = Rules { shared: Some(1), ..Rules::UNLIMITED };
     let alphabet = [
         Operation::Checkout,
-        Operation::Elder(Some(0)),
-        Operation::Elder(None),
+        Operation::OldestClaim(Some(0)),
+        Operation::OldestClaim(None),
         Operation::Returned(Pick::Oldest),
-        Operation::PutBack(Pick::Oldest),
+        Operation::ReturnedUnused(Pick::Oldest),
         Operation::Granted(Pick::Oldest),
         Operation::Dialed(Pick::Oldest),
         Operation::Pass(1),

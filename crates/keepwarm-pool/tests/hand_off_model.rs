@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keepwarm_pool::{
-    Budget, ClaimId, CloseReason, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
-    RejectReason, Settings, WaiterId, Work,
+    ClaimId, CloseReason, DialPermit, Effect, Lease, Limit, Moment, Place, Pool, RejectReason,
+    Settings, SharedLimit, WaiterId, Work,
 };
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};
@@ -103,8 +103,8 @@ enum Action {
 
 struct House {
     pools: Vec<Mutex<State>>,
-    budget: Option<Mutex<Budget<(usize, ClaimId), usize>>>,
-    elder: AtomicU64,
+    budget: Option<Mutex<SharedLimit<(usize, ClaimId), usize>>>,
+    oldest_claim: AtomicU64,
     dials: Mutex<Vec<loom::thread::JoinHandle<()>>>,
 }
 
@@ -114,8 +114,8 @@ impl House {
         let state = || State { pool: Pool::new(settings), waiters: BTreeMap::new() };
         Arc::new(Self {
             pools: (0..pools).map(|_| Mutex::new(state())).collect(),
-            budget: places.map(|count| Mutex::new(Budget::new(Limit::at_most(count)))),
-            elder: AtomicU64::new(Moment::NEVER.as_nanos()),
+            budget: places.map(|count| Mutex::new(SharedLimit::new(Limit::at_most(count)))),
+            oldest_claim: AtomicU64::new(Moment::NEVER.as_nanos()),
             dials: Mutex::new(Vec::new()),
         })
     }
@@ -134,7 +134,7 @@ impl House {
         let (mut actions, mut own) = (Vec::new(), None);
         let mut state = self.pools[number].lock().unwrap();
         let idle = state.pool.idle();
-        state.pool.elder_waits(self.elder());
+        state.pool.oldest_claim_waits(self.oldest_claim());
         let result = input(&mut state);
         while let Some(effect) = state.pool.poll_effect() {
             let (waiter, answer) = match effect {
@@ -198,8 +198,8 @@ impl House {
                 }
             }
         }
-        if idle_appeared && !self.elder().is_never() {
-            self.with_budget(Budget::idle_appeared);
+        if idle_appeared && !self.oldest_claim().is_never() {
+            self.with_budget(SharedLimit::idle_appeared);
             moved = true;
         }
         if moved {
@@ -209,14 +209,14 @@ impl House {
 
     /// The budget's one worker.
     fn work(self: &Arc<Self>) {
-        if !self.with_budget(Budget::begin_work) {
+        if !self.with_budget(SharedLimit::begin_work) {
             return;
         }
-        while let Some(work) = self.with_budget(Budget::poll_work) {
+        while let Some(work) = self.with_budget(SharedLimit::poll_work) {
             match work {
                 Work::Grant { key, pool, place } => {
                     let over = self.feed(pool, |state| state.pool.granted(key.1, place, NOW));
-                    self.with_budget(|budget| budget.settle(key, over));
+                    self.with_budget(|budget| budget.granted(key, over));
                 }
                 Work::Evict => {
                     let found = self.evict();
@@ -241,17 +241,20 @@ impl House {
         }
     }
 
-    fn elder(&self) -> Moment {
+    fn oldest_claim(&self) -> Moment {
         match self.budget {
-            Some(_) => Moment::from_nanos(self.elder.load(Ordering::SeqCst)),
+            Some(_) => Moment::from_nanos(self.oldest_claim.load(Ordering::SeqCst)),
             None => Moment::NEVER,
         }
     }
 
-    fn with_budget<R>(&self, change: impl FnOnce(&mut Budget<(usize, ClaimId), usize>) -> R) -> R {
+    fn with_budget<R>(
+        &self,
+        change: impl FnOnce(&mut SharedLimit<(usize, ClaimId), usize>) -> R,
+    ) -> R {
         let mut budget = self.budget.as_ref().expect("places are shared").lock().unwrap();
         let result = change(&mut budget);
-        self.elder.store(budget.elder().as_nanos(), Ordering::SeqCst);
+        self.oldest_claim.store(budget.oldest_claim().as_nanos(), Ordering::SeqCst);
         result
     }
 

@@ -260,6 +260,6 @@ fn what_is_put_back_unused_is_as_old_as_its_last_exchange() {
     let now = closes(&mut pool, 0, &[5 * SECOND; 5]);
     let connection = idle(&mut pool, now);
     let lease = pool.inspect(connection, at(now + 3 * SECOND)).expect("it is idle");
-    pool.put_back(lease, at(now + 3 * SECOND));
+    pool.returned_unused(lease, at(now + 3 * SECOND));
     assert_eq!(pool.next_deadline(), at(now + 4 * SECOND));
 }

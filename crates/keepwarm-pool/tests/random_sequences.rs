@@ -78,11 +78,11 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         .prop_map(|(pick, idle, left)| Operation::Advised(pick, idle, left));
     prop_oneof![
         weights.checkouts => Just(Operation::Checkout),
-        weights.checkouts / 8 => Just(Operation::CheckoutNew),
+        weights.checkouts / 8 => Just(Operation::CheckoutFresh),
         130 => pick().prop_map(Operation::Dialed),
         40 => pick().prop_map(Operation::DialFailed),
         weights.returns => pick().prop_map(Operation::Returned),
-        30 => pick().prop_map(Operation::PutBack),
+        30 => pick().prop_map(Operation::ReturnedUnused),
         60 => closed.prop_map(|(pick, reason, closer)| Operation::Closed(pick, reason, closer)),
         weights.cancels => pick().prop_map(Operation::Cancel),
         10 => pick().prop_map(Operation::CancelEnded),
@@ -93,7 +93,7 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         130 => pick().prop_map(Operation::Granted),
         5 => pick().prop_map(Operation::GrantedLate),
         30 => pick().prop_map(Operation::Deferred),
-        10 => proptest::option::of(0..30_u64).prop_map(Operation::Elder),
+        10 => proptest::option::of(0..30_u64).prop_map(Operation::OldestClaim),
         8 => Just(Operation::CloseIdle),
         weights.passes => (1..5_u64).prop_map(Operation::Pass),
         10 => (1..4_u64).prop_map(Operation::Rewind),

@@ -1,4 +1,7 @@
 //! The client: a handle on shared pools, one for each origin.
+//!
+//! Owns the life of the pools: the last handle that is dropped shuts them down. Requests are made in
+//! [`RequestBuilder`], and sent by `exchange::send`.
 
 use std::sync::Arc;
 
@@ -6,25 +9,24 @@ use http::Method;
 
 use crate::builder::ClientBuilder;
 use crate::clock::Clock;
-use crate::observe::event_queue::Outbox;
+use crate::observe::event_queue::EventQueue;
 use crate::observe::explain::explain;
 use crate::observe::stats::{OriginStats, Stats};
 use crate::observe::warnings;
-use crate::pool::connection_limit::Total;
-use crate::pool::idle_limit::IdleBudget;
+use crate::pool::connection_limit::ConnectionLimit;
+use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::Keeper;
 use crate::pool::origin::Shared;
 use crate::pool::origins::Origins;
 use crate::request::RequestBuilder;
-use crate::settings::Settings;
 
 /// An HTTP/1.1 client with a pool of connections for each origin.
 ///
 /// Make one and keep it: cloning is cheap, and clones share the pool. A client made for each
 /// request has a pool for each request, so every request opens a connection and closes it again.
 /// When the last clone is dropped, idle connections are closed, waiting requests fail, and
-/// connections in use are closed as their exchanges end. A request under way is no clone; only a
-/// call through the tower service is, since its callers may drop the service at once.
+/// connections in use are closed as their exchanges end. A request under way does not count as a clone;
+/// a call through the tower service does, since its caller may drop the service at once.
 ///
 /// Use it inside a tokio runtime.
 ///
@@ -64,29 +66,28 @@ impl Default for Client {
 }
 
 impl Client {
-    /// A client with the default settings, see [`ClientBuilder`].
+    /// Makes a client with the default settings, see [`ClientBuilder`].
     #[must_use]
     pub fn new() -> Self {
-        Self::with_settings(Settings::default())
+        Self::from_builder(ClientBuilder::new(), Clock::start())
     }
 
-    /// Settings for a client.
+    /// Returns a builder with the default settings.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::new()
     }
 
-    pub(crate) fn with_settings(settings: Settings) -> Self {
-        Self::with_clock(settings, Clock::start())
-    }
-
-    pub(crate) fn with_clock(settings: Settings, clock: Clock) -> Self {
+    /// Makes a client of settings that have been validated.
+    pub(crate) fn from_builder(builder: ClientBuilder, clock: Clock) -> Self {
+        let ClientBuilder { settings, transport, observers, .. } = builder;
         let keeper = Arc::new(Keeper::new());
         let shared = Shared {
-            budget: IdleBudget::new(settings.max_idle, settings.pool.shares_places),
-            total: Total::new(settings.max_connections),
+            idle_limit: IdleLimit::new(settings.max_idle, settings.pool.shares_places),
+            connection_limit: ConnectionLimit::new(settings.max_connections),
             #[cfg(feature = "tls")]
-            tls: crate::wire::tls::Tls::new(settings.tls.clone()),
-            outbox: Outbox::new(settings.observers.clone()),
+            tls: crate::wire::tls::Tls::new(builder.tls),
+            transport,
+            events: EventQueue::new(observers),
             settings,
             clock,
             keeper: Arc::clone(&keeper),
@@ -96,34 +97,34 @@ impl Client {
         Self { owner: Arc::new(Owner { origins }) }
     }
 
-    /// A GET request.
+    /// Makes a GET request.
     pub fn get(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::GET, url)
     }
 
-    /// A HEAD request.
+    /// Makes a HEAD request.
     pub fn head(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::HEAD, url)
     }
 
-    /// A POST request.
+    /// Makes a POST request.
     pub fn post(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::POST, url)
     }
 
-    /// A request with any method but CONNECT. `url` is absolute: `http://host[:port]/path?query`.
+    /// Makes a request with any method but CONNECT. `url` is absolute: `http://host[:port]/path?query`.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
         RequestBuilder::new(Arc::clone(self.origins()), method, url.as_ref())
     }
 
-    /// What this client and its clones have done, by origin and in total.
+    /// Returns the statistics of this client and its clones, by origin and in total.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.origins().stats()
     }
 
-    /// What this client did at one origin, in words: what is wrong, with its numbers, and what to
-    /// set. `None` if it never spoke to that origin.
+    /// Explains one origin's statistics in words: problems with their numbers, and the settings to
+    /// change. `None` if no request was made to that origin.
     ///
     /// `origin` is a name as in [`Stats`]: `http://host:port`, host in lower case, port written.
     /// The words are for people, and may change.
@@ -139,18 +140,18 @@ impl Client {
     pub fn explain(&self, origin: &str) -> Option<String> {
         let origins = self.owner.origins.all();
         let found = origins.iter().find(|candidate| &**candidate.name() == origin)?;
-        let stats = OriginStats::new(found, &found.snapshot());
+        let stats = OriginStats::new(found.name(), &found.snapshot());
         Some(explain(&stats, &self.origins().shared().settings, &warnings::warnings()))
     }
 
-    /// Dismisses every connection that is open now: those that are idle are closed before this
-    /// returns, those in use when they come back. Go: `Transport.CloseIdleConnections`.
+    /// Dismisses every connection that is open now: idle ones are closed before this returns,
+    /// connections in use when they return. Go: `Transport.CloseIdleConnections`.
     ///
-    /// For when what is connected to is not what should be any more: an address has changed, or a
-    /// network. Requests under way and waiting are served; connections opened afterwards, also by
-    /// dials that are under way now, are kept. (Go closes connections in use only until somebody
-    /// asks for the next one.) It costs a new connection for each one closed, once; called for each
-    /// request it is churn. They are counted as
+    /// Meant for a change of addresses or of the network, after which open connections lead to the wrong
+    /// place. Requests under way and waiting are served; connections opened afterwards, also by
+    /// dials that are under way now, are kept. (Go closes returning connections only until the next
+    /// request asks for one.) It costs a new connection for each one closed, once; called for each
+    /// request it is churn. The closes are counted as
     /// [`CloseReason::CloseIdle`](crate::CloseReason::CloseIdle).
     ///
     /// ```
@@ -161,7 +162,7 @@ impl Client {
         self.origins().close_idle();
     }
 
-    /// The pools, without a share in keeping the client alive.
+    /// Returns the pools. A clone of them does not keep the client alive.
     pub(crate) fn origins(&self) -> &Arc<Origins> {
         &self.owner.origins
     }

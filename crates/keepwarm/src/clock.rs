@@ -1,49 +1,49 @@
-//! The clock that the pools are fed from: tokio's, so that tests can stop it, and added to it the time
-//! for which the machine was suspended, which tokio's clock leaves out.
+//! The clock of the pools: tokio's, so that tests can stop it, plus the time for which the machine was
+//! suspended, which tokio's clock leaves out.
 //!
-//! A laptop that slept for an hour has idle connections that are an hour old: no server has kept them,
-//! and no packet has said so. On Linux `CLOCK_BOOTTIME` counts that time and `CLOCK_MONOTONIC`, which
-//! is tokio's, does not; both are read without a system call. On Windows tokio's clock counts it
-//! already. On macOS and the BSDs it is not counted. Nowhere can the time be seen for which a virtual
-//! machine was paused by its host, unless the host tells the guest's clock.
+//! A laptop that was suspended for an hour has idle connections that are an hour old: no server has kept
+//! them, and no packet has reported the close. On Linux `CLOCK_BOOTTIME` counts that time and
+//! `CLOCK_MONOTONIC`, which is tokio's, does not; both are read without a system call. On Windows tokio's
+//! clock counts it already. On macOS and the BSDs it is not counted. The time for which a virtual machine
+//! was paused by its host is visible nowhere, unless the host corrects the guest's clock.
 //!
-//! A timer does not fire earlier for it: the keeper closes what has expired when its time comes by
-//! tokio's clock. But no request is given such a connection, for that is decided here.
+//! Timers do not fire earlier for it: the keeper closes an expired connection when its time comes by
+//! tokio's clock. But no request is given such a connection, because that is decided by this clock.
 
 use std::time::Duration;
 
 use keepwarm_pool::Moment;
 use tokio::time::Instant;
 
-/// Less than this is no suspension: the two clocks are not read in the same instant.
+/// Shortest difference that counts as a suspension: the two clocks are not read in the same instant.
 const NOTICED: Duration = Duration::from_secs(2);
 
 /// Turns instants into the pool's moments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     zero: Instant,
-    world: World,
+    source: SuspensionSource,
 }
 
-/// Time that passes, whether the machine is awake or not.
+/// Source of the time for which the machine was suspended.
 #[derive(Clone, Copy, Debug)]
-enum World {
-    /// What the kernel's clock said at zero.
+enum SuspensionSource {
+    /// Reading of `CLOCK_BOOTTIME` at zero.
     Kernel(Duration),
-    /// For how many nanoseconds the machine was suspended, as a test says.
+    /// Nanoseconds of suspension, set by a test.
     #[cfg(test)]
-    Told(&'static std::sync::atomic::AtomicU64),
+    Test(&'static std::sync::atomic::AtomicU64),
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { zero: Instant::now(), world: World::Kernel(time_since_boot()) }
+        Self { zero: Instant::now(), source: SuspensionSource::Kernel(time_since_boot()) }
     }
 
-    /// A clock of a machine that is suspended for as long as `suspended` says, in nanoseconds.
+    /// Returns the clock of a machine that was suspended for `suspended` nanoseconds.
     #[cfg(test)]
-    pub(crate) fn told(suspended: &'static std::sync::atomic::AtomicU64) -> Self {
-        Self { zero: Instant::now(), world: World::Told(suspended) }
+    pub(crate) fn with_suspension(suspended: &'static std::sync::atomic::AtomicU64) -> Self {
+        Self { zero: Instant::now(), source: SuspensionSource::Test(suspended) }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -52,7 +52,7 @@ impl Clock {
         Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// When a timer for `moment` fires; `None` for a moment that never comes.
+    /// Returns the instant at which a timer for `moment` fires; `None` for a moment that never comes.
     pub(crate) fn instant(&self, moment: Moment) -> Option<Instant> {
         if moment.is_never() {
             return None;
@@ -65,12 +65,14 @@ impl Clock {
         Instant::now().saturating_duration_since(self.zero)
     }
 
-    /// For how long the machine was suspended, if it was awake for so long.
+    /// Returns the time for which the machine was suspended, given the time that it was awake.
     fn suspended(&self, awake: Duration) -> Duration {
-        let suspended = match self.world {
-            World::Kernel(zero) => time_since_boot().saturating_sub(zero).saturating_sub(awake),
+        let suspended = match self.source {
+            SuspensionSource::Kernel(zero) => {
+                time_since_boot().saturating_sub(zero).saturating_sub(awake)
+            }
             #[cfg(test)]
-            World::Told(nanos) => {
+            SuspensionSource::Test(nanos) => {
                 Duration::from_nanos(nanos.load(std::sync::atomic::Ordering::SeqCst))
             }
         };
@@ -81,7 +83,7 @@ impl Clock {
 #[cfg(target_os = "linux")]
 fn time_since_boot() -> Duration {
     let clock = nix::time::ClockId::CLOCK_BOOTTIME;
-    // A kernel without it says nothing of suspension.
+    // On a kernel without this clock suspension is not counted.
     nix::time::clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
@@ -98,7 +100,6 @@ mod tests {
 
     use super::*;
     use crate::client::Client;
-    use crate::settings::Settings;
     use crate::{CloseReason, ConnectionInfo};
 
     const SECOND: u64 = 1_000_000_000;
@@ -112,10 +113,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_slept_beyond_its_idle_timeout_is_given_to_nobody() {
+    async fn suspended_connection_is_not_reused() {
         let suspended: &AtomicU64 = Box::leak(Box::default());
         let server = Server::saying("x");
-        let client = Client::with_clock(Settings::default(), Clock::told(suspended));
+        let clock = Clock::with_suspension(suspended);
+        let client = Client::from_builder(Client::builder(), clock);
         exchange(&client, &server).await;
 
         suspended.store(60 * SECOND, Ordering::SeqCst);
@@ -123,16 +125,16 @@ mod tests {
         assert!(info.reused() && info.idle_age() >= Some(Duration::from_secs(60)), "{info:?}");
 
         suspended.store((60 + 90) * SECOND, Ordering::SeqCst);
-        assert!(!exchange(&client, &server).await.reused(), "nobody has kept it for 90 s");
+        assert!(!exchange(&client, &server).await.reused(), "no server has kept it for 90 s");
         let stats = client.stats();
         let origin = stats.origin(&server.origin()).expect("it was asked");
         assert_eq!((origin.opened, origin.closed_for(CloseReason::IdleTimeout)), (2, 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn timers_are_set_by_the_clock_that_they_run_on() {
+    async fn timers_run_on_tokios_clock() {
         let suspended: &AtomicU64 = Box::leak(Box::default());
-        let clock = Clock::told(suspended);
+        let clock = Clock::with_suspension(suspended);
         let deadline = clock.now().after(Duration::from_secs(100));
         suspended.store(40 * SECOND, Ordering::SeqCst);
         let alarm = clock.instant(deadline).expect("a moment that comes");
@@ -142,9 +144,9 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_machine_that_is_awake_has_not_slept() {
+    fn awake_machine_has_no_suspension() {
         let clock = Clock::start();
-        let World::Kernel(zero) = clock.world else { panic!("the kernel's") };
+        let SuspensionSource::Kernel(zero) = clock.source else { panic!("the kernel's") };
         assert!(zero > Duration::ZERO, "the kernel has such a clock");
         std::thread::sleep(Duration::from_millis(5));
         assert!(time_since_boot() - zero >= Duration::from_millis(5), "and it runs");
@@ -153,9 +155,9 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn what_the_kernels_clock_is_ahead_is_suspension() {
+    fn boot_clock_ahead_means_suspension() {
         let mut clock = Clock::start();
-        let World::Kernel(zero) = &mut clock.world else { panic!("the kernel's") };
+        let SuspensionSource::Kernel(zero) = &mut clock.source else { panic!("the kernel's") };
         *zero -= Duration::from_secs(10);
         let slept = clock.now().since(Moment::ZERO);
         assert!(slept >= Duration::from_secs(10), "{slept:?}");

@@ -1,4 +1,4 @@
-//! The total timeout of one request, carried from the wait for a connection to the body's end.
+//! Total timeout of one request, from the wait for a connection to the end of the body.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,22 +12,22 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    /// Starts now. `None` never expires.
+    /// Starts the timer now. `None` never expires.
     pub(crate) fn after(timeout: Option<Duration>) -> Self {
         Self(timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))))
     }
 
-    /// Whether it has expired.
+    /// Returns true if the timer has expired.
     ///
-    /// To be asked before each step that may succeed at once: a peer that always has something to
-    /// say would never let the timer be polled.
+    /// Called before each step that may succeed at once: with a peer that always has bytes to read, the
+    /// timer would never be polled.
     pub(crate) fn has_passed(&self) -> bool {
         self.0.as_ref().is_some_and(|sleep| sleep.deadline() <= Instant::now())
     }
 
-    /// Whether it has expired; if not, the task is woken when it does.
+    /// Returns true if the timer has expired; otherwise the task is woken when it does.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> bool {
-        // The clock first: tokio lets no timer fire in a task that has used up its budget.
+        // The clock is read first: tokio fires no timer in a task that has used up its budget.
         self.has_passed() || self.0.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
     }
 }

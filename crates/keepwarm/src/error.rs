@@ -1,5 +1,6 @@
 //! One opaque error, with predicates and a stage.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 /// ```
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Where in the life of a request something went wrong.
+/// Stage of a request at which it failed.
 ///
 /// ```
 /// # async fn example(client: keepwarm::Client, url: &str) -> keepwarm::Result<u16> {
@@ -61,7 +62,7 @@ impl Stage {
     }
 }
 
-/// What kind of failure, independent of the stage.
+/// Kind of failure, independent of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The input is wrong.
@@ -189,7 +190,7 @@ impl Error {
         self.edit(|inner| inner.written = Some(bytes))
     }
 
-    /// The same failure, ended by a timeout.
+    /// Turns the failure into a total timeout that passed before the request could be sent again.
     pub(crate) fn into_timeout(self) -> Self {
         self.edit(|inner| {
             inner.kind = Kind::Timeout;
@@ -197,42 +198,44 @@ impl Error {
         })
     }
 
-    /// Only for an error that nobody has seen yet, so that the `Arc` is unique.
+    /// Annotates an error that has not been cloned yet, so that its `Arc` is unique.
     fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        debug_assert_eq!(Arc::strong_count(&self.0), 1, "annotated before it is shared");
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             change(inner);
         }
         self
     }
 
-    /// Where it happened.
+    /// Returns the stage at which the request failed.
     #[must_use]
     pub fn stage(&self) -> Stage {
         self.0.stage
     }
 
-    /// The origin it concerns, as `scheme://host:port`.
+    /// Returns the origin concerned, as `scheme://host:port`.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.0.origin.as_deref()
     }
 
-    /// Whether it happened on a connection that had served an exchange before; `None` when no
-    /// connection was involved.
+    /// Returns true if the connection had served an exchange before; `None` when no connection was
+    /// involved.
     #[must_use]
     pub fn on_reused_connection(&self) -> Option<bool> {
         self.0.reused
     }
 
-    /// How many connections the request was handed to: 0 when no connection was involved, more than
-    /// 1 when it was sent again, see [`RequestBuilder::send`](crate::RequestBuilder::send).
+    /// Returns the number of connections that the request was handed to: 0 when no connection was
+    /// involved, more than 1 when it was sent again, see
+    /// [`RequestBuilder::send`](crate::RequestBuilder::send).
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// How many bytes of the request, head and body, had been given to the kernel on the last
-    /// connection that it was handed to; whether they reached the server, nobody knows. `None` if there
+    /// Returns the bytes of the request, head and body, that had been given to the kernel on the last
+    /// connection that it was handed to; whether they reached the server is not known. `None` if there
     /// was no connection, and then nothing was sent; or, at [`Stage::Body`], if it is not known because
     /// the response had overtaken the request. Under TLS they are counted before encryption.
     ///
@@ -250,8 +253,8 @@ impl Error {
         self.0.written
     }
 
-    /// A timeout of ours passed; the predicates that follow say which. Nothing fails of
-    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout).
+    /// Returns true if a timeout of the client passed; the predicates that follow say which.
+    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout) makes no request fail.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.is_total_timeout()
@@ -261,80 +264,83 @@ impl Error {
             || self.is_response_header_timeout()
     }
 
-    /// The request took longer in all than [`timeout`](crate::ClientBuilder::timeout) allows, its own
-    /// or the client's. The stage says what it was at then.
+    /// Returns true if the request took longer in all than
+    /// [`timeout`](crate::ClientBuilder::timeout) allows, its own or the client's. The stage is the one
+    /// that it had reached then.
     #[must_use]
     pub fn is_total_timeout(&self) -> bool {
         self.0.kind == Kind::Timeout
     }
 
-    /// Resolving, connecting and shaking hands took longer than
-    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout) allows. The stage says which.
-    /// Nothing was sent.
+    /// Returns true if resolving, connecting and the TLS handshake took longer than
+    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout) allows. The stage says which of them
+    /// was under way. Nothing was sent.
     #[must_use]
     pub fn is_connect_timeout(&self) -> bool {
         self.0.kind == Kind::ConnectTimeout
     }
 
-    /// The TLS handshake took longer than `tls_handshake_timeout` allows. Nothing was sent.
+    /// Returns true if the TLS handshake took longer than `tls_handshake_timeout` allows. Nothing was
+    /// sent.
     #[must_use]
     pub fn is_tls_handshake_timeout(&self) -> bool {
         self.0.kind == Kind::HandshakeTimeout
     }
 
-    /// The request waited for a connection as long as
+    /// Returns true if the request waited for a connection as long as
     /// [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) allows. Nothing was sent.
     #[must_use]
     pub fn is_acquire_timeout(&self) -> bool {
         self.0.kind == Kind::AcquireTimeout
     }
 
-    /// The request was written, and the head of the response did not come within
+    /// Returns true if the request was written, and the head of the response did not come within
     /// [`response_header_timeout`](crate::ClientBuilder::response_header_timeout).
     #[must_use]
     pub fn is_response_header_timeout(&self) -> bool {
         self.0.kind == Kind::HeaderTimeout
     }
 
-    /// No connection could be established: resolving, connecting or the TLS handshake failed. Nothing
-    /// was sent.
+    /// Returns true if no connection could be established: resolving, connecting or the TLS handshake
+    /// failed. Nothing was sent.
     #[must_use]
     pub fn is_connect(&self) -> bool {
         matches!(self.0.stage, Stage::Resolve | Stage::Connect | Stage::Tls)
     }
 
-    /// The TLS handshake failed or took too long: a certificate that is not trusted or for another
-    /// name, no common version, a client certificate that the server wants. Nothing was sent.
+    /// Returns true if the TLS handshake failed or took too long: a certificate that is not trusted or
+    /// for another name, no common version, a client certificate that the server wants. Nothing was sent.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.0.stage == Stage::Tls
     }
 
-    /// The request or the settings were refused before anything was done.
+    /// Returns true if the request or the settings were rejected before anything was done.
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         self.0.kind == Kind::Invalid
     }
 
-    /// As many requests as allowed were waiting for a connection already. Nothing was sent.
+    /// Returns true if as many requests as allowed were waiting for a connection already. Nothing was
+    /// sent.
     #[must_use]
     pub fn is_too_many_waiters(&self) -> bool {
         self.0.kind == Kind::TooManyWaiters
     }
 
-    /// The client was dropped while the request waited. Nothing was sent.
+    /// Returns true if the client was dropped while the request waited. Nothing was sent.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         self.0.kind == Kind::ShutDown
     }
 
-    /// The response was larger than the caller allowed.
+    /// Returns true if the response was larger than the caller allowed.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.0.kind == Kind::TooLarge
     }
 
-    /// The operating system's error at the bottom of the chain of causes, if there is one.
+    /// Returns the operating system's error at the bottom of the chain of causes, if there is one.
     #[must_use]
     pub fn io_error(&self) -> Option<&std::io::Error> {
         let mut cause = self.source();
@@ -361,14 +367,14 @@ impl fmt::Display for Error {
         if inner.attempts > 1 {
             write!(f, ", attempt {}", inner.attempts)?;
         }
-        // Later there was an answer to it.
+        // At a later stage the server has answered, so the number says nothing.
         if let (Stage::Exchange, Some(bytes)) = (inner.stage, inner.written) {
             write!(f, ", {bytes} bytes written")?;
         }
         if let Some(message) = &inner.message {
             write!(f, ": {message}")?;
         }
-        // The whole chain: whoever logs only the outer message still reads the cause.
+        // The whole chain: a log with only the outer message still shows the cause.
         let mut cause = self.source();
         while let Some(error) = cause {
             write!(f, ": {error}")?;
@@ -388,4 +394,10 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
+}
+
+/// Returns the message of a panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let string = || panic.downcast_ref::<String>().map(String::as_str);
+    panic.downcast_ref::<&str>().copied().or_else(string).unwrap_or("without a message")
 }

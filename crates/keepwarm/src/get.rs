@@ -1,4 +1,4 @@
-//! One line for the common case: a GET on a client that the whole process shares.
+//! A GET in one line, on a client that the whole process shares.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::error::Result;
 /// The largest body that [`get`] reads: 64 MiB.
 pub const MAX_REPLY_BYTES: usize = 64 << 20;
 
-/// What [`get`] brings back.
+/// Response that [`get`] returns.
 ///
 /// ```no_run
 /// # async fn example() -> keepwarm::Result<()> {
@@ -23,7 +23,7 @@ pub const MAX_REPLY_BYTES: usize = 64 << 20;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The status code, whatever it is.
+    /// The status code; an error status is not an [`Error`](crate::Error).
     pub status: u16,
     /// The whole body.
     pub body: Bytes,

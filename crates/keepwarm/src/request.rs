@@ -1,4 +1,4 @@
-//! Building one request.
+//! Builder of one request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use crate::error::{Error, Result};
-use crate::exchange::outgoing::Template;
-use crate::exchange::send;
+use crate::exchange::outgoing::Outgoing;
+use crate::exchange::send::send;
 use crate::pool::origins::Origins;
 use crate::response::Response;
 use crate::wire::body::Body;
-use crate::wire::interim::Listener;
+use crate::wire::interim::InterimListener;
 use crate::wire::origin_key::OriginRef;
 use crate::wire::origin_key::printable;
 
-/// A request in the making. What is wrong with it is reported by [`send`](RequestBuilder::send).
+/// A request in the making. Mistakes in it are reported by [`send`](RequestBuilder::send).
 ///
-/// It shares the client's pool but does not keep the client alive.
+/// The request shares the client's pool but does not keep the client alive.
 ///
 /// ```no_run
 /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
@@ -35,9 +35,9 @@ use crate::wire::origin_key::printable;
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     origins: Arc<Origins>,
-    template: Template,
+    outgoing: Outgoing,
     timeout: Option<Duration>,
-    /// What is wrong with it, the URL first.
+    /// First mistake in the request, the URL checked first.
     refused: Option<Error>,
 }
 
@@ -51,15 +51,15 @@ impl RequestBuilder {
                 (Uri::default(), Some(Error::invalid(message)))
             }
         };
-        Self { origins, template: Template::new(method, uri), timeout: None, refused }
+        Self { origins, outgoing: Outgoing::new(method, uri), timeout: None, refused }
     }
 
-    /// Adds a header field. A field of the same name that is there already stays.
+    /// Adds a header field. Earlier fields of the same name stay.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
         let name = name.as_ref();
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_ref())) {
             (Ok(name), Ok(value)) => {
-                self.template.headers.append(name, value);
+                self.outgoing.headers.append(name, value);
             }
             (Err(_), _) => self.refuse(format!("{name:?} is not a header name")),
             // The value stays out of the message: it may be a secret.
@@ -68,19 +68,20 @@ impl RequestBuilder {
         self
     }
 
-    /// The body. Bytes in memory can be sent again for a redirect, a [`Body::stream`] cannot.
+    /// Sets the body. Bytes in memory can be sent again for a redirect, a [`Body::stream`] cannot.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
-        self.template.set_body(body.into());
+        self.outgoing.set_body(body.into());
         self
     }
 
-    /// Tells of interim responses (1xx) as they come: `103 Early Hints` with its `Link`s, `102
-    /// Processing`, `100 Continue`. Without it they are passed over. Go: `ClientTrace.Got1xxResponse`.
+    /// Sets a function that is called for each interim response (1xx) as it comes: `103 Early Hints`
+    /// with its `Link`s, `102 Processing`, `100 Continue`. Without it they are ignored. Go:
+    /// `ClientTrace.Got1xxResponse`.
     ///
-    /// It is called by the task that drives the request, for each attempt and each redirect, and
+    /// The task that drives the request calls the function, for each attempt and each redirect, so it
     /// should be quick. Of all interim responses and the head of the final one together at most
-    /// 1 MiB is read; beyond it the request fails. `101 Switching Protocols` is an error always, since
-    /// nothing but HTTP/1.1 is spoken here.
+    /// 1 MiB is read; beyond it the request fails. `101 Switching Protocols` is always an error, since
+    /// this client supports HTTP/1.1 only.
     ///
     /// ```no_run
     /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
@@ -93,15 +94,14 @@ impl RequestBuilder {
     /// ```
     pub fn on_interim(
         mut self,
-        tell: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
+        listen: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
     ) -> Self {
-        self.template.extensions.insert(Listener::new(tell));
+        self.outgoing.extensions.insert(InterimListener::new(listen));
         self
     }
 
-    /// The time this request may take in all, reading the body included; see
-    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout), which it overrides. Zero is
-    /// refused.
+    /// Sets the time that this request may take in all, reading the body included. Overrides
+    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout). Zero is refused.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         if timeout.is_zero() {
             self.refuse("timeout is 0: the request would always fail".to_owned());
@@ -110,16 +110,16 @@ impl RequestBuilder {
         self
     }
 
-    /// Says whether the request could be sent, without sending it: its URL, headers and timeout.
+    /// Checks the request's URL, headers and timeout without sending it.
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid), naming what is wrong.
+    /// [`is_invalid`](Error::is_invalid), naming the mistake.
     pub fn check(&self) -> Result<()> {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
-        OriginRef::of(&self.template.uri).map(|_| ())
+        OriginRef::of(&self.outgoing.uri).map(|_| ())
     }
 
     /// Sends the request, follows redirects, and waits for the head of the response.
@@ -134,23 +134,24 @@ impl RequestBuilder {
     /// thousand are saved up. [`ConnectionInfo::attempts`](crate::ConnectionInfo::attempts) and
     /// [`Error::attempts`] count.
     ///
-    /// Dropping the future gives up: a place in the queue is left, a connection that was not used
-    /// yet goes back to the pool. One that has the whole request is kept if the response begins within
-    /// 50 ms and [is small and fast](crate::ResponseBody): it is read for nobody, in the background,
-    /// inside a tokio runtime. So it is after a timeout. Otherwise the connection is closed, as
-    /// [`Abandoned`](crate::CloseReason::Abandoned). (Go closes it in any case.)
+    /// Dropping the future gives up: a waiter leaves the queue, a connection that was not used
+    /// yet returns to the pool. A connection that has the whole request is kept if the response begins
+    /// within 50 ms and [is small and fast](crate::ResponseBody): the response is read in the background,
+    /// inside a tokio runtime, and discarded. A timeout has the same effect. Otherwise the connection is
+    /// closed, as [`Abandoned`](crate::CloseReason::Abandoned). (Go closes it in any case.)
     ///
     /// # Errors
     ///
     /// See [`Error`] and its predicates. A status such as 404 or 500 is not an error.
     pub fn send(self) -> impl Future<Output = Result<Response>> + Send {
-        // An `async fn` would keep two places for it in its future.
-        let Self { origins, mut template, timeout, refused } = self;
+        // An `async fn` would store the request twice in its future.
+        let Self { origins, mut outgoing, timeout, refused } = self;
         async move {
             if let Some(error) = refused {
                 return Err(error);
             }
-            send::execute(&origins, &mut template, timeout).await
+            let (response, info) = send(&origins, &mut outgoing, timeout).await?;
+            Ok(Response::new(response, info))
         }
     }
 

@@ -1,4 +1,5 @@
-//! The client as a tower service: one transaction, safe for concurrent use. Go's `RoundTripper`.
+//! The client as a tower service: one request and its response, safe for concurrent use. Go's
+//! `RoundTripper`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,8 +12,8 @@ use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::attempt::round_trip;
-use crate::exchange::outgoing::Template;
-use crate::response::ResponseBody;
+use crate::exchange::outgoing::Outgoing;
+use crate::exchange::response_body::ResponseBody;
 use crate::wire::body::Body;
 
 /// The future of a [`Client`] used as a service.
@@ -27,8 +28,7 @@ where
     type Error = Error;
     type Future = Exchange;
 
-    /// Always ready: waiting for a connection belongs to the request, where it has a place in a
-    /// queue and a timeout.
+    /// Returns `Ready` always: the request itself waits for a connection, in a queue and under a timeout.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -37,18 +37,18 @@ where
     /// [`ConnectionInfo`](crate::ConnectionInfo) among its extensions.
     fn call(&mut self, request: http::Request<B>) -> Exchange {
         let client = self.clone();
-        let mut template = Template::of(request.map(into_body));
+        let mut outgoing = Outgoing::of(request.map(into_body));
         Box::pin(async move {
             let origins = client.origins();
             let deadline = Deadline::after(origins.shared().settings.timeout);
-            let (mut response, info) = round_trip(origins, &mut template, deadline).await?;
+            let (mut response, info) = round_trip(origins, &mut outgoing, deadline).await?;
             response.extensions_mut().insert(info);
             Ok(response)
         })
     }
 }
 
-/// Our own body as it is, so that an empty or a replayable one stays one.
+/// Passes our own `Body` through unchanged, so an empty or replayable body stays so.
 fn into_body<B>(body: B) -> Body
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,

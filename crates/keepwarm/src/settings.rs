@@ -1,41 +1,40 @@
-//! What a client may do, validated.
+//! The numbers of a client: limits and timeouts, validated.
+//!
+//! Beneath all other modules. How streams are opened ([`Transport`]), TLS, and observers are settings of
+//! the layers that use them; [`ClientBuilder`](crate::ClientBuilder) holds all of them.
+//!
+//! [`Transport`]: crate::wire::transport::Transport
 
 use std::time::Duration;
 
 use keepwarm_pool::Limit;
 
 use crate::error::{Error, Result};
-use crate::observe::observer::Observers;
-use crate::wire::transport::Transport;
 
 /// Go's `Dialer.Timeout` and `Dialer.KeepAlive` in `http.DefaultTransport`.
 const GO_DIAL: Duration = Duration::from_secs(30);
 
-/// The settings of one client. Made by [`ClientBuilder`](crate::ClientBuilder).
+/// Limits and timeouts of one client. Made by [`ClientBuilder`](crate::ClientBuilder).
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) pool: keepwarm_pool::Settings,
     pub(crate) max_idle: Limit,
-    /// Of all origins together. The pools know of it too.
+    /// Limit on all origins together. `pool.shares_places` says whether there is one.
     pub(crate) max_connections: Limit,
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
-    #[cfg(feature = "tls")]
-    pub(crate) tls: crate::wire::tls::TlsSettings,
     pub(crate) keep_alive: bool,
     pub(crate) response_header_timeout: Option<Duration>,
     pub(crate) expect_continue_timeout: Duration,
-    pub(crate) transport: Transport,
-    pub(crate) observers: Observers,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            // Also 90 s idle, and no limit on counts: it shrinks by age.
+            // The pool's own defaults: 90 s idle, and no limit on counts, so it shrinks by age.
             pool: keepwarm_pool::Settings {
                 learns_idle_timeout: true,
                 ..keepwarm_pool::Settings::default()
@@ -47,19 +46,15 @@ impl Default for Settings {
             tcp_keepalive: Some(GO_DIAL),
             timeout: None,
             max_redirects: 10,
-            #[cfg(feature = "tls")]
-            tls: crate::wire::tls::TlsSettings::default(),
             keep_alive: true,
             response_header_timeout: None,
             expect_continue_timeout: Duration::from_secs(1),
-            transport: Transport::default(),
-            observers: Observers::default(),
         }
     }
 }
 
 impl Settings {
-    /// The numbers of `http.DefaultTransport` (Go 1.27, `net/http/transport.go`).
+    /// Returns the numbers of `http.DefaultTransport` (Go 1.27, `net/http/transport.go`).
     pub(crate) fn go_defaults() -> Self {
         let ours = Self::default();
         let pool = keepwarm_pool::Settings {
@@ -70,8 +65,8 @@ impl Settings {
         Self { pool, max_idle: Limit::at_most(100), ..ours }
     }
 
-    /// Names the first setting that cannot work, its value, and the way out.
-    pub(crate) fn validate(self) -> Result<Self> {
+    /// Rejects the first setting that cannot work. The error names its value and what to set instead.
+    pub(crate) fn validate(&self) -> Result<()> {
         let refuse = |name: &str, why: &str| Err(Error::invalid(format!("{name} is 0: {why}")));
         if self.pool.max_connections == Limit::at_most(0) {
             return refuse(
@@ -95,7 +90,7 @@ impl Settings {
             return refuse(
                 "acquire_timeout",
                 "every request that has to wait would fail; set None for no timeout, or \
-                 max_waiters_per_origin(0) if nobody may wait",
+                 max_waiters_per_origin(0) if no request may wait",
             );
         }
         if self.connect_timeout.is_zero() {
@@ -121,15 +116,12 @@ impl Settings {
                 self.tcp_keepalive.unwrap_or_default()
             )));
         }
-        #[cfg(feature = "tls")]
-        self.tls.validate()?;
         if self.response_header_timeout == Some(Duration::ZERO) {
             return refuse(
                 "response_header_timeout",
                 "every request would fail; set None for no timeout",
             );
         }
-        self.transport.validate()?;
-        Ok(self)
+        Ok(())
     }
 }

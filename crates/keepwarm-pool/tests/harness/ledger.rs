@@ -13,7 +13,7 @@ pub(crate) struct Ledger {
     /// Whether each checkout still waits.
     waiters: Vec<bool>,
     /// The checkouts that only a dial may serve.
-    newcomers: Vec<usize>,
+    wants_fresh: Vec<usize>,
     dials: Vec<Dial>,
     /// The claims that are open, and how many there ever were.
     claims: Vec<usize>,
@@ -62,7 +62,7 @@ impl Ledger {
             rules,
             now: 0,
             waiters: Vec::new(),
-            newcomers: Vec::new(),
+            wants_fresh: Vec::new(),
             dials: Vec::new(),
             claims: Vec::new(),
             claimed: 0,
@@ -98,7 +98,7 @@ impl Ledger {
         now: u64,
     ) -> Audit {
         // The two inputs that say nothing of the time.
-        if !matches!(input, Input::Advised(..) | Input::Elder(_)) {
+        if !matches!(input, Input::Advised(..) | Input::OldestClaim(_)) {
             self.now = self.now.max(now);
         }
         self.enter_input(input, answer)?;
@@ -106,16 +106,18 @@ impl Ledger {
         for decision in decisions {
             self.enter_decision(input, decision)?;
         }
-        if input == Input::CheckoutNew {
-            self.enter_newcomer(decisions)?;
+        if input == Input::CheckoutFresh {
+            self.enter_fresh(decisions)?;
         }
         for place in &mut self.connections {
             if *place == Place::Loose {
                 *place = Place::Idle(self.now);
             }
         }
-        let looks =
-            matches!(input, Input::Checkout | Input::CheckoutNew | Input::Tick | Input::Inspect(_));
+        let looks = matches!(
+            input,
+            Input::Checkout | Input::CheckoutFresh | Input::Tick | Input::Inspect(_)
+        );
         if looks {
             let expired = self.idle().any(|since| self.is_expired(since));
             hold(!expired, "what has been idle for the idle timeout is closed")?;
@@ -129,7 +131,7 @@ impl Ledger {
 
     fn enter_input(&mut self, input: Input, answer: Option<bool>) -> Audit {
         match input {
-            Input::Checkout | Input::CheckoutNew => self.waiters.push(true),
+            Input::Checkout | Input::CheckoutFresh => self.waiters.push(true),
             Input::Cancel(waiter) => {
                 let waited = core::mem::replace(&mut self.waiters[waiter], false);
                 hold(answer == Some(waited), "cancel says whether it waited")?;
@@ -147,7 +149,7 @@ impl Ledger {
                 // As the server counts: from the latest answer on, and this one is not returned yet.
                 *most = left.map_or(*most, |left| left + 1);
             }
-            Input::Returned(connection) | Input::PutBack(connection) => {
+            Input::Returned(connection) | Input::ReturnedUnused(connection) => {
                 if matches!(input, Input::Returned(_)) {
                     let (span, closes, most) = &mut self.server_keeps[connection];
                     *closes = span.map(|span| self.now + span);
@@ -174,14 +176,14 @@ impl Ledger {
                 }
                 self.places += 1;
             }
-            Input::Deferred(_) | Input::Elder(_) | Input::Evict | Input::Tick => {}
+            Input::Deferred(_) | Input::OldestClaim(_) | Input::Evict | Input::Tick => {}
         }
         Ok(())
     }
 
     /// Somebody has asked for a connection that nobody has used: where there was room to dial, only
     /// a dial may serve them from here on.
-    fn enter_newcomer(&mut self, decisions: &[Decision]) -> Audit {
+    fn enter_fresh(&mut self, decisions: &[Decision]) -> Audit {
         let dials = decisions.iter().filter(|decision| matches!(decision, Decision::Dial(_)));
         let claims = decisions.iter().filter(|d| matches!(d, Decision::Claim(_))).count();
         let alive = self.dialing() + self.active() + self.idle().count() + self.claims.len()
@@ -190,9 +192,9 @@ impl Ledger {
         if self.shut_down || !within(alive + 1, self.rules.max_connections) {
             return Ok(());
         }
-        let newcomer = self.waiters.len() - 1;
-        hold(self.waiters[newcomer], "where a dial may start, nothing older than that will do")?;
-        self.newcomers.push(newcomer);
+        let fresh = self.waiters.len() - 1;
+        hold(self.waiters[fresh], "where a dial may start, nothing older than that will do")?;
+        self.wants_fresh.push(fresh);
         Ok(())
     }
 
@@ -293,17 +295,17 @@ impl Ledger {
         let hopeful = pool.dialing() + pool.claiming();
         let queued = pool.waiting().saturating_sub(hopeful);
         hold(within(queued, self.rules.max_waiters), "the limit of waiters")?;
-        let most = self.peak + self.newcomers.len();
+        let most = self.peak + self.wants_fresh.len();
         hold(alive <= most, "no more connections than requests at once and newcomers, ever")
     }
 
     fn audit_liveness(&self, pool: &Pool) -> Audit {
         let waits = self.waiting_content().next().is_some();
         hold(!(waits && pool.idle() > 0), "nobody waits while a connection is idle")?;
-        let last = self.newcomers.iter().rev().find(|newcomer| self.waiters[**newcomer]);
+        let last = self.wants_fresh.iter().rev().find(|fresh| self.waiters[**fresh]);
         let ahead = last.map_or(0, |last| self.waiters[..=*last].iter().filter(|w| **w).count());
         let coming = pool.dialing() + pool.claiming();
-        hold(ahead <= coming, "a newcomer has a dial, and so has everybody before it")?;
+        hold(ahead <= coming, "a fresh has a dial, and so has everybody before it")?;
         let alive = pool.dialing() + pool.active() + pool.idle();
         let room = within(alive + 1, self.rules.max_connections);
         let room = room && within(alive + pool.claiming() + 1, self.rules.max_connections);
@@ -383,7 +385,7 @@ impl Ledger {
     /// Waiters that take any connection, oldest first.
     fn waiting_content(&self) -> impl Iterator<Item = usize> + '_ {
         let waiting = (0..self.waiters.len()).filter(|waiter| self.waiters[*waiter]);
-        waiting.filter(|waiter| !self.newcomers.contains(waiter))
+        waiting.filter(|waiter| !self.wants_fresh.contains(waiter))
     }
 
     fn end(&mut self, waiter: usize) -> Audit {

@@ -2,26 +2,26 @@
 //!
 //! An [`Operation`] says "the second outstanding permit"; the [`Driver`] turns it into an
 //! [`Input`] for what is outstanding, gives that to the pool, to the [`Model`] that predicts the
-//! effects, to the [`Ledger`] that knows no prediction but the obligations, and to the [`Watch`]
+//! effects, to the [`Ledger`] that knows no prediction but the obligations, and to the [`Coverage`]
 //! that notes which paths were taken.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod coverage;
 pub(crate) mod ledger;
 pub(crate) mod model;
 pub(crate) mod paths;
-pub(crate) mod watch;
 
 use std::collections::BTreeSet;
 
 use keepwarm_pool::{
-    Advice, Budget, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease,
-    Limit, Moment, Place, Pool, WaiterId, Work,
+    Advice, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Limit,
+    Moment, Place, Pool, SharedLimit, WaiterId, Work,
 };
 
+use self::coverage::Coverage;
 use self::ledger::Ledger;
 use self::model::{Decision, Model, Rules};
 use self::paths::Path;
-use self::watch::Watch;
 
 /// Something to try. It is refused when there is nothing to pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Operation {
     /// The driver's clock is behind: the next inputs come from a thread that read it earlier.
     Rewind(u64),
     Checkout,
-    CheckoutNew,
+    CheckoutFresh,
     Cancel(Pick),
     /// Cancel a waiter that has ended.
     CancelEnded(Pick),
@@ -40,7 +40,7 @@ pub(crate) enum Operation {
     /// The server says how long it keeps the connection, and for how many exchanges more.
     Advised(Pick, Option<u64>, Option<u64>),
     Returned(Pick),
-    PutBack(Pick),
+    ReturnedUnused(Pick),
     Closed(Pick, CloseReason, Closer),
     Inspect(Pick),
     /// Inspect a connection that is active or closed.
@@ -51,7 +51,7 @@ pub(crate) enum Operation {
     GrantedLate(Pick),
     Deferred(Pick),
     /// Somebody elsewhere waits for a place since then; or nobody does.
-    Elder(Option<u64>),
+    OldestClaim(Option<u64>),
     CloseIdle,
     Tick,
     /// The clock moves to the next deadline, and the pool is told.
@@ -83,19 +83,19 @@ impl Pick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     Checkout,
-    CheckoutNew,
+    CheckoutFresh,
     Cancel(usize),
     Dialed(usize),
     DialFailed(usize),
     Advised(usize, Option<u64>, Option<u64>),
     Returned(usize),
-    PutBack(usize),
+    ReturnedUnused(usize),
     Closed(usize, CloseReason, Closer),
     Inspect(usize),
     Evict,
     Granted(usize),
     Deferred(usize),
-    Elder(Option<u64>),
+    OldestClaim(Option<u64>),
     CloseIdle,
     Tick,
     ShutDown,
@@ -105,8 +105,8 @@ pub(crate) struct Driver {
     pool: Pool,
     model: Model,
     ledger: Ledger,
-    watch: Watch,
-    budget: Budget<u8, ()>,
+    coverage: Coverage,
+    budget: SharedLimit<u8, ()>,
     clock: u64,
     permits: Vec<(usize, DialPermit)>,
     leases: Vec<(usize, Lease)>,
@@ -123,11 +123,11 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
-            pool: Pool::new(rules.settings()),
+            pool: rules.pool(),
             model: Model::new(rules),
             ledger: Ledger::new(rules),
-            watch: Watch::default(),
-            budget: Budget::new(Limit::NONE),
+            coverage: Coverage::default(),
+            budget: SharedLimit::new(Limit::NONE),
             clock: 0,
             permits: Vec::new(),
             leases: Vec::new(),
@@ -148,7 +148,7 @@ impl Driver {
     }
 
     pub(crate) const fn reached(&self) -> &BTreeSet<Path> {
-        self.watch.reached()
+        self.coverage.reached()
     }
 
     /// Returns whether there was something to do it with.
@@ -185,7 +185,7 @@ impl Driver {
             |all: usize, but: &[usize]| (0..all).filter(|n| !but.contains(n)).collect::<Vec<_>>();
         Some(match operation {
             Operation::Checkout => Input::Checkout,
-            Operation::CheckoutNew => Input::CheckoutNew,
+            Operation::CheckoutFresh => Input::CheckoutFresh,
             Operation::Cancel(pick) => Input::Cancel(among(&self.model.waiting(), pick)?),
             Operation::CancelEnded(pick) => {
                 let ended = others(self.waiters.len(), &self.model.waiting());
@@ -195,7 +195,7 @@ impl Driver {
             Operation::DialFailed(pick) => Input::DialFailed(permit(pick)?),
             Operation::Advised(pick, idle, left) => Input::Advised(lease(pick)?, idle, left),
             Operation::Returned(pick) => Input::Returned(lease(pick)?),
-            Operation::PutBack(pick) => Input::PutBack(lease(pick)?),
+            Operation::ReturnedUnused(pick) => Input::ReturnedUnused(lease(pick)?),
             Operation::Closed(pick, why, by) => Input::Closed(lease(pick)?, why, by),
             Operation::Inspect(pick) => Input::Inspect(among(&self.model.idle(), pick)?),
             Operation::InspectOther(pick) => {
@@ -206,7 +206,7 @@ impl Driver {
             Operation::Granted(pick) => Input::Granted(among(&self.model.claims(), pick)?),
             Operation::GrantedLate(pick) => Input::Granted(among(&self.model.withdrawn(), pick)?),
             Operation::Deferred(pick) => Input::Deferred(among(&self.model.claims(), pick)?),
-            Operation::Elder(since) => Input::Elder(since),
+            Operation::OldestClaim(since) => Input::OldestClaim(since),
             Operation::CloseIdle => Input::CloseIdle,
             Operation::Tick => Input::Tick,
             Operation::ShutDown => Input::ShutDown,
@@ -217,14 +217,14 @@ impl Driver {
     /// One input, everywhere, and all the checks.
     fn feed(&mut self, input: Input) {
         self.history.push((self.clock, input));
-        self.watch.before(&self.model, self.clock);
+        self.coverage.before(&self.model, self.clock);
         let predicted = self.predict(input);
         let answer = self.apply(input);
         let decisions = self.poll();
         let expected = self.model.take_decisions();
         self.hold_equal(&answer, &predicted, "the answer");
         self.hold_equal(&decisions, &expected, "the effects");
-        self.watch.after(input, answer, &decisions, &self.connections);
+        self.coverage.after(input, answer, &decisions, &self.connections);
         if let Err(broken) = self.audit(input, answer, &decisions) {
             self.hold(false, &broken);
         }
@@ -249,19 +249,19 @@ impl Driver {
         let (model, now) = (&mut self.model, self.clock);
         match input {
             Input::Checkout => model.checkout(now),
-            Input::CheckoutNew => model.checkout_new(now),
+            Input::CheckoutFresh => model.checkout_fresh(now),
             Input::Cancel(waiter) => return Some(model.cancel(waiter, now)),
             Input::Dialed(dial) => model.dialed(dial, now),
             Input::DialFailed(dial) => model.dial_failed(dial, now),
             Input::Advised(connection, idle, left) => model.advised(connection, idle, left),
             Input::Returned(connection) => model.returned(connection, now),
-            Input::PutBack(connection) => model.put_back(connection, now),
+            Input::ReturnedUnused(connection) => model.returned_unused(connection, now),
             Input::Closed(connection, why, by) => model.closed(connection, why, by, now),
             Input::Inspect(connection) => return Some(model.inspect(connection, now)),
             Input::Evict => return Some(model.evict_oldest(now)),
             Input::Granted(waiter) => return Some(model.granted(waiter, now)),
             Input::Deferred(waiter) => model.deferred(waiter, now),
-            Input::Elder(since) => model.elder_waits(since),
+            Input::OldestClaim(since) => model.oldest_claim_waits(since),
             Input::CloseIdle => model.close_idle(now),
             Input::Tick => model.tick(now),
             Input::ShutDown => model.shut_down(now),
@@ -272,9 +272,9 @@ impl Driver {
     fn apply(&mut self, input: Input) -> Option<bool> {
         let now = Moment::from_nanos(self.clock);
         match input {
-            Input::Checkout | Input::CheckoutNew => {
+            Input::Checkout | Input::CheckoutFresh => {
                 let waiter = match input {
-                    Input::CheckoutNew => self.pool.checkout_new(now),
+                    Input::CheckoutFresh => self.pool.checkout_fresh(now),
                     _ => self.pool.checkout(now),
                 };
                 let later = self.waiters.iter().all(|earlier| *earlier < waiter);
@@ -299,7 +299,9 @@ impl Driver {
                 self.pool.advised(&lease.expect("resolved from those held").1, advice);
             }
             Input::Returned(number) => self.pool.returned(take(&mut self.leases, number), now),
-            Input::PutBack(number) => self.pool.put_back(take(&mut self.leases, number), now),
+            Input::ReturnedUnused(number) => {
+                self.pool.returned_unused(take(&mut self.leases, number), now)
+            }
             Input::Closed(number, why, by) => {
                 let lease = take(&mut self.leases, number);
                 self.pool.closed(lease, why, by, now);
@@ -318,9 +320,9 @@ impl Driver {
                 return Some(self.pool.granted(self.claims[number], place, now));
             }
             Input::Deferred(number) => self.pool.deferred(self.claims[number], now),
-            Input::Elder(since) => {
+            Input::OldestClaim(since) => {
                 let since = since.map_or(Moment::NEVER, Moment::from_nanos);
-                self.pool.elder_waits(since);
+                self.pool.oldest_claim_waits(since);
             }
             Input::CloseIdle => self.pool.close_idle(now),
             Input::Tick => self.pool.tick(now),
@@ -385,7 +387,7 @@ impl Driver {
     fn place(&mut self) -> Place {
         self.budget.claim(0, (), Moment::ZERO);
         let work = self.budget.poll_work();
-        self.budget.settle(0, true);
+        self.budget.granted(0, true);
         match work {
             Some(Work::Grant { place, .. }) => place,
             other => panic!("a place was due, and not {other:?}"),

@@ -8,7 +8,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use keepwarm_pool::{CloseReason, Closer, Limit, RejectReason, Settings};
+use keepwarm_pool::{CloseReason, Closer, Limit, Pool, RejectReason, Settings};
 
 /// The settings, in numbers that can be compared. `None` is no limit, or for ever.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,14 @@ impl Rules {
         shared: None,
     };
 
-    pub(crate) fn settings(self) -> Settings {
+    /// Makes a pool with these rules. The model's clock counts nanoseconds, so it has an overtaking of its
+    /// own.
+    pub(crate) fn pool(self) -> Pool {
+        let overtaking = Duration::from_nanos(self.shared.unwrap_or(0));
+        Pool::with_max_overtaking(self.settings(), overtaking)
+    }
+
+    fn settings(self) -> Settings {
         let limit = |count: Option<u32>| count.map_or(Limit::NONE, Limit::at_most);
         Settings {
             max_idle: limit(self.max_idle),
@@ -46,7 +53,6 @@ impl Rules {
             seed: 9112,
             learns_idle_timeout: false,
             shares_places: self.shared.is_some(),
-            overtaking: Duration::from_nanos(self.shared.unwrap_or(0)),
         }
     }
 }
@@ -112,7 +118,7 @@ pub(crate) struct Model {
     dials: Vec<Dial>,
     waiters: Vec<Waiter>,
     /// Those that want a connection which nobody has used.
-    newcomers: BTreeSet<usize>,
+    wants_fresh: BTreeSet<usize>,
     /// When each came.
     came: Vec<u64>,
     /// The open claims by whom they are for, how many there ever were, those that are known to have
@@ -122,7 +128,7 @@ pub(crate) struct Model {
     deferred: BTreeSet<usize>,
     withdrawn: BTreeSet<usize>,
     /// Since when somebody else waits for a place.
-    elder: Option<u64>,
+    oldest_claim: Option<u64>,
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
@@ -148,13 +154,13 @@ impl Model {
             shut_down: false,
             dials: Vec::new(),
             waiters: Vec::new(),
-            newcomers: BTreeSet::new(),
+            wants_fresh: BTreeSet::new(),
             came: Vec::new(),
             claims: BTreeMap::new(),
             claimed: 0,
             deferred: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
-            elder: None,
+            oldest_claim: None,
             connections: Vec::new(),
             exchanges: Vec::new(),
             born: Vec::new(),
@@ -230,11 +236,11 @@ impl Model {
         claims.find(|(_, number)| **number == claim).map(|(waiter, _)| *waiter)
     }
 
-    pub(crate) fn elder_waits(&mut self, since: Option<u64>) {
-        self.elder = since;
+    pub(crate) fn oldest_claim_waits(&mut self, since: Option<u64>) {
+        self.oldest_claim = since;
     }
 
-    pub(crate) fn checkout_new(&mut self, now: u64) {
+    pub(crate) fn checkout_fresh(&mut self, now: u64) {
         self.see(now);
         self.expire();
         let alive = self.alive() + self.claims.len();
@@ -242,7 +248,7 @@ impl Model {
             return self.checkout(now);
         }
         let waiter = self.come();
-        self.newcomers.insert(waiter);
+        self.wants_fresh.insert(waiter);
         self.catch_up();
     }
 
@@ -298,7 +304,7 @@ impl Model {
         self.place(connection, false);
     }
 
-    pub(crate) fn put_back(&mut self, connection: usize, now: u64) {
+    pub(crate) fn returned_unused(&mut self, connection: usize, now: u64) {
         self.see(now);
         self.place(connection, false);
     }
@@ -412,7 +418,7 @@ impl Model {
     /// Waiters that only a dial can serve, oldest first.
     pub(crate) fn waiting_for_new(&self) -> Vec<usize> {
         let mut waiting = self.waiting();
-        waiting.retain(|waiter| self.newcomers.contains(waiter));
+        waiting.retain(|waiter| self.wants_fresh.contains(waiter));
         waiting
     }
 
@@ -564,16 +570,16 @@ impl Model {
 
     /// Whether somebody else has waited for so much longer than whoever waits here.
     fn must_make_room(&self) -> bool {
-        let (Some(span), Some(elder)) = (self.rules.shared, self.elder) else {
+        let (Some(span), Some(oldest)) = (self.rules.shared, self.oldest_claim) else {
             return false;
         };
-        self.first_who_takes(false).is_some_and(|waiter| elder + span < self.came[waiter])
+        self.first_who_takes(false).is_some_and(|waiter| oldest + span < self.came[waiter])
     }
 
     /// The oldest waiter who takes a connection that has just been dialled (`is_new`), or one that
     /// has not.
     fn first_who_takes(&self, is_new: bool) -> Option<usize> {
-        let takes = |waiter: &usize| is_new || !self.newcomers.contains(waiter);
+        let takes = |waiter: &usize| is_new || !self.wants_fresh.contains(waiter);
         self.waiting().into_iter().find(takes)
     }
 

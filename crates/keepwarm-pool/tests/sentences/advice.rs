@@ -67,10 +67,10 @@ fn an_inspection_gives_an_advised_connection_no_more_time() {
     pool.advised(&lease, idle_for(10));
     pool.returned(lease, START);
     let lease = pool.inspect(connection, at(3)).expect("it is idle");
-    pool.put_back(lease, at(4));
+    pool.returned_unused(lease, at(4));
     assert_eq!((pool.oldest_idle(), pool.next_deadline()), (Some(at(4)), at(5)));
     let lease = pool.inspect(connection, at(4)).expect("it is idle");
-    pool.put_back(lease, at(5));
+    pool.returned_unused(lease, at(5));
     assert_eq!(closes(&mut pool).1, CloseReason::ServerLimit);
 }
 

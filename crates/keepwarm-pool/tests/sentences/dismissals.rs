@@ -24,7 +24,7 @@ fn active_connections_are_closed_when_they_come_back_after_an_exchange_or_unused
     silent(&mut pool);
     pool.returned(leases.remove(0), START);
     assert_eq!(closes(&mut pool).1, CloseReason::CloseIdle);
-    pool.put_back(leases.remove(0), START);
+    pool.returned_unused(leases.remove(0), START);
     assert_eq!(closes(&mut pool).1, CloseReason::CloseIdle);
     assert_eq!(pool.idle(), 0);
 }

@@ -68,7 +68,7 @@ fn inspection_that_finds_a_closed_peer_ends_like_any_lease() {
 fn put_back_counts_no_exchange() {
     let mut pool = Pool::new(unlimited());
     let unused = lease(&mut pool);
-    pool.put_back(unused, START);
+    pool.returned_unused(unused, START);
     pool.checkout(START);
     let assigned = assigns(&mut pool);
     assert_eq!(assigned.exchanges, 0);
@@ -84,7 +84,7 @@ fn put_back_connection_goes_to_the_oldest_waiter() {
     let oldest = pool.checkout(START);
     pool.checkout(START);
     silent(&mut pool);
-    pool.put_back(lease, START);
+    pool.returned_unused(lease, START);
     let assigned = assigns(&mut pool);
     assert_eq!((assigned.waiter, assigned.idle_since), (oldest, None));
 }
@@ -94,7 +94,7 @@ fn put_back_connection_is_the_newest_and_its_idle_time_starts_again() {
     let mut pool = Pool::new(expiring_after(10));
     let idle = idles(&mut pool, 2);
     let lease = pool.inspect(idle[0], at(4)).expect("it is idle");
-    pool.put_back(lease, at(5));
+    pool.returned_unused(lease, at(5));
     silent(&mut pool);
     assert_eq!(pool.oldest_idle(), Some(at(1)));
     pool.tick(at(11));
@@ -109,6 +109,6 @@ fn put_back_connection_is_closed_if_the_idle_limit_is_reached() {
     let mut pool = Pool::new(idle(1));
     let mut leases = leases(&mut pool, 2);
     pool.returned(leases.remove(0), START);
-    pool.put_back(leases.remove(0), START);
+    pool.returned_unused(leases.remove(0), START);
     assert_eq!(closes(&mut pool).1, CloseReason::IdleLimit);
 }

@@ -54,7 +54,7 @@ fn use_does_not_make_it_younger() {
         pool.checkout(at(now));
         lease = assigns(&mut pool).lease;
     }
-    pool.put_back(lease, at(9));
+    pool.returned_unused(lease, at(9));
     assert_eq!(closes(&mut pool).1, CloseReason::Lifetime);
 }
 
@@ -115,7 +115,7 @@ fn any_idle_connection_may_leave_and_the_others_keep_both_orders() {
             silent(&mut pool);
         }
         assert_eq!(closed, idle.into_iter().collect());
-        pool.put_back(lease, last);
+        pool.returned_unused(lease, last);
     }
 }
 

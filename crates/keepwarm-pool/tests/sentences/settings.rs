@@ -223,10 +223,10 @@ fn max_exchanges_counts_no_inspection_and_no_unused_lease() {
     let mut pool = Pool::new(exchanges(1));
     let lease = lease(&mut pool);
     let connection = lease.connection();
-    pool.put_back(lease, START);
+    pool.returned_unused(lease, START);
     for _ in 0..3 {
         let lease = pool.inspect(connection, START).expect("it is idle");
-        pool.put_back(lease, START);
+        pool.returned_unused(lease, START);
     }
     silent(&mut pool);
     assert_eq!(pool.idle(), 1);
@@ -236,7 +236,7 @@ fn max_exchanges_counts_no_inspection_and_no_unused_lease() {
 fn max_exchanges_of_zero_is_as_one() {
     let mut pool = Pool::new(exchanges(0));
     let lease = lease(&mut pool);
-    pool.put_back(lease, START);
+    pool.returned_unused(lease, START);
     pool.checkout(START);
     let lease = assigns(&mut pool).lease;
     pool.returned(lease, START);

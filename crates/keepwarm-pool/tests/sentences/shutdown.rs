@@ -39,7 +39,7 @@ fn active_connections_are_closed_when_they_come_back() {
     assert_eq!(pool.active(), 3);
     pool.returned(leases.remove(0), START);
     assert_eq!(closes(&mut pool).1, CloseReason::ShutDown);
-    pool.put_back(leases.remove(0), START);
+    pool.returned_unused(leases.remove(0), START);
     assert_eq!(closes(&mut pool).1, CloseReason::ShutDown);
     // What the driver reports stays what it reported.
     let last = leases.remove(0);

@@ -86,9 +86,9 @@ fn every_input_moves_time() {
             let lease = lease(pool);
             pool.returned(lease, now);
         }),
-        ("put_back", |pool, now| {
+        ("returned_unused", |pool, now| {
             let lease = lease(pool);
-            pool.put_back(lease, now);
+            pool.returned_unused(lease, now);
         }),
         ("closed", |pool, now| {
             let lease = lease(pool);

@@ -99,7 +99,7 @@ fn cancel_of_a_waiter_that_has_ended_says_so_and_changes_nothing() {
     assert!(!pool.cancel(cancelled, START));
     silent(&mut pool);
     assert_eq!(*pool.counts(), before);
-    pool.put_back(lease, START);
+    pool.returned_unused(lease, START);
     assert_eq!(pool.idle(), 1);
 }
 

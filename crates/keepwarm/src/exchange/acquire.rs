@@ -1,4 +1,4 @@
-//! Getting a connection: at once, or by waiting for one under the deadline.
+//! Acquires a connection: at once, or by waiting for one under the deadline.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::observe::spans;
 use crate::pool::origin::{Answer, Checkout, Granted, Origin};
 
-/// How long one request may wait for connections in all. The timer is made when it has to wait.
-pub(crate) struct Patience {
+/// Time that one request may wait for connections in all. The timer is made when it has to wait.
+pub(crate) struct AcquireTimeout {
     limit: Option<Duration>,
     timer: Option<Deadline>,
 }
 
-impl Patience {
+impl AcquireTimeout {
     pub(crate) const fn new(limit: Option<Duration>) -> Self {
         Self { limit, timer: None }
     }
@@ -30,37 +30,37 @@ impl Patience {
     }
 }
 
-/// Asks the origin for a connection for that request; `new` asks for one that nobody has used. With
-/// it comes the time spent in the queue. Dropping the future gives up the place there, and passes on
-/// a connection that was already on its way.
+/// Acquires a connection for that request; `fresh` asks for one that was never used. Returns with it the
+/// time spent in the queue. Dropping the future leaves the queue, and passes on a connection that was
+/// already on its way.
 pub(crate) async fn acquire(
     origin: &Arc<Origin>,
     request: u64,
-    new: bool,
+    fresh: bool,
     deadline: &mut Deadline,
-    patience: &mut Patience,
+    timeout: &mut AcquireTimeout,
 ) -> Result<(Granted, Duration)> {
     let mut waited = Duration::ZERO;
     loop {
-        let mut granted = match origin.checkout(request, new) {
+        let mut granted = match origin.checkout(request, fresh) {
             Checkout::Answered(answer) => answer?,
-            Checkout::Queued(waiter, receiver, asked) => {
-                let place = Waiting { origin, waiter, receiver, answered: false };
-                let granted = spans::wait(place.answer(deadline, patience.timer())).await?;
-                waited += origin.shared().clock.now().since(asked);
+            Checkout::Queued(waiter, receiver, since) => {
+                let waiting = Waiting { origin, waiter, receiver, answered: false };
+                let granted = spans::wait(waiting.answer(deadline, timeout.timer())).await?;
+                waited += origin.shared().clock.now().since(since);
                 granted
             }
         };
-        match granted.lease.connection().unpark() {
+        match granted.lease.connection().resume() {
             Ok(()) => return Ok((granted, waited)),
-            // It died while it was idle. The pool forgets it, so this loop runs at most once for
-            // each connection that was idle.
+            // The connection died while it was idle. The pool forgets it, so this loop runs at most
+            // once for each connection that was idle.
             Err(end) => granted.lease.close(end.reason, end.closer),
         }
     }
 }
 
-/// A place in the queue.
+/// A waiter in the origin's queue.
 struct Waiting<'a> {
     origin: &'a Arc<Origin>,
     waiter: WaiterId,
@@ -69,7 +69,7 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    async fn answer(mut self, deadline: &mut Deadline, patience: &mut Deadline) -> Answer {
+    async fn answer(mut self, deadline: &mut Deadline, timeout: &mut Deadline) -> Answer {
         poll_fn(|cx| {
             if let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) {
                 self.answered = true;
@@ -79,7 +79,7 @@ impl Waiting<'_> {
             if deadline.poll_expired(cx) {
                 return Poll::Ready(Err(Error::timeout(self.stage()).at(self.origin.name())));
             }
-            if patience.poll_expired(cx) {
+            if timeout.poll_expired(cx) {
                 let error = Error::new(Stage::Wait, Kind::AcquireTimeout)
                     .with_message("timed out (acquire_timeout)");
                 return Poll::Ready(Err(error.at(self.origin.name())));
@@ -89,7 +89,8 @@ impl Waiting<'_> {
         .await
     }
 
-    /// What a waiter waits for: a dial if there are enough of them for all, else a connection.
+    /// Returns the stage of a waiter: a dial if there are enough of them for all, otherwise the wait for
+    /// a connection.
     fn stage(&self) -> Stage {
         let now = self.origin.snapshot();
         if now.dialing >= now.waiting { Stage::Connect } else { Stage::Wait }

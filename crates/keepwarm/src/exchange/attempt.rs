@@ -1,4 +1,11 @@
-//! One request, one response: the round trip, without redirects.
+//! One round trip, without redirects: attempts on one connection after another until a response comes.
+//!
+//! ```text
+//!   round_trip ─► attempts ─┬─► connection_for     a connection from the pool
+//!                           ├─► begin              the request is made and handed over
+//!                           ├─► Exchange::run      driven until the head comes, then concluded
+//!                           └─► Next::prepare      a failure, the policy of `retry`, the next attempt
+//! ```
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -8,99 +15,81 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use keepwarm_pool::{CloseReason, Closer};
 
+use super::acquire::{AcquireTimeout, acquire};
+use super::drain::drain_response;
+use super::framing;
+use super::outgoing::Outgoing;
+use super::response_body::{ConnectionInfo, ResponseBody};
+use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
 use crate::deadline::Deadline;
-use crate::error::{Error, Result, Stage};
-use crate::exchange::acquire::{Patience, acquire};
-use crate::exchange::framing;
-use crate::exchange::outgoing::Template;
-use crate::observe::request_events::Trail;
+use crate::error::{BoxError, Error, Result, Stage};
+use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
 use crate::pool::lease::Lease;
-use crate::pool::origin::Origin;
+use crate::pool::origin::{Granted, Origin};
 use crate::pool::origins::Origins;
-use crate::pool::retry_budget::is_idempotent;
-use crate::response::{ConnectionInfo, ResponseBody};
 use crate::wire::body::Body;
 use crate::wire::connection::says_close;
-use crate::wire::counted_stream::Traffic;
 use crate::wire::interim::{self, Expectation, MAX_BYTES_BEFORE_HEAD};
 use crate::wire::origin_key::OriginRef;
+use crate::wire::pending_response::Responded;
 
-/// How many connections one request may be handed to at most. All but the last two had died before
+/// Limit on the connections that one request is handed to. All but the last two had died before
 /// a byte was written; each time, a dead connection leaves the pool.
 const MAX_ATTEMPTS: u32 = 32;
 
-/// A 101 changes what is spoken on the connection, to what this client does not speak.
+/// Error of a 101, which switches the connection to a protocol that this client does not support.
 const SWITCHED: &str = "the server switched protocols (101), which this client does not";
 
 const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
 
-/// Sends one request and waits for the head of its response.
-///
-/// A connection that had been idle may have been closed by the server while the request was on its
-/// way. What then happens is decided by the bytes that passed, and as Go does it:
-///
-/// * nothing was written: the request goes to another connection, whatever its method;
-/// * something was written, nothing came back, and the request can be repeated and may be: once
-///   more, on a new connection, within the origin's retry budget;
-/// * a byte came back, or the connection was new: no second attempt.
+/// Sends one request and waits for the head of its response. The module [`retry`](super::retry) has the
+/// rules by which it is sent again.
 pub(crate) async fn round_trip(
     origins: &Origins,
-    template: &mut Template,
+    outgoing: &mut Outgoing,
     deadline: Deadline,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    let origin = origins.get(OriginRef::of(&template.uri)?);
-    let mut trail = Trail::begin(&origin, &template.method);
-    let span = trail.span().clone();
-    match span.around(attempt(&origin, template, deadline, &mut trail)).await {
+    let origin = origins.get(OriginRef::of(&outgoing.uri)?);
+    let shared = origin.shared();
+    let (queue, clock) = (shared.events.as_ref(), &shared.clock);
+    let mut events = RequestEvents::begin(queue, clock, origin.name(), &outgoing.method);
+    let span = events.span().clone();
+    match span.around(attempts(&origin, outgoing, deadline, &mut events)).await {
         Ok((mut response, info)) => {
-            response.body_mut().follow(trail);
+            response.body_mut().report_to(events);
             Ok((response, info))
         }
         Err(error) => {
-            trail.fail(&error);
+            events.fail(&error);
             Err(error)
         }
     }
 }
 
-/// As often as it takes and may be.
-async fn attempt(
+/// Makes attempts until one succeeds, or the policy allows no other one.
+async fn attempts(
     origin: &Arc<Origin>,
-    template: &mut Template,
+    outgoing: &mut Outgoing,
     mut deadline: Deadline,
-    trail: &mut Trail,
+    events: &mut RequestEvents,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    if template.method == http::Method::CONNECT {
+    if outgoing.method == http::Method::CONNECT {
         return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
     }
-    let needs_chunks = framing::check(template)?;
-    let mut unsent: Option<Box<http::Request<Body>>> = None;
+    let wanted = Wanted { request: events.request(), chunks: framing::check(outgoing)? };
+    let mut next = Next::default();
     let mut waited = Duration::ZERO;
-    let mut patience = Patience::new(origin.shared().settings.acquire_timeout);
-    let mut broken = None;
-    for attempts in 1..=MAX_ATTEMPTS {
-        let acquired = loop {
-            let (traced, new) = (trail.request(), broken.is_some());
-            match acquire(origin, traced, new, &mut deadline, &mut patience).await {
-                Ok((mut granted, wait)) => {
-                    if !needs_chunks || granted.lease.connection().takes_chunks() {
-                        break Ok((granted, wait));
-                    }
-                    granted.lease.close(CloseReason::NotPersistent, Closer::Client);
-                }
-                Err(error) => break Err(error),
-            }
-        };
-        let (mut granted, wait) = match (acquired, broken.take()) {
-            (Ok(acquired), first) => {
-                broken = first;
-                acquired
-            }
-            (Err(error), None) => return Err(error),
-            (Err(error), Some(first)) => return Err(in_vain(first, &error)),
+    let mut timeout = AcquireTimeout::new(origin.shared().settings.acquire_timeout);
+    for number in 1..=MAX_ATTEMPTS {
+        let fresh = next.first_failure.is_some();
+        let acquired = connection_for(origin, wanted, fresh, &mut deadline, &mut timeout).await;
+        let (mut granted, wait) = match acquired {
+            Ok(acquired) => acquired,
+            Err(error) => return Err(next.explain(error)),
         };
         waited += wait;
         let info = ConnectionInfo {
@@ -108,37 +97,14 @@ async fn attempt(
             exchanges_before: granted.exchanges,
             idle_age: granted.idle_age,
             waited,
-            attempts,
+            attempts: number,
         };
-        let may_be_stale = info.reused() || info.idle_age.is_some();
-        let expectation =
-            begin(origin, &mut granted.lease, template, unsent.take(), attempts, trail)?;
-        match finish(origin, granted.lease, expectation, info, deadline, trail).await {
+        let unsent = next.unsent.take();
+        let expectation = begin(origin, &mut granted.lease, outgoing, unsent, number, events)?;
+        let exchange = Exchange { origin, lease: granted.lease, expectation, info, deadline };
+        match exchange.run(events).await {
             Ok(response) => return Ok((response, info)),
-            Err(Failure::Unsent(back, timer)) if may_be_stale => {
-                unsent = Some(back);
-                deadline = timer;
-            }
-            Err(Failure::Unsent(..)) => {
-                return Err(failed(origin, info, 0, "the server closed the connection at once"));
-            }
-            Err(Failure::Cut(error, traffic, timer)) if may_be_stale && traffic.read == 0 => {
-                if !template.can_be_sent_again() {
-                    return Err(error);
-                }
-                if traffic.written > 0 {
-                    if broken.is_some() || !is_idempotent(&template.method, &template.headers) {
-                        return Err(error);
-                    }
-                    if !origin.may_retry() {
-                        let spent = "not sent again, the retry budget of this origin is spent";
-                        return Err(error.with_message(spent));
-                    }
-                    broken = Some(error);
-                }
-                deadline = timer;
-            }
-            Err(Failure::Cut(error, ..) | Failure::Broken(error)) => return Err(error),
+            Err(failure) => deadline = next.prepare(failure, origin, outgoing, info)?,
         }
     }
     Err(Error::failed(Stage::Exchange, "one dead connection after another")
@@ -146,171 +112,131 @@ async fn attempt(
         .on_attempt(MAX_ATTEMPTS))
 }
 
-/// The request was written once, so this is no failure to connect, whatever the second attempt
-/// failed of: who reads "connecting failed" may conclude that nothing was sent.
-fn in_vain(first: Error, second: &Error) -> Error {
-    if second.is_timeout() {
-        return first.into_timeout();
+/// Requirements of a request on its connection.
+#[derive(Clone, Copy)]
+struct Wanted {
+    request: u64,
+    /// The server must understand chunks.
+    chunks: bool,
+}
+
+/// Acquires a connection, and closes those whose server does not understand chunks if the request needs
+/// them.
+async fn connection_for(
+    origin: &Arc<Origin>,
+    wanted: Wanted,
+    fresh: bool,
+    deadline: &mut Deadline,
+    timeout: &mut AcquireTimeout,
+) -> Result<(Granted, Duration)> {
+    loop {
+        let (mut granted, wait) = acquire(origin, wanted.request, fresh, deadline, timeout).await?;
+        if !wanted.chunks || granted.lease.connection().takes_chunks() {
+            return Ok((granted, wait));
+        }
+        granted.lease.close(CloseReason::NotPersistent, Closer::Client);
     }
-    first.with_message(format!("no connection to send it again: {second}"))
 }
 
-enum Failure {
-    /// Not a byte of the request was written: here it is again, with the rest of its time.
-    Unsent(Box<http::Request<Body>>, Deadline),
-    /// The socket ended before a response, after these bytes.
-    Cut(Error, Traffic, Deadline),
-    /// No more to be done.
-    Broken(Error),
+/// State that one attempt leaves to the next.
+#[derive(Default)]
+struct Next {
+    /// The request itself, if no byte of it was written.
+    unsent: Option<Box<http::Request<Body>>>,
+    /// Failure of the attempt that wrote bytes. The next attempt is the last one, on a fresh connection.
+    first_failure: Option<Error>,
 }
 
-/// Gives the connection the request: the one that is `unsent`, or a new one.
+impl Next {
+    /// Explains that no connection could be had. If the request was written once, the result is that
+    /// attempt's failure, also when the second attempt failed to connect: a caller that reads
+    /// "connecting failed" may conclude that nothing was sent.
+    fn explain(self, error: Error) -> Error {
+        match self.first_failure {
+            None => error,
+            Some(first) if error.is_timeout() => first.into_timeout(),
+            Some(first) => first.with_message(format!("no connection to send it again: {error}")),
+        }
+    }
+
+    /// Prepares the next attempt, and returns the rest of the request's time. `Err` if there is no other
+    /// attempt.
+    fn prepare(
+        &mut self,
+        failure: Failure,
+        origin: &Origin,
+        outgoing: &Outgoing,
+        info: ConnectionInfo,
+    ) -> Result<Deadline> {
+        let Failure { kind, error, unsent, deadline } = failure;
+        let attempt = FailedAttempt {
+            failure: kind,
+            may_be_stale: info.reused() || info.idle_age.is_some(),
+            is_repeatable: outgoing.can_be_sent_again(),
+            is_idempotent: is_idempotent(&outgoing.method, &outgoing.headers),
+            was_sent_before: self.first_failure.is_some(),
+        };
+        match decide_retry(attempt) {
+            Retry::No => return Err(error),
+            Retry::AnyConnection => self.unsent = unsent,
+            Retry::FreshConnection if origin.may_retry() => self.first_failure = Some(error),
+            Retry::FreshConnection => {
+                let spent = "not sent again, the retry budget of this origin is spent";
+                return Err(error.with_message(spent));
+            }
+        }
+        Ok(deadline)
+    }
+}
+
+/// A failed exchange. Its connection has been closed, or is being drained.
+struct Failure {
+    kind: FailureKind,
+    error: Error,
+    /// The request, if no byte of it was written.
+    unsent: Option<Box<http::Request<Body>>>,
+    /// Rest of the request's time.
+    deadline: Deadline,
+}
+
+/// Hands the connection a request: the `unsent` one, or a new one.
 ///
-/// A request in a local of an `async fn` has a place in its future, and that is moved as a whole, before
-/// it is polled. So it is made and handed on out here.
+/// Not an `async fn`: a request in a local of an `async fn` is stored in its future, and that is moved as
+/// a whole before it is polled.
 fn begin(
     origin: &Origin,
     lease: &mut Lease,
-    template: &mut Template,
+    outgoing: &mut Outgoing,
     unsent: Option<Box<http::Request<Body>>>,
-    attempt: u32,
-    trail: &Trail,
+    number: u32,
+    events: &RequestEvents,
 ) -> Result<Option<Expectation>> {
     let mut request = match unsent {
         Some(request) => *request,
-        None => prepare(origin, template)?,
+        None => prepare(origin, outgoing)?,
     };
-    trail.attempt(attempt, request.body_mut());
+    if let Some(counter) = events.attempt(number) {
+        request.body_mut().count_into(counter);
+    }
     let limit = origin.shared().settings.expect_continue_timeout;
     let expectation = Expectation::of(request.body(), limit);
-    lease.begin();
+    lease.begin(drain_response);
     lease.connection().send(request);
     Ok(expectation)
 }
 
-/// Writes what the connection was given to send, and waits for what it comes to.
-async fn finish(
-    origin: &Arc<Origin>,
-    mut lease: Lease,
-    mut expectation: Option<Expectation>,
-    info: ConnectionInfo,
-    mut deadline: Deadline,
-    trail: &mut Trail,
-) -> Result<http::Response<ResponseBody>, Failure> {
-    let connection = lease.connection();
-    let patience = origin.shared().settings.response_header_timeout;
-    let mut waiting: Option<Deadline> = None;
-    let mut span = SendSpan::write();
-    let sent = poll_fn(|cx| {
-        // This alone can bring the reply, by the end of the connection at the latest.
-        connection.drive();
-        if let Some(expectation) = &mut expectation
-            && expectation.poll_over(connection.has_flushed(), cx)
-        {
-            connection.drive();
-        }
-        span.look(|| connection.request_is_written());
-        if let Poll::Ready(result) = connection.poll_reply() {
-            return Poll::Ready(Ok(result));
-        }
-        if deadline.poll_expired(cx) {
-            return Poll::Ready(Err(Error::timeout(Stage::Exchange)));
-        }
-        if patience.is_some() && connection.request_is_written() {
-            let waiting = waiting.get_or_insert_with(|| Deadline::after(patience));
-            if waiting.poll_expired(cx) {
-                return Poll::Ready(Err(Error::header_timeout()));
-            }
-        }
-        if connection.traffic().read > MAX_BYTES_BEFORE_HEAD {
-            return Poll::Ready(Err(Error::endless_head()));
-        }
-        connection.wait(cx);
-        Poll::Pending
-    });
-    let outcome = sent.await;
-    span.end();
-    match outcome {
-        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            trail.head(response.status());
-            let connection = lease.connection();
-            let (closer, written) = (connection.closer(), connection.traffic().written);
-            lease.close(CloseReason::ExchangeFailed, closer);
-            Err(Failure::Broken(failed(origin, info, written, SWITCHED)))
-        }
-        Ok(Ok(response)) => {
-            if expectation.is_some_and(|expectation| expectation.is_held()) {
-                lease.connection().withhold();
-            }
-            trail.head(response.status());
-            Ok(receive(lease, response, info, deadline))
-        }
-        Ok(Err(mut error)) => {
-            let closer = lease.connection().closer();
-            if let Some(request) = error.take_message() {
-                lease.close(CloseReason::PeerClosedIdle, closer);
-                return Err(Failure::Unsent(Box::new(request), deadline));
-            }
-            let connection = lease.connection();
-            let (cut, traffic) = (connection.was_cut(), connection.traffic());
-            lease.close(CloseReason::ExchangeFailed, closer);
-            let error = failed(origin, info, traffic.written, error.into_error());
-            Err(if cut { Failure::Cut(error, traffic, deadline) } else { Failure::Broken(error) })
-        }
-        Err(given_up) => {
-            let written = lease.connection().traffic().written;
-            if given_up.is_timeout() {
-                // The response may still come soon, and be small.
-                drop(lease);
-            } else {
-                let closer = lease.connection().closer();
-                lease.close(CloseReason::Abandoned, closer);
-            }
-            let given_up = given_up.at(origin.name()).on_reused(info.reused());
-            Err(Failure::Broken(given_up.on_attempt(info.attempts).after_writing(written)))
-        }
-    }
-}
-
-/// A head has come. A connection whose response is complete already goes back before the caller
-/// sees the head.
-fn receive(
-    mut lease: Lease,
-    response: http::Response<Incoming>,
-    info: ConnectionInfo,
-    deadline: Deadline,
-) -> http::Response<ResponseBody> {
-    lease.connection().note_response(&response);
-    let (parts, incoming) = response.into_parts();
-    let body = ResponseBody::new(incoming, lease, info, deadline);
-    http::Response::from_parts(parts, body)
-}
-
-fn failed(
-    origin: &Arc<Origin>,
-    info: ConnectionInfo,
-    written: u64,
-    cause: impl Into<crate::error::BoxError>,
-) -> Error {
-    Error::failed(Stage::Exchange, cause)
-        .at(origin.name())
-        .on_reused(info.reused())
-        .on_attempt(info.attempts)
-        .after_writing(written)
-}
-
-/// What goes on the wire: origin-form target, `Host`, `User-Agent`, how the body is framed, and
-/// whether it is the last one.
-fn prepare(origin: &Origin, template: &mut Template) -> Result<http::Request<Body>> {
-    let mut request = http::Request::new(template.take_body());
-    *request.method_mut() = template.method.clone();
-    *request.extensions_mut() = template.extensions.clone();
-    if let Some(target) = template.uri.path_and_query() {
+/// Makes the request that goes on the wire: origin-form target, `Host`, `User-Agent`, the framing of the
+/// body, and `Connection: close` if connections are not kept.
+fn prepare(origin: &Origin, outgoing: &mut Outgoing) -> Result<http::Request<Body>> {
+    let mut request = http::Request::new(outgoing.take_body());
+    *request.method_mut() = outgoing.method.clone();
+    *request.extensions_mut() = outgoing.extensions.clone();
+    if let Some(target) = outgoing.uri.path_and_query() {
         *request.uri_mut() = target.clone().into();
     }
-    // Of few fields, most often of none: then this allocates nothing.
-    request.headers_mut().clone_from(&template.headers);
-    framing::settle(&mut request)?;
+    // Most requests have no fields here: then this allocates nothing.
+    request.headers_mut().clone_from(&outgoing.headers);
+    framing::apply(&mut request)?;
     let headers = request.headers_mut();
     if !headers.contains_key(HOST) {
         headers.insert(HOST, origin.host_field().clone());
@@ -318,10 +244,150 @@ fn prepare(origin: &Origin, template: &mut Template) -> Result<http::Request<Bod
     if !headers.contains_key(USER_AGENT) {
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     }
-    // hyper takes the word of either side: such a connection ends after this exchange.
+    // hyper follows the field of either side: such a connection ends after this exchange.
     if !origin.shared().settings.keep_alive && !says_close(headers) {
         headers.append(CONNECTION, HeaderValue::from_static("close"));
     }
     interim::prepare(&mut request, origin.shared().settings.expect_continue_timeout);
     Ok(request)
+}
+
+/// An exchange whose request has been handed to its connection.
+struct Exchange<'a> {
+    origin: &'a Arc<Origin>,
+    lease: Lease,
+    expectation: Option<Expectation>,
+    info: ConnectionInfo,
+    deadline: Deadline,
+}
+
+impl Exchange<'_> {
+    /// Writes the request, waits for the head of the response, and concludes the exchange.
+    async fn run(
+        mut self,
+        events: &mut RequestEvents,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        match self.drive_until_head().await {
+            Ok(Ok(response)) => self.receive(response, events),
+            Ok(Err(error)) => Err(self.fail(error)),
+            Err(given_up) => Err(self.give_up(given_up)),
+        }
+    }
+
+    /// Drives the connection until hyper has a result. `Err` if the client gives up before.
+    async fn drive_until_head(&mut self) -> Result<Responded> {
+        let header_timeout = self.origin.shared().settings.response_header_timeout;
+        let mut header_timer: Option<Deadline> = None;
+        let mut span = SendSpan::write();
+        let (connection, deadline) = (self.lease.connection(), &mut self.deadline);
+        let expectation = &mut self.expectation;
+        let result = poll_fn(|cx| {
+            // Only a drive brings the result, by the end of the connection at the latest.
+            connection.drive();
+            if let Some(expectation) = expectation
+                && expectation.poll_over(connection.has_flushed(), cx)
+            {
+                connection.drive();
+            }
+            span.look(|| connection.request_is_written());
+            if let Poll::Ready(responded) = connection.poll_response() {
+                return Poll::Ready(Ok(responded));
+            }
+            if deadline.poll_expired(cx) {
+                return Poll::Ready(Err(Error::timeout(Stage::Exchange)));
+            }
+            if header_timeout.is_some() && connection.request_is_written() {
+                let timer = header_timer.get_or_insert_with(|| Deadline::after(header_timeout));
+                if timer.poll_expired(cx) {
+                    return Poll::Ready(Err(Error::header_timeout()));
+                }
+            }
+            if connection.traffic().read > MAX_BYTES_BEFORE_HEAD {
+                return Poll::Ready(Err(Error::endless_head()));
+            }
+            connection.wait(cx);
+            Poll::Pending
+        })
+        .await;
+        span.end();
+        result
+    }
+
+    /// Takes the head of a response. A connection whose response is complete already returns to the pool
+    /// before the caller sees the head.
+    fn receive(
+        mut self,
+        response: http::Response<Incoming>,
+        events: &mut RequestEvents,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        events.head(response.status());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let connection = self.lease.connection();
+            let (closer, written) = (connection.closer(), connection.traffic().written);
+            self.lease.close(CloseReason::ExchangeFailed, closer);
+            let error = failed(self.origin, self.info, written, SWITCHED);
+            let (kind, deadline) = (FailureKind::Other, self.deadline);
+            return Err(Failure { kind, error, unsent: None, deadline });
+        }
+        let Self { mut lease, expectation, info, deadline, .. } = self;
+        let connection = lease.connection();
+        if expectation.is_some_and(|expectation| expectation.is_held()) {
+            connection.withhold();
+        }
+        connection.note_response(&response);
+        let (parts, incoming) = response.into_parts();
+        let body = ResponseBody::new(incoming, lease, info, deadline);
+        Ok(http::Response::from_parts(parts, body))
+    }
+
+    /// Closes the connection after hyper's error.
+    fn fail(self, mut error: TrySendError<http::Request<Body>>) -> Failure {
+        let Self { origin, mut lease, info, deadline, .. } = self;
+        let connection = lease.connection();
+        let closer = connection.closer();
+        if let Some(request) = error.take_message() {
+            lease.close(CloseReason::PeerClosedIdle, closer);
+            let error = failed(origin, info, 0, "the server closed the connection at once");
+            let (kind, unsent) = (FailureKind::Unsent, Some(Box::new(request)));
+            return Failure { kind, error, unsent, deadline };
+        }
+        let (cut, traffic) = (connection.was_cut(), connection.traffic());
+        lease.close(CloseReason::ExchangeFailed, closer);
+        let error = failed(origin, info, traffic.written, error.into_error());
+        let kind = if cut {
+            FailureKind::Cut { written: traffic.written > 0, read: traffic.read > 0 }
+        } else {
+            FailureKind::Other
+        };
+        Failure { kind, error, unsent: None, deadline }
+    }
+
+    /// Gives up for an error of the client's own.
+    fn give_up(self, error: Error) -> Failure {
+        let Self { origin, mut lease, info, deadline, .. } = self;
+        let connection = lease.connection();
+        let (closer, written) = (connection.closer(), connection.traffic().written);
+        if error.is_timeout() {
+            // Dropped, the lease is drained: the response may still come soon, and be small.
+            drop(lease);
+        } else {
+            lease.close(CloseReason::Abandoned, closer);
+        }
+        let error = error.at(origin.name()).on_reused(info.reused());
+        let error = error.on_attempt(info.attempts).after_writing(written);
+        Failure { kind: FailureKind::Other, error, unsent: None, deadline }
+    }
+}
+
+fn failed(
+    origin: &Origin,
+    info: ConnectionInfo,
+    written: u64,
+    cause: impl Into<BoxError>,
+) -> Error {
+    Error::failed(Stage::Exchange, cause)
+        .at(origin.name())
+        .on_reused(info.reused())
+        .on_attempt(info.attempts)
+        .after_writing(written)
 }

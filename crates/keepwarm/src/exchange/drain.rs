@@ -1,10 +1,10 @@
-//! Reading what is left of a response that nobody wants any more, or all of it, so that its connection
-//! can go back to the pool instead of being closed.
+//! Reads and discards the rest of a response that the caller dropped, so that its connection can return
+//! to the pool instead of being closed.
 //!
-//! It costs reading, so it is bounded, as in Go 1.27 (`maxPostCloseReadBytes`,
-//! `maxPostCloseReadTime`): what is larger or slower than this is closed as abandoned. Go reads the
-//! rest of a body; the response to a request that was dropped before its head, or ran out of time, is
-//! read here too. Each such reading holds a connection, so there are never more of them than
+//! Draining costs reading, so it is bounded, as in Go 1.27 (`maxPostCloseReadBytes`,
+//! `maxPostCloseReadTime`): the connection of a larger or slower rest is closed as abandoned. Go reads
+//! the rest of a body; this module also reads the response to a request that was dropped before its head
+//! came, or ran out of time. Each drain holds a connection, so there are never more drains than
 //! connections.
 
 use std::future::poll_fn;
@@ -23,27 +23,27 @@ use tokio::runtime::Handle;
 use crate::deadline::Deadline;
 use crate::pool::lease::Lease;
 use crate::pool::origin::Origin;
-use crate::wire::pending_response::Replied;
-use crate::wire::waker::quietly;
+use crate::wire::pending_response::Responded;
+use crate::wire::waker::without_wakeups;
 
-/// What may be left to be read of a body that is dropped: 256 KiB.
+/// Limit on the rest of a body that is drained: 256 KiB.
 const MAX_DRAINED_BYTES: u64 = 256 << 10;
-/// How long reading it may take, and how long the head of a response may take before that.
+/// Limit on the time that the rest of a body may take, and the head of a response before that.
 const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
 
-/// The end of a response, which is being read for nobody.
+/// Rest of a response that is being drained.
 struct Rest {
     lease: Lease,
     incoming: Incoming,
     left: u64,
-    /// Nothing is left of the response; what is missing is the end of the request.
+    /// The response is complete; the end of the request is missing.
     complete: bool,
-    /// Whether somebody was given this body, and left it unread.
+    /// True if the caller had this body, and left it unread.
     was_given: bool,
 }
 
-/// Reads the rest of a response and gives its connection back: at once what has arrived, in a task
-/// of its own what has not. Without a runtime to spawn it on, the connection is closed.
+/// Reads the rest of a response and returns its connection: at once if the rest has arrived, otherwise
+/// in a task of its own. Without a runtime to spawn that task on, the connection is closed.
 pub(crate) fn drain(lease: Lease, incoming: Incoming) {
     drain_body(lease, incoming, true);
 }
@@ -56,33 +56,33 @@ fn drain_body(mut lease: Lease, incoming: Incoming, was_given: bool) {
     let too_large = incoming.size_hint().lower() > MAX_DRAINED_BYTES;
     let mut rest = Rest { lease, incoming, left: MAX_DRAINED_BYTES, complete: false, was_given };
     if too_large {
-        return rest.end(Err(CloseReason::Abandoned));
+        return rest.finish(Err(CloseReason::Abandoned));
     }
     match rest.poll() {
-        Poll::Ready(end) => rest.end(end),
+        Poll::Ready(end) => rest.finish(end),
         Poll::Pending => match Handle::try_current() {
             Ok(runtime) => {
                 let draining = Draining::begin(&rest.lease);
-                runtime.spawn(rest.finish(draining));
+                runtime.spawn(rest.run(draining));
             }
-            Err(_) => rest.end(Err(CloseReason::Abandoned)),
+            Err(_) => rest.finish(Err(CloseReason::Abandoned)),
         },
     }
 }
 
-/// Waits for a response that nobody waits for any more, and then reads it, if it comes soon and is
-/// small. Its request has been sent.
-pub(crate) fn drain_reply(mut lease: Lease) {
+/// Waits for the response to a request that was sent and then abandoned, and drains it, if it comes soon
+/// and is small.
+pub(crate) fn drain_response(mut lease: Lease) {
     if !is_worth_it(&mut lease) {
         return;
     }
-    match poll_reply(&mut lease) {
-        Poll::Ready(replied) => end_reply(lease, replied),
+    match poll_response(&mut lease) {
+        Poll::Ready(responded) => finish_response(lease, responded),
         Poll::Pending => {
             // Without a runtime the lease is dropped, and its connection closed.
             if let Ok(runtime) = Handle::try_current() {
                 let draining = Draining::begin(&lease);
-                runtime.spawn(finish_reply(lease, draining));
+                runtime.spawn(await_response(lease, draining));
             }
         }
     }
@@ -95,15 +95,15 @@ fn is_worth_it(lease: &mut Lease) -> bool {
         && !lease.origin().has_shut_down()
 }
 
-async fn finish_reply(mut lease: Lease, draining: Draining) {
+async fn await_response(mut lease: Lease, draining: Draining) {
     let mut deadline = Deadline::after(Some(MAX_DRAIN_TIME));
-    let replied = poll_fn(|cx| {
-        // The clock first, for a peer that always has something to say.
+    let responded = poll_fn(|cx| {
+        // The clock is read first, for a peer that always has bytes to read.
         if deadline.has_passed() {
             return Poll::Ready(None);
         }
-        match poll_reply(&mut lease) {
-            Poll::Ready(replied) => Poll::Ready(Some(replied)),
+        match poll_response(&mut lease) {
+            Poll::Ready(responded) => Poll::Ready(Some(responded)),
             Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(None),
             Poll::Pending => {
                 lease.connection().wait(cx);
@@ -113,20 +113,20 @@ async fn finish_reply(mut lease: Lease, draining: Draining) {
     })
     .await;
     drop(draining);
-    match replied {
-        Some(replied) => end_reply(lease, replied),
+    match responded {
+        Some(responded) => finish_response(lease, responded),
         None => close(lease, CloseReason::Abandoned),
     }
 }
 
-fn poll_reply(lease: &mut Lease) -> Poll<Replied> {
+fn poll_response(lease: &mut Lease) -> Poll<Responded> {
     let connection = lease.connection();
     connection.drive();
-    connection.poll_reply()
+    connection.poll_response()
 }
 
-fn end_reply(mut lease: Lease, replied: Replied) {
-    match replied {
+fn finish_response(mut lease: Lease, responded: Responded) {
+    match responded {
         Ok(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
             lease.connection().note_response(&response);
             drain_body(lease, response.into_body(), false);
@@ -140,7 +140,7 @@ fn close(mut lease: Lease, reason: CloseReason) {
     lease.close(reason, closer);
 }
 
-/// A connection that is read for nobody, in a task.
+/// Counts a connection that is drained in a task, in the origin's gauge.
 struct Draining(Arc<Origin>);
 
 impl Draining {
@@ -157,10 +157,10 @@ impl Drop for Draining {
 }
 
 impl Rest {
-    async fn finish(mut self, draining: Draining) {
+    async fn run(mut self, draining: Draining) {
         let mut deadline = Deadline::after(Some(MAX_DRAIN_TIME));
         let end = poll_fn(|cx| {
-            // The clock first, for a peer that always has something to say.
+            // The clock is read first, for a peer that always has bytes to read.
             if deadline.has_passed() {
                 return Poll::Ready(Err(self.late()));
             }
@@ -175,14 +175,14 @@ impl Rest {
         })
         .await;
         drop(draining);
-        self.end(end);
+        self.finish(end);
     }
 
     const fn late(&self) -> CloseReason {
         if self.complete { CloseReason::UploadUnfinished } else { CloseReason::Abandoned }
     }
 
-    /// Reads what has arrived. `Err` says why the connection cannot be kept.
+    /// Reads the bytes that have arrived. `Err` is the reason why the connection cannot be kept.
     fn poll(&mut self) -> Poll<Result<(), CloseReason>> {
         loop {
             if self.complete {
@@ -212,18 +212,19 @@ impl Rest {
         }
     }
 
-    /// As in `ResponseBody`: frames are made by `drive` in this very task.
+    /// Polls for a frame without a waker: frames are made by `drive` in this very task, as in
+    /// `ResponseBody`.
     fn poll_incoming(&mut self) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let mut unwoken = Context::from_waker(Waker::noop());
-        quietly(|| Pin::new(&mut self.incoming).poll_frame(&mut unwoken))
+        without_wakeups(|| Pin::new(&mut self.incoming).poll_frame(&mut unwoken))
     }
 
-    fn end(self, end: Result<(), CloseReason>) {
+    fn finish(self, end: Result<(), CloseReason>) {
         let Self { lease, incoming, was_given, .. } = self;
         match end {
             Ok(()) => {
                 lease.origin().note_drained();
-                lease.give_back();
+                lease.return_to_pool();
             }
             Err(reason) => {
                 if reason == CloseReason::Abandoned && was_given {

@@ -1,9 +1,9 @@
-//! How a request body is framed: by a length or by chunks (RFC 9112, 6), and that it is what it was
-//! declared to be.
+//! Framing of a request body: by a length or by chunks (RFC 9112, 6), and the check that the body is as
+//! long as declared.
 //!
-//! Whoever reads another end of a request than its sender wrote takes the rest for the next request.
-//! So what contradicts itself is refused before it is sent, and a body that turns out longer or
-//! shorter than declared is broken off: its connection ends, and no one reads it as complete.
+//! A server that sees another end of a request than its sender wrote takes the rest for the next
+//! request. So contradictory fields are rejected before sending, and a body that turns out longer or
+//! shorter than declared is broken off: its connection ends, and no server takes it for complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,11 +16,11 @@ use http::header::{
 use http::{HeaderMap, Method, Request};
 use http_body::{Body as _, Frame, SizeHint};
 
+use super::outgoing::Outgoing;
 use crate::error::{BoxError, Error, Result};
-use crate::exchange::outgoing::Template;
-use crate::wire::body::{Body, Stream};
+use crate::wire::body::{Body, BodyStream};
 
-/// Fields that say how a message is to be read, or who may ask: not for trailers (RFC 9110, 6.5.1).
+/// Fields on framing, routing and authorization, not allowed in trailers (RFC 9110, 6.5.1).
 const NO_TRAILERS: [HeaderName; 12] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -36,28 +36,29 @@ const NO_TRAILERS: [HeaderName; 12] = [
     TRANSFER_ENCODING,
 ];
 
-/// How a body is sent.
+/// Framing of one body.
 struct Framing {
     chunked: bool,
-    /// What it has to come to; `None` if it may come to anything.
+    /// Bytes that the body must have; `None` for any number.
     length: Option<u64>,
     trailers: Vec<HeaderName>,
 }
 
-/// Says why the fields and the body cannot agree, before anything is done for the request; else
-/// whether it needs a server that understands chunks. Where nothing is known of the body yet, it may.
-pub(crate) fn check(template: &Template) -> Result<bool> {
-    match template.body() {
-        Some(body) if !template.headers.is_empty() || !body.is_in_memory() => {
-            plan(&template.headers, body).map(|framing| framing.chunked)
+/// Rejects fields that contradict the body, before any work is done for the request. Otherwise returns
+/// true if the request needs a server that understands chunks; also true where the length of the body
+/// is not known yet.
+pub(crate) fn check(outgoing: &Outgoing) -> Result<bool> {
+    match outgoing.body() {
+        Some(body) if !outgoing.headers.is_empty() || !body.is_in_memory() => {
+            plan(&outgoing.headers, body).map(|framing| framing.chunked)
         }
         _ => Ok(false),
     }
 }
 
-/// Makes the fields and the body agree. To be called while the fields are the caller's: most requests
-/// have none.
-pub(crate) fn settle(request: &mut Request<Body>) -> Result<()> {
+/// Sets the framing fields of a request. Called while the fields are only the caller's: most requests
+/// have none then.
+pub(crate) fn apply(request: &mut Request<Body>) -> Result<()> {
     let is_in_memory = request.body().is_in_memory();
     if request.body().is_end_stream() && request.headers().is_empty() {
         declare_none(request);
@@ -82,8 +83,8 @@ pub(crate) fn settle(request: &mut Request<Body>) -> Result<()> {
     Ok(())
 }
 
-/// Some servers ask for a length even of a body that is not there (411), if the method has a meaning
-/// for one (RFC 9110, 8.6).
+/// Declares a length of 0. Some servers demand a length even without a body (411), if the method gives
+/// a body a meaning (RFC 9110, 8.6).
 fn declare_none(request: &mut Request<Body>) {
     if [Method::POST, Method::PUT, Method::PATCH].contains(request.method()) {
         let headers = request.headers_mut();
@@ -116,7 +117,7 @@ fn plan(headers: &HeaderMap, body: &Body) -> Result<Framing> {
     Ok(Framing { chunked: asks_for_chunks || length.is_none() || has_trailers, length, trailers })
 }
 
-/// What `Content-Length` says: the same number as often as it likes (RFC 9110, 8.6).
+/// Returns the value of `Content-Length`, which may be repeated with the same number (RFC 9110, 8.6).
 fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
@@ -133,7 +134,7 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
     Ok(declared)
 }
 
-/// Whether the caller wants chunks. No other coding is made here.
+/// Returns true if the caller wants chunks. No other coding is supported.
 fn asks_for_chunks(headers: &HeaderMap) -> Result<bool> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -165,14 +166,14 @@ fn announced_trailers(headers: &HeaderMap) -> Result<Vec<HeaderName>> {
 
 /// A stream that ends in an error unless it is as long as declared, and its trailers announced.
 struct Measured {
-    stream: Stream,
+    stream: BodyStream,
     /// Bytes still due; `None` if any number may come.
     left: Option<u64>,
     trailers: Vec<HeaderName>,
-    /// The last bytes that are due, until the stream has ended: with them the request would be
-    /// complete, and more could not be told from the next one.
+    /// The last bytes that are due, held back until the stream has ended: with them the request would be
+    /// complete, and the server would take further bytes for the next request.
     held: Option<Bytes>,
-    /// What comes after them, once the stream has ended.
+    /// Trailers, if any, once the stream has ended.
     last: Option<Option<HeaderMap>>,
 }
 
@@ -202,7 +203,7 @@ impl Measured {
         Ok(())
     }
 
-    /// What is left once the stream has ended.
+    /// Returns the next held frame once the stream has ended.
     fn next_of_last(&mut self) -> Option<Frame<Bytes>> {
         let held = self.held.take().map(Frame::data);
         held.or_else(|| self.last.as_mut()?.take().map(Frame::trailers))
@@ -240,7 +241,7 @@ impl http_body::Body for Measured {
     fn is_end_stream(&self) -> bool {
         match &self.last {
             Some(trailers) => self.held.is_none() && trailers.is_none(),
-            // One that ends too early ends in an error first.
+            // A stream that ends too early ends in an error first.
             None => {
                 self.held.is_none() && self.left.unwrap_or(0) == 0 && self.stream.is_end_stream()
             }

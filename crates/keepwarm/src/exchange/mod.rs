@@ -1,9 +1,26 @@
-//! One request and its response.
+//! One request and its response, on the connections that the pool grants.
+//!
+//! The highest folder below the public face: it may import pool, wire and observe, and none of them
+//! imports it.
+//!
+//! | module | content |
+//! |---|---|
+//! | `send` | the entry: a request with its redirects, under one deadline |
+//! | `attempt` | one round trip: attempts on one connection after another |
+//! | `retry` | the retry policy, a pure function |
+//! | `acquire` | waiting for a connection |
+//! | `outgoing`, `framing`, `redirect` | the request, its framing, and what a redirect changes |
+//! | `response_body` | the response's body, and how its connection returns |
+//! | `upload` | an upload that outlives the head of its response |
+//! | `drain` | reading the rest of an abandoned response |
 
 pub(crate) mod acquire;
 pub(crate) mod attempt;
 pub(crate) mod drain;
 pub(crate) mod framing;
 pub(crate) mod outgoing;
+mod redirect;
+pub(crate) mod response_body;
+pub(crate) mod retry;
 pub(crate) mod send;
 pub(crate) mod upload;

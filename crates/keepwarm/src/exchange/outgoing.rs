@@ -1,13 +1,13 @@
-//! A request as its caller made it, from which every attempt and every hop is made.
+//! The caller's request, from which every attempt and every redirect is made.
 
 use http::{Extensions, HeaderMap, Method, Uri};
 
 use crate::wire::body::Body;
 
-/// What is sent is made from this at each attempt, so that it need not be copied for a second one
-/// that most requests never need.
+/// A request as its caller made it. Each attempt is made from it, so that it need not be copied for a
+/// second attempt that most requests never need.
 #[derive(Debug)]
-pub(crate) struct Template {
+pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
@@ -16,7 +16,7 @@ pub(crate) struct Template {
     body: Option<Body>,
 }
 
-impl Template {
+impl Outgoing {
     pub(crate) fn new(method: Method, uri: Uri) -> Self {
         Self {
             method,
@@ -42,18 +42,18 @@ impl Template {
         self.body = Some(body);
     }
 
-    /// The body to be sent: a copy, or itself if it can be sent only once.
+    /// Returns the body to be sent: a copy, or the body itself if it can be sent only once.
     pub(crate) fn take_body(&mut self) -> Body {
         let copy = self.body.as_ref().and_then(Body::try_clone);
         copy.or_else(|| self.body.take()).unwrap_or_default()
     }
 
-    /// Whether its body is there, and will be after it was sent.
+    /// Returns true if the body is there, and will be after it was sent.
     pub(crate) fn can_be_sent_again(&self) -> bool {
         self.body.as_ref().is_some_and(Body::is_repeatable)
     }
 
-    /// Its body, until one that can be sent only once is on its way.
+    /// Returns the body; `None` once a body that can be sent only once is on its way.
     pub(crate) const fn body(&self) -> Option<&Body> {
         self.body.as_ref()
     }

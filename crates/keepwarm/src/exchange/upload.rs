@@ -1,9 +1,9 @@
 //! An exchange whose response has begun while its request is still being written.
 //!
 //! The caller may wait for the response, or hold it unread while it makes the rest of the upload: it
-//! need not poll anything of ours. So such an exchange is driven by a task of its own. The response
-//! wins: when it is complete, the upload has a moment to end, and then the connection is closed. As
-//! in Go (`maxWriteWaitBeforeConnReuse`).
+//! need not poll anything of this client. So a task of its own drives such an exchange. The response
+//! wins: when it is complete, the upload has 50 ms to end, and then the connection is closed. As in Go
+//! (`maxWriteWaitBeforeConnReuse`).
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,119 +16,123 @@ use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::drain::drain;
 use crate::deadline::Deadline;
-use crate::exchange::drain::drain;
 use crate::pool::lease::Lease;
 use crate::pool::origin::Origin;
 
-/// How long an upload may outlive a response that is complete.
+/// Time that an upload may outlive a response that is complete.
 const MAX_UPLOAD_AFTER_RESPONSE: Duration = Duration::from_millis(50);
 
-/// The reader's line to the task that has the lease. Dropped unused, it closes the connection.
+/// Handle with which the body reader tells the upload task how reading ended. Dropping it without a
+/// message closes the connection.
 #[derive(Debug)]
-pub(crate) struct Carrier {
+pub(crate) struct UploadHandle {
     origin: Arc<Origin>,
-    tell: oneshot::Sender<Word>,
+    sender: oneshot::Sender<UploadEvent>,
 }
 
-/// What the reader has to say.
+/// How reading the response ended.
 #[derive(Debug)]
-enum Word {
+enum UploadEvent {
     /// The response was read to its end.
     Complete,
-    /// Nobody will read the rest.
+    /// The body was dropped before its end.
     Dropped(Incoming),
-    /// The connection is to be closed.
+    /// Reading failed: the connection is to be closed.
     Failed(CloseReason),
 }
 
-/// Has the exchange driven by a task on that runtime.
-pub(crate) fn carry(lease: Lease, runtime: &Handle) -> Carrier {
-    let (tell, told) = oneshot::channel();
+/// Spawns a task on that runtime that drives the rest of the exchange.
+pub(crate) fn continue_upload(lease: Lease, runtime: &Handle) -> UploadHandle {
+    let (sender, events) = oneshot::channel();
     let origin = Arc::clone(lease.origin());
-    runtime.spawn(Carried { lease, told, grace: None }.run());
-    Carrier { origin, tell }
+    runtime.spawn(UploadTask { lease, events, grace: None }.run());
+    UploadHandle { origin, sender }
 }
 
-impl Carrier {
+impl UploadHandle {
     pub(crate) fn origin(&self) -> &Arc<Origin> {
         &self.origin
     }
 
-    // A task that is gone has ended the lease already: it need not be told.
+    // A message that cannot be delivered is dropped: a task that is gone has ended the lease.
 
     pub(crate) fn complete(self) {
-        drop(self.tell.send(Word::Complete));
+        drop(self.sender.send(UploadEvent::Complete));
     }
 
     pub(crate) fn failed(self, reason: CloseReason) {
-        drop(self.tell.send(Word::Failed(reason)));
+        drop(self.sender.send(UploadEvent::Failed(reason)));
     }
 
     pub(crate) fn dropped(self, incoming: Incoming) {
-        drop(self.tell.send(Word::Dropped(incoming)));
+        drop(self.sender.send(UploadEvent::Dropped(incoming)));
     }
 }
 
-struct Carried {
+struct UploadTask {
     lease: Lease,
-    told: oneshot::Receiver<Word>,
-    /// Since the response is complete.
+    events: oneshot::Receiver<UploadEvent>,
+    /// Runs since the response is complete.
     grace: Option<Deadline>,
 }
 
-enum End {
-    /// The connection can go back, or says itself why not.
-    Settled,
+/// End of an upload task.
+enum UploadEnd {
+    /// The connection can return to the pool, or is closed for the reason that it reports itself.
+    Finished,
     Dropped(Incoming),
     Closed(CloseReason),
 }
 
-impl Carried {
+impl UploadTask {
     async fn run(mut self) {
         let end = poll_fn(|cx| self.poll(cx)).await;
         let mut lease = self.lease;
         match end {
-            End::Settled => lease.give_back(),
-            End::Dropped(incoming) => drain(lease, incoming),
-            End::Closed(reason) => {
+            UploadEnd::Finished => lease.return_to_pool(),
+            UploadEnd::Dropped(incoming) => drain(lease, incoming),
+            UploadEnd::Closed(reason) => {
                 let closer = lease.connection().closer();
                 lease.close(reason, closer);
             }
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UploadEnd> {
         let connection = self.lease.connection();
         connection.drive();
         if connection.is_ready() {
-            return Poll::Ready(End::Settled);
+            return Poll::Ready(UploadEnd::Finished);
         }
         if self.grace.is_none() {
-            match Pin::new(&mut self.told).poll(cx) {
-                Poll::Ready(Ok(Word::Complete)) => {
+            match Pin::new(&mut self.events).poll(cx) {
+                Poll::Ready(Ok(UploadEvent::Complete)) => {
                     self.grace = Some(Deadline::after(Some(MAX_UPLOAD_AFTER_RESPONSE)));
                 }
-                Poll::Ready(Ok(Word::Dropped(incoming))) => {
-                    return Poll::Ready(End::Dropped(incoming));
+                Poll::Ready(Ok(UploadEvent::Dropped(incoming))) => {
+                    return Poll::Ready(UploadEnd::Dropped(incoming));
                 }
-                Poll::Ready(Ok(Word::Failed(reason))) => {
-                    return Poll::Ready(End::Closed(reason));
+                Poll::Ready(Ok(UploadEvent::Failed(reason))) => {
+                    return Poll::Ready(UploadEnd::Closed(reason));
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Closed(CloseReason::Abandoned)),
+                Poll::Ready(Err(_)) => {
+                    return Poll::Ready(UploadEnd::Closed(CloseReason::Abandoned));
+                }
                 Poll::Pending => {}
             }
         }
         if connection.has_ended() {
-            let settled = self.grace.is_some() || connection.is_on_last_exchange();
-            return Poll::Ready(if settled {
-                End::Settled
+            let finished = self.grace.is_some() || connection.is_on_last_exchange();
+            return Poll::Ready(if finished {
+                UploadEnd::Finished
             } else {
-                End::Closed(CloseReason::ExchangeFailed)
+                UploadEnd::Closed(CloseReason::ExchangeFailed)
             });
         }
         if self.grace.as_mut().is_some_and(|grace| grace.poll_expired(cx)) {
-            return Poll::Ready(End::Closed(CloseReason::UploadUnfinished));
+            return Poll::Ready(UploadEnd::Closed(CloseReason::UploadUnfinished));
         }
         connection.wait(cx);
         Poll::Pending

@@ -1,9 +1,11 @@
-//! The way of events to the observers: written down where they happen, told when no lock is held.
+//! Event queue: events are recorded under the origin's lock and delivered to observers after it is
+//! released.
 //!
-//! An event is put down under the lock of its origin, so the order of the outbox is the order in
-//! which the pool decided. Whoever has released the lock delivers. Only one thread delivers at a time,
-//! so that observers hear one event after the other; another one leaves its events to it. Since those
-//! may be many, and it has a request of its own to attend to, it passes the rest to a task.
+//! An event is recorded under the lock of its origin, so the order of the queue is the order in which
+//! the pool decided. A thread that has released the lock delivers. Only one thread delivers at a time,
+//! so that observers get one event after the other; other threads leave their events to it. These may
+//! be many, and the delivering thread has a request of its own to continue, so after 256 events it
+//! passes the rest to a task.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,52 +14,53 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use keepwarm_pool::Moment;
 use tokio::runtime::Handle;
 
-use crate::observe::observer::{Event, Observer, Observers};
-use crate::observe::warnings;
-use crate::wire::stream::words_of;
+use super::observer::{Event, EventKind, Observer, Observers};
+use super::warnings;
+use crate::error::panic_message;
 
-/// Events that may wait while an observer is busy. Those beyond it are lost, and counted.
+/// Limit on the events that wait while an observer is busy. Further events are lost, and counted.
 const MAX_WAITING: usize = 1 << 16;
 
-/// Events that one request delivers in one go, its own and those of others.
+/// Limit on the events that one request delivers at once, its own and those of other requests.
 const MAX_AT_ONCE: usize = 256;
 
 /// Events on their way to at least one observer.
-pub(crate) struct Outbox {
-    listeners: Vec<Listener>,
-    queue: Mutex<Queue>,
+pub(crate) struct EventQueue {
+    observers: Vec<Guarded>,
+    queue: Mutex<Waiting>,
     requests: AtomicU64,
 }
 
-struct Listener {
+/// An observer that is not called again once it has panicked.
+struct Guarded {
     observer: Arc<dyn Observer>,
-    /// It has panicked, and is not called again.
-    silenced: AtomicBool,
+    has_panicked: AtomicBool,
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Event>,
-    /// Somebody is at it.
+struct Waiting {
+    events: VecDeque<Event>,
+    /// True while a thread or task delivers.
     delivering: bool,
     lost: u64,
-    /// When the youngest one happened.
+    /// Time of the youngest event.
     latest: Duration,
 }
 
-impl Outbox {
-    /// `None` if nobody listens: then nothing is written down.
+impl EventQueue {
+    /// Creates the queue; `None` without observers: then no event is recorded.
     pub(crate) fn new(observers: Observers) -> Option<Arc<Self>> {
-        let listen = |observer| Listener { observer, silenced: AtomicBool::new(false) };
-        let listeners: Vec<_> = observers.into_vec().into_iter().map(listen).collect();
+        let guard = |observer| Guarded { observer, has_panicked: AtomicBool::new(false) };
+        let observers: Vec<_> = observers.into_vec().into_iter().map(guard).collect();
         let requests = AtomicU64::new(0);
-        let outbox = Self { listeners, queue: Mutex::default(), requests };
-        (!outbox.listeners.is_empty()).then(|| Arc::new(outbox))
+        let queue = Self { observers, queue: Mutex::default(), requests };
+        (!queue.observers.is_empty()).then(|| Arc::new(queue))
     }
 
-    /// A number that no other request of this client has; never 0.
+    /// Returns a number that no other request of this client has; never 0.
     pub(crate) fn number_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -66,180 +69,183 @@ impl Outbox {
         self.lock().lost
     }
 
-    /// Writes it down. It calls nobody, so it may be used while a lock is held.
-    pub(crate) fn put(&self, mut event: Event) {
+    /// Records an event. Calls no observer, so it may be used while a lock is held.
+    pub(crate) fn record(&self, now: Moment, origin: &Arc<str>, kind: EventKind) {
+        let mut event = Event::new(now.since(Moment::ZERO), Arc::clone(origin), kind);
         let mut queue = self.lock();
-        // Clocks are read before a lock is taken, so one may come behind another.
+        // Threads read the clock before they take a lock, so an event may be recorded after a later one.
         queue.latest = queue.latest.max(event.at);
         event.at = queue.latest;
-        if queue.waiting.len() < MAX_WAITING {
-            queue.waiting.push_back(event);
+        if queue.events.len() < MAX_WAITING {
+            queue.events.push_back(event);
         } else {
             queue.lost += 1;
         }
     }
 
-    /// Tells the observers what was written down. To be used while no lock is held.
+    /// Delivers the recorded events to the observers. Called while no lock is held.
     pub(crate) fn deliver(self: &Arc<Self>) {
         let mut queue = self.lock();
-        if queue.delivering || queue.waiting.is_empty() {
+        if queue.delivering || queue.events.is_empty() {
             return;
         }
         queue.delivering = true;
         drop(queue);
-        if !self.tell_some() {
+        if !self.deliver_some() {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
-            let turn = Turn { outbox: Arc::clone(self), over: false };
-            runtime.spawn(turn.finish());
+            let task = Delivery { queue: Arc::clone(self), over: false };
+            runtime.spawn(task.run());
         } else {
-            while self.tell_some() {}
+            while self.deliver_some() {}
         }
     }
 
-    /// For who delivers. False if nothing is left, and nobody delivers any more.
-    fn tell_some(&self) -> bool {
+    /// Delivers up to [`MAX_AT_ONCE`] events. Returns false if none is left: then delivery has ended.
+    fn deliver_some(&self) -> bool {
         for _ in 0..MAX_AT_ONCE {
             let mut queue = self.lock();
-            let Some(event) = queue.waiting.pop_front() else {
+            let Some(event) = queue.events.pop_front() else {
                 queue.delivering = false;
                 return false;
             };
             drop(queue);
-            self.tell(event);
+            self.notify_observers(event);
         }
         true
     }
 
-    fn tell(&self, event: Event) {
-        let mut listeners =
-            self.listeners.iter().filter(|listener| !listener.silenced.load(Ordering::Relaxed));
-        let Some(first) = listeners.next() else { return };
-        for listener in listeners {
-            listener.tell(event.clone());
+    fn notify_observers(&self, event: Event) {
+        let mut observers =
+            self.observers.iter().filter(|observer| !observer.has_panicked.load(Ordering::Relaxed));
+        let Some(first) = observers.next() else { return };
+        for observer in observers {
+            observer.notify(event.clone());
         }
-        first.tell(event);
+        first.notify(event);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to deliver, in a task.
-struct Turn {
-    outbox: Arc<Outbox>,
-    /// Nobody delivers any more, or somebody else.
+/// Task that delivers the rest of the events.
+struct Delivery {
+    queue: Arc<EventQueue>,
+    /// True once delivery has ended, or another thread has begun it.
     over: bool,
 }
 
-impl Turn {
-    async fn finish(mut self) {
-        while self.outbox.tell_some() {
+impl Delivery {
+    async fn run(mut self) {
+        while self.queue.deliver_some() {
             tokio::task::yield_now().await;
         }
         self.over = true;
     }
 }
 
-impl Drop for Turn {
-    /// The runtime has ended. Whoever has the next event delivers what is left.
+impl Drop for Delivery {
+    /// Gives the right to deliver back if the runtime has ended. The thread that records the next event
+    /// delivers the rest.
     fn drop(&mut self) {
         if !self.over {
-            self.outbox.lock().delivering = false;
+            self.queue.lock().delivering = false;
         }
     }
 }
 
-impl Listener {
-    fn tell(&self, event: Event) {
+impl Guarded {
+    fn notify(&self, event: Event) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.observer.observe(event))) {
-            self.silenced.store(true, Ordering::Relaxed);
-            warnings::observer_panicked(words_of(&*panic));
+            self.has_panicked.store(true, Ordering::Relaxed);
+            warnings::observer_panicked(panic_message(&*panic));
         }
     }
 }
 
-impl fmt::Debug for Outbox {
+impl fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("observers", &self.listeners.len()).finish_non_exhaustive()
+        f.debug_struct("EventQueue")
+            .field("observers", &self.observers.len())
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::observer::EventKind;
 
-    fn event(dial: u64) -> Event {
-        Event::new(Duration::ZERO, "http://host:80".into(), EventKind::DialBegan { dial })
+    fn record(queue: &EventQueue, dial: u64) {
+        queue.record(Moment::ZERO, &"http://host:80".into(), EventKind::DialBegan { dial });
     }
 
-    /// An outbox, and what its observer has heard.
-    fn heard() -> (Arc<Outbox>, impl Fn() -> Vec<u64>) {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let ear = Arc::clone(&heard);
+    /// Makes a queue, and a function that returns what its observer has got.
+    fn observed() -> (Arc<EventQueue>, impl Fn() -> Vec<u64>) {
+        let delivered = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&delivered);
         let mut observers = Observers::default();
         observers.add(move |event: Event| {
             let EventKind::DialBegan { dial } = event.kind else { return };
-            ear.lock().expect("no panic").push(dial);
+            sink.lock().expect("no panic").push(dial);
         });
-        let outbox = Outbox::new(observers).expect("somebody listens");
-        (outbox, move || heard.lock().expect("no panic").clone())
+        let queue = EventQueue::new(observers).expect("there is an observer");
+        (queue, move || delivered.lock().expect("no panic").clone())
     }
 
     #[test]
-    fn what_comes_while_too_much_waits_is_lost_and_counted() {
-        let (outbox, heard) = heard();
+    fn events_beyond_the_limit_are_lost() {
+        let (queue, delivered) = observed();
         let over = MAX_WAITING as u64 + 10;
         for nth in 0..over {
-            outbox.put(event(nth));
+            record(&queue, nth);
         }
-        assert_eq!(outbox.lost(), 10);
-        outbox.deliver();
+        assert_eq!(queue.lost(), 10, "and counted");
+        queue.deliver();
         let kept: Vec<u64> = (0..MAX_WAITING as u64).collect();
-        assert_eq!(heard(), kept, "in order, and the oldest ones");
-        outbox.put(event(over));
-        outbox.deliver();
-        assert_eq!(heard().last(), Some(&over));
+        assert_eq!(delivered(), kept, "in order, and the oldest ones");
+        record(&queue, over);
+        queue.deliver();
+        assert_eq!(delivered().last(), Some(&over));
     }
 
+    /// One request delivers its share, and a task the rest, in order.
     #[tokio::test]
-    async fn one_request_delivers_its_share_and_a_task_the_rest_in_order() {
-        let (outbox, heard) = heard();
+    async fn long_delivery_continues_in_a_task() {
+        let (queue, delivered) = observed();
         for nth in 0..1_000 {
-            outbox.put(event(nth));
+            record(&queue, nth);
         }
-        outbox.deliver();
-        assert_eq!(heard().len(), MAX_AT_ONCE);
-        // Whoever comes meanwhile does not overtake.
-        outbox.put(event(1_000));
-        outbox.deliver();
-        assert_eq!(heard().len(), MAX_AT_ONCE);
-        while heard().len() <= 1_000 {
+        queue.deliver();
+        assert_eq!(delivered().len(), MAX_AT_ONCE);
+        record(&queue, 1_000);
+        queue.deliver();
+        assert_eq!(delivered().len(), MAX_AT_ONCE, "a second thread does not overtake");
+        while delivered().len() <= 1_000 {
             tokio::task::yield_now().await;
         }
-        assert!(heard().into_iter().eq(0..=1_000));
-        outbox.put(event(1_001));
-        outbox.deliver();
-        assert_eq!(heard().len(), 1_002, "and then it is as before");
+        assert!(delivered().into_iter().eq(0..=1_000));
+        record(&queue, 1_001);
+        queue.deliver();
+        assert_eq!(delivered().len(), 1_002, "and then delivery is immediate again");
     }
 
     #[test]
-    fn what_a_runtime_that_ends_leaves_undelivered_is_delivered_with_the_next_event() {
-        let (outbox, heard) = heard();
+    fn next_event_delivers_what_a_dead_runtime_left() {
+        let (queue, delivered) = observed();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
             for nth in 0..1_000 {
-                outbox.put(event(nth));
+                record(&queue, nth);
             }
-            outbox.deliver();
+            queue.deliver();
         });
         drop(runtime);
-        assert_eq!(heard().len(), MAX_AT_ONCE);
-        outbox.put(event(1_000));
-        outbox.deliver();
-        assert!(heard().into_iter().eq(0..=1_000));
+        assert_eq!(delivered().len(), MAX_AT_ONCE);
+        record(&queue, 1_000);
+        queue.deliver();
+        assert!(delivered().into_iter().eq(0..=1_000));
     }
 }

@@ -1,4 +1,4 @@
-//! What one origin's numbers mean, in words, and what to set.
+//! Explains one origin's numbers in words, and names the settings to change.
 //!
 //! Pure: numbers and settings go in, sentences come out.
 
@@ -10,8 +10,8 @@ use crate::observe::stats::OriginStats;
 use crate::observe::warnings::Warning;
 use crate::settings::Settings;
 
-/// Everything that is wrong at one origin, worst first, or that nothing is. What the process was
-/// warned of there comes before all.
+/// Returns all that is wrong at one origin, worst first, or a sentence that nothing is. Warnings of the
+/// process that concern the origin come first.
 pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warning]) -> String {
     let mut findings: Vec<(u64, String)> = [
         idle_limit(stats, settings),
@@ -30,7 +30,7 @@ pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warn
     .collect();
     findings.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     let mut lines = vec![format!("{}: {}", stats.origin, summary(stats))];
-    // What is found for bodies left unread has the newer numbers.
+    // Bodies left unread are left out: the finding has newer numbers than the warning.
     let of_clients = |warning: &&Warning| matches!(warning, Warning::ClientPerRequest { .. });
     let here = |warning: &&Warning| warning.origin() == Some(&stats.origin);
     let warned: Vec<_> = warnings.iter().filter(of_clients).filter(here).collect();
@@ -52,7 +52,7 @@ fn summary(stats: &OriginStats) -> String {
     )
 }
 
-/// A finding and how many connections or requests it cost.
+/// A finding, with the number of connections or requests that it cost.
 type Finding = Option<(u64, String)>;
 
 fn finding(count: u64, text: impl FnOnce() -> String) -> Finding {
@@ -184,7 +184,7 @@ fn dials_failed(stats: &OriginStats) -> Finding {
     finding(count, || format!("{} could not be established", counted(count, "connection")))
 }
 
-/// `1 connection`, `2 connections`.
+/// Formats `1 connection`, `2 connections`.
 fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,6 +1,6 @@
-//! What happens in a client, told to whoever wants to know: the trait and its events.
+//! The public trait [`Observer`] and its events.
 //!
-//! How they are delivered is the [outbox](crate::observe::event_queue)'s.
+//! Delivery is the business of the [event queue](super::event_queue).
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,22 +11,23 @@ use keepwarm_pool::{CloseReason, Closer};
 
 use crate::error::Error;
 
-/// Is told what happens in a client, see [`ClientBuilder::observer`](crate::ClientBuilder::observer).
-/// Every closure over an [`Event`] is one.
+/// Receiver of the events of a client, see
+/// [`ClientBuilder::observer`](crate::ClientBuilder::observer). Every closure over an [`Event`] is an
+/// observer.
 ///
 /// * Events of one client come one after the other, never two at once, in the order in which they
-///   happened; so those of one connection, and those of one request, are in order.
-/// * They come after the fact and with no lock held: an observer may ask for
-///   [`stats`](crate::Client::stats), and send requests. What that causes is told when it has
+///   happened; so the events of one connection, and of one request, are in order.
+/// * Events come after the fact and with no lock held: an observer may call
+///   [`stats`](crate::Client::stats), and send requests. Events that this causes come when it has
 ///   returned.
-/// * They come on whatever thread is there, in the middle of somebody's request or drop, or in a task
-///   if there are many. An observer that takes long makes that one slow, and should hand over to a
-///   channel instead. While it runs, events wait, at most 65,536 of them; the next ones are lost, and
-///   counted in [`Stats::events_lost`](crate::Stats::events_lost). Those that a runtime leaves
-///   behind when it ends are told with the next one.
+/// * Events come on the thread that caused them or another one, in the middle of a request or a drop,
+///   or in a task if there are many. A slow observer makes that request slow, and should hand over to a
+///   channel instead. While it runs, events wait, at most 65,536 of them; further ones are lost, and
+///   counted in [`Stats::events_lost`](crate::Stats::events_lost). Events left undelivered when a
+///   runtime ends come with the next event.
 /// * An observer that panics is not called again. The panic goes no further, the pool is as it was,
-///   and [`warnings`](crate::warnings) tells of it.
-/// * When a client is at rest and no event was lost, counts of events are those of
+///   and [`warnings`](crate::warnings) reports it.
+/// * When a client is at rest and no event was lost, counts of events equal those of
 ///   [`Stats`](crate::Stats).
 ///
 /// An observer that holds a clone of its client keeps it alive for ever.
@@ -46,7 +47,7 @@ use crate::error::Error;
 /// # Ok::<(), keepwarm::Error>(())
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// This has happened.
+    /// Receives one event.
     fn observe(&self, event: Event);
 }
 
@@ -56,7 +57,7 @@ impl<F: Fn(Event) + Send + Sync + 'static> Observer for F {
     }
 }
 
-/// Something that happened in a client.
+/// An event of a client.
 ///
 /// ```
 /// fn line(event: &keepwarm::Event) -> String {
@@ -66,11 +67,11 @@ impl<F: Fn(Event) + Send + Sync + 'static> Observer for F {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// When: the time since the client was built, by the client's clock.
+    /// Time since the client was built, by the client's clock.
     pub at: Duration,
-    /// Where: `scheme://host:port`, as in [`Stats`](crate::Stats).
+    /// The origin, `scheme://host:port`, as in [`Stats`](crate::Stats).
     pub origin: Arc<str>,
-    /// What.
+    /// The kind of event.
     pub kind: EventKind,
 }
 
@@ -80,9 +81,9 @@ impl Event {
     }
 }
 
-/// What happened. Numbers of connections are those of
-/// [`ConnectionInfo::id`](crate::ConnectionInfo::id); numbers of requests are the client's, and
-/// those of dials the origin's.
+/// Kinds of events. Numbers of connections are those of
+/// [`ConnectionInfo::id`](crate::ConnectionInfo::id); requests are numbered by the client, and dials by
+/// the origin.
 ///
 /// ```text
 /// a dial:        DialBegan, then ConnectionOpened or DialFailed
@@ -106,11 +107,11 @@ pub enum EventKind {
         /// The dial.
         dial: u64,
     },
-    /// It could not be.
+    /// A connection could not be established.
     DialFailed {
         /// The dial.
         dial: u64,
-        /// Why, and at which stage.
+        /// The cause, with its stage.
         error: Error,
     },
     /// A connection is established. It is idle until it is assigned, which is often at once.
@@ -120,41 +121,43 @@ pub enum EventKind {
         /// The dial it came from.
         dial: u64,
     },
-    /// A request got it. It is active.
+    /// A connection was assigned to a request. The connection is active.
     ConnectionAssigned {
         /// The connection.
         connection: u64,
         /// The request.
         request: u64,
-        /// Exchanges that it had served before; above 0 it is reused.
+        /// Exchanges that the connection had served before; above 0 it is reused.
         exchanges_before: u64,
-        /// How long it had been idle; `None` straight from a dial or from another exchange.
+        /// Time for which the connection had been idle; `None` straight from a dial or from another
+        /// exchange.
         idle_age: Option<Duration>,
     },
-    /// Its socket has spoken while it was idle, and is looked at. It is active meanwhile.
+    /// The socket of an idle connection became ready, and is inspected. The connection is active
+    /// meanwhile.
     ConnectionInspected {
         /// The connection.
         connection: u64,
     },
-    /// It came back, fit for another exchange. It is idle until it is assigned or closed, which may
-    /// be at once.
+    /// A connection returned to the pool, fit for another exchange. It is idle until it is assigned or
+    /// closed, which may be at once.
     ConnectionReturned {
         /// The connection.
         connection: u64,
-        /// Whether an exchange was served: it may have been inspected, or come back unused.
+        /// True after an exchange; false if the connection was inspected, or returned unused.
         served: bool,
     },
-    /// It is closed.
+    /// A connection is closed.
     ConnectionClosed {
         /// The connection.
         connection: u64,
-        /// Why.
+        /// The reason.
         reason: CloseReason,
-        /// Who closed first, as far as the client saw.
+        /// The side that closed first, as far as the client saw.
         closer: Closer,
-        /// The time since it was opened.
+        /// The time since the connection was opened.
         age: Duration,
-        /// Whether it was active, and did not come back before.
+        /// True if the connection was active, and had not returned before.
         active: bool,
     },
     /// A request begins. A redirect that is followed is a request of its own.
@@ -164,36 +167,36 @@ pub enum EventKind {
         /// Its method.
         method: Method,
     },
-    /// It waits for a connection: none was idle.
+    /// A request waits for a connection: none was idle.
     WaitBegan {
         /// The request.
         request: u64,
     },
-    /// It waits no more.
+    /// A request waits no more.
     WaitEnded {
         /// The request.
         request: u64,
-        /// How long it waited.
+        /// Time spent waiting.
         waited: Duration,
-        /// Whether it got a connection. If not, it was refused one or gave up.
+        /// True if the request got a connection; false if it was refused one or gave up.
         served: bool,
     },
-    /// It is handed to another connection, because the one before was dead.
+    /// A request is handed to another connection, because the previous one was dead.
     RequestRetried {
         /// The request.
         request: u64,
         /// The number of this attempt: 2 or more.
         attempt: u32,
     },
-    /// The head of its response has come.
+    /// The head of a request's response has come.
     HeadReceived {
         /// The request.
         request: u64,
         /// The status.
         status: StatusCode,
     },
-    /// It is over for the caller: the body was read to its end, the request failed, or either was
-    /// dropped. The connection may have come back before, or come back later.
+    /// A request is over for the caller: the body was read to its end, the request failed, or either was
+    /// dropped. The connection may have returned before, or may return later.
     RequestEnded {
         /// The request.
         request: u64,
@@ -201,9 +204,9 @@ pub enum EventKind {
         method: Method,
         /// The status of the response, if its head has come.
         status: Option<StatusCode>,
-        /// How it ended.
+        /// The outcome.
         outcome: Outcome,
-        /// The time since it began.
+        /// The time since the request began.
         took: Duration,
         /// Bytes of the request's body that were taken to be sent, in the last attempt.
         sent: u64,
@@ -212,7 +215,7 @@ pub enum EventKind {
     },
 }
 
-/// How a request ended.
+/// Outcome of a request.
 ///
 /// ```
 /// fn word(outcome: &keepwarm::Outcome) -> String {

@@ -1,8 +1,8 @@
-//! OpenTelemetry's metrics of HTTP clients, made of a client's events.
+//! OpenTelemetry's metrics of HTTP clients, made from a client's events.
 //!
 //! Names, units, attributes and bucket boundaries are those of the semantic conventions for HTTP
-//! metrics (`docs/http/http-metrics.md`). This module knows OpenTelemetry's API; where the numbers
-//! go is the SDK's matter, which the caller sets up.
+//! metrics (`docs/http/http-metrics.md`). This module uses OpenTelemetry's API; the SDK, which the caller
+//! sets up, exports the numbers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use opentelemetry::{KeyValue, StringValue};
 use crate::error::{Error, Stage};
 use crate::observe::observer::{Event, EventKind, Observer, Outcome};
 
-/// In seconds, as the conventions advise.
+/// Boundaries in seconds, as the conventions advise.
 const REQUEST_BOUNDARIES: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const CONNECTION_BOUNDARIES: [f64; 14] =
@@ -39,8 +39,8 @@ const CONNECTION_BOUNDARIES: [f64; 14] =
 /// stage that failed: `request`, `wait`, `resolve`, `connect`, `tls`,
 /// `exchange`, `body`, `redirect`. Methods that are not RFC 9110's or PATCH are `_OTHER`.
 ///
-/// Each client has one of its own; those of one meter add up. If events are lost (see
-/// [`Observer`]), the gauges are off from then on.
+/// Each client has an observer of its own; observers of one meter add up. If events are lost (see
+/// [`Observer`]), the gauges are wrong from then on.
 ///
 /// ```
 /// # fn example(provider: &impl opentelemetry::metrics::MeterProvider) -> keepwarm::Result<()> {
@@ -57,11 +57,11 @@ pub struct OpenTelemetryMetrics {
     connection_duration: Histogram<f64>,
     request_body_size: Histogram<u64>,
     response_body_size: Histogram<u64>,
-    /// The server of the last event, which is most often that of the next one.
+    /// The server of the last event, which is most often that of the next event.
     last: Mutex<Option<Server>>,
 }
 
-/// An origin, in attributes.
+/// An origin as attributes.
 #[derive(Clone, Debug)]
 struct Server {
     origin: Arc<str>,
@@ -71,14 +71,14 @@ struct Server {
 }
 
 /// A request that has ended.
-struct Ended<'a> {
+struct EndedRequest<'a> {
     method: &'a Method,
     status: Option<StatusCode>,
     outcome: &'a Outcome,
 }
 
 impl OpenTelemetryMetrics {
-    /// Its instruments are made with this meter.
+    /// Creates the instruments with this meter.
     #[must_use]
     pub fn new(meter: &Meter) -> Self {
         let seconds = |name, what, boundaries: [f64; 14]| {
@@ -160,7 +160,7 @@ impl Observer for OpenTelemetryMetrics {
             }
             EventKind::RequestEnded { method, status, outcome, took, sent, received, .. } => {
                 self.active_requests.add(-1, &server.with([method_of(method)]));
-                let ended = Ended { method, status: *status, outcome };
+                let ended = EndedRequest { method, status: *status, outcome };
                 let attributes = server.with(ended.attributes());
                 self.request_duration.record(took.as_secs_f64(), &attributes);
                 self.request_body_size.record(*sent, &attributes);
@@ -188,7 +188,7 @@ fn method_of(method: &Method) -> KeyValue {
 }
 
 impl Server {
-    /// `scheme://host:port`, an IPv6 address in brackets.
+    /// Parses `scheme://host:port`, an IPv6 address in brackets.
     fn of(origin: &Arc<str>) -> Self {
         let (scheme, authority) = origin.split_once("://").unwrap_or(("http", origin));
         let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
@@ -212,7 +212,7 @@ impl Server {
     }
 }
 
-impl Ended<'_> {
+impl EndedRequest<'_> {
     fn attributes(&self) -> Vec<KeyValue> {
         let mut attributes = vec![method_of(self.method), version()];
         if let Some(status) = self.status {
@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_its_parts_whatever_its_host() {
+    fn origin_is_split_into_attributes() {
         for (origin, address, port, scheme) in [
             ("http://host:80", "host", 80, "http"),
             ("https://10.0.0.1:8443", "10.0.0.1", 8443, "https"),

@@ -1,4 +1,4 @@
-//! How many of something happened in the last ten seconds, in a fixed amount of memory.
+//! A count over the last ten seconds, in a fixed amount of memory.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use keepwarm_pool::Moment;
 /// Seconds that are remembered, the present one included.
 const SECONDS: usize = 10;
 
-/// What is called lately: the second that is passing, and the nine before it.
+/// Length of the counted span: the second that is passing, and the nine before it.
 pub(crate) const WINDOW: Duration = Duration::from_secs(SECONDS as u64);
 
 /// A count for each of the last ten seconds of a client's clock.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Lately {
-    /// By second, modulo their number.
+pub(crate) struct RecentCount {
+    /// Indexed by second, modulo `SECONDS`.
     counts: [u64; SECONDS],
     /// The youngest second that is counted.
     youngest: u64,
 }
 
-impl Lately {
-    /// It happened now.
+impl RecentCount {
+    /// Counts one now.
     pub(crate) fn note(&mut self, now: Moment) {
-        // Clocks are read before a lock is taken, so one may come behind another.
+        // Threads read the clock before they take a lock, so `now` may be earlier than a previous one.
         self.advance(second(now));
         self.counts[place(self.youngest)] += 1;
     }
@@ -33,7 +33,7 @@ impl Lately {
         seen.counts.iter().sum()
     }
 
-    /// What another one counted was ours.
+    /// Adds another count, second by second.
     pub(crate) fn absorb(&mut self, other: &Self) {
         let mut other = *other;
         let youngest = self.youngest.max(other.youngest);
@@ -70,30 +70,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ten_seconds_old_is_forgotten_and_nothing_younger() {
-        let mut lately = Lately::default();
-        lately.note(at(900));
-        lately.note(at(1_000));
-        lately.note(at(1_100));
-        assert_eq!(lately.count(at(9_999)), 3);
-        assert_eq!(lately.count(at(10_000)), 2, "the first second is over");
-        assert_eq!(lately.count(at(11_000)), 0);
-        lately.note(at(1_000_000));
-        assert_eq!(lately.count(at(1_000_000)), 1);
-        assert_eq!(lately.count(Moment::NEVER), 0);
+    fn counts_are_forgotten_after_ten_seconds() {
+        let mut recent = RecentCount::default();
+        recent.note(at(900));
+        recent.note(at(1_000));
+        recent.note(at(1_100));
+        assert_eq!(recent.count(at(9_999)), 3, "nothing younger is forgotten");
+        assert_eq!(recent.count(at(10_000)), 2, "the first second is over");
+        assert_eq!(recent.count(at(11_000)), 0);
+        recent.note(at(1_000_000));
+        assert_eq!(recent.count(at(1_000_000)), 1);
+        assert_eq!(recent.count(Moment::NEVER), 0);
     }
 
     #[test]
-    fn a_clock_that_was_read_too_early_counts_as_now() {
-        let mut lately = Lately::default();
-        lately.note(at(20_000));
-        lately.note(at(5_000));
-        assert_eq!(lately.count(at(20_000)), 2);
+    fn early_clock_reading_counts_as_now() {
+        let mut recent = RecentCount::default();
+        recent.note(at(20_000));
+        recent.note(at(5_000));
+        assert_eq!(recent.count(at(20_000)), 2);
     }
 
     #[test]
-    fn two_counts_become_one_second_by_second() {
-        let (mut ours, mut theirs) = (Lately::default(), Lately::default());
+    fn counts_merge_second_by_second() {
+        let (mut ours, mut theirs) = (RecentCount::default(), RecentCount::default());
         ours.note(at(1_000));
         ours.note(at(5_000));
         theirs.note(at(5_000));

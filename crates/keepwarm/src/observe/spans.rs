@@ -31,11 +31,11 @@ mod on {
 
     use crate::error::{Error, Stage};
 
-    /// A request under way. It ends when the last handle is dropped.
+    /// Span of a request under way. It ends when the last handle is dropped.
     #[derive(Clone, Debug)]
     pub(crate) struct RequestSpan {
         request: Span,
-        /// The body is being read.
+        /// Set while the body is being read.
         read: Option<Span>,
     }
 
@@ -77,7 +77,7 @@ mod on {
         }
     }
 
-    /// An exchange before its response: first `write`, then `head`.
+    /// Span of an exchange before its response: first `write`, then `head`.
     pub(crate) struct SendSpan {
         span: Span,
         written: bool,
@@ -88,13 +88,13 @@ mod on {
             Self { span: debug_span!(target: "keepwarm", "write"), written: false }
         }
 
-        /// Ends it.
+        /// Ends the span.
         pub(crate) fn end(self) {}
 
         pub(crate) fn look(&mut self, is_written: impl FnOnce() -> bool) {
             if !self.written && is_written() {
                 self.written = true;
-                // The one ends before the other begins.
+                // `write` ends before `head` begins.
                 self.span = Span::none();
                 self.span = debug_span!(target: "keepwarm", "head");
             }
@@ -105,7 +105,7 @@ mod on {
         waiting.instrument(debug_span!(target: "keepwarm", "wait"))
     }
 
-    /// To be made where the dial is caused.
+    /// Span of a dial. Made where the dial is caused.
     pub(crate) struct DialSpan(Span);
 
     impl DialSpan {
@@ -120,7 +120,7 @@ mod on {
         }
     }
 
-    /// One step of a dial.
+    /// Puts one step of a dial into its span.
     pub(crate) fn step<F: Future>(stage: Stage, step: F) -> impl Future<Output = F::Output> {
         step.instrument(match stage {
             Stage::Resolve => debug_span!(target: "keepwarm", "resolve"),

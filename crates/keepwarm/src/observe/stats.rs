@@ -1,12 +1,12 @@
-//! What a client did, in numbers.
+//! Public statistics of a client, made from the pools' snapshots.
 
 use std::ops::Deref;
 use std::time::Duration;
 
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
-use crate::observe::recent_count;
-use crate::pool::origin::{Origin, Snapshot};
+use super::recent_count;
+use super::snapshot::Snapshot;
 
 /// Gauges and counters of a client, by origin and in total.
 ///
@@ -20,7 +20,7 @@ use crate::pool::origin::{Origin, Snapshot};
 ///     println!("{}: {} opened, {} closed", origin.origin, origin.opened, origin.closed());
 /// }
 /// println!("{:.1} connections opened a second", stats.total.opens_per_second());
-/// assert_eq!(stats.total.opened, 0, "nothing was asked of it yet");
+/// assert_eq!(stats.total.opened, 0, "no request was sent yet");
 /// assert_eq!(stats.total.reuse_ratio(), None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,24 +28,25 @@ use crate::pool::origin::{Origin, Snapshot};
 pub struct Stats {
     /// All origins together, those that were forgotten included.
     pub total: PoolStats,
-    /// By name of the origin, in alphabetical order.
+    /// Statistics of each origin, in alphabetical order of the names.
     pub origins: Vec<OriginStats>,
-    /// Origins that are not listed any more: a client that knows more than 1,024 forgets those it
-    /// has no connection to, now and then. What they did is in the total.
+    /// Origins that are not listed any more: a client that knows more than 1,024 origins forgets, now
+    /// and then, those without a connection. Their numbers stay in the total.
     pub forgotten_origins: u64,
-    /// Events that no [`Observer`](crate::Observer) was told of, because too many waited already.
+    /// Events that were not delivered to any [`Observer`](crate::Observer), because too many waited.
     pub events_lost: u64,
 }
 
 impl Stats {
-    /// One origin's, by its name: `http://host:port`, host in lower case, port always written.
+    /// Returns the statistics of one origin by its name: `http://host:port`, host in lower case, port
+    /// always written.
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&OriginStats> {
         self.origins.iter().find(|origin| origin.origin == name)
     }
 }
 
-/// Gauges and counters of one origin: those of a [`PoolStats`], and its own.
+/// Gauges and counters of one origin: a [`PoolStats`], and numbers that only a single origin has.
 ///
 /// ```
 /// # fn example(client: &keepwarm::Client) {
@@ -60,15 +61,15 @@ impl Stats {
 pub struct OriginStats {
     /// `http://host:port`.
     pub origin: String,
-    /// The most requests that held or wanted a connection at once. There is none in total: origins
-    /// have their peaks at different times.
+    /// The most requests that held or wanted a connection at once. The total has no peak: origins have
+    /// theirs at different times.
     pub peak: usize,
-    /// How long the server keeps an idle connection, as its closes have shown; `None` if they have not,
-    /// or if it says so itself. See
+    /// Time for which the server keeps an idle connection, learned from its closes; `None` if they have
+    /// not shown it, or if the server announces it by `Keep-Alive`. See
     /// [`learn_idle_timeout`](crate::ClientBuilder::learn_idle_timeout).
     pub learned_idle_timeout: Option<Duration>,
-    /// Its connections and requests. The fields of this one can be read as if they were fields of
-    /// the origin: `origin.idle`.
+    /// Connections and requests of the origin. Its fields can be read as if they were fields of the
+    /// origin: `origin.idle`.
     pub pool: PoolStats,
 }
 
@@ -80,8 +81,8 @@ impl Deref for OriginStats {
     }
 }
 
-/// Gauges (words for a state: dialing, active, idle, waiting) and counters of one origin or of
-/// several together.
+/// Gauges (named by a state: dialing, active, idle, waiting) and counters of one origin or of several
+/// together.
 ///
 /// ```
 /// # fn example(client: &keepwarm::Client) {
@@ -105,11 +106,11 @@ pub struct PoolStats {
     pub waiting: usize,
     /// Connections established.
     pub opened: u64,
-    /// Connections established lately: in the second that is passing, and in the nine before it.
+    /// Connections established in the last ten seconds: the second that is passing, and the nine before.
     pub opened_lately: u64,
     /// Requests served by a connection that had served none before.
     pub new: u64,
-    /// Requests served by a connection that had served one before.
+    /// Requests served by a connection that had served a request before.
     pub reused: u64,
     /// Requests that asked for a connection.
     pub checkouts: u64,
@@ -118,15 +119,15 @@ pub struct PoolStats {
     /// Requests that were refused a connection: because too many were waiting, a dial failed, or the
     /// client ended. `checkouts = new + reused + rejected + cancelled + waiting`.
     pub rejected: u64,
-    /// Of those, the ones for which too many were waiting.
+    /// Rejected requests for which too many were waiting.
     pub too_many_waiters: u64,
-    /// Response bodies that were dropped before their end, with so much left to read, or so slow,
-    /// that their connections were closed for it.
+    /// Response bodies that were dropped before their end, and whose connections were closed because too
+    /// much was left to read or the rest was too slow.
     pub bodies_unread: u64,
-    /// Connections in use now that are read for nobody: what they carried was dropped, or ran out of
-    /// time. They are among the active ones.
+    /// Connections in use now whose response is read in the background, because the caller dropped it or
+    /// ran out of time. Counted as active too.
     pub draining: usize,
-    /// Connections that went back to the pool because what was dropped on them was read to its end.
+    /// Connections that returned to the pool because the dropped response on them was read to its end.
     pub drained: u64,
     /// Dials that failed.
     pub dials_failed: u64,
@@ -135,47 +136,47 @@ pub struct PoolStats {
 }
 
 impl PoolStats {
-    /// Connections open now, in use or not.
+    /// Returns the connections open now, in use or not.
     #[must_use]
     pub const fn open(&self) -> usize {
         self.active + self.idle
     }
 
-    /// Connections closed, by either side.
+    /// Returns the connections closed, by either side.
     #[must_use]
     pub fn closed(&self) -> u64 {
         self.closes.iter().map(|close| close.count).sum()
     }
 
-    /// Connections closed first by this side.
+    /// Returns the connections closed first by this side.
     #[must_use]
     pub fn closed_by(&self, closer: Closer) -> u64 {
         self.closes.iter().filter(|close| close.closer == closer).map(|close| close.count).sum()
     }
 
-    /// Connections closed for this reason.
+    /// Returns the connections closed for this reason.
     #[must_use]
     pub fn closed_for(&self, reason: CloseReason) -> u64 {
         self.closes.iter().filter(|close| close.reason == reason).map(|close| close.count).sum()
     }
 
-    /// The part of requests that were served by a connection that had served one before, from 0 to
-    /// 1; `None` before the first was served.
+    /// Returns the part of requests that were served by a reused connection, from 0 to 1; `None` before
+    /// the first was served.
     #[must_use]
     pub fn reuse_ratio(&self) -> Option<f64> {
         let served = self.new + self.reused;
         (served > 0).then(|| self.reused as f64 / served as f64)
     }
 
-    /// Connections established a second, over [`PoolStats::WINDOW`]. A client that is younger is
-    /// taken to have opened none before it was made.
+    /// Returns the connections established a second, over [`PoolStats::WINDOW`]. For a younger client the
+    /// time before it was made counts as time without connections.
     #[must_use]
     pub fn opens_per_second(&self) -> f64 {
         self.opened_lately as f64 / Self::WINDOW.as_secs_f64()
     }
 
-    /// The time that [`opened_lately`](PoolStats::opened_lately) looks back: ten seconds, of which
-    /// the last one is still passing.
+    /// The span that [`opened_lately`](PoolStats::opened_lately) covers: ten seconds, the last of which
+    /// is still passing.
     pub const WINDOW: Duration = recent_count::WINDOW;
 
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
@@ -216,9 +217,9 @@ impl PoolStats {
 }
 
 impl OriginStats {
-    pub(crate) fn new(origin: &Origin, snapshot: &Snapshot) -> Self {
+    pub(crate) fn new(origin: &str, snapshot: &Snapshot) -> Self {
         Self {
-            origin: origin.name().to_string(),
+            origin: origin.to_owned(),
             peak: snapshot.peak,
             learned_idle_timeout: snapshot.learned_idle_timeout,
             pool: PoolStats::of(snapshot),
@@ -226,7 +227,7 @@ impl OriginStats {
     }
 }
 
-/// How many connections were closed for one reason by one side.
+/// Number of connections that were closed for one reason by one side.
 ///
 /// ```
 /// # fn example(origin: &keepwarm::OriginStats) {
@@ -237,10 +238,10 @@ impl OriginStats {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseCount {
-    /// Why.
+    /// The reason.
     pub reason: CloseReason,
-    /// Who closed first, as far as the client saw.
+    /// The side that closed first, as far as the client saw.
     pub closer: Closer,
-    /// How many.
+    /// The number of connections.
     pub count: u64,
 }

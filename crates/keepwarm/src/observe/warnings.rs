@@ -1,8 +1,8 @@
-//! Ways of using clients that go wrong quietly, noticed while the program runs: a client for each
-//! request, response bodies that are left unread, an observer that panics.
+//! Misuse of clients that fails no request, noticed while the program runs: a client for each request,
+//! response bodies left unread, an observer that panics.
 //!
-//! Each is said once in the life of the process, however many clients there are. This module keeps
-//! what is noticed; it prints nothing.
+//! Each kind is reported once in the life of the process, however many clients there are. This module
+//! keeps the warnings; it prints nothing.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,26 +12,27 @@ use tokio::time::Instant;
 
 use crate::observe::stats::Stats;
 
-/// A client that is dropped after so many requests was hardly a pool. Two, since a redirect is one.
+/// Limit on the requests of a client that counts as spent: it hardly pooled. Two, since a redirect
+/// counts as a request.
 const FEW_REQUESTS: u64 = 2;
-/// So many of them, to the same origin, are a habit and no test and no short program.
+/// Spent clients to the same origin that are a habit, and not a test or a short program.
 const MANY_CLIENTS: u64 = 100;
-/// The time in which they have to be dropped.
+/// Time within which the spent clients have to be dropped.
 const SPENT_WINDOW: Duration = Duration::from_secs(60);
-/// Origins that are watched at once. Beyond it the one that began longest ago is forgotten.
+/// Limit on the origins that are watched at once. Beyond it the one that began longest ago is forgotten.
 const MAX_WATCHED: usize = 16;
 
-/// So many bodies are left unread by accident.
+/// Bodies left unread from which on a warning is due; fewer may be an accident.
 const MANY_BODIES: u64 = 10;
-/// And one in so many requests may leave its body by intention.
+/// No warning is due while fewer than one request in so many leaves its body: that may be intended.
 const ONE_IN: u64 = 10;
 
-/// What was noticed in this process. Each kind is noticed once.
+/// Warnings of this process, at most one of each kind.
 static NOTICED: Mutex<Vec<Warning>> = Mutex::new(Vec::new());
 static SPENT: Mutex<SpentClients> = Mutex::new(SpentClients::new());
 
-/// Something wrong in how clients are used, which fails no request: two ways of opening connections
-/// at the rate of requests, and an observer that failed.
+/// A mistake in the use of clients that fails no request: two ways of opening connections at the rate
+/// of requests, and an observer that failed.
 ///
 /// ```
 /// for warning in keepwarm::warnings() {
@@ -44,41 +45,42 @@ pub enum Warning {
     /// Clients were built, used for one or two requests, and dropped: each had a pool of its own,
     /// and closed its connection with it. Noticed at the hundredth to one origin within a minute.
     ClientPerRequest {
-        /// Where their requests went.
+        /// The origin of their requests.
         origin: Arc<str>,
-        /// How many there were when it was noticed.
+        /// The number of such clients when it was noticed.
         clients: u64,
-        /// In what time.
+        /// The time from the first to the last of them.
         within: Duration,
     },
     /// Response bodies were dropped before their end, with too much left to read, or too slow, so
     /// that their connections were closed. Noticed at the tenth of one origin, unless fewer than
     /// one request in ten did so.
     BodiesLeftUnread {
-        /// Where they came from.
+        /// The origin of the responses.
         origin: Arc<str>,
-        /// Connections that this had cost when it was noticed.
+        /// Connections closed for it when it was noticed.
         connections: u64,
-        /// Requests that had been made there.
+        /// Requests to that origin when it was noticed.
         requests: u64,
     },
     /// An [`Observer`](crate::Observer) panicked, and is not called again.
     ObserverPanicked {
-        /// What the panic said.
+        /// The message of the panic.
         message: Arc<str>,
     },
 }
 
-/// What was noticed in this process so far: at most one [`Warning`] of each kind, oldest first.
+/// Returns the warnings of this process so far: at most one [`Warning`] of each kind, oldest first.
 ///
-/// Of the whole process, since a client that is dropped after each request can tell nobody. With
-/// the feature `tracing` each is also an event of level `WARN`, when it is noticed.
+/// They are kept for the whole process, because a client that is dropped after each request has no
+/// caller left to ask it. With the feature `tracing` each is also an event of level `WARN`, when it is
+/// noticed.
 #[must_use]
 pub fn warnings() -> Vec<Warning> {
     NOTICED.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// The last handle on a client that did this is being dropped.
+/// Counts a client whose last handle is being dropped.
 pub(crate) fn client_dropped(stats: &Stats) {
     if !(1..=FEW_REQUESTS).contains(&stats.total.checkouts) {
         return;
@@ -95,19 +97,19 @@ pub(crate) fn client_dropped(stats: &Stats) {
     }
 }
 
-/// One more body of that origin was left unread and cost its connection.
+/// Counts a body of that origin that was left unread and cost its connection.
 pub(crate) fn body_left_unread(origin: &Arc<str>, connections: u64, requests: u64) {
     if connections >= MANY_BODIES && connections.saturating_mul(ONE_IN) >= requests {
         notice(Warning::BodiesLeftUnread { origin: Arc::clone(origin), connections, requests });
     }
 }
 
-/// An observer has panicked.
+/// Notes that an observer has panicked.
 pub(crate) fn observer_panicked(message: &str) {
     notice(Warning::ObserverPanicked { message: message.into() });
 }
 
-/// Keeps the first of a kind, and says it.
+/// Keeps the first warning of a kind, and emits it as a `tracing` event.
 fn notice(warning: Warning) {
     let mut noticed = NOTICED.lock().unwrap_or_else(PoisonError::into_inner);
     let kind = std::mem::discriminant(&warning);
@@ -115,14 +117,14 @@ fn notice(warning: Warning) {
         return;
     }
     noticed.push(warning.clone());
-    // A subscriber may ask what was noticed.
+    // Unlocked, because a subscriber may call `warnings`.
     drop(noticed);
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "keepwarm", "{warning}");
 }
 
 impl Warning {
-    /// The origin it was noticed at, if it concerns one.
+    /// Returns the origin at which it was noticed, if it concerns one.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         match self {
@@ -156,7 +158,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Clients that were dropped after a request or two, by where it went.
+/// Clients that were dropped after one or two requests, by the origin of these.
 #[derive(Debug)]
 struct SpentClients(Vec<Spent>);
 
@@ -177,7 +179,7 @@ impl SpentClients {
         let found = self.0.iter().position(|spent| &*spent.origin == origin);
         let place = found.unwrap_or_else(|| {
             if self.0.len() >= MAX_WATCHED {
-                // In the order in which they began.
+                // Ordered by when their counting began.
                 self.0.remove(0);
             }
             self.0.push(Spent { origin: origin.into(), since: now, clients: 0 });
@@ -198,12 +200,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_spent_clients_in_a_minute_are_a_habit_and_spread_over_more_they_are_not() {
+    fn hundred_spent_clients_in_a_minute_warn() {
         let start = Instant::now();
         let mut spent = SpentClients::new();
-        // One in 0.7 s: a minute has at most 86 of them.
+        // A client each 0.7 s: a minute has at most 86 of them.
         let slow = (0..1_000u32).find_map(|nth| spent.note("slow", start + nth * MS * 700));
-        assert_eq!(slow, None);
+        assert_eq!(slow, None, "spread over more than a minute they are no habit");
         let start = start + Duration::from_secs(3_600);
         let fast = (0..1_000u32).find_map(|nth| spent.note("fast", start + nth * MS * 500));
         let Some(Warning::ClientPerRequest { clients, within, .. }) = fast else {
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_told_apart_in_bounded_memory() {
+    fn origins_are_counted_in_bounded_memory() {
         let now = Instant::now();
         let mut spent = SpentClients::new();
         for nth in 0..10_000 {

@@ -1,72 +1,72 @@
-//! The limit on the connections of all origins together: who gets a place for one, in which order.
+//! The limit on the connections of all origins together: which waiter gets a place, in which order.
 //!
-//! The decisions are [`Budget`]'s. This module keeps it behind a lock of its own, which is never held
-//! together with an origin's: it takes one piece of work out, lets go, and asks the origin.
+//! The decisions are [`SharedLimit`]'s. This module keeps it behind a lock of its own, which is never
+//! held together with an origin's: it takes one piece of work out, unlocks, and calls the origin.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use keepwarm_pool::{Budget, ClaimId, CloseReason, Limit, Moment, Place, Work};
+use keepwarm_pool::{ClaimId, CloseReason, Limit, Moment, Place, SharedLimit, Work};
 
 use crate::pool::origin::Origin;
 use crate::pool::origins::Origins;
 
 /// The number of an origin, and its claim.
-type Key = (u64, ClaimId);
+type ClaimKey = (u64, ClaimId);
 
 /// Places for the connections of all origins.
 #[derive(Debug)]
-pub(crate) struct Total {
+pub(crate) struct ConnectionLimit {
     limited: bool,
-    budget: Mutex<Budget<Key, Weak<Origin>>>,
-    /// Since when the oldest claim has waited, for those who do not have the lock.
-    elder: AtomicU64,
+    shared: Mutex<SharedLimit<ClaimKey, Weak<Origin>>>,
+    /// Start of the oldest claim's wait, for threads that do not hold the lock.
+    oldest_claim: AtomicU64,
 }
 
-impl Total {
+impl ConnectionLimit {
     pub(crate) const fn new(limit: Limit) -> Self {
         Self {
             limited: limit.get().is_some(),
-            budget: Mutex::new(Budget::new(limit)),
-            elder: AtomicU64::new(Moment::NEVER.as_nanos()),
+            shared: Mutex::new(SharedLimit::new(limit)),
+            oldest_claim: AtomicU64::new(Moment::NEVER.as_nanos()),
         }
     }
 
-    /// Since when the oldest claim of any origin has waited; `NEVER` if there is none.
-    pub(crate) fn elder(&self) -> Moment {
+    /// Returns the moment since when the oldest claim of any origin has waited; `NEVER` if there is none.
+    pub(crate) fn oldest_claim(&self) -> Moment {
         if !self.limited {
             return Moment::NEVER;
         }
-        // In one order with the count of idle connections: of somebody who makes one idle and looks
-        // here, and somebody who waits and looks there, one sees the other.
-        Moment::from_nanos(self.elder.load(Ordering::SeqCst))
+        // SeqCst, as is the idle count: a thread that idles a connection and then reads `oldest_claim`,
+        // and a thread that queues a claim and then reads the idle count, cannot both miss each other.
+        Moment::from_nanos(self.oldest_claim.load(Ordering::SeqCst))
     }
 
     pub(crate) fn claim(&self, origin: u64, claim: ClaimId, pool: Weak<Origin>, since: Moment) {
-        self.with(|budget| budget.claim((origin, claim), pool, since));
+        self.with(|shared| shared.claim((origin, claim), pool, since));
     }
 
     pub(crate) fn withdraw(&self, origin: u64, claim: ClaimId) {
-        self.with(|budget| budget.withdraw((origin, claim)));
+        self.with(|shared| shared.withdraw((origin, claim)));
     }
 
     pub(crate) fn release(&self, place: Place) {
-        self.with(|budget| budget.release(place));
+        self.with(|shared| shared.release(place));
     }
 
-    /// A connection is idle that was not.
+    /// Notes that another connection is idle.
     pub(crate) fn idle_appeared(&self) {
-        self.with(Budget::idle_appeared);
+        self.with(SharedLimit::idle_appeared);
     }
 
-    /// Gives places to those who wait for one, and looks for idle connections that can make room.
-    /// Returns at once if another thread is at it, or this one further up its stack.
+    /// Grants places to claims, and looks for idle connections that can make room. Returns at once if
+    /// another thread is doing so, or this thread further up its stack.
     pub(crate) fn serve(&self, origins: impl FnOnce() -> Option<Arc<Origins>>) {
-        if !self.with(Budget::begin_work) {
+        if !self.with(SharedLimit::begin_work) {
             return;
         }
         let origins = origins();
-        while let Some(work) = self.with(Budget::poll_work) {
+        while let Some(work) = self.with(SharedLimit::poll_work) {
             match work {
                 Work::Grant { key, pool, place } => {
                     let over = match pool.upgrade() {
@@ -76,13 +76,13 @@ impl Total {
                             true
                         }
                     };
-                    self.with(|budget| budget.settle(key, over));
+                    self.with(|shared| shared.granted(key, over));
                 }
                 Work::Evict => {
                     let found = origins
                         .as_ref()
                         .is_some_and(|origins| origins.evict_oldest(CloseReason::TotalLimit));
-                    self.with(|budget| budget.evicted(found));
+                    self.with(|shared| shared.evicted(found));
                 }
                 Work::Defer { key, pool } => {
                     if let Some(origin) = pool.upgrade() {
@@ -93,10 +93,10 @@ impl Total {
         }
     }
 
-    fn with<R>(&self, change: impl FnOnce(&mut Budget<Key, Weak<Origin>>) -> R) -> R {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = change(&mut budget);
-        self.elder.store(budget.elder().as_nanos(), Ordering::SeqCst);
+    fn with<R>(&self, change: impl FnOnce(&mut SharedLimit<ClaimKey, Weak<Origin>>) -> R) -> R {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut shared);
+        self.oldest_claim.store(shared.oldest_claim().as_nanos(), Ordering::SeqCst);
         result
     }
 }

@@ -1,8 +1,8 @@
-//! The housekeeper of one client: a task that looks at idle sockets that have spoken, closes what
-//! has expired, and keeps the idle connections of all origins within their limit.
+//! The keeper: one background task a client that inspects idle connections whose sockets became ready,
+//! closes expired connections, and keeps the idle connections of all origins within their limit.
 //!
-//! It is started when first needed, on the runtime of whoever needs it, and started again elsewhere
-//! if that runtime ends. It keeps nothing alive: when the client is dropped it ends.
+//! The task is started when first needed, on the runtime of the caller that needs it, and started again on
+//! another runtime if that one ends. It keeps nothing alive: when the client is dropped it ends.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -13,17 +13,18 @@ use tokio::sync::Notify;
 
 use crate::pool::origin::Origin;
 use crate::pool::origins::Origins;
+use crate::wire::waker::NotifyIdle;
 
-/// The housekeeper's letter box.
+/// Handle on the keeper task: the messages to it, and its state.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     origins: OnceLock<Weak<Origins>>,
     bell: Notify,
-    /// The moment the task sleeps until. `NEVER` while it works, so that nothing is missed.
+    /// The moment until which the task sleeps. `NEVER` while it works, so that no deadline is missed.
     armed: AtomicU64,
     running: AtomicBool,
-    /// Idle connections whose sockets have spoken. At most one entry for each wake-up.
-    spoken: Mutex<Vec<(Weak<Origin>, ConnectionId)>>,
+    /// Idle connections whose sockets became ready. At most one entry for each wake-up.
+    ready: Mutex<Vec<(Weak<Origin>, ConnectionId)>>,
 }
 
 impl Keeper {
@@ -33,23 +34,23 @@ impl Keeper {
             bell: Notify::new(),
             armed: AtomicU64::new(Moment::NEVER.as_nanos()),
             running: AtomicBool::new(false),
-            spoken: Mutex::new(Vec::new()),
+            ready: Mutex::new(Vec::new()),
         }
     }
 
-    /// Tells the keeper whose house it keeps. Once.
+    /// Sets the origins that the keeper serves. Called once.
     pub(crate) fn serve(&self, origins: &Arc<Origins>) {
         let first = self.origins.set(Arc::downgrade(origins)).is_ok();
         debug_assert!(first, "a keeper serves one client");
     }
 
-    /// The house.
+    /// Returns the origins that the keeper serves; `None` if the client is gone.
     pub(crate) fn origins(&self) -> Option<Arc<Origins>> {
         self.origins.get().and_then(Weak::upgrade)
     }
 
-    /// An origin has idle connections, the first of which expires at `deadline`. Those that never
-    /// expire are watched too.
+    /// Announces that an origin has idle connections, the first of which expires at `deadline`. Idle
+    /// connections that never expire are announced too: the keeper inspects them.
     pub(crate) fn expect(self: &Arc<Self>, deadline: Moment) {
         self.ensure_running();
         if deadline.as_nanos() < self.armed.load(Ordering::SeqCst) {
@@ -57,19 +58,19 @@ impl Keeper {
         }
     }
 
-    /// Come and look: something is to be done now.
+    /// Wakes the keeper: there is work now.
     pub(crate) fn call(self: &Arc<Self>) {
         self.ensure_running();
         self.bell.notify_one();
     }
 
-    /// The socket of an idle connection has spoken.
-    pub(crate) fn look_at(&self, origin: Weak<Origin>, connection: ConnectionId) {
-        self.spoken.lock().unwrap_or_else(PoisonError::into_inner).push((origin, connection));
+    /// Has an idle connection inspected.
+    fn inspect(&self, origin: Weak<Origin>, connection: ConnectionId) {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push((origin, connection));
         self.bell.notify_one();
     }
 
-    /// The client is gone.
+    /// Wakes the keeper so that it ends: the client is gone.
     pub(crate) fn dismiss(&self) {
         self.bell.notify_one();
     }
@@ -78,7 +79,7 @@ impl Keeper {
         if self.running.load(Ordering::Relaxed) {
             return;
         }
-        // Outside a runtime there is nowhere to run; whoever comes next from inside one starts it.
+        // Outside a runtime there is nowhere to run; the next call inside a runtime starts the task.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -87,12 +88,36 @@ impl Keeper {
         }
     }
 
-    fn take_spoken(&self) -> Vec<(Weak<Origin>, ConnectionId)> {
-        std::mem::take(&mut *self.spoken.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take_ready(&self) -> Vec<(Weak<Origin>, ConnectionId)> {
+        std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Resets `running` however the task ends, the end of its runtime included.
+/// Passes the wake-ups of one idle connection on to the keeper. Made once for each connection.
+#[derive(Debug)]
+pub(crate) struct IdleWakeup {
+    keeper: Arc<Keeper>,
+    origin: Weak<Origin>,
+    connection: ConnectionId,
+}
+
+impl IdleWakeup {
+    pub(crate) const fn new(
+        keeper: Arc<Keeper>,
+        origin: Weak<Origin>,
+        connection: ConnectionId,
+    ) -> Self {
+        Self { keeper, origin, connection }
+    }
+}
+
+impl NotifyIdle for IdleWakeup {
+    fn notify(&self) {
+        self.keeper.inspect(self.origin.clone(), self.connection);
+    }
+}
+
+/// Resets `running` however the task ends, also by the end of its runtime.
 struct OnDuty(Arc<Keeper>);
 
 impl Drop for OnDuty {
@@ -105,7 +130,7 @@ impl Drop for OnDuty {
 async fn run(keeper: Arc<Keeper>, _on_duty: OnDuty) {
     loop {
         keeper.armed.store(Moment::NEVER.as_nanos(), Ordering::SeqCst);
-        for (origin, connection) in keeper.take_spoken() {
+        for (origin, connection) in keeper.take_ready() {
             if let Some(origin) = origin.upgrade() {
                 origin.inspect(connection);
             }

@@ -1,26 +1,40 @@
-//! The guard of a leased connection: however a request ends, the pool hears of it exactly once.
+//! The guard of a leased connection: however a request ends, the pool is informed exactly once.
+//!
+//! The guard returns or closes the connection. What is done with a connection that was dropped in the
+//! middle of an exchange is decided by the exchange, through the function passed to [`Lease::begin`].
 
 use std::sync::Arc;
 
 use keepwarm_pool::{CloseReason, Closer};
 
-use crate::exchange::drain::drain_reply;
 use crate::pool::origin::Origin;
 use crate::wire::connection::Connection;
 
 /// A connection on loan from its origin's pool.
 ///
-/// Dropping it before the exchange began puts the connection back unused. Dropping it within the
-/// exchange closes it, since the rest of the response can no longer be told from the next one; but if
-/// the request is sent and its response has not begun, that is waited for and read for a moment, see
-/// [`drain`](crate::exchange::drain). Whoever has the body to a head drains that.
+/// Dropped before the exchange began, it returns the connection unused. Dropped within the exchange, it
+/// closes the connection, since the rest of the response cannot be told from the next one; but if the
+/// request is sent and its response has not begun, the lease is passed to the function that was given to
+/// [`begin`](Lease::begin), which may wait for the response for a moment.
 #[derive(Debug)]
 pub(crate) struct Lease {
     origin: Arc<Origin>,
     held: Option<Held>,
-    began: bool,
-    /// Nobody waits any more for what the connection brings.
-    given_up: bool,
+    usage: Usage,
+}
+
+/// Function that takes over a lease whose request was sent and whose response has not begun.
+type Abandoned = fn(Lease);
+
+/// How far a lease has been used.
+#[derive(Clone, Copy, Debug)]
+enum Usage {
+    /// No exchange has begun: the connection can return as it is.
+    Unused,
+    /// An exchange has begun.
+    Exchanging(Abandoned),
+    /// The request was abandoned, and the lease passed on. It is not passed on again.
+    Abandoned,
 }
 
 #[derive(Debug)]
@@ -35,7 +49,7 @@ impl Lease {
         token: keepwarm_pool::Lease,
         connection: Box<Connection>,
     ) -> Self {
-        Self { origin, held: Some(Held { token, connection }), began: false, given_up: false }
+        Self { origin, held: Some(Held { token, connection }), usage: Usage::Unused }
     }
 
     pub(crate) fn origin(&self) -> &Arc<Origin> {
@@ -46,20 +60,20 @@ impl Lease {
         &mut self.held.as_mut().expect("a lease holds its connection until it ends").connection
     }
 
-    /// From here on the connection carries bytes of this request.
-    pub(crate) fn begin(&mut self) {
-        self.began = true;
+    /// Marks the start of the exchange: from here on the connection carries bytes of the request.
+    pub(crate) fn begin(&mut self, abandoned: Abandoned) {
+        self.usage = Usage::Exchanging(abandoned);
     }
 
-    /// The exchange is over: back into the pool, or closed if the connection cannot go on.
-    pub(crate) fn give_back(mut self) {
+    /// Ends the exchange: the connection returns to the pool, or is closed if it cannot go on.
+    pub(crate) fn return_to_pool(mut self) {
         self.end(true);
     }
 
-    /// The connection is over.
+    /// Closes the connection.
     pub(crate) fn close(mut self, reason: CloseReason, closer: Closer) {
         if let Some(Held { token, connection }) = self.held.take() {
-            // The socket first: what the pool counts is then never less than what the kernel has.
+            // The socket is closed first: the pool then never counts less than the kernel has.
             drop(connection);
             self.origin.closed(token, reason, closer);
         }
@@ -69,8 +83,8 @@ impl Lease {
         let Some(Held { token, mut connection }) = self.held.take() else {
             return;
         };
-        match connection.park() {
-            Ok(()) => self.origin.take_back(token, connection, served),
+        match connection.suspend() {
+            Ok(()) => self.origin.handle_returned(token, connection, served),
             Err(end) => {
                 drop(connection);
                 self.origin.closed(token, end.reason, end.closer);
@@ -81,19 +95,17 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.began {
+        let usage = self.usage;
+        if matches!(usage, Usage::Unused) {
             return self.end(false);
         }
         let Some(held) = self.held.take() else { return };
-        let mut lease = Self {
-            origin: Arc::clone(&self.origin),
-            held: Some(held),
-            began: true,
-            given_up: true,
-        };
-        // Once: whoever drops it then has waited, or cannot.
-        if !self.given_up && lease.connection().owes_reply() {
-            return drain_reply(lease);
+        let origin = Arc::clone(&self.origin);
+        let mut lease = Self { origin, held: Some(held), usage: Usage::Abandoned };
+        if let Usage::Exchanging(abandoned) = usage
+            && lease.connection().owes_response()
+        {
+            return abandoned(lease);
         }
         let closer = lease.connection().closer();
         lease.close(CloseReason::Abandoned, closer);
@@ -104,8 +116,6 @@ impl Drop for Lease {
 mod tests {
     use super::*;
     use crate::client::Client;
-    use crate::deadline::Deadline;
-    use crate::exchange::acquire::{Patience, acquire};
     use crate::pool::origin::Checkout;
     use crate::wire::origin_key::OriginRef;
     use keepwarm_testkit::scripted::{Stage, eventually, within};
@@ -115,49 +125,51 @@ mod tests {
         client.origins().get(OriginRef::of(&uri).expect("an origin"))
     }
 
-    /// On several threads this is a race of nanoseconds; here it is taken apart.
+    /// On several threads this is a race of nanoseconds; here its steps are taken one by one.
     #[tokio::test]
-    async fn a_close_between_parking_and_the_pools_knowing_is_noticed_afterwards() {
+    async fn close_during_return_is_noticed() {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
         let mut granted = Vec::new();
         for _ in 0..2 {
-            let mut deadline = Deadline::default();
-            let mut patience = Patience::new(None);
-            let acquiring = acquire(&origin, 0, false, &mut deadline, &mut patience);
-            let acquired = within("a connection", acquiring).await;
-            granted.push(acquired.expect("a connection").0);
+            let Checkout::Queued(_, receiver, _) = origin.checkout(0, false) else {
+                panic!("no connection is idle yet");
+            };
+            let answer = within("a connection", receiver).await.expect("an answer");
+            let mut one = answer.expect("a connection");
+            one.lease.connection().resume().expect("it is open");
+            granted.push(one);
         }
         let mut lease = granted.remove(0).lease;
         let Held { token, mut connection } = lease.held.take().expect("a held lease");
-        connection.park().expect("nothing has happened yet");
-        // The other one goes back, so that the keeper is on duty.
+        connection.suspend().expect("nothing has happened yet");
+        // The other connection returns, so that the keeper is on duty.
         drop(granted);
         assert_eq!(origin.snapshot().idle, 1);
 
         for peer in [stage.accept().await, stage.accept().await] {
             peer.close();
         }
-        let watch = Arc::clone(connection.watch());
-        eventually("both wake-ups", || watch.has_rung() && origin.snapshot().idle == 0).await;
-        // The keeper has looked at both, and found one of them in use: nothing to do.
+        let waker = Arc::clone(connection.waker());
+        eventually("both wake-ups", || waker.has_rung() && origin.snapshot().idle == 0).await;
+        // The keeper has tried to inspect both, and found one of them in use: nothing to do.
         tokio::task::yield_now().await;
-        origin.take_back(token, connection, true);
+        origin.handle_returned(token, connection, true);
         let forgotten =
             || origin.snapshot().counts.closed_for(CloseReason::PeerClosedIdle, Closer::Server);
         eventually("the close", || forgotten() == 2).await;
         assert_eq!(origin.snapshot().idle, 0);
     }
 
-    /// The receiver can go while the answer is on its way, when the pool knows the waiter no more.
+    /// The receiver can be dropped while the answer is on its way, when the pool has forgotten the waiter.
     #[tokio::test]
-    async fn an_answer_that_nobody_takes_goes_back() {
+    async fn undelivered_answer_returns_to_pool() {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
         let Checkout::Queued(_, receiver, _) = origin.checkout(0, false) else {
-            panic!("nothing is idle yet");
+            panic!("no connection is idle yet");
         };
         drop(receiver);
         let _peer = stage.accept().await;

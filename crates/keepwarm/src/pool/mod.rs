@@ -1,4 +1,18 @@
-//! The pools of a client: one an origin. Knows no exchange.
+//! The pools of a client, one for each origin, and what all origins share.
+//!
+//! `keepwarm-pool` decides; this folder puts live connections beside its state machine, and performs the
+//! effects. Knows no exchange: a [`lease::Lease`] that is dropped within an exchange calls the function
+//! that the exchange has given it.
+//!
+//! | module | content |
+//! |---|---|
+//! | `origin` | [`Origin`](origin::Origin): one pool with its connections; `feed` is the only way to it |
+//! | `origins` | the map of all origins of a client |
+//! | `lease` | a connection on loan: returns or closes it exactly once |
+//! | `dial` | establishing a connection, in a task of the pool |
+//! | `keeper` | the task that inspects idle sockets, and closes expired connections |
+//! | `connection_limit`, `idle_limit` | limits on all origins together |
+//! | `retry_budget` | how many requests may be sent a second time |
 
 pub(crate) mod connection_limit;
 pub(crate) mod dial;

@@ -1,17 +1,18 @@
-//! The origins of one client: a map that is read at every request and written at every new host.
+//! The origins of one client: a map that is read for every request and written for every new host.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use keepwarm_pool::{CloseReason, Moment};
 
-use crate::observe::recent_count::Lately;
+use crate::observe::recent_count::RecentCount;
+use crate::observe::snapshot::Snapshot;
 use crate::observe::stats::{OriginStats, PoolStats, Stats};
-use crate::pool::origin::{Origin, Shared, Snapshot};
+use crate::pool::origin::{Origin, Shared};
 use crate::wire::origin_key::{OriginKey, OriginRef};
 
-/// Origins known before those that are not in use are forgotten for the first time. A client that
-/// speaks to ever new hosts holds at most this many, or twice as many as it has connections to.
+/// Number of known origins at which the unused ones are forgotten for the first time. A client that
+/// sends requests to ever new hosts holds at most this many, or twice as many as it has connections to.
 const FIRST_SWEEP: usize = 1024;
 
 /// Origins by their canonical names.
@@ -25,25 +26,25 @@ pub(crate) struct Origins {
 struct Known {
     map: HashMap<OriginKey, Arc<Origin>>,
     forgotten: Forgotten,
-    /// How many origins there may be before the next sweep.
+    /// Number of origins at which the next sweep is due.
     sweep_at: usize,
 }
 
-/// What origins that were forgotten had done. All of their connections were closed.
+/// Sums of the origins that were forgotten. All of their connections were closed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Forgotten {
     origins: u64,
-    /// But for what was opened lately.
+    /// All numbers but `opened_lately`.
     all: Snapshot,
-    opened_lately: Lately,
+    opened_lately: RecentCount,
 }
 
 impl Known {
-    /// Forgets the origins that nobody uses: no connection, no waiter, no handle elsewhere.
+    /// Forgets the unused origins: no connection, no waiter, no handle elsewhere.
     fn sweep(&mut self) {
         let forgotten = &mut self.forgotten;
         self.map.retain(|_, origin| {
-            // The map's own handle is the only one, and nobody can take another while it is locked.
+            // The map's own handle is the only one, and none can be cloned while the map is locked.
             let used = Arc::strong_count(origin) > 1 || origin.is_in_use();
             if !used {
                 forgotten.origins += 1;
@@ -67,7 +68,7 @@ impl Origins {
         &self.shared
     }
 
-    /// The origin of that name, made on first use.
+    /// Returns the origin of that name, made on first use.
     pub(crate) fn get(&self, wanted: OriginRef<'_>) -> Arc<Origin> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(origin) = known.map.get(wanted.as_lookup()) {
@@ -83,14 +84,14 @@ impl Origins {
         Arc::clone(origin.or_insert_with(|| Origin::new(key, Arc::clone(&self.shared))))
     }
 
-    /// All origins, in no particular order. The map's lock is not held while they are used.
+    /// Returns all origins, in no particular order. The map's lock is not held while they are used.
     pub(crate) fn all(&self) -> Vec<Arc<Origin>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.map.values().map(Arc::clone).collect()
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        // Both in one look: an origin is listed or forgotten. Those that are listed are held, and so
+        // Both under one lock: an origin is either listed or forgotten. Listed origins are held, and so
         // not forgotten meanwhile.
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let listed: Vec<Arc<Origin>> = known.map.values().map(Arc::clone).collect();
@@ -103,28 +104,29 @@ impl Origins {
         for origin in listed {
             let snapshot = origin.snapshot();
             total.absorb(&snapshot);
-            origins.push(OriginStats::new(&origin, &snapshot));
+            origins.push(OriginStats::new(origin.name(), &snapshot));
         }
         origins.sort_by(|a, b| a.origin.cmp(&b.origin));
-        let events_lost = self.shared.outbox.as_ref().map_or(0, |outbox| outbox.lost());
+        let events_lost = self.shared.events.as_ref().map_or(0, |events| events.lost());
         let total = PoolStats::of(&total);
         Stats { total, origins, forgotten_origins: forgotten.origins, events_lost }
     }
 
-    /// Closes what has expired; returns the next deadline of all.
+    /// Closes expired connections; returns the next deadline of all origins.
     pub(crate) fn tick(&self) -> Moment {
         self.all().iter().map(Origin::tick).min().unwrap_or(Moment::NEVER)
     }
 
-    /// Closes the oldest idle connections of any origin until the limit is kept.
+    /// Closes the connections of any origin that have been idle the longest, until the limit holds.
     pub(crate) fn enforce_idle_limit(&self) {
-        while self.shared.budget.is_exceeded() && self.evict_oldest(CloseReason::TotalIdleLimit) {}
+        while self.shared.idle_limit.is_exceeded() && self.evict_oldest(CloseReason::TotalIdleLimit)
+        {
+        }
     }
 
-    /// Closes the connection that has been idle the longest, of any origin. Returns whether there was
-    /// one.
+    /// Closes the connection of any origin that has been idle the longest. False if none is idle.
     pub(crate) fn evict_oldest(&self, reason: CloseReason) -> bool {
-        while self.shared.budget.any() {
+        while self.shared.idle_limit.any() {
             let oldest = self
                 .all()
                 .into_iter()
@@ -134,7 +136,7 @@ impl Origins {
             if origin.evict_oldest(reason) {
                 return true;
             }
-            // Somebody has taken it meanwhile.
+            // A request has taken it meanwhile.
         }
         false
     }
@@ -160,7 +162,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn origins_that_nobody_uses_are_forgotten_and_their_connections_still_counted() {
+    async fn forgotten_origins_stay_in_the_total() {
         let server = Server::saying("x");
         let client = Client::builder().max_idle_per_origin(0).build().expect("a client");
         let fetch = async |url: &str| {
@@ -181,10 +183,10 @@ mod tests {
         assert_eq!((stats.total.opened, stats.total.closed()), (1, 1));
         assert_eq!((stats.total.checkouts, stats.total.new, stats.total.opened_lately), (1, 1, 1));
         assert_eq!(stats.total.closed_for(keepwarm_pool::CloseReason::IdleLimit), 1);
-        let told = stats.origins.len() as u64 + stats.forgotten_origins;
-        assert_eq!(told, 3 * FIRST_SWEEP as u64 + 1);
+        let counted = stats.origins.len() as u64 + stats.forgotten_origins;
+        assert_eq!(counted, 3 * FIRST_SWEEP as u64 + 1);
 
-        // One that is held is kept, however many come.
+        // An origin that is held is not forgotten, however many come.
         let held = origins.get(OriginRef::of(&uris[0]).expect("an origin"));
         for uri in &uris {
             origins.get(OriginRef::of(uri).expect("an origin"));

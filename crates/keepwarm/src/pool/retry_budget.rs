@@ -1,44 +1,36 @@
-//! Whether a request may go out a second time: by what it is, and by how many did so lately.
+//! Retry budget of an origin: how many requests may be sent a second time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
 use keepwarm_pool::Moment;
 
-/// Retries that an origin may have in stock at the start.
+/// Retries in stock at the start.
 const FIRST_RETRIES: u64 = 100;
-/// Retries that an origin may have in stock at most.
+/// Limit on the retries in stock.
 const MAX_RETRIES: u64 = 1_000;
-/// Each request earns this part of a retry.
+/// Requests that earn one retry together.
 const REQUESTS_PER_RETRY: u64 = 2;
-/// A quiet client earns retries by the clock.
+/// Time that earns one retry, for clients with few requests.
 const TIME_PER_RETRY: Duration = Duration::from_secs(1);
 
-/// Whether sending it twice does what sending it once does: by the method, or because the caller
-/// says so with a key. Go's list (`Request.isReplayable`): PUT and DELETE are not on it.
-pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
-    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
-        || headers.contains_key("idempotency-key")
-        || headers.contains_key("x-idempotency-key")
-}
-
-/// How many requests to one origin may be sent a second time.
+/// Number of requests to one origin that may be sent a second time.
 ///
-/// A server that breaks every connection would otherwise get twice the load that breaks it. A hundred
-/// at the start; one more for each two requests and for each second; never more than a thousand in
-/// stock.
+/// Without a budget a server that breaks every connection would get twice the load that breaks it. The
+/// budget is a hundred retries at the start; one more for each two requests and for each second; never
+/// more than a thousand in stock.
 ///
-/// It is not to be felt where a server merely closes what is idle. All idle connections can go stale
-/// in the same instant, a burst finds that out all at once, and servers exist that close every few
-/// requests: with one retry for ten requests GETs failed there (`docs/idle-closes.md`). What a retry
-/// can cost is bounded besides: it needs a connection that has served or stood ready, and breaks it.
+/// The budget must not be exhausted by a server that only closes idle connections. All idle connections
+/// can go stale in the same instant, a burst of requests meets them all at once, and servers exist that
+/// close every few requests: with one retry for ten requests GETs failed there (`docs/idle-closes.md`).
+/// The cost of retries is bounded besides: each needs a connection that has served or stood ready, and
+/// uses it up.
 #[derive(Debug)]
 pub(crate) struct RetryBudget(Mutex<Stock>);
 
 #[derive(Debug)]
 struct Stock {
-    /// In parts of which `REQUESTS_PER_RETRY` make a retry.
+    /// Parts of a retry, `REQUESTS_PER_RETRY` of which make one.
     parts: u64,
     requests: u64,
     since: Option<Moment>,
@@ -53,14 +45,14 @@ impl RetryBudget {
         }))
     }
 
-    /// Takes one retry, if there is one. `requests` is the count of all so far; what they earned is
-    /// booked here, so that a request without failure costs nothing.
+    /// Takes one retry, if there is one. `requests` is the count of all requests so far; the retries that
+    /// they earned are added here, so that a request without failure costs nothing.
     pub(crate) fn take(&self, requests: u64, now: Moment) -> bool {
         let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = stock.since.unwrap_or(now);
         let passed = now.since(since).as_nanos();
         let seconds = u64::try_from(passed / TIME_PER_RETRY.as_nanos()).unwrap_or(u64::MAX);
-        // Whole ones are booked, the rest goes on counting.
+        // Whole seconds are added, the rest goes on counting.
         let rest = u64::try_from(passed % TIME_PER_RETRY.as_nanos()).unwrap_or(0);
         stock.since = Some(Moment::from_nanos(now.max(since).as_nanos() - rest));
         let earned = requests
@@ -71,7 +63,7 @@ impl RetryBudget {
         match stock.parts.checked_sub(REQUESTS_PER_RETRY) {
             Some(rest) => {
                 stock.parts = rest;
-                // The second attempt asks for a connection too, and is to earn nothing by it.
+                // The second attempt is a checkout too, and must not earn a retry by it.
                 stock.requests += 1;
                 true
             }
@@ -91,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_is_a_hundred_at_first_then_one_for_two_requests_and_one_a_second() {
+    fn requests_and_seconds_earn_retries() {
         let budget = RetryBudget::new();
-        assert_eq!(stock(&budget, 0, START), 100);
+        assert_eq!(stock(&budget, 0, START), 100, "at first");
         assert_eq!(stock(&budget, 101, START), 0);
-        assert_eq!(stock(&budget, 106, START), 3);
+        assert_eq!(stock(&budget, 106, START), 3, "one for two requests");
         let later = START.after(Duration::from_millis(2_600));
-        assert_eq!(stock(&budget, 109, later), 2);
+        assert_eq!(stock(&budget, 109, later), 2, "one a second");
         let later = START.after(Duration::from_millis(3_000));
         assert_eq!(stock(&budget, 111, later), 1, "the rest of a second is not lost");
     }
@@ -111,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_never_holds_more_than_a_thousand() {
+    fn stock_is_limited_to_a_thousand() {
         let budget = RetryBudget::new();
         assert_eq!(stock(&budget, 1_000_000, START), 1_000);
         assert_eq!(stock(&budget, 1_000_000, START.after(Duration::from_secs(1 << 20))), 1_000);

@@ -11,10 +11,10 @@ use http_body::{Frame, SizeHint};
 
 use crate::error::BoxError;
 use crate::wire::counted_stream::{Upload, Witness};
-use crate::wire::interim::Gate;
+use crate::wire::gate::Gate;
 
-/// The body of a request: bytes in memory, which can be sent again, or a stream, which cannot unless
-/// it can be made anew.
+/// The body of a request: bytes in memory, which can be sent again; or a stream, which can be sent
+/// again only if it can be made anew.
 ///
 /// ```
 /// use keepwarm::Body;
@@ -26,44 +26,44 @@ use crate::wire::interim::Gate;
 /// assert!(stream.try_clone().is_none());
 /// ```
 pub struct Body(
-    /// `None` where there is nothing to send, as in most requests. Behind a pointer, since hyper moves
-    /// a request some twenty times on its way.
+    /// `None` for an empty body, as in most requests. Behind a pointer, since hyper moves a request some
+    /// twenty times on its way.
     Option<Box<Content>>,
 );
 
 struct Content {
-    kind: Kind,
-    /// While it is being sent.
+    source: Source,
+    /// Set while the body is being sent.
     upload: Option<Upload>,
-    /// Where the bytes of it that are taken are counted, if somebody asks.
+    /// Counter of the bytes that are taken, for observers.
     taken: Option<Arc<AtomicU64>>,
-    /// While it may not be sent yet.
+    /// Set while the body may not be sent yet.
     gate: Option<Arc<Gate>>,
 }
 
-enum Kind {
+enum Source {
     /// `None` once sent, or when there is nothing to send.
     Full(Option<Bytes>),
-    Stream(Stream),
+    Stream(BodyStream),
     /// Makes the stream anew for each attempt.
-    Replayable(Arc<dyn Fn() -> Stream + Send + Sync>),
+    Replayable(Arc<dyn Fn() -> BodyStream + Send + Sync>),
 }
 
 /// A body that is read while it is sent.
-pub(crate) type Stream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
+pub(crate) type BodyStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
 
 impl Default for Content {
     fn default() -> Self {
-        Self { kind: Kind::Full(None), upload: None, taken: None, gate: None }
+        Self { source: Source::Full(None), upload: None, taken: None, gate: None }
     }
 }
 
 impl Body {
-    fn of(kind: Kind) -> Self {
-        Self(Some(Box::new(Content { kind, ..Content::default() })))
+    fn of(source: Source) -> Self {
+        Self(Some(Box::new(Content { source, ..Content::default() })))
     }
 
-    /// Tells the witness when the last of it was taken, or it was dropped.
+    /// Records in the witness when the last of the body was taken, or the body was dropped.
     pub(crate) fn begin_upload(&mut self, witness: &Witness) {
         if !http_body::Body::is_end_stream(self)
             && let Some(content) = &mut self.0
@@ -72,69 +72,70 @@ impl Body {
         }
     }
 
-    /// Adds to this the bytes that are taken of it.
+    /// Adds the bytes that are taken of the body to this counter.
     pub(crate) fn count_into(&mut self, taken: Arc<AtomicU64>) {
         if let Some(content) = &mut self.0 {
             content.taken = Some(taken);
         }
     }
 
-    /// Holds it back, until the gate is opened.
+    /// Holds the body back until the returned gate is opened.
     pub(crate) fn hold(&mut self) -> Arc<Gate> {
         Arc::clone(self.0.get_or_insert_default().gate.get_or_insert_default())
     }
 
-    /// What it waits at.
+    /// Returns the gate that holds the body back.
     pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
         self.0.as_ref()?.gate.as_ref()
     }
 
-    /// Begins the stream that it makes, if it is one that can be made anew.
+    /// Makes the stream of a replayable body.
     pub(crate) fn make(&mut self) {
         if let Some(content) = &mut self.0 {
             content.make();
         }
     }
 
-    /// Puts something around the stream that it is.
-    pub(crate) fn wrap<B>(&mut self, wrap: impl FnOnce(Stream) -> B)
+    /// Wraps the stream of a streamed body.
+    pub(crate) fn wrap<B>(&mut self, wrap: impl FnOnce(BodyStream) -> B)
     where
         B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
     {
         if let Some(content) = &mut self.0
-            && let Kind::Stream(stream) = std::mem::replace(&mut content.kind, Kind::Full(None))
+            && let Source::Stream(stream) =
+                std::mem::replace(&mut content.source, Source::Full(None))
         {
-            content.kind = Kind::Stream(Box::pin(wrap(stream)));
+            content.source = Source::Stream(Box::pin(wrap(stream)));
         }
     }
 
-    /// No body.
+    /// Returns an empty body.
     #[must_use]
     pub const fn empty() -> Self {
         Self(None)
     }
 
-    /// A body that is read while it is sent. It cannot be sent twice, so a redirect that asks for
-    /// it again (307, 308) is not followed, and no second attempt is made once a byte of the request
-    /// was written.
+    /// Creates a body that is read while it is sent. The body cannot be sent twice, so a redirect that
+    /// asks for it again (307, 308) is not followed, and no second attempt is made once a byte of the
+    /// request was written.
     ///
-    /// Its length is that of a field `Content-Length`, or of an exact `size_hint`; else it is sent in
-    /// chunks. One that turns out to be longer or shorter is an error: the connection is closed, and
-    /// what was sent is no complete request. For that its last bytes are sent when it has ended, and
-    /// not before. Trailers are sent if a field `Trailer` announces them, in chunks then; others are
-    /// an error.
+    /// Its length is that of a field `Content-Length`, or of an exact `size_hint`; otherwise it is sent
+    /// in chunks. A body that turns out to be longer or shorter is an error: the connection is closed,
+    /// and the server has not seen a complete request. To ensure that, the last bytes are sent only when
+    /// the stream has ended. Trailers are sent if a field `Trailer` announces them, and then in chunks;
+    /// other trailers are an error.
     pub fn stream<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self::of(Kind::Stream(boxed(body)))
+        Self::of(Source::Stream(boxed(body)))
     }
 
-    /// A stream that can be made anew, so that it can be sent again: for a redirect (307, 308), and
-    /// for a second attempt. Go: `Request.GetBody`.
+    /// Creates a streamed body that can be made anew and so be sent again: for a redirect (307, 308),
+    /// and for a second attempt. Go: `Request.GetBody`.
     ///
-    /// `make` is called for each time that it is sent, by the task of the request.
+    /// The task of the request calls `make` each time that the body is sent.
     ///
     /// ```
     /// use keepwarm::Body;
@@ -147,38 +148,38 @@ impl Body {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self::of(Kind::Replayable(Arc::new(move || boxed(make()))))
+        Self::of(Source::Replayable(Arc::new(move || boxed(make()))))
     }
 
-    /// Whether it can be sent again.
+    /// Returns true if the body can be sent again.
     pub(crate) fn is_repeatable(&self) -> bool {
-        !matches!(self.kind(), Some(Kind::Stream(_)))
+        !matches!(self.source(), Some(Source::Stream(_)))
     }
 
     pub(crate) fn is_in_memory(&self) -> bool {
-        matches!(self.kind(), None | Some(Kind::Full(_)))
+        matches!(self.source(), None | Some(Source::Full(_)))
     }
 
-    /// A second copy, if this body can be sent again.
+    /// Returns a second copy, if this body can be sent again.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {
-        match self.kind() {
+        match self.source() {
             None => Some(Self::empty()),
-            Some(Kind::Full(bytes)) => Some(Self::of(Kind::Full(bytes.clone()))),
-            Some(Kind::Stream(_)) => None,
-            Some(Kind::Replayable(make)) => Some(Self::of(Kind::Replayable(Arc::clone(make)))),
+            Some(Source::Full(bytes)) => Some(Self::of(Source::Full(bytes.clone()))),
+            Some(Source::Stream(_)) => None,
+            Some(Source::Replayable(make)) => Some(Self::of(Source::Replayable(Arc::clone(make)))),
         }
     }
 
-    fn kind(&self) -> Option<&Kind> {
-        self.0.as_ref().map(|content| &content.kind)
+    fn source(&self) -> Option<&Source> {
+        self.0.as_ref().map(|content| &content.source)
     }
 }
 
 impl Content {
     fn make(&mut self) {
-        if let Kind::Replayable(make) = &self.kind {
-            self.kind = Kind::Stream(make());
+        if let Source::Replayable(make) = &self.source {
+            self.source = Source::Stream(make());
         }
     }
 
@@ -188,10 +189,10 @@ impl Content {
             self.gate = None;
         }
         self.make();
-        let polled = match &mut self.kind {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
-            Kind::Replayable(_) => unreachable!("it was made just now"),
+        let polled = match &mut self.source {
+            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Stream(stream) => stream.as_mut().poll_frame(cx),
+            Source::Replayable(_) => unreachable!("its stream was made just now"),
         };
         if let (Some(taken), Poll::Ready(Some(Ok(frame)))) = (&self.taken, &polled) {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -201,7 +202,7 @@ impl Content {
     }
 }
 
-fn boxed<B>(body: B) -> Stream
+fn boxed<B>(body: B) -> BodyStream
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -218,19 +219,19 @@ impl Default for Body {
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
         let bytes = bytes.into();
-        if bytes.is_empty() { Self::empty() } else { Self::of(Kind::Full(Some(bytes))) }
+        if bytes.is_empty() { Self::empty() } else { Self::of(Source::Full(Some(bytes))) }
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind() {
+        match self.source() {
             None => f.write_str("Body(0 bytes)"),
-            Some(Kind::Full(bytes)) => {
+            Some(Source::Full(bytes)) => {
                 write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len))
             }
-            Some(Kind::Stream(_)) => f.write_str("Body(stream)"),
-            Some(Kind::Replayable(_)) => f.write_str("Body(replayable stream)"),
+            Some(Source::Stream(_)) => f.write_str("Body(stream)"),
+            Some(Source::Replayable(_)) => f.write_str("Body(replayable stream)"),
         }
     }
 }
@@ -247,22 +248,22 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self.kind() {
+        match self.source() {
             None => true,
-            Some(Kind::Full(bytes)) => bytes.is_none(),
-            Some(Kind::Stream(stream)) => stream.is_end_stream(),
-            Some(Kind::Replayable(_)) => false,
+            Some(Source::Full(bytes)) => bytes.is_none(),
+            Some(Source::Stream(stream)) => stream.is_end_stream(),
+            Some(Source::Replayable(_)) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.kind() {
+        match self.source() {
             None => SizeHint::with_exact(0),
-            Some(Kind::Full(bytes)) => {
+            Some(Source::Full(bytes)) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Some(Kind::Stream(stream)) => stream.size_hint(),
-            Some(Kind::Replayable(_)) => SizeHint::default(),
+            Some(Source::Stream(stream)) => stream.size_hint(),
+            Some(Source::Replayable(_)) => SizeHint::default(),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! What a connector and a resolver of your own are asked for.
+//! Requests that a connector and a resolver of your own receive.
 //!
 //! Both are [tower](tower_service) services that a client is given once, by
 //! [`ClientBuilder::connector`](crate::ClientBuilder::connector) and
-//! [`ClientBuilder::resolver`](crate::ClientBuilder::resolver). Dials belong to the pool: a service is
-//! cloned for each of them, made ready and called once, in a task of the pool's on the runtime of a
-//! request that waits. The request that caused the dial may be served otherwise, or be dropped; the
-//! dial goes on, and its connection serves the next one. The future is dropped when
+//! [`ClientBuilder::resolver`](crate::ClientBuilder::resolver). Dials belong to the pool: for each dial
+//! the service is cloned, made ready and called once, in a task of the pool on the runtime of a request
+//! that waits. The request that caused the dial may be served by another connection, or be dropped; the
+//! dial goes on, and its connection serves the next request. The future is dropped when
 //! [`connect_timeout`](crate::ClientBuilder::connect_timeout) passes or the client ends. A panic
 //! fails the dial, and nothing else.
 
@@ -19,17 +19,17 @@ use std::task::Poll;
 
 use tower_service::Service;
 
-use crate::error::{BoxError, Result};
+use crate::error::{BoxError, Result, panic_message};
 use crate::wire::origin_key::{OriginKey, Scheme};
-use crate::wire::stream::{Io, Stream, words_of};
+use crate::wire::stream::{Io, Stream};
 
-/// Addresses of one name that are tried at most: a resolver's list need not end.
+/// Limit on the addresses of one name that are tried: a resolver's list need not end.
 const MAX_ADDRESSES: usize = 64;
 
-/// Where a connector is to connect to: the origin of a URL.
+/// The origin that a connector is to connect to.
 ///
-/// For `https` the connector gives the stream below TLS, as for `http`; the client shakes hands on
-/// it.
+/// For `https` the connector returns the stream below TLS, as for `http`; the client does the handshake
+/// on that stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination(Arc<OriginKey>);
 
@@ -38,25 +38,25 @@ impl Destination {
         Self(Arc::new(key.clone()))
     }
 
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     #[must_use]
     pub fn scheme(&self) -> &str {
         self.0.scheme().name()
     }
 
-    /// Whether the client will shake hands on the stream.
+    /// Returns true if the client will do a TLS handshake on the stream.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.0.scheme() == Scheme::Https
     }
 
-    /// A name in lower case, or an address; an IPv6 address without its brackets.
+    /// Returns a name in lower case, or an address; an IPv6 address without its brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         self.0.host()
     }
 
-    /// The port, also where the URL leaves it to the scheme.
+    /// Returns the port, also where the URL leaves it to the scheme.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.0.port()
@@ -64,14 +64,14 @@ impl Destination {
 }
 
 impl fmt::Display for Destination {
-    /// As origins are named in [`Stats`](crate::Stats): `scheme://host:port`.
+    /// Writes `scheme://host:port`, the name of the origin in [`Stats`](crate::Stats).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// The name that a resolver is to find the addresses of: the host of a URL, in lower case, and never
-/// an address.
+/// A name for which a resolver is to find addresses: the host of a URL, in lower case, and never an
+/// address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name(Arc<str>);
 
@@ -80,7 +80,7 @@ impl Name {
         Self(host.into())
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -99,17 +99,17 @@ pub(crate) type Connector = Hook<Destination, Stream>;
 /// A resolver of the caller's, its types erased.
 pub(crate) type Resolver = Hook<Name, Vec<SocketAddr>>;
 
-/// A service of somebody else's. Of its type only the question and the answer are left.
+/// A caller's service with its type erased: only request and response types are left.
 pub(crate) struct Hook<Q, A> {
     what: &'static str,
-    service: Arc<Mutex<Box<dyn Ask<Q, A>>>>,
+    service: Arc<Mutex<Box<dyn AnyService<Q, A>>>>,
 }
 
-type Asked<A> = Pin<Box<dyn Future<Output = Result<A, BoxError>> + Send>>;
+type ServiceFuture<A> = Pin<Box<dyn Future<Output = Result<A, BoxError>> + Send>>;
 
-trait Ask<Q, A>: Send {
-    fn clone_box(&self) -> Box<dyn Ask<Q, A>>;
-    fn ask(self: Box<Self>, question: Q) -> Asked<A>;
+trait AnyService<Q, A>: Send {
+    fn clone_box(&self) -> Box<dyn AnyService<Q, A>>;
+    fn call(self: Box<Self>, request: Q) -> ServiceFuture<A>;
 }
 
 struct Typed<S, R, A> {
@@ -117,7 +117,7 @@ struct Typed<S, R, A> {
     convert: fn(R) -> A,
 }
 
-impl<Q, A, S> Ask<Q, A> for Typed<S, S::Response, A>
+impl<Q, A, S> AnyService<Q, A> for Typed<S, S::Response, A>
 where
     Q: Send + 'static,
     A: 'static,
@@ -125,15 +125,15 @@ where
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    fn clone_box(&self) -> Box<dyn Ask<Q, A>> {
+    fn clone_box(&self) -> Box<dyn AnyService<Q, A>> {
         Box::new(Self { service: self.service.clone(), convert: self.convert })
     }
 
-    fn ask(self: Box<Self>, question: Q) -> Asked<A> {
+    fn call(self: Box<Self>, request: Q) -> ServiceFuture<A> {
         let Self { mut service, convert } = *self;
         Box::pin(async move {
             poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-            service.call(question).await.map(convert).map_err(Into::into)
+            service.call(request).await.map(convert).map_err(Into::into)
         })
     }
 }
@@ -145,28 +145,28 @@ impl<Q: Send + 'static, A: 'static> Hook<Q, A> {
         S::Error: Into<BoxError>,
         S::Future: Send,
     {
-        let service: Box<dyn Ask<Q, A>> = Box::new(Typed { service, convert });
+        let service: Box<dyn AnyService<Q, A>> = Box::new(Typed { service, convert });
         Self { what, service: Arc::new(Mutex::new(service)) }
     }
 
-    /// Asks a clone of the service. Its panic is an error.
-    pub(crate) async fn ask(&self, question: Q) -> Result<A, BoxError> {
-        let mut asked = None;
-        let mut question = Some(question);
+    /// Calls a clone of the service. Its panic is an error.
+    pub(crate) async fn call(&self, request: Q) -> Result<A, BoxError> {
+        let mut future = None;
+        let mut request = Some(request);
         let mut step = move |cx: &mut std::task::Context<'_>| {
-            let asked = asked.get_or_insert_with(|| {
-                let question = question.take().expect("it is asked once");
-                // A clone that panicked has not changed what it was to be cloned from.
+            let future = future.get_or_insert_with(|| {
+                let request = request.take().expect("the service is called once");
+                // A panic while cloning has not changed the original.
                 let service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
                 let service = service.clone_box();
-                service.ask(question)
+                service.call(request)
             });
-            asked.as_mut().poll(cx)
+            future.as_mut().poll(cx)
         };
         poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| step(cx))) {
             Ok(polled) => polled,
             Err(panic) => {
-                let words = format!("the {} panicked: {}", self.what, words_of(&*panic));
+                let words = format!("the {} panicked: {}", self.what, panic_message(&*panic));
                 Poll::Ready(Err(words.into()))
             }
         })

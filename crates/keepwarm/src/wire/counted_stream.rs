@@ -1,4 +1,4 @@
-//! The stream under hyper, with a witness of how the peer ended it and of how many bytes passed.
+//! The stream under hyper, counted: how many bytes passed, and how the peer ended it.
 
 use std::io;
 use std::pin::Pin;
@@ -9,29 +9,28 @@ use std::task::{Context, Poll};
 use keepwarm_pool::Closer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::wire::stream::Stream;
+use super::stream::Stream;
 
 const OPEN: u8 = 0;
 const FIN_SEEN: u8 = 1;
 const RESET_SEEN: u8 = 2;
 
-/// What the client has seen of the peer's end and of the bytes, shared between the socket and
-/// whoever asks.
+/// Handle on the counters of a [`CountedStream`], shared between hyper's side of it and ours.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Witness(Arc<Seen>);
+pub(crate) struct Witness(Arc<Counters>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Counters {
     end: AtomicU8,
     read: AtomicU64,
     written: AtomicU64,
-    /// Nothing that was to be written waits for room.
+    /// No byte that was to be written waits for room.
     flushed: AtomicBool,
     /// A request body has not been taken to its end.
     uploading: AtomicBool,
 }
 
-/// A request body under way; dropped when it was taken to its end.
+/// Marks a request body as under way; dropped when the body was taken to its end.
 #[derive(Debug)]
 pub(crate) struct Upload(Witness);
 
@@ -48,12 +47,12 @@ impl Drop for Upload {
     }
 }
 
-/// Bytes that passed, from the start of the connection or since some moment.
+/// Bytes that passed, from the start of the connection or since a given moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
-    /// What the kernel gave us.
+    /// Bytes that the kernel handed over.
     pub(crate) read: u64,
-    /// What the kernel took: whether it reached the peer, nobody knows.
+    /// Bytes that the kernel took. Whether they reached the peer is not known.
     pub(crate) written: u64,
 }
 
@@ -64,12 +63,12 @@ impl Traffic {
 }
 
 impl Witness {
-    /// Who closed first, if this side is about to close now.
+    /// Returns the side that closed first, if this side is about to close now.
     pub(crate) fn closer(&self) -> Closer {
         if self.0.end.load(Ordering::Relaxed) == OPEN { Closer::Client } else { Closer::Server }
     }
 
-    /// Bytes since the connection began.
+    /// Returns the bytes since the connection began.
     pub(crate) fn traffic(&self) -> Traffic {
         Traffic {
             read: self.0.read.load(Ordering::Relaxed),
@@ -77,12 +76,12 @@ impl Witness {
         }
     }
 
-    /// Whether nothing that was to be written waits for room.
+    /// Returns true if no byte that was to be written waits for room.
     pub(crate) fn has_flushed(&self) -> bool {
         self.0.flushed.load(Ordering::Relaxed)
     }
 
-    /// Whether all that was begun is with the kernel: the head, and the body if there is one.
+    /// Returns true if all that was begun is with the kernel: the head, and the body if there is one.
     pub(crate) fn is_flushed(&self) -> bool {
         self.has_flushed() && !self.0.uploading.load(Ordering::Relaxed)
     }
@@ -97,14 +96,14 @@ fn count(counter: &AtomicU64, bytes: usize) {
     counter.store(counter.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
 }
 
-/// A stream that tells its [`Witness`] of an end of file and of a reset.
+/// A stream that records its bytes, an end of file and a reset in its [`Witness`].
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct CountedStream {
     stream: Stream,
     witness: Witness,
 }
 
-impl Wire {
+impl CountedStream {
     pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, witness: Witness::default() }
     }
@@ -121,8 +120,8 @@ impl Wire {
     }
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        // A TLS peer that closes without a close_notify: the end of file is an error there, since
-        // it may be somebody else's (RFC 8446, 6.1).
+        // A TLS peer that closes without a close_notify: the end of file is an error there, since an
+        // attacker may have caused it (RFC 8446, 6.1).
         if let Poll::Ready(Err(error)) = &result
             && error.kind() == io::ErrorKind::UnexpectedEof
         {
@@ -142,7 +141,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for CountedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -159,7 +158,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for CountedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -189,7 +188,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes here when it has nothing left to write.
+        // hyper flushes when it has nothing left to write.
         let result = Pin::new(&mut self.stream).poll_flush(cx);
         self.witness.0.flushed.store(matches!(result, Poll::Ready(Ok(()))), Ordering::Relaxed);
         result

@@ -1,43 +1,43 @@
-//! Interim responses (1xx, RFC 9110, 15.2): whom they are told to, and the request body that waits
-//! for one of them.
+//! Interim responses (1xx, RFC 9110, 15.2): their listener, and the request body that waits for one.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use http::header::EXPECT;
 use http::{HeaderMap, Request, StatusCode};
 
+use super::body::Body;
+use super::gate::Gate;
 use crate::deadline::Deadline;
-use crate::wire::body::Body;
 
-/// What a response may come to before its final head: interim ones, and the head itself. Go's
+/// Limit on the bytes up to the end of the final head: interim responses and that head together. Go's
 /// `MaxResponseHeaderBytes` counts the same.
 pub(crate) const MAX_BYTES_BEFORE_HEAD: u64 = 1 << 20;
 
-/// A caller who wants to know of interim responses.
+/// A caller's function that is called for each interim response.
 #[derive(Clone)]
-pub(crate) struct Listener(Arc<Tell>);
+pub(crate) struct InterimListener(Arc<Listen>);
 
-type Tell = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
+type Listen = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
-impl Listener {
-    pub(crate) fn new(tell: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+impl InterimListener {
+    pub(crate) fn new(listen: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listen))
     }
 }
 
-impl fmt::Debug for Listener {
+impl fmt::Debug for InterimListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener")
+        f.write_str("InterimListener")
     }
 }
 
-/// Prepares a request for the interim responses that concern it. One that expects none and tells of
-/// none is left as it is.
+/// Prepares a request for interim responses. A request without `Expect: 100-continue` and without a
+/// listener is left unchanged.
 pub(crate) fn prepare(request: &mut Request<Body>, expect_continue_timeout: Duration) {
-    let listener = request.extensions().get::<Listener>().cloned();
+    let listener = request.extensions().get::<InterimListener>().cloned();
     let waits = !expect_continue_timeout.is_zero()
         && !http_body::Body::is_end_stream(request.body())
         && expects_continue(request.headers());
@@ -51,8 +51,8 @@ pub(crate) fn prepare(request: &mut Request<Body>, expect_continue_timeout: Dura
         {
             gate.open();
         }
-        if let Some(Listener(tell)) = &listener {
-            tell(response.status(), response.headers());
+        if let Some(InterimListener(listen)) = &listener {
+            listen(response.status(), response.headers());
         }
     });
 }
@@ -62,52 +62,11 @@ fn expects_continue(headers: &HeaderMap) -> bool {
     values.any(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// What a request body waits at, until it may be sent.
-#[derive(Debug, Default)]
-pub(crate) struct Gate(Mutex<Passage>);
-
-#[derive(Debug, Default)]
-struct Passage {
-    open: bool,
-    waiting: Option<Waker>,
-}
-
-impl Gate {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Passage> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open(&self) {
-        let waiting = {
-            let mut passage = self.lock();
-            passage.open = true;
-            passage.waiting.take()
-        };
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.lock().open
-    }
-
-    /// Ready when it is open.
-    pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut passage = self.lock();
-        if passage.open {
-            return Poll::Ready(());
-        }
-        passage.waiting = Some(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-/// A request that waits for leave to send its body, and how long it does.
+/// A request that waits for permission to send its body, with the time limit of that wait.
 pub(crate) struct Expectation {
     gate: Arc<Gate>,
     limit: Duration,
-    /// Since the head was written.
+    /// Runs since the head was written.
     timer: Option<Deadline>,
 }
 
@@ -116,7 +75,7 @@ impl Expectation {
         body.gate().map(|gate| Self { gate: Arc::clone(gate), limit, timer: None })
     }
 
-    /// True once the time is over: the gate is open then, and the body can go.
+    /// Returns true once the time is over: the gate is open then, and the body can be sent.
     pub(crate) fn poll_over(&mut self, head_is_written: bool, cx: &mut Context<'_>) -> bool {
         if !head_is_written || self.gate.is_open() {
             return false;
@@ -129,7 +88,7 @@ impl Expectation {
         over
     }
 
-    /// Whether the body has not been let go.
+    /// Returns true if the body is still held back.
     pub(crate) fn is_held(&self) -> bool {
         !self.gate.is_open()
     }

@@ -1,8 +1,8 @@
-//! The `Keep-Alive` field of a response: what the server says of how long it keeps the connection.
+//! The `Keep-Alive` field of a response: the server's advice on how long it keeps the connection.
 //!
-//! This module reads it; what follows from it is the pool's. The field is older than HTTP/1.1 and in
-//! none of its documents (RFC 2068, 19.7.1, has the last description), so whatever cannot be read is
-//! as if it had not been said.
+//! This module parses the field; the pool decides what follows from it. The field is older than
+//! HTTP/1.1 and in none of its documents (RFC 2068, 19.7.1, has the last description), so a parameter
+//! that cannot be parsed is ignored.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use keepwarm_pool::Advice;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// What the head of a response says, if it says anything that can be read: `timeout=` in seconds,
-/// `max=` in exchanges. Of several the smallest.
+/// Parses the advice of a response head: `timeout=` in seconds, `max=` in exchanges. Of several values
+/// the smallest counts. `None` if no parameter could be parsed.
 pub(crate) fn read(headers: &HeaderMap) -> Option<Advice> {
     let mut advice = Advice::default();
     let values = headers.get_all(KEEP_ALIVE).iter().filter_map(|value| value.to_str().ok());
@@ -36,10 +36,10 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Advice> {
     (advice != Advice::default()).then_some(advice)
 }
 
-/// Digits and nothing else, in quotation marks or not.
+/// Parses a number of digits only, in quotation marks or not.
 fn number(value: &str) -> Option<u64> {
     let digits = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn timeout_and_max_are_read_in_any_order_case_and_spacing() {
+    fn order_case_and_spacing_do_not_matter() {
         assert_eq!(said(&["timeout=5, max=100"]), Some((Some(5), Some(100))));
         assert_eq!(said(&["MAX=100,Timeout = 5"]), Some((Some(5), Some(100))));
         assert_eq!(said(&["timeout=\"5\""]), Some((Some(5), None)));
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_the_smallest_counts() {
+    fn smallest_of_several_values_counts() {
         assert_eq!(
             said(&["timeout=9, timeout=5", "timeout=7,max=2", "max=1"]),
             Some((Some(5), Some(1)))
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_was_not_said() {
+    fn malformed_parameters_are_ignored() {
         for value in [
             "",
             "timeout",

@@ -1,4 +1,4 @@
-//! What tells one origin from another.
+//! The identity of an origin: scheme, host and port.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::error::Error;
 
-/// How an origin is spoken to.
+/// Scheme of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scheme {
     Http,
@@ -21,7 +21,7 @@ impl Scheme {
         }
     }
 
-    /// RFC 9110, 4.2.1 and 4.2.2.
+    /// Returns the port of RFC 9110, 4.2.1 and 4.2.2.
     pub(crate) const fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -29,7 +29,7 @@ impl Scheme {
         }
     }
 
-    /// The scheme of a URI. Which ones there are depends on what is built in.
+    /// Returns the scheme of a URI. `https` is an error unless TLS is built in.
     pub(crate) fn of(uri: &http::Uri) -> Result<Self, Error> {
         match uri.scheme_str() {
             Some("http") => Ok(Self::Http),
@@ -47,15 +47,15 @@ impl Scheme {
 
 /// The canonical name of an origin: scheme, lower-case host, port always explicit.
 ///
-/// Names that merely might mean the same host are different: with and without a dot at the end, an IPv6
-/// address with and without its zeros. They share no connections, which costs a few; the other way
-/// round it could give a request to somebody else. A name beyond ASCII is refused with the URI that it
-/// stands in, so what arrives here is what the caller's IDNA made of it (`xn--`).
+/// Names that only might mean the same host are different: with and without a dot at the end, an IPv6
+/// address with and without its zeros. Such names share no connections, which costs a few connections;
+/// if they shared them, a request could reach the wrong server. A URI with a host beyond ASCII is
+/// rejected, so a host here has been through the caller's IDNA (`xn--`).
 ///
-/// It is a security boundary: connections are shared by requests with the same key, and by no
-/// others. What else tells connections apart (roots, identity, name in the handshake, local address,
-/// Unix socket, connector, resolver) is fixed for a client, and clients share no connections: no
-/// request can choose it.
+/// The key is a security boundary: requests with the same key share connections, and no others do. All
+/// other properties of a connection (roots, identity, name in the handshake, local address, Unix
+/// socket, connector, resolver) are fixed for a client, and clients share no connections: no request
+/// can choose them.
 #[derive(Clone, Debug)]
 pub(crate) struct OriginKey {
     scheme: Scheme,
@@ -63,14 +63,14 @@ pub(crate) struct OriginKey {
     port: u16,
 }
 
-/// What a map of origins is looked up by, borrowed from a URI: a look-up allocates nothing.
+/// Key for looking up a map of origins, borrowed from a URI: a look-up allocates nothing.
 pub(crate) trait Lookup {
     fn scheme(&self) -> Scheme;
     fn host(&self) -> &str;
     fn port(&self) -> u16;
 }
 
-/// The origin of a URI as it was written.
+/// The origin of a URI, borrowed as it was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OriginRef<'a> {
     scheme: Scheme,
@@ -79,12 +79,12 @@ pub(crate) struct OriginRef<'a> {
 }
 
 impl<'a> OriginRef<'a> {
-    /// The origin that a request to `uri` goes to.
+    /// Returns the origin that a request to `uri` goes to.
     pub(crate) fn of(uri: &'a http::Uri) -> Result<Self, Error> {
         if let Some(authority) =
             uri.authority().filter(|authority| authority.as_str().contains('@'))
         {
-            // Before anything that repeats the URI: the credentials stay out of every message.
+            // Checked before any error that repeats the URI: credentials stay out of every message.
             return Err(Error::invalid(format!(
                 "{}: credentials in a URL are not sent; set an Authorization header",
                 authority.host()
@@ -93,7 +93,7 @@ impl<'a> OriginRef<'a> {
         let scheme = Scheme::of(uri)?;
         let (authority, host) = uri
             .authority()
-            // Asked once: the host is searched for each time.
+            // Called once: `host` searches the authority each time.
             .map(|authority| (authority.as_str(), authority.host()))
             .filter(|(_, host)| !host.is_empty())
             .ok_or_else(|| Error::invalid(format!("{uri}: no host")))?;
@@ -111,24 +111,25 @@ impl<'a> OriginRef<'a> {
         }
     }
 
-    /// For looking up a map keyed by [`OriginKey`].
+    /// Returns the key for looking up a map keyed by [`OriginKey`].
     pub(crate) fn as_lookup(&self) -> &(dyn Lookup + 'a) {
         self
     }
 }
 
-/// A port that is absent or empty is the default one (RFC 3986, 3.2.3). `None` for one that is none.
+/// Returns the port of an authority. An absent or empty port is the default one (RFC 3986, 3.2.3).
+/// `None` if the port is not a number up to 65535.
 fn port_of(authority: &str, host: &str, scheme: Scheme) -> Option<u16> {
     let after_host = authority.get(host.len()..)?;
     match after_host.strip_prefix(':').unwrap_or_default() {
         "" => Some(scheme.default_port()),
-        // `parse` would take a sign.
+        // `parse` would accept a sign.
         port if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok(),
         _ => None,
     }
 }
 
-/// A URL as it may be repeated in a message: without credentials, whether it is well formed or not.
+/// Returns a URL as a message may repeat it: without credentials, also where it is malformed.
 pub(crate) fn printable(url: &str) -> String {
     let start = url.find("//").map_or(0, |slashes| slashes + 2);
     let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |length| start + length);
@@ -139,7 +140,7 @@ pub(crate) fn printable(url: &str) -> String {
 }
 
 impl OriginKey {
-    /// The host as a resolver wants it: an IPv6 literal without its brackets.
+    /// Returns the host as a resolver wants it: an IPv6 literal without its brackets.
     pub(crate) fn host(&self) -> &str {
         self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
     }
@@ -152,7 +153,7 @@ impl OriginKey {
         self.scheme
     }
 
-    /// The value of `Host`: without the default port (RFC 9110, 4.2.3 and 7.2).
+    /// Returns the value of `Host`: without the default port (RFC 9110, 4.2.3 and 7.2).
     pub(crate) fn host_field(&self) -> http::HeaderValue {
         let value = if self.port == self.scheme.default_port() {
             http::HeaderValue::from_str(&self.host)
@@ -201,7 +202,7 @@ impl<'a> Borrow<dyn Lookup + 'a> for OriginKey {
 
 impl Hash for dyn Lookup + '_ {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // By pieces: byte by byte it costs more than all else of a look-up.
+        // In pieces of 32 bytes: byte by byte it costs more than the rest of a look-up together.
         for piece in self.host().as_bytes().chunks(32) {
             let mut lower = [0; 32];
             let lower = &mut lower[..piece.len()];
@@ -246,7 +247,8 @@ mod tests {
         OriginRef::of(&url.parse().expect(url)).expect(url).to_key()
     }
 
-    /// Whether both find the same connections: by the key, and by the look-up that allocates nothing.
+    /// Returns true if both find the same connections: by the key, and by the look-up that allocates
+    /// nothing.
     fn same(one: &str, other: &str) -> bool {
         let known = std::collections::HashMap::from([(key(one), ())]);
         let uri: http::Uri = other.parse().expect(other);
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn one_origin_however_it_is_written() {
+    fn spellings_of_one_origin_are_equal() {
         for other in [
             "http://data.test/",
             "HTTP://data.test/path?query",
@@ -273,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_in_anything_shares_nothing() {
+    fn different_origins_share_nothing() {
         let all = [
             "http://data.test/",
             "http://data.test:8080/",
             "http://data.test:443/",
-            // The dot ends a name that no search list is tried for.
+            // With the dot at the end a resolver tries no search list.
             "http://data.test./",
             "http://data.test.evil/",
             "http://data/",
@@ -304,14 +306,14 @@ mod tests {
 
     #[cfg(feature = "tls")]
     #[test]
-    fn the_default_port_is_the_schemes() {
+    fn default_port_depends_on_the_scheme() {
         assert!(same("https://data.test/", "https://data.test:443/"));
         assert!(!same("https://data.test/", "http://data.test:443/"));
         assert_eq!(key("https://data.test/").to_string(), "https://data.test:443");
     }
 
     #[test]
-    fn what_is_no_host_or_no_port_is_refused() {
+    fn malformed_host_or_port_is_rejected() {
         for url in [
             "http://data.test:65536/",
             "http://data.test:+80/",
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_resolver_the_host_field_and_the_name_agree() {
+    fn host_field_and_name_agree() {
         for (url, host, field, name) in [
             ("http://DATA.test/", "data.test", "data.test", "http://data.test:80"),
             ("http://data.test:81/", "data.test", "data.test:81", "http://data.test:81"),

@@ -1,6 +1,5 @@
-//! What the bytes of a connection go through: a socket, TLS on it, or a stream of the caller's own.
+//! The stream of a connection: a socket, TLS on a socket, or a stream of the caller's own.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,17 +11,19 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-/// What a connection needs of a stream.
+use crate::error::panic_message;
+
+/// Requirements that a connection has on its stream.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A stream of any kind. Plain sockets are told apart, since most requests go through one.
+/// A stream of any kind. Plain sockets have variants of their own, since most requests use one.
 pub(crate) enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    /// TLS, or what a connector of the caller's gave.
+    /// TLS, or the stream of a caller's connector.
     Boxed(Box<dyn Io>),
 }
 
@@ -31,7 +32,7 @@ impl Stream {
         Self::Boxed(Box::new(stream))
     }
 
-    /// A stream whose code is not ours.
+    /// Wraps a stream whose code is not ours.
     pub(crate) fn foreign(stream: impl Io + 'static) -> Self {
         Self::boxed(Foreign(Some(stream)))
     }
@@ -48,7 +49,7 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// Does the same on every kind of stream.
+/// Runs one expression on every kind of stream.
 macro_rules! each {
     ($stream:expr, $inner:ident => $action:expr) => {
         match $stream {
@@ -100,16 +101,16 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Somebody else's stream. It is polled by the tasks of requests, but also by the keeper, which all
-/// connections of a client share, and dropped by whoever closes it: a panic in it is a failure of
-/// this connection and of no other.
+/// A stream of a caller's connector, whose panics are caught. Tasks of requests poll the stream, but so
+/// does the keeper, which all connections of a client share, and any of them may drop it: a panic in it
+/// is a failure of this connection and of no other.
 ///
-/// `None` once it is being dropped.
+/// `None` once the stream is being dropped.
 struct Foreign<S>(Option<S>);
 
 impl<S> Drop for Foreign<S> {
     fn drop(&mut self) {
-        // The panic has been told by the hook; there is nobody here to tell it to.
+        // The panic hook has reported the panic; a drop can return no error.
         drop(catch_unwind(AssertUnwindSafe(|| self.0 = None)));
     }
 }
@@ -123,9 +124,9 @@ impl<S: Unpin> Foreign<S> {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         catch_unwind(AssertUnwindSafe(|| poll(Pin::new(stream))))
-            // Not a kind that a socket has: nothing is concluded of the peer.
+            // A kind that no socket reports: nothing is concluded about the peer.
             .unwrap_or_else(|panic| {
-                let words = format!("the connector's stream panicked: {}", words_of(&*panic));
+                let words = format!("the connector's stream panicked: {}", panic_message(&*panic));
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)))
             })
     }
@@ -169,10 +170,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Foreign<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.guard(|stream| stream.poll_shutdown(cx))
     }
-}
-
-/// What a panic said.
-pub(crate) fn words_of(panic: &(dyn Any + Send)) -> &str {
-    let string = || panic.downcast_ref::<String>().map(String::as_str);
-    panic.downcast_ref::<&str>().copied().or_else(string).unwrap_or("without a message")
 }

@@ -12,14 +12,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Kind, Result, Stage};
-use crate::settings::Settings;
 use crate::wire::connect::{Name, Resolver};
 
-/// How long an address has before the next one is tried beside it: the connection attempt delay
+/// Time that an address has before the next one is tried beside it: the connection attempt delay
 /// that RFC 8305, section 5, recommends. Go: `Dialer.FallbackDelay` is 300 ms.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The addresses of a host, in the order in which they are to be tried.
+/// Returns the addresses of a host, in the order in which they are to be tried.
 pub(crate) async fn resolve(
     host: &str,
     port: u16,
@@ -33,7 +32,7 @@ pub(crate) async fn resolve(
             Ok(found) => Ok(found.collect()),
             Err(error) => Err(error.into()),
         },
-        Some(resolver) => resolver.ask(Name::new(host)).await,
+        Some(resolver) => resolver.call(Name::new(host)).await,
     };
     let mut found = found.map_err(|error| {
         Error::failed(Stage::Resolve, error).with_message(format!("cannot resolve {host}"))
@@ -49,16 +48,19 @@ pub(crate) async fn resolve(
     Ok(interleave(found))
 }
 
-/// Connects to whichever of these comes first, and sets the socket's options.
-pub(crate) async fn connect(addresses: &[SocketAddr], settings: &Settings) -> Result<TcpStream> {
-    let local = settings.transport.local_address;
+/// Connects to the address that answers first, and sets the socket's options.
+pub(crate) async fn connect(
+    addresses: &[SocketAddr],
+    local: Option<IpAddr>,
+    keepalive: Option<Duration>,
+) -> Result<TcpStream> {
     let stream = match addresses {
         [only] => connect_from(local, *only).await.map_err(|error| refused(local, *only, error))?,
         several => race(several, local).await?,
     };
     let failed = |error| Error::failed(Stage::Connect, error);
     stream.set_nodelay(true).map_err(failed)?;
-    if let Some(interval) = settings.tcp_keepalive {
+    if let Some(interval) = keepalive {
         let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(failed)?;
     }
@@ -102,16 +104,17 @@ fn refused(local: Option<IpAddr>, address: SocketAddr, error: io::Error) -> Erro
 async fn connect_from(local: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
     let Some(local) = local else { return TcpStream::connect(address).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Otherwise bind(2) takes a port for itself, and all destinations together have as many
-    // connections as there are ephemeral ports. A kernel before 4.2 does not know it; then it is so.
+    // Without the option bind(2) takes a port for itself, and all destinations together have as many
+    // connections as there are ephemeral ports. A kernel before 4.2 does not know the option; there
+    // that limit stays.
     #[cfg(target_os = "linux")]
     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
     socket.bind(SocketAddr::new(local, 0))?;
     socket.connect(address).await
 }
 
-/// The resolver's order, but with the families taking turns, beginning with the first one's
-/// (RFC 8305, section 4).
+/// Orders addresses as the resolver did, but with the families taking turns, beginning with that of
+/// the first address (RFC 8305, section 4).
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (VecDeque<_>, VecDeque<_>) =
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_that_hangs_does_not_hold_up_the_next_one() {
+    async fn hanging_address_does_not_delay_the_next() {
         let hanging = scripted::Stage::open_narrow();
         let _filled = hanging.fill().await;
         let open = scripted::Stage::open().await;
@@ -144,10 +147,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_failure_is_reported_when_no_address_connects() {
+    async fn last_failure_is_reported_when_none_connects() {
         let dead = [RefusedPort::new(), RefusedPort::new()];
         let addresses = dead.each_ref().map(|port| port.address());
-        let error = within("the race", race(&addresses, None)).await.expect_err("nobody listens");
+        let error =
+            within("the race", race(&addresses, None)).await.expect_err("no server listens");
         let text = error.to_string();
         assert!(text.contains("Connection refused"), "{text}");
         assert!(addresses.iter().any(|address| text.contains(&address.to_string())), "{text}");
@@ -156,7 +160,7 @@ mod tests {
     /// Two destinations can then share a local port, as they can without a local address.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_local_address_takes_no_port_for_itself() {
+    async fn local_address_reserves_no_port() {
         use nix::sys::socket::getsockopt;
         for local in ["127.0.0.7", "::1"] {
             let local: IpAddr = local.parse().expect("an address");
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_in_the_resolvers_order() {
+    fn address_families_take_turns() {
         let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| text.parse().expect("an address")).collect()
         };

@@ -1,4 +1,4 @@
-//! TLS by rustls: whom to trust, who we are, and the handshake.
+//! TLS by rustls: trusted roots, the client's identity, and the handshake.
 //!
 //! The server is verified against the platform's roots, and against further ones that the client
 //! was given. There is no way to switch verification off. Sessions are resumed: all connections of
@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use crate::error::{Error, Result, Stage};
 use crate::wire::stream::Stream;
 
-/// What ALPN offers (RFC 7301): the one protocol that is spoken here.
+/// Protocols offered by ALPN (RFC 7301): HTTP/1.1 is the only one supported.
 const ALPN: &[u8] = b"http/1.1";
 
 /// A certificate to trust besides the platform's roots.
@@ -36,13 +36,13 @@ const ALPN: &[u8] = b"http/1.1";
 pub struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// A certificate in DER, as X.509 has it. It is parsed when the client is built.
+    /// Takes a certificate in DER, as X.509 has it. The certificate is parsed when the client is built.
     #[must_use]
     pub fn from_der(der: impl Into<Vec<u8>>) -> Self {
         Self(CertificateDer::from(der.into()))
     }
 
-    /// All certificates of a PEM file (RFC 7468), other sections being passed over.
+    /// Returns all certificates of a PEM file (RFC 7468); other sections are skipped.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Certificate {
     }
 }
 
-/// Who this client is: a certificate chain and its private key, for servers that ask (mTLS).
+/// The client's own certificate chain and private key, for servers that ask for them (mTLS).
 #[derive(Clone)]
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -60,12 +60,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A chain, the client's own certificate first, and the private key, from PEM.
+    /// Reads a chain, the client's own certificate first, and the private key, from PEM.
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) if a section is malformed or missing. Whether the key
-    /// fits the certificate is checked when the client is built.
+    /// [`is_invalid`](Error::is_invalid) if a section is malformed or missing. That the key fits the
+    /// certificate is checked when the client is built.
     pub fn from_pem(pem: &[u8]) -> Result<Self> {
         let key = PrivateKeyDer::from_pem_slice(pem)
             .map_err(|error| Error::invalid(format!("no private key in the PEM: {error}")))?;
@@ -74,7 +74,7 @@ impl Identity {
 }
 
 impl fmt::Debug for Identity {
-    /// Without the key.
+    /// Leaves the key out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({} certificates)", self.chain.len())
     }
@@ -112,7 +112,7 @@ impl Default for TlsSettings {
 }
 
 impl TlsSettings {
-    /// Names what cannot work, without reading the platform's roots.
+    /// Rejects settings that cannot work, without reading the platform's roots.
     pub(crate) fn validate(&self) -> Result<()> {
         if self.handshake_timeout.is_zero() {
             return Err(Error::invalid(
@@ -151,8 +151,8 @@ impl Tls {
         Self { settings, config: OnceLock::new() }
     }
 
-    /// Shakes hands with `host`, or with the name that is set instead: it is what the certificate
-    /// must be for, and what is sent (SNI, RFC 6066) unless it is an address.
+    /// Shakes hands with `host`, or with the name that is set instead. The certificate must be for that
+    /// name, and the name is sent (SNI, RFC 6066) unless it is an address.
     pub(crate) async fn connect(&self, host: &str, stream: Stream) -> Result<TlsStream<Stream>> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
@@ -173,7 +173,7 @@ impl Tls {
         let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            // "Dangerous" is rustls's word for any verifier but its own; this one is the platform's.
+            // "Dangerous" is rustls's word for any other verifier than its own; ours is the platform's.
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.settings.identity {

@@ -1,5 +1,7 @@
 //! How the stream of a connection is opened: by TCP, at a Unix socket, or by a connector of the
-//! caller's own. One way for a client, so no connection of one way is handed to a request of another.
+//! caller's own.
+//!
+//! A client has one transport, so a connection of one transport never serves a request of another.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,17 +11,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::connect::{Connector, Destination, Resolver};
+use super::origin_key::OriginKey;
+use super::stream::Stream;
+use super::tcp;
+#[cfg(unix)]
+use super::unix;
 use crate::error::{Error, Result, Stage};
 use crate::observe::spans;
 use crate::settings::Settings;
-use crate::wire::connect::{Connector, Destination, Resolver};
-use crate::wire::origin_key::OriginKey;
-use crate::wire::stream::Stream;
-use crate::wire::tcp;
-#[cfg(unix)]
-use crate::wire::unix;
 
-/// The settings of it.
+/// How a client opens its streams.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Transport {
     pub(crate) connector: Option<Connector>,
@@ -30,7 +32,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Refuses what could not work, and what nobody would heed.
+    /// Rejects settings that contradict each other or would be ignored.
     pub(crate) fn validate(&self) -> Result<()> {
         #[cfg(unix)]
         if let Some(path) = &self.unix_socket {
@@ -73,13 +75,13 @@ fn beside(setting: &str, other: &str, why: &str) -> Error {
     Error::invalid(format!("{setting} is set beside {other}, which {why}; set one of them"))
 }
 
-/// What is left of the connect timeout. Each step fails at its own stage.
+/// Rest of the connect timeout. Each step fails at its own stage.
 #[derive(Clone, Copy)]
 pub(crate) struct TimeLeft(Option<Instant>);
 
 impl TimeLeft {
     pub(crate) fn of(limit: Duration) -> Self {
-        // Beyond what the clock can tell is never.
+        // `None`, which is never, if the limit is beyond the range of the clock.
         Self(Instant::now().checked_add(limit))
     }
 
@@ -95,15 +97,19 @@ impl TimeLeft {
     }
 }
 
-/// A stream to the origin, on which nothing has been said.
-pub(crate) async fn open(key: &OriginKey, settings: &Settings, left: TimeLeft) -> Result<Stream> {
-    let transport = &settings.transport;
+/// Opens a stream to the origin. No byte has passed on it.
+pub(crate) async fn open(
+    key: &OriginKey,
+    transport: &Transport,
+    settings: &Settings,
+    left: TimeLeft,
+) -> Result<Stream> {
     if let Some(connector) = &transport.connector {
-        let asked = async {
-            let asked = connector.ask(Destination::new(key)).await;
-            asked.map_err(|error| Error::failed(Stage::Connect, error))
+        let connected = async {
+            let connected = connector.call(Destination::new(key)).await;
+            connected.map_err(|error| Error::failed(Stage::Connect, error))
         };
-        return left.bound(Stage::Connect, asked).await;
+        return left.bound(Stage::Connect, connected).await;
     }
     #[cfg(unix)]
     if let Some(path) = &transport.unix_socket {
@@ -114,7 +120,8 @@ pub(crate) async fn open(key: &OriginKey, settings: &Settings, left: TimeLeft) -
     }
     let resolving = tcp::resolve(key.host(), key.port(), transport.resolver.as_ref());
     let mut addresses = left.bound(Stage::Resolve, resolving).await?;
-    if let Some(local) = transport.local_address {
+    let local = transport.local_address;
+    if let Some(local) = local {
         addresses.retain(|address| address.is_ipv4() == local.is_ipv4());
         if addresses.is_empty() {
             let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -123,5 +130,6 @@ pub(crate) async fn open(key: &OriginKey, settings: &Settings, left: TimeLeft) -
             return Err(Error::failed(Stage::Connect, words));
         }
     }
-    left.bound(Stage::Connect, tcp::connect(&addresses, settings)).await.map(Stream::Tcp)
+    let connecting = tcp::connect(&addresses, local, settings.tcp_keepalive);
+    left.bound(Stage::Connect, connecting).await.map(Stream::Tcp)
 }

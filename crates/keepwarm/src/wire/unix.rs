@@ -1,4 +1,4 @@
-//! A connection to a Unix socket.
+//! Connecting to a Unix socket.
 
 use std::fmt;
 use std::io;
@@ -11,13 +11,13 @@ use tokio::net::UnixStream;
 
 use crate::error::{Error, Result, Stage};
 
-/// The first pause before a socket whose accept queue was full is asked again; each is twice as long.
+/// First pause before another attempt at a socket whose accept queue was full; each is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connects. Where TCP waits for room in the server's accept queue, a Unix socket says `EAGAIN` at
-/// once; this waits too.
+/// Connects. A TCP socket waits for room in the server's accept queue, but a Unix socket fails with
+/// `EAGAIN` at once; this function waits then too.
 pub(crate) async fn connect(path: &Path) -> Result<UnixStream> {
     let failed = |error| {
         Error::failed(Stage::Connect, error).with_message(format!("unix socket {}", Named(path)))
@@ -35,13 +35,13 @@ pub(crate) async fn connect(path: &Path) -> Result<UnixStream> {
     }
 }
 
-/// The server did not accept within the connect timeout.
+/// Makes the error of a server that did not accept within the connect timeout.
 pub(crate) fn too_late(path: &Path) -> Error {
     let words = format!("unix socket {}: timed out (connect_timeout)", Named(path));
     Error::connect_timeout(Stage::Connect).with_message(words)
 }
 
-/// The address of a path: that of a file, or an abstract name where there are such.
+/// Returns the address of a path: a file, or on Linux an abstract name.
 pub(crate) fn address(path: &Path) -> io::Result<SocketAddr> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.is_empty() {
@@ -55,7 +55,7 @@ pub(crate) fn address(path: &Path) -> io::Result<SocketAddr> {
     SocketAddr::from_pathname(path)
 }
 
-/// A path in a message: without the zero byte of an abstract name.
+/// Displays a path in a message: without the zero byte of an abstract name.
 pub(crate) struct Named<'a>(pub(crate) &'a Path);
 
 impl fmt::Display for Named<'_> {

@@ -1,9 +1,9 @@
-//! How a wake-up reaches whoever has a connection, and none is lost.
+//! State machine behind a connection's waker: decides whom a wake-up reaches, and loses none.
 //!
-//! hyper and tokio know one waker of a connection, for as long as it lives. Whom it wakes changes:
-//! nobody while the owner looks for itself, the owner's task while that waits, the keeper while the
-//! connection is idle. Anybody may [`ring`](Signal::ring) at any time, from any thread; everything
-//! else is done by the one that owns the connection.
+//! hyper and tokio know one waker of a connection, for as long as it lives. Its target changes: no
+//! task while the owner polls the connection by itself, the owner's task while that waits, the keeper
+//! while the connection is idle. Any thread may [`ring`](WakeState::ring) at any time; every other
+//! method is called by the owner of the connection.
 //!
 //! ```text
 //!             take                    wait                  ring: wakes the task
@@ -13,56 +13,58 @@
 //!             leave       └ look
 //! ```
 //!
-//! What must hold: **whoever rings has made what it rings for visible before; then the owner looks
-//! again after that, or its task is woken after that, or the keeper is called after that.** Why it
-//! does: let a ring come while the connection is not idle.
+//! Invariant: **a caller of `ring` has made its event visible before the call; afterwards the owner
+//! looks again, or its task is woken, or the keeper is called.** Proof, for a ring that comes while
+//! the connection is not idle:
 //!
 //! * If the owner looks (or takes, or leaves) afterwards, its swap reads what the ring wrote, and so
 //!   everything before the ring is visible to it.
-//! * If not, the owner has looked before. It waits next by putting its waker in, and then reading
-//!   whether somebody rang. The ring writes that first, and then takes the waker out. Putting in and
-//!   taking out are in some order, by the lock. Put in first: the ring finds the waker and wakes the
-//!   task, or somebody else has taken it, who is about to wake the same task. Taken out first: then
-//!   what the ring wrote before is visible to the owner, who reads it, and wakes its task itself.
-//! * A ring that finds another one not yet looked at does nothing: the same look will see both.
+//! * If not, the owner has looked before. It waits next by storing its waker, and then reading
+//!   whether there was a ring. The ring writes that flag first, and then takes the waker out. Storing
+//!   and taking out are ordered by the lock. Stored first: the ring finds the waker and wakes the
+//!   task, or another ring has taken it, which is about to wake the same task. Taken out first: then
+//!   the flag that the ring wrote before is visible to the owner, which wakes its task itself.
+//! * A ring that finds an earlier ring not yet looked at does nothing: the same look will see both.
 //!
-//! Whoever takes a waker out wakes it, even if the connection has passed to somebody else meanwhile:
-//! that is one wake-up for nothing, and its task, looking again, puts another one in.
+//! A thread that takes a waker out wakes it, even if the connection has passed to another owner
+//! meanwhile: that is one spurious wake-up, and its task, looking again, stores another waker.
 
 use std::sync::PoisonError;
 use std::task::Waker;
 
 use crate::sync::{AtomicU8, Mutex, Ordering};
 
-/// Nobody has the connection: the keeper is to be called.
+/// No owner: a ring calls the keeper.
 const IDLE: u8 = 1;
-/// Somebody has rung since the owner looked last.
+/// There was a ring since the owner looked last.
 const RUNG: u8 = 2;
 
-/// Whom a ring is to call, who is not called by the ring itself.
+/// Target that the caller of [`WakeState::ring`] still has to notify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Call {
-    Nobody,
+    /// Nothing to do: the owner's task was woken, or will look by itself.
+    Done,
+    /// The keeper is to be called.
     Keeper,
 }
 
 #[derive(Debug)]
-pub(crate) struct Signal {
-    state: AtomicU8,
-    /// The owner's, from when it waits until somebody rings.
+pub(crate) struct WakeState {
+    flags: AtomicU8,
+    /// The owner's waker, from when it waits until the next ring.
     task: Mutex<Option<Waker>>,
 }
 
-impl Signal {
-    /// Not idle.
+impl WakeState {
+    /// Creates the state of a connection that has an owner.
     pub(crate) fn new() -> Self {
-        Self { state: AtomicU8::new(0), task: Mutex::new(None) }
+        Self { flags: AtomicU8::new(0), task: Mutex::new(None) }
     }
 
-    /// Something has happened. By anybody.
+    /// Reports an event. Called by any thread.
     pub(crate) fn ring(&self) -> Call {
-        let before = self.state.fetch_or(RUNG, Ordering::AcqRel);
+        let before = self.flags.fetch_or(RUNG, Ordering::AcqRel);
         if before & IDLE != 0 {
             return Call::Keeper;
         }
@@ -71,45 +73,46 @@ impl Signal {
         {
             task.wake();
         }
-        Call::Nobody
+        Call::Done
     }
 
-    /// The owner is about to look at everything. True if somebody has rung since it did so last: then
+    /// Begins a poll of everything by the owner. True if there was a ring since its last look: then
     /// its waker has been taken out, or is about to be.
     pub(crate) fn look(&self) -> bool {
-        self.state.swap(0, Ordering::AcqRel) & RUNG != 0
+        self.flags.swap(0, Ordering::AcqRel) & RUNG != 0
     }
 
-    /// The owner has looked and found nothing to do: `task` is woken at the next ring, or now if
-    /// there was one.
+    /// Stores the owner's waker after a look that found nothing to do. `task` is woken at the next
+    /// ring, or now if there was one.
     pub(crate) fn wait(&self, task: Waker) {
-        // Dropped outside the lock, as everything is.
+        // The old waker is dropped outside the lock, as everything is.
         drop(self.exchange(Some(task)));
-        if self.state.load(Ordering::Acquire) & RUNG != 0
+        if self.flags.load(Ordering::Acquire) & RUNG != 0
             && let Some(task) = self.exchange(None)
         {
             task.wake();
         }
     }
 
-    /// The owner waits no more.
+    /// Removes the owner's waker: it waits no more.
     pub(crate) fn forget(&self) {
         drop(self.exchange(None));
     }
 
-    /// The owner leaves the connection idle. True if somebody has rung since it looked last.
+    /// Makes the connection idle. True if there was a ring since the owner looked last.
     pub(crate) fn leave(&self) -> bool {
-        self.state.swap(IDLE, Ordering::AcqRel) & RUNG != 0
+        self.flags.swap(IDLE, Ordering::AcqRel) & RUNG != 0
     }
 
-    /// Somebody owns the connection again. True if somebody has rung while it was idle.
+    /// Gives the connection an owner again. True if there was a ring while it was idle.
     pub(crate) fn take(&self) -> bool {
         self.look()
     }
 
-    /// Whether it is idle and somebody has rung. What rings while it is owned is the owner's.
+    /// Returns true if the connection is idle and there was a ring. A ring while it has an owner is
+    /// the owner's to look at.
     pub(crate) fn has_rung_idle(&self) -> bool {
-        self.state.load(Ordering::Acquire) == IDLE | RUNG
+        self.flags.load(Ordering::Acquire) == IDLE | RUNG
     }
 
     fn exchange(&self, task: Option<Waker>) -> Option<Waker> {

@@ -1,142 +1,147 @@
-//! Who is woken when a connection has something to say: the task that has it, or the keeper.
+//! Waker of a connection: wakes the task that owns it, or reports an idle one to the pool.
 //!
-//! The rules are [`Signal`]'s; here they get their waker, the owner's end and the keeper's address.
+//! The rules are [`WakeState`]'s. This module adds the [`Waker`] that the driver is polled with, the
+//! owner's handle, and the trait through which the pool is told. It knows no pool.
 
 use std::cell::Cell;
-use std::sync::{Arc, OnceLock, Weak};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 
-use keepwarm_pool::ConnectionId;
-
-use crate::pool::keeper::Keeper;
-use crate::pool::origin::Origin;
-use crate::wire::wake_state::{Call, Signal};
+use super::wake_state::{Call, WakeState};
 
 thread_local! {
-    /// This thread is inside [`quietly`].
-    static QUIET: Cell<bool> = const { Cell::new(false) };
+    /// True while this thread is inside [`without_wakeups`].
+    static MUTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does something that wakes the connection's waker for no reason of the connection's.
+/// Runs `act`, and ignores each wake-up of a connection that this thread causes meanwhile.
 ///
-/// hyper wakes it when it is given a request and when a frame of a body is taken from it. The first
-/// is always followed by a drive. The second matters only to a driver that waits for room for the
-/// next frame: whoever takes a frame while the exchange goes on drives after it. So such a wake-up
-/// tells nobody anything, and without this it would schedule the request's task once more, or call
-/// the keeper to a connection that is idle and well. It is told from all others by the thread: what
-/// is done here is done at once, and wakes nobody else.
-pub(crate) fn quietly<R>(act: impl FnOnce() -> R) -> R {
+/// hyper wakes the driver's waker when it is given a request and when a frame of a body is taken from
+/// it. A drive always follows the first. The second matters only to a driver that waits for room for
+/// the next frame: a reader that takes a frame while the exchange goes on drives after it. So such a
+/// wake-up carries no news. Without this function it would schedule the request's task once more, or
+/// send the keeper to an idle and healthy connection. The thread tells it from all other wake-ups:
+/// `act` runs at once, and wakes no other connection.
+pub(crate) fn without_wakeups<R>(act: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
-            QUIET.set(self.0);
+            MUTED.set(self.0);
         }
     }
-    let _restore = Restore(QUIET.replace(true));
+    let _restore = Restore(MUTED.replace(true));
     act()
 }
 
-/// What the waker of a connection leads to. One for each connection, for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    signal: Signal,
-    keeper: Arc<Keeper>,
-    place: OnceLock<(Weak<Origin>, ConnectionId)>,
+/// Receiver of the wake-ups of one connection while it is idle.
+pub(crate) trait NotifyIdle: fmt::Debug + Send + Sync {
+    /// Called on any thread when the socket of the idle connection became ready. Must not block.
+    fn notify(&self);
 }
 
-impl Watch {
-    /// Says where the connection is filed. Once, when the pool has named it.
-    pub(crate) fn file(&self, origin: Weak<Origin>, connection: ConnectionId) {
-        let first = self.place.set((origin, connection)).is_ok();
-        debug_assert!(first, "a connection is filed once");
+/// Waker target of one connection, for as long as the connection lives.
+#[derive(Debug)]
+pub(crate) struct ConnectionWaker {
+    state: WakeState,
+    /// Set when a pool has taken the connection in.
+    pool: OnceLock<Box<dyn NotifyIdle>>,
+}
+
+impl ConnectionWaker {
+    /// Sets the receiver of idle wake-ups. Called once, when the pool has named the connection.
+    pub(crate) fn set_pool(&self, pool: Box<dyn NotifyIdle>) {
+        let first = self.pool.set(pool).is_ok();
+        debug_assert!(first, "one pool takes a connection in, once");
     }
 
-    /// After the connection has become idle in the pool: a wake-up that came before that found
-    /// nothing idle to look at, so the keeper is asked again.
+    /// Repeats a wake-up that came before the pool knew the connection as idle. The keeper found no
+    /// idle connection then. Called after each suspension, when the pool knows of it.
     pub(crate) fn recheck(&self) {
         if self.has_rung() {
-            self.call_keeper();
+            self.notify_pool();
         }
     }
 
-    /// Whether the connection has had something to say since it is idle.
+    /// Returns true if the socket became ready since the connection is idle.
     pub(crate) fn has_rung(&self) -> bool {
-        self.signal.has_rung_idle()
+        self.state.has_rung_idle()
     }
 
-    fn call_keeper(&self) {
-        if let Some((origin, connection)) = self.place.get() {
-            self.keeper.look_at(origin.clone(), *connection);
+    fn notify_pool(&self) {
+        if let Some(pool) = self.pool.get() {
+            pool.notify();
         }
     }
 }
 
-impl Wake for Watch {
+impl Wake for ConnectionWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if QUIET.get() {
+        if MUTED.get() {
             return;
         }
-        match self.signal.ring() {
-            Call::Nobody => {}
-            Call::Keeper => self.call_keeper(),
+        match self.state.ring() {
+            Call::Done => {}
+            Call::Keeper => self.notify_pool(),
         }
     }
 }
 
-/// The owner's end of a watch, with the waker that the driver is polled with.
+/// The owner's handle on the waker of its connection.
 #[derive(Debug)]
-pub(crate) struct Watcher {
-    watch: Arc<Watch>,
+pub(crate) struct WakerOwner {
+    target: Arc<ConnectionWaker>,
     waker: Waker,
-    /// A task's waker is with the signal, unless a ring has just taken it.
+    /// A task's waker is stored in the wake state, unless a ring has just taken it.
     waiting: bool,
 }
 
-impl Watcher {
-    pub(crate) fn new(keeper: Arc<Keeper>) -> Self {
-        let watch = Arc::new(Watch { signal: Signal::new(), keeper, place: OnceLock::new() });
-        Self { waker: Waker::from(Arc::clone(&watch)), watch, waiting: false }
+impl WakerOwner {
+    pub(crate) fn new() -> Self {
+        let target = Arc::new(ConnectionWaker { state: WakeState::new(), pool: OnceLock::new() });
+        Self { waker: Waker::from(Arc::clone(&target)), target, waiting: false }
     }
 
-    pub(crate) fn watch(&self) -> &Arc<Watch> {
-        &self.watch
+    pub(crate) const fn target(&self) -> &Arc<ConnectionWaker> {
+        &self.target
     }
 
-    /// For a poll that looks at everything.
+    /// Returns the context for a poll that looks at everything.
     pub(crate) fn look(&mut self) -> Context<'_> {
-        if self.watch.signal.look() {
+        if self.target.state.look() {
             self.waiting = false;
         }
         self.context()
     }
 
-    /// For a poll while the connection is idle: what it hears is for the keeper.
+    /// Returns the context for a poll while the connection is idle: its wake-ups are the keeper's.
     pub(crate) fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }
 
-    /// The task of `cx` waits for the connection.
+    /// Has the task of `cx` woken by the connection.
     pub(crate) fn wait(&mut self, cx: &Context<'_>) {
-        self.watch.signal.wait(cx.waker().clone());
+        self.target.state.wait(cx.waker().clone());
         self.waiting = true;
     }
 
-    /// The connection is left idle. True if it has something to say already.
+    /// Makes the connection idle. True if its socket became ready already.
     pub(crate) fn leave(&mut self) -> bool {
-        let rung = self.watch.signal.leave();
+        let rung = self.target.state.leave();
         if std::mem::take(&mut self.waiting) && !rung {
-            // Polled for another reason, a timer's: the task would be kept as long as the connection.
-            self.watch.signal.forget();
+            // The last poll had another reason, a timer. Without this the connection would keep the
+            // task alive as long as it lives itself.
+            self.target.state.forget();
         }
         rung
     }
 
-    /// The connection is taken back. True if it had something to say.
+    /// Takes the connection over again. True if its socket became ready while it was idle.
     pub(crate) fn take(&mut self) -> bool {
-        self.watch.signal.take()
+        self.target.state.take()
     }
 }

@@ -1,63 +1,52 @@
-//! What the observers are told of an origin: written down under its lock, told after it.
-
-use std::sync::Arc;
+//! Events of an origin: recorded under its lock, delivered after it.
 
 use keepwarm_pool::{Assigned, Effect, Moment};
 
 use super::{Origin, State, Waiter};
-use crate::observe::observer::{Event, EventKind};
+use crate::observe::observer::EventKind;
 
 impl Origin {
-    /// Writes down for the observers what happens, if there are any. Nothing is told yet.
-    pub(super) fn put(&self, now: Moment, kind: impl FnOnce() -> EventKind) {
-        if let Some(outbox) = &self.shared.outbox {
-            let at = now.since(Moment::ZERO);
-            outbox.put(Event::new(at, Arc::clone(&self.name), kind()));
+    /// Records an event if the client has observers. No event is delivered here.
+    pub(super) fn record(&self, now: Moment, kind: impl FnOnce() -> EventKind) {
+        if let Some(events) = &self.shared.events {
+            events.record(now, &self.name, kind());
         }
     }
 
-    /// Tells the observers what happens outside the pool. To be used while no lock is held.
-    pub(crate) fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        if let Some(outbox) = &self.shared.outbox {
-            self.put(self.shared.clock.now(), kind);
-            outbox.deliver();
-        }
-    }
-
-    /// Writes down what an effect means.
-    pub(super) fn put_effect(&self, state: &State, effect: &Effect, now: Moment) {
-        if self.shared.outbox.is_none() {
+    /// Records the events of an effect.
+    pub(super) fn record_effect(&self, state: &State, effect: &Effect, now: Moment) {
+        if self.shared.events.is_none() {
             return;
         }
         match effect {
             Effect::Dial(permit) => {
-                self.put(now, || EventKind::DialBegan { dial: permit.dial().as_u64() });
+                self.record(now, || EventKind::DialBegan { dial: permit.dial().as_u64() });
             }
             Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }) => {
                 let filed = state.waiters.get(waiter);
                 if let Some(filed) = filed {
-                    self.put(now, || filed.wait_ended(now, true));
+                    self.record(now, || filed.wait_ended(now, true));
                 }
-                self.put(now, || EventKind::ConnectionAssigned {
+                self.record(now, || EventKind::ConnectionAssigned {
                     connection: state.births[lease.connection().index()].id,
-                    request: filed.map_or(state.asking, |filed| filed.request),
+                    request: filed.map_or(state.requesting, |filed| filed.request),
                     exchanges_before: *exchanges,
                     idle_age: idle_since.map(|since| now.since(since)),
                 });
             }
             Effect::Reject { waiter, .. } => {
                 if let Some(filed) = state.waiters.get(waiter) {
-                    self.put(now, || filed.wait_ended(now, false));
+                    self.record(now, || filed.wait_ended(now, false));
                 }
             }
             Effect::Close { connection, reason, closer } => {
                 let birth = state.births[connection.index()];
-                self.put(now, || EventKind::ConnectionClosed {
+                self.record(now, || EventKind::ConnectionClosed {
                     connection: birth.id,
                     reason: *reason,
                     closer: *closer,
                     age: now.since(birth.at),
-                    // One that is leased has its handle elsewhere.
+                    // The handle of a leased connection is not filed here.
                     active: state.connections[connection.index()].is_none(),
                 });
             }

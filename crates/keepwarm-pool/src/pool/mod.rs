@@ -1,4 +1,4 @@
-//! The state machine: one pool, for one origin.
+//! The state machine: one pool, for one origin. `gauges` has the methods that only read.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -17,8 +17,8 @@ mod gauges;
 /// The connection pool of one origin, as decisions. See the [crate documentation](crate).
 ///
 /// After each input, call [`poll_effect`](Pool::poll_effect) until it returns `None`, and perform
-/// what it returned. An effect may be performed late, by another thread, or together with others;
-/// the pool's state is already what it will be.
+/// the effects. An effect may be performed late, by another thread, or together with others;
+/// the pool's state does not depend on it.
 ///
 /// Time never runs backwards in here: an input with an earlier `now` than a previous one counts as
 /// happening at the latest moment seen. Threads that read a clock before they take a lock need this.
@@ -27,33 +27,35 @@ pub struct Pool {
     settings: Settings,
     now: Moment,
     shut_down: bool,
-    /// How often all connections were dismissed: one that is older than that is closed on return.
+    /// Number of dismissals of all connections: a connection of an earlier epoch is closed on return.
     epoch: u64,
-    /// By index; the index and the slot's generation make a `ConnectionId`.
+    /// Connections by index; the index and the slot's generation make a `ConnectionId`.
     slots: Vec<Slot>,
     vacant: Vec<u32>,
-    /// The newest is taken, the oldest evicted, and the first to expire closed.
+    /// Idle connections: the newest is assigned, the oldest evicted, the first to expire closed.
     idle: IdleList,
-    /// How long the server keeps what is idle.
+    /// The server's idle timeout, as learned.
     learned: Learned,
     active: usize,
     dials: BTreeSet<DialId>,
-    /// Since when each waits. Ids grow with time, so the smallest is the oldest.
+    /// Waiters, with the moment since when each waits. Ids grow with time, so the smallest is the oldest.
     waiters: BTreeMap<WaiterId, Moment>,
-    /// Those of them that only a dial can serve.
-    newcomers_only: BTreeSet<WaiterId>,
-    /// Those of them for whom a place was asked.
+    /// Waiters that want a fresh connection: only a dial can serve them.
+    wants_fresh: BTreeSet<WaiterId>,
+    /// Open claims for places, each for a waiter.
     claims: Claims,
-    /// One for each dial and each connection, if the settings ask for places.
+    /// Places: one for each dial and each connection, if the settings ask for places.
     places: Vec<Place>,
-    /// Since when the oldest claim of any pool has waited.
-    elder: Moment,
+    /// The most that a waiter may overtake the oldest claim, see [`Pool::MAX_OVERTAKING`].
+    max_overtaking: Duration,
+    /// The moment since when the oldest claim of any pool has waited.
+    oldest_claim: Moment,
     next_id: u64,
     effects: VecDeque<Effect>,
     counts: Counts,
 }
 
-/// A connection, or the place of one that is gone.
+/// State of a connection, or of a vacant index.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     generation: u64,
@@ -61,18 +63,18 @@ struct Slot {
     exchanges: u64,
     /// The end of its lifetime.
     ends: Moment,
-    /// How long it may be used after an exchange, by the server's advice.
+    /// Time that it may be used after an exchange, by the server's advice.
     usable_for: Duration,
-    /// When that is over, counted from its last exchange.
+    /// End of that time, counted from its last exchange.
     usable_until: Moment,
-    /// When its last exchange ended, and how long after that the present one began.
+    /// End of its last exchange, and the time from then to the start of the present one.
     rested_since: Moment,
     rested_for: Duration,
-    /// Whether it is looked at, and not in use.
+    /// Leased for an inspection, and not for an exchange.
     inspected: bool,
     /// Exchanges that it may serve in all, by the server's advice.
     server_limit: u64,
-    state: State,
+    state: SlotState,
 }
 
 impl Slot {
@@ -87,17 +89,17 @@ impl Slot {
         rested_for: Duration::ZERO,
         inspected: false,
         server_limit: u64::MAX,
-        state: State::Vacant,
+        state: SlotState::Vacant,
     };
 
-    /// Whether the server leaves open how long it keeps the connection.
-    const fn says_nothing(&self) -> bool {
+    /// Returns true if the server has announced no idle timeout on it.
+    const fn has_no_advice(&self) -> bool {
         self.usable_for.as_nanos() == Duration::MAX.as_nanos()
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SlotState {
     Vacant,
     Idle,
     Active,
@@ -105,9 +107,25 @@ enum State {
 
 /// Inputs.
 impl Pool {
-    /// A pool without connections.
+    /// How much later than the oldest claim of any pool a waiter may have come, and yet be served before it
+    /// by a connection of this pool that returns. Beyond it the connection is closed, with
+    /// [`CloseReason::TotalLimit`], and its place goes to that claim.
+    ///
+    /// Zero would be the strict order, at the price of a dial wherever two pools alternate; 100 ms bounds
+    /// the wait that this adds for a claim.
+    pub const MAX_OVERTAKING: Duration = Duration::from_millis(100);
+
+    /// Creates a pool without connections.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::with_max_overtaking(settings, Self::MAX_OVERTAKING)
+    }
+
+    /// Creates a pool with another value of [`MAX_OVERTAKING`](Self::MAX_OVERTAKING), for tests whose
+    /// clock counts single nanoseconds.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_max_overtaking(settings: Settings, max_overtaking: Duration) -> Self {
         Self {
             settings,
             now: Moment::ZERO,
@@ -120,22 +138,23 @@ impl Pool {
             active: 0,
             dials: BTreeSet::new(),
             waiters: BTreeMap::new(),
-            newcomers_only: BTreeSet::new(),
+            wants_fresh: BTreeSet::new(),
             claims: Claims::new(),
             places: Vec::new(),
-            elder: Moment::NEVER,
+            max_overtaking,
+            oldest_claim: Moment::NEVER,
             next_id: 0,
             effects: VecDeque::new(),
             counts: Counts::default(),
         }
     }
 
-    /// A request asks for a connection.
+    /// Asks for a connection for a request.
     ///
-    /// It is answered by exactly one [`Effect::Assign`] or [`Effect::Reject`] for the id returned
-    /// here, unless [`cancel`](Pool::cancel) comes first. The newest idle connection answers at
+    /// The answer is exactly one [`Effect::Assign`] or [`Effect::Reject`] for the id returned
+    /// here, unless [`cancel`](Pool::cancel) comes first. The newest idle connection is assigned at
     /// once. Otherwise the request waits, and a dial is started if fewer dials than waiters are
-    /// under way and the connection limit allows it. One that may not wait is rejected at once.
+    /// under way and the connection limit allows it. A request that may not wait is rejected at once.
     pub fn checkout(&mut self, now: Moment) -> WaiterId {
         self.advance(now);
         self.counts.checkouts += 1;
@@ -157,13 +176,13 @@ impl Pool {
         waiter
     }
 
-    /// A request asks for a connection that nobody has used, because one that had been idle just
-    /// failed it: the other idle ones may have ended in the same way.
+    /// Asks for a fresh connection for a request that has just failed on an idle one: the other idle
+    /// connections may have ended in the same way.
     ///
-    /// It is answered by a dial alone; idle connections and those that come back are for others.
-    /// Where the connection limit leaves no room to dial, it is a [`checkout`](Pool::checkout)
-    /// like any other: waiting for room that nobody need ever make would be worse.
-    pub fn checkout_new(&mut self, now: Moment) -> WaiterId {
+    /// Only a dial serves it; idle and returning connections are for other requests. Where the
+    /// connection limit leaves no room to dial, it is a [`checkout`](Pool::checkout) like any other:
+    /// waiting for room that may never be made would be worse.
+    pub fn checkout_fresh(&mut self, now: Moment) -> WaiterId {
         self.advance(now);
         self.expire();
         if self.shut_down || !self.has_room_to_dial() {
@@ -172,17 +191,17 @@ impl Pool {
         self.counts.checkouts += 1;
         let waiter = WaiterId(self.mint_id());
         self.waiters.insert(waiter, self.now);
-        self.newcomers_only.insert(waiter);
-        // There is room, so from here on at least as many dials are under way or claimed as there are
-        // waiters up to this one, and each of them that ends takes the oldest waiter along.
+        self.wants_fresh.insert(waiter);
+        // There is room, so from here on there are at least as many dials and claims as waiters up to this
+        // one, and each dial that ends ends the oldest waiter too.
         self.replenish();
         waiter
     }
 
-    /// A waiter gives up. Returns whether it was still waiting: if not, its answer has been given,
-    /// and a connection that was assigned to it comes back by [`put_back`](Pool::put_back).
+    /// Ends a waiter that gives up. False if it was not waiting any more: then it has been answered, and a
+    /// connection that was assigned to it returns by [`returned_unused`](Pool::returned_unused).
     ///
-    /// Its dial, if one was started for it, goes on and serves the next waiter, or becomes idle.
+    /// A dial that was started for it goes on and serves the next waiter, or becomes idle.
     pub fn cancel(&mut self, waiter: WaiterId, now: Moment) -> bool {
         self.advance(now);
         let waited = self.end_waiter(waiter);
@@ -193,8 +212,8 @@ impl Pool {
         waited
     }
 
-    /// A dial succeeded. The connection goes to the oldest waiter, whoever caused the dial; with no
-    /// waiter it becomes idle, under the idle limit.
+    /// Takes the connection of a dial that succeeded. It goes to the oldest waiter, also if another one
+    /// caused the dial; with no waiter it becomes idle, under the idle limit.
     ///
     /// The connection's id is returned, so that the driver can file the live handle under it
     /// before it performs the effects.
@@ -205,14 +224,14 @@ impl Pool {
         self.active += 1;
         let connection = self.occupy_slot();
         let oldest = self.waiters.first_key_value().map(|(waiter, _)| *waiter);
-        self.settle(connection, oldest);
+        self.place(connection, oldest);
         connection
     }
 
-    /// A dial failed, or was aborted.
+    /// Ends a dial that failed, or was aborted.
     ///
     /// The oldest waiter is rejected if waiters now outnumber dials; otherwise every waiter still
-    /// has a dial to wait for, and the failure concerns nobody. Freed room is used at once.
+    /// has a dial to wait for, and none is rejected. Freed room is used at once.
     pub fn dial_failed(&mut self, permit: DialPermit, now: Moment) {
         self.advance(now);
         self.end_dial(permit);
@@ -227,8 +246,8 @@ impl Pool {
         self.replenish();
     }
 
-    /// A place has been found for this claim. Returns whether it is still wanted: if so, a dial
-    /// starts, for whoever waits the longest; if not, the place goes back.
+    /// Takes a place that was granted to this claim. True if the claim is still open: then a dial starts,
+    /// for the oldest waiter; if not, the place is released.
     pub fn granted(&mut self, claim: ClaimId, place: Place, now: Moment) -> bool {
         self.advance(now);
         let wanted = self.claims.grant(claim);
@@ -241,8 +260,8 @@ impl Pool {
         wanted
     }
 
-    /// No place could be found for this claim at once. Its waiter waits on, unless as many as may wait
-    /// already: then it is rejected.
+    /// Notes that no place was free for this claim. Its waiter waits on, unless as many wait already as
+    /// may: then it is rejected.
     pub fn deferred(&mut self, claim: ClaimId, now: Moment) {
         self.advance(now);
         let Some(waiter) = self.claims.defer(claim) else {
@@ -256,21 +275,21 @@ impl Pool {
         }
     }
 
-    /// Since when the oldest claim of any pool has waited; [`Moment::NEVER`] if there is none. To be
-    /// told before a connection comes back: if that claim is older than whoever waits here, by more
-    /// than [`Settings::overtaking`], the connection is closed for the sake of its place. Nothing is
-    /// emitted.
-    pub const fn elder_waits(&mut self, since: Moment) {
-        self.elder = since;
+    /// Sets the moment since when the oldest claim of any pool has waited; [`Moment::NEVER`] if there is
+    /// none. Called before a connection returns: if that claim is older than the waiter of this pool, by
+    /// more than [`MAX_OVERTAKING`](Self::MAX_OVERTAKING), the connection is closed to free its place. No
+    /// effect is emitted.
+    pub const fn oldest_claim_waits(&mut self, since: Moment) {
+        self.oldest_claim = since;
     }
 
-    /// The server has said, in the exchange that this lease is for, how long it keeps the
-    /// connection. To be told before [`returned`](Pool::returned); it holds until the server says
-    /// something else. Nothing is emitted.
+    /// Takes the server's advice, from the exchange of this lease, on how long it keeps the connection.
+    /// Called before [`returned`](Pool::returned); holds until the server's next advice. No effect is
+    /// emitted.
     ///
     /// The connection expires [`usable_for`](Advice::usable_for) after each exchange that follows,
     /// if our own settings do not end it before. Of several limits on exchanges the smallest counts:
-    /// some servers say what is left, and some repeat the whole.
+    /// some servers announce the exchanges left, and some repeat the total.
     pub fn advised(&mut self, lease: &Lease, advice: Advice) {
         self.check_active(lease.connection);
         let slot = &mut self.slots[lease.connection.index()];
@@ -282,10 +301,10 @@ impl Pool {
         }
     }
 
-    /// An exchange ended and its connection can carry another one. It goes to the oldest waiter
-    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. One that
-    /// [`close_idle`](Pool::close_idle) has dismissed is closed, and so is one that has served as
-    /// many exchanges as it may; the room it leaves is used at once if somebody waits.
+    /// Takes a connection back after an exchange, fit for another one. It goes to the oldest waiter
+    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. A connection
+    /// that [`close_idle`](Pool::close_idle) has dismissed is closed, and so is one that has served as
+    /// many exchanges as it may; the room it leaves is used at once if a request waits.
     pub fn returned(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
@@ -298,11 +317,11 @@ impl Pool {
         slot.rested_since = self.now;
         let rested_for = slot.rested_for;
         self.learned.outlived(rested_for);
-        self.come_back(connection);
+        self.place_or_close(connection);
     }
 
-    /// A leased connection is over, for this reason, by this side. The room it leaves is used at
-    /// once if somebody waits.
+    /// Ends a leased connection that was closed, for this reason, by this side. The room it leaves is used
+    /// at once if a request waits.
     pub fn closed(&mut self, lease: Lease, reason: CloseReason, closer: Closer, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
@@ -315,11 +334,11 @@ impl Pool {
         self.replenish();
     }
 
-    /// Takes one idle connection out, so that the driver may look at it: something happened on it.
+    /// Takes an idle connection out, so that the driver may inspect it: its socket became ready.
     /// `None` if it is not idle any more; an expired one is closed instead.
     ///
-    /// The lease ends like any other, with one difference: use [`put_back`](Pool::put_back) when
-    /// nothing is wrong, since no exchange was served.
+    /// The lease ends like any other, with one difference: a healthy connection returns by
+    /// [`returned_unused`](Pool::returned_unused), since no exchange was served.
     pub fn inspect(&mut self, connection: ConnectionId, now: Moment) -> Option<Lease> {
         self.advance(now);
         self.expire();
@@ -329,18 +348,18 @@ impl Pool {
         Some(Lease { connection })
     }
 
-    /// A leased connection comes back unused, fit for the next exchange: it was inspected, or its
+    /// Takes a leased connection back unused, fit for the next exchange: it was inspected, or its
     /// request was dropped before it began. Otherwise like [`returned`](Pool::returned): if it
     /// becomes idle, it is the newest, and its idle time starts again.
-    pub fn put_back(&mut self, lease: Lease, now: Moment) {
+    pub fn returned_unused(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         self.check_active(lease.connection);
-        self.come_back(lease.connection);
+        self.place_or_close(lease.connection);
     }
 
     /// Closes the connection that has been idle the longest, if any is idle, because all pools
     /// together have too many: idle ones ([`CloseReason::TotalIdleLimit`]), or connections
-    /// ([`CloseReason::TotalLimit`]). Returns whether one was closed.
+    /// ([`CloseReason::TotalLimit`]). False if none was idle.
     pub fn evict_oldest(&mut self, reason: CloseReason, now: Moment) -> bool {
         self.advance(now);
         let Some((oldest, _)) = self.idle.oldest() else {
@@ -351,24 +370,23 @@ impl Pool {
         true
     }
 
-    /// Dismisses every connection that is open: those that are idle are closed now, those that are
-    /// active when they come back. A connection whose dial is still under way is a new one, and
-    /// waiters keep their places.
+    /// Dismisses every connection that is open: idle ones are closed now, active ones when they return. A
+    /// connection whose dial is still under way is not dismissed, and waiters keep their turns.
     pub fn close_idle(&mut self, now: Moment) {
         self.advance(now);
         self.epoch += 1;
         self.close_all_idle(CloseReason::CloseIdle);
     }
 
-    /// Time has passed: closes every idle connection that has expired: by the idle timeout, by
-    /// the end of its lifetime, or by the server's advice.
+    /// Closes every idle connection that has expired by now: by the idle timeout, by the end of its
+    /// lifetime, or by the server's advice.
     pub fn tick(&mut self, now: Moment) {
         self.advance(now);
         self.expire();
     }
 
-    /// The pool ends: waiters are rejected, dials aborted, idle connections closed; active ones are
-    /// closed when they come back. Shutting down twice is the same as once.
+    /// Ends the pool: waiters are rejected, dials aborted, idle connections closed; active ones are
+    /// closed when they return. A second call has no effect.
     pub fn shut_down(&mut self, now: Moment) {
         self.advance(now);
         if self.shut_down {
@@ -388,13 +406,13 @@ impl Pool {
 
 /// Outputs.
 impl Pool {
-    /// The next thing to do, in the order of decision.
+    /// Returns the next effect, in the order of decision.
     #[must_use = "an effect that is not performed is lost"]
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// When to call [`tick`](Pool::tick) next: the moment the first idle connection
+    /// Returns the moment at which to call [`tick`](Pool::tick) next: when the first idle connection
     /// expires, [`Moment::NEVER`] if none will. Every input may change it, in both directions.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
@@ -407,9 +425,9 @@ impl Pool {
         self.now = self.now.max(now);
     }
 
-    /// A connection is active and unclaimed again, unless it may serve nobody any more. A new one is
-    /// not asked: whoever waited for its dial is served, or dials would follow dials.
-    fn come_back(&mut self, connection: ConnectionId) {
+    /// Places a returned connection, or closes it if it must serve no other request. Not used for a new
+    /// connection: that always serves a waiter of its dial, or dials would follow dials.
+    fn place_or_close(&mut self, connection: ConnectionId) {
         match self.retirement(connection) {
             Some(reason) if !self.shut_down => {
                 self.active -= 1;
@@ -417,33 +435,32 @@ impl Pool {
                 self.replenish();
             }
             _ => {
-                let waiter = self.oldest_content_with_used();
+                let waiter = self.oldest_that_takes_used();
                 if waiter.is_some_and(|waiter| self.overtakes_too_much(waiter)) {
                     self.active -= 1;
                     self.vacate(connection, CloseReason::TotalLimit, Closer::Client);
                     self.replenish();
                 } else {
-                    self.settle(connection, waiter);
+                    self.place(connection, waiter);
                 }
             }
         }
     }
 
-    /// Whether somebody who needs a place has waited for so much longer than this waiter that a
-    /// connection which this waiter could use has to make room.
+    /// Returns true if the oldest claim of any pool has waited so much longer than this waiter that a
+    /// connection for the waiter has to make room for the claim.
     fn overtakes_too_much(&self, waiter: WaiterId) -> bool {
         let since = self.waiters.get(&waiter).copied().unwrap_or(Moment::ZERO);
-        self.settings.shares_places && self.elder.after(self.settings.overtaking) < since
+        self.settings.shares_places && self.oldest_claim.after(self.max_overtaking) < since
     }
 
-    /// The oldest waiter but for those that want a connection nobody has used.
-    fn oldest_content_with_used(&self) -> Option<WaiterId> {
-        self.waiters.keys().find(|waiter| !self.newcomers_only.contains(waiter)).copied()
+    /// Returns the oldest waiter that does not want a fresh connection.
+    fn oldest_that_takes_used(&self) -> Option<WaiterId> {
+        self.waiters.keys().find(|waiter| !self.wants_fresh.contains(waiter)).copied()
     }
 
-    /// A connection that is active and unclaimed finds its place: this waiter, the idle list, or
-    /// the end.
-    fn settle(&mut self, connection: ConnectionId, waiter: Option<WaiterId>) {
+    /// Places a connection: with this waiter, or on the idle list; closes it after shutdown.
+    fn place(&mut self, connection: ConnectionId, waiter: Option<WaiterId>) {
         self.active -= 1;
         if self.shut_down {
             self.vacate(connection, CloseReason::ShutDown, Closer::Client);
@@ -452,32 +469,32 @@ impl Pool {
             self.assign(waiter, connection, None);
             self.replenish();
         } else {
-            self.rest(connection);
+            self.make_idle(connection);
         }
     }
 
-    /// The server has closed this connection. One that was in use may have been closed for another
-    /// reason than its idle age: with its last response, for one.
+    /// Learns from a connection that the server has closed while it was idle. A connection in use may have
+    /// been closed for another reason than its idle age: with its last response, for example.
     fn learn_from(&mut self, connection: ConnectionId) {
         let slot = &self.slots[connection.index()];
         let was_idle = slot.inspected && slot.exchanges > 0;
-        if self.settings.learns_idle_timeout && was_idle && slot.says_nothing() {
+        if self.settings.learns_idle_timeout && was_idle && slot.has_no_advice() {
             let age = self.now.since(slot.rested_since);
             self.learned.observe(age, self.now);
         }
     }
 
-    /// When a connection is nearly as old as the server lets them become, as was learned.
+    /// Returns the moment at which the learned idle timeout of the server is nearly over for a connection.
     fn learned_end(&mut self, connection: ConnectionId) -> Moment {
         let slot = &self.slots[connection.index()];
-        if !self.settings.learns_idle_timeout || slot.exchanges == 0 || !slot.says_nothing() {
+        if !self.settings.learns_idle_timeout || slot.exchanges == 0 || !slot.has_no_advice() {
             return Moment::NEVER;
         }
         let usable_for = self.learned.usable_for(self.now);
         usable_for.map_or(Moment::NEVER, |span| slot.rested_since.after(span))
     }
 
-    /// Why a connection that is healthy and unclaimed must serve nobody any more.
+    /// Returns the reason why a healthy connection must serve no other request, if there is one.
     fn retirement(&mut self, connection: ConnectionId) -> Option<CloseReason> {
         let slot = &self.slots[connection.index()];
         if slot.epoch < self.epoch {
@@ -496,22 +513,22 @@ impl Pool {
         }
     }
 
-    /// A connection that nobody wants becomes idle, if that is allowed.
-    fn rest(&mut self, connection: ConnectionId) {
-        // An expired connection takes nobody's place; and with a timeout of zero this one expires.
+    /// Makes a connection idle, or closes it if the idle limit is reached.
+    fn make_idle(&mut self, connection: ConnectionId) {
+        // An expired connection must not count against the limit; and with a timeout of zero this one
+        // expires.
         self.expire();
         if !self.settings.max_idle.has_room(self.idle.len()) {
             self.vacate(connection, CloseReason::IdleLimit, Closer::Client);
             return;
         }
-        self.slots[connection.index()].state = State::Idle;
+        self.slots[connection.index()].state = SlotState::Idle;
         let expiry = self.expiry(connection);
         self.idle.insert(connection, self.now, expiry);
         self.expire();
     }
 
-    /// Starts dials, or asks for places to dial in, while waiters without one exist and the limit
-    /// allows.
+    /// Starts dials, or claims places for them, while waiters without a dial exist and the limit allows.
     fn replenish(&mut self) {
         if self.settings.shares_places {
             return self.balance_claims();
@@ -528,8 +545,8 @@ impl Pool {
         self.effects.push_back(Effect::Dial(DialPermit { dial }));
     }
 
-    /// Dials are for the oldest waiters; a place is claimed for each of those behind them, as far as
-    /// the limit allows, and for nobody else.
+    /// Adjusts the claims: dials are for the oldest waiters, and a place is claimed for each waiter behind
+    /// them, as far as the limit allows, and for no other.
     fn balance_claims(&mut self) {
         let alone = self.waiters.len().saturating_sub(self.dials.len());
         let room = self
@@ -556,15 +573,15 @@ impl Pool {
         self.effects.extend(self.claims.end_of(waiter).map(Effect::Withdraw));
     }
 
-    /// A waiter ends, and with it the claim that was made for it. Returns whether it waited.
+    /// Ends a waiter and its claim. False if it did not wait.
     fn end_waiter(&mut self, waiter: WaiterId) -> bool {
         let waited = self.waiters.remove(&waiter).is_some();
-        self.newcomers_only.remove(&waiter);
+        self.wants_fresh.remove(&waiter);
         self.withdraw(waiter);
         waited
     }
 
-    /// A dial or a connection is gone; if it had a place, that is free for any pool.
+    /// Releases the place of a dial or a connection that is gone, if it had one.
     fn release_place(&mut self) {
         self.effects.extend(self.places.pop().map(Effect::Release));
     }
@@ -577,12 +594,12 @@ impl Pool {
         self.settings.max_connections.has_room(self.alive() + self.claims.len())
     }
 
-    /// Waiters beyond those for whom a dial is under way, or may be in a moment.
+    /// Returns the number of waiters without a dial or a claim that may be granted in a moment.
     fn queued(&self) -> usize {
         self.waiters.len().saturating_sub(self.dials.len() + self.claims.unanswered())
     }
 
-    /// Whether one more waiter may queue: a dial is or will be there for it, or the queue beyond
+    /// Returns true if one more waiter may queue: a dial is or will be there for it, or the queue beyond
     /// the dials has room.
     fn may_wait(&self) -> bool {
         self.waiters.len() < self.dials.len()
@@ -599,7 +616,7 @@ impl Pool {
         }
     }
 
-    /// When a connection that becomes idle now expires, and why.
+    /// Returns the expiry of a connection that becomes idle now.
     fn expiry(&mut self, connection: ConnectionId) -> Expiry {
         let learned_end = self.learned_end(connection);
         let slot = &self.slots[connection.index()];
@@ -617,7 +634,7 @@ impl Pool {
         first
     }
 
-    /// The moment that is `span` from now. [`Duration::MAX`] is for ever.
+    /// Returns the moment that is `span` from now. [`Duration::MAX`] is for ever.
     fn now_and(&self, span: Duration) -> Moment {
         if span == Duration::MAX { Moment::NEVER } else { self.now.after(span) }
     }
@@ -645,7 +662,7 @@ impl Pool {
     }
 
     fn activate(&mut self, connection: ConnectionId) {
-        self.slots[connection.index()].state = State::Active;
+        self.slots[connection.index()].state = SlotState::Active;
         self.active += 1;
     }
 
@@ -662,12 +679,12 @@ impl Pool {
     fn check_active(&self, connection: ConnectionId) {
         let slot = self.slots[connection.index()];
         debug_assert!(
-            slot.generation == connection.generation && slot.state == State::Active,
+            slot.generation == connection.generation && slot.state == SlotState::Active,
             "a lease of another pool: {connection:?} is {slot:?}"
         );
     }
 
-    /// A place for a new connection, active until it settles.
+    /// Takes a slot for a new connection, active until it is placed.
     fn occupy_slot(&mut self) -> ConnectionId {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot::VACANT);
@@ -676,14 +693,15 @@ impl Pool {
         let ends = self.now_and(self.settings.lifetime_of(self.counts.opened));
         let slot = &mut self.slots[index as usize];
         let generation = slot.generation;
-        *slot = Slot { generation, epoch: self.epoch, ends, state: State::Active, ..Slot::VACANT };
+        let (epoch, state) = (self.epoch, SlotState::Active);
+        *slot = Slot { generation, epoch, ends, state, ..Slot::VACANT };
         ConnectionId { index, generation }
     }
 
-    /// Forgets a connection. The one place where a connection ends.
+    /// Ends a connection and forgets it. Every close passes through here.
     fn vacate(&mut self, connection: ConnectionId, reason: CloseReason, closer: Closer) {
         let slot = &mut self.slots[connection.index()];
-        slot.state = State::Vacant;
+        slot.state = SlotState::Vacant;
         slot.generation += 1;
         self.vacant.push(connection.index);
         self.counts.closed[reason.index()][closer.index()] += 1;

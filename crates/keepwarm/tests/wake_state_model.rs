@@ -1,9 +1,9 @@
-//! No ring of a [`Signal`](signal::Signal) is lost: every interleaving of the ringing threads with
+//! No ring of a [`WakeState`](wake_state::WakeState) is lost: every interleaving of the ringing threads with
 //! the owner, in the C11 memory model, by loom. The file under test is the product's own; only its
 //! locks and atomics are loom's.
 
 #[path = "../src/wire/wake_state.rs"]
-mod signal;
+mod wake_state;
 
 /// What the product's file is made of, here.
 mod sync {
@@ -16,7 +16,7 @@ use std::task::{Wake, Waker};
 
 use loom::sync::Notify;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use signal::{Call, Signal};
+use wake_state::{Call, WakeState};
 
 /// A task that can be woken, and waits for it. One that is never woken is a deadlock, which loom
 /// reports.
@@ -30,7 +30,7 @@ impl Wake for Task {
 
 /// A connection, as seen by those who make it ring.
 struct Bench {
-    signal: Signal,
+    state: WakeState,
     /// What has happened, made visible without any order of its own.
     happened: [AtomicBool; 2],
     keeper_called: AtomicUsize,
@@ -39,7 +39,7 @@ struct Bench {
 impl Bench {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            signal: Signal::new(),
+            state: WakeState::new(),
             happened: [AtomicBool::new(false), AtomicBool::new(false)],
             keeper_called: AtomicUsize::new(0),
         })
@@ -47,7 +47,7 @@ impl Bench {
 
     fn happen(&self, which: usize) {
         self.happened[which].store(true, Ordering::Relaxed);
-        if self.signal.ring() == Call::Keeper {
+        if self.state.ring() == Call::Keeper {
             // After what happened, as a letter in the keeper's box is.
             self.keeper_called.fetch_add(1, Ordering::AcqRel);
         }
@@ -69,11 +69,11 @@ impl Bench {
     fn run_until_happened(&self, count: usize) {
         loop {
             let task = Arc::new(Task(Notify::new()));
-            self.signal.look();
+            self.state.look();
             if self.has_happened(count) {
                 return;
             }
-            self.signal.wait(Waker::from(Arc::clone(&task)));
+            self.state.wait(Waker::from(Arc::clone(&task)));
             task.0.wait();
         }
     }
@@ -103,9 +103,9 @@ fn a_task_that_looks_unasked_loses_nothing() {
     loom::model(|| {
         let bench = Bench::new();
         let threads = bench.in_threads(1);
-        bench.signal.look();
+        bench.state.look();
         if !bench.has_happened(1) {
-            bench.signal.wait(Waker::noop().clone());
+            bench.state.wait(Waker::noop().clone());
         }
         bench.run_until_happened(1);
         for thread in threads {
@@ -121,18 +121,18 @@ fn a_connection_that_changes_hands_takes_its_rings_along() {
     loom::model(|| {
         let bench = Bench::new();
         let threads = bench.in_threads(1);
-        bench.signal.look();
+        bench.state.look();
         let mut seen = bench.has_happened(1);
         if !seen {
-            bench.signal.wait(Waker::noop().clone());
+            bench.state.wait(Waker::noop().clone());
         }
-        if bench.signal.leave() {
+        if bench.state.leave() {
             // The owner looks once more before it lets go.
             seen = bench.has_happened(1);
             assert!(seen, "who is told of a ring sees what it rang for");
         }
-        bench.signal.forget();
-        if bench.signal.take() {
+        bench.state.forget();
+        if bench.state.take() {
             assert!(bench.has_happened(1), "who is told of a ring sees what it rang for");
             seen = true;
         }
@@ -150,15 +150,15 @@ fn a_ring_while_idle_calls_the_keeper_or_is_known_afterwards() {
     loom::model(|| {
         let bench = Bench::new();
         let threads = bench.in_threads(1);
-        bench.signal.look();
+        bench.state.look();
         let seen = bench.has_happened(1);
-        let told = bench.signal.leave();
+        let told = bench.state.leave();
         for thread in threads {
             thread.join().unwrap();
         }
         let called = bench.keeper_called.load(Ordering::Acquire) > 0;
         assert!(seen || told || called, "a ring is lost");
-        assert_eq!(called, bench.signal.has_rung_idle(), "what the keeper is called for is known");
+        assert_eq!(called, bench.state.has_rung_idle(), "what the keeper is called for is known");
         if told {
             assert!(bench.has_happened(1));
         }

@@ -9,7 +9,7 @@ use super::model::{Decision, Model};
 use super::paths::{Path, Seen};
 
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub(crate) struct Coverage {
     reached: BTreeSet<Path>,
     /// Inputs so far.
     step: usize,
@@ -34,7 +34,7 @@ struct Before {
     shut_down: bool,
 }
 
-impl Watch {
+impl Coverage {
     pub(crate) const fn reached(&self) -> &BTreeSet<Path> {
         &self.reached
     }
@@ -62,21 +62,21 @@ impl Watch {
         decisions: &[Decision],
         connections: &[ConnectionId],
     ) {
-        if matches!(input, Input::Checkout | Input::CheckoutNew) {
+        if matches!(input, Input::Checkout | Input::CheckoutFresh) {
             self.waiters.push((self.step, None));
         }
         for decision in decisions {
             self.see_decision(input, decision, decisions);
         }
         self.see_input(input, answer, decisions, connections);
-        self.see_newcomers(input, answer, decisions);
+        self.see_fresh(input, answer, decisions);
         self.see_expiry(input, decisions);
     }
 
     fn see_decision(&mut self, input: Input, decision: &Decision, decisions: &[Decision]) {
         match *decision {
             Decision::Dial(_) => {
-                let asks = matches!(input, Input::Checkout | Input::CheckoutNew);
+                let asks = matches!(input, Input::Checkout | Input::CheckoutFresh);
                 let cause = asks.then(|| self.waiters.len() - 1);
                 self.causes.push(cause);
                 self.see(Seen::Dial);
@@ -85,7 +85,7 @@ impl Watch {
             }
             Decision::Claim(_) => {
                 self.see(Seen::Claim);
-                let asks = matches!(input, Input::Checkout | Input::CheckoutNew);
+                let asks = matches!(input, Input::Checkout | Input::CheckoutFresh);
                 self.see_if(!asks, Seen::ClaimLate);
                 self.see_if(asks && self.before.claims > 0, Seen::ClaimMore);
             }
@@ -93,7 +93,7 @@ impl Watch {
                 let cancelled = matches!(input, Input::Cancel(_));
                 self.see_if(cancelled, Seen::WithdrawCancelled);
                 self.see_if(input == Input::ShutDown, Seen::WithdrawShutDown);
-                let served = matches!(input, Input::Returned(_) | Input::PutBack(_));
+                let served = matches!(input, Input::Returned(_) | Input::ReturnedUnused(_));
                 self.see_if(served, Seen::WithdrawServed);
                 self.see_if(served && !self.before.running.is_empty(), Seen::WithdrawCovered);
                 self.see_if(matches!(input, Input::Deferred(_)), Seen::WithdrawRejected);
@@ -115,7 +115,7 @@ impl Watch {
                 self.reached.insert(Path::Close(reason, closer));
                 let dismissed = reason == CloseReason::CloseIdle;
                 self.see_if(
-                    dismissed && matches!(input, Input::PutBack(_)),
+                    dismissed && matches!(input, Input::ReturnedUnused(_)),
                     Seen::DismissedPutBack,
                 );
             }
@@ -132,7 +132,8 @@ impl Watch {
         if reason != CloseReason::Lifetime {
             return;
         }
-        if matches!(input, Input::Returned(back) | Input::PutBack(back) if back == connection) {
+        if matches!(input, Input::Returned(back) | Input::ReturnedUnused(back) if back == connection)
+        {
             return self.see(Seen::LifetimeAtReturn);
         }
         self.see_if(input == Input::Checkout, Seen::LifetimeAtCheckout);
@@ -148,7 +149,7 @@ impl Watch {
     fn see_advice(&mut self, input: Input, reason: CloseReason) {
         if reason == CloseReason::ServerLimit {
             self.see_if(matches!(input, Input::Returned(_)), Seen::AdviceAtReturn);
-            self.see_if(matches!(input, Input::PutBack(_)), Seen::AdviceAtPutBack);
+            self.see_if(matches!(input, Input::ReturnedUnused(_)), Seen::AdviceAtPutBack);
             self.see_if(input == Input::Checkout, Seen::AdviceAtCheckout);
             self.see_if(input == Input::Tick, Seen::AdviceAtTick);
         }
@@ -165,7 +166,7 @@ impl Watch {
                 let outlived = self.waiters[cause].1.is_some_and(|ended| ended < came);
                 self.see_if(outlived, Seen::SurplusDialServesLater);
             }
-            Input::Returned(_) | Input::PutBack(_) => {
+            Input::Returned(_) | Input::ReturnedUnused(_) => {
                 let mut running = self.before.running.iter();
                 let beaten = running.any(|dial| self.causes[*dial] == Some(waiter));
                 self.see_if(beaten, Seen::ReturnBeatsDial);
@@ -220,7 +221,7 @@ impl Watch {
                 self.see_if(after_shut_down, Seen::ReturnedAfterShutDown);
                 self.see_if(closes && dials, Seen::RetiredDials);
             }
-            Input::PutBack(_) => {
+            Input::ReturnedUnused(_) => {
                 self.see_if(serves, Seen::PutBackServes);
                 self.see_if(!serves && !closes, Seen::PutBackIdle);
                 self.see_if(closes && !after_shut_down, Seen::PutBackClosed);
@@ -243,7 +244,7 @@ impl Watch {
                 let rejects = decisions.iter().any(|d| matches!(d, Decision::Reject { .. }));
                 self.see(if rejects { Seen::DeferRejects } else { Seen::DeferWaits });
             }
-            Input::Advised(..) | Input::Elder(_) | Input::CheckoutNew => {}
+            Input::Advised(..) | Input::OldestClaim(_) | Input::CheckoutFresh => {}
             Input::CloseIdle => {
                 let (active, dialing) = (self.before.active, !self.before.running.is_empty());
                 self.see_if(idle > 1, Seen::DismissSeveral);
@@ -257,7 +258,7 @@ impl Watch {
         }
     }
 
-    fn see_newcomers(&mut self, input: Input, answer: Option<bool>, decisions: &[Decision]) {
+    fn see_fresh(&mut self, input: Input, answer: Option<bool>, decisions: &[Decision]) {
         let known = core::mem::take(&mut self.before.waiting_for_new);
         let served = decisions.iter().find_map(|decision| match decision {
             Decision::Assign { waiter, .. } => Some(*waiter),
@@ -267,30 +268,30 @@ impl Watch {
         let rests = decisions.is_empty() && !self.before.shut_down;
         let by_dial = |waiter: usize| known.contains(&waiter);
         match input {
-            Input::CheckoutNew => {
+            Input::CheckoutFresh => {
                 let waits = self.waiters.last().is_some_and(|(_, ended)| ended.is_none());
-                self.see_if(dials, Seen::NewcomerDials);
-                self.see_if(dials && self.before.idle > 0, Seen::NewcomerPassesIdle);
-                self.see_if(waits && !dials, Seen::NewcomerTakesSurplusDial);
-                self.see_if(served.is_some(), Seen::NewcomerWithoutRoom);
-                self.see_if(self.before.shut_down, Seen::NewcomerAfterShutDown);
+                self.see_if(dials, Seen::FreshDials);
+                self.see_if(dials && self.before.idle > 0, Seen::FreshPassesIdle);
+                self.see_if(waits && !dials, Seen::FreshTakesSurplusDial);
+                self.see_if(served.is_some(), Seen::FreshWithoutRoom);
+                self.see_if(self.before.shut_down, Seen::FreshAfterShutDown);
             }
-            Input::Dialed(_) => self.see_if(served.is_some_and(by_dial), Seen::NewcomerServed),
+            Input::Dialed(_) => self.see_if(served.is_some_and(by_dial), Seen::FreshServed),
             Input::DialFailed(_) => {
                 let rejects =
                     |d: &Decision| matches!(d, Decision::Reject { waiter, .. } if by_dial(*waiter));
-                self.see_if(decisions.iter().any(rejects), Seen::NewcomerRejected);
+                self.see_if(decisions.iter().any(rejects), Seen::FreshRejected);
             }
             Input::Cancel(waiter) => {
-                self.see_if(answer == Some(true) && by_dial(waiter), Seen::NewcomerCancelled);
+                self.see_if(answer == Some(true) && by_dial(waiter), Seen::FreshCancelled);
             }
-            Input::Returned(_) | Input::PutBack(_) if !known.is_empty() => {
+            Input::Returned(_) | Input::ReturnedUnused(_) if !known.is_empty() => {
                 let later = served.is_some_and(|waiter| known.iter().any(|n| *n < waiter));
-                self.see_if(later, Seen::NewcomerPassedBy);
-                self.see_if(rests, Seen::NewcomerLeavesToRest);
+                self.see_if(later, Seen::FreshPassedBy);
+                self.see_if(rests, Seen::FreshLeavesToRest);
             }
             Input::Checkout if !known.is_empty() => {
-                self.see_if(served.is_some(), Seen::NewcomerPassedByHit);
+                self.see_if(served.is_some(), Seen::FreshPassedByHit);
             }
             _ => {}
         }
@@ -318,7 +319,7 @@ impl Watch {
         match input {
             Input::Checkout => self.see(Seen::ExpireAtCheckout),
             Input::Tick => self.see(Seen::ExpireAtTick),
-            Input::Returned(_) | Input::PutBack(_) | Input::Dialed(_) => {
+            Input::Returned(_) | Input::ReturnedUnused(_) | Input::Dialed(_) => {
                 let found = self.before.idle > 0;
                 self.see_if(found && self.before.full, Seen::ExpireMakesRoom);
                 self.see(if found { Seen::ExpireAtReturn } else { Seen::ExpireAtOnce });

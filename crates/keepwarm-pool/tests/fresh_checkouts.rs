@@ -41,7 +41,7 @@ fn it_leaves_idle_connections_alone_and_is_served_by_a_dial() {
     let mut pool = Pool::new(Settings::default());
     let first = open(&mut pool);
     pool.returned(first.lease, NOW);
-    let waiter = pool.checkout_new(NOW);
+    let waiter = pool.checkout_fresh(NOW);
     let permit = dial(&mut pool);
     assert_eq!((pool.idle(), pool.waiting()), (1, 1));
     pool.dialed(permit, NOW);
@@ -53,13 +53,13 @@ fn it_leaves_idle_connections_alone_and_is_served_by_a_dial() {
 fn what_comes_back_goes_past_it_to_the_next_waiter_or_rests() {
     let mut pool = Pool::new(Settings::default());
     let (first, second) = (open(&mut pool), open(&mut pool));
-    let picky = pool.checkout_new(NOW);
+    let picky = pool.checkout_fresh(NOW);
     let permit = dial(&mut pool);
     let plain = pool.checkout(NOW);
     let other = dial(&mut pool);
     pool.returned(first.lease, NOW);
     assigned(&mut pool, plain);
-    pool.put_back(second.lease, NOW);
+    pool.returned_unused(second.lease, NOW);
     nothing_to_do(&mut pool);
     assert_eq!((pool.idle(), pool.waiting()), (1, 1));
     pool.dial_failed(permit, NOW);
@@ -73,7 +73,7 @@ fn a_plain_checkout_takes_the_idle_connection_that_it_left() {
     let mut pool = Pool::new(Settings::default());
     let first = open(&mut pool);
     pool.returned(first.lease, NOW);
-    pool.checkout_new(NOW);
+    pool.checkout_fresh(NOW);
     let _permit = dial(&mut pool);
     let plain = pool.checkout(NOW);
     assert_eq!(assigned(&mut pool, plain).exchanges, 1);
@@ -85,10 +85,10 @@ fn without_room_to_dial_it_takes_what_there_is() {
     let mut pool = capped(1);
     let first = open(&mut pool);
     pool.returned(first.lease, NOW);
-    let waiter = pool.checkout_new(NOW);
+    let waiter = pool.checkout_fresh(NOW);
     let served = assigned(&mut pool, waiter);
     assert_eq!(served.exchanges, 1);
-    let waiter = pool.checkout_new(NOW);
+    let waiter = pool.checkout_fresh(NOW);
     nothing_to_do(&mut pool);
     pool.returned(served.lease, NOW);
     assigned(&mut pool, waiter);
@@ -101,9 +101,9 @@ fn the_room_of_a_broken_connection_is_its_own() {
     pool.returned(first.lease, NOW);
     pool.closed(second.lease, CloseReason::ExchangeFailed, Closer::Server, NOW);
     while pool.poll_effect().is_some() {}
-    let waiter = pool.checkout_new(NOW);
+    let waiter = pool.checkout_fresh(NOW);
     let permit = dial(&mut pool);
-    // One more comes, and takes the idle one back and forth: never the newcomer's dial.
+    // One more comes, and takes the idle one back and forth: never the fresh's dial.
     let plain = pool.checkout(NOW);
     let plain = assigned(&mut pool, plain);
     pool.returned(plain.lease, NOW);
@@ -115,23 +115,23 @@ fn the_room_of_a_broken_connection_is_its_own() {
 #[test]
 fn given_up_failed_or_shut_down_it_leaves_no_trace() {
     let mut pool = Pool::new(Settings::default());
-    let waiter = pool.checkout_new(NOW);
+    let waiter = pool.checkout_fresh(NOW);
     let permit = dial(&mut pool);
     assert!(pool.cancel(waiter, NOW));
     pool.dialed(permit, NOW);
     assert_eq!((pool.idle(), pool.waiting()), (1, 0));
 
-    let waiter = pool.checkout_new(NOW);
+    let waiter = pool.checkout_fresh(NOW);
     let permit = dial(&mut pool);
     pool.dial_failed(permit, NOW);
     let told = pool.poll_effect();
     assert!(matches!(told, Some(Effect::Reject { waiter: told, .. }) if told == waiter));
 
-    pool.checkout_new(NOW);
+    pool.checkout_fresh(NOW);
     let _permit = dial(&mut pool);
     pool.shut_down(NOW);
     assert_eq!((pool.idle(), pool.waiting()), (0, 0));
-    let late = pool.checkout_new(NOW);
+    let late = pool.checkout_fresh(NOW);
     while let Some(effect) = pool.poll_effect() {
         assert!(!matches!(effect, Effect::Dial(_)), "{effect:?}");
     }

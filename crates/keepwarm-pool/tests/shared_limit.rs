@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 
 use keepwarm_pool::{
-    Budget, ClaimId, CloseReason, Closer, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
-    RejectReason, Settings, WaiterId, Work,
+    ClaimId, CloseReason, Closer, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
+    RejectReason, Settings, SharedLimit, WaiterId, Work,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -43,13 +43,15 @@ struct World {
     cap: u32,
     of_one: Limit,
     pools: Vec<Pool>,
-    budget: Budget<Key, usize>,
+    budget: SharedLimit<Key, usize>,
     worker: Worker,
     messages: Vec<Message>,
     permits: Vec<(usize, DialPermit)>,
     leases: Vec<(usize, Lease)>,
     waiters: Vec<(usize, WaiterId)>,
     clock: u64,
+    /// Nanoseconds that the clock advances at each `Step::Pass`.
+    tick: u64,
     rejected: u32,
     made_room: u32,
 }
@@ -76,13 +78,14 @@ impl World {
             cap,
             of_one: settings.max_connections,
             pools: (0..pools).map(|_| Pool::new(settings)).collect(),
-            budget: Budget::new(Limit::at_most(cap)),
+            budget: SharedLimit::new(Limit::at_most(cap)),
             worker: Worker::Away,
             messages: Vec::new(),
             permits: Vec::new(),
             leases: Vec::new(),
             waiters: Vec::new(),
             clock: 0,
+            tick: 1,
             rejected: 0,
             made_room: 0,
         }
@@ -95,10 +98,10 @@ impl World {
     /// One input, and its effects: what concerns the budget is sent, the rest is done at once.
     fn feed<R>(&mut self, number: usize, input: impl FnOnce(&mut Pool, Moment) -> R) -> R {
         let now = self.now();
-        let elder = self.budget.elder();
+        let oldest = self.budget.oldest_claim();
         let pool = &mut self.pools[number];
         let idle = pool.idle();
-        pool.elder_waits(elder);
+        pool.oldest_claim_waits(oldest);
         let result = input(pool, now);
         while let Some(effect) = pool.poll_effect() {
             match effect {
@@ -133,13 +136,9 @@ impl World {
             Step::Ask(which) | Step::AskForNew(which) => {
                 let pool = which % self.pools.len();
                 let new = matches!(step, Step::AskForNew(_));
-                let waiter =
-                    self.feed(
-                        pool,
-                        |pool, now| {
-                            if new { pool.checkout_new(now) } else { pool.checkout(now) }
-                        },
-                    );
+                let waiter = self.feed(pool, |pool, now| {
+                    if new { pool.checkout_fresh(now) } else { pool.checkout(now) }
+                });
                 if self.pools[pool].is_waiting(waiter) {
                     self.waiters.push((pool, waiter));
                 }
@@ -176,7 +175,7 @@ impl World {
                 }
             }
             Step::Work => self.work(),
-            Step::Pass => self.clock += 1,
+            Step::Pass => self.clock += self.tick,
             Step::CloseIdle(which) => {
                 let pool = which % self.pools.len();
                 self.feed(pool, Pool::close_idle);
@@ -190,7 +189,7 @@ impl World {
             Message::Claim(key, since) => self.budget.claim(key, key.0, since),
             Message::Withdraw(key) => self.budget.withdraw(key),
             Message::Release(place) => self.budget.release(place),
-            Message::Idle if self.budget.elder().is_never() => return,
+            Message::Idle if self.budget.oldest_claim().is_never() => return,
             Message::Idle => self.budget.idle_appeared(),
         }
         if self.budget.begin_work() {
@@ -213,7 +212,7 @@ impl World {
                 Worker::Settling(key, wanted)
             }
             Worker::Settling(key, wanted) => {
-                self.budget.settle(key, wanted);
+                self.budget.granted(key, wanted);
                 Worker::Free
             }
             Worker::Looking(looked, oldest) if looked < self.pools.len() => {
@@ -316,14 +315,20 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (proptest::option::of(1..4_u32), proptest::option::weighted(0.2, 0..4_u32), 0..20_u64).prop_map(
-        |(connections, waiters, overtaking)| Settings {
+    (proptest::option::of(1..4_u32), proptest::option::weighted(0.2, 0..4_u32)).prop_map(
+        |(connections, waiters)| Settings {
             max_connections: connections.map_or(Limit::NONE, Limit::at_most),
             max_waiters: waiters.map_or(Limit::NONE, Limit::at_most),
-            overtaking: std::time::Duration::from_nanos(overtaking),
             ..Settings::default()
         },
     )
+}
+
+/// Returns the length of a tick, so that as many of them as `passes` are the most that a waiter may
+/// overtake a claim.
+fn tick_of(passes: u64) -> u64 {
+    let most = Pool::MAX_OVERTAKING.as_nanos() as u64;
+    most.checked_div(passes).unwrap_or(2 * most)
 }
 
 proptest! {
@@ -339,10 +344,12 @@ proptest! {
         cap in 1..5_u32,
         pools in 1..4_usize,
         settings in settings(),
+        overtaking in 0..20_u64,
         rest in 10..60_usize,
         steps in proptest::collection::vec(step(), 1..250),
     ) {
         let mut world = World::new(cap, pools, settings);
+        world.tick = tick_of(overtaking);
         let order = steps.len();
         for (number, step) in steps.into_iter().enumerate() {
             // What is lost is soon found again by others, so rests are frequent.
@@ -426,12 +433,11 @@ fn of_all_pools_the_connection_that_was_idle_the_longest_makes_room() {
 
 /// Pool 0 has all connections and somebody waiting at every moment; pool 1 has one who waits.
 fn overtaken(lateness: u64) -> u32 {
-    let overtaking = std::time::Duration::from_nanos(10);
-    let mut world = World::new(1, 2, Settings { overtaking, ..Settings::default() });
+    let mut world = World::new(1, 2, Settings::default());
     asked(&mut world, 0);
     world.step(Step::Dialed(0));
     asked(&mut world, 1);
-    world.clock += lateness;
+    world.clock += lateness * tick_of(10);
     asked(&mut world, 0);
     world.step(Step::Returned(0));
     world.settle(0);

@@ -1,0 +1,327 @@
+//! Response bodies, and the connection that a response came by.
+//!
+//! A body holds its connection's lease until the response is complete on the wire, and the reader of the
+//! body drives the connection. If the request outlives the head of its response, an
+//! [`UploadTask`](super::upload) holds the lease instead.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use keepwarm_pool::CloseReason;
+use tokio::runtime::Handle;
+
+use super::drain::drain;
+use super::upload::{UploadHandle, continue_upload};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result, Stage};
+use crate::observe::request_events::RequestEvents;
+use crate::pool::lease::Lease;
+use crate::wire::waker::without_wakeups;
+
+/// The connection that carried a response.
+///
+/// ```no_run
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let response = client.get("http://127.0.0.1:8081/data").send().await?;
+/// let connection = response.connection();
+/// println!(
+///     "connection {}, exchange {}, idle before for {:?}, waited {:?}",
+///     connection.id(),
+///     connection.exchanges_before() + 1,
+///     connection.idle_age(),
+///     connection.waited(),
+/// );
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    pub(crate) id: u64,
+    pub(crate) exchanges_before: u64,
+    pub(crate) idle_age: Option<Duration>,
+    pub(crate) waited: Duration,
+    pub(crate) attempts: u32,
+}
+
+impl ConnectionInfo {
+    /// Returns a number that no other connection of this process has had.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns true if the connection had served an exchange before.
+    #[must_use]
+    pub const fn reused(&self) -> bool {
+        self.exchanges_before > 0
+    }
+
+    /// Returns the exchanges that the connection had served before this one.
+    #[must_use]
+    pub const fn exchanges_before(&self) -> u64 {
+        self.exchanges_before
+    }
+
+    /// Returns the time for which the connection had been idle; `None` if it came straight from a dial or
+    /// from another exchange.
+    #[must_use]
+    pub const fn idle_age(&self) -> Option<Duration> {
+        self.idle_age
+    }
+
+    /// Returns the time that the request waited for a connection: for a return, a slot or a dial.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Returns the number of connections that the request was handed to, this one included: 1, unless
+    /// earlier ones turned out to be dead. See [`RequestBuilder::send`](crate::RequestBuilder::send).
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
+/// The body of a response.
+///
+/// The connection has returned to its pool before the reader sees the end.
+///
+/// If the response overtakes the body of its request, the rest of that body is sent in the
+/// background, also while the caller does not read the response. The response wins: when it is
+/// complete, the upload has 50 ms to end. If it does, the connection returns to the pool then; if not,
+/// the connection is closed, as [`UploadUnfinished`](crate::CloseReason::UploadUnfinished).
+///
+/// A body that is dropped before its end is read to the end in the background, and then its connection
+/// returns too: but for at most 256 KiB and 50 ms, and only inside a tokio runtime. Where more is
+/// left, or where it comes slower, the connection is closed, as
+/// [`Abandoned`](crate::CloseReason::Abandoned). Until then it counts as active. (Go 1.27 does the
+/// same in `Body.Close`; Go checks the length of the whole body, this client the rest.)
+///
+/// ```no_run
+/// use http_body_util::BodyExt;
+///
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let mut response = client.get("http://127.0.0.1:8081/large").send().await?;
+/// let mut size = 0;
+/// while let Some(frame) = response.body_mut().frame().await {
+///     size += frame?.data_ref().map_or(0, |data| data.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct ResponseBody {
+    /// `None` once the body is dropped.
+    incoming: Option<Incoming>,
+    /// `None` once the response is complete on the wire.
+    lease: Option<Lease>,
+    /// Set instead of the lease if the request outlived the head of the response.
+    upload: Option<UploadHandle>,
+    reused: bool,
+    attempts: u32,
+    deadline: Deadline,
+    events: RequestEvents,
+}
+
+impl ResponseBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        mut lease: Lease,
+        info: ConnectionInfo,
+        deadline: Deadline,
+    ) -> Self {
+        let (reused, attempts) = (info.reused(), info.attempts);
+        // An upload that outlives the head of its response needs a task that drives it.
+        let uploading = lease.connection().is_uploading();
+        let (lease, upload) = match uploading.then(Handle::try_current) {
+            Some(Ok(runtime)) => (None, Some(continue_upload(lease, &runtime))),
+            _ => (Some(lease), None),
+        };
+        let incoming = Some(incoming);
+        let events = RequestEvents::default();
+        let mut body = Self { incoming, lease, upload, reused, attempts, deadline, events };
+        body.release_if_complete();
+        body
+    }
+
+    /// Reads the bytes that have arrived already, up to `limit`, without waiting for more. If that is
+    /// the whole body, the connection has returned to the pool.
+    pub(crate) fn discard_arrived(&mut self, limit: usize) {
+        let mut left = limit;
+        let mut unwoken = Context::from_waker(Waker::noop());
+        while self.lease.is_some() {
+            match Pin::new(&mut *self).poll_frame(&mut unwoken) {
+                Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
+                    Some(data) if data.len() > left => return,
+                    Some(data) => left -= data.len(),
+                    None => {}
+                },
+                Poll::Ready(Some(Err(_)) | None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Reports the rest of the request to these events.
+    pub(crate) fn report_to(&mut self, events: RequestEvents) {
+        self.events = events;
+        if self.is_end_stream() {
+            self.events.complete();
+        }
+    }
+
+    /// Returns the rest of the request's time.
+    pub(crate) fn into_deadline(mut self) -> Deadline {
+        std::mem::take(&mut self.deadline)
+    }
+
+    /// Returns the connection to the pool once the response is complete on the wire, even if the reader
+    /// has frames left to take: they are in memory.
+    fn release_if_complete(&mut self) {
+        let ended = self.is_end_stream();
+        if ended && let Some(upload) = self.upload.take() {
+            upload.complete();
+        }
+        let Some(lease) = &mut self.lease else { return };
+        if (lease.connection().is_ready() || ended)
+            && let Some(lease) = self.lease.take()
+        {
+            lease.return_to_pool();
+        }
+    }
+
+    const fn is_on_the_wire(&self) -> bool {
+        self.lease.is_some() || self.upload.is_some()
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        if self.upload.is_some() {
+            return Pin::new(incoming).poll_frame(cx);
+        }
+        // Frames are made by `drive` in this very task, so waiting for one needs no waker.
+        let mut unwoken = Context::from_waker(Waker::noop());
+        without_wakeups(|| Pin::new(incoming).poll_frame(&mut unwoken))
+    }
+
+    /// Drives the connection in this task, which may end the lease.
+    fn drive(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.connection().drive();
+            self.release_if_complete();
+        }
+    }
+
+    /// Ends the body with an error, and closes its connection unless that has returned to the pool.
+    pub(crate) fn fail(&mut self, error: Error, reason: CloseReason) -> Error {
+        if let Some(upload) = self.upload.take() {
+            let error = error.at(upload.origin().name());
+            upload.failed(reason);
+            let error = error.on_reused(self.reused).on_attempt(self.attempts);
+            self.events.fail(&error);
+            return error;
+        }
+        let Some(mut lease) = self.lease.take() else {
+            self.events.fail(&error);
+            return error;
+        };
+        let error =
+            error.at(lease.origin().name()).on_reused(self.reused).on_attempt(self.attempts);
+        let connection = lease.connection();
+        let error = error.after_writing(connection.traffic().written);
+        let closer = connection.closer();
+        lease.close(reason, closer);
+        self.events.fail(&error);
+        error
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if self.is_on_the_wire() && self.deadline.has_passed() {
+            let error = Error::timeout(Stage::Body);
+            return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
+        }
+        let mut polled = self.poll_incoming(cx);
+        if polled.is_pending() && self.lease.is_some() {
+            self.drive();
+            polled = self.poll_incoming(cx);
+        }
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.release_if_complete();
+                // The end of a chunked body may have arrived with this frame, and a reader may
+                // know that it was the last one.
+                self.drive();
+                self.events.received(frame.data_ref().map_or(0, Bytes::len));
+                if self.is_end_stream() {
+                    self.events.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                if let Some(lease) = self.lease.take() {
+                    lease.return_to_pool();
+                }
+                if let Some(upload) = self.upload.take() {
+                    upload.complete();
+                }
+                self.events.complete();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = Error::failed(Stage::Body, error);
+                Poll::Ready(Some(Err(self.fail(error, CloseReason::ExchangeFailed))))
+            }
+            Poll::Pending if self.deadline.poll_expired(cx) => {
+                let error = Error::timeout(Stage::Body);
+                Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))))
+            }
+            Poll::Pending => {
+                if let Some(lease) = &mut self.lease {
+                    lease.connection().wait(cx);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return };
+        if let Some(lease) = self.lease.take() {
+            drain(lease, incoming);
+        } else if let Some(upload) = self.upload.take() {
+            upload.dropped(incoming);
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("complete", &!self.is_on_the_wire())
+            .finish_non_exhaustive()
+    }
+}
