@@ -1,7 +1,7 @@
 //! Open claims of one pool: places that the pool has asked for and not been granted yet.
 //!
-//! This module maps claims to waiters. The pool decides how many claims there are, and what is done with
-//! a granted one.
+//! This module maps claims to waiters. The pool decides how many claims there are, and what is done
+//! with a granted one.
 
 use alloc::collections::BTreeMap;
 use core::ops::Bound;
@@ -55,9 +55,9 @@ impl Claims {
         Some(id)
     }
 
-    /// Ends a claim that was granted; false if it was not open. The dial will serve the oldest waiter, so
-    /// the claim of the oldest waiter passes to the waiter of this claim: claims may be granted out of
-    /// order.
+    /// Ends a claim that was granted; false if it was not open. The dial will serve the oldest
+    /// waiter, so the claim of the oldest waiter passes to the waiter of this claim: claims may be
+    /// granted out of order.
     pub(crate) fn grant(&mut self, id: ClaimId) -> bool {
         let Some(waiter) = self.forget(id) else {
             return false;

@@ -24,7 +24,8 @@ pub enum Effect {
         reason: RejectReason,
     },
     /// Ask for a place for one more connection, see [`SharedLimit`](crate::SharedLimit). It ends in
-    /// [`Pool::granted`](crate::Pool::granted) or in [`Effect::Withdraw`], or in both if they cross.
+    /// [`Pool::granted`](crate::Pool::granted) or in [`Effect::Withdraw`], or in both if they
+    /// cross.
     Claim {
         /// The claim.
         claim: ClaimId,
@@ -33,8 +34,8 @@ pub enum Effect {
     },
     /// Withdraw this claim: it is not needed any more.
     Withdraw(ClaimId),
-    /// Release the place of a connection or dial that is gone, to any pool. Performed after the close
-    /// that comes before it.
+    /// Release the place of a connection or dial that is gone, to any pool. Performed after the
+    /// close that comes before it.
     Release(Place),
     /// Close this connection. The pool has forgotten it.
     Close {

@@ -1,11 +1,13 @@
 //! Idle connections, ordered by their age and by their expiry.
 //!
-//! This module owns both orders. It decides neither which connection is used next, nor when one expires.
+//! This module owns both orders. It decides neither which connection is used next, nor when one
+//! expires.
 //!
-//! The orders differ, since each connection has an expiry of its own. Age is a list linked through the
-//! entries, so that any connection leaves in constant time; expiry is a heap that knows the position of
-//! each entry. Entries are reused, so a connection that becomes idle again allocates nothing. The newest
-//! connection usually expires last: it enters at the heap's end, and leaves from there.
+//! The orders differ, since each connection has an expiry of its own. Age is a list linked through
+//! the entries, so that any connection leaves in constant time; expiry is a heap that knows the
+//! position of each entry. Entries are reused, so a connection that becomes idle again allocates
+//! nothing. The newest connection usually expires last: it enters at the heap's end, and leaves
+//! from there.
 
 use alloc::vec::Vec;
 
@@ -39,8 +41,8 @@ struct IdleEntry {
     connection: Option<ConnectionId>,
     since: Moment,
     expiry: Expiry,
-    /// Grows with every connection that becomes idle: of two that expire at the same moment, the older
-    /// goes first.
+    /// Grows with every connection that becomes idle: of two that expire at the same moment, the
+    /// older goes first.
     turn: u64,
     older: u32,
     newer: u32,
@@ -132,7 +134,8 @@ impl IdleList {
             let position = entry.position as usize;
             self.heap.swap_remove(position);
             if position < self.heap.len() {
-                // The entry that was last is here now, and may belong nearer to the root or the leaves.
+                // The entry that was last is here now, and may belong nearer to the root or the
+                // leaves.
                 self.rise(position);
                 self.sink(position);
             }

@@ -10,8 +10,9 @@
 //!      └─────────────────────────────────────── on trial ◄──┘
 //! ```
 //!
-//! Idle ages at the close agree if a timeout caused the closes. A restart closes all connections at once,
-//! at ages that differ; closes that come together count as one. Random closes have ages that differ.
+//! Idle ages at the close agree if a timeout caused the closes. A restart closes all connections at
+//! once, at ages that differ; closes that come together count as one. Random closes have ages that
+//! differ.
 
 use core::time::Duration;
 
@@ -29,8 +30,8 @@ const SLACK: Duration = Duration::from_millis(25);
 /// Closes within this part of their age count as one event.
 const APART: u32 = 8;
 
-/// Time for which a learned timeout holds before it has to be seen again: a client that closes first does
-/// not see the server's closes any more.
+/// Time for which a learned timeout holds before it has to be seen again: a client that closes
+/// first does not see the server's closes any more.
 const HOLDS: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +95,8 @@ impl Learned {
         }
     }
 
-    /// Returns the time that a connection may be idle, with the same margin as for the server's advice.
+    /// Returns the time that a connection may be idle, with the same margin as for the server's
+    /// advice.
     pub(crate) fn usable_for(&mut self, now: Moment) -> Option<Duration> {
         if let Belief::Known { timeout, until } = self.belief
             && until <= now

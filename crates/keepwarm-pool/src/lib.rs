@@ -1,23 +1,23 @@
 //! The pure state machine of a connection pool: it decides which connection serves which request.
 //!
 //! This crate owns the *decisions* of one origin's pool and nothing else. It performs no I/O, reads
-//! no clock, knows no bytes, spawns no tasks and wakes none; being `no_std`, it cannot. Its driver (the
-//! `keepwarm` client in production, a model in the tests) feeds it inputs and performs the effects that it
-//! hands out.
+//! no clock, knows no bytes, spawns no tasks and wakes none; being `no_std`, it cannot. Its driver
+//! (the `keepwarm` client in production, a model in the tests) feeds it inputs and performs the
+//! effects that it hands out.
 //!
 //! # Inputs and effects
 //!
 //! There are four kinds of methods on [`Pool`]:
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout),
-//!   [`checkout_fresh`](Pool::checkout_fresh), [`cancel`](Pool::cancel),
-//!   [`dialed`](Pool::dialed), [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised)
-//!   (which alone takes no time), [`returned`](Pool::returned),
-//!   [`closed`](Pool::closed), [`inspect`](Pool::inspect), [`returned_unused`](Pool::returned_unused),
-//!   [`evict_oldest`](Pool::evict_oldest), [`close_idle`](Pool::close_idle), [`tick`](Pool::tick),
-//!   [`shut_down`](Pool::shut_down);
+//!   [`checkout_fresh`](Pool::checkout_fresh), [`cancel`](Pool::cancel), [`dialed`](Pool::dialed),
+//!   [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised) (which alone takes no time),
+//!   [`returned`](Pool::returned), [`closed`](Pool::closed), [`inspect`](Pool::inspect),
+//!   [`returned_unused`](Pool::returned_unused), [`evict_oldest`](Pool::evict_oldest),
+//!   [`close_idle`](Pool::close_idle), [`tick`](Pool::tick), [`shut_down`](Pool::shut_down);
 //! * **inputs of a limit shared with other pools**: [`granted`](Pool::granted),
-//!   [`deferred`](Pool::deferred), [`oldest_claim_waits`](Pool::oldest_claim_waits); see [`SharedLimit`];
+//!   [`deferred`](Pool::deferred), [`oldest_claim_waits`](Pool::oldest_claim_waits); see
+//!   [`SharedLimit`];
 //! * **outputs**: [`poll_effect`](Pool::poll_effect), to be called after each input until it
 //!   returns `None`, and [`next_deadline`](Pool::next_deadline);
 //! * **gauges and counters**, which only read.
@@ -52,17 +52,17 @@
 //! # Obligations
 //!
 //! Each is a test that runs after every input of every generated sequence (`tests/`).
-//! [`checkout_fresh`](Pool::checkout_fresh) is the exception to three of the sentences: its waiter waits
-//! for a dial although a connection is idle; a later waiter that takes any connection may be served by one
-//! that the first does not want; and its dial may be one connection more than there are requests at
-//! once unless, as in the client, a connection has just ended.
+//! [`checkout_fresh`](Pool::checkout_fresh) is the exception to three of the sentences: its waiter
+//! waits for a dial although a connection is idle; a later waiter that takes any connection may be
+//! served by one that the first does not want; and its dial may be one connection more than there
+//! are requests at once unless, as in the client, a connection has just ended.
 //!
 //! *Safety.* A connection is in exactly one state. Dialing + active + idle never exceeds the
 //! connection limit. An expired, dismissed or closed connection is never assigned. A waiter ends
 //! exactly once. A connection closes exactly once.
 //!
-//! *Liveness.* No request waits while a usable idle connection exists, nor while a dial could start for
-//! it. `tick(next_deadline())` always changes something, unless the deadline is never. After
+//! *Liveness.* No request waits while a usable idle connection exists, nor while a dial could start
+//! for it. `tick(next_deadline())` always changes something, unless the deadline is never. After
 //! shutdown and the end of all leases and permits, no connection is left.
 //!
 //! *Fairness.* A waiter is never overtaken by a later one.

@@ -1,18 +1,19 @@
-//! Closed lists of reasons: why a connection was closed, by which side, and why a checkout was rejected.
+//! Closed lists of reasons: why a connection was closed, by which side, and why a checkout was
+//! rejected.
 
 /// Reason why a connection was closed. Every close has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The connection returned healthy, no request waited, and `max_idle` connections were idle already.
-    /// Go's `errTooManyIdleHost`.
+    /// The connection returned healthy, no request waited, and `max_idle` connections were idle
+    /// already. Go's `errTooManyIdleHost`.
     IdleLimit,
-    /// The connection had been idle the longest when the idle connections of all origins together exceeded
-    /// their limit. Go's `errTooManyIdle`.
+    /// The connection had been idle the longest when the idle connections of all origins together
+    /// exceeded their limit. Go's `errTooManyIdle`.
     TotalIdleLimit,
-    /// All origins together had as many connections as they may, and a request needed room for another
-    /// one: the connection had been idle the longest, or it returned while that request had waited much
-    /// longer than the waiter of its own origin.
+    /// All origins together had as many connections as they may, and a request needed room for
+    /// another one: the connection had been idle the longest, or it returned while that request had
+    /// waited much longer than the waiter of its own origin.
     TotalLimit,
     /// The connection was idle for the idle timeout. Go's `errIdleConnTimeout`.
     IdleTimeout,
@@ -24,16 +25,16 @@ pub enum CloseReason {
     ExchangeLimit,
     /// The connection was as old as a connection may become. It was idle, or returned healthy.
     Lifetime,
-    /// The server had announced that it would not keep the connection longer, or serve no more exchanges
-    /// on it: the `Keep-Alive` field of a response.
+    /// The server had announced that it would not keep the connection longer, or serve no more
+    /// exchanges on it: the `Keep-Alive` field of a response.
     ServerLimit,
-    /// The connection had been idle for nearly as long as the server keeps idle connections. That time was
-    /// learned from connections that the server closed.
+    /// The connection had been idle for nearly as long as the server keeps idle connections. That
+    /// time was learned from connections that the server closed.
     LearnedTimeout,
     /// The peer closed or reset the connection while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
-    /// Bytes arrived while the connection was idle: they belong to no request, so no later response could
-    /// be trusted.
+    /// Bytes arrived while the connection was idle: they belong to no request, so no later response
+    /// could be trusted.
     StrayBytes,
     /// The exchange was complete, and client and server had agreed not to continue:
     /// `Connection: close`, HTTP/1.0, or a body that ends with the connection (RFC 9112, 9.3). Or
@@ -41,8 +42,8 @@ pub enum CloseReason {
     NotPersistent,
     /// The exchange failed: reset, end of file within it, malformed bytes.
     ExchangeFailed,
-    /// The caller gave up within the exchange, dropped the request, timed out, or dropped a body; and
-    /// too much was left of the response, or it came too slowly, to be drained.
+    /// The caller gave up within the exchange, dropped the request, timed out, or dropped a body;
+    /// and too much was left of the response, or it came too slowly, to be drained.
     Abandoned,
     /// The response was complete, and the request body was not within the time it was given.
     UploadUnfinished,

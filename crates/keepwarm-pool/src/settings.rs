@@ -46,8 +46,9 @@ impl From<u32> for Limit {
 /// The default has no limit on counts and closes by age alone, after 90 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Connections that may be idle at once. A connection that returns beyond it, while no request waits,
-    /// is closed with [`CloseReason::IdleLimit`](crate::CloseReason::IdleLimit). Zero keeps none.
+    /// Connections that may be idle at once. A connection that returns beyond it, while no request
+    /// waits, is closed with [`CloseReason::IdleLimit`](crate::CloseReason::IdleLimit). Zero keeps
+    /// none.
     pub max_idle: Limit,
     /// Connections that may exist at once, those being dialled included. Requests beyond it wait.
     /// With zero no request is ever served, so the builder of the settings has to reject it.
@@ -57,30 +58,31 @@ pub struct Settings {
     /// every checkout that neither an idle connection nor a dial can serve.
     pub max_waiters: Limit,
     /// Exchanges that one connection may serve. After so many it is closed when it returns, with
-    /// [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit), also while a request waits:
-    /// a dial into the room it leaves serves that request. Zero counts as one, since a connection that may
-    /// serve no request would be dialled for nothing.
+    /// [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit), also while a request
+    /// waits: a dial into the room it leaves serves that request. Zero counts as one, since a
+    /// connection that may serve no request would be dialled for nothing.
     pub max_exchanges: Limit,
-    /// Time that a connection may be idle. From that moment on it is never assigned, and does not count
-    /// under `max_idle`: the first tick, checkout, inspection or connection that becomes idle closes it.
-    /// [`Duration::MAX`] means for ever; zero closes a connection as soon as no request waits for it.
+    /// Time that a connection may be idle. From that moment on it is never assigned, and does not
+    /// count under `max_idle`: the first tick, checkout, inspection or connection that becomes idle
+    /// closes it. [`Duration::MAX`] means for ever; zero closes a connection as soon as no request
+    /// waits for it.
     pub idle_timeout: Duration,
     /// Time that a connection may live, less up to a tenth, so that connections that were opened
-    /// together do not end together: see [`lifetime_of`](Settings::lifetime_of). From that moment on
-    /// it is closed with [`CloseReason::Lifetime`](crate::CloseReason::Lifetime): at once if it is
-    /// idle, as by the idle timeout, and otherwise when it returns, also while a request waits.
+    /// together do not end together: see [`lifetime_of`](Settings::lifetime_of). From that moment
+    /// on it is closed with [`CloseReason::Lifetime`](crate::CloseReason::Lifetime): at once if it
+    /// is idle, as by the idle timeout, and otherwise when it returns, also while a request waits.
     /// [`Duration::MAX`] means for ever. With zero a connection serves the exchange it was dialled
     /// for and no other.
     pub max_lifetime: Duration,
-    /// True if the server's idle timeout is learned from the connections that it closes while they are
-    /// idle, where the server announces none: five such closes, one after the other at the same idle age,
-    /// establish it. From then on a connection that returns expires before that age, as by
-    /// [`Advice::usable_for`](crate::Advice::usable_for), with
-    /// [`CloseReason::LearnedTimeout`](crate::CloseReason::LearnedTimeout). After ten minutes it has to
-    /// be seen once more, and a connection that outlives it refutes it.
+    /// True if the server's idle timeout is learned from the connections that it closes while they
+    /// are idle, where the server announces none: five such closes, one after the other at the same
+    /// idle age, establish it. From then on a connection that returns expires before that age, as
+    /// by [`Advice::usable_for`](crate::Advice::usable_for), with
+    /// [`CloseReason::LearnedTimeout`](crate::CloseReason::LearnedTimeout). After ten minutes it
+    /// has to be seen once more, and a connection that outlives it refutes it.
     pub learns_idle_timeout: bool,
-    /// True if the connections of several pools together are limited. Then the pool asks for a place
-    /// before each dial, by [`Effect::Claim`](crate::Effect::Claim), see
+    /// True if the connections of several pools together are limited. Then the pool asks for a
+    /// place before each dial, by [`Effect::Claim`](crate::Effect::Claim), see
     /// [`SharedLimit`](crate::SharedLimit).
     pub shares_places: bool,
     /// Seed of the differences between lifetimes. Any number; pools that should not end their
@@ -89,8 +91,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the lifetime of the connection that was opened as the `nth`: `max_lifetime`, less between
-    /// nothing and a tenth. Equal for equal seeds.
+    /// Returns the lifetime of the connection that was opened as the `nth`: `max_lifetime`, less
+    /// between nothing and a tenth. Equal for equal seeds.
     #[must_use]
     pub fn lifetime_of(&self, nth: u64) -> Duration {
         if self.max_lifetime == Duration::MAX {

@@ -1,4 +1,5 @@
-//! The limit on the connections of several pools together: places, and the claims that wait for one.
+//! The limit on the connections of several pools together: places, and the claims that wait for
+//! one.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -9,17 +10,19 @@ use crate::{Limit, Moment, Place};
 ///
 /// A pool whose [`Settings::shares_places`](crate::Settings::shares_places) is set asks for a place
 /// before each dial and releases it after each close, so at every instant there are at most as many
-/// dials and connections as places. Claims are served in the order in which they came, across all pools.
-/// While a claim waits for a place, no connection is left idle: the oldest of any pool makes room.
+/// dials and connections as places. Claims are served in the order in which they came, across all
+/// pools. While a claim waits for a place, no connection is left idle: the oldest of any pool makes
+/// room.
 ///
-/// Like the pool it performs no I/O. Its driver puts claims and places in, takes [`Work`] out, and feeds
-/// the results to the pools:
+/// Like the pool it performs no I/O. Its driver puts claims and places in, takes [`Work`] out, and
+/// feeds the results to the pools:
 ///
 /// * [`Effect::Claim`](crate::Effect::Claim) goes to [`claim`](Self::claim),
 ///   [`Effect::Withdraw`](crate::Effect::Withdraw) to [`withdraw`](Self::withdraw),
-///   [`Effect::Release`](crate::Effect::Release) to [`release`](Self::release), and a connection that
-///   has become idle while a claim waits to [`idle_appeared`](Self::idle_appeared), in any order and
-///   from any thread: a claim may be withdrawn before it has come, and after it was granted;
+///   [`Effect::Release`](crate::Effect::Release) to [`release`](Self::release), and a connection
+///   that has become idle while a claim waits to [`idle_appeared`](Self::idle_appeared), in any
+///   order and from any thread: a claim may be withdrawn before it has come, and after it was
+///   granted;
 /// * then, if [`begin_work`](Self::begin_work) says so, [`poll_work`](Self::poll_work) until it
 ///   returns `None`. There is one worker at a time, and none of the pools need be locked.
 ///
@@ -133,8 +136,8 @@ impl<K: Ord + Copy, W: Clone> SharedLimit<K, W> {
         self.search = true;
     }
 
-    /// Returns true if the caller is to [`poll_work`](Self::poll_work) now. If false, another worker is
-    /// doing so, and will see all that has been put in.
+    /// Returns true if the caller is to [`poll_work`](Self::poll_work) now. If false, another
+    /// worker is doing so, and will see all that has been put in.
     pub const fn begin_work(&mut self) -> bool {
         !core::mem::replace(&mut self.working, true)
     }
@@ -161,8 +164,8 @@ impl<K: Ord + Copy, W: Clone> SharedLimit<K, W> {
         None
     }
 
-    /// Notes the result of a granted claim: accepted by its pool, or gone with it (`over`); or withdrawn,
-    /// which is fed separately, before this or after it.
+    /// Notes the result of a granted claim: accepted by its pool, or gone with it (`over`); or
+    /// withdrawn, which is fed separately, before this or after it.
     pub fn granted(&mut self, key: K, over: bool) {
         if over && self.stages.get(&key) == Some(&ClaimStage::Granted) {
             self.stages.remove(&key);

@@ -1,8 +1,8 @@
 //! Ids and tokens that the pool hands out.
 //!
 //! A permit and a lease are capacity as a value: only the pool mints them, they cannot be copied,
-//! and the inputs that end a dial or an exchange consume them. The number of dials and the holder of a
-//! connection therefore cannot be miscounted.
+//! and the inputs that end a dial or an exchange consume them. The number of dials and the holder
+//! of a connection therefore cannot be miscounted.
 
 /// Id of a connection of one pool. Never used again by that pool once the connection has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,8 +12,8 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// Returns a small number, unique among the connections that are alive, fit to index a table with:
-    /// it stays below the largest number of connections that were ever alive at once.
+    /// Returns a small number, unique among the connections that are alive, fit to index a table
+    /// with: it stays below the largest number of connections that were ever alive at once.
     #[must_use]
     pub const fn index(self) -> usize {
         self.index as usize
@@ -61,8 +61,8 @@ impl DialPermit {
 
 /// The right to have one connection, of those that several pools may have together.
 ///
-/// A [`SharedLimit`](crate::SharedLimit) mints it, a pool holds it from before the dial until after the
-/// close, and then releases it. A place that is dropped instead is capacity lost for ever.
+/// A [`SharedLimit`](crate::SharedLimit) mints it, a pool holds it from before the dial until after
+/// the close, and then releases it. A place that is dropped instead is capacity lost for ever.
 #[must_use = "a place that is dropped is capacity lost for ever"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {

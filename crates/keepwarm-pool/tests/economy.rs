@@ -120,7 +120,7 @@ proptest! {
 }
 
 #[test]
-fn rounds_of_a_burst_open_one_burst() {
+fn repeated_bursts_open_one_burst() {
     let mut workload = Workload::new();
     for _ in 0..50 {
         for _ in 0..20 {
@@ -137,7 +137,7 @@ fn rounds_of_a_burst_open_one_burst() {
 }
 
 #[test]
-fn requests_one_after_another_open_one_connection() {
+fn sequential_requests_open_one_connection() {
     let mut workload = Workload::new();
     for _ in 0..1_000 {
         workload.step(Step::Request);
@@ -148,7 +148,7 @@ fn requests_one_after_another_open_one_connection() {
 }
 
 #[test]
-fn giving_up_and_asking_again_dials_once() {
+fn cancel_and_retry_dials_once() {
     let mut workload = Workload::new();
     for _ in 0..1_000 {
         workload.step(Step::Request);
@@ -157,8 +157,9 @@ fn giving_up_and_asking_again_dials_once() {
     assert_eq!(workload.dials(), 1);
 }
 
+/// The dials are not wasted: their connections serve later requests.
 #[test]
-fn quick_returns_make_slow_dials_unnecessary_but_not_wasted() {
+fn quick_returns_outrun_slow_dials() {
     let mut workload = Workload::new();
     workload.step(Step::Request);
     workload.step(Step::DialEnds(0));

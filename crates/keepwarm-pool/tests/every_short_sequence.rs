@@ -194,7 +194,7 @@ fn every_demand_without_limits() {
 }
 
 #[test]
-fn every_demand_on_one_connection_without_a_queue() {
+fn every_demand_without_a_queue() {
     let rules = Rules { max_connections: Some(1), max_waiters: Some(0), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, &[], DEMAND, 8), 7_560);
 }
@@ -217,7 +217,7 @@ fn every_rest_with_no_idle_allowed() {
 }
 
 #[test]
-fn every_rest_with_an_idle_timeout_of_zero() {
+fn every_return_with_zero_timeout() {
     let rules = Rules { idle_timeout: Some(0), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, TWO_ACTIVE, REST, 5), 33_945);
 }
@@ -247,7 +247,7 @@ fn every_fresh_checkout_without_limits() {
 }
 
 #[test]
-fn every_fresh_checkout_beside_connections_that_end() {
+fn every_fresh_checkout_beside_closes() {
     let rules = Rules {
         max_connections: Some(3),
         max_exchanges: Some(2),

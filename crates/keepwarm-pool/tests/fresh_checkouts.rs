@@ -36,8 +36,9 @@ fn nothing_to_do(pool: &mut Pool) {
     assert!(effect.is_none(), "{effect:?}");
 }
 
+/// A dial serves it.
 #[test]
-fn it_leaves_idle_connections_alone_and_is_served_by_a_dial() {
+fn fresh_checkout_passes_idle_connections() {
     let mut pool = Pool::new(Settings::default());
     let first = open(&mut pool);
     pool.returned(first.lease, NOW);
@@ -49,8 +50,9 @@ fn it_leaves_idle_connections_alone_and_is_served_by_a_dial() {
     assert_eq!((pool.idle(), pool.active(), pool.waiting()), (1, 1, 0));
 }
 
+/// It goes to the next waiter, or becomes idle.
 #[test]
-fn what_comes_back_goes_past_it_to_the_next_waiter_or_rests() {
+fn returned_connection_passes_fresh_waiter() {
     let mut pool = Pool::new(Settings::default());
     let (first, second) = (open(&mut pool), open(&mut pool));
     let picky = pool.checkout_fresh(NOW);
@@ -69,7 +71,7 @@ fn what_comes_back_goes_past_it_to_the_next_waiter_or_rests() {
 }
 
 #[test]
-fn a_plain_checkout_takes_the_idle_connection_that_it_left() {
+fn plain_checkout_takes_the_idle_one() {
     let mut pool = Pool::new(Settings::default());
     let first = open(&mut pool);
     pool.returned(first.lease, NOW);
@@ -81,7 +83,7 @@ fn a_plain_checkout_takes_the_idle_connection_that_it_left() {
 }
 
 #[test]
-fn without_room_to_dial_it_takes_what_there_is() {
+fn without_room_fresh_is_plain() {
     let mut pool = capped(1);
     let first = open(&mut pool);
     pool.returned(first.lease, NOW);
@@ -95,7 +97,7 @@ fn without_room_to_dial_it_takes_what_there_is() {
 }
 
 #[test]
-fn the_room_of_a_broken_connection_is_its_own() {
+fn broken_connections_room_stays_reserved() {
     let mut pool = capped(2);
     let (first, second) = (open(&mut pool), open(&mut pool));
     pool.returned(first.lease, NOW);
@@ -112,8 +114,9 @@ fn the_room_of_a_broken_connection_is_its_own() {
     assigned(&mut pool, waiter);
 }
 
+/// Given up, failed or shut down.
 #[test]
-fn given_up_failed_or_shut_down_it_leaves_no_trace() {
+fn ended_fresh_waiter_leaves_no_trace() {
     let mut pool = Pool::new(Settings::default());
     let waiter = pool.checkout_fresh(NOW);
     let permit = dial(&mut pool);

@@ -1,12 +1,12 @@
 //! Nobody's wake-up is lost, and no slot, however the threads interleave: by loom.
 //!
 //! The pools and the budget are the product's own. Around them stands what the client builds there,
-//! made of loom's locks: one lock for each pool, one function that feeds it and performs the effects
-//! after the lock (`origin.rs`); an answer in a channel whose receiver may go at any time, a lease in it
-//! or in somebody's hands that goes back by being dropped (`acquire.rs`, `lease.rs`); a dial in a thread
-//! of its own; one worker for the budget (`total.rs`). The client also skips the search for idle
-//! connections when a counter says that there are none, which needs sequentially consistent atomics;
-//! loom has none, so here the search is always made.
+//! made of loom's locks: one lock for each pool, one function that feeds it and performs the
+//! effects after the lock (`origin.rs`); an answer in a channel whose receiver may go at any time,
+//! a lease in it or in somebody's hands that goes back by being dropped (`acquire.rs`, `lease.rs`);
+//! a dial in a thread of its own; one worker for the budget (`total.rs`). The client also skips the
+//! search for idle connections when a counter says that there are none, which needs sequentially
+//! consistent atomics; loom has none, so here the search is always made.
 //!
 //! A thread that waits for ever is a deadlock, which loom reports.
 
@@ -124,8 +124,8 @@ impl House {
         self.feed_answered(number, input).0
     }
 
-    /// Locks, feeds one input, moves the effects out, unlocks, performs them. Returns the answer to the
-    /// checkout that this very input made, if it has one.
+    /// Locks, feeds one input, moves the effects out, unlocks, performs them. Returns the answer to
+    /// the checkout that this very input made, if it has one.
     fn feed_answered<R>(
         self: &Arc<Self>,
         number: usize,
@@ -371,7 +371,7 @@ fn spawn(
 }
 
 #[test]
-fn a_return_that_crosses_a_checkout_serves_it() {
+fn return_serves_crossing_checkout() {
     explore(3, || {
         let house = House::new(1, one_connection(), None);
         let held = house.open(0);
@@ -383,7 +383,7 @@ fn a_return_that_crosses_a_checkout_serves_it() {
 }
 
 #[test]
-fn a_return_that_crosses_a_cancellation_is_lost_to_nobody() {
+fn return_survives_crossing_cancellation() {
     explore(3, || {
         let house = House::new(1, one_connection(), None);
         let held = house.open(0);
@@ -398,7 +398,7 @@ fn a_return_that_crosses_a_cancellation_is_lost_to_nobody() {
 }
 
 #[test]
-fn a_dial_that_crosses_a_cancellation_is_kept() {
+fn dial_survives_crossing_cancellation() {
     explore(3, || {
         let house = House::new(1, one_connection(), None);
         house.hasty_request(0);
@@ -408,8 +408,9 @@ fn a_dial_that_crosses_a_cancellation_is_kept() {
     });
 }
 
+/// One pool frees the room, another one claims it.
 #[test]
-fn room_that_one_pool_frees_serves_a_claim_of_another_that_crosses_it() {
+fn freed_room_serves_crossing_claim() {
     explore(3, || {
         let house = House::new(2, Settings::default(), Some(1));
         let held = house.open(0);
@@ -421,8 +422,9 @@ fn room_that_one_pool_frees_serves_a_claim_of_another_that_crosses_it() {
 }
 
 /// The claim is withdrawn, maybe before it has arrived.
+/// The claim is of its own pool.
 #[test]
-fn a_return_that_crosses_a_claim_of_its_own_pool_leaves_no_claim_behind() {
+fn return_leaves_no_crossing_claim() {
     explore(3, || {
         let house = House::new(1, Settings::default(), Some(1));
         let held = house.open(0);
@@ -434,7 +436,7 @@ fn a_return_that_crosses_a_claim_of_its_own_pool_leaves_no_claim_behind() {
 }
 
 #[test]
-fn two_claims_and_one_place_are_served_one_after_the_other() {
+fn two_claims_share_one_place() {
     explore(2, || {
         let house = House::new(2, Settings::default(), Some(1));
         let others = [0, 1].map(|pool| spawn(&house, move |house| house.request(pool)));
@@ -445,8 +447,9 @@ fn two_claims_and_one_place_are_served_one_after_the_other() {
     });
 }
 
+/// It is given up while room is found for it.
 #[test]
-fn a_claim_that_is_given_up_while_room_is_found_for_it_takes_no_room_along() {
+fn withdrawn_claim_takes_no_room() {
     explore(3, || {
         let house = House::new(2, Settings::default(), Some(1));
         let held = house.open(0);

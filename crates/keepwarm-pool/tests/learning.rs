@@ -60,8 +60,9 @@ fn learned(pool: &Pool) -> Option<u64> {
     pool.learned_idle_timeout().map(|timeout| timeout.as_nanos() as u64)
 }
 
+/// Our own close then comes a second earlier.
 #[test]
-fn five_closes_at_the_same_age_teach_it_and_ours_comes_a_second_earlier() {
+fn five_equal_ages_teach_timeout() {
     let mut pool = pool(true);
     let now = closes(&mut pool, 0, &[5 * SECOND; 4]);
     assert_eq!(learned(&pool), None, "four might be chance");
@@ -74,15 +75,16 @@ fn five_closes_at_the_same_age_teach_it_and_ours_comes_a_second_earlier() {
 }
 
 #[test]
-fn of_ages_that_are_nearly_the_same_the_smallest_counts() {
+fn smallest_of_similar_ages_counts() {
     let mut pool = pool(true);
     let ages = [1_010, 1_000, 1_050, 1_005, 1_020].map(|millis| millis * 1_000_000);
     closes(&mut pool, 0, &ages);
     assert_eq!(learned(&pool), Some(SECOND));
 }
 
+/// Among the last five.
 #[test]
-fn one_age_among_the_last_five_that_is_another_one_teaches_nothing() {
+fn one_deviating_age_teaches_nothing() {
     for other in [1, 4 * SECOND, 6 * SECOND, 80 * SECOND] {
         for place in 0..5 {
             let mut ages = [5 * SECOND; 5];
@@ -98,8 +100,9 @@ fn one_age_among_the_last_five_that_is_another_one_teaches_nothing() {
     }
 }
 
+/// It closes all connections at once.
 #[test]
-fn a_restart_that_closes_everything_at_once_teaches_nothing() {
+fn restart_teaches_nothing() {
     let mut pool = pool(true);
     let mut now = 0;
     for restart in 1..=4 {
@@ -119,7 +122,7 @@ fn a_restart_that_closes_everything_at_once_teaches_nothing() {
 }
 
 #[test]
-fn a_server_that_closes_at_random_teaches_nothing() {
+fn random_closes_teach_nothing() {
     let mut pool = pool(true);
     let (mut now, mut bits) = (0, 7_u64);
     for _ in 0..20_000 {
@@ -131,7 +134,7 @@ fn a_server_that_closes_at_random_teaches_nothing() {
 }
 
 #[test]
-fn a_close_that_ends_an_exchange_teaches_nothing() {
+fn close_after_exchange_teaches_nothing() {
     let mut pool = pool(true);
     let mut now = 0;
     for _ in 0..20 {
@@ -145,14 +148,15 @@ fn a_close_that_ends_an_exchange_teaches_nothing() {
 }
 
 #[test]
-fn a_server_that_closes_at_once_teaches_nothing() {
+fn immediate_close_teaches_nothing() {
     let mut pool = pool(true);
     closes(&mut pool, 0, &[SECOND / 100; 20]);
     assert_eq!(learned(&pool), None);
 }
 
+/// Nothing is learned from a server that announces its timeout.
 #[test]
-fn where_the_server_says_how_long_nothing_is_learned_and_its_word_counts() {
+fn advice_takes_precedence_over_learning() {
     let mut pool = pool(true);
     let advice = Advice { idle_timeout: Some(Duration::from_secs(30)), exchanges_left: None };
     let mut now = 0;
@@ -172,8 +176,9 @@ fn where_the_server_says_how_long_nothing_is_learned_and_its_word_counts() {
     assert_eq!(pool.next_deadline(), at(now + 29 * SECOND));
 }
 
+/// A pool that may not learn does not.
 #[test]
-fn our_own_timeout_counts_where_it_is_shorter_and_a_pool_that_may_not_learn_does_not() {
+fn shorter_own_timeout_counts() {
     let settings = Settings {
         learns_idle_timeout: true,
         idle_timeout: Duration::from_secs(3),
@@ -188,7 +193,7 @@ fn our_own_timeout_counts_where_it_is_shorter_and_a_pool_that_may_not_learn_does
 }
 
 #[test]
-fn a_connection_that_outlives_what_was_learned_refutes_it() {
+fn outliving_connection_refutes_the_timeout() {
     let mut pool = pool(true);
     // It came to rest before anything was known.
     let held = lease(&mut pool, 0);
@@ -222,15 +227,17 @@ fn on_trial() -> (Pool, ConnectionId, u64) {
     (pool, connection, now)
 }
 
+/// One close at that age.
 #[test]
-fn after_ten_minutes_one_close_at_that_age_confirms_it() {
+fn later_close_confirms_after_ten_minutes() {
     let (mut pool, connection, now) = on_trial();
     server_closes(&mut pool, connection, now + 5 * SECOND);
     assert_eq!(learned(&pool), Some(5 * SECOND));
 }
 
+/// After ten minutes, a close before that age.
 #[test]
-fn after_ten_minutes_a_close_before_that_age_says_nothing() {
+fn early_close_is_ignored_on_trial() {
     let (mut pool, connection, now) = on_trial();
     server_closes(&mut pool, connection, now + 2 * SECOND);
     assert_eq!(learned(&pool), None);
@@ -238,8 +245,9 @@ fn after_ten_minutes_a_close_before_that_age_says_nothing() {
     assert_eq!(learned(&pool), Some(5 * SECOND));
 }
 
+/// After ten minutes, a close or a request beyond that age.
 #[test]
-fn after_ten_minutes_a_close_or_a_request_beyond_that_age_refutes_it() {
+fn late_close_refutes_on_trial() {
     let (mut pool, connection, now) = on_trial();
     server_closes(&mut pool, connection, now + 8 * SECOND);
     let now = closes(&mut pool, now + 8 * SECOND, &[8 * SECOND; 3]);
@@ -254,8 +262,9 @@ fn after_ten_minutes_a_close_or_a_request_beyond_that_age_refutes_it() {
     assert_eq!(learned(&pool), None);
 }
 
+/// It is as old as its last exchange.
 #[test]
-fn what_is_put_back_unused_is_as_old_as_its_last_exchange() {
+fn unused_return_keeps_idle_age() {
     let mut pool = pool(true);
     let now = closes(&mut pool, 0, &[5 * SECOND; 5]);
     let connection = idle(&mut pool, now);

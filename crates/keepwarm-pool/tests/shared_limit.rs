@@ -1,8 +1,8 @@
 //! Several pools that share places, with everything that can cross on its way crossing.
 //!
 //! Each message between a pool and the budget is delivered when the sequence says so, in any order;
-//! the worker is interrupted between any two looks. Whatever has happened, there are never more dials
-//! and connections than places, and once all is delivered nobody waits for a place in vain.
+//! the worker is interrupted between any two looks. Whatever has happened, there are never more
+//! dials and connections than places, and once all is delivered nobody waits for a place in vain.
 
 use std::collections::VecDeque;
 
@@ -340,7 +340,7 @@ proptest! {
     })]
 
     #[test]
-    fn no_place_is_lost_and_nobody_waits_in_vain(
+    fn no_place_or_claim_is_lost(
         cap in 1..5_u32,
         pools in 1..4_usize,
         settings in settings(),
@@ -398,8 +398,9 @@ fn asked(world: &mut World, pool: usize) {
     world.settle(0);
 }
 
+/// Across pools.
 #[test]
-fn places_go_to_claims_in_the_order_in_which_they_came_whatever_the_pool() {
+fn places_follow_the_claims_order() {
     let mut world = World::new(1, 3, Settings::default());
     for pool in [0, 2, 1, 2, 0] {
         asked(&mut world, pool);
@@ -417,8 +418,9 @@ fn places_go_to_claims_in_the_order_in_which_they_came_whatever_the_pool() {
     assert_eq!(served, [0, 2, 1, 2, 0]);
 }
 
+/// Of all pools.
 #[test]
-fn of_all_pools_the_connection_that_was_idle_the_longest_makes_room() {
+fn oldest_idle_connection_makes_room() {
     let mut world = World::new(2, 3, Settings::default());
     for pool in [1, 0] {
         asked(&mut world, pool);
@@ -444,14 +446,16 @@ fn overtaken(lateness: u64) -> u32 {
     world.made_room
 }
 
+/// Within the limit a returned connection serves its own pool.
 #[test]
-fn a_connection_that_comes_back_serves_its_own_unless_others_have_waited_for_much_longer() {
+fn overtaking_is_limited() {
     assert_eq!(overtaken(10), 0, "overtaken by a little, for the sake of a connection");
     assert_eq!(overtaken(11), 1, "nobody starves");
 }
 
+/// Only if no room can be made.
 #[test]
-fn who_may_not_wait_is_rejected_only_if_there_is_no_room_to_be_made() {
+fn waiter_limit_rejects_without_room() {
     let settings = Settings { max_waiters: Limit::at_most(0), ..Settings::default() };
     let mut world = World::new(1, 2, settings);
     asked(&mut world, 0);

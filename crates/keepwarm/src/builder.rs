@@ -21,8 +21,8 @@ use crate::wire::transport::Transport;
 
 /// Settings for a [`Client`]; [`build`](ClientBuilder::build) checks them all.
 ///
-/// Limits are numbers or [`Limit::NONE`]. A limit of zero means zero: where Go's field reads zero as
-/// "no limit" or as a default, the documentation of the setting says so.
+/// Limits are numbers or [`Limit::NONE`]. A limit of zero means zero: where Go's field reads zero
+/// as "no limit" or as a default, the documentation of the setting says so.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,8 +62,8 @@ impl ClientBuilder {
         Self { settings: Settings::go_defaults(), ..Self::default() }
     }
 
-    /// Limits the connections to one origin that may be idle at once; a connection that returns beyond
-    /// the limit is closed. Go: `Transport.MaxIdleConnsPerHost`.
+    /// Limits the connections to one origin that may be idle at once; a connection that returns
+    /// beyond the limit is closed. Go: `Transport.MaxIdleConnsPerHost`.
     ///
     /// Default: no limit, so that a healthy connection is closed by age and never by count; the
     /// cost is at most as many idle connections as there were simultaneous requests within the idle
@@ -74,8 +74,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits the connections to all origins together that may be idle at once; beyond it the one that
-    /// has been idle the longest is closed, to any origin. Go: `Transport.MaxIdleConns`.
+    /// Limits the connections to all origins together that may be idle at once; beyond it the one
+    /// that has been idle the longest is closed, to any origin. Go: `Transport.MaxIdleConns`.
     ///
     /// Default: no limit. Zero keeps none. (In Go zero means no limit.) It is enforced in the
     /// background, so the limit may be exceeded for a moment.
@@ -93,24 +93,26 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits the connections to all origins together that may exist at once: being dialled, in use and
-    /// idle. Go has no such limit.
+    /// Limits the connections to all origins together that may exist at once: being dialled, in use
+    /// and idle. Go has no such limit.
     ///
-    /// Default: no limit. Zero is refused. The limit holds at every instant, between threads too. When it
-    /// is reached, the connection that has been idle the longest, to any origin, is closed to make room;
-    /// if none is idle, the request waits, under the same [`acquire_timeout`](Self::acquire_timeout) and
-    /// [`max_waiters_per_origin`](Self::max_waiters_per_origin) as without this limit. A connection that
-    /// makes room is counted as [`CloseReason::TotalLimit`](crate::CloseReason::TotalLimit).
+    /// Default: no limit. Zero is refused. The limit holds at every instant, between threads too.
+    /// When it is reached, the connection that has been idle the longest, to any origin, is closed
+    /// to make room; if none is idle, the request waits, under the same
+    /// [`acquire_timeout`](Self::acquire_timeout) and
+    /// [`max_waiters_per_origin`](Self::max_waiters_per_origin) as without this limit. A connection
+    /// that makes room is counted as [`CloseReason::TotalLimit`](crate::CloseReason::TotalLimit).
     ///
-    /// Free room goes to the request that began to wait for it first, across all origins. Requests to
-    /// one origin never overtake each other. A request may be overtaken by a request to another origin
-    /// that came at most 100 ms later, when a connection to that other origin returns and can serve it:
-    /// otherwise two busy origins would alternate in closing each other's connections. Beyond 100 ms the
-    /// connection is closed and makes room, so no request starves.
+    /// Free room goes to the request that began to wait for it first, across all origins. Requests
+    /// to one origin never overtake each other. A request may be overtaken by a request to another
+    /// origin that came at most 100 ms later, when a connection to that other origin returns and
+    /// can serve it: otherwise two busy origins would alternate in closing each other's
+    /// connections. Beyond 100 ms the connection is closed and makes room, so no request starves.
     ///
-    /// At worst, with more busy origins than connections, each request opens a connection and closes
-    /// another one; the limit should be no less than the peak concurrency of all origins together. Where
-    /// a host has several addresses, a dial may try two of them at once for a moment.
+    /// At worst, with more busy origins than connections, each request opens a connection and
+    /// closes another one; the limit should be no less than the peak concurrency of all origins
+    /// together. Where a host has several addresses, a dial may try two of them at once for a
+    /// moment.
     pub fn max_connections(mut self, limit: impl Into<Limit>) -> Self {
         self.settings.max_connections = limit.into();
         self.settings.pool.shares_places = self.settings.max_connections != Limit::NONE;
@@ -121,21 +123,21 @@ impl ClientBuilder {
     /// dialled for. The next request fails at once with
     /// [`is_too_many_waiters`](crate::Error::is_too_many_waiters). Go has no such limit.
     ///
-    /// Default: no limit; the cost is one small allocation for each waiting request, and the memory of
-    /// the request itself. With zero no request waits for a connection in use.
+    /// Default: no limit; the cost is one small allocation for each waiting request, and the memory
+    /// of the request itself. With zero no request waits for a connection in use.
     pub fn max_waiters_per_origin(mut self, limit: impl Into<Limit>) -> Self {
         self.settings.pool.max_waiters = limit.into();
         self
     }
 
-    /// Limits the requests that one connection may serve; after so many it is closed when it returns, and
-    /// counted as [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit). Requests that
-    /// wait get a new connection. Go has no such limit.
+    /// Limits the requests that one connection may serve; after so many it is closed when it
+    /// returns, and counted as [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit).
+    /// Requests that wait get a new connection. Go has no such limit.
     ///
     /// Default: no limit. Zero is refused. At worst, with a limit of 1, each request opens a
     /// connection and leaves this side in TIME_WAIT; announce that to the server by
-    /// [`keep_alive(false)`](ClientBuilder::keep_alive). To spread connections over a set of servers, a
-    /// limit in the thousands is enough.
+    /// [`keep_alive(false)`](ClientBuilder::keep_alive). To spread connections over a set of
+    /// servers, a limit in the thousands is enough.
     pub fn max_requests_per_connection(mut self, limit: impl Into<Limit>) -> Self {
         self.settings.pool.max_exchanges = limit.into();
         self
@@ -144,12 +146,11 @@ impl ClientBuilder {
     /// Sets if connections are kept for another request. Go: `Transport.DisableKeepAlives`, which
     /// is its opposite.
     ///
-    /// Default: `true`. With `false` each connection serves one request, which says
-    /// `Connection: close`, and is counted as
-    /// [`CloseReason::NotPersistent`](crate::CloseReason::NotPersistent) when it ends. The cost is
-    /// connection churn: a connect for each request, and a TIME_WAIT on the side that closes first. A
-    /// connection that was opened, and whose request was then served by another connection, waits idle
-    /// for its first request.
+    /// Default: `true`. With `false` each connection serves one request, which says `Connection:
+    /// close`, and is counted as [`CloseReason::NotPersistent`](crate::CloseReason::NotPersistent)
+    /// when it ends. The cost is connection churn: a connect for each request, and a TIME_WAIT on
+    /// the side that closes first. A connection that was opened, and whose request was then served
+    /// by another connection, waits idle for its first request.
     pub fn keep_alive(mut self, keep: bool) -> Self {
         self.settings.keep_alive = keep;
         self
@@ -158,67 +159,68 @@ impl ClientBuilder {
     /// Sets the time that a connection may be idle before it is closed. Go:
     /// `Transport.IdleConnTimeout`.
     ///
-    /// Default: 90 s. Zero closes a connection as soon as no request waits for it; [`Duration::MAX`]
-    /// keeps it for ever. (In Go zero keeps it for ever.) To avoid a race with the server, stay
-    /// below the server's own keep-alive timeout.
+    /// Default: 90 s. Zero closes a connection as soon as no request waits for it;
+    /// [`Duration::MAX`] keeps it for ever. (In Go zero keeps it for ever.) To avoid a race with
+    /// the server, stay below the server's own keep-alive timeout.
     ///
     /// Time for which the machine was suspended counts, on Linux and Windows; a connection that was
-    /// suspended for too long is not used, and is closed at the latest when it expires by the clock that
-    /// stood still.
+    /// suspended for too long is not used, and is closed at the latest when it expires by the clock
+    /// that stood still.
     ///
-    /// The server's own announcement is followed, which Go does not do: by `Keep-Alive: timeout=N` in a
-    /// response the connection expires N seconds after the end of that response, less a second or half of
-    /// N, the smaller of the two, unless this setting ends it before. The response ends when it has been
-    /// read: a caller that reads slowly uses up the margin. After `max=M` the connection serves M more
-    /// requests. Such a close is counted as
-    /// [`CloseReason::ServerLimit`](crate::CloseReason::ServerLimit). At worst `timeout=0` or `max=0` in
-    /// each response opens a connection for each request.
+    /// The server's own announcement is followed, which Go does not do: by `Keep-Alive: timeout=N`
+    /// in a response the connection expires N seconds after the end of that response, less a second
+    /// or half of N, the smaller of the two, unless this setting ends it before. The response ends
+    /// when it has been read: a caller that reads slowly uses up the margin. After `max=M` the
+    /// connection serves M more requests. Such a close is counted as
+    /// [`CloseReason::ServerLimit`](crate::CloseReason::ServerLimit). At worst `timeout=0` or
+    /// `max=0` in each response opens a connection for each request.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pool.idle_timeout = timeout;
         self
     }
 
-    /// Sets if the server's idle timeout is learned from the connections that it closes while they are
-    /// idle, for each origin whose server does not announce it by `Keep-Alive`. Go has nothing like it.
+    /// Sets if the server's idle timeout is learned from the connections that it closes while they
+    /// are idle, for each origin whose server does not announce it by `Keep-Alive`. Go has nothing
+    /// like it.
     ///
-    /// Default: `true`. Five closes in a row at the same idle age, within a sixteenth, establish the
-    /// timeout; closes that come together, as when a server restarts, count as one, and from a server that
-    /// closes at random no timeout is learned. From then on a connection that returns expires before that
-    /// age, by a second or half of it, the smaller of the two, and is counted as
-    /// [`CloseReason::LearnedTimeout`](crate::CloseReason::LearnedTimeout). After ten minutes it has to be
-    /// seen once more. Timeouts below half a second are not learned. The cost at worst: after a server's
-    /// timeout has been raised, connections are closed early for ten minutes. The benefit: no request
-    /// crosses the server's close on its way.
-    /// [`OriginStats::learned_idle_timeout`](crate::OriginStats::learned_idle_timeout) reports the learned
-    /// timeout.
+    /// Default: `true`. Five closes in a row at the same idle age, within a sixteenth, establish
+    /// the timeout; closes that come together, as when a server restarts, count as one, and from a
+    /// server that closes at random no timeout is learned. From then on a connection that returns
+    /// expires before that age, by a second or half of it, the smaller of the two, and is counted
+    /// as [`CloseReason::LearnedTimeout`](crate::CloseReason::LearnedTimeout). After ten minutes it
+    /// has to be seen once more. Timeouts below half a second are not learned. The cost at worst:
+    /// after a server's timeout has been raised, connections are closed early for ten minutes. The
+    /// benefit: no request crosses the server's close on its way.
+    /// [`OriginStats::learned_idle_timeout`](crate::OriginStats::learned_idle_timeout) reports the
+    /// learned timeout.
     pub fn learn_idle_timeout(mut self, learn: bool) -> Self {
         self.settings.pool.learns_idle_timeout = learn;
         self
     }
 
-    /// Limits the lifetime of a connection. Each connection lives less, by up to a tenth that differs
-    /// from connection to connection, so that connections opened together do not end together. Go has no
-    /// such limit.
+    /// Limits the lifetime of a connection. Each connection lives less, by up to a tenth that
+    /// differs from connection to connection, so that connections opened together do not end
+    /// together. Go has no such limit.
     ///
     /// Default: `None`, for ever. Zero is refused. A connection that is idle at its end is closed
-    /// then, a connection in use when it returns; an exchange is never cut short. The close is counted as
-    /// [`CloseReason::Lifetime`](crate::CloseReason::Lifetime). The cost is one new connection for
-    /// each one that is in use, in each lifetime; the benefit is that a change of addresses, or of
-    /// a set of servers, is noticed within that time.
+    /// then, a connection in use when it returns; an exchange is never cut short. The close is
+    /// counted as [`CloseReason::Lifetime`](crate::CloseReason::Lifetime). The cost is one new
+    /// connection for each one that is in use, in each lifetime; the benefit is that a change of
+    /// addresses, or of a set of servers, is noticed within that time.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.settings.pool.max_lifetime = lifetime.into().unwrap_or(Duration::MAX);
         self
     }
 
-    /// Sets the time that a request may wait for a connection: for a return, a slot or a dial. Beyond it
-    /// the request leaves the queue and fails with
-    /// [`is_acquire_timeout`](crate::Error::is_acquire_timeout); the requests behind it move up. Go has no
-    /// such limit but the request's context.
+    /// Sets the time that a request may wait for a connection: for a return, a slot or a dial.
+    /// Beyond it the request leaves the queue and fails with
+    /// [`is_acquire_timeout`](crate::Error::is_acquire_timeout); the requests behind it move up. Go
+    /// has no such limit but the request's context.
     ///
-    /// Default: `None`, as long as the total timeout allows. Zero is refused. The time begins when the
-    /// request is queued, ends when it has a connection, and begins anew with each redirect. A dial
-    /// that was started for the request goes on and serves the next request. The cost is one timer for
-    /// each request that waits, and none for others.
+    /// Default: `None`, as long as the total timeout allows. Zero is refused. The time begins when
+    /// the request is queued, ends when it has a connection, and begins anew with each redirect. A
+    /// dial that was started for the request goes on and serves the next request. The cost is one
+    /// timer for each request that waits, and none for others.
     pub fn acquire_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.acquire_timeout = timeout.into();
         self
@@ -242,8 +244,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the time that a request may take in all: waiting, connecting, redirects, and reading the body
-    /// to its end. Go: `Client.Timeout`. A request can set its own.
+    /// Sets the time that a request may take in all: waiting, connecting, redirects, and reading
+    /// the body to its end. Go: `Client.Timeout`. A request can set its own.
     ///
     /// Default: `None`, no limit. Zero is refused. (In Go zero means no limit.)
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -251,8 +253,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits the redirects that a request may follow. Default: 10. Go: `Client.CheckRedirect`, whose
-    /// default is 10 too.
+    /// Limits the redirects that a request may follow. Default: 10. Go: `Client.CheckRedirect`,
+    /// whose default is 10 too.
     ///
     /// Zero returns the first redirect as the response. The tower service never follows any.
     pub fn max_redirects(mut self, limit: u32) -> Self {
@@ -260,8 +262,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds certificates to trust besides the platform's roots. Go: `TLSClientConfig.RootCAs`, which
-    /// replaces them.
+    /// Adds certificates to trust besides the platform's roots. Go: `TLSClientConfig.RootCAs`,
+    /// which replaces them.
     ///
     /// Default: none. Another call adds to the earlier ones.
     #[cfg(feature = "tls")]
@@ -280,13 +282,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the name that is sent in the TLS handshake (SNI) and that the server's certificate must be
-    /// for, instead of the host of the URL. Go: `TLSClientConfig.ServerName`.
+    /// Sets the name that is sent in the TLS handshake (SNI) and that the server's certificate must
+    /// be for, instead of the host of the URL. Go: `TLSClientConfig.ServerName`.
     ///
     /// Default: `None`, the host of the URL. An address is verified and not sent. A string that is
-    /// neither a name nor an address is refused. The name holds for all origins of the client, redirects
-    /// included: a server with a certificate for this name is then trusted to be any of them. `Host` stays
-    /// that of the URL. Connections of a client with another name are never used, as clients share none.
+    /// neither a name nor an address is refused. The name holds for all origins of the client,
+    /// redirects included: a server with a certificate for this name is then trusted to be any of
+    /// them. `Host` stays that of the URL. Connections of a client with another name are never
+    /// used, as clients share none.
     #[cfg(feature = "tls")]
     pub fn tls_server_name(mut self, name: impl Into<Option<String>>) -> Self {
         self.tls.server_name = name.into();
@@ -303,10 +306,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the time that the head of a response may take, from the moment the whole request has been
-    /// given to the kernel, its body included. Go: `Transport.ResponseHeaderTimeout`. The body of the
-    /// response may take longer. The time starts anew for each attempt and each redirect; when it is over
-    /// the connection is closed, and the error is
+    /// Sets the time that the head of a response may take, from the moment the whole request has
+    /// been given to the kernel, its body included. Go: `Transport.ResponseHeaderTimeout`. The body
+    /// of the response may take longer. The time starts anew for each attempt and each redirect;
+    /// when it is over the connection is closed, and the error is
     /// [`is_response_header_timeout`](crate::Error::is_response_header_timeout).
     ///
     /// Default: `None`, no limit. Zero is refused. (In Go zero means no limit.)
@@ -315,34 +318,36 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the time that a request with `Expect: 100-continue` waits for permission to send its body,
-    /// from the moment its head has been given to the kernel. Go: `Transport.ExpectContinueTimeout`.
+    /// Sets the time that a request with `Expect: 100-continue` waits for permission to send its
+    /// body, from the moment its head has been given to the kernel. Go:
+    /// `Transport.ExpectContinueTimeout`.
     ///
     /// Default: 1 s. Zero sends the body at once, as in Go; [`Duration::MAX`] waits for the server
-    /// alone. The body is sent when a `100 Continue` comes or the time is over: no request fails by this
-    /// timeout, since a server need not support the field (RFC 9110, 10.1.1). If a final response comes
-    /// instead, such as 417, 401 or 200, the body is not sent; the connection is closed when the
-    /// response is read, as [`UploadUnfinished`](crate::CloseReason::UploadUnfinished), because the
-    /// server may still wait for the body. (Go then sends the body, to keep the connection.)
+    /// alone. The body is sent when a `100 Continue` comes or the time is over: no request fails by
+    /// this timeout, since a server need not support the field (RFC 9110, 10.1.1). If a final
+    /// response comes instead, such as 417, 401 or 200, the body is not sent; the connection is
+    /// closed when the response is read, as
+    /// [`UploadUnfinished`](crate::CloseReason::UploadUnfinished), because the server may still
+    /// wait for the body. (Go then sends the body, to keep the connection.)
     /// [`response_header_timeout`](ClientBuilder::response_header_timeout) does not run meanwhile.
     pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
         self.settings.expect_continue_timeout = timeout;
         self
     }
 
-    /// Sets a connector that opens streams instead of TCP: through a tunnel or a simulated network, or
-    /// by the steps of a test. Go: `Transport.DialContext`.
+    /// Sets a connector that opens streams instead of TCP: through a tunnel or a simulated network,
+    /// or by the steps of a test. Go: `Transport.DialContext`.
     ///
-    /// Default: `None`, TCP. The connector is called once for each dial, which belongs to the pool and
-    /// not to a request, see [`connect`](crate::connect); it returns a stream of tokio's traits, on
-    /// which no byte has passed. For `https` the client does the TLS handshake on that stream itself.
-    /// [`connect_timeout`](ClientBuilder::connect_timeout) bounds it, and its error is the
-    /// cause of an error at [`Stage::Connect`](crate::Stage::Connect). The settings of TCP
+    /// Default: `None`, TCP. The connector is called once for each dial, which belongs to the pool
+    /// and not to a request, see [`connect`](crate::connect); it returns a stream of tokio's
+    /// traits, on which no byte has passed. For `https` the client does the TLS handshake on that
+    /// stream itself. [`connect_timeout`](ClientBuilder::connect_timeout) bounds it, and its error
+    /// is the cause of an error at [`Stage::Connect`](crate::Stage::Connect). The settings of TCP
     /// ([`tcp_keepalive`](ClientBuilder::tcp_keepalive)) do not apply to its streams, and a
     /// [`resolver`](ClientBuilder::resolver) beside it is refused.
     ///
-    /// A client has one connector, and clients share no connections: so a connection of one connector
-    /// never serves a request of another.
+    /// A client has one connector, and clients share no connections: so a connection of one
+    /// connector never serves a request of another.
     ///
     /// ```
     /// use keepwarm::connect::Destination;
@@ -372,14 +377,14 @@ impl ClientBuilder {
 
     /// Sets the resolver that finds the addresses of a host. Go: `Dialer.Resolver`.
     ///
-    /// Default: `None`, the platform's resolver (`getaddrinfo`), at each dial. The resolver is called
-    /// once for each dial to a host that is a name, see [`connect`](crate::connect), never for a host
-    /// that is an address, and no answer is kept between dials. The first 64 of its addresses are
-    /// raced (RFC 8305): the families take turns, each address has a start of 250 ms over the next. A
-    /// port of 0 in an address stands for the port of the URL; any other port replaces it.
-    /// [`connect_timeout`](ClientBuilder::connect_timeout) bounds it together with connecting, and
-    /// its error is the cause of an error at [`Stage::Resolve`](crate::Stage::Resolve), as is
-    /// a name without address.
+    /// Default: `None`, the platform's resolver (`getaddrinfo`), at each dial. The resolver is
+    /// called once for each dial to a host that is a name, see [`connect`](crate::connect), never
+    /// for a host that is an address, and no answer is kept between dials. The first 64 of its
+    /// addresses are raced (RFC 8305): the families take turns, each address has a start of 250 ms
+    /// over the next. A port of 0 in an address stands for the port of the URL; any other port
+    /// replaces it. [`connect_timeout`](ClientBuilder::connect_timeout) bounds it together with
+    /// connecting, and its error is the cause of an error at
+    /// [`Stage::Resolve`](crate::Stage::Resolve), as is a name without address.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -413,11 +418,11 @@ impl ClientBuilder {
     /// Default: `None`, the kernel's choice for each destination. Addresses of the other family are
     /// not tried; the unspecified address (`0.0.0.0`, `::`) leaves the choice to the kernel within
     /// its family. The port is always the kernel's, and on Linux it is taken when connecting
-    /// (`IP_BIND_ADDRESS_NO_PORT`): so each destination has all the ephemeral ports, where in Go the
-    /// destinations share them. With an address that this host does not have each dial fails, at
-    /// [`Stage::Connect`](crate::Stage::Connect). A multicast or broadcast address is refused, and so
-    /// is a [`connector`](ClientBuilder::connector) or a Unix socket beside it. Connections of a
-    /// client with another address are never used, as clients share none.
+    /// (`IP_BIND_ADDRESS_NO_PORT`): so each destination has all the ephemeral ports, where in Go
+    /// the destinations share them. With an address that this host does not have each dial fails,
+    /// at [`Stage::Connect`](crate::Stage::Connect). A multicast or broadcast address is refused,
+    /// and so is a [`connector`](ClientBuilder::connector) or a Unix socket beside it. Connections
+    /// of a client with another address are never used, as clients share none.
     pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
         self.transport.local_address = address.into();
         self
@@ -426,16 +431,16 @@ impl ClientBuilder {
     /// Sets a Unix socket that every connection of this client goes to, for any URL.
     /// Go: a `Transport.DialContext` that dials "unix".
     ///
-    /// Default: `None`, TCP. The URL still determines `Host` and the pool, and with `https` the name in
-    /// the server's certificate, and redirects go to the same socket too; `http://localhost/path` will
-    /// do. On Linux a path that begins with `@` or with a zero byte is an abstract name, as in Go; write
-    /// `./@name` for a file. A path that is empty, too long (108 bytes on Linux) or has a zero byte
-    /// is refused. Where the server's accept queue is full, connecting to a Unix socket fails at once
-    /// (`EAGAIN`): this client tries again, at most every 50 ms, until
-    /// [`connect_timeout`](ClientBuilder::connect_timeout). Settings of TCP do not apply
-    /// ([`tcp_keepalive`](ClientBuilder::tcp_keepalive)); a [`connector`](ClientBuilder::connector)
-    /// or a [`resolver`](ClientBuilder::resolver) beside it is refused. To use a socket for some
-    /// origins only, write a connector.
+    /// Default: `None`, TCP. The URL still determines `Host` and the pool, and with `https` the
+    /// name in the server's certificate, and redirects go to the same socket too;
+    /// `http://localhost/path` will do. On Linux a path that begins with `@` or with a zero byte is
+    /// an abstract name, as in Go; write `./@name` for a file. A path that is empty, too long (108
+    /// bytes on Linux) or has a zero byte is refused. Where the server's accept queue is full,
+    /// connecting to a Unix socket fails at once (`EAGAIN`): this client tries again, at most every
+    /// 50 ms, until [`connect_timeout`](ClientBuilder::connect_timeout). Settings of TCP do not
+    /// apply ([`tcp_keepalive`](ClientBuilder::tcp_keepalive)); a
+    /// [`connector`](ClientBuilder::connector) or a [`resolver`](ClientBuilder::resolver) beside it
+    /// is refused. To use a socket for some origins only, write a connector.
     ///
     /// ```no_run
     /// # async fn example() -> keepwarm::Result<()> {
@@ -452,9 +457,9 @@ impl ClientBuilder {
 
     /// Adds an [`Observer`] of the client's events.
     ///
-    /// Default: none, which costs one branch for each event. Another call adds another observer. With
-    /// observers each event costs a short lock that the whole client shares, and the time of the
-    /// observers' own code.
+    /// Default: none, which costs one branch for each event. Another call adds another observer.
+    /// With observers each event costs a short lock that the whole client shares, and the time of
+    /// the observers' own code.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observers.add(observer);
         self
@@ -464,7 +469,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](crate::Error::is_invalid), naming the setting, its value and what to set instead.
+    /// [`is_invalid`](crate::Error::is_invalid), naming the setting, its value and what to set
+    /// instead.
     pub fn build(self) -> Result<Client> {
         self.settings.validate()?;
         #[cfg(feature = "tls")]

@@ -1,7 +1,7 @@
 //! The client: a handle on shared pools, one for each origin.
 //!
-//! Owns the life of the pools: the last handle that is dropped shuts them down. Requests are made in
-//! [`RequestBuilder`], and sent by `exchange::send`.
+//! Owns the life of the pools: the last handle that is dropped shuts them down. Requests are made
+//! in [`RequestBuilder`], and sent by `exchange::send`.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use crate::request::RequestBuilder;
 /// Make one and keep it: cloning is cheap, and clones share the pool. A client made for each
 /// request has a pool for each request, so every request opens a connection and closes it again.
 /// When the last clone is dropped, idle connections are closed, waiting requests fail, and
-/// connections in use are closed as their exchanges end. A request under way does not count as a clone;
-/// a call through the tower service does, since its caller may drop the service at once.
+/// connections in use are closed as their exchanges end. A request under way does not count as a
+/// clone; a call through the tower service does, since its caller may drop the service at once.
 ///
 /// Use it inside a tokio runtime.
 ///
@@ -112,7 +112,8 @@ impl Client {
         self.request(Method::POST, url)
     }
 
-    /// Makes a request with any method but CONNECT. `url` is absolute: `http://host[:port]/path?query`.
+    /// Makes a request with any method but CONNECT. `url` is absolute:
+    /// `http://host[:port]/path?query`.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
         RequestBuilder::new(Arc::clone(self.origins()), method, url.as_ref())
     }
@@ -147,11 +148,11 @@ impl Client {
     /// Dismisses every connection that is open now: idle ones are closed before this returns,
     /// connections in use when they return. Go: `Transport.CloseIdleConnections`.
     ///
-    /// Meant for a change of addresses or of the network, after which open connections lead to the wrong
-    /// place. Requests under way and waiting are served; connections opened afterwards, also by
-    /// dials that are under way now, are kept. (Go closes returning connections only until the next
-    /// request asks for one.) It costs a new connection for each one closed, once; called for each
-    /// request it is churn. The closes are counted as
+    /// Meant for a change of addresses or of the network, after which open connections lead to the
+    /// wrong place. Requests under way and waiting are served; connections opened afterwards, also
+    /// by dials that are under way now, are kept. (Go closes returning connections only until the
+    /// next request asks for one.) It costs a new connection for each one closed, once; called for
+    /// each request it is churn. The closes are counted as
     /// [`CloseReason::CloseIdle`](crate::CloseReason::CloseIdle).
     ///
     /// ```

@@ -1,21 +1,24 @@
-//! The clock of the pools: tokio's, so that tests can stop it, plus the time for which the machine was
-//! suspended, which tokio's clock leaves out.
+//! The clock of the pools: tokio's, so that tests can stop it, plus the time for which the machine
+//! was suspended, which tokio's clock leaves out.
 //!
-//! A laptop that was suspended for an hour has idle connections that are an hour old: no server has kept
-//! them, and no packet has reported the close. On Linux `CLOCK_BOOTTIME` counts that time and
-//! `CLOCK_MONOTONIC`, which is tokio's, does not; both are read without a system call. On Windows tokio's
-//! clock counts it already. On macOS and the BSDs it is not counted. The time for which a virtual machine
-//! was paused by its host is visible nowhere, unless the host corrects the guest's clock.
+//! A laptop that was suspended for an hour has idle connections that are an hour old: no server has
+//! kept them, and no packet has reported the close. On Linux `CLOCK_BOOTTIME` counts that time and
+//! `CLOCK_MONOTONIC`, which is tokio's, does not; both are read without a system call. On Windows
+//! tokio's clock counts it already. On macOS and the BSDs it is not counted. The time for which a
+//! virtual machine was paused by its host is visible nowhere, unless the host corrects the guest's
+//! clock.
 //!
-//! Timers do not fire earlier for it: the keeper closes an expired connection when its time comes by
-//! tokio's clock. But no request is given such a connection, because that is decided by this clock.
+//! Timers do not fire earlier for it: the keeper closes an expired connection when its time comes
+//! by tokio's clock. But no request is given such a connection, because that is decided by this
+//! clock.
 
 use std::time::Duration;
 
 use keepwarm_pool::Moment;
 use tokio::time::Instant;
 
-/// Shortest difference that counts as a suspension: the two clocks are not read in the same instant.
+/// Shortest difference that counts as a suspension: the two clocks are not read in the same
+/// instant.
 const NOTICED: Duration = Duration::from_secs(2);
 
 /// Turns instants into the pool's moments.
@@ -52,7 +55,8 @@ impl Clock {
         Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Returns the instant at which a timer for `moment` fires; `None` for a moment that never comes.
+    /// Returns the instant at which a timer for `moment` fires; `None` for a moment that never
+    /// comes.
     pub(crate) fn instant(&self, moment: Moment) -> Option<Instant> {
         if moment.is_never() {
             return None;

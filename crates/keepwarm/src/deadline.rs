@@ -19,8 +19,8 @@ impl Deadline {
 
     /// Returns true if the timer has expired.
     ///
-    /// Called before each step that may succeed at once: with a peer that always has bytes to read, the
-    /// timer would never be polled.
+    /// Called before each step that may succeed at once: with a peer that always has bytes to read,
+    /// the timer would never be polled.
     pub(crate) fn has_passed(&self) -> bool {
         self.0.as_ref().is_some_and(|sleep| sleep.deadline() <= Instant::now())
     }

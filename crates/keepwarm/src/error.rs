@@ -234,10 +234,11 @@ impl Error {
         self.0.attempts
     }
 
-    /// Returns the bytes of the request, head and body, that had been given to the kernel on the last
-    /// connection that it was handed to; whether they reached the server is not known. `None` if there
-    /// was no connection, and then nothing was sent; or, at [`Stage::Body`], if it is not known because
-    /// the response had overtaken the request. Under TLS they are counted before encryption.
+    /// Returns the bytes of the request, head and body, that had been given to the kernel on the
+    /// last connection that it was handed to; whether they reached the server is not known. `None`
+    /// if there was no connection, and then nothing was sent; or, at [`Stage::Body`], if it is not
+    /// known because the response had overtaken the request. Under TLS they are counted before
+    /// encryption.
     ///
     /// ```
     /// # async fn example(client: keepwarm::Client, url: &str) -> keepwarm::Result<()> {
@@ -254,7 +255,8 @@ impl Error {
     }
 
     /// Returns true if a timeout of the client passed; the predicates that follow say which.
-    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout) makes no request fail.
+    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout) makes no request
+    /// fail.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.is_total_timeout()
@@ -265,23 +267,23 @@ impl Error {
     }
 
     /// Returns true if the request took longer in all than
-    /// [`timeout`](crate::ClientBuilder::timeout) allows, its own or the client's. The stage is the one
-    /// that it had reached then.
+    /// [`timeout`](crate::ClientBuilder::timeout) allows, its own or the client's. The stage is the
+    /// one that it had reached then.
     #[must_use]
     pub fn is_total_timeout(&self) -> bool {
         self.0.kind == Kind::Timeout
     }
 
     /// Returns true if resolving, connecting and the TLS handshake took longer than
-    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout) allows. The stage says which of them
-    /// was under way. Nothing was sent.
+    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout) allows. The stage says which of
+    /// them was under way. Nothing was sent.
     #[must_use]
     pub fn is_connect_timeout(&self) -> bool {
         self.0.kind == Kind::ConnectTimeout
     }
 
-    /// Returns true if the TLS handshake took longer than `tls_handshake_timeout` allows. Nothing was
-    /// sent.
+    /// Returns true if the TLS handshake took longer than `tls_handshake_timeout` allows. Nothing
+    /// was sent.
     #[must_use]
     pub fn is_tls_handshake_timeout(&self) -> bool {
         self.0.kind == Kind::HandshakeTimeout
@@ -301,15 +303,16 @@ impl Error {
         self.0.kind == Kind::HeaderTimeout
     }
 
-    /// Returns true if no connection could be established: resolving, connecting or the TLS handshake
-    /// failed. Nothing was sent.
+    /// Returns true if no connection could be established: resolving, connecting or the TLS
+    /// handshake failed. Nothing was sent.
     #[must_use]
     pub fn is_connect(&self) -> bool {
         matches!(self.0.stage, Stage::Resolve | Stage::Connect | Stage::Tls)
     }
 
-    /// Returns true if the TLS handshake failed or took too long: a certificate that is not trusted or
-    /// for another name, no common version, a client certificate that the server wants. Nothing was sent.
+    /// Returns true if the TLS handshake failed or took too long: a certificate that is not trusted
+    /// or for another name, no common version, a client certificate that the server wants. Nothing
+    /// was sent.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.0.stage == Stage::Tls
@@ -321,8 +324,8 @@ impl Error {
         self.0.kind == Kind::Invalid
     }
 
-    /// Returns true if as many requests as allowed were waiting for a connection already. Nothing was
-    /// sent.
+    /// Returns true if as many requests as allowed were waiting for a connection already. Nothing
+    /// was sent.
     #[must_use]
     pub fn is_too_many_waiters(&self) -> bool {
         self.0.kind == Kind::TooManyWaiters

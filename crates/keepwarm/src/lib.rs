@@ -1,4 +1,4 @@
-//! An HTTP client whose pool never burns a connection it could keep, and can say what it did.
+//! An HTTP client whose pool never closes a connection it could keep, and reports what it did.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -19,26 +19,26 @@
 //!
 //! # What the pool promises
 //!
-//! * As many connections are opened as there were requests at once, and no more: a request takes
-//!   whichever comes first, a connection that another request gives back or a finished dial, and a
-//!   dial starts only while more requests wait than dials are under way.
-//! * A connection is back in the pool before the reader of a body sees its end, so the next request
-//!   finds it.
+//! * No more connections are opened than there were requests at once: a waiting request takes a
+//!   connection that another request returns or a finished dial, the first of the two, and a dial
+//!   starts only while more requests wait than dials are under way.
+//! * A connection has returned to the pool before the reader of a body sees its end, so the next
+//!   request finds it.
 //! * A healthy connection is closed by age, not by count, unless a limit is set.
-//! * Requests that wait are served first come, first served, and a request that is dropped leaks
-//!   nothing: it passes on what it was given.
+//! * Waiting requests are served first come, first served, and a request that is dropped leaks no
+//!   connection: one that was assigned to it passes on to the next request.
 //! * Every close has one reason and one closer: see [`Client::stats`].
 //!
-//! HTTP/1.1 is what this version speaks, over plain TCP and, with the feature `tls` (on by default),
-//! over TLS by rustls.
+//! This version supports HTTP/1.1, over plain TCP and, with the feature `tls` (on by default), over
+//! TLS by rustls.
 //!
-//! # How it accounts for itself
+//! # Statistics, events and spans
 //!
-//! [`Client::stats`] in numbers, [`Client::explain`] in words, [`Observer`] as it happens, and
-//! [`warnings`] of how clients are used. With the feature `tracing`, each request is a span of level
-//! `DEBUG` and target `keepwarm`: `request`, and within it `wait` (for a connection, if none was
-//! idle), `write`, `head` (waiting for it) and `read`. A dial belongs to the pool: its span `dial`
-//! (`resolve`, `connect`, `tls`) is nobody's child, and follows from the request that caused it.
+//! [`Client::stats`] reports in numbers, [`Client::explain`] in words, [`Observer`] in events as they
+//! happen, and [`warnings`] reports misuse of clients. With the feature `tracing`, each request is a
+//! span of level `DEBUG` and target `keepwarm`: `request`, and within it `wait` (for a connection, if
+//! none was idle), `write`, `head` (waiting for it) and `read`. A dial belongs to the pool: its span
+//! `dial` (`resolve`, `connect`, `tls`) has no parent, and follows from the request that caused it.
 //!
 //! # Timeouts
 //!
@@ -51,26 +51,37 @@
 //! | `response_header_timeout` | the request is written, body included | the head of the response | none | [`is_response_header_timeout`](Error::is_response_header_timeout) |
 //! | `timeout` | `send` is polled first | the end of the response's body | none | [`is_total_timeout`](Error::is_total_timeout) |
 //!
-//! [`is_timeout`](Error::is_timeout) is any of them, [`stage`](Error::stage) says what the request was
-//! at, and [`bytes_written`](Error::bytes_written) what of it had been sent. A dial belongs to the pool:
-//! a request that is dropped or timed out leaves it to the next one.
+//! [`is_timeout`](Error::is_timeout) is true for any of them, [`stage`](Error::stage) names the stage
+//! that the request had reached, and [`bytes_written`](Error::bytes_written) counts its bytes that had
+//! been sent. A dial belongs to the pool: a request that is dropped or timed out leaves it to the next
+//! request.
 //!
 //! # Features
 //!
 //! * `tls`, the only default one: `https`, by rustls.
 //! * `tracing`: the spans above, and warnings as events.
-//! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of the
-//!   semantic conventions.
+//! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of
+//!   the semantic conventions.
 //! * `testing`: the module `testing`, a network in memory for tests of code that uses a client.
 //!
-//! # How it is made
+//! # Design
 //!
-//! The decisions are `keepwarm-pool`'s, a state machine without I/O. This crate puts the live
-//! connections beside it under one lock for each origin, feeds it, and performs what it decides
-//! after the lock is released. hyper owns the bytes; the task of the request itself drives them, so
+//! The decisions are those of `keepwarm-pool`, a state machine without I/O. This crate puts the live
+//! connections beside it under one lock for each origin, feeds it, and performs its effects after the
+//! lock is released. hyper parses and writes the bytes; the task of the request itself drives it, so
 //! that a request costs no wake-up of another task.
 
 #![forbid(unsafe_code)]
+
+// Code map. Imports between folders run from the first line to the last, and never back (`.ci/pure`):
+//
+//   client builder request response get service   the public face
+//   testing/    a network in memory, above all; no other module imports it
+//   exchange/   one request and its response: attempts, retries, redirects, bodies, draining
+//   pool/       the pools: origins, leases, dials, the keeper task, limits across origins
+//   wire/       one connection: streams, HTTP/1.1 by hyper, wake-ups, request bodies
+//   observe/    statistics, events, warnings, explanations, spans
+//   settings clock deadline, and error            beneath all
 
 mod builder;
 mod client;

@@ -74,14 +74,14 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets a function that is called for each interim response (1xx) as it comes: `103 Early Hints`
-    /// with its `Link`s, `102 Processing`, `100 Continue`. Without it they are ignored. Go:
+    /// Sets a function that is called for each interim response (1xx) as it comes: `103 Early
+    /// Hints` with its `Link`s, `102 Processing`, `100 Continue`. Without it they are ignored. Go:
     /// `ClientTrace.Got1xxResponse`.
     ///
-    /// The task that drives the request calls the function, for each attempt and each redirect, so it
-    /// should be quick. Of all interim responses and the head of the final one together at most
-    /// 1 MiB is read; beyond it the request fails. `101 Switching Protocols` is always an error, since
-    /// this client supports HTTP/1.1 only.
+    /// The task that drives the request calls the function, for each attempt and each redirect, so
+    /// it should be quick. Of all interim responses and the head of the final one together at most
+    /// 1 MiB is read; beyond it the request fails. `101 Switching Protocols` is always an error,
+    /// since this client supports HTTP/1.1 only.
     ///
     /// ```no_run
     /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
@@ -124,21 +124,22 @@ impl RequestBuilder {
 
     /// Sends the request, follows redirects, and waits for the head of the response.
     ///
-    /// A server may close an idle connection just as a request is written to it. The request is then
-    /// sent once more, on a new connection, if no byte of a response came, the connection was not
-    /// new, the body is empty or in memory, and sending it twice is as good as once: the method is
-    /// GET, HEAD, OPTIONS or TRACE, or a field `Idempotency-Key` or `X-Idempotency-Key` says so
+    /// A server may close an idle connection just as a request is written to it. The request is
+    /// then sent once more, on a new connection, if no byte of a response came, the connection was
+    /// not new, the body is empty or in memory, and sending it twice is as good as once: the method
+    /// is GET, HEAD, OPTIONS or TRACE, or a field `Idempotency-Key` or `X-Idempotency-Key` says so
     /// (Go: `Request.isReplayable`). Everything else is never sent twice once a byte was written;
     /// before that, another connection is taken whatever the method. At most one request in two to
     /// an origin is sent again, but a hundred at first and one a second in any case; no more than a
     /// thousand are saved up. [`ConnectionInfo::attempts`](crate::ConnectionInfo::attempts) and
     /// [`Error::attempts`] count.
     ///
-    /// Dropping the future gives up: a waiter leaves the queue, a connection that was not used
-    /// yet returns to the pool. A connection that has the whole request is kept if the response begins
-    /// within 50 ms and [is small and fast](crate::ResponseBody): the response is read in the background,
-    /// inside a tokio runtime, and discarded. A timeout has the same effect. Otherwise the connection is
-    /// closed, as [`Abandoned`](crate::CloseReason::Abandoned). (Go closes it in any case.)
+    /// Dropping the future gives up: a waiter leaves the queue, a connection that was not used yet
+    /// returns to the pool. A connection that has the whole request is kept if the response begins
+    /// within 50 ms and [is small and fast](crate::ResponseBody): the response is read in the
+    /// background, inside a tokio runtime, and discarded. A timeout has the same effect. Otherwise
+    /// the connection is closed, as [`Abandoned`](crate::CloseReason::Abandoned). (Go closes it in
+    /// any case.)
     ///
     /// # Errors
     ///

@@ -65,8 +65,8 @@ impl Response {
         Ok(self.inner.into_body().collect().await?.to_bytes())
     }
 
-    /// Reads the whole body, of at most `limit` bytes. Beyond it the connection is closed, since the
-    /// rest is not read.
+    /// Reads the whole body, of at most `limit` bytes. Beyond it the connection is closed, since
+    /// the rest is not read.
     ///
     /// # Errors
     ///

@@ -28,7 +28,8 @@ where
     type Error = Error;
     type Future = Exchange;
 
-    /// Returns `Ready` always: the request itself waits for a connection, in a queue and under a timeout.
+    /// Returns `Ready` always: the request itself waits for a connection, in a queue and under a
+    /// timeout.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,7 +1,7 @@
 //! The numbers of a client: limits and timeouts, validated.
 //!
-//! Beneath all other modules. How streams are opened ([`Transport`]), TLS, and observers are settings of
-//! the layers that use them; [`ClientBuilder`](crate::ClientBuilder) holds all of them.
+//! Beneath all other modules. How streams are opened ([`Transport`]), TLS, and observers are
+//! settings of the layers that use them; [`ClientBuilder`](crate::ClientBuilder) holds all of them.
 //!
 //! [`Transport`]: crate::wire::transport::Transport
 
@@ -65,7 +65,8 @@ impl Settings {
         Self { pool, max_idle: Limit::at_most(100), ..ours }
     }
 
-    /// Rejects the first setting that cannot work. The error names its value and what to set instead.
+    /// Rejects the first setting that cannot work. The error names its value and what to set
+    /// instead.
     pub(crate) fn validate(&self) -> Result<()> {
         let refuse = |name: &str, why: &str| Err(Error::invalid(format!("{name} is 0: {why}")));
         if self.pool.max_connections == Limit::at_most(0) {

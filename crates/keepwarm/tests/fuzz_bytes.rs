@@ -6,9 +6,9 @@
 //! Other ones, and more of them: `FUZZ_SEED=7 FUZZ_CASES=2000 cargo test -p keepwarm --test
 //! fuzz_bytes`. A failure prints its seed and, shrunk, the bytes of each response.
 //!
-//! A mutated response goes out in one segment. Strays that arrive after the client has sent its next
-//! request cannot be told from the answer to it, by no client; strays that come with a response, or
-//! before the next request, can.
+//! A mutated response goes out in one segment. Strays that arrive after the client has sent its
+//! next request cannot be told from the answer to it, by no client; strays that come with a
+//! response, or before the next request, can.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -254,7 +254,7 @@ fn number(variable: &str, default: u32) -> u32 {
 }
 
 #[test]
-fn no_mutation_of_a_response_reaches_another_request() {
+fn mutated_response_reaches_no_other_request() {
     let seed = u64::from(number("FUZZ_SEED", 9112));
     let cases = number("FUZZ_CASES", 30);
     let config = Config {
@@ -295,7 +295,8 @@ fn no_mutation_of_a_response_reaches_another_request() {
     }
     let total = total.into_inner().expect("no holder panics");
     println!("{total:?}");
-    // The generator reaches what it is meant to reach. On a busy machine a good answer is late often.
+    // The generator reaches what it is meant to reach. On a busy machine a good answer is late
+    // often.
     let asked = total.replies + total.failures + total.timeouts;
     assert!(
         total.replies > asked / 10 && total.failures > asked / 100 && total.timeouts > asked / 100,

@@ -1,4 +1,5 @@
-//! What a process is warned of, and what it is not. A binary of its own: warnings are the process's.
+//! What a process is warned of, and what it is not. A binary of its own: warnings are the
+//! process's.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -65,8 +66,9 @@ fn of_bodies() -> Vec<Warning> {
     warnings().into_iter().filter(of_bodies).collect()
 }
 
+/// Clients that are used for more requests cause no warning.
 #[tokio::test]
-async fn a_client_for_each_request_is_warned_of_once_and_clients_that_are_used_are_not() {
+async fn client_per_request_warns_once() {
     let warned = Warned::listen();
     // A service: one client.
     let server = Server::saying("x");
@@ -111,8 +113,9 @@ async fn a_client_for_each_request_is_warned_of_once_and_clients_that_are_used_a
     assert_eq!(warned.count("clients were built"), 1);
 }
 
+/// Only bodies that cost their connections count.
 #[tokio::test]
-async fn bodies_left_unread_are_warned_of_once_when_they_cost_connections() {
+async fn unread_bodies_warn_once() {
     let warned = Warned::listen();
     let server = Server::start(|request| match request.target() {
         "/large" => {

@@ -1,5 +1,5 @@
-//! Mixed traffic for a long time, and nothing grows: not the memory, not the tasks, not the sockets;
-//! and the kernel counts the sockets that `stats()` counts.
+//! Mixed traffic for a long time, and nothing grows: not the memory, not the tasks, not the
+//! sockets; and the kernel counts the sockets that `stats()` counts.
 //!
 //! A few seconds of it run always. Minutes, by an environment variable, one if it is not there:
 //!
@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Memory is what is allocated and not freed, counted to the byte; what the process has resident is
-//! told beside it, but an allocator with an arena for each thread keeps more or less of it by chance.
+//! told beside it, but an allocator with an arena for each thread keeps more or less of it by
+//! chance.
 //!
 //! Alone in its process, since it measures the process. Between two cycles of traffic nothing is in
-//! use, and the kernel's count and the client's must be equal to the socket. Within a cycle they are
-//! compared by bounds: what opened, closed or dialled between two looks may be in one and not yet in
-//! the other.
+//! use, and the kernel's count and the client's must be equal to the socket. Within a cycle they
+//! are compared by bounds: what opened, closed or dialled between two looks may be in one and not
+//! yet in the other.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "a global allocator cannot be written without")]
@@ -337,14 +338,16 @@ fn reached(fates: &Fates) {
     }
 }
 
+/// Memory, tasks and sockets are as before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn some_seconds_of_mixed_traffic_leave_memory_tasks_and_sockets_as_they_were() {
+async fn seconds_of_traffic_leak_nothing() {
     soak(Duration::from_secs(6)).await;
 }
 
+/// Memory, tasks and sockets are as before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "takes minutes"]
-async fn minutes_of_mixed_traffic_leave_memory_tasks_and_sockets_as_they_were() {
+async fn minutes_of_traffic_leak_nothing() {
     let minutes = std::env::var("KEEPWARM_SOAK_MINUTES").map_or(1.0, |minutes| {
         minutes.parse().expect("KEEPWARM_SOAK_MINUTES is a number of minutes")
     });

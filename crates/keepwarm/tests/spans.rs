@@ -88,7 +88,7 @@ fn path<S: tracing::Subscriber + for<'a> LookupSpan<'a>>(
 }
 
 #[tokio::test]
-async fn each_stage_of_a_request_is_a_span_within_it() {
+async fn stages_are_spans_within_the_request() {
     let lines = Lines::listen();
     let stage = Stage::open().await;
     let client = Client::new();
@@ -151,8 +151,9 @@ async fn each_stage_of_a_request_is_a_span_within_it() {
     assert_eq!(second.last().map(String::as_str), Some("/request"));
 }
 
+/// An error is recorded too.
 #[tokio::test]
-async fn a_tls_handshake_is_a_span_of_its_dial_and_an_error_is_recorded() {
+async fn handshake_is_a_span_of_dial() {
     let lines = Lines::listen();
     let server = Server::saying("no TLS");
     let patience = Duration::from_millis(100);
@@ -166,8 +167,9 @@ async fn a_tls_handshake_is_a_span_of_its_dial_and_an_error_is_recorded() {
     assert!(recorded.is_some_and(|line| line.contains("TLS handshake failed")));
 }
 
+/// Its dial goes on in a span of its own.
 #[tokio::test]
-async fn a_dropped_request_ends_its_spans_and_its_dial_goes_on_by_itself() {
+async fn dropped_request_ends_its_spans() {
     let lines = Lines::listen();
     let stage = Stage::open_narrow();
     let _fillers = stage.fill().await;

@@ -1,6 +1,6 @@
-//! No ring of a [`WakeState`](wake_state::WakeState) is lost: every interleaving of the ringing threads with
-//! the owner, in the C11 memory model, by loom. The file under test is the product's own; only its
-//! locks and atomics are loom's.
+//! No ring of a [`WakeState`](wake_state::WakeState) is lost: every interleaving of the ringing
+//! threads with the owner, in the C11 memory model, by loom. The file under test is the product's
+//! own; only its locks and atomics are loom's.
 
 #[path = "../src/wire/wake_state.rs"]
 mod wake_state;
@@ -80,7 +80,7 @@ impl Bench {
 }
 
 #[test]
-fn a_task_that_waits_sees_everything_that_rings() {
+fn waiting_task_sees_every_ring() {
     // One ring in every interleaving; two in all those with up to two switches away from a thread
     // that could have gone on: without that limit it takes hours.
     for (count, preemptions) in [(1, None), (2, Some(2))] {
@@ -99,7 +99,7 @@ fn a_task_that_waits_sees_everything_that_rings() {
 
 /// The task is polled for another reason, a timer's, while its waker is with the signal.
 #[test]
-fn a_task_that_looks_unasked_loses_nothing() {
+fn spurious_look_loses_nothing() {
     loom::model(|| {
         let bench = Bench::new();
         let threads = bench.in_threads(1);
@@ -117,7 +117,7 @@ fn a_task_that_looks_unasked_loses_nothing() {
 /// From one task's hands through the pool into another's: a ring is seen by the first before it
 /// leaves, or the keeper is called, or the second is told as it takes the connection.
 #[test]
-fn a_connection_that_changes_hands_takes_its_rings_along() {
+fn rings_follow_a_connection_to_its_next_owner() {
     loom::model(|| {
         let bench = Bench::new();
         let threads = bench.in_threads(1);
@@ -146,7 +146,7 @@ fn a_connection_that_changes_hands_takes_its_rings_along() {
 }
 
 #[test]
-fn a_ring_while_idle_calls_the_keeper_or_is_known_afterwards() {
+fn idle_ring_calls_keeper_or_is_known() {
     loom::model(|| {
         let bench = Bench::new();
         let threads = bench.in_threads(1);

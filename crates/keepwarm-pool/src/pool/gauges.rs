@@ -50,7 +50,8 @@ impl Pool {
         self.idle.oldest().map(|(_, since)| since)
     }
 
-    /// Returns the server's idle timeout, if it was learned from the connections that the server closed.
+    /// Returns the server's idle timeout, if it was learned from the connections that the server
+    /// closed.
     #[must_use]
     pub const fn learned_idle_timeout(&self) -> Option<Duration> {
         self.learned.timeout()

@@ -21,13 +21,15 @@ mod gauges;
 /// the pool's state does not depend on it.
 ///
 /// Time never runs backwards in here: an input with an earlier `now` than a previous one counts as
-/// happening at the latest moment seen. Threads that read a clock before they take a lock need this.
+/// happening at the latest moment seen. Threads that read a clock before they take a lock need
+/// this.
 #[derive(Debug)]
 pub struct Pool {
     settings: Settings,
     now: Moment,
     shut_down: bool,
-    /// Number of dismissals of all connections: a connection of an earlier epoch is closed on return.
+    /// Number of dismissals of all connections: a connection of an earlier epoch is closed on
+    /// return.
     epoch: u64,
     /// Connections by index; the index and the slot's generation make a `ConnectionId`.
     slots: Vec<Slot>,
@@ -38,7 +40,8 @@ pub struct Pool {
     learned: Learned,
     active: usize,
     dials: BTreeSet<DialId>,
-    /// Waiters, with the moment since when each waits. Ids grow with time, so the smallest is the oldest.
+    /// Waiters, with the moment since when each waits. Ids grow with time, so the smallest is the
+    /// oldest.
     waiters: BTreeMap<WaiterId, Moment>,
     /// Waiters that want a fresh connection: only a dial can serve them.
     wants_fresh: BTreeSet<WaiterId>,
@@ -107,12 +110,12 @@ enum SlotState {
 
 /// Inputs.
 impl Pool {
-    /// How much later than the oldest claim of any pool a waiter may have come, and yet be served before it
-    /// by a connection of this pool that returns. Beyond it the connection is closed, with
-    /// [`CloseReason::TotalLimit`], and its place goes to that claim.
+    /// How much later than the oldest claim of any pool a waiter may have come, and yet be served
+    /// before it by a connection of this pool that returns. Beyond it the connection is closed,
+    /// with [`CloseReason::TotalLimit`], and its place goes to that claim.
     ///
-    /// Zero would be the strict order, at the price of a dial wherever two pools alternate; 100 ms bounds
-    /// the wait that this adds for a claim.
+    /// Zero would be the strict order, at the price of a dial wherever two pools alternate; 100 ms
+    /// bounds the wait that this adds for a claim.
     pub const MAX_OVERTAKING: Duration = Duration::from_millis(100);
 
     /// Creates a pool without connections.
@@ -121,8 +124,8 @@ impl Pool {
         Self::with_max_overtaking(settings, Self::MAX_OVERTAKING)
     }
 
-    /// Creates a pool with another value of [`MAX_OVERTAKING`](Self::MAX_OVERTAKING), for tests whose
-    /// clock counts single nanoseconds.
+    /// Creates a pool with another value of [`MAX_OVERTAKING`](Self::MAX_OVERTAKING), for tests
+    /// whose clock counts single nanoseconds.
     #[doc(hidden)]
     #[must_use]
     pub fn with_max_overtaking(settings: Settings, max_overtaking: Duration) -> Self {
@@ -151,10 +154,10 @@ impl Pool {
 
     /// Asks for a connection for a request.
     ///
-    /// The answer is exactly one [`Effect::Assign`] or [`Effect::Reject`] for the id returned
-    /// here, unless [`cancel`](Pool::cancel) comes first. The newest idle connection is assigned at
-    /// once. Otherwise the request waits, and a dial is started if fewer dials than waiters are
-    /// under way and the connection limit allows it. A request that may not wait is rejected at once.
+    /// The answer is exactly one [`Effect::Assign`] or [`Effect::Reject`] for the id returned here,
+    /// unless [`cancel`](Pool::cancel) comes first. The newest idle connection is assigned at once.
+    /// Otherwise the request waits, and a dial is started if fewer dials than waiters are under way
+    /// and the connection limit allows it. A request that may not wait is rejected at once.
     pub fn checkout(&mut self, now: Moment) -> WaiterId {
         self.advance(now);
         self.counts.checkouts += 1;
@@ -176,12 +179,12 @@ impl Pool {
         waiter
     }
 
-    /// Asks for a fresh connection for a request that has just failed on an idle one: the other idle
-    /// connections may have ended in the same way.
+    /// Asks for a fresh connection for a request that has just failed on an idle one: the other
+    /// idle connections may have ended in the same way.
     ///
     /// Only a dial serves it; idle and returning connections are for other requests. Where the
-    /// connection limit leaves no room to dial, it is a [`checkout`](Pool::checkout) like any other:
-    /// waiting for room that may never be made would be worse.
+    /// connection limit leaves no room to dial, it is a [`checkout`](Pool::checkout) like any
+    /// other: waiting for room that may never be made would be worse.
     pub fn checkout_fresh(&mut self, now: Moment) -> WaiterId {
         self.advance(now);
         self.expire();
@@ -192,14 +195,15 @@ impl Pool {
         let waiter = WaiterId(self.mint_id());
         self.waiters.insert(waiter, self.now);
         self.wants_fresh.insert(waiter);
-        // There is room, so from here on there are at least as many dials and claims as waiters up to this
-        // one, and each dial that ends ends the oldest waiter too.
+        // There is room, so from here on there are at least as many dials and claims as waiters up
+        // to this one, and each dial that ends ends the oldest waiter too.
         self.replenish();
         waiter
     }
 
-    /// Ends a waiter that gives up. False if it was not waiting any more: then it has been answered, and a
-    /// connection that was assigned to it returns by [`returned_unused`](Pool::returned_unused).
+    /// Ends a waiter that gives up. False if it was not waiting any more: then it has been
+    /// answered, and a connection that was assigned to it returns by
+    /// [`returned_unused`](Pool::returned_unused).
     ///
     /// A dial that was started for it goes on and serves the next waiter, or becomes idle.
     pub fn cancel(&mut self, waiter: WaiterId, now: Moment) -> bool {
@@ -212,8 +216,8 @@ impl Pool {
         waited
     }
 
-    /// Takes the connection of a dial that succeeded. It goes to the oldest waiter, also if another one
-    /// caused the dial; with no waiter it becomes idle, under the idle limit.
+    /// Takes the connection of a dial that succeeded. It goes to the oldest waiter, also if another
+    /// one caused the dial; with no waiter it becomes idle, under the idle limit.
     ///
     /// The connection's id is returned, so that the driver can file the live handle under it
     /// before it performs the effects.
@@ -246,8 +250,8 @@ impl Pool {
         self.replenish();
     }
 
-    /// Takes a place that was granted to this claim. True if the claim is still open: then a dial starts,
-    /// for the oldest waiter; if not, the place is released.
+    /// Takes a place that was granted to this claim. True if the claim is still open: then a dial
+    /// starts, for the oldest waiter; if not, the place is released.
     pub fn granted(&mut self, claim: ClaimId, place: Place, now: Moment) -> bool {
         self.advance(now);
         let wanted = self.claims.grant(claim);
@@ -260,8 +264,8 @@ impl Pool {
         wanted
     }
 
-    /// Notes that no place was free for this claim. Its waiter waits on, unless as many wait already as
-    /// may: then it is rejected.
+    /// Notes that no place was free for this claim. Its waiter waits on, unless as many wait
+    /// already as may: then it is rejected.
     pub fn deferred(&mut self, claim: ClaimId, now: Moment) {
         self.advance(now);
         let Some(waiter) = self.claims.defer(claim) else {
@@ -275,21 +279,21 @@ impl Pool {
         }
     }
 
-    /// Sets the moment since when the oldest claim of any pool has waited; [`Moment::NEVER`] if there is
-    /// none. Called before a connection returns: if that claim is older than the waiter of this pool, by
-    /// more than [`MAX_OVERTAKING`](Self::MAX_OVERTAKING), the connection is closed to free its place. No
-    /// effect is emitted.
+    /// Sets the moment since when the oldest claim of any pool has waited; [`Moment::NEVER`] if
+    /// there is none. Called before a connection returns: if that claim is older than the waiter of
+    /// this pool, by more than [`MAX_OVERTAKING`](Self::MAX_OVERTAKING), the connection is closed
+    /// to free its place. No effect is emitted.
     pub const fn oldest_claim_waits(&mut self, since: Moment) {
         self.oldest_claim = since;
     }
 
-    /// Takes the server's advice, from the exchange of this lease, on how long it keeps the connection.
-    /// Called before [`returned`](Pool::returned); holds until the server's next advice. No effect is
-    /// emitted.
+    /// Takes the server's advice, from the exchange of this lease, on how long it keeps the
+    /// connection. Called before [`returned`](Pool::returned); holds until the server's next
+    /// advice. No effect is emitted.
     ///
     /// The connection expires [`usable_for`](Advice::usable_for) after each exchange that follows,
-    /// if our own settings do not end it before. Of several limits on exchanges the smallest counts:
-    /// some servers announce the exchanges left, and some repeat the total.
+    /// if our own settings do not end it before. Of several limits on exchanges the smallest
+    /// counts: some servers announce the exchanges left, and some repeat the total.
     pub fn advised(&mut self, lease: &Lease, advice: Advice) {
         self.check_active(lease.connection);
         let slot = &mut self.slots[lease.connection.index()];
@@ -302,9 +306,10 @@ impl Pool {
     }
 
     /// Takes a connection back after an exchange, fit for another one. It goes to the oldest waiter
-    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. A connection
-    /// that [`close_idle`](Pool::close_idle) has dismissed is closed, and so is one that has served as
-    /// many exchanges as it may; the room it leaves is used at once if a request waits.
+    /// directly; with no waiter it becomes idle, or is closed if the idle limit is reached. A
+    /// connection that [`close_idle`](Pool::close_idle) has dismissed is closed, and so is one that
+    /// has served as many exchanges as it may; the room it leaves is used at once if a request
+    /// waits.
     pub fn returned(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
@@ -320,8 +325,8 @@ impl Pool {
         self.place_or_close(connection);
     }
 
-    /// Ends a leased connection that was closed, for this reason, by this side. The room it leaves is used
-    /// at once if a request waits.
+    /// Ends a leased connection that was closed, for this reason, by this side. The room it leaves
+    /// is used at once if a request waits.
     pub fn closed(&mut self, lease: Lease, reason: CloseReason, closer: Closer, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
@@ -370,8 +375,9 @@ impl Pool {
         true
     }
 
-    /// Dismisses every connection that is open: idle ones are closed now, active ones when they return. A
-    /// connection whose dial is still under way is not dismissed, and waiters keep their turns.
+    /// Dismisses every connection that is open: idle ones are closed now, active ones when they
+    /// return. A connection whose dial is still under way is not dismissed, and waiters keep their
+    /// turns.
     pub fn close_idle(&mut self, now: Moment) {
         self.advance(now);
         self.epoch += 1;
@@ -412,8 +418,9 @@ impl Pool {
         self.effects.pop_front()
     }
 
-    /// Returns the moment at which to call [`tick`](Pool::tick) next: when the first idle connection
-    /// expires, [`Moment::NEVER`] if none will. Every input may change it, in both directions.
+    /// Returns the moment at which to call [`tick`](Pool::tick) next: when the first idle
+    /// connection expires, [`Moment::NEVER`] if none will. Every input may change it, in both
+    /// directions.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
         self.idle.first_to_expire().map_or(Moment::NEVER, |(_, expiry)| expiry.moment)
@@ -425,8 +432,8 @@ impl Pool {
         self.now = self.now.max(now);
     }
 
-    /// Places a returned connection, or closes it if it must serve no other request. Not used for a new
-    /// connection: that always serves a waiter of its dial, or dials would follow dials.
+    /// Places a returned connection, or closes it if it must serve no other request. Not used for a
+    /// new connection: that always serves a waiter of its dial, or dials would follow dials.
     fn place_or_close(&mut self, connection: ConnectionId) {
         match self.retirement(connection) {
             Some(reason) if !self.shut_down => {
@@ -447,8 +454,8 @@ impl Pool {
         }
     }
 
-    /// Returns true if the oldest claim of any pool has waited so much longer than this waiter that a
-    /// connection for the waiter has to make room for the claim.
+    /// Returns true if the oldest claim of any pool has waited so much longer than this waiter that
+    /// a connection for the waiter has to make room for the claim.
     fn overtakes_too_much(&self, waiter: WaiterId) -> bool {
         let since = self.waiters.get(&waiter).copied().unwrap_or(Moment::ZERO);
         self.settings.shares_places && self.oldest_claim.after(self.max_overtaking) < since
@@ -473,8 +480,9 @@ impl Pool {
         }
     }
 
-    /// Learns from a connection that the server has closed while it was idle. A connection in use may have
-    /// been closed for another reason than its idle age: with its last response, for example.
+    /// Learns from a connection that the server has closed while it was idle. A connection in use
+    /// may have been closed for another reason than its idle age: with its last response, for
+    /// example.
     fn learn_from(&mut self, connection: ConnectionId) {
         let slot = &self.slots[connection.index()];
         let was_idle = slot.inspected && slot.exchanges > 0;
@@ -484,7 +492,8 @@ impl Pool {
         }
     }
 
-    /// Returns the moment at which the learned idle timeout of the server is nearly over for a connection.
+    /// Returns the moment at which the learned idle timeout of the server is nearly over for a
+    /// connection.
     fn learned_end(&mut self, connection: ConnectionId) -> Moment {
         let slot = &self.slots[connection.index()];
         if !self.settings.learns_idle_timeout || slot.exchanges == 0 || !slot.has_no_advice() {
@@ -515,8 +524,8 @@ impl Pool {
 
     /// Makes a connection idle, or closes it if the idle limit is reached.
     fn make_idle(&mut self, connection: ConnectionId) {
-        // An expired connection must not count against the limit; and with a timeout of zero this one
-        // expires.
+        // An expired connection must not count against the limit; and with a timeout of zero this
+        // one expires.
         self.expire();
         if !self.settings.max_idle.has_room(self.idle.len()) {
             self.vacate(connection, CloseReason::IdleLimit, Closer::Client);
@@ -528,7 +537,8 @@ impl Pool {
         self.expire();
     }
 
-    /// Starts dials, or claims places for them, while waiters without a dial exist and the limit allows.
+    /// Starts dials, or claims places for them, while waiters without a dial exist and the limit
+    /// allows.
     fn replenish(&mut self) {
         if self.settings.shares_places {
             return self.balance_claims();
@@ -545,8 +555,8 @@ impl Pool {
         self.effects.push_back(Effect::Dial(DialPermit { dial }));
     }
 
-    /// Adjusts the claims: dials are for the oldest waiters, and a place is claimed for each waiter behind
-    /// them, as far as the limit allows, and for no other.
+    /// Adjusts the claims: dials are for the oldest waiters, and a place is claimed for each waiter
+    /// behind them, as far as the limit allows, and for no other.
     fn balance_claims(&mut self) {
         let alone = self.waiters.len().saturating_sub(self.dials.len());
         let room = self
@@ -599,8 +609,8 @@ impl Pool {
         self.waiters.len().saturating_sub(self.dials.len() + self.claims.unanswered())
     }
 
-    /// Returns true if one more waiter may queue: a dial is or will be there for it, or the queue beyond
-    /// the dials has room.
+    /// Returns true if one more waiter may queue: a dial is or will be there for it, or the queue
+    /// beyond the dials has room.
     fn may_wait(&self) -> bool {
         self.waiters.len() < self.dials.len()
             || self.has_room_to_dial()

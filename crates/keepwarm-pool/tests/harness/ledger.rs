@@ -146,7 +146,8 @@ impl Ledger {
             Input::Advised(connection, idle, left) => {
                 let (span, _, most) = &mut self.server_keeps[connection];
                 *span = idle.or(*span);
-                // As the server counts: from the latest answer on, and this one is not returned yet.
+                // As the server counts: from the latest answer on, and this one is not returned
+                // yet.
                 *most = left.map_or(*most, |left| left + 1);
             }
             Input::Returned(connection) | Input::ReturnedUnused(connection) => {

@@ -34,8 +34,8 @@ impl Rules {
         shared: None,
     };
 
-    /// Makes a pool with these rules. The model's clock counts nanoseconds, so it has an overtaking of its
-    /// own.
+    /// Makes a pool with these rules. The model's clock counts nanoseconds, so it has an overtaking
+    /// of its own.
     pub(crate) fn pool(self) -> Pool {
         let overtaking = Duration::from_nanos(self.shared.unwrap_or(0));
         Pool::with_max_overtaking(self.settings(), overtaking)
@@ -530,8 +530,8 @@ impl Model {
         }
     }
 
-    /// Behind the waiters whose dial is under way everybody has a claim, the oldest first, as far as
-    /// the limit allows.
+    /// Behind the waiters whose dial is under way everybody has a claim, the oldest first, as far
+    /// as the limit allows.
     fn balance_claims(&mut self) {
         let behind = self.waiting().len().saturating_sub(self.running().len());
         let mut wanted = 0;

@@ -12,7 +12,7 @@ fn counts_start_at_zero() {
 }
 
 #[test]
-fn each_counter_moves_in_the_input_that_causes_it() {
+fn each_counter_moves_in_its_input() {
     let mut pool = Pool::new(connections(1));
     let first = pool.checkout(START);
     assert_eq!((pool.counts().checkouts, pool.counts().dials), (1, 1));
@@ -51,7 +51,7 @@ fn opened_is_active_plus_idle_plus_closed() {
 }
 
 #[test]
-fn dials_are_dialing_plus_failed_plus_opened() {
+fn dials_are_dialing_failed_and_opened() {
     let mut pool = Pool::new(unlimited());
     for _ in 0..3 {
         pool.checkout(START);
@@ -65,8 +65,9 @@ fn dials_are_dialing_plus_failed_plus_opened() {
     assert_eq!(counts.dials, 3);
 }
 
+/// New, reused, rejected, cancelled and waiting.
 #[test]
-fn checkouts_are_new_plus_reused_plus_rejected_plus_cancelled_plus_waiting() {
+fn checkouts_are_the_sum_of_outcomes() {
     let mut pool = Pool::new(waiters(1, 1));
     let new = lease(&mut pool);
     let cancelled = pool.checkout(START);
@@ -84,7 +85,7 @@ fn checkouts_are_new_plus_reused_plus_rejected_plus_cancelled_plus_waiting() {
 }
 
 #[test]
-fn closed_is_told_by_reason_and_by_side() {
+fn closes_are_counted_by_reason_and_side() {
     let mut pool = Pool::new(unlimited());
     let reported = [
         (CloseReason::NotPersistent, Closer::Client),

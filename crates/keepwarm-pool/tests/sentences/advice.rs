@@ -14,8 +14,9 @@ fn exchanges_left(count: u64) -> Advice {
     Advice { exchanges_left: Some(count), ..Advice::default() }
 }
 
+/// A second less than the server said, or half of it.
 #[test]
-fn connection_is_usable_for_a_second_less_than_the_server_said_or_for_half_of_it() {
+fn usable_time_has_a_margin() {
     let millis = |advice: u64| {
         let idle_timeout = Some(Duration::from_millis(advice));
         Advice { idle_timeout, exchanges_left: None }.usable_for().map(|span| span.as_millis())
@@ -30,7 +31,7 @@ fn connection_is_usable_for_a_second_less_than_the_server_said_or_for_half_of_it
 }
 
 #[test]
-fn advised_connection_expires_before_the_server_closes_it() {
+fn advised_connection_expires_before_server_closes() {
     let mut pool = Pool::new(unlimited());
     let lease = lease(&mut pool);
     pool.advised(&lease, idle_for(10));
@@ -60,7 +61,7 @@ fn the_latest_idle_advice_counts() {
 
 /// The server saw nothing of it: its clock goes on.
 #[test]
-fn an_inspection_gives_an_advised_connection_no_more_time() {
+fn inspection_extends_no_advised_time() {
     let mut pool = Pool::new(unlimited());
     let lease = lease(&mut pool);
     let connection = lease.connection();
@@ -75,7 +76,7 @@ fn an_inspection_gives_an_advised_connection_no_more_time() {
 }
 
 #[test]
-fn our_own_idle_timeout_holds_if_it_is_shorter() {
+fn shorter_own_idle_timeout_holds() {
     let mut pool = Pool::new(expiring_after(3));
     let lease = lease(&mut pool);
     pool.advised(&lease, idle_for(10));
@@ -102,7 +103,7 @@ fn one_connections_advice_is_not_anothers() {
 }
 
 #[test]
-fn connection_in_the_place_of_an_advised_one_is_not_advised() {
+fn reused_index_inherits_no_advice() {
     let mut pool = Pool::new(unlimited());
     let advised = lease(&mut pool);
     let index = advised.connection().index();
@@ -117,7 +118,7 @@ fn connection_in_the_place_of_an_advised_one_is_not_advised() {
 }
 
 #[test]
-fn connection_is_closed_after_as_many_exchanges_as_the_server_has_left() {
+fn advised_exchange_limit_closes_connection() {
     let mut pool = Pool::new(unlimited());
     let mut lease = lease(&mut pool);
     pool.advised(&lease, exchanges_left(2));
@@ -131,7 +132,7 @@ fn connection_is_closed_after_as_many_exchanges_as_the_server_has_left() {
 }
 
 #[test]
-fn of_several_limits_on_exchanges_the_smallest_counts() {
+fn smallest_exchange_limit_counts() {
     let mut pool = Pool::new(unlimited());
     let mut lease = lease(&mut pool);
     for _ in 0..2 {
@@ -146,8 +147,9 @@ fn of_several_limits_on_exchanges_the_smallest_counts() {
     assert_eq!(closes(&mut pool).1, CloseReason::ServerLimit);
 }
 
+/// The waiter gets a dial.
 #[test]
-fn advice_holds_though_somebody_waits_and_they_get_a_dial() {
+fn advice_holds_while_a_request_waits() {
     for advice in [exchanges_left(0), idle_for(0)] {
         let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..unlimited() });
         let lease = lease(&mut pool);

@@ -11,8 +11,9 @@ fn new_pool_has_no_connections() {
     silent(&mut pool);
 }
 
+/// Dialing, active, idle, active, closed.
 #[test]
-fn connection_is_dialing_then_active_then_idle_then_active_then_closed() {
+fn connection_passes_through_all_states() {
     let mut pool = Pool::new(unlimited());
     let gauges = |pool: &Pool| (pool.dialing(), pool.active(), pool.idle());
     pool.checkout(START);
@@ -33,7 +34,7 @@ fn connection_is_dialing_then_active_then_idle_then_active_then_closed() {
 }
 
 #[test]
-fn newest_idle_connection_answers_a_checkout_at_once() {
+fn newest_idle_connection_answers_at_once() {
     let mut pool = Pool::new(unlimited());
     let idle = idles(&mut pool, 3);
     for newest in idle.into_iter().rev() {
@@ -43,8 +44,9 @@ fn newest_idle_connection_answers_a_checkout_at_once() {
     }
 }
 
+/// And not the last that was opened.
 #[test]
-fn newest_is_the_last_that_became_idle_and_not_the_last_that_was_opened() {
+fn newest_is_last_to_become_idle() {
     let mut pool = Pool::new(unlimited());
     let mut leases = leases(&mut pool, 2);
     let (second, first) = (leases.remove(1), leases.remove(0));
@@ -73,7 +75,7 @@ fn assignment_tells_exchanges_and_idle_time() {
 }
 
 #[test]
-fn connection_handed_on_directly_was_never_idle() {
+fn direct_hand_over_skips_idle() {
     let mut pool = Pool::new(connections(1));
     let lease = lease(&mut pool);
     pool.checkout(START);
@@ -83,7 +85,7 @@ fn connection_handed_on_directly_was_never_idle() {
 }
 
 #[test]
-fn returned_connection_goes_to_the_oldest_waiter() {
+fn oldest_waiter_gets_returned_connection() {
     let mut pool = Pool::new(connections(1));
     let lease = lease(&mut pool);
     let oldest = pool.checkout(START);
@@ -103,7 +105,7 @@ fn returned_connection_without_waiters_becomes_idle() {
 }
 
 #[test]
-fn returned_connection_beyond_the_idle_limit_is_closed() {
+fn idle_limit_closes_a_return() {
     let mut pool = Pool::new(idle(1));
     let mut leases = leases(&mut pool, 2);
     let kept = leases.remove(0);
@@ -118,7 +120,7 @@ fn returned_connection_beyond_the_idle_limit_is_closed() {
 }
 
 #[test]
-fn closed_connection_is_forgotten_for_that_reason_by_that_side() {
+fn closed_connection_keeps_reason_and_side() {
     let mut pool = Pool::new(unlimited());
     let lease = lease(&mut pool);
     let connection = lease.connection();
@@ -130,7 +132,7 @@ fn closed_connection_is_forgotten_for_that_reason_by_that_side() {
 }
 
 #[test]
-fn room_of_a_closed_connection_is_used_at_once_if_somebody_waits() {
+fn closed_room_serves_a_waiter() {
     let mut pool = Pool::new(connections(1));
     let lease = lease(&mut pool);
     pool.checkout(START);
@@ -142,7 +144,7 @@ fn room_of_a_closed_connection_is_used_at_once_if_somebody_waits() {
 }
 
 #[test]
-fn room_of_a_closed_connection_is_left_if_nobody_waits() {
+fn closed_room_is_left_without_waiter() {
     let mut pool = Pool::new(connections(1));
     let lease = lease(&mut pool);
     pool.closed(lease, CloseReason::ExchangeFailed, Closer::Server, START);
@@ -151,7 +153,7 @@ fn room_of_a_closed_connection_is_left_if_nobody_waits() {
 }
 
 #[test]
-fn eviction_closes_the_one_idle_the_longest() {
+fn eviction_closes_the_oldest_idle() {
     let mut pool = Pool::new(unlimited());
     let idle = idles(&mut pool, 2);
     assert!(pool.evict_oldest(CloseReason::TotalIdleLimit, at(9)));
@@ -162,7 +164,7 @@ fn eviction_closes_the_one_idle_the_longest() {
 }
 
 #[test]
-fn eviction_closes_nothing_when_nothing_is_idle() {
+fn eviction_without_idle_closes_nothing() {
     let mut pool = Pool::new(unlimited());
     let _lease = lease(&mut pool);
     assert!(!pool.evict_oldest(CloseReason::TotalIdleLimit, START));
@@ -170,7 +172,7 @@ fn eviction_closes_nothing_when_nothing_is_idle() {
 }
 
 #[test]
-fn id_of_a_closed_connection_is_not_used_again_but_its_index_is() {
+fn index_is_reused_id_is_not() {
     let mut pool = Pool::new(unlimited());
     let first = lease(&mut pool);
     let gone = first.connection();
@@ -182,7 +184,7 @@ fn id_of_a_closed_connection_is_not_used_again_but_its_index_is() {
 }
 
 #[test]
-fn new_connection_at_an_old_index_has_served_nobody() {
+fn reused_index_has_served_nothing() {
     let mut pool = Pool::new(unlimited());
     idles(&mut pool, 1);
     pool.evict_oldest(CloseReason::TotalIdleLimit, START);
@@ -195,7 +197,7 @@ fn new_connection_at_an_old_index_has_served_nobody() {
 }
 
 #[test]
-fn indices_stay_below_the_most_connections_alive_at_once() {
+fn indices_stay_below_the_peak() {
     let mut pool = Pool::new(unlimited());
     for _ in 0..5 {
         let leases = leases(&mut pool, 3);
@@ -209,8 +211,9 @@ fn indices_stay_below_the_most_connections_alive_at_once() {
     }
 }
 
+/// And together.
 #[test]
-fn effects_may_be_performed_late_and_together() {
+fn effects_may_be_performed_late() {
     let mut pool = Pool::new(unlimited());
     let (first, second) = (pool.checkout(START), pool.checkout(START));
     assert_eq!((pool.waiting(), pool.dialing()), (2, 2));

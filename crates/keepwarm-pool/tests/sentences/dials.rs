@@ -4,8 +4,9 @@ use keepwarm_pool::{CloseReason, Closer, Pool, RejectReason};
 
 use crate::steps::*;
 
+/// Also if another one caused it.
 #[test]
-fn dialed_connection_goes_to_the_oldest_waiter_whoever_caused_the_dial() {
+fn oldest_waiter_gets_the_dial() {
     let mut pool = Pool::new(unlimited());
     let (first, second) = (pool.checkout(START), pool.checkout(START));
     let (slow, fast) = (dials(&mut pool), dials(&mut pool));
@@ -16,7 +17,7 @@ fn dialed_connection_goes_to_the_oldest_waiter_whoever_caused_the_dial() {
 }
 
 #[test]
-fn dialed_returns_the_id_that_the_effects_name() {
+fn dialed_returns_the_effects_id() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     let permit = dials(&mut pool);
@@ -25,7 +26,7 @@ fn dialed_returns_the_id_that_the_effects_name() {
 }
 
 #[test]
-fn surplus_dial_becomes_idle_under_the_idle_limit() {
+fn surplus_dial_obeys_idle_limit() {
     let mut pool = Pool::new(idle(1));
     let waiters = [START; 2].map(|now| pool.checkout(now));
     let (first, second) = (dials(&mut pool), dials(&mut pool));
@@ -40,7 +41,7 @@ fn surplus_dial_becomes_idle_under_the_idle_limit() {
 }
 
 #[test]
-fn dial_starts_only_while_more_waiters_than_dials_exist() {
+fn dials_never_outnumber_waiters_at_start() {
     let mut pool = Pool::new(unlimited());
     let gone = pool.checkout(START);
     let _permit = dials(&mut pool);
@@ -64,8 +65,9 @@ fn failed_dial_rejects_the_oldest_waiter() {
     assert!(pool.is_waiting(other));
 }
 
+/// While every waiter has a dial none is rejected.
 #[test]
-fn failed_dial_rejects_nobody_while_every_waiter_has_a_dial() {
+fn failed_dial_spares_covered_waiters() {
     let mut pool = Pool::new(unlimited());
     let held = lease(&mut pool);
     pool.checkout(START);
@@ -79,7 +81,7 @@ fn failed_dial_rejects_nobody_while_every_waiter_has_a_dial() {
 }
 
 #[test]
-fn failed_dial_concerns_nobody_when_nobody_waits() {
+fn failed_dial_without_waiters_rejects_none() {
     let mut pool = Pool::new(unlimited());
     let gone = pool.checkout(START);
     let permit = dials(&mut pool);
@@ -90,7 +92,7 @@ fn failed_dial_concerns_nobody_when_nobody_waits() {
 }
 
 #[test]
-fn room_of_a_failed_dial_is_used_at_once() {
+fn failed_dials_room_is_used() {
     let mut pool = Pool::new(connections(1));
     let oldest = pool.checkout(START);
     let permit = dials(&mut pool);
@@ -104,7 +106,7 @@ fn room_of_a_failed_dial_is_used_at_once() {
 }
 
 #[test]
-fn permit_names_its_dial_and_no_other() {
+fn permit_names_its_own_dial() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     pool.checkout(START);

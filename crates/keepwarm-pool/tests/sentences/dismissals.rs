@@ -4,8 +4,9 @@ use keepwarm_pool::{CloseReason, Closer, Pool};
 
 use crate::steps::*;
 
+/// At once.
 #[test]
-fn idle_connections_are_closed_at_once_oldest_first() {
+fn idle_connections_close_oldest_first() {
     let mut pool = Pool::new(unlimited());
     let idle = idles(&mut pool, 3);
     pool.close_idle(at(5));
@@ -16,8 +17,9 @@ fn idle_connections_are_closed_at_once_oldest_first() {
     assert_eq!(pool.idle(), 0);
 }
 
+/// After an exchange or unused.
 #[test]
-fn active_connections_are_closed_when_they_come_back_after_an_exchange_or_unused() {
+fn active_connections_close_on_return() {
     let mut pool = Pool::new(unlimited());
     let mut leases = leases(&mut pool, 2);
     pool.close_idle(START);
@@ -30,7 +32,7 @@ fn active_connections_are_closed_when_they_come_back_after_an_exchange_or_unused
 }
 
 #[test]
-fn what_the_driver_reports_of_a_dismissed_connection_stays_what_it_reported() {
+fn drivers_reason_for_dismissed_connection_stands() {
     let mut pool = Pool::new(unlimited());
     let lease = lease(&mut pool);
     pool.close_idle(START);
@@ -39,7 +41,7 @@ fn what_the_driver_reports_of_a_dismissed_connection_stays_what_it_reported() {
 }
 
 #[test]
-fn the_room_of_a_dismissed_connection_is_dialled_into_for_who_waits() {
+fn dismissed_room_serves_a_waiter() {
     let mut pool = Pool::new(connections(1));
     let lease = lease(&mut pool);
     let waiter = pool.checkout(START);
@@ -53,8 +55,9 @@ fn the_room_of_a_dismissed_connection_is_dialled_into_for_who_waits() {
     assert_eq!(assigns(&mut pool).waiter, waiter);
 }
 
+/// Their dial under way or not.
 #[test]
-fn connections_opened_afterwards_are_kept_their_dial_under_way_or_not() {
+fn later_connections_are_kept() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     let permit = dials(&mut pool);
@@ -69,7 +72,7 @@ fn connections_opened_afterwards_are_kept_their_dial_under_way_or_not() {
 }
 
 #[test]
-fn a_place_that_is_used_again_is_not_dismissed_with_its_predecessor() {
+fn reused_index_is_not_dismissed() {
     let mut pool = Pool::new(unlimited());
     let old = idles(&mut pool, 1)[0];
     pool.close_idle(START);
@@ -81,7 +84,7 @@ fn a_place_that_is_used_again_is_not_dismissed_with_its_predecessor() {
 }
 
 #[test]
-fn after_shutdown_there_is_nothing_left_to_dismiss() {
+fn after_shutdown_dismissal_does_nothing() {
     let mut pool = Pool::new(unlimited());
     let lease = lease(&mut pool);
     pool.shut_down(START);

@@ -20,7 +20,7 @@ fn inspected_connection_is_taken_out() {
 }
 
 #[test]
-fn inspection_finds_nothing_that_is_active_or_closed() {
+fn inspection_finds_idle_connections_only() {
     let mut pool = Pool::new(unlimited());
     let held = lease(&mut pool);
     let connection = held.connection();
@@ -32,7 +32,7 @@ fn inspection_finds_nothing_that_is_active_or_closed() {
 }
 
 #[test]
-fn inspection_does_not_find_a_successor_at_the_same_index() {
+fn inspection_finds_no_successor_index() {
     let mut pool = Pool::new(unlimited());
     let gone = idles(&mut pool, 1)[0];
     assert!(pool.evict_oldest(CloseReason::TotalIdleLimit, START));
@@ -53,8 +53,9 @@ fn inspection_closes_an_expired_connection_instead() {
     silent(&mut pool);
 }
 
+/// Like any lease.
 #[test]
-fn inspection_that_finds_a_closed_peer_ends_like_any_lease() {
+fn inspection_of_closed_peer_ends() {
     let mut pool = Pool::new(unlimited());
     let connection = idles(&mut pool, 1)[0];
     let lease = pool.inspect(connection, START).expect("it is idle");
@@ -77,7 +78,7 @@ fn put_back_counts_no_exchange() {
 }
 
 #[test]
-fn put_back_connection_goes_to_the_oldest_waiter() {
+fn unused_return_serves_oldest_waiter() {
     let mut pool = Pool::new(connections(1));
     let connection = idles(&mut pool, 1)[0];
     let lease = pool.inspect(connection, START).expect("it is idle");
@@ -89,8 +90,9 @@ fn put_back_connection_goes_to_the_oldest_waiter() {
     assert_eq!((assigned.waiter, assigned.idle_since), (oldest, None));
 }
 
+/// It is the newest then.
 #[test]
-fn put_back_connection_is_the_newest_and_its_idle_time_starts_again() {
+fn unused_return_restarts_idle_time() {
     let mut pool = Pool::new(expiring_after(10));
     let idle = idles(&mut pool, 2);
     let lease = pool.inspect(idle[0], at(4)).expect("it is idle");
@@ -105,7 +107,7 @@ fn put_back_connection_is_the_newest_and_its_idle_time_starts_again() {
 }
 
 #[test]
-fn put_back_connection_is_closed_if_the_idle_limit_is_reached() {
+fn unused_return_obeys_idle_limit() {
     let mut pool = Pool::new(idle(1));
     let mut leases = leases(&mut pool, 2);
     pool.returned(leases.remove(0), START);

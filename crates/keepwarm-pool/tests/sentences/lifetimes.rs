@@ -8,7 +8,7 @@ use keepwarm_pool::{CloseReason, Limit, Moment, Pool, Settings};
 use crate::steps::*;
 
 #[test]
-fn idle_connection_is_closed_from_the_very_end_of_its_lifetime_on() {
+fn lifetime_closes_idle_connection_exactly() {
     let mut pool = Pool::new(living(9));
     let connection = idles(&mut pool, 1)[0];
     assert_eq!(pool.next_deadline(), at(9));
@@ -20,8 +20,9 @@ fn idle_connection_is_closed_from_the_very_end_of_its_lifetime_on() {
     assert_eq!(pool.next_deadline(), Moment::NEVER);
 }
 
+/// Also without a tick.
 #[test]
-fn connection_beyond_its_lifetime_is_not_assigned_though_nobody_ticked() {
+fn expired_lifetime_is_never_assigned() {
     let mut pool = Pool::new(living(9));
     idles(&mut pool, 1);
     pool.checkout(at(9));
@@ -30,8 +31,9 @@ fn connection_beyond_its_lifetime_is_not_assigned_though_nobody_ticked() {
     silent(&mut pool);
 }
 
+/// Also while a request waits.
 #[test]
-fn active_connection_is_closed_when_it_comes_back_though_somebody_waits() {
+fn active_connection_closes_on_return() {
     let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..living(9) });
     let lease = lease(&mut pool);
     let waiter = pool.checkout(START);
@@ -58,8 +60,9 @@ fn use_does_not_make_it_younger() {
     assert_eq!(closes(&mut pool).1, CloseReason::Lifetime);
 }
 
+/// The idle timeout, if both come at once.
 #[test]
-fn what_comes_first_is_the_reason_and_the_idle_timeout_if_both_come_at_once() {
+fn earliest_expiry_is_the_reason() {
     for (timeout, reason) in
         [(8, CloseReason::IdleTimeout), (9, CloseReason::IdleTimeout), (10, CloseReason::Lifetime)]
     {
@@ -74,7 +77,7 @@ fn what_comes_first_is_the_reason_and_the_idle_timeout_if_both_come_at_once() {
 
 /// Age and idleness differ: the one that has been idle for the shortest time is the oldest.
 #[test]
-fn the_first_to_expire_need_not_be_the_one_that_has_been_idle_for_longest() {
+fn first_expiry_need_not_be_oldest() {
     let mut pool = Pool::new(living(9));
     let old = lease(&mut pool);
     pool.checkout(at(5));
@@ -95,8 +98,9 @@ fn the_first_to_expire_need_not_be_the_one_that_has_been_idle_for_longest() {
     assert_eq!(closes(&mut pool).0, young_id);
 }
 
+/// The others keep both orders.
 #[test]
-fn any_idle_connection_may_leave_and_the_others_keep_both_orders() {
+fn any_idle_connection_may_leave() {
     // Every one of 40 taken out in turn, with expiries that are scattered.
     for out in 0..40 {
         let mut pool = Pool::new(Settings { seed: 7, ..living(1_000) });
@@ -119,8 +123,9 @@ fn any_idle_connection_may_leave_and_the_others_keep_both_orders() {
     }
 }
 
+/// By up to a tenth, and differ.
 #[test]
-fn lifetimes_are_shorter_by_up_to_a_tenth_and_differ() {
+fn lifetimes_shrink_by_a_tenth() {
     let settings = living(1_000_000);
     let spans: BTreeSet<_> = (1..=1_000).map(|nth| settings.lifetime_of(nth).as_nanos()).collect();
     assert!(spans.len() > 900, "{}", spans.len());
@@ -129,7 +134,7 @@ fn lifetimes_are_shorter_by_up_to_a_tenth_and_differ() {
 }
 
 #[test]
-fn lifetimes_are_the_same_for_the_same_seed_and_others_for_another() {
+fn lifetimes_follow_the_seed() {
     let of = |seed| {
         let settings = Settings { seed, ..living(1_000_000) };
         (1..=100).map(|nth| settings.lifetime_of(nth)).collect::<Vec<_>>()
@@ -139,7 +144,7 @@ fn lifetimes_are_the_same_for_the_same_seed_and_others_for_another() {
 }
 
 #[test]
-fn lifetime_is_fixed_when_the_connection_is_opened() {
+fn lifetime_is_fixed_at_opening() {
     let settings = Settings { seed: 3, ..living(1_000) };
     let mut pool = Pool::new(settings);
     for nth in 1..=20 {
@@ -164,7 +169,7 @@ fn lifetime_of_max_is_for_ever() {
 }
 
 #[test]
-fn lifetime_of_zero_serves_the_exchange_it_was_dialled_for_and_no_other() {
+fn zero_lifetime_serves_one_exchange() {
     let mut pool = Pool::new(living(0));
     let lease = lease(&mut pool);
     pool.returned(lease, START);

@@ -39,7 +39,7 @@ fn lists_hold_each_reason_once() {
 }
 
 #[test]
-fn every_reason_a_driver_reports_arrives_and_is_counted_alone() {
+fn every_drivers_reason_counts_alone() {
     for reason in CloseReason::ALL {
         for closer in Closer::ALL {
             let mut pool = Pool::new(unlimited());
@@ -54,8 +54,9 @@ fn every_reason_a_driver_reports_arrives_and_is_counted_alone() {
     }
 }
 
+/// Healthy, while no request waits.
 #[test]
-fn idle_limit_is_a_healthy_return_that_nobody_waits_for() {
+fn idle_limit_is_a_surplus_return() {
     let mut pool = Pool::new(idle(0));
     let lease = lease(&mut pool);
     pool.returned(lease, START);
@@ -82,7 +83,7 @@ fn idle_timeout_is_an_expiry() {
 }
 
 #[test]
-fn shut_down_is_the_end_of_the_pool() {
+fn shut_down_is_pool_end() {
     let mut pool = Pool::new(unlimited());
     idles(&mut pool, 1);
     pool.shut_down(START);
@@ -99,8 +100,9 @@ fn close_idle_is_a_dismissal() {
     assert_eq!((reason, closer), (CloseReason::CloseIdle, Closer::Client));
 }
 
+/// A healthy return of a connection that has served its share.
 #[test]
-fn exchange_limit_is_a_healthy_return_of_a_connection_that_has_served_its_share() {
+fn exchange_limit_is_a_full_share() {
     let mut pool = Pool::new(exchanges(1));
     let lease = lease(&mut pool);
     pool.returned(lease, START);
@@ -118,7 +120,7 @@ fn lifetime_is_age_and_not_idleness() {
 }
 
 #[test]
-fn server_limit_is_what_the_server_had_said() {
+fn server_limit_is_advice_followed() {
     let mut pool = Pool::new(unlimited());
     let lease = lease(&mut pool);
     pool.advised(&lease, Advice { exchanges_left: Some(0), ..Advice::default() });
@@ -128,7 +130,7 @@ fn server_limit_is_what_the_server_had_said() {
 }
 
 #[test]
-fn too_many_waiters_means_that_as_many_as_allowed_were_queued() {
+fn too_many_waiters_is_full_queue() {
     let mut pool = Pool::new(waiters(1, 1));
     let _lease = lease(&mut pool);
     pool.checkout(START);
@@ -137,8 +139,9 @@ fn too_many_waiters_means_that_as_many_as_allowed_were_queued() {
     assert_eq!(rejects(&mut pool).1, RejectReason::TooManyWaiters);
 }
 
+/// When fewer dials than waiters are left.
 #[test]
-fn dial_failed_is_taken_by_the_oldest_waiter_when_fewer_dials_than_waiters_are_left() {
+fn dial_failed_rejects_the_oldest_waiter() {
     let mut pool = Pool::new(unlimited());
     let oldest = pool.checkout(START);
     pool.checkout(START);
@@ -147,8 +150,9 @@ fn dial_failed_is_taken_by_the_oldest_waiter_when_fewer_dials_than_waiters_are_l
     assert_eq!(rejects(&mut pool), (oldest, RejectReason::DialFailed));
 }
 
+/// Waiters and later ones.
 #[test]
-fn shut_down_rejects_waiters_and_later_checkouts() {
+fn shut_down_rejects_all_checkouts() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     let _permit = dials(&mut pool);

@@ -6,8 +6,9 @@ use keepwarm_pool::{CloseReason, Limit, Moment, Pool, RejectReason, Settings};
 
 use crate::steps::*;
 
+/// After 90 seconds, with no limit on counts.
 #[test]
-fn default_has_no_limit_on_counts_and_closes_after_90_seconds() {
+fn default_closes_by_age_only() {
     let settings = Settings::default();
     assert_eq!(settings.max_idle, Limit::NONE);
     assert_eq!(settings.max_connections, Limit::NONE);
@@ -16,7 +17,7 @@ fn default_has_no_limit_on_counts_and_closes_after_90_seconds() {
 }
 
 #[test]
-fn limit_has_room_for_one_more_below_its_count() {
+fn limit_has_room_below_its_count() {
     let two = Limit::at_most(2);
     assert!(two.has_room(0) && two.has_room(1));
     assert!(!two.has_room(2) && !two.has_room(3));
@@ -38,7 +39,7 @@ fn no_limit_is_a_value() {
 }
 
 #[test]
-fn max_idle_allows_as_many_and_no_more() {
+fn max_idle_allows_exactly_as_many() {
     let mut pool = Pool::new(idle(2));
     for lease in leases(&mut pool, 3) {
         pool.returned(lease, START);
@@ -48,8 +49,9 @@ fn max_idle_allows_as_many_and_no_more() {
     assert_eq!(pool.idle(), 2);
 }
 
+/// It does not matter while a request waits.
 #[test]
-fn max_idle_does_not_matter_while_somebody_waits() {
+fn max_idle_is_ignored_while_waiting() {
     let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..idle(0) });
     let lease = lease(&mut pool);
     let waiter = pool.checkout(START);
@@ -92,8 +94,9 @@ fn max_connections_counts_an_inspected_connection() {
     silent(&mut pool);
 }
 
+/// Until they end.
 #[test]
-fn max_connections_counts_an_aborted_dial_until_it_ends() {
+fn max_connections_counts_aborted_dials() {
     let mut pool = Pool::new(connections(1));
     pool.checkout(START);
     let permit = dials(&mut pool);
@@ -115,7 +118,7 @@ fn requests_beyond_max_connections_wait() {
 }
 
 #[test]
-fn max_connections_of_zero_serves_no_request() {
+fn max_connections_zero_serves_none() {
     let mut pool = Pool::new(connections(0));
     pool.checkout(START);
     pool.tick(at(1));
@@ -127,13 +130,13 @@ fn max_connections_of_zero_serves_no_request() {
 }
 
 #[test]
-fn max_connections_of_none_dials_for_every_request() {
+fn max_connections_none_always_dials() {
     let mut pool = Pool::new(unlimited());
     assert_eq!(leases(&mut pool, 50).len(), pool.active());
 }
 
 #[test]
-fn max_waiters_allows_as_many_beyond_those_with_a_dial() {
+fn max_waiters_excludes_waiters_with_dial() {
     let mut pool = Pool::new(waiters(2, 1));
     pool.checkout(START);
     let _permit = dials(&mut pool);
@@ -146,7 +149,7 @@ fn max_waiters_allows_as_many_beyond_those_with_a_dial() {
 }
 
 #[test]
-fn max_waiters_has_room_again_when_one_has_ended() {
+fn max_waiters_has_room_again() {
     let mut pool = Pool::new(waiters(1, 1));
     let _lease = lease(&mut pool);
     let queued = pool.checkout(START);
@@ -158,8 +161,9 @@ fn max_waiters_has_room_again_when_one_has_ended() {
     assert_eq!(pool.waiting(), 1);
 }
 
+/// What neither an idle connection nor a dial can serve.
 #[test]
-fn max_waiters_of_zero_rejects_what_neither_idle_connection_nor_dial_can_serve() {
+fn max_waiters_zero_rejects_the_unservable() {
     let mut pool = Pool::new(waiters(0, 1));
     // A dial can.
     let gone = pool.checkout(START);
@@ -189,7 +193,7 @@ fn max_waiters_of_none_queues_all() {
 }
 
 #[test]
-fn max_exchanges_closes_the_connection_after_so_many() {
+fn max_exchanges_closes_after_as_many() {
     let mut pool = Pool::new(exchanges(3));
     let mut lease = lease(&mut pool);
     for served in 1..3 {
@@ -204,8 +208,9 @@ fn max_exchanges_closes_the_connection_after_so_many() {
     silent(&mut pool);
 }
 
+/// The waiter gets a dial.
 #[test]
-fn max_exchanges_holds_though_somebody_waits_and_they_get_a_dial() {
+fn max_exchanges_holds_while_waiting() {
     let settings = Settings { max_connections: Limit::at_most(1), ..exchanges(1) };
     let mut pool = Pool::new(settings);
     let lease = lease(&mut pool);
@@ -218,8 +223,9 @@ fn max_exchanges_holds_though_somebody_waits_and_they_get_a_dial() {
     assert_eq!(assigns(&mut pool).waiter, waiter);
 }
 
+/// No inspection and no unused lease.
 #[test]
-fn max_exchanges_counts_no_inspection_and_no_unused_lease() {
+fn max_exchanges_counts_served_exchanges_only() {
     let mut pool = Pool::new(exchanges(1));
     let lease = lease(&mut pool);
     let connection = lease.connection();
@@ -233,7 +239,7 @@ fn max_exchanges_counts_no_inspection_and_no_unused_lease() {
 }
 
 #[test]
-fn max_exchanges_of_zero_is_as_one() {
+fn max_exchanges_zero_counts_as_one() {
     let mut pool = Pool::new(exchanges(0));
     let lease = lease(&mut pool);
     pool.returned_unused(lease, START);
@@ -257,7 +263,7 @@ fn max_exchanges_of_none_never_closes() {
 }
 
 #[test]
-fn idle_timeout_closes_from_its_very_moment_on() {
+fn idle_timeout_closes_exactly_then() {
     let mut pool = Pool::new(expiring_after(10));
     let connection = idles(&mut pool, 1)[0];
     pool.tick(at(9));
@@ -267,8 +273,9 @@ fn idle_timeout_closes_from_its_very_moment_on() {
     assert_eq!((closed, reason), (connection, CloseReason::IdleTimeout));
 }
 
+/// Also without a tick.
 #[test]
-fn expired_connection_is_not_assigned_though_nobody_ticked() {
+fn expired_connection_is_not_assigned() {
     let mut pool = Pool::new(expiring_after(10));
     idles(&mut pool, 1);
     pool.checkout(at(10));
@@ -277,8 +284,9 @@ fn expired_connection_is_not_assigned_though_nobody_ticked() {
     silent(&mut pool);
 }
 
+/// Until the moment before.
 #[test]
-fn connection_is_assigned_until_the_moment_before_it_expires() {
+fn connection_is_assigned_until_expiry() {
     let mut pool = Pool::new(expiring_after(10));
     idles(&mut pool, 1);
     pool.checkout(at(9));
@@ -300,7 +308,7 @@ fn expired_connection_takes_nobodys_place() {
 }
 
 #[test]
-fn idle_timeout_of_max_is_for_ever() {
+fn idle_timeout_max_is_for_ever() {
     let mut pool = Pool::new(unlimited());
     idles(&mut pool, 1);
     assert_eq!(pool.next_deadline(), Moment::NEVER);
@@ -312,8 +320,9 @@ fn idle_timeout_of_max_is_for_ever() {
     assigns(&mut pool);
 }
 
+/// As soon as no request waits.
 #[test]
-fn idle_timeout_of_zero_closes_as_soon_as_nobody_wants_it() {
+fn idle_timeout_zero_closes_at_once() {
     let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..expiring_after(0) });
     let lease = lease(&mut pool);
     pool.checkout(START);

@@ -4,8 +4,9 @@ use keepwarm_pool::{CloseReason, Closer, Effect, Moment, Pool, RejectReason};
 
 use crate::steps::*;
 
+/// Waiters are rejected, dials aborted, idle connections closed.
 #[test]
-fn shutdown_rejects_waiters_aborts_dials_and_closes_idle_connections() {
+fn shutdown_ends_all_but_active() {
     let mut pool = Pool::new(unlimited());
     let idle = idles(&mut pool, 1)[0];
     let _inspected = pool.inspect(idle, START).expect("it is idle");
@@ -31,7 +32,7 @@ fn shutdown_rejects_waiters_aborts_dials_and_closes_idle_connections() {
 }
 
 #[test]
-fn active_connections_are_closed_when_they_come_back() {
+fn active_connections_close_on_return() {
     let mut pool = Pool::new(unlimited());
     let mut leases = leases(&mut pool, 3);
     pool.shut_down(START);
@@ -49,7 +50,7 @@ fn active_connections_are_closed_when_they_come_back() {
 }
 
 #[test]
-fn aborted_dial_comes_back_by_either_input() {
+fn aborted_dial_ends_either_way() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     pool.checkout(START);
@@ -78,7 +79,7 @@ fn checkout_after_shutdown_is_rejected() {
 }
 
 #[test]
-fn shutting_down_twice_is_the_same_as_once() {
+fn second_shutdown_changes_nothing() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     let _permit = dials(&mut pool);
@@ -90,8 +91,9 @@ fn shutting_down_twice_is_the_same_as_once() {
     assert_eq!(*pool.counts(), before);
 }
 
+/// And the end of leases and permits.
 #[test]
-fn nothing_is_left_after_shutdown_and_the_end_of_leases_and_permits() {
+fn nothing_is_left_after_shutdown() {
     let mut pool = Pool::new(unlimited());
     let leases = leases(&mut pool, 3);
     pool.checkout(START);

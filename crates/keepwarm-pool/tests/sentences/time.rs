@@ -14,14 +14,14 @@ fn moment_is_a_number_of_nanoseconds() {
 }
 
 #[test]
-fn never_is_later_than_every_other_moment() {
+fn never_is_the_latest_moment() {
     assert!(Moment::NEVER > at(u64::MAX - 1));
     assert!(Moment::NEVER.is_never() && !Moment::ZERO.is_never());
     assert!(!at(u64::MAX - 1).is_never());
 }
 
 #[test]
-fn moment_after_a_span_that_is_out_of_range_is_never() {
+fn moment_out_of_range_is_never() {
     assert_eq!(at(5).after(Duration::from_nanos(3)), at(8));
     assert!(at(5).after(Duration::from_nanos(u64::MAX)).is_never());
     assert!(Moment::ZERO.after(Duration::MAX).is_never());
@@ -29,7 +29,7 @@ fn moment_after_a_span_that_is_out_of_range_is_never() {
 }
 
 #[test]
-fn time_since_a_later_moment_is_zero() {
+fn time_since_later_is_zero() {
     assert_eq!(at(8).since(at(5)), Duration::from_nanos(3));
     assert_eq!(at(5).since(at(8)), Duration::ZERO);
 }
@@ -48,7 +48,7 @@ fn time_never_runs_backwards() {
 }
 
 #[test]
-fn expired_connection_is_closed_by_an_input_with_an_earlier_moment() {
+fn earlier_input_still_closes_expired() {
     let mut pool = Pool::new(expiring_after(10));
     let mut leases = leases(&mut pool, 2);
     pool.returned(leases.remove(0), START);
@@ -116,7 +116,7 @@ fn every_input_moves_time() {
 }
 
 #[test]
-fn tick_closes_every_connection_that_has_expired_oldest_first() {
+fn tick_closes_expired_oldest_first() {
     let mut pool = Pool::new(expiring_after(10));
     let idle = idles(&mut pool, 3);
     pool.tick(at(11));
@@ -129,7 +129,7 @@ fn tick_closes_every_connection_that_has_expired_oldest_first() {
 }
 
 #[test]
-fn next_deadline_is_when_the_oldest_idle_connection_expires() {
+fn next_deadline_is_first_expiry() {
     let mut pool = Pool::new(expiring_after(10));
     assert_eq!(pool.next_deadline(), Moment::NEVER);
     idles(&mut pool, 3);
@@ -154,7 +154,7 @@ fn next_deadline_moves_in_both_directions() {
 }
 
 #[test]
-fn tick_at_the_next_deadline_changes_something() {
+fn tick_at_deadline_changes_something() {
     let mut pool = Pool::new(expiring_after(10));
     idles(&mut pool, 3);
     for left in (0..3).rev() {

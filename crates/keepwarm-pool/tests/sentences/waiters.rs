@@ -5,7 +5,7 @@ use keepwarm_pool::{CloseReason, Closer, Pool, RejectReason};
 use crate::steps::*;
 
 #[test]
-fn checkout_without_idle_connections_waits_and_dials() {
+fn checkout_without_idle_waits_and_dials() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     let _permit = dials(&mut pool);
@@ -14,7 +14,7 @@ fn checkout_without_idle_connections_waits_and_dials() {
 }
 
 #[test]
-fn checkout_is_answered_by_exactly_one_effect_for_its_id() {
+fn checkout_has_exactly_one_answer() {
     let mut pool = Pool::new(unlimited());
     let waiter = pool.checkout(START);
     let permit = dials(&mut pool);
@@ -36,7 +36,7 @@ fn later_checkouts_have_greater_ids() {
 }
 
 #[test]
-fn waiters_are_served_in_the_order_in_which_they_came() {
+fn waiters_are_served_in_order() {
     let mut pool = Pool::new(connections(1));
     let mut lease = lease(&mut pool);
     let queue = [START; 4].map(|now| pool.checkout(now));
@@ -49,7 +49,7 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn new_checkout_does_not_overtake_a_waiter() {
+fn new_checkout_overtakes_no_waiter() {
     let mut pool = Pool::new(connections(1));
     let lease = lease(&mut pool);
     let waiter = pool.checkout(START);
@@ -62,7 +62,7 @@ fn new_checkout_does_not_overtake_a_waiter() {
 }
 
 #[test]
-fn checkout_waits_without_a_dial_at_the_connection_limit() {
+fn checkout_at_limit_waits_without_dial() {
     let mut pool = Pool::new(connections(1));
     let _lease = lease(&mut pool);
     pool.checkout(START);
@@ -83,8 +83,9 @@ fn cancelled_waiter_emits_nothing() {
     assert_eq!(pool.idle(), 1);
 }
 
+/// It changes nothing.
 #[test]
-fn cancel_of_a_waiter_that_has_ended_says_so_and_changes_nothing() {
+fn cancel_after_the_end_is_false() {
     let mut pool = Pool::new(unlimited());
     let assigned = pool.checkout(START);
     let permit = dials(&mut pool);
@@ -116,7 +117,7 @@ fn is_waiting_until_answered_or_cancelled() {
 }
 
 #[test]
-fn dial_of_a_cancelled_waiter_serves_the_next() {
+fn cancelled_waiters_dial_serves_next() {
     let mut pool = Pool::new(unlimited());
     let gone = pool.checkout(START);
     let permit = dials(&mut pool);
@@ -128,8 +129,9 @@ fn dial_of_a_cancelled_waiter_serves_the_next() {
     assert_eq!(assigns(&mut pool).waiter, next);
 }
 
+/// Without a next waiter.
 #[test]
-fn dial_of_a_cancelled_waiter_becomes_idle_without_a_next() {
+fn cancelled_waiters_dial_becomes_idle() {
     let mut pool = Pool::new(unlimited());
     let gone = pool.checkout(START);
     let permit = dials(&mut pool);
@@ -139,8 +141,9 @@ fn dial_of_a_cancelled_waiter_becomes_idle_without_a_next() {
     assert_eq!(pool.oldest_idle(), Some(at(7)));
 }
 
+/// The first of them.
 #[test]
-fn waiter_takes_whichever_comes_first_a_return_or_a_dial() {
+fn waiter_takes_return_or_dial() {
     let mut pool = Pool::new(unlimited());
     let held = lease(&mut pool);
     let connection = held.connection();
@@ -157,7 +160,7 @@ fn waiter_takes_whichever_comes_first_a_return_or_a_dial() {
 }
 
 #[test]
-fn nobody_waits_when_an_idle_connection_expires_under_them() {
+fn expiry_beneath_waiters_strands_none() {
     let mut pool = Pool::new(keepwarm_pool::Settings {
         max_connections: keepwarm_pool::Limit::at_most(1),
         ..expiring_after(10)
@@ -171,7 +174,7 @@ fn nobody_waits_when_an_idle_connection_expires_under_them() {
 }
 
 #[test]
-fn queue_is_served_by_dials_when_connections_break() {
+fn dials_serve_queue_after_breaks() {
     let mut pool = Pool::new(connections(2));
     let leases = leases(&mut pool, 2);
     let queue = [START; 2].map(|now| pool.checkout(now));

@@ -30,9 +30,9 @@ impl AcquireTimeout {
     }
 }
 
-/// Acquires a connection for that request; `fresh` asks for one that was never used. Returns with it the
-/// time spent in the queue. Dropping the future leaves the queue, and passes on a connection that was
-/// already on its way.
+/// Acquires a connection for that request; `fresh` asks for one that was never used. Returns with
+/// it the time spent in the queue. Dropping the future leaves the queue, and passes on a connection
+/// that was already on its way.
 pub(crate) async fn acquire(
     origin: &Arc<Origin>,
     request: u64,
@@ -89,8 +89,8 @@ impl Waiting<'_> {
         .await
     }
 
-    /// Returns the stage of a waiter: a dial if there are enough of them for all, otherwise the wait for
-    /// a connection.
+    /// Returns the stage of a waiter: a dial if there are enough of them for all, otherwise the
+    /// wait for a connection.
     fn stage(&self) -> Stage {
         let now = self.origin.snapshot();
         if now.dialing >= now.waiting { Stage::Connect } else { Stage::Wait }

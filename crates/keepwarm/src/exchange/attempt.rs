@@ -1,10 +1,11 @@
-//! One round trip, without redirects: attempts on one connection after another until a response comes.
+//! One round trip, without redirects: attempts on one connection after another until a response
+//! comes.
 //!
 //! ```text
 //!   round_trip ─► attempts ─┬─► connection_for     a connection from the pool
 //!                           ├─► begin              the request is made and handed over
 //!                           ├─► Exchange::run      driven until the head comes, then concluded
-//!                           └─► Next::prepare      a failure, the policy of `retry`, the next attempt
+//!                           └─► Next::prepare      a failure, decided on by `retry`
 //! ```
 
 use std::future::poll_fn;
@@ -46,8 +47,8 @@ const SWITCHED: &str = "the server switched protocols (101), which this client d
 
 const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
 
-/// Sends one request and waits for the head of its response. The module [`retry`](super::retry) has the
-/// rules by which it is sent again.
+/// Sends one request and waits for the head of its response. The module [`retry`](super::retry) has
+/// the rules by which it is sent again.
 pub(crate) async fn round_trip(
     origins: &Origins,
     outgoing: &mut Outgoing,
@@ -120,8 +121,8 @@ struct Wanted {
     chunks: bool,
 }
 
-/// Acquires a connection, and closes those whose server does not understand chunks if the request needs
-/// them.
+/// Acquires a connection, and closes those whose server does not understand chunks if the request
+/// needs them.
 async fn connection_for(
     origin: &Arc<Origin>,
     wanted: Wanted,
@@ -143,13 +144,14 @@ async fn connection_for(
 struct Next {
     /// The request itself, if no byte of it was written.
     unsent: Option<Box<http::Request<Body>>>,
-    /// Failure of the attempt that wrote bytes. The next attempt is the last one, on a fresh connection.
+    /// Failure of the attempt that wrote bytes. The next attempt is the last one, on a fresh
+    /// connection.
     first_failure: Option<Error>,
 }
 
 impl Next {
-    /// Explains that no connection could be had. If the request was written once, the result is that
-    /// attempt's failure, also when the second attempt failed to connect: a caller that reads
+    /// Explains that no connection could be had. If the request was written once, the result is
+    /// that attempt's failure, also when the second attempt failed to connect: a caller that reads
     /// "connecting failed" may conclude that nothing was sent.
     fn explain(self, error: Error) -> Error {
         match self.first_failure {
@@ -159,8 +161,8 @@ impl Next {
         }
     }
 
-    /// Prepares the next attempt, and returns the rest of the request's time. `Err` if there is no other
-    /// attempt.
+    /// Prepares the next attempt, and returns the rest of the request's time. `Err` if there is no
+    /// other attempt.
     fn prepare(
         &mut self,
         failure: Failure,
@@ -201,8 +203,8 @@ struct Failure {
 
 /// Hands the connection a request: the `unsent` one, or a new one.
 ///
-/// Not an `async fn`: a request in a local of an `async fn` is stored in its future, and that is moved as
-/// a whole before it is polled.
+/// Not an `async fn`: a request in a local of an `async fn` is stored in its future, and that is
+/// moved as a whole before it is polled.
 fn begin(
     origin: &Origin,
     lease: &mut Lease,
@@ -225,8 +227,8 @@ fn begin(
     Ok(expectation)
 }
 
-/// Makes the request that goes on the wire: origin-form target, `Host`, `User-Agent`, the framing of the
-/// body, and `Connection: close` if connections are not kept.
+/// Makes the request that goes on the wire: origin-form target, `Host`, `User-Agent`, the framing
+/// of the body, and `Connection: close` if connections are not kept.
 fn prepare(origin: &Origin, outgoing: &mut Outgoing) -> Result<http::Request<Body>> {
     let mut request = http::Request::new(outgoing.take_body());
     *request.method_mut() = outgoing.method.clone();
@@ -313,8 +315,8 @@ impl Exchange<'_> {
         result
     }
 
-    /// Takes the head of a response. A connection whose response is complete already returns to the pool
-    /// before the caller sees the head.
+    /// Takes the head of a response. A connection whose response is complete already returns to the
+    /// pool before the caller sees the head.
     fn receive(
         mut self,
         response: http::Response<Incoming>,

@@ -1,11 +1,11 @@
-//! Reads and discards the rest of a response that the caller dropped, so that its connection can return
-//! to the pool instead of being closed.
+//! Reads and discards the rest of a response that the caller dropped, so that its connection can
+//! return to the pool instead of being closed.
 //!
 //! Draining costs reading, so it is bounded, as in Go 1.27 (`maxPostCloseReadBytes`,
-//! `maxPostCloseReadTime`): the connection of a larger or slower rest is closed as abandoned. Go reads
-//! the rest of a body; this module also reads the response to a request that was dropped before its head
-//! came, or ran out of time. Each drain holds a connection, so there are never more drains than
-//! connections.
+//! `maxPostCloseReadTime`): the connection of a larger or slower rest is closed as abandoned. Go
+//! reads the rest of a body; this module also reads the response to a request that was dropped
+//! before its head came, or ran out of time. Each drain holds a connection, so there are never more
+//! drains than connections.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -42,8 +42,9 @@ struct Rest {
     was_given: bool,
 }
 
-/// Reads the rest of a response and returns its connection: at once if the rest has arrived, otherwise
-/// in a task of its own. Without a runtime to spawn that task on, the connection is closed.
+/// Reads the rest of a response and returns its connection: at once if the rest has arrived,
+/// otherwise in a task of its own. Without a runtime to spawn that task on, the connection is
+/// closed.
 pub(crate) fn drain(lease: Lease, incoming: Incoming) {
     drain_body(lease, incoming, true);
 }
@@ -70,8 +71,8 @@ fn drain_body(mut lease: Lease, incoming: Incoming, was_given: bool) {
     }
 }
 
-/// Waits for the response to a request that was sent and then abandoned, and drains it, if it comes soon
-/// and is small.
+/// Waits for the response to a request that was sent and then abandoned, and drains it, if it comes
+/// soon and is small.
 pub(crate) fn drain_response(mut lease: Lease) {
     if !is_worth_it(&mut lease) {
         return;

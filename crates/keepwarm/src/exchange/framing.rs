@@ -1,9 +1,10 @@
-//! Framing of a request body: by a length or by chunks (RFC 9112, 6), and the check that the body is as
-//! long as declared.
+//! Framing of a request body: by a length or by chunks (RFC 9112, 6), and the check that the body
+//! is as long as declared.
 //!
 //! A server that sees another end of a request than its sender wrote takes the rest for the next
-//! request. So contradictory fields are rejected before sending, and a body that turns out longer or
-//! shorter than declared is broken off: its connection ends, and no server takes it for complete.
+//! request. So contradictory fields are rejected before sending, and a body that turns out longer
+//! or shorter than declared is broken off: its connection ends, and no server takes it for
+//! complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -44,9 +45,9 @@ struct Framing {
     trailers: Vec<HeaderName>,
 }
 
-/// Rejects fields that contradict the body, before any work is done for the request. Otherwise returns
-/// true if the request needs a server that understands chunks; also true where the length of the body
-/// is not known yet.
+/// Rejects fields that contradict the body, before any work is done for the request. Otherwise
+/// returns true if the request needs a server that understands chunks; also true where the length
+/// of the body is not known yet.
 pub(crate) fn check(outgoing: &Outgoing) -> Result<bool> {
     match outgoing.body() {
         Some(body) if !outgoing.headers.is_empty() || !body.is_in_memory() => {
@@ -56,8 +57,8 @@ pub(crate) fn check(outgoing: &Outgoing) -> Result<bool> {
     }
 }
 
-/// Sets the framing fields of a request. Called while the fields are only the caller's: most requests
-/// have none then.
+/// Sets the framing fields of a request. Called while the fields are only the caller's: most
+/// requests have none then.
 pub(crate) fn apply(request: &mut Request<Body>) -> Result<()> {
     let is_in_memory = request.body().is_in_memory();
     if request.body().is_end_stream() && request.headers().is_empty() {
@@ -83,8 +84,8 @@ pub(crate) fn apply(request: &mut Request<Body>) -> Result<()> {
     Ok(())
 }
 
-/// Declares a length of 0. Some servers demand a length even without a body (411), if the method gives
-/// a body a meaning (RFC 9110, 8.6).
+/// Declares a length of 0. Some servers demand a length even without a body (411), if the method
+/// gives a body a meaning (RFC 9110, 8.6).
 fn declare_none(request: &mut Request<Body>) {
     if [Method::POST, Method::PUT, Method::PATCH].contains(request.method()) {
         let headers = request.headers_mut();
@@ -117,7 +118,8 @@ fn plan(headers: &HeaderMap, body: &Body) -> Result<Framing> {
     Ok(Framing { chunked: asks_for_chunks || length.is_none() || has_trailers, length, trailers })
 }
 
-/// Returns the value of `Content-Length`, which may be repeated with the same number (RFC 9110, 8.6).
+/// Returns the value of `Content-Length`, which may be repeated with the same number (RFC 9110,
+/// 8.6).
 fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
@@ -170,8 +172,8 @@ struct Measured {
     /// Bytes still due; `None` if any number may come.
     left: Option<u64>,
     trailers: Vec<HeaderName>,
-    /// The last bytes that are due, held back until the stream has ended: with them the request would be
-    /// complete, and the server would take further bytes for the next request.
+    /// The last bytes that are due, held back until the stream has ended: with them the request
+    /// would be complete, and the server would take further bytes for the next request.
     held: Option<Bytes>,
     /// Trailers, if any, once the stream has ended.
     last: Option<Option<HeaderMap>>,

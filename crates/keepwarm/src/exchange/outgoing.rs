@@ -4,8 +4,8 @@ use http::{Extensions, HeaderMap, Method, Uri};
 
 use crate::wire::body::Body;
 
-/// A request as its caller made it. Each attempt is made from it, so that it need not be copied for a
-/// second attempt that most requests never need.
+/// A request as its caller made it. Each attempt is made from it, so that it need not be copied for
+/// a second attempt that most requests never need.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) method: Method,

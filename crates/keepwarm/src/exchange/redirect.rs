@@ -1,4 +1,5 @@
-//! Rules of redirects (RFC 9110, section 15.4): which one is followed, and what it changes in a request.
+//! Rules of redirects (RFC 9110, section 15.4): which one is followed, and what it changes in a
+//! request.
 
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
@@ -11,8 +12,8 @@ use crate::error::{Error, Result, Stage};
 use crate::wire::body::Body;
 use crate::wire::origin_key::{OriginRef, printable};
 
-/// Returns the location of a response if it is to be followed: a redirect with a location that does not
-/// ask for a body that cannot be sent again.
+/// Returns the location of a response if it is to be followed: a redirect with a location that does
+/// not ask for a body that cannot be sent again.
 pub(super) fn location<'a>(
     outgoing: &Outgoing,
     status: StatusCode,
@@ -44,8 +45,8 @@ pub(super) fn follow(
     Ok(())
 }
 
-/// Turns a request into a GET without a body; HEAD stays HEAD. Every client does so (RFC 9110, 15.4.2
-/// to 4).
+/// Turns a request into a GET without a body; HEAD stays HEAD. Every client does so (RFC 9110,
+/// 15.4.2 to 4).
 fn drop_body(outgoing: &mut Outgoing) {
     if outgoing.method != Method::HEAD {
         outgoing.method = Method::GET;
@@ -73,7 +74,8 @@ fn keeps_method(status: StatusCode) -> Option<bool> {
     }
 }
 
-/// Returns true if both URIs have the same origin; an error if the client does not support the target.
+/// Returns true if both URIs have the same origin; an error if the client does not support the
+/// target.
 fn same_origin(from: &Uri, to: &Uri) -> Result<bool> {
     let to = OriginRef::of(to).map_err(|error| Error::failed(Stage::Redirect, error))?;
     Ok(OriginRef::of(from)?.to_key() == to.to_key())
@@ -106,8 +108,8 @@ fn resolve(base: &Uri, location: &str) -> Result<Uri> {
     })
 }
 
-/// Returns true if the location begins with `scheme ":"`. A scheme is a letter and then letters, digits,
-/// "+", "-" or "." (RFC 3986, 3.1).
+/// Returns true if the location begins with `scheme ":"`. A scheme is a letter and then letters,
+/// digits, "+", "-" or "." (RFC 3986, 3.1).
 fn has_scheme(location: &str) -> bool {
     location.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())

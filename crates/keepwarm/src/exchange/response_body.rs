@@ -1,7 +1,7 @@
 //! Response bodies, and the connection that a response came by.
 //!
-//! A body holds its connection's lease until the response is complete on the wire, and the reader of the
-//! body drives the connection. If the request outlives the head of its response, an
+//! A body holds its connection's lease until the response is complete on the wire, and the reader
+//! of the body drives the connection. If the request outlives the head of its response, an
 //! [`UploadTask`](super::upload) holds the lease instead.
 
 use std::fmt;
@@ -67,8 +67,8 @@ impl ConnectionInfo {
         self.exchanges_before
     }
 
-    /// Returns the time for which the connection had been idle; `None` if it came straight from a dial or
-    /// from another exchange.
+    /// Returns the time for which the connection had been idle; `None` if it came straight from a
+    /// dial or from another exchange.
     #[must_use]
     pub const fn idle_age(&self) -> Option<Duration> {
         self.idle_age
@@ -80,8 +80,9 @@ impl ConnectionInfo {
         self.waited
     }
 
-    /// Returns the number of connections that the request was handed to, this one included: 1, unless
-    /// earlier ones turned out to be dead. See [`RequestBuilder::send`](crate::RequestBuilder::send).
+    /// Returns the number of connections that the request was handed to, this one included: 1,
+    /// unless earlier ones turned out to be dead. See
+    /// [`RequestBuilder::send`](crate::RequestBuilder::send).
     #[must_use]
     pub const fn attempts(&self) -> u32 {
         self.attempts
@@ -94,12 +95,12 @@ impl ConnectionInfo {
 ///
 /// If the response overtakes the body of its request, the rest of that body is sent in the
 /// background, also while the caller does not read the response. The response wins: when it is
-/// complete, the upload has 50 ms to end. If it does, the connection returns to the pool then; if not,
-/// the connection is closed, as [`UploadUnfinished`](crate::CloseReason::UploadUnfinished).
+/// complete, the upload has 50 ms to end. If it does, the connection returns to the pool then; if
+/// not, the connection is closed, as [`UploadUnfinished`](crate::CloseReason::UploadUnfinished).
 ///
-/// A body that is dropped before its end is read to the end in the background, and then its connection
-/// returns too: but for at most 256 KiB and 50 ms, and only inside a tokio runtime. Where more is
-/// left, or where it comes slower, the connection is closed, as
+/// A body that is dropped before its end is read to the end in the background, and then its
+/// connection returns too: but for at most 256 KiB and 50 ms, and only inside a tokio runtime.
+/// Where more is left, or where it comes slower, the connection is closed, as
 /// [`Abandoned`](crate::CloseReason::Abandoned). Until then it counts as active. (Go 1.27 does the
 /// same in `Body.Close`; Go checks the length of the whole body, this client the rest.)
 ///
@@ -149,8 +150,8 @@ impl ResponseBody {
         body
     }
 
-    /// Reads the bytes that have arrived already, up to `limit`, without waiting for more. If that is
-    /// the whole body, the connection has returned to the pool.
+    /// Reads the bytes that have arrived already, up to `limit`, without waiting for more. If that
+    /// is the whole body, the connection has returned to the pool.
     pub(crate) fn discard_arrived(&mut self, limit: usize) {
         let mut left = limit;
         let mut unwoken = Context::from_waker(Waker::noop());
@@ -179,8 +180,8 @@ impl ResponseBody {
         std::mem::take(&mut self.deadline)
     }
 
-    /// Returns the connection to the pool once the response is complete on the wire, even if the reader
-    /// has frames left to take: they are in memory.
+    /// Returns the connection to the pool once the response is complete on the wire, even if the
+    /// reader has frames left to take: they are in memory.
     fn release_if_complete(&mut self) {
         let ended = self.is_end_stream();
         if ended && let Some(upload) = self.upload.take() {

@@ -5,8 +5,8 @@
 //! decide, as in Go:
 //!
 //! * nothing was written: the request goes to another connection, with any method;
-//! * something was written, nothing came back, and the request may and can be repeated: once more, on a
-//!   new connection, within the origin's retry budget;
+//! * something was written, nothing came back, and the request may and can be repeated: once more,
+//!   on a new connection, within the origin's retry budget;
 //! * a byte came back, or the connection was new: no other attempt.
 
 use http::{HeaderMap, Method};
@@ -15,7 +15,8 @@ use http::{HeaderMap, Method};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FailedAttempt {
     pub(crate) failure: FailureKind,
-    /// The connection had been idle or had served an exchange, so the server may have closed it meanwhile.
+    /// The connection had been idle or had served an exchange, so the server may have closed it
+    /// meanwhile.
     pub(crate) may_be_stale: bool,
     /// The body is still there: it can be sent again.
     pub(crate) is_repeatable: bool,
@@ -48,8 +49,8 @@ pub(crate) enum Retry {
     No,
     /// On any connection: the server cannot have seen the request.
     AnyConnection,
-    /// On a fresh connection, and only if the origin's retry budget allows it: the server may have seen
-    /// the request.
+    /// On a fresh connection, and only if the origin's retry budget allows it: the server may have
+    /// seen the request.
     FreshConnection,
 }
 
@@ -74,8 +75,8 @@ pub(crate) const fn decide_retry(attempt: FailedAttempt) -> Retry {
 }
 
 /// Returns true if sending the request twice has the effect of sending it once: by its method, or
-/// because the caller says so with a key. Go's list (`Request.isReplayable`): PUT and DELETE are not on
-/// it.
+/// because the caller says so with a key. Go's list (`Request.isReplayable`): PUT and DELETE are
+/// not on it.
 pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
         || headers.contains_key("idempotency-key")
@@ -102,7 +103,8 @@ mod tests {
     const YES: [bool; 1] = [true];
     const NO: [bool; 1] = [false];
 
-    /// A row of the policy: the inputs that lead to another attempt. Every other combination is final.
+    /// A row of the policy: the inputs that lead to another attempt. Every other combination is
+    /// final.
     struct Row {
         failure: FailureKind,
         may_be_stale: &'static [bool],

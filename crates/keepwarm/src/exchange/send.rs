@@ -10,8 +10,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::pool::origins::Origins;
 
-/// Limit on the bytes of a redirect's body that are read to save its connection, if they have arrived
-/// with the head. As in Go (`maxBodySlurpSize`); most such bodies are a line of text.
+/// Limit on the bytes of a redirect's body that are read to save its connection, if they have
+/// arrived with the head. As in Go (`maxBodySlurpSize`); most such bodies are a line of text.
 const MAX_DISCARDED_BYTES: usize = 2 << 10;
 
 /// Sends a request, follows its redirects, and returns the first response that is not followed.

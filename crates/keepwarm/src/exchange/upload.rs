@@ -1,9 +1,9 @@
 //! An exchange whose response has begun while its request is still being written.
 //!
-//! The caller may wait for the response, or hold it unread while it makes the rest of the upload: it
-//! need not poll anything of this client. So a task of its own drives such an exchange. The response
-//! wins: when it is complete, the upload has 50 ms to end, and then the connection is closed. As in Go
-//! (`maxWriteWaitBeforeConnReuse`).
+//! The caller may wait for the response, or hold it unread while it makes the rest of the upload:
+//! it need not poll anything of this client. So a task of its own drives such an exchange. The
+//! response wins: when it is complete, the upload has 50 ms to end, and then the connection is
+//! closed. As in Go (`maxWriteWaitBeforeConnReuse`).
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

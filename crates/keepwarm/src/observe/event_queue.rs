@@ -1,11 +1,11 @@
 //! Event queue: events are recorded under the origin's lock and delivered to observers after it is
 //! released.
 //!
-//! An event is recorded under the lock of its origin, so the order of the queue is the order in which
-//! the pool decided. A thread that has released the lock delivers. Only one thread delivers at a time,
-//! so that observers get one event after the other; other threads leave their events to it. These may
-//! be many, and the delivering thread has a request of its own to continue, so after 256 events it
-//! passes the rest to a task.
+//! An event is recorded under the lock of its origin, so the order of the queue is the order in
+//! which the pool decided. A thread that has released the lock delivers. Only one thread delivers
+//! at a time, so that observers get one event after the other; other threads leave their events to
+//! it. These may be many, and the delivering thread has a request of its own to continue, so after
+//! 256 events it passes the rest to a task.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -73,7 +73,8 @@ impl EventQueue {
     pub(crate) fn record(&self, now: Moment, origin: &Arc<str>, kind: EventKind) {
         let mut event = Event::new(now.since(Moment::ZERO), Arc::clone(origin), kind);
         let mut queue = self.lock();
-        // Threads read the clock before they take a lock, so an event may be recorded after a later one.
+        // Threads read the clock before they take a lock, so an event may be recorded after a later
+        // one.
         queue.latest = queue.latest.max(event.at);
         event.at = queue.latest;
         if queue.events.len() < MAX_WAITING {
@@ -102,7 +103,8 @@ impl EventQueue {
         }
     }
 
-    /// Delivers up to [`MAX_AT_ONCE`] events. Returns false if none is left: then delivery has ended.
+    /// Delivers up to [`MAX_AT_ONCE`] events. Returns false if none is left: then delivery has
+    /// ended.
     fn deliver_some(&self) -> bool {
         for _ in 0..MAX_AT_ONCE {
             let mut queue = self.lock();
@@ -148,8 +150,8 @@ impl Delivery {
 }
 
 impl Drop for Delivery {
-    /// Gives the right to deliver back if the runtime has ended. The thread that records the next event
-    /// delivers the rest.
+    /// Gives the right to deliver back if the runtime has ended. The thread that records the next
+    /// event delivers the rest.
     fn drop(&mut self) {
         if !self.over {
             self.queue.lock().delivering = false;
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn next_event_delivers_what_a_dead_runtime_left() {
+    fn next_event_delivers_leftovers() {
         let (queue, delivered) = observed();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {

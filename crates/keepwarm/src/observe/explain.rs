@@ -10,8 +10,8 @@ use crate::observe::stats::OriginStats;
 use crate::observe::warnings::Warning;
 use crate::settings::Settings;
 
-/// Returns all that is wrong at one origin, worst first, or a sentence that nothing is. Warnings of the
-/// process that concern the origin come first.
+/// Returns all that is wrong at one origin, worst first, or a sentence that nothing is. Warnings of
+/// the process that concern the origin come first.
 pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warning]) -> String {
     let mut findings: Vec<(u64, String)> = [
         idle_limit(stats, settings),

@@ -1,7 +1,7 @@
 //! Reports of a client about itself: statistics, events, warnings, explanations, spans.
 //!
-//! The lowest folder. Wire, pool and exchange report into it, and it imports none of them: statistics
-//! are made from a [`snapshot::Snapshot`] that the pool fills in, and events go into an
+//! The lowest folder. Wire, pool and exchange report into it, and it imports none of them:
+//! statistics are made from a [`snapshot::Snapshot`] that the pool fills in, and events go into an
 //! [`event_queue::EventQueue`] that any layer may hold.
 //!
 //! | module | content |

@@ -12,19 +12,19 @@ use keepwarm_pool::{CloseReason, Closer};
 use crate::error::Error;
 
 /// Receiver of the events of a client, see
-/// [`ClientBuilder::observer`](crate::ClientBuilder::observer). Every closure over an [`Event`] is an
-/// observer.
+/// [`ClientBuilder::observer`](crate::ClientBuilder::observer). Every closure over an [`Event`] is
+/// an observer.
 ///
 /// * Events of one client come one after the other, never two at once, in the order in which they
 ///   happened; so the events of one connection, and of one request, are in order.
 /// * Events come after the fact and with no lock held: an observer may call
 ///   [`stats`](crate::Client::stats), and send requests. Events that this causes come when it has
 ///   returned.
-/// * Events come on the thread that caused them or another one, in the middle of a request or a drop,
-///   or in a task if there are many. A slow observer makes that request slow, and should hand over to a
-///   channel instead. While it runs, events wait, at most 65,536 of them; further ones are lost, and
-///   counted in [`Stats::events_lost`](crate::Stats::events_lost). Events left undelivered when a
-///   runtime ends come with the next event.
+/// * Events come on the thread that caused them or another one, in the middle of a request or a
+///   drop, or in a task if there are many. A slow observer makes that request slow, and should hand
+///   over to a channel instead. While it runs, events wait, at most 65,536 of them; further ones
+///   are lost, and counted in [`Stats::events_lost`](crate::Stats::events_lost). Events left
+///   undelivered when a runtime ends come with the next event.
 /// * An observer that panics is not called again. The panic goes no further, the pool is as it was,
 ///   and [`warnings`](crate::warnings) reports it.
 /// * When a client is at rest and no event was lost, counts of events equal those of
@@ -82,8 +82,8 @@ impl Event {
 }
 
 /// Kinds of events. Numbers of connections are those of
-/// [`ConnectionInfo::id`](crate::ConnectionInfo::id); requests are numbered by the client, and dials by
-/// the origin.
+/// [`ConnectionInfo::id`](crate::ConnectionInfo::id); requests are numbered by the client, and
+/// dials by the origin.
 ///
 /// ```text
 /// a dial:        DialBegan, then ConnectionOpened or DialFailed
@@ -139,8 +139,8 @@ pub enum EventKind {
         /// The connection.
         connection: u64,
     },
-    /// A connection returned to the pool, fit for another exchange. It is idle until it is assigned or
-    /// closed, which may be at once.
+    /// A connection returned to the pool, fit for another exchange. It is idle until it is assigned
+    /// or closed, which may be at once.
     ConnectionReturned {
         /// The connection.
         connection: u64,
@@ -195,8 +195,8 @@ pub enum EventKind {
         /// The status.
         status: StatusCode,
     },
-    /// A request is over for the caller: the body was read to its end, the request failed, or either was
-    /// dropped. The connection may have returned before, or may return later.
+    /// A request is over for the caller: the body was read to its end, the request failed, or
+    /// either was dropped. The connection may have returned before, or may return later.
     RequestEnded {
         /// The request.
         request: u64,

@@ -1,8 +1,8 @@
 //! OpenTelemetry's metrics of HTTP clients, made from a client's events.
 //!
 //! Names, units, attributes and bucket boundaries are those of the semantic conventions for HTTP
-//! metrics (`docs/http/http-metrics.md`). This module uses OpenTelemetry's API; the SDK, which the caller
-//! sets up, exports the numbers.
+//! metrics (`docs/http/http-metrics.md`). This module uses OpenTelemetry's API; the SDK, which the
+//! caller sets up, exports the numbers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -22,7 +22,8 @@ pub(crate) struct RecentCount {
 impl RecentCount {
     /// Counts one now.
     pub(crate) fn note(&mut self, now: Moment) {
-        // Threads read the clock before they take a lock, so `now` may be earlier than a previous one.
+        // Threads read the clock before they take a lock, so `now` may be earlier than a previous
+        // one.
         self.advance(second(now));
         self.counts[place(self.youngest)] += 1;
     }

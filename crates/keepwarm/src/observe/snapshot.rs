@@ -21,8 +21,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Adds another origin's numbers. Several origins together have no common peak and no common server,
-    /// so `peak` and `learned_idle_timeout` stay as they are.
+    /// Adds another origin's numbers. Several origins together have no common peak and no common
+    /// server, so `peak` and `learned_idle_timeout` stay as they are.
     pub(crate) fn absorb(&mut self, other: &Self) {
         let Self { dialing, active, idle, waiting, peak: _, ref counts, .. } = *other;
         self.opened_lately += other.opened_lately;

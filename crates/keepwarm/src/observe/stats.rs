@@ -11,7 +11,8 @@ use super::snapshot::Snapshot;
 /// Gauges and counters of a client, by origin and in total.
 ///
 /// Counters start with the client and only grow, in total also when an origin is forgotten. For
-/// each origin at the moment it was read, and so for the total, `opened = active + idle + closed()`.
+/// each origin at the moment it was read, and so for the total, `opened = active + idle +
+/// closed()`.
 ///
 /// ```
 /// let client = keepwarm::Client::new();
@@ -30,16 +31,17 @@ pub struct Stats {
     pub total: PoolStats,
     /// Statistics of each origin, in alphabetical order of the names.
     pub origins: Vec<OriginStats>,
-    /// Origins that are not listed any more: a client that knows more than 1,024 origins forgets, now
-    /// and then, those without a connection. Their numbers stay in the total.
+    /// Origins that are not listed any more: a client that knows more than 1,024 origins forgets,
+    /// now and then, those without a connection. Their numbers stay in the total.
     pub forgotten_origins: u64,
-    /// Events that were not delivered to any [`Observer`](crate::Observer), because too many waited.
+    /// Events that were not delivered to any [`Observer`](crate::Observer), because too many
+    /// waited.
     pub events_lost: u64,
 }
 
 impl Stats {
-    /// Returns the statistics of one origin by its name: `http://host:port`, host in lower case, port
-    /// always written.
+    /// Returns the statistics of one origin by its name: `http://host:port`, host in lower case,
+    /// port always written.
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&OriginStats> {
         self.origins.iter().find(|origin| origin.origin == name)
@@ -61,11 +63,11 @@ impl Stats {
 pub struct OriginStats {
     /// `http://host:port`.
     pub origin: String,
-    /// The most requests that held or wanted a connection at once. The total has no peak: origins have
-    /// theirs at different times.
+    /// The most requests that held or wanted a connection at once. The total has no peak: origins
+    /// have theirs at different times.
     pub peak: usize,
-    /// Time for which the server keeps an idle connection, learned from its closes; `None` if they have
-    /// not shown it, or if the server announces it by `Keep-Alive`. See
+    /// Time for which the server keeps an idle connection, learned from its closes; `None` if they
+    /// have not shown it, or if the server announces it by `Keep-Alive`. See
     /// [`learn_idle_timeout`](crate::ClientBuilder::learn_idle_timeout).
     pub learned_idle_timeout: Option<Duration>,
     /// Connections and requests of the origin. Its fields can be read as if they were fields of the
@@ -81,8 +83,8 @@ impl Deref for OriginStats {
     }
 }
 
-/// Gauges (named by a state: dialing, active, idle, waiting) and counters of one origin or of several
-/// together.
+/// Gauges (named by a state: dialing, active, idle, waiting) and counters of one origin or of
+/// several together.
 ///
 /// ```
 /// # fn example(client: &keepwarm::Client) {
@@ -106,7 +108,8 @@ pub struct PoolStats {
     pub waiting: usize,
     /// Connections established.
     pub opened: u64,
-    /// Connections established in the last ten seconds: the second that is passing, and the nine before.
+    /// Connections established in the last ten seconds: the second that is passing, and the nine
+    /// before.
     pub opened_lately: u64,
     /// Requests served by a connection that had served none before.
     pub new: u64,
@@ -116,18 +119,19 @@ pub struct PoolStats {
     pub checkouts: u64,
     /// Requests that gave up waiting for a connection.
     pub cancelled: u64,
-    /// Requests that were refused a connection: because too many were waiting, a dial failed, or the
-    /// client ended. `checkouts = new + reused + rejected + cancelled + waiting`.
+    /// Requests that were refused a connection: because too many were waiting, a dial failed, or
+    /// the client ended. `checkouts = new + reused + rejected + cancelled + waiting`.
     pub rejected: u64,
     /// Rejected requests for which too many were waiting.
     pub too_many_waiters: u64,
-    /// Response bodies that were dropped before their end, and whose connections were closed because too
-    /// much was left to read or the rest was too slow.
+    /// Response bodies that were dropped before their end, and whose connections were closed
+    /// because too much was left to read or the rest was too slow.
     pub bodies_unread: u64,
-    /// Connections in use now whose response is read in the background, because the caller dropped it or
-    /// ran out of time. Counted as active too.
+    /// Connections in use now whose response is read in the background, because the caller dropped
+    /// it or ran out of time. Counted as active too.
     pub draining: usize,
-    /// Connections that returned to the pool because the dropped response on them was read to its end.
+    /// Connections that returned to the pool because the dropped response on them was read to its
+    /// end.
     pub drained: u64,
     /// Dials that failed.
     pub dials_failed: u64,
@@ -160,23 +164,23 @@ impl PoolStats {
         self.closes.iter().filter(|close| close.reason == reason).map(|close| close.count).sum()
     }
 
-    /// Returns the part of requests that were served by a reused connection, from 0 to 1; `None` before
-    /// the first was served.
+    /// Returns the part of requests that were served by a reused connection, from 0 to 1; `None`
+    /// before the first was served.
     #[must_use]
     pub fn reuse_ratio(&self) -> Option<f64> {
         let served = self.new + self.reused;
         (served > 0).then(|| self.reused as f64 / served as f64)
     }
 
-    /// Returns the connections established a second, over [`PoolStats::WINDOW`]. For a younger client the
-    /// time before it was made counts as time without connections.
+    /// Returns the connections established a second, over [`PoolStats::WINDOW`]. For a younger
+    /// client the time before it was made counts as time without connections.
     #[must_use]
     pub fn opens_per_second(&self) -> f64 {
         self.opened_lately as f64 / Self::WINDOW.as_secs_f64()
     }
 
-    /// The span that [`opened_lately`](PoolStats::opened_lately) covers: ten seconds, the last of which
-    /// is still passing.
+    /// The span that [`opened_lately`](PoolStats::opened_lately) covers: ten seconds, the last of
+    /// which is still passing.
     pub const WINDOW: Duration = recent_count::WINDOW;
 
     pub(crate) fn of(snapshot: &Snapshot) -> Self {

@@ -1,8 +1,8 @@
-//! Misuse of clients that fails no request, noticed while the program runs: a client for each request,
-//! response bodies left unread, an observer that panics.
+//! Misuse of clients that fails no request, noticed while the program runs: a client for each
+//! request, response bodies left unread, an observer that panics.
 //!
-//! Each kind is reported once in the life of the process, however many clients there are. This module
-//! keeps the warnings; it prints nothing.
+//! Each kind is reported once in the life of the process, however many clients there are. This
+//! module keeps the warnings; it prints nothing.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,8 @@ const FEW_REQUESTS: u64 = 2;
 const MANY_CLIENTS: u64 = 100;
 /// Time within which the spent clients have to be dropped.
 const SPENT_WINDOW: Duration = Duration::from_secs(60);
-/// Limit on the origins that are watched at once. Beyond it the one that began longest ago is forgotten.
+/// Limit on the origins that are watched at once. Beyond it the one that began longest ago is
+/// forgotten.
 const MAX_WATCHED: usize = 16;
 
 /// Bodies left unread from which on a warning is due; fewer may be an accident.
@@ -31,8 +32,8 @@ const ONE_IN: u64 = 10;
 static NOTICED: Mutex<Vec<Warning>> = Mutex::new(Vec::new());
 static SPENT: Mutex<SpentClients> = Mutex::new(SpentClients::new());
 
-/// A mistake in the use of clients that fails no request: two ways of opening connections at the rate
-/// of requests, and an observer that failed.
+/// A mistake in the use of clients that fails no request: two ways of opening connections at the
+/// rate of requests, and an observer that failed.
 ///
 /// ```
 /// for warning in keepwarm::warnings() {
@@ -73,8 +74,8 @@ pub enum Warning {
 /// Returns the warnings of this process so far: at most one [`Warning`] of each kind, oldest first.
 ///
 /// They are kept for the whole process, because a client that is dropped after each request has no
-/// caller left to ask it. With the feature `tracing` each is also an event of level `WARN`, when it is
-/// noticed.
+/// caller left to ask it. With the feature `tracing` each is also an event of level `WARN`, when it
+/// is noticed.
 #[must_use]
 pub fn warnings() -> Vec<Warning> {
     NOTICED.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hundred_spent_clients_in_a_minute_warn() {
+    fn hundred_spent_clients_warn() {
         let start = Instant::now();
         let mut spent = SpentClients::new();
         // A client each 0.7 s: a minute has at most 86 of them.

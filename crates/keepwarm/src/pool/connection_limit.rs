@@ -1,7 +1,8 @@
 //! The limit on the connections of all origins together: which waiter gets a place, in which order.
 //!
-//! The decisions are [`SharedLimit`]'s. This module keeps it behind a lock of its own, which is never
-//! held together with an origin's: it takes one piece of work out, unlocks, and calls the origin.
+//! The decisions are [`SharedLimit`]'s. This module keeps it behind a lock of its own, which is
+//! never held together with an origin's: it takes one piece of work out, unlocks, and calls the
+//! origin.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -32,13 +33,15 @@ impl ConnectionLimit {
         }
     }
 
-    /// Returns the moment since when the oldest claim of any origin has waited; `NEVER` if there is none.
+    /// Returns the moment since when the oldest claim of any origin has waited; `NEVER` if there is
+    /// none.
     pub(crate) fn oldest_claim(&self) -> Moment {
         if !self.limited {
             return Moment::NEVER;
         }
-        // SeqCst, as is the idle count: a thread that idles a connection and then reads `oldest_claim`,
-        // and a thread that queues a claim and then reads the idle count, cannot both miss each other.
+        // SeqCst, as is the idle count: a thread that idles a connection and then reads
+        // `oldest_claim`, and a thread that queues a claim and then reads the idle count, cannot
+        // both miss each other.
         Moment::from_nanos(self.oldest_claim.load(Ordering::SeqCst))
     }
 
@@ -59,8 +62,8 @@ impl ConnectionLimit {
         self.with(SharedLimit::idle_appeared);
     }
 
-    /// Grants places to claims, and looks for idle connections that can make room. Returns at once if
-    /// another thread is doing so, or this thread further up its stack.
+    /// Grants places to claims, and looks for idle connections that can make room. Returns at once
+    /// if another thread is doing so, or this thread further up its stack.
     pub(crate) fn serve(&self, origins: impl FnOnce() -> Option<Arc<Origins>>) {
         if !self.with(SharedLimit::begin_work) {
             return;

@@ -42,8 +42,8 @@ impl Permit {
 }
 
 impl Drop for Permit {
-    /// Moves a dial to another runtime if its task was dropped before its end, because the runtime ended.
-    /// A request that waits in another runtime must not fail for that.
+    /// Moves a dial to another runtime if its task was dropped before its end, because the runtime
+    /// ended. A request that waits in another runtime must not fail for that.
     fn drop(&mut self) {
         let Some(token) = self.token.take() else {
             return;
@@ -65,8 +65,8 @@ impl Drop for Permit {
     }
 }
 
-/// Starts a dial, on the runtime of a request that waits for it. It ends early when `aborted` receives
-/// a message, or its sender is dropped.
+/// Starts a dial, on the runtime of a request that waits for it. It ends early when `aborted`
+/// receives a message, or its sender is dropped.
 pub(crate) fn start(
     origin: &Arc<Origin>,
     token: DialPermit,

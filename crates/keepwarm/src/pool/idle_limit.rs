@@ -1,4 +1,5 @@
-//! The limit on idle connections of all origins together, counted without holding any origin's lock.
+//! The limit on idle connections of all origins together, counted without holding any origin's
+//! lock.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
 
@@ -21,8 +22,8 @@ impl IdleLimit {
         Self { limit, counts, idle: AtomicIsize::new(0) }
     }
 
-    /// Notes that one origin's idle count went from `before` to `after`. True if that exceeded the limit.
-    /// If the number is not needed nothing is counted, so that origins share no cache line.
+    /// Notes that one origin's idle count went from `before` to `after`. True if that exceeded the
+    /// limit. If the number is not needed nothing is counted, so that origins share no cache line.
     pub(crate) fn moved(&self, before: usize, after: usize) -> bool {
         if !self.counts || before == after {
             return false;

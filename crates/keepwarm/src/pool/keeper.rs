@@ -1,8 +1,10 @@
-//! The keeper: one background task a client that inspects idle connections whose sockets became ready,
-//! closes expired connections, and keeps the idle connections of all origins within their limit.
+//! The keeper: one background task a client that inspects idle connections whose sockets became
+//! ready, closes expired connections, and keeps the idle connections of all origins within their
+//! limit.
 //!
-//! The task is started when first needed, on the runtime of the caller that needs it, and started again on
-//! another runtime if that one ends. It keeps nothing alive: when the client is dropped it ends.
+//! The task is started when first needed, on the runtime of the caller that needs it, and started
+//! again on another runtime if that one ends. It keeps nothing alive: when the client is dropped it
+//! ends.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -20,7 +22,8 @@ use crate::wire::waker::NotifyIdle;
 pub(crate) struct Keeper {
     origins: OnceLock<Weak<Origins>>,
     bell: Notify,
-    /// The moment until which the task sleeps. `NEVER` while it works, so that no deadline is missed.
+    /// The moment until which the task sleeps. `NEVER` while it works, so that no deadline is
+    /// missed.
     armed: AtomicU64,
     running: AtomicBool,
     /// Idle connections whose sockets became ready. At most one entry for each wake-up.
@@ -49,8 +52,8 @@ impl Keeper {
         self.origins.get().and_then(Weak::upgrade)
     }
 
-    /// Announces that an origin has idle connections, the first of which expires at `deadline`. Idle
-    /// connections that never expire are announced too: the keeper inspects them.
+    /// Announces that an origin has idle connections, the first of which expires at `deadline`.
+    /// Idle connections that never expire are announced too: the keeper inspects them.
     pub(crate) fn expect(self: &Arc<Self>, deadline: Moment) {
         self.ensure_running();
         if deadline.as_nanos() < self.armed.load(Ordering::SeqCst) {
@@ -79,7 +82,8 @@ impl Keeper {
         if self.running.load(Ordering::Relaxed) {
             return;
         }
-        // Outside a runtime there is nowhere to run; the next call inside a runtime starts the task.
+        // Outside a runtime there is nowhere to run; the next call inside a runtime starts the
+        // task.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };

@@ -1,7 +1,8 @@
 //! The guard of a leased connection: however a request ends, the pool is informed exactly once.
 //!
-//! The guard returns or closes the connection. What is done with a connection that was dropped in the
-//! middle of an exchange is decided by the exchange, through the function passed to [`Lease::begin`].
+//! The guard returns or closes the connection. What is done with a connection that was dropped in
+//! the middle of an exchange is decided by the exchange, through the function passed to
+//! [`Lease::begin`].
 
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use crate::wire::connection::Connection;
 
 /// A connection on loan from its origin's pool.
 ///
-/// Dropped before the exchange began, it returns the connection unused. Dropped within the exchange, it
-/// closes the connection, since the rest of the response cannot be told from the next one; but if the
-/// request is sent and its response has not begun, the lease is passed to the function that was given to
-/// [`begin`](Lease::begin), which may wait for the response for a moment.
+/// Dropped before the exchange began, it returns the connection unused. Dropped within the
+/// exchange, it closes the connection, since the rest of the response cannot be told from the next
+/// one; but if the request is sent and its response has not begun, the lease is passed to the
+/// function that was given to [`begin`](Lease::begin), which may wait for the response for a
+/// moment.
 #[derive(Debug)]
 pub(crate) struct Lease {
     origin: Arc<Origin>,
@@ -162,7 +164,8 @@ mod tests {
         assert_eq!(origin.snapshot().idle, 0);
     }
 
-    /// The receiver can be dropped while the answer is on its way, when the pool has forgotten the waiter.
+    /// The receiver can be dropped while the answer is on its way, when the pool has forgotten the
+    /// waiter.
     #[tokio::test]
     async fn undelivered_answer_returns_to_pool() {
         let stage = Stage::open().await;

@@ -1,8 +1,8 @@
 //! The pools of a client, one for each origin, and what all origins share.
 //!
-//! `keepwarm-pool` decides; this folder puts live connections beside its state machine, and performs the
-//! effects. Knows no exchange: a [`lease::Lease`] that is dropped within an exchange calls the function
-//! that the exchange has given it.
+//! `keepwarm-pool` decides; this folder puts live connections beside its state machine, and
+//! performs the effects. Knows no exchange: a [`lease::Lease`] that is dropped within an exchange
+//! calls the function that the exchange has given it.
 //!
 //! | module | content |
 //! |---|---|

@@ -12,7 +12,8 @@ use crate::pool::origin::{Origin, Shared};
 use crate::wire::origin_key::{OriginKey, OriginRef};
 
 /// Number of known origins at which the unused ones are forgotten for the first time. A client that
-/// sends requests to ever new hosts holds at most this many, or twice as many as it has connections to.
+/// sends requests to ever new hosts holds at most this many, or twice as many as it has connections
+/// to.
 const FIRST_SWEEP: usize = 1024;
 
 /// Origins by their canonical names.
@@ -91,8 +92,8 @@ impl Origins {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        // Both under one lock: an origin is either listed or forgotten. Listed origins are held, and so
-        // not forgotten meanwhile.
+        // Both under one lock: an origin is either listed or forgotten. Listed origins are held,
+        // and so not forgotten meanwhile.
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let listed: Vec<Arc<Origin>> = known.map.values().map(Arc::clone).collect();
         let forgotten = known.forgotten;

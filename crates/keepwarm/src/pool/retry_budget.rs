@@ -16,15 +16,15 @@ const TIME_PER_RETRY: Duration = Duration::from_secs(1);
 
 /// Number of requests to one origin that may be sent a second time.
 ///
-/// Without a budget a server that breaks every connection would get twice the load that breaks it. The
-/// budget is a hundred retries at the start; one more for each two requests and for each second; never
-/// more than a thousand in stock.
+/// Without a budget a server that breaks every connection would get twice the load that breaks it.
+/// The budget is a hundred retries at the start; one more for each two requests and for each
+/// second; never more than a thousand in stock.
 ///
-/// The budget must not be exhausted by a server that only closes idle connections. All idle connections
-/// can go stale in the same instant, a burst of requests meets them all at once, and servers exist that
-/// close every few requests: with one retry for ten requests GETs failed there (`docs/idle-closes.md`).
-/// The cost of retries is bounded besides: each needs a connection that has served or stood ready, and
-/// uses it up.
+/// The budget must not be exhausted by a server that only closes idle connections. All idle
+/// connections can go stale in the same instant, a burst of requests meets them all at once, and
+/// servers exist that close every few requests: with one retry for ten requests GETs failed there
+/// (`docs/idle-closes.md`). The cost of retries is bounded besides: each needs a connection that
+/// has served or stood ready, and uses it up.
 #[derive(Debug)]
 pub(crate) struct RetryBudget(Mutex<Stock>);
 
@@ -45,8 +45,8 @@ impl RetryBudget {
         }))
     }
 
-    /// Takes one retry, if there is one. `requests` is the count of all requests so far; the retries that
-    /// they earned are added here, so that a request without failure costs nothing.
+    /// Takes one retry, if there is one. `requests` is the count of all requests so far; the
+    /// retries that they earned are added here, so that a request without failure costs nothing.
     pub(crate) fn take(&self, requests: u64, now: Moment) -> bool {
         let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = stock.since.unwrap_or(now);

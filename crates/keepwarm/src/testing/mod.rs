@@ -1,15 +1,15 @@
-//! A network in memory whose every step the test takes: for tests of code that uses a client.
+//! A network in memory that a test controls step by step: for tests of code that uses a client.
 //! With the feature `testing`, which belongs among `[dev-dependencies]`.
 //!
 //! A [`Network`] is given to a client as its connector. Each dial then waits until the test
-//! completes or fails it; each connection ends at a [`Peer`] that reads requests and writes
-//! responses when the test says so. Nothing is decided by chance or by a port, and no socket is
+//! completes or fails it; each connection leads to a [`Peer`] that reads requests and writes
+//! responses when the test calls it. No result depends on chance or on a port, and no socket is
 //! opened. Everything between is the real client: the pool, the queue, retries, HTTP/1.1.
 //!
-//! All timers of the client, its timeouts and its idle clock, are tokio's. In a runtime whose time is
-//! paused they cost no time: `tokio::time::sleep(Duration::from_secs(90)).await` lets 90 seconds
-//! pass at once, with everything that falls due on the way. A test that waits for what never comes
-//! panics after [`PATIENCE`], which is at once there too.
+//! All timers of the client, its timeouts and its idle clock, are tokio's. In a runtime whose time
+//! is paused they cost no time: `tokio::time::sleep(Duration::from_secs(90)).await` lets 90 seconds
+//! pass at once, with everything that falls due on the way. A test that waits for an event that never
+//! comes panics after [`PATIENCE`], which is at once there too.
 //!
 //! ```
 //! use std::time::Duration;
@@ -47,8 +47,8 @@
 //! }
 //! ```
 //!
-//! What it does not show is what a kernel adds: ports, TIME_WAIT, buffers of its sizes, and the
-//! instants between a packet and its being read. TLS is not played either: use URLs with `http`.
+//! The effects of a kernel are missing: ports, TIME_WAIT, buffers of its sizes, and the time between
+//! the arrival of a packet and its being read. TLS is not simulated either: use URLs with `http`.
 
 mod peer;
 
@@ -63,14 +63,14 @@ use tokio::sync::{mpsc, oneshot};
 use tower_service::Service;
 
 use crate::wire::connect::Destination;
-use peer::End;
+use peer::Pipe;
 pub use peer::{Asked, Peer};
 
-/// How long anything here waits for the client, by tokio's clock. Then it panics and says for what.
+/// Limit on each wait for the client, by tokio's clock. Beyond it the wait panics and names its event.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Bytes that are under way in each direction of a connection at most. Who writes more waits until
-/// the other side has read.
+/// Limit on the bytes that are under way in each direction of a connection. A writer of more waits
+/// until the other side has read.
 pub const MAX_UNREAD: usize = 64 << 10;
 
 async fn within<F: Future>(what: &str, future: F) -> F::Output {
@@ -80,7 +80,7 @@ async fn within<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Connections in memory, each of which the test makes.
+/// Connections in memory, made by the test.
 ///
 /// One network may serve several clients.
 ///
@@ -102,8 +102,8 @@ async fn within<F: Future>(what: &str, future: F) -> F::Output {
 /// ```
 #[derive(Debug)]
 pub struct Network {
-    caller: mpsc::UnboundedSender<Dial>,
-    called: mpsc::UnboundedReceiver<Dial>,
+    sender: mpsc::UnboundedSender<Dial>,
+    dials: mpsc::UnboundedReceiver<Dial>,
 }
 
 impl Default for Network {
@@ -113,34 +113,34 @@ impl Default for Network {
 }
 
 impl Network {
-    /// Without connections.
+    /// Makes a network without connections.
     #[must_use]
     pub fn new() -> Self {
         // Dials are bounded by the client that makes them.
-        let (caller, called) = mpsc::unbounded_channel();
-        Self { caller, called }
+        let (sender, dials) = mpsc::unbounded_channel();
+        Self { sender, dials }
     }
 
-    /// For [`ClientBuilder::connector`](crate::ClientBuilder::connector).
+    /// Returns the connector for [`ClientBuilder::connector`](crate::ClientBuilder::connector).
     #[must_use]
     pub fn connector(&self) -> ScriptedConnector {
-        ScriptedConnector { caller: self.caller.clone() }
+        ScriptedConnector { sender: self.sender.clone() }
     }
 
-    /// The next dial, in the order in which the clients began them.
+    /// Waits for the next dial, in the order in which the clients began them.
     ///
     /// # Panics
     ///
-    /// If none comes within [`PATIENCE`].
+    /// If no dial comes within [`PATIENCE`].
     pub async fn dial(&mut self) -> Dial {
-        let next = within("a dial", self.called.recv()).await;
+        let next = within("a dial", self.dials.recv()).await;
         next.expect("the network holds a sender itself")
     }
 
-    /// The next dial, if one has begun that was not taken yet. What is ready to run may not have run:
-    /// to see that no dial comes, let some time pass before.
+    /// Returns the next dial, if one has begun that was not taken yet. A task that is ready may not
+    /// have run: to see that no dial comes, let some time pass before.
     pub fn try_dial(&mut self) -> Option<Dial> {
-        self.called.try_recv().ok()
+        self.dials.try_recv().ok()
     }
 }
 
@@ -152,41 +152,41 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// Where the client wants to connect to.
+    /// Returns the origin that the client wants to connect to.
     #[must_use]
     pub const fn destination(&self) -> &Destination {
         &self.destination
     }
 
-    /// The connection is made; here is its other end.
+    /// Completes the dial, and returns the server's side of the connection.
     #[must_use = "a peer that is dropped closes the connection"]
     pub fn succeed(self) -> Peer {
         let (ours, theirs) = peer::pair();
-        // A client that has given up closes it at once.
+        // A client that has given up closes the connection at once.
         drop(self.answer.send(Ok(Connected(theirs))));
         Peer::new(ours)
     }
 
-    /// It cannot be made: an [`io::ErrorKind`] or an [`io::Error`].
+    /// Fails the dial, with an [`io::ErrorKind`] or an [`io::Error`].
     pub fn fail(self, error: impl Into<io::Error>) {
         drop(self.answer.send(Err(error.into())));
     }
 
-    /// Waits until the client gives the dial up: by its connect timeout, or by its own end. A request
-    /// that is dropped does not give up its dial, which then serves the next one.
+    /// Waits until the client gives the dial up: by its connect timeout, or by its own end. A
+    /// request that is dropped does not give up its dial, which then serves the next request.
     ///
     /// # Panics
     ///
-    /// If it does not within [`PATIENCE`].
+    /// If the client does not give up within [`PATIENCE`].
     pub async fn given_up(mut self) {
         within("the dial to be given up", self.answer.closed()).await;
     }
 }
 
-/// What a [`Network`] gives a client to connect with.
+/// Connector of a [`Network`], for a client.
 #[derive(Clone, Debug)]
 pub struct ScriptedConnector {
-    caller: mpsc::UnboundedSender<Dial>,
+    sender: mpsc::UnboundedSender<Dial>,
 }
 
 /// The future of a dial.
@@ -204,7 +204,7 @@ impl Service<Destination> for ScriptedConnector {
     fn call(&mut self, destination: Destination) -> Dialing {
         let (answer, answered) = oneshot::channel();
         let gone = || io::Error::new(io::ErrorKind::ConnectionAborted, "the test dropped the dial");
-        let sent = self.caller.send(Dial { destination, answer });
+        let sent = self.sender.send(Dial { destination, answer });
         Box::pin(async move {
             sent.map_err(|_| gone())?;
             answered.await.map_err(|_| gone())?
@@ -212,8 +212,8 @@ impl Service<Destination> for ScriptedConnector {
     }
 }
 
-/// The client's end of a connection in memory.
-pub struct Connected(End);
+/// The client's side of a connection in memory.
+pub struct Connected(Pipe);
 
 impl fmt::Debug for Connected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

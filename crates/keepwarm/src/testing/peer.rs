@@ -1,4 +1,4 @@
-//! The server's end of a connection in memory, and the requests that come there.
+//! The server's side of a connection in memory, and the requests that it receives.
 
 use std::io;
 use std::pin::Pin;
@@ -10,36 +10,36 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 
 use super::{MAX_UNREAD, within};
 
-/// A request, its body included, that is larger than this is a mistake of the test: 64 MiB.
+/// Limit on a request, its body included: 64 MiB. A larger one is a mistake of the test.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
-/// One end of a pipe that can be reset as a socket can.
+/// Half of a bidirectional pipe that can be reset like a socket.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct Pipe {
     stream: DuplexStream,
-    /// The other end was reset, and did not merely end.
+    /// True if the other half was reset, and not closed in an orderly way.
     reset: Arc<AtomicBool>,
 }
 
-pub(super) fn pair() -> (End, End) {
+pub(super) fn pair() -> (Pipe, Pipe) {
     let (ours, theirs) = tokio::io::duplex(MAX_UNREAD);
     let reset = Arc::new(AtomicBool::new(false));
-    (End { stream: ours, reset: Arc::clone(&reset) }, End { stream: theirs, reset })
+    (Pipe { stream: ours, reset: Arc::clone(&reset) }, Pipe { stream: theirs, reset })
 }
 
-impl End {
+impl Pipe {
     fn was_reset(&self) -> bool {
         self.reset.load(Ordering::SeqCst)
     }
 }
 
-impl AsyncRead for End {
+impl AsyncRead for Pipe {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // As a kernel does: what was not read before a reset is lost.
+        // As in a kernel, bytes that were not read before a reset are lost.
         if self.was_reset() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -47,7 +47,7 @@ impl AsyncRead for End {
     }
 }
 
-impl AsyncWrite for End {
+impl AsyncWrite for Pipe {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -68,7 +68,7 @@ impl AsyncWrite for End {
     }
 }
 
-/// The server's end of a connection: it does what the test says, and nothing by itself. Dropped, it
+/// The server's side of a connection, controlled by the test. Does nothing by itself. Dropped, it
 /// closes the connection.
 ///
 /// ```
@@ -89,12 +89,12 @@ impl AsyncWrite for End {
 /// ```
 #[derive(Debug)]
 pub struct Peer {
-    end: End,
-    /// Read, and not yet part of a request.
+    pipe: Pipe,
+    /// Bytes that were read, and are not yet part of a request.
     unread: Vec<u8>,
 }
 
-/// A request as the server sees it.
+/// A request as the server received it.
 #[derive(Clone, Debug)]
 pub struct Asked {
     head: String,
@@ -106,19 +106,19 @@ impl Asked {
         self.head.split([' ', '\r']).nth(place).unwrap_or_default()
     }
 
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &str {
         self.start(0)
     }
 
-    /// The target: path and query.
+    /// Returns the target: path and query.
     #[must_use]
     pub fn target(&self) -> &str {
         self.start(1)
     }
 
-    /// The first header field of this name, in any case.
+    /// Returns the first header field of this name, in any case.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
@@ -126,7 +126,7 @@ impl Asked {
         found.map(|(_, value)| value.trim())
     }
 
-    /// The body; the data of its chunks, if it came in chunks.
+    /// Returns the body; the data of its chunks, if it came in chunks.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
@@ -134,38 +134,38 @@ impl Asked {
 }
 
 impl Peer {
-    pub(super) const fn new(end: End) -> Self {
-        Self { end, unread: Vec::new() }
+    pub(super) const fn new(pipe: Pipe) -> Self {
+        Self { pipe, unread: Vec::new() }
     }
 
-    /// The next request, read to the end of its body.
+    /// Reads the next request to the end of its body.
     ///
     /// # Panics
     ///
-    /// If it does not come within [`PATIENCE`](super::PATIENCE), or the connection ends before.
+    /// If the request does not come within [`PATIENCE`](super::PATIENCE), or the connection ends before.
     pub async fn request(&mut self) -> Asked {
         let asked = within("a request", self.read_request()).await;
         asked.unwrap_or_else(|| panic!("the connection ended before a request"))
     }
 
-    /// The next request, as [`request`](Peer::request); `None` if the client closes the connection
-    /// before a byte of one.
+    /// Reads the next request like [`request`](Peer::request); `None` if the client closes the connection
+    /// before a byte of a request.
     ///
     /// # Panics
     ///
-    /// If neither comes within [`PATIENCE`](super::PATIENCE), or half a request.
+    /// If neither comes within [`PATIENCE`](super::PATIENCE), or only half a request.
     pub async fn request_or_end(&mut self) -> Option<Asked> {
         within("a request or the end", self.read_request()).await
     }
 
-    /// Writes these bytes, whatever they are.
+    /// Writes these bytes, which need not be HTTP.
     ///
     /// # Panics
     ///
     /// If the client has closed the connection, or does not read within
     /// [`PATIENCE`](super::PATIENCE).
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        let written = within("the client to read", self.end.write_all(bytes.as_ref())).await;
+        let written = within("the client to read", self.pipe.write_all(bytes.as_ref())).await;
         written.unwrap_or_else(|error| panic!("the connection had ended: {error}"));
     }
 
@@ -173,7 +173,7 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// As [`write`](Peer::write).
+    /// Like [`write`](Peer::write).
     pub async fn respond(&mut self, status: u16, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         let head = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -184,35 +184,35 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// As [`request`](Peer::request) and [`write`](Peer::write).
+    /// Like [`request`](Peer::request) and [`write`](Peer::write).
     pub async fn serve(&mut self, status: u16, body: impl AsRef<[u8]>) -> Asked {
         let asked = self.request().await;
         self.respond(status, body).await;
         asked
     }
 
-    /// Closes the connection in an orderly way. What was written can still be read.
+    /// Closes the connection in an orderly way. Written bytes can still be read.
     pub fn close(self) {}
 
-    /// Resets the connection. What was written and not yet read is lost.
+    /// Resets the connection. Bytes that were written and not yet read are lost.
     pub fn reset(self) {
-        self.end.reset.store(true, Ordering::SeqCst);
+        self.pipe.reset.store(true, Ordering::SeqCst);
     }
 
     /// Waits until the client closes the connection.
     ///
     /// # Panics
     ///
-    /// If it does not within [`PATIENCE`](super::PATIENCE), or sends something before.
+    /// If the client does not within [`PATIENCE`](super::PATIENCE), or sends another request before.
     pub async fn closed(mut self) {
         let more = self.request_or_end().await;
         assert!(more.is_none(), "the client sent another request: {more:?}");
     }
 
-    /// More bytes are there to be taken; false at the end.
+    /// Reads more bytes; false at the end.
     async fn fill(&mut self) -> bool {
         assert!(self.unread.len() <= MAX_REQUEST_BYTES, "a request beyond any reason");
-        matches!(self.end.read_buf(&mut self.unread).await, Ok(1..))
+        matches!(self.pipe.read_buf(&mut self.unread).await, Ok(1..))
     }
 
     async fn read_request(&mut self) -> Option<Asked> {

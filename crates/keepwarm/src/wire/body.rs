@@ -26,8 +26,8 @@ use crate::wire::gate::Gate;
 /// assert!(stream.try_clone().is_none());
 /// ```
 pub struct Body(
-    /// `None` for an empty body, as in most requests. Behind a pointer, since hyper moves a request some
-    /// twenty times on its way.
+    /// `None` for an empty body, as in most requests. Behind a pointer, since hyper moves a request
+    /// some twenty times on its way.
     Option<Box<Content>>,
 );
 
@@ -115,15 +115,15 @@ impl Body {
         Self(None)
     }
 
-    /// Creates a body that is read while it is sent. The body cannot be sent twice, so a redirect that
-    /// asks for it again (307, 308) is not followed, and no second attempt is made once a byte of the
-    /// request was written.
+    /// Creates a body that is read while it is sent. The body cannot be sent twice, so a redirect
+    /// that asks for it again (307, 308) is not followed, and no second attempt is made once a byte
+    /// of the request was written.
     ///
-    /// Its length is that of a field `Content-Length`, or of an exact `size_hint`; otherwise it is sent
-    /// in chunks. A body that turns out to be longer or shorter is an error: the connection is closed,
-    /// and the server has not seen a complete request. To ensure that, the last bytes are sent only when
-    /// the stream has ended. Trailers are sent if a field `Trailer` announces them, and then in chunks;
-    /// other trailers are an error.
+    /// Its length is that of a field `Content-Length`, or of an exact `size_hint`; otherwise it is
+    /// sent in chunks. A body that turns out to be longer or shorter is an error: the connection is
+    /// closed, and the server has not seen a complete request. To ensure that, the last bytes are
+    /// sent only when the stream has ended. Trailers are sent if a field `Trailer` announces them,
+    /// and then in chunks; other trailers are an error.
     pub fn stream<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -132,8 +132,8 @@ impl Body {
         Self::of(Source::Stream(boxed(body)))
     }
 
-    /// Creates a streamed body that can be made anew and so be sent again: for a redirect (307, 308),
-    /// and for a second attempt. Go: `Request.GetBody`.
+    /// Creates a streamed body that can be made anew and so be sent again: for a redirect (307,
+    /// 308), and for a second attempt. Go: `Request.GetBody`.
     ///
     /// The task of the request calls `make` each time that the body is sent.
     ///

@@ -2,12 +2,12 @@
 //!
 //! Both are [tower](tower_service) services that a client is given once, by
 //! [`ClientBuilder::connector`](crate::ClientBuilder::connector) and
-//! [`ClientBuilder::resolver`](crate::ClientBuilder::resolver). Dials belong to the pool: for each dial
-//! the service is cloned, made ready and called once, in a task of the pool on the runtime of a request
-//! that waits. The request that caused the dial may be served by another connection, or be dropped; the
-//! dial goes on, and its connection serves the next request. The future is dropped when
-//! [`connect_timeout`](crate::ClientBuilder::connect_timeout) passes or the client ends. A panic
-//! fails the dial, and nothing else.
+//! [`ClientBuilder::resolver`](crate::ClientBuilder::resolver). Dials belong to the pool: for each
+//! dial the service is cloned, made ready and called once, in a task of the pool on the runtime of
+//! a request that waits. The request that caused the dial may be served by another connection, or
+//! be dropped; the dial goes on, and its connection serves the next request. The future is dropped
+//! when [`connect_timeout`](crate::ClientBuilder::connect_timeout) passes or the client ends. A
+//! panic fails the dial, and nothing else.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -28,8 +28,8 @@ const MAX_ADDRESSES: usize = 64;
 
 /// The origin that a connector is to connect to.
 ///
-/// For `https` the connector returns the stream below TLS, as for `http`; the client does the handshake
-/// on that stream.
+/// For `https` the connector returns the stream below TLS, as for `http`; the client does the
+/// handshake on that stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination(Arc<OriginKey>);
 

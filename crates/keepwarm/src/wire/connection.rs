@@ -1,13 +1,13 @@
 //! One live connection: hyper's sender and driver, and the waker that observes the idle socket.
 //!
 //! hyper gives a sender and a driver; the driver is a future that must be polled for anything to
-//! happen. The task that holds the lease polls it, so a request costs no wake-up of another task. An
-//! idle connection is polled by no task: the driver is always polled with the connection's own
+//! happen. The task that holds the lease polls it, so a request costs no wake-up of another task.
+//! An idle connection is polled by no task: the driver is always polled with the connection's own
 //! [`waker`](super::waker), which reports to the pool when the socket becomes ready. An idle socket
 //! becomes ready for three reasons only: end of file, reset, and bytes that belong to no request.
 //!
-//! This module owns the bytes and the state of one exchange. It does not know which pool the connection
-//! is in, nor what the request is for.
+//! This module owns the bytes and the state of one exchange. It does not know which pool the
+//! connection is in, nor what the request is for.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -67,9 +67,9 @@ enum Driver {
 }
 
 impl Driver {
-    /// Polls the driver. Its end drops hyper's future, and with it a request that it has not begun, which
-    /// [`poll_response`](Connection::poll_response) then returns. A future that was kept after its end
-    /// would keep that request too.
+    /// Polls the driver. Its end drops hyper's future, and with it a request that it has not begun,
+    /// which [`poll_response`](Connection::poll_response) then returns. A future that was kept
+    /// after its end would keep that request too.
     fn poll(&mut self, cx: &mut Context<'_>) {
         if let Self::Running(driver) = self
             && let Poll::Ready(result) = Pin::new(driver).poll(cx)
@@ -99,7 +99,8 @@ impl DriverEnd {
         let io = std::error::Error::source(error)
             .and_then(|source| source.downcast_ref::<std::io::Error>());
         match io {
-            // A socket's own errors have other kinds; tokio reports the end of a runtime as `Other`.
+            // A socket's own errors have other kinds; tokio reports the end of a runtime as
+            // `Other`.
             Some(io) => Self::BySocket { runtime_gone: io.kind() == std::io::ErrorKind::Other },
             None => Self::ByProtocol,
         }
@@ -201,7 +202,8 @@ impl Connection {
         self.in_doubt = false;
     }
 
-    /// Has the task of `cx` woken when a [`drive`](Self::drive) may find more than the last one did.
+    /// Has the task of `cx` woken when a [`drive`](Self::drive) may find more than the last one
+    /// did.
     pub(crate) fn wait(&mut self, cx: &Context<'_>) {
         self.waker.wait(cx);
     }
@@ -221,8 +223,9 @@ impl Connection {
         !self.has_ended() && !self.withheld && !self.request_is_written()
     }
 
-    /// Records that the request body will not be sent, because the response came while the body waited
-    /// for `100 Continue`. The request has no end then, and the connection serves no other one.
+    /// Records that the request body will not be sent, because the response came while the body
+    /// waited for `100 Continue`. The request has no end then, and the connection serves no other
+    /// one.
     pub(crate) const fn withhold(&mut self) {
         self.withheld = true;
     }
@@ -237,8 +240,9 @@ impl Connection {
         self.last_exchange
     }
 
-    /// Returns true if the server may understand chunks. A server that answered in HTTP/1.0 does not
-    /// (RFC 9112, 6.1), and to such a server hyper would send a body of unknown length as an empty one.
+    /// Returns true if the server may understand chunks. A server that answered in HTTP/1.0 does
+    /// not (RFC 9112, 6.1), and to such a server hyper would send a body of unknown length as an
+    /// empty one.
     pub(crate) const fn takes_chunks(&self) -> bool {
         !self.is_http_1_0
     }
@@ -263,22 +267,23 @@ impl Connection {
         self.advice.take()
     }
 
-    /// Makes the connection idle: from now on its waker notifies the pool. `Err` is the reason why the
-    /// connection cannot be kept.
+    /// Makes the connection idle: from now on its waker notifies the pool. `Err` is the reason why
+    /// the connection cannot be kept.
     ///
-    /// Called before the pool knows of the return, and followed by [`ConnectionWaker::recheck`] when it
-    /// does.
+    /// Called before the pool knows of the return, and followed by [`ConnectionWaker::recheck`]
+    /// when it does.
     pub(crate) fn suspend(&mut self) -> Result<(), ConnectionEnd> {
-        // If hyper wants the next request, the last drive left nothing to do, and left its waker with
-        // the socket. Unless the socket became ready since, another poll would find nothing.
+        // If hyper wants the next request, the last drive left nothing to do, and left its waker
+        // with the socket. Unless the socket became ready since, another poll would find nothing.
         if self.waker.leave() || !self.is_ready() {
             self.driver.poll(&mut self.waker.context());
         }
         self.check()
     }
 
-    /// Takes an idle connection into use. `Err` if its socket became ready meanwhile, and what was read
-    /// ends the connection. A connection whose socket did not become ready costs no system call here.
+    /// Takes an idle connection into use. `Err` if its socket became ready meanwhile, and what was
+    /// read ends the connection. A connection whose socket did not become ready costs no system
+    /// call here.
     pub(crate) fn resume(&mut self) -> Result<(), ConnectionEnd> {
         if self.waker.take() {
             self.drive();
@@ -318,8 +323,8 @@ fn says_keep_alive(headers: &http::HeaderMap) -> bool {
 
 /// Returns true if another reader of this head might see another end of the body: a length beside a
 /// transfer coding, or `chunked` named other than once (RFC 9112, 6.1 and 6.3). hyper reads such a
-/// response as chunked; an attacker may have smuggled in the bytes behind its end, so no later response
-/// on the connection can be trusted.
+/// response as chunked; an attacker may have smuggled in the bytes behind its end, so no later
+/// response on the connection can be trusted.
 fn framing_in_doubt(headers: &http::HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING)
         && (headers.contains_key(CONTENT_LENGTH)
@@ -329,7 +334,8 @@ fn framing_in_doubt(headers: &http::HeaderMap) -> bool {
                 != 1)
 }
 
-/// Returns true if `Connection` lists this option (RFC 9110, 7.6.1: a comma-separated list, any case).
+/// Returns true if `Connection` lists this option (RFC 9110, 7.6.1: a comma-separated list, any
+/// case).
 fn connection_option(headers: &http::HeaderMap, option: &str) -> bool {
     listed(headers, CONNECTION).any(|listed| listed.eq_ignore_ascii_case(option))
 }

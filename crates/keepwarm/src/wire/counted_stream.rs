@@ -81,7 +81,8 @@ impl Witness {
         self.0.flushed.load(Ordering::Relaxed)
     }
 
-    /// Returns true if all that was begun is with the kernel: the head, and the body if there is one.
+    /// Returns true if all that was begun is with the kernel: the head, and the body if there is
+    /// one.
     pub(crate) fn is_flushed(&self) -> bool {
         self.has_flushed() && !self.0.uploading.load(Ordering::Relaxed)
     }
@@ -120,8 +121,8 @@ impl CountedStream {
     }
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        // A TLS peer that closes without a close_notify: the end of file is an error there, since an
-        // attacker may have caused it (RFC 8446, 6.1).
+        // A TLS peer that closes without a close_notify: the end of file is an error there, since
+        // an attacker may have caused it (RFC 8446, 6.1).
         if let Poll::Ready(Err(error)) = &result
             && error.kind() == io::ErrorKind::UnexpectedEof
         {

@@ -1,4 +1,5 @@
-//! Interim responses (1xx, RFC 9110, 15.2): their listener, and the request body that waits for one.
+//! Interim responses (1xx, RFC 9110, 15.2): their listener, and the request body that waits for
+//! one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use super::body::Body;
 use super::gate::Gate;
 use crate::deadline::Deadline;
 
-/// Limit on the bytes up to the end of the final head: interim responses and that head together. Go's
-/// `MaxResponseHeaderBytes` counts the same.
+/// Limit on the bytes up to the end of the final head: interim responses and that head together.
+/// Go's `MaxResponseHeaderBytes` counts the same.
 pub(crate) const MAX_BYTES_BEFORE_HEAD: u64 = 1 << 20;
 
 /// A caller's function that is called for each interim response.

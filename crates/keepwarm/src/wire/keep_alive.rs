@@ -1,8 +1,8 @@
 //! The `Keep-Alive` field of a response: the server's advice on how long it keeps the connection.
 //!
 //! This module parses the field; the pool decides what follows from it. The field is older than
-//! HTTP/1.1 and in none of its documents (RFC 2068, 19.7.1, has the last description), so a parameter
-//! that cannot be parsed is ignored.
+//! HTTP/1.1 and in none of its documents (RFC 2068, 19.7.1, has the last description), so a
+//! parameter that cannot be parsed is ignored.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use keepwarm_pool::Advice;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// Parses the advice of a response head: `timeout=` in seconds, `max=` in exchanges. Of several values
-/// the smallest counts. `None` if no parameter could be parsed.
+/// Parses the advice of a response head: `timeout=` in seconds, `max=` in exchanges. Of several
+/// values the smallest counts. `None` if no parameter could be parsed.
 pub(crate) fn read(headers: &HeaderMap) -> Option<Advice> {
     let mut advice = Advice::default();
     let values = headers.get_all(KEEP_ALIVE).iter().filter_map(|value| value.to_str().ok());
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn order_case_and_spacing_do_not_matter() {
+    fn order_case_and_spacing_are_free() {
         assert_eq!(said(&["timeout=5, max=100"]), Some((Some(5), Some(100))));
         assert_eq!(said(&["MAX=100,Timeout = 5"]), Some((Some(5), Some(100))));
         assert_eq!(said(&["timeout=\"5\""]), Some((Some(5), None)));

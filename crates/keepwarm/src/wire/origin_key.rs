@@ -47,15 +47,15 @@ impl Scheme {
 
 /// The canonical name of an origin: scheme, lower-case host, port always explicit.
 ///
-/// Names that only might mean the same host are different: with and without a dot at the end, an IPv6
-/// address with and without its zeros. Such names share no connections, which costs a few connections;
-/// if they shared them, a request could reach the wrong server. A URI with a host beyond ASCII is
-/// rejected, so a host here has been through the caller's IDNA (`xn--`).
+/// Names that only might mean the same host are different: with and without a dot at the end, an
+/// IPv6 address with and without its zeros. Such names share no connections, which costs a few
+/// connections; if they shared them, a request could reach the wrong server. A URI with a host
+/// beyond ASCII is rejected, so a host here has been through the caller's IDNA (`xn--`).
 ///
-/// The key is a security boundary: requests with the same key share connections, and no others do. All
-/// other properties of a connection (roots, identity, name in the handshake, local address, Unix
-/// socket, connector, resolver) are fixed for a client, and clients share no connections: no request
-/// can choose them.
+/// The key is a security boundary: requests with the same key share connections, and no others do.
+/// All other properties of a connection (roots, identity, name in the handshake, local address,
+/// Unix socket, connector, resolver) are fixed for a client, and clients share no connections: no
+/// request can choose them.
 #[derive(Clone, Debug)]
 pub(crate) struct OriginKey {
     scheme: Scheme,
@@ -247,8 +247,8 @@ mod tests {
         OriginRef::of(&url.parse().expect(url)).expect(url).to_key()
     }
 
-    /// Returns true if both find the same connections: by the key, and by the look-up that allocates
-    /// nothing.
+    /// Returns true if both find the same connections: by the key, and by the look-up that
+    /// allocates nothing.
     fn same(one: &str, other: &str) -> bool {
         let known = std::collections::HashMap::from([(key(one), ())]);
         let uri: http::Uri = other.parse().expect(other);

@@ -1,9 +1,9 @@
 //! The response head that a connection still has to deliver, from sending the request on.
 //!
-//! hyper's future of a response has no nameable type and does not fit into a struct. It is stored with
-//! the connection all the same, behind a trait object, so that it outlives the request's own future:
-//! the next holder of the connection can still wait for the head. Its memory is allocated once for
-//! each connection.
+//! hyper's future of a response has no nameable type and does not fit into a struct. It is stored
+//! with the connection all the same, behind a trait object, so that it outlives the request's own
+//! future: the next holder of the connection can still wait for the head. Its memory is allocated
+//! once for each connection.
 
 use std::fmt;
 use std::future::Future;
@@ -48,9 +48,9 @@ where
         let Some(future) = self.future.as_mut().as_pin_mut() else {
             return Poll::Pending;
         };
-        // Only a drive in the same task resolves the future, so it needs no waker. It is polled outside
-        // the task's budget: a step that tokio refuses because the budget is used up would be repeated
-        // when its waker is called.
+        // Only a drive in the same task resolves the future, so it needs no waker. It is polled
+        // outside the task's budget: a step that tokio refuses because the budget is used up would
+        // be repeated when its waker is called.
         let polled =
             Pin::new(&mut unconstrained(future)).poll(&mut Context::from_waker(Waker::noop()));
         if polled.is_ready() {
@@ -76,7 +76,8 @@ impl PendingResponse {
         Self(slot(|sender: &mut Sender, request| sender.try_send_request(request)))
     }
 
-    /// Queues the request with the driver. The end of the driver resolves the response at the latest.
+    /// Queues the request with the driver. The end of the driver resolves the response at the
+    /// latest.
     pub(crate) fn send(&mut self, sender: &mut Sender, request: http::Request<Body>) {
         self.0.send(sender, request);
     }

@@ -101,9 +101,9 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream of a caller's connector, whose panics are caught. Tasks of requests poll the stream, but so
-/// does the keeper, which all connections of a client share, and any of them may drop it: a panic in it
-/// is a failure of this connection and of no other.
+/// A stream of a caller's connector, whose panics are caught. Tasks of requests poll the stream,
+/// but so does the keeper, which all connections of a client share, and any of them may drop it: a
+/// panic in it is a failure of this connection and of no other.
 ///
 /// `None` once the stream is being dropped.
 struct Foreign<S>(Option<S>);

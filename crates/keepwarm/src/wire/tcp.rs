@@ -68,9 +68,9 @@ pub(crate) async fn connect(
 }
 
 /// Races the addresses of a host (RFC 8305): the families take turns, each attempt has a head start
-/// over the next one, and a failure starts the next one at once. The first connection wins; attempts
-/// still under way are dropped, which before the handshake costs the server nothing. If all fail,
-/// the last failure is the one reported.
+/// over the next one, and a failure starts the next one at once. The first connection wins;
+/// attempts still under way are dropped, which before the handshake costs the server nothing. If
+/// all fail, the last failure is the one reported.
 async fn race(addresses: &[SocketAddr], local: Option<IpAddr>) -> Result<TcpStream> {
     let mut addresses = addresses.iter().copied();
     let mut failure = Error::new(Stage::Connect, Kind::Failed);
@@ -104,9 +104,9 @@ fn refused(local: Option<IpAddr>, address: SocketAddr, error: io::Error) -> Erro
 async fn connect_from(local: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
     let Some(local) = local else { return TcpStream::connect(address).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Without the option bind(2) takes a port for itself, and all destinations together have as many
-    // connections as there are ephemeral ports. A kernel before 4.2 does not know the option; there
-    // that limit stays.
+    // Without the option bind(2) takes a port for itself, and all destinations together have as
+    // many connections as there are ephemeral ports. A kernel before 4.2 does not know the option;
+    // there that limit stays.
     #[cfg(target_os = "linux")]
     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
     socket.bind(SocketAddr::new(local, 0))?;
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn hanging_address_does_not_delay_the_next() {
+    async fn hanging_address_delays_no_other() {
         let hanging = scripted::Stage::open_narrow();
         let _filled = hanging.fill().await;
         let open = scripted::Stage::open().await;
@@ -146,8 +146,9 @@ mod tests {
         assert_eq!(stream.peer_addr().expect("connected"), open);
     }
 
+    /// If no address connects, the last failure is the error.
     #[tokio::test]
-    async fn last_failure_is_reported_when_none_connects() {
+    async fn last_failure_is_reported() {
         let dead = [RefusedPort::new(), RefusedPort::new()];
         let addresses = dead.each_ref().map(|port| port.address());
         let error =

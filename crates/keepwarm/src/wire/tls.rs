@@ -36,7 +36,8 @@ const ALPN: &[u8] = b"http/1.1";
 pub struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// Takes a certificate in DER, as X.509 has it. The certificate is parsed when the client is built.
+    /// Takes a certificate in DER, as X.509 has it. The certificate is parsed when the client is
+    /// built.
     #[must_use]
     pub fn from_der(der: impl Into<Vec<u8>>) -> Self {
         Self(CertificateDer::from(der.into()))
@@ -64,8 +65,8 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) if a section is malformed or missing. That the key fits the
-    /// certificate is checked when the client is built.
+    /// [`is_invalid`](Error::is_invalid) if a section is malformed or missing. That the key fits
+    /// the certificate is checked when the client is built.
     pub fn from_pem(pem: &[u8]) -> Result<Self> {
         let key = PrivateKeyDer::from_pem_slice(pem)
             .map_err(|error| Error::invalid(format!("no private key in the PEM: {error}")))?;
@@ -151,8 +152,8 @@ impl Tls {
         Self { settings, config: OnceLock::new() }
     }
 
-    /// Shakes hands with `host`, or with the name that is set instead. The certificate must be for that
-    /// name, and the name is sent (SNI, RFC 6066) unless it is an address.
+    /// Shakes hands with `host`, or with the name that is set instead. The certificate must be for
+    /// that name, and the name is sent (SNI, RFC 6066) unless it is an address.
     pub(crate) async fn connect(&self, host: &str, stream: Stream) -> Result<TlsStream<Stream>> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
@@ -173,7 +174,8 @@ impl Tls {
         let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            // "Dangerous" is rustls's word for any other verifier than its own; ours is the platform's.
+            // "Dangerous" is rustls's word for any other verifier than its own; ours is the
+            // platform's.
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.settings.identity {

@@ -11,7 +11,8 @@ use tokio::net::UnixStream;
 
 use crate::error::{Error, Result, Stage};
 
-/// First pause before another attempt at a socket whose accept queue was full; each is twice as long.
+/// First pause before another attempt at a socket whose accept queue was full; each is twice as
+/// long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);

@@ -1,9 +1,9 @@
 //! State machine behind a connection's waker: decides whom a wake-up reaches, and loses none.
 //!
 //! hyper and tokio know one waker of a connection, for as long as it lives. Its target changes: no
-//! task while the owner polls the connection by itself, the owner's task while that waits, the keeper
-//! while the connection is idle. Any thread may [`ring`](WakeState::ring) at any time; every other
-//! method is called by the owner of the connection.
+//! task while the owner polls the connection by itself, the owner's task while that waits, the
+//! keeper while the connection is idle. Any thread may [`ring`](WakeState::ring) at any time; every
+//! other method is called by the owner of the connection.
 //!
 //! ```text
 //!             take                    wait                  ring: wakes the task
@@ -17,13 +17,14 @@
 //! looks again, or its task is woken, or the keeper is called.** Proof, for a ring that comes while
 //! the connection is not idle:
 //!
-//! * If the owner looks (or takes, or leaves) afterwards, its swap reads what the ring wrote, and so
-//!   everything before the ring is visible to it.
+//! * If the owner looks (or takes, or leaves) afterwards, its swap reads what the ring wrote, and
+//!   so everything before the ring is visible to it.
 //! * If not, the owner has looked before. It waits next by storing its waker, and then reading
-//!   whether there was a ring. The ring writes that flag first, and then takes the waker out. Storing
-//!   and taking out are ordered by the lock. Stored first: the ring finds the waker and wakes the
-//!   task, or another ring has taken it, which is about to wake the same task. Taken out first: then
-//!   the flag that the ring wrote before is visible to the owner, which wakes its task itself.
+//!   whether there was a ring. The ring writes that flag first, and then takes the waker out.
+//!   Storing and taking out are ordered by the lock. Stored first: the ring finds the waker and
+//!   wakes the task, or another ring has taken it, which is about to wake the same task. Taken out
+//!   first: then the flag that the ring wrote before is visible to the owner, which wakes its task
+//!   itself.
 //! * A ring that finds an earlier ring not yet looked at does nothing: the same look will see both.
 //!
 //! A thread that takes a waker out wakes it, even if the connection has passed to another owner

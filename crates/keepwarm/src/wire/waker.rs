@@ -1,7 +1,7 @@
 //! Waker of a connection: wakes the task that owns it, or reports an idle one to the pool.
 //!
-//! The rules are [`WakeState`]'s. This module adds the [`Waker`] that the driver is polled with, the
-//! owner's handle, and the trait through which the pool is told. It knows no pool.
+//! The rules are [`WakeState`]'s. This module adds the [`Waker`] that the driver is polled with,
+//! the owner's handle, and the trait through which the pool is told. It knows no pool.
 
 use std::cell::Cell;
 use std::fmt;
@@ -17,12 +17,12 @@ thread_local! {
 
 /// Runs `act`, and ignores each wake-up of a connection that this thread causes meanwhile.
 ///
-/// hyper wakes the driver's waker when it is given a request and when a frame of a body is taken from
-/// it. A drive always follows the first. The second matters only to a driver that waits for room for
-/// the next frame: a reader that takes a frame while the exchange goes on drives after it. So such a
-/// wake-up carries no news. Without this function it would schedule the request's task once more, or
-/// send the keeper to an idle and healthy connection. The thread tells it from all other wake-ups:
-/// `act` runs at once, and wakes no other connection.
+/// hyper wakes the driver's waker when it is given a request and when a frame of a body is taken
+/// from it. A drive always follows the first. The second matters only to a driver that waits for
+/// room for the next frame: a reader that takes a frame while the exchange goes on drives after it.
+/// So such a wake-up carries no news. Without this function it would schedule the request's task
+/// once more, or send the keeper to an idle and healthy connection. The thread tells it from all
+/// other wake-ups: `act` runs at once, and wakes no other connection.
 pub(crate) fn without_wakeups<R>(act: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {

@@ -70,7 +70,7 @@ async fn answer(request: keepwarm::RequestBuilder) -> (u16, String) {
 
 /// One test: the server is built once.
 #[tokio::test]
-async fn a_server_by_go_agrees_on_uploads_and_interim_responses() {
+async fn go_server_agrees_on_uploads_and_interim_responses() {
     let Some(go) = Go::start().await else { return };
     bodies_wait_for_leave(&go).await;
     a_refused_body_is_not_sent(&go).await;

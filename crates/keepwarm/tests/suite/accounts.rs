@@ -22,8 +22,9 @@ fn sums_hold(stats: &Stats) {
     assert_eq!(total.closed(), sum(PoolStats::closed));
 }
 
+/// Also by reason and closer.
 #[tokio::test]
-async fn the_total_is_the_sum_of_the_origins_by_reason_and_closer_too() {
+async fn total_is_the_sum_of_origins() {
     let client = Client::builder().max_idle_per_origin(2).build().expect("a client");
     let (one, two) = (Stage::open().await, Stage::open().await);
     // One of three is closed as it comes back; of the two that idle, the server closes one.
@@ -46,7 +47,7 @@ async fn the_total_is_the_sum_of_the_origins_by_reason_and_closer_too() {
 }
 
 #[tokio::test]
-async fn every_request_that_asked_is_in_one_count() {
+async fn every_request_is_in_one_count() {
     let stage = Stage::open().await;
     let dead = RefusedPort::new();
     let builder = Client::builder().max_connections_per_origin(1).max_waiters_per_origin(1);
@@ -68,7 +69,7 @@ async fn every_request_that_asked_is_in_one_count() {
 }
 
 #[tokio::test]
-async fn the_reuse_ratio_is_the_part_of_requests_on_used_connections() {
+async fn reuse_ratio_counts_used_connections() {
     let server = Server::saying("x");
     let client = Client::new();
     assert_eq!(client.stats().total.reuse_ratio(), None, "nothing was served");
@@ -81,7 +82,7 @@ async fn the_reuse_ratio_is_the_part_of_requests_on_used_connections() {
 }
 
 #[tokio::test]
-async fn opens_are_counted_for_ten_seconds_of_the_clients_clock() {
+async fn opens_are_counted_for_ten_seconds() {
     let stage = Stage::open().await;
     let client = Client::new();
     let lately = || client.stats().total.opened_lately;

@@ -1,5 +1,5 @@
-//! Request bodies: how they are framed, what is sent again, trailers in both directions, and that one
-//! which is not what it was declared to be is never taken for a complete request.
+//! Request bodies: how they are framed, what is sent again, trailers in both directions, and that
+//! one which is not what it was declared to be is never taken for a complete request.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -64,7 +64,7 @@ async fn sent(stage: &Stage, client: &Client, request: RequestBuilder) -> Reques
 }
 
 #[tokio::test]
-async fn a_body_has_a_length_if_it_is_known_and_else_chunks() {
+async fn known_length_is_declared_else_chunks() {
     let stage = Stage::open().await;
     let client = Client::new();
     let post = || client.post(stage.url("/"));
@@ -114,7 +114,7 @@ async fn a_body_has_a_length_if_it_is_known_and_else_chunks() {
 }
 
 #[tokio::test]
-async fn fields_that_contradict_the_body_are_refused_before_anything_is_sent() {
+async fn contradictory_fields_are_rejected_before_sending() {
     let stage = Stage::open().await;
     let client = Client::new();
     let post = || client.post(stage.url("/"));
@@ -161,7 +161,7 @@ async fn fields_that_contradict_the_body_are_refused_before_anything_is_sent() {
 
 /// A client behind which the next request of the same connection would be smuggled.
 #[tokio::test]
-async fn a_stream_that_is_not_as_long_as_declared_breaks_off_the_request() {
+async fn wrong_stream_length_breaks_the_request() {
     let long = "the body is longer than was declared";
     let cases: [(&[&'static str], &str); 8] = [
         (&["hello", "GET /smuggled HTTP/1.1\r\n\r\n"], long),
@@ -204,8 +204,9 @@ async fn a_stream_that_is_not_as_long_as_declared_breaks_off_the_request() {
     }
 }
 
+/// It does not end a chunked body, so no server takes the body for complete.
 #[tokio::test]
-async fn a_stream_that_fails_ends_no_chunked_body_and_its_error_is_the_cause() {
+async fn failing_stream_is_the_error_cause() {
     let stage = Stage::open().await;
     let client = Client::new();
     let failing = async_frames(vec![Ok("some"), Err("the disk is gone")]);
@@ -236,8 +237,9 @@ fn async_frames(items: Vec<Result<&'static str, &'static str>>) -> Body {
     Body::stream(Items(items.into()))
 }
 
+/// Others break the request off.
 #[tokio::test]
-async fn trailers_that_were_announced_are_sent_and_others_break_off_the_request() {
+async fn announced_trailers_are_sent() {
     let stage = Stage::open().await;
     let client = Client::new();
     let announcing =
@@ -266,8 +268,9 @@ async fn trailers_that_were_announced_are_sent_and_others_break_off_the_request(
     assert_at_rest(&only(&client));
 }
 
+/// They reach the reader.
 #[tokio::test]
-async fn trailers_of_a_response_reach_the_reader_and_the_connection_is_kept() {
+async fn response_trailers_keep_the_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let response = "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -302,8 +305,9 @@ fn replayable(texts: &'static [&'static str]) -> (Body, Arc<AtomicUsize>) {
     (Body::replayable(make), made)
 }
 
+/// And not more often.
 #[tokio::test]
-async fn a_replayable_stream_is_made_for_each_time_it_is_sent_and_no_more_often() {
+async fn replayable_stream_is_made_per_send() {
     let stage = Stage::open().await;
     let client = Client::new();
     for status in [307, 308] {
@@ -322,9 +326,9 @@ async fn a_replayable_stream_is_made_for_each_time_it_is_sent_and_no_more_often(
     }
 }
 
+/// Only if the request may be sent twice.
 #[tokio::test]
-async fn a_stale_connection_costs_a_replayable_stream_a_second_attempt_if_the_request_may_have_one()
-{
+async fn replayable_stream_is_retried_when_stale() {
     let stage = Stage::open().await;
     let client = Client::new();
     for (repeatable, attempts) in [(true, 2), (false, 1)] {
@@ -354,7 +358,7 @@ async fn a_stale_connection_costs_a_replayable_stream_a_second_attempt_if_the_re
 
 /// hyper would send it without its body, since HTTP/1.0 has no chunks.
 #[tokio::test]
-async fn chunks_are_never_sent_on_a_connection_that_answered_in_http_1_0() {
+async fn http_1_0_server_gets_no_chunks() {
     let stage = Stage::open().await;
     let client = Client::new();
     let old = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n";
@@ -382,8 +386,9 @@ async fn chunks_are_never_sent_on_a_connection_that_answered_in_http_1_0() {
     assert_eq!((stats.opened, stats.closed_for(CloseReason::NotPersistent)), (2, 1));
 }
 
+/// Larger than any buffer, by length and by chunks.
 #[tokio::test]
-async fn an_upload_larger_than_any_buffer_arrives_whole_by_length_and_by_chunks() {
+async fn large_uploads_arrive_whole() {
     let stage = Stage::open().await;
     let client = Client::new();
     const PIECE: &str = "0123456789abcdef";

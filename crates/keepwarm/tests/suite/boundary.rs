@@ -102,7 +102,7 @@ async fn assert_told_apart(mirror: &Mirror, two: [(ClientBuilder, &str); 2]) {
 }
 
 #[tokio::test]
-async fn a_connection_under_one_identity_is_never_used_under_another() {
+async fn identities_share_no_connection() {
     let mirror = Mirror::open().await;
     let known = mirror.builder().identity(mirror.clients.identity());
     let unknown = mirror.builder();
@@ -111,7 +111,7 @@ async fn a_connection_under_one_identity_is_never_used_under_another() {
 }
 
 #[tokio::test]
-async fn a_connection_under_one_name_in_the_handshake_is_never_used_under_another() {
+async fn handshake_names_share_no_connection() {
     let mirror = Mirror::open().await;
     let named = |name: &str| mirror.builder().tls_server_name(name.to_owned());
     let heard = ["unknown from 127.0.0.1 to one.test", "unknown from 127.0.0.1 to other.test"];
@@ -122,7 +122,7 @@ async fn a_connection_under_one_name_in_the_handshake_is_never_used_under_anothe
 }
 
 #[tokio::test]
-async fn a_connection_from_one_local_address_is_never_used_from_another() {
+async fn local_addresses_share_no_connection() {
     let mirror = Mirror::open().await;
     let from = |last| mirror.builder().local_address(IpAddr::from([127, 0, 0, last]));
     let heard = ["unknown from 127.0.0.2 to localhost", "unknown from 127.0.0.3 to localhost"];
@@ -131,7 +131,7 @@ async fn a_connection_from_one_local_address_is_never_used_from_another() {
 
 /// Whom one client trusts, another one may not.
 #[tokio::test]
-async fn a_connection_that_one_client_trusts_is_not_there_for_one_that_does_not() {
+async fn trusted_roots_share_no_connection() {
     let mirror = Mirror::open().await;
     let trusting = mirror.builder().build().expect("good");
     answer(&trusting, &mirror.url()).await.expect("a body");
@@ -141,7 +141,7 @@ async fn a_connection_that_one_client_trusts_is_not_there_for_one_that_does_not(
 }
 
 #[tokio::test]
-async fn the_name_in_the_handshake_is_what_the_certificate_must_be_for() {
+async fn certificate_must_match_handshake_name() {
     let mirror = Mirror::open().await;
     let client = mirror.builder().tls_server_name("stranger.test".to_owned()).build();
     let client = client.expect("good");

@@ -11,8 +11,9 @@ fn one_at_a_time() -> Client {
     builder.build().expect("good settings")
 }
 
+/// The dial serves the next request.
 #[tokio::test]
-async fn the_dial_of_a_dropped_request_serves_the_next_one() {
+async fn dial_outlives_its_dropped_request() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut dropped = by_hand(&client, &stage.url("/dropped"));
@@ -30,7 +31,7 @@ async fn the_dial_of_a_dropped_request_serves_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_dial_that_nobody_waits_for_any_more_becomes_idle() {
+async fn unneeded_dial_becomes_idle() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut dropped = by_hand(&client, &stage.url("/"));
@@ -45,7 +46,7 @@ async fn a_dial_that_nobody_waits_for_any_more_becomes_idle() {
 }
 
 #[tokio::test]
-async fn a_request_dropped_in_the_queue_lets_the_next_one_move_up() {
+async fn dropped_waiter_lets_the_next_move_up() {
     let stage = Stage::open().await;
     let client = one_at_a_time();
     let first = fetch(&client, &stage.url("/first"));
@@ -64,8 +65,9 @@ async fn a_request_dropped_in_the_queue_lets_the_next_one_move_up() {
     assert_at_rest(&only(&client));
 }
 
+/// A request is dropped between its assignment and its next poll.
 #[tokio::test]
-async fn a_request_dropped_between_its_assignment_and_its_next_poll_passes_the_connection_on() {
+async fn unpolled_assignment_passes_on() {
     let stage = Stage::open().await;
     let client = one_at_a_time();
     let first = fetch(&client, &stage.url("/first"));
@@ -88,9 +90,9 @@ async fn a_request_dropped_between_its_assignment_and_its_next_poll_passes_the_c
     assert_eq!((stats.opened, stats.closed()), (1, 0));
 }
 
+/// The connection is closed.
 #[tokio::test]
-async fn a_request_dropped_whose_response_does_not_come_closes_its_connection_and_frees_its_place()
-{
+async fn drop_without_response_frees_the_place() {
     let stage = Stage::open().await;
     let client = one_at_a_time();
     let dropped = get(&client, &stage.url("/dropped"));
@@ -112,7 +114,7 @@ async fn a_request_dropped_whose_response_does_not_come_closes_its_connection_an
 }
 
 #[tokio::test]
-async fn a_request_dropped_in_the_middle_of_its_upload_closes_its_connection() {
+async fn drop_during_upload_closes_connection() {
     let stage = Stage::open().await;
     let client = one_at_a_time();
     // More than the sockets hold, and nobody reads.
@@ -126,8 +128,9 @@ async fn a_request_dropped_in_the_middle_of_its_upload_closes_its_connection() {
     assert_eq!(only(&client).closed_for(CloseReason::Abandoned), 1);
 }
 
+/// The rest of the body is missing, so the connection is closed.
 #[tokio::test]
-async fn a_body_dropped_midway_whose_rest_is_missing_closes_its_connection_and_frees_its_place() {
+async fn drop_during_body_frees_the_place() {
     let stage = Stage::open().await;
     let client = one_at_a_time();
     let first = get(&client, &stage.url("/"));
@@ -148,7 +151,7 @@ async fn a_body_dropped_midway_whose_rest_is_missing_closes_its_connection_and_f
 }
 
 #[tokio::test]
-async fn a_request_that_was_never_polled_asks_for_nothing() {
+async fn unpolled_request_asks_for_nothing() {
     let stage = Stage::open().await;
     let client = Client::new();
     drop(client.get(stage.url("/")).send());

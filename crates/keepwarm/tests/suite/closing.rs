@@ -1,6 +1,6 @@
-//! Servers that close idle connections without a word: at their idle timeout, which the next request
-//! is sent to collide with, and at random. No GET fails, no POST arrives twice. What arrived is
-//! counted at the server.
+//! Servers that close idle connections without a word: at their idle timeout, which the next
+//! request is sent to collide with, and at random. No GET fails, no POST arrives twice. What
+//! arrived is counted at the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,8 +53,9 @@ async fn settle(server: &ClosingServer, client: &Client, outcome: &Outcome) {
     assert!(seen.unanswered <= again + told, "{seen:?} {outcome:?}");
 }
 
+/// No GET fails, and no POST is sent twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_collide_with_the_servers_idle_timeout_fail_no_get_and_double_no_post() {
+async fn idle_timeout_collisions_lose_no_request() {
     const IDLE: Duration = Duration::from_millis(50);
     let server = ClosingServer::start(Habit::AfterIdle(IDLE), 1);
     // What it learns, it would keep out of the way of.
@@ -78,8 +79,9 @@ async fn requests_that_collide_with_the_servers_idle_timeout_fail_no_get_and_dou
     settle(&server, &client, &outcome).await;
 }
 
+/// Over 2,000 requests no GET fails, and no POST is sent twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_requests_to_a_server_that_closes_at_random_fail_no_get_and_double_no_post() {
+async fn random_closes_lose_no_request() {
     let server = ClosingServer::start(Habit::AtRandom, 2);
     let client = Client::new();
     let outcome = Arc::new(Outcome::default());

@@ -1,5 +1,5 @@
-//! A connector of the caller's own: what it is asked, what becomes of its dials, and what its failures
-//! touch.
+//! A connector of the caller's own: what it is asked, what becomes of its dials, and what its
+//! failures touch.
 
 use std::future::Future;
 use std::io;
@@ -49,8 +49,9 @@ where
     builder.connect_timeout(Duration::from_secs(60)).build().expect("good settings")
 }
 
+/// It is given the origin of the URL.
 #[tokio::test]
-async fn a_connector_is_asked_once_for_a_connection_and_told_the_origin_of_the_url() {
+async fn connector_is_called_once_per_connection() {
     let server = Server::saying("through");
     let port = server.port();
     let destinations = Arc::new(Mutex::new(Vec::new()));
@@ -88,8 +89,9 @@ async fn answer_all(mut stream: DuplexStream) {
 }
 
 /// The clock stands still until nothing else is left to do: the whole wait takes no time.
+/// Its end is noticed while it is idle.
 #[tokio::test(start_paused = true)]
-async fn a_stream_in_memory_carries_exchanges_and_its_end_is_noticed_while_it_is_idle() {
+async fn memory_stream_carries_exchanges() {
     let (tell, told) = oneshot::channel();
     let tell = Arc::new(Mutex::new(Some(tell)));
     let client = client(service_fn(move |_| {
@@ -113,9 +115,9 @@ async fn a_stream_in_memory_carries_exchanges_and_its_end_is_noticed_while_it_is
     audit(&only(&client));
 }
 
+/// The next dial is not affected.
 #[tokio::test]
-async fn what_a_connector_fails_of_is_the_cause_of_a_connect_error_and_the_next_dial_is_free_of_it()
-{
+async fn connector_error_is_the_cause() {
     let server = Server::saying("x");
     let port = server.port();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -144,8 +146,9 @@ async fn what_a_connector_fails_of_is_the_cause_of_a_connect_error_and_the_next_
     assert_eq!((stats.dials_failed, stats.opened), (1, 1));
 }
 
+/// The dial serves the next request.
 #[tokio::test]
-async fn the_dial_of_a_dropped_request_serves_the_next_one() {
+async fn dial_outlives_its_dropped_request() {
     let stage = Stage::open().await;
     let port = stage.port();
     let gate = Arc::new(Semaphore::new(0));
@@ -195,8 +198,9 @@ fn hanging() -> (impl Connects<TcpStream>, oneshot::Receiver<()>) {
     (hang, told)
 }
 
+/// Its place is free then.
 #[tokio::test(start_paused = true)]
-async fn a_connector_that_hangs_is_dropped_at_the_connect_timeout_and_its_place_is_free() {
+async fn hanging_connector_ends_at_connect_timeout() {
     let (hang, dropped) = hanging();
     let builder = Client::builder().connector(hang).max_connections_per_origin(1);
     let client = builder.connect_timeout(Duration::from_secs(7)).build().expect("good");
@@ -211,7 +215,7 @@ async fn a_connector_that_hangs_is_dropped_at_the_connect_timeout_and_its_place_
 }
 
 #[tokio::test]
-async fn the_end_of_the_client_drops_a_connector_that_hangs() {
+async fn client_end_drops_hanging_connector() {
     let (hang, dropped) = hanging();
     let client = client(hang);
     let mut dialling = by_hand(&client, "http://a.test/");
@@ -224,7 +228,7 @@ async fn the_end_of_the_client_drops_a_connector_that_hangs() {
 }
 
 #[tokio::test]
-async fn a_connector_that_is_not_ready_is_waited_for() {
+async fn unready_connector_is_waited_for() {
     let server = Server::saying("ready");
     let asked = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(Semaphore::new(0));
@@ -337,8 +341,9 @@ impl Drop for RudeStream {
     }
 }
 
+/// Its place is free then.
 #[tokio::test]
-async fn a_panic_in_a_connector_fails_its_request_and_frees_the_place() {
+async fn connector_panic_fails_one_request() {
     let server = Server::saying("x");
     for at in [Where::Clone, Where::Ready, Where::Call, Where::Future] {
         let client = client(Rude { at, port: server.port(), gate: None });
@@ -356,7 +361,7 @@ async fn a_panic_in_a_connector_fails_its_request_and_frees_the_place() {
 }
 
 #[tokio::test]
-async fn a_panic_in_a_connectors_stream_ends_that_connection_alone() {
+async fn stream_panic_ends_one_connection() {
     let server = Server::saying("x");
     for at in [Where::Read, Where::Write] {
         let client = client(Rude { at, port: server.port(), gate: None });
@@ -374,7 +379,7 @@ async fn a_panic_in_a_connectors_stream_ends_that_connection_alone() {
 }
 
 #[tokio::test]
-async fn a_stream_that_panics_as_it_is_dropped_costs_nobody_a_place() {
+async fn panic_on_drop_frees_the_place() {
     let server = Server::saying("x");
     let client = client(Rude { at: Where::Drop, port: server.port(), gate: None });
     for round in 1..4 {
@@ -386,7 +391,7 @@ async fn a_stream_that_panics_as_it_is_dropped_costs_nobody_a_place() {
 }
 
 #[tokio::test]
-async fn a_connection_of_one_connector_is_never_used_for_the_client_of_another() {
+async fn connectors_share_no_connection() {
     let servers = [Server::saying("first"), Server::saying("second")];
     let asked = Arc::new(AtomicUsize::new(0));
     let clients = servers.each_ref().map(|server| client(to(server.port(), &asked)));

@@ -23,7 +23,7 @@ async fn begun(client: &Client, stage: &Stage, sent: &str) -> (Response, Peer) {
 }
 
 #[tokio::test]
-async fn a_dropped_body_that_has_arrived_leaves_its_connection_idle_at_once() {
+async fn arrived_body_idles_at_once() {
     for sent in [ok("a short body"), format!("{CHUNKED}2\r\nok\r\n2\r\nok\r\n0\r\n\r\n")] {
         let stage = Stage::open().await;
         let client = Client::new();
@@ -38,7 +38,7 @@ async fn a_dropped_body_that_has_arrived_leaves_its_connection_idle_at_once() {
 }
 
 #[tokio::test]
-async fn a_dropped_body_that_comes_soon_is_read_for_nobody_and_then_serves_who_waits() {
+async fn drained_connection_serves_a_waiter() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
     for (sent, rest) in [(head, "half half "), (CHUNKED, "2\r\nok\r\n0\r\n\r\n")] {
         let stage = Stage::open().await;
@@ -58,8 +58,9 @@ async fn a_dropped_body_that_comes_soon_is_read_for_nobody_and_then_serves_who_w
     }
 }
 
+/// Bytes that were read before do not count.
 #[tokio::test]
-async fn a_body_dropped_midway_counts_what_is_left_and_not_what_was_read() {
+async fn drain_counts_the_rest_only() {
     let stage = Stage::open().await;
     let client = Client::new();
     let size = 300 << 10;
@@ -82,7 +83,7 @@ async fn a_body_dropped_midway_counts_what_is_left_and_not_what_was_read() {
 }
 
 #[tokio::test]
-async fn a_dropped_body_of_which_too_much_is_left_closes_its_connection_at_once() {
+async fn large_rest_closes_at_once() {
     let stage = Stage::open().await;
     let client = Client::new();
     for (size, closed) in [((256 << 10) + 1, 1), (256 << 10, 0)] {
@@ -97,7 +98,7 @@ async fn a_dropped_body_of_which_too_much_is_left_closes_its_connection_at_once(
 }
 
 #[tokio::test]
-async fn a_dropped_body_of_unknown_length_closes_its_connection_beyond_256_kib() {
+async fn unknown_length_closes_beyond_256_kib() {
     let server = Server::start(|request| {
         let chunks = if request.target() == "/small" { 250 } else { 260 };
         let chunk = format!("400\r\n{}\r\n", "x".repeat(1 << 10));
@@ -112,7 +113,7 @@ async fn a_dropped_body_of_unknown_length_closes_its_connection_beyond_256_kib()
 }
 
 #[tokio::test]
-async fn a_dropped_body_that_does_not_come_closes_its_connection_after_a_while() {
+async fn missing_rest_closes_after_a_while() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, mut peer) = begun(&client, &stage, CHUNKED).await;
@@ -126,8 +127,9 @@ async fn a_dropped_body_that_does_not_come_closes_its_connection_after_a_while()
     assert_at_rest(&only(&client));
 }
 
+/// Closed by the server.
 #[tokio::test]
-async fn a_dropped_body_that_breaks_off_is_a_failed_exchange_of_the_server() {
+async fn broken_rest_is_a_failed_exchange() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, peer) = begun(&client, &stage, CHUNKED).await;
@@ -138,7 +140,7 @@ async fn a_dropped_body_that_breaks_off_is_a_failed_exchange_of_the_server() {
 }
 
 #[tokio::test]
-async fn a_dropped_body_on_a_connection_that_is_not_kept_anyway_is_not_read() {
+async fn last_exchange_is_not_drained() {
     let stage = Stage::open().await;
     let client = Client::new();
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\n";
@@ -149,7 +151,7 @@ async fn a_dropped_body_on_a_connection_that_is_not_kept_anyway_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_body_dropped_outside_a_runtime_closes_its_connection() {
+async fn drop_outside_runtime_closes_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, mut peer) = begun(&client, &stage, CHUNKED).await;
@@ -159,7 +161,7 @@ async fn a_body_dropped_outside_a_runtime_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_body_dropped_after_its_client_closes_its_connection() {
+async fn drop_after_client_closes_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, mut peer) = begun(&client, &stage, CHUNKED).await;
@@ -169,7 +171,7 @@ async fn a_body_dropped_after_its_client_closes_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_dropped_bodies_cost_no_connection() {
+async fn thousand_dropped_bodies_cost_no_connection() {
     let server = Server::start(|_| Answer::Send(ok(&"x".repeat(20 << 10))));
     let client = Client::builder().max_connections_per_origin(4).build().expect("good");
     let tasks: Vec<_> = (0..8)

@@ -20,7 +20,7 @@ async fn refused(client: &Client, url: &str) -> Error {
 }
 
 #[tokio::test]
-async fn a_url_that_cannot_be_used_is_refused_with_the_reason() {
+async fn unusable_url_is_rejected_with_reason() {
     let client = Client::new();
     for (url, reason) in [
         ("http://host:port/", "the port is not a number"),
@@ -39,8 +39,9 @@ async fn a_url_that_cannot_be_used_is_refused_with_the_reason() {
     }
 }
 
+/// The message does not repeat them.
 #[tokio::test]
-async fn credentials_in_a_url_are_refused_and_not_repeated() {
+async fn url_credentials_are_rejected_unrepeated() {
     let client = Client::new();
     for url in ["http://user:secret@host/", "https://user:secret@host", "http://u:secret@ho st/"] {
         let error = refused(&client, url).await;
@@ -50,8 +51,9 @@ async fn credentials_in_a_url_are_refused_and_not_repeated() {
     assert!(error.contains("credentials in a URL are not sent"), "{error}");
 }
 
+/// The header is rejected.
 #[tokio::test]
-async fn a_header_that_cannot_be_sent_is_refused_and_its_value_not_repeated() {
+async fn unsendable_header_value_is_not_repeated() {
     let client = Client::new();
     for (name, value) in [("a b", "x"), ("token", "secret\r\nx: y")] {
         let request = client.get("http://127.0.0.1:1/").header(name, value);
@@ -70,8 +72,9 @@ async fn connect_is_refused() {
     assert_eq!(client.stats().origins.iter().map(|o| o.checkouts).sum::<u64>(), 0);
 }
 
+/// The error has the setting's name and value.
 #[test]
-fn settings_that_cannot_work_are_refused_by_name_and_value() {
+fn unusable_settings_are_named() {
     let builder = Client::builder;
     for (refused, setting) in [
         (builder().max_connections_per_origin(0), "max_connections_per_origin is 0"),
@@ -99,8 +102,9 @@ async fn a_timeout_of_zero_is_refused() {
     assert!(error.expect_err("refused").is_invalid());
 }
 
+/// It is a connect error.
 #[tokio::test]
-async fn a_refused_connection_is_a_connect_error_with_its_address_and_errno() {
+async fn refused_connection_names_address_and_errno() {
     let nobody = RefusedPort::new();
     let client = Client::new();
     let error = client.get(format!("http://{}/", nobody.address()));
@@ -116,7 +120,7 @@ async fn a_refused_connection_is_a_connect_error_with_its_address_and_errno() {
 }
 
 #[tokio::test]
-async fn a_name_without_address_is_a_connect_error_that_says_so() {
+async fn unresolvable_name_is_a_connect_error() {
     let client = Client::new();
     // RFC 6761, 6.4: no name under this one ever resolves.
     let error = within("the resolver", client.get("http://nobody.invalid/").send()).await;
@@ -126,7 +130,7 @@ async fn a_name_without_address_is_a_connect_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_at_once_fails_the_request_on_a_new_connection() {
+async fn immediate_close_fails_on_new_connection() {
     for reset in [false, true] {
         let stage = Stage::open().await;
         let client = Client::new();
@@ -146,8 +150,9 @@ async fn a_server_that_closes_at_once_fails_the_request_on_a_new_connection() {
     }
 }
 
+/// The connection is closed.
 #[tokio::test]
-async fn a_response_that_is_not_http_fails_the_exchange_and_burns_the_connection() {
+async fn response_that_is_not_http_fails() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = get(&client, &stage.url("/"));
@@ -166,7 +171,7 @@ async fn a_response_that_is_not_http_fails_the_exchange_and_burns_the_connection
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_before_the_head_is_told_as_reused_or_new() {
+async fn broken_connection_is_reported_as_reused() {
     let stage = Stage::open().await;
     let client = Client::new();
     for (reset, reused) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -229,8 +234,9 @@ async fn broken_body(head: &str, reset: bool, reused: bool) -> (Error, Closer) {
     (error, stats.closes[0].closer)
 }
 
+/// Closed by the server.
 #[tokio::test]
-async fn a_body_that_breaks_off_is_a_body_error_by_the_server() {
+async fn broken_body_is_a_body_error() {
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
     for head in [length, chunked] {
@@ -252,7 +258,7 @@ async fn a_body_that_breaks_off_is_a_body_error_by_the_server() {
 }
 
 #[tokio::test]
-async fn a_timeout_in_the_queue_is_a_timeout_of_waiting() {
+async fn queue_timeout_has_stage_wait() {
     let stage = Stage::open().await;
     let builder = Client::builder().max_connections_per_origin(1);
     let client = builder.build().expect("good settings");
@@ -268,7 +274,7 @@ async fn a_timeout_in_the_queue_is_a_timeout_of_waiting() {
 }
 
 #[tokio::test]
-async fn a_timeout_while_dialling_is_a_timeout_of_connecting() {
+async fn dial_timeout_has_stage_connect() {
     let silent = SilentPort::new();
     let url = format!("http://{}/", silent.address());
     let client = Client::new();
@@ -286,7 +292,7 @@ async fn a_timeout_while_dialling_is_a_timeout_of_connecting() {
 }
 
 #[tokio::test]
-async fn a_timeout_before_the_head_is_a_timeout_of_the_exchange() {
+async fn head_timeout_has_stage_exchange() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = tokio::spawn(client.get(stage.url("/")).timeout(SOON).send());
@@ -301,7 +307,7 @@ async fn a_timeout_before_the_head_is_a_timeout_of_the_exchange() {
 }
 
 #[tokio::test]
-async fn a_timeout_within_the_body_is_a_timeout_of_the_body() {
+async fn body_timeout_has_stage_body() {
     let stage = Stage::open().await;
     let client = Client::builder().timeout(SOON).build().expect("good");
     let request = get(&client, &stage.url("/"));
@@ -319,8 +325,9 @@ async fn a_timeout_within_the_body_is_a_timeout_of_the_body() {
 }
 
 /// The reader is never kept waiting, so nothing but a look at the clock can end this.
+/// The body never stalls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_timeout_ends_a_body_that_never_ends_and_never_stalls() {
+async fn timeout_ends_an_endless_body() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let endless = head.to_owned() + &"1\r\nx\r\n".repeat(1 << 20);
     let server = Server::start(move |_| Answer::Send(endless.clone()));
@@ -343,7 +350,7 @@ async fn a_timeout_ends_a_body_that_never_ends_and_never_stalls() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_what_the_caller_allows_is_refused() {
+async fn body_beyond_the_limit_is_rejected() {
     let server = Server::saying("0123456789");
     let client = Client::new();
     let response = client.get(server.url("/")).send().await.expect("a head");
@@ -354,8 +361,9 @@ async fn a_body_beyond_what_the_caller_allows_is_refused() {
     assert!(error.to_string().contains("the 9 bytes"), "{error}");
 }
 
+/// Its waiters fail, and its idle connections are closed.
 #[tokio::test]
-async fn the_end_of_the_last_client_fails_who_waits_closes_what_idles_and_lets_exchanges_end() {
+async fn last_client_lets_exchanges_end() {
     let stage = Stage::open().await;
     let builder = Client::builder().max_connections_per_origin(2);
     let client = builder.build().expect("good settings");
@@ -385,8 +393,9 @@ async fn the_end_of_the_last_client_fails_who_waits_closes_what_idles_and_lets_e
     active_peer.ended().await;
 }
 
+/// Its idle connections are closed.
 #[tokio::test]
-async fn the_end_of_the_last_client_closes_idle_connections_and_aborts_dials() {
+async fn last_client_aborts_dials() {
     let server = Server::saying("x");
     let silent = SilentPort::new();
     let client = Client::new();

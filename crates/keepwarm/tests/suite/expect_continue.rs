@@ -20,8 +20,9 @@ fn expecting(client: &Client, stage: &Stage) -> RequestBuilder {
     client.post(stage.url("/upload")).header("Expect", "100-continue")
 }
 
+/// The connection is kept.
 #[tokio::test]
-async fn the_body_waits_for_100_continue_and_the_connection_is_kept() {
+async fn body_waits_for_100_continue() {
     let stage = Stage::open().await;
     let client = patient();
     let mut peer = None;
@@ -55,8 +56,9 @@ fn streamed(text: &'static str) -> Body {
     Body::stream(Gated(Some(gate)))
 }
 
+/// The timeout is no error.
 #[tokio::test]
-async fn the_body_goes_when_the_time_is_over_and_nothing_fails_of_it() {
+async fn body_is_sent_after_the_timeout() {
     let stage = Stage::open().await;
     let limit = Duration::from_millis(80);
     let client = Client::builder()
@@ -77,8 +79,9 @@ async fn the_body_goes_when_the_time_is_over_and_nothing_fails_of_it() {
     assert_eq!(only(&client).idle, 1);
 }
 
+/// So does a request that expects nothing.
 #[tokio::test]
-async fn zero_sends_the_body_at_once_and_so_does_a_request_that_expects_nothing() {
+async fn zero_sends_the_body_at_once() {
     let stage = Stage::open().await;
     let at_once = Client::builder().expect_continue_timeout(Duration::ZERO).build().expect("good");
     let patient = patient();
@@ -97,8 +100,9 @@ async fn zero_sends_the_body_at_once_and_so_does_a_request_that_expects_nothing(
     }
 }
 
+/// The status is the response, and the body is never sent.
 #[tokio::test]
-async fn a_final_status_instead_is_the_response_and_its_connection_carries_nothing_more() {
+async fn final_status_ends_the_connection() {
     let finals = [
         "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno",
         "HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
@@ -140,7 +144,7 @@ async fn a_final_status_instead_is_the_response_and_its_connection_carries_nothi
 }
 
 #[tokio::test]
-async fn a_final_status_whose_body_is_dropped_closes_the_connection_too() {
+async fn dropped_final_status_closes_too() {
     let stage = Stage::open().await;
     let client = patient();
     for sent in [
@@ -159,8 +163,9 @@ async fn a_final_status_whose_body_is_dropped_closes_the_connection_too() {
     assert_eq!(only(&client).idle, 0);
 }
 
+/// A response overtakes it.
 #[tokio::test]
-async fn a_response_that_overtakes_a_body_with_leave_has_the_usual_moment() {
+async fn permitted_body_has_the_usual_grace() {
     let stage = Stage::open().await;
     let client = patient();
     let (open, gate) = oneshot::channel();
@@ -177,8 +182,9 @@ async fn a_response_that_overtakes_a_body_with_leave_has_the_usual_moment() {
     eventually("the return", || only(&client).idle == 1).await;
 }
 
+/// Only to the server that permits it.
 #[tokio::test]
-async fn a_redirect_that_repeats_the_body_sends_it_once_to_where_it_has_leave() {
+async fn redirect_sends_the_body_once() {
     let stage = Stage::open().await;
     let client = patient();
     let request = tokio::spawn(expecting(&client, &stage).body("the body").send());
@@ -205,8 +211,9 @@ async fn warm(client: &Client, stage: &Stage) -> Peer {
     peer
 }
 
+/// Nothing is sent twice.
 #[tokio::test]
-async fn a_connection_that_ends_before_the_leave_fails_a_post_and_nothing_is_sent_twice() {
+async fn close_before_permission_fails_a_post() {
     let stage = Stage::open().await;
     let client = patient();
     for reset in [false, true] {
@@ -225,8 +232,9 @@ async fn a_connection_that_ends_before_the_leave_fails_a_post_and_nothing_is_sen
     assert_at_rest(&only(&client));
 }
 
+/// The connection is closed.
 #[tokio::test]
-async fn giving_up_while_the_body_waits_closes_the_connection_and_sends_no_byte_of_it() {
+async fn giving_up_sends_no_body_byte() {
     let stage = Stage::open().await;
     let client = patient();
     let limit = Duration::from_millis(60);

@@ -25,8 +25,9 @@ async fn burst(client: &Client, stage: &Stage) {
     }
 }
 
+/// The number is the one to set.
 #[tokio::test]
-async fn a_limit_below_the_concurrency_is_named_with_the_number_to_set() {
+async fn low_limit_is_named_with_number() {
     let stage = Stage::open().await;
     let client = ClientBuilder::go_defaults().build().expect("a client");
     burst(&client, &stage).await;
@@ -37,7 +38,7 @@ async fn a_limit_below_the_concurrency_is_named_with_the_number_to_set() {
 }
 
 #[tokio::test]
-async fn connections_that_are_kept_are_nothing_to_explain() {
+async fn kept_connections_need_no_explanation() {
     let stage = Stage::open().await;
     let client = Client::new();
     burst(&client, &stage).await;
@@ -46,8 +47,9 @@ async fn connections_that_are_kept_are_nothing_to_explain() {
     assert!(words.contains("nothing is wrong"), "{words}");
 }
 
+/// The timeout is ours.
 #[tokio::test]
-async fn a_server_that_closes_idle_connections_is_named_with_our_timeout() {
+async fn closing_server_is_named_with_timeout() {
     let stage = Stage::open().await;
     let client = Client::new();
     for peer in idle_connections(&client, &stage, 3).await {

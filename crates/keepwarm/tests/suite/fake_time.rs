@@ -23,7 +23,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dial_that_lost_to_a_return_is_kept_and_serves_the_next_one() {
+async fn losing_dial_serves_the_next_request() {
     let mut network = Network::new();
     let client = client(&network, Client::builder());
     let first = fetch(&client, URL);
@@ -50,7 +50,7 @@ async fn a_dial_that_lost_to_a_return_is_kept_and_serves_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_served_in_order_by_whichever_dial_ends_first() {
+async fn first_dial_serves_the_oldest_waiter() {
     let mut network = Network::new();
     let client = client(&network, Client::builder());
     let mut requests = Vec::new();
@@ -75,8 +75,9 @@ async fn who_waits_is_served_in_order_by_whichever_dial_ends_first() {
     }
 }
 
+/// To the millisecond; the next waiter moves up.
 #[tokio::test(start_paused = true)]
-async fn the_acquire_timeout_ends_the_wait_at_its_millisecond_and_the_next_one_moves_up() {
+async fn acquire_timeout_is_exact() {
     let mut network = Network::new();
     let builder = Client::builder().max_connections_per_origin(1);
     let client = client(&network, builder.acquire_timeout(Duration::from_secs(3)));
@@ -99,8 +100,9 @@ async fn the_acquire_timeout_ends_the_wait_at_its_millisecond_and_the_next_one_m
     assert!(network.try_dial().is_none(), "the cap is one");
 }
 
+/// And no waiter that has another dial to wait for.
 #[tokio::test(start_paused = true)]
-async fn a_failed_dial_fails_who_has_waited_longest_and_nobody_who_has_another_to_wait_for() {
+async fn failed_dial_fails_the_oldest_waiter() {
     let mut network = Network::new();
     let client = client(&network, Client::builder());
     let first = fetch(&client, URL);
@@ -116,8 +118,9 @@ async fn a_failed_dial_fails_who_has_waited_longest_and_nobody_who_has_another_t
     assert_eq!(only(&client).dials_failed, 1);
 }
 
+/// It outlives its request.
 #[tokio::test(start_paused = true)]
-async fn a_dial_outlives_its_request_but_not_the_connect_timeout() {
+async fn dial_ends_at_connect_timeout() {
     let mut network = Network::new();
     let client = client(&network, Client::builder().connect_timeout(Duration::from_secs(5)));
     let began = Instant::now();
@@ -132,7 +135,7 @@ async fn a_dial_outlives_its_request_but_not_the_connect_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_closed_at_the_end_of_its_idle_time_and_not_before() {
+async fn idle_timeout_is_exact() {
     let mut network = Network::new();
     let client = client(&network, Client::builder().idle_timeout(Duration::from_secs(20)));
     let request = fetch(&client, URL);
@@ -151,8 +154,9 @@ async fn an_idle_connection_is_closed_at_the_end_of_its_idle_time_and_not_before
     assert_eq!((stats.closed_for(CloseReason::IdleTimeout), stats.closed()), (1, 1));
 }
 
+/// A GET that was on its way is sent again.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_resets_an_idle_connection_is_noticed_and_a_stale_get_is_sent_again() {
+async fn reset_idle_connection_is_noticed() {
     let mut network = Network::new();
     let client = client(&network, Client::builder());
     let request = fetch(&client, URL);
@@ -175,8 +179,9 @@ async fn a_server_that_resets_an_idle_connection_is_noticed_and_a_stale_get_is_s
     assert_eq!(done(stale).await.expect("a response").connection().attempts(), 2);
 }
 
+/// It holds up a client that writes too much.
 #[tokio::test(start_paused = true)]
-async fn a_peer_reads_bodies_with_lengths_and_in_chunks_and_holds_up_who_writes_too_much() {
+async fn peer_reads_lengths_and_chunks() {
     let mut network = Network::new();
     let client = client(&network, Client::builder());
     let large = vec![b'x'; 4 * keepwarm::testing::MAX_UNREAD];
@@ -200,6 +205,6 @@ async fn a_peer_reads_bodies_with_lengths_and_in_chunks_and_holds_up_who_writes_
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "waited in vain for a dial")]
-async fn a_test_that_waits_for_what_never_comes_panics_at_once() {
+async fn hopeless_wait_panics_at_once() {
     Network::new().dial().await;
 }

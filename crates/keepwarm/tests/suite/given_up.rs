@@ -1,4 +1,5 @@
-//! A request that is dropped, or runs out of time, before its response: when its connection is kept.
+//! A request that is dropped, or runs out of time, before its response: when its connection is
+//! kept.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ async fn is_kept(client: &Client, mut peer: Peer) {
 }
 
 #[tokio::test]
-async fn a_dropped_request_whose_response_comes_soon_leaves_its_connection_idle() {
+async fn prompt_response_keeps_the_connection() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     for response in [&*ok("for nobody"), "HTTP/1.1 204 No Content\r\n\r\n", chunked] {
         let stage = Stage::open().await;
@@ -47,7 +48,7 @@ async fn a_dropped_request_whose_response_comes_soon_leaves_its_connection_idle(
 }
 
 #[tokio::test]
-async fn a_dropped_request_whose_response_has_arrived_leaves_its_connection_idle_at_once() {
+async fn arrived_response_idles_at_once() {
     let stage = Stage::open().await;
     let client = Client::new();
     let first = fetch(&client, &stage.url("/"));
@@ -68,7 +69,7 @@ async fn a_dropped_request_whose_response_has_arrived_leaves_its_connection_idle
 }
 
 #[tokio::test]
-async fn who_waits_gets_the_connection_of_a_dropped_request() {
+async fn waiter_gets_the_drained_connection() {
     let stage = Stage::open().await;
     let client = one_at_a_time().build().expect("good settings");
     let mut peer = dropped(&client, &stage).await;
@@ -83,7 +84,7 @@ async fn who_waits_gets_the_connection_of_a_dropped_request() {
 }
 
 #[tokio::test]
-async fn a_request_that_runs_out_of_time_just_before_its_response_costs_no_connection() {
+async fn timeout_before_response_costs_no_connection() {
     const LIMIT: Duration = Duration::from_millis(60);
     for of_the_header in [false, true] {
         let stage = Stage::open().await;
@@ -105,7 +106,7 @@ async fn a_request_that_runs_out_of_time_just_before_its_response_costs_no_conne
 }
 
 #[tokio::test]
-async fn a_response_that_does_not_come_is_waited_for_a_moment_only() {
+async fn missing_response_is_awaited_briefly() {
     let stage = Stage::open().await;
     let client = one_at_a_time().build().expect("good settings");
     let request = get(&client, &stage.url("/dropped"));
@@ -131,7 +132,7 @@ async fn a_response_that_does_not_come_is_waited_for_a_moment_only() {
 }
 
 #[tokio::test]
-async fn a_dropped_request_whose_response_is_large_or_the_last_one_closes_its_connection() {
+async fn large_or_last_response_closes_connection() {
     let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", (256 << 10) + 1);
     let last = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n";
     let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
@@ -148,8 +149,9 @@ async fn a_dropped_request_whose_response_is_large_or_the_last_one_closes_its_co
     }
 }
 
+/// Closed by the server.
 #[tokio::test]
-async fn a_dropped_request_whose_server_breaks_off_is_a_failed_exchange_of_the_server() {
+async fn broken_response_is_a_failed_exchange() {
     let stage = Stage::open().await;
     let client = Client::new();
     dropped(&client, &stage).await.close();
@@ -160,7 +162,7 @@ async fn a_dropped_request_whose_server_breaks_off_is_a_failed_exchange_of_the_s
 }
 
 #[tokio::test]
-async fn the_last_request_of_a_connection_is_not_waited_for() {
+async fn last_request_is_not_awaited() {
     let stage = Stage::open().await;
     let client = Client::builder().keep_alive(false).build().expect("good settings");
     let request = get(&client, &stage.url("/"));
@@ -174,7 +176,7 @@ async fn the_last_request_of_a_connection_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_request_dropped_outside_a_runtime_closes_its_connection() {
+async fn drop_outside_runtime_closes_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut request = by_hand(&client, &stage.url("/"));
@@ -190,7 +192,7 @@ async fn a_request_dropped_outside_a_runtime_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_request_dropped_after_its_client_closes_its_connection_at_once() {
+async fn drop_after_client_closes_at_once() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut request = by_hand(&client, &stage.url("/"));
@@ -206,7 +208,7 @@ async fn a_request_dropped_after_its_client_closes_its_connection_at_once() {
 
 /// The runtime ends while a connection is read for nobody: its place is free for another one.
 #[test]
-fn a_runtime_that_ends_while_it_drains_leaves_no_connection_behind() {
+fn runtime_end_leaves_no_draining_connection() {
     let elsewhere = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let elsewhere = elsewhere.expect("a runtime");
     let here = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -239,7 +241,7 @@ fn a_runtime_that_ends_while_it_drains_leaves_no_connection_behind() {
 
 /// Hundreds of requests that all give up at some instant cost no more connections than tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_requests_dropped_at_some_instant_cost_no_connection() {
+async fn thousand_dropped_requests_cost_no_connection() {
     let server = Server::start(|_| Answer::Send(ok(&"x".repeat(2 << 10))));
     let client = Client::builder().max_connections_per_origin(4).build().expect("good");
     let mut tasks = JoinSet::new();

@@ -1,4 +1,5 @@
-//! The time the head of a response may take: from when, to when, and what becomes of the connection.
+//! The time the head of a response may take: from when, to when, and what becomes of the
+//! connection.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,9 @@ fn impatient() -> Client {
     Client::builder().response_header_timeout(LIMIT).build().expect("good settings")
 }
 
+/// The connection is closed.
 #[tokio::test]
-async fn a_head_that_does_not_come_is_a_response_header_timeout_and_closes_the_connection() {
+async fn missing_head_is_a_header_timeout() {
     let stage = Stage::open().await;
     let client = impatient();
     let mut peer = None;
@@ -51,7 +53,7 @@ async fn a_head_that_does_not_come_is_a_response_header_timeout_and_closes_the_c
 }
 
 #[tokio::test]
-async fn the_time_does_not_run_while_the_request_is_being_written() {
+async fn writing_the_request_takes_no_time() {
     let stage = Stage::open().await;
     let client = impatient();
     // More than the sockets hold.
@@ -66,7 +68,7 @@ async fn the_time_does_not_run_while_the_request_is_being_written() {
 }
 
 #[tokio::test]
-async fn the_time_does_not_run_while_the_body_of_the_request_is_being_made() {
+async fn making_the_body_takes_no_time() {
     let stage = Stage::open().await;
     let client = impatient();
     for answered in [true, false] {
@@ -89,7 +91,7 @@ async fn the_time_does_not_run_while_the_body_of_the_request_is_being_made() {
 }
 
 #[tokio::test]
-async fn a_body_may_take_longer_than_the_head() {
+async fn body_may_take_longer_than_head() {
     let stage = Stage::open().await;
     let client = impatient();
     let request = fetch(&client, &stage.url("/"));
@@ -105,7 +107,7 @@ async fn a_body_may_take_longer_than_the_head() {
 }
 
 #[tokio::test]
-async fn the_total_timeout_is_no_response_header_timeout() {
+async fn total_timeout_is_no_header_timeout() {
     let stage = Stage::open().await;
     let client = Client::builder().response_header_timeout(LIMIT * 100).build().expect("good");
     let request = tokio::spawn(client.get(stage.url("/")).timeout(LIMIT).send());

@@ -14,7 +14,7 @@ fn the_only_close(stats: &OriginStats) -> (CloseReason, Closer) {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_closes_is_forgotten_without_being_asked_for() {
+async fn server_close_is_noticed_unasked() {
     let stage = Stage::open().await;
     let client = Client::new();
     for peer in idle_connections(&client, &stage, 3).await {
@@ -31,7 +31,7 @@ async fn a_connection_that_the_server_closes_is_forgotten_without_being_asked_fo
 }
 
 #[tokio::test]
-async fn a_connection_that_never_expires_is_watched_too() {
+async fn unexpiring_connection_is_watched_too() {
     let stage = Stage::open().await;
     let builder = Client::builder().idle_timeout(Duration::MAX);
     let client = builder.build().expect("good settings");
@@ -42,7 +42,7 @@ async fn a_connection_that_never_expires_is_watched_too() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_resets_is_forgotten() {
+async fn server_reset_is_noticed() {
     let stage = Stage::open().await;
     let client = Client::new();
     for peer in idle_connections(&client, &stage, 1).await {
@@ -54,7 +54,7 @@ async fn a_connection_that_the_server_resets_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_connection_with_bytes_that_belong_to_no_request_is_never_used_again() {
+async fn stray_bytes_end_a_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peers = idle_connections(&client, &stage, 1).await;
@@ -71,7 +71,7 @@ async fn a_connection_with_bytes_that_belong_to_no_request_is_never_used_again()
 }
 
 #[tokio::test]
-async fn bytes_that_come_with_the_end_of_a_response_poison_nothing() {
+async fn bytes_after_a_response_harm_none() {
     let stage = Stage::open().await;
     let client = Client::new();
     for nth in 0..10 {
@@ -89,8 +89,9 @@ async fn bytes_that_come_with_the_end_of_a_response_poison_nothing() {
 }
 
 /// All at once, then as many requests at once, after one turn of the event loop and no more.
+/// The server has closed all of them.
 #[tokio::test]
-async fn no_request_fails_because_the_server_closed_all_idle_connections() {
+async fn closed_idle_connections_fail_no_request() {
     let server = Server::saying("alive");
     let client = Client::new();
     for round in 1..=5 {
@@ -110,8 +111,9 @@ async fn no_request_fails_because_the_server_closed_all_idle_connections() {
 
 /// The server says nothing of closing and closes. Either the client has seen it and dials, or its
 /// bytes were on the way already and the request fails, once, naming a reused connection.
+/// Only the request that crossed it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_closes_unannounced_costs_at_most_the_request_that_crossed_it() {
+async fn unannounced_close_costs_one_request() {
     let server = Server::start(|_| Answer::SendAndClose(ok("bye")));
     let client = Client::new();
     for _ in 0..500 {
@@ -135,7 +137,7 @@ async fn a_server_that_closes_unannounced_costs_at_most_the_request_that_crossed
 /// The close may be seen at any instant: before the connection is in the pool, while it is put
 /// there, and after. At each it has to be noticed without another request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_close_at_the_instant_of_the_return_is_noticed_too() {
+async fn close_during_return_is_noticed() {
     let server = Server::start(|_| Answer::SendAndClose(ok("bye")));
     let client = Client::new();
     for _ in 0..60 {
@@ -153,7 +155,7 @@ async fn a_close_at_the_instant_of_the_return_is_noticed_too() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_between_two_requests_of_a_busy_client_is_replaced() {
+async fn closed_connection_of_busy_client_is_replaced() {
     let stage = Stage::open().await;
     let client = Client::new();
     for _ in 0..20 {
@@ -168,9 +170,10 @@ async fn a_connection_closed_between_two_requests_of_a_busy_client_is_replaced()
     assert_eq!(only(&client).opened, 20);
 }
 
-/// Time is stopped, and goes on only while nothing is left to do. A client that spins never lets it.
+/// Time is stopped, and goes on only while nothing is left to do. A client that spins never lets
+/// it.
 #[test]
-fn a_client_with_idle_connections_uses_no_cpu() {
+fn idle_connections_use_no_cpu() {
     let (done, is_done) = std::sync::mpsc::channel();
     let body = async move {
         let stage = Stage::open().await;
@@ -189,8 +192,9 @@ fn a_client_with_idle_connections_uses_no_cpu() {
     assert!(rested.is_ok(), "80 s of stopped time never passed: the client spins");
 }
 
+/// The body is complete.
 #[tokio::test]
-async fn a_slow_reader_of_a_complete_body_holds_no_connection() {
+async fn slow_reader_holds_no_connection() {
     let server = Server::saying("hello");
     let client = Client::new();
     let mut kept = Vec::new();

@@ -25,8 +25,9 @@ fn listening(
     request.send()
 }
 
+/// The connection is kept.
 #[tokio::test]
-async fn interim_responses_are_passed_over_and_the_connection_is_kept() {
+async fn interim_responses_are_ignored() {
     let interim = format!("{HINTS}HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
     let server = Server::start(move |_| Answer::Send(format!("{interim}{}", ok("final"))));
     let client = Client::new();
@@ -36,8 +37,9 @@ async fn interim_responses_are_passed_over_and_the_connection_is_kept() {
     assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
 }
 
+/// Of each interim response as it comes.
 #[tokio::test]
-async fn who_listens_is_told_of_each_as_it_comes_and_only_for_that_request() {
+async fn listener_hears_its_own_request_only() {
     let stage = Stage::open().await;
     let client = Client::new();
     let told = Told::default();
@@ -62,7 +64,7 @@ async fn who_listens_is_told_of_each_as_it_comes_and_only_for_that_request() {
 }
 
 #[tokio::test]
-async fn a_listener_hears_of_each_redirect_and_of_a_second_attempt() {
+async fn listener_hears_redirects_and_retries() {
     let server = Server::start(|request| {
         let answer = match request.target() {
             "/there" => ok("there"),
@@ -95,7 +97,7 @@ async fn a_listener_hears_of_each_redirect_and_of_a_second_attempt() {
 
 /// As fast as the client reads, and slower: neither ends by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_interim_responses_is_bounded() {
+async fn interim_flood_is_bounded() {
     let server = Server::start(|_| Answer::SendAndStall(HINTS.repeat(1 << 16)));
     let client = Client::builder().max_connections_per_origin(1).build().expect("good settings");
     for _ in 0..2 {
@@ -114,8 +116,9 @@ fn assert_refused(error: &Error) {
     assert!(error.to_string().contains("switched protocols (101)"), "{error}");
 }
 
+/// Also if the request asked for it.
 #[tokio::test]
-async fn a_switch_of_protocols_is_refused_whether_it_was_asked_for_or_not() {
+async fn protocol_switch_is_rejected() {
     let stage = Stage::open().await;
     let client = Client::new();
     for asked in [false, true] {
@@ -144,8 +147,9 @@ async fn a_switch_of_protocols_is_refused_whether_it_was_asked_for_or_not() {
     assert_eq!(only(&client).idle, 1);
 }
 
+/// Its request fails.
 #[tokio::test]
-async fn a_listener_that_panics_costs_its_request_and_no_place() {
+async fn panicking_listener_frees_the_place() {
     let server = Server::start(|_| Answer::Send(format!("{HINTS}{}", ok("final"))));
     let client = Client::builder().max_connections_per_origin(1).build().expect("good settings");
     for _ in 0..3 {

@@ -37,8 +37,9 @@ fn only_closed(client: &Client) -> u64 {
     stats.origins.first().map_or(0, |origin| origin.closed_for(CloseReason::PeerClosedIdle))
 }
 
+/// From then on the client closes first.
 #[tokio::test]
-async fn a_server_that_closes_after_the_same_time_is_closed_before_it_from_then_on() {
+async fn constant_close_age_is_learned() {
     let stage = Stage::open().await;
     let client = Client::new();
     for nth in 0..5 {
@@ -70,7 +71,7 @@ async fn a_server_that_closes_after_the_same_time_is_closed_before_it_from_then_
 }
 
 #[tokio::test]
-async fn a_server_that_closes_at_random_teaches_nothing() {
+async fn random_closes_teach_nothing() {
     let stage = Stage::open().await;
     let client = Client::new();
     for seconds in [60, 3, 44, 60, 21, 60, 80, 60, 9, 33, 60] {
@@ -109,7 +110,7 @@ async fn a_server_that_restarts_teaches_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_told_not_to_learn_does_not() {
+async fn learning_can_be_switched_off() {
     let stage = Stage::open().await;
     let client = Client::builder().learn_idle_timeout(false).build().expect("good settings");
     for _ in 0..6 {

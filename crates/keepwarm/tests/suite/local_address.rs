@@ -27,7 +27,7 @@ async fn connections_come_from_the_local_address() {
 }
 
 #[tokio::test]
-async fn addresses_of_the_other_family_are_not_tried() {
+async fn other_address_family_is_not_tried() {
     let server = Server::saying("by IPv4");
     let port = server.port();
     let resolver = service_fn(move |_: Name| async move {
@@ -46,7 +46,7 @@ async fn addresses_of_the_other_family_are_not_tried() {
 
 /// 192.0.2.0/24 is nobody's (RFC 5737).
 #[tokio::test]
-async fn an_address_that_this_host_does_not_have_fails_the_dial_by_name() {
+async fn foreign_local_address_fails_by_name() {
     let server = Server::saying("x");
     let client = from("192.0.2.1").build().expect("good");
     let error = within("an answer", client.get(server.url("/")).send()).await.expect_err("none");
@@ -58,8 +58,9 @@ async fn an_address_that_this_host_does_not_have_fails_the_dial_by_name() {
     assert_at_rest(&only(&client));
 }
 
+/// Also settings that contradict it.
 #[test]
-fn addresses_of_nobody_and_settings_beside_it_are_refused() {
+fn unusable_local_address_is_rejected() {
     let refused = |builder: ClientBuilder| {
         let error = builder.build().expect_err("refused");
         assert!(error.is_invalid(), "{error}");

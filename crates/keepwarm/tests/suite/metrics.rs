@@ -92,8 +92,9 @@ fn words<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {
 const GET_OK: &str =
     "http.request.method=GET http.response.status_code=200 network.protocol.version=1.1";
 
+/// Names, units and attributes of durations and sizes.
 #[tokio::test]
-async fn durations_and_sizes_have_the_conventions_names_units_and_attributes() {
+async fn metrics_follow_the_conventions() {
     let server = Server::start(|request| match request.target() {
         "/missing" => {
             Answer::Send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned())
@@ -141,7 +142,7 @@ async fn durations_and_sizes_have_the_conventions_names_units_and_attributes() {
 }
 
 #[tokio::test]
-async fn gauges_follow_connections_and_requests_and_agree_with_the_statistics() {
+async fn gauges_agree_with_statistics() {
     let stage = Stage::open().await;
     let sdk = Sdk::new();
     let client = sdk.client(Client::builder());
@@ -179,7 +180,7 @@ async fn gauges_follow_connections_and_requests_and_agree_with_the_statistics() 
 }
 
 #[tokio::test]
-async fn the_server_is_told_by_address_port_and_scheme() {
+async fn server_attributes_are_address_port_scheme() {
     let server = Server::saying("x");
     let sdk = Sdk::new();
     let client = sdk.client(Client::builder());

@@ -15,7 +15,7 @@ fn both() -> [(&'static str, Client); 2] {
 }
 
 #[tokio::test]
-async fn both_expire_idle_connections_after_90_s() {
+async fn both_expire_after_90_s() {
     for (whose, client) in both() {
         let stage = Stage::open().await;
         let _peers = idle_connections(&client, &stage, 1).await;
@@ -30,7 +30,7 @@ async fn both_expire_idle_connections_after_90_s() {
 }
 
 #[tokio::test]
-async fn both_give_up_connecting_after_30_s() {
+async fn both_connect_within_30_s() {
     let silent = SilentPort::new();
     for (whose, client) in both() {
         tokio::time::pause();
@@ -62,8 +62,9 @@ const ESTABLISHED: &str = "01";
 const NONE: &str = "00";
 const KEEPALIVE: &str = "02";
 
+/// Unless it is set otherwise.
 #[tokio::test]
-async fn both_probe_idle_connections_after_30_s_unless_told_otherwise() {
+async fn both_probe_after_30_s() {
     for (whose, client) in both() {
         let stage = Stage::open().await;
         let _peers = idle_connections(&client, &stage, 1).await;
@@ -79,7 +80,7 @@ async fn both_probe_idle_connections_after_30_s_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn gos_keep_a_hundred_idle_connections_in_all_and_ours_keep_every_one() {
+async fn go_keeps_100_idle_ours_all() {
     for ((whose, client), kept) in both().into_iter().zip([102, 100]) {
         let mut open = Vec::new();
         for _ in 0..51 {

@@ -41,7 +41,7 @@ fn ends(events: &[Event]) -> Vec<&EventKind> {
 }
 
 #[tokio::test]
-async fn two_requests_and_the_end_are_told_step_by_step() {
+async fn two_requests_are_reported_step_by_step() {
     let server = Server::saying("four");
     let (client, ear) = observed(Client::builder());
     for _ in 0..2 {
@@ -97,7 +97,7 @@ async fn two_requests_and_the_end_are_told_step_by_step() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_request_says_how_it_ended_and_what_it_carried() {
+async fn request_end_reports_outcome_and_bytes() {
     let server = Server::start(|request| match request.target() {
         "/cut" => Answer::SendAndClose("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx".to_owned()),
         _ => Answer::Send(ok("answer")),
@@ -123,8 +123,9 @@ async fn the_end_of_a_request_says_how_it_ended_and_what_it_carried() {
     assert_eq!(error.stage(), keepwarm::Stage::Body);
 }
 
+/// Reported once, with both attempts.
 #[tokio::test]
-async fn a_request_that_is_sent_again_is_told_once_with_both_attempts() {
+async fn retried_request_is_one_request() {
     let stage = Stage::open().await;
     let (client, ear) = observed(Client::builder());
     let first = fetch(&client, &stage.url("/"));
@@ -197,8 +198,9 @@ impl Order {
     }
 }
 
+/// In order, from many threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn events_are_in_order_and_add_up_to_the_statistics_however_many_threads_there_are() {
+async fn events_add_up_to_statistics() {
     let server = Server::start(|request| match request.target() {
         "/close" => Answer::SendAndClose(ok("x")),
         "/cut" => Answer::SendAndClose("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx".to_owned()),
@@ -287,7 +289,7 @@ async fn events_are_in_order_and_add_up_to_the_statistics_however_many_threads_t
 }
 
 #[tokio::test]
-async fn an_observer_that_panics_is_not_called_again_and_nothing_else_changes() {
+async fn panicking_observer_is_not_called_again() {
     let server = Server::saying("x");
     let calls = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&calls);
@@ -313,7 +315,7 @@ async fn an_observer_that_panics_is_not_called_again_and_nothing_else_changes() 
 }
 
 #[tokio::test]
-async fn an_observer_may_ask_the_client_and_send_requests_with_it() {
+async fn observer_may_use_the_client() {
     let stage = Stage::open().await;
     let cell: Arc<OnceLock<Client>> = Arc::default();
     let (held, opened) = (Arc::clone(&cell), Arc::new(Mutex::new(Vec::new())));

@@ -40,8 +40,9 @@ async fn post(server: &Server) -> String {
     response.text().await.expect("a body")
 }
 
+/// By most redirects, without its body.
 #[tokio::test]
-async fn most_redirects_of_a_post_become_a_get_without_its_body() {
+async fn redirected_post_becomes_a_get() {
     for status in [301, 302, 303] {
         let server = leading_to(status, "/to");
         assert_eq!(post(&server).await, r#"GET /to none """#, "{status}");
@@ -49,7 +50,7 @@ async fn most_redirects_of_a_post_become_a_get_without_its_body() {
 }
 
 #[tokio::test]
-async fn a_redirect_that_keeps_the_method_sends_the_body_again() {
+async fn method_keeping_redirect_resends_the_body() {
     for status in [307, 308] {
         let server = leading_to(status, "/to");
         assert_eq!(post(&server).await, r#"POST /to text/x "data""#, "{status}");
@@ -76,7 +77,7 @@ async fn a_stream_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_stream_is_left_out_where_the_redirect_becomes_a_get() {
+async fn redirect_to_get_drops_a_stream() {
     let server = leading_to(303, "/to");
     let client = Client::new();
     let stream = Body::stream(http_body_util::Full::new(bytes::Bytes::from("once")));
@@ -103,7 +104,7 @@ async fn locations_are_relative_to_what_answered() {
 }
 
 #[tokio::test]
-async fn ten_redirects_are_followed_and_the_eleventh_is_an_error() {
+async fn eleventh_redirect_is_an_error() {
     let server = Server::start(|request| {
         let nth: u32 = request.target()[1..].parse().expect("a number");
         match nth {
@@ -121,7 +122,7 @@ async fn ten_redirects_are_followed_and_the_eleventh_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_limit_of_zero_returns_the_redirect() {
+async fn zero_returns_the_redirect() {
     let server = leading_to(302, "/to");
     let client = Client::builder().max_redirects(0).build().expect("good");
     let response = client.get(server.url("/from")).send().await;
@@ -129,7 +130,7 @@ async fn a_limit_of_zero_returns_the_redirect() {
 }
 
 #[tokio::test]
-async fn a_redirect_without_location_is_the_response() {
+async fn redirect_without_location_is_the_response() {
     let server = Server::start(|_| {
         Answer::Send("HTTP/1.1 302 Found\r\nContent-Length: 4\r\n\r\nlost".into())
     });
@@ -139,7 +140,7 @@ async fn a_redirect_without_location_is_the_response() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_where_the_client_cannot_go_is_a_redirect_error() {
+async fn unsupported_target_is_a_redirect_error() {
     for location in ["http://user:secret@127.0.0.1/", "ftp://x/"] {
         let server = leading_to(302, location);
         let client = Client::new();
@@ -153,7 +154,7 @@ async fn a_redirect_to_where_the_client_cannot_go_is_a_redirect_error() {
 }
 
 #[tokio::test]
-async fn secrets_stay_at_the_origin_they_were_meant_for() {
+async fn secrets_stay_at_their_origin() {
     let show = |request: &Request| {
         Answer::Send(ok(&format!(
             "{:?} {:?} {:?}",
@@ -181,7 +182,7 @@ async fn secrets_stay_at_the_origin_they_were_meant_for() {
 }
 
 #[tokio::test]
-async fn the_host_field_is_that_of_each_hop() {
+async fn host_field_is_made_per_hop() {
     let other = Server::start(|request| Answer::Send(ok(request.field("host").unwrap_or("none"))));
     let away = other.url("/to");
     let server = Server::start(move |_| redirect(302, &away, ""));
@@ -203,7 +204,7 @@ async fn the_timeout_covers_the_whole_chain() {
 }
 
 #[tokio::test]
-async fn a_small_body_of_a_redirect_does_not_cost_the_connection() {
+async fn small_redirect_body_keeps_connection() {
     for body in ["", "moved", &"x".repeat(2_000)] {
         let text = body.to_owned();
         let server = Server::start(move |request| match request.target() {
@@ -220,7 +221,7 @@ async fn a_small_body_of_a_redirect_does_not_cost_the_connection() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_of_a_redirect_does_not_cost_the_connection() {
+async fn chunked_redirect_body_keeps_connection() {
     let server = Server::start(move |request| match request.target() {
         "/from" => Answer::Send(
             "HTTP/1.1 302 Found\r\nLocation: /to\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -235,7 +236,7 @@ async fn a_chunked_body_of_a_redirect_does_not_cost_the_connection() {
 }
 
 #[tokio::test]
-async fn a_large_body_of_a_redirect_is_not_read() {
+async fn large_redirect_body_is_not_read() {
     let server = Server::start(|request| match request.target() {
         "/from" => redirect(302, "/to", &"x".repeat(1 << 20)),
         _ => Answer::Send(ok("there")),

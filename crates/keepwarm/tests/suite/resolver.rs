@@ -1,4 +1,5 @@
-//! A resolver of the caller's own: what it is asked, what is done with its addresses, and its failures.
+//! A resolver of the caller's own: what it is asked, what is done with its addresses, and its
+//! failures.
 
 use std::convert::Infallible;
 use std::io;
@@ -32,8 +33,9 @@ async fn failure(client: &Client) -> Error {
     within("an answer", client.get("http://a.test/").send()).await.expect_err("no address")
 }
 
+/// Never for an address.
 #[tokio::test]
-async fn a_resolver_is_asked_for_the_name_at_each_dial_and_never_for_an_address() {
+async fn resolver_is_called_per_dial() {
     let server = Server::saying("found");
     let names = Arc::new(Mutex::new(Vec::new()));
     let asked = Arc::clone(&names);
@@ -52,8 +54,9 @@ async fn a_resolver_is_asked_for_the_name_at_each_dial_and_never_for_an_address(
     assert_eq!(*names.lock().expect("no panic"), ["some.name.test", "some.name.test"]);
 }
 
+/// The origin stays that of the URL.
 #[tokio::test]
-async fn a_port_that_a_resolver_names_is_connected_to_and_the_origin_stays_that_of_the_url() {
+async fn resolver_may_name_the_port() {
     let server = Server::saying("elsewhere");
     let client = resolving_to(vec![local(server.port())]).build().expect("good");
     assert_eq!(exchange(&client, "http://a.test/").await, "elsewhere");
@@ -61,7 +64,7 @@ async fn a_port_that_a_resolver_names_is_connected_to_and_the_origin_stays_that_
 }
 
 #[tokio::test]
-async fn the_addresses_of_a_resolver_are_raced() {
+async fn resolved_addresses_are_raced() {
     let hanging = scripted::Stage::open_narrow();
     let _filled = hanging.fill().await;
     let dead = RefusedPort::new();
@@ -72,7 +75,7 @@ async fn the_addresses_of_a_resolver_are_raced() {
 }
 
 #[tokio::test]
-async fn what_a_resolver_fails_of_is_the_cause_of_an_error_of_resolving() {
+async fn resolver_error_is_the_cause() {
     let asked = Arc::new(AtomicUsize::new(0));
     let resolver = service_fn(move |_: Name| {
         let panics = asked.fetch_add(1, Ordering::SeqCst) % 2 == 1;
@@ -101,8 +104,9 @@ async fn what_a_resolver_fails_of_is_the_cause_of_an_error_of_resolving() {
     assert_eq!(stats.dials_failed, 4);
 }
 
+/// By the platform's resolver and a caller's.
 #[tokio::test]
-async fn a_name_without_address_is_an_error_of_resolving_by_either_resolver() {
+async fn name_without_address_fails_resolving() {
     let error = failure(&resolving_to(Vec::new()).build().expect("good")).await;
     assert_eq!(error.stage(), At::Resolve, "{error}");
     assert!(error.to_string().contains("a.test resolves to no address"), "{error}");
@@ -115,7 +119,7 @@ async fn a_name_without_address_is_an_error_of_resolving_by_either_resolver() {
 }
 
 #[tokio::test]
-async fn a_list_of_addresses_that_does_not_end_is_cut() {
+async fn endless_address_list_is_cut() {
     let dead = RefusedPort::new();
     let address = dead.address();
     let given = Arc::new(AtomicUsize::new(0));
@@ -136,7 +140,7 @@ async fn a_list_of_addresses_that_does_not_end_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resolver_that_hangs_is_a_timeout_of_resolving() {
+async fn hanging_resolver_times_out() {
     let resolver =
         service_fn(|_: Name| std::future::pending::<Result<Vec<SocketAddr>, Infallible>>());
     let builder = Client::builder().resolver(resolver).connect_timeout(Duration::from_secs(3));
@@ -150,7 +154,7 @@ async fn a_resolver_that_hangs_is_a_timeout_of_resolving() {
 }
 
 #[test]
-fn a_resolver_that_nobody_would_ask_is_refused() {
+fn unused_resolver_is_rejected() {
     let connector = service_fn(|_: Destination| TcpStream::connect("127.0.0.1:1"));
     let error = resolving_to(Vec::new()).connector(connector).build().expect_err("both");
     assert!(error.is_invalid(), "{error}");

@@ -9,7 +9,7 @@ use crate::reuse::idle_connections;
 use crate::support::{assert_at_rest, done, fetch, only};
 
 #[tokio::test]
-async fn close_idle_closes_what_is_idle_before_it_returns() {
+async fn close_idle_closes_before_it_returns() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peers = idle_connections(&client, &stage, 3).await;
@@ -23,8 +23,9 @@ async fn close_idle_closes_what_is_idle_before_it_returns() {
     }
 }
 
+/// Their connections are closed then.
 #[tokio::test]
-async fn close_idle_lets_an_exchange_end_and_closes_its_connection_then() {
+async fn close_idle_lets_exchanges_end() {
     let stage = Stage::open().await;
     let client = Client::new();
     let first = fetch(&client, &stage.url("/"));
@@ -48,8 +49,9 @@ async fn close_idle_lets_an_exchange_end_and_closes_its_connection_then() {
     assert_eq!((only(&client).opened, only(&client).idle), (2, 1));
 }
 
+/// At the limit of connections.
 #[tokio::test]
-async fn close_idle_at_the_cap_dials_for_who_waits() {
+async fn close_idle_dials_for_waiters() {
     let stage = Stage::open().await;
     let client = Client::builder().max_connections_per_origin(1).build().expect("good settings");
     let first = fetch(&client, &stage.url("/first"));
@@ -67,8 +69,9 @@ async fn close_idle_at_the_cap_dials_for_who_waits() {
     assert_eq!((only(&client).opened, only(&client).idle), (2, 1));
 }
 
+/// Also outside a runtime.
 #[tokio::test]
-async fn close_idle_reaches_every_origin_and_works_outside_a_runtime() {
+async fn close_idle_reaches_every_origin() {
     let client = Client::new();
     let (one, two) = (Stage::open().await, Stage::open().await);
     let _peers =
@@ -82,7 +85,7 @@ async fn close_idle_reaches_every_origin_and_works_outside_a_runtime() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_as_many_requests_as_it_may() {
+async fn request_limit_retires_a_connection() {
     let server = Server::saying("hello");
     let client = Client::builder().max_requests_per_connection(3).build().expect("good settings");
     for nth in 0..10 {
@@ -98,7 +101,7 @@ async fn a_connection_serves_as_many_requests_as_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_beyond_the_share_of_a_connection_get_a_dial() {
+async fn requests_beyond_the_limit_dial() {
     let server = Server::saying("hello");
     let client = Client::builder()
         .max_connections_per_origin(2)
@@ -122,8 +125,9 @@ fn without_keep_alive() -> Client {
 }
 
 /// The server has not read what the client asked for, and keeps the connection open.
+/// Also if the server would go on.
 #[tokio::test]
-async fn without_keep_alive_each_connection_serves_one_request_though_the_server_would_go_on() {
+async fn without_keep_alive_connections_serve_once() {
     let stage = Stage::open().await;
     let client = without_keep_alive();
     for _ in 0..3 {
@@ -140,7 +144,7 @@ async fn without_keep_alive_each_connection_serves_one_request_though_the_server
 }
 
 #[tokio::test]
-async fn without_keep_alive_who_waits_gets_a_dial() {
+async fn without_keep_alive_waiters_get_a_dial() {
     let server = Server::saying("hello");
     let client = Client::builder()
         .keep_alive(false)
@@ -156,8 +160,9 @@ async fn without_keep_alive_who_waits_gets_a_dial() {
     assert_eq!((stats.opened, stats.reused, server.accepted()), (20, 0, 20));
 }
 
+/// A field that the caller set.
 #[tokio::test]
-async fn without_keep_alive_what_the_request_says_of_its_connection_is_kept() {
+async fn without_keep_alive_connection_field_stays() {
     let stage = Stage::open().await;
     let client = without_keep_alive();
     for (said, heard) in [("x-hop", 2), ("Close", 1)] {
@@ -172,7 +177,7 @@ async fn without_keep_alive_what_the_request_says_of_its_connection_is_kept() {
 }
 
 #[tokio::test]
-async fn with_keep_alive_the_request_says_nothing_of_its_connection() {
+async fn keep_alive_sends_no_connection_field() {
     let stage = Stage::open().await;
     let client = Client::builder().keep_alive(true).build().expect("good settings");
     let request = fetch(&client, &stage.url("/"));
@@ -187,8 +192,9 @@ fn living(seconds: u64) -> Client {
     builder.build().expect("good settings")
 }
 
+/// Without another request.
 #[tokio::test]
-async fn an_idle_connection_is_closed_at_the_end_of_its_lifetime_without_another_request() {
+async fn lifetime_closes_an_idle_connection() {
     let stage = Stage::open().await;
     let client = living(100);
     let mut peers = idle_connections(&client, &stage, 8).await;
@@ -207,7 +213,7 @@ async fn an_idle_connection_is_closed_at_the_end_of_its_lifetime_without_another
 }
 
 #[tokio::test]
-async fn connections_opened_together_do_not_end_together() {
+async fn lifetimes_are_spread() {
     let stage = Stage::open().await;
     let client = living(1_000_000);
     let _peers = idle_connections(&client, &stage, 20).await;
@@ -227,8 +233,9 @@ async fn connections_opened_together_do_not_end_together() {
     assert!(ends.len() > 5, "{ends:?}");
 }
 
+/// The connection is closed after it.
 #[tokio::test]
-async fn an_exchange_is_not_cut_short_by_the_lifetime_and_its_connection_is_closed_then() {
+async fn lifetime_cuts_no_exchange_short() {
     let stage = Stage::open().await;
     let client = living(100);
     let request = fetch(&client, &stage.url("/"));
@@ -249,7 +256,7 @@ fn advising(field: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_expires_before_the_server_closes_it_by_its_own_words() {
+async fn keep_alive_advice_expires_connections_first() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = fetch(&client, &stage.url("/"));
@@ -270,7 +277,7 @@ async fn a_connection_expires_before_the_server_closes_it_by_its_own_words() {
 
 /// The idle connection that expires first is not the oldest, and no request comes to find it.
 #[tokio::test]
-async fn a_server_that_says_less_is_left_earlier_than_one_that_says_nothing() {
+async fn shorter_advice_expires_earlier() {
     let stage = Stage::open().await;
     let client = Client::new();
     let _silent = idle_connections(&client, &stage, 1).await;
@@ -290,7 +297,7 @@ async fn a_server_that_says_less_is_left_earlier_than_one_that_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_no_more_requests_than_the_server_has_left() {
+async fn max_advice_limits_requests() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peers = Vec::new();
@@ -312,7 +319,7 @@ async fn a_connection_serves_no_more_requests_than_the_server_has_left() {
 }
 
 #[tokio::test]
-async fn what_a_server_says_that_cannot_be_read_changes_nothing() {
+async fn malformed_advice_is_ignored() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peers = idle_connections(&client, &stage, 1).await;

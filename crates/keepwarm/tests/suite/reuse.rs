@@ -55,21 +55,21 @@ async fn is_idle_at_the_end_of(method: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn the_connection_is_idle_before_the_end_of_a_body_with_a_length() {
+async fn sized_body_idles_before_its_end() {
     is_idle_at_the_end_of("GET", &["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]).await;
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     is_idle_at_the_end_of("GET", &[head, "o", "k"]).await;
 }
 
 #[tokio::test]
-async fn the_connection_is_idle_before_the_end_of_a_chunked_body() {
+async fn chunked_body_idles_before_its_end() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     is_idle_at_the_end_of("GET", &[&format!("{head}2\r\nok\r\n0\r\n\r\n")]).await;
     is_idle_at_the_end_of("GET", &[head, "2\r\nok\r\n", "2\r\nok\r\n0\r\n\r\n"]).await;
 }
 
 #[tokio::test]
-async fn the_connection_is_idle_before_the_end_of_a_body_with_trailers() {
+async fn trailers_idle_before_their_end() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: sum\r\n\r\n";
     let rest = "2\r\nok\r\n0\r\nsum: 1\r\n\r\n";
     is_idle_at_the_end_of("GET", &[&format!("{head}{rest}")]).await;
@@ -77,7 +77,7 @@ async fn the_connection_is_idle_before_the_end_of_a_body_with_trailers() {
 }
 
 #[tokio::test]
-async fn the_connection_is_idle_before_the_head_of_a_response_without_body() {
+async fn empty_response_idles_before_its_head() {
     is_idle_at_the_end_of("GET", &["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]).await;
     is_idle_at_the_end_of("GET", &["HTTP/1.1 204 No Content\r\n\r\n"]).await;
     is_idle_at_the_end_of("GET", &["HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"]).await;
@@ -85,7 +85,7 @@ async fn the_connection_is_idle_before_the_head_of_a_response_without_body() {
 }
 
 #[tokio::test]
-async fn a_body_without_bytes_holds_no_connection_even_if_it_is_never_read() {
+async fn unread_empty_body_holds_no_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = get(&client, &stage.url("/"));
@@ -97,7 +97,7 @@ async fn a_body_without_bytes_holds_no_connection_even_if_it_is_never_read() {
 }
 
 #[tokio::test]
-async fn the_last_frame_of_a_body_with_a_length_is_the_end_of_it() {
+async fn last_sized_frame_is_the_end() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = get(&client, &stage.url("/"));
@@ -109,8 +109,9 @@ async fn the_last_frame_of_a_body_with_a_length_is_the_end_of_it() {
     assert_eq!(only(&client).idle, 1, "nobody needs to ask for the end");
 }
 
+/// If the end has arrived with it.
 #[tokio::test]
-async fn the_last_chunk_is_the_end_if_the_end_has_arrived_with_it() {
+async fn last_chunk_may_be_the_end() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = get(&client, &stage.url("/"));
@@ -149,8 +150,9 @@ async fn is_not_kept_after(request: &[(&str, &str)], response: &str, closes: boo
     assert_eq!((stats.idle, stats.active), (0, 0));
 }
 
+/// Declared by either side.
 #[tokio::test]
-async fn a_connection_that_either_side_declares_last_is_closed_as_not_persistent() {
+async fn declared_last_exchange_is_not_persistent() {
     let close = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
     is_not_kept_after(&[], close, false, Closer::Client).await;
     let listed = "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 2\r\n\r\nok";
@@ -163,7 +165,7 @@ async fn a_connection_that_either_side_declares_last_is_closed_as_not_persistent
 }
 
 #[tokio::test]
-async fn an_old_server_that_says_keep_alive_is_taken_at_its_word() {
+async fn http_1_0_keep_alive_is_honoured() {
     let stage = Stage::open().await;
     let client = Client::new();
     let old = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
@@ -180,7 +182,7 @@ async fn an_old_server_that_says_keep_alive_is_taken_at_its_word() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_with_its_response_leaves_nothing_behind() {
+async fn close_with_response_leaves_nothing_behind() {
     let stage = Stage::open().await;
     let client = Client::new();
     let reply = fetch(&client, &stage.url("/"));
@@ -212,7 +214,7 @@ pub(crate) async fn idle_connections(client: &Client, stage: &Stage, count: usiz
 }
 
 #[tokio::test]
-async fn the_newest_idle_connection_is_used_first() {
+async fn newest_idle_connection_is_used_first() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peers = idle_connections(&client, &stage, 3).await;
@@ -228,7 +230,7 @@ async fn the_newest_idle_connection_is_used_first() {
 }
 
 #[tokio::test]
-async fn a_response_tells_of_the_connection_it_came_by() {
+async fn response_describes_its_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let first = get(&client, &stage.url("/"));
@@ -272,7 +274,7 @@ async fn clones_share_one_pool() {
 }
 
 #[tokio::test]
-async fn one_origin_is_one_pool_however_its_name_is_written() {
+async fn spellings_of_a_name_share_a_pool() {
     let server = Server::saying("x");
     let client = Client::new();
     exchange(&client, &format!("http://localhost:{}/", server.port())).await;

@@ -40,17 +40,17 @@ async fn opens_no_more_than_its_peak() {
 }
 
 #[tokio::test]
-async fn a_hundred_lanes_open_at_most_a_hundred_connections_on_one_thread() {
+async fn hundred_lanes_open_hundred_single_threaded() {
     opens_no_more_than_its_peak().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hundred_lanes_open_at_most_a_hundred_connections_on_several_threads() {
+async fn hundred_lanes_open_hundred_multi_threaded() {
     opens_no_more_than_its_peak().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_second_burst_opens_nothing_that_the_first_one_left_open() {
+async fn second_burst_opens_nothing() {
     let server = Server::saying("Data OK.");
     let client = Client::new();
     load(&client, &server.url("/"), 40, 1).await;
@@ -83,18 +83,20 @@ async fn bursts_open_no_more_than_the_largest() {
     assert_eq!(stats.idle as u64, stats.opened, "a dial that lost to a return is kept");
 }
 
+/// They open no more than the largest of them.
 #[tokio::test]
-async fn bursts_open_no_more_than_the_largest_of_them_on_one_thread() {
+async fn bursts_reuse_connections_single_threaded() {
     bursts_open_no_more_than_the_largest().await;
 }
 
+/// They open no more than the largest of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn bursts_open_no_more_than_the_largest_of_them_on_several_threads() {
+async fn bursts_reuse_connections_multi_threaded() {
     bursts_open_no_more_than_the_largest().await;
 }
 
 #[tokio::test]
-async fn requests_that_overlap_open_exactly_as_many_connections_as_overlap() {
+async fn overlapping_requests_open_one_each() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peers = idle_connections(&client, &stage, 8).await;
@@ -112,7 +114,7 @@ async fn requests_that_overlap_open_exactly_as_many_connections_as_overlap() {
 }
 
 #[tokio::test]
-async fn a_request_completes_whatever_is_left_of_its_tasks_budget() {
+async fn exhausted_task_budget_stalls_no_request() {
     let server = Server::start(|_| {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let body = "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n";
@@ -140,7 +142,7 @@ async fn a_request_completes_whatever_is_left_of_its_tasks_budget() {
 
 /// A hundred requests polled by one task share its budget, so some of them always run out of it.
 #[tokio::test]
-async fn a_hundred_requests_of_one_task_all_complete() {
+async fn hundred_requests_of_one_task_complete() {
     let server = Server::saying("Data OK.");
     let client = Client::new();
     for _ in 0..20 {
@@ -162,7 +164,7 @@ async fn a_hundred_requests_of_one_task_all_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hundred_lanes_through_ten_connections_open_ten() {
+async fn hundred_lanes_share_ten_connections() {
     let server = Server::saying("Data OK.");
     let builder = Client::builder().max_connections_per_origin(10);
     let client = builder.build().expect("good settings");
@@ -174,7 +176,7 @@ async fn a_hundred_lanes_through_ten_connections_open_ten() {
 }
 
 #[tokio::test]
-async fn gos_defaults_keep_two_idle_connections_and_close_the_rest() {
+async fn go_defaults_close_all_but_two() {
     let stage = Stage::open().await;
     let client = ClientBuilder::go_defaults().build().expect("good settings");
     let peers = idle_connections(&client, &stage, 6).await;
@@ -198,7 +200,7 @@ async fn the_default_keeps_every_healthy_connection() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_at_the_idle_timeout_and_not_before() {
+async fn idle_timeout_is_kept_exactly() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peers = idle_connections(&client, &stage, 1).await;
@@ -217,8 +219,9 @@ async fn an_idle_connection_is_closed_at_the_idle_timeout_and_not_before() {
     assert_eq!(peers[0].ended().await, Ending::Fin);
 }
 
+/// Connections in use stay.
 #[tokio::test]
-async fn the_oldest_idle_connections_expire_and_the_ones_in_use_stay() {
+async fn oldest_idle_connections_expire_first() {
     let stage = Stage::open().await;
     let builder = Client::builder().idle_timeout(Duration::from_millis(200));
     let client = builder.build().expect("good settings");
@@ -239,7 +242,7 @@ async fn the_oldest_idle_connections_expire_and_the_ones_in_use_stay() {
 }
 
 #[tokio::test]
-async fn an_idle_timeout_of_zero_keeps_nothing() {
+async fn zero_idle_timeout_keeps_none() {
     let server = Server::saying("x");
     let builder = Client::builder().idle_timeout(Duration::ZERO);
     let client = builder.build().expect("good settings");
@@ -248,8 +251,9 @@ async fn an_idle_timeout_of_zero_keeps_nothing() {
     assert_eq!((stats.idle, stats.closed_for(CloseReason::IdleTimeout)), (0, 1));
 }
 
+/// Of any origin.
 #[tokio::test]
-async fn over_the_total_limit_the_connection_that_is_idle_longest_goes_whatever_its_origin() {
+async fn total_idle_limit_evicts_the_oldest() {
     let (old, new) = (Server::saying("old"), Server::saying("new"));
     let client = Client::builder().max_idle(2).build().expect("good settings");
     exchange(&client, &old.url("/")).await;
@@ -269,7 +273,7 @@ async fn over_the_total_limit_the_connection_that_is_idle_longest_goes_whatever_
 }
 
 #[tokio::test]
-async fn an_idle_limit_of_zero_keeps_nothing_and_breaks_nothing() {
+async fn zero_idle_limit_breaks_nothing() {
     let server = Server::saying("x");
     for builder in [Client::builder().max_idle_per_origin(0), Client::builder().max_idle(0)] {
         let client = builder.build().expect("good settings");
@@ -284,7 +288,7 @@ async fn an_idle_limit_of_zero_keeps_nothing_and_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn a_limit_of_none_is_no_limit() {
+async fn limit_none_is_no_limit() {
     let stage = Stage::open().await;
     let builder = ClientBuilder::go_defaults().max_idle_per_origin(Limit::NONE);
     let client = builder.build().expect("good settings");

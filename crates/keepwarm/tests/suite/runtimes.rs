@@ -22,7 +22,7 @@ fn on_several_threads() -> Runtime {
 }
 
 #[test]
-fn idle_connections_of_a_runtime_that_ended_are_replaced_in_the_next_one() {
+fn next_runtime_replaces_idle_connections() {
     for first in [on_one_thread(), on_several_threads()] {
         let server = Server::saying("x");
         let client = Client::new();
@@ -48,7 +48,7 @@ fn idle_connections_of_a_runtime_that_ended_are_replaced_in_the_next_one() {
 }
 
 #[test]
-fn the_keeper_moves_to_the_next_runtime() {
+fn keeper_moves_to_the_next_runtime() {
     let client = Client::new();
     let first = on_one_thread();
     let server = Server::saying("x");
@@ -64,8 +64,9 @@ fn the_keeper_moves_to_the_next_runtime() {
     });
 }
 
+/// It is made and dropped outside any.
 #[test]
-fn a_client_is_made_and_dropped_outside_any_runtime() {
+fn client_needs_no_runtime_itself() {
     let client = Client::new();
     let server = Server::saying("x");
     let runtime = on_one_thread();
@@ -81,7 +82,7 @@ fn a_client_is_made_and_dropped_outside_any_runtime() {
 }
 
 #[test]
-fn a_body_dropped_on_a_thread_without_runtime_serves_who_waits() {
+fn body_dropped_without_runtime_serves_waiter() {
     let runtime = on_several_threads();
     runtime.block_on(async {
         let stage = Stage::open().await;
@@ -105,7 +106,7 @@ fn a_body_dropped_on_a_thread_without_runtime_serves_who_waits() {
 }
 
 #[test]
-fn a_request_of_a_runtime_that_ended_frees_its_place_for_another_runtime() {
+fn ended_runtime_frees_its_place() {
     // The other one's dial was late bound: whoever ends, the waiter elsewhere is served.
     let server = Server::start(|request| match request.target() {
         "/stall" => Answer::SendAndStall(String::new()),
@@ -137,7 +138,7 @@ fn a_request_of_a_runtime_that_ended_frees_its_place_for_another_runtime() {
 }
 
 #[test]
-fn a_dial_whose_runtime_ends_goes_on_where_somebody_waits() {
+fn dial_moves_to_a_waiters_runtime() {
     let ending = on_one_thread();
     let staying = on_one_thread();
     let builder = Client::builder().max_connections_per_origin(1);
@@ -174,8 +175,9 @@ fn a_dial_whose_runtime_ends_goes_on_where_somebody_waits() {
 
 /// Each dial that its runtime drops is told to the pool, which asks for one for the next waiter, on
 /// the same runtime: told one inside the other they would overflow the stack.
+/// One by one, without overflowing the stack.
 #[test]
-fn a_runtime_that_ends_with_thousands_waiting_ends_them_one_by_one() {
+fn ending_runtime_fails_thousands_of_waiters() {
     const WAITING: usize = 4_000;
     let elsewhere = on_several_threads();
     let stage = elsewhere.block_on(async { Stage::open_narrow() });

@@ -86,7 +86,7 @@ async fn any_body_can_be_sent() {
 }
 
 #[tokio::test]
-async fn the_response_carries_what_is_known_of_its_connection() {
+async fn response_carries_its_connection_info() {
     let server = Server::start(echo);
     let mut client = Client::new();
     for nth in 0..3 {
@@ -99,8 +99,9 @@ async fn the_response_carries_what_is_known_of_its_connection() {
     assert_eq!(server.accepted(), 1);
 }
 
+/// One service serves concurrent calls.
 #[tokio::test]
-async fn one_service_serves_concurrent_calls_and_follows_no_redirect() {
+async fn service_follows_no_redirect() {
     let server = Server::start(|_| {
         Answer::Send("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n".into())
     });
@@ -115,7 +116,7 @@ async fn one_service_serves_concurrent_calls_and_follows_no_redirect() {
 
 /// As tower's `oneshot` does it.
 #[tokio::test]
-async fn a_call_outlives_the_service_it_was_made_on() {
+async fn call_outlives_its_service() {
     let server = Server::start(echo);
     let mut client = Client::new();
     let call = client.call(post(&server, Full::new(Bytes::from("alone"))));
@@ -125,7 +126,7 @@ async fn a_call_outlives_the_service_it_was_made_on() {
 }
 
 #[tokio::test]
-async fn the_timeout_of_the_settings_covers_a_call() {
+async fn settings_timeout_covers_a_call() {
     let stage = Stage::open().await;
     let builder = Client::builder().timeout(Duration::from_millis(40));
     let mut client = builder.build().expect("good settings");
@@ -152,8 +153,9 @@ impl http_body::Body for Failing {
     }
 }
 
+/// The error says why.
 #[tokio::test]
-async fn a_body_that_fails_while_it_is_sent_fails_the_request_and_says_why() {
+async fn failing_body_fails_the_request() {
     let stage = Stage::open().await;
     let mut client = Client::new();
     let request = http::Request::post(stage.url("/")).body(Failing(Some("half")));
@@ -168,7 +170,7 @@ async fn a_body_that_fails_while_it_is_sent_fails_the_request_and_says_why() {
 }
 
 #[tokio::test]
-async fn fields_that_every_request_needs_are_there_and_can_be_replaced() {
+async fn default_fields_can_be_replaced() {
     let show = |request: &Request| {
         Answer::Send(ok(&format!("{:?} {:?}", request.field("host"), request.field("user-agent"))))
     };
@@ -184,8 +186,9 @@ async fn fields_that_every_request_needs_are_there_and_can_be_replaced() {
     assert_eq!(own, r#"Some("virtual") Some("me")"#);
 }
 
+/// It returns status and body.
 #[tokio::test]
-async fn the_helper_brings_back_status_and_body_and_follows_redirects() {
+async fn helper_follows_redirects() {
     let server = Server::start(|request| match request.target() {
         "/from" => {
             Answer::Send("HTTP/1.1 302 Found\r\nLocation: /to\r\nContent-Length: 0\r\n\r\n".into())
@@ -202,7 +205,7 @@ async fn the_helper_brings_back_status_and_body_and_follows_redirects() {
 }
 
 #[tokio::test]
-async fn the_timeout_of_the_helper_covers_the_body() {
+async fn helper_timeout_covers_the_body() {
     let server = Server::start(|_| {
         Answer::SendAndStall("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".into())
     });

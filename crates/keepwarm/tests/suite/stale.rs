@@ -38,7 +38,7 @@ fn start(request: RequestBuilder) -> JoinHandle<Result<Response>> {
 }
 
 #[tokio::test]
-async fn a_get_whose_idle_connection_is_closed_as_it_arrives_succeeds_on_a_new_one() {
+async fn stale_get_succeeds_on_new_connection() {
     for reset in [false, true] {
         let stage = Stage::open().await;
         let client = Client::new();
@@ -65,7 +65,7 @@ async fn a_get_whose_idle_connection_is_closed_as_it_arrives_succeeds_on_a_new_o
 }
 
 #[tokio::test]
-async fn the_methods_that_may_be_repeated_are_repeated_with_their_body_and_fields() {
+async fn repeatable_methods_resend_body_and_fields() {
     let stage = Stage::open().await;
     let client = Client::new();
     for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
@@ -85,8 +85,9 @@ async fn the_methods_that_may_be_repeated_are_repeated_with_their_body_and_field
     }
 }
 
+/// Once a byte was written.
 #[tokio::test]
-async fn other_methods_are_never_sent_twice_once_a_byte_was_written() {
+async fn other_methods_are_never_sent_twice() {
     let stage = Stage::open().await;
     let client = Client::new();
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
@@ -104,7 +105,7 @@ async fn other_methods_are_never_sent_twice_once_a_byte_was_written() {
 }
 
 #[tokio::test]
-async fn a_post_with_an_idempotency_key_is_sent_again() {
+async fn idempotency_key_allows_a_retry() {
     let stage = Stage::open().await;
     let client = Client::new();
     for key in ["idempotency-key", "X-Idempotency-Key"] {
@@ -123,7 +124,7 @@ async fn a_post_with_an_idempotency_key_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_request_whose_response_began_is_never_sent_again() {
+async fn begun_response_forbids_a_retry() {
     let stage = Stage::open().await;
     let client = Client::new();
     for bytes in ["H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
@@ -139,7 +140,7 @@ async fn a_request_whose_response_began_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn a_request_that_fails_on_a_new_connection_is_never_sent_again() {
+async fn new_connection_forbids_a_retry() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = get(&client, &stage.url("/"));
@@ -152,7 +153,7 @@ async fn a_request_that_fails_on_a_new_connection_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn a_second_attempt_that_fails_is_the_last_and_says_so() {
+async fn second_failure_is_final() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peer = warm(&client, &stage).await;
@@ -172,7 +173,7 @@ async fn a_second_attempt_that_fails_is_the_last_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_connection_idle_before_its_first_use_may_be_stale_too() {
+async fn unused_idle_connection_may_be_stale() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut dropped = by_hand(&client, &stage.url("/"));
@@ -203,7 +204,7 @@ async fn a_stream_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn a_second_attempt_without_a_connection_reports_the_first() {
+async fn second_attempt_without_connection_reports_first() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut peer = warm(&client, &stage).await;
@@ -218,8 +219,9 @@ async fn a_second_attempt_without_a_connection_reports_the_first() {
     assert!(error.to_string().contains("no connection to send it again: "), "{error}");
 }
 
+/// The request fails.
 #[tokio::test]
-async fn a_spent_retry_budget_fails_the_request_and_is_named() {
+async fn spent_retry_budget_is_named() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut retried = 0;
@@ -245,8 +247,9 @@ async fn a_spent_retry_budget_fails_the_request_and_is_named() {
 
 /// The cap leaves room for a new connection, since the broken one is gone; waiters are not passed
 /// over by it.
+/// At the limit of connections.
 #[tokio::test]
-async fn a_second_attempt_at_the_cap_of_connections_gets_the_room_of_the_broken_one() {
+async fn retry_uses_the_broken_ones_room() {
     let stage = Stage::open().await;
     let client = Client::builder().max_connections_per_origin(2).build().expect("good");
     let (_other, mut peer) = warm_two(&client, &stage).await;

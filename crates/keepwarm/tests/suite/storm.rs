@@ -239,31 +239,33 @@ async fn steady_storm(seed: u64, length: Duration) {
     println!("{length:?}: {whole} whole, {dropped} dropped, {kept} kept, {} opened", stats.opened);
 }
 
+/// It loses no place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_steady_storm_of_dropped_requests_loses_no_slot_and_leaves_no_socket() {
+async fn steady_storm_leaves_no_socket() {
     steady_storm(5, Duration::from_secs(2)).await;
 }
 
 /// `cargo test --release -p keepwarm --test suite minute_of_storm -- --ignored --nocapture`
+/// It loses no place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "takes a minute"]
-async fn a_minute_of_storm_loses_no_slot_and_leaves_no_socket() {
+async fn minute_of_storm_leaves_no_socket() {
     steady_storm(6, Duration::from_secs(60)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_storm_of_dropped_requests_leaks_nothing_on_several_threads() {
+async fn storm_leaks_nothing_multi_threaded() {
     for seed in 1..=2 {
         storm(seed, 10).await;
     }
 }
 
 #[tokio::test]
-async fn a_storm_of_dropped_requests_leaks_nothing_on_one_thread() {
+async fn storm_leaks_nothing_single_threaded() {
     storm(3, 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_storm_through_one_connection_at_a_time_leaks_nothing() {
+async fn storm_through_one_connection_leaks_nothing() {
     storm(4, 1).await;
 }

@@ -36,7 +36,7 @@ fn built(builder: ClientBuilder) -> Client {
 }
 
 #[tokio::test]
-async fn a_wait_for_a_connection_is_an_acquire_timeout_or_a_total_one() {
+async fn wait_ends_by_acquire_or_total_timeout() {
     for (builder, expected) in [
         (Client::builder().acquire_timeout(SOON), "acquire"),
         (Client::builder().timeout(SOON), "total"),
@@ -58,7 +58,7 @@ async fn a_wait_for_a_connection_is_an_acquire_timeout_or_a_total_one() {
 }
 
 #[tokio::test]
-async fn a_connect_that_hangs_is_a_connect_timeout_or_a_total_one() {
+async fn connect_ends_by_connect_or_total_timeout() {
     let silent = SilentPort::new();
     let url = format!("http://{}/", silent.address());
     for (builder, expected) in [
@@ -74,9 +74,10 @@ async fn a_connect_that_hangs_is_a_connect_timeout_or_a_total_one() {
     }
 }
 
+/// Or by the connect timeout, at that stage.
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn a_handshake_that_hangs_is_a_handshake_timeout_or_a_connect_timeout_at_that_stage() {
+async fn handshake_ends_by_its_own_timeout() {
     for (builder, expected) in [
         (Client::builder().tls_handshake_timeout(SOON), "handshake"),
         (Client::builder().connect_timeout(SOON), "connect"),
@@ -94,8 +95,9 @@ async fn a_handshake_that_hangs_is_a_handshake_timeout_or_a_connect_timeout_at_t
     }
 }
 
+/// The error says how much was written.
 #[tokio::test]
-async fn a_head_and_a_body_that_do_not_come_are_told_apart_with_what_was_written() {
+async fn head_and_body_timeouts_differ() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     for (builder, answer, expected, at) in [
         (Client::builder().response_header_timeout(SOON), "", "header", At::Exchange),
@@ -125,7 +127,7 @@ async fn a_head_and_a_body_that_do_not_come_are_told_apart_with_what_was_written
 }
 
 #[tokio::test]
-async fn a_request_that_was_written_in_part_says_how_much() {
+async fn partial_write_is_counted() {
     let stage = Stage::open().await;
     let client = built(Client::builder().timeout(SOON * 4));
     const MUCH: usize = 32 << 20;
@@ -164,8 +166,9 @@ fn dropped_while_dialling(client: &Client, url: &str) -> Pin<Box<dyn Future<Outp
     })
 }
 
+/// It serves the next request.
 #[tokio::test]
-async fn a_request_dropped_while_its_name_is_resolved_leaves_the_dial_to_the_next_one() {
+async fn drop_while_resolving_leaves_the_dial() {
     let stage = Stage::open().await;
     let (builder, gate) = gated_name(stage.port());
     let client = built(builder);
@@ -179,8 +182,9 @@ async fn a_request_dropped_while_its_name_is_resolved_leaves_the_dial_to_the_nex
     assert_eq!(only(&client).opened, 1);
 }
 
+/// It serves the next request.
 #[tokio::test]
-async fn a_request_dropped_while_it_connects_leaves_the_dial_to_the_next_one() {
+async fn drop_while_connecting_leaves_the_dial() {
     let stage = Stage::open_narrow();
     let filled = stage.fill().await;
     let client = built(Client::builder());
@@ -197,8 +201,9 @@ async fn a_request_dropped_while_it_connects_leaves_the_dial_to_the_next_one() {
     assert_eq!(only(&client).opened, 1);
 }
 
+/// With its socket and task.
 #[tokio::test]
-async fn a_dial_that_nobody_waits_for_any_more_ends_at_its_timeout_with_its_socket_and_task() {
+async fn unneeded_dial_ends_at_its_timeout() {
     let tasks = tokio::runtime::Handle::current().metrics();
     let stage = Stage::open().await;
     let (builder, _gate) = gated_name(stage.port());

@@ -137,8 +137,9 @@ fn trusting(authority: &Authority) -> Client {
     Client::builder().root_certificates(authority.certificate()).build().expect("a client")
 }
 
+/// The connection is kept.
 #[tokio::test]
-async fn a_server_under_an_extra_root_is_served_and_its_connection_kept() {
+async fn extra_root_is_trusted() {
     let authority = Authority::new();
     let server = Server::start(authority.server("localhost", None), Then::Serve).await;
     let client = trusting(&authority);
@@ -151,7 +152,7 @@ async fn a_server_under_an_extra_root_is_served_and_its_connection_kept() {
 }
 
 #[tokio::test]
-async fn a_server_that_nobody_vouches_for_is_refused_before_anything_is_sent() {
+async fn untrusted_server_gets_no_request() {
     let authority = Authority::new();
     let server = Server::start(authority.server("localhost", None), Then::Serve).await;
     for client in [Client::new(), trusting(&Authority::new())] {
@@ -166,7 +167,7 @@ async fn a_server_that_nobody_vouches_for_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_refused() {
+async fn certificate_for_another_name_is_rejected() {
     let authority = Authority::new();
     let server = Server::start(authority.server("other.test", None), Then::Serve).await;
     let error = fetch(&trusting(&authority), &server.url()).await.expect_err("another name");
@@ -174,7 +175,7 @@ async fn a_certificate_for_another_name_is_refused() {
 }
 
 #[tokio::test]
-async fn an_identity_is_shown_to_servers_that_ask() {
+async fn identity_is_shown_on_request() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let config = servers.server("localhost", Some(&clients));
     let server = Server::start(config, Then::Serve).await;
@@ -190,7 +191,7 @@ async fn an_identity_is_shown_to_servers_that_ask() {
 }
 
 #[tokio::test]
-async fn a_second_connection_resumes_the_session_of_the_first() {
+async fn second_connection_resumes_the_session() {
     let authority = Authority::new();
     let server = Server::start(authority.server("localhost", None), Then::Serve).await;
     let client = Client::builder()
@@ -206,7 +207,7 @@ async fn a_second_connection_resumes_the_session_of_the_first() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_shake_hands_is_given_up_after_the_handshake_timeout() {
+async fn silent_handshake_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let port = silent.local_addr().expect("an address").port();
     let client = Client::builder()
@@ -218,7 +219,7 @@ async fn a_server_that_does_not_shake_hands_is_given_up_after_the_handshake_time
 }
 
 #[tokio::test]
-async fn a_server_without_tls_fails_the_handshake() {
+async fn server_without_tls_fails_the_handshake() {
     let plain = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let port = plain.local_addr().expect("an address").port();
     tokio::spawn(async move {
@@ -231,8 +232,9 @@ async fn a_server_without_tls_fails_the_handshake() {
     assert!(error.expect_err("no TLS").is_tls());
 }
 
+/// With and without a close_notify.
 #[tokio::test]
-async fn a_close_while_idle_is_noticed_with_and_without_a_close_notify() {
+async fn idle_close_is_noticed() {
     for notify in [true, false] {
         let authority = Authority::new();
         let config = authority.server("localhost", None);
@@ -249,15 +251,16 @@ async fn a_close_while_idle_is_noticed_with_and_without_a_close_notify() {
 
 /// Whoever can cut a TCP connection must not be able to shorten a response unnoticed.
 #[tokio::test]
-async fn a_body_that_ends_without_a_close_notify_is_an_error() {
+async fn missing_close_notify_fails_the_body() {
     let authority = Authority::new();
     let server = Server::start(authority.server("localhost", None), Then::CutOff).await;
     let error = fetch(&trusting(&authority), &server.url()).await.expect_err("cut off");
     assert_eq!(error.stage(), Stage::Body, "{error}");
 }
 
+/// Of the same port.
 #[tokio::test]
-async fn http_and_https_of_one_port_share_no_connection() {
+async fn http_and_https_share_no_connection() {
     let authority = Authority::new();
     let server = Server::start(authority.server("localhost", None), Then::Serve).await;
     let client = trusting(&authority);
@@ -271,7 +274,7 @@ async fn http_and_https_of_one_port_share_no_connection() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_by_name() {
+fn unusable_tls_settings_are_named() {
     let refused = |builder: keepwarm::ClientBuilder| {
         let error = builder.build().expect_err("refused");
         assert!(error.is_invalid(), "{error}");
@@ -293,8 +296,9 @@ fn settings_that_cannot_work_are_refused_by_name() {
     assert!(Identity::from_pem(certificate.pem().as_bytes()).is_err());
 }
 
+/// The name is that of the URL.
 #[tokio::test]
-async fn a_connectors_stream_is_shaken_hands_on_and_the_name_is_that_of_the_url() {
+async fn connector_stream_carries_tls() {
     let authority = Authority::new();
     let server = Server::start(authority.server("named.test", None), Then::Serve).await;
     let address = server.address;
@@ -312,9 +316,10 @@ async fn a_connectors_stream_is_shaken_hands_on_and_the_name_is_that_of_the_url(
     assert!(error.is_tls(), "{error}");
 }
 
+/// The name is that of the URL.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_unix_socket_carries_tls_and_the_name_is_that_of_the_url() {
+async fn unix_socket_carries_tls() {
     let directory = std::env::temp_dir().join(format!("keepwarm-tls-{}", std::process::id()));
     std::fs::create_dir(&directory).expect("a directory of its own");
     let path = directory.join("https.sock");

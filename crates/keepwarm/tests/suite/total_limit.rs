@@ -1,5 +1,5 @@
-//! The limit on the connections of all origins together: who makes room, who gets it, and that it is
-//! kept at every instant.
+//! The limit on the connections of all origins together: who makes room, who gets it, and that it
+//! is kept at every instant.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -44,8 +44,9 @@ async fn waits(client: &Client, origin: &str) {
 
 const CLOSE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
+/// To any origin.
 #[tokio::test]
-async fn the_connection_idle_the_longest_to_any_origin_makes_room() {
+async fn oldest_idle_connection_makes_room() {
     let [a, b, c] = ["a", "b", "c"].map(Server::saying);
     let client = build(limited(2));
     for server in [&a, &b, &c] {
@@ -67,8 +68,9 @@ async fn the_connection_idle_the_longest_to_any_origin_makes_room() {
     assert!(words.contains(told), "{words}");
 }
 
+/// Across origins.
 #[tokio::test]
-async fn room_goes_to_whoever_began_to_wait_first_whatever_the_origins() {
+async fn room_goes_to_the_oldest_waiter() {
     let stages = [Stage::open().await, Stage::open().await, Stage::open().await];
     let client = build(limited(1));
     let first = fetch(&client, &stages[0].url("/"));
@@ -131,7 +133,7 @@ async fn comes_back(later: u64) -> (Client, Stage, Stage) {
 }
 
 #[tokio::test]
-async fn a_connection_that_comes_back_serves_its_own_origin_if_that_overtakes_by_little() {
+async fn small_overtaking_serves_its_own_origin() {
     let (client, mine, other) = comes_back(100).await;
     // Only then was it idle, and made room.
     assert_eq!(of(&client, &mine.origin()).reused, 1);
@@ -139,8 +141,9 @@ async fn a_connection_that_comes_back_serves_its_own_origin_if_that_overtakes_by
     assert_eq!(of(&client, &other.origin()).opened, 1);
 }
 
+/// For a request that has waited much longer.
 #[tokio::test]
-async fn a_connection_that_comes_back_makes_room_for_whoever_has_waited_for_much_longer() {
+async fn large_overtaking_makes_room_instead() {
     let (client, mine, _other) = comes_back(101).await;
     let stats = of(&client, &mine.origin());
     assert_eq!((stats.reused, stats.opened), (0, 2));
@@ -148,7 +151,7 @@ async fn a_connection_that_comes_back_makes_room_for_whoever_has_waited_for_much
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_starves_beside_an_origin_that_is_never_at_rest() {
+async fn busy_origin_starves_no_other() {
     let (busy, quiet) = (Server::saying("busy"), Server::saying("quiet"));
     let client = build(limited(2));
     let over = Arc::new(AtomicBool::new(false));
@@ -172,7 +175,7 @@ async fn nobody_starves_beside_an_origin_that_is_never_at_rest() {
 }
 
 #[tokio::test]
-async fn who_may_not_wait_fails_at_once_and_who_waits_too_long_later() {
+async fn waiter_limit_and_acquire_timeout_hold() {
     let (mine, other) = (Stage::open().await, Stage::open().await);
     let client =
         build(limited(1).max_waiters_per_origin(1).acquire_timeout(Duration::from_secs(100)));
@@ -198,7 +201,7 @@ async fn who_may_not_wait_fails_at_once_and_who_waits_too_long_later() {
 }
 
 #[tokio::test]
-async fn a_dial_that_fails_gives_its_room_back() {
+async fn failed_dial_frees_its_room() {
     let nobody = RefusedPort::new();
     let server = Server::saying("here");
     let client = build(limited(1));
@@ -210,7 +213,7 @@ async fn a_dial_that_fails_gives_its_room_back() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_sent_again_finds_room_for_its_new_connection() {
+async fn retried_request_finds_room() {
     let (mine, other) = (Stage::open().await, Stage::open().await);
     let client = build(limited(2));
     let mut peers = Vec::new();
@@ -319,7 +322,8 @@ impl AsyncWrite for Counted {
 const LIMIT: u32 = 6;
 const TASKS: u64 = 40;
 
-/// Request after request to one origin after the other, and every tenth is dropped after some polls.
+/// Request after request to one origin after the other, and every tenth is dropped after some
+/// polls.
 async fn keep_asking(client: Client, urls: Arc<[String]>, seed: u64, end: Instant) -> [u64; 2] {
     let mut fates = [0; 2];
     for round in 0.. {
@@ -361,8 +365,9 @@ fn kernel_counts(servers: &[Server]) -> usize {
         .count()
 }
 
+/// It loses no room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_storm_over_several_origins_never_exceeds_the_limit_and_loses_no_room() {
+async fn storm_over_origins_keeps_the_limit() {
     let answer = |request: &keepwarm_testkit::scripted::Request| match request.target() {
         "/last" => Answer::SendAndClose(CLOSE.into()),
         "/stalled" => Answer::SendAndStall("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx".into()),

@@ -78,8 +78,9 @@ async fn serve(client: &Client, url: &str, peer: &mut Peer<UnixStream>) -> Reque
     seen
 }
 
+/// Requests go to the socket.
 #[tokio::test]
-async fn requests_go_to_the_socket_and_the_url_says_host_and_pool() {
+async fn url_gives_host_and_pool_only() {
     let socket = Socket::open();
     let client = socket.client();
     for (url, host, origin) in [
@@ -99,7 +100,7 @@ async fn requests_go_to_the_socket_and_the_url_says_host_and_pool() {
 }
 
 #[tokio::test]
-async fn a_redirect_stays_on_the_socket_wherever_it_points() {
+async fn redirect_stays_on_the_socket() {
     let socket = Socket::open();
     let client = socket.client();
     let request = fetch(&client, "http://a.test/");
@@ -116,7 +117,7 @@ async fn a_redirect_stays_on_the_socket_wherever_it_points() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn abstract_names_begin_with_an_at_sign_or_a_zero_byte() {
+async fn at_sign_or_zero_is_abstract() {
     use std::os::linux::net::SocketAddrExt;
     let name = format!("keepwarm-{}", std::process::id());
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
@@ -163,8 +164,9 @@ async fn errors_name_the_path() {
 }
 
 /// A Unix socket whose queue is full says EAGAIN, where TCP would wait.
+/// The connect timeout names the path.
 #[tokio::test]
-async fn a_full_accept_queue_is_waited_for_and_the_connect_timeout_names_the_path() {
+async fn full_accept_queue_is_waited_for() {
     let socket = Socket::open_narrow();
     let mut fillers = Vec::new();
     let full = loop {
@@ -193,8 +195,9 @@ async fn a_full_accept_queue_is_waited_for_and_the_connect_timeout_names_the_pat
     assert_eq!(done(request).await.expect("a body"), "at last");
 }
 
+/// A client of another socket shares no connection.
 #[tokio::test]
-async fn a_close_while_idle_is_noticed_and_a_client_of_another_socket_shares_nothing() {
+async fn idle_socket_close_is_noticed() {
     let (one, other) = (Socket::open(), Socket::open());
     let clients = [one.client(), other.client()];
     let mut peers = Vec::new();
@@ -213,8 +216,9 @@ async fn a_close_while_idle_is_noticed_and_a_client_of_another_socket_shares_not
     serve(&clients[1], "http://same.test/", &mut peers[0]).await;
 }
 
+/// Also settings that contradict it.
 #[test]
-fn paths_that_name_no_socket_and_settings_beside_it_are_refused() {
+fn unusable_socket_path_is_rejected() {
     let refused = |builder: ClientBuilder| {
         let error = builder.build().expect_err("refused");
         assert!(error.is_invalid(), "{error}");

@@ -27,8 +27,9 @@ async fn overtaken(
     (done(request).await.expect("a head"), peer, open)
 }
 
+/// The connection is not kept.
 #[tokio::test]
-async fn a_response_wins_over_an_upload_that_is_stuck_and_its_connection_is_not_kept() {
+async fn response_beats_a_stuck_upload() {
     let stage = Stage::open().await;
     let client = Client::new();
     let request = client.post(stage.url("/")).body(vec![7; MUCH]);
@@ -58,7 +59,7 @@ async fn a_response_without_body_wins_too() {
 }
 
 #[tokio::test]
-async fn an_upload_that_ends_soon_after_its_response_keeps_the_connection() {
+async fn prompt_upload_end_keeps_the_connection() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, mut peer, open) = overtaken(&client, &stage, &ok("early")).await;
@@ -75,7 +76,7 @@ async fn an_upload_that_ends_soon_after_its_response_keeps_the_connection() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_while_nobody_reads_its_response() {
+async fn upload_continues_with_response_unread() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, mut peer, open) = overtaken(&client, &stage, TOO_LARGE).await;
@@ -96,7 +97,7 @@ async fn an_upload_goes_on_while_nobody_reads_its_response() {
 }
 
 #[tokio::test]
-async fn a_body_dropped_while_its_upload_is_under_way_has_a_moment_for_both() {
+async fn dropped_body_and_upload_have_grace() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, mut peer, open) = overtaken(&client, &stage, TOO_LARGE).await;
@@ -121,7 +122,7 @@ async fn a_body_dropped_while_its_upload_is_under_way_has_a_moment_for_both() {
 }
 
 #[tokio::test]
-async fn a_timeout_ends_a_response_and_its_upload() {
+async fn timeout_ends_response_and_upload() {
     let stage = Stage::open().await;
     let client = Client::builder().timeout(Duration::from_millis(60)).build().expect("good");
     let (response, mut peer, gate) = overtaken(&client, &stage, TOO_LARGE).await;
@@ -134,7 +135,7 @@ async fn a_timeout_ends_a_response_and_its_upload() {
 }
 
 #[tokio::test]
-async fn an_upload_that_fails_fails_its_response() {
+async fn failing_upload_fails_its_response() {
     let stage = Stage::open().await;
     let client = Client::new();
     let (response, mut peer, gate) = overtaken(&client, &stage, TOO_LARGE).await;
@@ -146,8 +147,9 @@ async fn an_upload_that_fails_fails_its_response() {
     assert_at_rest(&only(&client));
 }
 
+/// The server answers, and closes.
 #[tokio::test]
-async fn a_server_that_answers_early_and_leaves_is_heard() {
+async fn early_answer_is_received() {
     let stage = Stage::open().await;
     let client = Client::new();
     let sent = "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";

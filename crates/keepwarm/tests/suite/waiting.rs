@@ -21,7 +21,7 @@ fn gauges(client: &Client) -> (usize, usize, usize, usize) {
 }
 
 #[tokio::test]
-async fn requests_at_the_cap_are_served_first_come_first_served() {
+async fn waiters_are_served_in_order() {
     let stage = Stage::open().await;
     let client = capped(1);
     let mut requests = Vec::new();
@@ -70,7 +70,7 @@ async fn the_gauges_move_with_every_step() {
 }
 
 #[tokio::test]
-async fn a_connection_being_dialled_counts_against_the_cap() {
+async fn dials_count_against_the_limit() {
     let stage = Stage::open().await;
     let client = capped(2);
     let requests: Vec<_> = (0..5).map(|_| fetch(&client, &stage.url("/"))).collect();
@@ -93,8 +93,9 @@ async fn a_connection_being_dialled_counts_against_the_cap() {
     assert_eq!(only(&client).opened, 2);
 }
 
+/// The dial serves a later request.
 #[tokio::test]
-async fn a_return_serves_a_waiter_whose_dial_still_hangs_and_the_dial_serves_a_later_one() {
+async fn return_beats_a_hanging_dial() {
     let stage = Stage::open_narrow();
     let client = Client::new();
     let first = fetch(&client, &stage.url("/first"));
@@ -129,8 +130,9 @@ async fn a_return_serves_a_waiter_whose_dial_still_hangs_and_the_dial_serves_a_l
     assert_eq!(only(&client).opened, 2);
 }
 
+/// And not the request that caused it.
 #[tokio::test]
-async fn a_dial_serves_whoever_has_waited_longest_and_not_who_caused_it() {
+async fn dial_serves_the_oldest_waiter() {
     let stage = Stage::open().await;
     let client = Client::new();
     let mut dropped = by_hand(&client, &stage.url("/dropped"));
@@ -154,8 +156,9 @@ async fn a_dial_serves_whoever_has_waited_longest_and_not_who_caused_it() {
     assert_at_rest(&only(&client));
 }
 
+/// The others wait on.
 #[tokio::test]
-async fn a_request_beyond_the_waiter_limit_fails_at_once_and_the_others_do_not() {
+async fn waiter_limit_fails_one_at_once() {
     let stage = Stage::open().await;
     let client = Client::builder()
         .max_connections_per_origin(1)
@@ -202,8 +205,9 @@ async fn the_time_spent_waiting_is_told() {
     assert!(waited >= at_least, "{waited:?} < {at_least:?}");
 }
 
+/// Its place is free then.
 #[tokio::test]
-async fn a_failed_dial_fails_one_request_and_frees_its_place() {
+async fn failed_dial_fails_one_request() {
     let client = capped(1);
     let nobody = keepwarm_testkit::http_server::RefusedPort::new();
     let url = format!("http://{}/", nobody.address());
@@ -233,7 +237,7 @@ async fn pass(seconds: u64) {
 }
 
 #[tokio::test]
-async fn who_has_waited_too_long_leaves_the_queue_and_the_others_move_up_in_order() {
+async fn late_waiter_leaves_the_others_ordered() {
     let stage = Stage::open().await;
     let client = impatient(100);
     let served = fetch(&client, &stage.url("/served"));
@@ -267,8 +271,9 @@ async fn who_has_waited_too_long_leaves_the_queue_and_the_others_move_up_in_orde
     assert_eq!(only(&client).opened, 1);
 }
 
+/// The dial goes on for the next request.
 #[tokio::test]
-async fn waiting_for_a_dial_is_waiting_and_the_dial_goes_on_for_the_next_one() {
+async fn waiting_for_a_dial_is_waiting() {
     let silent = SilentPort::new();
     let url = format!("http://{}/", silent.address());
     // Less than connecting may take.
@@ -330,8 +335,9 @@ impl Queue {
     }
 }
 
+/// Also if waiters give up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_is_overtaken_on_several_threads_whoever_gives_up() {
+async fn order_holds_across_threads() {
     let server = Server::saying("x");
     let queue = Arc::new(Mutex::new(Queue::default()));
     let noted = Arc::clone(&queue);

@@ -61,8 +61,8 @@ impl Doors {
         Duration::from_millis(if self.via == Via::Tcp { 300 } else { 1_500 })
     }
 
-    /// Over TLS only some animals are visited, in every second case on a reused connection: the ones
-    /// that TLS may make a difference to, and some of the others.
+    /// Over TLS only some animals are visited, in every second case on a reused connection: the
+    /// ones that TLS may make a difference to, and some of the others.
     pub(crate) fn lead_to(&self, index: usize, animal: &Animal, met: Met) -> bool {
         const SPECIAL: [&str; 4] = ["while idle", "upload", "without length", "without end"];
         let special = SPECIAL.iter().any(|part| animal.name.contains(part));
@@ -150,8 +150,8 @@ fn authority() -> (TlsAcceptor, Certificate) {
     (TlsAcceptor::from(Arc::new(config)), Certificate::from_der(issuer.der().to_vec()))
 }
 
-/// Passes bytes and ends on in both directions, until both have ended, the animal has aborted or the
-/// guest takes nothing more. `raw` is the guest's socket below its TLS.
+/// Passes bytes and ends on in both directions, until both have ended, the animal has aborted or
+/// the guest takes nothing more. `raw` is the guest's socket below its TLS.
 async fn pass(guest: TlsStream<TcpStream>, raw: Socket, cage: SocketAddr, announced: bool) {
     let mut animal = TcpStream::connect(cage).await.expect("the cage listens");
     animal.set_nodelay(true).expect("nodelay");

@@ -196,23 +196,23 @@ async fn visit_all(met: Met, via: Via) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_server_hurts_the_next_requests_of_a_client_by_its_first_exchange() {
+async fn first_exchange_hurts_no_other() {
     visit_all(Met::Cold, Via::Tcp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_server_hurts_the_next_requests_of_a_client_by_a_later_exchange() {
+async fn later_exchange_hurts_no_other() {
     visit_all(Met::Warm, Via::Tcp).await;
 }
 
 /// On one thread client and server take turns, and other orders of events come up.
 #[tokio::test]
-async fn no_server_hurts_a_client_that_shares_its_thread() {
+async fn hostile_server_hurts_no_thread_mate() {
     visit_all(Met::Warm, Via::Tcp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_server_hurts_the_next_requests_of_a_client_over_tls() {
+async fn tls_exchange_hurts_no_other() {
     visit_all(Met::Cold, Via::Tls).await;
     visit_all(Met::Warm, Via::Tls).await;
 }
@@ -220,13 +220,13 @@ async fn no_server_hurts_the_next_requests_of_a_client_over_tls() {
 /// What ends without notice may have been cut by somebody else, so a body that ends with its
 /// connection is an error then (RFC 9112, 9.8).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_server_hurts_the_next_requests_of_a_client_over_tls_that_is_cut() {
+async fn cut_tls_exchange_hurts_no_other() {
     visit_all(Met::Cold, Via::CutTls).await;
     visit_all(Met::Warm, Via::CutTls).await;
 }
 
 #[test]
-fn the_zoo_is_large_and_its_names_are_unique() {
+fn zoo_is_large_and_unique() {
     let animals = animals();
     assert!(animals.len() >= 60, "{}", animals.len());
     let mut names: Vec<_> = animals.iter().map(|animal| &animal.name).collect();

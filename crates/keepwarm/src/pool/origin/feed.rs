@@ -109,11 +109,11 @@ impl Origin {
 
     /// Feeds a failed dial.
     ///
-    /// The pool answers with a dial for the next waiter, which may fail on the same thread before this
-    /// call returns: a runtime that has ended drops a spawned task at once. Some thousands of such
-    /// failures, fed one inside the other, would overflow the stack. So they go into a work list, and
-    /// the outermost call feeds them one after the other; a thread that finds another one at it leaves
-    /// its failure there.
+    /// The pool answers with a dial for the next waiter, which may fail on the same thread before
+    /// this call returns: a runtime that has ended drops a spawned task at once. Some thousands of
+    /// such failures, fed one inside the other, would overflow the stack. So they go into a work
+    /// list, and the outermost call feeds them one after the other; a thread that finds another one
+    /// at it leaves its failure there.
     pub(crate) fn dial_failed(self: &Arc<Self>, permit: DialPermit, error: Error) {
         let mut state = self.lock();
         state.failed_dials.push_back((permit, error));
@@ -139,8 +139,8 @@ impl Origin {
         next
     }
 
-    /// Takes an effect's handles out of the state. Returns the answer to a waiter that is not filed:
-    /// only the checkout of the present input is not.
+    /// Takes an effect's handles out of the state. Returns the answer to a waiter that is not
+    /// filed: only the checkout of the present input is not.
     fn detach(
         self: &Arc<Self>,
         state: &mut State,
@@ -161,8 +161,8 @@ impl Origin {
             Effect::Dial(permit) => {
                 let (abort, aborted) = oneshot::channel();
                 state.dials.insert(permit.dial(), abort);
-                // The task that caused the dial may run in a runtime that is just ending; a waiter's
-                // runtime is alive.
+                // The task that caused the dial may run in a runtime that is just ending; a
+                // waiter's runtime is alive.
                 let runtime = state.waiters.last_key_value();
                 let runtime = runtime.and_then(|(_, waiter)| waiter.runtime.clone());
                 actions.push(Action::Dial(permit, aborted, runtime));
@@ -205,8 +205,8 @@ impl Origin {
             Action::Dial(permit, aborted, runtime) => {
                 dial::start(self, permit, aborted, runtime);
             }
-            // A receiver that is gone belongs to a finished dial or a cancelled waiter: an answer that
-            // cannot be delivered is dropped, and the lease in it returns to the pool.
+            // A receiver that is gone belongs to a finished dial or a cancelled waiter: an answer
+            // that cannot be delivered is dropped, and the lease in it returns to the pool.
             Action::Abort(sender) => drop(sender.send(())),
             Action::Answer(sender, answer) => drop(sender.send(answer)),
             Action::Close(connection) => drop(connection),

@@ -1,8 +1,8 @@
 //! One origin: the pool's decisions, and the live connections beside them under the same lock.
 //!
-//! This file has the inputs, one method each. `feed` has the only way to the pool: it feeds an input under
-//! the lock, and performs the effects after it. `events` records effects for observers. What an exchange
-//! does with a granted connection is not known here.
+//! This file has the inputs, one method each. `feed` has the only way to the pool: it feeds an
+//! input under the lock, and performs the effects after it. `events` records effects for observers.
+//! What an exchange does with a granted connection is not known here.
 
 mod events;
 mod feed;
@@ -53,8 +53,8 @@ pub(crate) struct Shared {
     pub(crate) tls: crate::wire::tls::Tls,
 }
 
-/// Numbers origins across the whole process: an origin that is forgotten and made again gets another
-/// number.
+/// Numbers origins across the whole process: an origin that is forgotten and made again gets
+/// another number.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Scheme, host and port, with the pool of connections to it.
@@ -200,8 +200,8 @@ impl Origin {
         self.retries.take(requests, self.shared.clock.now())
     }
 
-    /// Ends a waiter that gives up. If it has been answered already, the answer finds its receiver gone,
-    /// and the lease in it returns to the pool by being dropped.
+    /// Ends a waiter that gives up. If it has been answered already, the answer finds its receiver
+    /// gone, and the lease in it returns to the pool by being dropped.
     pub(crate) fn cancel(self: &Arc<Self>, waiter: WaiterId) {
         // The waiter leaves the lock with the result, and is dropped outside.
         let (_waiter, _) = self.feed(None, |state, now| {
@@ -267,8 +267,8 @@ impl Origin {
             .cloned()
     }
 
-    /// Takes a leased connection back, which its lease has suspended: after an exchange (`served`), or
-    /// unused.
+    /// Takes a leased connection back, which its lease has suspended: after an exchange (`served`),
+    /// or unused.
     pub(crate) fn handle_returned(
         self: &Arc<Self>,
         token: keepwarm_pool::Lease,
@@ -334,8 +334,9 @@ impl Origin {
         self.feed(None, |state, now| state.pool.close_idle(now));
     }
 
-    /// Closes expired connections, and returns the next deadline. Called by the keeper itself, which gets
-    /// the deadline as the return value; notifying the keeper as well would wake it again immediately.
+    /// Closes expired connections, and returns the next deadline. Called by the keeper itself,
+    /// which gets the deadline as the return value; notifying the keeper as well would wake it
+    /// again immediately.
     pub(crate) fn tick(self: &Arc<Self>) -> Moment {
         self.feed_without_keeper(None, |state, now| state.pool.tick(now)).deadline
     }
