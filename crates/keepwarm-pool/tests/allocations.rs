@@ -13,8 +13,8 @@ thread_local! {
 
 struct Counting;
 
-// SAFETY: every call goes to `System` with the arguments it came with, so its contract is kept by
-// whoever keeps ours. The counter neither allocates (it is const-initialised and has no destructor)
+// SAFETY: every call goes to `System` with the arguments it came with, so a caller that
+// keeps our contract keeps its contract too. The counter neither allocates (it is const-initialised and has no destructor)
 // nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

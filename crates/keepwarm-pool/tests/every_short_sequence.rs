@@ -29,7 +29,7 @@ const DEMAND: &[Operation] = &[
     Operation::ShutDown,
 ];
 
-/// What becomes of a connection that nobody uses.
+/// Ends of an unused connection.
 const REST: &[Operation] = &[
     Operation::Checkout,
     Operation::Dialed(Pick::Oldest),
@@ -45,7 +45,7 @@ const REST: &[Operation] = &[
     Operation::ShutDown,
 ];
 
-/// How a healthy connection ends, while somebody waits and while nobody does.
+/// Ends of a healthy connection, while a request waits and while none does.
 const RETIREMENT: &[Operation] = &[
     Operation::Checkout,
     Operation::Dialed(Pick::Oldest),
@@ -71,8 +71,8 @@ const ADVICE: &[Operation] = &[
     Operation::TickAtDeadline,
 ];
 
-/// Who wants a connection that nobody has used, and who takes any.
-const NEWCOMERS: &[Operation] = &[
+/// Checkouts that want a fresh connection, and checkouts that take any.
+const FRESH: &[Operation] = &[
     Operation::Checkout,
     Operation::CheckoutFresh,
     Operation::Cancel(Pick::Oldest),
@@ -85,7 +85,7 @@ const NEWCOMERS: &[Operation] = &[
     Operation::ShutDown,
 ];
 
-/// Places that come from a budget, or do not.
+/// Places that come from a shared limit, or do not.
 const PLACES: &[Operation] = &[
     Operation::Checkout,
     Operation::Cancel(Pick::Oldest),
@@ -238,12 +238,12 @@ fn every_retirement_by_age() {
 
 #[test]
 fn every_fresh_checkout_under_tight_limits() {
-    assert_eq!(explore(TIGHT, &[], NEWCOMERS, 6), 14_302);
+    assert_eq!(explore(TIGHT, &[], FRESH, 6), 14_302);
 }
 
 #[test]
 fn every_fresh_checkout_without_limits() {
-    assert_eq!(explore(Rules::UNLIMITED, &[], NEWCOMERS, 5), 2_539);
+    assert_eq!(explore(Rules::UNLIMITED, &[], FRESH, 5), 2_539);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn every_fresh_checkout_beside_closes() {
         idle_timeout: Some(2),
         ..Rules::UNLIMITED
     };
-    assert_eq!(explore(rules, TWO_ACTIVE, NEWCOMERS, 4), 1_522);
+    assert_eq!(explore(rules, TWO_ACTIVE, FRESH, 4), 1_522);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn every_place_under_tight_limits() {
     assert_eq!(explore(rules, &[], PLACES, 6), 6_435);
 }
 
-/// Somebody elsewhere has waited for longer than whoever waits here, or not quite.
+/// Another pool's claim has waited longer than the waiter here, or not quite.
 #[test]
 fn every_place_that_others_wait_for() {
     let rules = Rules { shared: Some(1), ..Rules::UNLIMITED };

@@ -1,4 +1,4 @@
-//! Checkouts that want a connection which nobody has used.
+//! Checkouts that want a fresh connection.
 
 use keepwarm_pool::{
     Assigned, CloseReason, Closer, DialPermit, Effect, Limit, Moment, Pool, Settings, WaiterId,
@@ -105,7 +105,7 @@ fn broken_connections_room_stays_reserved() {
     while pool.poll_effect().is_some() {}
     let waiter = pool.checkout_fresh(NOW);
     let permit = dial(&mut pool);
-    // One more comes, and takes the idle one back and forth: never the fresh's dial.
+    // Another request comes, and takes the idle one back and forth: never the fresh's dial.
     let plain = pool.checkout(NOW);
     let plain = assigned(&mut pool, plain);
     pool.returned(plain.lease, NOW);

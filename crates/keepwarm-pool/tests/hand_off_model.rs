@@ -1,12 +1,12 @@
-//! Nobody's wake-up is lost, and no slot, however the threads interleave: by loom.
+//! Loom model of the hand-off: no wake-up and no place is lost, however the threads interleave.
 //!
-//! The pools and the budget are the product's own. Around them stands what the client builds there,
-//! made of loom's locks: one lock for each pool, one function that feeds it and performs the
-//! effects after the lock (`origin.rs`); an answer in a channel whose receiver may go at any time,
-//! a lease in it or in somebody's hands that goes back by being dropped (`acquire.rs`, `lease.rs`);
-//! a dial in a thread of its own; one worker for the budget (`total.rs`). The client also skips the
-//! search for idle connections when a counter says that there are none, which needs sequentially
-//! consistent atomics; loom has none, so here the search is always made.
+//! The pools and the shared limit are the product's own. Around them stands a copy of the client's
+//! code, with loom's locks: one lock for each pool, one function that feeds it and performs the effects
+//! after the lock (`pool/origin/feed.rs`); an answer in a channel whose receiver may be dropped at any
+//! time, with a lease in it that returns by being dropped (`exchange/acquire.rs`, `pool/lease.rs`); a
+//! dial in a thread of its own; one worker for the shared limit (`pool/connection_limit.rs`). The
+//! client also skips the search for idle connections when a counter says that there are none, which
+//! needs sequentially consistent atomics; loom has none, so here the search is always made.
 //!
 //! A thread that waits for ever is a deadlock, which loom reports.
 
@@ -26,7 +26,7 @@ const NOW: Moment = Moment::ZERO;
 
 type Answer = Result<Granted, RejectReason>;
 
-/// A connection in somebody's hands. Dropped, it goes back.
+/// A connection on loan. Dropped, it returns.
 struct Granted {
     house: Arc<House>,
     pool: usize,
@@ -57,7 +57,7 @@ enum Letter {
 }
 
 impl Channel {
-    /// An answer that nobody will take comes back.
+    /// Sends an answer; returns it if the receiver is gone.
     fn send(&self, answer: Answer) -> Option<Answer> {
         let mut state = self.state.lock().unwrap();
         if matches!(*state, Letter::Gone) {
@@ -81,7 +81,7 @@ impl Channel {
         }
     }
 
-    /// The receiver goes, and takes along what has arrived.
+    /// Drops the receiver, and returns the letter that has arrived.
     fn abandon(&self) -> Letter {
         std::mem::replace(&mut *self.state.lock().unwrap(), Letter::Gone)
     }
@@ -92,7 +92,7 @@ struct State {
     waiters: BTreeMap<WaiterId, Arc<Channel>>,
 }
 
-/// What is left to do after the lock.
+/// Action to perform after the lock.
 enum Action {
     Dial(DialPermit),
     Answer(Arc<Channel>, Answer),
@@ -103,7 +103,7 @@ enum Action {
 
 struct House {
     pools: Vec<Mutex<State>>,
-    budget: Option<Mutex<SharedLimit<(usize, ClaimId), usize>>>,
+    limit: Option<Mutex<SharedLimit<(usize, ClaimId), usize>>>,
     oldest_claim: AtomicU64,
     dials: Mutex<Vec<loom::thread::JoinHandle<()>>>,
 }
@@ -114,7 +114,7 @@ impl House {
         let state = || State { pool: Pool::new(settings), waiters: BTreeMap::new() };
         Arc::new(Self {
             pools: (0..pools).map(|_| Mutex::new(state())).collect(),
-            budget: places.map(|count| Mutex::new(SharedLimit::new(Limit::at_most(count)))),
+            limit: places.map(|count| Mutex::new(SharedLimit::new(Limit::at_most(count)))),
             oldest_claim: AtomicU64::new(Moment::NEVER.as_nanos()),
             dials: Mutex::new(Vec::new()),
         })
@@ -185,21 +185,21 @@ impl House {
                 }
                 Action::Answer(channel, answer) => drop(channel.send(answer)),
                 Action::Claim(claim, since) => {
-                    self.with_budget(|budget| budget.claim((number, claim), number, since));
+                    self.with_limit(|limit| limit.claim((number, claim), number, since));
                     moved = true;
                 }
                 Action::Withdraw(claim) => {
-                    self.with_budget(|budget| budget.withdraw((number, claim)));
+                    self.with_limit(|limit| limit.withdraw((number, claim)));
                     moved = true;
                 }
                 Action::Release(place) => {
-                    self.with_budget(|budget| budget.release(place));
+                    self.with_limit(|limit| limit.release(place));
                     moved = true;
                 }
             }
         }
         if idle_appeared && !self.oldest_claim().is_never() {
-            self.with_budget(SharedLimit::idle_appeared);
+            self.with_limit(SharedLimit::idle_appeared);
             moved = true;
         }
         if moved {
@@ -207,20 +207,20 @@ impl House {
         }
     }
 
-    /// The budget's one worker.
+    /// Works for the limit; there is one worker at a time.
     fn work(self: &Arc<Self>) {
-        if !self.with_budget(SharedLimit::begin_work) {
+        if !self.with_limit(SharedLimit::begin_work) {
             return;
         }
-        while let Some(work) = self.with_budget(SharedLimit::poll_work) {
+        while let Some(work) = self.with_limit(SharedLimit::poll_work) {
             match work {
                 Work::Grant { key, pool, place } => {
                     let over = self.feed(pool, |state| state.pool.granted(key.1, place, NOW));
-                    self.with_budget(|budget| budget.granted(key, over));
+                    self.with_limit(|limit| limit.granted(key, over));
                 }
                 Work::Evict => {
                     let found = self.evict();
-                    self.with_budget(|budget| budget.evicted(found));
+                    self.with_limit(|limit| limit.evicted(found));
                 }
                 Work::Defer { key, pool } => {
                     self.feed(pool, |state| state.pool.deferred(key.1, NOW));
@@ -242,23 +242,23 @@ impl House {
     }
 
     fn oldest_claim(&self) -> Moment {
-        match self.budget {
+        match self.limit {
             Some(_) => Moment::from_nanos(self.oldest_claim.load(Ordering::SeqCst)),
             None => Moment::NEVER,
         }
     }
 
-    fn with_budget<R>(
+    fn with_limit<R>(
         &self,
         change: impl FnOnce(&mut SharedLimit<(usize, ClaimId), usize>) -> R,
     ) -> R {
-        let mut budget = self.budget.as_ref().expect("places are shared").lock().unwrap();
-        let result = change(&mut budget);
-        self.oldest_claim.store(budget.oldest_claim().as_nanos(), Ordering::SeqCst);
+        let mut limit = self.limit.as_ref().expect("places are shared").lock().unwrap();
+        let result = change(&mut limit);
+        self.oldest_claim.store(limit.oldest_claim().as_nanos(), Ordering::SeqCst);
         result
     }
 
-    /// A request asks for a connection, and may have to wait for it.
+    /// Asks for a connection for a request, which may have to wait.
     fn ask(self: &Arc<Self>, pool: usize) -> Result<Answer, Waiting> {
         let (queued, own) = self.feed_answered(pool, |state| {
             let waiter = state.pool.checkout(NOW);
@@ -277,7 +277,7 @@ impl House {
         }
     }
 
-    /// A request, from the beginning to the end of its exchange.
+    /// Runs a request from the beginning to the end of its exchange.
     fn request(self: &Arc<Self>, pool: usize) {
         let answer = match self.ask(pool) {
             Ok(answer) => answer,
@@ -286,14 +286,14 @@ impl House {
         assert!(answer.is_ok(), "nothing fails here");
     }
 
-    /// One that gives up as soon as it has to wait.
+    /// Runs a request that gives up as soon as it has to wait.
     fn hasty_request(self: &Arc<Self>, pool: usize) {
         if let Err(waiting) = self.ask(pool) {
             waiting.give_up();
         }
     }
 
-    /// A connection in use.
+    /// Opens a connection that stays in use.
     fn open(self: &Arc<Self>, pool: usize) -> Granted {
         let answer = match self.ask(pool) {
             Ok(answer) => answer,
@@ -311,7 +311,7 @@ impl House {
         }
     }
 
-    /// All threads have ended: everything is idle, nobody waits, and nothing is lost.
+    /// Checks after all threads have ended: every connection is idle, no request waits, none is lost.
     fn assert_at_rest(&self, most: usize) {
         self.join_dials();
         let mut alive = 0;
@@ -325,10 +325,10 @@ impl House {
             alive += state.pool.idle();
         }
         assert!(alive <= most, "{alive} connections");
-        if self.budget.is_some() {
-            self.with_budget(|budget| {
-                assert_eq!((budget.taken(), budget.waiting()), (alive, 0));
-                assert!(budget.is_settled());
+        if self.limit.is_some() {
+            self.with_limit(|limit| {
+                assert_eq!((limit.taken(), limit.waiting()), (alive, 0));
+                assert!(limit.is_settled());
             });
         }
     }
@@ -342,7 +342,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// As when its future is dropped: it leaves the queue, and then the channel.
+    /// Gives up like a dropped future: leaves the queue, and then drops the channel.
     fn give_up(self) {
         self.house.feed(self.pool, |state| {
             state.pool.cancel(self.waiter, NOW).then(|| state.waiters.remove(&self.waiter))
@@ -355,7 +355,7 @@ fn one_connection() -> Settings {
     Settings { max_connections: Limit::at_most(1), ..Settings::default() }
 }
 
-/// Every interleaving with up to so many switches away from a thread that could have gone on.
+/// Explores every interleaving with up to so many switches away from a thread that could have gone on.
 fn explore(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);

@@ -1,8 +1,8 @@
-//! Several pools that share places, with everything that can cross on its way crossing.
+//! Several pools that share a limit, with their messages delivered in any order.
 //!
-//! Each message between a pool and the budget is delivered when the sequence says so, in any order;
-//! the worker is interrupted between any two looks. Whatever has happened, there are never more
-//! dials and connections than places, and once all is delivered nobody waits for a place in vain.
+//! The sequence of steps decides when each message between a pool and the limit is delivered; the
+//! worker is interrupted between any two of its steps. There are never more dials and connections than
+//! places, and once all is delivered no claim waits for a place that is free.
 
 use std::collections::VecDeque;
 
@@ -15,25 +15,25 @@ use proptest::test_runner::RngSeed;
 
 type Key = (usize, ClaimId);
 
-/// What one thread has still to do for the budget, after it has left the pool's lock. A place is
-/// released after the close that it comes from, so those two are one.
+/// Call that a thread still has to make on the limit, after it has left the pool's lock. A place is
+/// released after the close that it comes from, so those two are one message.
 #[derive(Debug)]
 enum Message {
     Claim(Key, Moment),
     Withdraw(Key),
     Release(Place),
-    /// A pool has an idle connection more: does anybody wait?
+    /// A pool has another idle connection: the limit is told if a claim waits.
     Idle,
 }
 
-/// Where the one worker stands.
+/// Step of the one worker.
 #[derive(Debug)]
 enum Worker {
     Away,
     Free,
     Granting(Key, Place),
     Settling(Key, bool),
-    /// Has looked at so many pools, and found the oldest there.
+    /// Has looked at so many pools, and found the oldest idle connection there.
     Looking(usize, Option<(Moment, usize)>),
     Evicting(usize),
     Deferring(Key),
@@ -43,7 +43,7 @@ struct World {
     cap: u32,
     of_one: Limit,
     pools: Vec<Pool>,
-    budget: SharedLimit<Key, usize>,
+    limit: SharedLimit<Key, usize>,
     worker: Worker,
     messages: Vec<Message>,
     permits: Vec<(usize, DialPermit)>,
@@ -78,7 +78,7 @@ impl World {
             cap,
             of_one: settings.max_connections,
             pools: (0..pools).map(|_| Pool::new(settings)).collect(),
-            budget: SharedLimit::new(Limit::at_most(cap)),
+            limit: SharedLimit::new(Limit::at_most(cap)),
             worker: Worker::Away,
             messages: Vec::new(),
             permits: Vec::new(),
@@ -95,10 +95,11 @@ impl World {
         Moment::from_nanos(self.clock)
     }
 
-    /// One input, and its effects: what concerns the budget is sent, the rest is done at once.
+    /// Feeds one input, and performs its effects: those for the limit become messages, the others are
+    /// performed at once.
     fn feed<R>(&mut self, number: usize, input: impl FnOnce(&mut Pool, Moment) -> R) -> R {
         let now = self.now();
-        let oldest = self.budget.oldest_claim();
+        let oldest = self.limit.oldest_claim();
         let pool = &mut self.pools[number];
         let idle = pool.idle();
         pool.oldest_claim_waits(oldest);
@@ -186,13 +187,13 @@ impl World {
 
     fn deliver(&mut self, message: Message) {
         match message {
-            Message::Claim(key, since) => self.budget.claim(key, key.0, since),
-            Message::Withdraw(key) => self.budget.withdraw(key),
-            Message::Release(place) => self.budget.release(place),
-            Message::Idle if self.budget.oldest_claim().is_never() => return,
-            Message::Idle => self.budget.idle_appeared(),
+            Message::Claim(key, since) => self.limit.claim(key, key.0, since),
+            Message::Withdraw(key) => self.limit.withdraw(key),
+            Message::Release(place) => self.limit.release(place),
+            Message::Idle if self.limit.oldest_claim().is_never() => return,
+            Message::Idle => self.limit.idle_appeared(),
         }
-        if self.budget.begin_work() {
+        if self.limit.begin_work() {
             assert!(matches!(self.worker, Worker::Away), "one worker at a time");
             self.worker = Worker::Free;
         }
@@ -201,7 +202,7 @@ impl World {
     fn work(&mut self) {
         self.worker = match std::mem::replace(&mut self.worker, Worker::Away) {
             Worker::Away => Worker::Away,
-            Worker::Free => match self.budget.poll_work() {
+            Worker::Free => match self.limit.poll_work() {
                 None => Worker::Away,
                 Some(Work::Grant { key, place, .. }) => Worker::Granting(key, place),
                 Some(Work::Evict) => Worker::Looking(0, None),
@@ -212,7 +213,7 @@ impl World {
                 Worker::Settling(key, wanted)
             }
             Worker::Settling(key, wanted) => {
-                self.budget.granted(key, wanted);
+                self.limit.granted(key, wanted);
                 Worker::Free
             }
             Worker::Looking(looked, oldest) if looked < self.pools.len() => {
@@ -222,13 +223,13 @@ impl World {
             }
             Worker::Looking(_, Some((_, pool))) => Worker::Evicting(pool),
             Worker::Looking(_, None) => {
-                self.budget.evicted(false);
+                self.limit.evicted(false);
                 Worker::Free
             }
             Worker::Evicting(pool) => {
                 let reason = CloseReason::TotalLimit;
                 if self.feed(pool, |pool, now| pool.evict_oldest(reason, now)) {
-                    self.budget.evicted(true);
+                    self.limit.evicted(true);
                     Worker::Free
                 } else {
                     Worker::Looking(0, None)
@@ -246,11 +247,11 @@ impl World {
     }
 
     fn audit(&self) {
-        assert!(self.alive() <= self.budget.taken(), "a place for each");
-        assert!(self.budget.taken() <= self.cap as usize, "no more than there are");
+        assert!(self.alive() <= self.limit.taken(), "a place for each");
+        assert!(self.limit.taken() <= self.cap as usize, "no more than there are");
     }
 
-    /// Delivers everything, and says what holds then.
+    /// Delivers all messages, and checks what holds then.
     fn settle(&mut self, order: usize) {
         let mut rounds = 0;
         while !(self.messages.is_empty() && matches!(self.worker, Worker::Away)) {
@@ -259,22 +260,25 @@ impl World {
             self.step(if rounds % 2 == 0 { Step::Work } else { Step::Deliver(order + rounds) });
         }
         let claiming: usize = self.pools.iter().map(Pool::claiming).sum();
-        assert_eq!(self.budget.waiting(), claiming, "every claim is known on both sides");
-        assert_eq!(self.budget.taken(), self.alive(), "no place is lost");
-        assert_eq!(self.budget.is_settled(), claiming == 0, "nothing is remembered in vain");
+        assert_eq!(self.limit.waiting(), claiming, "every claim is known on both sides");
+        assert_eq!(self.limit.taken(), self.alive(), "no place is lost");
+        assert_eq!(self.limit.is_settled(), claiming == 0, "nothing is remembered in vain");
         if claiming > 0 {
-            assert_eq!(self.alive(), self.cap as usize, "nobody waits while a place is free");
+            assert_eq!(self.alive(), self.cap as usize, "no claim waits while a place is free");
             let idle: usize = self.pools.iter().map(Pool::idle).sum();
-            assert_eq!(idle, 0, "nobody waits while a connection is idle anywhere");
+            assert_eq!(idle, 0, "no claim waits while a connection is idle in any pool");
         }
         for pool in &self.pools {
             let coming = pool.dialing() + pool.claiming();
             let room = self.of_one.has_room(pool.active() + pool.idle() + coming);
-            assert!(pool.waiting() <= coming || !room, "nobody waits for nothing");
+            assert!(
+                pool.waiting() <= coming || !room,
+                "no waiter without a dial, a claim or a limit"
+            );
         }
     }
 
-    /// Everything ends.
+    /// Ends all waiters, dials and leases, and shuts down.
     fn end(mut self, order: usize) {
         let mut rounds = 0;
         while !(self.waiters.is_empty() && self.permits.is_empty() && self.leases.is_empty()) {
@@ -288,7 +292,7 @@ impl World {
             self.feed(pool, Pool::shut_down);
         }
         self.settle(order);
-        assert_eq!((self.budget.taken(), self.budget.is_settled()), (0, true));
+        assert_eq!((self.limit.taken(), self.limit.is_settled()), (0, true));
     }
 }
 
@@ -352,7 +356,7 @@ proptest! {
         world.tick = tick_of(overtaking);
         let order = steps.len();
         for (number, step) in steps.into_iter().enumerate() {
-            // What is lost is soon found again by others, so rests are frequent.
+            // Later messages repair a lost one, so the checks are frequent.
             if number % rest == 0 {
                 world.settle(order);
             }
@@ -363,7 +367,7 @@ proptest! {
     }
 }
 
-/// Every order in which so many steps of two pools with one place can come.
+/// Runs every order of up to five steps of two pools with one place.
 #[test]
 fn every_short_sequence_comes_to_rest() {
     let alphabet = [
@@ -433,7 +437,8 @@ fn oldest_idle_connection_makes_room() {
     assert_eq!((world.made_room, world.permits.len()), (1, 1));
 }
 
-/// Pool 0 has all connections and somebody waiting at every moment; pool 1 has one who waits.
+/// Returns how many connections made room. Pool 0 has the one connection and always a waiter; pool 1 has
+/// one waiter.
 fn overtaken(lateness: u64) -> u32 {
     let mut world = World::new(1, 2, Settings::default());
     asked(&mut world, 0);
@@ -450,7 +455,7 @@ fn overtaken(lateness: u64) -> u32 {
 #[test]
 fn overtaking_is_limited() {
     assert_eq!(overtaken(10), 0, "overtaken by a little, for the sake of a connection");
-    assert_eq!(overtaken(11), 1, "nobody starves");
+    assert_eq!(overtaken(11), 1, "no claim starves");
 }
 
 /// Only if no room can be made.

@@ -17,7 +17,7 @@ use crate::exchange::response_body::ResponseBody;
 use crate::wire::body::Body;
 
 /// The future of a [`Client`] used as a service.
-type Exchange = Pin<Box<dyn Future<Output = Result<http::Response<ResponseBody>>> + Send>>;
+type CallFuture = Pin<Box<dyn Future<Output = Result<http::Response<ResponseBody>>> + Send>>;
 
 impl<B> Service<http::Request<B>> for Client
 where
@@ -26,7 +26,7 @@ where
 {
     type Response = http::Response<ResponseBody>;
     type Error = Error;
-    type Future = Exchange;
+    type Future = CallFuture;
 
     /// Returns `Ready` always: the request itself waits for a connection, in a queue and under a
     /// timeout.
@@ -36,7 +36,7 @@ where
 
     /// Sends one request. Redirects are not followed; the response carries a
     /// [`ConnectionInfo`](crate::ConnectionInfo) among its extensions.
-    fn call(&mut self, request: http::Request<B>) -> Exchange {
+    fn call(&mut self, request: http::Request<B>) -> CallFuture {
         let client = self.clone();
         let mut outgoing = Outgoing::of(request.map(into_body));
         Box::pin(async move {

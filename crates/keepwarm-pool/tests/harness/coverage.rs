@@ -1,4 +1,4 @@
-//! Notes which paths a sequence has taken.
+//! Records which paths a sequence has taken.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,14 @@ pub(crate) struct Coverage {
     reached: BTreeSet<Path>,
     /// Inputs so far.
     step: usize,
-    /// When each checkout came, and when it ended.
+    /// Step at which each checkout came, and at which it ended.
     waiters: Vec<(usize, Option<usize>)>,
-    /// The checkout that each dial was started for, if one was.
+    /// Checkout that each dial was started for, if there was one.
     causes: Vec<Option<usize>>,
     before: Before,
 }
 
-/// How it stood when the input came.
+/// State of the model when the input came.
 #[derive(Debug, Default)]
 struct Before {
     waiting: usize,
@@ -213,7 +213,7 @@ impl Coverage {
             Input::DialFailed(_) => {
                 let waiting = self.before.waiting > 0;
                 self.see_if(after_shut_down, Seen::FailedAfterShutDown);
-                self.see_if(waiting && decisions.is_empty(), Seen::FailureRejectsNobody);
+                self.see_if(waiting && decisions.is_empty(), Seen::FailureRejectsNone);
                 self.see_if(!waiting && !after_shut_down, Seen::FailureWithoutWaiters);
             }
             Input::Returned(_) => {

@@ -182,8 +182,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Somebody has asked for a connection that nobody has used: where there was room to dial, only
-    /// a dial may serve them from here on.
+    /// Enters a fresh checkout: where there was room to dial, only a dial may serve it from here on.
     fn enter_fresh(&mut self, decisions: &[Decision]) -> Audit {
         let dials = decisions.iter().filter(|decision| matches!(decision, Decision::Dial(_)));
         let claims = decisions.iter().filter(|d| matches!(d, Decision::Claim(_))).count();
@@ -209,7 +208,7 @@ impl Ledger {
             }
             Decision::Claim(since) => {
                 hold(self.rules.shared.is_some(), "places are claimed where they are shared")?;
-                hold(since <= self.now, "a place is claimed for somebody who has come")?;
+                hold(since <= self.now, "a place is claimed for a waiter that has come")?;
                 self.claims.push(self.claimed);
                 self.claimed += 1;
             }
@@ -297,12 +296,12 @@ impl Ledger {
         let queued = pool.waiting().saturating_sub(hopeful);
         hold(within(queued, self.rules.max_waiters), "the limit of waiters")?;
         let most = self.peak + self.wants_fresh.len();
-        hold(alive <= most, "no more connections than requests at once and newcomers, ever")
+        hold(alive <= most, "no more connections than requests at once and fresh checkouts, ever")
     }
 
     fn audit_liveness(&self, pool: &Pool) -> Audit {
         let waits = self.waiting_content().next().is_some();
-        hold(!(waits && pool.idle() > 0), "nobody waits while a connection is idle")?;
+        hold(!(waits && pool.idle() > 0), "no request waits while a connection is idle")?;
         let last = self.wants_fresh.iter().rev().find(|fresh| self.waiters[**fresh]);
         let ahead = last.map_or(0, |last| self.waiters[..=*last].iter().filter(|w| **w).count());
         let coming = pool.dialing() + pool.claiming();
@@ -312,11 +311,17 @@ impl Ledger {
         let room = room && within(alive + pool.claiming() + 1, self.rules.max_connections);
         let coming = pool.dialing() + pool.claiming();
         let wanted = pool.waiting() > coming;
-        hold(!(wanted && room), "nobody waits while a dial could start, or a place be claimed")?;
+        hold(
+            !(wanted && room),
+            "no request waits while a dial could start, or a place be claimed",
+        )?;
         let needed = pool.claiming() == 0 || pool.waiting() >= coming;
-        hold(needed, "no place is claimed for nobody")?;
+        hold(needed, "no place is claimed without a waiter")?;
         let ended = pool.waiting() == 0 && pool.idle() == 0;
-        hold(!self.shut_down || ended, "after shutdown nobody waits and nothing is idle")?;
+        hold(
+            !self.shut_down || ended,
+            "after shutdown no request waits and no connection is idle",
+        )?;
         hold(pool.is_shut_down() == self.shut_down, "is_shut_down")
     }
 
@@ -376,7 +381,7 @@ impl Ledger {
         self.end(waiter)
     }
 
-    /// Of those that take a connection which somebody has used.
+    /// Counts waiters that take a used connection.
     fn end_oldest_content(&mut self, waiter: usize) -> Audit {
         let oldest = self.waiting_content().next();
         hold(oldest == Some(waiter), "no waiter that takes any connection is overtaken")?;

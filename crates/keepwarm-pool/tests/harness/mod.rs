@@ -50,7 +50,7 @@ pub(crate) enum Operation {
     Granted(Pick),
     GrantedLate(Pick),
     Deferred(Pick),
-    /// Somebody elsewhere waits for a place since then; or nobody does.
+    /// The oldest claim of another pool waits since then; or there is none.
     OldestClaim(Option<u64>),
     CloseIdle,
     Tick,
@@ -106,7 +106,7 @@ pub(crate) struct Driver {
     model: Model,
     ledger: Ledger,
     coverage: Coverage,
-    budget: SharedLimit<u8, ()>,
+    limit: SharedLimit<u8, ()>,
     clock: u64,
     permits: Vec<(usize, DialPermit)>,
     leases: Vec<(usize, Lease)>,
@@ -127,7 +127,7 @@ impl Driver {
             model: Model::new(rules),
             ledger: Ledger::new(rules),
             coverage: Coverage::default(),
-            budget: SharedLimit::new(Limit::NONE),
+            limit: SharedLimit::new(Limit::NONE),
             clock: 0,
             permits: Vec::new(),
             leases: Vec::new(),
@@ -352,7 +352,7 @@ impl Driver {
                 }
                 Effect::Withdraw(claim) => Decision::Withdraw(number_of(&self.claims, claim)),
                 Effect::Release(place) => {
-                    self.budget.release(place);
+                    self.limit.release(place);
                     Decision::Release
                 }
                 Effect::AbortDial(dial) => Decision::Abort(number_of(&self.dials, dial)),
@@ -382,12 +382,12 @@ impl Driver {
         decisions
     }
 
-    /// A place for a claim, from a budget that never runs out: when there is one is the sequence's
+    /// A place for a claim, from a limit that never runs out: when there is one is the sequence's
     /// part.
     fn place(&mut self) -> Place {
-        self.budget.claim(0, (), Moment::ZERO);
-        let work = self.budget.poll_work();
-        self.budget.granted(0, true);
+        self.limit.claim(0, (), Moment::ZERO);
+        let work = self.limit.poll_work();
+        self.limit.granted(0, true);
         match work {
             Some(Work::Grant { place, .. }) => place,
             other => panic!("a place was due, and not {other:?}"),
@@ -483,7 +483,7 @@ impl Driver {
         if let Err(broken) = self.ledger.audit_end(&self.pool) {
             self.hold(false, &broken);
         }
-        self.hold(self.budget.taken() == 0, "every place has come back");
+        self.hold(self.limit.taken() == 0, "every place has been released");
     }
 
     fn hold(&self, holds: bool, sentence: &str) {
@@ -506,5 +506,5 @@ fn take<T>(held: &mut Vec<(usize, T)>, number: usize) -> T {
 
 fn number_of<T: PartialEq + core::fmt::Debug>(ids: &[T], id: T) -> usize {
     let number = ids.iter().position(|known| *known == id);
-    number.unwrap_or_else(|| panic!("an effect about {id:?}, which nobody knows"))
+    number.unwrap_or_else(|| panic!("an effect about {id:?}, which is unknown"))
 }

@@ -117,7 +117,7 @@ pub(crate) struct Model {
     shut_down: bool,
     dials: Vec<Dial>,
     waiters: Vec<Waiter>,
-    /// Those that want a connection which nobody has used.
+    /// Waiters that want a fresh connection.
     wants_fresh: BTreeSet<usize>,
     /// When each came.
     came: Vec<u64>,
@@ -127,7 +127,7 @@ pub(crate) struct Model {
     claimed: usize,
     deferred: BTreeSet<usize>,
     withdrawn: BTreeSet<usize>,
-    /// Since when somebody else waits for a place.
+    /// Moment since when the oldest claim of another pool waits.
     oldest_claim: Option<u64>,
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
@@ -481,7 +481,7 @@ impl Model {
         }
     }
 
-    /// A connection that nobody uses is there: who gets it?
+    /// Places a connection that is free.
     fn place(&mut self, connection: usize, is_new: bool) {
         if self.shut_down {
             self.close(connection, CloseReason::ShutDown, Closer::Client);
@@ -511,8 +511,8 @@ impl Model {
         self.catch_up();
     }
 
-    /// Nobody waits while a connection is idle, or while a dial may start for them. Asked after
-    /// everything that could matter, not where the pool is known to ask.
+    /// Serves waiters while a connection is idle, and starts dials while one may start. Called after
+    /// every input that could matter, not where the pool is known to do so.
     fn catch_up(&mut self) {
         while let (Some(waiter), Some(&newest)) = (self.first_who_takes(false), self.idle().last())
         {
@@ -568,7 +568,7 @@ impl Model {
         }
     }
 
-    /// Whether somebody else has waited for so much longer than whoever waits here.
+    /// Returns true if another pool's claim has waited so much longer than the waiter here.
     fn must_make_room(&self) -> bool {
         let (Some(span), Some(oldest)) = (self.rules.shared, self.oldest_claim) else {
             return false;

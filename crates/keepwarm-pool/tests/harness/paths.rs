@@ -64,7 +64,7 @@ seen! {
     ForeignDial,
     /// A waiter got a returned connection while the dial it had caused was under way.
     ReturnBeatsDial,
-    /// A dial finished, and nobody waited.
+    /// A dial finished while no request waited.
     SurplusDialIdle,
     SurplusDialClosed,
     /// A dial outlived the waiter that caused it, and served one that came later.
@@ -74,15 +74,15 @@ seen! {
     PutBackServes,
     PutBackIdle,
     PutBackClosed,
-    /// A dial failed while somebody waited, and nobody was rejected.
-    FailureRejectsNobody,
+    /// A dial failed while a request waited, and none was rejected.
+    FailureRejectsNone,
     FailureWithoutWaiters,
     /// A dial failed, and its room was dialled into again.
     FailureDials,
     /// A connection ended, and its room was dialled into.
     CloseDials,
-    /// A checkout that wants a connection which nobody has used: waits for a dial of its own or
-    /// another's, though one is idle or not, or takes what there is.
+    /// A fresh checkout: waits for a dial of its own or another's, while a connection is idle or not,
+    /// or takes an idle one.
     FreshDials,
     FreshPassesIdle,
     FreshTakesSurplusDial,
@@ -122,7 +122,7 @@ seen! {
     DismissActive,
     DismissDialing,
     DismissNone,
-    /// A connection that may serve nobody came back, and its room was dialled into.
+    /// A connection that must serve no other request returned, and its room was dialled into.
     RetiredDials,
     DismissedPutBack,
     DismissedAfterShutDown,

@@ -12,7 +12,7 @@ fn inspected_connection_is_taken_out() {
     silent(&mut pool);
     assert_eq!(lease.connection(), idle[0]);
     assert_eq!((pool.active(), pool.idle()), (1, 1));
-    // Nobody else gets it meanwhile.
+    // No other request gets it meanwhile.
     pool.checkout(START);
     assert_eq!(assigns(&mut pool).lease.connection(), idle[1]);
     pool.checkout(START);

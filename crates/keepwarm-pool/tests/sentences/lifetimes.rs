@@ -175,7 +175,7 @@ fn zero_lifetime_serves_one_exchange() {
     pool.returned(lease, START);
     assert_eq!(closes(&mut pool).1, CloseReason::Lifetime);
     silent(&mut pool);
-    // Nobody waits for this one any more.
+    // No request waits for this one any more.
     let waiter = pool.checkout(START);
     let permit = dials(&mut pool);
     pool.cancel(waiter, START);

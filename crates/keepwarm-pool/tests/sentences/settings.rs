@@ -294,7 +294,7 @@ fn connection_is_assigned_until_expiry() {
 }
 
 #[test]
-fn expired_connection_takes_nobodys_place() {
+fn expired_connection_counts_under_no_limit() {
     let mut pool = Pool::new(Settings { max_idle: Limit::at_most(1), ..expiring_after(10) });
     let mut leases = leases(&mut pool, 2);
     let (second, first) = (leases.remove(1), leases.remove(0));

@@ -62,7 +62,7 @@ type Input = fn(&mut Pool, Moment);
 
 #[test]
 fn every_input_moves_time() {
-    // Each leaves nobody waiting.
+    // Each leaves no request waiting.
     let inputs: [(&str, Input); 10] = [
         ("checkout", |pool, now| {
             let waiter = pool.checkout(now);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use keepwarm_pool::WaiterId;
+use keepwarm_pool::{CloseReason, Closer, WaiterId};
 use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
@@ -14,48 +14,61 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::observe::spans;
 use crate::pool::origin::{Answer, Checkout, Granted, Origin};
 
-/// Time that one request may wait for connections in all. The timer is made when it has to wait.
-pub(crate) struct AcquireTimeout {
-    limit: Option<Duration>,
-    timer: Option<Deadline>,
-}
-
-impl AcquireTimeout {
-    pub(crate) const fn new(limit: Option<Duration>) -> Self {
-        Self { limit, timer: None }
-    }
-
-    fn timer(&mut self) -> &mut Deadline {
-        self.timer.get_or_insert_with(|| Deadline::after(self.limit))
-    }
-}
-
-/// Acquires a connection for that request; `fresh` asks for one that was never used. Returns with
-/// it the time spent in the queue. Dropping the future leaves the queue, and passes on a connection
-/// that was already on its way.
-pub(crate) async fn acquire(
-    origin: &Arc<Origin>,
+/// Acquires connections for one request, for all of its attempts.
+///
+/// A struct, so that the future of [`connection`](Self::connection) holds one reference instead of its
+/// parts.
+pub(crate) struct Acquirer<'a> {
+    origin: &'a Arc<Origin>,
     request: u64,
-    fresh: bool,
-    deadline: &mut Deadline,
-    timeout: &mut AcquireTimeout,
-) -> Result<(Granted, Duration)> {
-    let mut waited = Duration::ZERO;
-    loop {
-        let mut granted = match origin.checkout(request, fresh) {
-            Checkout::Answered(answer) => answer?,
-            Checkout::Queued(waiter, receiver, since) => {
-                let waiting = Waiting { origin, waiter, receiver, answered: false };
-                let granted = spans::wait(waiting.answer(deadline, timeout.timer())).await?;
-                waited += origin.shared().clock.now().since(since);
-                granted
+    /// The server must understand chunks.
+    needs_chunks: bool,
+    limit: Option<Duration>,
+    /// Timer of the acquire timeout, for all waits together. Made when the request has to wait.
+    timer: Option<Deadline>,
+    waited: Duration,
+}
+
+impl<'a> Acquirer<'a> {
+    pub(crate) fn new(origin: &'a Arc<Origin>, request: u64, needs_chunks: bool) -> Self {
+        let limit = origin.shared().settings.acquire_timeout;
+        Self { origin, request, needs_chunks, limit, timer: None, waited: Duration::ZERO }
+    }
+
+    /// Returns the time spent in the queue so far.
+    pub(crate) const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Acquires a connection; `fresh` asks for one that was never used. Dropping the future leaves the
+    /// queue, and passes on a connection that was already on its way.
+    pub(crate) async fn connection(
+        &mut self,
+        fresh: bool,
+        deadline: &mut Deadline,
+    ) -> Result<Granted> {
+        loop {
+            let mut granted = match self.origin.checkout(self.request, fresh) {
+                Checkout::Answered(answer) => answer?,
+                Checkout::Queued(waiter, receiver, since) => {
+                    let origin = self.origin;
+                    let waiting = Waiting { origin, waiter, receiver, answered: false };
+                    let timer = self.timer.get_or_insert_with(|| Deadline::after(self.limit));
+                    let granted = spans::wait(waiting.answer(deadline, timer)).await?;
+                    self.waited += origin.shared().clock.now().since(since);
+                    granted
+                }
+            };
+            let connection = granted.lease.connection();
+            match connection.resume() {
+                Ok(()) if self.needs_chunks && !connection.takes_chunks() => {
+                    granted.lease.close(CloseReason::NotPersistent, Closer::Client);
+                }
+                Ok(()) => return Ok(granted),
+                // The connection died while it was idle. The pool forgets it, so this loop runs at
+                // most once for each connection that was idle.
+                Err(end) => granted.lease.close(end.reason, end.closer),
             }
-        };
-        match granted.lease.connection().resume() {
-            Ok(()) => return Ok((granted, waited)),
-            // The connection died while it was idle. The pool forgets it, so this loop runs at most
-            // once for each connection that was idle.
-            Err(end) => granted.lease.close(end.reason, end.closer),
         }
     }
 }

@@ -2,24 +2,24 @@
 //! comes.
 //!
 //! ```text
-//!   round_trip ─► attempts ─┬─► connection_for     a connection from the pool
-//!                           ├─► begin              the request is made and handed over
-//!                           ├─► Exchange::run      driven until the head comes, then concluded
-//!                           └─► Next::prepare      a failure, decided on by `retry`
+//!   round_trip ─► attempts ─┬─► Acquirer::connection         from the pool
+//!                           ├─► begin                        the request is made and handed over
+//!                           ├─► Exchange::drive_until_head   until hyper has a result
+//!                           ├─► Exchange::conclude           a response, or a failure
+//!                           └─► Next::prepare                decided by `retry`
 //! ```
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use keepwarm_pool::{CloseReason, Closer};
+use keepwarm_pool::CloseReason;
 
-use super::acquire::{AcquireTimeout, acquire};
+use super::acquire::Acquirer;
 use super::drain::drain_response;
 use super::framing;
 use super::outgoing::Outgoing;
@@ -30,7 +30,7 @@ use crate::error::{BoxError, Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
 use crate::pool::lease::Lease;
-use crate::pool::origin::{Granted, Origin};
+use crate::pool::origin::Origin;
 use crate::pool::origins::Origins;
 use crate::wire::body::Body;
 use crate::wire::connection::says_close;
@@ -81,29 +81,28 @@ async fn attempts(
     if outgoing.method == http::Method::CONNECT {
         return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
     }
-    let wanted = Wanted { request: events.request(), chunks: framing::check(outgoing)? };
+    let needs_chunks = framing::check(outgoing)?;
+    let mut acquirer = Acquirer::new(origin, events.request(), needs_chunks);
     let mut next = Next::default();
-    let mut waited = Duration::ZERO;
-    let mut timeout = AcquireTimeout::new(origin.shared().settings.acquire_timeout);
     for number in 1..=MAX_ATTEMPTS {
         let fresh = next.first_failure.is_some();
-        let acquired = connection_for(origin, wanted, fresh, &mut deadline, &mut timeout).await;
-        let (mut granted, wait) = match acquired {
-            Ok(acquired) => acquired,
+        let mut granted = match acquirer.connection(fresh, &mut deadline).await {
+            Ok(granted) => granted,
             Err(error) => return Err(next.explain(error)),
         };
-        waited += wait;
         let info = ConnectionInfo {
             id: granted.lease.connection().id(),
             exchanges_before: granted.exchanges,
             idle_age: granted.idle_age,
-            waited,
+            waited: acquirer.waited(),
             attempts: number,
         };
         let unsent = next.unsent.take();
         let expectation = begin(origin, &mut granted.lease, outgoing, unsent, number, events)?;
-        let exchange = Exchange { origin, lease: granted.lease, expectation, info, deadline };
-        match exchange.run(events).await {
+        let lease = granted.lease;
+        let mut exchange = Exchange { origin, lease, expectation, info, deadline };
+        let outcome = exchange.drive_until_head().await;
+        match exchange.conclude(outcome, events) {
             Ok(response) => return Ok((response, info)),
             Err(failure) => deadline = next.prepare(failure, origin, outgoing, info)?,
         }
@@ -113,39 +112,13 @@ async fn attempts(
         .on_attempt(MAX_ATTEMPTS))
 }
 
-/// Requirements of a request on its connection.
-#[derive(Clone, Copy)]
-struct Wanted {
-    request: u64,
-    /// The server must understand chunks.
-    chunks: bool,
-}
-
-/// Acquires a connection, and closes those whose server does not understand chunks if the request
-/// needs them.
-async fn connection_for(
-    origin: &Arc<Origin>,
-    wanted: Wanted,
-    fresh: bool,
-    deadline: &mut Deadline,
-    timeout: &mut AcquireTimeout,
-) -> Result<(Granted, Duration)> {
-    loop {
-        let (mut granted, wait) = acquire(origin, wanted.request, fresh, deadline, timeout).await?;
-        if !wanted.chunks || granted.lease.connection().takes_chunks() {
-            return Ok((granted, wait));
-        }
-        granted.lease.close(CloseReason::NotPersistent, Closer::Client);
-    }
-}
-
 /// State that one attempt leaves to the next.
 #[derive(Default)]
 struct Next {
     /// The request itself, if no byte of it was written.
     unsent: Option<Box<http::Request<Body>>>,
-    /// Failure of the attempt that wrote bytes. The next attempt is the last one, on a fresh
-    /// connection.
+    /// Failure of the attempt that wrote bytes. Further attempts ask for a fresh connection, and
+    /// another failure after writing is final.
     first_failure: Option<Error>,
 }
 
@@ -264,18 +237,6 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Writes the request, waits for the head of the response, and concludes the exchange.
-    async fn run(
-        mut self,
-        events: &mut RequestEvents,
-    ) -> Result<http::Response<ResponseBody>, Failure> {
-        match self.drive_until_head().await {
-            Ok(Ok(response)) => self.receive(response, events),
-            Ok(Err(error)) => Err(self.fail(error)),
-            Err(given_up) => Err(self.give_up(given_up)),
-        }
-    }
-
     /// Drives the connection until hyper has a result. `Err` if the client gives up before.
     async fn drive_until_head(&mut self) -> Result<Responded> {
         let header_timeout = self.origin.shared().settings.response_header_timeout;
@@ -313,6 +274,19 @@ impl Exchange<'_> {
         .await;
         span.end();
         result
+    }
+
+    /// Concludes the exchange: takes the response, or ends the connection.
+    fn conclude(
+        self,
+        outcome: Result<Responded>,
+        events: &mut RequestEvents,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        match outcome {
+            Ok(Ok(response)) => self.receive(response, events),
+            Ok(Err(error)) => Err(self.fail(error)),
+            Err(given_up) => Err(self.give_up(given_up)),
+        }
     }
 
     /// Takes the head of a response. A connection whose response is complete already returns to the

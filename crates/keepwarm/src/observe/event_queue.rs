@@ -30,7 +30,7 @@ const MAX_AT_ONCE: usize = 256;
 /// Events on their way to at least one observer.
 pub(crate) struct EventQueue {
     observers: Vec<Guarded>,
-    queue: Mutex<Waiting>,
+    queue: Mutex<PendingEvents>,
     requests: AtomicU64,
 }
 
@@ -41,7 +41,7 @@ struct Guarded {
 }
 
 #[derive(Default)]
-struct Waiting {
+struct PendingEvents {
     events: VecDeque<Event>,
     /// True while a thread or task delivers.
     delivering: bool,
@@ -128,7 +128,7 @@ impl EventQueue {
         first.notify(event);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, PendingEvents> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
