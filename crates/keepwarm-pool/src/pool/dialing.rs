@@ -1,0 +1,96 @@
+//! Starts dials for waiters, or claims places for them where pools share a limit; ends waiters.
+
+use super::Pool;
+use crate::{ClaimId, DialId, DialPermit, Effect, RejectReason, WaiterId};
+
+impl Pool {
+    /// Starts dials, or claims places for them, while waiters without a dial exist and the limit
+    /// allows.
+    pub(super) fn replenish(&mut self) {
+        if self.settings.shares_places {
+            return self.balance_claims();
+        }
+        while self.waiters.len() > self.dials.len() && self.has_room_to_dial() {
+            self.start_dial();
+        }
+    }
+
+    pub(super) fn start_dial(&mut self) {
+        let dial = DialId(self.mint_id());
+        self.dials.insert(dial);
+        self.counts.dials += 1;
+        self.effects.push_back(Effect::Dial(DialPermit { dial }));
+    }
+
+    /// Adjusts the claims: dials are for the oldest waiters, and a place is claimed for each waiter
+    /// behind them, as far as the limit allows, and for no other.
+    pub(super) fn balance_claims(&mut self) {
+        let alone = self.waiters.len().saturating_sub(self.dials.len());
+        let room = self
+            .settings
+            .max_connections
+            .get()
+            .map_or(alone, |limit| (limit as usize).saturating_sub(self.alive()));
+        let wanted = alone.min(room);
+        while self.claims.len() > wanted
+            && let Some(oldest) = self.claims.oldest()
+        {
+            self.withdraw(oldest);
+        }
+        while self.claims.len() < wanted
+            && let Some((waiter, since)) = self.claims.next_of(&self.waiters, self.dials.len())
+        {
+            let claim = ClaimId(self.mint_id());
+            self.claims.insert(waiter, claim);
+            self.effects.push_back(Effect::Claim { claim, since });
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, waiter: WaiterId) {
+        self.effects.extend(self.claims.end_of(waiter).map(Effect::Withdraw));
+    }
+
+    /// Ends a waiter and its claim. False if it did not wait.
+    pub(super) fn end_waiter(&mut self, waiter: WaiterId) -> bool {
+        let waited = self.waiters.remove(&waiter).is_some();
+        self.wants_fresh.remove(&waiter);
+        self.withdraw(waiter);
+        waited
+    }
+
+    /// Releases the place of a dial or a connection that is gone, if it had one.
+    pub(super) fn release_place(&mut self) {
+        self.effects.extend(self.places.pop().map(Effect::Release));
+    }
+
+    pub(super) fn alive(&self) -> usize {
+        self.dials.len() + self.active + self.idle.len()
+    }
+
+    pub(super) fn has_room_to_dial(&self) -> bool {
+        self.settings.max_connections.has_room(self.alive() + self.claims.len())
+    }
+
+    /// Returns the number of waiters without a dial or a claim that may be granted in a moment.
+    pub(super) fn queued(&self) -> usize {
+        self.waiters.len().saturating_sub(self.dials.len() + self.claims.unanswered())
+    }
+
+    /// Returns true if one more waiter may queue: a dial is or will be there for it, or the queue
+    /// beyond the dials has room.
+    pub(super) fn may_wait(&self) -> bool {
+        self.waiters.len() < self.dials.len()
+            || self.has_room_to_dial()
+            || self.settings.max_waiters.has_room(self.queued())
+    }
+
+    pub(super) fn reject(&mut self, waiter: WaiterId, reason: RejectReason) {
+        self.counts.rejected[reason.index()] += 1;
+        self.effects.push_back(Effect::Reject { waiter, reason });
+    }
+
+    pub(super) fn end_dial(&mut self, permit: DialPermit) {
+        let known = self.dials.remove(&permit.dial);
+        debug_assert!(known, "a permit of another pool: {permit:?}");
+    }
+}
