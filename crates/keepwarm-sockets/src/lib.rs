@@ -1,4 +1,5 @@
-//! What the kernel says about every TCP socket, for any user: no capability, no eBPF.
+//! Reads from the kernel what it knows about every TCP socket: for any user, without a capability and
+//! without eBPF.
 //!
 //! | question | answer |
 //! |---|---|
@@ -13,17 +14,23 @@
 //! | which boot and network namespace is this? | [`boot_id`], [`network_namespace`] |
 //! | what do the kernel's own counters say? | [`Counters`] |
 //!
-//! Two sources, both of `NETLINK_SOCK_DIAG` (sock_diag(7)): *dumps*, one pass over the socket table
-//! for IPv4 and IPv6 together (or a question for one socket, without a pass), and *destroy events*,
-//! one message for each TCP socket that dies.
-//! Both see one network namespace: that of the thread that starts them. A third needs root:
-//! *traces*, the kernel's tracepoints of a connection's states and resets.
+//! Two sources come from `NETLINK_SOCK_DIAG` (sock_diag(7)): *dumps*, one pass over the socket table
+//! for IPv4 and IPv6 together (or a lookup of one socket, without a pass), and *destroy events*, one
+//! message for each TCP socket that dies. Both see one network namespace: that of the thread that
+//! starts them. A third source needs root: *traces*, the kernel's tracepoints of a connection's
+//! states and resets.
 //!
-//! Inside, bytes are decoded in `wire` (pure), the kernel is talked to in `sys`, traces are read in `trace`, connections are
-//! put together in `ledger` (one port) and `ends` (many destinations; both pure), and who closed first is judged in `classify` (pure).
+//! Four folders import one way, from the first to the last; `error` is beneath all of them:
 //!
-//! Linux only, 4.19 or newer to be exact; elsewhere every function says so with
-//! [`Error::is_unsupported`].
+//! ```text
+//!  watch/    threads, time and schedule around a tracker; the public watches
+//!  tracker/  the bookkeeping of every socket in scope (pure)
+//!  report/   the numbers that leave the crate (pure)
+//!  kernel/   sock_diag, destroy events, counters, /proc, tracefs, and their decoders
+//! ```
+//!
+//! Works on Linux only, exactly from 4.19 on; on other systems every function returns an error for
+//! which [`Error::is_unsupported`] is true.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
-//! A watch that has warmed up allocates for time that passes, and not for sockets that die. Counted
-//! at the allocator, whatever the thread.
+//! Allocations of a watch that has warmed up: it allocates for time that passes, and not for sockets
+//! that die. Counted at the allocator, in every thread.
 #![allow(unsafe_code, reason = "an allocator that counts is unsafe to write")]
-// A helper of a test is a test: a panic is its answer.
+// Helpers of a test may panic: that fails the test.
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
@@ -16,8 +16,8 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 struct Counting;
 
-// SAFETY: every call goes to `System` with the arguments it came with, so its contract is kept by
-// whoever keeps ours. The counter neither allocates nor unwinds.
+// SAFETY: every call goes to `System` with the arguments it came with, so a caller that keeps the
+// contract of this allocator keeps that of `System`. The counter neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Connections that are opened and closed at a stretch.
+/// Connections that are opened and closed in a row.
 const BURST: u64 = 5_000;
 const BURSTS: u64 = 4;
 
@@ -52,7 +52,7 @@ fn play(listener: &TcpListener, watch: &Watch, closed: &mut u64) {
         drop(client);
         drop(server);
     }
-    // Both ends of each.
+    // Both sockets of each.
     *closed += 2 * BURST;
     let begun = Instant::now();
     let seen =
@@ -64,7 +64,7 @@ fn play(listener: &TcpListener, watch: &Watch, closed: &mut u64) {
 }
 
 #[test]
-fn a_socket_that_dies_costs_no_allocation() {
+fn dying_socket_costs_no_allocation() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = Some(listener.local_addr().unwrap().port());
     for traced in [false, true] {
@@ -80,7 +80,7 @@ fn a_socket_that_dies_costs_no_allocation() {
         }
         let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
         let died = 2 * BURST * BURSTS;
-        // Polls, accounts, snapshots and searches through /proc allocate, so many times a second,
+        // Dumps, reports, snapshots and searches through /proc allocate, so many times a second,
         // however slow the machine is.
         let by_time = 400 * (begun.elapsed().as_secs() + 1);
         assert!(

@@ -1,6 +1,6 @@
 //! Dumps against sockets that the test itself holds.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of a test may panic: that fails the test.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ fn either(port: u16) -> Vec<Socket> {
     dump(&Filter { either_port: Some(port), with_info: true, ..Filter::default() }).unwrap()
 }
 
-/// The port's sockets once every close has run its course (the kernel may be behind).
+/// Returns the port's sockets once every close is complete (the kernel may be behind).
 fn at_rest(port: u16) -> Vec<Socket> {
     let rest = States::of(&[State::Established, State::Listen, State::TimeWait]);
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -30,8 +30,8 @@ fn at_rest(port: u16) -> Vec<Socket> {
     }
 }
 
-/// Closes `count` connections at the server, and gives how many TIME_WAITs there must be: one for
-/// each pair of addresses, unless other programs have filled the namespace with them.
+/// Closes `count` connections at the server. Returns how many TIME_WAITs there must be: one for each
+/// pair of addresses, unless other programs have filled the namespace with them.
 fn time_waits(upstream: &mut Upstream, count: usize) -> Option<usize> {
     let refused = || Counters::read().unwrap().time_wait_overflow;
     let before = refused();
@@ -54,7 +54,7 @@ fn count(rows: &[Socket], state: State, side: Side, port: u16) -> usize {
 }
 
 #[test]
-fn one_pass_gives_both_ends_of_both_families_and_nothing_else() {
+fn dump_has_both_sockets_and_nothing_else() {
     for family in Family::ALL {
         let mut upstream = Upstream::listen(family).unwrap();
         let port = upstream.port();
@@ -82,7 +82,7 @@ fn one_pass_gives_both_ends_of_both_families_and_nothing_else() {
             assert!(row.is_minisocket() && row.info.is_none() && row.inode == 0);
             assert!(row.time_wait_age_ms().unwrap() < 60_000);
         }
-        // The two ends name each other, v4-mapped or not.
+        // The two sockets name each other, v4-mapped or not.
         for connection in &held {
             let client = connection.client.local_addr().unwrap();
             let seen =
@@ -93,7 +93,7 @@ fn one_pass_gives_both_ends_of_both_families_and_nothing_else() {
 }
 
 #[test]
-fn state_and_port_filters_are_the_kernels() {
+fn kernel_filters_states_and_ports() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let port = upstream.port();
     let _held: Vec<_> = (0..3).map(|_| upstream.connect().unwrap()).collect();
@@ -116,9 +116,9 @@ fn state_and_port_filters_are_the_kernels() {
     assert_eq!(ours, rows(all).len());
 }
 
-/// The kernel counts by address, port and end what a dump shows, IPv4-mapped sockets as IPv4.
+/// By address, port and side, in every family; IPv4-mapped sockets count as IPv4.
 #[test]
-fn the_kernel_counts_what_is_at_an_end_in_every_family() {
+fn kernel_counts_the_rows_of_a_scope() {
     for family in Family::ALL {
         let mut upstream = Upstream::listen(family).unwrap();
         let port = upstream.port();
@@ -131,8 +131,8 @@ fn the_kernel_counts_what_is_at_an_end_in_every_family() {
         for (ip, port) in [(None, port), (Some(here), port), (Some(elsewhere), port), (None, other)]
         {
             for side in [None, Some(Side::Client), Some(Side::Server)] {
-                let at = |end: std::net::SocketAddr| {
-                    end.port() == port && ip.is_none_or(|ip| ip == end.ip())
+                let at = |address: std::net::SocketAddr| {
+                    address.port() == port && ip.is_none_or(|ip| ip == address.ip())
                 };
                 let expected = rows.iter().filter(|row| row.state == State::Established);
                 let expected = expected.filter(|row| {
@@ -154,7 +154,7 @@ fn the_kernel_counts_what_is_at_an_end_in_every_family() {
 }
 
 #[test]
-fn a_cookie_names_one_socket_in_every_dump() {
+fn cookie_names_one_socket() {
     let mut upstream = Upstream::listen(Family::V6).unwrap();
     let _held: Vec<_> = (0..20).map(|_| upstream.connect().unwrap()).collect();
     let cookies = || {
@@ -170,7 +170,7 @@ fn a_cookie_names_one_socket_in_every_dump() {
 }
 
 #[test]
-fn counters_move_with_what_was_done() {
+fn counters_follow_the_connections() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let before = Counters::read().unwrap();
     upstream.play(Way::ServerFin, 40, 1).unwrap();
@@ -178,10 +178,10 @@ fn counters_move_with_what_was_done() {
     upstream.play(Way::ClientUnread, 30, 1).unwrap();
     let after = Counters::read().unwrap();
     let change = after.since(&before);
-    // Other tests run beside this one: at least.
+    // At least, as other tests run beside this one.
     assert!(change.active_opens >= Some(70), "{change:?}");
     assert!(change.passive_opens >= Some(70), "{change:?}");
-    // Some may have been refused (other programs fill the namespace).
+    // The kernel may have refused some, as other programs fill the namespace.
     let waited =
         change.time_waits.zip(change.time_wait_overflow).map(|(kept, refused)| kept + refused);
     assert!(waited >= Some(40), "{change:?}");
@@ -191,7 +191,7 @@ fn counters_move_with_what_was_done() {
 }
 
 #[test]
-fn ephemeral_ports_are_those_the_kernel_chooses() {
+fn kernel_chooses_ephemeral_ports() {
     let ports = ephemeral_ports().unwrap();
     assert!(ports.size() > 0 && ports.low <= ports.high);
     let mut upstream = Upstream::listen(Family::V4).unwrap();

@@ -1,6 +1,6 @@
-//! What asking the kernel about many sockets allocates: nothing for each of them.
+//! Allocations of dumps and counts: none for each socket, and a dump only its rows.
 
-// Counting means being the allocator.
+// Counting allocations takes an allocator of our own.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -34,7 +34,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Allocations and bytes of one call, and what it gave.
+/// Returns the allocations and bytes of one call, and its result.
 fn allocated<T>(call: impl FnOnce() -> T) -> (usize, usize, T) {
     let before = (ALLOCATIONS.get(), BYTES.get());
     let given = call();
@@ -42,7 +42,7 @@ fn allocated<T>(call: impl FnOnce() -> T) -> (usize, usize, T) {
 }
 
 #[test]
-fn a_count_of_many_sockets_allocates_what_one_of_few_does_and_a_dump_only_its_rows() {
+fn count_allocates_nothing_per_socket() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let port = Some(upstream.port());
     let filter =

@@ -5,7 +5,7 @@
 
 use crate::kernel::socket::Side;
 
-/// Which side closed a connection first, and how.
+/// The side that closed a connection first, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseKind {
     /// The client's FIN came first. An RST may have followed.

@@ -1,4 +1,4 @@
-//! One destination: a service, and everything measured about it from one side of its connections.
+//! Destinations: a service each, and everything measured about it from one side of its connections.
 //!
 //! Owns the public types and the difference between two reports of one destination.
 
@@ -12,7 +12,7 @@ use crate::report::closes::SocketCloses;
 use crate::report::histogram::Histogram;
 use crate::report::polls::PollDiff;
 
-/// One service, as seen from one side of its connections.
+/// A service, as seen from one side of its connections.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Destination {

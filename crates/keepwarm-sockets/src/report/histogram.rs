@@ -1,11 +1,11 @@
 //! A histogram of counts or milliseconds in little memory.
 //!
-//! Owns the buckets. Exact up to 128, then seven significant bits (1.6 % wide), so that it has at
+//! Owns the buckets, and nothing about what is counted. Exact up to 128, then seven significant bits (1.6 % wide), so that it has at
 //! most 1,600 entries, and usually a handful.
 
 use std::collections::BTreeMap;
 
-/// How often which value was seen.
+/// Number of times that each value was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Histogram {
     counts: BTreeMap<u32, u64>,
@@ -14,7 +14,7 @@ pub struct Histogram {
     max: Option<u32>,
 }
 
-/// Where most values of a [`Histogram`] lie together.
+/// The range in which most values of a [`Histogram`] lie together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cluster {
     /// The median of the cluster.
@@ -31,7 +31,7 @@ impl Histogram {
         self.max = self.max.max(Some(value));
     }
 
-    /// Adds what the other one has seen.
+    /// Adds the values of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         for (value, count) in &other.counts {
             *self.counts.entry(*value).or_default() += count;
@@ -41,13 +41,13 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// Where the sum is known better than by the values.
+    /// Replaces the sum, where it is known better than by the values.
     pub(crate) fn set_total(&mut self, total: u64) {
         self.total = total;
     }
 
-    /// What was added since it was as `earlier`. Of the maximum no more is known than its bucket,
-    /// if it is not new.
+    /// Returns the values added since `earlier`. The maximum is exact if it is a new one, else the
+    /// lower bound of its bucket.
     #[must_use]
     pub fn since(&self, earlier: &Histogram) -> Histogram {
         let added = |(value, count): (&u32, &u64)| {
@@ -65,27 +65,27 @@ impl Histogram {
         }
     }
 
-    /// How many values.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Their sum.
+    /// Returns the sum of the values.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// The greatest, exactly.
+    /// Returns the greatest value, exactly.
     pub fn max(&self) -> Option<u32> {
         self.max
     }
 
-    /// The mean.
+    /// Returns the mean.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.total as f64 / self.count as f64)
     }
 
-    /// The value below or at which the share `q` of all values lie.
+    /// Returns the value at or below which the share `q` of all values lie.
     pub fn quantile(&self, q: f64) -> Option<u32> {
         let wanted = ((q * self.count as f64).ceil() as u64).max(1);
         let mut seen = 0;
@@ -95,13 +95,14 @@ impl Histogram {
         })
     }
 
-    /// The share of values that are at most `limit`; `None` without values.
+    /// Returns the share of values that are at most `limit`; `None` without values.
     pub fn share_up_to(&self, limit: u32) -> Option<f64> {
         let within: u64 = self.counts.range(..=limit).map(|(_, count)| count).sum();
         (self.count > 0).then(|| within as f64 / self.count as f64)
     }
 
-    /// The fullest stretch of values that lie within `width` (0.03 is 3 %) of its first.
+    /// Returns the fullest range of values whose last is at most twice `width` above its first (0.03
+    /// is 3 %).
     pub fn cluster(&self, width: f64) -> Option<Cluster> {
         let stretch = |from: u32| {
             let to = from.saturating_add((f64::from(from) * 2.0 * width) as u32);
@@ -128,22 +129,22 @@ fn rounded(value: u32) -> u32 {
 mod tests {
     use super::*;
 
-    fn spread(values: &[u32]) -> Histogram {
-        let mut spread = Histogram::default();
-        values.iter().for_each(|value| spread.add(*value));
-        spread
+    fn histogram(values: &[u32]) -> Histogram {
+        let mut all = Histogram::default();
+        values.iter().for_each(|value| all.add(*value));
+        all
     }
 
     #[test]
-    fn nothing_seen_is_unknown_not_zero() {
+    fn no_values_mean_unknown_not_zero() {
         let nothing = Histogram::default();
         assert_eq!((nothing.quantile(0.5), nothing.max(), nothing.mean()), (None, None, None));
         assert_eq!((nothing.cluster(0.03), nothing.share_up_to(5)), (None, None));
     }
 
     #[test]
-    fn quantiles_are_values_that_were_seen() {
-        let few = spread(&[1, 2, 3, 100]);
+    fn quantiles_are_values_seen() {
+        let few = histogram(&[1, 2, 3, 100]);
         assert_eq!(
             (few.quantile(0.5), few.quantile(0.99), few.quantile(0.0)),
             (Some(2), Some(100), Some(1))
@@ -152,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn large_values_lose_less_than_two_percent_and_the_maximum_nothing() {
+    fn large_values_lose_under_two_percent() {
         for value in [129, 999, 1000, 5003, 60_000, u32::MAX] {
-            let one = spread(&[value]);
+            let one = histogram(&[value]);
             let read = one.quantile(0.5).unwrap();
             assert!(read <= value && f64::from(read) > f64::from(value) * 0.984, "{value}: {read}");
             assert_eq!(one.max(), Some(value));
@@ -162,20 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn the_fullest_cluster_is_found_among_strays() {
+    fn fullest_cluster_is_found() {
         let mut values = vec![3, 40, 700, 20_000];
         values.extend([5_980, 5_990, 6_001, 6_010, 6_050, 6_100]);
-        let cluster = spread(&values).cluster(0.03).unwrap();
+        let cluster = histogram(&values).cluster(0.03).unwrap();
         assert!((5_900..=6_100).contains(&cluster.centre), "{cluster:?}");
         assert!((cluster.share - 0.6).abs() < 1e-9, "{cluster:?}");
     }
 
     #[test]
-    fn what_was_added_since_is_what_remains_without_what_was_there() {
-        let (before, more) = (spread(&[1, 1, 5, 2_000]), [1, 7, 700]);
+    fn difference_has_the_values_added() {
+        let (before, more) = (histogram(&[1, 1, 5, 2_000]), [1, 7, 700]);
         let mut now = before.clone();
         more.iter().for_each(|value| now.add(*value));
-        assert_eq!(now.since(&before).counts, spread(&more).counts);
+        assert_eq!(now.since(&before).counts, histogram(&more).counts);
         assert_eq!((now.since(&before).total(), now.since(&before).count()), (708, 3));
         // 700 lies in the bucket of 696, and 2,000 was there before.
         assert_eq!(now.since(&before).max(), Some(rounded(700)));
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_whatever_comes() {
+    fn memory_is_bounded() {
         let mut all = Histogram::default();
         (0..u32::MAX).step_by(65_537).for_each(|value| all.add(value));
         (0..100_000).for_each(|value| all.add(value));

@@ -37,10 +37,10 @@ pub struct HostReport {
     /// Sockets that died while the table of sockets that wait for evidence was full; they count as
     /// `unclassified`.
     pub overflowed: u64,
-    /// Whether the window ended at rest: no socket in scope between two states, no event in scope
+    /// True if the window ended at rest: no socket in scope between two states, no event in scope
     /// for 50 ms, and proof that every event of the window had been delivered. False in a snapshot.
     pub settled: bool,
-    /// Whether connections were traced too.
+    /// State of tracing.
     pub tracing: Tracing,
     /// Level L0: the polls that replace destroy events. Then `opened`, `closed`, `connect_failed`,
     /// `requests` and the idle times of destinations are not known, and empty.
@@ -84,7 +84,7 @@ impl HostReport {
     }
 }
 
-/// Whether a watch traces connections as well, which needs root or `CAP_DAC_OVERRIDE`.
+/// State of tracing, which needs root or `CAP_DAC_OVERRIDE`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Tracing {
     /// Not requested.

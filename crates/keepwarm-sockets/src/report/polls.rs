@@ -16,7 +16,7 @@ pub struct Polls {
     pub count: u64,
     /// Counters of the network namespace: events within the window, and the levels now.
     pub counters: Counters,
-    /// Whether TIME_WAITs are among the sockets. Where they are not, `time_wait`, `ports` and the
+    /// True if TIME_WAITs are among the sockets. Where it is false, `time_wait`, `ports` and the
     /// number closed first are not known.
     pub lists_time_waits: bool,
 }

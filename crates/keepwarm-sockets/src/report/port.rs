@@ -47,7 +47,7 @@ pub struct PortReport {
     /// one after a second), so it may be less than the closes; it says which ports are taken, not
     /// how many connections were closed.
     pub time_wait: BySide<u64>,
-    /// TIME_WAIT entries at the end, of whatever age.
+    /// TIME_WAIT entries at the end, of any age.
     pub time_wait_total: BySide<u64>,
     /// TIME_WAITs the kernel did not keep during the window because there were too many
     /// (`net.ipv4.tcp_max_tw_buckets`), of any port; `None` if it does not say. Closes whose
@@ -64,7 +64,7 @@ pub struct PortReport {
     /// Events that came while 2^17 pairs of addresses were waiting for evidence. They count in
     /// `closed.unclassified`.
     pub overflowed: u64,
-    /// Whether the window ended at rest: see [`HostReport::settled`].
+    /// True if the window ended at rest: see [`HostReport::settled`].
     pub settled: bool,
 }
 

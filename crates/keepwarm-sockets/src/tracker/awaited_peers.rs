@@ -32,11 +32,11 @@ pub(super) struct CountedAlone {
     pub(super) side: Side,
     pub(super) evidence: Evidence,
     pub(super) kind: CloseKind,
-    /// It was closed with unread data.
+    /// True if it was closed with unread data.
     pub(super) unread: bool,
     /// Requests within the window.
     pub(super) requests: Option<u32>,
-    /// It was open when the window began.
+    /// True if it was open when the window began.
     pub(super) at_start: bool,
     pub(super) destination: DestinationId,
 }

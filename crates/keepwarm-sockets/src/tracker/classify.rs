@@ -28,9 +28,9 @@ pub(crate) enum TimeWait {
     /// Not searched for, or too late to mean anything.
     #[default]
     Unknown,
-    /// It is there (or FIN_WAIT2 as a minisocket, its first stage).
+    /// Found (or FIN_WAIT2 as a minisocket, its first stage).
     Present,
-    /// It is not there and would have been.
+    /// Not found, although it would have been there.
     Absent,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum TimeWait {
 pub(crate) struct Evidence {
     /// tcp_disconnect() went over it: this socket sent an RST.
     pub(crate) disconnected: bool,
-    /// Whether the peer acknowledged this socket's FIN; unknown before Linux 4.19.
+    /// True if the peer acknowledged this socket's FIN; unknown before Linux 4.19.
     pub(crate) fin_acked: Option<bool>,
     /// Bytes received and not read; a FIN not read counts as one.
     pub(crate) unread: u32,
@@ -47,13 +47,13 @@ pub(crate) struct Evidence {
     pub(crate) sent: Option<u64>,
     /// Sequence numbers received in order: data and the FIN.
     pub(crate) received: Option<u64>,
-    /// This socket's FIN was sent, acknowledged or not.
+    /// The local FIN was sent, acknowledged or not.
     pub(crate) fin_sent: bool,
     /// The peer's FIN came first: a dump or a trace met this socket in CLOSE_WAIT.
     pub(crate) fin_seen: bool,
-    /// Whether this socket's FIN left before the peer's came; only a trace shows that.
+    /// True if the local FIN left before the peer's came; only a trace shows that.
     pub(crate) closed_first: Option<bool>,
-    /// Whether an RST came; only a trace shows that.
+    /// True if an RST came; only a trace shows that.
     pub(crate) reset: Option<bool>,
     /// The peer had stopped answering.
     pub(crate) unanswered: bool,
@@ -172,7 +172,7 @@ pub(crate) fn classify(client: Option<&Evidence>, server: Option<&Evidence>) -> 
 
 fn both(client: &Evidence, server: &Evidence) -> CloseKind {
     match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
-        // Only one FIN ever arrived: it was the first, whatever the peer answered.
+        // A single FIN arrived: it was the first, whatever the peer answered.
         (Some(true), Some(false)) => CloseKind::ClientFin,
         (Some(false), Some(true)) => CloseKind::ServerFin,
         (Some(false), Some(false)) => aborted(client, server),

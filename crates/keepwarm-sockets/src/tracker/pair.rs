@@ -22,7 +22,7 @@ impl Pair {
         Pair { low: one.min(other), high: one.max(other) }
     }
 
-    /// Returns the local and the remote address of one of the two sockets.
+    /// Returns the local and the remote address of a member.
     pub(super) fn seen_from(&self, member: Member) -> (SocketAddr, SocketAddr) {
         match member {
             Member::Low => (self.low, self.high),
@@ -31,7 +31,7 @@ impl Pair {
     }
 }
 
-/// One of the two sockets of a [`Pair`]: the one whose local address is the lower, or the other.
+/// Member of a [`Pair`]: the socket whose local address is the lower, or its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Member {
     Low,

@@ -14,7 +14,7 @@ use super::pair::{Member, Pair};
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::Socket;
 
-/// Pairs of addresses that wait. Some 900 bytes each, if so many ever wait at once.
+/// Pairs of addresses that wait. 800 bytes each.
 pub(super) const MAX_PENDING: usize = 1 << 17;
 
 /// On loopback a client's TIME_WAIT may be reused after 1 s (`net.ipv4.tcp_tw_reuse` = 2 and
@@ -187,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn waiting_pair_is_of_limited_size() {
+    fn waiting_pair_takes_800_bytes() {
         let size = size_of::<(Pair, DeadPair)>();
-        assert!(size <= 900, "{size} bytes");
+        assert!(size <= 800, "{size} bytes");
     }
 }

@@ -152,7 +152,7 @@ impl PollComparison {
             sum.closed_first += 1;
             match ended.remove(&addresses) {
                 Some(live) => sum.long_lived_closed += u64::from(live.is_long_lived(now)),
-                // It came and went between two polls.
+                // The connection came and went between two polls.
                 None => sum.opened += 1,
             }
         }
@@ -162,7 +162,7 @@ impl PollComparison {
             sum.long_lived_closed += u64::from(live.is_long_lived(now));
         }
         self.replaced.clear();
-        // One poll may miss a row that the next one has.
+        // A poll may miss a row that the next one has.
         self.held.retain(|_, held| held.poll + 1 >= poll);
         self.sums.values_mut().for_each(|sum| sum.long_lived = 0);
         for live in self.live.values().filter(|live| live.is_long_lived(now)) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::destinations::Key;
-use crate::kernel::proc::owners::{OwnerEvidence, Sightings};
+use crate::kernel::proc::owners::{Owner, OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, TIME_WAIT_MS};
 use crate::report::closes::{CloseKind, SocketCloses};
 use crate::report::destination::{Destination, PortsTaken, ServerOnly, TracedCloses};
@@ -27,7 +27,7 @@ pub(super) struct Level {
     pub(super) alive: u64,
     pub(super) established: u64,
     pub(super) close_wait: u64,
-    /// Of `alive`, servers' sockets whose client is not in this network namespace.
+    /// Servers' sockets in `alive` whose client is not in this network namespace.
     pub(super) server_only: u64,
     pub(super) time_wait: u64,
     pub(super) time_wait_in_window: u64,
@@ -123,7 +123,7 @@ pub(super) struct Totals {
     pub(super) seen_by_polls: Option<PollDiff>,
 }
 
-/// One close, as it is counted at the destination of one socket.
+/// Close of a connection, as it is counted at the destination of one of its sockets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Close {
     pub(super) kind: CloseKind,
@@ -138,7 +138,7 @@ pub(super) struct Close {
 }
 
 impl Close {
-    /// A close of which only the kind is known.
+    /// Makes a close of which only the kind is known.
     pub(super) fn of_kind(kind: CloseKind) -> Close {
         Close {
             kind,
@@ -317,11 +317,11 @@ impl Totals {
         (self.closed.total() + self.now.alive).saturating_sub(self.alive_at_start)
     }
 
-    /// Returns the report. Owners are named in `names`.
+    /// Returns the report; `owners` names the processes that were seen.
     pub(super) fn report(
         &self,
         open: OpenNow,
-        owners: impl Fn(&Sightings) -> Vec<crate::kernel::proc::owners::Owner>,
+        owners: impl Fn(&Sightings) -> Vec<Owner>,
     ) -> Destination {
         let (service, side) = self.key;
         let mut requests = self.requests.clone();

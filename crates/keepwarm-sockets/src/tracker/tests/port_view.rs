@@ -87,7 +87,7 @@ fn two_sockets_on_one_host_are_one_connection() {
 
 /// On loopback the kernel may reuse a TIME_WAIT after one second.
 #[test]
-fn dump_after_900_ms_proves_no_absence_on_loopback() {
+fn late_dump_proves_no_absence_on_loopback() {
     for (late, expected) in [(850, 1), (950, 0)] {
         let mut tracker = opened(&[]);
         tracker.handle_event(died(LOOPBACK, LOOPBACK_SERVER, 1, true, 1), ms(1100));
@@ -104,7 +104,7 @@ fn dump_after_900_ms_proves_no_absence_on_loopback() {
 /// With the limit of loopback, half of a server's closes were unattributed: of those that its
 /// clients began there is no TIME_WAIT here, and a dump on a busy host comes after 900 ms.
 #[test]
-fn dump_after_900_ms_proves_absence_towards_another_host() {
+fn late_dump_proves_absence_towards_another_host() {
     for (late, expected) in [(950, 1), (4_900, 1), (5_100, 0)] {
         let mut tracker = opened(&[]);
         tracker.handle_event(died(SERVER, AWAY, 1, true, 1), ms(1100));
@@ -212,7 +212,7 @@ fn cookie_names_an_abort_seen_alive() {
 
 /// In CLOSE_WAIT in a pool, say. Until the client dies too, its connection is open.
 #[test]
-fn client_outlives_its_server_and_is_classified_with_it() {
+fn client_is_classified_with_its_earlier_server() {
     let client = |state| socket(HERE, SERVER, state, 1);
     let mut tracker = opened(&[client(State::Established)]);
     tracker.handle_event(died(SERVER, HERE, 2, true, 1), ms(1100));
@@ -261,7 +261,7 @@ fn client_without_an_event_counts_at_its_server() {
 }
 
 #[test]
-fn server_of_a_client_closed_before_the_window_does_not_count() {
+fn server_of_an_earlier_close_does_not_count() {
     let mut tracker = opened(&[socket(SERVER, HERE, State::CloseWait, 2)]);
     // Some other connection says that the client's address is on this host.
     tracker.handle_event(died("10.0.0.1:40009", SERVER, 5, true, 1), ms(1100));

@@ -1,6 +1,6 @@
-//! The traffic of many destinations against connections whose truth is known by construction.
+//! Reports of many destinations against connections whose truth is known by construction.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of a test may panic: that fails the test.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use keepwarm_testkit::skipped;
 const N: u64 = 20;
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// Every watch hears every death on the host. One test at a time, or they drown each other.
+/// Runs one test at a time: every watch receives the death of every socket on the host.
 fn alone() -> MutexGuard<'static, ()> {
     static GATE: Mutex<()> = Mutex::new(());
     GATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -28,16 +28,16 @@ fn on_port(port: u16) -> Scope {
 }
 
 #[track_caller]
-fn only(traffic: &HostReport, side: Side) -> &Destination {
-    // Port 0: a connect that somebody else on this host failed in; the kernel drops its port.
+fn only(report: &HostReport, side: Side) -> &Destination {
+    // Port 0: a failed connect of another program; the kernel drops its port.
     let ours = |one: &&Destination| one.service.is_none_or(|service| service.port() != 0);
-    let mut of_side = traffic.destinations.iter().filter(|one| one.side == side).filter(ours);
-    let found = of_side.next().unwrap_or_else(|| panic!("no {side:?} in {traffic:#?}"));
-    assert_eq!(of_side.next(), None, "{traffic:#?}");
+    let mut of_side = report.destinations.iter().filter(|one| one.side == side).filter(ours);
+    let found = of_side.next().unwrap_or_else(|| panic!("no {side:?} in {report:#?}"));
+    assert_eq!(of_side.next(), None, "{report:#?}");
     found
 }
 
-/// What each end should have seen of connections closed in one way.
+/// Closes that a side should have seen of connections closed in one way.
 fn seen_by(side: Side, way: Way, truth: &Truth) -> SocketCloses {
     let (ours, theirs) = match side {
         Side::Client => {
@@ -64,40 +64,40 @@ fn seen_by(side: Side, way: Way, truth: &Truth) -> SocketCloses {
 }
 
 #[test]
-fn every_way_of_closing_is_seen_from_both_ends_over_both_families() {
+fn both_sides_see_every_way_of_closing() {
     let _alone = alone();
     for family in Family::ALL {
         for way in Way::ALL {
             let mut upstream = Upstream::listen(family).unwrap();
             let watch = Watch::start(on_port(upstream.port())).unwrap();
             let truth = upstream.play(way, N, 2).unwrap();
-            let traffic = watch.finish(SETTLE).unwrap();
-            assert_eq!(traffic.lost_events, 0);
+            let report = watch.finish(SETTLE).unwrap();
+            assert_eq!(report.lost_events, 0);
             for side in [Side::Client, Side::Server] {
-                let end = only(&traffic, side);
-                let context = format!("{family:?} {way:?} {end:#?}");
-                assert_eq!(end.service.map(|service| service.port()), Some(upstream.port()));
-                assert_eq!(end.closed, seen_by(side, way, &truth), "{context}");
-                assert_eq!((end.opened, end.alive, end.folded), (N, 0, 1), "{context}");
+                let seen = only(&report, side);
+                let context = format!("{family:?} {way:?} {seen:#?}");
+                assert_eq!(seen.service.map(|service| service.port()), Some(upstream.port()));
+                assert_eq!(seen.closed, seen_by(side, way, &truth), "{context}");
+                assert_eq!((seen.opened, seen.alive, seen.folded), (N, 0, 1), "{context}");
             }
         }
     }
 }
 
 #[test]
-fn a_watch_without_a_filter_keeps_destinations_apart() {
+fn destinations_are_kept_apart() {
     let _alone = alone();
     let mut first = Upstream::listen(Family::V4).unwrap();
     let mut second = Upstream::listen(Family::V6).unwrap();
     let watch = Watch::start(Scope::default()).unwrap();
     first.play(Way::ClientFin, N, 3).unwrap();
     second.play(Way::ServerFin, 2 * N, 1).unwrap();
-    let traffic = watch.finish(Duration::from_secs(1)).unwrap();
+    let report = watch.finish(Duration::from_secs(1)).unwrap();
     let of = |port: u16, side: Side| {
         let wanted = |one: &&Destination| {
             one.side == side && one.service.is_some_and(|service| service.port() == port)
         };
-        traffic.destinations.iter().find(wanted).unwrap_or_else(|| panic!("{port}: {traffic:#?}"))
+        report.destinations.iter().find(wanted).unwrap_or_else(|| panic!("{port}: {report:#?}"))
     };
     let (a, b) = (of(first.port(), Side::Client), of(second.port(), Side::Client));
     assert_eq!((a.opened, a.closed.local_fin, a.closed.total()), (N, N, N));
@@ -108,7 +108,7 @@ fn a_watch_without_a_filter_keeps_destinations_apart() {
 }
 
 #[test]
-fn a_filter_by_address_and_by_side_leaves_the_rest_out() {
+fn scope_leaves_other_connections_out() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let port = upstream.port();
@@ -118,13 +118,13 @@ fn a_filter_by_address_and_by_side_leaves_the_rest_out() {
     let other = Watch::start(Scope { ip: Some(elsewhere), ..on_port(port) }).unwrap();
     upstream.play(Way::ClientFin, N, 1).unwrap();
     assert_eq!(other.finish(SETTLE).unwrap().destinations, []);
-    let traffic = dst.finish(SETTLE).unwrap();
-    assert_eq!(only(&traffic, Side::Client).closed.local_fin, N);
-    assert_eq!(traffic.destinations.len(), 1);
+    let report = dst.finish(SETTLE).unwrap();
+    assert_eq!(only(&report, Side::Client).closed.local_fin, N);
+    assert_eq!(report.destinations.len(), 1);
 }
 
 #[test]
-fn an_abort_elsewhere_on_the_host_is_not_laid_to_the_only_destination_in_sight() {
+fn foreign_abort_is_not_the_watched_destinations() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let mut foreign = Upstream::listen(Family::V4).unwrap();
@@ -132,29 +132,29 @@ fn an_abort_elsewhere_on_the_host_is_not_laid_to_the_only_destination_in_sight()
     upstream.play(Way::ClientFin, N, 1).unwrap();
     foreign.play(Way::ClientRst, N, 1).unwrap();
     foreign.play(Way::ServerRst, N, 1).unwrap();
-    let traffic = watch.finish(SETTLE).unwrap();
-    let client = only(&traffic, Side::Client);
+    let report = watch.finish(SETTLE).unwrap();
+    let client = only(&report, Side::Client);
     assert_eq!(client.closed, SocketCloses { local_fin: N, ..SocketCloses::default() });
     assert_eq!(client.opened, N);
-    assert!(traffic.unattributed_aborts >= N, "{traffic:#?}");
+    assert!(report.unattributed_aborts >= N, "{report:#?}");
 }
 
 #[test]
-fn refused_connects_are_failures_and_no_connections() {
+fn refused_connects_are_failures_not_connections() {
     let _alone = alone();
     for family in Family::ALL {
         let mut upstream = Upstream::listen(family).unwrap();
         let port = upstream.port();
         let watch = Watch::start(Scope::default()).unwrap();
-        // One good connection tells that there is such a service.
+        // One good connection shows that there is such a service.
         upstream.play(Way::ClientFin, 1, 1).unwrap();
         upstream.refuse(N).unwrap();
-        let traffic = watch.finish(Duration::from_secs(1)).unwrap();
-        // The kernel keeps the port of a non-blocking connect that failed, and drops a blocking one's,
-        // which then stands with everybody else's on the host.
+        let report = watch.finish(Duration::from_secs(1)).unwrap();
+        // The kernel keeps the port of a failed non-blocking connect, and drops a blocking one's,
+        // which then counts with those of all other programs.
         let failed = |port: u16| -> u64 {
             let of_port = |one: &&Destination| one.service.is_some_and(|to| to.port() == port);
-            traffic.destinations.iter().filter(of_port).map(|one| one.connect_failed).sum()
+            report.destinations.iter().filter(of_port).map(|one| one.connect_failed).sum()
         };
         assert_eq!(failed(port), N / 2, "{family:?}");
         assert!(failed(0) >= N / 2, "{family:?} {}", failed(0));
@@ -162,7 +162,7 @@ fn refused_connects_are_failures_and_no_connections() {
 }
 
 #[test]
-fn connections_that_were_there_before_are_closed_but_not_opened() {
+fn older_connections_are_closed_not_opened() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4Mapped).unwrap();
     let mut connections: Vec<_> = (0..10).map(|_| upstream.connect().unwrap()).collect();
@@ -173,24 +173,26 @@ fn connections_that_were_there_before_are_closed_but_not_opened() {
         connection.exchange(2).unwrap();
         connection.close(Way::ClientRst).unwrap();
     }
-    let traffic = watch.finish(SETTLE).unwrap();
-    let client = only(&traffic, Side::Client);
+    let report = watch.finish(SETTLE).unwrap();
+    let client = only(&report, Side::Client);
     assert_eq!((client.opened, client.alive_at_start, client.alive), (0, 10, 5));
     assert_eq!(client.closed, SocketCloses { local_rst: 5, ..SocketCloses::default() });
-    let server = only(&traffic, Side::Server);
+    let server = only(&report, Side::Server);
     assert_eq!(server.closed, SocketCloses { remote_rst: 5, ..SocketCloses::default() });
-    // An abort clears its own end's count; the other end kept it.
-    assert_eq!((server.requests.count(), server.requests.quantile(0.5)), (5, Some(2)));
+    // An abort clears the count of its own socket; that of the peer counts for both.
+    for side in [client, server] {
+        assert_eq!((side.requests.count(), side.requests.quantile(0.5)), (5, Some(2)));
+    }
     drop(kept);
 }
 
 #[test]
-fn what_happened_since_a_snapshot_is_what_was_done_since() {
+fn difference_of_reports_has_the_events_between() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let watch = Watch::start(on_port(upstream.port())).unwrap();
-    let closed_so_far = |traffic: &HostReport| {
-        let clients = traffic.destinations.iter().filter(|one| one.side == Side::Client);
+    let closed_so_far = |report: &HostReport| {
+        let clients = report.destinations.iter().filter(|one| one.side == Side::Client);
         clients.map(|one| one.closed.total()).sum::<u64>()
     };
     upstream.play(Way::ServerFin, N, 2).unwrap();
@@ -208,18 +210,18 @@ fn what_happened_since_a_snapshot_is_what_was_done_since() {
     let since = whole.since(&earlier);
     assert!(since.window < whole.window);
     for side in [Side::Client, Side::Server] {
-        let end = only(&since, side);
-        assert_eq!(end.closed, seen_by(side, Way::ClientFin, &truth), "{end:#?}");
-        assert_eq!((end.opened, end.alive_at_start), (2 * N, 0), "{end:#?}");
-        assert_eq!((end.requests.count(), end.requests.total()), (2 * N, 10 * N), "{end:#?}");
-        assert_eq!((end.requests.quantile(0.0), end.requests.max()), (Some(5), Some(5)));
+        let seen = only(&since, side);
+        assert_eq!(seen.closed, seen_by(side, Way::ClientFin, &truth), "{seen:#?}");
+        assert_eq!((seen.opened, seen.alive_at_start), (2 * N, 0), "{seen:#?}");
+        assert_eq!((seen.requests.count(), seen.requests.total()), (2 * N, 10 * N), "{seen:#?}");
+        assert_eq!((seen.requests.quantile(0.0), seen.requests.max()), (Some(5), Some(5)));
         assert_eq!(only(&whole, side).closed.total(), 3 * N);
     }
     assert_eq!(closed_so_far(&whole.since(&whole)), 0);
 }
 
 #[test]
-fn where_nothing_was_closed_lately_the_owner_is_whose_connections_are_open() {
+fn without_closes_open_connections_name_the_owner() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let connection = upstream.connect().unwrap();
@@ -243,7 +245,7 @@ fn where_nothing_was_closed_lately_the_owner_is_whose_connections_are_open() {
 }
 
 #[test]
-fn the_idle_time_before_a_close_is_that_of_the_wire_not_of_a_program_that_notices_late() {
+fn idle_time_ignores_a_late_program() {
     let _alone = alone();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let watch = Watch::start(on_port(listener.local_addr().unwrap().port())).unwrap();
@@ -266,29 +268,29 @@ fn the_idle_time_before_a_close_is_that_of_the_wire_not_of_a_program_that_notice
     // The clients sit in CLOSE_WAIT until they notice.
     std::thread::sleep(Duration::from_millis(3000));
     drop(clients);
-    let traffic = watch.finish(SETTLE).unwrap();
+    let report = watch.finish(SETTLE).unwrap();
     for side in [Side::Client, Side::Server] {
-        let end = only(&traffic, side);
+        let seen = only(&report, side);
         let idle = match side {
-            Side::Client => &end.idle_before_remote_close,
-            Side::Server => &end.idle_before_local_close,
+            Side::Client => &seen.idle_before_remote_close,
+            Side::Server => &seen.idle_before_local_close,
         };
-        assert_eq!(idle.count(), 5, "{end:#?}");
+        assert_eq!(idle.count(), 5, "{seen:#?}");
         let median = idle.quantile(0.5).unwrap();
         assert!((380..2000).contains(&median), "{side:?}: {median} ms");
     }
 }
 
 #[test]
-fn one_look_finds_the_last_minute_in_the_ages_of_time_wait() {
+fn one_dump_dates_the_last_minutes_closes() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     upstream.play(Way::ClientFin, N, 1).unwrap();
     upstream.play(Way::ServerFin, 2 * N, 1).unwrap();
     let mut open = upstream.connect().unwrap();
     open.exchange(4).unwrap();
-    let traffic = dump_once(on_port(upstream.port())).unwrap();
-    let (client, server) = (only(&traffic, Side::Client), only(&traffic, Side::Server));
+    let report = dump_once(on_port(upstream.port())).unwrap();
+    let (client, server) = (only(&report, Side::Client), only(&report, Side::Server));
     assert_eq!((client.time_wait, server.time_wait), (N, 2 * N));
     assert_eq!(client.time_wait_by_age.iter().sum::<u32>(), N as u32);
     assert_eq!((client.opened, client.closed.total(), client.established), (0, 0, 1));
@@ -299,13 +301,13 @@ fn one_look_finds_the_last_minute_in_the_ages_of_time_wait() {
 }
 
 #[test]
-fn a_server_is_known_by_its_listener_and_a_client_by_the_hands_it_was_seen_in() {
+fn listener_and_cookie_name_the_owners() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let mut connections: Vec<_> = (0..10).map(|_| upstream.connect().unwrap()).collect();
     let watch = Watch::start(on_port(upstream.port())).unwrap();
     connections.iter_mut().for_each(|connection| connection.exchange(1).unwrap());
-    // Look after look goes by until the process has been found.
+    // Dumps go by until the process has been found.
     let found = |side| only(&watch.snapshot(), side).owners.first().map(|owner| owner.pid);
     let start = std::time::Instant::now();
     let until = |met: &dyn Fn() -> bool| {
@@ -323,25 +325,25 @@ fn a_server_is_known_by_its_listener_and_a_client_by_the_hands_it_was_seen_in() 
     for connection in connections {
         connection.close(Way::ClientFin).unwrap();
     }
-    let traffic = watch.finish(SETTLE).unwrap();
+    let report = watch.finish(SETTLE).unwrap();
     for (side, how) in
         [(Side::Client, OwnerEvidence::Cookie), (Side::Server, OwnerEvidence::Listener)]
     {
-        let owners = &only(&traffic, side).owners;
+        let owners = &only(&report, side).owners;
         assert_eq!((owners.len(), owners[0].pid), (1, std::process::id()), "{owners:?}");
         assert_eq!((owners[0].share, owners[0].how), (1.0, how));
         assert!(owners[0].process.is_some());
     }
 }
 
-/// A listener in the hands of another process, which does not accept.
+/// Gives a listener to another process, which does not accept.
 fn listening_elsewhere(listener: TcpListener) -> std::process::Child {
     let own = std::os::fd::OwnedFd::from(listener);
     std::process::Command::new("sleep").arg("600").stdin(own).spawn().unwrap()
 }
 
 #[test]
-fn a_port_that_two_processes_listen_on_at_two_addresses_is_each_ones_own() {
+fn shared_port_has_an_owner_per_address() {
     let _alone = alone();
     let ours = TcpListener::bind("127.66.7.1:0").unwrap();
     let port = ours.local_addr().unwrap().port();
@@ -349,16 +351,16 @@ fn a_port_that_two_processes_listen_on_at_two_addresses_is_each_ones_own() {
     let mut places = [ours.local_addr().unwrap(), theirs.local_addr().unwrap()].into_iter();
     let mut child = listening_elsewhere(theirs);
     let clients: Vec<_> = places.clone().map(|to| TcpStream::connect(to).unwrap()).collect();
-    let owner_of = |traffic: &HostReport, to: SocketAddr| {
+    let owner_of = |report: &HostReport, to: SocketAddr| {
         let server = |one: &&Destination| one.side == Side::Server && one.service == Some(to);
-        let owner = traffic.destinations.iter().find(server)?.owners.first()?;
+        let owner = report.destinations.iter().find(server)?.owners.first()?;
         (owner.how == OwnerEvidence::Listener).then_some(owner.pid)
     };
     let watch = Watch::start(on_port(port)).unwrap();
     let start = std::time::Instant::now();
     let owners = loop {
-        let traffic = watch.snapshot();
-        let owners: Vec<_> = places.clone().map(|to| owner_of(&traffic, to)).collect();
+        let report = watch.snapshot();
+        let owners: Vec<_> = places.clone().map(|to| owner_of(&report, to)).collect();
         if owners.iter().all(Option::is_some) || start.elapsed() > Duration::from_secs(60) {
             break owners;
         }
@@ -372,14 +374,14 @@ fn a_port_that_two_processes_listen_on_at_two_addresses_is_each_ones_own() {
 }
 
 #[test]
-fn beyond_a_thousand_destinations_the_quietest_are_folded_and_nothing_is_lost() {
+fn folding_keeps_the_busiest_and_all_counts() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let any = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = any.local_addr().unwrap().port();
     let watch = Watch::start(Scope { side: Some(Side::Client), ..Scope::default() }).unwrap();
     upstream.play(Way::ClientFin, N, 1).unwrap();
-    // All of 127/8 is loopback: as many destinations as one likes.
+    // All of 127/8 is loopback: there are enough destinations.
     let many = 2_500_u64;
     for number in 0..many {
         let [_, _, high, low] = u32::try_from(number).unwrap().to_be_bytes();
@@ -389,24 +391,24 @@ fn beyond_a_thousand_destinations_the_quietest_are_folded_and_nothing_is_lost() 
         drop(client);
         drop(server);
     }
-    let traffic = watch.finish(Duration::from_secs(1)).unwrap();
-    let shown = traffic.destinations.len();
-    // Servers' books, which are out of scope here, take their part of the room.
+    let report = watch.finish(Duration::from_secs(1)).unwrap();
+    let shown = report.destinations.len();
+    // Servers' destinations, which are out of scope here, take their part of the room.
     assert!(shown <= 2_050, "{shown} destinations");
     let ours = |one: &&Destination| {
         one.service.is_none_or(|to| to.port() == port || to.port() == upstream.port())
     };
-    let closed: u64 = traffic.destinations.iter().filter(ours).map(|one| one.closed.total()).sum();
-    let opened: u64 = traffic.destinations.iter().filter(ours).map(|one| one.opened).sum();
+    let closed: u64 = report.destinations.iter().filter(ours).map(|one| one.closed.total()).sum();
+    let opened: u64 = report.destinations.iter().filter(ours).map(|one| one.opened).sum();
     assert!(closed >= many + N && opened >= many + N, "{opened} opened, {closed} closed");
-    let folded = traffic.destinations.iter().find(|one| one.service.is_none()).unwrap();
+    let folded = report.destinations.iter().find(|one| one.service.is_none()).unwrap();
     assert!(folded.folded > 400, "{}", folded.folded);
-    let mut named = traffic.destinations.iter().filter_map(|one| one.service);
+    let mut named = report.destinations.iter().filter_map(|one| one.service);
     assert!(named.any(|to| to.port() == upstream.port()), "the busier one keeps its name");
 }
 
 #[test]
-fn tracing_names_the_process_of_every_short_connection_and_why_it_was_reset() {
+fn tracing_names_process_and_reset_reason() {
     let _alone = alone();
     let reason_of = |way| match way {
         Way::ClientUnread | Way::ServerUnread => Some("TCP_ABORT_ON_CLOSE"),
@@ -417,29 +419,29 @@ fn tracing_names_the_process_of_every_short_connection_and_why_it_was_reset() {
             let mut upstream = Upstream::listen(family).unwrap();
             let watch = Watch::start_traced(on_port(upstream.port())).unwrap();
             let truth = upstream.play(way, N, 2).unwrap();
-            let traffic = watch.finish(SETTLE).unwrap();
-            if let Tracing::Refused(error) = &traffic.tracing {
+            let report = watch.finish(SETTLE).unwrap();
+            if let Tracing::Refused(error) = &report.tracing {
                 skipped::because(&format!("tracing: {error}"));
                 assert!(error.is_denied() || error.is_unsupported(), "{error}");
                 return;
             }
-            assert!(matches!(traffic.tracing, Tracing::On { events: 1.., lost_events: 0 }));
+            assert!(matches!(report.tracing, Tracing::On { events: 1.., lost_events: 0 }));
             for side in [Side::Client, Side::Server] {
-                let end = only(&traffic, side);
-                let context = format!("{family:?} {way:?} {end:#?}");
-                assert_eq!(end.closed, seen_by(side, way, &truth), "{context}");
-                let [owner] = &end.owners[..] else { panic!("{context}") };
-                // What the peer resets ends in an interrupt, and a server's end begins in one.
-                let unseen = side == Side::Server && end.closed.remote_rst > 0;
+                let seen = only(&report, side);
+                let context = format!("{family:?} {way:?} {seen:#?}");
+                assert_eq!(seen.closed, seen_by(side, way, &truth), "{context}");
+                let [owner] = &seen.owners[..] else { panic!("{context}") };
+                // A socket that the peer resets ends in an interrupt, and a server's begins in one.
+                let unseen = side == Side::Server && seen.closed.remote_rst > 0;
                 let how = if unseen { OwnerEvidence::Listener } else { OwnerEvidence::Traced };
                 assert_eq!((owner.pid, owner.how), (std::process::id(), how), "{context}");
                 assert_eq!((owner.share, owner.process.is_some()), (1.0, true), "{context}");
-                assert_eq!(end.traced.lifetime_ms.count(), N, "{context}");
+                assert_eq!(seen.traced.lifetime_ms.count(), N, "{context}");
                 if (way, side) == (Way::ServerFinClientWrites, Side::Client) {
-                    assert_eq!(end.traced.reset_after_fin, N, "{context}");
+                    assert_eq!(seen.traced.reset_after_fin, N, "{context}");
                 }
                 if let Some(reason) = reason_of(way) {
-                    assert_eq!(end.traced.reset_reasons.get(reason), Some(&N), "{context}");
+                    assert_eq!(seen.traced.reset_reasons.get(reason), Some(&N), "{context}");
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! The account of a port against connections whose truth is known by construction.
+//! Reports of one port against connections whose truth is known by construction.
 
-// A helper of a test is a test: a panic is its answer.
+// Helpers of a test may panic: that fails the test.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::HashSet;
@@ -17,7 +17,7 @@ use keepwarm_testkit::skipped;
 const N: u64 = 50;
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// Every watch hears every death on the host. One test at a time, or they drown each other.
+/// Runs one test at a time: every watch receives the death of every socket on the host.
 fn alone() -> MutexGuard<'static, ()> {
     static GATE: Mutex<()> = Mutex::new(());
     GATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -35,35 +35,35 @@ fn closes(truth: &Truth) -> ConnectionCloses {
     }
 }
 
-/// The numbers that must match whatever was played.
+/// Checks the numbers that must match in every scenario.
 #[track_caller]
-fn assert_exact(account: &PortReport, truth: &Truth) {
-    if account.time_waits_refused == Some(0) {
-        assert_eq!(account.closed, closes(truth), "{account:#?}");
+fn assert_exact(report: &PortReport, truth: &Truth) {
+    if report.time_waits_refused == Some(0) {
+        assert_eq!(report.closed, closes(truth), "{report:#?}");
     } else {
-        // Seen when other programs fill the namespace with TIME_WAITs: what is left is honesty.
+        // Happens when other programs fill the namespace with TIME_WAITs: totals must match still.
         eprintln!(
             "NOT CHECKED: who closed first, {:?} TIME_WAITs refused",
-            account.time_waits_refused
+            report.time_waits_refused
         );
-        let (seen, truth) = (account.closed, closes(truth));
-        assert_eq!(seen.total(), truth.total(), "{account:#?}");
-        assert_eq!(seen.reset(), truth.reset(), "{account:#?}");
-        assert!(seen.client_fin <= truth.client_fin + truth.crossed_fin, "{account:#?}");
-        assert!(seen.server_fin <= truth.server_fin + truth.crossed_fin, "{account:#?}");
+        let (seen, truth) = (report.closed, closes(truth));
+        assert_eq!(seen.total(), truth.total(), "{report:#?}");
+        assert_eq!(seen.reset(), truth.reset(), "{report:#?}");
+        assert!(seen.client_fin <= truth.client_fin + truth.crossed_fin, "{report:#?}");
+        assert!(seen.server_fin <= truth.server_fin + truth.crossed_fin, "{report:#?}");
     }
-    assert_eq!(account.opened, truth.opened, "{account:#?}");
+    assert_eq!(report.opened, truth.opened, "{report:#?}");
     assert_eq!(
-        account.opened + account.alive_at_start,
-        account.closed.total() + account.alive_at_end,
-        "{account:#?}"
+        report.opened + report.alive_at_start,
+        report.closed.total() + report.alive_at_end,
+        "{report:#?}"
     );
-    assert_eq!(account.lost_events, 0, "{account:#?}");
-    assert_eq!(account.overflowed, 0, "{account:#?}");
-    assert!(account.settled, "{account:#?}");
+    assert_eq!(report.lost_events, 0, "{report:#?}");
+    assert_eq!(report.overflowed, 0, "{report:#?}");
+    assert!(report.settled, "{report:#?}");
 }
 
-/// A watch of one port, and the view of that port.
+/// A watch of one port that reports connections.
 #[derive(Debug)]
 struct PortWatch {
     port: u16,
@@ -92,24 +92,24 @@ fn played(way: Way, family: Family, count: u64, requests: u64) -> (PortReport, T
 }
 
 #[test]
-fn every_way_of_closing_is_counted_exactly_over_every_family() {
+fn every_way_of_closing_counts_exactly() {
     let _alone = alone();
     for family in Family::ALL {
         for way in Way::ALL {
-            let (account, truth) = played(way, family, N, 2);
+            let (report, truth) = played(way, family, N, 2);
             eprintln!("{family:?} {way:?}");
-            assert_exact(&account, &truth);
-            assert_eq!(account.established.client + account.established.server, 0);
+            assert_exact(&report, &truth);
+            assert_eq!(report.established.client + report.established.server, 0);
             if way != Way::Crossed {
-                assert_eq!(account.requests.total, truth.client_segments, "{account:#?}");
-                assert_eq!(account.requests.connections, N, "{account:#?}");
+                assert_eq!(report.requests.total, truth.client_segments, "{report:#?}");
+                assert_eq!(report.requests.connections, N, "{report:#?}");
             }
         }
     }
 }
 
 #[test]
-fn connections_open_at_the_start_and_closed_in_the_window_are_closed_but_not_opened() {
+fn older_connections_are_closed_not_opened() {
     let _alone = alone();
     for family in Family::ALL {
         for way in Way::ALL {
@@ -123,20 +123,19 @@ fn connections_open_at_the_start_and_closed_in_the_window_are_closed_but_not_ope
                 truth += connection.close(way).unwrap();
                 truth.client_segments += 2;
             }
-            let account = watch.finish(SETTLE).unwrap();
-            assert_exact(&account, &truth);
-            assert_eq!((account.alive_at_start, account.alive_at_end), (10, 0));
-            // Only what was sent within the window; an aborting client's own count is cleared by
-            // the kernel, and the server's includes what came before the window.
+            let report = watch.finish(SETTLE).unwrap();
+            assert_exact(&report, &truth);
+            assert_eq!((report.alive_at_start, report.alive_at_end), (10, 0));
+            // Segments within the window only. Of an aborting client the kernel clears the count.
             if ![Way::Crossed, Way::ClientRst, Way::ClientRstOnUnreadServer].contains(&way) {
-                assert_eq!(account.requests.total, truth.client_segments, "{way:?} {account:#?}");
+                assert_eq!(report.requests.total, truth.client_segments, "{way:?} {report:#?}");
             }
         }
     }
 }
 
 #[test]
-fn connections_open_before_and_after_are_neither_opened_nor_closed() {
+fn lasting_connections_are_neither_opened_nor_closed() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4Mapped).unwrap();
     let mut connections: Vec<_> = (0..N).map(|_| upstream.connect().unwrap()).collect();
@@ -144,53 +143,53 @@ fn connections_open_before_and_after_are_neither_opened_nor_closed() {
     let watch = PortWatch::start(upstream.port()).unwrap();
     connections[0].exchange(3).unwrap();
     connections[1].exchange(5).unwrap();
-    let account = watch.finish(SETTLE).unwrap();
-    assert_exact(&account, &Truth::default());
-    assert_eq!((account.alive_at_start, account.alive_at_end), (N, N));
-    assert_eq!((account.established.client, account.established.server), (N, N));
-    let requests = account.requests;
+    let report = watch.finish(SETTLE).unwrap();
+    assert_exact(&report, &Truth::default());
+    assert_eq!((report.alive_at_start, report.alive_at_end), (N, N));
+    assert_eq!((report.established.client, report.established.server), (N, N));
+    let requests = report.requests;
     assert_eq!((requests.connections, requests.total, requests.max), (2, 8, Some(5)));
 }
 
 #[test]
-fn connections_still_open_at_the_end_are_opened_and_their_requests_count() {
+fn connections_left_open_count_with_their_requests() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V6).unwrap();
     let watch = PortWatch::start(upstream.port()).unwrap();
     let mut connections: Vec<_> = (0..N).map(|_| upstream.connect().unwrap()).collect();
     connections.iter_mut().for_each(|connection| connection.exchange(10).unwrap());
-    let account = watch.finish(SETTLE).unwrap();
-    assert_exact(&account, &Truth { opened: N, ..Truth::default() });
-    assert_eq!((account.alive_at_end, account.established.client), (N, N));
-    assert_eq!(account.requests.mean, Some(10.0));
-    assert_eq!((account.requests.p50, account.requests.max), (Some(10), Some(10)));
+    let report = watch.finish(SETTLE).unwrap();
+    assert_exact(&report, &Truth { opened: N, ..Truth::default() });
+    assert_eq!((report.alive_at_end, report.established.client), (N, N));
+    assert_eq!(report.requests.mean, Some(10.0));
+    assert_eq!((report.requests.p50, report.requests.max), (Some(10), Some(10)));
 }
 
 #[test]
-fn ten_requests_on_a_connection_read_as_ten() {
+fn ten_requests_read_as_ten() {
     let _alone = alone();
-    let (account, truth) = played(Way::ServerFin, Family::V4, N, 10);
-    assert_exact(&account, &truth);
-    assert_eq!(account.requests.mean, Some(10.0));
-    assert_eq!((account.requests.p50, account.requests.max), (Some(10), Some(10)));
-    assert_eq!(account.requests.connections, N);
+    let (report, truth) = played(Way::ServerFin, Family::V4, N, 10);
+    assert_exact(&report, &truth);
+    assert_eq!(report.requests.mean, Some(10.0));
+    assert_eq!((report.requests.p50, report.requests.max), (Some(10), Some(10)));
+    assert_eq!(report.requests.connections, N);
 }
 
 #[test]
-fn a_refused_connect_is_no_connection() {
+fn refused_connect_is_no_connection() {
     let _alone = alone();
     for family in Family::ALL {
         let upstream = Upstream::listen(family).unwrap();
         let watch = PortWatch::start(upstream.port()).unwrap();
         upstream.refuse(N).unwrap();
-        let account = watch.finish(SETTLE).unwrap();
-        assert_exact(&account, &Truth::default());
-        assert_eq!(account.requests.connections, 0);
+        let report = watch.finish(SETTLE).unwrap();
+        assert_exact(&report, &Truth::default());
+        assert_eq!(report.requests.connections, 0);
     }
 }
 
 #[test]
-fn every_way_mixed_in_one_window_adds_up_while_another_port_churns() {
+fn mixed_ways_add_up_beside_foreign_churn() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4Mapped).unwrap();
     let mut foreign = Upstream::listen(Family::V4).unwrap();
@@ -213,13 +212,13 @@ fn every_way_mixed_in_one_window_adds_up_while_another_port_churns() {
         truth += kept.remove(0).close(Way::ALL[round]).unwrap();
     }
     noise.join().unwrap();
-    let account = watch.finish(SETTLE).unwrap();
-    assert_exact(&account, &truth);
-    assert_eq!((account.alive_at_start, account.alive_at_end), (20, 20));
+    let report = watch.finish(SETTLE).unwrap();
+    assert_exact(&report, &truth);
+    assert_eq!((report.alive_at_start, report.alive_at_end), (20, 20));
 }
 
 #[test]
-fn time_wait_counts_what_was_entered_within_the_window() {
+fn time_wait_counts_those_of_the_window() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let port = upstream.port();
@@ -235,30 +234,30 @@ fn time_wait_counts_what_was_entered_within_the_window() {
     let before = close(20);
     let watch = PortWatch::start(port).unwrap();
     let within = close(30);
-    let account = watch.finish(SETTLE).unwrap();
-    assert_exact(&account, &Truth { opened: 30, server_fin: 30, ..Truth::default() });
-    // The kernel may have taken some away: a pair that was used again, an RST, a full table. So the
-    // truth is what is there now, told apart by the clients' ports.
+    let report = watch.finish(SETTLE).unwrap();
+    assert_exact(&report, &Truth { opened: 30, server_fin: 30, ..Truth::default() });
+    // The kernel may have removed some: a pair that was used again, an RST, a full table. So the
+    // truth is the rows of now, recognised by the clients' ports.
     let states = States::of(&[State::TimeWait]);
     let filter = Filter { states, local_port: Some(port), ..Filter::default() };
     let rows = dump(&filter).unwrap();
     let count = |ports: &HashSet<u16>| {
         rows.iter().filter(|row| ports.contains(&row.remote.port())).count() as u64
     };
-    assert_eq!(account.time_wait.server, count(&within));
-    assert_eq!(account.time_wait_total.server, rows.len() as u64);
-    assert_eq!(account.time_wait.client, 0);
-    if account.time_waits_refused == Some(0) {
+    assert_eq!(report.time_wait.server, count(&within));
+    assert_eq!(report.time_wait_total.server, rows.len() as u64);
+    assert_eq!(report.time_wait.client, 0);
+    if report.time_waits_refused == Some(0) {
         assert!(count(&within) >= 25, "{rows:?}");
-        // At least: a minute ago the port may have been somebody else's.
+        // At least: a minute ago another program may have had the port.
         let older: HashSet<u16> = before.difference(&within).copied().collect();
-        assert!(account.time_wait_total.server >= account.time_wait.server + count(&older));
+        assert!(report.time_wait_total.server >= report.time_wait.server + count(&older));
     }
 }
 
 /// The client's socket is dead in the kernel, but its file is open: no event, no row.
 #[test]
-fn a_client_that_keeps_a_dead_file_open_does_not_hide_the_close() {
+fn dead_file_kept_open_hides_no_close() {
     let _alone = alone();
     for in_window in [true, false] {
         let mut upstream = Upstream::listen(Family::V4).unwrap();
@@ -270,17 +269,17 @@ fn a_client_that_keeps_a_dead_file_open_does_not_hide_the_close() {
         server.set_linger(Some(Duration::ZERO)).unwrap();
         drop(server);
         assert!(std::io::Read::read(&mut held, &mut [0; 8]).is_err());
-        let account = watch.finish(SETTLE).unwrap();
+        let report = watch.finish(SETTLE).unwrap();
         let truth = Truth { opened: in_window.into(), server_rst: 1, ..Truth::default() };
-        assert_exact(&account, &truth);
+        assert_exact(&report, &truth);
         drop(held);
     }
 }
 
-/// What cannot be seen is said: the aborting client has lost its port, and the server's end, the
-/// only one that could tell, is still open.
+/// The aborting client has lost its port, and the server's socket, the only one that could name it,
+/// is still open.
 #[test]
-fn an_abort_whose_server_keeps_its_file_open_is_unattributed() {
+fn abort_with_an_open_peer_is_unattributed() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V6).unwrap();
     let watch = PortWatch::start(upstream.port()).unwrap();
@@ -289,53 +288,53 @@ fn an_abort_whose_server_keeps_its_file_open_is_unattributed() {
     client.set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
     assert!(std::io::Read::read(&mut connection.server, &mut [0; 8]).is_err());
-    let account = watch.finish(SETTLE).unwrap();
-    assert_exact(&account, &Truth::default());
-    assert!(account.unattributed_aborts >= 1, "{account:#?}");
+    let report = watch.finish(SETTLE).unwrap();
+    assert_exact(&report, &Truth::default());
+    assert!(report.unattributed_aborts >= 1, "{report:#?}");
 }
 
-/// One client's end is in CLOSE_WAIT for as long as its pool does not look.
+/// A client's socket stays in CLOSE_WAIT until its pool checks it.
 #[test]
-fn a_connection_the_client_has_not_closed_yet_is_alive() {
+fn connection_is_alive_until_the_client_closes() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let watch = PortWatch::start(upstream.port()).unwrap();
     let connection = upstream.connect().unwrap();
     drop(connection.server);
-    let account = watch.finish(Duration::from_millis(200)).unwrap();
-    assert_eq!((account.opened, account.closed.total()), (1, 0), "{account:#?}");
-    assert_eq!((account.alive_at_end, account.close_wait.client), (1, 1));
-    assert!(!account.settled);
+    let report = watch.finish(Duration::from_millis(200)).unwrap();
+    assert_eq!((report.opened, report.closed.total()), (1, 0), "{report:#?}");
+    assert_eq!((report.alive_at_end, report.close_wait.client), (1, 1));
+    assert!(!report.settled);
 
     // The next window starts with it, and sees it end.
     let watch = PortWatch::start(upstream.port()).unwrap();
     drop(connection.client);
-    let account = watch.finish(SETTLE).unwrap();
-    assert_exact(&account, &Truth { server_fin: 1, ..Truth::default() });
+    let report = watch.finish(SETTLE).unwrap();
+    assert_exact(&report, &Truth { server_fin: 1, ..Truth::default() });
 }
 
-/// The other way round: the server leaks CLOSE_WAIT; for the client the connection is over.
+/// The server leaks CLOSE_WAIT; for the client the connection is over.
 #[test]
-fn a_server_that_never_closes_does_not_keep_a_connection_alive() {
+fn server_in_close_wait_keeps_nothing_alive() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let watch = PortWatch::start(upstream.port()).unwrap();
     let connection = upstream.connect().unwrap();
     drop(connection.client);
-    let account = watch.finish(Duration::from_millis(200)).unwrap();
-    assert_eq!((account.opened, account.closed.client_fin), (1, 1), "{account:#?}");
-    assert_eq!((account.alive_at_end, account.close_wait.server), (0, 1));
+    let report = watch.finish(Duration::from_millis(200)).unwrap();
+    assert_eq!((report.opened, report.closed.client_fin), (1, 1), "{report:#?}");
+    assert_eq!((report.alive_at_end, report.close_wait.server), (0, 1));
 
-    // In the next window the connection is nobody's: neither alive nor closed again.
+    // In the next window the connection is neither alive nor closed again.
     let watch = PortWatch::start(upstream.port()).unwrap();
     drop(connection.server);
-    let account = watch.finish(SETTLE).unwrap();
-    assert_exact(&account, &Truth::default());
-    assert_eq!(account.alive_at_start, 0);
+    let report = watch.finish(SETTLE).unwrap();
+    assert_exact(&report, &Truth::default());
+    assert_eq!(report.alive_at_start, 0);
 }
 
 #[test]
-fn the_edges_of_the_window_cut_a_running_churn_without_a_remainder() {
+fn window_edges_cut_churn_without_remainder() {
     let _alone = alone();
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     let mut upstream = Upstream::listen(Family::V4).unwrap();
@@ -364,27 +363,27 @@ fn the_edges_of_the_window_cut_a_running_churn_without_a_remainder() {
                 std::thread::yield_now();
             }
             let end = done.load(Ordering::SeqCst);
-            let account = watch.finish(Duration::ZERO).unwrap();
+            let report = watch.finish(Duration::ZERO).unwrap();
             let last = done.load(Ordering::SeqCst);
-            let closed = account.closed.total();
-            assert!(closed >= end - start && closed <= last - first + 1, "{account:#?}");
-            // Cut off at once, an end may be left without its mate: undecided, never wrong.
-            let undecided = account.closed.unclassified;
-            assert_eq!(account.closed.server_fin + undecided, closed, "{account:#?}");
+            let closed = report.closed.total();
+            assert!(closed >= end - start && closed <= last - first + 1, "{report:#?}");
+            // Ended at once, a socket may be left without its peer: undecided, never wrong.
+            let undecided = report.closed.unclassified;
+            assert_eq!(report.closed.server_fin + undecided, closed, "{report:#?}");
             assert_eq!(
-                account.opened + account.alive_at_start,
-                closed + account.alive_at_end,
-                "{account:#?}"
+                report.opened + report.alive_at_start,
+                closed + report.alive_at_end,
+                "{report:#?}"
             );
             // A dump is a walk, not an instant: it may meet two of these in turn.
-            let opened = account.opened;
-            assert!(opened >= end - start && opened <= last - first + 1, "{account:#?}");
+            let opened = report.opened;
+            assert!(opened >= end - start && opened <= last - first + 1, "{report:#?}");
         }
     });
 }
 
 #[test]
-fn a_snapshot_catches_up_while_the_watch_goes_on() {
+fn snapshot_catches_up_during_the_watch() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let watch = PortWatch::start(upstream.port()).unwrap();
@@ -399,7 +398,7 @@ fn a_snapshot_catches_up_while_the_watch_goes_on() {
 }
 
 #[test]
-fn a_watch_that_is_dropped_leaves_the_port_to_the_next() {
+fn dropped_watch_leaves_the_port_free() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     drop(PortWatch::start(upstream.port()).unwrap());
@@ -414,7 +413,7 @@ fn port_zero_names_no_service() {
     assert!(PortWatch::start(0).unwrap_err().is_unsupported());
 }
 
-/// Everything above, again, as user nobody.
+/// Runs every test above again as user `nobody`.
 #[test]
 #[cfg(target_os = "linux")]
 fn no_privilege_is_needed() {
@@ -437,8 +436,8 @@ fn no_privilege_is_needed() {
         ));
         return;
     }
-    // A copy where nobody may read it: a home or target directory may be closed to others.
-    let copy = std::env::temp_dir().join(format!("keepwarm-account-{}", std::process::id()));
+    // A copy that user `nobody` can read: a home or target directory may be closed to others.
+    let copy = std::env::temp_dir().join(format!("keepwarm-port-report-{}", std::process::id()));
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let output = std::process::Command::new(&copy)
         .current_dir("/")
@@ -450,10 +449,10 @@ fn no_privilege_is_needed() {
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("every_way_of_closing_is_counted_exactly_over_every_family ... ok"));
+    assert!(text.contains("every_way_of_closing_counts_exactly ... ok"));
 }
 
-/// 20,000 destroy events a second for three seconds and none lost. A measurement: it prints.
+/// Measures 20,000 destroy events a second for three seconds, none of which may be lost.
 #[test]
 #[ignore = "a measurement of several seconds, for an otherwise idle machine, with --release"]
 fn sixty_thousand_events_lose_none() {
@@ -463,13 +462,13 @@ fn sixty_thousand_events_lose_none() {
     let begun = std::time::Instant::now();
     let truth = upstream.play(Way::ServerFin, 30_000, 1).unwrap();
     let took = begun.elapsed();
-    let account = watch.finish(SETTLE).unwrap();
+    let report = watch.finish(SETTLE).unwrap();
     println!(
         "{} connections in {took:?}: {:.0} events/s; lost {}; {:?}",
         truth.opened,
         60_000.0 / took.as_secs_f64(),
-        account.lost_events,
-        account.closed
+        report.lost_events,
+        report.closed
     );
-    assert_exact(&account, &truth);
+    assert_exact(&report, &truth);
 }
