@@ -211,7 +211,11 @@ fn main_finding(judged: &[&Judged], forecast: Option<&PortForecast>) -> HopFindi
         return HopFinding::default();
     };
     HopFinding {
-        healthy: finding.cause == FoundCause::Healthy,
+        // Nothing is to be fixed where connections are meant to end, or stay and are few.
+        healthy: matches!(
+            finding.cause,
+            FoundCause::Healthy | FoundCause::Expiry | FoundCause::Multiplexed
+        ),
         code: finding.code.to_owned(),
         confidence: finding.confidence,
         summary: finding.summary,
