@@ -4,7 +4,7 @@
 //! the views show, and each command judges its own record.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use keepwarm_record::assertion::{self, Assertion};
@@ -47,13 +47,32 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     }
 }
 
-/// At most one byte more than is read.
+/// Reads at most one byte more than a record may have.
 fn bytes(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if file.to_str() == Some(STANDARD_INPUT) {
         io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    } else {
-        File::open(file)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    let mut file = File::open(file)?;
+    if file.metadata()?.is_file() {
+        return last_lines(&mut file, MAX_BYTES);
+    }
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a file, or of one that is longer than `most` bytes the last lines: a long watch writes
+/// many JSON lines, and the last of them is the record. If there is only one line, one byte more
+/// than `most` is returned.
+fn last_lines(file: &mut (impl Read + Seek), most: u64) -> io::Result<Vec<u8>> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(most + 1)))?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    let end_of_first = bytes.iter().position(|byte| *byte == b'\n');
+    if let Some(end) = end_of_first.filter(|_| length > most) {
+        bytes.drain(..=end);
     }
     Ok(bytes)
 }
@@ -219,6 +238,20 @@ mod tests {
             record.judge(&[assertion::parse("p99<20ms").expect("an assertion")]);
         }
         assert!(refused > 300 && shown > 300, "{refused} refused, {shown} shown");
+    }
+
+    #[test]
+    fn long_files_are_read_from_their_end() {
+        let last = |text: &str, most| {
+            let bytes = last_lines(&mut io::Cursor::new(text), most).expect("bytes");
+            String::from_utf8(bytes).expect("UTF-8")
+        };
+        let text = "first\nsecond\nthird\n";
+        assert_eq!(last(text, 19), text, "it is as long as is read");
+        assert_eq!(last(text, 18), "second\nthird\n");
+        assert_eq!(last(text, 8), "third\n");
+        assert_eq!(last("a long line", 5).len(), 6, "one byte too many is too long");
+        assert_eq!(last("", 5), "");
     }
 
     #[test]
