@@ -4,13 +4,16 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::run;
 use common::tls::{Authority, Stream, plan, read_request, serve};
 use keepwarm_load::{CloseCause, ErrorClass, Plan};
 use keepwarm_testkit::http_server::{HttpServer, SilentPort};
-use rustls::HandshakeKind;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{HandshakeKind, ServerConfig};
 
 fn respond(stream: &mut Stream, bytes: &[u8]) {
     let _ = stream.write_all(bytes).and_then(|()| stream.flush());
@@ -171,5 +174,55 @@ fn unusable_pem_is_refused() {
         (builder.tls_server_name("not a name"), "tls_server_name"),
     ] {
         assert_eq!(builder.build().unwrap_err().setting(), setting);
+    }
+}
+
+/// Makes a self-signed certificate for `name`, marked as an authority: what `openssl req -x509` makes.
+fn self_signed(name: &str, expired: bool) -> (rcgen::Certificate, ServerConfig) {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    if expired {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    }
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("a certificate that fits its key");
+    (certificate, config)
+}
+
+#[test]
+fn self_signed_certificate_is_trusted_if_given() {
+    let (certificate, config) = self_signed("localhost", false);
+    let (address, _) = serve(config, answer_all);
+    let summary = run(plan(address).requests(5).tls_roots(certificate.pem()));
+    assert_eq!((summary.completed, summary.failed), (5, 0), "{:?}", summary.errors);
+    let both = format!("{}{}", Authority::new().pem(), certificate.pem());
+    assert_eq!(run(plan(address).requests(5).tls_roots(both)).completed, 5);
+}
+
+/// A given certificate vouches for its own server only, for its own name and time.
+#[test]
+fn given_certificate_vouches_for_itself_only() {
+    let (other, _) = self_signed("localhost", false);
+    for (name, expired, given, said) in [
+        ("other.test", false, true, "name"),
+        ("localhost", true, true, "expired"),
+        ("localhost", false, false, "authority"),
+    ] {
+        let (certificate, config) = self_signed(name, expired);
+        let (address, _) = serve(config, answer_all);
+        let roots = if given { certificate.pem() } else { other.pem() };
+        let summary = run(plan(address).requests(3).tls_roots(roots));
+        assert_eq!((summary.completed, summary.errors.of(ErrorClass::Tls)), (0, 3));
+        let (_, stat) = summary.errors.iter().next().unwrap();
+        assert!(stat.example.contains(said), "{}", stat.example);
+        assert!(!stat.example.contains("Other"), "Rust's names: {}", stat.example);
     }
 }

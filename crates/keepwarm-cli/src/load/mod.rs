@@ -177,6 +177,9 @@ pub(crate) fn refused(error: &PlanError) -> Failure {
         "tls_roots" => "--ca-cert".to_owned(),
         "tls_identity" => "--cert and --key".to_owned(),
         "tls_server_name" => "--sni".to_owned(),
+        "tls_insecure" => "--insecure".to_owned(),
+        "tls_resumption" => "--no-resumption".to_owned(),
+        "templates" => "--template".to_owned(),
         setting => format!("--{}", setting.replace('_', "-")),
     };
     let (value, reason, way_out) = (error.value(), error.reason(), error.way_out());

@@ -3,6 +3,7 @@
 //! shrinks silently.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::setsockopt;
@@ -217,9 +218,13 @@ impl Engine {
     /// Fails the request, because every address has failed.
     fn dial_failed(&mut self, index: usize, errno: Errno) {
         let now = Instant::now();
-        let (host, port) = (self.plan.host().to_owned(), self.plan.port());
+        let plan = Arc::clone(&self.plan);
         self.fail(index, ErrorClass::Connect, Some(errno), now, || {
-            format!("connect to {host}, port {port}: {}", std::io::Error::from(errno))
+            let error = std::io::Error::from(errno);
+            match &plan.route().unix_socket {
+                Some(path) => format!("connect to the Unix socket {}: {error}", path.display()),
+                None => format!("connect to {}, port {}: {error}", plan.host(), plan.port()),
+            }
         });
         self.back_off(index, now);
     }

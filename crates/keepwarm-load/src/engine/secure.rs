@@ -17,6 +17,7 @@ use super::exchange::{ConnectionEnd, quoted};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
 use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, Protocol, micros};
+use crate::plan::describe_tls;
 
 /// Time for which the FIN of a peer that has sent close_notify is waited for. Servers send the two
 /// together. Closing between them would make this side the first one on TCP, and move the TIME_WAIT
@@ -215,7 +216,7 @@ impl Engine {
         let key = ErrorKey { class: ErrorClass::Tls, errno: None, protocol };
         self.fail_as(index, key, now, || match protocol {
             Some(_) => format!("the server does not speak TLS: {}", quoted(bytes)),
-            None => format!("the handshake failed: {}", error),
+            None => format!("the handshake failed: {}", describe_tls(error)),
         });
         self.end_handshake(index, ConnectionEnd::ByUs(CloseCause::TlsFailed), now);
     }

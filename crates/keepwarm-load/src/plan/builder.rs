@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::request::{self, Prepared, RequestParts};
 use super::target::{Target, without_zone};
 use super::tls::TlsSettings;
-use super::{ClosePolicy, ConnectTo, OpenLoop, Plan, PlanError, RequestSpec, Route};
+use super::{ClosePolicy, ConnectTo, OpenLoop, Plan, PlanError, RequestSpec, Route, conflicts};
 use crate::limits::{MAX_CONCURRENCY, MAX_DURATION, MAX_RATE};
 use crate::pacer::{Arrivals, Course, Stage};
 
@@ -243,7 +243,8 @@ impl PlanBuilder {
         self
     }
 
-    /// Sets the request method. Default `GET`, or `POST` with a [`form`](Self::form). Must be a
+    /// Sets the request method. Default `GET`, or `POST` with a [`form`](Self::form) or a
+    /// [`body`](Self::body), as with curl. Must be a
     /// token (RFC 9110, section 5.6.2); `CONNECT` is refused.
     pub fn method(mut self, method: impl Into<String>) -> Self {
         self.method = Some(method.into());
@@ -308,12 +309,15 @@ impl PlanBuilder {
     /// The first setting that cannot be used, with its value, the reason and a remedy.
     /// [`PlanError::is_unresolved`] distinguishes a name without an address from a wrong setting.
     pub fn build(self) -> Result<Plan, PlanError> {
-        self.check_numbers()?;
         let open_loop = self.open_loop()?;
+        self.check_numbers()?;
         let duration = self.whole_duration();
         let threads = self.check_threads()?;
         let target = Target::parse(&self.url)?;
+        conflicts::tls(&self.tls, &target)?;
+        conflicts::one_request_per_connection(self.keep_alive, self.requests_per_connection)?;
         let specs = self.all_specs(&target)?;
+        specs.iter().try_for_each(conflicts::fields)?;
         let prepared =
             specs.iter().map(|spec| self.prepare(spec, &target)).collect::<Result<_, _>>()?;
         let tls = target.secure.then(|| self.tls.plan(without_zone(&target.host))).transpose()?;
@@ -372,7 +376,7 @@ impl PlanBuilder {
                 headers.push(("Content-Type".to_owned(), value.to_owned()));
             }
         }
-        let default = if self.form.is_empty() { "GET" } else { "POST" };
+        let default = if body.is_empty() { "GET" } else { "POST" };
         let method = self.method.clone().unwrap_or_else(|| default.to_owned());
         Ok(vec![RequestSpec { method, path: target.path.clone(), headers, body }])
     }
@@ -410,28 +414,34 @@ impl PlanBuilder {
         }
         let rates = self.stages.iter().map(|stage| stage.rate);
         let rates: Vec<f64> = self.rate.into_iter().chain(rates).collect();
-        for rate in &rates {
-            let fits = (MIN_RATE..=MAX_RATE).contains(rate);
-            let nothing = *rate == 0.0 && !self.stages.is_empty();
-            if !fits && !nothing {
-                return Err(PlanError::new(
-                    if self.stages.is_empty() { "rate" } else { "stages" },
-                    rate.to_string(),
-                    "it is not between 0.001 and 10000000 requests a second",
-                    "use a rate such as 1000",
-                ));
-            }
+        let fits = |rate: f64| {
+            (MIN_RATE..=MAX_RATE).contains(&rate) || (rate == 0.0 && !self.stages.is_empty())
+        };
+        let wrong = |setting, value| {
+            let reason = "it is not between 0.001 and 10000000 requests a second";
+            PlanError::new(setting, value, reason, "use a rate such as 1000")
+        };
+        if let Some(rate) = self.rate.filter(|rate| !fits(*rate)) {
+            return Err(wrong("rate", rate.to_string()));
+        }
+        if let Some(stage) = self.stages.iter().find(|stage| !fits(stage.rate)) {
+            return Err(wrong("stages", stage_as_typed(stage)));
         }
         if rates.iter().all(|rate| *rate == 0.0) {
             let reason = "all rates are zero, so that no request would be sent";
             return Err(PlanError::new("stages", "0", reason, "give one stage a rate"));
         }
-        if self.stages.len() > MAX_STAGES || self.stages.iter().any(|s| s.duration.is_zero()) {
+        if let Some(stage) = self.stages.iter().find(|stage| stage.duration.is_zero()) {
+            let reason = "a stage that takes no time sends nothing";
+            let way_out = "give each stage a duration, such as 10s";
+            return Err(PlanError::new("stages", stage_as_typed(stage), reason, way_out));
+        }
+        if self.stages.len() > MAX_STAGES {
             return Err(PlanError::new(
                 "stages",
                 self.stages.len().to_string(),
-                "there are more than 1000 stages, or one takes no time",
-                "give fewer stages, each with a duration",
+                "there are more than 1000 stages",
+                "give fewer stages",
             ));
         }
         if self.backlog == 0 || self.backlog > MAX_BACKLOG {
@@ -485,7 +495,9 @@ impl PlanBuilder {
                 "use a rate such as 100",
             ));
         }
-        let times = [("duration", self.whole_duration()), ("timeout", Some(self.timeout))];
+        let of_stages = self.whole_duration().filter(|_| self.duration.is_none());
+        let times =
+            [("duration", self.duration), ("stages", of_stages), ("timeout", Some(self.timeout))];
         for (setting, value) in times {
             let Some(value) = value else { continue };
             if value.is_zero() || value > MAX_DURATION {
@@ -518,6 +530,11 @@ impl PlanBuilder {
         }
         Ok(threads)
     }
+}
+
+/// Returns a stage as it is written: `10s:500`.
+fn stage_as_typed(stage: &Stage) -> String {
+    format!("{:?}:{}", stage.duration, stage.rate)
 }
 
 #[cfg(test)]
@@ -567,9 +584,9 @@ mod tests {
             (builder().rate(0.0), "rate", "0"),
             (builder().rate(f64::NAN), "rate", "NaN"),
             (builder().rate(1e9), "rate", "1000000000"),
-            (builder().stages([stage(1, -1.0)]), "stages", "-1"),
+            (builder().stages([stage(1, -1.0)]), "stages", "1s:-1"),
             (builder().stages([stage(1, 0.0)]), "stages", "0"),
-            (builder().stages([stage(0, 5.0), stage(1, 5.0)]), "stages", "2"),
+            (builder().stages([stage(0, 5.0), stage(1, 5.0)]), "stages", "0ns:5"),
             (builder().rate(1.0).backlog(0), "backlog", "0"),
             (builder().timeout(Duration::ZERO), "timeout", "0ns"),
             (builder().timeout(Duration::MAX), "timeout", "18446744073709551615.999999999s"),

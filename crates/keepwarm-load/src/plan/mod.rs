@@ -3,6 +3,7 @@
 //! outside is the name lookup, once.
 
 mod builder;
+mod conflicts;
 mod error;
 mod request;
 mod request_file;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use crate::pacer::{self, Arrivals, ClosedLoop, Course, Pacer};
 use target::Target;
-pub(crate) use tls::TlsPlan;
+pub(crate) use tls::{TlsPlan, describe as describe_tls};
 
 /// The side that closes after a response that ends its connection: the server sent `Connection:
 /// close`, answered as HTTP/1.0, or was asked to close by a plan without keep-alive.

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::PlanError;
-use super::template::{BODY_LENGTH, Template};
+use super::template::{self, BODY_LENGTH, Template};
 
 /// Fields that follow from other settings, with the setting to use instead. Given by hand they
 /// would contradict it.
@@ -16,6 +16,10 @@ const COMPUTED: [(&str, &str); 3] = [
 
 /// Methods whose requests announce a body length even when it is zero (RFC 9110, section 8.6).
 const EXPECTS_BODY: [&str; 3] = ["POST", "PUT", "PATCH"];
+
+/// The methods of RFC 9110, section 9.3, and PATCH (RFC 5789).
+const STANDARD_METHODS: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// The parts of a request.
 pub(crate) struct RequestParts<'a> {
@@ -31,8 +35,22 @@ pub(crate) struct RequestParts<'a> {
 impl RequestParts<'_> {
     /// Serialises the request, except for the fields of a template. `templates` allows them.
     pub(crate) fn prepare(&self, templates: bool) -> Result<Message, PlanError> {
+        if !templates && let Some(field) = template::first_field(self.path) {
+            let reason = "it would be sent as it stands, because templates are off";
+            return Err(PlanError::new("templates", field, reason, "turn them on, or write %7B"));
+        }
         if templates {
             let head = self.head(BODY_LENGTH)?;
+            let in_head = template::nearly_a_field(head.as_bytes(), true);
+            let wrong = in_head.or_else(|| template::nearly_a_field(self.body, false));
+            if let Some(text) = wrong {
+                return Err(PlanError::new(
+                    "templates",
+                    text,
+                    "it is no field of a template",
+                    "write {n}, {uuid} or {random:LOW-HIGH}; %7B is a brace in a path",
+                ));
+            }
             if let Some(template) = Template::find(head.as_bytes(), self.body) {
                 return Ok(Message::Changing(template));
             }
@@ -77,6 +95,16 @@ impl RequestParts<'_> {
                 self.method,
                 "it is not a token",
                 "use a method such as GET or POST",
+            ));
+        }
+        // Methods are case-sensitive (RFC 9110, section 9.1), and servers refuse `get`.
+        let upper = self.method.to_ascii_uppercase();
+        if upper != self.method && STANDARD_METHODS.contains(&upper.as_str()) {
+            return Err(PlanError::new(
+                "method",
+                self.method,
+                format!("methods are case-sensitive, and this one is {upper}"),
+                "write it in capital letters",
             ));
         }
         if self.method == "CONNECT" {

@@ -115,6 +115,7 @@ impl Route {
         let host = replaced.unwrap_or(&target.host);
         let port = rule.and_then(|rule| rule.to_port).unwrap_or(target.port);
         let addresses = resolve(url, host, port)?;
+        self.sources.iter().try_for_each(check_source)?;
         if self.sources.is_empty() {
             return Ok(addresses.into_iter().map(Endpoint::Tcp).collect());
         }
@@ -153,6 +154,21 @@ impl Route {
         let mut fitting = self.sources.iter().filter(|s| s.is_ipv4() == address.is_ipv4());
         let count = fitting.clone().count();
         fitting.nth(turn % count.max(1)).copied()
+    }
+}
+
+/// Refuses an address that this host does not have. Otherwise each dial would fail with
+/// EADDRNOTAVAIL, as it does when no port is left towards the target.
+fn check_source(source: &IpAddr) -> Result<(), PlanError> {
+    match std::net::UdpSocket::bind((*source, 0)) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => Err(PlanError::new(
+            "source",
+            source.to_string(),
+            "it is not an address of this host",
+            "use one that `ip addr` shows",
+        )),
+        // Other errors, as for a link-local address without its interface, are the dial's.
+        _ => Ok(()),
     }
 }
 

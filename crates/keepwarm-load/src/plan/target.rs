@@ -22,10 +22,13 @@ pub(crate) struct Target {
 impl Target {
     /// Parses `url`. The error names the part that cannot be used, and a remedy.
     pub(crate) fn parse(url: &str) -> Result<Self, PlanError> {
-        let bad = |reason: &str, way_out: &'static str| PlanError::new("url", url, reason, way_out);
+        let bad = |reason: &str, way_out: &'static str| {
+            PlanError::new("url", without_password(url), reason, way_out)
+        };
         if let Some(at) = url.find(|c: char| c.is_ascii_control() || c == ' ' || !c.is_ascii()) {
+            let what = if url[at..].starts_with(' ') { "a space" } else { "this character" };
             return Err(bad(
-                &format!("the character at byte {at} may not stand in a URL"),
+                &format!("a URL cannot contain {what} (at byte {at})"),
                 "percent-encode it, as in %20 for a space",
             ));
         }
@@ -45,6 +48,15 @@ impl Target {
                 "user information is not sent from a URL",
                 "remove it and add an Authorization header",
             ));
+        }
+        let port_text = authority.rsplit_once(':').map_or("", |(_, port)| port);
+        if !port_text.is_empty()
+            && port_text.bytes().all(|b| b.is_ascii_digit())
+            && !port_text.parse::<u16>().is_ok_and(|port| port > 0)
+            && !authority.ends_with(']')
+        {
+            let reason = format!("port {port_text} is not between 1 and 65535");
+            return Err(bad(&reason, "use the port on which the server listens"));
         }
         let (host, port) =
             split_authority(authority, if secure { 443 } else { 80 }).ok_or_else(|| {
@@ -67,6 +79,20 @@ impl Target {
             None => authority.to_owned(),
         };
         Ok(Self { authority, host, port, secure, path })
+    }
+}
+
+/// Replaces a password in the authority of `url`, which may end up in the log of a build.
+fn without_password(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let authority = &url[start..end];
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split_once(':').map_or(user, |(user, _)| user);
+            format!("{}{user}:…@{host}{}", &url[..start], &url[end..])
+        }
+        None => url.to_owned(),
     }
 }
 
@@ -179,8 +205,15 @@ mod tests {
         for url in urls {
             let error = Target::parse(url).expect_err(url);
             assert_eq!(error.setting(), "url");
-            assert_eq!(error.value(), url);
+            assert_eq!(error.value(), url.replace("u:p@", "u:…@"));
             assert!(!error.reason().is_empty() && !error.way_out().is_empty());
+        }
+        for url in ["http://a:0/", "http://a:65536/", "http://[::1]:70000/"] {
+            assert!(Target::parse(url).unwrap_err().reason().contains("65535"), "{url}");
+        }
+        for url in ["http://me:secret@a/x", "http://me:se cret@a", "me:secret@a:80/x@y"] {
+            let error = Target::parse(url).unwrap_err();
+            assert!(!error.to_string().contains("cret"), "{error}");
         }
         assert_eq!(Target::parse("HTTPS://a/").map(|t| (t.port, t.secure)), Ok((443, true)));
     }

@@ -132,6 +132,40 @@ fn field_at(text: &[u8]) -> Option<(Field, usize)> {
     Some((field, end + 2))
 }
 
+/// Returns text that looks like a field and is none, such as `{random:5-1}` or, in a head, `{foo}`.
+/// A body may have braces of its own, so there only a wrong range counts.
+pub(crate) fn nearly_a_field(text: &[u8], is_head: bool) -> Option<String> {
+    for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
+        let rest = &text[at..];
+        if field_at(rest).is_some() {
+            continue;
+        }
+        let inside = &rest[1..];
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || b":_.+-".contains(b);
+        let length = inside.iter().take(50).take_while(|b| plain(b)).count();
+        let name = &inside[..length];
+        let closed = inside.get(length) == Some(&b'}');
+        let wrong_range = name
+            .strip_prefix(b"random:")
+            .is_some_and(|range| range.iter().all(|b| b.is_ascii_digit() || b"+-".contains(b)));
+        let known = name == b"n" || name == b"uuid" || name.starts_with(b"random");
+        if wrong_range || (is_head && (known || (closed && !name.is_empty()))) {
+            let end = 1 + length + usize::from(closed);
+            return Some(String::from_utf8_lossy(&rest[..end]).into_owned());
+        }
+    }
+    None
+}
+
+/// Returns the first field of `text`, as written.
+pub(crate) fn first_field(text: &str) -> Option<&str> {
+    let fields = text.match_indices('{').filter_map(|(at, _)| {
+        let (_, length) = field_at(&text.as_bytes()[at..])?;
+        Some(&text[at..at + length])
+    });
+    { fields }.next()
+}
+
 fn between(random: &mut SplitMix, low: u64, high: u64) -> u64 {
     let drawn = random.next_u64();
     match (high - low).checked_add(1) {
@@ -190,6 +224,28 @@ mod tests {
         assert_eq!(render(&head, "a{n}b{n}", 7), "/x/7\r\nLength: 4\r\n\r\na7b7");
         let long = u64::MAX;
         assert_eq!(render(&head, "{n}", long), format!("/x/{long}\r\nLength: 20\r\n\r\n{long}"));
+    }
+
+    #[test]
+    fn misspelt_fields_are_found() {
+        let in_head =
+            ["{foo}", "{random:5-1}", "{n", "{random:1-}", "{randon:1-2}", "{random:+1-2}", "{N}"];
+        for text in in_head {
+            let head = format!("/a/{text} b");
+            assert_eq!(nearly_a_field(head.as_bytes(), true).as_deref(), Some(text));
+        }
+        for text in ["{random:5-1}", "{random:1-}"] {
+            assert_eq!(nearly_a_field(text.as_bytes(), false).as_deref(), Some(text));
+        }
+        let bodies =
+            ["{}", "{\"n\":1}", "{foo}", "query{user{id}}", "{n: 1}", "{n}{uuid}{", "{random}"];
+        for text in bodies {
+            assert_eq!(nearly_a_field(text.as_bytes(), false), None, "{text}");
+        }
+        for text in ["{", "{}", "{n}", "{random:1-2}", "{ a }"] {
+            assert_eq!(nearly_a_field(text.as_bytes(), true), None, "{text}");
+        }
+        assert_eq!(first_field("/{a}/{uuid}/{n}"), Some("{uuid}"));
     }
 
     #[test]
