@@ -178,6 +178,23 @@ impl Destination {
         self.events() + self.alive + self.alive_at_start + self.time_wait == 0
     }
 
+    /// Adds the sums of another destination. Levels are not added: those of now are not in the sums.
+    pub(crate) fn fold_in(&mut self, other: &Destination) {
+        self.folded += other.folded;
+        self.closed.merge(&other.closed);
+        self.connect_failed += other.connect_failed;
+        self.requests.merge(&other.requests);
+        self.idle_before_local_close.merge(&other.idle_before_local_close);
+        self.idle_before_remote_close.merge(&other.idle_before_remote_close);
+        self.received.merge(&other.received);
+        self.alive_at_start += other.alive_at_start;
+        self.close_wait_at_start += other.close_wait_at_start;
+        // How many were established at once is not the sum of when each destination had some.
+        self.established_seen = Histogram::default();
+        self.traced.merge(&other.traced);
+        self.server_only.fold_in(&other.server_only);
+    }
+
     pub(crate) fn since(&self, earlier: &Destination) -> Destination {
         let closed = |one: &Destination| one.requests.since(&one.requests_open);
         let mut requests = closed(self).since(&closed(earlier));
@@ -214,10 +231,9 @@ impl Destination {
 }
 
 impl ServerOnly {
-    pub(crate) fn merge(&mut self, other: &ServerOnly) {
+    fn fold_in(&mut self, other: &ServerOnly) {
         self.closed.merge(&other.closed);
         self.alive_at_start += other.alive_at_start;
-        self.alive += other.alive;
         self.requests.merge(&other.requests);
     }
 
@@ -248,7 +264,7 @@ impl TracedCloses {
         }
     }
 
-    pub(crate) fn merge(&mut self, other: &TracedCloses) {
+    fn merge(&mut self, other: &TracedCloses) {
         self.lifetime_ms.merge(&other.lifetime_ms);
         self.reset_after_fin += other.reset_after_fin;
         for (mine, theirs) in [

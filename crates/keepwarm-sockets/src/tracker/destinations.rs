@@ -52,7 +52,7 @@ impl Destinations {
         if self.places.len() >= MAX_IDS {
             return self.folded(side);
         }
-        self.add(key)
+        self.add(Totals::new(key))
     }
 
     /// Returns whether a destination has numbers of its own.
@@ -86,21 +86,22 @@ impl Destinations {
 
     /// Returns the id under which a destination is listed now: its own, or the folded one's.
     pub(super) fn current(&self, id: DestinationId) -> DestinationId {
-        self.ids.get(&self.get(id).key).copied().unwrap_or(id)
+        self.ids.get(&self.get(id).key()).copied().unwrap_or(id)
     }
 
     fn place(&self, id: DestinationId) -> usize {
         self.places[id.0 as usize] as usize
     }
 
-    fn add(&mut self, key: Key) -> DestinationId {
+    fn add(&mut self, totals: Totals) -> DestinationId {
+        let key = totals.key();
         let place = match self.free.pop() {
             Some(place) => {
-                self.slots[place as usize] = Totals::new(key);
+                self.slots[place as usize] = totals;
                 place
             }
             None => {
-                self.slots.push(Totals::new(key));
+                self.slots.push(totals);
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
@@ -115,9 +116,7 @@ impl Destinations {
         if let Some(id) = self.ids.get(&key) {
             return *id;
         }
-        let id = self.add(key);
-        self.get_mut(id).folded = 0;
-        id
+        self.add(Totals::folded(side))
     }
 
     /// Keeps the busiest and folds the others into one for each side.
@@ -147,6 +146,7 @@ impl Destinations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::totals::OpenNow;
 
     fn service(n: u32) -> SocketAddr {
         let [a, b, c, d] = n.to_be_bytes();
@@ -160,19 +160,20 @@ mod tests {
         let mut ids = Vec::new();
         for n in 0..many {
             let id = all.id_of(service(n), Side::Client, None);
-            all.get_mut(id).connect_failed += u64::from(n % 7);
+            (0..n % 7).for_each(|_| all.get_mut(id).count_failed_connect());
             ids.push(id);
         }
         assert!(all.iter().count() <= 2 * MAX_DESTINATIONS + 1);
         assert!(all.slots.len() <= 2 * MAX_DESTINATIONS + 2, "{} slots", all.slots.len());
-        let sum: u64 = all.iter().map(|one| one.connect_failed).sum();
+        let reports = || all.iter().map(|one| one.report(OpenNow::default(), |_| Vec::new()));
+        let sum: u64 = reports().map(|one| one.connect_failed).sum();
         assert_eq!(sum, (0..many).map(|n| u64::from(n % 7)).sum::<u64>());
         for (n, id) in (0..).zip(&ids) {
-            let key = all.get(*id).key;
+            let key = all.get(*id).key();
             assert!(key == (Some(service(n)), Side::Client) || key == (None, Side::Client));
-            assert_eq!(all.get(all.current(*id)).key, key);
+            assert_eq!(all.get(all.current(*id)).key(), key);
         }
-        let folded: u64 = all.iter().map(|one| one.folded).sum();
+        let folded: u64 = reports().map(|one| one.folded).sum();
         assert_eq!(folded, u64::from(many), "each is counted once");
     }
 
@@ -180,10 +181,13 @@ mod tests {
     fn busiest_destinations_keep_their_names() {
         let mut all = Destinations::default();
         let busy = all.id_of(service(0), Side::Server, None);
-        all.get_mut(busy).connect_failed = 5;
+        all.get_mut(busy).count_failed_connect();
         (1..=2 * MAX_DESTINATIONS as u32).for_each(|n| {
             all.id_of(service(n), Side::Server, None);
         });
-        assert!(all.contains(service(0), Side::Server) && all.iter().any(|one| one.folded > 900));
+        assert!(all.contains(service(0), Side::Server));
+        let folded = all.folded(Side::Server);
+        let folded = all.get(folded).report(OpenNow::default(), |_| Vec::new());
+        assert!(folded.folded > 900, "{}", folded.folded);
     }
 }

@@ -251,11 +251,11 @@ impl Tracker {
         // With a scope of one port, the host must at least be known for that port.
         let is_known = self.destinations.iter().any(|one| {
             one.side() == Side::Client
-                && one.key.0.is_some_and(|to| to.ip() == host.ip() && to.port() != 0)
+                && one.key().0.is_some_and(|to| to.ip() == host.ip() && to.port() != 0)
         });
         if self.scope.port.is_none() || is_known {
             let id = self.destination_id(host, Side::Client);
-            self.destinations.get_mut(id).connect_failed += 1;
+            self.destinations.get_mut(id).count_failed_connect();
         }
     }
 
@@ -277,11 +277,11 @@ impl Tracker {
 
     /// Takes what polls saw of each destination; no other part counts opens and closes then.
     pub(crate) fn handle_polls(&mut self, polls: &PollComparison) {
-        let keys: Set<_> = self.destinations.iter().map(|one| one.key).collect();
+        let keys: Set<_> = self.destinations.iter().map(|one| one.key()).collect();
         self.destinations.for_each_mut(|one| {
-            let (service, side) = one.key;
+            let (service, side) = one.key();
             let has_own = |service| keys.contains(&(Some(service), side));
-            one.seen_by_polls = Some(polls.of(service, side, &has_own));
+            one.set_polls(polls.of(service, side, &has_own));
         });
     }
 
@@ -335,7 +335,7 @@ impl Tracker {
         let in_scope = self.destinations.ids().filter(|id| {
             let one = self.destinations.get(*id);
             let admits = |service| self.scope.admits(&service, one.side());
-            !one.is_empty() && one.key.0.is_none_or(admits)
+            !one.is_empty() && one.key().0.is_none_or(admits)
         });
         let mut destinations: Vec<Destination> = in_scope
             .map(|id| {

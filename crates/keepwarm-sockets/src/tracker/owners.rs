@@ -48,7 +48,7 @@ impl Tracker {
     pub(crate) fn nameless_inodes(&self) -> Vec<u32> {
         let alive = self.open.alive().filter(|open| open.pid.get().is_none());
         let servers = self.destinations.iter().filter(|one| one.side() == Side::Server);
-        let services = servers.filter_map(|one| one.key.0);
+        let services = servers.filter_map(|one| one.key().0);
         let listeners = services.flat_map(|service| self.listeners.inodes(&service).to_vec());
         let listeners = listeners.filter(|inode| !self.processes.listening.contains_key(inode));
         alive.map(|open| open.inode).chain(listeners).filter(|inode| *inode != 0).collect()
@@ -72,7 +72,7 @@ impl Tracker {
         }
         processes.forget_listeners(&name);
         destinations.for_each_mut(|one| {
-            let (Some(service), Side::Server) = one.key else { return };
+            let (Some(service), Side::Server) = one.key() else { return };
             for inode in listeners.inodes(&service) {
                 if let Some(pid) = pids.get(inode) {
                     processes.listening.insert(*inode, *pid);

@@ -186,7 +186,7 @@ impl Tracker {
             Side::Client => !is_server && service.ip() == host && service.port() != 0,
         };
         let mut fitting = self.destinations.ids().filter(|id| {
-            let (service, side) = self.destinations.get(*id).key;
+            let (service, side) = self.destinations.get(*id).key();
             service.is_some_and(|service| fits(service, side))
         });
         (fitting.next(), fitting.next())
@@ -272,7 +272,7 @@ impl Tracker {
         let service = if side == Side::Client { dead.event.remote } else { dead.event.local };
         if !dead.disconnected && !was_established(side, &dead.event) {
             let id = self.destination_id(service, side);
-            self.destinations.get_mut(id).connect_failed += 1;
+            self.destinations.get_mut(id).count_failed_connect();
             return None;
         }
         let evidence = self.evidence(dead, side);
@@ -319,7 +319,7 @@ impl Tracker {
         service: SocketAddr,
         side: Side,
     ) -> Option<DestinationId> {
-        let (known, of) = self.destinations.get(open.destination).key;
+        let (known, of) = self.destinations.get(open.destination).key();
         let fits = open.was_open_at_start() || known.is_none_or(|known| known == service);
         (of == side && fits).then_some(open.destination)
     }
@@ -392,7 +392,7 @@ impl Tracker {
 
     /// Takes the server's socket of a client's, if it has died before.
     fn take_server_of(&mut self, client: &OpenSocket) -> Option<CountedAlone> {
-        let (Some(service), Side::Client) = self.destinations.get(client.destination).key else {
+        let (Some(service), Side::Client) = self.destinations.get(client.destination).key() else {
             return None;
         };
         let (local, _) = client.addresses(&self.addresses)?;

@@ -10,7 +10,7 @@ use super::destinations::Key;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, TIME_WAIT_MS};
 use crate::report::closes::{CloseKind, SocketCloses};
-use crate::report::destination::{Destination, PortsTaken, ServerOnly, TracedCloses};
+use crate::report::destination::{Destination, PortsTaken};
 use crate::report::histogram::Histogram;
 use crate::report::polls::PollDiff;
 
@@ -102,25 +102,11 @@ impl Level {
 /// Totals of one destination.
 #[derive(Debug)]
 pub(super) struct Totals {
-    pub(super) key: Key,
-    /// Number of destinations in these totals.
-    pub(super) folded: u64,
-    alive_at_start: u64,
-    close_wait_at_start: u64,
-    closed: SocketCloses,
-    pub(super) connect_failed: u64,
-    requests: Histogram,
-    idle_local: Histogram,
-    idle_remote: Histogram,
-    received: Histogram,
-    established_seen: Histogram,
+    /// The sums of the window, in the form in which they are reported. Levels and owners are filled
+    /// in by [`report`](Totals::report).
+    sums: Destination,
     now: Level,
     pub(super) sightings: Sightings,
-    traced: TracedCloses,
-    /// Connections without a client's socket here: those that ended, and those open at the start.
-    server_only: ServerOnly,
-    /// Opens and closes as polls saw them, where there are no events.
-    pub(super) seen_by_polls: Option<PollDiff>,
 }
 
 /// Close of a connection, as it is counted at the destination of one of its sockets.
@@ -163,29 +149,27 @@ pub(super) struct OpenNow {
 }
 
 impl Totals {
-    pub(super) fn new(key: Key) -> Totals {
+    pub(super) fn new((service, side): Key) -> Totals {
         Totals {
-            key,
-            folded: 1,
-            alive_at_start: 0,
-            close_wait_at_start: 0,
-            closed: SocketCloses::default(),
-            connect_failed: 0,
-            requests: Histogram::default(),
-            idle_local: Histogram::default(),
-            idle_remote: Histogram::default(),
-            received: Histogram::default(),
-            established_seen: Histogram::default(),
+            sums: Destination::new(service, side),
             now: Level::default(),
             sightings: Sightings::default(),
-            traced: TracedCloses::default(),
-            server_only: ServerOnly::default(),
-            seen_by_polls: None,
         }
     }
 
+    /// Makes the totals of no destination, into which others are folded.
+    pub(super) fn folded(side: Side) -> Totals {
+        let mut totals = Totals::new((None, side));
+        totals.sums.folded = 0;
+        totals
+    }
+
+    pub(super) fn key(&self) -> Key {
+        (self.sums.service, self.sums.side)
+    }
+
     pub(super) fn side(&self) -> Side {
-        self.key.1
+        self.sums.side
     }
 
     // ---- levels -----------------------------------------------------------------------------
@@ -203,14 +187,14 @@ impl Totals {
     }
 
     fn note_established(&mut self) {
-        self.established_seen.add(u32::try_from(self.now.established).unwrap_or(u32::MAX));
+        self.sums.established_seen.add(u32::try_from(self.now.established).unwrap_or(u32::MAX));
     }
 
     /// Makes the levels of now those at which the window begins.
     pub(super) fn begin_window(&mut self) {
-        self.alive_at_start = self.now.alive;
-        self.server_only.alive_at_start = self.now.server_only;
-        self.close_wait_at_start = self.now.close_wait;
+        self.sums.alive_at_start = self.now.alive;
+        self.sums.server_only.alive_at_start = self.now.server_only;
+        self.sums.close_wait_at_start = self.now.close_wait;
     }
 
     /// Corrects the level: the client of a server's socket is in this network namespace after all.
@@ -225,19 +209,19 @@ impl Totals {
         let side = self.side();
         let mut one = SocketCloses::default();
         one.add(side, close.kind, close.unread);
-        self.closed.merge(&one);
+        self.sums.closed.merge(&one);
         if let Some(idle) = close.idle_ms {
             if one.local() > 0 {
-                self.idle_local.add(idle);
+                self.sums.idle_before_local_close.add(idle);
             } else if one.remote() > 0 {
-                self.idle_remote.add(idle);
+                self.sums.idle_before_remote_close.add(idle);
             }
         }
         if let Some(requests) = close.requests {
-            self.requests.add(requests);
+            self.sums.requests.add(requests);
         }
         if let Some(received) = close.received {
-            self.received.add(u32::try_from(received).unwrap_or(u32::MAX));
+            self.sums.received.add(u32::try_from(received).unwrap_or(u32::MAX));
         }
         if close.server_only {
             self.count_at_server(close);
@@ -247,10 +231,21 @@ impl Totals {
 
     /// Counts a connection that no client's socket stands for. Its socket is counted already.
     pub(super) fn count_at_server(&mut self, close: &Close) {
-        self.server_only.closed.add(self.side(), close.kind, close.unread);
+        let side = self.side();
+        let only = &mut self.sums.server_only;
+        only.closed.add(side, close.kind, close.unread);
         if let Some(requests) = close.requests {
-            self.server_only.requests.add(requests);
+            only.requests.add(requests);
         }
+    }
+
+    pub(super) fn count_failed_connect(&mut self) {
+        self.sums.connect_failed += 1;
+    }
+
+    /// Takes opens and closes as polls saw them, where there are no events.
+    pub(super) fn set_polls(&mut self, seen: PollDiff) {
+        self.sums.seen_by_polls = Some(seen);
     }
 
     /// Counts the process that closed a connection; `None`: it was never seen.
@@ -263,58 +258,46 @@ impl Totals {
 
     pub(super) fn count_lifetime(&mut self, lifetime_ns: u64) {
         let ms = u32::try_from(lifetime_ns / 1_000_000).unwrap_or(u32::MAX);
-        self.traced.lifetime_ms.add(ms);
+        self.sums.traced.lifetime_ms.add(ms);
     }
 
     pub(super) fn count_reset_after_fin(&mut self) {
-        self.traced.reset_after_fin += 1;
+        self.sums.traced.reset_after_fin += 1;
     }
 
     pub(super) fn count_reset_reason(&mut self, reason: &str, by_client: bool) {
-        count_reason(&mut self.traced.reset_reasons, reason);
+        count_reason(&mut self.sums.traced.reset_reasons, reason);
         if by_client {
-            count_reason(&mut self.traced.client_reset_reasons, reason);
+            count_reason(&mut self.sums.traced.client_reset_reasons, reason);
         }
     }
 
     // ---- folding and reporting --------------------------------------------------------------
 
     pub(super) fn fold_in(&mut self, other: &Totals) {
-        self.folded += other.folded;
-        self.alive_at_start += other.alive_at_start;
-        self.close_wait_at_start += other.close_wait_at_start;
-        self.closed.merge(&other.closed);
-        self.connect_failed += other.connect_failed;
-        self.requests.merge(&other.requests);
-        self.idle_local.merge(&other.idle_local);
-        self.idle_remote.merge(&other.idle_remote);
-        self.received.merge(&other.received);
-        // How many were established at once is not the sum of when each destination had some.
-        self.established_seen = Histogram::default();
+        self.sums.fold_in(&other.sums);
         self.now.merge(&other.now);
         self.sightings.merge(&other.sightings);
-        self.traced.merge(&other.traced);
-        self.server_only.merge(&other.server_only);
     }
 
     /// Returns how much there is to report; `dump`: the levels that a dump under way has so far.
     pub(super) fn weight(&self, dump: Option<&Level>) -> u64 {
         let level = |level: &Level| ALIVE_WEIGHT * level.alive + level.time_wait;
         let now = level(&self.now).max(dump.map_or(0, level));
-        let polls = self.seen_by_polls.map_or(0, |seen| seen.changes());
-        self.closed.total() + self.connect_failed + now + polls
+        let polls = self.sums.seen_by_polls.map_or(0, |seen| seen.changes());
+        self.sums.closed.total() + self.sums.connect_failed + now + polls
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.weight(None) == 0 && self.alive_at_start == 0
+        self.weight(None) == 0 && self.sums.alive_at_start == 0
     }
 
     fn opened(&self) -> u64 {
         // Without events nothing is conserved.
-        if self.seen_by_polls.is_some() {
+        if self.sums.seen_by_polls.is_some() {
             return 0;
         }
-        (self.closed.total() + self.now.alive).saturating_sub(self.alive_at_start)
+        (self.sums.closed.total() + self.now.alive).saturating_sub(self.sums.alive_at_start)
     }
 
     /// Returns the report; `owners` names the processes that were seen.
@@ -323,40 +306,23 @@ impl Totals {
         open: OpenNow,
         owners: impl Fn(&Sightings) -> Vec<Owner>,
     ) -> Destination {
-        let (service, side) = self.key;
-        let mut requests = self.requests.clone();
-        requests.merge(&open.requests);
-        let mut server_only =
-            ServerOnly { alive: self.now.server_only, ..self.server_only.clone() };
-        server_only.requests.merge(&open.server_only);
-        Destination {
-            folded: self.folded,
-            opened: self.opened(),
-            closed: self.closed,
-            connect_failed: self.connect_failed,
-            requests,
-            requests_open: open.requests,
-            answers_open: open.answers,
-            idle_before_local_close: self.idle_local.clone(),
-            idle_before_remote_close: self.idle_remote.clone(),
-            received: self.received.clone(),
-            alive_at_start: self.alive_at_start,
-            alive: self.now.alive,
-            established: self.now.established,
-            close_wait: self.now.close_wait,
-            close_wait_at_start: self.close_wait_at_start,
-            established_seen: self.established_seen.clone(),
-            time_wait: self.now.time_wait,
-            time_wait_in_window: self.now.time_wait_in_window,
-            time_wait_by_age: self.now.by_age.to_vec(),
-            ports: self.now.ports.filter(|_| side == Side::Client),
-            owners: owners(&self.sightings),
-            owners_open: owners(&open.sightings),
-            traced: self.traced.clone(),
-            seen_by_polls: self.seen_by_polls,
-            server_only,
-            ..Destination::new(service, side)
-        }
+        let mut report = self.sums.clone();
+        report.opened = self.opened();
+        report.requests.merge(&open.requests);
+        report.requests_open = open.requests;
+        report.answers_open = open.answers;
+        report.alive = self.now.alive;
+        report.established = self.now.established;
+        report.close_wait = self.now.close_wait;
+        report.time_wait = self.now.time_wait;
+        report.time_wait_in_window = self.now.time_wait_in_window;
+        report.time_wait_by_age = self.now.by_age.to_vec();
+        report.ports = self.now.ports.filter(|_| self.side() == Side::Client);
+        report.owners = owners(&self.sightings);
+        report.owners_open = owners(&open.sightings);
+        report.server_only.alive = self.now.server_only;
+        report.server_only.requests.merge(&open.server_only);
+        report
     }
 }
 

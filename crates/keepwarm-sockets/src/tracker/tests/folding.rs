@@ -32,23 +32,23 @@ fn client(state: State, host: u32, cookie: u64) -> Socket {
 fn folding_midway_through_settling_loses_nothing() {
     let second = Duration::from_secs(1);
     let many = 2 * u32::try_from(MAX_DESTINATIONS).unwrap();
-    let mut ends = tracker(Scope::default());
-    ends.begin_dump();
+    let mut tracker = super::tracker(Scope::default());
+    tracker.begin_dump();
     for host in 0..many - 1 {
-        ends.handle_row(&client(State::Established, host, host.into()), second);
+        tracker.handle_row(&client(State::Established, host, host.into()), second);
     }
-    ends.end_dump(second, false);
-    ends.handle_baseline();
-    ends.open_window(second);
-    // All of those end, and as many that nobody has seen before: the books are folded midway.
+    tracker.end_dump(second, false);
+    tracker.handle_baseline();
+    tracker.open_window(second);
+    // All of them die, and as many that no dump has seen: destinations are folded midway.
     for host in 0..2 * many {
-        ends.handle_event(client(State::Close, host, host.into()), second);
+        tracker.handle_event(client(State::Close, host, host.into()), second);
     }
-    ends.begin_dump();
-    ends.end_dump(second, false);
-    let traffic = end(ends, 1000);
-    let closed: u64 = traffic.destinations.iter().map(|one| one.closed.total()).sum();
+    tracker.begin_dump();
+    tracker.end_dump(second, false);
+    let report = end(tracker, 1000);
+    let closed: u64 = report.destinations.iter().map(|one| one.closed.total()).sum();
     assert_eq!(closed, u64::from(2 * many));
-    let opened: u64 = traffic.destinations.iter().map(|one| one.opened).sum();
+    let opened: u64 = report.destinations.iter().map(|one| one.opened).sum();
     assert_eq!(opened, u64::from(many + 1));
 }

@@ -1,4 +1,4 @@
-//! Time that passes without a look, held against looks.
+//! Time that passes without a dump, compared with dumps.
 
 use super::*;
 use crate::report::destination::Destination;
@@ -20,19 +20,19 @@ fn expiring(source: [u8; 4], port: u16, expires_ms: u32) -> Socket {
     }
 }
 
-fn dump_at(ends: &mut Tracker, rows: &[Socket], now: Duration) {
-    ends.begin_dump();
-    rows.iter().for_each(|row| ends.handle_row(row, now));
-    ends.end_dump(now, false);
+fn dump_at(tracker: &mut Tracker, rows: &[Socket], now: Duration) {
+    tracker.begin_dump();
+    rows.iter().for_each(|row| tracker.handle_row(row, now));
+    tracker.end_dump(now, false);
 }
 
-fn destination(ends: &Tracker) -> Option<Destination> {
+fn destination(tracker: &Tracker) -> Option<Destination> {
     let (now, window) = (Duration::ZERO, Duration::ZERO);
     let window = Window { now, length: window, settled: true, time_waits_refused: None };
-    ends.report(&window).destinations.into_iter().next()
+    tracker.report(&window).destinations.into_iter().next()
 }
 
-/// What forecasts rest on: ages, and ports in use.
+/// Forecasts rest on ages, and on ports in use.
 #[test]
 fn passing_time_equals_a_dump() {
     for sources in [1, 2] {
@@ -47,24 +47,24 @@ fn passing_time_equals_a_dump() {
             let ms = u32::try_from(seconds).unwrap() * 1000;
             let left: Vec<Socket> = rows
                 .iter()
-                // Those of which the last moment is now may be there or not.
+                // In its last millisecond a TIME_WAIT may be there or not.
                 .filter(|row| row.expires_ms > ms || (ms == 0 && row.expires_ms == 0))
                 .map(|row| Socket { expires_ms: row.expires_ms - ms, ..row.clone() })
                 .collect();
-            let mut looking = tracker(Scope::default());
-            dump_at(&mut looking, &left, now);
-            let numbers = |ends: &Tracker| {
-                let one = destination(ends)?;
+            let mut dumping = tracker(Scope::default());
+            dump_at(&mut dumping, &left, now);
+            let numbers = |tracker: &Tracker| {
+                let one = destination(tracker)?;
                 let ports = one.ports.map_or(0, |ports| ports.used);
                 (one.time_wait > 0).then_some((one.time_wait, one.time_wait_by_age, ports))
             };
-            let (passed, looked) = (numbers(&passing), numbers(&looking));
+            let (passed, dumped) = (numbers(&passing), numbers(&dumping));
             if sources == 1 {
-                assert_eq!(passed, looked, "after {seconds} s");
+                assert_eq!(passed, dumped, "after {seconds} s");
             } else {
-                // Which source's ports are free again only a look tells.
+                // Only a dump shows which source's ports are free again.
                 let ages = |all: Option<(u64, Vec<u32>, u64)>| all.map(|all| (all.0, all.1));
-                assert_eq!(ages(passed), ages(looked), "after {seconds} s");
+                assert_eq!(ages(passed), ages(dumped), "after {seconds} s");
             }
         }
     }
