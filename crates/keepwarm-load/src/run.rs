@@ -2,6 +2,7 @@
 //! tallies at the end; the engine does the work.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,6 +12,43 @@ use crate::engine::{Engine, Shared};
 use crate::pacer;
 use crate::plan::Plan;
 use crate::summary::{StopReason, Summary};
+
+/// Memory of a thread beside its connections: its stack, which the kernel reserves at once, its
+/// histograms and its buffers.
+const MEMORY_PER_THREAD: usize = 8 << 20;
+
+/// Refuses a run for which there is no memory (`ulimit -v`), before an allocation that fails ends
+/// the process.
+fn check_memory(connections: &[usize]) -> io::Result<()> {
+    let of_slots = connections.iter().sum::<usize>().saturating_mul(Engine::BYTES_PER_CONNECTION);
+    let needed = connections.len().saturating_mul(MEMORY_PER_THREAD).saturating_add(of_slots);
+    // Reserved and given back: the kernel says whether it would fit.
+    match Vec::<u8>::new().try_reserve_exact(needed) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!(
+                "there is no memory for {} threads and {} connections, which need {} MiB: raise the \
+                 limit (ulimit -v), or ask for fewer",
+                connections.len(),
+                connections.iter().sum::<usize>(),
+                needed >> 20
+            ),
+        )),
+    }
+}
+
+/// Says which limits a thread has met that could not be created.
+fn no_thread(thread: usize, threads: usize, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!(
+            "thread {} of {threads} cannot be created ({error}): raise the limit on processes \
+             (ulimit -u) or on memory (ulimit -v), or ask for fewer threads",
+            thread + 1
+        ),
+    )
+}
 
 /// Progress of a run. Each number is right for some instant of the last batch of events, and each
 /// number may belong to another instant.
@@ -82,11 +120,13 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// The operating system gives no event queue or no thread: too many descriptors are open, or
-    /// too many processes run. Nothing runs then.
-    pub fn start(plan: Plan) -> std::io::Result<Self> {
-        let started = Instant::now();
+    /// The operating system gives no event queue, no thread or no memory: too many descriptors are
+    /// open, too many processes run, or a limit is too small. The error says which limit to raise.
+    /// Nothing runs then.
+    pub fn start(plan: Plan) -> io::Result<Self> {
         let connections = pacer::even(plan.concurrency(), plan.threads());
+        check_memory(&connections)?;
+        let started = Instant::now();
         let wanted = plan.requests().unwrap_or(u64::MAX).min(plan.concurrency() as u64);
         let shared = Arc::new(Shared::new(connections.len(), wanted));
         let plan = Arc::new(plan);
@@ -112,7 +152,7 @@ impl Run {
                 Err(error) => {
                     run.stop().abort();
                     run.join();
-                    return Err(error);
+                    return Err(no_thread(thread, connections.len(), &error));
                 }
             }
         }
@@ -183,5 +223,25 @@ impl Run {
             handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         self.threads.drain(..).map(join).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_memory_names_the_limit() {
+        let error = check_memory(&[usize::MAX / 1024]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        assert!(error.to_string().contains("ulimit -v"), "{error}");
+        check_memory(&[1000; 4]).unwrap();
+    }
+
+    #[test]
+    fn missing_thread_names_the_limits() {
+        let error = no_thread(2, 8, &io::Error::from_raw_os_error(11));
+        assert!(error.to_string().contains("thread 3 of 8"), "{error}");
+        assert!(error.to_string().contains("ulimit -u"), "{error}");
     }
 }

@@ -152,6 +152,9 @@ impl Buffers {
 }
 
 impl Engine {
+    /// Memory that each connection takes before it is opened.
+    pub(crate) const BYTES_PER_CONNECTION: usize = size_of::<Slot>() + 2 * size_of::<usize>();
+
     /// Prepares `connections` slots. Fails only if the process has no descriptor left.
     pub(crate) fn new(
         plan: Arc<Plan>,
