@@ -304,7 +304,7 @@ fn large_body_is_written_whole() {
         }
     });
     let builder = plan(&server).requests(4).concurrency(2).method("PUT").body(body);
-    let written = builder.clone().build().unwrap().request_bytes().len() as u64;
+    let written = builder.clone().build().unwrap().request_len() as u64;
     let (summary, _) = run_and_compare(server, builder);
     assert_eq!((summary.completed, summary.document_length), (4, Some(3)));
     assert_eq!(summary.bytes_written, 4 * written);

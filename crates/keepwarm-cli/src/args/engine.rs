@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage};
+use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage, read_file};
 
 use super::duration;
 use crate::exit::{Exit, Failure};
@@ -169,7 +169,7 @@ impl EngineOptions {
                 .map_err(|_| refused("the file is not UTF-8".to_owned()))?;
             // Names of files are relative to the file that contains them.
             let directory = path.parent().unwrap_or(Path::new(""));
-            let specs = RequestSpec::parse_all(&text, |name| std::fs::read(directory.join(name)));
+            let specs = RequestSpec::parse_all(&text, |name| read_file(&directory.join(name)));
             builder = builder.request_specs(specs.map_err(|error| refused(error.to_string()))?);
         }
         Ok(builder.templates(self.template))
@@ -238,7 +238,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed =
         |error| Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
-    std::fs::read(path).map_err(failed)
+    read_file(path).map_err(failed)
 }
 
 fn stage(text: &str) -> Result<Stage, String> {

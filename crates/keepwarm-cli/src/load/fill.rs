@@ -90,7 +90,7 @@ fn settings(plan: &Plan) -> Settings {
         connect_rate: plan.connect_rate(),
         addresses: plan.addresses().map(|address| address.to_string()).collect(),
         timeout_s: plan.timeout().as_secs_f64(),
-        request_bytes: plan.request_bytes().len() as u64,
+        request_bytes: plan.request_len() as u64,
     }
 }
 

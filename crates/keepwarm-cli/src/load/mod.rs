@@ -164,7 +164,7 @@ fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = &options.body_file else {
         return Ok(options.body.as_ref().map(|body| body.clone().into_bytes()));
     };
-    let read = std::fs::read(path);
+    let read = keepwarm_load::read_file(path);
     let failed =
         |error| Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
     Ok(Some(read.map_err(failed)?))

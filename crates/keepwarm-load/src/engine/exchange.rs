@@ -14,7 +14,7 @@ use super::http1::{Malformed, Response, Reuse};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
 use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, FirstResponse, Protocol, micros};
-use crate::plan::{ClosePolicy, Message};
+use crate::plan::{ClosePolicy, Start};
 
 /// Time for which a peer is expected to close first.
 const WAIT_FOR_PEER: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Engine {
         if prepared.len() > 1 {
             slot.which = usize::try_from(number % prepared.len() as u64).unwrap_or(0);
         }
-        if let Message::Changing(template) = prepared[slot.which].message(slot.is_last) {
+        if let Start::Changing(template) = &prepared[slot.which].message(slot.is_last).start {
             template.render(number, &mut self.random, &mut slot.rendered);
         }
     }
@@ -86,7 +86,7 @@ impl Engine {
             if slot.written == request.len() {
                 return;
             }
-            match rustix::net::send(socket, &request[slot.written..], SendFlags::NOSIGNAL) {
+            match rustix::net::send(socket, request.after(slot.written), SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     if slot.written == 0 && count > 0 {
                         slot.requests += 1;

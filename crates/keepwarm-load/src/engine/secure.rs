@@ -17,7 +17,7 @@ use super::exchange::{ConnectionEnd, quoted};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
 use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, Protocol, micros};
-use crate::plan::describe_tls;
+use crate::plan::{Outgoing, describe_tls};
 
 /// Time for which the FIN of a peer that has sent close_notify is waited for. Servers send the two
 /// together. Closing between them would make this side the first one on TCP, and move the TIME_WAIT
@@ -61,12 +61,12 @@ impl Engine {
             let slot = &mut self.slots[index];
             let request = match slot.state {
                 State::Exchanging => request(&self.plan, slot.which, slot.is_last, &slot.rendered),
-                _ => &[],
+                _ => Outgoing::NOTHING,
             };
             let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) else { return };
             if slot.written < request.len() {
                 // Written into a buffer of rustls, which takes less only at its limit.
-                let taken = tls.writer().write(&request[slot.written..]).unwrap_or(0);
+                let taken = tls.writer().write(request.after(slot.written)).unwrap_or(0);
                 if slot.written == 0 && taken > 0 {
                     slot.requests += 1;
                     self.tally.ledger.requests_written += 1;

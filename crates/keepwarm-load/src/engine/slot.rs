@@ -30,7 +30,7 @@ use rustls::ClientConnection;
 
 use super::http1::Framing;
 use crate::counts::CloseCause;
-use crate::plan::{Message, Plan};
+use crate::plan::{Outgoing, Plan};
 
 /// The state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(super) struct Slot {
     pub(super) which: usize,
     /// The current request is the last one of its connection.
     pub(super) is_last: bool,
-    /// Bytes of the current request, if it is made from a template; else empty.
+    /// Start of the current request, if it is made from a template; else unused.
     pub(super) rendered: Vec<u8>,
     /// Number of bytes of the current request that are written.
     pub(super) written: usize,
@@ -105,11 +105,8 @@ pub(super) fn request<'a>(
     which: usize,
     is_last: bool,
     rendered: &'a [u8],
-) -> &'a [u8] {
-    match plan.prepared()[which].message(is_last) {
-        Message::Fixed(bytes) => bytes,
-        Message::Changing(_) => rendered,
-    }
+) -> Outgoing<'a> {
+    plan.prepared()[which].message(is_last).outgoing(rendered)
 }
 
 impl Slot {

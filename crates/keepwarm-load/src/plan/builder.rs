@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::{self, Prepared, RequestParts};
@@ -39,7 +40,7 @@ pub struct PlanBuilder {
     close_policy: Option<ClosePolicy>,
     method: Option<String>,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    body: Arc<Vec<u8>>,
     form: Vec<(String, String)>,
     specs: Vec<RequestSpec>,
     templates: bool,
@@ -69,7 +70,7 @@ impl PlanBuilder {
             specs: Vec::new(),
             templates: false,
             headers: Vec::new(),
-            body: Vec::new(),
+            body: Arc::default(),
             timeout: Duration::from_secs(30),
             rate: None,
             stages: Vec::new(),
@@ -288,9 +289,11 @@ impl PlanBuilder {
         self
     }
 
-    /// Sets the request body, which is sent with its `Content-Length`. Default: none.
+    /// Sets the request body, which is sent with its `Content-Length`. Default: none. All connections
+    /// share the body, and copy at most its first 16 KiB. See [`read_file`](crate::read_file) for
+    /// bodies from files.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
+        self.body = Arc::new(body.into());
         self
     }
 
@@ -368,9 +371,9 @@ impl PlanBuilder {
             return Ok(self.specs.iter().cloned().map(with_shared).collect());
         }
         let mut headers = self.headers.clone();
-        let mut body = self.body.clone();
+        let mut body = Arc::clone(&self.body);
         if !self.form.is_empty() {
-            body = request::urlencoded(&self.form).into_bytes();
+            body = Arc::new(request::urlencoded(&self.form).into_bytes());
             if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
                 let value = "application/x-www-form-urlencoded";
                 headers.push(("Content-Type".to_owned(), value.to_owned()));

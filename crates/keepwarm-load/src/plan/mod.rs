@@ -5,6 +5,7 @@
 mod builder;
 mod conflicts;
 mod error;
+mod file;
 mod request;
 mod request_file;
 mod route;
@@ -14,7 +15,8 @@ mod tls;
 
 pub use builder::PlanBuilder;
 pub use error::PlanError;
-pub(crate) use request::{Message, Prepared};
+pub use file::read_file;
+pub(crate) use request::{Outgoing, Prepared, Start};
 pub use request_file::{RequestFileError, RequestSpec};
 pub use route::ConnectTo;
 pub(crate) use route::{Endpoint, Route};
@@ -234,11 +236,21 @@ impl Plan {
         self.timeout
     }
 
-    /// Returns head and body of the first request exactly as written; empty for a template.
+    /// Returns head and body of the first request exactly as written, of a body of more than 16 KiB
+    /// only the first 16 KiB; empty for a template.
     pub fn request_bytes(&self) -> &[u8] {
-        match &self.prepared[0].usual {
-            Message::Fixed(bytes) => bytes,
-            Message::Changing(_) => &[],
+        match &self.prepared[0].usual.start {
+            Start::Fixed(bytes) => bytes,
+            Start::Changing(_) => &[],
+        }
+    }
+
+    /// Returns the length of the first request in bytes, head and body; 0 for a template.
+    pub fn request_len(&self) -> usize {
+        let first = &self.prepared[0].usual;
+        match &first.start {
+            Start::Fixed(_) => first.outgoing(&[]).len(),
+            Start::Changing(_) => 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! default fields; sends nothing.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::PlanError;
 use super::template::{self, BODY_LENGTH, Template};
@@ -17,18 +18,22 @@ const COMPUTED: [(&str, &str); 3] = [
 /// Methods whose requests announce a body length even when it is zero (RFC 9110, section 8.6).
 const EXPECTS_BODY: [&str; 3] = ["POST", "PUT", "PATCH"];
 
+/// Bytes of a body that are copied behind the head, so that both go out in one send(2).
+const COPIED: usize = 16 * 1024;
+
 /// The methods of RFC 9110, section 9.3, and PATCH (RFC 5789).
 const STANDARD_METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// The parts of a request.
+#[derive(Clone, Copy)]
 pub(crate) struct RequestParts<'a> {
     pub(crate) method: &'a str,
     /// Value of the Host field.
     pub(crate) authority: &'a str,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(String, String)],
-    pub(crate) body: &'a [u8],
+    pub(crate) body: &'a Arc<Vec<u8>>,
     pub(crate) keep_alive: bool,
 }
 
@@ -39,8 +44,10 @@ impl RequestParts<'_> {
             let reason = "it would be sent as it stands, because templates are off";
             return Err(PlanError::new("templates", field, reason, "turn them on, or write %7B"));
         }
+        let body_changes = templates && template::has_field(self.body);
+        let length = self.body.len().to_string();
+        let head = self.head(if body_changes { BODY_LENGTH } else { &length })?;
         if templates {
-            let head = self.head(BODY_LENGTH)?;
             let in_head = template::nearly_a_field(head.as_bytes(), true);
             let wrong = in_head.or_else(|| template::nearly_a_field(self.body, false));
             if let Some(text) = wrong {
@@ -51,13 +58,16 @@ impl RequestParts<'_> {
                     "write {n}, {uuid} or {random:LOW-HIGH}; %7B is a brace in a path",
                 ));
             }
-            if let Some(template) = Template::find(head.as_bytes(), self.body) {
-                return Ok(Message::Changing(template));
-            }
         }
-        let mut bytes = self.head(&self.body.len().to_string())?.into_bytes();
-        bytes.extend_from_slice(self.body);
-        Ok(Message::Fixed(bytes.into_boxed_slice()))
+        // The start of a large body is sent with the head; the rest is shared, never copied.
+        let copied = if body_changes { self.body.len() } else { self.body.len().min(COPIED) };
+        let rest = Rest { body: Arc::clone(self.body), from: copied };
+        if templates && let Some(start) = Template::find(head.as_bytes(), &self.body[..copied]) {
+            return Ok(Message { start: Start::Changing(start), rest });
+        }
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&self.body[..copied]);
+        Ok(Message { start: Start::Fixed(bytes.into_boxed_slice()), rest })
     }
 
     fn head(&self, body_length: &str) -> Result<String, PlanError> {
@@ -121,9 +131,60 @@ impl RequestParts<'_> {
 
 /// A request ready to be written.
 #[derive(Debug, Clone)]
-pub(crate) enum Message {
+pub(crate) struct Message {
+    pub(crate) start: Start,
+    rest: Rest,
+}
+
+/// The head, and the body or its start.
+#[derive(Debug, Clone)]
+pub(crate) enum Start {
     Fixed(Box<[u8]>),
     Changing(Template),
+}
+
+/// The end of a body that the start does not have.
+#[derive(Debug, Clone)]
+struct Rest {
+    body: Arc<Vec<u8>>,
+    from: usize,
+}
+
+/// The bytes of a request on its way: two parts, so that all connections share a large body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    start: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) const NOTHING: Self = Self { start: &[], rest: &[] };
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.start.len() + self.rest.len()
+    }
+
+    /// Returns the part that follows the first `written` bytes; empty at the end only.
+    #[inline]
+    pub(crate) fn after(&self, written: usize) -> &'a [u8] {
+        match self.start.get(written..) {
+            Some(start) if !start.is_empty() => start,
+            _ => &self.rest[written.saturating_sub(self.start.len()).min(self.rest.len())..],
+        }
+    }
+}
+
+impl Message {
+    /// Returns the bytes to write. `rendered` has the start if it changes.
+    #[inline]
+    pub(crate) fn outgoing<'a>(&'a self, rendered: &'a [u8]) -> Outgoing<'a> {
+        let start = match &self.start {
+            Start::Fixed(bytes) => bytes,
+            Start::Changing(_) => rendered,
+        };
+        Outgoing { start, rest: &self.rest.body[self.rest.from..] }
+    }
 }
 
 /// A request that a plan sends in turn with others.
@@ -235,13 +296,11 @@ mod tests {
             authority: "example.test:81",
             path: "/a?b",
             headers: &headers,
-            body,
+            body: &Arc::new(body.to_vec()),
             keep_alive,
         };
-        let Message::Fixed(bytes) = parts.prepare(false).unwrap() else {
-            panic!("nothing changes")
-        };
-        String::from_utf8(bytes.into()).unwrap()
+        let message = parts.prepare(false).unwrap();
+        String::from_utf8(message.outgoing(&[]).after(0).into()).unwrap()
     }
 
     #[test]
@@ -281,5 +340,32 @@ mod tests {
     #[test]
     fn request_without_keep_alive_says_close() {
         assert!(request("GET", &[], b"", false).ends_with("\r\nConnection: close\r\n\r\n"));
+    }
+
+    /// A large body is shared by every request that is made of it.
+    #[test]
+    fn large_body_is_not_copied() {
+        let body = Arc::new(vec![b'x'; 10 * COPIED]);
+        let parts = RequestParts {
+            method: "POST",
+            authority: "a",
+            path: "/{n}",
+            headers: &[],
+            body: &body,
+            keep_alive: true,
+        };
+        for templates in [false, true] {
+            let parts = if templates { parts } else { RequestParts { path: "/", ..parts } };
+            let message = parts.prepare(templates).unwrap();
+            assert!(Arc::ptr_eq(&message.rest.body, &body));
+            assert_eq!(message.rest.from, COPIED);
+            let rendered = b"start".to_vec();
+            let outgoing = message.outgoing(&rendered);
+            let mut written = 0;
+            while !outgoing.after(written).is_empty() {
+                written += outgoing.after(written).len().min(1000);
+            }
+            assert_eq!(written, outgoing.len());
+        }
     }
 }

@@ -17,8 +17,10 @@
 //! The first line of a request is its method and its path. Header fields follow. The last line may
 //! be its body: `=` and the text, or `@` and the name of a file.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::limits::MAX_FILE_REQUESTS;
 
@@ -32,8 +34,8 @@ pub struct RequestSpec {
     pub path: String,
     /// Header fields, which are added to those of the plan.
     pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
+    /// The body, shared by every request that is made of it.
+    pub body: Arc<Vec<u8>>,
 }
 
 /// The reason why a file of requests cannot be read, and the line.
@@ -61,14 +63,14 @@ impl std::error::Error for RequestFileError {}
 impl RequestSpec {
     /// Reads the requests of a file: method and path, then header fields, then `= TEXT` or `@FILE`
     /// as the body. An empty line ends a request, `#` begins a comment. `read` returns the content
-    /// of the files that are named.
+    /// of the files that are named; each is read once.
     ///
     /// ```
     /// use keepwarm_load::RequestSpec;
     /// let text = "GET /a\n\nPOST /b\nContent-Type: text/plain\n= hello\n";
     /// let requests = RequestSpec::parse_all(text, |name| std::fs::read(name))?;
     /// assert_eq!(requests.len(), 2);
-    /// assert_eq!(requests[1].body, b"hello");
+    /// assert_eq!(*requests[1].body, b"hello");
     /// # Ok::<(), keepwarm_load::RequestFileError>(())
     /// ```
     ///
@@ -83,6 +85,7 @@ impl RequestSpec {
         let mut requests = Vec::new();
         let mut current: Option<Self> = None;
         let mut complete = false;
+        let mut files: HashMap<&str, Arc<Vec<u8>>> = HashMap::new();
         for (index, line) in text.lines().enumerate() {
             let wrong = |reason: String| RequestFileError { line: index + 1, reason };
             if line.starts_with('#') {
@@ -105,11 +108,18 @@ impl RequestSpec {
                 return Err(wrong(reason.to_owned()));
             }
             if let Some(body) = line.strip_prefix('=') {
-                request.body = body.strip_prefix(' ').unwrap_or(body).as_bytes().to_vec();
+                request.body = Arc::new(body.strip_prefix(' ').unwrap_or(body).into());
                 complete = true;
             } else if let Some(name) = line.strip_prefix('@') {
-                let cannot = |error| wrong(format!("cannot read {}: {error}", name.trim()));
-                request.body = read(name.trim()).map_err(cannot)?;
+                let name = name.trim();
+                let cannot = |error| wrong(format!("cannot read {name}: {error}"));
+                request.body = match files.get(name) {
+                    Some(body) => Arc::clone(body),
+                    None => {
+                        let body = Arc::new(read(name).map_err(cannot)?);
+                        Arc::clone(files.entry(name).or_insert(body))
+                    }
+                };
                 complete = true;
             } else {
                 request.headers.push(header(line).map_err(wrong)?);

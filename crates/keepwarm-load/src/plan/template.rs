@@ -157,6 +157,12 @@ pub(crate) fn nearly_a_field(text: &[u8], is_head: bool) -> Option<String> {
     None
 }
 
+/// Returns true if `text` has a field.
+pub(crate) fn has_field(text: &[u8]) -> bool {
+    let mut braces = text.iter().enumerate().filter(|(_, byte)| **byte == b'{');
+    braces.any(|(at, _)| field_at(&text[at..]).is_some())
+}
+
 /// Returns the first field of `text`, as written.
 pub(crate) fn first_field(text: &str) -> Option<&str> {
     let fields = text.match_indices('{').filter_map(|(at, _)| {
