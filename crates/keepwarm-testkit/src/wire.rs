@@ -1,4 +1,5 @@
-//! A wire between two network namespaces that a test can hold, pass, cut and mend.
+//! A wire between two network namespaces that a test can hold, pass, cut and mend, and give a
+//! length, losses and a rate.
 //!
 //! Owns two namespaces, a TUN device in each, and the shuttle: the thread that carries packets from
 //! one to the other. Events that loopback leaves to luck (two FINs under way at once, a SYN without
@@ -11,7 +12,11 @@
 //! ```
 //!
 //! When a call returns, the receiver's TCP has processed the packets that the call delivered; its
-//! answers wait for the shuttle. Carries TCP only.
+//! answers wait for the shuttle. Carries every IP packet (TCP, UDP, ICMP) of up to 1,500 bytes, as
+//! Ethernet does: no segment on this wire is larger, unlike on loopback. [`Wire::set`] makes the
+//! wire long, lossy or slow; such conditions apply to carried packets, not to held ones.
+
+mod conditions;
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, ErrorKind};
@@ -22,14 +27,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::time::Timespec;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
+pub use self::conditions::Conditions;
+use self::conditions::{Fate, Lane};
 use crate::namespace::Namespace;
 
 /// The most held packets. Further packets are lost, as on any wire.
 const MAX_HELD: usize = 1 << 16;
 /// The most packets that a device keeps until the shuttle takes them.
 const QUEUE: u32 = 1 << 14;
+/// The largest packet, as on Ethernet.
+const MTU: u16 = 1_500;
 /// Longer than any step takes, so that a test that hangs fails and names the step.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -119,11 +129,26 @@ impl Wire {
         Ok(())
     }
 
-    /// Drops the held packets, and all later packets until the wire is mended.
+    /// Gives the wire a length, losses and a rate, in both directions, from the next packet on.
+    pub fn set(&self, conditions: Conditions) {
+        let mut line = self.shared.lock();
+        for (direction, lane) in line.lanes.iter_mut().enumerate() {
+            lane.change(conditions, direction as u64);
+        }
+    }
+
+    /// Drops the held packets and those under way, and all later packets until the wire is mended.
     pub fn cut(&self) {
         let mut line = self.shared.lock();
         line.mode = Mode::Cut;
         line.held.clear();
+        line.lanes.iter_mut().for_each(Lane::clear);
+    }
+
+    /// Loses all packets of the connections that are open now, without a word to either host, as a
+    /// firewall or an address translator does that has forgotten them. Later connections work.
+    pub fn forget(&self) {
+        self.shared.lock().remembered = Some(HashSet::new());
     }
 
     /// Ends a cut. Packets that were sent before are lost, even if the shuttle has not taken them.
@@ -138,6 +163,13 @@ impl Wire {
         }
         line.mode = Mode::Open;
         Ok(())
+    }
+
+    /// Returns the packets that the wire's conditions have lost so far, of those sent by the
+    /// clients' host and by the servers' host.
+    #[must_use]
+    pub fn lost(&self) -> [u64; 2] {
+        self.shared.lock().lanes.each_ref().map(|lane| lane.lost)
     }
 
     /// Returns the RSTs sent so far by the clients' host and by the servers' host, lost ones
@@ -189,7 +221,7 @@ fn address(v6: bool, host: u8) -> IpAddr {
 }
 
 fn device(namespace: &Namespace, host: u8) -> io::Result<SyncDevice> {
-    let build = || DeviceBuilder::new().name(DEVICE).tx_queue_len(QUEUE).build_sync();
+    let build = || DeviceBuilder::new().name(DEVICE).mtu(MTU).tx_queue_len(QUEUE).build_sync();
     let device = namespace.inside(build)?;
     device.set_nonblocking(true)?;
     let (v4, v6) = (address(false, host), address(true, host));
@@ -226,6 +258,10 @@ struct Line {
     mode: Mode,
     /// Held packets, each with the index of the device that it came from.
     held: VecDeque<(usize, Vec<u8>)>,
+    /// Packets under way from each device.
+    lanes: [Lane; 2],
+    /// After [`Wire::forget`], the connections that have begun since.
+    remembered: Option<HashSet<[u8; 5]>>,
     /// RSTs that came from each device, whether delivered or lost.
     resets: [u64; 2],
 }
@@ -238,6 +274,26 @@ impl Line {
             let ports = flagged.filter_map(|(_, packet)| Some(&tcp(packet)?[..4]));
             ports.collect::<HashSet<_>>().len()
         })
+    }
+}
+
+impl Line {
+    /// Returns whether a firewall that has forgotten its connections drops the packet.
+    fn is_forgotten(&mut self, from: usize, packet: &[u8]) -> bool {
+        let (Some(remembered), Some(segment)) = (&mut self.remembered, tcp(packet)) else {
+            return false;
+        };
+        let mut ports = [&segment[..2], &segment[2..4]];
+        if from == 1 {
+            ports.reverse();
+        }
+        let [client, server] = ports;
+        let connection = [packet[0] >> 4, client[0], client[1], server[0], server[1]];
+        const ACK: u8 = 16;
+        if segment[13] & (Flag::Syn as u8 | ACK) == Flag::Syn as u8 {
+            remembered.insert(connection);
+        }
+        !remembered.contains(&connection)
     }
 }
 
@@ -277,10 +333,11 @@ impl Shared {
                 PollFd::new(&self.devices[1], PollFlags::IN),
                 PollFd::new(stop, PollFlags::IN),
             ];
-            match poll(&mut ready, None) {
+            match poll(&mut ready, self.until_arrival().as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+            self.deliver_arrived()?;
             let [client, server, stopped] = ready.map(|one| !one.revents().is_empty());
             if stopped {
                 return Ok(());
@@ -291,6 +348,25 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Returns the time until the next packet arrives; `None` if no packet is under way.
+    fn until_arrival(&self) -> Option<Timespec> {
+        let line = self.lock();
+        let next = line.lanes.iter().filter_map(Lane::next_arrival).min()?;
+        let left = next.saturating_duration_since(Instant::now());
+        Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() })
+    }
+
+    fn deliver_arrived(&self) -> io::Result<()> {
+        let mut line = self.lock();
+        let now = Instant::now();
+        for from in 0..2 {
+            while let Some(packet) = line.lanes[from].arrived(now) {
+                self.devices[1 - from].send(&packet)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the next packet of a device.
@@ -317,7 +393,7 @@ impl Shared {
             let mut line = self.lock();
             let Some(length) = self.receive(&mut line, from, buffer)? else { return Ok(()) };
             let packet = &buffer[..length];
-            if tcp(packet).is_none() {
+            if line.is_forgotten(from, packet) {
                 continue;
             }
             let holds = match line.mode {
@@ -326,7 +402,9 @@ impl Shared {
                 Mode::Cut => continue,
             };
             if !holds {
-                self.devices[1 - from].send(packet)?;
+                if line.lanes[from].send(packet, Instant::now()) == Fate::Arrives {
+                    self.devices[1 - from].send(packet)?;
+                }
             } else if line.held.len() < MAX_HELD {
                 line.held.push_back((from, packet.to_vec()));
                 self.came.notify_all();
@@ -339,7 +417,8 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+    use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+    use std::process::Command;
 
     use super::*;
     use crate::skipped;
@@ -394,6 +473,141 @@ mod tests {
                 thread::yield_now();
             }
             assert_eq!(both(CLOSING), [0, 0]);
+        }
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Two UDP sockets, connected to each other across the wire.
+    fn datagrams(wire: &Wire) -> (UdpSocket, UdpSocket) {
+        let [client, server] = [
+            wire.client.inside(|| UdpSocket::bind((Wire::client_ip(false), 0))).unwrap(),
+            wire.server.inside(|| UdpSocket::bind((Wire::server_ip(false), 0))).unwrap(),
+        ];
+        client.connect(server.local_addr().unwrap()).unwrap();
+        server.connect(client.local_addr().unwrap()).unwrap();
+        for socket in [&client, &server] {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        (client, server)
+    }
+
+    #[test]
+    fn delay_is_half_a_round_trip() {
+        let Some(wire) = lay() else { return };
+        let (client, server) = datagrams(&wire);
+        wire.set(Conditions::delay(30 * MS));
+        let start = Instant::now();
+        client.send(b"ping").unwrap();
+        server.recv(&mut [0; 4]).unwrap();
+        let there = start.elapsed();
+        server.send(b"pong").unwrap();
+        client.recv(&mut [0; 4]).unwrap();
+        let and_back = start.elapsed();
+        assert!((30 * MS..500 * MS).contains(&there), "{there:?}");
+        assert!((60 * MS..1_000 * MS).contains(&and_back), "{and_back:?}");
+        let start = Instant::now();
+        let _connected = connected(&wire, true);
+        assert!((60 * MS..1_000 * MS).contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn loss_takes_its_share() {
+        const SENT: u64 = 2_000;
+        let Some(wire) = lay() else { return };
+        let (client, server) = datagrams(&wire);
+        wire.set(Conditions::default().losing(10, 7));
+        let received = thread::scope(|scope| {
+            // A socket buffer holds some 250 datagrams, so they are read while they are sent.
+            let received = scope.spawn(|| {
+                let received = std::iter::repeat_with(|| server.recv(&mut [0; 4]).unwrap());
+                received.take_while(|length| *length == 1).count() as u64
+            });
+            for number in 0..SENT {
+                client.send(b"x").unwrap();
+                if number % 20 == 0 {
+                    thread::sleep(MS);
+                }
+            }
+            // The shuttle has taken them all by then. Those that it has not do not get lost.
+            thread::sleep(50 * MS);
+            wire.set(Conditions::default());
+            client.send(b"last").unwrap();
+            received.join().unwrap()
+        });
+        let lost = SENT - received;
+        // Ten percent of 2,000, and five standard deviations.
+        assert!((133..=267).contains(&lost), "{lost}");
+        // The hosts may have sent packets of their own, such as for IPv6 multicast.
+        assert!((lost..lost + 10).contains(&wire.lost()[0]), "{:?} {lost}", wire.lost());
+    }
+
+    #[test]
+    fn lossy_wire_carries_tcp_whole() {
+        let Some(wire) = lay() else { return };
+        let (mut client, mut server) = connected(&wire, false);
+        wire.set(Conditions::delay(2 * MS).losing(5, 3));
+        let sent = vec![b'x'; 200_000];
+        let received = thread::scope(|scope| {
+            scope.spawn(|| {
+                io::Write::write_all(&mut client, &sent).unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+            });
+            let mut received = Vec::new();
+            io::Read::read_to_end(&mut server, &mut received).unwrap();
+            received
+        });
+        assert_eq!(received.len(), sent.len());
+        assert!(wire.lost()[0] > 0, "140 segments, of which seven are lost in the mean");
+    }
+
+    #[test]
+    fn rate_bounds_a_transfer() {
+        let Some(wire) = lay() else { return };
+        let (mut client, mut server) = connected(&wire, false);
+        wire.set(Conditions::default().at_most(500_000));
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                io::Write::write_all(&mut client, &vec![b'x'; 250_000]).unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+            });
+            io::Read::read_to_end(&mut server, &mut Vec::new()).unwrap();
+        });
+        let took = start.elapsed();
+        assert!((500 * MS..3_000 * MS).contains(&took), "half a second at least: {took:?}");
+    }
+
+    #[test]
+    fn packets_are_1500_bytes_at_most() {
+        let Some(wire) = lay() else { return };
+        let (client, server) = datagrams(&wire);
+        for host in [&wire.client, &wire.server] {
+            let shown = host.inside(|| Command::new("ip").args(["link", "show", DEVICE]).output());
+            let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+            assert!(shown.contains("mtu 1500"), "{shown}");
+        }
+        // A larger datagram is carried in fragments.
+        let sent = vec![b'x'; 4_000];
+        client.send(&sent).unwrap();
+        assert_eq!(server.recv(&mut [0; 8_000]).unwrap(), sent.len());
+    }
+
+    #[test]
+    fn forgotten_connections_are_silent_and_new_ones_work() {
+        let Some(wire) = lay() else { return };
+        for v6 in [false, true] {
+            let (old, old_server) = connected(&wire, v6);
+            wire.forget();
+            let resets = wire.resets();
+            io::Write::write_all(&mut &old, b"x").unwrap();
+            old_server.set_read_timeout(Some(100 * MS)).unwrap();
+            let unheard = io::Read::read(&mut &old_server, &mut [0]).unwrap_err();
+            assert_eq!(unheard.kind(), ErrorKind::WouldBlock);
+            let (new, mut new_server) = connected(&wire, v6);
+            io::Write::write_all(&mut &new, b"x").unwrap();
+            io::Read::read_exact(&mut new_server, &mut [0]).unwrap();
+            assert_eq!(wire.resets(), resets, "no word to either host");
         }
     }
 
