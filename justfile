@@ -46,6 +46,14 @@ bench-client *ARGS:
 bench-closing *ARGS:
     cargo run --release --quiet --manifest-path bench/client/Cargo.toml -- closing {{ARGS}}
 
+# Every verdict of `keepwarm watch` held against packets off loopback, as a table; WORDS choose situations by name
+truth *WORDS:
+    KEEPWARM_TRUTH_ONLY="{{WORDS}}" cargo test -p keepwarm-cli --test truth all_situations -- --ignored --nocapture
+
+# How often a finding names a cause of a random mixture, by confidence
+calibrate MIXTURES="200" SEED="1":
+    KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test -p keepwarm-cli --test truth random_mixtures -- --ignored --nocapture
+
 # keepwarm load beside wrk, oha, h2load, ab and hey: requests/s and CPU a request (bench/load/README.md)
 bench-load *ARGS:
     ./bench/load/bench-load {{ARGS}}

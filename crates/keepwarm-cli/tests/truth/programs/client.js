@@ -1,0 +1,19 @@
+// MODE N C: "agents" makes an agent a request and forgets it, "abort" gives up after 250 ms.
+const http = require('http');
+const [mode, n, c] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const url = 'http://10.107.0.2:8080/';
+const agents = [];
+const get = () => new Promise((done) => {
+  let agent = http.globalAgent;
+  if (mode === 'agents') { agent = new http.Agent({ keepAlive: true, timeout: 2000 }); agents.push(agent); }
+  const request = http.get(url, { agent }, (response) => { response.resume(); response.on('end', done); });
+  if (mode === 'abort') setTimeout(() => request.destroy(), 250);
+  request.on('error', done);
+  request.on('close', done);
+});
+const each = async () => {
+  for (let i = 0; i < n / c; i++) { await get(); await new Promise((done) => setTimeout(done, 20)); }
+};
+Promise.all(Array.from({ length: c }, each)).then(() => {
+  setTimeout(() => { console.log(`requests=${n}`); console.log('done'); process.stdin.resume(); }, mode === 'agents' ? 2500 : 0);
+});

@@ -1,0 +1,194 @@
+//! Who closed first: a lone socket off loopback (4), reasons of resets (5), and FINs that cross (16).
+
+use keepwarm_testkit::wire::Conditions;
+
+use crate::situation::{BASE, Situation, client, far, near, server};
+
+const CHURN: &[&str] = &["D1", "D6"];
+
+fn crossing() -> Conditions {
+    Conditions::delay(std::time::Duration::from_millis(25))
+}
+
+pub(super) const ALL: &[Situation] = &[
+    // 4: a socket alone whose TIME_WAIT a reset has removed.
+    Situation {
+        name: "tls-one-each-go",
+        mechanism: 4,
+        core: true,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080 -tls",
+        play: "exec $PEER -url https://10.107.0.2:8080/ -mode per-request -n 160 -c 8",
+        expect: &[client(&["D1"]), server(&["D1"]).or_unsure()],
+        never: &["healthy", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "tls-one-each-nginx",
+        mechanism: 4,
+        needs: &["nginx", "python:requests"],
+        wire: far,
+        serve: "sed -e 's/@SSL@/ssl/' -e 's/@MORE@//' $P/nginx.conf > nginx.conf \
+                && exec nginx -p . -c nginx.conf",
+        play: "exec $PY $P/client.py mode=requests tls=1 n=96 c=8",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "tls-server-closes",
+        mechanism: 4,
+        needs: &["go"],
+        serve: "exec $PY $P/server.py tls=1 close=1",
+        play: "exec $PEER -url https://10.107.0.2:8080/ -n 160 -c 8",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "tls-idle-server",
+        mechanism: 4,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080 -tls -idle 1s",
+        play: "exec $PY $P/client.py mode=checked tls=1 c=40 think=1.6 seconds=7",
+        expect: &[client(&["D4"]), server(&["D4"])],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "late-answers",
+        mechanism: 4,
+        core: true,
+        wire: far,
+        serve: "exec $PY $P/server.py delay=0.3",
+        play: "exec $PY $P/client.py mode=per-request n=120 c=8 deadline=0.15",
+        expect: &[client(&["D13"]), server(&["D13"])],
+        never: &["healthy", "D1", "D3", "D6"],
+        ..BASE
+    },
+    Situation {
+        name: "undrained-far",
+        mechanism: 4,
+        core: true,
+        needs: &["go"],
+        wire: far,
+        serve: "exec $PEER -addr :8080 -size 2000000",
+        play: "exec $PEER -url http://10.107.0.2:8080/ -mode unread -n 96 -c 8",
+        expect: &[client(&["D3"]), server(&["D3"]).or_unsure()],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "undrained-head-only",
+        mechanism: 4,
+        wire: far,
+        serve: "exec $PY $P/server.py size=400000",
+        play: "exec $PY $P/client.py mode=per-request n=96 c=8 read=0",
+        expect: &[client(&["D3", "D13"]), server(&["D3", "D13"])],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "grpc-channel-each",
+        mechanism: 4,
+        needs: &["python:grpc"],
+        serve: "exec $PY $P/rpc.py serve",
+        play: "exec $PY $P/rpc.py call each 30",
+        expect: &[client(&["D1", "D6", "D12"]), server(&["D1", "D6", "D12"])],
+        never: &["healthy", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "grpc-shared",
+        mechanism: 4,
+        needs: &["python:grpc"],
+        serve: "exec $PY $P/rpc.py serve",
+        play: "exec $PY $P/rpc.py call shared 200",
+        expect: &[client(&["healthy", "D12"]), server(&["healthy", "D12"])],
+        ..BASE
+    },
+    // 5: reasons of resets.
+    Situation {
+        name: "answer-meets-closed-client",
+        mechanism: 5,
+        core: true,
+        wire: near,
+        serve: "exec $PY $P/server.py delay=0.25 size=200000",
+        play: "exec $PY $P/client.py mode=per-request n=120 c=8 deadline=0.15",
+        expect: &[client(&["D13"]), server(&["D13"])],
+        never: &["healthy", "D3", "D6"],
+        ..BASE
+    },
+    Situation {
+        name: "linger0-after-fin",
+        mechanism: 5,
+        core: true,
+        serve: "exec $PY $P/server.py close=1",
+        play: "exec $PY $P/client.py mode=per-request n=160 c=8 wait_fin=1 linger=1",
+        expect: &[client(&["D6"]), server(&["D6"])],
+        never: &["healthy", "D3", "D8"],
+        ..BASE
+    },
+    Situation {
+        name: "linger0-pool",
+        mechanism: 5,
+        serve: "exec $PY $P/server.py idle=1",
+        play: "exec $PY $P/client.py mode=checked c=40 think=1.6 seconds=7 linger=1",
+        expect: &[client(&["D4"]), server(&["D4"])],
+        never: &["healthy", "D3"],
+        ..BASE
+    },
+    Situation {
+        name: "linger0-one-each",
+        mechanism: 5,
+        serve: "exec $PY $P/server.py",
+        play: "exec $PY $P/client.py mode=per-request n=160 c=8 linger=1",
+        expect: &[client(CHURN).or_unsure(), server(CHURN).or_unsure()],
+        never: &["healthy", "D3"],
+        ..BASE
+    },
+    Situation {
+        name: "server-linger0",
+        mechanism: 5,
+        serve: "exec $PY $P/server.py close=1 linger=1 after=0.05",
+        play: "exec $PY $P/client.py mode=per-request n=160 c=8 wait_fin=1",
+        expect: &[client(&["D6"]).or_unsure(), server(&["D6"]).or_unsure()],
+        never: &["healthy", "D3", "D1"],
+        ..BASE
+    },
+    // 16: FINs that cross.
+    Situation {
+        name: "crossed-fins",
+        mechanism: 16,
+        core: true,
+        wire: crossing,
+        serve: "exec $PY $P/server.py close=1 after=0.02",
+        play: "exec $PY $P/client.py mode=per-request n=120 c=6 pause=0.01",
+        expect: &[client(CHURN).or_unsure(), server(CHURN).or_unsure()],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "crossed-fins-tls",
+        mechanism: 16,
+        wire: crossing,
+        serve: "exec $PY $P/server.py tls=1 close=1 after=0.02",
+        play: "exec $PY $P/client.py mode=per-request tls=1 n=120 c=6 pause=0.01",
+        expect: &[client(CHURN).or_unsure(), server(CHURN).or_unsure()],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "crossed-idle-timeouts",
+        mechanism: 16,
+        wire: crossing,
+        serve: "exec $PY $P/server.py idle=1.0",
+        play: "exec $PY $P/client.py mode=per-request n=200 c=50 pause=0.97",
+        expect: &[
+            client(&["D4", "D11", "D1"]).or_unsure(),
+            server(&["D4", "D11", "D1"]).or_unsure(),
+        ],
+        never: &["healthy"],
+        ..BASE
+    },
+];

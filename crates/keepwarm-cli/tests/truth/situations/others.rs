@@ -1,0 +1,372 @@
+//! Which side is the service (6), probes and slow clients (11), ports (12), what each level knows
+//! (13), lost evidence (14), and advice for what is there (15).
+
+use crate::situation::{BASE, Event, Side, Situation, View, client, server};
+use crate::situations::silence::POSTGRES;
+
+const CHURN: &[&str] = &["D1", "D6"];
+const ONE_DUMP: &[&str] = &["D1", "D6", "D10", "D1-D3"];
+const WINDOW: &[View] = &[View::L1, View::L2];
+const ONCE: &[View] = &[View::Once];
+/// Advice for HTTP clients, which a database's shell does not follow.
+const HTTP: &[(Side, &str)] = &[
+    (Side::Client, "http.Client"),
+    (Side::Client, "requests.Session"),
+    (Side::Client, "nginx"),
+    (Side::Client, "Connection: close"),
+];
+
+pub(super) const ALL: &[Situation] = &[
+    // 6: the service's side.
+    Situation {
+        name: "high-port",
+        mechanism: 6,
+        core: true,
+        port: 49_200,
+        filter: ":49200",
+        serve: "exec $PY $P/server.py port=49200",
+        play: "exec $PY $P/client.py port=49200 mode=per-request n=400 c=8",
+        once: true,
+        expect: &[
+            client(CHURN).at(WINDOW),
+            server(CHURN).at(WINDOW),
+            client(ONE_DUMP).at(ONCE).or_unsure(),
+        ],
+        never: &["healthy", "D4-D6", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "high-port-all",
+        mechanism: 6,
+        port: 60_900,
+        filter: "",
+        serve: "exec $PY $P/server.py port=60900",
+        play: "exec $PY $P/client.py port=60900 mode=per-request n=400 c=8",
+        once: true,
+        expect: &[
+            client(CHURN).at(WINDOW),
+            server(CHURN).at(WINDOW),
+            client(ONE_DUMP).at(ONCE).or_unsure(),
+        ],
+        never: &["healthy", "D4-D6", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "wide-port-range",
+        mechanism: 6,
+        filter: "",
+        at_client: &["sysctl -qw 'net.ipv4.ip_local_port_range=1024 65535'"],
+        play: "exec $PY $P/client.py mode=per-request n=400 c=8",
+        once: true,
+        expect: &[
+            client(CHURN).at(WINDOW),
+            server(CHURN).at(WINDOW),
+            client(ONE_DUMP).at(ONCE).or_unsure(),
+        ],
+        never: &["healthy", "D4-D6", "D4", "D5"],
+        ..BASE
+    },
+    // 11: probes and slow clients.
+    Situation {
+        name: "probes-fin",
+        mechanism: 11,
+        core: true,
+        play: "exec $PY $P/client.py mode=probe n=80 c=2 every=0.1",
+        expect: &[client(&["D8"]), server(&["D8"])],
+        never: &["healthy", "D1"],
+        ..BASE
+    },
+    Situation {
+        name: "probes-rst",
+        mechanism: 11,
+        play: "exec $PY $P/client.py mode=probe n=80 c=2 every=0.1 linger=1",
+        expect: &[client(&["D8"]), server(&["D8"])],
+        never: &["healthy", "D1"],
+        ..BASE
+    },
+    Situation {
+        name: "haproxy-checks",
+        mechanism: 11,
+        needs: &["haproxy"],
+        proxy: Some((
+            "sed -e s/@REUSE@/safe/ -e 's/@CHECK@/check inter 100ms/' $P/haproxy.cfg > haproxy.cfg && \
+             exec haproxy -f haproxy.cfg",
+            9000,
+        )),
+        play: "sleep 5",
+        expect: &[client(&["D8"])],
+        never: &["healthy", "D1", "D9"],
+        counts: &[],
+        ..BASE
+    },
+    Situation {
+        name: "haproxy-http-checks",
+        mechanism: 11,
+        needs: &["haproxy"],
+        proxy: Some((
+            "sed -e s/@REUSE@/safe/ -e 's/@CHECK@/check inter 100ms/' $P/haproxy.cfg > haproxy.cfg && \
+             sed -i 's/http-reuse/option httpchk\\n    http-reuse/' haproxy.cfg && \
+             exec haproxy -f haproxy.cfg",
+            9000,
+        )),
+        play: "sleep 5",
+        expect: &[client(&["D8"]), server(&["D8"])],
+        never: &["healthy", "D1"],
+        counts: &[],
+        ..BASE
+    },
+    Situation {
+        name: "probes-beside-traffic",
+        mechanism: 11,
+        play: "$PY $P/client.py mode=until-end c=10 think=0.02 seconds=6 >&2 & \
+               exec $PY $P/client.py mode=probe n=80 c=2 every=0.1",
+        expect: &[client(&["D8", "healthy"]), server(&["D8", "healthy"])],
+        never: &["D1"],
+        ..BASE
+    },
+    Situation {
+        name: "slowloris",
+        mechanism: 11,
+        play: "exec $PY $P/client.py mode=slowloris c=60 every=0.3 seconds=5",
+        expect: &[client(&["D8", "D13", "D15"]).or_unsure(), server(&["D8", "D13", "D15"])],
+        never: &["healthy", "D1", "D7"],
+        ..BASE
+    },
+    // 12: ports.
+    Situation {
+        name: "ports-exhausted",
+        mechanism: 12,
+        core: true,
+        at_client: &["sysctl -qw 'net.ipv4.ip_local_port_range=40000 40059'"],
+        play: "exec $PY $P/client.py mode=per-request n=400 c=4 think=0.02",
+        expect: &[client(&["D10"])],
+        also: &["D1", "D6", "D9"],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "bind-before-connect",
+        mechanism: 12,
+        at_client: &["sysctl -qw 'net.ipv4.ip_local_port_range=40000 40199'"],
+        play: "exec $PY $P/client.py mode=per-request n=600 c=4 bind=1 think=0.005",
+        expect: &[client(&["D10"])],
+        also: &["D1", "D6", "D9"],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "many-destinations",
+        mechanism: 12,
+        at_client: &["ip route add 10.108.0.0/16 dev wire0"],
+        at_server: &["ip route add local 10.108.0.0/16 dev lo"],
+        play: "exec $PY $P/client.py mode=many n=2000 c=20",
+        expect: &[client(CHURN).or_unsure()],
+        never: &["D10", "healthy"],
+        counts: &[],
+        ..BASE
+    },
+    // 13: what a lower level knows.
+    Situation {
+        name: "accept-queue-overflows",
+        mechanism: 13,
+        core: true,
+        serve: "exec $PY $P/server.py mode=noread backlog=4 slow_accept=0.05",
+        play: "exec $PY $P/client.py mode=per-request n=80 c=40 deadline=2.2",
+        expect: &[server(&["D9"])],
+        also: &["D13", "D14"],
+        never: &["healthy"],
+        counts: &[],
+        ..BASE
+    },
+    Situation {
+        name: "node-blocked-overflows",
+        mechanism: 13,
+        needs: &["node"],
+        serve: "exec node $P/server.js 5000 block",
+        play: "exec $PY $P/client.py mode=per-request n=600 c=60 deadline=8",
+        expect: &[server(&["D9"])],
+        also: &["D1", "D6"],
+        never: &["healthy"],
+        counts: &[],
+        ..BASE
+    },
+    Situation {
+        name: "refused",
+        mechanism: 13,
+        play: "exec $PY $P/client.py port=8081 mode=per-request n=80 c=4 think=0.02",
+        port: 8081,
+        filter: ":8081",
+        serve: "",
+        expect: &[client(&["D9"])],
+        never: &["healthy"],
+        counts: &[Side::Client],
+        ..BASE
+    },
+    // 14: lost evidence.
+    Situation {
+        name: "watch-stopped",
+        mechanism: 14,
+        core: true,
+        wire: keepwarm_testkit::wire::Conditions::default,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080",
+        play: "exec $PEER -url http://10.107.0.2:8080/ -mode per-request -n 6000 -c 8",
+        events: &[(800, Event::StopWatches(2_500))],
+        expect: &[client(&["D1"]).or_unsure(), server(&["D1"]).or_unsure()],
+        also: &["D10"],
+        never: &["healthy", "D6", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "watch-stopped-tls",
+        mechanism: 14,
+        wire: keepwarm_testkit::wire::Conditions::default,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080 -tls",
+        play: "exec $PEER -url https://10.107.0.2:8080/ -mode per-request -n 1500 -c 8",
+        events: &[(800, Event::StopWatches(2_500))],
+        expect: &[client(&["D1"]).or_unsure(), server(&["D1"]).or_unsure()],
+        also: &["D10"],
+        never: &["healthy", "D6", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "watch-stopped-server-closes",
+        mechanism: 14,
+        wire: keepwarm_testkit::wire::Conditions::default,
+        needs: &["go"],
+        serve: "exec $PY $P/server.py close=1",
+        play: "exec $PEER -url http://10.107.0.2:8080/ -n 4000 -c 8",
+        events: &[(800, Event::StopWatches(2_500))],
+        expect: &[client(&["D6"]).or_unsure(), server(&["D6"]).or_unsure()],
+        also: &["D10"],
+        never: &["healthy", "D4", "D5"],
+        ..BASE
+    },
+    // 15: advice is for what is there.
+    Situation {
+        name: "node-d4",
+        mechanism: 15,
+        core: true,
+        needs: &["node"],
+        serve: "exec node $P/server.js 1000",
+        play: "exec $PY $P/client.py mode=checked c=40 think=2.4 seconds=8",
+        expect: &[client(&["D4"]), server(&["D4"])],
+        never: &["healthy"],
+        never_words: &[(Side::Server, "gunicorn"), (Side::Server, "nginx")],
+        words: &[(Side::Server, "keepAliveTimeout")],
+        ..BASE
+    },
+    Situation {
+        name: "psql-loop",
+        mechanism: 15,
+        needs: &["psql"],
+        port: 5432,
+        filter: ":5432",
+        serve: POSTGRES,
+        play: "for i in $(seq 50); do psql -q -h 10.107.0.2 -U nobody postgres -c 'select 1' > /dev/null; done",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy", "D2", "D5"],
+        never_words: HTTP,
+        ..BASE
+    },
+    Situation {
+        name: "redis-cli-loop",
+        mechanism: 15,
+        needs: &["redis-server", "redis-cli"],
+        port: 6379,
+        filter: ":6379",
+        serve: "exec redis-server --port 6379 --bind 0.0.0.0 --save '' --protected-mode no",
+        play: "for i in $(seq 100); do redis-cli -h 10.107.0.2 get x > /dev/null; done",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy", "D2", "D5"],
+        never_words: HTTP,
+        ..BASE
+    },
+    Situation {
+        name: "curl-loop",
+        mechanism: 15,
+        needs: &["curl"],
+        play: "for i in $(seq 100); do curl -s -o /dev/null http://10.107.0.2:8080/; done",
+        expect: &[client(&["D1"]), server(&["D1"])],
+        never: &["healthy", "D2", "D5"],
+        never_words: &[
+            (Side::Client, "requests.Session"),
+            (Side::Client, "nginx"),
+            (Side::Client, "http.Client"),
+            (Side::Client, "HttpClient"),
+        ],
+        ..BASE
+    },
+    Situation {
+        name: "haproxy-never-reuses",
+        mechanism: 15,
+        needs: &["haproxy", "go"],
+        proxy: Some((
+            "sed -e s/@REUSE@/never/ -e s/@CHECK@// $P/haproxy.cfg > haproxy.cfg && \
+             sed -i 's/http-reuse/option httpclose\\n    http-reuse/' haproxy.cfg && \
+             exec haproxy -f haproxy.cfg",
+            9000,
+        )),
+        serve: "exec $PEER -addr :8080",
+        play: "exec $PEER -url http://127.0.0.1:9000/ -n 240 -c 8 -think 5ms",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy"],
+        never_words: &[(Side::Client, "nginx")],
+        words: &[(Side::Client, "haproxy")],
+        ..BASE
+    },
+    Situation {
+        name: "nginx-proxy-closes",
+        mechanism: 15,
+        needs: &["nginx", "go"],
+        proxy: Some((
+            "sed -e 's/@UPSTREAM@//' -e 's/@LOCATION@//' $P/proxy.conf > proxy.conf && \
+             exec nginx -p . -c proxy.conf",
+            9000,
+        )),
+        serve: "exec $PEER -addr :8080",
+        play: "exec $PEER -url http://127.0.0.1:9000/ -n 240 -c 8 -think 5ms",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy"],
+        words: &[(Side::Client, "keepalive")],
+        ..BASE
+    },
+    Situation {
+        name: "apache-d4",
+        mechanism: 15,
+        needs: &["apache2"],
+        serve: "{ cat $P/apache.conf; echo KeepAliveTimeout 1; } > apache.conf; echo hello > index.html; \
+                exec apache2 -DNO_DETACH -d $PWD -f $PWD/apache.conf",
+        play: "exec $PY $P/client.py mode=checked c=40 think=1.7 seconds=7",
+        expect: &[client(&["D4"]), server(&["D4"])],
+        never: &["healthy"],
+        never_words: &[(Side::Server, "gunicorn"), (Side::Server, "node")],
+        words: &[(Side::Server, "KeepAliveTimeout")],
+        ..BASE
+    },
+    Situation {
+        name: "gunicorn-sync",
+        mechanism: 15,
+        needs: &["go", "python:gunicorn"],
+        serve: "exec $PY -m gunicorn --chdir $P -b 0.0.0.0:8080 app:wsgi",
+        play: "exec $PEER -url http://10.107.0.2:8080/ -n 200 -c 4 -think 5ms",
+        expect: &[client(&["D6"]), server(&["D6"])],
+        never: &["healthy"],
+        words: &[(Side::Server, "gunicorn")],
+        ..BASE
+    },
+    Situation {
+        name: "uvicorn-d4",
+        mechanism: 15,
+        needs: &["python:uvicorn"],
+        serve: "exec $PY -m uvicorn --app-dir $P --host 0.0.0.0 --port 8080 --timeout-keep-alive 1 \
+                --log-level error app:asgi",
+        play: "exec $PY $P/client.py mode=checked c=40 think=1.7 seconds=7",
+        expect: &[client(&["D4"]), server(&["D4"])],
+        never: &["healthy"],
+        never_words: &[(Side::Server, "gunicorn")],
+        words: &[(Side::Server, "timeout")],
+        ..BASE
+    },
+];
