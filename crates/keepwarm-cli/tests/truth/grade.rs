@@ -54,8 +54,11 @@ fn cell(situation: &'static Situation, played: &Played, watched: &Watched) -> Ce
     let (side, view) = (*side, *view);
     let rows = rows(document, side, situation.port);
     let findings = findings(document, &rows);
-    let said: Vec<(String, f64)> =
+    let mut said: Vec<(String, f64)> =
         findings.iter().map(|one| (text(&one["code"]), number(&one["confidence"]))).collect();
+    if view == View::Once && !rows.is_empty() {
+        said.push(("row".to_owned(), 1.0));
+    }
     let mut wrong = Vec::new();
 
     let (verdict, expected) = verdict(situation, side, view, &said);
@@ -71,7 +74,7 @@ fn cell(situation: &'static Situation, played: &Played, watched: &Watched) -> Ce
         wrong.extend(words(situation, side, &findings).map(|why| ("words", why)));
     }
     let mut counted = String::new();
-    if view != View::Once {
+    if matches!(view, View::L1 | View::L2) {
         let packets = &played.packets[usize::from(side == Side::Server)];
         let (text, differ) = counts(document, &rows, side, packets);
         counted = text;
@@ -105,7 +108,8 @@ fn verdict(
     let expected = format!("{}{mark}", codes.join("|"));
     let holds = |code: &str| codes.contains(&code) || situation.also.contains(&code);
     let never = |code: &str| !expects.is_empty() && situation.never.contains(&code);
-    let other = |code: &str| !codes.is_empty() && !holds(code) && code != "mixed";
+    let said_nothing = |code: &str| ["mixed", "row"].contains(&code);
+    let other = |code: &str| !codes.is_empty() && !holds(code) && !said_nothing(code);
     let sure_and_wrong =
         said.iter().any(|(code, confidence)| *confidence >= SURE && (never(code) || other(code)));
     let wrong = said.iter().any(|(code, confidence)| *confidence >= SAID && never(code));
@@ -146,7 +150,8 @@ fn rows(document: &Value, side: Side, port: u16) -> Vec<&Value> {
     let all = document["destinations"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_ours = |row: &&Value| {
         let remote = row["remote"].as_str();
-        row["side"] == side.name() && remote.is_none_or(|remote| remote.ends_with(&suffix))
+        row["side"] == side.name()
+            && (port == 0 || remote.is_none_or(|remote| remote.ends_with(&suffix)))
     };
     all.iter().filter(is_ours).collect()
 }

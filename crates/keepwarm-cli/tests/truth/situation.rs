@@ -25,6 +25,8 @@ impl Side {
 /// Who watches, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum View {
+    /// User nobody, at the level without destroy events (`--level l0`).
+    L0,
     /// User nobody, who reaches level L1.
     L1,
     /// Root, who reaches level L2 where tracefs is mounted.
@@ -36,6 +38,7 @@ pub(crate) enum View {
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            View::L0 => "L0",
             View::L1 => "L1",
             View::L2 => "L2",
             View::Once => "once",
@@ -60,7 +63,8 @@ pub(crate) struct Expect {
     pub(crate) side: Side,
     /// Empty: each view.
     pub(crate) views: &'static [View],
-    /// One of these codes has to be said, at a confidence of a half or more.
+    /// One of these codes has to be said, at a confidence of a half or more. `row` is said of one dump
+    /// that has a row of this side.
     pub(crate) codes: &'static [&'static str],
     /// The evidence does not reach: another verdict is admitted if it is not sure.
     pub(crate) may_be_unsure: bool,
@@ -112,7 +116,7 @@ pub(crate) struct Situation {
     pub(crate) wire: fn() -> Conditions,
     /// In the place of `wire`, of a random mixture.
     pub(crate) conditions: Option<Conditions>,
-    /// The service's port, on the server's host.
+    /// The service's port, on the server's host; 0: every row of a side is judged.
     pub(crate) port: u16,
     /// Filter of the watches.
     pub(crate) filter: &'static str,
@@ -126,7 +130,8 @@ pub(crate) struct Situation {
     pub(crate) play: &'static str,
     /// Events, each with its milliseconds since the beginning of the play.
     pub(crate) events: &'static [(u64, Event)],
-    pub(crate) once: bool,
+    /// Views besides levels L1 and L2.
+    pub(crate) more: &'static [View],
     pub(crate) expect: &'static [Expect],
     /// Codes that may be said as well: other things that hold.
     pub(crate) also: &'static [&'static str],
@@ -140,6 +145,13 @@ pub(crate) struct Situation {
     /// Sides whose closes are compared with the packets.
     pub(crate) counts: &'static [Side],
     pub(crate) requests: Requests,
+}
+
+impl Situation {
+    /// Returns the port at which the service listens.
+    pub(crate) const fn listens(&self) -> u16 {
+        if self.port == 0 { 8080 } else { self.port }
+    }
 }
 
 /// A wire with a round trip of 10 ms.
@@ -172,7 +184,7 @@ pub(crate) const BASE: Situation = Situation {
     proxy: None,
     play: "",
     events: &[],
-    once: false,
+    more: &[],
     expect: &[],
     also: &[],
     never: &[],

@@ -77,7 +77,7 @@ impl Stage<'_> {
         let mut programs = Vec::new();
         if !situation.serve.is_empty() {
             programs.push(self.command(situation.serve, "serve").start(&self.wire.server));
-            self.wait_for_listener(Side::Server, situation.port);
+            self.wait_for_listener(Side::Server, situation.listens());
         }
         if let Some((proxy, port)) = situation.proxy {
             programs.push(self.command(proxy, "proxy").start(&self.wire.client));
@@ -87,9 +87,9 @@ impl Stage<'_> {
         let mut watches = self.start_watches();
         let (mut player, printed) = self.perform(&watches);
         let mut watched = Vec::new();
-        if situation.once {
+        if situation.more.contains(&View::Once) {
             for side in Side::ALL {
-                let watch = self.watch(side, View::Once, true);
+                let watch = self.watch(side, View::Once);
                 watched.push(Watched { side, view: View::Once, document: document(watch) });
             }
         }
@@ -103,7 +103,7 @@ impl Stage<'_> {
         }
         let mut sides = Side::ALL.into_iter();
         let packets =
-            captures.map(|capture| capture.finish(situation.port, sides.next().unwrap(), end));
+            captures.map(|capture| capture.finish(situation.listens(), sides.next().unwrap(), end));
         drop(player.stdin.take());
         for mut program in programs.into_iter().chain([player]) {
             let _ = program.kill();
@@ -163,10 +163,12 @@ impl Stage<'_> {
 
     /// Returns when the windows of all watches have begun.
     fn start_watches(&self) -> Vec<(Side, View, Child)> {
-        let both = |side| [View::L1, View::L2].map(|view| (side, view));
-        let all = Side::ALL.into_iter().flat_map(both);
+        let more = self.situation.more.iter().filter(|view| **view != View::Once);
+        let views: Vec<View> = [View::L1, View::L2].iter().chain(more).copied().collect();
+        let all =
+            Side::ALL.into_iter().flat_map(|side| views.iter().map(move |view| (side, *view)));
         let mut watches: Vec<_> =
-            all.map(|(side, view)| (side, view, self.watch(side, view, false))).collect();
+            all.map(|(side, view)| (side, view, self.watch(side, view))).collect();
         for (_, _, watch) in &mut watches {
             let mut stderr = BufReader::new(watch.stderr.take().unwrap());
             let mut line = String::new();
@@ -177,10 +179,10 @@ impl Stage<'_> {
         watches
     }
 
-    fn watch(&self, side: Side, view: View, once: bool) -> Child {
+    fn watch(&self, side: Side, view: View) -> Child {
         let mut command = match view {
             View::L2 => mortal::command(&self.tools.keepwarm, "TERM"),
-            View::L1 | View::Once => {
+            View::L0 | View::L1 | View::Once => {
                 let mut command = Command::new("setpriv");
                 command
                     .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"])
@@ -193,8 +195,10 @@ impl Stage<'_> {
         if !self.situation.filter.is_empty() {
             command.arg(self.situation.filter);
         }
-        if once {
-            command.arg("--once");
+        match view {
+            View::L0 => drop(command.args(["--level", "l0"])),
+            View::Once => drop(command.arg("--once")),
+            View::L1 | View::L2 => {}
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.host(side).inside(|| command.spawn()).expect("the tool starts")

@@ -5,8 +5,9 @@ use crate::situation::{BASE, Event, Side, Situation, View, client, server};
 use crate::situations::silence::POSTGRES;
 
 const CHURN: &[&str] = &["D1", "D6"];
-const ONE_DUMP: &[&str] = &["D1", "D6", "D10", "D1-D3"];
+const ONE_DUMP: &[&str] = &["row"];
 const WINDOW: &[View] = &[View::L1, View::L2];
+const LOWEST: &[View] = &[View::L0];
 const ONCE: &[View] = &[View::Once];
 /// Advice for HTTP clients, which a database's shell does not follow.
 const HTTP: &[(Side, &str)] = &[
@@ -26,12 +27,9 @@ pub(super) const ALL: &[Situation] = &[
         filter: ":49200",
         serve: "exec $PY $P/server.py port=49200",
         play: "exec $PY $P/client.py port=49200 mode=per-request n=400 c=8",
-        once: true,
-        expect: &[
-            client(CHURN).at(WINDOW),
-            server(CHURN).at(WINDOW),
-            client(ONE_DUMP).at(ONCE).or_unsure(),
-        ],
+        more: ONCE,
+        expect: &[client(CHURN).at(WINDOW), server(CHURN).at(WINDOW), client(ONE_DUMP).at(ONCE)],
+        also: &["D1", "D6", "D10", "D1-D3"],
         never: &["healthy", "D4-D6", "D4", "D5"],
         ..BASE
     },
@@ -42,12 +40,9 @@ pub(super) const ALL: &[Situation] = &[
         filter: "",
         serve: "exec $PY $P/server.py port=60900",
         play: "exec $PY $P/client.py port=60900 mode=per-request n=400 c=8",
-        once: true,
-        expect: &[
-            client(CHURN).at(WINDOW),
-            server(CHURN).at(WINDOW),
-            client(ONE_DUMP).at(ONCE).or_unsure(),
-        ],
+        more: ONCE,
+        expect: &[client(CHURN).at(WINDOW), server(CHURN).at(WINDOW), client(ONE_DUMP).at(ONCE)],
+        also: &["D1", "D6", "D10", "D1-D3"],
         never: &["healthy", "D4-D6", "D4", "D5"],
         ..BASE
     },
@@ -57,12 +52,9 @@ pub(super) const ALL: &[Situation] = &[
         filter: "",
         at_client: &["sysctl -qw 'net.ipv4.ip_local_port_range=1024 65535'"],
         play: "exec $PY $P/client.py mode=per-request n=400 c=8",
-        once: true,
-        expect: &[
-            client(CHURN).at(WINDOW),
-            server(CHURN).at(WINDOW),
-            client(ONE_DUMP).at(ONCE).or_unsure(),
-        ],
+        more: ONCE,
+        expect: &[client(CHURN).at(WINDOW), server(CHURN).at(WINDOW), client(ONE_DUMP).at(ONCE)],
+        also: &["D1", "D6", "D10", "D1-D3"],
         never: &["healthy", "D4-D6", "D4", "D5"],
         ..BASE
     },
@@ -132,6 +124,17 @@ pub(super) const ALL: &[Situation] = &[
         never: &["healthy", "D1", "D7"],
         ..BASE
     },
+    Situation {
+        name: "port-scan",
+        mechanism: 11,
+        port: 0,
+        filter: "",
+        play: "exec $PY $P/client.py mode=scan n=300 c=2",
+        expect: &[client(&["D8", "D9"]).or_unsure()],
+        never: &["healthy", "D1"],
+        counts: &[],
+        ..BASE
+    },
     // 12: ports.
     Situation {
         name: "ports-exhausted",
@@ -172,6 +175,7 @@ pub(super) const ALL: &[Situation] = &[
         core: true,
         serve: "exec $PY $P/server.py mode=noread backlog=4 slow_accept=0.05",
         play: "exec $PY $P/client.py mode=per-request n=80 c=40 deadline=2.2",
+        more: LOWEST,
         expect: &[server(&["D9"])],
         also: &["D13", "D14"],
         never: &["healthy"],
@@ -184,6 +188,7 @@ pub(super) const ALL: &[Situation] = &[
         needs: &["node"],
         serve: "exec node $P/server.js 5000 block",
         play: "exec $PY $P/client.py mode=per-request n=600 c=60 deadline=8",
+        more: LOWEST,
         expect: &[server(&["D9"])],
         also: &["D1", "D6"],
         never: &["healthy"],
@@ -197,6 +202,7 @@ pub(super) const ALL: &[Situation] = &[
         port: 8081,
         filter: ":8081",
         serve: "",
+        more: LOWEST,
         expect: &[client(&["D9"])],
         never: &["healthy"],
         counts: &[Side::Client],
@@ -367,6 +373,69 @@ pub(super) const ALL: &[Situation] = &[
         never: &["healthy"],
         never_words: &[(Side::Server, "gunicorn")],
         words: &[(Side::Server, "timeout")],
+        ..BASE
+    },
+    Situation {
+        name: "apache-loop-urllib",
+        mechanism: 15,
+        needs: &["apache2"],
+        serve: "cat $P/apache.conf > apache.conf; echo hello > index.html; \
+                exec apache2 -DNO_DETACH -d $PWD -f $PWD/apache.conf",
+        play: "exec $PY -c 'import urllib.request as u; \
+               [u.urlopen(\"http://10.107.0.2:8080/index.html\").read() for _ in range(160)]'",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy"],
+        never_words: &[(Side::Client, "nginx"), (Side::Server, "gunicorn")],
+        words: &[(Side::Client, "urllib")],
+        ..BASE
+    },
+    Situation {
+        name: "python-http-server",
+        mechanism: 15,
+        needs: &["go"],
+        serve: "exec $PY -m http.server 8080",
+        play: "exec $PEER -url http://10.107.0.2:8080/ -n 160 -c 4 -think 5ms",
+        expect: &[client(&["D6"]), server(&["D6"])],
+        never: &["healthy"],
+        never_words: &[(Side::Server, "nginx"), (Side::Server, "gunicorn")],
+        words: &[(Side::Server, "http.server")],
+        ..BASE
+    },
+    Situation {
+        name: "php-built-in",
+        mechanism: 15,
+        needs: &["go", "php"],
+        serve: "echo '<?php echo \"hello\";' > index.php; exec php -S 0.0.0.0:8080",
+        play: "exec $PEER -url http://10.107.0.2:8080/index.php -n 160 -c 4 -think 5ms",
+        expect: &[client(&["D6"]), server(&["D6"])],
+        never: &["healthy"],
+        never_words: &[(Side::Server, "nginx"), (Side::Server, "gunicorn")],
+        words: &[(Side::Server, "php")],
+        ..BASE
+    },
+    Situation {
+        name: "ruby-loop",
+        mechanism: 15,
+        needs: &["ruby"],
+        play: "exec ruby -rnet/http -e '160.times { Net::HTTP.get(\"10.107.0.2\", \"/\", 8080) }'",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy"],
+        never_words: &[(Side::Client, "requests.Session"), (Side::Client, "http.Client")],
+        words: &[(Side::Client, "ruby")],
+        ..BASE
+    },
+    Situation {
+        name: "pgbench-connects-each",
+        mechanism: 15,
+        needs: &["psql"],
+        port: 5432,
+        filter: ":5432",
+        serve: POSTGRES,
+        play: "echo 'select 1;' > one.sql; PATH=$PATH:$(echo /usr/lib/postgresql/*/bin) \
+               pgbench -n -C -f one.sql -c 4 -t 30 -h 10.107.0.2 -U nobody postgres > /dev/null",
+        expect: &[client(CHURN), server(CHURN)],
+        never: &["healthy", "D2", "D5"],
+        never_words: HTTP,
         ..BASE
     },
 ];

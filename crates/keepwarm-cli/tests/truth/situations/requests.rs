@@ -1,7 +1,7 @@
 //! What is healthy (1), how many requests a connection carried (2), and requests without an answer
 //! (3 and 7).
 
-use crate::situation::{BASE, Requests, Situation, client, far, lossy, near, server};
+use crate::situation::{BASE, Requests, Side, Situation, client, far, lossy, near, server};
 
 const SERVE: &str = "exec $PY $P/server.py";
 const NGINX: &str = "sed -e 's/@SSL@//' -e 's/@MORE@/keepalive_timeout 0;/' $P/nginx.conf > nginx.conf \
@@ -136,6 +136,20 @@ pub(super) const ALL: &[Situation] = &[
         play: "exec $PY $P/client.py mode=keep n=1000 c=10 post=65536",
         expect: &[client(&["D5"]), server(&["D5"])],
         never: &["healthy"],
+        requests: Requests::Bound,
+        ..BASE
+    },
+    Situation {
+        name: "d5-apache-30",
+        mechanism: 2,
+        needs: &["apache2", "go"],
+        serve: "{ cat $P/apache.conf; echo MaxKeepAliveRequests 30; } > apache.conf; \
+                echo hello > index.html; exec apache2 -DNO_DETACH -d $PWD -f $PWD/apache.conf",
+        play: "exec $PEER -url http://10.107.0.2:8080/index.html -n 1600 -c 8",
+        expect: &[client(&["D5"]), server(&["D5"])],
+        never: &["healthy"],
+        // Apache defers accepts (TCP_DEFER_ACCEPT): without a request the server's host has no connection.
+        counts: &[Side::Client],
         requests: Requests::Bound,
         ..BASE
     },
