@@ -86,7 +86,7 @@ fn recipe(dice: &mut Dice, number: u64, delay: u64) -> Recipe {
         let n = threads * (for_ms / each).max(6);
         let n = n.min(3_000);
         format!(
-            "exec $PEER -url {scheme}://10.107.0.2:8080/ -c {threads} -think {think}ms -n {n} {more}"
+            "exec $PEER -url {scheme}://10.107.0.2:8080/ -c {threads} -think {think}ms -n {n} -for {for_ms}ms {more}"
         )
     };
     // The kinds in turn, so that each is played; the numbers by the dice.

@@ -28,6 +28,7 @@ var (
 	timeout = flag.Duration("timeout", 0, "client: for a request")
 	post    = flag.Int("post", 0, "client: bytes of a body")
 	mode    = flag.String("mode", "shared", "default, shared, per-request, close, dropped, unread, wave")
+	most    = flag.Duration("for", time.Hour, "client: no request begins later")
 	h2      = flag.Bool("h2", false, "HTTP/2")
 )
 
@@ -78,6 +79,7 @@ func transport() *http.Transport {
 
 func load() {
 	var asked, answered atomic.Int64
+	end := time.Now().Add(*most)
 	shared := &http.Client{Transport: transport(), Timeout: *timeout}
 	ask := func(client *http.Client) {
 		asked.Add(1)
@@ -127,7 +129,7 @@ func load() {
 			all.Add(1)
 			go func() {
 				defer all.Done()
-				for range *n / *c {
+				for i := 0; i < *n / *c && time.Now().Before(end); i++ {
 					each()
 					time.Sleep(*think)
 				}
