@@ -52,7 +52,7 @@ truth *WORDS:
 
 # How often a finding names a cause of a random mixture, by confidence
 calibrate MIXTURES="200" SEED="1":
-    KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test -p keepwarm-cli --test truth random_mixtures -- --ignored --nocapture
+    KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test -p keepwarm-cli --test truth of_mixtures -- --ignored --nocapture
 
 # keepwarm load beside wrk, oha, h2load, ab and hey: requests/s and CPU a request (bench/load/README.md)
 bench-load *ARGS:

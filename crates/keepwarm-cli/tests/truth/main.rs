@@ -43,20 +43,20 @@ use crate::programs::Tools;
 use crate::situation::Situation;
 
 #[test]
-fn core_situations_are_judged_as_the_packets_say() {
+fn core_situations_are_judged_rightly() {
     judge(|situation| situation.core, "core");
 }
 
 #[test]
 #[ignore = "takes minutes: just truth"]
-fn all_situations_are_judged_as_the_packets_say() {
+fn all_situations_are_judged_rightly() {
     judge(|_| true, "all");
 }
 
 /// The figure of docs/watching.md: how often a finding names a cause that the generator put in.
 #[test]
 #[ignore = "takes many minutes: just calibrate"]
-fn sure_findings_name_causes_of_random_mixtures() {
+fn sure_findings_name_causes_of_mixtures() {
     let Some(tools) = tools() else { return };
     let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
     let (mixtures, seed) = (

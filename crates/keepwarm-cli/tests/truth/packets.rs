@@ -203,3 +203,45 @@ fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
         _ => None,
     }
 }
+
+mod tests {
+    use super::*;
+
+    /// Plays segments of one connection, each by the client (`>`) or the server (`<`).
+    fn played(segments: &[(char, u8)]) -> [Packets; 2] {
+        let mut connections = Connections { port: 8080, ..Connections::default() };
+        for (time, (from, flags)) in segments.iter().enumerate() {
+            let mut packet = [0_u8; 40];
+            (packet[0], packet[33]) = (0x45, *flags);
+            let (client, server) = ((1_u8, 40_000_u16), (2_u8, 8_080_u16));
+            let (from, to) = if *from == '>' { (client, server) } else { (server, client) };
+            (packet[15], packet[19]) = (from.0, to.0);
+            packet[20..22].copy_from_slice(&from.1.to_be_bytes());
+            packet[22..24].copy_from_slice(&to.1.to_be_bytes());
+            connections.see(&packet, time as u64);
+        }
+        Side::ALL.map(|side| connections.count(side, u64::MAX))
+    }
+
+    const OPEN: [(char, u8); 3] = [('>', SYN), ('<', SYN | ACK), ('>', ACK)];
+
+    #[test]
+    fn first_fin_or_rst_ends_a_connection() {
+        let ends = [('<', FIN | ACK), ('>', FIN | ACK), ('<', ACK)];
+        let [client, server] = played(&[&OPEN[..], &ends].concat());
+        for seen in [client, server] {
+            assert_eq!((seen.opened, seen.server_fin, seen.ended(), seen.over), (1, 1, 1, 1));
+        }
+        let [half, _] = played(&[&OPEN[..], &[('>', FIN | ACK), ('<', ACK)]].concat());
+        assert_eq!((half.client_fin, half.over), (1, 0), "the server has not closed");
+    }
+
+    #[test]
+    fn probe_is_open_for_its_client_alone() {
+        let [client, server] = played(&[('>', SYN), ('<', SYN | ACK), ('>', RST | ACK)]);
+        assert_eq!((client.opened, client.client_rst), (1, 1));
+        assert_eq!((server.opened, server.ended()), (0, 0));
+        let [refused, _] = played(&[('>', SYN), ('<', RST | ACK)]);
+        assert_eq!(refused.opened, 0);
+    }
+}

@@ -47,7 +47,7 @@ impl Conditions {
     }
 }
 
-/// One direction of a wire.
+/// A direction of a wire.
 #[derive(Debug)]
 pub(super) struct Lane {
     conditions: Conditions,
@@ -69,9 +69,9 @@ impl Default for Lane {
 /// Fate of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It arrives at once.
+    /// Arrives at once.
     Arrives,
-    /// It is under way, and [`Lane::arrived`] returns it later.
+    /// Is under way: [`Lane::arrived`] returns the packet later.
     UnderWay,
     Lost,
 }
