@@ -47,14 +47,16 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     /// Returns the defaults of this library: no limit on counts, 90 s idle timeout, 30 s connect
-    /// timeout, 30 s TCP keep-alive, no total timeout, 10 redirects.
+    /// timeout, 15 s TCP keep-alive, 45 s for bytes without acknowledgement, no total timeout, 10
+    /// redirects.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Returns exactly the numbers of Go's `http.DefaultTransport`: `MaxIdleConns` 100,
     /// `MaxIdleConnsPerHost` 2 (`DefaultMaxIdleConnsPerHost`), `MaxConnsPerHost` unlimited,
-    /// `IdleConnTimeout` 90 s, dial timeout and TCP keep-alive 30 s, no `Client.Timeout`.
+    /// `IdleConnTimeout` 90 s, dial timeout and TCP keep-alive 30 s, 9 probes, no `TCP_USER_TIMEOUT`,
+    /// no `Client.Timeout`.
     ///
     /// For comparison and for migration. With more than two requests at once to one origin these
     /// numbers close healthy connections, which this library is meant to avoid.
@@ -235,12 +237,52 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the idle time before TCP keep-alive probes are sent, and the interval between them.
-    /// Go: `Dialer.KeepAlive`.
+    /// Sets the time without a byte from the peer before a TCP keep-alive probe is sent, and the
+    /// interval between probes. Go: `Dialer.KeepAlive`.
     ///
-    /// Default: 30 s. `None` switches probes off; less than a second is refused.
+    /// Default: 15 s, counted in whole seconds. (Go: 30 s.) `None` switches probes off; less than a
+    /// second or more than 32,767 s is refused. The cost is one packet without data, and its
+    /// answer, in each interval of each quiet connection. The benefit: the state that NATs and
+    /// firewalls keep of the connection does not expire, and a peer that has vanished is noticed,
+    /// see [`tcp_user_timeout`](Self::tcp_user_timeout) and
+    /// [`tcp_keepalive_probes`](Self::tcp_keepalive_probes).
     pub fn tcp_keepalive(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.settings.tcp_keepalive = interval.into();
+        self
+    }
+
+    /// Sets the number of keep-alive probes that may stay unanswered, one after the other, before
+    /// the kernel ends a connection (`TCP_KEEPCNT`). Go: `net.KeepAliveConfig.Count`.
+    ///
+    /// Default: 3, so that with 15 s of [`tcp_keepalive`](Self::tcp_keepalive) a peer that has
+    /// vanished is noticed after 60 s. (Go and Linux: 9.) Zero is refused, and so is more than 127,
+    /// the kernel's limit. On Linux the number counts only without a
+    /// [`tcp_user_timeout`](Self::tcp_user_timeout): with one, the kernel ends the connection when
+    /// that time has passed and a probe is unanswered (tcp(7)). The cost of a small number is that
+    /// lost packets on a bad network end connections.
+    pub fn tcp_keepalive_probes(mut self, probes: u32) -> Self {
+        self.settings.tcp_keepalive_probes = probes;
+        self
+    }
+
+    /// Sets the time for which sent bytes may stay unacknowledged, or keep-alive probes unanswered,
+    /// before the kernel ends the connection (`TCP_USER_TIMEOUT`, RFC 5482). Go has no such
+    /// setting.
+    ///
+    /// Default: 45 s, counted in whole milliseconds. Zero is refused; `None` leaves it to the
+    /// kernel, which on Linux sends again for about 15 minutes (`net.ipv4.tcp_retries2`). It is for
+    /// a peer that is gone without a FIN or RST: its host lost power, or a NAT or load balancer
+    /// forgot the connection. A request on such a connection fails after this time with `TimedOut`
+    /// ([`io_error`](crate::Error::io_error)); one that may be repeated goes out once more, on a
+    /// new connection. An idle one is closed when the probe is due at or after this time: with the
+    /// defaults after 45 s, when two probes were lost.
+    ///
+    /// The cost: a server that keeps its connection but reads nothing of an upload for so long
+    /// (its receive window is zero) ends it too, although it answers the kernel's probes. A server
+    /// that takes long for its response does not: its kernel has acknowledged the request. Linux
+    /// only; elsewhere it has no effect.
+    pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.tcp_user_timeout = timeout.into();
         self
     }
 
@@ -343,7 +385,8 @@ impl ClientBuilder {
     /// traits, on which no byte has passed. For `https` the client does the TLS handshake on that
     /// stream itself. [`connect_timeout`](ClientBuilder::connect_timeout) bounds it, and its error
     /// is the cause of an error at [`Stage::Connect`](crate::Stage::Connect). The settings of TCP
-    /// ([`tcp_keepalive`](ClientBuilder::tcp_keepalive)) do not apply to its streams, and a
+    /// ([`tcp_keepalive`](ClientBuilder::tcp_keepalive),
+    /// [`tcp_user_timeout`](ClientBuilder::tcp_user_timeout)) do not apply to its streams, and a
     /// [`resolver`](ClientBuilder::resolver) beside it is refused.
     ///
     /// A client has one connector, and clients share no connections: so a connection of one

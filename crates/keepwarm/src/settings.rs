@@ -14,6 +14,20 @@ use crate::error::{Error, Result};
 /// Go's `Dialer.Timeout` and `Dialer.KeepAlive` in `http.DefaultTransport`.
 const GO_DIAL: Duration = Duration::from_secs(30);
 
+/// Idle time before the first TCP keep-alive probe, and the interval between probes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Unanswered probes after which the kernel ends a connection.
+const KEEPALIVE_PROBES: u32 = 3;
+/// Linux: `TCP_KEEPCNT` where a program sets none (`net.ipv4.tcp_keepalive_probes`). Go's default.
+const GO_KEEPALIVE_PROBES: u32 = 9;
+/// Time for which sent bytes may stay unacknowledged.
+const USER_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Limits of the kernel (`include/net/tcp.h`): `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL`, in
+/// seconds, and `MAX_TCP_KEEPCNT`. setsockopt(2) fails with EINVAL beyond them.
+const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
+const MAX_KEEPALIVE_PROBES: u32 = 127;
+
 /// Limits and timeouts of one client. Made by [`ClientBuilder`](crate::ClientBuilder).
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -24,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp_keepalive: Option<Duration>,
+    pub(crate) tcp_keepalive_probes: u32,
+    pub(crate) tcp_user_timeout: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
     pub(crate) keep_alive: bool,
@@ -43,7 +59,9 @@ impl Default for Settings {
             max_connections: Limit::NONE,
             acquire_timeout: None,
             connect_timeout: GO_DIAL,
-            tcp_keepalive: Some(GO_DIAL),
+            tcp_keepalive: Some(KEEPALIVE),
+            tcp_keepalive_probes: KEEPALIVE_PROBES,
+            tcp_user_timeout: Some(USER_TIMEOUT),
             timeout: None,
             max_redirects: 10,
             keep_alive: true,
@@ -62,7 +80,14 @@ impl Settings {
             learns_idle_timeout: false,
             ..ours.pool
         };
-        Self { pool, max_idle: Limit::at_most(100), ..ours }
+        Self {
+            pool,
+            max_idle: Limit::at_most(100),
+            tcp_keepalive: Some(GO_DIAL),
+            tcp_keepalive_probes: GO_KEEPALIVE_PROBES,
+            tcp_user_timeout: None,
+            ..ours
+        }
     }
 
     /// Rejects the first setting that cannot work. The error names its value and what to set
@@ -110,13 +135,7 @@ impl Settings {
         if self.timeout == Some(Duration::ZERO) {
             return refuse("timeout", "every request would fail; set None for no timeout");
         }
-        if self.tcp_keepalive.is_some_and(|interval| interval.as_secs() == 0) {
-            return Err(Error::invalid(format!(
-                "tcp_keepalive is {:?}: the kernel counts whole seconds; set at least 1 s, or None \
-                 to switch it off",
-                self.tcp_keepalive.unwrap_or_default()
-            )));
-        }
+        self.validate_tcp()?;
         if self.response_header_timeout == Some(Duration::ZERO) {
             return refuse(
                 "response_header_timeout",
@@ -124,5 +143,39 @@ impl Settings {
             );
         }
         Ok(())
+    }
+
+    /// Rejects numbers that the kernel does not take: each dial would fail.
+    fn validate_tcp(&self) -> Result<()> {
+        let refuse = |name: &str, value: String, why: &str| {
+            Err(Error::invalid(format!("{name} is {value}: {why}")))
+        };
+        match self.tcp_keepalive {
+            Some(interval) if interval.as_secs() == 0 => refuse(
+                "tcp_keepalive",
+                format!("{interval:?}"),
+                "the kernel counts whole seconds; set at least 1 s, or None to switch it off",
+            ),
+            Some(interval) if interval > MAX_KEEPALIVE => refuse(
+                "tcp_keepalive",
+                format!("{interval:?}"),
+                "the kernel takes at most 32767 s; set less, or None to switch it off",
+            ),
+            _ if !(1..=MAX_KEEPALIVE_PROBES).contains(&self.tcp_keepalive_probes) => refuse(
+                "tcp_keepalive_probes",
+                self.tcp_keepalive_probes.to_string(),
+                "the kernel takes 1 to 127; set a number between, or tcp_keepalive(None) to send \
+                 no probes",
+            ),
+            _ => match self.tcp_user_timeout {
+                Some(timeout) if timeout.as_millis() == 0 => refuse(
+                    "tcp_user_timeout",
+                    format!("{timeout:?}"),
+                    "the kernel counts whole milliseconds; set at least 1 ms, or None for the \
+                     kernel's own limit",
+                ),
+                _ => Ok(()),
+            },
+        }
     }
 }

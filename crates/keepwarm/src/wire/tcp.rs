@@ -12,11 +12,16 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Kind, Result, Stage};
+use crate::settings::Settings;
 use crate::wire::connect::{Name, Resolver};
 
 /// Time that an address has before the next one is tried beside it: the connection attempt delay
 /// that RFC 8305, section 5, recommends. Go: `Dialer.FallbackDelay` is 300 ms.
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// The kernel reads `TCP_USER_TIMEOUT` as a signed number of milliseconds: 24.8 days.
+#[cfg(target_os = "linux")]
+const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Returns the addresses of a host, in the order in which they are to be tried.
 pub(crate) async fn resolve(
@@ -52,7 +57,7 @@ pub(crate) async fn resolve(
 pub(crate) async fn connect(
     addresses: &[SocketAddr],
     local: Option<IpAddr>,
-    keepalive: Option<Duration>,
+    settings: &Settings,
 ) -> Result<TcpStream> {
     let stream = match addresses {
         [only] => connect_from(local, *only).await.map_err(|error| refused(local, *only, error))?,
@@ -60,11 +65,23 @@ pub(crate) async fn connect(
     };
     let failed = |error| Error::failed(Stage::Connect, error);
     stream.set_nodelay(true).map_err(failed)?;
-    if let Some(interval) = keepalive {
-        let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(failed)?;
-    }
+    set_liveness(&stream, settings).map_err(failed)?;
     Ok(stream)
+}
+
+/// Sets the options by which the kernel notices that the peer is gone without a FIN or RST.
+fn set_liveness(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    if let Some(interval) = settings.tcp_keepalive {
+        let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
+        let keepalive = keepalive.with_retries(settings.tcp_keepalive_probes);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(timeout) = settings.tcp_user_timeout {
+        socket.set_tcp_user_timeout(Some(timeout.min(MAX_USER_TIMEOUT)))?;
+    }
+    Ok(())
 }
 
 /// Races the addresses of a host (RFC 8305): the families take turns, each attempt has a head start
@@ -174,6 +191,34 @@ mod tests {
             let stream = stream.expect("connected");
             assert_eq!(stream.local_addr().expect("connected").ip(), local);
             assert_eq!(getsockopt(&stream, IpBindAddressNoPort), Ok(true), "{local}");
+        }
+    }
+
+    /// As the kernel has them.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn sockets_have_the_liveness_options() {
+        let stage = scripted::Stage::open().await;
+        let to = [SocketAddr::from(([127, 0, 0, 1], stage.port()))];
+        let off = Settings { tcp_keepalive: None, tcp_user_timeout: None, ..Settings::default() };
+        let huge = Settings { tcp_user_timeout: Some(Duration::MAX), ..Settings::default() };
+        let seconds = |count| Some(Duration::from_secs(count));
+        for (settings, probes, user_timeout) in [
+            (Settings::default(), Some((seconds(15), seconds(15), 3)), seconds(45)),
+            (Settings::go_defaults(), Some((seconds(30), seconds(30), 9)), None),
+            (off, None, None),
+            (huge, Some((seconds(15), seconds(15), 3)), Some(MAX_USER_TIMEOUT)),
+        ] {
+            let stream = within("a connection", connect(&to, None, &settings)).await;
+            let stream = stream.expect("connected");
+            let socket = SockRef::from(&stream);
+            assert_eq!(socket.keepalive().expect("an option"), probes.is_some());
+            if let Some((time, interval, count)) = probes {
+                assert_eq!(socket.tcp_keepalive_time().ok(), time);
+                assert_eq!(socket.tcp_keepalive_interval().ok(), interval);
+                assert_eq!(socket.tcp_keepalive_retries().ok(), Some(count));
+            }
+            assert_eq!(socket.tcp_user_timeout().expect("an option"), user_timeout);
         }
     }
 

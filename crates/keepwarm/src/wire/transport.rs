@@ -130,6 +130,6 @@ pub(crate) async fn open(
             return Err(Error::failed(Stage::Connect, words));
         }
     }
-    let connecting = tcp::connect(&addresses, local, settings.tcp_keepalive);
+    let connecting = tcp::connect(&addresses, local, settings);
     left.bound(Stage::Connect, connecting).await.map(Stream::Tcp)
 }

@@ -86,6 +86,11 @@ fn unusable_settings_are_named() {
         (builder().response_header_timeout(Duration::ZERO), "response_header_timeout is 0"),
         (builder().tcp_keepalive(Duration::ZERO), "tcp_keepalive is 0ns"),
         (builder().tcp_keepalive(Duration::from_millis(900)), "tcp_keepalive is 900ms"),
+        (builder().tcp_keepalive(Duration::from_secs(32_768)), "tcp_keepalive is 32768s"),
+        (builder().tcp_keepalive_probes(0), "tcp_keepalive_probes is 0"),
+        (builder().tcp_keepalive_probes(128), "tcp_keepalive_probes is 128"),
+        (builder().tcp_user_timeout(Duration::ZERO), "tcp_user_timeout is 0ns"),
+        (builder().tcp_user_timeout(Duration::from_micros(900)), "tcp_user_timeout is 900µs"),
     ] {
         let error = refused.build().expect_err(setting);
         assert!(error.is_invalid());

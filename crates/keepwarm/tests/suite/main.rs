@@ -38,4 +38,6 @@ mod total_limit;
 #[cfg(unix)]
 mod unix_socket;
 mod upload;
+#[cfg(target_os = "linux")]
+mod vanished;
 mod waiting;
