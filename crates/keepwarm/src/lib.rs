@@ -81,7 +81,7 @@
 //   pool/       the pools: origins, leases, dials, the keeper task, limits across origins
 //   wire/       one connection: streams, HTTP/1.1 by hyper, wake-ups, request bodies
 //   observe/    statistics, events, warnings, explanations, spans
-//   settings clock deadline, and error            beneath all
+//   settings clock deadline origin_key url, error beneath all: numbers, time, names, and failures
 
 mod builder;
 mod client;
@@ -91,6 +91,7 @@ mod error;
 mod exchange;
 mod get;
 mod observe;
+mod origin_key;
 mod pool;
 mod request;
 mod response;
@@ -98,6 +99,7 @@ mod service;
 mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod url;
 mod wire;
 
 /// Atomics and locks of [`wire::wake_state`]. Its model check replaces them by loom's.

@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use crate::error::{Error, Result};
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::send::send;
+use crate::origin_key::OriginRef;
 use crate::pool::origins::Origins;
 use crate::response::Response;
+use crate::url::{self, printable};
 use crate::wire::body::Body;
 use crate::wire::interim::InterimListener;
-use crate::wire::origin_key::OriginRef;
-use crate::wire::origin_key::printable;
 
 /// A request in the making. Mistakes in it are reported by [`send`](RequestBuilder::send).
 ///
@@ -43,13 +43,9 @@ pub struct RequestBuilder {
 
 impl RequestBuilder {
     pub(crate) fn new(origins: Arc<Origins>, method: Method, url: &str) -> Self {
-        let (uri, refused) = match url.parse() {
+        let (uri, refused) = match parse(url) {
             Ok(uri) => (uri, None),
-            Err(error) => {
-                let error: http::uri::InvalidUri = error;
-                let message = format!("{:?} is not a URL: {error}", printable(url));
-                (Uri::default(), Some(Error::invalid(message)))
-            }
+            Err(error) => (Uri::default(), Some(error)),
         };
         Self { origins, outgoing: Outgoing::new(method, uri), timeout: None, refused }
     }
@@ -159,4 +155,15 @@ impl RequestBuilder {
     fn refuse(&mut self, message: String) {
         self.refused.get_or_insert_with(|| Error::invalid(message));
     }
+}
+
+/// Parses an absolute URL. Bytes of path and query that may not stand in a URI are encoded, as in a
+/// redirect.
+fn parse(url: &str) -> Result<Uri> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        let message = format!("{:?} is not a URL: {why}; write http://host/path", printable(url));
+        Error::invalid(message)
+    };
+    let encoded = url::encode(url.as_bytes()).map_err(|why| refuse(&why))?;
+    encoded.parse().map_err(|why: http::uri::InvalidUri| refuse(&why))
 }

@@ -29,13 +29,13 @@ use crate::deadline::Deadline;
 use crate::error::{BoxError, Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
+use crate::origin_key::OriginRef;
 use crate::pool::lease::Lease;
 use crate::pool::origin::Origin;
 use crate::pool::origins::Origins;
 use crate::wire::body::Body;
 use crate::wire::connection::says_close;
 use crate::wire::interim::{self, Expectation, MAX_BYTES_BEFORE_HEAD};
-use crate::wire::origin_key::OriginRef;
 use crate::wire::pending_response::Responded;
 
 /// Limit on the connections that one request is handed to. All but the last two had died before

@@ -2,6 +2,7 @@
 
 use http::{Extensions, HeaderMap, Method, Uri};
 
+use crate::url::encode_uri;
 use crate::wire::body::Body;
 
 /// A request as its caller made it. Each attempt is made from it, so that it need not be copied for
@@ -31,7 +32,7 @@ impl Outgoing {
         let (parts, body) = request.into_parts();
         Self {
             method: parts.method,
-            uri: parts.uri,
+            uri: encode_uri(parts.uri),
             headers: parts.headers,
             extensions: parts.extensions,
             body: Some(body),

@@ -8,9 +8,10 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::outgoing::Outgoing;
-use crate::error::{Error, Result, Stage};
+use crate::error::{BoxError, Error, Kind, Result, Stage};
+use crate::origin_key::OriginRef;
+use crate::url::{self, printable, scheme_length};
 use crate::wire::body::Body;
-use crate::wire::origin_key::{OriginRef, printable};
 
 /// Returns the location of a response if it is to be followed: a redirect with a location that does
 /// not ask for a body that cannot be sent again.
@@ -29,12 +30,11 @@ pub(super) fn follow(
     status: StatusCode,
     location: &HeaderValue,
 ) -> Result<()> {
-    let location = location.to_str().map_err(|error| Error::failed(Stage::Redirect, error))?;
-    let next = resolve(&outgoing.uri, location)?;
+    let (next, same_origin) = target(&outgoing.uri, location.as_bytes())?;
     if keeps_method(status) == Some(false) {
         drop_body(outgoing);
     }
-    if !same_origin(&outgoing.uri, &next)? {
+    if !same_origin {
         for name in [&AUTHORIZATION, &COOKIE, &PROXY_AUTHORIZATION, &WWW_AUTHENTICATE] {
             outgoing.headers.remove(name);
         }
@@ -43,6 +43,17 @@ pub(super) fn follow(
     outgoing.headers.remove(HOST);
     outgoing.uri = next;
     Ok(())
+}
+
+/// Returns the error after the last redirect that may be followed: `from` has sent one more.
+pub(super) fn too_many(limit: u32, from: Option<&Uri>, next: &Uri) -> Error {
+    let message =
+        format!("more than {limit} redirects, the last one to {:?}", printable(&next.to_string()));
+    let error = Error::new(Stage::Redirect, Kind::Failed).with_message(message);
+    match from.map(OriginRef::of) {
+        Some(Ok(origin)) => error.at(&origin.to_key().to_string().into()),
+        _ => error,
+    }
 }
 
 /// Turns a request into a GET without a body; HEAD stays HEAD. Every client does so (RFC 9110,
@@ -74,21 +85,31 @@ fn keeps_method(status: StatusCode) -> Option<bool> {
     }
 }
 
-/// Returns true if both URIs have the same origin; an error if the client does not support the
-/// target.
-fn same_origin(from: &Uri, to: &Uri) -> Result<bool> {
-    let to = OriginRef::of(to).map_err(|error| Error::failed(Stage::Redirect, error))?;
-    Ok(OriginRef::of(from)?.to_key() == to.to_key())
+/// Returns the URI that a location leads to, and true if that is at the same origin. The error
+/// names the origin of the redirect and its location.
+fn target(from: &Uri, location: &[u8]) -> Result<(Uri, bool)> {
+    let origin = OriginRef::of(from)?.to_key();
+    let next = resolve(from, location).and_then(|next| {
+        let same_origin = OriginRef::of(&next)?.to_key() == origin;
+        Ok((next, same_origin))
+    });
+    next.map_err(|why| {
+        let location = printable(&String::from_utf8_lossy(location));
+        Error::failed(Stage::Redirect, why)
+            .with_message(format!("location {location:?}"))
+            .at(&origin.to_string().into())
+    })
 }
 
 /// Resolves a location against the URI of the redirect: absolute, scheme-relative, absolute path,
-/// query, or relative path (RFC 3986, 5.2). A fragment is not sent.
-fn resolve(base: &Uri, location: &str) -> Result<Uri> {
-    let location = location.split('#').next().unwrap_or_default();
+/// query, or relative path (RFC 3986, 5.2). A fragment is not sent, and bytes that may not stand in
+/// a URI are encoded, as in the URL of a request.
+fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, BoxError> {
+    let location = &*url::encode(location)?;
     let scheme = base.scheme_str().unwrap_or("http");
     let authority = base.authority().map_or("", |authority| authority.as_str());
     let path = base.path();
-    let absolute = if has_scheme(location) {
+    let absolute = if scheme_length(location.as_bytes()).is_some() {
         location.to_owned()
     } else if let Some(rest) = location.strip_prefix("//") {
         format!("{scheme}://{rest}")
@@ -102,19 +123,7 @@ fn resolve(base: &Uri, location: &str) -> Result<Uri> {
         let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
         format!("{scheme}://{authority}{}", remove_dot_segments(&format!("{directory}/{location}")))
     };
-    absolute.parse().map_err(|error| {
-        Error::failed(Stage::Redirect, Box::new(error) as crate::error::BoxError)
-            .with_message(format!("location {:?}", printable(location)))
-    })
-}
-
-/// Returns true if the location begins with `scheme ":"`. A scheme is a letter and then letters,
-/// digits, "+", "-" or "." (RFC 3986, 3.1).
-fn has_scheme(location: &str) -> bool {
-    location.split_once(':').is_some_and(|(scheme, _)| {
-        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-    })
+    Ok(absolute.parse()?)
 }
 
 /// Removes dot segments (RFC 3986, 5.2.4) from the path only: a query is left unchanged.
@@ -148,7 +157,7 @@ mod tests {
     use super::*;
 
     fn resolved(base: &str, location: &str) -> String {
-        resolve(&base.parse().unwrap(), location).unwrap().to_string()
+        resolve(&base.parse().unwrap(), location.as_bytes()).unwrap().to_string()
     }
 
     #[test]
@@ -167,7 +176,10 @@ mod tests {
             ("x:y/z", "x:y/z"),
         ] {
             if location == "x:y/z" {
-                assert!(resolve(&base.parse().unwrap(), location).is_err(), "no such scheme form");
+                assert!(
+                    resolve(&base.parse().unwrap(), location.as_bytes()).is_err(),
+                    "no such scheme form"
+                );
                 continue;
             }
             assert_eq!(resolved(base, location), expected, "{location}");

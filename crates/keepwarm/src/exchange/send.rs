@@ -7,7 +7,7 @@ use super::outgoing::Outgoing;
 use super::redirect;
 use super::response_body::{ConnectionInfo, ResponseBody};
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind, Result, Stage};
+use crate::error::Result;
 use crate::pool::origins::Origins;
 
 /// Limit on the bytes of a redirect's body that are read to save its connection, if they have
@@ -23,6 +23,7 @@ pub(crate) async fn send(
     let settings = &origins.shared().settings;
     let limit = settings.max_redirects;
     let mut deadline = Deadline::after(timeout.or(settings.timeout));
+    let mut redirected = None;
     for _ in 0..=limit {
         let (response, info) = round_trip(origins, outgoing, deadline).await?;
         let next = (limit > 0)
@@ -33,9 +34,9 @@ pub(crate) async fn send(
         let (status, location) = (response.status(), location.clone());
         let mut body = response.into_body();
         body.discard_arrived(MAX_DISCARDED_BYTES);
+        redirected = Some(outgoing.uri.clone());
         redirect::follow(outgoing, status, &location)?;
         deadline = body.into_deadline();
     }
-    Err(Error::new(Stage::Redirect, Kind::Failed)
-        .with_message(format!("more than {limit} redirects")))
+    Err(redirect::too_many(limit, redirected.as_ref(), &outgoing.uri))
 }

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result, Stage};
 use crate::observe::spans::DialSpan;
+use crate::origin_key::Scheme;
 use crate::pool::origin::Origin;
 use crate::wire::connection::Connection;
 use crate::wire::counted_stream::CountedStream;
-use crate::wire::origin_key::Scheme;
 #[cfg(feature = "tls")]
 use crate::wire::stream::Stream;
 use crate::wire::transport::{TimeLeft, open};

@@ -118,8 +118,8 @@ impl Drop for Lease {
 mod tests {
     use super::*;
     use crate::client::Client;
+    use crate::origin_key::OriginRef;
     use crate::pool::origin::Checkout;
-    use crate::wire::origin_key::OriginRef;
     use keepwarm_testkit::scripted::{Stage, eventually, within};
 
     fn origin(client: &Client, stage: &Stage) -> Arc<Origin> {

@@ -8,8 +8,8 @@ use keepwarm_pool::{CloseReason, Moment};
 use crate::observe::recent_count::RecentCount;
 use crate::observe::snapshot::Snapshot;
 use crate::observe::stats::{OriginStats, PoolStats, Stats};
+use crate::origin_key::{OriginKey, OriginRef};
 use crate::pool::origin::{Origin, Shared};
-use crate::wire::origin_key::{OriginKey, OriginRef};
 
 /// Number of known origins at which the unused ones are forgotten for the first time. A client that
 /// sends requests to ever new hosts holds at most this many, or twice as many as it has connections

@@ -20,7 +20,7 @@ use std::task::Poll;
 use tower_service::Service;
 
 use crate::error::{BoxError, Result, panic_message};
-use crate::wire::origin_key::{OriginKey, Scheme};
+use crate::origin_key::{OriginKey, Scheme};
 use crate::wire::stream::{Io, Stream};
 
 /// Limit on the addresses of one name that are tried: a resolver's list need not end.

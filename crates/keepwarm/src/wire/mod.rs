@@ -12,7 +12,6 @@
 //! | `stream`, `transport`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
 //! | `body`, `gate`, `interim` | the request body, and what holds it back |
 //! | `keep_alive` | the `Keep-Alive` field of a response |
-//! | `origin_key` | the identity of an origin |
 
 pub(crate) mod body;
 pub mod connect;
@@ -21,7 +20,6 @@ pub(crate) mod counted_stream;
 pub(crate) mod gate;
 pub(crate) mod interim;
 pub(crate) mod keep_alive;
-pub(crate) mod origin_key;
 pub(crate) mod pending_response;
 pub(crate) mod stream;
 pub(crate) mod tcp;

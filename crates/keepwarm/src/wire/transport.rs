@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connect::{Connector, Destination, Resolver};
-use super::origin_key::OriginKey;
 use super::stream::Stream;
 use super::tcp;
 #[cfg(unix)]
 use super::unix;
 use crate::error::{Error, Result, Stage};
 use crate::observe::spans;
+use crate::origin_key::OriginKey;
 use crate::settings::Settings;
 
 /// How a client opens its streams.

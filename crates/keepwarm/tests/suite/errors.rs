@@ -28,7 +28,9 @@ async fn unusable_url_is_rejected_with_reason() {
         ("http://[::1]:x/", "the port is not a number"),
         ("", "is not a URL"),
         ("/path", "no scheme"),
-        ("host/path", "is not a URL"),
+        ("host/path", "; write http://host/path"),
+        ("http://b\u{fc}cher.test/", "the host is not ASCII; write it by IDNA"),
+        ("http://host/\r\nx: y", "it has a control character"),
         ("host", "no scheme"),
         #[cfg(not(feature = "tls"))]
         ("https://host/", "TLS is not built into this version"),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use keepwarm::{Body, Client, CloseReason, Stage as At};
-use keepwarm_testkit::scripted::{Answer, Request, Server, ok, within};
+use keepwarm_testkit::scripted::{Answer, Peer, Request, Server, ok, within};
+use tokio::net::TcpListener;
 
-use crate::support::only;
+use crate::support::{done, fetch, only};
 
 fn redirect(status: u16, location: &str, body: &str) -> Answer {
     Answer::Send(format!(
@@ -117,7 +118,10 @@ async fn eleventh_redirect_is_an_error() {
     assert_eq!(response.text().await.expect("a body"), "there");
     let error = client.get(server.url("/11")).send().await.expect_err("11");
     assert_eq!(error.stage(), At::Redirect);
-    assert!(error.to_string().contains("more than 10 redirects"), "{error}");
+    assert_eq!(error.origin(), Some(&*server.origin()));
+    let text = error.to_string();
+    assert!(text.contains("more than 10 redirects, the last one to "), "{text}");
+    assert!(text.contains(&server.url("/0")), "{text}");
     assert_eq!(server.accepted(), 1, "one connection for all of it");
 }
 
@@ -150,6 +154,74 @@ async fn unsupported_target_is_a_redirect_error() {
         assert!(!error.is_invalid(), "the caller asked for nothing wrong: {error}");
         assert!(!error.to_string().contains("secret"));
         assert_eq!(only(&client).idle, 1, "{location}");
+    }
+}
+
+/// Sends `location` byte for byte, and then answers with the target that it is asked for.
+async fn answer_with(listener: &TcpListener, location: &[u8]) -> String {
+    let (stream, _) = within("a connection", listener.accept()).await.expect("accept");
+    let mut peer = Peer::over(stream);
+    peer.request().await;
+    let head = [b"HTTP/1.1 302 Found\r\nLocation: ", location, b"\r\nContent-Length: 0\r\n\r\n"];
+    peer.write(head.concat()).await;
+    peer.serve("there").await.target().to_owned()
+}
+
+/// As curl does. A caller's URL is held to the same standard.
+#[tokio::test]
+async fn unclean_locations_are_encoded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let origin = format!("http://{}", listener.local_addr().expect("bound"));
+    for (location, target) in [
+        (&b"/caf\xc3\xa9"[..], "/caf%c3%a9"),
+        (b"/caf\xe9", "/caf%e9"),
+        (b"/a b/c.html", "/a%20b/c.html"),
+        (b"/x?a=\"1\"", "/x?a=%221%22"),
+        (b"/s?q=na\xc3\xafve&x=1", "/s?q=na%c3%afve&x=1"),
+        (b"caf\xc3\xa9?q=a b#\xe9", "/caf%c3%a9?q=a%20b"),
+        (b"/tab\t", "/tab"),
+        (b"/[a]{b}|\\^%zz", "/[a]{b}|\\^%zz"),
+    ] {
+        let client = Client::new();
+        let asked = fetch(&client, &format!("{origin}/from"));
+        assert_eq!(answer_with(&listener, location).await, target);
+        assert_eq!(done(asked).await.expect(target), "there");
+
+        let Ok(written) = std::str::from_utf8(location) else { continue };
+        let path = written.trim().trim_start_matches('/');
+        let client = Client::new();
+        let asked = fetch(&client, &format!("{origin}/{path}"));
+        let (stream, _) = within("a connection", listener.accept()).await.expect("accept");
+        assert_eq!(Peer::over(stream).serve("").await.target(), target, "a caller's own");
+        done(asked).await.expect(target);
+    }
+}
+
+/// Both the origin that sent it and the location.
+#[tokio::test]
+async fn unusable_location_is_named_with_origin() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let origin = format!("http://{}", listener.local_addr().expect("bound"));
+    for (location, shown) in [
+        (&b"http://b\xc3\xbccher.test/"[..], "\"http://b\u{fc}cher.test/\": the host is not ASCII"),
+        (b"http://b\xfccher.test/", "cher.test/\": the host is not ASCII"),
+        (b"/a\tb", "\"/a\\tb\": it has a control character"),
+        (b"http://host:port/", "\"http://host:port/\": "),
+        (b"http:///x", "\"http:///x\": "),
+    ] {
+        let client = Client::new();
+        let asked = fetch(&client, &format!("{origin}/from"));
+        let (stream, _) = within("a connection", listener.accept()).await.expect("accept");
+        let mut peer = Peer::over(stream);
+        peer.request().await;
+        let head =
+            [b"HTTP/1.1 302 Found\r\nLocation: ", location, b"\r\nContent-Length: 0\r\n\r\n"];
+        peer.write(head.concat()).await;
+        let error = done(asked).await.expect_err(shown);
+        assert_eq!((error.stage(), error.origin()), (At::Redirect, Some(&*origin)), "{error}");
+        let text = error.to_string();
+        let start = format!("{origin}: redirect not followed: location ");
+        assert!(text.starts_with(&start) && text.contains(shown), "{text}");
     }
 }
 

@@ -214,3 +214,13 @@ async fn helper_timeout_covers_the_body() {
     assert!(error.is_timeout(), "{error}");
     assert_eq!(error.stage(), keepwarm::Stage::Body);
 }
+
+/// `http::Uri` lets bytes beyond ASCII pass.
+#[tokio::test]
+async fn unclean_uri_is_encoded_as_elsewhere() {
+    let server = Server::start(echo);
+    let uri = server.url("/caf\u{e9}?q=\u{e9}");
+    let request = http::Request::get(uri).body(Empty::<Bytes>::new()).expect("a request");
+    let response = Client::new().call(request).await.expect("a response");
+    assert!(text(response).await.starts_with("GET /caf%c3%a9?q=%c3%a9 "));
+}

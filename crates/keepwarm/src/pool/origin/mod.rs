@@ -28,6 +28,7 @@ use crate::observe::observer::EventKind;
 use crate::observe::recent_count::RecentCount;
 use crate::observe::snapshot::Snapshot;
 use crate::observe::warnings;
+use crate::origin_key::OriginKey;
 use crate::pool::connection_limit::ConnectionLimit;
 use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::{IdleWakeup, Keeper};
@@ -35,7 +36,6 @@ use crate::pool::lease::Lease;
 use crate::pool::retry_budget::RetryBudget;
 use crate::settings::Settings;
 use crate::wire::connection::Connection;
-use crate::wire::origin_key::OriginKey;
 use crate::wire::transport::Transport;
 
 /// State that all origins of one client share.

@@ -129,16 +129,6 @@ fn port_of(authority: &str, host: &str, scheme: Scheme) -> Option<u16> {
     }
 }
 
-/// Returns a URL as a message may repeat it: without credentials, also where it is malformed.
-pub(crate) fn printable(url: &str) -> String {
-    let start = url.find("//").map_or(0, |slashes| slashes + 2);
-    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |length| start + length);
-    match url[start..end].rfind('@') {
-        Some(at) => format!("{}...{}", &url[..start], &url[start + at..]),
-        None => url.to_owned(),
-    }
-}
-
 impl OriginKey {
     /// Returns the host as a resolver wants it: an IPv6 literal without its brackets.
     pub(crate) fn host(&self) -> &str {

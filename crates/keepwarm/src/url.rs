@@ -1,0 +1,170 @@
+//! URLs as a caller or a server wrote them, made fit for a request.
+//!
+//! Owns the one answer for what may not stand in a URI (RFC 3986, 2): in the path and the query
+//! such bytes are percent-encoded, as curl and browsers do; in the host they are refused, since a
+//! guess might lead to another server. What the host means is in `origin_key`.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+use std::ops::Range;
+
+use http::Uri;
+
+/// Reason why a URL cannot be made fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// A line break or another control character. One that was encoded would hide a mistake.
+    Control(u8),
+    /// The host has bytes beyond ASCII.
+    Host,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control(byte) => write!(f, "it has a control character (byte 0x{byte:02x})"),
+            Self::Host => f.write_str("the host is not ASCII; write it by IDNA (xn--...)"),
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// Percent-encodes the bytes of path and query that may not stand in a URI, in lower case as curl
+/// does, and drops the fragment, which is not sent. `url` may be a relative reference.
+///
+/// A percent sign stays: the URL may have been encoded before. So do `[ ] { } | \ ^`, which RFC
+/// 3986 does not allow either, but servers and curl take as they are.
+pub(crate) fn encode(url: &[u8]) -> Result<Cow<'_, str>, Unusable> {
+    let url = url.split(|byte| *byte == b'#').next().unwrap_or_default();
+    if let Some(control) = url.iter().copied().find(u8::is_ascii_control) {
+        return Err(Unusable::Control(control));
+    }
+    let authority = authority(url);
+    let (start, rest) = url.split_at(authority.end);
+    let start = std::str::from_utf8(start).ok().filter(|start| start.is_ascii());
+    let start = start.ok_or(Unusable::Host)?;
+    if let Ok(clean) = std::str::from_utf8(url)
+        && !rest.iter().copied().any(is_foreign)
+    {
+        return Ok(Cow::Borrowed(clean));
+    }
+    Ok(Cow::Owned(format!("{start}{}", percent_encoded(rest))))
+}
+
+/// Encodes the path and query of a URI: [`Uri`] allows bytes beyond ASCII there.
+pub(crate) fn encode_uri(uri: Uri) -> Uri {
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    if !target.bytes().any(is_foreign) {
+        return uri;
+    }
+    let encoded = percent_encoded(target.as_bytes()).parse();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = encoded.ok();
+    Uri::from_parts(parts).unwrap_or(uri)
+}
+
+/// Returns true for a byte that stands in no URI, and that nobody sends as it is.
+const fn is_foreign(byte: u8) -> bool {
+    !byte.is_ascii() || matches!(byte, b' ' | b'"' | b'<' | b'>' | b'`')
+}
+
+fn percent_encoded(bytes: &[u8]) -> String {
+    let mut encoded = String::with_capacity(bytes.len() + 16);
+    for &byte in bytes {
+        if is_foreign(byte) {
+            // A `String` takes all that is written.
+            let _ = write!(encoded, "%{byte:02x}");
+        } else {
+            encoded.push(char::from(byte));
+        }
+    }
+    encoded
+}
+
+/// Returns the place of the authority: behind `//`, up to the path, query or fragment. Empty and at
+/// the start if the reference has none.
+fn authority(url: &[u8]) -> Range<usize> {
+    let scheme = scheme_length(url).map_or(0, |length| length + 1);
+    if !url[scheme..].starts_with(b"//") {
+        return 0..0;
+    }
+    let start = scheme + 2;
+    let length = url[start..].iter().position(|byte| b"/?#".contains(byte));
+    start..length.map_or(url.len(), |length| start + length)
+}
+
+/// Returns the length of the scheme if the URL begins with `scheme ":"`. A scheme is a letter and
+/// then letters, digits, "+", "-" or "." (RFC 3986, 3.1).
+pub(crate) fn scheme_length(url: &[u8]) -> Option<usize> {
+    let length = url.iter().position(|byte| *byte == b':')?;
+    let rest = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    (url.first().is_some_and(u8::is_ascii_alphabetic) && url[..length].iter().all(rest))
+        .then_some(length)
+}
+
+/// Returns a URL as a message may repeat it: without credentials, also where it is malformed.
+pub(crate) fn printable(url: &str) -> String {
+    let start = url.find("//").map_or(0, |slashes| slashes + 2);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |length| start + length);
+    match url[start..end].rfind('@') {
+        Some(at) => format!("{}...{}", &url[..start], &url[start + at..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_bytes_of_the_target_are_encoded() {
+        for (url, expected) in [
+            (&b"/caf\xc3\xa9"[..], "/caf%c3%a9"),
+            (b"/caf\xe9", "/caf%e9"),
+            (b"/a b/c.html", "/a%20b/c.html"),
+            (b"/x?a=\"1\"&b=<2>", "/x?a=%221%22&b=%3c2%3e"),
+            (b"/s?q=na\xc3\xafve&x=1", "/s?q=na%c3%afve&x=1"),
+            (b"caf\xc3\xa9.html", "caf%c3%a9.html"),
+            (b"?q=a b", "?q=a%20b"),
+            (b"http://h/\xc3\xa9?a`b", "http://h/%c3%a9?a%60b"),
+            (b"//h/\xc3\xa9", "//h/%c3%a9"),
+            (b"http://h?\xc3\xa9", "http://h?%c3%a9"),
+            // Encoded before, and what curl leaves.
+            (b"/%c3%a9%zz", "/%c3%a9%zz"),
+            (b"/[a]{b}|\\^'", "/[a]{b}|\\^'"),
+            (b"/a#\xe9 \"", "/a"),
+        ] {
+            let encoded = encode(url).expect(expected);
+            assert_eq!(encoded, expected);
+            assert_eq!(encode(encoded.as_bytes()).as_deref(), Ok(expected), "once is enough");
+            let absolute = if encoded.starts_with("http:") {
+                encoded.into_owned()
+            } else {
+                format!("http://h/{}", encoded.trim_start_matches('/'))
+            };
+            absolute.parse::<Uri>().expect(&absolute);
+        }
+    }
+
+    #[test]
+    fn hosts_and_control_characters_are_refused() {
+        for url in ["http://b\u{fc}cher.test/", "//b\u{fc}cher.test", "http://\u{e9}@h/"] {
+            assert_eq!(encode(url.as_bytes()), Err(Unusable::Host), "{url}");
+        }
+        for (url, byte) in [("/a\tb", 9), ("http://h/\r\nx: y", 13), ("/\u{7f}", 127)] {
+            assert_eq!(encode(url.as_bytes()), Err(Unusable::Control(byte)), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn uris_are_encoded_alike() {
+        for (url, expected) in [
+            ("http://h:1/\u{e9}?\u{e9}", "http://h:1/%c3%a9?%c3%a9"),
+            ("http://h/a?b", "http://h/a?b"),
+            ("/\u{e9}", "/%c3%a9"),
+        ] {
+            assert_eq!(encode_uri(url.parse().expect(url)).to_string(), expected);
+        }
+    }
+}
