@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let loader = &summary.loader;
     for (name, histogram) in [
+        ("service", &summary.latency),
         ("response", &summary.response),
         ("send_lag", &summary.send_lag),
         ("loader_lag", &loader.lag),
@@ -47,5 +48,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let quantiles = [histogram.p50(), histogram.p90(), histogram.p99(), histogram.max()];
         println!("{name}_us {} samples, p50 p90 p99 max {quantiles:?}", histogram.count());
     }
+    let used = &loader.per_thread;
+    let waited = used.iter().filter_map(|thread| thread.waited_for_core).max();
+    println!("most waited for a core {waited:?} of {:?}", summary.elapsed);
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use common::{plan, run_and_compare};
@@ -145,4 +146,42 @@ fn slow_server_does_not_make_the_loader_late() {
         assert!(lateness.count() >= 90, "{} heartbeats in a second", lateness.count());
         assert!(lateness.p50() < summary.latency.p50(), "{lateness:?}");
     }
+}
+
+/// Threads that share one core with others that never sleep: the heartbeat shows it, although the
+/// service times contain the same delay and look like those of a slow server.
+#[test]
+fn starved_loader_is_late_by_its_own_heartbeat() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let server = HttpServer::start(answer_all);
+    let builder = plan(&server).concurrency(20).threads(1).duration(MS(1500));
+    let over = AtomicBool::new(false);
+    let summary = std::thread::scope(|scope| {
+        let pinned = scope.spawn(|| {
+            let allowed = sched_getaffinity(None).expect("the cores of this thread");
+            let first = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu)).expect("a core");
+            let mut one = CpuSet::new();
+            one.set(first);
+            sched_setaffinity(None, &one).expect("one of its own cores");
+            // Threads inherit the core of the thread that starts them.
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let begun = Instant::now();
+                        while !over.load(Relaxed) && begun.elapsed() < Duration::from_secs(60) {
+                            std::hint::spin_loop();
+                        }
+                    });
+                }
+                let summary = common::run(builder);
+                over.store(true, Relaxed);
+                summary
+            })
+        });
+        pinned.join().expect("no panic")
+    });
+    drop(server);
+    let (lateness, used) = (&summary.loader.lateness, &summary.loader.per_thread[0]);
+    assert!(lateness.p99() > Some(2_000), "p99 {:?} µs, {used:?}", lateness.p99());
+    assert!(lateness.p99() > summary.latency.p50(), "the service times are its own");
 }
