@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::knowledge::Runtime;
+use crate::thresholds::SHORTEST_WAIT_MS;
 use crate::{MissingEvidence, ResetReasons};
 
 /// Side of a connection.
@@ -106,8 +107,16 @@ pub struct Evidence {
     pub unclassified: u64,
     /// Calls of connect(2) that were refused or timed out.
     pub connect_failed: u64,
-    /// Requests per connection; `None` if none could be counted.
+    /// Closed connections on which the client sent data and received nothing.
+    pub unanswered: u64,
+    /// Closes that the client began while an answer was due.
+    pub given_up: u64,
+    /// Time that the client waited for the answer before these closes.
+    pub waited: Option<Idle>,
+    /// Requests per connection, at least; `None` if none could be counted.
     pub requests: Option<Requests>,
+    /// Requests per connection, at most; `None` where the lower bound is the number itself.
+    pub requests_at_most: Option<Requests>,
     /// Idle time before closes that the local side began.
     pub idle_local: Option<Idle>,
     /// Idle time before closes that the remote side began.
@@ -124,6 +133,12 @@ pub struct Evidence {
     pub close_wait: u64,
     /// Connections in CLOSE_WAIT at the start of the window.
     pub close_wait_at_start: u64,
+    /// Open sockets whose peer is silent.
+    pub stuck: StuckSockets,
+    /// For a server: connections that the kernel has established and no program has accepted.
+    pub unaccepted: u64,
+    /// For a server: the listener's accept queue.
+    pub listen_queue: Option<ListenQueue>,
     /// TIME_WAITs held by the local side: its closes of the last minute. `None` where the system
     /// does not list them.
     pub time_wait: Option<u64>,
@@ -131,12 +146,46 @@ pub struct Evidence {
     pub ports: Option<Ports>,
     /// Program of the local side, if it was recognised.
     pub runtime: Option<Runtime>,
+    /// Program of the remote side, if it runs on this host and was recognised.
+    pub peer_runtime: Option<Runtime>,
     /// Traffic on the connections that are open at the end of the window.
     pub open: Option<OpenTraffic>,
+    /// Share of the events of the whole watch that were lost before they were read, from 0 to 1.
+    pub lost_share: f64,
     /// Kinds of evidence that this kernel does not report.
     pub missing: MissingEvidence,
     /// Facts that only the load generator knows; `None` if no load of ours is the cause.
     pub load: Option<LoadKnowledge>,
+}
+
+/// Open sockets whose peer does not acknowledge what they sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct StuckSockets {
+    /// Sockets in ESTABLISHED or CLOSE_WAIT, with data or keep-alive probes unanswered.
+    pub established: u64,
+    /// Sockets in a closing state (FIN_WAIT1, LAST_ACK, CLOSING) whose FIN is unanswered.
+    pub closing: u64,
+    /// Longest time in milliseconds since one of them received anything.
+    pub oldest_ms: u32,
+    /// Segments that they have sent again.
+    pub retransmits: u64,
+}
+
+impl StuckSockets {
+    /// Returns their number.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.established.saturating_add(self.closing)
+    }
+}
+
+/// Accept queue of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ListenQueue {
+    /// Connections that wait for accept(2).
+    pub waiting: u64,
+    /// Largest number that may wait: the smaller of listen(2)'s backlog and net.core.somaxconn.
+    pub backlog: u64,
 }
 
 /// Data segments on connections that are open and carried something within the window.
@@ -284,8 +333,8 @@ impl Evidence {
         if closer == self.side { self.idle_local } else { self.idle_remote }
     }
 
-    /// Returns the resets by which a client gave its connections up on purpose, where traced.
-    pub(crate) const fn given_up(&self) -> u64 {
+    /// Returns the resets by which a client ended its connections on purpose, where traced.
+    pub(crate) const fn reset_on_purpose(&self) -> u64 {
         match self.level.reset_reasons() {
             Some(reasons) => reasons.given_up,
             None => 0,
@@ -298,6 +347,19 @@ impl Evidence {
             Some(reasons) => reasons.late_requests,
             None => 0,
         }
+    }
+
+    /// Returns the closes that the client began after it had waited for an answer. A farewell of the
+    /// protocol is followed by the close at once.
+    pub(crate) fn given_up_waiting(&self) -> u64 {
+        let waited = self.waited.is_some_and(|waited| waited.p50_ms >= SHORTEST_WAIT_MS);
+        if waited { self.given_up } else { 0 }
+    }
+
+    /// Returns the program that is known on a side.
+    #[must_use]
+    pub fn runtime_of(&self, side: Side) -> Option<Runtime> {
+        if side == self.side { self.runtime } else { self.peer_runtime }
     }
 
     /// Counts the connections that a load closed at its own end as open: it kept them while it ran.

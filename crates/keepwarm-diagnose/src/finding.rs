@@ -39,12 +39,21 @@ pub enum Cause {
     Probes,
     /// D9: connects fail.
     ConnectsFail,
+    /// D9 at the server: the program does not accept connections as fast as they come.
+    AcceptQueueFull,
     /// D10: the local ports towards a service run out.
     PortBudget,
     /// D11: closed by the client's own idle timeout: deliberate.
     Expiry,
     /// D12: few long connections whose requests cannot be counted: no churn.
     Multiplexed,
+    /// D13: requests are given up before their answer.
+    GivenUp {
+        /// Milliseconds that the client waited, if a common time was found: its deadline.
+        deadline_ms: Option<u32>,
+    },
+    /// D14: the peer is silent: nothing that is sent to it is acknowledged.
+    PeerSilent,
     /// D4, D5 or D6: the server closes first, and polls cannot show why.
     ServerCloses,
     /// Connections are kept: each carries many requests.
@@ -54,7 +63,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Returns the short name: `D1` to `D12`, `D4-D6`, `healthy` or `mixed`.
+    /// Returns the short name: `D1` to `D14`, `D4-D6`, `healthy` or `mixed`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -66,10 +75,12 @@ impl Cause {
             Cause::ConnectionClose { .. } => "D6",
             Cause::CloseWaitLeak => "D7",
             Cause::Probes => "D8",
-            Cause::ConnectsFail => "D9",
+            Cause::ConnectsFail | Cause::AcceptQueueFull => "D9",
             Cause::PortBudget => "D10",
             Cause::Expiry => "D11",
             Cause::Multiplexed => "D12",
+            Cause::GivenUp { .. } => "D13",
+            Cause::PeerSilent => "D14",
             Cause::ServerCloses => "D4-D6",
             Cause::Healthy => "healthy",
             Cause::Mixed => "mixed",
@@ -79,9 +90,10 @@ impl Cause {
     /// Returns the side whose settings are the cause, if it is one side by definition.
     pub(crate) const fn side_to_change(self) -> Option<Side> {
         match self {
-            Cause::ClientPerRequest | Cause::IdlePoolTooSmall { .. } | Cause::BodyNotDrained => {
-                Some(Side::Client)
-            }
+            Cause::ClientPerRequest
+            | Cause::IdlePoolTooSmall { .. }
+            | Cause::BodyNotDrained
+            | Cause::GivenUp { .. } => Some(Side::Client),
             Cause::RequestLimit { .. } => Some(Side::Server),
             _ => None,
         }
@@ -92,7 +104,7 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Short name of the cause: `D1` to `D12`, `D4-D6`, `healthy`, `mixed`.
+    /// Short name of the cause: `D1` to `D14`, `D4-D6`, `healthy`, `mixed`.
     pub code: &'static str,
     /// The cause.
     pub cause: Cause,

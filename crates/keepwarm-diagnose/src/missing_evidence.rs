@@ -6,7 +6,8 @@
 
 use crate::evidence::{Evidence, Side};
 use crate::finding::{Cause, Finding};
-use crate::thresholds::LESS_SURE;
+use crate::thresholds::{LESS_SURE, LOST_LITTLE, LOST_MUCH, LOST_SOME};
+use crate::words::percent;
 
 /// Kinds of evidence that the self-test did not find on this kernel. A finding that rests on one of
 /// them is withheld.
@@ -51,6 +52,7 @@ impl MissingEvidence {
 /// Withholds a finding that rests on missing evidence, or adds the cause that it can no longer be
 /// told from.
 pub(crate) fn degrade(seen: &Evidence, finding: Finding) -> Finding {
+    let finding = with_lost_events(seen, finding);
     let lacks = needs(seen.side, finding.cause).and(seen.missing);
     if lacks.any() {
         let summary = format!(
@@ -86,6 +88,28 @@ pub(crate) fn degrade(seen: &Evidence, finding: Finding) -> Finding {
     }
 }
 
+/// Lowers or withholds a finding on closes of which events were lost: a socket whose peer's event is
+/// missing is judged alone, and may show the wrong closer.
+fn with_lost_events(seen: &Evidence, finding: Finding) -> Finding {
+    let lost = seen.lost_share;
+    if lost.is_nan() || lost < LOST_LITTLE || matches!(finding.cause, Cause::Mixed) {
+        return finding;
+    }
+    let part = percent(lost.min(1.0));
+    if lost >= LOST_MUCH {
+        let summary = format!(
+            "{} is withheld: {part} of the events were lost before they were read, and it rests on \
+             them; watch fewer connections (one port), or with less other work on this host",
+            finding.code
+        );
+        let cause = Cause::Mixed;
+        return Finding { code: cause.code(), cause, confidence: 0.0, summary, advice: None };
+    }
+    let summary =
+        format!("{}; {part} of the events were lost, so it is less sure", finding.summary);
+    Finding { confidence: finding.confidence.min(LOST_SOME), summary, ..finding }
+}
+
 /// Returns the kinds of evidence that a cause rests on.
 const fn needs(side: Side, cause: Cause) -> MissingEvidence {
     let nothing = MissingEvidence { closer: false, abort: false, unread: false, requests: false };
@@ -106,6 +130,12 @@ const fn needs(side: Side, cause: Cause) -> MissingEvidence {
         Cause::Probes | Cause::Multiplexed | Cause::Healthy => {
             MissingEvidence { requests: true, ..nothing }
         }
-        Cause::CloseWaitLeak | Cause::ConnectsFail | Cause::PortBudget | Cause::Mixed => nothing,
+        Cause::GivenUp { .. } => MissingEvidence { requests: true, ..nothing },
+        Cause::CloseWaitLeak
+        | Cause::ConnectsFail
+        | Cause::AcceptQueueFull
+        | Cause::PeerSilent
+        | Cause::PortBudget
+        | Cause::Mixed => nothing,
     }
 }

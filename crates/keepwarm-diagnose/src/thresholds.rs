@@ -43,6 +43,8 @@ pub(crate) const LARGEST_NAMED_IDLE: u64 = 32;
 pub(crate) const AT_ONCE_MS: u32 = 500;
 /// Idle milliseconds from which a close looks like a timeout, if the closes have one time.
 pub(crate) const TIMEOUT_MS: u32 = 900;
+/// Idle milliseconds from which closes that nearly all have one time look like a timeout.
+pub(crate) const SHORT_TIMEOUT_MS: u32 = 200;
 /// Idle milliseconds from which a close looks like a timeout where the times differ: on a host
 /// without a free core the end of a request may be as late as a second.
 pub(crate) const SOME_TIMEOUT_MS: u32 = 2_000;
@@ -51,6 +53,11 @@ pub(crate) const SOME_TIMEOUT_MS: u32 = 2_000;
 
 /// Share of closes with unread data from which unread bodies are the cause.
 pub(crate) const UNREAD: f64 = 0.3;
+
+// ---- healthy, and D4 beside many requests ---------------------------------------------------------
+
+/// Resets with a request under way from which a destination is not healthy.
+pub(crate) const FAILED_REQUESTS: u64 = 3;
 
 // ---- D7 -----------------------------------------------------------------------------------------
 
@@ -86,6 +93,47 @@ pub(crate) const UNPAIRED: f64 = 1.05;
 
 /// Window in which a long-lived connection shows: two seconds, and two dumps.
 pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(4);
+
+/// Connections that wait for accept(2) from which a queue is worth a finding though it is not full.
+pub(crate) const NOT_ACCEPTED: u64 = 10;
+
+// ---- D11 and D1 ---------------------------------------------------------------------------------
+
+/// Connections that idle on average while others are opened, from which no pool is shared.
+pub(crate) const IDLE_BESIDE_NEW: f64 = 10.0;
+
+// ---- D13 ----------------------------------------------------------------------------------------
+
+/// Share of closes before an answer from which giving up is the cause.
+pub(crate) const GIVEN_UP: f64 = 0.3;
+/// Milliseconds of waiting below which data before a close is a farewell, not a request.
+pub(crate) const SHORTEST_WAIT_MS: u32 = 5;
+/// Open connections without one answer from which they are worth a finding.
+pub(crate) const MANY_WAIT: u64 = 10;
+
+// ---- D14 ----------------------------------------------------------------------------------------
+
+/// Milliseconds of silence from which a socket is stuck: three retransmissions take 1.4 s.
+pub(crate) const SILENT_MS: u32 = 1_000;
+/// Share of the open connections from which stuck ones are a finding.
+pub(crate) const SILENT_SHARE: f64 = 0.05;
+/// Stuck sockets from which their share does not matter.
+pub(crate) const STUCK_MANY: u64 = 10;
+/// Retransmissions a socket that chance does not explain.
+pub(crate) const RETRIES: u64 = 2;
+
+// ---- streams ------------------------------------------------------------------------------------
+
+/// Data segments from the server on each open connection from which it is a stream: a short answer
+/// is one or two.
+pub(crate) const STREAMED: u64 = 4;
+
+// ---- lost events --------------------------------------------------------------------------------
+
+/// Share of lost events from which a finding on closes is lowered to [`LOST_SOME`].
+pub(crate) const LOST_LITTLE: f64 = 0.01;
+/// Share of lost events from which a finding on closes is withheld.
+pub(crate) const LOST_MUCH: f64 = 0.3;
 
 // ---- confidences --------------------------------------------------------------------------------
 
@@ -126,3 +174,25 @@ pub(crate) const FORESEEN: f64 = 0.8;
 /// D12: offset of the ratio of segments, and the most it reaches.
 pub(crate) const RATIO_OFFSET: f64 = 0.5;
 pub(crate) const MOST_UNPAIRED: f64 = 0.9;
+/// Most confidence of a finding on closes of which some events were lost.
+pub(crate) const LOST_SOME: f64 = 0.6;
+/// Factor on D1, D5 and D6 where requests are known within bounds only.
+pub(crate) const BOUNDED: f64 = 0.8;
+/// D13: base for data without an answer; for a close while an answer was due; with a common
+/// deadline, for all of the closes; and where only open connections show it.
+pub(crate) const UNANSWERED_SURE: f64 = 0.8;
+pub(crate) const GIVEN_UP_SURE: f64 = 0.6;
+pub(crate) const COMMON_DEADLINE: f64 = 0.95;
+pub(crate) const HALF_SURE: f64 = 0.5;
+/// D14, by retransmissions; and without them.
+pub(crate) const RETRANSMITTED: f64 = 0.95;
+pub(crate) const WITHOUT_RETRANSMITS: f64 = 0.7;
+/// D9 by a full accept queue; by one that is not full.
+pub(crate) const QUEUE_FULL: f64 = 0.9;
+pub(crate) const QUEUE_GROWS: f64 = 0.7;
+/// D4, if requests met the closes and the idle times differ.
+pub(crate) const MET_REQUESTS: f64 = 0.8;
+/// D4 after a time that is shorter than any default.
+pub(crate) const SHORT_TIME: f64 = 0.8;
+/// Healthy streams.
+pub(crate) const STREAMS: f64 = 0.8;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version, explain};
 use keepwarm_diagnose::{
-    Evidence, Finding, HostCounters, Idle, Level, LoadKnowledge, MissingEvidence, OpenTraffic,
-    PolledEvidence, PortForecast, PortOutlook, Ports, RequestCount, Requests, ResetReasons, Side,
-    judge, judge_host,
+    Evidence, Finding, HostCounters, Idle, Level, ListenQueue, LoadKnowledge, MissingEvidence,
+    OpenTraffic, PolledEvidence, PortForecast, PortOutlook, Ports, RequestCount, Requests,
+    ResetReasons, Side, StuckSockets, judge, judge_host,
 };
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
@@ -74,6 +74,31 @@ fn load(dice: &mut Dice) -> LoadKnowledge {
     }
 }
 
+fn requests(dice: &mut Dice) -> Requests {
+    Requests {
+        connections: pick(dice, &COUNTS),
+        total: pick(dice, &COUNTS),
+        p50: pick(dice, &SMALL),
+        max: pick(dice, &SMALL),
+        none_share: pick(dice, &SHARES),
+        common: pick(dice, &SMALL),
+        common_share: pick(dice, &SHARES),
+    }
+}
+
+fn stuck(dice: &mut Dice) -> StuckSockets {
+    StuckSockets {
+        established: pick(dice, &COUNTS),
+        closing: pick(dice, &COUNTS),
+        oldest_ms: pick(dice, &SMALL),
+        retransmits: pick(dice, &COUNTS),
+    }
+}
+
+fn runtime(dice: &mut Dice) -> Runtime {
+    Runtime { kind: pick(dice, &Kind::ALL), version: maybe(dice, |_| Version::default()) }
+}
+
 fn evidence(dice: &mut Dice) -> Evidence {
     Evidence {
         side: pick(dice, &[Side::Client, Side::Server]),
@@ -87,15 +112,11 @@ fn evidence(dice: &mut Dice) -> Evidence {
         undrained: pick(dice, &COUNTS),
         unclassified: pick(dice, &COUNTS),
         connect_failed: pick(dice, &COUNTS),
-        requests: maybe(dice, |dice| Requests {
-            connections: pick(dice, &COUNTS),
-            total: pick(dice, &COUNTS),
-            p50: pick(dice, &SMALL),
-            max: pick(dice, &SMALL),
-            none_share: pick(dice, &SHARES),
-            common: pick(dice, &SMALL),
-            common_share: pick(dice, &SHARES),
-        }),
+        unanswered: pick(dice, &COUNTS),
+        given_up: pick(dice, &COUNTS),
+        waited: maybe(dice, idle),
+        requests: maybe(dice, requests),
+        requests_at_most: maybe(dice, requests),
         idle_local: maybe(dice, idle),
         idle_remote: maybe(dice, idle),
         alive_at_start: pick(dice, &COUNTS),
@@ -111,10 +132,15 @@ fn evidence(dice: &mut Dice) -> Evidence {
             cliff_in: maybe(dice, duration),
             exhausted_in: maybe(dice, duration),
         }),
-        runtime: maybe(dice, |dice| Runtime {
-            kind: pick(dice, &Kind::ALL),
-            version: maybe(dice, |_| Version::default()),
+        runtime: maybe(dice, runtime),
+        peer_runtime: maybe(dice, runtime),
+        stuck: if dice.roll(2) == 0 { StuckSockets::default() } else { stuck(dice) },
+        unaccepted: pick(dice, &COUNTS),
+        listen_queue: maybe(dice, |dice| ListenQueue {
+            waiting: pick(dice, &COUNTS),
+            backlog: pick(dice, &COUNTS),
         }),
+        lost_share: pick(dice, &[0.0, 0.0, 0.0, 0.01, 0.3, 1.0, f64::INFINITY, f64::NAN]),
         open: maybe(dice, |dice| OpenTraffic {
             connections: pick(dice, &COUNTS),
             requests: pick(dice, &COUNTS),
@@ -147,7 +173,7 @@ fn any_evidence_has_a_verdict() {
         findings.iter().for_each(can_be_printed);
         codes.extend(findings.iter().map(|finding| finding.code));
     }
-    assert!(codes.len() >= 12, "the rules that were reached: {codes:?}");
+    assert!(codes.len() >= 14, "the rules that were reached: {codes:?}");
 }
 
 #[test]

@@ -37,6 +37,8 @@ fn seen() -> Evidence {
 /// Returns the evidence that the server has of a client's connections.
 fn from_the_server(seen: &Evidence) -> Evidence {
     Evidence {
+        runtime: seen.peer_runtime,
+        peer_runtime: seen.runtime,
         side: Side::Server,
         local_fin: seen.remote_fin,
         remote_fin: seen.local_fin,
@@ -227,7 +229,7 @@ fn common_idle_time_is_d4_and_names_server() {
     let finding = main_finding(&seen);
     assert_eq!(finding.cause, Cause::ServerTimeout { idle_ms: Some(6_005) });
     assert!(
-        finding.summary.contains("node http.Server does that by default"),
+        finding.summary.contains("node http.Server would do that by default"),
         "{}",
         finding.summary
     );
@@ -308,7 +310,12 @@ fn exhausted_ports_need_no_forecast() {
 
 #[test]
 fn own_idle_timeout_is_d11() {
-    let seen = Evidence { local_fin: 1000, idle_local: idle(15_010, (15_005, 0.97)), ..seen() };
+    let seen = Evidence {
+        local_fin: 1000,
+        idle_local: idle(15_010, (15_005, 0.97)),
+        requests: requests(7, 9, (7, 0.4)),
+        ..seen()
+    };
     assert_eq!(code(&seen), "D11");
     assert_eq!(main_finding(&seen).advice, None);
 }
@@ -370,8 +377,14 @@ fn advice_for_other_side_ignores_own_runtime() {
     let advice = |seen: &Evidence| main_finding(seen).advice.expect("advice");
     let client = Evidence { local_fin: 1000, runtime: node, ..seen() };
     assert!(advice(&client).starts_with("node 20.19: "), "{}", advice(&client));
-    let server = advice(&from_the_server(&client));
-    assert!(server.starts_with("at the client, go: ") && !server.contains("node"), "{server}");
+    let at_server = from_the_server(&client);
+    let named = advice(&at_server);
+    assert!(named.starts_with("at the client, node 20.19: "), "{named}");
+    let server = advice(&Evidence { peer_runtime: None, runtime: node, ..at_server });
+    assert!(
+        server.starts_with("at the client, if it is go: ") && !server.contains("node"),
+        "{server}"
+    );
     let limit = Evidence {
         remote_fin: 1000,
         idle_remote: idle(0, (0, 1.0)),
@@ -379,7 +392,7 @@ fn advice_for_other_side_ignores_own_runtime() {
         runtime: Some(Runtime { kind: Kind::Java, version: None }),
         ..seen()
     };
-    assert!(advice(&limit).starts_with("at the server, nginx: "), "{}", advice(&limit));
+    assert!(advice(&limit).starts_with("at the server, if it is nginx: "), "{}", advice(&limit));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use keepwarm_diagnose::knowledge::{
     self, ADVICE, Advice, DEFAULTS, Fact, Kind, Range, Runtime, STEPS, Situation, Step, TOPICS,
-    Tables, Version, advice, explain, topics,
+    Tables, Version, advice, explain, servers_with_idle_timeout, topics,
 };
 
 const SOURCE: &str = "https://example.org/";
@@ -114,7 +114,7 @@ fn each_situation_needs_one_step() {
 #[test]
 fn every_finding_has_a_page() {
     let pages: HashSet<&str> = TOPICS.iter().map(|topic| topic.name).collect();
-    for number in 1..=12 {
+    for number in 1..=14 {
         assert!(pages.contains(format!("D{number}").as_str()), "D{number}");
     }
     for code in ["D4-D6", "healthy", "mixed"] {
@@ -152,6 +152,23 @@ fn every_runtime_has_defaults_and_advice() {
         }
     }
     assert_eq!(advice("healthy", None), None);
+}
+
+/// A program without an entry of its own is not told what to set in another one.
+#[test]
+fn known_program_never_gets_advice_of_another() {
+    for kind in Kind::ALL {
+        for code in ["D1", "D2", "D3", "D4", "D5", "D6", "D7", "D13"] {
+            let text = advice(code, Some(Runtime { kind, version: None })).unwrap();
+            assert!(text.starts_with(kind.as_str()), "{code} {kind:?}: {text}");
+            assert!(!text.contains("if it is"), "{code} {kind:?}: {text}");
+        }
+    }
+    assert!(advice("D1", None).unwrap().starts_with("if it is go: "));
+    let none = |kind| servers_with_idle_timeout(2_010, Some(Runtime { kind, version: None }));
+    assert_eq!(none(Kind::Node), Vec::<&str>::new(), "2 s is gunicorn's");
+    assert_eq!(none(Kind::Python).len(), 1);
+    assert_eq!(servers_with_idle_timeout(5_010, None).len(), 3, "uvicorn, node, Apache");
 }
 
 #[test]

@@ -40,6 +40,9 @@ fn idle(ms: u32, common_share: f64) -> Option<Idle> {
     Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
 }
 
+/// So long that only a few of a thousand connections idle at once.
+const MINUTES: Duration = Duration::from_secs(1_000);
+
 fn first(seen: &Evidence) -> Finding {
     judge(seen).swap_remove(0)
 }
@@ -70,9 +73,10 @@ fn d1_takes_closes_at_once_after_one_request() {
     is_not(&Evidence { local_fin: 940, remote_fin: 60, ..by_client() }, "D1");
     is_not(&Evidence { requests: requests(1, 0.94), ..by_client() }, "D1");
     is_not(&Evidence { requests: requests(5, 1.0), ..by_client() }, "D1");
-    // A pool whose connections expire one request later closes them late.
+    // A pool whose connections expire one request later closes them late, and few of them.
     for ms in [2_000, 5_000] {
-        is_not(&Evidence { idle_local: idle(ms, 0.1), ..by_client() }, "D1");
+        let few = Evidence { idle_local: idle(ms, 0.1), window: MINUTES, ..by_client() };
+        is_not(&few, "D1");
     }
     // A host without a free core closes late, too.
     let busy = Evidence { idle_local: idle(1_999, 0.1), ..by_client() };
@@ -121,8 +125,13 @@ fn d3_takes_three_tenths_of_closes() {
 #[test]
 fn d4_takes_a_server_that_closes_late() {
     is(&by_server(5_000, 0.6), "D4");
-    is_not(&by_server(890, 0.9), "D4");
+    // A time shorter than any default has to be that of nearly all closes.
+    is(&by_server(890, 0.8), "D4");
+    is(&by_server(200, 0.9), "D4");
+    is_not(&by_server(890, 0.79), "D4");
+    is_not(&by_server(199, 0.9), "D4");
     is_not(&by_server(0, 1.0), "D4");
+    assert!(first(&by_server(890, 1.0)).confidence < 0.9);
     is_not(&Evidence { local_fin: 210, remote_fin: 790, ..by_server(5_000, 0.9) }, "D4");
     let scattered = by_server(5_000, 0.2);
     is(&scattered, "D4");
@@ -133,7 +142,8 @@ fn d4_takes_a_server_that_closes_late() {
 #[test]
 fn d11_takes_a_client_that_closes_late() {
     for share in [0.1, 0.9] {
-        let late = Evidence { idle_local: idle(15_000, share), ..by_client() };
+        let late =
+            Evidence { idle_local: idle(15_000, share), requests: requests(7, 0.4), ..by_client() };
         is(&late, "D11");
         assert_eq!(first(&late).advice, None);
     }
@@ -278,7 +288,7 @@ fn missing_evidence_withholds_findings() {
     let limited = Evidence { requests: requests(100, 0.98), ..by_server(0, 1.0) };
     let d2 = Evidence { requests: requests(2, 0.4), ..by_client() };
     let d3 = Evidence { local_fin: 500, undrained: 500, ..by_client() };
-    let d11 = Evidence { idle_local: idle(15_000, 0.9), ..by_client() };
+    let d11 = Evidence { idle_local: idle(15_000, 0.9), requests: requests(7, 0.4), ..by_client() };
     let open = OpenTraffic { connections: 2, requests: 1_400, answers: 1_000 };
     let d12 = Evidence { opened: 0, open: Some(open), ..seen() };
     for (seen, code, kinds) in [

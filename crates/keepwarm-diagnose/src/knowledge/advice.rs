@@ -6,7 +6,10 @@
 //! does not exist in the versions that the advice is for. Steps that depend on no runtime are in
 //! `steps`.
 
-use super::Kind::{Dotnet, Go, Java, Keepwarm, Nginx, Node, Php, Python, Ruby, Rust};
+use super::Kind::{
+    Apache, Curl, Dotnet, Go, Haproxy, Java, Keepwarm, Nginx, Node, Php, Postgres, Python, Redis,
+    Ruby, Rust, Shell,
+};
 use super::range::{ANY, before, since};
 use super::source;
 use super::{Advice, Kind, Range};
@@ -35,9 +38,9 @@ pub const ADVICE: &[Advice] = &[
     advise(
         "D1",
         (Python, ANY),
-        &["requests.get", "httpx.get"],
+        &["requests.get", "httpx.get", "urllib.request.urlopen"],
         "share one requests.Session, httpx.Client or aiohttp.ClientSession; requests.get(), \
-         httpx.get() and a session for each call open a connection each",
+         httpx.get(), urllib.request.urlopen() and a session for each call open a connection each",
         source::REQUESTS,
     ),
     advise(
@@ -137,6 +140,54 @@ pub const ADVICE: &[Advice] = &[
          `proxy_http_version 1.0;` or `proxy_set_header Connection close;`, and for a proxy_pass with \
          variables, which has no upstream {}",
         source::NGINX_UPSTREAM,
+    ),
+    advise(
+        "D1",
+        (Apache, ANY),
+        &["disablereuse"],
+        "towards a backend look for disablereuse=On in ProxyPass, and for a RewriteRule with [P], which \
+         shares no connections unless a <Proxy> section names the backend",
+        source::APACHE_PROXY,
+    ),
+    advise(
+        "D1",
+        (Haproxy, ANY),
+        &["http-reuse", "pool-max-conn", "option httpclose"],
+        "towards a server set http-reuse safe or always, and look for http-reuse never, option \
+         httpclose and pool-max-conn 0",
+        source::HAPROXY,
+    ),
+    advise(
+        "D1",
+        (Curl, ANY),
+        &["--next"],
+        "each process opens a connection of its own: give one call several URLs (--next between their \
+         options), or use a program that keeps a connection",
+        source::CURL,
+    ),
+    advise(
+        "D1",
+        (Postgres, ANY),
+        &["psql"],
+        "each psql opens a session of its own: give one psql all statements (-f, or a pipe), and let a \
+         program use a pool (pgbouncer, or its driver's)",
+        source::LIBPQ,
+    ),
+    advise(
+        "D1",
+        (Redis, ANY),
+        &["redis-cli"],
+        "each redis-cli opens a connection of its own: give one redis-cli all commands by a pipe, and \
+         let a program keep one client",
+        source::REDIS,
+    ),
+    advise(
+        "D1",
+        (Shell, ANY),
+        &["/dev/tcp"],
+        "each command of a script, or run of a cron job, opens a connection of its own: do several \
+         exchanges in one process, or keep the descriptor of /dev/tcp open",
+        source::BASH,
     ),
     // ---- D2: fewer may idle than are used at once -----------------------------------------------
     advise(
@@ -387,6 +438,50 @@ pub const ADVICE: &[Advice] = &[
     ),
     advise(
         "D4",
+        (Apache, ANY),
+        &["KeepAliveTimeout", "ttl"],
+        "as a server: KeepAliveTimeout above the clients' idle timeout (the default is 5 s); towards a \
+         backend: ttl of ProxyPass below the backend's",
+        source::APACHE,
+    ),
+    advise(
+        "D4",
+        (Haproxy, ANY),
+        &["timeout http-keep-alive", "pool-purge-delay"],
+        "as a server: timeout http-keep-alive above the clients' idle timeout; towards a server: \
+         pool-purge-delay below the server's",
+        source::HAPROXY,
+    ),
+    advise(
+        "D4",
+        (Curl, ANY),
+        &[],
+        "raise the server's idle timeout: curl keeps connections for 118 s within one process",
+        source::CURL_AGE,
+    ),
+    advise(
+        "D4",
+        (Postgres, ANY),
+        &["idle_session_timeout"],
+        "idle_session_timeout (0 by default: never) above the idle time of the pools before it",
+        source::POSTGRES,
+    ),
+    advise(
+        "D4",
+        (Redis, ANY),
+        &["timeout"],
+        "timeout in redis.conf (0 by default: never) above the idle time of the pools before it",
+        source::REDIS_CONF,
+    ),
+    advise(
+        "D4",
+        (Shell, ANY),
+        &[],
+        "a script that keeps a connection has to use it more often than the peer's idle timeout",
+        source::BASH,
+    ),
+    advise(
+        "D4",
         (Keepwarm, ANY),
         &["idle_timeout"],
         "idle_timeout below the server's; its Keep-Alive advice is honoured",
@@ -411,8 +506,15 @@ pub const ADVICE: &[Advice] = &[
         "D5",
         (Java, ANY),
         &["maxKeepAliveRequests"],
-        "as a server: maxKeepAliveRequests of Tomcat (100 by default); Apache httpd: MaxKeepAliveRequests",
+        "as a server: maxKeepAliveRequests of Tomcat (100 by default)",
         source::TOMCAT,
+    ),
+    advise(
+        "D5",
+        (Apache, ANY),
+        &["MaxKeepAliveRequests"],
+        "raise MaxKeepAliveRequests (100 by default; 0 is no limit)",
+        source::APACHE,
     ),
     // ---- D6: Connection: close, or HTTP/1.0 -----------------------------------------------------
     advise(
@@ -441,10 +543,11 @@ pub const ADVICE: &[Advice] = &[
     advise(
         "D6",
         (Python, ANY),
-        &["--worker-class", "protocol_version"],
-        "gunicorn's sync worker and http.server (protocol_version HTTP/1.0) close after each response: \
-         take a --worker-class that keeps connections (gthread, uvicorn); a client that sends \
-         Connection: close asks for it",
+        &["--worker-class", "protocol_version", "run_simple", "urllib.request.urlopen"],
+        "as a server: gunicorn's sync worker, http.server (protocol_version HTTP/1.0) and Werkzeug's \
+         run_simple close after each response: take a --worker-class that keeps connections (gthread, \
+         uvicorn); as a client: urllib.request.urlopen says Connection: close, a requests.Session does \
+         not",
         source::GUNICORN,
     ),
     advise(
@@ -465,10 +568,57 @@ pub const ADVICE: &[Advice] = &[
     advise(
         "D6",
         (Php, ANY),
-        &["php -S", "file_get_contents"],
+        &["php -S", "php-fpm", "file_get_contents"],
         "as a client: file_get_contents says Connection: close, curl does not; as a server: php -S \
-         closes after each response, php-fpm behind nginx does not",
+         closes after each response, and php-fpm unless the proxy asks to keep its connection",
         source::PHP_HTTP,
+    ),
+    advise(
+        "D6",
+        (Apache, ANY),
+        &["KeepAlive", "disablereuse"],
+        "as a server: look for KeepAlive Off; towards a backend: for disablereuse=On, and for \
+         force-proxy-request-1.0 or proxy-nokeepalive",
+        source::APACHE,
+    ),
+    advise(
+        "D6",
+        (Haproxy, ANY),
+        &["option httpclose", "http-reuse"],
+        "look for option httpclose and option forceclose, and towards a server for http-reuse never",
+        source::HAPROXY,
+    ),
+    advise(
+        "D6",
+        (Curl, ANY),
+        &["--next"],
+        "look for -H 'Connection: close' and --http1.0; each process opens a connection of its own: give \
+         one call several URLs (--next)",
+        source::CURL,
+    ),
+    advise(
+        "D6",
+        (Postgres, ANY),
+        &["psql"],
+        "each psql opens and ends a session of its own: give one psql all statements (-f, or a pipe), \
+         and let a program use a pool (pgbouncer, or its driver's)",
+        source::LIBPQ,
+    ),
+    advise(
+        "D6",
+        (Redis, ANY),
+        &["redis-cli"],
+        "each redis-cli opens and ends a connection of its own: give one redis-cli all commands by a \
+         pipe, and let a program keep one client",
+        source::REDIS,
+    ),
+    advise(
+        "D6",
+        (Shell, ANY),
+        &["/dev/tcp"],
+        "each command of a script, or run of a cron job, opens a connection of its own: do several \
+         exchanges in one process, or keep the descriptor of /dev/tcp open",
+        source::BASH,
     ),
     advise(
         "D6",
@@ -539,4 +689,41 @@ pub const ADVICE: &[Advice] = &[
         "drop responses that are not wanted, and read the others to their end",
         source::REQWEST_RESPONSE,
     ),
+    // ---- D13: requests that are given up before an answer ---------------------------------------
+    advise(
+        "D13",
+        (Go, ANY),
+        &["Client.Timeout"],
+        "Client.Timeout and the context's deadline end the connection with the request",
+        source::GO_CLIENT,
+    ),
+    advise(
+        "D13",
+        (Python, ANY),
+        &["timeout="],
+        "timeout= of requests and httpx ends the connection with the request",
+        source::REQUESTS_TIMEOUT,
+    ),
+    advise(
+        "D13",
+        (Node, ANY),
+        &["AbortSignal.timeout", "timeout"],
+        "AbortSignal.timeout, destroy() and an Agent's timeout end the connection with the request",
+        source::ABORT_SIGNAL,
+    ),
+    advise(
+        "D13",
+        (Nginx, ANY),
+        &["proxy_read_timeout", "proxy_ignore_client_abort"],
+        "towards an upstream: proxy_read_timeout, and clients that leave (proxy_ignore_client_abort)",
+        source::NGINX_PROXY,
+    ),
+    advise(
+        "D13",
+        (Haproxy, ANY),
+        &["timeout server"],
+        "towards a server: timeout server",
+        source::HAPROXY,
+    ),
+    advise("D13", (Curl, ANY), &["--max-time"], "--max-time ends the connection", source::CURL),
 ];

@@ -5,7 +5,10 @@
 //! around the line: `closes_after` for the idle timeout of a server, `keeps` for the idle set of a
 //! client.
 
-use super::Kind::{Dotnet, Go, Java, Keepwarm, Nginx, Node, Php, Python, Ruby, Rust};
+use super::Kind::{
+    Apache, Curl, Dotnet, Go, Haproxy, Java, Keepwarm, Nginx, Node, Php, Postgres, Python, Redis,
+    Ruby, Rust, Shell,
+};
 use super::range::{ANY, before, between, since};
 use super::source;
 use super::{Fact, Kind, Range};
@@ -46,12 +49,16 @@ pub const DEFAULTS: &[Fact] = &[
     fact(Go, GO, ANY, "Transport.DisableKeepAlives", "false", source::GO_TRANSPORT),
     fact(Go, GO, before("1.27"), "Body.Close", "on an unread body closes the connection", source::GO_DRAIN),
     fact(Go, GO, since("1.27"), "Body.Close", "reads on for up to 256 KiB, then closes the connection", source::GO_DRAIN),
+    fact(Go, GO, ANY, "Client.Timeout", "none", source::GO_CLIENT),
     fact(Go, "Go net/http server", ANY, "Server.IdleTimeout", "ReadTimeout; none if that is not set", source::GO_SERVER),
     fact(Go, "Go net/http server", ANY, "Server.SetKeepAlivesEnabled", "true", source::GO_SERVER),
 
     fact(Python, "requests", ANY, "requests.get", "a new Session for each call", source::REQUESTS),
     keeps(10, fact(Python, "requests", ANY, "pool_maxsize", "10 a host (HTTPAdapter)", source::REQUESTS)),
     fact(Python, "requests", ANY, "stream", "False: the body is read whole", source::REQUESTS),
+    fact(Python, "requests", ANY, "timeout=", "none", source::REQUESTS_TIMEOUT),
+    fact(Python, "urllib.request", ANY, "urllib.request.urlopen", "a connection for each call: it says Connection: close", source::URLLIB),
+    fact(Python, "Werkzeug (Flask's own server)", ANY, "run_simple", "HTTP/1.0: closes after each response", source::WERKZEUG),
     fact(Python, "urllib3", ANY, "maxsize", "1 a host (PoolManager)", source::URLLIB3),
     fact(Python, "httpx", ANY, "httpx.get", "a new Client for each call", source::HTTPX),
     keeps(20, fact(Python, "httpx", ANY, "max_keepalive_connections", "20 (Limits)", source::HTTPX)),
@@ -69,6 +76,7 @@ pub const DEFAULTS: &[Fact] = &[
     fact(Node, "node http.Agent", ANY, "timeout", "none in an Agent of one's own", source::NODE_AGENT),
     fact(Node, "node http.globalAgent", before("19"), "http.globalAgent", "keeps nothing", source::NODE_AGENT),
     fact(Node, "node http.globalAgent", since("19"), "http.globalAgent", "keeps idle sockets for 5 s", source::NODE_AGENT),
+    fact(Node, "node fetch and http", ANY, "AbortSignal.timeout", "none", source::ABORT_SIGNAL),
     fact(Node, "node http", ANY, "response.resume()", "not called: a body waits to be read", source::NODE_AGENT),
     fact(Node, "undici (fetch)", ANY, "keepAliveTimeout of undici", "4 s", source::UNDICI),
     closes_after(5_000, fact(Node, NODE, before("18"), "server.keepAliveTimeout", "5 s", source::NODE_SERVER)),
@@ -81,6 +89,8 @@ pub const DEFAULTS: &[Fact] = &[
     fact(Nginx, UPSTREAM, since("1.29.7"), "keepalive", "32 a worker", source::NGINX_UPSTREAM),
     fact(Nginx, UPSTREAM, before("1.29.7"), "proxy_http_version", "1.0", source::NGINX_PROXY),
     fact(Nginx, UPSTREAM, since("1.29.7"), "proxy_http_version", "1.1", source::NGINX_PROXY),
+    fact(Nginx, UPSTREAM, ANY, "proxy_read_timeout", "60 s", source::NGINX_PROXY),
+    fact(Nginx, "nginx towards FastCGI (php-fpm)", ANY, "fastcgi_keep_conn", "off: a connection for each request", source::NGINX_FASTCGI),
     fact(Nginx, UPSTREAM, ANY, "proxy_ignore_client_abort", "off: a client that leaves ends the upstream's response too", source::NGINX_PROXY),
     fact(Nginx, UPSTREAM, since("1.15.3"), "keepalive_timeout in upstream {}", "60 s", source::NGINX_UPSTREAM),
     closes_after(75_000, fact(Nginx, "nginx", ANY, "keepalive_timeout", "75 s", source::NGINX_CORE)),
@@ -111,6 +121,7 @@ pub const DEFAULTS: &[Fact] = &[
     fact(Php, "PHP curl", ANY, "curl_init()", "connections of its own, which end with it and with the request", source::PHP_SHARE),
     fact(Php, "PHP curl", since("8.5"), "curl_share_init_persistent", "not called: connections end with the request", source::PHP_SHARE),
     fact(Php, "PHP curl", since("8.2"), "CURLOPT_MAXAGE_CONN", "118 s", source::CURL_AGE),
+    fact(Php, "php-fpm", ANY, "php-fpm", "closes each FastCGI connection unless the proxy asks to keep it", source::NGINX_FASTCGI),
     fact(Php, "PHP streams", ANY, "file_get_contents", "says Connection: close", source::PHP_HTTP),
     fact(Php, "php -S", ANY, "php -S", "closes after each response", source::PHP_SERVER),
 
@@ -123,6 +134,31 @@ pub const DEFAULTS: &[Fact] = &[
     fact(Rust, "reqwest", ANY, "reqwest::get()", "a new Client for each call", source::REQWEST_GET),
     fact(Rust, "reqwest", ANY, "pool_max_idle_per_host", "no limit", source::REQWEST),
     fact(Rust, "reqwest", ANY, "pool_idle_timeout", "90 s", source::REQWEST),
+
+    closes_after(5_000, fact(Apache, "Apache httpd", ANY, "KeepAliveTimeout", "5 s", source::APACHE)),
+    fact(Apache, "Apache httpd", ANY, "MaxKeepAliveRequests", "100", source::APACHE),
+    fact(Apache, "Apache httpd", ANY, "KeepAlive", "On", source::APACHE),
+    fact(Apache, "Apache mod_proxy", ANY, "disablereuse", "Off: connections to a backend are kept", source::APACHE_PROXY),
+    fact(Apache, "Apache mod_proxy", ANY, "ttl", "none: idle connections to a backend are kept", source::APACHE_PROXY),
+
+    fact(Haproxy, "haproxy", ANY, "http-reuse", "safe: idle connections are shared with care", source::HAPROXY),
+    fact(Haproxy, "haproxy", ANY, "pool-max-conn", "no limit", source::HAPROXY),
+    fact(Haproxy, "haproxy", ANY, "pool-purge-delay", "5 s", source::HAPROXY),
+    fact(Haproxy, "haproxy", ANY, "timeout http-keep-alive", "timeout http-request; timeout client if that is not set", source::HAPROXY),
+    fact(Haproxy, "haproxy", ANY, "option httpclose", "off: connections are kept", source::HAPROXY),
+    fact(Haproxy, "haproxy", ANY, "inter", "2 s between health checks, each a connection", source::HAPROXY),
+    fact(Haproxy, "haproxy", ANY, "timeout server", "none; advised is a value", source::HAPROXY),
+
+    fact(Curl, "curl", ANY, "--next", "one call keeps its connections, and they end with the process", source::CURL),
+    fact(Curl, "curl", ANY, "--max-time", "none", source::CURL),
+
+    fact(Postgres, "psql", ANY, "psql", "one connection for each process", source::LIBPQ),
+    fact(Postgres, "PostgreSQL", ANY, "idle_session_timeout", "0: sessions stay", source::POSTGRES),
+
+    fact(Redis, "redis-cli", ANY, "redis-cli", "one connection for each process", source::REDIS),
+    fact(Redis, "redis-server", ANY, "timeout", "0: idle connections stay", source::REDIS_CONF),
+
+    fact(Shell, "bash", ANY, "/dev/tcp", "one connection for each redirection", source::BASH),
 
     fact(Keepwarm, "keepwarm", ANY, "max_idle_per_origin", "no limit", source::KEEPWARM),
     fact(Keepwarm, "keepwarm", ANY, "idle_timeout", "90 s", source::KEEPWARM),

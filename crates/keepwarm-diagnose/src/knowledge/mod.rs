@@ -37,12 +37,18 @@ pub enum Kind {
     Php,
     Ruby,
     Rust,
+    Apache,
+    Haproxy,
+    Curl,
+    Postgres,
+    Redis,
+    Shell,
     Keepwarm,
 }
 
 impl Kind {
     /// Every runtime.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Go,
         Kind::Node,
         Kind::Python,
@@ -52,6 +58,12 @@ impl Kind {
         Kind::Php,
         Kind::Ruby,
         Kind::Rust,
+        Kind::Apache,
+        Kind::Haproxy,
+        Kind::Curl,
+        Kind::Postgres,
+        Kind::Redis,
+        Kind::Shell,
         Kind::Keepwarm,
     ];
 
@@ -68,6 +80,12 @@ impl Kind {
             Kind::Php => "php",
             Kind::Ruby => "ruby",
             Kind::Rust => "rust",
+            Kind::Apache => "apache",
+            Kind::Haproxy => "haproxy",
+            Kind::Curl => "curl",
+            Kind::Postgres => "postgres",
+            Kind::Redis => "redis",
+            Kind::Shell => "shell",
             Kind::Keepwarm => "keepwarm",
         }
     }
@@ -148,11 +166,17 @@ pub enum Situation {
     PortsRunOutInOneDump,
     /// One dump shows closes, not their cause.
     OneDump,
+    /// A listener's accept queue is full.
+    AcceptQueueFull,
+    /// Requests are given up before their answer.
+    GivenUp,
+    /// The peer acknowledges nothing.
+    PeerSilent,
 }
 
 impl Situation {
     /// Every situation.
-    pub const ALL: [Situation; 8] = [
+    pub const ALL: [Situation; 11] = [
         Situation::BodiesUnreadOnHost,
         Situation::ServerCloses,
         Situation::ConnectsFail,
@@ -161,6 +185,9 @@ impl Situation {
         Situation::PortsRunOut,
         Situation::PortsRunOutInOneDump,
         Situation::OneDump,
+        Situation::AcceptQueueFull,
+        Situation::GivenUp,
+        Situation::PeerSilent,
     ];
 
     /// Returns the situation in a few words, for the page of its finding.
@@ -175,6 +202,9 @@ impl Situation {
             Situation::PortsRunOut => "ports get scarce",
             Situation::PortsRunOutInOneDump => "ports are scarce in one dump",
             Situation::OneDump => "closes in one dump",
+            Situation::AcceptQueueFull => "an accept queue is full",
+            Situation::GivenUp => "requests are given up",
+            Situation::PeerSilent => "the peer is silent",
         }
     }
 }
@@ -203,7 +233,9 @@ pub struct Topic {
     pub text: &'static str,
 }
 
-/// Returns the advice for a finding: for the runtime that was recognised, or for the two likeliest.
+/// Returns the advice for a finding: for the runtime that was recognised, or, as possibilities, for the
+/// two likeliest. A recognised program without an entry gets the words that hold for any program,
+/// never those for another one.
 #[must_use]
 pub fn advice(code: &str, runtime: Option<Runtime>) -> Option<String> {
     let fits = |advice: &&Advice| advice.code == code;
@@ -215,6 +247,8 @@ pub fn advice(code: &str, runtime: Option<Runtime>) -> Option<String> {
         if let Some(own) = own {
             return Some(format!("{runtime}: {}", own.text));
         }
+        let general = GENERAL.iter().find(|(known, _)| *known == code);
+        return general.map(|(_, text)| format!("{runtime}: {text}"));
     }
     // The table is in the order of likelihood.
     let mut likeliest: Vec<&Advice> = Vec::new();
@@ -223,10 +257,24 @@ pub fn advice(code: &str, runtime: Option<Runtime>) -> Option<String> {
             likeliest.push(advice);
         }
     }
-    let words = likeliest.iter().map(|advice| format!("{}: {}", advice.kind.as_str(), advice.text));
+    let words = likeliest
+        .iter()
+        .map(|advice| format!("if it is {}: {}", advice.kind.as_str(), advice.text));
     let words: Vec<String> = words.collect();
     (!words.is_empty()).then(|| words.join("; "))
 }
+
+/// Instructions that hold for any program, by code: for one that is recognised and has no entry.
+const GENERAL: [(&str, &str); 8] = [
+    ("D1", "keep one connection, or one pool, for all requests of the process"),
+    ("D2", "let as many connections idle as are used at once"),
+    ("D3", "read each answer to its end before the connection is closed"),
+    ("D4", "the server's idle timeout has to be longer than that of every client before it"),
+    ("D5", "raise the limit of requests on each connection"),
+    ("D6", "look for a setting that ends the connection after each exchange"),
+    ("D7", "close connections whose peer has closed, or check them more often"),
+    ("D13", "set the deadline from the time that the slowest good answers take"),
+];
 
 /// Returns the next step in a situation; empty if the table has none, which a test forbids.
 pub(crate) fn next_step(situation: Situation) -> String {
@@ -234,15 +282,19 @@ pub(crate) fn next_step(situation: Situation) -> String {
     step.map_or_else(String::new, |step| step.text.to_owned())
 }
 
-/// Returns the servers whose idle timeout is about this long by default.
+/// Returns the servers whose idle timeout is about this long by default; only those of the runtime, in
+/// its version, if it is known.
 #[must_use]
-pub fn servers_with_idle_timeout(ms: u32) -> Vec<&'static str> {
+pub fn servers_with_idle_timeout(ms: u32, runtime: Option<Runtime>) -> Vec<&'static str> {
     let near = |known: u32| {
         // A timer fires late, never early.
         let (known, ms) = (f64::from(known), f64::from(ms));
         ms >= known * 0.99 && ms <= known * 1.04 + 150.0
     };
-    let fits = DEFAULTS.iter().filter(|one| one.server_idle_ms.is_some_and(near));
+    let admits = |one: &&Fact| {
+        runtime.is_none_or(|known| known.kind == one.kind && one.versions.admits(known.version))
+    };
+    let fits = DEFAULTS.iter().filter(|one| one.server_idle_ms.is_some_and(near)).filter(admits);
     let mut names: Vec<&'static str> = fits.map(|one| one.program).collect();
     names.dedup();
     names

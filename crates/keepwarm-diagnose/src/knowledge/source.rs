@@ -60,6 +60,28 @@ pub(super) const REQWEST_RESPONSE: &str =
     "https://docs.rs/reqwest/latest/reqwest/struct.Response.html";
 pub(super) const KEEPWARM: &str = "https://github.com/keepwarm/keepwarm";
 
+pub(super) const APACHE: &str = "https://httpd.apache.org/docs/2.4/mod/core.html";
+pub(super) const APACHE_PROXY: &str = "https://httpd.apache.org/docs/2.4/mod/mod_proxy.html";
+pub(super) const HAPROXY: &str = "https://docs.haproxy.org/3.0/configuration.html";
+pub(super) const CURL: &str = "https://curl.se/docs/manpage.html";
+pub(super) const LIBPQ: &str = "https://www.postgresql.org/docs/current/app-psql.html";
+pub(super) const POSTGRES: &str =
+    "https://www.postgresql.org/docs/current/runtime-config-client.html";
+pub(super) const REDIS: &str = "https://redis.io/docs/latest/develop/tools/cli/";
+pub(super) const REDIS_CONF: &str = "https://redis.io/docs/latest/develop/reference/clients/";
+pub(super) const BASH: &str =
+    "https://www.gnu.org/software/bash/manual/html_node/Redirections.html";
+pub(super) const URLLIB: &str = "https://docs.python.org/3/library/urllib.request.html";
+pub(super) const WERKZEUG: &str = "https://werkzeug.palletsprojects.com/en/stable/serving/";
+pub(super) const NGINX_FASTCGI: &str =
+    "https://nginx.org/en/docs/http/ngx_http_fastcgi_module.html";
+pub(super) const GO_CLIENT: &str = "https://pkg.go.dev/net/http#Client";
+pub(super) const REQUESTS_TIMEOUT: &str =
+    "https://requests.readthedocs.io/en/latest/user/advanced/#timeouts";
+pub(super) const ABORT_SIGNAL: &str = "https://nodejs.org/api/globals.html#class-abortsignal";
+
+pub(super) const GRPC_DEADLINES: &str = "https://grpc.io/docs/guides/deadlines/";
+pub(super) const TCP_MAN: &str = "https://man7.org/linux/man-pages/man7/tcp.7.html";
 pub(super) const HTTP_CONNECTIONS: &str = "https://www.rfc-editor.org/rfc/rfc9112#section-9";
 pub(super) const RESET_UNREAD: &str = "https://www.rfc-editor.org/rfc/rfc2525#section-2.17";
 pub(super) const SNMP_COUNTERS: &str = "https://docs.kernel.org/networking/snmp_counter.html";

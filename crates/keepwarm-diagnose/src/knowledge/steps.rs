@@ -67,4 +67,27 @@ pub const STEPS: &[Step] = &[
         "one dump does not show the requests of a connection: watch a while, with --for 10s",
         source::SOCK_DIAG,
     ),
+    step(
+        Situation::AcceptQueueFull,
+        "D9",
+        "look why the program accepts slowly (a blocked event loop, all workers busy: `ss -ltn` shows \
+         the queue as Recv-Q); then raise its backlog and net.core.somaxconn",
+        source::LISTEN,
+    ),
+    step(
+        Situation::GivenUp,
+        "D13",
+        "compare the client's deadline with the time that the server takes for these requests: make \
+         the server faster, or shed load before the deadline, or give it more time; sharing the client \
+         does not help",
+        source::GRPC_DEADLINES,
+    ),
+    step(
+        Situation::PeerSilent,
+        "D14",
+        "look for a peer that is gone, and a firewall, NAT or load balancer that forgot the connection \
+         (`ss -tnoi` shows retrans and lastrcv); let idle connections end before the middlebox forgets \
+         them, and set TCP_USER_TIMEOUT and SO_KEEPALIVE so that a dead peer is noticed",
+        source::TCP_MAN,
+    ),
 ];

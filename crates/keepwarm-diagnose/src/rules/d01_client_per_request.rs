@@ -2,13 +2,14 @@
 
 use super::finding;
 use super::one_request_each::OneEach;
+use super::streams;
 use crate::evidence::{Evidence, PolledEvidence, Requests, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    AT_ONCE_MS, DOMINANT, ENOUGH_CLOSES, ENOUGH_TO_LEAK, FEW_REQUESTS, LONG_ENOUGH, NEARLY_ALL,
-    ONE_REQUEST, PILED_UP, WORTH_A_CAUSE,
+    AT_ONCE_MS, DOMINANT, ENOUGH_CLOSES, ENOUGH_TO_LEAK, FEW_REQUESTS, IDLE_BESIDE_NEW,
+    LONG_ENOUGH, NEARLY_ALL, ONE_REQUEST, PILED_UP, TIMEOUT_MS, WORTH_A_CAUSE,
 };
-use crate::words::{counted, percent, thousands};
+use crate::words::{counted, millis, percent, thousands};
 
 /// Finds pools that are thrown away without being closed: nothing closes, connections pile up.
 pub(super) fn pools_pile_up(seen: &Evidence) -> Option<Finding> {
@@ -18,7 +19,9 @@ pub(super) fn pools_pile_up(seen: &Evidence) -> Option<Finding> {
     let once = requests.common <= ONE_REQUEST && requests.common_share >= NEARLY_ALL;
     // A large pool that has just been filled looks the same, until it is used a second time.
     let fills_a_pool = seen.load.is_some_and(|load| grown <= load.concurrency);
-    (piled_up && once && seen.opened >= ENOUGH_TO_LEAK && !fills_a_pool).then(|| {
+    // A leaked connection carries one answer and then nothing: a stream goes on.
+    let leaks = piled_up && once && !streams::flow(seen);
+    (leaks && seen.opened >= ENOUGH_TO_LEAK && !fills_a_pool).then(|| {
         let summary = format!(
             "{} connections were opened for {} requests, and {} of them stay open after one request: \
              each request gets a new pool, and no pool is closed",
@@ -27,6 +30,32 @@ pub(super) fn pools_pile_up(seen: &Evidence) -> Option<Finding> {
             thousands(grown)
         );
         finding(seen, Cause::ClientPerRequest, PILED_UP, summary)
+    })
+}
+
+/// Finds pools that are thrown away and closed later: by a collector, or by their own idle timeout.
+///
+/// By Little's law the closes a second times their idle time are the connections that idle on
+/// average. Where as many idle while others are opened for one request each, they are in no pool
+/// that is shared.
+pub(super) fn pools_collected_later(seen: &Evidence, requests: &Requests) -> Option<Finding> {
+    let each = OneEach::of(requests, seen)?;
+    let by_client = seen.share_closed_by(Side::Client);
+    let idle = seen.idle_before_close_by(Side::Client).filter(|idle| idle.p50_ms >= TIMEOUT_MS)?;
+    let seconds = seen.window.as_secs_f64();
+    let closes = seen.closed_by(Side::Client) as f64;
+    let idling = closes / seconds * f64::from(idle.p50_ms) / 1e3;
+    let is_new = share(seen.opened, seen.closed()) >= DOMINANT;
+    (by_client >= DOMINANT && is_new && seconds > 0.0 && idling >= IDLE_BESIDE_NEW).then(|| {
+        let summary = format!(
+            "{} connections were opened for one request each and closed by the client {} later, so              about {} idled while others were opened: pools are thrown away, and closed when they are              collected or expire (bursts further apart than the idle timeout look the same){}",
+            thousands(seen.opened),
+            millis(idle.p50_ms),
+            thousands(idling.min(1e15) as u64),
+            each.bound
+        );
+        let confidence = by_client * PILED_UP * each.certainty;
+        finding(seen, Cause::ClientPerRequest, confidence, summary)
     })
 }
 
@@ -39,19 +68,20 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     }
     let mut summary = format!(
         "{} connections were closed after one request each{}, {} of them first by the client: it \
-         opens a connection for each request and throws it away after it",
+         opens a connection for each request and throws it away after it{}",
         thousands(seen.closed()),
         each.probes,
-        percent(by_client)
+        percent(by_client),
+        each.bound
     );
-    let given_up = seen.given_up();
+    let given_up = seen.reset_on_purpose();
     if share(given_up, seen.closed()) >= WORTH_A_CAUSE {
         summary.push_str(&format!(
             "; {} of them by a reset on purpose (SO_LINGER 0), as a cancelled request does",
             thousands(given_up)
         ));
     }
-    let confidence = by_client * OneEach::punctuality(idle);
+    let confidence = by_client * OneEach::punctuality(idle) * each.certainty;
     Some(finding(seen, Cause::ClientPerRequest, confidence, summary))
 }
 

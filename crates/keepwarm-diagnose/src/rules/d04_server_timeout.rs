@@ -1,11 +1,12 @@
 //! D4: the server closes idle connections before the client does.
 
-use super::{d11_expiry, finding};
+use super::{d11_expiry, finding, healthy};
 use crate::evidence::{Evidence, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::servers_with_idle_timeout;
 use crate::thresholds::{
-    CLUSTERED, DOMINANT, NO_COMMON_TIME, SOME_TIMEOUT_MS, TIMEOUT_MS, WORTH_A_CAUSE,
+    CLUSTERED, DOMINANT, ENOUGH_CLOSES, FAILED_REQUESTS, MET_REQUESTS, NO_COMMON_TIME, SHORT_TIME,
+    SHORT_TIMEOUT_MS, SOME_TIMEOUT_MS, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -16,7 +17,9 @@ pub(super) fn after_common_time(seen: &Evidence) -> Option<Finding> {
     let late = if seen.side == Side::Client { share(seen.late_requests(), closed) } else { 0.0 };
     let idle = seen.idle_before_close_by(Side::Server)?;
     let alike = idle.common_share + late >= CLUSTERED && idle.common_ms >= TIMEOUT_MS;
-    if !alike || by_server < DOMINANT {
+    // No program has such a default, but a setting may: nearly all closes have to agree.
+    let short = idle.common_share >= DOMINANT && idle.common_ms >= SHORT_TIMEOUT_MS;
+    if !(alike || short) || by_server < DOMINANT {
         return None;
     }
     let mut summary = format!(
@@ -27,15 +30,55 @@ pub(super) fn after_common_time(seen: &Evidence) -> Option<Finding> {
         percent(idle.common_share),
         millis(idle.common_ms)
     );
-    let servers = servers_with_idle_timeout(idle.common_ms);
-    if !servers.is_empty() {
-        summary.push_str(&format!("; {} does that by default", servers.join(" or ")));
-    }
+    summary.push_str(&default_of(seen, idle.common_ms));
     if late > 0.0 {
         summary.push_str(&format!("; {} requests did", thousands(seen.late_requests())));
     }
-    let confidence = by_server.min(idle.common_share + late).min(1.0);
+    let sure = if alike { 1.0 } else { SHORT_TIME };
+    let confidence = by_server.min(idle.common_share + late).min(1.0) * sure;
     let cause = Cause::ServerTimeout { idle_ms: Some(idle.common_ms) };
+    Some(finding(seen, cause, confidence, summary))
+}
+
+/// Names the servers that close after this time by default: only those that the server may be.
+fn default_of(seen: &Evidence, ms: u32) -> String {
+    let known = seen.runtime_of(Side::Server);
+    let servers = servers_with_idle_timeout(ms, known);
+    match (servers.is_empty(), known) {
+        (true, _) => String::new(),
+        (false, Some(_)) => format!("; {} does that by default", servers.join(" or ")),
+        (false, None) => format!(
+            "; the server is not known from here, and {} would do that by default",
+            servers.join(" or ")
+        ),
+    }
+}
+
+/// Finds resets that requests met among the closes of a server, however many requests went well:
+/// each of them is an error for a caller (502).
+pub(super) fn met_some_requests(seen: &Evidence) -> Option<Finding> {
+    let failed = healthy::failed_requests(seen);
+    let closed = seen.closed();
+    let by_server = seen.share_closed_by(Side::Server);
+    // Without the many requests, the rules below have more to go by.
+    let is_hidden = healthy::is_well_used(seen) && closed >= ENOUGH_CLOSES;
+    if by_server < DOMINANT || failed < FAILED_REQUESTS || !is_hidden {
+        return None;
+    }
+    let idle =
+        seen.idle_before_close_by(Side::Server).filter(|idle| idle.p50_ms >= SHORT_TIMEOUT_MS)?;
+    let summary = format!(
+        "the server closed {} of {} connections first, after {} idle in the median, and {} were reset \
+         with a request under way: its keep-alive timeout is shorter than the client's, and those \
+         requests failed{}",
+        thousands(seen.closed_by(Side::Server)),
+        thousands(closed),
+        millis(idle.p50_ms),
+        thousands(failed),
+        default_of(seen, idle.common_ms)
+    );
+    let cause = Cause::ServerTimeout { idle_ms: Some(idle.common_ms) };
+    let confidence = by_server * MET_REQUESTS.max(idle.common_share);
     Some(finding(seen, cause, confidence, summary))
 }
 

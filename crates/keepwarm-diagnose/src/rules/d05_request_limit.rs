@@ -1,6 +1,6 @@
 //! D5: the server closes each connection after a fixed number of requests.
 
-use super::finding;
+use super::{finding, one_request_each};
 use crate::evidence::{Evidence, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
@@ -15,12 +15,14 @@ pub(super) fn judge_turned_over(seen: &Evidence) -> Option<Finding> {
     seen.requests.filter(|_| turned_over).and_then(|requests| judge(seen, &requests))
 }
 
-/// Finds a server that closes first, at once, and after one number of requests.
+/// Finds closes at once after one number of requests: that number is the evidence, for the side
+/// that has the limit may leave the close to the other.
 pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
-    let by_server = seen.share_closed_by(Side::Server);
-    let at_once =
-        seen.idle_before_close_by(Side::Server).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
-    let is_limit = by_server >= DOMINANT
+    let by = |side| seen.share_closed_by(side);
+    let closer = if by(Side::Server) >= by(Side::Client) { Side::Server } else { Side::Client };
+    let by_closer = by(Side::Server) + by(Side::Client);
+    let at_once = seen.idle_before_close_by(closer).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
+    let is_limit = by_closer >= DOMINANT
         && (ONE_REQUEST + 1..LARGE_LIMIT).contains(&requests.common)
         && requests.common_share >= CLUSTERED
         && at_once;
@@ -29,14 +31,18 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         let near = f64::from(requests.common) * SAME_LIMIT;
         let limit = if f64::from(requests.max) <= near { requests.max } else { requests.common };
         let summary = format!(
-            "the server closed {} of {} connections first, {} of them after about {} requests: it \
-             has a limit of requests a connection",
-            thousands(seen.closed_by(Side::Server)),
+            "the {} closed {} of {} connections first, {} of them after about {} requests: {} a limit \
+             of requests a connection",
+            closer.as_str(),
+            thousands(seen.closed_by(closer)),
             thousands(seen.closed()),
             percent(requests.common_share),
-            thousands(limit.into())
+            thousands(limit.into()),
+            if closer == Side::Server { "it has" } else { "one of the two has" }
         );
-        let confidence = by_server.min(requests.common_share);
+        let (certainty, bound) = one_request_each::bounds(requests, seen);
+        let summary = summary + &bound;
+        let confidence = by_closer.min(requests.common_share) * certainty;
         finding(seen, Cause::RequestLimit { limit }, confidence, summary)
     })
 }

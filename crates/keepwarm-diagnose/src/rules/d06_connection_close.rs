@@ -27,15 +27,16 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     };
     let summary = format!(
         "{} connections were closed after one request each{}, {} of them first by the server and {} \
-         by the client: {who}",
+         by the client: {who}{}",
         thousands(closed),
         each.probes,
         percent(by_server),
-        percent(by_client)
+        percent(by_client),
+        each.bound
     );
     // The kernel's evidence does not show which side says it.
     let sure = if said_by.is_some() { 1.0 } else { EITHER_SIDE };
-    let confidence = each.share * sure * OneEach::punctuality(idle);
+    let confidence = each.share * sure * each.certainty * OneEach::punctuality(idle);
     Some(finding(seen, Cause::ConnectionClose { said_by }, confidence, summary))
 }
 

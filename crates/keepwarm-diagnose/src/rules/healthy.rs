@@ -1,18 +1,46 @@
-//! Healthy: connections are kept, and each carries many requests.
+//! Healthy: connections are kept, each carries many requests, and none of the harm that is seen
+//! contradicts it.
 
 use super::finding;
-use crate::evidence::{Evidence, PolledEvidence, RequestCount};
+use crate::evidence::{Evidence, PolledEvidence, RequestCount, Side, share};
 use crate::finding::{Cause, Finding};
-use crate::thresholds::{LIKELY, ONE_DUMP, USED_AGAIN, WELL_USED};
+use crate::thresholds::{
+    ENOUGH_CLOSES, FAILED_REQUESTS, LIKELY, ONE_DUMP, SILENT_MS, UNREAD, USED_AGAIN, WELL_USED,
+};
 use crate::words::{counted, is_or_are, thousands, were};
 
 /// Finds many requests for each open and each close.
 pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
-    let closed = seen.closed();
+    let quiet = seen.closed() == 0
+        && seen.opened > 0
+        && carried(seen) >= seen.opened.saturating_mul(USED_AGAIN);
+    ((quiet || is_well_used(seen)) && !is_harmed(seen)).then(|| kept(seen))
+}
+
+/// Returns true if there are many requests for each open and each close, by the lower bound.
+pub(super) fn is_well_used(seen: &Evidence) -> bool {
     let carried = carried(seen);
-    let quiet = closed == 0 && seen.opened > 0 && carried >= seen.opened.saturating_mul(USED_AGAIN);
-    let used = carried >= closed.max(seen.opened).saturating_mul(WELL_USED) && carried > 0;
-    (quiet || used).then(|| kept(seen))
+    carried > 0 && carried >= seen.closed().max(seen.opened).saturating_mul(WELL_USED)
+}
+
+/// Returns the connections that were reset by the server, or written to after its FIN: a request was
+/// under way on each that had been answered before.
+pub(super) fn failed_requests(seen: &Evidence) -> u64 {
+    let reset = match seen.side {
+        Side::Client => seen.remote_rst,
+        Side::Server => seen.local_rst + seen.undrained,
+    };
+    reset.max(seen.late_requests()).min(seen.closed())
+}
+
+/// Returns true if something here is a failure, however many requests went well.
+pub(super) fn is_harmed(seen: &Evidence) -> bool {
+    let unread = seen.undrained + if seen.side == Side::Server { seen.remote_rst } else { 0 };
+    failed_requests(seen) >= FAILED_REQUESTS
+        || seen.unanswered.max(seen.given_up_waiting()) >= FAILED_REQUESTS
+        || (unread >= ENOUGH_CLOSES && share(unread, seen.closed()) >= UNREAD)
+        || seen.stuck.closing >= FAILED_REQUESTS
+        || (seen.stuck.count() > 0 && seen.stuck.oldest_ms >= SILENT_MS)
 }
 
 /// Finds no more connections than the load uses at once, and next to none of them closed: the load
@@ -21,7 +49,7 @@ pub(super) fn by_load(seen: &Evidence) -> Option<Finding> {
     let load = seen.load.as_ref()?;
     let filled = (1..=load.concurrency).contains(&seen.opened);
     let stays = seen.closed().saturating_mul(WELL_USED) <= seen.opened;
-    (filled && stays && seen.connect_failed == 0).then(|| kept(seen))
+    (filled && stays && seen.connect_failed == 0 && !is_harmed(seen)).then(|| kept(seen))
 }
 
 fn kept(seen: &Evidence) -> Finding {
@@ -30,7 +58,8 @@ fn kept(seen: &Evidence) -> Finding {
         _ => "requests",
     };
     let summary = format!(
-        "{} {noun} on {}; {} opened and {} closed: connections are kept",
+        "{}{} {noun} on {}; {} opened and {} closed: connections are kept",
+        if is_bound(seen) { "at least " } else { "" },
         thousands(carried(seen)),
         counted(seen.alive_at_start.saturating_add(seen.opened), "connection"),
         were(seen.opened),
@@ -39,7 +68,14 @@ fn kept(seen: &Evidence) -> Finding {
     finding(seen, Cause::Healthy, 1.0, summary)
 }
 
-/// Returns the requests within the window: the load's own count if it has one.
+/// Returns true if the number of requests is a lower bound.
+fn is_bound(seen: &Evidence) -> bool {
+    let exact = seen.load.is_some_and(|load| matches!(load.requests, RequestCount::Exact(_)));
+    let total = seen.requests.map_or(0, |requests| requests.total);
+    !exact && seen.requests_at_most.is_some_and(|most| most.total > total)
+}
+
+/// Returns the requests within the window, at least: the load's own count if it has one.
 fn carried(seen: &Evidence) -> u64 {
     match seen.load.map(|load| load.requests) {
         Some(RequestCount::Exact(count)) => count,
@@ -51,7 +87,7 @@ fn carried(seen: &Evidence) -> u64 {
 pub(super) fn in_one_dump(seen: &Evidence) -> Option<Finding> {
     let closed_first = seen.time_wait?;
     let per_connection = seen.requests.map_or(0, |requests| requests.p50);
-    (seen.alive > 0 && u64::from(per_connection) >= USED_AGAIN).then(|| {
+    (seen.alive > 0 && u64::from(per_connection) >= USED_AGAIN && !is_harmed(seen)).then(|| {
         let summary = format!(
             "{} {} open, with {} each in the median, and {} closed first by this side within the last \
              minute",
@@ -69,7 +105,7 @@ pub(super) fn in_one_dump(seen: &Evidence) -> Option<Finding> {
 pub(super) fn polled(seen: &Evidence, polls: &PolledEvidence) -> Option<Finding> {
     let most = polls.opened_at_most?;
     let few = most.saturating_mul(WELL_USED) <= polls.kept;
-    (polls.kept > 0 && (most == 0 || few)).then(|| {
+    (polls.kept > 0 && (most == 0 || few) && !is_harmed(seen)).then(|| {
         let summary = format!(
             "{} connections have been open for two seconds or more, and the whole host opened {} in \
              this window: connections are kept (their requests are not seen)",

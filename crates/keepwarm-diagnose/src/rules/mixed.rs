@@ -19,7 +19,7 @@ pub(super) fn no_single_cause(seen: &Evidence) -> Finding {
 
 /// Reports closes without a number of requests.
 pub(super) fn no_requests(seen: &Evidence) -> Finding {
-    let why = if share(seen.given_up(), seen.closed()) >= DOMINANT {
+    let why = if share(seen.reset_on_purpose(), seen.closed()) >= DOMINANT {
         "the client ended them by a reset on purpose (SO_LINGER 0), and the kernel then forgets their \
          requests"
     } else {

@@ -4,15 +4,20 @@
 //! [`thresholds`](crate::thresholds).
 //!
 //! ```text
-//! one dump   D7, D10        then healthy or mixed
-//! polled     D7, D10        then D1, D2, D4-D6, healthy or mixed
-//! counted    D9, D7, D10    then the first of: D1 (pools pile up), D5, D12, healthy, D8, D3,
-//! and traced                D4 and D11, D5, D1 or D6, D2; mixed if none fits
+//! one dump   D14, D9 (queue), D7, D10   then healthy or mixed
+//! polled     D14, D9 (queue), D7, D10   then D1, D2, D4-D6, healthy or mixed
+//! counted    D14, D9, D7, D10   then the first of: D13, D1 (pools pile up), D5, D4 (met requests),
+//! and traced                    D12, healthy, streams, D8, D3, D4, D1 (pools collected), D11, D5,
+//!                               D1 or D6, D2; mixed if none fits
 //! ```
+//!
+//! "Healthy" needs two things: requests enough for the closes by the lower bound, and the absence
+//! of each kind of harm in [`healthy`]. Few closes among many requests may still be failures.
 //!
 //! The closer alone does not separate D1 from D6: a client that says `Connection: close` mostly
 //! sees the server's FIN first, and a server that says it may see the client's.
 
+mod accept_queue;
 mod d01_client_per_request;
 mod d02_idle_pool_too_small;
 mod d03_body_not_drained;
@@ -25,12 +30,15 @@ mod d09_connects_fail;
 mod d10_port_budget;
 mod d11_expiry;
 mod d12_multiplexed;
+mod d13_given_up;
+mod d14_peer_silent;
 mod healthy;
 mod host;
 mod mixed;
 mod one_request_each;
 mod polled;
 mod server_closes;
+mod streams;
 
 pub use self::host::{HostCounters, judge_host};
 pub use self::polled::not_judged_by_polls;
@@ -54,19 +62,26 @@ pub fn judge(evidence: &Evidence) -> Vec<Finding> {
 
 /// Puts the main cause among the findings that do not depend on closes.
 fn beside(seen: &Evidence, cause: Finding) -> Vec<Finding> {
-    let rules = [d09_connects_fail::judge, d07_close_wait_leak::judge, d10_port_budget::judge];
-    let mut findings: Vec<Finding> = rules.into_iter().filter_map(|rule| rule(seen)).collect();
+    let first = [d14_peer_silent::judge, d09_connects_fail::judge, accept_queue::judge];
+    let then = [d07_close_wait_leak::judge, d10_port_budget::judge];
+    let mut findings: Vec<Finding> = first.into_iter().filter_map(|rule| rule(seen)).collect();
+    let at = findings.len();
+    findings.extend(then.into_iter().filter_map(|rule| rule(seen)));
     // With a leak beside it, a destination is not healthy.
     let is_calm = matches!(cause.cause, Cause::Healthy | Cause::Multiplexed | Cause::Mixed);
     if findings.is_empty() || !is_calm {
-        let at = usize::from(matches!(findings.first(), Some(f) if f.cause == Cause::ConnectsFail));
         findings.insert(at, cause);
     }
     findings
 }
 
 fn judge_polled(seen: &Evidence, polls: &PolledEvidence) -> Vec<Finding> {
-    let rules = [d07_close_wait_leak::judge, d10_port_budget::judge];
+    let rules = [
+        d14_peer_silent::judge,
+        accept_queue::judge,
+        d07_close_wait_leak::judge,
+        d10_port_budget::judge,
+    ];
     let found = rules.into_iter().filter_map(|rule| rule(seen));
     let mut findings: Vec<Finding> =
         found.map(|one| Finding { confidence: one.confidence * WEAKER, ..one }).collect();
@@ -86,10 +101,14 @@ fn one_dump(seen: &Evidence) -> Finding {
 
 /// Finds the cause of counted closes. The order is part of the rules.
 fn main_cause(seen: &Evidence) -> Finding {
-    if let Some(found) = d01_client_per_request::pools_pile_up(seen)
+    if let Some(found) = d13_given_up::judge(seen)
+        .or_else(|| d13_given_up::nothing_comes_back(seen))
+        .or_else(|| d01_client_per_request::pools_pile_up(seen))
         .or_else(|| d05_request_limit::judge_turned_over(seen))
+        .or_else(|| d04_server_timeout::met_some_requests(seen))
         .or_else(|| d12_multiplexed::judge(seen))
         .or_else(|| healthy::judge(seen))
+        .or_else(|| streams::judge(seen))
     {
         return found;
     }
@@ -100,6 +119,7 @@ fn main_cause(seen: &Evidence) -> Finding {
     d08_probes::judge(seen, &requests)
         .or_else(|| d03_body_not_drained::judge(seen))
         .or_else(|| d04_server_timeout::after_common_time(seen))
+        .or_else(|| d01_client_per_request::pools_collected_later(seen, &requests))
         .or_else(|| d11_expiry::after_common_time(seen))
         .or_else(|| d04_server_timeout::met_requests(seen))
         .or_else(|| d04_server_timeout::after_some_time(seen))
@@ -111,13 +131,23 @@ fn main_cause(seen: &Evidence) -> Finding {
         .unwrap_or_else(|| mixed::no_single_cause(seen))
 }
 
-/// Builds a finding with the advice of the tables.
+/// Builds a finding with the advice of the tables: for the programs that are there.
 fn finding(seen: &Evidence, cause: Cause, confidence: f64, summary: String) -> Finding {
     let code = cause.code();
-    let advice = match cause.side_to_change().filter(|side| *side != seen.side) {
-        None => advice(code, seen.runtime),
-        // The program of the other side is not known here.
-        Some(side) => advice(code, None).map(|text| format!("at the {}, {text}", side.as_str())),
+    let there = seen.side.other();
+    let here = || advice(code, seen.runtime);
+    let at_peer = || {
+        let text = advice(code, seen.peer_runtime)?;
+        Some(format!("at the {}, {text}", there.as_str()))
+    };
+    let is_of_both = matches!(cause, Cause::ServerTimeout { .. } | Cause::ConnectionClose { .. });
+    let advice = match (cause.side_to_change(), seen.peer_runtime) {
+        (Some(side), _) if side == there => at_peer(),
+        (None, Some(_)) if is_of_both => match (seen.runtime.and_then(|_| here()), at_peer()) {
+            (Some(here), Some(there)) => Some(format!("{here}; {there}")),
+            (one, other) => one.or(other),
+        },
+        _ => here(),
     };
     Finding { code, cause, confidence, summary, advice }
 }

@@ -3,7 +3,9 @@
 use super::{d01_client_per_request, d02_idle_pool_too_small, d06_connection_close};
 use crate::evidence::{Evidence, Idle, Requests};
 use crate::finding::Finding;
-use crate::thresholds::{AT_ONCE_MS, NEARLY_ALL, ONE_REQUEST, SOME_TIMEOUT_MS, SOMEWHAT_LATE};
+use crate::thresholds::{
+    AT_ONCE_MS, BOUNDED, NEARLY_ALL, ONE_REQUEST, SOME_TIMEOUT_MS, SOMEWHAT_LATE,
+};
 use crate::words::percent;
 
 /// Evidence that connections carry one request each.
@@ -12,19 +14,38 @@ pub(super) struct OneEach {
     pub(super) share: f64,
     /// Remark on connections that carried nothing; empty if none did.
     pub(super) probes: String,
+    /// Factor on the confidence: less than 1 if more requests than one are possible.
+    pub(super) certainty: f64,
+    /// Remark on the largest number that is possible; empty if one is certain.
+    pub(super) bound: String,
 }
 
 /// Finds D1 or D6 where nearly all connections carried one request.
 pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
-    let each = OneEach::of(requests)?;
+    let each = OneEach::of(requests, seen)?;
     if d02_idle_pool_too_small::keeps_some(seen, requests) {
         return None;
     }
     d01_client_per_request::judge(seen, &each).or_else(|| d06_connection_close::judge(seen, &each))
 }
 
+/// Returns how sure a number of requests is, and a remark on its upper bound.
+pub(super) fn bounds(requests: &Requests, seen: &Evidence) -> (f64, String) {
+    match seen.requests_at_most {
+        Some(most) if most.common > requests.common || most.total > requests.total => {
+            let most = most.p50.max(requests.p50);
+            let remark = format!(
+                "; requests are known within bounds: {} to {most} a connection in the median",
+                requests.p50
+            );
+            (BOUNDED, remark)
+        }
+        _ => (1.0, String::new()),
+    }
+}
+
 impl OneEach {
-    fn of(requests: &Requests) -> Option<Self> {
+    pub(super) fn of(requests: &Requests, seen: &Evidence) -> Option<Self> {
         // Probes carry nothing, and are not counted.
         let share = (requests.common_share / (1.0 - requests.none_share).max(1e-3)).min(1.0);
         // Closes of each kind carried the same number: one request, in one segment or a few.
@@ -36,7 +57,8 @@ impl OneEach {
         } else {
             String::new()
         };
-        Some(Self { share, probes })
+        let (certainty, bound) = bounds(requests, seen);
+        Some(Self { share, probes, certainty, bound })
     }
 
     /// Returns true if the close came so late that a timeout caused it.

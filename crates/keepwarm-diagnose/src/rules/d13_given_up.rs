@@ -1,0 +1,88 @@
+//! D13: requests are given up before their answer.
+//!
+//! A request is not an answer: a connection on which the client sent data and received nothing was
+//! not used once, it was not used. The client's own deadline, a cancellation, and a server that
+//! closes or never reads look alike from the closes alone; the time that the client waited tells
+//! them apart.
+
+use super::finding;
+use crate::evidence::{Evidence, Side, share};
+use crate::finding::{Cause, Finding};
+use crate::knowledge::{Situation, next_step};
+use crate::thresholds::{
+    CLUSTERED, COMMON_DEADLINE, DOMINANT, ENOUGH_CLOSES, GIVEN_UP, GIVEN_UP_SURE, HALF_SURE,
+    MANY_WAIT, SHORTEST_WAIT_MS, UNANSWERED_SURE,
+};
+use crate::words::{millis, percent, thousands};
+
+/// Finds closes without an answer.
+pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
+    let closed = seen.closed();
+    let waited = seen.waited.filter(|waited| waited.p50_ms >= SHORTEST_WAIT_MS);
+    let while_due = seen.given_up_waiting();
+    let count = seen.unanswered.max(while_due).min(closed);
+    let part = share(count, closed);
+    if closed < ENOUGH_CLOSES || part < GIVEN_UP {
+        return None;
+    }
+    let mut summary = format!(
+        "{} of {} connections ({}) ended before an answer: ",
+        thousands(count),
+        thousands(closed),
+        percent(part)
+    );
+    summary.push_str(&match (seen.unanswered.min(closed), while_due.min(closed)) {
+        (0, given_up) => format!("the client closed {} while one was due", thousands(given_up)),
+        (none, 0) => format!("on {} the client's data got nothing back", thousands(none)),
+        (none, given_up) => format!(
+            "on {} the client's data got nothing back, and the client closed {} while an answer was \
+             due",
+            thousands(none),
+            thousands(given_up)
+        ),
+    });
+    let base = if seen.unanswered >= while_due { UNANSWERED_SURE } else { GIVEN_UP_SURE };
+    let mut confidence = base + (1.0 - base) * part * HALF_SURE;
+    let deadline = waited.filter(|waited| waited.common_share >= CLUSTERED);
+    if let Some(waited) = deadline {
+        let by = if seen.share_closed_by(Side::Server) >= DOMINANT { "server" } else { "client" };
+        summary.push_str(&format!(
+            "; {} of them after {} of waiting: a deadline of the {by}",
+            percent(waited.common_share),
+            millis(waited.common_ms)
+        ));
+        confidence = confidence.max(COMMON_DEADLINE * part.sqrt()).min(1.0);
+    } else if let Some(waited) = waited {
+        let median = millis(waited.p50_ms);
+        summary.push_str(&format!("; it waited {median} in the median, and differing times"));
+    }
+    let cause = Cause::GivenUp { deadline_ms: deadline.map(|waited| waited.common_ms) };
+    Some(with_step(seen, cause, confidence, summary))
+}
+
+/// Finds many open connections on which every request waits: a server that does not read or
+/// answer, or clients that never finish a request (slowloris).
+pub(super) fn nothing_comes_back(seen: &Evidence) -> Option<Finding> {
+    let open = seen.open?;
+    let all_wait = open.connections >= MANY_WAIT && open.requests > 0 && open.answers == 0;
+    let few_closed = seen.closed() <= open.connections;
+    (all_wait && few_closed).then(|| {
+        let summary = format!(
+            "{} connections are open, the clients sent {} segments of data on them, and nothing came \
+             back: the server does not answer, or the clients never finish a request (slowloris), or \
+             the protocol has no answers",
+            thousands(open.connections),
+            thousands(open.requests)
+        );
+        with_step(seen, Cause::GivenUp { deadline_ms: None }, HALF_SURE, summary)
+    })
+}
+
+fn with_step(seen: &Evidence, cause: Cause, confidence: f64, summary: String) -> Finding {
+    let found = finding(seen, cause, confidence, summary);
+    let step = next_step(Situation::GivenUp);
+    // Settings of programs that may not be there help as little as the shared client does.
+    let own = found.advice.as_ref().filter(|_| seen.runtime_of(Side::Client).is_some());
+    let advice = own.map_or_else(|| step.clone(), |own| format!("{step}; {own}"));
+    Finding { advice: Some(advice), ..found }
+}
