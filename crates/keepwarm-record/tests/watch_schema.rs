@@ -85,6 +85,7 @@ fn full() -> WatchRecord {
     WatchRecord {
         machine: Some(Machine { boot_id: Some("0".to_owned()), ..Machine::default() }),
         scope: Some(ScopeRecord { port: Some(443), ..ScopeRecord::default() }),
+        host_findings: vec![finding()],
         polls: Some(PollsRecord {
             source: "sock_diag".to_owned(),
             count: 8,

@@ -21,13 +21,17 @@ const OFTEN: f64 = 0.2;
 pub(super) struct Context {
     pub(super) ports: Option<Ports>,
     pub(super) runtime: Option<Runtime>,
+    /// Program of the other side, if it runs on this host.
+    pub(super) peer_runtime: Option<Runtime>,
+    /// Share of the events that were lost.
+    pub(super) lost_share: f64,
     pub(super) missing: MissingEvidence,
     pub(super) load: Option<LoadKnowledge>,
 }
 
 /// Builds the evidence of one destination.
 pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context) -> Evidence {
-    let Context { ports, runtime, missing, load } = context;
+    let Context { ports, runtime, peer_runtime, lost_share, missing, load } = context;
     Evidence {
         window: report.window,
         opened: one.opened,
@@ -51,6 +55,8 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         time_wait: lists_time_waits(report).then_some(one.time_wait),
         ports: ports.filter(|_| lists_time_waits(report)),
         runtime,
+        peer_runtime,
+        lost_share,
         open: open_traffic(one),
         missing,
         load,
@@ -65,6 +71,18 @@ pub(super) fn missing(test: &SelfTest) -> MissingEvidence {
         abort: !test.abort,
         unread: !test.unread,
         requests: !test.requests,
+    }
+}
+
+/// Returns the share of the events of a report that were lost: destroy events or, where it is larger,
+/// traced ones.
+pub(super) fn lost_share(report: &HostReport) -> f64 {
+    let share = |lost: u64, read: u64| lost as f64 / lost.saturating_add(read).max(1) as f64;
+    let closes = report.destinations.iter().map(|one| one.closed.total() + one.connect_failed);
+    let destroyed = share(report.lost_events, closes.sum());
+    match report.tracing {
+        Tracing::On { events, lost_events } => destroyed.max(share(lost_events, events)),
+        Tracing::Off | Tracing::Refused(_) => destroyed,
     }
 }
 

@@ -10,14 +10,15 @@ pub(crate) mod record;
 mod runtime;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use keepwarm_diagnose::knowledge::Runtime;
 use keepwarm_diagnose::{
-    Finding, LoadKnowledge, MissingEvidence, PortOutlook, Ports, judge, judge_host,
+    Finding, HostCounters, LoadKnowledge, PortOutlook, Ports, judge, judge_host,
 };
 use keepwarm_sockets::{
-    Destination, HostReport, SelfTest, TimeWaitReuse, ephemeral_ports, process, time_wait_reuse,
+    Counters, Destination, HostReport, SelfTest, Side, TimeWaitReuse, ephemeral_ports, process,
+    time_wait_reuse,
 };
 
 use self::destination::Context;
@@ -48,6 +49,8 @@ pub(crate) struct Judge {
     range: Option<u64>,
     /// Hosts towards which a client's TIME_WAIT may be reused.
     reuse: TimeWaitReuse,
+    /// Counters of the network namespace when the watch began.
+    counters: Option<Counters>,
     runtimes: HashMap<u32, Option<Runtime>>,
     cgroups: HashMap<u32, Option<String>>,
 }
@@ -58,6 +61,7 @@ impl Judge {
             range: ephemeral_ports().ok().map(|ports| ports.size().into()),
             // An unreadable setting is most likely the default.
             reuse: time_wait_reuse().unwrap_or(TimeWaitReuse::OnLoopback),
+            counters: Counters::read().ok(),
             runtimes: HashMap::new(),
             cgroups: HashMap::new(),
         }
@@ -77,8 +81,47 @@ impl Judge {
         mut load: impl FnMut(&Destination) -> Option<LoadKnowledge>,
     ) -> Vec<Judged> {
         let missing = test.map(destination::missing).unwrap_or_default();
-        let mut judge = |one: &Destination| self.judge_one(one.clone(), report, missing, load(one));
+        let lost_share = destination::lost_share(report);
+        let programs = self.programs(report);
+        let mut judge = |one: &Destination| {
+            let peer = one.service.map(|service| (service, one.side.other()));
+            let context = Context {
+                ports: self.ports(one),
+                runtime: self.runtime(one),
+                peer_runtime: peer.and_then(|peer| programs.get(&peer).copied()),
+                lost_share,
+                missing,
+                load: load(one),
+            };
+            self.judge_one(one.clone(), report, context)
+        };
         report.destinations.iter().map(&mut judge).collect()
+    }
+
+    /// Judges the counters of the whole network namespace: those of the polls at level L0; above it,
+    /// since the watch began, only what no destination shows.
+    pub(crate) fn judge_host(&self, report: &HostReport) -> Vec<Finding> {
+        if let Some(polls) = &report.polls {
+            return judge_host(&destination::host_counters(polls));
+        }
+        if report.window.is_zero() {
+            return Vec::new();
+        }
+        let since =
+            self.counters.as_ref().and_then(|then| Some(Counters::read().ok()?.since(then)));
+        let listen_overflows = since.and_then(|since| since.listen_overflows);
+        judge_host(&HostCounters { listen_overflows, ..HostCounters::default() })
+    }
+
+    /// Returns the programs of both sides of each service, as far as they run on this host.
+    fn programs(&mut self, report: &HostReport) -> HashMap<(SocketAddr, Side), Runtime> {
+        let mut known = HashMap::new();
+        for one in &report.destinations {
+            if let (Some(service), Some(runtime)) = (one.service, self.runtime(one)) {
+                known.insert((service, one.side), runtime);
+            }
+        }
+        known
     }
 
     /// Reads the facts about owners that can only be read while they live.
@@ -93,11 +136,9 @@ impl Judge {
         &mut self,
         destination: Destination,
         report: &HostReport,
-        missing: MissingEvidence,
-        load: Option<LoadKnowledge>,
+        context: Context,
     ) -> Judged {
-        let runtime = self.runtime(&destination);
-        let context = Context { ports: self.ports(&destination), runtime, missing, load };
+        let runtime = context.runtime;
         let evidence = destination::evidence(&destination, report, context);
         let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
         Judged { findings: judge(&evidence), ports: evidence.ports, runtime, cgroups, destination }
@@ -113,6 +154,10 @@ impl Judge {
     }
 
     fn ports(&self, destination: &Destination) -> Option<Ports> {
+        // Ports are counted for each service: a sum over several says nothing.
+        if destination.folded > 1 || destination.service.is_none() {
+            return None;
+        }
         let (taken, range) = (destination.ports?, self.range?);
         let by_age = &destination.time_wait_by_age;
         // The last seconds are assumed to go on, however long the window is. Only a close that
@@ -153,12 +198,6 @@ fn remembered<T: Clone>(
         known.insert(pid, fact.clone());
     }
     fact
-}
-
-/// Judges the counters of the whole network namespace, which only level L0 reads.
-pub(crate) fn judge_counters(report: &HostReport) -> Vec<Finding> {
-    let counters = report.polls.as_ref().map(destination::host_counters);
-    counters.map(|counters| judge_host(&counters)).unwrap_or_default()
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -9,9 +9,9 @@ use keepwarm_diagnose::not_judged_by_polls;
 use keepwarm_record::assertion::Assertion;
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{
-    Closed, DestinationRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord, Limitation, Mode,
-    NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection, PollDiffRecord, PollsRecord,
-    PortsRecord, ResetsRecord, ScopeRecord, WatchRecord,
+    Closed, DestinationRecord, FindingRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord,
+    Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection,
+    PollDiffRecord, PollsRecord, PortsRecord, ResetsRecord, ScopeRecord, WatchRecord,
 };
 use keepwarm_sockets::{
     Counters, Destination, Histogram, HostReport, Polls, Scope, SelfTest, Tracing,
@@ -20,7 +20,7 @@ use keepwarm_sockets::{
 use crate::args::WatchOptions;
 use crate::evidence::owner::OwnerFilter;
 use crate::evidence::record::{finding, owners, side};
-use crate::evidence::{Judge, Judged, judge_counters};
+use crate::evidence::{Judge, Judged};
 use crate::exit::Failure;
 use crate::machine;
 
@@ -100,7 +100,10 @@ impl Recorder {
                 record.lost_trace_events = Some(*lost_events);
             }
         }
-        record.polls = report.polls.as_ref().map(|polls| polls_record(&report, polls, mode));
+        let of_host = self.judge.judge_host(&report);
+        record.host_findings = of_host.iter().map(finding).collect();
+        let polls = report.polls.as_ref();
+        record.polls = polls.map(|polls| polls_record(polls, mode, &record.host_findings));
         record.without_owner = without_owner as u64;
         if judged.is_empty() {
             record.empty_because = self.filter.why_nothing();
@@ -153,7 +156,7 @@ fn named(counters: &Counters) -> [(&'static str, Option<u64>); 15] {
     ]
 }
 
-fn polls_record(report: &HostReport, polls: &Polls, mode: Mode) -> PollsRecord {
+fn polls_record(polls: &Polls, mode: Mode, host_findings: &[FindingRecord]) -> PollsRecord {
     let counters = named(&polls.counters);
     let per_s = |count: Option<u64>| Some(count? as f64 / mode.seconds()?);
     let mut not_seen: Vec<Limitation> = NOT_SEEN_BY_POLLS.into_iter().map(Into::into).collect();
@@ -169,7 +172,7 @@ fn polls_record(report: &HostReport, polls: &Polls, mode: Mode) -> PollsRecord {
         per_s: counters.iter().map(|(name, count)| ((*name).to_owned(), per_s(*count))).collect(),
         established_now: polls.counters.established,
         time_wait_now: polls.counters.time_wait_now,
-        findings: judge_counters(report).iter().map(finding).collect(),
+        findings: host_findings.to_vec(),
         not_seen,
         not_judged: not_judged.iter().copied().map(Into::into).collect(),
         hint: HINT_AT_L0.to_owned(),

@@ -77,6 +77,10 @@ pub struct WatchRecord {
     /// The evidence of level L0; `None` above it.
     #[serde(rename = "looks")]
     pub polls: Option<PollsRecord>,
+    /// The findings about the whole host, by its counters; none in a record before they were kept at
+    /// every level.
+    #[serde(default)]
+    pub host_findings: Vec<FindingRecord>,
     /// The services, the busiest first.
     pub destinations: Vec<DestinationRecord>,
     /// The assertions that were made on the watch; none in a record of `keepwarm.watch/1`.
@@ -106,6 +110,7 @@ impl WatchRecord {
             without_owner: 0,
             empty_because: None,
             polls: None,
+            host_findings: Vec::new(),
             destinations: Vec::new(),
             assertions: Vec::new(),
         }

@@ -1,4 +1,5 @@
-//! Recognises the runtime of a process: Go, Node, Python, Java, nginx, .NET, PHP, Ruby, Rust.
+//! Recognises the runtime of a process: Go, Node, Python, Java, nginx, .NET, PHP, Ruby, Rust; servers
+//! and proxies (Apache, HAProxy); and programs without a pool (curl, psql, redis-cli, shells).
 //!
 //! Owns the reading of /proc/PID/exe and /proc/PID/maps, as far as they may be read: a user's
 //! own processes, or all for root. Each runtime leaves its version in another place.
@@ -35,7 +36,7 @@ pub(crate) fn recognise(pid: u32) -> Option<Runtime> {
         let version = version_within(&exe, kind).or_else(of_library);
         return Some(Runtime { kind, version });
     }
-    // A program of another name may embed one: a launcher of Java, uWSGI, Apache with PHP.
+    // A program of another name may embed one: a launcher of Java, uWSGI.
     let compiled = |kind, version: Option<Version>| {
         version.map(|version| Runtime { kind, version: Some(version) })
     };
@@ -55,6 +56,12 @@ fn by_name(root: &str, path: &str) -> Option<Runtime> {
         "java" => runtime(Kind::Java, java_release(root, path.strip_suffix("/bin/java")?)),
         "nginx" => runtime(Kind::Nginx, None),
         "dotnet" => runtime(Kind::Dotnet, None),
+        "apache2" | "httpd" => runtime(Kind::Apache, None),
+        "haproxy" => runtime(Kind::Haproxy, None),
+        "curl" => runtime(Kind::Curl, None),
+        "psql" | "pgbench" | "postgres" => runtime(Kind::Postgres, None),
+        "redis-cli" | "redis-server" | "redis-benchmark" => runtime(Kind::Redis, None),
+        "sh" | "bash" | "dash" | "zsh" | "busybox" | "cron" => runtime(Kind::Shell, None),
         _ if name.starts_with("python") => {
             runtime(Kind::Python, after("python").filter(|v| v.minor > 0))
         }
@@ -163,6 +170,16 @@ mod tests {
         assert_eq!(named(nvm), Some((Kind::Node, version("20.19.2"))));
         assert_eq!(named("/usr/bin/node"), Some((Kind::Node, None)));
         assert_eq!(named("/opt/service/bin/api"), None);
+        for (path, kind) in [
+            ("/usr/sbin/apache2", Kind::Apache),
+            ("/usr/sbin/haproxy", Kind::Haproxy),
+            ("/usr/bin/curl", Kind::Curl),
+            ("/usr/lib/postgresql/15/bin/psql", Kind::Postgres),
+            ("/usr/bin/redis-cli", Kind::Redis),
+            ("/usr/bin/dash", Kind::Shell),
+        ] {
+            assert_eq!(named(path), Some((kind, None)), "{path}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn answer(record: &WatchRecord) -> String {
     if record.destinations.is_empty() {
         return nothing(record);
     }
-    let of_host = record.polls.iter().map(|polls| ("this host".to_owned(), &polls.findings));
+    let of_host = std::iter::once(("this host".to_owned(), host_findings(record)));
     let shown = without_repetition(record);
     let of_each = shown.iter().map(|one| (name_and_side(one), &one.findings));
     let all: Vec<_> = of_each.chain(of_host).collect();
@@ -109,10 +109,20 @@ pub(super) fn paragraphs(record: &WatchRecord, colour: bool, columns: usize) -> 
     text + &left_out(worth.len().saturating_sub(MAX_VERDICTS), silent, columns)
 }
 
+/// Returns the findings about the whole host: an older record has them with the polls only.
+fn host_findings(record: &WatchRecord) -> &Vec<FindingRecord> {
+    match &record.polls {
+        Some(polls) if record.host_findings.is_empty() => &polls.findings,
+        _ => &record.host_findings,
+    }
+}
+
 /// The verdicts on the whole host, from its counters.
 pub(super) fn of_host(record: &WatchRecord, colour: bool, columns: usize) -> String {
-    let findings = record.polls.iter().flat_map(|polls| &polls.findings);
-    findings.map(|finding| paragraph_of("this host", finding, colour, columns)).collect()
+    host_findings(record)
+        .iter()
+        .map(|finding| paragraph_of("this host", finding, colour, columns))
+        .collect()
 }
 
 /// The numbers of destinations whose verdicts are not shown, and that have none.
