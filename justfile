@@ -3,7 +3,7 @@
 default:
     @just --list
 
-# Tests, lints, format, docs, purity of the pool, licences
+# Tests, lints, format, docs, purity and layers, licences
 check: test lint docs pure licences
 
 test:
@@ -18,7 +18,7 @@ docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
     RUSTDOCFLAGS="-D warnings" cargo doc --package keepwarm --all-features --no-deps --document-private-items
 
-# The state machine depends on nothing, and so on no I/O
+# Pure crates do no I/O, and the folders of a crate import one way
 pure:
     ./.ci/pure
 
