@@ -49,7 +49,7 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         alive_at_start: one.alive_at_start,
         alive: one.alive,
         established: one.established,
-        idle_set: idle_set(one),
+        idle_set: idle_set(one).or_else(|| left_by_load(one, report).filter(|_| load.is_some())),
         close_wait: one.close_wait,
         close_wait_at_start: one.close_wait_at_start,
         time_wait: lists_time_waits(report).then_some(one.time_wait),
@@ -161,6 +161,12 @@ fn idle_set(one: &Destination) -> Option<u64> {
     let (less, none) = (up_to(open - 1)?, up_to(0)?);
     let is_lowest = less - none <= 0.0;
     (is_lowest && up_to(open)? - none >= OFTEN * (1.0 - none)).then_some(one.established)
+}
+
+/// Returns the connections that stay open after a load, which is one burst: it is over, and no socket
+/// is between two states. A short load leaves too few dumps for a lowest level.
+fn left_by_load(one: &Destination, report: &HostReport) -> Option<u64> {
+    (report.settled && one.established > 0).then_some(one.established)
 }
 
 fn requests(histogram: &Histogram) -> Option<Requests> {
