@@ -113,7 +113,8 @@ impl Client {
     }
 
     /// Makes a request with any method but CONNECT. `url` is absolute:
-    /// `http://host[:port]/path?query`. Bytes that may not stand in the path and the query of a URI
+    /// `http://host[:port]/path?query`; an IPv6 address may have a zone (RFC 6874),
+    /// `http://[fe80::1%25eth0]/`. Bytes that may not stand in the path and the query of a URI
     /// are percent-encoded, such as spaces, quotes and those beyond ASCII; a host beyond ASCII is
     /// refused.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::net::Ipv6Addr;
 
 use crate::error::Error;
 
@@ -52,6 +53,10 @@ impl Scheme {
 /// connections; if they shared them, a request could reach the wrong server. A URI with a host
 /// beyond ASCII is rejected, so a host here has been through the caller's IDNA (`xn--`).
 ///
+/// An IPv6 address may have a zone (RFC 6874): the interface that a link-local address belongs to,
+/// written `[fe80::1%25eth0]` or, as tools print it, `[fe80::1%eth0]`. Both spellings are one
+/// origin; another zone is another origin, since the same address may be another host there.
+///
 /// The key is a security boundary: requests with the same key share connections, and no others do.
 /// All other properties of a connection (roots, identity, name in the handshake, local address,
 /// Unix socket, connector, resolver) are fixed for a client, and clients share no connections: no
@@ -59,14 +64,20 @@ impl Scheme {
 #[derive(Clone, Debug)]
 pub(crate) struct OriginKey {
     scheme: Scheme,
+    /// In lower case, but for the zone: `data.test`, `[::1]`, `[fe80::1%eth0]`.
     host: Box<str>,
+    /// Place of the percent sign before the zone; the host's length if it has none.
+    zone_at: usize,
     port: u16,
 }
 
 /// Key for looking up a map of origins, borrowed from a URI: a look-up allocates nothing.
 pub(crate) trait Lookup {
     fn scheme(&self) -> Scheme;
+    /// Returns the host. With a zone, all that stands before the zone: `[fe80::1`.
     fn host(&self) -> &str;
+    /// Returns the zone, or nothing.
+    fn zone(&self) -> &str;
     fn port(&self) -> u16;
 }
 
@@ -75,6 +86,7 @@ pub(crate) trait Lookup {
 pub(crate) struct OriginRef<'a> {
     scheme: Scheme,
     host: &'a str,
+    zone: &'a str,
     port: u16,
 }
 
@@ -100,21 +112,48 @@ impl<'a> OriginRef<'a> {
         let port = port_of(authority, host, scheme).ok_or_else(|| {
             Error::invalid(format!("{uri}: the port is not a number up to 65535"))
         })?;
-        Ok(Self { scheme, host, port })
+        let (host, zone) = split_zone(host).ok_or_else(|| {
+            Error::invalid(format!(
+                "{uri}: the zone of the address is not usable; write http://[fe80::1%25eth0]/"
+            ))
+        })?;
+        Ok(Self { scheme, host, zone, port })
     }
 
     pub(crate) fn to_key(self) -> OriginKey {
-        OriginKey {
-            scheme: self.scheme,
-            host: self.host.to_ascii_lowercase().into(),
-            port: self.port,
+        let mut host = self.host.to_ascii_lowercase();
+        let zone_at = host.len();
+        if !self.zone.is_empty() {
+            host = format!("{host}%{}]", self.zone);
         }
+        OriginKey { scheme: self.scheme, host: host.into(), zone_at, port: self.port }
     }
 
     /// Returns the key for looking up a map keyed by [`OriginKey`].
     pub(crate) fn as_lookup(&self) -> &(dyn Lookup + 'a) {
         self
     }
+}
+
+/// Splits a zone off an IPv6 address, see [`OriginKey`]. The percent sign may be encoded (`%25`).
+/// `None` if a zone is there and is not the name or the number of an interface, or its address is
+/// none of IPv6.
+fn split_zone(host: &str) -> Option<(&str, &str)> {
+    let Some((address, zone)) = host.split_once('%') else {
+        return Some((host, ""));
+    };
+    let zone = zone.strip_suffix(']')?;
+    let zone = zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone);
+    // RFC 6874, 2: unreserved characters; encoded ones are in no name that Linux gives.
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let usable = !zone.is_empty() && zone.bytes().all(known);
+    address.strip_prefix('[')?.parse::<Ipv6Addr>().ok().filter(|_| usable).map(|_| (address, zone))
+}
+
+/// Returns the name of the origin of a URL; `None` if it has none that a client supports.
+pub(crate) fn name_of(url: &str) -> Option<String> {
+    let uri = url.parse().ok()?;
+    OriginRef::of(&uri).ok().map(|origin| origin.to_key().to_string())
 }
 
 /// Returns the port of an authority. An absent or empty port is the default one (RFC 3986, 3.2.3).
@@ -130,9 +169,16 @@ fn port_of(authority: &str, host: &str, scheme: Scheme) -> Option<u16> {
 }
 
 impl OriginKey {
-    /// Returns the host as a resolver wants it: an IPv6 literal without its brackets.
+    /// Returns the host as a resolver wants it: an IPv6 literal without its brackets, but with its
+    /// zone, `fe80::1%eth0`.
     pub(crate) fn host(&self) -> &str {
         self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
+    }
+
+    /// Returns the host as certificates name it: an IPv6 literal without brackets and zone.
+    #[cfg(feature = "tls")]
+    pub(crate) fn certificate_name(&self) -> &str {
+        self.host().split('%').next().unwrap_or_default()
     }
 
     pub(crate) const fn port(&self) -> u16 {
@@ -143,20 +189,31 @@ impl OriginKey {
         self.scheme
     }
 
-    /// Returns the value of `Host`: without the default port (RFC 9110, 4.2.3 and 7.2).
+    /// Returns the value of `Host`: without the default port (RFC 9110, 4.2.3 and 7.2), and without
+    /// the zone, which has a meaning on this host alone (RFC 6874, 4).
     pub(crate) fn host_field(&self) -> http::HeaderValue {
+        let end = if self.has_zone() { "]" } else { "" };
+        let host = format!("{}{end}", Lookup::host(self));
         let value = if self.port == self.scheme.default_port() {
-            http::HeaderValue::from_str(&self.host)
+            http::HeaderValue::try_from(host)
         } else {
-            http::HeaderValue::try_from(format!("{}:{}", self.host, self.port))
+            http::HeaderValue::try_from(format!("{host}:{}", self.port))
         };
         value.expect("the host of a URI is visible ASCII")
+    }
+
+    const fn has_zone(&self) -> bool {
+        self.zone_at < self.host.len()
     }
 }
 
 impl fmt::Display for OriginKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.scheme.name(), self.host, self.port)
+        let (scheme, host, port) = (self.scheme.name(), Lookup::host(self), self.port);
+        match self.zone() {
+            "" => write!(f, "{scheme}://{host}:{port}"),
+            zone => write!(f, "{scheme}://{host}%25{zone}]:{port}"),
+        }
     }
 }
 
@@ -165,7 +222,11 @@ impl Lookup for OriginKey {
         self.scheme
     }
     fn host(&self) -> &str {
-        &self.host
+        &self.host[..self.zone_at]
+    }
+    fn zone(&self) -> &str {
+        // Between the percent sign and the bracket.
+        if self.has_zone() { &self.host[self.zone_at + 1..self.host.len() - 1] } else { "" }
     }
     fn port(&self) -> u16 {
         self.port
@@ -178,6 +239,9 @@ impl Lookup for OriginRef<'_> {
     }
     fn host(&self) -> &str {
         self.host
+    }
+    fn zone(&self) -> &str {
+        self.zone
     }
     fn port(&self) -> u16 {
         self.port
@@ -200,6 +264,7 @@ impl Hash for dyn Lookup + '_ {
             lower.make_ascii_lowercase();
             state.write(lower);
         }
+        state.write(self.zone().as_bytes());
         state.write_u16(self.port());
         self.scheme().hash(state);
     }
@@ -210,6 +275,8 @@ impl PartialEq for dyn Lookup + '_ {
         self.port() == other.port()
             && self.scheme() == other.scheme()
             && self.host().eq_ignore_ascii_case(other.host())
+            // Names of interfaces differ by case.
+            && self.zone() == other.zone()
     }
 }
 
@@ -262,6 +329,8 @@ mod tests {
         }
         assert!(same("http://xn--bcher-kva.test/", "http://XN--BCHER-KVA.test:80/"));
         assert!(same("http://[fe80::AB]:7/", "http://[FE80::ab]:7/"));
+        assert!(same("http://[fe80::AB%25eth0]:7/", "http://[FE80::ab%eth0]:7/"));
+        assert!(same("http://[fe80::1%2525]/", "http://[fe80::1%25]/"), "the zone is 25");
     }
 
     #[test]
@@ -282,6 +351,12 @@ mod tests {
             "http://[::1]/",
             "http://[0:0:0:0:0:0:0:1]/",
             "http://[::ffff:127.0.0.1]/",
+            "http://[fe80::1]/",
+            "http://[fe80::1%25eth0]/",
+            "http://[fe80::1%25eth1]/",
+            "http://[fe80::1%25ETH0]/",
+            "http://[fe80::2%25eth0]/",
+            "http://[fe80::1%25eth0]:8080/",
             #[cfg(feature = "tls")]
             "https://data.test/",
             #[cfg(feature = "tls")]
@@ -316,6 +391,11 @@ mod tests {
             "http://data\u{2024}test/",
             "http://data.test\\@evil.test/",
             "http://[::1/",
+            "http://[fe80::1%]/",
+            "http://[fe80::1%25eth%2f0]/",
+            "http://[fe80::1%25a%25b]/",
+            "http://[127.0.0.1%25eth0]/",
+            "http://data%25eth0/",
             "http://::1/",
             "http://:80/",
             "http:///path",
@@ -337,6 +417,8 @@ mod tests {
             ("http://data.test./", "data.test.", "data.test.", "http://data.test.:80"),
             ("http://[::AB]/", "::ab", "[::ab]", "http://[::ab]:80"),
             ("http://[::1]:81/", "::1", "[::1]:81", "http://[::1]:81"),
+            ("http://[FE80::1%eth0]/", "fe80::1%eth0", "[fe80::1]", "http://[fe80::1%25eth0]:80"),
+            ("http://[::1%25Lo]:81/", "::1%Lo", "[::1]:81", "http://[::1%25Lo]:81"),
         ] {
             let key = key(url);
             assert_eq!(key.host(), host);

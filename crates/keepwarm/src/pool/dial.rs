@@ -104,12 +104,13 @@ fn spawn(
 async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
     let shared = origin.shared();
     let left = TimeLeft::of(shared.settings.connect_timeout);
-    let stream = open(origin.key(), &shared.transport, &shared.settings, left).await?;
+    let stream =
+        open(origin.key(), &shared.transport, &shared.settings, origin.family(), left).await?;
     let stream = match origin.key().scheme() {
         Scheme::Http => stream,
         #[cfg(feature = "tls")]
         Scheme::Https => {
-            let handshake = shared.tls.connect(origin.key().host(), stream);
+            let handshake = shared.tls.connect(origin.key().certificate_name(), stream);
             Stream::boxed(left.bound(Stage::Tls, handshake).await?)
         }
         #[cfg(not(feature = "tls"))]

@@ -50,7 +50,8 @@ impl Destination {
         self.0.scheme() == Scheme::Https
     }
 
-    /// Returns a name in lower case, or an address; an IPv6 address without its brackets.
+    /// Returns a name in lower case, or an address; an IPv6 address without its brackets, and with
+    /// its zone if the URL has one: `fe80::1%eth0`.
     #[must_use]
     pub fn host(&self) -> &str {
         self.0.host()

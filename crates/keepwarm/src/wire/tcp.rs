@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(target_os = "linux")]
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
@@ -10,6 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result, Stage};
 use crate::settings::Settings;
@@ -32,6 +36,13 @@ pub(crate) async fn resolve(
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
+    if let Some((address, zone)) = host.split_once('%') {
+        let message = || format!("zone {zone:?} of {address}");
+        let zoned = zoned(address, zone, port).await;
+        return zoned
+            .map(|address| vec![address])
+            .map_err(|error| Error::failed(Stage::Resolve, error).with_message(message()));
+    }
     let found = match resolver {
         None => match tokio::net::lookup_host((host, port)).await {
             Ok(found) => Ok(found.collect()),
@@ -50,18 +61,78 @@ pub(crate) async fn resolve(
     if found.is_empty() {
         return Err(Error::failed(Stage::Resolve, format!("{host} resolves to no address")));
     }
-    Ok(interleave(found))
+    Ok(found)
+}
+
+/// Returns an IPv6 address with its zone: the name or the number of an interface.
+#[cfg(target_os = "linux")]
+#[expect(clippy::unused_async, reason = "elsewhere it has to wait")]
+async fn zoned(address: &str, zone: &str, port: u16) -> io::Result<SocketAddr> {
+    let address: Ipv6Addr = address.parse().map_err(io::Error::other)?;
+    let scope = match zone.parse() {
+        Ok(number) => number,
+        Err(_) => nix::net::if_::if_nametoindex(zone)?,
+    };
+    Ok(SocketAddrV6::new(address, port, 0, scope).into())
+}
+
+/// Returns an IPv6 address with its zone, as the platform's resolver reads it.
+#[cfg(not(target_os = "linux"))]
+async fn zoned(address: &str, zone: &str, port: u16) -> io::Result<SocketAddr> {
+    let mut found = tokio::net::lookup_host((format!("{address}%{zone}"), port)).await?;
+    found.next().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The address family that answered for an origin. It is tried first for some minutes, so that a
+/// host with two families of which one does not listen costs one refused connect, and not one a
+/// dial (RFC 8305, 4: a client may remember).
+#[derive(Debug, Default)]
+pub(crate) struct KnownFamily(Mutex<Option<Known>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    is_v6: bool,
+    /// The moment when it was learned, which later answers do not move: the resolver's first choice
+    /// gets its chance again.
+    since: Instant,
+}
+
+impl KnownFamily {
+    /// Time for which the family is known. RFC 6555, 4.2: "on the order of 10 minutes".
+    const HOLDS: Duration = Duration::from_secs(600);
+
+    fn get(&self) -> Option<bool> {
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.filter(|known| known.since.elapsed() < Self::HOLDS).map(|known| known.is_v6)
+    }
+
+    fn note(&self, is_v6: bool) {
+        if self.get() != Some(is_v6) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Known { is_v6, since: Instant::now() });
+        }
+    }
+
+    /// Forgets it: the network has changed.
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// Connects to the address that answers first, and sets the socket's options.
 pub(crate) async fn connect(
-    addresses: &[SocketAddr],
+    addresses: Vec<SocketAddr>,
     local: Option<IpAddr>,
     settings: &Settings,
+    family: &KnownFamily,
 ) -> Result<TcpStream> {
-    let stream = match addresses {
-        [only] => connect_from(local, *only).await.map_err(|error| refused(local, *only, error))?,
-        several => race(several, local).await?,
+    let stream = match addresses[..] {
+        [only] => connect_from(local, only).await.map_err(|error| refused(local, only, error))?,
+        _ => {
+            let (address, stream) = race(&interleave(addresses, family.get()), local).await?;
+            family.note(address.is_ipv6());
+            stream
+        }
     };
     let failed = |error| Error::failed(Stage::Connect, error);
     stream.set_nodelay(true).map_err(failed)?;
@@ -88,7 +159,7 @@ fn set_liveness(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
 /// over the next one, and a failure starts the next one at once. The first connection wins;
 /// attempts still under way are dropped, which before the handshake costs the server nothing. If
 /// all fail, the last failure is the one reported.
-async fn race(addresses: &[SocketAddr], local: Option<IpAddr>) -> Result<TcpStream> {
+async fn race(addresses: &[SocketAddr], local: Option<IpAddr>) -> Result<(SocketAddr, TcpStream)> {
     let mut addresses = addresses.iter().copied();
     let mut failure = Error::new(Stage::Connect, Kind::Failed);
     let mut attempts = JoinSet::new();
@@ -103,7 +174,7 @@ async fn race(addresses: &[SocketAddr], local: Option<IpAddr>) -> Result<TcpStre
             () = tokio::time::sleep(HEAD_START), if more => continue,
         };
         match finished {
-            Some(Ok((_, Ok(stream)))) => return Ok(stream),
+            Some(Ok((address, Ok(stream)))) => return Ok((address, stream)),
             Some(Ok((address, Err(error)))) => failure = refused(local, address, error),
             Some(Err(error)) => failure = Error::failed(Stage::Connect, error),
             None => return Err(failure),
@@ -114,7 +185,13 @@ async fn race(addresses: &[SocketAddr], local: Option<IpAddr>) -> Result<TcpStre
 fn refused(local: Option<IpAddr>, address: SocketAddr, error: io::Error) -> Error {
     Error::failed(Stage::Connect, error).with_message(match local {
         Some(local) => format!("{address} from {local}"),
-        None => address.to_string(),
+        None => match address {
+            // connect(2): EINVAL. The same address may exist on each link.
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+                format!("{address} needs a zone, as in http://[fe80::1%25eth0]/")
+            }
+            _ => address.to_string(),
+        },
     })
 }
 
@@ -130,10 +207,11 @@ async fn connect_from(local: Option<IpAddr>, address: SocketAddr) -> io::Result<
     socket.connect(address).await
 }
 
-/// Orders addresses as the resolver did, but with the families taking turns, beginning with that of
-/// the first address (RFC 8305, section 4).
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+/// Orders addresses as the resolver did, but with the families taking turns, beginning with the
+/// family that is known to answer, or that of the first address (RFC 8305, section 4).
+fn interleave(addresses: Vec<SocketAddr>, known_is_v6: Option<bool>) -> Vec<SocketAddr> {
+    let first_is_v6 =
+        known_is_v6.unwrap_or_else(|| addresses.first().is_some_and(SocketAddr::is_ipv6));
     let (first, second): (VecDeque<_>, VecDeque<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let mut turns = [first, second];
@@ -159,8 +237,9 @@ mod tests {
         let open = scripted::Stage::open().await;
         let [hanging, open] =
             [&hanging, &open].map(|stage| SocketAddr::from(([127, 0, 0, 1], stage.port())));
-        let stream = within("the race", race(&[hanging, open], None)).await.expect("a connection");
-        assert_eq!(stream.peer_addr().expect("connected"), open);
+        let raced = within("the race", race(&[hanging, open], None)).await;
+        let (winner, stream) = raced.expect("a connection");
+        assert_eq!((winner, stream.peer_addr().expect("connected")), (open, open));
     }
 
     /// If no address connects, the last failure is the error.
@@ -199,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn sockets_have_the_liveness_options() {
         let stage = scripted::Stage::open().await;
-        let to = [SocketAddr::from(([127, 0, 0, 1], stage.port()))];
+        let to = vec![SocketAddr::from(([127, 0, 0, 1], stage.port()))];
         let off = Settings { tcp_keepalive: None, tcp_user_timeout: None, ..Settings::default() };
         let huge = Settings { tcp_user_timeout: Some(Duration::MAX), ..Settings::default() };
         let seconds = |count| Some(Duration::from_secs(count));
@@ -209,7 +288,11 @@ mod tests {
             (off, None, None),
             (huge, Some((seconds(15), seconds(15), 3)), Some(MAX_USER_TIMEOUT)),
         ] {
-            let stream = within("a connection", connect(&to, None, &settings)).await;
+            let stream = within(
+                "a connection",
+                connect(to.clone(), None, &settings, &KnownFamily::default()),
+            )
+            .await;
             let stream = stream.expect("connected");
             let socket = SockRef::from(&stream);
             assert_eq!(socket.keepalive().expect("an option"), probes.is_some());
@@ -229,9 +312,31 @@ mod tests {
         };
         let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
         let raced = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
-        assert_eq!(interleave(resolved), raced);
+        assert_eq!(interleave(resolved.clone(), None), raced);
+        assert_eq!(interleave(resolved.clone(), Some(true)), raced);
+        let known = addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.2:1", "[::2]:1", "[::3]:1"]);
+        assert_eq!(interleave(resolved, Some(false)), known);
         let one_family = addresses(&["127.0.0.2:1", "127.0.0.1:1"]);
-        assert_eq!(interleave(one_family.clone()), one_family);
-        assert_eq!(interleave(Vec::new()), Vec::new());
+        for known in [None, Some(true), Some(false)] {
+            assert_eq!(interleave(one_family.clone(), known), one_family);
+        }
+        assert_eq!(interleave(Vec::new(), None), Vec::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn family_is_known_for_ten_minutes() {
+        let family = KnownFamily::default();
+        assert_eq!(family.get(), None);
+        family.note(false);
+        tokio::time::advance(Duration::from_secs(599)).await;
+        family.note(false);
+        assert_eq!(family.get(), Some(false));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(family.get(), None, "answers since then have not made it younger");
+        family.note(true);
+        family.note(false);
+        assert_eq!(family.get(), Some(false), "the latest answer counts");
+        family.forget();
+        assert_eq!(family.get(), None);
     }
 }

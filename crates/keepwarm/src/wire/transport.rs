@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::connect::{Connector, Destination, Resolver};
 use super::stream::Stream;
-use super::tcp;
+use super::tcp::{self, KnownFamily};
 #[cfg(unix)]
 use super::unix;
 use crate::error::{Error, Result, Stage};
@@ -102,6 +102,7 @@ pub(crate) async fn open(
     key: &OriginKey,
     transport: &Transport,
     settings: &Settings,
+    family: &KnownFamily,
     left: TimeLeft,
 ) -> Result<Stream> {
     if let Some(connector) = &transport.connector {
@@ -130,6 +131,6 @@ pub(crate) async fn open(
             return Err(Error::failed(Stage::Connect, words));
         }
     }
-    let connecting = tcp::connect(&addresses, local, settings);
+    let connecting = tcp::connect(addresses, local, settings, family);
     left.bound(Stage::Connect, connecting).await.map(Stream::Tcp)
 }

@@ -1,6 +1,8 @@
 //! What the client promises, on real sockets over loopback. One file a topic; each name a claim.
 
 mod accounts;
+#[cfg(target_os = "linux")]
+mod addresses;
 mod bodies;
 #[cfg(feature = "tls")]
 mod boundary;

@@ -36,6 +36,7 @@ use crate::pool::lease::Lease;
 use crate::pool::retry_budget::RetryBudget;
 use crate::settings::Settings;
 use crate::wire::connection::Connection;
+use crate::wire::tcp::KnownFamily;
 use crate::wire::transport::Transport;
 
 /// State that all origins of one client share.
@@ -66,6 +67,7 @@ pub(crate) struct Origin {
     shared: Arc<Shared>,
     state: Mutex<State>,
     retries: RetryBudget,
+    family: KnownFamily,
 }
 
 /// State under the lock. Handles and waiters are filed by the ids that the pool gives out.
@@ -153,6 +155,7 @@ impl Origin {
                 drained: 0,
             }),
             retries: RetryBudget::new(),
+            family: KnownFamily::default(),
         })
     }
 
@@ -167,6 +170,11 @@ impl Origin {
     /// Returns the value of `Host`, which is made once.
     pub(crate) fn host_field(&self) -> &HeaderValue {
         &self.host_field
+    }
+
+    /// Returns the address family that dials try first.
+    pub(crate) fn family(&self) -> &KnownFamily {
+        &self.family
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -331,6 +339,7 @@ impl Origin {
 
     /// Closes idle connections now, and connections in use when they return.
     pub(crate) fn close_idle(self: &Arc<Self>) {
+        self.family.forget();
         self.feed(None, |state, now| state.pool.close_idle(now));
     }
 
