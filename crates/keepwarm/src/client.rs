@@ -13,6 +13,7 @@ use crate::observe::event_queue::EventQueue;
 use crate::observe::explain::explain;
 use crate::observe::stats::{OriginStats, Stats};
 use crate::observe::warnings;
+use crate::origin_key::name_of;
 use crate::pool::connection_limit::ConnectionLimit;
 use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::Keeper;
@@ -130,8 +131,12 @@ impl Client {
     /// Explains one origin's statistics in words: problems with their numbers, and the settings to
     /// change. `None` if no request was made to that origin.
     ///
-    /// `origin` is a name as in [`Stats`]: `http://host:port`, host in lower case, port written.
-    /// The words are for people, and may change.
+    /// `origin` is a name as in [`Stats`], `http://host:port`, or any URL at that origin. The words
+    /// are for people, and may change.
+    ///
+    /// Of idle connections that the server closed it says if the pattern is that of the server's
+    /// idle timeout (closed after a common idle time, again and again) or that of a restart or
+    /// deploy (many closed at once, and then none).
     ///
     /// ```no_run
     /// # fn example(client: keepwarm::Client) {
@@ -142,10 +147,13 @@ impl Client {
     /// ```
     #[must_use]
     pub fn explain(&self, origin: &str) -> Option<String> {
+        let name = name_of(origin)?;
         let origins = self.owner.origins.all();
-        let found = origins.iter().find(|candidate| &**candidate.name() == origin)?;
-        let stats = OriginStats::new(found.name(), &found.snapshot());
-        Some(explain(&stats, &self.origins().shared().settings, &warnings::warnings()))
+        let found = origins.iter().find(|candidate| **candidate.name() == *name)?;
+        let snapshot = found.snapshot();
+        let stats = OriginStats::new(found.name(), &snapshot);
+        let settings = &self.origins().shared().settings;
+        Some(explain(&stats, &snapshot.idle_closes, settings, &warnings::warnings()))
     }
 
     /// Dismisses every connection that is open now: idle ones are closed before this returns,

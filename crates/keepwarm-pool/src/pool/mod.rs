@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use crate::claims::Claims;
 use crate::idle::IdleList;
+use crate::idle_closes::Tally;
 use crate::learned::Learned;
 use crate::token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, WaiterId};
 use crate::{Advice, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings};
@@ -42,6 +43,8 @@ pub struct Pool {
     idle: IdleList,
     /// The server's idle timeout, as learned.
     learned: Learned,
+    /// The pattern of the server's idle closes, for people.
+    idle_closes: Tally,
     active: usize,
     dials: BTreeSet<DialId>,
     /// Waiters, with the moment since when each waits. Ids grow with time, so the smallest is the
@@ -142,6 +145,7 @@ impl Pool {
             vacant: Vec::new(),
             idle: IdleList::new(),
             learned: Learned::new(),
+            idle_closes: Tally::default(),
             active: 0,
             dials: BTreeSet::new(),
             waiters: BTreeMap::new(),

@@ -62,8 +62,12 @@ impl Pool {
     pub(super) fn learn_from(&mut self, connection: ConnectionId) {
         let slot = &self.slots[connection.index()];
         let was_idle = slot.inspected && slot.exchanges > 0;
-        if self.settings.learns_idle_timeout && was_idle && slot.has_no_advice() {
-            let age = self.now.since(slot.rested_since);
+        if !was_idle {
+            return;
+        }
+        let age = self.now.since(slot.rested_since);
+        self.idle_closes.note(age, self.now);
+        if self.settings.learns_idle_timeout && slot.has_no_advice() {
             self.learned.observe(age, self.now);
         }
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use keepwarm_pool::{CloseReason, Limit};
+use keepwarm_pool::{CloseReason, Closer, IdleCloses, Limit};
 
 use crate::observe::stats::OriginStats;
 use crate::observe::warnings::Warning;
@@ -12,12 +12,20 @@ use crate::settings::Settings;
 
 /// Returns all that is wrong at one origin, worst first, or a sentence that nothing is. Warnings of
 /// the process that concern the origin come first.
-pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warning]) -> String {
+pub(crate) fn explain(
+    stats: &OriginStats,
+    idle_closes: &IdleCloses,
+    settings: &Settings,
+    warnings: &[Warning],
+) -> String {
     let mut findings: Vec<(u64, String)> = [
         idle_limit(stats, settings),
         total_idle_limit(stats, settings),
         total_limit(stats, settings),
-        closed_by_server(stats, settings),
+        idle_timeout_of_server(stats, idle_closes, settings),
+        restarted(idle_closes),
+        closed_without_pattern(stats, idle_closes),
+        vanished(stats),
         not_persistent(stats),
         unread(stats),
         abandoned(stats),
@@ -46,9 +54,11 @@ pub(crate) fn explain(stats: &OriginStats, settings: &Settings, warnings: &[Warn
 
 fn summary(stats: &OriginStats) -> String {
     format!(
-        "{} requests, {} of them on a reused connection; {} connections opened, at most {} requests \
-         at once",
-        stats.checkouts, stats.reused, stats.opened, stats.peak
+        "{}, {} of them on a reused connection; {} opened, at most {} at once",
+        counted(stats.checkouts, "request"),
+        stats.reused,
+        counted(stats.opened, "connection"),
+        counted(stats.peak as u64, "request"),
     )
 }
 
@@ -96,23 +106,79 @@ fn total_limit(stats: &OriginStats, settings: &Settings) -> Finding {
     })
 }
 
-fn closed_by_server(stats: &OriginStats, settings: &Settings) -> Finding {
-    let count = stats.closed_for(CloseReason::PeerClosedIdle);
-    finding(count, || {
+fn idle_timeout_of_server(
+    stats: &OriginStats,
+    closes: &IdleCloses,
+    settings: &Settings,
+) -> Finding {
+    finding(closes.by_timeout, || {
+        let seen = match (stats.learned_idle_timeout, closes.timeout) {
+            (Some(learned), _) => format!(
+                " (seen: {:.1} s; connections are closed before that now)",
+                learned.as_secs_f64()
+            ),
+            (None, Some(seen)) => format!(" (seen: {:.1} s)", seen.as_secs_f64()),
+            (None, None) => String::new(),
+        };
         format!(
-            "the server closed {} while idle: its keep-alive timeout{} is \
-             shorter than idle_timeout, which is {}; set idle_timeout below the server's, or raise \
-             the server's",
-            counted(count, "connection"),
-            stats.learned_idle_timeout.map_or(String::new(), |learned| {
-                format!(
-                    " (seen: {:.1} s; connections are closed before that now)",
-                    learned.as_secs_f64()
-                )
-            }),
+            "the server closed {} while idle, after the same idle time again and again: its \
+             keep-alive timeout{seen} is shorter than idle_timeout, which is {}; set idle_timeout \
+             below the server's, or raise the server's",
+            counted(closes.by_timeout, "connection"),
             duration(settings.pool.idle_timeout)
         )
     })
+}
+
+fn restarted(closes: &IdleCloses) -> Finding {
+    finding(closes.at_once, || {
+        let closed = counted(closes.at_once, "idle connection");
+        match closes.bursts {
+            1 => format!(
+                "the server closed {closed} at once, and did not do so again: a restart or deploy \
+                 of the server; there is nothing to set"
+            ),
+            bursts => format!(
+                "the server closed {closed} in {bursts} bursts, each after other idle times: \
+                 restarts or deploys of the server; there is nothing to set; if it had \
+                 fewer restarts, look for what drops its connections"
+            ),
+        }
+    })
+}
+
+/// Explains the closes of idle connections that show neither a timeout nor a restart.
+fn closed_without_pattern(stats: &OriginStats, closes: &IdleCloses) -> Finding {
+    let all = closed_by(stats, CloseReason::PeerClosedIdle, Closer::Server);
+    let count = all.saturating_sub(closes.by_timeout + closes.at_once);
+    finding(count, || {
+        let each = if count == 1 { "" } else { ", one at a time and after different idle times" };
+        format!(
+            "the server closed {} while idle{each}: a restart, or an instance taken out behind a \
+             load balancer; if the server's keep-alive timeout does it, the same idle time will \
+             show again",
+            counted(count, "connection")
+        )
+    })
+}
+
+/// Explains idle connections that the kernel ended for want of an answer.
+fn vanished(stats: &OriginStats) -> Finding {
+    let count = closed_by(stats, CloseReason::PeerClosedIdle, Closer::Client);
+    finding(count, || {
+        format!(
+            "{} ended while idle because the peer did not answer any more, without FIN or RST: its \
+             host is gone, or a NAT, firewall or load balancer forgot the connection; look there, \
+             and keep tcp_keepalive below its idle limit",
+            counted(count, "connection")
+        )
+    })
+}
+
+fn closed_by(stats: &OriginStats, reason: CloseReason, closer: Closer) -> u64 {
+    let closes =
+        stats.closes.iter().filter(|close| (close.reason, close.closer) == (reason, closer));
+    closes.map(|close| close.count).sum()
 }
 
 fn not_persistent(stats: &OriginStats) -> Finding {
@@ -169,12 +235,12 @@ fn refused(stats: &OriginStats, settings: &Settings) -> Finding {
         format!(
             "{} refused because too many were waiting: \
              max_connections_per_origin is {}, max_connections {}, max_waiters_per_origin {}, and \
-             up to {} requests came at once",
+             up to {} came at once",
             counted(count, "request"),
             number(settings.pool.max_connections),
             number(settings.max_connections),
             number(settings.pool.max_waiters),
-            stats.peak as u64 + count
+            counted(stats.peak as u64 + count, "request")
         )
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keepwarm_pool::Counts;
+use keepwarm_pool::{Counts, IdleCloses};
 
 /// Gauges and counters of one origin at one moment, or of several together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +13,7 @@ pub(crate) struct Snapshot {
     pub(crate) waiting: usize,
     pub(crate) peak: usize,
     pub(crate) learned_idle_timeout: Option<Duration>,
+    pub(crate) idle_closes: IdleCloses,
     pub(crate) opened_lately: u64,
     pub(crate) unread: u64,
     pub(crate) draining: usize,
@@ -22,7 +23,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// Adds another origin's numbers. Several origins together have no common peak and no common
-    /// server, so `peak` and `learned_idle_timeout` stay as they are.
+    /// server, so `peak`, `learned_idle_timeout` and `idle_closes` stay as they are.
     pub(crate) fn absorb(&mut self, other: &Self) {
         let Self { dialing, active, idle, waiting, peak: _, ref counts, .. } = *other;
         self.opened_lately += other.opened_lately;

@@ -7,6 +7,7 @@ use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 use super::recent_count;
 use super::snapshot::Snapshot;
+use crate::origin_key::name_of;
 
 /// Gauges and counters of a client, by origin and in total.
 ///
@@ -40,10 +41,11 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Returns the statistics of one origin by its name: `http://host:port`, host in lower case,
-    /// port always written.
+    /// Returns the statistics of one origin by its name, `http://host:port`, or by any URL at that
+    /// origin.
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&OriginStats> {
+        let name = name_of(name)?;
         self.origins.iter().find(|origin| origin.origin == name)
     }
 }

@@ -92,6 +92,12 @@ fn vanished_peer_ends_idle_connections() {
             let stats = only(&client);
             let lost = stats.closes.iter().find(|one| one.reason == CloseReason::PeerClosedIdle);
             assert_eq!(lost.map(|one| (one.closer, one.count)), Some((Closer::Client, 1)));
+            let words = client.explain(&url).expect("an origin");
+            assert!(
+                words.contains("1 connection ended while idle because the peer did"),
+                "{words}"
+            );
+            assert!(!words.contains("the server closed"), "{words}");
             wire.mend().expect("mended");
         }
     });

@@ -378,6 +378,7 @@ impl Origin {
             waiting: state.pool.waiting(),
             peak: state.peak,
             learned_idle_timeout: state.pool.learned_idle_timeout(),
+            idle_closes: state.pool.idle_closes(),
             opened_lately: state.opened_lately.count(now),
             unread: state.unread,
             draining: state.draining,
