@@ -72,6 +72,8 @@ pub struct Summary {
     /// Service times of completed requests, in microseconds: from the first byte of the request
     /// about to be written to the last byte of the response read. Connecting is not included.
     pub latency: Histogram,
+    /// The same service times, apart by the first digit of the status.
+    pub latency_by_class: BTreeMap<u8, Histogram>,
     /// Response times of completed requests in an open loop, in microseconds: from the instant the
     /// request was due to the last byte of its response. Includes waiting for the loader, for a
     /// free connection and for connecting. Empty in a closed loop.
@@ -106,6 +108,8 @@ pub struct Summary {
     pub server_header: Option<String>,
     /// Bytes of content of the first complete response; `None` if there was none.
     pub document_length: Option<u64>,
+    /// The `Location` field of the first complete response, if that was a redirect (3xx).
+    pub location: Option<String>,
     first_response_at: Option<Duration>,
 }
 
@@ -144,6 +148,7 @@ impl Summary {
             elapsed: Duration::ZERO,
             stopped,
             latency: Histogram::up_to(MAX_LATENCY_US),
+            latency_by_class: BTreeMap::new(),
             response: Histogram::up_to(MAX_LATENCY_US),
             send_lag: Histogram::up_to(MAX_LATENCY_US),
             connect_time: Histogram::up_to(MAX_LATENCY_US),
@@ -166,6 +171,7 @@ impl Summary {
             },
             server_header: None,
             document_length: None,
+            location: None,
             first_response_at: None,
         }
     }
@@ -173,12 +179,16 @@ impl Summary {
     fn of_thread(tally: Tally, stopped: StopReason) -> Self {
         let codes = (0u16..).zip(tally.statuses.iter().copied());
         let first = tally.first_response;
+        let latency_by_class = tally.latency.into_map();
+        let mut latency = Histogram::up_to(MAX_LATENCY_US);
+        latency_by_class.values().for_each(|times| latency.merge(times));
         Self {
             completed: tally.ledger.completed,
             failed: tally.ledger.failed,
             unsent: tally.ledger.unsent,
             elapsed: tally.last_outcome,
-            latency: tally.latency,
+            latency,
+            latency_by_class,
             response: tally.response,
             send_lag: tally.send_lag,
             connect_time: tally.connect_time,
@@ -200,6 +210,7 @@ impl Summary {
             },
             document_length: first.as_ref().map(|first| first.document_length),
             first_response_at: first.as_ref().map(|first| first.at),
+            location: first.as_ref().and_then(|first| first.location.clone()),
             server_header: first.and_then(|first| first.server),
             ..Self::empty(stopped)
         }
@@ -214,6 +225,7 @@ impl Summary {
             self.first_response_at = other.first_response_at;
             self.document_length = other.document_length;
             self.server_header = other.server_header;
+            self.location = other.location;
         }
         for (status, count) in other.statuses {
             *self.statuses.entry(status).or_default() += count;
@@ -224,6 +236,10 @@ impl Summary {
         self.elapsed = self.elapsed.max(other.elapsed);
         self.stopped = self.stopped.max(other.stopped);
         self.latency.merge(&other.latency);
+        for (class, times) in other.latency_by_class {
+            let empty = || Histogram::up_to(MAX_LATENCY_US);
+            self.latency_by_class.entry(class).or_insert_with(empty).merge(&times);
+        }
         self.response.merge(&other.response);
         self.send_lag.merge(&other.send_lag);
         self.connect_time.merge(&other.connect_time);

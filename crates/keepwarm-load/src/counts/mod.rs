@@ -6,6 +6,7 @@ mod close_cause;
 mod counters;
 mod errors;
 mod histogram;
+mod latencies;
 mod ledger;
 mod protocol;
 mod sketch;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::latencies::Latencies;
 use super::sketch::Filling;
 use super::{Counts, Errors, Histogram, Ledger, MAX_LATENCY_US};
 
@@ -14,6 +15,8 @@ const STATUS_CODES: usize = 1000;
 pub(crate) struct FirstResponse {
     pub(crate) at: Duration,
     pub(crate) server: Option<String>,
+    /// The `Location` field, if the response is a redirect.
+    pub(crate) location: Option<String>,
     pub(crate) document_length: u64,
 }
 
@@ -38,8 +41,8 @@ pub struct ThreadUse {
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) ledger: Ledger,
-    /// Service times, in microseconds.
-    pub(crate) latency: Histogram,
+    /// Service times.
+    pub(crate) latency: Latencies,
     pub(crate) second_latency: Filling,
     /// Response times of an open loop, in microseconds: from the instant a request was due.
     pub(crate) response: Histogram,
@@ -79,7 +82,7 @@ impl Tally {
     pub(crate) fn new() -> Self {
         Self {
             ledger: Ledger::new(),
-            latency: Histogram::up_to(MAX_LATENCY_US),
+            latency: Latencies::new(),
             second_latency: Filling::new(),
             response: Histogram::up_to(MAX_LATENCY_US),
             second_response: Filling::new(),

@@ -200,7 +200,7 @@ impl Engine {
         let service = now - slot.sent_at;
         self.nap.saw(service);
         let service_us = micros(service);
-        self.tally.latency.record(service_us);
+        self.tally.latency.record(response.status, service_us);
         self.tally.second_latency.record(service_us);
         let due_at = slot.due_at;
         if self.is_open_loop() {
@@ -216,6 +216,10 @@ impl Engine {
             self.tally.first_response = Some(FirstResponse {
                 at: now - self.started,
                 server: slot.framing.take_server(),
+                location: slot
+                    .framing
+                    .take_location()
+                    .filter(|_| (300..400).contains(&response.status)),
                 document_length: response.body_bytes,
             });
         }

@@ -41,6 +41,7 @@ pub(super) struct Head {
     pub(super) body: BodyKind,
     pub(super) reuse: Reuse,
     pub(super) server: Option<String>,
+    pub(super) location: Option<String>,
 }
 
 /// The relevant fields, collected over all lines.
@@ -76,18 +77,22 @@ pub(super) fn parse(bytes: &[u8], want_server: bool) -> Result<Option<Head>, Mal
         Err(error) => return Err(Malformed::BadHead(error)),
     };
     let mut fields = Fields::default();
-    let mut server = None;
+    let (mut server, mut location) = (None, None);
     for field in response.headers.iter() {
         fields.read(field.name, field.value)?;
         if want_server && field.name.eq_ignore_ascii_case("server") {
             server = Some(String::from_utf8_lossy(field.value).into_owned());
+        }
+        if want_server && field.name.eq_ignore_ascii_case("location") {
+            location = Some(String::from_utf8_lossy(field.value).into_owned());
         }
     }
     let http_1_0 = response.version == Some(0);
     // RFC 9110, section 15: the first digit is 1 to 5. Clients do not refuse codes beyond 599.
     let status = response.code.filter(|code| *code >= 100);
     let status = status.ok_or(Malformed::BadHead(httparse::Error::Status))?;
-    Ok(Some(Head { len, status, body: fields.body()?, reuse: fields.reuse(http_1_0), server }))
+    let (body, reuse) = (fields.body()?, fields.reuse(http_1_0));
+    Ok(Some(Head { len, status, body, reuse, server, location }))
 }
 
 impl Fields {

@@ -119,6 +119,7 @@ pub(crate) struct Framing {
     response: Response,
     want_server: bool,
     server: Option<String>,
+    location: Option<String>,
     /// The last head that came in one piece.
     known: Vec<u8>,
     /// Status, body and reuse as parsed from the known head.
@@ -136,14 +137,16 @@ impl Framing {
             response: Response { status: 0, body_bytes: 0, reuse: Reuse::Yes },
             want_server: false,
             server: None,
+            location: None,
             known: Vec::new(),
             known_parsed: None,
         }
     }
 
     /// Forgets the last response. With `head_request` the next response answers HEAD. `want_server`
-    /// keeps its `Server` field for [`take_server`](Self::take_server); that allocates, so it is
-    /// for once a run, not for each request.
+    /// keeps its `Server` and `Location` fields for [`take_server`](Self::take_server) and
+    /// [`take_location`](Self::take_location); that allocates, so it is for once a run, not for
+    /// each request.
     #[inline]
     pub(crate) fn reset(&mut self, head_request: bool, want_server: bool) {
         self.head_request = head_request;
@@ -163,6 +166,11 @@ impl Framing {
     /// Takes the `Server` field of the final response, if it was wanted and the response had one.
     pub(crate) fn take_server(&mut self) -> Option<String> {
         self.server.take()
+    }
+
+    /// Takes the `Location` field of the final response, as [`take_server`](Self::take_server).
+    pub(crate) fn take_location(&mut self) -> Option<String> {
+        self.location.take()
     }
 
     /// Reads the next bytes. Must not be called again once complete or malformed.
@@ -235,7 +243,14 @@ impl Framing {
     fn recognise(&self, bytes: &[u8]) -> Option<Head> {
         let (status, body, reuse) = self.known_parsed?;
         let same = !self.want_server && bytes.starts_with(&self.known);
-        same.then_some(Head { len: self.known.len(), status, body, reuse, server: None })
+        same.then_some(Head {
+            len: self.known.len(),
+            status,
+            body,
+            reuse,
+            server: None,
+            location: None,
+        })
     }
 
     fn remember(&mut self, bytes: &[u8], head: &Head) {
@@ -248,10 +263,9 @@ impl Framing {
     }
 
     fn keep_server(&mut self, mut head: Option<Head>) -> Result<Option<Head>, Malformed> {
-        if let Some(head) = &mut head
-            && let Some(server) = head.server.take()
-        {
-            self.server = Some(server);
+        if let Some(head) = &mut head {
+            self.server = head.server.take().or_else(|| self.server.take());
+            self.location = head.location.take().or_else(|| self.location.take());
         }
         Ok(head)
     }

@@ -354,10 +354,11 @@ fn only_the_same_head_is_recognised() {
 #[test]
 fn reset_forgets_response_not_server_field() {
     let mut framing = Framing::new();
-    let bytes = b"HTTP/1.1 200 OK\r\nServer: x/1\r\nContent-Length: 2\r\n\r\nab";
+    let bytes = b"HTTP/1.1 200 OK\r\nServer: x/1\r\nLocation: /a\r\nContent-Length: 2\r\n\r\nab";
     framing.reset(false, true);
     let first = framing.feed(bytes).unwrap();
     assert_eq!(framing.take_server().as_deref(), Some("x/1"));
+    assert_eq!(framing.take_location().as_deref(), Some("/a"));
     framing.reset(false, false);
     assert!(!framing.received());
     assert_eq!(framing.feed(bytes).unwrap(), first);
