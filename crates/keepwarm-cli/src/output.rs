@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+use crate::show::Columns;
 
 /// Writes to stdout at once. A reader that has gone away, as in `| head`, is not a failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -49,16 +50,32 @@ pub(crate) fn complain(message: &impl Display) {
     let _ = writeln!(io::stderr().lock(), "keepwarm: {message}");
 }
 
-/// Returns true if stdout may be coloured: a terminal, and `NO_COLOR` not set (no-color.org).
+/// Returns true if stdout may be coloured: a terminal that is not dumb, and neither `NO_COLOR`
+/// (no-color.org) nor `CLICOLOR=0` set; or anything, if `CLICOLOR_FORCE` is set (bixense.com).
 pub(crate) fn colour() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !refused && io::stdout().is_terminal()
+    let value = |name: &str| std::env::var(name).unwrap_or_default();
+    let forced = !matches!(value("CLICOLOR_FORCE").as_str(), "" | "0");
+    let refused = value("CLICOLOR") == "0" || value("TERM") == "dumb";
+    value("NO_COLOR").is_empty() && (forced || (!refused && io::stdout().is_terminal()))
+}
+
+/// Returns the room for a report: that of the terminal at stdout, if there is one.
+pub(crate) fn columns() -> Columns {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let terminal = size.filter(|_| io::stdout().is_terminal());
+    let width = terminal.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+    width.map_or(Columns::FILE, Columns::terminal)
 }
 
 /// Returns the width of the terminal at stderr; 80 where it does not say.
-fn columns() -> usize {
+fn progress_columns() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
+}
+
+/// Writes a report to stderr. A failure of that write cannot be reported, so it is ignored.
+pub(crate) fn note(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Progress on stderr: one line rewritten in place on a terminal, else a line now and then.
@@ -79,7 +96,7 @@ impl Progress {
         if self.live {
             self.dirty = true;
             // A line that wraps could not be overwritten.
-            let line: String = line.chars().take(columns().saturating_sub(1)).collect();
+            let line: String = line.chars().take(progress_columns().saturating_sub(1)).collect();
             let mut stderr = io::stderr().lock();
             let _ = write!(stderr, "\r\x1b[2K{line}").and_then(|()| stderr.flush());
         }

@@ -94,7 +94,9 @@ fn of_lab(mut record: LabRecord, options: &ReportOptions) -> Result<(), Failure>
     let failures = judge_runs(&mut record, &options.assertions);
     match options.format {
         ReportFormat::Json => output::print_with(|to| output::write_json(&record, to)),
-        ReportFormat::Text => output::print(&show::lab::render(&record, output::colour())),
+        ReportFormat::Text => {
+            output::print(&show::lab::render(&record, output::colour(), output::columns()))
+        }
         ReportFormat::Ab => Err(without_ab("a lab")),
     }?;
     lab::judge(&record)?;
@@ -231,7 +233,9 @@ mod tests {
                 continue;
             };
             shown += 1;
-            for text in [show::load::render(&record, false), show::ab::render(&record)] {
+            for text in
+                [show::load::render(&record, false, show::Columns::FILE), show::ab::render(&record)]
+            {
                 assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text}");
             }
             every_name().iter().for_each(|name| drop(fact(&record, name.as_str())));

@@ -10,6 +10,7 @@ use keepwarm_record::load::LoadRecord;
 use keepwarm_record::read::{AnyRecord, read};
 
 use crate::args::Arguments;
+use crate::show::Columns;
 use crate::{explain, show};
 
 /// A closed loop of 600 requests with two watched hops, of which one churns (D1), and three
@@ -49,15 +50,63 @@ fn help(path: &str) -> String {
 
 #[test]
 fn load_text() {
-    assert_snapshot!("load_with_hops", show::load::render(&load(HOPS), false));
-    assert_snapshot!("load_open_loop", show::load::render(&load(OPEN), false));
-    assert_snapshot!("load_unreachable", show::load::render(&load(UNREACHABLE), false));
+    assert_snapshot!("load_with_hops", show::load::render(&load(HOPS), false, Columns::FILE));
+    assert_snapshot!("load_open_loop", show::load::render(&load(OPEN), false, Columns::FILE));
+    assert_snapshot!(
+        "load_unreachable",
+        show::load::render(&load(UNREACHABLE), false, Columns::FILE)
+    );
 }
 
 #[test]
 fn load_text_in_colour() {
-    let text = show::load::render(&load(HOPS), true).replace('\u{1b}', "ESC");
+    let text = show::load::render(&load(HOPS), true, Columns::FILE).replace('\u{1b}', "ESC");
     assert_snapshot!("load_in_colour", text);
+}
+
+#[test]
+fn reports_fit_their_terminal() {
+    for width in [60, 80, 120, 200] {
+        let columns = Columns::terminal(width);
+        let loads =
+            [HOPS, OPEN, UNREACHABLE].map(|bytes| show::load::render(&load(bytes), false, columns));
+        for text in loads.into_iter().chain([show::lab::render(&lab(), false, columns)]) {
+            for line in text.lines() {
+                assert!(line.chars().count() <= width, "{width} columns: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn narrow_screens() {
+    assert_snapshot!("lab_60", show::lab::render(&lab(), false, Columns::terminal(60)));
+    assert_snapshot!("load_60", show::load::render(&load(OPEN), false, Columns::terminal(60)));
+    assert_snapshot!("load_80", show::load::render(&load(HOPS), false, Columns::terminal(80)));
+}
+
+/// A load whose every answer is 502, as a front service with a dead upstream gives it.
+#[test]
+fn load_of_errors() {
+    let mut record = load(HOPS);
+    record.hops.clear();
+    record.assertions.clear();
+    record.statuses = [(502, record.requests.completed)].into();
+    let record = record.with_hops(Vec::new());
+    assert_snapshot!("load_of_errors", show::load::render(&record, false, Columns::FILE));
+}
+
+/// A lab in which most answers of one policy were 504.
+#[test]
+fn lab_of_errors() {
+    let mut record = lab();
+    record.upstream_timeout_s = Some(0.1);
+    record.runs.truncate(2);
+    let statuses = &mut record.runs[0].load.record.statuses;
+    let all: u64 = statuses.values().sum();
+    *statuses = [(200, 1), (504, all - 1)].into();
+    let text = show::lab::render(&record.recounted(), false, Columns::terminal(80));
+    assert_snapshot!("lab_of_errors", text);
 }
 
 #[test]
@@ -68,7 +117,7 @@ fn load_in_ab_layout() {
 
 #[test]
 fn lab_text() {
-    assert_snapshot!("lab", show::lab::render(&lab(), false));
+    assert_snapshot!("lab", show::lab::render(&lab(), false, Columns::FILE));
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn lab_shows_what_the_story_says() {
     let output = lab(&["-c", "50", "--format", "json"]);
     output.exits_with(0);
     let record: Value = serde_json::from_str(&output.stdout).expect("one JSON document, no more");
-    assert_eq!(record["schema"], "keepwarm.lab/1");
+    assert_eq!(record["schema"], "keepwarm.lab/2");
     let runs = record["runs"].as_array().unwrap();
     let names: Vec<&str> = runs.iter().map(|run| run["policy"].as_str().unwrap()).collect();
     assert_eq!(names, ["per-request", "go-default", "tuned", "keepwarm"]);
@@ -69,7 +69,8 @@ fn lab_shows_what_the_story_says() {
 fn table_has_policies_and_their_findings() {
     let output = lab(&["--policy", "keepwarm,go-default"]);
     let text = &output.exits_with(0).stdout;
-    let head = text.lines().find(|line| line.contains("go-default")).unwrap();
+    assert!(text.starts_with("go-default opened "), "the answer comes first: {text}");
+    let head = text.lines().find(|line| line.starts_with("   ")).unwrap();
     let columns: Vec<&str> = head.split_whitespace().collect();
     assert_eq!(columns, ["keepwarm", "go-default"], "in the order asked for");
     for row in [
@@ -95,6 +96,56 @@ fn table_has_policies_and_their_findings() {
     // The client behind the policy is this library, so that is whose setting is advised.
     assert!(text.contains("max_idle_per_origin"), "{text}");
     assert!(!text.contains('\x1b'), "no colour where there is no terminal");
+}
+
+#[test]
+fn policies_of_errors_were_not_measured() {
+    let arguments = ["lab", "-n", "50", "-c", "2", "-p", "tuned", "--upstream-timeout", "1us"];
+    let output = run(keepwarm().args(arguments));
+    output.exits_with(4).says("tuned was not measured: 100 % of 50 requests are errors");
+    output.says("50 answered 504").says("--upstream-timeout, 0.001 ms");
+    let first = output.stdout.lines().next().expect("a line");
+    assert!(first.starts_with("tuned was not measured"), "{first}");
+    let row = output.stdout.lines().find(|line| line.starts_with("answered 504"));
+    assert_eq!(
+        row.expect("a row").split_whitespace().collect::<Vec<_>>(),
+        ["answered", "504", "50"]
+    );
+    let rate = output.stdout.lines().find(|line| line.starts_with("requests/s")).expect("a row");
+    assert!(rate.ends_with(" 0"), "of good answers: {rate}");
+}
+
+#[test]
+fn full_disk_keeps_the_table() {
+    let output = lab(&["-p", "tuned", "-o", "/dev/full"]);
+    output.exits_with(9).says("/dev/full");
+    assert!(output.stdout.contains("\nrequests/s "), "{}", output.stdout);
+}
+
+#[test]
+fn interrupted_lab_keeps_played_policies() {
+    let path = std::env::temp_dir().join(format!("keepwarm-cut-{}.json", std::process::id()));
+    let mut lab = keepwarm()
+        .args(["lab", "-n", "30000", "-c", "4", "-p", "tuned,keepwarm,go-default"])
+        .args(["--upstream-timeout", "30s", "-o"])
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stderr = std::io::BufReader::new(lab.stderr.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut line).expect("a line");
+    assert!(line.starts_with("1. tuned"), "{line}");
+    kill(lab.id(), "INT");
+    let stdout = std::io::read_to_string(lab.stdout.take().expect("piped")).expect("text");
+    assert_eq!(lab.wait().expect("it ends").code(), Some(130));
+    assert!(stdout.contains("\ntuned (healthy)"), "{stdout}");
+    let kept = std::fs::read_to_string(&path).expect("the file is there");
+    let record: Value = serde_json::from_str(&kept).expect("JSON");
+    assert_eq!(record["runs"][0]["policy"], "tuned");
+    std::fs::remove_file(&path).expect("removable");
 }
 
 #[test]

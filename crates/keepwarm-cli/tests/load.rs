@@ -75,12 +75,13 @@ fn few_samples_leave_tail_blank() {
 #[test]
 fn method_headers_and_body_arrive() {
     let data = Service::start(&["data"]);
-    let record = json(
-        &["-n", "5", "-c", "1", "-m", "POST", "-d", "hello", "-H", "X-A: b"],
-        &data.url("/data"),
-    );
+    let arguments =
+        ["-n", "5", "-c", "1", "-m", "POST", "-d", "hello", "-H", "X-A: b", "--format", "json"];
+    let output = load(&arguments, &data.url("/data"));
+    let record: Value = serde_json::from_str(&output.exits_with(1).stdout).expect("a document");
     assert_eq!(record["statuses"]["405"], 5, "a status is an answer, not a failure");
     assert_eq!(record["requests"]["failed"], 0);
+    assert_eq!(record["http_errors"], 5);
 }
 
 #[test]
@@ -121,6 +122,64 @@ fn request_files_are_sent_or_rejected() {
     }
     std::fs::write(&path, "GET /data\nwhat\n").expect("a file");
     load(&["--requests-file", name], &data.url("/")).exits_with(2).says("line 2");
+    std::fs::remove_file(&path).expect("it is there");
+}
+
+/// Serves one response again and again; returns the URL.
+fn always(response: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is left");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                use std::io::{Read, Write};
+                let mut request = [0; 4096];
+                while matches!(stream.read(&mut request), Ok(1..)) {
+                    if stream.write_all(response.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn error_statuses_are_never_a_success() {
+    let data = Service::start(&["data"]);
+    let missing = data.url("/missing");
+    let text = load(&["-n", "200", "-c", "10"], &missing);
+    let first = text.stdout.lines().next().expect("a line");
+    assert!(first.ends_with("all answered 404"), "{first}");
+    text.exits_with(1).says("not one of 200 requests was answered with 2xx or 3xx");
+    load(&["-n", "20", "--assert", "errors==0"], &missing).exits_with(10);
+    load(&["-n", "20", "--assert", "http_errors.share==100%"], &missing).exits_with(1);
+    let good = load(&["-n", "20", "--assert", "errors==0"], &data.url("/data"));
+    let first = good.exits_with(0).stdout.lines().next().expect("a line").to_owned();
+    assert!(first.ends_with("all answered 200, none failed"), "{first}");
+}
+
+#[test]
+fn redirects_say_where_they_lead() {
+    let url = always("HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n");
+    let text = load(&["-n", "1000", "-c", "5"], &url);
+    let said = text.exits_with(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("100 % are 302 to /login: is this what you want to measure?"), "{said}");
+}
+
+#[test]
+fn classes_of_statuses_have_their_own_times() {
+    let data = Service::start(&["data"]);
+    let path = std::env::temp_dir().join(format!("keepwarm-classes-{}", std::process::id()));
+    std::fs::write(&path, "GET /data\n\nGET /missing\n").expect("a file");
+    let name = path.to_str().expect("UTF-8");
+    let record = json(&["-n", "100", "--requests-file", name], &data.url("/"));
+    for class in ["2xx", "4xx"] {
+        assert_eq!(record["latency_us_by_class"][class]["count"], 50, "{class}");
+    }
+    let text = load(&["-n", "100", "--requests-file", name], &data.url("/")).stdout;
+    assert!(text.contains("\n  answered 4xx "), "{text}");
     std::fs::remove_file(&path).expect("it is there");
 }
 

@@ -1,4 +1,4 @@
-//! The record of a lab: `keepwarm.lab/1`.
+//! The record of a lab: `keepwarm.lab/2`.
 //!
 //! Owns the experiment's document: one run for each policy, made from the load's record and the
 //! client's account. Plays nothing: the tool does.
@@ -8,16 +8,24 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Distribution, HopFinding, HopRecord, LoadRecord};
-use crate::numbers::thousands;
+use crate::numbers::{counted, share_of, thousands};
 
 /// Name and version of the format.
-pub const SCHEMA: &str = "keepwarm.lab/1";
+pub const SCHEMA: &str = "keepwarm.lab/2";
+
+/// Name of the version before, whose `failed` had the requests answered 4xx or 5xx, too. It is read,
+/// and its loads are counted anew from their records.
+pub const SCHEMA_1: &str = "keepwarm.lab/1";
 
 /// An experiment: the same load on each policy in turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabRecord {
     /// Always [`SCHEMA`].
     pub schema: String,
+    /// Time that one call of the upstream could take, beyond which the front answered 504; `None`
+    /// in a record that is older.
+    #[serde(default)]
+    pub upstream_timeout_s: Option<f64>,
     /// Runs in the order in which they were played.
     pub runs: Vec<LabRun>,
 }
@@ -41,16 +49,20 @@ pub struct LabRun {
     pub doubts: Vec<String>,
 }
 
-/// Load on the front service. A status that is not 2xx has failed here.
+/// Load on the front service. Its rate and its times are those of good answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabLoad {
-    /// Requests answered with a 2xx status.
+    /// Requests with a complete response, with any status.
     pub completed: u64,
-    /// Requests without an answer, or with another status, such as the front's 502 and 504.
+    /// Requests without a complete response.
     pub failed: u64,
-    /// Completed requests a second, with any status.
+    /// Requests with a complete response whose status is 4xx or 5xx, such as the front's 502 and
+    /// 504. Part of `completed`.
+    #[serde(default)]
+    pub http_errors: u64,
+    /// Requests a second that were answered with a 2xx or 3xx status.
     pub requests_per_second: f64,
-    /// Service times.
+    /// Service times of the requests that were answered with a 2xx status.
     pub latency_us: LabLatency,
     /// Completed requests by status code.
     pub statuses: BTreeMap<u16, u64>,
@@ -137,8 +149,57 @@ pub struct ClosedCount {
 impl LabRecord {
     /// Builds the record of an experiment.
     #[must_use]
-    pub fn new(runs: Vec<LabRun>) -> Self {
-        Self { schema: SCHEMA.to_owned(), runs }
+    pub fn new(upstream_timeout_s: f64, runs: Vec<LabRun>) -> Self {
+        let upstream_timeout_s = Some(upstream_timeout_s);
+        Self { schema: SCHEMA.to_owned(), upstream_timeout_s, runs }
+    }
+
+    /// Counts each load anew from its record: a file may be older, or edited.
+    #[must_use]
+    pub fn recounted(mut self) -> Self {
+        SCHEMA.clone_into(&mut self.schema);
+        for run in &mut self.runs {
+            run.load = LabLoad::of(run.load.record.clone());
+        }
+        self
+    }
+
+    /// Says why requests of a run are errors: the answers of the front service, and the flag that
+    /// decides about them. `None` if there are no errors.
+    #[must_use]
+    pub fn cause_of_errors(&self, run: &LabRun) -> Option<String> {
+        let record = &run.load.record;
+        let errors = record.errors();
+        if errors == 0 {
+            return None;
+        }
+        let mut causes = Vec::new();
+        for (status, count) in record.statuses.iter().filter(|(status, _)| **status >= 400) {
+            let count = thousands(*count);
+            causes.push(match status {
+                502 => format!("{count} answered 502: the front's call of the data service failed"),
+                504 => {
+                    let limit = self
+                        .upstream_timeout_s
+                        .map_or_else(String::new, |seconds| format!(", {} ms", seconds * 1_000.0));
+                    format!(
+                        "{count} answered 504: the front's call of the data service took longer \
+                         than it may (--upstream-timeout{limit})"
+                    )
+                }
+                status => format!("{count} answered {status}"),
+            });
+        }
+        for error in &record.errors {
+            causes.push(format!("{} failed: {}", thousands(error.count), error.example));
+        }
+        let all = record.ended();
+        Some(format!(
+            "{} of {} are errors: {}",
+            share_of(errors, all),
+            counted(all, "request"),
+            causes.join("; ")
+        ))
     }
 }
 
@@ -173,16 +234,31 @@ fn doubts(record: &LoadRecord, hop: &HopRecord, client: &ClientAccount) -> Vec<S
     doubts
 }
 
+impl LabRun {
+    /// Returns true if more than half of the requests are errors: the policy was not measured.
+    #[must_use]
+    pub fn means_nothing(&self) -> bool {
+        self.load.record.error_share().is_some_and(|share| share > 0.5)
+    }
+}
+
 impl LabLoad {
     fn of(record: LoadRecord) -> Self {
-        let good = record.statuses.iter().filter(|(status, _)| (200..300).contains(*status));
-        let completed: u64 = good.map(|(_, count)| count).sum();
-        let all = &record.requests;
+        let good = record.answered_well();
+        let rate = if record.elapsed_s > 0.0 { good as f64 / record.elapsed_s } else { 0.0 };
+        let none = Distribution::default();
+        let times = match record.latency_us_by_class.get("2xx") {
+            Some(times) => times,
+            // One class: its times are all there are.
+            None if record.statuses.keys().all(|status| status / 100 == 2) => &record.latency_us,
+            None => &none,
+        };
         Self {
-            completed,
-            failed: all.completed + all.failed + all.unsent - completed,
-            requests_per_second: record.requests_per_second,
-            latency_us: LabLatency::of(&record.latency_us),
+            completed: record.requests.completed,
+            failed: record.requests.failed,
+            http_errors: record.http_errors(),
+            requests_per_second: rate,
+            latency_us: LabLatency::of(times),
             statuses: record.statuses.clone(),
             record,
         }

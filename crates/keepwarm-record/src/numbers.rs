@@ -26,6 +26,21 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// Writes a part of a whole as a percentage. Near 0 and 100 it has a decimal, so that a few never
+/// read as none, nor most as all.
+#[must_use]
+pub fn share_of(part: u64, whole: u64) -> String {
+    let percent = if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 };
+    match percent {
+        _ if part == 0 => "0 %".to_owned(),
+        _ if part >= whole => "100 %".to_owned(),
+        few if few < 0.1 => "under 0.1 %".to_owned(),
+        most if most > 99.9 => "over 99.9 %".to_owned(),
+        edge if !(1.0..99.0).contains(&edge) || (edge > 98.5) => format!("{edge:.1} %"),
+        middle => format!("{middle:.0} %"),
+    }
+}
+
 /// Writes a count and its noun, with an `s` unless there is exactly one.
 #[must_use]
 pub fn counted(count: u64, noun: &str) -> String {
@@ -42,6 +57,22 @@ mod tests {
             [(0, "0"), (999, "999"), (1000, "1,000"), (28_232, "28,232"), (1_234_567, "1,234,567")]
         {
             assert_eq!(thousands(number), expected);
+        }
+    }
+
+    #[test]
+    fn few_are_not_none_and_most_not_all() {
+        for (part, whole, expected) in [
+            (0, 0, "0 %"),
+            (0, 7, "0 %"),
+            (7, 7, "100 %"),
+            (1, 100_000, "under 0.1 %"),
+            (99_999, 100_000, "over 99.9 %"),
+            (5, 1_000, "0.5 %"),
+            (995, 1_000, "99.5 %"),
+            (90, 100, "90 %"),
+        ] {
+            assert_eq!(share_of(part, whole), expected, "{part} of {whole}");
         }
     }
 

@@ -22,7 +22,7 @@ const MAX_COUNT: u64 = 1 << 53;
 pub enum AnyRecord {
     /// `keepwarm.load/1`.
     Load(Box<LoadRecord>),
-    /// `keepwarm.lab/1`.
+    /// `keepwarm.lab/2`, or `keepwarm.lab/1` with its loads counted anew.
     Lab(Box<LabRecord>),
     /// `keepwarm.watch/2`, or `keepwarm.watch/1` with what it lacks unknown.
     Watch(Box<WatchRecord>),
@@ -87,7 +87,8 @@ impl std::error::Error for ReadError {}
 
 /// Schemas that are read, as people list them.
 fn readable() -> String {
-    let [others @ .., last] = [load::SCHEMA, lab::SCHEMA, watch::SCHEMA_1, watch::SCHEMA];
+    let [others @ .., last] =
+        [load::SCHEMA, lab::SCHEMA_1, lab::SCHEMA, watch::SCHEMA_1, watch::SCHEMA];
     format!("{} and {last}", others.join(", "))
 }
 
@@ -132,7 +133,10 @@ fn of_value(mut value: Value, is_one_of_several: bool) -> Result<AnyRecord, Read
     }
     match schema.as_str() {
         load::SCHEMA => Ok(AnyRecord::Load(typed(schema, value)?)),
-        lab::SCHEMA => Ok(AnyRecord::Lab(typed(schema, value)?)),
+        lab::SCHEMA | lab::SCHEMA_1 => {
+            let record: LabRecord = typed(schema, value)?;
+            Ok(AnyRecord::Lab(Box::new(record.recounted())))
+        }
         _ if is_of_a_watch => WatchRecord::from_json(value)
             .map(|record| AnyRecord::Watch(Box::new(record)))
             .map_err(|error| ReadError::Differs(schema, error)),
@@ -144,32 +148,49 @@ fn typed<T: DeserializeOwned>(schema: String, value: Value) -> Result<T, ReadErr
     serde_json::from_value(value).map_err(|error| ReadError::Differs(schema, error))
 }
 
+/// Returns true if a terminal may obey the character: a control character, or one that changes the
+/// direction of the text around it, so that it reads as another text (Unicode Standard Annex 9).
+#[must_use]
+pub fn is_obeyed(letter: char) -> bool {
+    let is_of_direction = matches!(
+        letter,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    letter.is_control() || is_of_direction
+}
+
 /// Rejects numbers that no run has counted, and replaces characters that a terminal would obey. A
 /// seed counts nothing, so it may be any number.
 fn clean(value: &mut Value) -> Result<(), ReadError> {
     match value {
-        Value::Number(number) if number.as_u64().is_some_and(|count| count > MAX_COUNT) => {
+        Value::Number(number) if is_too_great(number) => {
             Err(ReadError::TooGreat(number.to_string()))
         }
         Value::String(text) => {
-            if text.contains(char::is_control) {
-                *text = text.replace(char::is_control, "\u{fffd}");
+            if text.contains(is_obeyed) {
+                *text = text.replace(is_obeyed, "\u{fffd}");
             }
             Ok(())
         }
         Value::Array(items) => items.iter_mut().try_for_each(clean),
         Value::Object(fields) => {
             let names: Vec<String> =
-                fields.keys().filter(|name| name.contains(char::is_control)).cloned().collect();
+                fields.keys().filter(|name| name.contains(is_obeyed)).cloned().collect();
             for name in names {
                 if let Some(value) = fields.remove(&name) {
-                    fields.insert(name.replace(char::is_control, "\u{fffd}"), value);
+                    fields.insert(name.replace(is_obeyed, "\u{fffd}"), value);
                 }
             }
             fields.iter_mut().filter(|(name, _)| *name != "seed").try_for_each(|(_, v)| clean(v))
         }
         _ => Ok(()),
     }
+}
+
+/// Returns true for a count, or another number, beyond all that a run counts or measures.
+fn is_too_great(number: &serde_json::Number) -> bool {
+    let is_great_count = number.as_u64().is_some_and(|count| count > MAX_COUNT);
+    is_great_count || number.as_f64().is_some_and(|value| value.abs() > MAX_COUNT as f64)
 }
 
 #[cfg(test)]
@@ -210,6 +231,8 @@ mod tests {
             (r#"{"schema":"keepwarm.lab/1"}"#, "missing field"),
             (r#"{"schema":"keepwarm.load/1"}{"schema":"keepwarm.load/1"}"#, "several documents"),
             (r#"{"count":9007199254740993}"#, "more than any run has counted"),
+            (r#"{"elapsed_s":1e308}"#, "more than any run has counted"),
+            (r#"{"at_s":-1e308}"#, "more than any run has counted"),
         ] {
             let error = read(text.as_bytes()).expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");
@@ -226,10 +249,10 @@ mod tests {
 
     #[test]
     fn control_characters_are_replaced() {
-        let text = LOAD.replace(r#""method":"GET""#, r#""method":"\u001b[2J\u009b31m""#);
+        let text = LOAD.replace(r#""method":"GET""#, r#""method":"\u001b[2J\u009b31m\u202e""#);
         let read = read(text.as_bytes()).expect("a record");
         let AnyRecord::Load(record) = read.record else { panic!("it is a load") };
-        assert_eq!(record.settings.method, "\u{fffd}[2J\u{fffd}31m");
+        assert_eq!(record.settings.method, "\u{fffd}[2J\u{fffd}31m\u{fffd}");
     }
 
     #[test]

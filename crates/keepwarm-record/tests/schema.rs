@@ -196,12 +196,14 @@ fn full_load() -> LoadRecord {
         requests_per_second: 1.0,
         requests: Requests { scheduled: 1, completed: 1, failed: 0, unsent: 0 },
         latency_us: distribution(),
+        latency_us_by_class: BTreeMap::from([("2xx".to_owned(), distribution())]),
         response_us: distribution(),
         send_lag_us: distribution(),
         connect_us: distribution(),
         handshake_us: distribution(),
         handshakes_resumed: 0,
         statuses: BTreeMap::from([(200, 1)]),
+        http_errors: Some(0),
         errors: vec![ErrorRecord {
             class: "timeout".to_owned(),
             errno: text(),
@@ -216,6 +218,7 @@ fn full_load() -> LoadRecord {
         bytes: Bytes { read: 1, written: 1, content: 1 },
         server: text(),
         document_length: Some(1),
+        location: text(),
         loader: Loader {
             threads: 1,
             cpu_s: 0.1,
@@ -226,6 +229,7 @@ fn full_load() -> LoadRecord {
             events: 1,
             turns_us: distribution(),
             lag_us: distribution(),
+            lateness_us: Distribution { count: 1, ..distribution() },
         },
         verdict: Verdict {
             trust: Trust::WithCare,
@@ -246,6 +250,7 @@ fn full_lab() -> LabRecord {
     let load = LabLoad {
         completed: 1,
         failed: 0,
+        http_errors: 0,
         requests_per_second: 1.0,
         latency_us: LabLatency {
             p50: Some(1),
@@ -276,15 +281,18 @@ fn full_lab() -> LabRecord {
         settled: true,
     };
     let closed = ClosedCount { reason: "idle".to_owned(), closer: "client".to_owned(), count: 1 };
-    LabRecord::new(vec![LabRun {
-        policy: "tuned".to_owned(),
-        load,
-        upstream,
-        client: ClientAccount { opened: 1, reused: 0, open: 0, closed: vec![closed] },
-        finding: finding(),
-        notes: vec!["a note".to_owned()],
-        doubts: vec!["a doubt".to_owned()],
-    }])
+    LabRecord::new(
+        0.1,
+        vec![LabRun {
+            policy: "tuned".to_owned(),
+            load,
+            upstream,
+            client: ClientAccount { opened: 1, reused: 0, open: 0, closed: vec![closed] },
+            finding: finding(),
+            notes: vec!["a note".to_owned()],
+            doubts: vec!["a doubt".to_owned()],
+        }],
+    )
 }
 
 /// The tables of the page: for each heading, its keys and their types.

@@ -12,7 +12,7 @@ use keepwarm_record::lab::{LabRecord, LabRun};
 use crate::args::{LabFormat, LabOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
-use crate::output_file::OutputFile;
+use crate::output_file::Output;
 use crate::show::numbers::thousands;
 use crate::{interrupt, limits, output, show};
 use play::Stage;
@@ -20,30 +20,55 @@ use play::Stage;
 pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     // The front holds a connection to the load and one to the data service for each request.
     limits::make_room(2 * u64::from(options.concurrency), "ask for less at once with -c")?;
-    let file = options.output.as_deref().map(OutputFile::create).transpose()?;
+    let output = Output::create(options.output.as_deref())?;
     interrupt::watch(2)?;
     let stage = Stage::new(options)?;
+    let (runs, failure) = play(&stage, options);
+    let failure = failure.map_or(Ok(()), Err);
+    if runs.is_empty() {
+        // The file was to have a measurement, and there is none.
+        return failure;
+    }
+    let record = LabRecord::new(options.upstream_timeout.as_secs_f64(), runs);
+    let kept = output.write(&record, false);
+    let printed = match options.format {
+        LabFormat::Json if !output.is_stdout() => {
+            output::print_with(|to| output::write_json(&record, to))
+        }
+        LabFormat::Json => Ok(()),
+        LabFormat::Text => {
+            output.print_text(|colour, columns| show::lab::render(&record, colour, columns))
+        }
+    };
+    // Each report is out before the first failure ends the command.
+    failure?;
+    kept?;
+    printed?;
+    judge(&record)
+}
+
+/// Plays the policies until all are played, or one fails. The runs before a failure are kept.
+fn play(stage: &Stage, options: &LabOptions) -> (Vec<LabRun>, Option<Failure>) {
     let mut progress = Progress::new();
     let mut runs = Vec::new();
     for (index, policy) in policies(options).into_iter().enumerate() {
-        let run = stage.play(policy)?;
+        let run = match stage.play(policy) {
+            Ok(run) => run,
+            Err(failure) => return (runs, Some(failure)),
+        };
+        let errors = match run.load.failed + run.load.http_errors {
+            0 => String::new(),
+            errors => format!(", {} errors", thousands(errors)),
+        };
         progress.note(&format!(
-            "{}. {policy}: {} requests/s, {} upstream connections",
+            "{}. {policy}: {} requests/s{errors}, {} upstream connections",
             index + 1,
             thousands(run.load.requests_per_second.round() as u64),
             thousands(run.upstream.opened),
         ));
         runs.push(run);
     }
-    let record = LabRecord::new(runs);
-    if let Some(file) = file {
-        file.write(|to| output::write_json(&record, to))?;
-    }
-    match options.format {
-        LabFormat::Json => output::print_with(|to| output::write_json(&record, to)),
-        LabFormat::Text => output::print(&show::lab::render(&record, output::colour())),
-    }?;
-    judge(&record)
+    (runs, None)
 }
 
 /// Returns the policies that were asked for, each once; all by default.
@@ -57,10 +82,21 @@ fn policies(options: &LabOptions) -> Vec<Policy> {
     policies
 }
 
-/// Fails if the numbers of a run contradict each other.
+/// Fails if the numbers of a run contradict each other, or say nothing of its policy.
 pub(crate) fn judge(record: &LabRecord) -> Result<(), Failure> {
-    let invalid = |run: &&LabRun| !run.doubts.is_empty();
-    let Some(run) = record.runs.iter().find(invalid) else { return Ok(()) };
-    let why = run.doubts.join("; ");
-    Err(Failure::new(Exit::Invalid, format!("the measurement of {} is invalid: {why}", run.policy)))
+    for run in &record.runs {
+        let mut doubts = run.doubts.clone();
+        doubts.extend(run.load.record.imbalance().filter(|sum| !run.doubts.contains(sum)));
+        if !doubts.is_empty() {
+            let why = doubts.join("; ");
+            let message = format!("the measurement of {} is invalid: {why}", run.policy);
+            return Err(Failure::new(Exit::Invalid, message));
+        }
+        if run.means_nothing() {
+            let why = record.cause_of_errors(run).unwrap_or_default();
+            let message = format!("{} was not measured: {why}", run.policy);
+            return Err(Failure::new(Exit::Invalid, message));
+        }
+    }
+    Ok(())
 }

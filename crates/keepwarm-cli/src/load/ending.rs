@@ -71,10 +71,21 @@ fn judge_assertions(record: &LoadRecord) -> Result<(), Failure> {
     failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }
 
-/// Fails if requests failed and none completed, although every assertion holds.
+/// Fails if no request was answered with 2xx or 3xx, although every assertion holds.
 fn judge_outcome(record: &LoadRecord) -> Result<(), Failure> {
-    if record.requests.completed > 0 || record.requests.failed == 0 {
+    if record.answered_well() > 0 || record.ended() == 0 {
         return Ok(());
+    }
+    if record.requests.completed > 0 {
+        let all = record.answers();
+        let answers: Vec<String> = all.iter().map(|one| one.describe(record.ended())).collect();
+        let answers = answers.join(", ");
+        let message = format!(
+            "not one of {} requests was answered with 2xx or 3xx ({answers}): is the path of the \
+             URL right?",
+            thousands(record.ended())
+        );
+        return Err(Failure::new(Exit::Failed, message));
     }
     let most = record.errors.iter().max_by_key(|error| error.count);
     let why = most.map(|error| error.example.as_str()).unwrap_or_default();

@@ -22,7 +22,7 @@ use crate::machine;
 pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> LoadRecord {
     let timeline = timeline(&summary.timeline);
     let since = started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    LoadRecord {
+    let mut record = LoadRecord {
         schema: SCHEMA.to_owned(),
         started_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         settings: settings(plan),
@@ -41,12 +41,14 @@ pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> Loa
             unsent: summary.unsent,
         },
         latency_us: distribution(&summary.latency).with_intervals(&timeline.latencies()),
+        latency_us_by_class: by_class(summary),
         response_us: distribution(&summary.response).with_intervals(&timeline.responses()),
         send_lag_us: distribution(&summary.send_lag),
         connect_us: distribution(&summary.connect_time),
         handshake_us: distribution(&summary.handshake_time),
         handshakes_resumed: summary.handshakes_resumed,
         statuses: summary.statuses.clone(),
+        http_errors: None,
         errors: summary.errors.iter().map(error).collect(),
         connections: connections(summary),
         hops: Vec::new(),
@@ -57,12 +59,21 @@ pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> Loa
         },
         server: summary.server_header.clone(),
         document_length: summary.document_length,
+        location: summary.location.clone(),
         loader: loader(summary),
         verdict: Verdict::unjudged(),
         assertions: Vec::new(),
         timeline,
-    }
-    .with_hops(Vec::new())
+    };
+    record.http_errors = Some(record.http_errors());
+    record.with_hops(Vec::new())
+}
+
+/// Service times by kind of status, if there are several kinds.
+fn by_class(summary: &Summary) -> BTreeMap<String, Distribution> {
+    let classes = &summary.latency_by_class;
+    let classes = classes.iter().filter(|_| classes.len() > 1);
+    classes.map(|(digit, times)| (format!("{digit}xx"), distribution(times))).collect()
 }
 
 fn settings(plan: &Plan) -> Settings {
@@ -173,6 +184,7 @@ fn loader(summary: &Summary) -> Loader {
         events: loader.per_thread.iter().map(|thread| thread.events).sum(),
         turns_us: distribution(&loader.batch_times),
         lag_us: distribution(&loader.lag),
+        lateness_us: distribution(&loader.lateness),
     }
 }
 

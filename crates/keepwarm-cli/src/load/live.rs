@@ -35,6 +35,10 @@ pub(super) fn line(name: &str, run: &Run, hops: &Hops) -> String {
         // Times of the kind that the final report quotes.
         let times = if plan.is_open_loop() { &second.response } else { &second.latency };
         parts.push(format!("p99 {} ms", millis_or_dash(times.quantile(0.99))));
+        let errors: u64 = (4..10).map(|class| second.statuses(class)).sum();
+        if errors > 0 {
+            parts.push(format!("{}/s answered 4xx or 5xx", thousands(errors)));
+        }
         let unsent = second.count(Count::Unsent);
         if unsent > 0 {
             parts.push(format!("{}/s never sent", thousands(unsent)));

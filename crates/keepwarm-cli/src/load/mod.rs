@@ -23,11 +23,11 @@ use crate::args::engine::Spread;
 use crate::args::{LoadFormat, LoadOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
-use crate::output_file::OutputFile;
+use crate::output_file::Output;
 use crate::{interrupt, limits, output, show};
 
-/// Requests of a load without -n and -z. ab's default is 1, which measures too little.
-const DEFAULT_REQUESTS: u64 = 200;
+/// Duration of a load without -n and -z: long enough for a trustworthy p99 and for intervals.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 
 /// Interval at which a running load is checked and its progress is drawn.
 const TICK: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
     let plan = plan(options)?;
-    let file = options.output.as_deref().map(OutputFile::create).transpose()?;
+    let output = Output::create(options.output.as_deref())?;
     // The first signal ends the load in order, the second one at once; both leave the account.
     interrupt::watch(3)?;
     warm_up(options)?;
@@ -45,10 +45,23 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     let mut record = record.with_hops(hops);
     record.settings.schedule = schedule(options, &record);
     record.judge(&options.assertions);
-    if let Some(file) = file {
-        file.write(|to| output::write_json(&record, to))?;
-    }
-    print(&record, options.format)?;
+    // The record's URL, or the place that a redirect names, may hold a token.
+    let is_private = [Some(&record.settings.url), record.location.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|url| url.contains(['?', '@']));
+    let kept = output.write(&record, is_private);
+    let printed = match options.format {
+        LoadFormat::Json if output.is_stdout() => Ok(()),
+        LoadFormat::Text => {
+            output.print_text(|colour, columns| show::load::render(&record, colour, columns))
+        }
+        LoadFormat::Ab => output.print_text(|_, _| show::ab::render(&record)),
+        format => print(&record, format),
+    };
+    // The report is out before the first failure ends the command.
+    kept?;
+    printed?;
     ending::judge(&record, interrupted())
 }
 
@@ -72,7 +85,9 @@ fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
 /// Prints a run, new or from a file.
 pub(crate) fn print(record: &LoadRecord, format: LoadFormat) -> Result<(), Failure> {
     match format {
-        LoadFormat::Text => output::print(&show::load::render(record, output::colour())),
+        LoadFormat::Text => {
+            output::print(&show::load::render(record, output::colour(), output::columns()))
+        }
         LoadFormat::Json => output::print_with(|to| output::write_json(record, to)),
         LoadFormat::Ab => output::print(&show::ab::render(record)),
     }
@@ -138,7 +153,7 @@ fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
     match (options.requests, options.duration) {
         (Some(requests), _) => builder = builder.requests(requests),
         (None, None) if !options.engine.ends_by_itself() => {
-            builder = builder.requests(DEFAULT_REQUESTS);
+            builder = builder.duration(DEFAULT_DURATION);
         }
         (None, _) => {}
     }

@@ -7,62 +7,102 @@ use keepwarm_record::watch::OwnerRecord;
 
 use super::numbers::{counted, millis, millis_or_dash, thousands};
 use super::table::{Table, paragraph};
-use super::{paint, printable};
+use super::{Columns, paint, printable};
 
-const COLUMNS: usize = 100;
+/// Code of a finding without a next step.
+const HEALTHY: &str = "healthy";
 
-const SHORT: &str = "The run is too short to see how its seconds differ: the ranges take requests as \
-                     independent, and are too narrow if stalls delay several at once.";
+/// Label of the rows with the intervals of percentiles.
+const RANGES: &str = "  95 % within";
 
-pub(crate) fn render(record: &LoadRecord, colour: bool) -> String {
+const SHORT: &str =
+    "Under 10 s: the 95 % ranges take requests as independent, and may be too narrow.";
+
+/// Time after which the kernel sends a SYN again, in microseconds.
+const SYN_SENT_AGAIN_US: u64 = 1_000_000;
+
+const SLOW_CONNECT: &str = "A connect of a second or more is a SYN that was dropped and sent again \
+                            after a second: the server's accept queue was full (listen backlog, \
+                            net.core.somaxconn), or the network lost it.";
+
+pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> String {
     let mut text = String::new();
-    text.push_str(&outcome(record, colour));
-    text.push_str(&trust(record, colour));
-    text.push_str(&assertions(record, colour));
-    text.push('\n');
-    text.push_str(&latency(record, colour));
-    text.push_str(&heading("connections of the load", colour));
-    text.push_str(&connections(record));
-    for hop in &record.hops {
-        text.push_str(&self::hop(hop, colour));
+    text.push_str(&outcome(record, colour, columns.text));
+    if record.is_unreachable() {
+        // There is nothing to trust, and no time to show: the error says what to do.
+        text.push_str(&assertions(record, colour, columns.text));
+        text.push_str(&errors(record, colour, columns.text));
+        return text;
     }
-    text.push_str(&statuses(record, colour));
-    text.push_str(&errors(record, colour));
+    text.push_str(&trust(record, colour, columns.text));
+    text.push_str(&assertions(record, colour, columns.text));
+    text.push('\n');
+    text.push_str(&latency(record, colour, columns));
+    text.push_str(&heading("connections of the load generator", colour));
+    text.push_str(&connections(record, columns.text));
+    for hop in &record.hops {
+        text.push_str(&self::hop(hop, colour, columns.text));
+    }
+    text.push_str(&statuses(record, colour, columns.text));
+    text.push_str(&errors(record, colour, columns.text));
     text.push('\n');
     if !record.settings.open_loop {
-        text.push_str(&closed_loop());
+        text.push_str(&closed_loop(columns.text));
     }
     text
 }
 
-fn closed_loop() -> String {
+fn closed_loop(columns: usize) -> String {
     paragraph(
         "",
         "Closed loop: the next request of a connection waits for its last response, so a stall of \
          the server delays requests that are then never measured. --rate measures them.",
-        COLUMNS,
+        columns,
     )
 }
 
-fn outcome(record: &LoadRecord, colour: bool) -> String {
+/// The first line: how many requests, how fast, and how they were answered.
+fn outcome(record: &LoadRecord, colour: bool, columns: usize) -> String {
     let settings = &record.settings;
-    let shade = match (record.requests.failed, record.requests.unsent) {
-        (0, 0) => "1;32",
-        (0, _) => "1;33",
-        _ => "1;31",
-    };
-    let outcome = format!(
-        "{} in {:.2} s, {} requests/s, {}",
+    let mut parts = vec![format!(
+        "{} in {:.2} s, {} requests/s",
         counted(record.requests.completed, "request"),
         record.elapsed_s,
         thousands(record.requests_per_second.round() as u64),
-        trouble(record),
-    );
-    let outcome = paint(&outcome, shade, colour);
+    )];
+    let requests = &record.requests;
+    let (failed, unsent) = (requests.failed, requests.unsent);
+    // A failed request is worse than an error status, and that is worse than a redirect.
+    let worst = match record.answers().iter().map(|one| one.class).max() {
+        _ if failed > 0 => "1;31",
+        Some(4..) => "1;31",
+        Some(3) => "1;33",
+        _ if unsent > 0 => "1;33",
+        _ => "1;32",
+    };
+    parts[0] = paint(&parts[0], worst, colour);
+    for answers in record.answers() {
+        let shade = match answers.class {
+            2 => "32",
+            3 => "33",
+            _ => "1;31",
+        };
+        parts.push(paint(&answers.describe(record.ended()), shade, colour));
+    }
+    if failed > 0 {
+        let failed = format!("{} failed", thousands(failed));
+        parts.push(paint(&failed, "1;31", colour));
+    } else if record.http_errors() == 0 {
+        parts.push(paint("none failed", worst, colour));
+    }
+    if unsent > 0 {
+        parts.push(paint(&format!("{} never sent", thousands(unsent)), "33", colour));
+    }
+    let outcome = paragraph("", &parts.join(", "), columns);
     let kind = if settings.open_loop { open_loop(record) } else { String::new() };
     let connections = counted(settings.concurrency, "connection");
-    let what = format!("{} {}", settings.method, settings.url);
-    format!("{outcome}\n{what}, {kind}{connections}\n")
+    let what = format!("{} {}, {kind}{connections}", settings.method, printable(&settings.url));
+    format!("{outcome}{}", paragraph("", &what, columns))
 }
 
 /// The pace of an open loop, and the requests that were due.
@@ -77,7 +117,7 @@ fn open_loop(record: &LoadRecord) -> String {
 }
 
 /// The verdict on the load's own numbers.
-fn trust(record: &LoadRecord, colour: bool) -> String {
+fn trust(record: &LoadRecord, colour: bool, columns: usize) -> String {
     let verdict = &record.verdict;
     let (word, code) = match verdict.trust {
         Trust::Trustworthy => ("trustworthy", "32"),
@@ -92,7 +132,7 @@ fn trust(record: &LoadRecord, colour: bool) -> String {
         &verdict.reasons
     };
     for sentence in said {
-        text.push_str(&paragraph(&label, sentence, COLUMNS));
+        text.push_str(&paragraph(&label, &printable(sentence), columns));
         label = " ".repeat(label.len());
     }
     text.replacen(word, &paint(word, code, colour), 1)
@@ -104,7 +144,7 @@ fn heading(text: &str, colour: bool) -> String {
 }
 
 /// A line for each assertion, with its value, or the reason why there is none.
-fn assertions(record: &LoadRecord, colour: bool) -> String {
+fn assertions(record: &LoadRecord, colour: bool, columns: usize) -> String {
     let mut text = String::new();
     for one in &record.assertions {
         let (word, code, rest) = match one.outcome {
@@ -113,27 +153,20 @@ fn assertions(record: &LoadRecord, colour: bool) -> String {
             AssertionOutcome::NotAvailable => ("NOT AVAILABLE", "1;31", one.why.as_deref()),
         };
         let word = paint(word, code, colour);
-        text.push_str(&format!("{word}  {}: {}\n", one.assertion, rest.unwrap_or_default()));
+        let said = format!("{}: {}", one.assertion, rest.unwrap_or_default());
+        text.push_str(&paragraph(&format!("{word}  "), &said, columns));
     }
     text
 }
 
-fn trouble(record: &LoadRecord) -> String {
-    let mut parts = vec![match record.requests.failed {
-        0 => "none failed".to_owned(),
-        failed => format!("{} failed", thousands(failed)),
-    }];
-    if record.requests.unsent > 0 {
-        parts.push(format!("{} never sent", thousands(record.requests.unsent)));
-    }
-    parts.join(", ")
-}
-
-fn latency(record: &LoadRecord, colour: bool) -> String {
+fn latency(record: &LoadRecord, colour: bool, columns: Columns) -> String {
     let mut table = Table::default();
     let names = ["p50", "p90", "p99", "p99.9", "max"];
     table.row("latency, ms", names.map(str::to_owned));
     times(&mut table, "service time", &record.latency_us);
+    for (class, times) in &record.latency_us_by_class {
+        table.row(&format!("  answered {}", printable(class)), quantiles(times));
+    }
     if record.settings.open_loop {
         times(&mut table, "response time", &record.response_us);
         table.row("send lag", quantiles(&record.send_lag_us));
@@ -144,10 +177,19 @@ fn latency(record: &LoadRecord, colour: bool) -> String {
     if record.handshake_us.count > 0 {
         table.row("TLS handshake", quantiles(&record.handshake_us));
     }
+    if table.columns() > columns.table {
+        // The record has the ranges, too.
+        table.remove_rows(RANGES);
+    }
+    table.narrow(columns.table, &["p99.9"]);
     let mut text = table.render(|head| paint(head, "1", colour));
     let ranks = record.latency_us.intervals.as_ref().filter(|all| all.method == Method::Ranks);
     if ranks.is_some_and(|intervals| intervals.p50.is_some()) {
-        text.push_str(&paragraph("", SHORT, COLUMNS));
+        text.push_str(&paragraph("", SHORT, columns.text));
+    }
+    // A SYN is sent again after one second, and then after three (RFC 6298, section 2.1).
+    if record.connect_us.p99.is_some_and(|p99| p99 >= SYN_SENT_AGAIN_US) {
+        text.push_str(&paragraph("", SLOW_CONNECT, columns.text));
     }
     text
 }
@@ -161,7 +203,7 @@ fn times(table: &mut Table, label: &str, times: &Distribution) {
             let ends = |(low, high): (u64, u64)| format!("{}-{}", millis(low), millis(high));
             interval.map(ends).unwrap_or_default()
         };
-        table.row("  95 % within", [p50, p90, p99, p999].map(range));
+        table.row(RANGES, [p50, p90, p99, p999].map(range));
     }
 }
 
@@ -169,7 +211,7 @@ fn quantiles(times: &Distribution) -> [String; 5] {
     [times.p50, times.p90, times.p99, times.p999, times.max].map(millis_or_dash)
 }
 
-fn connections(record: &LoadRecord) -> String {
+fn connections(record: &LoadRecord, columns: usize) -> String {
     let ledger = &record.connections;
     let per_connection = &ledger.requests_per_connection;
     let mut lines = vec![
@@ -209,11 +251,11 @@ fn connections(record: &LoadRecord) -> String {
     if let Some(imbalance) = &ledger.imbalance {
         lines.push(("LEDGER", imbalance.clone()));
     }
-    aligned(&lines)
+    aligned(&lines, columns)
 }
 
 /// A watched port: the kernel's account of it, its findings, notes and doubts.
-fn hop(hop: &HopRecord, colour: bool) -> String {
+fn hop(hop: &HopRecord, colour: bool, columns: usize) -> String {
     let whose = if hop.is_target { " (the target)" } else { "" };
     let closed = &hop.closed;
     let mut lines = vec![("connections opened", thousands(hop.opened))];
@@ -252,30 +294,35 @@ fn hop(hop: &HopRecord, colour: bool) -> String {
         lines.extend(owner.as_ref().map(|owner| (label, program(owner))));
     }
     let mut text = heading(&format!("port {}{whose}", hop.port), colour);
-    text.push_str(&aligned(&lines));
+    text.push_str(&aligned(&lines, columns));
     let by_the_end = match hop.closed_by_the_end {
         0 => String::new(),
         count => format!(" {} of the closes are the end of this run.", thousands(count)),
     };
     let main = format!("{}{by_the_end}", hop.finding.sentences());
     let shade = if hop.finding.healthy { "32" } else { "1;31" };
-    text.push_str(&finding(&hop.finding.code, &main, shade, colour));
+    text.push_str(&finding(&hop.finding.code, &main, shade, colour, columns));
     for one in hop.other_findings() {
-        text.push_str(&finding(&one.code, &one.sentences(), "1;31", colour));
+        text.push_str(&finding(&one.code, &one.sentences(), "1;31", colour, columns));
     }
     for note in hop.notes() {
-        text.push_str(&paragraph("Note: ", &note, COLUMNS));
+        text.push_str(&paragraph("Note: ", &note, columns));
     }
     for doubt in hop.doubts() {
-        text.push_str(&paragraph("INVALID: ", &doubt, COLUMNS));
+        text.push_str(&paragraph("INVALID: ", &doubt, columns));
     }
     text
 }
 
-/// A finding, its code in colour.
-fn finding(code: &str, sentences: &str, shade: &str, colour: bool) -> String {
-    let text = paragraph(&format!("{code}: "), sentences, COLUMNS);
-    text.replacen(code, &paint(code, shade, colour), 1)
+/// A finding: its code and title in colour, its sentences, and where more is said.
+fn finding(code: &str, sentences: &str, shade: &str, colour: bool, columns: usize) -> String {
+    let title = super::title(code).map(|title| format!(": {title}")).unwrap_or_default();
+    let mut text = format!("{}{title}\n", paint(code, shade, colour));
+    text.push_str(&paragraph("  ", sentences, columns));
+    if code != HEALTHY && super::title(code).is_some() {
+        text.push_str(&format!("  Next: keepwarm explain {code}\n"));
+    }
+    text
 }
 
 /// The program that owns connections: its name, process id and runtime.
@@ -286,17 +333,17 @@ fn program(owner: &OwnerRecord) -> String {
 }
 
 /// Counts by status, only if a status is not 2xx.
-fn statuses(record: &LoadRecord, colour: bool) -> String {
+fn statuses(record: &LoadRecord, colour: bool, columns: usize) -> String {
     let odd = record.statuses.keys().any(|status| !(200..300).contains(status));
     if !odd {
         return String::new();
     }
     let line = |(status, count): (&u16, &u64)| (status.to_string(), thousands(*count));
     let lines: Vec<(String, String)> = record.statuses.iter().map(line).collect();
-    format!("{}{}", heading("statuses", colour), aligned(&lines))
+    format!("{}{}", heading("statuses", colour), aligned(&lines, columns))
 }
 
-fn errors(record: &LoadRecord, colour: bool) -> String {
+fn errors(record: &LoadRecord, colour: bool, columns: usize) -> String {
     if record.errors.is_empty() {
         return String::new();
     }
@@ -310,17 +357,26 @@ fn errors(record: &LoadRecord, colour: bool) -> String {
         } else {
             format!("from {:.2} to {:.2} s", error.first_s, error.last_s)
         };
-        text.push_str(&format!("{}{errno}  {count}{times}, {when}\n", error.class));
-        text.push_str(&paragraph("  ", &error.example, COLUMNS));
+        let head = format!("{}{errno}  {count}{times}, {when}\n", error.class);
+        let fits = head.chars().count() <= columns;
+        text.push_str(&if fits { head } else { paragraph("", &head, columns) });
+        text.push_str(&paragraph("  ", &printable(&error.example), columns));
         if let Some(hint) = &error.hint {
-            text.push_str(&paragraph("  hint: ", hint, COLUMNS));
+            text.push_str(&paragraph("  hint: ", hint, columns));
         }
     }
     text
 }
 
-/// Lines of label and value, the labels padded to the longest.
-fn aligned<L: AsRef<str>>(lines: &[(L, String)]) -> String {
+/// Lines of label and value, the labels padded to the longest. A value that is too long wraps.
+fn aligned<L: AsRef<str>>(lines: &[(L, String)], columns: usize) -> String {
     let width = lines.iter().map(|(label, _)| label.as_ref().len()).max().unwrap_or(0);
-    lines.iter().map(|(label, value)| format!("{:<width$}  {value}\n", label.as_ref())).collect()
+    let line = |(label, value): &(L, String)| {
+        let label = format!("{:<width$}  ", label.as_ref());
+        if label.len() + value.chars().count() <= columns {
+            return format!("{label}{value}\n");
+        }
+        paragraph(&label, value, columns)
+    };
+    lines.iter().map(line).collect()
 }

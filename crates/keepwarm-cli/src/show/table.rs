@@ -52,6 +52,35 @@ impl Table {
         self.render(str::to_owned).lines().map(width).max().unwrap_or(0)
     }
 
+    /// Writes the table in blocks of as many columns as `width` has room for, each with the labels.
+    pub(crate) fn render_within(&self, limit: usize, head: impl Fn(&str) -> String) -> String {
+        let columns = self.rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+        let block = |from: usize, to: usize| {
+            let part = |cells: &[String]| -> Vec<String> {
+                cells.iter().skip(from).take(to - from).cloned().collect()
+            };
+            Self { rows: self.rows.iter().map(|(label, all)| (label.clone(), part(all))).collect() }
+        };
+        let (mut blocks, mut from) = (Vec::new(), 0);
+        while from < columns {
+            let fits = |to: &usize| block(from, *to).width() <= limit;
+            let to = (from + 2..=columns).take_while(fits).last().unwrap_or(from + 1);
+            blocks.push(block(from, to).render(&head));
+            from = to;
+        }
+        blocks.join("\n")
+    }
+
+    /// Removes the rows with this label.
+    pub(crate) fn remove_rows(&mut self, label: &str) {
+        self.rows.retain(|(other, _)| other != label);
+    }
+
+    /// Returns the width of the longest line.
+    pub(crate) fn columns(&self) -> usize {
+        self.width()
+    }
+
     /// Writes each row as a line, columns aligned. `head` may emphasise the first line.
     pub(crate) fn render(&self, head: impl Fn(&str) -> String) -> String {
         let columns = self.rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
@@ -81,7 +110,12 @@ pub(crate) fn paragraph(label: &str, text: &str, columns: usize) -> String {
     let mut result = String::new();
     let mut line = label.to_owned();
     let mut empty = true;
-    for word in text.split_whitespace() {
+    let mut words = text.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        // A number stays with its unit.
+        let unit = words
+            .next_if(|next| word.ends_with(|last: char| last.is_ascii_digit()) && is_unit(next));
+        let word = &unit.map_or_else(|| word.to_owned(), |unit| format!("{word} {unit}"));
         if !empty && width(&line) + 1 + width(word) > columns {
             result.push_str(line.trim_end());
             result.push('\n');
@@ -99,8 +133,20 @@ pub(crate) fn paragraph(label: &str, text: &str, columns: usize) -> String {
     result
 }
 
+/// Returns true for the rest of a number, such as `%` or `ms,`.
+fn is_unit(word: &str) -> bool {
+    ["%", "ms", "s"].contains(&word.trim_end_matches([',', '.', ';', ':', ')']))
+}
+
+/// Characters of a text. Colours take no room.
 fn width(text: &str) -> usize {
-    text.chars().count()
+    let (mut width, mut escaped) = (0, false);
+    for letter in text.chars() {
+        escaped |= letter == '\x1b';
+        width += usize::from(!escaped);
+        escaped &= letter != 'm';
+    }
+    width
 }
 
 #[cfg(test)]
@@ -140,8 +186,25 @@ mod tests {
     }
 
     #[test]
+    fn narrow_terminals_get_blocks_of_columns() {
+        let mut table = Table::default();
+        table.row("", ["a", "bb", "ccc"].map(str::to_owned));
+        table.row("row", ["1", "2", "3"].map(str::to_owned));
+        let same = str::to_owned;
+        assert_eq!(table.render_within(15, same), "     a  bb  ccc\nrow  1   2    3\n");
+        assert_eq!(table.render_within(14, same), "     a  bb\nrow  1   2\n\n     ccc\nrow    3\n");
+        assert_eq!(table.render_within(1, same).lines().count(), 8, "a column at least");
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        assert_eq!(paragraph("", "\x1b[1;31mone two\x1b[0m", 7), "\x1b[1;31mone two\x1b[0m\n");
+    }
+
+    #[test]
     fn paragraphs_hang_under_their_label() {
         assert_eq!(paragraph("x: ", "one two three", 10), "x: one two\n   three\n");
         assert_eq!(paragraph("x: ", "", 10), "x:\n");
+        assert_eq!(paragraph("", "over 99 %, yes", 9), "over\n99 %, yes\n");
     }
 }

@@ -83,8 +83,10 @@ const TABLE: &[Entry] = &[
         Unit::Count,
         "requests never begun: the run, or the backlog, was over",
     ),
-    entry("errors", Unit::Count, "failed requests"),
-    entry("errors.share", Unit::Share, "failed requests, of all that completed or failed"),
+    entry("errors", Unit::Count, "failed requests, and those answered 4xx or 5xx"),
+    entry("errors.share", Unit::Share, "the same, of all requests that completed or failed"),
+    entry("http_errors", Unit::Count, "requests answered 4xx or 5xx"),
+    entry("http_errors.share", Unit::Share, "the same, of all requests that completed or failed"),
     entry("errors.refused", Unit::Count, "requests whose connection was refused"),
     entry("errors.CLASS", Unit::Count, "failed requests of one class or one error number"),
     entry(

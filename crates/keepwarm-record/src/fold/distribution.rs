@@ -48,6 +48,12 @@ impl Distribution {
         Self { intervals, ..self }
     }
 
+    /// Returns true if there is no sample.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Returns the least kept value that at least the share `quantile` of all samples do not
     /// exceed.
     #[must_use]

@@ -5,6 +5,9 @@
 
 use super::LoadRecord;
 
+/// Seconds that no run takes: a run ends within a week, and so do the requests in flight.
+const MAX_RUN_S: f64 = 15.0 * 24.0 * 3600.0;
+
 impl LoadRecord {
     /// Returns the first sum that does not hold: the one that the load found, or one of the record.
     #[must_use]
@@ -22,6 +25,11 @@ impl LoadRecord {
                 "completed = sum of statuses",
                 requests.completed,
                 sum(self.statuses.values().copied()),
+            ),
+            (
+                "http_errors = sum of 4xx and 5xx",
+                self.http_errors.unwrap_or_else(|| self.http_errors()),
+                self.http_errors(),
             ),
             ("completed = service times", requests.completed, self.latency_us.count),
             (
@@ -55,9 +63,28 @@ impl LoadRecord {
             ),
             ("opened = connect times", connections.opened, self.connect_us.count),
         ];
+        if !(0.0..MAX_RUN_S).contains(&self.elapsed_s) {
+            return Some(format!("elapsed_s is {}, which no run took", self.elapsed_s));
+        }
         let broken = sums.into_iter().find(|(_, left, right)| left != right);
-        connections.imbalance.clone().or_else(|| {
-            broken.map(|(sum, left, right)| format!("{sum} does not hold: {left} is not {right}"))
+        let broken =
+            broken.map(|(sum, left, right)| format!("{sum} does not hold: {left} is not {right}"));
+        connections.imbalance.clone().or(broken).or_else(|| self.wrong_rate())
+    }
+}
+
+impl LoadRecord {
+    /// Says that the rate is not that of the requests and the time.
+    fn wrong_rate(&self) -> Option<String> {
+        let seconds = self.elapsed_s;
+        let rate = if seconds > 0.0 { self.requests.completed as f64 / seconds } else { 0.0 };
+        // Rounded once, when it was divided.
+        let is_wrong = (rate - self.requests_per_second).abs() > rate * 1e-6;
+        is_wrong.then(|| {
+            format!(
+                "requests_per_second = completed / elapsed_s does not hold: {} is not {rate}",
+                self.requests_per_second
+            )
         })
     }
 }
@@ -90,7 +117,7 @@ mod tests {
 
     #[test]
     fn every_changed_term_breaks_a_sum() {
-        let changes: [fn(&mut LoadRecord); 8] = [
+        let changes: [fn(&mut LoadRecord); 11] = [
             |record| record.requests.scheduled += 1,
             |record| record.requests.unsent += 1,
             |record| _ = record.statuses.insert(500, 1),
@@ -99,6 +126,9 @@ mod tests {
             |record| record.connections.attempts += 1,
             |record| record.connections.peer_rst += 1,
             |record| record.connect_us.count += 1,
+            |record| record.http_errors = Some(1),
+            |record| record.elapsed_s = -1.0,
+            |record| record.requests_per_second *= 1.01,
         ];
         for (index, change) in changes.into_iter().enumerate() {
             let mut record = a_run();

@@ -17,6 +17,8 @@ pub fn fact(record: &LoadRecord, name: &str) -> Fact {
         ("handshake", point) => of_times(&record.handshake_us, point, "TLS handshake was made"),
         ("requests", _) => requests(record, rest),
         ("errors", _) => errors(record, rest),
+        ("http_errors", "") => Fact::count(record.http_errors()),
+        ("http_errors", "share") => share(record.http_errors(), record.ended()),
         ("status", _) => status(record, rest),
         ("conn", _) => connections(record, rest),
         ("lifetime", point) => {
@@ -99,8 +101,8 @@ fn requests(record: &LoadRecord, name: &str) -> Fact {
 
 fn errors(record: &LoadRecord, name: &str) -> Fact {
     let class = match name {
-        "" => return Fact::count(record.requests.failed),
-        "share" => return share(record.requests.failed, record.requests.completed),
+        "" => return Fact::count(record.errors()),
+        "share" => return share(record.errors(), record.ended()),
         "refused" => "econnrefused",
         class => class,
     };
@@ -111,10 +113,10 @@ fn errors(record: &LoadRecord, name: &str) -> Fact {
     Fact::count(of_class.map(|error| error.count).sum())
 }
 
-fn share(failed: u64, completed: u64) -> Fact {
-    match failed + completed {
+fn share(errors: u64, ended: u64) -> Fact {
+    match ended {
         0 => Fact::Absent("no request completed or failed".to_owned()),
-        all => Fact::Known(failed as f64 / all as f64),
+        ended => Fact::Known(errors as f64 / ended as f64),
     }
 }
 
@@ -246,6 +248,20 @@ mod tests {
         record.requests.unsent = 20;
         assert_eq!(with(&mut record, "p90 < 1h"), NotAvailable);
         assert_eq!(with(&mut record, "service.p90 < 1h"), Held, "unsent requests had no service");
+    }
+
+    #[test]
+    fn error_statuses_are_errors() {
+        let mut record = a_run();
+        record.statuses = [(200, 20), (404, 30), (502, 50)].into();
+        for text in
+            ["errors == 80", "http_errors == 80", "errors.share == 80%", "http_errors.share == 80%"]
+        {
+            record.judge(&[parse(text).expect(text)]);
+            assert_eq!(record.assertions[0].outcome, crate::assertion::AssertionOutcome::Held);
+        }
+        record.judge(&[parse("errors==0").expect("an assertion")]);
+        assert_eq!(record.assertions[0].outcome, crate::assertion::AssertionOutcome::Failed);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns the types, and what can be said of one record alone: the verdict on it, its facts for
 //! assertions, whether the target could be reached. Does not measure: the tool fills the record.
 
+mod answers;
 mod balance;
 mod connections;
 mod facts;
@@ -19,6 +20,7 @@ use crate::assertion::{self, Assertion, AssertionRecord};
 pub use crate::fold::Distribution;
 use crate::machine::Machine;
 
+pub use answers::Answers;
 pub use connections::{Connections, RequestsPerConnection};
 pub use facts::fact;
 pub use hop::{
@@ -57,6 +59,9 @@ pub struct LoadRecord {
     pub requests: Requests,
     /// Service times: first byte of the request written to last byte of the response.
     pub latency_us: Distribution,
+    /// The same service times by kind of status, such as `2xx`; only if there are several kinds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub latency_us_by_class: BTreeMap<String, Distribution>,
     /// Response times of an open loop: instant the request was due to last byte of the response.
     pub response_us: Distribution,
     /// Send lag of an open loop: instant the request was due to its first byte written.
@@ -69,6 +74,10 @@ pub struct LoadRecord {
     pub handshakes_resumed: u64,
     /// Completed requests by status code.
     pub statuses: BTreeMap<u16, u64>,
+    /// Completed requests whose status is 4xx or 5xx; `None` in a record that is older than this
+    /// count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_errors: Option<u64>,
     /// Failed requests by class and errno.
     pub errors: Vec<ErrorRecord>,
     /// The load's account of its connections.
@@ -81,6 +90,9 @@ pub struct LoadRecord {
     pub server: Option<String>,
     /// Content length of the first completed response.
     pub document_length: Option<u64>,
+    /// `Location` field of the first completed response, if that was a redirect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// Resources that the load itself used.
     pub loader: Loader,
     /// Judgement on the record's own numbers.
@@ -168,6 +180,10 @@ pub struct Loader {
     pub turns_us: Distribution,
     /// Times, in an open loop, from the instant a request was due until a thread noticed it.
     pub lag_us: Distribution,
+    /// Times from each heartbeat of a thread until the thread noticed it: a delay that the load
+    /// adds to times, and that no server causes. Empty in a record that is older.
+    #[serde(default, skip_serializing_if = "Distribution::is_empty")]
+    pub lateness_us: Distribution,
 }
 
 impl LoadRecord {
