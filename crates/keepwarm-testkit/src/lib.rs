@@ -17,6 +17,7 @@
 //! | servers that break the rules of HTTP/1.1, with the outcome to expect | [`zoo`] |
 //! | connections opened and closed in a chosen way, both sockets in one thread | [`churn`] |
 //! | packets held, passed or lost between two hosts; peers that vanish | `wire`, with `churn::Lost` |
+//! | a network with a length, losses, a rate, and segments of 1,500 bytes | `wire`, with `wire::Conditions` |
 //! | a network namespace of the test's own | `namespace` |
 //! | a thread that may not open sock_diag sockets | `sandbox` |
 //! | numbers of the kernel about this process and its sockets | [`kernel`] |

@@ -227,20 +227,20 @@ fn requests(
         return None;
     }
     let asked = asked.expect("the play prints its requests");
-    let sum = |key: &str| {
-        let told = rows.iter().filter_map(|row| row["requests_per_connection"][key].as_u64());
-        told.reduce(|sum, one| sum + one)
+    let sum = |keys: &[&str]| {
+        let of_row = |row: &&Value| keys.iter().find_map(|key| row[*key]["total"].as_u64());
+        rows.iter().filter_map(of_row).reduce(|sum, one| sum + one)
     };
-    let told = sum("total");
-    // Bounds, where the tool has them.
-    let (least, most) = (sum("total_at_least").or(told), sum("total_at_most").or(told));
-    let text = format!("requests {}/{asked}", told.map_or("-".to_owned(), |told| told.to_string()));
-    let holds = match (how, told, least, most) {
-        (Requests::Exact, told, ..) => told == Some(asked),
-        (_, _, Some(least), Some(most)) if least != most => {
-            least <= asked && asked <= most && most <= 2 * least.max(1)
-        }
-        (_, Some(told), ..) => told <= 2 * asked && asked <= 2 * told,
+    // What is said is a lower bound where an upper one stands beside it.
+    let told = sum(&["requests_per_connection"]);
+    let most = sum(&["requests_at_most", "requests_per_connection_at_most"]);
+    let show = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+    let bound = most.map_or_else(String::new, |most| format!("..{most}"));
+    let text = format!("requests {}{bound}/{asked}", show(told));
+    let holds = match (how, told, most) {
+        (Requests::Exact, told, most) => told == Some(asked) && most.is_none_or(|it| it == asked),
+        (_, Some(least), Some(most)) => least <= asked && asked <= most && most <= 2 * least.max(1),
+        (_, Some(told), None) => told <= 2 * asked && asked <= 2 * told,
         // What is not said is not wrong.
         _ => true,
     };

@@ -115,11 +115,12 @@ fn recipe(dice: &mut Dice, number: u64, delay: u64) -> Recipe {
             let serve = format!("exec $PY $P/server.py tls={tls} size=600000");
             Recipe::new(serve, play("mode=per-request read=1000"), &["D3", "D13"])
         }
+        // Probes beside kept connections leave them healthy.
         9 => {
             let linger = dice.roll(2);
             let play =
                 format!("{PYTHON} mode=probe c=2 every=0.08 seconds=5 n=1000 linger={linger}");
-            Recipe::new("exec $PY $P/server.py".to_owned(), play, &["D8"])
+            Recipe::new("exec $PY $P/server.py".to_owned(), play, &["D8", "healthy"])
         }
         10 => Recipe {
             truth: [&["D9"], &[]],

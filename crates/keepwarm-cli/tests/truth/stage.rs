@@ -109,7 +109,6 @@ impl Stage<'_> {
             let _ = program.kill();
             let _ = program.wait();
         }
-        Side::ALL.iter().for_each(|side| end_all(self.host(*side)));
         Played { watched, packets, printed }
     }
 
@@ -220,6 +219,13 @@ impl Stage<'_> {
             let said = ["serve.err", "proxy.err"].map(|name| read(&self.folder.join(name)));
             panic!("{}: nothing listens at {port}: {}", self.situation.name, said.concat());
         }
+    }
+}
+
+impl Drop for Stage<'_> {
+    /// Ends what is left of the programs, of a play that failed too.
+    fn drop(&mut self) {
+        Side::ALL.iter().for_each(|side| end_all(self.host(*side)));
     }
 }
 
