@@ -199,9 +199,16 @@ fn counts(
         told.map(|one| one.to_string()).join(" "),
         truth.map(|one| one.to_string()).join(" "),
     );
+    let lost_traces = document["lost_trace_events"].as_u64().unwrap_or(0);
+    let lost_events = document["lost_events"].as_u64().unwrap_or(0);
+    let lost = lost_events > 0;
+    let text = if lost || lost_traces > 0 {
+        format!("{text}, lost {lost_events} events and {lost_traces} traces")
+    } else {
+        text
+    };
     let unattributed = document["unattributed_aborts"].as_u64().unwrap_or(0);
     let mut differ = Vec::new();
-    let lost = document["lost_events"].as_u64().unwrap_or(0) > 0;
     if opened > packets.opened || (opened + unattributed < packets.opened && !lost) {
         differ.push("opened");
     }

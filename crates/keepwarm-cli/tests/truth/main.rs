@@ -99,6 +99,7 @@ fn judge(chosen: impl Fn(&Situation) -> bool, name: &str) {
     let doubtful = marks::excusable(&cells);
     if !doubtful.is_empty() {
         // A busy machine makes timeouts late, and a verdict less sure: they are played once more.
+        eprintln!("once more: {:?}", doubtful.iter().map(|one| one.name).collect::<Vec<_>>());
         let (again, broken) = play(doubtful, &tools);
         cells.retain(|cell| again.iter().all(|one| one.situation.name != cell.situation.name));
         cells.extend(again);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::grade::{Cell, Verdict};
-use crate::situation::Situation;
+use crate::situation::{Situation, View};
 
 fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/truth/known_wrong.txt")
@@ -47,8 +47,9 @@ pub(crate) fn compare(cells: &[Cell]) -> Vec<String> {
 /// A cell's aspect that differs from the marks.
 struct Difference {
     text: String,
-    /// A verdict that is unsure, or a mark that goes. A sure one that is wrong, and a wrong number,
-    /// are never excused.
+    /// A verdict that is unsure, a mark that goes, or counts at level L2, where a trace on a busy
+    /// machine mistakes one close of a hundred in some runs. A sure verdict that is wrong, and wrong
+    /// counts at level L1, are never excused.
     is_excusable: bool,
 }
 
@@ -64,7 +65,11 @@ fn differences<'a>(
         let difference = match (wrong, marks.get(key.as_str())) {
             (Some((_, why)), None) => Difference {
                 text: format!("WRONG: {key}: {why}"),
-                is_excusable: aspect == "verdict" && cell.verdict == Verdict::Unsure,
+                is_excusable: match aspect {
+                    "verdict" => cell.verdict == Verdict::Unsure,
+                    "counts" => cell.view == View::L2,
+                    _ => false,
+                },
             },
             (None, Some(false)) => {
                 Difference { text: format!("RIGHT, remove the mark: {key}"), is_excusable: true }
