@@ -52,7 +52,9 @@ pub use kernel::proc::sysctl::{EphemeralPorts, TimeWaitReuse, ephemeral_ports, t
 pub use kernel::socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpInfo};
 pub use kernel::socket_table::TableSource;
 pub use report::closes::{CloseKind, ConnectionCloses, SocketCloses};
-pub use report::destination::{Destination, PortsTaken, ServerOnly, TracedCloses};
+pub use report::destination::{
+    Destination, ListenQueue, PortsTaken, ServerOnly, StuckSockets, TracedCloses,
+};
 pub use report::histogram::{Cluster, Histogram};
 pub use report::host::{HostReport, Scope, Tracing};
 pub use report::polls::{PollDiff, Polls};

@@ -125,11 +125,11 @@ impl Counters {
         Some(counters)
     }
 
-    /// Reads only the counter of refused TIME_WAITs (/proc/net/netstat).
-    pub(crate) fn read_time_wait_overflow() -> Option<u64> {
+    /// Reads only the counters of /proc/net/netstat; all unknown if it is not to be had.
+    pub(crate) fn read_extended() -> Counters {
         let mut counters = Counters::default();
-        counters.add_pairs_of_lines(&net::read("netstat").ok()?);
-        counters.time_wait_overflow
+        counters.add_pairs_of_lines(&net::read("netstat").unwrap_or_default());
+        counters
     }
 
     /// Reads snmp and netstat: a line of names, a line of numbers, both headed by the section.

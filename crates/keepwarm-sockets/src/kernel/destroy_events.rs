@@ -8,7 +8,7 @@
 //! first dies when it enters TIME_WAIT, the other when its FIN is acknowledged; the end of
 //! TIME_WAIT makes no event. A socket whose file is still open does not die, in any TCP state.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::proc::net;
@@ -33,6 +33,10 @@ const BATCH: usize = 1 << 10;
 /// Longest time that an event waits for others: a wake-up per event would cost more than reading
 /// it.
 pub(crate) const MAX_DELAY: Duration = Duration::from_millis(20);
+/// Longest time without a reading. It bounds how long ago the first event after a pause can have
+/// happened: where a TIME_WAIT may be reused after a second, its absence must be proven within
+/// 900 ms of the death. Costs four short system calls a second.
+const READ_EVERY: Duration = Duration::from_millis(250);
 /// Bytes that an event takes from the receive buffer, the kernel's overhead included.
 const EVENT_COST: usize = 1280;
 /// Events per second that the delay is sized for: those that arrive during it must fit into half of
@@ -51,6 +55,10 @@ pub(crate) struct DestroyEvents {
     delay: Duration,
     /// True if the last read left no event behind.
     drained: bool,
+    /// The beginning of the last reading that found no event.
+    empty_at: Instant,
+    /// The value of `empty_at` before the last batch was read.
+    batch_since: Instant,
     overruns: u64,
 }
 
@@ -59,24 +67,38 @@ impl DestroyEvents {
         let netlink = Netlink::subscribe(GROUPS, port)?;
         let port_id = netlink.port_id()?;
         let delay = delay(netlink.receive_buffer());
-        let (buffer, drained, overruns) = (vec![0; BUFFER_LEN], true, 0);
-        Ok(DestroyEvents { netlink, port, port_id, buffer, delay, drained, overruns })
+        let now = Instant::now();
+        Ok(DestroyEvents {
+            netlink,
+            port,
+            port_id,
+            buffer: vec![0; BUFFER_LEN],
+            delay,
+            drained: true,
+            empty_at: now,
+            batch_since: now,
+            overruns: 0,
+        })
     }
 
     /// Sleeps until there are events, waits for more to gather, then appends a batch of those that
-    /// may concern the port. Returns false if `waker` woke it instead: then reading is over.
+    /// may concern the port; without events it returns after a while. Returns false if `waker` woke
+    /// it instead: then reading is over.
     pub(crate) fn read(&mut self, waker: &Waker, into: &mut Vec<Socket>) -> Result<bool, Error> {
-        if self.netlink.wait(waker)? == Ready::Woken {
-            return Ok(false);
+        match self.netlink.wait(waker, READ_EVERY)? {
+            Ready::Woken => return Ok(false),
+            Ready::Readable if std::mem::take(&mut self.drained) => {
+                std::thread::sleep(self.delay);
+            }
+            Ready::Readable | Ready::Nothing => {}
         }
-        if std::mem::take(&mut self.drained) {
-            std::thread::sleep(self.delay);
-        }
+        self.batch_since = self.empty_at;
         for _ in 0..BATCH {
+            let before = Instant::now();
             match self.netlink.receive_now(&mut self.buffer) {
                 Ok(length) => self.decode(length, into)?,
                 Err(EAGAIN) => {
-                    self.drained = true;
+                    (self.drained, self.empty_at) = (true, before);
                     break;
                 }
                 // The kernel dropped messages because this socket's buffer was full. The messages
@@ -86,6 +108,11 @@ impl DestroyEvents {
             }
         }
         Ok(true)
+    }
+
+    /// Returns a time before every event of the last batch: then there was none to read.
+    pub(crate) fn batch_since(&self) -> Instant {
+        self.batch_since
     }
 
     /// Returns how often recv(2) reported dropped events.

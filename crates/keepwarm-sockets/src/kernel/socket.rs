@@ -255,6 +255,14 @@ pub struct TcpInfo {
     pub retransmits: Option<u8>,
     /// Keep-alive or window probes in a row without an answer.
     pub probes: Option<u8>,
+    /// Greatest segment that is sent to the peer now, in bytes.
+    pub send_mss: Option<u32>,
+    /// Estimate of the greatest segment that the peer sends, in bytes.
+    pub receive_mss: Option<u32>,
+    /// Segments sent and not acknowledged.
+    pub unacked: Option<u32>,
+    /// Segments of any kind sent again since the connection was opened.
+    pub total_retrans: Option<u32>,
     /// Milliseconds since the last segment with data was sent.
     pub last_data_sent_ms: Option<u32>,
     /// Milliseconds since the last segment with data was received.

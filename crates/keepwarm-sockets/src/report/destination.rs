@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::kernel::proc::owners::{Owner, OwnerEvidence};
-use crate::kernel::socket::Side;
+use crate::kernel::socket::{Side, Socket, State};
 use crate::report::closes::SocketCloses;
 use crate::report::histogram::Histogram;
 use crate::report::polls::PollDiff;
@@ -32,9 +32,24 @@ pub struct Destination {
     pub closed: SocketCloses,
     /// connect(2) calls that were refused or timed out.
     pub connect_failed: u64,
-    /// Requests per connection within the window: segments with data that the client sent. Covers
+    /// Requests per connection within the window, at least: segments with data that the client sent,
+    /// without retransmissions, and without the full ones where the client sent bulk data. Covers
     /// connections opened in the window, and older ones that carried one in it.
     pub requests: Histogram,
+    /// Requests on the same connections, at most: no more than segments with data in either
+    /// direction, if each request is answered before the next. Equal to `requests` where messages
+    /// fit one segment and none was lost. Says nothing about HTTP/2, or pipelined requests.
+    pub requests_at_most: Histogram,
+    /// The part of `requests_at_most` for connections that are still open.
+    pub requests_at_most_open: Histogram,
+    /// Closed connections on which the client sent data and nothing was ever received back.
+    pub unanswered: u64,
+    /// Closes that the client began while an answer was due: its last data went out after the last
+    /// data came in. A client that sends some words of farewell before its FIN (close_notify of TLS,
+    /// QUIT) counts too; it waited for no time.
+    pub given_up: u64,
+    /// Milliseconds that the client had waited when it gave up, for each of `given_up`.
+    pub waited_before_give_up: Histogram,
     /// Requests per connection, for connections that are still open. Included in `requests`.
     pub requests_open: Histogram,
     /// Segments with data that the server sent on the connections of `requests_open` within the
@@ -54,6 +69,12 @@ pub struct Destination {
     pub established: u64,
     /// Open connections in CLOSE_WAIT: the peer has closed and the program has not.
     pub close_wait: u64,
+    /// Sockets whose peer is silent now.
+    pub stuck: StuckSockets,
+    /// Connections of a server that no process has accepted yet.
+    pub unaccepted: u64,
+    /// Accept queue of the server's listeners, if they are known.
+    pub listen_queue: Option<ListenQueue>,
     /// Connections in CLOSE_WAIT when the window began.
     pub close_wait_at_start: u64,
     /// Connections in ESTABLISHED, one value for each dump of the window.
@@ -97,6 +118,59 @@ pub struct ServerOnly {
     pub requests: Histogram,
 }
 
+/// Sockets that have sent something that the peer does not acknowledge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StuckSockets {
+    /// Sockets in ESTABLISHED or CLOSE_WAIT whose data was retransmitted twice or more in a row, or
+    /// with two or more keep-alive or window probes unanswered.
+    pub established: u64,
+    /// Sockets in FIN_WAIT1, CLOSING or LAST_ACK that have retransmitted without an answer.
+    pub closing: u64,
+    /// Longest time in milliseconds since one of them received a segment.
+    pub oldest_ms: u32,
+    /// Retransmissions and probes in a row, of all of them.
+    pub retransmits: u64,
+}
+
+impl StuckSockets {
+    /// Counts a socket, if it is stuck. One retransmission is what any loss takes.
+    pub(crate) fn count(&mut self, socket: &Socket) {
+        let Some(info) = socket.info.filter(|_| !socket.is_minisocket()) else { return };
+        let unacked = info.unacked.unwrap_or(0) > 0;
+        let again = info.retransmits.filter(|_| unacked).unwrap_or(0);
+        let probes = info.probes.unwrap_or(0);
+        match socket.state {
+            State::Established | State::CloseWait if again > 1 || probes > 1 => {
+                self.established += 1;
+            }
+            State::FinWait1 | State::Closing | State::LastAck if again > 0 || probes > 1 => {
+                self.closing += 1;
+            }
+            _ => return,
+        }
+        self.oldest_ms = self.oldest_ms.max(info.last_ack_recv_ms.unwrap_or(0));
+        self.retransmits += u64::from(again) + u64::from(probes);
+    }
+
+    pub(crate) fn merge(&mut self, other: &StuckSockets) {
+        self.established += other.established;
+        self.closing += other.closing;
+        self.oldest_ms = self.oldest_ms.max(other.oldest_ms);
+        self.retransmits += other.retransmits;
+    }
+}
+
+/// Accept queue of a service: of all its listeners together, if they share the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ListenQueue {
+    /// Connections that wait for accept(2).
+    pub waiting: u32,
+    /// The most that may wait: the argument of listen(2), or `net.core.somaxconn` if that is less.
+    pub backlog: u32,
+}
+
 /// Local ports taken towards one service from the source address that has taken most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortsTaken {
@@ -136,6 +210,14 @@ impl Destination {
             connect_failed: 0,
             requests: Histogram::default(),
             requests_open: Histogram::default(),
+            requests_at_most: Histogram::default(),
+            requests_at_most_open: Histogram::default(),
+            unanswered: 0,
+            given_up: 0,
+            waited_before_give_up: Histogram::default(),
+            stuck: StuckSockets::default(),
+            unaccepted: 0,
+            listen_queue: None,
             answers_open: 0,
             idle_before_local_close: Histogram::default(),
             idle_before_remote_close: Histogram::default(),
@@ -184,6 +266,10 @@ impl Destination {
         self.closed.merge(&other.closed);
         self.connect_failed += other.connect_failed;
         self.requests.merge(&other.requests);
+        self.requests_at_most.merge(&other.requests_at_most);
+        self.unanswered += other.unanswered;
+        self.given_up += other.given_up;
+        self.waited_before_give_up.merge(&other.waited_before_give_up);
         self.idle_before_local_close.merge(&other.idle_before_local_close);
         self.idle_before_remote_close.merge(&other.idle_before_remote_close);
         self.received.merge(&other.received);
@@ -196,11 +282,15 @@ impl Destination {
     }
 
     pub(crate) fn since(&self, earlier: &Destination) -> Destination {
-        let closed = |one: &Destination| one.requests.since(&one.requests_open);
-        let mut requests = closed(self).since(&closed(earlier));
-        requests.merge(&self.requests_open);
-        // Connections that are open carried a part of their requests before `earlier`.
-        requests.set_total(self.requests.total().saturating_sub(earlier.requests.total()));
+        let requests = carried(
+            [&self.requests, &self.requests_open],
+            [&earlier.requests, &earlier.requests_open],
+        );
+        let requests_at_most = carried(
+            [&self.requests_at_most, &self.requests_at_most_open],
+            [&earlier.requests_at_most, &earlier.requests_at_most_open],
+        );
+        let waited = self.waited_before_give_up.since(&earlier.waited_before_give_up);
         let closed_now = self.closed.since(&earlier.closed);
         // A process that closed connections once may be gone; a listener's is there.
         let listens = self.owners.first().is_some_and(|owner| owner.how == OwnerEvidence::Listener);
@@ -213,6 +303,10 @@ impl Destination {
             owners: if are_of_open { &self.owners_open } else { &self.owners }.clone(),
             connect_failed: self.connect_failed.saturating_sub(earlier.connect_failed),
             requests,
+            requests_at_most,
+            unanswered: self.unanswered.saturating_sub(earlier.unanswered),
+            given_up: self.given_up.saturating_sub(earlier.given_up),
+            waited_before_give_up: waited,
             idle_before_local_close: idle_local,
             idle_before_remote_close: idle_remote,
             received: self.received.since(&earlier.received),
@@ -228,6 +322,16 @@ impl Destination {
             ..self.clone()
         }
     }
+}
+
+/// Returns the requests since an earlier report, each time of all connections and of those that were
+/// open.
+fn carried(now: [&Histogram; 2], earlier: [&Histogram; 2]) -> Histogram {
+    let mut requests = now[0].since(now[1]).since(&earlier[0].since(earlier[1]));
+    requests.merge(now[1]);
+    // Connections that are open carried a part of their requests before.
+    requests.set_total(now[0].total().saturating_sub(earlier[0].total()));
+    requests
 }
 
 impl ServerOnly {

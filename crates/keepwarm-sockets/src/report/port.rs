@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::kernel::socket::{BySide, Side};
 use crate::report::closes::ConnectionCloses;
-use crate::report::destination::Destination;
+use crate::report::destination::{Destination, ListenQueue, StuckSockets};
 use crate::report::histogram::Histogram;
 use crate::report::host::HostReport;
 
@@ -32,6 +32,18 @@ pub struct PortReport {
     pub closed: ConnectionCloses,
     /// Requests per connection, from the client's data segments.
     pub requests: RequestsPerConnection,
+    /// Connections closed without an answer, see [`Destination::unanswered`]: the side that knows of
+    /// more.
+    pub unanswered: u64,
+    /// Closes by the client while an answer was due, see [`Destination::given_up`]: the side that
+    /// knows of more.
+    pub given_up: u64,
+    /// Sockets whose peer is silent, at each side that is visible.
+    pub stuck: BySide<StuckSockets>,
+    /// Connections that no process has accepted.
+    pub unaccepted: u64,
+    /// Accept queue of the listeners.
+    pub listen_queue: Option<ListenQueue>,
     /// Connections that were open when the window began. The dumps at the edges of the window are
     /// walks of some milliseconds, not instants: a connection belongs to the side of the edge on
     /// which the walk met it, and under churn a walk may meet more than were ever open at once.
@@ -122,6 +134,7 @@ impl HostReport {
             ..PortReport::default()
         };
         let mut requests = Histogram::default();
+        let (mut unanswered, mut given_up) = (BySide::<u64>::default(), BySide::<u64>::default());
         for one in self.destinations.iter().filter(|one| self.is_of_port(one, port)) {
             let only = &one.server_only;
             let (closed, alive_at_start, alive, carried) = match one.side {
@@ -136,10 +149,17 @@ impl HostReport {
             *report.close_wait.get_mut(one.side) += one.close_wait;
             *report.time_wait.get_mut(one.side) += one.time_wait_in_window;
             *report.time_wait_total.get_mut(one.side) += one.time_wait;
+            *unanswered.get_mut(one.side) += one.unanswered;
+            *given_up.get_mut(one.side) += one.given_up;
+            report.stuck.get_mut(one.side).merge(&one.stuck);
+            report.unaccepted += one.unaccepted;
+            report.listen_queue = report.listen_queue.or(one.listen_queue);
         }
         let connections = report.closed.total() + report.alive_at_end;
         report.opened = connections.saturating_sub(report.alive_at_start);
         report.requests = RequestsPerConnection::of(&requests);
+        report.unanswered = unanswered.client.max(unanswered.server);
+        report.given_up = given_up.client.max(given_up.server);
         report
     }
 

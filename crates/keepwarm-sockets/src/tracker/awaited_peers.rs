@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::classify::Evidence;
+use super::dead::Asked;
 use super::destinations::DestinationId;
 use super::open::LocalAndPort;
 use super::pair::{Member, Pair};
@@ -35,7 +36,7 @@ pub(super) struct CountedAlone {
     /// True if it was closed with unread data.
     pub(super) unread: bool,
     /// Requests within the window.
-    pub(super) requests: Option<u32>,
+    pub(super) asked: Asked,
     /// True if it was open when the window began.
     pub(super) at_start: bool,
     pub(super) destination: DestinationId,
@@ -142,6 +143,6 @@ fn at_server(one: &CountedAlone) -> Option<CountedAtServer> {
         destination: one.destination,
         kind: one.kind,
         unread: one.unread,
-        requests: one.requests,
+        requests: one.asked.requests,
     })
 }

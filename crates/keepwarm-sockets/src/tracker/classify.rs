@@ -160,6 +160,15 @@ pub(crate) fn decides_alone(socket: &Evidence) -> bool {
     socket.fin_acked == Some(false)
 }
 
+/// Returns whether the only evidence of who closed a socket's connection is that it left no
+/// TIME_WAIT, its peer being unknown. An RST removes a TIME_WAIT: the peer sends one if it had unread
+/// data, and this host sends one if data came after its FIN (close_notify of TLS, the answer to a
+/// cancelled request). Then the socket that seems to have closed second was the first.
+pub(crate) fn rests_on_absence(socket: &Evidence) -> bool {
+    let has_order = socket.fin_seen || socket.closed_first.is_some();
+    !has_order && socket.fin_acked == Some(true) && socket.time_wait == TimeWait::Absent
+}
+
 /// Classifies one connection by the evidence of its sockets; at least one of them should be known.
 pub(crate) fn classify(client: Option<&Evidence>, server: Option<&Evidence>) -> CloseKind {
     match (client, server) {
@@ -246,13 +255,14 @@ fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
     }
 }
 
-/// Classifies by one socket, without its peer.
+/// Classifies by one socket, without its peer. Evidence of which FIN was first is asked before all
+/// other, for it holds however the connection ended afterwards.
 fn alone(side: Side, socket: &Evidence) -> CloseKind {
     match (socket.fin_acked, socket.time_wait) {
-        // A FIN received and not read counts as one unread byte, so one byte proves nothing.
+        // An RST ended it (with SO_LINGER 0, perhaps), or it timed out, but a FIN came before that.
+        _ if socket.fin_seen => CloseKind::fin(side.other()),
         (Some(false), _) if socket.disconnected => CloseKind::rst(side),
-        // An RST ended it, or it timed out, but a FIN came before that.
-        (Some(false), _) if socket.fin_seen => CloseKind::fin(side.other()),
+        // A FIN received and not read counts as one unread byte, so one byte proves nothing.
         // Without a trace, data that an RST left unread looks like data that a close left unread.
         (Some(false), _) if socket.unread > 1 && socket.reset != Some(true) => CloseKind::rst(side),
         (Some(false), _) if socket.unanswered && socket.reset != Some(true) => CloseKind::TimedOut,
@@ -261,7 +271,7 @@ fn alone(side: Side, socket: &Evidence) -> CloseKind {
         _ if socket.closed_first == Some(true) => CloseKind::fin(side),
         _ if socket.closed_first == Some(false) => CloseKind::fin(side.other()),
         (_, TimeWait::Present) => CloseKind::fin(side),
-        // Or an RST has killed it since (RFC 1337): alone, this socket cannot show that.
+        // Or an RST has killed it since (RFC 1337), see `rests_on_absence`.
         (Some(true), TimeWait::Absent) => CloseKind::fin(side.other()),
         _ => CloseKind::Unclassified,
     }
@@ -382,6 +392,91 @@ mod tests {
                 states.map(|time_wait| classify(Some(&Evidence { time_wait, ..*end }), None));
             assert!(kinds[0] == kinds[1] && kinds[1] == kinds[2], "{end:?}: {kinds:?}");
         }
+    }
+
+    /// Every combination of what one socket can leave behind.
+    fn combinations() -> Vec<Evidence> {
+        let truths = [None, Some(false), Some(true)];
+        let mut all = vec![end(false, 0, Unknown)];
+        let mut each = |of: &mut dyn FnMut(&Evidence) -> Vec<Evidence>| {
+            all = all.iter().flat_map(of).collect();
+        };
+        each(&mut |e| truths.map(|fin_acked| Evidence { fin_acked, ..*e }).into());
+        each(&mut |e| [0, 1, 5].map(|unread| Evidence { unread, ..*e }).into());
+        each(&mut |e| {
+            [Unknown, Present, Absent].map(|time_wait| Evidence { time_wait, ..*e }).into()
+        });
+        each(&mut |e| truths.map(|closed_first| Evidence { closed_first, ..*e }).into());
+        each(&mut |e| truths.map(|reset| Evidence { reset, ..*e }).into());
+        each(&mut |e| [false, true].map(|fin_seen| Evidence { fin_seen, ..*e }).into());
+        each(&mut |e| [false, true].map(|unanswered| Evidence { unanswered, ..*e }).into());
+        each(&mut |e| [false, true].map(|sent| Evidence { fin_sent: sent, ..*e }).into());
+        let lingers = |e: &Evidence| Evidence { disconnected: true, fin_sent: false, ..*e };
+        let cleared = all.iter().filter(|e| e.fin_acked == Some(false)).map(lingers);
+        let cleared: Vec<_> = cleared.collect();
+        all.extend(cleared);
+        // A FIN that was acknowledged was sent, and a trace that says who was first agrees with what
+        // a dump saw.
+        all.retain(|e| e.fin_acked != Some(true) || e.fin_sent);
+        all.retain(|e| !(e.fin_seen && e.closed_first == Some(true)));
+        all
+    }
+
+    /// The answer to each combination of evidence of a client that is alone, and its reason.
+    #[test]
+    fn every_combination_has_one_answer() {
+        type Holds = fn(&Evidence) -> bool;
+        let table: [(&str, Holds, CloseKind); 13] = [
+            ("met in CLOSE_WAIT: the peer's FIN came first", |e| e.fin_seen, CloseKind::ServerFin),
+            ("SO_LINGER 0, no FIN before", |e| e.disconnected, CloseKind::ClientRst),
+            (
+                "no FIN acknowledged, unread data, no RST came: it sent one",
+                |e| e.fin_acked == Some(false) && e.unread > 1 && e.reset != Some(true),
+                CloseKind::ClientRst,
+            ),
+            (
+                "no FIN acknowledged, silence, no RST came",
+                |e| e.fin_acked == Some(false) && e.unanswered && e.reset != Some(true),
+                CloseKind::TimedOut,
+            ),
+            (
+                "its FIN was on its way when the RST came",
+                |e| e.fin_acked == Some(false) && e.fin_sent,
+                CloseKind::ClientFin,
+            ),
+            (
+                "no FIN: the RST was the peer's",
+                |e| e.fin_acked == Some(false),
+                CloseKind::ServerRst,
+            ),
+            ("traced: first", |e| e.closed_first == Some(true), CloseKind::ClientFin),
+            ("traced: second", |e| e.closed_first == Some(false), CloseKind::ServerFin),
+            ("it holds TIME_WAIT", |e| e.time_wait == Present, CloseKind::ClientFin),
+            (
+                "acknowledged, and no TIME_WAIT: second, if none was removed",
+                rests_on_absence,
+                CloseKind::ServerFin,
+            ),
+            ("searched too late", |e| e.time_wait == Unknown, CloseKind::Unclassified),
+            (
+                "no numbers, and an RST may have come",
+                |e| e.fin_acked.is_none(),
+                CloseKind::Unclassified,
+            ),
+            ("none is left", |_| true, CloseKind::Unclassified),
+        ];
+        let all = combinations();
+        let mut met = [0; 13];
+        for evidence in &all {
+            let row = table.iter().position(|(_, holds, _)| holds(evidence)).unwrap();
+            met[row] += 1;
+            let (why, _, kind) = table[row];
+            assert_eq!(classify(Some(evidence), None), kind, "{why}: {evidence:?}");
+            assert_eq!(classify(None, Some(evidence)), mirrored(kind), "{why}: {evidence:?}");
+            let doubtful = why.starts_with("acknowledged, and no TIME_WAIT");
+            assert_eq!(rests_on_absence(evidence), doubtful, "{why}: {evidence:?}");
+        }
+        assert!(met[..12].iter().all(|count| *count > 0) && met[12] == 0, "{met:?}");
     }
 
     #[test]

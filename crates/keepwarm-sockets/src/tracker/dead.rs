@@ -6,20 +6,24 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::classify::{Evidence, TimeWait};
-use super::dump::segments_with_data;
+use super::death_time::DeathTime;
+use super::exchange::Exchange;
 use super::open::OpenSocket;
 use super::pair::Member;
 use super::small_queue::SmallQueue;
 use crate::kernel::socket::{Side, Socket};
 
-/// How much older than the death of its socket a TIME_WAIT may look: delivery and a jiffy.
+/// How much older than the death of its socket a TIME_WAIT may look: a jiffy, and the time between
+/// the kernel's answer and the tracking thread's look at its clock.
 const FIT_SLACK: Duration = Duration::from_secs(1);
 
 /// A socket that died.
 #[derive(Debug, Clone)]
 pub(super) struct DeadSocket {
-    /// When its event arrived.
+    /// When its event was read.
     pub(super) at: Duration,
+    /// It died after this, see [`DeathTime`].
+    pub(super) not_before: Duration,
     pub(super) event: Socket,
     /// State that dumps had of it.
     pub(super) open: Option<OpenSocket>,
@@ -40,11 +44,12 @@ impl DeadSocket {
         event: Socket,
         disconnected: bool,
         open: Option<OpenSocket>,
-        at: Duration,
+        died: DeathTime,
     ) -> DeadSocket {
         let silent = event.info.filter(|_| !disconnected).and_then(|info| info.last_ack_recv_ms);
         DeadSocket {
-            at,
+            at: died.read_at,
+            not_before: died.not_before,
             event,
             open,
             known_at: 0,
@@ -66,9 +71,9 @@ impl DeadSocket {
     }
 
     /// Returns whether a TIME_WAIT entered at `entered` (`None`: it is in FIN_WAIT2 still) can be
-    /// this socket's.
+    /// this socket's. The socket may have died long before its event was read.
     pub(super) fn fits(&self, entered: Option<Duration>) -> bool {
-        entered.is_none_or(|entered| entered + self.silent + FIT_SLACK >= self.at)
+        entered.is_none_or(|entered| entered + self.silent + FIT_SLACK >= self.not_before)
     }
 
     /// Returns the socket as it was when the window began, if it was open then.
@@ -104,13 +109,55 @@ impl DeadSocket {
         info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min()
     }
 
-    /// Returns the requests within the window, as this socket counted them. An abort by
-    /// tcp_disconnect() clears the count.
-    pub(super) fn requests(&self, side: Side) -> Option<u32> {
-        let requests = segments_with_data(side, &self.event).filter(|_| !self.disconnected)?;
-        match &self.open {
-            Some(open) => open.in_window(requests),
-            None => Some(requests),
+    /// Returns what this socket knows of the requests on its connection. An abort by
+    /// tcp_disconnect() clears that.
+    pub(super) fn asked(&self, side: Side) -> Asked {
+        let exchange = Exchange::of(side, &self.event).filter(|_| !self.disconnected);
+        let Some(exchange) = exchange else { return Asked::default() };
+        let (requests, at_most) = match &self.open {
+            Some(open) => (open.in_window(exchange.requests), open.at_most_in_window(&exchange)),
+            None => (Some(exchange.requests), Some(exchange.at_most)),
+        };
+        // A server may keep its file open for long after the client has closed.
+        let since_fin = self.open.and_then(|open| open.idle_at_fin_ms());
+        let waiting = exchange.waiting_ms.map(|waiting| {
+            let over = if side == Side::Client { self.silent } else { Duration::ZERO };
+            let waited = waiting.saturating_sub(u32::try_from(over.as_millis()).unwrap_or(0));
+            since_fin.map_or(waited, |idle| idle.min(waited))
+        });
+        Asked {
+            requests,
+            at_most,
+            is_unanswered: Some(exchange.is_unanswered()),
+            waited_ms: waiting,
+        }
+    }
+}
+
+/// Requests on a connection that is over, as one of its sockets knew them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Asked {
+    /// Requests within the window, at least.
+    pub(super) requests: Option<u32>,
+    /// Requests within the window, at most.
+    pub(super) at_most: Option<u32>,
+    /// The client sent data, and nothing came back.
+    pub(super) is_unanswered: Option<bool>,
+    /// How long the client had waited for an answer; `None` if none was due.
+    pub(super) waited_ms: Option<u32>,
+}
+
+impl Asked {
+    /// Adds what the other socket of the connection knew; `side`: that of this one.
+    pub(super) fn or(self, side: Side, peer: Asked) -> Asked {
+        // The client waits while an answer is under way, too.
+        let (client, server) = if side == Side::Client { (self, peer) } else { (peer, self) };
+        let waits = if client.is_unanswered.is_some() { client } else { server };
+        Asked {
+            requests: self.requests.or(peer.requests),
+            at_most: self.at_most.or(peer.at_most),
+            is_unanswered: waits.is_unanswered,
+            waited_ms: waits.waited_ms,
         }
     }
 }
@@ -148,5 +195,30 @@ impl DeadPair {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut DeadSocket> {
         self.low.iter_mut().chain(self.high.iter_mut())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::kernel::socket::{State, TcpInfo};
+
+    pub(crate) fn event(info: TcpInfo) -> Socket {
+        Socket {
+            state: State::Close,
+            local: SocketAddr::from(([10, 0, 0, 1], 40_000)),
+            remote: SocketAddr::from(([10, 0, 0, 2], 80)),
+            cookie: 1,
+            rqueue: 0,
+            wqueue: 0,
+            inode: 0,
+            uid: 0,
+            timer: 0,
+            expires_ms: 0,
+            interface: 0,
+            info: Some(info),
+        }
     }
 }

@@ -165,7 +165,7 @@ mod tests {
         }
         assert!(all.iter().count() <= 2 * MAX_DESTINATIONS + 1);
         assert!(all.slots.len() <= 2 * MAX_DESTINATIONS + 2, "{} slots", all.slots.len());
-        let reports = || all.iter().map(|one| one.report(OpenNow::default(), |_| Vec::new()));
+        let reports = || all.iter().map(|one| one.report(OpenNow::default(), 0, |_| Vec::new()));
         let sum: u64 = reports().map(|one| one.connect_failed).sum();
         assert_eq!(sum, (0..many).map(|n| u64::from(n % 7)).sum::<u64>());
         for (n, id) in (0..).zip(&ids) {
@@ -187,7 +187,7 @@ mod tests {
         });
         assert!(all.contains(service(0), Side::Server));
         let folded = all.folded(Side::Server);
-        let folded = all.get(folded).report(OpenNow::default(), |_| Vec::new());
+        let folded = all.get(folded).report(OpenNow::default(), 0, |_| Vec::new());
         assert!(folded.folded > 900, "{}", folded.folded);
     }
 }

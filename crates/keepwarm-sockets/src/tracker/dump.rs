@@ -33,6 +33,8 @@ impl Dump {
         self.is_transitional |= TRANSITIONAL.contains(row.state);
         self.with_info |= row.info.is_some();
         let level = self.levels.entry(id).or_default();
+        level.count_unaccepted(side, row);
+        level.stuck.count(row);
         match row.state {
             State::Established => level.established += 1,
             State::CloseWait => level.close_wait += 1,
@@ -156,7 +158,7 @@ impl Tracker {
     }
 
     fn set_levels(&mut self, dump: Dump) {
-        let Dump { mut levels, ports, .. } = dump;
+        let Dump { mut levels, ports, with_info, .. } = dump;
         for ((id, source), used) in ports {
             levels.entry(id).or_default().count_ports(PortsTaken { source, used });
         }
@@ -173,17 +175,12 @@ impl Tracker {
         }
         let ids: Vec<DestinationId> = self.destinations.ids().collect();
         for id in ids {
-            self.destinations.get_mut(id).set_level(levels.remove(&id).unwrap_or_default());
+            let mut level = levels.remove(&id).unwrap_or_default();
+            let totals = self.destinations.get_mut(id);
+            if let (Some(service), Side::Server) = totals.key() {
+                level.listen_queue = self.listeners.queue(&service);
+            }
+            totals.set_level(level, with_info);
         }
-    }
-}
-
-/// Returns the segments with data that went from client to server: the requests on a connection, if
-/// each fits one segment. Seen from the other side, they are the answers.
-pub(super) fn segments_with_data(side: Side, socket: &Socket) -> Option<u32> {
-    let info = socket.info?;
-    match side {
-        Side::Client => info.data_segs_out,
-        Side::Server => info.data_segs_in,
     }
 }

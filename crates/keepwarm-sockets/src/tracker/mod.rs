@@ -33,8 +33,10 @@ mod awaited_peers;
 mod baseline;
 pub(crate) mod classify;
 mod dead;
+pub(crate) mod death_time;
 mod destinations;
 mod dump;
+mod exchange;
 mod lookup;
 mod open;
 mod owners;
@@ -42,6 +44,7 @@ mod pair;
 mod pairing;
 mod pending;
 pub(crate) mod poll_diff;
+mod removed_time_waits;
 pub(crate) mod self_test_sockets;
 mod sides;
 mod small_queue;
@@ -60,6 +63,7 @@ use self::awaited_peers::AwaitedPeers;
 use self::baseline::Baseline;
 use self::classify::is_disconnected;
 use self::dead::DeadSocket;
+use self::death_time::DeathTime;
 use self::destinations::{DestinationId, Destinations};
 use self::dump::Dump;
 use self::open::OpenSockets;
@@ -67,9 +71,10 @@ use self::owners::Processes;
 use self::pair::{Member, Pair};
 use self::pending::Pending;
 use self::poll_diff::PollComparison;
+use self::removed_time_waits::RemovedTimeWaits;
 use self::self_test_sockets::is_of_self_test;
 use self::sides::Listeners;
-use self::totals::OpenNow;
+use self::totals::{OpenNow, Totals};
 use self::trace_records::TraceRecords;
 use self::unmatched_aborts::UnmatchedAborts;
 use self::window::Window;
@@ -109,6 +114,7 @@ pub(crate) struct Tracker {
     last_info: Option<Duration>,
     /// Sockets that died while [`Pending`] was full.
     overflowed: u64,
+    removed: RemovedTimeWaits,
 }
 
 impl Tracker {
@@ -133,6 +139,7 @@ impl Tracker {
             levels_at: Duration::ZERO,
             last_info: None,
             overflowed: 0,
+            removed: RemovedTimeWaits::default(),
         }
     }
 
@@ -173,10 +180,17 @@ impl Tracker {
         self.is_closing = true;
     }
 
+    /// Takes the kernel's counts since the window began, as of the end of the last search: TIME_WAITs
+    /// entered and aborts on data, and sockets opened (by connect(2) and by a SYN).
+    pub(crate) fn handle_counters(&mut self, time_waits: Option<u64>, opened: Option<u64>) {
+        self.removed.handle_counters(time_waits, opened);
+    }
+
     // ---- events -----------------------------------------------------------------------------
 
     /// Takes the death of a socket. Returns true if the socket is in scope.
-    pub(crate) fn handle_event(&mut self, mut event: Socket, at: Duration) -> bool {
+    pub(crate) fn handle_event(&mut self, mut event: Socket, died: impl Into<DeathTime>) -> bool {
+        let died = died.into();
         let open = self.open.get(event.cookie).copied();
         if self.is_closing && open.is_some_and(|open| self.open.is_current(&open)) {
             return true;
@@ -195,7 +209,7 @@ impl Tracker {
                 Some(open) if disconnected => {
                     (event.local, event.remote) = open.addresses_before(&self.addresses, &event);
                 }
-                None if disconnected => return self.handle_unnamed_abort(event, at),
+                None if disconnected => return self.handle_unnamed_abort(event, died),
                 _ if is_failed_connect(&event) => {
                     self.handle_failed_connect(&event);
                     return true;
@@ -207,16 +221,16 @@ impl Tracker {
             return false;
         }
         self.addresses.learn(event.local.ip());
-        self.handle_dead(DeadSocket::new(event, disconnected, open, at));
+        self.handle_dead(DeadSocket::new(event, disconnected, open, died));
         true
     }
 
     /// Takes an abort that no dump has seen alive. Returns true if it certainly is in scope.
-    fn handle_unnamed_abort(&mut self, event: Socket, at: Duration) -> bool {
+    fn handle_unnamed_abort(&mut self, event: Socket, died: DeathTime) -> bool {
         let is_of_port = self.scope.port == Some(event.local.port());
         // Its record can be found by a later reading of the trace, not by a search.
         let known_at = self.traces.readings();
-        let dead = DeadSocket::new(event, true, None, at);
+        let dead = DeadSocket::new(event, true, None, died);
         self.aborts.push(DeadSocket { searched: true, known_at, ..dead });
         is_of_port
     }
@@ -332,6 +346,8 @@ impl Tracker {
     /// Reports the window so far.
     pub(crate) fn report(&self, window: &Window) -> HostReport {
         let mut open = self.open_now();
+        let opened = self.destinations.iter().map(Totals::attempts).sum();
+        let removed = self.removed.at_most(opened);
         let in_scope = self.destinations.ids().filter(|id| {
             let one = self.destinations.get(*id);
             let admits = |service| self.scope.admits(&service, one.side());
@@ -341,7 +357,7 @@ impl Tracker {
             .map(|id| {
                 let open = open.remove(&id).unwrap_or_default();
                 let owners = |seen: &_| self.processes.owners(seen);
-                self.destinations.get(id).report(open, owners)
+                self.destinations.get(id).report(open, removed, owners)
             })
             .collect();
         destinations.sort_by_key(Destination::rank);
@@ -363,7 +379,8 @@ impl Tracker {
         for open in self.open.alive() {
             let id = self.destinations.current(open.destination);
             let one = all.entry(id).or_default();
-            one.count(open.requests_so_far(), open.answers_so_far(), open.server_only);
+            let (requests, at_most) = (open.requests_so_far(), open.at_most_so_far());
+            one.count(requests, at_most, open.answers_so_far(), open.server_only);
             if let Some(pid) = open.pid.get() {
                 one.count_owner(pid);
             }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use super::addresses::{AddressNumber, HostAddresses};
 use super::destinations::DestinationId;
-use super::dump::segments_with_data;
+use super::exchange::Exchange;
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State};
 
@@ -33,12 +33,14 @@ impl From<Option<u32>> for PackedOption {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OpenSocket {
     /// The last dump that saw it.
-    last_dump: u64,
+    last_dump: u32,
     pub(super) destination: DestinationId,
     pub(super) inode: u32,
     pub(super) pid: PackedOption,
-    /// Requests at the last dump that fetched them.
+    /// Requests at the last dump that fetched them, at least.
     requests: PackedOption,
+    /// Requests then, at most.
+    at_most: PackedOption,
     requests_at_start: PackedOption,
     /// Segments with data from the server to the client, at the last dump that fetched them.
     answers: u32,
@@ -71,6 +73,30 @@ impl OpenSocket {
             return Some(requests);
         }
         requests.checked_sub(self.requests_at_start.get()?).filter(|more| *more > 0)
+    }
+
+    /// Returns the upper bound of the requests within the window, where
+    /// [`in_window`](Self::in_window) gives the lower one.
+    pub(super) fn at_most_in_window(&self, now: &Exchange) -> Option<u32> {
+        let at_least = self.in_window(now.requests)?;
+        if !self.at_start {
+            return Some(now.at_most);
+        }
+        let answered = now.answers.saturating_sub(self.answers_at_start);
+        let bound = answered.saturating_add(u32::from(now.waiting_ms.is_some()));
+        let sent = now.at_most.saturating_sub(self.requests_at_start.get()?);
+        Some(if now.answers > 0 { sent.min(bound) } else { sent }.max(at_least))
+    }
+
+    /// Returns the upper bound of [`requests_so_far`](Self::requests_so_far).
+    pub(super) fn at_most_so_far(&self) -> Option<u32> {
+        let exchange = Exchange {
+            requests: self.requests.get()?,
+            at_most: self.at_most.get()?,
+            answers: self.answers,
+            waiting_ms: Some(0),
+        };
+        self.at_most_in_window(&exchange)
     }
 
     /// Returns the requests within the window as of the last dump, see [`in_window`](Self::in_window).
@@ -113,8 +139,11 @@ impl OpenSocket {
             self.inode = row.inode;
         }
         let Some(info) = row.info else { return };
-        self.requests = segments_with_data(side, row).or(self.requests.get()).into();
-        self.answers = segments_with_data(side.other(), row).unwrap_or(self.answers);
+        if let Some(exchange) = Exchange::of(side, row) {
+            self.requests = Some(exchange.requests).into();
+            self.at_most = Some(exchange.at_most).into();
+            self.answers = exchange.answers;
+        }
         if row.state == State::CloseWait {
             // The last segment received is the FIN: how long before it came the last data?
             let last_data = info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min();
@@ -137,9 +166,9 @@ pub(super) type LocalAndPort = (SocketAddr, u16);
 pub(super) struct OpenSockets {
     by_cookie: Map<u64, OpenSocket>,
     /// Number of dumps, the one that is under way included.
-    dumps: u64,
+    dumps: u32,
     /// The last dump that ended before the window did.
-    current: u64,
+    current: u32,
 }
 
 impl OpenSockets {
@@ -168,6 +197,7 @@ impl OpenSockets {
             inode: 0,
             pid: PackedOption::NONE,
             requests: PackedOption::NONE,
+            at_most: PackedOption::NONE,
             requests_at_start: PackedOption::NONE,
             answers: 0,
             answers_at_start: 0,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::Tracker;
 use super::awaited_peers::{CountedAlone, CountedAtServer};
-use super::classify::{Evidence, classify, was_established};
-use super::dead::{DeadPair, DeadSocket};
+use super::classify::{Evidence, TimeWait, classify, rests_on_absence, was_established};
+use super::dead::{Asked, DeadPair, DeadSocket};
 use super::destinations::DestinationId;
 use super::open::OpenSocket;
 use super::pair::{Member, Pair};
@@ -29,9 +29,11 @@ pub(super) const PEER_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 struct Concluded {
     kind: CloseKind,
+    /// Its kind rests on a missing TIME_WAIT alone.
+    rests_on_absence: bool,
     idle_ms: Option<u32>,
-    /// Requests as the peer counted them, if the peer is known.
-    peer: Option<Option<u32>>,
+    /// Requests as the peer knew them, if the peer is known.
+    peer: Option<Asked>,
 }
 
 impl Tracker {
@@ -118,6 +120,7 @@ impl Tracker {
             return;
         }
         let overdue = self.aborts.take_overdue(now, self.traces.readings(), finally);
+        self.removed.account(u64::try_from(overdue.len()).unwrap_or(0));
         // A trace record has both addresses.
         let mut traced = if overdue.is_empty() { HashMap::new() } else { self.traces.aborted() };
         for mut dead in overdue {
@@ -134,7 +137,13 @@ impl Tracker {
 
     fn conclude_traced_abort(&mut self, dead: &DeadSocket) {
         let side = self.side(&dead.event);
-        let concluded = Concluded { kind: CloseKind::rst(side), idle_ms: None, peer: None };
+        // Its RST was first, unless the trace says that the peer's FIN had come before.
+        let evidence = self.evidence(dead, side);
+        let kind = match side {
+            Side::Client => classify(Some(&evidence), None),
+            Side::Server => classify(None, Some(&evidence)),
+        };
+        let concluded = Concluded { kind, rests_on_absence: false, idle_ms: None, peer: None };
         let counted = self.count(side, dead, &concluded);
         if let Some(counted) = counted.filter(|_| self.addresses.contains(&dead.event.remote.ip()))
         {
@@ -222,18 +231,44 @@ impl Tracker {
             Side::Client => classify(of_low.as_ref(), of_high.as_ref()),
             Side::Server => classify(of_high.as_ref(), of_low.as_ref()),
         };
+        let rests_on_absence = match (&of_low, &of_high) {
+            (Some(alone), None) | (None, Some(alone)) => rests_on_absence(alone),
+            _ => false,
+        };
+        self.account_for_time_waits(of_low.as_ref(), of_high.as_ref(), kind);
         // Where a program closes late, its peer's socket shows better how long the connection idled.
         let idle_ms = [&low, &high].into_iter().flatten().filter_map(DeadSocket::idle_ms).min();
         let mut counted = None;
         for (dead, peer, side) in [(&low, &high, low_side), (&high, &low, low_side.other())] {
             let Some(dead) = dead else { continue };
             let peer = match peer {
-                Some(peer) => Some(peer.requests(side.other())),
-                None => earlier.map(|earlier| earlier.requests),
+                Some(peer) => Some(peer.asked(side.other())),
+                None => earlier.map(|earlier| earlier.asked),
             };
-            counted = self.count(side, dead, &Concluded { kind, idle_ms, peer });
+            counted = self.count(side, dead, &Concluded { kind, rests_on_absence, idle_ms, peer });
         }
         counted
+    }
+
+    /// Accounts for the TIME_WAITs of a connection: those that were found, and the one that a FIN
+    /// must have left which other evidence shows to have been the first.
+    fn account_for_time_waits(
+        &mut self,
+        low: Option<&Evidence>,
+        high: Option<&Evidence>,
+        kind: CloseKind,
+    ) {
+        let known = || [low, high].into_iter().flatten();
+        let found = known().filter(|one| one.time_wait == TimeWait::Present).count();
+        let is_fin = matches!(kind, CloseKind::ClientFin | CloseKind::ServerFin);
+        let is_known =
+            low.is_some() && high.is_some() || known().any(|one| one.closed_first == Some(true));
+        let is_acked = known().any(|one| one.fin_acked == Some(true));
+        let shown = u64::from(is_fin && is_known && is_acked);
+        // SO_LINGER 0 is counted where data after a close is.
+        let cleared = known().filter(|one| one.disconnected).count();
+        let seen = |count| u64::try_from(count).unwrap_or(0);
+        self.removed.account(shown.max(seen(found)) + seen(cleared));
     }
 
     /// Returns the side of the socket at the lower address. A socket of the baseline keeps the side
@@ -279,14 +314,19 @@ impl Tracker {
         let is_client_here =
             concluded.peer.is_some() || self.addresses.contains(&dead.event.remote.ip());
         let received = dead.event.info.and_then(|info| info.bytes_received);
+        // An abort clears the count of its own socket; the peer's kept it.
+        let asked = dead.asked(side).or(side, concluded.peer.unwrap_or_default());
         let close = Close {
             kind: concluded.kind,
+            rests_on_absence: concluded.rests_on_absence,
             unread: dead.has_unread_data(),
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
             idle_ms: concluded.idle_ms,
-            // An abort clears the count of its own socket; the peer's kept it.
-            requests: dead.requests(side).or(concluded.peer.flatten()),
+            requests: asked.requests,
+            requests_at_most: asked.at_most,
+            is_unanswered: asked.is_unanswered == Some(true),
+            waited_ms: asked.waited_ms,
             received: (!dead.disconnected).then(|| received.unwrap_or(0)),
         };
         let known = dead.open.as_ref().and_then(|open| self.known_destination(open, service, side));
@@ -305,7 +345,7 @@ impl Tracker {
             evidence,
             kind: close.kind,
             unread: close.unread,
-            requests: close.requests,
+            asked,
             at_start: dead.at_start().is_some(),
             destination,
         })
@@ -365,7 +405,8 @@ impl Tracker {
         let at_start = dead.at_start().map(|open| self.side_of_open(open));
         let side = at_start.unwrap_or_else(|| self.side(&dead.event));
         let kind = CloseKind::Unclassified;
-        self.count(side, dead, &Concluded { kind, idle_ms: None, peer: None });
+        let concluded = Concluded { kind, rests_on_absence: false, idle_ms: None, peer: None };
+        self.count(side, dead, &concluded);
     }
 
     // ---- end of the window ------------------------------------------------------------------

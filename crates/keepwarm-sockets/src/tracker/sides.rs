@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::proc::sysctl::EphemeralPorts;
 use crate::kernel::socket::{Side, Socket};
+use crate::report::destination::ListenQueue;
 
 /// Processes that share an address and are told apart.
 const MAX_SHARING: usize = 64;
@@ -19,6 +20,8 @@ pub(super) struct Listeners {
     /// Inodes by address, as the last dump saw them: several where the address is shared
     /// (SO_REUSEPORT).
     addresses: Map<SocketAddr, Vec<u32>>,
+    /// Accept queues by address, as the last dump saw them; of sharing listeners together.
+    queues: Map<SocketAddr, ListenQueue>,
     ephemeral: Option<EphemeralPorts>,
     /// The only port in scope: a service, if no other evidence says so.
     watched: Option<u16>,
@@ -26,7 +29,13 @@ pub(super) struct Listeners {
 
 impl Listeners {
     pub(super) fn new(ephemeral: Option<EphemeralPorts>, watched: Option<u16>) -> Listeners {
-        Listeners { ports: Map::default(), addresses: Map::default(), ephemeral, watched }
+        Listeners {
+            ports: Map::default(),
+            addresses: Map::default(),
+            queues: Map::default(),
+            ephemeral,
+            watched,
+        }
     }
 
     /// Takes a listener that a dump or a lookup has found.
@@ -36,19 +45,27 @@ impl Listeners {
         let is_known = inodes.contains(&listener.inode);
         if listener.inode != 0 && !is_known && inodes.len() < MAX_SHARING {
             inodes.push(listener.inode);
+            let queue = self.queues.entry(listener.local).or_default();
+            queue.waiting = queue.waiting.saturating_add(listener.rqueue);
+            queue.backlog = queue.backlog.saturating_add(listener.wqueue);
         }
     }
 
     /// Begins a dump, which will see the listeners that there are.
     pub(super) fn begin_dump(&mut self) {
         self.addresses.clear();
+        self.queues.clear();
     }
 
     /// Returns the inodes of a service's listeners: of its own address, else of any address.
     pub(super) fn inodes(&self, service: &SocketAddr) -> &[u32] {
-        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        let bound = [service.ip(), any[0], any[1]].map(|ip| SocketAddr::new(ip, service.port()));
+        let bound = addresses_of(service);
         bound.iter().find_map(|one| self.addresses.get(one)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the accept queue of a service's listeners, as the last dump saw it.
+    pub(super) fn queue(&self, service: &SocketAddr) -> Option<ListenQueue> {
+        addresses_of(service).iter().find_map(|one| self.queues.get(one)).copied()
     }
 
     /// Returns whether the port of this address has or had a listener.
@@ -93,6 +110,12 @@ impl Listeners {
             _ => Side::Server,
         }
     }
+}
+
+/// Returns the addresses that a listener of this service may be bound to: its own, else any.
+fn addresses_of(service: &SocketAddr) -> [SocketAddr; 3] {
+    let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    [service.ip(), any[0], any[1]].map(|ip| SocketAddr::new(ip, service.port()))
 }
 
 #[cfg(test)]

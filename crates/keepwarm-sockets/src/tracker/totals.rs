@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use super::destinations::Key;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, Sightings};
-use crate::kernel::socket::{Side, TIME_WAIT_MS};
+use crate::kernel::socket::{Side, Socket, State, TIME_WAIT_MS};
 use crate::report::closes::{CloseKind, SocketCloses};
-use crate::report::destination::{Destination, PortsTaken};
+use crate::report::destination::{Destination, ListenQueue, PortsTaken, StuckSockets};
 use crate::report::histogram::Histogram;
 use crate::report::polls::PollDiff;
 
@@ -35,6 +35,10 @@ pub(super) struct Level {
     /// Source addresses of these connections; for a client only.
     pub(super) sources: u64,
     pub(super) ports: Option<PortsTaken>,
+    pub(super) stuck: StuckSockets,
+    /// Connections of a server that no process has accepted.
+    pub(super) unaccepted: u64,
+    pub(super) listen_queue: Option<ListenQueue>,
 }
 
 impl Default for Level {
@@ -49,6 +53,9 @@ impl Default for Level {
             by_age: [0; SECONDS],
             sources: 0,
             ports: None,
+            stuck: StuckSockets::default(),
+            unaccepted: 0,
+            listen_queue: None,
         }
     }
 }
@@ -59,6 +66,13 @@ impl Level {
         self.time_wait_in_window += u64::from(in_window);
         let second = usize::try_from(age_ms / 1000).unwrap_or(SECONDS).min(SECONDS - 1);
         self.by_age[second] += 1;
+    }
+
+    /// Counts a connection without a file: accept(2) makes the file (`sock_i_ino`). An orphan has
+    /// none either, but is in a state that close(2) leads to.
+    pub(super) fn count_unaccepted(&mut self, side: Side, row: &Socket) {
+        let is_open = matches!(row.state, State::Established | State::CloseWait);
+        self.unaccepted += u64::from(side == Side::Server && is_open && row.inode == 0);
     }
 
     /// Counts the local ports taken from one source address.
@@ -93,6 +107,8 @@ impl Level {
         self.time_wait += other.time_wait;
         self.time_wait_in_window += other.time_wait_in_window;
         self.sources += other.sources;
+        self.stuck.merge(&other.stuck);
+        self.unaccepted += other.unaccepted;
         self.by_age.iter_mut().zip(other.by_age).for_each(|(sum, more)| *sum += more);
         // Ports are counted towards one service: of several services the fullest matters.
         self.ports = self.ports.into_iter().chain(other.ports).max_by_key(|ports| ports.used);
@@ -107,12 +123,26 @@ pub(super) struct Totals {
     sums: Destination,
     now: Level,
     pub(super) sightings: Sightings,
+    /// Closes by the peer that rest on a missing TIME_WAIT; included in the sums.
+    doubtful: Doubtful,
+}
+
+/// Closes that [`rests_on_absence`](super::classify::rests_on_absence) is true of.
+#[derive(Debug, Default)]
+struct Doubtful {
+    closed: u64,
+    /// Those of `server_only`.
+    server_only: u64,
+    /// Idle times before them; in no other histogram.
+    idle: Histogram,
 }
 
 /// Close of a connection, as it is counted at the destination of one of its sockets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Close {
     pub(super) kind: CloseKind,
+    /// No evidence but a missing TIME_WAIT says so.
+    pub(super) rests_on_absence: bool,
     /// The socket was closed with unread data.
     pub(super) unread: bool,
     /// No client's socket stands for the connection.
@@ -120,6 +150,12 @@ pub(super) struct Close {
     pub(super) idle_ms: Option<u32>,
     /// Requests within the window.
     pub(super) requests: Option<u32>,
+    /// The same, at most.
+    pub(super) requests_at_most: Option<u32>,
+    /// The client sent data, and nothing came back.
+    pub(super) is_unanswered: bool,
+    /// How long the client had waited for an answer that was due.
+    pub(super) waited_ms: Option<u32>,
     pub(super) received: Option<u64>,
 }
 
@@ -128,10 +164,14 @@ impl Close {
     pub(super) fn of_kind(kind: CloseKind) -> Close {
         Close {
             kind,
+            rests_on_absence: false,
             unread: false,
             server_only: false,
             idle_ms: None,
             requests: None,
+            requests_at_most: None,
+            is_unanswered: false,
+            waited_ms: None,
             received: None,
         }
     }
@@ -142,6 +182,7 @@ impl Close {
 pub(super) struct OpenNow {
     /// Requests within the window.
     pub(super) requests: Histogram,
+    pub(super) requests_at_most: Histogram,
     /// Requests of connections without a client's socket here.
     pub(super) server_only: Histogram,
     pub(super) answers: u64,
@@ -154,6 +195,7 @@ impl Totals {
             sums: Destination::new(service, side),
             now: Level::default(),
             sightings: Sightings::default(),
+            doubtful: Doubtful::default(),
         }
     }
 
@@ -175,8 +217,10 @@ impl Totals {
     // ---- levels -----------------------------------------------------------------------------
 
     /// Takes the levels of a dump.
-    pub(super) fn set_level(&mut self, level: Level) {
-        self.now = level;
+    pub(super) fn set_level(&mut self, level: Level, with_info: bool) {
+        // Only a dump with `tcp_info` shows which sockets are stuck.
+        let stuck = if with_info { level.stuck } else { self.now.stuck };
+        self.now = Level { stuck, ..level };
         self.note_established();
     }
 
@@ -211,7 +255,9 @@ impl Totals {
         one.add(side, close.kind, close.unread);
         self.sums.closed.merge(&one);
         if let Some(idle) = close.idle_ms {
-            if one.local() > 0 {
+            if close.rests_on_absence {
+                self.doubtful.idle.add(idle);
+            } else if one.local() > 0 {
                 self.sums.idle_before_local_close.add(idle);
             } else if one.remote() > 0 {
                 self.sums.idle_before_remote_close.add(idle);
@@ -220,13 +266,29 @@ impl Totals {
         if let Some(requests) = close.requests {
             self.sums.requests.add(requests);
         }
+        if let Some(requests) = close.requests_at_most {
+            self.sums.requests_at_most.add(requests);
+        }
+        self.count_waiting(close);
         if let Some(received) = close.received {
             self.sums.received.add(u32::try_from(received).unwrap_or(u32::MAX));
         }
+        self.doubtful.closed += u64::from(close.rests_on_absence);
         if close.server_only {
+            self.doubtful.server_only += u64::from(close.rests_on_absence);
             self.count_at_server(close);
         }
         one
+    }
+
+    /// Counts a close at which the client had no answer, or still waited for one.
+    fn count_waiting(&mut self, close: &Close) {
+        self.sums.unanswered += u64::from(close.is_unanswered);
+        let by_client = matches!(close.kind, CloseKind::ClientFin | CloseKind::ClientRst);
+        if let Some(waited) = close.waited_ms.filter(|_| by_client) {
+            self.sums.given_up += 1;
+            self.sums.waited_before_give_up.add(waited);
+        }
     }
 
     /// Counts a connection that no client's socket stands for. Its socket is counted already.
@@ -278,6 +340,9 @@ impl Totals {
         self.sums.fold_in(&other.sums);
         self.now.merge(&other.now);
         self.sightings.merge(&other.sightings);
+        self.doubtful.closed += other.doubtful.closed;
+        self.doubtful.server_only += other.doubtful.server_only;
+        self.doubtful.idle.merge(&other.doubtful.idle);
     }
 
     /// Returns how much there is to report; `dump`: the levels that a dump under way has so far.
@@ -292,6 +357,11 @@ impl Totals {
         self.weight(None) == 0 && self.sums.alive_at_start == 0
     }
 
+    /// Returns the connections opened within the window, and the attempts that failed.
+    pub(super) fn attempts(&self) -> u64 {
+        self.opened() + self.sums.connect_failed
+    }
+
     fn opened(&self) -> u64 {
         // Without events nothing is conserved.
         if self.sums.seen_by_polls.is_some() {
@@ -300,15 +370,20 @@ impl Totals {
         (self.sums.closed.total() + self.now.alive).saturating_sub(self.sums.alive_at_start)
     }
 
-    /// Returns the report; `owners` names the processes that were seen.
+    /// Returns the report; `removed`: TIME_WAITs that may have been removed, of any destination;
+    /// `owners` names the processes that were seen.
     pub(super) fn report(
         &self,
         open: OpenNow,
+        removed: u64,
         owners: impl Fn(&Sightings) -> Vec<Owner>,
     ) -> Destination {
         let mut report = self.sums.clone();
+        self.doubtful.settle(removed, &mut report);
         report.opened = self.opened();
         report.requests.merge(&open.requests);
+        report.requests_at_most.merge(&open.requests_at_most);
+        report.requests_at_most_open = open.requests_at_most;
         report.requests_open = open.requests;
         report.answers_open = open.answers;
         report.alive = self.now.alive;
@@ -318,6 +393,9 @@ impl Totals {
         report.time_wait_in_window = self.now.time_wait_in_window;
         report.time_wait_by_age = self.now.by_age.to_vec();
         report.ports = self.now.ports.filter(|_| self.side() == Side::Client);
+        report.stuck = self.now.stuck;
+        report.unaccepted = self.now.unaccepted;
+        report.listen_queue = self.now.listen_queue;
         report.owners = owners(&self.sightings);
         report.owners_open = owners(&open.sightings);
         report.server_only.alive = self.now.server_only;
@@ -326,11 +404,36 @@ impl Totals {
     }
 }
 
+impl Doubtful {
+    /// Leaves unclassified as many of the closes as may have been the local side's: so many
+    /// TIME_WAITs may have been removed. The rest were the peer's.
+    fn settle(&self, removed: u64, report: &mut Destination) {
+        let unknown = removed.min(self.closed);
+        report.closed.remote_fin -= unknown;
+        report.closed.unclassified += unknown;
+        let unknown = removed.min(self.server_only);
+        report.server_only.closed.remote_fin -= unknown;
+        report.server_only.closed.unclassified += unknown;
+        // Which of the idle times were before the peer's closes is not known: a few of another kind
+        // hide no cluster.
+        if removed.saturating_mul(10) <= self.closed {
+            report.idle_before_remote_close.merge(&self.idle);
+        }
+    }
+}
+
 impl OpenNow {
     /// Counts an open socket.
-    pub(super) fn count(&mut self, requests: Option<u32>, answers: u64, server_only: bool) {
+    pub(super) fn count(
+        &mut self,
+        requests: Option<u32>,
+        at_most: Option<u32>,
+        answers: u64,
+        server_only: bool,
+    ) {
         let Some(requests) = requests else { return };
         self.requests.add(requests);
+        self.requests_at_most.add(at_most.unwrap_or(requests));
         self.answers += answers;
         if server_only {
             self.server_only.add(requests);

@@ -51,7 +51,10 @@ impl Quiescence {
             return false;
         }
         let segments = |counters: &Counters| counters.segments_in.zip(counters.segments_out);
-        let silent = segments(&counters).is_some() && segments(&counters) == segments(&then);
+        // `OutSegs` does not count retransmissions, and nothing else shows that a peer is silent.
+        let silent = segments(&counters).is_some()
+            && segments(&counters) == segments(&then)
+            && counters.retransmitted_segments == then.retransmitted_segments;
         let pause = (self.cost * DATA_SHARE).min(LONGEST_PAUSE);
         silent || now.saturating_sub(self.dumped_at) < pause
     }

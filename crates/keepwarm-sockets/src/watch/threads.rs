@@ -23,6 +23,7 @@ use crate::kernel::dump::Dumper;
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::Waker;
 use crate::report::host::{HostReport, Scope};
+use crate::tracker::death_time::DeathTime;
 use crate::watch::filter;
 use crate::watch::owners::Owners;
 use crate::watch::tracking::Tracking;
@@ -131,7 +132,7 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 struct Inbox {
-    events: Vec<(Duration, Socket)>,
+    events: Vec<(DeathTime, Socket)>,
     command: Option<Command>,
     failed: Option<Error>,
     lost: u64,
@@ -180,7 +181,7 @@ impl Shared {
         &self,
         due: Duration,
         eager: bool,
-        into: &mut Vec<(Duration, Socket)>,
+        into: &mut Vec<(DeathTime, Socket)>,
     ) -> Result<Option<Command>, Error> {
         let mut inbox = lock(&self.inbox);
         inbox.eager = eager;
@@ -203,9 +204,16 @@ impl Shared {
     }
 
     /// Puts a batch of events into the inbox, after waiting for room. Returns false once no more
-    /// are to be read.
-    fn deliver(&self, read: Result<bool, Error>, lost: u64, batch: &mut Vec<Socket>) -> bool {
-        let now = self.now();
+    /// are to be read. `since`: every event of the batch is younger.
+    fn deliver(
+        &self,
+        read: Result<bool, Error>,
+        lost: u64,
+        batch: &mut Vec<Socket>,
+        since: Instant,
+    ) -> bool {
+        let not_before = since.saturating_duration_since(self.origin);
+        let died = DeathTime { not_before, read_at: self.now() };
         let mut inbox = lock(&self.inbox);
         inbox.lost = inbox.lost.max(lost);
         match read {
@@ -220,7 +228,7 @@ impl Shared {
         while inbox.events.len() >= MAX_INBOX && !inbox.ended {
             inbox = self.space.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
-        inbox.events.extend(batch.drain(..).map(|event| (now, event)));
+        inbox.events.extend(batch.drain(..).map(|event| (died, event)));
         let wake = inbox.is_worth_waking();
         drop(inbox);
         if wake {
@@ -262,7 +270,10 @@ fn read_events(shared: &Shared, mut events: DestroyEvents) {
         let has_dropped = events.overruns() > overruns || (stop && overruns > 0);
         overruns = events.overruns();
         let lost = if has_dropped { events.lost() } else { 0 };
-        if !shared.deliver(read, lost, &mut batch) {
+        if batch.is_empty() && !stop && !has_dropped {
+            continue;
+        }
+        if !shared.deliver(read, lost, &mut batch, events.batch_since()) {
             return;
         }
     }

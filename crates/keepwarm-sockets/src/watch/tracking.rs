@@ -15,6 +15,7 @@ use crate::kernel::sys::{fence, thread_cpu};
 use crate::kernel::wire::diag::SocketLookup;
 use crate::report::host::{HostReport, Scope};
 use crate::tracker::Tracker;
+use crate::tracker::death_time::DeathTime;
 use crate::tracker::window::Window;
 use crate::watch::owners::Owners;
 use crate::watch::refused_time_waits::RefusedTimeWaits;
@@ -26,8 +27,12 @@ use crate::watch::{filter, new_tracker};
 const MAX_BASELINE: usize = 1 << 20;
 /// No event for this long is rest.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long an event may be under way before the system is taken to have none.
-const FENCE_WAIT: Duration = Duration::from_secs(5);
+/// Waits for an event that was caused on purpose, before the system is taken to have none: five
+/// seconds. Waits are counted, not seconds, for a thread that gets no processor time is late with
+/// each of them, and so is the reader of events.
+const FENCE_WAITS: u32 = 50;
+/// One of these waits.
+const FENCE_WAIT: Duration = Duration::from_millis(100);
 
 /// State of the tracking thread.
 ///
@@ -43,12 +48,30 @@ pub(super) struct Tracking {
     filter: Filter,
     schedule: Schedule,
     refused: RefusedTimeWaits,
+    /// TIME_WAITs entered and sockets opened, as counted when the window began.
+    counted_at_start: Counted,
     /// Cookies of sockets that were closed on purpose and whose events have not arrived.
     fences: Vec<u64>,
     command: Option<Command>,
     /// Events being handled; empty between batches.
-    events: Vec<(Duration, Socket)>,
+    events: Vec<(DeathTime, Socket)>,
     lookups: Vec<SocketLookup>,
+}
+
+/// Counters that show whether a TIME_WAIT is missing: those entered and aborts on data together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    time_waits: Option<u64>,
+    opened: Option<u64>,
+}
+
+impl Counted {
+    fn read(extended: &Counters) -> Counted {
+        let opens = Counters::read_connections().unwrap_or_default();
+        let opened = opens.active_opens.zip(opens.passive_opens).map(|(a, b)| a + b);
+        let time_waits = extended.time_waits.zip(extended.abort_on_data).map(|(a, b)| a + b);
+        Counted { time_waits, opened }
+    }
 }
 
 impl Tracking {
@@ -65,7 +88,8 @@ impl Tracking {
             owners,
             filter: filter(&scope),
             schedule: Schedule::default(),
-            refused: RefusedTimeWaits::new(Counters::read_time_wait_overflow()),
+            refused: RefusedTimeWaits::new(Counters::read_extended().time_wait_overflow),
+            counted_at_start: Counted::default(),
             fences: Vec::new(),
             command: None,
             events: Vec::new(),
@@ -84,6 +108,7 @@ impl Tracking {
             let why = "no destroy event came for a socket closed on purpose";
             return Err(Error::unsupported(Operation::Subscribe, why));
         }
+        self.counted_at_start = Counted::read(&Counters::read_extended());
         let opened_at = self.shared.now();
         self.tracker.open_window(opened_at);
         self.publish(opened_at);
@@ -172,7 +197,7 @@ impl Tracking {
             self.schedule.handle_lookups(self.lookups.len(), cost);
             self.await_delivery()?;
         }
-        let refused = self.refused.handle_round(Counters::read_time_wait_overflow());
+        let refused = self.handle_round();
         self.owners.read_traces(&mut self.tracker);
         self.tracker.end_lookups(self.shared.now(), refused);
         Ok(true)
@@ -219,11 +244,25 @@ impl Tracking {
     }
 
     fn end_dump(&mut self, cost: Duration) {
-        let refused = self.refused.handle_round(Counters::read_time_wait_overflow());
+        let refused = self.handle_round();
         let now = self.shared.now();
         self.schedule.handle_dump_end(now, cost);
         self.owners.read_traces(&mut self.tracker);
         self.tracker.end_dump(now, refused);
+    }
+
+    /// Reads the counters of TIME_WAITs at the end of a search. Returns true if some were refused
+    /// lately.
+    fn handle_round(&mut self) -> bool {
+        let counters = Counters::read_extended();
+        let Counted { time_waits, opened } = Counted::read(&counters);
+        let since = |now: Option<u64>, then: Option<u64>| {
+            now.zip(then).map(|(now, then)| now.saturating_sub(then))
+        };
+        let start = self.counted_at_start;
+        self.tracker
+            .handle_counters(since(time_waits, start.time_waits), since(opened, start.opened));
+        self.refused.handle_round(counters.time_wait_overflow)
     }
 
     /// Waits until the events of all deaths until now have been delivered. They help to decide
@@ -237,9 +276,14 @@ impl Tracking {
     fn pass_fence(&mut self) -> Result<bool, Error> {
         self.fences = fence();
         let shown = !self.fences.is_empty();
-        let deadline = self.shared.now() + FENCE_WAIT;
-        while !self.fences.is_empty() && self.shared.now() < deadline {
-            self.receive(deadline, true)?;
+        for _ in 0..FENCE_WAITS {
+            let until = self.shared.now() + FENCE_WAIT;
+            while !self.fences.is_empty() && self.shared.now() < until && self.command.is_none() {
+                self.receive(until, true)?;
+            }
+            if self.fences.is_empty() || self.command.is_some() {
+                break;
+            }
         }
         Ok(shown && self.fences.is_empty())
     }
@@ -300,11 +344,11 @@ impl Tracking {
         if !self.events.is_empty() {
             self.schedule.handle_read(self.shared.now());
         }
-        for (at, event) in self.events.drain(..) {
+        for (died, event) in self.events.drain(..) {
             if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
                 self.fences.swap_remove(place);
-            } else if self.tracker.handle_event(event, at) {
-                self.schedule.handle_event(at);
+            } else if self.tracker.handle_event(event, died) {
+                self.schedule.handle_event(died.read_at);
             }
         }
         Ok(())

@@ -35,7 +35,11 @@ impl Netlink {
         match *self {}
     }
 
-    pub(crate) fn wait(&self, _waker: &Waker) -> Result<Ready, Error> {
+    pub(crate) fn wait(
+        &self,
+        _waker: &Waker,
+        _at_most: std::time::Duration,
+    ) -> Result<Ready, Error> {
         match *self {}
     }
 }

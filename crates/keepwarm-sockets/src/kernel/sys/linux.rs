@@ -112,11 +112,18 @@ impl Netlink {
         }
     }
 
-    /// Sleeps until a message can be received or the waker is used.
-    pub(crate) fn wait(&self, waker: &Waker) -> Result<Ready, Error> {
+    /// Sleeps until a message can be received, the waker is used or `at_most` is over.
+    pub(crate) fn wait(&self, waker: &Waker, at_most: Duration) -> Result<Ready, Error> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(&waker.fd, PollFlags::IN)];
-        retry_on_intr(|| poll(&mut fds, None))
+        let timeout = Timespec {
+            tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: at_most.subsec_nanos().into(),
+        };
+        let ready = retry_on_intr(|| poll(&mut fds, Some(&timeout)))
             .map_err(|errno| Error::os(Operation::ReadEvents, errno.raw_os_error()))?;
+        if ready == 0 {
+            return Ok(Ready::Nothing);
+        }
         // POLLERR on the netlink socket means ENOBUFS, which the next receive fetches.
         Ok(if fds[1].revents().is_empty() { Ready::Readable } else { Ready::Woken })
     }

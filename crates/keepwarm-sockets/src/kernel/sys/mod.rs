@@ -22,6 +22,8 @@ pub(crate) use elsewhere::{
 pub(crate) enum Ready {
     /// A message can be received, or an error fetched.
     Readable,
+    /// The time is over.
+    Nothing,
     /// [`Waker::wake`] was called.
     Woken,
 }

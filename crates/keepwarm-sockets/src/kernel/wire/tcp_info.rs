@@ -8,10 +8,14 @@ use crate::kernel::socket::TcpInfo;
 
 const RETRANSMITS: usize = 2;
 const PROBES: usize = 3;
+const SEND_MSS: usize = 16;
+const RECEIVE_MSS: usize = 20;
+const UNACKED: usize = 24;
 const LAST_DATA_SENT: usize = 44;
 const LAST_DATA_RECV: usize = 52;
 const LAST_ACK_RECV: usize = 56;
 const RTT: usize = 68;
+const TOTAL_RETRANS: usize = 100;
 const BYTES_ACKED: usize = 120;
 const BYTES_RECEIVED: usize = 128;
 const SEGS_OUT: usize = 136;
@@ -26,6 +30,10 @@ pub(crate) fn decode(bytes: &[u8]) -> TcpInfo {
     TcpInfo {
         retransmits: bytes.get(RETRANSMITS).copied(),
         probes: bytes.get(PROBES).copied(),
+        send_mss: u32_at(bytes, SEND_MSS),
+        receive_mss: u32_at(bytes, RECEIVE_MSS),
+        unacked: u32_at(bytes, UNACKED),
+        total_retrans: u32_at(bytes, TOTAL_RETRANS),
         last_data_sent_ms: u32_at(bytes, LAST_DATA_SENT),
         last_data_recv_ms: u32_at(bytes, LAST_DATA_RECV),
         last_ack_recv_ms: u32_at(bytes, LAST_ACK_RECV),
