@@ -54,7 +54,8 @@ pub struct SocketCloses {
     /// The local FIN came first, or both crossed.
     pub local_fin: u64,
     /// The subset of `local_fin` in which both FINs crossed; known only where both sockets were
-    /// seen. Already included in `local_fin`, so the sums do not add it.
+    /// seen. Already included in `local_fin`, so the sums do not add it. Each side counts such a
+    /// close as its own: only without these do a client's local FINs equal its server's remote ones.
     pub crossed_fin: u64,
     /// The peer's FIN came first.
     pub remote_fin: u64,

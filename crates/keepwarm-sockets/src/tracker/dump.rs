@@ -10,6 +10,7 @@ use super::Tracker;
 use super::classify::is_failed_attempt;
 use super::destinations::DestinationId;
 use super::pair::Pair;
+use super::sides::connecting_side;
 use super::totals::Level;
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State, TRANSITIONAL};
@@ -129,14 +130,16 @@ impl Tracker {
         (if side == Side::Client { row.remote } else { row.local }, side)
     }
 
-    /// Returns the side of a socket: by its listener, else by the destinations that there are, else
+    /// Returns the side of a socket: by who connected, by its listener, else by the destinations that there are, else
     /// by a guess.
     pub(super) fn side(&self, socket: &Socket) -> Side {
         // Connecting is what failed, and a client does that.
         if socket.state == State::SynSent || is_failed_attempt(socket) {
             return Side::Client;
         }
-        if let Some(side) = self.listeners.side(&socket.local, &socket.remote) {
+        let known =
+            connecting_side(socket).or_else(|| self.listeners.side(&socket.local, &socket.remote));
+        if let Some(side) = known {
             return side;
         }
         let is_client = self.destinations.contains(socket.remote, Side::Client);

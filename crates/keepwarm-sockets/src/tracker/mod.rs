@@ -346,8 +346,7 @@ impl Tracker {
     /// Reports the window so far.
     pub(crate) fn report(&self, window: &Window) -> HostReport {
         let mut open = self.open_now();
-        let opened = self.destinations.iter().map(Totals::attempts).sum();
-        let removed = self.removed.at_most(opened);
+        let removed = self.removed_time_waits();
         let in_scope = self.destinations.ids().filter(|id| {
             let one = self.destinations.get(*id);
             let admits = |service| self.scope.admits(&service, one.side());
@@ -371,6 +370,16 @@ impl Tracker {
             destinations,
             ..HostReport::default()
         }
+    }
+
+    /// Returns how many TIME_WAITs of a destination an RST may have removed. Those that are missing can
+    /// be of any service in scope: where that is more than one port, they prove nothing about one.
+    fn removed_time_waits(&self) -> u64 {
+        if self.scope.port.is_none() {
+            return 0;
+        }
+        let opened = self.destinations.iter().map(Totals::attempts).sum();
+        self.removed.at_most(opened)
     }
 
     /// Adds up the open sockets of each destination.

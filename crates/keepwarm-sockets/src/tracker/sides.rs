@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::proc::sysctl::EphemeralPorts;
-use crate::kernel::socket::{Side, Socket};
+use crate::kernel::socket::{Side, Socket, State};
 use crate::report::destination::ListenQueue;
 
 /// Processes that share an address and are told apart.
@@ -112,6 +112,21 @@ impl Listeners {
     }
 }
 
+/// Returns the side of a socket by the kernel's count of what the peer acknowledged: it includes the
+/// SYN of the socket that connected (`tcpi_bytes_acked`), so there is one more than bytes of data. An
+/// acknowledged FIN is one more in turn. `None` where the count does not decide, or is not known.
+pub(super) fn connecting_side(socket: &Socket) -> Option<Side> {
+    let info = socket.info?;
+    let data = info.bytes_sent?.checked_sub(info.bytes_retrans?)?;
+    let beyond = info.bytes_acked?.checked_sub(data)?;
+    match (socket.state, beyond) {
+        (State::Established | State::CloseWait, 0) if socket.wqueue == 0 => Some(Side::Server),
+        (State::Established | State::CloseWait, 1) => Some(Side::Client),
+        (State::Close, 2) => Some(Side::Client),
+        _ => None,
+    }
+}
+
 /// Returns the addresses that a listener of this service may be bound to: its own, else any.
 fn addresses_of(service: &SocketAddr) -> [SocketAddr; 3] {
     let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -143,6 +158,27 @@ mod tests {
         let guess =
             watched.guess(&"10.0.0.1:50000".parse().unwrap(), &"10.0.0.5:40000".parse().unwrap());
         assert_eq!(guess, Side::Server, "the watched port is the service");
+    }
+
+    #[test]
+    fn acknowledged_syn_names_the_client() {
+        use crate::kernel::socket::TcpInfo;
+        let side = |state, acked, wqueue| {
+            let info = TcpInfo {
+                bytes_sent: Some(120),
+                bytes_retrans: Some(20),
+                bytes_acked: Some(acked),
+                ..TcpInfo::default()
+            };
+            let event = crate::tracker::dead::tests::event(info);
+            connecting_side(&Socket { state, wqueue, ..event })
+        };
+        assert_eq!(side(State::Established, 101, 0), Some(Side::Client));
+        assert_eq!(side(State::Established, 100, 0), Some(Side::Server));
+        assert_eq!(side(State::Established, 100, 1), None, "a byte is under way: either");
+        assert_eq!(side(State::FinWait2, 101, 0), None, "a SYN or a FIN");
+        assert_eq!(side(State::Close, 102, 0), Some(Side::Client));
+        assert_eq!(side(State::Close, 101, 0), None);
     }
 
     #[test]

@@ -63,6 +63,13 @@ pub(crate) fn abort_on_close(_socket: &std::net::TcpStream) -> std::io::Result<(
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn connect_from(
+    _local: std::net::SocketAddr,
+    _remote: std::net::SocketAddr,
+) -> std::io::Result<std::net::TcpStream> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn monotonic_ns() -> u64 {
     0
 }

@@ -178,6 +178,19 @@ pub(crate) fn abort_on_close(socket: &TcpStream) -> std::io::Result<()> {
     set_socket_linger(socket, Some(Duration::ZERO)).map_err(Into::into)
 }
 
+/// Connects from a local address that was used a moment ago.
+pub(crate) fn connect_from(
+    local: std::net::SocketAddr,
+    remote: std::net::SocketAddr,
+) -> std::io::Result<TcpStream> {
+    let domain = socket2::Domain::for_address(remote);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&local.into())?;
+    socket.connect(&remote.into())?;
+    Ok(socket.into())
+}
+
 /// Returns `CLOCK_MONOTONIC` in nanoseconds, the clock of trace records.
 pub(crate) fn monotonic_ns() -> u64 {
     let (seconds, ns) = split(clock_gettime(ClockId::Monotonic));

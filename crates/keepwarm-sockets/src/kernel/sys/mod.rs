@@ -7,14 +7,14 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking, thread_cpu,
+    Netlink, Waker, abort_on_close, connect_from, fence, monotonic_ns, open_nonblocking, thread_cpu,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{
-    Netlink, Waker, abort_on_close, fence, monotonic_ns, open_nonblocking, thread_cpu,
+    Netlink, Waker, abort_on_close, connect_from, fence, monotonic_ns, open_nonblocking, thread_cpu,
 };
 
 /// Event that ended [`Netlink::wait`].
