@@ -27,16 +27,18 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Arguments, Command};
+use crate::exit::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
-        Command::Lab(options) => lab::run(&options),
-        Command::Load(options) => load::run(&options),
-        Command::Report(options) => report::run(&options),
-        Command::Explain { topic } => explain::run(topic.as_deref()),
-        Command::Watch(options) => watch::run(&options),
-        Command::Serve { service } => serve::run(&service),
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments),
+        // clap would ignore a failure of this write.
+        Err(help) if !help.use_stderr() => {
+            let text = help.render();
+            let colour = output::colour();
+            output::print(&if colour { text.ansi().to_string() } else { text.to_string() })
+        }
+        Err(error) => error.exit(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,5 +46,17 @@ fn main() -> ExitCode {
             output::complain(&failure);
             failure.exit().into()
         }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Lab(options) => lab::run(&options),
+        Command::Load(options) => load::run(&options),
+        Command::Report(options) => report::run(&options),
+        Command::Version => output::print(&format!("keepwarm {}\n", args::VERSION)),
+        Command::Explain { topic } => explain::run(topic.as_deref()),
+        Command::Watch(options) => watch::run(&options),
+        Command::Serve { service } => serve::run(&service),
     }
 }

@@ -33,6 +33,9 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(unusable(format!("more than {MAX_BYTES} bytes are more than any record has")));
     }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return Err(unusable("it is compressed: decompress it first, as with zcat".to_owned()));
+    }
     let read = read(&bytes).map_err(|error| unusable(error.to_string()))?;
     drop(bytes);
     if read.is_truncated {

@@ -28,8 +28,10 @@ pub(crate) fn run(service: &Service) -> Result<(), Failure> {
             Service::Front { common, upstream, client, upstream_timeout } => {
                 // Inside the runtime: a client belongs to the one it runs on.
                 let router = async || {
-                    front::router(upstream, *client, *upstream_timeout)
-                        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+                    front::router(upstream, *client, *upstream_timeout).map_err(|error| {
+                        let way_out = "write --upstream http://HOST:PORT/PATH";
+                        Failure::new(Exit::Usage, format!("{error}; {way_out}"))
+                    })
                 };
                 serve(common, FRONT_PORT, "/stresstest", router).await
             }
@@ -77,6 +79,21 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
             Exit::FileTable,
             format!(
                 "cannot listen on {address}: the file table is full; raise it with `ulimit -n`"
+            ),
+        ),
+        Some(rustix::io::Errno::ADDRNOTAVAIL) => Failure::new(
+            Exit::Listen,
+            format!(
+                "cannot listen on {address}: this host does not have that address; `ip addr` lists \
+                 those it has, and 127.0.0.1:{port} is for this host alone"
+            ),
+        ),
+        Some(rustix::io::Errno::ACCESS) => Failure::new(
+            Exit::Listen,
+            format!(
+                "cannot listen on {address}: ports below 1024 take root; choose another with \
+                 --listen {}:8080",
+                address.ip()
             ),
         ),
         _ => Failure::new(Exit::Listen, format!("cannot listen on {address}: {error}")),

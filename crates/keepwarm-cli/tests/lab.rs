@@ -173,6 +173,7 @@ fn failed_child_reports_stderr_and_code() {
     let port = taken.local_addr().unwrap().port().to_string();
     lab(&["--front-port", &port])
         .exits_with(5)
+        .says("--front-port PORT")
         .says("the front service ended by itself")
         .says("the port is taken");
 }

@@ -267,9 +267,68 @@ fn bad_arguments_name_themselves() {
         (&["--rate", "0"], "http://127.0.0.1/", "--rate \"0\": it is not between"),
         (&["--requests-per-connection", "0"], "http://127.0.0.1/", "--requests-per-connection"),
         (&["-D", "/no/such/file"], "http://127.0.0.1/", "/no/such/file"),
+        (&["--warm-up", "0s"], "http://127.0.0.1/", "'0s' for '--warm-up"),
+        (&["--stages", "0s:100"], "http://127.0.0.1/", "'0s:100' for '--stages"),
+        (&["--stages", "10s:-1"], "http://127.0.0.1/", "'10s:-1' for '--stages"),
+        (&["-z", "9999999999999h"], "http://127.0.0.1/", "'9999999999999h' for '--duration"),
+        (&["-n", "-1"], "http://127.0.0.1/", "-1 is not in 1.."),
+        (&["-z", "-5s"], "http://127.0.0.1/", "a duration is not negative"),
+        (&["-n", "abc"], "http://127.0.0.1/", "write 10000, 10,000 or 10k"),
+        (&["-r", "abc"], "http://127.0.0.1/", "100/s"),
+        (&["-w", "abc"], "http://127.0.0.1/", "it is not a port of this host"),
     ] {
         load(arguments, url).exits_with(2).says(why);
     }
+}
+
+#[test]
+fn numbers_are_read_as_people_write_them() {
+    let data = Service::start(&["data"]);
+    let watched = format!("localhost:{}", data.address.port());
+    let record =
+        json(&["-n", "1,000", "-c", "5", "-w", &watched, "-z", "1m30s"], &data.url("/data"));
+    assert_eq!(record["requests"]["completed"], 1000);
+    assert_eq!(record["hops"][0]["port"], data.address.port());
+    assert_eq!(record["settings"]["duration_s"], 90.0);
+}
+
+#[test]
+fn unjudgeable_assertions_are_refused_before_the_run() {
+    // Nothing listens there: had the run begun, the exit code would be 3.
+    let url = format!("http://127.0.0.1:{}/", dead_port());
+    for (assertion, why) in
+        [("hop.8081.opened<=110", "give --watch 8081"), ("lag.p99<1ms", "give --rate")]
+    {
+        load(&["--assert", assertion], &url).exits_with(10).says(why);
+    }
+}
+
+#[test]
+fn record_goes_to_stdout_and_report_to_stderr() {
+    let data = Service::start(&["data"]);
+    let output = load(&["-n", "10", "-c", "1", "-o", "-"], &data.url("/data"));
+    let record: Value = serde_json::from_str(&output.exits_with(0).stdout).expect("one document");
+    assert_eq!(record["requests"]["completed"], 10);
+    output.says("10 requests in ");
+}
+
+#[test]
+fn full_disk_keeps_the_report() {
+    let data = Service::start(&["data"]);
+    let output = load(&["-n", "10", "-c", "1", "-o", "/dev/full"], &data.url("/data"));
+    assert!(output.exits_with(9).stdout.starts_with("10 requests in "), "{}", output.stdout);
+}
+
+#[test]
+fn version_names_program_and_commit() {
+    let version = run(keepwarm().arg("--version"));
+    let words: Vec<&str> = version.exits_with(0).stdout.split_whitespace().collect();
+    assert_eq!(words[..2], ["keepwarm", env!("CARGO_PKG_VERSION")]);
+    assert!(words[2].starts_with('(') && words[2].ends_with(')'), "{words:?}");
+    assert_eq!(run(keepwarm().arg("version")).stdout, version.stdout);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let status = keepwarm().arg("--help").stdout(full).stderr(std::process::Stdio::null()).status();
+    assert_eq!(status.expect("it runs").code(), Some(9));
 }
 
 #[test]

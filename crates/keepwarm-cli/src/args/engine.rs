@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage, read_file};
 
-use super::duration;
+use super::{duration, number};
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -17,7 +17,8 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct EngineOptions {
     /// Requests a second, at instants fixed in advance whether responses come or not: an open
     /// loop. -c is then the most connections, opened as they are needed
-    #[arg(short = 'r', long, value_name = "R", group = PACED, help_heading = OPEN_LOOP)]
+    #[arg(short = 'r', long, value_name = "R", group = PACED, allow_negative_numbers = true,
+          value_parser = number::rate, help_heading = OPEN_LOOP)]
     pub(crate) rate: Option<f64>,
 
     /// An open loop whose rate goes linearly from stage to stage, beginning at --rate or zero:
@@ -33,6 +34,7 @@ pub(crate) struct EngineOptions {
 
     /// With --arrivals poisson: the same seed gives the same instants
     #[arg(long, value_name = "SEED", default_value_t = 1, requires = PACED,
+          allow_negative_numbers = true, value_parser = number::count(0, u64::MAX),
           help_heading = OPEN_LOOP)]
     pub(crate) seed: u64,
 
@@ -91,7 +93,8 @@ pub(crate) struct EngineOptions {
     pub(crate) requests_file: Option<PathBuf>,
 
     /// Load the server for this long before, on connections of their own; nothing of it is counted
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = REQUESTS)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true,
+          value_parser = duration::parse_length, help_heading = REQUESTS)]
     pub(crate) warm_up: Option<Duration>,
 
     /// Trust any certificate of an https server
@@ -244,8 +247,10 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 fn stage(text: &str) -> Result<Stage, String> {
     let (duration, rate) =
         text.split_once(':').ok_or("write it as DURATION:RATE, such as 10s:100")?;
-    let rate = rate.parse().map_err(|_| format!("{rate:?} is not a rate: write 10s:100"))?;
-    Ok(Stage { duration: duration::parse(duration)?, rate })
+    let duration = duration::parse_length(duration)?;
+    let rate = number::rate(rate).ok().filter(|rate| *rate >= 0.0);
+    let rate = rate.ok_or("its rate is none from 0 on: write DURATION:RATE, such as 10s:100")?;
+    Ok(Stage { duration, rate })
 }
 
 #[cfg(test)]

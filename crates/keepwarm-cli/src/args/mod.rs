@@ -4,6 +4,7 @@
 
 mod duration;
 pub(crate) mod engine;
+mod number;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,19 +20,25 @@ use engine::EngineOptions;
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
 #[derive(Debug, Parser)]
-#[command(name = "keepwarm", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "keepwarm", version = VERSION, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "\
+/// Version and commit.
+pub(crate) const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("KEEPWARM_COMMIT"), ")");
+
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  good
-  1  failed, for a reason without a code of its own
+  1  failed, for a reason without a code of its own; no request was answered
+     with 2xx or 3xx
   2  the arguments cannot be used
   3  the target cannot be reached
-  4  the measurement is invalid: a sum does not hold, or evidence was lost
+  4  the measurement is invalid: a sum does not hold, evidence was lost, the
+     load itself was late, or most of a lab's answers were errors
   5  the address to listen on is taken, or cannot be had
   6  the kernel does not let us ask about sockets
   7  the file table is full, or too small for what is asked
@@ -66,9 +73,12 @@ pub(crate) enum Command {
     /// See who opens and closes connections on this host, why, and when the ports run out
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchOptions),
+    /// Print the version, as --version does
+    #[command(hide = true)]
+    Version,
     /// Explain a finding, a runtime or a word; without one, list what can be explained
     Explain {
-        /// Topic, such as D2, go, time-wait or assertions
+        /// Topic, such as D2, go, TIME_WAIT, EADDRNOTAVAIL, assertions or 'exit codes'
         topic: Option<String>,
     },
 }
@@ -87,7 +97,7 @@ Examples:
 
 Ctrl-C ends a load in order, with its account; twice, at once.
 
-Exit codes: 0 good, 1 not one request completed, 2 usage, 3 target unreachable,
+Exit codes: 0 good, 1 no answer was 2xx or 3xx, 2 usage, 3 target unreachable,
 4 invalid measurement, 10 an assertion did not hold, 130 interrupted;
 `keepwarm --help` has the others.";
 
@@ -126,7 +136,8 @@ pub(crate) struct WatchOptions {
     pub(crate) once: bool,
 
     /// How long to watch, such as 10s [default: until Ctrl-C]
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse_window)]
+    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true,
+          value_parser = duration::parse_window)]
     pub(crate) window: Option<Duration>,
 
     /// Format of stdout
@@ -139,13 +150,14 @@ pub(crate) struct WatchOptions {
     pub(crate) level: WatchLevel,
 
     /// Print one number: the sockets in this state
-    #[arg(long, value_enum, value_name = "STATE",
-          conflicts_with_all = ["once", "window", "format", "pid", "process", "cgroup"])]
+    #[arg(long, value_enum, value_name = "STATE", ignore_case = true,
+          conflicts_with_all = ["window", "format", "pid", "process", "cgroup"])]
     pub(crate) count: Option<CountedState>,
 
     /// Only services whose connections belong, at least in part, to this process; a process of
     /// another user takes root
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PID", allow_negative_numbers = true,
+          value_parser = number::small_count(1, u32::MAX))]
     pub(crate) pid: Option<u32>,
 
     /// Only services with connections of a process of this name (as in /proc/PID/comm)
@@ -171,10 +183,13 @@ pub(crate) struct WatchOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WatchLevel {
     /// The kernel's counters, and polls of the socket table
+    #[value(alias = "0")]
     L0,
     /// Destroy events and dumps, for any user
+    #[value(alias = "1")]
     L1,
     /// Destroy events, dumps and traces of connections, which takes root
+    #[value(alias = "2")]
     L2,
 }
 
@@ -192,12 +207,19 @@ pub(crate) enum WatchFormat {
 #[allow(missing_docs)] // RFC 9293, section 3.3.2 says what each means.
 pub(crate) enum CountedState {
     Established,
+    #[value(alias = "syn_sent")]
     SynSent,
+    #[value(alias = "syn_received")]
     SynReceived,
+    #[value(alias = "fin_wait1", alias = "fin_wait_1")]
     FinWait1,
+    #[value(alias = "fin_wait2", alias = "fin_wait_2")]
     FinWait2,
+    #[value(alias = "time_wait")]
     TimeWait,
+    #[value(alias = "close_wait")]
     CloseWait,
+    #[value(alias = "last_ack")]
     LastAck,
     Listen,
     Closing,
@@ -224,12 +246,12 @@ impl From<CountedState> for State {
 pub(crate) struct LabOptions {
     /// Requests for each policy
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000,
-          value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+          allow_negative_numbers = true, value_parser = number::count(1, 100_000_000))]
     pub(crate) requests: u64,
 
     /// Requests in flight at once
     #[arg(short = 'c', long, value_name = "C", default_value_t = 100,
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+          allow_negative_numbers = true, value_parser = number::small_count(1, 10_000))]
     pub(crate) concurrency: u32,
 
     /// Policies to play, in this order, separated by commas [default: all]
@@ -246,14 +268,15 @@ pub(crate) struct LabOptions {
     pub(crate) front_port: Option<u16>,
 
     /// How long the front's call of the upstream may take; beyond it the answer is 504
-    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "100ms", allow_hyphen_values = true,
+          value_parser = duration::parse_length)]
     pub(crate) upstream_timeout: Duration,
 
     /// Format of stdout
     #[arg(long, value_enum, default_value_t = LabFormat::Text)]
     pub(crate) format: LabFormat,
 
-    /// Also write the JSON to this file
+    /// Also write the JSON to this file; - is stdout, and the report goes to stderr
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -262,7 +285,7 @@ pub(crate) struct LabOptions {
 pub(crate) enum LabFormat {
     /// Table of all policies, and a verdict for each
     Text,
-    /// Record as a JSON document, schema keepwarm.lab/1, and nothing else
+    /// Record as a JSON document, schema keepwarm.lab/2, and nothing else
     Json,
 }
 
@@ -271,25 +294,26 @@ pub(crate) struct LoadOptions {
     /// URL to put the load on: http://HOST:PORT/PATH, or https://
     pub(crate) url: String,
 
-    /// Requests in all [default: 200, unless -z or --stages is given]
-    #[arg(short = 'n', long, value_name = "N",
-          value_parser = clap::value_parser!(u64).range(1..))]
+    /// Requests in all [default: as many as 10s allow, unless -z or --stages is given]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true,
+          value_parser = number::count(1, u64::MAX))]
     pub(crate) requests: Option<u64>,
 
     /// Connections, each with one request in flight
     #[arg(short = 'c', long, value_name = "C", default_value_t = 50,
-          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+          allow_negative_numbers = true, value_parser = number::small_count(1, 60_000))]
     pub(crate) concurrency: u32,
 
     /// Duration of the load, such as 10s or 2m; with -n, the first of both ends it. Requests in
     /// flight then have a second more, or twice the longest service time, and fail if they are
     /// unanswered
-    #[arg(short = 'z', long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(short = 'z', long, value_name = "DURATION", allow_hyphen_values = true,
+          value_parser = duration::parse_length)]
     pub(crate) duration: Option<Duration>,
 
     /// Threads [default: one for each core]
-    #[arg(short = 't', long, value_name = "T",
-          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(short = 't', long, value_name = "T", allow_negative_numbers = true,
+          value_parser = number::small_count(1, 1024))]
     pub(crate) threads: Option<u32>,
 
     /// Open a connection for each request, and send Connection: close
@@ -316,13 +340,14 @@ pub(crate) struct LoadOptions {
     pub(crate) engine: EngineOptions,
 
     /// Time limit of one request, connecting included
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", allow_hyphen_values = true,
+          value_parser = duration::parse_length)]
     pub(crate) timeout: Duration,
 
     /// Also account for this port on this host, from the kernel: a hop that the load causes, such
     /// as the upstream of the service under load; can be given several times
-    #[arg(short = 'w', long = "watch", value_name = "PORT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'w', long = "watch", value_name = "PORT", allow_negative_numbers = true,
+          value_parser = number::port)]
     pub(crate) watch: Vec<u16>,
 
     /// Condition that the run has to meet, such as 'p99<20ms' or 'conn.opened<=110'; can be given
@@ -334,7 +359,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_enum, default_value_t = LoadFormat::Text)]
     pub(crate) format: LoadFormat,
 
-    /// Also write the run record, the JSON, to this file
+    /// Also write the run record, the JSON, to this file; - is stdout, and the report goes to stderr
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -397,7 +422,8 @@ pub(crate) enum Service {
         client: Policy,
 
         /// How long one call of the upstream may take; beyond it the answer is 504
-        #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration::parse)]
+        #[arg(long, value_name = "DURATION", default_value = "100ms", allow_hyphen_values = true,
+              value_parser = duration::parse_length)]
         upstream_timeout: Duration,
     },
 }
@@ -405,7 +431,7 @@ pub(crate) enum Service {
 #[derive(Debug, Args)]
 pub(crate) struct ServeOptions {
     /// Address to listen on; port 0 takes a free one [default: port 8081 for data, 8080 for front]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = number::listen)]
     pub(crate) listen: Option<SocketAddr>,
 
     /// Stop when standard input ends, because the parent has gone

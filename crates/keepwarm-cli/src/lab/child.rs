@@ -60,19 +60,25 @@ impl Child {
             .spawn()
             .map_err(|error| failed("start", error))?;
         let (lines, listening) = mpsc::channel();
-        let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let readers = [
-            process.stdout.take().map(|stdout| read_lines(stdout, lines)),
-            process.stderr.take().map(|pipe| keep_end(pipe, Arc::clone(&stderr))),
-        ];
         let mut child = Self {
             name: name.to_owned(),
             stdin: process.stdin.take(),
             process,
-            stderr,
-            readers: readers.into_iter().flatten().collect(),
+            stderr: Arc::default(),
+            readers: Vec::new(),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
+        let no_thread = |error: std::io::Error| {
+            let why =
+                "raise the limit of processes with `ulimit -u`, or of memory with `ulimit -v`";
+            Failure::new(Exit::Child, format!("cannot start a thread for {name}: {error}; {why}"))
+        };
+        if let Some(pipe) = child.process.stdout.take() {
+            child.readers.push(read_lines(pipe, lines).map_err(no_thread)?);
+        }
+        if let Some(pipe) = child.process.stderr.take() {
+            child.readers.push(keep_end(pipe, Arc::clone(&child.stderr)).map_err(no_thread)?);
+        }
         child.address = match listening.recv_timeout(START) {
             Ok(line) => child.parse_address(&line)?,
             Err(RecvTimeoutError::Disconnected) => return Err(child.why_ended()),
@@ -176,8 +182,11 @@ fn ends_within(pid: Pid, limit: Duration) -> bool {
 }
 
 /// Passes the first line on, and reads the rest so that the child never blocks on its stdout.
-fn read_lines(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> JoinHandle<()> {
-    std::thread::spawn(move || {
+fn read_lines(
+    pipe: impl Read + Send + 'static,
+    lines: mpsc::Sender<String>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut line = String::new();
         if matches!(reader.read_line(&mut line), Ok(1..)) {
@@ -192,8 +201,8 @@ fn read_lines(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> 
 fn keep_end(
     mut pipe: impl Read + Send + 'static,
     kept: Arc<Mutex<VecDeque<u8>>>,
-) -> JoinHandle<()> {
-    std::thread::spawn(move || {
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().spawn(move || {
         let mut chunk = [0; 1024];
         while let Ok(read @ 1..) = pipe.read(&mut chunk) {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);

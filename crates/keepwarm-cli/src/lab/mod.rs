@@ -18,6 +18,7 @@ use crate::{interrupt, limits, output, show};
 use play::Stage;
 
 pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
+    refuse(options)?;
     // The front holds a connection to the load and one to the data service for each request.
     limits::make_room(2 * u64::from(options.concurrency), "ask for less at once with -c")?;
     let output = Output::create(options.output.as_deref())?;
@@ -45,6 +46,22 @@ pub(crate) fn run(options: &LabOptions) -> Result<(), Failure> {
     kept?;
     printed?;
     judge(&record)
+}
+
+/// Refuses one port for both services, and a policy that is given twice.
+fn refuse(options: &LabOptions) -> Result<(), Failure> {
+    let usage = |message: String| Err(Failure::new(Exit::Usage, message));
+    for (index, policy) in options.policies.iter().enumerate() {
+        if options.policies[..index].contains(policy) {
+            return usage(format!("--policy {policy}: it is given twice; each is played once"));
+        }
+    }
+    if let (Some(data), Some(front)) = (options.data_port, options.front_port)
+        && data == front
+    {
+        return usage(format!("--front-port {front}: it is the --data-port too; choose another"));
+    }
+    Ok(())
 }
 
 /// Plays the policies until all are played, or one fails. The runs before a failure are kept.

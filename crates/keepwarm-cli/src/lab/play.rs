@@ -44,7 +44,8 @@ impl Stage {
     }
 
     pub(crate) fn play(&self, policy: Policy) -> Result<LabRun, Failure> {
-        let mut data = Child::start("data", &["data".to_owned(), listen(self.data_port)])?;
+        let mut data = Child::start("data", &["data".to_owned(), listen(self.data_port)])
+            .map_err(|failure| of_flag(&failure, "--data-port"))?;
         let upstream = data.address();
         let hops = Hops::start(&[upstream.port()])?;
         let mut front = Child::start(
@@ -56,7 +57,8 @@ impl Stage {
                 format!("--client={policy}"),
                 format!("--upstream-timeout={}us", self.upstream_timeout.as_micros()),
             ],
-        )?;
+        )
+        .map_err(|failure| of_flag(&failure, "--front-port"))?;
         let plan = self.plan(front.address())?;
         let load =
             load::drive(plan, policy.name(), &hops, || data.check().and_then(|()| front.check()))?;
@@ -98,6 +100,12 @@ fn client_account(account: Account) -> ClientAccount {
         open: account.open,
         closed: account.closed.into_iter().map(count).collect(),
     }
+}
+
+/// Names this command's flag where a service names its own.
+fn of_flag(failure: &Failure, flag: &str) -> Failure {
+    let way_out = format!("{flag} PORT, or none for a free one");
+    Failure::new(failure.exit(), failure.to_string().replace("--listen 127.0.0.1:0", &way_out))
 }
 
 fn listen(port: u16) -> String {

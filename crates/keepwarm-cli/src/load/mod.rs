@@ -35,6 +35,7 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
     let plan = plan(options)?;
+    refuse_unjudgeable(options)?;
     let output = Output::create(options.output.as_deref())?;
     // The first signal ends the load in order, the second one at once; both leave the account.
     interrupt::watch(3)?;
@@ -63,6 +64,29 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     kept?;
     printed?;
     ending::judge(&record, interrupted())
+}
+
+/// Refuses assertions that this run could not judge, before it takes its time.
+fn refuse_unjudgeable(options: &LoadOptions) -> Result<(), Failure> {
+    let is_open = options.engine.rate.is_some() || !options.engine.stages.is_empty();
+    for assertion in &options.assertions {
+        let mut parts = assertion.name().as_str().split('.');
+        let why = match (parts.next(), parts.next()) {
+            (Some("hop"), Some(port)) => {
+                let watched = options.watch.iter().any(|watched| port.parse() == Ok(*watched));
+                (!watched).then(|| format!("port {port} was not watched: give --watch {port}"))
+            }
+            (Some("response" | "lag"), _) if !is_open => {
+                Some("a closed loop has no instants to count from: give --rate".to_owned())
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
+            let message = format!("--assert {assertion}: it is not available here: {why}");
+            return Err(Failure::new(Exit::Assertion, message));
+        }
+    }
+    Ok(())
 }
 
 /// The failure of a run that a signal has ended.
