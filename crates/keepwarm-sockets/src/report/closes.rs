@@ -68,7 +68,9 @@ pub struct SocketCloses {
     pub undrained: u64,
     /// The peer stopped answering, and the local socket gave up.
     pub timed_out: u64,
-    /// The evidence was gone when it was looked for, or contradicts itself.
+    /// The evidence was gone when it was looked for, or contradicts itself. With a scope of one port,
+    /// also closes of sockets without TIME_WAIT whose peer is on another host, as many as TIME_WAITs
+    /// are missing: an RST removes one if the peer had unread data, or sent data after the FIN.
     pub unclassified: u64,
 }
 
