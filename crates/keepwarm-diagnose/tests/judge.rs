@@ -74,6 +74,7 @@ fn client_per_request_is_d1() {
     // A POST is two segments, TLS adds some.
     let tls = Evidence { requests: requests(4, 5, (4, 0.97)), ..seen };
     assert_eq!(code(&tls), "D1");
+    assert!(main_finding(&tls).confidence < 0.9, "a few requests look the same");
 }
 
 #[test]

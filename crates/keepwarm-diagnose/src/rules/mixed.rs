@@ -1,6 +1,6 @@
 //! Mixed: no single cause, or not enough evidence for one.
 
-use super::finding;
+use super::{finding, healthy};
 use crate::evidence::{Evidence, PolledEvidence, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
@@ -15,6 +15,23 @@ pub(super) fn not_enough(seen: &Evidence) -> Finding {
 /// Reports closes that none of the rules explains.
 pub(super) fn no_single_cause(seen: &Evidence) -> Finding {
     counted_closes(seen, "no single cause")
+}
+
+/// Reports failures among many requests, if the closes are too few to explain anything else: a
+/// destination that keeps its connections has no cause of D1, D2 or D6.
+pub(super) fn failures_among_many(seen: &Evidence) -> Option<Finding> {
+    let among_many = healthy::is_well_used(seen) && healthy::is_harmed(seen);
+    among_many.then(|| {
+        let failed = healthy::failed_requests(seen);
+        let why = format!(
+            "connections are kept for many requests, but {} were reset with a request under way, {} \
+             ended without an answer, and {} are stuck",
+            thousands(failed),
+            thousands(seen.unanswered.max(seen.given_up_waiting())),
+            thousands(seen.stuck.count())
+        );
+        counted_closes(seen, &why)
+    })
 }
 
 /// Reports closes without a number of requests.

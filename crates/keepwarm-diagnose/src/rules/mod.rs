@@ -8,7 +8,8 @@
 //! polled     D14, D9 (queue), D7, D10   then D1, D2, D4-D6, healthy or mixed
 //! counted    D14, D9, D7, D10   then the first of: D13, D1 (pools pile up), D5, D4 (met requests),
 //! and traced                    D12, healthy, streams, D8, D3, D4, D1 (pools collected), D11, D5,
-//!                               D1 or D6, D2; mixed if none fits
+//!                               D1 or D6, D2; mixed if none fits, or if failures are all that is
+//!                               seen beside many requests
 //! ```
 //!
 //! "Healthy" needs two things: requests enough for the closes by the lower bound, and the absence
@@ -124,6 +125,7 @@ fn main_cause(seen: &Evidence) -> Finding {
         .or_else(|| d04_server_timeout::met_requests(seen))
         .or_else(|| d04_server_timeout::after_some_time(seen))
         .or_else(|| d11_expiry::after_some_time(seen))
+        .or_else(|| mixed::failures_among_many(seen))
         .or_else(|| d05_request_limit::judge(seen, &requests))
         .or_else(|| one_request_each::judge(seen, &requests))
         .or_else(|| d01_client_per_request::after_a_few(seen, &requests))

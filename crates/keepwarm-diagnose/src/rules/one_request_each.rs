@@ -6,7 +6,7 @@ use crate::finding::Finding;
 use crate::thresholds::{
     AT_ONCE_MS, BOUNDED, NEARLY_ALL, ONE_REQUEST, SOME_TIMEOUT_MS, SOMEWHAT_LATE,
 };
-use crate::words::percent;
+use crate::words::{percent, thousands};
 
 /// Evidence that connections carry one request each.
 pub(super) struct OneEach {
@@ -57,7 +57,17 @@ impl OneEach {
         } else {
             String::new()
         };
-        let (certainty, bound) = bounds(requests, seen);
+        let (certainty, bound) = match bounds(requests, seen) {
+            (sure, remark) if sure >= 1.0 && requests.common > 1 => {
+                let messages = thousands(requests.common.into());
+                let one = format!(
+                    "; {messages} messages each, as one request in parts, a TLS handshake or a log-in \
+                     takes{remark}"
+                );
+                (BOUNDED, one)
+            }
+            bounded => bounded,
+        };
         Some(Self { share, probes, certainty, bound })
     }
 
