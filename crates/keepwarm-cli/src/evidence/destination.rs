@@ -5,13 +5,16 @@
 
 use keepwarm_diagnose::knowledge::Runtime;
 use keepwarm_diagnose::{
-    Evidence, HostCounters, Idle, Level, LoadKnowledge, MissingEvidence, OpenTraffic,
-    PolledEvidence, Ports, Requests, ResetReasons, Side as ObservedSide,
+    Evidence, HostCounters, Idle, Level, ListenQueue, LoadKnowledge, MissingEvidence, OpenTraffic,
+    PolledEvidence, Ports, Requests, ResetReasons, Side as ObservedSide, StuckSockets,
 };
 use keepwarm_sockets::{Destination, Histogram, HostReport, Polls, SelfTest, Side, Tracing};
 
 /// Width of a cluster of idle times, or of numbers of requests, to either side.
 const CLUSTER: f64 = 0.03;
+
+/// Longest wait in milliseconds between a farewell and the close that follows it.
+const FAREWELL_MS: u32 = 4;
 
 /// Share of the dumps that met a connection at all which have to meet the idle set.
 const OFTEN: f64 = 0.2;
@@ -32,6 +35,7 @@ pub(super) struct Context {
 /// Builds the evidence of one destination.
 pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context) -> Evidence {
     let Context { ports, runtime, peer_runtime, lost_share, missing, load } = context;
+    let (given_up, waited) = given_up(&one.waited_before_give_up);
     Evidence {
         window: report.window,
         opened: one.opened,
@@ -43,7 +47,11 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         // A connection that timed out has no closer.
         unclassified: one.closed.unclassified + one.closed.timed_out,
         connect_failed: one.connect_failed,
+        unanswered: one.unanswered,
+        given_up,
+        waited,
         requests: requests(&one.requests),
+        requests_at_most: requests(&one.requests_at_most),
         idle_local: idle(&one.idle_before_local_close),
         idle_remote: idle(&one.idle_before_remote_close),
         alive_at_start: one.alive_at_start,
@@ -52,6 +60,17 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         idle_set: idle_set(one).or_else(|| left_by_load(one, report).filter(|_| load.is_some())),
         close_wait: one.close_wait,
         close_wait_at_start: one.close_wait_at_start,
+        stuck: StuckSockets {
+            established: one.stuck.established,
+            closing: one.stuck.closing,
+            oldest_ms: one.stuck.oldest_ms,
+            retransmits: one.stuck.retransmits,
+        },
+        unaccepted: one.unaccepted,
+        listen_queue: one.listen_queue.map(|queue| ListenQueue {
+            waiting: queue.waiting.into(),
+            backlog: queue.backlog.into(),
+        }),
         time_wait: lists_time_waits(report).then_some(one.time_wait),
         ports: ports.filter(|_| lists_time_waits(report)),
         runtime,
@@ -167,6 +186,21 @@ fn idle_set(one: &Destination) -> Option<u64> {
 /// is between two states. A short load leaves too few dumps for a lowest level.
 fn left_by_load(one: &Destination, report: &HostReport) -> Option<u64> {
     (report.settled && one.established > 0).then_some(one.established)
+}
+
+/// Returns the closes before which the client waited for an answer, and for how long. A farewell
+/// (close_notify of TLS, QUIT) is data without an answer too, and the close follows it at once.
+fn given_up(waited: &Histogram) -> (u64, Option<Idle>) {
+    let farewells = waited.share_up_to(FAREWELL_MS).unwrap_or(1.0);
+    let waits = 1.0 - farewells;
+    let count = (waits * waited.count() as f64).round() as u64;
+    let middle = waited.quantile(farewells + waits / 2.0).filter(|_| count > 0);
+    let Some((p50_ms, common)) = middle.zip(waited.cluster(CLUSTER)) else { return (0, None) };
+    // The densest cluster may be that of the farewells.
+    let is_wait = common.centre > FAREWELL_MS;
+    let common_share = if is_wait { (common.share / waits).min(1.0) } else { 0.0 };
+    let common_ms = if is_wait { common.centre } else { p50_ms };
+    (count, Some(Idle { closes: count, p50_ms, common_ms, common_share }))
 }
 
 fn requests(histogram: &Histogram) -> Option<Requests> {
