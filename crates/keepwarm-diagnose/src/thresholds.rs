@@ -106,8 +106,9 @@ pub(crate) const IDLE_BESIDE_NEW: f64 = 10.0;
 
 /// Share of closes before an answer from which giving up is the cause.
 pub(crate) const GIVEN_UP: f64 = 0.3;
-/// Milliseconds of waiting below which data before a close is a farewell, not a request.
-pub(crate) const SHORTEST_WAIT_MS: u32 = 5;
+/// Milliseconds of waiting below which data before a close is a farewell, not a request: the socket
+/// ends a round trip after its FIN, and that is within the time.
+pub(crate) const SHORTEST_WAIT_MS: u32 = 100;
 /// Open connections without one answer from which they are worth a finding.
 pub(crate) const MANY_WAIT: u64 = 10;
 

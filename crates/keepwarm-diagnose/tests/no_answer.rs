@@ -108,8 +108,8 @@ fn d13_names_a_common_deadline() {
     assert!(is(&given(900, 250, 0.1), "D13").confidence < found.confidence);
     is(&given(299, 250, 0.9), "D1");
     // A farewell of the protocol goes right before the close.
-    is(&given(1000, 4, 0.9), "D1");
-    is(&given(1000, 5, 0.9), "D13");
+    is(&given(1000, 99, 0.9), "D1");
+    is(&given(1000, 100, 0.9), "D13");
     let go = Some(Runtime { kind: Kind::Go, version: None });
     let advice = |seen: &Evidence| is(seen, "D13").advice.unwrap();
     let client = Evidence { runtime: go, ..given(900, 250, 0.9) };
@@ -294,6 +294,12 @@ fn close_waits_that_turn_over_are_no_leak() {
     };
     assert!(find(&waits(19), "D7").is_some());
     assert_eq!(find(&waits(20), "D7"), None);
+    // The program has not come to these: D9, and D13.
+    assert!(find(&Evidence { unaccepted: 9, ..waits(0) }, "D7").is_some());
+    assert_eq!(find(&Evidence { unaccepted: 10, ..waits(0) }, "D7"), None);
+    let open = |answers| Some(OpenTraffic { connections: 9, requests: 9, answers });
+    assert_eq!(find(&Evidence { open: open(0), ..waits(0) }, "D7"), None);
+    assert!(find(&Evidence { open: open(1), ..waits(0) }, "D7").is_some());
 }
 
 #[test]

@@ -13,8 +13,9 @@ use keepwarm_sockets::{Destination, Histogram, HostReport, Polls, SelfTest, Side
 /// Width of a cluster of idle times, or of numbers of requests, to either side.
 const CLUSTER: f64 = 0.03;
 
-/// Longest wait in milliseconds between a farewell and the close that follows it.
-const FAREWELL_MS: u32 = 4;
+/// Longest wait in milliseconds that is taken for a farewell and the close that follows it: the socket
+/// ends a round trip after its FIN.
+const FAREWELL_MS: u32 = 99;
 
 /// Share of the dumps that met a connection at all which have to meet the idle set.
 const OFTEN: f64 = 0.2;

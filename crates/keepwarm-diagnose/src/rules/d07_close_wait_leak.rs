@@ -11,6 +11,9 @@ use crate::words::thousands;
 
 /// Finds CLOSE_WAIT that grows within the window, or that is large in one dump.
 pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
+    if has_no_answer(seen) {
+        return None;
+    }
     let (confidence, observed) =
         if seen.level.covers_window() { growth(seen)? } else { in_one_dump(seen)? };
     let summary = format!(
@@ -18,6 +21,13 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
          growing, a pool that has not noticed if it stays"
     );
     Some(finding(seen, Cause::CloseWaitLeak, confidence, summary))
+}
+
+/// Returns true if the CLOSE_WAITs are requests that were given up (D13), or connections that no
+/// program has accepted (D9): nothing was answered, so the program has not come to them.
+fn has_no_answer(seen: &Evidence) -> bool {
+    let unaccepted = seen.unaccepted.saturating_mul(2) >= seen.close_wait && seen.unaccepted > 0;
+    unaccepted || seen.open.is_some_and(|open| open.requests > 0 && open.answers == 0)
 }
 
 fn growth(seen: &Evidence) -> Option<(f64, String)> {
