@@ -12,7 +12,7 @@ mod runtime;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use keepwarm_diagnose::knowledge::Runtime;
+use keepwarm_diagnose::knowledge::{Kind, Runtime};
 use keepwarm_diagnose::{
     Finding, HostCounters, LoadKnowledge, PortOutlook, Ports, judge, judge_host,
 };
@@ -145,8 +145,15 @@ impl Judge {
     }
 
     fn runtime(&mut self, destination: &Destination) -> Option<Runtime> {
-        let pid = destination.owners.first()?.pid;
-        remembered(&mut self.runtimes, pid, runtime::recognise)
+        let owner = destination.owners.first()?;
+        // A process that ended has left its name alone (curl in a loop).
+        let read =
+            |pid| runtime::recognise(pid).or_else(|| runtime::named(owner.process.as_deref()?));
+        // A shell may become another program by exec, so it is read again.
+        if let Some(Some(Runtime { kind: Kind::Shell, .. })) = self.runtimes.get(&owner.pid) {
+            self.runtimes.remove(&owner.pid);
+        }
+        remembered(&mut self.runtimes, owner.pid, read)
     }
 
     fn cgroup(&mut self, pid: u32) -> Option<String> {

@@ -45,6 +45,12 @@ pub(crate) fn recognise(pid: u32) -> Option<Runtime> {
         .or_else(|| compiled(Kind::Rust, rust_version(&exe)))
 }
 
+/// Recognises the runtime of a process by its name alone: of one that has ended. An interpreter or a
+/// compiled program has any name, so `None` is no program of its own.
+pub(crate) fn named(process: &str) -> Option<Runtime> {
+    by_name("/nowhere", process).map(|runtime| Runtime { version: None, ..runtime })
+}
+
 /// Recognises a runtime by the name of the executable, and the version if the path has it.
 fn by_name(root: &str, path: &str) -> Option<Runtime> {
     let name = path.rsplit('/').next().unwrap_or(path);
