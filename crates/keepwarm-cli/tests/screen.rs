@@ -66,10 +66,10 @@ fn screen_begins_with_outcome_and_verdict() {
     assert!(lines[0].starts_with("200 requests in "), "{text}");
     assert!(lines[1].ends_with("/data, 2 connections"), "{text}");
     assert!(lines[2].starts_with("with care: "), "{text}");
-    assert!(text.contains("200 samples: fewer than ten are beyond p99"), "{text}");
+    assert!(text.contains("200 requests are too few for p99: 1,000 needed"), "{text}");
     let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?} is not in:\n{text}"));
     assert!(at("latency, ms") < at("  95 % within"), "the interval under its percentile");
-    assert!(at("  95 % within") < at("The run is too short to see how its seconds differ"));
+    assert!(at("  95 % within") < at("Under 10 s: the 95 % ranges"));
     assert!(at("latency, ms") < at("connections of the load"));
     assert!(at("connections of the load") < at("Closed loop:"));
     let open = run(keepwarm().args(["load", "-n", "20", "-r", "200", &data.url("/data")]));
@@ -116,7 +116,10 @@ fn late_load_is_no_measurement() {
     kill(pid, "CONT");
     let output = finish(child);
     // 4 and not 10: an assertion on an invalid measurement says nothing.
-    output.exits_with(4).says("the measurement is invalid: the load was ").says("ms late at p99");
+    output
+        .exits_with(4)
+        .says("the measurement is invalid: the load itself was ")
+        .says("ms late at p99");
     let record: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(record["verdict"]["trust"], "invalid");
     assert_eq!(record["assertions"][0]["outcome"], "failed");

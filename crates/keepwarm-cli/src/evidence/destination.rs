@@ -168,7 +168,8 @@ fn reset_reasons(one: &Destination) -> ResetReasons {
 
 /// Returns the traffic of open connections; `None` where no dump has fetched any.
 fn open_traffic(one: &Destination) -> Option<OpenTraffic> {
-    let (connections, requests) = (one.requests_open.count(), one.requests_open.total());
+    // Messages, since requests are bounded by what was answered.
+    let (connections, requests) = (one.requests_open.count(), one.messages_open);
     let answers = one.answers_open;
     (connections > 0).then_some(OpenTraffic { connections, requests, answers })
 }

@@ -82,7 +82,7 @@ fn go_with_a_pool_as_large_as_its_bursts_is_healthy() {
 fn go_with_a_transport_for_each_request_is_d1_though_nothing_is_closed() {
     let service = Service::start(&["data"]);
     let Some(seen) = go("transport-per-request", service.address) else { return };
-    assert_named(&seen, "D1", "a new pool for each request");
+    assert_named(&seen, "D1", "each request gets a new pool");
     assert_named(&seen, "D1", "go ");
     assert_runs_on(&seen, "go", "1.");
 }

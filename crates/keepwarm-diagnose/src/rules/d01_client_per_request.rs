@@ -48,7 +48,9 @@ pub(super) fn pools_collected_later(seen: &Evidence, requests: &Requests) -> Opt
     let is_new = share(seen.opened, seen.closed()) >= DOMINANT;
     (by_client >= DOMINANT && is_new && seconds > 0.0 && idling >= IDLE_BESIDE_NEW).then(|| {
         let summary = format!(
-            "{} connections were opened for one request each and closed by the client {} later, so              about {} idled while others were opened: pools are thrown away, and closed when they are              collected or expire (bursts further apart than the idle timeout look the same){}",
+            "{} connections were opened for one request each and closed by the client {} later, so \
+             about {} idled while others were opened: pools are thrown away, and closed when they are \
+             collected or expire (bursts further apart than the idle timeout look the same){}",
             thousands(seen.opened),
             millis(idle.p50_ms),
             thousands(idling.min(1e15) as u64),

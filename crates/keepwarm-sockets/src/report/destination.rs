@@ -55,6 +55,9 @@ pub struct Destination {
     /// Segments with data that the server sent on the connections of `requests_open` within the
     /// window. In HTTP/1.1 each request of one segment has at least one.
     pub answers_open: u64,
+    /// Messages that the clients sent on the same connections, answered or not. More than
+    /// `answers_open` where a protocol sends without waiting, as HTTP/2 does.
+    pub messages_open: u64,
     /// Milliseconds between a connection's last data and its close by the local side.
     pub idle_before_local_close: Histogram,
     /// Milliseconds between a connection's last data and its close by the peer.
@@ -219,6 +222,7 @@ impl Destination {
             unaccepted: 0,
             listen_queue: None,
             answers_open: 0,
+            messages_open: 0,
             idle_before_local_close: Histogram::default(),
             idle_before_remote_close: Histogram::default(),
             received: Histogram::default(),

@@ -24,6 +24,9 @@ pub(super) struct Exchange {
     pub(super) requests: u32,
     /// Requests, at most.
     pub(super) at_most: u32,
+    /// Messages from the client, at least, whatever was answered: more than the answers where a
+    /// protocol sends without waiting.
+    pub(super) messages: u32,
     /// Segments with data from the server.
     pub(super) answers: u32,
     /// For how long the client has waited for an answer, in milliseconds; `None` if none is due:
@@ -42,7 +45,8 @@ impl Exchange {
         // Without any answer the other direction bounds nothing.
         let at_most = if answers > 0 { asked.min(answered) } else { asked };
         let requests = messages.at_least().min(at_most);
-        Some(Exchange { requests, at_most, answers, waiting_ms })
+        let messages = messages.at_least();
+        Some(Exchange { requests, at_most, messages, answers, waiting_ms })
     }
 
     /// Returns whether the client has sent data and received none.

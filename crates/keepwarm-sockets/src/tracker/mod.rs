@@ -390,6 +390,7 @@ impl Tracker {
             let one = all.entry(id).or_default();
             let (requests, at_most) = (open.requests_so_far(), open.at_most_so_far());
             one.count(requests, at_most, open.answers_so_far(), open.server_only);
+            one.messages += requests.map_or(0, |_| open.messages_so_far());
             if let Some(pid) = open.pid.get() {
                 one.count_owner(pid);
             }

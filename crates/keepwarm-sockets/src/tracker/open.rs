@@ -37,8 +37,8 @@ pub(super) struct OpenSocket {
     pub(super) destination: DestinationId,
     pub(super) inode: u32,
     pub(super) pid: PackedOption,
-    /// Requests at the last dump that fetched them, at least.
-    requests: PackedOption,
+    /// Messages from the client at the last dump that fetched them, at least.
+    messages: PackedOption,
     /// Requests then, at most.
     at_most: PackedOption,
     requests_at_start: PackedOption,
@@ -91,8 +91,9 @@ impl OpenSocket {
     /// Returns the upper bound of [`requests_so_far`](Self::requests_so_far).
     pub(super) fn at_most_so_far(&self) -> Option<u32> {
         let exchange = Exchange {
-            requests: self.requests.get()?,
+            requests: self.requests()?,
             at_most: self.at_most.get()?,
+            messages: self.messages.get()?,
             answers: self.answers,
             waiting_ms: Some(0),
         };
@@ -101,7 +102,18 @@ impl OpenSocket {
 
     /// Returns the requests within the window as of the last dump, see [`in_window`](Self::in_window).
     pub(super) fn requests_so_far(&self) -> Option<u32> {
-        self.in_window(self.requests.get()?)
+        self.in_window(self.requests()?)
+    }
+
+    /// Returns the requests at the last dump, at least: messages, as far as they were answered.
+    fn requests(&self) -> Option<u32> {
+        Some(self.messages.get()?.min(self.at_most.get()?))
+    }
+
+    /// Returns the client's messages within the window as of the last dump, answered or not.
+    pub(super) fn messages_so_far(&self) -> u64 {
+        let before = if self.at_start { self.requests_at_start.get().unwrap_or(0) } else { 0 };
+        self.messages.get().unwrap_or(0).saturating_sub(before).into()
     }
 
     /// Returns the server's segments with data within the window, as of the last dump.
@@ -129,7 +141,7 @@ impl OpenSocket {
 
     fn begin_window(&mut self) {
         self.at_start = true;
-        self.requests_at_start = self.requests;
+        self.requests_at_start = self.requests().into();
         self.answers_at_start = self.answers;
     }
 
@@ -140,7 +152,7 @@ impl OpenSocket {
         }
         let Some(info) = row.info else { return };
         if let Some(exchange) = Exchange::of(side, row) {
-            self.requests = Some(exchange.requests).into();
+            self.messages = Some(exchange.messages).into();
             self.at_most = Some(exchange.at_most).into();
             self.answers = exchange.answers;
         }
@@ -196,7 +208,7 @@ impl OpenSockets {
             destination,
             inode: 0,
             pid: PackedOption::NONE,
-            requests: PackedOption::NONE,
+            messages: PackedOption::NONE,
             at_most: PackedOption::NONE,
             requests_at_start: PackedOption::NONE,
             answers: 0,

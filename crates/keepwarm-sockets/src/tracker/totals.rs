@@ -186,6 +186,7 @@ pub(super) struct OpenNow {
     /// Requests of connections without a client's socket here.
     pub(super) server_only: Histogram,
     pub(super) answers: u64,
+    pub(super) messages: u64,
     pub(super) sightings: Sightings,
 }
 
@@ -386,6 +387,7 @@ impl Totals {
         report.requests_at_most_open = open.requests_at_most;
         report.requests_open = open.requests;
         report.answers_open = open.answers;
+        report.messages_open = open.messages;
         report.alive = self.now.alive;
         report.established = self.now.established;
         report.close_wait = self.now.close_wait;
