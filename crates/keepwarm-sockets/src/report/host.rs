@@ -66,7 +66,7 @@ impl HostReport {
         let refused = self.time_waits_refused.zip(earlier.time_waits_refused);
         let mut destinations: Vec<Destination> = self.destinations.iter().map(since).collect();
         destinations.retain(|one| !one.is_empty());
-        destinations.sort_by_key(Destination::rank);
+        destinations.sort_by_cached_key(Destination::rank);
         HostReport {
             scope: self.scope,
             window: self.window.saturating_sub(earlier.window),

@@ -359,7 +359,7 @@ impl Tracker {
                 self.destinations.get(id).report(open, removed, owners)
             })
             .collect();
-        destinations.sort_by_key(Destination::rank);
+        destinations.sort_by_cached_key(Destination::rank);
         HostReport {
             scope: self.scope,
             window: window.length,
