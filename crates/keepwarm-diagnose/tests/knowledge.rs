@@ -127,6 +127,21 @@ fn every_finding_has_a_page() {
     assert_eq!(pages.len(), TOPICS.len(), "a topic stands twice");
 }
 
+/// The evidence, its rivals, and how to be proved wrong.
+#[test]
+fn every_finding_page_has_three_parts() {
+    let numbers = (1..=14).map(|number| format!("D{number}"));
+    let others = ["D4-D6", "healthy", "mixed"].map(str::to_owned);
+    for code in numbers.chain(others) {
+        let page = TOPICS.iter().find(|topic| topic.name == code).unwrap();
+        let parts: Vec<&str> = page.text.split("\n\n").collect();
+        for opening in ["How it shows: ", "What it is not: ", "What would refute it: "] {
+            let of_part = parts.iter().filter(|part| part.starts_with(opening));
+            assert_eq!(of_part.count(), 1, "{code}: {opening:?}");
+        }
+    }
+}
+
 #[test]
 fn every_listed_topic_is_explained() {
     for (topic, title) in topics() {

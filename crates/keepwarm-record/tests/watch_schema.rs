@@ -8,9 +8,9 @@ use keepwarm_record::assertion::{AssertionOutcome, AssertionRecord};
 use keepwarm_record::machine::Machine;
 use keepwarm_record::read::{AnyRecord, ReadError};
 use keepwarm_record::watch::{
-    Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord, Level, LifetimeRecord, Mode,
-    OwnerRecord, PerConnection, PollDiffRecord, PollsRecord, PortsRecord, ResetsRecord, SCHEMA,
-    ScopeRecord, Side, WatchRecord,
+    AcceptQueueRecord, Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord, Level,
+    LifetimeRecord, Mode, OwnerRecord, PerConnection, PollDiffRecord, PollsRecord, PortsRecord,
+    ResetsRecord, SCHEMA, ScopeRecord, Side, StuckRecord, WaitingRecord, WatchRecord,
 };
 use serde_json::Value;
 
@@ -54,6 +54,10 @@ fn full() -> WatchRecord {
             mean: Some(1.1),
             total: Some(11),
         },
+        requests_at_most: Some(PerConnection { p50: Some(2), ..PerConnection::default() }),
+        waiting: Some(WaitingRecord { unanswered: 1, given_up: 1, p50_ms: Some(300) }),
+        stuck: Some(StuckRecord::default()),
+        accept_queue: Some(AcceptQueueRecord::default()),
         idle_at_close_ms: IdleRecord { p50: Some(1), p99: Some(2) },
         lifetime_ms: Some(LifetimeRecord { p50: Some(3), p99: Some(4), max: Some(5) }),
         resets: Some(ResetsRecord {

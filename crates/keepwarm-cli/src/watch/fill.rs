@@ -9,9 +9,10 @@ use keepwarm_diagnose::not_judged_by_polls;
 use keepwarm_record::assertion::Assertion;
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{
-    Closed, DestinationRecord, FindingRecord, HINT_AT_L0, IdleRecord, Level, LifetimeRecord,
-    Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection,
-    PollDiffRecord, PollsRecord, PortsRecord, ResetsRecord, ScopeRecord, WatchRecord,
+    AcceptQueueRecord, Closed, DestinationRecord, FindingRecord, HINT_AT_L0, IdleRecord, Level,
+    LifetimeRecord, Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS,
+    PerConnection, PollDiffRecord, PollsRecord, PortsRecord, ResetsRecord, ScopeRecord,
+    StuckRecord, WaitingRecord, WatchRecord,
 };
 use keepwarm_sockets::{
     Counters, Destination, Histogram, HostReport, Polls, Scope, SelfTest, Tracing,
@@ -198,6 +199,23 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
         opened: known.counted.then_some(one.opened),
         closed: known.counted.then(|| closed(one)),
         requests_per_connection: per_connection(&one.requests, known),
+        requests_at_most: Some(per_connection(&one.requests_at_most, known)),
+        waiting: known.counted.then(|| WaitingRecord {
+            unanswered: one.unanswered,
+            given_up: one.given_up,
+            p50_ms: one.waited_before_give_up.quantile(0.5),
+        }),
+        stuck: Some(StuckRecord {
+            established: one.stuck.established,
+            closing: one.stuck.closing,
+            silent_ms: one.stuck.oldest_ms,
+            retransmits: one.stuck.retransmits,
+        }),
+        accept_queue: one.listen_queue.map(|queue| AcceptQueueRecord {
+            waiting: queue.waiting,
+            backlog: queue.backlog,
+            unaccepted: one.unaccepted,
+        }),
         idle_at_close_ms: IdleRecord { p50: idle.quantile(0.5), p99: idle.quantile(0.99) },
         lifetime_ms: known.traced.then(|| lifetime(&one.traced.lifetime_ms)),
         resets: known.traced.then(|| ResetsRecord {
@@ -228,6 +246,7 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
 fn closed(one: &Destination) -> Closed {
     Closed {
         local_fin: one.closed.local_fin,
+        crossed_fin: one.closed.crossed_fin,
         remote_fin: one.closed.remote_fin,
         local_rst: one.closed.local_rst,
         remote_rst: one.closed.remote_rst,

@@ -12,6 +12,7 @@
 //! `KEEPWARM_TRUTH_MARK=1` writes the file anew, `KEEPWARM_TRUTH_MARK=sometimes` puts a question mark
 //! behind what differs from the file; such a cell may be right or wrong. `KEEPWARM_TRUTH_ONLY=words`
 //! plays the situations whose name has one of the words, `KEEPWARM_TRUTH_JOBS` are played at once (3).
+//! With `KEEPWARM_TRUTH_KEEP=1` the folder of the programs stays, with what each watch has said.
 
 // A helper of a test is a test: a panic is its answer.
 #![allow(clippy::unwrap_used)]

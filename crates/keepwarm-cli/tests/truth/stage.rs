@@ -104,6 +104,10 @@ impl Stage<'_> {
         let mut sides = Side::ALL.into_iter();
         let packets =
             captures.map(|capture| capture.finish(situation.listens(), sides.next().unwrap(), end));
+        for Watched { side, view, document } in &watched {
+            let file = self.folder.join(format!("{}-{view}.json", side.name()));
+            fs::write(file, document.to_string()).unwrap();
+        }
         drop(player.stdin.take());
         for mut program in programs.into_iter().chain([player]) {
             let _ = program.kill();

@@ -585,7 +585,7 @@ pub const ADVICE: &[Advice] = &[
         "D6",
         (Haproxy, ANY),
         &["option httpclose", "http-reuse"],
-        "look for option httpclose and option forceclose, and towards a server for http-reuse never",
+        "look for option httpclose; with http-reuse never a connection to a server ends with its client's",
         source::HAPROXY,
     ),
     advise(

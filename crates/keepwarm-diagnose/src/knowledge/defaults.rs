@@ -58,7 +58,7 @@ pub const DEFAULTS: &[Fact] = &[
     fact(Python, "requests", ANY, "stream", "False: the body is read whole", source::REQUESTS),
     fact(Python, "requests", ANY, "timeout=", "none", source::REQUESTS_TIMEOUT),
     fact(Python, "urllib.request", ANY, "urllib.request.urlopen", "a connection for each call: it says Connection: close", source::URLLIB),
-    fact(Python, "Werkzeug (Flask's own server)", ANY, "run_simple", "HTTP/1.0: closes after each response", source::WERKZEUG),
+    fact(Python, "Werkzeug (Flask's own server)", ANY, "run_simple", "says Connection: close in each response", source::WERKZEUG),
     fact(Python, "urllib3", ANY, "maxsize", "1 a host (PoolManager)", source::URLLIB3),
     fact(Python, "httpx", ANY, "httpx.get", "a new Client for each call", source::HTTPX),
     keeps(20, fact(Python, "httpx", ANY, "max_keepalive_connections", "20 (Limits)", source::HTTPX)),

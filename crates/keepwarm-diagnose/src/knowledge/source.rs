@@ -72,7 +72,7 @@ pub(super) const REDIS_CONF: &str = "https://redis.io/docs/latest/develop/refere
 pub(super) const BASH: &str =
     "https://www.gnu.org/software/bash/manual/html_node/Redirections.html";
 pub(super) const URLLIB: &str = "https://docs.python.org/3/library/urllib.request.html";
-pub(super) const WERKZEUG: &str = "https://werkzeug.palletsprojects.com/en/stable/serving/";
+pub(super) const WERKZEUG: &str = "https://github.com/pallets/werkzeug/pull/2399";
 pub(super) const NGINX_FASTCGI: &str =
     "https://nginx.org/en/docs/http/ngx_http_fastcgi_module.html";
 pub(super) const GO_CLIENT: &str = "https://pkg.go.dev/net/http#Client";

@@ -80,6 +80,10 @@ pub const TOPICS: &[Topic] = &[
         text: "The server closes each connection after a fixed number of requests: 1000 is nginx, \
                100 \
                Apache and Tomcat. Harmless when the number is large.\n\n\
+               How it shows: closes at once after an answer, most of them after the same number \
+               of requests, each connection replaced many times. Either side may send the first \
+               FIN. The number has to be known: with long bodies, losses or TLS only bounds are, \
+               and the finding is less sure.\n\n\
                What it is not: a client that makes each pool for a number of requests shows the \
                same number: its settings tell.\n\n\
                What would refute it: numbers of requests that differ from connection to \
@@ -93,6 +97,8 @@ pub const TOPICS: &[Topic] = &[
                need not be the side that said it: a client that sends Connection: close mostly \
                sees the server's FIN \
                first.\n\n\
+               How it shows: one request on each connection, closed by FIN within moments of the \
+               answer, and not by the client alone (that is D1).\n\n\
                How to tell: look at one exchange, `curl -v` to the server (does it answer \
                Connection: \
                close, or HTTP/1.0?), and one request of the client (does it send Connection: \
@@ -108,7 +114,13 @@ pub const TOPICS: &[Topic] = &[
         text: "At level L0 no close is counted, so neither idle times nor requests are known: the \
                server's keep-alive timeout (D4), its limit of requests a connection (D5) and \
                Connection: close (D6) look the same.\n\n\
-               How to tell: level L1 or L2, see `keepwarm explain levels`.",
+               How it shows: TIME_WAITs at the server, or connections that vanish at the client \
+               without one.\n\n\
+               How to tell: level L1 or L2, see `keepwarm explain levels`.\n\n\
+               What it is not: resets leave no TIME_WAIT on either side and look like this at the \
+               client; a client that closes first (D1, D2, D11) holds the TIME_WAITs itself.\n\n\
+               What would refute it: TIME_WAITs at the client (`ss -tan state time-wait`), or \
+               closes that level L1 counts as the client's.",
     },
     Topic {
         name: "D7",
@@ -118,6 +130,8 @@ pub const TOPICS: &[Topic] = &[
                number that grows is a leak (a response that was never closed); a number that \
                stays is \
                a pool that checks a connection only when it needs one.\n\n\
+               How it shows: CLOSE_WAIT at the end of the window is above that at its start by \
+               more than the program closed meanwhile; in one dump, a hundred and more.\n\n\
                What it is not: CLOSE_WAITs that turn over are a pool that checks late: as many \
                are closed as come. Long streams are in ESTABLISHED.\n\n\
                What would refute it: a number that stays or falls in a longer watch, or the \
@@ -129,6 +143,8 @@ pub const TOPICS: &[Topic] = &[
         text: "Probes: a load balancer or a monitor that connects and closes, often by RST. Left \
                out \
                of the verdict on the rest.\n\n\
+               How it shows: most of the closed connections carried no data in either \
+               direction.\n\n\
                What it is not: a port scan shows refused connects too (D9); a client that sends a \
                part of a request and waits (slowloris) is D13.\n\n\
                What would refute it: data on the connections, or an answer.",
@@ -139,6 +155,9 @@ pub const TOPICS: &[Topic] = &[
         text: "No program listens, the queue of the listener is full, or a firewall is in the \
                way. With no \
                local port left connect(2) fails too, without a packet.\n\n\
+               How it shows: sockets that die in SYN_SENT; at a server, connections that wait for \
+               accept(2), with the length of the queue and its bound, and the host's counter of \
+               overflows.\n\n\
                What it is not: requests that fail after the handshake are not connects: see \
                D13.\n\n\
                What would refute it: counters AttemptFails and TcpExtListenOverflows that do not \
@@ -156,6 +175,8 @@ pub const TOPICS: &[Topic] = &[
                Closing first at more than ports / 60 s (470 a second) for a minute gets there. The \
                cure is to keep connections. Until then: a wider ip_local_port_range, or \
                net.ipv4.tcp_tw_reuse=1 on the client.\n\n\
+               How it shows: the number of ports that one source address has taken towards one \
+               service, and the rate of the last seconds as a forecast.\n\n\
                What it is not: TIME_WAIT at a server takes no port. Ports are counted for each \
                remote address and port, so the sum over several says nothing.\n\n\
                What would refute it: a count below a third of the range for each single \
@@ -165,6 +186,8 @@ pub const TOPICS: &[Topic] = &[
         name: "D11",
         title: "connections that are meant to end",
         text: "Closed by their owner's own idle timeout or lifetime: nothing to do.\n\n\
+               How it shows: the client closes first, most closes after the same idle time of a \
+               second and more.\n\n\
                What it is not: pools that are thrown away and collected later (D1) idle beside \
                new connections; a deadline with an answer due is D13.\n\n\
                What would refute it: new connections that are opened while as many idle.",
@@ -231,7 +254,8 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "healthy",
         title: "connections are kept",
-        text: "Many requests on each connection, and few closes for what was carried; or streams \
+        text: "How it shows: many requests on each connection, and few closes for what was \
+               carried; or streams \
                (server-sent events, WebSockets, subscriptions) over which the server sends again \
                and \
                again, and next to none of which closes.\n\n\
@@ -247,9 +271,13 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "mixed",
         title: "no single cause, or not enough evidence",
-        text: "Fewer than 30 closes, or none of the causes has four fifths of them. Watch longer, \
-               or \
-               one destination at a time.",
+        text: "How it shows: fewer than 30 closes, or none of the causes has four fifths of them; \
+               or what a cause would rest on was lost, or is not reported by this kernel, and the \
+               finding says so. Watch longer, or one destination at a time.\n\n\
+               What it is not: a sign of health. Two causes at once (probes beside a pool, two \
+               clients of one service) are mixed too.\n\n\
+               What would refute it: a watch of one port, or of one process (--pid), that names \
+               a cause.",
     },
     Topic {
         name: "time-wait",

@@ -43,8 +43,23 @@ pub struct DestinationRecord {
     pub opened: Option<u64>,
     /// Connections closed in the window; `None` where closes are not counted.
     pub closed: Option<Closed>,
-    /// Requests on a connection.
+    /// Requests on a connection, at least.
     pub requests_per_connection: PerConnection,
+    /// Requests on a connection, at most: equal to the former where messages are short and none was
+    /// lost. `None` in a record of an older version.
+    #[serde(default)]
+    pub requests_at_most: Option<PerConnection>,
+    /// Requests without an answer; `None` where closes are not counted, and in a record of an older
+    /// version.
+    #[serde(default)]
+    pub waiting: Option<WaitingRecord>,
+    /// Sockets that the peer leaves without an acknowledgement; `None` in a record of an older
+    /// version.
+    #[serde(default)]
+    pub stuck: Option<StuckRecord>,
+    /// A server's accept queue; `None` where it is not known.
+    #[serde(default)]
+    pub accept_queue: Option<AcceptQueueRecord>,
     /// Milliseconds between the last data and the close.
     pub idle_at_close_ms: IdleRecord,
     /// Milliseconds from established to closed, of connections that were opened and closed within
@@ -77,6 +92,9 @@ pub struct DestinationRecord {
 pub struct Closed {
     /// By FIN, this side's first, or both crossed.
     pub local_fin: u64,
+    /// The part of `local_fin` in which both FINs crossed: the other side counts it as its own too.
+    #[serde(default)]
+    pub crossed_fin: u64,
     /// By FIN, the other side's first.
     pub remote_fin: u64,
     /// By a reset of this side, with no data unread.
@@ -133,6 +151,41 @@ pub struct PerConnection {
     /// The sum over all connections; `None` where requests are not counted, and in a record of
     /// `keepwarm.watch/1`.
     pub total: Option<u64>,
+}
+
+/// Requests that were given up, or never answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRecord {
+    /// Closed connections on which the client sent data and received nothing.
+    pub unanswered: u64,
+    /// Closes by the client while an answer was due.
+    pub given_up: u64,
+    /// Median of the milliseconds that it had waited then.
+    pub p50_ms: Option<u32>,
+}
+
+/// Sockets that have sent what the peer does not acknowledge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckRecord {
+    /// In ESTABLISHED or CLOSE_WAIT: data, or probes.
+    pub established: u64,
+    /// In FIN_WAIT1, CLOSING or LAST_ACK.
+    pub closing: u64,
+    /// The longest time since one of them received a segment.
+    pub silent_ms: u32,
+    /// Retransmissions and probes of all of them.
+    pub retransmits: u64,
+}
+
+/// Connections that the kernel has established and no program has accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptQueueRecord {
+    /// Connections in the queue of the listeners.
+    pub waiting: u32,
+    /// The most that it takes.
+    pub backlog: u32,
+    /// Connections without a process.
+    pub unaccepted: u64,
 }
 
 /// Idle times at the close, in milliseconds.
@@ -220,7 +273,7 @@ pub struct OwnerRecord {
 /// A verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FindingRecord {
-    /// `D1` to `D12`, `D4-D6`, `healthy`, `mixed`.
+    /// `D1` to `D14`, `D4-D6`, `healthy`, `mixed`.
     pub code: String,
     /// The share of the evidence that fits, from 0 to 1.
     pub confidence: f64,

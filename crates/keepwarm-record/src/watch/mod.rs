@@ -18,8 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 pub use destination::{
-    Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord, LifetimeRecord, OwnerRecord,
-    PerConnection, PollDiffRecord, PortsRecord, ResetsRecord, Side,
+    AcceptQueueRecord, Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord,
+    LifetimeRecord, OwnerRecord, PerConnection, PollDiffRecord, PortsRecord, ResetsRecord, Side,
+    StuckRecord, WaitingRecord,
 };
 pub use facts::{cannot_judge, fact};
 pub use level::{
