@@ -26,6 +26,8 @@ pub(super) struct DestinationId(u32);
 #[derive(Debug, Default)]
 pub(super) struct Destinations {
     slots: Vec<Totals>,
+    /// The id under which each slot is listed.
+    listed: Vec<DestinationId>,
     /// Slots whose destination was folded.
     free: Vec<u32>,
     /// The slot of each id.
@@ -35,12 +37,13 @@ pub(super) struct Destinations {
 
 impl Destinations {
     /// Returns the id of a destination, which is added if need be. `dump`: the levels that a dump
-    /// under way has counted so far, which weigh in if destinations have to be folded.
+    /// under way has counted so far. They weigh in if destinations have to be folded, and are folded
+    /// with them.
     pub(super) fn id_of(
         &mut self,
         service: SocketAddr,
         side: Side,
-        dump: Option<&Map<DestinationId, Level>>,
+        dump: Option<&mut Map<DestinationId, Level>>,
     ) -> DestinationId {
         let key = (Some(service), side);
         if let Some(id) = self.ids.get(&key) {
@@ -86,7 +89,7 @@ impl Destinations {
 
     /// Returns the id under which a destination is listed now: its own, or the folded one's.
     pub(super) fn current(&self, id: DestinationId) -> DestinationId {
-        self.ids.get(&self.get(id).key()).copied().unwrap_or(id)
+        self.listed[self.place(id)]
     }
 
     fn place(&self, id: DestinationId) -> usize {
@@ -95,17 +98,19 @@ impl Destinations {
 
     fn add(&mut self, totals: Totals) -> DestinationId {
         let key = totals.key();
+        let id = DestinationId(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
         let place = match self.free.pop() {
             Some(place) => {
                 self.slots[place as usize] = totals;
+                self.listed[place as usize] = id;
                 place
             }
             None => {
                 self.slots.push(totals);
+                self.listed.push(id);
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        let id = DestinationId(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
         self.places.push(place);
         self.ids.insert(key, id);
         id
@@ -120,11 +125,11 @@ impl Destinations {
     }
 
     /// Keeps the busiest and folds the others into one for each side.
-    fn fold(&mut self, dump: Option<&Map<DestinationId, Level>>) {
+    fn fold(&mut self, mut dump: Option<&mut Map<DestinationId, Level>>) {
         let named = self.ids.iter().filter(|(key, _)| key.0.is_some());
         let mut order: Vec<(u64, Key, DestinationId)> = named
             .map(|(key, id)| {
-                let level = dump.and_then(|levels| levels.get(id));
+                let level = dump.as_ref().and_then(|levels| levels.get(id));
                 (self.get(*id).weight(level), *key, *id)
             })
             .collect();
@@ -133,13 +138,23 @@ impl Destinations {
         order.sort_unstable_by_key(|(weight, key, _)| (*weight, *key));
         for (_, key, id) in order.into_iter().take(quiet) {
             let into = self.folded(key.1);
-            let place = self.place(id);
-            let totals = std::mem::replace(&mut self.slots[place], Totals::new(key));
-            self.get_mut(into).fold_in(&totals);
+            self.move_into(into, id);
             self.ids.remove(&key);
-            self.places[id.0 as usize] = self.places[into.0 as usize];
-            self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
+            if let Some(levels) = dump.as_mut()
+                && let Some(level) = levels.remove(&id)
+            {
+                levels.entry(into).or_default().merge(&level);
+            }
         }
+    }
+
+    /// Adds the totals of a destination to those of another, and frees its slot.
+    fn move_into(&mut self, into: DestinationId, id: DestinationId) {
+        let (place, into) = (self.place(id), self.place(into));
+        let Ok([one, sum]) = self.slots.get_disjoint_mut([place, into]) else { return };
+        sum.fold_in(one);
+        self.places[id.0 as usize] = u32::try_from(into).unwrap_or(u32::MAX);
+        self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
     }
 }
 

@@ -27,9 +27,17 @@ pub(super) struct Dump {
 }
 
 impl Dump {
-    fn count(&mut self, id: DestinationId, side: Side, row: &Socket) -> &mut Level {
+    /// Counts a row. `own`: its destination's id, `id`: the id that this is listed under, which
+    /// differs once it is folded. Ports are counted towards one service, folded or not.
+    fn count(
+        &mut self,
+        own: DestinationId,
+        id: DestinationId,
+        side: Side,
+        row: &Socket,
+    ) -> &mut Level {
         if side == Side::Client {
-            *self.ports.entry((id, row.local.ip())).or_default() += 1;
+            *self.ports.entry((own, row.local.ip())).or_default() += 1;
         }
         self.is_transitional |= TRANSITIONAL.contains(row.state);
         self.with_info |= row.info.is_some();
@@ -69,7 +77,7 @@ impl Tracker {
         let local_address =
             if row.is_alive() { self.addresses.learn(row.local.ip()) } else { None };
         let (service, side) = self.destination_of(row);
-        let id = match self.open.get(row.cookie) {
+        let own = match self.open.get(row.cookie) {
             Some(known) if row.is_alive() && self.open.is_seen(known) => return,
             Some(known) => known.destination,
             None => self.destination_id(service, side),
@@ -78,8 +86,9 @@ impl Tracker {
         if self.opened_at.is_none() {
             self.baseline.handle_row(row, server_only);
         }
+        let id = self.destinations.current(own);
         let Some(dump) = &mut self.dump else { return };
-        let level = dump.count(id, side, row);
+        let level = dump.count(own, id, side, row);
         if let Some(age) = row.time_wait_age_ms() {
             level.count_time_wait(age, !self.baseline.had_minisocket(row.cookie));
         }
@@ -89,7 +98,7 @@ impl Tracker {
         if row.is_alive() && !self.is_closing {
             level.alive += 1;
             level.server_only += u64::from(server_only);
-            self.open.see(id, side, row, local_address).server_only = server_only;
+            self.open.see(own, side, row, local_address).server_only = server_only;
         }
     }
 
@@ -162,19 +171,10 @@ impl Tracker {
 
     fn set_levels(&mut self, dump: Dump) {
         let Dump { mut levels, ports, with_info, .. } = dump;
+        // A destination may have been folded since its rows were counted; its level went with it.
         for ((id, source), used) in ports {
-            levels.entry(id).or_default().count_ports(PortsTaken { source, used });
-        }
-        // A destination may have been folded since its rows were counted.
-        let mut folded = Vec::new();
-        for (id, level) in &levels {
-            let current = self.destinations.current(*id);
-            if current != *id {
-                folded.push((current, level.clone()));
-            }
-        }
-        for (current, level) in folded {
-            levels.entry(current).or_default().merge(&level);
+            let current = self.destinations.current(id);
+            levels.entry(current).or_default().count_ports(PortsTaken { source, used });
         }
         let ids: Vec<DestinationId> = self.destinations.ids().collect();
         for id in ids {

@@ -313,7 +313,7 @@ impl Tracker {
     }
 
     fn destination_id(&mut self, service: SocketAddr, side: Side) -> DestinationId {
-        self.destinations.id_of(service, side, self.dump.as_ref().map(|dump| &dump.levels))
+        self.destinations.id_of(service, side, self.dump.as_mut().map(|dump| &mut dump.levels))
     }
 
     // ---- state ------------------------------------------------------------------------------

@@ -52,3 +52,28 @@ fn folding_midway_through_settling_loses_nothing() {
     let opened: u64 = report.destinations.iter().map(|one| one.opened).sum();
     assert_eq!(opened, u64::from(many + 1));
 }
+
+#[test]
+fn folding_midway_through_a_dump_loses_nothing() {
+    let many = 6 * u32::try_from(MAX_DESTINATIONS).unwrap();
+    let mut tracker = super::tracker(Scope::default());
+    for _ in 0..2 {
+        tracker.begin_dump();
+        for host in 0..many {
+            tracker.handle_row(&client(State::Established, host, host.into()), ms(1000));
+        }
+        let levels = tracker.dump.as_ref().unwrap().levels.len();
+        tracker.end_dump(ms(1000), false);
+        // Sockets of the second dump have the ids of destinations that were folded in the first.
+        assert!(levels <= 2 * MAX_DESTINATIONS + 2, "{levels}");
+    }
+    tracker.handle_baseline();
+    tracker.open_window(ms(1000));
+    let report = end(tracker, 2000);
+    let established: u64 = report.destinations.iter().map(|one| one.established).sum();
+    assert_eq!(established, u64::from(many));
+    let destinations: u64 = report.destinations.iter().map(|one| one.folded).sum();
+    assert_eq!(destinations, u64::from(many));
+    let folded = report.destinations.iter().find(|one| one.service.is_none()).unwrap();
+    assert_eq!(folded.ports.unwrap().used, 1, "ports are counted towards one service");
+}
