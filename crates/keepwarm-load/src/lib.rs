@@ -31,8 +31,8 @@
 //! # Inside
 //!
 //! Imports run one way: `run` → `summary` and `engine` → `plan` → `pacer`; `engine` and `summary` →
-//! `counts`; [`limits`] lies beneath all. `pacer` and `counts` know no socket, thread or clock, and
-//! `engine::http1` knows bytes only.
+//! `counts`; [`limits`] lies beneath all. `pacer` and `counts` know no socket, thread or clock.
+//! Responses are read by `keepwarm-http1`, which knows bytes only.
 
 #![forbid(unsafe_code)]
 

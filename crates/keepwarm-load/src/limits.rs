@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use keepwarm_http1::{Doubt, Limits, Rules};
+
 /// The most connections a plan may ask for: by default no Linux host has more descriptors.
 pub const MAX_CONCURRENCY: usize = 1_000_000;
 
@@ -25,12 +27,24 @@ pub const MAX_STREAM: u64 = 256 << 20;
 /// lasts 2 seconds in a run of more than an hour, 4 seconds beyond two hours, and so on.
 pub const MAX_SLICES: usize = 3600;
 
-/// The largest response head that is read, in bytes. Also limits all trailers of a response
-/// together.
+/// The largest response head that is read, in bytes, with the interim responses before it. Also
+/// limits all trailers of a response together.
 pub const MAX_HEAD: usize = 64 * 1024;
-
-/// The most header fields of one response.
-pub const MAX_FIELDS: usize = 100;
 
 /// The most interim (1xx) responses before one final response.
 pub const MAX_INTERIM: u32 = 16;
+
+/// The longest chunk size line, extensions included, in bytes.
+pub const MAX_CHUNK_LINE: usize = 4 * 1024;
+
+/// The rules by which responses are read. A response that is delimited twice is counted, and ends
+/// its connection.
+pub(crate) const RULES: Rules = Rules {
+    limits: Limits {
+        head: MAX_HEAD,
+        interim: MAX_INTERIM,
+        chunk_line: MAX_CHUNK_LINE,
+        trailers: MAX_HEAD,
+    },
+    doubt: Doubt::EndConnection,
+};

@@ -34,7 +34,7 @@ pub enum ErrorClass {
     EofWithinResponse,
     /// The end of the response cannot be known from its bytes (RFC 9112, section 6.3).
     BadFraming,
-    /// The head or the trailers of the response exceed 64 KiB or 100 fields.
+    /// The head or the trailers of the response exceed 64 KiB.
     TooLarge,
     /// Writing the request failed with this errno, and no complete response had arrived.
     Write,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keepwarm_http1::Asked;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::event::epoll;
@@ -179,7 +180,7 @@ impl Engine {
             // EPIPE). The kernel reports the error only once, so a read would not see it.
             Err(errno @ (Errno::CONNRESET | Errno::PIPE)) => {
                 self.opened(index);
-                self.slots[index].framing.reset(false, false);
+                self.slots[index].response.begin(Asked::Plain, false);
                 self.slots[index].state = State::Exchanging;
                 self.receive_failed(index, errno);
             }

@@ -133,7 +133,7 @@ impl Engine {
             }
             State::Exchanging => {
                 let slot = &self.slots[index];
-                let what = match slot.framing.received() {
+                let what = match slot.response.received() {
                     true => "a part of the response had come",
                     false => "no byte of the response had come",
                 };

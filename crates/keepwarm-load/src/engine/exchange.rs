@@ -7,10 +7,10 @@
 
 use std::time::{Duration, Instant};
 
+use keepwarm_http1::{Asked, Counts, Error, Persistence, Refusal};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
-use super::http1::{Malformed, Response, Reuse};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
 use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, FirstResponse, Protocol, micros};
@@ -46,7 +46,11 @@ impl Engine {
         slot.state = State::Exchanging;
         slot.write_error = None;
         slot.sent_at = now;
-        slot.framing.reset(self.plan.prepared()[slot.which].is_head, want_server);
+        let asked = match self.plan.prepared()[slot.which].is_head {
+            true => Asked::Head,
+            false => Asked::Plain,
+        };
+        slot.response.begin(asked, want_server);
         if self.is_open_loop() {
             let lag_us = micros(now.saturating_duration_since(self.slots[index].due_at));
             self.tally.send_lag.record(lag_us);
@@ -158,13 +162,13 @@ impl Engine {
     pub(super) fn take(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let slot = &mut self.slots[index];
         match slot.state {
-            State::Exchanging => match slot.framing.feed(bytes) {
+            State::Exchanging => match slot.response.feed(bytes) {
                 Ok(fed) => {
                     if let Some(response) = fed.complete {
                         self.complete(index, response, fed.consumed < bytes.len(), now);
                     }
                 }
-                Err(malformed) => self.bad_response(index, malformed, bytes, now),
+                Err(error) => self.bad_response(index, error, bytes, now),
             },
             State::Open | State::Leaving { wait: true, .. } => self.leave_stray(index),
             // Of a response that could not be read, the rest belongs to it.
@@ -194,7 +198,7 @@ impl Engine {
     }
 
     /// Counts a complete response, and decides whether its connection may carry another request.
-    fn complete(&mut self, index: usize, response: Response, stray: bool, now: Instant) {
+    fn complete(&mut self, index: usize, response: Counts, stray: bool, now: Instant) {
         self.tick(now);
         let slot = &mut self.slots[index];
         let service = now - slot.sent_at;
@@ -215,9 +219,9 @@ impl Engine {
         if self.tally.first_response.is_none() {
             self.tally.first_response = Some(FirstResponse {
                 at: now - self.started,
-                server: slot.framing.take_server(),
+                server: slot.response.take_server(),
                 location: slot
-                    .framing
+                    .response
                     .take_location()
                     .filter(|_| (300..400).contains(&response.status)),
                 document_length: response.body_bytes,
@@ -231,13 +235,13 @@ impl Engine {
             self.leave_stray(index);
         } else if early {
             self.leave(index, CloseCause::EarlyResponse, None);
-        } else if response.reuse == Reuse::Ambiguous {
+        } else if response.persistence == Persistence::Ambiguous {
             self.leave(index, CloseCause::AmbiguousFraming, None);
         } else if !self.plan.keep_alive() {
             self.leave(index, CloseCause::OnePerConnection, Some(now));
         } else if self.slots[index].is_last {
             self.leave(index, CloseCause::RequestLimit, Some(now));
-        } else if response.reuse == Reuse::ServerCloses {
+        } else if response.persistence == Persistence::ServerCloses {
             self.leave(index, CloseCause::ResponseSaidClose, Some(now));
         }
     }
@@ -300,7 +304,7 @@ impl Engine {
     pub(super) fn settle_ended(&mut self, index: usize, now: Instant) -> ConnectionEnd {
         let slot = &mut self.slots[index];
         let truncated = slot.tls.is_some() && !slot.end_announced;
-        if let Some(response) = slot.framing.end_of_input().filter(|_| !truncated) {
+        if let Some(response) = slot.response.end().filter(|_| !truncated) {
             self.complete(index, response, false, now);
             if let State::Leaving { wait: true, .. } = self.slots[index].state {
                 self.gauges.waiting -= 1;
@@ -315,7 +319,7 @@ impl Engine {
                 _ => ConnectionEnd::ByUs(CloseCause::SocketError),
             };
         } else {
-            let class = match (slot.framing.received(), slot.requests) {
+            let class = match (slot.response.received(), slot.requests) {
                 (true, _) => ErrorClass::EofWithinResponse,
                 (false, 0 | 1) => ErrorClass::EofOnNew,
                 (false, _) => ErrorClass::EofOnReused,
@@ -342,7 +346,7 @@ impl Engine {
         }
         let slot = &self.slots[index];
         if slot.state == State::Exchanging {
-            let class = match (errno, slot.framing.received(), slot.requests) {
+            let class = match (errno, slot.response.received(), slot.requests) {
                 (Errno::CONNRESET, false, _) => ErrorClass::ResetBeforeResponse,
                 (Errno::CONNRESET, true, _) => ErrorClass::ResetWithinResponse,
                 (Errno::PIPE, true, _) => ErrorClass::EofWithinResponse,
@@ -353,7 +357,7 @@ impl Engine {
             let nth = slot.requests;
             // A FIN has no errno, even where the kernel reports EPIPE for it.
             let said = (errno != Errno::PIPE).then_some(errno);
-            let is_new = !slot.framing.received() && nth <= 1;
+            let is_new = !slot.response.received() && nth <= 1;
             let protocol = if is_new { self.guess_by_port() } else { None };
             let said = said.map(counts::Errno::from_rustix);
             let key = ErrorKey { class, errno: said, protocol };
@@ -375,13 +379,23 @@ impl Engine {
         });
     }
 
-    fn bad_response(&mut self, index: usize, malformed: Malformed, bytes: &[u8], now: Instant) {
-        let class =
-            if malformed.is_too_large() { ErrorClass::TooLarge } else { ErrorClass::BadFraming };
-        let protocol = (malformed == Malformed::NotHttp).then(|| Protocol::of(bytes));
-        self.fail_as(index, ErrorKey { class, errno: None, protocol }, now, || match protocol {
-            Some(_) => format!("{}: {}", malformed.describe(), quoted(bytes)),
-            None => malformed.describe(),
+    fn bad_response(&mut self, index: usize, error: Error, bytes: &[u8], now: Instant) {
+        let class = match error.refusal {
+            Refusal::HeadTooLarge | Refusal::TrailersTooLarge => ErrorClass::TooLarge,
+            _ => ErrorClass::BadFraming,
+        };
+        let protocol = (error.refusal == Refusal::NotHttp).then(|| Protocol::of(bytes));
+        self.fail_as(index, ErrorKey { class, errno: None, protocol }, now, || {
+            match error.refusal {
+                Refusal::NotHttp => format!("{}: {}", error.refusal, quoted(bytes)),
+                Refusal::HeadTooLarge => "the response head is larger than 64 KiB".to_owned(),
+                Refusal::TrailersTooLarge => "the trailers are larger than 64 KiB".to_owned(),
+                Refusal::ChunkLineTooLong => "a chunk size line is longer than 4 KiB".to_owned(),
+                Refusal::TooManyInterim => {
+                    "more than 16 interim responses came before a final one".to_owned()
+                }
+                _ => error.to_string(),
+            }
         });
         self.leave(index, CloseCause::BadResponse, None);
     }
@@ -396,7 +410,7 @@ impl Engine {
 
     pub(super) fn exchange_timed_out(&mut self, index: usize, now: Instant) {
         let timeout = self.plan.timeout();
-        let part = if self.slots[index].framing.received() { "a part" } else { "no byte" };
+        let part = if self.slots[index].response.received() { "a part" } else { "no byte" };
         self.fail(index, ErrorClass::Timeout, None, now, || {
             format!("{part} of the response came within {timeout:?}")
         });

@@ -11,7 +11,6 @@ mod collector;
 mod dial;
 mod ending;
 mod exchange;
-mod http1;
 mod nap;
 mod release;
 mod seconds;

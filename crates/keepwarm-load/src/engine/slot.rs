@@ -24,12 +24,13 @@
 
 use std::time::Instant;
 
+use keepwarm_http1::Counter;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustls::ClientConnection;
 
-use super::http1::Framing;
 use crate::counts::CloseCause;
+use crate::limits::RULES;
 use crate::plan::{Outgoing, Plan};
 
 /// The state of a slot.
@@ -88,7 +89,7 @@ pub(super) struct Slot {
     pub(super) failed_dials: u32,
     /// The only timer of a slot: timeout, end of the back-off, or end of waiting for the peer.
     pub(super) wake_at: Option<Instant>,
-    pub(super) framing: Framing,
+    pub(super) response: Counter,
     /// The TLS side of the connection, if it has one.
     pub(super) tls: Option<Box<ClientConnection>>,
     /// The peer has announced its end in TLS (close_notify), so its FIN does not truncate data.
@@ -130,7 +131,7 @@ impl Slot {
             endpoints_tried: 0,
             failed_dials: 0,
             wake_at: None,
-            framing: Framing::new(),
+            response: Counter::new(RULES),
             tls: None,
             end_announced: false,
             stray: false,
