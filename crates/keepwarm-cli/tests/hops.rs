@@ -94,7 +94,7 @@ fn assertions_reach_the_hops() {
     chain
         .load(&["-n", "10", "-c", "1", "--assert", &assertions[0]])
         .exits_with(10)
-        .says(&format!("not available here: port {port} was not watched: give --watch {port}"));
+        .says(&format!("not available here: port {port} is not watched: give --watch {port}"));
 }
 
 #[test]

@@ -276,9 +276,85 @@ fn bad_arguments_name_themselves() {
         (&["-n", "abc"], "http://127.0.0.1/", "write 10000, 10,000 or 10k"),
         (&["-r", "abc"], "http://127.0.0.1/", "100/s"),
         (&["-w", "abc"], "http://127.0.0.1/", "it is not a port of this host"),
+        (&[], "http://127.0.0.1:abc/", "port \"abc\" is not a number"),
+        (&["--connect-to", ":::"], "http://127.0.0.1/", "replaces neither"),
+        (
+            &["--connect-to", "a:1::2"],
+            "http://127.0.0.1/",
+            "--connect-to \"a:1::2\": no rule is for",
+        ),
+        (
+            &["--close-policy", "now"],
+            "http://127.0.0.1/",
+            "--close-policy now: connections are kept",
+        ),
+        (&["--unix-socket", "/dev/null"], "http://a/", "--unix-socket \"/dev/null\": it is not"),
+        (&["-u", "me"], "http://127.0.0.1/", "--user \"me\": it has no password"),
+        (&["-d", "@/no/such/file"], "http://127.0.0.1/", "/no/such/file"),
     ] {
         load(arguments, url).exits_with(2).says(why);
     }
+}
+
+#[test]
+fn files_of_tls_are_named_in_errors() {
+    let path = std::env::temp_dir().join(format!("keepwarm-no-pem-{}", std::process::id()));
+    std::fs::write(&path, "hello").expect("a file");
+    let name = path.to_str().expect("UTF-8");
+    for (arguments, url, given) in [
+        (&["--ca-cert", name][..], "https://127.0.0.1/", format!("--ca-cert {name:?}: ")),
+        (&["--ca-cert", name], "http://127.0.0.1/", format!("--ca-cert {name:?}: ")),
+        (
+            &["--cert", name, "--key", name],
+            "https://127.0.0.1/",
+            format!("--cert {name:?} and --key {name:?}: "),
+        ),
+        (&["-k"], "http://127.0.0.1/", "--insecure: the URL begins with http://".to_owned()),
+        (&["--no-resumption"], "http://127.0.0.1/", "--no-resumption: the URL".to_owned()),
+    ] {
+        load(arguments, url).exits_with(2).says(&given);
+    }
+    std::fs::remove_file(&path).expect("it is there");
+}
+
+/// Serves each request with 200; the second value receives the first bytes of each connection.
+fn listening() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is left");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let (heads, received) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let count = stream.read(&mut request).unwrap_or(0);
+            let _ = heads.send(String::from_utf8_lossy(&request[..count]).into_owned());
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    (url, received)
+}
+
+#[test]
+fn body_is_sent_as_by_curl() {
+    let path = std::env::temp_dir().join(format!("keepwarm-body-{}", std::process::id()));
+    std::fs::write(&path, "of a file").expect("a file");
+    let at = format!("@{}", path.display());
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let json = "Content-Type: application/json";
+    for (arguments, start, has, end) in [
+        (&["-d", "a=b"][..], "POST / ", form, "\r\n\r\na=b"),
+        (&["-d", ""], "POST / ", "Content-Length: 0\r\n", "\r\n\r\n"),
+        (&["-d", &at], "POST / ", form, "\r\n\r\nof a file"),
+        (&["-D", &at[1..]], "POST / ", form, "\r\n\r\nof a file"),
+        (&["-d", "{}", "-m", "PUT", "-H", json], "PUT / ", json, "\r\n\r\n{}"),
+    ] {
+        let (url, received) = listening();
+        load(&[&["-n", "1", "-c", "1"], arguments].concat(), &url).exits_with(0);
+        let head = received.recv().expect("a request");
+        assert!(head.starts_with(start) && head.contains(has) && head.ends_with(end), "{head}");
+        assert_eq!(head.matches("Content-Type").count(), 1, "{head}");
+    }
+    std::fs::remove_file(&path).expect("it is there");
 }
 
 #[test]
@@ -296,10 +372,13 @@ fn numbers_are_read_as_people_write_them() {
 fn unjudgeable_assertions_are_refused_before_the_run() {
     // Nothing listens there: had the run begun, the exit code would be 3.
     let url = format!("http://127.0.0.1:{}/", dead_port());
-    for (assertion, why) in
-        [("hop.8081.opened<=110", "give --watch 8081"), ("lag.p99<1ms", "give --rate")]
-    {
-        load(&["--assert", assertion], &url).exits_with(10).says(why);
+    for (assertion, why) in [
+        ("hop.8081.opened<=110", "give --watch 8081"),
+        ("lag.p99<1ms", "give --rate"),
+        ("handshake.p50<1ms", "there is no TLS handshake"),
+        ("service.p99.9<1s", "9999 requests are too few for p99.9: give -n 10000"),
+    ] {
+        load(&["-n", "9999", "--assert", assertion], &url).exits_with(10).says(why);
     }
 }
 

@@ -128,7 +128,7 @@ impl Run {
         check_memory(&connections)?;
         let started = Instant::now();
         let wanted = plan.requests().unwrap_or(u64::MAX).min(plan.concurrency() as u64);
-        let shared = Arc::new(Shared::new(connections.len(), wanted));
+        let shared = Arc::new(Shared::new(connections.len(), wanted, plan.is_open_loop()));
         let plan = Arc::new(plan);
         let mut engines = Vec::new();
         for (thread, &of_thread) in connections.iter().enumerate() {

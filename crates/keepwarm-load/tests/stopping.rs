@@ -206,6 +206,18 @@ fn refusing_target_is_given_up_early() {
     assert!(errno.hint().is_some());
 }
 
+/// An open loop dials at its rate: three failures for each of fifty connections would take long.
+#[test]
+fn open_loop_gives_up_after_ten_dials() {
+    let port = RefusedPort::new();
+    let url = format!("http://{}/", port.address());
+    let plan = Plan::builder(url).rate(100.0).duration(Duration::from_secs(60)).concurrency(50);
+    let summary = run(plan);
+    assert_eq!(summary.stopped, StopReason::Unreachable);
+    assert!((10..20).contains(&summary.failed), "{}", summary.failed);
+    assert!(summary.elapsed < Duration::from_secs(5), "{:?}", summary.elapsed);
+}
+
 #[test]
 fn refusing_target_ends_small_count() {
     let port = RefusedPort::new();

@@ -162,7 +162,11 @@ impl EngineOptions {
             builder = builder.form(name, value);
         }
         if let Some(user) = &self.user {
-            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            // curl would ask for the password at the terminal.
+            let (user, password) = user.split_once(':').ok_or_else(|| {
+                let way_out = "write USER:PASSWORD, or USER: for an empty password";
+                Failure::new(Exit::Usage, format!("--user {user:?}: it has no password; {way_out}"))
+            })?;
             builder = builder.basic_auth(user, password);
         }
         if let Some(path) = &self.requests_file {
@@ -249,7 +253,8 @@ fn stage(text: &str) -> Result<Stage, String> {
         text.split_once(':').ok_or("write it as DURATION:RATE, such as 10s:100")?;
     let duration = duration::parse_length(duration)?;
     let rate = number::rate(rate).ok().filter(|rate| *rate >= 0.0);
-    let rate = rate.ok_or("its rate is none from 0 on: write DURATION:RATE, such as 10s:100")?;
+    let rate =
+        rate.ok_or("its rate is not a number from 0: write DURATION:RATE, such as 10s:100")?;
     Ok(Stage { duration, rate })
 }
 

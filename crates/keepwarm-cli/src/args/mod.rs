@@ -320,7 +320,7 @@ pub(crate) struct LoadOptions {
     #[arg(long)]
     pub(crate) close: bool,
 
-    /// Request method [default: GET, or POST with --form]
+    /// Request method [default: GET, or POST with --body, --body-file or --form]
     #[arg(short = 'm', long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
 
@@ -328,11 +328,12 @@ pub(crate) struct LoadOptions {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
 
-    /// Request body
+    /// Request body; @FILE is the file's content. As with curl, its Content-Type is
+    /// application/x-www-form-urlencoded unless -H names another
     #[arg(short = 'd', long, value_name = "TEXT", conflicts_with = "body_file")]
     pub(crate) body: Option<String>,
 
-    /// Request body from a file
+    /// Request body from a file, the same as -d @FILE
     #[arg(short = 'D', long, value_name = "FILE")]
     pub(crate) body_file: Option<PathBuf>,
 

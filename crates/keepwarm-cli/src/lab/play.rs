@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use super::child::Child;
 use crate::args::LabOptions;
 use crate::exit::{Exit, Failure};
-use crate::load::{Cause, Hops};
+use crate::load::{Hops, OwnLoad};
 use crate::{interrupt, load};
 
 /// Settings and runtime that all runs share.
@@ -66,7 +66,7 @@ impl Stage {
             return Err(interrupt::failure());
         }
         // The load's target is the front, which is not watched; the services speak no TLS.
-        let hops = hops.finish(&Cause { target: None, ..Cause::of(&load) }, |_| false)?;
+        let hops = hops.finish(&OwnLoad { target: None, ..OwnLoad::of(&load) }, |_| false)?;
         let upstream = hops[0].clone();
         let load = load.with_hops(hops);
         let client = self.runtime.block_on(read_account(front.address()));
@@ -84,7 +84,7 @@ impl Stage {
             // The services need the cores, and answer far less than one thread can ask.
             .threads(1)
             .build()
-            .map_err(|error| load::refused(&error))
+            .map_err(|error| load::refused(&error, None))
     }
 }
 

@@ -7,8 +7,7 @@
 use std::time::Duration;
 
 use keepwarm_diagnose::{
-    Cause as FoundCause, Evidence, Level, LoadKnowledge, PortForecast, RequestCount,
-    Side as ObservedSide, judge,
+    Cause, Evidence, Level, LoadKnowledge, PortForecast, RequestCount, Side as ObservedSide, judge,
 };
 use keepwarm_load::CloseCause;
 use keepwarm_record::load::{
@@ -21,7 +20,7 @@ use crate::evidence::{self, Judged};
 
 /// The load that caused what a hop saw.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cause {
+pub(crate) struct OwnLoad {
     pub(crate) concurrency: u64,
     pub(crate) elapsed: Duration,
     /// The load's own target; `None` where the hops do not include it.
@@ -53,7 +52,7 @@ pub(crate) struct Carried {
     pub(crate) max: Option<u64>,
 }
 
-impl Cause {
+impl OwnLoad {
     /// Takes from a load's record what its hops need.
     pub(crate) fn of(record: &LoadRecord) -> Self {
         Self {
@@ -95,7 +94,7 @@ impl Carried {
 #[derive(Debug)]
 pub(crate) struct Hop<'a> {
     pub(crate) account: &'a PortReport,
-    pub(crate) cause: &'a Cause,
+    pub(crate) load: &'a OwnLoad,
     /// True if the port speaks TLS, whose handshakes look like requests, and is not the target.
     pub(crate) secret: bool,
 }
@@ -103,7 +102,7 @@ pub(crate) struct Hop<'a> {
 impl Hop<'_> {
     /// Returns the load's target, if it is this port.
     fn own(&self) -> Option<Target> {
-        self.cause.target.filter(|target| target.port == self.account.port)
+        self.load.target.filter(|target| target.port == self.account.port)
     }
 
     /// Returns the connections that the load closed at the end of its run.
@@ -115,7 +114,7 @@ impl Hop<'_> {
     pub(crate) fn knowledge(&self) -> impl FnMut(&Destination) -> Option<LoadKnowledge> {
         let own = self.own();
         let known = LoadKnowledge {
-            concurrency: self.cause.concurrency,
+            concurrency: self.load.concurrency,
             closed_at_end: 0,
             responses_said_close: own.map_or(0, |target| target.said_close),
             requests_said_close: own.is_some_and(|target| target.says_close),
@@ -192,7 +191,7 @@ impl Hop<'_> {
     fn forecast(&self, range: u32) -> PortForecast {
         let by_client = self.account.closed.client_fin;
         let closes = by_client - self.closed_by_the_end().min(by_client);
-        PortForecast::new(closes, self.cause.elapsed, range.into())
+        PortForecast::new(closes, self.load.elapsed, range.into())
     }
 }
 
@@ -212,10 +211,7 @@ fn main_finding(judged: &[&Judged], forecast: Option<&PortForecast>) -> HopFindi
     };
     HopFinding {
         // Nothing is to be fixed where connections are meant to end, or stay and are few.
-        healthy: matches!(
-            finding.cause,
-            FoundCause::Healthy | FoundCause::Expiry | FoundCause::Multiplexed
-        ),
+        healthy: matches!(finding.cause, Cause::Healthy | Cause::Expiry | Cause::Multiplexed),
         code: finding.code.to_owned(),
         confidence: finding.confidence,
         summary: finding.summary,
@@ -331,33 +327,33 @@ mod tests {
         report
     }
 
-    fn cause(by_ledger: Option<Carried>, opened: u64) -> Cause {
+    fn load(by_ledger: Option<Carried>, opened: u64) -> OwnLoad {
         let (says_close, said_close) = (false, 0);
         let still_open = 3;
         let target = Target { port: 443, opened, still_open, says_close, said_close, by_ledger };
-        Cause { concurrency: 3, elapsed: Duration::from_secs(1), target: Some(target) }
+        OwnLoad { concurrency: 3, elapsed: Duration::from_secs(1), target: Some(target) }
     }
 
-    fn record(cause: &Cause, secret: bool) -> HopRecord {
-        Hop { account: &account(), cause, secret }.record(&[], None, Vec::new())
+    fn record(load: &OwnLoad, secret: bool) -> HopRecord {
+        Hop { account: &account(), load, secret }.record(&[], None, Vec::new())
     }
 
     #[test]
     fn closes_at_the_end_are_no_churn() {
-        let (account, cause) = (account(), cause(None, 3));
-        let hop = Hop { account: &account, cause: &cause, secret: false };
+        let (account, load) = (account(), load(None, 3));
+        let hop = Hop { account: &account, load: &load, secret: false };
         assert_eq!(hop.closed_by_the_end(), 3, "whether by FIN or by RST");
         assert_eq!(hop.forecast(28_232).closes_per_second, 0.0);
         let mut other = account.clone();
         other.port = 80;
-        let other = Hop { account: &other, cause: &cause, secret: false };
+        let other = Hop { account: &other, load: &load, secret: false };
         assert_eq!(other.closed_by_the_end(), 0, "the load ends no connection of another port");
         assert_eq!(other.forecast(28_232).closes_per_second, 2.0);
     }
 
     #[test]
     fn unseen_port_has_a_finding() {
-        let hop = record(&cause(None, 3), false);
+        let hop = record(&load(None, 3), false);
         assert_eq!((hop.finding.code.as_str(), hop.findings.len()), ("mixed", 0));
         assert!(hop.finding.summary.contains("not enough evidence"), "{:?}", hop.finding);
     }
@@ -366,13 +362,9 @@ mod tests {
     fn tls_requests_come_from_the_load() {
         let carried = Carried { total: 30, mean: Some(10.0), p50: Some(10), max: Some(10) };
         let total = |hop: &HopRecord| hop.requests.total;
-        assert_eq!(
-            total(&record(&cause(None, 3), false)),
-            Some(36),
-            "in plain, segments are right"
-        );
-        assert_eq!(total(&record(&cause(Some(carried), 3), false)), Some(30));
-        for unknown in [record(&cause(Some(carried), 2), false), record(&cause(None, 3), true)] {
+        assert_eq!(total(&record(&load(None, 3), false)), Some(36), "in plain, segments are right");
+        assert_eq!(total(&record(&load(Some(carried), 3), false)), Some(30));
+        for unknown in [record(&load(Some(carried), 2), false), record(&load(None, 3), true)] {
             assert_eq!(total(&unknown), None, "others use the port, or the load does not");
             assert!(unknown.notes().iter().any(|note| note.contains("the port speaks TLS")));
         }

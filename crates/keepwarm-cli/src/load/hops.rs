@@ -13,7 +13,7 @@ use keepwarm_sockets::{
     ephemeral_ports,
 };
 
-use super::hop_record::{Cause, Hop};
+use super::hop_record::{Hop, OwnLoad};
 use crate::evidence::{Judge, Judged};
 use crate::exit::{Exit, Failure};
 
@@ -110,7 +110,7 @@ impl Hops {
     /// the load's own target; of that one the load knows.
     pub(crate) fn finish(
         mut self,
-        cause: &Cause,
+        load: &OwnLoad,
         speaks_tls: impl Fn(u16) -> bool,
     ) -> Result<Vec<HopRecord>, Failure> {
         // The last dump comes before the report waits for rest: TIME_WAITs may go meanwhile.
@@ -127,9 +127,9 @@ impl Hops {
         let hop = |(port, report): (u16, HostReport)| {
             let samples = sampled.samples.remove(&port).unwrap_or_default();
             let account = report.port(port);
-            let is_target = cause.target.is_some_and(|target| target.port == port);
+            let is_target = load.target.is_some_and(|target| target.port == port);
             let carries = !is_target && account.requests.total > 0;
-            let hop = Hop { account: &account, cause, secret: carries && speaks_tls(port) };
+            let hop = Hop { account: &account, load, secret: carries && speaks_tls(port) };
             let judged = judge(&mut watched.judge, report, port, &hop);
             hop.record(&judged, self.ports, samples)
         };

@@ -1,22 +1,24 @@
 //! `keepwarm load`: puts a load on one URL, and accounts for every connection.
 //!
-//! Owns the order: plan, warm-up, watch, run, record, show, exit code. The engine runs the plan,
-//! `fill` and `hop_record` make the record, `show` makes its text, `ending` the exit code.
+//! Owns the order: plan, warm-up, watch, run, record, show, exit code. `plan` makes the plan of the
+//! arguments, the engine runs it, `fill` and `hop_record` make the record, `show` makes its text, `ending` the exit code.
 
 mod ending;
 mod fill;
 mod hop_record;
 mod hops;
 mod live;
+mod plan;
 mod speaks_tls;
 
 pub(crate) use ending::judge;
-pub(crate) use hop_record::Cause;
+pub(crate) use hop_record::OwnLoad;
 pub(crate) use hops::Hops;
+pub(crate) use plan::refused;
 
 use std::time::{Duration, SystemTime};
 
-use keepwarm_load::{ClosePolicy, Plan, PlanBuilder, PlanError, Run};
+use keepwarm_load::{ClosePolicy, Plan, Run};
 use keepwarm_record::load::{LoadRecord, Schedule};
 
 use crate::args::engine::Spread;
@@ -26,23 +28,20 @@ use crate::output::Progress;
 use crate::output_file::Output;
 use crate::{interrupt, limits, output, show};
 
-/// Duration of a load without -n and -z: long enough for a trustworthy p99 and for intervals.
-const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-
 /// Interval at which a running load is checked and its progress is drawn.
 const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
-    let plan = plan(options)?;
-    refuse_unjudgeable(options)?;
+    plan::refuse(options)?;
+    let plan = plan::of(options)?;
     let output = Output::create(options.output.as_deref())?;
     // The first signal ends the load in order, the second one at once; both leave the account.
     interrupt::watch(3)?;
     warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
     let record = drive(plan, "load", &hops, || Ok(()))?;
-    let hops = hops.finish(&Cause::of(&record), speaks_tls::speaks_tls)?;
+    let hops = hops.finish(&OwnLoad::of(&record), speaks_tls::speaks_tls)?;
     let mut record = record.with_hops(hops);
     record.settings.schedule = schedule(options, &record);
     record.judge(&options.assertions);
@@ -66,29 +65,6 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     ending::judge(&record, interrupted())
 }
 
-/// Refuses assertions that this run could not judge, before it takes its time.
-fn refuse_unjudgeable(options: &LoadOptions) -> Result<(), Failure> {
-    let is_open = options.engine.rate.is_some() || !options.engine.stages.is_empty();
-    for assertion in &options.assertions {
-        let mut parts = assertion.name().as_str().split('.');
-        let why = match (parts.next(), parts.next()) {
-            (Some("hop"), Some(port)) => {
-                let watched = options.watch.iter().any(|watched| port.parse() == Ok(*watched));
-                (!watched).then(|| format!("port {port} was not watched: give --watch {port}"))
-            }
-            (Some("response" | "lag"), _) if !is_open => {
-                Some("a closed loop has no instants to count from: give --rate".to_owned())
-            }
-            _ => None,
-        };
-        if let Some(why) = why {
-            let message = format!("--assert {assertion}: it is not available here: {why}");
-            return Err(Failure::new(Exit::Assertion, message));
-        }
-    }
-    Ok(())
-}
-
 /// The failure of a run that a signal has ended.
 fn interrupted() -> Option<Failure> {
     interrupt::happened().then(interrupt::failure)
@@ -100,8 +76,9 @@ fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
     let Some(duration) = options.engine.warm_up else {
         return Ok(());
     };
-    let plan = builder(options)?.without_count().duration(duration);
-    let plan = plan.close_policy(ClosePolicy::Reset).build().map_err(|error| refused(&error))?;
+    let plan = plan::builder(options)?.without_count().duration(duration);
+    let plan = plan.close_policy(ClosePolicy::Reset).build();
+    let plan = plan.map_err(|error| plan::refused(&error, Some(options)))?;
     let record = drive(plan, "warm-up", &Hops::start(&[])?, || Ok(()))?;
     ending::judge_warm_up(&record, interrupted())
 }
@@ -163,64 +140,4 @@ fn schedule(options: &LoadOptions, record: &LoadRecord) -> Option<Schedule> {
         stages: stages.collect(),
         seed: poisson.then_some(engine.seed),
     })
-}
-
-fn plan(options: &LoadOptions) -> Result<Plan, Failure> {
-    builder(options)?.build().map_err(|error| refused(&error))
-}
-
-fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
-    let mut builder = Plan::builder(options.url.as_str())
-        .concurrency(options.concurrency as usize)
-        .keep_alive(!options.close)
-        .timeout(options.timeout);
-    match (options.requests, options.duration) {
-        (Some(requests), _) => builder = builder.requests(requests),
-        (None, None) if !options.engine.ends_by_itself() => {
-            builder = builder.duration(DEFAULT_DURATION);
-        }
-        (None, _) => {}
-    }
-    if let Some(duration) = options.duration {
-        builder = builder.duration(duration);
-    }
-    if let Some(threads) = options.threads {
-        builder = builder.threads(threads as usize);
-    }
-    if let Some(method) = &options.method {
-        builder = builder.method(method.as_str());
-    }
-    for (name, value) in &options.headers {
-        builder = builder.header(name.as_str(), value.as_str());
-    }
-    if let Some(body) = body(options)? {
-        builder = builder.body(body);
-    }
-    options.engine.apply(builder)
-}
-
-fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {
-    let Some(path) = &options.body_file else {
-        return Ok(options.body.as_ref().map(|body| body.clone().into_bytes()));
-    };
-    let read = keepwarm_load::read_file(path);
-    let failed =
-        |error| Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
-    Ok(Some(read.map_err(failed)?))
-}
-
-pub(crate) fn refused(error: &PlanError) -> Failure {
-    let exit = if error.is_unresolved() { Exit::Unreachable } else { Exit::Usage };
-    let option = match error.setting() {
-        "url" => "url".to_owned(),
-        "tls_roots" => "--ca-cert".to_owned(),
-        "tls_identity" => "--cert and --key".to_owned(),
-        "tls_server_name" => "--sni".to_owned(),
-        "tls_insecure" => "--insecure".to_owned(),
-        "tls_resumption" => "--no-resumption".to_owned(),
-        "templates" => "--template".to_owned(),
-        setting => format!("--{}", setting.replace('_', "-")),
-    };
-    let (value, reason, way_out) = (error.value(), error.reason(), error.way_out());
-    Failure::new(exit, format!("{option} {value:?}: {reason}; {way_out}"))
 }

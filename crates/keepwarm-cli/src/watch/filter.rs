@@ -10,6 +10,12 @@ use keepwarm_sockets::{Scope, Side};
 pub(crate) fn parse(words: &[String]) -> Result<Scope, String> {
     let mut scope = Scope::default();
     let mut address = None;
+    // As `watch "$PORT"` with an unset variable, which would watch everything.
+    if words.iter().any(|words| words.trim().is_empty()) {
+        return Err(
+            "a filter is empty; write :8081, or leave it out to watch everything".to_owned()
+        );
+    }
     for word in words.iter().flat_map(|words| words.split_whitespace()) {
         match word {
             "dst" | "src" if scope.side.is_some() => {
@@ -34,7 +40,10 @@ pub(crate) fn parse(words: &[String]) -> Result<Scope, String> {
 }
 
 fn read_address(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
-    if let Some(port) = text.strip_prefix(':').filter(|rest| !rest.contains(':')) {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.strip_prefix(':').filter(|rest| !rest.contains(':'));
+    // A bare number is a port: no address of one number is written like that.
+    if let Some(port) = port.or_else(|| is_number.then_some(text)) {
         return port_of(port).map(|port| (None, Some(port)));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -76,6 +85,8 @@ mod tests {
         for (words, scope) in [
             (&[][..], Scope::default()),
             (&[":8081"], Scope { port: Some(8081), ..Scope::default() }),
+            (&["8081"], Scope { port: Some(8081), ..Scope::default() }),
+            (&["dst 443"], Scope { port: Some(443), side: client, ip: None }),
             (&["10.0.0.5"], Scope { ip: ip("10.0.0.5"), ..Scope::default() }),
             (&["10.0.0.5:443"], Scope { ip: ip("10.0.0.5"), port: Some(443), side: none }),
             (&["[::1]:443"], Scope { ip: ip("::1"), port: Some(443), side: none }),
@@ -93,7 +104,10 @@ mod tests {
     #[test]
     fn nonsense_is_rejected_with_a_hint() {
         for words in [
-            &["8081"][..],
+            &[""][..],
+            &[":1", ""],
+            &["0"],
+            &["65536"],
             &[":0"],
             &[":http"],
             &["example.com:80"],

@@ -155,14 +155,18 @@ impl Errno {
             (E::HOSTDOWN, "EHOSTDOWN"),
             (E::HOSTUNREACH, "EHOSTUNREACH"),
             (E::INVAL, "EINVAL"),
+            (E::LOOP, "ELOOP"),
             (E::MFILE, "EMFILE"),
             (E::NETDOWN, "ENETDOWN"),
             (E::NETUNREACH, "ENETUNREACH"),
             (E::NFILE, "ENFILE"),
             (E::NOBUFS, "ENOBUFS"),
+            (E::NOENT, "ENOENT"),
             (E::NOMEM, "ENOMEM"),
+            (E::NOTDIR, "ENOTDIR"),
             (E::PERM, "EPERM"),
             (E::PIPE, "EPIPE"),
+            (E::PROTOTYPE, "EPROTOTYPE"),
             (E::TIMEDOUT, "ETIMEDOUT"),
         ];
         let found = names.iter().find(|(errno, _)| errno.raw_os_error() == self.0);

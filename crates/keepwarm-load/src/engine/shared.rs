@@ -9,6 +9,10 @@ use super::collector::Collector;
 /// unreachable.
 const FAILED_DIALS_PER_CONNECTION: u64 = 3;
 
+/// The most of them in an open loop, which dials at its rate: three for each of its connections
+/// would take seconds at ten requests a second.
+const FAILED_DIALS_OF_OPEN_LOOP: u64 = 10;
+
 /// Progress of one thread, on a cache line of its own: the thread writes it once a batch, and
 /// readers do not slow the writes of other threads.
 #[derive(Debug, Default)]
@@ -36,14 +40,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Prepares for `threads` threads that open up to `connections` connections together.
-    pub(crate) fn new(threads: usize, connections: u64) -> Self {
+    pub(crate) fn new(threads: usize, connections: u64, is_open_loop: bool) -> Self {
+        let failures = connections * FAILED_DIALS_PER_CONNECTION;
+        let at_most = if is_open_loop { FAILED_DIALS_OF_OPEN_LOOP } else { u64::MAX };
         Self {
             stopped: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
             opened: AtomicBool::new(false),
             failed_dials: AtomicU64::new(0),
-            unreachable_after: connections * FAILED_DIALS_PER_CONNECTION,
+            unreachable_after: failures.min(at_most),
             cells: (0..threads).map(|_| ProgressCell::default()).collect(),
             collector: Collector::new(threads),
         }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -46,12 +47,19 @@ impl FromStr for ConnectTo {
         let (from_host, rest) = host(text).ok_or_else(wrong)?;
         let (from_port, rest) = rest.split_once(':').ok_or_else(wrong)?;
         let (to_host, to_port) = host(rest).ok_or_else(wrong)?;
-        Ok(Self {
+        let rule = Self {
             from_host: from_host.to_ascii_lowercase(),
             from_port: port(from_port).ok_or_else(wrong)?,
             to_host,
             to_port: port(to_port).ok_or_else(wrong)?,
-        })
+        };
+        if rule.to_host.is_empty() && rule.to_port.is_none() {
+            return Err(format!(
+                "{text:?} replaces neither the address nor the port: write HOST:PORT:ADDRESS:PORT \
+                 with at least one of the last two"
+            ));
+        }
+        Ok(rule)
     }
 }
 
@@ -111,6 +119,17 @@ impl Route {
             return self.unix(path);
         }
         let rule = self.connect_to.iter().find(|rule| rule.matches(target));
+        if let (None, Some(first)) = (rule, self.connect_to.first()) {
+            return Err(PlanError::new(
+                "connect_to",
+                first.to_string(),
+                format!(
+                    "no rule is for {}, port {}, so that the load would go to the URL's own address",
+                    target.host, target.port
+                ),
+                "write the URL's host and port in it, or leave them empty for any",
+            ));
+        }
         let replaced = rule.map(|rule| rule.to_host.as_str()).filter(|host| !host.is_empty());
         let host = replaced.unwrap_or(&target.host);
         let port = rule.and_then(|rule| rule.to_port).unwrap_or(target.port);
@@ -141,6 +160,10 @@ impl Route {
         if !self.sources.is_empty() || !self.connect_to.is_empty() {
             let reason = "a Unix socket has no address to connect from, or to replace";
             return Err(wrong(reason, "leave out sources and connect-to"));
+        }
+        // A path that is not there yet is the dial's to report: the server may be about to make it.
+        if std::fs::metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+            return Err(wrong("it is not a socket", "name the socket that the server listens on"));
         }
         let address = SocketAddrUnix::new(path.as_os_str().as_bytes());
         let address = address.map_err(|_| {
@@ -246,7 +269,6 @@ mod tests {
         for (rules, expected) in cases {
             assert_eq!(endpoints(&rules, url), tcp(expected), "{rules:?}");
         }
-        assert_eq!(endpoints(&["other:::9"], "http://127.0.0.1:5/"), tcp("127.0.0.1:5"));
         assert_eq!(endpoints(&[":::9"], "http://127.0.0.1:5/"), tcp("127.0.0.1:9"));
     }
 
@@ -282,6 +304,32 @@ mod tests {
             let error = text.parse::<ConnectTo>().expect_err(text);
             assert!(error.contains("HOST:PORT:ADDRESS:PORT"), "{error}");
         }
+    }
+
+    #[test]
+    fn rules_without_effect_are_refused() {
+        for text in [":::", "a:1::", "a:::"] {
+            assert!(text.parse::<ConnectTo>().expect_err(text).contains("neither"), "{text}");
+        }
+        let url = "http://127.0.0.1:5/";
+        let target = Target::parse(url).unwrap();
+        let connect_to = ["other:::9", ":6::9"].map(|rule| rule.parse().unwrap()).into();
+        let route = Route { connect_to, ..Route::default() };
+        let error = route.endpoints(url, &target).unwrap_err();
+        assert_eq!((error.setting(), error.value()), ("connect_to", "other:::9"));
+    }
+
+    #[test]
+    fn path_of_a_plain_file_is_no_socket() {
+        let url = "http://127.0.0.1:5/";
+        let target = Target::parse(url).unwrap();
+        for path in ["/", "/dev/null"] {
+            let route = Route { unix_socket: Some(path.into()), ..Route::default() };
+            let error = route.endpoints(url, &target).unwrap_err();
+            assert!(error.reason().contains("not a socket"), "{error}");
+        }
+        let route = Route { unix_socket: Some("/no/such/socket".into()), ..Route::default() };
+        assert!(route.endpoints(url, &target).is_ok(), "the dial reports it");
     }
 
     #[test]

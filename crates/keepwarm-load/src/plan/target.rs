@@ -58,6 +58,13 @@ impl Target {
             let reason = format!("port {port_text} is not between 1 and 65535");
             return Err(bad(&reason, "use the port on which the server listens"));
         }
+        if !port_text.bytes().all(|b| b.is_ascii_digit())
+            && !authority.contains('[')
+            && authority.matches(':').count() == 1
+        {
+            let reason = format!("port {port_text:?} is not a number between 1 and 65535");
+            return Err(bad(&reason, "use the port on which the server listens"));
+        }
         let (host, port) =
             split_authority(authority, if secure { 443 } else { 80 }).ok_or_else(|| {
                 bad(
@@ -208,7 +215,7 @@ mod tests {
             assert_eq!(error.value(), url.replace("u:p@", "u:…@"));
             assert!(!error.reason().is_empty() && !error.way_out().is_empty());
         }
-        for url in ["http://a:0/", "http://a:65536/", "http://[::1]:70000/"] {
+        for url in ["http://a:0/", "http://a:65536/", "http://[::1]:70000/", "http://a:abc/"] {
             assert!(Target::parse(url).unwrap_err().reason().contains("65535"), "{url}");
         }
         for url in ["http://me:secret@a/x", "http://me:se cret@a", "me:secret@a:80/x@y"] {

@@ -154,7 +154,9 @@ fn hop(record: &LoadRecord, rest: &str) -> Fact {
     let (port, name) = rest.split_once('.').unwrap_or((rest, ""));
     let watched = record.hops.iter().find(|hop| port.parse() == Ok(hop.port));
     let Some(hop) = watched else {
-        return Fact::Absent(format!("port {port} was not watched: give --watch {port}"));
+        return Fact::Absent(format!(
+            "the load did not watch port {port}: `keepwarm load --watch {port}` does"
+        ));
     };
     let (closed, requests) = (&hop.closed, &hop.requests);
     let unknown_range = || Fact::Absent("the range of local ports is not known".to_owned());
