@@ -87,6 +87,17 @@ impl IdleList {
         Some((entry.connection?, entry.expiry))
     }
 
+    /// Returns all connections, the newest first.
+    pub(crate) fn all(&self) -> Vec<ConnectionId> {
+        let mut all = Vec::with_capacity(self.len);
+        let mut next = self.newest;
+        while let Some(entry) = self.entries.get(next as usize) {
+            all.extend(entry.connection);
+            next = entry.older;
+        }
+        all
+    }
+
     /// Adds a connection as the newest.
     pub(crate) fn insert(&mut self, connection: ConnectionId, since: Moment, expiry: Expiry) {
         let index = connection.index;

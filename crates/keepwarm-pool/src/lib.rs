@@ -10,11 +10,12 @@
 //! There are four kinds of methods on [`Pool`]:
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout),
-//!   [`checkout_fresh`](Pool::checkout_fresh), [`cancel`](Pool::cancel), [`dialed`](Pool::dialed),
+//!   [`replace`](Pool::replace), [`cancel`](Pool::cancel), [`dialed`](Pool::dialed),
 //!   [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised) (which alone takes no time),
 //!   [`returned`](Pool::returned), [`closed`](Pool::closed), [`inspect`](Pool::inspect),
 //!   [`returned_unused`](Pool::returned_unused), [`evict_oldest`](Pool::evict_oldest),
-//!   [`close_idle`](Pool::close_idle), [`tick`](Pool::tick), [`shut_down`](Pool::shut_down);
+//!   [`close_idle`](Pool::close_idle), [`distrust_used`](Pool::distrust_used),
+//!   [`trust_used`](Pool::trust_used), [`tick`](Pool::tick), [`shut_down`](Pool::shut_down);
 //! * **inputs of a limit shared with other pools**: [`granted`](Pool::granted),
 //!   [`deferred`](Pool::deferred), [`oldest_claim_waits`](Pool::oldest_claim_waits); see
 //!   [`SharedLimit`];
@@ -52,20 +53,23 @@
 //! # Obligations
 //!
 //! Each is a test that runs after every input of every generated sequence (`tests/`).
-//! [`checkout_fresh`](Pool::checkout_fresh) is the exception to three of the sentences: its waiter
-//! waits for a dial although a connection is idle; a later waiter that takes any connection may be
-//! served by one that the first does not want; and its dial may be one connection more than there
-//! are requests at once unless, as in the client, a connection has just ended.
+//! [`replace`](Pool::replace) is the exception to three of the sentences: its waiter is served
+//! before those that came earlier, since its request had been served before them; one that wants a
+//! fresh connection waits for a dial although a connection is idle; and a waiter that takes any
+//! connection may be served by one that the first does not want.
 //!
 //! *Safety.* A connection is in exactly one state. Dialing + active + idle never exceeds the
 //! connection limit. An expired, dismissed or closed connection is never assigned. A waiter ends
 //! exactly once. A connection closes exactly once.
 //!
 //! *Liveness.* No request waits while a usable idle connection exists, nor while a dial could start
-//! for it. `tick(next_deadline())` always changes something, unless the deadline is never. After
+//! for it. While no connection is open, no request waits longer than two dials take, from the
+//! moment when it came, or when its pool was first granted a place: see
+//! [`dial_failed`](Pool::dial_failed). `tick(next_deadline())` always changes something, unless the deadline is never. After
 //! shutdown and the end of all leases and permits, no connection is left.
 //!
-//! *Fairness.* A waiter is never overtaken by a later one.
+//! *Fairness.* A waiter is never overtaken by a later one. A request whose connection broke keeps
+//! its turn, and the room of that connection is its own.
 //!
 //! *Economy.* A dial starts only while more waiters than dials exist, so the number of connections
 //! alive never exceeds the peak number of simultaneous requests, an inspection counting as one. A
@@ -124,4 +128,4 @@ pub use pool::Pool;
 pub use reason::{CloseReason, Closer, RejectReason};
 pub use settings::{Limit, Settings};
 pub use shared_limit::{SharedLimit, Work};
-pub use token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, WaiterId};
+pub use token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, Replacement, WaiterId};

@@ -31,6 +31,9 @@ pub enum CloseReason {
     /// The connection had been idle for nearly as long as the server keeps idle connections. That
     /// time was learned from connections that the server closed.
     LearnedTimeout,
+    /// The server has broken so many used connections that the retry budget of the origin was
+    /// spent: until it recovers, connections are closed after one exchange.
+    Distrusted,
     /// The peer closed or reset the connection while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while the connection was idle: they belong to no request, so no later response
@@ -51,7 +54,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::TotalLimit,
@@ -62,6 +65,7 @@ impl CloseReason {
         Self::Lifetime,
         Self::ServerLimit,
         Self::LearnedTimeout,
+        Self::Distrusted,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -84,6 +88,7 @@ impl CloseReason {
             Self::Lifetime => "lifetime",
             Self::ServerLimit => "server_limit",
             Self::LearnedTimeout => "learned_timeout",
+            Self::Distrusted => "distrusted",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",
@@ -133,7 +138,8 @@ impl Closer {
 pub enum RejectReason {
     /// The queue held as many waiters as allowed.
     TooManyWaiters,
-    /// A dial failed, and fewer dials than waiters were left: the oldest waiter takes the failure.
+    /// A dial failed: no connection is open and the dial began after this waiter came, or fewer
+    /// dials than waiters were left and this waiter had waited longest.
     DialFailed,
     /// The pool has shut down.
     ShutDown,

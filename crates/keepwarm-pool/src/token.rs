@@ -20,9 +20,36 @@ impl ConnectionId {
     }
 }
 
-/// Id of a checkout of one pool. Later checkouts have greater ids.
+/// Id of a checkout of one pool.
+///
+/// Ids are ordered as waiters are served: a request whose connection broke
+/// ([`Pool::replace`](crate::Pool::replace)) comes before the others, since it had been served
+/// before any of them; otherwise later checkouts have greater ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WaiterId(pub(crate) u64);
+pub struct WaiterId {
+    pub(crate) rank: Rank,
+    /// Grows with every checkout and every dial.
+    pub(crate) number: u64,
+}
+
+/// Rank of a waiter, the first to be served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Rank {
+    /// The request had a connection, which broke.
+    Again,
+    /// The request has had no connection yet.
+    First,
+}
+
+/// The connection that a request takes in place of a broken one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Replacement {
+    /// Any connection, idle ones included: the server cannot have seen the request.
+    Any,
+    /// A connection that was never used, which only a dial supplies: the other idle connections
+    /// may have broken in the same way.
+    Fresh,
+}
 
 /// Id of a dial of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

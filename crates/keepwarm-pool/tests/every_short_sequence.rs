@@ -8,7 +8,7 @@ mod harness;
 
 use harness::model::Rules;
 use harness::{Driver, Operation, Pick};
-use keepwarm_pool::{CloseReason, Closer};
+use keepwarm_pool::{CloseReason, Closer, Replacement};
 
 /// A connection breaks while it is in use.
 const BROKEN: Operation =
@@ -71,10 +71,15 @@ const ADVICE: &[Operation] = &[
     Operation::TickAtDeadline,
 ];
 
-/// Checkouts that want a fresh connection, and checkouts that take any.
-const FRESH: &[Operation] = &[
+/// A connection breaks, and its request asks for another one, of either kind.
+const FRESH: Operation = Operation::Replace(Pick::Oldest, Replacement::Fresh);
+const AGAIN: Operation = Operation::Replace(Pick::Oldest, Replacement::Any);
+
+/// Requests whose connections broke, beside others.
+const BROKEN_IN_USE: &[Operation] = &[
     Operation::Checkout,
-    Operation::CheckoutFresh,
+    FRESH,
+    AGAIN,
     Operation::Cancel(Pick::Oldest),
     Operation::Cancel(Pick::Newest),
     Operation::Dialed(Pick::Oldest),
@@ -85,9 +90,34 @@ const FRESH: &[Operation] = &[
     Operation::ShutDown,
 ];
 
+/// Used connections that are distrusted, and trusted again.
+const DISTRUST: &[Operation] = &[
+    Operation::Checkout,
+    FRESH,
+    Operation::Dialed(Pick::Oldest),
+    Operation::DialFailed(Pick::Oldest),
+    Operation::Returned(Pick::Oldest),
+    Operation::ReturnedUnused(Pick::Oldest),
+    Operation::Inspect(Pick::Oldest),
+    Operation::Distrust(true),
+    Operation::Distrust(false),
+];
+
+/// Dials that fail while others run, with a queue behind them.
+const FAILURES: &[Operation] = &[
+    Operation::Checkout,
+    Operation::DialFailed(Pick::Oldest),
+    Operation::DialFailed(Pick::Newest),
+    Operation::Dialed(Pick::Oldest),
+    Operation::Cancel(Pick::Oldest),
+    BROKEN,
+    FRESH,
+];
+
 /// Places that come from a shared limit, or do not.
 const PLACES: &[Operation] = &[
     Operation::Checkout,
+    FRESH,
     Operation::Cancel(Pick::Oldest),
     Operation::Granted(Pick::Oldest),
     Operation::GrantedLate(Pick::Newest),
@@ -102,7 +132,8 @@ const PLACES: &[Operation] = &[
 /// Everything that there is.
 const ALL: &[Operation] = &[
     Operation::Checkout,
-    Operation::CheckoutFresh,
+    FRESH,
+    AGAIN,
     Operation::Cancel(Pick::Oldest),
     Operation::Cancel(Pick::Newest),
     Operation::CancelEnded(Pick::Oldest),
@@ -118,6 +149,8 @@ const ALL: &[Operation] = &[
     Operation::InspectOther(Pick::Oldest),
     Operation::Evict,
     Operation::CloseIdle,
+    Operation::Distrust(true),
+    Operation::Distrust(false),
     Operation::Pass(1),
     Operation::Rewind(1),
     Operation::Tick,
@@ -185,12 +218,12 @@ fn next_word(word: &mut [usize], place: usize, letters: usize) -> Option<usize> 
 
 #[test]
 fn every_demand_under_tight_limits() {
-    assert_eq!(explore(TIGHT, &[], DEMAND, 8), 58_876);
+    assert_eq!(explore(TIGHT, &[], DEMAND, 8), 58_439);
 }
 
 #[test]
 fn every_demand_without_limits() {
-    assert_eq!(explore(Rules::UNLIMITED, &[], DEMAND, 7), 15_217);
+    assert_eq!(explore(Rules::UNLIMITED, &[], DEMAND, 7), 15_137);
 }
 
 #[test]
@@ -237,13 +270,28 @@ fn every_retirement_by_age() {
 }
 
 #[test]
+fn every_distrust() {
+    let rules = Rules { max_connections: Some(2), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, &[], DISTRUST, 6), 6_957);
+    assert_eq!(explore(Rules::UNLIMITED, TWO_ACTIVE, DISTRUST, 5), 14_178);
+}
+
+#[test]
+fn every_failure_at_a_limit() {
+    for (limit, explored) in [(1, 5_776), (2, 15_336), (3, 17_849)] {
+        let rules = Rules { max_connections: Some(limit), ..Rules::UNLIMITED };
+        assert_eq!(explore(rules, &[], FAILURES, 8), explored, "limit {limit}");
+    }
+}
+
+#[test]
 fn every_fresh_checkout_under_tight_limits() {
-    assert_eq!(explore(TIGHT, &[], FRESH, 6), 14_302);
+    assert_eq!(explore(TIGHT, TWO_ACTIVE, BROKEN_IN_USE, 5), 10_771);
 }
 
 #[test]
 fn every_fresh_checkout_without_limits() {
-    assert_eq!(explore(Rules::UNLIMITED, &[], FRESH, 5), 2_539);
+    assert_eq!(explore(Rules::UNLIMITED, TWO_ACTIVE, BROKEN_IN_USE, 4), 2_108);
 }
 
 #[test]
@@ -254,19 +302,19 @@ fn every_fresh_checkout_beside_closes() {
         idle_timeout: Some(2),
         ..Rules::UNLIMITED
     };
-    assert_eq!(explore(rules, TWO_ACTIVE, FRESH, 4), 1_522);
+    assert_eq!(explore(rules, TWO_ACTIVE, BROKEN_IN_USE, 4), 2_185);
 }
 
 #[test]
 fn every_place_without_limits() {
     let rules = Rules { shared: Some(2), ..Rules::UNLIMITED };
-    assert_eq!(explore(rules, &[], PLACES, 6), 6_447);
+    assert_eq!(explore(rules, &[], PLACES, 6), 6_582);
 }
 
 #[test]
 fn every_place_under_tight_limits() {
     let rules = Rules { shared: Some(2), ..TIGHT };
-    assert_eq!(explore(rules, &[], PLACES, 6), 6_435);
+    assert_eq!(explore(rules, &[], PLACES, 6), 6_569);
 }
 
 /// Another pool's claim has waited longer than the waiter here, or not quite.
@@ -299,10 +347,10 @@ fn every_advice() {
 
 #[test]
 fn every_operation_under_tight_limits() {
-    assert_eq!(explore(TIGHT, &[], ALL, 5), 55_912);
+    assert_eq!(explore(TIGHT, &[], ALL, 5), 67_243);
 }
 
 #[test]
 fn every_operation_without_limits() {
-    assert_eq!(explore(Rules::UNLIMITED, TWO_ACTIVE, ALL, 4), 34_729);
+    assert_eq!(explore(Rules::UNLIMITED, TWO_ACTIVE, ALL, 4), 72_355);
 }

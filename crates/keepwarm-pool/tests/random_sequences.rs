@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use harness::model::Rules;
 use harness::paths::{Path, REPORTED};
 use harness::{Driver, Operation, Pick};
-use keepwarm_pool::Closer;
+use keepwarm_pool::{Closer, Replacement};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -78,7 +78,10 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         .prop_map(|(pick, idle, left)| Operation::Advised(pick, idle, left));
     prop_oneof![
         weights.checkouts => Just(Operation::Checkout),
-        weights.checkouts / 8 => Just(Operation::CheckoutFresh),
+        20 => pick().prop_map(|pick| Operation::Replace(pick, Replacement::Fresh)),
+        12 => pick().prop_map(|pick| Operation::Replace(pick, Replacement::Any)),
+        4 => Just(Operation::Distrust(true)),
+        30 => Just(Operation::Distrust(false)),
         130 => pick().prop_map(Operation::Dialed),
         40 => pick().prop_map(Operation::DialFailed),
         weights.returns => pick().prop_map(Operation::Returned),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use keepwarm_pool::{
     ClaimId, CloseReason, Closer, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
-    RejectReason, Settings, SharedLimit, WaiterId, Work,
+    RejectReason, Replacement, Settings, SharedLimit, WaiterId, Work,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -59,7 +59,7 @@ struct World {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Ask(usize),
-    AskForNew(usize),
+    Replace(usize),
     GiveUp(usize),
     Dialed(usize),
     DialFailed(usize),
@@ -134,14 +134,21 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Ask(which) | Step::AskForNew(which) => {
+            Step::Ask(which) => {
                 let pool = which % self.pools.len();
-                let new = matches!(step, Step::AskForNew(_));
-                let waiter = self.feed(pool, |pool, now| {
-                    if new { pool.checkout_fresh(now) } else { pool.checkout(now) }
-                });
+                let waiter = self.feed(pool, Pool::checkout);
                 if self.pools[pool].is_waiting(waiter) {
                     self.waiters.push((pool, waiter));
+                }
+            }
+            Step::Replace(which) => {
+                if let Some((pool, lease)) = remove(&mut self.leases, which) {
+                    let end = (CloseReason::ExchangeFailed, Closer::Server);
+                    let waiter = self
+                        .feed(pool, |pool, now| pool.replace(lease, end, Replacement::Fresh, now));
+                    if self.pools[pool].is_waiting(waiter) {
+                        self.waiters.push((pool, waiter));
+                    }
                 }
             }
             Step::GiveUp(which) => {
@@ -305,7 +312,7 @@ fn step() -> impl Strategy<Value = Step> {
     let which = || any::<u8>().prop_map(usize::from);
     prop_oneof![
         10 => which().prop_map(Step::Ask),
-        1 => which().prop_map(Step::AskForNew),
+        1 => which().prop_map(Step::Replace),
         3 => which().prop_map(Step::GiveUp),
         6 => which().prop_map(Step::Dialed),
         1 => which().prop_map(Step::DialFailed),

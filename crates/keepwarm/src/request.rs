@@ -125,9 +125,14 @@ impl RequestBuilder {
     /// not new, the body is empty or in memory, and sending it twice is as good as once: the method
     /// is GET, HEAD, OPTIONS or TRACE, or a field `Idempotency-Key` or `X-Idempotency-Key` says so
     /// (Go: `Request.isReplayable`). Everything else is never sent twice once a byte was written;
-    /// before that, another connection is taken whatever the method. At most one request in two to
-    /// an origin is sent again, but a hundred at first and one a second in any case; no more than a
-    /// thousand are saved up. [`ConnectionInfo::attempts`](crate::ConnectionInfo::attempts) and
+    /// before that, another connection is taken whatever the method. The new connection takes the
+    /// room of the broken one, so a request is sent again at a limit of connections too, before the
+    /// requests that wait.
+    ///
+    /// A budget bounds what is sent again: at most one request in two to an origin, but a hundred at
+    /// first and one a second in any case; no more than a thousand are saved up. Once it is spent,
+    /// no request fails for that: connections to the origin are closed after one request, as
+    /// [`Distrusted`](crate::CloseReason::Distrusted), until a hundred are in stock again. [`ConnectionInfo::attempts`](crate::ConnectionInfo::attempts) and
     /// [`Error::attempts`] count.
     ///
     /// Dropping the future gives up: a waiter leaves the queue, a connection that was not used yet

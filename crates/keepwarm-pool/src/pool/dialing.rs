@@ -1,6 +1,8 @@
 //! Starts dials for waiters, or claims places for them where pools share a limit; ends waiters.
 
-use super::Pool;
+use alloc::vec::Vec;
+
+use super::{DialState, Pool};
 use crate::{ClaimId, DialId, DialPermit, Effect, RejectReason, WaiterId};
 
 impl Pool {
@@ -17,7 +19,7 @@ impl Pool {
 
     pub(super) fn start_dial(&mut self) {
         let dial = DialId(self.mint_id());
-        self.dials.insert(dial);
+        self.dials.insert(dial, DialState::default());
         self.counts.dials += 1;
         self.effects.push_back(Effect::Dial(DialPermit { dial }));
     }
@@ -89,8 +91,55 @@ impl Pool {
         self.effects.push_back(Effect::Reject { waiter, reason });
     }
 
+    /// Ends a dial that succeeded: the origin answers, so what failed before counts no more.
     pub(super) fn end_dial(&mut self, permit: DialPermit) {
-        let known = self.dials.remove(&permit.dial);
+        let known = self.dials.remove(&permit.dial).is_some();
         debug_assert!(known, "a permit of another pool: {permit:?}");
+        if core::mem::take(&mut self.failures_filed) {
+            for state in self.dials.values_mut() {
+                state.failed_behind = None;
+            }
+        }
+    }
+
+    /// Ends a dial that failed. Returns the last dial to begin, of those that failed, if no dial
+    /// that began earlier is under way; otherwise the failure is filed with the next earlier one.
+    pub(super) fn fail_dial(&mut self, permit: DialPermit) -> Option<DialId> {
+        let state = self.dials.remove(&permit.dial);
+        debug_assert!(state.is_some(), "a permit of another pool: {permit:?}");
+        let failed = state.and_then(|state| state.failed_behind).unwrap_or(permit.dial);
+        match self.dials.range_mut(..permit.dial).next_back() {
+            Some((_, earlier)) => {
+                earlier.failed_behind = earlier.failed_behind.max(Some(failed));
+                self.failures_filed = true;
+                None
+            }
+            None => Some(failed),
+        }
+    }
+
+    /// Rejects all waiters that came before this dial began, which failed, if no connection is
+    /// open. False if there were none.
+    pub(super) fn reject_answered(&mut self, failed: Option<DialId>) -> bool {
+        let Some(DialId(failed)) = failed.filter(|_| self.active + self.idle.len() == 0) else {
+            return false;
+        };
+        let waiting = self.waiters.keys().copied();
+        let mut answered: Vec<_> = waiting.filter(|waiter| waiter.number < failed).collect();
+        answered.sort_unstable_by_key(|waiter| waiter.number);
+        for waiter in &answered {
+            self.end_waiter(*waiter);
+            self.reject(*waiter, RejectReason::DialFailed);
+        }
+        !answered.is_empty()
+    }
+
+    /// Rejects the waiter that has waited longest, for a dial that failed.
+    pub(super) fn reject_longest_waiting(&mut self) {
+        let longest = self.waiters.keys().copied().min_by_key(|waiter| waiter.number);
+        if let Some(waiter) = longest {
+            self.end_waiter(waiter);
+            self.reject(waiter, RejectReason::DialFailed);
+        }
     }
 }

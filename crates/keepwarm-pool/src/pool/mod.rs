@@ -12,7 +12,9 @@ use crate::claims::Claims;
 use crate::idle::IdleList;
 use crate::idle_closes::Tally;
 use crate::learned::Learned;
-use crate::token::{ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, WaiterId};
+use crate::token::{
+    ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, Rank, Replacement, WaiterId,
+};
 use crate::{Advice, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings};
 
 mod dialing;
@@ -46,9 +48,13 @@ pub struct Pool {
     /// The pattern of the server's idle closes, for people.
     idle_closes: Tally,
     active: usize,
-    dials: BTreeSet<DialId>,
-    /// Waiters, with the moment since when each waits. Ids grow with time, so the smallest is the
-    /// oldest.
+    /// Dials under way. Ids grow with time, so the smallest began first.
+    dials: BTreeMap<DialId, DialState>,
+    /// True if a dial under way may have a failure filed with it.
+    failures_filed: bool,
+    /// True while used connections are closed instead of used again.
+    distrusts_used: bool,
+    /// Waiters, with the moment since when each waits. The smallest is served first.
     waiters: BTreeMap<WaiterId, Moment>,
     /// Waiters that want a fresh connection: only a dial can serve them.
     wants_fresh: BTreeSet<WaiterId>,
@@ -63,6 +69,14 @@ pub struct Pool {
     next_id: u64,
     effects: VecDeque<Effect>,
     counts: Counts,
+}
+
+/// State of a dial under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct DialState {
+    /// The last dial to begin, of those that failed and began after this one and before the next
+    /// one that is under way.
+    failed_behind: Option<DialId>,
 }
 
 /// State of a connection, or of a vacant index.
@@ -147,7 +161,9 @@ impl Pool {
             learned: Learned::new(),
             idle_closes: Tally::default(),
             active: 0,
-            dials: BTreeSet::new(),
+            dials: BTreeMap::new(),
+            failures_filed: false,
+            distrusts_used: false,
             waiters: BTreeMap::new(),
             wants_fresh: BTreeSet::new(),
             claims: Claims::new(),
@@ -169,7 +185,7 @@ impl Pool {
     pub fn checkout(&mut self, now: Moment) -> WaiterId {
         self.advance(now);
         self.counts.checkouts += 1;
-        let waiter = WaiterId(self.mint_id());
+        let waiter = WaiterId { rank: Rank::First, number: self.mint_id() };
         if self.shut_down {
             self.reject(waiter, RejectReason::ShutDown);
             return waiter;
@@ -187,25 +203,50 @@ impl Pool {
         waiter
     }
 
-    /// Asks for a fresh connection for a request that has just failed on an idle one: the other
-    /// idle connections may have ended in the same way.
+    /// Ends a leased connection that broke, as [`closed`](Pool::closed) does, and asks for another
+    /// one for its request, which is to be sent again.
     ///
-    /// Only a dial serves it; idle and returning connections are for other requests. Where the
-    /// connection limit leaves no room to dial, it is a [`checkout`](Pool::checkout) like any
-    /// other: waiting for room that may never be made would be worse.
-    pub fn checkout_fresh(&mut self, now: Moment) -> WaiterId {
+    /// The room of the broken connection is the request's own: a dial starts in it, also at the
+    /// connection limit and with waiters in the queue, and without asking for another place. The
+    /// request is served before those waiters. An idle connection serves it at once if it takes
+    /// [`Any`](Replacement::Any); if it wants a [`Fresh`](Replacement::Fresh) one, idle and
+    /// returning connections are for other requests.
+    pub fn replace(
+        &mut self,
+        lease: Lease,
+        (reason, closer): (CloseReason, Closer),
+        wanted: Replacement,
+        now: Moment,
+    ) -> WaiterId {
         self.advance(now);
-        self.expire();
-        if self.shut_down || !self.has_room_to_dial() {
-            return self.checkout(now);
-        }
+        self.check_active(lease.connection);
+        self.learn_if_closed_idle(lease.connection, reason, closer);
         self.counts.checkouts += 1;
-        let waiter = WaiterId(self.mint_id());
-        self.waiters.insert(waiter, self.now);
-        self.wants_fresh.insert(waiter);
-        // There is room, so from here on there are at least as many dials and claims as waiters up
-        // to this one, and each dial that ends ends the oldest waiter too.
-        self.replenish();
+        let waiter = WaiterId { rank: Rank::Again, number: self.mint_id() };
+        self.active -= 1;
+        self.forget(lease.connection, reason, closer);
+        self.expire();
+        let idle = if wanted == Replacement::Any { self.idle.newest() } else { None };
+        if self.shut_down {
+            self.release_place();
+            self.reject(waiter, RejectReason::ShutDown);
+        } else if let Some(newest) = idle {
+            self.release_place();
+            let since = self.idle.remove(newest);
+            self.assign(waiter, newest, since);
+            self.replenish();
+        } else {
+            self.waiters.insert(waiter, self.now);
+            if wanted == Replacement::Fresh {
+                self.wants_fresh.insert(waiter);
+            }
+            if self.waiters.len() > self.dials.len() {
+                self.start_dial();
+            } else {
+                self.release_place();
+            }
+            self.replenish();
+        }
         waiter
     }
 
@@ -242,18 +283,22 @@ impl Pool {
 
     /// Ends a dial that failed, or was aborted.
     ///
-    /// The oldest waiter is rejected if waiters now outnumber dials; otherwise every waiter still
-    /// has a dial to wait for, and none is rejected. Freed room is used at once.
+    /// While no connection is open, a dial that failed has answered for every waiter that came
+    /// before it began: all of them are rejected, once no dial that began earlier is under way. So
+    /// no waiter waits longer than two dials take, however many wait and however few dials the
+    /// connection limit allows. (With shared places that time begins with the first place that is
+    /// granted.)
+    ///
+    /// Otherwise the waiter that has waited longest is rejected if waiters now outnumber dials; if
+    /// not, every waiter still has a dial to wait for, and none is rejected. Freed room is used at
+    /// once.
     pub fn dial_failed(&mut self, permit: DialPermit, now: Moment) {
         self.advance(now);
-        self.end_dial(permit);
+        let answered = self.fail_dial(permit);
         self.counts.dials_failed += 1;
         self.release_place();
-        if self.waiters.len() > self.dials.len()
-            && let Some((&waiter, _)) = self.waiters.first_key_value()
-        {
-            self.end_waiter(waiter);
-            self.reject(waiter, RejectReason::DialFailed);
+        if !self.reject_answered(answered) && self.waiters.len() > self.dials.len() {
+            self.reject_longest_waiting();
         }
         self.replenish();
     }
@@ -339,9 +384,7 @@ impl Pool {
         self.advance(now);
         let connection = lease.connection;
         self.check_active(connection);
-        if reason == CloseReason::PeerClosedIdle && closer == Closer::Server {
-            self.learn_from(connection);
-        }
+        self.learn_if_closed_idle(connection, reason, closer);
         self.active -= 1;
         self.vacate(connection, reason, closer);
         self.replenish();
@@ -392,6 +435,28 @@ impl Pool {
         self.close_all_idle(CloseReason::CloseIdle);
     }
 
+    /// Closes used connections instead of using them again, from now on until
+    /// [`trust_used`](Pool::trust_used): idle ones now, active ones when they return, with
+    /// [`CloseReason::Distrusted`]. Each request is then served by a connection that was never
+    /// used. For an origin that breaks so many used connections that its requests cannot all be
+    /// sent again.
+    pub fn distrust_used(&mut self, now: Moment) {
+        self.advance(now);
+        self.distrusts_used = true;
+        for connection in self.idle.all() {
+            if self.slots[connection.index()].exchanges > 0 {
+                self.idle.remove(connection);
+                self.vacate(connection, CloseReason::Distrusted, Closer::Client);
+            }
+        }
+    }
+
+    /// Ends [`distrust_used`](Pool::distrust_used).
+    pub fn trust_used(&mut self, now: Moment) {
+        self.advance(now);
+        self.distrusts_used = false;
+    }
+
     /// Closes every idle connection that has expired by now: by the idle timeout, by the end of its
     /// lifetime, or by the server's advice.
     pub fn tick(&mut self, now: Moment) {
@@ -411,7 +476,7 @@ impl Pool {
             self.end_waiter(waiter);
             self.reject(waiter, RejectReason::ShutDown);
         }
-        for dial in &self.dials {
+        for dial in self.dials.keys() {
             self.effects.push_back(Effect::AbortDial(*dial));
         }
         self.close_all_idle(CloseReason::ShutDown);

@@ -56,6 +56,17 @@ impl Pool {
         }
     }
 
+    pub(super) fn learn_if_closed_idle(
+        &mut self,
+        connection: ConnectionId,
+        reason: CloseReason,
+        closer: Closer,
+    ) {
+        if reason == CloseReason::PeerClosedIdle && closer == Closer::Server {
+            self.learn_from(connection);
+        }
+    }
+
     /// Learns from a connection that the server has closed while it was idle. A connection in use
     /// may have been closed for another reason than its idle age: with its last response, for
     /// example.
@@ -88,6 +99,8 @@ impl Pool {
         let slot = &self.slots[connection.index()];
         if slot.epoch < self.epoch {
             Some(CloseReason::CloseIdle)
+        } else if slot.exchanges > 0 && self.distrusts_used {
+            Some(CloseReason::Distrusted)
         } else if slot.exchanges > 0 && self.settings.max_exchanges.is_reached(slot.exchanges) {
             Some(CloseReason::ExchangeLimit)
         } else if !slot.ends.is_never() && slot.ends <= self.now {
@@ -203,14 +216,19 @@ impl Pool {
         ConnectionId { index, generation }
     }
 
-    /// Ends a connection and forgets it. Every close passes through here.
+    /// Ends a connection, forgets it, and releases its place.
     pub(super) fn vacate(&mut self, connection: ConnectionId, reason: CloseReason, closer: Closer) {
+        self.forget(connection, reason, closer);
+        self.release_place();
+    }
+
+    /// Ends a connection and forgets it. Every close passes through here.
+    pub(super) fn forget(&mut self, connection: ConnectionId, reason: CloseReason, closer: Closer) {
         let slot = &mut self.slots[connection.index()];
         slot.state = SlotState::Vacant;
         slot.generation += 1;
         self.vacant.push(connection.index);
         self.counts.closed[reason.index()][closer.index()] += 1;
         self.effects.push_back(Effect::Close { connection, reason, closer });
-        self.release_place();
     }
 }

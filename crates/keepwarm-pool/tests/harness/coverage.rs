@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keepwarm_pool::{CloseReason, ConnectionId};
+use keepwarm_pool::{CloseReason, ConnectionId, Replacement};
 
 use super::Input;
 use super::model::{Decision, Model};
@@ -62,7 +62,7 @@ impl Coverage {
         decisions: &[Decision],
         connections: &[ConnectionId],
     ) {
-        if matches!(input, Input::Checkout | Input::CheckoutFresh) {
+        if input.asks() {
             self.waiters.push((self.step, None));
         }
         for decision in decisions {
@@ -76,8 +76,7 @@ impl Coverage {
     fn see_decision(&mut self, input: Input, decision: &Decision, decisions: &[Decision]) {
         match *decision {
             Decision::Dial(_) => {
-                let asks = matches!(input, Input::Checkout | Input::CheckoutFresh);
-                let cause = asks.then(|| self.waiters.len() - 1);
+                let cause = input.asks().then(|| self.waiters.len() - 1);
                 self.causes.push(cause);
                 self.see(Seen::Dial);
                 self.see_if(matches!(input, Input::DialFailed(_)), Seen::FailureDials);
@@ -85,7 +84,7 @@ impl Coverage {
             }
             Decision::Claim(_) => {
                 self.see(Seen::Claim);
-                let asks = matches!(input, Input::Checkout | Input::CheckoutFresh);
+                let asks = input.asks();
                 self.see_if(!asks, Seen::ClaimLate);
                 self.see_if(asks && self.before.claims > 0, Seen::ClaimMore);
             }
@@ -244,7 +243,10 @@ impl Coverage {
                 let rejects = decisions.iter().any(|d| matches!(d, Decision::Reject { .. }));
                 self.see(if rejects { Seen::DeferRejects } else { Seen::DeferWaits });
             }
-            Input::Advised(..) | Input::OldestClaim(_) | Input::CheckoutFresh => {}
+            Input::Advised(..)
+            | Input::OldestClaim(_)
+            | Input::Replace(..)
+            | Input::Distrust(_) => {}
             Input::CloseIdle => {
                 let (active, dialing) = (self.before.active, !self.before.running.is_empty());
                 self.see_if(idle > 1, Seen::DismissSeveral);
@@ -268,19 +270,27 @@ impl Coverage {
         let rests = decisions.is_empty() && !self.before.shut_down;
         let by_dial = |waiter: usize| known.contains(&waiter);
         match input {
-            Input::CheckoutFresh => {
+            Input::Replace(_, wanted) => {
                 let waits = self.waiters.last().is_some_and(|(_, ended)| ended.is_none());
-                self.see_if(dials, Seen::FreshDials);
-                self.see_if(dials && self.before.idle > 0, Seen::FreshPassesIdle);
-                self.see_if(waits && !dials, Seen::FreshTakesSurplusDial);
-                self.see_if(served.is_some(), Seen::FreshWithoutRoom);
-                self.see_if(self.before.shut_down, Seen::FreshAfterShutDown);
+                self.see_if(dials, Seen::ReplaceDials);
+                self.see_if(dials && self.before.waiting > 0, Seen::ReplacePassesQueue);
+                let fresh = wanted == Replacement::Fresh;
+                self.see_if(fresh && dials && self.before.idle > 0, Seen::FreshPassesIdle);
+                self.see_if(waits && !dials, Seen::ReplaceTakesSurplusDial);
+                self.see_if(served.is_some(), Seen::ReplaceFromIdle);
+                self.see_if(self.before.shut_down, Seen::ReplaceAfterShutDown);
+            }
+            Input::Distrust(true) => {
+                self.see_if(!decisions.is_empty(), Seen::DistrustClosesIdle);
+                self.see_if(self.before.idle > 0 && decisions.is_empty(), Seen::DistrustKeepsNew);
             }
             Input::Dialed(_) => self.see_if(served.is_some_and(by_dial), Seen::FreshServed),
             Input::DialFailed(_) => {
                 let rejects =
                     |d: &Decision| matches!(d, Decision::Reject { waiter, .. } if by_dial(*waiter));
                 self.see_if(decisions.iter().any(rejects), Seen::FreshRejected);
+                let rejections = decisions.iter().filter(|d| matches!(d, Decision::Reject { .. }));
+                self.see_if(rejections.count() > 1, Seen::FailureRejectsSeveral);
             }
             Input::Cancel(waiter) => {
                 self.see_if(answer == Some(true) && by_dial(waiter), Seen::FreshCancelled);

@@ -1,6 +1,6 @@
 //! The obligations, checked on what the pool said and not on what it should have said.
 
-use keepwarm_pool::{CloseReason, Closer, Counts, Pool, RejectReason};
+use keepwarm_pool::{CloseReason, Closer, Counts, Pool, RejectReason, Replacement};
 
 use super::Input;
 use super::model::{Decision, Rules};
@@ -14,13 +14,22 @@ pub(crate) struct Ledger {
     waiters: Vec<bool>,
     /// The checkouts that only a dial may serve.
     wants_fresh: Vec<usize>,
+    /// The checkouts whose request had a connection that broke.
+    again: Vec<usize>,
     dials: Vec<Dial>,
+    /// How many checkouts there were when each dial began.
+    began: Vec<usize>,
+    /// The dials that have failed since a connection was open.
+    failed: Vec<usize>,
+    distrusts_used: bool,
     /// The claims that are open, and how many there ever were.
     claims: Vec<usize>,
     claimed: usize,
     places: usize,
     connections: Vec<Place>,
     born: Vec<u64>,
+    /// Whether each has served an exchange.
+    used: Vec<bool>,
     /// When the server closes each, and how many exchanges it serves on it, by its own words.
     server_keeps: Vec<(Option<u64>, Option<u64>, u64)>,
     /// The connections that were open at the last dismissal: the first so many.
@@ -63,12 +72,17 @@ impl Ledger {
             now: 0,
             waiters: Vec::new(),
             wants_fresh: Vec::new(),
+            again: Vec::new(),
             dials: Vec::new(),
+            began: Vec::new(),
+            failed: Vec::new(),
+            distrusts_used: false,
             claims: Vec::new(),
             claimed: 0,
             places: 0,
             connections: Vec::new(),
             born: Vec::new(),
+            used: Vec::new(),
             server_keeps: Vec::new(),
             dismissed: 0,
             shut_down: false,
@@ -106,18 +120,16 @@ impl Ledger {
         for decision in decisions {
             self.enter_decision(input, decision)?;
         }
-        if input == Input::CheckoutFresh {
-            self.enter_fresh(decisions)?;
+        if self.connections.iter().any(|place| *place != Place::Closed) {
+            self.failed.clear();
         }
         for place in &mut self.connections {
             if *place == Place::Loose {
                 *place = Place::Idle(self.now);
             }
         }
-        let looks = matches!(
-            input,
-            Input::Checkout | Input::CheckoutFresh | Input::Tick | Input::Inspect(_)
-        );
+        let looks =
+            matches!(input, Input::Checkout | Input::Replace(..) | Input::Tick | Input::Inspect(_));
         if looks {
             let expired = self.idle().any(|since| self.is_expired(since));
             hold(!expired, "what has been idle for the idle timeout is closed")?;
@@ -131,7 +143,15 @@ impl Ledger {
 
     fn enter_input(&mut self, input: Input, answer: Option<bool>) -> Audit {
         match input {
-            Input::Checkout | Input::CheckoutFresh => self.waiters.push(true),
+            Input::Checkout => self.waiters.push(true),
+            Input::Replace(connection, wanted) => {
+                self.change(connection, Place::Active, Place::Over)?;
+                self.again.push(self.waiters.len());
+                if wanted == Replacement::Fresh {
+                    self.wants_fresh.push(self.waiters.len());
+                }
+                self.waiters.push(true);
+            }
             Input::Cancel(waiter) => {
                 let waited = core::mem::replace(&mut self.waiters[waiter], false);
                 hold(answer == Some(waited), "cancel says whether it waited")?;
@@ -140,9 +160,13 @@ impl Ledger {
                 self.dials[dial] = Dial::Over;
                 self.connections.push(Place::Loose);
                 self.born.push(self.now);
+                self.used.push(false);
                 self.server_keeps.push((None, None, u64::MAX));
             }
-            Input::DialFailed(dial) => self.dials[dial] = Dial::Over,
+            Input::DialFailed(dial) => {
+                self.dials[dial] = Dial::Over;
+                self.failed.push(dial);
+            }
             Input::Advised(connection, idle, left) => {
                 let (span, _, most) = &mut self.server_keeps[connection];
                 *span = idle.or(*span);
@@ -154,6 +178,7 @@ impl Ledger {
                 if matches!(input, Input::Returned(_)) {
                     let (span, closes, most) = &mut self.server_keeps[connection];
                     *closes = span.map(|span| self.now + span);
+                    self.used[connection] = true;
                     *most = most.saturating_sub(1);
                 }
                 self.change(connection, Place::Active, Place::Loose)?;
@@ -168,6 +193,7 @@ impl Ledger {
                 }
             }
             Input::CloseIdle => self.dismissed = self.connections.len(),
+            Input::Distrust(distrusts) => self.distrusts_used = distrusts,
             Input::ShutDown => self.shut_down = true,
             Input::Granted(claim) => {
                 let wanted = self.claims.iter().position(|open| *open == claim);
@@ -182,22 +208,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Enters a fresh checkout: where there was room to dial, only a dial may serve it from here on.
-    fn enter_fresh(&mut self, decisions: &[Decision]) -> Audit {
-        let dials = decisions.iter().filter(|decision| matches!(decision, Decision::Dial(_)));
-        let claims = decisions.iter().filter(|d| matches!(d, Decision::Claim(_))).count();
-        let alive = self.dialing() + self.active() + self.idle().count() + self.claims.len()
-            - dials.count()
-            - claims;
-        if self.shut_down || !within(alive + 1, self.rules.max_connections) {
-            return Ok(());
-        }
-        let fresh = self.waiters.len() - 1;
-        hold(self.waiters[fresh], "where a dial may start, nothing older than that will do")?;
-        self.wants_fresh.push(fresh);
-        Ok(())
-    }
-
     fn enter_decision(&mut self, input: Input, decision: &Decision) -> Audit {
         match *decision {
             Decision::Dial(_) => {
@@ -205,6 +215,7 @@ impl Ledger {
                 hold(wanted, "a dial starts only while more waiters than dials exist")?;
                 hold(!self.shut_down, "no dial starts after shutdown")?;
                 self.dials.push(Dial::Running);
+                self.began.push(self.waiters.len());
             }
             Decision::Claim(since) => {
                 hold(self.rules.shared.is_some(), "places are claimed where they are shared")?;
@@ -235,6 +246,8 @@ impl Ledger {
                 let place = self.connections[connection];
                 let origin = idle_since.map_or(Place::Loose, Place::Idle);
                 hold(place == origin, "what is assigned is unused, and idle since then")?;
+                let trusted = exchanges == 0 || !self.distrusts_used;
+                hold(trusted, "no used connection is assigned while those are distrusted")?;
                 let usable = !idle_since.is_some_and(|since| self.is_expired(since));
                 hold(usable, "an expired connection is never assigned")?;
                 hold(!self.shut_down, "nothing is assigned after shutdown")?;
@@ -252,7 +265,7 @@ impl Ledger {
                 self.connections[connection] = Place::Active;
             }
             Decision::Reject { waiter, reason } => match reason {
-                RejectReason::DialFailed => self.end_oldest(waiter)?,
+                RejectReason::DialFailed => self.end_first_to_come(waiter)?,
                 _ => self.end(waiter)?,
             },
             Decision::Close { connection, reason, .. } => {
@@ -295,17 +308,19 @@ impl Ledger {
         let hopeful = pool.dialing() + pool.claiming();
         let queued = pool.waiting().saturating_sub(hopeful);
         hold(within(queued, self.rules.max_waiters), "the limit of waiters")?;
-        let most = self.peak + self.wants_fresh.len();
-        hold(alive <= most, "no more connections than requests at once and fresh checkouts, ever")
+        hold(alive <= self.peak, "no more connections than requests at once, ever")?;
+        let used = |n: usize| matches!(self.connections[n], Place::Idle(_)) && self.used[n];
+        let distrusted = self.distrusts_used && (0..self.used.len()).any(used);
+        hold(!distrusted, "no used connection is idle while those are distrusted")
     }
 
     fn audit_liveness(&self, pool: &Pool) -> Audit {
         let waits = self.waiting_content().next().is_some();
         hold(!(waits && pool.idle() > 0), "no request waits while a connection is idle")?;
-        let last = self.wants_fresh.iter().rev().find(|fresh| self.waiters[**fresh]);
-        let ahead = last.map_or(0, |last| self.waiters[..=*last].iter().filter(|w| **w).count());
+        let again = self.again.iter().filter(|again| self.waiters[**again]).count();
         let coming = pool.dialing() + pool.claiming();
-        hold(ahead <= coming, "a fresh has a dial, and so has everybody before it")?;
+        hold(again <= coming, "each request whose connection broke has a dial")?;
+        self.audit_failures()?;
         let alive = pool.dialing() + pool.active() + pool.idle();
         let room = within(alive + 1, self.rules.max_connections);
         let room = room && within(alive + pool.claiming() + 1, self.rules.max_connections);
@@ -323,6 +338,18 @@ impl Ledger {
             "after shutdown no request waits and no connection is idle",
         )?;
         hold(pool.is_shut_down() == self.shut_down, "is_shut_down")
+    }
+
+    /// No waiter waits longer than two dials take while no connection is open: a dial that began
+    /// after it came, and failed, has answered for it, unless one that began earlier still runs.
+    fn audit_failures(&self) -> Audit {
+        for failed in &self.failed {
+            let earlier = &self.dials[..*failed];
+            let answered = earlier.iter().all(|dial| *dial == Dial::Over);
+            let waits = self.waiters[..self.began[*failed]].contains(&true);
+            hold(!(answered && waits), "a waiter is answered by a dial that failed after it came")?;
+        }
+        Ok(())
     }
 
     fn audit_counts(&mut self, pool: &Pool) -> Audit {
@@ -376,9 +403,22 @@ impl Ledger {
     }
 
     fn end_oldest(&mut self, waiter: usize) -> Audit {
-        let oldest = self.waiters.iter().position(|waits| *waits);
+        let oldest = self.in_turn().next();
         hold(oldest == Some(waiter), "no waiter is overtaken by a later one")?;
         self.end(waiter)
+    }
+
+    fn end_first_to_come(&mut self, waiter: usize) -> Audit {
+        let first = self.waiters.iter().position(|waits| *waits);
+        hold(first == Some(waiter), "no waiter takes a failure before an earlier one")?;
+        self.end(waiter)
+    }
+
+    /// Waiters in the order in which they are served: those that had a connection first.
+    fn in_turn(&self) -> impl Iterator<Item = usize> + '_ {
+        let first = |waiter: &usize| !self.again.contains(waiter);
+        let again = self.again.iter().copied();
+        again.chain((0..self.waiters.len()).filter(first)).filter(|waiter| self.waiters[*waiter])
     }
 
     /// Counts waiters that take a used connection.
@@ -390,8 +430,7 @@ impl Ledger {
 
     /// Waiters that take any connection, oldest first.
     fn waiting_content(&self) -> impl Iterator<Item = usize> + '_ {
-        let waiting = (0..self.waiters.len()).filter(|waiter| self.waiters[*waiter]);
-        waiting.filter(|waiter| !self.wants_fresh.contains(waiter))
+        self.in_turn().filter(|waiter| !self.wants_fresh.contains(waiter))
     }
 
     fn end(&mut self, waiter: usize) -> Audit {

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use keepwarm_pool::{
     Advice, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Limit,
-    Moment, Place, Pool, SharedLimit, WaiterId, Work,
+    Moment, Place, Pool, Replacement, SharedLimit, WaiterId, Work,
 };
 
 use self::coverage::Coverage;
@@ -31,7 +31,8 @@ pub(crate) enum Operation {
     /// The driver's clock is behind: the next inputs come from a thread that read it earlier.
     Rewind(u64),
     Checkout,
-    CheckoutFresh,
+    /// A leased connection breaks, and its request asks for another one.
+    Replace(Pick, Replacement),
     Cancel(Pick),
     /// Cancel a waiter that has ended.
     CancelEnded(Pick),
@@ -53,6 +54,8 @@ pub(crate) enum Operation {
     /// The oldest claim of another pool waits since then; or there is none.
     OldestClaim(Option<u64>),
     CloseIdle,
+    /// Used connections are closed from now on, or used again.
+    Distrust(bool),
     Tick,
     /// The clock moves to the next deadline, and the pool is told.
     TickAtDeadline,
@@ -83,7 +86,7 @@ impl Pick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     Checkout,
-    CheckoutFresh,
+    Replace(usize, Replacement),
     Cancel(usize),
     Dialed(usize),
     DialFailed(usize),
@@ -97,8 +100,19 @@ pub(crate) enum Input {
     Deferred(usize),
     OldestClaim(Option<u64>),
     CloseIdle,
+    Distrust(bool),
     Tick,
     ShutDown,
+}
+
+/// How a connection ends whose request asks for another one.
+const BROKEN: (CloseReason, Closer) = (CloseReason::ExchangeFailed, Closer::Server);
+
+impl Input {
+    /// Returns true if a request asks for a connection.
+    pub(crate) const fn asks(self) -> bool {
+        matches!(self, Self::Checkout | Self::Replace(..))
+    }
 }
 
 pub(crate) struct Driver {
@@ -185,7 +199,7 @@ impl Driver {
             |all: usize, but: &[usize]| (0..all).filter(|n| !but.contains(n)).collect::<Vec<_>>();
         Some(match operation {
             Operation::Checkout => Input::Checkout,
-            Operation::CheckoutFresh => Input::CheckoutFresh,
+            Operation::Replace(pick, wanted) => Input::Replace(lease(pick)?, wanted),
             Operation::Cancel(pick) => Input::Cancel(among(&self.model.waiting(), pick)?),
             Operation::CancelEnded(pick) => {
                 let ended = others(self.waiters.len(), &self.model.waiting());
@@ -208,6 +222,7 @@ impl Driver {
             Operation::Deferred(pick) => Input::Deferred(among(&self.model.claims(), pick)?),
             Operation::OldestClaim(since) => Input::OldestClaim(since),
             Operation::CloseIdle => Input::CloseIdle,
+            Operation::Distrust(distrusts) => Input::Distrust(distrusts),
             Operation::Tick => Input::Tick,
             Operation::ShutDown => Input::ShutDown,
             Operation::Pass(_) | Operation::Rewind(_) | Operation::TickAtDeadline => return None,
@@ -249,7 +264,7 @@ impl Driver {
         let (model, now) = (&mut self.model, self.clock);
         match input {
             Input::Checkout => model.checkout(now),
-            Input::CheckoutFresh => model.checkout_fresh(now),
+            Input::Replace(connection, wanted) => model.replace(connection, BROKEN, wanted, now),
             Input::Cancel(waiter) => return Some(model.cancel(waiter, now)),
             Input::Dialed(dial) => model.dialed(dial, now),
             Input::DialFailed(dial) => model.dial_failed(dial, now),
@@ -263,6 +278,7 @@ impl Driver {
             Input::Deferred(waiter) => model.deferred(waiter, now),
             Input::OldestClaim(since) => model.oldest_claim_waits(since),
             Input::CloseIdle => model.close_idle(now),
+            Input::Distrust(distrusts) => model.distrust(distrusts, now),
             Input::Tick => model.tick(now),
             Input::ShutDown => model.shut_down(now),
         }
@@ -272,13 +288,16 @@ impl Driver {
     fn apply(&mut self, input: Input) -> Option<bool> {
         let now = Moment::from_nanos(self.clock);
         match input {
-            Input::Checkout | Input::CheckoutFresh => {
-                let waiter = match input {
-                    Input::CheckoutFresh => self.pool.checkout_fresh(now),
-                    _ => self.pool.checkout(now),
-                };
+            Input::Checkout => {
+                let waiter = self.pool.checkout(now);
                 let later = self.waiters.iter().all(|earlier| *earlier < waiter);
                 self.hold(later, "later checkouts have greater ids");
+                self.waiters.push(waiter);
+            }
+            Input::Replace(number, wanted) => {
+                let lease = take(&mut self.leases, number);
+                let waiter = self.pool.replace(lease, BROKEN, wanted, now);
+                self.hold(!self.waiters.contains(&waiter), "a waiter's id is new");
                 self.waiters.push(waiter);
             }
             Input::Cancel(number) => return Some(self.pool.cancel(self.waiters[number], now)),
@@ -325,6 +344,8 @@ impl Driver {
                 self.pool.oldest_claim_waits(since);
             }
             Input::CloseIdle => self.pool.close_idle(now),
+            Input::Distrust(true) => self.pool.distrust_used(now),
+            Input::Distrust(false) => self.pool.trust_used(now),
             Input::Tick => self.pool.tick(now),
             Input::ShutDown => self.pool.shut_down(now),
         }

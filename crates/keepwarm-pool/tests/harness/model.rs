@@ -8,7 +8,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use keepwarm_pool::{CloseReason, Closer, Limit, Pool, RejectReason, Settings};
+use keepwarm_pool::{CloseReason, Closer, Limit, Pool, RejectReason, Replacement, Settings};
 
 /// The settings, in numbers that can be compared. `None` is no limit, or for ever.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +109,15 @@ enum Connection {
     Closed(CloseReason, Closer),
 }
 
+/// Order in which waiters are served: those that had a connection first, then by number.
+type Turn = (bool, usize);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Came(usize),
+    Began(usize),
+}
+
 #[derive(Debug)]
 pub(crate) struct Model {
     rules: Rules,
@@ -119,11 +128,18 @@ pub(crate) struct Model {
     waiters: Vec<Waiter>,
     /// Waiters that want a fresh connection.
     wants_fresh: BTreeSet<usize>,
+    /// Waiters whose request had a connection that broke: they are served first.
+    again: BTreeSet<usize>,
     /// When each came.
     came: Vec<u64>,
+    /// Checkouts and dials, in the order in which they came up.
+    order: Vec<Event>,
+    /// Dials that failed, and count against waiters once no dial that began earlier is running.
+    failed: Vec<usize>,
+    distrusts_used: bool,
     /// The open claims by whom they are for, how many there ever were, those that are known to have
     /// to wait, and those that were withdrawn.
-    claims: BTreeMap<usize, usize>,
+    claims: BTreeMap<Turn, usize>,
     claimed: usize,
     deferred: BTreeSet<usize>,
     withdrawn: BTreeSet<usize>,
@@ -155,7 +171,11 @@ impl Model {
             dials: Vec::new(),
             waiters: Vec::new(),
             wants_fresh: BTreeSet::new(),
+            again: BTreeSet::new(),
             came: Vec::new(),
+            order: Vec::new(),
+            failed: Vec::new(),
+            distrusts_used: false,
             claims: BTreeMap::new(),
             claimed: 0,
             deferred: BTreeSet::new(),
@@ -187,6 +207,7 @@ impl Model {
     fn come(&mut self) -> usize {
         self.waiters.push(Waiter::Waiting);
         self.came.push(self.now);
+        self.order.push(Event::Came(self.waiters.len() - 1));
         self.waiters.len() - 1
     }
 
@@ -205,16 +226,14 @@ impl Model {
         let whose = self.owner(claim);
         if let Some(waiter) = whose {
             // The dial is for the oldest, who has no use for a claim any more.
-            let oldest = *self.claims.first_key_value().expect("this one at least").0;
-            let left = self.claims.remove(&oldest).expect("the oldest's");
-            if oldest != waiter {
-                self.claims.insert(waiter, left);
+            let (oldest, left) = self.claims.pop_first().expect("this one at least");
+            if oldest.1 != waiter {
+                self.claims.insert(self.turn(waiter), left);
             }
         }
         let wanted = whose.is_some();
         if wanted {
-            self.decisions.push(Decision::Dial(self.dials.len()));
-            self.dials.push(Dial::Running);
+            self.dial();
         } else {
             self.decisions.push(Decision::Release);
         }
@@ -233,22 +252,38 @@ impl Model {
 
     fn owner(&self, claim: usize) -> Option<usize> {
         let mut claims = self.claims.iter();
-        claims.find(|(_, number)| **number == claim).map(|(waiter, _)| *waiter)
+        claims.find(|(_, number)| **number == claim).map(|((_, waiter), _)| *waiter)
     }
 
     pub(crate) fn oldest_claim_waits(&mut self, since: Option<u64>) {
         self.oldest_claim = since;
     }
 
-    pub(crate) fn checkout_fresh(&mut self, now: u64) {
+    pub(crate) fn replace(
+        &mut self,
+        connection: usize,
+        (reason, closer): (CloseReason, Closer),
+        wanted: Replacement,
+        now: u64,
+    ) {
         self.see(now);
-        self.expire();
-        let alive = self.alive() + self.claims.len();
-        if self.shut_down || exceeds(alive + 1, self.rules.max_connections) {
-            return self.checkout(now);
-        }
         let waiter = self.come();
-        self.wants_fresh.insert(waiter);
+        self.again.insert(waiter);
+        self.end_connection(connection, reason, closer);
+        self.expire();
+        if self.shut_down {
+            self.release();
+            return self.reject(waiter, RejectReason::ShutDown);
+        }
+        if wanted == Replacement::Fresh {
+            self.wants_fresh.insert(waiter);
+        }
+        let idle = wanted == Replacement::Any && !self.idle().is_empty();
+        if !idle && self.waiting().len() > self.running().len() {
+            self.dial();
+        } else {
+            self.release();
+        }
         self.catch_up();
     }
 
@@ -266,6 +301,7 @@ impl Model {
     pub(crate) fn dialed(&mut self, dial: usize, now: u64) {
         self.see(now);
         self.dials[dial] = Dial::Succeeded;
+        self.failed.clear();
         self.connections.push(Connection::Active);
         self.exchanges.push(0);
         self.born.push(self.now);
@@ -279,11 +315,40 @@ impl Model {
         self.see(now);
         self.dials[dial] = Dial::Failed;
         self.release();
-        let waiting = self.waiting();
-        if waiting.len() > self.running().len() {
-            self.reject(waiting[0], RejectReason::DialFailed);
+        self.failed.push(dial);
+        let earliest = self.running().first().copied();
+        let is_ripe = |dial: &usize| earliest.is_none_or(|running| *dial < running);
+        let ripe: Vec<usize> = self.failed.iter().copied().filter(is_ripe).collect();
+        self.failed.retain(|dial| !is_ripe(dial));
+        let closed = self.active().is_empty() && self.idle().is_empty();
+        let last = ripe.into_iter().max().filter(|_| closed);
+        let mut answered = self.came_before(last);
+        if answered.is_empty() && self.waiting().len() > self.running().len() {
+            answered.extend(self.waiting().into_iter().min());
+        }
+        for waiter in answered {
+            self.reject(waiter, RejectReason::DialFailed);
         }
         self.catch_up();
+    }
+
+    /// Waiters that came before this dial began.
+    fn came_before(&self, dial: Option<usize>) -> Vec<usize> {
+        let Some(dial) = dial else { return Vec::new() };
+        let began = self.order.iter().position(|event| *event == Event::Began(dial));
+        let before = &self.order[..began.expect("a dial that began")];
+        let waits = |waiter: &usize| self.waiters[*waiter] == Waiter::Waiting;
+        let came = before.iter().filter_map(|event| match event {
+            Event::Came(waiter) => Some(*waiter),
+            Event::Began(_) => None,
+        });
+        came.filter(waits).collect()
+    }
+
+    fn dial(&mut self) {
+        self.decisions.push(Decision::Dial(self.dials.len()));
+        self.order.push(Event::Began(self.dials.len()));
+        self.dials.push(Dial::Running);
     }
 
     pub(crate) fn advised(&mut self, connection: usize, idle: Option<u64>, left: Option<u64>) {
@@ -344,6 +409,20 @@ impl Model {
         self.catch_up();
     }
 
+    pub(crate) fn distrust(&mut self, distrusts: bool, now: u64) {
+        self.see(now);
+        self.distrusts_used = distrusts;
+        for connection in self.idle().into_iter().rev() {
+            if self.is_distrusted(connection) {
+                self.close(connection, CloseReason::Distrusted, Closer::Client);
+            }
+        }
+    }
+
+    fn is_distrusted(&self, connection: usize) -> bool {
+        self.distrusts_used && self.exchanges[connection] > 0
+    }
+
     pub(crate) fn tick(&mut self, now: u64) {
         self.see(now);
         self.expire();
@@ -401,9 +480,15 @@ impl Model {
         numbers(&self.dials, |dial| *dial == Dial::Running)
     }
 
-    /// Waiters that have not ended, oldest first.
+    /// Waiters that have not ended, in the order in which they are served.
     pub(crate) fn waiting(&self) -> Vec<usize> {
-        numbers(&self.waiters, |waiter| *waiter == Waiter::Waiting)
+        let mut waiting = numbers(&self.waiters, |waiter| *waiter == Waiter::Waiting);
+        waiting.sort_by_key(|waiter| self.turn(*waiter));
+        waiting
+    }
+
+    fn turn(&self, waiter: usize) -> Turn {
+        (!self.again.contains(&waiter), waiter)
     }
 
     /// Open claims, that of the oldest waiter first, and those that were withdrawn.
@@ -487,6 +572,8 @@ impl Model {
             self.close(connection, CloseReason::ShutDown, Closer::Client);
         } else if self.dismissed.contains(&connection) {
             self.close(connection, CloseReason::CloseIdle, Closer::Client);
+        } else if self.is_distrusted(connection) {
+            self.close(connection, CloseReason::Distrusted, Closer::Client);
         } else if self.is_spent(connection) {
             self.close(connection, CloseReason::ExchangeLimit, Closer::Client);
         } else if !is_new && self.end_of(connection).is_some_and(|end| end <= self.now) {
@@ -525,8 +612,7 @@ impl Model {
         while self.waiting().len() > self.running().len()
             && !exceeds(self.alive() + 1, self.rules.max_connections)
         {
-            self.decisions.push(Decision::Dial(self.dials.len()));
-            self.dials.push(Dial::Running);
+            self.dial();
         }
     }
 
@@ -540,22 +626,26 @@ impl Model {
         }
         while self.claims.len() > wanted {
             let oldest = *self.claims.first_key_value().expect("more than none").0;
-            self.unclaim(oldest);
+            self.unclaim(oldest.1);
         }
         while self.claims.len() < wanted {
-            let unclaimed = |waiter: &usize| !self.claims.contains_key(waiter);
+            let unclaimed = |waiter: &usize| !self.claims.contains_key(&self.turn(*waiter));
             let waiting = self.waiting();
-            let mut candidates = waiting[self.running().len()..].iter().copied();
-            let next = candidates.find(unclaimed).or(waiting.into_iter().rev().find(unclaimed));
+            let behind = match self.claims.last_key_value() {
+                Some((last, _)) => waiting.iter().find(|waiter| self.turn(**waiter) > *last),
+                None => waiting.get(self.running().len()),
+            };
+            let next = behind.or_else(|| waiting.iter().rev().find(|waiter| unclaimed(waiter)));
+            let next = next.copied();
             let waiter = next.expect("more waiters than claims");
-            self.claims.insert(waiter, self.claimed);
+            self.claims.insert(self.turn(waiter), self.claimed);
             self.claimed += 1;
             self.decisions.push(Decision::Claim(self.came[waiter]));
         }
     }
 
     fn unclaim(&mut self, waiter: usize) {
-        if let Some(claim) = self.claims.remove(&waiter) {
+        if let Some(claim) = self.claims.remove(&self.turn(waiter)) {
             self.withdrawn.insert(claim);
             self.decisions.push(Decision::Withdraw(claim));
         }
@@ -614,9 +704,13 @@ impl Model {
     }
 
     fn close(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
+        self.end_connection(connection, reason, closer);
+        self.release();
+    }
+
+    fn end_connection(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
         self.connections[connection] = Connection::Closed(reason, closer);
         self.decisions.push(Decision::Close { connection, reason, closer });
-        self.release();
     }
 
     /// Whether it has served as many exchanges as it may, and one at least.

@@ -3,7 +3,7 @@
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 
 /// The reasons that the pool decides on itself. It is then the client that closes.
-pub(crate) const DECIDED: [CloseReason; 9] = [
+pub(crate) const DECIDED: [CloseReason; 10] = [
     CloseReason::IdleLimit,
     CloseReason::TotalIdleLimit,
     CloseReason::TotalLimit,
@@ -13,6 +13,7 @@ pub(crate) const DECIDED: [CloseReason; 9] = [
     CloseReason::ExchangeLimit,
     CloseReason::Lifetime,
     CloseReason::ServerLimit,
+    CloseReason::Distrusted,
 ];
 
 /// The reasons that a driver reports, with either closer: who was first is what it saw.
@@ -81,12 +82,16 @@ seen! {
     FailureDials,
     /// A connection ended, and its room was dialled into.
     CloseDials,
-    /// A fresh checkout: waits for a dial of its own or another's, while a connection is idle or not,
-    /// or takes an idle one.
-    FreshDials,
+    /// A dial failed, and answered for several waiters.
+    FailureRejectsSeveral,
+    /// A request whose connection broke: waits for a dial of its own or another's, while a
+    /// connection is idle or other requests wait, or takes an idle one.
+    ReplaceDials,
+    ReplacePassesQueue,
+    ReplaceTakesSurplusDial,
+    ReplaceFromIdle,
+    ReplaceAfterShutDown,
     FreshPassesIdle,
-    FreshTakesSurplusDial,
-    FreshWithoutRoom,
     FreshServed,
     /// A used connection went past it: to a later waiter, to a later checkout, or to rest.
     FreshPassedBy,
@@ -94,7 +99,9 @@ seen! {
     FreshLeavesToRest,
     FreshRejected,
     FreshCancelled,
-    FreshAfterShutDown,
+    /// Used connections are distrusted: idle ones are closed, those never used are kept.
+    DistrustClosesIdle,
+    DistrustKeepsNew,
     CancelWaiting,
     CancelEnded,
     InspectFound,

@@ -20,6 +20,7 @@ fn names_of_reasons_are_stable() {
         "lifetime",
         "server_limit",
         "learned_timeout",
+        "distrusted",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",

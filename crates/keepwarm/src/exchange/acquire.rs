@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use keepwarm_pool::{CloseReason, Closer, WaiterId};
+use keepwarm_pool::{CloseReason, Closer, Replacement, WaiterId};
 use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::observe::spans;
+use crate::pool::lease::Broken;
 use crate::pool::origin::{Answer, Checkout, Granted, Origin};
 
 /// Acquires connections for one request, for all of its attempts.
@@ -40,15 +41,20 @@ impl<'a> Acquirer<'a> {
         self.waited
     }
 
-    /// Acquires a connection; `fresh` asks for one that was never used. Dropping the future leaves the
+    /// Acquires a connection: any, or in place of a broken one. Dropping the future leaves the
     /// queue, and passes on a connection that was already on its way.
     pub(crate) async fn connection(
         &mut self,
-        fresh: bool,
+        mut broken: Option<(Broken, Replacement)>,
         deadline: &mut Deadline,
     ) -> Result<Granted> {
+        let wanted = broken.as_ref().map_or(Replacement::Any, |(_, wanted)| *wanted);
         loop {
-            let mut granted = match self.origin.checkout(self.request, fresh) {
+            let checkout = match broken.take() {
+                None => self.origin.checkout(self.request),
+                Some((broken, wanted)) => broken.replace(self.request, wanted),
+            };
+            let mut granted = match checkout {
                 Checkout::Answered(answer) => answer?,
                 Checkout::Queued(waiter, receiver, since) => {
                     let origin = self.origin;
@@ -60,15 +66,16 @@ impl<'a> Acquirer<'a> {
                 }
             };
             let connection = granted.lease.connection();
-            match connection.resume() {
+            let end = match connection.resume() {
                 Ok(()) if self.needs_chunks && !connection.takes_chunks() => {
-                    granted.lease.close(CloseReason::NotPersistent, Closer::Client);
+                    (CloseReason::NotPersistent, Closer::Client)
                 }
                 Ok(()) => return Ok(granted),
                 // The connection died while it was idle. The pool forgets it, so this loop runs at
                 // most once for each connection that was idle.
-                Err(end) => granted.lease.close(end.reason, end.closer),
-            }
+                Err(end) => (end.reason, end.closer),
+            };
+            broken = Some((granted.lease.broken(end.0, end.1), wanted));
         }
     }
 }

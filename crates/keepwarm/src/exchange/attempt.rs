@@ -17,7 +17,7 @@ use http::StatusCode;
 use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use keepwarm_pool::CloseReason;
+use keepwarm_pool::{CloseReason, Replacement};
 
 use super::acquire::Acquirer;
 use super::drain::drain_response;
@@ -30,7 +30,7 @@ use crate::error::{BoxError, Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
 use crate::origin_key::OriginRef;
-use crate::pool::lease::Lease;
+use crate::pool::lease::{Broken, Lease};
 use crate::pool::origin::Origin;
 use crate::pool::origins::Origins;
 use crate::wire::body::Body;
@@ -85,8 +85,7 @@ async fn attempts(
     let mut acquirer = Acquirer::new(origin, events.request(), needs_chunks);
     let mut next = Next::default();
     for number in 1..=MAX_ATTEMPTS {
-        let fresh = next.first_failure.is_some();
-        let mut granted = match acquirer.connection(fresh, &mut deadline).await {
+        let mut granted = match acquirer.connection(next.broken.take(), &mut deadline).await {
             Ok(granted) => granted,
             Err(error) => return Err(next.explain(error)),
         };
@@ -104,7 +103,7 @@ async fn attempts(
         let outcome = exchange.drive_until_head().await;
         match exchange.conclude(outcome, events) {
             Ok(response) => return Ok((response, info)),
-            Err(failure) => deadline = next.prepare(failure, origin, outgoing, info)?,
+            Err(failure) => deadline = next.prepare(failure, outgoing, info)?,
         }
     }
     Err(Error::failed(Stage::Exchange, "one dead connection after another")
@@ -117,9 +116,10 @@ async fn attempts(
 struct Next {
     /// The request itself, if no byte of it was written.
     unsent: Option<Box<http::Request<Body>>>,
-    /// Failure of the attempt that wrote bytes. Further attempts ask for a fresh connection, and
-    /// another failure after writing is final.
+    /// Failure of the attempt that wrote bytes. Another failure after writing is final.
     first_failure: Option<Error>,
+    /// Room of the connection that broke, which is the next attempt's.
+    broken: Option<(Broken, Replacement)>,
 }
 
 impl Next {
@@ -139,11 +139,10 @@ impl Next {
     fn prepare(
         &mut self,
         failure: Failure,
-        origin: &Origin,
         outgoing: &Outgoing,
         info: ConnectionInfo,
     ) -> Result<Deadline> {
-        let Failure { kind, error, unsent, deadline } = failure;
+        let Failure { kind, error, unsent, deadline, broken } = failure;
         let attempt = FailedAttempt {
             failure: kind,
             may_be_stale: info.reused() || info.idle_age.is_some(),
@@ -151,20 +150,23 @@ impl Next {
             is_idempotent: is_idempotent(&outgoing.method, &outgoing.headers),
             was_sent_before: self.first_failure.is_some(),
         };
-        match decide_retry(attempt) {
+        let wanted = match decide_retry(attempt) {
             Retry::No => return Err(error),
-            Retry::AnyConnection => self.unsent = unsent,
-            Retry::FreshConnection if origin.may_retry() => self.first_failure = Some(error),
-            Retry::FreshConnection => {
-                let spent = "not sent again, the retry budget of this origin is spent";
-                return Err(error.with_message(spent));
+            Retry::AnyConnection => {
+                self.unsent = unsent;
+                Replacement::Any
             }
-        }
+            Retry::FreshConnection => {
+                self.first_failure = Some(error);
+                Replacement::Fresh
+            }
+        };
+        self.broken = broken.map(|broken| (broken, wanted));
         Ok(deadline)
     }
 }
 
-/// A failed exchange. Its connection has been closed, or is being drained.
+/// A failed exchange. Its connection broke or was closed, or is being drained.
 struct Failure {
     kind: FailureKind,
     error: Error,
@@ -172,6 +174,8 @@ struct Failure {
     unsent: Option<Box<http::Request<Body>>>,
     /// Rest of the request's time.
     deadline: Deadline,
+    /// Room of the connection, if it broke.
+    broken: Option<Broken>,
 }
 
 /// Hands the connection a request: the `unsent` one, or a new one.
@@ -303,7 +307,7 @@ impl Exchange<'_> {
             self.lease.close(CloseReason::ExchangeFailed, closer);
             let error = failed(self.origin, self.info, written, SWITCHED);
             let (kind, deadline) = (FailureKind::Other, self.deadline);
-            return Err(Failure { kind, error, unsent: None, deadline });
+            return Err(Failure { kind, error, unsent: None, deadline, broken: None });
         }
         let Self { mut lease, expectation, info, deadline, .. } = self;
         let connection = lease.connection();
@@ -316,26 +320,26 @@ impl Exchange<'_> {
         Ok(http::Response::from_parts(parts, body))
     }
 
-    /// Closes the connection after hyper's error.
+    /// Ends the connection after hyper's error.
     fn fail(self, mut error: TrySendError<http::Request<Body>>) -> Failure {
         let Self { origin, mut lease, info, deadline, .. } = self;
         let connection = lease.connection();
         let closer = connection.closer();
         if let Some(request) = error.take_message() {
-            lease.close(CloseReason::PeerClosedIdle, closer);
+            let broken = Some(lease.broken(CloseReason::PeerClosedIdle, closer));
             let error = failed(origin, info, 0, "the server closed the connection at once");
             let (kind, unsent) = (FailureKind::Unsent, Some(Box::new(request)));
-            return Failure { kind, error, unsent, deadline };
+            return Failure { kind, error, unsent, deadline, broken };
         }
         let (cut, traffic) = (connection.was_cut(), connection.traffic());
-        lease.close(CloseReason::ExchangeFailed, closer);
+        let broken = Some(lease.broken(CloseReason::ExchangeFailed, closer));
         let error = failed(origin, info, traffic.written, error.into_error());
         let kind = if cut {
             FailureKind::Cut { written: traffic.written > 0, read: traffic.read > 0 }
         } else {
             FailureKind::Other
         };
-        Failure { kind, error, unsent: None, deadline }
+        Failure { kind, error, unsent: None, deadline, broken }
     }
 
     /// Gives up for an error of the client's own.
@@ -351,7 +355,7 @@ impl Exchange<'_> {
         }
         let error = error.at(origin.name()).on_reused(info.reused());
         let error = error.on_attempt(info.attempts).after_writing(written);
-        Failure { kind: FailureKind::Other, error, unsent: None, deadline }
+        Failure { kind: FailureKind::Other, error, unsent: None, deadline, broken: None }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! * nothing was written: the request goes to another connection, with any method;
 //! * something was written, nothing came back, and the request may and can be repeated: once more,
-//!   on a new connection, within the origin's retry budget;
+//!   on a new connection;
 //! * a byte came back, or the connection was new: no other attempt.
 
 use http::{HeaderMap, Method};
@@ -49,7 +49,7 @@ pub(crate) enum Retry {
     No,
     /// On any connection: the server cannot have seen the request.
     AnyConnection,
-    /// On a fresh connection, and only if the origin's retry budget allows it: the server may have
+    /// On a fresh connection, at the cost of one retry of the origin's budget: the server may have
     /// seen the request.
     FreshConnection,
 }

@@ -26,6 +26,7 @@ pub(crate) fn explain(
         restarted(idle_closes),
         closed_without_pattern(stats, idle_closes),
         vanished(stats),
+        distrusted(stats),
         not_persistent(stats),
         unread(stats),
         abandoned(stats),
@@ -179,6 +180,18 @@ fn closed_by(stats: &OriginStats, reason: CloseReason, closer: Closer) -> u64 {
     let closes =
         stats.closes.iter().filter(|close| (close.reason, close.closer) == (reason, closer));
     closes.map(|close| close.count).sum()
+}
+
+fn distrusted(stats: &OriginStats) -> Finding {
+    let count = stats.closed_for(CloseReason::Distrusted);
+    finding(count, || {
+        format!(
+            "closed {} after one request, because the server broke so many used connections that \
+             the retry budget was spent: it closes connections without saying so (Connection: \
+             close, or Keep-Alive: max=...); look at its limit of requests a connection",
+            counted(count, "connection")
+        )
+    })
 }
 
 fn not_persistent(stats: &OriginStats) -> Finding {

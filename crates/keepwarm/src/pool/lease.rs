@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use keepwarm_pool::{CloseReason, Closer};
+use keepwarm_pool::{CloseReason, Closer, Replacement};
 
-use crate::pool::origin::Origin;
+use crate::pool::origin::{Checkout, Origin};
 use crate::wire::connection::Connection;
 
 /// A connection on loan from its origin's pool.
@@ -81,6 +81,14 @@ impl Lease {
         }
     }
 
+    /// Closes the connection, which broke, and keeps its room for the request that it had.
+    pub(crate) fn broken(mut self, reason: CloseReason, closer: Closer) -> Broken {
+        let held = self.held.take().expect("a lease holds its connection until it ends");
+        drop(held.connection);
+        let origin = Arc::clone(&self.origin);
+        Broken { origin, token: Some(held.token), end: (reason, closer) }
+    }
+
     fn end(&mut self, served: bool) {
         let Some(Held { token, mut connection }) = self.held.take() else {
             return;
@@ -91,6 +99,31 @@ impl Lease {
                 drop(connection);
                 self.origin.closed(token, end.reason, end.closer);
             }
+        }
+    }
+}
+
+/// The room of a connection that broke. Dropped, it is released to other requests.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    origin: Arc<Origin>,
+    token: Option<keepwarm_pool::Lease>,
+    end: (CloseReason, Closer),
+}
+
+impl Broken {
+    /// Asks for another connection for the request, in the room of the one that broke.
+    pub(crate) fn replace(mut self, request: u64, wanted: Replacement) -> Checkout {
+        let token = self.token.take().expect("the room is used once");
+        self.origin.replace(request, token, self.end, wanted)
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            let (reason, closer) = self.end;
+            self.origin.closed(token, reason, closer);
         }
     }
 }
@@ -119,7 +152,6 @@ mod tests {
     use super::*;
     use crate::client::Client;
     use crate::origin_key::OriginRef;
-    use crate::pool::origin::Checkout;
     use keepwarm_testkit::scripted::{Stage, eventually, within};
 
     fn origin(client: &Client, stage: &Stage) -> Arc<Origin> {
@@ -135,7 +167,7 @@ mod tests {
         let origin = origin(&client, &stage);
         let mut granted = Vec::new();
         for _ in 0..2 {
-            let Checkout::Queued(_, receiver, _) = origin.checkout(0, false) else {
+            let Checkout::Queued(_, receiver, _) = origin.checkout(0) else {
                 panic!("no connection is idle yet");
             };
             let answer = within("a connection", receiver).await.expect("an answer");
@@ -171,7 +203,7 @@ mod tests {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
-        let Checkout::Queued(_, receiver, _) = origin.checkout(0, false) else {
+        let Checkout::Queued(_, receiver, _) = origin.checkout(0) else {
             panic!("no connection is idle yet");
         };
         drop(receiver);

@@ -1,4 +1,5 @@
-//! Retry budget of an origin: how many requests may be sent a second time.
+//! Retry budget of an origin: how many requests are sent a second time before used connections are
+//! distrusted.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,12 @@ const TIME_PER_RETRY: Duration = Duration::from_secs(1);
 
 /// Number of requests to one origin that may be sent a second time.
 ///
-/// Without a budget a server that breaks every connection would get twice the load that breaks it.
+/// Without a budget a server that breaks every used connection would get twice the requests. Once
+/// it is spent, requests take only connections that were never used, until as many retries are in
+/// stock again as at the start: none fails for it. Requests that were under way on used connections
+/// at that moment may still be sent again, beyond the budget: there are no more of them than
+/// connections.
+///
 /// The budget is a hundred retries at the start; one more for each two requests and for each
 /// second; never more than a thousand in stock.
 ///
@@ -45,30 +51,41 @@ impl RetryBudget {
         }))
     }
 
-    /// Takes one retry, if there is one. `requests` is the count of all requests so far; the
-    /// retries that they earned are added here, so that a request without failure costs nothing.
+    /// Takes one retry; false if the budget is spent. `requests` is the count of all requests so
+    /// far; the retries that they earned are added here, so that a request without failure costs
+    /// nothing.
     pub(crate) fn take(&self, requests: u64, now: Moment) -> bool {
         let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = stock.since.unwrap_or(now);
+        stock.earn(requests, now);
+        // The second attempt is a checkout too, and must not earn a retry by it.
+        stock.requests += 1;
+        let rest = stock.parts.checked_sub(REQUESTS_PER_RETRY);
+        stock.parts = rest.unwrap_or(stock.parts);
+        rest.is_some()
+    }
+
+    /// Returns true if as many retries are in stock as at the start.
+    pub(crate) fn has_recovered(&self, requests: u64, now: Moment) -> bool {
+        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stock.earn(requests, now);
+        stock.parts >= FIRST_RETRIES * REQUESTS_PER_RETRY
+    }
+}
+
+impl Stock {
+    /// Adds the retries earned since the last call.
+    fn earn(&mut self, requests: u64, now: Moment) {
+        let since = self.since.unwrap_or(now);
         let passed = now.since(since).as_nanos();
         let seconds = u64::try_from(passed / TIME_PER_RETRY.as_nanos()).unwrap_or(u64::MAX);
         // Whole seconds are added, the rest goes on counting.
         let rest = u64::try_from(passed % TIME_PER_RETRY.as_nanos()).unwrap_or(0);
-        stock.since = Some(Moment::from_nanos(now.max(since).as_nanos() - rest));
+        self.since = Some(Moment::from_nanos(now.max(since).as_nanos() - rest));
         let earned = requests
-            .saturating_sub(stock.requests)
+            .saturating_sub(self.requests)
             .saturating_add(seconds.saturating_mul(REQUESTS_PER_RETRY));
-        stock.requests = stock.requests.max(requests);
-        stock.parts = stock.parts.saturating_add(earned).min(MAX_RETRIES * REQUESTS_PER_RETRY);
-        match stock.parts.checked_sub(REQUESTS_PER_RETRY) {
-            Some(rest) => {
-                stock.parts = rest;
-                // The second attempt is a checkout too, and must not earn a retry by it.
-                stock.requests += 1;
-                true
-            }
-            None => false,
-        }
+        self.requests = self.requests.max(requests);
+        self.parts = self.parts.saturating_add(earned).min(MAX_RETRIES * REQUESTS_PER_RETRY);
     }
 }
 
@@ -87,7 +104,7 @@ mod tests {
         let budget = RetryBudget::new();
         assert_eq!(stock(&budget, 0, START), 100, "at first");
         assert_eq!(stock(&budget, 101, START), 0);
-        assert_eq!(stock(&budget, 106, START), 3, "one for two requests");
+        assert_eq!(stock(&budget, 108, START), 3, "one for two requests");
         let later = START.after(Duration::from_millis(2_600));
         assert_eq!(stock(&budget, 109, later), 2, "one a second");
         let later = START.after(Duration::from_millis(3_000));
@@ -99,7 +116,20 @@ mod tests {
         let budget = RetryBudget::new();
         assert_eq!(stock(&budget, 0, START), 100);
         assert_eq!(stock(&budget, 100, START), 0, "these are the hundred second attempts");
-        assert_eq!(stock(&budget, 120, START), 10);
+        assert_eq!(stock(&budget, 122, START), 10);
+    }
+
+    #[test]
+    fn spent_budget_recovers_to_the_first_stock() {
+        let budget = RetryBudget::new();
+        assert!(budget.has_recovered(0, START));
+        assert_eq!(stock(&budget, 0, START), 100);
+        assert!(!budget.has_recovered(101, START));
+        assert!(!budget.has_recovered(101 + 199, START));
+        assert!(budget.has_recovered(101 + 200, START));
+        assert_eq!(stock(&budget, 101 + 200, START), 100);
+        let later = START.after(Duration::from_secs(100));
+        assert!(budget.has_recovered(101 + 200, later), "by time alone");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod cancellation;
 mod closing;
 mod connector;
 mod drain;
+mod dropping_server;
 mod errors;
 mod expect_continue;
 mod explain;

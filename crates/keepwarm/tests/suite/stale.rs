@@ -219,32 +219,6 @@ async fn second_attempt_without_connection_reports_first() {
     assert!(error.to_string().contains("no connection to send it again: "), "{error}");
 }
 
-/// The request fails.
-#[tokio::test]
-async fn spent_retry_budget_is_named() {
-    let stage = Stage::open().await;
-    let client = Client::new();
-    let mut retried = 0;
-    let mut peer = warm(&client, &stage).await;
-    let error = loop {
-        let mut request = get(&client, &stage.url("/"));
-        peer.request().await;
-        peer.close();
-        let mut fresh = tokio::select! {
-            fresh = stage.accept() => fresh,
-            result = &mut request => break result.expect("no panic").expect_err("broken"),
-        };
-        fresh.serve("").await;
-        done(request).await.expect("a response").text().await.expect("a body");
-        peer = fresh;
-        retried += 1;
-        assert!(retried < 400, "no limit");
-    };
-    assert!(retried >= 100, "{retried}");
-    assert!(error.to_string().contains("retry budget of this origin is spent"), "{error}");
-    assert_eq!(error.attempts(), 1);
-}
-
 /// The cap leaves room for a new connection, since the broken one is gone; waiters are not passed
 /// over by it.
 /// At the limit of connections.

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use keepwarm_pool::{
-    ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Moment, Place, Pool, WaiterId,
+    ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Moment, Place, Pool,
+    Replacement, WaiterId,
 };
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
@@ -83,6 +84,8 @@ struct State {
     failed_dials: VecDeque<(DialPermit, Error)>,
     /// True while a thread works off `failed_dials`.
     handles_failures: bool,
+    /// True while used connections are closed, because the retry budget was spent.
+    distrusts_used: bool,
     /// The most requests that held or wanted a connection at once.
     peak: usize,
     /// The number of the request whose checkout is being fed.
@@ -147,6 +150,7 @@ impl Origin {
                 dials: BTreeMap::new(),
                 failed_dials: VecDeque::new(),
                 handles_failures: false,
+                distrusts_used: false,
                 peak: 0,
                 requesting: 0,
                 opened_lately: RecentCount::default(),
@@ -181,12 +185,47 @@ impl Origin {
         &self.shared
     }
 
-    /// Asks for a connection for a request; `fresh` asks for one that was never used.
-    pub(crate) fn checkout(self: &Arc<Self>, request: u64, fresh: bool) -> Checkout {
+    /// Asks for a connection for a request.
+    pub(crate) fn checkout(self: &Arc<Self>, request: u64) -> Checkout {
+        self.ask(request, |state, now| {
+            if state.distrusts_used && self.retries.has_recovered(state.requests(), now) {
+                state.distrusts_used = false;
+                state.pool.trust_used(now);
+            }
+            state.pool.checkout(now)
+        })
+    }
+
+    /// Asks for another connection for a request whose connection broke, in that one's room. If the
+    /// server may have seen the request, so that it needs a fresh connection, a retry is taken out
+    /// of the budget; once that is spent, used connections are distrusted until it recovers.
+    pub(crate) fn replace(
+        self: &Arc<Self>,
+        request: u64,
+        token: keepwarm_pool::Lease,
+        end: (CloseReason, Closer),
+        wanted: Replacement,
+    ) -> Checkout {
+        self.ask(request, |state, now| {
+            if wanted == Replacement::Fresh
+                && !self.retries.take(state.requests(), now)
+                && !std::mem::replace(&mut state.distrusts_used, true)
+            {
+                state.pool.distrust_used(now);
+            }
+            state.pool.replace(token, end, wanted, now)
+        })
+    }
+
+    /// Feeds the pool an input that asks for a connection, and files the waiter if it has to wait.
+    fn ask(
+        self: &Arc<Self>,
+        request: u64,
+        input: impl FnOnce(&mut State, Moment) -> WaiterId,
+    ) -> Checkout {
         let (queued, own) = self.feed(None, |state, now| {
             state.requesting = request;
-            let pool = &mut state.pool;
-            let waiter = if fresh { pool.checkout_fresh(now) } else { pool.checkout(now) };
+            let waiter = input(state, now);
             state.pool.is_waiting(waiter).then(|| {
                 let (sender, receiver) = oneshot::channel();
                 let runtime = Handle::try_current().ok();
@@ -200,12 +239,6 @@ impl Origin {
             (None, Some((waiter, receiver, now))) => Checkout::Queued(waiter, receiver, now),
             (None, None) => unreachable!("the pool answers a checkout or lets it wait"),
         }
-    }
-
-    /// Takes one retry out of the budget. False if the budget is used up.
-    pub(crate) fn may_retry(&self) -> bool {
-        let requests = self.lock().pool.counts().checkouts;
-        self.retries.take(requests, self.shared.clock.now())
     }
 
     /// Ends a waiter that gives up. If it has been answered already, the answer finds its receiver
@@ -418,6 +451,11 @@ impl Origin {
 }
 
 impl State {
+    /// Returns the number of checkouts so far.
+    fn requests(&self) -> u64 {
+        self.pool.counts().checkouts
+    }
+
     fn note_birth(&mut self, id: ConnectionId, birth: Birth) {
         if self.births.len() <= id.index() {
             self.births.resize(id.index() + 1, birth);
