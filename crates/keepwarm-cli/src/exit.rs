@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::limits;
+
 /// Exit codes. Stable: scripts depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -72,6 +74,23 @@ impl Failure {
 
     pub(crate) const fn exit(&self) -> Exit {
         self.exit
+    }
+}
+
+/// The failure of a watch of the kernel, with the limit to raise where one was met.
+impl From<&keepwarm_sockets::Error> for Failure {
+    fn from(error: &keepwarm_sockets::Error) -> Self {
+        if error.is_file_table_full() {
+            // The error itself names the limit.
+            Self::new(Exit::FileTable, error.to_string())
+        } else if error.is_denied() || error.is_unsupported() {
+            Self::new(Exit::Denied, error.to_string())
+        } else {
+            match error.raw_os_error().and_then(limits::way_out) {
+                Some(way_out) => Self::new(Exit::Failed, format!("{error}; {way_out}")),
+                None => Self::new(Exit::Failed, error.to_string()),
+            }
+        }
     }
 }
 

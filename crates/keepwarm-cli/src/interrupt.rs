@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
+use crate::limits;
 
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
 
@@ -27,7 +28,7 @@ pub(crate) fn failure() -> Failure {
 /// Watches for signals on a separate thread, for commands that do not run on a runtime. The signal
 /// of number `last` ends the process at once.
 pub(crate) fn watch(last: u32) -> Result<(), Failure> {
-    let failed = |error| Failure::new(Exit::Failed, format!("cannot watch for signals: {error}"));
+    let failed = |error| limits::refused(Exit::Failed, "cannot watch for signals", &error);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     std::thread::Builder::new()

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -18,6 +20,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 pub(crate) fn print_with(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Failure> {
+    say_once_if_lost();
     let mut stdout = io::stdout().lock();
     match write(&mut stdout).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -25,6 +28,27 @@ pub(crate) fn print_with(
         }
         _ => Ok(()),
     }
+}
+
+/// Says on stderr, once, that nothing of stdout is kept, if stdout may have been closed.
+///
+/// Before any code of this program runs, Rust's runtime opens /dev/null for reading and writing in
+/// place of a standard stream that is closed. So `>&-` cannot be told from a program that passes
+/// such a /dev/null on purpose (Python's `DEVNULL`, Node's `ignore`), and ends with the same code.
+/// A shell opens `>/dev/null` for writing only, which is left alone.
+fn say_once_if_lost() {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if is_lost().unwrap_or(false) && !SAID.swap(true, Ordering::Relaxed) {
+        complain(&"stdout is closed, or is /dev/null: what this command prints is lost");
+    }
+}
+
+/// Returns true if stdout is /dev/null, opened for reading and writing.
+fn is_lost() -> io::Result<bool> {
+    let (out, null) = (fstat(io::stdout())?, stat("/dev/null")?);
+    let is_null = out.st_rdev == null.st_rdev && out.st_mode == null.st_mode;
+    let mode = fcntl_getfl(io::stdout())? & OFlags::RWMODE;
+    Ok(is_null && mode == OFlags::RDWR)
 }
 
 /// Writes one document on one line while it is being made: a long run's document would take much

@@ -16,10 +16,15 @@ const FRONT_PORT: u16 = 8080;
 
 pub(crate) fn run(service: &Service) -> Result<(), Failure> {
     limits::make_room(0, "close some")?;
+    let failed = |error| limits::refused(Exit::Failed, "cannot start a runtime", &error);
+    let workers = limits::cores();
+    // Two more than the workers: one reads standard input, one looks a name up.
+    limits::try_threads(workers + 2).map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start a runtime: {error}")))?;
+        .map_err(failed)?;
     runtime.block_on(async {
         match service {
             Service::Data { common } => {

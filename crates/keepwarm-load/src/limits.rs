@@ -14,6 +14,9 @@ pub const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The highest rate of an open loop, in requests per second.
 pub const MAX_RATE: f64 = 10_000_000.0;
 
+/// Descriptors of a thread beside its connections: an epoll and two timers.
+pub const DESCRIPTORS_PER_THREAD: u64 = 3;
+
 /// The most requests in one file of requests.
 pub const MAX_FILE_REQUESTS: usize = 100_000;
 

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::exit::{Exit, Failure};
-use crate::limits::is_file_table_full;
+use crate::limits;
 
 /// Time limit for a child to listen.
 const START: Duration = Duration::from_secs(20);
@@ -42,12 +42,7 @@ impl Child {
     /// Starts this very program with other arguments, and waits until it listens.
     pub(crate) fn start(name: &str, arguments: &[String]) -> Result<Self, Failure> {
         let failed = |what: &str, error: std::io::Error| {
-            let exit = if matches!(error.raw_os_error(), Some(code) if is_file_table_full(code)) {
-                Exit::FileTable
-            } else {
-                Exit::Child
-            };
-            Failure::new(exit, format!("cannot {what} the {name} service: {error}"))
+            limits::refused(Exit::Child, &format!("cannot {what} the {name} service"), &error)
         };
         let program = std::env::current_exe().map_err(|error| failed("find", error))?;
         let mut process = Command::new(program)
@@ -69,9 +64,7 @@ impl Child {
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
         let no_thread = |error: std::io::Error| {
-            let why =
-                "raise the limit of processes with `ulimit -u`, or of memory with `ulimit -v`";
-            Failure::new(Exit::Child, format!("cannot start a thread for {name}: {error}; {why}"))
+            limits::refused(Exit::Child, &format!("cannot start a thread for {name}"), &error)
         };
         if let Some(pipe) = child.process.stdout.take() {
             child.readers.push(read_lines(pipe, lines).map_err(no_thread)?);

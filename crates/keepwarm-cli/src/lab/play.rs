@@ -15,7 +15,7 @@ use super::child::Child;
 use crate::args::LabOptions;
 use crate::exit::{Exit, Failure};
 use crate::load::{Hops, OwnLoad};
-use crate::{interrupt, load};
+use crate::{interrupt, limits, load};
 
 /// Settings and runtime that all runs share.
 #[derive(Debug)]
@@ -30,9 +30,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(options: &LabOptions) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
-            |error| Failure::new(Exit::Failed, format!("cannot start a runtime: {error}")),
-        )?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| limits::refused(Exit::Failed, "cannot start a runtime", &error))?;
         Ok(Self {
             requests: options.requests,
             concurrency: options.concurrency,

@@ -16,6 +16,7 @@ use keepwarm_sockets::{
 use super::hop_record::{Hop, OwnLoad};
 use crate::evidence::{Judge, Judged};
 use crate::exit::{Exit, Failure};
+use crate::limits;
 
 /// How long the kernel may take to finish closing what the load left.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -87,13 +88,13 @@ impl Hops {
         self_test();
         for port in &shared.ports {
             let scope = Scope { port: Some(*port), ..Scope::default() };
-            let watch = Watch::start(scope).map_err(|error| unseen(&error))?;
+            let watch = Watch::start(scope).map_err(|error| Failure::from(&error))?;
             shared.watched().watches.push((*port, watch));
         }
-        shared.dump().map_err(|error| unseen(&error))?;
+        shared.dump().map_err(|error| Failure::from(&error))?;
         let sampler = std::thread::Builder::new().name("hops".to_owned());
         let sampler = sampler.spawn(move || shared.sample()).map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot start a thread to watch ports: {error}"))
+            limits::refused(Exit::Failed, "cannot start a thread to watch ports", &error)
         })?;
         hops.sampler = Some(sampler);
         Ok(hops)
@@ -117,12 +118,12 @@ impl Hops {
         self.end_sampler();
         let mut sampled = std::mem::take(&mut *self.shared.lock());
         if let Some(error) = sampled.failed {
-            return Err(unseen(&error));
+            return Err(Failure::from(&error));
         }
         let mut watched = self.shared.watched();
         let mut reports = Vec::new();
         for (port, watch) in std::mem::take(&mut watched.watches) {
-            reports.push((port, watch.finish(SETTLE).map_err(|error| unseen(&error))?));
+            reports.push((port, watch.finish(SETTLE).map_err(|error| Failure::from(&error))?));
         }
         let hop = |(port, report): (u16, HostReport)| {
             let samples = sampled.samples.remove(&port).unwrap_or_default();
@@ -267,18 +268,6 @@ fn thin(samples: &mut Vec<HopSample>) {
     samples.extend(rest.chunks(2).filter_map(|pair| {
         pair.iter().copied().max_by_key(|sample| (sample.time_wait.sum(), sample.ports))
     }));
-}
-
-/// Says why the kernel's report cannot be had.
-pub(crate) fn unseen(error: &keepwarm_sockets::Error) -> Failure {
-    let exit = if error.is_file_table_full() {
-        Exit::FileTable
-    } else if error.is_denied() || error.is_unsupported() {
-        Exit::Denied
-    } else {
-        Exit::Failed
-    };
-    Failure::new(exit, error.to_string())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) use plan::refused;
 
 use std::time::{Duration, SystemTime};
 
+use keepwarm_load::limits::DESCRIPTORS_PER_THREAD;
 use keepwarm_load::{ClosePolicy, Plan, Run};
 use keepwarm_record::load::{LoadRecord, Schedule};
 
@@ -32,7 +33,7 @@ use crate::{interrupt, limits, output, show};
 const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
-    limits::make_room(options.concurrency.into(), "ask for fewer connections with -c")?;
+    limits::make_room(descriptors(options), "ask for fewer connections with -c")?;
     plan::refuse(options)?;
     let plan = plan::of(options)?;
     let output = Output::create(options.output.as_deref())?;
@@ -63,6 +64,13 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     kept?;
     printed?;
     ending::judge(&record, interrupted())
+}
+
+/// Returns the descriptors that a load takes: its connections, and those of each thread.
+fn descriptors(options: &LoadOptions) -> u64 {
+    let threads = options.threads.map_or_else(limits::cores, |threads| threads as usize) as u64;
+    let connections = u64::from(options.concurrency);
+    connections + threads.min(connections) * DESCRIPTORS_PER_THREAD
 }
 
 /// The failure of a run that a signal has ended.
@@ -108,7 +116,7 @@ pub(crate) fn drive(
         Some(code) if limits::is_file_table_full(code) => {
             Failure::new(Exit::FileTable, format!("the file table is full: {error}"))
         }
-        _ => Failure::new(Exit::Failed, format!("cannot start the load: {error}")),
+        _ => limits::refused(Exit::Failed, "cannot start the load", &error),
     })?;
     let stop = run.stop();
     let mut progress = Progress::new();

@@ -24,7 +24,7 @@ use self::source::Source;
 use crate::args::{WatchFormat, WatchLevel, WatchOptions};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
-use crate::{interrupt, output};
+use crate::{interrupt, limits, output};
 
 /// Interval between reports on a terminal, and between lines of JSON.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     let scope = filter::parse(&options.filter).map_err(|error| Failure::new(Exit::Usage, error))?;
     check(&options.assertions, scope.port)?;
+    limits::make_room(0, "close some")?;
     match &options.netns {
         Some(name) => netns::within(name, || run_here(options, scope)),
         None => run_here(options, scope),

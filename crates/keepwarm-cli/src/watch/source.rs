@@ -8,7 +8,7 @@ use std::time::Duration;
 use keepwarm_sockets::{Error, Filter, HostReport, PollingWatch, Scope, Watch};
 
 use crate::args::WatchLevel;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 
 /// A watch of the kernel that goes on.
 #[derive(Debug)]
@@ -44,14 +44,14 @@ impl Source {
     pub(crate) fn poll_if_due(&mut self) -> Result<(), Failure> {
         match self {
             Self::Events(_) => Ok(()),
-            Self::Polls(polling) => polling.poll_if_due().map_err(|error| failure(&error)),
+            Self::Polls(polling) => polling.poll_if_due().map_err(|error| Failure::from(&error)),
         }
     }
 
     pub(crate) fn snapshot(&self) -> Result<HostReport, Failure> {
         match self {
             Self::Events(watch) => Ok(watch.snapshot()),
-            Self::Polls(polling) => polling.snapshot().map_err(|error| failure(&error)),
+            Self::Polls(polling) => polling.snapshot().map_err(|error| Failure::from(&error)),
         }
     }
 
@@ -60,7 +60,7 @@ impl Source {
             Self::Events(watch) => watch.finish(settle),
             Self::Polls(polling) => polling.finish(),
         };
-        finished.map_err(|error| failure(&error))
+        finished.map_err(|error| Failure::from(&error))
     }
 }
 
@@ -87,28 +87,17 @@ fn or_polls<T>(
     let refused = match asked {
         Some(Ok(given)) => return Ok((given, None)),
         Some(Err(error)) if error.is_denied() || error.is_unsupported() => Some(error),
-        Some(Err(error)) => return Err(failure(&error)),
+        Some(Err(error)) => return Err(Failure::from(&error)),
         None => None,
     };
     match polls() {
         Ok(given) => Ok((given, refused.map(|error| error.to_string()))),
         Err(error) => Err(match refused {
-            Some(first) => Failure::new(exit(&first), format!("{first}; and at level L0: {error}")),
-            None => failure(&error),
+            Some(first) => {
+                let exit = Failure::from(&first).exit();
+                Failure::new(exit, format!("{first}; and at level L0: {error}"))
+            }
+            None => Failure::from(&error),
         }),
-    }
-}
-
-fn failure(error: &Error) -> Failure {
-    Failure::new(exit(error), error.to_string())
-}
-
-fn exit(error: &Error) -> Exit {
-    if error.is_denied() || error.is_unsupported() {
-        Exit::Denied
-    } else if error.is_file_table_full() {
-        Exit::FileTable
-    } else {
-        Exit::Failed
     }
 }
