@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::knowledge::Runtime;
-use crate::thresholds::SHORTEST_WAIT_MS;
+use crate::thresholds::{DOMINANT, LONGEST_FAREWELL_MS};
 use crate::{MissingEvidence, ResetReasons};
 
 /// Side of a connection.
@@ -113,6 +113,20 @@ pub struct Evidence {
     pub given_up: u64,
     /// Time that the client waited for the answer before these closes.
     pub waited: Option<Idle>,
+    /// Closed connections that a dump had met while their client waited for an answer.
+    pub met_waiting: u64,
+    /// The part of `met_waiting` on which nothing of the answer came any more.
+    pub met_waiting_in_vain: u64,
+    /// For a server: answers of which nothing arrived, because the client had left, and the time
+    /// between the request and them.
+    pub late_answers: Option<Idle>,
+    /// For a server: answers that the client left before their end.
+    pub cut_answers: u64,
+    /// The part of `undrained` in which no more was unread than a farewell of TLS (close_notify).
+    pub unread_farewells: u64,
+    /// For a client: closes by its FIN that left no TIME_WAIT here, though one would have lasted:
+    /// data that came after the close removed it.
+    pub answered_after_close: u64,
     /// Requests per connection, at least; `None` if none could be counted.
     pub requests: Option<Requests>,
     /// Requests per connection, at most; `None` where the lower bound is the number itself.
@@ -303,16 +317,22 @@ impl Evidence {
 
     /// Returns the connections closed, by any means.
     #[must_use]
-    pub const fn closed(&self) -> u64 {
+    pub fn closed(&self) -> u64 {
         self.closed_locally() + self.closed_remotely() + self.unclassified
     }
 
-    const fn closed_locally(&self) -> u64 {
-        self.local_fin + self.local_rst + self.undrained
+    fn closed_locally(&self) -> u64 {
+        self.local_fin + self.local_rst + self.undrained - self.peer_said_farewell()
     }
 
-    const fn closed_remotely(&self) -> u64 {
-        self.remote_fin + self.remote_rst
+    fn closed_remotely(&self) -> u64 {
+        self.remote_fin + self.remote_rst + self.peer_said_farewell()
+    }
+
+    /// Returns the closes that the peer had begun with a farewell (close_notify), which the local
+    /// program left unread when it closed too.
+    pub(crate) fn peer_said_farewell(&self) -> u64 {
+        self.unread_farewells.min(self.undrained)
     }
 
     /// Returns the connections that `closer` closed first, whichever side was observed.
@@ -352,8 +372,35 @@ impl Evidence {
     /// Returns the closes that the client began after it had waited for an answer. A farewell of the
     /// protocol is followed by the close at once.
     pub(crate) fn given_up_waiting(&self) -> u64 {
-        let waited = self.waited.is_some_and(|waited| waited.p50_ms >= SHORTEST_WAIT_MS);
+        let waited = self.waited.is_some_and(|waited| waited.p50_ms > LONGEST_FAREWELL_MS);
         if waited { self.given_up } else { 0 }
+    }
+
+    /// Returns the share of the waiting for answers that was in vain, at least: the lower end of its
+    /// interval of 95 % (Wilson).
+    pub(crate) fn waited_in_vain(&self) -> f64 {
+        const Z: f64 = 1.96;
+        let count = self.met_waiting as f64;
+        if self.met_waiting == 0 {
+            return 0.0;
+        }
+        let part = share(self.met_waiting_in_vain.min(self.met_waiting), self.met_waiting);
+        let middle = part + Z * Z / (2.0 * count);
+        let width = Z * (part * (1.0 - part) / count + Z * Z / (4.0 * count * count)).sqrt();
+        ((middle - width) / (1.0 + Z * Z / count)).max(0.0)
+    }
+
+    /// Returns the closes by the client after which data came, so that it may have left before the
+    /// end of an answer; or the server said a farewell (close_notify) in return.
+    pub(crate) fn left_early_perhaps(&self) -> u64 {
+        let traced = self.level.reset_reasons().map_or(0, |reasons| reasons.after_close);
+        self.answered_after_close.max(traced)
+    }
+
+    /// Returns the requests per connection, if they are known of most connections that closed: SO_LINGER
+    /// 0 makes the kernel forget them, and then the rest says nothing of these.
+    pub(crate) fn known_requests(&self) -> Option<Requests> {
+        self.requests.filter(|known| share(known.connections, self.closed()) >= DOMINANT)
     }
 
     /// Returns the program that is known on a side.

@@ -55,3 +55,4 @@ pub use missing_evidence::MissingEvidence;
 pub use ports::{PortForecast, PortOutlook, TIME_WAIT};
 pub use reset_reasons::ResetReasons;
 pub use rules::{HostCounters, judge, judge_host, not_judged_by_polls};
+pub use thresholds::LONGEST_FAREWELL_MS;

@@ -3,9 +3,11 @@
 /// Resets, grouped by what they show of the client's habits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ResetReasons {
-    /// Sent by a client that closed with data unread (`TCP_ABORT_ON_CLOSE`), or that received data
-    /// after it had closed (`TCP_ABORT_ON_DATA`): it left before the end of a response.
+    /// Sent by a client that closed with data unread (`TCP_ABORT_ON_CLOSE`).
     pub unread: u64,
+    /// Sent by a client that received data after it had closed (`TCP_ABORT_ON_DATA`): the rest of a
+    /// response, a late one, or a farewell of TLS (close_notify).
+    pub after_close: u64,
     /// Sent by a client that gave the connection up on purpose (`TCP_STATE`): `SO_LINGER` 0, as a
     /// cancelled request does.
     pub given_up: u64,
@@ -24,17 +26,13 @@ impl ResetReasons {
         let mut reasons = ResetReasons { late_requests, ..ResetReasons::default() };
         for (reason, count) in by_client {
             let group = match reason {
-                "TCP_ABORT_ON_CLOSE" | "TCP_ABORT_ON_DATA" => &mut reasons.unread,
+                "TCP_ABORT_ON_CLOSE" => &mut reasons.unread,
+                "TCP_ABORT_ON_DATA" => &mut reasons.after_close,
                 "TCP_STATE" | "TCP_ABORT_ON_LINGER" => &mut reasons.given_up,
                 _ => continue,
             };
             *group = group.saturating_add(count);
         }
         reasons
-    }
-
-    /// Returns the resets that the client sent, for either reason.
-    pub(crate) const fn by_client(&self) -> u64 {
-        self.unread.saturating_add(self.given_up)
     }
 }

@@ -21,8 +21,12 @@ pub(crate) const USED_AGAIN: u64 = 2;
 
 // ---- one request, and limits of them ------------------------------------------------------------
 
-/// Segments that one request may take: a head, a body, TLS.
+/// Messages that one request may take without an introduction: a head, a body, a log-in.
 pub(crate) const ONE_REQUEST: u32 = 4;
+/// Messages that one request may take behind an introduction: a ClientHello in two segments (a
+/// post-quantum key share fills one), Finished, the preface of HTTP/2, its settings, a window and an
+/// acknowledgement, the request, and close_notify.
+pub(crate) const INTRODUCED: u32 = 8;
 /// Connections below which a large pool that has just been filled is not called a leak.
 pub(crate) const ENOUGH_TO_LEAK: u64 = 100;
 /// Share of requests beyond one a connection from which the connections that stay are a pool.
@@ -106,9 +110,12 @@ pub(crate) const IDLE_BESIDE_NEW: f64 = 10.0;
 
 /// Share of closes before an answer from which giving up is the cause.
 pub(crate) const GIVEN_UP: f64 = 0.3;
-/// Milliseconds of waiting below which data before a close is a farewell, not a request: the socket
-/// ends a round trip after its FIN, and that is within the time.
-pub(crate) const SHORTEST_WAIT_MS: u32 = 100;
+/// Milliseconds up to which data before a close is a farewell, not a request: a program says both in
+/// one go. The kernel's clock of the last data ticks every 10 ms at the slowest (HZ=100), and two
+/// ticks are one beside the truth at each end. The round trip that a FIN takes is not among them.
+pub const LONGEST_FAREWELL_MS: u32 = 20;
+/// Share of the waiting that was in vain, at least, from which giving up is the cause.
+pub(crate) const IN_VAIN: f64 = 0.5;
 /// Open connections without one answer from which they are worth a finding.
 pub(crate) const MANY_WAIT: u64 = 10;
 
@@ -158,8 +165,20 @@ pub(crate) const KNOWN_IDLE_SET: f64 = 0.95;
 pub(crate) const UNKNOWN_IDLE_SET: f64 = 0.7;
 /// D2 from polls, without a known idle set.
 pub(crate) const UNKNOWN_IDLE_SET_POLLED: f64 = 0.7;
-/// D3 at the server, without traces: a cancelled request looks the same.
-pub(crate) const GUESSED_UNREAD: f64 = 0.6;
+/// D3 at the server, by resets alone: a cancelled request and SO_LINGER 0 look the same.
+pub(crate) const GUESSED_UNREAD: f64 = 0.4;
+/// D3 by answers that were cut: a deadline in the middle of a body looks the same.
+pub(crate) const CUT_ANSWERS: f64 = 0.8;
+/// Most confidence of D1 where data came after the client's close: it may be D3 or D13.
+pub(crate) const ANSWERED_AFTER_CLOSE: f64 = 0.8;
+/// D1, D6: factor where one request behind an introduction, and a limit of a few requests (D5),
+/// look the same.
+pub(crate) const BEHIND_INTRODUCTION: f64 = 0.7;
+/// D5, if the closer is not known for most.
+pub(crate) const UNKNOWN_CLOSER: f64 = 0.85;
+/// D8 by answered requests that end by a reset on purpose; if the client is a load balancer.
+pub(crate) const RESET_CHECKS: f64 = 0.6;
+pub(crate) const KNOWN_CHECKER: f64 = 0.9;
 /// D4 and D11, if the idle times differ.
 pub(crate) const NO_COMMON_TIME: f64 = 0.5;
 /// D6: which side says `Connection: close` cannot be seen from outside.
@@ -179,11 +198,13 @@ pub(crate) const MOST_UNPAIRED: f64 = 0.9;
 pub(crate) const LOST_SOME: f64 = 0.6;
 /// Factor on D1, D5 and D6 where requests are known within bounds only.
 pub(crate) const BOUNDED: f64 = 0.8;
-/// D13: base for data without an answer; for a close while an answer was due; with a common
-/// deadline, for all of the closes; and where only open connections show it.
+/// D13: base for data without an answer; for a close while an answer was due, which frames of HTTP/2
+/// before an idle timeout resemble; with a common deadline, for all of the closes, by each; and where
+/// only open connections show it.
 pub(crate) const UNANSWERED_SURE: f64 = 0.8;
 pub(crate) const GIVEN_UP_SURE: f64 = 0.6;
 pub(crate) const COMMON_DEADLINE: f64 = 0.95;
+pub(crate) const COMMON_WAIT: f64 = 0.85;
 pub(crate) const HALF_SURE: f64 = 0.5;
 /// D14, by retransmissions; and without them.
 pub(crate) const RETRANSMITTED: f64 = 0.95;

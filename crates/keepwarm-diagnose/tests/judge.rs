@@ -170,13 +170,83 @@ fn named(reasons: &[(&str, u64)], late_requests: u64) -> Level {
 fn traced_server_is_sure_of_d3() {
     let seen = Evidence { side: Side::Server, remote_rst: 1000, ..seen() };
     let guessed = main_finding(&seen);
-    assert_eq!((guessed.code, guessed.confidence), ("D3", 0.6));
-    let unread = named(&[("TCP_ABORT_ON_CLOSE", 900), ("TCP_ABORT_ON_DATA", 100)], 0);
+    assert_eq!((guessed.code, guessed.confidence), ("D3", 0.4));
+    let unread = named(&[("TCP_ABORT_ON_CLOSE", 1000)], 0);
     let sure = main_finding(&Evidence { level: unread, ..seen.clone() });
-    assert_eq!((sure.code, sure.confidence), ("D3", 1.0));
+    assert_eq!((sure.code, sure.confidence), ("D3", 0.8), "or a farewell was unread");
+    let cut = Evidence { level: unread, cut_answers: 500, ..seen.clone() };
+    assert_eq!(main_finding(&cut).confidence, 1.0, "more was under way than a farewell");
     // A client on another host: its reasons are not named here, and nothing is taken from that.
     let elsewhere = main_finding(&Evidence { level: named(&[], 0), ..seen });
-    assert_eq!((elsewhere.code, elsewhere.confidence), ("D3", 0.6));
+    assert_eq!((elsewhere.code, elsewhere.confidence), ("D3", 0.4));
+}
+
+/// Closes after which data came, of connections that carried one message or several.
+#[test]
+fn data_after_the_close_makes_d1_less_sure() {
+    let each = |common, level| {
+        let closes = Evidence { local_fin: 1000, idle_local: idle(0, (0, 1.0)), level, ..seen() };
+        Evidence { requests: requests(common, common, (common, 1.0)), ..closes }
+    };
+    let sure = main_finding(&each(1, Level::Counted));
+    assert_eq!((sure.code, sure.confidence), ("D1", 1.0));
+    for level in [named(&[("TCP_ABORT_ON_DATA", 1000)], 0), Level::Counted] {
+        let after = Evidence { answered_after_close: 1000, ..each(1, level) };
+        let body = main_finding(&after);
+        assert_eq!((body.code, body.confidence), ("D3", 0.8), "plain: no farewell");
+        let few = main_finding(&Evidence { answered_after_close: 200, ..each(1, Level::Counted) });
+        assert_eq!((few.code, few.confidence), ("D1", 0.8), "{few:#?}");
+        let with_tls = Evidence { answered_after_close: 1000, ..each(3, level) };
+        let farewell = main_finding(&with_tls);
+        assert!(farewell.code == "D1" && farewell.confidence <= 0.8, "{farewell:#?}");
+        assert!(farewell.summary.contains("a farewell of TLS"), "{}", farewell.summary);
+    }
+}
+
+/// The kernel forgets the requests of connections that end by SO_LINGER 0.
+#[test]
+fn requests_of_a_few_say_nothing_of_the_rest() {
+    let few = |connections| {
+        let all = requests(10, 10, (10, 1.0));
+        Evidence {
+            local_rst: 900,
+            local_fin: 100,
+            idle_local: idle(0, (0, 1.0)),
+            requests: all.map(|all| Requests { connections, ..all }),
+            ..seen()
+        }
+    };
+    assert_eq!(main_finding(&few(800)).code, "D5");
+    assert_eq!(main_finding(&few(799)).code, "mixed");
+}
+
+#[test]
+fn answers_that_were_cut_are_d3() {
+    let cut = |cut_answers| Evidence {
+        side: Side::Server,
+        remote_fin: 1000,
+        idle_remote: idle(0, (0, 1.0)),
+        cut_answers,
+        ..seen()
+    };
+    let found = main_finding(&cut(300));
+    assert!(found.code == "D3" && found.confidence < 0.9, "{found:#?}");
+    assert_eq!(main_finding(&cut(299)).code, "D1");
+}
+
+/// A close_notify that was not read is no body: the server had begun to close.
+#[test]
+fn unread_farewell_is_not_d3() {
+    let unread = |unread_farewells| Evidence {
+        undrained: 1000,
+        unread_farewells,
+        idle_local: idle(0, (0, 1.0)),
+        ..seen()
+    };
+    assert_eq!(main_finding(&unread(0)).code, "D3");
+    let found = main_finding(&unread(1000));
+    assert_eq!(found.code, "D6", "{found:#?}");
+    assert!(found.summary.contains("100 % of them first by the server"), "{}", found.summary);
 }
 
 #[test]
@@ -186,8 +256,14 @@ fn reset_on_purpose_is_not_d3() {
     let client = Evidence { local_rst: 1000, level: given_up, ..seen() };
     for seen in [server, client] {
         let finding = main_finding(&seen);
-        assert_eq!(finding.code, "D1", "{finding:#?}");
-        assert!(finding.summary.contains("1,000 of them by a reset on purpose"), "{finding:#?}");
+        assert!(finding.code == "D8" && finding.confidence < 0.9, "{finding:#?}");
+        assert!(finding.summary.contains("1,000 of 1,000 connections"), "{finding:#?}");
+        let haproxy = Some(Runtime { kind: Kind::Haproxy, version: None });
+        let known = match seen.side {
+            Side::Client => Evidence { runtime: haproxy, ..seen },
+            Side::Server => Evidence { peer_runtime: haproxy, ..seen },
+        };
+        assert!(main_finding(&known).confidence >= 0.9, "its checks");
     }
 }
 

@@ -108,8 +108,8 @@ fn d13_names_a_common_deadline() {
     assert!(is(&given(900, 250, 0.1), "D13").confidence < found.confidence);
     is(&given(299, 250, 0.9), "D1");
     // A farewell of the protocol goes right before the close.
-    is(&given(1000, 99, 0.9), "D1");
-    is(&given(1000, 100, 0.9), "D13");
+    is(&given(1000, 20, 0.9), "D1");
+    is(&given(1000, 21, 0.9), "D13");
     let go = Some(Runtime { kind: Kind::Go, version: None });
     let advice = |seen: &Evidence| is(seen, "D13").advice.unwrap();
     let client = Evidence { runtime: go, ..given(900, 250, 0.9) };
@@ -118,6 +118,34 @@ fn d13_names_a_common_deadline() {
     assert!(!advice(&server).contains("Client.Timeout"), "the server is Go, not the client");
     let server = Evidence { peer_runtime: go, ..server };
     assert!(advice(&server).contains("at the client, go: Client.Timeout"), "{}", advice(&server));
+}
+
+#[test]
+fn late_answers_are_d13_at_the_server() {
+    let late = |late_answers| at_server(&Evidence { late_answers, ..one_each() });
+    let after = |closes, ms| idle(ms, 0.9).map(|late| Idle { closes, ..late });
+    let found = is(&late(after(1000, 300)), "D13");
+    assert!(found.confidence >= 0.9, "{found:#?}");
+    assert!(found.summary.contains("sent 300 ms after the request"), "{}", found.summary);
+    assert!(is(&late(after(300, 300)), "D13").confidence < 0.9, "of some");
+    is(&late(after(299, 300)), "D1");
+    is(&late(after(1000, 20)), "D1");
+}
+
+/// A client that says farewell before it closes has sent last in each case.
+#[test]
+fn waiting_in_vain_is_d13() {
+    let met = |met_waiting, met_waiting_in_vain| Evidence {
+        met_waiting,
+        met_waiting_in_vain,
+        requests: requests(3, 3_000),
+        ..one_each()
+    };
+    let found = is(&met(20, 20), "D13");
+    assert!(found.confidence < 0.9, "{found:#?}");
+    is(&met(9, 9), "D1");
+    is(&met(20, 10), "D1");
+    assert!(is(&met(1000, 1000), "D13").confidence > found.confidence);
 }
 
 #[test]

@@ -72,7 +72,9 @@ fn d1_takes_closes_at_once_after_one_request() {
     is(&by_client(), "D1");
     is_not(&Evidence { local_fin: 940, remote_fin: 60, ..by_client() }, "D1");
     is_not(&Evidence { requests: requests(1, 0.94), ..by_client() }, "D1");
-    is_not(&Evidence { requests: requests(5, 1.0), ..by_client() }, "D1");
+    is_not(&Evidence { requests: requests(9, 1.0), ..by_client() }, "D1");
+    let introduced = first(&Evidence { requests: requests(8, 1.0), ..by_client() });
+    assert!(introduced.code == "D1" && introduced.confidence < 0.9, "or D5: {introduced:#?}");
     // A pool whose connections expire one request later closes them late, and few of them.
     for ms in [2_000, 5_000] {
         let few = Evidence { idle_local: idle(ms, 0.1), window: MINUTES, ..by_client() };
@@ -156,7 +158,10 @@ fn d5_takes_a_small_limit() {
         |common, share| Evidence { requests: requests(common, share), ..by_server(0, 1.0) };
     is(&limited(100, 0.98), "D5");
     assert_eq!(first(&limited(100, 0.98)).cause, Cause::RequestLimit { limit: 100 });
+    is(&limited(9, 1.0), "D5");
+    assert!(first(&limited(9, 1.0)).confidence >= 0.9);
     is(&limited(5, 0.6), "D5");
+    is_not(&limited(8, 1.0), "D5");
     is_not(&limited(100, 0.59), "D5");
     is_not(&limited(4, 1.0), "D5");
     // One connection in a thousand is no churn.

@@ -123,6 +123,96 @@ fn large_body_is_one_request() {
     assert_eq!((seen.requests.max(), seen.requests_at_most.max()), (Some(30), Some(30)));
 }
 
+/// Answers to a client that has left, seen by the server's host alone: nothing of one had come, and a
+/// part of the other.
+#[test]
+fn late_and_cut_answers_are_seen_at_the_server() {
+    let _alone = alone();
+    let wire = match Wire::lay() {
+        Ok(wire) => wire,
+        Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
+    };
+    let address = SocketAddr::new(Wire::server_ip(false), 4078);
+    let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
+    let start = || Watch::start(on_port(4078)).map_err(std::io::Error::other);
+    let watch = wire.server.inside(start).unwrap();
+    let connect = || {
+        let client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
+        (client, listener.accept().unwrap().0)
+    };
+    let ask = |client: &mut TcpStream, server: &mut TcpStream| {
+        client.write_all(b"request").unwrap();
+        server.read_exact(&mut [0; 7]).unwrap();
+    };
+    let (mut client, mut late) = connect();
+    ask(&mut client, &mut late);
+    drop(client);
+    sleep(DEADLINE);
+    late.write_all(&[b'a'; 500]).unwrap();
+    let (mut client, mut cut) = connect();
+    ask(&mut client, &mut cut);
+    cut.write_all(&[b'a'; 500]).unwrap();
+    client.read_exact(&mut [0; 500]).unwrap();
+    drop(client);
+    sleep(Duration::from_millis(50));
+    cut.write_all(&[b'a'; 500]).unwrap();
+    // A farewell that meets a client that has left is no answer.
+    let (mut client, mut polite) = connect();
+    ask(&mut client, &mut polite);
+    polite.write_all(&[b'a'; 500]).unwrap();
+    client.read_exact(&mut [0; 500]).unwrap();
+    drop(client);
+    sleep(Duration::from_millis(50));
+    polite.write_all(&[b'f'; 24]).unwrap();
+    sleep(Duration::from_millis(100));
+    drop((late, cut, polite));
+    let report = watch.finish(SETTLE).unwrap();
+    let seen = only(&report, Side::Server);
+    assert_eq!((seen.late_answers.count(), seen.cut_answers), (1, 1), "{seen:#?}");
+    let after = seen.late_answers.quantile(0.5).unwrap();
+    assert!((290..600).contains(&after), "{after} ms");
+}
+
+/// A client that leaves a few bytes unread beside one that leaves a body.
+#[test]
+fn unread_farewell_is_told_from_a_body() {
+    let _alone = alone();
+    let (listener, watch) = watched();
+    for unread in [24, 500] {
+        let (mut client, mut server) = connection(&listener);
+        exchange(&mut client, &mut server, 40);
+        server.write_all(&vec![b'u'; unread]).unwrap();
+        sleep(Duration::from_millis(20));
+        drop(client);
+        let _ = server.read(&mut [0; 64]);
+    }
+    let report = watch.finish(SETTLE).unwrap();
+    let seen = only(&report, Side::Client);
+    assert_eq!((seen.closed.undrained, seen.unread_farewells), (2, 1), "{seen:#?}");
+}
+
+/// Dumps meet clients that wait: one is answered, one says farewell and leaves.
+#[test]
+fn waiting_in_vain_is_seen_behind_a_farewell() {
+    let _alone = alone();
+    let (listener, watch) = watched();
+    let (mut patient, mut answers) = connection(&listener);
+    let (mut leaves, server) = connection(&listener);
+    patient.write_all(b"request").unwrap();
+    leaves.write_all(b"request").unwrap();
+    sleep(Duration::from_millis(2_500));
+    answers.write_all(b"answer").unwrap();
+    patient.read_exact(&mut [0; 6]).unwrap();
+    close(patient, answers);
+    leaves.write_all(b"farewell").unwrap();
+    close(leaves, server);
+    let report = watch.finish(SETTLE).unwrap();
+    for side in [Side::Client, Side::Server] {
+        let seen = only(&report, side);
+        assert_eq!((seen.met_waiting, seen.met_waiting_in_vain), (2, 1), "{seen:#?}");
+    }
+}
+
 #[test]
 fn accept_queue_shows_who_waits() {
     let _alone = alone();

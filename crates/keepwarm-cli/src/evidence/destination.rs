@@ -5,17 +5,14 @@
 
 use keepwarm_diagnose::knowledge::Runtime;
 use keepwarm_diagnose::{
-    Evidence, HostCounters, Idle, Level, ListenQueue, LoadKnowledge, MissingEvidence, OpenTraffic,
-    PolledEvidence, Ports, Requests, ResetReasons, Side as ObservedSide, StuckSockets,
+    Evidence, HostCounters, Idle, LONGEST_FAREWELL_MS, Level, ListenQueue, LoadKnowledge,
+    MissingEvidence, OpenTraffic, PolledEvidence, Ports, Requests, ResetReasons,
+    Side as ObservedSide, StuckSockets, TIME_WAIT,
 };
 use keepwarm_sockets::{Destination, Histogram, HostReport, Polls, SelfTest, Side, Tracing};
 
 /// Width of a cluster of idle times, or of numbers of requests, to either side.
 const CLUSTER: f64 = 0.03;
-
-/// Longest wait in milliseconds that is taken for a farewell and the close that follows it: the socket
-/// ends a round trip after its FIN.
-const FAREWELL_MS: u32 = 99;
 
 /// Share of the dumps that met a connection at all which have to meet the idle set.
 const OFTEN: f64 = 0.2;
@@ -24,6 +21,8 @@ const OFTEN: f64 = 0.2;
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Context {
     pub(super) ports: Option<Ports>,
+    /// A TIME_WAIT of the client's may be reused after a second.
+    pub(super) is_reused: bool,
     pub(super) runtime: Option<Runtime>,
     /// Program of the other side, if it runs on this host.
     pub(super) peer_runtime: Option<Runtime>,
@@ -35,7 +34,7 @@ pub(super) struct Context {
 
 /// Builds the evidence of one destination.
 pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context) -> Evidence {
-    let Context { ports, runtime, peer_runtime, lost_share, missing, load } = context;
+    let Context { ports, is_reused, runtime, peer_runtime, lost_share, missing, load } = context;
     let (given_up, waited) = given_up(&one.waited_before_give_up);
     Evidence {
         window: report.window,
@@ -51,6 +50,12 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         unanswered: one.unanswered,
         given_up,
         waited,
+        met_waiting: one.met_waiting,
+        met_waiting_in_vain: one.met_waiting_in_vain,
+        late_answers: idle(&one.late_answers),
+        cut_answers: one.cut_answers,
+        unread_farewells: one.unread_farewells,
+        answered_after_close: answered_after_close(one, report, is_reused),
         requests: requests(&one.requests),
         requests_at_most: requests(&one.requests_at_most),
         idle_local: idle(&one.idle_before_local_close),
@@ -166,6 +171,18 @@ fn reset_reasons(one: &Destination) -> ResetReasons {
     ResetReasons::of(by_client.iter().map(|(reason, count)| (reason.as_str(), *count)), late)
 }
 
+/// Returns a client's closes by FIN whose TIME_WAIT is missing, though it lasts for longer than the
+/// window: the kernel removes one if data comes, and the socket resets its sender (RFC 2525, section
+/// 2.17). 0 where it may be missing for another reason.
+fn answered_after_close(one: &Destination, report: &HostReport, is_reused: bool) -> u64 {
+    let too_many = report.time_waits_refused.is_some_and(|refused| refused > 0);
+    let lasts = !report.window.is_zero() && report.window < TIME_WAIT;
+    if one.side != Side::Client || is_reused || too_many || !lasts || report.polls.is_some() {
+        return 0;
+    }
+    one.closed.local_fin.saturating_sub(one.time_wait_in_window)
+}
+
 /// Returns the traffic of open connections; `None` where no dump has fetched any.
 fn open_traffic(one: &Destination) -> Option<OpenTraffic> {
     // Messages, since requests are bounded by what was answered.
@@ -193,13 +210,13 @@ fn left_by_load(one: &Destination, report: &HostReport) -> Option<u64> {
 /// Returns the closes before which the client waited for an answer, and for how long. A farewell
 /// (close_notify of TLS, QUIT) is data without an answer too, and the close follows it at once.
 fn given_up(waited: &Histogram) -> (u64, Option<Idle>) {
-    let farewells = waited.share_up_to(FAREWELL_MS).unwrap_or(1.0);
+    let farewells = waited.share_up_to(LONGEST_FAREWELL_MS).unwrap_or(1.0);
     let waits = 1.0 - farewells;
     let count = (waits * waited.count() as f64).round() as u64;
     let middle = waited.quantile(farewells + waits / 2.0).filter(|_| count > 0);
     let Some((p50_ms, common)) = middle.zip(waited.cluster(CLUSTER)) else { return (0, None) };
     // The densest cluster may be that of the farewells.
-    let is_wait = common.centre > FAREWELL_MS;
+    let is_wait = common.centre > LONGEST_FAREWELL_MS;
     let common_share = if is_wait { (common.share / waits).min(1.0) } else { 0.0 };
     let common_ms = if is_wait { common.centre } else { p50_ms };
     (count, Some(Idle { closes: count, p50_ms, common_ms, common_share }))

@@ -87,6 +87,7 @@ impl Judge {
             let peer = one.service.map(|service| (service, one.side.other()));
             let context = Context {
                 ports: self.ports(one),
+                is_reused: self.is_reused(one.service.map(|service| service.ip())),
                 runtime: self.runtime(one),
                 peer_runtime: peer.and_then(|peer| programs.get(&peer).copied()),
                 lost_share,

@@ -65,8 +65,9 @@ fn sure_findings_name_causes_of_mixtures() {
         number("KEEPWARM_TRUTH_MIXTURES").unwrap_or(200),
         number("KEEPWARM_TRUTH_SEED").unwrap_or(1),
     );
-    let queue = (0..mixtures).map(|one| mixtures::mixture(seed, one)).collect();
-    let (cells, broken) = play(queue, &tools);
+    let is_wanted = wanted();
+    let all = (0..mixtures).map(|one| mixtures::mixture(seed, one));
+    let (cells, broken) = play(all.filter(|one| is_wanted(one)).collect(), &tools);
     let (text, holds) = mixtures::calibration(&cells);
     println!("{mixtures} mixtures of seed {seed}\n{text}");
     assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -88,15 +89,24 @@ fn tools() -> Option<Tools> {
     Tools::find()
 }
 
+/// Returns whether a situation is to be played: its name has one of the words of
+/// `KEEPWARM_TRUTH_ONLY`, or is one with a full stop behind.
+fn wanted() -> impl Fn(&Situation) -> bool {
+    let only = std::env::var("KEEPWARM_TRUTH_ONLY").unwrap_or_default();
+    let only: Vec<String> = only.split_whitespace().map(str::to_owned).collect();
+    let fits = |name: &str, word: &str| match word.strip_suffix('.') {
+        Some(whole) => name == whole,
+        None => name.contains(word),
+    };
+    move |one| only.is_empty() || only.iter().any(|word| fits(one.name, word))
+}
+
 /// Plays the chosen situations, prints the table, and compares it with the marks.
 fn judge(chosen: impl Fn(&Situation) -> bool, name: &str) {
     let Some(tools) = tools() else { return };
-    let only = std::env::var("KEEPWARM_TRUTH_ONLY").unwrap_or_default();
-    let only: Vec<&str> = only.split_whitespace().collect();
-    let named =
-        |one: &Situation| only.is_empty() || only.iter().any(|word| one.name.contains(word));
+    let is_wanted = wanted();
     let queue: VecDeque<&'static Situation> =
-        situations::all().filter(|one| chosen(one) && named(one)).collect();
+        situations::all().filter(|one| chosen(one) && is_wanted(one)).collect();
     let (mut cells, mut surprises) = play(queue, &tools);
     let doubtful = marks::excusable(&cells);
     if !doubtful.is_empty() {

@@ -20,13 +20,23 @@ struct Recipe {
     truth: [&'static [&'static str]; 2],
     events: &'static [(u64, Event)],
     ports: bool,
+    /// The port that is judged.
+    port: u16,
     needs: &'static [&'static str],
 }
 
 impl Recipe {
     fn new(serve: String, play: String, truth: &'static [&'static str]) -> Recipe {
         let truth = [truth, truth];
-        Recipe { play, serve, truth, events: &[], ports: false, needs: &["go", "python:requests"] }
+        Recipe {
+            play,
+            serve,
+            truth,
+            events: &[],
+            ports: false,
+            port: 8080,
+            needs: &["go", "python:requests"],
+        }
     }
 }
 
@@ -55,6 +65,8 @@ pub(crate) fn mixture(seed: u64, number: u64) -> &'static Situation {
         name: name.leak(),
         needs: recipe.needs,
         conditions: Some(conditions),
+        port: recipe.port,
+        filter: if recipe.port == 8080 { ":8080" } else { ":8081" },
         at_client,
         serve: recipe.serve.leak(),
         play: play.leak(),
@@ -122,10 +134,12 @@ fn recipe(dice: &mut Dice, number: u64, delay: u64) -> Recipe {
                 format!("{PYTHON} mode=probe c=2 every=0.08 seconds=5 n=1000 linger={linger}");
             Recipe::new("exec $PY $P/server.py".to_owned(), play, &["D8", "healthy"])
         }
+        // Nothing listens there.
         10 => Recipe {
             truth: [&["D9"], &[]],
+            port: 8081,
             ..Recipe::new(
-                "exec $PY $P/server.py".to_owned(),
+                String::new(),
                 format!(
                     "{PYTHON} port=8081 mode=per-request c={threads} think=0.02 seconds=4 n=100000"
                 ),

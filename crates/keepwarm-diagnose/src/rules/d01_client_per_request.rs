@@ -6,8 +6,8 @@ use super::streams;
 use crate::evidence::{Evidence, PolledEvidence, Requests, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    AT_ONCE_MS, DOMINANT, ENOUGH_CLOSES, ENOUGH_TO_LEAK, FEW_REQUESTS, IDLE_BESIDE_NEW,
-    LONG_ENOUGH, NEARLY_ALL, ONE_REQUEST, PILED_UP, TIMEOUT_MS, WORTH_A_CAUSE,
+    ANSWERED_AFTER_CLOSE, AT_ONCE_MS, DOMINANT, ENOUGH_CLOSES, ENOUGH_TO_LEAK, FEW_REQUESTS,
+    IDLE_BESIDE_NEW, LONG_ENOUGH, NEARLY_ALL, ONE_REQUEST, PILED_UP, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{counted, millis, percent, thousands};
 
@@ -39,7 +39,7 @@ pub(super) fn pools_pile_up(seen: &Evidence) -> Option<Finding> {
 /// average. Where as many idle while others are opened for one request each, they are in no pool
 /// that is shared.
 pub(super) fn pools_collected_later(seen: &Evidence, requests: &Requests) -> Option<Finding> {
-    let each = OneEach::of(requests, seen)?;
+    let each = OneEach::of(requests, seen).filter(|_| requests.common <= ONE_REQUEST)?;
     let by_client = seen.share_closed_by(Side::Client);
     let idle = seen.idle_before_close_by(Side::Client).filter(|idle| idle.p50_ms >= TIMEOUT_MS)?;
     let seconds = seen.window.as_secs_f64();
@@ -83,7 +83,14 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
             thousands(given_up)
         ));
     }
-    let confidence = by_client * OneEach::punctuality(idle) * each.certainty;
+    let mut confidence = by_client * OneEach::punctuality(idle) * each.certainty;
+    if share(seen.left_early_perhaps(), seen.closed()) >= WORTH_A_CAUSE {
+        confidence = confidence.min(ANSWERED_AFTER_CLOSE);
+        summary.push_str(
+            "; data came after many of its closes: a farewell of TLS, or answers that it did not wait \
+             for (D13) or read to their end (D3)",
+        );
+    }
     Some(finding(seen, Cause::ClientPerRequest, confidence, summary))
 }
 

@@ -1,42 +1,86 @@
 //! D3: the client closes responses before it has read them to their end.
+//!
+//! Unread data that is no longer than a farewell of TLS is no body. At the server an answer of which
+//! a part was never acknowledged was cut; a reset alone may be a connection that was ended on purpose.
 
 use super::finding;
 use crate::evidence::{Evidence, Side, share};
 use crate::finding::{Cause, Finding};
-use crate::thresholds::{GUESSED_UNREAD, UNREAD};
+use crate::thresholds::{CUT_ANSWERS, GUESSED_UNREAD, UNREAD};
 use crate::words::{percent, thousands};
+
+/// Closes in which a part of the body was unread, how that is known, and how surely.
+struct Unread {
+    closes: u64,
+    how: &'static str,
+    sure: f64,
+}
 
 pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
     let closed = seen.closed();
-    let (aborted, how, sure) = match (seen.side, seen.level.reset_reasons()) {
-        (Side::Client, _) => {
-            (seen.undrained, "the client closed with a part of the body unread", 1.0)
-        }
-        // Traces name the reasons of a client on this host.
-        (Side::Server, Some(reasons)) if reasons.by_client() >= seen.remote_rst / 2 => (
-            reasons.unread,
-            "the client closed with a part of the body unread: the kernel names its resets \
-             (TCP_ABORT_ON_CLOSE, TCP_ABORT_ON_DATA)",
-            1.0,
-        ),
-        (Side::Server, _) => (
-            seen.remote_rst,
-            "the client aborted them, as it does when it leaves a part of the body unread (or is \
-             cancelled)",
-            GUESSED_UNREAD,
-        ),
+    let candidates = match seen.side {
+        Side::Client => [at_client(seen), after_close(seen)],
+        Side::Server => [at_server(seen), by_resets(seen)],
     };
-    let part = share(aborted, closed);
-    if part < UNREAD {
-        return None;
-    }
+    let found = candidates.into_iter().find(|one| share(one.closes, closed) >= UNREAD)?;
+    let Unread { how, sure, .. } = found;
+    let closes = found.closes.min(closed);
+    let part = share(closes, closed);
     // A close in the middle of a body is a FIN if no data has arrived unread.
-    let confidence = sure * seen.share_closed_by(Side::Client);
-    let summary = format!(
-        "{} of {} closes ({}): {how}",
-        thousands(aborted),
-        thousands(closed),
-        percent(part)
-    );
-    Some(finding(seen, Cause::BodyNotDrained, confidence, summary))
+    let by_client = seen.share_closed_by(Side::Client).max(part);
+    let summary =
+        format!("{} of {} closes ({}): {how}", thousands(closes), thousands(closed), percent(part));
+    Some(finding(seen, Cause::BodyNotDrained, sure * by_client, summary))
+}
+
+fn at_client(seen: &Evidence) -> Unread {
+    Unread {
+        closes: seen.undrained.saturating_sub(seen.unread_farewells),
+        how: "the client closed with a part of the body unread",
+        sure: 1.0,
+    }
+}
+
+/// Data that comes after a client's close is the rest of an answer, unless the protocol says farewell:
+/// with TLS each connection has several messages.
+fn after_close(seen: &Evidence) -> Unread {
+    let one_message = seen.requests_at_most.or(seen.requests).is_some_and(|most| most.common == 1);
+    Unread {
+        closes: if one_message { seen.left_early_perhaps() } else { 0 },
+        how: "the client closed, and data came after that: it left before the end of the body (or \
+              before a late answer, D13)",
+        sure: CUT_ANSWERS,
+    }
+}
+
+fn at_server(seen: &Evidence) -> Unread {
+    let reasons = seen.level.reset_reasons().copied().unwrap_or_default();
+    let aborted = reasons.unread.min(seen.remote_rst);
+    // Traces name the reasons of a client on this host. Only what was under way shows that more than
+    // a farewell was unread.
+    if aborted >= seen.cut_answers {
+        let is_proved = seen.cut_answers.saturating_mul(2) >= aborted;
+        return Unread {
+            closes: aborted,
+            how: "the client closed with a part of the body unread: the kernel names its resets \
+                  (TCP_ABORT_ON_CLOSE)",
+            sure: if is_proved { 1.0 } else { CUT_ANSWERS },
+        };
+    }
+    Unread {
+        closes: seen.cut_answers,
+        how: "the client left while the body was under way, and a part of it was never acknowledged \
+              (a deadline in the middle of a body, D13, looks the same)",
+        sure: CUT_ANSWERS,
+    }
+}
+
+fn by_resets(seen: &Evidence) -> Unread {
+    let is_explained = seen.reset_on_purpose() * 2 >= seen.remote_rst;
+    Unread {
+        closes: if is_explained && seen.reset_on_purpose() > 0 { 0 } else { seen.remote_rst },
+        how: "the client aborted them, as it does when it leaves a part of the body unread, or is \
+              cancelled, or closes by a reset on purpose (SO_LINGER 0)",
+        sure: GUESSED_UNREAD,
+    }
 }

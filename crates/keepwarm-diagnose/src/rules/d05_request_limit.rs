@@ -4,7 +4,8 @@ use super::{finding, one_request_each};
 use crate::evidence::{Evidence, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    AT_ONCE_MS, CLUSTERED, DOMINANT, ENOUGH_CLOSES, LARGE_LIMIT, ONE_REQUEST, SAME_LIMIT,
+    AT_ONCE_MS, BEHIND_INTRODUCTION, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED, LARGE_LIMIT,
+    NEARLY_ALL, ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
 };
 use crate::words::{percent, thousands};
 
@@ -12,7 +13,7 @@ use crate::words::{percent, thousands};
 pub(super) fn judge_turned_over(seen: &Evidence) -> Option<Finding> {
     let open = seen.alive.max(seen.alive_at_start).max(1);
     let turned_over = seen.closed() >= ENOUGH_CLOSES && seen.closed() / 2 >= open;
-    seen.requests.filter(|_| turned_over).and_then(|requests| judge(seen, &requests))
+    seen.known_requests().filter(|_| turned_over).and_then(|requests| judge(seen, &requests))
 }
 
 /// Finds closes at once after one number of requests: that number is the evidence, for the side
@@ -20,11 +21,13 @@ pub(super) fn judge_turned_over(seen: &Evidence) -> Option<Finding> {
 pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let by = |side| seen.share_closed_by(side);
     let closer = if by(Side::Server) >= by(Side::Client) { Side::Server } else { Side::Client };
-    let by_closer = by(Side::Server) + by(Side::Client);
+    let is_known = by(Side::Server) + by(Side::Client) >= DOMINANT;
     let at_once = seen.idle_before_close_by(closer).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
-    let is_limit = by_closer >= DOMINANT
+    // Up to some messages, one request behind an introduction takes the same number each time.
+    let few = requests.common <= INTRODUCED;
+    let is_limit = (is_known || requests.common_share >= DOMINANT)
         && (ONE_REQUEST + 1..LARGE_LIMIT).contains(&requests.common)
-        && requests.common_share >= CLUSTERED
+        && (CLUSTERED..=if few { NEARLY_ALL } else { 1.0 }).contains(&requests.common_share)
         && at_once;
     is_limit.then(|| {
         // The longest connection of the cluster has the number; one beyond it is of another kind.
@@ -42,7 +45,9 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         );
         let (certainty, bound) = one_request_each::bounds(requests, seen);
         let summary = summary + &bound;
-        let confidence = by_closer.min(requests.common_share) * certainty;
+        let sure = if is_known { 1.0 } else { UNKNOWN_CLOSER };
+        let certainty = if few { certainty * BEHIND_INTRODUCTION } else { certainty };
+        let confidence = requests.common_share.min(sure) * certainty;
         finding(seen, Cause::RequestLimit { limit }, confidence, summary)
     })
 }

@@ -12,7 +12,7 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     let closed = seen.closed();
     let (by_client, by_server) =
         (seen.share_closed_by(Side::Client), seen.share_closed_by(Side::Server));
-    let by_fin = share(seen.local_fin + seen.remote_fin, closed);
+    let by_fin = share(seen.local_fin + seen.remote_fin + seen.peer_said_farewell(), closed);
     let main = if by_server >= by_client { Side::Server } else { Side::Client };
     let idle = seen.idle_before_close_by(main);
     // A reset is not an orderly end of an exchange, and a late close is a timeout's.

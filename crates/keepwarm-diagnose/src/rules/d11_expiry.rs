@@ -3,7 +3,10 @@
 use super::finding;
 use crate::evidence::{Evidence, Idle, Side};
 use crate::finding::{Cause, Finding};
-use crate::thresholds::{CLUSTERED, DOMINANT, NO_COMMON_TIME, SOME_TIMEOUT_MS, TIMEOUT_MS};
+use crate::thresholds::{
+    BOUNDED, CLUSTERED, DOMINANT, INTRODUCED, NEARLY_ALL, NO_COMMON_TIME, SOME_TIMEOUT_MS,
+    TIMEOUT_MS,
+};
 use crate::words::{millis, percent, thousands};
 
 /// Finds a client whose closes have one idle time in common.
@@ -21,7 +24,11 @@ pub(super) fn after_common_time(seen: &Evidence) -> Option<Finding> {
         percent(idle.common_share),
         millis(idle.common_ms)
     );
-    Some(finding(seen, Cause::Expiry, by_client.min(idle.common_share), summary))
+    // One request behind an introduction each: pools that are collected later (D1) look the same.
+    let may_be_one =
+        seen.requests.is_some_and(|one| one.common <= INTRODUCED && one.common_share >= NEARLY_ALL);
+    let sure = if may_be_one { BOUNDED } else { 1.0 };
+    Some(finding(seen, Cause::Expiry, by_client.min(idle.common_share) * sure, summary))
 }
 
 /// Finds a client that closes late, after times that differ.

@@ -10,20 +10,20 @@ use crate::evidence::{Evidence, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
 use crate::thresholds::{
-    CLUSTERED, COMMON_DEADLINE, DOMINANT, ENOUGH_CLOSES, GIVEN_UP, GIVEN_UP_SURE, HALF_SURE,
-    MANY_WAIT, SHORTEST_WAIT_MS, UNANSWERED_SURE,
+    CLUSTERED, COMMON_DEADLINE, COMMON_WAIT, DOMINANT, ENOUGH_CLOSES, GIVEN_UP, GIVEN_UP_SURE,
+    HALF_SURE, IN_VAIN, LONGEST_FAREWELL_MS, MANY_WAIT, UNANSWERED_SURE,
 };
 use crate::words::{millis, percent, thousands};
 
 /// Finds closes without an answer.
 pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
     let closed = seen.closed();
-    let waited = seen.waited.filter(|waited| waited.p50_ms >= SHORTEST_WAIT_MS);
+    let waited = seen.waited.filter(|waited| waited.p50_ms > LONGEST_FAREWELL_MS);
     let while_due = seen.given_up_waiting();
     let count = seen.unanswered.max(while_due).min(closed);
     let part = share(count, closed);
     if closed < ENOUGH_CLOSES || part < GIVEN_UP {
-        return None;
+        return too_late(seen).or_else(|| in_vain(seen));
     }
     let mut summary = format!(
         "{} of {} connections ({}) ended before an answer: ",
@@ -51,13 +51,51 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
             percent(waited.common_share),
             millis(waited.common_ms)
         ));
-        confidence = confidence.max(COMMON_DEADLINE * part.sqrt()).min(1.0);
+        let is_proved = seen.unanswered >= while_due || seen.waited_in_vain() >= IN_VAIN;
+        let common = if is_proved { COMMON_DEADLINE } else { COMMON_WAIT };
+        confidence = confidence.max(common * part.sqrt()).min(1.0);
     } else if let Some(waited) = waited {
         let median = millis(waited.p50_ms);
         summary.push_str(&format!("; it waited {median} in the median, and differing times"));
     }
     let cause = Cause::GivenUp { deadline_ms: deadline.map(|waited| waited.common_ms) };
     Some(with_step(seen, cause, confidence, summary))
+}
+
+/// Finds answers of a server that came after the client had left: nothing of them was acknowledged.
+fn too_late(seen: &Evidence) -> Option<Finding> {
+    let (closed, late) = (seen.closed(), seen.late_answers?);
+    let count = late.closes.min(closed);
+    let part = share(count, closed);
+    if closed < ENOUGH_CLOSES || part < GIVEN_UP || late.p50_ms <= LONGEST_FAREWELL_MS {
+        return None;
+    }
+    let summary = format!(
+        "{} of {} connections ({}) ended before an answer: nothing of the server's answer was \
+         acknowledged, for the client had left; it was sent {} after the request in the median",
+        thousands(count),
+        thousands(closed),
+        percent(part),
+        millis(late.p50_ms)
+    );
+    let confidence = COMMON_DEADLINE * part.sqrt();
+    Some(with_step(seen, Cause::GivenUp { deadline_ms: None }, confidence, summary))
+}
+
+/// Finds a client whose waiting is in vain, by the connections that dumps met while it waited: where
+/// a protocol says farewell before it closes, the close itself does not show it.
+fn in_vain(seen: &Evidence) -> Option<Finding> {
+    let least = seen.waited_in_vain();
+    if seen.closed() < ENOUGH_CLOSES || seen.met_waiting < MANY_WAIT || least < IN_VAIN {
+        return None;
+    }
+    let summary = format!(
+        "{} connections were met while the client waited for an answer, and on {} of them none came \
+         before they were closed: requests are given up",
+        thousands(seen.met_waiting),
+        thousands(seen.met_waiting_in_vain)
+    );
+    Some(with_step(seen, Cause::GivenUp { deadline_ms: None }, least, summary))
 }
 
 /// Finds many open connections on which every request waits: a server that does not read or

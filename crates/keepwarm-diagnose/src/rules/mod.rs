@@ -7,7 +7,7 @@
 //! one dump   D14, D9 (queue), D7, D10   then healthy or mixed
 //! polled     D14, D9 (queue), D7, D10   then D1, D2, D4-D6, healthy or mixed
 //! counted    D14, D9, D7, D10   then the first of: D13, D1 (pools pile up), D5, D4 (met requests),
-//! and traced                    D12, healthy, streams, D8, D3, D4, D1 (pools collected), D11, D5,
+//! and traced                    D12, healthy, streams, D8, D3, D8 (resets), D4, D1 (pools collected), D11, D5,
 //!                               D1 or D6, D2; mixed if none fits, or if failures are all that is
 //!                               seen beside many requests
 //! ```
@@ -44,7 +44,7 @@ mod streams;
 pub use self::host::{HostCounters, judge_host};
 pub use self::polled::not_judged_by_polls;
 
-use crate::evidence::{Evidence, Level, PolledEvidence};
+use crate::evidence::{Evidence, Level, PolledEvidence, Requests};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::advice;
 use crate::missing_evidence::degrade;
@@ -116,21 +116,26 @@ fn main_cause(seen: &Evidence) -> Finding {
     if seen.closed() < ENOUGH_CLOSES {
         return healthy::by_load(seen).unwrap_or_else(|| mixed::not_enough(seen));
     }
-    let Some(requests) = seen.requests else { return mixed::no_requests(seen) };
-    d08_probes::judge(seen, &requests)
+    let known = seen.known_requests();
+    let with = |rule: fn(&Evidence, &Requests) -> Option<Finding>| rule(seen, known.as_ref()?);
+    with(d08_probes::judge)
         .or_else(|| d03_body_not_drained::judge(seen))
+        .or_else(|| d08_probes::by_reset(seen, known.as_ref()))
         .or_else(|| d04_server_timeout::after_common_time(seen))
-        .or_else(|| d01_client_per_request::pools_collected_later(seen, &requests))
+        .or_else(|| with(d01_client_per_request::pools_collected_later))
         .or_else(|| d11_expiry::after_common_time(seen))
         .or_else(|| d04_server_timeout::met_requests(seen))
         .or_else(|| d04_server_timeout::after_some_time(seen))
         .or_else(|| d11_expiry::after_some_time(seen))
         .or_else(|| mixed::failures_among_many(seen))
-        .or_else(|| d05_request_limit::judge(seen, &requests))
-        .or_else(|| one_request_each::judge(seen, &requests))
-        .or_else(|| d01_client_per_request::after_a_few(seen, &requests))
-        .or_else(|| d02_idle_pool_too_small::judge(seen, &requests))
-        .unwrap_or_else(|| mixed::no_single_cause(seen))
+        .or_else(|| with(d05_request_limit::judge))
+        .or_else(|| with(one_request_each::judge))
+        .or_else(|| with(d01_client_per_request::after_a_few))
+        .or_else(|| with(d02_idle_pool_too_small::judge))
+        .unwrap_or_else(|| match known {
+            Some(_) => mixed::no_single_cause(seen),
+            None => mixed::no_requests(seen),
+        })
 }
 
 /// Builds a finding with the advice of the tables: for the programs that are there.

@@ -4,7 +4,8 @@ use super::{d01_client_per_request, d02_idle_pool_too_small, d06_connection_clos
 use crate::evidence::{Evidence, Idle, Requests};
 use crate::finding::Finding;
 use crate::thresholds::{
-    AT_ONCE_MS, BOUNDED, NEARLY_ALL, ONE_REQUEST, SOME_TIMEOUT_MS, SOMEWHAT_LATE,
+    AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, INTRODUCED, NEARLY_ALL, ONE_REQUEST, SOME_TIMEOUT_MS,
+    SOMEWHAT_LATE,
 };
 use crate::words::{percent, thousands};
 
@@ -49,7 +50,7 @@ impl OneEach {
         // Probes carry nothing, and are not counted.
         let share = (requests.common_share / (1.0 - requests.none_share).max(1e-3)).min(1.0);
         // Closes of each kind carried the same number: one request, in one segment or a few.
-        if !(1..=ONE_REQUEST).contains(&requests.common) || share < NEARLY_ALL {
+        if !(1..=INTRODUCED).contains(&requests.common) || share < NEARLY_ALL {
             return None;
         }
         let probes = if requests.none_share > 0.0 {
@@ -57,9 +58,16 @@ impl OneEach {
         } else {
             String::new()
         };
+        let messages = thousands(requests.common.into());
         let (certainty, bound) = match bounds(requests, seen) {
+            (sure, remark) if requests.common > ONE_REQUEST => {
+                let one = format!(
+                    "; {messages} messages each, as one request behind a TLS handshake takes, or a \
+                     limit of about {messages} requests (D5){remark}"
+                );
+                (BEHIND_INTRODUCTION * sure, one)
+            }
             (sure, remark) if sure >= 1.0 && requests.common > 1 => {
-                let messages = thousands(requests.common.into());
                 let one = format!(
                     "; {messages} messages each, as one request in parts, a TLS handshake or a log-in \
                      takes{remark}"

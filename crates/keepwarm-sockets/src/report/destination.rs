@@ -50,6 +50,19 @@ pub struct Destination {
     pub given_up: u64,
     /// Milliseconds that the client had waited when it gave up, for each of `given_up`.
     pub waited_before_give_up: Histogram,
+    /// Closed connections that the last dump before met while their client waited for an answer.
+    pub met_waiting: u64,
+    /// The subset of `met_waiting` on which nothing of the answer came any more: the share of the
+    /// waiting that was in vain, whatever the protocol says before it closes.
+    pub met_waiting_in_vain: u64,
+    /// Answers of this server that their client left before anything of them came: milliseconds
+    /// between the request and the answer.
+    pub late_answers: Histogram,
+    /// Answers of this server that their client left before their end.
+    pub cut_answers: u64,
+    /// The subset of `closed.undrained` in which no more was unread than a farewell of TLS
+    /// (close_notify) takes: the peer was about to close, too.
+    pub unread_farewells: u64,
     /// Requests per connection, for connections that are still open. Included in `requests`.
     pub requests_open: Histogram,
     /// Segments with data that the server sent on the connections of `requests_open` within the
@@ -218,6 +231,11 @@ impl Destination {
             unanswered: 0,
             given_up: 0,
             waited_before_give_up: Histogram::default(),
+            met_waiting: 0,
+            met_waiting_in_vain: 0,
+            late_answers: Histogram::default(),
+            cut_answers: 0,
+            unread_farewells: 0,
             stuck: StuckSockets::default(),
             unaccepted: 0,
             listen_queue: None,
@@ -274,6 +292,11 @@ impl Destination {
         self.unanswered += other.unanswered;
         self.given_up += other.given_up;
         self.waited_before_give_up.merge(&other.waited_before_give_up);
+        self.met_waiting += other.met_waiting;
+        self.met_waiting_in_vain += other.met_waiting_in_vain;
+        self.late_answers.merge(&other.late_answers);
+        self.cut_answers += other.cut_answers;
+        self.unread_farewells += other.unread_farewells;
         self.idle_before_local_close.merge(&other.idle_before_local_close);
         self.idle_before_remote_close.merge(&other.idle_before_remote_close);
         self.received.merge(&other.received);
@@ -311,6 +334,13 @@ impl Destination {
             unanswered: self.unanswered.saturating_sub(earlier.unanswered),
             given_up: self.given_up.saturating_sub(earlier.given_up),
             waited_before_give_up: waited,
+            met_waiting: self.met_waiting.saturating_sub(earlier.met_waiting),
+            met_waiting_in_vain: self
+                .met_waiting_in_vain
+                .saturating_sub(earlier.met_waiting_in_vain),
+            late_answers: self.late_answers.since(&earlier.late_answers),
+            cut_answers: self.cut_answers.saturating_sub(earlier.cut_answers),
+            unread_farewells: self.unread_farewells.saturating_sub(earlier.unread_farewells),
             idle_before_local_close: idle_local,
             idle_before_remote_close: idle_remote,
             received: self.received.since(&earlier.received),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::classify::{Evidence, TimeWait};
 use super::death_time::DeathTime;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, FAREWELL_BYTES};
 use super::open::OpenSocket;
 use super::pair::Member;
 use super::small_queue::SmallQueue;
@@ -86,6 +86,11 @@ impl DeadSocket {
         !self.disconnected && self.event.rqueue > 1
     }
 
+    /// Returns whether no more was left unread than a farewell and a FIN take.
+    pub(super) fn has_unread_farewell(&self) -> bool {
+        self.has_unread_data() && self.event.rqueue <= FAREWELL_BYTES + 1
+    }
+
     /// Returns the evidence of its event and of dumps, if it is on this side.
     pub(super) fn evidence(&self, side: Side) -> Evidence {
         let mut evidence = Evidence::of(side, &self.event);
@@ -100,13 +105,20 @@ impl DeadSocket {
         evidence
     }
 
-    /// Returns how long the connection had been idle when it was closed.
-    pub(super) fn idle_ms(&self) -> Option<u32> {
+    /// Returns how long the connection on this side had been idle when it was closed.
+    pub(super) fn idle_ms(&self, side: Side) -> Option<u32> {
         if let Some(idle) = self.open.and_then(|open| open.idle_at_fin_ms()) {
             return Some(idle);
         }
         let info = self.event.info.filter(|_| !self.disconnected)?;
-        info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min()
+        let last = [info.last_data_recv_ms, info.last_data_sent_ms].into_iter().flatten();
+        // A farewell before the FIN is data, too, and ends no idle time: the data before it came from
+        // the other side.
+        let met_idle = self.open.zip(Exchange::of(side, &self.event));
+        match met_idle {
+            Some((open, now)) if open.said_farewell_since(&now) => last.max(),
+            _ => last.min(),
+        }
     }
 
     /// Returns what this socket knows of the requests on its connection. An abort by
@@ -121,17 +133,36 @@ impl DeadSocket {
         // A server may keep its file open for long after the client has closed.
         let since_fin = self.open.and_then(|open| open.idle_at_fin_ms());
         let waiting = exchange.waiting_ms.map(|waiting| {
+            // A client's socket ends when its FIN is acknowledged, a round trip after the close.
+            let rtt = self.event.info.and_then(|info| info.rtt_us).unwrap_or(0) / 1_000;
             let over = if side == Side::Client { self.silent } else { Duration::ZERO };
-            let waited = waiting.saturating_sub(u32::try_from(over.as_millis()).unwrap_or(0));
+            let over = u32::try_from(over.as_millis()).unwrap_or(u32::MAX);
+            let over = over.saturating_add(if side == Side::Client { rtt } else { 0 });
+            let waited = waiting.saturating_sub(over);
             since_fin.map_or(waited, |idle| idle.min(waited))
+        });
+        let cut = exchange.in_flight.map(|part| CutAnswer {
+            after_ms: part.after_ms,
+            has_begun: exchange.delivered() >= exchange.messages,
         });
         Asked {
             requests,
             at_most,
             is_unanswered: Some(exchange.is_unanswered()),
             waited_ms: waiting,
+            still_waits: self.open.and_then(|open| open.still_waits(&exchange)),
+            cut,
         }
     }
+}
+
+/// Answer that the client left before it came, or before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CutAnswer {
+    /// Milliseconds between the client's last data and the server's.
+    pub(super) after_ms: u32,
+    /// Something of it had arrived.
+    pub(super) has_begun: bool,
 }
 
 /// Requests on a connection that is over, as one of its sockets knew them.
@@ -145,6 +176,11 @@ pub(super) struct Asked {
     pub(super) is_unanswered: Option<bool>,
     /// How long the client had waited for an answer; `None` if none was due.
     pub(super) waited_ms: Option<u32>,
+    /// True if a dump met the client waiting for an answer of which nothing came any more, false if
+    /// it came; `None` if no dump met it waiting.
+    pub(super) still_waits: Option<bool>,
+    /// Known at the server's socket.
+    pub(super) cut: Option<CutAnswer>,
 }
 
 impl Asked {
@@ -158,6 +194,8 @@ impl Asked {
             at_most: self.at_most.or(peer.at_most),
             is_unanswered: waits.is_unanswered,
             waited_ms: waits.waited_ms,
+            still_waits: waits.still_waits,
+            cut: self.cut,
         }
     }
 }

@@ -17,6 +17,11 @@ use std::cmp::Ordering;
 
 use crate::kernel::socket::{Side, Socket, TcpInfo};
 
+/// Longest farewell of a protocol that says one before its FIN: an alert of TLS 1.2 with 5 bytes of
+/// head, an initialization vector of 16, and 64 of alert, SHA-384 and padding (RFC 5246, section
+/// 6.2.3.2). TLS 1.3 takes 24; QUIT and the like are shorter.
+pub(super) const FAREWELL_BYTES: u32 = 85;
+
 /// Requests and answers on a connection since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exchange {
@@ -32,6 +37,18 @@ pub(super) struct Exchange {
     /// For how long the client has waited for an answer, in milliseconds; `None` if none is due:
     /// the last data came from the server.
     pub(super) waiting_ms: Option<u32>,
+    /// At the server's socket, more than a farewell that the client has not acknowledged.
+    pub(super) in_flight: Option<InFlight>,
+}
+
+/// Part of an answer that is not acknowledged. Where the connection is over, the client left before
+/// it came: an RST took it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InFlight {
+    /// Its segments, at most.
+    segments: u32,
+    /// Milliseconds between the client's last data and the server's.
+    pub(super) after_ms: u32,
 }
 
 impl Exchange {
@@ -46,12 +63,31 @@ impl Exchange {
         let at_most = if answers > 0 { asked.min(answered) } else { asked };
         let requests = messages.at_least().min(at_most);
         let messages = messages.at_least();
-        Some(Exchange { requests, at_most, messages, answers, waiting_ms })
+        let in_flight = InFlight::of(&info).filter(|_| side == Side::Server);
+        Some(Exchange { requests, at_most, messages, answers, waiting_ms, in_flight })
+    }
+
+    /// Returns the segments of the server's that have arrived, at least.
+    pub(super) fn delivered(&self) -> u32 {
+        self.answers.saturating_sub(self.in_flight.map_or(0, |part| part.segments))
     }
 
     /// Returns whether the client has sent data and received none.
     pub(super) fn is_unanswered(&self) -> bool {
         self.at_most > 0 && self.answers == 0
+    }
+}
+
+impl InFlight {
+    fn of(info: &TcpInfo) -> Option<InFlight> {
+        let sent = info.bytes_sent?.saturating_sub(info.bytes_retrans?);
+        let bytes = sent.saturating_sub(info.bytes_acked?);
+        let mss = u64::from(info.send_mss.filter(|mss| *mss > 0)?);
+        let after = info.last_data_recv_ms?.saturating_sub(info.last_data_sent_ms?);
+        (bytes > FAREWELL_BYTES.into()).then(|| InFlight {
+            segments: u32::try_from(bytes.div_ceil(mss)).unwrap_or(u32::MAX),
+            after_ms: after,
+        })
     }
 }
 
@@ -169,6 +205,26 @@ mod tests {
         assert_eq!(bounds(again), (9, 9));
         let syn_again = TcpInfo { total_retrans: Some(3), ..client(12, 12, 1200) };
         assert_eq!(bounds(syn_again), (12, 12));
+    }
+
+    #[test]
+    fn answer_that_is_not_acknowledged_is_in_flight() {
+        let server = |acked: u64| TcpInfo {
+            data_segs_in: Some(1),
+            data_segs_out: Some(4),
+            bytes_sent: Some(3_200),
+            bytes_acked: Some(acked),
+            last_data_recv_ms: Some(330),
+            last_data_sent_ms: Some(10),
+            ..client(0, 0, 0)
+        };
+        let one = exchange(Side::Server, server(0));
+        let late = InFlight { segments: 4, after_ms: 320 };
+        assert_eq!((one.in_flight, one.delivered()), (Some(late), 0));
+        assert_eq!(exchange(Side::Server, server(2_000)).delivered(), 2);
+        let farewell = exchange(Side::Server, server(3_200 - 24));
+        assert_eq!((farewell.in_flight, farewell.delivered()), (None, 4));
+        assert_eq!(exchange(Side::Client, server(0)).in_flight, None, "a request is no answer");
     }
 
     #[test]

@@ -29,6 +29,25 @@ impl From<Option<u32>> for PackedOption {
     }
 }
 
+/// Two facts in one byte.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flags(u8);
+
+impl Flags {
+    /// The socket was open when the window began.
+    const AT_START: u8 = 1;
+    /// The client waited for an answer at the last dump that fetched the numbers.
+    const WAITS: u8 = 2;
+
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn set(&mut self, flag: u8, value: bool) {
+        self.0 = if value { self.0 | flag } else { self.0 & !flag };
+    }
+}
+
 /// State kept per open socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OpenSocket {
@@ -50,7 +69,7 @@ pub(super) struct OpenSocket {
     local_address: Option<AddressNumber>,
     local_port: u16,
     remote_port: u16,
-    at_start: bool,
+    flags: Flags,
     /// A server's socket whose client is not in this network namespace.
     pub(super) server_only: bool,
 }
@@ -58,7 +77,11 @@ pub(super) struct OpenSocket {
 impl OpenSocket {
     /// Returns whether the socket was open when the window began.
     pub(super) fn was_open_at_start(&self) -> bool {
-        self.at_start
+        self.flags.has(Flags::AT_START)
+    }
+
+    fn waits(&self) -> bool {
+        self.flags.has(Flags::WAITS)
     }
 
     /// Returns how long the connection had been idle when a dump met it in CLOSE_WAIT.
@@ -69,7 +92,7 @@ impl OpenSocket {
     /// Returns the part within the window of `requests`; `None` if that is unknown, or if a socket
     /// that was open before carried none in it.
     pub(super) fn in_window(&self, requests: u32) -> Option<u32> {
-        if !self.at_start {
+        if !self.was_open_at_start() {
             return Some(requests);
         }
         requests.checked_sub(self.requests_at_start.get()?).filter(|more| *more > 0)
@@ -79,7 +102,7 @@ impl OpenSocket {
     /// [`in_window`](Self::in_window) gives the lower one.
     pub(super) fn at_most_in_window(&self, now: &Exchange) -> Option<u32> {
         let at_least = self.in_window(now.requests)?;
-        if !self.at_start {
+        if !self.was_open_at_start() {
             return Some(now.at_most);
         }
         let answered = now.answers.saturating_sub(self.answers_at_start);
@@ -96,8 +119,24 @@ impl OpenSocket {
             messages: self.messages.get()?,
             answers: self.answers,
             waiting_ms: Some(0),
+            in_flight: None,
         };
         self.at_most_in_window(&exchange)
+    }
+
+    /// Returns whether the last dump met the client waiting for an answer of which nothing has
+    /// arrived until now; `None` if it did not wait then.
+    pub(super) fn still_waits(&self, now: &Exchange) -> Option<bool> {
+        self.waits().then(|| now.delivered() <= self.answers)
+    }
+
+    /// Returns whether the last dump met the connection idle, and no more than a farewell has been
+    /// said since.
+    pub(super) fn said_farewell_since(&self, now: &Exchange) -> bool {
+        let Some(messages) = self.messages.get().filter(|_| !self.waits()) else { return false };
+        let more =
+            [now.messages.saturating_sub(messages), now.answers.saturating_sub(self.answers)];
+        more != [0, 0] && more.iter().all(|more| *more <= 1)
     }
 
     /// Returns the requests within the window as of the last dump, see [`in_window`](Self::in_window).
@@ -112,7 +151,8 @@ impl OpenSocket {
 
     /// Returns the client's messages within the window as of the last dump, answered or not.
     pub(super) fn messages_so_far(&self) -> u64 {
-        let before = if self.at_start { self.requests_at_start.get().unwrap_or(0) } else { 0 };
+        let before =
+            if self.was_open_at_start() { self.requests_at_start.get().unwrap_or(0) } else { 0 };
         self.messages.get().unwrap_or(0).saturating_sub(before).into()
     }
 
@@ -140,7 +180,7 @@ impl OpenSocket {
     }
 
     fn begin_window(&mut self) {
-        self.at_start = true;
+        self.flags.set(Flags::AT_START, true);
         self.requests_at_start = self.requests().into();
         self.answers_at_start = self.answers;
     }
@@ -155,6 +195,7 @@ impl OpenSocket {
             self.messages = Some(exchange.messages).into();
             self.at_most = Some(exchange.at_most).into();
             self.answers = exchange.answers;
+            self.flags.set(Flags::WAITS, exchange.waiting_ms.is_some());
         }
         if row.state == State::CloseWait {
             // The last segment received is the FIN: how long before it came the last data?
@@ -192,7 +233,7 @@ impl OpenSockets {
     pub(super) fn end_dump(&mut self) {
         self.current = self.dumps;
         let dumps = self.dumps;
-        self.by_cookie.retain(|_, open| open.last_dump + 2 > dumps || open.at_start);
+        self.by_cookie.retain(|_, open| open.last_dump + 2 > dumps || open.was_open_at_start());
     }
 
     /// Takes a row of the dump that is under way.
@@ -217,7 +258,7 @@ impl OpenSockets {
             local_address,
             local_port: row.local.port(),
             remote_port: row.remote.port(),
-            at_start: false,
+            flags: Flags::default(),
             server_only: false,
         };
         let open = self.by_cookie.entry(row.cookie).or_insert_with(new);
@@ -273,7 +314,9 @@ impl OpenSockets {
     /// event.
     pub(super) fn vanished(&self) -> Vec<OpenSocket> {
         let all = self.by_cookie.values();
-        all.filter(|open| open.last_dump < self.current && open.at_start).copied().collect()
+        all.filter(|open| open.last_dump < self.current && open.was_open_at_start())
+            .copied()
+            .collect()
     }
 }
 

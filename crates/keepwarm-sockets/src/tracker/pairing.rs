@@ -237,7 +237,9 @@ impl Tracker {
         };
         self.account_for_time_waits(of_low.as_ref(), of_high.as_ref(), kind);
         // Where a program closes late, its peer's socket shows better how long the connection idled.
-        let idle_ms = [&low, &high].into_iter().flatten().filter_map(DeadSocket::idle_ms).min();
+        let idle = |dead: &Option<DeadSocket>, side: Side| dead.as_ref()?.idle_ms(side);
+        let both = [idle(&low, low_side), idle(&high, low_side.other())];
+        let idle_ms = both.into_iter().flatten().min();
         let mut counted = None;
         for (dead, peer, side) in [(&low, &high, low_side), (&high, &low, low_side.other())] {
             let Some(dead) = dead else { continue };
@@ -320,6 +322,7 @@ impl Tracker {
             kind: concluded.kind,
             rests_on_absence: concluded.rests_on_absence,
             unread: dead.has_unread_data(),
+            unread_farewell: dead.has_unread_farewell(),
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
             idle_ms: concluded.idle_ms,
@@ -327,6 +330,8 @@ impl Tracker {
             requests_at_most: asked.at_most,
             is_unanswered: asked.is_unanswered == Some(true),
             waited_ms: asked.waited_ms,
+            still_waits: asked.still_waits,
+            cut: asked.cut,
             received: (!dead.disconnected).then(|| received.unwrap_or(0)),
         };
         let known = dead.open.as_ref().and_then(|open| self.known_destination(open, service, side));

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::dead::CutAnswer;
 use super::destinations::Key;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, Socket, State, TIME_WAIT_MS};
@@ -145,6 +146,8 @@ pub(super) struct Close {
     pub(super) rests_on_absence: bool,
     /// The socket was closed with unread data.
     pub(super) unread: bool,
+    /// As `unread`, and no more than a farewell.
+    pub(super) unread_farewell: bool,
     /// No client's socket stands for the connection.
     pub(super) server_only: bool,
     pub(super) idle_ms: Option<u32>,
@@ -156,6 +159,10 @@ pub(super) struct Close {
     pub(super) is_unanswered: bool,
     /// How long the client had waited for an answer that was due.
     pub(super) waited_ms: Option<u32>,
+    /// A dump met the client waiting: true if nothing came any more.
+    pub(super) still_waits: Option<bool>,
+    /// Answer that was under way from this side.
+    pub(super) cut: Option<CutAnswer>,
     pub(super) received: Option<u64>,
 }
 
@@ -166,12 +173,15 @@ impl Close {
             kind,
             rests_on_absence: false,
             unread: false,
+            unread_farewell: false,
             server_only: false,
             idle_ms: None,
             requests: None,
             requests_at_most: None,
             is_unanswered: false,
             waited_ms: None,
+            still_waits: None,
+            cut: None,
             received: None,
         }
     }
@@ -255,6 +265,7 @@ impl Totals {
         let mut one = SocketCloses::default();
         one.add(side, close.kind, close.unread);
         self.sums.closed.merge(&one);
+        self.sums.unread_farewells += u64::from(one.undrained > 0 && close.unread_farewell);
         if let Some(idle) = close.idle_ms {
             if close.rests_on_absence {
                 self.doubtful.idle.add(idle);
@@ -289,6 +300,16 @@ impl Totals {
         if let Some(waited) = close.waited_ms.filter(|_| by_client) {
             self.sums.given_up += 1;
             self.sums.waited_before_give_up.add(waited);
+        }
+        if let Some(still_waits) = close.still_waits {
+            self.sums.met_waiting += 1;
+            self.sums.met_waiting_in_vain += u64::from(still_waits);
+        }
+        let silent = close.kind == CloseKind::TimedOut || close.kind == CloseKind::ServerRst;
+        match close.cut.filter(|_| !silent) {
+            Some(cut) if cut.has_begun => self.sums.cut_answers += 1,
+            Some(cut) => self.sums.late_answers.add(cut.after_ms),
+            None => {}
         }
     }
 
