@@ -458,6 +458,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the time for which the addresses of a name are used again by the dials of its origin.
+    ///
+    /// Default: 3 s. (Go: 0.) Zero has each dial look the name up. Dials that begin while a look-up is
+    /// under way share its answer, whatever this is: a burst of a hundred dials asks the resolver
+    /// once. A failure is for those alone who waited for it, and an answer of which no address
+    /// connects is dropped, as is every answer by [`close_idle`](crate::Client::close_idle). The
+    /// cost: for this time, dials go on to an address that the name has lost.
+    pub fn dns_cache(mut self, keep: Duration) -> Self {
+        self.settings.dns_cache = keep;
+        self
+    }
+
     /// Sets the address that connections are made from. Go: `Dialer.LocalAddr`.
     ///
     /// Default: `None`, the kernel's choice for each destination. Addresses of the other family are

@@ -111,7 +111,8 @@ struct Inner {
     attempts: u32,
     written: Option<u64>,
     message: Option<String>,
-    source: Option<BoxError>,
+    /// Shared where several requests failed by the same cause.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// The result of this crate's operations.
@@ -167,7 +168,11 @@ impl Error {
     }
 
     pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
-        Self::new(stage, Kind::Failed).edit(|inner| inner.source = Some(source.into()))
+        Self::failed_with(stage, Arc::from(source.into()))
+    }
+
+    pub(crate) fn failed_with(stage: Stage, source: Arc<dyn StdError + Send + Sync>) -> Self {
+        Self::new(stage, Kind::Failed).edit(|inner| inner.source = Some(source))
     }
 
     pub(crate) fn with_message(self, message: impl Into<String>) -> Self {

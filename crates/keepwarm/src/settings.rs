@@ -18,6 +18,8 @@ const GO_DIAL: Duration = Duration::from_secs(30);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Unanswered probes after which the kernel ends a connection.
 const KEEPALIVE_PROBES: u32 = 3;
+/// Long enough for the dials of a burst and their retries, and well below any TTL.
+const DNS_CACHE: Duration = Duration::from_secs(3);
 /// Linux: `TCP_KEEPCNT` where a program sets none (`net.ipv4.tcp_keepalive_probes`). Go's default.
 const GO_KEEPALIVE_PROBES: u32 = 9;
 /// Time for which sent bytes may stay unacknowledged.
@@ -37,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) max_connections: Limit,
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
+    pub(crate) dns_cache: Duration,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) tcp_keepalive_probes: u32,
     pub(crate) tcp_user_timeout: Option<Duration>,
@@ -59,6 +62,7 @@ impl Default for Settings {
             max_connections: Limit::NONE,
             acquire_timeout: None,
             connect_timeout: GO_DIAL,
+            dns_cache: DNS_CACHE,
             tcp_keepalive: Some(KEEPALIVE),
             tcp_keepalive_probes: KEEPALIVE_PROBES,
             tcp_user_timeout: Some(USER_TIMEOUT),
@@ -83,6 +87,7 @@ impl Settings {
         Self {
             pool,
             max_idle: Limit::at_most(100),
+            dns_cache: Duration::ZERO,
             tcp_keepalive: Some(GO_DIAL),
             tcp_keepalive_probes: GO_KEEPALIVE_PROBES,
             tcp_user_timeout: None,

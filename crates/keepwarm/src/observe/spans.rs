@@ -120,6 +120,11 @@ mod on {
         }
     }
 
+    /// Puts a task of its own into the span that it is started in.
+    pub(crate) fn inherit<F: Future>(task: F) -> impl Future<Output = F::Output> {
+        task.instrument(Span::current())
+    }
+
     /// Puts one step of a dial into its span.
     pub(crate) fn step<F: Future>(stage: Stage, step: F) -> impl Future<Output = F::Output> {
         step.instrument(match stage {
@@ -177,6 +182,10 @@ mod off {
         pub(crate) fn around<F>(self, dial: F) -> F {
             dial
         }
+    }
+
+    pub(crate) fn inherit<F>(task: F) -> F {
+        task
     }
 
     pub(crate) fn step<F>(_: Stage, step: F) -> F {

@@ -105,7 +105,7 @@ async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
     let shared = origin.shared();
     let left = TimeLeft::of(shared.settings.connect_timeout);
     let stream =
-        open(origin.key(), &shared.transport, &shared.settings, origin.family(), left).await?;
+        open(origin.key(), &shared.transport, &shared.settings, origin.addresses(), left).await?;
     let stream = match origin.key().scheme() {
         Scheme::Http => stream,
         #[cfg(feature = "tls")]

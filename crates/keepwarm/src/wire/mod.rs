@@ -9,7 +9,7 @@
 //! | `pending_response` | the future of the response head, stored in the connection |
 //! | `waker`, `wake_state` | who is woken when the socket becomes ready: the owner's task or the keeper |
 //! | `counted_stream` | byte counts, and how the peer ended the stream |
-//! | `stream`, `transport`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
+//! | `stream`, `transport`, `lookup`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
 //! | `body`, `gate`, `interim` | the request body, and what holds it back |
 //! | `keep_alive` | the `Keep-Alive` field of a response |
 
@@ -20,6 +20,7 @@ pub(crate) mod counted_stream;
 pub(crate) mod gate;
 pub(crate) mod interim;
 pub(crate) mod keep_alive;
+pub(crate) mod lookup;
 pub(crate) mod pending_response;
 pub(crate) mod stream;
 pub(crate) mod tcp;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result, Stage};
 use crate::settings::Settings;
-use crate::wire::connect::{Name, Resolver};
+use crate::wire::lookup::{How, Lookups};
 
 /// Time that an address has before the next one is tried beside it: the connection attempt delay
 /// that RFC 8305, section 5, recommends. Go: `Dialer.FallbackDelay` is 300 ms.
@@ -31,7 +31,8 @@ const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 pub(crate) async fn resolve(
     host: &str,
     port: u16,
-    resolver: Option<&Resolver>,
+    lookups: &Lookups,
+    how: How<'_>,
 ) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -43,25 +44,7 @@ pub(crate) async fn resolve(
             .map(|address| vec![address])
             .map_err(|error| Error::failed(Stage::Resolve, error).with_message(message()));
     }
-    let found = match resolver {
-        None => match tokio::net::lookup_host((host, port)).await {
-            Ok(found) => Ok(found.collect()),
-            Err(error) => Err(error.into()),
-        },
-        Some(resolver) => resolver.call(Name::new(host)).await,
-    };
-    let mut found = found.map_err(|error| {
-        Error::failed(Stage::Resolve, error).with_message(format!("cannot resolve {host}"))
-    })?;
-    for address in &mut found {
-        if address.port() == 0 {
-            address.set_port(port);
-        }
-    }
-    if found.is_empty() {
-        return Err(Error::failed(Stage::Resolve, format!("{host} resolves to no address")));
-    }
-    Ok(found)
+    lookups.addresses(host, port, how).await
 }
 
 /// Returns an IPv6 address with its zone: the name or the number of an interface.

@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connect::{Connector, Destination, Resolver};
+use super::lookup::{How, KnownAddresses};
 use super::stream::Stream;
-use super::tcp::{self, KnownFamily};
+use super::tcp;
 #[cfg(unix)]
 use super::unix;
 use crate::error::{Error, Result, Stage};
@@ -102,7 +103,7 @@ pub(crate) async fn open(
     key: &OriginKey,
     transport: &Transport,
     settings: &Settings,
-    family: &KnownFamily,
+    known: &KnownAddresses,
     left: TimeLeft,
 ) -> Result<Stream> {
     if let Some(connector) = &transport.connector {
@@ -119,7 +120,12 @@ pub(crate) async fn open(
             .map(Stream::Unix)
             .map_err(|error| if error.is_timeout() { unix::too_late(path) } else { error });
     }
-    let resolving = tcp::resolve(key.host(), key.port(), transport.resolver.as_ref());
+    let how = How {
+        resolver: transport.resolver.as_ref(),
+        keep: settings.dns_cache,
+        limit: settings.connect_timeout,
+    };
+    let resolving = tcp::resolve(key.host(), key.port(), &known.lookups, how);
     let mut addresses = left.bound(Stage::Resolve, resolving).await?;
     let local = transport.local_address;
     if let Some(local) = local {
@@ -131,6 +137,11 @@ pub(crate) async fn open(
             return Err(Error::failed(Stage::Connect, words));
         }
     }
-    let connecting = tcp::connect(addresses, local, settings, family);
-    left.bound(Stage::Connect, connecting).await.map(Stream::Tcp)
+    let connecting = tcp::connect(addresses, local, settings, &known.family);
+    let connected = left.bound(Stage::Connect, connecting).await;
+    if connected.is_err() {
+        // The next dial may find other addresses.
+        known.lookups.forget();
+    }
+    connected.map(Stream::Tcp)
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use keepwarm::connect::Name;
 use keepwarm::{Client, Stage as At};
@@ -61,7 +62,8 @@ fn silent_family_is_tried_once() {
             let addresses = addresses.lock().expect("no panic").clone();
             async move { Ok::<_, Infallible>(addresses) }
         });
-        let client = dialing().resolver(resolver).build().expect("good");
+        let builder = dialing().resolver(resolver).dns_cache(Duration::ZERO);
+        let client = builder.build().expect("good");
         for _ in 0..20 {
             assert_eq!(exchange(&client, "http://both.test/").await, "v4");
         }

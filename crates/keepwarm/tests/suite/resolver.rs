@@ -13,9 +13,10 @@ use keepwarm::{Client, ClientBuilder, Error, Stage as At};
 use keepwarm_testkit::http_server::RefusedPort;
 use keepwarm_testkit::scripted::{self, Server, within};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::support::{assert_at_rest, exchange, only};
+use crate::support::{assert_at_rest, done, exchange, fetch, only};
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
@@ -151,6 +152,130 @@ async fn hanging_resolver_times_out() {
     assert!(error.is_timeout() && error.is_connect(), "{error}");
     assert_eq!(error.stage(), At::Resolve, "{error}");
     assert_at_rest(&only(&client));
+}
+
+/// A resolver that counts its calls, answers when it may, and fails if it has no address.
+fn counted(
+    addresses: Vec<SocketAddr>,
+    may_answer: Arc<Semaphore>,
+) -> (ClientBuilder, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let resolver = service_fn(move |_: Name| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let (addresses, may_answer) = (addresses.clone(), Arc::clone(&may_answer));
+        async move {
+            may_answer.acquire().await.expect("open").forget();
+            if addresses.is_empty() { Err(io::Error::other("SERVFAIL")) } else { Ok(addresses) }
+        }
+    });
+    (Client::builder().resolver(resolver), calls)
+}
+
+/// Requests that dial, and their answers.
+async fn burst(client: &Client, requests: usize) -> Vec<Result<String, Error>> {
+    let asked = (0..requests).map(|_| fetch(client, "http://a.test/")).collect::<Vec<_>>();
+    let mut answers = Vec::new();
+    for one in asked {
+        answers.push(done(one).await);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn burst_of_dials_looks_up_once() {
+    let server = Server::saying("found");
+    let may_answer = Arc::new(Semaphore::new(0));
+    let (builder, calls) = counted(vec![local(server.port())], Arc::clone(&may_answer));
+    let client = builder.max_requests_per_connection(1).build().expect("good");
+    let hundred = {
+        let client = client.clone();
+        tokio::spawn(async move { burst(&client, 100).await })
+    };
+    within("all dials", async {
+        while client.stats().total.dialing < 100 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    may_answer.add_permits(1);
+    let answers = within("answers", hundred).await.expect("no panic");
+    assert!(answers.iter().all(|answer| answer.as_deref().ok() == Some("found")), "{answers:?}");
+    assert_eq!((only(&client).opened, calls.load(Ordering::SeqCst)), (100, 1));
+
+    // The answer is kept, until the client is told that the network is another.
+    assert_eq!(exchange(&client, "http://a.test/").await, "found");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    client.close_idle();
+    may_answer.add_permits(1);
+    assert_eq!(exchange(&client, "http://a.test/").await, "found");
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_is_kept_for_three_seconds() {
+    let server = Server::saying("found");
+    let (builder, calls) = counted(vec![local(server.port())], Arc::new(Semaphore::new(9)));
+    let client = builder.max_requests_per_connection(1).build().expect("good");
+    for (wait, expected) in [(0, 1), (2_900, 1), (200, 2)] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        assert_eq!(exchange(&client, "http://a.test/").await, "found");
+        assert_eq!(calls.load(Ordering::SeqCst), expected, "after {wait} ms more");
+    }
+}
+
+/// Those who waited for it have the same cause.
+#[tokio::test]
+async fn failed_lookup_is_not_kept() {
+    let may_answer = Arc::new(Semaphore::new(0));
+    let (builder, calls) = counted(Vec::new(), Arc::clone(&may_answer));
+    let client = builder.build().expect("good");
+    let three = {
+        let client = client.clone();
+        tokio::spawn(async move { burst(&client, 3).await })
+    };
+    within("all dials", async {
+        while client.stats().total.dialing < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    may_answer.add_permits(1);
+    for answer in within("answers", three).await.expect("no panic") {
+        let error = answer.expect_err("no address");
+        assert_eq!(error.stage(), At::Resolve, "{error}");
+        assert_eq!(error.io_error().map(io::Error::kind), Some(io::ErrorKind::Other), "{error}");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    may_answer.add_permits(1);
+    failure(&client).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+/// And no dial waits for the one that hung.
+#[tokio::test(start_paused = true)]
+async fn hung_lookup_is_begun_anew() {
+    let server = Server::saying("found");
+    let may_answer = Arc::new(Semaphore::new(0));
+    let (builder, calls) = counted(vec![local(server.port())], Arc::clone(&may_answer));
+    let client = builder.connect_timeout(Duration::from_secs(3)).build().expect("good");
+    let error = client.get("http://a.test/").send().await.expect_err("late");
+    assert!(error.is_timeout(), "{error}");
+    may_answer.add_permits(1);
+    assert_eq!(exchange(&client, "http://a.test/").await, "found");
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+/// The addresses of a name whose server moved.
+#[tokio::test]
+async fn refused_addresses_are_not_kept() {
+    let dead = RefusedPort::new();
+    let (builder, calls) = counted(vec![dead.address()], Arc::new(Semaphore::new(9)));
+    let client = builder.build().expect("good");
+    for expected in [1, 2] {
+        assert_eq!(failure(&client).await.stage(), At::Connect);
+        assert_eq!(calls.load(Ordering::SeqCst), expected);
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ use crate::pool::lease::Lease;
 use crate::pool::retry_budget::RetryBudget;
 use crate::settings::Settings;
 use crate::wire::connection::Connection;
-use crate::wire::tcp::KnownFamily;
+use crate::wire::lookup::KnownAddresses;
 use crate::wire::transport::Transport;
 
 /// State that all origins of one client share.
@@ -68,7 +68,7 @@ pub(crate) struct Origin {
     shared: Arc<Shared>,
     state: Mutex<State>,
     retries: RetryBudget,
-    family: KnownFamily,
+    addresses: KnownAddresses,
 }
 
 /// State under the lock. Handles and waiters are filed by the ids that the pool gives out.
@@ -159,7 +159,7 @@ impl Origin {
                 drained: 0,
             }),
             retries: RetryBudget::new(),
-            family: KnownFamily::default(),
+            addresses: KnownAddresses::default(),
         })
     }
 
@@ -176,9 +176,9 @@ impl Origin {
         &self.host_field
     }
 
-    /// Returns the address family that dials try first.
-    pub(crate) fn family(&self) -> &KnownFamily {
-        &self.family
+    /// Returns what is known of the addresses that dials connect to.
+    pub(crate) fn addresses(&self) -> &KnownAddresses {
+        &self.addresses
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -372,7 +372,7 @@ impl Origin {
 
     /// Closes idle connections now, and connections in use when they return.
     pub(crate) fn close_idle(self: &Arc<Self>) {
-        self.family.forget();
+        self.addresses.forget();
         self.feed(None, |state, now| state.pool.close_idle(now));
     }
 
