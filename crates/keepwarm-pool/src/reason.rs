@@ -34,6 +34,9 @@ pub enum CloseReason {
     /// The server has broken so many used connections that the retry budget of the origin was
     /// spent: until it recovers, connections are closed after one exchange.
     Distrusted,
+    /// The name of the origin has lost the address that the connection is open to. It was idle, or
+    /// returned healthy.
+    AddressGone,
     /// The peer closed or reset the connection while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while the connection was idle: they belong to no request, so no later response
@@ -54,7 +57,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::TotalLimit,
@@ -66,6 +69,7 @@ impl CloseReason {
         Self::ServerLimit,
         Self::LearnedTimeout,
         Self::Distrusted,
+        Self::AddressGone,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -89,6 +93,7 @@ impl CloseReason {
             Self::ServerLimit => "server_limit",
             Self::LearnedTimeout => "learned_timeout",
             Self::Distrusted => "distrusted",
+            Self::AddressGone => "address_gone",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

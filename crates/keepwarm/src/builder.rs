@@ -470,6 +470,33 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the interval at which the name of an origin is looked up again while it is used, so that
+    /// connections follow the name: after a deploy, a failover, or a change of the number of servers.
+    ///
+    /// Default: 30 s. (Go: never.) `None` switches it off; zero is refused. An address is gone when
+    /// three look-ups in a row lack it: idle connections to it close, and those in use close when they
+    /// return, as [`CloseReason::AddressGone`](crate::CloseReason::AddressGone). A look-up that fails
+    /// says nothing. Where no two answers agree, or an address comes back, the name rotates through
+    /// more addresses than one answer holds: nothing is closed then, and
+    /// [`explain`](crate::Client::explain) says so. An origin whose host is an address, and one that
+    /// is reached by a connector or a Unix socket, is never looked up. The cost: one look-up an origin
+    /// and interval, and none while no request comes.
+    pub fn dns_refresh(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.settings.dns_refresh = interval.into();
+        self
+    }
+
+    /// Sets whether connections are opened to the addresses of a name in turn.
+    ///
+    /// Default: false, to the first address that answers, in the order of the resolver. (Go: the
+    /// same.) With `true` each dial begins with the next address, within the family that answers, so
+    /// that the connections of one client reach all servers behind a name. The cost: a connection
+    /// that is kept serves one server, and the load of each is the number of its connections.
+    pub fn spread_addresses(mut self, spread: bool) -> Self {
+        self.settings.spread_addresses = spread;
+        self
+    }
+
     /// Sets the address that connections are made from. Go: `Dialer.LocalAddr`.
     ///
     /// Default: `None`, the kernel's choice for each destination. Addresses of the other family are

@@ -20,6 +20,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 3;
 /// Long enough for the dials of a burst and their retries, and well below any TTL.
 const DNS_CACHE: Duration = Duration::from_secs(3);
+/// The TTL that a cluster's DNS usually has (CoreDNS: 30 s).
+const DNS_REFRESH: Duration = Duration::from_secs(30);
 /// Linux: `TCP_KEEPCNT` where a program sets none (`net.ipv4.tcp_keepalive_probes`). Go's default.
 const GO_KEEPALIVE_PROBES: u32 = 9;
 /// Time for which sent bytes may stay unacknowledged.
@@ -40,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) dns_cache: Duration,
+    pub(crate) dns_refresh: Option<Duration>,
+    pub(crate) spread_addresses: bool,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) tcp_keepalive_probes: u32,
     pub(crate) tcp_user_timeout: Option<Duration>,
@@ -63,6 +67,8 @@ impl Default for Settings {
             acquire_timeout: None,
             connect_timeout: GO_DIAL,
             dns_cache: DNS_CACHE,
+            dns_refresh: Some(DNS_REFRESH),
+            spread_addresses: false,
             tcp_keepalive: Some(KEEPALIVE),
             tcp_keepalive_probes: KEEPALIVE_PROBES,
             tcp_user_timeout: Some(USER_TIMEOUT),
@@ -88,6 +94,7 @@ impl Settings {
             pool,
             max_idle: Limit::at_most(100),
             dns_cache: Duration::ZERO,
+            dns_refresh: None,
             tcp_keepalive: Some(GO_DIAL),
             tcp_keepalive_probes: GO_KEEPALIVE_PROBES,
             tcp_user_timeout: None,
@@ -155,6 +162,13 @@ impl Settings {
         let refuse = |name: &str, value: String, why: &str| {
             Err(Error::invalid(format!("{name} is {value}: {why}")))
         };
+        if self.dns_refresh.is_some_and(|interval| interval.is_zero()) {
+            return refuse(
+                "dns_refresh",
+                "0 s".to_owned(),
+                "names would be looked up all the time; set an interval, or None to switch it off",
+            );
+        }
         match self.tcp_keepalive {
             Some(interval) if interval.as_secs() == 0 => refuse(
                 "tcp_keepalive",

@@ -17,7 +17,8 @@ pub(crate) const DECIDED: [CloseReason; 10] = [
 ];
 
 /// The reasons that a driver reports, with either closer: who was first is what it saw.
-pub(crate) const REPORTED: [CloseReason; 6] = [
+pub(crate) const REPORTED: [CloseReason; 7] = [
+    CloseReason::AddressGone,
     CloseReason::PeerClosedIdle,
     CloseReason::StrayBytes,
     CloseReason::NotPersistent,

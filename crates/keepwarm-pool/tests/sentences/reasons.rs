@@ -21,6 +21,7 @@ fn names_of_reasons_are_stable() {
         "server_limit",
         "learned_timeout",
         "distrusted",
+        "address_gone",
         "peer_closed_idle",
         "stray_bytes",
         "not_persistent",

@@ -48,6 +48,13 @@ pub(crate) fn explain(
             "nothing is wrong: no connection was closed that could have been kept".to_owned(),
         );
     }
+    if stats.addresses_rotate {
+        lines.push(
+            "each look-up of the name has other addresses, so no connection is closed because its \
+             address is missing (dns_refresh); max_lifetime moves connections from time to time"
+                .to_owned(),
+        );
+    }
     lines.extend(warned.into_iter().map(Warning::to_string));
     lines.extend(findings.into_iter().map(|(_, finding)| finding));
     lines.join("\n")

@@ -13,6 +13,7 @@ pub(crate) struct Snapshot {
     pub(crate) waiting: usize,
     pub(crate) peak: usize,
     pub(crate) learned_idle_timeout: Option<Duration>,
+    pub(crate) addresses_rotate: bool,
     pub(crate) idle_closes: IdleCloses,
     pub(crate) opened_lately: u64,
     pub(crate) unread: u64,

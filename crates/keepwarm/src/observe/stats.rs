@@ -72,6 +72,10 @@ pub struct OriginStats {
     /// have not shown it, or if the server announces it by `Keep-Alive`. See
     /// [`learn_idle_timeout`](crate::ClientBuilder::learn_idle_timeout).
     pub learned_idle_timeout: Option<Duration>,
+    /// True if no two of the latest look-ups of the origin's name agree, or an address came back: the
+    /// name has more addresses than one answer holds, so that no connection is closed because its
+    /// address is missing. See [`dns_refresh`](crate::ClientBuilder::dns_refresh).
+    pub addresses_rotate: bool,
     /// Connections and requests of the origin. Its fields can be read as if they were fields of the
     /// origin: `origin.idle`.
     pub pool: PoolStats,
@@ -228,6 +232,7 @@ impl OriginStats {
             origin: origin.to_owned(),
             peak: snapshot.peak,
             learned_idle_timeout: snapshot.learned_idle_timeout,
+            addresses_rotate: snapshot.addresses_rotate,
             pool: PoolStats::of(snapshot),
         }
     }

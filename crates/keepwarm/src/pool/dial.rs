@@ -3,6 +3,7 @@
 //! Sequential code in a task of its own, owned by the pool: the request that caused the dial may be
 //! served by another connection or be dropped, and the dial goes on for the next request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use keepwarm_pool::DialPermit;
@@ -31,10 +32,12 @@ struct Permit {
 }
 
 impl Permit {
-    fn end(mut self, result: Result<Connection>) {
+    fn end(mut self, result: Result<(Connection, Option<IpAddr>)>) {
         if let Some(token) = self.token.take() {
             match result {
-                Ok(connection) => self.origin.dialed(token, Box::new(connection)),
+                Ok((connection, address)) => {
+                    self.origin.dialed(token, Box::new(connection), address);
+                }
                 Err(error) => self.origin.dial_failed(token, error),
             }
         }
@@ -101,11 +104,13 @@ fn spawn(
     }));
 }
 
-async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
+/// Returns the connection, and the address that the name of the origin led to.
+async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)> {
     let shared = origin.shared();
     let left = TimeLeft::of(shared.settings.connect_timeout);
     let stream =
         open(origin.key(), &shared.transport, &shared.settings, origin.addresses(), left).await?;
+    let address = stream.looked_up_address(origin.key().host());
     let stream = match origin.key().scheme() {
         Scheme::Http => stream,
         #[cfg(feature = "tls")]
@@ -117,5 +122,6 @@ async fn establish(origin: &Arc<Origin>) -> Result<Connection> {
         Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
     };
     let started = Connection::start(CountedStream::new(stream)).await;
-    started.map_err(|error| Error::failed(Stage::Connect, error))
+    let connection = started.map_err(|error| Error::failed(Stage::Connect, error))?;
+    Ok((connection, address))
 }

@@ -94,6 +94,10 @@ impl Lease {
             return;
         };
         match connection.suspend() {
+            Ok(()) if self.origin.is_address_gone(token.connection()) => {
+                drop(connection);
+                self.origin.closed(token, CloseReason::AddressGone, Closer::Client);
+            }
             Ok(()) => self.origin.handle_returned(token, connection, served),
             Err(end) => {
                 drop(connection);

@@ -10,12 +10,14 @@
 //! | `origins` | the map of all origins of a client |
 //! | `lease` | a connection on loan: returns or closes it exactly once |
 //! | `dial` | establishing a connection, in a task of the pool |
+//! | `freshness` | which addresses a name has lost |
 //! | `keeper` | the task that inspects idle sockets, and closes expired connections |
 //! | `connection_limit`, `idle_limit` | limits on all origins together |
 //! | `retry_budget` | how many requests may be sent a second time |
 
 pub(crate) mod connection_limit;
 pub(crate) mod dial;
+pub(crate) mod freshness;
 pub(crate) mod idle_limit;
 pub(crate) mod keeper;
 pub(crate) mod lease;

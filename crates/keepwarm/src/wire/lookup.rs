@@ -6,6 +6,7 @@
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +23,16 @@ use crate::wire::tcp::KnownFamily;
 pub(crate) struct KnownAddresses {
     pub(crate) family: KnownFamily,
     pub(crate) lookups: Lookups,
+    /// Dials so far, where each begins with the next address.
+    dials: AtomicUsize,
 }
 
 impl KnownAddresses {
+    /// Returns how many addresses of a family the next dial passes over.
+    pub(crate) fn next_turn(&self, spread: bool) -> usize {
+        if spread { self.dials.fetch_add(1, Ordering::Relaxed) } else { 0 }
+    }
+
     /// Forgets everything: the network has changed.
     pub(crate) fn forget(&self) {
         self.family.forget();

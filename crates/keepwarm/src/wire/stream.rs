@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -30,6 +31,17 @@ pub(crate) enum Stream {
 impl Stream {
     pub(crate) fn boxed(stream: impl Io + 'static) -> Self {
         Self::Boxed(Box::new(stream))
+    }
+
+    /// Returns the address that the name of a host led to; `None` if `host` is an address, or the
+    /// stream was not opened by TCP.
+    pub(crate) fn looked_up_address(&self, host: &str) -> Option<IpAddr> {
+        let Self::Tcp(stream) = self else { return None };
+        let address = host.split('%').next().unwrap_or(host);
+        match address.parse::<IpAddr>() {
+            Ok(_) => None,
+            Err(_) => stream.peer_addr().ok().map(|peer| peer.ip()),
+        }
     }
 
     /// Wraps a stream whose code is not ours.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result, Stage};
 use crate::settings::Settings;
-use crate::wire::lookup::{How, Lookups};
+use crate::wire::lookup::{How, KnownAddresses, Lookups};
 
 /// Time that an address has before the next one is tried beside it: the connection attempt delay
 /// that RFC 8305, section 5, recommends. Go: `Dialer.FallbackDelay` is 300 ms.
@@ -107,13 +107,15 @@ pub(crate) async fn connect(
     addresses: Vec<SocketAddr>,
     local: Option<IpAddr>,
     settings: &Settings,
-    family: &KnownFamily,
+    known: &KnownAddresses,
 ) -> Result<TcpStream> {
     let stream = match addresses[..] {
         [only] => connect_from(local, only).await.map_err(|error| refused(local, only, error))?,
         _ => {
-            let (address, stream) = race(&interleave(addresses, family.get()), local).await?;
-            family.note(address.is_ipv6());
+            let turn = known.next_turn(settings.spread_addresses);
+            let addresses = interleave(addresses, known.family.get(), turn);
+            let (address, stream) = race(&addresses, local).await?;
+            known.family.note(address.is_ipv6());
             stream
         }
     };
@@ -191,13 +193,21 @@ async fn connect_from(local: Option<IpAddr>, address: SocketAddr) -> io::Result<
 }
 
 /// Orders addresses as the resolver did, but with the families taking turns, beginning with the
-/// family that is known to answer, or that of the first address (RFC 8305, section 4).
-fn interleave(addresses: Vec<SocketAddr>, known_is_v6: Option<bool>) -> Vec<SocketAddr> {
+/// family that is known to answer, or that of the first address (RFC 8305, section 4). The first
+/// `turn` addresses of each family come last in it.
+fn interleave(
+    addresses: Vec<SocketAddr>,
+    known_is_v6: Option<bool>,
+    turn: usize,
+) -> Vec<SocketAddr> {
     let first_is_v6 =
         known_is_v6.unwrap_or_else(|| addresses.first().is_some_and(SocketAddr::is_ipv6));
     let (first, second): (VecDeque<_>, VecDeque<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let mut turns = [first, second];
+    for family in turns.iter_mut().filter(|family| !family.is_empty()) {
+        family.rotate_left(turn % family.len());
+    }
     let mut ordered = Vec::new();
     while turns.iter().any(|family| !family.is_empty()) {
         ordered.extend(turns.iter_mut().filter_map(VecDeque::pop_front));
@@ -273,7 +283,7 @@ mod tests {
         ] {
             let stream = within(
                 "a connection",
-                connect(to.clone(), None, &settings, &KnownFamily::default()),
+                connect(to.clone(), None, &settings, &KnownAddresses::default()),
             )
             .await;
             let stream = stream.expect("connected");
@@ -295,15 +305,18 @@ mod tests {
         };
         let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
         let raced = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
-        assert_eq!(interleave(resolved.clone(), None), raced);
-        assert_eq!(interleave(resolved.clone(), Some(true)), raced);
+        assert_eq!(interleave(resolved.clone(), None, 0), raced);
+        assert_eq!(interleave(resolved.clone(), Some(true), 0), raced);
         let known = addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.2:1", "[::2]:1", "[::3]:1"]);
-        assert_eq!(interleave(resolved, Some(false)), known);
+        let resolved_again = resolved.clone();
+        assert_eq!(interleave(resolved, Some(false), 0), known);
+        let spread = addresses(&["[::2]:1", "127.0.0.1:1", "[::3]:1", "127.0.0.2:1", "[::1]:1"]);
+        assert_eq!(interleave(resolved_again, None, 4), spread, "each family turns by itself");
         let one_family = addresses(&["127.0.0.2:1", "127.0.0.1:1"]);
         for known in [None, Some(true), Some(false)] {
-            assert_eq!(interleave(one_family.clone(), known), one_family);
+            assert_eq!(interleave(one_family.clone(), known, 0), one_family);
         }
-        assert_eq!(interleave(Vec::new(), None), Vec::new());
+        assert_eq!(interleave(Vec::new(), None, 0), Vec::new());
     }
 
     #[tokio::test(start_paused = true)]

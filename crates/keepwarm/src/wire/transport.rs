@@ -98,6 +98,15 @@ impl TimeLeft {
     }
 }
 
+/// Returns how a client looks names up.
+pub(crate) fn how<'a>(transport: &'a Transport, settings: &Settings) -> How<'a> {
+    How {
+        resolver: transport.resolver.as_ref(),
+        keep: settings.dns_cache,
+        limit: settings.connect_timeout,
+    }
+}
+
 /// Opens a stream to the origin. No byte has passed on it.
 pub(crate) async fn open(
     key: &OriginKey,
@@ -120,11 +129,7 @@ pub(crate) async fn open(
             .map(Stream::Unix)
             .map_err(|error| if error.is_timeout() { unix::too_late(path) } else { error });
     }
-    let how = How {
-        resolver: transport.resolver.as_ref(),
-        keep: settings.dns_cache,
-        limit: settings.connect_timeout,
-    };
+    let how = how(transport, settings);
     let resolving = tcp::resolve(key.host(), key.port(), &known.lookups, how);
     let mut addresses = left.bound(Stage::Resolve, resolving).await?;
     let local = transport.local_address;
@@ -137,7 +142,7 @@ pub(crate) async fn open(
             return Err(Error::failed(Stage::Connect, words));
         }
     }
-    let connecting = tcp::connect(addresses, local, settings, &known.family);
+    let connecting = tcp::connect(addresses, local, settings, known);
     let connected = left.bound(Stage::Connect, connecting).await;
     if connected.is_err() {
         // The next dial may find other addresses.

@@ -15,6 +15,7 @@ mod errors;
 mod expect_continue;
 mod explain;
 mod fake_time;
+mod freshness;
 mod given_up;
 mod header_timeout;
 mod idle_watch;

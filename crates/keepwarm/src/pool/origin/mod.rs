@@ -4,12 +4,14 @@
 //! input under the lock, and performs the effects after it. `events` records effects for observers.
 //! What an exchange does with a granted connection is not known here.
 
+mod addresses;
 mod events;
 mod feed;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +24,7 @@ use keepwarm_pool::{
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
+use self::addresses::AddressWatch;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Stage};
 use crate::observe::event_queue::EventQueue;
@@ -69,6 +72,7 @@ pub(crate) struct Origin {
     state: Mutex<State>,
     retries: RetryBudget,
     addresses: KnownAddresses,
+    address_watch: AddressWatch,
 }
 
 /// State under the lock. Handles and waiters are filed by the ids that the pool gives out.
@@ -98,11 +102,14 @@ struct State {
     drained: u64,
 }
 
-/// The number of a connection, and the moment when it was opened.
+/// The number of a connection, the moment when it was opened, and where to.
 #[derive(Clone, Copy, Debug)]
 struct Birth {
     id: u64,
     at: Moment,
+    connection: ConnectionId,
+    /// `None` where no name was looked up.
+    address: Option<IpAddr>,
 }
 
 /// A request that waits: the channel of its answer, and the runtime of its task.
@@ -160,6 +167,7 @@ impl Origin {
             }),
             retries: RetryBudget::new(),
             addresses: KnownAddresses::default(),
+            address_watch: AddressWatch::new(),
         })
     }
 
@@ -223,7 +231,9 @@ impl Origin {
         request: u64,
         input: impl FnOnce(&mut State, Moment) -> WaiterId,
     ) -> Checkout {
+        let mut moment = Moment::ZERO;
         let (queued, own) = self.feed(None, |state, now| {
+            moment = now;
             state.requesting = request;
             let waiter = input(state, now);
             state.pool.is_waiting(waiter).then(|| {
@@ -234,6 +244,7 @@ impl Origin {
                 (waiter, receiver, now)
             })
         });
+        self.refresh_addresses(moment);
         match (own, queued) {
             (Some(answer), _) => Checkout::Answered(answer),
             (None, Some((waiter, receiver, now))) => Checkout::Queued(waiter, receiver, now),
@@ -255,8 +266,14 @@ impl Origin {
         });
     }
 
-    /// Takes the connection of a finished dial into the pool.
-    pub(crate) fn dialed(self: &Arc<Self>, permit: DialPermit, mut connection: Box<Connection>) {
+    /// Takes the connection of a finished dial into the pool. `address`: where it goes to, if a name
+    /// was looked up.
+    pub(crate) fn dialed(
+        self: &Arc<Self>,
+        permit: DialPermit,
+        mut connection: Box<Connection>,
+        address: Option<IpAddr>,
+    ) {
         if let Err(end) = connection.suspend() {
             // The connection ended between connect and here, and could serve no request.
             drop(connection);
@@ -275,7 +292,8 @@ impl Origin {
             let abort = state.dials.remove(&permit.dial());
             let (number, dial) = (connection.id(), permit.dial().as_u64());
             let id = state.pool.dialed(permit, now);
-            state.note_birth(id, Birth { id: number, at: now });
+            state.note_birth(id, Birth { id: number, at: now, connection: id, address });
+            self.note_address(address, now);
             self.record(now, || EventKind::ConnectionOpened { connection: number, dial });
             state.opened_lately.note(now);
             let wakeup = IdleWakeup::new(keeper, Arc::downgrade(self), id);
@@ -411,6 +429,7 @@ impl Origin {
             waiting: state.pool.waiting(),
             peak: state.peak,
             learned_idle_timeout: state.pool.learned_idle_timeout(),
+            addresses_rotate: self.addresses_rotate(),
             idle_closes: state.pool.idle_closes(),
             opened_lately: state.opened_lately.count(now),
             unread: state.unread,
