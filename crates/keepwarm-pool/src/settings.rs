@@ -81,6 +81,11 @@ pub struct Settings {
     /// [`CloseReason::LearnedTimeout`](crate::CloseReason::LearnedTimeout). After ten minutes it
     /// has to be seen once more, and a connection that outlives it refutes it.
     pub learns_idle_timeout: bool,
+    /// True if connections are kept while no request needs them. If not, a connection that would
+    /// become idle is closed with
+    /// [`CloseReason::NotPersistent`](crate::CloseReason::NotPersistent): a dial whose request was
+    /// served otherwise, for example.
+    pub keeps_connections: bool,
     /// True if the connections of several pools together are limited. Then the pool asks for a
     /// place before each dial, by [`Effect::Claim`](crate::Effect::Claim), see
     /// [`SharedLimit`](crate::SharedLimit).
@@ -123,6 +128,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(90),
             max_lifetime: Duration::MAX,
             learns_idle_timeout: false,
+            keeps_connections: true,
             shares_places: false,
             seed: 0,
         }

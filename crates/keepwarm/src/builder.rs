@@ -152,9 +152,10 @@ impl ClientBuilder {
     /// close`, and is counted as [`CloseReason::NotPersistent`](crate::CloseReason::NotPersistent)
     /// when it ends. The cost is connection churn: a connect for each request, and a TIME_WAIT on
     /// the side that closes first. A connection that was opened, and whose request was then served
-    /// by another connection, waits idle for its first request.
+    /// by another connection, is closed at once.
     pub fn keep_alive(mut self, keep: bool) -> Self {
         self.settings.keep_alive = keep;
+        self.settings.pool.keeps_connections = keep;
         self
     }
 
@@ -298,7 +299,9 @@ impl ClientBuilder {
     /// Limits the redirects that a request may follow. Default: 10. Go: `Client.CheckRedirect`,
     /// whose default is 10 too.
     ///
-    /// Zero returns the first redirect as the response. The tower service never follows any.
+    /// The redirect beyond it is the response, and so is any other one that cannot be followed:
+    /// [`Response::redirect_stopped`](crate::Response::redirect_stopped) has the reason. (Go returns
+    /// an error too.) Zero returns the first redirect. The tower service never follows any.
     pub fn max_redirects(mut self, limit: u32) -> Self {
         self.settings.max_redirects = limit;
         self

@@ -117,7 +117,7 @@ impl Client {
     /// `http://host[:port]/path?query`; an IPv6 address may have a zone (RFC 6874),
     /// `http://[fe80::1%25eth0]/`. Bytes that may not stand in the path and the query of a URI
     /// are percent-encoded, such as spaces, quotes and those beyond ASCII; a host beyond ASCII is
-    /// refused.
+    /// converted by IDNA with the feature `idn`, and refused without it.
     pub fn request(&self, method: Method, url: impl AsRef<str>) -> RequestBuilder {
         RequestBuilder::new(Arc::clone(self.origins()), method, url.as_ref())
     }

@@ -43,8 +43,6 @@ pub enum Stage {
     Exchange,
     /// Reading the response body.
     Body,
-    /// Following a redirect.
-    Redirect,
 }
 
 impl Stage {
@@ -57,7 +55,6 @@ impl Stage {
             Self::Tls => "TLS handshake failed",
             Self::Exchange => "no response",
             Self::Body => "reading the body failed",
-            Self::Redirect => "redirect not followed",
         }
     }
 }

@@ -60,6 +60,7 @@
 //!
 //! * `tls`, the only default one: `https`, by rustls.
 //! * `tracing`: the spans above, and warnings as events.
+//! * `idn`: hosts beyond ASCII in URLs and redirects, by IDNA (`idna`).
 //! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of
 //!   the semantic conventions.
 //! * `testing`: the module `testing`, a network in memory for tests of code that uses a client.
@@ -119,7 +120,7 @@ pub use observe::otel::OpenTelemetryMetrics;
 pub use observe::stats::{CloseCount, OriginStats, PoolStats, Stats};
 pub use observe::warnings::{Warning, warnings};
 pub use request::RequestBuilder;
-pub use response::{ConnectionInfo, Response, ResponseBody};
+pub use response::{ConnectionInfo, RedirectStopped, Response, ResponseBody};
 pub use wire::body::Body;
 pub use wire::connect;
 #[cfg(feature = "tls")]

@@ -152,8 +152,7 @@ impl RequestBuilder {
             if let Some(error) = refused {
                 return Err(error);
             }
-            let (response, info) = send(&origins, &mut outgoing, timeout).await?;
-            Ok(Response::new(response, info))
+            send(&origins, &mut outgoing, timeout).await.map(Response::new)
         }
     }
 

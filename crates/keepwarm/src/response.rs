@@ -5,7 +5,9 @@ use http_body_util::BodyExt;
 use keepwarm_pool::CloseReason;
 
 use crate::error::{Error, Kind, Result, Stage};
+pub use crate::exchange::redirect::RedirectStopped;
 pub use crate::exchange::response_body::{ConnectionInfo, ResponseBody};
+use crate::exchange::send::Sent;
 
 /// A response: its head, and a body still to be read.
 ///
@@ -25,11 +27,12 @@ pub use crate::exchange::response_body::{ConnectionInfo, ResponseBody};
 pub struct Response {
     inner: http::Response<ResponseBody>,
     connection: ConnectionInfo,
+    stopped: Option<RedirectStopped>,
 }
 
 impl Response {
-    pub(crate) fn new(inner: http::Response<ResponseBody>, connection: ConnectionInfo) -> Self {
-        Self { inner, connection }
+    pub(crate) fn new(Sent { response, connection, stopped }: Sent) -> Self {
+        Self { inner: response, connection, stopped }
     }
 
     /// Returns the status code.
@@ -48,6 +51,15 @@ impl Response {
     #[must_use]
     pub const fn connection(&self) -> ConnectionInfo {
         self.connection
+    }
+
+    /// Returns the reason why this redirect (301, 302, 303, 307 or 308) was not followed: there are
+    /// too many, its `Location` is missing or leads nowhere that a request can be sent to, such as
+    /// `mailto:`, or the body cannot be sent again. `None` for any other response, and where
+    /// [`max_redirects`](crate::ClientBuilder::max_redirects) is zero.
+    #[must_use]
+    pub const fn redirect_stopped(&self) -> Option<&RedirectStopped> {
+        self.stopped.as_ref()
     }
 
     /// Returns the body, to be read frame by frame.
@@ -103,10 +115,14 @@ impl Response {
         Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }
 
-    /// Converts into a response of the `http` crate, with its [`ConnectionInfo`] as an extension.
+    /// Converts into a response of the `http` crate, with its [`ConnectionInfo`] as an extension, and
+    /// [`RedirectStopped`] where a redirect was not followed.
     #[must_use]
     pub fn into_http(mut self) -> http::Response<ResponseBody> {
         self.inner.extensions_mut().insert(self.connection);
+        if let Some(stopped) = self.stopped {
+            self.inner.extensions_mut().insert(stopped);
+        }
         self.inner
     }
 }

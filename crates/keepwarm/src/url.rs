@@ -1,21 +1,26 @@
 //! URLs as a caller or a server wrote them, made fit for a request.
 //!
 //! Owns the one answer for what may not stand in a URI (RFC 3986, 2): in the path and the query
-//! such bytes are percent-encoded, as curl and browsers do; in the host they are refused, since a
-//! guess might lead to another server. What the host means is in `origin_key`.
+//! such bytes are percent-encoded, as curl and browsers do; a host beyond ASCII is converted by
+//! IDNA (feature `idn`), or refused, since a guess might lead to another server. What the host means
+//! is in `origin_key`.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::ops::Range;
 
 use http::Uri;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+/// Bytes that stand in no URI, and that no client sends as they are; those beyond ASCII besides.
+const FOREIGN: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
 
 /// Reason why a URL cannot be made fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// A line break or another control character. One that was encoded would hide a mistake.
     Control(u8),
-    /// The host has bytes beyond ASCII.
+    /// The host is beyond ASCII, and is not converted.
     Host,
 }
 
@@ -23,15 +28,21 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Control(byte) => write!(f, "it has a control character (byte 0x{byte:02x})"),
-            Self::Host => f.write_str("the host is not ASCII; write it by IDNA (xn--...)"),
+            Self::Host if cfg!(feature = "idn") => {
+                f.write_str("the host is not ASCII, and has no form by IDNA (xn--...)")
+            }
+            Self::Host => f.write_str(
+                "the host is not ASCII; write it by IDNA (xn--...), or use the feature idn",
+            ),
         }
     }
 }
 
 impl std::error::Error for Unusable {}
 
-/// Percent-encodes the bytes of path and query that may not stand in a URI, in lower case as curl
-/// does, and drops the fragment, which is not sent. `url` may be a relative reference.
+/// Percent-encodes the bytes of path and query that may not stand in a URI, in upper case (RFC 3986,
+/// 2.1), converts a host beyond ASCII, and drops the fragment, which is not sent. `url` may be a
+/// relative reference.
 ///
 /// A percent sign stays: the URL may have been encoded before. So do `[ ] { } | \ ^`, which RFC
 /// 3986 does not allow either, but servers and curl take as they are.
@@ -41,15 +52,37 @@ pub(crate) fn encode(url: &[u8]) -> Result<Cow<'_, str>, Unusable> {
         return Err(Unusable::Control(control));
     }
     let authority = authority(url);
-    let (start, rest) = url.split_at(authority.end);
-    let start = std::str::from_utf8(start).ok().filter(|start| start.is_ascii());
-    let start = start.ok_or(Unusable::Host)?;
+    let (before, rest) = url.split_at(authority.end);
+    let (scheme, named) = before.split_at(authority.start);
     if let Ok(clean) = std::str::from_utf8(url)
+        && before.is_ascii()
         && !rest.iter().copied().any(is_foreign)
     {
         return Ok(Cow::Borrowed(clean));
     }
-    Ok(Cow::Owned(format!("{start}{}", percent_encoded(rest))))
+    let scheme = std::str::from_utf8(scheme).map_err(|_| Unusable::Host)?;
+    let named = std::str::from_utf8(named).map_err(|_| Unusable::Host)?;
+    let named = if named.is_ascii() { Cow::Borrowed(named) } else { Cow::Owned(to_ascii(named)?) };
+    Ok(Cow::Owned(format!("{scheme}{named}{}", percent_encode(rest, FOREIGN))))
+}
+
+/// Converts the host of an authority by IDNA (UTS 46, as browsers do).
+#[cfg(feature = "idn")]
+fn to_ascii(authority: &str) -> Result<String, Unusable> {
+    let (host, port) = match authority.rfind(':') {
+        Some(colon) => authority.split_at(colon),
+        None => (authority, ""),
+    };
+    if host.contains('@') || !port.is_ascii() {
+        return Err(Unusable::Host);
+    }
+    let host = idna::domain_to_ascii(host).map_err(|_| Unusable::Host)?;
+    Ok(format!("{host}{port}"))
+}
+
+#[cfg(not(feature = "idn"))]
+const fn to_ascii(_authority: &str) -> Result<String, Unusable> {
+    Err(Unusable::Host)
 }
 
 /// Encodes the path and query of a URI: [`Uri`] allows bytes beyond ASCII there.
@@ -58,28 +91,14 @@ pub(crate) fn encode_uri(uri: Uri) -> Uri {
     if !target.bytes().any(is_foreign) {
         return uri;
     }
-    let encoded = percent_encoded(target.as_bytes()).parse();
+    let encoded = percent_encode(target.as_bytes(), FOREIGN).to_string().parse();
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = encoded.ok();
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// Returns true for a byte that stands in no URI, and that nobody sends as it is.
 const fn is_foreign(byte: u8) -> bool {
     !byte.is_ascii() || matches!(byte, b' ' | b'"' | b'<' | b'>' | b'`')
-}
-
-fn percent_encoded(bytes: &[u8]) -> String {
-    let mut encoded = String::with_capacity(bytes.len() + 16);
-    for &byte in bytes {
-        if is_foreign(byte) {
-            // A `String` takes all that is written.
-            let _ = write!(encoded, "%{byte:02x}");
-        } else {
-            encoded.push(char::from(byte));
-        }
-    }
-    encoded
 }
 
 /// Returns the place of the authority: behind `//`, up to the path, query or fragment. Empty and at
@@ -120,16 +139,16 @@ mod tests {
     #[test]
     fn foreign_bytes_of_the_target_are_encoded() {
         for (url, expected) in [
-            (&b"/caf\xc3\xa9"[..], "/caf%c3%a9"),
-            (b"/caf\xe9", "/caf%e9"),
+            (&b"/caf\xc3\xa9"[..], "/caf%C3%A9"),
+            (b"/caf\xe9", "/caf%E9"),
             (b"/a b/c.html", "/a%20b/c.html"),
-            (b"/x?a=\"1\"&b=<2>", "/x?a=%221%22&b=%3c2%3e"),
-            (b"/s?q=na\xc3\xafve&x=1", "/s?q=na%c3%afve&x=1"),
-            (b"caf\xc3\xa9.html", "caf%c3%a9.html"),
+            (b"/x?a=\"1\"&b=<2>", "/x?a=%221%22&b=%3C2%3E"),
+            (b"/s?q=na\xc3\xafve&x=1", "/s?q=na%C3%AFve&x=1"),
+            (b"caf\xc3\xa9.html", "caf%C3%A9.html"),
             (b"?q=a b", "?q=a%20b"),
-            (b"http://h/\xc3\xa9?a`b", "http://h/%c3%a9?a%60b"),
-            (b"//h/\xc3\xa9", "//h/%c3%a9"),
-            (b"http://h?\xc3\xa9", "http://h?%c3%a9"),
+            (b"http://h/\xc3\xa9?a`b", "http://h/%C3%A9?a%60b"),
+            (b"//h/\xc3\xa9", "//h/%C3%A9"),
+            (b"http://h?\xc3\xa9", "http://h?%C3%A9"),
             // Encoded before, and what curl leaves.
             (b"/%c3%a9%zz", "/%c3%a9%zz"),
             (b"/[a]{b}|\\^'", "/[a]{b}|\\^'"),
@@ -149,8 +168,8 @@ mod tests {
 
     #[test]
     fn hosts_and_control_characters_are_refused() {
-        for url in ["http://b\u{fc}cher.test/", "//b\u{fc}cher.test", "http://\u{e9}@h/"] {
-            assert_eq!(encode(url.as_bytes()), Err(Unusable::Host), "{url}");
+        for url in [&b"http://\xc3\xa9@h/"[..], b"http://b\xfccher.test/", b"//h:\xc3\xa9/"] {
+            assert_eq!(encode(url), Err(Unusable::Host), "{url:?}");
         }
         for (url, byte) in [("/a\tb", 9), ("http://h/\r\nx: y", 13), ("/\u{7f}", 127)] {
             assert_eq!(encode(url.as_bytes()), Err(Unusable::Control(byte)), "{url:?}");
@@ -158,11 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn hosts_beyond_ascii_are_converted() {
+        for (url, converted) in [
+            ("http://b\u{fc}cher.test/\u{e9}", "http://xn--bcher-kva.test/%C3%A9"),
+            ("//B\u{dc}CHER.test:81?x", "//xn--bcher-kva.test:81?x"),
+            ("http://\u{4f8b}\u{3048}.test", "http://xn--r8jz45g.test"),
+            ("http://stra\u{df}e.test/", "http://xn--strae-oqa.test/"),
+        ] {
+            let expected = if cfg!(feature = "idn") { Ok(converted) } else { Err(Unusable::Host) };
+            assert_eq!(encode(url.as_bytes()).as_deref().map_err(|why| *why), expected, "{url}");
+        }
+    }
+
+    #[test]
     fn uris_are_encoded_alike() {
         for (url, expected) in [
-            ("http://h:1/\u{e9}?\u{e9}", "http://h:1/%c3%a9?%c3%a9"),
+            ("http://h:1/\u{e9}?\u{e9}", "http://h:1/%C3%A9?%C3%A9"),
             ("http://h/a?b", "http://h/a?b"),
-            ("/\u{e9}", "/%c3%a9"),
+            ("/\u{e9}", "/%C3%A9"),
         ] {
             assert_eq!(encode_uri(url.parse().expect(url)).to_string(), expected);
         }

@@ -120,6 +120,10 @@ impl Pool {
         // An expired connection must not count against the limit; and with a timeout of zero this
         // one expires.
         self.expire();
+        if !self.settings.keeps_connections {
+            self.vacate(connection, CloseReason::NotPersistent, Closer::Client);
+            return;
+        }
         if !self.settings.max_idle.has_room(self.idle.len()) {
             self.vacate(connection, CloseReason::IdleLimit, Closer::Client);
             return;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::StatusCode;
-use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use keepwarm_pool::{CloseReason, Replacement};
@@ -45,6 +45,11 @@ const MAX_ATTEMPTS: u32 = 32;
 /// Error of a 101, which switches the connection to a protocol that this client does not support.
 const SWITCHED: &str = "the server switched protocols (101), which this client does not";
 
+/// Limit on the bytes of a response's body that are read to save its connection before the request
+/// is sent again or a redirect is followed, if they have arrived with the head. As in Go
+/// (`maxBodySlurpSize`); most such bodies are a line of text.
+pub(super) const MAX_DISCARDED_BYTES: usize = 2 << 10;
+
 const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
 
 /// Sends one request and waits for the head of its response. The module [`retry`](super::retry) has
@@ -59,7 +64,7 @@ pub(crate) async fn round_trip(
     let (queue, clock) = (shared.events.as_ref(), &shared.clock);
     let mut events = RequestEvents::begin(queue, clock, origin.name(), &outgoing.method);
     let span = events.span().clone();
-    match span.around(attempts(&origin, outgoing, deadline, &mut events)).await {
+    match span.around(with_expectation(&origin, outgoing, deadline, &mut events)).await {
         Ok((mut response, info)) => {
             response.body_mut().report_to(events);
             Ok((response, info))
@@ -69,6 +74,28 @@ pub(crate) async fn round_trip(
             Err(error)
         }
     }
+}
+
+/// Sends a request, and sends it again without its expectation if the server does not meet that
+/// (417; RFC 9110, 10.1.1) and the body can still be sent.
+async fn with_expectation(
+    origin: &Arc<Origin>,
+    outgoing: &mut Outgoing,
+    deadline: Deadline,
+    events: &mut RequestEvents,
+) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
+    let (response, info) = attempts(origin, outgoing, deadline, events).await?;
+    let is_refused = response.status() == StatusCode::EXPECTATION_FAILED
+        && outgoing.headers.contains_key(EXPECT)
+        && outgoing.can_be_sent_again();
+    if !is_refused {
+        return Ok((response, info));
+    }
+    outgoing.headers.remove(EXPECT);
+    let mut body = response.into_body();
+    body.discard_arrived(MAX_DISCARDED_BYTES);
+    let deadline = body.into_deadline();
+    attempts(origin, outgoing, deadline, events).await
 }
 
 /// Makes attempts until one succeeds, or the policy allows no other one.

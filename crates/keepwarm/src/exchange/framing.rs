@@ -49,6 +49,10 @@ struct Framing {
 /// returns true if the request needs a server that understands chunks; also true where the length
 /// of the body is not known yet.
 pub(crate) fn check(outgoing: &Outgoing) -> Result<bool> {
+    // RFC 9112, 3.2: a server answers 400, and one that does not may read either of them.
+    if outgoing.headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Error::invalid("Host is set twice"));
+    }
     match outgoing.body() {
         Some(body) if !outgoing.headers.is_empty() || !body.is_in_memory() => {
             plan(&outgoing.headers, body).map(|framing| framing.chunked)
@@ -138,10 +142,12 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>> {
 
 /// Returns true if the caller wants chunks. No other coding is supported.
 fn asks_for_chunks(headers: &HeaderMap) -> Result<bool> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let members = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut codings = members.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
     match (codings.next(), codings.next()) {
         (None, _) => Ok(false),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(true),
         _ => Err(Error::invalid(
             "Transfer-Encoding is set to something else than chunked, which is all that is spoken; \
              remove it",
@@ -152,8 +158,10 @@ fn asks_for_chunks(headers: &HeaderMap) -> Result<bool> {
 fn announced_trailers(headers: &HeaderMap) -> Result<Vec<HeaderName>> {
     let mut names = Vec::new();
     for value in headers.get_all(TRAILER) {
-        for name in value.as_bytes().split(|byte| *byte == b',') {
-            let name = HeaderName::from_bytes(name.trim_ascii())
+        let members = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        // Empty members mean nothing (RFC 9110, 5.6.1).
+        for name in members.filter(|name| !name.is_empty()) {
+            let name = HeaderName::from_bytes(name)
                 .map_err(|_| Error::invalid("Trailer has something that is no field name"))?;
             if NO_TRAILERS.contains(&name) {
                 return Err(Error::invalid(format!(

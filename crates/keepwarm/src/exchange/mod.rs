@@ -19,7 +19,7 @@ pub(crate) mod attempt;
 pub(crate) mod drain;
 pub(crate) mod framing;
 pub(crate) mod outgoing;
-mod redirect;
+pub(crate) mod redirect;
 pub(crate) mod response_body;
 pub(crate) mod retry;
 pub(crate) mod send;

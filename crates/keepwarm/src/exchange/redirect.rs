@@ -1,59 +1,98 @@
 //! Rules of redirects (RFC 9110, section 15.4): which one is followed, and what it changes in a
 //! request.
 
+use std::fmt;
+
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
     CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::outgoing::Outgoing;
-use crate::error::{BoxError, Error, Kind, Result, Stage};
+use crate::error::BoxError;
 use crate::origin_key::OriginRef;
 use crate::url::{self, printable, scheme_length};
 use crate::wire::body::Body;
 
-/// Returns the location of a response if it is to be followed: a redirect with a location that does
-/// not ask for a body that cannot be sent again.
-pub(super) fn location<'a>(
-    outgoing: &Outgoing,
-    status: StatusCode,
-    headers: &'a HeaderMap,
-) -> Option<&'a HeaderValue> {
-    let keeps_method = keeps_method(status)?;
-    headers.get(LOCATION).filter(|_| !keeps_method || outgoing.can_be_sent_again())
+/// Reason why a redirect was not followed, and is the response.
+///
+/// ```no_run
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let response = client.get("http://127.0.0.1:8081/moved").send().await?;
+/// if let Some(reason) = response.redirect_stopped() {
+///     println!("{}: {reason}", response.status());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedirectStopped {
+    /// As many redirects as [`max_redirects`](crate::ClientBuilder::max_redirects) allows were
+    /// followed, and this is one more.
+    TooMany {
+        /// The limit.
+        limit: u32,
+    },
+    /// The response has no `Location`.
+    NoLocation,
+    /// No request can be sent to the location.
+    UnusableLocation {
+        /// The location, without credentials, and the reason.
+        reason: String,
+    },
+    /// The redirect asks for the same body again, which could be sent only once.
+    BodySpent,
 }
 
-/// Changes a request into the one that `location` asks for.
-pub(super) fn follow(
-    outgoing: &mut Outgoing,
+impl fmt::Display for RedirectStopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany { limit } => write!(f, "{limit} redirects were followed before this one"),
+            Self::NoLocation => f.write_str("the response has no Location"),
+            Self::UnusableLocation { reason } => f.write_str(reason),
+            Self::BodySpent => f.write_str("the body can be sent only once"),
+        }
+    }
+}
+
+/// The request that a redirect asks for, as far as it differs.
+pub(super) struct Next {
+    uri: Uri,
+    same_origin: bool,
+    keeps_method: bool,
+}
+
+/// Reads a response: `None` if it is not a redirect; otherwise the request that it asks for, or why
+/// that is not sent.
+pub(super) fn next(
+    outgoing: &Outgoing,
     status: StatusCode,
-    location: &HeaderValue,
-) -> Result<()> {
-    let (next, same_origin) = target(&outgoing.uri, location.as_bytes())?;
-    if keeps_method(status) == Some(false) {
+    headers: &HeaderMap,
+) -> Option<Result<Next, RedirectStopped>> {
+    let keeps_method = keeps_method(status)?;
+    Some(match headers.get(LOCATION) {
+        None => Err(RedirectStopped::NoLocation),
+        Some(_) if keeps_method && !outgoing.can_be_sent_again() => Err(RedirectStopped::BodySpent),
+        Some(location) => target(&outgoing.uri, location.as_bytes())
+            .map(|(uri, same_origin)| Next { uri, same_origin, keeps_method })
+            .map_err(|reason| RedirectStopped::UnusableLocation { reason }),
+    })
+}
+
+/// Changes a request into the next one.
+pub(super) fn follow(outgoing: &mut Outgoing, next: Next) {
+    if !next.keeps_method {
         drop_body(outgoing);
     }
-    if !same_origin {
-        for name in [&AUTHORIZATION, &COOKIE, &PROXY_AUTHORIZATION, &WWW_AUTHENTICATE] {
+    // A `Host` of the caller's own names a part of its origin; another origin gets its own.
+    if !next.same_origin {
+        for name in [&AUTHORIZATION, &COOKIE, &HOST, &PROXY_AUTHORIZATION, &WWW_AUTHENTICATE] {
             outgoing.headers.remove(name);
         }
     }
-    // Made anew for each redirect.
-    outgoing.headers.remove(HOST);
-    outgoing.uri = next;
-    Ok(())
-}
-
-/// Returns the error after the last redirect that may be followed: `from` has sent one more.
-pub(super) fn too_many(limit: u32, from: Option<&Uri>, next: &Uri) -> Error {
-    let message =
-        format!("more than {limit} redirects, the last one to {:?}", printable(&next.to_string()));
-    let error = Error::new(Stage::Redirect, Kind::Failed).with_message(message);
-    match from.map(OriginRef::of) {
-        Some(Ok(origin)) => error.at(&origin.to_key().to_string().into()),
-        _ => error,
-    }
+    outgoing.uri = next.uri;
 }
 
 /// Turns a request into a GET without a body; HEAD stays HEAD. Every client does so (RFC 9110,
@@ -85,19 +124,15 @@ fn keeps_method(status: StatusCode) -> Option<bool> {
     }
 }
 
-/// Returns the URI that a location leads to, and true if that is at the same origin. The error
-/// names the origin of the redirect and its location.
-fn target(from: &Uri, location: &[u8]) -> Result<(Uri, bool)> {
-    let origin = OriginRef::of(from)?.to_key();
+/// Returns the URI that a location leads to, and true if that is at the same origin; or else the
+/// location and what is wrong with it.
+fn target(from: &Uri, location: &[u8]) -> Result<(Uri, bool), String> {
     let next = resolve(from, location).and_then(|next| {
-        let same_origin = OriginRef::of(&next)?.to_key() == origin;
+        let same_origin = OriginRef::of(&next)?.to_key() == OriginRef::of(from)?.to_key();
         Ok((next, same_origin))
     });
     next.map_err(|why| {
-        let location = printable(&String::from_utf8_lossy(location));
-        Error::failed(Stage::Redirect, why)
-            .with_message(format!("location {location:?}"))
-            .at(&origin.to_string().into())
+        format!("location {:?}: {why}", printable(&String::from_utf8_lossy(location)))
     })
 }
 

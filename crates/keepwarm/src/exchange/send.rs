@@ -2,41 +2,48 @@
 
 use std::time::Duration;
 
-use super::attempt::round_trip;
+use super::attempt::{MAX_DISCARDED_BYTES, round_trip};
 use super::outgoing::Outgoing;
-use super::redirect;
+use super::redirect::{self, RedirectStopped};
 use super::response_body::{ConnectionInfo, ResponseBody};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::pool::origins::Origins;
 
-/// Limit on the bytes of a redirect's body that are read to save its connection, if they have
-/// arrived with the head. As in Go (`maxBodySlurpSize`); most such bodies are a line of text.
-const MAX_DISCARDED_BYTES: usize = 2 << 10;
+/// A response, and the reason why it is a redirect that was not followed.
+pub(crate) struct Sent {
+    pub(crate) response: http::Response<ResponseBody>,
+    pub(crate) connection: ConnectionInfo,
+    pub(crate) stopped: Option<RedirectStopped>,
+}
 
 /// Sends a request, follows its redirects, and returns the first response that is not followed.
 pub(crate) async fn send(
     origins: &Origins,
     outgoing: &mut Outgoing,
     timeout: Option<Duration>,
-) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
+) -> Result<Sent> {
     let settings = &origins.shared().settings;
     let limit = settings.max_redirects;
     let mut deadline = Deadline::after(timeout.or(settings.timeout));
-    let mut redirected = None;
-    for _ in 0..=limit {
-        let (response, info) = round_trip(origins, outgoing, deadline).await?;
+    let mut followed = 0;
+    loop {
+        let (response, connection) = round_trip(origins, outgoing, deadline).await?;
         let next = (limit > 0)
-            .then(|| redirect::location(outgoing, response.status(), response.headers()));
-        let Some(location) = next.flatten() else {
-            return Ok((response, info));
+            .then(|| redirect::next(outgoing, response.status(), response.headers()))
+            .flatten();
+        let next = match next {
+            Some(Ok(_)) if followed == limit => Some(Err(RedirectStopped::TooMany { limit })),
+            next => next,
         };
-        let (status, location) = (response.status(), location.clone());
+        let Some(Ok(next)) = next else {
+            let stopped = next.and_then(Result::err);
+            return Ok(Sent { response, connection, stopped });
+        };
         let mut body = response.into_body();
         body.discard_arrived(MAX_DISCARDED_BYTES);
-        redirected = Some(outgoing.uri.clone());
-        redirect::follow(outgoing, status, &location)?;
+        redirect::follow(outgoing, next);
         deadline = body.into_deadline();
+        followed += 1;
     }
-    Err(redirect::too_many(limit, redirected.as_ref(), &outgoing.uri))
 }

@@ -261,7 +261,6 @@ fn name_of(error: &Error) -> &'static str {
             Stage::Tls => "tls",
             Stage::Exchange => "exchange",
             Stage::Body => "body",
-            Stage::Redirect => "redirect",
         }
     }
 }

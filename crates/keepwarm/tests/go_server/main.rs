@@ -95,7 +95,8 @@ async fn a_refused_body_is_not_sent(go: &Go) {
     let builder = Client::builder().expect_continue_timeout(Duration::MAX);
     let client = builder.build().expect("good settings");
     let request = client.post(go.url("/refuse")).header("Expect", "100-continue");
-    let (status, text) = answer(request.body(Body::from(vec![7; 1 << 20]))).await;
+    let once = http_body_util::Full::new(bytes::Bytes::from(vec![7; 1 << 20]));
+    let (status, text) = answer(request.body(Body::stream(once))).await;
     assert_eq!((status, &*text), (417, "not that\n"));
     eventually("the close", || only(&client).closed() == 1).await;
     let reasons = [CloseReason::UploadUnfinished, CloseReason::NotPersistent];

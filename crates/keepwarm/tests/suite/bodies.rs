@@ -246,7 +246,7 @@ async fn announced_trailers_are_sent() {
         |names: &str| client.post(stage.url("/")).header("Trailer", names).header("TE", "trailers");
     let known = || Frames { length: Some(5), ..with_trailers(&["hel", "lo"], &[("x-sum", "42")]) };
     for body in [with_trailers(&["hel", "lo"], &[("x-sum", "42")]), known()] {
-        let request = announcing("X-Sum, X-Other").body(Body::stream(body));
+        let request = announcing(", X-Sum,, X-Other ,").body(Body::stream(body));
         let seen = sent(&stage, &client, request).await;
         assert_eq!(seen.field("transfer-encoding"), Some("chunked"));
         assert_eq!(seen.field("content-length"), None);

@@ -104,7 +104,7 @@ async fn zero_sends_the_body_at_once() {
 #[tokio::test]
 async fn final_status_ends_the_connection() {
     let finals = [
-        "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno",
+        "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 2\r\n\r\nno",
         "HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
         "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno",
         "HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\nno",
@@ -148,8 +148,8 @@ async fn dropped_final_status_closes_too() {
     let stage = Stage::open().await;
     let client = patient();
     for sent in [
-        "HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno",
-        "HTTP/1.1 417 No\r\nContent-Length: 9\r\n\r\n",
+        "HTTP/1.1 412 No\r\nContent-Length: 2\r\n\r\nno",
+        "HTTP/1.1 412 No\r\nContent-Length: 9\r\n\r\n",
     ] {
         let request = tokio::spawn(expecting(&client, &stage).body("the body").send());
         let mut peer = stage.accept().await;
@@ -254,4 +254,42 @@ async fn giving_up_sends_no_body_byte() {
     eventually("the close", || only(&client).active == 0).await;
     assert_at_rest(&only(&client));
     assert_eq!(only(&client).idle, 0);
+}
+
+/// A server that does not meet the expectation gets the same request without it, if the body is
+/// still there.
+#[tokio::test]
+async fn refused_expectation_is_withdrawn() {
+    let refusal = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno";
+    let stage = Stage::open().await;
+    let client = patient();
+    let request = tokio::spawn(expecting(&client, &stage).body("the body").send());
+    let mut peer = stage.accept().await;
+    peer.head().await;
+    peer.write(refusal).await;
+    assert_eq!(peer.rest().await, b"", "no byte of the body");
+    let again = stage.accept().await.serve("done").await;
+    assert_eq!((again.field("expect"), &*again.body), (None, &b"the body"[..]));
+    let response = done(request).await.expect("a response");
+    assert_eq!(response.text().await.expect("a body"), "done");
+
+    client.close_idle();
+    // Refused once more, or with a body that could be sent only once: the status is the response.
+    let request = tokio::spawn(expecting(&client, &stage).body("the body").send());
+    let mut peer = stage.accept().await;
+    peer.head().await;
+    peer.write(refusal).await;
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    peer.write(refusal).await;
+    assert_eq!(done(request).await.expect("a response").status(), 417);
+    client.close_idle();
+    let (_open, gate) = oneshot::channel();
+    let once = Body::stream(Gated(Some(gate)));
+    let request = tokio::spawn(expecting(&client, &stage).body(once).send());
+    let mut peer = stage.accept().await;
+    peer.head().await;
+    peer.write(refusal).await;
+    assert_eq!(done(request).await.expect("a response").status(), 417);
+    assert!(!stage.has_another().await);
 }

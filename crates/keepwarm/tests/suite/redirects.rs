@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use keepwarm::{Body, Client, CloseReason, Stage as At};
+use keepwarm::{Body, Client, CloseReason, RedirectStopped};
 use keepwarm_testkit::scripted::{Answer, Peer, Request, Server, ok, within};
 use tokio::net::TcpListener;
 
-use crate::support::{done, fetch, only};
+use crate::support::{done, fetch, get, only};
 
 fn redirect(status: u16, location: &str, body: &str) -> Answer {
     Answer::Send(format!(
@@ -75,6 +75,7 @@ async fn a_stream_is_not_sent_again() {
     let request = client.post(server.url("/from")).body(stream);
     let response = request.send().await.expect("a response");
     assert_eq!((response.status().as_u16(), server.requests()), (307, 1));
+    assert_eq!(response.redirect_stopped(), Some(&RedirectStopped::BodySpent));
 }
 
 #[tokio::test]
@@ -105,23 +106,25 @@ async fn locations_are_relative_to_what_answered() {
 }
 
 #[tokio::test]
-async fn eleventh_redirect_is_an_error() {
+async fn eleventh_redirect_is_the_response() {
     let server = Server::start(|request| {
         let nth: u32 = request.target()[1..].parse().expect("a number");
         match nth {
             0 => Answer::Send(ok("there")),
-            _ => redirect(302, &format!("/{}", nth - 1), ""),
+            _ => redirect(302, &format!("/{}", nth - 1), "moved"),
         }
     });
     let client = Client::new();
     let response = client.get(server.url("/10")).send().await.expect("ten");
+    assert_eq!(response.redirect_stopped(), None);
     assert_eq!(response.text().await.expect("a body"), "there");
-    let error = client.get(server.url("/11")).send().await.expect_err("11");
-    assert_eq!(error.stage(), At::Redirect);
-    assert_eq!(error.origin(), Some(&*server.origin()));
-    let text = error.to_string();
-    assert!(text.contains("more than 10 redirects, the last one to "), "{text}");
-    assert!(text.contains(&server.url("/0")), "{text}");
+    let response = client.get(server.url("/11")).send().await.expect("11");
+    assert_eq!(response.redirect_stopped(), Some(&RedirectStopped::TooMany { limit: 10 }));
+    assert_eq!(response.status(), 302);
+    assert_eq!(response.headers()["location"], "/0");
+    let kept = response.into_http();
+    assert!(kept.extensions().get::<RedirectStopped>().is_some());
+    drop(kept);
     assert_eq!(server.accepted(), 1, "one connection for all of it");
 }
 
@@ -130,7 +133,8 @@ async fn zero_returns_the_redirect() {
     let server = leading_to(302, "/to");
     let client = Client::builder().max_redirects(0).build().expect("good");
     let response = client.get(server.url("/from")).send().await;
-    assert_eq!(response.expect("a response").status(), 302);
+    let response = response.expect("a response");
+    assert_eq!((response.status().as_u16(), response.redirect_stopped()), (302, None));
 }
 
 #[tokio::test]
@@ -141,18 +145,20 @@ async fn redirect_without_location_is_the_response() {
     let response = Client::new().get(server.url("/")).send().await;
     let response = response.expect("a response");
     assert_eq!(response.status(), 302);
+    assert_eq!(response.redirect_stopped(), Some(&RedirectStopped::NoLocation));
+    assert_eq!(response.text().await.expect("a body"), "lost");
 }
 
 #[tokio::test]
-async fn unsupported_target_is_a_redirect_error() {
-    for location in ["http://user:secret@127.0.0.1/", "ftp://x/"] {
+async fn unsupported_target_returns_the_redirect() {
+    for location in ["http://user:secret@127.0.0.1/", "ftp://x/", "mailto:x@y.test", "http://:1/"] {
         let server = leading_to(302, location);
         let client = Client::new();
-        let error = client.get(server.url("/from")).send().await;
-        let error = error.expect_err(location);
-        assert_eq!(error.stage(), At::Redirect, "{error}");
-        assert!(!error.is_invalid(), "the caller asked for nothing wrong: {error}");
-        assert!(!error.to_string().contains("secret"));
+        let response = client.get(server.url("/from")).send().await.expect(location);
+        assert_eq!(response.status(), 302, "{location}");
+        let reason = response.redirect_stopped().expect("a reason").to_string();
+        assert!(reason.starts_with("location ") && !reason.contains("secret"), "{reason}");
+        assert_eq!(response.text().await.expect("a body"), "moved");
         assert_eq!(only(&client).idle, 1, "{location}");
     }
 }
@@ -173,12 +179,12 @@ async fn unclean_locations_are_encoded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let origin = format!("http://{}", listener.local_addr().expect("bound"));
     for (location, target) in [
-        (&b"/caf\xc3\xa9"[..], "/caf%c3%a9"),
-        (b"/caf\xe9", "/caf%e9"),
+        (&b"/caf\xc3\xa9"[..], "/caf%C3%A9"),
+        (b"/caf\xe9", "/caf%E9"),
         (b"/a b/c.html", "/a%20b/c.html"),
         (b"/x?a=\"1\"", "/x?a=%221%22"),
-        (b"/s?q=na\xc3\xafve&x=1", "/s?q=na%c3%afve&x=1"),
-        (b"caf\xc3\xa9?q=a b#\xe9", "/caf%c3%a9?q=a%20b"),
+        (b"/s?q=na\xc3\xafve&x=1", "/s?q=na%C3%AFve&x=1"),
+        (b"caf\xc3\xa9?q=a b#\xe9", "/caf%C3%A9?q=a%20b"),
         (b"/tab\t", "/tab"),
         (b"/[a]{b}|\\^%zz", "/[a]{b}|\\^%zz"),
     ] {
@@ -197,31 +203,27 @@ async fn unclean_locations_are_encoded() {
     }
 }
 
-/// Both the origin that sent it and the location.
 #[tokio::test]
-async fn unusable_location_is_named_with_origin() {
+async fn unusable_location_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let origin = format!("http://{}", listener.local_addr().expect("bound"));
     for (location, shown) in [
-        (&b"http://b\xc3\xbccher.test/"[..], "\"http://b\u{fc}cher.test/\": the host is not ASCII"),
-        (b"http://b\xfccher.test/", "cher.test/\": the host is not ASCII"),
+        (&b"http://b\xfccher.test/"[..], "cher.test/\": the host is not ASCII"),
         (b"/a\tb", "\"/a\\tb\": it has a control character"),
         (b"http://host:port/", "\"http://host:port/\": "),
         (b"http:///x", "\"http:///x\": "),
     ] {
         let client = Client::new();
-        let asked = fetch(&client, &format!("{origin}/from"));
+        let asked = get(&client, &format!("{origin}/from"));
         let (stream, _) = within("a connection", listener.accept()).await.expect("accept");
         let mut peer = Peer::over(stream);
         peer.request().await;
         let head =
             [b"HTTP/1.1 302 Found\r\nLocation: ", location, b"\r\nContent-Length: 0\r\n\r\n"];
         peer.write(head.concat()).await;
-        let error = done(asked).await.expect_err(shown);
-        assert_eq!((error.stage(), error.origin()), (At::Redirect, Some(&*origin)), "{error}");
-        let text = error.to_string();
-        let start = format!("{origin}: redirect not followed: location ");
-        assert!(text.starts_with(&start) && text.contains(shown), "{text}");
+        let response = done(asked).await.expect(shown);
+        let reason = response.redirect_stopped().expect("a reason").to_string();
+        assert!(reason.starts_with("location ") && reason.contains(shown), "{reason}");
     }
 }
 
@@ -251,6 +253,43 @@ async fn secrets_stay_at_their_origin() {
         let text = request.send().await.expect("a response").text().await;
         assert_eq!(text.expect("a body"), seen, "{path}");
     }
+}
+
+/// A host beyond ASCII is looked up by its IDNA name, in a request and in a redirect alike.
+#[tokio::test]
+async fn host_beyond_ascii_is_converted() {
+    let there = Server::start(|request| Answer::Send(ok(request.field("host").unwrap_or("none"))));
+    let port = there.port();
+    let to_here = tower::service_fn(move |name: keepwarm::connect::Name| async move {
+        assert_eq!(name.as_str(), "xn--bcher-kva.test");
+        Ok::<_, std::convert::Infallible>([std::net::SocketAddr::from(([127, 0, 0, 1], port))])
+    });
+    let location = format!("http://b\u{fc}cher.test:{port}/");
+    let server = Server::start({
+        let location = location.clone();
+        move |_| redirect(302, &location, "")
+    });
+    let client = Client::builder().resolver(to_here).build().expect("good settings");
+    for url in [server.url("/"), location] {
+        let text = client.get(url).send().await.expect("a response").text().await;
+        assert_eq!(text.expect("a body"), format!("xn--bcher-kva.test:{port}"));
+    }
+}
+
+/// A `Host` of the caller's own names a part of its origin.
+#[tokio::test]
+async fn custom_host_survives_same_origin_hop() {
+    let server = Server::start(|request| match request.target() {
+        "/from" => redirect(302, "/to", ""),
+        _ => Answer::Send(ok(request.field("host").unwrap_or("none"))),
+    });
+    let client = Client::new();
+    let request = client.get(server.url("/from")).header("host", "virtual");
+    let text = request.send().await.expect("a response").text().await;
+    assert_eq!(text.expect("a body"), "virtual");
+    let twice = client.get(server.url("/to")).header("host", "a").header("Host", "b");
+    let error = twice.send().await.expect_err("two hosts");
+    assert!(error.is_invalid() && error.to_string().contains("Host is set twice"), "{error}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use keepwarm::{Client, CloseReason, Closer};
 use keepwarm_testkit::scripted::{Ending, Server, Stage, eventually, ok};
 
 use crate::reuse::idle_connections;
-use crate::support::{assert_at_rest, done, fetch, only};
+use crate::support::{assert_at_rest, by_hand, done, fetch, only, poll_once};
 
 #[tokio::test]
 async fn close_idle_closes_before_it_returns() {
@@ -141,6 +141,21 @@ async fn without_keep_alive_connections_serve_once() {
     assert_at_rest(&stats);
     assert_eq!((stats.opened, stats.idle, stats.reused), (3, 0, 0));
     assert_eq!(stats.closed_for(CloseReason::NotPersistent), 3, "{stats:?}");
+}
+
+/// The request of the second dial is gone before the dial ends.
+#[tokio::test]
+async fn without_keep_alive_a_lost_dial_is_closed() {
+    let stage = Stage::open().await;
+    let client = without_keep_alive();
+    let mut request = by_hand(&client, &stage.url("/"));
+    assert!(poll_once(&mut request).is_pending());
+    drop(request);
+    let mut peer = stage.accept().await;
+    assert_eq!(peer.ended().await, Ending::Fin);
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.closed_for(CloseReason::NotPersistent)), (0, 1), "{stats:?}");
 }
 
 #[tokio::test]

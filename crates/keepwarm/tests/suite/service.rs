@@ -222,5 +222,5 @@ async fn unclean_uri_is_encoded_as_elsewhere() {
     let uri = server.url("/caf\u{e9}?q=\u{e9}");
     let request = http::Request::get(uri).body(Empty::<Bytes>::new()).expect("a request");
     let response = Client::new().call(request).await.expect("a response");
-    assert!(text(response).await.starts_with("GET /caf%c3%a9?q=%c3%a9 "));
+    assert!(text(response).await.starts_with("GET /caf%C3%A9?q=%C3%A9 "));
 }
