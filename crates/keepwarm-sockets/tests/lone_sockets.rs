@@ -51,7 +51,7 @@ fn close(way: Way, mut first: TcpStream, mut second: TcpStream) {
 
 /// What a watch of one side's host counts, if connections are closed by `first` in these ways.
 fn seen(wire: &Wire, watched: Side, port: u16, closes: &[(Way, Side, u64)]) -> SocketCloses {
-    let address = SocketAddr::new(Wire::server_ip(false), port);
+    let address = SocketAddr::new(wire.server_ip(false), port);
     let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
     let host: &Namespace = if watched == Side::Client { &wire.client } else { &wire.server };
     let scope = Scope { port: Some(port), ..Scope::default() };

@@ -239,7 +239,7 @@ fn silent_peer_makes_sockets_stuck() {
         Ok(wire) => wire,
         Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
     };
-    let address = SocketAddr::new(Wire::server_ip(false), 4077);
+    let address = SocketAddr::new(wire.server_ip(false), 4077);
     let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
     let connect = || wire.client.inside(|| TcpStream::connect(address)).unwrap();
     let (mut talks, closes, rests) = (connect(), connect(), connect());

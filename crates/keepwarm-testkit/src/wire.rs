@@ -10,6 +10,8 @@
 //!  10.107.0.1, fd07::1  wire0 ──► shuttle: carry, hold or drop ──► wire0  10.107.0.2, fd07::2
 //!                             ◄──                              ◄──
 //! ```
+//! Those are the addresses of net 0. Each wire has a net of its own, since traces cover the whole
+//! host and are joined by address: a test that runs beside would find the other's.
 //!
 //! When a call returns, the receiver's TCP has processed the packets that the call delivered; its
 //! answers wait for the shuttle. Carries every IP packet (TCP, UDP, ICMP) of up to 1,500 bytes, as
@@ -24,7 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::time::Timespec;
@@ -32,8 +34,11 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 pub use self::conditions::Conditions;
 use self::conditions::{Fate, Lane};
+use crate::dice::Dice;
 use crate::namespace::Namespace;
 
+/// Nets that wires may have, from 10.107.0.0/24 and fd07::/64 on.
+const NETS: u16 = 37_000;
 /// The most held packets. Further packets are lost, as on any wire.
 const MAX_HELD: usize = 1 << 16;
 /// The most packets that a device keeps until the shuttle takes them.
@@ -65,19 +70,29 @@ pub struct Wire {
     pub client: Namespace,
     /// The servers' host.
     pub server: Namespace,
+    net: u16,
     shared: Arc<Shared>,
     stop: Arc<OwnedFd>,
     shuttle: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Wire {
-    /// Makes both namespaces and joins them.
+    /// Makes both namespaces and joins them by a wire with a net of its own.
     ///
     /// # Errors
     /// Without root, without `/dev/net/tun`, or without the programs `unshare` and `ip`.
     pub fn lay() -> io::Result<Wire> {
+        Wire::lay_on(any_net())
+    }
+
+    /// Makes a wire whose net is 10.107.`net`.0/24, or a later one from 256 on. For tests with the
+    /// addresses in their texts; other tests use [`lay`](Wire::lay).
+    ///
+    /// # Errors
+    /// As [`lay`](Wire::lay).
+    pub fn lay_on(net: u16) -> io::Result<Wire> {
         let (client, server) = (Namespace::make()?, Namespace::make()?);
-        let devices = [device(&client, 1)?, device(&server, 2)?];
+        let devices = [device(&client, net, 1)?, device(&server, net, 2)?];
         let shared = Arc::new(Shared { devices, line: Mutex::default(), came: Condvar::new() });
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let (carried, stopped) = (Arc::clone(&shared), Arc::clone(&stop));
@@ -85,19 +100,19 @@ impl Wire {
             .name("wire".into())
             .spawn(move || carried.carry(&stopped))
             .map(Some)?;
-        Ok(Wire { client, server, shared, stop, shuttle })
+        Ok(Wire { client, server, net, shared, stop, shuttle })
     }
 
     /// Returns the address of the clients' host.
     #[must_use]
-    pub fn client_ip(v6: bool) -> IpAddr {
-        address(v6, 1)
+    pub fn client_ip(&self, v6: bool) -> IpAddr {
+        address(self.net, v6, 1)
     }
 
     /// Returns the address of the servers' host.
     #[must_use]
-    pub fn server_ip(v6: bool) -> IpAddr {
-        address(v6, 2)
+    pub fn server_ip(&self, v6: bool) -> IpAddr {
+        address(self.net, v6, 2)
     }
 
     /// Holds packets on the wire from now on.
@@ -212,19 +227,27 @@ impl Drop for Wire {
     }
 }
 
-fn address(v6: bool, host: u8) -> IpAddr {
+/// Returns the number of a net by chance: that two tests meet in one of them is unlikely.
+fn any_net() -> u16 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 40);
+    1 + Dice::new(seed).roll(u64::from(NETS)) as u16
+}
+
+fn address(net: u16, v6: bool, host: u8) -> IpAddr {
     if v6 {
-        Ipv6Addr::new(0xfd07, 0, 0, 0, 0, 0, 0, host.into()).into()
+        Ipv6Addr::new(0xfd07, net, 0, 0, 0, 0, 0, host.into()).into()
     } else {
-        Ipv4Addr::new(10, 107, 0, host).into()
+        let [more, third] = net.to_be_bytes();
+        Ipv4Addr::new(10, 107 + more, third, host).into()
     }
 }
 
-fn device(namespace: &Namespace, host: u8) -> io::Result<SyncDevice> {
+fn device(namespace: &Namespace, net: u16, host: u8) -> io::Result<SyncDevice> {
     let build = || DeviceBuilder::new().name(DEVICE).mtu(MTU).tx_queue_len(QUEUE).build_sync();
     let device = namespace.inside(build)?;
     device.set_nonblocking(true)?;
-    let (v4, v6) = (address(false, host), address(true, host));
+    let (v4, v6) = (address(net, false, host), address(net, true, host));
     namespace.run(&format!("ip address add {v4}/24 dev {DEVICE}"))?;
     // A private wire has no duplicate addresses to detect.
     namespace.run(&format!("ip address add {v6}/64 dev {DEVICE} nodad"))?;
@@ -437,7 +460,7 @@ mod tests {
     }
 
     fn connected(wire: &Wire, v6: bool) -> (TcpStream, TcpStream) {
-        let any = SocketAddr::new(Wire::server_ip(v6), 0);
+        let any = SocketAddr::new(wire.server_ip(v6), 0);
         let listener = wire.server.inside(|| TcpListener::bind(any)).unwrap();
         let to = listener.local_addr().unwrap();
         let client = wire.client.inside(|| TcpStream::connect(to)).unwrap();
@@ -451,6 +474,21 @@ mod tests {
             namespace.inside(|| fs::read_to_string(format!("/proc/thread-self/net/{table}")));
         let table = table.unwrap();
         table.lines().skip(1).filter(|line| line.split_whitespace().nth(3) == Some(state)).count()
+    }
+
+    #[test]
+    fn two_wires_share_no_address() {
+        let nets: HashSet<u16> = (0..20).map(|_| any_net()).collect();
+        assert!(nets.len() > 15 && !nets.contains(&0), "{nets:?}");
+        assert_eq!(address(0, false, 2), IpAddr::from([10, 107, 0, 2]));
+        assert_eq!(address(NETS, false, 2), IpAddr::from([10, 251, 136, 2]));
+        let (Some(one), Some(other)) = (lay(), lay()) else { return };
+        assert_ne!(one.server_ip(false), other.server_ip(false));
+        assert_ne!(one.client_ip(true), other.client_ip(true));
+        for wire in [one, other] {
+            connected(&wire, false);
+            connected(&wire, true);
+        }
     }
 
     #[test]
@@ -481,8 +519,8 @@ mod tests {
     /// Two UDP sockets, connected to each other across the wire.
     fn datagrams(wire: &Wire) -> (UdpSocket, UdpSocket) {
         let [client, server] = [
-            wire.client.inside(|| UdpSocket::bind((Wire::client_ip(false), 0))).unwrap(),
-            wire.server.inside(|| UdpSocket::bind((Wire::server_ip(false), 0))).unwrap(),
+            wire.client.inside(|| UdpSocket::bind((wire.client_ip(false), 0))).unwrap(),
+            wire.server.inside(|| UdpSocket::bind((wire.server_ip(false), 0))).unwrap(),
         ];
         client.connect(server.local_addr().unwrap()).unwrap();
         server.connect(client.local_addr().unwrap()).unwrap();

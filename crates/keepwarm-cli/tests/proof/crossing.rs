@@ -93,7 +93,7 @@ fn play(wire: &Wire, case: &'static Case) {
     let number = requests.to_string();
     let watched = PORT.to_string();
     let arguments = [&["-n", &number, "--watch", &watched], case.arguments].concat();
-    let mut load = load_command(&arguments, &format!("http://{}/", at(PORT)));
+    let mut load = load_command(&arguments, &format!("http://{}/", at(wire, PORT)));
     load.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let load = wire.client.inside(|| load.spawn()).expect("the tool starts");
 
@@ -115,9 +115,9 @@ fn play(wire: &Wire, case: &'static Case) {
     let time_waits = sockets("time-wait");
     assert_eq!(time_waits, all);
 
-    let refused = wire.client.inside(|| TcpStream::connect(at(SENTINEL)));
+    let refused = wire.client.inside(|| TcpStream::connect(at(wire, SENTINEL)));
     assert!(refused.is_err(), "{refused:?}");
-    let packets = captures.map(|capture| capture.finish_at(at(SENTINEL), PORT));
+    let packets = captures.map(|capture| capture.finish_at(at(wire, SENTINEL), PORT));
     check(case, &record, &packets, time_waits.0);
     assert_eq!(count(&record["requests"]["completed"]), requests as u64, "{record:#}");
 }
@@ -155,8 +155,8 @@ fn check(case: &Case, record: &Value, packets: &[Packets; 2], time_waits: u64) {
     assert_eq!(*at_server, Packets { client_fin: 1, server_fin: crossed, ..seen }, "{context}");
 }
 
-fn at(port: u16) -> SocketAddr {
-    SocketAddr::new(Wire::server_ip(false), port)
+fn at(wire: &Wire, port: u16) -> SocketAddr {
+    SocketAddr::new(wire.server_ip(false), port)
 }
 
 /// Closes [`CROSSED`] connections after their responses; the one after them, with its request read

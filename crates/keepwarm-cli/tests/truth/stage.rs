@@ -51,7 +51,7 @@ pub(crate) fn play(situation: &'static Situation, tools: &Tools) -> Played {
     let stage = Stage {
         situation,
         tools,
-        wire: Wire::lay().expect("a wire"),
+        wire: Wire::lay_on(0).expect("a wire"),
         folder: tools.folder(situation.name),
     };
     stage.wire.set(situation.conditions.unwrap_or_else(situation.wire));

@@ -30,7 +30,7 @@ impl Hosts {
             Hosts::Loopback if v6 => Ipv6Addr::LOCALHOST.into(),
             Hosts::Loopback => Ipv4Addr::LOCALHOST.into(),
             #[cfg(target_os = "linux")]
-            Hosts::Across(_) => Wire::server_ip(v6),
+            Hosts::Across(wire) => wire.server_ip(v6),
         }
     }
 

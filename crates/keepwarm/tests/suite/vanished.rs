@@ -22,7 +22,7 @@ fn over_a_wire(test: impl AsyncFnOnce(&Wire, TcpListener, String)) {
             return skipped::because(&format!("a wire takes root and /dev/net/tun: {error}"));
         }
     };
-    let any = SocketAddr::new(Wire::server_ip(false), 0);
+    let any = SocketAddr::new(wire.server_ip(false), 0);
     let bound = wire.server.inside(|| std::net::TcpListener::bind(any)).expect("a listener");
     bound.set_nonblocking(true).expect("nonblocking");
     let url = format!("http://{}/", bound.local_addr().expect("bound"));
