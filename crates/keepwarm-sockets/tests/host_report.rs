@@ -3,16 +3,18 @@
 // Helpers of a test may panic: that fails the test.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keepwarm_sockets::{
-    Destination, HostReport, Owner, OwnerEvidence, Scope, Side, SocketCloses, Tracing, Watch,
-    dump_once,
+    ConnectionCloses, Destination, HostReport, Owner, OwnerEvidence, Scope, Side, SideEvidence,
+    SocketCloses, Tracing, Watch, dump_once,
 };
 use keepwarm_testkit::churn::{Family, Truth, Upstream, Way};
 use keepwarm_testkit::skipped;
+use keepwarm_testkit::wire::Wire;
 
 const N: u64 = 20;
 const SETTLE: Duration = Duration::from_secs(20);
@@ -405,6 +407,102 @@ fn folding_keeps_the_busiest_and_all_counts() {
     assert!(folded.folded > 400, "{}", folded.folded);
     let mut named = report.destinations.iter().filter_map(|one| one.service);
     assert!(named.any(|to| to.port() == upstream.port()), "the busier one keeps its name");
+}
+
+/// What a close left unread: a record of farewell, or a body.
+#[test]
+fn unread_bytes_tell_a_farewell_from_a_body() {
+    let _alone = alone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let watch = Watch::start(on_port(listener.local_addr().unwrap().port())).unwrap();
+    for unread in [24, 31, 5_000, 24, 24] {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(&vec![21; unread]).unwrap();
+        while client.peek(&mut [0; 8_000]).unwrap() < unread {}
+        drop(client);
+    }
+    let report = watch.finish(SETTLE).unwrap();
+    let client = only(&report, Side::Client);
+    let left = &client.unread_at_close;
+    assert_eq!((client.closed.undrained, left.count()), (5, 5), "{client:#?}");
+    assert_eq!((left.quantile(0.6), left.max()), (Some(24), Some(5_000)));
+    assert_eq!(left.share_up_to(31), Some(0.8));
+    assert_eq!(only(&report, Side::Server).unread_at_close.count(), 0);
+}
+
+/// A service whose port connect(2) may choose too, and no listener to show it.
+#[test]
+fn connecting_and_many_ports_show_the_service() {
+    let _alone = alone();
+    let wire = match Wire::lay() {
+        Ok(wire) => wire,
+        Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
+    };
+    // A client's host that may choose any port, the lower ones first.
+    wire.client.set("ip_local_port_range", "1024 65535").unwrap();
+    let address = SocketAddr::new(wire.server_ip(false), 49_200);
+    let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
+    let connect = |_| {
+        let client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
+        (client, listener.accept().unwrap().0)
+    };
+    let open: Vec<_> = (0..8).map(connect).collect();
+    let once = || wire.client.inside(|| Ok(dump_once(Scope::default()).unwrap())).unwrap();
+    let report = once();
+    let seen = only(&report, Side::Client);
+    assert_eq!((seen.service, seen.established), (Some(address), 8), "{report:#?}");
+    assert_eq!(seen.side_evidence, SideEvidence::Connected);
+    // What is left in TIME_WAIT does not say who connected.
+    open.into_iter().for_each(drop);
+    let mut report = once();
+    for _ in 0..100 {
+        if only(&report, Side::Client).time_wait == 8 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        report = once();
+    }
+    let seen = only(&report, Side::Client);
+    assert_eq!((seen.service, seen.time_wait), (Some(address), 8), "{report:#?}");
+    assert_eq!(seen.side_evidence, SideEvidence::ManyPorts);
+    // At the server's host its listener does.
+    let at_server = wire.server.inside(|| Ok(dump_once(Scope::default()).unwrap())).unwrap();
+    let is_guess = |one: &Destination| one.side_evidence == SideEvidence::Guess;
+    assert!(!at_server.destinations.iter().any(is_guess), "{at_server:#?}");
+}
+
+/// The client has closed when data of the server comes: its RST says nothing about a body.
+#[test]
+fn reset_of_late_data_is_counted_apart() {
+    let _alone = alone();
+    let wire = match Wire::lay() {
+        Ok(wire) => wire,
+        Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
+    };
+    let address = SocketAddr::new(wire.server_ip(false), 4_300);
+    let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
+    for host in [&wire.client, &wire.server] {
+        let start = || Ok(Watch::start_traced(on_port(address.port())).unwrap());
+        let watch = host.inside(start).unwrap();
+        for _ in 0..N {
+            let client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            drop(client);
+            assert_eq!(server.read(&mut [0]).unwrap(), 0);
+            server.write_all(b"too late").unwrap();
+            while server.take_error().unwrap().is_none() {}
+        }
+        let report = watch.finish(SETTLE).unwrap();
+        if let Tracing::Refused(error) = &report.tracing {
+            return skipped::because(&format!("tracing: {error}"));
+        }
+        let [one] = &report.destinations[..] else { panic!("{report:#?}") };
+        let by_client = ConnectionCloses { client_fin: N, ..ConnectionCloses::default() };
+        assert_eq!(report.port(address.port()).closed, by_client, "{one:#?}");
+        assert_eq!(one.traced.client_reset_reasons.values().sum::<u64>(), 0, "{one:#?}");
+        assert_eq!(one.traced.late_data, if one.side == Side::Server { N } else { 0 }, "{one:#?}");
+    }
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn late_and_cut_answers_are_seen_at_the_server() {
         Ok(wire) => wire,
         Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
     };
-    let address = SocketAddr::new(Wire::server_ip(false), 4078);
+    let address = SocketAddr::new(wire.server_ip(false), 4078);
     let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
     let start = || Watch::start(on_port(4078)).map_err(std::io::Error::other);
     let watch = wire.server.inside(start).unwrap();

@@ -46,15 +46,18 @@ impl CloseKind {
 /// Closes as one side's sockets saw them.
 ///
 /// Where the peer is on another host, a close is classified by the local socket alone, and without a
-/// trace three kinds look like others: an RST after the peer's FIN may count as `remote_rst`; an RST
-/// that came while data was unread, and a close with unread data after the peer's FIN, count as
-/// `undrained`.
+/// trace some kinds look like others: an RST after the peer's FIN may count as `remote_rst`, if the
+/// program had read that FIN; an RST that came while data was unread, and a close with unread data
+/// after the peer's FIN, count as `undrained`, unless the data is a close_notify of TLS; SO_LINGER 0
+/// within 20 ms of the last answer counts as `local_rst`, though the peer's FIN may have come first.
+/// What is in doubt otherwise is `unclassified`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SocketCloses {
     /// The local FIN came first, or both crossed.
     pub local_fin: u64,
     /// The subset of `local_fin` in which both FINs crossed; known only where both sockets were
-    /// seen. Already included in `local_fin`, so the sums do not add it. Each side counts such a
+    /// seen. So for connections within the host, `local_fin - crossed_fin` of the clients equals
+    /// `remote_fin` of the servers, and the other way round. Already included in `local_fin`, so the sums do not add it. Each side counts such a
     /// close as its own: only without these do a client's local FINs equal its server's remote ones.
     pub crossed_fin: u64,
     /// The peer's FIN came first.
@@ -68,9 +71,12 @@ pub struct SocketCloses {
     pub undrained: u64,
     /// The peer stopped answering, and the local socket gave up.
     pub timed_out: u64,
-    /// The evidence was gone when it was looked for, or contradicts itself. With a scope of one port,
-    /// also closes of sockets without TIME_WAIT whose peer is on another host, as many as TIME_WAITs
-    /// are missing: an RST removes one if the peer had unread data, or sent data after the FIN.
+    /// The evidence was gone when it was looked for, or contradicts itself. Also closes of sockets
+    /// without TIME_WAIT whose peer is on another host, as many as TIME_WAITs are missing: an RST
+    /// removes one if the peer had unread data, or sent data after the FIN. Where the kernel's counters
+    /// show that all of them are missing, they are `local_fin`. Also closes of which the peer's event
+    /// may have been lost; SO_LINGER 0 where a FIN may have come before; and a FIN with data on its way
+    /// that met an RST, if the peer's FIN may have come before.
     pub unclassified: u64,
 }
 

@@ -40,6 +40,10 @@ pub struct HostReport {
     /// True if the window ended at rest: no socket in scope between two states, no event in scope
     /// for 50 ms, and proof that every event of the window had been delivered. False in a snapshot.
     pub settled: bool,
+    /// Longest time by which the watch was late: it was stopped, or this machine gave it no processor
+    /// time. Beyond some 300 ms, TIME_WAITs may have been gone before they were searched for, and
+    /// such closes are `unclassified`; idle times are the kernel's and do not suffer.
+    pub late: Duration,
     /// State of tracing.
     pub tracing: Tracing,
     /// Level L0: the polls that replace destroy events. Then `opened`, `closed`, `connect_failed`,
@@ -77,6 +81,7 @@ impl HostReport {
                 .saturating_sub(earlier.unattributed_aborts),
             overflowed: self.overflowed.saturating_sub(earlier.overflowed),
             settled: self.settled,
+            late: self.late,
             tracing: self.tracing.since(&earlier.tracing),
             polls: self.polls.zip(earlier.polls).map(|(now, then)| now.since(&then)),
             destinations,

@@ -32,6 +32,9 @@ pub struct PortReport {
     pub closed: ConnectionCloses,
     /// Requests per connection, from the client's data segments.
     pub requests: RequestsPerConnection,
+    /// The same, at most; see [`Destination::requests_at_most`]. Equal to `requests` where those are
+    /// exact.
+    pub requests_at_most: RequestsPerConnection,
     /// Connections closed without an answer, see [`Destination::unanswered`]: the side that knows of
     /// more.
     pub unanswered: u64,
@@ -82,11 +85,10 @@ pub struct PortReport {
 
 /// Requests that connections carried within the window.
 ///
-/// Counted as the segments with data that the client sent (`tcpi_data_segs_out`; at the server's
-/// socket `tcpi_data_segs_in`). That is the number of requests if each fits one segment (headers and
-/// body within the MSS, 65483 bytes on loopback, about 1400 elsewhere), is written at once, and is
-/// not pipelined or retransmitted. TLS adds two or three segments a connection; with HTTP/2 the
-/// number means nothing.
+/// Counted in the segments with data of either direction, see [`Destination::requests`]: exactly if
+/// each message fits one segment (headers and body within the MSS, 65483 bytes on loopback, about
+/// 1400 elsewhere), is written at once, and is not pipelined or lost. With HTTP/2 the number means
+/// nothing.
 ///
 /// Covers the connections opened in the window, closed or not, and those that were open before and
 /// carried at least one request in it.
@@ -133,18 +135,23 @@ impl HostReport {
             settled: self.settled,
             ..PortReport::default()
         };
-        let mut requests = Histogram::default();
+        let (mut requests, mut at_most) = (Histogram::default(), Histogram::default());
         let (mut unanswered, mut given_up) = (BySide::<u64>::default(), BySide::<u64>::default());
         for one in self.destinations.iter().filter(|one| self.is_of_port(one, port)) {
             let only = &one.server_only;
-            let (closed, alive_at_start, alive, carried) = match one.side {
-                Side::Client => (&one.closed, one.alive_at_start, one.alive, &one.requests),
-                Side::Server => (&only.closed, only.alive_at_start, only.alive, &only.requests),
+            let (closed, alive_at_start, alive) = match one.side {
+                Side::Client => (&one.closed, one.alive_at_start, one.alive),
+                Side::Server => (&only.closed, only.alive_at_start, only.alive),
+            };
+            let carried = match one.side {
+                Side::Client => [&one.requests, &one.requests_at_most],
+                Side::Server => [&only.requests, &only.requests_at_most],
             };
             report.closed.merge(&ConnectionCloses::seen_from(one.side, closed));
             report.alive_at_start += alive_at_start;
             report.alive_at_end += alive;
-            requests.merge(carried);
+            requests.merge(carried[0]);
+            at_most.merge(carried[1]);
             *report.established.get_mut(one.side) += one.established;
             *report.close_wait.get_mut(one.side) += one.close_wait;
             *report.time_wait.get_mut(one.side) += one.time_wait_in_window;
@@ -158,6 +165,7 @@ impl HostReport {
         let connections = report.closed.total() + report.alive_at_end;
         report.opened = connections.saturating_sub(report.alive_at_start);
         report.requests = RequestsPerConnection::of(&requests);
+        report.requests_at_most = RequestsPerConnection::of(&at_most);
         report.unanswered = unanswered.client.max(unanswered.server);
         report.given_up = given_up.client.max(given_up.server);
         report

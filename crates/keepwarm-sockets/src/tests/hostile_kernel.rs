@@ -101,7 +101,8 @@ fn play(scope: Scope, dice: &mut Dice, bodies: &[Vec<u8>]) -> HostReport {
     dump(&mut tracker, now, dice, bodies);
     tracker.handle_baseline();
     tracker.open_window(now);
-    let window = |now| Window { now, length: now, settled: false, time_waits_refused: None };
+    let window =
+        |now| Window { now, length: now, settled: false, time_waits_refused: None, lost_events: 0 };
     for _ in 0..dice.roll(60) {
         now += Duration::from_millis(dice.roll(700));
         match dice.roll(8) {

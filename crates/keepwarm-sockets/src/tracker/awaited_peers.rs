@@ -17,6 +17,7 @@ use super::dead::Asked;
 use super::destinations::DestinationId;
 use super::open::LocalAndPort;
 use super::pair::{Member, Pair};
+use super::removed_time_waits::Bounds;
 use crate::kernel::keyed_hash::{Map, Set};
 use crate::kernel::socket::Side;
 use crate::report::closes::CloseKind;
@@ -40,6 +41,8 @@ pub(super) struct CountedAlone {
     /// True if it was open when the window began.
     pub(super) at_start: bool,
     pub(super) destination: DestinationId,
+    /// TIME_WAITs that it was accounted for.
+    pub(super) accounted: Bounds,
 }
 
 /// A connection that is counted at its server, as no client's socket stands for it.
@@ -48,7 +51,7 @@ pub(super) struct CountedAtServer {
     pub(super) destination: DestinationId,
     pub(super) kind: CloseKind,
     pub(super) unread: bool,
-    pub(super) requests: Option<u32>,
+    pub(super) asked: Asked,
 }
 
 /// A server's port, and the address of a client on this host.
@@ -119,7 +122,7 @@ impl AwaitedPeers {
                 destination: *destination,
                 kind: CloseKind::ServerRst,
                 unread: false,
-                requests: None,
+                asked: Asked::default(),
             };
             found.extend((explained..*count).map(|_| abort));
         }
@@ -143,6 +146,6 @@ fn at_server(one: &CountedAlone) -> Option<CountedAtServer> {
         destination: one.destination,
         kind: one.kind,
         unread: one.unread,
-        requests: one.asked.requests,
+        asked: one.asked,
     })
 }

@@ -13,7 +13,10 @@
 //!   `tcpi_bytes_sent` does not. So does the SYN of the socket that connected. At the peer's socket,
 //!   `tcpi_bytes_received` counts the FIN.
 //! * **tcp_disconnect()**, which is how SO_LINGER 0 closes: it sends an RST and clears the remote
-//!   port and all counters (net/ipv4/tcp.c).
+//!   port and all counters (net/ipv4/tcp.c), but not the times of the last data sent and of the last
+//!   acknowledgement, which the peer's FIN is too.
+//! * **close_notify**, the last record of TLS: 24 bytes in TLS 1.3, 31 in TLS 1.2 with AES-GCM. One
+//!   byte more that is unread is the FIN behind it.
 //! * **A FIN without an acknowledgement** is in `idiag_wqueue`, beside data that is not acknowledged.
 //! * **Silence**: a socket that gave up has retransmissions or probes behind it without an answer
 //!   (`tcpi_retransmits`, `tcpi_probes`).
@@ -51,6 +54,9 @@ pub(crate) struct Evidence {
     pub(crate) fin_sent: bool,
     /// The peer's FIN came first: a dump or a trace met this socket in CLOSE_WAIT.
     pub(crate) fin_seen: bool,
+    /// The peer's FIN may have come before: a segment came later than what this socket could count.
+    /// With SO_LINGER 0, that is an answer or a FIN; with data on its way, an acknowledgement or a FIN.
+    pub(crate) fin_possible: bool,
     /// True if the local FIN left before the peer's came; only a trace shows that.
     pub(crate) closed_first: Option<bool>,
     /// True if an RST came; only a trace shows that.
@@ -80,7 +86,8 @@ impl Evidence {
             sent,
             received: info.bytes_received,
             fin_sent: !disconnected && (fin_acked == Some(true) || fin_pending),
-            fin_seen: false,
+            fin_seen: !disconnected && CLOSE_NOTIFY_AND_FIN.contains(&event.rqueue),
+            fin_possible: in_flight.is_some_and(|data| data > 0) && got_segment_after_data(&info),
             closed_first: None,
             reset: None,
             unanswered: is_unanswered(&info, in_flight.unwrap_or(0)),
@@ -97,12 +104,36 @@ impl Evidence {
     /// delayed, and an RST overtakes it.
     fn fin_arrived_at(&self, peer: &Evidence) -> Option<bool> {
         match (self.fin_acked, self.sent.zip(peer.received)) {
+            // The peer was met with this FIN, whatever SO_LINGER has cleared since.
+            _ if peer.fin_seen => Some(true),
             (Some(true), _) => Some(true),
             (_, Some((sent, received))) => Some(received > sent),
             (acked, None) => acked,
         }
     }
 }
+
+/// Unread bytes of a close_notify and the FIN behind it: TLS 1.3, and TLS 1.2 with AES-GCM.
+const CLOSE_NOTIFY_AND_FIN: [u32; 2] = [25, 32];
+
+/// Returns whether a segment from the peer came so long after the last data was sent that it may have
+/// been a FIN; an answer that took as long looks the same. The times outlast tcp_disconnect(), but for
+/// that of the last data received.
+pub(crate) fn got_late_segment(info: &TcpInfo) -> bool {
+    let late = info.last_data_sent_ms.zip(info.last_ack_recv_ms);
+    late.is_some_and(|(sent, last)| sent.saturating_sub(last) > AT_ONCE_MS)
+}
+
+/// Returns whether a segment without data came so long after the last data from the peer that it may
+/// have been a FIN.
+fn got_segment_after_data(info: &TcpInfo) -> bool {
+    let late = info.last_data_recv_ms.zip(info.last_ack_recv_ms);
+    late.is_some_and(|(data, last)| data.saturating_sub(last) > AT_ONCE_MS)
+}
+
+/// Segments that come within this time of each other belong together: the kernel's clock ticks every
+/// four milliseconds, or ten.
+const AT_ONCE_MS: u32 = 20;
 
 /// Returns whether tcp_disconnect() aborted an established connection here.
 ///
@@ -166,7 +197,39 @@ pub(crate) fn decides_alone(socket: &Evidence) -> bool {
 /// cancelled request). Then the socket that seems to have closed second was the first.
 pub(crate) fn rests_on_absence(socket: &Evidence) -> bool {
     let has_order = socket.fin_seen || socket.closed_first.is_some();
-    !has_order && socket.fin_acked == Some(true) && socket.time_wait == TimeWait::Absent
+    !has_order
+        && socket.fin_acked == Some(true)
+        && socket.time_wait == TimeWait::Absent
+        && !was_closed_unread_after_fin(socket)
+}
+
+/// Returns whether a socket shows by itself which side closed first, so that its peer cannot show
+/// another: a dump or a trace saw the order, or it holds TIME_WAIT.
+pub(crate) fn shows_order(socket: &Evidence) -> bool {
+    socket.fin_seen || socket.closed_first.is_some() || socket.time_wait == TimeWait::Present
+}
+
+/// Returns whether unread data made the kernel abort although the local FIN had gone out: the program
+/// had shut its sending half down, before the peer's FIN or after it. Such a socket leaves no
+/// TIME_WAIT in either case.
+fn was_closed_unread_after_fin(socket: &Evidence) -> bool {
+    socket.fin_acked == Some(true) && socket.unread > 1
+}
+
+/// Returns whether a close certainly entered one TIME_WAIT on this host, and whether it may have, of
+/// sockets whose TIME_WAIT was not found. An abort on data counts as one, see `removed_time_waits`.
+pub(crate) fn entered_time_wait(known: [Option<&Evidence>; 2]) -> (bool, bool) {
+    if let [Some(one), Some(other)] = known {
+        let arrived = [one.fin_arrived_at(other), other.fin_arrived_at(one)];
+        let both = arrived == [Some(true); 2];
+        let aborted = [one, other].iter().any(|it| it.disconnected || it.unread > 1);
+        return (both && !aborted, arrived.contains(&Some(true)));
+    }
+    let possible = |one: &Evidence| {
+        let was_second = one.fin_seen || one.closed_first == Some(false);
+        one.fin_sent && !was_second && !rests_on_absence(one)
+    };
+    (false, known.into_iter().flatten().any(possible))
 }
 
 /// Classifies one connection by the evidence of its sockets; at least one of them should be known.
@@ -190,13 +253,26 @@ fn both(client: &Evidence, server: &Evidence) -> CloseKind {
         _ if client.time_wait == TimeWait::Present || server.time_wait == TimeWait::Present => {
             orderly(client, server)
         }
-        _ => CloseKind::Unclassified,
+        _ => by_order(client, server).unwrap_or(CloseKind::Unclassified),
+    }
+}
+
+/// Decides by the order of the FINs, where a dump or a trace has seen it. A socket that closed first
+/// proves nothing alone: the FINs may have crossed.
+fn by_order(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
+    match (client.fin_seen, server.fin_seen) {
+        (true, false) => Some(CloseKind::ServerFin),
+        (false, true) => Some(CloseKind::ClientFin),
+        _ if [client, server].iter().all(|one| one.closed_first == Some(true)) => {
+            Some(CloseKind::CrossedFin)
+        }
+        _ => None,
     }
 }
 
 fn orderly(client: &Evidence, server: &Evidence) -> CloseKind {
     use TimeWait::{Absent, Present};
-    if let Some(first) = by_last_fin(client, server) {
+    if let Some(first) = by_last_fin(client, server).or_else(|| by_order(client, server)) {
         return first;
     }
     match (client.time_wait, server.time_wait) {
@@ -245,13 +321,27 @@ fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
         (true, true) => return CloseKind::Unclassified,
         (false, false) => {}
     }
+    match (client.reset, server.reset) {
+        (Some(true), Some(false)) => return CloseKind::ServerRst,
+        (Some(false), Some(true)) => return CloseKind::ClientRst,
+        _ => {}
+    }
     if client.unanswered || server.unanswered {
         return CloseKind::TimedOut;
     }
     match (client.unread > 0, server.unread > 0) {
         (true, false) => CloseKind::ClientRst,
         (false, true) => CloseKind::ServerRst,
-        _ => CloseKind::Unclassified,
+        _ => by_fin_on_its_way(client, server).unwrap_or(CloseKind::Unclassified),
+    }
+}
+
+/// Decides by a FIN that was sent and never arrived: the RST that ended the connection met it.
+fn by_fin_on_its_way(client: &Evidence, server: &Evidence) -> Option<CloseKind> {
+    match (client.fin_sent, server.fin_sent) {
+        (true, false) => Some(CloseKind::ClientFin),
+        (false, true) => Some(CloseKind::ServerFin),
+        _ => None,
     }
 }
 
@@ -260,20 +350,39 @@ fn aborted(client: &Evidence, server: &Evidence) -> CloseKind {
 fn alone(side: Side, socket: &Evidence) -> CloseKind {
     match (socket.fin_acked, socket.time_wait) {
         // An RST ended it (with SO_LINGER 0, perhaps), or it timed out, but a FIN came before that.
-        _ if socket.fin_seen => CloseKind::fin(side.other()),
-        (Some(false), _) if socket.disconnected => CloseKind::rst(side),
-        // A FIN received and not read counts as one unread byte, so one byte proves nothing.
-        // Without a trace, data that an RST left unread looks like data that a close left unread.
-        (Some(false), _) if socket.unread > 1 && socket.reset != Some(true) => CloseKind::rst(side),
-        (Some(false), _) if socket.unanswered && socket.reset != Some(true) => CloseKind::TimedOut,
-        (Some(false), _) if socket.fin_sent => CloseKind::fin(side),
-        (Some(false), _) => CloseKind::rst(side.other()),
+        _ if socket.fin_seen || socket.closed_first == Some(false) => CloseKind::fin(side.other()),
+        (Some(false), _) if is_silent(socket) => CloseKind::TimedOut,
         _ if socket.closed_first == Some(true) => CloseKind::fin(side),
-        _ if socket.closed_first == Some(false) => CloseKind::fin(side.other()),
+        (Some(false), _) => alone_without_acknowledgement(side, socket),
         (_, TimeWait::Present) => CloseKind::fin(side),
+        _ if was_closed_unread_after_fin(socket) => CloseKind::Unclassified,
         // Or an RST has killed it since (RFC 1337), see `rests_on_absence`.
         (Some(true), TimeWait::Absent) => CloseKind::fin(side.other()),
         _ => CloseKind::Unclassified,
+    }
+}
+
+/// Returns whether a socket gave up: it met neither an answer nor an RST, and sent none.
+fn is_silent(socket: &Evidence) -> bool {
+    let sent_reset = socket.disconnected || socket.unread > 1;
+    socket.unanswered && !sent_reset && socket.reset != Some(true)
+}
+
+/// Classifies by one socket whose FIN was not acknowledged, so that an RST ended it.
+fn alone_without_acknowledgement(side: Side, socket: &Evidence) -> CloseKind {
+    match socket {
+        _ if socket.disconnected && socket.fin_possible => CloseKind::Unclassified,
+        _ if socket.disconnected => CloseKind::rst(side),
+        // Without a trace, data that an RST left unread looks like data that a close left unread.
+        _ if socket.unread > 1 && socket.reset != Some(true) => CloseKind::rst(side),
+        // Data on its way with the FIN: the peer had closed and answered the data with an RST, or it
+        // aborted while both were under way. It cannot be known which.
+        _ if socket.fin_sent && socket.fin_possible => CloseKind::Unclassified,
+        _ if socket.fin_sent => CloseKind::fin(side),
+        // A FIN that was not read counts as one byte: it came, and late data was answered with an
+        // RST. One byte of data left unread would look the same; it is the peer's close either way.
+        _ if socket.unread == 1 => CloseKind::fin(side.other()),
+        _ => CloseKind::rst(side.other()),
     }
 }
 
@@ -292,6 +401,7 @@ mod tests {
             received: None,
             fin_sent: fin_acked,
             fin_seen: false,
+            fin_possible: false,
             closed_first: None,
             reset: None,
             unanswered: false,
@@ -411,6 +521,7 @@ mod tests {
         each(&mut |e| [false, true].map(|fin_seen| Evidence { fin_seen, ..*e }).into());
         each(&mut |e| [false, true].map(|unanswered| Evidence { unanswered, ..*e }).into());
         each(&mut |e| [false, true].map(|sent| Evidence { fin_sent: sent, ..*e }).into());
+        each(&mut |e| [false, true].map(|it| Evidence { fin_possible: it, ..*e }).into());
         let lingers = |e: &Evidence| Evidence { disconnected: true, fin_sent: false, ..*e };
         let cleared = all.iter().filter(|e| e.fin_acked == Some(false)).map(lingers);
         let cleared: Vec<_> = cleared.collect();
@@ -425,48 +536,65 @@ mod tests {
     /// The answer to each combination of evidence of a client that is alone, and its reason.
     #[test]
     fn every_combination_has_one_answer() {
-        type Holds = fn(&Evidence) -> bool;
-        let table: [(&str, Holds, CloseKind); 13] = [
-            ("met in CLOSE_WAIT: the peer's FIN came first", |e| e.fin_seen, CloseKind::ServerFin),
-            ("SO_LINGER 0, no FIN before", |e| e.disconnected, CloseKind::ClientRst),
+        let not_acked = |e: &Evidence| e.fin_acked == Some(false);
+        type Row<'a> = (&'a str, &'a dyn Fn(&Evidence) -> bool, CloseKind);
+        let table: [Row<'_>; 17] = [
+            ("met in CLOSE_WAIT: the peer's FIN came first", &|e| e.fin_seen, CloseKind::ServerFin),
+            ("traced: second", &|e| e.closed_first == Some(false), CloseKind::ServerFin),
+            (
+                "no FIN acknowledged, silence, and no RST either way",
+                &|e| not_acked(e) && is_silent(e),
+                CloseKind::TimedOut,
+            ),
+            ("traced: first", &|e| e.closed_first == Some(true), CloseKind::ClientFin),
+            (
+                "SO_LINGER 0, after an answer or a FIN",
+                &|e| e.disconnected && e.fin_possible,
+                CloseKind::Unclassified,
+            ),
+            ("SO_LINGER 0, no FIN before", &|e| e.disconnected, CloseKind::ClientRst),
             (
                 "no FIN acknowledged, unread data, no RST came: it sent one",
-                |e| e.fin_acked == Some(false) && e.unread > 1 && e.reset != Some(true),
+                &|e| not_acked(e) && e.unread > 1 && e.reset != Some(true),
                 CloseKind::ClientRst,
             ),
             (
-                "no FIN acknowledged, silence, no RST came",
-                |e| e.fin_acked == Some(false) && e.unanswered && e.reset != Some(true),
-                CloseKind::TimedOut,
+                "its FIN and data were on their way: which of them met an RST?",
+                &|e| not_acked(e) && e.fin_sent && e.fin_possible,
+                CloseKind::Unclassified,
             ),
             (
-                "its FIN was on its way when the RST came",
-                |e| e.fin_acked == Some(false) && e.fin_sent,
+                "its FIN alone was on its way when the RST came",
+                &|e| not_acked(e) && e.fin_sent,
                 CloseKind::ClientFin,
             ),
             (
-                "no FIN: the RST was the peer's",
-                |e| e.fin_acked == Some(false),
-                CloseKind::ServerRst,
-            ),
-            ("traced: first", |e| e.closed_first == Some(true), CloseKind::ClientFin),
-            ("traced: second", |e| e.closed_first == Some(false), CloseKind::ServerFin),
-            ("it holds TIME_WAIT", |e| e.time_wait == Present, CloseKind::ClientFin),
-            (
-                "acknowledged, and no TIME_WAIT: second, if none was removed",
-                rests_on_absence,
+                "a FIN was not read, and late data met an RST",
+                &|e| not_acked(e) && e.unread == 1,
                 CloseKind::ServerFin,
             ),
-            ("searched too late", |e| e.time_wait == Unknown, CloseKind::Unclassified),
+            ("no FIN: the RST was the peer's", &not_acked, CloseKind::ServerRst),
+            ("it holds TIME_WAIT", &|e| e.time_wait == Present, CloseKind::ClientFin),
             (
-                "no numbers, and an RST may have come",
-                |e| e.fin_acked.is_none(),
+                "its FIN acknowledged, and data unread: it sent an RST too, after either's FIN",
+                &|e| e.fin_acked == Some(true) && e.unread > 1,
                 CloseKind::Unclassified,
             ),
-            ("none is left", |_| true, CloseKind::Unclassified),
+            (
+                "acknowledged, and no TIME_WAIT: second, if none was removed",
+                &rests_on_absence,
+                CloseKind::ServerFin,
+            ),
+            ("searched too late", &|e| e.time_wait == Unknown, CloseKind::Unclassified),
+            (
+                "no numbers, and an RST may have come",
+                &|e| e.fin_acked.is_none(),
+                CloseKind::Unclassified,
+            ),
+            ("none is left", &|_| true, CloseKind::Unclassified),
         ];
         let all = combinations();
-        let mut met = [0; 13];
+        let mut met = [0; 17];
         for evidence in &all {
             let row = table.iter().position(|(_, holds, _)| holds(evidence)).unwrap();
             met[row] += 1;
@@ -476,7 +604,7 @@ mod tests {
             let doubtful = why.starts_with("acknowledged, and no TIME_WAIT");
             assert_eq!(rests_on_absence(evidence), doubtful, "{why}: {evidence:?}");
         }
-        assert!(met[..12].iter().all(|count| *count > 0) && met[12] == 0, "{met:?}");
+        assert!(met[..16].iter().all(|count| *count > 0) && met[16] == 0, "{met:?}");
     }
 
     #[test]
@@ -518,7 +646,7 @@ mod tests {
         assert_eq!(classify(Some(&reset), None), CloseKind::ServerRst);
         assert_eq!(classify(Some(&unread), None), CloseKind::ClientRst);
         assert_eq!(classify(Some(&disconnected()), None), CloseKind::ClientRst);
-        assert_eq!(classify(Some(&end(false, 1, Absent)), None), CloseKind::ServerRst);
+        assert_eq!(classify(Some(&end(false, 1, Absent)), None), CloseKind::ServerFin);
         assert_eq!(classify(Some(&unread), Some(&unread)), CloseKind::Unclassified);
     }
 

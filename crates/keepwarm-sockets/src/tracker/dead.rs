@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::classify::{Evidence, TimeWait};
+use super::classify::{Evidence, TimeWait, got_late_segment};
 use super::death_time::DeathTime;
 use super::exchange::{Exchange, FAREWELL_BYTES};
 use super::open::OpenSocket;
@@ -37,6 +37,8 @@ pub(super) struct DeadSocket {
     pub(super) silent: Duration,
     /// tcp_disconnect() went over it: this socket sent an RST.
     pub(super) disconnected: bool,
+    /// A dump met it without the peer's FIN, and no segment has come since.
+    pub(super) is_quiet_since_dump: bool,
 }
 
 impl DeadSocket {
@@ -57,7 +59,17 @@ impl DeadSocket {
             time_wait: TimeWait::Unknown,
             silent: Duration::from_millis(silent.unwrap_or(0).into()),
             disconnected,
+            is_quiet_since_dump: false,
         }
+    }
+
+    /// Takes the end of the last dump that met the socket.
+    pub(super) fn handle_last_dump(&mut self, ended: Duration) {
+        // A dump takes some milliseconds; the kernel's clock ticks every four, or ten.
+        const SLACK: Duration = Duration::from_millis(200);
+        let last = self.event.info.and_then(|info| info.last_ack_recv_ms).unwrap_or(0);
+        let came = self.at.saturating_sub(Duration::from_millis(last.into()));
+        self.is_quiet_since_dump = came + SLACK < ended;
     }
 
     pub(super) fn ips(&self) -> [IpAddr; 2] {
@@ -99,10 +111,19 @@ impl DeadSocket {
             evidence.fin_acked = Some(false);
             (evidence.sent, evidence.received) = (None, None);
             (evidence.fin_sent, evidence.unanswered) = (false, false);
+            let got_late_segment = self.event.info.as_ref().is_some_and(got_late_segment);
+            evidence.fin_possible = got_late_segment && !self.is_quiet_since_dump;
         }
-        evidence.fin_seen = self.open.is_some_and(|open| open.idle_at_fin_ms().is_some());
+        evidence.fin_seen |= self.open.is_some_and(|open| open.idle_at_fin_ms().is_some());
         evidence.time_wait = self.time_wait;
         evidence
+    }
+
+    /// Returns the bytes of data that the peer has acknowledged.
+    fn delivered(&self, side: Side) -> Option<u64> {
+        let syn = u64::from(side == Side::Client);
+        let acked = self.event.info?.bytes_acked?.saturating_sub(syn);
+        Evidence::of(side, &self.event).sent.map(|sent| sent.min(acked))
     }
 
     /// Returns how long the connection on this side had been idle when it was closed.
@@ -115,10 +136,14 @@ impl DeadSocket {
         // A farewell before the FIN is data, too, and ends no idle time: the data before it came from
         // the other side.
         let met_idle = self.open.zip(Exchange::of(side, &self.event));
-        match met_idle {
+        let last_data = match met_idle {
             Some((open, now)) if open.said_farewell_since(&now) => last.max(),
             _ => last.min(),
-        }
+        }?;
+        // The kernel's clock says when the last FIN was acknowledged; the event may be made late.
+        let is_acked = Evidence::of(side, &self.event).fin_acked == Some(true);
+        let over = info.last_ack_recv_ms.filter(|_| is_acked).unwrap_or(0);
+        Some(last_data.saturating_sub(over))
     }
 
     /// Returns what this socket knows of the requests on its connection. An abort by
@@ -152,6 +177,7 @@ impl DeadSocket {
             waited_ms: waiting,
             still_waits: self.open.and_then(|open| open.still_waits(&exchange)),
             cut,
+            delivered: self.delivered(side),
         }
     }
 }
@@ -181,6 +207,8 @@ pub(super) struct Asked {
     pub(super) still_waits: Option<bool>,
     /// Known at the server's socket.
     pub(super) cut: Option<CutAnswer>,
+    /// Bytes of data that the peer has acknowledged.
+    pub(super) delivered: Option<u64>,
 }
 
 impl Asked {
@@ -196,6 +224,7 @@ impl Asked {
             waited_ms: waits.waited_ms,
             still_waits: waits.still_waits,
             cut: self.cut,
+            delivered: self.delivered,
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Owns their totals and their ids. An id is for ever: of a destination that was folded it leads to
 //! the folded one, so sockets keep the id that they were first given.
 
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
 use super::totals::{Level, Totals};
-use crate::kernel::keyed_hash::Map;
+use crate::kernel::keyed_hash::{Keyed, Map, Set};
 use crate::kernel::socket::Side;
 
 /// Destinations with numbers of their own; when there are twice as many, the quietest are folded
@@ -14,6 +15,9 @@ use crate::kernel::socket::Side;
 pub(super) const MAX_DESTINATIONS: usize = 1 << 10;
 /// Ids that are given out, four bytes each. Destinations beyond them are counted in the folded one.
 const MAX_IDS: usize = 1 << 22;
+
+/// Destinations that were folded and are told apart, eight bytes each.
+const MAX_FOLDED: usize = 1 << 16;
 
 /// A service and the side of its connections; `None` is the folded destination.
 pub(super) type Key = (Option<SocketAddr>, Side);
@@ -33,6 +37,9 @@ pub(super) struct Destinations {
     /// The slot of each id.
     places: Vec<u32>,
     ids: Map<Key, DestinationId>,
+    /// Hashes of the destinations that were ever folded.
+    folded: Set<u64>,
+    hash: Keyed,
 }
 
 impl Destinations {
@@ -124,6 +131,15 @@ impl Destinations {
         self.add(Totals::folded(side))
     }
 
+    /// Returns whether a destination is folded for the first time; `None` if too many are to know.
+    fn is_first_folding(&mut self, key: &Key) -> Option<bool> {
+        let hash = self.hash.hash_one(key);
+        if self.folded.contains(&hash) {
+            return Some(false);
+        }
+        (self.folded.len() < MAX_FOLDED).then(|| self.folded.insert(hash))
+    }
+
     /// Keeps the busiest and folds the others into one for each side.
     fn fold(&mut self, mut dump: Option<&mut Map<DestinationId, Level>>) {
         let named = self.ids.iter().filter(|(key, _)| key.0.is_some());
@@ -138,6 +154,8 @@ impl Destinations {
         order.sort_unstable_by_key(|(weight, key, _)| (*weight, *key));
         for (_, key, id) in order.into_iter().take(quiet) {
             let into = self.folded(key.1);
+            let is_new = self.is_first_folding(&key);
+            self.get_mut(into).count_folded(is_new);
             self.move_into(into, id);
             self.ids.remove(&key);
             if let Some(levels) = dump.as_mut()
@@ -161,7 +179,7 @@ impl Destinations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::totals::OpenNow;
+    use crate::tracker::totals::{Doubt, OpenNow};
 
     fn service(n: u32) -> SocketAddr {
         let [a, b, c, d] = n.to_be_bytes();
@@ -180,7 +198,9 @@ mod tests {
         }
         assert!(all.iter().count() <= 2 * MAX_DESTINATIONS + 1);
         assert!(all.slots.len() <= 2 * MAX_DESTINATIONS + 2, "{} slots", all.slots.len());
-        let reports = || all.iter().map(|one| one.report(OpenNow::default(), 0, |_| Vec::new()));
+        let reports = || {
+            all.iter().map(|one| one.report(OpenNow::default(), Doubt::default(), |_| Vec::new()))
+        };
         let sum: u64 = reports().map(|one| one.connect_failed).sum();
         assert_eq!(sum, (0..many).map(|n| u64::from(n % 7)).sum::<u64>());
         for (n, id) in (0..).zip(&ids) {
@@ -193,6 +213,28 @@ mod tests {
     }
 
     #[test]
+    fn destination_folded_twice_counts_once() {
+        let mut all = Destinations::default();
+        let few = 3 * MAX_DESTINATIONS as u32;
+        for _ in 0..5 {
+            (0..few).map(|n| all.id_of(service(n), Side::Client, None)).for_each(|_| ());
+        }
+        let reports = || {
+            all.iter().map(|one| one.report(OpenNow::default(), Doubt::default(), |_| Vec::new()))
+        };
+        let folded = reports().find(|one| one.service.is_none()).unwrap();
+        assert!(folded.folded <= few.into(), "{} of {few}", folded.folded);
+        assert!(!folded.folded_at_least);
+        let many = 2 * MAX_FOLDED as u32;
+        (0..many).map(|n| all.id_of(service(n), Side::Client, None)).for_each(|_| ());
+        let reports = || {
+            all.iter().map(|one| one.report(OpenNow::default(), Doubt::default(), |_| Vec::new()))
+        };
+        let folded = reports().find(|one| one.service.is_none()).unwrap();
+        assert!(folded.folded_at_least && folded.folded == MAX_FOLDED as u64);
+    }
+
+    #[test]
     fn busiest_destinations_keep_their_names() {
         let mut all = Destinations::default();
         let busy = all.id_of(service(0), Side::Server, None);
@@ -202,7 +244,7 @@ mod tests {
         });
         assert!(all.contains(service(0), Side::Server));
         let folded = all.folded(Side::Server);
-        let folded = all.get(folded).report(OpenNow::default(), 0, |_| Vec::new());
+        let folded = all.get(folded).report(OpenNow::default(), Doubt::default(), |_| Vec::new());
         assert!(folded.folded > 900, "{}", folded.folded);
     }
 }

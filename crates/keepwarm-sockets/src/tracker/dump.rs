@@ -14,7 +14,10 @@ use super::sides::connecting_side;
 use super::totals::Level;
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State, TRANSITIONAL};
-use crate::report::destination::PortsTaken;
+use crate::report::destination::{PortsTaken, SideEvidence};
+
+/// Rows whose side is decided at the end of a dump, some 300 bytes each; further ones at once.
+const MAX_DEFERRED: usize = 1 << 14;
 
 /// A dump that is under way.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub(super) struct Dump {
     pub(super) levels: Map<DestinationId, Level>,
     /// Local ports taken, by a client's destination and source address.
     ports: Map<(DestinationId, IpAddr), u64>,
+    /// Rows whose side only the other rows may show.
+    deferred: Vec<(Socket, Duration)>,
     with_info: bool,
     is_transitional: bool,
 }
@@ -74,6 +79,19 @@ impl Tracker {
         if row.remote.port() == 0 || !self.concerns(&row.local, &row.remote) {
             return;
         }
+        let is_new = self.open.get(row.cookie).is_none();
+        if is_new && self.side_evidence(row).is_none() {
+            self.many_ports.handle(&row.local, &row.remote);
+            if let Some(dump) = self.dump.as_mut().filter(|it| it.deferred.len() < MAX_DEFERRED) {
+                dump.deferred.push((row.clone(), now));
+                return;
+            }
+        }
+        self.handle_connection(row, now);
+    }
+
+    /// Takes a row of a connection in scope.
+    fn handle_connection(&mut self, row: &Socket, now: Duration) {
         let local_address =
             if row.is_alive() { self.addresses.learn(row.local.ip()) } else { None };
         let (service, side) = self.destination_of(row);
@@ -82,6 +100,7 @@ impl Tracker {
             Some(known) => known.destination,
             None => self.destination_id(service, side),
         };
+        self.note_side(own, row);
         let server_only = side == Side::Server && self.is_without_client(row);
         if self.opened_at.is_none() {
             self.baseline.handle_row(row, server_only);
@@ -105,6 +124,10 @@ impl Tracker {
     /// Ends the dump. `refused`: the kernel did not keep some TIME_WAITs lately, so that finding
     /// none proves nothing.
     pub(crate) fn end_dump(&mut self, now: Duration, refused: bool) {
+        let deferred = self.dump.as_mut().map(|dump| std::mem::take(&mut dump.deferred));
+        for (row, read_at) in deferred.unwrap_or_default() {
+            self.handle_connection(&row, read_at);
+        }
         let Some(dump) = self.dump.take() else { return };
         self.pending.end_search(now, refused);
         if dump.with_info || self.open.len() == 0 {
@@ -112,7 +135,7 @@ impl Tracker {
         }
         // A second dump after the window's end only searches for TIME_WAITs.
         if !self.is_closing {
-            self.levels_at = now;
+            (self.levels_at, self.dumped_at) = (now, now);
             self.is_transitional = dump.is_transitional;
             self.set_levels(dump);
             self.open.end_dump();
@@ -139,24 +162,47 @@ impl Tracker {
         (if side == Side::Client { row.remote } else { row.local }, side)
     }
 
-    /// Returns the side of a socket: by who connected, by its listener, else by the destinations that there are, else
-    /// by a guess.
+    /// Returns the side of a socket: by evidence, else by the destinations that there are, else by a
+    /// guess.
     pub(super) fn side(&self, socket: &Socket) -> Side {
-        // Connecting is what failed, and a client does that.
-        if socket.state == State::SynSent || is_failed_attempt(socket) {
-            return Side::Client;
-        }
-        let known =
-            connecting_side(socket).or_else(|| self.listeners.side(&socket.local, &socket.remote));
-        if let Some(side) = known {
+        let (local, remote) = (&socket.local, &socket.remote);
+        let known = self.side_evidence(socket).map(|(side, _)| side);
+        if let Some(side) = known.or_else(|| self.many_ports.side(local, remote)) {
             return side;
         }
-        let is_client = self.destinations.contains(socket.remote, Side::Client);
-        let is_server = self.destinations.contains(socket.local, Side::Server);
+        let is_client = self.destinations.contains(*remote, Side::Client);
+        let is_server = self.destinations.contains(*local, Side::Server);
         match (is_client, is_server) {
             (true, false) => Side::Client,
             (false, true) => Side::Server,
-            _ => self.listeners.guess(&socket.local, &socket.remote),
+            _ => self.listeners.guess(local, remote),
+        }
+    }
+
+    /// Returns the side of a socket by evidence of its own: who connected, its listener, the range of
+    /// ports.
+    pub(super) fn side_evidence(&self, socket: &Socket) -> Option<(Side, SideEvidence)> {
+        // Connecting is what failed, and a client does that.
+        if socket.state == State::SynSent || is_failed_attempt(socket) {
+            return Some((Side::Client, SideEvidence::Connected));
+        }
+        let connected = connecting_side(socket).map(|side| (side, SideEvidence::Connected));
+        connected.or_else(|| self.listeners.evidence(&socket.local, &socket.remote))
+    }
+
+    /// Notes what shows that the service of a socket's destination is one.
+    pub(super) fn note_side(&mut self, id: DestinationId, socket: &Socket) {
+        if self.destinations.get(id).side_evidence() >= SideEvidence::Listener {
+            return;
+        }
+        let by_others = || {
+            let side = self.many_ports.side(&socket.local, &socket.remote)?;
+            Some((side, SideEvidence::ManyPorts))
+        };
+        let evidence = self.side_evidence(socket).or_else(by_others);
+        let totals = self.destinations.get_mut(id);
+        if let Some((_, evidence)) = evidence.filter(|(side, _)| *side == totals.side()) {
+            totals.note_side(evidence);
         }
     }
 

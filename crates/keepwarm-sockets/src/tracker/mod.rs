@@ -38,6 +38,7 @@ mod destinations;
 mod dump;
 mod exchange;
 mod lookup;
+mod lost_events;
 mod open;
 mod owners;
 mod pair;
@@ -66,6 +67,7 @@ use self::dead::DeadSocket;
 use self::death_time::DeathTime;
 use self::destinations::{DestinationId, Destinations};
 use self::dump::Dump;
+use self::lost_events::LostEvents;
 use self::open::OpenSockets;
 use self::owners::Processes;
 use self::pair::{Member, Pair};
@@ -73,8 +75,8 @@ use self::pending::Pending;
 use self::poll_diff::PollComparison;
 use self::removed_time_waits::RemovedTimeWaits;
 use self::self_test_sockets::is_of_self_test;
-use self::sides::Listeners;
-use self::totals::{OpenNow, Totals};
+use self::sides::{Listeners, ManyPorts};
+use self::totals::{Doubt, OpenNow, Totals};
 use self::trace_records::TraceRecords;
 use self::unmatched_aborts::UnmatchedAborts;
 use self::window::Window;
@@ -91,6 +93,7 @@ pub(crate) struct Tracker {
     scope: Scope,
     addresses: HostAddresses,
     listeners: Listeners,
+    many_ports: ManyPorts,
     destinations: Destinations,
     open: OpenSockets,
     pending: Pending,
@@ -110,10 +113,13 @@ pub(crate) struct Tracker {
     is_transitional: bool,
     /// When the levels were as they are; moves by whole seconds while time passes without a dump.
     levels_at: Duration,
+    /// End of the last dump.
+    dumped_at: Duration,
     /// End of the last dump with `tcp_info`.
     last_info: Option<Duration>,
     /// Sockets that died while [`Pending`] was full.
     overflowed: u64,
+    lost: LostEvents,
     removed: RemovedTimeWaits,
 }
 
@@ -123,6 +129,7 @@ impl Tracker {
             scope,
             addresses: HostAddresses::default(),
             listeners: Listeners::new(ephemeral, scope.port),
+            many_ports: ManyPorts::default(),
             destinations: Destinations::default(),
             open: OpenSockets::default(),
             pending: Pending::default(),
@@ -137,8 +144,10 @@ impl Tracker {
             is_closing: false,
             is_transitional: false,
             levels_at: Duration::ZERO,
+            dumped_at: Duration::ZERO,
             last_info: None,
             overflowed: 0,
+            lost: LostEvents::default(),
             removed: RemovedTimeWaits::default(),
         }
     }
@@ -186,6 +195,11 @@ impl Tracker {
         self.removed.handle_counters(time_waits, opened);
     }
 
+    /// Takes the number of events that were lost since the watch began.
+    pub(crate) fn handle_lost(&mut self, count: u64, now: Duration) {
+        self.lost.handle(count, now);
+    }
+
     // ---- events -----------------------------------------------------------------------------
 
     /// Takes the death of a socket. Returns true if the socket is in scope.
@@ -221,7 +235,14 @@ impl Tracker {
             return false;
         }
         self.addresses.learn(event.local.ip());
-        self.handle_dead(DeadSocket::new(event, disconnected, open, died));
+        if self.side_evidence(&event).is_none() {
+            self.many_ports.handle(&event.local, &event.remote);
+        }
+        let mut dead = DeadSocket::new(event, disconnected, open, died);
+        if open.is_some_and(|open| self.open.is_current(&open)) {
+            dead.handle_last_dump(self.dumped_at);
+        }
+        self.handle_dead(dead);
         true
     }
 
@@ -346,7 +367,7 @@ impl Tracker {
     /// Reports the window so far.
     pub(crate) fn report(&self, window: &Window) -> HostReport {
         let mut open = self.open_now();
-        let removed = self.removed_time_waits();
+        let doubt = self.doubt(window.lost_events);
         let in_scope = self.destinations.ids().filter(|id| {
             let one = self.destinations.get(*id);
             let admits = |service| self.scope.admits(&service, one.side());
@@ -356,7 +377,7 @@ impl Tracker {
             .map(|id| {
                 let open = open.remove(&id).unwrap_or_default();
                 let owners = |seen: &_| self.processes.owners(seen);
-                self.destinations.get(id).report(open, removed, owners)
+                self.destinations.get(id).report(open, doubt, owners)
             })
             .collect();
         destinations.sort_by_cached_key(Destination::rank);
@@ -372,14 +393,13 @@ impl Tracker {
         }
     }
 
-    /// Returns how many TIME_WAITs of a destination an RST may have removed. Those that are missing can
-    /// be of any service in scope: where that is more than one port, they prove nothing about one.
-    fn removed_time_waits(&self) -> u64 {
-        if self.scope.port.is_none() {
-            return 0;
-        }
+    /// Returns how many of the closes that rest on a missing TIME_WAIT were the local side's.
+    fn doubt(&self, lost_events: u64) -> Doubt {
         let opened = self.destinations.iter().map(Totals::attempts).sum();
-        self.removed.at_most(opened)
+        Doubt {
+            local: self.removed.missing(opened, lost_events + self.overflowed),
+            all: self.destinations.iter().map(Totals::doubtful_closes).sum(),
+        }
     }
 
     /// Adds up the open sockets of each destination.

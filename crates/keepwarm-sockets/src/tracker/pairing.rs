@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use super::Tracker;
 use super::awaited_peers::{CountedAlone, CountedAtServer};
-use super::classify::{Evidence, TimeWait, classify, rests_on_absence, was_established};
+use super::classify::{
+    Evidence, TimeWait, classify, entered_time_wait, rests_on_absence, shows_order, was_established,
+};
 use super::dead::{Asked, DeadPair, DeadSocket};
 use super::destinations::DestinationId;
 use super::open::OpenSocket;
 use super::pair::{Member, Pair};
+use super::removed_time_waits::Bounds;
 use super::totals::Close;
 use super::window::Window;
 use crate::kernel::keyed_hash::Set;
@@ -34,6 +37,15 @@ struct Concluded {
     idle_ms: Option<u32>,
     /// Requests as the peer knew them, if the peer is known.
     peer: Option<Asked>,
+    /// TIME_WAITs that are accounted for by it.
+    accounted: Bounds,
+}
+
+impl Concluded {
+    fn of_kind(kind: CloseKind) -> Concluded {
+        let accounted = Bounds::default();
+        Concluded { kind, rests_on_absence: false, idle_ms: None, peer: None, accounted }
+    }
 }
 
 impl Tracker {
@@ -120,7 +132,8 @@ impl Tracker {
             return;
         }
         let overdue = self.aborts.take_overdue(now, self.traces.readings(), finally);
-        self.removed.account(u64::try_from(overdue.len()).unwrap_or(0));
+        let cleared = u64::try_from(overdue.len()).unwrap_or(0);
+        self.removed.account(Bounds { least: cleared, most: cleared });
         // A trace record has both addresses.
         let mut traced = if overdue.is_empty() { HashMap::new() } else { self.traces.aborted() };
         for mut dead in overdue {
@@ -130,8 +143,15 @@ impl Tracker {
                     (dead.event.local, dead.event.remote) = addresses;
                     self.conclude_traced_abort(&dead);
                 }
-                None => self.conclude_abort(&dead),
+                None => self.conclude_abort(dead, finally),
             }
+        }
+    }
+
+    /// Counts the aborts that came before any socket of their destination.
+    fn settle_early_aborts(&mut self) {
+        for dead in self.aborts.take_early() {
+            self.conclude_abort(dead, true);
         }
     }
 
@@ -143,8 +163,7 @@ impl Tracker {
             Side::Client => classify(Some(&evidence), None),
             Side::Server => classify(None, Some(&evidence)),
         };
-        let concluded = Concluded { kind, rests_on_absence: false, idle_ms: None, peer: None };
-        let counted = self.count(side, dead, &concluded);
+        let counted = self.count(side, dead, &Concluded::of_kind(kind));
         if let Some(counted) = counted.filter(|_| self.addresses.contains(&dead.event.remote.ip()))
         {
             self.await_peer(&Pair::of(&dead.event), counted);
@@ -153,7 +172,8 @@ impl Tracker {
 
     /// Finds the destination of an abort by what its event has left: a server's own port; a client's
     /// remote host, if there is just one destination on it.
-    fn conclude_abort(&mut self, dead: &DeadSocket) {
+    /// Where no destination is known yet, the abort waits for one, unless `finally`.
+    fn conclude_abort(&mut self, dead: DeadSocket, finally: bool) {
         let (local, host) = (dead.event.local, dead.event.remote.ip());
         let is_server = self.listeners.serves(&local) || self.scope.port == Some(local.port());
         let is_here = host == local.ip() || self.addresses.contains(&host);
@@ -163,18 +183,29 @@ impl Tracker {
             self.aborts.count_unattributed();
             return;
         }
-        let id = match self.destinations_of_abort(dead, is_server) {
+        let id = match self.destinations_of_abort(&dead, is_server) {
             (Some(id), None) => id,
             // The first of a service, or of a service with several addresses: a socket of a listener
             // on every address has lost its own, and is counted at the unspecified one.
             _ if is_server => self.destination_id(local, Side::Server),
+            (None, _) if !finally => {
+                self.aborts.put_early(dead);
+                return;
+            }
             _ => {
                 self.aborts.count_unattributed();
                 return;
             }
         };
-        let kind = CloseKind::rst(if is_server { Side::Server } else { Side::Client });
-        let close = Close { server_only: is_server && !is_here, ..Close::of_kind(kind) };
+        let side = if is_server { Side::Server } else { Side::Client };
+        let evidence = dead.evidence(side);
+        let kind = match side {
+            Side::Client => classify(Some(&evidence), None),
+            Side::Server => classify(None, Some(&evidence)),
+        };
+        let idle_ms = dead.idle_ms(side);
+        let server_only = is_server && !is_here;
+        let close = Close { server_only, idle_ms, ..Close::of_kind(kind) };
         let totals = self.destinations.get_mut(id);
         totals.count(&close);
         totals.count_owner(None);
@@ -227,15 +258,23 @@ impl Tracker {
         };
         let of_low = evidence(low.as_ref(), low_side);
         let of_high = evidence(high.as_ref(), low_side.other());
-        let kind = match low_side {
+        let mut kind = match low_side {
             Side::Client => classify(of_low.as_ref(), of_high.as_ref()),
             Side::Server => classify(of_high.as_ref(), of_low.as_ref()),
         };
-        let rests_on_absence = match (&of_low, &of_high) {
-            (Some(alone), None) | (None, Some(alone)) => rests_on_absence(alone),
-            _ => false,
+        let alone = match (&of_low, &of_high) {
+            (Some(alone), None) | (None, Some(alone)) => Some(alone),
+            _ => None,
         };
-        self.account_for_time_waits(of_low.as_ref(), of_high.as_ref(), kind);
+        let lone = low.as_ref().or(high.as_ref()).filter(|_| alone.is_some());
+        if lone.is_some_and(|dead| self.may_lack_peer(dead)) && !alone.is_some_and(shows_order) {
+            kind = CloseKind::Unclassified;
+        }
+        let rests_on_absence =
+            kind != CloseKind::Unclassified && alone.is_some_and(rests_on_absence);
+        let entered = account_for([of_low.as_ref(), of_high.as_ref()]);
+        let accounted = entered - earlier.map(|one| one.accounted).unwrap_or_default();
+        self.removed.account(accounted);
         // Where a program closes late, its peer's socket shows better how long the connection idled.
         let idle = |dead: &Option<DeadSocket>, side: Side| dead.as_ref()?.idle_ms(side);
         let both = [idle(&low, low_side), idle(&high, low_side.other())];
@@ -247,30 +286,16 @@ impl Tracker {
                 Some(peer) => Some(peer.asked(side.other())),
                 None => earlier.map(|earlier| earlier.asked),
             };
-            counted = self.count(side, dead, &Concluded { kind, rests_on_absence, idle_ms, peer });
+            let concluded = Concluded { kind, rests_on_absence, idle_ms, peer, accounted };
+            counted = self.count(side, dead, &concluded);
         }
         counted
     }
 
-    /// Accounts for the TIME_WAITs of a connection: those that were found, and the one that a FIN
-    /// must have left which other evidence shows to have been the first.
-    fn account_for_time_waits(
-        &mut self,
-        low: Option<&Evidence>,
-        high: Option<&Evidence>,
-        kind: CloseKind,
-    ) {
-        let known = || [low, high].into_iter().flatten();
-        let found = known().filter(|one| one.time_wait == TimeWait::Present).count();
-        let is_fin = matches!(kind, CloseKind::ClientFin | CloseKind::ServerFin);
-        let is_known =
-            low.is_some() && high.is_some() || known().any(|one| one.closed_first == Some(true));
-        let is_acked = known().any(|one| one.fin_acked == Some(true));
-        let shown = u64::from(is_fin && is_known && is_acked);
-        // SO_LINGER 0 is counted where data after a close is.
-        let cleared = known().filter(|one| one.disconnected).count();
-        let seen = |count| u64::try_from(count).unwrap_or(0);
-        self.removed.account(shown.max(seen(found)) + seen(cleared));
+    /// Returns whether the event of a socket's peer on this host may have been lost: then what the
+    /// socket alone seems to show may be wrong.
+    fn may_lack_peer(&self, dead: &DeadSocket) -> bool {
+        self.addresses.contains(&dead.event.remote.ip()) && self.lost.may_have_taken_peer_of(dead)
     }
 
     /// Returns the side of the socket at the lower address. A socket of the baseline keeps the side
@@ -315,7 +340,6 @@ impl Tracker {
         let evidence = self.evidence(dead, side);
         let is_client_here =
             concluded.peer.is_some() || self.addresses.contains(&dead.event.remote.ip());
-        let received = dead.event.info.and_then(|info| info.bytes_received);
         // An abort clears the count of its own socket; the peer's kept it.
         let asked = dead.asked(side).or(side, concluded.peer.unwrap_or_default());
         let close = Close {
@@ -323,6 +347,7 @@ impl Tracker {
             rests_on_absence: concluded.rests_on_absence,
             unread: dead.has_unread_data(),
             unread_farewell: dead.has_unread_farewell(),
+            unread_bytes: dead.event.rqueue,
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
             idle_ms: concluded.idle_ms,
@@ -332,12 +357,16 @@ impl Tracker {
             waited_ms: asked.waited_ms,
             still_waits: asked.still_waits,
             cut: asked.cut,
-            received: (!dead.disconnected).then(|| received.unwrap_or(0)),
+            received: match dead.disconnected {
+                true => concluded.peer.and_then(|peer| peer.delivered),
+                false => Some(dead.event.info.and_then(|info| info.bytes_received).unwrap_or(0)),
+            },
         };
         let known = dead.open.as_ref().and_then(|open| self.known_destination(open, service, side));
         let destination = known.unwrap_or_else(|| self.destination_id(service, side));
+        self.note_side(destination, &dead.event);
         let counted = self.destinations.get_mut(destination).count(&close);
-        let traced = self.count_traced(destination, dead, &counted);
+        let traced = self.count_traced(destination, dead, close.kind, &counted);
         let pid = traced.or(dead.open.and_then(|open| open.pid.get()));
         let totals = self.destinations.get_mut(destination);
         match traced {
@@ -353,6 +382,7 @@ impl Tracker {
             asked,
             at_start: dead.at_start().is_some(),
             destination,
+            accounted: concluded.accounted,
         })
     }
 
@@ -375,6 +405,7 @@ impl Tracker {
         &mut self,
         destination: DestinationId,
         dead: &DeadSocket,
+        kind: CloseKind,
         counted: &SocketCloses,
     ) -> Option<u32> {
         let (local, remote) = (dead.event.local, dead.event.remote);
@@ -389,7 +420,9 @@ impl Tracker {
         let from_to = if sent_here { (local, remote) } else { (remote, local) };
         if let Some(reason) = self.traces.reset_reason(&from_to).filter(|_| sent_here || is_theirs)
         {
-            totals.count_reset_reason(reason, sent_here == (totals.side() == Side::Client));
+            let by = if sent_here { totals.side() } else { totals.side().other() };
+            let is_late = [CloseKind::fin(by), CloseKind::CrossedFin].contains(&kind);
+            totals.count_reset_reason(reason, by, is_late);
         }
         if reset_in == Some(State::CloseWait) {
             totals.count_reset_after_fin();
@@ -400,8 +433,9 @@ impl Tracker {
     }
 
     fn count_at_server(&mut self, one: &CountedAtServer) {
-        let CountedAtServer { destination, kind, unread, requests } = *one;
-        let close = Close { unread, requests, ..Close::of_kind(kind) };
+        let CountedAtServer { destination, kind, unread, asked } = *one;
+        let Asked { requests, at_most: requests_at_most, .. } = asked;
+        let close = Close { unread, requests, requests_at_most, ..Close::of_kind(kind) };
         self.destinations.get_mut(destination).count_at_server(&close);
     }
 
@@ -409,9 +443,8 @@ impl Tracker {
     pub(super) fn count_unclassified(&mut self, dead: &DeadSocket) {
         let at_start = dead.at_start().map(|open| self.side_of_open(open));
         let side = at_start.unwrap_or_else(|| self.side(&dead.event));
-        let kind = CloseKind::Unclassified;
-        let concluded = Concluded { kind, rests_on_absence: false, idle_ms: None, peer: None };
-        self.count(side, dead, &concluded);
+        self.removed.account(Bounds { least: 0, most: 1 });
+        self.count(side, dead, &Concluded::of_kind(CloseKind::Unclassified));
     }
 
     // ---- end of the window ------------------------------------------------------------------
@@ -419,6 +452,7 @@ impl Tracker {
     /// Counts everything that waits, and reports the window.
     pub(crate) fn finish(mut self, window: &Window) -> HostReport {
         self.settle(window.now, true);
+        self.settle_early_aborts();
         self.count_vanished();
         self.count_without_client();
         self.report(window)
@@ -457,4 +491,19 @@ impl Tracker {
             self.count_at_server(&one);
         }
     }
+}
+
+/// Returns how many TIME_WAITs the sockets of one connection that are known are accounted for: those
+/// that were found, and the one that must have been there, or may have.
+fn account_for(known: [Option<&Evidence>; 2]) -> Bounds {
+    let each = || known.into_iter().flatten();
+    let count = |holds: fn(&Evidence) -> bool| {
+        u64::try_from(each().filter(|one| holds(one)).count()).unwrap_or(0)
+    };
+    let found = count(|one| one.time_wait == TimeWait::Present);
+    // SO_LINGER 0 is counted where data after a close is.
+    let cleared = count(|one| one.disconnected);
+    let (certain, possible) = entered_time_wait(known);
+    let least = found.max(certain.into()) + cleared;
+    Bounds { least, most: least.max(found.max(possible.into()) + cleared) }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::proc::sysctl::EphemeralPorts;
 use crate::kernel::socket::{Side, Socket, State};
-use crate::report::destination::ListenQueue;
+use crate::report::destination::{ListenQueue, SideEvidence};
 
 /// Processes that share an address and are told apart.
 const MAX_SHARING: usize = 64;
@@ -74,13 +74,22 @@ impl Listeners {
     }
 
     /// Returns the side of the socket at `local`; `None` if only other connections could show it.
-    /// The server is the one with a listener, else the one whose port connect(2) does not choose.
     pub(super) fn side(&self, local: &SocketAddr, remote: &SocketAddr) -> Option<Side> {
+        self.evidence(local, remote).map(|(side, _)| side)
+    }
+
+    /// Returns the side of the socket at `local`, and what shows it: the server is the one with a
+    /// listener, else the one whose port connect(2) does not choose.
+    pub(super) fn evidence(
+        &self,
+        local: &SocketAddr,
+        remote: &SocketAddr,
+    ) -> Option<(Side, SideEvidence)> {
         match (self.serves(local), self.serves(remote)) {
-            (true, false) => return Some(Side::Server),
+            (true, false) => return Some((Side::Server, SideEvidence::Listener)),
             // A listener here is no evidence about another host's port, but our own port has none.
             (false, true) if local.ip() == remote.ip() || remote.ip().is_loopback() => {
-                return Some(Side::Client);
+                return Some((Side::Client, SideEvidence::Listener));
             }
             _ => {}
         }
@@ -88,18 +97,15 @@ impl Listeners {
             self.ephemeral.is_some_and(|range| (range.low..=range.high).contains(&address.port()))
         };
         match (is_ephemeral(local), is_ephemeral(remote)) {
-            (true, false) => Some(Side::Client),
-            (false, true) => Some(Side::Server),
+            (true, false) => Some((Side::Client, SideEvidence::PortRange)),
+            (false, true) => Some((Side::Server, SideEvidence::PortRange)),
             _ => None,
         }
     }
 
-    /// Returns the side of the socket at `local`, by a guess where there is no evidence: the watched
-    /// port is the service, else the lower port.
+    /// Guesses the side of the socket at `local`, of which there is no evidence: the watched port is
+    /// the service, else the lower port.
     pub(super) fn guess(&self, local: &SocketAddr, remote: &SocketAddr) -> Side {
-        if let Some(side) = self.side(local, remote) {
-            return side;
-        }
         let is_watched = |address: &SocketAddr| self.watched == Some(address.port());
         match (is_watched(local), is_watched(remote)) {
             (true, false) => Side::Server,
@@ -108,6 +114,45 @@ impl Listeners {
             // host is likelier than one of this host.
             _ if remote.port() <= local.port() => Side::Client,
             _ => Side::Server,
+        }
+    }
+}
+
+/// Addresses that are counted.
+const MAX_COUNTED: usize = 1 << 14;
+
+/// How often each address was met at one end of a socket whose side was not known: a service is met
+/// with each of its clients' ports, and a client's port once.
+#[derive(Debug, Default)]
+pub(super) struct ManyPorts {
+    met: Map<SocketAddr, u32>,
+}
+
+impl ManyPorts {
+    /// Takes a socket of which no other evidence shows the side.
+    pub(super) fn handle(&mut self, local: &SocketAddr, remote: &SocketAddr) {
+        if self.met.len() + 2 > MAX_COUNTED {
+            self.met.retain(|_, count| *count > 2);
+        }
+        if self.met.len() + 2 > MAX_COUNTED {
+            return;
+        }
+        for address in [local, remote] {
+            let count = self.met.entry(*address).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Returns the side of the socket at `local`, if one end was met with several ports of the other,
+    /// and twice as often.
+    pub(super) fn side(&self, local: &SocketAddr, remote: &SocketAddr) -> Option<Side> {
+        let count = |address| self.met.get(address).copied().unwrap_or(0);
+        let (local, remote) = (count(local), count(remote));
+        let outdoes = |one: u32, other: u32| one >= 3 && one >= other.saturating_mul(2);
+        match (outdoes(local, remote), outdoes(remote, local)) {
+            (true, false) => Some(Side::Server),
+            (false, true) => Some(Side::Client),
+            _ => None,
         }
     }
 }
@@ -158,6 +203,30 @@ mod tests {
         let guess =
             watched.guess(&"10.0.0.1:50000".parse().unwrap(), &"10.0.0.5:40000".parse().unwrap());
         assert_eq!(guess, Side::Server, "the watched port is the service");
+    }
+
+    #[test]
+    fn many_ports_name_the_other_end() {
+        let mut ports = ManyPorts::default();
+        let service: SocketAddr = "10.0.0.5:50000".parse().unwrap();
+        let client = |n: u16| SocketAddr::from(([10, 0, 0, 1], 40_000 + n));
+        ports.handle(&client(0), &service);
+        assert_eq!(ports.side(&client(0), &service), None, "one connection shows nothing");
+        (1..3).for_each(|n| ports.handle(&client(n), &service));
+        assert_eq!(ports.side(&client(7), &service), Some(Side::Client));
+        assert_eq!(ports.side(&service, &client(0)), Some(Side::Server));
+        // Each of two services is met as often.
+        (0..3)
+            .for_each(|n| ports.handle(&client(9), &SocketAddr::from(([10, 0, 0, 6], 60_000 + n))));
+        assert_eq!(ports.side(&client(9), &service), None);
+        for n in 0..u16::MAX {
+            ports.handle(
+                &SocketAddr::from(([10, 1, 0, 1], n)),
+                &SocketAddr::from(([10, 2, 0, 1], n)),
+            );
+        }
+        assert!(ports.met.len() <= MAX_COUNTED);
+        assert_eq!(ports.side(&client(7), &service), Some(Side::Client), "it is not forgotten");
     }
 
     #[test]

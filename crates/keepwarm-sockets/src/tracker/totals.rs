@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 
 use super::dead::CutAnswer;
 use super::destinations::Key;
+use super::removed_time_waits::Bounds;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, Socket, State, TIME_WAIT_MS};
 use crate::report::closes::{CloseKind, SocketCloses};
-use crate::report::destination::{Destination, ListenQueue, PortsTaken, StuckSockets};
+use crate::report::destination::{
+    Destination, ListenQueue, PortsTaken, SideEvidence, StuckSockets,
+};
 use crate::report::histogram::Histogram;
 use crate::report::polls::PollDiff;
 
@@ -138,6 +141,15 @@ struct Doubtful {
     idle: Histogram,
 }
 
+/// Closes of all destinations that rest on a missing TIME_WAIT.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Doubt {
+    /// Those that the local side began: its TIME_WAIT was removed.
+    pub(super) local: Bounds,
+    /// Their number.
+    pub(super) all: u64,
+}
+
 /// Close of a connection, as it is counted at the destination of one of its sockets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Close {
@@ -148,6 +160,8 @@ pub(super) struct Close {
     pub(super) unread: bool,
     /// As `unread`, and no more than a farewell.
     pub(super) unread_farewell: bool,
+    /// Bytes of it.
+    pub(super) unread_bytes: u32,
     /// No client's socket stands for the connection.
     pub(super) server_only: bool,
     pub(super) idle_ms: Option<u32>,
@@ -174,6 +188,7 @@ impl Close {
             rests_on_absence: false,
             unread: false,
             unread_farewell: false,
+            unread_bytes: 0,
             server_only: false,
             idle_ms: None,
             requests: None,
@@ -195,6 +210,7 @@ pub(super) struct OpenNow {
     pub(super) requests_at_most: Histogram,
     /// Requests of connections without a client's socket here.
     pub(super) server_only: Histogram,
+    pub(super) server_only_at_most: Histogram,
     pub(super) answers: u64,
     pub(super) messages: u64,
     pub(super) sightings: Sightings,
@@ -214,6 +230,8 @@ impl Totals {
     pub(super) fn folded(side: Side) -> Totals {
         let mut totals = Totals::new((None, side));
         totals.sums.folded = 0;
+        // Of all that are folded the weakest counts.
+        totals.sums.side_evidence = SideEvidence::Connected;
         totals
     }
 
@@ -223,6 +241,15 @@ impl Totals {
 
     pub(super) fn side(&self) -> Side {
         self.sums.side
+    }
+
+    /// Returns the surest evidence that the service is one.
+    pub(super) fn side_evidence(&self) -> SideEvidence {
+        self.sums.side_evidence
+    }
+
+    pub(super) fn note_side(&mut self, evidence: SideEvidence) {
+        self.sums.side_evidence = self.sums.side_evidence.max(evidence);
     }
 
     // ---- levels -----------------------------------------------------------------------------
@@ -282,6 +309,9 @@ impl Totals {
             self.sums.requests_at_most.add(requests);
         }
         self.count_waiting(close);
+        if one.undrained > 0 {
+            self.sums.unread_at_close.add(close.unread_bytes);
+        }
         if let Some(received) = close.received {
             self.sums.received.add(u32::try_from(received).unwrap_or(u32::MAX));
         }
@@ -321,6 +351,9 @@ impl Totals {
         if let Some(requests) = close.requests {
             only.requests.add(requests);
         }
+        if let Some(requests) = close.requests_at_most {
+            only.requests_at_most.add(requests);
+        }
     }
 
     pub(super) fn count_failed_connect(&mut self) {
@@ -349,14 +382,24 @@ impl Totals {
         self.sums.traced.reset_after_fin += 1;
     }
 
-    pub(super) fn count_reset_reason(&mut self, reason: &str, by_client: bool) {
+    /// Counts a reset by this side; `is_late`: after that side's own FIN.
+    pub(super) fn count_reset_reason(&mut self, reason: &str, by: Side, is_late: bool) {
         count_reason(&mut self.sums.traced.reset_reasons, reason);
-        if by_client {
+        self.sums.traced.late_data += u64::from(is_late);
+        if by == Side::Client && !is_late {
             count_reason(&mut self.sums.traced.client_reset_reasons, reason);
         }
     }
 
     // ---- folding and reporting --------------------------------------------------------------
+
+    /// Counts a destination that is folded for the first time; `None`: there are too many to know.
+    pub(super) fn count_folded(&mut self, is_new: Option<bool>) {
+        match is_new {
+            Some(is_new) => self.sums.folded += u64::from(is_new),
+            None => self.sums.folded_at_least = true,
+        }
+    }
 
     pub(super) fn fold_in(&mut self, other: &Totals) {
         self.sums.fold_in(&other.sums);
@@ -392,16 +435,21 @@ impl Totals {
         (self.sums.closed.total() + self.now.alive).saturating_sub(self.sums.alive_at_start)
     }
 
-    /// Returns the report; `removed`: TIME_WAITs that may have been removed, of any destination;
+    /// Returns the number of closes that rest on a missing TIME_WAIT.
+    pub(super) fn doubtful_closes(&self) -> u64 {
+        self.doubtful.closed
+    }
+
+    /// Returns the report; `doubt`: closes of any destination that rest on a missing TIME_WAIT;
     /// `owners` names the processes that were seen.
     pub(super) fn report(
         &self,
         open: OpenNow,
-        removed: u64,
+        doubt: Doubt,
         owners: impl Fn(&Sightings) -> Vec<Owner>,
     ) -> Destination {
         let mut report = self.sums.clone();
-        self.doubtful.settle(removed, &mut report);
+        self.doubtful.settle(doubt, &mut report);
         report.opened = self.opened();
         report.requests.merge(&open.requests);
         report.requests_at_most.merge(&open.requests_at_most);
@@ -423,24 +471,30 @@ impl Totals {
         report.owners_open = owners(&open.sightings);
         report.server_only.alive = self.now.server_only;
         report.server_only.requests.merge(&open.server_only);
+        report.server_only.requests_at_most.merge(&open.server_only_at_most);
         report
     }
 }
 
 impl Doubtful {
-    /// Leaves unclassified as many of the closes as may have been the local side's: so many
-    /// TIME_WAITs may have been removed. The rest were the peer's.
-    fn settle(&self, removed: u64, report: &mut Destination) {
-        let unknown = removed.min(self.closed);
-        report.closed.remote_fin -= unknown;
-        report.closed.unclassified += unknown;
-        let unknown = removed.min(self.server_only);
-        report.server_only.closed.remote_fin -= unknown;
-        report.server_only.closed.unclassified += unknown;
-        // Which of the idle times were before the peer's closes is not known: a few of another kind
-        // hide no cluster.
-        if removed.saturating_mul(10) <= self.closed {
+    /// Gives the local side those of the closes that were its own for certain, and leaves those
+    /// unclassified that may have been. The rest were the peer's.
+    fn settle(&self, doubt: Doubt, report: &mut Destination) {
+        let give = |part: u64, closed: &mut SocketCloses| {
+            let Bounds { least, most } = doubt.local.of_part(part, doubt.all);
+            closed.remote_fin -= most;
+            closed.local_fin += least;
+            closed.unclassified += most - least;
+            Bounds { least, most }
+        };
+        let local = give(self.closed, &mut report.closed);
+        give(self.server_only, &mut report.server_only.closed);
+        // Which of the idle times were before whose closes is not known: a few of another kind hide
+        // no cluster.
+        if local.most.saturating_mul(10) <= self.closed {
             report.idle_before_remote_close.merge(&self.idle);
+        } else if (self.closed - local.least).saturating_mul(10) <= self.closed {
+            report.idle_before_local_close.merge(&self.idle);
         }
     }
 }
@@ -455,11 +509,13 @@ impl OpenNow {
         server_only: bool,
     ) {
         let Some(requests) = requests else { return };
+        let at_most = at_most.unwrap_or(requests);
         self.requests.add(requests);
-        self.requests_at_most.add(at_most.unwrap_or(requests));
+        self.requests_at_most.add(at_most);
         self.answers += answers;
         if server_only {
             self.server_only.add(requests);
+            self.server_only_at_most.add(at_most);
         }
     }
 

@@ -16,6 +16,8 @@ use crate::kernel::keyed_hash::Map;
 const MAX_ABORTS: usize = 1 << 16;
 /// How long an abort waits for the trace to be read, which a busy host may delay as well.
 const TRACE_WAIT: Duration = Duration::from_secs(3);
+/// Aborts that wait for a destination to become known.
+const MAX_EARLY: usize = 1 << 12;
 
 /// Aborts without a remote port.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(super) struct UnmatchedAborts {
     /// By local port and the peer's host.
     waiting: Map<(u16, IpAddr), VecDeque<DeadSocket>>,
     count: usize,
+    /// Aborts towards a host of which no destination was known.
+    early: Vec<DeadSocket>,
     unattributed: u64,
 }
 
@@ -33,7 +37,21 @@ impl UnmatchedAborts {
 
     /// Aborts that no destination could be found for.
     pub(super) fn unattributed(&self) -> u64 {
-        self.unattributed
+        self.unattributed + u64::try_from(self.early.len()).unwrap_or(0)
+    }
+
+    /// Keeps an abort until a destination on its host is known.
+    pub(super) fn put_early(&mut self, dead: DeadSocket) {
+        if self.early.len() < MAX_EARLY {
+            self.early.push(dead);
+        } else {
+            self.unattributed += 1;
+        }
+    }
+
+    /// Takes the aborts of [`put_early`](UnmatchedAborts::put_early).
+    pub(super) fn take_early(&mut self) -> Vec<DeadSocket> {
+        std::mem::take(&mut self.early)
     }
 
     pub(super) fn count_unattributed(&mut self) {

@@ -14,4 +14,6 @@ pub(crate) struct Window {
     pub(crate) settled: bool,
     /// TIME_WAITs that the kernel did not keep in the window; `None` if it does not count them.
     pub(crate) time_waits_refused: Option<u64>,
+    /// Destroy events that were lost since the watch began.
+    pub(crate) lost_events: u64,
 }

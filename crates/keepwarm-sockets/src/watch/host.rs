@@ -119,6 +119,7 @@ pub fn dump_once(scope: Scope) -> Result<HostReport, Error> {
         length: Duration::ZERO,
         settled: true,
         time_waits_refused: None,
+        lost_events: 0,
     };
     let mut report = tracker.finish(&window);
     for destination in &mut report.destinations {

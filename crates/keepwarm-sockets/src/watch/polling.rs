@@ -170,7 +170,8 @@ impl PollingWatch {
 
     fn report(&self, length: Duration) -> Result<HostReport, Error> {
         let counters = Counters::read()?.since(&self.counters_at_start);
-        let window = Window { now: length, length, settled: true, time_waits_refused: None };
+        let window =
+            Window { now: length, length, settled: true, time_waits_refused: None, lost_events: 0 };
         let mut report = self.tracker.report(&window);
         report.time_waits_refused = counters.time_wait_overflow;
         report.polls = Some(Polls {

@@ -33,6 +33,12 @@ const QUIET: Duration = Duration::from_millis(50);
 const FENCE_WAITS: u32 = 50;
 /// One of these waits.
 const FENCE_WAIT: Duration = Duration::from_millis(100);
+/// The most time that they take, on a machine that is late with each.
+const FENCE_AT_MOST: Duration = Duration::from_secs(20);
+/// The most time at the end of a watch, which has to end: then the window is not settled.
+const LAST_FENCE_AT_MOST: Duration = Duration::from_secs(1);
+/// From this lateness on, the watch was short of processor time.
+const STARVED: Duration = Duration::from_millis(500);
 
 /// State of the tracking thread.
 ///
@@ -55,6 +61,8 @@ pub(super) struct Tracking {
     command: Option<Command>,
     /// Events being handled; empty between batches.
     events: Vec<(DeathTime, Socket)>,
+    /// Longest time by which this thread woke up later than it meant to.
+    late: Duration,
     lookups: Vec<SocketLookup>,
 }
 
@@ -93,6 +101,7 @@ impl Tracking {
             fences: Vec::new(),
             command: None,
             events: Vec::new(),
+            late: Duration::ZERO,
             lookups: Vec::new(),
         }
     }
@@ -104,8 +113,12 @@ impl Tracking {
             return Err(Error::too_many(Operation::Watch, "sockets to watch", MAX_BASELINE));
         }
         self.tracker.handle_baseline();
-        if !self.pass_fence()? && self.shared.lost_events() == 0 {
-            let why = "no destroy event came for a socket closed on purpose";
+        if !self.pass_fence(FENCE_WAITS, FENCE_AT_MOST)? && self.shared.lost_events() == 0 {
+            let why = if self.late >= STARVED {
+                "no destroy event came in time: this machine is too busy for a watch"
+            } else {
+                "no destroy event came for a socket closed on purpose"
+            };
             return Err(Error::unsupported(Operation::Subscribe, why));
         }
         self.counted_at_start = Counted::read(&Counters::read_extended());
@@ -273,15 +286,17 @@ impl Tracking {
 
     /// Waits until every event of a death before now has been handled. Returns false if that could
     /// not be shown.
-    fn pass_fence(&mut self) -> Result<bool, Error> {
+    fn pass_fence(&mut self, waits: u32, at_most: Duration) -> Result<bool, Error> {
         self.fences = fence();
         let shown = !self.fences.is_empty();
-        for _ in 0..FENCE_WAITS {
+        let deadline = self.shared.now() + at_most;
+        for _ in 0..waits {
             let until = self.shared.now() + FENCE_WAIT;
             while !self.fences.is_empty() && self.shared.now() < until && self.command.is_none() {
                 self.receive(until, true)?;
             }
-            if self.fences.is_empty() || self.command.is_some() {
+            let is_over = self.shared.now() >= deadline;
+            if self.fences.is_empty() || self.command.is_some() || is_over {
                 break;
             }
         }
@@ -294,7 +309,7 @@ impl Tracking {
         let closed_at = self.schedule.last_dump();
         self.owners.find(&mut self.tracker);
         self.tracker.close_window();
-        let complete = self.pass_fence()?;
+        let complete = self.pass_fence(FENCE_WAITS, LAST_FENCE_AT_MOST)?;
         if self.tracker.unsearched_since().is_some() {
             self.dump(false)?;
         }
@@ -303,9 +318,11 @@ impl Tracking {
             length: closed_at.saturating_sub(opened_at),
             settled: rested && complete,
             time_waits_refused: self.refused.since_start(),
+            lost_events: self.shared.lost_events(),
         };
         self.owners.read_traces(&mut self.tracker);
-        Ok(HostReport { tracing: self.owners.tracing(), ..self.tracker.finish(&window) })
+        let (tracing, late) = (self.owners.tracing(), self.late);
+        Ok(HostReport { tracing, late, ..self.tracker.finish(&window) })
     }
 
     /// Dumps until a dump shows rest, or `settle` is over. Returns true if there was rest.
@@ -339,7 +356,11 @@ impl Tracking {
 
     /// Sleeps until `due` or a command, if `eager` also until an event; handles events.
     fn receive(&mut self, due: Duration, eager: bool) -> Result<(), Error> {
+        let begun = self.shared.now();
         let command = self.shared.receive(due, eager, &mut self.events)?;
+        let now = self.shared.now();
+        self.late = self.late.max(now.saturating_sub(due.max(begun)));
+        self.tracker.handle_lost(self.shared.lost_events(), now);
         self.command = command.or(self.command);
         if !self.events.is_empty() {
             self.schedule.handle_read(self.shared.now());
@@ -361,8 +382,10 @@ impl Tracking {
             length: now.saturating_sub(opened_at),
             settled: false,
             time_waits_refused: self.refused.since_start(),
+            lost_events: self.shared.lost_events(),
         });
-        self.shared.publish(HostReport { tracing: self.owners.tracing(), ..report });
+        let (tracing, late) = (self.owners.tracing(), self.late);
+        self.shared.publish(HostReport { tracing, late, ..report });
     }
 }
 

@@ -89,5 +89,11 @@ fn opened(scope: Scope, rows: &[Socket]) -> Tracker {
 
 fn end(tracker: Tracker, now: u64) -> HostReport {
     let now = ms(now);
-    tracker.finish(&Window { now, length: now, settled: true, time_waits_refused: None })
+    tracker.finish(&Window {
+        now,
+        length: now,
+        settled: true,
+        time_waits_refused: None,
+        lost_events: 0,
+    })
 }

@@ -28,7 +28,8 @@ fn dump_at(tracker: &mut Tracker, rows: &[Socket], now: Duration) {
 
 fn destination(tracker: &Tracker) -> Option<Destination> {
     let (now, window) = (Duration::ZERO, Duration::ZERO);
-    let window = Window { now, length: window, settled: true, time_waits_refused: None };
+    let window =
+        Window { now, length: window, settled: true, time_waits_refused: None, lost_events: 0 };
     tracker.report(&window).destinations.into_iter().next()
 }
 

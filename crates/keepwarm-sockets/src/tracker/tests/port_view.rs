@@ -85,6 +85,25 @@ fn two_sockets_on_one_host_are_one_connection() {
     assert_eq!(report.closed.total(), 1);
 }
 
+/// The event of the peer may be among those that were lost.
+#[test]
+fn lost_event_of_the_peer_leaves_no_closer() {
+    for (lost_at, kind) in [(None, (1, 0)), (Some(1200), (0, 1)), (Some(9000), (1, 0))] {
+        let mut tracker = opened(&[]);
+        tracker.handle_event(died(LOOPBACK, LOOPBACK_SERVER, 1, true, 1), ms(1100));
+        lost_at.into_iter().for_each(|at| tracker.handle_lost(3, ms(at)));
+        let report = finish(tracker, 1300, &[]);
+        let seen = (report.closed.server_fin, report.closed.unclassified);
+        assert_eq!(seen, kind, "{lost_at:?} {report:#?}");
+        // A TIME_WAIT that is there is evidence without the peer.
+        let mut tracker = opened(&[]);
+        tracker.handle_event(died(LOOPBACK, LOOPBACK_SERVER, 1, true, 1), ms(1100));
+        lost_at.into_iter().for_each(|at| tracker.handle_lost(3, ms(at)));
+        let report = finish(tracker, 1300, &[time_wait(LOOPBACK, LOOPBACK_SERVER, 200)]);
+        assert_eq!(report.closed.client_fin, 1, "{report:#?}");
+    }
+}
+
 /// On loopback the kernel may reuse a TIME_WAIT after one second.
 #[test]
 fn late_dump_proves_no_absence_on_loopback() {
@@ -218,8 +237,13 @@ fn client_is_classified_with_its_earlier_server() {
     tracker.handle_event(died(SERVER, HERE, 2, true, 1), ms(1100));
     dump(&mut tracker, 1200, &[client(State::CloseWait), time_wait(SERVER, HERE, 100)]);
     dump(&mut tracker, 3200, &[client(State::CloseWait)]);
-    let window =
-        Window { now: ms(3200), length: ms(2200), settled: true, time_waits_refused: None };
+    let window = Window {
+        now: ms(3200),
+        length: ms(2200),
+        settled: true,
+        time_waits_refused: None,
+        lost_events: 0,
+    };
     let so_far = tracker.report(&window).port(PORT);
     assert_eq!((so_far.opened, so_far.closed.total(), so_far.alive_at_end), (0, 0, 1));
     // The client wrote and was reset: alone, its socket would say that the server aborted.
