@@ -4,11 +4,14 @@
 //! in [`RequestBuilder`], and sent by `exchange::send`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
 use crate::builder::ClientBuilder;
 use crate::clock::Clock;
+use crate::error::Result;
+use crate::exchange::warm::warm;
 use crate::observe::event_queue::EventQueue;
 use crate::observe::explain::explain;
 use crate::observe::stats::{OriginStats, Stats};
@@ -19,7 +22,7 @@ use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::Keeper;
 use crate::pool::origin::Shared;
 use crate::pool::origins::Origins;
-use crate::request::RequestBuilder;
+use crate::request::{RequestBuilder, parse};
 
 /// An HTTP/1.1 client with a pool of connections for each origin.
 ///
@@ -92,6 +95,7 @@ impl Client {
             settings,
             clock,
             keeper: Arc::clone(&keeper),
+            closing: Arc::default(),
         };
         let origins = Arc::new(Origins::new(Arc::new(shared)));
         keeper.serve(&origins);
@@ -172,6 +176,57 @@ impl Client {
     /// ```
     pub fn close_idle(&self) {
         self.origins().close_idle();
+    }
+
+    /// Opens connections to the origin of a URL ahead of the first request, until so many are free at
+    /// once; idle ones count. Returns how many were: fewer only if a limit on connections or idle
+    /// connections is lower.
+    ///
+    /// For a start that must not be slow, and before a burst that is known to come. No request is
+    /// sent, and the connections return to the pool unused, where the idle timeout counts from now
+    /// on. `acquire_timeout`, `connect_timeout` and the client's `timeout` bound it as they bound a
+    /// request; the error of the first dial that fails is returned, and connections that are open by
+    /// then stay in the pool. Counted as [`warmed`](crate::PoolStats::warmed) in the statistics.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+    /// client.warm("https://backend.example/", 16).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn warm(&self, url: impl AsRef<str>, connections: usize) -> Result<usize> {
+        let uri = parse(url.as_ref())?;
+        warm(self.origins(), &uri, connections).await
+    }
+
+    /// Ends the client in order: requests that begin from now on are refused
+    /// ([`is_shut_down`](crate::Error::is_shut_down)), those that wait or are in flight have time
+    /// until `deadline` is over, and then all connections are closed. Go has
+    /// no such end of a client.
+    ///
+    /// Returns as soon as no request is under way, with the number of those that still were at the
+    /// end: 0 if all were served. Those that waited then are refused; an exchange under way goes on
+    /// within its own timeouts, and its connection closes when it ends. A response whose body is
+    /// not read to its end, nor dropped, counts as under way. It holds for all clones.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) {
+    /// let unfinished = client.shutdown(std::time::Duration::from_secs(10)).await;
+    /// if unfinished > 0 {
+    ///     eprintln!("{unfinished} requests were not served in time");
+    /// }
+    /// # }
+    /// ```
+    pub async fn shutdown(&self, deadline: Duration) -> usize {
+        let origins = self.origins();
+        let closing = &origins.shared().closing;
+        closing.request();
+        let quiet = closing.quiet(|| origins.under_way() > 0);
+        // Late or not, what is left is counted below.
+        let _ = tokio::time::timeout(deadline, quiet).await;
+        let left = origins.under_way();
+        origins.shut_down();
+        left
     }
 
     /// Returns the pools. A clone of them does not keep the client alive.

@@ -163,7 +163,7 @@ impl RequestBuilder {
 
 /// Parses an absolute URL. Bytes of path and query that may not stand in a URI are encoded, as in a
 /// redirect.
-fn parse(url: &str) -> Result<Uri> {
+pub(crate) fn parse(url: &str) -> Result<Uri> {
     let refuse = |why: &dyn std::fmt::Display| {
         let message = format!("{:?} is not a URL: {why}; write http://host/path", printable(url));
         Error::invalid(message)

@@ -12,6 +12,7 @@
 //! | `outgoing`, `framing`, `redirect` | the request, its framing, and what a redirect changes |
 //! | `response_body` | the response's body, and how its connection returns |
 //! | `upload` | an upload that outlives the head of its response |
+//! | `warm` | connections ahead of the first request |
 //! | `drain` | reading the rest of an abandoned response |
 
 pub(crate) mod acquire;
@@ -24,3 +25,4 @@ pub(crate) mod response_body;
 pub(crate) mod retry;
 pub(crate) mod send;
 pub(crate) mod upload;
+pub(crate) mod warm;

@@ -8,6 +8,8 @@ use super::redirect::{self, RedirectStopped};
 use super::response_body::{ConnectionInfo, ResponseBody};
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::pool::closing::Closing;
+use crate::pool::origin::Shared;
 use crate::pool::origins::Origins;
 
 /// A response, and the reason why it is a redirect that was not followed.
@@ -23,10 +25,12 @@ pub(crate) async fn send(
     outgoing: &mut Outgoing,
     timeout: Option<Duration>,
 ) -> Result<Sent> {
-    let settings = &origins.shared().settings;
+    let Shared { settings, closing, .. } = &**origins.shared();
+    closing.admit()?;
     let limit = settings.max_redirects;
     let mut deadline = Deadline::after(timeout.or(settings.timeout));
     let mut followed = 0;
+    let mut _between_hops = None;
     loop {
         let (response, connection) = round_trip(origins, outgoing, deadline).await?;
         let next = (limit > 0)
@@ -40,6 +44,8 @@ pub(crate) async fn send(
             let stopped = next.and_then(Result::err);
             return Ok(Sent { response, connection, stopped });
         };
+        // The connection returns below, and the next hop asks for one.
+        _between_hops.get_or_insert_with(|| Closing::hold(closing));
         let mut body = response.into_body();
         body.discard_arrived(MAX_DISCARDED_BYTES);
         redirect::follow(outgoing, next);

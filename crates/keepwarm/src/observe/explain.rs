@@ -63,7 +63,7 @@ pub(crate) fn explain(
 fn summary(stats: &OriginStats) -> String {
     format!(
         "{}, {} of them on a reused connection; {} opened, at most {} at once",
-        counted(stats.checkouts, "request"),
+        counted(stats.checkouts.saturating_sub(stats.warmed), "request"),
         stats.reused,
         counted(stats.opened, "connection"),
         counted(stats.peak as u64, "request"),

@@ -19,6 +19,7 @@ pub(crate) struct Snapshot {
     pub(crate) unread: u64,
     pub(crate) draining: usize,
     pub(crate) drained: u64,
+    pub(crate) warmed: u64,
     pub(crate) counts: Counts,
 }
 
@@ -31,6 +32,7 @@ impl Snapshot {
         self.unread += other.unread;
         self.draining += other.draining;
         self.drained += other.drained;
+        self.warmed += other.warmed;
         self.dialing += dialing;
         self.active += active;
         self.idle += idle;

@@ -139,6 +139,8 @@ pub struct PoolStats {
     /// Connections that returned to the pool because the dropped response on them was read to its
     /// end.
     pub drained: u64,
+    /// Subset of `checkouts`: by [`Client::warm`](crate::Client::warm), for no request.
+    pub warmed: u64,
     /// Dials that failed.
     pub dials_failed: u64,
     /// Connections closed, by reason and closer; only those that occurred, most frequent first.
@@ -192,7 +194,7 @@ impl PoolStats {
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let Snapshot { dialing, active, idle, waiting, opened_lately, unread, counts, .. } =
             *snapshot;
-        let Snapshot { draining, drained, .. } = *snapshot;
+        let Snapshot { draining, drained, warmed, .. } = *snapshot;
         let mut closes: Vec<CloseCount> = CloseReason::ALL
             .into_iter()
             .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
@@ -220,6 +222,7 @@ impl PoolStats {
             bodies_unread: unread,
             draining,
             drained,
+            warmed,
             dials_failed: counts.dials_failed,
             closes,
         }

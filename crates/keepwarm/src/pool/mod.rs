@@ -12,9 +12,11 @@
 //! | `dial` | establishing a connection, in a task of the pool |
 //! | `freshness` | which addresses a name has lost |
 //! | `keeper` | the task that inspects idle sockets, and closes expired connections |
+//! | `closing` | the orderly end of a client |
 //! | `connection_limit`, `idle_limit` | limits on all origins together |
 //! | `retry_budget` | how many requests may be sent a second time |
 
+pub(crate) mod closing;
 pub(crate) mod connection_limit;
 pub(crate) mod dial;
 pub(crate) mod freshness;

@@ -148,6 +148,12 @@ impl Origins {
         }
     }
 
+    /// Returns the number of requests that wait or hold a connection.
+    pub(crate) fn under_way(&self) -> usize {
+        let snapshots = self.all().into_iter().map(|origin| origin.snapshot());
+        snapshots.map(|one| one.active + one.waiting).sum()
+    }
+
     pub(crate) fn shut_down(&self) {
         for origin in self.all() {
             origin.shut_down();

@@ -3,6 +3,7 @@
 mod accounts;
 #[cfg(target_os = "linux")]
 mod addresses;
+mod beginning_and_end;
 mod bodies;
 #[cfg(feature = "tls")]
 mod boundary;

@@ -100,6 +100,7 @@ impl Origin {
         if places_moved {
             self.shared.connection_limit.serve(|| self.shared.keeper.origins());
         }
+        self.shared.closing.note_change();
         // Observers come last, since they may run any code.
         if let Some(events) = &self.shared.events {
             events.deliver();

@@ -33,6 +33,7 @@ use crate::observe::recent_count::RecentCount;
 use crate::observe::snapshot::Snapshot;
 use crate::observe::warnings;
 use crate::origin_key::OriginKey;
+use crate::pool::closing::Closing;
 use crate::pool::connection_limit::ConnectionLimit;
 use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::{IdleWakeup, Keeper};
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) transport: Transport,
     pub(crate) clock: Clock,
     pub(crate) keeper: Arc<Keeper>,
+    pub(crate) closing: Arc<Closing>,
     pub(crate) idle_limit: IdleLimit,
     pub(crate) connection_limit: ConnectionLimit,
     /// Set if the client has observers.
@@ -100,6 +102,8 @@ struct State {
     /// Connections that are being drained now, and connections that were kept by draining.
     draining: usize,
     drained: u64,
+    /// Checkouts that no request was sent for.
+    warmed: u64,
 }
 
 /// The number of a connection, the moment when it was opened, and where to.
@@ -164,6 +168,7 @@ impl Origin {
                 unread: 0,
                 draining: 0,
                 drained: 0,
+                warmed: 0,
             }),
             retries: RetryBudget::new(),
             addresses: KnownAddresses::default(),
@@ -435,6 +440,7 @@ impl Origin {
             unread: state.unread,
             draining: state.draining,
             drained: state.drained,
+            warmed: state.warmed,
             counts: *state.pool.counts(),
         }
     }
@@ -452,6 +458,11 @@ impl Origin {
     pub(crate) fn note_draining(&self, change: isize) {
         let mut state = self.lock();
         state.draining = state.draining.saturating_add_signed(change);
+    }
+
+    /// Counts checkouts that no request was sent for.
+    pub(crate) fn note_warmed(&self, connections: usize) {
+        self.lock().warmed += connections as u64;
     }
 
     /// Counts a connection that was drained, and is about to return.

@@ -1,0 +1,47 @@
+//! Opens connections ahead of the first request.
+
+use std::sync::Arc;
+
+use http::Uri;
+use tokio::task::JoinSet;
+
+use super::acquire::Acquirer;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result, Stage};
+use crate::origin_key::OriginRef;
+use crate::pool::origins::Origins;
+
+/// Number of the request that warming has in events: requests are counted from 1.
+const NO_REQUEST: u64 = 0;
+
+/// Takes connections out of the pool until so many are held at once, and lets them return.
+pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Result<usize> {
+    let shared = origins.shared();
+    shared.closing.admit()?;
+    let origin = origins.get(OriginRef::of(uri)?);
+    let settings = &shared.settings;
+    let limits = [
+        settings.pool.max_connections,
+        settings.pool.max_idle,
+        settings.max_connections,
+        settings.max_idle,
+    ];
+    let most = limits.into_iter().filter_map(|limit| limit.get()).min();
+    let wanted = most.map_or(connections, |most| connections.min(most as usize));
+    let mut dials = JoinSet::new();
+    for _ in 0..wanted {
+        let (origin, timeout) = (Arc::clone(&origin), settings.timeout);
+        dials.spawn(async move {
+            let mut acquirer = Acquirer::new(&origin, NO_REQUEST, false);
+            acquirer.connection(None, &mut Deadline::after(timeout)).await
+        });
+    }
+    // Held until the last one is there, so that none serves two of them.
+    let mut held = Vec::new();
+    while let Some(dialed) = dials.join_next().await {
+        let granted = dialed.map_err(|error| Error::failed(Stage::Connect, error))??;
+        held.push(granted.lease);
+        origin.note_warmed(1);
+    }
+    Ok(held.len())
+}

@@ -1,0 +1,157 @@
+//! Connections ahead of the first request, and the orderly end of a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keepwarm::{Client, Stage as At};
+use keepwarm_testkit::http_server::{Gate, HttpServer, RefusedPort};
+use keepwarm_testkit::scripted::{Server, eventually, within};
+
+use crate::support::{assert_at_rest, audit, done, exchange, fetch, only};
+
+#[tokio::test]
+async fn warmed_connections_serve_the_burst() {
+    let server = Server::saying("warm");
+    let client = Client::new();
+    let url = server.url("/");
+    assert_eq!(within("connections", client.warm(&url, 8)).await.expect("all open"), 8);
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!((stats.idle, stats.opened, stats.warmed, stats.reused), (8, 8, 8, 0));
+    assert_eq!(server.requests(), 0, "no request was sent");
+    let burst: Vec<_> = (0..8).map(|_| fetch(&client, &url)).collect();
+    for one in burst {
+        assert_eq!(done(one).await.expect("a body"), "warm");
+    }
+    assert_eq!(only(&client).opened, 8);
+    let told = client.explain(&server.origin()).expect("known");
+    assert!(told.contains(": 8 requests, "), "{told}");
+    // Idle ones count.
+    assert_eq!(client.warm(&url, 10).await.expect("all open"), 10);
+    assert_eq!(only(&client).opened, 10);
+}
+
+#[tokio::test]
+async fn warming_keeps_to_the_limits() {
+    let server = Server::saying("warm");
+    let url = server.url("/");
+    for builder in [
+        Client::builder().max_connections_per_origin(3),
+        Client::builder().max_idle_per_origin(3),
+        Client::builder().max_connections(3),
+        Client::builder().max_idle(3),
+    ] {
+        let client = builder.build().expect("good");
+        assert_eq!(within("connections", client.warm(&url, 9)).await.expect("three open"), 3);
+        let stats = only(&client);
+        assert_eq!((stats.idle, stats.opened, stats.closed()), (3, 3, 0));
+    }
+    assert_eq!(Client::new().warm(&url, 0).await.expect("nothing to do"), 0);
+}
+
+#[tokio::test]
+async fn warming_reports_a_failed_dial() {
+    let dead = RefusedPort::new();
+    let client = Client::new();
+    let url = format!("http://{}/", dead.address());
+    let error = within("a failure", client.warm(&url, 4)).await.expect_err("refused");
+    assert!(error.is_connect() && error.stage() == At::Connect, "{error}");
+    let error = client.warm("no url", 1).await.expect_err("no URL");
+    assert!(error.is_invalid(), "{error}");
+}
+
+/// A server whose answers wait for a gate.
+fn gated(gate: &Arc<Gate>) -> HttpServer {
+    let gate = Arc::clone(gate);
+    HttpServer::start(move |conn| {
+        while conn.read_request() {
+            gate.wait();
+            conn.respond("late");
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_serves_what_waits_and_is_in_flight() {
+    let gate = Arc::new(Gate::new());
+    let server = gated(&gate);
+    let client = Client::builder().max_connections_per_origin(1).build().expect("good");
+    let url = server.url();
+    let asked: Vec<_> = (0..3).map(|_| fetch(&client, &url)).collect();
+    eventually("one in flight and two waiting", || {
+        let total = client.stats().total;
+        (total.active, total.waiting) == (1, 2)
+    })
+    .await;
+    let closing = {
+        let client = client.clone();
+        tokio::spawn(async move { client.shutdown(Duration::from_secs(60)).await })
+    };
+    // Until requests that begin now are refused.
+    let error = within("a refusal", async {
+        loop {
+            if let Err(error) = client.get("http://127.0.0.1:1/").send().await
+                && error.is_shut_down()
+            {
+                return error;
+            }
+        }
+    })
+    .await;
+    assert!(error.to_string().contains("the client is shutting down"), "{error}");
+    assert!(client.warm(&url, 1).await.expect_err("refused").is_shut_down());
+    gate.open();
+    for one in asked {
+        assert_eq!(done(one).await.expect("served"), "late");
+    }
+    assert_eq!(within("the end", closing).await.expect("no panic"), 0);
+    let stats = client.stats().origin(&url).cloned();
+    let stats = stats.expect("known");
+    audit(&stats);
+    assert_eq!((stats.opened, stats.closed(), stats.idle), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn shutdown_follows_a_redirect_to_its_end() {
+    let gate = Arc::new(Gate::new());
+    let held = Arc::clone(&gate);
+    let server = HttpServer::start(move |conn| {
+        while conn.read_request() {
+            if conn.request().starts_with(b"GET /end") {
+                conn.respond("the end");
+            } else {
+                held.wait();
+                conn.send(b"HTTP/1.1 302 Found\r\nlocation: /end\r\ncontent-length: 0\r\n\r\n");
+            }
+        }
+    });
+    let client = Client::new();
+    let asked = fetch(&client, &server.url());
+    eventually("a request in flight", || client.stats().total.active == 1).await;
+    gate.open();
+    assert_eq!(within("the end", client.shutdown(Duration::from_secs(60))).await, 0);
+    assert_eq!(done(asked).await.expect("served"), "the end");
+}
+
+#[tokio::test]
+async fn shutdown_ends_at_its_deadline() {
+    let gate = Arc::new(Gate::new());
+    let server = gated(&gate);
+    let client = Client::new();
+    let asked = fetch(&client, &server.url());
+    eventually("a request in flight", || client.stats().total.active == 1).await;
+    assert_eq!(within("the end", client.shutdown(Duration::from_millis(20))).await, 1);
+    // The exchange goes on, and its connection closes behind it.
+    gate.open();
+    assert_eq!(done(asked).await.expect("a body"), "late");
+    eventually("its close", || only(&client).closed() == 1).await;
+}
+
+#[tokio::test]
+async fn unused_client_shuts_down_at_once() {
+    let server = Server::saying("x");
+    let client = Client::new();
+    assert_eq!(exchange(&client, &server.url("/")).await, "x");
+    assert_eq!(within("the end", client.shutdown(Duration::MAX)).await, 0);
+    assert_eq!(only(&client).idle, 0);
+}
