@@ -87,6 +87,8 @@ impl Level {
 pub struct Evidence {
     /// The observed side: "local" below is this side.
     pub side: Side,
+    /// True if it is a guess which end is the service, so that the sides may be the wrong way round.
+    pub side_is_guess: bool,
     /// How the numbers were obtained.
     pub level: Level,
     /// Length of the window; zero for one dump.

@@ -6,7 +6,7 @@
 
 use crate::evidence::{Evidence, Side};
 use crate::finding::{Cause, Finding};
-use crate::thresholds::{LESS_SURE, LOST_LITTLE, LOST_MUCH, LOST_SOME};
+use crate::thresholds::{GUESSED_SIDE, LESS_SURE, LOST_LITTLE, LOST_MUCH, LOST_SOME};
 use crate::words::percent;
 
 /// Kinds of evidence that the self-test did not find on this kernel. A finding that rests on one of
@@ -86,6 +86,19 @@ pub(crate) fn degrade(seen: &Evidence, finding: Finding) -> Finding {
         }
         _ => finding,
     }
+}
+
+/// Lowers a finding whose sides may be the wrong way round.
+pub(crate) fn with_guessed_side(seen: &Evidence, finding: Finding) -> Finding {
+    if !seen.side_is_guess {
+        return finding;
+    }
+    let summary = format!(
+        "{}; which end is the service is a guess: neither port has a listener here, and connect(2) may \
+         have chosen either",
+        finding.summary
+    );
+    Finding { confidence: finding.confidence * GUESSED_SIDE, summary, ..finding }
 }
 
 /// Lowers or withholds a finding on closes of which events were lost: a socket whose peer's event is

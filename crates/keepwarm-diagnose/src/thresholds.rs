@@ -110,10 +110,13 @@ pub(crate) const IDLE_BESIDE_NEW: f64 = 10.0;
 
 /// Share of closes before an answer from which giving up is the cause.
 pub(crate) const GIVEN_UP: f64 = 0.3;
-/// Milliseconds up to which data before a close is a farewell, not a request: a program says both in
-/// one go. The kernel's clock of the last data ticks every 10 ms at the slowest (HZ=100), and two
-/// ticks are one beside the truth at each end. The round trip that a FIN takes is not among them.
-pub const LONGEST_FAREWELL_MS: u32 = 20;
+/// Milliseconds by which the kernel's clock of the last data may be off: it ticks every 10 ms at the
+/// slowest (HZ=100), and the data and the close are one tick off each.
+pub(crate) const TICKS_MS: u32 = 20;
+/// Milliseconds up to which data before a close is a farewell, not a request. A program says both in
+/// one go, so they are apart by the ticks of the clock, and by what a thread may wait for a core (50,
+/// as the tracker allows). The round trip that a FIN takes is not among them.
+pub const LONGEST_FAREWELL_MS: u32 = TICKS_MS + 50;
 /// Share of the waiting that was in vain, at least, from which giving up is the cause.
 pub(crate) const IN_VAIN: f64 = 0.5;
 /// Open connections without one answer from which they are worth a finding.
@@ -154,7 +157,14 @@ pub(crate) const POSSIBLE: f64 = 0.3;
 /// Factor on a finding that another cause can no longer be told from.
 pub(crate) const LESS_SURE: f64 = 0.7;
 /// Factor on a close that came later than at once, and earlier than a timeout.
-pub(crate) const SOMEWHAT_LATE: f64 = 0.7;
+pub(crate) const SOMEWHAT_LATE: f64 = 0.5;
+/// Factor on a close within [`AT_ONCE_MS`] that is later than a farewell: a short timeout looks the
+/// same.
+pub(crate) const NOT_AT_ONCE: f64 = 0.85;
+/// Factor on D13 if the times of waiting are not twice the longest farewell.
+pub(crate) const SHORT_WAIT: f64 = 0.8;
+/// Healthy, if closes pile up at one number of requests: a limit of them, or a restart.
+pub(crate) const LIMITED: f64 = 0.8;
 /// D1, if pools pile up: a large pool that is new looks the same.
 pub(crate) const PILED_UP: f64 = 0.7;
 /// D1, if each connection carried a few requests.
@@ -194,6 +204,8 @@ pub(crate) const FORESEEN: f64 = 0.8;
 /// D12: offset of the ratio of segments, and the most it reaches.
 pub(crate) const RATIO_OFFSET: f64 = 0.5;
 pub(crate) const MOST_UNPAIRED: f64 = 0.9;
+/// Factor on a finding where it is a guess which end is the service.
+pub(crate) const GUESSED_SIDE: f64 = 0.5;
 /// Most confidence of a finding on closes of which some events were lost.
 pub(crate) const LOST_SOME: f64 = 0.6;
 /// Factor on D1, D5 and D6 where requests are known within bounds only.

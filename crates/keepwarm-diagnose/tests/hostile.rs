@@ -115,6 +115,7 @@ fn evidence(dice: &mut Dice) -> Evidence {
         connect_failed: pick(dice, &COUNTS),
         unanswered: pick(dice, &COUNTS),
         given_up: pick(dice, &COUNTS),
+        side_is_guess: dice.roll(4) == 0,
         met_waiting: pick(dice, &COUNTS),
         met_waiting_in_vain: pick(dice, &COUNTS),
         late_answers: maybe(dice, idle),

@@ -203,6 +203,15 @@ fn data_after_the_close_makes_d1_less_sure() {
     }
 }
 
+#[test]
+fn guessed_side_makes_each_finding_less_sure() {
+    let seen = Evidence { local_fin: 1000, idle_local: idle(0, (0, 1.0)), ..seen() };
+    let guessed = main_finding(&Evidence { side_is_guess: true, ..seen.clone() });
+    assert_eq!((guessed.code, guessed.confidence), ("D1", 0.5));
+    assert!(guessed.summary.contains("which end is the service is a guess"), "{guessed:#?}");
+    assert_eq!(main_finding(&seen).confidence, 1.0);
+}
+
 /// The kernel forgets the requests of connections that end by SO_LINGER 0.
 #[test]
 fn requests_of_a_few_say_nothing_of_the_rest() {

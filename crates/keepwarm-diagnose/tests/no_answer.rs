@@ -108,8 +108,11 @@ fn d13_names_a_common_deadline() {
     assert!(is(&given(900, 250, 0.1), "D13").confidence < found.confidence);
     is(&given(299, 250, 0.9), "D1");
     // A farewell of the protocol goes right before the close.
-    is(&given(1000, 20, 0.9), "D1");
-    is(&given(1000, 21, 0.9), "D13");
+    is(&given(1000, 70, 0.9), "D1");
+    is(&given(1000, 71, 0.9), "D13");
+    assert!(
+        is(&given(1000, 139, 0.9), "D13").confidence < is(&given(1000, 140, 0.9), "D13").confidence
+    );
     let go = Some(Runtime { kind: Kind::Go, version: None });
     let advice = |seen: &Evidence| is(seen, "D13").advice.unwrap();
     let client = Evidence { runtime: go, ..given(900, 250, 0.9) };

@@ -45,7 +45,9 @@ fn full() -> WatchRecord {
     let destination = DestinationRecord {
         remote: Some("10.0.0.5:443".parse().unwrap()),
         side: Side::Client,
+        side_evidence: Some("listener".to_owned()),
         folded: 1,
+        folded_at_least: false,
         opened: Some(10),
         closed: Some(Closed { local_fin: 9, ..Closed::default() }),
         requests_per_connection: PerConnection {
@@ -55,7 +57,7 @@ fn full() -> WatchRecord {
             total: Some(11),
         },
         requests_at_most: Some(PerConnection { p50: Some(2), ..PerConnection::default() }),
-        waiting: Some(WaitingRecord { unanswered: 1, given_up: 1, p50_ms: Some(300) }),
+        waiting: Some(WaitingRecord { p50_ms: Some(300), ..WaitingRecord::default() }),
         stuck: Some(StuckRecord::default()),
         accept_queue: Some(AcceptQueueRecord::default()),
         idle_at_close_ms: IdleRecord { p50: Some(1), p99: Some(2) },

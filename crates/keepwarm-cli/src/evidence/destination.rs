@@ -9,7 +9,9 @@ use keepwarm_diagnose::{
     MissingEvidence, OpenTraffic, PolledEvidence, Ports, Requests, ResetReasons,
     Side as ObservedSide, StuckSockets, TIME_WAIT,
 };
-use keepwarm_sockets::{Destination, Histogram, HostReport, Polls, SelfTest, Side, Tracing};
+use keepwarm_sockets::{
+    Destination, Histogram, HostReport, Polls, SelfTest, Side, SideEvidence, Tracing,
+};
 
 /// Width of a cluster of idle times, or of numbers of requests, to either side.
 const CLUSTER: f64 = 0.03;
@@ -37,6 +39,7 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
     let Context { ports, is_reused, runtime, peer_runtime, lost_share, missing, load } = context;
     let (given_up, waited) = given_up(&one.waited_before_give_up);
     Evidence {
+        side_is_guess: one.side_evidence == SideEvidence::Guess && one.service.is_some(),
         window: report.window,
         opened: one.opened,
         local_fin: one.closed.local_fin,

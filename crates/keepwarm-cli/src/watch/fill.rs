@@ -195,7 +195,9 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
     DestinationRecord {
         remote: one.service,
         side: side(one.side),
+        side_evidence: one.service.map(|_| one.side_evidence.as_str().to_owned()),
         folded: one.folded,
+        folded_at_least: one.folded_at_least,
         opened: known.counted.then_some(one.opened),
         closed: known.counted.then(|| closed(one)),
         requests_per_connection: per_connection(&one.requests, known),
@@ -204,6 +206,10 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
             unanswered: one.unanswered,
             given_up: one.given_up,
             p50_ms: one.waited_before_give_up.quantile(0.5),
+            met: one.met_waiting,
+            met_in_vain: one.met_waiting_in_vain,
+            late_answers: one.late_answers.count(),
+            cut_answers: one.cut_answers,
         }),
         stuck: Some(StuckRecord {
             established: one.stuck.established,

@@ -5,7 +5,7 @@ use crate::evidence::{Evidence, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     AT_ONCE_MS, BEHIND_INTRODUCTION, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED, LARGE_LIMIT,
-    NEARLY_ALL, ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
+    ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
 };
 use crate::words::{percent, thousands};
 
@@ -27,7 +27,8 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let few = requests.common <= INTRODUCED;
     let is_limit = (is_known || requests.common_share >= DOMINANT)
         && (ONE_REQUEST + 1..LARGE_LIMIT).contains(&requests.common)
-        && (CLUSTERED..=if few { NEARLY_ALL } else { 1.0 }).contains(&requests.common_share)
+        && requests.common_share >= CLUSTERED
+        && !one_request_each::is_introduced(requests)
         && at_once;
     is_limit.then(|| {
         // The longest connection of the cluster has the number; one beyond it is of another kind.

@@ -24,7 +24,9 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
 /// the HTTP checks of a load balancer do, and few other programs.
 pub(super) fn by_reset(seen: &Evidence, requests: Option<&Requests>) -> Option<Finding> {
     let closed = seen.closed();
-    let reset = seen.reset_on_purpose().min(closed);
+    // A reset after the peer's FIN is not how the connection was ended.
+    let resets = if seen.side == Side::Client { seen.local_rst } else { seen.remote_rst };
+    let reset = seen.reset_on_purpose().min(resets).min(closed);
     let is_checker = seen.runtime_of(Side::Client).is_some_and(|one| one.kind == Kind::Haproxy);
     let one_each = requests.map_or(is_checker, |known| OneEach::of(known, seen).is_some());
     (share(reset, closed) >= DOMINANT && one_each).then(|| {

@@ -11,7 +11,7 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
 use crate::thresholds::{
     CLUSTERED, COMMON_DEADLINE, COMMON_WAIT, DOMINANT, ENOUGH_CLOSES, GIVEN_UP, GIVEN_UP_SURE,
-    HALF_SURE, IN_VAIN, LONGEST_FAREWELL_MS, MANY_WAIT, UNANSWERED_SURE,
+    HALF_SURE, IN_VAIN, LONGEST_FAREWELL_MS, MANY_WAIT, SHORT_WAIT, TICKS_MS, UNANSWERED_SURE,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -42,6 +42,7 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
         ),
     });
     let base = if seen.unanswered >= while_due { UNANSWERED_SURE } else { GIVEN_UP_SURE };
+    let is_proved = seen.unanswered >= while_due || seen.waited_in_vain() >= IN_VAIN;
     let mut confidence = base + (1.0 - base) * part * HALF_SURE;
     let deadline = waited.filter(|waited| waited.common_share >= CLUSTERED);
     if let Some(waited) = deadline {
@@ -51,12 +52,15 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
             percent(waited.common_share),
             millis(waited.common_ms)
         ));
-        let is_proved = seen.unanswered >= while_due || seen.waited_in_vain() >= IN_VAIN;
         let common = if is_proved { COMMON_DEADLINE } else { COMMON_WAIT };
         confidence = confidence.max(common * part.sqrt()).min(1.0);
     } else if let Some(waited) = waited {
         let median = millis(waited.p50_ms);
         summary.push_str(&format!("; it waited {median} in the median, and differing times"));
+    }
+    let is_short = waited.is_some_and(|waited| waited.p50_ms < 2 * LONGEST_FAREWELL_MS);
+    if is_short && !is_proved {
+        confidence *= SHORT_WAIT;
     }
     let cause = Cause::GivenUp { deadline_ms: deadline.map(|waited| waited.common_ms) };
     Some(with_step(seen, cause, confidence, summary))
@@ -67,7 +71,7 @@ fn too_late(seen: &Evidence) -> Option<Finding> {
     let (closed, late) = (seen.closed(), seen.late_answers?);
     let count = late.closes.min(closed);
     let part = share(count, closed);
-    if closed < ENOUGH_CLOSES || part < GIVEN_UP || late.p50_ms <= LONGEST_FAREWELL_MS {
+    if closed < ENOUGH_CLOSES || part < GIVEN_UP || late.p50_ms <= TICKS_MS {
         return None;
     }
     let summary = format!(

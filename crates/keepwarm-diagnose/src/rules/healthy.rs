@@ -5,7 +5,8 @@ use super::finding;
 use crate::evidence::{Evidence, PolledEvidence, RequestCount, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    ENOUGH_CLOSES, FAILED_REQUESTS, LIKELY, ONE_DUMP, SILENT_MS, UNREAD, USED_AGAIN, WELL_USED,
+    CLUSTERED, ENOUGH_CLOSES, FAILED_REQUESTS, INTRODUCED, LARGE_LIMIT, LIKELY, LIMITED, ONE_DUMP,
+    SILENT_MS, UNREAD, USED_AGAIN, WELL_USED,
 };
 use crate::words::{counted, is_or_are, thousands, were};
 
@@ -65,7 +66,12 @@ fn kept(seen: &Evidence) -> Finding {
         were(seen.opened),
         thousands(seen.closed())
     );
-    finding(seen, Cause::Healthy, 1.0, summary)
+    let is_limited = seen.closed() >= ENOUGH_CLOSES
+        && seen.requests.is_some_and(|all| {
+            all.common_share >= CLUSTERED && (INTRODUCED..LARGE_LIMIT).contains(&all.common)
+        });
+    let sure = if is_limited { LIMITED } else { 1.0 };
+    finding(seen, Cause::Healthy, sure, summary)
 }
 
 /// Returns true if the number of requests is a lower bound.

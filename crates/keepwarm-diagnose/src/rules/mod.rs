@@ -47,18 +47,19 @@ pub use self::polled::not_judged_by_polls;
 use crate::evidence::{Evidence, Level, PolledEvidence, Requests};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::advice;
-use crate::missing_evidence::degrade;
+use crate::missing_evidence::{degrade, with_guessed_side};
 use crate::thresholds::{ENOUGH_CLOSES, WEAKER};
 
 /// Judges one destination. Returns one finding or more, the most important one first.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Vec<Finding> {
     let seen = &evidence.before_end_of_load();
-    match &seen.level {
+    let findings = match &seen.level {
         Level::OneDump => beside(seen, degrade(seen, one_dump(seen))),
         Level::Polled(polls) => judge_polled(seen, polls),
         Level::Counted | Level::Traced(_) => beside(seen, degrade(seen, main_cause(seen))),
-    }
+    };
+    findings.into_iter().map(|one| with_guessed_side(seen, one)).collect()
 }
 
 /// Puts the main cause among the findings that do not depend on closes.

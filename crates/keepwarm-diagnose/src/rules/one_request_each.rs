@@ -4,8 +4,8 @@ use super::{d01_client_per_request, d02_idle_pool_too_small, d06_connection_clos
 use crate::evidence::{Evidence, Idle, Requests};
 use crate::finding::Finding;
 use crate::thresholds::{
-    AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, INTRODUCED, NEARLY_ALL, ONE_REQUEST, SOME_TIMEOUT_MS,
-    SOMEWHAT_LATE,
+    AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, DOMINANT, INTRODUCED, LONGEST_FAREWELL_MS,
+    NEARLY_ALL, NOT_AT_ONCE, ONE_REQUEST, SOME_TIMEOUT_MS, SOMEWHAT_LATE,
 };
 use crate::words::{percent, thousands};
 
@@ -45,10 +45,18 @@ pub(super) fn bounds(requests: &Requests, seen: &Evidence) -> (f64, String) {
     }
 }
 
+/// Returns true if no connection has more messages than one request behind an introduction takes, and
+/// most have the same number.
+pub(super) fn is_introduced(requests: &Requests) -> bool {
+    requests.common > 1 && requests.max <= INTRODUCED && requests.common_share >= DOMINANT
+}
+
 impl OneEach {
     pub(super) fn of(requests: &Requests, seen: &Evidence) -> Option<Self> {
-        // Probes carry nothing, and are not counted.
-        let share = (requests.common_share / (1.0 - requests.none_share).max(1e-3)).min(1.0);
+        // Probes carry nothing, and are not counted. Behind an introduction the messages of one request
+        // may differ by some: two may come in one segment.
+        let alike = if is_introduced(requests) { 1.0 } else { requests.common_share };
+        let share = (alike / (1.0 - requests.none_share).max(1e-3)).min(1.0);
         // Closes of each kind carried the same number: one request, in one segment or a few.
         if !(1..=INTRODUCED).contains(&requests.common) || share < NEARLY_ALL {
             return None;
@@ -86,7 +94,10 @@ impl OneEach {
 
     /// Returns 1 for a close at once, and less for one that came somewhat later.
     pub(super) fn punctuality(idle: Option<Idle>) -> f64 {
-        let at_once = idle.is_none_or(|idle| idle.p50_ms <= AT_ONCE_MS);
-        if at_once { 1.0 } else { SOMEWHAT_LATE }
+        match idle.map_or(0, |idle| idle.p50_ms) {
+            0..=LONGEST_FAREWELL_MS => 1.0,
+            ms if ms <= AT_ONCE_MS => NOT_AT_ONCE,
+            _ => SOMEWHAT_LATE,
+        }
     }
 }

@@ -37,8 +37,15 @@ pub struct DestinationRecord {
     pub remote: Option<SocketAddr>,
     /// Our side of the connections.
     pub side: Side,
+    /// Evidence of which end is the service: `connected`, `listener`, `port_range`, `many_ports`, or
+    /// `guess`, where the sides may be the wrong way round. `None` in a record of an older version.
+    #[serde(default)]
+    pub side_evidence: Option<String>,
     /// Destinations in these numbers: 1, or more in the folded one.
     pub folded: u64,
+    /// There are more destinations than `folded`.
+    #[serde(default)]
+    pub folded_at_least: bool,
     /// Connections opened in the window; `None` where closes are not counted.
     pub opened: Option<u64>,
     /// Connections closed in the window; `None` where closes are not counted.
@@ -162,6 +169,18 @@ pub struct WaitingRecord {
     pub given_up: u64,
     /// Median of the milliseconds that it had waited then.
     pub p50_ms: Option<u32>,
+    /// Closed connections that a dump had met while the client waited for an answer.
+    #[serde(default)]
+    pub met: u64,
+    /// The part of `met` on which nothing of the answer came any more.
+    #[serde(default)]
+    pub met_in_vain: u64,
+    /// A server's answers that came after their client had left.
+    #[serde(default)]
+    pub late_answers: u64,
+    /// A server's answers that their client left before their end.
+    #[serde(default)]
+    pub cut_answers: u64,
 }
 
 /// Sockets that have sent what the peer does not acknowledge.

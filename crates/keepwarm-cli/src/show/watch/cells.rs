@@ -15,6 +15,7 @@ pub(super) fn name(one: &DestinationRecord) -> String {
     match one.remote {
         Some(service) if service.port() == 0 => format!("{} (port not known)", service.ip()),
         Some(service) => service.to_string(),
+        None if one.folded_at_least => format!("at least {} others", thousands(one.folded)),
         None => format!("{} others", thousands(one.folded)),
     }
 }

@@ -11,8 +11,9 @@ use super::event_format::{Field, Format, symbols};
 use crate::kernel::socket::State;
 
 /// Bits of `common_flags` under which the running task has nothing to do with the event: hard and
-/// soft interrupt, NMI (include/linux/trace_events.h).
-const INTERRUPTED: u64 = 0x08 | 0x10 | 0x40;
+/// soft interrupt, NMI, and soft interrupts switched off (include/linux/trace_events.h). The last is a
+/// program that writes packets into a TUN device: the kernel receives them in its thread.
+const INTERRUPTED: u64 = 0x08 | 0x10 | 0x40 | 0x80;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
