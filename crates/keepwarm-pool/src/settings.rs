@@ -34,6 +34,21 @@ impl Limit {
     }
 }
 
+impl From<usize> for Limit {
+    /// Returns a limit of that many; of more than `u32` holds, [`Limit::NONE`].
+    fn from(count: usize) -> Self {
+        u32::try_from(count).map_or(Self::NONE, Self::at_most)
+    }
+}
+
+impl From<i32> for Limit {
+    /// Returns a limit of that many; a negative number counts as zero. For plain numbers in code,
+    /// which are `i32` where several types would do.
+    fn from(count: i32) -> Self {
+        Self::at_most(u32::try_from(count).unwrap_or(0))
+    }
+}
+
 impl From<u32> for Limit {
     /// Returns a limit of that many.
     fn from(count: u32) -> Self {
@@ -67,13 +82,16 @@ pub struct Settings {
     /// closes it. [`Duration::MAX`] means for ever; zero closes a connection as soon as no request
     /// waits for it.
     pub idle_timeout: Duration,
-    /// Time that a connection may live, less up to a tenth, so that connections that were opened
+    /// Time that a connection may live, less up to the jitter, so that connections that were opened
     /// together do not end together: see [`lifetime_of`](Settings::lifetime_of). From that moment
     /// on it is closed with [`CloseReason::Lifetime`](crate::CloseReason::Lifetime): at once if it
     /// is idle, as by the idle timeout, and otherwise when it returns, also while a request waits.
     /// [`Duration::MAX`] means for ever. With zero a connection serves the exchange it was dialled
     /// for and no other.
     pub max_lifetime: Duration,
+    /// The most that is taken off the lifetime of a connection; `None` for a tenth of it. Zero lets
+    /// all live for the same time.
+    pub lifetime_jitter: Option<Duration>,
     /// True if the server's idle timeout is learned from the connections that it closes while they
     /// are idle, where the server announces none: five such closes, one after the other at the same
     /// idle age, establish it. From then on a connection that returns expires before that age, as
@@ -97,14 +115,17 @@ pub struct Settings {
 
 impl Settings {
     /// Returns the lifetime of the connection that was opened as the `nth`: `max_lifetime`, less
-    /// between nothing and a tenth. Equal for equal seeds.
+    /// between nothing and the jitter. Equal for equal seeds.
     #[must_use]
     pub fn lifetime_of(&self, nth: u64) -> Duration {
         if self.max_lifetime == Duration::MAX {
             return Duration::MAX;
         }
         let nanos = u64::try_from(self.max_lifetime.as_nanos()).unwrap_or(u64::MAX);
-        let share = u128::from(nanos / 10) + 1;
+        let most = self.lifetime_jitter.map_or(nanos / 10, |jitter| {
+            u64::try_from(jitter.as_nanos()).map_or(nanos, |jitter| jitter.min(nanos))
+        });
+        let share = u128::from(most) + 1;
         let less = (share * u128::from(scatter(self.seed, nth))) >> 64;
         Duration::from_nanos(nanos - less as u64)
     }
@@ -127,6 +148,7 @@ impl Default for Settings {
             max_exchanges: Limit::NONE,
             idle_timeout: Duration::from_secs(90),
             max_lifetime: Duration::MAX,
+            lifetime_jitter: None,
             learns_idle_timeout: false,
             keeps_connections: true,
             shares_places: false,

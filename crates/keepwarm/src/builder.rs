@@ -47,7 +47,7 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     /// Returns the defaults of this library: no limit on counts, 90 s idle timeout, 30 s connect
-    /// timeout, 15 s TCP keep-alive, 45 s for bytes without acknowledgement, no total timeout, 10
+    /// timeout, 15 s TCP keep-alive, 30 s for bytes without acknowledgement, no total timeout, 10
     /// redirects.
     pub fn new() -> Self {
         Self::default()
@@ -215,6 +215,32 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the most that is taken off the lifetime of a connection, which differs from connection
+    /// to connection.
+    ///
+    /// Default: `None`, a tenth of [`max_lifetime`](Self::max_lifetime). Zero lets connections that
+    /// were opened together end together, which opens as many at once. A jitter without a
+    /// `max_lifetime`, or as long as it, is refused.
+    pub fn max_lifetime_jitter(mut self, jitter: impl Into<Option<Duration>>) -> Self {
+        self.settings.pool.lifetime_jitter = jitter.into();
+        self
+    }
+
+    /// Sets how many requests to an origin may be sent a second time in a row, because the server
+    /// closed a used connection while they were on their way, before used connections are
+    /// distrusted. Go has no such limit, and sends again as often as need be.
+    ///
+    /// Default: 100; [`Limit::NONE`] never distrusts. Each two requests earn one more, and each
+    /// second; ten times the number are saved up at most. Once the budget is spent, connections to
+    /// that origin serve one request each, as
+    /// [`Distrusted`](crate::CloseReason::Distrusted), until it is full again: no request fails for
+    /// it. A small number costs new connections at a server that closes often, a large one requests
+    /// that are written twice. With zero each broken connection has the next requests take new ones.
+    pub fn retry_budget(mut self, retries: impl Into<Limit>) -> Self {
+        self.settings.retry_budget = retries.into();
+        self
+    }
+
     /// Sets the time that a request may wait for a connection: for a return, a slot or a dial.
     /// Beyond it the request leaves the queue and fails with
     /// [`is_acquire_timeout`](crate::Error::is_acquire_timeout); the requests behind it move up. Go
@@ -270,16 +296,17 @@ impl ClientBuilder {
     /// before the kernel ends the connection (`TCP_USER_TIMEOUT`, RFC 5482). Go has no such
     /// setting.
     ///
-    /// Default: 45 s, counted in whole milliseconds. Zero is refused; `None` leaves it to the
+    /// Default: 30 s, counted in whole milliseconds. Zero is refused; `None` leaves it to the
     /// kernel, which on Linux sends again for about 15 minutes (`net.ipv4.tcp_retries2`). It is for
     /// a peer that is gone without a FIN or RST: its host lost power, or a NAT or load balancer
     /// forgot the connection. A request on such a connection fails after this time with `TimedOut`
     /// ([`io_error`](crate::Error::io_error)); one that may be repeated goes out once more, on a
     /// new connection. An idle one is closed when the probe is due at or after this time: with the
-    /// defaults after 45 s, when two probes were lost.
+    /// defaults after 30 to 45 s, when one or two probes were lost.
     ///
     /// The cost: a server that keeps its connection but reads nothing of an upload for so long
-    /// (its receive window is zero) ends it too, although it answers the kernel's probes. A server
+    /// (its receive window is zero) ends it too, although it answers the kernel's probes; the error
+    /// names this setting. A server
     /// that takes long for its response does not: its kernel has acknowledged the request. Linux
     /// only; elsewhere it has no effect.
     pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -293,6 +320,21 @@ impl ClientBuilder {
     /// Default: `None`, no limit. Zero is refused. (In Go zero means no limit.)
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeout = timeout.into();
+        self
+    }
+
+    /// Sets the time for which no byte may pass in either direction while a request waits for the
+    /// peer: for the head of the response, for more of its body, or for room to write to. Go has no
+    /// such setting; reqwest's `read_timeout` is one direction of it.
+    ///
+    /// Default: `None`, no limit. Zero is refused. It bounds a download or an upload that has come
+    /// to a standstill, where [`timeout`](Self::timeout) would bound a long one that goes on. The
+    /// time during which the caller does not read the body, or its own body has nothing to send,
+    /// does not count; an interim response does, as bytes. A request on it fails with
+    /// [`is_stall_timeout`](crate::Error::is_stall_timeout), and the connection is closed. Not
+    /// watched: the rest of an upload whose response has begun.
+    pub fn stall_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.stall_timeout = timeout.into();
         self
     }
 

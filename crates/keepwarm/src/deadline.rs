@@ -1,4 +1,5 @@
-//! Total timeout of one request, from the wait for a connection to the end of the body.
+//! Timers of one request: the total timeout, from the wait for a connection to the end of the body,
+//! and the watch for a peer that has come to a standstill.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,5 +30,49 @@ impl Deadline {
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> bool {
         // The clock is read first: tokio fires no timer in a task that has used up its budget.
         self.has_passed() || self.0.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+    }
+}
+
+/// Watch for a peer with which no byte passes in either direction.
+#[derive(Debug)]
+pub(crate) struct StallWatch {
+    limit: Option<Duration>,
+    /// Bytes that had passed at the last look, and the moment of the last progress.
+    bytes: u64,
+    since: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl StallWatch {
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
+        Self { limit, bytes: 0, since: Instant::now(), sleep: None }
+    }
+
+    /// Returns true if no byte has passed for the time of the limit; otherwise the task is woken
+    /// when that is over. `bytes` is the number that have passed so far; while the caller is waited
+    /// for, and not the peer, the time starts again.
+    pub(crate) fn poll_stalled(
+        &mut self,
+        bytes: u64,
+        waits_for_peer: bool,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let Some(limit) = self.limit else { return false };
+        if bytes != self.bytes || !waits_for_peer || self.sleep.is_none() {
+            (self.bytes, self.since) = (bytes, Instant::now());
+        }
+        if !waits_for_peer {
+            return false;
+        }
+        let Some(end) = self.since.checked_add(limit) else { return false };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        // The timer is moved only when it has fired: progress costs no change of it.
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= end {
+                return true;
+            }
+            sleep.as_mut().reset(end);
+        }
+        false
     }
 }

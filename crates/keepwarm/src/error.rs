@@ -3,7 +3,11 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
+
+/// Cause of a failure before a byte of the request was written.
+pub(crate) const CLOSED_AT_ONCE: &str = "the server closed the connection at once";
 
 /// A boxed cause.
 ///
@@ -74,6 +78,8 @@ pub(crate) enum Kind {
     AcquireTimeout,
     /// The response header timeout passed.
     HeaderTimeout,
+    /// The stall timeout passed.
+    StallTimeout,
     /// The queue for a connection was full.
     TooManyWaiters,
     /// The client was shut down.
@@ -99,7 +105,6 @@ pub(crate) enum Kind {
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     stage: Stage,
     kind: Kind,
@@ -157,6 +162,11 @@ impl Error {
     pub(crate) fn header_timeout() -> Self {
         Self::new(Stage::Exchange, Kind::HeaderTimeout)
             .with_message("the head of the response did not come within response_header_timeout")
+    }
+
+    pub(crate) fn stall_timeout(stage: Stage) -> Self {
+        Self::new(stage, Kind::StallTimeout)
+            .with_message("no byte passed in either direction within stall_timeout")
     }
 
     pub(crate) fn endless_head() -> Self {
@@ -266,6 +276,44 @@ impl Error {
             || self.is_tls_handshake_timeout()
             || self.is_acquire_timeout()
             || self.is_response_header_timeout()
+            || self.is_stall_timeout()
+    }
+
+    /// Returns true if no byte passed in either direction for as long as
+    /// [`stall_timeout`](crate::ClientBuilder::stall_timeout) allows, while the request waited for
+    /// the peer.
+    #[must_use]
+    pub fn is_stall_timeout(&self) -> bool {
+        self.0.kind == Kind::StallTimeout
+    }
+
+    /// Returns true if the name of the host could not be resolved: it is unknown, has no address,
+    /// or the resolver failed. Nothing was sent.
+    #[must_use]
+    pub fn is_resolve(&self) -> bool {
+        self.0.stage == Stage::Resolve
+    }
+
+    /// Returns true if the peer ended the connection, by a FIN or a reset, before the response was
+    /// complete.
+    #[must_use]
+    pub fn is_closed_by_peer(&self) -> bool {
+        matches!(self.0.stage, Stage::Exchange | Stage::Body) && self.cause() == Cause::Peer
+    }
+
+    /// Returns true if the peer answered, and the answer is not HTTP/1.1: another protocol, or
+    /// bytes that another reader might read otherwise.
+    #[must_use]
+    pub fn is_not_http(&self) -> bool {
+        matches!(self.0.stage, Stage::Exchange | Stage::Body) && self.cause() == Cause::NotHttp
+    }
+
+    /// Returns true if a limit of this client was reached: on the size of the body
+    /// ([`is_too_large`](Self::is_too_large)) or of the head, or on the requests that wait
+    /// ([`is_too_many_waiters`](Self::is_too_many_waiters)).
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        self.is_too_large() || self.is_too_many_waiters() || self.cause() == Cause::Limit
     }
 
     /// Returns true if the request took longer in all than
@@ -312,12 +360,17 @@ impl Error {
         matches!(self.0.stage, Stage::Resolve | Stage::Connect | Stage::Tls)
     }
 
-    /// Returns true if the TLS handshake failed or took too long: a certificate that is not trusted
-    /// or for another name, no common version, a client certificate that the server wants. Nothing
-    /// was sent.
+    /// Returns true if TLS failed. At [`Stage::Tls`], the handshake failed or took too long: a
+    /// certificate that is not trusted or for another name, no common version; nothing was sent. At
+    /// a later stage, the server sent an alert after the handshake: with TLS 1.3 that is how it
+    /// refuses a client certificate, or the want of one.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.0.stage == Stage::Tls
+        #[cfg(feature = "tls")]
+        let alert = self.causes().any(|cause| cause.is::<rustls::Error>());
+        #[cfg(not(feature = "tls"))]
+        let alert = false;
+        self.0.stage == Stage::Tls || alert
     }
 
     /// Returns true if the request or the settings were rejected before anything was done.
@@ -348,15 +401,60 @@ impl Error {
     /// Returns the operating system's error at the bottom of the chain of causes, if there is one.
     #[must_use]
     pub fn io_error(&self) -> Option<&std::io::Error> {
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            if let Some(io) = error.downcast_ref::<std::io::Error>() {
-                return Some(io);
-            }
-            cause = error.source();
-        }
-        None
+        self.causes().find_map(|cause| cause.downcast_ref::<std::io::Error>())
     }
+
+    /// Returns the chain of causes, errors that I/O errors carry included.
+    fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        std::iter::successors(self.source(), |&cause| carried(cause).or_else(|| cause.source()))
+    }
+
+    /// Reads the chain of causes of a failed exchange.
+    fn cause(&self) -> Cause {
+        for cause in self.causes() {
+            if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
+                if hyper.is_parse() && hyper.to_string().contains("too large") {
+                    return Cause::Limit;
+                }
+                if hyper.is_parse() {
+                    return Cause::NotHttp;
+                }
+                if hyper.is_incomplete_message() {
+                    return Cause::Peer;
+                }
+            }
+            if let Some(io) = cause.downcast_ref::<std::io::Error>()
+                && let ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof = io.kind()
+            {
+                return Cause::Peer;
+            }
+            if cause.to_string() == CLOSED_AT_ONCE {
+                return Cause::Peer;
+            }
+        }
+        Cause::Other
+    }
+}
+
+/// Returns the error that an I/O error carries, which its `source` passes over.
+fn carried<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let inner = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+    Some(inner)
+}
+
+/// Cause of an exchange that failed, as far as predicates tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The peer ended the connection.
+    Peer,
+    /// The answer is not HTTP/1.1.
+    NotHttp,
+    /// The head is larger than this client reads.
+    Limit,
+    Other,
 }
 
 impl fmt::Display for Error {
@@ -391,7 +489,8 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        // As `unwrap` prints it: what happened, and not how this type is made.
+        write!(f, "Error({self})")
     }
 }
 

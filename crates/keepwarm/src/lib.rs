@@ -49,6 +49,7 @@
 //! | `tls_handshake_timeout` | TCP is connected | the handshake is complete | 10 s | [`is_tls_handshake_timeout`](Error::is_tls_handshake_timeout) |
 //! | `expect_continue_timeout` | the head is written | `100 Continue` | 1 s | none: the body is sent |
 //! | `response_header_timeout` | the request is written, body included | the head of the response | none | [`is_response_header_timeout`](Error::is_response_header_timeout) |
+//! | `stall_timeout` | the last byte in either direction, while the peer is waited for | the next one | none | [`is_stall_timeout`](Error::is_stall_timeout) |
 //! | `timeout` | `send` is polled first | the end of the response's body | none | [`is_total_timeout`](Error::is_total_timeout) |
 //!
 //! [`is_timeout`](Error::is_timeout) is true for any of them, [`stage`](Error::stage) names the stage
@@ -63,6 +64,7 @@
 //! * `idn`: hosts beyond ASCII in URLs and redirects, by IDNA (`idna`).
 //! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of
 //!   the semantic conventions.
+//! * `serde`: [`Stats`] serialise.
 //! * `testing`: the module `testing`, a network in memory for tests of code that uses a client.
 //!
 //! # Design

@@ -25,7 +25,9 @@ const DNS_REFRESH: Duration = Duration::from_secs(30);
 /// Linux: `TCP_KEEPCNT` where a program sets none (`net.ipv4.tcp_keepalive_probes`). Go's default.
 const GO_KEEPALIVE_PROBES: u32 = 9;
 /// Time for which sent bytes may stay unacknowledged.
-const USER_TIMEOUT: Duration = Duration::from_secs(45);
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Retries in stock at the start.
+const RETRY_BUDGET: u32 = 100;
 
 /// Limits of the kernel (`include/net/tcp.h`): `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL`, in
 /// seconds, and `MAX_TCP_KEEPCNT`. setsockopt(2) fails with EINVAL beyond them.
@@ -50,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
     pub(crate) keep_alive: bool,
+    pub(crate) retry_budget: Limit,
+    pub(crate) stall_timeout: Option<Duration>,
     pub(crate) response_header_timeout: Option<Duration>,
     pub(crate) expect_continue_timeout: Duration,
 }
@@ -75,6 +79,8 @@ impl Default for Settings {
             timeout: None,
             max_redirects: 10,
             keep_alive: true,
+            retry_budget: Limit::at_most(RETRY_BUDGET),
+            stall_timeout: None,
             response_header_timeout: None,
             expect_continue_timeout: Duration::from_secs(1),
         }
@@ -143,6 +149,17 @@ impl Settings {
                 "no connection could serve a second request; set None for no limit, or \
                  keep_alive(false) if one request is what you want",
             );
+        }
+        if let Some(jitter) = self.pool.lifetime_jitter.filter(|jitter| !jitter.is_zero())
+            && (self.pool.max_lifetime == Duration::MAX || jitter >= self.pool.max_lifetime)
+        {
+            return Err(Error::invalid(format!(
+                "max_lifetime_jitter is {jitter:?}: it is taken off max_lifetime, which is not \
+                 longer, or not set; set both, the jitter the shorter one"
+            )));
+        }
+        if self.stall_timeout == Some(Duration::ZERO) {
+            return refuse("stall_timeout", "every request would fail; set None for no timeout");
         }
         if self.timeout == Some(Duration::ZERO) {
             return refuse("timeout", "every request would fail; set None for no timeout");

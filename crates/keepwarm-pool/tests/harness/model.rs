@@ -52,6 +52,7 @@ impl Rules {
             max_lifetime: self.max_lifetime.map_or(Duration::MAX, Duration::from_nanos),
             seed: 9112,
             learns_idle_timeout: false,
+            lifetime_jitter: None,
             keeps_connections: true,
             shares_places: self.shared.is_some(),
         }

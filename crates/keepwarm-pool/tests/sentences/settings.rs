@@ -332,3 +332,36 @@ fn idle_timeout_zero_closes_at_once() {
     assert_eq!(closes(&mut pool).1, CloseReason::IdleTimeout);
     assert_eq!(pool.idle(), 0);
 }
+
+#[test]
+fn limits_come_from_any_count() {
+    assert_eq!(Limit::from(7), Limit::at_most(7));
+    assert_eq!(Limit::from(7_usize), Limit::at_most(7));
+    assert_eq!(Limit::from(usize::MAX), Limit::NONE);
+    assert_eq!(Limit::from(-7), Limit::at_most(0));
+}
+
+#[test]
+fn jitter_bounds_what_a_lifetime_loses() {
+    let span = Duration::from_secs(100);
+    for (jitter, least) in [(None, 90), (Some(0), 100), (Some(50), 50), (Some(500), 0)] {
+        let lifetime_jitter = jitter.map(Duration::from_secs);
+        let settings = Settings { max_lifetime: span, lifetime_jitter, ..unlimited() };
+        let lifetimes: Vec<Duration> = (1..=200).map(|nth| settings.lifetime_of(nth)).collect();
+        let least = Duration::from_secs(least);
+        assert!(lifetimes.iter().all(|lived| (least..=span).contains(lived)), "{jitter:?}");
+        let shortest = lifetimes.into_iter().min().expect("some");
+        assert!(shortest <= least + (span - least) / 20, "all of it is used: {jitter:?}");
+    }
+}
+
+#[test]
+fn unkept_connection_never_becomes_idle() {
+    let mut pool = Pool::new(Settings { keeps_connections: false, ..unlimited() });
+    let waiter = pool.checkout(START);
+    let permit = dials(&mut pool);
+    pool.cancel(waiter, START);
+    pool.dialed(permit, START);
+    assert_eq!(closes(&mut pool).1, CloseReason::NotPersistent);
+    assert_eq!(pool.idle(), 0);
+}

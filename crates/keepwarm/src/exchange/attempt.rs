@@ -25,8 +25,8 @@ use super::framing;
 use super::outgoing::Outgoing;
 use super::response_body::{ConnectionInfo, ResponseBody};
 use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
-use crate::deadline::Deadline;
-use crate::error::{BoxError, Error, Result, Stage};
+use crate::deadline::{Deadline, StallWatch};
+use crate::error::{BoxError, CLOSED_AT_ONCE, Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
 use crate::origin_key::OriginRef;
@@ -272,6 +272,7 @@ impl Exchange<'_> {
     async fn drive_until_head(&mut self) -> Result<Responded> {
         let header_timeout = self.origin.shared().settings.response_header_timeout;
         let mut header_timer: Option<Deadline> = None;
+        let mut stall = StallWatch::new(self.origin.shared().settings.stall_timeout);
         let mut span = SendSpan::write();
         let (connection, deadline) = (self.lease.connection(), &mut self.deadline);
         let expectation = &mut self.expectation;
@@ -298,6 +299,11 @@ impl Exchange<'_> {
             }
             if connection.traffic().read > MAX_BYTES_BEFORE_HEAD {
                 return Poll::Ready(Err(Error::endless_head()));
+            }
+            // A body that is under way with no byte left to write is waited for itself.
+            let waits_for_peer = !connection.is_uploading() || !connection.has_flushed();
+            if stall.poll_stalled(connection.traffic().total(), waits_for_peer, cx) {
+                return Poll::Ready(Err(Error::stall_timeout(Stage::Exchange)));
             }
             connection.wait(cx);
             Poll::Pending
@@ -354,7 +360,7 @@ impl Exchange<'_> {
         let closer = connection.closer();
         if let Some(request) = error.take_message() {
             let broken = Some(lease.broken(CloseReason::PeerClosedIdle, closer));
-            let error = failed(origin, info, 0, "the server closed the connection at once");
+            let error = failed(origin, info, 0, CLOSED_AT_ONCE);
             let (kind, unsent) = (FailureKind::Unsent, Some(Box::new(request)));
             return Failure { kind, error, unsent, deadline, broken };
         }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::drain::drain;
 use super::upload::{UploadHandle, continue_upload};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, StallWatch};
 use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::pool::lease::Lease;
@@ -126,6 +126,7 @@ pub struct ResponseBody {
     reused: bool,
     attempts: u32,
     deadline: Deadline,
+    stall: StallWatch,
     events: RequestEvents,
 }
 
@@ -137,6 +138,7 @@ impl ResponseBody {
         deadline: Deadline,
     ) -> Self {
         let (reused, attempts) = (info.reused(), info.attempts);
+        let stall = StallWatch::new(lease.origin().shared().settings.stall_timeout);
         // An upload that outlives the head of its response needs a task that drives it.
         let uploading = lease.connection().is_uploading();
         let (lease, upload) = match uploading.then(Handle::try_current) {
@@ -145,7 +147,7 @@ impl ResponseBody {
         };
         let incoming = Some(incoming);
         let events = RequestEvents::default();
-        let mut body = Self { incoming, lease, upload, reused, attempts, deadline, events };
+        let mut body = Self { incoming, lease, upload, reused, attempts, deadline, stall, events };
         body.release_if_complete();
         body
     }
@@ -291,6 +293,12 @@ impl http_body::Body for ResponseBody {
                 Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))))
             }
             Poll::Pending => {
+                let Some(lease) = &mut self.lease else { return Poll::Pending };
+                let bytes = lease.connection().traffic().total();
+                if self.stall.poll_stalled(bytes, true, cx) {
+                    let error = Error::stall_timeout(Stage::Body);
+                    return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
+                }
                 if let Some(lease) = &mut self.lease {
                     lease.connection().wait(cx);
                 }

@@ -11,6 +11,9 @@ use crate::origin_key::name_of;
 
 /// Gauges and counters of a client, by origin and in total.
 ///
+/// With the feature `serde` they serialise: numbers by the names of the fields, reasons and closers
+/// by their names, and `learned_idle_timeout_s` in seconds.
+///
 /// Counters start with the client and only grow, in total also when an origin is forgotten. For
 /// each origin at the moment it was read, and so for the total, `opened = active + idle +
 /// closed()`.
@@ -26,6 +29,7 @@ use crate::origin_key::name_of;
 /// assert_eq!(stats.total.reuse_ratio(), None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// All origins together, those that were forgotten included.
@@ -61,6 +65,7 @@ impl Stats {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct OriginStats {
     /// `http://host:port`.
@@ -71,6 +76,10 @@ pub struct OriginStats {
     /// Time for which the server keeps an idle connection, learned from its closes; `None` if they
     /// have not shown it, or if the server announces it by `Keep-Alive`. See
     /// [`learn_idle_timeout`](crate::ClientBuilder::learn_idle_timeout).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "learned_idle_timeout_s", serialize_with = "in_seconds")
+    )]
     pub learned_idle_timeout: Option<Duration>,
     /// True if no two of the latest look-ups of the origin's name agree, or an address came back: the
     /// name has more addresses than one answer holds, so that no connection is closed because its
@@ -78,6 +87,7 @@ pub struct OriginStats {
     pub addresses_rotate: bool,
     /// Connections and requests of the origin. Its fields can be read as if they were fields of the
     /// origin: `origin.idle`.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub pool: PoolStats,
 }
 
@@ -102,6 +112,7 @@ impl Deref for OriginStats {
 /// # }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PoolStats {
     /// Connections being dialled now.
@@ -251,11 +262,29 @@ impl OriginStats {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct CloseCount {
     /// The reason.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "reason_name"))]
     pub reason: CloseReason,
     /// The side that closed first, as far as the client saw.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "closer_name"))]
     pub closer: Closer,
     /// The number of connections.
     pub count: u64,
+}
+
+#[cfg(feature = "serde")]
+fn reason_name<S: serde::Serializer>(reason: &CloseReason, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(reason.name())
+}
+
+#[cfg(feature = "serde")]
+fn closer_name<S: serde::Serializer>(closer: &Closer, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(closer.name())
+}
+
+#[cfg(feature = "serde")]
+fn in_seconds<S: serde::Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&span.map(|span| span.as_secs_f64()), to)
 }

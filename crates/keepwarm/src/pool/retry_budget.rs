@@ -4,12 +4,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use keepwarm_pool::Moment;
+use keepwarm_pool::{Limit, Moment};
 
-/// Retries in stock at the start.
-const FIRST_RETRIES: u64 = 100;
-/// Limit on the retries in stock.
-const MAX_RETRIES: u64 = 1_000;
+/// Limit on the retries in stock, in stocks of the start.
+const MAX_STOCKS: u64 = 10;
 /// Requests that earn one retry together.
 const REQUESTS_PER_RETRY: u64 = 2;
 /// Time that earns one retry, for clients with few requests.
@@ -23,8 +21,8 @@ const TIME_PER_RETRY: Duration = Duration::from_secs(1);
 /// at that moment may still be sent again, beyond the budget: there are no more of them than
 /// connections.
 ///
-/// The budget is a hundred retries at the start; one more for each two requests and for each
-/// second; never more than a thousand in stock.
+/// The budget is a hundred retries at the start, if no other number is set; one more for each two
+/// requests and for each second; never more than ten times that number in stock.
 ///
 /// The budget must not be exhausted by a server that only closes idle connections. All idle
 /// connections can go stale in the same instant, a burst of requests meets them all at once, and
@@ -32,7 +30,11 @@ const TIME_PER_RETRY: Duration = Duration::from_secs(1);
 /// (`docs/idle-closes.md`). The cost of retries is bounded besides: each needs a connection that
 /// has served or stood ready, and uses it up.
 #[derive(Debug)]
-pub(crate) struct RetryBudget(Mutex<Stock>);
+pub(crate) struct RetryBudget {
+    /// Retries in stock at the start; `None` without a limit.
+    first: Option<u64>,
+    stock: Mutex<Stock>,
+}
 
 #[derive(Debug)]
 struct Stock {
@@ -43,20 +45,19 @@ struct Stock {
 }
 
 impl RetryBudget {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Stock {
-            parts: FIRST_RETRIES * REQUESTS_PER_RETRY,
-            requests: 0,
-            since: None,
-        }))
+    pub(crate) fn new(first: Limit) -> Self {
+        let first = first.get().map(u64::from);
+        let parts = first.unwrap_or(0) * REQUESTS_PER_RETRY;
+        Self { first, stock: Mutex::new(Stock { parts, requests: 0, since: None }) }
     }
 
     /// Takes one retry; false if the budget is spent. `requests` is the count of all requests so
     /// far; the retries that they earned are added here, so that a request without failure costs
     /// nothing.
     pub(crate) fn take(&self, requests: u64, now: Moment) -> bool {
-        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stock.earn(requests, now);
+        let Some(first) = self.first else { return true };
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        stock.earn(requests, now, first);
         // The second attempt is a checkout too, and must not earn a retry by it.
         stock.requests += 1;
         let rest = stock.parts.checked_sub(REQUESTS_PER_RETRY);
@@ -64,17 +65,18 @@ impl RetryBudget {
         rest.is_some()
     }
 
-    /// Returns true if as many retries are in stock as at the start.
+    /// Returns true if as many retries are in stock as at the start, and one at least.
     pub(crate) fn has_recovered(&self, requests: u64, now: Moment) -> bool {
-        let mut stock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stock.earn(requests, now);
-        stock.parts >= FIRST_RETRIES * REQUESTS_PER_RETRY
+        let Some(first) = self.first else { return true };
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        stock.earn(requests, now, first);
+        stock.parts >= first.max(1) * REQUESTS_PER_RETRY
     }
 }
 
 impl Stock {
     /// Adds the retries earned since the last call.
-    fn earn(&mut self, requests: u64, now: Moment) {
+    fn earn(&mut self, requests: u64, now: Moment, first: u64) {
         let since = self.since.unwrap_or(now);
         let passed = now.since(since).as_nanos();
         let seconds = u64::try_from(passed / TIME_PER_RETRY.as_nanos()).unwrap_or(u64::MAX);
@@ -85,7 +87,8 @@ impl Stock {
             .saturating_sub(self.requests)
             .saturating_add(seconds.saturating_mul(REQUESTS_PER_RETRY));
         self.requests = self.requests.max(requests);
-        self.parts = self.parts.saturating_add(earned).min(MAX_RETRIES * REQUESTS_PER_RETRY);
+        let most = (first * MAX_STOCKS).max(1) * REQUESTS_PER_RETRY;
+        self.parts = self.parts.saturating_add(earned).min(most);
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn requests_and_seconds_earn_retries() {
-        let budget = RetryBudget::new();
+        let budget = RetryBudget::new(Limit::at_most(100));
         assert_eq!(stock(&budget, 0, START), 100, "at first");
         assert_eq!(stock(&budget, 101, START), 0);
         assert_eq!(stock(&budget, 108, START), 3, "one for two requests");
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_retry_earns_no_retry() {
-        let budget = RetryBudget::new();
+        let budget = RetryBudget::new(Limit::at_most(100));
         assert_eq!(stock(&budget, 0, START), 100);
         assert_eq!(stock(&budget, 100, START), 0, "these are the hundred second attempts");
         assert_eq!(stock(&budget, 122, START), 10);
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn spent_budget_recovers_to_the_first_stock() {
-        let budget = RetryBudget::new();
+        let budget = RetryBudget::new(Limit::at_most(100));
         assert!(budget.has_recovered(0, START));
         assert_eq!(stock(&budget, 0, START), 100);
         assert!(!budget.has_recovered(101, START));
@@ -134,9 +137,21 @@ mod tests {
 
     #[test]
     fn stock_is_limited_to_a_thousand() {
-        let budget = RetryBudget::new();
+        let budget = RetryBudget::new(Limit::at_most(100));
         assert_eq!(stock(&budget, 1_000_000, START), 1_000);
         assert_eq!(stock(&budget, 1_000_000, START.after(Duration::from_secs(1 << 20))), 1_000);
         assert_eq!(stock(&budget, 1_000_000, Moment::NEVER), 1_000);
+    }
+
+    #[test]
+    fn other_stocks_are_kept_too() {
+        let none = RetryBudget::new(Limit::NONE);
+        assert_eq!(stock(&none, 0, START), 2_000, "no limit");
+        let zero = RetryBudget::new(Limit::at_most(0));
+        assert!(!zero.take(0, START) && !zero.has_recovered(1, START));
+        assert!(zero.has_recovered(3, START), "after two requests");
+        let small = RetryBudget::new(Limit::at_most(3));
+        assert_eq!(stock(&small, 0, START), 3);
+        assert_eq!(stock(&small, 1_000, START), 30);
     }
 }

@@ -57,6 +57,10 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    pub(crate) const fn total(self) -> u64 {
+        self.read + self.written
+    }
+
     pub(crate) const fn since(self, before: Self) -> Self {
         Self { read: self.read - before.read, written: self.written - before.written }
     }

@@ -276,7 +276,7 @@ mod tests {
         let huge = Settings { tcp_user_timeout: Some(Duration::MAX), ..Settings::default() };
         let seconds = |count| Some(Duration::from_secs(count));
         for (settings, probes, user_timeout) in [
-            (Settings::default(), Some((seconds(15), seconds(15), 3)), seconds(45)),
+            (Settings::default(), Some((seconds(15), seconds(15), 3)), seconds(30)),
             (Settings::go_defaults(), Some((seconds(30), seconds(30), 9)), None),
             (off, None, None),
             (huge, Some((seconds(15), seconds(15), 3)), Some(MAX_USER_TIMEOUT)),

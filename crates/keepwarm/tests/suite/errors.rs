@@ -92,6 +92,9 @@ fn unusable_settings_are_named() {
         (builder().tcp_keepalive_probes(0), "tcp_keepalive_probes is 0"),
         (builder().tcp_keepalive_probes(128), "tcp_keepalive_probes is 128"),
         (builder().tcp_user_timeout(Duration::ZERO), "tcp_user_timeout is 0ns"),
+        (builder().stall_timeout(Duration::ZERO), "stall_timeout is 0"),
+        (builder().max_lifetime_jitter(SOON), "max_lifetime_jitter is 40ms"),
+        (builder().max_lifetime(SOON).max_lifetime_jitter(SOON), "max_lifetime_jitter is 40ms"),
         (builder().tcp_user_timeout(Duration::from_micros(900)), "tcp_user_timeout is 900µs"),
     ] {
         let error = refused.build().expect_err(setting);
@@ -413,4 +416,51 @@ async fn last_client_aborts_dials() {
     eventually("the close", || server.open() == 0).await;
     let error = within("the failure", dialling).await.expect_err("shut down");
     assert!(error.is_shut_down(), "{error}");
+}
+
+/// No user has to match words: one predicate for each kind, and no other one.
+#[tokio::test]
+async fn predicates_tell_causes_apart() {
+    type Predicate = fn(&Error) -> bool;
+    let predicates: [(&str, Predicate); 4] = [
+        ("closed by the peer", Error::is_closed_by_peer),
+        ("not HTTP", Error::is_not_http),
+        ("a limit", Error::is_limit),
+        ("the name", Error::is_resolve),
+    ];
+    let told = |error: &Error| -> Vec<&str> {
+        predicates.iter().filter(|(_, holds)| holds(error)).map(|(name, _)| *name).collect()
+    };
+    let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(2 << 20));
+    for (sent, expected) in [
+        ("", "closed by the peer"),
+        ("HTTP/1.1 200 OK\r\nContent-", "closed by the peer"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbroken", "closed by the peer"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbr", "closed by the peer"),
+        ("220 mail.example ESMTP\r\n\r\n", "not HTTP"),
+        ("\x16\x03\x01\x02", "not HTTP"),
+        (&endless, "a limit"),
+    ] {
+        let stage = Stage::open().await;
+        let client = Client::new();
+        let request = fetch(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        peer.request().await;
+        let server = async {
+            // The client may close before all of it is sent.
+            let _ = tokio::time::timeout(Duration::from_secs(5), peer.write(sent)).await;
+            peer.close();
+        };
+        let sent = &sent[..sent.len().min(50)];
+        let (error, ()) = tokio::join!(done(request), server);
+        let error = error.expect_err(sent);
+        assert_eq!(told(&error), [expected], "{sent:?}: {error}");
+        assert_eq!(format!("{error:?}"), format!("Error({error})"));
+    }
+    let error = Client::new().get("http://nobody.invalid/").send().await.expect_err("no name");
+    assert_eq!(told(&error), ["the name"], "{error}");
+    let server = Server::saying("too much");
+    let response = Client::new().get(server.url("/")).send().await.expect("a response");
+    let error = response.bytes_up_to(3).await.expect_err("too large");
+    assert_eq!(told(&error), ["a limit"], "{error}");
 }

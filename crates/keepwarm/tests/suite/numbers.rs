@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use keepwarm::{Client, ClientBuilder, CloseReason};
 use keepwarm_testkit::http_server::SilentPort;
-use keepwarm_testkit::scripted::{Stage, eventually};
+use keepwarm_testkit::scripted::{Server, Stage, eventually};
 
 use crate::reuse::idle_connections;
-use crate::support::only;
+use crate::support::{exchange, only};
 
 fn both() -> [(&'static str, Client); 2] {
     let go = ClientBuilder::go_defaults().build().expect("good settings");
@@ -96,4 +96,19 @@ async fn go_keeps_100_idle_ours_all() {
         let first = stats.origin(&open[0].0.origin()).expect("known");
         assert_eq!(first.closed_for(CloseReason::TotalIdleLimit), 102 - kept as u64, "{whose}");
     }
+}
+
+/// By the names of the fields; reasons and closers by theirs.
+#[tokio::test]
+async fn statistics_serialise() {
+    let server = Server::saying("x");
+    let client = Client::builder().max_idle_per_origin(0).build().expect("good settings");
+    exchange(&client, &server.url("/")).await;
+    let json = serde_json::to_value(client.stats()).expect("numbers");
+    let origin = &json["origins"][0];
+    assert_eq!(origin["origin"], server.origin());
+    assert_eq!((&origin["opened"], &json["total"]["opened"]), (&1.into(), &1.into()));
+    let close = serde_json::json!({ "reason": "idle_limit", "closer": "client", "count": 1 });
+    assert_eq!(origin["closes"][0], close);
+    assert!(origin["learned_idle_timeout_s"].is_null());
 }

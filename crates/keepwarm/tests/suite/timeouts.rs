@@ -229,3 +229,66 @@ async fn unneeded_dial_ends_at_its_timeout() {
         eventually("the last task", || tasks.num_alive_tasks() == 0).await;
     }
 }
+
+/// No byte in either direction: before the head, within the body, and within an upload.
+#[tokio::test]
+async fn standstill_is_a_stall_timeout() {
+    let limit = Duration::from_millis(150);
+    let stage = Stage::open().await;
+    let client = Client::builder().stall_timeout(limit).build().expect("good settings");
+    for (sent, at) in [
+        ("", At::Exchange),
+        ("HTTP/1.1 103 Early Hints\r\n\r\n", At::Exchange),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", At::Body),
+    ] {
+        let request = fetch(&client, &stage.url("/"));
+        let mut peer = stage.accept().await;
+        peer.request().await;
+        let began = std::time::Instant::now();
+        peer.write(sent).await;
+        let error = done(request).await.expect_err("stalled");
+        assert!(error.is_stall_timeout() && error.is_timeout(), "{error}");
+        assert!(error.to_string().contains("stall_timeout"), "{error}");
+        assert_eq!(error.stage(), at, "{error}");
+        assert!(began.elapsed() >= limit - Duration::from_millis(10), "{:?}", began.elapsed());
+        peer.ended().await;
+    }
+    // More than the sockets hold, to a server that does not read.
+    let request = tokio::spawn(client.post(stage.url("/")).body(vec![7; 32 << 20]).send());
+    let _peer = stage.accept().await;
+    let error = done(request).await.expect_err("stalled");
+    assert!(error.is_stall_timeout(), "{error}");
+}
+
+/// As long as bytes pass, or the caller is waited for.
+#[tokio::test]
+async fn progress_and_the_caller_do_not_stall() {
+    let limit = Duration::from_millis(300);
+    let pause = limit / 3;
+    let stage = Stage::open().await;
+    let client = Client::builder().stall_timeout(limit).build().expect("good settings");
+    let request = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow!";
+    for piece in response.as_bytes().chunks(6) {
+        tokio::time::sleep(pause).await;
+        peer.write(piece).await;
+    }
+    assert_eq!(done(request).await.expect("a body"), "slow!");
+    // The body of the request comes late.
+    let (open, gate) = tokio::sync::oneshot::channel();
+    let body = keepwarm::Body::stream(crate::support::Gated(Some(gate)));
+    let request = tokio::spawn(client.post(stage.url("/")).body(body).send());
+    let mut head = peer.head().await;
+    tokio::time::sleep(2 * limit).await;
+    open.send(bytes::Bytes::from("late")).expect("it is waited for");
+    peer.body(&mut head).await;
+    peer.write(ok("read late")).await;
+    let mut response = done(request).await.expect("a response");
+    // And so does the reader of the response.
+    tokio::time::sleep(2 * limit).await;
+    use http_body_util::BodyExt as _;
+    let frame = response.body_mut().frame().await.expect("a frame").expect("no error");
+    assert_eq!(frame.into_data().expect("data"), "read late");
+}

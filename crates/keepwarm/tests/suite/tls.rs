@@ -187,6 +187,7 @@ async fn identity_is_shown_on_request() {
         // In TLS 1.3 the server's refusal comes after the client's handshake is complete.
         let error = fetch(&client, &server.url()).await.expect_err("not known here");
         assert!(error.to_string().contains("alert"), "{error}");
+        assert!(error.is_tls(), "also after the handshake, at {:?}: {error}", error.stage());
     }
 }
 

@@ -147,6 +147,7 @@ impl Origin {
         // A random seed, so that origins do not end their connections in step.
         let seed = RandomState::new().build_hasher().finish();
         let pool = Pool::new(keepwarm_pool::Settings { seed, ..shared.settings.pool });
+        let retries = RetryBudget::new(shared.settings.retry_budget);
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             name: key.to_string().into(),
@@ -170,7 +171,7 @@ impl Origin {
                 drained: 0,
                 warmed: 0,
             }),
-            retries: RetryBudget::new(),
+            retries,
             addresses: KnownAddresses::default(),
             address_watch: AddressWatch::new(),
         })
