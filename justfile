@@ -54,6 +54,10 @@ truth *WORDS:
 calibrate MIXTURES="200" SEED="1":
     KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test -p keepwarm-cli --test truth of_mixtures -- --ignored --nocapture
 
+# Fuzz the reading of responses (`responses`, `against_hyper`); takes cargo-fuzz and a C++ compiler
+fuzz TARGET="against_hyper" SECONDS="60":
+    cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}} -max_len=1024
+
 # keepwarm load beside wrk, oha, h2load, ab and hey: requests/s and CPU a request (bench/load/README.md)
 bench-load *ARGS:
     ./bench/load/bench-load {{ARGS}}
