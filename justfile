@@ -62,6 +62,11 @@ fuzz TARGET="against_hyper" SECONDS="60":
 bench-load *ARGS:
     ./bench/load/bench-load {{ARGS}}
 
+# keepwarm load without the processor it needs: its verdict beside the truth, from packets (bench/starved/README.md)
+starved *ARGS:
+    cargo build --release
+    ./bench/starved/starved {{ARGS}}
+
 # keepwarm watch beside ss, netstat and the post's pipeline: wall and CPU of an answer, and of watching (bench/watch/README.md)
 bench-watch *ARGS:
     cargo build --release

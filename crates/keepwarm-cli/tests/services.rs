@@ -94,6 +94,36 @@ fn taken_port_is_named_with_hint() {
         .says("--listen 127.0.0.1:0");
 }
 
+/// A head that comes byte by byte ends its connection; one that idles between requests is kept.
+#[test]
+fn slow_heads_are_ended() {
+    let data = Service::start(&["data"]);
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /data HTTP/1.1\r\nHost: test\r\n\r\n").expect("open");
+        let mut answer = [0; 4096];
+        let count = stream.read(&mut answer).expect("an answer");
+        assert!(answer[..count].starts_with(b"HTTP/1.1 200 "), "{:?}", &answer[..count]);
+    };
+    let mut kept = TcpStream::connect(data.address).expect("it listens");
+    ask(&mut kept);
+    let mut slow: Vec<_> =
+        (0..20).map(|_| TcpStream::connect(data.address).expect("it listens")).collect();
+    let began = std::time::Instant::now();
+    for stream in &mut slow {
+        stream.write_all(b"GET /data HTTP/1.1\r\nX: ").expect("open");
+    }
+    let mut open = slow.len();
+    while open > 0 && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(100));
+        // A write after the server's close is answered by a reset, and the next one fails.
+        slow.retain_mut(|stream| stream.write_all(b"x").is_ok());
+        open = slow.len();
+    }
+    assert_eq!(open, 0, "slow connections are open after {:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
+    ask(&mut kept);
+}
+
 /// A service that does not accept, because it is stopped: the kernel does, for as many as may queue.
 #[test]
 fn listen_queue_is_the_hosts_maximum() {

@@ -14,6 +14,7 @@ pub mod data;
 pub mod front;
 mod policy;
 mod serve;
+mod slow_head;
 mod upstream;
 
 pub use account::{Account, ClosedCount, read_account};

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::{TcpListener, TcpSocket};
+use axum::serve::Listener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::slow_head::SlowHead;
 
 /// Time that requests under way may take after the signal to stop.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -28,7 +30,29 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(u32::MAX)
 }
 
+/// The listener, whose connections have a limit on the time of a head.
+struct Accepting(TcpListener);
+
+impl Listener for Accepting {
+    type Io = SlowHead<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        // Answers are small and written at once, so waiting for more bytes only costs time.
+        drop(stream.set_nodelay(true));
+        (SlowHead::new(stream), address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
 /// Serves until `stop` resolves, then lets requests under way finish for at most [`GRACE`].
+///
+/// A request's head that takes more than five seconds ends its connection, so that slow clients do
+/// not hold a descriptor each. A connection between two requests has no limit.
 ///
 /// # Errors
 ///
@@ -39,9 +63,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-    // Answers are small and written at once, so waiting for more bytes only costs time.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let server = axum::serve(Accepting(listener), router).with_graceful_shutdown(async move {
         stop.await;
         stopping.send_replace(true);
     });

@@ -73,8 +73,13 @@ fn judge_assertions(record: &LoadRecord) -> Result<(), Failure> {
 
 /// Fails if no request was answered with 2xx or 3xx, although every assertion holds.
 fn judge_outcome(record: &LoadRecord) -> Result<(), Failure> {
-    if record.answered_well() > 0 || record.ended() == 0 {
+    if record.answered_well() > 0 || record.requests.scheduled == 0 {
         return Ok(());
+    }
+    if record.ended() == 0 {
+        let due = thousands(record.requests.scheduled);
+        let message = format!("not one of {due} requests was begun: is the run long enough?");
+        return Err(Failure::new(Exit::Failed, message));
     }
     if record.requests.completed > 0 {
         let all = record.answers();
