@@ -144,7 +144,7 @@ fn stopped_watch_says_that_it_was_late() {
 fn lost_events_accuse_no_side() {
     let _alone = alone();
     let watch = Other::start(0, if is_root() { How::AsNobody } else { How::Plainly });
-    let until = Instant::now() + Duration::from_secs(4);
+    let until = Instant::now() + Duration::from_secs(6);
     let churn = || {
         let mut upstream = Upstream::listen(Family::V4).unwrap();
         while Instant::now() < until {
@@ -156,9 +156,9 @@ fn lost_events_accuse_no_side() {
         let threads = [scope.spawn(churn), scope.spawn(churn)];
         while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             watch.signal("-STOP");
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(1_500));
             watch.signal("-CONT");
-            std::thread::sleep(Duration::from_millis(30));
+            std::thread::sleep(Duration::from_millis(20));
         }
     });
     let report = watch.finish();

@@ -39,12 +39,16 @@ pub struct Destination {
     /// connect(2) calls that were refused or timed out.
     pub connect_failed: u64,
     /// Requests per connection within the window, at least: segments with data that the client sent,
-    /// without retransmissions, and without the full ones where the client sent bulk data. Covers
-    /// connections opened in the window, and older ones that carried one in it.
+    /// without retransmissions, and without the full ones where the client sent bulk data; half of the
+    /// server's where those are small and fewer. Covers connections opened in the window, and older
+    /// ones that carried one in it. At the ports that are usual for TLS (443, 8443 and others) the
+    /// handshake and the farewell are taken off, three or four segments; at other ports they count, for
+    /// nothing in the kernel's numbers tells them from requests.
     pub requests: Histogram,
     /// Requests on the same connections, at most: no more than segments with data in either
     /// direction, if each request is answered before the next. Equal to `requests` where messages
-    /// fit one segment and none was lost. Says nothing about HTTP/2, or pipelined requests.
+    /// fit one segment and are written at once, none was lost, and there is no TLS. Says nothing about
+    /// HTTP/2, or pipelined requests.
     pub requests_at_most: Histogram,
     /// The part of `requests_at_most` for connections that are still open.
     pub requests_at_most_open: Histogram,

@@ -178,6 +178,7 @@ impl DeadSocket {
             still_waits: self.open.and_then(|open| open.still_waits(&exchange)),
             cut,
             delivered: self.delivered(side),
+            behind_tls: Some(exchange.behind_tls),
         }
     }
 }
@@ -209,9 +210,17 @@ pub(super) struct Asked {
     pub(super) cut: Option<CutAnswer>,
     /// Bytes of data that the peer has acknowledged.
     pub(super) delivered: Option<u64>,
+    /// Requests of the whole connection, at least and at most, if it began with a handshake of TLS.
+    pub(super) behind_tls: Option<(u32, u32)>,
 }
 
 impl Asked {
+    /// Takes the handshake of TLS off a connection that was opened within the window.
+    pub(super) fn without_handshake(self) -> Asked {
+        let (requests, at_most) = self.behind_tls.unzip();
+        Asked { requests, at_most: at_most.max(requests), ..self }
+    }
+
     /// Adds what the other socket of the connection knew; `side`: that of this one.
     pub(super) fn or(self, side: Side, peer: Asked) -> Asked {
         // The client waits while an answer is under way, too.
@@ -225,6 +234,7 @@ impl Asked {
             still_waits: waits.still_waits,
             cut: self.cut,
             delivered: self.delivered,
+            behind_tls: self.behind_tls.or(peer.behind_tls),
         }
     }
 }

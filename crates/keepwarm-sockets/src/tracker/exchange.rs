@@ -7,11 +7,15 @@
 //! longer than the MSS takes several, and under loss a segment is sent again. So the number of
 //! messages is bounded from both directions:
 //!
-//! * Messages ≤ segments with data, without those that were sent again.
+//! * Messages ≤ segments with data, without those that were sent again. Of these the kernel counts
+//!   the bytes; their number lies between `bytes / MSS` and the count of all retransmissions, which
+//!   has SYNs and FINs too. A receiver counts what it got twice, and does not say how often.
 //! * In a protocol where each request is answered before the next one (HTTP/1.1, and most database
 //!   protocols), requests ≤ segments that came back, and one more if the last was not answered.
-//! * A message of several segments fills each but the last. So there are at least as many messages
-//!   as segments, less the full ones: `bytes / MSS`.
+//! * A message of several segments fills each but the last, and one in each 64 KiB perhaps. So there
+//!   are at least as many messages as segments, less the full ones: `bytes / MSS`.
+//! * Small answers take a segment each, or two if head and body are written apart: requests ≥ half
+//!   of them; as many as segments in either direction, where those are equally many.
 
 use std::cmp::Ordering;
 
@@ -21,6 +25,10 @@ use crate::kernel::socket::{Side, Socket, TcpInfo};
 /// head, an initialization vector of 16, and 64 of alert, SHA-384 and padding (RFC 5246, section
 /// 6.2.3.2). TLS 1.3 takes 24; QUIT and the like are shorter.
 pub(super) const FAREWELL_BYTES: u32 = 85;
+
+/// Bytes that the kernel takes from a program at once, at least: a longer message is sent in parts, each
+/// of which may end in a segment that is not full.
+const SENT_AT_ONCE: u64 = 1 << 16;
 
 /// Requests and answers on a connection since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +40,8 @@ pub(super) struct Exchange {
     /// Messages from the client, at least, whatever was answered: more than the answers where a
     /// protocol sends without waiting.
     pub(super) messages: u32,
+    /// Requests, at least and at most, if the connection began with a handshake of TLS.
+    pub(super) behind_tls: (u32, u32),
     /// Segments with data from the server.
     pub(super) answers: u32,
     /// For how long the client has waited for an answer, in milliseconds; `None` if none is due:
@@ -55,16 +65,34 @@ impl Exchange {
     /// Reads the exchange from a socket on this side; `None` if the kernel does not count segments.
     pub(super) fn of(side: Side, socket: &Socket) -> Option<Exchange> {
         let info = socket.info?;
-        let (asked, answers) = segments(side, &info)?;
-        let messages = messages(side, &info, asked);
+        let (sent, received) = (Segments::sent(&info)?, Segments::received(&info)?);
+        let (asked, answered) = match side {
+            Side::Client => (sent, received),
+            Side::Server => (received, sent),
+        };
+        let answers = answered.most;
+        let messages = asked.messages();
         let waiting_ms = waiting_ms(side, &info, messages, answers);
-        let answered = answers.saturating_add(u32::from(waiting_ms.is_some()));
+        let and_due = |answers: u32| answers.saturating_add(u32::from(waiting_ms.is_some()));
         // Without any answer the other direction bounds nothing.
-        let at_most = if answers > 0 { asked.min(answered) } else { asked };
-        let requests = messages.at_least().min(at_most);
-        let messages = messages.at_least();
+        let (at_most, is_sure) = match answers {
+            0 => (asked.most, asked.most),
+            _ => (asked.most.min(and_due(answers)), and_due(answered.least)),
+        };
+        let by_answers = match answered.messages() {
+            // As many segments in both directions: one for each message.
+            Messages::Short(count) if asked.least == answered.least => count,
+            Messages::Short(count) => count.div_ceil(2).min(asked.most),
+            Messages::Long(_) => 0,
+        };
+        let messages = messages.at_least().max(by_answers);
+        let requests = messages.min(at_most).min(is_sure);
+        let behind_tls = (
+            asked.behind_tls(messages).min(is_sure),
+            asked.most.saturating_sub(HELLO_AND_FINISHED).min(and_due(answers).saturating_sub(1)),
+        );
         let in_flight = InFlight::of(&info).filter(|_| side == Side::Server);
-        Some(Exchange { requests, at_most, messages, answers, waiting_ms, in_flight })
+        Some(Exchange { requests, at_most, messages, behind_tls, answers, waiting_ms, in_flight })
     }
 
     /// Returns the segments of the server's that have arrived, at least.
@@ -91,21 +119,108 @@ impl InFlight {
     }
 }
 
-/// Returns the segments with data in both directions: from the client, and from the server. Those
-/// sent again count once where they were sent; where they were received they are not told apart.
-fn segments(side: Side, info: &TcpInfo) -> Option<(u32, u32)> {
-    // SYNs and FINs sent again are among `total_retrans`, and carry no data.
-    let again = match info.bytes_retrans {
-        Some(bytes) => {
-            info.total_retrans.unwrap_or(0).min(u32::try_from(bytes).unwrap_or(u32::MAX))
+/// Ports of services that speak TLS from the first byte (IANA: https, ldaps, imaps, pop3s, smtps, DNS
+/// over TLS, amqps, secure MQTT), and those that it is usual at besides (8443, 6443, 9443).
+const TLS_PORTS: [u16; 12] = [443, 465, 636, 853, 993, 995, 5671, 6443, 8443, 8883, 9443, 2376];
+
+/// Returns whether connections to this port begin with a handshake of TLS.
+pub(super) fn speaks_tls(port: u16) -> bool {
+    TLS_PORTS.contains(&port)
+}
+
+/// Segments of a client's hello and Finished, at least. A hello with post-quantum keys takes two.
+const HELLO_AND_FINISHED: u32 = 2;
+
+/// Takes the handshake of TLS and its farewell off the bounds of a connection of which no more is kept,
+/// as [`Exchange::behind_tls`] does for one whose numbers are there. Of the client's segments up to four
+/// are none of its requests: hello, Finished, and close_notify, if it sends any. Of the server's one at
+/// least is its hello, and there may be no more than that beside the answers, in a session that is
+/// resumed.
+pub(super) fn without_handshake(requests: u32, at_most: u32) -> (u32, u32) {
+    let has_asked = at_most > HELLO_AND_FINISHED;
+    let least = requests.saturating_sub(4).max(u32::from(has_asked));
+    (least, if has_asked { (at_most - 1).max(least) } else { 0 })
+}
+
+/// Segments with data in one direction, each counted once, and what they carried.
+#[derive(Debug, Clone, Copy)]
+struct Segments {
+    least: u32,
+    most: u32,
+    bytes: Option<u64>,
+    /// The largest segment.
+    mss: Option<u64>,
+    /// None is as large as the path allows, so that none is a part of a longer message.
+    are_whole: bool,
+}
+
+impl Segments {
+    fn sent(info: &TcpInfo) -> Option<Segments> {
+        let all = info.data_segs_out?;
+        let mss = info.send_mss.filter(|mss| *mss > 0).map(u64::from);
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let (least_again, most_again) = match info.bytes_retrans {
+            Some(bytes) => {
+                let most = info.total_retrans.unwrap_or(0).min(small(bytes));
+                (mss.map_or(0, |mss| small(bytes.div_ceil(mss))).min(most), most)
+            }
+            None => (0, 0),
+        };
+        let bytes = info.bytes_sent.zip(info.bytes_retrans);
+        Some(Segments {
+            least: all.saturating_sub(most_again),
+            most: all.saturating_sub(least_again),
+            bytes: bytes.map(|(sent, again)| sent.saturating_sub(again)),
+            mss,
+            are_whole: false,
+        })
+    }
+
+    fn received(info: &TcpInfo) -> Option<Segments> {
+        let all = info.data_segs_in?;
+        // Where segments get lost on the way there, acknowledgements do on the way back, and what they
+        // acknowledged comes again: one of eight is more than a loss of 5 % makes.
+        let is_lossy = all > 0 && info.bytes_retrans.is_some_and(|bytes| bytes > 0);
+        let twice = if is_lossy { (all / 8).max(1) } else { 0 };
+        // The kernel keeps the size of the largest that came lately, and 536 at least.
+        const OPTIONS: u32 = 40;
+        let largest = info.receive_mss.filter(|mss| *mss > 0);
+        let are_whole = largest.zip(info.send_mss).is_some_and(|(in_, out)| in_ + OPTIONS < out);
+        Some(Segments {
+            least: (all - twice).max(u32::from(all > 0)),
+            most: all,
+            bytes: info.bytes_received,
+            mss: largest.map(u64::from),
+            are_whole,
+        })
+    }
+
+    /// Returns how many of the client's messages are requests at least, if the connection began with a
+    /// handshake of TLS.
+    fn behind_tls(&self, messages: u32) -> u32 {
+        let has_long_hello = self.bytes.zip(self.mss).is_none_or(|(bytes, mss)| bytes > mss);
+        // A server knows by the largest segment that came.
+        let has_long_hello = has_long_hello && !self.are_whole;
+        let taken = HELLO_AND_FINISHED + u32::from(has_long_hello) + 1;
+        messages.saturating_sub(taken).max(u32::from(self.most > HELLO_AND_FINISHED))
+    }
+
+    /// Returns the messages in these segments.
+    fn messages(&self) -> Messages {
+        let Some((bytes, mss)) = self.bytes.zip(self.mss) else {
+            return Messages::Short(self.least);
+        };
+        let full = bytes / mss;
+        if self.are_whole {
+            return Messages::Short(self.least);
         }
-        None => 0,
-    };
-    let (sent, received) = (info.data_segs_out?.saturating_sub(again), info.data_segs_in?);
-    Some(match side {
-        Side::Client => (sent, received),
-        Side::Server => (received, sent),
-    })
+        if full * 2 < u64::from(self.most) || self.most == 0 {
+            return Messages::Short(self.least);
+        }
+        let not_whole = full.saturating_add(bytes / SENT_AT_ONCE);
+        let least = self.least.saturating_sub(u32::try_from(not_whole).unwrap_or(u32::MAX));
+        Messages::Long(least.max(1))
+    }
 }
 
 /// Returns how long the client has waited for an answer.
@@ -127,7 +242,7 @@ fn waiting_ms(side: Side, info: &TcpInfo, asked: Messages, answers: u32) -> Opti
 /// Messages in some segments.
 #[derive(Debug, Clone, Copy)]
 enum Messages {
-    /// Most segments are less than half full: each is taken for a message.
+    /// Most segments are less than half full, or none is full: each is taken for a message.
     Short(u32),
     /// Bulk data, of at least so many messages.
     Long(u32),
@@ -138,26 +253,6 @@ impl Messages {
         let (Messages::Short(count) | Messages::Long(count)) = self;
         count
     }
-}
-
-/// Returns the messages in so many segments from the client.
-fn messages(side: Side, info: &TcpInfo, segments: u32) -> Messages {
-    let (bytes, segment) = match side {
-        Side::Client => {
-            let sent = info.bytes_sent.zip(info.bytes_retrans);
-            (sent.map(|(sent, again)| sent.saturating_sub(again)), info.send_mss)
-        }
-        Side::Server => (info.bytes_received, info.receive_mss),
-    };
-    let Some((bytes, segment)) = bytes.zip(segment.filter(|segment| *segment > 0)) else {
-        return Messages::Short(segments);
-    };
-    let full = bytes / u64::from(segment);
-    if full * 2 < u64::from(segments) || segments == 0 {
-        return Messages::Short(segments);
-    }
-    let least = segments.saturating_sub(u32::try_from(full).unwrap_or(u32::MAX));
-    Messages::Long(least.max(u32::from(segments > 0)))
 }
 
 #[cfg(test)]
@@ -193,18 +288,42 @@ mod tests {
         assert_eq!(bounds(client(10, 10, 1000)), (10, 10), "small requests, small answers");
         assert_eq!(bounds(client(10, 90, 1000)), (10, 10), "small requests, large answers");
         assert_eq!(bounds(client(1049, 1, 1_048_576)), (1, 1), "one large request");
-        assert_eq!(bounds(client(210, 20, 205_000)), (5, 20), "between");
+        assert_eq!(bounds(client(210, 20, 205_000)), (10, 20), "by the answers");
+        let large =
+            |info| TcpInfo { bytes_received: Some(19_500), receive_mss: Some(1000), ..info };
+        assert_eq!(bounds(large(client(210, 20, 205_000))), (2, 20), "large in both directions");
         assert_eq!(bounds(client(3, 0, 300)), (3, 3), "nothing came back");
         assert_eq!(bounds(client(0, 5, 0)), (0, 0), "the server alone sends");
+    }
+
+    #[test]
+    fn handshake_of_tls_is_no_request() {
+        assert!(speaks_tls(443) && !speaks_tls(80));
+        // Hello, Finished, close_notify.
+        assert_eq!(without_handshake(3, 3), (1, 2), "or a request, and no close_notify");
+        assert_eq!(without_handshake(2, 2), (0, 0));
+        assert_eq!(without_handshake(4, 4), (1, 3));
+        assert_eq!(without_handshake(104, 104), (100, 103));
+        assert_eq!(without_handshake(0, 0), (0, 0));
     }
 
     #[test]
     fn retransmissions_are_no_requests() {
         let again =
             TcpInfo { total_retrans: Some(3), bytes_retrans: Some(200), ..client(12, 10, 1200) };
-        assert_eq!(bounds(again), (9, 9));
+        // Three segments, or one and two SYNs or FINs. Answers may have come twice.
+        assert_eq!(bounds(again), (9, 10));
         let syn_again = TcpInfo { total_retrans: Some(3), ..client(12, 12, 1200) };
         assert_eq!(bounds(syn_again), (12, 12));
+        let server =
+            TcpInfo { data_segs_in: Some(40), data_segs_out: Some(400), ..client(0, 0, 0) };
+        let lossy = TcpInfo {
+            total_retrans: Some(20),
+            bytes_retrans: Some(20_000),
+            bytes_sent: Some(410_000),
+            ..server
+        };
+        assert_eq!(exchange(Side::Server, lossy).requests, 35, "a request may have come twice");
     }
 
     #[test]

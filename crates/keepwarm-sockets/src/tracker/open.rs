@@ -117,6 +117,7 @@ impl OpenSocket {
             requests: self.requests()?,
             at_most: self.at_most.get()?,
             messages: self.messages.get()?,
+            behind_tls: (0, 0),
             answers: self.answers,
             waiting_ms: Some(0),
             in_flight: None,

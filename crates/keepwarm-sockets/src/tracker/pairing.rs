@@ -14,6 +14,7 @@ use super::classify::{
 };
 use super::dead::{Asked, DeadPair, DeadSocket};
 use super::destinations::DestinationId;
+use super::exchange::speaks_tls;
 use super::open::OpenSocket;
 use super::pair::{Member, Pair};
 use super::removed_time_waits::Bounds;
@@ -342,6 +343,9 @@ impl Tracker {
             concluded.peer.is_some() || self.addresses.contains(&dead.event.remote.ip());
         // An abort clears the count of its own socket; the peer's kept it.
         let asked = dead.asked(side).or(side, concluded.peer.unwrap_or_default());
+        let is_whole = dead.at_start().is_none();
+        let known =
+            if is_whole && speaks_tls(service.port()) { asked.without_handshake() } else { asked };
         let close = Close {
             kind: concluded.kind,
             rests_on_absence: concluded.rests_on_absence,
@@ -351,8 +355,8 @@ impl Tracker {
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
             idle_ms: concluded.idle_ms,
-            requests: asked.requests,
-            requests_at_most: asked.at_most,
+            requests: known.requests,
+            requests_at_most: known.at_most,
             is_unanswered: asked.is_unanswered == Some(true),
             waited_ms: asked.waited_ms,
             still_waits: asked.still_waits,

@@ -1,0 +1,190 @@
+//! Requests per connection off loopback: bodies of any size in both directions, at any loss, as each
+//! side's host counts them.
+
+// Helpers of a test may panic: that fails the test.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use keepwarm_sockets::{Destination, HostReport, Scope, Side, Watch};
+use keepwarm_testkit::namespace::Namespace;
+use keepwarm_testkit::skipped;
+use keepwarm_testkit::wire::{Conditions, Wire};
+
+const SETTLE: Duration = Duration::from_secs(20);
+/// Heads, and bodies of up to 1 MiB behind them.
+const SIZES: [usize; 5] = [90, 700, 1_300, 30_000, 1 << 20];
+/// Connections of each kind.
+const CONNECTIONS: u64 = 2;
+
+/// Connections that each carry so many requests and answers of these sizes.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    port: u16,
+    request: usize,
+    answer: usize,
+    requests: u64,
+}
+
+impl Kind {
+    /// Every message fits one segment of 1,448 bytes.
+    fn is_exact(&self) -> bool {
+        self.request.max(self.answer) <= 1_448
+    }
+
+    fn play(&self, wire: &Wire) {
+        let address = SocketAddr::new(wire.server_ip(false), self.port);
+        let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..CONNECTIONS {
+                let client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                scope.spawn(|| self.ask(client));
+                scope.spawn(|| self.answer(server));
+            }
+        });
+    }
+
+    fn ask(&self, mut client: TcpStream) {
+        client.set_nodelay(true).unwrap();
+        let (request, mut answer) = (vec![b'?'; self.request], vec![0; self.answer]);
+        for _ in 0..self.requests {
+            client.write_all(&request).unwrap();
+            client.read_exact(&mut answer).unwrap();
+        }
+    }
+
+    fn answer(&self, mut server: TcpStream) {
+        server.set_nodelay(true).unwrap();
+        let (mut request, answer) = (vec![0; self.request], vec![b'!'; self.answer]);
+        for _ in 0..self.requests {
+            server.read_exact(&mut request).unwrap();
+            server.write_all(&answer).unwrap();
+        }
+        assert_eq!(server.read(&mut request).unwrap(), 0);
+    }
+
+    /// Checks what one side's host has counted. Returns the upper bound, as a multiple of the lower.
+    fn check(&self, seen: &Destination, loss: u32) -> f64 {
+        let context = format!("{self:?} at {:?}, loss {loss} %", seen.side);
+        let (least, most) = (&seen.requests, &seen.requests_at_most);
+        assert_eq!((least.count(), most.count()), (CONNECTIONS, CONNECTIONS), "{context}");
+        let truth = u32::try_from(self.requests).unwrap();
+        let (least_max, most_min) = (least.max().unwrap(), most.quantile(0.0).unwrap());
+        assert!(least_max <= truth, "{context}: at least {least_max}");
+        // Above 128 a histogram rounds by 1.6 %.
+        assert!(most_min >= truth, "{context}: at most {most_min}");
+        if loss == 0 && self.is_exact() {
+            assert_eq!(
+                (least.total(), most.total()),
+                (truth as u64 * 2, truth as u64 * 2),
+                "{context}"
+            );
+        }
+        most.total() as f64 / least.total() as f64
+    }
+}
+
+fn watch(host: &Namespace) -> Watch {
+    host.inside(|| Ok(Watch::start(Scope::default()).unwrap())).unwrap()
+}
+
+fn only(report: &HostReport, side: Side, port: u16) -> &Destination {
+    let is_it = |one: &&Destination| {
+        one.side == side && one.service.is_some_and(|service| service.port() == port)
+    };
+    report.destinations.iter().find(is_it).unwrap()
+}
+
+#[test]
+fn bounds_contain_the_requests() {
+    let wire = match Wire::lay() {
+        Ok(wire) => wire,
+        Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
+    };
+    let mut widths = Vec::new();
+    for loss in [0, 2, 5] {
+        let watches = [&wire.client, &wire.server].map(watch);
+        wire.set(Conditions::delay(Duration::from_millis(1)).losing(loss, 7));
+        let sizes = SIZES.into_iter().flat_map(|of| SIZES.map(|answer| (of, answer)));
+        let kinds: Vec<Kind> = (5_000..)
+            .zip(sizes)
+            .map(|(port, (request, answer))| {
+                let requests = if request.max(answer) > 100_000 { 3 } else { 24 };
+                Kind { port, request, answer, requests }
+            })
+            .collect();
+        thread::scope(|scope| {
+            for kind in &kinds {
+                scope.spawn(|| kind.play(&wire));
+            }
+        });
+        let reports = watches.map(|watch| watch.finish(SETTLE).unwrap());
+        for (report, side) in reports.iter().zip([Side::Client, Side::Server]) {
+            let check = |kind: &Kind| kind.check(only(report, side, kind.port), loss);
+            widths.extend(kinds.iter().map(check));
+        }
+    }
+    widths.sort_by(f64::total_cmp);
+    let median = widths[widths.len() / 2];
+    assert!(median <= 2.0, "the median is {median}: {widths:?}");
+}
+
+/// The sizes of TLS 1.3 as OpenSSL and Go send them, at a port where it is usual; `hello`: that of the
+/// client, `farewell`: whether it says close_notify.
+fn over_tls(wire: &Wire, port: u16, requests: usize, hello: usize, farewell: bool) {
+    let address = SocketAddr::new(wire.server_ip(false), port);
+    let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
+    let mut client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    [&client, &server].iter().for_each(|one| one.set_nodelay(true).unwrap());
+    let mut send = |by_client: bool, bytes: usize| {
+        let (from, to) =
+            if by_client { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        from.write_all(&vec![22; bytes]).unwrap();
+        to.read_exact(&mut vec![0; bytes]).unwrap();
+    };
+    send(true, hello);
+    send(false, 1_200);
+    send(true, 80);
+    send(false, 250);
+    for _ in 0..requests {
+        send(true, 180);
+        send(false, 900);
+    }
+    if farewell {
+        send(true, 24);
+    }
+    drop(client);
+    assert_eq!(server.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn handshakes_are_no_requests_where_tls_is_usual() {
+    let wire = match Wire::lay() {
+        Ok(wire) => wire,
+        Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
+    };
+    const PORT: u16 = 8_443;
+    for requests in [1, 2, 5, 20, 100] {
+        let watches = [&wire.client, &wire.server].map(watch);
+        for (hello, farewell) in [(300, false), (517, true), (1_800, false), (1_800, true)] {
+            over_tls(&wire, PORT, requests, hello, farewell);
+        }
+        for (watch, side) in watches.into_iter().zip([Side::Client, Side::Server]) {
+            let report = watch.finish(SETTLE).unwrap();
+            let seen = only(&report, side, PORT);
+            let (least, most) = (&seen.requests, &seen.requests_at_most);
+            let context = format!("{requests} requests at {side:?}: {least:?} to {most:?}");
+            assert_eq!((least.count(), most.count()), (4, 4), "{context}");
+            let truth = u32::try_from(requests).unwrap();
+            assert!(least.max().unwrap() <= truth, "{context}");
+            assert!(most.quantile(0.0).unwrap() >= truth, "{context}");
+            let width = most.quantile(0.5).unwrap() as f64 / least.quantile(0.5).unwrap() as f64;
+            assert!(width <= if requests < 3 { 3.0 } else { 2.0 }, "{context}");
+        }
+    }
+}
