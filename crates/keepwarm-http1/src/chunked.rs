@@ -15,7 +15,10 @@ use crate::limits::Limits;
 /// The next byte's part in the coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Size { digits: u8 },
+    /// `begun` once a digit has come.
+    Size {
+        begun: bool,
+    },
     Blank,
     Extension,
     SizeLf,
@@ -44,7 +47,7 @@ pub(crate) struct Chunked {
 
 impl Chunked {
     pub(crate) const fn new() -> Self {
-        Self { state: State::Size { digits: 0 }, left: 0, line: 0, trailers: 0 }
+        Self { state: State::Size { begun: false }, left: 0, line: 0, trailers: 0 }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -100,7 +103,7 @@ impl Chunked {
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => {
                 self.line = 0;
-                State::Size { digits: 0 }
+                State::Size { begun: false }
             }
             (State::Data | State::DataCr | State::DataLf, _) => return Err(Refusal::ChunkEnd),
             (state, _) => {
@@ -116,16 +119,18 @@ impl Chunked {
 
     fn size_line(&mut self, byte: u8) -> Result<State, Refusal> {
         match (self.state, byte) {
-            (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
+            (State::Size { begun }, _) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
-                // Sixteen hexadecimal digits fill the 64 bits of `left`.
-                if digits == 16 {
+                let size = if begun { self.left } else { 0 };
+                // Sixteen hexadecimal digits fill the 64 bits of `left`; zeros before them do not
+                // count.
+                if size >> 60 != 0 {
                     return Err(Refusal::ChunkSize);
                 }
-                self.left = if digits == 0 { digit } else { self.left << 4 | digit };
-                Ok(State::Size { digits: digits + 1 })
+                self.left = size << 4 | digit;
+                Ok(State::Size { begun: true })
             }
-            (State::Size { digits: 0 }, _) => Err(Refusal::ChunkSize),
+            (State::Size { begun: false }, _) => Err(Refusal::ChunkSize),
             (_, b'\r') => Ok(State::SizeLf),
             // Blanks may stand before an extension, as bad manners (RFC 9112, 7.1.1).
             (State::Size { .. } | State::Blank, b' ' | b'\t') => Ok(State::Blank),

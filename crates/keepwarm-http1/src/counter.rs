@@ -261,7 +261,7 @@ impl Counter {
         if head.status == 101 && self.asked != Asked::Upgrade {
             return Err(refused(Refusal::UnaskedUpgrade));
         }
-        let framing = head.framing(self.asked);
+        let framing = head.framing(self.asked).map_err(refused)?;
         self.counts.status = head.status;
         self.counts.persistence = head.persistence(framing);
         self.expected = match framing {

@@ -238,7 +238,7 @@ impl Decoder {
         if head.status == 101 && self.asked != Asked::Upgrade {
             return Err(at_end(Refusal::UnaskedUpgrade));
         }
-        let framing = head.framing(self.asked);
+        let framing = head.framing(self.asked).map_err(at_end)?;
         self.is_http_1_0 = head.is_http_1_0;
         self.persistence = head.persistence(framing);
         self.expected = match framing {

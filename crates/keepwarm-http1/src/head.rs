@@ -27,7 +27,7 @@ pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) is_http_1_0: bool,
     /// Framing by the fields alone, before the exceptions of [`Head::framing`].
-    body: Framing,
+    body: Result<Framing, Refusal>,
     /// Persistence by the fields alone, see [`Head::persistence`].
     persistence: Persistence,
 }
@@ -37,11 +37,12 @@ impl Head {
         self.status < 200 && self.status != 101
     }
 
-    /// Returns the framing of the body that follows (RFC 9112, 6.3).
-    pub(crate) fn framing(&self, asked: Asked) -> Framing {
+    /// Returns the framing of the body that follows (RFC 9112, 6.3). Fields that contradict each
+    /// other are refused only where they decide: a response to HEAD ends with its head.
+    pub(crate) fn framing(&self, asked: Asked) -> Result<Framing, Refusal> {
         match (asked, self.status) {
-            (_, 101) | (Asked::Connect, 200..=299) => Framing::Switched,
-            (Asked::Head, _) | (_, 204 | 304) => Framing::Empty,
+            (_, 101) | (Asked::Connect, 200..=299) => Ok(Framing::Switched),
+            (Asked::Head, _) | (_, 204 | 304) => Ok(Framing::Empty),
             _ => self.body,
         }
     }
@@ -71,9 +72,22 @@ pub(crate) fn parse(
     match config.parse_response_with_uninit_headers(&mut response, bytes, &mut on_stack) {
         Ok(Status::Complete(len)) => judge(bytes, len, &response, doubt, visit).map(Some),
         Ok(Status::Partial) => Ok(None),
-        Err(httparse::Error::TooManyHeaders) => parse_large(bytes, doubt, visit),
+        // A large head is parsed once, when it is whole.
+        Err(httparse::Error::TooManyHeaders) if ends(bytes) => parse_large(bytes, doubt, visit),
+        Err(httparse::Error::TooManyHeaders) => Ok(None),
         Err(error) => Err(locate(bytes, error)),
     }
+}
+
+/// Returns true if an empty line follows another line in `bytes`.
+fn ends(mut bytes: &[u8]) -> bool {
+    while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+        bytes = &bytes[end + 1..];
+        if matches!(bytes, [b'\n', ..] | [b'\r', b'\n', ..]) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Parses a head of many fields, which are bounded by the bytes of the head only.
@@ -120,8 +134,7 @@ fn judge(
         }
         visit(name, value);
     }
-    let end = |refusal| Error { refusal, offset: len as u64 };
-    let body = fields.framing(doubt).map_err(end)?;
+    let body = fields.framing(doubt);
     Ok(Head { len, status, is_http_1_0, body, persistence: fields.persistence(is_http_1_0) })
 }
 
@@ -250,23 +263,22 @@ impl Fields {
 /// Finds the end of heads that arrive in pieces, at a cost in proportion to their bytes.
 ///
 /// A head can end, or turn out to be wrong, only at the end of a line. Parsing it whole at each line
-/// would let a peer that drips lines cost the square of their bytes. So after the first attempts a
-/// head is parsed only when it has grown by a quarter, or an empty line has arrived.
+/// would let a peer that drips lines cost the square of their bytes. So a head beyond
+/// [`SMALL`] is parsed only when it has doubled, or an empty line has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attempts {
     /// Bytes that have been searched for the end of a line.
     seen: usize,
-    made: u32,
     /// Bytes at which the next attempt is due.
     due: usize,
 }
 
-/// Attempts that are made without counting bytes.
-const FREE_ATTEMPTS: u32 = 32;
+/// Bytes of a head that is parsed at each line.
+const SMALL: usize = 2 << 10;
 
 impl Attempts {
     pub(crate) const fn new() -> Self {
-        Self { seen: 0, made: 0, due: 0 }
+        Self { seen: 0, due: 0 }
     }
 
     /// Returns true if a head of these bytes is to be parsed now.
@@ -277,15 +289,12 @@ impl Attempts {
             self.count(bytes.len());
             return true;
         }
-        let ended = |line: &[u8]| matches!(line, [b'\n', b'\n', ..] | [b'\n', b'\r', b'\n', ..]);
         let from = before.saturating_sub(2).min(bytes.len());
         let fresh = before.min(bytes.len());
         // Bytes that start no response are known within the first line.
         let is_due = (before < PREFIX.len() + 2 && before < bytes.len())
             || (bytes[fresh..].contains(&b'\n')
-                && (self.made < FREE_ATTEMPTS
-                    || bytes.len() >= self.due
-                    || (from..bytes.len()).any(|at| ended(&bytes[at..]))));
+                && (bytes.len() <= SMALL || bytes.len() >= self.due || ends(&bytes[from..])));
         if is_due {
             self.count(bytes.len());
         }
@@ -293,7 +302,6 @@ impl Attempts {
     }
 
     fn count(&mut self, len: usize) {
-        self.made = self.made.saturating_add(1);
-        self.due = len + len / 4;
+        self.due = len * 2;
     }
 }

@@ -246,6 +246,16 @@ fn chunks() -> Vec<Row> {
         ("extensions", body("5;a=b;c=\"d e\"\r\nhello\r\n0 ; x\r\n\r\n"), done(5, Persistent)),
         ("blanks behind a size", body("5 \t\r\nhello\r\n0\r\n\r\n"), done(5, Persistent)),
         ("trailers", body("5\r\nhello\r\n0\r\nA: b\r\nC:\r\n\r\n"), done(5, Persistent)),
+        (
+            "zeros before a size",
+            body(&format!("{:0>999}\r\nhello\r\n0\r\n\r\n", 5)),
+            done(5, Persistent),
+        ),
+        (
+            "zeros without end",
+            body(&"0".repeat(5000)),
+            Refused(Refusal::ChunkLineTooLong, start + 4096),
+        ),
         ("16 digits", body("FFFFFFFFFFFFFFFF\r\nhello"), CutShort(Refusal::EndWithinBody)),
         ("cut within a size", body("5"), CutShort(Refusal::EndWithinBody)),
         ("cut before the last line", body("0\r\n\r"), CutShort(Refusal::EndWithinBody)),
@@ -255,7 +265,7 @@ fn chunks() -> Vec<Row> {
         ("signed size", "-5\r\nhello", Refusal::ChunkSize, 0),
         ("size with 0x", "0x5\r\nhello", Refusal::ChunkSize, 1),
         ("size of two numbers", "8 8\r\nhello", Refusal::ChunkSize, 2),
-        ("17 digits", "00000000000000005\r\nhello", Refusal::ChunkSize, 16),
+        ("17 digits", "10000000000000005\r\nhello", Refusal::ChunkSize, 16),
         ("size with LF alone", "5\nhello\n0\n\n", Refusal::ChunkSize, 1),
         ("extension with LF alone", "5;a\nhello", Refusal::ChunkSize, 3),
         ("extension with NUL", "5;\0\r\nhello", Refusal::ChunkSize, 2),
@@ -359,6 +369,11 @@ fn answers_to_head() -> Vec<Row> {
         ("HEAD", ok(LENGTH, ""), done(0, Persistent)),
         ("HEAD without length", ok("", ""), done(0, Persistent)),
         ("HEAD chunked", ok(CHUNKED, ""), done(0, Persistent)),
+        (
+            "HEAD with length and chunks",
+            ok(&format!("{LENGTH}{CHUNKED}"), ""),
+            done(0, Persistence::Ambiguous),
+        ),
         ("HEAD with a body all the same", ok(LENGTH, "hello"), surplus),
     ]
 }

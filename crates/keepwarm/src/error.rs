@@ -169,11 +169,6 @@ impl Error {
             .with_message("no byte passed in either direction within stall_timeout")
     }
 
-    pub(crate) fn endless_head() -> Self {
-        let words = "more than 1 MiB of interim responses (1xx), and no final one";
-        Self::new(Stage::Exchange, Kind::Failed).with_message(words)
-    }
-
     pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
         Self::failed_with(stage, Arc::from(source.into()))
     }
@@ -412,16 +407,12 @@ impl Error {
     /// Reads the chain of causes of a failed exchange.
     fn cause(&self) -> Cause {
         for cause in self.causes() {
-            if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
-                if hyper.is_parse() && hyper.to_string().contains("too large") {
-                    return Cause::Limit;
-                }
-                if hyper.is_parse() {
-                    return Cause::NotHttp;
-                }
-                if hyper.is_incomplete_message() {
-                    return Cause::Peer;
-                }
+            if let Some(error) = cause.downcast_ref::<keepwarm_http1::Error>() {
+                return match error.refusal {
+                    refusal if refusal.is_end() => Cause::Peer,
+                    refusal if refusal.is_limit() => Cause::Limit,
+                    _ => Cause::NotHttp,
+                };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>()
                 && let ErrorKind::ConnectionReset

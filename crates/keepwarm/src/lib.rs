@@ -71,8 +71,8 @@
 //!
 //! The decisions are those of `keepwarm-pool`, a state machine without I/O. This crate puts the live
 //! connections beside it under one lock for each origin, feeds it, and performs its effects after the
-//! lock is released. hyper parses and writes the bytes; the task of the request itself drives it, so
-//! that a request costs no wake-up of another task.
+//! lock is released. `keepwarm-http1` parses and writes the bytes; the task of the request itself
+//! drives the connection, so that a request costs no wake-up of another task.
 
 #![forbid(unsafe_code)]
 
@@ -82,7 +82,7 @@
 //   testing/    a network in memory, above all; no other module imports it
 //   exchange/   one request and its response: attempts, retries, redirects, bodies, draining
 //   pool/       the pools: origins, leases, dials, the keeper task, limits across origins
-//   wire/       one connection: streams, HTTP/1.1 by hyper, wake-ups, request bodies
+//   wire/       one connection: streams, HTTP/1.1, wake-ups, request bodies
 //   observe/    statistics, events, warnings, explanations, spans
 //   settings clock deadline origin_key url, error beneath all: numbers, time, names, and failures
 

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   round_trip ─► attempts ─┬─► Acquirer::connection         from the pool
-//!                           ├─► begin                        the request is made and handed over
-//!                           ├─► Exchange::drive_until_head   until hyper has a result
+//!                           ├─► begin                        the request is written into a buffer
+//!                           ├─► Exchange::drive_until_head   until there is a head, or a failure
 //!                           ├─► Exchange::conclude           a response, or a failure
 //!                           └─► Next::prepare                decided by `retry`
 //! ```
@@ -15,8 +15,9 @@ use std::task::Poll;
 
 use http::StatusCode;
 use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, USER_AGENT};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use keepwarm_http1::encode::{HeadWriter, RequestFraming, Target};
+use keepwarm_http1::fields::connection_lists;
+use keepwarm_http1::{Asked, Refusal, ResponseHead};
 use keepwarm_pool::{CloseReason, Replacement};
 
 use super::acquire::Acquirer;
@@ -26,7 +27,7 @@ use super::outgoing::Outgoing;
 use super::response_body::{ConnectionInfo, ResponseBody};
 use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
 use crate::deadline::{Deadline, StallWatch};
-use crate::error::{BoxError, CLOSED_AT_ONCE, Error, Result, Stage};
+use crate::error::{BoxError, Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
 use crate::origin_key::OriginRef;
@@ -34,13 +35,17 @@ use crate::pool::lease::{Broken, Lease};
 use crate::pool::origin::Origin;
 use crate::pool::origins::Origins;
 use crate::wire::body::Body;
-use crate::wire::connection::says_close;
-use crate::wire::interim::{self, Expectation, MAX_BYTES_BEFORE_HEAD};
-use crate::wire::pending_response::Responded;
+use crate::wire::connection::{Responded, Sending};
+use crate::wire::http1::Failure as WireFailure;
+use crate::wire::interim::{Expectation, InterimListener, expects_continue};
 
 /// Limit on the connections that one request is handed to. All but the last two had died before
 /// a byte was written; each time, a dead connection leaves the pool.
 const MAX_ATTEMPTS: u32 = 32;
+
+/// Error of a head beyond the limit of the codec.
+const TOO_LARGE: &str =
+    "more than 1 MiB of interim responses (1xx) and header fields, and no end of them";
 
 /// Error of a 101, which switches the connection to a protocol that this client does not support.
 const SWITCHED: &str = "the server switched protocols (101), which this client does not";
@@ -123,8 +128,7 @@ async fn attempts(
             waited: acquirer.waited(),
             attempts: number,
         };
-        let unsent = next.unsent.take();
-        let expectation = begin(origin, &mut granted.lease, outgoing, unsent, number, events)?;
+        let expectation = begin(origin, &mut granted.lease, outgoing, number, events)?;
         let lease = granted.lease;
         let mut exchange = Exchange { origin, lease, expectation, info, deadline };
         let outcome = exchange.drive_until_head().await;
@@ -141,8 +145,6 @@ async fn attempts(
 /// State that one attempt leaves to the next.
 #[derive(Default)]
 struct Next {
-    /// The request itself, if no byte of it was written.
-    unsent: Option<Box<http::Request<Body>>>,
     /// Failure of the attempt that wrote bytes. Another failure after writing is final.
     first_failure: Option<Error>,
     /// Room of the connection that broke, which is the next attempt's.
@@ -166,10 +168,13 @@ impl Next {
     fn prepare(
         &mut self,
         failure: Failure,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
         info: ConnectionInfo,
     ) -> Result<Deadline> {
         let Failure { kind, error, unsent, deadline, broken } = failure;
+        if let Some(body) = unsent {
+            outgoing.put_back(body);
+        }
         let attempt = FailedAttempt {
             failure: kind,
             may_be_stale: info.reused() || info.idle_age.is_some(),
@@ -179,10 +184,7 @@ impl Next {
         };
         let wanted = match decide_retry(attempt) {
             Retry::No => return Err(error),
-            Retry::AnyConnection => {
-                self.unsent = unsent;
-                Replacement::Any
-            }
+            Retry::AnyConnection => Replacement::Any,
             Retry::FreshConnection => {
                 self.first_failure = Some(error);
                 Replacement::Fresh
@@ -197,65 +199,73 @@ impl Next {
 struct Failure {
     kind: FailureKind,
     error: Error,
-    /// The request, if no byte of it was written.
-    unsent: Option<Box<http::Request<Body>>>,
+    /// The body of the request, if no byte of the request was written.
+    unsent: Option<Body>,
     /// Rest of the request's time.
     deadline: Deadline,
     /// Room of the connection, if it broke.
     broken: Option<Broken>,
 }
 
-/// Hands the connection a request: the `unsent` one, or a new one.
-///
-/// Not an `async fn`: a request in a local of an `async fn` is stored in its future, and that is
-/// moved as a whole before it is polled.
+/// Hands the connection a request.
 fn begin(
     origin: &Origin,
     lease: &mut Lease,
     outgoing: &mut Outgoing,
-    unsent: Option<Box<http::Request<Body>>>,
     number: u32,
     events: &RequestEvents,
 ) -> Result<Option<Expectation>> {
-    let mut request = match unsent {
-        Some(request) => *request,
-        None => prepare(origin, outgoing)?,
-    };
+    let mut body = outgoing.take_body();
+    let framing = framing::apply(&outgoing.method, &outgoing.headers, &mut body)?;
     if let Some(counter) = events.attempt(number) {
-        request.body_mut().count_into(counter);
+        body.count_into(counter);
     }
-    let limit = origin.shared().settings.expect_continue_timeout;
-    let expectation = Expectation::of(request.body(), limit);
+    let settings = &origin.shared().settings;
+    let limit = settings.expect_continue_timeout;
+    let is_held = !limit.is_zero()
+        && !http_body::Body::is_end_stream(&body)
+        && expects_continue(&outgoing.headers);
+    let says_close = connection_lists(&outgoing.headers, "close");
+    let connection = lease.connection();
+    write_head(
+        origin,
+        outgoing,
+        framing,
+        !settings.keep_alive && !says_close,
+        connection.head_buffer(),
+    )?;
+    let asked = if outgoing.method == http::Method::HEAD { Asked::Head } else { Asked::Plain };
+    let is_chunked = framing == RequestFraming::Chunked;
+    let is_last = says_close || !settings.keep_alive;
+    let listener = outgoing.extensions.get::<InterimListener>().cloned();
     lease.begin(drain_response);
-    lease.connection().send(request);
-    Ok(expectation)
+    lease.connection().send(Sending { asked, body, is_chunked, is_held, is_last, listener });
+    Ok(is_held.then(|| Expectation::within(limit)))
 }
 
-/// Makes the request that goes on the wire: origin-form target, `Host`, `User-Agent`, the framing
-/// of the body, and `Connection: close` if connections are not kept.
-fn prepare(origin: &Origin, outgoing: &mut Outgoing) -> Result<http::Request<Body>> {
-    let mut request = http::Request::new(outgoing.take_body());
-    *request.method_mut() = outgoing.method.clone();
-    *request.extensions_mut() = outgoing.extensions.clone();
-    if let Some(target) = outgoing.uri.path_and_query() {
-        *request.uri_mut() = target.clone().into();
-    }
-    // Most requests have no fields here: then this allocates nothing.
-    request.headers_mut().clone_from(&outgoing.headers);
-    framing::apply(&mut request)?;
-    let headers = request.headers_mut();
-    if !headers.contains_key(HOST) {
-        headers.insert(HOST, origin.host_field().clone());
-    }
+/// Writes the head that goes on the wire: origin-form target, `Host`, the caller's fields,
+/// `User-Agent`, the framing of the body, and `Connection: close` if connections are not kept.
+fn write_head(
+    origin: &Origin,
+    outgoing: &Outgoing,
+    framing: RequestFraming,
+    adds_close: bool,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let target = outgoing.uri.path_and_query().map_or("", |target| target.as_str());
+    let headers = &outgoing.headers;
+    let host = headers.get(HOST).unwrap_or(origin.host_field());
+    let begun = HeadWriter::begin(out, &outgoing.method, Target::Origin(target), host);
+    let mut head = begun.map_err(|error| Error::invalid(error.to_string()))?;
+    head.fields(headers);
     if !headers.contains_key(USER_AGENT) {
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        head.field(&USER_AGENT, &HeaderValue::from_static(AGENT));
     }
-    // hyper follows the field of either side: such a connection ends after this exchange.
-    if !origin.shared().settings.keep_alive && !says_close(headers) {
-        headers.append(CONNECTION, HeaderValue::from_static("close"));
+    if adds_close {
+        head.field(&CONNECTION, &HeaderValue::from_static("close"));
     }
-    interim::prepare(&mut request, origin.shared().settings.expect_continue_timeout);
-    Ok(request)
+    head.end(framing);
+    Ok(())
 }
 
 /// An exchange whose request has been handed to its connection.
@@ -268,7 +278,8 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Drives the connection until hyper has a result. `Err` if the client gives up before.
+    /// Drives the connection until there is a head or a failure. `Err` if the client gives up
+    /// before.
     async fn drive_until_head(&mut self) -> Result<Responded> {
         let header_timeout = self.origin.shared().settings.response_header_timeout;
         let mut header_timer: Option<Deadline> = None;
@@ -280,7 +291,7 @@ impl Exchange<'_> {
             // Only a drive brings the result, by the end of the connection at the latest.
             connection.drive();
             if let Some(expectation) = expectation
-                && expectation.poll_over(connection.has_flushed(), cx)
+                && expectation.poll_over(connection, cx)
             {
                 connection.drive();
             }
@@ -296,9 +307,6 @@ impl Exchange<'_> {
                 if timer.poll_expired(cx) {
                     return Poll::Ready(Err(Error::header_timeout()));
                 }
-            }
-            if connection.traffic().read > MAX_BYTES_BEFORE_HEAD {
-                return Poll::Ready(Err(Error::endless_head()));
             }
             // A body that is under way with no byte left to write is waited for itself.
             let waits_for_peer = !connection.is_uploading() || !connection.has_flushed();
@@ -320,8 +328,8 @@ impl Exchange<'_> {
         events: &mut RequestEvents,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         match outcome {
-            Ok(Ok(response)) => self.receive(response, events),
-            Ok(Err(error)) => Err(self.fail(error)),
+            Ok(Ok(head)) => Ok(self.receive(*head, events)),
+            Ok(Err(failure)) => Err(self.fail(failure)),
             Err(given_up) => Err(self.give_up(given_up)),
         }
     }
@@ -329,44 +337,41 @@ impl Exchange<'_> {
     /// Takes the head of a response. A connection whose response is complete already returns to the
     /// pool before the caller sees the head.
     fn receive(
-        mut self,
-        response: http::Response<Incoming>,
+        self,
+        head: ResponseHead,
         events: &mut RequestEvents,
-    ) -> Result<http::Response<ResponseBody>, Failure> {
-        events.head(response.status());
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let connection = self.lease.connection();
-            let (closer, written) = (connection.closer(), connection.traffic().written);
-            self.lease.close(CloseReason::ExchangeFailed, closer);
-            let error = failed(self.origin, self.info, written, SWITCHED);
-            let (kind, deadline) = (FailureKind::Other, self.deadline);
-            return Err(Failure { kind, error, unsent: None, deadline, broken: None });
-        }
-        let Self { mut lease, expectation, info, deadline, .. } = self;
-        let connection = lease.connection();
-        if expectation.is_some_and(|expectation| expectation.is_held()) {
-            connection.withhold();
-        }
-        connection.note_response(&response);
-        let (parts, incoming) = response.into_parts();
-        let body = ResponseBody::new(incoming, lease, info, deadline);
-        Ok(http::Response::from_parts(parts, body))
+    ) -> http::Response<ResponseBody> {
+        events.head(head.status);
+        let Self { lease, info, deadline, .. } = self;
+        let mut response = http::Response::new(ResponseBody::new(lease, info, deadline));
+        *response.status_mut() = head.status;
+        *response.version_mut() = head.version;
+        *response.headers_mut() = head.headers;
+        response
     }
 
-    /// Ends the connection after hyper's error.
-    fn fail(self, mut error: TrySendError<http::Request<Body>>) -> Failure {
+    /// Closes the connection after a failure.
+    fn fail(self, failure: WireFailure) -> Failure {
         let Self { origin, mut lease, info, deadline, .. } = self;
         let connection = lease.connection();
-        let closer = connection.closer();
-        if let Some(request) = error.take_message() {
+        let (closer, cut, traffic) =
+            (connection.closer(), connection.was_cut(), connection.traffic());
+        if matches!(failure, WireFailure::Unsent) {
+            let unsent = connection.take_unsent();
             let broken = Some(lease.broken(CloseReason::PeerClosedIdle, closer));
-            let error = failed(origin, info, 0, CLOSED_AT_ONCE);
-            let (kind, unsent) = (FailureKind::Unsent, Some(Box::new(request)));
-            return Failure { kind, error, unsent, deadline, broken };
+            let error = failed(origin, info, 0, failure);
+            return Failure { kind: FailureKind::Unsent, error, unsent, deadline, broken };
         }
-        let (cut, traffic) = (connection.was_cut(), connection.traffic());
         let broken = Some(lease.broken(CloseReason::ExchangeFailed, closer));
-        let error = failed(origin, info, traffic.written, error.into_error());
+        let error = match &failure {
+            WireFailure::Refused(refused) if refused.refusal == Refusal::HeadTooLarge => {
+                failed(origin, info, traffic.written, failure).with_message(TOO_LARGE)
+            }
+            WireFailure::Refused(refused) if refused.refusal == Refusal::UnaskedUpgrade => {
+                failed(origin, info, traffic.written, SWITCHED)
+            }
+            _ => failed(origin, info, traffic.written, failure),
+        };
         let kind = if cut {
             FailureKind::Cut { written: traffic.written > 0, read: traffic.read > 0 }
         } else {

@@ -8,25 +8,20 @@
 //! drains than connections.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::StatusCode;
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
 
 use crate::deadline::Deadline;
 use crate::pool::lease::Lease;
 use crate::pool::origin::Origin;
-use crate::wire::pending_response::Responded;
-use crate::wire::waker::without_wakeups;
+use crate::wire::connection::Responded;
 
-/// Limit on the rest of a body that is drained: 256 KiB.
+/// Limit on the rest of a body that is drained: 256 KiB on the wire, framing included. It is kept to
+/// within one read buffer.
 const MAX_DRAINED_BYTES: u64 = 256 << 10;
 /// Limit on the time that the rest of a body may take, and the head of a response before that.
 const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
@@ -34,8 +29,8 @@ const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
 /// Rest of a response that is being drained.
 struct Rest {
     lease: Lease,
-    incoming: Incoming,
-    left: u64,
+    /// Bytes of the connection up to which it is drained.
+    end: u64,
     /// The response is complete; the end of the request is missing.
     complete: bool,
     /// True if the caller had this body, and left it unread.
@@ -45,17 +40,20 @@ struct Rest {
 /// Reads the rest of a response and returns its connection: at once if the rest has arrived,
 /// otherwise in a task of its own. Without a runtime to spawn that task on, the connection is
 /// closed.
-pub(crate) fn drain(lease: Lease, incoming: Incoming) {
-    drain_body(lease, incoming, true);
+/// `unread` bytes of the rest have been read off the wire already.
+pub(crate) fn drain(lease: Lease, unread: u64) {
+    drain_body(lease, MAX_DRAINED_BYTES.saturating_sub(unread), true);
 }
 
-fn drain_body(mut lease: Lease, incoming: Incoming, was_given: bool) {
+fn drain_body(mut lease: Lease, limit: u64, was_given: bool) {
     // Dropping the lease closes the connection as abandoned.
     if !is_worth_it(&mut lease) {
         return;
     }
-    let too_large = incoming.size_hint().lower() > MAX_DRAINED_BYTES;
-    let mut rest = Rest { lease, incoming, left: MAX_DRAINED_BYTES, complete: false, was_given };
+    let connection = lease.connection();
+    let too_large = connection.length_left().is_some_and(|left| left > limit);
+    let end = connection.consumed() + limit;
+    let mut rest = Rest { lease, end, complete: false, was_given };
     if too_large {
         return rest.finish(Err(CloseReason::Abandoned));
     }
@@ -126,13 +124,10 @@ fn poll_response(lease: &mut Lease) -> Poll<Responded> {
     connection.poll_response()
 }
 
-fn finish_response(mut lease: Lease, responded: Responded) {
+fn finish_response(lease: Lease, responded: Responded) {
     match responded {
-        Ok(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-            lease.connection().note_response(&response);
-            drain_body(lease, response.into_body(), false);
-        }
-        _ => close(lease, CloseReason::ExchangeFailed),
+        Ok(_) => drain_body(lease, MAX_DRAINED_BYTES, false),
+        Err(_) => close(lease, CloseReason::ExchangeFailed),
     }
 }
 
@@ -191,19 +186,12 @@ impl Rest {
                 connection.drive();
                 return if connection.is_uploading() { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            let mut polled = self.poll_incoming();
-            if polled.is_pending() {
-                self.lease.connection().drive();
-                polled = self.poll_incoming();
+            let polled = self.lease.connection().poll_frame();
+            if self.lease.connection().consumed() > self.end {
+                return Poll::Ready(Err(CloseReason::Abandoned));
             }
             match polled {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    match self.left.checked_sub(bytes) {
-                        Some(left) => self.left = left,
-                        None => return Poll::Ready(Err(CloseReason::Abandoned)),
-                    }
-                }
+                Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(_))) => {
                     return Poll::Ready(Err(CloseReason::ExchangeFailed));
                 }
@@ -213,15 +201,8 @@ impl Rest {
         }
     }
 
-    /// Polls for a frame without a waker: frames are made by `drive` in this very task, as in
-    /// `ResponseBody`.
-    fn poll_incoming(&mut self) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let mut unwoken = Context::from_waker(Waker::noop());
-        without_wakeups(|| Pin::new(&mut self.incoming).poll_frame(&mut unwoken))
-    }
-
     fn finish(self, end: Result<(), CloseReason>) {
-        let Self { lease, incoming, was_given, .. } = self;
+        let Self { lease, was_given, .. } = self;
         match end {
             Ok(()) => {
                 lease.origin().note_drained();
@@ -234,6 +215,5 @@ impl Rest {
                 close(lease, reason);
             }
         }
-        drop(incoming);
     }
 }

@@ -12,10 +12,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HOST, HeaderName, HeaderValue, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    HOST, HeaderName, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method};
 use http_body::{Body as _, Frame, SizeHint};
+use keepwarm_http1::encode::RequestFraming;
 
 use super::outgoing::Outgoing;
 use crate::error::{BoxError, Error, Result};
@@ -61,39 +62,39 @@ pub(crate) fn check(outgoing: &Outgoing) -> Result<bool> {
     }
 }
 
-/// Sets the framing fields of a request. Called while the fields are only the caller's: most
-/// requests have none then.
-pub(crate) fn apply(request: &mut Request<Body>) -> Result<()> {
-    let is_in_memory = request.body().is_in_memory();
-    if request.body().is_end_stream() && request.headers().is_empty() {
-        declare_none(request);
-        return Ok(());
+/// Prepares a body for sending, and returns its framing on the wire.
+pub(crate) fn apply(
+    method: &Method,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<RequestFraming> {
+    if body.is_end_stream() && headers.is_empty() {
+        return Ok(undeclared(method));
     }
-    request.body_mut().make();
-    let Framing { chunked, length, trailers } = plan(request.headers(), request.body())?;
-    if request.body().is_end_stream() {
-        request.headers_mut().remove(TRANSFER_ENCODING);
-        declare_none(request);
-        return Ok(());
-    }
-    if chunked {
-        let headers = request.headers_mut();
-        headers.remove(CONTENT_LENGTH);
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    let is_in_memory = body.is_in_memory();
+    body.make();
+    let Framing { chunked, length, trailers } = plan(headers, body)?;
+    if body.is_end_stream() {
+        let is_declared = headers.contains_key(CONTENT_LENGTH);
+        return Ok(if is_declared { RequestFraming::Length(0) } else { undeclared(method) });
     }
     if !is_in_memory {
         let measured = |stream| Measured { stream, left: length, trailers, held: None, last: None };
-        request.body_mut().wrap(measured);
+        body.wrap(measured);
     }
-    Ok(())
+    Ok(match length {
+        Some(length) if !chunked => RequestFraming::Length(length),
+        _ => RequestFraming::Chunked,
+    })
 }
 
-/// Declares a length of 0. Some servers demand a length even without a body (411), if the method
-/// gives a body a meaning (RFC 9110, 8.6).
-fn declare_none(request: &mut Request<Body>) {
-    if [Method::POST, Method::PUT, Method::PATCH].contains(request.method()) {
-        let headers = request.headers_mut();
-        headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+/// Returns the framing of a request without a body. Some servers demand a length even then (411),
+/// if the method gives a body a meaning (RFC 9110, 8.6).
+fn undeclared(method: &Method) -> RequestFraming {
+    if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+        RequestFraming::Length(0)
+    } else {
+        RequestFraming::Undeclared
     }
 }
 

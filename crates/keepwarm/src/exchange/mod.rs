@@ -11,6 +11,7 @@
 //! | `acquire` | waiting for a connection |
 //! | `outgoing`, `framing`, `redirect` | the request, its framing, and what a redirect changes |
 //! | `response_body` | the response's body, and how its connection returns |
+//! | `frames` | frames that have been read and wait for their reader |
 //! | `upload` | an upload that outlives the head of its response |
 //! | `warm` | connections ahead of the first request |
 //! | `drain` | reading the rest of an abandoned response |
@@ -18,6 +19,7 @@
 pub(crate) mod acquire;
 pub(crate) mod attempt;
 pub(crate) mod drain;
+pub(crate) mod frames;
 pub(crate) mod framing;
 pub(crate) mod outgoing;
 pub(crate) mod redirect;

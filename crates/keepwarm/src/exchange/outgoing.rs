@@ -49,6 +49,11 @@ impl Outgoing {
         copy.or_else(|| self.body.take()).unwrap_or_default()
     }
 
+    /// Takes a body back that was not sent. A body that can be sent again is there already.
+    pub(crate) fn put_back(&mut self, body: Body) {
+        self.body.get_or_insert(body);
+    }
+
     /// Returns true if the body is there, and will be after it was sent.
     pub(crate) fn can_be_sent_again(&self) -> bool {
         self.body.as_ref().is_some_and(Body::is_repeatable)

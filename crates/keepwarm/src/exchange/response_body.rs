@@ -5,23 +5,25 @@
 //! [`UploadTask`](super::upload) holds the lease instead.
 
 use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::future::Future as _;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
+use tokio::task::coop::consume_budget;
 
 use super::drain::drain;
+use super::frames::Frames;
 use super::upload::{UploadHandle, continue_upload};
 use crate::deadline::{Deadline, StallWatch};
 use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::pool::lease::Lease;
-use crate::wire::waker::without_wakeups;
+use crate::wire::http1::Failure;
 
 /// The connection that carried a response.
 ///
@@ -117,8 +119,10 @@ impl ConnectionInfo {
 /// # }
 /// ```
 pub struct ResponseBody {
-    /// `None` once the body is dropped.
-    incoming: Option<Incoming>,
+    /// Frames that have been read.
+    frames: Frames,
+    /// Bytes that the reader has not been given yet; `None` if the head does not say.
+    left: Option<u64>,
     /// `None` once the response is complete on the wire.
     lease: Option<Lease>,
     /// Set instead of the lease if the request outlived the head of the response.
@@ -131,25 +135,51 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(crate) fn new(
-        incoming: Incoming,
-        mut lease: Lease,
-        info: ConnectionInfo,
-        deadline: Deadline,
-    ) -> Self {
+    pub(crate) fn new(mut lease: Lease, info: ConnectionInfo, deadline: Deadline) -> Self {
         let (reused, attempts) = (info.reused(), info.attempts);
         let stall = StallWatch::new(lease.origin().shared().settings.stall_timeout);
+        let connection = lease.connection();
+        let left = connection.length_left();
         // An upload that outlives the head of its response needs a task that drives it.
-        let uploading = lease.connection().is_uploading();
+        let uploading = connection.is_uploading();
         let (lease, upload) = match uploading.then(Handle::try_current) {
             Some(Ok(runtime)) => (None, Some(continue_upload(lease, &runtime))),
             _ => (Some(lease), None),
         };
-        let incoming = Some(incoming);
-        let events = RequestEvents::default();
-        let mut body = Self { incoming, lease, upload, reused, attempts, deadline, stall, events };
-        body.release_if_complete();
+        let (frames, events) = (Frames::default(), RequestEvents::default());
+        let mut body =
+            Self { frames, left, lease, upload, reused, attempts, deadline, stall, events };
+        body.take_buffered();
         body
+    }
+
+    /// Takes the frames whose bytes have been read, and returns the connection to the pool if the
+    /// response is complete with them.
+    fn take_buffered(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        let connection = lease.connection();
+        while !self.frames.is_full()
+            && let Some(frame) = connection.buffered_frame()
+        {
+            self.frames.push(frame);
+        }
+        self.release_if_complete();
+    }
+
+    /// Returns the connection to the pool once the response is complete on the wire, even if the
+    /// reader has frames left to take: they are in memory.
+    fn release_if_complete(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        if !lease.connection().response_is_complete() {
+            return;
+        }
+        // Trailers come with the end.
+        while let Some(frame) = lease.connection().buffered_frame() {
+            self.frames.push(frame);
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.return_to_pool();
+        }
     }
 
     /// Reads the bytes that have arrived already, up to `limit`, without waiting for more. If that
@@ -182,42 +212,42 @@ impl ResponseBody {
         std::mem::take(&mut self.deadline)
     }
 
-    /// Returns the connection to the pool once the response is complete on the wire, even if the
-    /// reader has frames left to take: they are in memory.
-    fn release_if_complete(&mut self) {
-        let ended = self.is_end_stream();
-        if ended && let Some(upload) = self.upload.take() {
-            upload.complete();
-        }
-        let Some(lease) = &mut self.lease else { return };
-        if (lease.connection().is_ready() || ended)
-            && let Some(lease) = self.lease.take()
-        {
-            lease.return_to_pool();
-        }
-    }
-
     const fn is_on_the_wire(&self) -> bool {
         self.lease.is_some() || self.upload.is_some()
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Some(incoming) = &mut self.incoming else {
-            return Poll::Ready(None);
-        };
-        if self.upload.is_some() {
-            return Pin::new(incoming).poll_frame(cx);
+    /// Reads the next frame off the wire.
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Some(lease) = &mut self.lease {
+            let polled = lease.connection().poll_frame();
+            if polled.is_pending() {
+                lease.connection().wait(cx);
+            }
+            return polled;
         }
-        // Frames are made by `drive` in this very task, so waiting for one needs no waker.
-        let mut unwoken = Context::from_waker(Waker::noop());
-        without_wakeups(|| Pin::new(incoming).poll_frame(&mut unwoken))
+        self.upload.as_mut().map_or(Poll::Ready(None), |upload| upload.poll_frame(cx))
     }
 
-    /// Drives the connection in this task, which may end the lease.
-    fn drive(&mut self) {
-        if let Some(lease) = &mut self.lease {
-            lease.connection().drive();
-            self.release_if_complete();
+    /// Gives the reader a frame, and ends the request if that was the last one.
+    fn give(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(bytes as u64);
+        }
+        self.events.received(bytes);
+        self.end_upload_if_complete();
+        if self.is_end_stream() {
+            self.events.complete();
+        }
+        frame
+    }
+
+    /// Leaves the rest of an upload to its task, once the reader has taken the whole response.
+    fn end_upload_if_complete(&mut self) {
+        if self.upload.as_ref().is_some_and(UploadHandle::is_at_end)
+            && let Some(upload) = self.upload.take()
+        {
+            upload.complete();
         }
     }
 
@@ -257,72 +287,69 @@ impl http_body::Body for ResponseBody {
             let error = Error::timeout(Stage::Body);
             return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
         }
-        let mut polled = self.poll_incoming(cx);
-        if polled.is_pending() && self.lease.is_some() {
-            self.drive();
-            polled = self.poll_incoming(cx);
+        if let Some(frame) = self.frames.pop() {
+            return Poll::Ready(Some(Ok(self.give(frame))));
         }
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.release_if_complete();
-                // The end of a chunked body may have arrived with this frame, and a reader may
-                // know that it was the last one.
-                self.drive();
-                self.events.received(frame.data_ref().map_or(0, Bytes::len));
-                if self.is_end_stream() {
-                    self.events.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
+        // A peer that sends tiny frames as fast as they are read must not keep the thread.
+        ready!(pin!(consume_budget()).poll(cx));
+        let polled = self.poll_wire(cx);
+        if polled.is_pending() && self.deadline.poll_expired(cx) {
+            let error = Error::timeout(Stage::Body);
+            return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
+        }
+        if polled.is_pending()
+            && let Some(lease) = &mut self.lease
+        {
+            let bytes = lease.connection().traffic().total();
+            if self.stall.poll_stalled(bytes, true, cx) {
+                let error = Error::stall_timeout(Stage::Body);
+                return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
             }
-            Poll::Ready(None) => {
-                if let Some(lease) = self.lease.take() {
-                    lease.return_to_pool();
-                }
+        }
+        match ready!(polled) {
+            Some(Ok(frame)) => {
+                self.release_if_complete();
+                Poll::Ready(Some(Ok(self.give(frame))))
+            }
+            Some(Err(failure)) => {
+                let error = Error::failed(Stage::Body, failure);
+                Poll::Ready(Some(Err(self.fail(error, CloseReason::ExchangeFailed))))
+            }
+            None => {
+                self.release_if_complete();
                 if let Some(upload) = self.upload.take() {
                     upload.complete();
                 }
+                if let Some(frame) = self.frames.pop() {
+                    return Poll::Ready(Some(Ok(self.give(frame))));
+                }
                 self.events.complete();
                 Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                let error = Error::failed(Stage::Body, error);
-                Poll::Ready(Some(Err(self.fail(error, CloseReason::ExchangeFailed))))
-            }
-            Poll::Pending if self.deadline.poll_expired(cx) => {
-                let error = Error::timeout(Stage::Body);
-                Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))))
-            }
-            Poll::Pending => {
-                let Some(lease) = &mut self.lease else { return Poll::Pending };
-                let bytes = lease.connection().traffic().total();
-                if self.stall.poll_stalled(bytes, true, cx) {
-                    let error = Error::stall_timeout(Stage::Body);
-                    return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
-                }
-                if let Some(lease) = &mut self.lease {
-                    lease.connection().wait(cx);
-                }
-                Poll::Pending
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.frames.is_empty()
+            && self.lease.is_none()
+            && self.upload.as_ref().is_none_or(UploadHandle::is_at_end)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        match self.left {
+            Some(left) => SizeHint::with_exact(left),
+            None if self.is_end_stream() => SizeHint::with_exact(0),
+            None => SizeHint::default(),
+        }
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let Some(incoming) = self.incoming.take() else { return };
         if let Some(lease) = self.lease.take() {
-            drain(lease, incoming);
+            drain(lease, self.frames.bytes());
         } else if let Some(upload) = self.upload.take() {
-            upload.dropped(incoming);
+            upload.dropped();
         }
     }
 }

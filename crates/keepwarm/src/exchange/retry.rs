@@ -29,7 +29,7 @@ pub(crate) struct FailedAttempt {
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// No byte of the request was written, and hyper returned the request itself.
+    /// No byte of the request was written, and its body is untouched.
     Unsent,
     /// The socket ended before a response.
     Cut {

@@ -7,28 +7,81 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http_body::Frame;
 use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::drain::drain;
+use super::frames::Frames;
 use crate::deadline::Deadline;
 use crate::pool::lease::Lease;
 use crate::pool::origin::Origin;
+use crate::wire::http1::Failure;
 
 /// Time that an upload may outlive a response that is complete.
 const MAX_UPLOAD_AFTER_RESPONSE: Duration = Duration::from_millis(50);
+
+/// Frames on their way from the task to the reader: one, and the trailers behind it.
+#[derive(Debug, Default)]
+struct Passage(Mutex<Passing>);
+
+#[derive(Debug, Default)]
+struct Passing {
+    frames: Frames,
+    failure: Option<Failure>,
+    /// No other frame comes.
+    ended: bool,
+    /// The reader, while it waits for a frame.
+    reader: Option<Waker>,
+    /// The task, while a frame waits for the reader.
+    task: Option<Waker>,
+}
+
+impl Passage {
+    fn lock(&self) -> MutexGuard<'_, Passing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is passed, and wakes the reader.
+    fn pass(&self, change: impl FnOnce(&mut Passing)) {
+        let reader = {
+            let mut passing = self.lock();
+            change(&mut passing);
+            passing.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// The task's end of the passage. Dropped, it ends the passage, however the task ends.
+#[derive(Debug)]
+struct Feeder(Arc<Passage>);
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.0.pass(|passing| {
+            if !passing.ended && passing.failure.is_none() {
+                let gone = std::io::Error::other("the task of the upload has ended");
+                passing.failure = Some(Failure::Io(gone));
+            }
+        });
+    }
+}
 
 /// Handle with which the body reader tells the upload task how reading ended. Dropping it without a
 /// message closes the connection.
 #[derive(Debug)]
 pub(crate) struct UploadHandle {
     origin: Arc<Origin>,
+    passage: Arc<Passage>,
     sender: oneshot::Sender<UploadEvent>,
 }
 
@@ -38,7 +91,7 @@ enum UploadEvent {
     /// The response was read to its end.
     Complete,
     /// The body was dropped before its end.
-    Dropped(Incoming),
+    Dropped,
     /// Reading failed: the connection is to be closed.
     Failed(CloseReason),
 }
@@ -47,13 +100,48 @@ enum UploadEvent {
 pub(crate) fn continue_upload(lease: Lease, runtime: &Handle) -> UploadHandle {
     let (sender, events) = oneshot::channel();
     let origin = Arc::clone(lease.origin());
-    runtime.spawn(UploadTask { lease, events, grace: None }.run());
-    UploadHandle { origin, sender }
+    let passage = Arc::new(Passage::default());
+    let feeder = Feeder(Arc::clone(&passage));
+    runtime.spawn(UploadTask { lease, events, feeder, grace: None }.run());
+    UploadHandle { origin, passage, sender }
 }
 
 impl UploadHandle {
     pub(crate) fn origin(&self) -> &Arc<Origin> {
         &self.origin
+    }
+
+    /// Returns the next frame of the response.
+    pub(crate) fn poll_frame(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let mut passing = self.passage.lock();
+        if let Some(frame) = passing.frames.pop() {
+            let task = passing.task.take();
+            drop(passing);
+            if let Some(task) = task {
+                task.wake();
+            }
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if let Some(failure) = passing.failure.take() {
+            passing.ended = true;
+            return Poll::Ready(Some(Err(failure)));
+        }
+        if passing.ended {
+            return Poll::Ready(None);
+        }
+        let old = passing.reader.replace(cx.waker().clone());
+        drop(passing);
+        drop(old);
+        Poll::Pending
+    }
+
+    /// Returns true if the reader has taken the whole response.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let passing = self.passage.lock();
+        passing.ended && passing.frames.is_empty() && passing.failure.is_none()
     }
 
     // A message that cannot be delivered is dropped: a task that is gone has ended the lease.
@@ -66,14 +154,15 @@ impl UploadHandle {
         drop(self.sender.send(UploadEvent::Failed(reason)));
     }
 
-    pub(crate) fn dropped(self, incoming: Incoming) {
-        drop(self.sender.send(UploadEvent::Dropped(incoming)));
+    pub(crate) fn dropped(self) {
+        drop(self.sender.send(UploadEvent::Dropped));
     }
 }
 
 struct UploadTask {
     lease: Lease,
     events: oneshot::Receiver<UploadEvent>,
+    feeder: Feeder,
     /// Runs since the response is complete.
     grace: Option<Deadline>,
 }
@@ -82,7 +171,7 @@ struct UploadTask {
 enum UploadEnd {
     /// The connection can return to the pool, or is closed for the reason that it reports itself.
     Finished,
-    Dropped(Incoming),
+    Dropped,
     Closed(CloseReason),
 }
 
@@ -92,7 +181,7 @@ impl UploadTask {
         let mut lease = self.lease;
         match end {
             UploadEnd::Finished => lease.return_to_pool(),
-            UploadEnd::Dropped(incoming) => drain(lease, incoming),
+            UploadEnd::Dropped => drain(lease, 0),
             UploadEnd::Closed(reason) => {
                 let closer = lease.connection().closer();
                 lease.close(reason, closer);
@@ -101,8 +190,8 @@ impl UploadTask {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<UploadEnd> {
+        self.feed(cx);
         let connection = self.lease.connection();
-        connection.drive();
         if connection.is_ready() {
             return Poll::Ready(UploadEnd::Finished);
         }
@@ -111,8 +200,8 @@ impl UploadTask {
                 Poll::Ready(Ok(UploadEvent::Complete)) => {
                     self.grace = Some(Deadline::after(Some(MAX_UPLOAD_AFTER_RESPONSE)));
                 }
-                Poll::Ready(Ok(UploadEvent::Dropped(incoming))) => {
-                    return Poll::Ready(UploadEnd::Dropped(incoming));
+                Poll::Ready(Ok(UploadEvent::Dropped)) => {
+                    return Poll::Ready(UploadEnd::Dropped);
                 }
                 Poll::Ready(Ok(UploadEvent::Failed(reason))) => {
                     return Poll::Ready(UploadEnd::Closed(reason));
@@ -136,5 +225,47 @@ impl UploadTask {
         }
         connection.wait(cx);
         Poll::Pending
+    }
+
+    /// Writes the request, and passes a frame of the response on if the reader has taken the last.
+    fn feed(&mut self, cx: &Context<'_>) {
+        let connection = self.lease.connection();
+        connection.drive();
+        let passage = &self.feeder.0;
+        if let Some(failure) = connection.take_failure() {
+            return passage.pass(|passing| passing.failure = Some(failure));
+        }
+        loop {
+            {
+                let mut passing = passage.lock();
+                if passing.ended || passing.failure.is_some() {
+                    return;
+                }
+                if !passing.frames.is_empty() {
+                    passing.task = Some(cx.waker().clone());
+                    return;
+                }
+            }
+            let polled = connection.poll_frame();
+            let mut trailers = None;
+            let complete = connection.response_is_complete();
+            if complete && polled.is_ready() {
+                trailers = connection.buffered_frame();
+            }
+            match polled {
+                Poll::Pending => return,
+                Poll::Ready(None) => passage.pass(|passing| passing.ended = true),
+                Poll::Ready(Some(Err(failure))) => {
+                    passage.pass(|passing| passing.failure = Some(failure));
+                }
+                Poll::Ready(Some(Ok(frame))) => passage.pass(|passing| {
+                    passing.frames.push(frame);
+                    if let Some(trailers) = trailers {
+                        passing.frames.push(trailers);
+                    }
+                    passing.ended = complete;
+                }),
+            }
+        }
     }
 }

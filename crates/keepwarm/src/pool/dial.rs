@@ -15,7 +15,6 @@ use crate::observe::spans::DialSpan;
 use crate::origin_key::Scheme;
 use crate::pool::origin::Origin;
 use crate::wire::connection::Connection;
-use crate::wire::counted_stream::CountedStream;
 #[cfg(feature = "tls")]
 use crate::wire::stream::Stream;
 use crate::wire::transport::{TimeLeft, open};
@@ -121,7 +120,5 @@ async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)>
         #[cfg(not(feature = "tls"))]
         Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
     };
-    let started = Connection::start(CountedStream::new(stream)).await;
-    let connection = started.map_err(|error| Error::failed(Stage::Connect, error))?;
-    Ok((connection, address))
+    Ok((Connection::start(stream), address))
 }

@@ -4,14 +4,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::error::BoxError;
-use crate::wire::counted_stream::{Upload, Witness};
-use crate::wire::gate::Gate;
 
 /// The body of a request: bytes in memory, which can be sent again; or a stream, which can be sent
 /// again only if it can be made anew.
@@ -26,19 +24,14 @@ use crate::wire::gate::Gate;
 /// assert!(stream.try_clone().is_none());
 /// ```
 pub struct Body(
-    /// `None` for an empty body, as in most requests. Behind a pointer, since hyper moves a request
-    /// some twenty times on its way.
+    /// `None` for an empty body, as in most requests: a body is one word.
     Option<Box<Content>>,
 );
 
 struct Content {
     source: Source,
-    /// Set while the body is being sent.
-    upload: Option<Upload>,
     /// Counter of the bytes that are taken, for observers.
     taken: Option<Arc<AtomicU64>>,
-    /// Set while the body may not be sent yet.
-    gate: Option<Arc<Gate>>,
 }
 
 enum Source {
@@ -54,7 +47,7 @@ pub(crate) type BodyStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = B
 
 impl Default for Content {
     fn default() -> Self {
-        Self { source: Source::Full(None), upload: None, taken: None, gate: None }
+        Self { source: Source::Full(None), taken: None }
     }
 }
 
@@ -63,30 +56,11 @@ impl Body {
         Self(Some(Box::new(Content { source, ..Content::default() })))
     }
 
-    /// Records in the witness when the last of the body was taken, or the body was dropped.
-    pub(crate) fn begin_upload(&mut self, witness: &Witness) {
-        if !http_body::Body::is_end_stream(self)
-            && let Some(content) = &mut self.0
-        {
-            content.upload = Some(Upload::begin(witness));
-        }
-    }
-
     /// Adds the bytes that are taken of the body to this counter.
     pub(crate) fn count_into(&mut self, taken: Arc<AtomicU64>) {
         if let Some(content) = &mut self.0 {
             content.taken = Some(taken);
         }
-    }
-
-    /// Holds the body back until the returned gate is opened.
-    pub(crate) fn hold(&mut self) -> Arc<Gate> {
-        Arc::clone(self.0.get_or_insert_default().gate.get_or_insert_default())
-    }
-
-    /// Returns the gate that holds the body back.
-    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
-        self.0.as_ref()?.gate.as_ref()
     }
 
     /// Makes the stream of a replayable body.
@@ -184,10 +158,6 @@ impl Content {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(gate) = &self.gate {
-            ready!(gate.poll_open(cx));
-            self.gate = None;
-        }
         self.make();
         let polled = match &mut self.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),

@@ -1,31 +1,30 @@
-//! One live connection: hyper's sender and driver, and the waker that observes the idle socket.
+//! One live connection: HTTP/1.1 on its stream, and the waker that observes the idle socket.
 //!
-//! hyper gives a sender and a driver; the driver is a future that must be polled for anything to
-//! happen. The task that holds the lease polls it, so a request costs no wake-up of another task.
-//! An idle connection is polled by no task: the driver is always polled with the connection's own
-//! [`waker`](super::waker), which reports to the pool when the socket becomes ready. An idle socket
-//! becomes ready for three reasons only: end of file, reset, and bytes that belong to no request.
+//! The task that holds the lease drives the connection, so a request costs no wake-up of another
+//! task. An idle connection is polled by no task: its stream is always polled with the connection's
+//! own [`waker`](super::waker), which reports to the pool when the socket becomes ready. An idle
+//! socket becomes ready for three reasons only: end of file, reset, and bytes that belong to no
+//! request.
 //!
-//! This module owns the bytes and the state of one exchange. It does not know which pool the
-//! connection is in, nor what the request is for.
+//! This module owns the state of one exchange. It does not know which pool the connection is in, nor
+//! what the request is for.
 
-use std::future::Future as _;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::Frame;
+use keepwarm_http1::fields::{KeepAlive, keep_alive};
+use keepwarm_http1::{Asked, ResponseHead};
 use keepwarm_pool::{Advice, CloseReason, Closer};
 
 use super::body::Body;
-use super::counted_stream::{CountedStream, Traffic, Witness};
-use super::keep_alive;
-use super::pending_response::{PendingResponse, Responded};
-use super::waker::{ConnectionWaker, WakerOwner, without_wakeups};
+use super::http1::{Death, Failure, Http1, Traffic};
+use super::interim::InterimListener;
+use super::stream::Stream;
+use super::waker::{ConnectionWaker, WakerOwner};
 
 /// Numbers connections across the whole process, from 1.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -34,78 +33,29 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: u64,
-    sender: http1::SendRequest<Body>,
-    driver: Driver,
-    response: PendingResponse,
+    http1: Http1,
+    response: Awaited,
+    listener: Option<InterimListener>,
     /// Client and server agreed that the current exchange is the last one.
     last_exchange: bool,
     /// Advice of the server, in the current exchange, on how long it keeps the connection.
     advice: Option<Advice>,
-    /// The body of the current request was not sent, and will not be.
-    withheld: bool,
-    /// The server's last response was in HTTP/1.0.
-    is_http_1_0: bool,
-    /// Server and client may disagree on where a response ended.
-    framing_in_doubt: bool,
     /// A drive is under way, or has panicked.
     in_doubt: bool,
-    witness: Witness,
-    /// Bytes that had passed before the current exchange.
-    before: Traffic,
     waker: WakerOwner,
 }
 
-/// hyper's future that moves the bytes.
+/// The head of the response, from sending the request on.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a connection is boxed as a whole, and most of them run"
-)]
-enum Driver {
-    Running(http1::Connection<TokioIo<CountedStream>, Body>),
-    Ended(DriverEnd),
+enum Awaited {
+    /// No request was sent, or its head was taken.
+    Nothing,
+    Head,
+    Here(Responded),
 }
 
-impl Driver {
-    /// Polls the driver. Its end drops hyper's future, and with it a request that it has not begun,
-    /// which [`poll_response`](Connection::poll_response) then returns. A future that was kept
-    /// after its end would keep that request too.
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Self::Running(driver) = self
-            && let Poll::Ready(result) = Pin::new(driver).poll(cx)
-        {
-            *self = Self::Ended(DriverEnd::of(&result));
-        }
-    }
-}
-
-/// Ways in which the driver ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DriverEnd {
-    Cleanly,
-    /// The socket failed, or the runtime that it is registered with is gone.
-    BySocket {
-        runtime_gone: bool,
-    },
-    /// The peer sent bytes that HTTP does not allow there.
-    ByProtocol,
-}
-
-impl DriverEnd {
-    fn of(result: &hyper::Result<()>) -> Self {
-        let Err(error) = result else {
-            return Self::Cleanly;
-        };
-        let io = std::error::Error::source(error)
-            .and_then(|source| source.downcast_ref::<std::io::Error>());
-        match io {
-            // A socket's own errors have other kinds; tokio reports the end of a runtime as
-            // `Other`.
-            Some(io) => Self::BySocket { runtime_gone: io.kind() == std::io::ErrorKind::Other },
-            None => Self::ByProtocol,
-        }
-    }
-}
+/// Result of one request: the head of its response, or the failure of the exchange.
+pub(crate) type Responded = Result<Box<ResponseHead>, Failure>;
 
 /// Reason why a connection cannot be kept, and the side that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,26 +64,32 @@ pub(crate) struct ConnectionEnd {
     pub(crate) closer: Closer,
 }
 
+/// A request whose head has been written into [`Connection::head_buffer`].
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) asked: Asked,
+    pub(crate) body: Body,
+    pub(crate) is_chunked: bool,
+    /// The body waits for `100 Continue`.
+    pub(crate) is_held: bool,
+    /// The request says that the connection ends after it.
+    pub(crate) is_last: bool,
+    pub(crate) listener: Option<InterimListener>,
+}
+
 impl Connection {
     /// Starts HTTP/1.1 on a connected stream. Nothing is sent.
-    pub(crate) async fn start(stream: CountedStream) -> hyper::Result<Self> {
-        let witness = stream.witness();
-        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
-        Ok(Self {
+    pub(crate) fn start(stream: Stream) -> Self {
+        Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            sender,
-            driver: Driver::Running(driver),
-            response: PendingResponse::none(),
+            http1: Http1::new(stream),
+            response: Awaited::Nothing,
+            listener: None,
             last_exchange: false,
             advice: None,
-            withheld: false,
-            is_http_1_0: false,
-            framing_in_doubt: false,
             in_doubt: false,
-            witness,
-            before: Traffic::default(),
             waker: WakerOwner::new(),
-        })
+        }
     }
 
     pub(crate) const fn id(&self) -> u64 {
@@ -145,40 +101,63 @@ impl Connection {
     }
 
     /// Returns the side that closed first, if this connection is dropped now.
-    pub(crate) fn closer(&self) -> Closer {
-        self.witness.closer()
+    pub(crate) const fn closer(&self) -> Closer {
+        self.http1.closer()
     }
 
     /// Returns the bytes of the current exchange.
-    pub(crate) fn traffic(&self) -> Traffic {
-        self.witness.traffic().since(self.before)
+    pub(crate) const fn traffic(&self) -> Traffic {
+        self.http1.traffic()
+    }
+
+    /// Returns the bytes that were read and are done with, from the start of the connection.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.http1.consumed()
     }
 
     /// Returns true if the request of the current exchange is with the kernel, its body included.
-    pub(crate) fn request_is_written(&self) -> bool {
-        self.traffic().written > 0 && self.witness.is_flushed()
+    pub(crate) const fn request_is_written(&self) -> bool {
+        self.http1.writer.is_complete()
     }
 
     /// Returns true if the socket ended the connection, and not a violation of the protocol.
     pub(crate) fn was_cut(&self) -> bool {
         self.closer() == Closer::Server
-            || matches!(self.driver, Driver::Ended(DriverEnd::BySocket { .. }))
+            || matches!(self.http1.death(), Some(Death::Socket { .. } | Death::Peer))
+    }
+
+    /// Returns the empty buffer for the head of the next request.
+    pub(crate) fn head_buffer(&mut self) -> &mut Vec<u8> {
+        self.http1.writer.begin()
     }
 
     /// Queues one request. Its response comes only while the owner calls [`drive`](Self::drive).
-    pub(crate) fn send(&mut self, mut request: http::Request<Body>) {
-        self.last_exchange = says_close(request.headers());
-        self.before = self.witness.traffic();
-        request.body_mut().begin_upload(&self.witness);
-        without_wakeups(|| self.response.send(&mut self.sender, request));
+    pub(crate) fn send(&mut self, sending: Sending) {
+        let Sending { asked, body, is_chunked, is_held, is_last, listener } = sending;
+        self.http1.writer.set_body(body, is_chunked, is_held);
+        self.http1.begin(asked);
+        self.response = Awaited::Head;
+        self.last_exchange = is_last;
+        self.listener = listener;
     }
 
-    /// Returns the head of the response, after a [`drive`](Self::drive).
+    /// Returns the head of the response, once, after a [`drive`](Self::drive).
     pub(crate) fn poll_response(&mut self) -> Poll<Responded> {
-        self.response.poll()
+        match std::mem::replace(&mut self.response, Awaited::Nothing) {
+            Awaited::Here(responded) => Poll::Ready(responded),
+            other => {
+                self.response = other;
+                Poll::Pending
+            }
+        }
     }
 
-    /// Returns true if a drive has panicked: the state of hyper's future is not known then.
+    /// Returns the body of a request of which no byte was written and no frame was asked for.
+    pub(crate) fn take_unsent(&mut self) -> Option<Body> {
+        self.http1.writer.take_untouched()
+    }
+
+    /// Returns true if a drive has panicked: the state of the exchange is not known then.
     pub(crate) const fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
@@ -186,20 +165,85 @@ impl Connection {
     /// Returns true if only the response of the current exchange is missing, and no part of it was
     /// taken yet.
     pub(crate) fn owes_response(&self) -> bool {
-        self.response.is_pending()
-            && !self.has_ended()
+        !matches!(self.response, Awaited::Nothing)
+            && self.http1.death().is_none()
             && !self.in_doubt
             && self.request_is_written()
     }
 
-    /// Moves bytes in both directions as far as possible without waiting. A caller that returns
-    /// `Pending` afterwards calls [`wait`](Self::wait) first.
+    /// Moves bytes in both directions as far as possible without waiting: of the response up to the
+    /// end of its head. A caller that returns `Pending` afterwards calls [`wait`](Self::wait) first.
     pub(crate) fn drive(&mut self) {
-        let cx = &mut self.waker.look();
+        if self.waker.look() {
+            self.http1.disarm();
+        }
         // The caller's code may panic in there: a listener for interim responses, or a body.
         self.in_doubt = true;
-        self.driver.poll(cx);
+        self.read_head();
+        self.write();
         self.in_doubt = false;
+    }
+
+    fn read_head(&mut self) {
+        if !matches!(self.response, Awaited::Head) {
+            return;
+        }
+        let cx = &mut self.waker.context();
+        let listener = &self.listener;
+        let polled = self.http1.poll_head(
+            |writer, head| {
+                if head.status == StatusCode::CONTINUE {
+                    writer.release();
+                }
+                if let Some(listener) = listener {
+                    listener.hear(head.status, &head.headers);
+                }
+            },
+            cx,
+        );
+        if let Poll::Ready(responded) = polled {
+            if let Ok(head) = &responded {
+                self.note(head);
+            }
+            self.response = Awaited::Here(responded.map(Box::new));
+        }
+    }
+
+    /// Reads from a response head whether the connection persists after it.
+    fn note(&mut self, head: &ResponseHead) {
+        self.last_exchange |= !self.http1.persists();
+        let advice =
+            |KeepAlive { timeout, max }| Advice { idle_timeout: timeout, exchanges_left: max };
+        self.advice = keep_alive(&head.headers).map(advice);
+        self.listener = None;
+        // A body that still waits for `100 Continue` is not wanted.
+        if self.http1.writer.is_held() {
+            self.http1.writer.give_up();
+        }
+    }
+
+    fn write(&mut self) {
+        let cx = &mut self.waker.context();
+        let Poll::Ready(Err(failure)) = self.http1.poll_write(cx) else { return };
+        if !matches!(self.response, Awaited::Head) {
+            match failure {
+                // The response stays readable.
+                Failure::Io(_) => self.http1.writer.give_up(),
+                failure => self.http1.break_off(failure),
+            }
+            return;
+        }
+        if matches!(failure, Failure::Io(_)) {
+            // A response may have arrived before the peer broke the request off.
+            self.http1.disarm();
+            self.read_head();
+            if matches!(self.response, Awaited::Here(Ok(_))) {
+                self.http1.writer.give_up();
+                return;
+            }
+        }
+        let failure = self.http1.die(failure);
+        self.response = Awaited::Here(Err(failure));
     }
 
     /// Has the task of `cx` woken when a [`drive`](Self::drive) may find more than the last one
@@ -208,31 +252,71 @@ impl Connection {
         self.waker.wait(cx);
     }
 
-    /// Returns true if the exchange is over on the wire and the next request could be sent.
-    pub(crate) fn is_ready(&self) -> bool {
-        matches!(self.driver, Driver::Running(_)) && self.sender.is_ready()
+    /// Reads the next frame of the response's body, and writes what is left of the request.
+    pub(crate) fn poll_frame(&mut self) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if self.waker.look() {
+            self.http1.disarm();
+        }
+        if self.http1.writer.is_active() {
+            self.in_doubt = true;
+            self.write();
+            self.in_doubt = false;
+        }
+        self.http1.poll_frame(&mut self.waker.context())
     }
 
-    /// Returns true if the driver has ended.
-    pub(crate) const fn has_ended(&self) -> bool {
-        matches!(self.driver, Driver::Ended(_))
+    /// Returns a failure of the request that its response has not been told.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        self.http1.take_failure()
+    }
+
+    /// Returns the next frame of the response's body, if its bytes have been read.
+    pub(crate) fn buffered_frame(&mut self) -> Option<Frame<Bytes>> {
+        self.http1.buffered_frame()
+    }
+
+    /// Returns the bytes of the body that are still to be taken; `None` if that is not known.
+    pub(crate) const fn length_left(&self) -> Option<u64> {
+        self.http1.decoder().length_left()
+    }
+
+    /// Returns true if every byte of the response has been taken.
+    pub(crate) fn response_is_complete(&self) -> bool {
+        self.http1.decoder().is_complete()
+    }
+
+    /// Returns true if the exchange is over on the wire and the next request could be sent.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.http1.death().is_none()
+            && self.response_is_complete()
+            && self.request_is_written()
+            && !self.last_exchange
+    }
+
+    /// Returns true if no byte passes any more: the connection is dead, or its last response is
+    /// complete.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.http1.death().is_some() || (self.last_exchange && self.response_is_complete())
     }
 
     /// Returns true while the request of the current exchange is still being written.
     pub(crate) fn is_uploading(&self) -> bool {
-        !self.has_ended() && !self.withheld && !self.request_is_written()
+        !self.has_ended() && self.http1.writer.is_active()
     }
 
-    /// Records that the request body will not be sent, because the response came while the body
-    /// waited for `100 Continue`. The request has no end then, and the connection serves no other
-    /// one.
-    pub(crate) const fn withhold(&mut self) {
-        self.withheld = true;
+    /// Returns true while the body waits for `100 Continue`.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.http1.writer.is_held()
+    }
+
+    /// Lets the body go that waits for `100 Continue`.
+    pub(crate) fn release(&mut self) {
+        self.http1.writer.release();
     }
 
     /// Returns true if all that was given to the socket in the current exchange is with the kernel.
-    pub(crate) fn has_flushed(&self) -> bool {
-        self.traffic().written > 0 && self.witness.has_flushed()
+    pub(crate) const fn has_flushed(&self) -> bool {
+        self.http1.writer.has_flushed()
     }
 
     /// Returns true if it is known already that no other exchange can follow.
@@ -241,25 +325,9 @@ impl Connection {
     }
 
     /// Returns true if the server may understand chunks. A server that answered in HTTP/1.0 does
-    /// not (RFC 9112, 6.1), and to such a server hyper would send a body of unknown length as an
-    /// empty one.
+    /// not (RFC 9112, 6.1).
     pub(crate) const fn takes_chunks(&self) -> bool {
-        !self.is_http_1_0
-    }
-
-    /// Reads from a response head whether the connection persists after it (RFC 9112, 9.3).
-    pub(crate) fn note_response(&mut self, response: &http::Response<Incoming>) {
-        let headers = response.headers();
-        // Neither a length nor chunks, and yet a body: it ends with the connection (RFC 9112, 6.3).
-        let length_known = http_body::Body::size_hint(response.body()).exact().is_some()
-            || headers.contains_key(TRANSFER_ENCODING)
-            || headers.contains_key(CONTENT_LENGTH);
-        self.last_exchange |= says_close(headers)
-            || !length_known
-            || (response.version() < http::Version::HTTP_11 && !says_keep_alive(headers));
-        self.is_http_1_0 = response.version() < http::Version::HTTP_11;
-        self.advice = keep_alive::read(headers);
-        self.framing_in_doubt |= framing_in_doubt(headers);
+        !self.http1.decoder().is_http_1_0()
     }
 
     /// Takes the server's advice of the exchange that has ended.
@@ -273,11 +341,15 @@ impl Connection {
     /// Called before the pool knows of the return, and followed by [`ConnectionWaker::recheck`]
     /// when it does.
     pub(crate) fn suspend(&mut self) -> Result<(), ConnectionEnd> {
-        // If hyper wants the next request, the last drive left nothing to do, and left its waker
-        // with the socket. Unless the socket became ready since, another poll would find nothing.
-        if self.waker.leave() || !self.is_ready() {
-            self.driver.poll(&mut self.waker.context());
+        if self.waker.leave() {
+            self.http1.disarm();
         }
+        if let Err(end) = self.check() {
+            self.http1.shut_down();
+            return Err(end);
+        }
+        // A stream whose last read found nothing has the waker already.
+        self.http1.poll_idle(&mut self.waker.context());
         self.check()
     }
 
@@ -286,7 +358,8 @@ impl Connection {
     /// call here.
     pub(crate) fn resume(&mut self) -> Result<(), ConnectionEnd> {
         if self.waker.take() {
-            self.drive();
+            self.http1.disarm();
+            self.http1.poll_idle(&mut self.waker.context());
             self.check()?;
         }
         Ok(())
@@ -294,54 +367,20 @@ impl Connection {
 
     /// Checks that another exchange can follow now. `Err` is the reason why not.
     fn check(&self) -> Result<(), ConnectionEnd> {
-        if self.is_ready() && !self.framing_in_doubt {
-            return Ok(());
-        }
         let closer = self.closer();
-        let reason = match self.driver {
-            Driver::Running(_) if self.framing_in_doubt => CloseReason::NotPersistent,
-            Driver::Running(_) => CloseReason::UploadUnfinished,
-            Driver::Ended(_) if self.last_exchange => CloseReason::NotPersistent,
-            Driver::Ended(_) if closer == Closer::Server => CloseReason::PeerClosedIdle,
-            Driver::Ended(DriverEnd::ByProtocol) => CloseReason::StrayBytes,
-            Driver::Ended(DriverEnd::BySocket { runtime_gone: true }) => CloseReason::ShutDown,
+        let reason = match self.http1.death() {
+            _ if self.last_exchange => CloseReason::NotPersistent,
+            None if self.http1.has_surplus() => CloseReason::StrayBytes,
+            None if !self.request_is_written() => CloseReason::UploadUnfinished,
+            None if !self.response_is_complete() => CloseReason::Abandoned,
+            None => return Ok(()),
+            Some(_) if closer == Closer::Server => CloseReason::PeerClosedIdle,
+            Some(Death::Protocol) => CloseReason::StrayBytes,
+            Some(Death::Socket { runtime_gone: true }) => CloseReason::ShutDown,
             // Keep-alive probes went unanswered: the peer is gone, and sent no FIN.
-            Driver::Ended(DriverEnd::BySocket { .. }) => CloseReason::PeerClosedIdle,
-            Driver::Ended(DriverEnd::Cleanly) => CloseReason::NotPersistent,
+            Some(Death::Socket { .. } | Death::Peer) => CloseReason::PeerClosedIdle,
+            Some(Death::Body) => CloseReason::NotPersistent,
         };
         Err(ConnectionEnd { reason, closer })
     }
-}
-
-pub(crate) fn says_close(headers: &http::HeaderMap) -> bool {
-    connection_option(headers, "close")
-}
-
-fn says_keep_alive(headers: &http::HeaderMap) -> bool {
-    connection_option(headers, "keep-alive")
-}
-
-/// Returns true if another reader of this head might see another end of the body: a length beside a
-/// transfer coding, or `chunked` named other than once (RFC 9112, 6.1 and 6.3). hyper reads such a
-/// response as chunked; an attacker may have smuggled in the bytes behind its end, so no later
-/// response on the connection can be trusted.
-fn framing_in_doubt(headers: &http::HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING)
-        && (headers.contains_key(CONTENT_LENGTH)
-            || listed(headers, TRANSFER_ENCODING)
-                .filter(|coding| coding.eq_ignore_ascii_case("chunked"))
-                .count()
-                != 1)
-}
-
-/// Returns true if `Connection` lists this option (RFC 9110, 7.6.1: a comma-separated list, any
-/// case).
-fn connection_option(headers: &http::HeaderMap, option: &str) -> bool {
-    listed(headers, CONNECTION).any(|listed| listed.eq_ignore_ascii_case(option))
-}
-
-/// Returns the members of a field that is a comma-separated list.
-fn listed(headers: &http::HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
 }

@@ -5,23 +5,19 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `connection` | [`Connection`](connection::Connection): hyper's sender and driver, suspended and resumed |
-//! | `pending_response` | the future of the response head, stored in the connection |
+//! | `connection` | [`Connection`](connection::Connection): one exchange after another, suspended and resumed |
+//! | `http1`, `request_writer` | the bytes: read buffer, codec, the request on its way |
 //! | `waker`, `wake_state` | who is woken when the socket becomes ready: the owner's task or the keeper |
-//! | `counted_stream` | byte counts, and how the peer ended the stream |
 //! | `stream`, `transport`, `lookup`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
-//! | `body`, `gate`, `interim` | the request body, and what holds it back |
-//! | `keep_alive` | the `Keep-Alive` field of a response |
+//! | `body`, `interim` | the request body, and interim responses |
 
 pub(crate) mod body;
 pub mod connect;
 pub(crate) mod connection;
-pub(crate) mod counted_stream;
-pub(crate) mod gate;
+pub(crate) mod http1;
 pub(crate) mod interim;
-pub(crate) mod keep_alive;
 pub(crate) mod lookup;
-pub(crate) mod pending_response;
+pub(crate) mod request_writer;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 #[cfg(feature = "tls")]

@@ -1,6 +1,6 @@
 //! State machine behind a connection's waker: decides whom a wake-up reaches, and loses none.
 //!
-//! hyper and tokio know one waker of a connection, for as long as it lives. Its target changes: no
+//! A stream knows one waker of its connection, for as long as that lives. Its target changes: no
 //! task while the owner polls the connection by itself, the owner's task while that waits, the
 //! keeper while the connection is idle. Any thread may [`ring`](WakeState::ring) at any time; every
 //! other method is called by the owner of the connection.

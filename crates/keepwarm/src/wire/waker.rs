@@ -3,36 +3,11 @@
 //! The rules are [`WakeState`]'s. This module adds the [`Waker`] that the driver is polled with,
 //! the owner's handle, and the trait through which the pool is told. It knows no pool.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 
 use super::wake_state::{Call, WakeState};
-
-thread_local! {
-    /// True while this thread is inside [`without_wakeups`].
-    static MUTED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `act`, and ignores each wake-up of a connection that this thread causes meanwhile.
-///
-/// hyper wakes the driver's waker when it is given a request and when a frame of a body is taken
-/// from it. A drive always follows the first. The second matters only to a driver that waits for
-/// room for the next frame: a reader that takes a frame while the exchange goes on drives after it.
-/// So such a wake-up carries no news. Without this function it would schedule the request's task
-/// once more, or send the keeper to an idle and healthy connection. The thread tells it from all
-/// other wake-ups: `act` runs at once, and wakes no other connection.
-pub(crate) fn without_wakeups<R>(act: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            MUTED.set(self.0);
-        }
-    }
-    let _restore = Restore(MUTED.replace(true));
-    act()
-}
 
 /// Receiver of the wake-ups of one connection while it is idle.
 pub(crate) trait NotifyIdle: fmt::Debug + Send + Sync {
@@ -81,9 +56,6 @@ impl Wake for ConnectionWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if MUTED.get() {
-            return;
-        }
         match self.state.ring() {
             Call::Done => {}
             Call::Keeper => self.notify_pool(),
@@ -110,15 +82,16 @@ impl WakerOwner {
         &self.target
     }
 
-    /// Returns the context for a poll that looks at everything.
-    pub(crate) fn look(&mut self) -> Context<'_> {
-        if self.target.state.look() {
+    /// Begins a poll of everything by the owner. True if there was a wake-up since the last one.
+    pub(crate) fn look(&mut self) -> bool {
+        let rung = self.target.state.look();
+        if rung {
             self.waiting = false;
         }
-        self.context()
+        rung
     }
 
-    /// Returns the context for a poll while the connection is idle: its wake-ups are the keeper's.
+    /// Returns the context that the stream and the body are polled with.
     pub(crate) fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }

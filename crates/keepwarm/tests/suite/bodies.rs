@@ -356,7 +356,7 @@ async fn replayable_stream_is_retried_when_stale() {
     }
 }
 
-/// hyper would send it without its body, since HTTP/1.0 has no chunks.
+/// HTTP/1.0 has no chunks.
 #[tokio::test]
 async fn http_1_0_server_gets_no_chunks() {
     let stage = Stage::open().await;

@@ -104,7 +104,12 @@ async fn interim_flood_is_bounded() {
         let request = client.get(server.url("/")).send();
         let error = within("an answer", request).await.expect_err("no final response");
         assert_eq!(error.stage(), At::Exchange);
-        assert!(error.to_string().contains("more than 1 MiB of interim responses"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("more than 1 MiB of interim responses (1xx) and header fields"),
+            "{error}"
+        );
     }
     let stats = only(&client);
     assert_at_rest(&stats);

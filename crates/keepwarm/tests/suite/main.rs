@@ -22,6 +22,7 @@ mod header_timeout;
 mod idle_watch;
 mod interim;
 mod learning;
+mod limits;
 mod local_address;
 mod metrics;
 mod numbers;
