@@ -21,6 +21,8 @@ pub struct Counts {
     pub dials: u64,
     /// Dials that ended without a connection.
     pub dials_failed: u64,
+    /// Those of the dials that failed which this host refused, having no descriptor left.
+    pub dials_refused: u64,
     /// Connections established.
     pub opened: u64,
     pub(crate) closed: [[u64; Closer::ALL.len()]; CloseReason::ALL.len()],
@@ -38,6 +40,7 @@ impl Counts {
             cancelled,
             dials,
             dials_failed,
+            dials_refused,
             opened,
             closed,
             rejected,
@@ -48,6 +51,7 @@ impl Counts {
         self.cancelled += cancelled;
         self.dials += dials;
         self.dials_failed += dials_failed;
+        self.dials_refused += dials_refused;
         self.opened += opened;
         for (ours, theirs) in self.closed.iter_mut().flatten().zip(closed.iter().flatten()) {
             *ours += theirs;

@@ -11,7 +11,7 @@
 //!
 //! * **inputs**, `&mut self` and the time: [`checkout`](Pool::checkout),
 //!   [`replace`](Pool::replace), [`cancel`](Pool::cancel), [`dialed`](Pool::dialed),
-//!   [`dial_failed`](Pool::dial_failed), [`advised`](Pool::advised) (which alone takes no time),
+//!   [`dial_failed`](Pool::dial_failed), [`dial_refused`](Pool::dial_refused), [`advised`](Pool::advised) (which alone takes no time),
 //!   [`returned`](Pool::returned), [`closed`](Pool::closed), [`inspect`](Pool::inspect),
 //!   [`returned_unused`](Pool::returned_unused), [`evict_oldest`](Pool::evict_oldest),
 //!   [`close_idle`](Pool::close_idle), [`distrust_used`](Pool::distrust_used),

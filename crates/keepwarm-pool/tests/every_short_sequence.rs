@@ -114,6 +114,19 @@ const FAILURES: &[Operation] = &[
     FRESH,
 ];
 
+/// Dials that this host refuses, at a limit and without one.
+const REFUSALS: &[Operation] = &[
+    Operation::Checkout,
+    Operation::DialRefused(Pick::Oldest),
+    Operation::DialRefused(Pick::Newest),
+    Operation::Dialed(Pick::Oldest),
+    Operation::DialFailed(Pick::Oldest),
+    Operation::Returned(Pick::Oldest),
+    BROKEN,
+    FRESH,
+    Operation::TickAtDeadline,
+];
+
 /// Places that come from a shared limit, or do not.
 const PLACES: &[Operation] = &[
     Operation::Checkout,
@@ -267,6 +280,23 @@ fn every_retirement_by_age() {
     assert_eq!(explore(rules, TWO_ACTIVE, RETIREMENT, 6), 60_330);
     let rules = Rules { max_lifetime: Some(0), ..Rules::UNLIMITED };
     assert_eq!(explore(rules, &[], RETIREMENT, 6), 10_186);
+}
+
+#[test]
+fn every_refusal() {
+    let rules = Rules { max_connections: Some(3), ..Rules::UNLIMITED };
+    assert_eq!(explore(rules, TWO_ACTIVE, REFUSALS, 5), 3_280);
+    assert_eq!(explore(Rules::UNLIMITED, &[], REFUSALS, 6), 1_051);
+    let rules = Rules { shared: Some(2), ..Rules::UNLIMITED };
+    let start = [
+        Operation::Checkout,
+        Operation::Checkout,
+        Operation::Granted(Pick::Oldest),
+        Operation::Granted(Pick::Oldest),
+        Operation::Dialed(Pick::Oldest),
+    ];
+    let alphabet = [REFUSALS, &[Operation::Granted(Pick::Oldest)]].concat();
+    assert_eq!(explore(rules, &start, &alphabet, 5), 4173);
 }
 
 #[test]

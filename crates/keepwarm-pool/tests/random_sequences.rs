@@ -84,6 +84,7 @@ fn operation(weights: &Weights) -> impl Strategy<Value = Operation> {
         30 => Just(Operation::Distrust(false)),
         130 => pick().prop_map(Operation::Dialed),
         40 => pick().prop_map(Operation::DialFailed),
+        8 => pick().prop_map(Operation::DialRefused),
         weights.returns => pick().prop_map(Operation::Returned),
         30 => pick().prop_map(Operation::ReturnedUnused),
         60 => closed.prop_map(|(pick, reason, closer)| Operation::Closed(pick, reason, closer)),

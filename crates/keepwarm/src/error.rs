@@ -399,6 +399,14 @@ impl Error {
         self.causes().find_map(|cause| cause.downcast_ref::<std::io::Error>())
     }
 
+    /// Returns true if this process or this host has no file descriptor left: EMFILE or ENFILE.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
+        /// The numbers of ENFILE and EMFILE on every Unix.
+        const NO_FILES: [i32; 2] = [23, 24];
+        let code = self.io_error().and_then(std::io::Error::raw_os_error);
+        cfg!(unix) && code.is_some_and(|code| NO_FILES.contains(&code))
+    }
+
     /// Returns the chain of causes, errors that I/O errors carry included.
     fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
         std::iter::successors(self.source(), |&cause| carried(cause).or_else(|| cause.source()))

@@ -28,12 +28,9 @@ impl Pool {
     /// behind them, as far as the limit allows, and for no other.
     pub(super) fn balance_claims(&mut self) {
         let alone = self.waiters.len().saturating_sub(self.dials.len());
-        let room = self
-            .settings
-            .max_connections
-            .get()
-            .map_or(alone, |limit| (limit as usize).saturating_sub(self.alive()));
-        let wanted = alone.min(room);
+        let limit = self.settings.max_connections.get().map_or(usize::MAX, |limit| limit as usize);
+        let limit = self.crowded.map_or(limit, |crowded| crowded.most.min(limit));
+        let wanted = alone.min(limit.saturating_sub(self.alive()));
         while self.claims.len() > wanted
             && let Some(oldest) = self.claims.oldest()
         {
@@ -70,7 +67,23 @@ impl Pool {
     }
 
     pub(super) fn has_room_to_dial(&self) -> bool {
-        self.settings.max_connections.has_room(self.alive() + self.claims.len())
+        let alive = self.alive() + self.claims.len();
+        self.settings.max_connections.has_room(alive)
+            && self.crowded.is_none_or(|crowded| alive < crowded.most)
+    }
+
+    /// Returns true if a dial would start, or a claim be made, but for what this host refused.
+    pub(super) fn holds_dials_back(&self) -> bool {
+        self.waiters.len() > self.dials.len() + self.claims.len()
+            && self.settings.max_connections.has_room(self.alive() + self.claims.len())
+    }
+
+    /// Lets dials go beyond what this host refused, once the time is over.
+    pub(super) fn end_crowding(&mut self) {
+        if self.crowded.is_some_and(|crowded| crowded.until <= self.now) {
+            self.crowded = None;
+            self.replenish();
+        }
     }
 
     /// Returns the number of waiters without a dial or a claim that may be granted in a moment.

@@ -54,6 +54,8 @@ pub struct Pool {
     failures_filed: bool,
     /// True while used connections are closed instead of used again.
     distrusts_used: bool,
+    /// Set while this host has no room for another connection.
+    crowded: Option<Crowded>,
     /// Waiters, with the moment since when each waits. The smallest is served first.
     waiters: BTreeMap<WaiterId, Moment>,
     /// Waiters that want a fresh connection: only a dial can serve them.
@@ -69,6 +71,14 @@ pub struct Pool {
     next_id: u64,
     effects: VecDeque<Effect>,
     counts: Counts,
+}
+
+/// Limit of this host, found by a dial that it refused.
+#[derive(Clone, Copy, Debug)]
+struct Crowded {
+    /// Dials and connections that there were without that dial: no more until the moment.
+    most: usize,
+    until: Moment,
 }
 
 /// State of a dial under way.
@@ -139,6 +149,10 @@ impl Pool {
     /// bounds the wait that this adds for a claim.
     pub const MAX_OVERTAKING: Duration = Duration::from_millis(100);
 
+    /// Time for which no dial goes beyond what this host had room for, see
+    /// [`dial_refused`](Self::dial_refused).
+    pub const CROWDED_FOR: Duration = Duration::from_secs(1);
+
     /// Creates a pool without connections.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
@@ -164,6 +178,7 @@ impl Pool {
             dials: BTreeMap::new(),
             failures_filed: false,
             distrusts_used: false,
+            crowded: None,
             waiters: BTreeMap::new(),
             wants_fresh: BTreeSet::new(),
             claims: Claims::new(),
@@ -191,6 +206,7 @@ impl Pool {
             return waiter;
         }
         self.expire();
+        self.end_crowding();
         if let Some(newest) = self.idle.newest() {
             let since = self.idle.remove(newest);
             self.assign(waiter, newest, since);
@@ -210,7 +226,7 @@ impl Pool {
     /// connection limit and with waiters in the queue, and without asking for another place. The
     /// request is served before those waiters. An idle connection serves it at once if it takes
     /// [`Any`](Replacement::Any); if it wants a [`Fresh`](Replacement::Fresh) one, idle and
-    /// returning connections are for other requests.
+    /// returning connections are for other requests. While this host refuses dials, any will do.
     pub fn replace(
         &mut self,
         lease: Lease,
@@ -223,6 +239,8 @@ impl Pool {
         self.learn_if_closed_idle(lease.connection, reason, closer);
         self.counts.checkouts += 1;
         let waiter = WaiterId { rank: Rank::Again, number: self.mint_id() };
+        let crowded = self.crowded.is_some();
+        let wanted = if crowded { Replacement::Any } else { wanted };
         self.active -= 1;
         self.forget(lease.connection, reason, closer);
         self.expire();
@@ -298,6 +316,39 @@ impl Pool {
         self.counts.dials_failed += 1;
         self.release_place();
         if !self.reject_answered(answered) && self.waiters.len() > self.dials.len() {
+            self.reject_longest_waiting();
+        }
+        self.replenish();
+    }
+
+    /// Ends a dial that this host refused, having no room for another connection: no descriptor is
+    /// left (EMFILE, ENFILE). Its waiter waits on for one of the connections that are open, used or
+    /// not, and for [`CROWDED_FOR`](Self::CROWDED_FOR) no dial starts beyond the present number of
+    /// dials and connections. If none is open there is nothing to wait for: the dial has failed, as
+    /// it has for waiters beyond [`max_waiters`](Settings::max_waiters).
+    pub fn dial_refused(&mut self, permit: DialPermit, now: Moment) {
+        self.counts.dials_refused += 1;
+        if self.active + self.idle.len() == 0 {
+            return self.dial_failed(permit, now);
+        }
+        self.advance(now);
+        self.fail_dial(permit);
+        self.counts.dials_failed += 1;
+        self.release_place();
+        let until = self.now.after(Self::CROWDED_FOR);
+        self.crowded = Some(Crowded { most: self.alive(), until });
+        // A connection that was never used may not be had.
+        self.wants_fresh.clear();
+        self.expire();
+        while let (Some((&waiter, _)), Some(newest)) =
+            (self.waiters.first_key_value(), self.idle.newest())
+        {
+            self.end_waiter(waiter);
+            let since = self.idle.remove(newest);
+            self.assign(waiter, newest, since);
+        }
+        self.replenish();
+        while self.queued() > 0 && !self.settings.max_waiters.has_room(self.queued() - 1) {
             self.reject_longest_waiting();
         }
         self.replenish();
@@ -462,6 +513,7 @@ impl Pool {
     pub fn tick(&mut self, now: Moment) {
         self.advance(now);
         self.expire();
+        self.end_crowding();
     }
 
     /// Ends the pool: waiters are rejected, dials aborted, idle connections closed; active ones are
@@ -492,11 +544,15 @@ impl Pool {
     }
 
     /// Returns the moment at which to call [`tick`](Pool::tick) next: when the first idle
-    /// connection expires, [`Moment::NEVER`] if none will. Every input may change it, in both
-    /// directions.
+    /// connection expires, or a dial may start again after this host refused one,
+    /// [`Moment::NEVER`] if neither will. Every input may change it, in both directions.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
-        self.idle.first_to_expire().map_or(Moment::NEVER, |(_, expiry)| expiry.moment)
+        let expiry = self.idle.first_to_expire().map_or(Moment::NEVER, |(_, expiry)| expiry.moment);
+        match self.crowded {
+            Some(Crowded { until, .. }) if self.holds_dials_back() => expiry.min(until),
+            _ => expiry,
+        }
     }
 }
 

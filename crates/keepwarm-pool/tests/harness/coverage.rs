@@ -215,6 +215,10 @@ impl Coverage {
                 self.see_if(waiting && decisions.is_empty(), Seen::FailureRejectsNone);
                 self.see_if(!waiting && !after_shut_down, Seen::FailureWithoutWaiters);
             }
+            Input::DialRefused(_) => {
+                let waits = self.before.waiting > 0 && self.before.idle + self.before.active > 0;
+                self.see_if(waits && !dials, Seen::RefusalWaits);
+            }
             Input::Returned(_) => {
                 self.see_if(serves, Seen::ReturnServes);
                 self.see_if(after_shut_down, Seen::ReturnedAfterShutDown);
@@ -255,7 +259,10 @@ impl Coverage {
                 self.see_if(idle + active == 0, Seen::DismissNone);
                 self.see_if(after_shut_down, Seen::DismissedAfterShutDown);
             }
-            Input::Tick => self.see_if(idle > 0 && !closes, Seen::TickInVain),
+            Input::Tick => {
+                self.see_if(idle > 0 && !closes, Seen::TickInVain);
+                self.see_if(dials, Seen::TickDials);
+            }
             Input::ShutDown => self.see_shut_down(),
         }
     }

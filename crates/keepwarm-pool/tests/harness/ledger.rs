@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     /// The dials that have failed since a connection was open.
     failed: Vec<usize>,
     distrusts_used: bool,
+    /// Dials and connections that this host has room for, and until when.
+    crowded: Option<(usize, u64)>,
     /// The claims that are open, and how many there ever were.
     claims: Vec<usize>,
     claimed: usize,
@@ -77,6 +79,7 @@ impl Ledger {
             began: Vec::new(),
             failed: Vec::new(),
             distrusts_used: false,
+            crowded: None,
             claims: Vec::new(),
             claimed: 0,
             places: 0,
@@ -115,6 +118,9 @@ impl Ledger {
         if !matches!(input, Input::Advised(..) | Input::OldestClaim(_)) {
             self.now = self.now.max(now);
         }
+        if matches!(input, Input::Checkout | Input::Tick) {
+            self.crowded = self.crowded.filter(|(_, until)| *until > self.now);
+        }
         self.enter_input(input, answer)?;
         self.peak_open = self.peak_open.max(self.open().len());
         for decision in decisions {
@@ -147,7 +153,7 @@ impl Ledger {
             Input::Replace(connection, wanted) => {
                 self.change(connection, Place::Active, Place::Over)?;
                 self.again.push(self.waiters.len());
-                if wanted == Replacement::Fresh {
+                if wanted == Replacement::Fresh && self.crowded.is_none() {
                     self.wants_fresh.push(self.waiters.len());
                 }
                 self.waiters.push(true);
@@ -190,6 +196,16 @@ impl Ledger {
                     let usable = matches!(place, Place::Idle(since) if !self.is_expired(since));
                     hold(usable, "only a usable idle connection is inspected")?;
                     self.connections[connection] = Place::Active;
+                }
+            }
+            Input::DialRefused(dial) => {
+                self.dials[dial] = Dial::Over;
+                if self.open().is_empty() {
+                    self.failed.push(dial);
+                } else {
+                    let alive = self.dialing() + self.open().len();
+                    self.wants_fresh.clear();
+                    self.crowded = Some((alive, self.now + Pool::CROWDED_FOR.as_nanos() as u64));
                 }
             }
             Input::CloseIdle => self.dismissed = self.connections.len(),
@@ -317,13 +333,15 @@ impl Ledger {
     fn audit_liveness(&self, pool: &Pool) -> Audit {
         let waits = self.waiting_content().next().is_some();
         hold(!(waits && pool.idle() > 0), "no request waits while a connection is idle")?;
-        let again = self.again.iter().filter(|again| self.waiters[**again]).count();
+        let fresh = self.wants_fresh.iter().filter(|fresh| self.waiters[**fresh]).count();
         let coming = pool.dialing() + pool.claiming();
-        hold(again <= coming, "each request whose connection broke has a dial")?;
+        hold(fresh <= coming, "each request that wants a fresh connection has a dial")?;
         self.audit_failures()?;
         let alive = pool.dialing() + pool.active() + pool.idle();
         let room = within(alive + 1, self.rules.max_connections);
         let room = room && within(alive + pool.claiming() + 1, self.rules.max_connections);
+        let most = self.crowded.map_or(usize::MAX, |(most, _)| most);
+        let room = room && alive + pool.claiming() < most;
         let coming = pool.dialing() + pool.claiming();
         let wanted = pool.waiting() > coming;
         hold(

@@ -38,6 +38,7 @@ pub(crate) enum Operation {
     CancelEnded(Pick),
     Dialed(Pick),
     DialFailed(Pick),
+    DialRefused(Pick),
     /// The server says how long it keeps the connection, and for how many exchanges more.
     Advised(Pick, Option<u64>, Option<u64>),
     Returned(Pick),
@@ -90,6 +91,7 @@ pub(crate) enum Input {
     Cancel(usize),
     Dialed(usize),
     DialFailed(usize),
+    DialRefused(usize),
     Advised(usize, Option<u64>, Option<u64>),
     Returned(usize),
     ReturnedUnused(usize),
@@ -178,9 +180,11 @@ impl Driver {
                     return false;
                 }
                 self.clock = self.clock.max(deadline.as_nanos());
+                let coming = self.pool.dialing() + self.pool.claiming();
                 let idle = self.pool.idle();
                 self.feed(Input::Tick);
-                let progress = self.pool.idle() < idle;
+                let progress =
+                    self.pool.idle() < idle || self.pool.dialing() + self.pool.claiming() > coming;
                 self.hold(progress, "a tick at the next deadline changes something");
             }
             other => match self.resolve(other) {
@@ -207,6 +211,7 @@ impl Driver {
             }
             Operation::Dialed(pick) => Input::Dialed(permit(pick)?),
             Operation::DialFailed(pick) => Input::DialFailed(permit(pick)?),
+            Operation::DialRefused(pick) => Input::DialRefused(permit(pick)?),
             Operation::Advised(pick, idle, left) => Input::Advised(lease(pick)?, idle, left),
             Operation::Returned(pick) => Input::Returned(lease(pick)?),
             Operation::ReturnedUnused(pick) => Input::ReturnedUnused(lease(pick)?),
@@ -268,6 +273,7 @@ impl Driver {
             Input::Cancel(waiter) => return Some(model.cancel(waiter, now)),
             Input::Dialed(dial) => model.dialed(dial, now),
             Input::DialFailed(dial) => model.dial_failed(dial, now),
+            Input::DialRefused(dial) => model.dial_refused(dial, now),
             Input::Advised(connection, idle, left) => model.advised(connection, idle, left),
             Input::Returned(connection) => model.returned(connection, now),
             Input::ReturnedUnused(connection) => model.returned_unused(connection, now),
@@ -310,6 +316,10 @@ impl Driver {
             Input::DialFailed(number) => {
                 let permit = take(&mut self.permits, number);
                 self.pool.dial_failed(permit, now);
+            }
+            Input::DialRefused(number) => {
+                let permit = take(&mut self.permits, number);
+                self.pool.dial_refused(permit, now);
             }
             Input::Advised(number, idle, left) => {
                 let idle_timeout = idle.map(core::time::Duration::from_nanos);

@@ -139,6 +139,8 @@ pub(crate) struct Model {
     /// Dials that failed, and count against waiters once no dial that began earlier is running.
     failed: Vec<usize>,
     distrusts_used: bool,
+    /// Dials and connections that this host has room for, and until when.
+    crowded: Option<(usize, u64)>,
     /// The open claims by whom they are for, how many there ever were, those that are known to have
     /// to wait, and those that were withdrawn.
     claims: BTreeMap<Turn, usize>,
@@ -178,6 +180,7 @@ impl Model {
             order: Vec::new(),
             failed: Vec::new(),
             distrusts_used: false,
+            crowded: None,
             claims: BTreeMap::new(),
             claimed: 0,
             deferred: BTreeSet::new(),
@@ -202,6 +205,7 @@ impl Model {
             return;
         }
         self.expire();
+        self.end_crowding();
         self.catch_up();
         self.reject_if_too_many(waiter);
     }
@@ -213,10 +217,14 @@ impl Model {
         self.waiters.len() - 1
     }
 
-    fn reject_if_too_many(&mut self, waiter: usize) {
+    fn queued(&self) -> usize {
         let unanswered = self.claims.values().filter(|claim| !self.deferred.contains(claim));
         let hopeful = self.running().len() + unanswered.count();
-        let queued = self.waiting().len().saturating_sub(hopeful);
+        self.waiting().len().saturating_sub(hopeful)
+    }
+
+    fn reject_if_too_many(&mut self, waiter: usize) {
+        let queued = self.queued();
         if self.waiters[waiter] == Waiter::Waiting && exceeds(queued, self.rules.max_waiters) {
             self.reject(waiter, RejectReason::TooManyWaiters);
         }
@@ -277,6 +285,7 @@ impl Model {
             self.release();
             return self.reject(waiter, RejectReason::ShutDown);
         }
+        let wanted = if self.crowded.is_some() { Replacement::Any } else { wanted };
         if wanted == Replacement::Fresh {
             self.wants_fresh.insert(waiter);
         }
@@ -317,11 +326,7 @@ impl Model {
         self.see(now);
         self.dials[dial] = Dial::Failed;
         self.release();
-        self.failed.push(dial);
-        let earliest = self.running().first().copied();
-        let is_ripe = |dial: &usize| earliest.is_none_or(|running| *dial < running);
-        let ripe: Vec<usize> = self.failed.iter().copied().filter(is_ripe).collect();
-        self.failed.retain(|dial| !is_ripe(dial));
+        let ripe = self.file_failure(dial);
         let closed = self.active().is_empty() && self.idle().is_empty();
         let last = ripe.into_iter().max().filter(|_| closed);
         let mut answered = self.came_before(last);
@@ -332,6 +337,48 @@ impl Model {
             self.reject(waiter, RejectReason::DialFailed);
         }
         self.catch_up();
+    }
+
+    /// Files a failed dial, and takes those out before which no dial began that is running.
+    fn file_failure(&mut self, dial: usize) -> Vec<usize> {
+        self.failed.push(dial);
+        let earliest = self.running().first().copied();
+        let is_ripe = |dial: &usize| earliest.is_none_or(|running| *dial < running);
+        let ripe: Vec<usize> = self.failed.iter().copied().filter(is_ripe).collect();
+        self.failed.retain(|dial| !is_ripe(dial));
+        ripe
+    }
+
+    pub(crate) fn dial_refused(&mut self, dial: usize, now: u64) {
+        if self.active().is_empty() && self.idle().is_empty() {
+            return self.dial_failed(dial, now);
+        }
+        self.see(now);
+        self.dials[dial] = Dial::Failed;
+        self.release();
+        self.file_failure(dial);
+        let span = Pool::CROWDED_FOR.as_nanos() as u64;
+        self.crowded = Some((self.alive(), self.now + span));
+        self.wants_fresh.clear();
+        self.expire();
+        self.catch_up();
+        while exceeds(self.queued(), self.rules.max_waiters) {
+            let longest = self.waiting().into_iter().min();
+            self.reject(longest.expect("some are queued"), RejectReason::DialFailed);
+        }
+        self.catch_up();
+    }
+
+    fn end_crowding(&mut self) {
+        if self.crowded.is_some_and(|(_, until)| until <= self.now) {
+            self.crowded = None;
+        }
+    }
+
+    /// Returns true if so many dials, connections and claims may be there.
+    fn may_have(&self, count: usize) -> bool {
+        !exceeds(count, self.rules.max_connections)
+            && self.crowded.is_none_or(|(most, _)| count <= most)
     }
 
     /// Waiters that came before this dial began.
@@ -428,6 +475,8 @@ impl Model {
     pub(crate) fn tick(&mut self, now: u64) {
         self.see(now);
         self.expire();
+        self.end_crowding();
+        self.catch_up();
     }
 
     pub(crate) fn shut_down(&mut self, now: u64) {
@@ -456,7 +505,10 @@ impl Model {
 
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let expiries = self.idle().into_iter().filter_map(|c| self.expiry(c));
-        expiries.map(|(moment, _)| moment).min()
+        let held_back = self.waiting().len() > self.running().len() + self.claims.len()
+            && !exceeds(self.alive() + self.claims.len() + 1, self.rules.max_connections);
+        let crowded = self.crowded.filter(|_| held_back).map(|(_, until)| until);
+        expiries.map(|(moment, _)| moment).chain(crowded).min()
     }
 
     pub(crate) fn oldest_idle(&self) -> Option<u64> {
@@ -611,9 +663,7 @@ impl Model {
         if self.rules.shared.is_some() {
             return self.balance_claims();
         }
-        while self.waiting().len() > self.running().len()
-            && !exceeds(self.alive() + 1, self.rules.max_connections)
-        {
+        while self.waiting().len() > self.running().len() && self.may_have(self.alive() + 1) {
             self.dial();
         }
     }
@@ -623,7 +673,7 @@ impl Model {
     fn balance_claims(&mut self) {
         let behind = self.waiting().len().saturating_sub(self.running().len());
         let mut wanted = 0;
-        while wanted < behind && !exceeds(self.alive() + wanted + 1, self.rules.max_connections) {
+        while wanted < behind && self.may_have(self.alive() + wanted + 1) {
             wanted += 1;
         }
         while self.claims.len() > wanted {

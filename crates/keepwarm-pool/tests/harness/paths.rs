@@ -83,6 +83,9 @@ seen! {
     FailureDials,
     /// A connection ended, and its room was dialled into.
     CloseDials,
+    /// This host refused a dial, and its waiter waits for a connection, or is dialled for later.
+    RefusalWaits,
+    TickDials,
     /// A dial failed, and answered for several waiters.
     FailureRejectsSeveral,
     /// A request whose connection broke: waits for a dial of its own or another's, while a

@@ -32,6 +32,7 @@ pub(crate) fn explain(
         abandoned(stats),
         failed(stats),
         refused(stats, settings),
+        out_of_descriptors(stats, settings),
         dials_failed(stats),
     ]
     .into_iter()
@@ -265,8 +266,21 @@ fn refused(stats: &OriginStats, settings: &Settings) -> Finding {
     })
 }
 
+fn out_of_descriptors(stats: &OriginStats, settings: &Settings) -> Finding {
+    let count = stats.dials_refused;
+    finding(count, || {
+        format!(
+            "{} could not be opened because this process or host has no file descriptor left \
+             (EMFILE, ENFILE): requests wait for connections that are open; max_connections is {}: \
+             set it below the limit (ulimit -n), or raise that",
+            counted(count, "connection"),
+            number(settings.max_connections)
+        )
+    })
+}
+
 fn dials_failed(stats: &OriginStats) -> Finding {
-    let count = stats.dials_failed;
+    let count = stats.dials_failed.saturating_sub(stats.dials_refused);
     finding(count, || format!("{} could not be established", counted(count, "connection")))
 }
 

@@ -154,6 +154,9 @@ pub struct PoolStats {
     pub warmed: u64,
     /// Dials that failed.
     pub dials_failed: u64,
+    /// Failed dials that this host refused, having no file descriptor left (EMFILE, ENFILE). Their
+    /// requests wait for a connection while some are open.
+    pub dials_refused: u64,
     /// Connections closed, by reason and closer; only those that occurred, most frequent first.
     pub closes: Vec<CloseCount>,
 }
@@ -235,6 +238,7 @@ impl PoolStats {
             drained,
             warmed,
             dials_failed: counts.dials_failed,
+            dials_refused: counts.dials_refused,
             closes,
         }
     }

@@ -374,3 +374,43 @@ async fn order_holds_across_threads() {
     assert_eq!(queue.overtakers, [] as [u64; 0]);
     assert!(queue.served > 100 && queue.gave_up > 0, "{queue:?}");
 }
+
+/// This host has no descriptor left: requests wait for the connections that are open.
+#[tokio::test]
+async fn refused_dials_wait_for_open_connections() {
+    let stage = Stage::open().await;
+    let dials = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (made, port) = (std::sync::Arc::clone(&dials), stage.port());
+    let scarce = tower::service_fn(move |_: keepwarm::connect::Destination| {
+        let nth = made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            match nth {
+                0 => tokio::net::TcpStream::connect(("127.0.0.1", port)).await,
+                _ => Err(std::io::Error::from_raw_os_error(24)),
+            }
+        }
+    });
+    let client = Client::builder().connector(scarce).build().expect("good settings");
+    let first = fetch(&client, &stage.url("/"));
+    let mut peer = stage.accept().await;
+    peer.request().await;
+    let others: Vec<_> = (0..5).map(|_| fetch(&client, &stage.url("/"))).collect();
+    eventually("the refusals", || only(&client).dials_refused == 5).await;
+    assert_eq!((only(&client).waiting, only(&client).dialing), (5, 0));
+    // After a second one dial is tried again for each of them.
+    eventually("further dials", || only(&client).dials_refused > 5).await;
+    peer.write(ok("")).await;
+    done(first).await.expect("a body");
+    for other in others {
+        peer.serve("").await;
+        done(other).await.expect("served by the open connection");
+    }
+    let words = client.explain(&stage.origin()).expect("a known origin");
+    assert!(words.contains("EMFILE") && words.contains("max_connections is unlimited"), "{words}");
+    assert_at_rest(&only(&client));
+    // With none open there is nothing to wait for.
+    peer.close();
+    eventually("the close", || only(&client).idle == 0).await;
+    let error = done(get(&client, &stage.url("/"))).await.expect_err("refused");
+    assert!(error.is_connect() && error.to_string().contains("os error 24"), "{error}");
+}

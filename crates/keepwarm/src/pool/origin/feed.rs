@@ -53,7 +53,7 @@ impl Origin {
     ) -> (R, Option<Answer>) {
         let Fed { result, own, idle, deadline } = self.feed_without_keeper(error, input);
         // Also for idle connections that never expire: the keeper inspects them.
-        if idle > 0 {
+        if idle > 0 || !deadline.is_never() {
             self.shared.keeper.expect(deadline);
         }
         (result, own)
@@ -123,11 +123,16 @@ impl Origin {
         }
         drop(state);
         while let Some((permit, error)) = self.next_failed_dial() {
+            let refused_here = error.is_out_of_descriptors();
             let (_abort, _) = self.feed(Some(error.clone()), |state, now| {
                 let dial = permit.dial().as_u64();
                 self.record(now, || EventKind::DialFailed { dial, error });
                 let abort = state.dials.remove(&permit.dial());
-                state.pool.dial_failed(permit, now);
+                if refused_here {
+                    state.pool.dial_refused(permit, now);
+                } else {
+                    state.pool.dial_failed(permit, now);
+                }
                 abort
             });
         }
