@@ -166,6 +166,8 @@ pub struct Evidence {
     pub peer_runtime: Option<Runtime>,
     /// Traffic on the connections that are open at the end of the window.
     pub open: Option<OpenTraffic>,
+    /// Aborts by SO_LINGER 0 of the whole watch, in no row because the kernel had cleared their port.
+    pub unattributed_aborts: u64,
     /// Share of the events of the whole watch that were lost before they were read, from 0 to 1.
     pub lost_share: f64,
     /// Kinds of evidence that this kernel does not report.

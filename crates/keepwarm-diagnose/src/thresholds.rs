@@ -189,6 +189,8 @@ pub(crate) const UNKNOWN_CLOSER: f64 = 0.85;
 /// D8 by answered requests that end by a reset on purpose; if the client is a load balancer.
 pub(crate) const RESET_CHECKS: f64 = 0.6;
 pub(crate) const KNOWN_CHECKER: f64 = 0.9;
+/// D8 of a host, by resets of which neither the service nor the requests are known.
+pub(crate) const RESETS_ON_HOST: f64 = 0.45;
 /// D4 and D11, if the idle times differ.
 pub(crate) const NO_COMMON_TIME: f64 = 0.5;
 /// D6: which side says `Connection: close` cannot be seen from outside.

@@ -115,6 +115,7 @@ fn evidence(dice: &mut Dice) -> Evidence {
         connect_failed: pick(dice, &COUNTS),
         unanswered: pick(dice, &COUNTS),
         given_up: pick(dice, &COUNTS),
+        unattributed_aborts: pick(dice, &COUNTS),
         side_is_guess: dice.roll(4) == 0,
         met_waiting: pick(dice, &COUNTS),
         met_waiting_in_vain: pick(dice, &COUNTS),
@@ -189,6 +190,7 @@ fn any_host_and_rate_can_be_printed() {
     let mut dice = Dice::new(1);
     for _ in 0..50_000 {
         let findings = judge_host(&HostCounters {
+            unattributed_aborts: maybe(&mut dice, |dice| pick(dice, &COUNTS)),
             active_opens: maybe(&mut dice, |dice| pick(dice, &COUNTS)),
             attempt_fails: maybe(&mut dice, |dice| pick(dice, &COUNTS)),
             abort_on_close: maybe(&mut dice, |dice| pick(dice, &COUNTS)),

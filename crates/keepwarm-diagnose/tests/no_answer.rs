@@ -227,6 +227,10 @@ fn d9_takes_a_full_accept_queue() {
     assert!(is(&queue(4, 10), "D9").confidence < found.confidence);
     is_not(&Evidence { side: Side::Client, ..queue(5, 10) }, "D9");
     is_not(&Evidence { listen_queue: None, unaccepted: 9, ..queue(0, 0) }, "D9");
+    let resets = |count| HostCounters { unattributed_aborts: Some(count), ..Default::default() };
+    assert_eq!(judge_host(&resets(29)), []);
+    let found = &judge_host(&resets(30))[0];
+    assert!(found.code == "D8" && found.confidence < 0.5, "a guess: {found:#?}");
     let overflows = HostCounters { listen_overflows: Some(1), ..HostCounters::default() };
     assert_eq!(judge_host(&overflows)[0].code, "D9");
     assert_eq!(judge_host(&HostCounters::default()), []);
@@ -325,6 +329,12 @@ fn close_waits_that_turn_over_are_no_leak() {
     };
     assert!(find(&waits(19), "D7").is_some());
     assert_eq!(find(&waits(20), "D7"), None);
+    // Aborts by SO_LINGER 0 are in no row: they may have closed as many.
+    let confidence = |unattributed_aborts| {
+        let seen = Evidence { unattributed_aborts, close_wait: 40, ..waits(0) };
+        find(&seen, "D7").unwrap().confidence
+    };
+    assert!(confidence(39) >= 0.9 && confidence(40) < 0.6);
     // The program has not come to these: D9, and D13.
     assert!(find(&Evidence { unaccepted: 9, ..waits(0) }, "D7").is_some());
     assert_eq!(find(&Evidence { unaccepted: 10, ..waits(0) }, "D7"), None);

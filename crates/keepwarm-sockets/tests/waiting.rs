@@ -148,14 +148,14 @@ fn late_and_cut_answers_are_seen_at_the_server() {
     ask(&mut client, &mut late);
     drop(client);
     sleep(DEADLINE);
-    late.write_all(&[b'a'; 500]).unwrap();
+    late.write_all(&[b'a'; 40]).unwrap();
     let (mut client, mut cut) = connect();
     ask(&mut client, &mut cut);
     cut.write_all(&[b'a'; 500]).unwrap();
     client.read_exact(&mut [0; 500]).unwrap();
     drop(client);
     sleep(Duration::from_millis(50));
-    cut.write_all(&[b'a'; 500]).unwrap();
+    cut.write_all(&[b'a'; 9_000]).unwrap();
     // A farewell that meets a client that has left is no answer.
     let (mut client, mut polite) = connect();
     ask(&mut client, &mut polite);

@@ -39,6 +39,7 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
     let Context { ports, is_reused, runtime, peer_runtime, lost_share, missing, load } = context;
     let (given_up, waited) = given_up(&one.waited_before_give_up);
     Evidence {
+        unattributed_aborts: report.unattributed_aborts,
         side_is_guess: one.side_evidence == SideEvidence::Guess && one.service.is_some(),
         window: report.window,
         opened: one.opened,
@@ -124,6 +125,7 @@ pub(super) fn host_counters(polls: &Polls) -> HostCounters {
         listen_overflows: counters.listen_overflows,
         time_waits: counters.time_waits,
         resets: counters.estab_resets,
+        unattributed_aborts: None,
     }
 }
 

@@ -111,7 +111,12 @@ impl Judge {
         let since =
             self.counters.as_ref().and_then(|then| Some(Counters::read().ok()?.since(then)));
         let listen_overflows = since.and_then(|since| since.listen_overflows);
-        judge_host(&HostCounters { listen_overflows, ..HostCounters::default() })
+        let unattributed_aborts = Some(report.unattributed_aborts);
+        judge_host(&HostCounters {
+            listen_overflows,
+            unattributed_aborts,
+            ..HostCounters::default()
+        })
     }
 
     /// Returns the programs of both sides of each service, as far as they run on this host.

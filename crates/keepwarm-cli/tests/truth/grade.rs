@@ -82,7 +82,9 @@ fn cell(situation: &'static Situation, played: &Played, watched: &Watched) -> Ce
             wrong.extend(differ.map(|why| ("counts", why)));
         }
         let asked = played.printed.get("requests").copied();
-        if let Some((text, differ)) = requests(situation.requests, &rows, asked) {
+        if situation.requests != Requests::NotCompared {
+            let asked = asked.expect("the play prints its requests");
+            let (text, differ) = requests(situation.requests, bounds_of(&rows), asked);
             counted = format!("{counted}; {text}");
             wrong.extend(differ.map(|why| ("requests", why)));
         }
@@ -224,33 +226,28 @@ fn counts(
     (text, (!differ.is_empty()).then(|| differ.join(", ")))
 }
 
-/// Compares the requests with those that the client has counted.
-fn requests(
-    how: Requests,
-    rows: &[&Value],
-    asked: Option<u64>,
-) -> Option<(String, Option<String>)> {
-    if how == Requests::NotCompared {
-        return None;
-    }
-    let asked = asked.expect("the play prints its requests");
+/// Returns the requests of some rows, at least and at most; `None` where they are not said.
+fn bounds_of(rows: &[&Value]) -> Option<(u64, u64)> {
     let sum = |key: &str| {
         let of_row = |row: &&Value| row[key]["total"].as_u64();
         rows.iter().filter_map(of_row).reduce(|sum, one| sum + one)
     };
-    let told = sum("requests_per_connection");
-    let most = sum("requests_at_most");
-    let show = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let bound = most.map_or_else(String::new, |most| format!("..{most}"));
-    let text = format!("requests {}{bound}/{asked}", show(told));
-    let holds = match (how, told, most) {
-        (Requests::Exact, told, most) => told == Some(asked) && most.is_none_or(|it| it == asked),
-        (_, Some(least), Some(most)) => least <= asked && asked <= most && most <= 2 * least.max(1),
-        (_, Some(told), None) => told <= 2 * asked && asked <= 2 * told,
-        // What is not said is not wrong.
-        _ => true,
+    sum("requests_per_connection").zip(sum("requests_at_most"))
+}
+
+/// Compares the requests with those that the client has counted. What is not said is not wrong, unless
+/// it can be known.
+fn requests(how: Requests, bounds: Option<(u64, u64)>, asked: u64) -> (String, Option<String>) {
+    let Some((least, most)) = bounds else {
+        let differ = (how == Requests::Exact).then(|| "requests".to_owned());
+        return (format!("requests -/{asked}"), differ);
     };
-    Some((text, (!holds).then(|| "requests".to_owned())))
+    let holds = match how {
+        Requests::Exact => (least, most) == (asked, asked),
+        Requests::Bound => least <= asked && asked <= most,
+        Requests::NotCompared => true,
+    };
+    (format!("requests {least}..{most}/{asked}"), (!holds).then(|| "requests".to_owned()))
 }
 
 fn text(value: &Value) -> String {

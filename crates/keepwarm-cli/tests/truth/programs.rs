@@ -1,12 +1,15 @@
 //! The programs that situations are played with: which of them this machine has, and the folder
 //! that a situation's programs run in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use keepwarm_testkit::skipped;
 use rcgen::{CertificateParams, KeyPair};
+
+/// The programs, in the folder of a situation.
+const PROGRAMS: &str = "programs";
 
 /// Programs and files that all situations share.
 pub(crate) struct Tools {
@@ -59,10 +62,18 @@ impl Tools {
         })
     }
 
-    /// Makes the folder of a situation, open to all users, as some services take another.
-    pub(crate) fn folder(&self, situation: &str) -> PathBuf {
+    /// Makes the folder of a situation, open to all users, as some services take another. It has the
+    /// programs, each changed by `edit`.
+    pub(crate) fn folder(&self, situation: &str, edit: &dyn Fn(&str) -> String) -> PathBuf {
         let folder = self.folder.join(situation);
-        std::fs::create_dir_all(&folder).unwrap();
+        let programs = folder.join(PROGRAMS);
+        std::fs::create_dir_all(&programs).unwrap();
+        let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/truth/programs");
+        for file in std::fs::read_dir(ours).unwrap().flatten() {
+            if let Ok(text) = std::fs::read_to_string(file.path()) {
+                std::fs::write(programs.join(file.file_name()), edit(&text)).unwrap();
+            }
+        }
         for file in ["cert.pem", "key.pem"] {
             std::fs::copy(self.folder.join(file), folder.join(file)).unwrap();
         }
@@ -74,10 +85,9 @@ impl Tools {
     }
 
     /// Sets the variables that a situation's commands use.
-    pub(crate) fn equip(&self, command: &mut Command) {
-        let programs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/truth/programs");
+    pub(crate) fn equip(&self, command: &mut Command, folder: &Path) {
         command
-            .env("P", programs)
+            .env("P", folder.join(PROGRAMS))
             .env("PY", &self.python)
             .env("PEER", self.peer.as_deref().unwrap_or("no-go".as_ref()))
             .env("KW", &self.keepwarm)

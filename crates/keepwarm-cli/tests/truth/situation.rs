@@ -98,7 +98,7 @@ pub(crate) enum Requests {
     NotCompared,
     /// Equal to the client's count.
     Exact,
-    /// Within a factor of two, or a bound that contains the client's count.
+    /// A bound that contains the client's count.
     Bound,
 }
 

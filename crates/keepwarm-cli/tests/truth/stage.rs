@@ -19,6 +19,8 @@ use crate::programs::Tools;
 use crate::situation::{Event, Side, Situation, View};
 
 const NOBODY: &str = "65534";
+/// The net of the situations' texts: the client's host is number 1, the server's number 2.
+const NET: &str = "10.107.0.";
 /// No play takes longer.
 const PLAY: Duration = Duration::from_secs(40);
 /// After the play: what is under way arrives, and the watches dump once more.
@@ -44,16 +46,18 @@ struct Stage<'a> {
     situation: &'static Situation,
     tools: &'a Tools,
     wire: Wire,
+    /// Stands for [`NET`] in the commands.
+    net: String,
     folder: PathBuf,
 }
 
 pub(crate) fn play(situation: &'static Situation, tools: &Tools) -> Played {
-    let stage = Stage {
-        situation,
-        tools,
-        wire: Wire::lay_on(0).expect("a wire"),
-        folder: tools.folder(situation.name),
-    };
+    // Traces are of the whole machine and joined by address: each play has a net of its own.
+    let wire = Wire::lay().expect("a wire");
+    let server = wire.server_ip(false).to_string();
+    let net = server.trim_end_matches('2').to_owned();
+    let folder = tools.folder(situation.name, &|text| text.replace(NET, &net));
+    let stage = Stage { situation, tools, wire, net, folder };
     stage.wire.set(situation.conditions.unwrap_or_else(situation.wire));
     for (side, commands) in Side::ALL.into_iter().zip([situation.at_client, situation.at_server]) {
         for command in commands {
@@ -209,9 +213,9 @@ impl Stage<'_> {
 
     fn command(&self, text: &str, name: &str) -> Program {
         let mut command = mortal::command("sh", "KILL");
-        command.args(["-c", text]).current_dir(&self.folder);
+        command.args(["-c", &text.replace(NET, &self.net)]).current_dir(&self.folder);
         command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()));
-        self.tools.equip(&mut command);
+        self.tools.equip(&mut command, &self.folder);
         let log = File::create(self.folder.join(format!("{name}.err"))).unwrap();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         Program(command)

@@ -172,11 +172,13 @@ pub enum Situation {
     GivenUp,
     /// The peer acknowledges nothing.
     PeerSilent,
+    /// Connections end by SO_LINGER 0, of ports that are not known.
+    ResetsOnPurposeOnHost,
 }
 
 impl Situation {
     /// Every situation.
-    pub const ALL: [Situation; 11] = [
+    pub const ALL: [Situation; 12] = [
         Situation::BodiesUnreadOnHost,
         Situation::ServerCloses,
         Situation::ConnectsFail,
@@ -188,6 +190,7 @@ impl Situation {
         Situation::AcceptQueueFull,
         Situation::GivenUp,
         Situation::PeerSilent,
+        Situation::ResetsOnPurposeOnHost,
     ];
 
     /// Returns the situation in a few words, for the page of its finding.
@@ -205,6 +208,7 @@ impl Situation {
             Situation::AcceptQueueFull => "an accept queue is full",
             Situation::GivenUp => "requests are given up",
             Situation::PeerSilent => "the peer is silent",
+            Situation::ResetsOnPurposeOnHost => "resets on purpose on this host",
         }
     }
 }

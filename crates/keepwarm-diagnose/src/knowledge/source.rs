@@ -81,6 +81,7 @@ pub(super) const REQUESTS_TIMEOUT: &str =
 pub(super) const ABORT_SIGNAL: &str = "https://nodejs.org/api/globals.html#class-abortsignal";
 
 pub(super) const GRPC_DEADLINES: &str = "https://grpc.io/docs/guides/deadlines/";
+pub(super) const SOCKET_MAN: &str = "https://man7.org/linux/man-pages/man7/socket.7.html";
 pub(super) const TCP_MAN: &str = "https://man7.org/linux/man-pages/man7/tcp.7.html";
 pub(super) const HTTP_CONNECTIONS: &str = "https://www.rfc-editor.org/rfc/rfc9112#section-9";
 pub(super) const RESET_UNREAD: &str = "https://www.rfc-editor.org/rfc/rfc2525#section-2.17";

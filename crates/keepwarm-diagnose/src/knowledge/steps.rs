@@ -90,4 +90,11 @@ pub const STEPS: &[Step] = &[
          them, and set TCP_USER_TIMEOUT and SO_KEEPALIVE so that a dead peer is noticed",
         source::TCP_MAN,
     ),
+    step(
+        Situation::ResetsOnPurposeOnHost,
+        "D8",
+        "look for the checks of a load balancer on this host, and for clients with SO_LINGER 0; level \
+         L2 (root, tracefs) and the server's host know of which service they are",
+        source::SOCKET_MAN,
+    ),
 ];

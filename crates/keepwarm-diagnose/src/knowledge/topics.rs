@@ -39,19 +39,18 @@ pub const TOPICS: &[Topic] = &[
         name: "D3",
         title: "a body that is not read to its end",
         text: "A client that closes a response before it has read the body cannot use the \
-               connection \
-               again. The kernel answers data that the program will not read with an RST (RFC \
-               2525, \
-               section 2.17).\n\n\
-               How it shows: closes with data unread at the client; at the server, resets right \
-               after \
-               a response. As root, with a client on this host, the kernel's traces say why: \
-               TCP_ABORT_ON_CLOSE and TCP_ABORT_ON_DATA are unread bodies, TCP_STATE is a \
-               connection \
-               given up on purpose (SO_LINGER 0, a cancelled request), which is not this \
-               finding.\n\n\
+               connection again. The kernel answers data that the program will not read with an \
+               RST (RFC 2525, section 2.17).\n\n\
+               How it shows: at the client, closes with more data unread than a farewell of TLS \
+               takes (close_notify, 85 bytes at most); at the server, answers of which a part \
+               was sent and never acknowledged. Resets alone are a guess. As root, with a \
+               client on this host, the kernel's traces say why: TCP_ABORT_ON_CLOSE is data \
+               unread at the close; TCP_ABORT_ON_DATA is data that came after it, which is the \
+               rest of a body, a late answer or a farewell; TCP_STATE is a connection ended on \
+               purpose (SO_LINGER 0), which is not this finding.\n\n\
                What it is not: a request that was given up before its answer began is D13; a \
-               reset on purpose after a whole answer is D1.\n\n\
+               reset on purpose after a whole answer is D1, or a health check (D8); a \
+               close_notify that was left unread is the server's close.\n\n\
                What would refute it: no data unread at the closes, and counters TCPAbortOnClose \
                and TCPAbortOnData that do not rise.",
     },
@@ -77,15 +76,16 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "D5",
         title: "a limit of requests on each connection",
-        text: "The server closes each connection after a fixed number of requests: 1000 is nginx, \
-               100 \
-               Apache and Tomcat. Harmless when the number is large.\n\n\
+        text: "The server closes each connection after a fixed number of requests: 1000 is \
+               nginx, 100 Apache and Tomcat. Harmless when the number is large.\n\n\
                How it shows: closes at once after an answer, most of them after the same number \
                of requests, each connection replaced many times. Either side may send the first \
-               FIN. The number has to be known: with long bodies, losses or TLS only bounds are, \
-               and the finding is less sure.\n\n\
-               What it is not: a client that makes each pool for a number of requests shows the \
-               same number: its settings tell.\n\n\
+               FIN. Where only bounds of the number are known (long bodies, losses), the \
+               finding is less sure.\n\n\
+               What it is not: one request behind a TLS handshake and the settings of HTTP/2 \
+               takes up to eight messages, the same each time: up to that number it is D1 or \
+               D6. A client that makes each pool for a number of requests shows the same \
+               number: its settings tell.\n\n\
                What would refute it: numbers of requests that differ from connection to \
                connection.",
     },
@@ -140,14 +140,18 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "D8",
         title: "connections without a request",
-        text: "Probes: a load balancer or a monitor that connects and closes, often by RST. Left \
-               out \
-               of the verdict on the rest.\n\n\
+        text: "Probes: a load balancer or a monitor that connects and closes, often by RST. \
+               Left out of the verdict on the rest.\n\n\
                How it shows: most of the closed connections carried no data in either \
-               direction.\n\n\
-               What it is not: a port scan shows refused connects too (D9); a client that sends a \
-               part of a request and waits (slowloris) is D13.\n\n\
-               What would refute it: data on the connections, or an answer.",
+               direction; or one short request each, ended by a reset on purpose (SO_LINGER 0), \
+               as the HTTP checks of HAProxy do. The kernel forgets the port of such a \
+               connection at the client: at level L1 it is in no row, and the finding is about \
+               the host.\n\n\
+               What it is not: a port scan shows refused connects too (D9); a client that sends \
+               a part of a request and waits (slowloris) is D13; a client that resets each \
+               connection after its answer is D1.\n\n\
+               What would refute it: data on the connections, or an answer that a program waits \
+               for.",
     },
     Topic {
         name: "D9",
@@ -211,26 +215,22 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         name: "D13",
         title: "requests that are given up before their answer",
-        text: "The client sent a request and received nothing, or closed while an answer was due: \
-               its \
-               deadline, a cancellation, or a server that does not answer. The commonest churn \
-               under \
-               overload: each request given up costs its connection, and the next one a \
-               handshake.\n\n\
+        text: "The client sent a request and received nothing, or closed while an answer was \
+               due: its deadline, a cancellation, or a server that does not answer. The \
+               commonest churn under overload: each request given up costs its connection, and \
+               the next one a handshake.\n\n\
                How it shows: closed connections on which data went to the server and none came \
-               back, \
-               and closes by the client after a time of waiting; where that time is the same, it \
-               is \
-               the deadline. At a server also: many open connections that have sent data and got \
-               no \
+               back; closes by the client after a time of waiting, and where that time is the \
+               same, it is the deadline; at the server, answers of which nothing was \
+               acknowledged, for the client had left. Behind a farewell of TLS the close itself \
+               does not show it: then the connections that a dump met while the client waited \
+               do. At a server also: many open connections that have sent data and got no \
                answer (a server that hangs, or slow clients).\n\n\
-               What it is not: a client for each request (D1) has its answer before it closes; a \
-               body \
-               that is not read (D3) has begun to come; a farewell of the protocol (QUIT) is \
-               followed by the close at once.\n\n\
+               What it is not: a client for each request (D1) has its answer before it closes; \
+               a body that is not read (D3) has begun to come; a farewell of the protocol \
+               (QUIT, close_notify) is followed by the close at once, within 70 ms.\n\n\
                What would refute it: answers on those connections, and a client without a \
-               deadline that \
-               is as short as the times of waiting.",
+               deadline that is as short as the times of waiting.",
     },
     Topic {
         name: "D14",

@@ -4,10 +4,10 @@ use super::finding;
 use crate::evidence::Evidence;
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    CLOSE_WAIT_GROWTH, CLOSE_WAIT_PART, ENOUGH_CLOSES, GREW_LITTLE, GREW_MUCH, MANY_CLOSE_WAIT,
-    ONE_DUMP,
+    CLOSE_WAIT_GROWTH, CLOSE_WAIT_PART, ENOUGH_CLOSES, GREW_LITTLE, GREW_MUCH, HALF_SURE,
+    MANY_CLOSE_WAIT, ONE_DUMP,
 };
-use crate::words::thousands;
+use crate::words::{counted, thousands};
 
 /// Finds CLOSE_WAIT that grows within the window, or that is large in one dump.
 pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
@@ -41,12 +41,20 @@ fn growth(seen: &Evidence) -> Option<(f64, String)> {
     if seen.remote_fin.saturating_add(seen.remote_rst) >= grown {
         return None;
     }
-    let observed = format!(
+    let mut observed = format!(
         "CLOSE_WAIT grew from {} to {} in {:.0} s",
         thousands(then),
         thousands(now),
         seen.window.as_secs_f64()
     );
+    // A program that closes by SO_LINGER 0 may close as many, and the kernel forgets of which port.
+    if seen.unattributed_aborts >= grown {
+        observed.push_str(&format!(
+            " ({} were ended by SO_LINGER 0, of ports that are not known)",
+            counted(seen.unattributed_aborts, "connection")
+        ));
+        return Some((HALF_SURE, observed));
+    }
     Some((if grown >= ENOUGH_CLOSES { GREW_MUCH } else { GREW_LITTLE }, observed))
 }
 

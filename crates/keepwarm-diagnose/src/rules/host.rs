@@ -3,7 +3,9 @@
 use crate::evidence::share;
 use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
-use crate::thresholds::{ENOUGH_CLOSES, FAILED_CONNECTS, FAILED_SHARE, LIKELY, UNREAD, WEAKER};
+use crate::thresholds::{
+    ENOUGH_CLOSES, FAILED_CONNECTS, FAILED_SHARE, LIKELY, RESETS_ON_HOST, UNREAD, WEAKER,
+};
 use crate::words::thousands;
 
 /// Counters of a host, or of one network namespace, over a window. An unknown one is `None`.
@@ -21,12 +23,14 @@ pub struct HostCounters {
     pub time_waits: Option<u64>,
     /// Connections reset; both sockets of a connection on this host count.
     pub resets: Option<u64>,
+    /// Aborts by SO_LINGER 0 whose port the kernel had cleared, so that they are in no row.
+    pub unattributed_aborts: Option<u64>,
 }
 
 /// Judges a host by its counters. Returns no finding if nothing is wrong, or nothing is known.
 #[must_use]
 pub fn judge_host(host: &HostCounters) -> Vec<Finding> {
-    let rules = [failing_handshakes, full_accept_queue, unread_bodies];
+    let rules = [failing_handshakes, full_accept_queue, unread_bodies, resets_on_purpose];
     rules.into_iter().filter_map(|rule| rule(host)).collect()
 }
 
@@ -57,6 +61,17 @@ fn full_accept_queue(host: &HostCounters) -> Option<Finding> {
         thousands(overflows)
     );
     Some(finding(Cause::ConnectsFail, WEAKER, summary, Situation::AcceptQueueFullOnHost))
+}
+
+fn resets_on_purpose(host: &HostCounters) -> Option<Finding> {
+    let aborts = host.unattributed_aborts.filter(|count| *count >= ENOUGH_CLOSES)?;
+    let summary = format!(
+        "{} connections on this host were ended by a reset on purpose (SO_LINGER 0), and the kernel had \
+         cleared their ports: health checks and probes do that, and clients that reset each connection; \
+         of which service is not seen at this level",
+        thousands(aborts)
+    );
+    Some(finding(Cause::Probes, RESETS_ON_HOST, summary, Situation::ResetsOnPurposeOnHost))
 }
 
 fn unread_bodies(host: &HostCounters) -> Option<Finding> {

@@ -17,6 +17,10 @@ use crate::kernel::socket::{Side, Socket};
 /// the kernel's answer and the tracking thread's look at its clock.
 const FIT_SLACK: Duration = Duration::from_secs(1);
 
+/// Segments that a receiver may leave without an acknowledgement until the next one comes (RFC 9293,
+/// section 3.8.6.3).
+const DELAYED_ACK: u32 = 2;
+
 /// A socket that died.
 #[derive(Debug, Clone)]
 pub(super) struct DeadSocket {
@@ -166,9 +170,11 @@ impl DeadSocket {
             let waited = waiting.saturating_sub(over);
             since_fin.map_or(waited, |idle| idle.min(waited))
         });
-        let cut = exchange.in_flight.map(|part| CutAnswer {
-            after_ms: part.after_ms,
-            has_begun: exchange.delivered() >= exchange.messages,
+        let cut = exchange.in_flight.and_then(|part| {
+            let has_begun = exchange.delivered() >= exchange.messages;
+            // Two segments may have come, and been read, before their acknowledgement was due.
+            let is_cut = !has_begun || part.segments > DELAYED_ACK;
+            is_cut.then_some(CutAnswer { after_ms: part.after_ms, has_begun })
         });
         Asked {
             requests,

@@ -56,7 +56,7 @@ pub(super) struct Exchange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InFlight {
     /// Its segments, at most.
-    segments: u32,
+    pub(super) segments: u32,
     /// Milliseconds between the client's last data and the server's.
     pub(super) after_ms: u32,
 }
@@ -91,7 +91,9 @@ impl Exchange {
             asked.behind_tls(messages).min(is_sure),
             asked.most.saturating_sub(HELLO_AND_FINISHED).min(and_due(answers).saturating_sub(1)),
         );
-        let in_flight = InFlight::of(&info).filter(|_| side == Side::Server);
+        // One message is no handshake, so nothing after it is a farewell of TLS.
+        let farewell = if messages > 1 { FAREWELL_BYTES } else { 0 };
+        let in_flight = InFlight::of(&info, farewell).filter(|_| side == Side::Server);
         Some(Exchange { requests, at_most, messages, behind_tls, answers, waiting_ms, in_flight })
     }
 
@@ -107,12 +109,13 @@ impl Exchange {
 }
 
 impl InFlight {
-    fn of(info: &TcpInfo) -> Option<InFlight> {
+    /// Returns what is in flight, if it is more than `farewell` bytes.
+    fn of(info: &TcpInfo, farewell: u32) -> Option<InFlight> {
         let sent = info.bytes_sent?.saturating_sub(info.bytes_retrans?);
         let bytes = sent.saturating_sub(info.bytes_acked?);
         let mss = u64::from(info.send_mss.filter(|mss| *mss > 0)?);
         let after = info.last_data_recv_ms?.saturating_sub(info.last_data_sent_ms?);
-        (bytes > FAREWELL_BYTES.into()).then(|| InFlight {
+        (bytes > farewell.into()).then(|| InFlight {
             segments: u32::try_from(bytes.div_ceil(mss)).unwrap_or(u32::MAX),
             after_ms: after,
         })
@@ -341,8 +344,11 @@ mod tests {
         let late = InFlight { segments: 4, after_ms: 320 };
         assert_eq!((one.in_flight, one.delivered()), (Some(late), 0));
         assert_eq!(exchange(Side::Server, server(2_000)).delivered(), 2);
-        let farewell = exchange(Side::Server, server(3_200 - 24));
+        let asked = |data_segs_in| TcpInfo { data_segs_in, ..server(3_200 - 24) };
+        let farewell = exchange(Side::Server, asked(Some(4)));
         assert_eq!((farewell.in_flight, farewell.delivered()), (None, 4));
+        let plain = exchange(Side::Server, asked(Some(1)));
+        assert_eq!(plain.delivered(), 3, "one message: there is no TLS");
         assert_eq!(exchange(Side::Client, server(0)).in_flight, None, "a request is no answer");
     }
 

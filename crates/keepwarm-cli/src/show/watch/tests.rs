@@ -108,6 +108,9 @@ fn empty_scope_says_so() {
         Some(ScopeRecord { port: Some(8081), side: Some(Side::Client), ..ScopeRecord::default() });
     record.empty_because = Some("there is no process of the name \"client\" now".to_owned());
     assert_snapshot!("empty_l1", plain(&record, terminal(80)));
+    record.empty_because = None;
+    record.unattributed_aborts = Some(80);
+    assert_snapshot!("empty_but_for_aborts", plain(&record, terminal(80)));
     let mut record = WatchRecord::new(Level::L0, Mode::OneDump);
     record.polls = record!("watch_l0.json").polls.map(|polls| PollsRecord {
         counters: polls.counters.keys().map(|name| (name.clone(), None)).collect(),

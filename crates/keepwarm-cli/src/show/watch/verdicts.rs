@@ -65,6 +65,14 @@ fn title(code: &str) -> String {
 fn nothing(record: &WatchRecord) -> String {
     let scope = record.scope.as_ref().map(ScopeRecord::describe);
     let scope = scope.map_or_else(String::new, |scope| format!(" ({scope})"));
+    let aborts = record.unattributed_aborts.filter(|aborts| *aborts > 0);
+    if let Some(aborts) = aborts.filter(|_| record.empty_because.is_none()) {
+        return format!(
+            "No TCP connection was seen open in scope{scope}; {} by SO_LINGER 0, whose port the kernel \
+             had cleared, may have been in it.",
+            counted(aborts, "abort")
+        );
+    }
     match &record.empty_because {
         Some(why) => format!("No TCP connection in scope{scope}: {why}."),
         None => format!("No TCP connection in scope{scope}."),
