@@ -163,11 +163,11 @@ struct Played {
 }
 
 impl Played {
-    /// Returns the closes that a row reports.
+    /// Returns the closes that a row reports, each once: `crossed_fin` is a part of `local_fin`.
     fn told<'a>(&self, end: &'a Value) -> BTreeMap<&'a str, u64> {
         let all = end["closed"].as_object().unwrap().iter();
         let counts = all.map(|(kind, count)| (kind.as_str(), count.as_u64().unwrap()));
-        counts.filter(|(_, count)| *count > 0).collect()
+        counts.filter(|(kind, count)| *count > 0 && *kind != "crossed_fin").collect()
     }
 
     #[track_caller]

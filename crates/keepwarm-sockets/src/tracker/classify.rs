@@ -22,6 +22,8 @@
 //!   (`tcpi_retransmits`, `tcpi_probes`).
 //! * **Unread data** at close(2): the kernel answers it with an RST (RFC 2525, section 2.17).
 
+use std::ops::RangeInclusive;
+
 use crate::kernel::socket::{Side, Socket, State, TcpInfo};
 use crate::report::closes::CloseKind;
 
@@ -86,8 +88,13 @@ impl Evidence {
             sent,
             received: info.bytes_received,
             fin_sent: !disconnected && (fin_acked == Some(true) || fin_pending),
-            fin_seen: !disconnected && CLOSE_NOTIFY_AND_FIN.contains(&event.rqueue),
-            fin_possible: in_flight.is_some_and(|data| data > 0) && got_segment_after_data(&info),
+            fin_seen: !disconnected
+                && (CLOSE_NOTIFY_AND_FIN.contains(&event.rqueue)
+                    || (side == Side::Server && got_fin_before_answer(&info))),
+            fin_possible: in_flight.is_some_and(|data| match data {
+                0 => false,
+                _ => CLOSE_NOTIFY.contains(&data) || got_segment_after_data(&info),
+            }),
             closed_first: None,
             reset: None,
             unanswered: is_unanswered(&info, in_flight.unwrap_or(0)),
@@ -113,6 +120,10 @@ impl Evidence {
     }
 }
 
+/// Bytes of a close_notify, in any version and cipher. A program sends it right before its FIN, if it
+/// closes first and if it closes second.
+const CLOSE_NOTIFY: RangeInclusive<u64> = 23..=85;
+
 /// Unread bytes of a close_notify and the FIN behind it: TLS 1.3, and TLS 1.2 with AES-GCM.
 const CLOSE_NOTIFY_AND_FIN: [u32; 2] = [25, 32];
 
@@ -122,6 +133,14 @@ const CLOSE_NOTIFY_AND_FIN: [u32; 2] = [25, 32];
 pub(crate) fn got_late_segment(info: &TcpInfo) -> bool {
     let late = info.last_data_sent_ms.zip(info.last_ack_recv_ms);
     late.is_some_and(|(sent, last)| sent.saturating_sub(last) > AT_ONCE_MS)
+}
+
+/// Returns whether a server's socket got a segment without data after the request and before any of its
+/// answer was acknowledged: an acknowledgement of the answer it was not, so it was the client's FIN.
+fn got_fin_before_answer(info: &TcpInfo) -> bool {
+    let is_unacknowledged = info.bytes_acked == Some(0) && info.bytes_sent > Some(0);
+    let has_asked = info.data_segs_in > Some(0);
+    is_unacknowledged && has_asked && got_segment_after_data(info)
 }
 
 /// Returns whether a segment without data came so long after the last data from the peer that it may
@@ -375,8 +394,8 @@ fn alone_without_acknowledgement(side: Side, socket: &Evidence) -> CloseKind {
         _ if socket.disconnected => CloseKind::rst(side),
         // Without a trace, data that an RST left unread looks like data that a close left unread.
         _ if socket.unread > 1 && socket.reset != Some(true) => CloseKind::rst(side),
-        // Data on its way with the FIN: the peer had closed and answered the data with an RST, or it
-        // aborted while both were under way. It cannot be known which.
+        // Data on its way with the FIN (late, or a farewell): the peer had closed and answered the data
+        // with an RST, or it aborted while both were under way. It cannot be known which.
         _ if socket.fin_sent && socket.fin_possible => CloseKind::Unclassified,
         _ if socket.fin_sent => CloseKind::fin(side),
         // A FIN that was not read counts as one byte: it came, and late data was answered with an
@@ -789,6 +808,30 @@ mod tests {
         assert_eq!(fin(Side::Server, info(7, 9, 3)), Some(true));
         let old = TcpInfo { bytes_sent: None, ..info(8, 0, 0) };
         assert_eq!(fin(Side::Client, old), None);
+    }
+
+    #[test]
+    fn late_answer_and_farewell_leave_order_open() {
+        let info = |acked, sent, data_age, last_age| TcpInfo {
+            bytes_acked: Some(acked),
+            bytes_sent: Some(sent),
+            bytes_retrans: Some(0),
+            data_segs_in: Some(1),
+            last_data_recv_ms: Some(data_age),
+            last_ack_recv_ms: Some(last_age),
+            ..TcpInfo::default()
+        };
+        let of = |info, wqueue| Evidence::of(Side::Server, &event(80, wqueue, info));
+        // The client's FIN came 250 ms after its request, the answer went out later and met an RST.
+        let late = of(info(0, 300, 700, 450), 300);
+        assert_eq!(classify(None, Some(&late)), CloseKind::ClientFin);
+        let prompt = of(info(0, 300, 12, 12), 300);
+        assert_eq!(classify(None, Some(&prompt)), CloseKind::ClientRst);
+        // A close_notify and a FIN: whether the client's FIN had come is not known.
+        let farewell = of(info(300, 324, 8, 4), 25);
+        assert_eq!(classify(None, Some(&farewell)), CloseKind::Unclassified);
+        let answer = of(info(300, 700, 8, 4), 401);
+        assert_eq!(classify(None, Some(&answer)), CloseKind::ServerFin);
     }
 
     #[test]
