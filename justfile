@@ -23,11 +23,17 @@ pure:
     ./.ci/pure
 
 licences:
-    cargo deny check licenses bans sources
+    ./.ci/licences
 
 # The whole experiment
 lab *ARGS:
     cargo run --release -- lab {{ARGS}}
+
+# How late the load sends in an open loop, and what it says of itself: on a quiet machine send lag p50 is at most
+# 0.05 ms and p99 0.2 ms at 1,500/s, response p50 within 0.07 ms of service p50, and the verdict trustworthy
+send-lag:
+    cargo build --release
+    ./bench/starved/send-lag
 
 # The experiment several times over, and the medians: the table of docs/the-story.md
 story RUNS="5":

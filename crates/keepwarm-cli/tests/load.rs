@@ -382,6 +382,42 @@ fn unjudgeable_assertions_are_refused_before_the_run() {
     }
 }
 
+/// An accept queue of one: the SYN of a second connection is dropped, and sent again after a second.
+#[test]
+fn dropped_syn_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is left");
+    rustix::net::listen(&listener, 1).expect("a shorter queue");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        // Until then the queue is full.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                    if stream.write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let record = std::env::temp_dir().join(format!("keepwarm-syn-{}", std::process::id()));
+    let name = record.to_str().expect("UTF-8");
+    let text = load(&["-n", "20", "-c", "10", "-o", name], &url).stdout;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let kept: Value = serde_json::from_slice(&std::fs::read(&record).expect("a record")).unwrap();
+    let slowest = kept["connect_us"]["max"].as_u64().expect("connects");
+    assert!((1_000_000..30_000_000).contains(&slowest), "{slowest}");
+    assert!(text.contains("A connect of a second or more is a SYN that was dropped"), "{text}");
+    assert!(text.contains("accept queue"), "{text}");
+    std::fs::remove_file(&record).expect("it is there");
+    let data = Service::start(&["data"]);
+    let text = load(&["-n", "20", "-c", "10"], &data.url("/data")).stdout;
+    assert!(!text.contains("SYN"), "{text}");
+}
+
 #[test]
 fn record_goes_to_stdout_and_report_to_stderr() {
     let data = Service::start(&["data"]);
@@ -414,14 +450,14 @@ fn version_names_program_and_commit() {
 fn small_file_table_fails_at_start() {
     let data = Service::start(&["data"]);
     let script = format!(
-        "ulimit -n 100; exec {} load -c 100 {}",
+        "ulimit -n 100; exec {} load -c 100 -t 1 {}",
         env!("CARGO_BIN_EXE_keepwarm"),
         data.url("/data")
     );
     run(Command::new("sh").args(["-c", &script]))
         .exits_with(7)
-        .says("164 descriptors are needed and 100 allowed")
-        .says("ulimit -n 164");
+        .says("167 descriptors are needed and 100 allowed")
+        .says("ulimit -n 167");
 }
 
 /// A file table that fills up while the run goes on: made by strace, which fails every socket(2).

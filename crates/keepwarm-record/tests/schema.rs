@@ -155,6 +155,7 @@ fn connections() -> Connections {
         peer_fin: 0,
         peer_rst: 0,
         timed_out: 0,
+        stray_bytes: 0,
         still_open: 0,
         requests_per_connection: RequestsPerConnection {
             min: Some(1),

@@ -151,6 +151,7 @@ fn connections(summary: &Summary) -> Connections {
         peer_fin: ledger.peer_fin,
         peer_rst: ledger.peer_rst,
         timed_out: ledger.timed_out,
+        stray_bytes: ledger.stray_bytes,
         still_open: ledger.still_open,
         requests_per_connection: RequestsPerConnection {
             min: per_connection.min(),

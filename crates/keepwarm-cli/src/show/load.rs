@@ -240,6 +240,7 @@ fn connections(record: &LoadRecord, columns: usize) -> String {
         ("closed by the peer's RST", ledger.peer_rst),
         ("closed after a timeout", ledger.timed_out),
         ("connects that timed out", ledger.timed_out_connecting),
+        ("had bytes of no response", ledger.stray_bytes),
     ] {
         if count > 0 {
             lines.push((label, thousands(count)));

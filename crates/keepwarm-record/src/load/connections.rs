@@ -29,6 +29,9 @@ pub struct Connections {
     pub peer_rst: u64,
     /// Connections closed because a request on them had timed out.
     pub timed_out: u64,
+    /// Connections on which bytes came that belong to no response; each is in another counter, too.
+    #[serde(default)]
+    pub stray_bytes: u64,
     /// Connections open at the end of the run.
     pub still_open: u64,
     /// Requests carried by one connection.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::numbers::thousands;
+use crate::numbers::{capitalised, thousands};
 use crate::watch::{FindingRecord, OwnerRecord, Side};
 
 /// Codes of findings that name no fault.
@@ -329,9 +329,4 @@ impl FindingRecord {
         let sentences = with_fix(&self.summary, self.advice.as_deref());
         format!("{}.", capitalised(&sentences))
     }
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut chars = sentence.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -144,9 +144,13 @@ fn head(record: &WatchRecord, columns: usize) -> String {
         notes.push(format!("the test of how this kernel reports closes could not run: {why}"));
     }
     if record.without_owner > 0 {
+        // Root that lacks something else, such as tracefs, has no need of root.
+        let lacks_root = record.level != keepwarm_record::watch::Level::L2
+            && record.level_refused.as_ref().is_none_or(|why| why.contains("root"));
         notes.push(format!(
-            "left out: {} without a known owner; watch a while (--for 10s), or as root",
-            counted(record.without_owner, "destination")
+            "left out: {} without a known owner; watch a while (--for 10s){}",
+            counted(record.without_owner, "destination"),
+            if lacks_root { ", or as root" } else { "" }
         ));
     }
     if let Some(aborts) = some(record.unattributed_aborts) {

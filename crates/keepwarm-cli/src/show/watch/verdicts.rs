@@ -8,7 +8,7 @@ use keepwarm_record::watch::{
 };
 
 use super::cells::name_and_side;
-use crate::show::numbers::counted;
+use crate::show::numbers::{capitalised, counted};
 use crate::show::table::paragraph;
 
 /// Destinations whose verdicts are shown.
@@ -167,9 +167,4 @@ fn paragraph_of(of: &str, finding: &FindingRecord, colour: bool, columns: usize)
         text.push_str(&paragraph(label, &format!("{advice}."), columns));
     }
     text
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
