@@ -170,7 +170,16 @@ impl Error {
     }
 
     pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
-        Self::failed_with(stage, Arc::from(source.into()))
+        let error = Self::failed_with(stage, Arc::from(source.into()));
+        // The kernel's own timeouts: which settings they are is in no error of the kernel.
+        let timed_out = error.io_error().is_some_and(|io| io.kind() == ErrorKind::TimedOut);
+        if timed_out && matches!(stage, Stage::Exchange | Stage::Body) {
+            return error.with_message(
+                "the peer acknowledged nothing for tcp_user_timeout, took no byte for that long, \
+                 or left keep-alive probes unanswered",
+            );
+        }
+        error
     }
 
     pub(crate) fn failed_with(stage: Stage, source: Arc<dyn StdError + Send + Sync>) -> Self {

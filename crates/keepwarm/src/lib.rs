@@ -21,12 +21,20 @@
 //!
 //! * No more connections are opened than there were requests at once: a waiting request takes a
 //!   connection that another request returns or a finished dial, the first of the two, and a dial
-//!   starts only while more requests wait than dials are under way.
+//!   starts only while more requests wait than dials are under way. A request that was dropped or
+//!   timed out counts until its connection has returned or is closed: its response is read for at
+//!   most 50 ms, and meanwhile another request may open a connection of its own.
 //! * A connection has returned to the pool before the reader of a body sees its end, so the next
 //!   request finds it.
 //! * A healthy connection is closed by age, not by count, unless a limit is set.
 //! * Waiting requests are served first come, first served, and a request that is dropped leaks no
-//!   connection: one that was assigned to it passes on to the next request.
+//!   connection: one that was assigned to it and not used passes on to the next request, one that
+//!   it was written to returns once its response was read, or is closed. A dial that was started for
+//!   it goes on, and serves the next request or becomes idle.
+//! * A request whose connection broke keeps its turn, and its second attempt has that connection's
+//!   room: it fails at no limit of connections that it would not fail at without one.
+//! * While an origin is down, no request waits for a connection longer than two dials take, however
+//!   many wait and however few connections are allowed.
 //! * Every close has one reason and one closer: see [`Client::stats`].
 //!
 //! This version supports HTTP/1.1, over plain TCP and, with the feature `tls` (on by default), over

@@ -65,6 +65,8 @@ fn lost_request_fails_by_the_user_timeout() {
         assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
         let kind = error.io_error().map(std::io::Error::kind);
         assert_eq!(kind, Some(ErrorKind::TimedOut), "{error}");
+        assert!(error.to_string().contains("tcp_user_timeout"), "it names the setting: {error}");
+        assert!(!error.is_closed_by_peer() && !error.is_timeout(), "{error}");
         assert_eq!(error.on_reused_connection(), Some(true), "{error}");
 
         // A request that may be repeated goes out once more, on a connection that the path knows.
