@@ -37,15 +37,16 @@ impl Deadline {
 #[derive(Debug)]
 pub(crate) struct StallWatch {
     limit: Option<Duration>,
-    /// Bytes that had passed at the last look, and the moment of the last progress.
+    /// Bytes that had passed at the last look, and the moment of the last progress, once there was a
+    /// look.
     bytes: u64,
-    since: Instant,
+    since: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl StallWatch {
     pub(crate) fn new(limit: Option<Duration>) -> Self {
-        Self { limit, bytes: 0, since: Instant::now(), sleep: None }
+        Self { limit, bytes: 0, since: None, sleep: None }
     }
 
     /// Returns true if no byte has passed for the time of the limit; otherwise the task is woken
@@ -59,12 +60,12 @@ impl StallWatch {
     ) -> bool {
         let Some(limit) = self.limit else { return false };
         if bytes != self.bytes || !waits_for_peer || self.sleep.is_none() {
-            (self.bytes, self.since) = (bytes, Instant::now());
+            (self.bytes, self.since) = (bytes, Some(Instant::now()));
         }
         if !waits_for_peer {
             return false;
         }
-        let Some(end) = self.since.checked_add(limit) else { return false };
+        let Some(end) = self.since.and_then(|since| since.checked_add(limit)) else { return false };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         // The timer is moved only when it has fired: progress costs no change of it.
         while sleep.as_mut().poll(cx).is_ready() {

@@ -328,7 +328,7 @@ impl Exchange<'_> {
         events: &mut RequestEvents,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         match outcome {
-            Ok(Ok(head)) => Ok(self.receive(*head, events)),
+            Ok(Ok(head)) => Ok(self.receive(head, events)),
             Ok(Err(failure)) => Err(self.fail(failure)),
             Err(given_up) => Err(self.give_up(given_up)),
         }

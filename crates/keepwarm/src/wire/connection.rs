@@ -55,7 +55,7 @@ enum Awaited {
 }
 
 /// Result of one request: the head of its response, or the failure of the exchange.
-pub(crate) type Responded = Result<Box<ResponseHead>, Failure>;
+pub(crate) type Responded = Result<ResponseHead, Failure>;
 
 /// Reason why a connection cannot be kept, and the side that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +205,7 @@ impl Connection {
             if let Ok(head) = &responded {
                 self.note(head);
             }
-            self.response = Awaited::Here(responded.map(Box::new));
+            self.response = Awaited::Here(responded);
         }
     }
 
