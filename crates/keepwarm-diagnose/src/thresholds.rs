@@ -130,6 +130,11 @@ pub(crate) const SILENT_MS: u32 = 1_000;
 pub(crate) const SILENT_SHARE: f64 = 0.05;
 /// Stuck sockets from which their share does not matter.
 pub(crate) const STUCK_MANY: u64 = 10;
+/// Share of the open connections of which chance makes no silence.
+pub(crate) const MANY_SILENT: f64 = 0.2;
+/// Milliseconds of silence that chance does not explain: four retransmissions, at 200 ms and twice as
+/// long each time, of which at a loss of 5 % all get lost once in 160,000 times.
+pub(crate) const LONG_SILENCE_MS: u32 = 3_000;
 /// Retransmissions a socket that chance does not explain.
 pub(crate) const RETRIES: u64 = 2;
 
@@ -163,6 +168,8 @@ pub(crate) const SOMEWHAT_LATE: f64 = 0.5;
 pub(crate) const NOT_AT_ONCE: f64 = 0.85;
 /// Factor on D13 if the times of waiting are not twice the longest farewell.
 pub(crate) const SHORT_WAIT: f64 = 0.8;
+/// Share of connections at the largest number of requests from which a limit of them is likely.
+pub(crate) const PILED_AT_MOST: f64 = 0.3;
 /// Healthy, if closes pile up at one number of requests: a limit of them, or a restart.
 pub(crate) const LIMITED: f64 = 0.8;
 /// D1, if pools pile up: a large pool that is new looks the same.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::grade::{Cell, Verdict};
-use crate::situation::{Situation, View};
+use crate::situation::Situation;
 
 fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/truth/known_wrong.txt")
@@ -47,9 +47,8 @@ pub(crate) fn compare(cells: &[Cell]) -> Vec<String> {
 /// A cell's aspect that differs from the marks.
 struct Difference {
     text: String,
-    /// A verdict that is unsure, a mark that goes, or counts at level L2, where a trace on a busy
-    /// machine mistakes one close of a hundred in some runs. A sure verdict that is wrong, and wrong
-    /// counts at level L1, are never excused.
+    /// A verdict that is unsure, a mark that goes, or counts, of which a busy machine mistakes one in a
+    /// hundred in some runs. A sure verdict that is wrong is never excused.
     is_excusable: bool,
 }
 
@@ -67,8 +66,7 @@ fn differences<'a>(
                 text: format!("WRONG: {key}: {why}"),
                 is_excusable: match aspect {
                     "verdict" => cell.verdict == Verdict::Unsure,
-                    "counts" => cell.view == View::L2,
-                    _ => false,
+                    aspect => aspect == "counts",
                 },
             },
             (None, Some(false)) => {

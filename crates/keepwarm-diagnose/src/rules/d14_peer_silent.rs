@@ -5,7 +5,8 @@ use crate::evidence::{Evidence, share};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
 use crate::thresholds::{
-    RETRANSMITTED, RETRIES, SILENT_MS, SILENT_SHARE, STUCK_MANY, WITHOUT_RETRANSMITS,
+    LONG_SILENCE_MS, MANY_SILENT, RETRANSMITTED, RETRIES, SILENT_MS, SILENT_SHARE, STUCK_MANY,
+    WITHOUT_RETRANSMITS,
 };
 use crate::words::{counted, is_or_are, millis, thousands};
 
@@ -34,8 +35,10 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
         counted(stuck.retransmits, "segment"),
         millis(stuck.oldest_ms)
     ));
-    // A lost segment or two is sent again on any network.
-    let is_exact = stuck.retransmits >= count.saturating_mul(RETRIES);
+    // A lost segment or two is sent again on any network: of a few sockets that is chance, unless the
+    // silence lasts.
+    let chance = share(count, open) < MANY_SILENT && stuck.oldest_ms < LONG_SILENCE_MS;
+    let is_exact = stuck.retransmits >= count.saturating_mul(RETRIES) && !chance;
     let confidence = if is_exact { RETRANSMITTED } else { WITHOUT_RETRANSMITS };
     let advice = Some(next_step(Situation::PeerSilent));
     Some(Finding { advice, ..finding(seen, Cause::PeerSilent, confidence, summary) })

@@ -6,7 +6,7 @@ use crate::evidence::{Evidence, PolledEvidence, RequestCount, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     CLUSTERED, ENOUGH_CLOSES, FAILED_REQUESTS, INTRODUCED, LARGE_LIMIT, LIKELY, LIMITED, ONE_DUMP,
-    SILENT_MS, UNREAD, USED_AGAIN, WELL_USED,
+    PILED_AT_MOST, SAME_LIMIT, SILENT_MS, UNREAD, USED_AGAIN, WELL_USED,
 };
 use crate::words::{counted, is_or_are, thousands, were};
 
@@ -68,7 +68,9 @@ fn kept(seen: &Evidence) -> Finding {
     );
     let is_limited = seen.closed() >= ENOUGH_CLOSES
         && seen.requests.is_some_and(|all| {
-            all.common_share >= CLUSTERED && (INTRODUCED..LARGE_LIMIT).contains(&all.common)
+            let at_most = f64::from(all.max) <= f64::from(all.common) * SAME_LIMIT;
+            let pile = if at_most { PILED_AT_MOST } else { CLUSTERED };
+            all.common_share >= pile && (INTRODUCED..LARGE_LIMIT).contains(&all.common)
         });
     let sure = if is_limited { LIMITED } else { 1.0 };
     finding(seen, Cause::Healthy, sure, summary)

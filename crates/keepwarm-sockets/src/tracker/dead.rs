@@ -173,7 +173,7 @@ impl DeadSocket {
         let cut = exchange.in_flight.and_then(|part| {
             let has_begun = exchange.delivered() >= exchange.messages;
             // Two segments may have come, and been read, before their acknowledgement was due.
-            let is_cut = !has_begun || part.segments > DELAYED_ACK;
+            let is_cut = !has_begun || part.with_unsent > DELAYED_ACK;
             is_cut.then_some(CutAnswer { after_ms: part.after_ms, has_begun })
         });
         Asked {

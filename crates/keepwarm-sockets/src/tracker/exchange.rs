@@ -56,7 +56,9 @@ pub(super) struct Exchange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InFlight {
     /// Its segments, at most.
-    pub(super) segments: u32,
+    segments: u32,
+    /// The same, with what waits to be sent.
+    pub(super) with_unsent: u32,
     /// Milliseconds between the client's last data and the server's.
     pub(super) after_ms: u32,
 }
@@ -93,7 +95,7 @@ impl Exchange {
         );
         // One message is no handshake, so nothing after it is a farewell of TLS.
         let farewell = if messages > 1 { FAREWELL_BYTES } else { 0 };
-        let in_flight = InFlight::of(&info, farewell).filter(|_| side == Side::Server);
+        let in_flight = InFlight::of(socket, farewell).filter(|_| side == Side::Server);
         Some(Exchange { requests, at_most, messages, behind_tls, answers, waiting_ms, in_flight })
     }
 
@@ -109,14 +111,19 @@ impl Exchange {
 }
 
 impl InFlight {
-    /// Returns what is in flight, if it is more than `farewell` bytes.
-    fn of(info: &TcpInfo, farewell: u32) -> Option<InFlight> {
+    /// Returns what is in flight or waits to be sent, if it is more than `farewell` bytes.
+    fn of(socket: &Socket, farewell: u32) -> Option<InFlight> {
+        let info = socket.info?;
         let sent = info.bytes_sent?.saturating_sub(info.bytes_retrans?);
-        let bytes = sent.saturating_sub(info.bytes_acked?);
+        let in_flight = sent.saturating_sub(info.bytes_acked?);
+        // A FIN is in the queue, too.
+        let bytes = in_flight.max(socket.wqueue.saturating_sub(1).into());
         let mss = u64::from(info.send_mss.filter(|mss| *mss > 0)?);
         let after = info.last_data_recv_ms?.saturating_sub(info.last_data_sent_ms?);
+        let segments = |bytes: u64| u32::try_from(bytes.div_ceil(mss)).unwrap_or(u32::MAX);
         (bytes > farewell.into()).then(|| InFlight {
-            segments: u32::try_from(bytes.div_ceil(mss)).unwrap_or(u32::MAX),
+            segments: segments(in_flight),
+            with_unsent: segments(bytes),
             after_ms: after,
         })
     }
@@ -341,7 +348,7 @@ mod tests {
             ..client(0, 0, 0)
         };
         let one = exchange(Side::Server, server(0));
-        let late = InFlight { segments: 4, after_ms: 320 };
+        let late = InFlight { segments: 4, with_unsent: 4, after_ms: 320 };
         assert_eq!((one.in_flight, one.delivered()), (Some(late), 0));
         assert_eq!(exchange(Side::Server, server(2_000)).delivered(), 2);
         let asked = |data_segs_in| TcpInfo { data_segs_in, ..server(3_200 - 24) };
