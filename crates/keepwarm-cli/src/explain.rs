@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_people_type_have_a_page() {
+    fn typed_words_have_a_page() {
         for word in [
             "TIME_WAIT",
             "time_wait",

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn old_content_stays_until_new_is_complete() {
+    fn old_content_stays_until_replaced() {
         let folder = folder("output-file");
         let path = folder.join("run.json");
         fs::write(&path, "old").expect("written");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn mode_stays_and_new_secrets_are_private() {
+    fn mode_stays_new_secrets_are_private() {
         let folder = folder("output-mode");
         let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
         let write = |path: &Path, is_private: bool| {

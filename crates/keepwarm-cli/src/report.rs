@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn long_files_are_read_from_their_end() {
+    fn only_tails_of_long_files_count() {
         let last = |text: &str, most| {
             let bytes = last_lines(&mut io::Cursor::new(text), most).expect("bytes");
             String::from_utf8(bytes).expect("UTF-8")

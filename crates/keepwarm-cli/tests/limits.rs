@@ -94,13 +94,13 @@ fn each_command(name: &str, limits: &[String], codes: &[i32]) {
 }
 
 #[test]
-fn few_processes_end_no_command_by_panic() {
+fn few_processes_cause_no_panic() {
     let limits: Vec<_> = (1..=8).map(|most| format!("--nproc={most}:{most}")).collect();
     each_command("nproc", &limits, &[1, 8]);
 }
 
 #[test]
-fn few_descriptors_end_no_command_by_panic() {
+fn few_descriptors_cause_no_panic() {
     let limits: Vec<_> =
         (6..=20).step_by(2).map(|most| format!("--nofile={most}:{most}")).collect();
     each_command("nofile", &limits, &[7]);
@@ -108,7 +108,7 @@ fn few_descriptors_end_no_command_by_panic() {
 
 /// Beyond what the dynamic linker takes for the libraries.
 #[test]
-fn little_memory_ends_no_command_by_panic() {
+fn little_memory_causes_no_panic() {
     let limits = [30, 34, 38, 42, 46, 50, 58, 66, 90];
     let limits = limits.map(|most| format!("--as={most}000000"));
     each_command("as", &limits, &[1, 8]);

@@ -169,7 +169,7 @@ fn redirects_say_where_they_lead() {
 }
 
 #[test]
-fn classes_of_statuses_have_their_own_times() {
+fn status_classes_have_own_times() {
     let data = Service::start(&["data"]);
     let path = std::env::temp_dir().join(format!("keepwarm-classes-{}", std::process::id()));
     std::fs::write(&path, "GET /data\n\nGET /missing\n").expect("a file");
@@ -297,7 +297,7 @@ fn bad_arguments_name_themselves() {
 }
 
 #[test]
-fn files_of_tls_are_named_in_errors() {
+fn errors_name_tls_files() {
     let path = std::env::temp_dir().join(format!("keepwarm-no-pem-{}", std::process::id()));
     std::fs::write(&path, "hello").expect("a file");
     let name = path.to_str().expect("UTF-8");
@@ -358,7 +358,7 @@ fn body_is_sent_as_by_curl() {
 }
 
 #[test]
-fn numbers_are_read_as_people_write_them() {
+fn numbers_parse_as_people_write() {
     let data = Service::start(&["data"]);
     let watched = format!("localhost:{}", data.address.port());
     let record =
@@ -369,7 +369,7 @@ fn numbers_are_read_as_people_write_them() {
 }
 
 #[test]
-fn unjudgeable_assertions_are_refused_before_the_run() {
+fn unjudgeable_assertions_are_refused_first() {
     // Nothing listens there: had the run begun, the exit code would be 3.
     let url = format!("http://127.0.0.1:{}/", dead_port());
     for (assertion, why) in [
@@ -419,7 +419,7 @@ fn dropped_syn_is_named() {
 }
 
 #[test]
-fn record_goes_to_stdout_and_report_to_stderr() {
+fn record_and_report_take_two_streams() {
     let data = Service::start(&["data"]);
     let output = load(&["-n", "10", "-c", "1", "-o", "-"], &data.url("/data"));
     let record: Value = serde_json::from_str(&output.exits_with(0).stdout).expect("one document");

@@ -126,7 +126,7 @@ fn standard_input_equals_the_file() {
 }
 
 #[test]
-fn json_of_a_report_is_the_record() {
+fn report_json_is_the_record() {
     for name in ["load_hops", "load_open", "lab"] {
         let shown = report(&[&recorded(name), "--format", "json"]).stdout;
         assert_eq!(shown, fs::read_to_string(recorded(name)).expect("readable"), "{name}");

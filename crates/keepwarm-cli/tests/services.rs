@@ -25,7 +25,7 @@ fn data_service_answers_its_route() {
 }
 
 #[test]
-fn front_returns_upstream_body_under_every_policy() {
+fn every_policy_returns_upstream_body() {
     let data = Service::start(&["data"]);
     for policy in ["per-request", "go-default", "tuned", "keepwarm"] {
         let upstream = data.url("/data");

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn closes_at_the_end_are_no_churn() {
+    fn final_closes_are_no_churn() {
         let (account, load) = (account(), load(None, 3));
         let hop = Hop { account: &account, load: &load, secret: false };
         assert_eq!(hop.closed_by_the_end(), 3, "whether by FIN or by RST");
