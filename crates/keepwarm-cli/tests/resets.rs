@@ -72,10 +72,11 @@ fn assert_found(document: &Value, side: &str, code: &str, confidence: f64, in_wo
 }
 
 #[test]
-fn traced_server_is_sure_of_unread_bodies() {
+fn traced_server_is_surer_of_unread_bodies() {
     let Some((plain, traced)) = without_and_with_traces(Way::ClientUnread) else { return };
-    assert_found(&plain, "server", "D3", 0.6, "or is cancelled");
-    assert_found(&traced, "server", "D3", 1.0, "TCP_ABORT_ON_CLOSE");
+    assert_found(&plain, "server", "D3", 0.4, "or is cancelled");
+    // A farewell that was left unread has the same reason.
+    assert_found(&traced, "server", "D3", 0.8, "TCP_ABORT_ON_CLOSE");
     for document in [plain, traced] {
         assert_found(&document, "client", "D3", 1.0, "unread");
     }
@@ -84,10 +85,10 @@ fn traced_server_is_sure_of_unread_bodies() {
 #[test]
 fn reset_on_purpose_is_not_d3() {
     let Some((plain, traced)) = without_and_with_traces(Way::ClientRst) else { return };
-    assert_found(&plain, "server", "D3", 0.6, "or is cancelled");
-    assert_found(&traced, "server", "D1", 1.0, "by a reset on purpose");
+    assert_found(&plain, "server", "D3", 0.4, "or is cancelled");
+    assert_found(&traced, "server", "D8", 0.6, "with a reset on purpose");
     // Of such a socket the kernel keeps no numbers; those of its peer on this host stand in.
-    assert_found(&traced, "client", "D1", 1.0, "by a reset on purpose");
+    assert_found(&traced, "client", "D8", 0.6, "with a reset on purpose");
 }
 
 #[test]

@@ -58,10 +58,10 @@ fn at_server(seen: &Evidence) -> Unread {
     let aborted = reasons.unread.min(seen.remote_rst);
     // Traces name the reasons of a client on this host. Only what was under way shows that more than
     // a farewell was unread.
-    if aborted >= seen.cut_answers {
+    if aborted > 0 && aborted.saturating_mul(2) >= seen.cut_answers {
         let is_proved = seen.cut_answers.saturating_mul(2) >= aborted;
         return Unread {
-            closes: aborted,
+            closes: aborted.max(seen.cut_answers),
             how: "the client closed with a part of the body unread: the kernel names its resets \
                   (TCP_ABORT_ON_CLOSE)",
             sure: if is_proved { 1.0 } else { CUT_ANSWERS },

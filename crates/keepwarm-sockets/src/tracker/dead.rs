@@ -102,9 +102,11 @@ impl DeadSocket {
         !self.disconnected && self.event.rqueue > 1
     }
 
-    /// Returns whether no more was left unread than a farewell and a FIN take.
-    pub(super) fn has_unread_farewell(&self) -> bool {
-        self.has_unread_data() && self.event.rqueue <= FAREWELL_BYTES + 1
+    /// Returns whether no more was left unread than a farewell of TLS and a FIN take. One message of the
+    /// client's is no handshake, and what is unread after it is a body.
+    pub(super) fn has_unread_farewell(&self, side: Side) -> bool {
+        let may_be_tls = Exchange::of(side, &self.event).is_some_and(|one| one.messages > 1);
+        may_be_tls && self.has_unread_data() && self.event.rqueue <= FAREWELL_BYTES + 1
     }
 
     /// Returns the evidence of its event and of dumps, if it is on this side.

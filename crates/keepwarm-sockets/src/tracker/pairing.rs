@@ -350,7 +350,7 @@ impl Tracker {
             kind: concluded.kind,
             rests_on_absence: concluded.rests_on_absence,
             unread: dead.has_unread_data(),
-            unread_farewell: dead.has_unread_farewell(),
+            unread_farewell: dead.has_unread_farewell(side),
             unread_bytes: dead.event.rqueue,
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
