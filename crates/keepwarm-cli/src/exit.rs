@@ -1,4 +1,4 @@
-//! Exit codes, and the failure that carries one with its message. The README lists the codes.
+//! Exit codes, and the failure that carries one with its message. docs/exit-codes.md lists the codes.
 
 use std::fmt;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
 //! The tool under small limits, and with standard streams that are closed or full: no panic, an exit
-//! code of the README's table, and words.
+//! code of docs/exit-codes.md, and words.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! The README's examples run as they stand, but for the addresses of the services and the lengths of
-//! the runs.
+//! The examples of the README and of docs/loading.md run as they stand, but for the addresses of the
+//! services and the lengths of the runs.
 
 mod common;
 
@@ -9,9 +9,11 @@ use common::{Service, run};
 
 /// Lines of code blocks that begin with `keepwarm`.
 fn examples() -> Vec<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let text = std::fs::read_to_string(path).expect("the README");
-    let blocks = text.split("\n```").skip(1).step_by(2);
+    let pages = ["README.md", "docs/loading.md"].map(|page| {
+        let path = format!("{}/../../{page}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("a page")
+    });
+    let blocks = pages.iter().flat_map(|text| text.split("\n```").skip(1).step_by(2));
     let lines = blocks.flat_map(str::lines).map(str::trim);
     let commands = ["load", "watch", "explain", "lab", "report", "serve"];
     let is_command = |line: &&str| {
@@ -33,7 +35,7 @@ fn shortened(example: &str) -> String {
 }
 
 #[test]
-fn examples_of_the_readme_run() {
+fn examples_of_the_pages_run() {
     let (data, front);
     data = Service::start(&["data"]);
     front = Service::start(&["front", "--upstream", &data.url("/data")]);

@@ -27,6 +27,7 @@ mod local_address;
 mod metrics;
 mod numbers;
 mod observing;
+mod readme;
 mod redirects;
 mod resolver;
 mod retirement;
