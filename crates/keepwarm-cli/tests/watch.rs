@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use keepwarm_record::watch::WatchRecord;
+use keepwarm_testkit::namespace::Namespace;
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
@@ -173,6 +174,34 @@ fn reused_connections_are_healthy() {
     let client = destination(&document, &service.address.to_string(), "client");
     assert_eq!((&client["opened"], codes(client)), (&10.into(), vec!["healthy"]), "{client:#}");
     assert_eq!(client["findings"][0]["confidence"], 1.0);
+}
+
+/// A client that calls `localhost`, which leads to IPv6 first.
+#[test]
+fn service_on_ipv4_only_is_named() {
+    let namespace = match Namespace::make() {
+        Ok(namespace) => namespace,
+        Err(error) => return skipped::because(&format!("a namespace takes root: {error}")),
+    };
+    let document = namespace.inside(|| {
+        let service = TcpListener::bind("127.0.0.1:8081")?;
+        let watch = Running::watch(&["--for", "60s", "--format", "json", "--level", "l1"]);
+        for _ in 0..40 {
+            TcpStream::connect("[::1]:8081").expect_err("no service");
+            let client = TcpStream::connect("127.0.0.1:8081")?;
+            drop((client, service.accept()?));
+        }
+        Ok(serde_json::from_str::<Value>(&watch.interrupt().stdout).unwrap())
+    });
+    let document = document.unwrap();
+    let failing = destination(&document, "[::1]:0", "client");
+    let finding = &failing["findings"][0];
+    assert_eq!((&finding["code"], &finding["confidence"]), (&"D9".into(), &1.0.into()));
+    assert_eq!(failing["side_evidence"], "connected", "only a client connects");
+    let summary = finding["summary"].as_str().unwrap();
+    assert!(summary.contains("127.0.0.1:8081 listens on IPv4 only"), "{summary}");
+    let advice = finding["advice"].as_str().unwrap();
+    assert!(advice.contains("listen on [::]"), "{advice}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Owns the numbers, their level, and the sums over them; knows no rule. An unknown number is
 //! `None`, never 0.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::knowledge::Runtime;
@@ -109,6 +110,8 @@ pub struct Evidence {
     pub unclassified: u64,
     /// Calls of connect(2) that were refused or timed out.
     pub connect_failed: u64,
+    /// Address of a service of this host that listens on IPv4 only, while these connects went to IPv6.
+    pub ipv4_only: Option<SocketAddr>,
     /// Closed connections on which the client sent data and received nothing.
     pub unanswered: u64,
     /// Closes that the client began while an answer was due.

@@ -113,6 +113,7 @@ fn evidence(dice: &mut Dice) -> Evidence {
         undrained: pick(dice, &COUNTS),
         unclassified: pick(dice, &COUNTS),
         connect_failed: pick(dice, &COUNTS),
+        ipv4_only: maybe(dice, |_| std::net::SocketAddr::from(([127, 0, 0, 1], 8081))),
         unanswered: pick(dice, &COUNTS),
         given_up: pick(dice, &COUNTS),
         unattributed_aborts: pick(dice, &COUNTS),

@@ -51,6 +51,7 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         // A connection that timed out has no closer.
         unclassified: one.closed.unclassified + one.closed.timed_out,
         connect_failed: one.connect_failed,
+        ipv4_only: one.ipv4_only,
         unanswered: one.unanswered,
         given_up,
         waited,

@@ -156,6 +156,8 @@ pub enum Situation {
     ServerCloses,
     /// Connects to one destination fail.
     ConnectsFail,
+    /// Connects to IPv6 fail, and the service listens on IPv4 only.
+    Ipv4Only,
     /// Counters show failed handshakes, not to which service.
     HandshakesFailOnHost,
     /// Counters show full accept queues, not which.
@@ -178,10 +180,11 @@ pub enum Situation {
 
 impl Situation {
     /// Every situation.
-    pub const ALL: [Situation; 12] = [
+    pub const ALL: [Situation; 13] = [
         Situation::BodiesUnreadOnHost,
         Situation::ServerCloses,
         Situation::ConnectsFail,
+        Situation::Ipv4Only,
         Situation::HandshakesFailOnHost,
         Situation::AcceptQueueFullOnHost,
         Situation::PortsRunOut,
@@ -200,6 +203,7 @@ impl Situation {
             Situation::BodiesUnreadOnHost => "unread bodies on this host",
             Situation::ServerCloses => "the server closes first",
             Situation::ConnectsFail => "connects to a service fail",
+            Situation::Ipv4Only => "a service listens on IPv4 only",
             Situation::HandshakesFailOnHost => "handshakes fail on this host",
             Situation::AcceptQueueFullOnHost => "an accept queue is full on this host",
             Situation::PortsRunOut => "ports get scarce",

@@ -89,3 +89,5 @@ pub(super) const SNMP_COUNTERS: &str = "https://docs.kernel.org/networking/snmp_
 pub(super) const IP_SYSCTL: &str = "https://docs.kernel.org/networking/ip-sysctl.html";
 pub(super) const LISTEN: &str = "https://man7.org/linux/man-pages/man2/listen.2.html";
 pub(super) const SOCK_DIAG: &str = "https://man7.org/linux/man-pages/man7/sock_diag.7.html";
+
+pub(super) const IPV6: &str = "https://man.archlinux.org/man/IPV6_V6ONLY.2const.en";

@@ -36,6 +36,13 @@ pub const STEPS: &[Step] = &[
         source::SNMP_COUNTERS,
     ),
     step(
+        Situation::Ipv4Only,
+        "D9",
+        "let the service listen on [::] as well, or have its clients call it by its IPv4 address instead \
+         of a name such as localhost, which leads to IPv6 first",
+        source::IPV6,
+    ),
+    step(
         Situation::HandshakesFailOnHost,
         "D9",
         "look whether the services that are called listen",

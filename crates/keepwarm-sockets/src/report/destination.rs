@@ -38,6 +38,10 @@ pub struct Destination {
     pub closed: SocketCloses,
     /// connect(2) calls that were refused or timed out.
     pub connect_failed: u64,
+    /// Address where a service of this host listens on IPv4 only, and that connections are opened to
+    /// beside the failures: a name of both families leads to this destination first. Known for
+    /// failed connects to an IPv6 address of this host.
+    pub ipv4_only: Option<SocketAddr>,
     /// Requests per connection within the window, at least: segments with data that the client sent,
     /// without retransmissions, and without the full ones where the client sent bulk data; half of the
     /// server's where those are small and fewer. Covers connections opened in the window, and older
@@ -276,6 +280,7 @@ impl Destination {
             opened: 0,
             closed: SocketCloses::default(),
             connect_failed: 0,
+            ipv4_only: None,
             requests: Histogram::default(),
             requests_open: Histogram::default(),
             requests_at_most: Histogram::default(),

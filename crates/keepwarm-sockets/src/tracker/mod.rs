@@ -381,6 +381,7 @@ impl Tracker {
                 self.destinations.get(id).report(open, doubt, owners)
             })
             .collect();
+        self.name_ipv4_only(&mut destinations);
         destinations.sort_by_cached_key(Destination::rank);
         HostReport {
             scope: self.scope,
@@ -405,6 +406,28 @@ impl Tracker {
             local.most = local.most.max(all);
         }
         Doubt { local, all }
+    }
+
+    /// Names the service that failed connects to an IPv6 address of this host were meant for, if it
+    /// listens on IPv4 only. The kernel keeps no port of a failed connect, so it is the one to which
+    /// most connections were opened.
+    fn name_ipv4_only(&self, destinations: &mut [Destination]) {
+        let is_failing = |one: &Destination| {
+            let is_here = |to: SocketAddr| to.is_ipv6() && self.addresses.contains(&to.ip());
+            one.side == Side::Client && one.connect_failed > 0 && one.service.is_some_and(is_here)
+        };
+        if !destinations.iter().any(is_failing) {
+            return;
+        }
+        let meant = destinations.iter().filter(|one| one.side == Side::Client && one.opened > 0);
+        let meant = meant.filter_map(|one| one.service.map(|service| (one.opened, service)));
+        let meant = meant.filter(|(_, service)| {
+            self.addresses.contains(&service.ip()) && self.listeners.is_ipv4_only(service)
+        });
+        let meant = meant.max().map(|(_, service)| service);
+        for one in destinations.iter_mut().filter(|one| is_failing(one)) {
+            one.ipv4_only = meant;
+        }
     }
 
     /// Adds up the open sockets of each destination.

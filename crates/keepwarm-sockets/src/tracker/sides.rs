@@ -68,6 +68,19 @@ impl Listeners {
         addresses_of(service).iter().find_map(|one| self.queues.get(one)).copied()
     }
 
+    /// Returns whether a service listens at this IPv4 address, and none at its port on IPv6. A
+    /// listener on `[::]` takes IPv4 too, unless IPV6_V6ONLY is set, and is no such service.
+    pub(super) fn is_ipv4_only(&self, service: &SocketAddr) -> bool {
+        let same_port = self.addresses.keys().filter(|one| one.port() == service.port());
+        let (mut v4, mut v6) = (false, false);
+        for listener in same_port {
+            v6 |= listener.is_ipv6();
+            v4 |= listener.ip() == service.ip()
+                || listener.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        }
+        service.is_ipv4() && v4 && !v6
+    }
+
     /// Returns whether the port of this address has or had a listener.
     pub(super) fn serves(&self, address: &SocketAddr) -> bool {
         self.ports.contains_key(&address.port())

@@ -356,7 +356,11 @@ impl Totals {
         }
     }
 
+    /// Counts a connect that failed. Only a client connects.
     pub(super) fn count_failed_connect(&mut self) {
+        if self.side() == Side::Client {
+            self.note_side(SideEvidence::Connected);
+        }
         self.sums.connect_failed += 1;
     }
 
