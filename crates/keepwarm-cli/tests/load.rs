@@ -357,6 +357,25 @@ fn body_is_sent_as_by_curl() {
     std::fs::remove_file(&path).expect("it is there");
 }
 
+/// Four requests announce a file of 5 GiB, and are answered before they are sent whole. The file
+/// has holes and takes no space; a tenth of it in memory would not fit the limit.
+#[test]
+fn huge_body_file_needs_little_memory() {
+    let path = std::env::temp_dir().join(format!("keepwarm-huge-{}", std::process::id()));
+    std::fs::File::create(&path).and_then(|file| file.set_len(5 << 30)).expect("a file");
+    let at = format!("@{}", path.display());
+    let (url, received) = listening();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v 524288; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_keepwarm")]);
+    command.args(["load", "-n", "4", "-t", "1", "-c", "4", "-d", &at, &url]);
+    let output = command.output().expect("it starts");
+    std::fs::remove_file(&path).expect("it is there");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    let head = received.recv().expect("a request");
+    assert!(head.contains("\r\nContent-Length: 5368709120\r\n"), "{head}");
+}
+
 #[test]
 fn numbers_parse_as_people_write() {
     let data = Service::start(&["data"]);

@@ -50,7 +50,8 @@ pub use counts::{
 };
 pub use pacer::{Arrivals, Stage};
 pub use plan::{
-    ClosePolicy, ConnectTo, Plan, PlanBuilder, PlanError, RequestFileError, RequestSpec, read_file,
+    Body, ClosePolicy, ConnectTo, Plan, PlanBuilder, PlanError, RequestFileError, RequestSpec,
+    read_file,
 };
 pub use run::{Progress, Run, Stop};
 pub use summary::{Loader, StopReason, Summary};

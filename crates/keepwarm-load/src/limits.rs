@@ -20,11 +20,15 @@ pub const DESCRIPTORS_PER_THREAD: u64 = 3;
 /// The most requests in one file of requests.
 pub const MAX_FILE_REQUESTS: usize = 100_000;
 
-/// The largest file that becomes a part of a plan, in bytes.
+/// The largest file that is read into memory as a part of a plan, in bytes.
 pub const MAX_FILE: u64 = 4 << 30;
 
 /// The most bytes that are read from a pipe or a device, which may have no end.
 pub const MAX_STREAM: u64 = 256 << 20;
+
+/// The size, in bytes, above which the regular file of a body is read while it is sent, and not kept
+/// in memory.
+pub const MIN_STREAMED: u64 = 1 << 20;
 
 /// The most slices of a timeline. In a longer run neighbouring slices are merged in pairs: a slice
 /// lasts 2 seconds in a run of more than an hour, 4 seconds beyond two hours, and so on.

@@ -2,12 +2,15 @@
 //!
 //! Owns their syntax. The plan decides which of them fit together.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use keepwarm_load::{Arrivals, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage, read_file};
+use keepwarm_load::{
+    Arrivals, Body, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage, read_file,
+};
 
 use super::{duration, number};
 use crate::exit::{Exit, Failure};
@@ -176,10 +179,15 @@ impl EngineOptions {
                 .map_err(|_| refused("the file is not UTF-8".to_owned()))?;
             // Names of files are relative to the file that contains them.
             let directory = path.parent().unwrap_or(Path::new(""));
-            let specs = RequestSpec::parse_all(&text, |name| read_file(&directory.join(name)));
+            let specs = RequestSpec::parse_all(&text, |name| self.body_of(&directory.join(name)));
             builder = builder.request_specs(specs.map_err(|error| refused(error.to_string()))?);
         }
         Ok(builder.templates(self.template))
+    }
+
+    /// Opens the file of a body, or reads it: into memory if a template may change any byte of it.
+    pub(crate) fn body_of(&self, path: &Path) -> io::Result<Body> {
+        if self.template { Body::read(path) } else { Body::open(path) }
     }
 
     fn open_loop(&self, mut builder: PlanBuilder) -> PlanBuilder {

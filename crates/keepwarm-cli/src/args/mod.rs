@@ -329,7 +329,8 @@ pub(crate) struct LoadOptions {
     pub(crate) headers: Vec<(String, String)>,
 
     /// Request body; @FILE is the file's content. As with curl, its Content-Type is
-    /// application/x-www-form-urlencoded unless -H names another
+    /// application/x-www-form-urlencoded unless -H names another. A file of more than 1 MiB is read
+    /// while it is sent, and must keep its length
     #[arg(short = 'd', long, value_name = "TEXT", conflicts_with = "body_file")]
     pub(crate) body: Option<String>,
 

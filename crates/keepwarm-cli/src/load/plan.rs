@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keepwarm_load::{Plan, PlanBuilder, PlanError};
+use keepwarm_load::{Body, Plan, PlanBuilder, PlanError};
 use keepwarm_record::assertion::Assertion;
 
 use crate::args::LoadOptions;
@@ -110,12 +110,14 @@ pub(super) fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
     options.engine.apply(builder)
 }
 
-fn body(options: &LoadOptions) -> Result<Option<Vec<u8>>, Failure> {
+/// Returns the body of -d or -D. With --template any byte may belong to a field, so the file is read
+/// into memory.
+fn body(options: &LoadOptions) -> Result<Option<Body>, Failure> {
     let of_text = options.body.as_deref().and_then(|text| text.strip_prefix('@')).map(Path::new);
     let Some(path) = options.body_file.as_deref().or(of_text) else {
-        return Ok(options.body.as_ref().map(|body| body.clone().into_bytes()));
+        return Ok(options.body.as_deref().map(Body::from));
     };
-    let read = keepwarm_load::read_file(path);
+    let read = options.engine.body_of(path);
     let failed =
         |error| Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
     Ok(Some(read.map_err(failed)?))

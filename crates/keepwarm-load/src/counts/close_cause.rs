@@ -29,13 +29,15 @@ pub enum CloseCause {
     BadResponse,
     /// The kernel reported an error on the connection other than the peer's RST.
     SocketError,
+    /// The body of the request could not be read, so that its end was never written.
+    BodyFailed,
     /// The TLS handshake failed: the certificate was refused, or the peer does not speak TLS.
     TlsFailed,
 }
 
 impl CloseCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ResponseSaidClose,
         Self::OnePerConnection,
         Self::RequestLimit,
@@ -45,6 +47,7 @@ impl CloseCause {
         Self::EarlyResponse,
         Self::BadResponse,
         Self::SocketError,
+        Self::BodyFailed,
         Self::TlsFailed,
     ];
 
@@ -60,6 +63,7 @@ impl CloseCause {
             Self::EarlyResponse => "early_response",
             Self::BadResponse => "bad_response",
             Self::SocketError => "socket_error",
+            Self::BodyFailed => "body_failed",
             Self::TlsFailed => "tls_failed",
         }
     }

@@ -38,6 +38,9 @@ pub enum ErrorClass {
     TooLarge,
     /// Writing the request failed with this errno, and no complete response had arrived.
     Write,
+    /// The body could not be read from its file while it was sent, or the file has become shorter
+    /// than when the run began.
+    Body,
     /// Reading the response failed with this errno, other than by the peer's RST.
     Read,
     /// The run and its grace ended before the last byte of the response. The response would have
@@ -47,7 +50,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, in the order of reports.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Connect,
         Self::Tls,
         Self::ConnectTimeout,
@@ -60,6 +63,7 @@ impl ErrorClass {
         Self::BadFraming,
         Self::TooLarge,
         Self::Write,
+        Self::Body,
         Self::Read,
         Self::Unanswered,
     ];
@@ -79,6 +83,7 @@ impl ErrorClass {
             Self::BadFraming => "bad_framing",
             Self::TooLarge => "too_large",
             Self::Write => "write",
+            Self::Body => "body",
             Self::Read => "read",
             Self::Unanswered => "unanswered",
         }
@@ -116,6 +121,9 @@ impl ErrorClass {
                  service time of the run if that is longer: the server has stopped, or is slower \
                  than that; a longer run (-z) shows how slow",
             ),
+            Self::Body => {
+                Some("the body's file must keep its length, and stay readable, while it is sent")
+            }
             Self::Connect | Self::BadFraming | Self::TooLarge | Self::Write | Self::Read => None,
         }
     }

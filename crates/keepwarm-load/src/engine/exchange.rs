@@ -5,6 +5,7 @@
 //! this side closes, the socket is read until empty, so that a FIN that has already arrived counts
 //! as the peer's. EPIPE means that an RST came after a FIN: the peer closed first, in order.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use keepwarm_http1::{Asked, Counts, Error, Persistence, Refusal};
@@ -14,7 +15,7 @@ use rustix::net::{RecvFlags, SendFlags, sockopt};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
 use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, FirstResponse, Protocol, micros};
-use crate::plan::{ClosePolicy, Start};
+use crate::plan::{ClosePolicy, Part, Start};
 
 /// Time for which a peer is expected to close first.
 const WAIT_FOR_PEER: Duration = Duration::from_secs(1);
@@ -90,7 +91,14 @@ impl Engine {
             if slot.written == request.len() {
                 return;
             }
-            match rustix::net::send(socket, request.after(slot.written), SendFlags::NOSIGNAL) {
+            let bytes = match request.after(slot.written) {
+                Part::Memory(bytes) => bytes,
+                Part::File(file, offset) => match file.read_at(offset, &mut self.buffers.body) {
+                    Ok(bytes) => bytes,
+                    Err(error) => return self.body_failed(index, &error),
+                },
+            };
+            match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     if slot.written == 0 && count > 0 {
                         slot.requests += 1;
@@ -377,6 +385,17 @@ impl Engine {
             let error = std::io::Error::from(errno);
             format!("writing the request, after {written} of {length} bytes: {error}")
         });
+    }
+
+    /// Fails the request whose body cannot be read any further, and closes its connection: the
+    /// server waits for bytes that will never come.
+    #[cold]
+    pub(super) fn body_failed(&mut self, index: usize, error: &io::Error) {
+        let errno = Errno::from_io_error(error);
+        self.fail(index, ErrorClass::Body, errno, Instant::now(), || {
+            format!("reading the body from its file: {error}")
+        });
+        self.close(index, ConnectionEnd::ByUs(CloseCause::BodyFailed));
     }
 
     fn bad_response(&mut self, index: usize, error: Error, bytes: &[u8], now: Instant) {

@@ -139,14 +139,22 @@ struct Buffers {
     spare: Option<Box<[u8]>>,
     /// Decrypted bytes. Only with TLS.
     plain: Box<[u8]>,
+    /// Bytes of a body on their way from its file to a socket. A connection whose socket took a
+    /// part of them reads the rest again. Only with bodies that are streamed.
+    body: Box<[u8]>,
 }
 
 impl Buffers {
-    fn new(with_tls: bool) -> Self {
+    fn new(with_tls: bool, with_files: bool) -> Self {
         let buffer = |wanted: bool| -> Box<[u8]> {
             vec![0; if wanted { READ_BUFFER } else { 0 }].into_boxed_slice()
         };
-        Self { read: buffer(true), spare: Some(buffer(with_tls)), plain: buffer(with_tls) }
+        Self {
+            read: buffer(true),
+            spare: Some(buffer(with_tls)),
+            plain: buffer(with_tls),
+            body: buffer(with_files),
+        }
     }
 }
 
@@ -178,7 +186,7 @@ impl Engine {
             pacing: Pacing::new(pacer, &plan, started),
             dialing: Dialing::new(&plan, thread, started),
             gauges: Gauges::default(),
-            buffers: Buffers::new(plan.tls().is_some()),
+            buffers: Buffers::new(plan.tls().is_some(), plan.streams_bodies()),
             tls: plan.tls().map(|tls| (tls.of_thread(), tls.name.clone())),
             next_sweep: started + plan.timeout(),
             random: SplitMix::new(RandomState::new().build_hasher().finish(), thread as u64),

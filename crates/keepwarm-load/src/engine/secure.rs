@@ -17,7 +17,7 @@ use super::exchange::{ConnectionEnd, quoted};
 use super::slot::{State, request};
 use super::{CALLS_PER_BATCH, Engine};
 use crate::counts::{self, CloseCause, ErrorClass, ErrorKey, Protocol, micros};
-use crate::plan::{Outgoing, describe_tls};
+use crate::plan::{Outgoing, Part, describe_tls};
 
 /// Time for which the FIN of a peer that has sent close_notify is waited for. Servers send the two
 /// together. Closing between them would make this side the first one on TCP, and move the TIME_WAIT
@@ -65,8 +65,17 @@ impl Engine {
             };
             let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) else { return };
             if slot.written < request.len() {
+                let bytes = match request.after(slot.written) {
+                    Part::Memory(bytes) => bytes,
+                    Part::File(file, offset) => {
+                        match file.read_at(offset, &mut self.buffers.body) {
+                            Ok(bytes) => bytes,
+                            Err(error) => return self.body_failed(index, &error),
+                        }
+                    }
+                };
                 // Written into a buffer of rustls, which takes less only at its limit.
-                let taken = tls.writer().write(request.after(slot.written)).unwrap_or(0);
+                let taken = tls.writer().write(bytes).unwrap_or(0);
                 if slot.written == 0 && taken > 0 {
                     slot.requests += 1;
                     self.tally.ledger.requests_written += 1;

@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::{self, Prepared, RequestParts};
 use super::target::{Target, without_zone};
 use super::tls::TlsSettings;
-use super::{ClosePolicy, ConnectTo, OpenLoop, Plan, PlanError, RequestSpec, Route, conflicts};
+use super::{
+    Body, ClosePolicy, ConnectTo, OpenLoop, Plan, PlanError, RequestSpec, Route, conflicts,
+};
 use crate::limits::{MAX_CONCURRENCY, MAX_DURATION, MAX_RATE};
 use crate::pacer::{Arrivals, Course, Stage};
 
@@ -40,7 +41,7 @@ pub struct PlanBuilder {
     close_policy: Option<ClosePolicy>,
     method: Option<String>,
     headers: Vec<(String, String)>,
-    body: Arc<Vec<u8>>,
+    body: Body,
     form: Vec<(String, String)>,
     specs: Vec<RequestSpec>,
     templates: bool,
@@ -70,7 +71,7 @@ impl PlanBuilder {
             specs: Vec::new(),
             templates: false,
             headers: Vec::new(),
-            body: Arc::default(),
+            body: Body::default(),
             timeout: Duration::from_secs(30),
             rate: None,
             stages: Vec::new(),
@@ -266,7 +267,8 @@ impl PlanBuilder {
 
     /// Replaces, in path, header values and body, `{n}` by the number of the request (each number
     /// from 0 once in a run), `{uuid}` by a random UUID, and `{random:LOW-HIGH}` by a random number
-    /// from LOW to HIGH. Default `false`. The `Content-Length` is that of the body as sent.
+    /// from LOW to HIGH. Default `false`. The `Content-Length` is that of the body as sent. Refused
+    /// together with a body that is read while it is sent; see [`Body::read`].
     pub fn templates(mut self, templates: bool) -> Self {
         self.templates = templates;
         self
@@ -290,10 +292,9 @@ impl PlanBuilder {
     }
 
     /// Sets the request body, which is sent with its `Content-Length`. Default: none. All connections
-    /// share the body, and copy at most its first 16 KiB. See [`read_file`](crate::read_file) for
-    /// bodies from files.
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = Arc::new(body.into());
+    /// share the body, and copy at most its first 16 KiB. See [`Body::open`] for bodies from files.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
         self
     }
 
@@ -371,9 +372,9 @@ impl PlanBuilder {
             return Ok(self.specs.iter().cloned().map(with_shared).collect());
         }
         let mut headers = self.headers.clone();
-        let mut body = Arc::clone(&self.body);
+        let mut body = self.body.clone();
         if !self.form.is_empty() {
-            body = Arc::new(request::urlencoded(&self.form).into_bytes());
+            body = request::urlencoded(&self.form).into();
             if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
                 let value = "application/x-www-form-urlencoded";
                 headers.push(("Content-Type".to_owned(), value.to_owned()));

@@ -1,7 +1,7 @@
 //! Reads files that become parts of a plan: bodies, requests, certificates. Owns the limit on their
-//! size; the caller owns their names and their meaning.
+//! size in memory; `body` owns files that are read while they are sent, and the caller owns their names and their meaning.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
@@ -17,11 +17,22 @@ use crate::limits::{MAX_FILE, MAX_STREAM};
 /// The file cannot be opened or read, is larger than the limit, or does not fit into memory; the
 /// error says so in words.
 pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let (file, metadata) = open(path)?;
+    read_opened(file, &metadata)
+}
+
+/// Opens a file that has content. A directory has none.
+pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "it is a directory"));
     }
+    Ok((file, metadata))
+}
+
+/// Reads a file that is open into memory, within the limits of [`read_file`].
+pub(super) fn read_opened(file: File, metadata: &Metadata) -> io::Result<Vec<u8>> {
     let (limit, too_large) = if metadata.is_file() {
         (MAX_FILE, "it is larger than 4 GiB")
     } else {

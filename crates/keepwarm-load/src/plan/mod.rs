@@ -2,6 +2,7 @@
 //! that exists has been validated and can be run. Opens no connection; the only contact with the
 //! outside is the name lookup, once.
 
+mod body;
 mod builder;
 mod conflicts;
 mod error;
@@ -13,10 +14,11 @@ mod target;
 mod template;
 mod tls;
 
+pub use body::Body;
 pub use builder::PlanBuilder;
 pub use error::PlanError;
 pub use file::read_file;
-pub(crate) use request::{Outgoing, Prepared, Start};
+pub(crate) use request::{Outgoing, Part, Prepared, Start};
 pub use request_file::{RequestFileError, RequestSpec};
 pub use route::ConnectTo;
 pub(crate) use route::{Endpoint, Route};
@@ -190,6 +192,11 @@ impl Plan {
         &self.prepared
     }
 
+    /// Returns true if the body of a request is read from its file while it is sent.
+    pub(crate) fn streams_bodies(&self) -> bool {
+        self.prepared.iter().any(|prepared| prepared.usual.streams_body())
+    }
+
     /// Returns the number of different requests that are sent in turn. A template counts as one.
     pub fn distinct_requests(&self) -> usize {
         self.prepared.len()
@@ -237,7 +244,7 @@ impl Plan {
     }
 
     /// Returns head and body of the first request exactly as written, of a body of more than 16 KiB
-    /// only the first 16 KiB; empty for a template.
+    /// only the first 16 KiB, of a body that is read while it is sent nothing; empty for a template.
     pub fn request_bytes(&self) -> &[u8] {
         match &self.prepared[0].usual.start {
             Start::Fixed(bytes) => bytes,

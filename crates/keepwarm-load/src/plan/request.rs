@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::PlanError;
+use super::body::{BodyFile, Content};
 use super::template::{self, BODY_LENGTH, Template};
+use super::{Body, PlanError};
 
 /// Fields that follow from other settings, with the setting to use instead. Given by hand they
 /// would contradict it.
@@ -33,7 +34,7 @@ pub(crate) struct RequestParts<'a> {
     pub(crate) authority: &'a str,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(String, String)],
-    pub(crate) body: &'a Arc<Vec<u8>>,
+    pub(crate) body: &'a Body,
     pub(crate) keep_alive: bool,
 }
 
@@ -44,12 +45,16 @@ impl RequestParts<'_> {
             let reason = "it would be sent as it stands, because templates are off";
             return Err(PlanError::new("templates", field, reason, "turn them on, or write %7B"));
         }
-        let body_changes = templates && template::has_field(self.body);
-        let length = self.body.len().to_string();
+        let body = match self.body.content() {
+            Content::Memory(body) => body,
+            Content::File(file) => return self.prepare_streamed(file, templates),
+        };
+        let body_changes = templates && template::has_field(body);
+        let length = body.len().to_string();
         let head = self.head(if body_changes { BODY_LENGTH } else { &length })?;
         if templates {
             let in_head = template::nearly_a_field(head.as_bytes(), true);
-            let wrong = in_head.or_else(|| template::nearly_a_field(self.body, false));
+            let wrong = in_head.or_else(|| template::nearly_a_field(body, false));
             if let Some(text) = wrong {
                 return Err(PlanError::new(
                     "templates",
@@ -60,14 +65,34 @@ impl RequestParts<'_> {
             }
         }
         // The start of a large body is sent with the head; the rest is shared, never copied.
-        let copied = if body_changes { self.body.len() } else { self.body.len().min(COPIED) };
-        let rest = Rest { body: Arc::clone(self.body), from: copied };
-        if templates && let Some(start) = Template::find(head.as_bytes(), &self.body[..copied]) {
+        let copied = if body_changes { body.len() } else { body.len().min(COPIED) };
+        let rest = Rest::Memory { body: Arc::clone(body), from: copied };
+        if templates && let Some(start) = Template::find(head.as_bytes(), &body[..copied]) {
             return Ok(Message { start: Start::Changing(start), rest });
         }
         let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(&self.body[..copied]);
+        bytes.extend_from_slice(&body[..copied]);
         Ok(Message { start: Start::Fixed(bytes.into_boxed_slice()), rest })
+    }
+
+    /// Serialises the head of a request whose body is read while it is sent. Any byte of a body may
+    /// belong to a field of a template, so templates are refused.
+    fn prepare_streamed(
+        &self,
+        file: &Arc<BodyFile>,
+        templates: bool,
+    ) -> Result<Message, PlanError> {
+        if templates {
+            return Err(PlanError::new(
+                "templates",
+                "true",
+                "the body is read from its file while it is sent, and would be sent as it stands",
+                "read the body into memory",
+            ));
+        }
+        let head = self.head(&file.len().to_string())?.into_bytes();
+        let start = Start::Fixed(head.into_boxed_slice());
+        Ok(Message { start, rest: Rest::File(Arc::clone(file)) })
     }
 
     fn head(&self, body_length: &str) -> Result<String, PlanError> {
@@ -145,32 +170,61 @@ pub(crate) enum Start {
 
 /// The end of a body that the start does not have.
 #[derive(Debug, Clone)]
-struct Rest {
-    body: Arc<Vec<u8>>,
-    from: usize,
+enum Rest {
+    /// The bytes of `body` behind the first `from`.
+    Memory { body: Arc<Vec<u8>>, from: usize },
+    /// The whole body.
+    File(Arc<BodyFile>),
 }
 
 /// The bytes of a request on its way: two parts, so that all connections share a large body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outgoing<'a> {
     start: &'a [u8],
-    rest: &'a [u8],
+    rest: OutgoingRest<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum OutgoingRest<'a> {
+    Memory(&'a [u8]),
+    File(&'a BodyFile),
+}
+
+/// The next part of a request that is to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part<'a> {
+    /// Bytes in memory; none at the end of the request only.
+    Memory(&'a [u8]),
+    /// The bytes of a file from this offset on; at least one by the length that was announced.
+    File(&'a BodyFile, usize),
 }
 
 impl<'a> Outgoing<'a> {
-    pub(crate) const NOTHING: Self = Self { start: &[], rest: &[] };
+    pub(crate) const NOTHING: Self = Self { start: &[], rest: OutgoingRest::Memory(&[]) };
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.start.len() + self.rest.len()
+        let rest = match self.rest {
+            OutgoingRest::Memory(bytes) => bytes.len(),
+            OutgoingRest::File(file) => file.len(),
+        };
+        self.start.len() + rest
     }
 
-    /// Returns the part that follows the first `written` bytes; empty at the end only.
+    /// Returns the part that follows the first `written` bytes.
     #[inline]
-    pub(crate) fn after(&self, written: usize) -> &'a [u8] {
+    pub(crate) fn after(&self, written: usize) -> Part<'a> {
         match self.start.get(written..) {
-            Some(start) if !start.is_empty() => start,
-            _ => &self.rest[written.saturating_sub(self.start.len()).min(self.rest.len())..],
+            Some(start) if !start.is_empty() => Part::Memory(start),
+            _ => self.rest_after(written.saturating_sub(self.start.len())),
+        }
+    }
+
+    fn rest_after(&self, written: usize) -> Part<'a> {
+        match self.rest {
+            OutgoingRest::Memory(bytes) => Part::Memory(&bytes[written.min(bytes.len())..]),
+            OutgoingRest::File(file) if written < file.len() => Part::File(file, written),
+            OutgoingRest::File(_) => Part::Memory(&[]),
         }
     }
 }
@@ -183,7 +237,16 @@ impl Message {
             Start::Fixed(bytes) => bytes,
             Start::Changing(_) => rendered,
         };
-        Outgoing { start, rest: &self.rest.body[self.rest.from..] }
+        let rest = match &self.rest {
+            Rest::Memory { body, from } => OutgoingRest::Memory(&body[*from..]),
+            Rest::File(file) => OutgoingRest::File(file),
+        };
+        Outgoing { start, rest }
+    }
+
+    /// Returns true if the body is read from its file while it is sent.
+    pub(crate) fn streams_body(&self) -> bool {
+        matches!(self.rest, Rest::File(_))
     }
 }
 
@@ -296,11 +359,19 @@ mod tests {
             authority: "example.test:81",
             path: "/a?b",
             headers: &headers,
-            body: &Arc::new(body.to_vec()),
+            body: &body.into(),
             keep_alive,
         };
         let message = parts.prepare(false).unwrap();
-        String::from_utf8(message.outgoing(&[]).after(0).into()).unwrap()
+        String::from_utf8(in_memory(message.outgoing(&[]).after(0)).into()).unwrap()
+    }
+
+    #[track_caller]
+    fn in_memory(part: Part<'_>) -> &[u8] {
+        match part {
+            Part::Memory(bytes) => bytes,
+            Part::File(..) => panic!("the part is in a file"),
+        }
     }
 
     #[test]
@@ -345,7 +416,8 @@ mod tests {
     /// A large body is shared by every request that is made of it.
     #[test]
     fn large_body_is_not_copied() {
-        let body = Arc::new(vec![b'x'; 10 * COPIED]);
+        let body = Body::from(vec![b'x'; 10 * COPIED]);
+        let Content::Memory(shared) = body.content() else { panic!("it is in memory") };
         let parts = RequestParts {
             method: "POST",
             authority: "a",
@@ -357,13 +429,14 @@ mod tests {
         for templates in [false, true] {
             let parts = if templates { parts } else { RequestParts { path: "/", ..parts } };
             let message = parts.prepare(templates).unwrap();
-            assert!(Arc::ptr_eq(&message.rest.body, &body));
-            assert_eq!(message.rest.from, COPIED);
+            let Rest::Memory { body, from } = &message.rest else { panic!("it is in memory") };
+            assert!(Arc::ptr_eq(body, shared));
+            assert_eq!(*from, COPIED);
             let rendered = b"start".to_vec();
             let outgoing = message.outgoing(&rendered);
             let mut written = 0;
-            while !outgoing.after(written).is_empty() {
-                written += outgoing.after(written).len().min(1000);
+            while !in_memory(outgoing.after(written)).is_empty() {
+                written += in_memory(outgoing.after(written)).len().min(1000);
             }
             assert_eq!(written, outgoing.len());
         }

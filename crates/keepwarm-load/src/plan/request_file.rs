@@ -20,8 +20,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
+use super::Body;
 use crate::limits::MAX_FILE_REQUESTS;
 
 /// A request of several that a plan sends in turn.
@@ -35,7 +35,7 @@ pub struct RequestSpec {
     /// Header fields, which are added to those of the plan.
     pub headers: Vec<(String, String)>,
     /// The body, shared by every request that is made of it.
-    pub body: Arc<Vec<u8>>,
+    pub body: Body,
 }
 
 /// The reason why a file of requests cannot be read, and the line.
@@ -62,15 +62,16 @@ impl std::error::Error for RequestFileError {}
 
 impl RequestSpec {
     /// Reads the requests of a file: method and path, then header fields, then `= TEXT` or `@FILE`
-    /// as the body. An empty line ends a request, `#` begins a comment. `read` returns the content
-    /// of the files that are named; each is read once.
+    /// as the body. An empty line ends a request, `#` begins a comment. `read` returns the body of
+    /// a file that is named; each file is read, or opened, once. The requests themselves stay in
+    /// memory, because they are sent in turn again and again.
     ///
     /// ```
-    /// use keepwarm_load::RequestSpec;
+    /// use keepwarm_load::{Body, RequestSpec};
     /// let text = "GET /a\n\nPOST /b\nContent-Type: text/plain\n= hello\n";
-    /// let requests = RequestSpec::parse_all(text, |name| std::fs::read(name))?;
+    /// let requests = RequestSpec::parse_all(text, |name| Body::open(name.as_ref()))?;
     /// assert_eq!(requests.len(), 2);
-    /// assert_eq!(*requests[1].body, b"hello");
+    /// assert_eq!(requests[1].body.bytes(), Some(&b"hello"[..]));
     /// # Ok::<(), keepwarm_load::RequestFileError>(())
     /// ```
     ///
@@ -80,12 +81,12 @@ impl RequestSpec {
     /// than [`MAX_FILE_REQUESTS`].
     pub fn parse_all(
         text: &str,
-        mut read: impl FnMut(&str) -> io::Result<Vec<u8>>,
+        mut read: impl FnMut(&str) -> io::Result<Body>,
     ) -> Result<Vec<Self>, RequestFileError> {
         let mut requests = Vec::new();
         let mut current: Option<Self> = None;
         let mut complete = false;
-        let mut files: HashMap<&str, Arc<Vec<u8>>> = HashMap::new();
+        let mut files: HashMap<&str, Body> = HashMap::new();
         for (index, line) in text.lines().enumerate() {
             let wrong = |reason: String| RequestFileError { line: index + 1, reason };
             if line.starts_with('#') {
@@ -108,16 +109,16 @@ impl RequestSpec {
                 return Err(wrong(reason.to_owned()));
             }
             if let Some(body) = line.strip_prefix('=') {
-                request.body = Arc::new(body.strip_prefix(' ').unwrap_or(body).into());
+                request.body = body.strip_prefix(' ').unwrap_or(body).into();
                 complete = true;
             } else if let Some(name) = line.strip_prefix('@') {
                 let name = name.trim();
                 let cannot = |error| wrong(format!("cannot read {name}: {error}"));
                 request.body = match files.get(name) {
-                    Some(body) => Arc::clone(body),
+                    Some(body) => body.clone(),
                     None => {
-                        let body = Arc::new(read(name).map_err(cannot)?);
-                        Arc::clone(files.entry(name).or_insert(body))
+                        let body = read(name).map_err(cannot)?;
+                        files.entry(name).or_insert(body).clone()
                     }
                 };
                 complete = true;
@@ -169,7 +170,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Vec<RequestSpec>, RequestFileError> {
         RequestSpec::parse_all(text, |name| match name {
-            "there" => Ok(b"content".to_vec()),
+            "there" => Ok(b"content".into()),
             _ => Err(io::ErrorKind::NotFound.into()),
         })
     }
@@ -181,7 +182,7 @@ mod tests {
         let requests = parse(text).unwrap();
         let shown: Vec<_> = requests
             .iter()
-            .map(|r| (r.method.as_str(), r.path.as_str(), r.headers.len(), r.body.as_slice()))
+            .map(|r| (r.method.as_str(), r.path.as_str(), r.headers.len(), r.body.bytes().unwrap()))
             .collect();
         let expected: [(_, _, _, &[u8]); 3] =
             [("GET", "/a?b=c", 0, b""), ("POST", "/b", 2, b" two"), ("PUT", "/c", 0, b"content")];

@@ -15,7 +15,7 @@ const MOMENTS: [&str; 3] = ["before", "peak", "after"];
 const SIDES: [&str; 2] = ["client", "server"];
 
 /// Classes of failed requests, in the order of reports. Records of a load spell them so, too.
-pub const ERROR_CLASSES: [&str; 14] = [
+pub const ERROR_CLASSES: [&str; 15] = [
     "connect",
     "tls",
     "connect_timeout",
@@ -28,6 +28,7 @@ pub const ERROR_CLASSES: [&str; 14] = [
     "bad_framing",
     "too_large",
     "write",
+    "body",
     "read",
     "unanswered",
 ];
