@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 const BESIDES: u64 = 64;
 
 /// Memory in bytes that a command has to have left: an allocation that fails later would abort it.
-const MEMORY: usize = 32 << 20;
+const MEMORY: usize = 64 << 20;
 
 /// Raises the soft limit on descriptors as far as the hard one, which any process may do, and refuses
 /// to start if `needed` ones beside [`BESIDES`] still do not fit, or if there is next to no memory.

@@ -72,8 +72,9 @@ fn each_command(name: &str, limits: &[String], codes: &[i32]) {
         &["lab", "-n", "20", "-c", "5", "-p", "tuned"],
         &["serve", "data", "--listen", "127.0.0.1:0", "--stop-with-stdin"],
         &["serve", "front", "--listen", "127.0.0.1:0", "--stop-with-stdin"],
-        &["watch", "--for", "100ms"],
-        &["watch", "--for", "100ms", "--level", "l0"],
+        // Of one port: the memory for a whole host is that of its traffic.
+        &["watch", &port, "--for", "100ms"],
+        &["watch", &port, "--for", "100ms", "--level", "l0"],
     ];
     let mut refused = 0;
     for limit in limits {

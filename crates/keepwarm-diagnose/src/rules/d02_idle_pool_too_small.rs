@@ -51,8 +51,11 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
 /// fit into a pool, however little each carried.
 pub(super) fn keeps_some(seen: &Evidence, requests: &Requests) -> bool {
     let once = requests.connections.saturating_mul(requests.common.into());
+    // One request may take a few messages, unless both bounds agree that each was a request.
+    let is_exact = seen.requests_at_most.is_some_and(|most| most.total == requests.total);
+    let one = if is_exact { 1 } else { ONE_REQUEST };
     (1..=LARGEST_NAMED_IDLE).contains(&seen.established)
-        && requests.max > ONE_REQUEST
+        && requests.max > one
         && share(requests.total.saturating_sub(once), requests.total) >= CARRIED_BY_KEPT
 }
 
