@@ -25,9 +25,18 @@ fn text() -> String {
     std::fs::read_to_string(file()).unwrap_or_default()
 }
 
-/// Returns the differences between the cells and the marks. Writes the marks anew where
-/// `KEEPWARM_TRUTH_MARK` is set.
-pub(crate) fn compare(cells: &[Cell]) -> Vec<String> {
+/// How much may differ from the marks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rigour {
+    /// Nothing.
+    Strict,
+    /// What a busy machine may cause; it is printed.
+    Lenient,
+}
+
+/// Returns the differences between the cells and the marks that fail the test. Writes the marks anew
+/// where `KEEPWARM_TRUTH_MARK` is set.
+pub(crate) fn compare(cells: &[Cell], rigour: Rigour) -> Vec<String> {
     let text = text();
     let marks = read(&text);
     match std::env::var("KEEPWARM_TRUTH_MARK").as_deref() {
@@ -41,14 +50,20 @@ pub(crate) fn compare(cells: &[Cell]) -> Vec<String> {
             return Vec::new();
         }
     }
-    differences(cells, &marks).map(|(_, difference)| difference.text).collect()
+    let all = differences(cells, &marks).map(|(_, difference)| difference);
+    let (excused, failing): (Vec<_>, Vec<_>) =
+        all.partition(|one| rigour == Rigour::Lenient && one.is_excusable);
+    for one in excused {
+        println!("excused: {}", one.text);
+    }
+    failing.into_iter().map(|one| one.text).collect()
 }
 
 /// A cell's aspect that differs from the marks.
 struct Difference {
     text: String,
-    /// A verdict that is unsure, a mark that goes, or counts, of which a busy machine mistakes one in a
-    /// hundred in some runs. A sure verdict that is wrong is never excused.
+    /// A verdict that is unsure, a mark that goes, counts or requests, of which a busy machine mistakes
+    /// one in a hundred in some runs. A sure verdict that is wrong is never excused.
     is_excusable: bool,
 }
 
@@ -66,7 +81,7 @@ fn differences<'a>(
                 text: format!("WRONG: {key}: {why}"),
                 is_excusable: match aspect {
                     "verdict" => cell.verdict == Verdict::Unsure,
-                    aspect => aspect == "counts",
+                    aspect => aspect == "counts" || aspect == "requests",
                 },
             },
             (None, Some(false)) => {
