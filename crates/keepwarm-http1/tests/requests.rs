@@ -1,4 +1,4 @@
-//! What is written of a request: the bytes of each form of target, and that another reader finds in
+//! Requests as they are written: the bytes of each form of target, and that another reader finds in
 //! them what was written.
 
 use bytes::BytesMut;

@@ -1,4 +1,4 @@
-//! What RFC 9112 says of responses, as a table, read by the decoder and by the counter: whole, cut
+//! Responses of RFC 9112 as a table, read by the decoder and by the counter: whole, cut
 //! at every place, and byte by byte.
 
 use bytes::BytesMut;

@@ -21,7 +21,7 @@ pub struct Counts {
     pub dials: u64,
     /// Dials that ended without a connection.
     pub dials_failed: u64,
-    /// Those of the dials that failed which this host refused, having no descriptor left.
+    /// Failed dials that this host refused because it had no descriptor left.
     pub dials_refused: u64,
     /// Connections established.
     pub opened: u64,

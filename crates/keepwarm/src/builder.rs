@@ -521,8 +521,8 @@ impl ClientBuilder {
     /// Default: 30 s. (Go: never.) `None` switches it off; zero is refused. An address is gone when
     /// three look-ups in a row lack it: idle connections to it close, and those in use close when they
     /// return, as [`CloseReason::AddressGone`](crate::CloseReason::AddressGone). A look-up that fails
-    /// says nothing. Where no two answers agree, or an address comes back, the name rotates through
-    /// more addresses than one answer holds: nothing is closed then, and
+    /// says nothing. Where no two answers agree, the name rotates through more addresses than one
+    /// answer holds: nothing is closed then, and
     /// [`explain`](crate::Client::explain) says so. An origin whose host is an address, and one that
     /// is reached by a connector or a Unix socket, is never looked up. The cost: one look-up an origin
     /// and interval, and none while no request comes.

@@ -25,7 +25,7 @@ pub(crate) fn count(
     }
 }
 
-/// The same for numbers that fit 32 bits.
+/// Makes a reader as [`count`] does, for numbers that fit 32 bits.
 pub(crate) fn small_count(
     min: u32,
     max: u32,

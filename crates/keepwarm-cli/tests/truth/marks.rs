@@ -30,7 +30,7 @@ fn text() -> String {
 pub(crate) enum Rigour {
     /// Nothing.
     Strict,
-    /// What a busy machine may cause; it is printed.
+    /// Differences that a busy machine may cause, which are printed.
     Lenient,
 }
 

@@ -50,7 +50,7 @@ impl CloseKind {
 /// program had read that FIN; an RST that came while data was unread, and a close with unread data
 /// after the peer's FIN, count as `undrained`, unless the data is a close_notify of TLS; SO_LINGER 0
 /// within 20 ms of the last answer counts as `local_rst`, though the peer's FIN may have come first.
-/// What is in doubt otherwise is `unclassified`.
+/// Any other close in doubt is `unclassified`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SocketCloses {
     /// The local FIN came first, or both crossed.

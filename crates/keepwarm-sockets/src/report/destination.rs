@@ -150,7 +150,7 @@ pub struct ServerOnly {
     pub alive: u64,
     /// Requests per connection within the window, those of open connections included.
     pub requests: Histogram,
-    /// The same, at most; see [`Destination::requests_at_most`].
+    /// Upper bound of `requests`; see [`Destination::requests_at_most`].
     pub requests_at_most: Histogram,
 }
 

@@ -32,7 +32,7 @@ pub struct PortReport {
     pub closed: ConnectionCloses,
     /// Requests per connection, from the client's data segments.
     pub requests: RequestsPerConnection,
-    /// The same, at most; see [`Destination::requests_at_most`]. Equal to `requests` where those are
+    /// Upper bound of `requests`; see [`Destination::requests_at_most`]. Equal to `requests` where those are
     /// exact.
     pub requests_at_most: RequestsPerConnection,
     /// Connections closed without an answer, see [`Destination::unanswered`]: the side that knows of

@@ -57,7 +57,7 @@ pub(super) struct Exchange {
 pub(super) struct InFlight {
     /// Its segments, at most.
     segments: u32,
-    /// The same, with what waits to be sent.
+    /// Upper bound of its segments, those included that wait to be sent.
     pub(super) with_unsent: u32,
     /// Milliseconds between the client's last data and the server's.
     pub(super) after_ms: u32,

@@ -135,7 +135,7 @@ pub(super) struct Totals {
 #[derive(Debug, Default)]
 struct Doubtful {
     closed: u64,
-    /// Those of `server_only`.
+    /// Closes among them that are counted at the server only.
     server_only: u64,
     /// Idle times before them; in no other histogram.
     idle: Histogram,
@@ -144,7 +144,7 @@ struct Doubtful {
 /// Closes of all destinations that rest on a missing TIME_WAIT.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Doubt {
-    /// Those that the local side began: its TIME_WAIT was removed.
+    /// Closes that the local side began: its TIME_WAIT was removed.
     pub(super) local: Bounds,
     /// Their number.
     pub(super) all: u64,
@@ -167,7 +167,7 @@ pub(super) struct Close {
     pub(super) idle_ms: Option<u32>,
     /// Requests within the window.
     pub(super) requests: Option<u32>,
-    /// The same, at most.
+    /// Upper bound of `requests`.
     pub(super) requests_at_most: Option<u32>,
     /// The client sent data, and nothing came back.
     pub(super) is_unanswered: bool,

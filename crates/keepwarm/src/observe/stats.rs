@@ -81,7 +81,7 @@ pub struct OriginStats {
         serde(rename = "learned_idle_timeout_s", serialize_with = "in_seconds")
     )]
     pub learned_idle_timeout: Option<Duration>,
-    /// True if no two of the latest look-ups of the origin's name agree, or an address came back: the
+    /// True if no two of the latest look-ups of the origin's name agree: the
     /// name has more addresses than one answer holds, so that no connection is closed because its
     /// address is missing. See [`dns_refresh`](crate::ClientBuilder::dns_refresh).
     pub addresses_rotate: bool,
