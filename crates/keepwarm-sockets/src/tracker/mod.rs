@@ -129,7 +129,7 @@ impl Tracker {
         Tracker {
             scope,
             addresses: HostAddresses::default(),
-            listeners: Listeners::new(ephemeral, scope.port),
+            listeners: Listeners::new(ephemeral, scope),
             many_ports: ManyPorts::default(),
             destinations: Destinations::default(),
             open: OpenSockets::default(),

@@ -8,6 +8,7 @@ use crate::kernel::keyed_hash::Map;
 use crate::kernel::proc::sysctl::EphemeralPorts;
 use crate::kernel::socket::{Side, Socket, State};
 use crate::report::destination::{ListenQueue, SideEvidence};
+use crate::report::host::Scope;
 
 /// Processes that share an address and are told apart.
 const MAX_SHARING: usize = 64;
@@ -23,12 +24,12 @@ pub(super) struct Listeners {
     /// Accept queues by address, as the last dump saw them; of sharing listeners together.
     queues: Map<SocketAddr, ListenQueue>,
     ephemeral: Option<EphemeralPorts>,
-    /// The only port in scope: a service, if no other evidence says so.
-    watched: Option<u16>,
+    /// The scope: an address that it names is the service, if no other evidence says so.
+    watched: Scope,
 }
 
 impl Listeners {
-    pub(super) fn new(ephemeral: Option<EphemeralPorts>, watched: Option<u16>) -> Listeners {
+    pub(super) fn new(ephemeral: Option<EphemeralPorts>, watched: Scope) -> Listeners {
         Listeners {
             ports: Map::default(),
             addresses: Map::default(),
@@ -116,11 +117,10 @@ impl Listeners {
         }
     }
 
-    /// Guesses the side of the socket at `local`, of which there is no evidence: the watched port is
-    /// the service, else the lower port.
+    /// Guesses the side of the socket at `local`, of which there is no evidence: the address that the
+    /// scope names is the service, else the lower port.
     pub(super) fn guess(&self, local: &SocketAddr, remote: &SocketAddr) -> Side {
-        let is_watched = |address: &SocketAddr| self.watched == Some(address.port());
-        match (is_watched(local), is_watched(remote)) {
+        match (self.watched.names(local), self.watched.names(remote)) {
             (true, false) => Side::Server,
             (false, true) => Side::Client,
             // A port that connect(2) may have chosen, without a listener: the service of another
@@ -195,8 +195,12 @@ fn addresses_of(service: &SocketAddr) -> [SocketAddr; 3] {
 mod tests {
     use super::*;
 
+    fn watching(scope: Scope) -> Listeners {
+        Listeners::new(Some(EphemeralPorts { low: 32768, high: 60999, reserved: 0 }), scope)
+    }
+
     fn listeners() -> Listeners {
-        Listeners::new(Some(EphemeralPorts { low: 32768, high: 60999, reserved: 0 }), None)
+        watching(Scope::default())
     }
 
     fn side(listeners: &Listeners, local: &str, remote: &str) -> Option<Side> {
@@ -209,13 +213,20 @@ mod tests {
         assert_eq!(side(&none, "10.0.0.1:40000", "10.0.0.5:443"), Some(Side::Client));
         assert_eq!(side(&none, "10.0.0.5:443", "10.0.0.1:40000"), Some(Side::Server));
         assert_eq!(side(&none, "10.0.0.1:40000", "10.0.0.5:50000"), None);
-        let guess =
-            none.guess(&"10.0.0.1:50000".parse().unwrap(), &"10.0.0.5:40000".parse().unwrap());
-        assert_eq!(guess, Side::Client, "the lower port is the service");
-        let watched = Listeners { watched: Some(50_000), ..listeners() };
-        let guess =
-            watched.guess(&"10.0.0.1:50000".parse().unwrap(), &"10.0.0.5:40000".parse().unwrap());
-        assert_eq!(guess, Side::Server, "the watched port is the service");
+    }
+
+    #[test]
+    fn guess_prefers_the_scope_then_low_ports() {
+        let guess = |scope| {
+            let (local, remote) = ("10.0.0.1:50000", "10.0.0.5:40000");
+            watching(scope).guess(&local.parse().unwrap(), &remote.parse().unwrap())
+        };
+        assert_eq!(guess(Scope::default()), Side::Client, "the lower port is the service");
+        assert_eq!(guess(Scope::of_port(50_000)), Side::Server);
+        assert_eq!(guess(Scope::of_port(40_000)), Side::Client);
+        let at = |ip: [u8; 4]| Scope { ip: Some(ip.into()), ..Scope::default() };
+        assert_eq!(guess(at([10, 0, 0, 1])), Side::Server);
+        assert_eq!(guess(at([10, 0, 0, 5])), Side::Client);
     }
 
     #[test]
