@@ -8,10 +8,11 @@ use keepwarm_record::lab::{
     ClientAccount, ClosedCount, LabLatency, LabLoad, LabRecord, LabRun, Upstream,
 };
 use keepwarm_record::load::{
-    self, Bytes, Connections, Distribution, ErrorRecord, Forecast, HopCloses, HopFinding,
-    HopRecord, HopRequests, HopSample, LoadRecord, Loader, PerSide, PortUse, Requests,
-    RequestsPerConnection, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord, Stopped,
-    TimeWaits, TimelineRecord, Trust, Verdict,
+    self, AddressRow, Bytes, CapacityRecord, CapacityStep, Connections, Distribution, ErrorRecord,
+    ExpectationRecord, Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample,
+    LoadRecord, Loader, NotableRequest, OneRecord, PerSide, PortUse, RequestRow, Requests,
+    RequestsPerConnection, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord,
+    StageRecord, Stopped, TimeWaits, TimelineRecord, Trust, Verdict,
 };
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{FindingRecord, OwnerRecord, Side};
@@ -137,6 +138,8 @@ fn settings() -> Settings {
         close_policy: "now".to_owned(),
         requests_per_connection: Some(1),
         connect_rate: Some(1.0),
+        max_lifetime_s: Some(1.0),
+        dns_ttl_s: Some(1.0),
         addresses: vec!["127.0.0.1:80".to_owned()],
         timeout_s: 1.0,
         request_bytes: 1,
@@ -184,12 +187,55 @@ fn timeline() -> TimelineRecord {
     TimelineRecord { width_s: 1.0, slices: vec![slice] }
 }
 
+fn notable() -> NotableRequest {
+    NotableRequest {
+        at_s: 0.1,
+        request: "GET /".to_owned(),
+        connection: 1,
+        nth: 1,
+        address: text(),
+        service_us: 1,
+        response_us: Some(1),
+        status: Some(200),
+        class: text(),
+        example: text(),
+        traceparent: text(),
+    }
+}
+
+fn one() -> OneRecord {
+    OneRecord {
+        stages: vec![StageRecord { stage: "connect".to_owned(), took_us: 1 }],
+        ..OneRecord::default()
+    }
+}
+
+fn capacity() -> CapacityRecord {
+    CapacityRecord {
+        steps: vec![CapacityStep {
+            rate: 1.0,
+            completed_per_second: 1.0,
+            elapsed_s: 1.0,
+            p50_us: Some(1),
+            p99_us: Some(1),
+            p99_interval_us: Some((1, 1)),
+            max_us: Some(1),
+            errors_share: 0.0,
+            outcome: "held".to_owned(),
+            why: String::new(),
+        }],
+        ..CapacityRecord::default()
+    }
+}
+
 /// A record in which every object and every array has something in it. A new field does not compile
 /// until it is here.
 fn full_load() -> LoadRecord {
     LoadRecord {
         schema: load::SCHEMA.to_owned(),
         started_unix_ms: 1,
+        command: vec!["keepwarm".to_owned()],
+        labels: BTreeMap::from([("commit".to_owned(), "1234567".to_owned())]),
         settings: settings(),
         machine: Machine::default(),
         stopped: Stopped::Finished,
@@ -205,6 +251,36 @@ fn full_load() -> LoadRecord {
         handshakes_resumed: 0,
         statuses: BTreeMap::from([(200, 1)]),
         http_errors: Some(0),
+        misses: Some(0),
+        expectations: vec![ExpectationRecord {
+            expectation: "status=2xx".to_owned(),
+            misses: 0,
+            example: text(),
+        }],
+        by_request: vec![RequestRow {
+            name: "GET /".to_owned(),
+            weight: 1,
+            completed: 1,
+            failed: 0,
+            http_errors: 0,
+            misses: 0,
+            statuses: BTreeMap::from([(200, 1)]),
+            latency_us: distribution(),
+        }],
+        by_address: vec![AddressRow {
+            address: "127.0.0.1:80".to_owned(),
+            opened: 1,
+            connects_failed: 0,
+            completed: 1,
+            failed: 0,
+            http_errors: 0,
+            latency_us: distribution(),
+        }],
+        slowest: vec![notable()],
+        first_failures: vec![notable()],
+        one: Some(one()),
+        capacity: Some(capacity()),
+        aborted: text(),
         errors: vec![ErrorRecord {
             class: "timeout".to_owned(),
             errno: text(),

@@ -88,6 +88,8 @@ const TABLE: &[Entry] = &[
     entry("errors.share", Unit::Share, "the same, of all requests that completed or failed"),
     entry("http_errors", Unit::Count, "requests answered 4xx or 5xx"),
     entry("http_errors.share", Unit::Share, "the same, of all requests that completed or failed"),
+    entry("misses", Unit::Count, "complete responses that missed an expectation (--expect)"),
+    entry("misses.share", Unit::Share, "the same, of all requests that completed or failed"),
     entry("errors.refused", Unit::Count, "requests whose connection was refused"),
     entry("errors.CLASS", Unit::Count, "failed requests of one class or one error number"),
     entry(

@@ -33,6 +33,36 @@ impl LoadRecord {
             ),
             ("completed = service times", requests.completed, self.latency_us.count),
             (
+                "misses = sum of the misses of each expectation",
+                self.misses.unwrap_or(0),
+                sum(self.expectations.iter().map(|one| one.misses)),
+            ),
+            (
+                "misses = of these, completed requests",
+                self.misses.unwrap_or(0),
+                self.misses.unwrap_or(0).min(requests.completed),
+            ),
+            (
+                "completed = sum of the requests by name",
+                all_or_none(&self.by_request, requests.completed),
+                sum(self.by_request.iter().map(|row| row.completed)),
+            ),
+            (
+                "failed = sum of the requests by name",
+                all_or_none(&self.by_request, requests.failed),
+                sum(self.by_request.iter().map(|row| row.failed)),
+            ),
+            (
+                "completed = sum of the requests by address",
+                all_or_none(&self.by_address, requests.completed),
+                sum(self.by_address.iter().map(|row| row.completed)),
+            ),
+            (
+                "opened = sum of the connections by address",
+                all_or_none(&self.by_address, connections.opened),
+                sum(self.by_address.iter().map(|row| row.opened)),
+            ),
+            (
                 "failed = sum of errors",
                 requests.failed,
                 sum(self.errors.iter().map(|error| error.count)),
@@ -89,6 +119,11 @@ impl LoadRecord {
     }
 }
 
+/// Returns the sum that rows must have: all, or nothing where there are no rows.
+const fn all_or_none<T>(rows: &[T], all: u64) -> u64 {
+    if rows.is_empty() { 0 } else { all }
+}
+
 /// Sums without overflow: the terms may come from any file.
 fn sum(terms: impl IntoIterator<Item = u64>) -> u64 {
     terms.into_iter().fold(0, u64::saturating_add)
@@ -117,7 +152,8 @@ mod tests {
 
     #[test]
     fn every_changed_term_breaks_a_sum() {
-        let changes: [fn(&mut LoadRecord); 11] = [
+        let changes: [fn(&mut LoadRecord); 12] = [
+            |record| record.misses = Some(1),
             |record| record.requests.scheduled += 1,
             |record| record.requests.unsent += 1,
             |record| _ = record.statuses.insert(500, 1),

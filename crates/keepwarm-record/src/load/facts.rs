@@ -19,6 +19,8 @@ pub fn fact(record: &LoadRecord, name: &str) -> Fact {
         ("errors", _) => errors(record, rest),
         ("http_errors", "") => Fact::count(record.http_errors()),
         ("http_errors", "share") => share(record.http_errors(), record.ended()),
+        ("misses", "") => misses(record, |misses| Fact::count(misses)),
+        ("misses", "share") => misses(record, |misses| share(misses, record.ended())),
         ("status", _) => status(record, rest),
         ("conn", _) => connections(record, rest),
         ("lifetime", point) => {
@@ -111,6 +113,12 @@ fn errors(record: &LoadRecord, name: &str) -> Fact {
         error.class == class || errno.is_some_and(|errno| errno.eq_ignore_ascii_case(class))
     });
     Fact::count(of_class.map(|error| error.count).sum())
+}
+
+/// A value made of the misses, if there were expectations to miss.
+fn misses(record: &LoadRecord, of: impl Fn(u64) -> Fact) -> Fact {
+    let none = || Fact::Absent("no expectation was given: --expect gives one".to_owned());
+    record.misses.map_or_else(none, of)
 }
 
 fn share(errors: u64, ended: u64) -> Fact {

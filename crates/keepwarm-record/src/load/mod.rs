@@ -6,6 +6,7 @@
 mod answers;
 mod balance;
 mod connections;
+mod detail;
 mod facts;
 mod hop;
 mod settings;
@@ -22,6 +23,10 @@ use crate::machine::Machine;
 
 pub use answers::Answers;
 pub use connections::{Connections, RequestsPerConnection};
+pub use detail::{
+    AddressRow, CapacityRecord, CapacityStep, ExpectationRecord, NotableRequest, OneRecord,
+    RequestRow, StageRecord,
+};
 pub use facts::fact;
 pub use hop::{
     Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PerSide, PortUse,
@@ -44,6 +49,12 @@ pub struct LoadRecord {
     pub schema: String,
     /// Start of the run, in milliseconds since 1970.
     pub started_unix_ms: u64,
+    /// Command line, with `***` in place of credentials. Empty in a record that is older.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Labels of `--label`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Settings of the run.
     pub settings: Settings,
     /// Machine of the load.
@@ -78,6 +89,33 @@ pub struct LoadRecord {
     /// count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_errors: Option<u64>,
+    /// Completed requests that missed an expectation; `None` if there were no expectations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<u64>,
+    /// Expectations of `--expect`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<ExpectationRecord>,
+    /// Requests by name; only if a file of requests was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_request: Vec<RequestRow>,
+    /// Connections and requests by address of the target; only if there were several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_address: Vec<AddressRow>,
+    /// The requests with the longest service times, the longest first, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slowest: Vec<NotableRequest>,
+    /// The first requests that failed, in the order of time, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_failures: Vec<NotableRequest>,
+    /// The exchange of `--one`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one: Option<OneRecord>,
+    /// Search for the capacity, whose last step that held is this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacityRecord>,
+    /// Condition of `--abort-if` that ended the run, and its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<String>,
     /// Failed requests by class and errno.
     pub errors: Vec<ErrorRecord>,
     /// The load's account of its connections.
@@ -113,6 +151,8 @@ pub enum Stopped {
     Unreachable,
     /// A signal ended the run early.
     Cancelled,
+    /// A condition of `--abort-if` ended the run early.
+    Aborted,
 }
 
 /// Requests by outcome.

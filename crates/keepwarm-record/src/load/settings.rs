@@ -37,6 +37,12 @@ pub struct Settings {
     pub requests_per_connection: Option<u64>,
     /// Upper bound on connections dialed in a second.
     pub connect_rate: Option<f64>,
+    /// Age at which the load closes a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lifetime_s: Option<f64>,
+    /// Time after which the name of the target was looked up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_ttl_s: Option<f64>,
     /// Addresses of the target, in the order in which they are tried.
     pub addresses: Vec<String>,
     /// Time limit of one request, connecting included.

@@ -284,6 +284,10 @@ fn samples(record: &LoadRecord) -> Vec<(Trust, String)> {
     if record.stopped == Stopped::Cancelled {
         reasons.push((Trust::WithCare, "the run was cut short".to_owned()));
     }
+    if record.stopped == Stopped::Aborted {
+        let why = record.aborted.as_deref().unwrap_or("its --abort-if held");
+        reasons.push((Trust::WithCare, format!("the run was aborted: {why}")));
+    }
     let slow = record.without_answer();
     if slow > 0 {
         let reason = format!(
