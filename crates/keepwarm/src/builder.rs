@@ -5,14 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
 use keepwarm_pool::Limit;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use crate::client::Client;
 use crate::clock::Clock;
-use crate::error::{BoxError, Result};
+use crate::error::{BoxError, Error, Result};
 use crate::observe::observer::{Observer, Observers};
+use crate::origin_key::OriginRef;
+use crate::policy::ClientPolicy;
+use crate::policy::redirect::RedirectPolicy;
+use crate::request::parse;
 use crate::settings::Settings;
 use crate::wire::connect::{Connector, Destination, Name, Resolver};
 #[cfg(feature = "tls")]
@@ -43,6 +49,9 @@ pub struct ClientBuilder {
     #[cfg(feature = "tls")]
     pub(crate) tls: TlsSettings,
     pub(crate) observers: Observers,
+    pub(crate) policy: Option<Box<ClientPolicy>>,
+    /// First mistake in a setting that was converted at once.
+    refused: Option<Error>,
 }
 
 impl ClientBuilder {
@@ -349,6 +358,77 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets which redirects are followed, beyond their number. A request can set its own. Go:
+    /// `Client.CheckRedirect`.
+    ///
+    /// Default: all that can be, up to [`max_redirects`](Self::max_redirects). A redirect from https
+    /// to http is followed, unless [`https_only`](Self::https_only) is set. A redirect to another
+    /// origin loses `Authorization`, `Cookie`, `Host`, `Proxy-Authorization` and `WWW-Authenticate`.
+    pub fn redirect_policy(mut self, policy: RedirectPolicy) -> Self {
+        self.policy_mut().redirect = Some(policy);
+        self
+    }
+
+    /// Sets header fields that are added to every request that does not set a field of the same
+    /// name. They are added once, before the first hop: a redirect to another origin loses
+    /// credentials among them. The tower service adds them too.
+    ///
+    /// Default: none. Another call replaces fields of the same name.
+    pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        let ours = &mut self.policy_mut().default_headers;
+        for name in headers.keys() {
+            ours.remove(name);
+        }
+        for name in headers.keys() {
+            for value in headers.get_all(name) {
+                ours.append(name, value.clone());
+            }
+        }
+        self
+    }
+
+    /// Sets `User-Agent` of every request that does not set its own.
+    ///
+    /// Default: `keepwarm/` and the version. A value with forbidden bytes is refused.
+    pub fn user_agent(mut self, agent: impl AsRef<[u8]>) -> Self {
+        match HeaderValue::from_bytes(agent.as_ref()) {
+            Ok(agent) => drop(self.policy_mut().default_headers.insert(USER_AGENT, agent)),
+            Err(_) => self.refuse(Error::invalid("user_agent has forbidden bytes")),
+        }
+        self
+    }
+
+    /// Sets the URL that relative URLs of requests resolve against (RFC 3986, 5.2):
+    /// `client.get("users/7")`. The last segment of its path is replaced, so that
+    /// `https://host/api/` ends in a slash; `client.get("/x")` leaves its path.
+    ///
+    /// Default: none; a relative URL is refused. A URL that no request can be sent to is refused.
+    pub fn base_url(mut self, url: impl AsRef<str>) -> Self {
+        let parsed = parse(url.as_ref()).and_then(|uri| OriginRef::of(&uri).map(|_| uri.clone()));
+        match parsed {
+            Ok(uri) => self.policy_mut().base_url = Some(uri),
+            Err(why) => self.refuse(Error::invalid(format!("base_url: {why}"))),
+        }
+        self
+    }
+
+    /// Sets if only https may be used: a request to another URL is refused, and so is a redirect
+    /// ([`is_redirect`](Error::is_redirect)).
+    ///
+    /// Default: false; a redirect from https to http is followed.
+    pub fn https_only(mut self, only: bool) -> Self {
+        self.policy_mut().https_only = only;
+        self
+    }
+
+    fn policy_mut(&mut self) -> &mut ClientPolicy {
+        self.policy.get_or_insert_default()
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.refused.get_or_insert(error);
+    }
+
     /// Adds certificates to trust besides the platform's roots. Go: `TLSClientConfig.RootCAs`,
     /// which replaces them.
     ///
@@ -601,6 +681,9 @@ impl ClientBuilder {
     /// [`is_invalid`](crate::Error::is_invalid), naming the setting, its value and what to set
     /// instead.
     pub fn build(self) -> Result<Client> {
+        if let Some(refused) = self.refused {
+            return Err(refused);
+        }
         self.settings.validate()?;
         #[cfg(feature = "tls")]
         self.tls.validate()?;

@@ -22,7 +22,8 @@ use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::Keeper;
 use crate::pool::origin::Shared;
 use crate::pool::origins::Origins;
-use crate::request::{RequestBuilder, parse};
+use crate::request::{Request, RequestBuilder, parse};
+use crate::response::Response;
 
 /// An HTTP/1.1 client with a pool of connections for each origin.
 ///
@@ -83,7 +84,7 @@ impl Client {
 
     /// Makes a client of settings that have been validated.
     pub(crate) fn from_builder(builder: ClientBuilder, clock: Clock) -> Self {
-        let ClientBuilder { settings, transport, observers, .. } = builder;
+        let ClientBuilder { settings, transport, observers, policy, .. } = builder;
         let keeper = Arc::new(Keeper::new());
         let shared = Shared {
             idle_limit: IdleLimit::new(settings.max_idle, settings.pool.shares_places),
@@ -91,6 +92,7 @@ impl Client {
             #[cfg(feature = "tls")]
             tls: crate::wire::tls::Tls::new(builder.tls),
             transport,
+            policy,
             events: EventQueue::new(observers),
             settings,
             clock,
@@ -115,6 +117,31 @@ impl Client {
     /// Makes a POST request.
     pub fn post(&self, url: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::POST, url)
+    }
+
+    /// Makes a PUT request.
+    pub fn put(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// Makes a PATCH request.
+    pub fn patch(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// Makes a DELETE request.
+    pub fn delete(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// Makes an OPTIONS request.
+    pub fn options(&self, url: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::OPTIONS, url)
+    }
+
+    /// Sends a request that was built, as [`RequestBuilder::send`] does.
+    pub fn execute(&self, request: Request) -> impl Future<Output = Result<Response>> + Send {
+        request.sent_by(Arc::clone(self.origins())).send()
     }
 
     /// Makes a request with any method but CONNECT. `url` is absolute:

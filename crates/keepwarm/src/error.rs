@@ -6,6 +6,8 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use http::StatusCode;
+
 /// Cause of a failure before a byte of the request was written.
 pub(crate) const CLOSED_AT_ONCE: &str = "the server closed the connection at once";
 
@@ -47,6 +49,9 @@ pub enum Stage {
     Exchange,
     /// Reading the response body.
     Body,
+    /// Refusing a response that came: a redirect that the policy refuses, or an error status that
+    /// [`error_for_status`](crate::Response::error_for_status) was asked about.
+    Answer,
 }
 
 impl Stage {
@@ -59,6 +64,7 @@ impl Stage {
             Self::Tls => "TLS handshake failed",
             Self::Exchange => "no response",
             Self::Body => "reading the body failed",
+            Self::Answer => "the response is refused",
         }
     }
 }
@@ -88,6 +94,12 @@ pub(crate) enum Kind {
     Failed,
     /// A limit of ours was reached.
     TooLarge,
+    /// The status of the response is an error.
+    Status,
+    /// The redirect policy refused a redirect.
+    Redirect,
+    /// The body is not what the caller asked for.
+    Decode,
 }
 
 /// A failed request, or settings that cannot be used.
@@ -113,6 +125,7 @@ struct Inner {
     attempts: u32,
     written: Option<u64>,
     message: Option<String>,
+    status: Option<StatusCode>,
     /// Shared where several requests failed by the same cause.
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -137,6 +150,7 @@ impl Error {
             attempts: 0,
             written: None,
             message: None,
+            status: None,
             source: None,
         }))
     }
@@ -188,6 +202,14 @@ impl Error {
 
     pub(crate) fn with_message(self, message: impl Into<String>) -> Self {
         self.edit(|inner| inner.message = Some(message.into()))
+    }
+
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        self.edit(|inner| inner.status = Some(status))
+    }
+
+    pub(crate) fn caused_by(self, source: impl Into<BoxError>) -> Self {
+        self.edit(|inner| inner.source = Some(Arc::from(source.into())))
     }
 
     pub(crate) fn at(self, origin: &Arc<str>) -> Self {
@@ -400,6 +422,35 @@ impl Error {
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.0.kind == Kind::TooLarge
+    }
+
+    /// Returns true if the status of the response is an error, and
+    /// [`error_for_status`](crate::Response::error_for_status) was asked.
+    #[must_use]
+    pub fn is_status(&self) -> bool {
+        self.0.kind == Kind::Status
+    }
+
+    /// Returns true if a redirect was refused: by a
+    /// [`RedirectPolicy`](crate::RedirectPolicy), or because it leads from https to http and
+    /// [`https_only`](crate::ClientBuilder::https_only) is set.
+    #[must_use]
+    pub fn is_redirect(&self) -> bool {
+        self.0.kind == Kind::Redirect
+    }
+
+    /// Returns true if a body came whole and is not what the caller asked for: not JSON, or not of
+    /// the type that was expected.
+    #[must_use]
+    pub fn is_decode(&self) -> bool {
+        self.0.kind == Kind::Decode
+    }
+
+    /// Returns the status of the response that is the error: of
+    /// [`is_status`](Self::is_status) and [`is_redirect`](Self::is_redirect).
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.0.status
     }
 
     /// Returns the operating system's error at the bottom of the chain of causes, if there is one.

@@ -68,6 +68,9 @@
 //! # Features
 //!
 //! * `tls`, the only default one: `https`, by rustls.
+//! * `json`: [`RequestBuilder::json`] and [`Response::json`].
+//! * `stream`: [`Response::bytes_stream`] and [`Body::from_stream`], by `futures-core`.
+//! * `charset`: [`Response::text`] in every character set of the web, by `encoding_rs`.
 //! * `tracing`: the spans above, and warnings as events.
 //! * `idn`: hosts beyond ASCII in URLs and redirects, by IDNA (`idna`).
 //! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of
@@ -91,18 +94,21 @@
 //   exchange/   one request and its response: attempts, retries, redirects, bodies, draining
 //   pool/       the pools: origins, leases, dials, the keeper task, limits across origins
 //   wire/       one connection: streams, HTTP/1.1, wake-ups, request bodies
+//   policy/     what a client or a request was told: defaults, redirects
 //   observe/    statistics, events, warnings, explanations, spans
-//   settings clock deadline origin_key url, error beneath all: numbers, time, names, and failures
+//   settings clock deadline origin_key url, encode error beneath all: numbers, time, names, and failures
 
 mod builder;
 mod client;
 mod clock;
 mod deadline;
+mod encode;
 mod error;
 mod exchange;
 mod get;
 mod observe;
 mod origin_key;
+mod policy;
 mod pool;
 mod request;
 mod response;
@@ -121,6 +127,7 @@ mod sync {
 
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use encode::Pair;
 pub use error::{BoxError, Error, Result, Stage};
 pub use get::{MAX_REPLY_BYTES, Reply, get};
 pub use keepwarm_pool::{CloseReason, Closer, Limit};
@@ -129,8 +136,9 @@ pub use observe::observer::{Event, EventKind, Observer, Outcome};
 pub use observe::otel::OpenTelemetryMetrics;
 pub use observe::stats::{CloseCount, OriginStats, PoolStats, Stats};
 pub use observe::warnings::{Warning, warnings};
-pub use request::RequestBuilder;
-pub use response::{ConnectionInfo, RedirectStopped, Response, ResponseBody};
+pub use policy::redirect::{Hop, Redirect, RedirectAction, RedirectPolicy};
+pub use request::{Request, RequestBuilder};
+pub use response::{ConnectionInfo, RedirectStopped, Response, ResponseBody, TlsInfo};
 pub use wire::body::Body;
 pub use wire::connect;
 #[cfg(feature = "tls")]

@@ -1,14 +1,18 @@
 //! Builder of one request.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
+use crate::encode::{self, Pair};
 use crate::error::{Error, Result};
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::send::send;
 use crate::origin_key::OriginRef;
+use crate::policy::redirect::RedirectPolicy;
 use crate::pool::origins::Origins;
 use crate::response::Response;
 use crate::url::{self, printable};
@@ -43,7 +47,8 @@ pub struct RequestBuilder {
 
 impl RequestBuilder {
     pub(crate) fn new(origins: Arc<Origins>, method: Method, url: &str) -> Self {
-        let (uri, refused) = match parse(url) {
+        let base = origins.shared().policy.as_ref().and_then(|policy| policy.base_url.as_ref());
+        let (uri, refused) = match parse_at(base, url) {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
@@ -61,6 +66,143 @@ impl RequestBuilder {
             // The value stays out of the message: it may be a secret.
             (_, Err(_)) => self.refuse(format!("the value of header {name} has forbidden bytes")),
         }
+        self
+    }
+
+    /// Sets header fields. Of a name that occurs in them, earlier fields are replaced.
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        let mut last = None;
+        for (name, value) in headers {
+            match name {
+                Some(name) => {
+                    self.outgoing.headers.insert(&name, value);
+                    last = Some(name);
+                }
+                // A further value of the name before.
+                None => drop(last.as_ref().map(|name| self.outgoing.headers.append(name, value))),
+            }
+        }
+        self
+    }
+
+    /// Adds pairs to the query of the URL, encoded as a form (WHATWG URL, 5.2): a space is `+`.
+    /// Pairs that the URL has stay.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+    /// let request = client.get("http://127.0.0.1:8081/data?x=1").query([("city", "Köln")]);
+    /// assert_eq!(request.build()?.url().query(), Some("x=1&city=K%C3%B6ln"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn query(mut self, pairs: impl IntoIterator<Item: Pair>) -> Self {
+        let added = encode::pairs(pairs);
+        if added.is_empty() || self.refused.is_some() {
+            return self;
+        }
+        let uri = &self.outgoing.uri;
+        let target = match uri.query() {
+            None => format!("{}?{added}", uri.path()),
+            Some("") => format!("{}?{added}", uri.path()),
+            Some(query) => format!("{}?{query}&{added}", uri.path()),
+        };
+        let mut parts = uri.clone().into_parts();
+        let encoded = target.parse().map_err(http::Error::from);
+        match encoded.and_then(|target| {
+            parts.path_and_query = Some(target);
+            Ok(Uri::from_parts(parts)?)
+        }) {
+            Ok(uri) => self.outgoing.uri = uri,
+            Err(why) => self.refuse(format!("the query is not usable: {why}")),
+        }
+        self
+    }
+
+    /// Sets the body to pairs, encoded as a form, and `Content-Type` to
+    /// `application/x-www-form-urlencoded` unless it is set.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+    /// let request = client.post("http://127.0.0.1:8081/login").form([("user", "me"), ("age", "7")]);
+    /// request.send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn form(mut self, pairs: impl IntoIterator<Item: Pair>) -> Self {
+        self.set_content_type("application/x-www-form-urlencoded");
+        self.outgoing.set_body(encode::pairs(pairs).into());
+        self
+    }
+
+    /// Sets the body to a value as JSON, and `Content-Type` to `application/json` unless it is set.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+    /// let numbers = std::collections::BTreeMap::from([("one", 1), ("two", 2)]);
+    /// client.post("http://127.0.0.1:8081/data").json(&numbers).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => {
+                self.set_content_type("application/json");
+                self.outgoing.set_body(bytes.into());
+            }
+            Err(why) => self.refuse(format!("the value has no form in JSON: {why}")),
+        }
+        self
+    }
+
+    /// Sets `Authorization` to a user and a password (RFC 7617), marked as sensitive: it is in no
+    /// debug output. A colon in the user is refused.
+    pub fn basic_auth<U: Display, P: Display>(mut self, user: U, password: Option<P>) -> Self {
+        let user = user.to_string();
+        if user.contains(':') {
+            self.refuse("the user of basic_auth has a colon, which ends it (RFC 7617)".to_owned());
+        }
+        let password = password.map(|password| password.to_string()).unwrap_or_default();
+        let credentials = encode::base64(format!("{user}:{password}").as_bytes());
+        self.set_authorization(&format!("Basic {credentials}"));
+        self
+    }
+
+    /// Sets `Authorization` to a token (RFC 6750), marked as sensitive: it is in no debug output.
+    pub fn bearer_auth(mut self, token: impl Display) -> Self {
+        self.set_authorization(&format!("Bearer {token}"));
+        self
+    }
+
+    fn set_authorization(&mut self, credentials: &str) {
+        match HeaderValue::from_str(credentials) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                self.outgoing.headers.insert(AUTHORIZATION, value);
+            }
+            Err(_) => self.refuse("the credentials have forbidden bytes".to_owned()),
+        }
+    }
+
+    fn set_content_type(&mut self, media: &'static str) {
+        let fields = self.outgoing.headers.entry(CONTENT_TYPE);
+        fields.or_insert(HeaderValue::from_static(media));
+    }
+
+    /// Sets which redirects this request follows. Overrides
+    /// [`ClientBuilder::redirect_policy`](crate::ClientBuilder::redirect_policy).
+    pub fn redirect(mut self, policy: RedirectPolicy) -> Self {
+        self.outgoing.policy_mut().redirect = Some(policy);
+        self
+    }
+
+    /// Sets the time for which no byte may pass in either direction, for this request. Overrides
+    /// [`ClientBuilder::stall_timeout`](crate::ClientBuilder::stall_timeout). Zero is refused.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        if timeout.is_zero() {
+            self.refuse("stall_timeout is 0: the request would always fail".to_owned());
+        }
+        self.outgoing.policy_mut().stall_timeout = Some(timeout);
         self
     }
 
@@ -118,6 +260,29 @@ impl RequestBuilder {
         OriginRef::of(&self.outgoing.uri).map(|_| ())
     }
 
+    /// Builds the request, to be looked at, copied, and sent by
+    /// [`Client::execute`](crate::Client::execute).
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`check`](Self::check).
+    pub fn build(self) -> Result<Request> {
+        self.check()?;
+        let Self { outgoing, timeout, .. } = self;
+        Ok(Request { outgoing, timeout })
+    }
+
+    /// Returns a second copy; `None` if the body can be sent only once.
+    #[must_use]
+    pub fn try_clone(&self) -> Option<Self> {
+        Some(Self {
+            origins: Arc::clone(&self.origins),
+            outgoing: self.outgoing.try_clone()?,
+            timeout: self.timeout,
+            refused: self.refused.clone(),
+        })
+    }
+
     /// Sends the request, follows redirects, and waits for the head of the response.
     ///
     /// A server may close an idle connection just as a request is written to it. The request is
@@ -152,12 +317,133 @@ impl RequestBuilder {
             if let Some(error) = refused {
                 return Err(error);
             }
-            send(&origins, &mut outgoing, timeout).await.map(Response::new)
+            let sent = send(&origins, &mut outgoing, timeout).await?;
+            Ok(Response::new(sent, outgoing.uri))
         }
     }
 
     fn refuse(&mut self, message: String) {
         self.refused.get_or_insert_with(|| Error::invalid(message));
+    }
+}
+
+/// A request that was built: looked at, changed, copied, and sent by
+/// [`Client::execute`](crate::Client::execute), as often as it is copied.
+///
+/// What a client adds to each request, such as
+/// [`default_headers`](crate::ClientBuilder::default_headers), is added when it is sent.
+///
+/// ```no_run
+/// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+/// let request = client.get("http://127.0.0.1:8081/data").bearer_auth("secret").build()?;
+/// println!("{} {}", request.method(), request.url());
+/// let again = request.try_clone().expect("it has no stream");
+/// client.execute(request).await?.bytes().await?;
+/// client.execute(again).await?.bytes().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Request {
+    outgoing: Outgoing,
+    timeout: Option<Duration>,
+}
+
+impl Request {
+    /// Makes a request to an absolute URL.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid) if the URL is not usable.
+    pub fn new(method: Method, url: impl AsRef<str>) -> Result<Self> {
+        let uri = parse(url.as_ref())?;
+        OriginRef::of(&uri)?;
+        Ok(Self { outgoing: Outgoing::new(method, uri), timeout: None })
+    }
+
+    /// Returns the method.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        &self.outgoing.method
+    }
+
+    /// Returns the method, to be changed.
+    pub const fn method_mut(&mut self) -> &mut Method {
+        &mut self.outgoing.method
+    }
+
+    /// Returns the URL.
+    #[must_use]
+    pub const fn url(&self) -> &Uri {
+        &self.outgoing.uri
+    }
+
+    /// Returns the URL, to be changed.
+    pub const fn url_mut(&mut self) -> &mut Uri {
+        &mut self.outgoing.uri
+    }
+
+    /// Returns the header fields.
+    #[must_use]
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.outgoing.headers
+    }
+
+    /// Returns the header fields, to be changed.
+    pub const fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.outgoing.headers
+    }
+
+    /// Returns the body.
+    #[must_use]
+    pub const fn body(&self) -> Option<&Body> {
+        self.outgoing.body()
+    }
+
+    /// Returns the body, to be changed.
+    pub const fn body_mut(&mut self) -> &mut Option<Body> {
+        self.outgoing.body_mut()
+    }
+
+    /// Returns the time that the request may take in all, if it has its own.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Returns the time that the request may take in all, to be changed. `None` leaves it to the
+    /// client.
+    pub const fn timeout_mut(&mut self) -> &mut Option<Duration> {
+        &mut self.timeout
+    }
+
+    /// Returns a second copy; `None` if the body can be sent only once.
+    #[must_use]
+    pub fn try_clone(&self) -> Option<Self> {
+        Some(Self { outgoing: self.outgoing.try_clone()?, timeout: self.timeout })
+    }
+
+    pub(crate) fn sent_by(self, origins: Arc<Origins>) -> RequestBuilder {
+        let Self { outgoing, timeout } = self;
+        RequestBuilder { origins, outgoing, timeout, refused: None }
+    }
+}
+
+impl<B: Into<Body>> From<http::Request<B>> for Request {
+    fn from(request: http::Request<B>) -> Self {
+        Self { outgoing: Outgoing::of(request.map(Into::into)), timeout: None }
+    }
+}
+
+/// Parses a URL that may be relative to the client's.
+fn parse_at(base: Option<&Uri>, url: &str) -> Result<Uri> {
+    match base {
+        Some(base) if url::scheme_length(url.as_bytes()).is_none() => {
+            url::resolve(base, url.as_bytes()).map_err(|why| {
+                Error::invalid(format!("{:?} is not a URL below {base}: {why}", printable(url)))
+            })
+        }
+        _ => parse(url),
     }
 }
 

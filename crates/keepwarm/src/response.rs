@@ -1,6 +1,11 @@
 //! Response of a request: its head, and a body still to be read.
 
+use std::net::SocketAddr;
+
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use keepwarm_pool::CloseReason;
 
@@ -8,6 +13,8 @@ use crate::error::{Error, Kind, Result, Stage};
 pub use crate::exchange::redirect::RedirectStopped;
 pub use crate::exchange::response_body::{ConnectionInfo, ResponseBody};
 use crate::exchange::send::Sent;
+use crate::url::printable;
+pub use crate::wire::peer::TlsInfo;
 
 /// A response: its head, and a body still to be read.
 ///
@@ -28,17 +35,157 @@ pub struct Response {
     inner: http::Response<ResponseBody>,
     connection: ConnectionInfo,
     stopped: Option<RedirectStopped>,
+    url: Uri,
 }
 
 impl Response {
-    pub(crate) fn new(Sent { response, connection, stopped }: Sent) -> Self {
-        Self { inner: response, connection, stopped }
+    pub(crate) fn new(Sent { response, connection, stopped }: Sent, url: Uri) -> Self {
+        Self { inner: response, connection, stopped, url }
     }
 
     /// Returns the status code.
     #[must_use]
     pub fn status(&self) -> http::StatusCode {
         self.inner.status()
+    }
+
+    /// Returns the URL that the response came from: the last one, after redirects. Go:
+    /// `Response.Request.URL`.
+    #[must_use]
+    pub const fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    /// Returns the version of HTTP that the server answered in.
+    #[must_use]
+    pub fn version(&self) -> http::Version {
+        self.inner.version()
+    }
+
+    /// Returns the address of the peer that was connected to, see
+    /// [`ConnectionInfo::remote_address`].
+    #[must_use]
+    pub const fn remote_addr(&self) -> Option<SocketAddr> {
+        self.connection.remote_address
+    }
+
+    /// Returns the facts of the TLS connection that the response came by: the server's certificate
+    /// chain, version, cipher suite and ALPN. `None` without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.inner.body().tls()
+    }
+
+    /// Returns the bytes of the body that are left to read; `None` if the response does not say.
+    /// Go: `Response.ContentLength`, which is -1 then.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.inner.body().size_hint().exact()
+    }
+
+    /// Returns an error if the status is one of a client or of a server (400 to 599), and the
+    /// response otherwise. The body of the error is dropped; to read it, ask
+    /// [`error_for_status_ref`](Self::error_for_status_ref) first.
+    ///
+    /// # Errors
+    ///
+    /// [`is_status`](Error::is_status), with the [`status`](Error::status).
+    pub fn error_for_status(self) -> Result<Self> {
+        self.error_for_status_ref()?;
+        Ok(self)
+    }
+
+    /// Returns an error if the status is one of a client or of a server, and the response
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`error_for_status`](Self::error_for_status).
+    pub fn error_for_status_ref(&self) -> Result<&Self> {
+        let status = self.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return Ok(self);
+        }
+        let message = format!("{status} for {}", printable(&self.url.to_string()));
+        let error = Error::new(Stage::Answer, Kind::Status).with_status(status);
+        Err(error.with_message(message))
+    }
+
+    /// Returns the header fields, to be changed.
+    pub fn headers_mut(&mut self) -> &mut http::HeaderMap {
+        self.inner.headers_mut()
+    }
+
+    /// Returns the values that layers have attached.
+    #[must_use]
+    pub fn extensions(&self) -> &http::Extensions {
+        self.inner.extensions()
+    }
+
+    /// Returns the values that layers have attached, to be changed.
+    pub fn extensions_mut(&mut self) -> &mut http::Extensions {
+        self.inner.extensions_mut()
+    }
+
+    /// Reads the next piece of the body; `None` at its end. Trailers are skipped.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+    /// let mut response = client.get("http://127.0.0.1:8081/large").send().await?;
+    /// while let Some(chunk) = response.chunk().await? {
+    ///     println!("{} bytes", chunk.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stage::Body`] if the body breaks off or a timeout passes.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        while let Some(frame) = self.inner.body_mut().frame().await {
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Converts into a stream of the body's pieces.
+    ///
+    /// ```no_run
+    /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {
+    /// use std::pin::pin;
+    ///
+    /// let response = client.get("http://127.0.0.1:8081/large").send().await?;
+    /// let mut stream = pin!(response.bytes_stream());
+    /// while let Some(bytes) = std::future::poll_fn(|cx| {
+    ///     futures_core::Stream::poll_next(stream.as_mut(), cx)
+    /// }).await {
+    ///     println!("{} bytes", bytes?.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "stream")]
+    pub fn bytes_stream(self) -> impl futures_core::Stream<Item = Result<Bytes>> + Send + Unpin {
+        http_body_util::BodyDataStream::new(self.inner.into_body())
+    }
+
+    /// Reads the whole body, and converts it from JSON. A byte order mark is not skipped (RFC 8259,
+    /// 8.1), and any `Content-Type` will do.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`bytes`](Response::bytes), and [`is_decode`](Error::is_decode).
+    #[cfg(feature = "json")]
+    pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T> {
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|why| {
+            Error::new(Stage::Body, Kind::Decode)
+                .with_message("not the JSON expected")
+                .caused_by(why)
+        })
     }
 
     /// Returns the header fields.
@@ -106,23 +253,60 @@ impl Response {
         Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
-    /// Reads the whole body as text; bytes that are not UTF-8 become U+FFFD.
+    /// Reads the whole body as text, in the character set that `Content-Type` names, or else in
+    /// UTF-8. Bytes that are not text in it become U+FFFD. Without the feature `charset`, UTF-8 and
+    /// ASCII are known, and any other set is read as UTF-8; with it, all of the WHATWG's, and a byte
+    /// order mark overrides the name.
     ///
     /// # Errors
     ///
     /// Errors of [`bytes`](Response::bytes).
     pub async fn text(self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
+        self.text_with_charset("utf-8").await
+    }
+
+    /// Reads the whole body as text, as [`text`](Self::text) does, in this character set where
+    /// `Content-Type` names none.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`bytes`](Response::bytes).
+    pub async fn text_with_charset(self, default: &str) -> Result<String> {
+        let named = self.headers().get(CONTENT_TYPE).and_then(charset);
+        let bytes = self.bytes().await?;
+        Ok(decode(&bytes, named.as_deref().unwrap_or(default)))
     }
 
     /// Converts into a response of the `http` crate, with its [`ConnectionInfo`] as an extension, and
-    /// [`RedirectStopped`] where a redirect was not followed.
+    /// [`RedirectStopped`] where a redirect was not followed; the URL is an extension of type
+    /// [`Uri`].
     #[must_use]
     pub fn into_http(mut self) -> http::Response<ResponseBody> {
         self.inner.extensions_mut().insert(self.connection);
+        self.inner.extensions_mut().insert(self.url);
         if let Some(stopped) = self.stopped {
             self.inner.extensions_mut().insert(stopped);
         }
         self.inner
     }
+}
+
+/// Returns the character set of a media type: the parameter `charset`, which may be quoted (RFC
+/// 9110, 8.3.1).
+fn charset(media: &HeaderValue) -> Option<String> {
+    let media = media.to_str().ok()?;
+    let parameters = media.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let mut named = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    named.next().map(|(_, value)| value.trim().trim_matches('"').to_owned())
+}
+
+#[cfg(feature = "charset")]
+fn decode(bytes: &[u8], charset: &str) -> String {
+    let encoding = encoding_rs::Encoding::for_label(charset.as_bytes());
+    encoding.unwrap_or(encoding_rs::UTF_8).decode(bytes).0.into_owned()
+}
+
+#[cfg(not(feature = "charset"))]
+fn decode(bytes: &[u8], _charset: &str) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

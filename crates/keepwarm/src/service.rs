@@ -41,6 +41,7 @@ where
         let mut outgoing = Outgoing::of(request.map(into_body));
         Box::pin(async move {
             let origins = client.origins();
+            outgoing.prepare(origins.shared().policy.as_deref())?;
             let deadline = Deadline::after(origins.shared().settings.timeout);
             let (mut response, info) = round_trip(origins, &mut outgoing, deadline).await?;
             response.extensions_mut().insert(info);

@@ -3,7 +3,7 @@
 //! Owns the one answer for what may not stand in a URI (RFC 3986, 2): in the path and the query
 //! such bytes are percent-encoded, as curl and browsers do; a host beyond ASCII is converted by
 //! IDNA (feature `idn`), or refused, since a guess might lead to another server. What the host means
-//! is in `origin_key`.
+//! is in `origin_key`. Owns how a reference resolves against the URL that it stands in, too.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,6 +11,8 @@ use std::ops::Range;
 
 use http::Uri;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+use crate::error::BoxError;
 
 /// Bytes that stand in no URI, and that no client sends as they are; those beyond ASCII besides.
 const FOREIGN: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
@@ -132,6 +134,57 @@ pub(crate) fn printable(url: &str) -> String {
     }
 }
 
+/// Resolves a location against the URI of the redirect: absolute, scheme-relative, absolute path,
+/// query, or relative path (RFC 3986, 5.2). A fragment is not sent, and bytes that may not stand in
+/// a URI are encoded, as in the URL of a request.
+pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, BoxError> {
+    let location = &*encode(location)?;
+    let scheme = base.scheme_str().unwrap_or("http");
+    let authority = base.authority().map_or("", |authority| authority.as_str());
+    let path = base.path();
+    let absolute = if scheme_length(location.as_bytes()).is_some() {
+        location.to_owned()
+    } else if let Some(rest) = location.strip_prefix("//") {
+        format!("{scheme}://{rest}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{authority}{}", remove_dot_segments(location))
+    } else if location.is_empty() {
+        base.to_string()
+    } else if location.starts_with('?') {
+        format!("{scheme}://{authority}{path}{location}")
+    } else {
+        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        format!("{scheme}://{authority}{}", remove_dot_segments(&format!("{directory}/{location}")))
+    };
+    Ok(absolute.parse()?)
+}
+
+/// Removes dot segments (RFC 3986, 5.2.4) from the path only: a query is left unchanged.
+fn remove_dot_segments(target: &str) -> String {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if last {
+                    kept.push("");
+                }
+            }
+            _ => kept.push(segment),
+        }
+    }
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("/{}{query}", kept.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +250,36 @@ mod tests {
             ("/\u{e9}", "/%C3%A9"),
         ] {
             assert_eq!(encode_uri(url.parse().expect(url)).to_string(), expected);
+        }
+    }
+
+    fn resolved(base: &str, location: &str) -> String {
+        resolve(&base.parse().unwrap(), location.as_bytes()).unwrap().to_string()
+    }
+
+    #[test]
+    fn locations_resolve_against_the_base() {
+        let base = "http://host:8080/a/b?q=1";
+        for (location, expected) in [
+            ("http://other/x", "http://other/x"),
+            ("//other/x", "http://other/x"),
+            ("/x?y#z", "http://host:8080/x?y"),
+            ("x", "http://host:8080/a/x"),
+            ("../x", "http://host:8080/x"),
+            ("../../../x", "http://host:8080/x"),
+            ("./", "http://host:8080/a/"),
+            ("?p=2", "http://host:8080/a/b?p=2"),
+            ("", "http://host:8080/a/b?q=1"),
+            ("x:y/z", "x:y/z"),
+        ] {
+            if location == "x:y/z" {
+                assert!(
+                    resolve(&base.parse().unwrap(), location.as_bytes()).is_err(),
+                    "no such scheme form"
+                );
+                continue;
+            }
+            assert_eq!(resolved(base, location), expected, "{location}");
         }
     }
 }

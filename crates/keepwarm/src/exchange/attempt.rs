@@ -12,6 +12,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, USER_AGENT};
@@ -127,10 +128,12 @@ async fn attempts(
             idle_age: granted.idle_age,
             waited: acquirer.waited(),
             attempts: number,
+            remote_address: granted.lease.connection().remote_address(),
         };
         let expectation = begin(origin, &mut granted.lease, outgoing, number, events)?;
         let lease = granted.lease;
-        let mut exchange = Exchange { origin, lease, expectation, info, deadline };
+        let stall = outgoing.stall_timeout(&origin.shared().settings);
+        let mut exchange = Exchange { origin, lease, expectation, info, deadline, stall };
         let outcome = exchange.drive_until_head().await;
         match exchange.conclude(outcome, events) {
             Ok(response) => return Ok((response, info)),
@@ -275,6 +278,8 @@ struct Exchange<'a> {
     expectation: Option<Expectation>,
     info: ConnectionInfo,
     deadline: Deadline,
+    /// The stall timeout.
+    stall: Option<Duration>,
 }
 
 impl Exchange<'_> {
@@ -283,7 +288,7 @@ impl Exchange<'_> {
     async fn drive_until_head(&mut self) -> Result<Responded> {
         let header_timeout = self.origin.shared().settings.response_header_timeout;
         let mut header_timer: Option<Deadline> = None;
-        let mut stall = StallWatch::new(self.origin.shared().settings.stall_timeout);
+        let mut stall = StallWatch::new(self.stall);
         let mut span = SendSpan::write();
         let (connection, deadline) = (self.lease.connection(), &mut self.deadline);
         let expectation = &mut self.expectation;
@@ -342,8 +347,9 @@ impl Exchange<'_> {
         events: &mut RequestEvents,
     ) -> http::Response<ResponseBody> {
         events.head(head.status);
-        let Self { lease, info, deadline, .. } = self;
-        let mut response = http::Response::new(ResponseBody::new(lease, info, deadline));
+        let Self { lease, info, deadline, stall, .. } = self;
+        let stall = StallWatch::new(stall);
+        let mut response = http::Response::new(ResponseBody::new(lease, info, deadline, stall));
         *response.status_mut() = head.status;
         *response.version_mut() = head.version;
         *response.headers_mut() = head.headers;

@@ -1,7 +1,12 @@
 //! The caller's request, from which every attempt and every redirect is made.
 
+use std::time::Duration;
+
 use http::{Extensions, HeaderMap, Method, Uri};
 
+use crate::error::Result;
+use crate::policy::{ClientPolicy, RequestPolicy};
+use crate::settings::Settings;
 use crate::url::encode_uri;
 use crate::wire::body::Body;
 
@@ -13,6 +18,8 @@ pub(crate) struct Outgoing {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) extensions: Extensions,
+    /// Settings of this request alone, which few have.
+    pub(crate) policy: Option<Box<RequestPolicy>>,
     /// `None` once a body that can be sent only once is on its way.
     body: Option<Body>,
 }
@@ -24,6 +31,7 @@ impl Outgoing {
             uri,
             headers: HeaderMap::new(),
             extensions: Extensions::new(),
+            policy: None,
             body: Some(Body::empty()),
         }
     }
@@ -35,8 +43,40 @@ impl Outgoing {
             uri: encode_uri(parts.uri),
             headers: parts.headers,
             extensions: parts.extensions,
+            policy: None,
             body: Some(body),
         }
+    }
+
+    /// Returns a second copy; `None` if the body can be sent only once.
+    pub(crate) fn try_clone(&self) -> Option<Self> {
+        Some(Self {
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            extensions: self.extensions.clone(),
+            policy: self.policy.clone(),
+            body: Some(self.body.as_ref()?.try_clone()?),
+        })
+    }
+
+    /// Applies what the client was told about all of its requests.
+    pub(crate) fn prepare(&mut self, policy: Option<&ClientPolicy>) -> Result<()> {
+        let Some(policy) = policy else { return Ok(()) };
+        policy.admit(&self.uri)?;
+        policy.add_defaults(&mut self.headers);
+        Ok(())
+    }
+
+    /// Returns the policy of this request alone, made on first use.
+    pub(crate) fn policy_mut(&mut self) -> &mut RequestPolicy {
+        self.policy.get_or_insert_default()
+    }
+
+    /// Returns the stall timeout: the request's own, or its client's.
+    pub(crate) fn stall_timeout(&self, settings: &Settings) -> Option<Duration> {
+        let own = self.policy.as_ref().and_then(|policy| policy.stall_timeout);
+        own.or(settings.stall_timeout)
     }
 
     pub(crate) fn set_body(&mut self, body: Body) {
@@ -57,6 +97,10 @@ impl Outgoing {
     /// Returns true if the body is there, and will be after it was sent.
     pub(crate) fn can_be_sent_again(&self) -> bool {
         self.body.as_ref().is_some_and(Body::is_repeatable)
+    }
+
+    pub(crate) const fn body_mut(&mut self) -> &mut Option<Body> {
+        &mut self.body
     }
 
     /// Returns the body; `None` once a body that can be sent only once is on its way.

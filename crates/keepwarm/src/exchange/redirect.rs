@@ -10,9 +10,8 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::outgoing::Outgoing;
-use crate::error::BoxError;
 use crate::origin_key::OriginRef;
-use crate::url::{self, printable, scheme_length};
+use crate::url::{printable, resolve};
 use crate::wire::body::Body;
 
 /// Reason why a redirect was not followed, and is the response.
@@ -44,6 +43,8 @@ pub enum RedirectStopped {
     },
     /// The redirect asks for the same body again, which could be sent only once.
     BodySpent,
+    /// The [`RedirectPolicy`](crate::RedirectPolicy) stopped here.
+    ByPolicy,
 }
 
 impl fmt::Display for RedirectStopped {
@@ -53,13 +54,14 @@ impl fmt::Display for RedirectStopped {
             Self::NoLocation => f.write_str("the response has no Location"),
             Self::UnusableLocation { reason } => f.write_str(reason),
             Self::BodySpent => f.write_str("the body can be sent only once"),
+            Self::ByPolicy => f.write_str("the redirect policy stopped here"),
         }
     }
 }
 
 /// The request that a redirect asks for, as far as it differs.
 pub(super) struct Next {
-    uri: Uri,
+    pub(super) uri: Uri,
     same_origin: bool,
     keeps_method: bool,
 }
@@ -134,90 +136,4 @@ fn target(from: &Uri, location: &[u8]) -> Result<(Uri, bool), String> {
     next.map_err(|why| {
         format!("location {:?}: {why}", printable(&String::from_utf8_lossy(location)))
     })
-}
-
-/// Resolves a location against the URI of the redirect: absolute, scheme-relative, absolute path,
-/// query, or relative path (RFC 3986, 5.2). A fragment is not sent, and bytes that may not stand in
-/// a URI are encoded, as in the URL of a request.
-fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, BoxError> {
-    let location = &*url::encode(location)?;
-    let scheme = base.scheme_str().unwrap_or("http");
-    let authority = base.authority().map_or("", |authority| authority.as_str());
-    let path = base.path();
-    let absolute = if scheme_length(location.as_bytes()).is_some() {
-        location.to_owned()
-    } else if let Some(rest) = location.strip_prefix("//") {
-        format!("{scheme}://{rest}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{authority}{}", remove_dot_segments(location))
-    } else if location.is_empty() {
-        base.to_string()
-    } else if location.starts_with('?') {
-        format!("{scheme}://{authority}{path}{location}")
-    } else {
-        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        format!("{scheme}://{authority}{}", remove_dot_segments(&format!("{directory}/{location}")))
-    };
-    Ok(absolute.parse()?)
-}
-
-/// Removes dot segments (RFC 3986, 5.2.4) from the path only: a query is left unchanged.
-fn remove_dot_segments(target: &str) -> String {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            "." | ".." => {
-                if segment == ".." {
-                    kept.pop();
-                }
-                if last {
-                    kept.push("");
-                }
-            }
-            _ => kept.push(segment),
-        }
-    }
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    format!("/{}{query}", kept.join("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolved(base: &str, location: &str) -> String {
-        resolve(&base.parse().unwrap(), location.as_bytes()).unwrap().to_string()
-    }
-
-    #[test]
-    fn locations_resolve_against_the_base() {
-        let base = "http://host:8080/a/b?q=1";
-        for (location, expected) in [
-            ("http://other/x", "http://other/x"),
-            ("//other/x", "http://other/x"),
-            ("/x?y#z", "http://host:8080/x?y"),
-            ("x", "http://host:8080/a/x"),
-            ("../x", "http://host:8080/x"),
-            ("../../../x", "http://host:8080/x"),
-            ("./", "http://host:8080/a/"),
-            ("?p=2", "http://host:8080/a/b?p=2"),
-            ("", "http://host:8080/a/b?q=1"),
-            ("x:y/z", "x:y/z"),
-        ] {
-            if location == "x:y/z" {
-                assert!(
-                    resolve(&base.parse().unwrap(), location.as_bytes()).is_err(),
-                    "no such scheme form"
-                );
-                continue;
-            }
-            assert_eq!(resolved(base, location), expected, "{location}");
-        }
-    }
 }

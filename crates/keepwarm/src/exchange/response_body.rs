@@ -6,7 +6,9 @@
 
 use std::fmt;
 use std::future::Future as _;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::pool::lease::Lease;
 use crate::wire::http1::Failure;
+use crate::wire::peer::TlsInfo;
 
 /// The connection that carried a response.
 ///
@@ -48,6 +51,7 @@ pub struct ConnectionInfo {
     pub(crate) idle_age: Option<Duration>,
     pub(crate) waited: Duration,
     pub(crate) attempts: u32,
+    pub(crate) remote_address: Option<SocketAddr>,
 }
 
 impl ConnectionInfo {
@@ -88,6 +92,13 @@ impl ConnectionInfo {
     #[must_use]
     pub const fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Returns the address of the peer that was connected to; `None` if the connection was not
+    /// opened by TCP, as with a Unix socket or a connector. Go: `httptrace.GotConnInfo.Conn`.
+    #[must_use]
+    pub const fn remote_address(&self) -> Option<SocketAddr> {
+        self.remote_address
     }
 }
 
@@ -132,13 +143,25 @@ pub struct ResponseBody {
     deadline: Deadline,
     stall: StallWatch,
     events: RequestEvents,
+    tls: Option<Arc<TlsInfo>>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(mut lease: Lease, info: ConnectionInfo, deadline: Deadline) -> Self {
+    /// Returns the facts of the TLS connection that carries the body; `None` without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_deref()
+    }
+
+    pub(crate) fn new(
+        mut lease: Lease,
+        info: ConnectionInfo,
+        deadline: Deadline,
+        stall: StallWatch,
+    ) -> Self {
         let (reused, attempts) = (info.reused(), info.attempts);
-        let stall = StallWatch::new(lease.origin().shared().settings.stall_timeout);
         let connection = lease.connection();
+        let tls = connection.tls().cloned();
         let left = connection.length_left();
         // An upload that outlives the head of its response needs a task that drives it.
         let uploading = connection.is_uploading();
@@ -148,7 +171,7 @@ impl ResponseBody {
         };
         let (frames, events) = (Frames::default(), RequestEvents::default());
         let mut body =
-            Self { frames, left, lease, upload, reused, attempts, deadline, stall, events };
+            Self { frames, left, lease, upload, reused, attempts, deadline, stall, events, tls };
         body.take_buffered();
         body
     }

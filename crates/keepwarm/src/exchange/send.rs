@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode, Uri};
+
 use super::attempt::{MAX_DISCARDED_BYTES, round_trip};
 use super::outgoing::Outgoing;
-use super::redirect::{self, RedirectStopped};
+use super::redirect::{self, Next, RedirectStopped};
 use super::response_body::{ConnectionInfo, ResponseBody};
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::policy::ClientPolicy;
+use crate::policy::redirect::{Hop, Judge, Redirect, RedirectAction, RedirectPolicy};
 use crate::pool::closing::Closing;
 use crate::pool::origin::Shared;
 use crate::pool::origins::Origins;
+use crate::settings::Settings;
 
 /// A response, and the reason why it is a redirect that was not followed.
 pub(crate) struct Sent {
@@ -25,31 +30,107 @@ pub(crate) async fn send(
     outgoing: &mut Outgoing,
     timeout: Option<Duration>,
 ) -> Result<Sent> {
-    let Shared { settings, closing, .. } = &**origins.shared();
+    let Shared { settings, closing, policy, .. } = &**origins.shared();
     closing.admit()?;
-    let limit = settings.max_redirects;
+    outgoing.prepare(policy.as_deref())?;
     let mut deadline = Deadline::after(timeout.or(settings.timeout));
-    let mut followed = 0;
+    let mut trail = Trail::default();
     let mut _between_hops = None;
     loop {
         let (response, connection) = round_trip(origins, outgoing, deadline).await?;
-        let next = (limit > 0)
-            .then(|| redirect::next(outgoing, response.status(), response.headers()))
-            .flatten();
-        let next = match next {
-            Some(Ok(_)) if followed == limit => Some(Err(RedirectStopped::TooMany { limit })),
-            next => next,
+        let next = redirect::next(outgoing, response.status(), response.headers());
+        let Some(next) = next else {
+            return Ok(Sent { response, connection, stopped: None });
         };
-        let Some(Ok(next)) = next else {
-            let stopped = next.and_then(Result::err);
-            return Ok(Sent { response, connection, stopped });
+        let rules = Rules::of(outgoing, settings, policy.as_deref());
+        if rules.limit == 0 && rules.judge.is_none() {
+            return Ok(Sent { response, connection, stopped: None });
+        }
+        let followed = match next {
+            Ok(next) => trail.follow(outgoing, next, response.status(), &rules)?,
+            Err(stopped) => Err(stopped),
         };
+        if let Err(stopped) = followed {
+            return Ok(Sent { response, connection, stopped: Some(stopped) });
+        }
         // The connection returns below, and the next hop asks for one.
         _between_hops.get_or_insert_with(|| Closing::hold(closing));
         let mut body = response.into_body();
         body.discard_arrived(MAX_DISCARDED_BYTES);
-        redirect::follow(outgoing, next);
         deadline = body.into_deadline();
-        followed += 1;
+    }
+}
+
+/// The rules by which the redirects of one request are followed.
+struct Rules<'a> {
+    limit: u32,
+    judge: Option<Judge>,
+    client: Option<&'a ClientPolicy>,
+}
+
+impl<'a> Rules<'a> {
+    fn of(outgoing: &Outgoing, settings: &Settings, client: Option<&'a ClientPolicy>) -> Self {
+        let own = outgoing.policy.as_ref().and_then(|policy| policy.redirect.as_ref());
+        let chosen = own.or_else(|| client?.redirect.as_ref());
+        Self {
+            limit: chosen.and_then(RedirectPolicy::limit).unwrap_or(settings.max_redirects),
+            judge: chosen.and_then(RedirectPolicy::judge).cloned(),
+            client,
+        }
+    }
+
+    /// Refuses to leave https where that is not allowed.
+    fn admit(&self, uri: &Uri, status: StatusCode) -> Result<()> {
+        let admitted = self.client.map_or(Ok(()), |client| client.admit(uri));
+        admitted.map_err(|why| refused(status).caused_by(why))
+    }
+}
+
+fn refused(status: StatusCode) -> Error {
+    Error::new(Stage::Answer, Kind::Redirect)
+        .with_status(status)
+        .with_message(format!("a redirect ({}) was refused", status.as_u16()))
+}
+
+/// The redirects that one request has followed.
+#[derive(Default)]
+struct Trail {
+    followed: u32,
+    /// The hops, for the function that decides. Empty without one.
+    hops: Vec<Hop>,
+}
+
+impl Trail {
+    /// Makes the next request of a redirect, unless the rules stop it or, by an error, refuse it.
+    fn follow(
+        &mut self,
+        outgoing: &mut Outgoing,
+        next: Next,
+        status: StatusCode,
+        rules: &Rules<'_>,
+    ) -> Result<Result<(), RedirectStopped>> {
+        if self.followed >= rules.limit {
+            return Ok(Err(RedirectStopped::TooMany { limit: rules.limit }));
+        }
+        rules.admit(&next.uri, status)?;
+        self.followed += 1;
+        let Some(judge) = &rules.judge else {
+            redirect::follow(outgoing, next);
+            return Ok(Ok(()));
+        };
+        let from = outgoing.uri.clone();
+        self.hops.push(Hop { method: outgoing.method.clone(), url: from.clone() });
+        redirect::follow(outgoing, next);
+        let headers: &mut HeaderMap = &mut outgoing.headers;
+        let (method, url) = (&outgoing.method, &outgoing.uri);
+        let mut redirect = Redirect { hops: &self.hops, status, method, url, headers };
+        match judge.decide(&mut redirect) {
+            RedirectAction::Follow => Ok(Ok(())),
+            RedirectAction::Stop => {
+                outgoing.uri = from;
+                Ok(Err(RedirectStopped::ByPolicy))
+            }
+            RedirectAction::Refuse(why) => Err(refused(status).caused_by(why)),
+        }
     }
 }

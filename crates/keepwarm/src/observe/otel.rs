@@ -261,6 +261,7 @@ fn name_of(error: &Error) -> &'static str {
             Stage::Tls => "tls",
             Stage::Exchange => "exchange",
             Stage::Body => "body",
+            Stage::Answer => "answer",
         }
     }
 }

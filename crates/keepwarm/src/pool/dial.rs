@@ -15,6 +15,7 @@ use crate::observe::spans::DialSpan;
 use crate::origin_key::Scheme;
 use crate::pool::origin::Origin;
 use crate::wire::connection::Connection;
+use crate::wire::peer::Peer;
 #[cfg(feature = "tls")]
 use crate::wire::stream::Stream;
 use crate::wire::transport::{TimeLeft, open};
@@ -110,15 +111,20 @@ async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)>
     let stream =
         open(origin.key(), &shared.transport, &shared.settings, origin.addresses(), left).await?;
     let address = stream.looked_up_address(origin.key().host());
+    let remote = stream.remote_address();
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "TLS changes it"))]
+    let mut peer = Peer { address: remote, tls: None };
     let stream = match origin.key().scheme() {
         Scheme::Http => stream,
         #[cfg(feature = "tls")]
         Scheme::Https => {
             let handshake = shared.tls.connect(origin.key().certificate_name(), stream);
-            Stream::boxed(left.bound(Stage::Tls, handshake).await?)
+            let (stream, facts) = left.bound(Stage::Tls, handshake).await?;
+            peer.tls = Some(Arc::new(facts));
+            Stream::boxed(stream)
         }
         #[cfg(not(feature = "tls"))]
         Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
     };
-    Ok((Connection::start(stream), address))
+    Ok((Connection::start(stream, peer), address))
 }

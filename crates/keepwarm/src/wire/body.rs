@@ -125,6 +125,28 @@ impl Body {
         Self::of(Source::Replayable(Arc::new(move || boxed(make()))))
     }
 
+    /// Creates a body of a stream of bytes, which is read while it is sent, as
+    /// [`stream`](Self::stream) does. reqwest: `Body::wrap_stream`.
+    #[cfg(feature = "stream")]
+    pub fn from_stream<S, D, E>(stream: S) -> Self
+    where
+        S: futures_core::Stream<Item = std::result::Result<D, E>> + Send + 'static,
+        D: Into<Bytes>,
+        E: Into<BoxError>,
+    {
+        Self::of(Source::Stream(Box::pin(Streamed(Box::pin(stream)))))
+    }
+
+    /// Returns the bytes of a body in memory, for a look at it; `None` for a stream.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self.source() {
+            None => Some(&[]),
+            Some(Source::Full(bytes)) => Some(bytes.as_deref().unwrap_or_default()),
+            Some(Source::Stream(_) | Source::Replayable(_)) => None,
+        }
+    }
+
     /// Returns true if the body can be sent again.
     pub(crate) fn is_repeatable(&self) -> bool {
         !matches!(self.source(), Some(Source::Stream(_)))
@@ -169,6 +191,31 @@ impl Content {
             taken.fetch_add(bytes as u64, Ordering::Relaxed);
         }
         polled
+    }
+}
+
+/// A stream of bytes as a body.
+#[cfg(feature = "stream")]
+struct Streamed<S>(Pin<Box<S>>);
+
+#[cfg(feature = "stream")]
+impl<S, D, E> http_body::Body for Streamed<S>
+where
+    S: futures_core::Stream<Item = std::result::Result<D, E>>,
+    D: Into<Bytes>,
+    E: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = self.0.as_mut().poll_next(cx);
+        polled.map(|next| {
+            next.map(|item| item.map(|data| Frame::data(data.into())).map_err(Into::into))
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 //! This module owns the state of one exchange. It does not know which pool the connection is in, nor
 //! what the request is for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -23,6 +24,7 @@ use keepwarm_pool::{Advice, CloseReason, Closer};
 use super::body::Body;
 use super::http1::{Death, Failure, Http1, Traffic};
 use super::interim::InterimListener;
+use super::peer::{Peer, TlsInfo};
 use super::stream::Stream;
 use super::waker::{ConnectionWaker, WakerOwner};
 
@@ -43,6 +45,7 @@ pub(crate) struct Connection {
     /// A drive is under way, or has panicked.
     in_doubt: bool,
     waker: WakerOwner,
+    peer: Peer,
 }
 
 /// The head of the response, from sending the request on.
@@ -79,7 +82,7 @@ pub(crate) struct Sending {
 
 impl Connection {
     /// Starts HTTP/1.1 on a connected stream. Nothing is sent.
-    pub(crate) fn start(stream: Stream) -> Self {
+    pub(crate) fn start(stream: Stream, peer: Peer) -> Self {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             http1: Http1::new(stream),
@@ -89,11 +92,20 @@ impl Connection {
             advice: None,
             in_doubt: false,
             waker: WakerOwner::new(),
+            peer,
         }
     }
 
     pub(crate) const fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(crate) const fn remote_address(&self) -> Option<SocketAddr> {
+        self.peer.address
+    }
+
+    pub(crate) const fn tls(&self) -> Option<&Arc<TlsInfo>> {
+        self.peer.tls.as_ref()
     }
 
     pub(crate) const fn waker(&self) -> &Arc<ConnectionWaker> {

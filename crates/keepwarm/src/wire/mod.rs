@@ -9,6 +9,7 @@
 //! | `http1`, `request_writer` | the bytes: read buffer, codec, the request on its way |
 //! | `waker`, `wake_state` | who is woken when the socket becomes ready: the owner's task or the keeper |
 //! | `stream`, `transport`, `lookup`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
+//! | `peer` | the peer's address, and the facts of its TLS |
 //! | `body`, `interim` | the request body, and interim responses |
 
 pub(crate) mod body;
@@ -17,6 +18,7 @@ pub(crate) mod connection;
 pub(crate) mod http1;
 pub(crate) mod interim;
 pub(crate) mod lookup;
+pub(crate) mod peer;
 pub(crate) mod request_writer;
 pub(crate) mod stream;
 pub(crate) mod tcp;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -31,6 +31,12 @@ pub(crate) enum Stream {
 impl Stream {
     pub(crate) fn boxed(stream: impl Io + 'static) -> Self {
         Self::Boxed(Box::new(stream))
+    }
+
+    /// Returns the address of the peer; `None` if the stream was not opened by TCP.
+    pub(crate) fn remote_address(&self) -> Option<SocketAddr> {
+        let Self::Tcp(stream) = self else { return None };
+        stream.peer_addr().ok()
     }
 
     /// Returns the address that the name of a host led to; `None` if `host` is an address, or the

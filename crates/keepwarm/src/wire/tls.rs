@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Result, Stage};
+use crate::wire::peer::TlsInfo;
 use crate::wire::stream::Stream;
 
 /// Protocols offered by ALPN (RFC 7301): HTTP/1.1 is the only one supported.
@@ -154,7 +155,11 @@ impl Tls {
 
     /// Shakes hands with `host`, or with the name that is set instead. The certificate must be for
     /// that name, and the name is sent (SNI, RFC 6066) unless it is an address.
-    pub(crate) async fn connect(&self, host: &str, stream: Stream) -> Result<TlsStream<Stream>> {
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: Stream,
+    ) -> Result<(TlsStream<Stream>, TlsInfo)> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| Error::failed(Stage::Tls, error).with_message(name.to_owned()))?;
@@ -162,7 +167,10 @@ impl Tls {
         let config = config.map_err(|error| Error::failed(Stage::Tls, error))?;
         let handshake = TlsConnector::from(config).connect(name, stream);
         match tokio::time::timeout(self.settings.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => {
+                let info = facts(stream.get_ref().1);
+                Ok((stream, info))
+            }
             Ok(Err(error)) => Err(Error::failed(Stage::Tls, error)),
             Err(_) => Err(Error::handshake_timeout()),
         }
@@ -186,5 +194,32 @@ impl Tls {
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Arc::new(config))
+    }
+}
+
+/// Reads the facts of a handshake that is complete.
+fn facts(connection: &rustls::ClientConnection) -> TlsInfo {
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
+    TlsInfo {
+        certificates: chain.iter().map(|der| der.as_ref().to_vec()).collect(),
+        version: match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            _ => "unknown",
+        },
+        cipher_suite: suite.and_then(suite_name).unwrap_or("unknown"),
+        alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+    }
+}
+
+/// Returns the name of a cipher suite as IANA has it: rustls names those of TLS 1.3 otherwise.
+fn suite_name(suite: rustls::CipherSuite) -> Option<&'static str> {
+    use rustls::CipherSuite as Suite;
+    match suite {
+        Suite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
+        Suite::TLS13_AES_256_GCM_SHA384 => Some("TLS_AES_256_GCM_SHA384"),
+        Suite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
+        other => other.as_str(),
     }
 }

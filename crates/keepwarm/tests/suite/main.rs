@@ -16,6 +16,7 @@ mod errors;
 mod expect_continue;
 mod explain;
 mod fake_time;
+mod first_hour;
 mod freshness;
 mod given_up;
 mod header_timeout;

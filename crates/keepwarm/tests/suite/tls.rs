@@ -73,6 +73,8 @@ impl Authority {
 #[derive(Clone, Copy)]
 enum Then {
     Serve,
+    /// Leads to http, where nothing listens.
+    Leave,
     /// Answers with a body that ends with the connection, and closes it without a close_notify.
     CutOff,
     /// Answers, and closes, with or without a close_notify.
@@ -116,13 +118,16 @@ async fn serve(mut stream: TlsStream<TcpStream>, then: Then) {
     let mut buffer = vec![0; 4096];
     while let Ok(1..) = stream.read(&mut buffer).await {
         let answer: &[u8] = match then {
+            Then::Leave => {
+                b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+            }
             Then::CutOff => b"HTTP/1.1 200 OK\r\n\r\nhalf of",
             _ => b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
         };
         stream.write_all(answer).await.expect("written");
         stream.flush().await.expect("flushed");
         match then {
-            Then::Serve => {}
+            Then::Serve | Then::Leave => {}
             Then::Close { notify: true } => return drop(stream.shutdown().await),
             Then::CutOff | Then::Close { notify: false } => return,
         }
@@ -149,6 +154,39 @@ async fn extra_root_is_trusted() {
     let stats = only(&client);
     assert_eq!(stats.origin, format!("https://localhost:{}", server.address.port()));
     assert_eq!((stats.opened, stats.reused, stats.idle), (1, 4, 1), "{stats:?}");
+}
+
+#[tokio::test]
+async fn facts_of_the_handshake_are_told() {
+    let authority = Authority::new();
+    let mut config = authority.server("localhost", None);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let server = Server::start(config, Then::Serve).await;
+    let client = trusting(&authority);
+    for _ in 0..2 {
+        let response = client.get(server.url()).send().await.expect("a response");
+        let tls = response.tls().expect("facts of TLS");
+        assert_eq!((tls.version(), tls.alpn()), ("TLS 1.3", Some(&b"http/1.1"[..])));
+        assert!(tls.cipher_suite().starts_with("TLS_"), "{tls:?}");
+        assert_eq!(tls.certificates().len(), 1);
+        assert_eq!(response.remote_addr(), Some(server.address));
+        response.bytes().await.expect("a body");
+    }
+    assert_eq!(only(&client).opened, 1, "the facts outlive the first exchange");
+}
+
+/// A redirect from https to http.
+#[tokio::test]
+async fn https_only_refuses_to_leave_https() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Leave).await;
+    let builder = Client::builder().root_certificates(authority.certificate());
+    let free = builder.clone().build().expect("a client");
+    let error = fetch(&free, &server.url()).await.expect_err("nothing listens there");
+    assert!(error.is_connect(), "it was followed: {error}");
+    let bound = builder.https_only(true).build().expect("a client");
+    let error = fetch(&bound, &server.url()).await.expect_err("refused");
+    assert!(error.is_redirect() && error.to_string().contains("https_only"), "{error}");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ use crate::observe::recent_count::RecentCount;
 use crate::observe::snapshot::Snapshot;
 use crate::observe::warnings;
 use crate::origin_key::OriginKey;
+use crate::policy::ClientPolicy;
 use crate::pool::closing::Closing;
 use crate::pool::connection_limit::ConnectionLimit;
 use crate::pool::idle_limit::IdleLimit;
@@ -48,6 +49,8 @@ use crate::wire::transport::Transport;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    /// `None` in a client that was told nothing of the kind.
+    pub(crate) policy: Option<Box<ClientPolicy>>,
     pub(crate) transport: Transport,
     pub(crate) clock: Clock,
     pub(crate) keeper: Arc<Keeper>,
