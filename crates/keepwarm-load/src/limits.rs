@@ -11,6 +11,9 @@ pub const MAX_CONCURRENCY: usize = 1_000_000;
 /// The longest timeout and the longest duration a plan may ask for: one week.
 pub const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The most parts that a load is divided into.
+pub const MAX_SHARES: usize = 10_000;
+
 /// The highest rate of an open loop, in requests per second.
 pub const MAX_RATE: f64 = 10_000_000.0;
 

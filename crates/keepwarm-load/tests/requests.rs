@@ -88,6 +88,21 @@ fn numbers_are_unique_across_threads() {
 }
 
 #[test]
+fn parts_number_each_request_once() {
+    let part = |index| {
+        let load = |plan: PlanBuilder| plan.requests(201).concurrency(5).header("X-N", "{n}");
+        let (seen, summary) = seen(|plan| load(plan).templates(true).share(index, 2));
+        let first_has_one_more = 101 - index as u64;
+        assert_eq!(summary.completed, first_has_one_more);
+        seen
+    };
+    let seen = [part(0), part(1)].concat();
+    let mut numbers: Vec<u64> = seen.iter().map(|r| r.fields["x-n"].parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..201));
+}
+
+#[test]
 fn without_templates_braces_stay() {
     let (seen, _) = seen(|plan| plan.requests(2).method("PUT").body("{n}").header("X", "{uuid}"));
     assert!(seen.iter().all(|r| r.body == "{n}" && r.fields["x"] == "{uuid}"));

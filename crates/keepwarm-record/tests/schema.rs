@@ -143,6 +143,7 @@ fn settings() -> Settings {
         addresses: vec!["127.0.0.1:80".to_owned()],
         timeout_s: 1.0,
         request_bytes: 1,
+        share: Some((1, 4)),
     }
 }
 

@@ -95,6 +95,12 @@ pub(crate) struct EngineOptions {
           help_heading = REQUESTS)]
     pub(crate) requests_file: Option<PathBuf>,
 
+    /// Be part K of N of the load that the other arguments describe: requests, rate and connections
+    /// are divided. The records of all parts are united by `keepwarm merge`
+    #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = part,
+          help_heading = REQUESTS)]
+    pub(crate) share: (usize, usize),
+
     /// Load the server for this long before, on connections of their own; nothing of it is counted
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true,
           value_parser = duration::parse_length, help_heading = REQUESTS)]
@@ -182,7 +188,8 @@ impl EngineOptions {
             let specs = RequestSpec::parse_all(&text, |name| self.body_of(&directory.join(name)));
             builder = builder.request_specs(specs.map_err(|error| refused(error.to_string()))?);
         }
-        Ok(builder.templates(self.template))
+        let (part, parts) = self.share;
+        Ok(builder.templates(self.template).share(part.wrapping_sub(1), parts))
     }
 
     /// Opens the file of a body, or reads it: into memory if a template may change any byte of it.
@@ -248,6 +255,12 @@ impl EngineOptions {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let (part, parts) = text.split_once('/').ok_or("write it as K/N, such as 1/4")?;
+    let number = |text: &str| text.trim().parse().map_err(|_| "write it as K/N, such as 1/4");
+    Ok((number(part)?, number(parts)?))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -364,6 +364,14 @@ pub(crate) struct LoadOptions {
     /// Also write the run record, the JSON, to this file; - is stdout, and the report goes to stderr
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Nanosecond of CLOCK_MONOTONIC at which the run begins: what a worker of a fleet is told
+    #[arg(long, value_name = "NANOSECONDS", hide = true)]
+    pub(crate) begin_at: Option<u64>,
+
+    /// Print a line of JSON to stdout each second: what a worker of a fleet reads
+    #[arg(long, hide = true, conflicts_with = "format")]
+    pub(crate) live_lines: bool,
 }
 
 #[derive(Debug, Args)]

@@ -115,6 +115,10 @@ fn settings(plan: &Plan) -> Settings {
         addresses: plan.addresses().map(|address| address.to_string()).collect(),
         timeout_s: plan.timeout().as_secs_f64(),
         request_bytes: plan.request_len() as u64,
+        share: match plan.share() {
+            (_, 1) => None,
+            (index, of) => Some((index as u64 + 1, of as u64)),
+        },
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod ending;
 mod fill;
+mod fleet;
 mod hop_record;
 mod hops;
 mod live;
@@ -41,7 +42,11 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     interrupt::watch(3)?;
     warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
-    let record = drive(plan, "load", &hops, || Ok(()))?;
+    if let Some(instant) = options.begin_at {
+        fleet::wait_until(instant)?;
+    }
+    let lines = options.live_lines.then(fleet::LiveLines::default);
+    let record = drive(plan, "load", &hops, lines, || Ok(()))?;
     let hops = hops.finish(&OwnLoad::of(&record), speaks_tls::speaks_tls)?;
     let mut record = record.with_hops(hops);
     record.settings.schedule = schedule(options, &record);
@@ -54,6 +59,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     let kept = output.write(&record, is_private);
     let printed = match options.format {
         LoadFormat::Json if output.is_stdout() => Ok(()),
+        _ if options.live_lines => Ok(()),
         LoadFormat::Text => {
             output.print_text(|colour, columns| show::load::render(&record, colour, columns))
         }
@@ -87,7 +93,7 @@ fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
     let plan = plan::builder(options)?.without_count().duration(duration);
     let plan = plan.close_policy(ClosePolicy::Reset).build();
     let plan = plan.map_err(|error| plan::refused(&error, Some(options)))?;
-    let record = drive(plan, "warm-up", &Hops::start(&[])?, || Ok(()))?;
+    let record = drive(plan, "warm-up", &Hops::start(&[])?, None, || Ok(()))?;
     ending::judge_warm_up(&record, interrupted())
 }
 
@@ -102,13 +108,14 @@ pub(crate) fn print(record: &LoadRecord, format: LoadFormat) -> Result<(), Failu
     }
 }
 
-/// Runs a plan to its end, or until interrupted, and shows its progress on stderr.
+/// Runs a plan to its end, or until interrupted, and shows its progress on stderr, and in `lines`.
 ///
 /// `check` is called at each tick; its failure ends the run, and is returned.
 pub(crate) fn drive(
     plan: Plan,
     name: &str,
     hops: &Hops,
+    mut lines: Option<fleet::LiveLines>,
     mut check: impl FnMut() -> Result<(), Failure>,
 ) -> Result<LoadRecord, Failure> {
     let started = SystemTime::now();
@@ -132,6 +139,11 @@ pub(crate) fn drive(
             _ => stop.abort(),
         }
         progress.update(&live::line(name, &run, hops));
+        if let Some(lines) = &mut lines
+            && verdict.is_ok()
+        {
+            verdict = lines.update(&run);
+        }
     }
     progress.clear();
     let summary = run.wait();

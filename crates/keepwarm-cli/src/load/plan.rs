@@ -141,6 +141,7 @@ pub(crate) fn refused(error: &PlanError, options: Option<&LoadOptions>) -> Failu
             format!("--cert {cert:?} and --key {key:?}")
         }
         "tls_server_name" => format!("--sni {:?}", error.value()),
+        "share" => format!("--share {}", error.value()),
         "tls_insecure" => "--insecure".to_owned(),
         "tls_resumption" => "--no-resumption".to_owned(),
         "templates" => format!("--template {:?}", error.value()),

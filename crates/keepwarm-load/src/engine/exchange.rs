@@ -68,7 +68,8 @@ impl Engine {
         slot.is_last = self.plan.requests_per_connection() == Some(slot.requests + 1);
         // Numbers alternate between threads, so that each number is used once and each request
         // equally often.
-        let number = self.pacing.begun * self.plan.threads() as u64 + self.thread as u64;
+        let local = self.pacing.begun * self.plan.threads() as u64 + self.thread as u64;
+        let number = self.plan.number(local);
         self.pacing.begun += 1;
         if prepared.len() > 1 {
             slot.which = usize::try_from(number % prepared.len() as u64).unwrap_or(0);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::request::{self, Prepared, RequestParts};
+use super::share::Share;
 use super::target::{Target, without_zone};
 use super::tls::TlsSettings;
 use super::{
@@ -50,6 +51,7 @@ pub struct PlanBuilder {
     stages: Vec<Stage>,
     arrivals: Arrivals,
     backlog: usize,
+    share: Share,
 }
 
 impl PlanBuilder {
@@ -77,6 +79,7 @@ impl PlanBuilder {
             stages: Vec::new(),
             arrivals: Arrivals::Constant,
             backlog: DEFAULT_BACKLOG,
+            share: Share::WHOLE,
         }
     }
 
@@ -306,15 +309,34 @@ impl PlanBuilder {
         self
     }
 
+    /// Makes the plan part `index` (from 0) of `of` parts of the load that the other settings
+    /// describe; runs of all parts, begun at the same instant, are that load together. Default: the
+    /// whole, part 0 of 1. More than [`MAX_SHARES`](crate::limits::MAX_SHARES) parts, and more parts
+    /// than connections or requests, are refused.
+    ///
+    /// Requests and connections are divided so that parts differ by one at most. Request `k` of the
+    /// whole load, its instant and its number in a template belong to part `k mod of`; Poisson parts
+    /// draw from streams of their own, and their sum is a Poisson process of the whole rate. The
+    /// [backlog](Self::backlog) and the [connect rate](Self::connect_rate) are divided too. Times,
+    /// and the limits of one connection, are not.
+    pub fn share(mut self, index: usize, of: usize) -> Self {
+        self.share = Share { index, of };
+        self
+    }
+
     /// Validates every setting, resolves the host and serialises the request.
     ///
     /// # Errors
     ///
     /// The first setting that cannot be used, with its value, the reason and a remedy.
     /// [`PlanError::is_unresolved`] distinguishes a name without an address from a wrong setting.
-    pub fn build(self) -> Result<Plan, PlanError> {
+    pub fn build(mut self) -> Result<Plan, PlanError> {
         let open_loop = self.open_loop()?;
         self.check_numbers()?;
+        self.share.check(self.concurrency, self.requests)?;
+        let whole_requests = self.requests;
+        self.requests = whole_requests.map(|all| self.share.of_requests(all));
+        self.concurrency = self.share.of_connections(self.concurrency);
         let duration = self.whole_duration();
         let threads = self.check_threads()?;
         let target = Target::parse(&self.url)?;
@@ -333,12 +355,14 @@ impl PlanBuilder {
             endpoints,
             route: self.route,
             requests: self.requests,
+            whole_requests,
+            share: self.share,
             duration,
             concurrency: self.concurrency,
             threads,
             keep_alive: self.keep_alive,
             requests_per_connection: self.requests_per_connection,
-            connect_rate: self.connect_rate,
+            connect_rate: self.connect_rate.map(|rate| rate / self.share.parts()),
             close_policy: self.close_policy.unwrap_or(default_policy),
             method: specs[0].method.clone(),
             prepared,
@@ -456,12 +480,17 @@ impl PlanBuilder {
                 "use a number such as 1000000",
             ));
         }
+        let backlog = self.backlog.div_ceil(self.share.of.max(1));
         let course = if self.stages.is_empty() {
             Course::constant(rates[0])
         } else {
             Course::stages(self.rate.unwrap_or(0.0), &self.stages)
         };
-        Ok(Some(OpenLoop { course, arrivals: self.arrivals, backlog: self.backlog }))
+        Ok(Some(OpenLoop {
+            course,
+            arrivals: self.arrivals,
+            backlog: self.backlog.div_ceil(self.share.of),
+        }))
     }
 
     fn check_numbers(&self) -> Result<(), PlanError> {

@@ -10,6 +10,7 @@ mod file;
 mod request;
 mod request_file;
 mod route;
+mod share;
 mod target;
 mod template;
 mod tls;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::pacer::{self, Arrivals, ClosedLoop, Course, Pacer};
+use share::Share;
 use target::Target;
 pub(crate) use tls::{TlsPlan, describe as describe_tls};
 
@@ -68,6 +70,9 @@ pub struct Plan {
     endpoints: Vec<Endpoint>,
     route: Route,
     requests: Option<u64>,
+    /// The count of the whole load, of which this plan may be a part.
+    whole_requests: Option<u64>,
+    share: Share,
     duration: Option<Duration>,
     concurrency: usize,
     threads: usize,
@@ -117,7 +122,8 @@ impl Plan {
         let threads = connections.len();
         // Constant arrivals alternate between threads, so that each thread has the same number.
         let requests = self.requests.map(|all| pacer::share(all, &vec![1; threads], thread));
-        let requests = match (open.arrivals, self.requests) {
+        let (thread, threads) = self.share.of_threads(thread, threads);
+        let requests = match (open.arrivals, self.whole_requests) {
             (Arrivals::Constant, Some(all)) => {
                 Some(all.saturating_sub(thread as u64).div_ceil(threads as u64))
             }
@@ -200,6 +206,17 @@ impl Plan {
     /// Returns the number of different requests that are sent in turn. A template counts as one.
     pub fn distinct_requests(&self) -> usize {
         self.prepared.len()
+    }
+
+    /// Returns the number in the whole load of request `local` of this plan.
+    #[inline]
+    pub(crate) fn number(&self, local: u64) -> u64 {
+        self.share.global(local)
+    }
+
+    /// Returns which part of a load this plan is, from 0, and of how many.
+    pub fn share(&self) -> (usize, usize) {
+        (self.share.index, self.share.of)
     }
 
     /// Returns the limit by count, if any.

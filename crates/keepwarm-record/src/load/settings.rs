@@ -49,6 +49,11 @@ pub struct Settings {
     pub timeout_s: f64,
     /// Size of one request.
     pub request_bytes: u64,
+    /// Part of a larger load that the run was, from 1, and the number of parts; `None` for a whole
+    /// one. Requests, connections, backlog and connect rate are the part's, the schedule is the
+    /// whole load's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<(u64, u64)>,
 }
 
 /// Schedule of an open loop.
