@@ -69,7 +69,8 @@ async fn serve(
         .map_err(|error| Failure::new(Exit::Failed, format!("{address}: {error}")))
 }
 
-fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
+/// The failure to listen on an address, with the way out.
+pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     let port = address.port();
     match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::ADDRINUSE) => Failure::new(

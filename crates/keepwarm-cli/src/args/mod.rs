@@ -116,6 +116,7 @@ Examples:
   keepwarm watch :8081 --for 10s          ten seconds of one port
   keepwarm watch dst 10.0.0.5:443 --once  the TIME_WAITs of the last minute
   keepwarm watch :8081 --count time-wait  one number
+  keepwarm watch --listen 127.0.0.1:9465  stay, for Prometheus (docs/prometheus.md)
   keepwarm explain columns                what the table shows
   keepwarm explain                        the findings, and other topics
 
@@ -178,6 +179,51 @@ pub(crate) struct WatchOptions {
     /// `ip netns`, or a path; takes root
     #[arg(long, value_name = "NETNS", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) netns: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) listen: ListenOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenOptions {
+    /// Serve the numbers to Prometheus on this address, at /metrics, until SIGTERM, and print no
+    /// report; /healthz says whether the watch is alive. docs/prometheus.md has every metric
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = number::listen,
+          conflicts_with_all = ["once", "count", "format", "assertions"])]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Certificate chain of the page, PEM: the page is https
+    #[arg(long = "listen-cert", value_name = "FILE", requires = "tls_key", requires = "listen")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key of --listen-cert, PEM
+    #[arg(long = "listen-key", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Users who may read the page: a file of lines user:password, for basic authentication
+    #[arg(long = "listen-auth", value_name = "FILE", requires = "listen")]
+    pub(crate) auth: Option<PathBuf>,
+
+    /// Label `node` of every sample, such as the name of a Kubernetes node
+    #[arg(long, value_name = "NAME", requires = "listen",
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) node_name: Option<String>,
+
+    /// Print a file for an installation of --listen, and watch nothing
+    #[arg(long, value_enum, value_name = "FILE", exclusive = true)]
+    pub(crate) print: Option<PrintedFile>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrintedFile {
+    /// Dashboard of Grafana, JSON
+    Dashboard,
+    /// Alert rules of Prometheus, YAML
+    Alerts,
+    /// DaemonSet of Kubernetes, YAML
+    Daemonset,
+    /// Unit of systemd
+    Unit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

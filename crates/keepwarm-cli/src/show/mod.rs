@@ -36,7 +36,7 @@ impl Columns {
 }
 
 /// Replaces the characters of a text that came from outside and that a terminal would obey.
-fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(is_obeyed) { text.replace(is_obeyed, "\u{fffd}").into() } else { text.into() }
 }
 

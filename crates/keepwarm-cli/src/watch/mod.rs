@@ -6,11 +6,14 @@
 
 mod fill;
 mod filter;
+mod listen;
 mod netns;
+mod print;
 mod recent;
 mod screen;
 mod source;
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use keepwarm_record::assertion::{self, Assertion};
@@ -18,6 +21,7 @@ use keepwarm_record::watch::{WatchRecord, cannot_judge};
 use keepwarm_sockets::{Filter, HostReport, Scope};
 
 use self::fill::Recorder;
+use self::listen::Exporter;
 use self::recent::Recent;
 use self::screen::{Drawing, Screen};
 use self::source::Source;
@@ -36,23 +40,33 @@ const TICK: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
+    if let Some(file) = options.listen.print {
+        return print::run(file);
+    }
     let scope = filter::parse(&options.filter).map_err(|error| Failure::new(Exit::Usage, error))?;
     check(&options.assertions, scope.port)?;
     limits::make_room(0, "close some")?;
+    // The page is for this network namespace, whichever is watched.
+    let listener = listen::listen(&options.listen)?;
     match &options.netns {
-        Some(name) => netns::within(name, || run_here(options, scope)),
-        None => run_here(options, scope),
+        Some(name) => netns::within(name, || run_here(options, scope, listener)),
+        None => run_here(options, scope, listener),
     }
 }
 
-fn run_here(options: &WatchOptions, scope: Scope) -> Result<(), Failure> {
+fn run_here(
+    options: &WatchOptions,
+    scope: Scope,
+    listener: Option<TcpListener>,
+) -> Result<(), Failure> {
     if let Some(state) = options.count {
         return count_state(state.into(), scope, options.level);
     }
-    let record = if options.once { dump_once(options, scope) } else { watch(options, scope) }?;
+    let record =
+        if options.once { dump_once(options, scope) } else { watch(options, scope, listener) }?;
     judge_assertions(&record)?;
     // A live watch has no other end than an interrupt; a window has.
-    if options.window.is_some() && interrupt::happened() {
+    if options.window.is_some() && options.listen.listen.is_none() && interrupt::happened() {
         return Err(interrupt::failure());
     }
     Ok(())
@@ -67,7 +81,11 @@ fn dump_once(options: &WatchOptions, scope: Scope) -> Result<WatchRecord, Failur
     Ok(record)
 }
 
-fn watch(options: &WatchOptions, scope: Scope) -> Result<WatchRecord, Failure> {
+fn watch(
+    options: &WatchOptions,
+    scope: Scope,
+    listener: Option<TcpListener>,
+) -> Result<WatchRecord, Failure> {
     let mut recorder = Recorder::new(options, scope)?;
     interrupt::watch(2)?;
     if options.level != WatchLevel::L0 {
@@ -75,7 +93,10 @@ fn watch(options: &WatchOptions, scope: Scope) -> Result<WatchRecord, Failure> {
     }
     let (mut source, refused) = Source::start(options.level, scope)?;
     recorder.refused(refused);
-    let mut session = Session::new(options, recorder);
+    let exporter =
+        listener.map(|listener| Exporter::start(listener, &options.listen)).transpose()?;
+    let mut session = Session::new(options, recorder, exporter);
+    session.begin(&source)?;
     // Scripts and tests wait for this line: the window has begun.
     session.progress.note("watching; Ctrl-C ends it (`keepwarm explain columns` has the words)");
     while !interrupt::happened()
@@ -165,19 +186,22 @@ enum Interim {
     Whole,
     /// Each about the last half minute, so that a mended fault shows: a live watch for people.
     Recent { recent: Recent, every: Duration },
+    /// For a page that is scraped: of the whole watch, and of the last half minute.
+    Served { recent: Recent, exporter: Exporter },
 }
 
 impl Session {
-    fn new(options: &WatchOptions, recorder: Recorder) -> Self {
+    fn new(options: &WatchOptions, recorder: Recorder, exporter: Option<Exporter>) -> Self {
         let live = options.window.is_none() && options.format == WatchFormat::Text;
         let in_place = live && screen::is_terminal();
-        let interim = match options.format {
-            WatchFormat::Jsonl => Interim::Whole,
-            WatchFormat::Text if live => Interim::Recent {
+        let interim = match (exporter, options.format) {
+            (Some(exporter), _) => Interim::Served { recent: Recent::default(), exporter },
+            (None, WatchFormat::Jsonl) => Interim::Whole,
+            (None, WatchFormat::Text) if live => Interim::Recent {
                 recent: Recent::default(),
                 every: if in_place { REFRESH } else { PRINT_EVERY },
             },
-            WatchFormat::Text | WatchFormat::Json => Interim::Silent,
+            (None, WatchFormat::Text | WatchFormat::Json) => Interim::Silent,
         };
         Self {
             recorder,
@@ -196,6 +220,14 @@ impl Session {
         self.window.map_or(TICK, |window| window.saturating_sub(self.begun.elapsed()))
     }
 
+    /// Fills the page before the first scrape.
+    fn begin(&mut self, source: &Source) -> Result<(), Failure> {
+        match self.interim {
+            Interim::Served { .. } => self.look(source),
+            Interim::Silent | Interim::Whole | Interim::Recent { .. } => Ok(()),
+        }
+    }
+
     /// Shows how far a window is, and a report when one is due.
     fn refresh_if_due(&mut self, source: &Source) -> Result<(), Failure> {
         if let Some(window) = self.window {
@@ -208,10 +240,16 @@ impl Session {
         let every = match self.interim {
             Interim::Silent | Interim::Whole => REFRESH,
             Interim::Recent { every, .. } => every,
+            Interim::Served { .. } => listen::EVERY,
         };
         if self.refreshed_at.elapsed() < every {
             return Ok(());
         }
+        self.look(source)
+    }
+
+    /// Takes a report, and shows it where one is shown.
+    fn look(&mut self, source: &Source) -> Result<(), Failure> {
         self.refreshed_at = Instant::now();
         let report = source.snapshot()?;
         let watched = report.window;
@@ -226,6 +264,10 @@ impl Session {
                 let record = self.recorder.record(recent.of(&report), watched);
                 self.screen.refresh(&record)?;
             }
+            Interim::Served { recent, exporter } => {
+                let record = self.recorder.record(recent.of(&report), watched);
+                exporter.take(&report, &record);
+            }
         }
         Ok(())
     }
@@ -235,7 +277,10 @@ impl Session {
         self.progress.clear();
         let watched = report.window;
         let record = self.recorder.record(report, watched);
-        show(&record, self.format, &mut self.screen)?;
+        match &self.interim {
+            Interim::Served { exporter, .. } => exporter.end(),
+            _ => show(&record, self.format, &mut self.screen)?,
+        }
         Ok(record)
     }
 }

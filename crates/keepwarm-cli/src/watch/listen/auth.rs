@@ -1,0 +1,145 @@
+//! Who may read the page: TLS and basic authentication, both by files.
+//!
+//! Owns the reading of the files, and their errors. The files are read once, at the start.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::exit::{Exit, Failure};
+
+/// Bytes of the file of users.
+const MAX_USERS: u64 = 64 << 10;
+
+/// Users who may read the page, each as the field `Authorization` has them.
+pub(super) struct Users {
+    /// `user:password` in base64.
+    tokens: Vec<String>,
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Users({})", self.tokens.len())
+    }
+}
+
+impl Users {
+    /// Reads a file of lines `user:password`.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let failed = |why: &dyn fmt::Display| {
+            let name = path.display();
+            Failure::new(Exit::Usage, format!("cannot use {name} for --listen-auth: {why}"))
+        };
+        let metadata = fs::metadata(path).map_err(|error| failed(&error))?;
+        if metadata.len() > MAX_USERS {
+            return Err(failed(&"it is larger than 64 KiB"));
+        }
+        let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+        let mut tokens = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim_end_matches('\r');
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match line.split_once(':') {
+                Some((user, password)) if !user.is_empty() && !password.is_empty() => {
+                    tokens.push(base64(line.as_bytes()));
+                }
+                _ => return Err(failed(&format!("line {number} is not user:password"))),
+            }
+        }
+        if tokens.is_empty() {
+            return Err(failed(&"it names no user; write a line user:password"));
+        }
+        Ok(Self { tokens })
+    }
+
+    /// Returns true if the value of `Authorization` names one of the users.
+    pub(super) fn admit(&self, authorization: Option<&str>) -> bool {
+        let Some((scheme, token)) = authorization.and_then(|value| value.split_once(' ')) else {
+            return false;
+        };
+        let given = token.trim();
+        // Every user is compared, and each to the end: the time does not say how far it was right.
+        let found = self.tokens.iter().fold(false, |found, token| is_same(token, given) | found);
+        scheme.eq_ignore_ascii_case("basic") && found
+    }
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let length = one.len() == other.len();
+    let pairs = one.bytes().zip(other.bytes());
+    pairs.fold(0, |differs, (a, b)| differs | (a ^ b)) == 0 && length
+}
+
+/// Encodes in base64 (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+/// Reads a certificate chain and its key, both PEM.
+pub(super) fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Failure> {
+    let failed = |what: &Path, why: &dyn fmt::Display| {
+        let name = what.display();
+        Failure::new(Exit::Usage, format!("cannot use {name} for TLS: {why}"))
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(certificate, &error))?;
+    if chain.is_empty() {
+        return Err(failed(certificate, &"it holds no certificate in PEM"));
+    }
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+        .map_err(|error| failed(certificate, &error))?;
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (text, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ] {
+            assert_eq!(base64(text.as_bytes()), encoded);
+        }
+    }
+
+    #[test]
+    fn only_listed_users_are_admitted() {
+        let users = Users { tokens: vec![base64(b"a:b"), base64(b"c:d:e")] };
+        let admit = |value: &str| users.admit(Some(value));
+        assert!(admit(&format!("Basic {}", base64(b"a:b"))));
+        assert!(admit(&format!("basic  {}", base64(b"c:d:e"))));
+        for wrong in ["", "Basic", "Basic ", "Bearer YTpi", &format!("Basic {}", base64(b"a:bb"))] {
+            assert!(!admit(wrong), "{wrong}");
+        }
+        assert!(!users.admit(None));
+    }
+}
