@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use keepwarm_pool::{Effect, Moment, Pool, Settings};
+use keepwarm_pool::{Capacity, Effect, Moment, Pool, Settings};
 
 const ROUNDS: u32 = 2_000_000;
 const RUNS: usize = 5;
@@ -51,7 +51,7 @@ fn warm_pool(connections: usize) -> Pool {
     while let Some(effect) = pool.poll_effect() {
         match effect {
             Effect::Dial(permit) => {
-                pool.dialed(permit, Moment::ZERO);
+                pool.dialed(permit, Capacity::Exclusive, Moment::ZERO);
             }
             Effect::Assign(assigned) => leases.push(assigned.lease),
             other => panic!("{other:?}"),

@@ -55,11 +55,13 @@ pub struct Assigned {
     pub waiter: WaiterId,
     /// The right to use the connection.
     pub lease: Lease,
-    /// Exchanges that this connection has served before.
+    /// Exchanges that this connection has served before; of a shared one, those that it has begun.
     pub exchanges: u64,
     /// The moment since when it had been idle; `None` when it came directly from a dial or another
     /// lease.
     pub idle_since: Option<Moment>,
+    /// Exchanges on the connection now, this one included: one, unless it is shared.
+    pub streams: u32,
 }
 
 impl Assigned {

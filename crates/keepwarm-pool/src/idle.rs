@@ -75,6 +75,21 @@ impl IdleList {
         self.entries.get(self.newest as usize)?.connection
     }
 
+    /// Returns the newest connection that passes.
+    pub(crate) fn newest_where(
+        &self,
+        passes: impl Fn(ConnectionId) -> bool,
+    ) -> Option<ConnectionId> {
+        let mut next = self.newest;
+        while let Some(entry) = self.entries.get(next as usize) {
+            if let Some(connection) = entry.connection.filter(|connection| passes(*connection)) {
+                return Some(connection);
+            }
+            next = entry.older;
+        }
+        None
+    }
+
     /// Returns the connection that has been idle the longest, and since when.
     pub(crate) fn oldest(&self) -> Option<(ConnectionId, Moment)> {
         let entry = self.entries.get(self.oldest as usize)?;

@@ -37,6 +37,18 @@ pub enum CloseReason {
     /// The name of the origin has lost the address that the connection is open to. It was idle, or
     /// returned healthy.
     AddressGone,
+    /// Another connection to the same address had died in silence, and this one showed no sign of
+    /// life afterwards.
+    Suspect,
+    /// The peer said that it takes no new streams (GOAWAY), and the last one has ended.
+    GoAway,
+    /// The peer did not answer a ping.
+    PingTimeout,
+    /// So many streams were given up on the connection that its peer might have taken it for an
+    /// attack: the last one has ended.
+    ResetBudget,
+    /// The connection has no stream number left, and its last stream has ended.
+    StreamIds,
     /// The peer closed or reset the connection while it was idle. Go's `errServerClosedIdle`.
     PeerClosedIdle,
     /// Bytes arrived while the connection was idle: they belong to no request, so no later response
@@ -57,7 +69,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::IdleLimit,
         Self::TotalIdleLimit,
         Self::TotalLimit,
@@ -70,6 +82,11 @@ impl CloseReason {
         Self::LearnedTimeout,
         Self::Distrusted,
         Self::AddressGone,
+        Self::Suspect,
+        Self::GoAway,
+        Self::PingTimeout,
+        Self::ResetBudget,
+        Self::StreamIds,
         Self::PeerClosedIdle,
         Self::StrayBytes,
         Self::NotPersistent,
@@ -94,6 +111,11 @@ impl CloseReason {
             Self::LearnedTimeout => "learned_timeout",
             Self::Distrusted => "distrusted",
             Self::AddressGone => "address_gone",
+            Self::Suspect => "suspect",
+            Self::GoAway => "go_away",
+            Self::PingTimeout => "ping_timeout",
+            Self::ResetBudget => "reset_budget",
+            Self::StreamIds => "stream_ids",
             Self::PeerClosedIdle => "peer_closed_idle",
             Self::StrayBytes => "stray_bytes",
             Self::NotPersistent => "not_persistent",

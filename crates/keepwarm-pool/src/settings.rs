@@ -108,6 +108,14 @@ pub struct Settings {
     /// place before each dial, by [`Effect::Claim`](crate::Effect::Claim), see
     /// [`SharedLimit`](crate::SharedLimit).
     pub shares_places: bool,
+    /// What is expected of connections before the first one is open: see [`Sharing`].
+    pub sharing: Sharing,
+    /// Streams that one shared connection may have at once, whatever its peer allows. Requests
+    /// beyond it open further connections. Zero counts as one.
+    pub max_streams: u32,
+    /// True if a request takes the connection with the fewest streams, and not, as otherwise, the
+    /// fullest that has room, which lets surplus connections go idle.
+    pub spread: bool,
     /// Seed of the differences between lifetimes. Any number; pools that should not end their
     /// connections in step have different seeds.
     pub seed: u64,
@@ -131,6 +139,20 @@ impl Settings {
     }
 }
 
+/// Whether the connections of an origin are expected to serve several requests at once. Only a
+/// forecast, which each dial corrects: see [`Pool::dialed`](crate::Pool::dialed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Each connection serves one request at a time.
+    Never,
+    /// Unknown until the first dial succeeds. That dial is expected to serve every waiter, up to a
+    /// hundred, so that a burst opens one connection; if it takes long, one dial more starts for
+    /// each [`GATE_STEP`](crate::Pool::GATE_STEP).
+    Unknown,
+    /// Every connection is shared.
+    Always,
+}
+
 /// Returns the `nth` number of a pseudo-random sequence: splitmix64.
 const fn scatter(seed: u64, nth: u64) -> u64 {
     let mut bits = seed.wrapping_add(nth.wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -152,6 +174,9 @@ impl Default for Settings {
             learns_idle_timeout: false,
             keeps_connections: true,
             shares_places: false,
+            sharing: Sharing::Never,
+            max_streams: 100,
+            spread: false,
             seed: 0,
         }
     }

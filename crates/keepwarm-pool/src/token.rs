@@ -51,6 +51,18 @@ pub enum Replacement {
     Fresh,
 }
 
+/// How many requests a new connection serves at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Capacity {
+    /// One: HTTP/1.1.
+    Exclusive,
+    /// As many as its peer allows: HTTP/2.
+    Shared {
+        /// Streams that the peer allows at once, by its latest word.
+        streams: u32,
+    },
+}
+
 /// Id of a dial of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub(crate) u64);
@@ -96,7 +108,8 @@ pub struct Place {
     pub(crate) minted: (),
 }
 
-/// The right to use one connection for one exchange.
+/// The right to use one connection for one exchange: the whole of an exclusive one, a stream of a
+/// shared one.
 ///
 /// It ends in [`Pool::returned`](crate::Pool::returned) or [`Pool::closed`](crate::Pool::closed).
 /// A lease that is dropped instead is a connection lost for ever: guard it.

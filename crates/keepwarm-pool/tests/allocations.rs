@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use keepwarm_pool::{Effect, Lease, Moment, Pool, Settings};
+use keepwarm_pool::{Capacity, Effect, Lease, Moment, Pool, Settings, Sharing};
 
 thread_local! {
     /// Of this thread alone: other tests run beside it.
@@ -64,7 +64,7 @@ fn warm_pool(connections: usize) -> Pool {
         }
     }
     for permit in permits {
-        pool.dialed(permit, Moment::ZERO);
+        pool.dialed(permit, Capacity::Exclusive, Moment::ZERO);
     }
     let leases: Vec<_> = (0..connections).map(|_| assigned(&mut pool)).collect();
     for lease in leases {
@@ -100,6 +100,29 @@ fn hit_and_return_allocate_nothing() {
     });
     assert_eq!(allocations, 0);
     assert_eq!(pool.counts().reused, ROUNDS);
+}
+
+#[test]
+fn stream_and_its_return_allocate_nothing() {
+    let mut pool = Pool::new(Settings { sharing: Sharing::Always, ..Settings::default() });
+    pool.checkout(Moment::ZERO);
+    let Some(Effect::Dial(permit)) = pool.poll_effect() else { panic!("a dial") };
+    pool.dialed(permit, Capacity::Shared { streams: 100 }, Moment::ZERO);
+    let held = assigned(&mut pool);
+    let round = |pool: &mut Pool| {
+        let now = Moment::ZERO;
+        pool.checkout(now);
+        pool.checkout(now);
+        let (one, other) = (assigned(pool), assigned(pool));
+        pool.returned(one, now);
+        pool.returned(other, now);
+        assert!(pool.poll_effect().is_none());
+    };
+    round(&mut pool);
+    assert_eq!(allocations_in(|| (0..ROUNDS).for_each(|_| round(&mut pool))), 0);
+    pool.returned(held, Moment::ZERO);
+    round(&mut pool);
+    assert_eq!(allocations_in(|| (0..ROUNDS).for_each(|_| round(&mut pool))), 0);
 }
 
 #[test]

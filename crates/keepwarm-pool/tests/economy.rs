@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use keepwarm_pool::{DialPermit, Effect, Lease, Moment, Pool, Settings, WaiterId};
+use keepwarm_pool::{Capacity, DialPermit, Effect, Lease, Moment, Pool, Settings, WaiterId};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -55,7 +55,7 @@ impl Workload {
             }
             Step::DialEnds(which) => {
                 if let Some(permit) = remove(&mut self.permits, which) {
-                    self.pool.dialed(permit, NOW);
+                    self.pool.dialed(permit, Capacity::Exclusive, NOW);
                 }
             }
             Step::RequestEnds(which) => {

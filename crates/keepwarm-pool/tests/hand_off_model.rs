@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keepwarm_pool::{
-    ClaimId, CloseReason, DialPermit, Effect, Lease, Limit, Moment, Place, Pool, RejectReason,
-    Settings, SharedLimit, WaiterId, Work,
+    Capacity, ClaimId, CloseReason, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
+    RejectReason, Settings, SharedLimit, Sharing, WaiterId, Work,
 };
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};
@@ -106,6 +106,7 @@ struct House {
     limit: Option<Mutex<SharedLimit<(usize, ClaimId), usize>>>,
     oldest_claim: AtomicU64,
     dials: Mutex<Vec<loom::thread::JoinHandle<()>>>,
+    capacity: Capacity,
 }
 
 impl House {
@@ -117,6 +118,10 @@ impl House {
             limit: places.map(|count| Mutex::new(SharedLimit::new(Limit::at_most(count)))),
             oldest_claim: AtomicU64::new(Moment::NEVER.as_nanos()),
             dials: Mutex::new(Vec::new()),
+            capacity: match settings.sharing {
+                Sharing::Never => Capacity::Exclusive,
+                _ => Capacity::Shared { streams: settings.max_streams },
+            },
         })
     }
 
@@ -179,7 +184,8 @@ impl House {
                 Action::Dial(permit) => {
                     let house = Arc::clone(self);
                     let dial = loom::thread::spawn(move || {
-                        house.feed(number, |state| state.pool.dialed(permit, NOW));
+                        let capacity = house.capacity;
+                        house.feed(number, |state| state.pool.dialed(permit, capacity, NOW));
                     });
                     self.dials.lock().unwrap().push(dial);
                 }
@@ -405,6 +411,50 @@ fn dial_survives_crossing_cancellation() {
         house.request(0);
         house.assert_at_rest(1);
         assert_eq!(house.pools[0].lock().unwrap().pool.counts().opened, 1);
+    });
+}
+
+fn one_connection_of(max_streams: u32) -> Settings {
+    Settings { sharing: Sharing::Always, max_streams, ..one_connection() }
+}
+
+/// A stream is free at the moment when another request asks for one, and its connection is lost
+/// for a third one at most.
+#[test]
+fn returned_stream_serves_crossing_checkout() {
+    explore(3, || {
+        let house = House::new(1, one_connection_of(2), None);
+        let held = [house.open(0), house.open(0)];
+        let other = spawn(&house, |house| house.request(0));
+        drop(held);
+        other.join().unwrap();
+        house.assert_at_rest(1);
+    });
+}
+
+#[test]
+fn two_requests_share_one_dial() {
+    explore(2, || {
+        let house = House::new(1, one_connection_of(2), None);
+        let others = [0, 0].map(|pool| spawn(&house, move |house| house.request(pool)));
+        for other in others {
+            other.join().unwrap();
+        }
+        house.assert_at_rest(1);
+        assert_eq!(house.pools[0].lock().unwrap().pool.counts().opened, 1);
+    });
+}
+
+/// Two pools of streams share one place: neither keeps it for ever.
+#[test]
+fn freed_stream_serves_crossing_claim() {
+    explore(2, || {
+        let house = House::new(2, one_connection_of(2), Some(1));
+        let held = house.open(0);
+        let other = spawn(&house, |house| house.request(1));
+        drop(held);
+        other.join().unwrap();
+        house.assert_at_rest(1);
     });
 }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use keepwarm_pool::{
-    Advice, CloseReason, Closer, ConnectionId, Effect, Lease, Moment, Pool, Settings,
+    Advice, Capacity, CloseReason, Closer, ConnectionId, Effect, Lease, Moment, Pool, Settings,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -22,7 +22,7 @@ fn lease(pool: &mut Pool, now: u64) -> Lease {
     pool.checkout(at(now));
     loop {
         match pool.poll_effect() {
-            Some(Effect::Dial(permit)) => drop(pool.dialed(permit, at(now))),
+            Some(Effect::Dial(permit)) => drop(pool.dialed(permit, Capacity::Exclusive, at(now))),
             Some(Effect::Assign(assigned)) => return assigned.lease,
             Some(_) => {}
             None => panic!("an answer was due"),

@@ -1,7 +1,7 @@
 //! Requests whose connection broke, and that ask for another one.
 
 use keepwarm_pool::{
-    Assigned, CloseReason, Closer, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
+    Assigned, Capacity, CloseReason, Closer, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
     Replacement, Settings, SharedLimit, WaiterId, Work,
 };
 
@@ -29,7 +29,7 @@ fn assigned(pool: &mut Pool, waiter: WaiterId) -> Assigned {
 fn open(pool: &mut Pool) -> Assigned {
     let waiter = pool.checkout(NOW);
     let permit = dial(pool);
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     assigned(pool, waiter)
 }
 
@@ -54,7 +54,7 @@ fn fresh_replacement_passes_idle_connections() {
     let waiter = replace(&mut pool, second.lease, Replacement::Fresh);
     let permit = dial(&mut pool);
     assert_eq!((pool.idle(), pool.waiting()), (1, 1));
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     assert_eq!(assigned(&mut pool, waiter).exchanges, 0);
     assert_eq!((pool.idle(), pool.active(), pool.waiting()), (1, 1, 0));
 }
@@ -80,7 +80,7 @@ fn room_stays_with_the_broken_request() {
         let again = replace(&mut pool, first.lease, wanted);
         let permit = dial(&mut pool);
         nothing_to_do(&mut pool);
-        pool.dialed(permit, NOW);
+        pool.dialed(permit, Capacity::Exclusive, NOW);
         let served = assigned(&mut pool, again);
         assert_eq!(served.exchanges, 0);
         pool.returned(served.lease, NOW);
@@ -100,7 +100,7 @@ fn any_replacement_is_served_first() {
     let permit = dial(&mut pool);
     pool.returned(second.lease, NOW);
     assigned(&mut pool, again);
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     assigned(&mut pool, queued);
 }
 
@@ -117,7 +117,7 @@ fn returned_connection_passes_fresh_waiter() {
     pool.returned_unused(second.lease, NOW);
     nothing_to_do(&mut pool);
     assert_eq!((pool.idle(), pool.waiting()), (1, 1));
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     assigned(&mut pool, picky);
 }
 
@@ -133,7 +133,7 @@ fn failed_dial_ends_the_earliest_waiter() {
     assert!(matches!(ended, Some(Effect::Reject { waiter, .. }) if waiter == queued));
     // One more dial, in the same room.
     let permit = dial(&mut pool);
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     assigned(&mut pool, again);
 }
 
@@ -145,7 +145,7 @@ fn ended_fresh_waiter_leaves_no_trace() {
     let waiter = replace(&mut pool, first.lease, Replacement::Fresh);
     let permit = dial(&mut pool);
     assert!(pool.cancel(waiter, NOW));
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     assert_eq!((pool.idle(), pool.waiting()), (1, 0));
 
     let plain = pool.checkout(NOW);
@@ -175,12 +175,12 @@ fn place_stays_with_the_broken_request() {
     let Some(Effect::Claim { claim, .. }) = pool.poll_effect() else { panic!("a claim") };
     assert!(pool.granted(claim, only_place(), NOW));
     let permit = dial(&mut pool);
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     let first = assigned(&mut pool, waiter);
     let again = replace(&mut pool, first.lease, Replacement::Fresh);
     let permit = dial(&mut pool);
     nothing_to_do(&mut pool);
-    pool.dialed(permit, NOW);
+    pool.dialed(permit, Capacity::Exclusive, NOW);
     let served = assigned(&mut pool, again);
     pool.closed(served.lease, CloseReason::NotPersistent, Closer::Client, NOW);
     assert!(matches!(pool.poll_effect(), Some(Effect::Close { .. })));
@@ -212,7 +212,7 @@ fn distrusted_connections_serve_one_exchange() {
         pool.returned(second.lease, NOW);
         assert!(closed(pool.poll_effect()), "though a request waits");
         let permit = dial(&mut pool);
-        pool.dialed(permit, NOW);
+        pool.dialed(permit, Capacity::Exclusive, NOW);
         let queued = assigned(&mut pool, queued);
         assert_eq!(queued.exchanges, 0);
         pool.returned(queued.lease, NOW);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use keepwarm_pool::{
-    ClaimId, CloseReason, Closer, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
+    Capacity, ClaimId, CloseReason, Closer, DialPermit, Effect, Lease, Limit, Moment, Place, Pool,
     RejectReason, Replacement, Settings, SharedLimit, WaiterId, Work,
 };
 use proptest::prelude::*;
@@ -158,7 +158,7 @@ impl World {
             }
             Step::Dialed(which) => {
                 if let Some((pool, permit)) = remove(&mut self.permits, which) {
-                    self.feed(pool, |pool, now| pool.dialed(permit, now));
+                    self.feed(pool, |pool, now| pool.dialed(permit, Capacity::Exclusive, now));
                 }
             }
             Step::DialFailed(which) => {

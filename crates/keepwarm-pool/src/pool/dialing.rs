@@ -3,17 +3,28 @@
 use alloc::vec::Vec;
 
 use super::{DialState, Pool};
+use crate::settings::Sharing;
 use crate::{ClaimId, DialId, DialPermit, Effect, RejectReason, WaiterId};
 
 impl Pool {
     /// Starts dials, or claims places for them, while waiters without a dial exist and the limit
     /// allows.
     pub(super) fn replenish(&mut self) {
-        if self.settings.shares_places {
-            return self.balance_claims();
+        if self.waiters.is_empty() && !self.settings.shares_places {
+            return;
         }
-        while self.waiters.len() > self.dials.len() && self.has_room_to_dial() {
-            self.start_dial();
+        if self.settings.shares_places {
+            self.balance_claims();
+        } else {
+            while self.dials_wanted() > 0 && self.has_room_to_dial() {
+                self.start_dial();
+            }
+        }
+        if self.doubtful > 0 {
+            self.settle_in_doubt();
+        }
+        if self.settings.sharing != Sharing::Never {
+            self.shed_waiters();
         }
     }
 
@@ -21,13 +32,14 @@ impl Pool {
         let dial = DialId(self.mint_id());
         self.dials.insert(dial, DialState::default());
         self.counts.dials += 1;
+        self.gate_step = self.now.after(Self::GATE_STEP);
         self.effects.push_back(Effect::Dial(DialPermit { dial }));
     }
 
     /// Adjusts the claims: dials are for the oldest waiters, and a place is claimed for each waiter
     /// behind them, as far as the limit allows, and for no other.
     pub(super) fn balance_claims(&mut self) {
-        let alone = self.waiters.len().saturating_sub(self.dials.len());
+        let alone = self.dials_wanted();
         let limit = self.settings.max_connections.get().map_or(usize::MAX, |limit| limit as usize);
         let limit = self.crowded.map_or(limit, |crowded| crowded.most.min(limit));
         let wanted = alone.min(limit.saturating_sub(self.alive()));
@@ -74,7 +86,7 @@ impl Pool {
 
     /// Returns true if a dial would start, or a claim be made, but for what this host refused.
     pub(super) fn holds_dials_back(&self) -> bool {
-        self.waiters.len() > self.dials.len() + self.claims.len()
+        self.dials_wanted() > self.claims.len()
             && self.settings.max_connections.has_room(self.alive() + self.claims.len())
     }
 
@@ -88,13 +100,14 @@ impl Pool {
 
     /// Returns the number of waiters without a dial or a claim that may be granted in a moment.
     pub(super) fn queued(&self) -> usize {
-        self.waiters.len().saturating_sub(self.dials.len() + self.claims.unanswered())
+        let claims = self.claims.unanswered().saturating_mul(self.expected());
+        self.waiters.len().saturating_sub(self.cover().saturating_add(claims))
     }
 
     /// Returns true if one more waiter may queue: a dial is or will be there for it, or the queue
     /// beyond the dials has room.
     pub(super) fn may_wait(&self) -> bool {
-        self.waiters.len() < self.dials.len()
+        self.waiters.len() < self.cover()
             || self.has_room_to_dial()
             || self.settings.max_waiters.has_room(self.queued())
     }

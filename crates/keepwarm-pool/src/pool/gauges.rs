@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Pool;
-use crate::token::WaiterId;
+use crate::token::{ConnectionId, WaiterId};
 use crate::{Counts, IdleCloses, Moment};
 
 /// Gauges and counters.
@@ -18,6 +18,22 @@ impl Pool {
     #[must_use]
     pub const fn active(&self) -> usize {
         self.active
+    }
+
+    /// Returns the exchanges that hold a lease: streams of shared connections, and exclusive
+    /// connections in use. Leases of connections that have ended count until they end themselves.
+    #[must_use]
+    pub const fn leases(&self) -> usize {
+        self.leases
+    }
+
+    /// Returns the streams that may be on this connection at once, and those that are; `None` if it
+    /// has ended. An exclusive connection has one.
+    #[must_use]
+    pub fn streams_of(&self, connection: ConnectionId) -> Option<(u32, u32)> {
+        let slot = self.is_open(connection).then(|| &self.slots[connection.index()])?;
+        let active = u32::from(slot.state == super::SlotState::Active);
+        Some((slot.limit, if slot.shared { slot.in_use } else { active }))
     }
 
     /// Returns the connections open and unused.

@@ -2,7 +2,7 @@
 //!
 //! This file has the state, and the inputs and outputs. `placing` decides where a free connection
 //! goes, and when it ends; `dialing` decides when a dial starts, and which waiter claims a place;
-//! `gauges` has the methods that only read.
+//! `sharing` has the connections that serve several requests at once, and those in doubt; `gauges` has the methods that only read.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -12,14 +12,18 @@ use crate::claims::Claims;
 use crate::idle::IdleList;
 use crate::idle_closes::Tally;
 use crate::learned::Learned;
+use crate::settings::Sharing;
 use crate::token::{
-    ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, Rank, Replacement, WaiterId,
+    Capacity, ClaimId, ConnectionId, DialId, DialPermit, Lease, Place, Rank, Replacement, WaiterId,
 };
 use crate::{Advice, CloseReason, Closer, Counts, Effect, Moment, RejectReason, Settings};
+
+use self::sharing::{Forecast, NOWHERE};
 
 mod dialing;
 mod gauges;
 mod placing;
+mod sharing;
 
 /// The connection pool of one origin, as decisions. See the [crate documentation](crate).
 ///
@@ -48,6 +52,17 @@ pub struct Pool {
     /// The pattern of the server's idle closes, for people.
     idle_closes: Tally,
     active: usize,
+    /// Leases that are out; of them, those whose connections have ended.
+    leases: usize,
+    orphans: usize,
+    /// Active shared connections with room, by index.
+    roomy: Vec<u32>,
+    /// Connections that are suspect, or whose peers allow no stream.
+    doubtful: usize,
+    /// What the next dials are expected to bring, and when one more may start for waiters that
+    /// share one.
+    forecast: Forecast,
+    gate_step: Moment,
     /// Dials under way. Ids grow with time, so the smallest began first.
     dials: BTreeMap<DialId, DialState>,
     /// True if a dial under way may have a failure filed with it.
@@ -109,6 +124,16 @@ struct Slot {
     /// Exchanges that it may serve in all, by the server's advice.
     server_limit: u64,
     state: SlotState,
+    /// True if it serves several requests at once; then how many it does, and how many it may.
+    shared: bool,
+    in_use: u32,
+    limit: u32,
+    /// Set once it takes no new requests: how it will be closed.
+    drains: Option<(CloseReason, Closer)>,
+    /// Set while its peer may be gone: when it is closed if it is idle.
+    suspect_until: Option<Moment>,
+    /// Position among the active ones with room.
+    roomy_at: u32,
 }
 
 impl Slot {
@@ -124,7 +149,28 @@ impl Slot {
         inspected: false,
         server_limit: u64::MAX,
         state: SlotState::Vacant,
+        shared: false,
+        in_use: 0,
+        limit: 1,
+        drains: None,
+        suspect_until: None,
+        roomy_at: NOWHERE,
     };
+
+    /// Returns true if a shared connection takes another stream, as far as it knows itself.
+    const fn has_room(&self) -> bool {
+        self.shared && self.in_use < self.limit && self.drains.is_none()
+    }
+
+    /// Returns true if it is not to be used like others: suspect, or without any stream.
+    const fn is_doubtful(&self) -> bool {
+        self.suspect_until.is_some() || self.limit == 0
+    }
+
+    /// Returns true if its peer allows no stream now, and may later.
+    const fn is_parked(&self) -> bool {
+        self.limit == 0 && self.drains.is_none() && self.suspect_until.is_none()
+    }
 
     /// Returns true if the server has announced no idle timeout on it.
     const fn has_no_advice(&self) -> bool {
@@ -175,6 +221,12 @@ impl Pool {
             learned: Learned::new(),
             idle_closes: Tally::default(),
             active: 0,
+            leases: 0,
+            orphans: 0,
+            roomy: Vec::new(),
+            doubtful: 0,
+            forecast: Forecast::of(settings.sharing, settings.max_streams),
+            gate_step: Moment::NEVER,
             dials: BTreeMap::new(),
             failures_filed: false,
             distrusts_used: false,
@@ -207,12 +259,15 @@ impl Pool {
         }
         self.expire();
         self.end_crowding();
-        if let Some(newest) = self.idle.newest() {
-            let since = self.idle.remove(newest);
-            self.assign(waiter, newest, since);
+        if let Some(free) = self.pick() {
+            self.assign_picked(waiter, free);
         } else if self.may_wait() {
             self.waiters.insert(waiter, self.now);
             self.replenish();
+        } else if self.doubtful > 0
+            && let Some(doubtful) = self.pick_in_doubt()
+        {
+            self.assign_picked(waiter, doubtful);
         } else {
             self.reject(waiter, RejectReason::TooManyWaiters);
         }
@@ -235,8 +290,13 @@ impl Pool {
         now: Moment,
     ) -> WaiterId {
         self.advance(now);
+        self.leases -= 1;
+        if self.end_orphan(lease.connection) {
+            return self.ask_again(wanted);
+        }
         self.check_active(lease.connection);
         self.learn_if_closed_idle(lease.connection, reason, closer);
+        self.end_stream(lease.connection);
         self.counts.checkouts += 1;
         let waiter = WaiterId { rank: Rank::Again, number: self.mint_id() };
         let crowded = self.crowded.is_some();
@@ -244,21 +304,20 @@ impl Pool {
         self.active -= 1;
         self.forget(lease.connection, reason, closer);
         self.expire();
-        let idle = if wanted == Replacement::Any { self.idle.newest() } else { None };
+        let idle = if wanted == Replacement::Any { self.pick() } else { None };
         if self.shut_down {
             self.release_place();
             self.reject(waiter, RejectReason::ShutDown);
-        } else if let Some(newest) = idle {
+        } else if let Some(free) = idle {
             self.release_place();
-            let since = self.idle.remove(newest);
-            self.assign(waiter, newest, since);
+            self.assign_picked(waiter, free);
             self.replenish();
         } else {
             self.waiters.insert(waiter, self.now);
             if wanted == Replacement::Fresh {
                 self.wants_fresh.insert(waiter);
             }
-            if self.waiters.len() > self.dials.len() {
+            if self.waiters.len() > self.cover() {
                 self.start_dial();
             } else {
                 self.release_place();
@@ -288,14 +347,26 @@ impl Pool {
     ///
     /// The connection's id is returned, so that the driver can file the live handle under it
     /// before it performs the effects.
-    pub fn dialed(&mut self, permit: DialPermit, now: Moment) -> ConnectionId {
+    ///
+    /// The capacity corrects the forecast for the dials that follow. A shared connection serves as
+    /// many of the oldest waiters as it has streams; an exclusive one where a shared one was
+    /// expected serves one, and dials start at once for the others.
+    pub fn dialed(&mut self, permit: DialPermit, capacity: Capacity, now: Moment) -> ConnectionId {
         self.advance(now);
         self.end_dial(permit);
         self.counts.opened += 1;
         self.active += 1;
         let connection = self.occupy_slot();
+        self.learn_capacity(capacity);
+        if let Capacity::Shared { streams } = capacity {
+            self.begin_sharing(connection, streams);
+            return connection;
+        }
         let oldest = self.waiters.first_key_value().map(|(waiter, _)| *waiter);
         self.place(connection, oldest);
+        if self.settings.sharing != Sharing::Never {
+            self.settle();
+        }
         connection
     }
 
@@ -315,7 +386,8 @@ impl Pool {
         let answered = self.fail_dial(permit);
         self.counts.dials_failed += 1;
         self.release_place();
-        if !self.reject_answered(answered) && self.waiters.len() > self.dials.len() {
+        let was_gated = self.open_gate();
+        if (was_gated || !self.reject_answered(answered)) && self.waiters.len() > self.cover() {
             self.reject_longest_waiting();
         }
         self.replenish();
@@ -340,12 +412,11 @@ impl Pool {
         // A connection that was never used may not be had.
         self.wants_fresh.clear();
         self.expire();
-        while let (Some((&waiter, _)), Some(newest)) =
-            (self.waiters.first_key_value(), self.idle.newest())
+        while let Some((&waiter, _)) = self.waiters.first_key_value()
+            && let Some(newest) = self.pick()
         {
             self.end_waiter(waiter);
-            let since = self.idle.remove(newest);
-            self.assign(waiter, newest, since);
+            self.assign_picked(waiter, newest);
         }
         self.replenish();
         while self.queued() > 0 && !self.settings.max_waiters.has_room(self.queued() - 1) {
@@ -380,6 +451,8 @@ impl Pool {
             self.end_waiter(waiter);
             self.reject(waiter, RejectReason::TooManyWaiters);
             self.replenish();
+        } else if self.settings.sharing != Sharing::Never {
+            self.replenish();
         }
     }
 
@@ -399,6 +472,9 @@ impl Pool {
     /// if our own settings do not end it before. Of several limits on exchanges the smallest
     /// counts: some servers announce the exchanges left, and some repeat the total.
     pub fn advised(&mut self, lease: &Lease, advice: Advice) {
+        if !self.is_open(lease.connection) {
+            return;
+        }
         self.check_active(lease.connection);
         let slot = &mut self.slots[lease.connection.index()];
         if let Some(usable_for) = advice.usable_for() {
@@ -417,15 +493,23 @@ impl Pool {
     pub fn returned(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
+        self.leases -= 1;
+        if self.end_orphan(connection) {
+            return;
+        }
         self.check_active(connection);
         let slot = &self.slots[connection.index()];
         let usable_until = self.now_and(slot.usable_for);
         let slot = &mut self.slots[connection.index()];
-        slot.exchanges += 1;
+        slot.exchanges += u64::from(!slot.shared);
         slot.usable_until = usable_until;
         slot.rested_since = self.now;
         let rested_for = slot.rested_for;
         self.learned.outlived(rested_for);
+        if self.doubtful > 0 {
+            // It has been answered.
+            self.clear_doubt(connection);
+        }
         self.place_or_close(connection);
     }
 
@@ -434,8 +518,13 @@ impl Pool {
     pub fn closed(&mut self, lease: Lease, reason: CloseReason, closer: Closer, now: Moment) {
         self.advance(now);
         let connection = lease.connection;
+        self.leases -= 1;
+        if self.end_orphan(connection) {
+            return;
+        }
         self.check_active(connection);
         self.learn_if_closed_idle(connection, reason, closer);
+        self.end_stream(connection);
         self.active -= 1;
         self.vacate(connection, reason, closer);
         self.replenish();
@@ -449,9 +538,16 @@ impl Pool {
     pub fn inspect(&mut self, connection: ConnectionId, now: Moment) -> Option<Lease> {
         self.advance(now);
         self.expire();
+        if !self.waiters.is_empty() {
+            self.replenish();
+        }
         self.idle.remove(connection)?;
         self.activate(connection);
-        self.slots[connection.index()].inspected = true;
+        let slot = &mut self.slots[connection.index()];
+        slot.inspected = true;
+        slot.in_use += u32::from(slot.shared);
+        self.leases += 1;
+        self.note_room(connection);
         Some(Lease { connection })
     }
 
@@ -460,6 +556,10 @@ impl Pool {
     /// becomes idle, it is the newest, and its idle time starts again.
     pub fn returned_unused(&mut self, lease: Lease, now: Moment) {
         self.advance(now);
+        self.leases -= 1;
+        if self.end_orphan(lease.connection) {
+            return;
+        }
         self.check_active(lease.connection);
         self.place_or_close(lease.connection);
     }
@@ -474,6 +574,9 @@ impl Pool {
         };
         self.idle.remove(oldest);
         self.vacate(oldest, reason, Closer::Client);
+        if !self.waiters.is_empty() {
+            self.replenish();
+        }
         true
     }
 
@@ -484,6 +587,7 @@ impl Pool {
         self.advance(now);
         self.epoch += 1;
         self.close_all_idle(CloseReason::CloseIdle);
+        self.dismiss_shared();
     }
 
     /// Closes used connections instead of using them again, from now on until
@@ -500,6 +604,9 @@ impl Pool {
                 self.vacate(connection, CloseReason::Distrusted, Closer::Client);
             }
         }
+        if !self.waiters.is_empty() {
+            self.replenish();
+        }
     }
 
     /// Ends [`distrust_used`](Pool::distrust_used).
@@ -514,6 +621,9 @@ impl Pool {
         self.advance(now);
         self.expire();
         self.end_crowding();
+        if !self.waiters.is_empty() {
+            self.replenish();
+        }
     }
 
     /// Ends the pool: waiters are rejected, dials aborted, idle connections closed; active ones are
@@ -549,6 +659,12 @@ impl Pool {
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
         let expiry = self.idle.first_to_expire().map_or(Moment::NEVER, |(_, expiry)| expiry.moment);
+        let expiry = if self.doubtful > 0 { expiry.min(self.first_suspect_ends()) } else { expiry };
+        let expiry = if self.is_gate_late() && self.claims.len() == 0 && self.has_room_to_dial() {
+            expiry.min(self.gate_step)
+        } else {
+            expiry
+        };
         match self.crowded {
             Some(Crowded { until, .. }) if self.holds_dials_back() => expiry.min(until),
             _ => expiry,
@@ -559,6 +675,12 @@ impl Pool {
 impl Pool {
     fn advance(&mut self, now: Moment) {
         self.now = self.now.max(now);
+    }
+
+    /// Ends the stream of a lease whose connection ends with it.
+    fn end_stream(&mut self, connection: ConnectionId) {
+        let slot = &mut self.slots[connection.index()];
+        slot.in_use -= u32::from(slot.shared);
     }
 
     fn mint_id(&mut self) -> u64 {

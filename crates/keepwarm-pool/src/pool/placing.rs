@@ -11,10 +11,17 @@ impl Pool {
     /// Places a returned connection, or closes it if it must serve no other request. Not used for a
     /// new connection: that always serves a waiter of its dial, or dials would follow dials.
     pub(super) fn place_or_close(&mut self, connection: ConnectionId) {
+        if self.slots[connection.index()].shared {
+            return self.release_stream(connection);
+        }
         match self.retirement(connection) {
             Some(reason) if !self.shut_down => {
                 self.active -= 1;
                 self.vacate(connection, reason, Closer::Client);
+                self.replenish();
+            }
+            _ if self.doubtful > 0 && self.slots[connection.index()].suspect_until.is_some() => {
+                self.place(connection, None);
                 self.replenish();
             }
             _ => {
@@ -43,6 +50,7 @@ impl Pool {
     }
 
     /// Places a connection: with this waiter, or on the idle list; closes it after shutdown.
+    #[inline(always)]
     pub(super) fn place(&mut self, connection: ConnectionId, waiter: Option<WaiterId>) {
         self.active -= 1;
         if self.shut_down {
@@ -53,6 +61,9 @@ impl Pool {
             self.replenish();
         } else {
             self.make_idle(connection);
+            if !self.waiters.is_empty() {
+                self.replenish();
+            }
         }
     }
 
@@ -97,7 +108,9 @@ impl Pool {
     /// Returns the reason why a healthy connection must serve no other request, if there is one.
     pub(super) fn retirement(&mut self, connection: ConnectionId) -> Option<CloseReason> {
         let slot = &self.slots[connection.index()];
-        if slot.epoch < self.epoch {
+        if let Some((reason, _)) = slot.drains {
+            Some(reason)
+        } else if slot.epoch < self.epoch {
             Some(CloseReason::CloseIdle)
         } else if slot.exchanges > 0 && self.distrusts_used {
             Some(CloseReason::Distrusted)
@@ -116,6 +129,7 @@ impl Pool {
     }
 
     /// Makes a connection idle, or closes it if the idle limit is reached.
+    #[inline(always)]
     pub(super) fn make_idle(&mut self, connection: ConnectionId) {
         // An expired connection must not count against the limit; and with a timeout of zero this
         // one expires.
@@ -134,7 +148,11 @@ impl Pool {
         self.expire();
     }
 
+    #[inline]
     pub(super) fn expire(&mut self) {
+        if self.doubtful > 0 {
+            self.expire_suspects();
+        }
         while let Some((connection, expiry)) = self.idle.first_to_expire()
             && expiry.moment <= self.now
         {
@@ -173,24 +191,43 @@ impl Pool {
         }
     }
 
+    #[inline(always)]
     pub(super) fn assign(
         &mut self,
         waiter: WaiterId,
         connection: ConnectionId,
         idle_since: Option<Moment>,
     ) {
-        self.activate(connection);
         let slot = &mut self.slots[connection.index()];
+        if slot.shared {
+            return self.assign_stream(waiter, connection, idle_since);
+        }
+        slot.state = SlotState::Active;
+        self.active += 1;
         slot.rested_for = self.now.since(slot.rested_since);
         slot.inspected = false;
         let exchanges = slot.exchanges;
+        self.emit_assign(waiter, connection, exchanges, idle_since, 1);
+    }
+
+    #[inline]
+    pub(super) fn emit_assign(
+        &mut self,
+        waiter: WaiterId,
+        connection: ConnectionId,
+        exchanges: u64,
+        idle_since: Option<Moment>,
+        streams: u32,
+    ) {
         if exchanges > 0 {
             self.counts.reused += 1;
         } else {
             self.counts.assigned_new += 1;
         }
+        self.leases += 1;
         let lease = Lease { connection };
-        self.effects.push_back(Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }));
+        let assigned = Assigned { waiter, lease, exchanges, idle_since, streams };
+        self.effects.push_back(Effect::Assign(assigned));
     }
 
     pub(super) fn activate(&mut self, connection: ConnectionId) {
@@ -199,7 +236,7 @@ impl Pool {
     }
 
     pub(super) fn check_active(&self, connection: ConnectionId) {
-        let slot = self.slots[connection.index()];
+        let slot = &self.slots[connection.index()];
         debug_assert!(
             slot.generation == connection.generation && slot.state == SlotState::Active,
             "a lease of another pool: {connection:?} is {slot:?}"
@@ -230,6 +267,13 @@ impl Pool {
     pub(super) fn forget(&mut self, connection: ConnectionId, reason: CloseReason, closer: Closer) {
         let slot = &mut self.slots[connection.index()];
         slot.state = SlotState::Vacant;
+        if slot.shared {
+            self.orphans += slot.in_use as usize;
+            self.note_room(connection);
+        }
+        let slot = &mut self.slots[connection.index()];
+        self.doubtful -= usize::from(slot.is_doubtful());
+        (slot.suspect_until, slot.limit) = (None, 1);
         slot.generation += 1;
         self.vacant.push(connection.index);
         self.counts.closed[reason.index()][closer.index()] += 1;

@@ -14,8 +14,8 @@ pub(crate) mod paths;
 use std::collections::BTreeSet;
 
 use keepwarm_pool::{
-    Advice, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect, Lease, Limit,
-    Moment, Place, Pool, Replacement, SharedLimit, WaiterId, Work,
+    Advice, Capacity, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Effect,
+    Lease, Limit, Moment, Place, Pool, Replacement, SharedLimit, WaiterId, Work,
 };
 
 use self::coverage::Coverage;
@@ -309,7 +309,7 @@ impl Driver {
             Input::Cancel(number) => return Some(self.pool.cancel(self.waiters[number], now)),
             Input::Dialed(number) => {
                 let permit = take(&mut self.permits, number);
-                let connection = self.pool.dialed(permit, now);
+                let connection = self.pool.dialed(permit, Capacity::Exclusive, now);
                 self.check_name(connection);
                 self.connections.push(connection);
             }

@@ -8,7 +8,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use keepwarm_pool::{CloseReason, Closer, Limit, Pool, RejectReason, Replacement, Settings};
+use keepwarm_pool::{
+    CloseReason, Closer, Limit, Pool, RejectReason, Replacement, Settings, Sharing,
+};
 
 /// The settings, in numbers that can be compared. `None` is no limit, or for ever.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,9 @@ impl Rules {
             lifetime_jitter: None,
             keeps_connections: true,
             shares_places: self.shared.is_some(),
+            sharing: Sharing::Never,
+            max_streams: 100,
+            spread: false,
         }
     }
 }

@@ -30,8 +30,20 @@ pub(crate) const REPORTED: [CloseReason; 7] = [
 /// Decided by what many connections have shown, which has a file of its own (`learning.rs`).
 pub(crate) const LEARNED: [CloseReason; 1] = [CloseReason::LearnedTimeout];
 
-/// A reason that is added has to be put into one of the three.
-const _: () = assert!(DECIDED.len() + REPORTED.len() + LEARNED.len() == CloseReason::ALL.len());
+/// Reasons of connections that serve several requests at once, or are in doubt, which have a file of
+/// their own (`streams.rs`).
+pub(crate) const SHARING: [CloseReason; 5] = [
+    CloseReason::Suspect,
+    CloseReason::GoAway,
+    CloseReason::PingTimeout,
+    CloseReason::ResetBudget,
+    CloseReason::StreamIds,
+];
+
+/// A reason that is added has to be put into one of the four.
+const _: () = assert!(
+    DECIDED.len() + REPORTED.len() + LEARNED.len() + SHARING.len() == CloseReason::ALL.len()
+);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Path {

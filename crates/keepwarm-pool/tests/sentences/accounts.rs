@@ -1,6 +1,6 @@
 //! Counters and gauges, and the identities between them.
 
-use keepwarm_pool::{CloseReason, Closer, Counts, Pool, RejectReason};
+use keepwarm_pool::{Capacity, CloseReason, Closer, Counts, Pool, RejectReason};
 
 use crate::steps::*;
 
@@ -27,7 +27,7 @@ fn each_counter_moves_in_its_input() {
 
     pool.checkout(START);
     let permit = dials(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!((pool.counts().opened, pool.counts().assigned_new), (1, 1));
     let lease = assigns(&mut pool).lease;
     pool.returned(lease, START);
@@ -58,7 +58,7 @@ fn dials_are_dialing_failed_and_opened() {
     }
     let permits = [dials(&mut pool), dials(&mut pool), dials(&mut pool)];
     let [succeeds, fails, _runs] = permits;
-    pool.dialed(succeeds, START);
+    pool.dialed(succeeds, Capacity::Exclusive, START);
     pool.dial_failed(fails, START);
     let counts = pool.counts();
     assert_eq!((pool.dialing(), counts.dials_failed, counts.opened), (1, 1, 1));

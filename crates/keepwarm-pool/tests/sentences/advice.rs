@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use keepwarm_pool::{Advice, CloseReason, Limit, Moment, Pool, Settings};
+use keepwarm_pool::{Advice, Capacity, CloseReason, Limit, Moment, Pool, Settings};
 
 use crate::steps::*;
 
@@ -158,7 +158,7 @@ fn advice_holds_while_a_request_waits() {
         pool.returned(lease, START);
         assert_eq!(closes(&mut pool).1, CloseReason::ServerLimit);
         let permit = dials(&mut pool);
-        pool.dialed(permit, START);
+        pool.dialed(permit, Capacity::Exclusive, START);
         assert_eq!(assigns(&mut pool).waiter, waiter);
     }
 }

@@ -1,6 +1,6 @@
 //! A connection's life: dialed, assigned, returned, idle, closed.
 
-use keepwarm_pool::{CloseReason, Closer, Effect, Pool};
+use keepwarm_pool::{Capacity, CloseReason, Closer, Effect, Pool};
 
 use crate::steps::*;
 
@@ -19,7 +19,7 @@ fn connection_passes_through_all_states() {
     pool.checkout(START);
     let permit = dials(&mut pool);
     assert_eq!(gauges(&pool), (1, 0, 0));
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     let lease = assigns(&mut pool).lease;
     assert_eq!(gauges(&pool), (0, 1, 0));
     pool.returned(lease, START);
@@ -62,7 +62,7 @@ fn assignment_tells_exchanges_and_idle_time() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     let permit = dials(&mut pool);
-    pool.dialed(permit, at(1));
+    pool.dialed(permit, Capacity::Exclusive, at(1));
     let fresh = assigns(&mut pool);
     assert_eq!((fresh.exchanges, fresh.idle_since), (0, None));
     assert!(!fresh.reused());
@@ -191,7 +191,7 @@ fn reused_index_has_served_nothing() {
     closes(&mut pool);
     pool.checkout(START);
     let permit = dials(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     let assigned = assigns(&mut pool);
     assert_eq!((assigned.lease.connection().index(), assigned.exchanges), (0, 0));
 }
@@ -220,7 +220,7 @@ fn effects_may_be_performed_late() {
     assert!(pool.cancel(first, START));
     let permit = dials(&mut pool);
     let _other = dials(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     pool.shut_down(START);
     assert_eq!(assigns(&mut pool).waiter, second);
     assert!(matches!(pool.poll_effect(), Some(Effect::AbortDial(_))));

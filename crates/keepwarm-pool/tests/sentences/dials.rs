@@ -1,6 +1,6 @@
 //! Dials belong to the pool, not to the request that caused them.
 
-use keepwarm_pool::{CloseReason, Closer, Pool, RejectReason};
+use keepwarm_pool::{Capacity, CloseReason, Closer, Pool, RejectReason};
 
 use crate::steps::*;
 
@@ -10,9 +10,9 @@ fn oldest_waiter_gets_the_dial() {
     let mut pool = Pool::new(unlimited());
     let (first, second) = (pool.checkout(START), pool.checkout(START));
     let (slow, fast) = (dials(&mut pool), dials(&mut pool));
-    pool.dialed(fast, START);
+    pool.dialed(fast, Capacity::Exclusive, START);
     assert_eq!(assigns(&mut pool).waiter, first);
-    pool.dialed(slow, START);
+    pool.dialed(slow, Capacity::Exclusive, START);
     assert_eq!(assigns(&mut pool).waiter, second);
 }
 
@@ -21,7 +21,7 @@ fn dialed_returns_the_effects_id() {
     let mut pool = Pool::new(unlimited());
     pool.checkout(START);
     let permit = dials(&mut pool);
-    let connection = pool.dialed(permit, START);
+    let connection = pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!(assigns(&mut pool).lease.connection(), connection);
 }
 
@@ -33,9 +33,9 @@ fn surplus_dial_obeys_idle_limit() {
     for waiter in waiters {
         pool.cancel(waiter, START);
     }
-    pool.dialed(first, START);
+    pool.dialed(first, Capacity::Exclusive, START);
     silent(&mut pool);
-    let surplus = pool.dialed(second, START);
+    let surplus = pool.dialed(second, Capacity::Exclusive, START);
     let expected = (surplus, CloseReason::IdleLimit, Closer::Client);
     assert_eq!(closes(&mut pool), expected);
 }
@@ -101,7 +101,7 @@ fn failed_dials_room_is_used() {
     pool.dial_failed(permit, START);
     assert_eq!(rejects(&mut pool), (oldest, RejectReason::DialFailed));
     let permit = dials(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!(assigns(&mut pool).waiter, next);
 }
 

@@ -1,6 +1,6 @@
 //! All connections that are open are told to go.
 
-use keepwarm_pool::{CloseReason, Closer, Pool};
+use keepwarm_pool::{Capacity, CloseReason, Closer, Pool};
 
 use crate::steps::*;
 
@@ -51,7 +51,7 @@ fn dismissed_room_serves_a_waiter() {
     pool.returned(lease, START);
     assert_eq!(closes(&mut pool).1, CloseReason::CloseIdle);
     let permit = dials(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!(assigns(&mut pool).waiter, waiter);
 }
 
@@ -62,7 +62,7 @@ fn later_connections_are_kept() {
     pool.checkout(START);
     let permit = dials(&mut pool);
     pool.close_idle(START);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     let before = assigns(&mut pool).lease;
     let after = lease(&mut pool);
     pool.returned(before, START);

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use keepwarm_pool::{CloseReason, Limit, Moment, Pool, Settings};
+use keepwarm_pool::{Capacity, CloseReason, Limit, Moment, Pool, Settings};
 
 use crate::steps::*;
 
@@ -42,7 +42,7 @@ fn active_connection_closes_on_return() {
     pool.returned(lease, at(9));
     assert_eq!(closes(&mut pool).1, CloseReason::Lifetime);
     let permit = dials(&mut pool);
-    pool.dialed(permit, at(9));
+    pool.dialed(permit, Capacity::Exclusive, at(9));
     assert_eq!(assigns(&mut pool).waiter, waiter);
 }
 
@@ -82,7 +82,7 @@ fn first_expiry_need_not_be_oldest() {
     let old = lease(&mut pool);
     pool.checkout(at(5));
     let permit = dials(&mut pool);
-    pool.dialed(permit, at(5));
+    pool.dialed(permit, Capacity::Exclusive, at(5));
     let young = assigns(&mut pool).lease;
     let (old_id, young_id) = (old.connection(), young.connection());
     pool.returned(young, at(6));
@@ -150,7 +150,7 @@ fn lifetime_is_fixed_at_opening() {
     for nth in 1..=20 {
         pool.checkout(START);
         let permit = dials(&mut pool);
-        pool.dialed(permit, START);
+        pool.dialed(permit, Capacity::Exclusive, START);
         let lease = assigns(&mut pool).lease;
         pool.returned(lease, START);
         assert_eq!(pool.next_deadline(), START.after(settings.lifetime_of(nth)));
@@ -179,7 +179,7 @@ fn zero_lifetime_serves_one_exchange() {
     let waiter = pool.checkout(START);
     let permit = dials(&mut pool);
     pool.cancel(waiter, START);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!(closes(&mut pool).1, CloseReason::Lifetime);
     silent(&mut pool);
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use keepwarm_pool::{CloseReason, Limit, Moment, Pool, RejectReason, Settings};
+use keepwarm_pool::{Capacity, CloseReason, Limit, Moment, Pool, RejectReason, Settings};
 
 use crate::steps::*;
 
@@ -176,7 +176,7 @@ fn max_waiters_zero_rejects_the_unservable() {
     pool.checkout(START);
     assert_eq!(rejects(&mut pool).1, RejectReason::TooManyWaiters);
     // An idle connection can.
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     let lease = assigns(&mut pool).lease;
     pool.returned(lease, START);
     pool.checkout(START);
@@ -219,7 +219,7 @@ fn max_exchanges_holds_while_waiting() {
     assert_eq!(closes(&mut pool).1, CloseReason::ExchangeLimit);
     let permit = dials(&mut pool);
     silent(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!(assigns(&mut pool).waiter, waiter);
 }
 
@@ -361,7 +361,7 @@ fn unkept_connection_never_becomes_idle() {
     let waiter = pool.checkout(START);
     let permit = dials(&mut pool);
     pool.cancel(waiter, START);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!(closes(&mut pool).1, CloseReason::NotPersistent);
     assert_eq!(pool.idle(), 0);
 }

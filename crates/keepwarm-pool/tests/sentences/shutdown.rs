@@ -1,6 +1,6 @@
 //! The end of a pool.
 
-use keepwarm_pool::{CloseReason, Closer, Effect, Moment, Pool, RejectReason};
+use keepwarm_pool::{Capacity, CloseReason, Closer, Effect, Moment, Pool, RejectReason};
 
 use crate::steps::*;
 
@@ -61,7 +61,7 @@ fn aborted_dial_ends_either_way() {
 
     pool.dial_failed(fails, START);
     silent(&mut pool);
-    let connection = pool.dialed(succeeds, START);
+    let connection = pool.dialed(succeeds, Capacity::Exclusive, START);
     let expected = (connection, CloseReason::ShutDown, Closer::Client);
     assert_eq!(closes(&mut pool), expected);
     assert_eq!((pool.dialing(), pool.idle()), (0, 0));
@@ -102,7 +102,7 @@ fn nothing_is_left_after_shutdown() {
     for lease in leases {
         pool.returned(lease, START);
     }
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     while pool.poll_effect().is_some() {}
     assert_eq!(pool.dialing() + pool.active() + pool.idle(), 0);
     assert_eq!(pool.counts().opened, pool.counts().closed());

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use keepwarm_pool::{
-    Assigned, CloseReason, Closer, ConnectionId, DialPermit, Effect, Lease, Limit, Moment, Pool,
-    RejectReason, Settings, WaiterId,
+    Assigned, Capacity, CloseReason, Closer, ConnectionId, DialPermit, Effect, Lease, Limit,
+    Moment, Pool, RejectReason, Settings, WaiterId,
 };
 
 /// `nanos` after the zero of the examples.
@@ -93,7 +93,7 @@ pub(crate) fn leases(pool: &mut Pool, count: usize) -> Vec<Lease> {
         })
         .collect();
     let leases = permits.into_iter().map(|permit| {
-        pool.dialed(permit, START);
+        pool.dialed(permit, Capacity::Exclusive, START);
         assigns(pool).lease
     });
     leases.collect()

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use keepwarm_pool::{CloseReason, Closer, Moment, Pool};
+use keepwarm_pool::{Capacity, CloseReason, Closer, Moment, Pool};
 
 use crate::steps::*;
 
@@ -75,7 +75,7 @@ fn every_input_moves_time() {
         ("dialed", |pool, now| {
             pool.checkout(START);
             let permit = dials(pool);
-            pool.dialed(permit, now);
+            pool.dialed(permit, Capacity::Exclusive, now);
         }),
         ("dial_failed", |pool, now| {
             pool.checkout(START);

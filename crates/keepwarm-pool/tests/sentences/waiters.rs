@@ -1,6 +1,6 @@
 //! A waiter's life: it ends once, and is never overtaken.
 
-use keepwarm_pool::{CloseReason, Closer, Pool, RejectReason};
+use keepwarm_pool::{Capacity, CloseReason, Closer, Pool, RejectReason};
 
 use crate::steps::*;
 
@@ -18,7 +18,7 @@ fn checkout_has_exactly_one_answer() {
     let mut pool = Pool::new(unlimited());
     let waiter = pool.checkout(START);
     let permit = dials(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     let assigned = assigns(&mut pool);
     assert_eq!(assigned.waiter, waiter);
     pool.returned(assigned.lease, START);
@@ -89,7 +89,7 @@ fn cancel_after_the_end_is_false() {
     let mut pool = Pool::new(unlimited());
     let assigned = pool.checkout(START);
     let permit = dials(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     let lease = assigns(&mut pool).lease;
     let cancelled = pool.checkout(START);
     let _permit = dials(&mut pool);
@@ -125,7 +125,7 @@ fn cancelled_waiters_dial_serves_next() {
     let next = pool.checkout(START);
     // One dial for one waiter: the one under way.
     silent(&mut pool);
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     assert_eq!(assigns(&mut pool).waiter, next);
 }
 
@@ -136,7 +136,7 @@ fn cancelled_waiters_dial_becomes_idle() {
     let gone = pool.checkout(START);
     let permit = dials(&mut pool);
     pool.cancel(gone, START);
-    pool.dialed(permit, at(7));
+    pool.dialed(permit, Capacity::Exclusive, at(7));
     silent(&mut pool);
     assert_eq!(pool.oldest_idle(), Some(at(7)));
 }
@@ -154,7 +154,7 @@ fn waiter_takes_return_or_dial() {
     assert_eq!(assigned.waiter, waiter);
     assert_eq!(assigned.lease.connection(), connection);
     // The dial it caused is a surplus now.
-    pool.dialed(permit, START);
+    pool.dialed(permit, Capacity::Exclusive, START);
     silent(&mut pool);
     assert_eq!((pool.active(), pool.idle()), (1, 1));
 }
@@ -182,7 +182,7 @@ fn dials_serve_queue_after_breaks() {
         pool.closed(lease, CloseReason::ExchangeFailed, Closer::Server, START);
         closes(&mut pool);
         let permit = dials(&mut pool);
-        pool.dialed(permit, START);
+        pool.dialed(permit, Capacity::Exclusive, START);
         assert_eq!(assigns(&mut pool).waiter, waiter);
     }
     silent(&mut pool);

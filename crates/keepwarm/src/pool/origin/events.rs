@@ -22,7 +22,7 @@ impl Origin {
             Effect::Dial(permit) => {
                 self.record(now, || EventKind::DialBegan { dial: permit.dial().as_u64() });
             }
-            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }) => {
+            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since, .. }) => {
                 let filed = state.waiters.get(waiter);
                 if let Some(filed) = filed {
                     self.record(now, || filed.wait_ended(now, true));

@@ -157,7 +157,7 @@ impl Origin {
     ) -> Option<Answer> {
         self.record_effect(state, &effect, now);
         let (waiter, answer) = match effect {
-            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since }) => {
+            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since, .. }) => {
                 let connection = state.take(lease.connection());
                 let lease = Lease::new(Arc::clone(self), lease, connection);
                 let idle_age = idle_since.map(|since| now.since(since));

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use keepwarm_pool::{
-    ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Moment, Place, Pool,
+    Capacity, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Moment, Place, Pool,
     Replacement, WaiterId,
 };
 use tokio::runtime::{Handle, Id};
@@ -300,7 +300,7 @@ impl Origin {
         let (_abort, _) = self.feed(None, |state, now| {
             let abort = state.dials.remove(&permit.dial());
             let (number, dial) = (connection.id(), permit.dial().as_u64());
-            let id = state.pool.dialed(permit, now);
+            let id = state.pool.dialed(permit, Capacity::Exclusive, now);
             state.note_birth(id, Birth { id: number, at: now, connection: id, address });
             self.note_address(address, now);
             self.record(now, || EventKind::ConnectionOpened { connection: number, dial });
