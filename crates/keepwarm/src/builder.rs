@@ -13,6 +13,9 @@ use tower_service::Service;
 
 use crate::client::Client;
 use crate::clock::Clock;
+#[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
+use crate::decode::Coding;
+use crate::decode::Codings;
 use crate::error::{BoxError, Error, Result};
 use crate::observe::observer::{Observer, Observers};
 use crate::origin_key::OriginRef;
@@ -418,6 +421,63 @@ impl ClientBuilder {
     /// Default: false; a redirect from https to http is followed.
     pub fn https_only(mut self, only: bool) -> Self {
         self.policy_mut().https_only = only;
+        self
+    }
+
+    /// Sets if responses are asked for compressed, by all codings that are built in (features `gzip`,
+    /// `brotli`, `zstd`), and decompressed while they are read. Go: `Transport.DisableCompression`,
+    /// its opposite, for gzip alone.
+    ///
+    /// Default: false. `Accept-Encoding` is sent, unless the caller sets it, sets `Range`, or the
+    /// method is HEAD; a response with one of the codings then loses `Content-Encoding` and
+    /// `Content-Length`. Any other response is left as it came: without a body, in a coding that was
+    /// not asked for, or in two at once. gzip may have several members, deflate may come bare, and
+    /// bytes behind the end of the data are an error ([`is_decode`](Error::is_decode)), as is an
+    /// early end. The wire is read to its end, so that the connection is kept.
+    pub fn decompress(mut self, decompress: bool) -> Self {
+        self.policy_mut().codings = if decompress { Codings::all() } else { Codings::default() };
+        self
+    }
+
+    /// Sets if gzip is asked for and undone, see [`decompress`](Self::decompress).
+    #[cfg(feature = "gzip")]
+    pub fn gzip(self, wanted: bool) -> Self {
+        self.coding(Coding::Gzip, wanted)
+    }
+
+    /// Sets if deflate is asked for and undone, see [`decompress`](Self::decompress).
+    #[cfg(feature = "gzip")]
+    pub fn deflate(self, wanted: bool) -> Self {
+        self.coding(Coding::Deflate, wanted)
+    }
+
+    /// Sets if br is asked for and undone, see [`decompress`](Self::decompress).
+    #[cfg(feature = "brotli")]
+    pub fn brotli(self, wanted: bool) -> Self {
+        self.coding(Coding::Brotli, wanted)
+    }
+
+    /// Sets if zstd is asked for and undone, see [`decompress`](Self::decompress). Its window is at
+    /// most 8 MiB (RFC 9659).
+    #[cfg(feature = "zstd")]
+    pub fn zstd(self, wanted: bool) -> Self {
+        self.coding(Coding::Zstd, wanted)
+    }
+
+    #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
+    fn coding(mut self, coding: Coding, wanted: bool) -> Self {
+        self.policy_mut().codings.set(coding, wanted);
+        self
+    }
+
+    /// Limits the bytes that the body of one response may have once it is decompressed. Beyond it
+    /// reading fails with [`is_too_large`](Error::is_too_large). A body in memory is bounded by
+    /// [`bytes_up_to`](crate::Response::bytes_up_to) too, which counts decompressed bytes.
+    ///
+    /// Default: 1 GiB, for a body that is streamed. `None` sets no limit. However large it becomes,
+    /// decompressing holds one piece of it in memory, and the window of its coding (at most 16 MiB).
+    pub fn max_decompressed_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.policy_mut().max_decompressed = Some(bytes.into());
         self
     }
 

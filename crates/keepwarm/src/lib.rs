@@ -71,6 +71,8 @@
 //! * `json`: [`RequestBuilder::json`] and [`Response::json`].
 //! * `stream`: [`Response::bytes_stream`] and [`Body::from_stream`], by `futures-core`.
 //! * `charset`: [`Response::text`] in every character set of the web, by `encoding_rs`.
+//! * `gzip` (with deflate), `brotli`, `zstd`: responses decompressed, see
+//!   [`ClientBuilder::decompress`].
 //! * `tracing`: the spans above, and warnings as events.
 //! * `idn`: hosts beyond ASCII in URLs and redirects, by IDNA (`idna`).
 //! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of
@@ -96,12 +98,13 @@
 //   wire/       one connection: streams, HTTP/1.1, wake-ups, request bodies
 //   policy/     what a client or a request was told: defaults, redirects
 //   observe/    statistics, events, warnings, explanations, spans
-//   settings clock deadline origin_key url, encode error beneath all: numbers, time, names, and failures
+//   settings clock deadline origin_key url, decode encode error beneath all: numbers, time, names, and failures
 
 mod builder;
 mod client;
 mod clock;
 mod deadline;
+mod decode;
 mod encode;
 mod error;
 mod exchange;

@@ -196,6 +196,14 @@ impl RequestBuilder {
         self
     }
 
+    /// Sets if this response is asked for compressed, and decompressed: by the codings of the
+    /// client, or by all that are built in. Overrides
+    /// [`ClientBuilder::decompress`](crate::ClientBuilder::decompress).
+    pub fn decompress(mut self, decompress: bool) -> Self {
+        self.outgoing.policy_mut().decompress = Some(decompress);
+        self
+    }
+
     /// Sets the time for which no byte may pass in either direction, for this request. Overrides
     /// [`ClientBuilder::stall_timeout`](crate::ClientBuilder::stall_timeout). Zero is refused.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::attempt::round_trip;
+use crate::exchange::decoding::decode;
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::response_body::ResponseBody;
 use crate::wire::body::Body;
@@ -44,6 +45,7 @@ where
             outgoing.prepare(origins.shared().policy.as_deref())?;
             let deadline = Deadline::after(origins.shared().settings.timeout);
             let (mut response, info) = round_trip(origins, &mut outgoing, deadline).await?;
+            decode(&outgoing, &mut response);
             response.extensions_mut().insert(info);
             Ok(response)
         })

@@ -18,6 +18,7 @@
 
 pub(crate) mod acquire;
 pub(crate) mod attempt;
+pub(crate) mod decoding;
 pub(crate) mod drain;
 pub(crate) mod frames;
 pub(crate) mod framing;

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use http::header::{ACCEPT_ENCODING, RANGE};
 use http::{Extensions, HeaderMap, Method, Uri};
 
+use super::decoding::Asked;
+use crate::decode::Codings;
 use crate::error::Result;
 use crate::policy::{ClientPolicy, RequestPolicy};
 use crate::settings::Settings;
 use crate::url::encode_uri;
 use crate::wire::body::Body;
+
+/// Limit on a decompressed body where none is set.
+const MAX_DECOMPRESSED: Option<u64> = Some(1 << 30);
 
 /// A request as its caller made it. Each attempt is made from it, so that it need not be copied for
 /// a second attempt that most requests never need.
@@ -20,6 +26,8 @@ pub(crate) struct Outgoing {
     pub(crate) extensions: Extensions,
     /// Settings of this request alone, which few have.
     pub(crate) policy: Option<Box<RequestPolicy>>,
+    /// Codings that this client asked for, and so undoes.
+    pub(crate) asked: Option<Asked>,
     /// `None` once a body that can be sent only once is on its way.
     body: Option<Body>,
 }
@@ -32,6 +40,7 @@ impl Outgoing {
             headers: HeaderMap::new(),
             extensions: Extensions::new(),
             policy: None,
+            asked: None,
             body: Some(Body::empty()),
         }
     }
@@ -44,6 +53,7 @@ impl Outgoing {
             headers: parts.headers,
             extensions: parts.extensions,
             policy: None,
+            asked: None,
             body: Some(body),
         }
     }
@@ -56,16 +66,41 @@ impl Outgoing {
             headers: self.headers.clone(),
             extensions: self.extensions.clone(),
             policy: self.policy.clone(),
+            asked: self.asked,
             body: Some(self.body.as_ref()?.try_clone()?),
         })
     }
 
     /// Applies what the client was told about all of its requests.
     pub(crate) fn prepare(&mut self, policy: Option<&ClientPolicy>) -> Result<()> {
-        let Some(policy) = policy else { return Ok(()) };
-        policy.admit(&self.uri)?;
-        policy.add_defaults(&mut self.headers);
+        if let Some(policy) = policy {
+            policy.admit(&self.uri)?;
+            policy.add_defaults(&mut self.headers);
+        }
+        if policy.is_some() || self.policy.is_some() {
+            self.ask_for_codings(policy);
+        }
         Ok(())
+    }
+
+    /// Asks for compressed responses, unless the caller asks by itself, or for a range, whose parts
+    /// cannot be decoded. As in Go, which does not ask for HEAD either.
+    fn ask_for_codings(&mut self, policy: Option<&ClientPolicy>) {
+        let codings = policy.map(|policy| policy.codings).unwrap_or_default();
+        let codings = match self.policy.as_ref().and_then(|own| own.decompress) {
+            Some(false) => return,
+            Some(true) if codings.is_empty() => Codings::all(),
+            _ => codings,
+        };
+        let is_left_alone = codings.is_empty()
+            || self.method == Method::HEAD
+            || self.headers.contains_key(ACCEPT_ENCODING)
+            || self.headers.contains_key(RANGE);
+        if !is_left_alone {
+            self.headers.insert(ACCEPT_ENCODING, codings.accepted());
+            let limit = policy.and_then(|policy| policy.max_decompressed);
+            self.asked = Some(Asked { codings, limit: limit.unwrap_or(MAX_DECOMPRESSED) });
+        }
     }
 
     /// Returns the policy of this request alone, made on first use.

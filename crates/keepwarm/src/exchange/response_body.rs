@@ -18,6 +18,7 @@ use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
+use super::decoding::{Decoding, State};
 use super::drain::drain;
 use super::frames::Frames;
 use super::upload::{UploadHandle, continue_upload};
@@ -144,6 +145,8 @@ pub struct ResponseBody {
     stall: StallWatch,
     events: RequestEvents,
     tls: Option<Arc<TlsInfo>>,
+    /// Set if the body is given to its reader without its coding.
+    decoding: Option<Box<Decoding>>,
 }
 
 impl ResponseBody {
@@ -170,8 +173,19 @@ impl ResponseBody {
             _ => (Some(lease), None),
         };
         let (frames, events) = (Frames::default(), RequestEvents::default());
-        let mut body =
-            Self { frames, left, lease, upload, reused, attempts, deadline, stall, events, tls };
+        let mut body = Self {
+            frames,
+            left,
+            lease,
+            upload,
+            reused,
+            attempts,
+            deadline,
+            stall,
+            events,
+            tls,
+            decoding: None,
+        };
         body.take_buffered();
         body
     }
@@ -225,7 +239,7 @@ impl ResponseBody {
     /// Reports the rest of the request to these events.
     pub(crate) fn report_to(&mut self, events: RequestEvents) {
         self.events = events;
-        if self.is_end_stream() {
+        if self.is_at_end_of_wire() {
             self.events.complete();
         }
     }
@@ -233,6 +247,63 @@ impl ResponseBody {
     /// Returns the rest of the request's time.
     pub(crate) fn into_deadline(mut self) -> Deadline {
         std::mem::take(&mut self.deadline)
+    }
+
+    /// Has the body decoded from now on.
+    pub(super) fn decode_by(&mut self, decoding: Decoding) {
+        self.decoding = Some(Box::new(decoding));
+    }
+
+    fn poll_decoded(
+        &mut self,
+        decoding: &mut Decoding,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>>>> {
+        loop {
+            match decoding.state {
+                State::Open => {}
+                State::WireEnded => {
+                    decoding.state = State::Done;
+                    let trailers = decoding.trailers.take();
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                State::Done => return Poll::Ready(None),
+            }
+            // A few bytes may decode into many pieces, which must not keep the thread.
+            ready!(pin!(consume_budget()).poll(cx));
+            let failure = match decoding.step() {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Ok(None) => match ready!(self.poll_on_wire(cx)) {
+                    Some(Ok(frame)) => {
+                        match frame.into_data() {
+                            Ok(data) => decoding.give(data),
+                            Err(frame) => decoding.trailers = frame.into_trailers().ok(),
+                        }
+                        continue;
+                    }
+                    Some(Err(failure)) => failure,
+                    None => match decoding.end() {
+                        Ok(()) => continue,
+                        Err(malformed) => self.annotate(malformed),
+                    },
+                },
+                Err(malformed) => self.annotate(malformed),
+            };
+            decoding.state = State::Done;
+            return Poll::Ready(Some(Err(failure)));
+        }
+    }
+
+    /// Names the connection of a failure that is not the connection's: it can be kept.
+    fn annotate(&mut self, error: Error) -> Error {
+        let error = match (&self.lease, &self.upload) {
+            (Some(lease), _) => error.at(lease.origin().name()),
+            (None, Some(upload)) => error.at(upload.origin().name()),
+            (None, None) => error,
+        };
+        let error = error.on_reused(self.reused).on_attempt(self.attempts);
+        self.events.fail(&error);
+        error
     }
 
     const fn is_on_the_wire(&self) -> bool {
@@ -259,7 +330,7 @@ impl ResponseBody {
         }
         self.events.received(bytes);
         self.end_upload_if_complete();
-        if self.is_end_stream() {
+        if self.is_at_end_of_wire() {
             self.events.complete();
         }
         frame
@@ -296,16 +367,9 @@ impl ResponseBody {
         self.events.fail(&error);
         error
     }
-}
 
-impl http_body::Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>>>> {
+    /// Returns the next frame of the body as it is on the wire.
+    fn poll_on_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         if self.is_on_the_wire() && self.deadline.has_passed() {
             let error = Error::timeout(Stage::Body);
             return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
@@ -352,14 +416,38 @@ impl http_body::Body for ResponseBody {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_at_end_of_wire(&self) -> bool {
         self.frames.is_empty()
             && self.lease.is_none()
             && self.upload.as_ref().is_none_or(UploadHandle::is_at_end)
     }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let Some(mut decoding) = self.decoding.take() else { return self.poll_on_wire(cx) };
+        let polled = self.poll_decoded(&mut decoding, cx);
+        self.decoding = Some(decoding);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        if let Some(decoding) = &self.decoding {
+            return decoding.state == State::Done;
+        }
+        self.is_at_end_of_wire()
+    }
 
     fn size_hint(&self) -> SizeHint {
         match self.left {
+            // What the head says is the length of the coded body.
+            _ if self.decoding.is_some() => SizeHint::default(),
             Some(left) => SizeHint::with_exact(left),
             None if self.is_end_stream() => SizeHint::with_exact(0),
             None => SizeHint::default(),

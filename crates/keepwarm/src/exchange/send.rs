@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::attempt::{MAX_DISCARDED_BYTES, round_trip};
+use super::decoding::decode;
 use super::outgoing::Outgoing;
 use super::redirect::{self, Next, RedirectStopped};
 use super::response_body::{ConnectionInfo, ResponseBody};
@@ -24,6 +25,18 @@ pub(crate) struct Sent {
     pub(crate) stopped: Option<RedirectStopped>,
 }
 
+impl Sent {
+    fn of(
+        outgoing: &Outgoing,
+        mut response: http::Response<ResponseBody>,
+        connection: ConnectionInfo,
+        stopped: Option<RedirectStopped>,
+    ) -> Self {
+        decode(outgoing, &mut response);
+        Self { response, connection, stopped }
+    }
+}
+
 /// Sends a request, follows its redirects, and returns the first response that is not followed.
 pub(crate) async fn send(
     origins: &Origins,
@@ -40,18 +53,18 @@ pub(crate) async fn send(
         let (response, connection) = round_trip(origins, outgoing, deadline).await?;
         let next = redirect::next(outgoing, response.status(), response.headers());
         let Some(next) = next else {
-            return Ok(Sent { response, connection, stopped: None });
+            return Ok(Sent::of(outgoing, response, connection, None));
         };
         let rules = Rules::of(outgoing, settings, policy.as_deref());
         if rules.limit == 0 && rules.judge.is_none() {
-            return Ok(Sent { response, connection, stopped: None });
+            return Ok(Sent::of(outgoing, response, connection, None));
         }
         let followed = match next {
             Ok(next) => trail.follow(outgoing, next, response.status(), &rules)?,
             Err(stopped) => Err(stopped),
         };
         if let Err(stopped) = followed {
-            return Ok(Sent { response, connection, stopped: Some(stopped) });
+            return Ok(Sent::of(outgoing, response, connection, Some(stopped)));
         }
         // The connection returns below, and the next hop asks for one.
         _between_hops.get_or_insert_with(|| Closing::hold(closing));

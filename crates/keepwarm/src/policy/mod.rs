@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 
 use self::redirect::RedirectPolicy;
+use crate::decode::Codings;
 use crate::error::{Error, Result};
 
 /// Settings of all requests of a client.
@@ -19,6 +20,10 @@ pub(crate) struct ClientPolicy {
     pub(crate) base_url: Option<Uri>,
     pub(crate) https_only: bool,
     pub(crate) redirect: Option<RedirectPolicy>,
+    /// Content codings that are asked for and undone.
+    pub(crate) codings: Codings,
+    /// Set if it was set: the limit on a decompressed body, if any.
+    pub(crate) max_decompressed: Option<Option<u64>>,
 }
 
 impl ClientPolicy {
@@ -50,4 +55,5 @@ impl ClientPolicy {
 pub(crate) struct RequestPolicy {
     pub(crate) redirect: Option<RedirectPolicy>,
     pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) decompress: Option<bool>,
 }

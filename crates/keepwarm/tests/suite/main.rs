@@ -10,6 +10,7 @@ mod boundary;
 mod cancellation;
 mod closing;
 mod connector;
+mod decompress;
 mod drain;
 mod dropping_server;
 mod errors;
