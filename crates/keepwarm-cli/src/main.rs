@@ -8,13 +8,16 @@ mod args;
 mod evidence;
 mod exit;
 mod explain;
+mod install;
 mod interrupt;
 mod lab;
 mod limits;
 mod load;
 mod machine;
+mod merge;
 mod output;
 mod output_file;
+mod record_file;
 mod report;
 #[cfg(test)]
 mod screens;
@@ -53,6 +56,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Lab(options) => lab::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Merge(options) => merge::run(&options),
+        Command::Completions { shell } => install::completions(shell),
+        Command::Man { folder } => install::man(&folder),
         Command::Report(options) => report::run(&options),
         Command::Version => output::print(&format!("keepwarm {}\n", args::VERSION)),
         Command::Explain { topic } => explain::run(topic.as_deref()),

@@ -1,83 +1,24 @@
 //! `keepwarm report`: a record from a file or from standard input, shown and judged again.
 //!
-//! Owns the choice of the view and of the exit code by the record's schema. The record crate reads,
-//! the views show, and each command judges its own record.
-
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+//! Owns the choice of the view and of the exit code by the record's schema. `record_file` reads, the
+//! views show, and each command judges its own record.
 
 use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_record::lab::LabRecord;
 use keepwarm_record::load::LoadRecord;
-use keepwarm_record::read::{AnyRecord, read};
+use keepwarm_record::read::AnyRecord;
 use keepwarm_record::watch::WatchRecord;
 
 use crate::args::{LoadFormat, ReportFormat, ReportOptions, WatchFormat};
 use crate::exit::{Exit, Failure};
-use crate::{lab, load, output, show, watch};
-
-/// The largest record that is read; an hour with everything in it has about a tenth of this.
-const MAX_BYTES: u64 = 256 << 20;
-
-/// The file name that means standard input.
-const STANDARD_INPUT: &str = "-";
+use crate::{lab, load, output, record_file, show, watch};
 
 pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
-    let place = match options.file.to_str() {
-        Some(STANDARD_INPUT) => "standard input".to_owned(),
-        _ => options.file.display().to_string(),
-    };
-    let unusable = |why: String| Failure::new(Exit::Usage, format!("cannot use {place}: {why}"));
-    let bytes = bytes(&options.file).map_err(|error| unusable(error.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(unusable(format!("more than {MAX_BYTES} bytes are more than any record has")));
-    }
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(unusable("it is compressed: decompress it first, as with zcat".to_owned()));
-    }
-    let read = read(&bytes).map_err(|error| unusable(error.to_string()))?;
-    drop(bytes);
-    if read.is_truncated {
-        output::complain(&format!(
-            "{place} is truncated: its last line ends within a record; this is the line before it"
-        ));
-    }
-    match read.record {
+    match record_file::open(&options.file)? {
         AnyRecord::Load(record) => of_load(*record, options),
         AnyRecord::Lab(record) => of_lab(*record, options),
         AnyRecord::Watch(record) => of_watch(*record, options),
     }
-}
-
-/// Reads at most one byte more than a record may have.
-fn bytes(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if file.to_str() == Some(STANDARD_INPUT) {
-        io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        return Ok(bytes);
-    }
-    let mut file = File::open(file)?;
-    if file.metadata()?.is_file() {
-        return last_lines(&mut file, MAX_BYTES);
-    }
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Reads a file, or of one that is longer than `most` bytes the last lines: a long watch writes
-/// many JSON lines, and the last of them is the record. If there is only one line, one byte more
-/// than `most` is returned.
-fn last_lines(file: &mut (impl Read + Seek), most: u64) -> io::Result<Vec<u8>> {
-    let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(most + 1)))?;
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    let end_of_first = bytes.iter().position(|byte| *byte == b'\n');
-    if let Some(end) = end_of_first.filter(|_| length > most) {
-        bytes.drain(..=end);
-    }
-    Ok(bytes)
 }
 
 fn of_load(mut record: LoadRecord, options: &ReportOptions) -> Result<(), Failure> {
@@ -143,6 +84,7 @@ mod tests {
     use crate::show;
     use keepwarm_record::assertion::every_name;
     use keepwarm_record::load::fact;
+    use keepwarm_record::read::read;
 
     /// The record of a run of 100 requests on 4 connections.
     const PLAIN: &str = include_str!("../../keepwarm-record/records/load.json");
@@ -245,20 +187,6 @@ mod tests {
             record.judge(&[assertion::parse("p99<20ms").expect("an assertion")]);
         }
         assert!(refused > 300 && shown > 300, "{refused} refused, {shown} shown");
-    }
-
-    #[test]
-    fn only_tails_of_long_files_count() {
-        let last = |text: &str, most| {
-            let bytes = last_lines(&mut io::Cursor::new(text), most).expect("bytes");
-            String::from_utf8(bytes).expect("UTF-8")
-        };
-        let text = "first\nsecond\nthird\n";
-        assert_eq!(last(text, 19), text, "it is as long as is read");
-        assert_eq!(last(text, 18), "second\nthird\n");
-        assert_eq!(last(text, 8), "third\n");
-        assert_eq!(last("a long line", 5).len(), 6, "one byte too many is too long");
-        assert_eq!(last("", 5), "");
     }
 
     #[test]

@@ -131,8 +131,18 @@ fn explain_pages() {
 
 #[test]
 fn help_at_80_columns() {
-    let commands =
-        ["", "load", "lab", "report", "watch", "explain", "serve", "serve data", "serve front"];
+    let commands = [
+        "",
+        "load",
+        "lab",
+        "report",
+        "merge",
+        "watch",
+        "explain",
+        "serve",
+        "serve data",
+        "serve front",
+    ];
     for command in commands {
         let text = help(command);
         let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);

@@ -10,8 +10,8 @@ use keepwarm_record::lab::{
 use keepwarm_record::load::{
     self, AddressRow, Bytes, CapacityRecord, CapacityStep, Connections, Distribution, ErrorRecord,
     ExpectationRecord, Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample,
-    LoadRecord, Loader, NotableRequest, OneRecord, PerSide, PortUse, RequestRow, Requests,
-    RequestsPerConnection, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord,
+    LoadRecord, Loader, Merged, NotableRequest, OneRecord, Part, PerSide, PortUse, RequestRow,
+    Requests, RequestsPerConnection, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord,
     StageRecord, Stopped, TimeWaits, TimelineRecord, Trust, Verdict,
 };
 use keepwarm_record::machine::Machine;
@@ -54,6 +54,7 @@ fn hop() -> HopRecord {
     let sides = Sides::default();
     HopRecord {
         port: 1,
+        part: Some(1),
         is_target: true,
         opened_by_load: Some(1),
         window_s: 1.0,
@@ -166,6 +167,7 @@ fn connections() -> Connections {
             p50: Some(1),
             max: Some(1),
             mean: Some(1.0),
+            buckets: vec![(1, 1)],
         },
         lifetime_us: distribution(),
         balanced: false,
@@ -321,6 +323,17 @@ fn full_load() -> LoadRecord {
             why: text(),
         }],
         timeline: timeline(),
+        merged: Some(Merged {
+            parts: vec![Part {
+                started_unix_ms: 1,
+                elapsed_s: 1.0,
+                completed: 1,
+                machine: Machine::default(),
+                trust: Trust::Trustworthy,
+                reasons: vec!["a reason".to_owned()],
+            }],
+            notes: vec!["a note".to_owned()],
+        }),
     }
 }
 

@@ -5,6 +5,7 @@
 mod duration;
 pub(crate) mod engine;
 mod number;
+pub(crate) mod records;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_sockets::State;
 
 use engine::EngineOptions;
+use records::{CompletionShell, MERGE_EXAMPLES, MergeOptions};
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
 #[derive(Debug, Parser)]
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     /// Show and judge a run again, from its record
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
+    /// Merge the records of loads that ran as parts of one
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(MergeOptions),
     /// Run one of the experiment's services by hand, until Ctrl-C or SIGTERM
     Serve {
         #[command(subcommand)]
@@ -80,6 +85,18 @@ pub(crate) enum Command {
     Explain {
         /// Topic, such as D2, go, TIME_WAIT, EADDRNOTAVAIL, assertions or 'exit codes'
         topic: Option<String>,
+    },
+    /// Print the completions of a shell, to be read by it
+    Completions {
+        /// Shell to complete in
+        #[arg(value_enum)]
+        shell: CompletionShell,
+    },
+    /// Write the manual pages into a folder
+    Man {
+        /// Folder, which is made if it is not there
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> Loa
         verdict: Verdict::unjudged(),
         assertions: Vec::new(),
         timeline,
+        merged: None,
     };
     record.http_errors = Some(record.http_errors());
     record.with_hops(Vec::new())
@@ -175,6 +176,7 @@ fn connections(summary: &Summary) -> Connections {
             p50: per_connection.p50(),
             max: per_connection.max(),
             mean: per_connection.mean(),
+            buckets: per_connection.buckets().collect(),
         },
         lifetime_us: distribution(&ledger.lifetimes),
         balanced: balance.is_ok(),

@@ -159,6 +159,7 @@ impl Hop<'_> {
         let judged = client_first(judged);
         HopRecord {
             port: account.port,
+            part: None,
             is_target: own.is_some(),
             opened_by_load: own.map(|target| target.opened),
             window_s: account.window.as_secs_f64(),

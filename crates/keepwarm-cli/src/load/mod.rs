@@ -51,12 +51,7 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     let mut record = record.with_hops(hops);
     record.settings.schedule = schedule(options, &record);
     record.judge(&options.assertions);
-    // The record's URL, or the place that a redirect names, may hold a token.
-    let is_private = [Some(&record.settings.url), record.location.as_ref()]
-        .into_iter()
-        .flatten()
-        .any(|url| url.contains(['?', '@']));
-    let kept = output.write(&record, is_private);
+    let kept = output.write(&record, is_private(&record));
     let printed = match options.format {
         LoadFormat::Json if output.is_stdout() => Ok(()),
         _ if options.live_lines => Ok(()),
@@ -70,6 +65,13 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
     kept?;
     printed?;
     ending::judge(&record, interrupted())
+}
+
+/// Returns true if the record may hold a secret: its URL, or the place that a redirect names, may
+/// have a token or a password.
+pub(crate) fn is_private(record: &LoadRecord) -> bool {
+    let urls = [Some(&record.settings.url), record.location.as_ref()];
+    urls.into_iter().flatten().any(|url| url.contains(['?', '@']))
 }
 
 /// Returns the descriptors that a load takes: its connections, and those of each thread.

@@ -35,6 +35,9 @@ pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> Str
         return text;
     }
     text.push_str(&trust(record, colour, columns.text));
+    for note in record.merged.iter().flat_map(|merged| &merged.notes) {
+        text.push_str(&paragraph("Note: ", &printable(note), columns.text));
+    }
     text.push_str(&assertions(record, colour, columns.text));
     text.push('\n');
     text.push_str(&latency(record, colour, columns));
@@ -101,7 +104,10 @@ fn outcome(record: &LoadRecord, colour: bool, columns: usize) -> String {
     let outcome = paragraph("", &parts.join(", "), columns);
     let kind = if settings.open_loop { open_loop(record) } else { String::new() };
     let connections = counted(settings.concurrency, "connection");
-    let what = format!("{} {}, {kind}{connections}", settings.method, printable(&settings.url));
+    let parts = record.merged.as_ref().map_or(0, |merged| merged.parts.len());
+    let merged = if parts > 0 { format!(", merged from {parts} records") } else { String::new() };
+    let url = printable(&settings.url);
+    let what = format!("{} {url}, {kind}{connections}{merged}", settings.method);
     format!("{outcome}{}", paragraph("", &what, columns))
 }
 
@@ -257,7 +263,10 @@ fn connections(record: &LoadRecord, columns: usize) -> String {
 
 /// A watched port: the kernel's account of it, its findings, notes and doubts.
 fn hop(hop: &HopRecord, colour: bool, columns: usize) -> String {
-    let whose = if hop.is_target { " (the target)" } else { "" };
+    let mut whose = hop.part.map(|part| format!(" of part {part}")).unwrap_or_default();
+    if hop.is_target {
+        whose.push_str(" (the target)");
+    }
     let closed = &hop.closed;
     let mut lines = vec![("connections opened", thousands(hop.opened))];
     if let (Some(mean), Some(max)) = (hop.requests.mean, hop.requests.max) {

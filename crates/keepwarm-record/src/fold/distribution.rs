@@ -1,8 +1,13 @@
 //! A distribution: the points that are quoted, and the buckets behind them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::confidence::{self, Intervals};
+
+/// Samples that it takes to name a 99.9th percentile: ten lie beyond it.
+pub const SAMPLES_FOR_P999: u64 = 10_000;
 
 /// A distribution of whole numbers, whose unit is in the name of the field that holds it. A point
 /// is `None` where there are too few samples for it.
@@ -48,6 +53,37 @@ impl Distribution {
         Self { intervals, ..self }
     }
 
+    /// Adds distributions of one quantity: equal buckets add, and every point is read anew from
+    /// their sum. Intervals are left out: they need the slices.
+    #[must_use]
+    pub fn merged(parts: &[&Self]) -> Self {
+        let mut buckets: BTreeMap<u64, u64> = BTreeMap::new();
+        for (value, count) in parts.iter().flat_map(|part| &part.buckets) {
+            let sum = buckets.entry(*value).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        let sum =
+            |of: fn(&Self) -> u64| parts.iter().map(|part| of(part)).fold(0, u64::saturating_add);
+        let mut whole = Self {
+            count: sum(|part| part.count),
+            min: parts.iter().filter_map(|part| part.min).min(),
+            max: parts.iter().filter_map(|part| part.max).max(),
+            saturated: sum(|part| part.saturated),
+            buckets: buckets.into_iter().collect(),
+            ..Self::default()
+        };
+        let moments = Moments::of(parts);
+        whole.mean = moments.as_ref().map(|moments| moments.mean);
+        whole.std_dev = moments.as_ref().and_then(|moments| moments.std_dev);
+        if !whole.is_empty() {
+            [whole.p50, whole.p75, whole.p90, whole.p95, whole.p99] =
+                [0.5, 0.75, 0.9, 0.95, 0.99].map(|quantile| whole.quantile(quantile));
+            let is_enough = whole.count >= SAMPLES_FOR_P999;
+            whole.p999 = if is_enough { whole.quantile(0.999) } else { None };
+        }
+        whole
+    }
+
     /// Returns true if there is no sample.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -84,6 +120,30 @@ impl Distribution {
             _ => None,
         };
         whole.map(|whole| whole as f64)
+    }
+}
+
+/// Mean and standard deviation of several distributions together (Chan, Golub and LeVeque 1983).
+struct Moments {
+    mean: f64,
+    std_dev: Option<f64>,
+}
+
+impl Moments {
+    /// Returns `None` where no part has samples, or a part with samples does not know its mean.
+    fn of(parts: &[&Distribution]) -> Option<Self> {
+        let parts = || parts.iter().filter(|part| !part.is_empty());
+        let count: f64 = parts().map(|part| part.count as f64).sum();
+        let mut mean = 0.0;
+        for part in parts() {
+            mean += part.mean? * (part.count as f64 / count);
+        }
+        let variance = parts().map(|part| {
+            let (own, distance) = (part.std_dev?, part.mean? - mean);
+            Some((own * own + distance * distance) * (part.count as f64 / count))
+        });
+        let variance: Option<f64> = variance.sum();
+        (count > 0.0).then(|| Self { mean, std_dev: variance.map(f64::sqrt) })
     }
 }
 

@@ -3,4 +3,4 @@
 pub mod confidence;
 mod distribution;
 
-pub use distribution::Distribution;
+pub use distribution::{Distribution, SAMPLES_FOR_P999};

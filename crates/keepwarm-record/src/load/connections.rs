@@ -55,6 +55,10 @@ pub struct RequestsPerConnection {
     pub max: Option<u64>,
     /// Mean.
     pub mean: Option<f64>,
+    /// Greatest number of requests and number of connections of each bucket that has any,
+    /// ascending; empty in a record that is older.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<(u64, u64)>,
 }
 
 impl Connections {

@@ -2,9 +2,7 @@
 
 use super::{Distribution, HopRecord, LoadRecord};
 use crate::assertion::Fact;
-
-/// Samples that it takes to name a 99.9th percentile.
-const SAMPLES_FOR_P999: u64 = 10_000;
+use crate::fold::SAMPLES_FOR_P999;
 
 /// Returns the value of a name, or the reason why the record has none.
 #[must_use]
@@ -160,12 +158,39 @@ fn connections(record: &LoadRecord, name: &str) -> Fact {
 
 fn hop(record: &LoadRecord, rest: &str) -> Fact {
     let (port, name) = rest.split_once('.').unwrap_or((rest, ""));
-    let watched = record.hops.iter().find(|hop| port.parse() == Ok(hop.port));
-    let Some(hop) = watched else {
-        return Fact::Absent(format!(
+    let watched: Vec<&HopRecord> =
+        record.hops.iter().filter(|hop| port.parse() == Ok(hop.port)).collect();
+    match watched[..] {
+        [] => Fact::Absent(format!(
             "the load did not watch port {port}: `keepwarm load --watch {port}` does"
-        ));
-    };
+        )),
+        [hop] => of_hop(hop, name),
+        [..] => of_machines(&watched, name),
+    }
+}
+
+/// A fact of one port on several machines, in a merged record. Counts add. A peak, a share or a
+/// maximum is the greatest of one machine: peaks of two machines need not be at one time.
+fn of_machines(hops: &[&HopRecord], name: &str) -> Fact {
+    if name == "requests.mean" {
+        return Fact::Absent("a mean of several machines is not kept".to_owned());
+    }
+    let greatest = ["requests.max", "ports.peak", "ports.share"].contains(&name)
+        || name.starts_with("time_wait.peak");
+    let mut whole: Option<f64> = None;
+    for hop in hops {
+        match of_hop(hop, name) {
+            Fact::Known(value) if greatest => {
+                whole = Some(whole.map_or(value, |all| all.max(value)))
+            }
+            Fact::Known(value) => whole = Some(whole.unwrap_or(0.0) + value),
+            absent @ Fact::Absent(_) => return absent,
+        }
+    }
+    whole.map_or_else(|| unknown(name), Fact::Known)
+}
+
+fn of_hop(hop: &HopRecord, name: &str) -> Fact {
     let (closed, requests) = (&hop.closed, &hop.requests);
     let unknown_range = || Fact::Absent("the range of local ports is not known".to_owned());
     Fact::count(match name {

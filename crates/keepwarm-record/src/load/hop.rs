@@ -17,6 +17,10 @@ const CALM: [&str; 4] = ["healthy", "mixed", "D11", "D12"];
 pub struct HopRecord {
     /// Port.
     pub port: u16,
+    /// In a merged record, the number of the part, from 1, on whose machine the port is; `None` in
+    /// the record of one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u64>,
     /// True if the port is the load's own target: its connections are the load's.
     pub is_target: bool,
     /// Connections that the load opened to the port, by the load's account; `None` if the port is

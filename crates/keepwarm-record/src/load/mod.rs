@@ -1,7 +1,8 @@
 //! The record of a load: `keepwarm.load/1`.
 //!
 //! Owns the types, and what can be said of one record alone: the verdict on it, its facts for
-//! assertions, whether the target could be reached. Does not measure: the tool fills the record.
+//! assertions, whether the target could be reached, and the merge of several records. Does not
+//! measure: the tool fills the record.
 
 mod answers;
 mod balance;
@@ -9,6 +10,7 @@ mod connections;
 mod detail;
 mod facts;
 mod hop;
+mod merge;
 mod settings;
 mod timeline;
 mod verdict;
@@ -32,6 +34,7 @@ pub use hop::{
     Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PerSide, PortUse,
     SideFinding, Sides, TimeWaits,
 };
+pub use merge::{MergeError, Merged, Part, merge};
 pub use settings::{Schedule, Settings};
 pub use timeline::{Sketched, SliceRecord, TimelineRecord};
 pub use verdict::{Trust, Verdict};
@@ -139,6 +142,9 @@ pub struct LoadRecord {
     pub assertions: Vec<AssertionRecord>,
     /// Course of the run, slice by slice.
     pub timeline: TimelineRecord,
+    /// Parts of a merged record; `None` in the record of one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<Merged>,
 }
 
 /// Reason why a run ended.

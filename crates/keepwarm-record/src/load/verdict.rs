@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Distribution, HopRecord, LoadRecord, Stopped};
+use super::{Distribution, HopRecord, LoadRecord, Merged, Stopped};
 use crate::numbers::{counted, millis, percent, share_of, thousands};
 
 /// Share of a core from which a thread has next to no time left: events that come in together wait.
@@ -67,6 +67,7 @@ impl Verdict {
         let contradictions = record.connections.imbalance.iter().cloned();
         let doubts = record.hops.iter().flat_map(HopRecord::doubts);
         reasons.extend(contradictions.chain(doubts).map(|reason| (Trust::Invalid, reason)));
+        reasons.extend(record.merged.iter().flat_map(Merged::doubts));
         reasons.extend(lateness(record));
         reasons.extend(processor(record));
         reasons.extend(answers(record));
