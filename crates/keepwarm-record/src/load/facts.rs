@@ -17,7 +17,7 @@ pub fn fact(record: &LoadRecord, name: &str) -> Fact {
         ("errors", _) => errors(record, rest),
         ("http_errors", "") => Fact::count(record.http_errors()),
         ("http_errors", "share") => share(record.http_errors(), record.ended()),
-        ("misses", "") => misses(record, |misses| Fact::count(misses)),
+        ("misses", "") => misses(record, Fact::count),
         ("misses", "share") => misses(record, |misses| share(misses, record.ended())),
         ("status", _) => status(record, rest),
         ("conn", _) => connections(record, rest),
