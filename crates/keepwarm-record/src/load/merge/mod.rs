@@ -84,7 +84,11 @@ impl fmt::Display for MergeError {
         match self {
             Self::Nothing => f.write_str("there is no record"),
             Self::Twice(one, other) => {
-                write!(f, "parts {one} and {other} are the same record, which would count twice")
+                write!(
+                    f,
+                    "parts {one} and {other} are the same record, or the same share of a load, which \
+                     would count twice"
+                )
             }
             Self::Differs { part, setting, first, other } => write!(
                 f,
@@ -128,6 +132,7 @@ pub fn merge(parts: &[LoadRecord]) -> Result<LoadRecord, MergeError> {
     let all_parts = all_parts(parts);
     let hops = hops::merge(parts, &span, &mut notes);
     notes.extend(detail::left_out(parts));
+    notes.extend(settings::missing_note(parts));
     let mut whole = LoadRecord {
         schema: first.schema.clone(),
         started_unix_ms: span.start_unix_ms,

@@ -3,6 +3,9 @@
 use super::MergeError;
 use crate::load::{LoadRecord, Schedule, Settings};
 
+/// The most shares of a load that are looked for by number.
+const MAX_SHARES: u64 = 10_000;
+
 /// A setting that the parts of one load share: its key, and its value as text.
 type Shared = (&'static str, fn(&Settings) -> String);
 
@@ -46,6 +49,7 @@ pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
             }
         }
     }
+    refuse_same_share(parts)?;
     let all = || parts.iter().map(|part| &part.settings);
     let sum = |of: fn(&Settings) -> u64| all().map(of).fold(0, u64::saturating_add);
     let mut addresses: Vec<String> = Vec::new();
@@ -76,23 +80,66 @@ pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
         connect_rate: all().map(|one| one.connect_rate).sum(),
         addresses,
         timeout_s: same.timeout_s,
+        // What is merged is a whole of its own.
+        share: None,
         request_bytes: all().map(|one| one.request_bytes).max().unwrap_or(0),
     })
 }
 
-/// Adds the rates. The stages have the same lengths.
+/// Adds the rates. The stages have the same lengths. A part that is a share of a larger load has the
+/// schedule of that, and counts for its share.
 fn schedule(all: &[&Settings]) -> Option<Schedule> {
     let schedules: Option<Vec<&Schedule>> = all.iter().map(|one| one.schedule.as_ref()).collect();
     let schedules = schedules?;
     let first = schedules.first()?;
+    if missing(all).is_some_and(|missing| missing.is_empty()) {
+        return Some((*first).clone());
+    }
+    let part = |one: &Settings| one.share.map_or(1.0, |(_, of)| 1.0 / of.max(1) as f64);
     let stage = |index: usize, length: f64| {
-        let rates = schedules.iter().filter_map(|one| one.stages.get(index));
-        (length, rates.map(|(_, rate)| rate).sum())
+        let rates = all.iter().zip(&schedules).filter_map(|(settings, schedule)| {
+            schedule.stages.get(index).map(|(_, rate)| rate * part(settings))
+        });
+        (length, rates.sum())
     };
-    let stages = first.stages.iter().enumerate();
+    let rates = all.iter().zip(&schedules);
     Some(Schedule {
-        rate: schedules.iter().map(|one| one.rate).sum(),
-        stages: stages.map(|(index, (length, _))| stage(index, *length)).collect(),
+        rate: rates.map(|(settings, one)| one.rate.map(|rate| rate * part(settings))).sum(),
+        stages: first.stages.iter().enumerate().map(|(i, (length, _))| stage(i, *length)).collect(),
         seed: first.seed,
     })
+}
+
+/// Returns the shares of one larger load that are not here; `None` if the parts are no shares of one
+/// load.
+fn missing(all: &[&Settings]) -> Option<Vec<u64>> {
+    let shares: Option<Vec<(u64, u64)>> = all.iter().map(|one| one.share).collect();
+    let shares = shares?;
+    let (_, of) = *shares.first()?;
+    let is_one_load = shares.iter().all(|(_, other)| *other == of) && of <= MAX_SHARES;
+    let missing = (1..=of).filter(|share| !shares.iter().any(|(one, _)| one == share));
+    is_one_load.then(|| missing.collect())
+}
+
+/// Says which shares of the larger load are missing.
+pub(super) fn missing_note(parts: &[LoadRecord]) -> Option<String> {
+    let all: Vec<&Settings> = parts.iter().map(|part| &part.settings).collect();
+    let missing = missing(&all)?;
+    let of = all.first()?.share?.1;
+    let names: Vec<String> = missing.iter().map(|share| format!("{share}/{of}")).collect();
+    let note = || format!("the load had {of} shares, and {} are not here", names.join(", "));
+    (!missing.is_empty()).then(note)
+}
+
+/// Refuses a share of the larger load that is given twice.
+fn refuse_same_share(parts: &[LoadRecord]) -> Result<(), MergeError> {
+    for (index, part) in parts.iter().enumerate() {
+        let same = |earlier: &LoadRecord| {
+            part.settings.share.is_some() && earlier.settings.share == part.settings.share
+        };
+        if let Some(earlier) = parts[..index].iter().position(same) {
+            return Err(MergeError::Twice(earlier + 1, index + 1));
+        }
+    }
+    Ok(())
 }

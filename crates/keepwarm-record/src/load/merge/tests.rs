@@ -382,3 +382,30 @@ fn long_gaps_make_slices_longer() {
     };
     assert_eq!(completed(&merged), completed(&early) * 2);
 }
+
+#[test]
+fn shares_of_one_load_have_its_schedule() {
+    let share = |number: u64| {
+        let mut part = a_run();
+        part.settings.open_loop = true;
+        part.settings.schedule =
+            Some(crate::load::Schedule { rate: Some(90.0), stages: Vec::new(), seed: None });
+        part.settings.share = Some((number, 3));
+        part
+    };
+    let rate = |parts: &[LoadRecord]| {
+        let merged = merge(parts).expect("parts of one load");
+        let notes = merged.merged.map(|merged| merged.notes).unwrap_or_default();
+        (merged.settings.schedule.and_then(|schedule| schedule.rate), notes)
+    };
+    assert_eq!(rate(&[share(1), share(2), share(3)]), (Some(90.0), Vec::new()));
+    let (lost, notes) = rate(&[share(1), share(3)]);
+    assert_eq!(
+        (lost, &notes[..]),
+        (Some(60.0), &["the load had 3 shares, and 2/3 are not here".to_owned()][..])
+    );
+    assert_eq!(merge(&[share(2), share(2)]), Err(MergeError::Twice(1, 2)));
+    let (mut one, mut other) = (share(1), share(1));
+    (one.elapsed_s, other.elapsed_s) = (1.0, 2.0);
+    assert_eq!(merge(&[one, other]), Err(MergeError::Twice(1, 2)));
+}
