@@ -116,6 +116,10 @@ fn owner() -> OwnerRecord {
         process: text(),
         runtime: text(),
         cgroup: text(),
+        namespace: Some("shop".to_owned()),
+        pod: Some("api-1".to_owned()),
+        container: Some("api".to_owned()),
+        unit: Some("api.service".to_owned()),
         share: 1.0,
         how: "listener".to_owned(),
     }

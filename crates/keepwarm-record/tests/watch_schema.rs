@@ -44,6 +44,7 @@ fn finding() -> FindingRecord {
 fn full() -> WatchRecord {
     let destination = DestinationRecord {
         remote: Some("10.0.0.5:443".parse().unwrap()),
+        remote_name: Some("db.internal".to_owned()),
         side: Side::Client,
         side_evidence: Some("listener".to_owned()),
         folded: 1,
@@ -82,6 +83,10 @@ fn full() -> WatchRecord {
             process: Some("client".to_owned()),
             runtime: Some("go 1.27.3".to_owned()),
             cgroup: Some("/system.slice/client.service".to_owned()),
+            namespace: Some("shop".to_owned()),
+            pod: Some("api-1".to_owned()),
+            container: Some("api".to_owned()),
+            unit: Some("api.service".to_owned()),
             share: 1.0,
             how: "sampled".to_owned(),
         }],

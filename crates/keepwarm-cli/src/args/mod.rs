@@ -77,7 +77,7 @@ pub(crate) enum Command {
     },
     /// See who opens and closes connections on this host, why, and when the ports run out
     #[command(after_help = WATCH_EXAMPLES)]
-    Watch(WatchOptions),
+    Watch(Box<WatchOptions>),
     /// Print the version, as --version does
     #[command(hide = true)]
     Version,
@@ -169,7 +169,8 @@ pub(crate) struct WatchOptions {
 
     /// Print one number: the sockets in this state
     #[arg(long, value_enum, value_name = "STATE", ignore_case = true,
-          conflicts_with_all = ["window", "format", "pid", "process", "cgroup"])]
+          conflicts_with_all = ["window", "format", "pid", "process", "cgroup", "unit", "pod",
+                                "container"])]
     pub(crate) count: Option<CountedState>,
 
     /// Only services whose connections belong, at least in part, to this process; a process of
@@ -185,6 +186,24 @@ pub(crate) struct WatchOptions {
     /// Only services with connections of a process in a cgroup whose path has this part
     #[arg(long, value_name = "PART", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) cgroup: Option<String>,
+
+    /// Only services with connections of this systemd unit: nginx or nginx.service
+    #[arg(long, value_name = "UNIT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) unit: Option<String>,
+
+    /// Only services with connections of this pod of Kubernetes: NAME, or NAMESPACE/NAME
+    #[arg(long, value_name = "POD", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) pod: Option<String>,
+
+    /// Only services with connections of this container, of a pod, docker, podman or containerd:
+    /// its name or, where that is not known, the first 12 digits of its id
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) container: Option<String>,
+
+    /// Folder with the host's /var/log, /var/lib, /run and /etc, from which names of pods,
+    /// containers and addresses are read [default: /]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) rootfs: Option<PathBuf>,
 
     /// Condition that the window has to meet, such as 'hop.8081.opened<110'; can be given several
     /// times. `keepwarm explain assertions` has all names

@@ -5,6 +5,7 @@
 //! are `keepwarm-diagnose`'s.
 
 mod destination;
+pub(crate) mod names;
 pub(crate) mod owner;
 pub(crate) mod record;
 mod runtime;
@@ -22,6 +23,7 @@ use keepwarm_sockets::{
 };
 
 use self::destination::Context;
+use self::names::{NameFinder, Names};
 
 /// Processes whose runtime and cgroup are remembered.
 const MAX_PROCESSES: usize = 1 << 12;
@@ -38,6 +40,8 @@ pub(crate) struct Judged {
     pub(crate) runtime: Option<Runtime>,
     /// The cgroups of the owners, in their order.
     pub(crate) cgroups: Vec<Option<String>>,
+    /// The names of the owners, in their order.
+    pub(crate) names: Vec<Names>,
     /// The most important finding comes first.
     pub(crate) findings: Vec<Finding>,
 }
@@ -51,12 +55,23 @@ pub(crate) struct Judge {
     reuse: TimeWaitReuse,
     /// Counters of the network namespace when the watch began.
     counters: Option<Counters>,
-    runtimes: HashMap<u32, Option<Runtime>>,
-    cgroups: HashMap<u32, Option<String>>,
+    runtimes: Remembered<Runtime>,
+    cgroups: Remembered<String>,
+    names: Remembered<Names>,
+    finder: NameFinder,
 }
+
+/// A fact of each process that was met, with the time at which the process started: an id may be given
+/// to another process.
+type Remembered<T> = HashMap<u32, (Option<u64>, Option<T>)>;
 
 impl Judge {
     pub(crate) fn new() -> Self {
+        Self::naming(NameFinder::new(None))
+    }
+
+    /// Makes a judge whose names come from a finder.
+    pub(crate) fn naming(finder: NameFinder) -> Self {
         Self {
             range: ephemeral_ports().ok().map(|ports| ports.size().into()),
             // An unreadable setting is most likely the default.
@@ -64,6 +79,8 @@ impl Judge {
             counters: Counters::read().ok(),
             runtimes: HashMap::new(),
             cgroups: HashMap::new(),
+            names: HashMap::new(),
+            finder,
         }
     }
 
@@ -134,7 +151,10 @@ impl Judge {
     pub(crate) fn remember_owners(&mut self, report: &HostReport) {
         for one in &report.destinations {
             self.runtime(one);
-            one.owners.iter().for_each(|owner| drop(self.cgroup(owner.pid)));
+            for owner in &one.owners {
+                self.cgroup(owner.pid);
+                self.names(owner.pid);
+            }
         }
     }
 
@@ -147,7 +167,9 @@ impl Judge {
         let runtime = context.runtime;
         let evidence = destination::evidence(&destination, report, context);
         let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
-        Judged { findings: judge(&evidence), ports: evidence.ports, runtime, cgroups, destination }
+        let names = destination.owners.iter().map(|owner| self.names(owner.pid)).collect();
+        let findings = judge(&evidence);
+        Judged { findings, ports: evidence.ports, runtime, cgroups, names, destination }
     }
 
     fn runtime(&mut self, destination: &Destination) -> Option<Runtime> {
@@ -156,7 +178,7 @@ impl Judge {
         let read =
             |pid| runtime::recognise(pid).or_else(|| runtime::named(owner.process.as_deref()?));
         // A shell may become another program by exec, so it is read again.
-        if let Some(Some(Runtime { kind: Kind::Shell, .. })) = self.runtimes.get(&owner.pid) {
+        if let Some((_, Some(Runtime { kind: Kind::Shell, .. }))) = self.runtimes.get(&owner.pid) {
             self.runtimes.remove(&owner.pid);
         }
         remembered(&mut self.runtimes, owner.pid, read)
@@ -164,6 +186,11 @@ impl Judge {
 
     fn cgroup(&mut self, pid: u32) -> Option<String> {
         remembered(&mut self.cgroups, pid, process::cgroup)
+    }
+
+    fn names(&mut self, pid: u32) -> Names {
+        let finder = &self.finder;
+        remembered(&mut self.names, pid, |pid| Some(finder.find(pid))).unwrap_or_default()
     }
 
     fn ports(&self, destination: &Destination) -> Option<Ports> {
@@ -197,18 +224,25 @@ impl Judge {
     }
 }
 
-/// Returns a fact about a process, read once: it may have ended since.
+/// Returns a fact about a process, read once while it lives. The fact of a process that has ended is
+/// kept, and that of another process with the same id is read anew.
 fn remembered<T: Clone>(
-    known: &mut HashMap<u32, Option<T>>,
+    known: &mut Remembered<T>,
     pid: u32,
     read: impl FnOnce(u32) -> Option<T>,
 ) -> Option<T> {
-    if let Some(fact) = known.get(&pid) {
+    let started_at = process::started_at(pid);
+    if let Some((then, fact)) = known.get(&pid)
+        && (started_at.is_none() || *then == started_at)
+    {
         return fact.clone();
     }
     let fact = read(pid);
+    if known.len() >= MAX_PROCESSES && !known.contains_key(&pid) {
+        known.retain(|pid, (then, _)| then.is_some() && process::started_at(*pid) == *then);
+    }
     if known.len() < MAX_PROCESSES {
-        known.insert(pid, fact.clone());
+        known.insert(pid, (started_at, fact.clone()));
     }
     fact
 }
@@ -221,6 +255,24 @@ mod tests {
     use keepwarm_testkit::churn::{Family, Upstream, Way};
 
     use super::*;
+
+    #[test]
+    fn reused_process_id_is_read_anew() {
+        let (own, ended) = (std::process::id(), u32::MAX);
+        let mut known = Remembered::new();
+        for pid in [own, ended] {
+            known.insert(pid, (Some(1), Some("before")));
+        }
+        let mut ask = |pid| remembered(&mut known, pid, |_| Some("now"));
+        assert_eq!(ask(own), Some("now"), "another process had the id");
+        assert_eq!(ask(ended), Some("before"), "it has ended, and is remembered");
+        let mut asked = false;
+        remembered(&mut known, own, |_| {
+            asked = true;
+            None::<&str>
+        });
+        assert!(!asked, "it is read once");
+    }
 
     /// Judges real closes as this kernel reports them, and as a kernel would that reports less.
     #[test]

@@ -1,4 +1,5 @@
-//! Filters destinations by their owners: `--pid`, `--process`, `--cgroup`.
+//! Filters destinations by their owners: `--pid`, `--process`, `--cgroup`, `--unit`, `--pod`,
+//! `--container`.
 //!
 //! Owns the conditions, and the reason why no destination meets them.
 
@@ -7,11 +8,47 @@ use std::collections::HashMap;
 use keepwarm_sockets::process;
 
 use super::Judged;
+use super::names::{NameFinder, Names};
 use crate::args::WatchOptions;
 use crate::exit::{Exit, Failure};
 
 /// Processes whose cgroup is remembered.
 const MAX_MEMBERS: usize = 1 << 12;
+
+/// Conditions on the names of an owner.
+#[derive(Debug, Clone, Default)]
+struct Named {
+    unit: Option<String>,
+    pod: Option<String>,
+    container: Option<String>,
+}
+
+impl Named {
+    fn is_empty(&self) -> bool {
+        self.unit.is_none() && self.pod.is_none() && self.container.is_none()
+    }
+
+    fn admits(&self, names: &Names) -> bool {
+        let is = |name: &Option<String>, wanted: &str| name.as_deref() == Some(wanted);
+        let is_unit = |wanted: &String| {
+            is(&names.unit, wanted) || is(&names.unit, &format!("{wanted}.service"))
+        };
+        // NAMESPACE/POD, or the pod's name in any namespace.
+        let is_pod = |wanted: &String| match wanted.split_once('/') {
+            Some((namespace, pod)) => is(&names.namespace, namespace) && is(&names.pod, pod),
+            None => is(&names.pod, wanted),
+        };
+        self.unit.as_ref().is_none_or(is_unit)
+            && self.pod.as_ref().is_none_or(is_pod)
+            && self.container.as_ref().is_none_or(|wanted| is(&names.container, wanted))
+    }
+
+    fn describe(&self) -> String {
+        let parts = [("unit", &self.unit), ("pod", &self.pod), ("container", &self.container)];
+        let parts = parts.into_iter().filter_map(|(what, name)| Some((what, name.as_ref()?)));
+        parts.map(|(what, name)| format!("{what} {name:?}")).collect::<Vec<_>>().join(" and ")
+    }
+}
 
 /// Conditions on a destination's owners; one owner has to meet all that are given.
 #[derive(Debug)]
@@ -19,15 +56,20 @@ pub(crate) struct OwnerFilter {
     pid: Option<u32>,
     process: Option<String>,
     cgroup: Option<String>,
+    named: Named,
+    finder: NameFinder,
     /// Processes met, true for those in the cgroup at that time: they may have ended since.
     members: HashMap<u32, bool>,
 }
 
 impl OwnerFilter {
     pub(crate) fn new(options: &WatchOptions) -> Self {
-        let WatchOptions { pid, process, cgroup, .. } = options;
+        let WatchOptions { pid, process, cgroup, unit, pod, container, .. } = options;
         let (process, cgroup) = (process.clone(), cgroup.clone());
-        Self { pid: *pid, process, cgroup, members: HashMap::new() }
+        let (unit, pod, container) = (unit.clone(), pod.clone(), container.clone());
+        let named = Named { unit, pod, container };
+        let finder = NameFinder::new(options.rootfs.as_deref());
+        Self { pid: *pid, process, cgroup, named, finder, members: HashMap::new() }
     }
 
     /// Fails if no process can ever match: a name may still appear, a process id that does not
@@ -51,15 +93,19 @@ impl OwnerFilter {
         if self.is_empty() {
             return true;
         }
-        judged.destination.owners.iter().any(|owner| {
+        judged.destination.owners.iter().enumerate().any(|(place, owner)| {
             self.pid.is_none_or(|pid| pid == owner.pid)
                 && self.process.as_ref().is_none_or(|name| owner.process.as_ref() == Some(name))
+                && judged.names.get(place).is_none_or(|names| self.named.admits(names))
                 && self.is_member(owner.pid)
         })
     }
 
     fn is_empty(&self) -> bool {
-        self.pid.is_none() && self.process.is_none() && self.cgroup.is_none()
+        self.pid.is_none()
+            && self.process.is_none()
+            && self.cgroup.is_none()
+            && self.named.is_empty()
     }
 
     fn is_member(&mut self, pid: u32) -> bool {
@@ -88,6 +134,7 @@ impl OwnerFilter {
         };
         if wanted.is_empty() {
             let which = match (&self.process, &self.cgroup) {
+                _ if !self.named.is_empty() => format!("in {}", self.named.describe()),
                 (Some(name), _) => format!("of the name {name:?}"),
                 (None, part) => {
                     format!("in a cgroup with {:?} in its path", part.as_deref().unwrap_or(""))
@@ -108,6 +155,7 @@ impl OwnerFilter {
     fn matches(&self, pid: u32) -> bool {
         self.process.as_ref().is_none_or(|wanted| process::name(pid).as_ref() == Some(wanted))
             && self.cgroup.as_ref().is_none_or(|part| is_in(pid, part))
+            && (self.named.is_empty() || self.named.admits(&self.finder.find(pid)))
     }
 }
 

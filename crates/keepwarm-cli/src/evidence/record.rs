@@ -23,6 +23,10 @@ pub(crate) fn owners(judged: &Judged) -> Vec<OwnerRecord> {
             // The runtime is looked up for the main owner only.
             runtime: judged.runtime.filter(|_| place == 0).map(|runtime| runtime.to_string()),
             cgroup: judged.cgroups.get(place).cloned().flatten(),
+            namespace: judged.names.get(place).and_then(|names| names.namespace.clone()),
+            pod: judged.names.get(place).and_then(|names| names.pod.clone()),
+            container: judged.names.get(place).and_then(|names| names.container.clone()),
+            unit: judged.names.get(place).and_then(|names| names.unit.clone()),
             share: owner.share,
             how: owner.how.as_str().to_owned(),
         })

@@ -3,6 +3,8 @@
 //! Owns the one place where a [`WatchRecord`] is made: what is judged, whose destinations are left
 //! out, and which numbers are not known. What a record looks like is not decided here.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use keepwarm_diagnose::not_judged_by_polls;
@@ -19,6 +21,7 @@ use keepwarm_sockets::{
 };
 
 use crate::args::WatchOptions;
+use crate::evidence::names::NameFinder;
 use crate::evidence::owner::OwnerFilter;
 use crate::evidence::record::{finding, owners, side};
 use crate::evidence::{Judge, Judged};
@@ -29,6 +32,8 @@ use crate::machine;
 pub(crate) struct Recorder {
     judge: Judge,
     filter: OwnerFilter,
+    /// Names of addresses, by the hosts file.
+    hosts: HashMap<IpAddr, String>,
     scope: Scope,
     machine: Machine,
     assertions: Vec<Assertion>,
@@ -40,9 +45,11 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(options: &WatchOptions, scope: Scope) -> Result<Self, Failure> {
         let filter = OwnerFilter::new(options);
+        let finder = NameFinder::new(options.rootfs.as_deref());
         filter.check()?;
         Ok(Self {
-            judge: Judge::new(),
+            judge: Judge::naming(finder.clone()),
+            hosts: finder.hosts(),
             filter,
             scope,
             machine: machine::this(),
@@ -115,6 +122,10 @@ impl Recorder {
             lists_time_waits: report.polls.is_none_or(|polls| polls.lists_time_waits),
         };
         record.destinations = judged.iter().map(|one| destination(one, known)).collect();
+        for one in &mut record.destinations {
+            let named = one.remote.and_then(|remote| self.hosts.get(&remote.ip()));
+            one.remote_name = named.cloned();
+        }
         record.judge(&self.assertions);
         record
     }
@@ -194,6 +205,7 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
     idle.merge(&one.idle_before_remote_close);
     DestinationRecord {
         remote: one.service,
+        remote_name: None,
         side: side(one.side),
         side_evidence: one.service.map(|_| one.side_evidence.as_str().to_owned()),
         folded: one.folded,

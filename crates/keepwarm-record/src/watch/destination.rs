@@ -35,6 +35,10 @@ pub struct DestinationRecord {
     /// The service's address. Port 0: connects that failed, of which the kernel keeps the host but
     /// not the port. `None`: the quietest destinations, folded into one.
     pub remote: Option<SocketAddr>,
+    /// The name of that address: by the hosts file. `None` where it has none, and in a record of an
+    /// older version.
+    #[serde(default)]
+    pub remote_name: Option<String>,
     /// Our side of the connections.
     pub side: Side,
     /// Evidence of which end is the service: `connected`, `listener`, `port_range`, `many_ports`, or
@@ -283,6 +287,18 @@ pub struct OwnerRecord {
     pub runtime: Option<String>,
     /// The path of its cgroup, which often has the name of a service or a container.
     pub cgroup: Option<String>,
+    /// The namespace of its pod; `None` in a record of an older version, as are the next three.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// The name of its pod, or the UID where no file has the name.
+    #[serde(default)]
+    pub pod: Option<String>,
+    /// The name of its container, or the first digits of the id.
+    #[serde(default)]
+    pub container: Option<String>,
+    /// Its systemd unit: a service or a scope.
+    #[serde(default)]
+    pub unit: Option<String>,
     /// The share of the destination's connections, from 0 to 1.
     pub share: f64,
     /// How it is known: `tracepoint`, `listener`, `cookie`, `sampled`.

@@ -14,7 +14,11 @@ const UNKNOWN: &str = "?";
 pub(super) fn name(one: &DestinationRecord) -> String {
     match one.remote {
         Some(service) if service.port() == 0 => format!("{} (port not known)", service.ip()),
-        Some(service) => service.to_string(),
+        Some(service) => match &one.remote_name {
+            // Each host has that name for its own addresses.
+            Some(name) if !service.ip().is_loopback() => format!("{service} {}", printable(name)),
+            _ => service.to_string(),
+        },
         None if one.folded_at_least => format!("at least {} others", thousands(one.folded)),
         None => format!("{} others", thousands(one.folded)),
     }
@@ -90,5 +94,26 @@ pub(super) fn owner(one: &DestinationRecord) -> String {
     if share < 0.995 {
         text.push_str(&format!(" {:.0} %", share * 100.0));
     }
+    if let Some(place) = place(owner) {
+        text.push_str(&format!(" {}", printable(&place)));
+    }
     text
+}
+
+/// The pod and container, or the unit, of an owner; not that of a unit which is named as the process.
+fn place(owner: &OwnerRecord) -> Option<String> {
+    let OwnerRecord { namespace, pod, container, unit, .. } = owner;
+    let pod = pod.as_ref().map(|pod| match namespace {
+        Some(namespace) => format!("{namespace}/{pod}"),
+        None => pod.clone(),
+    });
+    match (pod, container) {
+        (Some(pod), Some(container)) => Some(format!("{pod}/{container}")),
+        (Some(pod), None) => Some(pod),
+        (None, Some(container)) => Some(container.clone()),
+        (None, None) => unit.clone().filter(|unit| {
+            let stem = unit.split(['.', '@']).next();
+            stem != owner.process.as_deref()
+        }),
+    }
 }

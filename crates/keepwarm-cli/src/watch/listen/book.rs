@@ -32,15 +32,21 @@ pub(super) struct Labels {
     pub(super) owner: OwnerLabels,
 }
 
-/// The names of an owner; an empty one is not known.
+/// The names of an owner; one that is `None` is not known, or does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct OwnerLabels {
-    pub(super) process: String,
+    pub(super) process: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) pod: Option<String>,
+    pub(super) container: Option<String>,
+    pub(super) unit: Option<String>,
 }
 
 impl Labels {
     const fn other(side: Side) -> Self {
-        Self { side, remote: None, owner: OwnerLabels { process: String::new() } }
+        let owner =
+            OwnerLabels { process: None, namespace: None, pod: None, container: None, unit: None };
+        Self { side, remote: None, owner }
     }
 }
 
@@ -242,8 +248,13 @@ fn labels(
     }
     let owner = recorded.owners.iter().find(|owner| keepwarm_sockets::process::exists(owner.pid));
     let owner = owner.or_else(|| recorded.owners.first());
-    let owner =
-        owner.map(|owner| OwnerLabels { process: owner.process.clone().unwrap_or_default() });
+    let owner = owner.map(|owner| OwnerLabels {
+        process: owner.process.clone(),
+        namespace: owner.namespace.clone(),
+        pod: owner.pod.clone(),
+        container: owner.container.clone(),
+        unit: owner.unit.clone(),
+    });
     Labels { side: recorded.side, remote, owner: owner.unwrap_or_default() }
 }
 

@@ -252,8 +252,15 @@ fn written(labels: &Labels) -> String {
     let remote = labels.remote.map_or_else(|| "other".to_owned(), |remote| remote.to_string());
     let mut text = format!("side=\"{}\",remote=\"{remote}\"", labels.side.as_str());
     let owner = &labels.owner;
-    for (name, value) in [("process", &owner.process)] {
-        if !value.is_empty() {
+    let names = [
+        ("process", &owner.process),
+        ("namespace", &owner.namespace),
+        ("pod", &owner.pod),
+        ("container", &owner.container),
+        ("unit", &owner.unit),
+    ];
+    for (name, value) in names {
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
             let _ = write!(text, ",{name}=\"{}\"", quoted(value));
         }
     }

@@ -33,6 +33,16 @@ pub fn name(pid: u32) -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
+/// Returns the time at which a process started, in clock ticks since the boot (field 22 of
+/// `/proc/<pid>/stat`); `None` if it has ended. With the id it names one process: ids are given again.
+pub fn started_at(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold blanks and parentheses.
+    let behind_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(behind_name + 1..)?).ok()?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// Returns the path of the cgroup that a process is in: the one of version 2, or, if that is the
 /// root, the longest of version 1.
 pub fn cgroup(pid: u32) -> Option<String> {
@@ -61,8 +71,10 @@ pub(crate) fn of_thread(thread: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
 }
 
+/// Reads the lines; a name that is not UTF-8 has replacement characters.
 fn read_cgroups(pid: u32) -> Option<String> {
-    fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()
+    let bytes = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Chooses among the lines of `/proc/<pid>/cgroup`. The line of version 2 begins with `0::`.
@@ -100,6 +112,9 @@ mod tests {
         let pid = std::process::id();
         assert!(pids().contains(&pid) && exists(pid) && may_list_files(pid));
         assert!(name(pid).is_some_and(|name| !name.is_empty()));
+        assert!(
+            started_at(pid).is_some_and(|ticks| ticks > 0) && started_at(pid) == started_at(pid)
+        );
         assert_eq!(cgroup(pid).is_some(), !cgroups(pid).is_empty());
     }
 
@@ -108,6 +123,7 @@ mod tests {
         let none = u32::MAX;
         assert!(!exists(none) && !pids().contains(&none));
         assert_eq!((name(none), cgroup(none), of_thread(none)), (None, None, None));
+        assert_eq!(started_at(none), None);
         assert!(cgroups(none).is_empty());
         assert!(may_list_files(none), "a missing process is not a refusal");
     }

@@ -1,0 +1,190 @@
+//! The names of owners: processes in cgroups that are named as kubelet and systemd name them, with the
+//! files that kubelet and docker leave.
+
+// Helpers of tests may panic: that fails the test.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use keepwarm_testkit::skipped;
+use serde_json::Value;
+
+use crate::common::{Service, folder, keepwarm, run};
+
+const ID: &str = "3f4e0a5b9c2d1e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f";
+const UID: &str = "0b6a1c7e-2f3d-4c5b-8a9e-1d2c3b4a5f60";
+
+/// A cgroup of the test's own, removed when dropped.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Makes one of this path and moves a process there; `None`, with a note, where that is not
+    /// permitted.
+    fn of(path: &str, pid: u32) -> Option<Cgroup> {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+        let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists());
+        let made = root.map(|root| {
+            let cgroup = Cgroup(root.join(format!("keepwarm-{}", std::process::id())).join(path));
+            let moved = fs::create_dir_all(&cgroup.0)
+                .and_then(|()| fs::write(cgroup.0.join("cgroup.procs"), pid.to_string()));
+            moved.map(|()| cgroup)
+        });
+        match made {
+            Some(Ok(cgroup)) => Some(cgroup),
+            Some(Err(error)) => {
+                skipped::because(&format!("no cgroup can be made: {error}"));
+                None
+            }
+            None => {
+                skipped::because("there is no cgroup of version 2");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Fails where another test's cgroup is beside it, which is removed with that one.
+        for folder in self.0.ancestors() {
+            if folder.file_name().is_none_or(|name| name == "cgroup" || name == "unified")
+                || fs::remove_dir(folder).is_err()
+            {
+                break;
+            }
+        }
+    }
+}
+
+/// A service in a cgroup, and a connection to it.
+struct Placed {
+    service: Service,
+    _client: TcpStream,
+    cgroup: Cgroup,
+}
+
+impl Placed {
+    fn in_cgroup(path: &str) -> Option<Placed> {
+        let service = Service::start(&["data"]);
+        let cgroup = Cgroup::of(path, service.child.id())?;
+        let client = TcpStream::connect(service.address).unwrap();
+        Some(Placed { service, _client: client, cgroup })
+    }
+
+    fn watch(&self, root: &Path, arguments: &[&str]) -> Value {
+        let filter = format!("src :{}", self.service.address.port());
+        let mut watch = keepwarm();
+        watch.args(["watch", &filter, "--once", "--format", "json"]).args(arguments);
+        let output = run(watch.arg("--rootfs").arg(root));
+        serde_json::from_str(&output.exits_with(0).stdout).unwrap()
+    }
+
+    fn owner(&self, root: &Path) -> Value {
+        let record = self.watch(root, &[]);
+        record["destinations"][0]["owners"][0].clone()
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        // A cgroup with a process cannot be removed.
+        let _ = self.service.child.kill();
+        let _ = self.service.child.wait();
+        let procs = self.cgroup.0.join("cgroup.procs");
+        assert!(common::until(|| fs::read_to_string(&procs).is_ok_and(|text| text.is_empty())));
+    }
+}
+
+fn names(owner: &Value) -> [&str; 4] {
+    ["namespace", "pod", "container", "unit"].map(|name| owner[name].as_str().unwrap_or("-"))
+}
+
+#[test]
+fn pod_is_named_by_kubelets_files() {
+    let under = UID.replace('-', "_");
+    let path = format!(
+        "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{under}.slice/cri-containerd-{ID}.scope"
+    );
+    let Some(placed) = Placed::in_cgroup(&path) else { return };
+    let root = folder("watch-names-kubelet");
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(&root).unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["-", UID, &ID[..12], "-"], "without a file");
+    let pod = root.join(format!("var/log/pods/shop_api-6d8f_{UID}"));
+    fs::create_dir_all(pod.join("api")).unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["shop", "api-6d8f", "api", "-"], "by its only log");
+    fs::create_dir_all(pod.join("sidecar")).unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["shop", "api-6d8f", &ID[..12], "-"], "one of two");
+    let logs = root.join("var/log/containers");
+    fs::create_dir_all(&logs).unwrap();
+    fs::write(logs.join(format!("api-6d8f_shop_sidecar-{ID}.log")), "").unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["shop", "api-6d8f", "sidecar", "-"]);
+    for (arguments, found) in [
+        (["--pod", "api-6d8f"], 1),
+        (["--pod", "shop/api-6d8f"], 1),
+        (["--pod", "other/api-6d8f"], 0),
+        (["--container", "sidecar"], 1),
+        (["--container", "api"], 0),
+        (["--unit", "nginx"], 0),
+    ] {
+        let record = placed.watch(&root, &arguments);
+        assert_eq!(record["destinations"].as_array().unwrap().len(), found, "{arguments:?}");
+    }
+    // An assertion is about what the filter admits.
+    let assertion = format!("hop.{}.established<1", placed.service.address.port());
+    let mut watch = keepwarm();
+    watch.args(["watch", "--once", "--assert", &assertion, "--rootfs"]).arg(&root);
+    run(watch.args(["--pod", "shop/api-6d8f"])).exits_with(10);
+    let mut watch = keepwarm();
+    watch.args(["watch", "--once", "--assert", &assertion, "--rootfs"]).arg(&root);
+    run(watch.args(["--pod", "shop/other"])).exits_with(0);
+    // The pod is gone, and its files with it.
+    fs::remove_dir_all(&root).unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["-", UID, &ID[..12], "-"]);
+}
+
+#[test]
+fn docker_and_podman_containers_are_named() {
+    let Some(placed) = Placed::in_cgroup(&format!("system.slice/docker-{ID}.scope")) else {
+        return;
+    };
+    let root = folder("watch-names-docker");
+    let store = root.join("var/lib/docker/containers").join(ID);
+    fs::create_dir_all(&store).unwrap();
+    fs::write(store.join("config.v2.json"), r#"{"Name":"/web","ID":"x"}"#).unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["-", "-", "web", "-"]);
+    // A name that a terminal would obey does not reach it.
+    fs::write(store.join("config.v2.json"), r#"{"Name":"/a\u001b[31mb"}"#).unwrap();
+    let filter = format!("src :{}", placed.service.address.port());
+    let text = run(keepwarm().args(["watch", &filter, "--once", "--rootfs"]).arg(&root));
+    assert!(!text.exits_with(0).stdout.contains('\u{1b}'), "{}", text.stdout);
+    drop(placed);
+    let path = format!("user.slice/user@12345.service/user.slice/libpod-{ID}.scope");
+    let Some(placed) = Placed::in_cgroup(&path) else { return };
+    let root = folder("watch-names-podman");
+    let store = root.join("home/x/.local/share/containers/storage/overlay-containers");
+    fs::create_dir_all(&store).unwrap();
+    fs::create_dir_all(root.join("etc")).unwrap();
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:\nx:x:12345:12345::/home/x:\n").unwrap();
+    let list = format!(r#"[{{"id":"0","names":["no"]}},{{"id":"{ID}","names":["db"]}}]"#);
+    fs::write(store.join("containers.json"), list).unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["-", "-", "db", "user@12345.service"]);
+}
+
+#[test]
+fn units_and_hosts_are_named() {
+    let Some(placed) = Placed::in_cgroup("system.slice/api@1.service") else { return };
+    let root = folder("watch-names-unit");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    fs::write(root.join("etc/hosts"), "127.0.0.1 here.example\n").unwrap();
+    assert_eq!(names(&placed.owner(&root)), ["-", "-", "-", "api@1.service"]);
+    let record = placed.watch(&root, &["--unit", "api@1"]);
+    assert_eq!(record["destinations"][0]["remote_name"], "here.example");
+    let filter = format!("src :{}", placed.service.address.port());
+    let text = run(keepwarm().args(["watch", &filter, "--once", "--unit", "api@1.service"]));
+    assert!(text.exits_with(0).stdout.contains("] api@1.service\n"), "{}", text.stdout);
+}
