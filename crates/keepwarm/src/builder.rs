@@ -20,6 +20,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::observe::observer::{Observer, Observers};
 use crate::origin_key::OriginRef;
 use crate::policy::ClientPolicy;
+use crate::policy::proxy::{Proxy, from_env};
 use crate::policy::redirect::RedirectPolicy;
 use crate::request::parse;
 use crate::settings::Settings;
@@ -424,6 +425,44 @@ impl ClientBuilder {
         self
     }
 
+    /// Adds a rule: which requests go through which proxy. The first rule that names a proxy counts.
+    /// Go: `Transport.Proxy`. A request can set its own.
+    ///
+    /// Default: none, and the environment is not read, see [`proxy_from_env`](Self::proxy_from_env).
+    /// A request to http goes to an http proxy in absolute-form, on connections that all origins
+    /// share: limits of an origin then count those of the proxy. A request to https, and any request
+    /// through SOCKS5, has a tunnel of its origin (CONNECT), which is kept warm as any connection.
+    /// Connecting, TLS to the proxy and the tunnel are bounded by
+    /// [`connect_timeout`](Self::connect_timeout) together. `Proxy-Authorization` goes to the proxy
+    /// alone. A [`connector`](Self::connector) connects to the proxy; a Unix socket beside a proxy
+    /// is refused. [`tls_server_name`](Self::tls_server_name) is not the proxy's.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.policy_mut().proxies.push(proxy);
+        self
+    }
+
+    /// Adds the rules of the environment, which is read now: `HTTP_PROXY` for http, `HTTPS_PROXY`
+    /// for https, but for the hosts of `NO_PROXY`, `localhost` and loopback addresses; each in
+    /// capitals, or else in small letters. Go: `http.ProxyFromEnvironment`, whose rules these are:
+    /// in a CGI program (`REQUEST_METHOD` is set) a request that `HTTP_PROXY` is about fails, since
+    /// a client may have set that.
+    ///
+    /// A variable that is no URL of a proxy is refused by [`build`](Self::build). (Go passes over
+    /// it.) `ALL_PROXY` is not read, as by Go.
+    pub fn proxy_from_env(mut self) -> Self {
+        match from_env(|name| std::env::var(name).ok()) {
+            Ok(rules) => self.policy_mut().proxies.extend(rules),
+            Err(error) => self.refuse(error),
+        }
+        self
+    }
+
+    /// Removes all rules of proxies.
+    pub fn no_proxy(mut self) -> Self {
+        self.policy_mut().proxies.clear();
+        self
+    }
+
     /// Sets if responses are asked for compressed, by all codings that are built in (features `gzip`,
     /// `brotli`, `zstd`), and decompressed while they are read. Go: `Transport.DisableCompression`,
     /// its opposite, for gzip alone.
@@ -748,6 +787,13 @@ impl ClientBuilder {
         #[cfg(feature = "tls")]
         self.tls.validate()?;
         self.transport.validate()?;
+        #[cfg(unix)]
+        if self.transport.unix_socket.is_some()
+            && self.policy.as_ref().is_some_and(|policy| !policy.proxies.is_empty())
+        {
+            let words = "proxy is set beside unix_socket, which every connection goes to";
+            return Err(Error::invalid(format!("{words}; set one of them")));
+        }
         Ok(Client::from_builder(self, Clock::start()))
     }
 }

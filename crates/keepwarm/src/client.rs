@@ -178,9 +178,9 @@ impl Client {
     /// ```
     #[must_use]
     pub fn explain(&self, origin: &str) -> Option<String> {
-        let name = name_of(origin)?;
         let origins = self.owner.origins.all();
-        let found = origins.iter().find(|candidate| **candidate.name() == *name)?;
+        let named = |name: &str| origins.iter().find(|candidate| **candidate.name() == *name);
+        let found = named(origin).or_else(|| named(&name_of(origin)?))?;
         let snapshot = found.snapshot();
         let stats = OriginStats::new(found.name(), &snapshot);
         let settings = &self.origins().shared().settings;

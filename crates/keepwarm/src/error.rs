@@ -100,6 +100,8 @@ pub(crate) enum Kind {
     Redirect,
     /// The body is not what the caller asked for.
     Decode,
+    /// A proxy refused to connect, or failed.
+    Proxy,
 }
 
 /// A failed request, or settings that cannot be used.
@@ -206,6 +208,13 @@ impl Error {
 
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         self.edit(|inner| inner.status = Some(status))
+    }
+
+    /// Says that the handshake was with a proxy.
+    #[cfg(feature = "tls")]
+    pub(crate) fn in_handshake_with(self, proxy: impl fmt::Display) -> Self {
+        let message = self.0.message.clone().map(|message| format!(": {message}"));
+        self.with_message(format!("proxy {proxy}{}", message.unwrap_or_default()))
     }
 
     pub(crate) fn caused_by(self, source: impl Into<BoxError>) -> Self {
@@ -446,8 +455,18 @@ impl Error {
         self.0.kind == Kind::Decode
     }
 
+    /// Returns true if a proxy did not connect to the origin: it refused, its answer is not
+    /// understood, or the connection to it broke meanwhile. The message tells its answer, and
+    /// [`status`](Self::status) that of a CONNECT: 407 without credentials. Nothing was sent to the
+    /// origin.
+    #[must_use]
+    pub fn is_proxy(&self) -> bool {
+        self.0.kind == Kind::Proxy
+    }
+
     /// Returns the status of the response that is the error: of
-    /// [`is_status`](Self::is_status) and [`is_redirect`](Self::is_redirect).
+    /// [`is_status`](Self::is_status), [`is_redirect`](Self::is_redirect) and
+    /// [`is_proxy`](Self::is_proxy).
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.0.status

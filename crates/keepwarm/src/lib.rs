@@ -96,7 +96,7 @@
 //   exchange/   one request and its response: attempts, retries, redirects, bodies, draining
 //   pool/       the pools: origins, leases, dials, the keeper task, limits across origins
 //   wire/       one connection: streams, HTTP/1.1, wake-ups, request bodies
-//   policy/     what a client or a request was told: defaults, redirects
+//   policy/     what a client or a request was told: defaults, redirects, proxies
 //   observe/    statistics, events, warnings, explanations, spans
 //   settings clock deadline origin_key url, decode encode error beneath all: numbers, time, names, and failures
 
@@ -139,6 +139,7 @@ pub use observe::observer::{Event, EventKind, Observer, Outcome};
 pub use observe::otel::OpenTelemetryMetrics;
 pub use observe::stats::{CloseCount, OriginStats, PoolStats, Stats};
 pub use observe::warnings::{Warning, warnings};
+pub use policy::proxy::{NoProxy, Proxy, ProxyServer};
 pub use policy::redirect::{Hop, Redirect, RedirectAction, RedirectPolicy};
 pub use request::{Request, RequestBuilder};
 pub use response::{ConnectionInfo, RedirectStopped, Response, ResponseBody, TlsInfo};

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 
 use crate::error::Error;
+use crate::policy::proxy::{Mode, Via};
 
 /// Scheme of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +59,9 @@ impl Scheme {
 /// origin; another zone is another origin, since the same address may be another host there.
 ///
 /// The key is a security boundary: requests with the same key share connections, and no others do.
-/// All other properties of a connection (roots, identity, name in the handshake, local address,
+/// A proxy is part of it, with its credentials; where a proxy reads the requests (http through an
+/// http proxy), the key is that of the proxy alone, and all origins share its connections. All other
+/// properties of a connection (roots, identity, name in the handshake, local address,
 /// Unix socket, connector, resolver) are fixed for a client, and clients share no connections: no
 /// request can choose them.
 #[derive(Clone, Debug)]
@@ -69,6 +72,8 @@ pub(crate) struct OriginKey {
     /// Place of the percent sign before the zone; the host's length if it has none.
     zone_at: usize,
     port: u16,
+    /// The proxy that connections go through. `None` for most origins.
+    via: Option<Box<Via>>,
 }
 
 /// Key for looking up a map of origins, borrowed from a URI: a look-up allocates nothing.
@@ -79,6 +84,7 @@ pub(crate) trait Lookup {
     /// Returns the zone, or nothing.
     fn zone(&self) -> &str;
     fn port(&self) -> u16;
+    fn via(&self) -> Option<&Via>;
 }
 
 /// The origin of a URI, borrowed as it was written.
@@ -88,6 +94,7 @@ pub(crate) struct OriginRef<'a> {
     host: &'a str,
     zone: &'a str,
     port: u16,
+    via: Option<&'a Via>,
 }
 
 impl<'a> OriginRef<'a> {
@@ -117,7 +124,7 @@ impl<'a> OriginRef<'a> {
                 "{uri}: the zone of the address is not usable; write http://[fe80::1%25eth0]/"
             ))
         })?;
-        Ok(Self { scheme, host, zone, port })
+        Ok(Self { scheme, host, zone, port, via: None })
     }
 
     pub(crate) fn to_key(self) -> OriginKey {
@@ -126,7 +133,17 @@ impl<'a> OriginRef<'a> {
         if !self.zone.is_empty() {
             host = format!("{host}%{}]", self.zone);
         }
-        OriginKey { scheme: self.scheme, host: host.into(), zone_at, port: self.port }
+        let via = self.via.cloned().map(Box::new);
+        OriginKey { scheme: self.scheme, host: host.into(), zone_at, port: self.port, via }
+    }
+
+    /// Returns the same origin, reached through a proxy.
+    pub(crate) fn through(self, via: &'a Via) -> Self {
+        Self { via: Some(via), ..self }
+    }
+
+    pub(crate) const fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// Returns the key for looking up a map keyed by [`OriginKey`].
@@ -202,6 +219,28 @@ impl OriginKey {
         value.expect("the host of a URI is visible ASCII")
     }
 
+    /// Returns host and port, both always there: the target of a CONNECT.
+    pub(crate) fn place(&self) -> String {
+        let end = if self.has_zone() { "]" } else { "" };
+        format!("{}{end}:{}", Lookup::host(self), self.port)
+    }
+
+    /// Returns the proxy that connections go through.
+    pub(crate) fn via(&self) -> Option<&Via> {
+        self.via.as_deref()
+    }
+
+    /// Returns true if a proxy reads the requests, and not only passes bytes on.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        self.via.as_ref().is_some_and(|via| via.mode == Mode::Forward)
+    }
+
+    /// Returns the key of this host with a proxy, for a look-up.
+    pub(crate) fn borrowed<'a>(&'a self, via: Option<&'a Via>) -> OriginRef<'a> {
+        let (host, zone) = (Lookup::host(self), self.zone());
+        OriginRef { scheme: Scheme::Http, host, zone, port: self.port, via }
+    }
+
     const fn has_zone(&self) -> bool {
         self.zone_at < self.host.len()
     }
@@ -209,11 +248,15 @@ impl OriginKey {
 
 impl fmt::Display for OriginKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(via) = self.via.as_deref().filter(|via| via.mode == Mode::Forward) {
+            return write!(f, "http via {}", via.server);
+        }
         let (scheme, host, port) = (self.scheme.name(), Lookup::host(self), self.port);
         match self.zone() {
             "" => write!(f, "{scheme}://{host}:{port}"),
             zone => write!(f, "{scheme}://{host}%25{zone}]:{port}"),
-        }
+        }?;
+        self.via.as_ref().map_or(Ok(()), |via| write!(f, " via {}", via.server))
     }
 }
 
@@ -231,6 +274,9 @@ impl Lookup for OriginKey {
     fn port(&self) -> u16 {
         self.port
     }
+    fn via(&self) -> Option<&Via> {
+        self.via.as_deref()
+    }
 }
 
 impl Lookup for OriginRef<'_> {
@@ -245,6 +291,9 @@ impl Lookup for OriginRef<'_> {
     }
     fn port(&self) -> u16 {
         self.port
+    }
+    fn via(&self) -> Option<&Via> {
+        self.via
     }
 }
 
@@ -267,6 +316,10 @@ impl Hash for dyn Lookup + '_ {
         state.write(self.zone().as_bytes());
         state.write_u16(self.port());
         self.scheme().hash(state);
+        if let Some(via) = self.via() {
+            via.server.protocol.hash(state);
+            (&via.server.key as &dyn Lookup).hash(state);
+        }
     }
 }
 
@@ -277,6 +330,7 @@ impl PartialEq for dyn Lookup + '_ {
             && self.host().eq_ignore_ascii_case(other.host())
             // Names of interfaces differ by case.
             && self.zone() == other.zone()
+            && self.via() == other.via()
     }
 }
 

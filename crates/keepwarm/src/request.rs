@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::send::send;
 use crate::origin_key::OriginRef;
+use crate::policy::proxy::{Choice, Proxy};
 use crate::policy::redirect::RedirectPolicy;
 use crate::pool::origins::Origins;
 use crate::response::Response;
@@ -193,6 +194,20 @@ impl RequestBuilder {
     /// [`ClientBuilder::redirect_policy`](crate::ClientBuilder::redirect_policy).
     pub fn redirect(mut self, policy: RedirectPolicy) -> Self {
         self.outgoing.policy_mut().redirect = Some(policy);
+        self
+    }
+
+    /// Sends this request, and its redirects, as this rule says, and directly where it says nothing.
+    /// Overrides [`ClientBuilder::proxy`](crate::ClientBuilder::proxy). The pool is the client's:
+    /// requests through the same proxy share connections.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.outgoing.policy_mut().proxy = Some(Choice::Through(proxy));
+        self
+    }
+
+    /// Sends this request directly, past the client's proxies.
+    pub fn no_proxy(mut self) -> Self {
+        self.outgoing.policy_mut().proxy = Some(Choice::Direct);
         self
     }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, USER_AGENT};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, StatusCode};
 use keepwarm_http1::encode::{HeadWriter, RequestFraming, Target};
 use keepwarm_http1::fields::connection_lists;
 use keepwarm_http1::{Asked, Refusal, ResponseHead};
@@ -27,6 +27,7 @@ use super::framing;
 use super::outgoing::Outgoing;
 use super::response_body::{ConnectionInfo, ResponseBody};
 use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
+use super::route::route;
 use crate::deadline::{Deadline, StallWatch};
 use crate::error::{BoxError, Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
@@ -65,7 +66,7 @@ pub(crate) async fn round_trip(
     outgoing: &mut Outgoing,
     deadline: Deadline,
 ) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    let origin = origins.get(OriginRef::of(&outgoing.uri)?);
+    let origin = route(origins, outgoing)?;
     let shared = origin.shared();
     let (queue, clock) = (shared.events.as_ref(), &shared.clock);
     let mut events = RequestEvents::begin(queue, clock, origin.name(), &outgoing.method);
@@ -257,9 +258,52 @@ fn write_head(
 ) -> Result<()> {
     let target = outgoing.uri.path_and_query().map_or("", |target| target.as_str());
     let headers = &outgoing.headers;
+    if origin.key().is_forwarded() {
+        return write_forwarded(origin, outgoing, framing, adds_close, out);
+    }
     let host = headers.get(HOST).unwrap_or(origin.host_field());
     let begun = HeadWriter::begin(out, &outgoing.method, Target::Origin(target), host);
+    let head = begun.map_err(|error| Error::invalid(error.to_string()))?;
+    finish_head(head, headers, framing, adds_close);
+    Ok(())
+}
+
+/// Writes the head of a request that a proxy reads: the target in absolute-form (RFC 9112, 3.2.2),
+/// and the proxy's own fields.
+fn write_forwarded(
+    origin: &Origin,
+    outgoing: &Outgoing,
+    framing: RequestFraming,
+    adds_close: bool,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let headers = &outgoing.headers;
+    let own = OriginRef::of(&outgoing.uri)?.to_key().host_field();
+    let authority = own.to_str().unwrap_or_default();
+    let path = outgoing.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = Target::Absolute { scheme: "http", authority, path };
+    let host = headers.get(HOST).unwrap_or(&own);
+    let begun = HeadWriter::begin(out, &outgoing.method, target, host);
     let mut head = begun.map_err(|error| Error::invalid(error.to_string()))?;
+    if let Some(via) = origin.key().via() {
+        head.fields(&via.server.fields);
+        if !headers.contains_key(PROXY_AUTHORIZATION)
+            && let Some(authorization) = via.server.authorization()
+        {
+            head.field(&PROXY_AUTHORIZATION, &authorization);
+        }
+    }
+    finish_head(head, headers, framing, adds_close);
+    Ok(())
+}
+
+/// Writes the rest of a head.
+fn finish_head(
+    mut head: HeadWriter<'_>,
+    headers: &HeaderMap,
+    framing: RequestFraming,
+    adds_close: bool,
+) {
     head.fields(headers);
     if !headers.contains_key(USER_AGENT) {
         head.field(&USER_AGENT, &HeaderValue::from_static(AGENT));
@@ -268,7 +312,6 @@ fn write_head(
         head.field(&CONNECTION, &HeaderValue::from_static("close"));
     }
     head.end(framing);
-    Ok(())
 }
 
 /// An exchange whose request has been handed to its connection.

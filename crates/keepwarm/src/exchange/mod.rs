@@ -8,6 +8,8 @@
 //! | `send` | the entry: a request with its redirects, under one deadline |
 //! | `attempt` | one round trip: attempts on one connection after another |
 //! | `retry` | the retry policy, a pure function |
+//! | `route` | the pool of a request: of its origin, or through a proxy |
+//! | `decoding` | a body without its content coding |
 //! | `acquire` | waiting for a connection |
 //! | `outgoing`, `framing`, `redirect` | the request, its framing, and what a redirect changes |
 //! | `response_body` | the response's body, and how its connection returns |
@@ -26,6 +28,7 @@ pub(crate) mod outgoing;
 pub(crate) mod redirect;
 pub(crate) mod response_body;
 pub(crate) mod retry;
+pub(crate) mod route;
 pub(crate) mod send;
 pub(crate) mod upload;
 pub(crate) mod warm;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use http::Uri;
+use http::{Method, Uri};
 use tokio::task::JoinSet;
 
 use super::acquire::Acquirer;
+use super::outgoing::Outgoing;
+use super::route::route;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, Stage};
-use crate::origin_key::OriginRef;
 use crate::pool::origins::Origins;
 
 /// Number of the request that warming has in events: requests are counted from 1.
@@ -18,7 +19,7 @@ const NO_REQUEST: u64 = 0;
 pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Result<usize> {
     let shared = origins.shared();
     shared.closing.admit()?;
-    let origin = origins.get(OriginRef::of(uri)?);
+    let origin = route(origins, &mut Outgoing::new(Method::GET, uri.clone()))?;
     let settings = &shared.settings;
     let limits = [
         settings.pool.max_connections,

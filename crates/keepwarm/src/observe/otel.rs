@@ -190,7 +190,13 @@ fn method_of(method: &Method) -> KeyValue {
 impl Server {
     /// Parses `scheme://host:port`, an IPv6 address in brackets.
     fn of(origin: &Arc<str>) -> Self {
-        let (scheme, authority) = origin.split_once("://").unwrap_or(("http", origin));
+        // Connections to all origins through a proxy are the proxy's.
+        let named = match origin.split_once(" via ") {
+            Some(("http", proxy)) => proxy,
+            Some((named, _)) => named,
+            None => origin,
+        };
+        let (scheme, authority) = named.split_once("://").unwrap_or(("http", named));
         let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self {

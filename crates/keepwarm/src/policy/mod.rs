@@ -1,14 +1,17 @@
-//! What a client or a request was told beyond pool and timeouts: defaults of requests, redirects.
+//! What a client or a request was told beyond pool and timeouts: defaults of requests,
+//! redirects, proxies.
 //!
 //! Owns settings and pure rules. Opens no connection and reads no response. A client or a request
 //! that uses none of it pays one branch: each set is one optional box.
 
+pub(crate) mod proxy;
 pub(crate) mod redirect;
 
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 
+use self::proxy::{Choice, Proxy};
 use self::redirect::RedirectPolicy;
 use crate::decode::Codings;
 use crate::error::{Error, Result};
@@ -24,6 +27,8 @@ pub(crate) struct ClientPolicy {
     pub(crate) codings: Codings,
     /// Set if it was set: the limit on a decompressed body, if any.
     pub(crate) max_decompressed: Option<Option<u64>>,
+    /// Rules of proxies; the first that names one counts.
+    pub(crate) proxies: Vec<Proxy>,
 }
 
 impl ClientPolicy {
@@ -56,4 +61,5 @@ pub(crate) struct RequestPolicy {
     pub(crate) redirect: Option<RedirectPolicy>,
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) decompress: Option<bool>,
+    pub(crate) proxy: Option<Choice>,
 }

@@ -13,12 +13,13 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result, Stage};
 use crate::observe::spans::DialSpan;
 use crate::origin_key::Scheme;
+use crate::policy::proxy::{Mode, Via};
 use crate::pool::origin::Origin;
 use crate::wire::connection::Connection;
 use crate::wire::peer::Peer;
-#[cfg(feature = "tls")]
 use crate::wire::stream::Stream;
-use crate::wire::transport::{TimeLeft, open};
+use crate::wire::transport::{TimeLeft, how, open};
+use crate::wire::tunnel;
 
 /// Limit on the moves of a dial to another runtime because its runtime ended.
 const MAX_MOVES: u8 = 3;
@@ -108,17 +109,25 @@ fn spawn(
 async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)> {
     let shared = origin.shared();
     let left = TimeLeft::of(shared.settings.connect_timeout);
-    let stream =
-        open(origin.key(), &shared.transport, &shared.settings, origin.addresses(), left).await?;
-    let address = stream.looked_up_address(origin.key().host());
+    let key = origin.key();
+    // The host that is connected to: the proxy, or the origin itself.
+    let place = key.via().map_or(key, |via| &via.server.key);
+    let stream = open(place, &shared.transport, &shared.settings, origin.addresses(), left).await?;
+    let is_tunnel = key.via().is_some_and(|via| via.mode == Mode::Tunnel);
+    // The name that is watched for other addresses is the key's own.
+    let address = if is_tunnel { None } else { stream.looked_up_address(place.host()) };
     let remote = stream.remote_address();
+    let stream = match key.via() {
+        None => stream,
+        Some(via) => through(origin, via, stream, left).await?,
+    };
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "TLS changes it"))]
     let mut peer = Peer { address: remote, tls: None };
-    let stream = match origin.key().scheme() {
+    let stream = match key.scheme() {
         Scheme::Http => stream,
         #[cfg(feature = "tls")]
         Scheme::Https => {
-            let handshake = shared.tls.connect(origin.key().certificate_name(), stream);
+            let handshake = shared.tls.connect(key.certificate_name(), stream);
             let (stream, facts) = left.bound(Stage::Tls, handshake).await?;
             peer.tls = Some(Arc::new(facts));
             Stream::boxed(stream)
@@ -127,4 +136,31 @@ async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)>
         Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
     };
     Ok((Connection::start(stream, peer), address))
+}
+
+/// Goes through a proxy: TLS to it if it wants that, and a tunnel unless it reads the requests.
+async fn through(
+    origin: &Arc<Origin>,
+    via: &Via,
+    stream: Stream,
+    left: TimeLeft,
+) -> Result<Stream> {
+    let shared = origin.shared();
+    let server = &via.server;
+    let stream = match server.key.scheme() {
+        Scheme::Http => stream,
+        #[cfg(feature = "tls")]
+        Scheme::Https => {
+            let handshake = shared.tls.connect_to_proxy(server.key.certificate_name(), stream);
+            let proxied = left.bound(Stage::Tls, handshake).await;
+            proxied.map_err(|error| error.in_handshake_with(server))?
+        }
+        #[cfg(not(feature = "tls"))]
+        Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
+    };
+    if via.mode == Mode::Forward {
+        return Ok(stream);
+    }
+    let how = how(&shared.transport, &shared.settings);
+    left.bound(Stage::Connect, tunnel::open(stream, server, origin.key(), how)).await
 }

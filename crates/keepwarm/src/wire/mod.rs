@@ -8,7 +8,7 @@
 //! | `connection` | [`Connection`](connection::Connection): one exchange after another, suspended and resumed |
 //! | `http1`, `request_writer` | the bytes: read buffer, codec, the request on its way |
 //! | `waker`, `wake_state` | who is woken when the socket becomes ready: the owner's task or the keeper |
-//! | `stream`, `transport`, `lookup`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
+//! | `stream`, `transport`, `tunnel`, `lookup`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
 //! | `peer` | the peer's address, and the facts of its TLS |
 //! | `body`, `interim` | the request body, and interim responses |
 
@@ -25,6 +25,7 @@ pub(crate) mod tcp;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod transport;
+pub(crate) mod tunnel;
 #[cfg(unix)]
 pub(crate) mod unix;
 pub(crate) mod wake_state;

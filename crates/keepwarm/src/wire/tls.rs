@@ -161,6 +161,15 @@ impl Tls {
         stream: Stream,
     ) -> Result<(TlsStream<Stream>, TlsInfo)> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
+        self.connect_as(name, stream).await
+    }
+
+    /// Shakes hands with a proxy, by its own name.
+    pub(crate) async fn connect_to_proxy(&self, host: &str, stream: Stream) -> Result<Stream> {
+        Ok(Stream::boxed(self.connect_as(host, stream).await?.0))
+    }
+
+    async fn connect_as(&self, name: &str, stream: Stream) -> Result<(TlsStream<Stream>, TlsInfo)> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| Error::failed(Stage::Tls, error).with_message(name.to_owned()))?;
         let config = self.config.get_or_init(|| self.configure()).clone();

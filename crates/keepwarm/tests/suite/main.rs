@@ -29,6 +29,7 @@ mod local_address;
 mod metrics;
 mod numbers;
 mod observing;
+mod proxies;
 mod readme;
 mod redirects;
 mod resolver;

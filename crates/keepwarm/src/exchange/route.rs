@@ -1,0 +1,41 @@
+//! The way of one request: directly to its origin, or through a proxy.
+//!
+//! Owns the choice of the pool. What a proxy is told is in `attempt` (each request) and in
+//! `wire::tunnel` (each connection).
+
+use std::sync::Arc;
+
+use http::header::PROXY_AUTHORIZATION;
+
+use super::outgoing::Outgoing;
+use crate::error::Result;
+use crate::origin_key::OriginRef;
+use crate::policy::proxy::{Choice, Mode, Via, choose};
+use crate::pool::origin::Origin;
+use crate::pool::origins::Origins;
+
+/// Returns the pool of a request, and takes credentials out of it that are for another server.
+pub(crate) fn route(origins: &Origins, outgoing: &mut Outgoing) -> Result<Arc<Origin>> {
+    let direct = OriginRef::of(&outgoing.uri)?;
+    let own = outgoing.policy.as_ref().and_then(|policy| policy.proxy.as_ref());
+    let client = origins.shared().policy.as_ref().map_or(&[][..], |policy| &policy.proxies);
+    let rules = match own {
+        Some(Choice::Direct) => &[],
+        Some(Choice::Through(proxy)) => std::slice::from_ref(proxy),
+        None => client,
+    };
+    if own.is_none() && rules.is_empty() {
+        return Ok(origins.get(direct));
+    }
+    let server = choose(rules, &outgoing.uri, direct.scheme())?;
+    let via = server.map(|server| Via::new(server, direct.scheme()));
+    let origin = match &via {
+        None => origins.get(direct),
+        Some(via) if via.mode == Mode::Forward => origins.get(via.server.key.borrowed(Some(via))),
+        Some(via) => origins.get(direct.through(via)),
+    };
+    if via.is_none_or(|via| via.mode == Mode::Tunnel) {
+        outgoing.headers.remove(PROXY_AUTHORIZATION);
+    }
+    Ok(origin)
+}
