@@ -45,13 +45,13 @@ mod run;
 mod summary;
 
 pub use counts::{
-    CloseCause, Count, Errno, ErrorClass, ErrorKey, ErrorStat, Errors, Histogram, Imbalance,
-    Ledger, Protocol, Sketch, Slice, ThreadUse, Timeline,
+    CloseCause, Count, Errno, ErrorClass, ErrorKey, ErrorStat, Errors, Exchange, Histogram,
+    Imbalance, Ledger, Notable, Protocol, Row, Sketch, Slice, ThreadUse, Timeline,
 };
 pub use pacer::{Arrivals, Stage};
 pub use plan::{
-    Body, ClosePolicy, ConnectTo, Plan, PlanBuilder, PlanError, RequestFileError, RequestSpec,
-    read_file,
+    Body, ClosePolicy, ConnectTo, Expectation, Family, Plan, PlanBuilder, PlanError,
+    RequestFileError, RequestSpec, read_file,
 };
 pub use run::{Progress, Run, Stop};
 pub use summary::{Loader, StopReason, Summary};

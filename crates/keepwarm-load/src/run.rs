@@ -50,6 +50,21 @@ fn no_thread(thread: usize, threads: usize, error: &io::Error) -> io::Error {
     )
 }
 
+/// Looks the host up each time `ttl` has passed, until the run has ended. A lookup may take as long as
+/// the resolver waits, so the run does not wait for the thread.
+fn look_up_again(plan: &Arc<Plan>, shared: &Arc<Shared>, ttl: Duration) {
+    let (plan, shared) = (Arc::clone(plan), Arc::clone(shared));
+    let look_up = move || {
+        while !shared.wait_for_end(ttl) {
+            if let Some(endpoints) = plan.look_up() {
+                shared.backends.replace(&endpoints);
+            }
+        }
+    };
+    // Without the thread the addresses stay as they are.
+    let _ = std::thread::Builder::new().name("load-dns".to_owned()).spawn(look_up);
+}
+
 /// Progress of a run. Each number is right for some instant of the last batch of events, and each
 /// number may belong to another instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +143,8 @@ impl Run {
         check_memory(&connections)?;
         let started = Instant::now();
         let wanted = plan.requests().unwrap_or(u64::MAX).min(plan.concurrency() as u64);
-        let shared = Arc::new(Shared::new(connections.len(), wanted, plan.is_open_loop()));
+        let shared =
+            Arc::new(Shared::new(connections.len(), wanted, plan.is_open_loop(), plan.endpoints()));
         let plan = Arc::new(plan);
         let mut engines = Vec::new();
         for (thread, &of_thread) in connections.iter().enumerate() {
@@ -143,6 +159,9 @@ impl Run {
                 started,
             )?;
             engines.push(engine);
+        }
+        if let Some(ttl) = plan.dns_ttl() {
+            look_up_again(&plan, &shared, ttl);
         }
         let mut run = Self { plan, shared, threads: Vec::with_capacity(engines.len()), started };
         for (thread, engine) in engines.into_iter().enumerate() {
@@ -191,6 +210,12 @@ impl Run {
         self.shared.collector.last_whole_second()
     }
 
+    /// Returns the whole seconds that every thread has left, and the sum of all that was handed in
+    /// so far, for a view or a condition while the run goes on. Costs a copy of one slice.
+    pub fn so_far(&self) -> (u64, Slice) {
+        self.shared.collector.so_far()
+    }
+
     /// Returns true if every thread has ended, so that [`wait`](Self::wait) returns at once.
     pub fn is_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
@@ -203,6 +228,7 @@ impl Run {
     /// If a thread of the run has panicked, with its panic.
     pub fn wait(mut self) -> Summary {
         let tallies = self.join();
+        self.shared.end();
         let reason = if !tallies.iter().any(|tally| tally.cut_short) {
             // A stop that came too late has stopped nothing.
             StopReason::Finished
@@ -213,7 +239,8 @@ impl Run {
         };
         let ran = self.started.elapsed();
         let timeline = self.shared.collector.take();
-        let summary = Summary::fold(&self.plan, reason, ran, tallies, timeline);
+        let addresses = self.shared.backends.names();
+        let summary = Summary::fold(&self.plan, reason, ran, tallies, timeline, addresses);
         debug_assert_eq!(summary.check(), Ok(()));
         summary
     }

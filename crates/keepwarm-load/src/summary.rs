@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::counts::{
-    Counts, Errors, Histogram, Imbalance, Ledger, MAX_LATENCY_US, Tally, ThreadUse, Timeline,
+    Counts, Errors, Exchange, Histogram, Imbalance, Ledger, MAX_LATENCY_US, Misses, Notable,
+    Notables, Row, Rows, Tally, ThreadUse, Timeline,
 };
-use crate::plan::Plan;
+use crate::plan::{Expectation, Plan};
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,7 +111,41 @@ pub struct Summary {
     pub document_length: Option<u64>,
     /// The `Location` field of the first complete response, if that was a redirect (3xx).
     pub location: Option<String>,
+    /// The expectations of the plan, with their misses and the first miss in words. A response that
+    /// misses several is a miss of the first of them.
+    pub expectations: Vec<(Expectation, u64, Option<String>)>,
+    /// Rows by name of the request, with the sum of the weights of each; empty unless requests were
+    /// given as specs.
+    pub rows: Vec<(String, u64, Row)>,
+    /// Rows by address of the target; empty if there was one address.
+    pub by_address: Vec<(String, Row)>,
+    /// Completed requests with the longest service times, the longest first, at most ten.
+    pub slowest: Vec<Notable>,
+    /// The first requests that failed, in the order of time, at most ten.
+    pub first_failures: Vec<Notable>,
+    /// The exchange of a plan that [shows it](crate::PlanBuilder::show_exchange).
+    pub exchange: Option<Box<Exchange>>,
     first_response_at: Option<Duration>,
+}
+
+/// The details of all threads.
+#[derive(Debug, Default)]
+struct Details {
+    notables: Notables,
+    misses: Misses,
+    by_request: Rows,
+    by_address: Rows,
+    exchange: Option<Box<Exchange>>,
+}
+
+impl Details {
+    fn take(&mut self, tally: &mut Tally) {
+        self.notables.merge(std::mem::take(&mut tally.notables));
+        self.misses.merge(std::mem::take(&mut tally.misses));
+        self.by_request.merge(&std::mem::take(&mut tally.by_request));
+        self.by_address.merge(&std::mem::take(&mut tally.by_address));
+        self.exchange = self.exchange.take().or_else(|| tally.exchange.take());
+    }
 }
 
 impl Summary {
@@ -120,11 +155,14 @@ impl Summary {
         ran: Duration,
         tallies: Vec<Tally>,
         timeline: Timeline,
+        addresses: Vec<String>,
     ) -> Self {
+        let mut details = Details::default();
         let mut summary = Self::empty(stopped);
         summary.timeline = timeline;
         let stopped_at = tallies.iter().filter_map(|tally| tally.stopped_at).max();
-        for tally in tallies {
+        for mut tally in tallies {
+            details.take(&mut tally);
             summary.merge(Self::of_thread(tally, stopped));
         }
         let at_least = match (stopped, plan.duration()) {
@@ -137,7 +175,28 @@ impl Summary {
             (StopReason::Unreachable | StopReason::Cancelled, _) => stopped_at.unwrap_or(ran),
         };
         summary.elapsed = summary.elapsed.max(at_least);
+        summary.add_details(plan, details, addresses);
         summary
+    }
+
+    fn add_details(&mut self, plan: &Plan, details: Details, addresses: Vec<String>) {
+        let misses = |(index, expectation): (usize, &Expectation)| {
+            let (count, example) = details.misses.get(index);
+            (expectation.clone(), count, example)
+        };
+        self.expectations = plan.expectations().iter().enumerate().map(misses).collect();
+        if plan.keeps_rows() {
+            let rows = details.by_request.into_rows(plan.rows().len());
+            let named = plan.rows().iter().cloned().zip(rows);
+            self.rows = named.map(|((name, weight), row)| (name, weight, row)).collect();
+        }
+        if plan.keeps_addresses() {
+            let rows = details.by_address.into_rows(addresses.len());
+            self.by_address = addresses.into_iter().zip(rows).collect();
+        }
+        self.slowest = details.notables.slowest;
+        self.first_failures = details.notables.failures;
+        self.exchange = details.exchange;
     }
 
     fn empty(stopped: StopReason) -> Self {
@@ -172,6 +231,12 @@ impl Summary {
             server_header: None,
             document_length: None,
             location: None,
+            expectations: Vec::new(),
+            rows: Vec::new(),
+            by_address: Vec::new(),
+            slowest: Vec::new(),
+            first_failures: Vec::new(),
+            exchange: None,
             first_response_at: None,
         }
     }
@@ -218,7 +283,8 @@ impl Summary {
 
     /// Adds another part that ran at the same time against the same target. Counts and used times
     /// are added; `elapsed` becomes the longer one, the first response the earlier one. The order
-    /// of merging does not matter.
+    /// of merging does not matter. Rows, expectations and single requests are those of the part that
+    /// has them.
     pub fn merge(&mut self, other: Self) {
         let first = |at: Option<Duration>| at.unwrap_or(Duration::MAX);
         if first(other.first_response_at) < first(self.first_response_at) {
@@ -276,7 +342,30 @@ impl Summary {
             ("opened = connect times", self.ledger.opened, self.connect_time.count()),
             ("completed = service times over the timeline", completed, in_slices),
         ])?;
+        self.check_details()?;
         self.timeline.check(&self.counts())
+    }
+
+    fn check_details(&self) -> Result<(), Imbalance> {
+        let (completed, failed) = (self.ledger.completed, self.ledger.failed);
+        let missed = self.expectations.iter().map(|(_, misses, _)| misses).sum();
+        Imbalance::check([("missed = misses of each expectation", self.ledger.missed, missed)])?;
+        let rows = || self.rows.iter().map(|(_, _, row)| row);
+        if !self.rows.is_empty() {
+            Imbalance::check([
+                ("completed = sum by request", completed, rows().map(|row| row.completed).sum()),
+                ("failed = sum by request", failed, rows().map(|row| row.failed).sum()),
+            ])?;
+        }
+        let rows = || self.by_address.iter().map(|(_, row)| row);
+        if !self.by_address.is_empty() {
+            Imbalance::check([
+                ("completed = sum by address", completed, rows().map(|row| row.completed).sum()),
+                ("failed = sum by address", failed, rows().map(|row| row.failed).sum()),
+                ("opened = sum by address", self.ledger.opened, rows().map(|row| row.opened).sum()),
+            ])?;
+        }
+        Ok(())
     }
 
     fn counts(&self) -> Counts {

@@ -16,6 +16,8 @@ pub enum CloseCause {
     OnePerConnection,
     /// The connection had carried as many requests as the plan allows.
     RequestLimit,
+    /// The connection had reached the age that the plan allows.
+    MaxLifetime,
     /// The server was expected to close first and did not within a second.
     PeerKeptOpen,
     /// The response was delimited in two ways at once (RFC 9112, section 6.3). The exchange is
@@ -37,10 +39,11 @@ pub enum CloseCause {
 
 impl CloseCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ResponseSaidClose,
         Self::OnePerConnection,
         Self::RequestLimit,
+        Self::MaxLifetime,
         Self::PeerKeptOpen,
         Self::AmbiguousFraming,
         Self::StrayBytes,
@@ -57,6 +60,7 @@ impl CloseCause {
             Self::ResponseSaidClose => "response_said_close",
             Self::OnePerConnection => "one_per_connection",
             Self::RequestLimit => "request_limit",
+            Self::MaxLifetime => "max_lifetime",
             Self::PeerKeptOpen => "peer_kept_open",
             Self::AmbiguousFraming => "ambiguous_framing",
             Self::StrayBytes => "stray_bytes",

@@ -14,6 +14,8 @@ pub enum Count {
     Scheduled,
     /// Requests whose response was complete.
     Completed,
+    /// Requests whose response was complete, and missed an expectation.
+    Missed,
     /// Requests that failed.
     Failed,
     /// Requests that were due but never sent.
@@ -48,9 +50,10 @@ pub enum Count {
 
 impl Count {
     /// Every counter, in the order of reports.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Scheduled,
         Self::Completed,
+        Self::Missed,
         Self::Failed,
         Self::Unsent,
         Self::RequestsWritten,
@@ -73,6 +76,7 @@ impl Count {
         match self {
             Self::Scheduled => "scheduled",
             Self::Completed => "completed",
+            Self::Missed => "missed",
             Self::Failed => "failed",
             Self::Unsent => "unsent",
             Self::RequestsWritten => "requests_written",

@@ -62,6 +62,8 @@ pub struct Ledger {
 
     /// Requests whose response was complete, with any status.
     pub completed: u64,
+    /// Of these, requests whose response missed an expectation.
+    pub missed: u64,
     /// Requests that failed. Includes requests in flight at the end of the run that were not
     /// answered within its grace ([`ErrorClass::Unanswered`]).
     pub failed: u64,
@@ -90,6 +92,7 @@ impl Ledger {
             stray_bytes: 0,
             lifetimes: Histogram::up_to(MAX_LIFETIME_US),
             completed: 0,
+            missed: 0,
             failed: 0,
         }
     }
@@ -165,6 +168,7 @@ impl Ledger {
                 self.scheduled,
                 self.completed + self.failed + self.unsent,
             ),
+            ("missed = of these, completed requests", self.missed, self.missed.min(self.completed)),
         ];
         Imbalance::check(sums)
     }
@@ -181,6 +185,7 @@ impl Ledger {
             counts: Count::ALL.map(|count| match count {
                 Count::Scheduled => self.scheduled,
                 Count::Completed => self.completed,
+                Count::Missed => self.missed,
                 Count::Failed => self.failed,
                 Count::Unsent => self.unsent,
                 Count::RequestsWritten => self.requests_written,
@@ -230,6 +235,7 @@ impl Ledger {
         self.stray_bytes += other.stray_bytes;
         self.lifetimes.merge(&other.lifetimes);
         self.completed += other.completed;
+        self.missed += other.missed;
         self.failed += other.failed;
     }
 }

@@ -4,7 +4,9 @@
 
 mod close_cause;
 mod counters;
+mod detail;
 mod errors;
+mod exchange;
 mod histogram;
 mod latencies;
 mod ledger;
@@ -16,7 +18,10 @@ mod timeline;
 pub use close_cause::CloseCause;
 pub(crate) use counters::Counts;
 pub use counters::{Count, Imbalance};
+pub(crate) use detail::{Misses, Notables, Rows};
+pub use detail::{Notable, Row};
 pub use errors::{Errno, ErrorClass, ErrorKey, ErrorStat, Errors};
+pub use exchange::Exchange;
 pub use histogram::Histogram;
 pub(crate) use histogram::{MAX_LATENCY_US, micros};
 pub use ledger::Ledger;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::latencies::Latencies;
 use super::sketch::Filling;
-use super::{Counts, Errors, Histogram, Ledger, MAX_LATENCY_US};
+use super::{Counts, Errors, Exchange, Histogram, Ledger, MAX_LATENCY_US, Misses, Notables, Rows};
 
 /// Number of status codes: they have three digits.
 const STATUS_CODES: usize = 1000;
@@ -66,6 +66,15 @@ pub(crate) struct Tally {
     pub(crate) bytes_written: u64,
     pub(crate) body_bytes: u64,
     pub(crate) first_response: Option<FirstResponse>,
+    pub(crate) notables: Notables,
+    /// Misses of each expectation.
+    pub(crate) misses: Misses,
+    /// Rows by name of the request; empty if the plan keeps none.
+    pub(crate) by_request: Rows,
+    /// Rows by address; empty if the plan has one.
+    pub(crate) by_address: Rows,
+    /// The exchange of a plan that shows one.
+    pub(crate) exchange: Option<Box<Exchange>>,
     /// Time of the last completion or failure of a request, since the start of the run.
     pub(crate) last_outcome: Duration,
     /// True if a stop from outside came while work was left.
@@ -99,6 +108,11 @@ impl Tally {
             bytes_written: 0,
             body_bytes: 0,
             first_response: None,
+            notables: Notables::default(),
+            misses: Misses::default(),
+            by_request: Rows::default(),
+            by_address: Rows::default(),
+            exchange: None,
             last_outcome: Duration::ZERO,
             cut_short: false,
             stopped_at: None,

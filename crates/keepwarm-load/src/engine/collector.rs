@@ -14,6 +14,8 @@ pub(crate) struct Collector {
 #[derive(Debug)]
 struct Collected {
     timeline: Timeline,
+    /// The sum of all slices so far.
+    total: Slice,
     /// The current second of each thread.
     reached: Vec<u64>,
     /// Seconds that some thread has not handed in yet, and the last second that all threads have.
@@ -24,7 +26,8 @@ impl Collector {
     pub(crate) fn new(threads: usize) -> Self {
         let reached = vec![0; threads];
         let timeline = Timeline::default();
-        Self { inner: Mutex::new(Collected { timeline, reached, recent: Vec::new() }) }
+        let total = Slice::EMPTY;
+        Self { inner: Mutex::new(Collected { timeline, total, reached, recent: Vec::new() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Collected> {
@@ -36,6 +39,7 @@ impl Collector {
     pub(crate) fn hand_in(&self, thread: usize, second: u64, slice: &Slice, next: u64) {
         let mut collected = self.lock();
         collected.timeline.add(second, slice);
+        collected.total.merge_parallel(slice);
         match collected.recent.iter_mut().find(|(at, _)| *at == second) {
             Some((_, recent)) => recent.merge_parallel(slice),
             None => collected.recent.push((second, slice.clone())),
@@ -51,6 +55,14 @@ impl Collector {
         let collected = self.lock();
         let whole = collected.reached.iter().copied().min().unwrap_or(0);
         collected.recent.iter().find(|(at, _)| *at < whole).cloned()
+    }
+
+    /// Returns the sum of all seconds that were handed in, and the number of those that every
+    /// thread has left.
+    pub(crate) fn so_far(&self) -> (u64, Slice) {
+        let collected = self.lock();
+        let whole = collected.reached.iter().copied().min().unwrap_or(0);
+        (whole, collected.total.clone())
     }
 
     /// Takes the timeline out.

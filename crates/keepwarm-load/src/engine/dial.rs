@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::Engine;
+use super::backends::{Backends, Known, Tried};
 use super::slot::State;
 use crate::counts::{self, ErrorClass, micros};
 use crate::plan::{Endpoint, Plan};
@@ -35,23 +36,54 @@ pub(super) struct Dialing {
     next: Instant,
     /// Time between two dials; zero without a limit on their rate.
     gap: Duration,
-    /// Index of the endpoint that answered last, which is tried first.
-    preferred_endpoint: usize,
+    /// The addresses, and those that new connections go to.
+    known: Known,
+    /// Lookup that the addresses are of.
+    version: u64,
+    /// Addresses whose last dial failed: they are tried after the others.
+    down: Vec<bool>,
+    /// Dials so far; each begins with the next address.
+    turn: usize,
+    /// Connections of this thread so far.
+    connections: u64,
     /// Dials so far from one of the plan's sources.
     sourced: usize,
 }
 
 impl Dialing {
-    pub(super) fn new(plan: &Plan, thread: usize, started: Instant) -> Self {
+    pub(super) fn new(plan: &Plan, backends: &Backends, thread: usize, started: Instant) -> Self {
+        let known = backends.known();
         let threads = f64::from(u32::try_from(plan.threads()).unwrap_or(u32::MAX));
         let gap = |rate| Duration::from_secs_f64(threads / rate);
         Self {
             next: started,
             gap: plan.connect_rate().map_or(Duration::ZERO, gap),
-            preferred_endpoint: 0,
+            down: vec![false; known.all.len()],
+            known,
+            version: backends.version(),
+            // Each thread begins with another address.
+            turn: thread,
+            connections: 0,
             // Each thread begins with another source.
             sourced: thread,
         }
+    }
+
+    /// Takes the addresses of a lookup that has ended since.
+    #[cold]
+    fn refresh(&mut self, backends: &Backends) {
+        self.version = backends.version();
+        self.known = backends.known();
+        self.down = vec![false; self.known.all.len()];
+    }
+
+    /// Returns the next address to try: one that is not down, else one that is. `first` is the place
+    /// at which the dial began.
+    fn next_endpoint(&self, first: usize, tried: &Tried) -> Option<usize> {
+        let active = &self.known.active;
+        let turn = |k: usize| active[(first + k) % active.len()];
+        let mut untried = (0..active.len()).map(turn).filter(|index| !tried.has(*index));
+        untried.clone().find(|index| !self.down[*index]).or_else(|| untried.next())
     }
 
     /// Returns true if the rate lets a slot dial now.
@@ -77,18 +109,26 @@ impl Dialing {
 impl Engine {
     /// Starts to dial for the request that the slot has just got.
     pub(super) fn dial(&mut self, index: usize) {
+        if self.dialing.version != self.shared.backends.version() {
+            self.dialing.refresh(&self.shared.backends);
+        }
         let slot = &mut self.slots[index];
-        slot.first_endpoint = self.dialing.preferred_endpoint;
-        slot.endpoints_tried = 0;
+        slot.first_endpoint = self.dialing.turn;
+        slot.tried = Tried::default();
+        slot.connection = 0;
+        self.dialing.turn = self.dialing.turn.wrapping_add(1);
         self.dial_next(index, Errno::CONNREFUSED);
     }
 
     /// Calls connect(2) for the next endpoint. `before` is the error of the previous one.
     fn dial_next(&mut self, index: usize, before: Errno) {
         let mut reason = before;
-        while self.slots[index].endpoints_tried < self.plan.endpoints().len() {
+        loop {
             let slot = &mut self.slots[index];
-            slot.endpoints_tried += 1;
+            let next = self.dialing.next_endpoint(slot.first_endpoint, &slot.tried);
+            let Some(endpoint) = next else { break };
+            slot.tried.insert(endpoint);
+            slot.endpoint = endpoint;
             slot.dialed_at = Instant::now();
             self.tally.ledger.connect_attempts += 1;
             match self.register(index) {
@@ -104,7 +144,7 @@ impl Engine {
                     return;
                 }
                 Err(errno) => {
-                    self.count_failed_attempt(errno);
+                    self.count_failed_attempt(index, errno);
                     reason = errno;
                 }
             }
@@ -112,16 +152,9 @@ impl Engine {
         self.dial_failed(index, reason);
     }
 
-    /// Returns the endpoint tried last. A dial begins with the endpoint that answered last; the
-    /// others follow in their order.
-    fn endpoint_index(&self, index: usize) -> usize {
-        let slot = &self.slots[index];
-        (slot.first_endpoint + slot.endpoints_tried - 1) % self.plan.endpoints().len()
-    }
-
     /// Makes a socket that is connecting, registered once for all its events.
     fn register(&mut self, index: usize) -> Result<OwnedFd, Errno> {
-        let endpoint = &self.plan.endpoints()[self.endpoint_index(index)];
+        let endpoint = &self.dialing.known.all[self.slots[index].endpoint];
         let family = match endpoint {
             Endpoint::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
             Endpoint::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
@@ -186,7 +219,7 @@ impl Engine {
             }
             Err(errno) => {
                 self.slots[index].socket = None;
-                self.count_failed_attempt(errno);
+                self.count_failed_attempt(index, errno);
                 self.dial_next(index, errno);
             }
         }
@@ -196,8 +229,12 @@ impl Engine {
     fn opened(&mut self, index: usize) -> Instant {
         let now = Instant::now();
         self.tick(now);
-        self.dialing.preferred_endpoint = self.endpoint_index(index);
         let slot = &mut self.slots[index];
+        let endpoint = slot.endpoint;
+        self.dialing.down[endpoint] = false;
+        let threads = self.plan.threads() as u64;
+        slot.connection = self.dialing.connections * threads + self.thread as u64 + 1;
+        self.dialing.connections += 1;
         // With TLS the dial has not succeeded yet.
         if self.tls.is_none() {
             slot.failed_dials = 0;
@@ -208,12 +245,28 @@ impl Engine {
         self.tally.ledger.opened += 1;
         self.gauges.open += 1;
         self.shared.note_opened();
+        if self.plan.keeps_addresses() {
+            self.tally.by_address.of(endpoint).opened += 1;
+        }
+        if self.plan.shows_exchange() {
+            self.keep_opened(index);
+        }
         now
     }
 
-    fn count_failed_attempt(&mut self, errno: Errno) {
+    fn count_failed_attempt(&mut self, index: usize, errno: Errno) {
+        self.count_down(index);
         let errno = counts::Errno::from_rustix(errno);
         *self.tally.ledger.connect_failed.entry(errno).or_default() += 1;
+    }
+
+    /// Notes that the address tried last has failed.
+    fn count_down(&mut self, index: usize) {
+        let endpoint = self.slots[index].endpoint;
+        self.dialing.down[endpoint] = true;
+        if self.plan.keeps_addresses() {
+            self.tally.by_address.of(endpoint).connects_failed += 1;
+        }
     }
 
     /// Fails the request, because every address has failed.
@@ -233,6 +286,7 @@ impl Engine {
     pub(super) fn dial_timed_out(&mut self, index: usize, now: Instant) {
         self.slots[index].socket = None;
         self.tally.ledger.connect_timed_out += 1;
+        self.count_down(index);
         let timeout = self.plan.timeout();
         self.fail(index, ErrorClass::ConnectTimeout, None, now, || {
             format!("no answer to connect within {timeout:?}")
@@ -259,10 +313,40 @@ impl Engine {
 mod tests {
     use super::*;
 
+    fn bare(next: Instant, gap: Duration) -> Dialing {
+        Dialing {
+            next,
+            gap,
+            known: Known::default(),
+            version: 0,
+            down: Vec::new(),
+            turn: 0,
+            connections: 0,
+            sourced: 0,
+        }
+    }
+
+    #[test]
+    fn addresses_take_turns_and_failed_ones_come_last() {
+        let mut dialing = bare(Instant::now(), Duration::ZERO);
+        dialing.known.active = vec![0, 1, 2];
+        dialing.down = vec![false, true, false];
+        let order = |first| {
+            let mut tried = Tried::default();
+            let next = || {
+                let next = dialing.next_endpoint(first, &tried)?;
+                tried.insert(next);
+                Some(next)
+            };
+            std::iter::from_fn(next).collect::<Vec<_>>()
+        };
+        assert_eq!((order(0), order(1), order(2)), (vec![0, 2, 1], vec![2, 0, 1], vec![2, 0, 1]));
+    }
+
     #[test]
     fn late_thread_catches_up_ten_milliseconds() {
         let (start, gap) = (Instant::now(), Duration::from_millis(5));
-        let mut dialing = Dialing { next: start, gap, preferred_endpoint: 0, sourced: 0 };
+        let mut dialing = bare(start, gap);
         let late = start + Duration::from_secs(1);
         for dial in 0..3 {
             assert!(
@@ -277,8 +361,7 @@ mod tests {
     #[test]
     fn without_a_rate_each_dial_is_due() {
         let start = Instant::now();
-        let mut dialing =
-            Dialing { next: start, gap: Duration::ZERO, preferred_endpoint: 0, sourced: 0 };
+        let mut dialing = bare(start, Duration::ZERO);
         (0..100).for_each(|_| dialing.spend(start));
         assert!(dialing.is_due(start));
     }

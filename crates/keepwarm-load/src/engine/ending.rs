@@ -112,6 +112,10 @@ impl Engine {
         self.tally.used.cpu_time = seconds::thread_cpu_time();
         self.tally.used.waited_for_core = seconds::waited_for_core();
         self.tally.used.ran = self.started.elapsed();
+        if self.plan.shows_exchange() {
+            let capture = self.slots.first_mut().and_then(|slot| slot.capture.as_mut());
+            self.tally.exchange = capture.and_then(|capture| capture.kept.take());
+        }
         self.tally
     }
 

@@ -42,7 +42,7 @@ impl Engine {
     #[inline]
     pub(super) fn begin_exchange(&mut self, index: usize, now: Instant) {
         let want_server = self.tally.first_response.is_none();
-        self.choose_request(index);
+        self.render_request(index);
         let slot = &mut self.slots[index];
         slot.state = State::Exchanging;
         slot.write_error = None;
@@ -52,6 +52,10 @@ impl Engine {
             false => Asked::Plain,
         };
         slot.response.begin(asked, want_server);
+        if let Some(capture) = &mut slot.capture {
+            capture.begin(asked);
+            self.keep_request(index);
+        }
         if self.is_open_loop() {
             let lag_us = micros(now.saturating_duration_since(self.slots[index].due_at));
             self.tally.send_lag.record(lag_us);
@@ -60,22 +64,15 @@ impl Engine {
         self.write(index);
     }
 
-    /// Chooses the next of the plan's requests, and renders it if it is a template.
+    /// Renders the slot's request, if it is a template.
     #[inline]
-    fn choose_request(&mut self, index: usize) {
+    fn render_request(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         let prepared = self.plan.prepared();
         slot.is_last = self.plan.requests_per_connection() == Some(slot.requests + 1);
-        // Numbers alternate between threads, so that each number is used once and each request
-        // equally often.
-        let local = self.pacing.begun * self.plan.threads() as u64 + self.thread as u64;
-        let number = self.plan.number(local);
-        self.pacing.begun += 1;
-        if prepared.len() > 1 {
-            slot.which = usize::try_from(number % prepared.len() as u64).unwrap_or(0);
-        }
         if let Start::Changing(template) = &prepared[slot.which].message(slot.is_last).start {
-            template.render(number, &mut self.random, &mut slot.rendered);
+            let trace = self.plan.trace();
+            template.render(slot.number, trace, &mut self.random, &mut slot.rendered);
         }
     }
 
@@ -173,11 +170,19 @@ impl Engine {
         match slot.state {
             State::Exchanging => match slot.response.feed(bytes) {
                 Ok(fed) => {
+                    if let Some(capture) = &mut slot.capture {
+                        capture.feed(&bytes[..fed.consumed], now);
+                    }
                     if let Some(response) = fed.complete {
                         self.complete(index, response, fed.consumed < bytes.len(), now);
                     }
                 }
-                Err(error) => self.bad_response(index, error, bytes, now),
+                Err(error) => {
+                    if let Some(capture) = &mut slot.capture {
+                        capture.feed(bytes, now);
+                    }
+                    self.bad_response(index, error, bytes, now);
+                }
             },
             State::Open | State::Leaving { wait: true, .. } => self.leave_stray(index),
             // Of a response that could not be read, the rest belongs to it.
@@ -236,6 +241,16 @@ impl Engine {
                 document_length: response.body_bytes,
             });
         }
+        if self.tally.notables.is_slow(service_us) {
+            self.note_slow(index, response.status, service_us, now);
+        }
+        if self.looks {
+            self.look(index, response, service_us, now);
+        }
+        if self.plan.shows_exchange() {
+            self.keep_times(index, now);
+        }
+        let slot = &mut self.slots[index];
         let early = slot.write_error.is_some() || self.is_writing(index);
         let slot = &mut self.slots[index];
         slot.state = State::Open;
@@ -252,6 +267,10 @@ impl Engine {
             self.leave(index, CloseCause::RequestLimit, Some(now));
         } else if response.persistence == Persistence::ServerCloses {
             self.leave(index, CloseCause::ResponseSaidClose, Some(now));
+        } else if let Some(age) = self.plan.max_lifetime()
+            && now.saturating_duration_since(self.slots[index].opened_at) >= age
+        {
+            self.leave(index, CloseCause::MaxLifetime, Some(now));
         }
     }
 
@@ -459,7 +478,16 @@ impl Engine {
         example: impl FnOnce() -> String,
     ) {
         self.tick(now);
-        self.tally.errors.record(key, now - self.started, example);
+        if self.tally.notables.wants_failure() {
+            let example = example();
+            self.note_failure(index, key.class, example.clone(), now);
+            self.tally.errors.record(key, now - self.started, || example);
+        } else {
+            self.tally.errors.record(key, now - self.started, example);
+        }
+        if self.looks {
+            self.count_failed_row(index);
+        }
         self.tally.ledger.failed += 1;
         self.settle(index, now);
     }
@@ -480,6 +508,9 @@ impl Engine {
         self.tick(now);
         if matches!(end, ConnectionEnd::ByUs(_) | ConnectionEnd::StillOpen) {
             self.announce_end(index);
+        }
+        if self.plan.shows_exchange() {
+            self.keep_end(index, end);
         }
         let slot = &mut self.slots[index];
         if let State::Leaving { wait: true, .. } = slot.state {

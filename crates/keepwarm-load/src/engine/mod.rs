@@ -7,10 +7,13 @@
 //! system calls of a request.
 
 mod alarm;
+mod backends;
+mod capture;
 mod collector;
 mod dial;
 mod ending;
 mod exchange;
+mod look;
 mod nap;
 mod release;
 mod seconds;
@@ -32,10 +35,11 @@ use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::counts::{Tally, micros};
+use crate::counts::{CloseCause, Tally, micros};
 use crate::pacer::{Pacer, SplitMix};
 use crate::plan::Plan;
 use alarm::{ALARM, Alarm, HEARTBEAT, Heartbeat};
+use capture::Capture;
 use dial::Dialing;
 use exchange::ConnectionEnd;
 use nap::Nap;
@@ -85,6 +89,8 @@ pub(crate) struct Engine {
     /// No timer is due before this instant.
     next_sweep: Instant,
     random: SplitMix,
+    /// Complete responses are counted in rows, or judged by expectations.
+    looks: bool,
     nap: Nap,
     tally: Tally,
     seconds: Seconds,
@@ -171,7 +177,7 @@ impl Engine {
         connections: usize,
         started: Instant,
     ) -> std::io::Result<Self> {
-        let slots = (0..connections).map(|_| Slot::new(started));
+        let slots = (0..connections).map(|_| Slot::new(started, Capture::of(&plan)));
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self {
             alarm: Alarm::new(&epoll)?,
@@ -184,12 +190,13 @@ impl Engine {
                 again: Vec::with_capacity(connections),
             },
             pacing: Pacing::new(pacer, &plan, started),
-            dialing: Dialing::new(&plan, thread, started),
+            dialing: Dialing::new(&plan, &shared.backends, thread, started),
             gauges: Gauges::default(),
             buffers: Buffers::new(plan.tls().is_some(), plan.streams_bodies()),
             tls: plan.tls().map(|tls| (tls.of_thread(), tls.name.clone())),
             next_sweep: started + plan.timeout(),
             random: SplitMix::new(RandomState::new().build_hasher().finish(), thread as u64),
+            looks: plan.keeps_rows() || plan.keeps_addresses() || !plan.expectations().is_empty(),
             nap: Nap::new(),
             tally: Tally::new(),
             seconds: Seconds::new(started),
@@ -356,7 +363,15 @@ impl Engine {
             State::Handshaking => self.handshake_ended(index, ConnectionEnd::TimedOut, None),
             State::Exchanging => self.exchange_timed_out(index, now),
             State::Leaving { .. } => self.stop_waiting(index),
-            State::Vacant | State::Open => {}
+            State::Open => self.reached_lifetime(index, now),
+            State::Vacant => {}
         }
+    }
+
+    /// Closes a connection that is idle and as old as the plan allows.
+    fn reached_lifetime(&mut self, index: usize, now: Instant) {
+        self.leave(index, CloseCause::MaxLifetime, Some(now));
+        // Reads first: a FIN that has arrived is the peer's close.
+        self.read(index);
     }
 }

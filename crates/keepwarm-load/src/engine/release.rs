@@ -96,6 +96,10 @@ impl Engine {
                 } else if !slot.in_idle_queue {
                     slot.in_idle_queue = true;
                     self.queues.idle.push_back(index);
+                    if let Some(age) = self.plan.max_lifetime() {
+                        let reached = slot.opened_at + age;
+                        self.arm(index, reached);
+                    }
                 }
                 self.release_due(now);
             }
@@ -158,6 +162,14 @@ impl Engine {
         let slot = &mut self.slots[index];
         slot.written = 0;
         slot.due_at = due;
+        // Numbers alternate between threads, so that each number is used once and each request
+        // equally often.
+        let local = self.pacing.begun * self.plan.threads() as u64 + self.thread as u64;
+        slot.number = self.plan.number(local);
+        self.pacing.begun += 1;
+        if self.plan.prepared().len() > 1 {
+            slot.which = self.plan.which(slot.number);
+        }
         self.arm(index, now + self.plan.timeout());
         if self.slots[index].state == State::Open {
             self.begin_exchange(index, now);

@@ -2,8 +2,12 @@
 //! written on the hot path: a thread reads the stop flags and publishes its progress once a batch.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
+use super::backends::Backends;
 use super::collector::Collector;
+use crate::plan::Endpoint;
 
 /// Failed dials per connection asked for, without one success, after which a target counts as
 /// unreachable.
@@ -31,16 +35,25 @@ pub(crate) struct Shared {
     aborted: AtomicBool,
     unreachable: AtomicBool,
     opened: AtomicBool,
+    /// All threads have ended.
+    ended: (Mutex<bool>, Condvar),
     /// Dials of the whole run that failed at every address.
     failed_dials: AtomicU64,
     unreachable_after: u64,
     cells: Box<[ProgressCell]>,
     pub(crate) collector: Collector,
+    pub(crate) backends: Backends,
 }
 
 impl Shared {
-    /// Prepares for `threads` threads that open up to `connections` connections together.
-    pub(crate) fn new(threads: usize, connections: u64, is_open_loop: bool) -> Self {
+    /// Prepares for `threads` threads that open up to `connections` connections together, to
+    /// `endpoints`.
+    pub(crate) fn new(
+        threads: usize,
+        connections: u64,
+        is_open_loop: bool,
+        endpoints: &[Endpoint],
+    ) -> Self {
         let failures = connections * FAILED_DIALS_PER_CONNECTION;
         let at_most = if is_open_loop { FAILED_DIALS_OF_OPEN_LOOP } else { u64::MAX };
         Self {
@@ -48,10 +61,12 @@ impl Shared {
             aborted: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
             opened: AtomicBool::new(false),
+            ended: (Mutex::new(false), Condvar::new()),
             failed_dials: AtomicU64::new(0),
             unreachable_after: failures.min(at_most),
             cells: (0..threads).map(|_| ProgressCell::default()).collect(),
             collector: Collector::new(threads),
+            backends: Backends::new(endpoints),
         }
     }
 
@@ -72,6 +87,19 @@ impl Shared {
     /// Asks the threads to end without waiting for requests in flight.
     pub(crate) fn abort(&self) {
         self.aborted.store(true, Relaxed);
+    }
+
+    /// Says that all threads have ended.
+    pub(crate) fn end(&self) {
+        *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ended.1.notify_all();
+    }
+
+    /// Waits until all threads have ended, but no longer than `most`. Returns true if they have.
+    pub(crate) fn wait_for_end(&self, most: Duration) -> bool {
+        let ended = self.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.ended.1.wait_timeout_while(ended, most, |ended| !*ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Returns true if no further request may be released.

@@ -29,6 +29,8 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustls::ClientConnection;
 
+use super::backends::Tried;
+use super::capture::Capture;
 use crate::counts::CloseCause;
 use crate::limits::RULES;
 use crate::plan::{Outgoing, Plan};
@@ -81,15 +83,23 @@ pub(super) struct Slot {
     pub(super) dialed_at: Instant,
     /// Time at which the connection was seen to be established.
     pub(super) opened_at: Instant,
-    /// Index of the first endpoint of the current dial.
+    /// Number of the connection in the run, from 1; 0 before the first one is established.
+    pub(super) connection: u64,
+    /// Number of the current request in the run, from 0.
+    pub(super) number: u64,
+    /// Index of the address of the connection, or of the one tried last.
+    pub(super) endpoint: usize,
+    /// Place at which the current dial began among the addresses.
     pub(super) first_endpoint: usize,
-    /// Number of endpoints tried for the current dial.
-    pub(super) endpoints_tried: usize,
+    /// Addresses tried for the current dial.
+    pub(super) tried: Tried,
     /// Number of dials that failed in a row.
     pub(super) failed_dials: u32,
     /// The only timer of a slot: timeout, end of the back-off, or end of waiting for the peer.
     pub(super) wake_at: Option<Instant>,
     pub(super) response: Counter,
+    /// Reads the content of responses, if the plan looks at it.
+    pub(super) capture: Option<Box<Capture>>,
     /// The TLS side of the connection, if it has one.
     pub(super) tls: Option<Box<ClientConnection>>,
     /// The peer has announced its end in TLS (close_notify), so its FIN does not truncate data.
@@ -111,7 +121,7 @@ pub(super) fn request<'a>(
 }
 
 impl Slot {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, capture: Option<Box<Capture>>) -> Self {
         Self {
             state: State::Vacant,
             socket: None,
@@ -127,11 +137,15 @@ impl Slot {
             sent_at: now,
             dialed_at: now,
             opened_at: now,
+            connection: 0,
+            number: 0,
+            endpoint: 0,
             first_endpoint: 0,
-            endpoints_tried: 0,
+            tried: Tried::default(),
             failed_dials: 0,
             wake_at: None,
             response: Counter::new(RULES),
+            capture,
             tls: None,
             end_announced: false,
             stray: false,

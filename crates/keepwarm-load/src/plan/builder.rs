@@ -1,17 +1,21 @@
 //! The settings of a plan, one by one, and their validation. Owns defaults, limits and the settings
 //! that exclude each other; the file of each subject owns its meaning on the wire.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::csv::Tables;
 use super::request::{self, Prepared, RequestParts};
 use super::share::Share;
 use super::target::{Target, without_zone};
 use super::tls::TlsSettings;
+use super::turns;
 use super::{
-    Body, ClosePolicy, ConnectTo, OpenLoop, Plan, PlanError, RequestSpec, Route, conflicts,
+    Body, ClosePolicy, ConnectTo, Expectation, Family, OpenLoop, Plan, PlanError, RequestSpec,
+    Route, conflicts,
 };
 use crate::limits::{MAX_CONCURRENCY, MAX_DURATION, MAX_RATE};
 use crate::pacer::{Arrivals, Course, Stage};
@@ -21,6 +25,9 @@ const MIN_RATE: f64 = 0.001;
 
 /// The most stages of an open loop.
 const MAX_STAGES: usize = 1000;
+
+/// The shortest time after which a host is looked up again.
+const MIN_DNS_TTL: Duration = Duration::from_millis(100);
 
 const DEFAULT_BACKLOG: usize = 1_000_000;
 const MAX_BACKLOG: usize = 100_000_000;
@@ -52,6 +59,12 @@ pub struct PlanBuilder {
     arrivals: Arrivals,
     backlog: usize,
     share: Share,
+    expectations: Vec<Expectation>,
+    shows_exchange: bool,
+    trace: bool,
+    max_lifetime: Option<Duration>,
+    dns_ttl: Option<Duration>,
+    tables: Tables,
 }
 
 impl PlanBuilder {
@@ -80,6 +93,12 @@ impl PlanBuilder {
             arrivals: Arrivals::Constant,
             backlog: DEFAULT_BACKLOG,
             share: Share::WHOLE,
+            expectations: Vec::new(),
+            shows_exchange: false,
+            trace: false,
+            max_lifetime: None,
+            dns_ttl: None,
+            tables: Tables::default(),
         }
     }
 
@@ -321,6 +340,52 @@ impl PlanBuilder {
     /// and the limits of one connection, are not.
     pub fn share(mut self, index: usize, of: usize) -> Self {
         self.share = Share { index, of };
+    /// Adds a condition that every response has to meet. A response that does not is counted as
+    /// missed, beside its place as completed. The first expectation that is missed counts.
+    pub fn expect(mut self, expectation: Expectation) -> Self {
+        self.expectations.push(expectation);
+        self
+    }
+
+    /// Keeps the exchange: the request as written, the response as read, and the times of its stages
+    /// ([`Summary::exchange`](crate::Summary::exchange)). Default `false`. The plan is then one of a
+    /// single request on a single connection, whatever was set before.
+    pub fn show_exchange(mut self, show: bool) -> Self {
+        self.shows_exchange = show;
+        self
+    }
+
+    /// Gives each request a `traceparent` field of its own (W3C Trace Context), by which its trace is
+    /// found where it was slow or failed. Default `false`. Refused beside such a header field.
+    pub fn trace(mut self, trace: bool) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Closes a connection once it is this old and carries no request. Default: no limit. Zero, and
+    /// more than [`MAX_DURATION`], are refused.
+    pub fn max_lifetime(mut self, age: Duration) -> Self {
+        self.max_lifetime = Some(age);
+        self
+    }
+
+    /// Looks the host up again each time this long has passed, on a thread of its own; new
+    /// connections go to the addresses that were found last. A lookup that fails changes nothing.
+    /// Default: the host is looked up once. Between a tenth of a second and [`MAX_DURATION`].
+    pub fn dns_ttl(mut self, ttl: Duration) -> Self {
+        self.dns_ttl = Some(ttl);
+        self
+    }
+
+    /// Uses addresses of one family only. Default: both.
+    pub fn family(mut self, family: Family) -> Self {
+        self.route.family = Some(family);
+        self
+    }
+
+    /// Looks for the files of `{csv:FILE.column}` in this folder first, then where the process is.
+    pub fn csv_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.tables.folder = Some(folder.into());
         self
     }
 
@@ -331,6 +396,9 @@ impl PlanBuilder {
     /// The first setting that cannot be used, with its value, the reason and a remedy.
     /// [`PlanError::is_unresolved`] distinguishes a name without an address from a wrong setting.
     pub fn build(mut self) -> Result<Plan, PlanError> {
+        if self.shows_exchange {
+            (self.requests, self.concurrency, self.threads) = (Some(1), 1, None);
+        }
         let open_loop = self.open_loop()?;
         self.check_numbers()?;
         self.share.check(self.concurrency, self.requests)?;
@@ -344,10 +412,14 @@ impl PlanBuilder {
         conflicts::one_request_per_connection(self.keep_alive, self.requests_per_connection)?;
         let specs = self.all_specs(&target)?;
         specs.iter().try_for_each(conflicts::fields)?;
-        let prepared =
-            specs.iter().map(|spec| self.prepare(spec, &target)).collect::<Result<_, _>>()?;
+        let tables = std::mem::take(&mut self.tables);
+        let (rows, row_of) = turns::rows(&specs);
+        let turns = turns::turns(&specs)?;
+        let prepare = |(spec, row)| self.prepare(spec, row, &target, &tables);
+        let prepared = specs.iter().zip(row_of).map(prepare).collect::<Result<_, _>>()?;
         let tls = target.secure.then(|| self.tls.plan(without_zone(&target.host))).transpose()?;
-        let endpoints = self.route.endpoints(&self.url, &target)?;
+        let (endpoints, resolve_time) = self.route.endpoints(&self.url, &target)?;
+        let trace = self.trace.then(|| RandomState::new().build_hasher().finish());
         let default_policy = if self.keep_alive { ClosePolicy::Now } else { ClosePolicy::WaitPeer };
         Ok(Plan {
             url: self.url,
@@ -369,6 +441,15 @@ impl PlanBuilder {
             timeout: self.timeout,
             open_loop,
             tls,
+            resolve_time,
+            expectations: self.expectations,
+            shows_exchange: self.shows_exchange,
+            trace,
+            max_lifetime: self.max_lifetime,
+            dns_ttl: self.dns_ttl,
+            keeps_rows: !self.specs.is_empty(),
+            rows,
+            turns,
         })
     }
 
@@ -406,10 +487,22 @@ impl PlanBuilder {
         }
         let default = if body.is_empty() { "GET" } else { "POST" };
         let method = self.method.clone().unwrap_or_else(|| default.to_owned());
-        Ok(vec![RequestSpec { method, path: target.path.clone(), headers, body }])
+        Ok(vec![RequestSpec {
+            method,
+            path: target.path.clone(),
+            headers,
+            body,
+            ..RequestSpec::default()
+        }])
     }
 
-    fn prepare(&self, spec: &RequestSpec, target: &Target) -> Result<Prepared, PlanError> {
+    fn prepare(
+        &self,
+        spec: &RequestSpec,
+        row: usize,
+        target: &Target,
+        tables: &Tables,
+    ) -> Result<Prepared, PlanError> {
         let parts = RequestParts {
             method: &spec.method,
             authority: &target.authority,
@@ -417,6 +510,8 @@ impl PlanBuilder {
             headers: &spec.headers,
             body: &spec.body,
             keep_alive: self.keep_alive,
+            trace: self.trace,
+            tables,
         };
         let usual = parts.prepare(self.templates)?;
         let limited = self.requests_per_connection.is_some() && self.keep_alive;
@@ -425,7 +520,7 @@ impl PlanBuilder {
         } else {
             None
         };
-        Ok(Prepared { is_head: spec.method == "HEAD", usual, last })
+        Ok(Prepared { is_head: spec.method == "HEAD", row, usual, last })
     }
 
     /// Returns the limit by time: the duration asked for, or the length of the stages if shorter.
@@ -529,8 +624,13 @@ impl PlanBuilder {
             ));
         }
         let of_stages = self.whole_duration().filter(|_| self.duration.is_none());
-        let times =
-            [("duration", self.duration), ("stages", of_stages), ("timeout", Some(self.timeout))];
+        let times = [
+            ("duration", self.duration),
+            ("stages", of_stages),
+            ("timeout", Some(self.timeout)),
+            ("max_lifetime", self.max_lifetime),
+            ("dns_ttl", self.dns_ttl),
+        ];
         for (setting, value) in times {
             let Some(value) = value else { continue };
             if value.is_zero() || value > MAX_DURATION {
@@ -541,6 +641,14 @@ impl PlanBuilder {
                     "use a time such as 10s",
                 ));
             }
+        }
+        if let Some(ttl) = self.dns_ttl.filter(|ttl| *ttl < MIN_DNS_TTL) {
+            return Err(PlanError::new(
+                "dns_ttl",
+                format!("{ttl:?}"),
+                "it is less than a tenth of a second, and would load the resolver",
+                "use a time such as 5s",
+            ));
         }
         Ok(())
     }

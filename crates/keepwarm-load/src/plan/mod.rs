@@ -5,7 +5,9 @@
 mod body;
 mod builder;
 mod conflicts;
+mod csv;
 mod error;
+mod expectation;
 mod file;
 mod request;
 mod request_file;
@@ -14,15 +16,18 @@ mod share;
 mod target;
 mod template;
 mod tls;
+mod turns;
 
 pub use body::Body;
 pub use builder::PlanBuilder;
 pub use error::PlanError;
+pub use expectation::Expectation;
 pub use file::read_file;
 pub(crate) use request::{Outgoing, Part, Prepared, Start};
 pub use request_file::{RequestFileError, RequestSpec};
-pub use route::ConnectTo;
-pub(crate) use route::{Endpoint, Route};
+pub use route::{ConnectTo, Family};
+pub(crate) use route::{Endpoint, MAX_ADDRESSES, Route};
+pub(crate) use template::traceparent;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -85,6 +90,18 @@ pub struct Plan {
     timeout: Duration,
     open_loop: Option<OpenLoop>,
     tls: Option<TlsPlan>,
+    resolve_time: Option<Duration>,
+    expectations: Vec<Expectation>,
+    shows_exchange: bool,
+    /// Seed of the trace ids, if requests have any.
+    trace: Option<u64>,
+    max_lifetime: Option<Duration>,
+    dns_ttl: Option<Duration>,
+    /// Names of the rows by request, with the sums of their weights.
+    rows: Vec<(String, u64)>,
+    keeps_rows: bool,
+    /// The turn of requests with weights; empty if they simply alternate.
+    turns: Vec<u32>,
 }
 
 /// The course of an open loop.
@@ -180,6 +197,70 @@ impl Plan {
 
     pub(crate) fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// Returns the conditions that every response has to meet.
+    pub fn expectations(&self) -> &[Expectation] {
+        &self.expectations
+    }
+
+    /// Returns true if the plan is of one request whose exchange is kept.
+    pub fn shows_exchange(&self) -> bool {
+        self.shows_exchange
+    }
+
+    /// Returns the time that it took to find the addresses of the host; `None` for an address.
+    pub fn resolve_time(&self) -> Option<Duration> {
+        self.resolve_time
+    }
+
+    /// Returns the seed of the trace ids, if requests have any.
+    #[inline]
+    pub(crate) fn trace(&self) -> Option<u64> {
+        self.trace
+    }
+
+    /// Returns the age at which a connection is closed, if there is such a limit.
+    #[inline]
+    pub fn max_lifetime(&self) -> Option<Duration> {
+        self.max_lifetime
+    }
+
+    /// Returns the time after which the name of the host is looked up again.
+    pub fn dns_ttl(&self) -> Option<Duration> {
+        self.dns_ttl
+    }
+
+    /// Returns the names of the rows by request, with the sums of their weights; never empty.
+    pub fn rows(&self) -> &[(String, u64)] {
+        &self.rows
+    }
+
+    /// Returns true if requests are counted by name.
+    #[inline]
+    pub(crate) fn keeps_rows(&self) -> bool {
+        self.keeps_rows
+    }
+
+    /// Returns true if connections and requests are counted by address.
+    pub(crate) fn keeps_addresses(&self) -> bool {
+        self.endpoints.len() > 1 || self.dns_ttl.is_some()
+    }
+
+    /// Looks the addresses of the host up again.
+    pub(crate) fn look_up(&self) -> Option<Vec<Endpoint>> {
+        self.route.endpoints(&self.url, &self.target).ok().map(|(endpoints, _)| endpoints)
+    }
+
+    /// Returns the index of request `number` among the plan's requests.
+    #[inline]
+    pub(crate) fn which(&self, number: u64) -> usize {
+        let (turns, requests) = (self.turns.len() as u64, self.prepared.len() as u64);
+        if turns > 0 {
+            let turn = usize::try_from(number % turns).unwrap_or(0);
+            return self.turns[turn] as usize;
+        }
+        usize::try_from(number % requests).unwrap_or(0)
     }
 
     /// Returns the most requests that a connection carries, if there is such a limit.

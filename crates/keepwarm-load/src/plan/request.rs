@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::body::{BodyFile, Content};
-use super::template::{self, BODY_LENGTH, Template};
+use super::csv::Tables;
+use super::template::{self, BODY_LENGTH, TRACE, Template};
 use super::{Body, PlanError};
 
 /// Fields that follow from other settings, with the setting to use instead. Given by hand they
@@ -36,6 +37,10 @@ pub(crate) struct RequestParts<'a> {
     pub(crate) headers: &'a [(String, String)],
     pub(crate) body: &'a Body,
     pub(crate) keep_alive: bool,
+    /// The request has a `traceparent` field of its own.
+    pub(crate) trace: bool,
+    /// The tables that fields of a template name.
+    pub(crate) tables: &'a Tables,
 }
 
 impl RequestParts<'_> {
@@ -60,14 +65,15 @@ impl RequestParts<'_> {
                     "templates",
                     text,
                     "it is no field of a template",
-                    "write {n}, {uuid} or {random:LOW-HIGH}; %7B is a brace in a path",
+                    "write {n}, {uuid}, {random:LOW-HIGH} or {csv:FILE.column}; %7B is a brace in a path",
                 ));
             }
         }
         // The start of a large body is sent with the head; the rest is shared, never copied.
         let copied = if body_changes { body.len() } else { body.len().min(COPIED) };
         let rest = Rest::Memory { body: Arc::clone(body), from: copied };
-        if templates && let Some(start) = Template::find(head.as_bytes(), &body[..copied]) {
+        let changing = self.changing(head.as_bytes(), &body[..copied], templates)?;
+        if let Some(start) = changing {
             return Ok(Message { start: Start::Changing(start), rest });
         }
         let mut bytes = head.into_bytes();
@@ -91,8 +97,24 @@ impl RequestParts<'_> {
             ));
         }
         let head = self.head(&file.len().to_string())?.into_bytes();
-        let start = Start::Fixed(head.into_boxed_slice());
+        let start = match self.changing(&head, &[], false)? {
+            Some(start) => Start::Changing(start),
+            None => Start::Fixed(head.into_boxed_slice()),
+        };
         Ok(Message { start, rest: Rest::File(Arc::clone(file)) })
+    }
+
+    /// Finds what changes from request to request, if anything may.
+    fn changing(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        templates: bool,
+    ) -> Result<Option<Template>, PlanError> {
+        if !templates && !self.trace {
+            return Ok(None);
+        }
+        Template::find(head, body, templates, self.tables)
     }
 
     fn head(&self, body_length: &str) -> Result<String, PlanError> {
@@ -115,6 +137,17 @@ impl RequestParts<'_> {
         }
         if !self.body.is_empty() || EXPECTS_BODY.contains(&self.method) {
             push_field(&mut head, "Content-Length", body_length);
+        }
+        if self.trace {
+            if given("traceparent") {
+                return Err(PlanError::new(
+                    "trace",
+                    "true",
+                    "a header field traceparent is given too, and the request would have it twice",
+                    "leave out one of the two",
+                ));
+            }
+            push_field(&mut head, "traceparent", TRACE);
         }
         if !self.keep_alive {
             push_field(&mut head, "Connection", "close");
@@ -255,6 +288,8 @@ impl Message {
 pub(crate) struct Prepared {
     /// The method is HEAD: the response has no content, even if its fields announce one.
     pub(crate) is_head: bool,
+    /// Index of its name among the plan's rows.
+    pub(crate) row: usize,
     pub(crate) usual: Message,
     /// The form for the last request of a connection, if only that one has `Connection: close`.
     pub(crate) last: Option<Message>,
@@ -361,6 +396,8 @@ mod tests {
             headers: &headers,
             body: &body.into(),
             keep_alive,
+            trace: false,
+            tables: &Tables::default(),
         };
         let message = parts.prepare(false).unwrap();
         String::from_utf8(in_memory(message.outgoing(&[]).after(0)).into()).unwrap()
@@ -425,6 +462,8 @@ mod tests {
             headers: &[],
             body: &body,
             keep_alive: true,
+            trace: false,
+            tables: &Tables::default(),
         };
         for templates in [false, true] {
             let parts = if templates { parts } else { RequestParts { path: "/", ..parts } };

@@ -14,8 +14,9 @@
 //! @body.bin
 //! ```
 //!
-//! The first line of a request is its method and its path. Header fields follow. The last line may
-//! be its body: `=` and the text, or `@` and the name of a file.
+//! The first line of a request is its method and its path, and perhaps `weight=3`, how often it is
+//! sent, and `name=items` or `name="all items"`, the row under which it is counted. Header fields
+//! follow. The last line may be its body: `=` and the text, or `@` and the name of a file.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,6 +24,9 @@ use std::io;
 
 use super::Body;
 use crate::limits::MAX_FILE_REQUESTS;
+
+/// The longest name of a request, in bytes.
+const MAX_NAME: usize = 200;
 
 /// A request of several that a plan sends in turn.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +40,10 @@ pub struct RequestSpec {
     pub headers: Vec<(String, String)>,
     /// The body, shared by every request that is made of it.
     pub body: Body,
+    /// The name under which it is counted; empty for method and path.
+    pub name: String,
+    /// How often it is sent, relative to the others; 0 counts as 1.
+    pub weight: u32,
 }
 
 /// The reason why a file of requests cannot be read, and the line.
@@ -61,7 +69,8 @@ impl fmt::Display for RequestFileError {
 impl std::error::Error for RequestFileError {}
 
 impl RequestSpec {
-    /// Reads the requests of a file: method and path, then header fields, then `= TEXT` or `@FILE`
+    /// Reads the requests of a file: method and path, with `weight=N` and `name=TEXT` behind them if
+    /// they are wanted, then header fields, then `= TEXT` or `@FILE`
     /// as the body. An empty line ends a request, `#` begins a comment. `read` returns the body of
     /// a file that is named; each file is read, or opened, once. The requests themselves stay in
     /// memory, because they are sent in turn again and again.
@@ -136,10 +145,10 @@ impl RequestSpec {
 }
 
 fn first_line(line: &str) -> Result<RequestSpec, String> {
-    let mut words = line.split_ascii_whitespace();
-    let (Some(method), Some(path), None) = (words.next(), words.next(), words.next()) else {
-        return Err(format!("{line:?} is not a method and a path, such as GET /items"));
-    };
+    let shape = || format!("{line:?} is not a method and a path, such as GET /items");
+    let (method, rest) = line.trim().split_once([' ', '\t']).ok_or_else(shape)?;
+    let rest = rest.trim_start();
+    let (path, options) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
     if !path.starts_with('/') {
         return Err(format!(
             "the path {path:?} does not begin with a slash; host and port are those of the URL"
@@ -148,7 +157,55 @@ fn first_line(line: &str) -> Result<RequestSpec, String> {
     if let Some(at) = path.find(|c: char| c.is_ascii_control() || !c.is_ascii()) {
         return Err(format!("the character at byte {at} of the path may not stand in a URL"));
     }
-    Ok(RequestSpec { method: method.to_owned(), path: path.to_owned(), ..RequestSpec::default() })
+    let mut request = RequestSpec {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        weight: 1,
+        ..RequestSpec::default()
+    };
+    let mut options = options.trim();
+    while !options.is_empty() {
+        let (option, rest) = one_option(options)?;
+        match option {
+            Given::Weight(weight) => request.weight = weight,
+            Given::Name(name) => request.name = name,
+        }
+        options = rest;
+    }
+    Ok(request)
+}
+
+/// A word behind method and path.
+enum Given {
+    Weight(u32),
+    Name(String),
+}
+
+/// Reads the first word of the options of a request, and returns the rest.
+fn one_option(options: &str) -> Result<(Given, &str), String> {
+    let word = || options.split([' ', '\t']).next().unwrap_or_default();
+    if let Some(rest) = options.strip_prefix("name=\"") {
+        let (name, rest) = rest.split_once('"').ok_or("the name has no closing quote")?;
+        return Ok((Given::Name(name_of(name)?), rest.trim_start()));
+    }
+    let rest = options[word().len()..].trim_start();
+    match word().split_once('=') {
+        Some(("name", name)) => Ok((Given::Name(name_of(name)?), rest)),
+        Some(("weight", weight)) => match weight.parse() {
+            Ok(weight @ 1..) => Ok((Given::Weight(weight), rest)),
+            _ => Err(format!("weight={weight}: it is not a whole number from 1")),
+        },
+        _ => Err(format!("{:?} is not weight=N or name=TEXT, which may follow the path", word())),
+    }
+}
+
+fn name_of(name: &str) -> Result<String, String> {
+    if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
+        return Err(format!(
+            "name={name:?}: a name has 1 to {MAX_NAME} bytes, no control character"
+        ));
+    }
+    Ok(name.to_owned())
 }
 
 fn header(line: &str) -> Result<(String, String), String> {
@@ -191,12 +248,24 @@ mod tests {
     }
 
     #[test]
+    fn weights_and_names_follow_the_path() {
+        let text = "GET /a weight=3 name=\"all of it\"\n\nGET /b name=b weight=7\n\nGET /c\n";
+        let requests = parse(text).unwrap();
+        let shown: Vec<_> = requests.iter().map(|r| (r.name.as_str(), r.weight)).collect();
+        assert_eq!(shown, [("all of it", 3), ("b", 7), ("", 1)]);
+    }
+
+    #[test]
     fn error_names_the_bad_line() {
         let table = [
             ("", 1, "no request"),
             ("# only\n\n", 2, "no request"),
             ("GET", 1, "method and a path"),
-            ("GET /a b", 1, "method and a path"),
+            ("GET /a b", 1, "weight=N or name=TEXT"),
+            ("GET /a weight=0", 1, "whole number from 1"),
+            ("GET /a weight=x", 1, "whole number from 1"),
+            ("GET /a name=", 1, "1 to 200 bytes"),
+            ("GET /a name=\"b", 1, "closing quote"),
             ("\n\nGET a", 3, "slash"),
             ("GET http://a/", 1, "slash"),
             ("GET /ä", 1, "may not stand"),

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, netdevice};
 
@@ -103,20 +104,51 @@ impl ConnectTo {
     }
 }
 
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    fn has(self, address: &SocketAddr) -> bool {
+        address.is_ipv4() == (self == Self::V4)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+/// The most addresses of a target that are used.
+pub(crate) const MAX_ADDRESSES: usize = 256;
+
 /// Settings of a plan for the way to the target.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Route {
     pub(crate) connect_to: Vec<ConnectTo>,
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) unix_socket: Option<PathBuf>,
+    pub(crate) family: Option<Family>,
 }
 
 impl Route {
-    /// Returns the endpoints in the order in which they are tried. Asks the resolver once, so that
-    /// no lookup falls into the measured time.
-    pub(crate) fn endpoints(&self, url: &str, target: &Target) -> Result<Vec<Endpoint>, PlanError> {
+    /// Returns the endpoints in the order in which they are tried, at most [`MAX_ADDRESSES`], and the
+    /// time that it took to find them. Asks the resolver, so that no lookup falls into the measured
+    /// time.
+    pub(crate) fn endpoints(
+        &self,
+        url: &str,
+        target: &Target,
+    ) -> Result<(Vec<Endpoint>, Option<Duration>), PlanError> {
         if let Some(path) = &self.unix_socket {
-            return self.unix(path);
+            return Ok((self.unix(path)?, None));
         }
         let rule = self.connect_to.iter().find(|rule| rule.matches(target));
         if let (None, Some(first)) = (rule, self.connect_to.first()) {
@@ -133,10 +165,23 @@ impl Route {
         let replaced = rule.map(|rule| rule.to_host.as_str()).filter(|host| !host.is_empty());
         let host = replaced.unwrap_or(&target.host);
         let port = rule.and_then(|rule| rule.to_port).unwrap_or(target.port);
-        let addresses = resolve(url, host, port)?;
+        let begun = Instant::now();
+        let mut addresses = resolve(url, host, port)?;
+        let is_name = host.parse::<IpAddr>().is_err() && !host.contains('%');
+        let took = is_name.then(|| begun.elapsed());
+        if let Some(family) = self.family {
+            addresses.retain(|address| family.has(address));
+            if addresses.is_empty() {
+                let family = family.as_str();
+                let reason = format!("{host} has no {family} address");
+                let way_out = "leave out -4 or -6, or use another host";
+                return Err(PlanError::new("url", url, reason, way_out).unresolved());
+            }
+        }
+        addresses.truncate(MAX_ADDRESSES);
         self.sources.iter().try_for_each(check_source)?;
         if self.sources.is_empty() {
-            return Ok(addresses.into_iter().map(Endpoint::Tcp).collect());
+            return Ok((addresses.into_iter().map(Endpoint::Tcp).collect(), took));
         }
         // An address can be reached only from an address of its own family.
         let reachable = |to: &SocketAddr| self.sources.iter().any(|s| s.is_ipv4() == to.is_ipv4());
@@ -150,16 +195,16 @@ impl Route {
                 "use IPv4 sources for an IPv4 target, IPv6 for IPv6",
             ));
         }
-        Ok(endpoints)
+        Ok((endpoints, took))
     }
 
     fn unix(&self, path: &Path) -> Result<Vec<Endpoint>, PlanError> {
         let wrong = |reason: &str, way_out| {
             PlanError::new("unix_socket", path.display().to_string(), reason, way_out)
         };
-        if !self.sources.is_empty() || !self.connect_to.is_empty() {
+        if !self.sources.is_empty() || !self.connect_to.is_empty() || self.family.is_some() {
             let reason = "a Unix socket has no address to connect from, or to replace";
-            return Err(wrong(reason, "leave out sources and connect-to"));
+            return Err(wrong(reason, "leave out sources, connect-to, -4 and -6"));
         }
         // A path that is not there yet is the dial's to report: the server may be about to make it.
         if std::fs::metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
@@ -211,7 +256,7 @@ fn resolve(url: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, PlanErro
         let way_out = "check the name, or use an address";
         PlanError::new("url", url, reason, way_out).unresolved()
     };
-    let addresses: Vec<SocketAddr> = match host.split_once('%') {
+    let mut addresses: Vec<SocketAddr> = match host.split_once('%') {
         Some((address, zone)) => vec![scoped(address, zone, port).ok_or_else(|| {
             let reason = format!("this host has no network interface {zone:?}");
             let way_out = "write the name or number that `ip link` shows behind %25";
@@ -222,6 +267,8 @@ fn resolve(url: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, PlanErro
             .map_err(|error| unresolved(format!("{host} does not resolve: {error}")))?
             .collect(),
     };
+    let mut seen = std::collections::HashSet::new();
+    addresses.retain(|address| seen.insert(*address));
     if addresses.is_empty() {
         return Err(unresolved(format!("{host} has no address")));
     }
@@ -250,7 +297,7 @@ mod tests {
     fn endpoints(rules: &[&str], url: &str) -> Vec<Endpoint> {
         let connect_to = rules.iter().map(|rule| rule.parse().unwrap()).collect();
         let route = Route { connect_to, ..Route::default() };
-        route.endpoints(url, &Target::parse(url).unwrap()).unwrap()
+        route.endpoints(url, &Target::parse(url).unwrap()).unwrap().0
     }
 
     fn tcp(address: &str) -> Vec<Endpoint> {

@@ -2,7 +2,10 @@
 //! rendering into bytes with the right Content-Length; sends nothing.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::PlanError;
+use super::csv::{Column, Tables};
 use crate::pacer::SplitMix;
 
 /// A field that changes from request to request.
@@ -16,7 +19,14 @@ enum Field {
     Random { low: u64, high: u64 },
     /// The length of the rendered body.
     BodyLength,
+    /// The value of a `traceparent` field.
+    Trace,
+    /// A value of this column of the template, in turn.
+    Csv(usize),
 }
+
+/// The longest `FILE.column` of a field.
+const MAX_CSV_NAME: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
@@ -30,32 +40,55 @@ pub(crate) struct Template {
     bytes: Vec<u8>,
     head: Vec<Part>,
     body: Vec<Part>,
+    columns: Vec<Arc<Column>>,
 }
 
 /// Stands for the length of the body in the head of a template. A control character, which no
 /// checked head contains otherwise.
 pub(crate) const BODY_LENGTH: &str = "\u{1}";
 
+/// Stands for the value of a `traceparent` field, likewise.
+pub(crate) const TRACE: &str = "\u{2}";
+
 impl Template {
-    /// Finds the fields of `head` and `body`. Returns `None` if there is no field.
-    pub(crate) fn find(head: &[u8], body: &[u8]) -> Option<Self> {
+    /// Finds the fields of `head` and `body`: those that are typed if `named`, and else those that
+    /// the head itself has. Returns `None` if there is no field.
+    ///
+    /// # Errors
+    ///
+    /// A file of a `{csv:…}` field cannot be used.
+    pub(crate) fn find(
+        head: &[u8],
+        body: &[u8],
+        named: bool,
+        tables: &Tables,
+    ) -> Result<Option<Self>, PlanError> {
         let mut bytes = Vec::with_capacity(head.len() + body.len());
-        let head = split(head, true, &mut bytes);
-        let body = split(body, false, &mut bytes);
+        let mut columns = Columns { tables, found: Vec::new() };
+        let line = head.iter().position(|byte| *byte == b'\r').unwrap_or(head.len());
+        let head = split(head, Place::Head { line }, named, &mut columns, &mut bytes)?;
+        let body = split(body, Place::Body, named, &mut columns, &mut bytes)?;
+        let columns = columns.found;
         let changes =
             |part: &Part| !matches!(part, Part::Literal(_) | Part::Field(Field::BodyLength));
         let any = head.iter().chain(&body).any(changes);
-        any.then_some(Self { bytes, head, body })
+        Ok(any.then_some(Self { bytes, head, body, columns }))
     }
 
     /// Replaces the content of `out` by request `number`.
-    pub(crate) fn render(&self, number: u64, random: &mut SplitMix, out: &mut Vec<u8>) {
+    pub(crate) fn render(
+        &self,
+        number: u64,
+        trace: Option<u64>,
+        random: &mut SplitMix,
+        out: &mut Vec<u8>,
+    ) {
         // The body is rendered first, because the head contains its length; then both change
         // places.
         out.clear();
-        self.render_parts(&self.body, number, random, 0, out);
+        self.render_parts(&self.body, number, trace, random, 0, out);
         let body_length = out.len();
-        self.render_parts(&self.head, number, random, body_length, out);
+        self.render_parts(&self.head, number, trace, random, body_length, out);
         out.rotate_left(body_length);
     }
 
@@ -63,6 +96,7 @@ impl Template {
         &self,
         parts: &[Part],
         number: u64,
+        trace: Option<u64>,
         random: &mut SplitMix,
         body_length: usize,
         out: &mut Vec<u8>,
@@ -72,6 +106,12 @@ impl Template {
                 Part::Literal(range) => out.extend_from_slice(&self.bytes[range.clone()]),
                 Part::Field(Field::Number) => push_number(out, number),
                 Part::Field(Field::BodyLength) => push_number(out, body_length as u64),
+                Part::Field(Field::Trace) => {
+                    out.extend_from_slice(traceparent(trace.unwrap_or(0), number).as_bytes());
+                }
+                Part::Field(Field::Csv(column)) => {
+                    out.extend_from_slice(self.columns[*column].value(number));
+                }
                 Part::Field(Field::Uuid) => push_uuid(out, random),
                 Part::Field(Field::Random { low, high }) => {
                     push_number(out, between(random, *low, *high));
@@ -81,13 +121,63 @@ impl Template {
     }
 }
 
+/// Returns the value of the `traceparent` field of request `number` (W3C Trace Context, 3.2). The
+/// ids of a run are random, and each request has its own.
+pub(crate) fn traceparent(seed: u64, number: u64) -> String {
+    let mut ids = SplitMix::new(seed, number);
+    let (high, low, span) = (ids.next_u64(), ids.next_u64(), ids.next_u64().max(1));
+    format!("00-{high:016x}{low:016x}-{span:016x}-01")
+}
+
+/// The columns of a template, while it is made.
+struct Columns<'a> {
+    tables: &'a Tables,
+    found: Vec<Arc<Column>>,
+}
+
+/// The part of a request that is cut.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// The head, whose first line ends there.
+    Head {
+        line: usize,
+    },
+    Body,
+}
+
+impl Columns<'_> {
+    /// Returns the field that `name` says (`FILE.column`), whose values fit into `place`.
+    fn field(&mut self, name: &str, place: Place, at: usize) -> Result<Field, PlanError> {
+        let column = match place {
+            Place::Head { line } if at < line => self.tables.in_path(name)?,
+            Place::Head { .. } => self.tables.in_field(name)?,
+            Place::Body => self.tables.in_body(name)?,
+        };
+        self.found.push(column);
+        Ok(Field::Csv(self.found.len() - 1))
+    }
+}
+
 /// Cuts `text` at its fields. Appends literals to `bytes`. Only a head contains the length.
-fn split(text: &[u8], is_head: bool, bytes: &mut Vec<u8>) -> Vec<Part> {
+fn split(
+    text: &[u8],
+    place: Place,
+    named: bool,
+    columns: &mut Columns<'_>,
+    bytes: &mut Vec<u8>,
+) -> Result<Vec<Part>, PlanError> {
     let mut parts = Vec::new();
     let mut literal = bytes.len();
     let mut at = 0;
     while at < text.len() {
-        let field = field_at(&text[at..]).filter(|(f, _)| is_head || *f != Field::BodyLength);
+        let csv = csv_at(&text[at..]).filter(|_| named);
+        let field = match csv {
+            Some((name, length)) => Some((columns.field(name, place, at)?, length)),
+            None => field_at(&text[at..]).filter(|(field, _)| match field {
+                Field::BodyLength | Field::Trace => place != Place::Body,
+                _ => named,
+            }),
+        };
         let Some((field, length)) = field else {
             bytes.push(text[at]);
             at += 1;
@@ -103,7 +193,15 @@ fn split(text: &[u8], is_head: bool, bytes: &mut Vec<u8>) -> Vec<Part> {
     if literal < bytes.len() {
         parts.push(Part::Literal(literal..bytes.len()));
     }
-    parts
+    Ok(parts)
+}
+
+/// Returns the name in a `{csv:FILE.column}` at the start of `text`, and the length of the field.
+fn csv_at(text: &[u8]) -> Option<(&str, usize)> {
+    let inside = text.strip_prefix(b"{csv:")?;
+    let end = inside.iter().take(MAX_CSV_NAME).position(|byte| *byte == b'}')?;
+    let name = std::str::from_utf8(&inside[..end]).ok()?;
+    (!name.is_empty()).then_some((name, end + "{csv:}".len()))
 }
 
 /// Returns the field at the start of `text`, and its length. Text that is not exactly a field stays
@@ -111,6 +209,9 @@ fn split(text: &[u8], is_head: bool, bytes: &mut Vec<u8>) -> Vec<Part> {
 fn field_at(text: &[u8]) -> Option<(Field, usize)> {
     if text.starts_with(BODY_LENGTH.as_bytes()) {
         return Some((Field::BodyLength, BODY_LENGTH.len()));
+    }
+    if text.starts_with(TRACE.as_bytes()) {
+        return Some((Field::Trace, TRACE.len()));
     }
     let inside = text.strip_prefix(b"{")?;
     // The longest field has two numbers of twenty digits.
@@ -137,7 +238,7 @@ fn field_at(text: &[u8]) -> Option<(Field, usize)> {
 pub(crate) fn nearly_a_field(text: &[u8], is_head: bool) -> Option<String> {
     for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
         let rest = &text[at..];
-        if field_at(rest).is_some() {
+        if field_at(rest).is_some() || csv_at(rest).is_some() {
             continue;
         }
         let inside = &rest[1..];
@@ -160,13 +261,15 @@ pub(crate) fn nearly_a_field(text: &[u8], is_head: bool) -> Option<String> {
 /// Returns true if `text` has a field.
 pub(crate) fn has_field(text: &[u8]) -> bool {
     let mut braces = text.iter().enumerate().filter(|(_, byte)| **byte == b'{');
-    braces.any(|(at, _)| field_at(&text[at..]).is_some())
+    braces.any(|(at, _)| field_at(&text[at..]).is_some() || csv_at(&text[at..]).is_some())
 }
 
 /// Returns the first field of `text`, as written.
 pub(crate) fn first_field(text: &str) -> Option<&str> {
     let fields = text.match_indices('{').filter_map(|(at, _)| {
-        let (_, length) = field_at(&text.as_bytes()[at..])?;
+        let rest = &text.as_bytes()[at..];
+        let csv = csv_at(rest).map(|(_, length)| length);
+        let length = csv.or_else(|| field_at(rest).map(|(_, length)| length))?;
         Some(&text[at..at + length])
     });
     { fields }.next()
@@ -217,10 +320,14 @@ mod tests {
 
     use super::*;
 
+    fn find(head: &[u8], body: &[u8]) -> Option<Template> {
+        Template::find(head, body, true, &Tables::default()).unwrap()
+    }
+
     fn render(head: &str, body: &str, number: u64) -> String {
-        let template = Template::find(head.as_bytes(), body.as_bytes()).unwrap();
+        let template = find(head.as_bytes(), body.as_bytes()).unwrap();
         let mut out = b"leftover".to_vec();
-        template.render(number, &mut SplitMix::new(1, 0), &mut out);
+        template.render(number, None, &mut SplitMix::new(1, 0), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -259,11 +366,27 @@ mod tests {
         for text in
             ["{", "{}", "{N}", "{n", "{\"n\":1}", "{random:5-1}", "{random:+1-2}", "{random:1-}"]
         {
-            assert_eq!(Template::find(b"", text.as_bytes()), None, "{text}");
+            assert_eq!(find(b"", text.as_bytes()), None, "{text}");
         }
         assert_eq!(render("{{n}}", "", 3), "{3}");
-        assert_eq!(Template::find(BODY_LENGTH.as_bytes(), b"plain"), None);
+        assert_eq!(find(BODY_LENGTH.as_bytes(), b"plain"), None);
         assert_eq!(render("{n}", BODY_LENGTH, 3), format!("3{BODY_LENGTH}"));
+    }
+
+    #[test]
+    fn each_request_has_its_own_trace() {
+        let head = format!("traceparent: {TRACE}");
+        let tables = Tables::default();
+        let template = Template::find(head.as_bytes(), b"{n}", false, &tables).unwrap().unwrap();
+        let text = |number| {
+            let mut out = Vec::new();
+            template.render(number, Some(7), &mut SplitMix::new(1, 0), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(3), format!("traceparent: {}{{n}}", traceparent(7, 3)));
+        assert_ne!(text(3), text(4));
+        let parts: Vec<_> = traceparent(7, 3).split('-').map(str::len).collect();
+        assert_eq!(parts, [2, 32, 16, 2]);
     }
 
     #[test]
@@ -296,9 +419,9 @@ mod tests {
             number in any::<u64>(),
         ) {
             let head = format!("{BODY_LENGTH}|");
-            if let Some(template) = Template::find(head.as_bytes(), text.as_bytes()) {
+            if let Some(template) = find(head.as_bytes(), text.as_bytes()) {
                 let mut out = Vec::new();
-                template.render(number, &mut SplitMix::new(number, 1), &mut out);
+                template.render(number, None, &mut SplitMix::new(number, 1), &mut out);
                 let out = String::from_utf8(out).unwrap();
                 let (length, body) = out.split_once('|').unwrap();
                 prop_assert_eq!(length.parse::<usize>().unwrap(), body.len());
