@@ -21,6 +21,7 @@ mod record_file;
 mod report;
 #[cfg(test)]
 mod screens;
+mod secrets;
 mod serve;
 mod show;
 mod watch;
@@ -29,12 +30,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, words};
 use crate::exit::Failure;
 
 fn main() -> ExitCode {
-    let result = match Arguments::try_parse() {
-        Ok(arguments) => run(arguments),
+    let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let typed = match words::expand(typed) {
+        Ok(typed) => typed,
+        Err(failure) => {
+            output::complain(&failure);
+            return failure.exit().into();
+        }
+    };
+    let result = match Arguments::try_parse_from(&typed) {
+        Ok(arguments) => run(arguments, &typed),
         // clap would ignore a failure of this write.
         Err(help) if !help.use_stderr() => {
             let text = help.render();
@@ -52,13 +61,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
+fn run(arguments: Arguments, typed: &[String]) -> Result<(), Failure> {
     match arguments.command {
         Command::Lab(options) => lab::run(&options),
-        Command::Load(options) => load::run(&options),
         Command::Merge(options) => merge::run(&options),
         Command::Completions { shell } => install::completions(shell),
         Command::Man { folder } => install::man(&folder),
+        Command::Load(mut options) => {
+            options.command_line = secrets::command_line(typed);
+            load::run(*options)
+        }
         Command::Report(options) => report::run(&options),
         Command::Version => output::print(&format!("keepwarm {}\n", args::VERSION)),
         Command::Explain { topic } => explain::run(topic.as_deref()),

@@ -199,7 +199,9 @@ impl Summary {
         self.exchange = details.exchange;
     }
 
-    fn empty(stopped: StopReason) -> Self {
+    /// Returns the result of a run that has counted nothing.
+    #[must_use]
+    pub fn empty(stopped: StopReason) -> Self {
         Self {
             completed: 0,
             failed: 0,

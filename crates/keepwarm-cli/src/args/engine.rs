@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use keepwarm_load::{
-    Arrivals, Body, ClosePolicy, ConnectTo, PlanBuilder, RequestSpec, Stage, read_file,
+    Arrivals, Body, ClosePolicy, ConnectTo, Family, PlanBuilder, RequestSpec, Stage, read_file,
 };
 
 use super::{duration, number};
@@ -70,6 +70,26 @@ pub(crate) struct EngineOptions {
     #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT", help_heading = CONNECTIONS)]
     pub(crate) connect_to: Vec<ConnectTo>,
 
+    /// Close a connection once it is this old and has no request in flight
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true,
+          value_parser = duration::parse_length, help_heading = CONNECTIONS)]
+    pub(crate) max_lifetime: Option<Duration>,
+
+    /// Look the host up again each time this long has passed; new connections go to the addresses
+    /// found last. All addresses of a host are used in turn
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true,
+          value_parser = duration::parse_length, conflicts_with = "unix_socket",
+          help_heading = CONNECTIONS)]
+    pub(crate) dns_ttl: Option<Duration>,
+
+    /// Use IPv4 addresses only
+    #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = CONNECTIONS)]
+    pub(crate) ipv4: bool,
+
+    /// Use IPv6 addresses only
+    #[arg(short = '6', long, help_heading = CONNECTIONS)]
+    pub(crate) ipv6: bool,
+
     /// Connect to this Unix socket instead of the host of the URL
     #[arg(long, value_name = "PATH", help_heading = CONNECTIONS)]
     pub(crate) unix_socket: Option<PathBuf>,
@@ -84,13 +104,14 @@ pub(crate) struct EngineOptions {
     #[arg(short = 'u', long, value_name = "USER:PASSWORD", help_heading = REQUESTS)]
     pub(crate) user: Option<String>,
 
-    /// Replace {uuid}, {random:1-100} and, as n in braces, the number of the request, in path,
-    /// header values and body
+    /// Replace {uuid}, {random:1-100}, {csv:FILE.column} (its rows in turn) and, as n in braces, the
+    /// number of the request, in path, header values and body
     #[arg(long, help_heading = REQUESTS)]
     pub(crate) template: bool,
 
-    /// Send the requests of this file in turn: 'METHOD /PATH', header lines, then '= BODY' or
-    /// '@FILE'; an empty line between two, # begins a comment
+    /// Send the requests of this file in turn: 'METHOD /PATH', perhaps with 'weight=3' and
+    /// 'name=items' behind it, header lines, then '= BODY' or '@FILE'; an empty line between two, #
+    /// begins a comment. Each name has a row of its own in the report
     #[arg(long, value_name = "FILE", conflicts_with_all = ["body", "body_file", "form", "method"],
           help_heading = REQUESTS)]
     pub(crate) requests_file: Option<PathBuf>,
@@ -100,6 +121,11 @@ pub(crate) struct EngineOptions {
     #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = part,
           help_heading = REQUESTS)]
     pub(crate) share: (usize, usize),
+
+    /// Give each request a traceparent field (W3C Trace Context) of its own; the slowest and the
+    /// first failed requests are listed with theirs
+    #[arg(long, help_heading = REQUESTS)]
+    pub(crate) trace: bool,
 
     /// Load the server for this long before, on connections of their own; nothing of it is counted
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true,
@@ -187,9 +213,11 @@ impl EngineOptions {
             let directory = path.parent().unwrap_or(Path::new(""));
             let specs = RequestSpec::parse_all(&text, |name| self.body_of(&directory.join(name)));
             builder = builder.request_specs(specs.map_err(|error| refused(error.to_string()))?);
+            builder = builder.csv_folder(directory);
         }
         let (part, parts) = self.share;
-        Ok(builder.templates(self.template).share(part.wrapping_sub(1), parts))
+        let builder = builder.templates(self.template).trace(self.trace);
+        Ok(builder.share(part.wrapping_sub(1), parts))
     }
 
     /// Opens the file of a body, or reads it: into memory if a template may change any byte of it.
@@ -227,6 +255,15 @@ impl EngineOptions {
                 WhoCloses::WaitPeer => ClosePolicy::WaitPeer,
                 WhoCloses::Reset => ClosePolicy::Reset,
             });
+        }
+        if let Some(age) = self.max_lifetime {
+            builder = builder.max_lifetime(age);
+        }
+        if let Some(ttl) = self.dns_ttl {
+            builder = builder.dns_ttl(ttl);
+        }
+        if self.ipv4 || self.ipv6 {
+            builder = builder.family(if self.ipv4 { Family::V4 } else { Family::V6 });
         }
         for source in &self.sources {
             builder = builder.source(*source);

@@ -2,10 +2,12 @@
 //!
 //! Owns their syntax and their help. Opens, looks up and starts nothing.
 
+pub(crate) mod curl;
 mod duration;
 pub(crate) mod engine;
 mod number;
 pub(crate) mod records;
+pub(crate) mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepwarm_lab::Policy;
+use keepwarm_load::Expectation;
 use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_sockets::State;
 
@@ -46,7 +49,7 @@ Exit codes:
   7  the file table is full, or too small for what is asked
   8  a child process failed
   9  the output could not be written
- 10  an assertion did not hold, or could not be judged
+ 10  an assertion did not hold, or could not be judged; --abort-if ended a load
 130  interrupted";
 
 const POLICIES: &str = "\
@@ -111,6 +114,12 @@ Examples:
   keepwarm load -z 10s --assert 'p99<20ms' --assert 'conn.opened<=110' URL
   keepwarm load -n 10000 -o run.json URL
       then: keepwarm report run.json --format ab
+  keepwarm load --one --expect 'status=2xx' URL
+      one request, as sent and as answered, before the load
+  keepwarm load -z 10s -- curl -X POST -d a=b URL
+      a curl line under load
+  keepwarm load @load.args URL
+      more arguments from a file
 
 Ctrl-C ends a load in order, with its account; twice, at once.
 
@@ -374,7 +383,20 @@ pub(crate) enum LabFormat {
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
     /// URL to put the load on: http://HOST:PORT/PATH, or https://
-    pub(crate) url: String,
+    #[arg(required_unless_present = "curl")]
+    pub(crate) url: Option<String>,
+
+    /// A curl command line instead of URL and requests: keepwarm load -n 1000 -- curl URL -H ...
+    #[arg(last = true, value_name = "curl ...", allow_hyphen_values = true)]
+    pub(crate) curl: Vec<String>,
+
+    /// Data of a curl line, in which a leading @ names no file
+    #[arg(skip)]
+    pub(crate) body_text: Option<String>,
+
+    /// Command line of the whole command, without its secrets
+    #[arg(skip)]
+    pub(crate) command_line: Vec<String>,
 
     /// Requests in all [default: as many as 10s allow, unless -z or --stages is given]
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true,
@@ -433,6 +455,27 @@ pub(crate) struct LoadOptions {
     #[arg(short = 'w', long = "watch", value_name = "PORT", allow_negative_numbers = true,
           value_parser = number::port)]
     pub(crate) watch: Vec<u16>,
+
+    /// Send one request and show it: the request as sent, the response as read, the times of its
+    /// stages, and what became of the connection
+    #[arg(long, conflicts_with_all = ["requests", "concurrency", "duration", "threads", "paced",
+          "warm_up", "watch"])]
+    pub(crate) one: bool,
+
+    /// Condition that each response has to meet: 'status=2xx', 'len=8', 'len<1000', 'body~"ok"',
+    /// 'body!~"error"'. A response that does not is a miss, and no failure: --assert 'misses==0'
+    /// fails the run. Can be given several times
+    #[arg(long, value_name = "EXPECTATION")]
+    pub(crate) expect: Vec<Expectation>,
+
+    /// End the run as soon as this holds, from its first whole second on, such as
+    /// 'errors.share>5%'; exit code 10. Can be given several times
+    #[arg(long, value_name = "CONDITION", value_parser = assertion::parse)]
+    pub(crate) abort_if: Vec<Assertion>,
+
+    /// A label that the record keeps, such as commit=1234567; can be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
 
     /// Condition that the run has to meet, such as 'p99<20ms' or 'conn.opened<=110'; can be given
     /// several times. `keepwarm explain assertions` has all names
@@ -529,6 +572,26 @@ pub(crate) struct ServeOptions {
     /// Stop when standard input ends, because the parent has gone
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,
+}
+
+impl LoadOptions {
+    /// Returns the URL. Without one there is a curl line, which has it.
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_deref().unwrap_or_default()
+    }
+}
+
+/// Parses a label: letters, digits, `_`, `-` and `.` in its name.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+    if name.is_empty() || name.len() > 100 || !name.chars().all(fits) {
+        return Err("its name has to have 1 to 100 letters, digits, _, - or .".to_owned());
+    }
+    if value.len() > 1000 || value.contains(char::is_control) {
+        return Err("its value has to have at most 1000 bytes, and no control character".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

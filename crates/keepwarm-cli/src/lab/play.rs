@@ -61,8 +61,8 @@ impl Stage {
         )
         .map_err(|failure| of_flag(&failure, "--front-port"))?;
         let plan = self.plan(front.address())?;
-        let load = load::drive(plan, policy.name(), &hops, None, || {
-            data.check().and_then(|()| front.check())
+        let load = load::drive(plan, policy.name(), &hops, None, |_| {
+            data.check().and_then(|()| front.check()).map(|()| None)
         })?;
         if interrupt::happened() {
             return Err(interrupt::failure());

@@ -65,8 +65,11 @@ fn judge_measurement(record: &LoadRecord) -> Result<(), Failure> {
     })
 }
 
-/// Fails if an assertion does not hold, or could not be judged.
+/// Fails if a condition has aborted the run, or an assertion does not hold, or could not be judged.
 fn judge_assertions(record: &LoadRecord) -> Result<(), Failure> {
+    if let Some(why) = &record.aborted {
+        return Err(Failure::new(Exit::Assertion, format!("the run was aborted: {why}")));
+    }
     let failures = assertion::failures(&record.assertions);
     failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }

@@ -16,10 +16,21 @@ use keepwarm_record::load::{
     Verdict,
 };
 
-use crate::machine;
+use super::detail;
+use crate::{machine, secrets};
+
+/// Builds the record of a run that has counted nothing yet.
+pub(super) fn empty(plan: &Plan, started: SystemTime) -> LoadRecord {
+    record(plan, &Summary::empty(StopReason::Finished), started, None)
+}
 
 /// Builds the record of a finished run, without hops and assertions.
-pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> LoadRecord {
+pub(crate) fn record(
+    plan: &Plan,
+    summary: &Summary,
+    started: SystemTime,
+    aborted: Option<String>,
+) -> LoadRecord {
     let timeline = timeline(&summary.timeline);
     let since = started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let mut record = LoadRecord {
@@ -32,6 +43,7 @@ pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> Loa
         stopped: match summary.stopped {
             StopReason::Finished => Stopped::Finished,
             StopReason::Unreachable => Stopped::Unreachable,
+            StopReason::Cancelled if aborted.is_some() => Stopped::Aborted,
             StopReason::Cancelled => Stopped::Cancelled,
         },
         elapsed_s: summary.elapsed.as_secs_f64(),
@@ -51,15 +63,15 @@ pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> Loa
         handshakes_resumed: summary.handshakes_resumed,
         statuses: summary.statuses.clone(),
         http_errors: None,
-        misses: None,
-        expectations: Vec::new(),
-        by_request: Vec::new(),
-        by_address: Vec::new(),
-        slowest: Vec::new(),
-        first_failures: Vec::new(),
-        one: None,
+        misses: detail::misses(summary),
+        expectations: detail::expectations(summary),
+        by_request: detail::by_request(summary),
+        by_address: detail::by_address(summary),
+        slowest: detail::notables(plan, summary, &summary.slowest),
+        first_failures: detail::notables(plan, summary, &summary.first_failures),
+        one: summary.exchange.as_deref().map(detail::one),
         capacity: None,
-        aborted: None,
+        aborted,
         errors: summary.errors.iter().map(error).collect(),
         connections: connections(summary),
         hops: Vec::new(),
@@ -70,7 +82,7 @@ pub(crate) fn record(plan: &Plan, summary: &Summary, started: SystemTime) -> Loa
         },
         server: summary.server_header.clone(),
         document_length: summary.document_length,
-        location: summary.location.clone(),
+        location: summary.location.as_deref().map(secrets::url),
         loader: loader(summary),
         verdict: Verdict::unjudged(),
         assertions: Vec::new(),
@@ -111,8 +123,8 @@ fn settings(plan: &Plan) -> Settings {
         .to_owned(),
         requests_per_connection: plan.requests_per_connection(),
         connect_rate: plan.connect_rate(),
-        max_lifetime_s: None,
-        dns_ttl_s: None,
+        max_lifetime_s: plan.max_lifetime().map(|age| age.as_secs_f64()),
+        dns_ttl_s: plan.dns_ttl().map(|ttl| ttl.as_secs_f64()),
         addresses: plan.addresses().map(|address| address.to_string()).collect(),
         timeout_s: plan.timeout().as_secs_f64(),
         request_bytes: plan.request_len() as u64,
@@ -123,7 +135,7 @@ fn settings(plan: &Plan) -> Settings {
     }
 }
 
-fn distribution(histogram: &Histogram) -> Distribution {
+pub(super) fn distribution(histogram: &Histogram) -> Distribution {
     Distribution {
         count: histogram.count(),
         min: histogram.min(),
@@ -280,7 +292,7 @@ mod tests {
         let plan = Plan::builder(format!("http://{address}/")).requests(100).concurrency(4);
         let plan = plan.build().expect("a plan");
         let summary = keepwarm_load::Run::start(plan.clone()).expect("a run").wait();
-        record(&plan, &summary, SystemTime::now())
+        record(&plan, &summary, SystemTime::now(), None)
     }
 
     #[test]

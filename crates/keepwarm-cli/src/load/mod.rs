@@ -3,6 +3,8 @@
 //! Owns the order: plan, warm-up, watch, run, record, show, exit code. `plan` makes the plan of the
 //! arguments, the engine runs it, `fill` and `hop_record` make the record, `show` makes its text, `ending` the exit code.
 
+mod abort;
+mod detail;
 mod ending;
 mod fill;
 mod fleet;
@@ -24,7 +26,7 @@ use keepwarm_load::{ClosePolicy, Plan, Run};
 use keepwarm_record::load::{LoadRecord, Schedule};
 
 use crate::args::engine::Spread;
-use crate::args::{LoadFormat, LoadOptions};
+use crate::args::{LoadFormat, LoadOptions, curl};
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::output_file::Output;
@@ -33,7 +35,8 @@ use crate::{interrupt, limits, output, show};
 /// Interval at which a running load is checked and its progress is drawn.
 const TICK: Duration = Duration::from_millis(50);
 
-pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
+pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
+    let options = &curl::apply(options)?;
     limits::make_room(descriptors(options), "ask for fewer connections with -c")?;
     plan::refuse(options)?;
     let plan = plan::of(options)?;
@@ -46,10 +49,12 @@ pub(crate) fn run(options: &LoadOptions) -> Result<(), Failure> {
         fleet::wait_until(instant)?;
     }
     let lines = options.live_lines.then(fleet::LiveLines::default);
-    let record = drive(plan, "load", &hops, lines, || Ok(()))?;
+    let record = drive(plan, "load", &hops, lines, abort::of(options))?;
     let hops = hops.finish(&OwnLoad::of(&record), speaks_tls::speaks_tls)?;
     let mut record = record.with_hops(hops);
     record.settings.schedule = schedule(options, &record);
+    record.command = options.command_line.clone();
+    record.labels = options.labels.iter().cloned().collect();
     record.judge(&options.assertions);
     let kept = output.write(&record, is_private(&record));
     let printed = match options.format {
@@ -95,7 +100,7 @@ fn warm_up(options: &LoadOptions) -> Result<(), Failure> {
     let plan = plan::builder(options)?.without_count().duration(duration);
     let plan = plan.close_policy(ClosePolicy::Reset).build();
     let plan = plan.map_err(|error| plan::refused(&error, Some(options)))?;
-    let record = drive(plan, "warm-up", &Hops::start(&[])?, None, || Ok(()))?;
+    let record = drive(plan, "warm-up", &Hops::start(&[])?, None, |_| Ok(None))?;
     ending::judge_warm_up(&record, interrupted())
 }
 
@@ -112,13 +117,14 @@ pub(crate) fn print(record: &LoadRecord, format: LoadFormat) -> Result<(), Failu
 
 /// Runs a plan to its end, or until interrupted, and shows its progress on stderr, and in `lines`.
 ///
-/// `check` is called at each tick; its failure ends the run, and is returned.
+/// `check` is called at each tick. Its failure ends the run, and is returned; a reason that it
+/// returns aborts the run, and becomes a part of the record.
 pub(crate) fn drive(
     plan: Plan,
     name: &str,
     hops: &Hops,
     mut lines: Option<fleet::LiveLines>,
-    mut check: impl FnMut() -> Result<(), Failure>,
+    mut check: impl FnMut(&Run) -> Result<Option<String>, Failure>,
 ) -> Result<LoadRecord, Failure> {
     let started = SystemTime::now();
     let run = Run::start(plan.clone()).map_err(|error| match error.raw_os_error() {
@@ -130,10 +136,17 @@ pub(crate) fn drive(
     let stop = run.stop();
     let mut progress = Progress::new();
     let mut verdict = Ok(());
+    let mut aborted = None;
     while !run.is_finished() {
         std::thread::sleep(TICK);
-        if verdict.is_ok() {
-            verdict = check();
+        if verdict.is_ok() && aborted.is_none() {
+            match check(&run) {
+                Ok(reason) => aborted = reason,
+                Err(failure) => verdict = Err(failure),
+            }
+            if aborted.is_some() {
+                stop.stop();
+            }
         }
         match interrupt::count() {
             0 if verdict.is_ok() => {}
@@ -149,7 +162,7 @@ pub(crate) fn drive(
     }
     progress.clear();
     let summary = run.wait();
-    verdict.map(|()| fill::record(&plan, &summary, started))
+    verdict.map(|()| fill::record(&plan, &summary, started, aborted))
 }
 
 /// Returns the schedule as it was asked for; the plan keeps only its instants.

@@ -38,6 +38,9 @@ pub(super) fn refuse(options: &LoadOptions) -> Result<(), Failure> {
                        request, or leave it out";
         return Err(Failure::new(Exit::Usage, message));
     }
+    for condition in &options.abort_if {
+        super::abort::refuse(condition, options)?;
+    }
     for assertion in &options.assertions {
         if let Some(why) = unjudgeable(assertion, options) {
             let message = format!("--assert {assertion}: it is not available here: {why}");
@@ -48,9 +51,9 @@ pub(super) fn refuse(options: &LoadOptions) -> Result<(), Failure> {
 }
 
 /// Returns why this run could not judge an assertion, if that is known before it begins.
-fn unjudgeable(assertion: &Assertion, options: &LoadOptions) -> Option<String> {
+pub(super) fn unjudgeable(assertion: &Assertion, options: &LoadOptions) -> Option<String> {
     let is_open = options.engine.rate.is_some() || !options.engine.stages.is_empty();
-    let is_tls = options.url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+    let is_tls = options.url().get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
     let name = assertion.name().as_str();
     let mut parts = name.split('.');
     match (parts.next(), parts.next()) {
@@ -60,6 +63,9 @@ fn unjudgeable(assertion: &Assertion, options: &LoadOptions) -> Option<String> {
         }
         (Some("response" | "lag"), _) if !is_open => {
             Some("a closed loop has no instants to count from: give --rate".to_owned())
+        }
+        (Some("misses"), _) if options.expect.is_empty() => {
+            Some("no response is expected to be anything: give --expect".to_owned())
         }
         (Some("handshake"), _) if !is_tls => {
             Some("the URL begins with http://, so that there is no TLS handshake".to_owned())
@@ -76,12 +82,17 @@ fn unjudgeable(assertion: &Assertion, options: &LoadOptions) -> Option<String> {
 
 /// Returns the settings of the arguments, not validated yet.
 pub(super) fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
-    let mut builder = Plan::builder(options.url.as_str())
+    let mut builder = Plan::builder(options.url())
         .concurrency(options.concurrency as usize)
         .keep_alive(!options.close)
         .timeout(options.timeout);
+    builder = builder.show_exchange(options.one);
+    for expectation in &options.expect {
+        builder = builder.expect(expectation.clone());
+    }
     match (options.requests, options.duration) {
         (Some(requests), _) => builder = builder.requests(requests),
+        (None, None) if options.one => {}
         (None, None) if !options.engine.ends_by_itself() => {
             builder = builder.duration(DEFAULT_DURATION);
         }
@@ -113,6 +124,9 @@ pub(super) fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
 /// Returns the body of -d or -D. With --template any byte may belong to a field, so the file is read
 /// into memory.
 fn body(options: &LoadOptions) -> Result<Option<Body>, Failure> {
+    if let Some(text) = &options.body_text {
+        return Ok(Some(Body::from(text.as_str())));
+    }
     let of_text = options.body.as_deref().and_then(|text| text.strip_prefix('@')).map(Path::new);
     let Some(path) = options.body_file.as_deref().or(of_text) else {
         return Ok(options.body.as_deref().map(Body::from));
@@ -145,6 +159,7 @@ pub(crate) fn refused(error: &PlanError, options: Option<&LoadOptions>) -> Failu
         "tls_insecure" => "--insecure".to_owned(),
         "tls_resumption" => "--no-resumption".to_owned(),
         "templates" => format!("--template {:?}", error.value()),
+        "trace" => "--trace".to_owned(),
         setting => format!("--{} {:?}", setting.replace('_', "-"), error.value()),
     };
     Failure::new(exit, format!("{given}: {}; {}", error.reason(), error.way_out()))

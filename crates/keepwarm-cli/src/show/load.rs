@@ -7,7 +7,7 @@ use keepwarm_record::watch::OwnerRecord;
 
 use super::numbers::{counted, millis, millis_or_dash, thousands};
 use super::table::{Table, paragraph};
-use super::{Columns, paint, printable};
+use super::{Columns, detail, one, paint, printable};
 
 /// Code of a finding without a next step.
 const HEALTHY: &str = "healthy";
@@ -26,6 +26,10 @@ const SLOW_CONNECT: &str = "A connect of a second or more is a SYN that was drop
                             net.core.somaxconn), or the network lost it.";
 
 pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> String {
+    if let Some(one) = &record.one {
+        let assertions = assertions(record, colour, columns.text);
+        return one::render(record, one, &assertions, colour, columns);
+    }
     let mut text = String::new();
     text.push_str(&outcome(record, colour, columns.text));
     if record.is_unreachable() {
@@ -38,9 +42,12 @@ pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> Str
     for note in record.merged.iter().flat_map(|merged| &merged.notes) {
         text.push_str(&paragraph("Note: ", &printable(note), columns.text));
     }
+    text.push_str(&detail::expectations(record, colour, columns.text));
     text.push_str(&assertions(record, colour, columns.text));
     text.push('\n');
     text.push_str(&latency(record, colour, columns));
+    text.push_str(&detail::by_request(record, colour, columns));
+    text.push_str(&detail::by_address(record, colour, columns));
     text.push_str(&heading("connections of the load generator", colour));
     text.push_str(&connections(record, columns.text));
     for hop in &record.hops {
@@ -48,6 +55,7 @@ pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> Str
     }
     text.push_str(&statuses(record, colour, columns.text));
     text.push_str(&errors(record, colour, columns.text));
+    text.push_str(&detail::notables(record, colour, columns));
     text.push('\n');
     if !record.settings.open_loop {
         text.push_str(&closed_loop(columns.text));
@@ -97,6 +105,10 @@ fn outcome(record: &LoadRecord, colour: bool, columns: usize) -> String {
         parts.push(paint(&failed, "1;31", colour));
     } else if record.http_errors() == 0 {
         parts.push(paint("none failed", worst, colour));
+    }
+    if let Some(misses @ 1..) = record.misses {
+        let missed = format!("{} missed what was expected", thousands(misses));
+        parts.push(paint(&missed, "1;31", colour));
     }
     if unsent > 0 {
         parts.push(paint(&format!("{} never sent", thousands(unsent)), "33", colour));

@@ -4,9 +4,11 @@
 //! nothing: each view returns its text.
 
 pub(crate) mod ab;
+mod detail;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod numbers;
+mod one;
 pub(crate) mod table;
 pub(crate) mod watch;
 

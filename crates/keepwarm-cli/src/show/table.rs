@@ -71,6 +71,11 @@ impl Table {
         blocks.join("\n")
     }
 
+    /// Removes the column that has this cell in the first row.
+    pub(crate) fn remove_column(&mut self, name: &str) {
+        self.take_out(name);
+    }
+
     /// Removes the rows with this label.
     pub(crate) fn remove_rows(&mut self, label: &str) {
         self.rows.retain(|(other, _)| other != label);

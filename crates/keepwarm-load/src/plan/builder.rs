@@ -340,6 +340,9 @@ impl PlanBuilder {
     /// and the limits of one connection, are not.
     pub fn share(mut self, index: usize, of: usize) -> Self {
         self.share = Share { index, of };
+        self
+    }
+
     /// Adds a condition that every response has to meet. A response that does not is counted as
     /// missed, beside its place as completed. The first expectation that is missed counts.
     pub fn expect(mut self, expectation: Expectation) -> Self {
@@ -581,11 +584,7 @@ impl PlanBuilder {
         } else {
             Course::stages(self.rate.unwrap_or(0.0), &self.stages)
         };
-        Ok(Some(OpenLoop {
-            course,
-            arrivals: self.arrivals,
-            backlog: self.backlog.div_ceil(self.share.of),
-        }))
+        Ok(Some(OpenLoop { course, arrivals: self.arrivals, backlog }))
     }
 
     fn check_numbers(&self) -> Result<(), PlanError> {

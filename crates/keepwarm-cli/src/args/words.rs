@@ -1,0 +1,171 @@
+//! `@FILE` arguments: a file with arguments, in the place of its name.
+//!
+//! Owns the words of such a file, and where one may stand: as an argument of its own, and not as the
+//! value of an option, so that `-d @FILE` stays what it is to curl.
+
+use clap::CommandFactory;
+
+use super::Arguments;
+use crate::exit::{Exit, Failure};
+
+/// The largest file of arguments, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Replaces each `@FILE` argument of a load by the words of its file. The first argument is the
+/// program.
+pub(crate) fn expand(typed: Vec<String>) -> Result<Vec<String>, Failure> {
+    if typed.get(1).is_none_or(|command| command != "load") {
+        return Ok(typed);
+    }
+    let mut words = Vec::with_capacity(typed.len());
+    let mut is_value = false;
+    let mut typed = typed.into_iter();
+    while let Some(word) = typed.next() {
+        if word == "--" {
+            // What follows is another program's command line.
+            words.push(word);
+            words.extend(typed);
+            return Ok(words);
+        }
+        match word.strip_prefix('@').filter(|file| !is_value && !file.is_empty()) {
+            Some(file) => {
+                let text = read(file)?;
+                let found = split(&text).map_err(|why| unusable(file, &why))?;
+                if let Some(nested) = found.iter().find(|word| word.starts_with('@')) {
+                    let why = format!("{nested}: a file of arguments cannot name another one");
+                    return Err(unusable(file, &why));
+                }
+                words.extend(found);
+                is_value = false;
+            }
+            None => {
+                is_value = takes_value(&word);
+                words.push(word);
+            }
+        }
+    }
+    Ok(words)
+}
+
+fn unusable(file: &str, why: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("cannot use @{file}: {why}"))
+}
+
+fn read(file: &str) -> Result<String, Failure> {
+    let too_large = |length: u64| length > MAX_BYTES;
+    if std::fs::metadata(file).is_ok_and(|there| too_large(there.len())) {
+        return Err(unusable(file, "it is larger than 1 MiB"));
+    }
+    std::fs::read_to_string(file).map_err(|error| unusable(file, &error.to_string()))
+}
+
+/// Returns true for an option whose value is the next argument.
+fn takes_value(word: &str) -> bool {
+    let command = Arguments::command();
+    let Some(load) = command.find_subcommand("load") else { return false };
+    let takes = |argument: &clap::Arg| argument.get_action().takes_values();
+    if let Some(long) = word.strip_prefix("--") {
+        return load.get_arguments().any(|one| one.get_long() == Some(long) && takes(one));
+    }
+    let Some(letters) = word.strip_prefix('-') else { return false };
+    // The first letter that takes a value has the rest of the word as its value, if there is one.
+    let of = |letter| load.get_arguments().find(|one| one.get_short() == Some(letter));
+    let taking = letters.char_indices().find(|(_, letter)| of(*letter).is_none_or(takes));
+    taking.is_some_and(|(at, letter)| at + letter.len_utf8() == letters.len())
+}
+
+/// Splits a text into words as a shell does: blanks separate, `'` and `"` quote, a backslash takes
+/// the next letter as it is, and `#` at the start of a word begins a comment.
+fn split(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '#' if word.is_none() => {
+                letters.by_ref().find(|letter| *letter == '\n');
+            }
+            letter if letter.is_whitespace() => words.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match letters.next().ok_or("a quote (') has no end")? {
+                        '\'' => break,
+                        letter => word.push(letter),
+                    }
+                }
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match letters.next().ok_or("a quote (\") has no end")? {
+                        '"' => break,
+                        '\\' => match letters.next().ok_or("a backslash has no letter")? {
+                            letter @ ('"' | '\\' | '$' | '`') => word.push(letter),
+                            '\n' => {}
+                            letter => word.extend(['\\', letter]),
+                        },
+                        letter => word.push(letter),
+                    }
+                }
+            }
+            '\\' => match letters.next().ok_or("a backslash has no letter")? {
+                '\n' => {}
+                letter => word.get_or_insert_default().push(letter),
+            },
+            letter => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn words_are_split_as_by_a_shell() {
+        let text = "-n 10 # a comment\n-H 'A: b c' \"d \\\"e\\\" $f\" g\\ h \\\n-k x#y ''\n";
+        let words = ["-n", "10", "-H", "A: b c", "d \"e\" $f", "g h", "-k", "x#y", ""];
+        assert_eq!(split(text).unwrap(), words);
+        for text in ["'a", "\"a", "a\\"] {
+            assert!(split(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_no_files_of_arguments() {
+        for word in ["-d", "--body", "-n", "-kd"] {
+            assert!(takes_value(word), "{word}");
+        }
+        for word in ["-k", "--close", "-dx", "--body=x", "http://a/", "-"] {
+            assert!(!takes_value(word), "{word}");
+        }
+        let typed = ["keepwarm", "load", "-d", "@body", "--", "curl", "@x"];
+        let typed: Vec<String> = typed.map(str::to_owned).to_vec();
+        assert_eq!(expand(typed.clone()).unwrap(), typed);
+    }
+
+    #[test]
+    fn files_of_arguments_are_replaced() {
+        let path = std::env::temp_dir().join(format!("keepwarm-args-{}", std::process::id()));
+        let name = format!("@{}", path.display());
+        let typed = || vec!["keepwarm".to_owned(), "load".to_owned(), name.clone()];
+        std::fs::write(&path, "-n 5\nhttp://host/").unwrap();
+        assert_eq!(expand(typed()).unwrap()[2..], ["-n", "5", "http://host/"]);
+        std::fs::write(&path, "@other").unwrap();
+        assert!(expand(typed()).unwrap_err().to_string().contains("cannot name another"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(expand(typed()).unwrap_err().to_string().contains(&name));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,40}") {
+            let _ = split(&text);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Credentials that may not leave the command: in a record, on a page, in metrics.
+//!
+//! Owns which words are secret, and their replacement by `***`. Reads and writes nothing.
+
+/// Stands in the place of a secret.
+pub(crate) const HIDDEN: &str = "***";
+
+/// Letters of options without a value, of this tool and of curl: those behind them in one word are
+/// options too.
+const FLAGS: &str = "kIsSvLiGfgNqOJ#0465";
+
+/// Returns true for a header field whose value is a credential.
+pub(crate) fn is_secret_field(name: &str) -> bool {
+    let name = name.trim().to_ascii_lowercase();
+    let known = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+    let parts = ["token", "secret", "password", "api-key", "apikey"];
+    known.contains(&name.as_str()) || parts.iter().any(|part| name.contains(part))
+}
+
+/// Hides the value of a header line with a credential.
+pub(crate) fn field(line: &str) -> String {
+    match line.split_once(':') {
+        Some((name, _)) if is_secret_field(name) => format!("{name}: {HIDDEN}"),
+        _ => line.to_owned(),
+    }
+}
+
+/// Hides the password of a URL.
+pub(crate) fn url(text: &str) -> String {
+    let Some(start) = text.find("://").map(|at| at + 3) else { return text.to_owned() };
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let Some((user, host)) = text[start..end].rsplit_once('@') else { return text.to_owned() };
+    let user = match user.split_once(':') {
+        Some((user, _)) => format!("{user}:{HIDDEN}"),
+        None => user.to_owned(),
+    };
+    format!("{}{user}@{host}{}", &text[..start], &text[end..])
+}
+
+/// The kind of a value that an option takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Secret,
+    Field,
+    Other,
+}
+
+fn kind_of_long(name: &str) -> Kind {
+    match name {
+        "user" | "proxy-user" | "oauth2-bearer" | "cookie" | "pass" | "proxy-pass"
+        | "tlspassword" => Kind::Secret,
+        "header" | "proxy-header" => Kind::Field,
+        _ => Kind::Other,
+    }
+}
+
+fn kind_of_short(letter: char) -> Kind {
+    match letter {
+        'u' | 'U' | 'b' => Kind::Secret,
+        'H' => Kind::Field,
+        _ => Kind::Other,
+    }
+}
+
+fn value(kind: Kind, text: &str) -> String {
+    match kind {
+        Kind::Secret => HIDDEN.to_owned(),
+        Kind::Field => field(text),
+        Kind::Other => url(text),
+    }
+}
+
+/// Returns a command line with `***` in the place of its secrets.
+pub(crate) fn command_line(words: &[String]) -> Vec<String> {
+    let mut next = Kind::Other;
+    let mut hidden = Vec::with_capacity(words.len());
+    for word in words {
+        let kind = std::mem::replace(&mut next, Kind::Other);
+        if kind != Kind::Other {
+            hidden.push(value(kind, word));
+            continue;
+        }
+        if let Some(long) = word.strip_prefix("--") {
+            hidden.push(match long.split_once('=') {
+                Some((name, text)) => format!("--{name}={}", value(kind_of_long(name), text)),
+                None => {
+                    next = kind_of_long(long);
+                    word.clone()
+                }
+            });
+            continue;
+        }
+        let letters = word.strip_prefix('-').unwrap_or_default();
+        let taking = letters.char_indices().find(|(_, letter)| !FLAGS.contains(*letter));
+        hidden.push(
+            match taking.map(|(at, letter)| (at + letter.len_utf8(), kind_of_short(letter))) {
+                None | Some((_, Kind::Other)) => url(word),
+                Some((at, kind)) if at == letters.len() => {
+                    next = kind;
+                    word.clone()
+                }
+                Some((at, kind)) => {
+                    let (before, text) = word.split_at(at + 1);
+                    let (sign, text) = match text.strip_prefix('=') {
+                        Some(text) => ("=", text),
+                        None => ("", text),
+                    };
+                    format!("{before}{sign}{}", value(kind, text.trim_start()))
+                }
+            },
+        );
+    }
+    hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hidden(line: &str) -> String {
+        let words: Vec<String> = line.split('|').map(str::to_owned).collect();
+        command_line(&words).join("|")
+    }
+
+    #[test]
+    fn credentials_of_every_spelling_are_hidden() {
+        for (typed, shown) in [
+            ("-u|me:pw|x", "-u|***|x"),
+            ("-ume:pw", "-u***"),
+            ("-u=me:pw", "-u=***"),
+            ("-ku|me:pw", "-ku|***"),
+            ("-skume:pw", "-sku***"),
+            ("--user|me:pw", "--user|***"),
+            ("--user=me:pw", "--user=***"),
+            ("-H|Authorization: Bearer pw", "-H|Authorization: ***"),
+            ("-HCookie:pw", "-HCookie: ***"),
+            ("--header=proxy-authorization: pw", "--header=proxy-authorization: ***"),
+            ("-H|X-Api-Key: pw", "-H|X-Api-Key: ***"),
+            ("-H|Accept: pw", "-H|Accept: pw"),
+            ("http://me:pw@host/a@b", "http://me:***@host/a@b"),
+            ("--url=http://me:pw@host", "--url=http://me:***@host"),
+            ("--|curl|-b|a=pw", "--|curl|-b|***"),
+            ("--cookie|a=pw", "--cookie|***"),
+            ("-n|10|-c|5|http://host/?q=1", "-n|10|-c|5|http://host/?q=1"),
+        ] {
+            assert_eq!(hidden(typed), shown);
+        }
+    }
+}
