@@ -78,6 +78,9 @@ impl PortForecast {
     }
 }
 
+/// Seconds for which a growth is expected to go on.
+const A_DAY: f64 = 86_400.0;
+
 /// Time until local ports get scarce, from the age of each TIME_WAIT to the second and the rate at
 /// which new ones come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,15 +99,30 @@ impl PortOutlook {
     /// rate alone decides, so the forecast ends there.
     #[must_use]
     pub fn of(used: u64, range: u64, by_age: &[u32], closes_per_second: f64) -> Self {
+        Self::growing(used, range, by_age, closes_per_second, 0.0)
+    }
+
+    /// Forecasts as [`of`](Self::of) does, where `growth_per_second` more connections stay open each
+    /// second. Such a forecast goes on for a day.
+    #[must_use]
+    pub fn growing(
+        used: u64,
+        range: u64,
+        by_age: &[u32],
+        closes_per_second: f64,
+        growth_per_second: f64,
+    ) -> Self {
         let mut outlook = Self { cliff_in: None, exhausted_in: None };
         let seconds = TIME_WAIT.as_secs();
         let mut expired = 0;
+        let mut taken = 0.0;
         for ahead in 0..=seconds {
             if let Some(oldest) = seconds.checked_sub(ahead).filter(|_| ahead > 0) {
                 let place = usize::try_from(oldest).unwrap_or(usize::MAX);
                 expired += by_age.get(place).copied().map_or(0, u64::from);
             }
-            let taken = used.saturating_sub(expired) as f64 + closes_per_second * ahead as f64;
+            let more = closes_per_second + growth_per_second;
+            taken = used.saturating_sub(expired) as f64 + more * ahead as f64;
             let when = Some(Duration::from_secs(ahead));
             if outlook.cliff_in.is_none() && taken * 2.0 >= range as f64 {
                 outlook.cliff_in = when;
@@ -113,6 +131,13 @@ impl PortOutlook {
                 outlook.exhausted_in = when;
             }
         }
+        // From then on as many TIME_WAITs end as are entered.
+        let later = |ports: f64| {
+            let ahead = seconds as f64 + (ports - taken) / growth_per_second;
+            (growth_per_second > 0.0 && ahead <= A_DAY).then(|| Duration::from_secs_f64(ahead))
+        };
+        outlook.cliff_in = outlook.cliff_in.or_else(|| later(range as f64 / 2.0));
+        outlook.exhausted_in = outlook.exhausted_in.or_else(|| later(range as f64));
         outlook
     }
 }

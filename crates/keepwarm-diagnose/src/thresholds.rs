@@ -84,6 +84,8 @@ pub(crate) const FAILED_SHARE: f64 = 0.05;
 
 /// Share of the local ports from which they are a finding.
 pub(crate) const PORTS_WORTH_A_WORD: f64 = 0.35;
+/// The time ahead within which a forecast of slow connects is a finding.
+pub(crate) const PORTS_FORESEEN_WITHIN: Duration = Duration::from_secs(3_600);
 
 // ---- D12 ----------------------------------------------------------------------------------------
 

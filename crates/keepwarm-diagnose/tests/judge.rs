@@ -498,4 +498,12 @@ fn port_outlook_counts_expiries_and_new_closes() {
     assert_eq!((outlook.cliff_in, outlook.exhausted_in), (None, None));
     // Beyond it already.
     assert_eq!(PortOutlook::of(20_000, 28_232, &none, 0.0).cliff_in, Some(secs(0)));
+    // Connections that stay open, 46 more each second: no TIME_WAIT, and a cliff all the same.
+    let outlook = PortOutlook::growing(0, 28_232, &none, 0.0, 46.0);
+    let in_s = |when: Option<std::time::Duration>| when.map(|when| when.as_secs());
+    assert_eq!((in_s(outlook.cliff_in), in_s(outlook.exhausted_in)), (Some(306), Some(613)));
+    // Beside closes, of which a minute's stay.
+    let outlook = PortOutlook::growing(0, 28_232, &none, 100.0, 10.0);
+    assert_eq!(in_s(outlook.exhausted_in), Some(2_223));
+    assert_eq!(PortOutlook::growing(0, 28_232, &none, 0.0, 0.1).cliff_in, None, "in days");
 }

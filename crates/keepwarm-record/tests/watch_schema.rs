@@ -8,9 +8,10 @@ use keepwarm_record::assertion::{AssertionOutcome, AssertionRecord};
 use keepwarm_record::machine::Machine;
 use keepwarm_record::read::{AnyRecord, ReadError};
 use keepwarm_record::watch::{
-    AcceptQueueRecord, Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord, Level,
-    LifetimeRecord, Mode, OwnerRecord, PerConnection, PollDiffRecord, PollsRecord, PortsRecord,
-    ResetsRecord, SCHEMA, ScopeRecord, Side, StuckRecord, WaitingRecord, WatchRecord,
+    AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingKind, FindingRecord,
+    IdleRecord, Level, LifetimeRecord, Mode, OwnerRecord, PerConnection, PollDiffRecord,
+    PollsRecord, PortsRecord, ResetsRecord, SCHEMA, ScopeRecord, Side, StuckRecord, WaitingRecord,
+    WatchRecord,
 };
 use serde_json::Value;
 
@@ -78,6 +79,8 @@ fn full() -> WatchRecord {
             cliff_in_s: Some(11),
             exhausted_in_s: Some(35),
         }),
+        growth_per_s: Some(46.0),
+        files: Some(FilesRecord { pid: 1, used: 800, limit: 1024, exhausted_in_s: 5 }),
         owners: vec![OwnerRecord {
             pid: 4_711,
             process: Some("client".to_owned()),

@@ -5,6 +5,7 @@
 //! are `keepwarm-diagnose`'s.
 
 mod destination;
+mod growth;
 pub(crate) mod names;
 pub(crate) mod owner;
 pub(crate) mod record;
@@ -12,6 +13,7 @@ mod runtime;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime};
 use keepwarm_diagnose::{
@@ -23,6 +25,7 @@ use keepwarm_sockets::{
 };
 
 use self::destination::Context;
+use self::growth::Growths;
 use self::names::{NameFinder, Names};
 
 /// Processes whose runtime and cgroup are remembered.
@@ -42,8 +45,24 @@ pub(crate) struct Judged {
     pub(crate) cgroups: Vec<Option<String>>,
     /// The names of the owners, in their order.
     pub(crate) names: Vec<Names>,
+    /// Connections by which it grows a second, if that goes on.
+    pub(crate) growth_per_s: Option<f64>,
+    /// The file table of the main owner, where connections that stay open fill it.
+    pub(crate) files: Option<Files>,
     /// The most important finding comes first.
     pub(crate) findings: Vec<Finding>,
+}
+
+/// File table of a process that connections fill.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Files {
+    pub(crate) pid: u32,
+    /// Files that are open.
+    pub(crate) used: u64,
+    /// The soft limit.
+    pub(crate) limit: u64,
+    /// Time until it is reached and no connection can be opened or accepted.
+    pub(crate) exhausted_in: Duration,
 }
 
 /// Judges reports, and remembers processes from one report to the next.
@@ -59,6 +78,7 @@ pub(crate) struct Judge {
     cgroups: Remembered<String>,
     names: Remembered<Names>,
     finder: NameFinder,
+    growths: Growths,
 }
 
 /// A fact of each process that was met, with the time at which the process started: an id may be given
@@ -81,6 +101,7 @@ impl Judge {
             cgroups: HashMap::new(),
             names: HashMap::new(),
             finder,
+            growths: Growths::default(),
         }
     }
 
@@ -100,10 +121,16 @@ impl Judge {
         let missing = test.map(destination::missing).unwrap_or_default();
         let lost_share = destination::lost_share(report);
         let programs = self.programs(report);
-        let mut judge = |one: &Destination| {
+        let at = Instant::now();
+        self.growths.observe(report, at);
+        let window = report.window;
+        let growths = report.destinations.iter().map(|one| self.growths.of(one, window, at));
+        let growths: Vec<Option<f64>> = growths.collect();
+        let files = files(report, &growths);
+        let mut judge = |(one, growth_per_s): (&Destination, &Option<f64>)| {
             let peer = one.service.map(|service| (service, one.side.other()));
             let context = Context {
-                ports: self.ports(one),
+                ports: self.ports(one, growth_per_s.unwrap_or(0.0)),
                 is_reused: self.is_reused(one.service.map(|service| service.ip())),
                 runtime: self.runtime(one),
                 peer_runtime: peer.and_then(|peer| programs.get(&peer).copied()),
@@ -111,9 +138,12 @@ impl Judge {
                 missing,
                 load: load(one),
             };
-            self.judge_one(one.clone(), report, context)
+            let judged = self.judge_one(one.clone(), report, context);
+            let owner = main_owner(one).filter(|_| growth_per_s.is_some());
+            let files = owner.and_then(|pid| files.get(&pid).copied());
+            Judged { growth_per_s: *growth_per_s, files, ..judged }
         };
-        report.destinations.iter().map(&mut judge).collect()
+        report.destinations.iter().zip(&growths).map(&mut judge).collect()
     }
 
     /// Judges the counters of the whole network namespace: those of the polls at level L0; above it,
@@ -149,6 +179,7 @@ impl Judge {
 
     /// Reads the facts about owners that can only be read while they live.
     pub(crate) fn remember_owners(&mut self, report: &HostReport) {
+        self.growths.observe(report, Instant::now());
         for one in &report.destinations {
             self.runtime(one);
             for owner in &one.owners {
@@ -169,7 +200,9 @@ impl Judge {
         let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
         let names = destination.owners.iter().map(|owner| self.names(owner.pid)).collect();
         let findings = judge(&evidence);
-        Judged { findings, ports: evidence.ports, runtime, cgroups, names, destination }
+        let ports = evidence.ports;
+        let (growth_per_s, files) = (None, None);
+        Judged { findings, ports, runtime, cgroups, names, growth_per_s, files, destination }
     }
 
     fn runtime(&mut self, destination: &Destination) -> Option<Runtime> {
@@ -193,7 +226,7 @@ impl Judge {
         remembered(&mut self.names, pid, |pid| Some(finder.find(pid))).unwrap_or_default()
     }
 
-    fn ports(&self, destination: &Destination) -> Option<Ports> {
+    fn ports(&self, destination: &Destination, growth_per_s: f64) -> Option<Ports> {
         // Ports are counted for each service: a sum over several says nothing.
         if destination.folded > 1 || destination.service.is_none() {
             return None;
@@ -205,9 +238,12 @@ impl Judge {
         let recent = by_age.iter().take(RECENT_SECONDS).sum::<u32>();
         let rate = f64::from(recent) / RECENT_SECONDS as f64;
         let outlook = if self.is_reused(destination.service.map(|service| service.ip())) {
-            PortOutlook { cliff_in: None, exhausted_in: None }
+            // Only what stays open takes ports for good.
+            let waiting: u32 = by_age.iter().sum();
+            let open = taken.used.saturating_sub(waiting.into());
+            PortOutlook::growing(open, range, &[], 0.0, growth_per_s)
         } else {
-            PortOutlook::of(taken.used, range, by_age, rate)
+            PortOutlook::growing(taken.used, range, by_age, rate, growth_per_s)
         };
         let PortOutlook { cliff_in, exhausted_in } = outlook;
         Some(Ports { used: taken.used, range, cliff_in, exhausted_in })
@@ -222,6 +258,29 @@ impl Judge {
             TimeWaitReuse::Always => true,
         }
     }
+}
+
+/// Returns the process that the connections which stay open belong to, as far as is known.
+fn main_owner(one: &Destination) -> Option<u32> {
+    one.owners_open.first().or_else(|| one.owners.first()).map(|owner| owner.pid)
+}
+
+/// Forecasts the file tables of processes whose connections grow, by process id: each connection that
+/// stays open is a file, of any destination and at either side.
+fn files(report: &HostReport, growths: &[Option<f64>]) -> HashMap<u32, Files> {
+    let mut growing: HashMap<u32, f64> = HashMap::new();
+    for (one, growth) in report.destinations.iter().zip(growths) {
+        if let (Some(growth), Some(pid)) = (growth, main_owner(one)) {
+            *growing.entry(pid).or_default() += growth;
+        }
+    }
+    let files = growing.into_iter().filter_map(|(pid, per_s)| {
+        let (used, limit) = (process::open_files(pid)?, process::open_files_limit(pid)?);
+        let left = limit.saturating_sub(used) as f64 / per_s;
+        let exhausted_in = Duration::try_from_secs_f64(left).ok()?;
+        Some((pid, Files { pid, used, limit, exhausted_in }))
+    });
+    files.collect()
 }
 
 /// Returns a fact about a process, read once while it lives. The fact of a process that has ended is

@@ -11,10 +11,10 @@ use keepwarm_diagnose::not_judged_by_polls;
 use keepwarm_record::assertion::Assertion;
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{
-    AcceptQueueRecord, Closed, DestinationRecord, FindingRecord, HINT_AT_L0, IdleRecord, Level,
-    LifetimeRecord, Limitation, Mode, NOT_SEEN_BY_POLLS, NOT_SEEN_WITHOUT_TIME_WAITS,
-    PerConnection, PollDiffRecord, PollsRecord, PortsRecord, ResetsRecord, ScopeRecord,
-    StuckRecord, WaitingRecord, WatchRecord,
+    AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingRecord, HINT_AT_L0,
+    IdleRecord, Level, LifetimeRecord, Limitation, Mode, NOT_SEEN_BY_POLLS,
+    NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection, PollDiffRecord, PollsRecord, PortsRecord,
+    ResetsRecord, ScopeRecord, StuckRecord, WaitingRecord, WatchRecord,
 };
 use keepwarm_sockets::{
     Counters, Destination, Histogram, HostReport, Polls, Scope, SelfTest, Tracing,
@@ -255,6 +255,13 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
             range: ports.range,
             cliff_in_s: ports.cliff_in.map(|length| length.as_secs()),
             exhausted_in_s: ports.exhausted_in.map(|length| length.as_secs()),
+        }),
+        growth_per_s: judged.growth_per_s,
+        files: judged.files.map(|files| FilesRecord {
+            pid: files.pid,
+            used: files.used,
+            limit: files.limit,
+            exhausted_in_s: files.exhausted_in.as_secs(),
         }),
         owners: owners(judged),
         findings: judged.findings.iter().map(finding).collect(),

@@ -6,14 +6,15 @@ use super::finding;
 use crate::evidence::{Evidence, share};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
-use crate::thresholds::{FORESEEN, PORTS_WORTH_A_WORD};
+use crate::thresholds::{FORESEEN, PORTS_FORESEEN_WITHIN, PORTS_WORTH_A_WORD};
 use crate::words::{percent, thousands};
 
 /// Finds a third of the ports taken, or a forecast that half of them will be.
 pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
     let ports = seen.ports?;
     let used = share(ports.used, ports.range);
-    if used < PORTS_WORTH_A_WORD && ports.cliff_in.is_none() {
+    let is_foreseen = ports.cliff_in.is_some_and(|cliff| cliff <= PORTS_FORESEEN_WITHIN);
+    if used < PORTS_WORTH_A_WORD && !is_foreseen {
         return None;
     }
     let whole = |length: Duration| format!("{:.0} s", length.as_secs_f64().max(1.0));

@@ -92,6 +92,13 @@ pub struct DestinationRecord {
     pub closed_first_by_second: Option<Vec<u32>>,
     /// Local ports towards the service; a client's only.
     pub ports: Option<PortsRecord>,
+    /// Connections by which the destination grows a second, if it grows steadily; `None` where it does
+    /// not, and in a record of an older version.
+    #[serde(default)]
+    pub growth_per_s: Option<f64>,
+    /// The file table of the main owner, where that growth fills it.
+    #[serde(default)]
+    pub files: Option<FilesRecord>,
     /// Processes that own the connections, the main owner first.
     pub owners: Vec<OwnerRecord>,
     /// The verdicts.
@@ -274,6 +281,19 @@ pub struct PortsRecord {
     pub cliff_in_s: Option<u64>,
     /// Seconds until all of them are taken, where connect(2) fails; `None`: never at this rate.
     pub exhausted_in_s: Option<u64>,
+}
+
+/// File table of a process that connections fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesRecord {
+    /// The process's id.
+    pub pid: u32,
+    /// Files that it has open.
+    pub used: u64,
+    /// Files that it may have open: its soft `RLIMIT_NOFILE`.
+    pub limit: u64,
+    /// Seconds until it may open no more, at the growth of all its destinations.
+    pub exhausted_in_s: u64,
 }
 
 /// A process that owns connections.

@@ -18,9 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 pub use destination::{
-    AcceptQueueRecord, Closed, DestinationRecord, FindingKind, FindingRecord, IdleRecord,
-    LifetimeRecord, OwnerRecord, PerConnection, PollDiffRecord, PortsRecord, ResetsRecord, Side,
-    StuckRecord, WaitingRecord,
+    AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingKind, FindingRecord,
+    IdleRecord, LifetimeRecord, OwnerRecord, PerConnection, PollDiffRecord, PortsRecord,
+    ResetsRecord, Side, StuckRecord, WaitingRecord,
 };
 pub use facts::{cannot_judge, fact};
 pub use level::{

@@ -13,7 +13,9 @@ mod tests;
 mod verdicts;
 
 use crate::show::numbers::{counted, thousands};
-use keepwarm_record::watch::{Limitation, Mode, PollsRecord, ResetsRecord, WatchRecord};
+use keepwarm_record::watch::{
+    DestinationRecord, Limitation, Mode, PollsRecord, ResetsRecord, WatchRecord,
+};
 
 use crate::show::table::{Table, paragraph};
 
@@ -51,7 +53,9 @@ pub(crate) fn render(record: &WatchRecord, colour: bool, page: Page) -> String {
         return format!("{text}\n{below}");
     }
     text.push('\n');
-    let verdicts = resets(record, columns) + &verdicts::paragraphs(record, colour, columns);
+    let verdicts = resets(record, columns)
+        + &growing(record, columns)
+        + &verdicts::paragraphs(record, colour, columns);
     let rows = page.rows.map_or(MAX_ROWS, |rows| table_rows(rows, &text, &verdicts));
     let (table, least) = tables::destinations(record, rows);
     text.push_str(&fitted(table, page, least));
@@ -109,6 +113,29 @@ fn resets(record: &WatchRecord, columns: usize) -> String {
         Some((cells::name_and_side(one), resets))
     });
     with_resets.map(line).collect()
+}
+
+/// The destinations whose connections stay open, and the file table that they fill.
+fn growing(record: &WatchRecord, columns: usize) -> String {
+    let line = |one: &DestinationRecord| {
+        let growth = one.growth_per_s?;
+        let mut words = format!(
+            "growing: {} by {growth:.1} connections/s that stay open",
+            cells::name_and_side(one)
+        );
+        if let Some(files) = &one.files {
+            words.push_str(&format!(
+                "; process {} has {} of {} files open, and may open no more in {} s (EMFILE, \"too many \
+                 open files\")",
+                files.pid,
+                thousands(files.used),
+                thousands(files.limit),
+                thousands(files.exhausted_in_s)
+            ));
+        }
+        Some(paragraph("", &words, columns))
+    };
+    record.destinations.iter().take(MAX_ROWS).filter_map(line).collect()
 }
 
 /// The time that the report is about, the level, and everything that weakens the numbers.

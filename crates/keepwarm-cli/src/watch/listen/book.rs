@@ -69,6 +69,10 @@ pub(super) struct Now {
     pub(super) ports_used: Option<u64>,
     pub(super) slow_in_s: Option<u64>,
     pub(super) exhausted_in_s: Option<u64>,
+    pub(super) growth_per_s: Option<f64>,
+    pub(super) files_used: Option<u64>,
+    pub(super) files_limit: Option<u64>,
+    pub(super) files_exhausted_in_s: Option<u64>,
     /// Codes of the findings with their confidence.
     pub(super) findings: Vec<(String, f64)>,
 }
@@ -266,6 +270,10 @@ fn now(one: &DestinationRecord) -> Now {
         ports_used: one.ports.map(|ports| ports.used),
         slow_in_s: one.ports.and_then(|ports| ports.cliff_in_s),
         exhausted_in_s: one.ports.and_then(|ports| ports.exhausted_in_s),
+        growth_per_s: one.growth_per_s,
+        files_used: one.files.map(|files| files.used),
+        files_limit: one.files.map(|files| files.limit),
+        files_exhausted_in_s: one.files.map(|files| files.exhausted_in_s),
         findings: findings(&one.findings),
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn render(book: &Book, about: &About<'_>) -> String {
     }
     page.levels(&all);
     page.ports(book, &all);
+    page.leaks(&all);
     page.findings(book, &all);
     page.of_watch(book);
     page.of_tool(about);
@@ -67,12 +68,12 @@ impl Page {
         };
     }
 
-    fn gauge(
+    fn gauge<T: std::fmt::Display>(
         &mut self,
         all: &[(String, &Series)],
         name: &str,
         help: &str,
-        value: impl Fn(&Now) -> Option<u64>,
+        value: impl Fn(&Now) -> Option<T>,
     ) {
         self.family(name, "gauge", help);
         for (labels, series) in all {
@@ -165,6 +166,20 @@ impl Page {
         let help = "Forecast of when no local port is left and connect(2) fails. Absent while that \
                     never happens.";
         self.gauge(all, "keepwarm_ports_exhausted_in_seconds", help, |now| now.exhausted_in_s);
+    }
+
+    fn leaks(&mut self, all: &[(String, &Series)]) {
+        let help = "Connections that stay open, more each second. Absent without steady growth.";
+        self.gauge(all, "keepwarm_connections_growth_per_second", help, |now| now.growth_per_s);
+        let help = "Files that the main owner has open, where its connections grow.";
+        self.gauge(all, "keepwarm_owner_files_used", help, |now| now.files_used);
+        let help = "Files that the main owner may have open, where its connections grow.";
+        self.gauge(all, "keepwarm_owner_files_limit", help, |now| now.files_limit);
+        let help =
+            "Forecast of when the main owner may open no more. Absent while that never happens.";
+        self.gauge(all, "keepwarm_owner_files_exhausted_in_seconds", help, |now| {
+            now.files_exhausted_in_s
+        });
     }
 
     fn findings(&mut self, book: &Book, all: &[(String, &Series)]) {

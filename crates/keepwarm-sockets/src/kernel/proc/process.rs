@@ -7,6 +7,9 @@
 use std::fs;
 use std::io::ErrorKind;
 
+/// Open files of a process that are counted one by one.
+const MAX_FILES: usize = 1 << 20;
+
 /// Returns the ids of all processes, as far as `/proc` lists them (a `hidepid` mount hides those of
 /// other users).
 pub fn pids() -> Vec<u32> {
@@ -62,6 +65,27 @@ pub fn may_list_files(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .err()
         .is_none_or(|error| error.kind() != ErrorKind::PermissionDenied)
+}
+
+/// Returns the number of files that a process has open; `None` if that may not be read, or beyond a
+/// million of them on a kernel before 6.2, which has to list them.
+pub fn open_files(pid: u32) -> Option<u64> {
+    let folder = format!("/proc/{pid}/fd");
+    // Since Linux 6.2 the folder's size is their number (`proc_fd_getattr`, fs/proc/fd.c).
+    if let Some(count) = fs::metadata(&folder).ok().map(|found| found.len()).filter(|len| *len > 0)
+    {
+        return Some(count);
+    }
+    let count = fs::read_dir(folder).ok()?.take(MAX_FILES + 1).count();
+    (count <= MAX_FILES).then_some(count as u64)
+}
+
+/// Returns the number of files that a process may have open: the soft `RLIMIT_NOFILE` of
+/// `/proc/<pid>/limits`. `None` if that may not be read, or without a limit.
+pub fn open_files_limit(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Returns the process that a thread belongs to (`Tgid` of `/proc/<tid>/status`), while the thread
@@ -123,7 +147,10 @@ mod tests {
         let none = u32::MAX;
         assert!(!exists(none) && !pids().contains(&none));
         assert_eq!((name(none), cgroup(none), of_thread(none)), (None, None, None));
-        assert_eq!(started_at(none), None);
+        assert_eq!(
+            (started_at(none), open_files(none), open_files_limit(none)),
+            (None, None, None)
+        );
         assert!(cgroups(none).is_empty());
         assert!(may_list_files(none), "a missing process is not a refusal");
     }
