@@ -344,8 +344,9 @@ impl ClientBuilder {
     /// to a standstill, where [`timeout`](Self::timeout) would bound a long one that goes on. The
     /// time during which the caller does not read the body, or its own body has nothing to send,
     /// does not count; an interim response does, as bytes. A request on it fails with
-    /// [`is_stall_timeout`](crate::Error::is_stall_timeout), and the connection is closed. Not
-    /// watched: the rest of an upload whose response has begun.
+    /// [`is_stall_timeout`](crate::Error::is_stall_timeout), and the connection is closed. The rest
+    /// of an upload whose response has begun is watched too: the reader of the response gets the
+    /// error.
     pub fn stall_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.stall_timeout = timeout.into();
         self
