@@ -595,7 +595,9 @@ impl ClientBuilder {
     /// response comes instead, such as 417, 401 or 200, the body is not sent; the connection is
     /// closed when the response is read, as
     /// [`UploadUnfinished`](crate::CloseReason::UploadUnfinished), because the server may still
-    /// wait for the body. (Go then sends the body, to keep the connection.)
+    /// wait for the body. (Go then sends the body, to keep the connection.) A 417 is answered by the same request
+    /// without `Expect`, on another connection, unless the body is a [`Body::stream`](crate::Body::stream)
+    /// that has begun, since the time was over: then the 417 is the response.
     /// [`response_header_timeout`](ClientBuilder::response_header_timeout) does not run meanwhile.
     pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
         self.settings.expect_continue_timeout = timeout;

@@ -165,7 +165,9 @@ impl RoundTrip {
                 Ok(()) => {
                     let status = attempt.lease.connection().head().status;
                     self.events.head(status);
-                    if !must_drop_expectation(outgoing, status) {
+                    if !refuses_expectation(outgoing, status)
+                        || !regain_body(&mut attempt.lease, outgoing)
+                    {
                         return Poll::Ready(Ok(attempt));
                     }
                     self.drop_expectation(attempt, outgoing);
@@ -258,10 +260,18 @@ fn check(outgoing: &Outgoing) -> Result<bool> {
     framing::check(outgoing)
 }
 
-/// Returns true if a response refuses the expectation of its request, and the request can be sent
-/// without it.
-fn must_drop_expectation(outgoing: &Outgoing, status: StatusCode) -> bool {
-    status == StatusCode::EXPECTATION_FAILED
-        && outgoing.headers.contains_key(EXPECT)
-        && outgoing.can_be_sent_again()
+/// Returns true if a response refuses the expectation of its request.
+fn refuses_expectation(outgoing: &Outgoing, status: StatusCode) -> bool {
+    status == StatusCode::EXPECTATION_FAILED && outgoing.headers.contains_key(EXPECT)
+}
+
+/// Takes the body of a request back for another attempt. False if it could be sent only once, and was
+/// begun.
+fn regain_body(lease: &mut Lease, outgoing: &mut Outgoing) -> bool {
+    if outgoing.body().is_none()
+        && let Some(body) = lease.connection().take_unsent()
+    {
+        outgoing.put_back(body);
+    }
+    outgoing.body().is_some()
 }

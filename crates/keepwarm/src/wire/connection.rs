@@ -186,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Returns the body of a request of which no byte was written and no frame was asked for.
+    /// Returns the body of a request, if no frame of it was asked for.
     pub(crate) fn take_unsent(&mut self) -> Option<Body> {
         self.http1.writer.take_untouched()
     }
