@@ -80,25 +80,31 @@ impl Tracker {
             return;
         }
         let is_new = self.open.get(row.cookie).is_none();
-        if is_new && self.side_evidence(row).is_none() {
+        let evidence = if is_new { self.side_evidence(row) } else { None };
+        if is_new && evidence.is_none() {
             self.many_ports.handle(&row.local, &row.remote);
             if let Some(dump) = self.dump.as_mut().filter(|it| it.deferred.len() < MAX_DEFERRED) {
                 dump.deferred.push((row.clone(), now));
                 return;
             }
         }
-        self.handle_connection(row, now);
+        self.handle_connection(row, evidence.map(|(side, _)| side), now);
     }
 
-    /// Takes a row of a connection in scope.
-    fn handle_connection(&mut self, row: &Socket, now: Duration) {
+    /// Takes a row of a connection in scope. `side`: that of a socket that was not seen before, where
+    /// there is evidence of its own.
+    fn handle_connection(&mut self, row: &Socket, side: Option<Side>, now: Duration) {
         let local_address =
             if row.is_alive() { self.addresses.learn(row.local.ip()) } else { None };
-        let (service, side) = self.destination_of(row);
-        let own = match self.open.get(row.cookie) {
+        let (own, side) = match self.open.get(row.cookie) {
             Some(known) if row.is_alive() && self.open.is_seen(known) => return,
-            Some(known) => known.destination,
-            None => self.destination_id(service, side),
+            // A socket that was seen before keeps the side that it was taken for.
+            Some(known) => (known.destination, self.destinations.get(known.destination).side()),
+            None => {
+                let side = side.unwrap_or_else(|| self.side_by_others(row));
+                let service = if side == Side::Client { row.remote } else { row.local };
+                (self.destination_id(service, side), side)
+            }
         };
         self.note_side(own, row);
         let server_only = side == Side::Server && self.is_without_client(row);
@@ -126,7 +132,7 @@ impl Tracker {
     pub(crate) fn end_dump(&mut self, now: Duration, refused: bool) {
         let deferred = self.dump.as_mut().map(|dump| std::mem::take(&mut dump.deferred));
         for (row, read_at) in deferred.unwrap_or_default() {
-            self.handle_connection(&row, read_at);
+            self.handle_connection(&row, None, read_at);
         }
         let Some(dump) = self.dump.take() else { return };
         self.pending.end_search(now, refused);
@@ -165,9 +171,14 @@ impl Tracker {
     /// Returns the side of a socket: by evidence, else by the destinations that there are, else by a
     /// guess.
     pub(super) fn side(&self, socket: &Socket) -> Side {
-        let (local, remote) = (&socket.local, &socket.remote);
         let known = self.side_evidence(socket).map(|(side, _)| side);
-        if let Some(side) = known.or_else(|| self.many_ports.side(local, remote)) {
+        known.unwrap_or_else(|| self.side_by_others(socket))
+    }
+
+    /// Returns the side of a socket without evidence of its own: by other connections, else by a guess.
+    fn side_by_others(&self, socket: &Socket) -> Side {
+        let (local, remote) = (&socket.local, &socket.remote);
+        if let Some(side) = self.many_ports.side(local, remote) {
             return side;
         }
         let is_client = self.destinations.contains(*remote, Side::Client);

@@ -190,6 +190,12 @@ impl Tracker {
         self.is_closing = true;
     }
 
+    /// Returns whether some close rests on a missing TIME_WAIT alone, so that
+    /// [`handle_counters`](Tracker::handle_counters) can change what is reported.
+    pub(crate) fn has_doubtful_closes(&self) -> bool {
+        self.destinations.iter().any(|one| one.doubtful_closes() > 0)
+    }
+
     /// Takes the kernel's counts since the window began, as of the end of the last search: TIME_WAITs
     /// entered and aborts on data, and sockets opened (by connect(2) and by a SYN).
     pub(crate) fn handle_counters(&mut self, time_waits: Option<u64>, opened: Option<u64>) {
@@ -265,10 +271,9 @@ impl Tracker {
             self.count_unclassified(&dead);
             return;
         }
-        let searched = self.is_decided_alone(&dead);
         let at = dead.at;
         let mut pending = known.unwrap_or_default();
-        let dead = DeadSocket { known_at: self.pending.searches(), searched, ..dead };
+        let dead = DeadSocket { known_at: self.pending.searches(), ..dead };
         pending.get_mut(member).push_back(dead);
         let is_decided = self.is_decided(&pair, &pending);
         if is_decided && !self.is_traced {
@@ -276,10 +281,14 @@ impl Tracker {
             self.conclude(&pair, low, high, None);
             return;
         }
+        let last = pending.get(member).back();
+        let searched = is_decided || last.is_some_and(|dead| self.is_decided_alone(dead));
         if is_decided {
             pending.iter_mut().for_each(|dead| dead.searched = true);
+        } else if let Some(last) = pending.get_mut(member).iter_mut().next_back() {
+            last.searched = searched;
         }
-        self.pending.put(pair, pending, at, is_decided || searched);
+        self.pending.put(pair, pending, at, searched);
     }
 
     fn handle_failed_connect(&mut self, event: &Socket) {

@@ -19,8 +19,10 @@ use crate::watch::{filter, new_tracker};
 /// Needs no privilege; with it, processes of other users are named too.
 ///
 /// Costs, beyond the destroy events: while connections close, their TIME_WAITs are searched for every
-/// 250 ms, by lookups or by a dump of the kernel's table, whichever costs less. A dump is made every two seconds while connections open or close; more
-/// often, up to every 250 ms, while they close and for no more than a hundredth of a core. While
+/// 250 ms, by lookups or by a dump of the kernel's table, whichever costs less; a dump that is due
+/// soon anyway takes the place of a search. A dump is made every two seconds while connections open or
+/// close; more often, up to every 250 ms, while they close and for no more than a two-hundredth of a
+/// core. While
 /// none opens or closes, the kernel's counters are read instead; data alone causes a dump every 10
 /// s, or more often as far as a thousandth of a core goes.
 ///

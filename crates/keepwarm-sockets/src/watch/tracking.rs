@@ -210,9 +210,11 @@ impl Tracking {
             self.schedule.handle_lookups(self.lookups.len(), cost);
             self.await_delivery()?;
         }
-        let refused = self.handle_round();
+        let extended = Counters::read_extended();
+        let refused = self.refused.handle_round(extended.time_wait_overflow);
         self.owners.read_traces(&mut self.tracker);
         self.tracker.end_lookups(self.shared.now(), refused);
+        self.count_doubted(&extended);
         Ok(true)
     }
 
@@ -223,7 +225,8 @@ impl Tracking {
         let counters = Counters::read_connections();
         let cost = self.begin_dump(false, counters)?;
         self.await_delivery()?;
-        self.end_dump(cost);
+        let extended = self.end_dump(cost);
+        self.count_doubted(&extended);
         if self.owners.find(&mut self.tracker) {
             // An owner that was found shows from the next dump on, on a quiet host too.
             self.schedule.require_dump();
@@ -235,7 +238,8 @@ impl Tracking {
     /// counters show no change, and that search follows it.
     fn dump(&mut self, with_info: bool) -> Result<(), Error> {
         let cost = self.begin_dump(with_info, None)?;
-        self.end_dump(cost);
+        let extended = self.end_dump(cost);
+        self.count_time_waits(&extended);
         Ok(())
     }
 
@@ -256,26 +260,34 @@ impl Tracking {
         Ok(thread_cpu().saturating_sub(before))
     }
 
-    fn end_dump(&mut self, cost: Duration) {
-        let refused = self.handle_round();
+    /// Ends a dump. Returns the counters of /proc/net/netstat at its end.
+    fn end_dump(&mut self, cost: Duration) -> Counters {
+        let extended = Counters::read_extended();
+        let refused = self.refused.handle_round(extended.time_wait_overflow);
         let now = self.shared.now();
         self.schedule.handle_dump_end(now, cost);
         self.owners.read_traces(&mut self.tracker);
         self.tracker.end_dump(now, refused);
+        extended
     }
 
-    /// Reads the counters of TIME_WAITs at the end of a search. Returns true if some were refused
-    /// lately.
-    fn handle_round(&mut self) -> bool {
-        let counters = Counters::read_extended();
-        let Counted { time_waits, opened } = Counted::read(&counters);
+    /// Passes the kernel's counts at the end of a search to the tracker, if some close rests on a
+    /// missing TIME_WAIT: no other result of the window so far depends on them.
+    fn count_doubted(&mut self, extended: &Counters) {
+        if self.tracker.has_doubtful_closes() {
+            self.count_time_waits(extended);
+        }
+    }
+
+    /// Passes the kernel's counts at the end of a search to the tracker.
+    fn count_time_waits(&mut self, extended: &Counters) {
+        let Counted { time_waits, opened } = Counted::read(extended);
         let since = |now: Option<u64>, then: Option<u64>| {
             now.zip(then).map(|(now, then)| now.saturating_sub(then))
         };
         let start = self.counted_at_start;
         self.tracker
             .handle_counters(since(time_waits, start.time_waits), since(opened, start.opened));
-        self.refused.handle_round(counters.time_wait_overflow)
     }
 
     /// Waits until the events of all deaths until now have been delivered. They help to decide
