@@ -136,6 +136,8 @@ pub struct Evidence {
     pub requests: Option<Requests>,
     /// Requests per connection, at most; `None` where the lower bound is the number itself.
     pub requests_at_most: Option<Requests>,
+    /// Whether the client's messages are requests, or a handshake is among them.
+    pub messages: Messages,
     /// Idle time before closes that the local side began.
     pub idle_local: Option<Idle>,
     /// Idle time before closes that the remote side began.
@@ -270,6 +272,23 @@ pub enum RequestCount {
     Encrypted,
 }
 
+/// Meaning of the client's messages, of which [`Evidence::requests`] are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Messages {
+    /// Each may be a request, or a part of one, of a handshake, or of a log-in.
+    #[default]
+    Unknown,
+    /// Each is a request, or a part of one: there was no handshake.
+    Plain,
+    /// Each is a request: one is as long as the next.
+    Alike,
+    /// A handshake of TLS may be among them. Then there are so many requests, at least.
+    WithHandshakePerhaps(Requests),
+    /// A handshake of TLS was among them, and is taken off.
+    BehindHandshake,
+}
+
 /// Distribution of requests per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Requests {
@@ -346,6 +365,16 @@ impl Evidence {
     #[must_use]
     pub fn closed_by(&self, closer: Side) -> u64 {
         if closer == self.side { self.closed_locally() } else { self.closed_remotely() }
+    }
+
+    /// Returns the share of the closes with a known closer that `closer` began, if they are most.
+    pub(crate) fn share_of_known_closed_by(&self, closer: Side) -> f64 {
+        let known = self.closed() - self.unclassified;
+        if share(known, self.closed()) >= DOMINANT {
+            share(self.closed_by(closer), known)
+        } else {
+            self.share_closed_by(closer)
+        }
     }
 
     /// Returns the share of all closes that `closer` began, from 0 to 1.

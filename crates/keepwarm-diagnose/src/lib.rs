@@ -47,8 +47,8 @@ mod thresholds;
 mod words;
 
 pub use evidence::{
-    Evidence, Idle, Level, ListenQueue, LoadKnowledge, OpenTraffic, PolledEvidence, Ports,
-    RequestCount, Requests, Side, StuckSockets,
+    Evidence, Idle, Level, ListenQueue, LoadKnowledge, Messages, OpenTraffic, PolledEvidence,
+    Ports, RequestCount, Requests, Side, StuckSockets,
 };
 pub use finding::{Cause, Finding};
 pub use missing_evidence::MissingEvidence;

@@ -21,6 +21,9 @@ pub(crate) const USED_AGAIN: u64 = 2;
 
 // ---- one request, and limits of them ------------------------------------------------------------
 
+/// Most requests that are possible behind a handshake of TLS where each connection carried one: its
+/// segments are counted, and what each of them holds is not known.
+pub(crate) const ONE_BEHIND_HANDSHAKE: u32 = 3;
 /// Messages that one request may take without an introduction: a head, a body, a log-in.
 pub(crate) const ONE_REQUEST: u32 = 4;
 /// Messages that one request may take behind an introduction: a ClientHello in two segments (a
@@ -193,6 +196,8 @@ pub(crate) const ANSWERED_AFTER_CLOSE: f64 = 0.8;
 /// D1, D6: factor where one request behind an introduction, and a limit of a few requests (D5),
 /// look the same.
 pub(crate) const BEHIND_INTRODUCTION: f64 = 0.7;
+/// D1, D6 over TLS: factor where two or three requests a connection look the same as one.
+pub(crate) const ONE_REQUEST_OVER_TLS: f64 = 0.95;
 /// D5, if the closer is not known for most.
 pub(crate) const UNKNOWN_CLOSER: f64 = 0.85;
 /// D8 by answered requests that end by a reset on purpose; if the client is a load balancer.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version, explain};
 use keepwarm_diagnose::{
-    Evidence, Finding, HostCounters, Idle, Level, ListenQueue, LoadKnowledge, MissingEvidence,
-    OpenTraffic, PolledEvidence, PortForecast, PortOutlook, Ports, RequestCount, Requests,
-    ResetReasons, Side, StuckSockets, judge, judge_host,
+    Evidence, Finding, HostCounters, Idle, Level, ListenQueue, LoadKnowledge, Messages,
+    MissingEvidence, OpenTraffic, PolledEvidence, PortForecast, PortOutlook, Ports, RequestCount,
+    Requests, ResetReasons, Side, StuckSockets, judge, judge_host,
 };
 use keepwarm_testkit::dice::Dice;
 use keepwarm_testkit::mutate;
@@ -87,6 +87,14 @@ fn requests(dice: &mut Dice) -> Requests {
     }
 }
 
+fn messages(dice: &mut Dice) -> Messages {
+    let perhaps = Messages::WithHandshakePerhaps(requests(dice));
+    pick(
+        dice,
+        &[Messages::Unknown, Messages::Plain, Messages::Alike, perhaps, Messages::BehindHandshake],
+    )
+}
+
 fn stuck(dice: &mut Dice) -> StuckSockets {
     StuckSockets {
         established: pick(dice, &COUNTS),
@@ -127,6 +135,7 @@ fn evidence(dice: &mut Dice) -> Evidence {
         waited: maybe(dice, idle),
         requests: maybe(dice, requests),
         requests_at_most: maybe(dice, requests),
+        messages: messages(dice),
         idle_local: maybe(dice, idle),
         idle_remote: maybe(dice, idle),
         alive_at_start: pick(dice, &COUNTS),

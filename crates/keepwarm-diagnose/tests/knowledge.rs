@@ -183,7 +183,10 @@ fn known_program_never_gets_advice_of_another() {
     let none = |kind| servers_with_idle_timeout(2_010, Some(Runtime { kind, version: None }));
     assert_eq!(none(Kind::Node), Vec::<&str>::new(), "2 s is gunicorn's");
     assert_eq!(none(Kind::Python).len(), 1);
-    assert_eq!(servers_with_idle_timeout(5_010, None).len(), 3, "uvicorn, node, Apache");
+    assert_eq!(none(Kind::Gunicorn).len(), 1);
+    assert_eq!(none(Kind::Uvicorn), Vec::<&str>::new());
+    let any = servers_with_idle_timeout(5_010, None);
+    assert_eq!(any.len(), 4, "uvicorn, hypercorn, node, Apache");
 }
 
 #[test]

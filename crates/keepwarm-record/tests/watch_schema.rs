@@ -59,6 +59,7 @@ fn full() -> WatchRecord {
             total: Some(11),
         },
         requests_at_most: Some(PerConnection { p50: Some(2), ..PerConnection::default() }),
+        handshake: Some("possible".to_owned()),
         waiting: Some(WaitingRecord { p50_ms: Some(300), ..WaitingRecord::default() }),
         stuck: Some(StuckRecord::default()),
         accept_queue: Some(AcceptQueueRecord::default()),

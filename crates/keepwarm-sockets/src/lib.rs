@@ -53,7 +53,8 @@ pub use kernel::socket::{BySide, Side, Socket, State, States, TIME_WAIT_MS, TcpI
 pub use kernel::socket_table::TableSource;
 pub use report::closes::{CloseKind, ConnectionCloses, SocketCloses};
 pub use report::destination::{
-    Destination, ListenQueue, PortsTaken, ServerOnly, SideEvidence, StuckSockets, TracedCloses,
+    Destination, Handshake, ListenQueue, PortsTaken, ServerOnly, SideEvidence, StuckSockets,
+    TracedCloses,
 };
 pub use report::histogram::{Cluster, Histogram};
 pub use report::host::{HostReport, Scope, Tracing};

@@ -184,7 +184,8 @@ fn handshakes_are_no_requests_where_tls_is_usual() {
             assert!(least.max().unwrap() <= truth, "{context}");
             assert!(most.quantile(0.0).unwrap() >= truth, "{context}");
             let width = most.quantile(0.5).unwrap() as f64 / least.quantile(0.5).unwrap() as f64;
-            assert!(width <= if requests < 3 { 3.0 } else { 2.0 }, "{context}");
+            // How many segments a handshake took is not known: one to four, and a farewell.
+            assert!(width <= if requests < 10 { 4.0 } else { 2.0 }, "{context}");
         }
     }
 }

@@ -5,12 +5,12 @@
 
 use keepwarm_diagnose::knowledge::Runtime;
 use keepwarm_diagnose::{
-    Evidence, HostCounters, Idle, LONGEST_FAREWELL_MS, Level, ListenQueue, LoadKnowledge,
+    Evidence, HostCounters, Idle, LONGEST_FAREWELL_MS, Level, ListenQueue, LoadKnowledge, Messages,
     MissingEvidence, OpenTraffic, PolledEvidence, Ports, Requests, ResetReasons,
     Side as ObservedSide, StuckSockets, TIME_WAIT,
 };
 use keepwarm_sockets::{
-    Destination, Histogram, HostReport, Polls, SelfTest, Side, SideEvidence, Tracing,
+    Destination, Handshake, Histogram, HostReport, Polls, SelfTest, Side, SideEvidence, Tracing,
 };
 
 /// Width of a cluster of idle times, or of numbers of requests, to either side.
@@ -18,6 +18,9 @@ const CLUSTER: f64 = 0.03;
 
 /// Share of the dumps that met a connection at all which have to meet the idle set.
 const OFTEN: f64 = 0.2;
+
+/// Share of the connections with messages that are alike from which all are taken for requests.
+const ALIKE: f64 = 0.8;
 
 /// Facts about a destination that its numbers do not contain.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +64,12 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         cut_answers: one.cut_answers,
         unread_farewells: one.unread_farewells,
         answered_after_close: answered_after_close(one, report, is_reused),
-        requests: requests(&one.requests),
+        requests: requests(match one.handshake {
+            // Read as the counts are; what a handshake leaves of them goes with `messages`.
+            Handshake::Possible => &one.requests_at_most,
+            _ => &one.requests,
+        }),
+        messages: messages(one),
         requests_at_most: requests(&one.requests_at_most),
         idle_local: idle(&one.idle_before_local_close),
         idle_remote: idle(&one.idle_before_remote_close),
@@ -226,6 +234,26 @@ fn given_up(waited: &Histogram) -> (u64, Option<Idle>) {
     let common_share = if is_wait { (common.share / waits).min(1.0) } else { 0.0 };
     let common_ms = if is_wait { common.centre } else { p50_ms };
     (count, Some(Idle { closes: count, p50_ms, common_ms, common_share }))
+}
+
+/// Ports of services to which a client introduces itself before its first request, in a few short
+/// messages (IANA: ftp, smtp, pop3, imap, ldap, submission, ms-sql, oracle, mqtt, mysql, postgresql, amqp,
+/// redis, memcache, mongodb).
+const LOG_IN_PORTS: [u16; 15] =
+    [21, 25, 110, 143, 389, 587, 1433, 1521, 1883, 3306, 5432, 5672, 6379, 11211, 27017];
+
+fn messages(one: &Destination) -> Messages {
+    let counted = one.requests.count();
+    let logs_in = one.service.is_none_or(|service| LOG_IN_PORTS.contains(&service.port()));
+    match one.handshake {
+        Handshake::Tls => Messages::BehindHandshake,
+        Handshake::Possible => {
+            requests(&one.requests).map_or(Messages::Unknown, Messages::WithHandshakePerhaps)
+        }
+        Handshake::None if counted == 0 || logs_in => Messages::Unknown,
+        Handshake::None if one.alike as f64 >= ALIKE * counted as f64 => Messages::Alike,
+        Handshake::None => Messages::Plain,
+    }
 }
 
 fn requests(histogram: &Histogram) -> Option<Requests> {

@@ -96,6 +96,7 @@ impl Recorder {
         if level.counts_closes() {
             record.lost_events = Some(report.lost_events);
             record.unattributed_aborts = Some(report.unattributed_aborts);
+            record.late_s = Some(report.late.as_secs_f64());
             record.broken_rules = self.self_test.as_ref().map(broken_rules);
             record.self_test_error.clone_from(&self.self_test_error);
         }
@@ -214,6 +215,7 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
         closed: known.counted.then(|| closed(one)),
         requests_per_connection: per_connection(&one.requests, known),
         requests_at_most: Some(per_connection(&one.requests_at_most, known)),
+        handshake: Some(one.handshake.as_str().to_owned()),
         waiting: known.counted.then(|| WaitingRecord {
             unanswered: one.unanswered,
             given_up: one.given_up,

@@ -7,8 +7,8 @@
 //! `steps`.
 
 use super::Kind::{
-    Apache, Curl, Dotnet, Go, Haproxy, Java, Keepwarm, Nginx, Node, Php, Postgres, Python, Redis,
-    Ruby, Rust, Shell,
+    Apache, Curl, Dotnet, Go, Gunicorn, Haproxy, HttpServer, Hypercorn, Java, Keepwarm, Nginx,
+    Node, Php, Postgres, Python, Redis, Ruby, Rust, Shell, Uvicorn, Werkzeug,
 };
 use super::range::{ANY, before, since};
 use super::source;
@@ -368,6 +368,27 @@ pub const ADVICE: &[Advice] = &[
     ),
     advise(
         "D4",
+        (Uvicorn, ANY),
+        &["--timeout-keep-alive"],
+        "--timeout-keep-alive above the clients' idle timeout (the default is 5 s)",
+        source::UVICORN,
+    ),
+    advise(
+        "D4",
+        (Gunicorn, ANY),
+        &["--keep-alive"],
+        "--keep-alive above the clients' idle timeout (the default is 2 s)",
+        source::GUNICORN,
+    ),
+    advise(
+        "D4",
+        (Hypercorn, ANY),
+        &["--keep-alive of hypercorn"],
+        "raise the timeout (--keep-alive of hypercorn, 5 s by default) above the clients' idle timeout",
+        source::HYPERCORN,
+    ),
+    advise(
+        "D4",
         (Nginx, since("1.15.3")),
         &["keepalive_timeout", "keepalive_timeout in upstream {}"],
         "as a server: keepalive_timeout above the clients' idle timeout; towards an upstream: \
@@ -549,6 +570,30 @@ pub const ADVICE: &[Advice] = &[
          uvicorn); as a client: urllib.request.urlopen says Connection: close, a requests.Session does \
          not",
         source::GUNICORN,
+    ),
+    advise(
+        "D6",
+        (Gunicorn, ANY),
+        &["--worker-class"],
+        "the sync worker closes after each response: take a --worker-class that keeps connections \
+         (gthread, uvicorn's)",
+        source::GUNICORN,
+    ),
+    advise(
+        "D6",
+        (HttpServer, ANY),
+        &["protocol_version"],
+        "http.server closes after each response: set protocol_version of its handler to HTTP/1.1, or \
+         take a server for production",
+        source::HTTP_SERVER,
+    ),
+    advise(
+        "D6",
+        (Werkzeug, ANY),
+        &["run_simple"],
+        "the development server (run_simple, flask run) says Connection: close: take a server for \
+         production",
+        source::WERKZEUG,
     ),
     advise(
         "D6",

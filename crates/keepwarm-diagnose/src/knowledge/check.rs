@@ -124,7 +124,9 @@ fn entry_faults(name: &str, versions: Range, text: &str, source: &str) -> Vec<St
 /// Checks that the settings that an advice names exist in all the versions that it is for.
 fn setting_faults(name: &str, advice: &Advice, defaults: &[Fact]) -> Vec<String> {
     let mut faults = Vec::new();
-    let of_kind = || defaults.iter().filter(|one| one.kind == advice.kind);
+    let of_kind = || {
+        defaults.iter().filter(|one| one.kind == advice.kind || one.kind.language() == advice.kind)
+    };
     for setting in advice.settings {
         let ranges: Vec<Range> =
             of_kind().filter(|one| one.setting == *setting).map(|one| one.versions).collect();

@@ -6,8 +6,8 @@
 //! client.
 
 use super::Kind::{
-    Apache, Curl, Dotnet, Go, Haproxy, Java, Keepwarm, Nginx, Node, Php, Postgres, Python, Redis,
-    Ruby, Rust, Shell,
+    Apache, Curl, Dotnet, Go, Gunicorn, Haproxy, HttpServer, Hypercorn, Java, Keepwarm, Nginx,
+    Node, Php, Postgres, Python, Redis, Ruby, Rust, Shell, Uvicorn, Werkzeug,
 };
 use super::range::{ANY, before, between, since};
 use super::source;
@@ -58,18 +58,19 @@ pub const DEFAULTS: &[Fact] = &[
     fact(Python, "requests", ANY, "stream", "False: the body is read whole", source::REQUESTS),
     fact(Python, "requests", ANY, "timeout=", "none", source::REQUESTS_TIMEOUT),
     fact(Python, "urllib.request", ANY, "urllib.request.urlopen", "a connection for each call: it says Connection: close", source::URLLIB),
-    fact(Python, "Werkzeug (Flask's own server)", ANY, "run_simple", "says Connection: close in each response", source::WERKZEUG),
+    fact(Werkzeug, "Werkzeug (Flask's own server)", ANY, "run_simple", "says Connection: close in each response", source::WERKZEUG),
     fact(Python, "urllib3", ANY, "maxsize", "1 a host (PoolManager)", source::URLLIB3),
     fact(Python, "httpx", ANY, "httpx.get", "a new Client for each call", source::HTTPX),
     keeps(20, fact(Python, "httpx", ANY, "max_keepalive_connections", "20 (Limits)", source::HTTPX)),
     fact(Python, "httpx", ANY, "keepalive_expiry", "5 s (Limits)", source::HTTPX),
     fact(Python, "aiohttp", ANY, "limit", "100, and no limit for each host (TCPConnector)", source::AIOHTTP),
     fact(Python, "aiohttp", ANY, "keepalive_timeout", "15 s (TCPConnector)", source::AIOHTTP),
-    closes_after(5_000, fact(Python, "uvicorn", ANY, "--timeout-keep-alive", "5 s", source::UVICORN)),
-    closes_after(2_000, fact(Python, "gunicorn with a worker that keeps connections", ANY, "--keep-alive", "2 s", source::GUNICORN)),
-    fact(Python, "gunicorn", ANY, "--worker-class", "sync, which closes after each response", source::GUNICORN),
+    closes_after(5_000, fact(Uvicorn, "uvicorn", ANY, "--timeout-keep-alive", "5 s", source::UVICORN)),
+    closes_after(2_000, fact(Gunicorn, "gunicorn with a worker that keeps connections", ANY, "--keep-alive", "2 s", source::GUNICORN)),
+    closes_after(5_000, fact(Hypercorn, "hypercorn", ANY, "--keep-alive of hypercorn", "5 s", source::HYPERCORN)),
+    fact(Gunicorn, "gunicorn", ANY, "--worker-class", "sync, which closes after each response", source::GUNICORN),
     closes_after(75_000, fact(Python, "aiohttp.web", ANY, "run_app(keepalive_timeout)", "75 s", source::AIOHTTP_WEB)),
-    fact(Python, "http.server", ANY, "protocol_version", "HTTP/1.0: closes after each response", source::HTTP_SERVER),
+    fact(HttpServer, "http.server", ANY, "protocol_version", "HTTP/1.0: closes after each response", source::HTTP_SERVER),
 
     fact(Node, "node http.Agent", ANY, "keepAlive", "false in an Agent of one's own", source::NODE_AGENT),
     fact(Node, "node http.Agent", ANY, "maxFreeSockets", "256 a host", source::NODE_AGENT),

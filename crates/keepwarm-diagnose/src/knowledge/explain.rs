@@ -42,7 +42,7 @@ pub fn topics() -> Vec<(&'static str, &'static str)> {
 
 fn runtime(kind: Kind) -> String {
     let mut text = format!("{}: defaults, and what to set\n\nDefaults\n", kind.as_str());
-    for one in DEFAULTS.iter().filter(|one| one.kind == kind) {
+    for one in DEFAULTS.iter().filter(|one| one.kind == kind || one.kind.language() == kind) {
         text.push_str(&default(one));
     }
     text.push_str("\nWhat to set, by finding (`keepwarm explain D1` says what D1 is)\n");

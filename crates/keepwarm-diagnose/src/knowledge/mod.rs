@@ -44,11 +44,16 @@ pub enum Kind {
     Redis,
     Shell,
     Keepwarm,
+    Gunicorn,
+    Uvicorn,
+    Hypercorn,
+    HttpServer,
+    Werkzeug,
 }
 
 impl Kind {
     /// Every runtime.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 21] = [
         Kind::Go,
         Kind::Node,
         Kind::Python,
@@ -65,6 +70,11 @@ impl Kind {
         Kind::Redis,
         Kind::Shell,
         Kind::Keepwarm,
+        Kind::Gunicorn,
+        Kind::Uvicorn,
+        Kind::Hypercorn,
+        Kind::HttpServer,
+        Kind::Werkzeug,
     ];
 
     /// Returns the name, which is also the topic in `keepwarm explain`.
@@ -87,7 +97,34 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::Shell => "shell",
             Kind::Keepwarm => "keepwarm",
+            Kind::Gunicorn => "gunicorn",
+            Kind::Uvicorn => "uvicorn",
+            Kind::Hypercorn => "hypercorn",
+            Kind::HttpServer => "http.server",
+            Kind::Werkzeug => "werkzeug",
         }
+    }
+
+    /// Returns the runtime that a server's program is written for, or the runtime itself: what holds for
+    /// its clients holds for that program as a client.
+    #[must_use]
+    pub const fn language(self) -> Kind {
+        match self {
+            Kind::Gunicorn
+            | Kind::Uvicorn
+            | Kind::Hypercorn
+            | Kind::HttpServer
+            | Kind::Werkzeug => Kind::Python,
+            other => other,
+        }
+    }
+
+    /// Returns true if a fact about `of` may hold for a program that was recognised as this: an
+    /// interpreter may run any of its servers, and a server's program has the clients of its language.
+    const fn may_be(self, of: Kind) -> bool {
+        self as u8 == of as u8
+            || self as u8 == of.language() as u8
+            || self.language() as u8 == of as u8
     }
 }
 
@@ -248,11 +285,13 @@ pub struct Topic {
 pub fn advice(code: &str, runtime: Option<Runtime>) -> Option<String> {
     let fits = |advice: &&Advice| advice.code == code;
     if let Some(runtime) = runtime {
-        let own = ADVICE
-            .iter()
-            .filter(fits)
-            .find(|advice| advice.kind == runtime.kind && advice.versions.admits(runtime.version));
-        if let Some(own) = own {
+        let of = |kind: Kind| {
+            ADVICE
+                .iter()
+                .filter(fits)
+                .find(|advice| advice.kind == kind && advice.versions.admits(runtime.version))
+        };
+        if let Some(own) = of(runtime.kind).or_else(|| of(runtime.kind.language())) {
             return Some(format!("{runtime}: {}", own.text));
         }
         let general = GENERAL.iter().find(|(known, _)| *known == code);
@@ -300,7 +339,8 @@ pub fn servers_with_idle_timeout(ms: u32, runtime: Option<Runtime>) -> Vec<&'sta
         ms >= known * 0.99 && ms <= known * 1.04 + 150.0
     };
     let admits = |one: &&Fact| {
-        runtime.is_none_or(|known| known.kind == one.kind && one.versions.admits(known.version))
+        runtime
+            .is_none_or(|known| known.kind.may_be(one.kind) && one.versions.admits(known.version))
     };
     let fits = DEFAULTS.iter().filter(|one| one.server_idle_ms.is_some_and(near)).filter(admits);
     let mut names: Vec<&'static str> = fits.map(|one| one.program).collect();
@@ -312,6 +352,6 @@ pub fn servers_with_idle_timeout(ms: u32, runtime: Option<Runtime>) -> Vec<&'sta
 #[must_use]
 pub fn clients_with_idle_set(size: u64, runtime: Option<Runtime>) -> Vec<&'static str> {
     let fits = DEFAULTS.iter().filter(|one| one.idle_set.is_some_and(|set| u64::from(set) == size));
-    let fits = fits.filter(|one| runtime.is_none_or(|runtime| runtime.kind == one.kind));
+    let fits = fits.filter(|one| runtime.is_none_or(|runtime| runtime.kind.may_be(one.kind)));
     fits.map(|one| one.program).collect()
 }

@@ -17,6 +17,8 @@ pub(super) const AIOHTTP_WEB: &str =
     "https://docs.aiohttp.org/en/stable/web_reference.html#aiohttp.web.run_app";
 pub(super) const UVICORN: &str = "https://www.uvicorn.org/settings/#timeouts";
 pub(super) const GUNICORN: &str = "https://docs.gunicorn.org/en/stable/settings.html#keepalive";
+pub(super) const HYPERCORN: &str =
+    "https://hypercorn.readthedocs.io/en/latest/how_to_guides/configuring.html";
 pub(super) const HTTP_SERVER: &str = "https://docs.python.org/3/library/http.server.html";
 
 pub(super) const NODE_AGENT: &str = "https://nodejs.org/api/http.html#class-httpagent";

@@ -3,11 +3,12 @@
 use super::finding;
 use super::one_request_each::OneEach;
 use super::streams;
-use crate::evidence::{Evidence, PolledEvidence, Requests, Side, share};
+use crate::evidence::{Evidence, Messages, PolledEvidence, Requests, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     ANSWERED_AFTER_CLOSE, AT_ONCE_MS, DOMINANT, ENOUGH_CLOSES, ENOUGH_TO_LEAK, FEW_REQUESTS,
-    IDLE_BESIDE_NEW, LONG_ENOUGH, NEARLY_ALL, ONE_REQUEST, PILED_UP, TIMEOUT_MS, WORTH_A_CAUSE,
+    IDLE_BESIDE_NEW, LONG_ENOUGH, LONGEST_FAREWELL_MS, NEARLY_ALL, ONE_REQUEST, PILED_UP,
+    SOMEWHAT_LATE, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{counted, millis, percent, thousands};
 
@@ -63,9 +64,10 @@ pub(super) fn pools_collected_later(seen: &Evidence, requests: &Requests) -> Opt
 
 /// Finds a client that closes each connection itself after one request.
 pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
+    // Where a few closers are not known, the others speak for them.
     let by_client = seen.share_closed_by(Side::Client);
     let idle = seen.idle_before_close_by(Side::Client);
-    if by_client < NEARLY_ALL || OneEach::is_late(idle) {
+    if seen.share_of_known_closed_by(Side::Client) < NEARLY_ALL || OneEach::is_late(idle) {
         return None;
     }
     let mut summary = format!(
@@ -84,6 +86,13 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
         ));
     }
     let mut confidence = by_client * OneEach::punctuality(idle) * each.certainty;
+    // Behind a handshake the last data before a farewell may be the handshake's: no answer came.
+    let has_handshake =
+        matches!(seen.messages, Messages::BehindHandshake | Messages::WithHandshakePerhaps(_));
+    if has_handshake && idle.is_some_and(|idle| idle.p50_ms >= 2 * LONGEST_FAREWELL_MS) {
+        confidence *= SOMEWHAT_LATE;
+        summary.push_str("; or it gave up before an answer (D13), some time after a handshake");
+    }
     if share(seen.left_early_perhaps(), seen.closed()) >= WORTH_A_CAUSE {
         confidence = confidence.min(ANSWERED_AFTER_CLOSE);
         summary.push_str(

@@ -1,11 +1,11 @@
 //! D5: the server closes each connection after a fixed number of requests.
 
 use super::{finding, one_request_each};
-use crate::evidence::{Evidence, Requests, Side};
+use crate::evidence::{Evidence, Messages, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    AT_ONCE_MS, BEHIND_INTRODUCTION, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED, LARGE_LIMIT,
-    ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
+    AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED,
+    LARGE_LIMIT, LESS_SURE, ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
 };
 use crate::words::{percent, thousands};
 
@@ -22,13 +22,17 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let by = |side| seen.share_closed_by(side);
     let closer = if by(Side::Server) >= by(Side::Client) { Side::Server } else { Side::Client };
     let is_known = by(Side::Server) + by(Side::Client) >= DOMINANT;
-    let at_once = seen.idle_before_close_by(closer).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
+    // Without a closer there is no idle time either: the number alone is the evidence.
+    let idle = seen.idle_before_close_by(closer);
+    let at_once = idle.map_or(!is_known, |idle| idle.p50_ms <= AT_ONCE_MS);
+    let is_alike = seen.messages == Messages::Alike;
     // Up to some messages, one request behind an introduction takes the same number each time.
-    let few = requests.common <= INTRODUCED;
+    let few = requests.common <= INTRODUCED && !is_alike;
+    let least = if is_alike { 2 } else { ONE_REQUEST + 1 };
     let is_limit = (is_known || requests.common_share >= DOMINANT)
-        && (ONE_REQUEST + 1..LARGE_LIMIT).contains(&requests.common)
+        && (least..LARGE_LIMIT).contains(&requests.common)
         && requests.common_share >= CLUSTERED
-        && !one_request_each::is_introduced(requests)
+        && !one_request_each::is_introduced(requests, seen)
         && at_once;
     is_limit.then(|| {
         // The longest connection of the cluster has the number; one beyond it is of another kind.
@@ -47,7 +51,12 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         let (certainty, bound) = one_request_each::bounds(requests, seen);
         let summary = summary + &bound;
         let sure = if is_known { 1.0 } else { UNKNOWN_CLOSER };
-        let certainty = if few { certainty * BEHIND_INTRODUCTION } else { certainty };
+        let certainty = match seen.messages {
+            _ if !few => certainty,
+            Messages::Plain => certainty * BOUNDED,
+            Messages::WithHandshakePerhaps(_) => certainty * BEHIND_INTRODUCTION * LESS_SURE,
+            _ => certainty * BEHIND_INTRODUCTION,
+        };
         let confidence = requests.common_share.min(sure) * certainty;
         finding(seen, Cause::RequestLimit { limit }, confidence, summary)
     })

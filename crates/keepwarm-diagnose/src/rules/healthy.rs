@@ -2,7 +2,7 @@
 //! contradicts it.
 
 use super::finding;
-use crate::evidence::{Evidence, PolledEvidence, RequestCount, Side, share};
+use crate::evidence::{Evidence, Messages, PolledEvidence, RequestCount, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     CLUSTERED, ENOUGH_CLOSES, FAILED_REQUESTS, INTRODUCED, LARGE_LIMIT, LIKELY, LIMITED, ONE_DUMP,
@@ -79,15 +79,17 @@ fn kept(seen: &Evidence) -> Finding {
 /// Returns true if the number of requests is a lower bound.
 fn is_bound(seen: &Evidence) -> bool {
     let exact = seen.load.is_some_and(|load| matches!(load.requests, RequestCount::Exact(_)));
-    let total = seen.requests.map_or(0, |requests| requests.total);
-    !exact && seen.requests_at_most.is_some_and(|most| most.total > total)
+    !exact && seen.requests_at_most.is_some_and(|most| most.total > carried(seen))
 }
 
 /// Returns the requests within the window, at least: the load's own count if it has one.
 fn carried(seen: &Evidence) -> u64 {
     match seen.load.map(|load| load.requests) {
         Some(RequestCount::Exact(count)) => count,
-        _ => seen.requests.map_or(0, |requests| requests.total),
+        _ => match seen.messages {
+            Messages::WithHandshakePerhaps(least) => least.total,
+            _ => seen.requests.map_or(0, |requests| requests.total),
+        },
     }
 }
 

@@ -1,11 +1,12 @@
 //! Connections that carry one request each: the ground that D1 and D6 share.
 
 use super::{d01_client_per_request, d02_idle_pool_too_small, d06_connection_close};
-use crate::evidence::{Evidence, Idle, Requests};
+use crate::evidence::{Evidence, Idle, Messages, Requests};
 use crate::finding::Finding;
 use crate::thresholds::{
     AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, DOMINANT, INTRODUCED, LONGEST_FAREWELL_MS,
-    NEARLY_ALL, NOT_AT_ONCE, ONE_REQUEST, SOME_TIMEOUT_MS, SOMEWHAT_LATE,
+    NEARLY_ALL, NOT_AT_ONCE, ONE_BEHIND_HANDSHAKE, ONE_REQUEST, ONE_REQUEST_OVER_TLS,
+    SOME_TIMEOUT_MS, SOMEWHAT_LATE,
 };
 use crate::words::{percent, thousands};
 
@@ -46,17 +47,31 @@ pub(super) fn bounds(requests: &Requests, seen: &Evidence) -> (f64, String) {
 }
 
 /// Returns true if no connection has more messages than one request behind an introduction takes, and
-/// most have the same number.
-pub(super) fn is_introduced(requests: &Requests) -> bool {
-    requests.common > 1 && requests.max <= INTRODUCED && requests.common_share >= DOMINANT
+/// most have the same number. Messages that are alike are requests.
+pub(super) fn is_introduced(requests: &Requests, seen: &Evidence) -> bool {
+    let most = match seen.messages {
+        Messages::Alike => 1,
+        Messages::Plain => ONE_REQUEST,
+        _ => INTRODUCED,
+    };
+    requests.common > 1 && requests.max <= most && requests.common_share >= DOMINANT
 }
 
 impl OneEach {
     pub(super) fn of(requests: &Requests, seen: &Evidence) -> Option<Self> {
         // Probes carry nothing, and are not counted. Behind an introduction the messages of one request
         // may differ by some: two may come in one segment.
-        let alike = if is_introduced(requests) { 1.0 } else { requests.common_share };
+        let alike = if is_introduced(requests, seen) { 1.0 } else { requests.common_share };
         let share = (alike / (1.0 - requests.none_share).max(1e-3)).min(1.0);
+        let is_one = match (seen.messages, seen.requests_at_most) {
+            (Messages::Alike, _) => requests.common == 1,
+            (Messages::Plain, _) => requests.common <= ONE_REQUEST,
+            (Messages::BehindHandshake, Some(most)) => most.common <= ONE_BEHIND_HANDSHAKE,
+            _ => true,
+        };
+        if !is_one {
+            return None;
+        }
         // Closes of each kind carried the same number: one request, in one segment or a few.
         if !(1..=INTRODUCED).contains(&requests.common) || share < NEARLY_ALL {
             return None;
@@ -68,6 +83,9 @@ impl OneEach {
         };
         let messages = thousands(requests.common.into());
         let (certainty, bound) = match bounds(requests, seen) {
+            (sure, remark) if seen.messages == Messages::BehindHandshake && sure < 1.0 => {
+                (ONE_REQUEST_OVER_TLS, remark)
+            }
             (sure, remark) if requests.common > ONE_REQUEST => {
                 let one = format!(
                     "; {messages} messages each, as one request behind a TLS handshake takes, or a \

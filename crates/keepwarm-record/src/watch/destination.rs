@@ -60,6 +60,10 @@ pub struct DestinationRecord {
     /// lost. `None` in a record of an older version.
     #[serde(default)]
     pub requests_at_most: Option<PerConnection>,
+    /// Whether a handshake of TLS is among the segments that are counted: `none`, `possible` or `tls`.
+    /// `None` in a record of an older version.
+    #[serde(default)]
+    pub handshake: Option<String>,
     /// Requests without an answer; `None` where closes are not counted, and in a record of an older
     /// version.
     #[serde(default)]

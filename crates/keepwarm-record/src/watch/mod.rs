@@ -66,6 +66,10 @@ pub struct WatchRecord {
     /// Aborts of which the kernel had cleared the port, so that they are in no row; `None` at
     /// level L0.
     pub unattributed_aborts: Option<u64>,
+    /// Longest time in seconds by which the watch was late, for want of processor time or stopped; `None`
+    /// at level L0, and in a record of an older version.
+    #[serde(default)]
+    pub late_s: Option<f64>,
     /// Rules of the classifier that the self-test refuted on this kernel; `None` where it did not
     /// run.
     pub broken_rules: Option<Vec<String>>,
@@ -106,6 +110,7 @@ impl WatchRecord {
             trace_events: level.traces().then_some(0),
             lost_trace_events: level.traces().then_some(0),
             unattributed_aborts: level.counts_closes().then_some(0),
+            late_s: None,
             broken_rules: None,
             self_test_error: None,
             without_owner: 0,

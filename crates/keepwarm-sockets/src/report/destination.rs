@@ -45,15 +45,20 @@ pub struct Destination {
     /// Requests per connection within the window, at least: segments with data that the client sent,
     /// without retransmissions, and without the full ones where the client sent bulk data; half of the
     /// server's where those are small and fewer. Covers connections opened in the window, and older
-    /// ones that carried one in it. At the ports that are usual for TLS (443, 8443 and others) the
-    /// handshake and the farewell are taken off, three or four segments; at other ports they count, for
-    /// nothing in the kernel's numbers tells them from requests.
+    /// ones that carried one in it. Where [`handshake`](Destination::handshake) says that connections
+    /// begin with one, or may, up to five segments are taken off.
     pub requests: Histogram,
     /// Requests on the same connections, at most: no more than segments with data in either
     /// direction, if each request is answered before the next. Equal to `requests` where messages
     /// fit one segment and are written at once, none was lost, and there is no TLS. Says nothing about
     /// HTTP/2, or pipelined requests.
     pub requests_at_most: Histogram,
+    /// Whether these connections begin with a handshake of TLS, of which the kernel counts the segments
+    /// as it counts those of requests.
+    pub handshake: Handshake,
+    /// Connections on which all messages of the client, and of the server, may be equally long: each is
+    /// a request, and none a part of a handshake or a log-in.
+    pub alike: u64,
     /// The part of `requests_at_most` for connections that are still open.
     pub requests_at_most_open: Histogram,
     /// Closed connections on which the client sent data and nothing was ever received back.
@@ -152,6 +157,30 @@ pub struct ServerOnly {
     pub requests: Histogram,
     /// Upper bound of `requests`; see [`Destination::requests_at_most`].
     pub requests_at_most: Histogram,
+}
+
+/// Whether connections begin with a handshake of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Handshake {
+    /// They do not: the counts of some show it, or there is nothing to doubt.
+    #[default]
+    None,
+    /// They may: requests are at least those behind a handshake, at most those without one.
+    Possible,
+    /// They do, as is usual at this port: the handshake is taken off the requests. How many segments it
+    /// took differs by program, one to four, so that requests are known within bounds.
+    Tls,
+}
+
+impl Handshake {
+    /// Returns the name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Handshake::None => "none",
+            Handshake::Possible => "possible",
+            Handshake::Tls => "tls",
+        }
+    }
 }
 
 /// Evidence of which end of a connection is the service, the weakest first.
@@ -285,6 +314,8 @@ impl Destination {
             requests_open: Histogram::default(),
             requests_at_most: Histogram::default(),
             requests_at_most_open: Histogram::default(),
+            handshake: Handshake::default(),
+            alike: 0,
             unanswered: 0,
             given_up: 0,
             waited_before_give_up: Histogram::default(),
@@ -390,6 +421,7 @@ impl Destination {
             connect_failed: self.connect_failed.saturating_sub(earlier.connect_failed),
             requests,
             requests_at_most,
+            alike: self.alike.saturating_sub(earlier.alike),
             unanswered: self.unanswered.saturating_sub(earlier.unanswered),
             given_up: self.given_up.saturating_sub(earlier.given_up),
             waited_before_give_up: waited,

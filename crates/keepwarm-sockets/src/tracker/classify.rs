@@ -17,6 +17,8 @@
 //!   acknowledgement, which the peer's FIN is too.
 //! * **close_notify**, the last record of TLS: 24 bytes in TLS 1.3, 31 in TLS 1.2 with AES-GCM. One
 //!   byte more that is unread is the FIN behind it.
+//! * **A farewell in return**: what a server sends within less than a round trip of a segment of its
+//!   client's, when all else was acknowledged, was sent because of that segment: the client's FIN.
 //! * **A FIN without an acknowledgement** is in `idiag_wqueue`, beside data that is not acknowledged.
 //! * **Silence**: a socket that gave up has retransmissions or probes behind it without an answer
 //!   (`tcpi_retransmits`, `tcpi_probes`).
@@ -90,10 +92,17 @@ impl Evidence {
             fin_sent: !disconnected && (fin_acked == Some(true) || fin_pending),
             fin_seen: !disconnected
                 && (CLOSE_NOTIFY_AND_FIN.contains(&event.rqueue)
-                    || (side == Side::Server && got_fin_before_answer(&info))),
+                    || (side == Side::Server && got_fin_before_answer(&info))
+                    || (side == Side::Server
+                        && event.rqueue == 0
+                        && answered_fin_with_farewell(&info, in_flight.unwrap_or(0)))),
             fin_possible: in_flight.is_some_and(|data| match data {
                 0 => false,
-                _ => CLOSE_NOTIFY.contains(&data) || got_segment_after_data(&info),
+                _ => {
+                    is_farewell(&info, data)
+                        || got_segment_after_data(&info)
+                        || (side == Side::Server && answered_farewell_perhaps(&info))
+                }
             }),
             closed_first: None,
             reset: None,
@@ -124,6 +133,37 @@ impl Evidence {
 /// closes first and if it closes second.
 const CLOSE_NOTIFY: RangeInclusive<u64> = 23..=85;
 
+/// Returns whether so many bytes in flight may be a farewell: a close_notify, or behind data that was
+/// acknowledged anything as short (GOAWAY of HTTP/2 takes 17 bytes).
+fn is_farewell(info: &TcpInfo, in_flight: u64) -> bool {
+    let follows = info.bytes_acked > Some(0) && (1..=*CLOSE_NOTIFY.end()).contains(&in_flight);
+    follows || CLOSE_NOTIFY.contains(&in_flight)
+}
+
+/// Returns whether the client's last data may have been its farewell, with its FIN behind it: it came long
+/// before the server's last, and after as many messages as a handshake and a request take.
+fn answered_farewell_perhaps(info: &TcpInfo) -> bool {
+    const WITH_HANDSHAKE: u32 = 4;
+    let late = info.last_data_recv_ms.zip(info.last_data_sent_ms);
+    let is_late = late.is_some_and(|(came, sent)| came.saturating_sub(sent) > AT_ONCE_MS);
+    is_late && info.data_segs_in >= Some(WITH_HANDSHAKE)
+}
+
+/// Returns whether a server's farewell, which is in flight, went out as it answered a segment of its
+/// client's. It acknowledged nothing of that farewell, for it came sooner than a round trip, and all
+/// other data had been acknowledged: so it was the client's FIN, or its own farewell with the FIN behind
+/// it. Where the FIN was left unread, it may have come after the server's own.
+fn answered_fin_with_farewell(info: &TcpInfo, in_flight: u64) -> bool {
+    /// Two ticks of the kernel's clock.
+    const TICKS_MS: u32 = 8;
+    let (Some(sent), Some(came)) = (info.last_data_sent_ms, info.last_ack_recv_ms) else {
+        return false;
+    };
+    let apart = sent.abs_diff(came);
+    let is_sooner = apart.saturating_add(TICKS_MS) < info.rtt_us.unwrap_or(0) / 1_000;
+    is_sooner && info.bytes_acked > Some(0) && is_farewell(info, in_flight)
+}
+
 /// Unread bytes of a close_notify and the FIN behind it: TLS 1.3, and TLS 1.2 with AES-GCM.
 const CLOSE_NOTIFY_AND_FIN: [u32; 2] = [25, 32];
 
@@ -152,7 +192,7 @@ fn got_segment_after_data(info: &TcpInfo) -> bool {
 
 /// Segments that come within this time of each other belong together: the kernel's clock ticks every
 /// four milliseconds, or ten.
-const AT_ONCE_MS: u32 = 20;
+pub(super) const AT_ONCE_MS: u32 = 20;
 
 /// Returns whether tcp_disconnect() aborted an established connection here.
 ///
@@ -401,6 +441,9 @@ fn alone_without_acknowledgement(side: Side, socket: &Evidence) -> CloseKind {
         // A FIN that was not read counts as one byte: it came, and late data was answered with an
         // RST. One byte of data left unread would look the same; it is the peer's close either way.
         _ if socket.unread == 1 => CloseKind::fin(side.other()),
+        // A client that leaves in the middle of an answer sends a FIN, and resets what comes after it; if
+        // some of it was unread, it sends the RST alone.
+        _ if socket.fin_possible => CloseKind::Unclassified,
         _ => CloseKind::rst(side.other()),
     }
 }
@@ -557,7 +600,7 @@ mod tests {
     fn every_combination_has_one_answer() {
         let not_acked = |e: &Evidence| e.fin_acked == Some(false);
         type Row<'a> = (&'a str, &'a dyn Fn(&Evidence) -> bool, CloseKind);
-        let table: [Row<'_>; 17] = [
+        let table: [Row<'_>; 18] = [
             ("met in CLOSE_WAIT: the peer's FIN came first", &|e| e.fin_seen, CloseKind::ServerFin),
             ("traced: second", &|e| e.closed_first == Some(false), CloseKind::ServerFin),
             (
@@ -592,6 +635,11 @@ mod tests {
                 &|e| not_acked(e) && e.unread == 1,
                 CloseKind::ServerFin,
             ),
+            (
+                "data on its way, and a segment that may have been a FIN before the RST",
+                &|e| not_acked(e) && e.fin_possible,
+                CloseKind::Unclassified,
+            ),
             ("no FIN: the RST was the peer's", &not_acked, CloseKind::ServerRst),
             ("it holds TIME_WAIT", &|e| e.time_wait == Present, CloseKind::ClientFin),
             (
@@ -613,7 +661,7 @@ mod tests {
             ("none is left", &|_| true, CloseKind::Unclassified),
         ];
         let all = combinations();
-        let mut met = [0; 17];
+        let mut met = [0; 18];
         for evidence in &all {
             let row = table.iter().position(|(_, holds, _)| holds(evidence)).unwrap();
             met[row] += 1;
@@ -623,7 +671,7 @@ mod tests {
             let doubtful = why.starts_with("acknowledged, and no TIME_WAIT");
             assert_eq!(rests_on_absence(evidence), doubtful, "{why}: {evidence:?}");
         }
-        assert!(met[..16].iter().all(|count| *count > 0) && met[16] == 0, "{met:?}");
+        assert!(met[..17].iter().all(|count| *count > 0) && met[17] == 0, "{met:?}");
     }
 
     #[test]
@@ -832,6 +880,32 @@ mod tests {
         assert_eq!(classify(None, Some(&farewell)), CloseKind::Unclassified);
         let answer = of(info(300, 700, 8, 4), 401);
         assert_eq!(classify(None, Some(&answer)), CloseKind::ServerFin);
+    }
+
+    #[test]
+    fn farewell_in_return_follows_the_clients_fin() {
+        let info = |sent_ago, came_ago| TcpInfo {
+            bytes_acked: Some(2_056),
+            bytes_sent: Some(2_080),
+            bytes_retrans: Some(0),
+            data_segs_in: Some(7),
+            last_data_recv_ms: Some(64),
+            last_data_sent_ms: Some(sent_ago),
+            last_ack_recv_ms: Some(came_ago),
+            rtt_us: Some(16_000),
+            ..TcpInfo::default()
+        };
+        let of = |info, rqueue| {
+            let event = Socket { rqueue, ..event(80, 25, info) };
+            classify(None, Some(&Evidence::of(Side::Server, &event)))
+        };
+        assert_eq!(of(info(52, 52), 0), CloseKind::ClientFin);
+        assert_eq!(of(info(52, 52), 1), CloseKind::Unclassified, "the FIN may have come later");
+        assert_eq!(of(info(52, 40), 0), CloseKind::Unclassified, "it may be an acknowledgement");
+        let near = TcpInfo { rtt_us: Some(6_000), ..info(52, 52) };
+        assert_eq!(of(near, 0), CloseKind::Unclassified, "the clock is too coarse");
+        let client = Evidence::of(Side::Client, &event(80, 25, info(52, 52)));
+        assert_eq!(classify(Some(&client), None), CloseKind::Unclassified);
     }
 
     #[test]

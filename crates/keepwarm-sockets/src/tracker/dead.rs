@@ -5,10 +5,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::classify::{Evidence, TimeWait, got_late_segment};
+use super::classify::{AT_ONCE_MS, Evidence, TimeWait, got_late_segment};
 use super::death_time::DeathTime;
 use super::exchange::{Exchange, FAREWELL_BYTES};
-use super::open::OpenSocket;
+use super::handshakes::Shape;
+use super::open::{Farewell, OpenSocket};
 use super::pair::Member;
 use super::small_queue::SmallQueue;
 use crate::kernel::socket::{Side, Socket};
@@ -132,23 +133,49 @@ impl DeadSocket {
         Evidence::of(side, &self.event).sent.map(|sent| sent.min(acked))
     }
 
-    /// Returns how long the connection on this side had been idle when it was closed.
-    pub(super) fn idle_ms(&self, side: Side) -> Option<u32> {
+    /// Returns how long the connection on this side had been idle when it was closed, by `closer` if that
+    /// is known. A farewell before the FIN is data, too, and ends no idle time. `None` if the last data
+    /// may be the server's farewell, or its answer.
+    pub(super) fn idle_ms(&self, side: Side, closer: Option<Side>) -> Option<u32> {
         if let Some(idle) = self.open.and_then(|open| open.idle_at_fin_ms()) {
             return Some(idle);
         }
         let info = self.event.info.filter(|_| !self.disconnected)?;
-        let last = [info.last_data_recv_ms, info.last_data_sent_ms].into_iter().flatten();
-        // A farewell before the FIN is data, too, and ends no idle time: the data before it came from
-        // the other side.
-        let met_idle = self.open.zip(Exchange::of(side, &self.event));
-        let last_data = match met_idle {
-            Some((open, now)) if open.said_farewell_since(&now) => last.max(),
-            _ => last.min(),
-        }?;
         // The kernel's clock says when the last FIN was acknowledged; the event may be made late.
         let is_acked = Evidence::of(side, &self.event).fin_acked == Some(true);
         let over = info.last_ack_recv_ms.filter(|_| is_acked).unwrap_or(0);
+        let (sent, received) = (info.last_data_sent_ms, info.last_data_recv_ms);
+        let exchange = Exchange::of(side, &self.event);
+        let farewell = match (self.open, exchange) {
+            (Some(open), Some(now)) => open.farewell(&now),
+            _ => Farewell::Unknown,
+        };
+        let may_say_farewell = exchange.is_some_and(|one| one.shape.is_possible());
+        let (asked, answered) =
+            if side == Side::Client { (sent, received) } else { (received, sent) };
+        let is_later = |one: Option<u32>, other: Option<u32>| {
+            one.zip(other).is_some_and(|(one, other)| one.saturating_add(AT_ONCE_MS) < other)
+        };
+        let last_data = match (farewell, closer) {
+            // A client may close long after the server's farewell and FIN have come.
+            (Farewell::Said, Some(Side::Server)) if is_later(answered, asked) => {
+                return asked.zip(answered).map(|(asked, answered)| asked - answered);
+            }
+            (Farewell::Said, _) => sent.max(received),
+            // A client that closes says its farewell last; it may have given a request up.
+            (Farewell::Unknown, Some(Side::Client))
+                if may_say_farewell && is_later(asked, answered) =>
+            {
+                answered
+            }
+            (Farewell::Unknown, Some(Side::Server))
+                if may_say_farewell && is_later(answered, asked) =>
+            {
+                let is_own = |answered: &u32| answered.saturating_sub(over) > AT_ONCE_MS;
+                answered.filter(|answered| side == Side::Server && is_own(answered))
+            }
+            _ => received.into_iter().chain(sent).min(),
+        }?;
         Some(last_data.saturating_sub(over))
     }
 
@@ -186,7 +213,8 @@ impl DeadSocket {
             still_waits: self.open.and_then(|open| open.still_waits(&exchange)),
             cut,
             delivered: self.delivered(side),
-            behind_tls: Some(exchange.behind_tls),
+            behind_tls: exchange.behind_tls,
+            shape: if self.at_start().is_none() { exchange.shape } else { Shape::Unknown },
         }
     }
 }
@@ -219,16 +247,12 @@ pub(super) struct Asked {
     /// Bytes of data that the peer has acknowledged.
     pub(super) delivered: Option<u64>,
     /// Requests of the whole connection, at least and at most, if it began with a handshake of TLS.
-    pub(super) behind_tls: Option<(u32, u32)>,
+    pub(super) behind_tls: (u32, u32),
+    /// Whether it may have; unknown if it began before the window.
+    pub(super) shape: Shape,
 }
 
 impl Asked {
-    /// Takes the handshake of TLS off a connection that was opened within the window.
-    pub(super) fn without_handshake(self) -> Asked {
-        let (requests, at_most) = self.behind_tls.unzip();
-        Asked { requests, at_most: at_most.max(requests), ..self }
-    }
-
     /// Adds what the other socket of the connection knew; `side`: that of this one.
     pub(super) fn or(self, side: Side, peer: Asked) -> Asked {
         // The client waits while an answer is under way, too.
@@ -242,7 +266,9 @@ impl Asked {
             still_waits: waits.still_waits,
             cut: self.cut,
             delivered: self.delivered,
-            behind_tls: self.behind_tls.or(peer.behind_tls),
+            // An abort clears the counts.
+            behind_tls: if self.requests.is_some() { self.behind_tls } else { peer.behind_tls },
+            shape: self.shape.or(peer.shape),
         }
     }
 }

@@ -19,6 +19,7 @@
 
 use std::cmp::Ordering;
 
+use super::handshakes::{Shape, without_handshake};
 use crate::kernel::socket::{Side, Socket, TcpInfo};
 
 /// Longest farewell of a protocol that says one before its FIN: an alert of TLS 1.2 with 5 bytes of
@@ -42,6 +43,8 @@ pub(super) struct Exchange {
     pub(super) messages: u32,
     /// Requests, at least and at most, if the connection began with a handshake of TLS.
     pub(super) behind_tls: (u32, u32),
+    /// Whether it may have.
+    pub(super) shape: Shape,
     /// Segments with data from the server.
     pub(super) answers: u32,
     /// For how long the client has waited for an answer, in milliseconds; `None` if none is due:
@@ -89,14 +92,23 @@ impl Exchange {
         };
         let messages = messages.at_least().max(by_answers);
         let requests = messages.min(at_most).min(is_sure);
-        let behind_tls = (
-            asked.behind_tls(messages).min(is_sure),
-            asked.most.saturating_sub(HELLO_AND_FINISHED).min(and_due(answers).saturating_sub(1)),
-        );
+        // The first of the server's segments is its hello.
+        let behind_tls =
+            without_handshake(messages, asked.most.min(and_due(answers)), asked.has_long_hello());
         // One message is no handshake, so nothing after it is a farewell of TLS.
         let farewell = if messages > 1 { FAREWELL_BYTES } else { 0 };
         let in_flight = InFlight::of(socket, farewell).filter(|_| side == Side::Server);
-        Some(Exchange { requests, at_most, messages, behind_tls, answers, waiting_ms, in_flight })
+        let shape = Shape::of(&asked, &answered, (side == Side::Client).then_some(&info));
+        Some(Exchange {
+            requests,
+            at_most,
+            messages,
+            behind_tls,
+            shape,
+            answers,
+            waiting_ms,
+            in_flight,
+        })
     }
 
     /// Returns the segments of the server's that have arrived, at least.
@@ -127,29 +139,6 @@ impl InFlight {
             after_ms: after,
         })
     }
-}
-
-/// Ports of services that speak TLS from the first byte (IANA: https, ldaps, imaps, pop3s, smtps, DNS
-/// over TLS, amqps, secure MQTT), and those that it is usual at besides (8443, 6443, 9443).
-const TLS_PORTS: [u16; 12] = [443, 465, 636, 853, 993, 995, 5671, 6443, 8443, 8883, 9443, 2376];
-
-/// Returns whether connections to this port begin with a handshake of TLS.
-pub(super) fn speaks_tls(port: u16) -> bool {
-    TLS_PORTS.contains(&port)
-}
-
-/// Segments of a client's hello and Finished, at least. A hello with post-quantum keys takes two.
-const HELLO_AND_FINISHED: u32 = 2;
-
-/// Takes the handshake of TLS and its farewell off the bounds of a connection of which no more is kept,
-/// as [`Exchange::behind_tls`] does for one whose numbers are there. Of the client's segments up to four
-/// are none of its requests: hello, Finished, and close_notify, if it sends any. Of the server's one at
-/// least is its hello, and there may be no more than that beside the answers, in a session that is
-/// resumed.
-pub(super) fn without_handshake(requests: u32, at_most: u32) -> (u32, u32) {
-    let has_asked = at_most > HELLO_AND_FINISHED;
-    let least = requests.saturating_sub(4).max(u32::from(has_asked));
-    (least, if has_asked { (at_most - 1).max(least) } else { 0 })
 }
 
 /// Segments with data in one direction, each counted once, and what they carried.
@@ -205,14 +194,25 @@ impl Segments {
         })
     }
 
-    /// Returns how many of the client's messages are requests at least, if the connection began with a
-    /// handshake of TLS.
-    fn behind_tls(&self, messages: u32) -> u32 {
-        let has_long_hello = self.bytes.zip(self.mss).is_none_or(|(bytes, mss)| bytes > mss);
+    /// Returns whether the client's hello may be longer than a segment.
+    fn has_long_hello(&self) -> bool {
         // A server knows by the largest segment that came.
-        let has_long_hello = has_long_hello && !self.are_whole;
-        let taken = HELLO_AND_FINISHED + u32::from(has_long_hello) + 1;
-        messages.saturating_sub(taken).max(u32::from(self.most > HELLO_AND_FINISHED))
+        self.bytes.zip(self.mss).is_none_or(|(bytes, mss)| bytes > mss) && !self.are_whole
+    }
+
+    /// Returns how unlikely it is that the bytes are a multiple of the segments' number by chance: one of
+    /// so many. 1 if they are none, so that the segments have not the same length.
+    fn are_alike(&self) -> u32 {
+        /// Numbers of segments beyond which losses leave too many.
+        const NUMBERS: u32 = 64;
+        let numbers = self.most - self.least + 1;
+        if numbers > NUMBERS || self.most < 2 {
+            return 1;
+        }
+        let divides = |number: u32| {
+            number > 1 && self.bytes.is_some_and(|bytes| bytes % u64::from(number) == 0)
+        };
+        if (self.least..=self.most).any(divides) { (self.most / numbers).max(1) } else { 1 }
     }
 
     /// Returns the messages in these segments.
@@ -230,6 +230,38 @@ impl Segments {
         let not_whole = full.saturating_add(bytes / SENT_AT_ONCE);
         let least = self.least.saturating_sub(u32::try_from(not_whole).unwrap_or(u32::MAX));
         Messages::Long(least.max(1))
+    }
+}
+
+impl Shape {
+    /// Reads the shape from what was asked and answered; `client`: the numbers of the client's socket.
+    fn of(asked: &Segments, answered: &Segments, client: Option<&TcpInfo>) -> Shape {
+        /// Bytes of a hello, a Finished and a request of the client, and of a hello, a Finished and an
+        /// answer in a session that is resumed, at least.
+        const LEAST: [u64; 2] = [300, 165];
+        /// Bytes of a handshake of the server with a certificate, at least.
+        const WITH_CERTIFICATE: u64 = 600;
+        /// Chance that a handshake leaves messages that look alike, one of so many.
+        const CHANCE: u32 = 16;
+        /// The kernel's first estimate of the largest segment that will come (`TCP_MSS_DEFAULT`).
+        const FIRST_ESTIMATE: u32 = 536;
+        if asked.most == 0 || answered.most == 0 {
+            return Shape::Unknown;
+        }
+        let both = [asked, answered];
+        let is_short =
+            |(one, least): (&Segments, u64)| one.bytes.is_some_and(|bytes| bytes < least);
+        let chance = both.iter().map(|one| one.are_alike()).fold(1, u32::saturating_mul);
+        if chance >= CHANCE {
+            return Shape::Alike;
+        }
+        if asked.most == 1 || both.into_iter().zip(LEAST).any(is_short) {
+            return Shape::Plain;
+        }
+        let largest = client.and_then(|info| info.receive_mss);
+        let small = largest.is_some_and(|largest| largest <= FIRST_ESTIMATE)
+            || answered.bytes.is_some_and(|bytes| bytes < WITH_CERTIFICATE);
+        Shape::Possible { small }
     }
 }
 
@@ -307,14 +339,25 @@ mod tests {
     }
 
     #[test]
-    fn handshake_of_tls_is_no_request() {
-        assert!(speaks_tls(443) && !speaks_tls(80));
-        // Hello, Finished, close_notify.
-        assert_eq!(without_handshake(3, 3), (1, 2), "or a request, and no close_notify");
-        assert_eq!(without_handshake(2, 2), (0, 0));
-        assert_eq!(without_handshake(4, 4), (1, 3));
-        assert_eq!(without_handshake(104, 104), (100, 103));
-        assert_eq!(without_handshake(0, 0), (0, 0));
+    fn handshake_shows_in_sizes() {
+        // Hello, Finished, a request and close_notify; hello and certificate, a ticket, an answer.
+        let handshake = TcpInfo {
+            bytes_received: Some(1_333 + 510 + 162),
+            receive_mss: Some(1_333),
+            send_mss: Some(1_448),
+            ..client(4, 3, 517 + 80 + 100 + 24)
+        };
+        let shape = |info| exchange(Side::Client, info).shape;
+        assert_eq!(shape(handshake), Shape::Possible { small: false });
+        let resumed = TcpInfo { bytes_received: Some(680), receive_mss: Some(536), ..handshake };
+        assert_eq!(shape(resumed), Shape::Possible { small: true });
+        assert_eq!(exchange(Side::Server, handshake).shape, Shape::Possible { small: false });
+        let alike = TcpInfo { bytes_received: Some(1_600), ..client(4, 4, 400) };
+        assert_eq!(shape(alike), Shape::Alike, "each request has 100 bytes, each answer 400");
+        let few = TcpInfo { bytes_sent: Some(291), ..handshake };
+        assert_eq!(shape(few), Shape::Plain, "a hello and a request have more");
+        assert_eq!(shape(TcpInfo { data_segs_out: Some(1), ..handshake }), Shape::Plain);
+        assert_eq!(shape(TcpInfo { data_segs_in: Some(0), ..handshake }), Shape::Unknown);
     }
 
     #[test]

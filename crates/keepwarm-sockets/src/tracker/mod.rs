@@ -37,6 +37,7 @@ pub(crate) mod death_time;
 mod destinations;
 mod dump;
 mod exchange;
+mod handshakes;
 mod lookup;
 mod lost_events;
 mod open;
@@ -67,7 +68,6 @@ use self::dead::DeadSocket;
 use self::death_time::DeathTime;
 use self::destinations::{DestinationId, Destinations};
 use self::dump::Dump;
-use self::exchange::{speaks_tls, without_handshake};
 use self::lost_events::LostEvents;
 use self::open::OpenSockets;
 use self::owners::Processes;
@@ -445,15 +445,9 @@ impl Tracker {
         for open in self.open.alive() {
             let id = self.destinations.current(open.destination);
             let one = all.entry(id).or_default();
-            let mut known = open.requests_so_far().zip(open.at_most_so_far());
-            let is_tls =
-                || self.destinations.get(id).key().0.is_some_and(|it| speaks_tls(it.port()));
-            if !open.was_open_at_start() && is_tls() {
-                known = known.map(|(requests, at_most)| without_handshake(requests, at_most));
-            }
-            let (requests, at_most) = known.unzip();
-            one.count(requests, at_most, open.answers_so_far(), open.server_only);
-            one.messages += requests.map_or(0, |_| open.messages_so_far());
+            let requests = open.requests_now();
+            one.count(&requests);
+            one.messages += requests.plain.map_or(0, |_| open.messages_so_far());
             if let Some(pid) = open.pid.get() {
                 one.count_owner(pid);
             }

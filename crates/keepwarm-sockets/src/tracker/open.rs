@@ -6,10 +6,13 @@
 use std::net::SocketAddr;
 
 use super::addresses::{AddressNumber, HostAddresses};
+use super::classify::AT_ONCE_MS;
 use super::destinations::DestinationId;
 use super::exchange::Exchange;
+use super::handshakes::{Shape, without_handshake};
+use super::totals::OpenRequests;
 use crate::kernel::keyed_hash::Map;
-use crate::kernel::socket::{Side, Socket, State};
+use crate::kernel::socket::{Side, Socket, State, TcpInfo};
 
 /// `Option<u32>` in four bytes. The greatest number is stored as the one below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl From<Option<u32>> for PackedOption {
     }
 }
 
-/// Two facts in one byte.
+/// A few facts in one byte.
 #[derive(Debug, Clone, Copy, Default)]
 struct Flags(u8);
 
@@ -38,6 +41,11 @@ impl Flags {
     const AT_START: u8 = 1;
     /// The client waited for an answer at the last dump that fetched the numbers.
     const WAITS: u8 = 2;
+    /// The [`Shape`] of the connection at that dump.
+    const PLAIN: u8 = 4;
+    const ALIKE: u8 = 8;
+    const POSSIBLE: u8 = 16;
+    const SMALL: u8 = 32;
 
     fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
@@ -80,6 +88,42 @@ impl OpenSocket {
         self.flags.has(Flags::AT_START)
     }
 
+    /// Returns how the connection began, as the last dump has it; unknown if it was open before the
+    /// window.
+    fn shape(&self) -> Shape {
+        match () {
+            () if self.was_open_at_start() => Shape::Unknown,
+            () if self.flags.has(Flags::PLAIN) => Shape::Plain,
+            () if self.flags.has(Flags::ALIKE) => Shape::Alike,
+            () if self.flags.has(Flags::POSSIBLE) => {
+                Shape::Possible { small: self.flags.has(Flags::SMALL) }
+            }
+            () => Shape::Unknown,
+        }
+    }
+
+    fn set_shape(&mut self, shape: Shape) {
+        let small = Shape::Possible { small: true };
+        self.flags.set(Flags::PLAIN, shape == Shape::Plain);
+        self.flags.set(Flags::ALIKE, shape == Shape::Alike);
+        self.flags.set(Flags::POSSIBLE, matches!(shape, Shape::Possible { .. }));
+        self.flags.set(Flags::SMALL, shape == small);
+    }
+
+    /// Returns the requests within the window as of the last dump, read in both ways.
+    pub(super) fn requests_now(&self) -> OpenRequests {
+        let plain = self.requests_so_far().zip(self.at_most_so_far());
+        let (messages, at_most) = plain.unwrap_or_default();
+        OpenRequests {
+            plain,
+            // Its hello may be long: nothing is kept that shows it.
+            behind_tls: without_handshake(messages, at_most, true),
+            shape: self.shape(),
+            answers: self.answers_so_far(),
+            server_only: self.server_only,
+        }
+    }
+
     fn waits(&self) -> bool {
         self.flags.has(Flags::WAITS)
     }
@@ -118,6 +162,7 @@ impl OpenSocket {
             at_most: self.at_most.get()?,
             messages: self.messages.get()?,
             behind_tls: (0, 0),
+            shape: Shape::Unknown,
             answers: self.answers,
             waiting_ms: Some(0),
             in_flight: None,
@@ -131,13 +176,15 @@ impl OpenSocket {
         self.waits().then(|| now.delivered() <= self.answers)
     }
 
-    /// Returns whether the last dump met the connection idle, and no more than a farewell has been
-    /// said since.
-    pub(super) fn said_farewell_since(&self, now: &Exchange) -> bool {
-        let Some(messages) = self.messages.get().filter(|_| !self.waits()) else { return false };
+    /// Returns whether a farewell was said since the last dump.
+    pub(super) fn farewell(&self, now: &Exchange) -> Farewell {
+        let Some(messages) = self.messages.get().filter(|_| !self.waits()) else {
+            return Farewell::Unknown;
+        };
         let more =
             [now.messages.saturating_sub(messages), now.answers.saturating_sub(self.answers)];
-        more != [0, 0] && more.iter().all(|more| *more <= 1)
+        let is_farewell = more != [0, 0] && more.iter().all(|more| *more <= 1);
+        if is_farewell { Farewell::Said } else { Farewell::NotSaid }
     }
 
     /// Returns the requests within the window as of the last dump, see [`in_window`](Self::in_window).
@@ -192,20 +239,47 @@ impl OpenSocket {
             self.inode = row.inode;
         }
         let Some(info) = row.info else { return };
-        if let Some(exchange) = Exchange::of(side, row) {
+        let exchange = Exchange::of(side, row);
+        if row.state == State::CloseWait {
+            // The last segment received is the FIN: how long before it came the last data?
+            let idle = exchange.and_then(|now| idle_before_fin(&info, &now, self.farewell(&now)));
+            self.idle_at_fin_ms = self.idle_at_fin_ms.get().or(idle).into();
+        }
+        if let Some(exchange) = exchange {
             self.messages = Some(exchange.messages).into();
             self.at_most = Some(exchange.at_most).into();
             self.answers = exchange.answers;
             self.flags.set(Flags::WAITS, exchange.waiting_ms.is_some());
-        }
-        if row.state == State::CloseWait {
-            // The last segment received is the FIN: how long before it came the last data?
-            let last_data = info.last_data_recv_ms.into_iter().chain(info.last_data_sent_ms).min();
-            let fin = info.last_ack_recv_ms;
-            let idle = last_data.zip(fin).map(|(data, fin)| data.saturating_sub(fin));
-            self.idle_at_fin_ms = idle.into();
+            self.set_shape(exchange.shape);
         }
     }
+}
+
+/// Returns for how long a connection had been idle when the peer's FIN came, at a socket that is in
+/// CLOSE_WAIT. `None` if data right before the FIN may be the peer's farewell, or an answer.
+fn idle_before_fin(info: &TcpInfo, now: &Exchange, farewell: Farewell) -> Option<u32> {
+    let (sent, received) = (info.last_data_sent_ms, info.last_data_recv_ms);
+    let fin = info.last_ack_recv_ms?;
+    let came_with_fin = received.is_some_and(|received| received.saturating_sub(fin) <= AT_ONCE_MS);
+    let last_data = match farewell {
+        Farewell::Said => sent.max(received),
+        Farewell::Unknown if came_with_fin && now.shape.is_possible() && sent > received => {
+            sent.filter(|sent| sent.saturating_sub(fin) <= AT_ONCE_MS)
+        }
+        _ => received.into_iter().chain(sent).min(),
+    }?;
+    Some(last_data.saturating_sub(fin))
+}
+
+/// Whether the last data on a connection was a farewell, as the last dump before shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// No dump met the connection idle.
+    Unknown,
+    /// The connection was idle, and no more than a farewell has been said since.
+    Said,
+    /// Nothing, or more, has been said since.
+    NotSaid,
 }
 
 /// Local address of a socket, and its remote port.

@@ -14,7 +14,6 @@ use super::classify::{
 };
 use super::dead::{Asked, DeadPair, DeadSocket};
 use super::destinations::DestinationId;
-use super::exchange::speaks_tls;
 use super::open::OpenSocket;
 use super::pair::{Member, Pair};
 use super::removed_time_waits::Bounds;
@@ -204,7 +203,7 @@ impl Tracker {
             Side::Client => classify(Some(&evidence), None),
             Side::Server => classify(None, Some(&evidence)),
         };
-        let idle_ms = dead.idle_ms(side);
+        let idle_ms = dead.idle_ms(side, closer(kind));
         let server_only = is_server && !is_here;
         let close = Close { server_only, idle_ms, ..Close::of_kind(kind) };
         let totals = self.destinations.get_mut(id);
@@ -277,7 +276,8 @@ impl Tracker {
         let accounted = entered - earlier.map(|one| one.accounted).unwrap_or_default();
         self.removed.account(accounted);
         // Where a program closes late, its peer's socket shows better how long the connection idled.
-        let idle = |dead: &Option<DeadSocket>, side: Side| dead.as_ref()?.idle_ms(side);
+        let closer = closer(kind);
+        let idle = |dead: &Option<DeadSocket>, side: Side| dead.as_ref()?.idle_ms(side, closer);
         let both = [idle(&low, low_side), idle(&high, low_side.other())];
         let idle_ms = both.into_iter().flatten().min();
         let mut counted = None;
@@ -343,9 +343,6 @@ impl Tracker {
             concluded.peer.is_some() || self.addresses.contains(&dead.event.remote.ip());
         // An abort clears the count of its own socket; the peer's kept it.
         let asked = dead.asked(side).or(side, concluded.peer.unwrap_or_default());
-        let is_whole = dead.at_start().is_none();
-        let known =
-            if is_whole && speaks_tls(service.port()) { asked.without_handshake() } else { asked };
         let close = Close {
             kind: concluded.kind,
             rests_on_absence: concluded.rests_on_absence,
@@ -355,8 +352,10 @@ impl Tracker {
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
             idle_ms: concluded.idle_ms,
-            requests: known.requests,
-            requests_at_most: known.at_most,
+            requests: asked.requests,
+            requests_at_most: asked.at_most,
+            behind_tls: asked.behind_tls,
+            shape: asked.shape,
             is_unanswered: asked.is_unanswered == Some(true),
             waited_ms: asked.waited_ms,
             still_waits: asked.still_waits,
@@ -438,8 +437,9 @@ impl Tracker {
 
     fn count_at_server(&mut self, one: &CountedAtServer) {
         let CountedAtServer { destination, kind, unread, asked } = *one;
-        let Asked { requests, at_most: requests_at_most, .. } = asked;
-        let close = Close { unread, requests, requests_at_most, ..Close::of_kind(kind) };
+        let Asked { requests, at_most: requests_at_most, behind_tls, shape, .. } = asked;
+        let counted = Close::of_kind(kind);
+        let close = Close { unread, requests, requests_at_most, behind_tls, shape, ..counted };
         self.destinations.get_mut(destination).count_at_server(&close);
     }
 
@@ -494,6 +494,15 @@ impl Tracker {
         for one in std::mem::take(&mut self.awaited_peers).without_client(&open) {
             self.count_at_server(&one);
         }
+    }
+}
+
+/// Returns the side that began a close, if one did.
+fn closer(kind: CloseKind) -> Option<Side> {
+    match kind {
+        CloseKind::ClientFin | CloseKind::ClientRst => Some(Side::Client),
+        CloseKind::ServerFin | CloseKind::ServerRst => Some(Side::Server),
+        CloseKind::CrossedFin | CloseKind::TimedOut | CloseKind::Unclassified => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::dead::CutAnswer;
 use super::destinations::Key;
+use super::handshakes::{Handshakes, Range, Shape};
 use super::removed_time_waits::Bounds;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, Sightings};
 use crate::kernel::socket::{Side, Socket, State, TIME_WAIT_MS};
@@ -129,6 +130,8 @@ pub(super) struct Totals {
     pub(super) sightings: Sightings,
     /// Closes by the peer that rest on a missing TIME_WAIT; included in the sums.
     doubtful: Doubtful,
+    /// Requests of closed connections that may have begun with a handshake; not in the sums.
+    handshakes: Handshakes,
 }
 
 /// Closes that [`rests_on_absence`](super::classify::rests_on_absence) is true of.
@@ -169,6 +172,10 @@ pub(super) struct Close {
     pub(super) requests: Option<u32>,
     /// Upper bound of `requests`.
     pub(super) requests_at_most: Option<u32>,
+    /// Both bounds, if the connection began with a handshake.
+    pub(super) behind_tls: Range,
+    /// Whether it may have.
+    pub(super) shape: Shape,
     /// The client sent data, and nothing came back.
     pub(super) is_unanswered: bool,
     /// How long the client had waited for an answer that was due.
@@ -193,6 +200,8 @@ impl Close {
             idle_ms: None,
             requests: None,
             requests_at_most: None,
+            behind_tls: (0, 0),
+            shape: Shape::Unknown,
             is_unanswered: false,
             waited_ms: None,
             still_waits: None,
@@ -211,9 +220,24 @@ pub(super) struct OpenNow {
     /// Requests of connections without a client's socket here.
     pub(super) server_only: Histogram,
     pub(super) server_only_at_most: Histogram,
+    /// Those that may have begun with a handshake; in none of the above.
+    pub(super) handshakes: Handshakes,
     pub(super) answers: u64,
     pub(super) messages: u64,
     pub(super) sightings: Sightings,
+}
+
+/// Requests of one open connection, as [`OpenNow`] counts them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OpenRequests {
+    /// At least and at most; `None` if that is unknown.
+    pub(super) plain: Option<Range>,
+    /// Both, if it began with a handshake.
+    pub(super) behind_tls: Range,
+    pub(super) shape: Shape,
+    /// Segments with data from the server.
+    pub(super) answers: u64,
+    pub(super) server_only: bool,
 }
 
 impl Totals {
@@ -223,6 +247,7 @@ impl Totals {
             now: Level::default(),
             sightings: Sightings::default(),
             doubtful: Doubtful::default(),
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -302,10 +327,14 @@ impl Totals {
                 self.sums.idle_before_remote_close.add(idle);
             }
         }
-        if let Some(requests) = close.requests {
+        let is_taken = close
+            .requests
+            .zip(close.requests_at_most)
+            .is_some_and(|plain| self.handshakes.take(close.shape, plain, close.behind_tls, false));
+        if let Some(requests) = close.requests.filter(|_| !is_taken) {
             self.sums.requests.add(requests);
         }
-        if let Some(requests) = close.requests_at_most {
+        if let Some(requests) = close.requests_at_most.filter(|_| !is_taken) {
             self.sums.requests_at_most.add(requests);
         }
         self.count_waiting(close);
@@ -348,6 +377,11 @@ impl Totals {
         let side = self.side();
         let only = &mut self.sums.server_only;
         only.closed.add(side, close.kind, close.unread);
+        let plain = close.requests.zip(close.requests_at_most);
+        if let (Some(plain), Shape::Alike | Shape::Possible { .. }) = (plain, close.shape) {
+            self.handshakes.take_server_only(plain, close.behind_tls);
+            return;
+        }
         if let Some(requests) = close.requests {
             only.requests.add(requests);
         }
@@ -412,6 +446,7 @@ impl Totals {
         self.doubtful.closed += other.doubtful.closed;
         self.doubtful.server_only += other.doubtful.server_only;
         self.doubtful.idle.merge(&other.doubtful.idle);
+        self.handshakes.merge(&other.handshakes);
     }
 
     /// Returns how much there is to report; `dump`: the levels that a dump under way has so far.
@@ -455,10 +490,20 @@ impl Totals {
         let mut report = self.sums.clone();
         self.doubtful.settle(doubt, &mut report);
         report.opened = self.opened();
-        report.requests.merge(&open.requests);
-        report.requests_at_most.merge(&open.requests_at_most);
-        report.requests_at_most_open = open.requests_at_most;
+        let mut handshakes = self.handshakes.clone();
+        handshakes.merge(&open.handshakes);
+        report.handshake = handshakes.handshake(report.service);
+        report.alike = handshakes.alike();
+        let still_open = open.handshakes.told(report.handshake);
+        let told = handshakes.told(report.handshake);
         report.requests_open = open.requests;
+        report.requests_at_most_open = open.requests_at_most;
+        report.requests.merge(&report.requests_open);
+        report.requests_at_most.merge(&report.requests_at_most_open);
+        report.requests_open.merge(&still_open.all.least);
+        report.requests_at_most_open.merge(&still_open.all.most);
+        report.requests.merge(&told.all.least);
+        report.requests_at_most.merge(&told.all.most);
         report.answers_open = open.answers;
         report.messages_open = open.messages;
         report.alive = self.now.alive;
@@ -476,6 +521,8 @@ impl Totals {
         report.server_only.alive = self.now.server_only;
         report.server_only.requests.merge(&open.server_only);
         report.server_only.requests_at_most.merge(&open.server_only_at_most);
+        report.server_only.requests.merge(&told.server_only.least);
+        report.server_only.requests_at_most.merge(&told.server_only.most);
         report
     }
 }
@@ -505,21 +552,17 @@ impl Doubtful {
 
 impl OpenNow {
     /// Counts an open socket.
-    pub(super) fn count(
-        &mut self,
-        requests: Option<u32>,
-        at_most: Option<u32>,
-        answers: u64,
-        server_only: bool,
-    ) {
-        let Some(requests) = requests else { return };
-        let at_most = at_most.unwrap_or(requests);
-        self.requests.add(requests);
-        self.requests_at_most.add(at_most);
-        self.answers += answers;
-        if server_only {
-            self.server_only.add(requests);
-            self.server_only_at_most.add(at_most);
+    pub(super) fn count(&mut self, one: &OpenRequests) {
+        let Some(plain) = one.plain else { return };
+        self.answers += one.answers;
+        if self.handshakes.take(one.shape, plain, one.behind_tls, one.server_only) {
+            return;
+        }
+        self.requests.add(plain.0);
+        self.requests_at_most.add(plain.1);
+        if one.server_only {
+            self.server_only.add(plain.0);
+            self.server_only_at_most.add(plain.1);
         }
     }
 

@@ -124,12 +124,9 @@ fn poll_response(lease: &mut Lease) -> Poll<Responded> {
     connection.poll_response()
 }
 
-fn finish_response(mut lease: Lease, responded: Responded) {
+fn finish_response(lease: Lease, responded: Responded) {
     match responded {
-        Ok(()) => {
-            drop(lease.connection().take_head());
-            drain_body(lease, MAX_DRAINED_BYTES, false);
-        }
+        Ok(_) => drain_body(lease, MAX_DRAINED_BYTES, false),
         Err(_) => close(lease, CloseReason::ExchangeFailed),
     }
 }

@@ -1,6 +1,5 @@
 //! Opens connections ahead of the first request.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::{Method, Uri};
@@ -35,8 +34,7 @@ pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Re
         let (origin, timeout) = (Arc::clone(&origin), settings.timeout);
         dials.spawn(async move {
             let mut acquirer = Acquirer::new(&origin, NO_REQUEST, false);
-            let mut deadline = Deadline::after(timeout);
-            poll_fn(|cx| acquirer.poll_connection(&origin, &mut deadline, cx)).await
+            acquirer.connection(None, &mut Deadline::after(timeout)).await
         });
     }
     // Held until the last one is there, so that none serves two of them.

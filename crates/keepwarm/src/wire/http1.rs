@@ -63,8 +63,6 @@ pub(crate) enum Failure {
     Refused(keepwarm_http1::Error),
     /// The caller's body failed, or is not as long as declared.
     Body(BoxError),
-    /// No byte passed for the time of the stall timeout.
-    Stalled,
 }
 
 impl From<Failure> for BoxError {
@@ -74,7 +72,6 @@ impl From<Failure> for BoxError {
             Failure::Io(error) => error.into(),
             Failure::Refused(error) => error.into(),
             Failure::Body(error) => error,
-            Failure::Stalled => io::Error::from(io::ErrorKind::TimedOut).into(),
         }
     }
 }
@@ -99,7 +96,7 @@ impl Death {
             // `Other`.
             Failure::Io(io) => Self::Socket { runtime_gone: io.kind() == io::ErrorKind::Other },
             Failure::Refused(error) if error.refusal.is_end() => Self::Peer,
-            Failure::Refused(_) | Failure::Unsent | Failure::Stalled => Self::Protocol,
+            Failure::Refused(_) | Failure::Unsent => Self::Protocol,
             Failure::Body(_) => Self::Body,
         }
     }

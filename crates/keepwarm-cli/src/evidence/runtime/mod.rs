@@ -1,7 +1,7 @@
 //! Recognises the runtime of a process: Go, Node, Python, Java, nginx, .NET, PHP, Ruby, Rust; servers
 //! and proxies (Apache, HAProxy); and programs without a pool (curl, psql, redis-cli, shells).
 //!
-//! Owns the reading of /proc/PID/exe and /proc/PID/maps, as far as they may be read: a user's
+//! Owns the reading of /proc/PID/exe, /proc/PID/maps and /proc/PID/cmdline, as far as they may be read: a user's
 //! own processes, or all for root. Each runtime leaves its version in another place.
 
 mod elf;
@@ -15,6 +15,8 @@ use self::elf::{MAX_SCAN, find, go_version, open, rust_version};
 
 /// Upper bound on the bytes read of the list of mapped files.
 const MAX_MAPS: u64 = 1 << 20;
+/// Upper bound on the bytes read of a command line.
+const MAX_COMMAND_LINE: u64 = 64 << 10;
 /// Upper bound on the bytes read of the file `release` of a Java home.
 const MAX_RELEASE: u64 = 64 << 10;
 
@@ -27,6 +29,11 @@ pub(crate) fn recognise(pid: u32) -> Option<Runtime> {
     // The paths are those of the process's own mount namespace.
     let root = format!("/proc/{pid}/root");
     let named = by_name(&root, path);
+    if named.is_some_and(|runtime| runtime.kind == Kind::Python)
+        && let Some(kind) = python_server(&command_line(pid))
+    {
+        return Some(Runtime { kind, version: None });
+    }
     if let Some(runtime @ Runtime { version: Some(_), .. }) = named {
         return Some(runtime);
     }
@@ -78,6 +85,37 @@ fn by_name(root: &str, path: &str) -> Option<Runtime> {
             let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
             runtime(Kind::Php, Version::parse(digits))
         }
+        _ => None,
+    }
+}
+
+/// Reads the arguments of a process; empty if they may not be read.
+fn command_line(pid: u32) -> Vec<String> {
+    let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) else { return Vec::new() };
+    let mut text = Vec::new();
+    let _ = file.take(MAX_COMMAND_LINE).read_to_end(&mut text);
+    text.split(|byte| *byte == 0).map(|one| String::from_utf8_lossy(one).into_owned()).collect()
+}
+
+/// Recognises the server that a Python runs: its script, or its module behind `-m`. A title that the
+/// program gave itself (`gunicorn: worker [app]`) stands in the place of the first argument.
+fn python_server(arguments: &[String]) -> Option<Kind> {
+    let title = arguments.first().map_or("", String::as_str);
+    if title.starts_with("gunicorn: ") {
+        return Some(Kind::Gunicorn);
+    }
+    let mut rest = arguments.iter().skip(1);
+    let program = rest.by_ref().find(|one| !one.starts_with('-') || one.as_str() == "-m")?;
+    let name = match program.as_str() {
+        "-m" => rest.next()?.as_str(),
+        script => script.rsplit('/').next().unwrap_or(script),
+    };
+    match name {
+        "uvicorn" => Some(Kind::Uvicorn),
+        "hypercorn" => Some(Kind::Hypercorn),
+        "gunicorn" => Some(Kind::Gunicorn),
+        "http.server" => Some(Kind::HttpServer),
+        "flask" | "werkzeug.serving" => Some(Kind::Werkzeug),
         _ => None,
     }
 }
@@ -186,6 +224,21 @@ mod tests {
         ] {
             assert_eq!(named(path), Some((kind, None)), "{path}");
         }
+    }
+
+    #[test]
+    fn pythons_servers_are_known_by_command() {
+        let of =
+            |line: &str| python_server(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(of("python3 -m uvicorn app:asgi"), Some(Kind::Uvicorn));
+        assert_eq!(of("/usr/bin/python3 /usr/local/bin/gunicorn app"), Some(Kind::Gunicorn));
+        assert_eq!(of("python3 -u -X dev -m http.server 8080"), None, "-X has a value");
+        assert_eq!(of("python3 -u -m http.server 8080"), Some(Kind::HttpServer));
+        assert_eq!(of("python3 /home/me/.venv/bin/flask run"), Some(Kind::Werkzeug));
+        assert_eq!(of("python3 -m hypercorn app"), Some(Kind::Hypercorn));
+        assert_eq!(of("python3 server.py uvicorn"), None);
+        assert_eq!(python_server(&["gunicorn: worker [app]".to_owned()]), Some(Kind::Gunicorn));
+        assert_eq!(python_server(&[]), None);
     }
 
     #[test]

@@ -138,6 +138,9 @@ fn growing(record: &WatchRecord, columns: usize) -> String {
     record.destinations.iter().take(MAX_ROWS).filter_map(line).collect()
 }
 
+/// Lateness of a watch from which evidence may have been gone before it was looked for.
+const WORTH_A_NOTE_S: f64 = 0.3;
+
 /// The time that the report is about, the level, and everything that weakens the numbers.
 fn head(record: &WatchRecord, columns: usize) -> String {
     let mut notes = vec![about(record)];
@@ -158,6 +161,12 @@ fn head(record: &WatchRecord, columns: usize) -> String {
             "{} {} lost by the kernel: opened and closed may be too small by as many",
             counted(lost, "event"),
             were(lost)
+        ));
+    }
+    if let Some(late) = record.late_s.filter(|late| *late >= WORTH_A_NOTE_S) {
+        notes.push(format!(
+            "the watch was late by {late:.1} s, for want of processor time or stopped: closes of then \
+             may be unclassified"
         ));
     }
     if let Some(broken) = record.broken_rules.as_ref().filter(|broken| !broken.is_empty()) {

@@ -1,0 +1,257 @@
+//! Connections that may have begun with a handshake of TLS.
+//!
+//! Owns the two readings of such a connection, and the decision for a destination which of them is
+//! told. The kernel counts segments, and the segments of a handshake look like requests. So a reading
+//! without a handshake and one with it are kept apart until the destination is reported: one service
+//! speaks one protocol, and of many connections some may show which.
+
+use std::net::SocketAddr;
+
+use crate::report::destination::Handshake;
+use crate::report::histogram::Histogram;
+
+/// Ports of services that speak TLS from the first byte (IANA: https, ldaps, imaps, pop3s, smtps, DNS
+/// over TLS, amqps, secure MQTT), and those that it is usual at besides (8443, 6443, 9443).
+const TLS_PORTS: [u16; 12] = [443, 465, 636, 853, 993, 995, 5671, 6443, 8443, 8883, 9443, 2376];
+
+/// Returns whether connections to this port begin with a handshake of TLS.
+fn is_usual(port: u16) -> bool {
+    TLS_PORTS.contains(&port)
+}
+
+/// How a connection began, as far as its counters show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Shape {
+    /// Nothing to go by: no data, or no answer.
+    #[default]
+    Unknown,
+    /// Without a handshake: too few segments or bytes.
+    Plain,
+    /// Without one, too: each message may be as long as the next, so that each is a request.
+    Alike,
+    /// A handshake is possible. `small`: what came to the client is too short for a certificate, as a
+    /// whole or each segment, so that it would be a session that is resumed.
+    Possible { small: bool },
+}
+
+impl Shape {
+    /// Returns whether the connection may have begun with a handshake.
+    pub(super) fn is_possible(self) -> bool {
+        matches!(self, Shape::Possible { .. })
+    }
+
+    /// Returns what both sockets of a connection show together.
+    pub(super) fn or(self, peer: Shape) -> Shape {
+        match (self, peer) {
+            (Shape::Alike, _) | (_, Shape::Alike) => Shape::Alike,
+            (Shape::Plain, _) | (_, Shape::Plain) => Shape::Plain,
+            (Shape::Possible { small: one }, Shape::Possible { small: other }) => {
+                Shape::Possible { small: one || other }
+            }
+            (Shape::Unknown, shape) | (shape, Shape::Unknown) => shape,
+        }
+    }
+}
+
+/// Requests of a connection, at least and at most.
+pub(super) type Range = (u32, u32);
+
+/// Requests of some connections, at least and at most.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ranges {
+    pub(super) least: Histogram,
+    pub(super) most: Histogram,
+}
+
+impl Ranges {
+    fn add(&mut self, (least, most): Range) {
+        self.least.add(least);
+        self.most.add(most);
+    }
+
+    fn merge(&mut self, other: &Ranges) {
+        self.least.merge(&other.least);
+        self.most.merge(&other.most);
+    }
+}
+
+/// Connections of one destination that may have begun with a handshake, each read in both ways.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Handshakes {
+    plain: Ranges,
+    behind: Ranges,
+    server_only_plain: Ranges,
+    server_only_behind: Ranges,
+    /// Connections that show that there was none.
+    without: u64,
+    /// The subset of those here with a [`Shape::Alike`].
+    alike: u64,
+    /// The subset of those here with a `small` [`Shape::Possible`].
+    small: u64,
+}
+
+/// What to add to the counts of a destination.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    pub(super) all: Ranges,
+    pub(super) server_only: Ranges,
+}
+
+impl Handshakes {
+    /// Takes a connection that was opened within the window. Returns whether it is counted here: one
+    /// that cannot have begun with a handshake is counted elsewhere.
+    pub(super) fn take(
+        &mut self,
+        shape: Shape,
+        plain: Range,
+        behind: Range,
+        server_only: bool,
+    ) -> bool {
+        match shape {
+            Shape::Unknown => false,
+            Shape::Plain => {
+                self.without += 1;
+                false
+            }
+            Shape::Alike | Shape::Possible { .. } => {
+                self.alike += u64::from(shape == Shape::Alike);
+                self.small += u64::from(shape == Shape::Possible { small: true });
+                self.plain.add(plain);
+                self.behind.add(behind);
+                if server_only {
+                    self.take_server_only(plain, behind);
+                }
+                true
+            }
+        }
+    }
+
+    /// Takes a connection, which was taken before, at its server: no client stands for it.
+    pub(super) fn take_server_only(&mut self, plain: Range, behind: Range) {
+        self.server_only_plain.add(plain);
+        self.server_only_behind.add(behind);
+    }
+
+    pub(super) fn merge(&mut self, other: &Handshakes) {
+        self.plain.merge(&other.plain);
+        self.behind.merge(&other.behind);
+        self.server_only_plain.merge(&other.server_only_plain);
+        self.server_only_behind.merge(&other.server_only_behind);
+        self.without += other.without;
+        self.alike += other.alike;
+        self.small += other.small;
+    }
+
+    /// Returns the connections of which each message is a request.
+    pub(super) fn alike(&self) -> u64 {
+        self.alike
+    }
+
+    /// Decides how connections to a service begin.
+    pub(super) fn handshake(&self, service: Option<SocketAddr>) -> Handshake {
+        /// Share of the connections without a handshake, one of so many, from which a service expects
+        /// none: strangers and health checks speak another protocol now and then.
+        const PART: u64 = 4;
+        let possible = self.plain.least.count();
+        let all = possible + self.without;
+        // By chance some handshakes look alike too, where their sizes vary by a byte or two.
+        let is_alike = self.alike * PART >= all * (PART - 1);
+        if self.without * PART > all || possible == 0 {
+            Handshake::None
+        } else if service.is_some_and(|service| is_usual(service.port())) {
+            Handshake::Tls
+        } else if is_alike || self.small + self.alike == possible {
+            // A certificate does not fit, and of all these connections not one was the first.
+            Handshake::None
+        } else {
+            Handshake::Possible
+        }
+    }
+
+    /// Returns the requests of these connections, if they began in this way.
+    pub(super) fn told(&self, handshake: Handshake) -> Told {
+        let bounds = |plain: &Ranges, behind: &Ranges| match handshake {
+            Handshake::None => plain.clone(),
+            Handshake::Tls => behind.clone(),
+            Handshake::Possible => Ranges { least: behind.least.clone(), most: plain.most.clone() },
+        };
+        Told {
+            all: bounds(&self.plain, &self.behind),
+            server_only: bounds(&self.server_only_plain, &self.server_only_behind),
+        }
+    }
+}
+
+/// Segments of a client that are no requests, at most: hello, key exchange, ChangeCipherSpec and
+/// Finished of TLS 1.2, where each is written by itself, and close_notify.
+const NO_REQUESTS: u32 = 5;
+
+/// Segments of a client that hold no request, at least: its hello. What comes next may have the first
+/// request behind it.
+const HELLO: u32 = 1;
+
+/// Takes a handshake of TLS and its farewell off the bounds of a connection: of `messages` by the client
+/// at least, of its segments, or the answers to them, at most. `has_long_hello`: it may take two segments,
+/// as those with post-quantum keys do. A client that sent more than hello and Finished has asked.
+pub(super) fn without_handshake(messages: u32, at_most: u32, has_long_hello: bool) -> Range {
+    let most = at_most.saturating_sub(HELLO);
+    let taken = NO_REQUESTS + u32::from(has_long_hello);
+    let least = messages.saturating_sub(taken).max(u32::from(at_most > 2));
+    (least.min(most), most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshake_is_no_request() {
+        let without = |messages| without_handshake(messages, messages, false);
+        assert_eq!(without(3), (1, 2), "hello, Finished, request; or two, one behind the Finished");
+        assert_eq!(without(2), (0, 1), "no request, or one behind the Finished");
+        assert_eq!(without(104), (99, 103));
+        assert_eq!(without(0), (0, 0));
+        assert_eq!(without_handshake(9, 9, true), (3, 8));
+    }
+
+    const POSSIBLE: Shape = Shape::Possible { small: false };
+
+    fn handshake(shapes: &[Shape], port: u16) -> Handshake {
+        let mut all = Handshakes::default();
+        for shape in shapes {
+            all.take(*shape, (4, 4), (1, 3), false);
+        }
+        all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], port))))
+    }
+
+    #[test]
+    fn connections_of_a_service_decide_together() {
+        assert_eq!(handshake(&[POSSIBLE; 4], 8_080), Handshake::Possible);
+        assert_eq!(handshake(&[POSSIBLE; 4], 443), Handshake::Tls);
+        let some = [POSSIBLE, POSSIBLE, Shape::Plain];
+        assert_eq!(handshake(&some, 443), Handshake::None, "a third is without");
+        let chance = [POSSIBLE, POSSIBLE, Shape::Alike];
+        assert_eq!(handshake(&chance, 8_080), Handshake::Possible);
+        let alike = [POSSIBLE, Shape::Alike, Shape::Alike, Shape::Alike];
+        assert_eq!(handshake(&alike, 8_080), Handshake::None);
+        assert_eq!(handshake(&alike, 443), Handshake::Tls, "chance is likelier than plain data");
+        let stray = [POSSIBLE, POSSIBLE, POSSIBLE, POSSIBLE, POSSIBLE, Shape::Plain];
+        assert_eq!(handshake(&stray, 443), Handshake::Tls, "a stranger");
+        let small = Shape::Possible { small: true };
+        assert_eq!(handshake(&[small; 3], 8_080), Handshake::None);
+        assert_eq!(handshake(&[small, POSSIBLE], 8_080), Handshake::Possible, "others are resumed");
+        assert_eq!(handshake(&[Shape::Unknown], 443), Handshake::None, "nothing is counted here");
+    }
+
+    #[test]
+    fn doubt_is_told_as_bounds() {
+        let mut all = Handshakes::default();
+        assert!(all.take(POSSIBLE, (4, 4), (1, 3), true));
+        assert!(!all.take(Shape::Plain, (1, 1), (0, 0), true));
+        let ends =
+            |told: Told| [told.all, told.server_only].map(|one| (one.least.max(), one.most.max()));
+        assert_eq!(ends(all.told(Handshake::None)), [(Some(4), Some(4)); 2]);
+        assert_eq!(ends(all.told(Handshake::Tls)), [(Some(1), Some(3)); 2]);
+        assert_eq!(ends(all.told(Handshake::Possible)), [(Some(1), Some(4)); 2]);
+    }
+}
