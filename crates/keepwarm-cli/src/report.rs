@@ -29,8 +29,15 @@ fn of_load(mut record: LoadRecord, options: &ReportOptions) -> Result<(), Failur
         ReportFormat::Text => LoadFormat::Text,
         ReportFormat::Json => LoadFormat::Json,
         ReportFormat::Ab => LoadFormat::Ab,
+        ReportFormat::Csv => LoadFormat::Csv,
+        ReportFormat::Hgrm => LoadFormat::Hgrm,
+        ReportFormat::Hlog => LoadFormat::Hlog,
+        ReportFormat::Junit => LoadFormat::Junit,
+        ReportFormat::Github => LoadFormat::Github,
+        ReportFormat::Openmetrics => LoadFormat::Openmetrics,
     };
     load::print(&record, format)?;
+    load::judge_found(&record)?;
     load::judge(&record, None)
 }
 
@@ -41,7 +48,7 @@ fn of_lab(mut record: LabRecord, options: &ReportOptions) -> Result<(), Failure>
         ReportFormat::Text => {
             output::print(&show::lab::render(&record, output::colour(), output::columns()))
         }
-        ReportFormat::Ab => Err(without_ab("a lab")),
+        _ => Err(only_of_a_load("a lab")),
     }?;
     lab::judge(&record)?;
     failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
@@ -52,7 +59,7 @@ fn of_watch(record: WatchRecord, options: &ReportOptions) -> Result<(), Failure>
         ReportFormat::Text => WatchFormat::Text,
         // Of lines, only the last is shown: one document either way.
         ReportFormat::Json => WatchFormat::Json,
-        ReportFormat::Ab => return Err(without_ab("a watch")),
+        _ => return Err(only_of_a_load("a watch")),
     };
     watch::show_again(record, format, &options.assertions)
 }
@@ -71,8 +78,9 @@ fn judge_runs(record: &mut LabRecord, assertions: &[Assertion]) -> Option<String
     (!failures.is_empty()).then(|| failures.join("; "))
 }
 
-fn without_ab(what: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{what} has no ab layout; use --format text or json"))
+fn only_of_a_load(what: &str) -> Failure {
+    let message = format!("{what} has no such format, only a load has; use --format text or json");
+    Failure::new(Exit::Usage, message)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ fn examples() -> Vec<String> {
 fn shortened(example: &str) -> String {
     example
         .replace("-z 30s", "-z 500ms")
+        .replace("-z 5s", "-z 300ms")
         .replace("10s:100,30s:1000", "300ms:100,300ms:1000")
         .replace("--warm-up 3s", "--warm-up 200ms")
         .replace("--for 10s", "--for 500ms")
@@ -61,13 +62,14 @@ fn examples_of_the_pages_run() {
         let output = run(Command::new("sh").args(["-c", &script]).stdin(Stdio::null()));
         // On a busy machine a load is late, and says so; the assertions of one may then not hold.
         let code = output.status.code().expect("it ends");
-        let allowed: &[i32] = match (is_load, line.contains("--assert")) {
+        let may_fail = line.contains("--assert") || line.contains("--find");
+        let allowed: &[i32] = match (is_load, may_fail) {
             (true, true) => &[0, 4, 10],
             (true, false) => &[0, 4],
             (false, _) => &[0],
         };
         assert!(allowed.contains(&code), "{line}: {code} {} {}", output.stdout, output.stderr);
-        if is_load && !line.contains("--format") {
+        if is_load && !line.contains("--format") && !line.contains("--find") {
             let first = output.stdout.lines().next().unwrap_or_default();
             assert!(first.contains("answered 200"), "{line}: {first}");
         }

@@ -150,5 +150,5 @@ fn unusable_files_are_named() {
     let folder = std::env::temp_dir();
     report(&[folder.to_str().expect("plain")]).exits_with(2);
     assert!(Path::new(&recorded("lab")).exists());
-    report(&[&recorded("lab"), "--format", "ab"]).exits_with(2).says("no ab layout");
+    report(&[&recorded("lab"), "--format", "ab"]).exits_with(2).says("a lab has no such format");
 }

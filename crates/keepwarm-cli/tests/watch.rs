@@ -425,7 +425,7 @@ fn report_repeats_a_watch() {
     let other = format!("hop.{port}.opened==50");
     report(last, &["--assert", &other]).exits_with(0);
     report(last, &["--assert", "p99<20ms"]).exits_with(2).says("a watch does not measure p99");
-    report(last, &["--format", "ab"]).exits_with(2).says("a watch has no ab layout");
+    report(last, &["--format", "ab"]).exits_with(2).says("a watch has no such format");
     let truncated = format!("{}\n{}", output.stdout, &last[..last.len() / 2]);
     report(&truncated, &[]).exits_with(10).says("is truncated");
     report(&last[..last.len() / 2], &[]).exits_with(2).says("it is truncated");

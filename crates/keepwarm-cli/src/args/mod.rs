@@ -118,6 +118,8 @@ Examples:
       one request, as sent and as answered, before the load
   keepwarm load -z 10s -- curl -X POST -d a=b URL
       a curl line under load
+  keepwarm load --find 'p99<50ms && errors.share<0.1%' --from 100 --to 5000 URL
+      the capacity of the server, with the curve of latency against throughput
   keepwarm load @load.args URL
       more arguments from a file
 
@@ -468,6 +470,30 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "EXPECTATION")]
     pub(crate) expect: Vec<Expectation>,
 
+    /// Search the highest rate at which these conditions hold, such as 'p99<50ms &&
+    /// errors.share<0.1%': open loops at one rate each, of -z or 5s, with a pause between them. -c is
+    /// the most connections. Exit code 10 if they do not hold at --from
+    #[arg(long, value_name = "CONDITIONS", value_parser = conditions,
+          conflicts_with_all = ["requests", "paced", "one", "watch", "abort_if"],
+          help_heading = "Capacity")]
+    pub(crate) find: Option<Conditions>,
+
+    /// The lowest rate of --find
+    #[arg(long, value_name = "R", default_value = "100", value_parser = number::rate,
+          requires = "find", help_heading = "Capacity")]
+    pub(crate) from: f64,
+
+    /// The highest rate of --find
+    #[arg(long, value_name = "R", default_value = "50000", value_parser = number::rate,
+          requires = "find", help_heading = "Capacity")]
+    pub(crate) to: f64,
+
+    /// Serve the counts of the running load to Prometheus, on this address: /metrics. Port 0 takes a
+    /// free one, which is said on stderr
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = number::listen,
+          conflicts_with = "find")]
+    pub(crate) listen: Option<SocketAddr>,
+
     /// End the run as soon as this holds, from its first whole second on, such as
     /// 'errors.share>5%'; exit code 10. Can be given several times
     #[arg(long, value_name = "CONDITION", value_parser = assertion::parse)]
@@ -524,6 +550,20 @@ pub(crate) enum ReportFormat {
     Json,
     /// The layout of ApacheBench's report; only of a load
     Ab,
+    /// Course of a load as a table: a row for each second
+    Csv,
+    /// Percentile distribution of HdrHistogram, in milliseconds; only of a load
+    Hgrm,
+    /// Interval log of HdrHistogram, with a histogram of version 2 for each second; only of a
+    /// load
+    Hlog,
+    /// Test suite in JUnit's XML: the measurement, and each assertion; only of a load
+    Junit,
+    /// Annotations of a GitHub workflow; a Markdown summary goes to the file that
+    /// GITHUB_STEP_SUMMARY names, else to stdout; only of a load
+    Github,
+    /// Metrics in OpenMetrics 1.0; only of a load
+    Openmetrics,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -534,6 +574,19 @@ pub(crate) enum LoadFormat {
     Json,
     /// The layout of ApacheBench's report
     Ab,
+    /// Course of the run as a table: a row for each second
+    Csv,
+    /// Percentile distribution of HdrHistogram, in milliseconds
+    Hgrm,
+    /// Interval log of HdrHistogram, with a histogram of version 2 for each second
+    Hlog,
+    /// Test suite in JUnit's XML: the measurement, and each assertion
+    Junit,
+    /// Annotations of a GitHub workflow; a Markdown summary goes to the file that
+    /// GITHUB_STEP_SUMMARY names, else to stdout
+    Github,
+    /// Metrics in OpenMetrics 1.0
+    Openmetrics,
 }
 
 #[derive(Debug, Subcommand)]
@@ -579,6 +632,16 @@ impl LoadOptions {
     pub(crate) fn url(&self) -> &str {
         self.url.as_deref().unwrap_or_default()
     }
+}
+
+/// The conditions of `--find`, which all have to hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Conditions(pub(crate) Vec<Assertion>);
+
+/// Parses conditions with `&&` between them.
+fn conditions(text: &str) -> Result<Conditions, String> {
+    let parsed = text.split("&&").map(|one| assertion::parse(one).map_err(|why| why.to_string()));
+    parsed.collect::<Result<_, _>>().map(Conditions)
 }
 
 /// Parses a label: letters, digits, `_`, `-` and `.` in its name.

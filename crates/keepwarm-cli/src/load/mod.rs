@@ -7,14 +7,17 @@ mod abort;
 mod detail;
 mod ending;
 mod fill;
+mod find;
 mod fleet;
 mod hop_record;
 mod hops;
+mod listen;
 mod live;
 mod plan;
 mod speaks_tls;
 
 pub(crate) use ending::judge;
+pub(crate) use find::judge_found;
 pub(crate) use hop_record::OwnLoad;
 pub(crate) use hops::Hops;
 pub(crate) use plan::refused;
@@ -49,10 +52,26 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
         fleet::wait_until(instant)?;
     }
     let lines = options.live_lines.then(fleet::LiveLines::default);
-    let record = drive(plan, "load", &hops, lines, abort::of(options))?;
+    let mut exporter = exporter(options)?;
+    let record = if options.find.is_some() {
+        find::run(options)?
+    } else {
+        let mut abort = abort::of(options);
+        drive(plan, "load", &hops, lines, |run| {
+            if let Some(exporter) = &mut exporter {
+                exporter.update(run);
+            }
+            abort(run)
+        })?
+    };
+    if let Some(exporter) = &exporter {
+        exporter.show(record.clone());
+    }
     let hops = hops.finish(&OwnLoad::of(&record), speaks_tls::speaks_tls)?;
     let mut record = record.with_hops(hops);
-    record.settings.schedule = schedule(options, &record);
+    if record.capacity.is_none() {
+        record.settings.schedule = schedule(options, &record);
+    }
     record.command = options.command_line.clone();
     record.labels = options.labels.iter().cloned().collect();
     record.judge(&options.assertions);
@@ -63,13 +82,28 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
         LoadFormat::Text => {
             output.print_text(|colour, columns| show::load::render(&record, colour, columns))
         }
-        LoadFormat::Ab => output.print_text(|_, _| show::ab::render(&record)),
-        format => print(&record, format),
+        LoadFormat::Json => print(&record, LoadFormat::Json),
+        format => {
+            let text = text_of(&record, format)?;
+            output.print_text(|_, _| text.clone())
+        }
     };
     // The report is out before the first failure ends the command.
     kept?;
     printed?;
+    if let Some(exporter) = &exporter {
+        exporter.end();
+    }
+    if interrupted().is_none() {
+        find::judge_found(&record)?;
+    }
     ending::judge(&record, interrupted())
+}
+
+/// Starts to serve the page of `--listen`.
+fn exporter(options: &LoadOptions) -> Result<Option<listen::Exporter>, Failure> {
+    let Some(address) = options.listen else { return Ok(None) };
+    listen::Exporter::start(address, options.labels.iter().cloned().collect()).map(Some)
 }
 
 /// Returns true if the record may hold a secret: its URL, or the place that a redirect names, may
@@ -111,8 +145,39 @@ pub(crate) fn print(record: &LoadRecord, format: LoadFormat) -> Result<(), Failu
             output::print(&show::load::render(record, output::colour(), output::columns()))
         }
         LoadFormat::Json => output::print_with(|to| output::write_json(record, to)),
-        LoadFormat::Ab => output::print(&show::ab::render(record)),
+        format => output::print(&text_of(record, format)?),
     }
+}
+
+/// Returns a record as text for another program.
+fn text_of(record: &LoadRecord, format: LoadFormat) -> Result<String, Failure> {
+    use show::formats::{csv, hdr, junit, metrics};
+    Ok(match format {
+        LoadFormat::Text | LoadFormat::Json | LoadFormat::Ab => show::ab::render(record),
+        LoadFormat::Csv => csv::render(record),
+        LoadFormat::Hgrm => hdr::hgrm(record),
+        LoadFormat::Hlog => hdr::hlog(record),
+        LoadFormat::Junit => junit::render(record),
+        LoadFormat::Openmetrics => metrics::render(record, metrics::Dialect::OpenMetrics),
+        LoadFormat::Github => github(record)?,
+    })
+}
+
+/// Returns the annotations of a GitHub workflow. The summary goes to the file that the workflow
+/// names, else behind them.
+fn github(record: &LoadRecord) -> Result<String, Failure> {
+    use std::io::Write as _;
+    let annotations = show::formats::github::annotations(record);
+    let summary = show::formats::github::summary(record);
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(format!("{annotations}\n{summary}"));
+    };
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(summary.as_bytes()));
+    written.map(|()| annotations).map_err(|error| {
+        let path = std::path::Path::new(&path).display();
+        Failure::new(Exit::Output, format!("cannot write the summary to {path}: {error}"))
+    })
 }
 
 /// Runs a plan to its end, or until interrupted, and shows its progress on stderr, and in `lines`.

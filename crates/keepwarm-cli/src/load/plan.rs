@@ -38,6 +38,19 @@ pub(super) fn refuse(options: &LoadOptions) -> Result<(), Failure> {
                        request, or leave it out";
         return Err(Failure::new(Exit::Usage, message));
     }
+    if options.find.is_some() && options.from > options.to {
+        let (from, to) = (options.from, options.to);
+        let message =
+            format!("--from {from}: it is more than --to {to}; give the lower rate first");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let searched = options.find.as_ref().map_or(&[][..], |conditions| &conditions.0);
+    for condition in searched {
+        if let Some(why) = unjudgeable(condition, options) {
+            let message = format!("--find {condition}: it is not available here: {why}");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    }
     for condition in &options.abort_if {
         super::abort::refuse(condition, options)?;
     }
@@ -52,7 +65,9 @@ pub(super) fn refuse(options: &LoadOptions) -> Result<(), Failure> {
 
 /// Returns why this run could not judge an assertion, if that is known before it begins.
 pub(super) fn unjudgeable(assertion: &Assertion, options: &LoadOptions) -> Option<String> {
-    let is_open = options.engine.rate.is_some() || !options.engine.stages.is_empty();
+    let is_open = options.find.is_some()
+        || options.engine.rate.is_some()
+        || !options.engine.stages.is_empty();
     let is_tls = options.url().get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
     let name = assertion.name().as_str();
     let mut parts = name.split('.');

@@ -7,7 +7,7 @@ use keepwarm_record::watch::OwnerRecord;
 
 use super::numbers::{counted, millis, millis_or_dash, thousands};
 use super::table::{Table, paragraph};
-use super::{Columns, detail, one, paint, printable};
+use super::{Columns, capacity, detail, one, paint, printable};
 
 /// Code of a finding without a next step.
 const HEALTHY: &str = "healthy";
@@ -31,6 +31,9 @@ pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> Str
         return one::render(record, one, &assertions, colour, columns);
     }
     let mut text = String::new();
+    if let Some(capacity) = &record.capacity {
+        text.push_str(&capacity::render(capacity, colour, columns));
+    }
     text.push_str(&outcome(record, colour, columns.text));
     if record.is_unreachable() {
         // There is nothing to trust, and no time to show: the error says what to do.

@@ -4,7 +4,9 @@
 //! nothing: each view returns its text.
 
 pub(crate) mod ab;
+mod capacity;
 mod detail;
+pub(crate) mod formats;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod numbers;

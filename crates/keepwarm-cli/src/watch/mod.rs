@@ -6,7 +6,7 @@
 
 mod fill;
 mod filter;
-mod listen;
+pub(crate) mod listen;
 mod netns;
 mod print;
 mod recent;

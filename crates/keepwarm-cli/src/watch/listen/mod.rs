@@ -18,10 +18,12 @@ use std::time::{Duration, Instant, SystemTime};
 use keepwarm_record::watch::WatchRecord;
 use keepwarm_sockets::{HostReport, ephemeral_ports};
 
+pub(crate) use self::auth::base64;
 use self::book::Book;
 use self::page::About;
 use self::process::Usage;
-use self::server::{Protection, Responder, Response, Server, Traffic};
+use self::server::Traffic;
+pub(crate) use self::server::{Protection, Responder, Response, Server};
 use crate::args::ListenOptions;
 use crate::exit::{Exit, Failure};
 use crate::{limits, output};

@@ -37,34 +37,34 @@ const STACK: usize = 256 << 10;
 
 /// An answer to one request.
 #[derive(Clone, Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) media_type: &'static str,
-    pub(super) body: Arc<str>,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) media_type: &'static str,
+    pub(crate) body: Arc<str>,
 }
 
 /// Makes the answers.
-pub(super) trait Responder: Send + Sync + 'static {
+pub(crate) trait Responder: Send + Sync + 'static {
     /// Answers a GET of a path.
     fn respond(&self, path: &str) -> Response;
 }
 
 /// How connections are protected.
 #[derive(Clone, Default)]
-pub(super) struct Protection {
+pub(crate) struct Protection {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) users: Option<Arc<Users>>,
 }
 
 /// A running server.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 /// Counts of what the server did.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     pub(super) refused: AtomicU64,
 }
 
@@ -90,7 +90,7 @@ struct Connection {
 
 impl Server {
     /// Serves on a listener, on threads of its own.
-    pub(super) fn start(
+    pub(crate) fn start(
         listener: TcpListener,
         responder: Arc<dyn Responder>,
         protection: Protection,
@@ -106,7 +106,7 @@ impl Server {
     }
 
     /// Takes no more requests, and waits for the responses that are under way.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.shared.is_ending.store(true, Ordering::SeqCst);
         let begun = Instant::now();
         while begun.elapsed() < END_WITHIN {
