@@ -58,6 +58,7 @@ pub use report::destination::{
 };
 pub use report::histogram::{Cluster, Histogram};
 pub use report::host::{HostReport, Scope, Tracing};
+pub use report::path::NetworkPath;
 pub use report::polls::{PollDiff, Polls};
 pub use report::port::{PortReport, RequestsPerConnection};
 pub use watch::host::{Watch, count, dump_once};

@@ -271,6 +271,9 @@ pub struct TcpInfo {
     pub last_ack_recv_ms: Option<u32>,
     /// Smoothed round trip time in microseconds.
     pub rtt_us: Option<u32>,
+    /// Least round trip time in microseconds of the last five minutes (Linux 4.6); the greatest number
+    /// if none was measured.
+    pub min_rtt_us: Option<u32>,
     /// Sequence numbers the peer acknowledged: data, the FIN, and the SYN of an active opener.
     pub bytes_acked: Option<u64>,
     /// Sequence numbers received in order: data and the FIN.

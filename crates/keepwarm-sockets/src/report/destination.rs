@@ -10,6 +10,7 @@ use crate::kernel::proc::owners::{Owner, OwnerEvidence};
 use crate::kernel::socket::{Side, Socket, State};
 use crate::report::closes::SocketCloses;
 use crate::report::histogram::Histogram;
+use crate::report::path::NetworkPath;
 use crate::report::polls::PollDiff;
 
 /// A service, as seen from one side of its connections.
@@ -100,6 +101,12 @@ pub struct Destination {
     /// one value for each of `closed.undrained`. A record of farewell is no body: close_notify takes
     /// 24 bytes in TLS 1.3 and 31 in TLS 1.2 with AES-GCM. A FIN behind the data counts as one byte.
     pub unread_at_close: Histogram,
+    /// Round trips and retransmissions of connections that ended within the window, over their whole
+    /// life. A close with SO_LINGER 0 clears them: such sockets are left out.
+    pub path: NetworkPath,
+    /// Round trips and retransmissions of connections that are still open, as of the last dump that
+    /// fetched them. Not included in `path`.
+    pub path_open: NetworkPath,
     /// Connections open when the window began.
     pub alive_at_start: u64,
     /// Connections open now, in any state.
@@ -333,6 +340,8 @@ impl Destination {
             idle_before_remote_close: Histogram::default(),
             received: Histogram::default(),
             unread_at_close: Histogram::default(),
+            path: NetworkPath::default(),
+            path_open: NetworkPath::default(),
             alive_at_start: 0,
             alive: 0,
             established: 0,
@@ -390,6 +399,7 @@ impl Destination {
         self.idle_before_remote_close.merge(&other.idle_before_remote_close);
         self.received.merge(&other.received);
         self.unread_at_close.merge(&other.unread_at_close);
+        self.path.merge(&other.path);
         self.alive_at_start += other.alive_at_start;
         self.close_wait_at_start += other.close_wait_at_start;
         // How many were established at once is not the sum of when each destination had some.
@@ -436,6 +446,7 @@ impl Destination {
             idle_before_remote_close: idle_remote,
             received: self.received.since(&earlier.received),
             unread_at_close: self.unread_at_close.since(&earlier.unread_at_close),
+            path: self.path.since(&earlier.path),
             alive_at_start: earlier.alive,
             close_wait_at_start: earlier.close_wait,
             established_seen: self.established_seen.since(&earlier.established_seen),

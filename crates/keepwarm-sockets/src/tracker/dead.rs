@@ -310,7 +310,7 @@ impl DeadPair {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::net::SocketAddr;
 
     use super::*;

@@ -15,6 +15,7 @@ use super::totals::Level;
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State, TRANSITIONAL};
 use crate::report::destination::{PortsTaken, SideEvidence};
+use crate::report::path::PathSample;
 
 /// Rows whose side is decided at the end of a dump, some 300 bytes each; further ones at once.
 const MAX_DEFERRED: usize = 1 << 14;
@@ -49,6 +50,11 @@ impl Dump {
         let level = self.levels.entry(id).or_default();
         level.count_unaccepted(side, row);
         level.stuck.count(row);
+        if matches!(row.state, State::Established | State::CloseWait)
+            && let Some(sample) = PathSample::of(row)
+        {
+            level.path.count(&sample);
+        }
         match row.state {
             State::Established => level.established += 1,
             State::CloseWait => level.close_wait += 1,

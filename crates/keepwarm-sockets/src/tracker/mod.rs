@@ -32,7 +32,7 @@ mod addresses;
 mod awaited_peers;
 mod baseline;
 pub(crate) mod classify;
-mod dead;
+pub(crate) mod dead;
 pub(crate) mod death_time;
 mod destinations;
 mod dump;

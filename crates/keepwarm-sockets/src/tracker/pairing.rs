@@ -23,6 +23,7 @@ use crate::kernel::keyed_hash::Set;
 use crate::kernel::socket::{Side, State};
 use crate::report::closes::{CloseKind, SocketCloses};
 use crate::report::host::{HostReport, Scope};
+use crate::report::path::PathSample;
 
 /// How long a dead socket waits for its peer's event. The kernel's work queues deliver within a few
 /// milliseconds; the rest is for a program that is slow to close its file.
@@ -360,6 +361,7 @@ impl Tracker {
             waited_ms: asked.waited_ms,
             still_waits: asked.still_waits,
             cut: asked.cut,
+            path: PathSample::of(&dead.event).filter(|_| !dead.disconnected),
             received: match dead.disconnected {
                 true => concluded.peer.and_then(|peer| peer.delivered),
                 false => Some(dead.event.info.and_then(|info| info.bytes_received).unwrap_or(0)),

@@ -17,6 +17,7 @@ use crate::report::destination::{
     Destination, ListenQueue, PortsTaken, SideEvidence, StuckSockets,
 };
 use crate::report::histogram::Histogram;
+use crate::report::path::{NetworkPath, PathSample};
 use crate::report::polls::PollDiff;
 
 /// Weight of an open connection beside one that was closed, when destinations are folded.
@@ -41,6 +42,8 @@ pub(super) struct Level {
     pub(super) sources: u64,
     pub(super) ports: Option<PortsTaken>,
     pub(super) stuck: StuckSockets,
+    /// Round trips and retransmissions of the open sockets.
+    pub(super) path: NetworkPath,
     /// Connections of a server that no process has accepted.
     pub(super) unaccepted: u64,
     pub(super) listen_queue: Option<ListenQueue>,
@@ -59,6 +62,7 @@ impl Default for Level {
             sources: 0,
             ports: None,
             stuck: StuckSockets::default(),
+            path: NetworkPath::default(),
             unaccepted: 0,
             listen_queue: None,
         }
@@ -113,6 +117,7 @@ impl Level {
         self.time_wait_in_window += other.time_wait_in_window;
         self.sources += other.sources;
         self.stuck.merge(&other.stuck);
+        self.path.merge(&other.path);
         self.unaccepted += other.unaccepted;
         self.by_age.iter_mut().zip(other.by_age).for_each(|(sum, more)| *sum += more);
         // Ports are counted towards one service: of several services the fullest matters.
@@ -185,6 +190,7 @@ pub(super) struct Close {
     /// Answer that was under way from this side.
     pub(super) cut: Option<CutAnswer>,
     pub(super) received: Option<u64>,
+    pub(super) path: Option<PathSample>,
 }
 
 impl Close {
@@ -207,6 +213,7 @@ impl Close {
             still_waits: None,
             cut: None,
             received: None,
+            path: None,
         }
     }
 }
@@ -280,10 +287,15 @@ impl Totals {
     // ---- levels -----------------------------------------------------------------------------
 
     /// Takes the levels of a dump.
-    pub(super) fn set_level(&mut self, level: Level, with_info: bool) {
-        // Only a dump with `tcp_info` shows which sockets are stuck.
-        let stuck = if with_info { level.stuck } else { self.now.stuck };
-        self.now = Level { stuck, ..level };
+    pub(super) fn set_level(&mut self, mut level: Level, with_info: bool) {
+        // Only a dump with `tcp_info` shows which sockets are stuck, and their round trips.
+        if !with_info {
+            level.stuck = self.now.stuck;
+            if level.alive > 0 {
+                level.path = std::mem::take(&mut self.now.path);
+            }
+        }
+        self.now = level;
         self.note_established();
     }
 
@@ -343,6 +355,9 @@ impl Totals {
         }
         if let Some(received) = close.received {
             self.sums.received.add(u32::try_from(received).unwrap_or(u32::MAX));
+        }
+        if let Some(path) = &close.path {
+            self.sums.path.count(path);
         }
         self.doubtful.closed += u64::from(close.rests_on_absence);
         if close.server_only {
@@ -514,6 +529,7 @@ impl Totals {
         report.time_wait_by_age = self.now.by_age.to_vec();
         report.ports = self.now.ports.filter(|_| self.side() == Side::Client);
         report.stuck = self.now.stuck;
+        report.path_open = self.now.path.clone();
         report.unaccepted = self.now.unaccepted;
         report.listen_queue = self.now.listen_queue;
         report.owners = owners(&self.sightings);

@@ -20,6 +20,7 @@ const BYTES_ACKED: usize = 120;
 const BYTES_RECEIVED: usize = 128;
 const SEGS_OUT: usize = 136;
 const SEGS_IN: usize = 140;
+const MIN_RTT: usize = 148;
 const DATA_SEGS_IN: usize = 152;
 const DATA_SEGS_OUT: usize = 156;
 const BYTES_SENT: usize = 200;
@@ -38,6 +39,7 @@ pub(crate) fn decode(bytes: &[u8]) -> TcpInfo {
         last_data_recv_ms: u32_at(bytes, LAST_DATA_RECV),
         last_ack_recv_ms: u32_at(bytes, LAST_ACK_RECV),
         rtt_us: u32_at(bytes, RTT),
+        min_rtt_us: u32_at(bytes, MIN_RTT),
         bytes_acked: u64_at(bytes, BYTES_ACKED),
         bytes_received: u64_at(bytes, BYTES_RECEIVED),
         segs_out: u32_at(bytes, SEGS_OUT),
