@@ -100,3 +100,8 @@ bench-go:
 # Ten searches for the capacity of servers whose capacity is known: nine within 5 % (half an hour)
 bench-capacity:
     cargo test --release -p keepwarm-cli --test load_capacity -- --ignored --nocapture
+
+# Memory and processor time of `keepwarm watch --listen` beside RATE new connections a second; takes root
+watch-hour SECONDS="3600" RATE="4000":
+    cargo build --release
+    ./bench/watch/watch-hour {{SECONDS}} {{RATE}}

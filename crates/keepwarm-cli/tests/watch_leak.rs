@@ -114,7 +114,7 @@ fn leaks_run_out_when_forecast() {
     let of = |port: u16| {
         let all = record["destinations"].as_array().unwrap();
         let remote = format!("127.0.0.1:{port}");
-        let found = all.into_iter().find(|one| one["remote"] == *remote && one["side"] == "client");
+        let found = all.iter().find(|one| one["remote"] == *remote && one["side"] == "client");
         found.cloned().unwrap()
     };
     let [ports, files, unclosed] = [8081, 8082, 8083].map(of);

@@ -9,6 +9,7 @@ mod filter;
 pub(crate) mod listen;
 mod netns;
 mod print;
+mod privileges;
 mod recent;
 mod screen;
 mod source;
@@ -48,8 +49,9 @@ pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     limits::make_room(0, "close some")?;
     // The page is for this network namespace, whichever is watched.
     let listener = listen::listen(&options.listen)?;
+    let stays = listener.is_some();
     match &options.netns {
-        Some(name) => netns::within(name, || run_here(options, scope, listener)),
+        Some(name) => netns::within(name, stays, || run_here(options, scope, listener)),
         None => run_here(options, scope, listener),
     }
 }
@@ -59,6 +61,9 @@ fn run_here(
     scope: Scope,
     listener: Option<TcpListener>,
 ) -> Result<(), Failure> {
+    if listener.is_some() {
+        privileges::keep_needed(options.level)?;
+    }
     if let Some(state) = options.count {
         return count_state(state.into(), scope, options.level);
     }
@@ -222,8 +227,12 @@ impl Session {
 
     /// Fills the page before the first scrape.
     fn begin(&mut self, source: &Source) -> Result<(), Failure> {
-        match self.interim {
-            Interim::Served { .. } => self.look(source),
+        if !matches!(self.interim, Interim::Served { .. }) {
+            return Ok(());
+        }
+        self.look(source)?;
+        match &self.interim {
+            Interim::Served { exporter, .. } => exporter.announce(),
             Interim::Silent | Interim::Whole | Interim::Recent { .. } => Ok(()),
         }
     }

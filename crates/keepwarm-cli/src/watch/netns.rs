@@ -11,12 +11,15 @@ use std::thread;
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::privileges;
 use crate::exit::{Exit, Failure};
 
 /// Runs `work` in the namespace that `name` stands for: a process's id, a name of `ip netns`, or a
 /// path. A new thread moves there; threads that it starts are there too.
+/// If the watch stays, the calling thread, which waits, drops every capability.
 pub(crate) fn within(
     name: &str,
+    stays: bool,
     work: impl FnOnce() -> Result<(), Failure> + Send,
 ) -> Result<(), Failure> {
     let path = path_of(name);
@@ -39,6 +42,9 @@ pub(crate) fn within(
             )?;
             work()
         });
+        if stays {
+            privileges::keep_none()?;
+        }
         inside.join().unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the watch broke off")))
     })
 }

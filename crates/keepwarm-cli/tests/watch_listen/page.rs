@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use keepwarm_testkit::churn::{Family, Upstream, Way};
 
-use crate::common::{folder, keepwarm, run, until};
+use crate::common::{folder, keepwarm, makes_namespaces, run, until};
 use crate::http::{connect, get, read, samples, sum};
 use crate::{Exporter, has, namespace};
 
@@ -115,6 +115,41 @@ fn hostile_requests_keep_no_scrape_out() {
     }
     assert_eq!(get(exporter.address, "/healthz").0, 200);
     assert_eq!(exporter.terminate(), Some(0));
+}
+
+/// As root: of its capabilities two are left to every thread, however it got into its namespace.
+#[test]
+fn needless_capabilities_are_dropped() {
+    let of = |pid: u32| {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let status =
+            |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("status"));
+        let statuses: Vec<String> = threads.filter_map(|thread| status(thread).ok()).collect();
+        let field = |status: &str, name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+        };
+        let of = |status: &String| (field(status, "CapEff:"), field(status, "CapPrm:"));
+        statuses.iter().map(of).collect::<Vec<_>>()
+    };
+    // CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE (linux/capability.h).
+    let needed: u64 = 1 << 2 | 1 << 19;
+    let own = format!("/proc/{}/ns/net", std::process::id());
+    let mut ways = vec![vec![":1"]];
+    if makes_namespaces() {
+        ways.push(vec![":1", "--netns", &own]);
+    }
+    for arguments in ways {
+        let exporter = Exporter::start(&arguments);
+        assert_eq!(get(exporter.address, "/healthz").0, 200);
+        let threads = of(exporter.child.id());
+        assert!(threads.len() > 2, "{threads:?}");
+        for (effective, permitted) in threads {
+            let left = effective | permitted;
+            assert_eq!(left & !needed, 0, "{left:x} of a thread: {arguments:?}");
+        }
+        assert_eq!(exporter.terminate(), Some(0), "{arguments:?}");
+    }
 }
 
 #[test]

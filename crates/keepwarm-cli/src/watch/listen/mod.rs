@@ -37,6 +37,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Exporter {
     server: Server,
     site: Arc<Site>,
+    scheme: &'static str,
 }
 
 impl Exporter {
@@ -60,8 +61,14 @@ impl Exporter {
         let failed = |error| limits::refused(Exit::Listen, "cannot serve the page", &error);
         let server = Server::start(listener, responder, Protection { tls, users }, traffic);
         let server = server.map_err(failed)?;
-        output::print(&format!("listening on {scheme}://{}/metrics\n", server.address))?;
-        Ok(Self { server, site })
+        Ok(Self { server, site, scheme })
+    }
+
+    /// Says where the page is. Comes after the first look, so that a script which waits for the line
+    /// finds a page.
+    pub(super) fn announce(&self) -> Result<(), Failure> {
+        let Self { server, scheme, .. } = self;
+        output::print(&format!("listening on {scheme}://{}/metrics\n", server.address))
     }
 
     /// Takes a look: the report of the whole watch, and the record of its last part.
