@@ -105,3 +105,15 @@ bench-capacity:
 watch-hour SECONDS="3600" RATE="4000":
     cargo build --release
     ./bench/watch/watch-hour {{SECONDS}} {{RATE}}
+# What is shipped, into target/packages: .deb, .rpm, a static tarball, a container's context
+package:
+    ./packaging/build
+
+# The .deb and the tarball in chroots of two Debian releases; takes root and debootstrap
+package-try *ARGS:
+    ./packaging/try {{ARGS}}
+
+# False claims of `keepwarm compare`: 200 comparisons of a server with itself, about 35 minutes; at most 5 %
+compare-itself COUNT="200":
+    cargo build --release
+    ./bench/compare/itself {{COUNT}}

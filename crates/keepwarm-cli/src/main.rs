@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod compare;
 mod evidence;
 mod exit;
 mod explain;
+mod html;
 mod install;
 mod interrupt;
 mod lab;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments, typed: &[String]) -> Result<(), Failure> {
     match arguments.command {
         Command::Lab(options) => lab::run(&options),
+        Command::Compare(options) => compare::run(&options),
         Command::Merge(options) => merge::run(&options),
         Command::Completions { shell } => install::completions(shell),
         Command::Man { folder } => install::man(&folder),

@@ -21,7 +21,12 @@ const STANDARD_INPUT: &str = "-";
 
 /// Reads the record of a file; of JSON lines, the last complete one.
 pub(crate) fn open(file: &Path) -> Result<AnyRecord, Failure> {
-    let bytes = bytes(file).map_err(|error| unusable(file, &error.to_string()))?;
+    of_bytes(file, &bytes(file)?)
+}
+
+/// Reads the bytes of a file; of a long one, those of its last lines.
+pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = tail(file).map_err(|error| unusable(file, &error.to_string()))?;
     if bytes.len() as u64 > MAX_BYTES {
         let why = format!("more than {MAX_BYTES} bytes are more than any record has");
         return Err(unusable(file, &why));
@@ -29,8 +34,12 @@ pub(crate) fn open(file: &Path) -> Result<AnyRecord, Failure> {
     if bytes.starts_with(&[0x1f, 0x8b]) {
         return Err(unusable(file, "it is compressed: decompress it first, as with zcat"));
     }
-    let read = read(&bytes).map_err(|error| unusable(file, &error.to_string()))?;
-    drop(bytes);
+    Ok(bytes)
+}
+
+/// Reads the record in the bytes of a file.
+pub(crate) fn of_bytes(file: &Path, bytes: &[u8]) -> Result<AnyRecord, Failure> {
+    let read = read(bytes).map_err(|error| unusable(file, &error.to_string()))?;
     if read.is_truncated {
         let place = place(file);
         output::complain(&format!(
@@ -74,7 +83,7 @@ pub(crate) fn refuse_twice(files: &[&Path]) -> Result<(), Failure> {
 }
 
 /// Reads at most one byte more than a record may have.
-fn bytes(file: &Path) -> io::Result<Vec<u8>> {
+fn tail(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if file.to_str() == Some(STANDARD_INPUT) {
         io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)?;

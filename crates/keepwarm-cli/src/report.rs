@@ -3,22 +3,73 @@
 //! Owns the choice of the view and of the exit code by the record's schema. `record_file` reads, the
 //! views show, and each command judges its own record.
 
+use std::path::Path;
+
 use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_record::lab::LabRecord;
 use keepwarm_record::load::LoadRecord;
-use keepwarm_record::read::AnyRecord;
+use keepwarm_record::read::{AnyRecord, ReadRecord, read};
 use keepwarm_record::watch::WatchRecord;
 
 use crate::args::{LoadFormat, ReportFormat, ReportOptions, WatchFormat};
 use crate::exit::{Exit, Failure};
-use crate::{lab, load, output, record_file, show, watch};
+use crate::html::Course;
+use crate::output_file::Output;
+use crate::{html, lab, load, output, record_file, show, watch};
 
 pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
-    match record_file::open(&options.file)? {
+    refuse(options)?;
+    if let Some(second) = &options.second {
+        return of_two(second, options);
+    }
+    let bytes = record_file::bytes(&options.file)?;
+    match record_file::of_bytes(&options.file, &bytes)? {
         AnyRecord::Load(record) => of_load(*record, options),
         AnyRecord::Lab(record) => of_lab(*record, options),
-        AnyRecord::Watch(record) => of_watch(*record, options),
+        AnyRecord::Watch(record) => of_watch(*record, &bytes, options),
     }
+}
+
+/// Refuses arguments that only a page takes.
+fn refuse(options: &ReportOptions) -> Result<(), Failure> {
+    let usage = |message: &str| Err(Failure::new(Exit::Usage, message));
+    if options.format == ReportFormat::Html {
+        return Ok(());
+    }
+    if options.second.is_some() {
+        return usage(
+            "two records are laid over each other by --format html alone; `keepwarm compare` says \
+             what differs",
+        );
+    }
+    if options.output.is_some() {
+        return usage("--output takes --format html; every other format goes to stdout");
+    }
+    Ok(())
+}
+
+/// Writes a page to stdout, or to the file that was asked for.
+fn write(page: &str, is_private: bool, options: &ReportOptions) -> Result<(), Failure> {
+    match Output::create(options.output.as_deref())? {
+        Output::None | Output::Stdout => output::print(page),
+        Output::File(file) => file.write(is_private, |to| to.write_all(page.as_bytes())),
+    }
+}
+
+/// Shows two loads laid over each other. Neither is judged: the page is of both.
+fn of_two(second: &Path, options: &ReportOptions) -> Result<(), Failure> {
+    record_file::refuse_twice(&[&options.file, second])?;
+    if !options.assertions.is_empty() {
+        let message = "--assert judges one record; give `keepwarm compare` a condition on both";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let what = "a page of two";
+    let records = [&options.file, second].map(|file| record_file::open_load(file, what));
+    let [first, other] = records;
+    let (first, other) = (first?, other?);
+    let names = [record_file::place(&options.file), record_file::place(second)];
+    let page = html::of_two([&first, &other], [&names[0], &names[1]]);
+    write(&page, load::is_private(&first) || load::is_private(&other), options)
 }
 
 fn of_load(mut record: LoadRecord, options: &ReportOptions) -> Result<(), Failure> {
@@ -26,6 +77,11 @@ fn of_load(mut record: LoadRecord, options: &ReportOptions) -> Result<(), Failur
         record.judge(&options.assertions);
     }
     let format = match options.format {
+        ReportFormat::Html => {
+            write(&html::of_load(&record), load::is_private(&record), options)?;
+            load::judge_found(&record)?;
+            return load::judge(&record, None);
+        }
         ReportFormat::Text => LoadFormat::Text,
         ReportFormat::Json => LoadFormat::Json,
         ReportFormat::Ab => LoadFormat::Ab,
@@ -48,20 +104,41 @@ fn of_lab(mut record: LabRecord, options: &ReportOptions) -> Result<(), Failure>
         ReportFormat::Text => {
             output::print(&show::lab::render(&record, output::colour(), output::columns()))
         }
+        ReportFormat::Html => write(&html::of_lab(&record), false, options),
         _ => Err(only_of_a_load("a lab")),
     }?;
     lab::judge(&record)?;
     failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }
 
-fn of_watch(record: WatchRecord, options: &ReportOptions) -> Result<(), Failure> {
+fn of_watch(mut record: WatchRecord, bytes: &[u8], options: &ReportOptions) -> Result<(), Failure> {
     let format = match options.format {
         ReportFormat::Text => WatchFormat::Text,
         // Of lines, only the last is shown: one document either way.
         ReportFormat::Json => WatchFormat::Json,
+        ReportFormat::Html => {
+            watch::judge_again(&mut record, &options.assertions)?;
+            write(&html::of_watch(&record, course(&record, bytes).as_ref()), false, options)?;
+            return watch::judge_assertions(&record);
+        }
         _ => return Err(only_of_a_load("a watch")),
     };
     watch::show_again(record, format, &options.assertions)
+}
+
+/// Returns the course of a watch, if its file has a line for each moment. Lines that are no record
+/// are left out: the last one is read, and said to be truncated, elsewhere.
+fn course(last: &WatchRecord, bytes: &[u8]) -> Option<Course> {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let mut course = Course::ending_with(last);
+    let mut count = 0;
+    for line in lines {
+        if let Ok(ReadRecord { record: AnyRecord::Watch(line), .. }) = read(line) {
+            course.add(&line);
+            count += 1;
+        }
+    }
+    (count > 1).then_some(course)
 }
 
 /// Judges each policy's load by the assertions, and says which policies do not pass.
@@ -79,7 +156,8 @@ fn judge_runs(record: &mut LabRecord, assertions: &[Assertion]) -> Option<String
 }
 
 fn only_of_a_load(what: &str) -> Failure {
-    let message = format!("{what} has no such format, only a load has; use --format text or json");
+    let message =
+        format!("{what} has no such format, only a load has; use --format text, json or html");
     Failure::new(Exit::Usage, message)
 }
 
@@ -92,7 +170,6 @@ mod tests {
     use crate::show;
     use keepwarm_record::assertion::every_name;
     use keepwarm_record::load::fact;
-    use keepwarm_record::read::read;
 
     /// The record of a run of 100 requests on 4 connections.
     const PLAIN: &str = include_str!("../../keepwarm-record/records/load.json");

@@ -136,6 +136,7 @@ fn help_at_80_columns() {
         "load",
         "lab",
         "report",
+        "compare",
         "merge",
         "watch",
         "explain",

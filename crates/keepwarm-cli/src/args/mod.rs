@@ -21,7 +21,7 @@ use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_sockets::State;
 
 use engine::EngineOptions;
-use records::{CompletionShell, MERGE_EXAMPLES, MergeOptions};
+use records::{COMPARE_EXAMPLES, CompareOptions, CompletionShell, MERGE_EXAMPLES, MergeOptions};
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
 #[derive(Debug, Parser)]
@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Show and judge a run again, from its record
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
+    /// Compare two loads: two records, or two targets in turn
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareOptions),
     /// Merge the records of loads that ran as parts of one
     #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeOptions),
@@ -132,6 +135,8 @@ Exit codes: 0 good, 1 no answer was 2xx or 3xx, 2 usage, 3 target unreachable,
 const REPORT_EXAMPLES: &str = "\
 Examples:
   keepwarm report run.json
+  keepwarm report run.json --format html -o run.html
+  keepwarm report before.json after.json --format html -o both.html
   keepwarm report run.json --assert 'p99<20ms'
   keepwarm load --format json URL | keepwarm report - --format ab
 
@@ -532,6 +537,10 @@ pub(crate) struct ReportOptions {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
+    /// A second load, laid over the first one; only with --format html
+    #[arg(value_name = "FILE2")]
+    pub(crate) second: Option<PathBuf>,
+
     /// Condition that the record has to meet, instead of those that the run was given; can be given
     /// several times. In a lab, each policy's load has to meet it
     #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]
@@ -540,6 +549,10 @@ pub(crate) struct ReportOptions {
     /// Format of stdout
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
+
+    /// Write the report to this file instead of stdout; - is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -564,6 +577,8 @@ pub(crate) enum ReportFormat {
     Github,
     /// Metrics in OpenMetrics 1.0; only of a load
     Openmetrics,
+    /// One page with charts, opened without a network
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

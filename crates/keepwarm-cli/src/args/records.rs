@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use keepwarm_record::assertion::{self, Assertion};
+use keepwarm_record::compare::{MIN_ROUNDS, RatioAssertion};
 
 use super::LoadFormat;
+
+/// The most rounds: what is exact would take long beyond.
+const MAX_ROUNDS: usize = 100;
 
 pub(crate) const MERGE_EXAMPLES: &str = "\
 Examples:
@@ -48,4 +52,71 @@ pub(crate) enum CompletionShell {
     Zsh,
     /// For ~/.config/fish/completions/keepwarm.fish
     Fish,
+}
+
+pub(crate) const COMPARE_EXAMPLES: &str = "\
+Examples:
+  keepwarm compare before.json after.json
+  keepwarm compare --each 'load -z 10s -c 50' base=URL new=URL
+  keepwarm compare --rounds 10 base='load -z 5s URL' new='load -z 5s --close URL'
+  keepwarm compare before.json after.json --assert 'p99.ratio<1.1'
+
+Two targets are loaded in turn (base new new base), so that drift hits both, and
+each is also held against itself: a difference within that of the same code is
+not claimed, nor one under 2 %. Of two records, one run each, drift is not
+covered.
+
+Names for --assert: p50.ratio, p99.ratio, mean.ratio, rps.ratio,
+errors.share.ratio, conn.opened_per_1000.ratio.
+
+Exit codes: 0 compared; 2 the arguments cannot be used, or the settings of the
+records differ; 4 a run is an invalid measurement; 10 an assertion does not hold.";
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareOptions {
+    /// The base: the record of a load, or NAME=URL with --each, or NAME='load … URL'
+    pub(crate) base: String,
+
+    /// The new one, in the same form
+    pub(crate) new: String,
+
+    /// Load that is put on both targets in turn, such as 'load -z 10s -c 50'
+    #[arg(long, value_name = "LOAD")]
+    pub(crate) each: Option<String>,
+
+    /// Rounds in turn, each with two runs of both
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
+          value_parser = rounds)]
+    pub(crate) rounds: usize,
+
+    /// Compare records although their settings differ, and say so
+    #[arg(long)]
+    pub(crate) anyway: bool,
+
+    /// Condition that the ratio, new by base, has to meet, such as 'p99.ratio<1.1'; can be given
+    /// several times
+    #[arg(long = "assert", value_name = "ASSERTION", value_parser = RatioAssertion::parse)]
+    pub(crate) assertions: Vec<RatioAssertion>,
+
+    /// Format of stdout
+    #[arg(long, value_enum, default_value_t = CompareFormat::Text)]
+    pub(crate) format: CompareFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompareFormat {
+    /// A sentence, a table, and how it was found
+    Text,
+    /// Markdown for a comment, with a hidden mark by which a script finds it again
+    Github,
+}
+
+fn rounds(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(count) if (MIN_ROUNDS..=MAX_ROUNDS).contains(&count) => Ok(count),
+        Ok(_) => Err(format!(
+            "between {MIN_ROUNDS} and {MAX_ROUNDS}: with fewer, no difference could be claimed"
+        )),
+        Err(_) => Err("it is not a whole number".to_owned()),
+    }
 }

@@ -63,7 +63,7 @@ pub(crate) fn render(record: &LabRecord, colour: bool, columns: Columns) -> Stri
 }
 
 /// The whole report in a sentence: each policy that is at fault, beside the best one.
-fn answer(record: &LabRecord) -> String {
+pub(crate) fn answer(record: &LabRecord) -> String {
     let measured = || record.runs.iter().filter(|run| !run.means_nothing());
     let void: Vec<String> = record
         .runs

@@ -66,6 +66,22 @@ pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> Str
     text
 }
 
+/// Returns the first line of the report on one line.
+pub(crate) fn outcome_sentence(record: &LoadRecord) -> String {
+    first_lines(record).0
+}
+
+/// Returns the request and the pace of a load on one line.
+pub(crate) fn what(record: &LoadRecord) -> String {
+    first_lines(record).1
+}
+
+fn first_lines(record: &LoadRecord) -> (String, String) {
+    let text = outcome(record, false, usize::MAX);
+    let (outcome, what) = text.split_once('\n').unwrap_or((&text, ""));
+    (outcome.trim_end().to_owned(), what.trim_end().to_owned())
+}
+
 fn closed_loop(columns: usize) -> String {
     paragraph(
         "",

@@ -135,12 +135,21 @@ pub(crate) fn show_again(
     format: WatchFormat,
     assertions: &[Assertion],
 ) -> Result<(), Failure> {
+    judge_again(&mut record, assertions)?;
+    show(&record, format, &mut Screen::new(Drawing::Appended))?;
+    judge_assertions(&record)
+}
+
+/// Judges a record by other assertions, if there are any.
+pub(crate) fn judge_again(
+    record: &mut WatchRecord,
+    assertions: &[Assertion],
+) -> Result<(), Failure> {
     if !assertions.is_empty() {
         check(assertions, record.scope.and_then(|scope| scope.port))?;
         record.judge(assertions);
     }
-    show(&record, format, &mut Screen::new(Drawing::Appended))?;
-    judge_assertions(&record)
+    Ok(())
 }
 
 /// Fails if an assertion can never be judged: before a window has passed for nothing.
@@ -150,7 +159,7 @@ fn check(assertions: &[Assertion], port: Option<u16>) -> Result<(), Failure> {
 }
 
 /// Fails if an assertion does not hold, or could not be judged.
-fn judge_assertions(record: &WatchRecord) -> Result<(), Failure> {
+pub(crate) fn judge_assertions(record: &WatchRecord) -> Result<(), Failure> {
     let failures = assertion::failures(&record.assertions);
     failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }

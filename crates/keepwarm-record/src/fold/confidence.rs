@@ -211,9 +211,14 @@ fn below(n: u64, p: f64, share: f64) -> u64 {
 }
 
 /// Random numbers by Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-struct SplitMix(u64);
+pub(crate) struct SplitMix(u64);
 
 impl SplitMix {
+    /// Begins a sequence that depends on the seed alone.
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -223,7 +228,7 @@ impl SplitMix {
     }
 
     /// A number below `limit`, which is small: the bias of the remainder does not show.
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 }

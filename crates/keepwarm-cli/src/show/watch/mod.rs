@@ -21,6 +21,7 @@ use crate::show::table::{Table, paragraph};
 
 #[cfg(test)]
 pub(crate) use tables::COUNTERS;
+pub(crate) use verdicts::answer;
 
 /// Destinations that are shown; the others are counted.
 const MAX_ROWS: usize = 15;

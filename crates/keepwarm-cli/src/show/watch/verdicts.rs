@@ -17,7 +17,7 @@ const MAX_VERDICTS: usize = 8;
 const MAX_NAMED: usize = 2;
 
 /// The whole report in one sentence: which faults were found and where, or that none was.
-pub(super) fn answer(record: &WatchRecord) -> String {
+pub(crate) fn answer(record: &WatchRecord) -> String {
     if record.destinations.is_empty() {
         return nothing(record);
     }
