@@ -69,6 +69,7 @@ pub struct Decoder {
     expected: Expected,
     persistence: Persistence,
     is_http_1_0: bool,
+    has_keep_alive: bool,
     attempts: Attempts,
     interim: u32,
     /// Bytes of this response that have been taken out of the buffer.
@@ -87,6 +88,7 @@ impl Decoder {
             expected: Expected::Complete,
             persistence: Persistence::Persistent,
             is_http_1_0: false,
+            has_keep_alive: false,
             attempts: Attempts::new(),
             interim: 0,
             offset: 0,
@@ -170,6 +172,13 @@ impl Decoder {
         self.persistence
     }
 
+    /// Returns true if the last final head has a field `Keep-Alive`, which
+    /// [`keep_alive`](crate::fields::keep_alive) reads.
+    #[must_use]
+    pub const fn has_keep_alive(&self) -> bool {
+        self.has_keep_alive
+    }
+
     /// Returns true if the last head was in HTTP/1.0.
     #[must_use]
     pub const fn is_http_1_0(&self) -> bool {
@@ -240,6 +249,7 @@ impl Decoder {
         }
         let framing = head.framing(self.asked).map_err(at_end)?;
         self.is_http_1_0 = head.is_http_1_0;
+        self.has_keep_alive = head.has_keep_alive;
         self.persistence = head.persistence(framing);
         self.expected = match framing {
             Framing::Empty | Framing::Switched => Expected::Complete,

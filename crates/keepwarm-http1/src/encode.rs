@@ -84,6 +84,33 @@ impl<'a> HeadWriter<'a> {
         target: Target<'_>,
         host: &HeaderValue,
     ) -> Result<Self, BadTarget> {
+        let mut head = Self::begin_line(out, method, target)?;
+        head.field(&HOST, host);
+        Ok(head)
+    }
+
+    /// Writes the request line, and fields that were encoded before: `Host` first, and each with the
+    /// line break behind it.
+    ///
+    /// # Errors
+    ///
+    /// The target has a blank or a control character. Nothing is written then.
+    pub fn begin_encoded(
+        out: &'a mut Vec<u8>,
+        method: &Method,
+        target: Target<'_>,
+        fields: &[u8],
+    ) -> Result<Self, BadTarget> {
+        let head = Self::begin_line(out, method, target)?;
+        head.out.extend_from_slice(fields);
+        Ok(head)
+    }
+
+    fn begin_line(
+        out: &'a mut Vec<u8>,
+        method: &Method,
+        target: Target<'_>,
+    ) -> Result<Self, BadTarget> {
         let (scheme, authority, path) = match target {
             Target::Origin(path) => ("", "", path),
             Target::Absolute { scheme, authority, path } => (scheme, authority, path),
@@ -107,9 +134,7 @@ impl<'a> HeadWriter<'a> {
         }
         out.extend_from_slice(path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let mut head = Self { out };
-        head.field(&HOST, host);
-        Ok(head)
+        Ok(Self { out })
     }
 
     /// Writes one field.
@@ -152,6 +177,19 @@ impl<'a> HeadWriter<'a> {
         }
         self.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Encodes fields for [`HeadWriter::begin_encoded`].
+#[must_use]
+pub fn encode_fields<'a>(
+    fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut head = HeadWriter { out: &mut out };
+    for (name, value) in fields {
+        head.field(name, value);
+    }
+    out
 }
 
 /// End of a chunk's data.

@@ -30,6 +30,8 @@ pub(crate) struct Head {
     body: Result<Framing, Refusal>,
     /// Persistence by the fields alone, see [`Head::persistence`].
     persistence: Persistence,
+    /// `Keep-Alive` is among the fields.
+    pub(crate) has_keep_alive: bool,
 }
 
 impl Head {
@@ -135,7 +137,9 @@ fn judge(
         visit(name, value);
     }
     let body = fields.framing(doubt);
-    Ok(Head { len, status, is_http_1_0, body, persistence: fields.persistence(is_http_1_0) })
+    let persistence = fields.persistence(is_http_1_0);
+    let has_keep_alive = fields.has_hints;
+    Ok(Head { len, status, is_http_1_0, body, persistence, has_keep_alive })
 }
 
 /// Returns the offset of `part` within `whole`.
@@ -175,6 +179,8 @@ struct Fields {
     content_length: Option<u64>,
     close: bool,
     keep_alive: bool,
+    /// `Keep-Alive` is present.
+    has_hints: bool,
     /// `Transfer-Encoding` is present.
     coded: bool,
     chunked: u32,
@@ -187,6 +193,7 @@ impl Fields {
         // The length of the name rules out nearly every field before letters are compared.
         match name.len() {
             10 if name.eq_ignore_ascii_case("connection") => self.connection(value),
+            10 => self.has_hints |= name.eq_ignore_ascii_case("keep-alive"),
             14 if name.eq_ignore_ascii_case("content-length") => self.length(value)?,
             17 if name.eq_ignore_ascii_case("transfer-encoding") => self.coding(value)?,
             _ => {}

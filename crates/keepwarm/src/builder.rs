@@ -344,8 +344,9 @@ impl ClientBuilder {
     /// to a standstill, where [`timeout`](Self::timeout) would bound a long one that goes on. The
     /// time during which the caller does not read the body, or its own body has nothing to send,
     /// does not count; an interim response does, as bytes. A request on it fails with
-    /// [`is_stall_timeout`](crate::Error::is_stall_timeout), and the connection is closed. Not
-    /// watched: the rest of an upload whose response has begun.
+    /// [`is_stall_timeout`](crate::Error::is_stall_timeout), and the connection is closed. The rest
+    /// of an upload whose response has begun is watched too: the reader of the response gets the
+    /// error.
     pub fn stall_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.stall_timeout = timeout.into();
         self
@@ -594,7 +595,9 @@ impl ClientBuilder {
     /// response comes instead, such as 417, 401 or 200, the body is not sent; the connection is
     /// closed when the response is read, as
     /// [`UploadUnfinished`](crate::CloseReason::UploadUnfinished), because the server may still
-    /// wait for the body. (Go then sends the body, to keep the connection.)
+    /// wait for the body. (Go then sends the body, to keep the connection.) A 417 is answered by the same request
+    /// without `Expect`, on another connection, unless the body is a [`Body::stream`](crate::Body::stream)
+    /// that has begun, since the time was over: then the 417 is the response.
     /// [`response_header_timeout`](ClientBuilder::response_header_timeout) does not run meanwhile.
     pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
         self.settings.expect_continue_timeout = timeout;

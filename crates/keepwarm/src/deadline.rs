@@ -33,10 +33,13 @@ impl Deadline {
     }
 }
 
-/// Watch for a peer with which no byte passes in either direction.
+/// Watch for a peer with which no byte passes in either direction. Absent if there is no limit.
 #[derive(Debug)]
-pub(crate) struct StallWatch {
-    limit: Option<Duration>,
+pub(crate) struct StallWatch(Option<Box<Watched>>);
+
+#[derive(Debug)]
+struct Watched {
+    limit: Duration,
     /// Bytes that had passed at the last look, and the moment of the last progress, once there was a
     /// look.
     bytes: u64,
@@ -46,7 +49,8 @@ pub(crate) struct StallWatch {
 
 impl StallWatch {
     pub(crate) fn new(limit: Option<Duration>) -> Self {
-        Self { limit, bytes: 0, since: None, sleep: None }
+        let watched = |limit| Box::new(Watched { limit, bytes: 0, since: None, sleep: None });
+        Self(limit.map(watched))
     }
 
     /// Returns true if no byte has passed for the time of the limit; otherwise the task is woken
@@ -58,14 +62,20 @@ impl StallWatch {
         waits_for_peer: bool,
         cx: &mut Context<'_>,
     ) -> bool {
-        let Some(limit) = self.limit else { return false };
+        self.0.as_mut().is_some_and(|watched| watched.poll_stalled(bytes, waits_for_peer, cx))
+    }
+}
+
+impl Watched {
+    fn poll_stalled(&mut self, bytes: u64, waits_for_peer: bool, cx: &mut Context<'_>) -> bool {
         if bytes != self.bytes || !waits_for_peer || self.sleep.is_none() {
             (self.bytes, self.since) = (bytes, Some(Instant::now()));
         }
         if !waits_for_peer {
             return false;
         }
-        let Some(end) = self.since.and_then(|since| since.checked_add(limit)) else { return false };
+        let end = self.since.and_then(|since| since.checked_add(self.limit));
+        let Some(end) = end else { return false };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         // The timer is moved only when it has fired: progress costs no change of it.
         while sleep.as_mut().poll(cx).is_ready() {

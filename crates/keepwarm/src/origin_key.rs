@@ -100,30 +100,32 @@ pub(crate) struct OriginRef<'a> {
 impl<'a> OriginRef<'a> {
     /// Returns the origin that a request to `uri` goes to.
     pub(crate) fn of(uri: &'a http::Uri) -> Result<Self, Error> {
-        if let Some(authority) =
-            uri.authority().filter(|authority| authority.as_str().contains('@'))
-        {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let Marks { host_end, has_credentials, has_percent } = Marks::of(authority.as_bytes());
+        if has_credentials {
             // Checked before any error that repeats the URI: credentials stay out of every message.
             return Err(Error::invalid(format!(
                 "{}: credentials in a URL are not sent; set an Authorization header",
-                authority.host()
+                uri.host().unwrap_or_default()
             )));
         }
         let scheme = Scheme::of(uri)?;
-        let (authority, host) = uri
-            .authority()
-            // Called once: `host` searches the authority each time.
-            .map(|authority| (authority.as_str(), authority.host()))
-            .filter(|(_, host)| !host.is_empty())
-            .ok_or_else(|| Error::invalid(format!("{uri}: no host")))?;
-        let port = port_of(authority, host, scheme).ok_or_else(|| {
+        let (host, port) = authority.split_at(host_end);
+        if host.is_empty() {
+            return Err(Error::invalid(format!("{uri}: no host")));
+        }
+        let port = port_of(port, scheme).ok_or_else(|| {
             Error::invalid(format!("{uri}: the port is not a number up to 65535"))
         })?;
-        let (host, zone) = split_zone(host).ok_or_else(|| {
-            Error::invalid(format!(
-                "{uri}: the zone of the address is not usable; write http://[fe80::1%25eth0]/"
-            ))
-        })?;
+        let (host, zone) = if has_percent {
+            split_zone(host).ok_or_else(|| {
+                Error::invalid(format!(
+                    "{uri}: the zone of the address is not usable; write http://[fe80::1%25eth0]/"
+                ))
+            })?
+        } else {
+            (host, "")
+        };
         Ok(Self { scheme, host, zone, port, via: None })
     }
 
@@ -146,9 +148,51 @@ impl<'a> OriginRef<'a> {
         self.scheme
     }
 
+    /// Returns true if this is the origin of the key.
+    pub(crate) fn is(&self, key: &OriginKey) -> bool {
+        is_same(self, key)
+    }
+
     /// Returns the key for looking up a map keyed by [`OriginKey`].
     pub(crate) fn as_lookup(&self) -> &(dyn Lookup + 'a) {
         self
+    }
+}
+
+/// The marks of an authority that decide how it is read, found in one pass.
+struct Marks {
+    /// End of the host: of an address in brackets, or the first colon.
+    host_end: usize,
+    has_credentials: bool,
+    has_percent: bool,
+}
+
+const IS_MARK: [bool; 256] = {
+    let mut is_mark = [false; 256];
+    is_mark[b':' as usize] = true;
+    is_mark[b']' as usize] = true;
+    is_mark[b'@' as usize] = true;
+    is_mark[b'%' as usize] = true;
+    is_mark
+};
+
+impl Marks {
+    fn of(authority: &[u8]) -> Self {
+        let len = authority.len();
+        let mut marks = Self { host_end: len, has_credentials: false, has_percent: false };
+        let end_mark = if authority.first() == Some(&b'[') { b']' } else { b':' };
+        for (at, &byte) in authority.iter().enumerate() {
+            // Most bytes are letters, digits and dots.
+            if !IS_MARK[byte as usize] {
+                continue;
+            }
+            if byte == end_mark && marks.host_end == len {
+                marks.host_end = if end_mark == b']' { at + 1 } else { at };
+            }
+            marks.has_credentials |= byte == b'@';
+            marks.has_percent |= byte == b'%';
+        }
+        marks
     }
 }
 
@@ -173,10 +217,9 @@ pub(crate) fn name_of(url: &str) -> Option<String> {
     OriginRef::of(&uri).ok().map(|origin| origin.to_key().to_string())
 }
 
-/// Returns the port of an authority. An absent or empty port is the default one (RFC 3986, 3.2.3).
-/// `None` if the port is not a number up to 65535.
-fn port_of(authority: &str, host: &str, scheme: Scheme) -> Option<u16> {
-    let after_host = authority.get(host.len()..)?;
+/// Returns the port of what follows the host in an authority. An absent or empty port is the default
+/// one (RFC 3986, 3.2.3). `None` if the port is not a number up to 65535.
+fn port_of(after_host: &str, scheme: Scheme) -> Option<u16> {
     match after_host.strip_prefix(':').unwrap_or_default() {
         "" => Some(scheme.default_port()),
         // `parse` would accept a sign.
@@ -325,13 +368,17 @@ impl Hash for dyn Lookup + '_ {
 
 impl PartialEq for dyn Lookup + '_ {
     fn eq(&self, other: &Self) -> bool {
-        self.port() == other.port()
-            && self.scheme() == other.scheme()
-            && self.host().eq_ignore_ascii_case(other.host())
-            // Names of interfaces differ by case.
-            && self.zone() == other.zone()
-            && self.via() == other.via()
+        is_same(self, other)
     }
+}
+
+fn is_same(one: &(impl Lookup + ?Sized), other: &(impl Lookup + ?Sized)) -> bool {
+    one.port() == other.port()
+        && one.scheme() == other.scheme()
+        && (one.host() == other.host() || one.host().eq_ignore_ascii_case(other.host()))
+        // Names of interfaces differ by case.
+        && one.zone() == other.zone()
+        && one.via() == other.via()
 }
 
 impl Eq for dyn Lookup + '_ {}

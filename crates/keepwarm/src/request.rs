@@ -1,5 +1,6 @@
 //! Builder of one request.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -341,7 +342,7 @@ impl RequestBuilder {
                 return Err(error);
             }
             let sent = send(&origins, &mut outgoing, timeout).await?;
-            Ok(Response::new(sent, outgoing.uri))
+            Ok(Response::new(sent, &mut outgoing))
         }
     }
 
@@ -477,6 +478,10 @@ pub(crate) fn parse(url: &str) -> Result<Uri> {
         let message = format!("{:?} is not a URL: {why}; write http://host/path", printable(url));
         Error::invalid(message)
     };
-    let encoded = url::encode(url.as_bytes()).map_err(|why| refuse(&why))?;
+    let encoded = if url::is_clean(url) {
+        Cow::Borrowed(url)
+    } else {
+        url::encode(url.as_bytes()).map_err(|why| refuse(&why))?
+    };
     encoded.parse().map_err(|why: http::uri::InvalidUri| refuse(&why))
 }

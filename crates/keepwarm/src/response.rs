@@ -10,6 +10,8 @@ use http_body_util::BodyExt;
 use keepwarm_pool::CloseReason;
 
 use crate::error::{Error, Kind, Result, Stage};
+use crate::exchange::decoding;
+use crate::exchange::outgoing::Outgoing;
 pub use crate::exchange::redirect::RedirectStopped;
 pub use crate::exchange::response_body::{ConnectionInfo, ResponseBody};
 use crate::exchange::send::Sent;
@@ -34,13 +36,18 @@ pub use crate::wire::peer::TlsInfo;
 pub struct Response {
     inner: http::Response<ResponseBody>,
     connection: ConnectionInfo,
-    stopped: Option<RedirectStopped>,
+    stopped: Option<Box<RedirectStopped>>,
     url: Uri,
 }
 
 impl Response {
-    pub(crate) fn new(Sent { response, connection, stopped }: Sent, url: Uri) -> Self {
-        Self { inner: response, connection, stopped, url }
+    /// Makes the response of a request that is over.
+    pub(crate) fn new(sent: Sent, outgoing: &mut Outgoing) -> Self {
+        let Sent { arrived, deadline, stopped } = sent;
+        let connection = arrived.info();
+        let mut inner = arrived.into_response(deadline);
+        decoding::decode(outgoing, &mut inner);
+        Self { inner, connection, stopped, url: std::mem::take(&mut outgoing.uri) }
     }
 
     /// Returns the status code.
@@ -205,8 +212,8 @@ impl Response {
     /// `mailto:`, or the body cannot be sent again. `None` for any other response, and where
     /// [`max_redirects`](crate::ClientBuilder::max_redirects) is zero.
     #[must_use]
-    pub const fn redirect_stopped(&self) -> Option<&RedirectStopped> {
-        self.stopped.as_ref()
+    pub fn redirect_stopped(&self) -> Option<&RedirectStopped> {
+        self.stopped.as_deref()
     }
 
     /// Returns the body, to be read frame by frame.
@@ -285,7 +292,7 @@ impl Response {
         self.inner.extensions_mut().insert(self.connection);
         self.inner.extensions_mut().insert(self.url);
         if let Some(stopped) = self.stopped {
-            self.inner.extensions_mut().insert(stopped);
+            self.inner.extensions_mut().insert(*stopped);
         }
         self.inner
     }

@@ -11,10 +11,10 @@ use tower_service::Service;
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::{BoxError, Error, Result};
-use crate::exchange::attempt::round_trip;
 use crate::exchange::decoding::decode;
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::response_body::ResponseBody;
+use crate::exchange::round_trip::round_trip;
 use crate::wire::body::Body;
 
 /// The future of a [`Client`] used as a service.
@@ -43,8 +43,10 @@ where
         Box::pin(async move {
             let origins = client.origins();
             outgoing.prepare(origins.shared().policy.as_deref())?;
-            let deadline = Deadline::after(origins.shared().settings.timeout);
-            let (mut response, info) = round_trip(origins, &mut outgoing, deadline).await?;
+            let mut deadline = Deadline::after(origins.shared().settings.timeout);
+            let arrived = round_trip(origins, &mut outgoing, &mut deadline).await?;
+            let info = arrived.info();
+            let mut response = arrived.into_response(deadline);
             decode(&outgoing, &mut response);
             response.extensions_mut().insert(info);
             Ok(response)

@@ -1,26 +1,23 @@
 //! Acquires a connection: at once, or by waiting for one under the deadline.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use keepwarm_pool::{CloseReason, Closer, Replacement, WaiterId};
+use keepwarm_pool::{CloseReason, Closer, Moment, Replacement, WaiterId};
 use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
-use crate::observe::spans;
-use crate::pool::lease::Broken;
+use crate::observe::spans::WaitSpan;
+use crate::pool::lease::{Broken, Lease};
 use crate::pool::origin::{Answer, Checkout, Granted, Origin};
 
-/// Acquires connections for one request, for all of its attempts.
-///
-/// A struct, so that the future of [`connection`](Self::connection) holds one reference instead of its
-/// parts.
-pub(crate) struct Acquirer<'a> {
-    origin: &'a Arc<Origin>,
+/// Acquires connections for one request, for all of its attempts. Dropped while it waits, it leaves
+/// the queue, and passes on a connection that was already on its way.
+pub(crate) struct Acquirer {
     request: u64,
     /// The server must understand chunks.
     needs_chunks: bool,
@@ -28,12 +25,26 @@ pub(crate) struct Acquirer<'a> {
     /// Timer of the acquire timeout, for all waits together. Made when the request has to wait.
     timer: Option<Deadline>,
     waited: Duration,
+    /// Connection that the next one takes the place of, and the kind that is wanted.
+    broken: Option<Broken>,
+    wanted: Replacement,
+    /// Boxed, since most requests never wait.
+    waiting: Option<Box<Waiting>>,
 }
 
-impl<'a> Acquirer<'a> {
-    pub(crate) fn new(origin: &'a Arc<Origin>, request: u64, needs_chunks: bool) -> Self {
+impl Acquirer {
+    pub(crate) fn new(origin: &Origin, request: u64, needs_chunks: bool) -> Self {
         let limit = origin.shared().settings.acquire_timeout;
-        Self { origin, request, needs_chunks, limit, timer: None, waited: Duration::ZERO }
+        Self {
+            request,
+            needs_chunks,
+            limit,
+            timer: None,
+            waited: Duration::ZERO,
+            broken: None,
+            wanted: Replacement::Any,
+            waiting: None,
+        }
     }
 
     /// Returns the time spent in the queue so far.
@@ -41,72 +52,115 @@ impl<'a> Acquirer<'a> {
         self.waited
     }
 
-    /// Acquires a connection: any, or in place of a broken one. Dropping the future leaves the
-    /// queue, and passes on a connection that was already on its way.
-    pub(crate) async fn connection(
+    /// Has the next connection take the place of one that broke, if its room is known.
+    pub(crate) fn replace(&mut self, broken: Option<Broken>, wanted: Replacement) {
+        (self.broken, self.wanted) = (broken, wanted);
+    }
+
+    /// Acquires a connection: any, or in place of a broken one.
+    pub(crate) fn poll_connection(
         &mut self,
-        mut broken: Option<(Broken, Replacement)>,
+        origin: &Arc<Origin>,
         deadline: &mut Deadline,
-    ) -> Result<Granted> {
-        let wanted = broken.as_ref().map_or(Replacement::Any, |(_, wanted)| *wanted);
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Granted>> {
         loop {
-            let checkout = match broken.take() {
-                None => self.origin.checkout(self.request),
-                Some((broken, wanted)) => broken.replace(self.request, wanted),
-            };
-            let mut granted = match checkout {
-                Checkout::Answered(answer) => answer?,
-                Checkout::Queued(waiter, receiver, since) => {
-                    let origin = self.origin;
-                    let waiting = Waiting { origin, waiter, receiver, answered: false };
-                    let timer = self.timer.get_or_insert_with(|| Deadline::after(self.limit));
-                    let granted = spans::wait(waiting.answer(deadline, timer)).await?;
-                    self.waited += origin.shared().clock.now().since(since);
-                    granted
+            let mut granted = if self.waiting.is_some() {
+                ready!(self.poll_waiting(origin, deadline, cx))?
+            } else {
+                let checkout = match self.broken.take() {
+                    None => {
+                        self.wanted = Replacement::Any;
+                        origin.checkout(self.request)
+                    }
+                    Some(broken) => broken.replace(self.request, self.wanted),
+                };
+                match checkout {
+                    Checkout::Answered(answer) => answer?,
+                    Checkout::Queued(waiter, receiver, since) => {
+                        let waiting = Waiting::new(origin, waiter, receiver, since);
+                        self.waiting = Some(Box::new(waiting));
+                        continue;
+                    }
                 }
             };
-            let connection = granted.lease.connection();
-            let end = match connection.resume() {
-                Ok(()) if self.needs_chunks && !connection.takes_chunks() => {
-                    (CloseReason::NotPersistent, Closer::Client)
-                }
-                Ok(()) => return Ok(granted),
-                // The connection died while it was idle. The pool forgets it, so this loop runs at
-                // most once for each connection that was idle.
-                Err(end) => (end.reason, end.closer),
+            let Err((reason, closer)) = self.take_over(&mut granted.lease) else {
+                return Poll::Ready(Ok(granted));
             };
-            broken = Some((granted.lease.broken(end.0, end.1), wanted));
+            // The connection died while it was idle. The pool forgets it, so this loop runs at most
+            // once for each connection that was idle.
+            self.broken = Some(granted.lease.broken(reason, closer));
         }
+    }
+
+    fn poll_waiting(
+        &mut self,
+        origin: &Origin,
+        deadline: &mut Deadline,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Granted>> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Deadline::after(self.limit));
+        let answer = ready!(waiting.poll(deadline, timer, cx));
+        self.waited += origin.shared().clock.now().since(waiting.since);
+        self.waiting = None;
+        Poll::Ready(answer)
+    }
+
+    /// Takes a granted connection into use. `Err` is the reason why it cannot serve the request, and
+    /// the side that closed it.
+    fn take_over(&self, lease: &mut Lease) -> Result<(), (CloseReason, Closer)> {
+        let connection = lease.connection();
+        connection.resume().map_err(|end| (end.reason, end.closer))?;
+        if self.needs_chunks && !connection.takes_chunks() {
+            return Err((CloseReason::NotPersistent, Closer::Client));
+        }
+        Ok(())
     }
 }
 
 /// A waiter in the origin's queue.
-struct Waiting<'a> {
-    origin: &'a Arc<Origin>,
+struct Waiting {
+    origin: Arc<Origin>,
     waiter: WaiterId,
     receiver: oneshot::Receiver<Answer>,
+    since: Moment,
     answered: bool,
+    span: WaitSpan,
 }
 
-impl Waiting<'_> {
-    async fn answer(mut self, deadline: &mut Deadline, timeout: &mut Deadline) -> Answer {
-        poll_fn(|cx| {
-            if let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) {
-                self.answered = true;
-                let gone = || Error::failed(Stage::Wait, "the pool is gone").at(self.origin.name());
-                return Poll::Ready(answer.unwrap_or_else(|_| Err(gone())));
-            }
-            if deadline.poll_expired(cx) {
-                return Poll::Ready(Err(Error::timeout(self.stage()).at(self.origin.name())));
-            }
-            if timeout.poll_expired(cx) {
-                let error = Error::new(Stage::Wait, Kind::AcquireTimeout)
-                    .with_message("timed out (acquire_timeout)");
-                return Poll::Ready(Err(error.at(self.origin.name())));
-            }
-            Poll::Pending
-        })
-        .await
+impl Waiting {
+    fn new(
+        origin: &Arc<Origin>,
+        waiter: WaiterId,
+        receiver: oneshot::Receiver<Answer>,
+        since: Moment,
+    ) -> Self {
+        let origin = Arc::clone(origin);
+        Self { origin, waiter, receiver, since, answered: false, span: WaitSpan::new() }
+    }
+
+    fn poll(
+        &mut self,
+        deadline: &mut Deadline,
+        timeout: &mut Deadline,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer> {
+        let Self { receiver, span, .. } = self;
+        if let Poll::Ready(answer) = span.within(|| Pin::new(receiver).poll(cx)) {
+            self.answered = true;
+            let gone = || Error::failed(Stage::Wait, "the pool is gone").at(self.origin.name());
+            return Poll::Ready(answer.unwrap_or_else(|_| Err(gone())));
+        }
+        if deadline.poll_expired(cx) {
+            return Poll::Ready(Err(Error::timeout(self.stage()).at(self.origin.name())));
+        }
+        if timeout.poll_expired(cx) {
+            let error = Error::new(Stage::Wait, Kind::AcquireTimeout)
+                .with_message("timed out (acquire_timeout)");
+            return Poll::Ready(Err(error.at(self.origin.name())));
+        }
+        Poll::Pending
     }
 
     /// Returns the stage of a waiter: a dial if there are enough of them for all, otherwise the
@@ -117,7 +171,7 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.answered {
             self.origin.cancel(self.waiter);

@@ -1,49 +1,32 @@
-//! One round trip, without redirects: attempts on one connection after another until a response
-//! comes.
+//! One attempt: a request on one connection, until the head of its response is there, or a failure.
 //!
-//! ```text
-//!   round_trip ─► attempts ─┬─► Acquirer::connection         from the pool
-//!                           ├─► begin                        the request is written into a buffer
-//!                           ├─► Exchange::drive_until_head   until there is a head, or a failure
-//!                           ├─► Exchange::conclude           a response, or a failure
-//!                           └─► Next::prepare                decided by `retry`
-//! ```
+//! The module [`round_trip`](super::round_trip) makes one attempt after another.
 
-use std::future::poll_fn;
-use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, StatusCode};
-use keepwarm_http1::encode::{HeadWriter, RequestFraming, Target};
+use http::HeaderMap;
+use http::header::{CONNECTION, HOST, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use keepwarm_http1::encode::{BadTarget, HeadWriter, RequestFraming, Target};
 use keepwarm_http1::fields::connection_lists;
-use keepwarm_http1::{Asked, Refusal, ResponseHead};
-use keepwarm_pool::{CloseReason, Replacement};
+use keepwarm_http1::{Asked, Refusal};
+use keepwarm_pool::CloseReason;
 
-use super::acquire::Acquirer;
 use super::drain::drain_response;
 use super::framing;
 use super::outgoing::Outgoing;
-use super::response_body::{ConnectionInfo, ResponseBody};
-use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
-use super::route::route;
+use super::response_body::ConnectionInfo;
+use super::retry::FailureKind;
 use crate::deadline::{Deadline, StallWatch};
 use crate::error::{BoxError, Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
 use crate::origin_key::OriginRef;
 use crate::pool::lease::{Broken, Lease};
-use crate::pool::origin::Origin;
-use crate::pool::origins::Origins;
+use crate::pool::origin::{AGENT, Origin};
 use crate::wire::body::Body;
-use crate::wire::connection::{Responded, Sending};
+use crate::wire::connection::Sending;
 use crate::wire::http1::Failure as WireFailure;
 use crate::wire::interim::{Expectation, InterimListener, expects_continue};
-
-/// Limit on the connections that one request is handed to. All but the last two had died before
-/// a byte was written; each time, a dead connection leaves the pool.
-const MAX_ATTEMPTS: u32 = 32;
 
 /// Error of a head beyond the limit of the codec.
 const TOO_LARGE: &str =
@@ -52,199 +35,76 @@ const TOO_LARGE: &str =
 /// Error of a 101, which switches the connection to a protocol that this client does not support.
 const SWITCHED: &str = "the server switched protocols (101), which this client does not";
 
-/// Limit on the bytes of a response's body that are read to save its connection before the request
-/// is sent again or a redirect is followed, if they have arrived with the head. As in Go
-/// (`maxBodySlurpSize`); most such bodies are a line of text.
-pub(super) const MAX_DISCARDED_BYTES: usize = 2 << 10;
-
-const AGENT: &str = concat!("keepwarm/", env!("CARGO_PKG_VERSION"));
-
-/// Sends one request and waits for the head of its response. The module [`retry`](super::retry) has
-/// the rules by which it is sent again.
-pub(crate) async fn round_trip(
-    origins: &Origins,
-    outgoing: &mut Outgoing,
-    deadline: Deadline,
-) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    let origin = route(origins, outgoing)?;
-    let shared = origin.shared();
-    let (queue, clock) = (shared.events.as_ref(), &shared.clock);
-    let mut events = RequestEvents::begin(queue, clock, origin.name(), &outgoing.method);
-    let span = events.span().clone();
-    match span.around(with_expectation(&origin, outgoing, deadline, &mut events)).await {
-        Ok((mut response, info)) => {
-            response.body_mut().report_to(events);
-            Ok((response, info))
-        }
-        Err(error) => {
-            events.fail(&error);
-            Err(error)
-        }
-    }
-}
-
-/// Sends a request, and sends it again without its expectation if the server does not meet that
-/// (417; RFC 9110, 10.1.1) and the body can still be sent.
-async fn with_expectation(
-    origin: &Arc<Origin>,
-    outgoing: &mut Outgoing,
-    deadline: Deadline,
-    events: &mut RequestEvents,
-) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    let (response, info) = attempts(origin, outgoing, deadline, events).await?;
-    let is_refused = response.status() == StatusCode::EXPECTATION_FAILED
-        && outgoing.headers.contains_key(EXPECT)
-        && outgoing.can_be_sent_again();
-    if !is_refused {
-        return Ok((response, info));
-    }
-    outgoing.headers.remove(EXPECT);
-    let mut body = response.into_body();
-    body.discard_arrived(MAX_DISCARDED_BYTES);
-    let deadline = body.into_deadline();
-    attempts(origin, outgoing, deadline, events).await
-}
-
-/// Makes attempts until one succeeds, or the policy allows no other one.
-async fn attempts(
-    origin: &Arc<Origin>,
-    outgoing: &mut Outgoing,
-    mut deadline: Deadline,
-    events: &mut RequestEvents,
-) -> Result<(http::Response<ResponseBody>, ConnectionInfo)> {
-    if outgoing.method == http::Method::CONNECT {
-        return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
-    }
-    let needs_chunks = framing::check(outgoing)?;
-    let mut acquirer = Acquirer::new(origin, events.request(), needs_chunks);
-    let mut next = Next::default();
-    for number in 1..=MAX_ATTEMPTS {
-        let mut granted = match acquirer.connection(next.broken.take(), &mut deadline).await {
-            Ok(granted) => granted,
-            Err(error) => return Err(next.explain(error)),
-        };
-        let info = ConnectionInfo {
-            id: granted.lease.connection().id(),
-            exchanges_before: granted.exchanges,
-            idle_age: granted.idle_age,
-            waited: acquirer.waited(),
-            attempts: number,
-            remote_address: granted.lease.connection().remote_address(),
-        };
-        let expectation = begin(origin, &mut granted.lease, outgoing, number, events)?;
-        let lease = granted.lease;
-        let stall = outgoing.stall_timeout(&origin.shared().settings);
-        let mut exchange = Exchange { origin, lease, expectation, info, deadline, stall };
-        let outcome = exchange.drive_until_head().await;
-        match exchange.conclude(outcome, events) {
-            Ok(response) => return Ok((response, info)),
-            Err(failure) => deadline = next.prepare(failure, outgoing, info)?,
-        }
-    }
-    Err(Error::failed(Stage::Exchange, "one dead connection after another")
-        .at(origin.name())
-        .on_attempt(MAX_ATTEMPTS))
-}
-
-/// State that one attempt leaves to the next.
-#[derive(Default)]
-struct Next {
-    /// Failure of the attempt that wrote bytes. Another failure after writing is final.
-    first_failure: Option<Error>,
-    /// Room of the connection that broke, which is the next attempt's.
-    broken: Option<(Broken, Replacement)>,
-}
-
-impl Next {
-    /// Explains that no connection could be had. If the request was written once, the result is
-    /// that attempt's failure, also when the second attempt failed to connect: a caller that reads
-    /// "connecting failed" may conclude that nothing was sent.
-    fn explain(self, error: Error) -> Error {
-        match self.first_failure {
-            None => error,
-            Some(first) if error.is_timeout() => first.into_timeout(),
-            Some(first) => first.with_message(format!("no connection to send it again: {error}")),
-        }
-    }
-
-    /// Prepares the next attempt, and returns the rest of the request's time. `Err` if there is no
-    /// other attempt.
-    fn prepare(
-        &mut self,
-        failure: Failure,
-        outgoing: &mut Outgoing,
-        info: ConnectionInfo,
-    ) -> Result<Deadline> {
-        let Failure { kind, error, unsent, deadline, broken } = failure;
-        if let Some(body) = unsent {
-            outgoing.put_back(body);
-        }
-        let attempt = FailedAttempt {
-            failure: kind,
-            may_be_stale: info.reused() || info.idle_age.is_some(),
-            is_repeatable: outgoing.can_be_sent_again(),
-            is_idempotent: is_idempotent(&outgoing.method, &outgoing.headers),
-            was_sent_before: self.first_failure.is_some(),
-        };
-        let wanted = match decide_retry(attempt) {
-            Retry::No => return Err(error),
-            Retry::AnyConnection => Replacement::Any,
-            Retry::FreshConnection => {
-                self.first_failure = Some(error);
-                Replacement::Fresh
-            }
-        };
-        self.broken = broken.map(|broken| (broken, wanted));
-        Ok(deadline)
-    }
-}
-
-/// A failed exchange. Its connection broke or was closed, or is being drained.
-struct Failure {
-    kind: FailureKind,
-    error: Error,
+/// A failed attempt. Its connection broke or was closed, or is being drained.
+pub(super) struct Failure {
+    pub(super) kind: FailureKind,
+    pub(super) error: Error,
     /// The body of the request, if no byte of the request was written.
-    unsent: Option<Body>,
-    /// Rest of the request's time.
-    deadline: Deadline,
+    pub(super) unsent: Option<Body>,
+    pub(super) info: ConnectionInfo,
     /// Room of the connection, if it broke.
-    broken: Option<Broken>,
+    pub(super) broken: Option<Broken>,
 }
 
-/// Hands the connection a request.
-fn begin(
+/// Reason why an attempt has no head.
+pub(super) enum NoHead {
+    /// The connection failed.
+    Wire(WireFailure),
+    /// The client gives up.
+    GivenUp(Error),
+}
+
+/// A request that has been handed to a connection.
+pub(super) struct Attempt {
+    pub(super) lease: Lease,
+    pub(super) info: ConnectionInfo,
+    /// Set while the body waits for `100 Continue`.
+    expectation: Option<Box<Expectation>>,
+    /// Timer of the response header timeout. Runs since the request was written.
+    header_timer: Option<Deadline>,
+    pub(super) stall: StallWatch,
+    span: SendSpan,
+}
+
+/// Hands a connection a request.
+pub(super) fn begin(
     origin: &Origin,
-    lease: &mut Lease,
+    mut lease: Lease,
+    info: ConnectionInfo,
     outgoing: &mut Outgoing,
-    number: u32,
     events: &RequestEvents,
-) -> Result<Option<Expectation>> {
+) -> Result<Attempt> {
     let mut body = outgoing.take_body();
     let framing = framing::apply(&outgoing.method, &outgoing.headers, &mut body)?;
-    if let Some(counter) = events.attempt(number) {
+    if let Some(counter) = events.attempt(info.attempts) {
         body.count_into(counter);
     }
     let settings = &origin.shared().settings;
+    let stall = StallWatch::new(outgoing.stall_timeout(settings));
     let limit = settings.expect_continue_timeout;
     let is_held = !limit.is_zero()
         && !http_body::Body::is_end_stream(&body)
         && expects_continue(&outgoing.headers);
-    let says_close = connection_lists(&outgoing.headers, "close");
-    let connection = lease.connection();
-    write_head(
-        origin,
-        outgoing,
-        framing,
-        !settings.keep_alive && !says_close,
-        connection.head_buffer(),
-    )?;
-    let asked = if outgoing.method == http::Method::HEAD { Asked::Head } else { Asked::Plain };
-    let is_chunked = framing == RequestFraming::Chunked;
-    let is_last = says_close || !settings.keep_alive;
-    let listener = outgoing.extensions.get::<InterimListener>().cloned();
+    let says_close = !outgoing.headers.is_empty() && connection_lists(&outgoing.headers, "close");
+    let adds_close = !settings.keep_alive && !says_close;
+    write_head(origin, outgoing, framing, adds_close, lease.connection().head_buffer())?;
     lease.begin(drain_response);
-    lease.connection().send(Sending { asked, body, is_chunked, is_held, is_last, listener });
-    Ok(is_held.then(|| Expectation::within(limit)))
+    lease.connection().send(Sending {
+        asked: if outgoing.method == http::Method::HEAD { Asked::Head } else { Asked::Plain },
+        body,
+        is_chunked: framing == RequestFraming::Chunked,
+        is_held,
+        is_last: says_close || !settings.keep_alive,
+        listener: outgoing.extensions.get::<InterimListener>().cloned(),
+    });
+    Ok(Attempt {
+        lease,
+        info,
+        expectation: is_held.then(|| Box::new(Expectation::within(limit))),
+        header_timer: None,
+        stall,
+        span: SendSpan::write(),
+    })
 }
 
 /// Writes the head that goes on the wire: origin-form target, `Host`, the caller's fields,
@@ -256,14 +116,18 @@ fn write_head(
     adds_close: bool,
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    let target = outgoing.uri.path_and_query().map_or("", |target| target.as_str());
-    let headers = &outgoing.headers;
     if origin.key().is_forwarded() {
         return write_forwarded(origin, outgoing, framing, adds_close, out);
     }
+    let target = Target::Origin(outgoing.uri.path_and_query().map_or("", |target| target.as_str()));
+    let (method, headers) = (&outgoing.method, &outgoing.headers);
+    if headers.is_empty() && !adds_close {
+        let head = HeadWriter::begin_encoded(out, method, target, origin.default_fields());
+        head.map_err(unusable)?.end(framing);
+        return Ok(());
+    }
     let host = headers.get(HOST).unwrap_or(origin.host_field());
-    let begun = HeadWriter::begin(out, &outgoing.method, Target::Origin(target), host);
-    let head = begun.map_err(|error| Error::invalid(error.to_string()))?;
+    let head = HeadWriter::begin(out, method, target, host).map_err(unusable)?;
     finish_head(head, headers, framing, adds_close);
     Ok(())
 }
@@ -283,8 +147,7 @@ fn write_forwarded(
     let path = outgoing.uri.path_and_query().map_or("", |target| target.as_str());
     let target = Target::Absolute { scheme: "http", authority, path };
     let host = headers.get(HOST).unwrap_or(&own);
-    let begun = HeadWriter::begin(out, &outgoing.method, target, host);
-    let mut head = begun.map_err(|error| Error::invalid(error.to_string()))?;
+    let mut head = HeadWriter::begin(out, &outgoing.method, target, host).map_err(unusable)?;
     if let Some(via) = origin.key().via() {
         head.fields(&via.server.fields);
         if !headers.contains_key(PROXY_AUTHORIZATION)
@@ -297,6 +160,10 @@ fn write_forwarded(
     Ok(())
 }
 
+fn unusable(error: BadTarget) -> Error {
+    Error::invalid(error.to_string())
+}
+
 /// Writes the rest of a head.
 fn finish_head(
     mut head: HeadWriter<'_>,
@@ -306,7 +173,7 @@ fn finish_head(
 ) {
     head.fields(headers);
     if !headers.contains_key(USER_AGENT) {
-        head.field(&USER_AGENT, &HeaderValue::from_static(AGENT));
+        head.field(&USER_AGENT, &AGENT);
     }
     if adds_close {
         head.field(&CONNECTION, &HeaderValue::from_static("close"));
@@ -314,94 +181,58 @@ fn finish_head(
     head.end(framing);
 }
 
-/// An exchange whose request has been handed to its connection.
-struct Exchange<'a> {
-    origin: &'a Arc<Origin>,
-    lease: Lease,
-    expectation: Option<Expectation>,
-    info: ConnectionInfo,
-    deadline: Deadline,
-    /// The stall timeout.
-    stall: Option<Duration>,
-}
-
-impl Exchange<'_> {
-    /// Drives the connection until there is a head or a failure. `Err` if the client gives up
-    /// before.
-    async fn drive_until_head(&mut self) -> Result<Responded> {
-        let header_timeout = self.origin.shared().settings.response_header_timeout;
-        let mut header_timer: Option<Deadline> = None;
-        let mut stall = StallWatch::new(self.stall);
-        let mut span = SendSpan::write();
-        let (connection, deadline) = (self.lease.connection(), &mut self.deadline);
-        let expectation = &mut self.expectation;
-        let result = poll_fn(|cx| {
-            // Only a drive brings the result, by the end of the connection at the latest.
+impl Attempt {
+    /// Drives the connection until the head of the response is there.
+    pub(super) fn poll_head(
+        &mut self,
+        deadline: &mut Deadline,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), NoHead>> {
+        let connection = self.lease.connection();
+        // Only a drive brings the result, by the end of the connection at the latest.
+        connection.drive();
+        if let Some(expectation) = &mut self.expectation
+            && expectation.poll_over(connection, cx)
+        {
             connection.drive();
-            if let Some(expectation) = expectation
-                && expectation.poll_over(connection, cx)
-            {
-                connection.drive();
+        }
+        self.span.look(|| connection.request_is_written());
+        if let Poll::Ready(responded) = connection.poll_response() {
+            self.span.end();
+            return Poll::Ready(responded.map_err(NoHead::Wire));
+        }
+        if deadline.poll_expired(cx) {
+            return Poll::Ready(Err(NoHead::GivenUp(Error::timeout(Stage::Exchange))));
+        }
+        let header_timeout = self.lease.origin().shared().settings.response_header_timeout;
+        let connection = self.lease.connection();
+        if header_timeout.is_some() && connection.request_is_written() {
+            let timer = self.header_timer.get_or_insert_with(|| Deadline::after(header_timeout));
+            if timer.poll_expired(cx) {
+                return Poll::Ready(Err(NoHead::GivenUp(Error::header_timeout())));
             }
-            span.look(|| connection.request_is_written());
-            if let Poll::Ready(responded) = connection.poll_response() {
-                return Poll::Ready(Ok(responded));
-            }
-            if deadline.poll_expired(cx) {
-                return Poll::Ready(Err(Error::timeout(Stage::Exchange)));
-            }
-            if header_timeout.is_some() && connection.request_is_written() {
-                let timer = header_timer.get_or_insert_with(|| Deadline::after(header_timeout));
-                if timer.poll_expired(cx) {
-                    return Poll::Ready(Err(Error::header_timeout()));
-                }
-            }
-            // A body that is under way with no byte left to write is waited for itself.
-            let waits_for_peer = !connection.is_uploading() || !connection.has_flushed();
-            if stall.poll_stalled(connection.traffic().total(), waits_for_peer, cx) {
-                return Poll::Ready(Err(Error::stall_timeout(Stage::Exchange)));
-            }
-            connection.wait(cx);
-            Poll::Pending
-        })
-        .await;
-        span.end();
-        result
+        }
+        // A body that is under way with no byte left to write is waited for itself.
+        let waits_for_peer = !connection.is_uploading() || !connection.has_flushed();
+        if self.stall.poll_stalled(connection.traffic().total(), waits_for_peer, cx) {
+            return Poll::Ready(Err(NoHead::GivenUp(Error::stall_timeout(Stage::Exchange))));
+        }
+        connection.wait(cx);
+        Poll::Pending
     }
 
-    /// Concludes the exchange: takes the response, or ends the connection.
-    fn conclude(
-        self,
-        outcome: Result<Responded>,
-        events: &mut RequestEvents,
-    ) -> Result<http::Response<ResponseBody>, Failure> {
+    /// Ends the connection of an attempt that has no head.
+    #[cold]
+    pub(super) fn conclude(self, origin: &Origin, outcome: NoHead) -> Failure {
         match outcome {
-            Ok(Ok(head)) => Ok(self.receive(head, events)),
-            Ok(Err(failure)) => Err(self.fail(failure)),
-            Err(given_up) => Err(self.give_up(given_up)),
+            NoHead::Wire(failure) => self.fail(origin, failure),
+            NoHead::GivenUp(error) => self.give_up(origin, error),
         }
     }
 
-    /// Takes the head of a response. A connection whose response is complete already returns to the
-    /// pool before the caller sees the head.
-    fn receive(
-        self,
-        head: ResponseHead,
-        events: &mut RequestEvents,
-    ) -> http::Response<ResponseBody> {
-        events.head(head.status);
-        let Self { lease, info, deadline, stall, .. } = self;
-        let stall = StallWatch::new(stall);
-        let mut response = http::Response::new(ResponseBody::new(lease, info, deadline, stall));
-        *response.status_mut() = head.status;
-        *response.version_mut() = head.version;
-        *response.headers_mut() = head.headers;
-        response
-    }
-
     /// Closes the connection after a failure.
-    fn fail(self, failure: WireFailure) -> Failure {
-        let Self { origin, mut lease, info, deadline, .. } = self;
+    fn fail(self, origin: &Origin, failure: WireFailure) -> Failure {
+        let Self { mut lease, info, .. } = self;
         let connection = lease.connection();
         let (closer, cut, traffic) =
             (connection.closer(), connection.was_cut(), connection.traffic());
@@ -409,7 +240,7 @@ impl Exchange<'_> {
             let unsent = connection.take_unsent();
             let broken = Some(lease.broken(CloseReason::PeerClosedIdle, closer));
             let error = failed(origin, info, 0, failure);
-            return Failure { kind: FailureKind::Unsent, error, unsent, deadline, broken };
+            return Failure { kind: FailureKind::Unsent, error, unsent, info, broken };
         }
         let broken = Some(lease.broken(CloseReason::ExchangeFailed, closer));
         let error = match &failure {
@@ -426,12 +257,12 @@ impl Exchange<'_> {
         } else {
             FailureKind::Other
         };
-        Failure { kind, error, unsent: None, deadline, broken }
+        Failure { kind, error, unsent: None, info, broken }
     }
 
     /// Gives up for an error of the client's own.
-    fn give_up(self, error: Error) -> Failure {
-        let Self { origin, mut lease, info, deadline, .. } = self;
+    fn give_up(self, origin: &Origin, error: Error) -> Failure {
+        let Self { mut lease, info, .. } = self;
         let connection = lease.connection();
         let (closer, written) = (connection.closer(), connection.traffic().written);
         if error.is_timeout() {
@@ -442,7 +273,7 @@ impl Exchange<'_> {
         }
         let error = error.at(origin.name()).on_reused(info.reused());
         let error = error.on_attempt(info.attempts).after_writing(written);
-        Failure { kind: FailureKind::Other, error, unsent: None, deadline, broken: None }
+        Failure { kind: FailureKind::Other, error, unsent: None, info, broken: None }
     }
 }
 

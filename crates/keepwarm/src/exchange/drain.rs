@@ -124,9 +124,12 @@ fn poll_response(lease: &mut Lease) -> Poll<Responded> {
     connection.poll_response()
 }
 
-fn finish_response(lease: Lease, responded: Responded) {
+fn finish_response(mut lease: Lease, responded: Responded) {
     match responded {
-        Ok(_) => drain_body(lease, MAX_DRAINED_BYTES, false),
+        Ok(()) => {
+            drop(lease.connection().take_head());
+            drain_body(lease, MAX_DRAINED_BYTES, false);
+        }
         Err(_) => close(lease, CloseReason::ExchangeFailed),
     }
 }

@@ -50,15 +50,16 @@ struct Framing {
 /// returns true if the request needs a server that understands chunks; also true where the length
 /// of the body is not known yet.
 pub(crate) fn check(outgoing: &Outgoing) -> Result<bool> {
+    if outgoing.headers.is_empty() && outgoing.body().is_some_and(Body::is_in_memory) {
+        return Ok(false);
+    }
     // RFC 9112, 3.2: a server answers 400, and one that does not may read either of them.
     if outgoing.headers.get_all(HOST).iter().nth(1).is_some() {
         return Err(Error::invalid("Host is set twice"));
     }
     match outgoing.body() {
-        Some(body) if !outgoing.headers.is_empty() || !body.is_in_memory() => {
-            plan(&outgoing.headers, body).map(|framing| framing.chunked)
-        }
-        _ => Ok(false),
+        Some(body) => plan(&outgoing.headers, body).map(|framing| framing.chunked),
+        None => Ok(false),
     }
 }
 

@@ -6,7 +6,8 @@
 //! | module | content |
 //! |---|---|
 //! | `send` | the entry: a request with its redirects, under one deadline |
-//! | `attempt` | one round trip: attempts on one connection after another |
+//! | `round_trip` | one round trip: attempts on one connection after another |
+//! | `attempt` | one attempt: a request on one connection, up to the head of its response |
 //! | `retry` | the retry policy, a pure function |
 //! | `route` | the pool of a request: of its origin, or through a proxy |
 //! | `decoding` | a body without its content coding |
@@ -28,6 +29,7 @@ pub(crate) mod outgoing;
 pub(crate) mod redirect;
 pub(crate) mod response_body;
 pub(crate) mod retry;
+pub(crate) mod round_trip;
 pub(crate) mod route;
 pub(crate) mod send;
 pub(crate) mod upload;

@@ -138,7 +138,7 @@ pub struct ResponseBody {
     /// `None` once the response is complete on the wire.
     lease: Option<Lease>,
     /// Set instead of the lease if the request outlived the head of the response.
-    upload: Option<UploadHandle>,
+    upload: Option<Box<UploadHandle>>,
     reused: bool,
     attempts: u32,
     deadline: Deadline,
@@ -168,9 +168,12 @@ impl ResponseBody {
         let left = connection.length_left();
         // An upload that outlives the head of its response needs a task that drives it.
         let uploading = connection.is_uploading();
-        let (lease, upload) = match uploading.then(Handle::try_current) {
-            Some(Ok(runtime)) => (None, Some(continue_upload(lease, &runtime))),
-            _ => (Some(lease), None),
+        let (lease, upload, stall) = match uploading.then(Handle::try_current) {
+            Some(Ok(runtime)) => {
+                let upload = continue_upload(lease, stall, &runtime);
+                (None, Some(Box::new(upload)), StallWatch::new(None))
+            }
+            _ => (Some(lease), None, stall),
         };
         let (frames, events) = (Frames::default(), RequestEvents::default());
         let mut body = Self {
@@ -242,11 +245,6 @@ impl ResponseBody {
         if self.is_at_end_of_wire() {
             self.events.complete();
         }
-    }
-
-    /// Returns the rest of the request's time.
-    pub(crate) fn into_deadline(mut self) -> Deadline {
-        std::mem::take(&mut self.deadline)
     }
 
     /// Has the body decoded from now on.
@@ -338,7 +336,7 @@ impl ResponseBody {
 
     /// Leaves the rest of an upload to its task, once the reader has taken the whole response.
     fn end_upload_if_complete(&mut self) {
-        if self.upload.as_ref().is_some_and(UploadHandle::is_at_end)
+        if self.upload.as_ref().is_some_and(|upload| upload.is_at_end())
             && let Some(upload) = self.upload.take()
         {
             upload.complete();
@@ -398,6 +396,10 @@ impl ResponseBody {
                 self.release_if_complete();
                 Poll::Ready(Some(Ok(self.give(frame))))
             }
+            Some(Err(Failure::Stalled)) => {
+                let error = Error::stall_timeout(Stage::Body);
+                Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))))
+            }
             Some(Err(failure)) => {
                 let error = Error::failed(Stage::Body, failure);
                 Poll::Ready(Some(Err(self.fail(error, CloseReason::ExchangeFailed))))
@@ -419,7 +421,7 @@ impl ResponseBody {
     fn is_at_end_of_wire(&self) -> bool {
         self.frames.is_empty()
             && self.lease.is_none()
-            && self.upload.as_ref().is_none_or(UploadHandle::is_at_end)
+            && self.upload.as_ref().is_none_or(|upload| upload.is_at_end())
     }
 }
 

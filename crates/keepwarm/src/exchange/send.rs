@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, Uri};
 
-use super::attempt::{MAX_DISCARDED_BYTES, round_trip};
-use super::decoding::decode;
 use super::outgoing::Outgoing;
 use super::redirect::{self, Next, RedirectStopped};
-use super::response_body::{ConnectionInfo, ResponseBody};
+use super::round_trip::{Arrived, round_trip};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::policy::ClientPolicy;
@@ -18,23 +16,13 @@ use crate::pool::origin::Shared;
 use crate::pool::origins::Origins;
 use crate::settings::Settings;
 
-/// A response, and the reason why it is a redirect that was not followed.
+/// A response, the rest of the request's time, and the reason why the response is a redirect that was
+/// not followed.
 pub(crate) struct Sent {
-    pub(crate) response: http::Response<ResponseBody>,
-    pub(crate) connection: ConnectionInfo,
-    pub(crate) stopped: Option<RedirectStopped>,
-}
-
-impl Sent {
-    fn of(
-        outgoing: &Outgoing,
-        mut response: http::Response<ResponseBody>,
-        connection: ConnectionInfo,
-        stopped: Option<RedirectStopped>,
-    ) -> Self {
-        decode(outgoing, &mut response);
-        Self { response, connection, stopped }
-    }
+    pub(crate) arrived: Arrived,
+    pub(crate) deadline: Deadline,
+    /// Boxed, in a struct that is moved.
+    pub(crate) stopped: Option<Box<RedirectStopped>>,
 }
 
 /// Sends a request, follows its redirects, and returns the first response that is not followed.
@@ -50,27 +38,25 @@ pub(crate) async fn send(
     let mut trail = Trail::default();
     let mut _between_hops = None;
     loop {
-        let (response, connection) = round_trip(origins, outgoing, deadline).await?;
-        let next = redirect::next(outgoing, response.status(), response.headers());
-        let Some(next) = next else {
-            return Ok(Sent::of(outgoing, response, connection, None));
+        let mut arrived = round_trip(origins, outgoing, &mut deadline).await?;
+        let head = arrived.head();
+        let Some(next) = redirect::next(outgoing, head.status, &head.headers) else {
+            return Ok(Sent { arrived, deadline, stopped: None });
         };
         let rules = Rules::of(outgoing, settings, policy.as_deref());
         if rules.limit == 0 && rules.judge.is_none() {
-            return Ok(Sent::of(outgoing, response, connection, None));
+            return Ok(Sent { arrived, deadline, stopped: None });
         }
         let followed = match next {
-            Ok(next) => trail.follow(outgoing, next, response.status(), &rules)?,
+            Ok(next) => trail.follow(outgoing, next, head.status, &rules)?,
             Err(stopped) => Err(stopped),
         };
         if let Err(stopped) = followed {
-            return Ok(Sent::of(outgoing, response, connection, Some(stopped)));
+            return Ok(Sent { arrived, deadline, stopped: Some(Box::new(stopped)) });
         }
         // The connection returns below, and the next hop asks for one.
         _between_hops.get_or_insert_with(|| Closing::hold(closing));
-        let mut body = response.into_body();
-        body.discard_arrived(MAX_DISCARDED_BYTES);
-        deadline = body.into_deadline();
+        arrived.discard();
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::drain::drain;
 use super::frames::Frames;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, StallWatch};
 use crate::pool::lease::Lease;
 use crate::pool::origin::Origin;
 use crate::wire::http1::Failure;
@@ -46,6 +46,11 @@ struct Passing {
 impl Passage {
     fn lock(&self) -> MutexGuard<'_, Passing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns true if no frame waits for the reader.
+    fn is_drained(&self) -> bool {
+        self.lock().frames.is_empty()
     }
 
     /// Changes what is passed, and wakes the reader.
@@ -97,12 +102,12 @@ enum UploadEvent {
 }
 
 /// Spawns a task on that runtime that drives the rest of the exchange.
-pub(crate) fn continue_upload(lease: Lease, runtime: &Handle) -> UploadHandle {
+pub(crate) fn continue_upload(lease: Lease, stall: StallWatch, runtime: &Handle) -> UploadHandle {
     let (sender, events) = oneshot::channel();
     let origin = Arc::clone(lease.origin());
     let passage = Arc::new(Passage::default());
     let feeder = Feeder(Arc::clone(&passage));
-    runtime.spawn(UploadTask { lease, events, feeder, grace: None }.run());
+    runtime.spawn(UploadTask { lease, events, feeder, stall, grace: None }.run());
     UploadHandle { origin, passage, sender }
 }
 
@@ -163,6 +168,8 @@ struct UploadTask {
     lease: Lease,
     events: oneshot::Receiver<UploadEvent>,
     feeder: Feeder,
+    /// Looks at both directions: the reader of the response sees neither of them.
+    stall: StallWatch,
     /// Runs since the response is complete.
     grace: Option<Deadline>,
 }
@@ -222,6 +229,17 @@ impl UploadTask {
         }
         if self.grace.as_mut().is_some_and(|grace| grace.poll_expired(cx)) {
             return Poll::Ready(UploadEnd::Closed(CloseReason::UploadUnfinished));
+        }
+        // A reader that has a frame to take, and a body with no byte left to write, are waited for
+        // themselves.
+        let waits_for_peer = if connection.is_uploading() {
+            !connection.has_flushed()
+        } else {
+            !connection.response_is_complete() && self.feeder.0.is_drained()
+        };
+        if self.stall.poll_stalled(connection.traffic().total(), waits_for_peer, cx) {
+            self.feeder.0.pass(|passing| passing.failure = Some(Failure::Stalled));
+            return Poll::Ready(UploadEnd::Closed(CloseReason::Abandoned));
         }
         connection.wait(cx);
         Poll::Pending

@@ -1,5 +1,6 @@
 //! Opens connections ahead of the first request.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::{Method, Uri};
@@ -34,7 +35,8 @@ pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Re
         let (origin, timeout) = (Arc::clone(&origin), settings.timeout);
         dials.spawn(async move {
             let mut acquirer = Acquirer::new(&origin, NO_REQUEST, false);
-            acquirer.connection(None, &mut Deadline::after(timeout)).await
+            let mut deadline = Deadline::after(timeout);
+            poll_fn(|cx| acquirer.poll_connection(&origin, &mut deadline, cx)).await
         });
     }
     // Held until the last one is there, so that none serves two of them.

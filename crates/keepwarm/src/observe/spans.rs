@@ -58,8 +58,9 @@ mod on {
             Self { request, read: None }
         }
 
-        pub(crate) fn around<F: Future>(&self, attempts: F) -> impl Future<Output = F::Output> {
-            attempts.instrument(self.request.clone())
+        /// Polls a step of the request in its span.
+        pub(crate) fn within<T>(&self, poll: impl FnOnce() -> T) -> T {
+            self.request.in_scope(poll)
         }
 
         pub(crate) fn head(&mut self, status: StatusCode) {
@@ -89,7 +90,9 @@ mod on {
         }
 
         /// Ends the span.
-        pub(crate) fn end(self) {}
+        pub(crate) fn end(&mut self) {
+            self.span = Span::none();
+        }
 
         pub(crate) fn look(&mut self, is_written: impl FnOnce() -> bool) {
             if !self.written && is_written() {
@@ -101,8 +104,17 @@ mod on {
         }
     }
 
-    pub(crate) fn wait<F: Future>(waiting: F) -> impl Future<Output = F::Output> {
-        waiting.instrument(debug_span!(target: "keepwarm", "wait"))
+    /// Span of a wait for a connection.
+    pub(crate) struct WaitSpan(Span);
+
+    impl WaitSpan {
+        pub(crate) fn new() -> Self {
+            Self(debug_span!(target: "keepwarm", "wait"))
+        }
+
+        pub(crate) fn within<T>(&self, poll: impl FnOnce() -> T) -> T {
+            self.0.in_scope(poll)
+        }
     }
 
     /// Span of a dial. Made where the dial is caused.
@@ -149,8 +161,8 @@ mod off {
         pub(crate) const fn new(_: &str, _: &Method) -> Self {
             Self
         }
-        pub(crate) fn around<F>(&self, attempts: F) -> F {
-            attempts
+        pub(crate) fn within<T>(&self, poll: impl FnOnce() -> T) -> T {
+            poll()
         }
         pub(crate) const fn head(&mut self, _: StatusCode) {}
         pub(crate) const fn fail(&mut self, _: &Error) {}
@@ -164,12 +176,20 @@ mod off {
         pub(crate) const fn write() -> Self {
             Self
         }
-        pub(crate) fn end(self) {}
+        pub(crate) const fn end(&mut self) {}
         pub(crate) fn look(&mut self, _: impl FnOnce() -> bool) {}
     }
 
-    pub(crate) fn wait<F>(waiting: F) -> F {
-        waiting
+    pub(crate) struct WaitSpan;
+
+    #[expect(clippy::unused_self, reason = "the same as with the feature")]
+    impl WaitSpan {
+        pub(crate) const fn new() -> Self {
+            Self
+        }
+        pub(crate) fn within<T>(&self, poll: impl FnOnce() -> T) -> T {
+            poll()
+        }
     }
 
     pub(crate) struct DialSpan;

@@ -16,6 +16,9 @@ use crate::pool::origin::{Origin, Shared};
 /// to.
 const FIRST_SWEEP: usize = 1024;
 
+/// Number of origins up to which comparing their names costs less than hashing the wanted one.
+const FEW: usize = 4;
+
 /// Origins by their canonical names.
 #[derive(Debug)]
 pub(crate) struct Origins {
@@ -41,6 +44,13 @@ struct Forgotten {
 }
 
 impl Known {
+    fn find(&self, wanted: OriginRef<'_>) -> Option<&Arc<Origin>> {
+        if self.map.len() <= FEW {
+            return self.map.values().find(|origin| wanted.is(origin.key()));
+        }
+        self.map.get(wanted.as_lookup())
+    }
+
     /// Forgets the unused origins: no connection, no waiter, no handle elsewhere.
     fn sweep(&mut self) {
         let forgotten = &mut self.forgotten;
@@ -72,7 +82,7 @@ impl Origins {
     /// Returns the origin of that name, made on first use.
     pub(crate) fn get(&self, wanted: OriginRef<'_>) -> Arc<Origin> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(origin) = known.map.get(wanted.as_lookup()) {
+        if let Some(origin) = known.find(wanted) {
             return Arc::clone(origin);
         }
         drop(known);

@@ -28,6 +28,9 @@ use super::peer::{Peer, TlsInfo};
 use super::stream::Stream;
 use super::waker::{ConnectionWaker, WakerOwner};
 
+/// Broken promise of a caller that asks for a head.
+const NO_HEAD: &str = "the head is asked for when it is there";
+
 /// Numbers connections across the whole process, from 1.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -54,11 +57,12 @@ enum Awaited {
     /// No request was sent, or its head was taken.
     Nothing,
     Head,
-    Here(Responded),
+    Here(ResponseHead),
+    Failed(Failure),
 }
 
-/// Result of one request: the head of its response, or the failure of the exchange.
-pub(crate) type Responded = Result<ResponseHead, Failure>;
+/// Result of one request: the head of its response is there, or the exchange failed.
+pub(crate) type Responded = Result<(), Failure>;
 
 /// Reason why a connection cannot be kept, and the side that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,18 +157,36 @@ impl Connection {
         self.listener = listener;
     }
 
-    /// Returns the head of the response, once, after a [`drive`](Self::drive).
+    /// Returns whether the head of the response is there, after a [`drive`](Self::drive). A failure is
+    /// returned once.
     pub(crate) fn poll_response(&mut self) -> Poll<Responded> {
-        match std::mem::replace(&mut self.response, Awaited::Nothing) {
-            Awaited::Here(responded) => Poll::Ready(responded),
-            other => {
-                self.response = other;
-                Poll::Pending
-            }
+        match &self.response {
+            Awaited::Here(_) => Poll::Ready(Ok(())),
+            Awaited::Nothing | Awaited::Head => Poll::Pending,
+            Awaited::Failed(_) => match std::mem::replace(&mut self.response, Awaited::Nothing) {
+                Awaited::Failed(failure) => Poll::Ready(Err(failure)),
+                _ => Poll::Pending,
+            },
         }
     }
 
-    /// Returns the body of a request of which no byte was written and no frame was asked for.
+    /// Returns the head of the response, after [`poll_response`](Self::poll_response) has.
+    pub(crate) fn head(&self) -> &ResponseHead {
+        match &self.response {
+            Awaited::Here(head) => head,
+            _ => panic!("{NO_HEAD}"),
+        }
+    }
+
+    /// Takes the head of the response, after [`poll_response`](Self::poll_response) has returned it.
+    pub(crate) fn take_head(&mut self) -> ResponseHead {
+        match std::mem::replace(&mut self.response, Awaited::Nothing) {
+            Awaited::Here(head) => head,
+            _ => panic!("{NO_HEAD}"),
+        }
+    }
+
+    /// Returns the body of a request, if no frame of it was asked for.
     pub(crate) fn take_unsent(&mut self) -> Option<Body> {
         self.http1.writer.take_untouched()
     }
@@ -213,20 +235,23 @@ impl Connection {
             },
             cx,
         );
-        if let Poll::Ready(responded) = polled {
-            if let Ok(head) = &responded {
-                self.note(head);
+        match polled {
+            Poll::Pending => {}
+            Poll::Ready(Ok(head)) => {
+                self.response = Awaited::Here(head);
+                self.note_head();
             }
-            self.response = Awaited::Here(responded);
+            Poll::Ready(Err(failure)) => self.response = Awaited::Failed(failure),
         }
     }
 
     /// Reads from a response head whether the connection persists after it.
-    fn note(&mut self, head: &ResponseHead) {
+    fn note_head(&mut self) {
         self.last_exchange |= !self.http1.persists();
         let advice =
             |KeepAlive { timeout, max }| Advice { idle_timeout: timeout, exchanges_left: max };
-        self.advice = keep_alive(&head.headers).map(advice);
+        let has_advice = self.http1.decoder().has_keep_alive();
+        self.advice = if has_advice { keep_alive(&self.head().headers).map(advice) } else { None };
         self.listener = None;
         // A body that still waits for `100 Continue` is not wanted.
         if self.http1.writer.is_held() {
@@ -249,13 +274,13 @@ impl Connection {
             // A response may have arrived before the peer broke the request off.
             self.http1.disarm();
             self.read_head();
-            if matches!(self.response, Awaited::Here(Ok(_))) {
+            if matches!(self.response, Awaited::Here(_)) {
                 self.http1.writer.give_up();
                 return;
             }
         }
         let failure = self.http1.die(failure);
-        self.response = Awaited::Here(Err(failure));
+        self.response = Awaited::Failed(failure);
     }
 
     /// Has the task of `cx` woken when a [`drive`](Self::drive) may find more than the last one

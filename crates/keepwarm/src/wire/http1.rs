@@ -63,6 +63,8 @@ pub(crate) enum Failure {
     Refused(keepwarm_http1::Error),
     /// The caller's body failed, or is not as long as declared.
     Body(BoxError),
+    /// No byte passed for the time of the stall timeout.
+    Stalled,
 }
 
 impl From<Failure> for BoxError {
@@ -72,6 +74,7 @@ impl From<Failure> for BoxError {
             Failure::Io(error) => error.into(),
             Failure::Refused(error) => error.into(),
             Failure::Body(error) => error,
+            Failure::Stalled => io::Error::from(io::ErrorKind::TimedOut).into(),
         }
     }
 }
@@ -96,7 +99,7 @@ impl Death {
             // `Other`.
             Failure::Io(io) => Self::Socket { runtime_gone: io.kind() == io::ErrorKind::Other },
             Failure::Refused(error) if error.refusal.is_end() => Self::Peer,
-            Failure::Refused(_) | Failure::Unsent => Self::Protocol,
+            Failure::Refused(_) | Failure::Unsent | Failure::Stalled => Self::Protocol,
             Failure::Body(_) => Self::Body,
         }
     }

@@ -44,6 +44,8 @@ enum Upload {
     /// Waits for `100 Continue`.
     Held(Body),
     Sending(Body),
+    /// It was not begun, and is not wanted: it can be sent elsewhere.
+    Unwanted(Body),
     /// It was not sent, or not to its end, and will not be.
     Given,
 }
@@ -117,7 +119,10 @@ impl RequestWriter {
     /// Gives the rest of the request up.
     pub(crate) fn give_up(&mut self) {
         if !self.is_complete() {
-            self.upload = Upload::Given;
+            self.upload = match std::mem::replace(&mut self.upload, Upload::Given) {
+                Upload::Held(body) => Upload::Unwanted(body),
+                _ => Upload::Given,
+            };
             self.written = self.bytes.len();
             self.data = Bytes::new();
             self.tail = b"";
@@ -130,7 +135,7 @@ impl RequestWriter {
             return None;
         }
         match std::mem::replace(&mut self.upload, Upload::Given) {
-            Upload::Held(body) | Upload::Sending(body) => Some(body),
+            Upload::Held(body) | Upload::Sending(body) | Upload::Unwanted(body) => Some(body),
             Upload::Taken | Upload::Given => Some(Body::empty()),
         }
     }
@@ -147,7 +152,7 @@ impl RequestWriter {
 
     /// Returns true if the request was given up before its end.
     pub(crate) const fn was_given_up(&self) -> bool {
-        matches!(self.upload, Upload::Given)
+        matches!(self.upload, Upload::Given | Upload::Unwanted(_))
     }
 
     /// Returns true if a poll may write something.

@@ -1,9 +1,11 @@
 //! Connections ahead of the first request, and the orderly end of a client.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use keepwarm::{Client, Stage as At};
+use keepwarm::{Client, Event, EventKind, Stage as At};
 use keepwarm_testkit::http_server::{Gate, HttpServer, RefusedPort};
 use keepwarm_testkit::scripted::{Server, eventually, within};
 
@@ -131,6 +133,46 @@ async fn shutdown_follows_a_redirect_to_its_end() {
     gate.open();
     assert_eq!(within("the end", client.shutdown(Duration::from_secs(60))).await, 0);
     assert_eq!(done(asked).await.expect("served"), "the end");
+}
+
+/// Between two hops a request has no connection, and waits for none. An observer is called there.
+#[tokio::test]
+async fn shutdown_waits_between_two_hops() {
+    type Ending = Pin<Box<dyn Future<Output = usize> + Send>>;
+    let gate = Arc::new(Gate::new());
+    let held = Arc::clone(&gate);
+    let server = HttpServer::start(move |conn| {
+        while conn.read_request() {
+            if conn.request().starts_with(b"GET /end") {
+                conn.respond("the end");
+            } else {
+                held.wait();
+                conn.send(b"HTTP/1.1 302 Found\r\nlocation: /end\r\ncontent-length: 0\r\n\r\n");
+            }
+        }
+    });
+    let ending: Arc<Mutex<Option<Ending>>> = Arc::default();
+    let polls = Arc::new(Mutex::new(Vec::new()));
+    let (watched, seen) = (Arc::clone(&ending), Arc::clone(&polls));
+    let observer = move |event: Event| {
+        let mut ending = watched.lock().expect("no panic");
+        if let (EventKind::ConnectionReturned { .. }, Some(ending)) = (&event.kind, &mut *ending) {
+            let polled = ending.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            seen.lock().expect("no panic").push(polled.is_pending());
+        }
+    };
+    let client = Client::builder().observer(observer).build().expect("good settings");
+    let asked = fetch(&client, &server.url());
+    eventually("a request in flight", || client.stats().total.active == 1).await;
+    let own = client.clone();
+    let mut future: Ending = Box::pin(async move { own.shutdown(Duration::from_secs(60)).await });
+    let first = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx)));
+    assert!(first.await.is_pending(), "a request is in flight");
+    *ending.lock().expect("no panic") = Some(future);
+    gate.open();
+    assert_eq!(done(asked).await.expect("served"), "the end");
+    let polls = polls.lock().expect("no panic").clone();
+    assert_eq!(polls.first(), Some(&true), "the second hop was still to come: {polls:?}");
 }
 
 #[tokio::test]

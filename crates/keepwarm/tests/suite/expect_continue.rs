@@ -274,7 +274,18 @@ async fn refused_expectation_is_withdrawn() {
     assert_eq!(response.text().await.expect("a body"), "done");
 
     client.close_idle();
-    // Refused once more, or with a body that could be sent only once: the status is the response.
+    // A body that can be sent only once was not begun.
+    let request = tokio::spawn(expecting(&client, &stage).body(streamed("once")).send());
+    let mut peer = stage.accept().await;
+    peer.head().await;
+    peer.write(refusal).await;
+    assert_eq!(peer.rest().await, b"", "no byte of the body");
+    let again = stage.accept().await.serve("done").await;
+    assert_eq!((again.field("expect"), &*again.body), (None, &b"once"[..]));
+    assert_eq!(done(request).await.expect("a response").text().await.expect("a body"), "done");
+
+    client.close_idle();
+    // Refused once more: the status is the response.
     let request = tokio::spawn(expecting(&client, &stage).body("the body").send());
     let mut peer = stage.accept().await;
     peer.head().await;
@@ -283,7 +294,8 @@ async fn refused_expectation_is_withdrawn() {
     peer.request().await;
     peer.write(refusal).await;
     assert_eq!(done(request).await.expect("a response").status(), 417);
-    client.close_idle();
+    // And so it is where a body that can be sent only once has begun: here at once.
+    let client = Client::builder().expect_continue_timeout(Duration::ZERO).build().expect("good");
     let (_open, gate) = oneshot::channel();
     let once = Body::stream(Gated(Some(gate)));
     let request = tokio::spawn(expecting(&client, &stage).body(once).send());

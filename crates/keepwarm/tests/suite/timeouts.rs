@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepwarm::connect::Name;
-use keepwarm::{Client, ClientBuilder, Error, Stage as At};
+use keepwarm::{Client, ClientBuilder, CloseReason, Error, Stage as At};
 use keepwarm_testkit::http_server::SilentPort;
 use keepwarm_testkit::scripted::{Stage, eventually, ok, within};
 use tokio::sync::Semaphore;
@@ -260,6 +260,29 @@ async fn standstill_is_a_stall_timeout() {
     assert!(error.is_stall_timeout(), "{error}");
 }
 
+/// The upload stands still, or the response when the upload is over.
+#[tokio::test]
+async fn overtaken_upload_stalls_too() {
+    let limit = Duration::from_millis(150);
+    let stage = Stage::open().await;
+    let client = Client::builder().stall_timeout(limit).build().expect("good settings");
+    for is_read in [false, true] {
+        let request = tokio::spawn(client.post(stage.url("/")).body(vec![7; 32 << 20]).send());
+        let mut peer = stage.accept().await;
+        peer.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+        let response = done(request).await.expect("a head");
+        if is_read {
+            peer.request().await;
+        }
+        let error = within("an end", response.text()).await.expect_err("stalled");
+        assert!(error.is_stall_timeout() && error.stage() == At::Body, "{error}");
+        eventually("the close", || only(&client).active == 0).await;
+    }
+    let stats = only(&client);
+    assert_at_rest(&stats);
+    assert_eq!(stats.closed_for(CloseReason::Abandoned), 2, "{stats:?}");
+}
+
 /// As long as bytes pass, or the caller is waited for.
 #[tokio::test]
 async fn progress_and_the_caller_do_not_stall() {
@@ -291,4 +314,19 @@ async fn progress_and_the_caller_do_not_stall() {
     use http_body_util::BodyExt as _;
     let frame = response.body_mut().frame().await.expect("a frame").expect("no error");
     assert_eq!(frame.into_data().expect("data"), "read late");
+    drop(response);
+    client.close_idle();
+    // An upload that its response has overtaken, and then the reader of that.
+    let (open, gate) = tokio::sync::oneshot::channel();
+    let body = keepwarm::Body::stream(crate::support::Gated(Some(gate)));
+    let request = tokio::spawn(client.post(stage.url("/")).body(body).send());
+    let mut peer = stage.accept().await;
+    peer.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+    let mut response = done(request).await.expect("a head");
+    tokio::time::sleep(2 * limit).await;
+    open.send(bytes::Bytes::from("late")).expect("it is waited for");
+    assert_eq!(peer.request().await.body, b"late");
+    tokio::time::sleep(2 * limit).await;
+    let frame = response.body_mut().frame().await.expect("a frame").expect("no error");
+    assert_eq!(frame.into_data().expect("data"), "half");
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use keepwarm_pool::{CloseReason, Closer, ConnectionId, Moment};
@@ -52,6 +52,19 @@ impl AddressWatch {
     }
 }
 
+/// A look-up that is under way. Dropped, it makes the next one due after the interval, also where its
+/// runtime has ended under it.
+struct Refresh(Weak<Origin>);
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        let Some(origin) = self.0.upgrade() else { return };
+        if let Some(interval) = origin.shared.settings.dns_refresh {
+            origin.address_watch.begin(origin.shared.clock.now(), interval);
+        }
+    }
+}
+
 impl Origin {
     /// Notes a connection to an address, or that the address is not known.
     pub(super) fn note_address(&self, address: Option<IpAddr>, now: Moment) {
@@ -65,16 +78,14 @@ impl Origin {
         if !self.address_watch.is_due(now) {
             return;
         }
+        let refresh = Refresh(Arc::downgrade(self));
         let Ok(runtime) = Handle::try_current() else { return };
-        let origin = Arc::downgrade(self);
         runtime.spawn(async move {
-            let Some(origin) = origin.upgrade() else { return };
+            let Some(origin) = refresh.0.upgrade() else { return };
             let (key, shared) = (&origin.key, &origin.shared);
             let how = transport::how(&shared.transport, &shared.settings);
             let found = origin.addresses.lookups.addresses(key.host(), key.port(), how).await;
-            if let Some(interval) = shared.settings.dns_refresh {
-                origin.address_watch.begin(shared.clock.now(), interval);
-            }
+            drop(refresh);
             // A look-up that failed says nothing about an address.
             if let Ok(found) = found {
                 origin.handle_answer(found.iter().map(|address| address.ip()).collect());

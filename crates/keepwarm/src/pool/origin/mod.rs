@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::header::{HOST, USER_AGENT};
+use keepwarm_http1::encode::encode_fields;
 use keepwarm_pool::{
     Capacity, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Moment, Place, Pool,
     Replacement, WaiterId,
@@ -63,6 +65,10 @@ pub(crate) struct Shared {
     pub(crate) tls: crate::wire::tls::Tls,
 }
 
+/// `User-Agent` of a request that has none of its own.
+pub(crate) static AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("keepwarm/", env!("CARGO_PKG_VERSION")));
+
 /// Numbers origins across the whole process: an origin that is forgotten and made again gets
 /// another number.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -73,6 +79,8 @@ pub(crate) struct Origin {
     key: OriginKey,
     name: Arc<str>,
     host_field: HeaderValue,
+    /// `Host` and `User-Agent`, the fields of a request that has none of its own, encoded.
+    default_fields: Box<[u8]>,
     shared: Arc<Shared>,
     state: Mutex<State>,
     retries: RetryBudget,
@@ -150,11 +158,14 @@ impl Origin {
         // A random seed, so that origins do not end their connections in step.
         let seed = RandomState::new().build_hasher().finish();
         let pool = Pool::new(keepwarm_pool::Settings { seed, ..shared.settings.pool });
+        let host_field = key.host_field();
+        let default_fields = encode_fields([(&HOST, &host_field), (&USER_AGENT, &AGENT)]);
         let retries = RetryBudget::new(shared.settings.retry_budget);
         Arc::new(Self {
             number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             name: key.to_string().into(),
-            host_field: key.host_field(),
+            host_field,
+            default_fields: default_fields.into(),
             key,
             shared,
             state: Mutex::new(State {
@@ -191,6 +202,11 @@ impl Origin {
     /// Returns the value of `Host`, which is made once.
     pub(crate) fn host_field(&self) -> &HeaderValue {
         &self.host_field
+    }
+
+    /// Returns the encoded fields of a request that has none of its own.
+    pub(crate) fn default_fields(&self) -> &[u8] {
+        &self.default_fields
     }
 
     /// Returns what is known of the addresses that dials connect to.
