@@ -23,7 +23,7 @@ use crate::policy::ClientPolicy;
 use crate::policy::proxy::{Proxy, from_env};
 use crate::policy::redirect::RedirectPolicy;
 use crate::request::parse;
-use crate::settings::Settings;
+use crate::settings::{Protocol, Settings};
 use crate::wire::connect::{Connector, Destination, Name, Resolver};
 #[cfg(feature = "tls")]
 use crate::wire::tls::{Certificate, Identity, TlsSettings};
@@ -142,6 +142,50 @@ impl ClientBuilder {
     /// of the request itself. With zero no request waits for a connection in use.
     pub fn max_waiters_per_origin(mut self, limit: impl Into<Limit>) -> Self {
         self.settings.pool.max_waiters = limit.into();
+        self
+    }
+
+    /// Speaks HTTP/2 only, also without TLS, where no protocol can be agreed on (RFC 9113, 3.3). Over
+    /// TLS nothing else is offered, and a server that does not choose it is an error
+    /// ([`is_not_http2`](crate::Error::is_not_http2)). Go: `Protocols.UnencryptedHTTP2`.
+    #[cfg(feature = "http2")]
+    pub const fn http2_prior_knowledge(mut self) -> Self {
+        self.settings.protocol = Protocol::Http2;
+        self
+    }
+
+    /// Speaks HTTP/1.1 only. Without this, HTTP/2 is offered in each TLS handshake, unless
+    /// [`keep_alive`](Self::keep_alive) is off. Go: an empty `Transport.TLSNextProto`.
+    pub const fn http1_only(mut self) -> Self {
+        self.settings.protocol = Protocol::Http1;
+        self
+    }
+
+    /// Limits the requests at once on one HTTP/2 connection, whatever the server allows; beyond it
+    /// further connections open. Go has no such limit.
+    ///
+    /// 100 by default. Less spreads a load over more connections, each with its own congestion window
+    /// and its own place behind a load balancer.
+    pub const fn max_streams_per_connection(mut self, streams: u32) -> Self {
+        self.settings.pool.max_streams = streams;
+        self
+    }
+
+    /// Has each request use the HTTP/2 connection with the fewest requests. By default it is the
+    /// fullest that has room, so that surplus connections go idle and close.
+    pub const fn spread_streams(mut self, spread: bool) -> Self {
+        self.settings.pool.spread = spread;
+        self
+    }
+
+    /// Limits the bytes of response bodies that may lie unread on one HTTP/2 connection: its window.
+    /// One body has at most 4 MiB of it, so that a body that is not read holds no other up. Where
+    /// bodies that are not read fill the whole window, all of the connection's responses wait until
+    /// some of it is read. Go: 1 GiB.
+    ///
+    /// 64 MiB by default; at least 65,535.
+    pub const fn max_unread_per_connection(mut self, bytes: u32) -> Self {
+        self.settings.max_unread = bytes;
         self
     }
 

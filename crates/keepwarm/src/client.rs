@@ -90,7 +90,7 @@ impl Client {
             idle_limit: IdleLimit::new(settings.max_idle, settings.pool.shares_places),
             connection_limit: ConnectionLimit::new(settings.max_connections),
             #[cfg(feature = "tls")]
-            tls: crate::wire::tls::Tls::new(builder.tls),
+            tls: crate::wire::tls::Tls::new(builder.tls, &settings),
             transport,
             policy,
             events: EventQueue::new(observers),

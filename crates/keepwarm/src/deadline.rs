@@ -18,6 +18,11 @@ impl Deadline {
         Self(timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))))
     }
 
+    /// Returns true if there is a timer.
+    pub(crate) const fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Returns true if the timer has expired.
     ///
     /// Called before each step that may succeed at once: with a peer that always has bytes to read,

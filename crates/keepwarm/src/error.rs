@@ -102,6 +102,12 @@ pub(crate) enum Kind {
     Decode,
     /// A proxy refused to connect, or failed.
     Proxy,
+    /// The peer does not speak HTTP/2, and the client speaks nothing else.
+    NotHttp2,
+    /// One stream of an HTTP/2 connection failed.
+    StreamError,
+    /// An HTTP/2 connection failed.
+    Http2Error,
 }
 
 /// A failed request, or settings that cannot be used.
@@ -200,6 +206,11 @@ impl Error {
 
     pub(crate) fn failed_with(stage: Stage, source: Arc<dyn StdError + Send + Sync>) -> Self {
         Self::new(stage, Kind::Failed).edit(|inner| inner.source = Some(source))
+    }
+
+    pub(crate) fn caused(stage: Stage, kind: Kind, source: impl Into<BoxError>) -> Self {
+        let source: Arc<dyn StdError + Send + Sync> = Arc::from(source.into());
+        Self::new(stage, kind).edit(|inner| inner.source = Some(source))
     }
 
     pub(crate) fn with_message(self, message: impl Into<String>) -> Self {
@@ -431,6 +442,28 @@ impl Error {
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.0.kind == Kind::TooLarge
+    }
+
+    /// Returns true if the client speaks HTTP/2 only
+    /// ([`http2_prior_knowledge`](crate::ClientBuilder::http2_prior_knowledge)), and the server does
+    /// not: it answered in HTTP/1, or chose another protocol by ALPN. Nothing was sent.
+    #[must_use]
+    pub fn is_not_http2(&self) -> bool {
+        self.0.kind == Kind::NotHttp2
+    }
+
+    /// Returns true if one HTTP/2 stream failed: the server reset it, or its response broke the
+    /// rules or ended early. The other requests of its connection are unharmed.
+    #[must_use]
+    pub fn is_stream_error(&self) -> bool {
+        self.0.kind == Kind::StreamError
+    }
+
+    /// Returns true if an HTTP/2 connection failed because either side broke the rules of HTTP/2: a
+    /// malformed frame, for example.
+    #[must_use]
+    pub fn is_http2_error(&self) -> bool {
+        self.0.kind == Kind::Http2Error
     }
 
     /// Returns true if the status of the response is an error, and

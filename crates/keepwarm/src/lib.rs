@@ -67,7 +67,10 @@
 //!
 //! # Features
 //!
-//! * `tls`, the only default one: `https`, by rustls.
+//! * `tls`, on by default: `https`, by rustls.
+//! * `http2`, on by default: HTTP/2, where a TLS handshake agrees on it, or by
+//!   [`http2_prior_knowledge`](ClientBuilder::http2_prior_knowledge); by the crate `h2`.
+//!   docs/http2.md says what changes with it.
 //! * `json`: [`RequestBuilder::json`] and [`Response::json`].
 //! * `stream`: [`Response::bytes_stream`] and [`Body::from_stream`], by `futures-core`.
 //! * `charset`: [`Response::text`] in every character set of the web, by `encoding_rs`.
@@ -95,7 +98,7 @@
 //   testing/    a network in memory, above all; no other module imports it
 //   exchange/   one request and its response: attempts, retries, redirects, bodies, draining
 //   pool/       the pools: origins, leases, dials, the keeper task, limits across origins
-//   wire/       one connection: streams, HTTP/1.1, wake-ups, request bodies
+//   wire/       one connection: streams, HTTP/1.1, HTTP/2, wake-ups, request bodies
 //   policy/     what a client or a request was told: defaults, redirects, proxies
 //   observe/    statistics, events, warnings, explanations, spans
 //   settings clock deadline origin_key url, decode encode error beneath all: numbers, time, names, and failures

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use keepwarm_pool::Limit;
+use keepwarm_pool::{Limit, Sharing};
 
 use crate::error::{Error, Result};
 
@@ -26,6 +26,10 @@ const DNS_REFRESH: Duration = Duration::from_secs(30);
 const GO_KEEPALIVE_PROBES: u32 = 9;
 /// Time for which sent bytes may stay unacknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of responses that may lie unread on one HTTP/2 connection.
+const MAX_UNREAD: u32 = 64 << 20;
+/// The window that every HTTP/2 connection begins with (RFC 9113, 6.9.2).
+const MIN_UNREAD: u32 = 65_535;
 /// Retries in stock at the start.
 const RETRY_BUDGET: u32 = 100;
 
@@ -46,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) dns_cache: Duration,
     pub(crate) dns_refresh: Option<Duration>,
     pub(crate) spread_addresses: bool,
+    pub(crate) protocol: Protocol,
+    pub(crate) max_unread: u32,
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) tcp_keepalive_probes: u32,
     pub(crate) tcp_user_timeout: Option<Duration>,
@@ -56,6 +62,16 @@ pub(crate) struct Settings {
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) response_header_timeout: Option<Duration>,
     pub(crate) expect_continue_timeout: Duration,
+}
+
+/// Versions of HTTP that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/2 where TLS agrees on it (ALPN), HTTP/1.1 elsewhere.
+    Negotiated,
+    Http1,
+    /// HTTP/2, without asking.
+    Http2,
 }
 
 impl Default for Settings {
@@ -73,6 +89,8 @@ impl Default for Settings {
             dns_cache: DNS_CACHE,
             dns_refresh: Some(DNS_REFRESH),
             spread_addresses: false,
+            protocol: Protocol::Negotiated,
+            max_unread: MAX_UNREAD,
             tcp_keepalive: Some(KEEPALIVE),
             tcp_keepalive_probes: KEEPALIVE_PROBES,
             tcp_user_timeout: Some(USER_TIMEOUT),
@@ -88,6 +106,27 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Returns what is expected of connections to an origin before the first is open.
+    pub(crate) const fn sharing_of(&self, by_tls: bool) -> Sharing {
+        match (self.protocol, by_tls) {
+            _ if !cfg!(feature = "http2") => Sharing::Never,
+            (Protocol::Http2, _) => Sharing::Always,
+            (Protocol::Negotiated, true) if self.keep_alive => Sharing::Unknown,
+            _ => Sharing::Never,
+        }
+    }
+
+    /// Returns true if HTTP/2 is offered in a TLS handshake.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn offers_http2(&self) -> bool {
+        cfg!(feature = "http2")
+            && match self.protocol {
+                Protocol::Negotiated => self.keep_alive,
+                Protocol::Http1 => false,
+                Protocol::Http2 => true,
+            }
+    }
+
     /// Returns the numbers of `http.DefaultTransport` (Go 1.27, `net/http/transport.go`).
     pub(crate) fn go_defaults() -> Self {
         let ours = Self::default();
@@ -163,6 +202,19 @@ impl Settings {
         }
         if self.timeout == Some(Duration::ZERO) {
             return refuse("timeout", "every request would fail; set None for no timeout");
+        }
+        if self.pool.max_streams == 0 {
+            return refuse(
+                "max_streams_per_connection",
+                "no HTTP/2 connection could serve a request; set at least 1",
+            );
+        }
+        if self.max_unread < MIN_UNREAD {
+            return Err(Error::invalid(format!(
+                "max_unread_per_connection is {}: HTTP/2 begins with a window of 65535 bytes, and \
+                 cannot take it back; set at least that",
+                self.max_unread
+            )));
         }
         self.validate_tcp()?;
         if self.response_header_timeout == Some(Duration::ZERO) {

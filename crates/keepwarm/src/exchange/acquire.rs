@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::observe::spans::WaitSpan;
 use crate::pool::lease::{Broken, Lease};
-use crate::pool::origin::{Answer, Checkout, Granted, Origin};
+use crate::pool::origin::{Answer, Checkout, Granted, Granting, Origin};
 
 /// Acquires connections for one request, for all of its attempts. Dropped while it waits, it leaves
 /// the queue, and passes on a connection that was already on its way.
@@ -84,12 +84,16 @@ impl Acquirer {
                     }
                 }
             };
-            let Err((reason, closer)) = self.take_over(&mut granted.lease) else {
+            let Granting::Exclusive(lease) = &mut granted.lease else {
                 return Poll::Ready(Ok(granted));
             };
+            let Err((reason, closer)) = self.take_over(lease) else {
+                return Poll::Ready(Ok(granted));
+            };
+            let Granting::Exclusive(lease) = granted.lease else { continue };
             // The connection died while it was idle. The pool forgets it, so this loop runs at most
             // once for each connection that was idle.
-            self.broken = Some(granted.lease.broken(reason, closer));
+            self.broken = Some(lease.broken(reason, closer));
         }
     }
 

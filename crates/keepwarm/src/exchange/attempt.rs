@@ -265,7 +265,11 @@ impl Attempt {
         let Self { mut lease, info, .. } = self;
         let connection = lease.connection();
         let (closer, written) = (connection.closer(), connection.traffic().written);
+        let was_silent = connection.traffic().read == 0 && connection.request_is_written();
         if error.is_timeout() {
+            if was_silent {
+                lease.doubt_siblings();
+            }
             // Dropped, the lease is drained: the response may still come soon, and be small.
             drop(lease);
         } else {

@@ -25,6 +25,7 @@ pub(crate) mod decoding;
 pub(crate) mod drain;
 pub(crate) mod frames;
 pub(crate) mod framing;
+mod http2;
 pub(crate) mod outgoing;
 pub(crate) mod redirect;
 pub(crate) mod response_body;

@@ -21,6 +21,7 @@ use tokio::task::coop::consume_budget;
 use super::decoding::{Decoding, State};
 use super::drain::drain;
 use super::frames::Frames;
+use super::http2::{Http2Body, error_of};
 use super::upload::{UploadHandle, continue_upload};
 use crate::deadline::{Deadline, StallWatch};
 use crate::error::{Error, Result, Stage};
@@ -53,6 +54,8 @@ pub struct ConnectionInfo {
     pub(crate) waited: Duration,
     pub(crate) attempts: u32,
     pub(crate) remote_address: Option<SocketAddr>,
+    pub(crate) version: http::Version,
+    pub(crate) streams: u32,
 }
 
 impl ConnectionInfo {
@@ -85,6 +88,19 @@ impl ConnectionInfo {
     #[must_use]
     pub const fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// Returns the version of HTTP that the connection speaks: HTTP/1.1 or HTTP/2.
+    #[must_use]
+    pub const fn version(&self) -> http::Version {
+        self.version
+    }
+
+    /// Returns the requests that the connection served at once when this one began, itself included:
+    /// 1, unless it speaks HTTP/2.
+    #[must_use]
+    pub const fn streams(&self) -> u32 {
+        self.streams
     }
 
     /// Returns the number of connections that the request was handed to, this one included: 1,
@@ -139,6 +155,8 @@ pub struct ResponseBody {
     lease: Option<Lease>,
     /// Set instead of the lease if the request outlived the head of the response.
     upload: Option<Box<UploadHandle>>,
+    /// Set instead of both if the response comes by HTTP/2.
+    http2: Option<Box<Http2Body>>,
     reused: bool,
     attempts: u32,
     deadline: Deadline,
@@ -181,6 +199,7 @@ impl ResponseBody {
             left,
             lease,
             upload,
+            http2: None,
             reused,
             attempts,
             deadline,
@@ -191,6 +210,73 @@ impl ResponseBody {
         };
         body.take_buffered();
         body
+    }
+
+    /// Makes the body of a response that comes by a stream of HTTP/2.
+    pub(super) fn of_stream(
+        body: Http2Body,
+        tls: Option<Arc<TlsInfo>>,
+        info: ConnectionInfo,
+        deadline: Deadline,
+        stall: StallWatch,
+    ) -> Self {
+        let is_complete = body.is_complete();
+        let left = if is_complete { Some(0) } else { body.length_left() };
+        let mut this = Self {
+            frames: Frames::default(),
+            left,
+            lease: None,
+            upload: None,
+            http2: Some(Box::new(body)),
+            reused: info.reused(),
+            attempts: info.attempts,
+            deadline,
+            stall,
+            events: RequestEvents::default(),
+            tls,
+            decoding: None,
+        };
+        this.release_stream();
+        this
+    }
+
+    /// Ends the stream of a response that is complete on the wire.
+    fn release_stream(&mut self) {
+        if let Some(body) = self.http2.take_if(|body| body.is_complete()) {
+            body.finish();
+        }
+    }
+
+    /// Reads the next frame of a stream.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let Some(body) = &mut self.http2 else { return Poll::Ready(None) };
+        let polled = body.poll_frame(cx);
+        let progress = body.progress();
+        if polled.is_pending() {
+            let error = if self.deadline.poll_expired(cx) {
+                Error::timeout(Stage::Body)
+            } else if self.stall.poll_stalled(progress, true, cx) {
+                Error::stall_timeout(Stage::Body)
+            } else {
+                return Poll::Pending;
+            };
+            return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
+        }
+        match ready!(polled) {
+            Some(Ok(frame)) => {
+                self.release_stream();
+                Poll::Ready(Some(Ok(self.give(frame))))
+            }
+            Some(Err(failure)) => {
+                let error = error_of(failure, Stage::Body);
+                Poll::Ready(Some(Err(self.fail(error, CloseReason::ExchangeFailed))))
+            }
+            None => {
+                self.release_stream();
+                self.events.complete();
+                Poll::Ready(None)
+            }
+        }
     }
 
     /// Takes the frames whose bytes have been read, and returns the connection to the pool if the
@@ -227,7 +313,7 @@ impl ResponseBody {
     pub(crate) fn discard_arrived(&mut self, limit: usize) {
         let mut left = limit;
         let mut unwoken = Context::from_waker(Waker::noop());
-        while self.lease.is_some() {
+        while self.lease.is_some() || self.http2.is_some() {
             match Pin::new(&mut *self).poll_frame(&mut unwoken) {
                 Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
                     Some(data) if data.len() > left => return,
@@ -305,7 +391,7 @@ impl ResponseBody {
     }
 
     const fn is_on_the_wire(&self) -> bool {
-        self.lease.is_some() || self.upload.is_some()
+        self.lease.is_some() || self.upload.is_some() || self.http2.is_some()
     }
 
     /// Reads the next frame off the wire.
@@ -352,6 +438,16 @@ impl ResponseBody {
             self.events.fail(&error);
             return error;
         }
+        if let Some(body) = self.http2.take() {
+            let error = match body.origin_name() {
+                Some(origin) => error.at(&origin),
+                None => error,
+            };
+            let error = error.on_reused(self.reused).on_attempt(self.attempts);
+            let error = error.after_writing(body.written());
+            self.events.fail(&error);
+            return error;
+        }
         let Some(mut lease) = self.lease.take() else {
             self.events.fail(&error);
             return error;
@@ -377,6 +473,9 @@ impl ResponseBody {
         }
         // A peer that sends tiny frames as fast as they are read must not keep the thread.
         ready!(pin!(consume_budget()).poll(cx));
+        if self.http2.is_some() {
+            return self.poll_stream(cx);
+        }
         let polled = self.poll_wire(cx);
         if polled.is_pending() && self.deadline.poll_expired(cx) {
             let error = Error::timeout(Stage::Body);
@@ -421,6 +520,7 @@ impl ResponseBody {
     fn is_at_end_of_wire(&self) -> bool {
         self.frames.is_empty()
             && self.lease.is_none()
+            && self.http2.is_none()
             && self.upload.as_ref().is_none_or(|upload| upload.is_at_end())
     }
 }
@@ -463,6 +563,8 @@ impl Drop for ResponseBody {
             drain(lease, self.frames.bytes());
         } else if let Some(upload) = self.upload.take() {
             upload.dropped();
+        } else if let Some(body) = self.http2.take() {
+            body.abandon();
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct FailedAttempt {
 pub(crate) enum FailureKind {
     /// No byte of the request was written, and its body is untouched.
     Unsent,
+    /// The server has not processed the request, and says so, or never got it; the body is there.
+    Unprocessed,
     /// The socket ended before a response.
     Cut {
         /// Bytes of the request were written.
@@ -56,11 +58,14 @@ pub(crate) enum Retry {
 
 /// Decides if and how a failed request is sent once more.
 pub(crate) const fn decide_retry(attempt: FailedAttempt) -> Retry {
+    if matches!(attempt.failure, FailureKind::Unprocessed) {
+        return Retry::AnyConnection;
+    }
     if !attempt.may_be_stale {
         return Retry::No;
     }
     match attempt.failure {
-        FailureKind::Unsent => Retry::AnyConnection,
+        FailureKind::Unsent | FailureKind::Unprocessed => Retry::AnyConnection,
         FailureKind::Cut { read: false, written } if attempt.is_repeatable => {
             if !written {
                 Retry::AnyConnection

@@ -16,25 +16,29 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::EXPECT;
-use keepwarm_http1::ResponseHead;
+use keepwarm_http1::{Framing, ResponseHead};
 use keepwarm_pool::Replacement;
 
 use super::acquire::Acquirer;
 use super::attempt::{self, Attempt, Failure};
 use super::framing;
+use super::http2::{self, Http2Body, StreamAttempt};
 use super::outgoing::Outgoing;
 use super::response_body::{ConnectionInfo, ResponseBody};
-use super::retry::{FailedAttempt, Retry, decide_retry, is_idempotent};
+use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
 use super::route::route;
 use crate::deadline::{Deadline, StallWatch};
 use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::pool::lease::Lease;
-use crate::pool::origin::{Granted, Origin};
+use crate::pool::origin::{Granted, Granting, Origin};
 use crate::pool::origins::Origins;
+use crate::pool::stream_lease::StreamLease;
+use crate::wire::peer::TlsInfo;
 
 /// Limit on the connections that one request is handed to. All but the last two had died before
 /// a byte was written; each time, a dead connection leaves the pool.
@@ -47,10 +51,30 @@ const MAX_DISCARDED_BYTES: usize = 2 << 10;
 
 /// A response whose head has arrived, and is still in its connection.
 pub(crate) struct Arrived {
-    lease: Lease,
+    by: Carrier,
     info: ConnectionInfo,
     stall: StallWatch,
     events: RequestEvents,
+}
+
+/// What a response comes by.
+enum Carrier {
+    Connection(Lease),
+    /// A stream of HTTP/2.
+    Stream(Box<StreamHead>),
+}
+
+/// The head of a response that comes by a stream.
+struct StreamHead {
+    head: ResponseHead,
+    body: Http2Body,
+    tls: Option<Arc<TlsInfo>>,
+}
+
+/// What an attempt has brought.
+enum Made {
+    Exclusive(Attempt),
+    Stream(Box<StreamHead>, ConnectionInfo, StallWatch),
 }
 
 impl Arrived {
@@ -60,13 +84,20 @@ impl Arrived {
 
     /// Returns the head.
     pub(crate) fn head(&mut self) -> &ResponseHead {
-        self.lease.connection().head()
+        match &mut self.by {
+            Carrier::Connection(lease) => lease.connection().head(),
+            Carrier::Stream(stream) => &stream.head,
+        }
     }
 
     /// Moves head and body to the caller. A connection whose response is complete already returns
     /// to the pool before that.
     pub(crate) fn into_response(self, deadline: Deadline) -> http::Response<ResponseBody> {
-        let Self { mut lease, info, stall, events } = self;
+        let Self { by, info, stall, events } = self;
+        let mut lease = match by {
+            Carrier::Connection(lease) => lease,
+            Carrier::Stream(stream) => return of_stream(*stream, info, deadline, stall, events),
+        };
         let ResponseHead { status, version, headers, .. } = lease.connection().take_head();
         let mut response = http::Response::new(ResponseBody::new(lease, info, deadline, stall));
         *response.status_mut() = status;
@@ -84,6 +115,24 @@ impl Arrived {
     }
 }
 
+#[cold]
+fn of_stream(
+    stream: StreamHead,
+    info: ConnectionInfo,
+    deadline: Deadline,
+    stall: StallWatch,
+    events: RequestEvents,
+) -> http::Response<ResponseBody> {
+    let StreamHead { head, body, tls } = stream;
+    let body = ResponseBody::of_stream(body, tls, info, deadline, stall);
+    let mut response = http::Response::new(body);
+    *response.status_mut() = head.status;
+    *response.version_mut() = head.version;
+    *response.headers_mut() = head.headers;
+    response.body_mut().report_to(events);
+    response
+}
+
 /// Sends one request and waits for the head of its response. The module [`retry`](super::retry) has
 /// the rules by which it is sent again.
 pub(crate) async fn round_trip(
@@ -99,6 +148,11 @@ pub(crate) async fn round_trip(
 /// State of a round trip. Dropped in this order: the end of the request is its last event.
 struct RoundTrip {
     attempt: Option<Attempt>,
+    /// Set instead of it if the connection is shared. Boxed, so that a request by HTTP/1.1 has no room
+    /// for it.
+    stream: Option<Box<StreamAttempt>>,
+    /// Runs before a request goes again that a server has refused.
+    pause: Deadline,
     acquirer: Acquirer,
     /// Connections that the request was handed to.
     attempts: u32,
@@ -116,8 +170,16 @@ impl RoundTrip {
         match check(outgoing) {
             Ok(needs_chunks) => {
                 let acquirer = Acquirer::new(&origin, events.request(), needs_chunks);
-                let (attempts, first_failure, attempt) = (0, None, None);
-                Ok(Self { origin, events, acquirer, attempts, first_failure, attempt })
+                Ok(Self {
+                    origin,
+                    events,
+                    acquirer,
+                    attempts: 0,
+                    first_failure: None,
+                    attempt: None,
+                    stream: None,
+                    pause: Deadline::default(),
+                })
             }
             Err(error) => {
                 events.fail(&error);
@@ -135,9 +197,15 @@ impl RoundTrip {
         let span = self.events.span().clone();
         let polled = span.within(|| self.poll_attempts(outgoing, deadline, cx));
         match ready!(polled) {
-            Ok(Attempt { lease, info, stall, .. }) => {
+            Ok(made) => {
                 let events = std::mem::take(&mut self.events);
-                Poll::Ready(Ok(Arrived { lease, info, stall, events }))
+                let (by, info, stall) = match made {
+                    Made::Exclusive(Attempt { lease, info, stall, .. }) => {
+                        (Carrier::Connection(lease), info, stall)
+                    }
+                    Made::Stream(stream, info, stall) => (Carrier::Stream(stream), info, stall),
+                };
+                Poll::Ready(Ok(Arrived { by, info, stall, events }))
             }
             Err(error) => {
                 self.events.fail(&error);
@@ -152,9 +220,19 @@ impl RoundTrip {
         outgoing: &mut Outgoing,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Attempt>> {
+    ) -> Poll<Result<Made>> {
         loop {
             let Some(attempt) = &mut self.attempt else {
+                if self.stream.is_some() {
+                    if let Some(made) = ready!(self.poll_stream(outgoing, deadline, cx))? {
+                        return Poll::Ready(Ok(made));
+                    }
+                    continue;
+                }
+                if self.pause.is_set() && !self.pause.poll_expired(cx) {
+                    return self.wait_in_pause(deadline, cx);
+                }
+                self.pause = Deadline::default();
                 let granted = ready!(self.acquirer.poll_connection(&self.origin, deadline, cx));
                 self.begin_attempt(granted, outgoing)?;
                 continue;
@@ -168,7 +246,7 @@ impl RoundTrip {
                     if !refuses_expectation(outgoing, status)
                         || !regain_body(&mut attempt.lease, outgoing)
                     {
-                        return Poll::Ready(Ok(attempt));
+                        return Poll::Ready(Ok(Made::Exclusive(attempt)));
                     }
                     self.drop_expectation(attempt, outgoing);
                     continue;
@@ -183,7 +261,13 @@ impl RoundTrip {
     fn begin_attempt(&mut self, granted: Result<Granted>, outgoing: &mut Outgoing) -> Result<()> {
         let granted = granted.map_err(|error| self.explain(error))?;
         self.attempts += 1;
-        let Granted { mut lease, exchanges, idle_age } = granted;
+        let Granted { lease, exchanges, idle_age, streams } = granted;
+        let mut lease = match lease {
+            Granting::Exclusive(lease) => lease,
+            Granting::Stream(lease) => {
+                return self.begin_stream(lease, exchanges, idle_age, streams, outgoing);
+            }
+        };
         let info = ConnectionInfo {
             id: lease.connection().id(),
             exchanges_before: exchanges,
@@ -191,10 +275,100 @@ impl RoundTrip {
             waited: self.acquirer.waited(),
             attempts: self.attempts,
             remote_address: lease.connection().remote_address(),
+            version: http::Version::HTTP_11,
+            streams: 1,
         };
         let attempt = attempt::begin(&self.origin, lease, info, outgoing, &self.events)?;
         self.attempt = Some(attempt);
         Ok(())
+    }
+
+    /// Hands the request to a shared connection.
+    #[cold]
+    fn begin_stream(
+        &mut self,
+        lease: StreamLease,
+        exchanges_before: u64,
+        idle_age: Option<Duration>,
+        streams: u32,
+        outgoing: &mut Outgoing,
+    ) -> Result<()> {
+        let info = ConnectionInfo {
+            id: lease.http2().id(),
+            exchanges_before,
+            idle_age,
+            waited: self.acquirer.waited(),
+            attempts: self.attempts,
+            remote_address: lease.http2().peer().address,
+            version: http::Version::HTTP_2,
+            streams,
+        };
+        match http2::begin(&self.origin, lease, info, outgoing, &self.events)? {
+            Ok(attempt) => self.stream = Some(Box::new(attempt)),
+            Err(failed) => {
+                let failure = http2::conclude(&self.origin, *failed, info, outgoing);
+                self.prepare(failure, outgoing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the head of a response on a stream. `None`: the request goes again.
+    fn poll_stream(
+        &mut self,
+        outgoing: &mut Outgoing,
+        deadline: &mut Deadline,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Made>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(None)) };
+        let outcome = ready!(stream.poll_head(&self.origin, deadline, cx));
+        let Some(stream) = self.stream.take() else { return Poll::Ready(Ok(None)) };
+        let info = stream.info;
+        match stream.conclude(outcome) {
+            http2::Outcome::Response(answer) => {
+                let (head, body, stall) = *answer;
+                self.events.head(head.status());
+                let is_repeatable = outgoing.body().is_some();
+                if refuses_expectation(outgoing, head.status()) && is_repeatable {
+                    body.abandon();
+                    outgoing.headers.remove(EXPECT);
+                    (self.attempts, self.first_failure) = (0, None);
+                    return Poll::Ready(Ok(None));
+                }
+                let tls = body.tls();
+                let (head, ()) = head.into_parts();
+                let head = ResponseHead {
+                    status: head.status,
+                    version: head.version,
+                    headers: head.headers,
+                    framing: Framing::UntilEnd,
+                };
+                let made = Box::new(StreamHead { head, body, tls });
+                Poll::Ready(Ok(Some(Made::Stream(made, info, stall))))
+            }
+            http2::Outcome::GivenUp(error, written) => {
+                Poll::Ready(Err(http2::describe(&self.origin, error, info, written)))
+            }
+            http2::Outcome::Failed(failed) => {
+                let failure = http2::conclude(&self.origin, *failed, info, outgoing);
+                if failure.kind == FailureKind::Unprocessed && self.attempts > 1 {
+                    let pause = Duration::from_millis(10 << self.attempts.min(7));
+                    self.pause = Deadline::after(Some(pause));
+                }
+                self.prepare(failure, outgoing)?;
+                Poll::Ready(Ok(None))
+            }
+        }
+    }
+
+    /// Waits before a request goes again that a server has refused.
+    #[cold]
+    fn wait_in_pause<T>(&self, deadline: &mut Deadline, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        if !deadline.poll_expired(cx) {
+            return Poll::Pending;
+        }
+        let error = Error::timeout(Stage::Exchange).at(self.origin.name());
+        Poll::Ready(Err(error.on_attempt(self.attempts)))
     }
 
     /// Explains that no connection could be had. If the request was written once, the result is
@@ -214,7 +388,8 @@ impl RoundTrip {
     #[cold]
     fn drop_expectation(&mut self, attempt: Attempt, outgoing: &mut Outgoing) {
         let Attempt { lease, info, stall, .. } = attempt;
-        Arrived { lease, info, stall, events: RequestEvents::default() }.discard();
+        let by = Carrier::Connection(lease);
+        Arrived { by, info, stall, events: RequestEvents::default() }.discard();
         outgoing.headers.remove(EXPECT);
         self.attempts = 0;
         self.first_failure = None;

@@ -1,4 +1,4 @@
-//! Establishes one connection: resolve, connect, start HTTP/1.1.
+//! Establishes one connection: resolve, connect, start HTTP/1.1, or HTTP/2 where it is agreed on.
 //!
 //! Sequential code in a task of its own, owned by the pool: the request that caused the dial may be
 //! served by another connection or be dropped, and the dial goes on for the next request.
@@ -10,12 +10,14 @@ use keepwarm_pool::DialPermit;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Kind, Result, Stage};
 use crate::observe::spans::DialSpan;
 use crate::origin_key::Scheme;
 use crate::policy::proxy::{Mode, Via};
 use crate::pool::origin::Origin;
+use crate::settings::Protocol;
 use crate::wire::connection::Connection;
+use crate::wire::http2::{self, Started};
 use crate::wire::peer::Peer;
 use crate::wire::stream::Stream;
 use crate::wire::transport::{TimeLeft, how, open};
@@ -33,11 +35,19 @@ struct Permit {
 }
 
 impl Permit {
-    fn end(mut self, result: Result<(Connection, Option<IpAddr>)>) {
+    fn end(mut self, result: Result<(Brought, Option<IpAddr>)>) {
         if let Some(token) = self.token.take() {
             match result {
-                Ok((connection, address)) => {
-                    self.origin.dialed(token, Box::new(connection), address);
+                Ok((Brought::Exclusive(connection), address)) => {
+                    self.origin.dialed(token, connection, address);
+                }
+                Ok((Brought::Shared(started), address)) => {
+                    let Started { connection, driver, streams } = *started;
+                    self.origin.dialed_shared(token, connection, streams, address);
+                    // Dials end in their own tasks.
+                    if let Ok(runtime) = Handle::try_current() {
+                        runtime.spawn(driver);
+                    }
                 }
                 Err(error) => self.origin.dial_failed(token, error),
             }
@@ -105,10 +115,17 @@ fn spawn(
     }));
 }
 
+/// A connection that a dial has brought.
+enum Brought {
+    Exclusive(Box<Connection>),
+    Shared(Box<Started>),
+}
+
 /// Returns the connection, and the address that the name of the origin led to.
-async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)> {
+async fn establish(origin: &Arc<Origin>) -> Result<(Brought, Option<IpAddr>)> {
     let shared = origin.shared();
-    let left = TimeLeft::of(shared.settings.connect_timeout);
+    let settings = &shared.settings;
+    let left = TimeLeft::of(settings.connect_timeout);
     let key = origin.key();
     // The host that is connected to: the proxy, or the origin itself.
     let place = key.via().map_or(key, |via| &via.server.key);
@@ -127,7 +144,8 @@ async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)>
         Scheme::Http => stream,
         #[cfg(feature = "tls")]
         Scheme::Https => {
-            let handshake = shared.tls.connect(key.certificate_name(), stream);
+            let name = key.certificate_name();
+            let handshake = shared.tls.connect(name, origin.needs_http1(), stream);
             let (stream, facts) = left.bound(Stage::Tls, handshake).await?;
             peer.tls = Some(Arc::new(facts));
             Stream::boxed(stream)
@@ -135,7 +153,25 @@ async fn establish(origin: &Arc<Origin>) -> Result<(Connection, Option<IpAddr>)>
         #[cfg(not(feature = "tls"))]
         Scheme::Https => return Err(Error::failed(Stage::Connect, "TLS is not built in")),
     };
-    Ok((Connection::start(stream, peer), address))
+    let agreed = peer.tls.as_ref().map(|facts| facts.alpn() == Some(b"h2"));
+    let speaks_http2 = match (settings.protocol, agreed) {
+        // The proxy reads the requests.
+        _ if key.is_forwarded() => false,
+        (Protocol::Http2, Some(false)) => {
+            return Err(Error::new(Stage::Tls, Kind::NotHttp2).with_message(
+                "the server did not choose HTTP/2 (ALPN h2), and the client speaks nothing else \
+                 (http2_prior_knowledge)",
+            ));
+        }
+        (Protocol::Http2, _) => true,
+        (_, agreed) => agreed == Some(true),
+    };
+    if speaks_http2 {
+        let start = http2::start(stream, peer, settings.max_unread);
+        let started = left.bound(Stage::Connect, start).await?;
+        return Ok((Brought::Shared(Box::new(started)), address));
+    }
+    Ok((Brought::Exclusive(Box::new(Connection::start(stream, peer))), address))
 }
 
 /// Goes through a proxy: TLS to it if it wants that, and a tunnel unless it reads the requests.

@@ -58,6 +58,13 @@ impl Lease {
         &self.origin
     }
 
+    /// Doubts the idle connections to the same address: this one died in silence.
+    pub(crate) fn doubt_siblings(&self) {
+        if let Some(held) = &self.held {
+            self.origin.suspect_siblings(held.token.connection());
+        }
+    }
+
     pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.held.as_mut().expect("a lease holds its connection until it ends").connection
     }
@@ -86,7 +93,7 @@ impl Lease {
         let held = self.held.take().expect("a lease holds its connection until it ends");
         drop(held.connection);
         let origin = Arc::clone(&self.origin);
-        Broken { origin, token: Some(held.token), end: (reason, closer) }
+        Broken::new(origin, held.token, Some((reason, closer)))
     }
 
     fn end(&mut self, served: bool) {
@@ -112,10 +119,19 @@ impl Lease {
 pub(crate) struct Broken {
     origin: Arc<Origin>,
     token: Option<keepwarm_pool::Lease>,
-    end: (CloseReason, Closer),
+    /// How it ended; `None` for a stream whose connection goes on.
+    end: Option<(CloseReason, Closer)>,
 }
 
 impl Broken {
+    pub(crate) const fn new(
+        origin: Arc<Origin>,
+        token: keepwarm_pool::Lease,
+        end: Option<(CloseReason, Closer)>,
+    ) -> Self {
+        Self { origin, token: Some(token), end }
+    }
+
     /// Asks for another connection for the request, in the room of the one that broke.
     pub(crate) fn replace(mut self, request: u64, wanted: Replacement) -> Checkout {
         let token = self.token.take().expect("the room is used once");
@@ -126,8 +142,10 @@ impl Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         if let Some(token) = self.token.take() {
-            let (reason, closer) = self.end;
-            self.origin.closed(token, reason, closer);
+            match self.end {
+                Some((reason, closer)) => self.origin.closed(token, reason, closer),
+                None => self.origin.stream_given_back(token),
+            }
         }
     }
 }
@@ -156,6 +174,7 @@ mod tests {
     use super::*;
     use crate::client::Client;
     use crate::origin_key::OriginRef;
+    use crate::pool::origin::Granting;
     use keepwarm_testkit::scripted::{Stage, eventually, within};
 
     fn origin(client: &Client, stage: &Stage) -> Arc<Origin> {
@@ -175,11 +194,13 @@ mod tests {
                 panic!("no connection is idle yet");
             };
             let answer = within("a connection", receiver).await.expect("an answer");
-            let mut one = answer.expect("a connection");
-            one.lease.connection().resume().expect("it is open");
-            granted.push(one);
+            let Granting::Exclusive(mut lease) = answer.expect("a connection").lease else {
+                panic!("no connection is shared");
+            };
+            lease.connection().resume().expect("it is open");
+            granted.push(lease);
         }
-        let mut lease = granted.remove(0).lease;
+        let mut lease = granted.remove(0);
         let Held { token, mut connection } = lease.held.take().expect("a held lease");
         connection.suspend().expect("nothing has happened yet");
         // The other connection returns, so that the keeper is on duty.

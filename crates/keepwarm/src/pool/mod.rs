@@ -9,6 +9,7 @@
 //! | `origin` | [`Origin`](origin::Origin): one pool with its connections; `feed` is the only way to it |
 //! | `origins` | the map of all origins of a client |
 //! | `lease` | a connection on loan: returns or closes it exactly once |
+//! | `stream_lease` | a stream of a shared connection on loan, and what such a connection says |
 //! | `dial` | establishing a connection, in a task of the pool |
 //! | `freshness` | which addresses a name has lost |
 //! | `keeper` | the task that inspects idle sockets, and closes expired connections |
@@ -26,3 +27,4 @@ pub(crate) mod lease;
 pub(crate) mod origin;
 pub(crate) mod origins;
 pub(crate) mod retry_budget;
+pub(crate) mod stream_lease;

@@ -34,6 +34,11 @@ const NO_HEAD: &str = "the head is asked for when it is there";
 /// Numbers connections across the whole process, from 1.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// Returns the number of a new connection.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
 /// An established HTTP/1.1 connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -88,7 +93,7 @@ impl Connection {
     /// Starts HTTP/1.1 on a connected stream. Nothing is sent.
     pub(crate) fn start(stream: Stream, peer: Peer) -> Self {
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             http1: Http1::new(stream),
             response: Awaited::Nothing,
             listener: None,

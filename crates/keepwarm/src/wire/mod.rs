@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `connection` | [`Connection`](connection::Connection): one exchange after another, suspended and resumed |
 //! | `http1`, `request_writer` | the bytes: read buffer, codec, the request on its way |
+//! | `http2` | [`Http2`](http2::Http2): streams of one connection, and the task that moves its bytes |
 //! | `waker`, `wake_state` | who is woken when the socket becomes ready: the owner's task or the keeper |
 //! | `stream`, `transport`, `tunnel`, `lookup`, `tcp`, `unix`, `tls`, `connect` | opening a stream |
 //! | `peer` | the peer's address, and the facts of its TLS |
@@ -16,6 +17,11 @@ pub(crate) mod body;
 pub mod connect;
 pub(crate) mod connection;
 pub(crate) mod http1;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
+#[cfg(not(feature = "http2"))]
+#[path = "http2_off.rs"]
+pub(crate) mod http2;
 pub(crate) mod interim;
 pub(crate) mod lookup;
 pub(crate) mod peer;

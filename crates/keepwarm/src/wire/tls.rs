@@ -16,11 +16,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Result, Stage};
+use crate::settings::{Protocol, Settings};
 use crate::wire::peer::TlsInfo;
 use crate::wire::stream::Stream;
 
-/// Protocols offered by ALPN (RFC 7301): HTTP/1.1 is the only one supported.
-const ALPN: &[u8] = b"http/1.1";
+/// Protocols offered by ALPN (RFC 7301), the first the one preferred.
+const HTTP1_ALONE: &[&[u8]] = &[b"http/1.1"];
+const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
+const HTTP2_ALONE: &[&[u8]] = &[b"h2"];
 
 /// A certificate to trust besides the platform's roots.
 ///
@@ -145,12 +148,21 @@ impl TlsSettings {
 #[derive(Debug)]
 pub(crate) struct Tls {
     settings: TlsSettings,
+    offered: &'static [&'static [u8]],
     config: OnceLock<std::result::Result<Arc<ClientConfig>, rustls::Error>>,
+    /// For servers that choose HTTP/2 and then want HTTP/1.1.
+    http1: OnceLock<std::result::Result<Arc<ClientConfig>, rustls::Error>>,
 }
 
 impl Tls {
-    pub(crate) fn new(settings: TlsSettings) -> Self {
-        Self { settings, config: OnceLock::new() }
+    pub(crate) fn new(settings: TlsSettings, protocols: &Settings) -> Self {
+        let offered = match protocols.protocol {
+            _ if !protocols.offers_http2() => HTTP1_ALONE,
+            Protocol::Http2 => HTTP2_ALONE,
+            _ => BOTH,
+        };
+        let http1 = OnceLock::new();
+        Self { settings, offered, config: OnceLock::new(), http1 }
     }
 
     /// Shakes hands with `host`, or with the name that is set instead. The certificate must be for
@@ -158,21 +170,31 @@ impl Tls {
     pub(crate) async fn connect(
         &self,
         host: &str,
+        http1_only: bool,
         stream: Stream,
     ) -> Result<(TlsStream<Stream>, TlsInfo)> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
-        self.connect_as(name, stream).await
+        self.connect_as(name, http1_only, stream).await
     }
 
-    /// Shakes hands with a proxy, by its own name.
+    /// Shakes hands with a proxy, by its own name. It is spoken to in HTTP/1.1.
     pub(crate) async fn connect_to_proxy(&self, host: &str, stream: Stream) -> Result<Stream> {
-        Ok(Stream::boxed(self.connect_as(host, stream).await?.0))
+        Ok(Stream::boxed(self.connect_as(host, true, stream).await?.0))
     }
 
-    async fn connect_as(&self, name: &str, stream: Stream) -> Result<(TlsStream<Stream>, TlsInfo)> {
+    async fn connect_as(
+        &self,
+        name: &str,
+        http1_only: bool,
+        stream: Stream,
+    ) -> Result<(TlsStream<Stream>, TlsInfo)> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| Error::failed(Stage::Tls, error).with_message(name.to_owned()))?;
-        let config = self.config.get_or_init(|| self.configure()).clone();
+        let config = if http1_only && self.offered != HTTP1_ALONE {
+            self.http1.get_or_init(|| self.configure(HTTP1_ALONE)).clone()
+        } else {
+            self.config.get_or_init(|| self.configure(self.offered)).clone()
+        };
         let config = config.map_err(|error| Error::failed(Stage::Tls, error))?;
         let handshake = TlsConnector::from(config).connect(name, stream);
         match tokio::time::timeout(self.settings.handshake_timeout, handshake).await {
@@ -185,7 +207,10 @@ impl Tls {
         }
     }
 
-    fn configure(&self) -> std::result::Result<Arc<ClientConfig>, rustls::Error> {
+    fn configure(
+        &self,
+        offered: &[&[u8]],
+    ) -> std::result::Result<Arc<ClientConfig>, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = self.settings.roots.iter().map(|Certificate(der)| der.clone());
         let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
@@ -201,7 +226,7 @@ impl Tls {
                 builder.with_client_auth_cert(chain.clone(), key.clone_key())?
             }
         };
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
 }

@@ -21,6 +21,7 @@ mod first_hour;
 mod freshness;
 mod given_up;
 mod header_timeout;
+mod http2;
 mod idle_watch;
 mod interim;
 mod learning;

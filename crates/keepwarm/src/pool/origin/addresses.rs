@@ -12,7 +12,7 @@ use std::time::Duration;
 use keepwarm_pool::{CloseReason, Closer, ConnectionId, Moment};
 use tokio::runtime::Handle;
 
-use super::Origin;
+use super::{Filed, Origin};
 use crate::pool::freshness::Freshness;
 use crate::pool::lease::Lease;
 use crate::wire::transport;
@@ -96,22 +96,30 @@ impl Origin {
     /// Closes idle connections to addresses that are gone with this answer.
     fn handle_answer(self: &Arc<Self>, answer: BTreeSet<IpAddr>) {
         let watch = &self.address_watch;
-        let idle: Vec<ConnectionId> = {
+        let (idle, shared): (Vec<ConnectionId>, Vec<ConnectionId>) = {
             let state = self.lock();
             let connected = state.births.iter().filter_map(|birth| birth.address).collect();
             let mut freshness = watch.freshness.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = freshness.handle_answer(answer, &connected);
             watch.some_gone.store(!gone.is_empty(), Ordering::Relaxed);
             let is_gone = |address: Option<IpAddr>| address.is_some_and(|one| gone.contains(&one));
-            let idle = state.births.iter().zip(&state.connections);
-            idle.filter(|(birth, handle)| handle.is_some() && is_gone(birth.address))
-                .map(|(birth, _)| birth.connection)
-                .collect()
+            let filed = || state.births.iter().zip(&state.connections);
+            let shared = filed().filter(|(birth, filed)| {
+                matches!(filed, Filed::Shared(_)) && is_gone(birth.address)
+            });
+            let shared = shared.map(|(birth, _)| birth.connection).collect();
+            let idle = filed().filter(|(birth, filed)| {
+                matches!(filed, Filed::Exclusive(_)) && is_gone(birth.address)
+            });
+            (idle.map(|(birth, _)| birth.connection).collect(), shared)
         };
+        for connection in shared {
+            self.draining(connection, CloseReason::AddressGone, Closer::Client);
+        }
         for connection in idle {
             let (lease, _) = self.feed(None, |state, now| {
                 let token = state.pool.inspect(connection, now)?;
-                Some((token, state.take(connection)))
+                Some((token, state.take(connection)?))
             });
             if let Some((token, handle)) = lease {
                 let lease = Lease::new(Arc::clone(self), token, handle);

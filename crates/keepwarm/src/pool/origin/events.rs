@@ -2,7 +2,7 @@
 
 use keepwarm_pool::{Assigned, Effect, Moment};
 
-use super::{Origin, State, Waiter};
+use super::{Filed, Origin, State, Waiter};
 use crate::observe::observer::EventKind;
 
 impl Origin {
@@ -47,7 +47,7 @@ impl Origin {
                     closer: *closer,
                     age: now.since(birth.at),
                     // The handle of a leased connection is not filed here.
-                    active: state.connections[connection.index()].is_none(),
+                    active: matches!(state.connections[connection.index()], Filed::Nothing),
                 });
             }
             Effect::AbortDial(_)

@@ -6,12 +6,14 @@ use keepwarm_pool::{Assigned, ClaimId, DialPermit, Effect, Moment, Place, Reject
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Answer, Granted, Origin, State};
+use super::{Answer, Filed, Granted, Granting, Origin, State};
 use crate::error::{Error, Kind, Stage};
 use crate::observe::observer::EventKind;
 use crate::pool::dial;
 use crate::pool::lease::Lease;
+use crate::pool::stream_lease::StreamLease;
 use crate::wire::connection::Connection;
+use crate::wire::http2::Http2;
 
 /// Result of feeding one input.
 pub(super) struct Fed<R> {
@@ -29,6 +31,7 @@ enum Action {
     Abort(oneshot::Sender<()>),
     Answer(oneshot::Sender<Answer>, Answer),
     Close(Box<Connection>),
+    End(Arc<Http2>),
     Claim(ClaimId, Moment),
     Withdraw(ClaimId),
     Release(Place),
@@ -157,11 +160,20 @@ impl Origin {
     ) -> Option<Answer> {
         self.record_effect(state, &effect, now);
         let (waiter, answer) = match effect {
-            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since, .. }) => {
-                let connection = state.take(lease.connection());
-                let lease = Lease::new(Arc::clone(self), lease, connection);
+            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since, streams }) => {
+                let origin = Arc::clone(self);
+                let id = lease.connection();
+                let lease = match state.take(id) {
+                    Some(connection) => Granting::Exclusive(Lease::new(origin, lease, connection)),
+                    None => {
+                        let Filed::Shared(http2) = &state.connections[id.index()] else {
+                            unreachable!("a connection that is assigned has its handle filed");
+                        };
+                        Granting::Stream(StreamLease::new(origin, lease, Arc::clone(http2)))
+                    }
+                };
                 let idle_age = idle_since.map(|since| now.since(since));
-                (waiter, Ok(Granted { lease, exchanges, idle_age }))
+                (waiter, Ok(Granted { lease, exchanges, idle_age, streams }))
             }
             Effect::Reject { waiter, reason } => (waiter, Err(self.rejection(reason, error))),
             Effect::Dial(permit) => {
@@ -179,8 +191,13 @@ impl Origin {
                 return None;
             }
             Effect::Close { connection, .. } => {
-                let handle = state.connections.get_mut(connection.index()).and_then(Option::take);
-                actions.extend(handle.map(Action::Close));
+                if let Some(filed) = state.connections.get_mut(connection.index()) {
+                    match std::mem::replace(filed, Filed::Nothing) {
+                        Filed::Exclusive(connection) => actions.push(Action::Close(connection)),
+                        Filed::Shared(http2) => actions.push(Action::End(http2)),
+                        Filed::Nothing => {}
+                    }
+                }
                 return None;
             }
             Effect::Claim { claim, since } => {
@@ -216,6 +233,7 @@ impl Origin {
             Action::Abort(sender) => drop(sender.send(())),
             Action::Answer(sender, answer) => drop(sender.send(answer)),
             Action::Close(connection) => drop(connection),
+            Action::End(http2) => http2.close(),
             Action::Claim(claim, since) => {
                 limit.claim(self.number, claim, Arc::downgrade(self), since);
             }

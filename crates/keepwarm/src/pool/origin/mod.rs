@@ -7,6 +7,7 @@
 mod addresses;
 mod events;
 mod feed;
+mod sharing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -21,7 +22,7 @@ use http::header::{HOST, USER_AGENT};
 use keepwarm_http1::encode::encode_fields;
 use keepwarm_pool::{
     Capacity, ClaimId, CloseReason, Closer, ConnectionId, DialId, DialPermit, Moment, Place, Pool,
-    Replacement, WaiterId,
+    Replacement, Sharing, WaiterId,
 };
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
@@ -34,7 +35,7 @@ use crate::observe::observer::EventKind;
 use crate::observe::recent_count::RecentCount;
 use crate::observe::snapshot::Snapshot;
 use crate::observe::warnings;
-use crate::origin_key::OriginKey;
+use crate::origin_key::{OriginKey, Scheme};
 use crate::policy::ClientPolicy;
 use crate::pool::closing::Closing;
 use crate::pool::connection_limit::ConnectionLimit;
@@ -42,8 +43,10 @@ use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::{IdleWakeup, Keeper};
 use crate::pool::lease::Lease;
 use crate::pool::retry_budget::RetryBudget;
+use crate::pool::stream_lease::StreamLease;
 use crate::settings::Settings;
 use crate::wire::connection::Connection;
+use crate::wire::http2::Http2;
 use crate::wire::lookup::KnownAddresses;
 use crate::wire::transport::Transport;
 
@@ -92,7 +95,7 @@ pub(crate) struct Origin {
 struct State {
     pool: Pool,
     /// Idle connections by `ConnectionId::index`. Empty where the connection is leased or gone.
-    connections: Vec<Option<Box<Connection>>>,
+    connections: Vec<Filed>,
     /// Births by `ConnectionId::index`, also of leased connections.
     births: Vec<Birth>,
     waiters: BTreeMap<WaiterId, Waiter>,
@@ -115,6 +118,10 @@ struct State {
     drained: u64,
     /// Checkouts that no request was sent for.
     warmed: u64,
+    /// Idle connections that were doubted, with their addresses.
+    suspects: Vec<(ConnectionId, Option<IpAddr>)>,
+    /// The server wants HTTP/1.1, whatever is offered.
+    needs_http1: bool,
 }
 
 /// The number of a connection, the moment when it was opened, and where to.
@@ -141,9 +148,27 @@ pub(crate) type Answer = Result<Granted, Error>;
 /// A connection, with the pool's knowledge of it when it was granted.
 #[derive(Debug)]
 pub(crate) struct Granted {
-    pub(crate) lease: Lease,
+    pub(crate) lease: Granting,
     pub(crate) exchanges: u64,
+    /// Exchanges on the connection now, this one included.
+    pub(crate) streams: u32,
     pub(crate) idle_age: Option<Duration>,
+}
+
+/// The lease of a connection, or of a stream.
+#[derive(Debug)]
+pub(crate) enum Granting {
+    Exclusive(Lease),
+    Stream(StreamLease),
+}
+
+/// A live connection on file.
+enum Filed {
+    /// The connection is leased or gone.
+    Nothing,
+    Exclusive(Box<Connection>),
+    /// In use or idle.
+    Shared(Arc<Http2>),
 }
 
 /// A checkout that has been answered, or has to wait.
@@ -157,7 +182,11 @@ impl Origin {
     pub(crate) fn new(key: OriginKey, shared: Arc<Shared>) -> Arc<Self> {
         // A random seed, so that origins do not end their connections in step.
         let seed = RandomState::new().build_hasher().finish();
-        let pool = Pool::new(keepwarm_pool::Settings { seed, ..shared.settings.pool });
+        let sharing = match key.is_forwarded() {
+            true => Sharing::Never,
+            false => shared.settings.sharing_of(key.scheme() == Scheme::Https),
+        };
+        let pool = Pool::new(keepwarm_pool::Settings { seed, sharing, ..shared.settings.pool });
         let host_field = key.host_field();
         let default_fields = encode_fields([(&HOST, &host_field), (&USER_AGENT, &AGENT)]);
         let retries = RetryBudget::new(shared.settings.retry_budget);
@@ -184,6 +213,8 @@ impl Origin {
                 draining: 0,
                 drained: 0,
                 warmed: 0,
+                suspects: Vec::new(),
+                needs_http1: false,
             }),
             retries,
             addresses: KnownAddresses::default(),
@@ -236,10 +267,11 @@ impl Origin {
         self: &Arc<Self>,
         request: u64,
         token: keepwarm_pool::Lease,
-        end: (CloseReason, Closer),
+        end: Option<(CloseReason, Closer)>,
         wanted: Replacement,
     ) -> Checkout {
         self.ask(request, |state, now| {
+            let Some(end) = end else { return state.pool.go_again(token, now) };
             if wanted == Replacement::Fresh
                 && !self.retries.take(state.requests(), now)
                 && !std::mem::replace(&mut state.distrusts_used, true)
@@ -323,7 +355,7 @@ impl Origin {
             state.opened_lately.note(now);
             let wakeup = IdleWakeup::new(keeper, Arc::downgrade(self), id);
             connection.waker().set_pool(Box::new(wakeup));
-            state.file(id, connection);
+            state.file(id, Filed::Exclusive(connection));
             abort
         });
         waker.recheck();
@@ -363,8 +395,10 @@ impl Origin {
         self.feed(None, |state, now| {
             let (number, advice) = (connection.id(), connection.take_advice());
             self.record(now, || EventKind::ConnectionReturned { connection: number, served });
-            state.file(token.connection(), connection);
+            let id = token.connection();
+            state.file(id, Filed::Exclusive(connection));
             if served {
+                state.trust_siblings(id, now);
                 if let Some(advice) = advice {
                     state.pool.advised(&token, advice);
                 }
@@ -390,7 +424,7 @@ impl Origin {
     pub(crate) fn inspect(self: &Arc<Self>, connection: ConnectionId) {
         let (lease, _) = self.feed(None, |state, now| {
             let token = state.pool.inspect(connection, now)?;
-            let handle = state.take(connection);
+            let handle = state.take(connection)?;
             self.record(now, || EventKind::ConnectionInspected { connection: handle.id() });
             Some((token, handle))
         });
@@ -513,15 +547,32 @@ impl State {
         self.births[id.index()] = birth;
     }
 
-    fn file(&mut self, id: ConnectionId, connection: Box<Connection>) {
+    fn file(&mut self, id: ConnectionId, connection: Filed) {
         if self.connections.len() <= id.index() {
-            self.connections.resize_with(id.index() + 1, || None);
+            self.connections.resize_with(id.index() + 1, || Filed::Nothing);
         }
-        self.connections[id.index()] = Some(connection);
+        self.connections[id.index()] = connection;
     }
 
-    fn take(&mut self, id: ConnectionId) -> Box<Connection> {
-        self.connections[id.index()].take().expect("an idle connection has its handle filed")
+    /// Takes the handle of an idle exclusive connection out.
+    fn take(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let filed = &mut self.connections[id.index()];
+        match std::mem::replace(filed, Filed::Nothing) {
+            Filed::Exclusive(connection) => Some(connection),
+            other => {
+                *filed = other;
+                None
+            }
+        }
+    }
+
+    /// Trusts the idle connections that were doubted with this one, which was answered.
+    fn trust_siblings(&mut self, answered: ConnectionId, now: Moment) {
+        let known = self.suspects.iter().find(|(suspect, _)| *suspect == answered);
+        let Some((_, address)) = known.copied() else { return };
+        for (suspect, _) in self.suspects.extract_if(.., |(_, other)| *other == address) {
+            self.pool.trusted(suspect, now);
+        }
     }
 }
 

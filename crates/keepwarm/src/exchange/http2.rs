@@ -1,0 +1,418 @@
+//! One attempt on a stream of an HTTP/2 connection, and the body that comes by it.
+//!
+//! Knows what a request looks like in HTTP/2, when it goes again, and what becomes of a stream that
+//! is given up: its place is kept until the server has provably seen that.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
+use http::{HeaderMap, HeaderName, Uri};
+use http_body::Frame;
+use keepwarm_http1::encode::RequestFraming;
+use keepwarm_pool::{CloseReason, Closer};
+use tokio::runtime::Handle;
+
+use super::attempt::Failure as AttemptFailure;
+use super::framing;
+use super::outgoing::Outgoing;
+use super::response_body::ConnectionInfo;
+use super::retry::FailureKind;
+use crate::deadline::{Deadline, StallWatch};
+use crate::error::{Error, Kind, Result, Stage};
+use crate::observe::request_events::RequestEvents;
+use crate::pool::origin::{AGENT, Origin};
+use crate::pool::stream_lease::StreamLease;
+use crate::wire::body::Body;
+use crate::wire::http2::{Failure, Http2Stream};
+use crate::wire::interim::{InterimListener, expects_continue};
+use crate::wire::peer::TlsInfo;
+
+/// Limits on the rest of a body that is read instead of reset, as for HTTP/1.1.
+const MAX_DRAINED_BYTES: u64 = 256 << 10;
+const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
+
+/// Fields of one connection, which HTTP/2 does not have (RFC 9113, 8.2.2).
+const OF_CONNECTION: [HeaderName; 3] = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
+const OF_CONNECTION_BY_NAME: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+
+/// A stream with its lease. However it ends, the lease ends once: at once if both sides of the
+/// stream are complete, and else when the server has seen the reset.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    stream: Option<Http2Stream>,
+    lease: Option<StreamLease>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        let Some(stream) = self.stream.take() else { return };
+        if stream.response_is_complete() && !stream.is_uploading() {
+            return drop(lease);
+        }
+        let http2 = Arc::clone(stream.http2());
+        // Without its handles the stream is reset (CANCEL).
+        drop(stream);
+        http2.give_up(Box::new(lease));
+    }
+}
+
+/// What became of an attempt that has no response.
+pub(super) struct Failed {
+    failure: Failure,
+    lease: StreamLease,
+    /// The body, if no part of it was taken.
+    untouched: Option<Body>,
+    written: u64,
+}
+
+/// Outcome of one attempt.
+pub(super) enum Outcome {
+    Response(Box<(http::Response<()>, Http2Body, StallWatch)>),
+    Failed(Box<Failed>),
+    GivenUp(Error, u64),
+}
+
+/// A request that was handed to a shared connection.
+pub(super) struct StreamAttempt {
+    flight: InFlight,
+    pub(super) info: ConnectionInfo,
+    /// Set while the body waits for `100 Continue`.
+    held: Option<Deadline>,
+    header_timer: Option<Deadline>,
+    stall: StallWatch,
+    listener: Option<InterimListener>,
+    /// Bytes that were heard of the server before the request.
+    heard: u64,
+}
+
+/// Makes the request as HTTP/2 has it.
+fn request(
+    origin: &Origin,
+    outgoing: &Outgoing,
+    framing: RequestFraming,
+) -> Result<http::Request<()>> {
+    let mut headers = HeaderMap::with_capacity(outgoing.headers.len() + 2);
+    let host = outgoing.headers.get(HOST).unwrap_or(origin.host_field());
+    for (name, value) in &outgoing.headers {
+        let is_hop = OF_CONNECTION.contains(name) || OF_CONNECTION_BY_NAME.contains(&name.as_str());
+        if is_hop || (name == TE && value.as_bytes() != b"trailers") {
+            return Err(Error::invalid(format!(
+                "{name} is a field of one HTTP/1.1 connection, and the server speaks HTTP/2, which \
+                 has none such (RFC 9113, 8.2.2); remove it, or build the client with http1_only"
+            )));
+        }
+        if name != HOST && name != CONTENT_LENGTH {
+            headers.append(name, value.clone());
+        }
+    }
+    if !headers.contains_key(USER_AGENT) {
+        headers.insert(USER_AGENT, AGENT.clone());
+    }
+    if let RequestFraming::Length(length) = framing {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let target = outgoing.uri.path_and_query().map_or("/", |target| target.as_str());
+    let unusable = |error: http::Error| Error::invalid(error.to_string());
+    let host = host.to_str().map_err(|_| Error::invalid("Host is not in ASCII"))?;
+    let target = match target {
+        "*" => "*",
+        target if target.starts_with('?') || target.is_empty() => "/",
+        target => target,
+    };
+    let scheme = origin.key().scheme().name();
+    let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
+    let uri = uri.build().map_err(unusable)?;
+    let mut request = http::Request::new(());
+    *request.method_mut() = outgoing.method.clone();
+    *request.uri_mut() = uri;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Sends a request on a stream. The inner `Err`: the connection takes none.
+pub(super) fn begin(
+    origin: &Origin,
+    mut lease: StreamLease,
+    info: ConnectionInfo,
+    outgoing: &mut Outgoing,
+    events: &RequestEvents,
+) -> Result<Result<StreamAttempt, Box<Failed>>> {
+    let mut body = outgoing.take_body();
+    let framing = framing::apply(&outgoing.method, &outgoing.headers, &mut body)?;
+    if let Some(counter) = events.attempt(info.attempts) {
+        body.count_into(counter);
+    }
+    let settings = &origin.shared().settings;
+    let stall = StallWatch::new(outgoing.stall_timeout(settings));
+    let limit = settings.expect_continue_timeout;
+    let is_held = !limit.is_zero()
+        && !http_body::Body::is_end_stream(&body)
+        && expects_continue(&outgoing.headers);
+    let request = request(origin, outgoing, framing)?;
+    let listener = outgoing.extensions.get::<InterimListener>().cloned();
+    let heard = lease.http2().heard();
+    let http2 = Arc::clone(lease.http2());
+    match http2.send(request, body, is_held) {
+        Ok(stream) => {
+            lease.begin();
+            let flight = InFlight { stream: Some(stream), lease: Some(lease) };
+            let held = is_held.then(|| Deadline::after(Some(limit)));
+            let header_timer = None;
+            Ok(Ok(StreamAttempt { flight, info, held, header_timer, stall, listener, heard }))
+        }
+        Err(body) => {
+            let (failure, untouched) = (Failure::Unsent, Some(body));
+            Ok(Err(Box::new(Failed { failure, lease, untouched, written: 0 })))
+        }
+    }
+}
+
+impl StreamAttempt {
+    /// Waits for the head of the response.
+    pub(super) fn poll_head(
+        &mut self,
+        origin: &Origin,
+        deadline: &mut Deadline,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Result<http::Response<()>, Failure>>> {
+        let Some(stream) = &mut self.flight.stream else { return Poll::Pending };
+        if self.held.as_mut().is_some_and(|held| held.poll_expired(cx)) {
+            self.held = None;
+            stream.release();
+        }
+        if let Poll::Ready(Err(failure)) = stream.poll_upload(cx) {
+            return Poll::Ready(Ok(Err(failure)));
+        }
+        if let Poll::Ready(result) = stream.poll_head(self.listener.as_ref(), cx) {
+            return Poll::Ready(Ok(result));
+        }
+        // An interim response may have released the body.
+        if let Poll::Ready(Err(failure)) = stream.poll_upload(cx) {
+            return Poll::Ready(Ok(Err(failure)));
+        }
+        if deadline.poll_expired(cx) {
+            return Poll::Ready(Err(Error::timeout(Stage::Exchange)));
+        }
+        let header_timeout = origin.shared().settings.response_header_timeout;
+        if header_timeout.is_some() && !stream.is_uploading() {
+            let timer = self.header_timer.get_or_insert_with(|| Deadline::after(header_timeout));
+            if timer.poll_expired(cx) {
+                return Poll::Ready(Err(Error::header_timeout()));
+            }
+        }
+        if self.stall.poll_stalled(stream.progress(), stream.waits_for_peer(), cx) {
+            return Poll::Ready(Err(Error::stall_timeout(Stage::Exchange)));
+        }
+        Poll::Pending
+    }
+
+    /// Takes what came of it.
+    pub(super) fn conclude(self, outcome: Result<Result<http::Response<()>, Failure>>) -> Outcome {
+        let Self { mut flight, stall, heard, .. } = self;
+        let stream = flight.stream.as_mut().expect("it is taken here first");
+        let written = stream.written();
+        match outcome {
+            Ok(Ok(head)) => Outcome::Response(Box::new((head, Http2Body::new(flight), stall))),
+            Ok(Err(failure)) => {
+                let untouched = stream.take_untouched();
+                flight.stream = None;
+                let lease = flight.lease.take().expect("it is taken here first");
+                Outcome::Failed(Box::new(Failed { failure, lease, untouched, written }))
+            }
+            Err(given_up) => {
+                if given_up.is_timeout() && stream.http2().heard() == heard {
+                    stream.http2().doubt();
+                }
+                Outcome::GivenUp(given_up, written)
+            }
+        }
+    }
+}
+
+/// Decides what a failure means for the request, and ends its lease.
+pub(super) fn conclude(
+    origin: &Arc<Origin>,
+    failed: Failed,
+    info: ConnectionInfo,
+    outgoing: &Outgoing,
+) -> AttemptFailure {
+    let Failed { failure, lease, untouched, written } = failed;
+    if matches!(failure, Failure::NeedsHttp1) {
+        origin.need_http1();
+        lease.drain(CloseReason::NotPersistent, Closer::Server);
+    }
+    let has_body = untouched.is_some() || outgoing.can_be_sent_again();
+    let kind = match &failure {
+        Failure::Unsent => FailureKind::Unprocessed,
+        Failure::Unprocessed if has_body => FailureKind::Unprocessed,
+        Failure::NeedsHttp1 if has_body && origin.may_speak_http1() => FailureKind::Unprocessed,
+        Failure::Cut(_) => FailureKind::Cut { written: true, read: false },
+        _ => FailureKind::Other,
+    };
+    let broken = Some(if leaves_connection(&failure) {
+        lease.refused()
+    } else {
+        let (reason, closer) = end_of(&failure);
+        lease.broken(reason, closer)
+    });
+    let error = describe(origin, error_of(failure, Stage::Exchange), info, written);
+    AttemptFailure { kind, error, unsent: untouched, info, broken }
+}
+
+/// Adds the request's facts to an error.
+pub(super) fn describe(origin: &Origin, error: Error, info: ConnectionInfo, written: u64) -> Error {
+    let error = error.at(origin.name()).on_reused(info.reused()).on_attempt(info.attempts);
+    error.after_writing(written)
+}
+
+/// The body of a response that comes by a stream.
+#[derive(Debug)]
+pub(super) struct Http2Body(InFlight);
+
+impl Http2Body {
+    /// Takes over a stream whose head has come. What is left of the request is sent in a task of its
+    /// own, while the caller reads or does not.
+    pub(super) fn new(mut flight: InFlight) -> Self {
+        if let (Some(stream), Ok(runtime)) = (&mut flight.stream, Handle::try_current()) {
+            stream.continue_upload(&runtime);
+        }
+        Self(flight)
+    }
+
+    pub(super) fn length_left(&self) -> Option<u64> {
+        self.0.stream.as_ref().and_then(Http2Stream::length_left)
+    }
+
+    pub(super) fn progress(&self) -> u64 {
+        self.0.stream.as_ref().map_or(0, Http2Stream::progress)
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.0.stream.as_ref().map_or(0, Http2Stream::written)
+    }
+
+    pub(super) fn tls(&self) -> Option<Arc<TlsInfo>> {
+        self.0.lease.as_ref().and_then(|lease| lease.http2().peer().tls.clone())
+    }
+
+    pub(super) fn origin_name(&self) -> Option<Arc<str>> {
+        self.0.lease.as_ref().map(|lease| Arc::clone(lease.origin().name()))
+    }
+
+    /// Returns true once every byte of the response has been taken off the wire.
+    pub(super) fn is_complete(&self) -> bool {
+        self.0.stream.as_ref().is_none_or(Http2Stream::response_is_complete)
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Some(stream) = &mut self.0.stream else { return Poll::Ready(None) };
+        let _uploading = stream.poll_upload(cx);
+        stream.poll_frame(cx)
+    }
+
+    /// Ends the stream after its response: what is left of the request is given up.
+    pub(super) fn finish(self) {
+        let Self(mut flight) = self;
+        if flight.stream.as_ref().is_some_and(Http2Stream::is_uploading) {
+            return rest_of_upload(flight);
+        }
+        flight.stream = None;
+        drop(flight.lease.take());
+    }
+
+    /// Ends a body that is not read to its end: a small rest is read, and else the stream is reset.
+    pub(super) fn abandon(self) {
+        let Self(mut flight) = self;
+        let is_small = flight.stream.as_ref().is_some_and(|stream| {
+            stream.length_left().is_none_or(|left| left <= MAX_DRAINED_BYTES)
+        });
+        let Some(runtime) = is_small.then(Handle::try_current).and_then(std::result::Result::ok)
+        else {
+            return;
+        };
+        let mut noop = Context::from_waker(Waker::noop());
+        let mut read = 0;
+        if poll_rest(&mut flight, &mut read, &mut noop).is_ready() {
+            return;
+        }
+        runtime.spawn(async move {
+            let rest = poll_fn(|cx| poll_rest(&mut flight, &mut read, cx));
+            drop(tokio::time::timeout(MAX_DRAIN_TIME, rest).await);
+        });
+    }
+}
+
+/// Reads the rest of a response; Ready at its end, or where it is too much.
+fn poll_rest(flight: &mut InFlight, read: &mut u64, cx: &mut Context<'_>) -> Poll<()> {
+    let Some(stream) = &mut flight.stream else { return Poll::Ready(()) };
+    loop {
+        let _uploading = stream.poll_upload(cx);
+        match stream.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                *read += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if *read > MAX_DRAINED_BYTES {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+/// Gives an upload that outlives its response a moment.
+fn rest_of_upload(mut flight: InFlight) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
+        let rest = poll_fn(|cx| match &mut flight.stream {
+            Some(stream) => stream.poll_upload(cx).map(drop),
+            None => Poll::Ready(()),
+        });
+        drop(tokio::time::timeout(MAX_DRAIN_TIME, rest).await);
+    });
+}
+
+/// Returns the error of a failed attempt, its stage and kind, without the request's facts.
+pub(super) fn error_of(failure: Failure, stage: Stage) -> Error {
+    let words = "the server gave the stream up, or broke the rules of HTTP/2 on it";
+    match failure {
+        Failure::Unsent => Error::failed(stage, crate::error::CLOSED_AT_ONCE),
+        Failure::Unprocessed => Error::new(stage, Kind::StreamError)
+            .with_message("the server did not process the request (REFUSED_STREAM or GOAWAY)"),
+        Failure::NeedsHttp1 => Error::new(stage, Kind::StreamError).with_message(
+            "the server wants HTTP/1.1 (HTTP_1_1_REQUIRED), and so does no client \
+                           that speaks HTTP/2 only",
+        ),
+        Failure::Cut(cause) | Failure::Body(cause) => Error::failed(stage, cause),
+        Failure::Stream(cause) => {
+            Error::caused(stage, Kind::StreamError, cause).with_message(words)
+        }
+        Failure::Connection(cause) => Error::caused(stage, Kind::Http2Error, cause)
+            .with_message("the connection broke the rules of HTTP/2"),
+    }
+}
+
+/// How a connection ended on which a request failed like this.
+const fn end_of(failure: &Failure) -> (CloseReason, Closer) {
+    match failure {
+        Failure::Cut(_) | Failure::Unsent => (CloseReason::ExchangeFailed, Closer::Server),
+        _ => (CloseReason::ExchangeFailed, Closer::Client),
+    }
+}
+
+/// Returns true if a failed stream leaves its connection alive.
+const fn leaves_connection(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Unprocessed | Failure::NeedsHttp1 | Failure::Stream(_) | Failure::Body(_)
+    )
+}

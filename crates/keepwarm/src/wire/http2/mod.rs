@@ -1,0 +1,253 @@
+//! HTTP/2 on a stream: one connection, shared by the requests that are its streams.
+//!
+//! Owns the preface, the peer's settings, pings, and the account of streams that were given up. A
+//! task of its own, the [`Driver`], moves the bytes. Does not know which pool the connection is in:
+//! what the pool has to know is said to a [`Listener`]. Never queues a request: the pool's queue is
+//! the only one, so a request is handed over when the peer allows its stream.
+
+mod driver;
+mod io;
+mod stream;
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use keepwarm_pool::{CloseReason, Closer};
+use tokio::time::Instant;
+
+pub(crate) use self::driver::Driver;
+use self::io::{Counted, Heard};
+pub(crate) use self::stream::{Failure, Http2Stream};
+use super::connection::next_id;
+use super::peer::Peer;
+use super::stream::Stream;
+use crate::error::{Error, Kind, Result, Stage};
+
+/// Window of one stream: what its peer may send ahead of the reader. Go's.
+const STREAM_WINDOW: u32 = 4 << 20;
+/// Limit on the header list of a response, by the count of RFC 9113, 6.5.2.
+const MAX_HEADER_LIST: u32 = 1 << 20;
+/// The stream limit of a peer whose settings have not come.
+const NO_SETTINGS: usize = usize::MAX - 1;
+/// Limit on the streams given up in [`RESET_SPAN`]: half of what servers commonly take for an attack
+/// (200 in 30 s).
+const MAX_RESETS: usize = 100;
+const RESET_SPAN: Duration = Duration::from_secs(30);
+/// Silence after which the next request asks the peer for a sign of life.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Parts of the pool that a connection speaks to.
+pub(crate) trait Listener: Send + Sync {
+    /// The peer allows so many streams from now on.
+    fn resized(&self, streams: u32);
+    /// The connection takes no new request.
+    fn draining(&self, reason: CloseReason, closer: Closer);
+    /// The peer may be gone.
+    fn suspect(&self);
+    /// The peer was heard.
+    fn trusted(&self);
+    /// The connection has ended.
+    fn ended(&self, reason: CloseReason, closer: Closer);
+}
+
+/// An established HTTP/2 connection.
+pub(crate) struct Http2 {
+    id: u64,
+    peer: Peer,
+    heard: Arc<Heard>,
+    listener: OnceLock<Box<dyn Listener>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` once the connection is closed: without it the driver ends the connection in order.
+    sender: Option<SendRequest<Bytes>>,
+    driver: Option<Waker>,
+    /// What is held for streams that were given up, until the peer has provably seen the reset.
+    given_up: Vec<Box<dyn Any + Send>>,
+    resets: VecDeque<Instant>,
+    wants_ping: bool,
+    is_doubted: bool,
+}
+
+/// A connection whose peer has sent its settings, and the task that has to be spawned for it.
+pub(crate) struct Started {
+    pub(crate) connection: Arc<Http2>,
+    pub(crate) driver: Driver,
+    pub(crate) streams: u32,
+}
+
+impl std::fmt::Debug for Http2 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Starts HTTP/2 on a connected stream, and waits for the settings of its peer: so no request is
+/// sent that the peer does not allow.
+pub(crate) async fn start(stream: Stream, peer: Peer, max_unread: u32) -> Result<Started> {
+    let heard = Arc::new(Heard::new());
+    let io = Counted::new(stream, Arc::clone(&heard));
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW.min(max_unread))
+        .initial_connection_window_size(max_unread)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .initial_max_send_streams(NO_SETTINGS)
+        .max_concurrent_reset_streams(4 * MAX_RESETS)
+        .reset_stream_duration(RESET_SPAN)
+        .max_local_error_reset_streams(None);
+    let shaken = builder.handshake::<_, Bytes>(io).await;
+    let (sender, mut connection) = shaken.map_err(|error| refused(Some(error), &heard))?;
+    let ping_pong = connection.ping_pong();
+    std::future::poll_fn(|cx| {
+        let polled = std::pin::Pin::new(&mut connection).poll(cx);
+        if connection.max_concurrent_send_streams() != NO_SETTINGS {
+            return Poll::Ready(Ok(()));
+        }
+        match polled {
+            Poll::Ready(result) => Poll::Ready(Err(refused(result.err(), &heard))),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await?;
+    let streams = connection.max_concurrent_send_streams();
+    let state = State {
+        sender: Some(sender.clone()),
+        driver: None,
+        given_up: Vec::new(),
+        resets: VecDeque::new(),
+        wants_ping: false,
+        is_doubted: false,
+    };
+    let http2 = Arc::new(Http2 {
+        id: next_id(),
+        peer,
+        heard,
+        listener: OnceLock::new(),
+        state: Mutex::new(state),
+    });
+    let driver = Driver::new(Arc::clone(&http2), connection, sender, ping_pong, streams);
+    Ok(Started { connection: http2, driver, streams: as_limit(streams) })
+}
+
+fn as_limit(streams: usize) -> u32 {
+    u32::try_from(streams).unwrap_or(u32::MAX)
+}
+
+/// Error of a peer that does not begin as HTTP/2 does.
+fn refused(error: Option<h2::Error>, heard: &Heard) -> Error {
+    if heard.begins_as_http1() {
+        return Error::new(Stage::Connect, Kind::NotHttp2)
+            .with_message("the server answers in HTTP/1 to a client that speaks HTTP/2 only");
+    }
+    let closed = "the server closed the connection instead of beginning HTTP/2";
+    let Some(error) = error else { return Error::failed(Stage::Connect, closed) };
+    if error.is_io() {
+        return Error::failed(Stage::Connect, error).with_message(closed);
+    }
+    Error::new(Stage::Connect, Kind::NotHttp2)
+        .with_message(format!("the server does not begin as HTTP/2 does: {error}"))
+}
+
+impl Http2 {
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Returns the bytes that were read from the peer.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.bytes()
+    }
+
+    /// Sets the pool's listener, once.
+    pub(crate) fn attach(&self, listener: Box<dyn Listener>) {
+        let first = self.listener.set(listener).is_ok();
+        debug_assert!(first, "a connection is in one pool");
+    }
+
+    fn tell(&self, say: impl FnOnce(&dyn Listener)) {
+        if let Some(listener) = self.listener.get() {
+            say(&**listener);
+        }
+    }
+
+    /// Ends the connection in order: without streams it says GOAWAY and closes.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        let sender = state.sender.take();
+        let driver = state.driver.take();
+        drop(state);
+        drop(sender);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Returns a handle to send one request with; `None` if the connection is closed. After a long
+    /// silence the peer is asked for a sign of life beside it.
+    fn sender(&self) -> Option<SendRequest<Bytes>> {
+        let mut state = self.lock();
+        if self.heard.silent_for() >= SILENCE {
+            state.wants_ping = true;
+        }
+        state.sender.clone()
+    }
+
+    /// Holds something for a stream that was given up, until the peer has provably seen the reset.
+    /// A connection on which many were is drained.
+    pub(crate) fn give_up(&self, held: Box<dyn Any + Send>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.sender.is_none() {
+            drop(state);
+            return drop(held);
+        }
+        state.given_up.push(held);
+        state.wants_ping = true;
+        while state.resets.front().is_some_and(|at| now.duration_since(*at) >= RESET_SPAN) {
+            state.resets.pop_front();
+        }
+        state.resets.push_back(now);
+        let is_spent = state.resets.len() >= MAX_RESETS;
+        let driver = state.driver.take();
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        if is_spent {
+            self.tell(|pool| pool.draining(CloseReason::ResetBudget, Closer::Client));
+        }
+    }
+
+    /// Asks the peer for a sign of life, because a request had none: until it comes the connection
+    /// is suspect.
+    pub(crate) fn doubt(&self) {
+        let mut state = self.lock();
+        let is_new = !std::mem::replace(&mut state.is_doubted, true);
+        state.wants_ping = true;
+        let driver = state.driver.take();
+        drop(state);
+        if is_new {
+            self.tell(|pool| pool.suspect());
+        }
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

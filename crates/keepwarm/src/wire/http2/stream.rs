@@ -1,0 +1,384 @@
+//! One request on an HTTP/2 connection: a stream.
+
+use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Body as _, Frame};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::Http2;
+use crate::error::BoxError;
+use crate::wire::body::Body;
+use crate::wire::interim::InterimListener;
+
+/// Failure of a request.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing of the request was handed over.
+    Unsent,
+    /// The peer says that it has not processed the request, and will not.
+    Unprocessed,
+    /// The peer wants the request by HTTP/1.1.
+    NeedsHttp1,
+    /// The connection ended.
+    Cut(BoxError),
+    /// The peer gave the stream up, or the response broke the rules; the connection goes on.
+    Stream(BoxError),
+    /// The peer broke the rules of the connection.
+    Connection(BoxError),
+    /// The caller's body failed, or is not as long as declared.
+    Body(BoxError),
+}
+
+impl Failure {
+    fn of(error: h2::Error) -> Self {
+        match error.reason() {
+            Some(_) if error.is_go_away() && error.is_remote() => Self::Unprocessed,
+            Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => {
+                Self::Unprocessed
+            }
+            Some(Reason::HTTP_1_1_REQUIRED) if error.is_reset() && error.is_remote() => {
+                Self::NeedsHttp1
+            }
+            _ if error.is_io() => Self::Cut(error.into()),
+            _ if error.is_reset() => Self::Stream(error.into()),
+            _ => Self::Connection(error.into()),
+        }
+    }
+}
+
+/// The request's side of a stream.
+struct Upload {
+    body: Body,
+    send: SendStream<Bytes>,
+    /// Bytes that wait for the peer's window.
+    waiting: Bytes,
+    /// The body waits for `100 Continue`.
+    is_held: bool,
+    is_touched: bool,
+    waits_for_peer: bool,
+}
+
+/// A request that was handed over, and its response.
+pub(crate) struct Http2Stream {
+    head: Option<ResponseFuture>,
+    receive: Option<RecvStream>,
+    upload: Option<Upload>,
+    /// The task that sends the rest of the body once the head of the response has come.
+    background: Option<JoinHandle<()>>,
+    /// Bytes of the body that the head announces and that have not come.
+    left: Option<u64>,
+    is_head_request: bool,
+    /// Steps forward: bytes and heads, in either direction.
+    progress: u64,
+    written: u64,
+    http2: Arc<Http2>,
+}
+
+impl fmt::Debug for Http2Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http2Stream").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Http2 {
+    /// Hands a request over. `Err` if the connection takes none: the body comes back.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        request: http::Request<()>,
+        body: Body,
+        is_held: bool,
+    ) -> Result<Http2Stream, Body> {
+        let is_head_request = request.method() == Method::HEAD;
+        let ends = body.is_end_stream();
+        let mut noop = Context::from_waker(std::task::Waker::noop());
+        let Some(mut sender) = self.sender() else { return Err(body) };
+        if !matches!(sender.poll_ready(&mut noop), Poll::Ready(Ok(()))) {
+            return Err(body);
+        }
+        let Ok((head, send)) = sender.send_request(request, ends) else { return Err(body) };
+        let upload = (!ends).then(|| Upload {
+            body,
+            send,
+            waiting: Bytes::new(),
+            is_held,
+            is_touched: false,
+            waits_for_peer: false,
+        });
+        Ok(Http2Stream {
+            head: Some(head),
+            receive: None,
+            upload,
+            background: None,
+            left: None,
+            is_head_request,
+            progress: 0,
+            written: 1,
+            http2: Arc::clone(self),
+        })
+    }
+}
+
+impl Http2Stream {
+    pub(crate) const fn http2(&self) -> &Arc<Http2> {
+        &self.http2
+    }
+
+    pub(crate) const fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) const fn length_left(&self) -> Option<u64> {
+        self.left
+    }
+
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.upload.is_some() || self.background.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    /// Lets a task send the rest of the body, also while the response is not read.
+    pub(crate) fn continue_upload(&mut self, runtime: &Handle) {
+        let Some(mut upload) = self.upload.take() else { return };
+        self.background = Some(runtime.spawn(async move {
+            let mut written = 0;
+            if poll_fn(|cx| upload.poll(&mut written, cx)).await.is_err() {
+                upload.send.send_reset(Reason::CANCEL);
+            }
+        }));
+    }
+
+    /// Returns true if it is the peer that is waited for.
+    pub(crate) fn waits_for_peer(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.waits_for_peer || upload.is_held)
+    }
+
+    /// Returns true if the response is complete.
+    pub(crate) const fn response_is_complete(&self) -> bool {
+        self.head.is_none() && self.receive.is_none()
+    }
+
+    /// Lets the body go that waits for `100 Continue`.
+    pub(crate) fn release(&mut self) {
+        if let Some(upload) = &mut self.upload {
+            upload.is_held = false;
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.is_held)
+    }
+
+    /// Returns the body if no part of it was taken.
+    pub(crate) fn take_untouched(&mut self) -> Option<Body> {
+        let upload = self.upload.take_if(|upload| !upload.is_touched)?;
+        Some(upload.body)
+    }
+
+    /// Sends what the peer allows of the body. Ready when the body has been handed over.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if let Some(task) = self.background.as_mut().filter(|task| !task.is_finished()) {
+            let _ended = ready!(Pin::new(task).poll(cx));
+            self.background = None;
+        }
+        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        let before = upload.waiting.len();
+        let polled = upload.poll(&mut self.written, cx);
+        self.progress += u64::from(before != upload.waiting.len());
+        let result = ready!(polled);
+        self.progress += 1;
+        match result {
+            Ok(()) => {
+                self.upload = None;
+                Poll::Ready(Ok(()))
+            }
+            Err(failure) => {
+                if let Some(mut upload) = self.upload.take() {
+                    upload.send.send_reset(Reason::CANCEL);
+                }
+                Poll::Ready(Err(failure))
+            }
+        }
+    }
+
+    /// Reads the head of the response.
+    pub(crate) fn poll_head(
+        &mut self,
+        listener: Option<&InterimListener>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<http::Response<()>, Failure>> {
+        let Some(head) = &mut self.head else { return Poll::Pending };
+        while let Poll::Ready(Some(interim)) = head.poll_informational(cx) {
+            let Ok(interim) = interim else { break };
+            self.progress += 1;
+            if interim.status() == StatusCode::CONTINUE
+                && let Some(upload) = &mut self.upload
+            {
+                upload.is_held = false;
+            }
+            if let Some(listener) = listener {
+                listener.hear(interim.status(), interim.headers());
+            }
+        }
+        let response = ready!(Pin::new(head).poll(cx)).map_err(Failure::of)?;
+        self.head = None;
+        self.progress += 1;
+        let (parts, receive) = response.into_parts();
+        self.left = self.expected_length(parts.status, &parts.headers);
+        if self.is_held() {
+            // The final response has come: the body is not wanted.
+            self.stop_upload();
+        }
+        if receive.is_end_stream() {
+            self.check_length()?;
+        } else {
+            self.receive = Some(receive);
+        }
+        Poll::Ready(Ok(http::Response::from_parts(parts, ())))
+    }
+
+    fn expected_length(&self, status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+        if self.is_head_request
+            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+        {
+            return Some(0);
+        }
+        headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    fn check_length(&self) -> Result<(), Failure> {
+        match self.left {
+            Some(left @ 1..) => {
+                let words = format!("the response ended {left} bytes before its declared length");
+                Err(Failure::Stream(words.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the rest of the body up: the response needs none of it.
+    pub(crate) fn stop_upload(&mut self) {
+        if let Some(mut upload) = self.upload.take() {
+            upload.send.send_reset(Reason::CANCEL);
+        }
+    }
+
+    /// Reads the next frame of the response's body.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Some(receive) = &mut self.receive else { return Poll::Ready(None) };
+        if let Some(data) = ready!(receive.poll_data(cx)) {
+            let data = match data {
+                Ok(data) => data,
+                Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
+            };
+            // The reader has it: the peer may send as much again.
+            let _ = receive.flow_control().release_capacity(data.len());
+            self.progress += 1;
+            if let Some(left) = &mut self.left {
+                *left = left.saturating_sub(data.len() as u64);
+            }
+            if receive.is_end_stream() {
+                self.receive = None;
+                if let Err(failure) = self.check_length() {
+                    return Poll::Ready(Some(Err(failure)));
+                }
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let trailers = match ready!(receive.poll_trailers(cx)) {
+            Ok(trailers) => trailers,
+            Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
+        };
+        self.receive = None;
+        if let Err(failure) = self.check_length() {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn fail(&mut self, error: h2::Error) -> Failure {
+        self.receive = None;
+        // The head has been processed: nothing in here goes again.
+        match Failure::of(error) {
+            Failure::Unprocessed | Failure::NeedsHttp1 => {
+                Failure::Stream("the server gave the response up within its body".into())
+            }
+            failure => failure,
+        }
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        if let Some(task) = &self.background {
+            task.abort();
+        }
+    }
+}
+
+impl Upload {
+    fn poll(&mut self, written: &mut u64, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.waits_for_peer = false;
+        loop {
+            if self.send.poll_reset(cx).is_ready() {
+                // The peer wants no more of the body. Why is said on the response's side; with
+                // NO_ERROR it is no failure (RFC 9113, 8.1).
+                return Poll::Ready(Ok(()));
+            }
+            if self.is_held {
+                return Poll::Pending;
+            }
+            if !self.waiting.is_empty() {
+                self.send.reserve_capacity(self.waiting.len());
+                self.waits_for_peer = true;
+                let Some(Ok(granted)) = ready!(self.send.poll_capacity(cx)) else {
+                    return Poll::Ready(Ok(()));
+                };
+                self.waits_for_peer = false;
+                let part = self.waiting.split_to(granted.min(self.waiting.len()));
+                *written += part.len() as u64;
+                let ends = self.waiting.is_empty() && self.body.is_end_stream();
+                if self.send.send_data(part, ends).is_err() || ends {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            self.is_touched = true;
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => {
+                    let _ = self.send.send_data(Bytes::new(), true);
+                    return Poll::Ready(Ok(()));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(Failure::Body(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() && self.body.is_end_stream() => {
+                        let _ = self.send.send_data(data, true);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(data) => self.waiting = data,
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        let _ = self.send.send_trailers(trailers);
+                        return Poll::Ready(Ok(()));
+                    }
+                },
+            }
+        }
+    }
+}
