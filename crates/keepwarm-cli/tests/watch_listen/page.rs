@@ -152,6 +152,41 @@ fn needless_capabilities_are_dropped() {
     }
 }
 
+/// Memory stays where it is, however many connections have come and gone: a hundred bytes kept of each
+/// would be seen. They end by resets, since a TIME_WAIT is held for a minute.
+#[test]
+fn memory_does_not_grow_with_closes() {
+    const ROUND: u64 = 10_000;
+    const GROWTH_AT_MOST: f64 = (ROUND * 100) as f64;
+    let Some(namespace) = namespace() else { return };
+    namespace.enter().unwrap();
+    let exporter = Exporter::start(&["--level", "l1"]);
+    let mut upstream = Upstream::listen(Family::V4).unwrap();
+    let mut played = 0;
+    let mut after_round = || {
+        upstream.play(Way::ClientRst, ROUND, 1).unwrap();
+        played += ROUND;
+        let mut resident = 0.0;
+        let seen = until(|| {
+            let found = samples(&get(exporter.address, "/metrics").1);
+            let labels = ["side=\"client\"", "by=\"local_rst\""];
+            resident = found["process_resident_memory_bytes"];
+            sum(&found, "keepwarm_connections_closed_total", &labels) >= played as f64
+        });
+        assert!(seen, "{played} closes");
+        resident
+    };
+    // A burst that was read late may need more than any before it; growth of each round does not end.
+    let mut last = after_round();
+    let settles = (0..8).any(|_| {
+        let resident = after_round();
+        let grown = resident - last;
+        last = resident;
+        grown <= GROWTH_AT_MOST
+    });
+    assert!(settles, "it still grows, at {:.1} MB", last / 1e6);
+}
+
 #[test]
 fn page_needs_name_and_password() {
     let folder = folder("watch-listen-auth");

@@ -277,3 +277,136 @@ fn now(one: &DestinationRecord) -> Now {
         findings: findings(&one.findings),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keepwarm_record::watch::{Mode, OwnerRecord};
+
+    use super::*;
+
+    const PORTS: EphemeralPorts = EphemeralPorts { low: 32_768, high: 60_999, reserved: 0 };
+
+    /// A destination with connections that were opened, and as many closed but those that are open.
+    fn row(service: Option<u32>, opened: u64, alive: u64) -> Destination {
+        let service = service.map(|n| SocketAddr::new(std::net::Ipv4Addr::from(n).into(), 443));
+        let mut one = Destination::new(service, keepwarm_sockets::Side::Client);
+        one.side_evidence = SideEvidence::Connected;
+        (one.opened, one.alive, one.established) = (opened, alive, alive);
+        one.closed.local_fin = opened - alive;
+        one
+    }
+
+    fn take(book: &mut Book, second: u64, rows: &[Destination], process: &str) {
+        let mut report = HostReport::default();
+        report.window = Duration::from_secs(second);
+        report.destinations = rows.to_vec();
+        let mut record = WatchRecord::new(Level::L1, Mode::of_seconds(30.0));
+        let json = include_str!("../../../../keepwarm-record/records/watch_go.json");
+        let like = WatchRecord::from_json(json.parse().unwrap()).unwrap().destinations.remove(0);
+        let owner = OwnerRecord {
+            pid: std::process::id(),
+            process: Some(process.to_owned()),
+            ..like.owners[0].clone()
+        };
+        let recorded = |one: &Destination| DestinationRecord {
+            remote: one.service,
+            established: one.alive,
+            close_wait: 0,
+            time_wait: Some(0),
+            owners: vec![owner.clone()],
+            ..like.clone()
+        };
+        record.destinations = rows.iter().map(recorded).collect();
+        book.take(&report, &record, Some(PORTS));
+    }
+
+    fn opened(book: &Book) -> u64 {
+        book.series.values().map(|series| series.counts.opened).sum()
+    }
+
+    #[test]
+    fn series_are_bounded_and_lose_nothing() {
+        let mut book = Book::default();
+        let rows: Vec<Destination> = (1..=3_000).map(|n| row(Some(n), 2, 1)).collect();
+        take(&mut book, 2, &rows, "api");
+        assert_eq!(book.series.len(), MAX_SERIES + 1);
+        assert_eq!(opened(&book), 6_000);
+        let other = &book.series[&Labels::other(Side::Client)];
+        let rest = 3_000 - MAX_SERIES as u64;
+        assert_eq!(other.now.as_ref().map(|now| now.established), Some(rest));
+        assert_eq!(other.counts.closes(), rest);
+    }
+
+    #[test]
+    fn folded_destination_is_not_counted_again() {
+        let mut book = Book::default();
+        take(&mut book, 2, &[row(Some(1), 5, 1), row(Some(2), 7, 0)], "api");
+        take(&mut book, 4, &[row(Some(1), 5, 1), row(None, 7, 0)], "api");
+        assert_eq!(opened(&book), 12);
+        take(&mut book, 6, &[row(Some(1), 6, 1), row(None, 9, 0)], "api");
+        assert_eq!(
+            (opened(&book), book.series[&Labels::other(Side::Client)].counts.opened),
+            (15, 2)
+        );
+        // It comes again, and begins at nothing.
+        take(&mut book, 8, &[row(Some(1), 6, 1), row(None, 9, 0), row(Some(2), 3, 0)], "api");
+        assert_eq!(opened(&book), 18);
+    }
+
+    #[test]
+    fn series_of_the_gone_end() {
+        let mut book = Book::default();
+        let at = |second: u64| second + ENDS_AFTER.as_secs();
+        take(&mut book, 2, &[row(Some(1), 5, 0), row(Some(2), 5, 1)], "api");
+        take(&mut book, at(1), &[row(Some(1), 5, 0), row(Some(2), 5, 1)], "api");
+        assert_eq!(book.series.len(), 2);
+        take(&mut book, at(3), &[row(Some(1), 5, 0), row(Some(2), 5, 1)], "api");
+        assert_eq!((book.series.len(), opened(&book)), (1, 5), "one has a connection open");
+        take(&mut book, at(5), &[row(Some(1), 8, 0), row(Some(2), 5, 1)], "api");
+        assert_eq!((book.series.len(), opened(&book)), (2, 8), "three since");
+    }
+
+    #[test]
+    fn counts_go_to_the_owner_of_the_time() {
+        let mut book = Book::default();
+        take(&mut book, 2, &[row(Some(1), 5, 1)], "old");
+        take(&mut book, 4, &[row(Some(1), 8, 1)], "new");
+        let of = |process: &str| {
+            let mut named = book
+                .series
+                .iter()
+                .filter(|(labels, _)| labels.owner.process.as_deref() == Some(process));
+            named.next().map(|(_, series)| (series.counts.opened, series.now.is_some())).unwrap()
+        };
+        assert_eq!((of("old"), of("new")), ((5, false), (3, true)));
+    }
+
+    #[test]
+    fn close_of_another_kind_is_no_second_one() {
+        let mut book = Book::default();
+        let mut one = row(Some(1), 10, 0);
+        take(&mut book, 2, &[one.clone()], "api");
+        (one.closed.local_fin, one.closed.remote_fin) = (0, 10);
+        take(&mut book, 4, &[one.clone()], "api");
+        one.closed.remote_fin = 12;
+        one.opened = 12;
+        take(&mut book, 6, &[one], "api");
+        let closes: u64 = book.series.values().map(|series| series.counts.closes()).sum();
+        assert_eq!(closes, 12);
+    }
+
+    #[test]
+    fn guessed_ephemeral_port_is_no_label() {
+        let mut book = Book::default();
+        let mut guessed = row(Some(1), 1, 1);
+        guessed.side_evidence = SideEvidence::Guess;
+        guessed.service = Some("10.0.0.5:40000".parse().unwrap());
+        let mut known = guessed.clone();
+        known.side_evidence = SideEvidence::Listener;
+        known.service = Some("10.0.0.5:40001".parse().unwrap());
+        take(&mut book, 2, &[guessed, known], "api");
+        let mut remotes: Vec<_> = book.series.keys().map(|labels| labels.remote).collect();
+        remotes.sort_unstable();
+        assert_eq!(remotes, [None, Some("10.0.0.5:40001".parse().unwrap())]);
+    }
+}
