@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
 use keepwarm_diagnose::{
-    Cause, Evidence, Finding, Idle, Level, PortOutlook, Ports, Requests, ResetReasons, Side, judge,
+    Cause, Evidence, Finding, Idle, Level, Messages, PortOutlook, Ports, Requests, ResetReasons,
+    Side, judge,
 };
 
 fn requests(p50: u32, max: u32, common: (u32, f64)) -> Option<Requests> {
@@ -75,6 +76,52 @@ fn client_per_request_is_d1() {
     let tls = Evidence { requests: requests(4, 5, (4, 0.97)), ..seen };
     assert_eq!(code(&tls), "D1");
     assert!(main_finding(&tls).confidence < 0.9, "a few requests look the same");
+}
+
+#[test]
+fn unknown_closers_are_spoken_for() {
+    let known =
+        Evidence { local_fin: 940, unclassified: 60, idle_local: idle(1, (1, 0.9)), ..seen() };
+    assert_eq!(code(&known), "D1");
+    let other = Evidence { remote_fin: 60, unclassified: 0, ..known };
+    assert_eq!(code(&other), "D6", "the server closed some");
+}
+
+#[test]
+fn messages_that_are_alike_are_requests() {
+    let five = Evidence {
+        requests: requests(5, 5, (5, 1.0)),
+        local_fin: 1000,
+        idle_local: idle(1, (1, 0.9)),
+        ..seen()
+    };
+    assert_eq!(code(&five), "D1", "a handshake takes some");
+    for messages in [Messages::Alike, Messages::Plain] {
+        assert_eq!(code(&Evidence { messages, ..five.clone() }), "D5", "{messages:?}");
+    }
+    let three = Evidence { requests: requests(3, 3, (3, 1.0)), ..five };
+    assert_eq!(code(&Evidence { messages: Messages::Plain, ..three.clone() }), "D1", "in parts");
+    assert_eq!(code(&Evidence { messages: Messages::Alike, ..three }), "D5");
+}
+
+#[test]
+fn requests_behind_a_handshake_are_bounds() {
+    let one = Evidence {
+        messages: Messages::BehindHandshake,
+        requests_at_most: requests(2, 3, (2, 0.9)),
+        local_fin: 1000,
+        idle_local: idle(1, (1, 0.9)),
+        ..seen()
+    };
+    assert_eq!(code(&one), "D1");
+    let found = main_finding(&one);
+    assert!((0.9..1.0).contains(&found.confidence), "{found:?}");
+    assert!(found.summary.contains("1 to 2 a connection"), "{}", found.summary);
+    let many = Evidence { requests_at_most: requests(6, 6, (6, 1.0)), ..one.clone() };
+    assert!(main_finding(&many).summary.contains("made for a few requests"), "six may be some");
+    let late = Evidence { idle_local: idle(280, (280, 0.9)), ..one };
+    let found = main_finding(&late);
+    assert!(found.confidence < 0.5 && found.summary.contains("D13"), "{found:?}");
 }
 
 #[test]

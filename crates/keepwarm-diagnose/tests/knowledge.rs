@@ -223,3 +223,14 @@ fn versions_are_read_up_to_text() {
     assert!(admits("1.15.3") && admits("1.29.6") && !admits("1.29.7") && !admits("1.14"));
     assert!(range.admits(None), "an unknown version may be any");
 }
+
+#[test]
+fn every_finding_says_what_refutes_it() {
+    let pages: Vec<_> = TOPICS.iter().filter(|one| one.name.starts_with('D')).collect();
+    assert_eq!(pages.len(), 15, "D1 to D14, and D4-D6");
+    for page in pages {
+        for part in ["How it shows", "What it is not:", "What would refute it:"] {
+            assert!(page.text.contains(part), "{}: {part}", page.name);
+        }
+    }
+}

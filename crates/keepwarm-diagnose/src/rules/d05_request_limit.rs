@@ -22,9 +22,9 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let by = |side| seen.share_closed_by(side);
     let closer = if by(Side::Server) >= by(Side::Client) { Side::Server } else { Side::Client };
     let is_known = by(Side::Server) + by(Side::Client) >= DOMINANT;
-    // Without a closer there is no idle time either: the number alone is the evidence.
-    let idle = seen.idle_before_close_by(closer);
-    let at_once = idle.map_or(!is_known, |idle| idle.p50_ms <= AT_ONCE_MS);
+    // Where the idle time is not known (no closer is, or data before the close may be a farewell), the
+    // number alone is the evidence.
+    let at_once = seen.idle_before_close_by(closer).is_none_or(|idle| idle.p50_ms <= AT_ONCE_MS);
     let is_alike = seen.messages == Messages::Alike;
     // Up to some messages, one request behind an introduction takes the same number each time.
     let few = requests.common <= INTRODUCED && !is_alike;

@@ -332,4 +332,31 @@ pub(crate) mod tests {
             info: Some(info),
         }
     }
+
+    /// A socket that was closed with so many bytes unread, after so many messages in each direction.
+    fn unread(rqueue: u32, messages: u32) -> DeadSocket {
+        let info = TcpInfo {
+            data_segs_out: Some(messages),
+            data_segs_in: Some(messages),
+            bytes_sent: Some(u64::from(messages) * 200),
+            bytes_retrans: Some(0),
+            last_data_sent_ms: Some(1_000),
+            last_data_recv_ms: Some(0),
+            ..TcpInfo::default()
+        };
+        let read_at = Duration::from_secs(9);
+        let died = DeathTime { read_at, not_before: read_at };
+        DeadSocket::new(Socket { rqueue, ..event(info) }, false, None, died)
+    }
+
+    #[test]
+    fn unread_close_notify_is_a_farewell() {
+        let is_farewell =
+            |rqueue, messages| unread(rqueue, messages).has_unread_farewell(Side::Client);
+        assert!(is_farewell(25, 4), "24 bytes of TLS 1.3, and the FIN behind them");
+        assert!(is_farewell(86, 4), "the longest of TLS 1.2, and a FIN");
+        assert!(!is_farewell(87, 4), "a part of a body");
+        assert!(!is_farewell(25, 1), "one message is no handshake: a part of a short body");
+        assert!(!is_farewell(1, 4), "a FIN alone is no data");
+    }
 }

@@ -183,8 +183,11 @@ impl OpenSocket {
         };
         let more =
             [now.messages.saturating_sub(messages), now.answers.saturating_sub(self.answers)];
-        let is_farewell = more != [0, 0] && more.iter().all(|more| *more <= 1);
-        if is_farewell { Farewell::Said } else { Farewell::NotSaid }
+        match more {
+            [0, 0] => Farewell::NotSaid,
+            [..=1, ..=1] => Farewell::Said,
+            _ => Farewell::Unknown,
+        }
     }
 
     /// Returns the requests within the window as of the last dump, see [`in_window`](Self::in_window).
@@ -274,11 +277,11 @@ fn idle_before_fin(info: &TcpInfo, now: &Exchange, farewell: Farewell) -> Option
 /// Whether the last data on a connection was a farewell, as the last dump before shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Farewell {
-    /// No dump met the connection idle.
+    /// No dump met the connection idle, or more has been said since: the last of it may be one.
     Unknown,
     /// The connection was idle, and no more than a farewell has been said since.
     Said,
-    /// Nothing, or more, has been said since.
+    /// Nothing has been said since.
     NotSaid,
 }
 
