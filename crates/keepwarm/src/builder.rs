@@ -3,11 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 #[cfg(unix)]
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue};
 use keepwarm_pool::Limit;
+#[cfg(feature = "tls")]
+use rustls::client::danger::ServerCertVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
@@ -20,13 +23,16 @@ use crate::error::{BoxError, Error, Result};
 use crate::observe::observer::{Observer, Observers};
 use crate::origin_key::OriginRef;
 use crate::policy::ClientPolicy;
+use crate::policy::cookies::CookieStore;
 use crate::policy::proxy::{Proxy, from_env};
 use crate::policy::redirect::RedirectPolicy;
 use crate::request::parse;
 use crate::settings::{Protocol, Settings};
 use crate::wire::connect::{Connector, Destination, Name, Resolver};
 #[cfg(feature = "tls")]
-use crate::wire::tls::{Certificate, Identity, TlsSettings};
+use crate::wire::tls::{
+    Certificate, Identity, RotatingIdentity, TlsSettings, TlsVersion, Verification,
+};
 use crate::wire::transport::Transport;
 
 /// Settings for a [`Client`]; [`build`](ClientBuilder::build) checks them all.
@@ -470,6 +476,27 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets a store of cookies: asked before each request, redirects included, and told of every
+    /// `Set-Cookie`, also of a redirect. Go: `Client.Jar`. The tower service uses it too.
+    ///
+    /// Default: none; cookies are not sent back. A request with a field `Cookie` of its own is not
+    /// given the store's, until a redirect to another origin has removed it.
+    pub fn cookie_store(mut self, store: impl CookieStore) -> Self {
+        self.policy_mut().cookies = Some(Arc::new(store));
+        self
+    }
+
+    /// Sets if cookies are kept in a [`Jar`](crate::Jar) of the client's own.
+    ///
+    /// Default: false.
+    #[cfg(feature = "cookies")]
+    pub fn cookies(mut self, keep: bool) -> Self {
+        let jar =
+            keep.then(|| Arc::new(crate::policy::cookies::Jar::new()) as Arc<dyn CookieStore>);
+        self.policy_mut().cookies = jar;
+        self
+    }
+
     /// Adds a rule: which requests go through which proxy. The first rule that names a proxy counts.
     /// Go: `Transport.Proxy`. A request can set its own.
     ///
@@ -604,6 +631,90 @@ impl ClientBuilder {
     #[cfg(feature = "tls")]
     pub fn tls_server_name(mut self, name: impl Into<Option<String>>) -> Self {
         self.tls.server_name = name.into();
+        self
+    }
+
+    /// Sets the certificates that are trusted, and no others: the platform's roots are not read. Go:
+    /// `TLSClientConfig.RootCAs`.
+    ///
+    /// Default: the platform's roots. Further ones of
+    /// [`root_certificates`](Self::root_certificates) are trusted too. None at all is refused.
+    #[cfg(feature = "tls")]
+    pub fn tls_roots_only(mut self, roots: impl IntoIterator<Item = Certificate>) -> Self {
+        self.tls.roots.extend(roots);
+        self.tls.verification = Verification::OnlyRoots;
+        self
+    }
+
+    /// Sets who verifies servers: a pin of a certificate, or rules of one's own. Go:
+    /// `TLSClientConfig.VerifyConnection`, which comes after its own.
+    ///
+    /// Default: the platform. The verifier is given the chain and the name, and answers for both.
+    #[cfg(feature = "tls")]
+    pub fn tls_verifier(mut self, verifier: Arc<dyn ServerCertVerifier>) -> Self {
+        self.tls.verification = Verification::Own(verifier);
+        self
+    }
+
+    /// Trusts any certificate of any server: whoever is on the way reads and changes everything.
+    /// Go: `TLSClientConfig.InsecureSkipVerify`.
+    ///
+    /// Default: false. For a test, [`tls_roots_only`](Self::tls_roots_only) with its certificate is
+    /// as easy.
+    #[cfg(feature = "tls")]
+    pub fn danger_accept_invalid_certs(mut self, accept: bool) -> Self {
+        self.tls.verification = if accept { Verification::None } else { Verification::Platform };
+        self
+    }
+
+    /// Sets the lowest version of TLS. Go: `TLSClientConfig.MinVersion`.
+    ///
+    /// Default: TLS 1.2.
+    #[cfg(feature = "tls")]
+    pub fn min_tls_version(mut self, version: TlsVersion) -> Self {
+        self.tls.min_version = version;
+        self
+    }
+
+    /// Sets the highest version of TLS. Go: `TLSClientConfig.MaxVersion`.
+    ///
+    /// Default: TLS 1.3. One that is below the lowest is refused.
+    #[cfg(feature = "tls")]
+    pub fn max_tls_version(mut self, version: TlsVersion) -> Self {
+        self.tls.max_version = version;
+        self
+    }
+
+    /// Sets if the keys of each TLS connection are written to the file that the variable
+    /// `SSLKEYLOGFILE` names, for wireshark. Go: `TLSClientConfig.KeyLogWriter`.
+    ///
+    /// Default: false, and the variable is not read. The file lets its reader decrypt the traffic.
+    #[cfg(feature = "tls")]
+    pub fn tls_key_log(mut self, write: bool) -> Self {
+        self.tls.key_log = write;
+        self
+    }
+
+    /// Sets the client's own certificate as one that may be replaced. Go:
+    /// `TLSClientConfig.GetClientCertificate`.
+    ///
+    /// Default: none. Sessions are not resumed then, since a resumed one has the identity of its
+    /// first handshake: the cost is a whole handshake for each connection.
+    #[cfg(feature = "tls")]
+    pub fn rotating_identity(mut self, identity: &RotatingIdentity) -> Self {
+        self.tls.rotating = Some(identity.clone());
+        self
+    }
+
+    /// Sets the whole configuration of TLS but ALPN, which is the client's. Go:
+    /// `Transport.TLSClientConfig`. reqwest: `tls_backend_preconfigured`.
+    ///
+    /// Default: one made of the other settings, which are refused beside this one, but for
+    /// [`tls_server_name`](Self::tls_server_name) and
+    /// [`tls_handshake_timeout`](Self::tls_handshake_timeout).
+    #[cfg(feature = "tls")]
+    pub fn tls_config(mut self, config: Arc<rustls::ClientConfig>) -> Self {
+        self.tls.config = Some(config);
         self
     }
 

@@ -144,7 +144,8 @@ impl Client {
         request.sent_by(Arc::clone(self.origins())).send()
     }
 
-    /// Makes a request with any method but CONNECT. `url` is absolute:
+    /// Makes a request with any method. CONNECT goes to the host of the URL, and asks for a tunnel to
+    /// the host and port of the field `Host`, or else of the URL. `url` is absolute:
     /// `http://host[:port]/path?query`; an IPv6 address may have a zone (RFC 6874),
     /// `http://[fe80::1%25eth0]/`. Bytes that may not stand in the path and the query of a URI
     /// are percent-encoded, such as spaces, quotes and those beyond ASCII; a host beyond ASCII is

@@ -76,6 +76,9 @@
 //! * `charset`: [`Response::text`] in every character set of the web, by `encoding_rs`.
 //! * `gzip` (with deflate), `brotli`, `zstd`: responses decompressed, see
 //!   [`ClientBuilder::decompress`].
+//! * `cookies`: `Jar`, by `cookie_store` and `psl`.
+//! * `multipart`: forms of several parts, with files.
+//! * `blocking`: the client for code without async.
 //! * `tracing`: the spans above, and warnings as events.
 //! * `idn`: hosts beyond ASCII in URLs and redirects, by IDNA (`idna`).
 //! * `opentelemetry`: `OpenTelemetryMetrics`, an observer that measures a client under the names of
@@ -94,15 +97,17 @@
 
 // Code map. Imports between folders run from the first line to the last, and never back (`.ci/pure`):
 //
-//   client builder request response get service   the public face
+//   client builder request response get service multipart blocking   the public face
 //   testing/    a network in memory, above all; no other module imports it
 //   exchange/   one request and its response: attempts, retries, redirects, bodies, draining
 //   pool/       the pools: origins, leases, dials, the keeper task, limits across origins
 //   wire/       one connection: streams, HTTP/1.1, HTTP/2, wake-ups, request bodies
-//   policy/     what a client or a request was told: defaults, redirects, proxies
+//   policy/     what a client or a request was told: defaults, redirects, proxies, cookies
 //   observe/    statistics, events, warnings, explanations, spans
 //   settings clock deadline origin_key url, decode encode error beneath all: numbers, time, names, and failures
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod builder;
 mod client;
 mod clock;
@@ -112,6 +117,8 @@ mod encode;
 mod error;
 mod exchange;
 mod get;
+#[cfg(feature = "multipart")]
+pub mod multipart;
 mod observe;
 mod origin_key;
 mod policy;
@@ -142,13 +149,18 @@ pub use observe::observer::{Event, EventKind, Observer, Outcome};
 pub use observe::otel::OpenTelemetryMetrics;
 pub use observe::stats::{CloseCount, OriginStats, PoolStats, Stats};
 pub use observe::warnings::{Warning, warnings};
+pub use policy::cookies::CookieStore;
+#[cfg(feature = "cookies")]
+pub use policy::cookies::Jar;
 pub use policy::proxy::{NoProxy, Proxy, ProxyServer};
 pub use policy::redirect::{Hop, Redirect, RedirectAction, RedirectPolicy};
 pub use request::{Request, RequestBuilder};
-pub use response::{ConnectionInfo, RedirectStopped, Response, ResponseBody, TlsInfo};
+pub use response::{ConnectionInfo, RedirectStopped, Response, ResponseBody, TlsInfo, Upgraded};
 pub use wire::body::Body;
 pub use wire::connect;
 #[cfg(feature = "tls")]
-pub use wire::tls::{Certificate, Identity};
+pub use wire::tls::{Certificate, Identity, RotatingIdentity, TlsVersion};
 
 pub use http;
+#[cfg(feature = "tls")]
+pub use rustls;

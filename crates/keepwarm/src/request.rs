@@ -157,6 +157,16 @@ impl RequestBuilder {
         self
     }
 
+    /// Sets the body to a form of several parts, and `Content-Type` to its media type.
+    #[cfg(feature = "multipart")]
+    pub fn multipart(mut self, form: crate::multipart::Form) -> Self {
+        if let Ok(media) = HeaderValue::from_str(&form.media()) {
+            self.outgoing.headers.insert(CONTENT_TYPE, media);
+        }
+        self.outgoing.set_body(form.into_body());
+        self
+    }
+
     /// Sets `Authorization` to a user and a password (RFC 7617), marked as sensitive: it is in no
     /// debug output. A colon in the user is refused.
     pub fn basic_auth<U: Display, P: Display>(mut self, user: U, password: Option<P>) -> Self {
@@ -242,8 +252,9 @@ impl RequestBuilder {
     ///
     /// The task that drives the request calls the function, for each attempt and each redirect, so
     /// it should be quick. Of all interim responses and the head of the final one together at most
-    /// 1 MiB is read; beyond it the request fails. `101 Switching Protocols` is always an error,
-    /// since this client supports HTTP/1.1 only.
+    /// 1 MiB is read; beyond it the request fails. `101 Switching Protocols` is not among
+    /// them: it is a response, see [`Response::upgrade`], and an error unless the request has
+    /// `Upgrade`.
     ///
     /// ```no_run
     /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {

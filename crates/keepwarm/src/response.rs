@@ -15,6 +15,8 @@ use crate::exchange::outgoing::Outgoing;
 pub use crate::exchange::redirect::RedirectStopped;
 pub use crate::exchange::response_body::{ConnectionInfo, ResponseBody};
 use crate::exchange::send::Sent;
+use crate::exchange::upgrade::Switched;
+pub use crate::exchange::upgrade::Upgraded;
 use crate::url::printable;
 pub use crate::wire::peer::TlsInfo;
 
@@ -282,6 +284,23 @@ impl Response {
         let named = self.headers().get(CONTENT_TYPE).and_then(charset);
         let bytes = self.bytes().await?;
         Ok(decode(&bytes, named.as_deref().unwrap_or(default)))
+    }
+
+    /// Takes over the connection, after `101 Switching Protocols` to a request with `Connection:
+    /// upgrade` and `Upgrade`, or a 2xx to a CONNECT. Go: `Response.Body`, which is a `Writer` then.
+    ///
+    /// The connection counts as active until it is dropped, so that limits hold, and then closes, as
+    /// [`NotPersistent`](CloseReason::NotPersistent). No timeout of the request holds for it.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid) if the response has not switched protocols.
+    pub fn upgrade(self) -> Result<Upgraded> {
+        let switched = self.inner.extensions().get::<Switched>().and_then(Switched::take);
+        switched.ok_or_else(|| {
+            let status = self.status();
+            Error::invalid(format!("{status}: the server did not switch protocols"))
+        })
     }
 
     /// Converts into a response of the `http` crate, with its [`ConnectionInfo`] as an extension, and

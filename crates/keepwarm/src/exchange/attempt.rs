@@ -5,7 +5,7 @@
 use std::task::{Context, Poll};
 
 use http::HeaderMap;
-use http::header::{CONNECTION, HOST, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{CONNECTION, HOST, HeaderValue, PROXY_AUTHORIZATION, UPGRADE, USER_AGENT};
 use keepwarm_http1::encode::{BadTarget, HeadWriter, RequestFraming, Target};
 use keepwarm_http1::fields::connection_lists;
 use keepwarm_http1::{Asked, Refusal};
@@ -32,8 +32,8 @@ use crate::wire::interim::{Expectation, InterimListener, expects_continue};
 const TOO_LARGE: &str =
     "more than 1 MiB of interim responses (1xx) and header fields, and no end of them";
 
-/// Error of a 101, which switches the connection to a protocol that this client does not support.
-const SWITCHED: &str = "the server switched protocols (101), which this client does not";
+/// Error of a 101 that no `Upgrade` of the request asked for.
+const SWITCHED: &str = "the server switched protocols (101), and the request did not ask for that";
 
 /// A failed attempt. Its connection broke or was closed, or is being drained.
 pub(super) struct Failure {
@@ -90,7 +90,7 @@ pub(super) fn begin(
     write_head(origin, outgoing, framing, adds_close, lease.connection().head_buffer())?;
     lease.begin(drain_response);
     lease.connection().send(Sending {
-        asked: if outgoing.method == http::Method::HEAD { Asked::Head } else { Asked::Plain },
+        asked: asked(outgoing),
         body,
         is_chunked: framing == RequestFraming::Chunked,
         is_held,
@@ -107,6 +107,21 @@ pub(super) fn begin(
     })
 }
 
+/// Returns what the framing of the response depends on.
+fn asked(outgoing: &Outgoing) -> Asked {
+    match outgoing.method {
+        http::Method::HEAD => Asked::Head,
+        http::Method::CONNECT => Asked::Connect,
+        _ if !outgoing.headers.is_empty()
+            && outgoing.headers.contains_key(UPGRADE)
+            && connection_lists(&outgoing.headers, "upgrade") =>
+        {
+            Asked::Upgrade
+        }
+        _ => Asked::Plain,
+    }
+}
+
 /// Writes the head that goes on the wire: origin-form target, `Host`, the caller's fields,
 /// `User-Agent`, the framing of the body, and `Connection: close` if connections are not kept.
 fn write_head(
@@ -116,7 +131,7 @@ fn write_head(
     adds_close: bool,
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    if origin.key().is_forwarded() {
+    if origin.key().is_forwarded() || outgoing.method == http::Method::CONNECT {
         return write_forwarded(origin, outgoing, framing, adds_close, out);
     }
     let target = Target::Origin(outgoing.uri.path_and_query().map_or("", |target| target.as_str()));
@@ -133,7 +148,7 @@ fn write_head(
 }
 
 /// Writes the head of a request that a proxy reads: the target in absolute-form (RFC 9112, 3.2.2),
-/// and the proxy's own fields.
+/// or in authority-form for CONNECT (3.2.3), and the proxy's own fields.
 fn write_forwarded(
     origin: &Origin,
     outgoing: &Outgoing,
@@ -145,10 +160,20 @@ fn write_forwarded(
     let own = OriginRef::of(&outgoing.uri)?.to_key().host_field();
     let authority = own.to_str().unwrap_or_default();
     let path = outgoing.uri.path_and_query().map_or("", |target| target.as_str());
-    let target = Target::Absolute { scheme: "http", authority, path };
     let host = headers.get(HOST).unwrap_or(&own);
+    let place;
+    let target = if outgoing.method == http::Method::CONNECT {
+        // The caller's `Host` names the end of the tunnel.
+        place = match headers.get(HOST).and_then(|host| host.to_str().ok()) {
+            Some(host) => host.to_owned(),
+            None => OriginRef::of(&outgoing.uri)?.to_key().place(),
+        };
+        Target::Authority(&place)
+    } else {
+        Target::Absolute { scheme: "http", authority, path }
+    };
     let mut head = HeadWriter::begin(out, &outgoing.method, target, host).map_err(unusable)?;
-    if let Some(via) = origin.key().via() {
+    if let Some(via) = origin.key().via().filter(|_| origin.key().is_forwarded()) {
         head.fields(&via.server.fields);
         if !headers.contains_key(PROXY_AUTHORIZATION)
             && let Some(authorization) = via.server.authorization()

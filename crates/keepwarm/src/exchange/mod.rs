@@ -16,11 +16,14 @@
 //! | `response_body` | the response's body, and how its connection returns |
 //! | `frames` | frames that have been read and wait for their reader |
 //! | `upload` | an upload that outlives the head of its response |
+//! | `upgrade` | a connection that has left HTTP |
+//! | `cookies` | cookies of one hop |
 //! | `warm` | connections ahead of the first request |
 //! | `drain` | reading the rest of an abandoned response |
 
 pub(crate) mod acquire;
 pub(crate) mod attempt;
+pub(crate) mod cookies;
 pub(crate) mod decoding;
 pub(crate) mod drain;
 pub(crate) mod frames;
@@ -33,5 +36,6 @@ pub(crate) mod retry;
 pub(crate) mod round_trip;
 pub(crate) mod route;
 pub(crate) mod send;
+pub(crate) mod upgrade;
 pub(crate) mod upload;
 pub(crate) mod warm;

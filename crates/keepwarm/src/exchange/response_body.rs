@@ -279,6 +279,24 @@ impl ResponseBody {
         }
     }
 
+    /// Returns the empty body of a response whose connection has left HTTP.
+    pub(crate) fn without_connection(info: ConnectionInfo, tls: Option<Arc<TlsInfo>>) -> Self {
+        Self {
+            frames: Frames::default(),
+            left: Some(0),
+            lease: None,
+            upload: None,
+            http2: None,
+            reused: info.reused(),
+            attempts: info.attempts,
+            deadline: Deadline::default(),
+            stall: StallWatch::new(None),
+            events: RequestEvents::default(),
+            tls,
+            decoding: None,
+        }
+    }
+
     /// Takes the frames whose bytes have been read, and returns the connection to the pool if the
     /// response is complete with them.
     fn take_buffered(&mut self) {

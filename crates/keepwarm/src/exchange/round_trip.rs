@@ -31,6 +31,7 @@ use super::outgoing::Outgoing;
 use super::response_body::{ConnectionInfo, ResponseBody};
 use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
 use super::route::route;
+use super::upgrade::Switched;
 use crate::deadline::{Deadline, StallWatch};
 use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
@@ -98,7 +99,11 @@ impl Arrived {
             Carrier::Connection(lease) => lease,
             Carrier::Stream(stream) => return of_stream(*stream, info, deadline, stall, events),
         };
-        let ResponseHead { status, version, headers, .. } = lease.connection().take_head();
+        let ResponseHead { status, version, headers, framing } = lease.connection().take_head();
+        if framing == Framing::Switched {
+            let head = ResponseHead { status, version, headers, framing };
+            return switch(lease, info, head, events);
+        }
         let mut response = http::Response::new(ResponseBody::new(lease, info, deadline, stall));
         *response.status_mut() = status;
         *response.version_mut() = version;
@@ -429,10 +434,29 @@ impl RoundTrip {
 
 /// Rejects a request that cannot be sent. Returns true if it needs a server that understands chunks.
 fn check(outgoing: &Outgoing) -> Result<bool> {
-    if outgoing.method == http::Method::CONNECT {
-        return Err(Error::invalid("CONNECT is not supported: it makes a tunnel, not a request"));
+    // A tunnel takes a connection of HTTP/1.1, and ALPN may choose HTTP/2.
+    if outgoing.method == http::Method::CONNECT && outgoing.uri.scheme_str() == Some("https") {
+        return Err(Error::invalid("CONNECT goes to an http URL; through a proxy, set proxy"));
     }
     framing::check(outgoing)
+}
+
+/// Hands over a connection that has left HTTP: see [`Response::upgrade`](crate::Response::upgrade).
+#[cold]
+fn switch(
+    mut lease: Lease,
+    info: ConnectionInfo,
+    head: ResponseHead,
+    events: RequestEvents,
+) -> http::Response<ResponseBody> {
+    let body = ResponseBody::without_connection(info, lease.connection().tls().cloned());
+    let mut response = http::Response::new(body);
+    *response.status_mut() = head.status;
+    *response.version_mut() = head.version;
+    *response.headers_mut() = head.headers;
+    response.extensions_mut().insert(Switched::new(lease));
+    response.body_mut().report_to(events);
+    response
 }
 
 /// Returns true if a response refuses the expectation of its request.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, Uri};
 
+use super::cookies;
 use super::outgoing::Outgoing;
 use super::redirect::{self, Next, RedirectStopped};
 use super::round_trip::{Arrived, round_trip};
@@ -38,8 +39,10 @@ pub(crate) async fn send(
     let mut trail = Trail::default();
     let mut _between_hops = None;
     loop {
+        let with_cookies = cookies::add(policy.as_deref(), outgoing);
         let mut arrived = round_trip(origins, outgoing, &mut deadline).await?;
         let head = arrived.head();
+        cookies::store(policy.as_deref(), outgoing, with_cookies, &head.headers);
         let Some(next) = redirect::next(outgoing, head.status, &head.headers) else {
             return Ok(Sent { arrived, deadline, stopped: None });
         };

@@ -1,16 +1,19 @@
 //! What a client or a request was told beyond pool and timeouts: defaults of requests,
-//! redirects, proxies.
+//! redirects, proxies, cookies.
 //!
 //! Owns settings and pure rules. Opens no connection and reads no response. A client or a request
 //! that uses none of it pays one branch: each set is one optional box.
 
+pub(crate) mod cookies;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 
+use self::cookies::CookieStore;
 use self::proxy::{Choice, Proxy};
 use self::redirect::RedirectPolicy;
 use crate::decode::Codings;
@@ -29,6 +32,7 @@ pub(crate) struct ClientPolicy {
     pub(crate) max_decompressed: Option<Option<u64>>,
     /// Rules of proxies; the first that names one counts.
     pub(crate) proxies: Vec<Proxy>,
+    pub(crate) cookies: Option<Arc<dyn CookieStore>>,
 }
 
 impl ClientPolicy {

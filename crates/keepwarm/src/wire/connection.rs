@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Frame;
 use keepwarm_http1::fields::{KeepAlive, keep_alive};
@@ -370,6 +370,16 @@ impl Connection {
     /// not (RFC 9112, 6.1).
     pub(crate) const fn takes_chunks(&self) -> bool {
         !self.http1.decoder().is_http_1_0()
+    }
+
+    /// Returns what has been read and the stream, once the response has switched protocols.
+    pub(crate) const fn switched(&mut self) -> (&mut BytesMut, &mut Stream) {
+        self.http1.switched()
+    }
+
+    /// Notes that the peer has ended its side of a connection that switched protocols.
+    pub(crate) const fn note_peer_end(&mut self) {
+        self.http1.note_peer_end();
     }
 
     /// Takes the server's advice of the exchange that has ended.

@@ -336,6 +336,14 @@ impl Http1 {
         }
     }
 
+    pub(crate) const fn switched(&mut self) -> (&mut BytesMut, &mut Stream) {
+        (&mut self.read, &mut self.stream)
+    }
+
+    pub(crate) const fn note_peer_end(&mut self) {
+        self.peer_has_ended = true;
+    }
+
     /// Ends the stream in order, where that costs no wait: TLS says that it ends. A socket says so
     /// when it is closed.
     pub(crate) fn shut_down(&mut self) {

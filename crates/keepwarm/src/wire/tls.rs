@@ -1,16 +1,21 @@
 //! TLS by rustls: trusted roots, the client's identity, and the handshake.
 //!
 //! The server is verified against the platform's roots, and against further ones that the client
-//! was given. There is no way to switch verification off. Sessions are resumed: all connections of
+//! was given, unless a setting says otherwise; the one that switches verification off has a name that
+//! begins with `danger`. Sessions are resumed: all connections of
 //! a client share one configuration, and so one store of sessions for each server.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -78,6 +83,15 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Returns the identity as rustls uses it, if the key fits the certificate.
+    fn certified(&self) -> Result<CertifiedKey> {
+        let provider = rustls::crypto::ring::default_provider();
+        CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider)
+            .map_err(|error| Error::invalid(format!("identity: {error}")))
+    }
+}
+
 impl fmt::Debug for Identity {
     /// Leaves the key out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,6 +110,90 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     Ok(all)
 }
 
+/// An identity that may be replaced while a client uses it, for certificates that are renewed. Go:
+/// `TLSClientConfig.GetClientCertificate`.
+///
+/// Connections that are open keep the identity of their handshake: call
+/// [`close_idle`](crate::Client::close_idle) after a change if they must not.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use keepwarm::{Identity, RotatingIdentity};
+///
+/// let identity = RotatingIdentity::new(&Identity::from_pem(&std::fs::read("client.pem")?)?)?;
+/// let client = keepwarm::Client::builder().rotating_identity(&identity).build()?;
+/// // Later, when the file has changed:
+/// identity.set(&Identity::from_pem(&std::fs::read("client.pem")?)?)?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RotatingIdentity(Arc<RwLock<Arc<CertifiedKey>>>);
+
+impl RotatingIdentity {
+    /// Takes the first identity.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid) if the key does not fit the certificate.
+    pub fn new(identity: &Identity) -> Result<Self> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(identity.certified()?)))))
+    }
+
+    /// Replaces the identity, for connections that are opened from now on.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`new`](Self::new); the identity stays.
+    pub fn set(&self, identity: &Identity) -> Result<()> {
+        let certified = Arc::new(identity.certified()?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RotatingIdentity {
+    /// Leaves the key out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RotatingIdentity")
+    }
+}
+
+impl ResolvesClientCert for RotatingIdentity {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+/// The way a server's certificate is verified.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Verification {
+    /// By the platform, with further roots.
+    #[default]
+    Platform,
+    /// By the roots of the client alone.
+    OnlyRoots,
+    /// By a caller's verifier.
+    Own(Arc<dyn ServerCertVerifier>),
+    /// Not at all.
+    None,
+}
+
 /// The TLS settings of one client.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsSettings {
@@ -103,6 +201,13 @@ pub(crate) struct TlsSettings {
     pub(crate) identity: Option<Identity>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) server_name: Option<String>,
+    pub(crate) rotating: Option<RotatingIdentity>,
+    pub(crate) verification: Verification,
+    pub(crate) min_version: TlsVersion,
+    pub(crate) max_version: TlsVersion,
+    pub(crate) key_log: bool,
+    /// A caller's whole configuration.
+    pub(crate) config: Option<Arc<ClientConfig>>,
 }
 
 impl Default for TlsSettings {
@@ -112,6 +217,12 @@ impl Default for TlsSettings {
             identity: None,
             handshake_timeout: Duration::from_secs(10),
             server_name: None,
+            rotating: None,
+            verification: Verification::default(),
+            min_version: TlsVersion::Tls12,
+            max_version: TlsVersion::Tls13,
+            key_log: false,
+            config: None,
         }
     }
 }
@@ -128,18 +239,79 @@ impl TlsSettings {
             ServerName::try_from(name.as_str())
                 .map_err(|error| Error::invalid(format!("tls_server_name is {name:?}: {error}")))?;
         }
+        let store = self.store()?;
+        if matches!(self.verification, Verification::OnlyRoots) && store.is_empty() {
+            return Err(Error::invalid(
+                "tls_roots_only has no certificate: no server would be trusted; add one",
+            ));
+        }
+        if let Some(identity) = &self.identity {
+            identity.certified()?;
+            if self.rotating.is_some() {
+                return Err(Error::invalid(
+                    "identity is set beside rotating_identity, which has one; set one of them",
+                ));
+            }
+        }
+        if self.min_version > self.max_version {
+            return Err(Error::invalid(
+                "min_tls_version is above max_tls_version: no version is left; lower it",
+            ));
+        }
+        let is_plain = self.roots.is_empty()
+            && self.identity.is_none()
+            && self.rotating.is_none()
+            && matches!(self.verification, Verification::Platform)
+            && (self.min_version, self.max_version) == (TlsVersion::Tls12, TlsVersion::Tls13)
+            && !self.key_log;
+        if self.config.is_some() && !is_plain {
+            return Err(Error::invalid(
+                "tls_config is set beside roots, identity, versions, a verifier or a key log, which \
+                 it has itself; set them in it",
+            ));
+        }
+        Ok(())
+    }
+
+    fn store(&self) -> Result<rustls::RootCertStore> {
         let mut store = rustls::RootCertStore::empty();
         for Certificate(der) in &self.roots {
             store.add(der.clone()).map_err(|error| {
                 Error::invalid(format!("root_certificates: a certificate is unusable: {error}"))
             })?;
         }
-        if let Some(Identity { chain, key }) = &self.identity {
-            let provider = rustls::crypto::ring::default_provider();
-            rustls::sign::CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
-                .map_err(|error| Error::invalid(format!("identity: {error}")))?;
-        }
-        Ok(())
+        Ok(store)
+    }
+
+    /// Makes the verifier of servers.
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> std::result::Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
+        let general = |why: String| rustls::Error::General(why);
+        Ok(match &self.verification {
+            Verification::Platform => {
+                let roots = self.roots.iter().map(|Certificate(der)| der.clone());
+                Arc::new(Verifier::new_with_extra_roots(roots, Arc::clone(provider))?)
+            }
+            Verification::OnlyRoots => {
+                let store = Arc::new(self.store().map_err(|why| general(why.to_string()))?);
+                let provider = Arc::clone(provider);
+                let verifier = WebPkiServerVerifier::builder_with_provider(store, provider).build();
+                verifier.map_err(|why| general(why.to_string()))?
+            }
+            Verification::Own(verifier) => Arc::clone(verifier),
+            Verification::None => Arc::new(NoVerifier(Arc::clone(provider))),
+        })
+    }
+
+    fn versions(&self) -> Vec<&'static rustls::SupportedProtocolVersion> {
+        let all = [
+            (TlsVersion::Tls12, &rustls::version::TLS12),
+            (TlsVersion::Tls13, &rustls::version::TLS13),
+        ];
+        let allowed = |version| version >= self.min_version && version <= self.max_version;
+        all.into_iter().filter(|(version, _)| allowed(*version)).map(|(_, one)| one).collect()
     }
 }
 
@@ -211,23 +383,76 @@ impl Tls {
         &self,
         offered: &[&[u8]],
     ) -> std::result::Result<Arc<ClientConfig>, rustls::Error> {
+        if let Some(own) = &self.settings.config {
+            let mut config = ClientConfig::clone(own);
+            config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+            return Ok(Arc::new(config));
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = self.settings.roots.iter().map(|Certificate(der)| der.clone());
-        let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
+        let verifier = self.settings.verifier(&provider)?;
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(&self.settings.versions())?
             // "Dangerous" is rustls's word for any other verifier than its own; ours is the
             // platform's.
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match &self.settings.identity {
-            None => builder.with_no_client_auth(),
-            Some(Identity { chain, key }) => {
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match (&self.settings.identity, &self.settings.rotating) {
+            (Some(Identity { chain, key }), _) => {
                 builder.with_client_auth_cert(chain.clone(), key.clone_key())?
             }
+            (None, Some(rotating)) => builder.with_client_cert_resolver(Arc::new(rotating.clone())),
+            (None, None) => builder.with_no_client_auth(),
         };
+        if self.settings.rotating.is_some() {
+            // A resumed session has the identity of its first handshake.
+            config.resumption = rustls::client::Resumption::disabled();
+        }
+        if self.settings.key_log {
+            config.key_log = Arc::new(rustls::KeyLogFile::new());
+        }
         config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
+    }
+}
+
+/// A verifier that trusts any certificate. Signatures of the handshake are checked all the same.
+#[derive(Debug)]
+struct NoVerifier(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerifier {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -65,15 +65,6 @@ async fn unsendable_header_value_is_not_repeated() {
     }
 }
 
-#[tokio::test]
-async fn connect_is_refused() {
-    let client = Client::new();
-    let request = client.request(http::Method::CONNECT, "http://127.0.0.1:1/");
-    let error = request.send().await.expect_err("refused");
-    assert!(error.is_invalid() && error.to_string().contains("CONNECT"));
-    assert_eq!(client.stats().origins.iter().map(|o| o.checkouts).sum::<u64>(), 0);
-}
-
 /// The error has the setting's name and value.
 #[test]
 fn unusable_settings_are_named() {

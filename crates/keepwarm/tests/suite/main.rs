@@ -4,12 +4,14 @@ mod accounts;
 #[cfg(target_os = "linux")]
 mod addresses;
 mod beginning_and_end;
+mod blocking;
 mod bodies;
 #[cfg(feature = "tls")]
 mod boundary;
 mod cancellation;
 mod closing;
 mod connector;
+mod cookies;
 mod decompress;
 mod drain;
 mod dropping_server;
@@ -28,6 +30,7 @@ mod learning;
 mod limits;
 mod local_address;
 mod metrics;
+mod multipart;
 mod numbers;
 mod observing;
 mod proxies;
@@ -48,6 +51,7 @@ mod tls;
 mod total_limit;
 #[cfg(unix)]
 mod unix_socket;
+mod upgrade;
 mod upload;
 #[cfg(target_os = "linux")]
 mod vanished;

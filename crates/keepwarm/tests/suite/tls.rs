@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keepwarm::{Certificate, Client, CloseReason, Closer, Error, Identity, Stage};
+use keepwarm::{
+    Certificate, Client, CloseReason, Closer, Error, Identity, RotatingIdentity, Stage, TlsVersion,
+};
 use keepwarm_testkit::scripted::{Peer, eventually, within};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -187,6 +190,142 @@ async fn https_only_refuses_to_leave_https() {
     let bound = builder.https_only(true).build().expect("a client");
     let error = fetch(&bound, &server.url()).await.expect_err("refused");
     assert!(error.is_redirect() && error.to_string().contains("https_only"), "{error}");
+}
+
+#[tokio::test]
+async fn only_roots_leave_the_platform_out() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    let only = |roots| Client::builder().tls_roots_only(roots);
+    let client = only(authority.certificate()).build().expect("a client");
+    assert_eq!(fetch(&client, &server.url()).await.expect("a body"), "secret");
+    let other = only(Authority::new().certificate()).build().expect("a client");
+    assert!(fetch(&other, &server.url()).await.expect_err("no trust").is_tls());
+    let error = only(Vec::new()).build().expect_err("refused");
+    assert!(error.is_invalid() && error.to_string().contains("tls_roots_only"), "{error}");
+}
+
+#[tokio::test]
+async fn danger_switch_trusts_anything() {
+    let server = Server::start(Authority::new().server("other.test", None), Then::Serve).await;
+    let builder = Client::builder().danger_accept_invalid_certs(true);
+    let client = builder.clone().build().expect("a client");
+    assert_eq!(fetch(&client, &server.url()).await.expect("a body"), "secret");
+    let wary = builder.danger_accept_invalid_certs(false).build().expect("a client");
+    assert!(fetch(&wary, &server.url()).await.expect_err("no trust").is_tls());
+}
+
+#[tokio::test]
+async fn versions_are_bounded() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    let builder = || Client::builder().root_certificates(authority.certificate());
+    for (client, version) in [
+        (builder().max_tls_version(TlsVersion::Tls12), "TLS 1.2"),
+        (builder().min_tls_version(TlsVersion::Tls13), "TLS 1.3"),
+    ] {
+        let client = client.build().expect("a client");
+        let response = client.get(server.url()).send().await.expect("a response");
+        assert_eq!(response.tls().map(keepwarm::TlsInfo::version), Some(version));
+    }
+    let none = builder().min_tls_version(TlsVersion::Tls13).max_tls_version(TlsVersion::Tls12);
+    assert!(none.build().expect_err("refused").to_string().contains("min_tls_version"));
+}
+
+/// The certificate of one server, whoever has signed it.
+#[derive(Debug)]
+struct Pinned(Vec<u8>, Arc<rustls::crypto::CryptoProvider>);
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if certificate.as_ref() == self.0 {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::General("another certificate is pinned".to_owned()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.1.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.1.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.1.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[tokio::test]
+async fn verifier_pins_a_certificate() {
+    let authority = Authority::new();
+    let (one, other) = (authority.server("localhost", None), authority.server("localhost", None));
+    let (one, other) =
+        (Server::start(one, Then::Serve).await, Server::start(other, Then::Serve).await);
+    let trusting = trusting(&authority);
+    let response = trusting.get(one.url()).send().await.expect("a response");
+    let pin = response.tls().expect("TLS").certificates()[0].clone();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = Client::builder().tls_verifier(Arc::new(Pinned(pin, provider))).build();
+    let client = client.expect("a client");
+    assert_eq!(fetch(&client, &one.url()).await.expect("a body"), "secret");
+    let error = fetch(&client, &other.url()).await.expect_err("another certificate");
+    assert!(error.is_tls() && error.to_string().contains("pinned"), "{error}");
+}
+
+#[tokio::test]
+async fn own_configuration_is_used_alone() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let builder = Client::builder().tls_config(Arc::new(config));
+    let client = builder.clone().build().expect("a client");
+    assert_eq!(fetch(&client, &server.url()).await.expect("a body"), "secret");
+    let error = builder.tls_key_log(true).build().expect_err("refused");
+    assert!(error.is_invalid() && error.to_string().contains("tls_config"), "{error}");
+}
+
+#[tokio::test]
+async fn identity_rotates_without_a_new_client() {
+    let (authority, old, new) = (Authority::new(), Authority::new(), Authority::new());
+    let wants_old = Server::start(authority.server("localhost", Some(&old)), Then::Serve).await;
+    let wants_new = Server::start(authority.server("localhost", Some(&new)), Then::Serve).await;
+    let identity = RotatingIdentity::new(&old.identity()).expect("an identity");
+    let builder = Client::builder().root_certificates(authority.certificate());
+    let client = builder.rotating_identity(&identity).build().expect("a client");
+    assert_eq!(fetch(&client, &wants_old.url()).await.expect("a body"), "secret");
+    fetch(&client, &wants_new.url()).await.expect_err("the old identity");
+    identity.set(&new.identity()).expect("an identity");
+    assert_eq!(fetch(&client, &wants_new.url()).await.expect("a body"), "secret");
+    client.close_idle();
+    fetch(&client, &wants_old.url()).await.expect_err("the new identity, and no resumption");
 }
 
 #[tokio::test]
