@@ -1,0 +1,80 @@
+//! The pages for people who come from reqwest and from Go, held against the code.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Every public method of reqwest 0.13.5's async types, and every exported field of Go 1.27's.
+const REQWEST: &str = include_str!("reqwest.txt");
+const GO: &str = include_str!("go.txt");
+
+fn read(path: &str) -> String {
+    let path = Path::new(HERE).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns the words in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Returns the source that has the methods of a type.
+fn source_of(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "Client" => "src/client.rs",
+        "ClientBuilder" => "src/builder.rs",
+        "RequestBuilder" | "Request" => "src/request.rs",
+        "Response" => "src/response.rs",
+        "ConnectionInfo" => "src/exchange/response_body.rs",
+        "Error" => "src/error.rs",
+        "Body" => "src/wire/body.rs",
+        "Proxy" | "ProxyServer" => "src/policy/proxy.rs",
+        _ => return None,
+    })
+}
+
+/// Names of ours on a page exist, and in the rows of its tables the names of the other one are whole.
+fn check(page: &str, wanted: &str) {
+    let text = read(&format!("../../docs/{page}"));
+    let mut ours = 0;
+    for name in quoted(&text) {
+        let Some((kind, method)) = name.split_once("::") else { continue };
+        let Some(source) = source_of(kind) else { continue };
+        let source = read(source);
+        let declared = [format!("fn {method}("), format!("fn {method}<")];
+        let public = source.lines().any(|line| {
+            line.trim_start().starts_with("pub ") && declared.iter().any(|one| line.contains(one))
+        });
+        assert!(public, "{page}: {name} is not in the code");
+        ours += 1;
+    }
+    assert!(ours > 50, "{page} names {ours} of ours");
+    let mut section = "";
+    let mut rows = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title;
+        }
+        if let Some(name) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next()) {
+            rows.insert(if page == "from-go.md" {
+                name.to_owned()
+            } else {
+                format!("{section}.{name}")
+            });
+        }
+    }
+    let wanted: BTreeSet<String> = wanted.split_whitespace().map(str::to_owned).collect();
+    let missing: Vec<_> = wanted.difference(&rows).collect();
+    assert!(missing.is_empty(), "{page} has no row of {missing:?}");
+}
+
+#[test]
+fn page_from_reqwest_names_what_exists() {
+    check("from-reqwest.md", REQWEST);
+}
+
+#[test]
+fn page_from_go_names_what_exists() {
+    check("from-go.md", GO);
+}
