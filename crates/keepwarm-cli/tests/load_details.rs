@@ -325,7 +325,8 @@ fn abort_if_ends_the_run_early() {
     assert!(record["aborted"].as_str().is_some_and(|why| why.contains("100%")));
     assert_eq!(record["requests"]["unsent"], 0);
     let good = Server::always(OK);
-    let given = ["-z", "1500ms", "-c", "2", "--abort-if", "errors.share>5%", &good.url("/")];
+    let given =
+        ["-z", "1200ms", "-c", "2", "-t", "1", "--abort-if", "errors.share>5%", &good.url("/")];
     load(&given).exits_with(0);
     for name in ["hop.1.opened>5", "status.404>5", "connect.p99>1s", "conn.requests.max>5"] {
         load(&["--abort-if", name, &url]).exits_with(2).says("before the run is over");

@@ -29,9 +29,9 @@ pub const MAX_CSV_ROWS: usize = 1_000_000;
 /// The most names under which requests are counted apart; further ones share one row.
 pub const MAX_ROWS: usize = 100;
 
-/// The most requests in a whole turn of requests with weights, after division by what the weights
+/// The most requests in the order of requests with weights, after division by what the weights
 /// have in common.
-pub const MAX_TURNS: u64 = 1_000_000;
+pub const MAX_ORDER: u64 = 1_000_000;
 
 /// The largest file that is read into memory as a part of a plan, in bytes.
 pub const MAX_FILE: u64 = 4 << 30;

@@ -244,8 +244,8 @@ impl Engine {
         if self.tally.notables.is_slow(service_us) {
             self.note_slow(index, response.status, service_us, now);
         }
-        if self.looks {
-            self.look(index, response, service_us, now);
+        if self.keeps_details {
+            self.count_details(index, response, service_us, now);
         }
         if self.plan.shows_exchange() {
             self.keep_times(index, now);
@@ -485,7 +485,7 @@ impl Engine {
         } else {
             self.tally.errors.record(key, now - self.started, example);
         }
-        if self.looks {
+        if self.keeps_details {
             self.count_failed_row(index);
         }
         self.tally.ledger.failed += 1;

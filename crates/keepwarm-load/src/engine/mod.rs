@@ -10,10 +10,10 @@ mod alarm;
 mod backends;
 mod capture;
 mod collector;
+mod detail;
 mod dial;
 mod ending;
 mod exchange;
-mod look;
 mod nap;
 mod release;
 mod seconds;
@@ -90,7 +90,7 @@ pub(crate) struct Engine {
     next_sweep: Instant,
     random: SplitMix,
     /// Complete responses are counted in rows, or judged by expectations.
-    looks: bool,
+    keeps_details: bool,
     nap: Nap,
     tally: Tally,
     seconds: Seconds,
@@ -196,7 +196,9 @@ impl Engine {
             tls: plan.tls().map(|tls| (tls.of_thread(), tls.name.clone())),
             next_sweep: started + plan.timeout(),
             random: SplitMix::new(RandomState::new().build_hasher().finish(), thread as u64),
-            looks: plan.keeps_rows() || plan.keeps_addresses() || !plan.expectations().is_empty(),
+            keeps_details: plan.keeps_rows()
+                || plan.keeps_addresses()
+                || !plan.expectations().is_empty(),
             nap: Nap::new(),
             tally: Tally::new(),
             seconds: Seconds::new(started),

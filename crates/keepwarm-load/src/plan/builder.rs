@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::csv::Tables;
+use super::order;
 use super::request::{self, Prepared, RequestParts};
 use super::share::Share;
 use super::target::{Target, without_zone};
 use super::tls::TlsSettings;
-use super::turns;
 use super::{
     Body, ClosePolicy, ConnectTo, Expectation, Family, OpenLoop, Plan, PlanError, RequestSpec,
     Route, conflicts,
@@ -416,8 +416,8 @@ impl PlanBuilder {
         let specs = self.all_specs(&target)?;
         specs.iter().try_for_each(conflicts::fields)?;
         let tables = std::mem::take(&mut self.tables);
-        let (rows, row_of) = turns::rows(&specs);
-        let turns = turns::turns(&specs)?;
+        let (rows, row_of) = order::rows(&specs);
+        let order = order::order(&specs)?;
         let prepare = |(spec, row)| self.prepare(spec, row, &target, &tables);
         let prepared = specs.iter().zip(row_of).map(prepare).collect::<Result<_, _>>()?;
         let tls = target.secure.then(|| self.tls.plan(without_zone(&target.host))).transpose()?;
@@ -452,7 +452,7 @@ impl PlanBuilder {
             dns_ttl: self.dns_ttl,
             keeps_rows: !self.specs.is_empty(),
             rows,
-            turns,
+            order,
         })
     }
 

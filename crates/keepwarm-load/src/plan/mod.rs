@@ -9,6 +9,7 @@ mod csv;
 mod error;
 mod expectation;
 mod file;
+mod order;
 mod request;
 mod request_file;
 mod route;
@@ -16,7 +17,6 @@ mod share;
 mod target;
 mod template;
 mod tls;
-mod turns;
 
 pub use body::Body;
 pub use builder::PlanBuilder;
@@ -100,8 +100,8 @@ pub struct Plan {
     /// Names of the rows by request, with the sums of their weights.
     rows: Vec<(String, u64)>,
     keeps_rows: bool,
-    /// The turn of requests with weights; empty if they simply alternate.
-    turns: Vec<u32>,
+    /// The order of requests with weights; empty if they simply alternate.
+    order: Vec<u32>,
 }
 
 /// The course of an open loop.
@@ -255,10 +255,10 @@ impl Plan {
     /// Returns the index of request `number` among the plan's requests.
     #[inline]
     pub(crate) fn which(&self, number: u64) -> usize {
-        let (turns, requests) = (self.turns.len() as u64, self.prepared.len() as u64);
-        if turns > 0 {
-            let turn = usize::try_from(number % turns).unwrap_or(0);
-            return self.turns[turn] as usize;
+        let (length, requests) = (self.order.len() as u64, self.prepared.len() as u64);
+        if length > 0 {
+            let place = usize::try_from(number % length).unwrap_or(0);
+            return self.order[place] as usize;
         }
         usize::try_from(number % requests).unwrap_or(0)
     }

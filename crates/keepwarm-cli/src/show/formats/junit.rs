@@ -48,7 +48,24 @@ pub(crate) fn render(record: &LoadRecord) -> String {
     }
     text.push_str("    </properties>\n");
     cases.iter().for_each(|case| text.push_str(case));
-    let _ = writeln!(text, "    <system-out>{}</system-out>", escaped(&outcome(record)));
+    let rows = record.by_request.iter().map(|row| {
+        let point = |point: Option<u64>| {
+            point.map_or_else(|| "-".to_owned(), |point| format!("{:.2} ms", point as f64 / 1000.0))
+        };
+        format!(
+            "\n{}: {} completed, {} failed, {} answered 4xx or 5xx, {} missed, p50 {}, p99 {}",
+            row.name,
+            row.completed,
+            row.failed,
+            row.http_errors,
+            row.misses,
+            point(row.latency_us.p50),
+            point(row.latency_us.p99)
+        )
+    });
+    let said: Vec<String> = std::iter::once(outcome(record)).chain(rows).collect();
+    let said: Vec<String> = said.iter().map(|line| escaped(line.trim())).collect();
+    let _ = writeln!(text, "    <system-out>{}</system-out>", said.join("\n"));
     text.push_str("  </testsuite>\n</testsuites>\n");
     text
 }

@@ -24,6 +24,8 @@ pub(crate) fn render(record: &LoadRecord, dialect: Dialect) -> String {
     let mut page = Page { text: String::new(), dialect };
     page.about(record);
     page.requests(record);
+    page.by_request(record);
+    page.by_address(record);
     page.connections(record);
     let service = "Service times: first byte of the request written to last byte of the response.";
     page.times("keepwarm_load_service_time_seconds", service, &record.latency_us);
@@ -141,6 +143,57 @@ impl Page {
         let help = "Bytes of all requests and responses, heads included.";
         self.counter("keepwarm_load_read_bytes", help, &[(&[], record.bytes.read)]);
         self.counter("keepwarm_load_written_bytes", help, &[(&[], record.bytes.written)]);
+    }
+
+    /// The requests of a file of requests, by name.
+    fn by_request(&mut self, record: &LoadRecord) {
+        if record.by_request.is_empty() {
+            return;
+        }
+        let name = "keepwarm_load_named_requests";
+        self.family(name, "counter", "Requests by name and outcome; a miss is completed too.");
+        for row in &record.by_request {
+            for (outcome, count) in [
+                ("completed", row.completed),
+                ("failed", row.failed),
+                ("http_error", row.http_errors),
+                ("missed", row.misses),
+            ] {
+                let labels = [("request", row.name.as_str()), ("outcome", outcome)];
+                self.sample(&format!("{name}_total"), &labels, count);
+            }
+        }
+        let name = "keepwarm_load_named_service_time_seconds";
+        self.family(name, "gauge", "Percentiles of the service times of requests, by name.");
+        for row in &record.by_request {
+            for (quantile, point) in [("0.5", row.latency_us.p50), ("0.99", row.latency_us.p99)] {
+                // A time that is not known has no sample.
+                if let Some(point) = point {
+                    let labels = [("request", row.name.as_str()), ("quantile", quantile)];
+                    self.sample(name, &labels, point as f64 / 1e6);
+                }
+            }
+        }
+    }
+
+    /// Connections and requests by address of the target.
+    fn by_address(&mut self, record: &LoadRecord) {
+        if record.by_address.is_empty() {
+            return;
+        }
+        let name = "keepwarm_load_address_requests";
+        self.family(name, "counter", "Requests by address of the target and outcome.");
+        for row in &record.by_address {
+            for (outcome, count) in [("completed", row.completed), ("failed", row.failed)] {
+                let labels = [("address", row.address.as_str()), ("outcome", outcome)];
+                self.sample(&format!("{name}_total"), &labels, count);
+            }
+        }
+        let name = "keepwarm_load_address_connections_opened";
+        self.family(name, "counter", "Connections established, by address of the target.");
+        for row in &record.by_address {
+            self.sample(&format!("{name}_total"), &[("address", &row.address)], row.opened);
+        }
     }
 
     fn connections(&mut self, record: &LoadRecord) {

@@ -1,10 +1,10 @@
-//! The turn of several requests: how often each is sent, and under which name it is counted. Owns
-//! the order; the engine takes the request whose turn it is.
+//! The order of several requests: how often each is sent, and under which name it is counted. Owns
+//! the order; the engine takes the next request.
 
 use std::collections::HashMap;
 
 use super::{PlanError, RequestSpec};
-use crate::limits::{MAX_ROWS, MAX_TURNS};
+use crate::limits::{MAX_ORDER, MAX_ROWS};
 
 /// The name of the last row, if there are more names than rows.
 const OTHERS: &str = "(all others)";
@@ -34,32 +34,32 @@ pub(super) fn rows(specs: &[RequestSpec]) -> (Vec<(String, u64)>, Vec<usize>) {
     (rows, row_of)
 }
 
-/// Returns the requests in the order of a whole turn, each as often as its weight and evenly spread;
+/// Returns the requests in their order, each as often as its weight and evenly spread;
 /// nothing if all weights are 1.
-pub(super) fn turns(specs: &[RequestSpec]) -> Result<Vec<u32>, PlanError> {
+pub(super) fn order(specs: &[RequestSpec]) -> Result<Vec<u32>, PlanError> {
     let weights = || specs.iter().map(|spec| u64::from(spec.weight.max(1)));
     if weights().all(|weight| weight == 1) {
         return Ok(Vec::new());
     }
     let divisor = weights().fold(0, gcd);
     let total: u64 = weights().map(|weight| weight / divisor).sum();
-    if total > MAX_TURNS {
+    if total > MAX_ORDER {
         return Err(PlanError::new(
             "requests_file",
             total.to_string(),
-            format!("the weights add up to more than {MAX_TURNS}"),
+            format!("the weights add up to more than {MAX_ORDER}"),
             "use smaller weights",
         ));
     }
-    let mut turns = Vec::new();
+    let mut order = Vec::new();
     for (index, weight) in (0_u32..).zip(weights()) {
         let weight = weight / divisor;
-        // The middle of each of its parts of the turn, in units that divide exactly.
+        // The middle of each of its parts of the order, in units that divide exactly.
         let places = (0..weight).map(|k| (u128::from(2 * k + 1) << 64) / u128::from(weight));
-        turns.extend(places.map(|place| (place, index)));
+        order.extend(places.map(|place| (place, index)));
     }
-    turns.sort_unstable();
-    Ok(turns.into_iter().map(|(_, index)| index).collect())
+    order.sort_unstable();
+    Ok(order.into_iter().map(|(_, index)| index).collect())
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -83,18 +83,18 @@ mod tests {
     #[test]
     fn weights_are_spread_evenly() {
         let specs = [spec("/a", "", 3), spec("/b", "", 1)];
-        assert_eq!(turns(&specs).unwrap(), [0, 0, 1, 0]);
-        assert_eq!(turns(&[spec("/a", "", 1), spec("/b", "", 0)]).unwrap(), []);
+        assert_eq!(order(&specs).unwrap(), [0, 0, 1, 0]);
+        assert_eq!(order(&[spec("/a", "", 1), spec("/b", "", 0)]).unwrap(), []);
         let specs = [spec("/a", "", 70), spec("/b", "", 20), spec("/c", "", 10)];
-        let turns = turns(&specs).unwrap();
-        assert_eq!(turns.len(), 10);
-        let of = |index| turns.iter().filter(|one| **one == index).count();
+        let order = order(&specs).unwrap();
+        assert_eq!(order.len(), 10);
+        let of = |index| order.iter().filter(|one| **one == index).count();
         assert_eq!((of(0), of(1), of(2)), (7, 2, 1));
     }
 
     #[test]
     fn huge_weights_are_refused() {
-        let error = turns(&[spec("/a", "", u32::MAX), spec("/b", "", 2)]).unwrap_err();
+        let error = order(&[spec("/a", "", u32::MAX), spec("/b", "", 2)]).unwrap_err();
         assert_eq!(error.setting(), "requests_file");
     }
 

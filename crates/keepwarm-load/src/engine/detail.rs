@@ -1,4 +1,4 @@
-//! A closer look at single requests: rows by request and by address, expectations, the slowest and
+//! Details of single requests: rows by request and by address, expectations, the slowest and
 //! the first that failed. Owns what is noted of a slot; a plan that asks for none of it pays two
 //! comparisons per request.
 
@@ -15,7 +15,13 @@ use crate::plan::{Part, traceparent};
 impl Engine {
     /// Counts a complete response in the rows of the plan, and judges it by its expectations.
     #[cold]
-    pub(super) fn look(&mut self, index: usize, response: Counts, service_us: u64, now: Instant) {
+    pub(super) fn count_details(
+        &mut self,
+        index: usize,
+        response: Counts,
+        service_us: u64,
+        now: Instant,
+    ) {
         let missed = self.judge(index, response, now);
         self.tally.ledger.missed += u64::from(missed);
         let slot = &self.slots[index];
