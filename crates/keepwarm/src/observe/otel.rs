@@ -4,6 +4,7 @@
 //! metrics (`docs/http/http-metrics.md`). This module uses OpenTelemetry's API; the SDK, which the
 //! caller sets up, exports the numbers.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, StatusCode};
@@ -59,6 +60,8 @@ pub struct OpenTelemetryMetrics {
     response_body_size: Histogram<u64>,
     /// The server of the last event, which is most often that of the next event.
     last: Mutex<Option<Server>>,
+    /// Exchanges under way, by open connection.
+    streams: Mutex<HashMap<u64, u32>>,
 }
 
 /// An origin as attributes.
@@ -120,7 +123,26 @@ impl OpenTelemetryMetrics {
                 "Size of HTTP client response bodies.",
             ),
             last: Mutex::new(None),
+            streams: Mutex::default(),
         }
+    }
+
+    /// Counts an exchange that begins or ends on a connection. Returns true if the connection becomes
+    /// active, or idle: it may serve several at once.
+    fn counts(&self, connection: u64, begins: bool) -> bool {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = streams.get_mut(&connection) else { return false };
+        let before = *count;
+        *count = if begins { before + 1 } else { before.saturating_sub(1) };
+        before == u32::from(!begins)
+    }
+
+    /// Files a connection that opened, or forgets one that closed. Returns true if it was active.
+    fn files(&self, connection: u64, is_open: bool) -> bool {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let before =
+            if is_open { streams.insert(connection, 0) } else { streams.remove(&connection) };
+        before.is_some_and(|count| count > 0)
     }
 
     fn server(&self, origin: &Arc<str>) -> Server {
@@ -146,13 +168,22 @@ impl Observer for OpenTelemetryMetrics {
     fn observe(&self, event: Event) {
         let server = self.server(&event.origin);
         match &event.kind {
-            EventKind::ConnectionOpened { .. } => self.connections(&server, IDLE, 1),
-            EventKind::ConnectionAssigned { .. } | EventKind::ConnectionInspected { .. } => {
+            EventKind::ConnectionOpened { connection, .. } => {
+                self.files(*connection, true);
+                self.connections(&server, IDLE, 1);
+            }
+            EventKind::ConnectionAssigned { connection, .. }
+            | EventKind::ConnectionInspected { connection }
+                if self.counts(*connection, true) =>
+            {
                 self.moved(&server, IDLE, ACTIVE);
             }
-            EventKind::ConnectionReturned { .. } => self.moved(&server, ACTIVE, IDLE),
-            EventKind::ConnectionClosed { age, active, .. } => {
-                self.connections(&server, if *active { ACTIVE } else { IDLE }, -1);
+            EventKind::ConnectionReturned { connection, .. } if self.counts(*connection, false) => {
+                self.moved(&server, ACTIVE, IDLE);
+            }
+            EventKind::ConnectionClosed { connection, age, .. } => {
+                let state = if self.files(*connection, false) { ACTIVE } else { IDLE };
+                self.connections(&server, state, -1);
                 self.connection_duration.record(age.as_secs_f64(), &server.with([version()]));
             }
             EventKind::RequestBegan { method, .. } => {

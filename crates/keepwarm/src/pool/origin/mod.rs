@@ -271,7 +271,10 @@ impl Origin {
         wanted: Replacement,
     ) -> Checkout {
         self.ask(request, |state, now| {
-            let Some(end) = end else { return state.pool.go_again(token, now) };
+            let Some(end) = end else {
+                self.record_given_back(state, &token, now);
+                return state.pool.go_again(token, now);
+            };
             if wanted == Replacement::Fresh
                 && !self.retries.take(state.requests(), now)
                 && !std::mem::replace(&mut state.distrusts_used, true)

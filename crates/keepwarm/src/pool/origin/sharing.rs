@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use keepwarm_pool::{Capacity, CloseReason, Closer, ConnectionId, DialPermit};
+use keepwarm_pool::{Capacity, CloseReason, Closer, ConnectionId, DialPermit, Moment};
 
 use super::{Birth, Filed, Origin, State};
 use crate::observe::observer::EventKind;
@@ -78,9 +78,27 @@ impl Origin {
         self.shared.settings.protocol != Protocol::Http2
     }
 
+    /// Records that a stream returns whose request was not served on it.
+    pub(super) fn record_given_back(
+        &self,
+        state: &State,
+        token: &keepwarm_pool::Lease,
+        now: Moment,
+    ) {
+        let birth = state.births[token.connection().index()];
+        // A connection that has ended has been told.
+        if birth.connection == token.connection() {
+            let (connection, served) = (birth.id, false);
+            self.record(now, || EventKind::ConnectionReturned { connection, served });
+        }
+    }
+
     /// Takes a stream back whose request does not go again after all.
     pub(crate) fn stream_given_back(self: &Arc<Self>, token: keepwarm_pool::Lease) {
-        self.feed(None, |state, now| state.pool.returned_unused(token, now));
+        self.feed(None, |state, now| {
+            self.record_given_back(state, &token, now);
+            state.pool.returned_unused(token, now);
+        });
     }
 
     pub(crate) fn resized(self: &Arc<Self>, connection: ConnectionId, streams: u32) {
