@@ -27,7 +27,7 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let at_once = seen.idle_before_close_by(closer).is_none_or(|idle| idle.p50_ms <= AT_ONCE_MS);
     let is_alike = seen.messages == Messages::Alike;
     // Up to some messages, one request behind an introduction takes the same number each time.
-    let few = requests.common <= INTRODUCED && !is_alike;
+    let few = requests.common <= INTRODUCED;
     let least = if is_alike { 2 } else { ONE_REQUEST + 1 };
     let is_limit = (is_known || requests.common_share >= DOMINANT)
         && (least..LARGE_LIMIT).contains(&requests.common)
@@ -53,7 +53,8 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         let sure = if is_known { 1.0 } else { UNKNOWN_CLOSER };
         let certainty = match seen.messages {
             _ if !few => certainty,
-            Messages::Plain => certainty * BOUNDED,
+            // The parts of one request, and of its answer, look alike by chance.
+            Messages::Plain | Messages::Alike => certainty * BOUNDED,
             Messages::WithHandshakePerhaps(_) => certainty * BEHIND_INTRODUCTION * LESS_SURE,
             _ => certainty * BEHIND_INTRODUCTION,
         };
