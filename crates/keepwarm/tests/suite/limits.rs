@@ -212,6 +212,7 @@ async fn fast_peers_leave_timers_alone() {
         // On a busy machine, a few times as long.
         assert!(took < TIMEOUT * 10, "{took:?}");
         let ticks = ticks.load(Ordering::SeqCst);
-        assert!(ticks >= 5, "{ticks} ticks of 5 ms in {took:?}");
+        // A request that kept the thread would leave none; a busy machine leaves few.
+        assert!(ticks >= 1, "{ticks} ticks of 5 ms in {took:?}");
     }
 }

@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 use door::{Door, Doors, Via};
 
 /// What it gives the others: more than they take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All visits of a test together.
-const BOUND: Duration = Duration::from_secs(120);
+const BOUND: Duration = Duration::from_secs(600);
 
 type Outcome = keepwarm::Result<(u16, String)>;
 
@@ -65,7 +65,7 @@ async fn try_visit(doors: &Doors, index: usize, animal: &Animal, met: Met) -> Re
     if animal.hangs() && matches!(at, Some(Stage::Wait | Stage::Connect)) {
         return Ok(false);
     }
-    if took > patience + Duration::from_secs(3) {
+    if took > patience + Duration::from_secs(15) {
         return Err(format!("it took {took:?}, and {patience:?} were allowed"));
     }
     judge(animal, doors.expected(animal), met, &outcome, &marker(index, exchange))?;
@@ -159,7 +159,7 @@ async fn soon(what: &str, condition: impl Fn() -> bool) -> Result<(), String> {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
     waited.map_err(|_| format!("waited in vain for {what}"))
 }
 

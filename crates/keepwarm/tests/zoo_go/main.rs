@@ -109,7 +109,7 @@ impl Asker {
     }
 
     async fn visit(&mut self, index: usize, animal: &Animal) -> Seen {
-        let patience = Duration::from_secs(if animal.hangs() { 1 } else { 10 });
+        let patience = Duration::from_secs(if animal.hangs() { 1 } else { 15 });
         let cage = Cage::open(index, animal, Met::Cold).await;
         self.renew().await;
         let reply = self.ask(animal.ask, &cage.url(1), patience).await;
@@ -121,7 +121,7 @@ impl Asker {
         }
         let mut unhurt = true;
         for exchange in 2..=3 {
-            let next = self.ask(Ask::Get, &cage.url(exchange), Duration::from_secs(10)).await;
+            let next = self.ask(Ask::Get, &cage.url(exchange), Duration::from_secs(15)).await;
             unhurt &= next == Some((200, marker(index, exchange)));
         }
         Seen { reply, reused: cage.requests_after() > 0, unhurt }
