@@ -4,6 +4,7 @@
 //! mean for a connection is decided in `tracker`. The lowest folder of the crate: it imports
 //! `error` and nothing else of it.
 
+pub(crate) mod burst;
 pub(crate) mod counters;
 pub(crate) mod destroy_events;
 pub(crate) mod dump;

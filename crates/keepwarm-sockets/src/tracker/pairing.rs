@@ -55,13 +55,13 @@ impl Tracker {
     /// Counts the closes that can be counted now; all of them if `finally`.
     pub(crate) fn settle(&mut self, now: Duration, finally: bool) {
         let mut pairs = self.pending.take_all();
-        let mut is_waiting = false;
+        let (most, mut is_waiting) = (pairs.len(), false);
         pairs.retain(|pair, dead| {
             while self.settle_oldest(pair, dead, now, finally) {}
             is_waiting |= dead.is_waiting();
             !dead.is_empty()
         });
-        self.pending.put_all(pairs, is_waiting);
+        self.pending.put_all(pairs, is_waiting, most);
         self.settle_aborts(now, finally);
     }
 

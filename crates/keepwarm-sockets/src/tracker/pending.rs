@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::classify::TimeWait;
 use super::dead::{DeadPair, DeadSocket};
 use super::pair::{Member, Pair};
+use crate::kernel::burst::Burst;
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::Socket;
 
@@ -28,6 +29,7 @@ const DECISIVE_ELSEWHERE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Pending {
     pairs: Map<Pair, DeadPair>,
+    burst: Burst,
     /// TIME_WAITs that the search under way has found, with the time at which they were entered.
     found: Vec<(Pair, Member, Option<Duration>)>,
     /// Number of searches, the one that is under way included.
@@ -45,6 +47,7 @@ impl Default for Pending {
     fn default() -> Pending {
         Pending {
             pairs: Map::default(),
+            burst: Burst::default(),
             found: Vec::new(),
             searches: 0,
             unsearched_since: None,
@@ -103,9 +106,11 @@ impl Pending {
     }
 
     /// Puts those back that have to wait further; `is_waiting`: one of them only for its peer.
-    pub(super) fn put_all(&mut self, pairs: Map<Pair, DeadPair>, is_waiting: bool) {
+    /// There were `most` pairs before.
+    pub(super) fn put_all(&mut self, pairs: Map<Pair, DeadPair>, is_waiting: bool, most: usize) {
         self.is_waiting = is_waiting;
         self.pairs = pairs;
+        self.burst.shrink_table(most, &mut self.pairs);
     }
 
     // ---- search for TIME_WAITs --------------------------------------------------------------

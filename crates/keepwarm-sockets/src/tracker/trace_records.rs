@@ -126,9 +126,9 @@ impl Generation {
         record
     }
 
+    /// Drops the records, and the memory of the busiest moment with them.
     fn clear(&mut self) {
-        self.by_addresses.clear();
-        self.count = 0;
+        *self = Generation::default();
     }
 }
 

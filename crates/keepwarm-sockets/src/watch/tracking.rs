@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
+use crate::kernel::burst::Burst;
 use crate::kernel::counters::Counters;
 use crate::kernel::destroy_events::MAX_DELAY;
 use crate::kernel::dump::{Dumper, Filter};
@@ -61,6 +62,7 @@ pub(super) struct Tracking {
     command: Option<Command>,
     /// Events being handled; empty between batches.
     events: Vec<(DeathTime, Socket)>,
+    burst: Burst,
     /// Longest time by which this thread woke up later than it meant to.
     late: Duration,
     lookups: Vec<SocketLookup>,
@@ -101,6 +103,7 @@ impl Tracking {
             fences: Vec::new(),
             command: None,
             events: Vec::new(),
+            burst: Burst::default(),
             late: Duration::ZERO,
             lookups: Vec::new(),
         }
@@ -377,6 +380,7 @@ impl Tracking {
         if !self.events.is_empty() {
             self.schedule.handle_read(self.shared.now());
         }
+        let count = self.events.len();
         for (died, event) in self.events.drain(..) {
             if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
                 self.fences.swap_remove(place);
@@ -384,6 +388,7 @@ impl Tracking {
                 self.schedule.handle_event(died.read_at);
             }
         }
+        self.burst.shrink_buffer(count, &mut self.events);
         Ok(())
     }
 

@@ -34,6 +34,7 @@ pub(crate) use self::traced_sockets::TracedSocket;
 use self::traced_sockets::TracedSockets;
 use self::tracefs::Instance;
 use crate::error::{Error, Operation};
+use crate::kernel::burst::Burst;
 use crate::kernel::sys::monotonic_ns;
 
 /// Maximum number of events held at once, those kept for the next reading included: some 100 bytes
@@ -59,6 +60,7 @@ pub(crate) struct Tracer {
     threads: ThreadOwners,
     /// Events that were read and not handled yet: between two readings, those that are too young.
     events: Vec<(u64, Event)>,
+    burst: Burst,
     /// Number of records that were read.
     read: u64,
     /// Events that were lost, as far as the pages report it.
@@ -77,12 +79,15 @@ pub(crate) struct TraceBatch {
     pub(crate) resets: Vec<(SocketAddr, SocketAddr, Arc<str>)>,
     /// Names of the processes that own a socket in `ended`.
     pub(crate) names: Vec<(u32, String)>,
+    burst: Burst,
 }
 
 impl TraceBatch {
     fn clear(&mut self, at_ns: u64) {
         self.at_ns = at_ns;
+        let count = self.ended.len();
         self.ended.clear();
+        self.burst.shrink_buffer(count, &mut self.ended);
         self.resets.clear();
         self.names.clear();
     }
@@ -103,6 +108,7 @@ impl Tracer {
             sockets: TracedSockets::default(),
             threads: ThreadOwners::new(),
             events: Vec::new(),
+            burst: Burst::default(),
             read: 0,
             missed: 0,
             lost: 0,
@@ -138,6 +144,8 @@ impl Tracer {
                 batch.resets.push((local, remote, reason));
             }
         }
+        let count = old_enough + self.events.len();
+        self.burst.shrink_buffer(count, &mut self.events);
         self.name_owners(batch);
     }
 
