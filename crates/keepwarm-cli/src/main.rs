@@ -9,6 +9,7 @@ mod compare;
 mod evidence;
 mod exit;
 mod explain;
+mod fleet;
 mod html;
 mod install;
 mod interrupt;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments, typed: &[String]) -> Result<(), Failure> {
     match arguments.command {
+        Command::Fleet { arguments } => fleet::run(&arguments),
         Command::Lab(options) => lab::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Merge(options) => merge::run(&options),

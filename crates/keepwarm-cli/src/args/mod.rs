@@ -9,6 +9,7 @@ mod number;
 pub(crate) mod records;
 pub(crate) mod words;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use keepwarm_load::Expectation;
 use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_sockets::State;
 
+use crate::load::Network;
 use engine::EngineOptions;
 use records::{COMPARE_EXAMPLES, CompareOptions, CompletionShell, MERGE_EXAMPLES, MergeOptions};
 
@@ -76,6 +78,13 @@ pub(crate) enum Command {
     /// Merge the records of loads that ran as parts of one
     #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeOptions),
+    /// Put one load on a target from many machines; `keepwarm fleet --help` has its commands
+    #[command(disable_help_flag = true)]
+    Fleet {
+        /// Arguments of keepwarm-fleet
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<OsString>,
+    },
     /// Run one of the experiment's services by hand, until Ctrl-C or SIGTERM
     Serve {
         #[command(subcommand)]
@@ -520,6 +529,15 @@ pub(crate) struct LoadOptions {
     /// Also write the run record, the JSON, to this file; - is stdout, and the report goes to stderr
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Networks and ports that the load may connect to, separated by commas, such as
+    /// 10.0.0.0/8:80 or [fd00::/8]:*; names are resolved first [default: everything]
+    #[arg(long, value_name = "NETWORK:PORT,...", value_delimiter = ',', value_parser = Network::parse)]
+    pub(crate) only: Vec<Network>,
+
+    /// Check the arguments, and print as JSON what a fleet asks of them, instead of a load
+    #[arg(long, hide = true)]
+    pub(crate) fleet_check: bool,
 
     /// Nanosecond of CLOCK_MONOTONIC at which the run begins: what a worker of a fleet is told
     #[arg(long, value_name = "NANOSECONDS", hide = true)]

@@ -1,16 +1,64 @@
-//! What a load does for the fleet that started it: it begins at an instant that all workers were
-//! given, and prints a line of JSON each second. Owns both; the fleet's own binary does the rest.
+//! Parts of a load that serve the fleet that started it: the check of arguments that workers share,
+//! the start at an instant that all workers were given, and a line of JSON each second. The fleet's
+//! own binary does the rest.
 
 use std::time::Duration;
 
-use keepwarm_load::{Count, Run};
+use keepwarm_load::{Count, Plan, Run};
+use rustix::process::Signal;
 use serde::Serialize;
 
-use crate::exit::Failure;
-use crate::{interrupt, output};
+use crate::args::LoadOptions;
+use crate::exit::{Exit, Failure};
+use crate::{interrupt, limits, output};
 
 /// Longest sleep before an instant without asking whether a signal has come.
 const NAP: Duration = Duration::from_millis(20);
+
+/// What a fleet asks of the arguments of a load.
+#[derive(Serialize)]
+struct Description<'a> {
+    url: &'a str,
+    addresses: Vec<String>,
+    connections: u64,
+    requests: Option<u64>,
+    duration_s: Option<f64>,
+    /// Highest rate of an open loop; none of a closed loop.
+    peak_rate: Option<f64>,
+    timeout_s: f64,
+}
+
+/// Prints what a fleet asks of a load, or refuses arguments that cannot be shared by its workers.
+pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure> {
+    let engine = &options.engine;
+    let reads_body = options.body.as_deref().is_some_and(|body| body.starts_with('@'));
+    let refused = [
+        ("--output", options.output.is_some()),
+        ("--unix-socket", engine.unix_socket.is_some()),
+        ("--body-file", options.body_file.is_some() || reads_body),
+        ("--requests-file", engine.requests_file.is_some()),
+        ("--ca-cert", engine.ca_cert.is_some()),
+        ("--cert", engine.cert.is_some()),
+        ("--source", !engine.sources.is_empty()),
+    ];
+    if let Some((name, _)) = refused.iter().find(|(_, given)| *given) {
+        let message = format!(
+            "{name} belongs to one machine, and cannot be shared by the workers of a fleet; leave it \
+             out"
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let rates = engine.rate.into_iter().chain(engine.stages.iter().map(|stage| stage.rate));
+    print(&Description {
+        url: plan.url(),
+        addresses: plan.addresses().map(|address| address.to_string()).collect(),
+        connections: plan.concurrency() as u64,
+        requests: plan.requests(),
+        duration_s: plan.duration().map(|duration| duration.as_secs_f64()),
+        peak_rate: rates.reduce(f64::max),
+        timeout_s: plan.timeout().as_secs_f64(),
+    })
+}
 
 /// Returns CLOCK_MONOTONIC in nanoseconds.
 fn monotonic() -> u64 {
@@ -31,6 +79,16 @@ pub(super) fn wait_until(instant: u64) -> Result<(), Failure> {
             left => std::thread::sleep(left.min(NAP)),
         }
     }
+}
+
+/// Ends the load in order when stdin ends: its worker is gone, however it ended.
+pub(super) fn end_with_stdin() -> Result<(), Failure> {
+    let watch = || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::INT);
+    };
+    let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(watch);
+    thread.map(drop).map_err(|error| limits::refused(Exit::Failed, "cannot watch stdin", &error))
 }
 
 /// The lines that a load prints for its worker: one when it has begun, one for each second.
@@ -92,6 +150,6 @@ impl LiveLines {
     }
 }
 
-fn print(line: &Line) -> Result<(), Failure> {
+fn print(line: &impl Serialize) -> Result<(), Failure> {
     output::print_with(|to| output::write_json(line, to))
 }

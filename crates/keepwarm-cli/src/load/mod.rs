@@ -4,6 +4,7 @@
 //! arguments, the engine runs it, `fill` and `hop_record` make the record, `show` makes its text, `ending` the exit code.
 
 mod abort;
+mod allowed;
 mod detail;
 mod ending;
 mod fill;
@@ -16,6 +17,7 @@ mod live;
 mod plan;
 mod speaks_tls;
 
+pub(crate) use allowed::Network;
 pub(crate) use ending::judge;
 pub(crate) use find::judge_found;
 pub(crate) use hop_record::OwnLoad;
@@ -43,11 +45,18 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
     limits::make_room(descriptors(options), "ask for fewer connections with -c")?;
     plan::refuse(options)?;
     let plan = plan::of(options)?;
+    allowed::check(&plan, &options.only)?;
+    if options.fleet_check {
+        return fleet::describe(&plan, options);
+    }
     let output = Output::create(options.output.as_deref())?;
     // The first signal ends the load in order, the second one at once; both leave the account.
     interrupt::watch(3)?;
     warm_up(options)?;
     let hops = Hops::start(&options.watch)?;
+    if options.live_lines {
+        fleet::end_with_stdin()?;
+    }
     if let Some(instant) = options.begin_at {
         fleet::wait_until(instant)?;
     }

@@ -1,0 +1,318 @@
+//! The coordinator: gathers workers, lets them begin at one instant, watches them, merges their
+//! records.
+//!
+//! Owns the course of a run. Percentiles and assertions are those of the merged record alone; a lost
+//! worker makes the run invalid, because the load was not the one that was declared.
+
+mod course;
+mod outcome;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::jetstream::kv::{self, Store};
+use async_nats::jetstream::{object_store, stream};
+use futures_util::StreamExt;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::args::RunOptions;
+use crate::clock::monotonic_ns;
+use crate::exit::{Exit, Failure};
+use crate::link::Link;
+use crate::load::{self, Description};
+use crate::local::Local;
+use crate::protocol::{
+    self, Answer, MAX_WORKERS, PROTOCOL, RunPlan, StopKind, WorkerState, decode, encode,
+};
+use crate::{keys, look, say};
+use course::Course;
+
+/// How long the places of a run stay at the server after a coordinator that never removed them.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// How long a plan may be taken up.
+const EXPIRES: Duration = Duration::from_secs(120);
+
+/// Time that workers have to join once they are called.
+const JOINING: Duration = Duration::from_secs(30);
+
+/// From the last join to the start.
+const LEAD: Duration = Duration::from_secs(2);
+
+/// The most bytes of all results of a run at the server.
+const MAX_RESULTS: i64 = 1 << 30;
+
+/// Clocks may be this uncertain, or a twentieth of the load, whichever is more.
+const MAX_CLOCK_ERROR: Duration = Duration::from_millis(5);
+
+/// Coordinates one run; returns the exit code.
+pub(crate) async fn run(mut options: RunOptions) -> Result<u8, Failure> {
+    let (arguments, assertions) = split_assertions(&options.load);
+    let description = load::check(&arguments, &[]).await?;
+    let Some(count) = options.local else {
+        return coordinate(&options, &arguments, &assertions, &description).await;
+    };
+    let local = Local::start(count, &description.addresses).await?;
+    options.server = local.server.clone();
+    options.workers = count;
+    let result = coordinate(&options, &arguments, &assertions, &description).await;
+    local.end().await;
+    result
+}
+
+/// Takes `--assert` out of the arguments of a load: assertions are judged by the merged record.
+fn split_assertions(load: &[String]) -> (Vec<String>, Vec<String>) {
+    let (mut arguments, mut assertions) = (Vec::new(), Vec::new());
+    let mut rest = load.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--assert" {
+            assertions.extend(rest.next().cloned());
+        } else if let Some(assertion) = argument.strip_prefix("--assert=") {
+            assertions.push(assertion.to_owned());
+        } else {
+            arguments.push(argument.clone());
+        }
+    }
+    (arguments, assertions)
+}
+
+async fn coordinate(
+    options: &RunOptions,
+    arguments: &[String],
+    assertions: &[String],
+    description: &Description,
+) -> Result<u8, Failure> {
+    let link = Link::open(&options.server, "keepwarm coordinator").await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let run =
+        options.run.clone().unwrap_or_else(|| format!("{}-{}", now.as_secs(), std::process::id()));
+    let workers = gather(&link, options).await?;
+    let plan = RunPlan {
+        run: run.clone(),
+        protocol: PROTOCOL,
+        version: load::version().await?,
+        arguments: arguments.to_owned(),
+        workers: workers.clone(),
+        expires_unix_s: (now + options.wait + EXPIRES).as_secs(),
+    };
+    let places = Places::make(&link, &plan).await?;
+    let result = async {
+        let offsets = join(&link, &places.bucket, &plan, description).await?;
+        let mut course = Course::new(&link, &places, &plan, options, description, offsets).await?;
+        course.start().await?;
+        let finished = course.watch().await?;
+        outcome::show(&finished, &plan, options, assertions).await
+    }
+    .await;
+    if result.is_err() {
+        let stop = places.bucket.create("stop", encode(&StopKind::Abort));
+        let _ = tokio::time::timeout(Duration::from_secs(2), stop).await;
+        // Workers read it before the bucket is gone.
+        sleep(Duration::from_millis(300)).await;
+    }
+    let removal = places.remove(&link);
+    let _ = tokio::time::timeout(Duration::from_secs(5), removal).await;
+    result
+}
+
+/// Waits for enough free workers, and returns their names in order.
+async fn gather(link: &Link, options: &RunOptions) -> Result<Vec<String>, Failure> {
+    let wanted = usize::from(options.workers);
+    let deadline = Instant::now() + options.wait;
+    loop {
+        let window = Duration::from_secs(1).min(deadline - Instant::now());
+        let workers = look::ask(link, window, wanted).await?;
+        let others = workers.values().find(|worker| worker.protocol != PROTOCOL);
+        let free = workers.values().filter(|worker| worker.busy.is_none());
+        let free: Vec<String> =
+            free.filter(|one| one.protocol == PROTOCOL).map(|one| one.worker.clone()).collect();
+        if free.len() >= wanted {
+            return Ok(free.into_iter().take(wanted).collect());
+        }
+        if Instant::now() >= deadline {
+            if workers.is_empty() {
+                return Err(look::nobody(link));
+            }
+            let busy = workers.values().filter(|worker| worker.busy.is_some()).count();
+            let mut message = format!(
+                "{} of {wanted} workers are free, {busy} are busy; start more, or ask for fewer by \
+                 --workers",
+                free.len()
+            );
+            if let Some(other) = others {
+                message += &format!("; {} is {}, of another protocol", other.worker, other.version);
+            }
+            return Err(Failure::new(Exit::Unreachable, message));
+        }
+    }
+}
+
+/// The bucket, the stream and the store of one run.
+
+pub(crate) struct Places {
+    run: String,
+    pub(crate) bucket: Store,
+    pub(crate) results: stream::Stream,
+    pub(crate) records: object_store::ObjectStore,
+}
+
+impl Places {
+    /// Makes the places, and creates the plan: a second coordinator of the run is refused by that.
+    async fn make(link: &Link, plan: &RunPlan) -> Result<Self, Failure> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| link.failed(what, &error);
+        let run = &plan.run;
+        let bucket = protocol::bucket(run);
+        // As the library makes a bucket, but without its question for the account, whose answer by a
+        // server 2.9 it cannot read.
+        let stream = stream::Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
+            max_age: KEPT,
+            discard: stream::DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            ..stream::Config::default()
+        };
+        let made = link.jetstream.create_stream(stream).await;
+        made.map_err(|error| failed("cannot make the run's bucket", &error))?;
+        let bucket = link.jetstream.get_key_value(bucket).await;
+        let bucket = bucket.map_err(|error| failed("cannot open the run's bucket", &error))?;
+        let signed = keys::sign(plan, link.seed.as_deref())?;
+        bucket.create("plan", encode(&signed)).await.map_err(|error| match error.kind() {
+            kv::CreateErrorKind::AlreadyExists => Failure::new(
+                Exit::Usage,
+                format!("run {run} has a coordinator already; give another name by --run"),
+            ),
+            _ => failed("cannot create the plan", &error),
+        })?;
+        let results = stream::Config {
+            name: protocol::results_stream(run),
+            subjects: vec![protocol::results(run, "*")],
+            max_age: KEPT,
+            max_bytes: MAX_RESULTS,
+            discard: stream::DiscardPolicy::New,
+            ..stream::Config::default()
+        };
+        let results = link.jetstream.create_stream(results).await;
+        let results = results.map_err(|error| failed("cannot make the run's stream", &error))?;
+        let records = object_store::Config {
+            bucket: protocol::records(run),
+            max_age: KEPT,
+            ..object_store::Config::default()
+        };
+        let records = link.jetstream.create_object_store(records).await;
+        let records = records.map_err(|error| failed("cannot make the run's store", &error))?;
+        Ok(Self { run: run.clone(), bucket, results, records })
+    }
+
+    async fn remove(&self, link: &Link) {
+        let _ = link.jetstream.delete_key_value(protocol::bucket(&self.run)).await;
+        let _ = link.jetstream.delete_stream(protocol::results_stream(&self.run)).await;
+        let _ = link.jetstream.delete_object_store(protocol::records(&self.run)).await;
+    }
+}
+
+impl std::fmt::Debug for Places {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The store of objects has no Debug.
+        f.debug_struct("Places").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+/// Joined workers: the greatest uncertainty of a clock, and the cores of all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Joined {
+    pub(crate) clock_error: Duration,
+    pub(crate) cores: u64,
+}
+
+/// Calls the workers, answers their questions for the clock, and waits until all have joined.
+async fn join(
+    link: &Link,
+    bucket: &Store,
+    plan: &RunPlan,
+    description: &Description,
+) -> Result<Joined, Failure> {
+    let failed = |error: &dyn std::fmt::Display| link.failed("cannot call the workers", &error);
+    let clock = link.client.subscribe(protocol::clock(&plan.run)).await;
+    let mut clock = clock.map_err(|error| failed(&error))?;
+    let mut states = bucket.watch_with_history("worker.*").await.map_err(|error| failed(&error))?;
+    let client = link.client.clone();
+    tokio::spawn(async move {
+        while let Some(question) = clock.next().await {
+            if let Some(reply) = question.reply {
+                let _ = client.publish(reply, encode(&monotonic_ns())).await;
+            }
+        }
+    });
+    for worker in &plan.workers {
+        let reply = link.client.request(protocol::call(worker), plan.run.clone().into()).await;
+        let reply = reply.map_err(|error| {
+            Failure::new(Exit::Unreachable, format!("worker {worker} does not answer: {error}"))
+        })?;
+        if let Answer::Refused(why) = decode(&reply.payload, "the answer of a worker")? {
+            return Err(Failure::new(Exit::Unreachable, why));
+        }
+    }
+    let deadline = Instant::now() + JOINING;
+    let mut joined = Joined { clock_error: Duration::ZERO, cores: 0 };
+    let mut missing: Vec<&String> = plan.workers.iter().collect();
+    debug_assert!(missing.len() <= MAX_WORKERS);
+    while !missing.is_empty() {
+        let Ok(Some(Ok(entry))) = timeout_at(deadline, states.next()).await else {
+            let names: Vec<&str> = missing.iter().map(|name| name.as_str()).collect();
+            let message = format!("not joined within {JOINING:?}: {}", names.join(", "));
+            return Err(Failure::new(Exit::Unreachable, message));
+        };
+        let name = entry.key.trim_start_matches("worker.").to_owned();
+        match decode(&entry.value, "the state of a worker")? {
+            WorkerState::Failed { message, exit } => {
+                let exit = if exit == 8 { Exit::Child } else { Exit::Usage };
+                return Err(Failure::new(exit, format!("worker {name} refuses: {message}")));
+            }
+            WorkerState::Joined { clock_error_ns, cores, .. } => {
+                joined.clock_error = joined.clock_error.max(Duration::from_nanos(clock_error_ns));
+                joined.cores += cores;
+                missing.retain(|worker| **worker != name);
+            }
+            WorkerState::Running { .. } | WorkerState::Final => {}
+        }
+    }
+    let twentieth = description.duration_s.unwrap_or(0.0) / 20.0;
+    let most = MAX_CLOCK_ERROR.max(Duration::try_from_secs_f64(twentieth).unwrap_or_default());
+    if joined.clock_error > most {
+        return Err(Failure::new(
+            Exit::Invalid,
+            format!(
+                "clocks are uncertain by {:?}, more than {most:?}: the network to the server is too \
+                 slow for a common start; use a server nearer to all",
+                joined.clock_error
+            ),
+        ));
+    }
+    say(&format!(
+        "run {}: {} of {} workers joined ({} cores), clocks within {:.1} ms, start in {} s",
+        plan.run,
+        plan.workers.len(),
+        plan.workers.len(),
+        joined.cores,
+        joined.clock_error.as_secs_f64() * 1e3,
+        LEAD.as_secs()
+    ));
+    Ok(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assertions_leave_the_workers_arguments() {
+        let load = ["-n", "9", "--assert", "p99<1s", "--assert=rps>1", "http://host/"];
+        let load: Vec<String> = load.map(str::to_owned).into();
+        let (arguments, assertions) = split_assertions(&load);
+        assert_eq!(arguments, ["-n", "9", "http://host/"]);
+        assert_eq!(assertions, ["p99<1s", "rps>1"]);
+    }
+}
