@@ -130,7 +130,7 @@ async fn gather(link: &Link, options: &RunOptions) -> Result<Vec<String>, Failur
         }
         if Instant::now() >= deadline {
             if workers.is_empty() {
-                return Err(look::nobody(link));
+                return Err(look::no_worker(link));
             }
             let busy = workers.values().filter(|worker| worker.busy.is_some()).count();
             let mut message = format!(
@@ -147,7 +147,6 @@ async fn gather(link: &Link, options: &RunOptions) -> Result<Vec<String>, Failur
 }
 
 /// The bucket, the stream and the store of one run.
-
 pub(crate) struct Places {
     run: String,
     pub(crate) bucket: Store,

@@ -17,13 +17,13 @@ pub(crate) async fn run(options: &LookOptions) -> Result<(), Failure> {
     let link = Link::open(&options.server, "keepwarm look").await?;
     let workers = ask(&link, options.window, MAX_WORKERS).await?;
     if workers.is_empty() {
-        return Err(nobody(&link));
+        return Err(no_worker(&link));
     }
     print(&table(&workers))
 }
 
 /// The failure of a server at which no worker waits.
-pub(crate) fn nobody(link: &Link) -> Failure {
+pub(crate) fn no_worker(link: &Link) -> Failure {
     let way_out = "start some: keepwarm fleet worker --nats URL --allow-target NETWORK:PORT";
     Failure::new(Exit::Unreachable, format!("{}: no worker answers; {way_out}", link.url()))
 }

@@ -1,6 +1,7 @@
 //! A worker: waits for a call, checks the plan by its own limits, runs its part, sends the record.
 //!
-//! Owns what may be loaded from this machine: the worker decides, whatever a coordinator asks.
+//! Owns what may be loaded from this machine: the worker decides, and a coordinator only
+//! asks.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

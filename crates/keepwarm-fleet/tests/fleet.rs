@@ -3,6 +3,8 @@
 //! A real nats-server, real workers, a real HTTP server that counts. Skipped, loudly, without a
 //! nats-server in PATH.
 
+#![allow(clippy::unwrap_used)] // A failed step of the set-up fails the test.
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -89,7 +89,7 @@ impl<'a> Course<'a> {
         let failed = |error: &dyn std::fmt::Display| link.failed("cannot follow the run", &error);
         let live = link.client.subscribe(protocol::live(&plan.run, "*")).await;
         let states = places.bucket.watch_with_history("worker.*").await;
-        let consumer = pull::Config { max_batch: 16, ..pull::Config::default() };
+        let consumer = pull::Config::default();
         let consumer = places.results.create_consumer(consumer).await;
         let consumer = consumer.map_err(|error| failed(&error))?;
         let results = consumer.messages().await.map_err(|error| failed(&error))?;
@@ -131,7 +131,7 @@ impl<'a> Course<'a> {
     }
 
     /// Follows the run until every worker has sent its result or is lost.
-    pub(super) async fn watch(mut self: Self) -> Result<Finished, Failure> {
+    pub(super) async fn watch(mut self) -> Result<Finished, Failure> {
         let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
         let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
@@ -145,10 +145,9 @@ impl<'a> Course<'a> {
             tokio::select! {
                 Some(message) = self.live.next() => self.heard(&message),
                 Some(Ok(entry)) = self.states.next() => self.state(&entry.key, &entry.value),
-                Some(result) = self.results.next() => match result {
-                    Ok(message) => self.take_result(&message).await?,
-                    // The library asks the server again by itself.
-                    Err(_) => {}
+                // After an error the library asks the server again by itself.
+                Some(result) = self.results.next() => if let Ok(message) = result {
+                    self.take_result(&message).await?;
                 },
                 _ = ticks.tick() => {
                     self.look_for_lost();
