@@ -83,7 +83,9 @@ fn each_command(name: &str, limits: &[String], codes: &[i32]) {
             let said = format!("{limit} {arguments:?}: {:?} {}", output.status, output.stderr);
             assert!(!output.stderr.contains("panicked"), "{said}");
             let code = output.status.code().expect(&said);
-            if code == 0 || code == 4 {
+            // The dynamic linker had no room for the libraries: the command itself did not begin.
+            let unstarted = code == 127 && output.stderr.contains("loading shared libraries");
+            if code == 0 || code == 4 || unstarted {
                 continue;
             }
             refused += 1;
@@ -107,10 +109,10 @@ fn few_descriptors_cause_no_panic() {
     each_command("nofile", &limits, &[7]);
 }
 
-/// Beyond what the dynamic linker takes for the libraries.
+/// The smallest are about what the dynamic linker takes for a debug build.
 #[test]
 fn little_memory_causes_no_panic() {
-    let limits = [30, 34, 38, 42, 46, 50, 58, 66, 90];
+    let limits = [34, 38, 42, 46, 50, 54, 58, 66, 74, 90];
     let limits = limits.map(|most| format!("--as={most}000000"));
     each_command("as", &limits, &[1, 8]);
 }
