@@ -12,7 +12,7 @@ test:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
-    for features in '' tls tracing opentelemetry testing idn serde; do cargo clippy --package keepwarm --no-default-features --features "$features" -- -D warnings || exit 1; done
+    for features in '' tls tracing opentelemetry testing idn serde json stream charset gzip brotli zstd cookies multipart blocking http2; do cargo clippy --package keepwarm --no-default-features --features "$features" -- -D warnings || exit 1; done
 
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items

@@ -71,8 +71,8 @@
 //! * `http2`, on by default: HTTP/2, where a TLS handshake agrees on it, or by
 //!   [`http2_prior_knowledge`](ClientBuilder::http2_prior_knowledge); by the crate `h2`.
 //!   docs/http2.md says what changes with it.
-//! * `json`: [`RequestBuilder::json`] and [`Response::json`].
-//! * `stream`: [`Response::bytes_stream`] and [`Body::from_stream`], by `futures-core`.
+//! * `json`: `RequestBuilder::json` and `Response::json`.
+//! * `stream`: `Response::bytes_stream` and `Body::from_stream`, by `futures-core`.
 //! * `charset`: [`Response::text`] in every character set of the web, by `encoding_rs`.
 //! * `gzip` (with deflate), `brotli`, `zstd`: responses decompressed, see
 //!   [`ClientBuilder::decompress`].
