@@ -487,9 +487,9 @@ const TWO_IDLE: &[Step] = &[
 #[test]
 fn every_demand_for_streams() {
     for (sharing, cap, explored) in [
-        (Sharing::Unknown, None, 716),
-        (Sharing::Always, None, 719),
-        (Sharing::Never, Some(2), 708),
+        (Sharing::Unknown, None, 649),
+        (Sharing::Always, None, 652),
+        (Sharing::Never, Some(2), 677),
         (Sharing::Unknown, Some(1), 474),
     ] {
         assert_eq!(
@@ -502,7 +502,7 @@ fn every_demand_for_streams() {
 
 #[test]
 fn every_end_of_streams() {
-    for (cap, explored) in [(None, 7_064), (Some(1), 6_670), (Some(2), 7_062)] {
+    for (cap, explored) in [(None, 7_060), (Some(1), 6_670), (Some(2), 7_058)] {
         assert_eq!(
             explore(settings(Sharing::Unknown, cap), TWO_STREAMS, ENDS, 4),
             explored,
