@@ -120,6 +120,8 @@ pub enum EventKind {
         connection: u64,
         /// The dial it came from.
         dial: u64,
+        /// The version that it speaks: HTTP/1.1 or HTTP/2.
+        version: http::Version,
     },
     /// A connection was assigned to a request. The connection is active.
     ConnectionAssigned {

@@ -5,7 +5,8 @@
 //! caller sets up, exports the numbers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use opentelemetry::metrics::{Histogram, Meter, UpDownCounter};
@@ -13,6 +14,10 @@ use opentelemetry::{KeyValue, StringValue};
 
 use crate::error::{Error, Stage};
 use crate::observe::observer::{Event, EventKind, Observer, Outcome};
+
+/// The most requests under way whose version is remembered; further ones are measured without it. So
+/// many are under way only if the ends of requests were lost.
+const MAX_REQUESTS: usize = 65_536;
 
 /// Boundaries in seconds, as the conventions advise.
 const REQUEST_BOUNDARIES: [f64; 14] =
@@ -60,8 +65,33 @@ pub struct OpenTelemetryMetrics {
     response_body_size: Histogram<u64>,
     /// The server of the last event, which is most often that of the next event.
     last: Mutex<Option<Server>>,
-    /// Exchanges under way, by open connection.
-    streams: Mutex<HashMap<u64, u32>>,
+    open: Mutex<Open>,
+}
+
+/// Connections and requests that have begun and are not over.
+#[derive(Debug, Default)]
+struct Open {
+    connections: HashMap<u64, OpenConnection>,
+    /// Version that each request under way was sent by last.
+    requests: HashMap<u64, &'static str>,
+}
+
+#[derive(Debug)]
+struct OpenConnection {
+    /// Exchanges under way.
+    streams: u32,
+    version: &'static str,
+}
+
+impl Open {
+    /// Counts an exchange that begins or ends on a connection. Returns the connection's version if it
+    /// becomes active, or idle, by that: it may serve several at once.
+    fn count(&mut self, connection: u64, begins: bool) -> Option<&'static str> {
+        let open = self.connections.get_mut(&connection)?;
+        let before = open.streams;
+        open.streams = if begins { before + 1 } else { before.saturating_sub(1) };
+        (before == u32::from(!begins)).then_some(open.version)
+    }
 }
 
 /// An origin as attributes.
@@ -78,6 +108,8 @@ struct EndedRequest<'a> {
     method: &'a Method,
     status: Option<StatusCode>,
     outcome: &'a Outcome,
+    /// `None` if the request had no connection.
+    version: Option<&'static str>,
 }
 
 impl OpenTelemetryMetrics {
@@ -123,26 +155,12 @@ impl OpenTelemetryMetrics {
                 "Size of HTTP client response bodies.",
             ),
             last: Mutex::new(None),
-            streams: Mutex::default(),
+            open: Mutex::default(),
         }
     }
 
-    /// Counts an exchange that begins or ends on a connection. Returns true if the connection becomes
-    /// active, or idle: it may serve several at once.
-    fn counts(&self, connection: u64, begins: bool) -> bool {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(count) = streams.get_mut(&connection) else { return false };
-        let before = *count;
-        *count = if begins { before + 1 } else { before.saturating_sub(1) };
-        before == u32::from(!begins)
-    }
-
-    /// Files a connection that opened, or forgets one that closed. Returns true if it was active.
-    fn files(&self, connection: u64, is_open: bool) -> bool {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let before =
-            if is_open { streams.insert(connection, 0) } else { streams.remove(&connection) };
-        before.is_some_and(|count| count > 0)
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn server(&self, origin: &Arc<str>) -> Server {
@@ -153,14 +171,34 @@ impl OpenTelemetryMetrics {
         }
     }
 
-    fn connections(&self, server: &Server, state: &'static str, change: i64) {
+    fn connections(&self, server: &Server, state: &'static str, by: &'static str, change: i64) {
         let state = KeyValue::new("http.connection.state", state);
-        self.open_connections.add(change, &server.with([state, version()]));
+        self.open_connections.add(change, &server.with([state, version(by)]));
     }
 
-    fn moved(&self, server: &Server, from: &'static str, to: &'static str) {
-        self.connections(server, from, -1);
-        self.connections(server, to, 1);
+    fn moved(&self, server: &Server, by: &'static str, from: &'static str, to: &'static str) {
+        self.connections(server, from, by, -1);
+        self.connections(server, to, by, 1);
+    }
+
+    fn assigned(&self, server: &Server, connection: u64, request: Option<u64>) {
+        let mut open = self.open();
+        let known = open.connections.get(&connection).map(|one| one.version);
+        if open.requests.len() < MAX_REQUESTS {
+            open.requests.extend(request.zip(known));
+        }
+        let becomes_active = open.count(connection, true);
+        drop(open);
+        if let Some(by) = becomes_active {
+            self.moved(server, by, IDLE, ACTIVE);
+        }
+    }
+
+    fn closed(&self, server: &Server, connection: u64, age: Duration) {
+        let Some(one) = self.open().connections.remove(&connection) else { return };
+        let state = if one.streams > 0 { ACTIVE } else { IDLE };
+        self.connections(server, state, one.version, -1);
+        self.connection_duration.record(age.as_secs_f64(), &server.with([version(one.version)]));
     }
 }
 
@@ -168,30 +206,43 @@ impl Observer for OpenTelemetryMetrics {
     fn observe(&self, event: Event) {
         let server = self.server(&event.origin);
         match &event.kind {
-            EventKind::ConnectionOpened { connection, .. } => {
-                self.files(*connection, true);
-                self.connections(&server, IDLE, 1);
+            EventKind::ConnectionOpened { connection, version, .. } => {
+                let version = if *version == http::Version::HTTP_2 { "2" } else { "1.1" };
+                let opened = OpenConnection { streams: 0, version };
+                self.open().connections.insert(*connection, opened);
+                self.connections(&server, IDLE, version, 1);
             }
-            EventKind::ConnectionAssigned { connection, .. }
-            | EventKind::ConnectionInspected { connection }
-                if self.counts(*connection, true) =>
-            {
-                self.moved(&server, IDLE, ACTIVE);
+            EventKind::ConnectionAssigned { connection, request, .. } => {
+                self.assigned(&server, *connection, Some(*request));
             }
-            EventKind::ConnectionReturned { connection, .. } if self.counts(*connection, false) => {
-                self.moved(&server, ACTIVE, IDLE);
+            EventKind::ConnectionInspected { connection } => {
+                self.assigned(&server, *connection, None);
+            }
+            EventKind::ConnectionReturned { connection, .. } => {
+                let becomes_idle = self.open().count(*connection, false);
+                if let Some(by) = becomes_idle {
+                    self.moved(&server, by, ACTIVE, IDLE);
+                }
             }
             EventKind::ConnectionClosed { connection, age, .. } => {
-                let state = if self.files(*connection, false) { ACTIVE } else { IDLE };
-                self.connections(&server, state, -1);
-                self.connection_duration.record(age.as_secs_f64(), &server.with([version()]));
+                self.closed(&server, *connection, *age);
             }
             EventKind::RequestBegan { method, .. } => {
                 self.active_requests.add(1, &server.with([method_of(method)]));
             }
-            EventKind::RequestEnded { method, status, outcome, took, sent, received, .. } => {
+            EventKind::RequestEnded {
+                request,
+                method,
+                status,
+                outcome,
+                took,
+                sent,
+                received,
+                ..
+            } => {
+                let version = self.open().requests.remove(request);
                 self.active_requests.add(-1, &server.with([method_of(method)]));
-                let ended = EndedRequest { method, status: *status, outcome };
+                let ended = EndedRequest { method, status: *status, outcome, version };
                 let attributes = server.with(ended.attributes());
                 self.request_duration.record(took.as_secs_f64(), &attributes);
                 self.request_body_size.record(*sent, &attributes);
@@ -207,8 +258,8 @@ impl Observer for OpenTelemetryMetrics {
 const ACTIVE: &str = "active";
 const IDLE: &str = "idle";
 
-fn version() -> KeyValue {
-    KeyValue::new("network.protocol.version", "1.1")
+fn version(name: &'static str) -> KeyValue {
+    KeyValue::new("network.protocol.version", name)
 }
 
 fn method_of(method: &Method) -> KeyValue {
@@ -251,7 +302,8 @@ impl Server {
 
 impl EndedRequest<'_> {
     fn attributes(&self) -> Vec<KeyValue> {
-        let mut attributes = vec![method_of(self.method), version()];
+        let mut attributes = vec![method_of(self.method)];
+        attributes.extend(self.version.map(version));
         if let Some(status) = self.status {
             let code = i64::from(status.as_u16());
             attributes.push(KeyValue::new("http.response.status_code", code));

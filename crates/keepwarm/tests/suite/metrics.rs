@@ -129,7 +129,7 @@ async fn metrics_follow_the_conventions() {
               network.protocol.version=1.1",
                 1
             ),
-            ("error.type=connect http.request.method=GET network.protocol.version=1.1", 1),
+            ("error.type=connect http.request.method=GET", 1),
             (GET_OK, 3),
             (post, 1),
             (other, 1),
@@ -139,6 +139,29 @@ async fn metrics_follow_the_conventions() {
     assert_eq!((&*unit, &received[GET_OK]), ("By", &Point { count: 3, sum: 24.0 }));
     assert!(!received.contains_key(other), "it was dropped unread");
     assert_eq!(sdk.points("http.client.request.body.size")[post], Point { count: 1, sum: 8.0 });
+}
+
+#[cfg(feature = "http2")]
+#[tokio::test]
+async fn http2_is_measured_as_version_2() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.expect("a client");
+        let mut streams = h2::server::handshake(socket).await.expect("HTTP/2");
+        while let Some(Ok((_, mut respond))) = streams.accept().await {
+            respond.send_response(http::Response::new(()), true).expect("an open stream");
+        }
+    });
+    let sdk = Sdk::new();
+    let client = sdk.client(Client::builder().http2_prior_knowledge());
+    exchange(&client, &url).await;
+    let request =
+        "http.request.method=GET http.response.status_code=200 network.protocol.version=2";
+    assert_eq!(sdk.points("http.client.request.duration")[request].count, 1);
+    let idle = "http.connection.state=idle network.protocol.version=2";
+    eventually("an idle connection", || sdk.value("http.client.open_connections", idle) == 1.0)
+        .await;
 }
 
 #[tokio::test]

@@ -354,7 +354,8 @@ impl Origin {
             let id = state.pool.dialed(permit, Capacity::Exclusive, now);
             state.note_birth(id, Birth { id: number, at: now, connection: id, address });
             self.note_address(address, now);
-            self.record(now, || EventKind::ConnectionOpened { connection: number, dial });
+            let version = http::Version::HTTP_11;
+            self.record(now, || EventKind::ConnectionOpened { connection: number, dial, version });
             state.opened_lately.note(now);
             let wakeup = IdleWakeup::new(keeper, Arc::downgrade(self), id);
             connection.waker().set_pool(Box::new(wakeup));

@@ -33,7 +33,8 @@ impl Origin {
             let id = state.pool.dialed(permit, Capacity::Shared { streams }, now);
             state.note_birth(id, Birth { id: number, at: now, connection: id, address });
             self.note_address(address, now);
-            self.record(now, || EventKind::ConnectionOpened { connection: number, dial });
+            let version = http::Version::HTTP_2;
+            self.record(now, || EventKind::ConnectionOpened { connection: number, dial, version });
             state.opened_lately.note(now);
             http2.attach(Box::new(SharedListener::new(Arc::downgrade(self), id)));
             state.file(id, Filed::Shared(http2));
