@@ -1,5 +1,5 @@
-//! `keepwarm fleet`: becomes keepwarm-fleet, a program of its own. It speaks NATS, which would triple
-//! the dependencies of this one.
+//! `keepwarm fleet`: becomes keepwarm-fleet, a program of its own. It speaks NATS, which would
+//! nearly double the dependencies of this one.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

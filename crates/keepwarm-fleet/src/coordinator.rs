@@ -20,9 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::link::Link;
 use crate::load::{self, Description};
 use crate::local::Local;
-use crate::protocol::{
-    self, Answer, MAX_WORKERS, PROTOCOL, RunPlan, StopKind, WorkerState, decode, encode,
-};
+use crate::protocol::{self, Answer, PROTOCOL, RunPlan, StopKind, WorkerState, decode, encode};
 use crate::{keys, look, say};
 use course::Course;
 
@@ -257,7 +255,6 @@ async fn join(
     let deadline = Instant::now() + JOINING;
     let mut joined = Joined { clock_error: Duration::ZERO, cores: 0 };
     let mut missing: Vec<&String> = plan.workers.iter().collect();
-    debug_assert!(missing.len() <= MAX_WORKERS);
     while !missing.is_empty() {
         let Ok(Some(Ok(entry))) = timeout_at(deadline, states.next()).await else {
             let names: Vec<&str> = missing.iter().map(|name| name.as_str()).collect();

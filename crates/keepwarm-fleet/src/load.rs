@@ -33,7 +33,7 @@ const NOT_SHARED: [&str; 14] = [
     "-o",
 ];
 
-/// What `keepwarm load --fleet-check` says of its arguments.
+/// The answer of `keepwarm load --fleet-check`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Description {
     pub(crate) url: String,

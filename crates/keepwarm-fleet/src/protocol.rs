@@ -63,7 +63,7 @@ pub(crate) fn check_name(name: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// What a worker says of itself.
+/// A worker's description of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Presence {
     pub(crate) worker: String,
@@ -91,7 +91,7 @@ pub(crate) struct SignedPlan {
     pub(crate) signature: String,
 }
 
-/// What the workers of a run carry out together.
+/// The load of a run, and its workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunPlan {
     pub(crate) run: String,
@@ -170,7 +170,7 @@ pub(crate) struct Final {
     pub(crate) worker: String,
     /// Exit code of the load; -1 if a signal ended it.
     pub(crate) exit: i32,
-    /// What the load wrote to stderr last.
+    /// Last lines of the load's stderr.
     pub(crate) message: String,
     pub(crate) record: RecordPlace,
 }

@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used)] // A failed step of the set-up fails the test.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,36 @@ impl Nats {
     }
 }
 
+/// A run whose stderr is read line by line.
+struct Watched {
+    child: Ends,
+    lines: std::io::Lines<BufReader<ChildStderr>>,
+    said: String,
+}
+
+impl Watched {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child: Ends(child), lines, said: String::new() }
+    }
+
+    /// Reads until a line has `words`.
+    fn until(&mut self, words: &str) {
+        while !self.said.lines().last().is_some_and(|line| line.contains(words)) {
+            let line = self.lines.next().unwrap_or_else(|| panic!("{words}: {}", self.said));
+            self.said += &(line.unwrap() + "\n");
+        }
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        for line in self.lines.by_ref() {
+            self.said += &(line.unwrap() + "\n");
+        }
+        (self.child.0.wait().unwrap().code(), self.said)
+    }
+}
+
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -210,18 +241,39 @@ fn killed_worker_makes_the_run_invalid() {
     let allowed = ["--allow-target", "127.0.0.0/8:*"];
     let (_kept, mut killed) = (nats.worker("w1", &allowed), nats.worker("w2", &allowed));
     let mut command = nats.run(&["--workers", "2", "--", "--rate", "50", "-z", "20s", "-c", "4"]);
-    let run = command.arg(server.url()).stderr(Stdio::piped()).stdout(Stdio::null());
-    let run = run.spawn().unwrap();
-    // Its load has begun when its record's directory has the live part; a second is enough of it.
-    std::thread::sleep(Duration::from_secs(4));
+    let mut run = Watched::start(command.arg(server.url()));
+    run.until("all workers are running");
     killed.0.kill().unwrap();
-    let output = run.wait_with_output().unwrap();
-    let said = said(&output);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+    let (code, said) = run.end();
+    assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("w2") && said.contains("lost"), "{said}");
     let record = std::fs::read(nats.directory.join("run.json")).unwrap();
     let record: LoadRecord = serde_json::from_slice(&record).unwrap();
     assert!(record.requests.completed > 0, "what the other counted is kept");
+}
+
+/// Its result comes after all, and the run stays invalid: the others were stopped.
+#[test]
+fn stopped_worker_makes_the_run_invalid() {
+    if !can_run() {
+        return;
+    }
+    let (nats, server) = (Nats::start(true), server());
+    let allowed = ["--allow-target", "127.0.0.0/8:*"];
+    let (_kept, frozen) = (nats.worker("w1", &allowed), nats.worker("w2", &allowed));
+    let signal = |name: &str| {
+        let pid = frozen.0.id().to_string();
+        assert!(Command::new("kill").args([name, pid.as_str()]).status().unwrap().success());
+    };
+    let load = ["--workers", "2", "--", "--rate", "50", "-z", "12s", "-c", "4"];
+    let mut run = Watched::start(nats.run(&load).arg(server.url()));
+    run.until("all workers are running");
+    signal("-STOP");
+    run.until("lost at");
+    signal("-CONT");
+    let (code, said) = run.end();
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("INVALID: worker w2 lost"), "{said}");
 }
 
 #[test]
@@ -233,16 +285,14 @@ fn second_coordinator_is_refused() {
     let allowed = ["--allow-target", "127.0.0.0/8:*"];
     let (_one, _two) = (nats.worker("w1", &allowed), nats.worker("w2", &allowed));
     let load = ["--run", "same", "--", "--rate", "20", "-z", "6s", "-c", "2"];
-    let mut first = nats.run(&load);
-    let first =
-        first.arg(server.url()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let mut first = Watched::start(nats.run(&load).arg(server.url()));
+    first.until("workers joined");
     let output = nats.run(&load).arg(server.url()).output().unwrap();
     let told = said(&output);
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("has a coordinator already"), "{told}");
-    let output = first.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    let (code, told) = first.end();
+    assert_eq!(code, Some(0), "{told}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ const RESULTS: Duration = Duration::from_secs(60);
 /// The largest record that is taken from the store.
 const MAX_RECORD: u64 = 1 << 30;
 
-/// What is known of one worker.
+/// State of one worker, as the coordinator knows it.
 #[derive(Debug)]
 struct Known {
     frame: Option<Frame>,
@@ -147,7 +147,7 @@ impl<'a> Course<'a> {
                 Some(Ok(entry)) = self.states.next() => self.state(&entry.key, &entry.value),
                 // After an error the library asks the server again by itself.
                 Some(result) = self.results.next() => if let Ok(message) = result {
-                    self.take_result(&message).await?;
+                    self.take_result(&message).await;
                 },
                 _ = ticks.tick() => {
                     self.look_for_lost();
@@ -189,7 +189,12 @@ impl<'a> Course<'a> {
     fn state(&mut self, key: &str, value: &[u8]) {
         let Some(known) = self.workers.get_mut(key.trim_start_matches("worker.")) else { return };
         match decode(value, "a state") {
-            Ok(WorkerState::Running { begun_ns }) => known.begun_ns = Some(begun_ns),
+            Ok(WorkerState::Running { begun_ns }) => {
+                known.begun_ns = Some(begun_ns);
+                if self.workers.values().all(|known| known.begun_ns.is_some()) {
+                    say("all workers are running");
+                }
+            }
             Ok(WorkerState::Failed { message, exit }) if known.result.is_none() => {
                 known.result = Some(Final {
                     worker: key.trim_start_matches("worker.").to_owned(),
@@ -202,30 +207,41 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Takes a result once; a second one of the worker is acknowledged and dropped.
-    async fn take_result(
-        &mut self,
-        message: &async_nats::jetstream::Message,
-    ) -> Result<(), Failure> {
-        let result: Final = decode(&message.payload, "a result")?;
-        if let Some(known) = self.workers.get_mut(&result.worker)
-            && known.record.is_none()
-        {
-            let text = match &result.record {
-                RecordPlace::None => None,
-                RecordPlace::Inline(text) => Some(text.clone()),
-                RecordPlace::Object(name) => Some(read_object(self.places, name).await?),
+    /// Takes a result once; a second one of the worker is acknowledged and dropped. One that cannot be
+    /// read fails its worker, and leaves the other results alone.
+    async fn take_result(&mut self, message: &async_nats::jetstream::Message) {
+        let name = message.subject.rsplit('.').next().unwrap_or_default();
+        let is_new = self.workers.get(name).is_some_and(|known| known.result.is_none());
+        if is_new {
+            let (result, record) = match self.read_result(name, &message.payload).await {
+                Ok(read) => read,
+                Err(failure) => {
+                    let (message, record) = (failure.to_string(), RecordPlace::None);
+                    let exit = failure.exit as i32;
+                    (Final { worker: name.to_owned(), exit, message, record }, None)
+                }
             };
-            if let Some(text) = text {
-                let what = format!("the record of worker {}", result.worker);
-                known.record = Some(decode(text.as_bytes(), &what)?);
+            if let Some(known) = self.workers.get_mut(name) {
+                (known.result, known.record) = (Some(result), record);
             }
-            known.result = Some(result);
-            known.lost_s = None;
         }
         // Without it the server sends the result again, which is dropped then.
         let _ = message.ack().await;
-        Ok(())
+    }
+
+    async fn read_result(
+        &self,
+        name: &str,
+        payload: &[u8],
+    ) -> Result<(Final, Option<LoadRecord>), Failure> {
+        let result: Final = decode(payload, &format!("the result of worker {name}"))?;
+        let text = match &result.record {
+            RecordPlace::None => return Ok((result, None)),
+            RecordPlace::Inline(text) => text.clone(),
+            RecordPlace::Object(object) => read_object(self.places, object).await?,
+        };
+        let record = decode(text.as_bytes(), &format!("the record of worker {name}"))?;
+        Ok((result, Some(record)))
     }
 
     /// Marks workers as lost that have been silent for three frames.
@@ -316,10 +332,9 @@ impl<'a> Course<'a> {
         let mut lost = Vec::new();
         for name in &self.plan.workers {
             let Some(known) = self.workers.remove(name) else { continue };
-            match (known.result, known.lost_s) {
-                (Some(result), _) => results.push((result, known.record)),
-                (None, at) => lost.push((name.clone(), at.unwrap_or(0.0))),
-            }
+            // A result that came after all does not undo that the others were stopped.
+            lost.extend(known.lost_s.map(|at| (name.clone(), at)));
+            results.extend(known.result.map(|result| (result, known.record)));
         }
         Finished {
             results,

@@ -26,7 +26,11 @@ pub(super) async fn show(
     }
     let records: Vec<LoadRecord> =
         finished.results.iter().filter_map(|(_, record)| record.clone()).collect();
-    let missing = plan.workers.len() - records.len();
+    let is_lost = |name: &String| finished.lost.iter().any(|(lost, _)| lost == name);
+    let has_record = |name: &String| {
+        finished.results.iter().any(|(result, record)| result.worker == *name && record.is_some())
+    };
+    let missing = plan.workers.iter().filter(|name| is_lost(name) || !has_record(name)).count();
     if records.is_empty() {
         let message = format!("no worker of run {} has sent a record", plan.run);
         return Err(Failure::new(Exit::Invalid, message));
