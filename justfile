@@ -82,10 +82,6 @@ bench-watch *ARGS:
 load-memory REQUESTS="10000000" CONNECTIONS="100":
     cargo run --release --quiet -p keepwarm-load --example memory -- {{REQUESTS}} {{CONNECTIONS}}
 
-# Responses in any bytes, read whole, in pieces, by the load's counter and by hyper (nightly, cargo-fuzz)
-fuzz-response SECONDS="300":
-    cd fuzz && cargo +nightly fuzz run -s none response -- -max_len=600 -max_total_time={{SECONDS}}
-
 # What `just check` does, for the benchmark's own workspace
 bench-check:
     cargo fmt --manifest-path bench/client/Cargo.toml --check

@@ -48,7 +48,7 @@ fn packages() -> Result<PathBuf, String> {
     }
 }
 
-/// What the browser found in pages.
+/// The browser's findings on pages.
 fn tried(pages: &[PathBuf]) -> Option<Vec<Value>> {
     let folder = match browser() {
         Ok(folder) => folder,

@@ -108,7 +108,7 @@ pub struct Settings {
     /// place before each dial, by [`Effect::Claim`](crate::Effect::Claim), see
     /// [`SharedLimit`](crate::SharedLimit).
     pub shares_places: bool,
-    /// What is expected of connections before the first one is open: see [`Sharing`].
+    /// Expectation of connections before the first one is open: see [`Sharing`].
     pub sharing: Sharing,
     /// Streams that one shared connection may have at once, whatever its peer allows. Requests
     /// beyond it open further connections. Zero counts as one.

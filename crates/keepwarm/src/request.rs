@@ -365,7 +365,7 @@ impl RequestBuilder {
 /// A request that was built: looked at, changed, copied, and sent by
 /// [`Client::execute`](crate::Client::execute), as often as it is copied.
 ///
-/// What a client adds to each request, such as
+/// Additions of a client to each request, such as
 /// [`default_headers`](crate::ClientBuilder::default_headers), is added when it is sent.
 ///
 /// ```no_run

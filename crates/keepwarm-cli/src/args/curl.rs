@@ -41,7 +41,7 @@ const IGNORED: [&str; 25] = [
 const IGNORED_WITH_VALUE: [&str; 10] =
     ["o", "output", "w", "write-out", "D", "dump-header", "c", "cookie-jar", "stderr", "retry"];
 
-/// What a curl line says, as far as it is not an option of a load.
+/// The parts of a curl line that are no options of a load.
 #[derive(Default)]
 struct Line {
     data: Vec<String>,

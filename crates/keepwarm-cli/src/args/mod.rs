@@ -23,7 +23,11 @@ use keepwarm_sockets::State;
 
 use crate::load::Network;
 use engine::EngineOptions;
-use records::{COMPARE_EXAMPLES, CompareOptions, CompletionShell, MERGE_EXAMPLES, MergeOptions};
+use records::{
+    COMPARE_EXAMPLES, CompareOptions, CompletionShell, MERGE_EXAMPLES, MergeOptions,
+    REPORT_EXAMPLES,
+};
+pub(crate) use records::{ReportFormat, ReportOptions};
 
 /// keepwarm finds, proves and fixes HTTP connection churn.
 #[derive(Debug, Parser)]
@@ -140,17 +144,6 @@ Ctrl-C ends a load in order, with its account; twice, at once.
 Exit codes: 0 good, 1 no answer was 2xx or 3xx, 2 usage, 3 target unreachable,
 4 invalid measurement, 10 an assertion did not hold, 130 interrupted;
 `keepwarm --help` has the others.";
-
-const REPORT_EXAMPLES: &str = "\
-Examples:
-  keepwarm report run.json
-  keepwarm report run.json --format html -o run.html
-  keepwarm report before.json after.json --format html -o both.html
-  keepwarm report run.json --assert 'p99<20ms'
-  keepwarm load --format json URL | keepwarm report - --format ab
-
-The exit code is the one that the run's own numbers give: 1, 3, 4, 7 or 10 as in
-`keepwarm --help`, and 2 for a file that is truncated or no record.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -546,57 +539,6 @@ pub(crate) struct LoadOptions {
     /// Print a line of JSON to stdout each second: what a worker of a fleet reads
     #[arg(long, hide = true, conflicts_with = "format")]
     pub(crate) live_lines: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReportOptions {
-    /// A record: what `keepwarm load --output` or `keepwarm lab --output` wrote, or `keepwarm watch
-    /// --format json` (or jsonl: its last complete line); - reads standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-
-    /// A second load, laid over the first one; only with --format html
-    #[arg(value_name = "FILE2")]
-    pub(crate) second: Option<PathBuf>,
-
-    /// Condition that the record has to meet, instead of those that the run was given; can be given
-    /// several times. In a lab, each policy's load has to meet it
-    #[arg(long = "assert", value_name = "ASSERTION", value_parser = assertion::parse)]
-    pub(crate) assertions: Vec<Assertion>,
-
-    /// Format of stdout
-    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
-    pub(crate) format: ReportFormat,
-
-    /// Write the report to this file instead of stdout; - is stdout
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReportFormat {
-    /// Text, as the command that wrote the record prints it
-    Text,
-    /// Record as a JSON document, judged by --assert, and nothing else
-    Json,
-    /// The layout of ApacheBench's report; only of a load
-    Ab,
-    /// Course of a load as a table: a row for each second
-    Csv,
-    /// Percentile distribution of HdrHistogram, in milliseconds; only of a load
-    Hgrm,
-    /// Interval log of HdrHistogram, with a histogram of version 2 for each second; only of a
-    /// load
-    Hlog,
-    /// Test suite in JUnit's XML: the measurement, and each assertion; only of a load
-    Junit,
-    /// Annotations of a GitHub workflow; a Markdown summary goes to the file that
-    /// GITHUB_STEP_SUMMARY names, else to stdout; only of a load
-    Github,
-    /// Metrics in OpenMetrics 1.0; only of a load
-    Openmetrics,
-    /// One page with charts, opened without a network
-    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -41,7 +41,7 @@ struct Document<'a> {
     json: String,
 }
 
-/// What a page says, but for its frame.
+/// The content of a page, without its frame.
 struct Content<'a> {
     /// Kind of the records, by which the script finds its loads.
     kind: &'static str,

@@ -13,7 +13,7 @@ pub(super) struct Chart<'a> {
     /// Numbers of the loads that it is of, in the order of the page.
     pub(super) of: &'a str,
     pub(super) title: &'a str,
-    /// What it shows, in a sentence.
+    /// A sentence on the content.
     pub(super) says: &'a str,
     /// Further attributes, such as `data-hop="0"`; never a text of a record.
     pub(super) more: &'a str,

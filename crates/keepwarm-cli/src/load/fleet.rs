@@ -15,7 +15,7 @@ use crate::{interrupt, limits, output};
 /// Longest sleep before an instant without asking whether a signal has come.
 const NAP: Duration = Duration::from_millis(20);
 
-/// What a fleet asks of the arguments of a load.
+/// Facts on a load that a fleet needs before it starts.
 #[derive(Serialize)]
 struct Description<'a> {
     url: &'a str,

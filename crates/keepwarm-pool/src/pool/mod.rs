@@ -59,7 +59,7 @@ pub struct Pool {
     roomy: Vec<u32>,
     /// Connections that are suspect, or whose peers allow no stream.
     doubtful: usize,
-    /// What the next dials are expected to bring, and when one more may start for waiters that
+    /// The expected outcome of the next dials, and when one more may start for waiters that
     /// share one.
     forecast: Forecast,
     gate_step: Moment,

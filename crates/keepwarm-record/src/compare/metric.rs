@@ -1,4 +1,4 @@
-//! What two loads are compared by.
+//! The metrics by which two loads are compared.
 
 use crate::load::LoadRecord;
 use crate::numbers::{millis, thousands};

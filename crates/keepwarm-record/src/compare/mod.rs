@@ -60,11 +60,11 @@ pub struct Row {
     pub noise: Option<f64>,
     /// Probability of such a difference without a cause, corrected for the number of metrics.
     pub p: Option<f64>,
-    /// What may be claimed.
+    /// The claim.
     pub claim: Claim,
 }
 
-/// What may be claimed of a metric.
+/// A claim on a metric, or the reason for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The new one is better.

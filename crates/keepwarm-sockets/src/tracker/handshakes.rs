@@ -90,7 +90,7 @@ pub(super) struct Handshakes {
     small: u64,
 }
 
-/// What to add to the counts of a destination.
+/// Additions to the counts of a destination.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Told {
     pub(super) all: Ranges,

@@ -3,6 +3,7 @@
 //! The module [`round_trip`](super::round_trip) makes one attempt after another.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{CONNECTION, HOST, HeaderValue, PROXY_AUTHORIZATION, UPGRADE, USER_AGENT};
@@ -23,6 +24,7 @@ use crate::observe::spans::SendSpan;
 use crate::origin_key::OriginRef;
 use crate::pool::lease::{Broken, Lease};
 use crate::pool::origin::{AGENT, Origin};
+use crate::settings::Settings;
 use crate::wire::body::Body;
 use crate::wire::connection::Sending;
 use crate::wire::http1::Failure as WireFailure;
@@ -66,6 +68,37 @@ pub(super) struct Attempt {
     span: SendSpan,
 }
 
+/// The parts of a request that an attempt takes, of either version.
+pub(super) struct Ready {
+    pub(super) body: Body,
+    pub(super) framing: RequestFraming,
+    pub(super) stall: StallWatch,
+    /// Longest wait of the body for `100 Continue`; `None` if it does not wait.
+    pub(super) held_for: Option<Duration>,
+}
+
+impl Ready {
+    #[inline]
+    pub(super) fn take(
+        outgoing: &mut Outgoing,
+        settings: &Settings,
+        info: &ConnectionInfo,
+        events: &RequestEvents,
+    ) -> Result<Self> {
+        let mut body = outgoing.take_body();
+        let framing = framing::apply(&outgoing.method, &outgoing.headers, &mut body)?;
+        if let Some(counter) = events.attempt(info.attempts) {
+            body.count_into(counter);
+        }
+        let stall = StallWatch::new(outgoing.stall_timeout(settings));
+        let limit = settings.expect_continue_timeout;
+        let is_held = !limit.is_zero()
+            && !http_body::Body::is_end_stream(&body)
+            && expects_continue(&outgoing.headers);
+        Ok(Self { body, framing, stall, held_for: is_held.then_some(limit) })
+    }
+}
+
 /// Hands a connection a request.
 pub(super) fn begin(
     origin: &Origin,
@@ -74,17 +107,9 @@ pub(super) fn begin(
     outgoing: &mut Outgoing,
     events: &RequestEvents,
 ) -> Result<Attempt> {
-    let mut body = outgoing.take_body();
-    let framing = framing::apply(&outgoing.method, &outgoing.headers, &mut body)?;
-    if let Some(counter) = events.attempt(info.attempts) {
-        body.count_into(counter);
-    }
     let settings = &origin.shared().settings;
-    let stall = StallWatch::new(outgoing.stall_timeout(settings));
-    let limit = settings.expect_continue_timeout;
-    let is_held = !limit.is_zero()
-        && !http_body::Body::is_end_stream(&body)
-        && expects_continue(&outgoing.headers);
+    let Ready { body, framing, stall, held_for } = Ready::take(outgoing, settings, &info, events)?;
+    let is_held = held_for.is_some();
     let says_close = !outgoing.headers.is_empty() && connection_lists(&outgoing.headers, "close");
     let adds_close = !settings.keep_alive && !says_close;
     write_head(origin, outgoing, framing, adds_close, lease.connection().head_buffer())?;
@@ -100,7 +125,7 @@ pub(super) fn begin(
     Ok(Attempt {
         lease,
         info,
-        expectation: is_held.then(|| Box::new(Expectation::within(limit))),
+        expectation: held_for.map(|limit| Box::new(Expectation::within(limit))),
         header_timer: None,
         stall,
         span: SendSpan::write(),

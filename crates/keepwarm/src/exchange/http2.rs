@@ -16,8 +16,7 @@ use keepwarm_http1::encode::RequestFraming;
 use keepwarm_pool::{CloseReason, Closer};
 use tokio::runtime::Handle;
 
-use super::attempt::Failure as AttemptFailure;
-use super::framing;
+use super::attempt::{Failure as AttemptFailure, Ready};
 use super::outgoing::Outgoing;
 use super::response_body::ConnectionInfo;
 use super::retry::FailureKind;
@@ -28,7 +27,7 @@ use crate::pool::origin::{AGENT, Origin};
 use crate::pool::stream_lease::StreamLease;
 use crate::wire::body::Body;
 use crate::wire::http2::{Failure, Http2Stream};
-use crate::wire::interim::{InterimListener, expects_continue};
+use crate::wire::interim::InterimListener;
 use crate::wire::peer::TlsInfo;
 
 /// Limits on the rest of a body that is read instead of reset, as for HTTP/1.1.
@@ -61,7 +60,7 @@ impl Drop for InFlight {
     }
 }
 
-/// What became of an attempt that has no response.
+/// An attempt without a response, and the reason.
 pub(super) struct Failed {
     failure: Failure,
     lease: StreamLease,
@@ -143,17 +142,9 @@ pub(super) fn begin(
     outgoing: &mut Outgoing,
     events: &RequestEvents,
 ) -> Result<Result<StreamAttempt, Box<Failed>>> {
-    let mut body = outgoing.take_body();
-    let framing = framing::apply(&outgoing.method, &outgoing.headers, &mut body)?;
-    if let Some(counter) = events.attempt(info.attempts) {
-        body.count_into(counter);
-    }
     let settings = &origin.shared().settings;
-    let stall = StallWatch::new(outgoing.stall_timeout(settings));
-    let limit = settings.expect_continue_timeout;
-    let is_held = !limit.is_zero()
-        && !http_body::Body::is_end_stream(&body)
-        && expects_continue(&outgoing.headers);
+    let Ready { body, framing, stall, held_for } = Ready::take(outgoing, settings, &info, events)?;
+    let is_held = held_for.is_some();
     let request = request(origin, outgoing, framing)?;
     let listener = outgoing.extensions.get::<InterimListener>().cloned();
     let heard = lease.http2().heard();
@@ -162,7 +153,7 @@ pub(super) fn begin(
         Ok(stream) => {
             lease.begin();
             let flight = InFlight { stream: Some(stream), lease: Some(lease) };
-            let held = is_held.then(|| Deadline::after(Some(limit)));
+            let held = held_for.map(|limit| Deadline::after(Some(limit)));
             let header_timer = None;
             Ok(Ok(StreamAttempt { flight, info, held, header_timer, stall, listener, heard }))
         }

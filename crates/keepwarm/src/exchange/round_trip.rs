@@ -58,7 +58,7 @@ pub(crate) struct Arrived {
     events: RequestEvents,
 }
 
-/// What a response comes by.
+/// Carrier of a response: a connection of its own, or a stream of a shared one.
 enum Carrier {
     Connection(Lease),
     /// A stream of HTTP/2.
@@ -72,7 +72,7 @@ struct StreamHead {
     tls: Option<Arc<TlsInfo>>,
 }
 
-/// What an attempt has brought.
+/// Outcome of an attempt.
 enum Made {
     Exclusive(Attempt),
     Stream(Box<StreamHead>, ConnectionInfo, StallWatch),

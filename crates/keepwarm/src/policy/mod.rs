@@ -1,5 +1,5 @@
-//! What a client or a request was told beyond pool and timeouts: defaults of requests,
-//! redirects, proxies, cookies.
+//! Settings of a client or a request beyond pool and timeouts: defaults of requests, redirects,
+//! proxies, cookies.
 //!
 //! Owns settings and pure rules. Opens no connection and reads no response. A client or a request
 //! that uses none of it pays one branch: each set is one optional box.

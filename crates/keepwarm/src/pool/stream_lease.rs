@@ -76,7 +76,7 @@ impl Drop for StreamLease {
     }
 }
 
-/// What a shared connection says to its pool.
+/// A shared connection's reports to its pool.
 pub(crate) struct SharedListener {
     origin: Weak<Origin>,
     connection: ConnectionId,

@@ -136,7 +136,7 @@ async fn burst_opens_one_connection() {
     assert_eq!((server.accepted(), server.most.load(Ordering::SeqCst)), (1, 100));
 }
 
-/// What the server allows is never exceeded, and no request fails for it.
+/// The server's limit is never exceeded, and no request fails for it.
 #[tokio::test]
 async fn stream_limit_opens_further_connections() {
     let barrier = Arc::new(Barrier::new(40));

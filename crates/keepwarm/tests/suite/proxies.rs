@@ -141,7 +141,7 @@ fn unix_socket_beside_a_proxy_is_refused() {
     assert!(error.is_invalid() && error.to_string().contains("unix_socket"), "{error}");
 }
 
-/// What a scripted proxy does.
+/// The script of a proxy.
 #[derive(Clone, Debug)]
 enum Script {
     /// Answers CONNECT with this and passes bytes on.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -73,6 +73,8 @@ struct Shared {
     protection: Protection,
     traffic: Arc<Traffic>,
     connections: Mutex<Connections>,
+    /// Notified when a response is out, or a connection gone.
+    answered: Condvar,
     is_ending: AtomicBool,
 }
 
@@ -97,8 +99,14 @@ impl Server {
         traffic: Arc<Traffic>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let (connections, is_ending) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { responder, protection, traffic, connections, is_ending });
+        let shared = Arc::new(Shared {
+            responder,
+            protection,
+            traffic,
+            connections: Mutex::default(),
+            answered: Condvar::new(),
+            is_ending: AtomicBool::new(false),
+        });
         let accepting = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("listen".to_owned()).stack_size(STACK);
         thread.spawn(move || accepting.accept_all(&listener))?;
@@ -108,15 +116,13 @@ impl Server {
     /// Takes no more requests, and waits for the responses that are under way.
     pub(crate) fn end(&self) {
         self.shared.is_ending.store(true, Ordering::SeqCst);
-        let begun = Instant::now();
-        while begun.elapsed() < END_WITHIN {
-            let busy = self.shared.lock().open.values().any(|one| one.waits_since.is_none());
-            if !busy {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        for one in self.shared.lock().open.values() {
+        let is_busy = |connections: &mut Connections| {
+            connections.open.values().any(|one| one.waits_since.is_none())
+        };
+        let connections = self.shared.lock();
+        let waited = self.shared.answered.wait_timeout_while(connections, END_WITHIN, is_busy);
+        let (connections, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        for one in connections.open.values() {
             let _ = one.stream.shutdown(Shutdown::Both);
         }
     }
@@ -149,6 +155,7 @@ impl Shared {
         let started = thread.spawn(move || {
             shared.serve(id, stream);
             shared.lock().open.remove(&id);
+            shared.answered.notify_all();
         });
         if started.is_err() {
             self.lock().open.remove(&id);
@@ -181,6 +188,9 @@ impl Shared {
         let mut connections = self.lock();
         let Some(one) = connections.open.get_mut(&id) else { return false };
         one.waits_since = waits_since;
+        if waits_since.is_some() {
+            self.answered.notify_all();
+        }
         true
     }
 

@@ -26,7 +26,7 @@ struct Asked {
     since: Instant,
     /// Bytes that were heard before it.
     heard: u64,
-    /// What is held until its answer.
+    /// Leases of given-up streams, held until its answer.
     _held: Vec<Box<dyn Any + Send>>,
 }
 

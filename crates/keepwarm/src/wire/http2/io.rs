@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::wire::stream::Stream;
 
-/// What was heard of a peer.
+/// Signs of life of a peer.
 #[derive(Debug)]
 pub(super) struct Heard {
     begun: Instant,

@@ -69,7 +69,7 @@ struct State {
     /// `None` once the connection is closed: without it the driver ends the connection in order.
     sender: Option<SendRequest<Bytes>>,
     driver: Option<Waker>,
-    /// What is held for streams that were given up, until the peer has provably seen the reset.
+    /// Leases of streams that were given up, held until the peer has provably seen the reset.
     given_up: Vec<Box<dyn Any + Send>>,
     resets: VecDeque<Instant>,
     wants_ping: bool,
