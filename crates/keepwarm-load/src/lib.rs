@@ -55,3 +55,8 @@ pub use plan::{
 };
 pub use run::{Progress, Run, Stop};
 pub use summary::{Loader, StopReason, Summary};
+
+/// Compiles the example of the crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

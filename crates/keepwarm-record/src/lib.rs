@@ -18,3 +18,8 @@ pub mod machine;
 pub mod numbers;
 pub mod read;
 pub mod watch;
+
+/// Compiles the example of the crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -64,3 +64,8 @@ pub use report::port::{PortReport, RequestsPerConnection};
 pub use watch::host::{Watch, count, dump_once};
 pub use watch::polling::PollingWatch;
 pub use watch::self_test::SelfTest;
+
+/// Compiles the example of the crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

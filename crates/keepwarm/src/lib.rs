@@ -164,3 +164,8 @@ pub use wire::tls::{Certificate, Identity, RotatingIdentity, TlsVersion};
 pub use http;
 #[cfg(feature = "tls")]
 pub use rustls;
+
+/// Compiles the example of the crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
