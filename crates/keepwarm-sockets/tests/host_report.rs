@@ -33,7 +33,14 @@ fn on_port(port: u16) -> Scope {
 fn only(report: &HostReport, side: Side) -> &Destination {
     // Port 0: a failed connect of another program; the kernel drops its port.
     let ours = |one: &&Destination| one.service.is_none_or(|service| service.port() != 0);
-    let mut of_side = report.destinations.iter().filter(|one| one.side == side).filter(ours);
+    // The kernel may give a listener the port of an earlier one at another address, whose TIME_WAITs
+    // are there for a minute.
+    let lives = |one: &&Destination| {
+        let now = one.opened + one.alive_at_start + one.closed.total() + one.connect_failed;
+        report.window.is_zero() || now > 0 || one.time_wait_in_window > 0
+    };
+    let of_side = report.destinations.iter().filter(|one| one.side == side);
+    let mut of_side = of_side.filter(ours).filter(lives);
     let found = of_side.next().unwrap_or_else(|| panic!("no {side:?} in {report:#?}"));
     assert_eq!(of_side.next(), None, "{report:#?}");
     found

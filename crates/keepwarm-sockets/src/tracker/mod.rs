@@ -313,7 +313,7 @@ impl Tracker {
             }
         }
         for (from, to, reason) in traced.resets.drain(..) {
-            self.traces.put_reset((from, to), traced.at_ns, reason);
+            self.traces.put_reset((from, to), reason);
         }
         for (pid, name) in traced.names.drain(..) {
             self.processes.learn_name(pid, Some(name));

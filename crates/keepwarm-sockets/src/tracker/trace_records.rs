@@ -18,8 +18,9 @@ pub(super) type Addresses = (SocketAddr, SocketAddr);
 
 /// Records that wait, some 200 bytes each.
 const MAX_RECORDS: usize = 1 << 17;
-/// Resets that wait.
-const MAX_RESETS: usize = 1 << 14;
+/// Resets that wait, some 100 bytes each. Those of other network namespaces are among them, as many as
+/// there are: the oldest go first.
+const MAX_RESETS: usize = 1 << 15;
 /// Shortest time that they wait: a close is counted at most some two seconds after the death.
 const KEEP_NS: u64 = 5_000_000_000;
 
@@ -31,9 +32,12 @@ pub(super) struct TraceRecords {
     /// When the older generation was dropped last.
     dropped_ns: u64,
     readings: u64,
-    /// The last reset from the first address to the second, and its time.
-    resets: Map<Addresses, (u64, Arc<str>)>,
+    resets: Resets,
+    older_resets: Resets,
 }
+
+/// Reason of the last reset from the first address to the second.
+type Resets = Map<Addresses, Arc<str>>;
 
 impl TraceRecords {
     /// Begins a reading of the trace at this time, and drops what has waited for long enough.
@@ -44,7 +48,7 @@ impl TraceRecords {
         }
         self.dropped_ns = now_ns;
         self.drop_older();
-        self.resets.retain(|_, (at, _)| *at + KEEP_NS >= now_ns);
+        self.drop_older_resets();
     }
 
     /// Number of readings; 0 without a trace.
@@ -59,10 +63,11 @@ impl TraceRecords {
         self.younger.put(record);
     }
 
-    pub(super) fn put_reset(&mut self, from_to: Addresses, at_ns: u64, reason: Arc<str>) {
-        if self.resets.len() < MAX_RESETS || self.resets.contains_key(&from_to) {
-            self.resets.insert(from_to, (at_ns, reason));
+    pub(super) fn put_reset(&mut self, from_to: Addresses, reason: Arc<str>) {
+        if self.resets.len() >= MAX_RESETS / 2 {
+            self.drop_older_resets();
         }
+        self.resets.insert(from_to, reason);
     }
 
     /// Takes the oldest record of a socket with these addresses.
@@ -78,7 +83,7 @@ impl TraceRecords {
 
     /// Returns why a reset was sent from the first address to the second.
     pub(super) fn reset_reason(&self, from_to: &Addresses) -> Option<&str> {
-        self.resets.get(from_to).map(|(_, reason)| &**reason)
+        self.resets.get(from_to).or_else(|| self.older_resets.get(from_to)).map(|reason| &**reason)
     }
 
     /// Returns the addresses of sockets that sent a reset, by the part of them that an abort leaves
@@ -86,7 +91,7 @@ impl TraceRecords {
     pub(super) fn aborted(&self) -> HashMap<(u16, IpAddr), VecDeque<Addresses>> {
         let mut aborted: HashMap<_, VecDeque<Addresses>> = HashMap::new();
         let all = self.older.by_addresses.keys().chain(self.younger.by_addresses.keys());
-        for addresses in all.filter(|addresses| self.resets.contains_key(addresses)) {
+        for addresses in all.filter(|addresses| self.reset_reason(addresses).is_some()) {
             let key = (addresses.0.port(), addresses.1.ip());
             aborted.entry(key).or_default().push_back(*addresses);
         }
@@ -96,6 +101,10 @@ impl TraceRecords {
     fn drop_older(&mut self) {
         std::mem::swap(&mut self.younger, &mut self.older);
         self.younger.clear();
+    }
+
+    fn drop_older_resets(&mut self) {
+        self.older_resets = std::mem::take(&mut self.resets);
     }
 }
 
@@ -180,5 +189,23 @@ mod tests {
         }
         left.sort_unstable();
         assert!(left.len() >= MAX_RECORDS / 2 && left[0] >= MAX_RECORDS as u64, "{}", left[0]);
+    }
+
+    /// A trace has the resets of every network namespace: those of a busy one must not displace ours.
+    #[test]
+    fn flood_of_resets_spares_the_latest() {
+        let mut records = TraceRecords::default();
+        let reset = |n: u32| {
+            let remote = SocketAddr::from((n.to_be_bytes(), 80));
+            (SocketAddr::from(([10, 9, 9, 9], 40_000)), remote)
+        };
+        (0..3 * MAX_RESETS as u32).for_each(|n| records.put_reset(reset(n), "foreign".into()));
+        records.put_reset(addresses(1), "ours".into());
+        (0..MAX_RESETS as u32 / 2 - 1).for_each(|n| records.put_reset(reset(n), "foreign".into()));
+        assert_eq!(records.reset_reason(&addresses(1)), Some("ours"));
+        assert!(records.resets.len() + records.older_resets.len() <= MAX_RESETS);
+        records.begin_reading(KEEP_NS);
+        records.begin_reading(2 * KEEP_NS);
+        assert_eq!(records.reset_reason(&addresses(1)), None, "it has waited for long enough");
     }
 }
