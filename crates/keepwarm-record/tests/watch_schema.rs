@@ -9,9 +9,9 @@ use keepwarm_record::machine::Machine;
 use keepwarm_record::read::{AnyRecord, ReadError};
 use keepwarm_record::watch::{
     AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingKind, FindingRecord,
-    IdleRecord, Level, LifetimeRecord, Mode, OwnerRecord, PerConnection, PollDiffRecord,
-    PollsRecord, PortsRecord, ResetsRecord, SCHEMA, ScopeRecord, Side, StuckRecord, WaitingRecord,
-    WatchRecord,
+    IdleRecord, Level, LifetimeRecord, Mode, OwnerRecord, PathRecord, PerConnection,
+    PollDiffRecord, PollsRecord, PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord, SCHEMA,
+    ScopeRecord, Side, StuckRecord, WaitingRecord, WatchRecord,
 };
 use serde_json::Value;
 
@@ -80,6 +80,17 @@ fn full() -> WatchRecord {
             cliff_in_s: Some(11),
             exhausted_in_s: Some(35),
         }),
+        path: Some(PathRecord {
+            rtt_us: RoundTripRecord {
+                p50: Some(400),
+                p99: Some(900),
+                floor: Some(300),
+                least: Some(1),
+            },
+            segments_sent: 100,
+            retransmits: 2,
+        }),
+        price: Some(PriceRecord::of(611.0, 300, 2)),
         growth_per_s: Some(46.0),
         files: Some(FilesRecord { pid: 1, used: 800, limit: 1024, exhausted_in_s: 5 }),
         owners: vec![OwnerRecord {

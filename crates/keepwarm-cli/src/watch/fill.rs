@@ -13,11 +13,13 @@ use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{
     AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingRecord, HINT_AT_L0,
     IdleRecord, Level, LifetimeRecord, Limitation, Mode, NOT_SEEN_BY_POLLS,
-    NOT_SEEN_WITHOUT_TIME_WAITS, PerConnection, PollDiffRecord, PollsRecord, PortsRecord,
-    ResetsRecord, ScopeRecord, StuckRecord, WaitingRecord, WatchRecord,
+    NOT_SEEN_WITHOUT_TIME_WAITS, PathRecord, PerConnection, PollDiffRecord, PollsRecord,
+    PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord, ScopeRecord, StuckRecord,
+    WaitingRecord, WatchRecord,
 };
 use keepwarm_sockets::{
-    Counters, Destination, Histogram, HostReport, Polls, Scope, SelfTest, Tracing,
+    Counters, Destination, Handshake, Histogram, HostReport, NetworkPath, Polls, Scope, SelfTest,
+    Side, Tracing,
 };
 
 use crate::args::WatchOptions;
@@ -119,6 +121,7 @@ impl Recorder {
         }
         let known = Known {
             counted: record.counts_closes(),
+            seconds: mode.seconds(),
             traced: level.traces(),
             lists_time_waits: report.polls.is_none_or(|polls| polls.lists_time_waits),
         };
@@ -196,12 +199,15 @@ fn polls_record(polls: &Polls, mode: Mode, host_findings: &[FindingRecord]) -> P
 #[derive(Debug, Clone, Copy)]
 struct Known {
     counted: bool,
+    /// Length of the window; `None` of one dump.
+    seconds: Option<f64>,
     traced: bool,
     lists_time_waits: bool,
 }
 
 fn destination(judged: &Judged, known: Known) -> DestinationRecord {
     let one = &judged.destination;
+    let path = path(one);
     let mut idle = one.idle_before_local_close.clone();
     idle.merge(&one.idle_before_remote_close);
     DestinationRecord {
@@ -251,6 +257,8 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
         established: one.established,
         close_wait: one.close_wait,
         time_wait: known.lists_time_waits.then_some(one.time_wait),
+        price: path.and_then(|path| price(one, &path, known)),
+        path,
         closed_first_by_second: known.lists_time_waits.then(|| one.time_wait_by_age.clone()),
         ports: judged.ports.map(|ports| PortsRecord {
             used: ports.used,
@@ -268,6 +276,39 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
         owners: owners(judged),
         findings: judged.findings.iter().map(finding).collect(),
     }
+}
+
+/// Round trips and retransmissions of the closed and the open connections together.
+fn path(one: &Destination) -> Option<PathRecord> {
+    let mut path = one.path.clone();
+    path.merge(&one.path_open);
+    let NetworkPath { rtt_us, min_rtt_us, least_rtt_us, segments_sent, retransmits, .. } = &path;
+    if rtt_us.count() == 0 && *segments_sent == 0 {
+        return None;
+    }
+    Some(PathRecord {
+        rtt_us: RoundTripRecord {
+            p50: rtt_us.quantile(0.5),
+            p99: rtt_us.quantile(0.99),
+            floor: min_rtt_us.quantile(0.5),
+            least: *least_rtt_us,
+        },
+        segments_sent: *segments_sent,
+        retransmits: *retransmits,
+    })
+}
+
+/// Round trips of a handshake of TLS 1.2; one of TLS 1.3 takes one.
+const TLS_ROUND_TRIPS: u32 = 2;
+
+/// The waiting that a client's new connections cost.
+fn price(one: &Destination, path: &PathRecord, known: Known) -> Option<PriceRecord> {
+    let seconds = known.seconds.filter(|seconds| *seconds > 0.0 && known.counted)?;
+    if one.side != Side::Client || one.opened == 0 {
+        return None;
+    }
+    let tls = if one.handshake == Handshake::Tls { TLS_ROUND_TRIPS } else { 0 };
+    Some(PriceRecord::of(one.opened as f64 / seconds, path.rtt_us.floor?, tls))
 }
 
 fn closed(one: &Destination) -> Closed {

@@ -91,6 +91,13 @@ pub struct DestinationRecord {
     pub close_wait: u64,
     /// TIME_WAITs that this side holds now; `None` where the system does not list them.
     pub time_wait: Option<u64>,
+    /// Round trips and retransmissions; `None` where no socket reported any, and in a record of an
+    /// older version.
+    #[serde(default)]
+    pub path: Option<PathRecord>,
+    /// Waiting that new connections cost; a client's only. `None` where it is not known.
+    #[serde(default)]
+    pub price: Option<PriceRecord>,
     /// The TIME_WAITs by age in seconds, the last second first: closes that this side began.
     /// `None` where the system does not list them.
     pub closed_first_by_second: Option<Vec<u32>>,
@@ -271,6 +278,55 @@ pub struct PollDiffRecord {
     /// Connections that have been open for two seconds or more.
     #[serde(rename = "kept")]
     pub long_lived: u64,
+}
+
+/// Round trips and retransmissions of the connections that were closed in the window and of those that
+/// are open, as their sockets on this host counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathRecord {
+    /// Round trips.
+    pub rtt_us: RoundTripRecord,
+    /// Segments sent since these connections were opened.
+    pub segments_sent: u64,
+    /// Segments among them that were sent again, SYNs too.
+    pub retransmits: u64,
+}
+
+/// Round trips in microseconds. A value without a measurement is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundTripRecord {
+    /// The median of the connections' means, which the kernel smooths.
+    pub p50: Option<u32>,
+    /// Their 99th percentile.
+    pub p99: Option<u32>,
+    /// The median of the connections' least ones.
+    pub floor: Option<u32>,
+    /// The least of all.
+    pub least: Option<u32>,
+}
+
+/// Waiting that new connections cost: each waits a round trip for its handshake, and TLS for more.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PriceRecord {
+    /// Connections opened a second.
+    pub connects_per_s: f64,
+    /// Microseconds of a round trip: the median of the connections' least ones.
+    pub round_trip_us: u32,
+    /// Round trips of TLS on each: 0, or 2 where connections begin with a handshake of TLS 1.2; that
+    /// of TLS 1.3 takes one, which the kernel's counts do not show.
+    pub tls_round_trips: u32,
+    /// Seconds of waiting in each second, over all connections.
+    pub waiting_s_per_s: f64,
+}
+
+impl PriceRecord {
+    /// Computes the price of this many connects a second.
+    #[must_use]
+    pub fn of(connects_per_s: f64, round_trip_us: u32, tls_round_trips: u32) -> Self {
+        let round_trips = f64::from(1 + tls_round_trips);
+        let waiting_s_per_s = connects_per_s * f64::from(round_trip_us) / 1e6 * round_trips;
+        Self { connects_per_s, round_trip_us, tls_round_trips, waiting_s_per_s }
+    }
 }
 
 /// Local ports towards one service.

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use destination::{
     AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingKind, FindingRecord,
-    IdleRecord, LifetimeRecord, OwnerRecord, PerConnection, PollDiffRecord, PortsRecord,
-    ResetsRecord, Side, StuckRecord, WaitingRecord,
+    IdleRecord, LifetimeRecord, OwnerRecord, PathRecord, PerConnection, PollDiffRecord,
+    PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord, Side, StuckRecord, WaitingRecord,
 };
 pub use facts::{cannot_judge, fact};
 pub use level::{

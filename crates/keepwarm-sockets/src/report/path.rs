@@ -14,6 +14,9 @@ pub struct NetworkPath {
     /// Microseconds of a round trip, one value for each connection: the mean that the kernel smooths
     /// over its last measurements (`tcpi_rtt`).
     pub rtt_us: Histogram,
+    /// Microseconds of the least round trip of each connection, `tcpi_min_rtt`: a handshake is rarely
+    /// slower, while `rtt_us` may have the time in it that the peer took for an answer.
+    pub min_rtt_us: Histogram,
     /// Least round trip in microseconds of any of these connections (`tcpi_min_rtt`: of the last five
     /// minutes of each, `net.ipv4.tcp_min_rtt_wlen`). `None` before Linux 4.6, and without a
     /// measurement.
@@ -52,6 +55,9 @@ impl NetworkPath {
         if let Some(us) = sample.rtt_us {
             self.rtt_us.add(us);
         }
+        if let Some(us) = sample.least_rtt_us {
+            self.min_rtt_us.add(us);
+        }
         self.least_rtt_us = least(self.least_rtt_us, sample.least_rtt_us);
         self.segments_sent += u64::from(sample.segments_sent);
         self.retransmits += u64::from(sample.retransmits);
@@ -60,6 +66,7 @@ impl NetworkPath {
     /// Adds the numbers of other connections.
     pub fn merge(&mut self, other: &NetworkPath) {
         self.rtt_us.merge(&other.rtt_us);
+        self.min_rtt_us.merge(&other.min_rtt_us);
         self.least_rtt_us = least(self.least_rtt_us, other.least_rtt_us);
         self.segments_sent += other.segments_sent;
         self.retransmits += other.retransmits;
@@ -69,6 +76,7 @@ impl NetworkPath {
     pub(crate) fn since(&self, earlier: &NetworkPath) -> NetworkPath {
         NetworkPath {
             rtt_us: self.rtt_us.since(&earlier.rtt_us),
+            min_rtt_us: self.min_rtt_us.since(&earlier.min_rtt_us),
             least_rtt_us: self.least_rtt_us,
             segments_sent: self.segments_sent.saturating_sub(earlier.segments_sent),
             retransmits: self.retransmits.saturating_sub(earlier.retransmits),

@@ -63,6 +63,33 @@ pub(super) fn time(ms: Option<u32>) -> String {
     }
 }
 
+/// Microseconds, in milliseconds.
+pub(super) fn round_trip(us: u32) -> String {
+    let ms = f64::from(us) / 1_000.0;
+    match us {
+        0..95 => format!("{ms:.2} ms"),
+        95..9_950 => format!("{ms:.1} ms"),
+        _ => format!("{ms:.0} ms"),
+    }
+}
+
+/// The least round trip and the median, where they differ.
+pub(super) fn round_trips(one: &DestinationRecord) -> String {
+    let Some(rtt) = one.path.map(|path| path.rtt_us) else { return NOTHING.to_owned() };
+    match (rtt.least.map(round_trip), rtt.p50.map(round_trip)) {
+        (Some(least), Some(median)) if least != median => {
+            format!("{}..{median}", least.trim_end_matches(" ms"))
+        }
+        (_, Some(one)) | (Some(one), None) => one,
+        (None, None) => NOTHING.to_owned(),
+    }
+}
+
+/// Segments that were sent again.
+pub(super) fn retransmits(one: &DestinationRecord) -> String {
+    one.path.map_or_else(|| NOTHING.to_owned(), |path| count(path.retransmits))
+}
+
 /// Local ports taken.
 pub(super) fn ports(one: &DestinationRecord) -> String {
     one.ports.map_or_else(|| NOTHING.to_owned(), |ports| thousands(ports.used))

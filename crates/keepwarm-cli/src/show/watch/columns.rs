@@ -23,6 +23,10 @@ socket on each side, so both sides have a row. \"We\" are the side of the row.
             segments than requests
   idle      time between the last data and the close, median
   life      time from established to closed, median (level L2)
+  rtt       round trips of its connections: the least of all, and the median of
+            the means that the kernel smooths
+  retrans   segments that were sent again, by this side; only shown where there
+            are any
   estab     connections in ESTABLISHED now
   t-wait    connections in TIME_WAIT now, held by this side
   c-wait    connections in CLOSE_WAIT now: the other side has closed, our

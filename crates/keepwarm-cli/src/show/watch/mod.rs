@@ -14,7 +14,7 @@ mod verdicts;
 
 use crate::show::numbers::{counted, thousands};
 use keepwarm_record::watch::{
-    DestinationRecord, Limitation, Mode, PollsRecord, ResetsRecord, WatchRecord,
+    DestinationRecord, Limitation, Mode, PollsRecord, PriceRecord, ResetsRecord, WatchRecord,
 };
 
 use crate::show::table::{Table, paragraph};
@@ -56,6 +56,7 @@ pub(crate) fn render(record: &WatchRecord, colour: bool, page: Page) -> String {
     text.push('\n');
     let verdicts = resets(record, columns)
         + &growing(record, columns)
+        + &prices(record, columns)
         + &verdicts::paragraphs(record, colour, columns);
     let rows = page.rows.map_or(MAX_ROWS, |rows| table_rows(rows, &text, &verdicts));
     let (table, least) = tables::destinations(record, rows);
@@ -137,6 +138,40 @@ fn growing(record: &WatchRecord, columns: usize) -> String {
         Some(paragraph("", &words, columns))
     };
     record.destinations.iter().take(MAX_ROWS).filter_map(line).collect()
+}
+
+/// Waiting in each second from which it is worth a sentence.
+const WORTH_A_PRICE_S: f64 = 0.01;
+
+/// The waiting that new connections cost, of the destinations in the table.
+fn prices(record: &WatchRecord, columns: usize) -> String {
+    let line = |one: &DestinationRecord| {
+        let price = one.price.filter(|price| price.waiting_s_per_s >= WORTH_A_PRICE_S)?;
+        let words = format!("price of {}: {}", cells::name_and_side(one), price_of(&price));
+        Some(paragraph("", &words, columns))
+    };
+    record.destinations.iter().take(MAX_ROWS).filter_map(line).collect()
+}
+
+fn price_of(price: &PriceRecord) -> String {
+    let waiting = |seconds: f64| {
+        let digits = if seconds < 10.0 { 2 } else { 0 };
+        format!("{seconds:.digits$} s")
+    };
+    let connects = match price.connects_per_s {
+        rate if rate < 10.0 => format!("{rate:.1}"),
+        rate => thousands(rate.round() as u64),
+    };
+    let product = format!("{connects} connects/s × {}", cells::round_trip(price.round_trip_us));
+    if price.tls_round_trips == 0 {
+        return format!("{product}: {} of waiting in each second", waiting(price.waiting_s_per_s));
+    }
+    let with_13 = PriceRecord::of(price.connects_per_s, price.round_trip_us, 1).waiting_s_per_s;
+    format!(
+        "{product} and two round trips of TLS: {} of waiting in each second ({} if it is TLS 1.3, of          one)",
+        waiting(price.waiting_s_per_s),
+        waiting(with_13)
+    )
 }
 
 /// Lateness of a watch from which evidence may have been gone before it was looked for.

@@ -5,13 +5,15 @@ use super::{Page, cut};
 use crate::show::numbers::thousands;
 use keepwarm_record::watch::{DestinationRecord, Level, Mode, PollsRecord, WatchRecord};
 
-use super::cells::{cliff, count, known, name, owner, ports, rate, requests, time};
+use super::cells::{
+    cliff, count, known, name, owner, ports, rate, requests, retransmits, round_trips, time,
+};
 use crate::show::table::{Table, paragraph};
 
 /// Columns of a window's table in the order in which they go where there is no room.
 const WINDOW_LEAST: &[&str] = &[
-    "life", "idle", "close/s", "failed", "reset", "unread", "unclear", "t-wait", "req/conn",
-    "estab", "theirs", "ours", "ports", "cliff",
+    "retrans", "life", "rtt", "idle", "close/s", "failed", "reset", "unread", "unclear", "t-wait",
+    "req/conn", "estab", "theirs", "ours", "ports", "cliff",
 ];
 /// Columns of one dump's table in that order.
 const DUMP_LEAST: &[&str] = &["c-wait", "5 s", "estab", "ports", "cliff"];
@@ -35,18 +37,24 @@ fn of_window(record: &WatchRecord, shown: &[DestinationRecord], seconds: f64) ->
     let mut table = Table::default();
     let columns = [
         "", "open/s", "close/s", "ours", "theirs", "reset", "unread", "unclear", "failed",
-        "req/conn", "idle", "life", "estab", "t-wait", "ports", "cliff", "owner",
+        "req/conn", "idle", "life", "rtt", "retrans", "estab", "t-wait", "ports", "cliff", "owner",
     ];
     // Only traces report lifetimes, and the evidence of a close is rarely gone.
     let traced = record.level.traces();
     let unclear = record.destinations.iter().filter_map(|one| one.closed);
     let unclear = unclear.map(|closed| closed.unclassified).any(|count| count > 0);
+    // An older record has no round trips.
+    let measured = record.destinations.iter().any(|one| one.path.is_some());
+    let again = |one: &DestinationRecord| one.path.is_some_and(|path| path.retransmits > 0);
+    let again = record.destinations.iter().any(again);
     let is_shown = |name: &str| match name {
         "life" => traced,
+        "rtt" => measured,
+        "retrans" => again,
         "unclear" => unclear,
         _ => true,
     };
-    let only_shown = |cells: [String; 17]| {
+    let only_shown = |cells: [String; 19]| {
         let cells = cells.into_iter().zip(columns);
         cells.filter_map(|(cell, name)| is_shown(name).then_some(cell)).collect::<Vec<_>>()
     };
@@ -66,6 +74,8 @@ fn of_window(record: &WatchRecord, shown: &[DestinationRecord], seconds: f64) ->
             requests(&one.requests_per_connection),
             time(one.idle_at_close_ms.p50),
             time(one.lifetime_ms.and_then(|lifetime| lifetime.p50)),
+            round_trips(one),
+            retransmits(one),
             thousands(one.established),
             known(one.time_wait),
             ports(one),

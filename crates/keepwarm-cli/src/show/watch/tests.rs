@@ -5,7 +5,8 @@
 
 use insta::assert_snapshot;
 use keepwarm_record::watch::{
-    DestinationRecord, Level, Mode, PollsRecord, ScopeRecord, Side, WatchRecord,
+    DestinationRecord, Level, Mode, PathRecord, PollsRecord, PriceRecord, RoundTripRecord,
+    ScopeRecord, Side, WatchRecord,
 };
 
 use super::{Page, render};
@@ -147,6 +148,23 @@ fn crowded_screen_shows_the_busiest() {
     assert_snapshot!("many_in_a_file", plain(&many(21), FILE));
     let low = Page { rows: Some(23), ..terminal(80) };
     assert_snapshot!("many_on_a_low_screen", plain(&many(21), low));
+}
+
+#[test]
+fn price_of_churn_is_one_sentence() {
+    let mut record = record!("watch_go.json");
+    let rtt_us = RoundTripRecord { p50: Some(420), p99: None, floor: Some(300), least: Some(61) };
+    let path = PathRecord { rtt_us, segments_sent: 61_000, retransmits: 7 };
+    let one = &mut record.destinations[0];
+    (one.path, one.price) = (Some(path), Some(PriceRecord::of(611.0, 300, 2)));
+    let text = plain(&record, FILE).replace('\n', " ");
+    let sentence = "611 connects/s × 0.3 ms and two round trips of TLS: 0.55 s of waiting in each \
+                    second";
+    assert!(text.contains(sentence), "{text}");
+    record.destinations[0].price = Some(PriceRecord::of(611.0, 300, 0));
+    assert_snapshot!("go_with_path", plain(&record, FILE));
+    record.destinations[0].price = Some(PriceRecord::of(3.0, 300, 0));
+    assert!(!plain(&record, FILE).contains("waiting"), "a pool has no price worth a line");
 }
 
 #[test]

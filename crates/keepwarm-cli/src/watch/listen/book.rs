@@ -69,6 +69,11 @@ pub(super) struct Now {
     pub(super) ports_used: Option<u64>,
     pub(super) slow_in_s: Option<u64>,
     pub(super) exhausted_in_s: Option<u64>,
+    /// Seconds of a round trip: the median, and the least.
+    pub(super) round_trip_s: Option<f64>,
+    pub(super) least_round_trip_s: Option<f64>,
+    /// Seconds of waiting for new connections in each second.
+    pub(super) waiting_s_per_s: Option<f64>,
     pub(super) growth_per_s: Option<f64>,
     pub(super) files_used: Option<u64>,
     pub(super) files_limit: Option<u64>,
@@ -263,6 +268,7 @@ fn labels(
 }
 
 fn now(one: &DestinationRecord) -> Now {
+    let seconds = |us: u32| f64::from(us) / 1e6;
     Now {
         established: one.established,
         close_wait: one.close_wait,
@@ -270,6 +276,9 @@ fn now(one: &DestinationRecord) -> Now {
         ports_used: one.ports.map(|ports| ports.used),
         slow_in_s: one.ports.and_then(|ports| ports.cliff_in_s),
         exhausted_in_s: one.ports.and_then(|ports| ports.exhausted_in_s),
+        round_trip_s: one.path.and_then(|path| path.rtt_us.p50).map(seconds),
+        least_round_trip_s: one.path.and_then(|path| path.rtt_us.least).map(seconds),
+        waiting_s_per_s: one.price.map(|price| price.waiting_s_per_s),
         growth_per_s: one.growth_per_s,
         files_used: one.files.map(|files| files.used),
         files_limit: one.files.map(|files| files.limit),

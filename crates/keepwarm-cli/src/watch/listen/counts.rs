@@ -89,6 +89,9 @@ pub(super) struct Counts {
     /// Closes by [`CLOSED_BY`].
     pub(super) closed: [u64; CLOSED_BY.len()],
     pub(super) connect_failed: u64,
+    /// Segments that connections sent until they were closed, and those of them sent again.
+    pub(super) segments_sent: u64,
+    pub(super) retransmits: u64,
     /// Requests of connections that were closed: those of open ones still grow.
     pub(super) requests: Buckets<{ REQUESTS_UP_TO.len() }>,
     pub(super) idle_ms: Buckets<{ IDLE_UP_TO_MS.len() }>,
@@ -112,6 +115,8 @@ impl Counts {
                 closed.unclassified,
             ],
             connect_failed: one.connect_failed,
+            segments_sent: one.path.segments_sent,
+            retransmits: one.path.retransmits,
             requests: Buckets::of(&one.requests.since(&one.requests_open), &REQUESTS_UP_TO),
             idle_ms: Buckets::of(&idle, &IDLE_UP_TO_MS),
         }
@@ -129,6 +134,8 @@ impl Counts {
         self.opened += other.opened;
         self.closed.iter_mut().zip(other.closed).for_each(|(sum, more)| *sum += more);
         self.connect_failed += other.connect_failed;
+        self.segments_sent += other.segments_sent;
+        self.retransmits += other.retransmits;
         self.requests.merge(&other.requests);
         self.idle_ms.merge(&other.idle_ms);
     }
@@ -146,6 +153,8 @@ impl Counts {
             opened: self.opened.saturating_sub(earlier.opened),
             closed,
             connect_failed: self.connect_failed.saturating_sub(earlier.connect_failed),
+            segments_sent: self.segments_sent.saturating_sub(earlier.segments_sent),
+            retransmits: self.retransmits.saturating_sub(earlier.retransmits),
             requests: self.requests.since(&earlier.requests),
             idle_ms: self.idle_ms.since(&earlier.idle_ms),
         }

@@ -40,6 +40,7 @@ pub(super) fn render(book: &Book, about: &About<'_>) -> String {
     }
     page.levels(&all);
     page.ports(book, &all);
+    page.path(&all);
     page.leaks(&all);
     page.findings(book, &all);
     page.of_watch(book);
@@ -100,6 +101,12 @@ impl Page {
         for (labels, series) in all {
             self.sample(name, labels, series.counts.connect_failed);
         }
+        let name = "keepwarm_segments_sent_total";
+        self.family(name, "counter", "Segments that connections had sent when they were closed.");
+        all.iter().for_each(|(labels, one)| self.sample(name, labels, one.counts.segments_sent));
+        let name = "keepwarm_segments_retransmitted_total";
+        self.family(name, "counter", "Segments among them that were sent again.");
+        all.iter().for_each(|(labels, one)| self.sample(name, labels, one.counts.retransmits));
         let name = "keepwarm_requests_per_connection";
         let help = "Requests that a closed connection had carried, at least.";
         self.family(name, "histogram", help);
@@ -166,6 +173,17 @@ impl Page {
         let help = "Forecast of when no local port is left and connect(2) fails. Absent while that \
                     never happens.";
         self.gauge(all, "keepwarm_ports_exhausted_in_seconds", help, |now| now.exhausted_in_s);
+    }
+
+    fn path(&mut self, all: &[(String, &Series)]) {
+        let help = "Round trip in the last half minute: the median of the connections' means.";
+        self.gauge(all, "keepwarm_round_trip_seconds", help, |now| now.round_trip_s);
+        let help = "Least round trip of any connection.";
+        self.gauge(all, "keepwarm_round_trip_least_seconds", help, |now| now.least_round_trip_s);
+        let help = "Seconds of waiting in each second for new connections, at a client.";
+        self.gauge(all, "keepwarm_connect_waiting_seconds_per_second", help, |now| {
+            now.waiting_s_per_s
+        });
     }
 
     fn leaks(&mut self, all: &[(String, &Series)]) {
