@@ -6,6 +6,7 @@
 use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ pub fn get(url: impl AsRef<str>, timeout: Duration) -> Result<Reply> {
 /// A client whose requests block. Cloning is cheap, and clones share the pool.
 ///
 /// Its runtime has one thread, which ends with the last clone and the last response. Calls come from
-/// any thread outside an async runtime; inside one they are refused, since they would block it.
+/// any thread outside an async runtime, and inside one from `spawn_blocking` and `block_in_place`; in
+/// async code they are refused, since they would block it.
 ///
 /// ```no_run
 /// # fn main() -> keepwarm::Result<()> {
@@ -92,7 +94,7 @@ impl Runtime {
 
     /// Blocks this thread until the future is done.
     fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        if Handle::try_current().is_ok() {
+        if is_async_code() {
             return Err(Error::invalid(
                 "a blocking call inside an async runtime would block it; use keepwarm::Client, or \
                  tokio::task::spawn_blocking",
@@ -100,6 +102,21 @@ impl Runtime {
         }
         self.handle.block_on(future)
     }
+}
+
+/// Returns true where blocking would hold up a runtime's tasks: in the poll of a future, and not on
+/// the threads of `spawn_blocking` or within `block_in_place`, which have a runtime too.
+///
+/// tokio gives the poll of a task, and of the future of `block_on`, a budget of operations (128), and
+/// code that may block none. So a future that only uses it up ends the budget in the one, and never
+/// in the other.
+fn is_async_code() -> bool {
+    const MORE_THAN_A_BUDGET: usize = 256;
+    let used = || {
+        let mut step = std::pin::pin!(tokio::task::coop::consume_budget());
+        step.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    };
+    Handle::try_current().is_ok() && !(0..MORE_THAN_A_BUDGET).all(|_| used())
 }
 
 impl Drop for Runtime {

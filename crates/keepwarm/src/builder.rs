@@ -649,7 +649,8 @@ impl ClientBuilder {
     /// Sets who verifies servers: a pin of a certificate, or rules of one's own. Go:
     /// `TLSClientConfig.VerifyConnection`, which comes after its own.
     ///
-    /// Default: the platform. The verifier is given the chain and the name, and answers for both.
+    /// Default: the platform. The verifier is given the chain and the name, and answers for both;
+    /// root certificates beside it are refused.
     #[cfg(feature = "tls")]
     pub fn tls_verifier(mut self, verifier: Arc<dyn ServerCertVerifier>) -> Self {
         self.tls.verification = Verification::Own(verifier);
@@ -663,7 +664,7 @@ impl ClientBuilder {
     /// as easy.
     #[cfg(feature = "tls")]
     pub fn danger_accept_invalid_certs(mut self, accept: bool) -> Self {
-        self.tls.verification = if accept { Verification::None } else { Verification::Platform };
+        self.tls.accepts_any = accept;
         self
     }
 

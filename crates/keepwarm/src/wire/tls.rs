@@ -190,8 +190,6 @@ pub(crate) enum Verification {
     OnlyRoots,
     /// By a caller's verifier.
     Own(Arc<dyn ServerCertVerifier>),
-    /// Not at all.
-    None,
 }
 
 /// The TLS settings of one client.
@@ -203,6 +201,8 @@ pub(crate) struct TlsSettings {
     pub(crate) server_name: Option<String>,
     pub(crate) rotating: Option<RotatingIdentity>,
     pub(crate) verification: Verification,
+    /// No certificate is verified, whatever `verification` says.
+    pub(crate) accepts_any: bool,
     pub(crate) min_version: TlsVersion,
     pub(crate) max_version: TlsVersion,
     pub(crate) key_log: bool,
@@ -219,6 +219,7 @@ impl Default for TlsSettings {
             server_name: None,
             rotating: None,
             verification: Verification::default(),
+            accepts_any: false,
             min_version: TlsVersion::Tls12,
             max_version: TlsVersion::Tls13,
             key_log: false,
@@ -245,6 +246,12 @@ impl TlsSettings {
                 "tls_roots_only has no certificate: no server would be trusted; add one",
             ));
         }
+        if matches!(self.verification, Verification::Own(_)) && !self.roots.is_empty() {
+            return Err(Error::invalid(
+                "root certificates are set beside tls_verifier, which does not ask for them; give \
+                 them to the verifier",
+            ));
+        }
         if let Some(identity) = &self.identity {
             identity.certified()?;
             if self.rotating.is_some() {
@@ -262,6 +269,7 @@ impl TlsSettings {
             && self.identity.is_none()
             && self.rotating.is_none()
             && matches!(self.verification, Verification::Platform)
+            && !self.accepts_any
             && (self.min_version, self.max_version) == (TlsVersion::Tls12, TlsVersion::Tls13)
             && !self.key_log;
         if self.config.is_some() && !is_plain {
@@ -289,6 +297,9 @@ impl TlsSettings {
         provider: &Arc<CryptoProvider>,
     ) -> std::result::Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
         let general = |why: String| rustls::Error::General(why);
+        if self.accepts_any {
+            return Ok(Arc::new(NoVerifier(Arc::clone(provider))));
+        }
         Ok(match &self.verification {
             Verification::Platform => {
                 let roots = self.roots.iter().map(|Certificate(der)| der.clone());
@@ -301,7 +312,6 @@ impl TlsSettings {
                 verifier.map_err(|why| general(why.to_string()))?
             }
             Verification::Own(verifier) => Arc::clone(verifier),
-            Verification::None => Arc::new(NoVerifier(Arc::clone(provider))),
         })
     }
 

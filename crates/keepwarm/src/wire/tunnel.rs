@@ -87,10 +87,12 @@ async fn connect(mut stream: Stream, server: &ProxyServer, origin: &OriginKey) -
     }
     let told = read_body(&mut stream, &mut decoder, &mut read).await;
     let ResponseHead { status, .. } = head;
-    let hint = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        "; give it credentials by its URL, http://user:password@host:port"
-    } else {
-        ""
+    // tinyproxy answers wrong credentials with 401.
+    let hint = match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => {
+            "; give it credentials by its URL, http://user:password@host:port"
+        }
+        _ => "",
     };
     let told = String::from_utf8_lossy(&told).trim().to_owned();
     let told = if told.is_empty() { String::new() } else { format!(": {told}") };
@@ -307,5 +309,32 @@ impl AsyncWrite for Early {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn early_bytes_are_read_first() {
+        for size in [1, 2, 3, 64] {
+            let (near, mut far) = tokio::io::duplex(64);
+            far.write_all(b" late").await.expect("written");
+            let early = Bytes::from_static(b"early");
+            let mut stream = Early { early, stream: Stream::boxed(near) };
+            let mut all = Vec::new();
+            while all.len() < 10 {
+                let mut piece = vec![0; size];
+                let count = stream.read(&mut piece).await.expect("bytes");
+                all.extend_from_slice(&piece[..count]);
+            }
+            assert_eq!(all, b"early late", "in pieces of {size}");
+            stream.write_all(b"back").await.expect("written");
+            let mut back = [0; 4];
+            far.read_exact(&mut back).await.expect("bytes");
+            assert_eq!(&back, b"back");
+            drop(stream);
+        }
     }
 }

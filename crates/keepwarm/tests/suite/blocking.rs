@@ -70,18 +70,46 @@ fn dropped_response_keeps_its_connection() {
     assert_eq!(server.accepted(), 1);
 }
 
+fn refused_in_async_code(url: &str, client: &blocking::Client) {
+    let refused = client.get(url).send().expect_err("it would block");
+    assert!(refused.is_invalid() && refused.to_string().contains("async runtime"), "{refused}");
+    let refused = blocking::get(url, PATIENCE).expect_err("it would block");
+    assert!(refused.is_invalid(), "{refused}");
+}
+
 #[tokio::test]
-async fn calls_inside_a_runtime_are_refused() {
+async fn async_code_is_refused() {
     let server = Server::saying("hello");
     let client = blocking::Client::new().expect("a client");
-    let refused = client.get(server.url("/")).send().expect_err("it would block");
-    assert!(refused.is_invalid() && refused.to_string().contains("async runtime"), "{refused}");
-    let refused = blocking::get(server.url("/"), PATIENCE).expect_err("it would block");
-    assert!(refused.is_invalid(), "{refused}");
-    let url = server.url("/");
-    let task = tokio::task::spawn_blocking(move || {
-        std::thread::spawn(move || blocking::get(url, PATIENCE).map(|reply| reply.status)).join()
+    refused_in_async_code(&server.url("/"), &client);
+    let (url, task_client) = (server.url("/"), client.clone());
+    let task = tokio::spawn(async move {
+        refused_in_async_code(&url, &task_client);
+        tokio::task::yield_now().await;
+        refused_in_async_code(&url, &task_client);
     });
-    assert_eq!(task.await.expect("a task").expect("a thread").expect("a reply"), 200);
+    task.await.expect("refused");
+    assert_eq!(server.accepted(), 0);
+    // Dropped here, where its thread cannot be waited for.
     drop(client);
+}
+
+/// The message of a refusal leads here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocking_sections_of_a_runtime_are_allowed() {
+    let server = Server::saying("hello");
+    let url = server.url("/");
+    let get = move || blocking::get(&url, PATIENCE).expect("a reply").status;
+    let task = tokio::task::spawn_blocking(get.clone());
+    assert_eq!(task.await.expect("no panic"), 200);
+    let inside = get.clone();
+    let task = tokio::spawn(async move { tokio::task::block_in_place(inside) });
+    assert_eq!(task.await.expect("no panic"), 200);
+    // A guard of a runtime alone runs no task.
+    let handle = tokio::runtime::Handle::current();
+    let thread = std::thread::spawn(move || {
+        let _guard = handle.enter();
+        get()
+    });
+    assert_eq!(thread.join().expect("no panic"), 200);
 }

@@ -35,6 +35,8 @@ mod numbers;
 mod observing;
 mod proxies;
 mod readme;
+#[cfg(all(feature = "tls", target_os = "linux"))]
+mod real_proxies;
 mod redirects;
 mod resolver;
 mod retirement;
@@ -42,6 +44,7 @@ mod reuse;
 mod reuse_under_load;
 mod runtimes;
 mod service;
+mod sse;
 mod stale;
 mod storm;
 mod support;

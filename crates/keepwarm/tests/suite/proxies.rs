@@ -426,6 +426,18 @@ mod tunnels {
         }
     }
 
+    /// An alert of TLS in the segment of the answer: `handshake_failure`.
+    #[tokio::test]
+    async fn bytes_behind_the_answer_reach_tls() {
+        let answer = "HTTP/1.1 200 OK\r\n\r\n\x15\x03\x03\x00\x02\x02\x28";
+        let to = |place: &str| format!("http://{place}");
+        for script in [Script::Refuse(answer), Script::ByteByByte(answer)] {
+            let error = refusal(script, to, "https://a.test/").await;
+            assert!(error.is_tls() && !error.is_proxy(), "{error}");
+            assert!(error.to_string().contains("HandshakeFailure"), "{error}");
+        }
+    }
+
     #[tokio::test]
     async fn origins_have_tunnels_of_their_own() {
         let authority = Authority::new();

@@ -43,10 +43,14 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
     }
 
+    /// Issues a certificate, as PEM with its key.
+    pub(crate) fn pem(&self, name: &str) -> String {
+        let (certificate, key) = self.issue(name);
+        certificate.pem() + &key.serialize_pem()
+    }
+
     pub(crate) fn identity(&self) -> Identity {
-        let (certificate, key) = self.issue("client.test");
-        let pem = certificate.pem() + &key.serialize_pem();
-        Identity::from_pem(pem.as_bytes()).expect("an identity")
+        Identity::from_pem(self.pem("client.test").as_bytes()).expect("an identity")
     }
 
     /// A server's configuration for `localhost`; asks for certificates of `clients` if given.
@@ -203,6 +207,76 @@ async fn only_roots_leave_the_platform_out() {
     assert!(fetch(&other, &server.url()).await.expect_err("no trust").is_tls());
     let error = only(Vec::new()).build().expect_err("refused");
     assert!(error.is_invalid() && error.to_string().contains("tls_roots_only"), "{error}");
+}
+
+/// Returns the file that a variable names in the process that [`again`] starts.
+fn inside(variable: &str) -> Option<std::path::PathBuf> {
+    std::env::var_os(INSIDE)?;
+    std::env::var_os(variable).map(Into::into)
+}
+
+const INSIDE: &str = "KEEPWARM_TEST_TLS_INSIDE";
+
+/// Runs a test again in a process of its own, where a variable names a file.
+fn again(test: &str, variable: &str) {
+    let name = format!("keepwarm-{}-{variable}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a path"));
+    command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").env(variable, &path);
+    let output = command.output().expect("it runs");
+    let _ = std::fs::remove_file(path);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+}
+
+#[tokio::test]
+async fn only_roots_leave_trusted_platform_out() {
+    let Some(path) = inside("SSL_CERT_FILE") else {
+        return again("tls::only_roots_leave_trusted_platform_out", "SSL_CERT_FILE");
+    };
+    let platform = Authority::new();
+    std::fs::write(path, platform.issuer.pem()).expect("a file");
+    let server = Server::start(platform.server("localhost", None), Then::Serve).await;
+    let other = Authority::new().certificate();
+    let more = Client::builder().root_certificates(other.clone()).build().expect("a client");
+    assert_eq!(fetch(&more, &server.url()).await.expect("the platform's"), "secret");
+    let alone = Client::builder().tls_roots_only(other).build().expect("a client");
+    assert!(fetch(&alone, &server.url()).await.expect_err("no trust").is_tls());
+}
+
+#[tokio::test]
+async fn key_log_is_written_by_setting_alone() {
+    let Some(path) = inside("SSLKEYLOGFILE") else {
+        return again("tls::key_log_is_written_by_setting_alone", "SSLKEYLOGFILE");
+    };
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    for (write, lines) in [(false, 0), (true, 1), (true, 2)] {
+        let builder = Client::builder().root_certificates(authority.certificate());
+        let client = builder.tls_key_log(write).build().expect("a client");
+        assert_eq!(fetch(&client, &server.url()).await.expect("a body"), "secret");
+        let log = std::fs::read_to_string(&path).unwrap_or_default();
+        let secrets = log.lines().filter(|line| line.starts_with("CLIENT_TRAFFIC_SECRET_0 "));
+        assert_eq!(secrets.count(), lines, "{log}");
+    }
+}
+
+/// The last word on other settings of trust is theirs.
+#[tokio::test]
+async fn danger_switched_off_restores_roots_and_pins() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("localhost", None), Then::Serve).await;
+    let builder = Client::builder().tls_roots_only(authority.certificate());
+    let client = builder.danger_accept_invalid_certs(true).danger_accept_invalid_certs(false);
+    let client = client.build().expect("a client");
+    assert_eq!(fetch(&client, &server.url()).await.expect("a body"), "secret");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let pins = Client::builder().tls_verifier(Arc::new(Pinned(vec![1], provider)));
+    let client = pins.clone().danger_accept_invalid_certs(false).build().expect("a client");
+    let error = fetch(&client, &server.url()).await.expect_err("pinned");
+    assert!(error.to_string().contains("pinned"), "{error}");
+    let error = pins.root_certificates(authority.certificate()).build().expect_err("ignored");
+    assert!(error.is_invalid() && error.to_string().contains("tls_verifier"), "{error}");
 }
 
 #[tokio::test]
