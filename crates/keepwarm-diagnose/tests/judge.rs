@@ -380,6 +380,22 @@ fn request_limit_is_d5() {
     assert_eq!(main_finding(&seen).cause, Cause::RequestLimit { limit: 100 });
 }
 
+/// A program that ends closes its whole pool, whose connections served alike and then waited.
+#[test]
+fn end_of_a_pool_is_no_request_limit() {
+    let share = |share| Evidence {
+        local_fin: 50,
+        opened: 50,
+        idle_local: idle(132, (132, 0.5)),
+        requests: Some(Requests { total: 6_000, ..requests(121, 134, (121, share)).unwrap() }),
+        ..seen()
+    };
+    assert_ne!(code(&share(0.64)), "D5");
+    let at_once = Evidence { idle_local: idle(1, (1, 0.9)), ..share(0.64) };
+    assert_eq!(code(&at_once), "D5");
+    assert_eq!(code(&share(0.98)), "D5", "a number that is nearly always the same is one");
+}
+
 #[test]
 fn one_request_ended_by_server_is_d6() {
     let seen = Evidence { remote_fin: 1000, idle_remote: idle(0, (0, 1.0)), ..seen() };

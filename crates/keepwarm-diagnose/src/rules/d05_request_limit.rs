@@ -5,7 +5,7 @@ use crate::evidence::{Evidence, Messages, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED,
-    LARGE_LIMIT, LESS_SURE, ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
+    LARGE_LIMIT, LESS_SURE, LONGEST_FAREWELL_MS, ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
 };
 use crate::words::{percent, thousands};
 
@@ -24,12 +24,16 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let is_known = by(Side::Server) + by(Side::Client) >= DOMINANT;
     // Where the idle time is not known (no closer is, or data before the close may be a farewell), the
     // number alone is the evidence.
-    let at_once = seen.idle_before_close_by(closer).is_none_or(|idle| idle.p50_ms <= AT_ONCE_MS);
+    // A limit ends a connection behind its last answer: one that waited was closed for another reason,
+    // unless the number is nearly always the same.
+    let is_dominant = requests.common_share >= DOMINANT;
+    let latest = if is_dominant { AT_ONCE_MS } else { LONGEST_FAREWELL_MS };
+    let at_once = seen.idle_before_close_by(closer).is_none_or(|idle| idle.p50_ms <= latest);
     let is_alike = seen.messages == Messages::Alike;
     // Up to some messages, one request behind an introduction takes the same number each time.
     let few = requests.common <= INTRODUCED;
     let least = if is_alike { 2 } else { ONE_REQUEST + 1 };
-    let is_limit = (is_known || requests.common_share >= DOMINANT)
+    let is_limit = (is_known || is_dominant)
         && (least..LARGE_LIMIT).contains(&requests.common)
         && requests.common_share >= CLUSTERED
         && !one_request_each::is_introduced(requests, seen)

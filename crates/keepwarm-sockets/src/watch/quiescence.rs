@@ -39,6 +39,14 @@ impl Quiescence {
         self.before_dump = None;
     }
 
+    /// Returns true if connections have been opened since the last dump, or if that dump must be made
+    /// again. Unknown counters show nothing.
+    pub(crate) fn shows_open(&self, counters: Option<Counters>) -> bool {
+        let opens = |counters: Counters| counters.active_opens.zip(counters.passive_opens);
+        let Some(now) = counters.and_then(opens) else { return false };
+        self.before_dump.is_none_or(|then| opens(then).is_some_and(|then| then != now))
+    }
+
     /// Returns true if a dump would show nothing new but the age of TIME_WAITs.
     ///
     /// No connection opens, closes or changes its state without a segment; only TIME_WAITs and

@@ -13,7 +13,11 @@
 //!  while sockets die, down ─┤
 //!  to every 250 ms          └ otherwise ─► counters ─► nothing has moved ─► settle
 //!                                                  └─► a change         ─► a dump
+//!
+//!  every 250 ms between ────── counters ─► a connection opened, and a dump is cheap ─► a dump
+//!                                      └─► otherwise ─► settle
 //! ```
+//! Dumps soon after an open meet connections while they live: a dead socket has no owner to find.
 //! Events wait in the inbox for 250 ms at most. Where nothing is unfinished the first event ends the
 //! wait, so that a dead socket's TIME_WAIT is searched for while its absence still proves something
 //! (900 ms on loopback); then the events of 250 ms are read at once.
@@ -41,6 +45,12 @@ const DUMP_EVERY: Duration = Duration::from_secs(2);
 /// While sockets die, the periodic dumps between those of [`DUMP_EVERY`] take at most one part in
 /// this many of a core: after a dump that took 5 ms comes a pause of a second.
 const CLOSING_SHARE: u32 = 200;
+/// While connections open and none dies, the dumps between those of [`DUMP_EVERY`] take at most one
+/// part in this many of a core: after a dump that took 1 ms comes a pause of half a second.
+const OPENING_SHARE: u32 = 500;
+/// Between two readings of the counters, to learn that a connection opened. One costs about fifty
+/// microseconds.
+const COUNTERS_EVERY: Duration = Duration::from_millis(250);
 /// Upper bound on single-socket lookups per round. Lookups are used while they cost less than a
 /// dump.
 const MAX_LOOKUPS: usize = 1 << 16;
@@ -96,8 +106,10 @@ pub(crate) struct Schedule {
     lookups_work: bool,
     /// The last dump, round of lookups, or settling.
     last_round: Duration,
-    /// The last reading of the counters that showed no need for a dump.
+    /// The last reading of the counters in place of a periodic dump that showed no need for it.
     last_skip: Duration,
+    /// The last reading of the counters between periodic dumps.
+    last_glance: Duration,
     last_event: Duration,
     /// The last reading of the inbox that brought events.
     last_read: Duration,
@@ -113,6 +125,7 @@ impl Default for Schedule {
             lookups_work: true,
             last_round: Duration::ZERO,
             last_skip: Duration::ZERO,
+            last_glance: Duration::ZERO,
             last_event: Duration::ZERO,
             last_read: Duration::ZERO,
             quiescence: Quiescence::default(),
@@ -169,6 +182,11 @@ impl Schedule {
     /// Takes the counters read for [`Due::Counters`]. Returns true if the dump is to be skipped: it
     /// would show nothing new, and only time passes.
     pub(crate) fn handle_counters(&mut self, now: Duration, counters: Option<Counters>) -> bool {
+        if now < self.next_periodic_dump() {
+            self.last_glance = now;
+            let pause = (self.dump_cost * OPENING_SHARE).max(COUNTERS_EVERY);
+            return now < self.last_dump + pause || !self.quiescence.shows_open(counters);
+        }
         let skips = self.quiescence.allows_skip(now, counters);
         if skips {
             self.last_skip = now;
@@ -201,8 +219,8 @@ impl Schedule {
         let next_round = self.last_round + ROUND_EVERY;
         let periodic = self.next_periodic_dump();
         let needed = match unfinished {
-            Unfinished::Nothing => None,
-            Unfinished::Pairing => Some(next_round),
+            Unfinished::Nothing => Some(self.next_glance()),
+            Unfinished::Pairing => Some(next_round.min(self.next_glance())),
             Unfinished::TimeWaits { since } if periodic <= since + AWAIT_DUMP => Some(periodic),
             Unfinished::TimeWaits { since } => Some(next_round.max(since + GATHER)),
         };
@@ -222,6 +240,7 @@ impl Schedule {
             (true, false) => Due::Counters,
             (false, true) if self.lookups_work => Due::Lookups { at_most: self.affordable() },
             (false, true) => Due::Dump,
+            (false, false) if now >= self.next_glance() => Due::Counters,
             (false, false) => Due::Settle,
         })
     }
@@ -233,6 +252,11 @@ impl Schedule {
         let pause = (self.dump_cost * CLOSING_SHARE).max(ROUND_EVERY);
         let sockets_die = self.last_event > last;
         last + if sockets_die { pause.min(DUMP_EVERY) } else { DUMP_EVERY }
+    }
+
+    /// The time of the next reading of the counters between periodic dumps.
+    fn next_glance(&self) -> Duration {
+        self.last_glance.max(self.last_dump).max(self.last_skip) + COUNTERS_EVERY
     }
 
     /// How many lookups cost no more than a dump.
@@ -364,6 +388,8 @@ mod tests {
         let table = [
             ("quiet: once after the baseline, for owners", QUIET, (1, 0)),
             ("quiet, counters unknown: every 2 s", unknown, (30, 0)),
+            ("opens: every 250 ms at most", dump_cost(0, opening), (240, 0)),
+            ("opens: a five-hundredth of a core", dump_cost(1, opening), (120, 0)),
             ("opens: every 2 s", opening, (30, 0)),
             ("opens: every 2 s, at any cost", dump_cost(100, opening), (30, 0)),
             ("data: as often as counters are read", dump_cost(1, data), (30, 0)),
@@ -393,8 +419,8 @@ mod tests {
     #[test]
     fn quiet_host_is_dumped_once() {
         let actions = watch(QUIET, 10 * MINUTE_MS);
-        let read = Actions { dumps: 1, counters: 300, ..Actions::default() };
-        assert_eq!(actions, read, "the counters are read every 2 s");
+        let read = Actions { dumps: 1, counters: 2_400, ..Actions::default() };
+        assert_eq!(actions, read, "the counters are read every 250 ms");
     }
 
     const fn ms(ms: u64) -> Duration {
@@ -415,7 +441,7 @@ mod tests {
         assert_eq!(dumped().next_due(since(10_010)), ms(10_250), "after the last round");
         assert_eq!(dumped().next_due(since(10_200)), ms(10_300), "after the first event");
         assert_eq!(dumped().next_due(Unfinished::Pairing), ms(10_250));
-        assert_eq!(dumped().next_due(Unfinished::Nothing), ms(12_000));
+        assert_eq!(dumped().next_due(Unfinished::Nothing), ms(10_250), "the counters");
     }
 
     #[test]
@@ -433,9 +459,9 @@ mod tests {
     #[test]
     fn nothing_is_due_too_early() {
         assert_eq!(dumped().take_due(ms(10_249), Unfinished::Pairing), None);
-        assert_eq!(dumped().take_due(ms(10_250), Unfinished::Pairing), Some(Due::Settle));
-        assert_eq!(dumped().take_due(ms(11_999), Unfinished::Nothing), None);
-        assert_eq!(dumped().take_due(ms(12_000), Unfinished::Nothing), Some(Due::Counters));
+        assert_eq!(dumped().take_due(ms(10_250), Unfinished::Pairing), Some(Due::Counters));
+        assert_eq!(dumped().take_due(ms(10_249), Unfinished::Nothing), None);
+        assert_eq!(dumped().take_due(ms(10_250), Unfinished::Nothing), Some(Due::Counters));
     }
 
     #[test]
@@ -465,11 +491,23 @@ mod tests {
     fn skipped_dump_puts_off_the_next() {
         let mut schedule = dumped();
         assert!(schedule.handle_counters(ms(12_000), Some(Counters::zero())));
-        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(14_000));
+        assert_eq!(schedule.next_periodic_dump(), ms(14_000));
         schedule.handle_event(ms(11_000));
-        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(14_000), "seen by then");
+        assert_eq!(schedule.next_periodic_dump(), ms(14_000), "seen by then");
         schedule.handle_event(ms(12_001));
-        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(13_000), "sockets die");
+        assert_eq!(schedule.next_periodic_dump(), ms(13_000), "sockets die");
+    }
+
+    #[test]
+    fn open_is_met_by_a_cheap_dump() {
+        let opened = || Some(Counters { active_opens: Some(1), ..Counters::zero() });
+        let mut schedule = dumped();
+        schedule.handle_dump_end(ms(10_000), ms(1));
+        assert!(schedule.handle_counters(ms(10_250), opened()), "a dump of 1 ms has its pause");
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(10_500));
+        assert!(schedule.handle_counters(ms(10_500), Some(Counters::zero())), "nothing opened");
+        assert!(!schedule.handle_counters(ms(10_500), opened()));
+        assert!(schedule.handle_counters(ms(10_500), None), "unknown: at the periodic dump");
     }
 
     #[test]
@@ -488,8 +526,9 @@ mod tests {
 
     #[test]
     fn first_event_ends_an_idle_wait() {
-        let mut schedule = Schedule::default();
         let at = Duration::from_millis;
+        let mut schedule = Schedule::default();
+        schedule.handle_dump_end(at(1_000), Duration::ZERO);
         let idle = schedule.wait(at(1_000), Unfinished::Nothing);
         assert!(idle.eager, "an event of an idle port is read at once");
         schedule.handle_read(at(1_000));

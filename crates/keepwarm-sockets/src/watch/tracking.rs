@@ -221,16 +221,17 @@ impl Tracking {
         Ok(true)
     }
 
-    /// Dumps, waits for the events of what died during the dump, and searches for the owners of the
-    /// sockets that it showed.
+    /// Dumps, searches for the owners of the sockets that the dump showed, and waits for the events of
+    /// what died during the dump. The search comes first: short connections die while it waits.
     fn dump_and_find_owners(&mut self) -> Result<(), Error> {
         // Counters first: a socket that changes during the dump is dumped again.
         let counters = Counters::read_connections();
         let cost = self.begin_dump(false, counters)?;
+        let is_found = self.owners.find(&mut self.tracker);
         self.await_delivery()?;
         let extended = self.end_dump(cost);
         self.count_doubted(&extended);
-        if self.owners.find(&mut self.tracker) {
+        if is_found {
             // An owner that was found shows from the next dump on, on a quiet host too.
             self.schedule.require_dump();
         }

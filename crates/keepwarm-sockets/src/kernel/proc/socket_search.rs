@@ -64,7 +64,13 @@ impl SocketSearch {
         let mut found = HashMap::new();
         let mut budget = MAX_DESCRIPTORS;
         let mut pids = process::pids();
-        pids.sort_by_key(|pid| std::cmp::Reverse(self.weights.get(pid).copied()));
+        // This process first: a load observes its own sockets, and has few others. A process that has
+        // just started, and so may have opened the sockets that are new, comes before those that had
+        // none; among them the latest.
+        let this = std::process::id();
+        pids.sort_by_key(|pid| {
+            std::cmp::Reverse((*pid == this, self.weights.get(pid).copied().unwrap_or(1), *pid))
+        });
         self.weights.retain(|pid, _| pids.contains(pid));
         for pid in pids {
             if wanted.is_empty() || budget == 0 {
