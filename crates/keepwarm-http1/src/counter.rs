@@ -37,7 +37,7 @@ pub struct Fed {
 
 /// The part of the response that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
+enum CountedPart {
     Head,
     Length(u64),
     Chunked(Chunked),
@@ -60,7 +60,7 @@ enum Expected {
 #[derive(Debug)]
 pub struct Counter {
     rules: Rules,
-    expected: Expected,
+    expected: CountedPart,
     /// The part of a head that earlier calls brought; empty while heads come in one piece.
     partial: Vec<u8>,
     attempts: Attempts,
@@ -85,7 +85,7 @@ impl Counter {
         let counts = Counts { status: 0, body_bytes: 0, persistence: Persistence::Persistent };
         Self {
             rules,
-            expected: Expected::Head,
+            expected: CountedPart::Head,
             partial: Vec::new(),
             attempts: Attempts::new(),
             asked: Asked::Plain,
@@ -107,7 +107,7 @@ impl Counter {
     #[inline]
     pub fn begin(&mut self, asked: Asked, wants_origin: bool) {
         self.asked = asked;
-        self.expected = Expected::Head;
+        self.expected = CountedPart::Head;
         self.partial.clear();
         self.attempts = Attempts::new();
         self.offset = 0;
@@ -140,7 +140,7 @@ impl Counter {
     #[inline]
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Fed> {
         let mut consumed = 0;
-        while self.expected == Expected::Head {
+        while self.expected == CountedPart::Head {
             let Some(head) = self.feed_head(&bytes[consumed..])? else {
                 return Ok(Fed { consumed: bytes.len(), complete: None });
             };
@@ -155,7 +155,7 @@ impl Counter {
 
     /// Handles the end of the peer's stream, which completes a response without another delimiter.
     pub fn end(&mut self) -> Option<Counts> {
-        (self.expected == Expected::UntilEnd).then_some(self.counts)
+        (self.expected == CountedPart::UntilEnd).then_some(self.counts)
     }
 
     fn fail(&self, error: Error) -> Error {
@@ -266,9 +266,9 @@ impl Counter {
         self.counts.persistence = head.persistence(framing);
         self.expected = match framing {
             Framing::Empty | Framing::Switched => return Ok(true),
-            Framing::Length(left) => Expected::Length(left),
-            Framing::Chunked => Expected::Chunked(Chunked::new()),
-            Framing::UntilEnd => Expected::UntilEnd,
+            Framing::Length(left) => CountedPart::Length(left),
+            Framing::Chunked => CountedPart::Chunked(Chunked::new()),
+            Framing::UntilEnd => CountedPart::UntilEnd,
         };
         Ok(false)
     }
@@ -277,18 +277,18 @@ impl Counter {
     fn feed_body(&mut self, bytes: &[u8], at: usize) -> Result<Fed> {
         let rest = &bytes[at..];
         let (used, complete) = match &mut self.expected {
-            Expected::Head => (0, false),
-            Expected::UntilEnd => {
+            CountedPart::Head => (0, false),
+            CountedPart::UntilEnd => {
                 self.counts.body_bytes += rest.len() as u64;
                 (rest.len(), false)
             }
-            Expected::Length(left) => {
+            CountedPart::Length(left) => {
                 let used = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                 *left -= used as u64;
                 self.counts.body_bytes += used as u64;
                 (used, *left == 0)
             }
-            Expected::Chunked(chunked) => {
+            CountedPart::Chunked(chunked) => {
                 let mut used = 0;
                 while used < rest.len() && !chunked.is_complete() {
                     let skipped = chunked.skip(&rest[used..], &self.rules.limits, |_| {});

@@ -48,7 +48,7 @@ enum CloseKind {
 
 /// The fate of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum IdleFate {
     /// Serves the next request, at any time.
     Keep,
     /// Closes after this time, unless a request arrives before.
@@ -197,7 +197,7 @@ impl Guest {
         let mut served = 0;
         loop {
             let fate = habit.fate(served, &mut dice);
-            if let Fate::CloseAfter(delay, kind) = fate {
+            if let IdleFate::CloseAfter(delay, kind) = fate {
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep(delay) => return self.close(kind).await,
@@ -210,7 +210,7 @@ impl Guest {
                     None => self.fill().await?,
                 }
             };
-            if let Fate::CloseOnArrival(kind) = fate {
+            if let IdleFate::CloseOnArrival(kind) = fate {
                 lock(&self.log).unanswered += 1;
                 return self.close(kind).await;
             }
@@ -286,24 +286,24 @@ impl Guest {
 }
 
 impl Habit {
-    fn fate(self, served: u64, dice: &mut Dice) -> Fate {
+    fn fate(self, served: u64, dice: &mut Dice) -> IdleFate {
         match self {
             // A client may not resend a request that fails on a new connection.
-            _ if served == 0 => Fate::Keep,
+            _ if served == 0 => IdleFate::Keep,
             Self::AfterIdle(time) => {
                 let spread = (time / 10).min(Duration::from_millis(4));
                 let spread_us = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX).max(1);
                 let late = Duration::from_micros(dice.roll(spread_us));
-                Fate::CloseAfter(time + late, CloseKind::by_chance(dice))
+                IdleFate::CloseAfter(time + late, CloseKind::by_chance(dice))
             }
             Self::AtRandom => match dice.roll(100) {
-                0..6 => Fate::CloseAfter(Duration::ZERO, CloseKind::by_chance(dice)),
+                0..6 => IdleFate::CloseAfter(Duration::ZERO, CloseKind::by_chance(dice)),
                 6..26 => {
                     let delay = Duration::from_micros(dice.roll(5_000));
-                    Fate::CloseAfter(delay, CloseKind::by_chance(dice))
+                    IdleFate::CloseAfter(delay, CloseKind::by_chance(dice))
                 }
-                26..31 => Fate::CloseOnArrival(CloseKind::by_chance(dice)),
-                _ => Fate::Keep,
+                26..31 => IdleFate::CloseOnArrival(CloseKind::by_chance(dice)),
+                _ => IdleFate::Keep,
             },
         }
     }

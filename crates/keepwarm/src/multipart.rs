@@ -56,14 +56,14 @@ pub struct Form {
 /// ```
 #[derive(Debug)]
 pub struct Part {
-    source: Source,
+    source: PartSource,
     file_name: Option<String>,
     content_type: Option<String>,
     fields: HeaderMap,
 }
 
 #[derive(Debug)]
-enum Source {
+enum PartSource {
     Bytes(Bytes),
     File {
         path: PathBuf,
@@ -73,7 +73,7 @@ enum Source {
     Body(Mutex<Body>),
 }
 
-impl Source {
+impl PartSource {
     fn length(&self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
@@ -96,20 +96,20 @@ fn locked(body: &Mutex<Body>) -> std::sync::MutexGuard<'_, Body> {
 }
 
 impl Part {
-    fn of(source: Source) -> Self {
+    fn of(source: PartSource) -> Self {
         Self { source, file_name: None, content_type: None, fields: HeaderMap::new() }
     }
 
     /// Makes a part of a text.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self::of(Source::Bytes(text.into().into()))
+        Self::of(PartSource::Bytes(text.into().into()))
     }
 
     /// Makes a part of bytes.
     #[must_use]
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
-        Self::of(Source::Bytes(bytes.into()))
+        Self::of(PartSource::Bytes(bytes.into()))
     }
 
     /// Makes a part of a file, which is read while the form is sent. Its name is the file's name, and
@@ -129,7 +129,7 @@ impl Part {
             return Err(refuse(&"it is not a regular file"));
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let part = Self::of(Source::File { length: facts.len(), path });
+        let part = Self::of(PartSource::File { length: facts.len(), path });
         Ok(Self { file_name: name, ..part })
     }
 
@@ -137,7 +137,7 @@ impl Part {
     /// refuse (411).
     #[must_use]
     pub fn body(body: impl Into<Body>) -> Self {
-        Self::of(Source::Body(Mutex::new(body.into())))
+        Self::of(PartSource::Body(Mutex::new(body.into())))
     }
 
     /// Sets the name of the file.
@@ -239,13 +239,13 @@ impl Form {
     pub(crate) fn into_body(self) -> Body {
         let mut pieces = VecDeque::new();
         for (name, part) in self.parts {
-            pieces.push_back(Source::Bytes(part.head(&name, &self.boundary)));
+            pieces.push_back(PartSource::Bytes(part.head(&name, &self.boundary)));
             pieces.push_back(part.source);
-            pieces.push_back(Source::Bytes(Bytes::from_static(b"\r\n")));
+            pieces.push_back(PartSource::Bytes(Bytes::from_static(b"\r\n")));
         }
-        pieces.push_back(Source::Bytes(format!("--{}--\r\n", self.boundary).into()));
-        let copy = |pieces: &VecDeque<Source>| -> Option<VecDeque<Source>> {
-            pieces.iter().map(Source::try_clone).collect()
+        pieces.push_back(PartSource::Bytes(format!("--{}--\r\n", self.boundary).into()));
+        let copy = |pieces: &VecDeque<PartSource>| -> Option<VecDeque<PartSource>> {
+            pieces.iter().map(PartSource::try_clone).collect()
         };
         match copy(&pieces) {
             None => Body::stream(FormBody::new(pieces)),
@@ -266,15 +266,15 @@ enum Current {
 }
 
 struct FormBody {
-    pieces: VecDeque<Source>,
+    pieces: VecDeque<PartSource>,
     current: Current,
     /// Bytes that are left; `None` if that is not known.
     left: Option<u64>,
 }
 
 impl FormBody {
-    fn new(pieces: VecDeque<Source>) -> Self {
-        let left = pieces.iter().map(Source::length).sum();
+    fn new(pieces: VecDeque<PartSource>) -> Self {
+        let left = pieces.iter().map(PartSource::length).sum();
         Self { pieces, current: Current::None, left }
     }
 
@@ -298,12 +298,12 @@ impl http_body::Body for FormBody {
             match &mut self.current {
                 Current::None => match self.pieces.pop_front() {
                     None => return Poll::Ready(None),
-                    Some(Source::Bytes(bytes)) if bytes.is_empty() => {}
-                    Some(Source::Bytes(bytes)) => return self.give(bytes),
-                    Some(Source::File { path, length }) => {
+                    Some(PartSource::Bytes(bytes)) if bytes.is_empty() => {}
+                    Some(PartSource::Bytes(bytes)) => return self.give(bytes),
+                    Some(PartSource::File { path, length }) => {
                         self.current = Current::Opening(Box::pin(File::open(path)), length);
                     }
-                    Some(Source::Body(body)) => {
+                    Some(PartSource::Body(body)) => {
                         let body = body.into_inner().unwrap_or_else(PoisonError::into_inner);
                         self.current = Current::Body(body);
                     }

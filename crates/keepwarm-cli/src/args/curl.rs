@@ -43,7 +43,7 @@ const IGNORED_WITH_VALUE: [&str; 10] =
 
 /// The parts of a curl line that are no options of a load.
 #[derive(Default)]
-struct Line {
+struct CurlLine {
     data: Vec<String>,
     /// The data goes into the URL (`-G`).
     in_url: bool,
@@ -63,7 +63,7 @@ pub(crate) fn apply(mut options: LoadOptions) -> Result<LoadOptions, Failure> {
     if options.url.is_some() {
         return Err(refused("--", "the URL is that of the curl line: leave out the other one"));
     }
-    let mut line = Line::default();
+    let mut line = CurlLine::default();
     let mut has_ended = false;
     while let Some(word) = words.pop_front() {
         if word == "--" {
@@ -90,7 +90,7 @@ fn refused(word: &str, why: &str) -> Failure {
 /// Handles the letters of one word, such as `-sSXPOST`.
 fn shorts(
     options: &mut LoadOptions,
-    line: &mut Line,
+    line: &mut CurlLine,
     word: &str,
     words: &mut VecDeque<String>,
 ) -> Result<(), Failure> {
@@ -113,7 +113,7 @@ fn shorts(
 /// Handles one option. `value` takes its value.
 fn one(
     options: &mut LoadOptions,
-    line: &mut Line,
+    line: &mut CurlLine,
     name: &str,
     word: &str,
     value: impl FnOnce() -> Option<String>,
@@ -255,7 +255,7 @@ fn url(options: &mut LoadOptions, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn finish(mut options: LoadOptions, line: Line) -> Result<LoadOptions, Failure> {
+fn finish(mut options: LoadOptions, line: CurlLine) -> Result<LoadOptions, Failure> {
     let Some(url) = &mut options.url else {
         return Err(refused("curl", "it has no URL"));
     };

@@ -29,7 +29,7 @@ enum Field {
 const MAX_CSV_NAME: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Literal(Range<usize>),
     Field(Field),
 }
@@ -38,8 +38,8 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     bytes: Vec<u8>,
-    head: Vec<Part>,
-    body: Vec<Part>,
+    head: Vec<TemplatePart>,
+    body: Vec<TemplatePart>,
     columns: Vec<Arc<Column>>,
 }
 
@@ -69,8 +69,9 @@ impl Template {
         let head = split(head, Place::Head { line }, named, &mut columns, &mut bytes)?;
         let body = split(body, Place::Body, named, &mut columns, &mut bytes)?;
         let columns = columns.found;
-        let changes =
-            |part: &Part| !matches!(part, Part::Literal(_) | Part::Field(Field::BodyLength));
+        let changes = |part: &TemplatePart| {
+            !matches!(part, TemplatePart::Literal(_) | TemplatePart::Field(Field::BodyLength))
+        };
         let any = head.iter().chain(&body).any(changes);
         Ok(any.then_some(Self { bytes, head, body, columns }))
     }
@@ -94,7 +95,7 @@ impl Template {
 
     fn render_parts(
         &self,
-        parts: &[Part],
+        parts: &[TemplatePart],
         number: u64,
         trace: Option<u64>,
         random: &mut SplitMix,
@@ -103,17 +104,17 @@ impl Template {
     ) {
         for part in parts {
             match part {
-                Part::Literal(range) => out.extend_from_slice(&self.bytes[range.clone()]),
-                Part::Field(Field::Number) => push_number(out, number),
-                Part::Field(Field::BodyLength) => push_number(out, body_length as u64),
-                Part::Field(Field::Trace) => {
+                TemplatePart::Literal(range) => out.extend_from_slice(&self.bytes[range.clone()]),
+                TemplatePart::Field(Field::Number) => push_number(out, number),
+                TemplatePart::Field(Field::BodyLength) => push_number(out, body_length as u64),
+                TemplatePart::Field(Field::Trace) => {
                     out.extend_from_slice(traceparent(trace.unwrap_or(0), number).as_bytes());
                 }
-                Part::Field(Field::Csv(column)) => {
+                TemplatePart::Field(Field::Csv(column)) => {
                     out.extend_from_slice(self.columns[*column].value(number));
                 }
-                Part::Field(Field::Uuid) => push_uuid(out, random),
-                Part::Field(Field::Random { low, high }) => {
+                TemplatePart::Field(Field::Uuid) => push_uuid(out, random),
+                TemplatePart::Field(Field::Random { low, high }) => {
                     push_number(out, between(random, *low, *high));
                 }
             }
@@ -165,7 +166,7 @@ fn split(
     named: bool,
     columns: &mut Columns<'_>,
     bytes: &mut Vec<u8>,
-) -> Result<Vec<Part>, PlanError> {
+) -> Result<Vec<TemplatePart>, PlanError> {
     let mut parts = Vec::new();
     let mut literal = bytes.len();
     let mut at = 0;
@@ -184,14 +185,14 @@ fn split(
             continue;
         };
         if literal < bytes.len() {
-            parts.push(Part::Literal(literal..bytes.len()));
+            parts.push(TemplatePart::Literal(literal..bytes.len()));
         }
-        parts.push(Part::Field(field));
+        parts.push(TemplatePart::Field(field));
         literal = bytes.len();
         at += length;
     }
     if literal < bytes.len() {
-        parts.push(Part::Literal(literal..bytes.len()));
+        parts.push(TemplatePart::Literal(literal..bytes.len()));
     }
     Ok(parts)
 }

@@ -16,7 +16,7 @@ const BLOCK: usize = 2;
 const MAX_UNITS: usize = 120;
 
 pub(super) fn rows(base: &LoadRecord, new: &LoadRecord) -> Vec<Row> {
-    let units = Units::of(base).zip(Units::of(new));
+    let units = ComparedRun::of(base).zip(ComparedRun::of(new));
     let drawn = units.map(|(base, new)| (base.draw(1), new.draw(2)));
     let row = |(at, metric): (usize, &'static Metric)| {
         let (of_base, of_new) = (metric.value(base)?, metric.value(new)?);
@@ -67,14 +67,14 @@ fn probability(sorted: &[f64]) -> f64 {
 }
 
 /// A run in units of one slice or more.
-struct Units {
+struct ComparedRun {
     /// Every value that occurs, ascending.
     values: Vec<u64>,
-    units: Vec<Unit>,
+    units: Vec<SliceUnit>,
     seconds_each: f64,
 }
 
-struct Unit {
+struct SliceUnit {
     /// Count of each value.
     times: Vec<u64>,
     sum_us: f64,
@@ -84,7 +84,7 @@ struct Unit {
     opened: f64,
 }
 
-impl Units {
+impl ComparedRun {
     /// Returns `None` for a run that is too short. The last slice is left out: it is shorter than
     /// the others.
     fn of(record: &LoadRecord) -> Option<Self> {
@@ -104,7 +104,7 @@ impl Units {
         values.dedup();
         let length = slices.len().div_ceil(MAX_UNITS);
         let unit = |slices: &[SliceRecord]| {
-            let mut unit = Unit {
+            let mut unit = SliceUnit {
                 times: vec![0; values.len()],
                 sum_us: 0.0,
                 completed: 0.0,
@@ -139,7 +139,7 @@ impl Units {
         let mut drawn: Vec<Vec<f64>> = METRICS.iter().map(|_| Vec::with_capacity(DRAWS)).collect();
         let count = self.units.len();
         for _ in 0..DRAWS {
-            let mut chosen: Vec<&Unit> = Vec::with_capacity(count + BLOCK);
+            let mut chosen: Vec<&SliceUnit> = Vec::with_capacity(count + BLOCK);
             while chosen.len() < count {
                 let first = random.below(count);
                 chosen.extend((first..first + BLOCK).map(|at| &self.units[at % count]));
@@ -151,8 +151,8 @@ impl Units {
         drawn
     }
 
-    fn value(&self, metric: &Metric, units: &[&Unit]) -> f64 {
-        let sum = |of: fn(&Unit) -> f64| units.iter().map(|unit| of(unit)).sum::<f64>();
+    fn value(&self, metric: &Metric, units: &[&SliceUnit]) -> f64 {
+        let sum = |of: fn(&SliceUnit) -> f64| units.iter().map(|unit| of(unit)).sum::<f64>();
         let by = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         if let Some(quantile) = metric.quantile {
             return self.quantile(units, quantile);
@@ -166,7 +166,7 @@ impl Units {
         }
     }
 
-    fn quantile(&self, units: &[&Unit], quantile: f64) -> f64 {
+    fn quantile(&self, units: &[&SliceUnit], quantile: f64) -> f64 {
         let all: u64 = units.iter().flat_map(|unit| &unit.times).sum();
         let rank = (all as f64 * quantile).ceil() as u64;
         let mut seen = 0;

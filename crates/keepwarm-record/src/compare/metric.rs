@@ -5,7 +5,7 @@ use crate::numbers::{millis, thousands};
 
 /// Unit in which a metric is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
+enum MetricUnit {
     Micros,
     PerSecond,
     Number,
@@ -23,11 +23,11 @@ pub struct Metric {
     pub more_is_better: bool,
     /// Value of a point of the times, if it is one.
     pub(super) quantile: Option<f64>,
-    unit: Unit,
+    unit: MetricUnit,
 }
 
 const fn time(name: &'static str, label: &'static str, quantile: Option<f64>) -> Metric {
-    Metric { name, label, more_is_better: false, quantile, unit: Unit::Micros }
+    Metric { name, label, more_is_better: false, quantile, unit: MetricUnit::Micros }
 }
 
 /// All metrics. Times are response times in an open loop, else service times.
@@ -40,21 +40,21 @@ pub static METRICS: [Metric; 6] = [
         label: "completed",
         more_is_better: true,
         quantile: None,
-        unit: Unit::PerSecond,
+        unit: MetricUnit::PerSecond,
     },
     Metric {
         name: "errors.share",
         label: "errors",
         more_is_better: false,
         quantile: None,
-        unit: Unit::Share,
+        unit: MetricUnit::Share,
     },
     Metric {
         name: "conn.opened_per_1000",
         label: "opened per 1,000",
         more_is_better: false,
         quantile: None,
-        unit: Unit::Number,
+        unit: MetricUnit::Number,
     },
 ];
 
@@ -81,11 +81,11 @@ impl Metric {
     #[must_use]
     pub fn show(&self, value: f64) -> String {
         match self.unit {
-            Unit::Micros if value < 1_000.0 => format!("{:.3} ms", value / 1e3),
-            Unit::Micros => format!("{} ms", millis(value.round() as u64)),
-            Unit::PerSecond => format!("{}/s", thousands(value.round() as u64)),
-            Unit::Number => format!("{value:.1}"),
-            Unit::Share => format!("{:.2} %", value * 100.0),
+            MetricUnit::Micros if value < 1_000.0 => format!("{:.3} ms", value / 1e3),
+            MetricUnit::Micros => format!("{} ms", millis(value.round() as u64)),
+            MetricUnit::PerSecond => format!("{}/s", thousands(value.round() as u64)),
+            MetricUnit::Number => format!("{value:.1}"),
+            MetricUnit::Share => format!("{:.2} %", value * 100.0),
         }
     }
 }

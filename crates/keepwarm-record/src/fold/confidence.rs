@@ -69,7 +69,7 @@ type Buckets = [(u64, u64)];
 pub fn intervals(whole: &Distribution, slices: &[&Buckets]) -> Intervals {
     let quantiles = [0.5, 0.9, 0.99, 0.999];
     let (method, found) = if slices.len() >= MIN_SLICES {
-        (Method::Blocks, Units::of(slices).intervals(quantiles))
+        (Method::Blocks, SlicedRun::of(slices).intervals(quantiles))
     } else {
         (Method::Ranks, quantiles.map(|quantile| by_ranks(whole, quantile)))
     };
@@ -85,13 +85,13 @@ pub fn intervals(whole: &Distribution, slices: &[&Buckets]) -> Intervals {
 
 /// A run in units of one slice or more, in columns: every value that occurs, and its count in each
 /// unit.
-struct Units {
+struct SlicedRun {
     values: Vec<u64>,
     /// Counts by unit, then by value.
     counts: Vec<Vec<u64>>,
 }
 
-impl Units {
+impl SlicedRun {
     fn of(slices: &[&Buckets]) -> Self {
         let mut values: Vec<u64> =
             slices.iter().flat_map(|slice| slice.iter().map(|(value, _)| *value)).collect();
@@ -318,7 +318,7 @@ mod tests {
             let blocks = covered(course, |slices| {
                 let columns: Vec<_> = slices.iter().map(|slice| buckets(slice)).collect();
                 let columns: Vec<&Buckets> = columns.iter().map(Vec::as_slice).collect();
-                Units::of(&columns).intervals(QUANTILES)
+                SlicedRun::of(&columns).intervals(QUANTILES)
             });
             assert!(blocks.iter().all(|covered| *covered >= 90), "{blocks:?} of 100 of {course:?}");
         }
@@ -363,7 +363,7 @@ mod tests {
         let columns: Vec<Vec<(u64, u64)>> =
             (0..3600).map(|second| buckets(&[second % 7; 3])).collect();
         let borrowed: Vec<&Buckets> = columns.iter().map(Vec::as_slice).collect();
-        let units = Units::of(&borrowed);
+        let units = SlicedRun::of(&borrowed);
         assert_eq!(units.counts.len(), MAX_UNITS);
         assert_eq!(units.counts.iter().flatten().sum::<u64>(), 3 * 3600);
     }

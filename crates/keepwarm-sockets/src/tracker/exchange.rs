@@ -86,9 +86,9 @@ impl Exchange {
         };
         let by_answers = match answered.messages() {
             // As many segments in both directions: one for each message.
-            Messages::Short(count) if asked.least == answered.least => count,
-            Messages::Short(count) => count.div_ceil(2).min(asked.most),
-            Messages::Long(_) => 0,
+            MessageCount::Short(count) if asked.least == answered.least => count,
+            MessageCount::Short(count) => count.div_ceil(2).min(asked.most),
+            MessageCount::Long(_) => 0,
         };
         let messages = messages.at_least().max(by_answers);
         let requests = messages.min(at_most).min(is_sure);
@@ -216,20 +216,20 @@ impl Segments {
     }
 
     /// Returns the messages in these segments.
-    fn messages(&self) -> Messages {
+    fn messages(&self) -> MessageCount {
         let Some((bytes, mss)) = self.bytes.zip(self.mss) else {
-            return Messages::Short(self.least);
+            return MessageCount::Short(self.least);
         };
         let full = bytes / mss;
         if self.are_whole {
-            return Messages::Short(self.least);
+            return MessageCount::Short(self.least);
         }
         if full * 2 < u64::from(self.most) || self.most == 0 {
-            return Messages::Short(self.least);
+            return MessageCount::Short(self.least);
         }
         let not_whole = full.saturating_add(bytes / SENT_AT_ONCE);
         let least = self.least.saturating_sub(u32::try_from(not_whole).unwrap_or(u32::MAX));
-        Messages::Long(least.max(1))
+        MessageCount::Long(least.max(1))
     }
 }
 
@@ -266,7 +266,7 @@ impl Shape {
 }
 
 /// Returns how long the client has waited for an answer.
-fn waiting_ms(side: Side, info: &TcpInfo, asked: Messages, answers: u32) -> Option<u32> {
+fn waiting_ms(side: Side, info: &TcpInfo, asked: MessageCount, answers: u32) -> Option<u32> {
     let (sent, received) = (info.last_data_sent_ms?, info.last_data_recv_ms?);
     let (since_asked, since_answered) = match side {
         Side::Client => (sent, received),
@@ -275,7 +275,7 @@ fn waiting_ms(side: Side, info: &TcpInfo, asked: Messages, answers: u32) -> Opti
     let asked_last = match since_asked.cmp(&since_answered) {
         Ordering::Less => true,
         // Within the same jiffy of the kernel the number decides: of small messages there is one more.
-        Ordering::Equal => matches!(asked, Messages::Short(count) if count > answers),
+        Ordering::Equal => matches!(asked, MessageCount::Short(count) if count > answers),
         Ordering::Greater => false,
     };
     (asked.at_least() > 0 && (answers == 0 || asked_last)).then_some(since_asked)
@@ -283,16 +283,16 @@ fn waiting_ms(side: Side, info: &TcpInfo, asked: Messages, answers: u32) -> Opti
 
 /// Messages in some segments.
 #[derive(Debug, Clone, Copy)]
-enum Messages {
+enum MessageCount {
     /// Most segments are less than half full, or none is full: each is taken for a message.
     Short(u32),
     /// Bulk data, of at least so many messages.
     Long(u32),
 }
 
-impl Messages {
+impl MessageCount {
     fn at_least(self) -> u32 {
-        let (Messages::Short(count) | Messages::Long(count)) = self;
+        let (MessageCount::Short(count) | MessageCount::Long(count)) = self;
         count
     }
 }

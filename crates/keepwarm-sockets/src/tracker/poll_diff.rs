@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::destinations::Key;
+use super::trace_records::Addresses;
 use crate::kernel::socket::{Side, Socket, State};
 use crate::report::polls::PollDiff;
 
@@ -28,9 +29,6 @@ const LONG_LIVED: Duration = Duration::from_secs(2);
 /// Greatest difference between two readings of when the same TIME_WAIT was entered: a tick, and the
 /// time that a poll takes.
 const SAME: Duration = Duration::from_millis(500);
-
-/// Local and remote address of a socket.
-type Addresses = (SocketAddr, SocketAddr);
 
 /// A connection that a poll saw.
 #[derive(Debug, Clone, Copy)]

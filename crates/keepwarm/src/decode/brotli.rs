@@ -5,10 +5,10 @@ use bytes::{Buf as _, Bytes};
 
 use super::{Decoder, Malformed, PIECE, TRAILING};
 
-type State = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
+type Decompressor = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
 pub(super) struct Brotli {
-    state: Box<State>,
+    state: Box<Decompressor>,
     total: usize,
     ended: bool,
 }
@@ -16,7 +16,7 @@ pub(super) struct Brotli {
 impl Brotli {
     pub(super) fn new() -> Self {
         let alloc = StandardAlloc::default;
-        let state = Box::new(State::new_strict(alloc(), alloc(), alloc()));
+        let state = Box::new(Decompressor::new_strict(alloc(), alloc(), alloc()));
         Self { state, total: 0, ended: false }
     }
 }

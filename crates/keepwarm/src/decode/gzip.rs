@@ -39,7 +39,7 @@ fn inflate(
 }
 
 /// Part of a gzip file that comes next.
-enum Part {
+enum MemberPart {
     /// The head of a member, as far as it has come.
     Head(Vec<u8>),
     Data(Box<Decompress>, Crc),
@@ -51,52 +51,52 @@ enum Part {
     Padding,
 }
 
-pub(super) struct Gzip(Part);
+pub(super) struct Gzip(MemberPart);
 
 impl Gzip {
     pub(super) const fn new() -> Self {
-        Self(Part::Head(Vec::new()))
+        Self(MemberPart::Head(Vec::new()))
     }
 }
 
 impl Decoder for Gzip {
     fn decode(&mut self, input: &mut Bytes, out: &mut Vec<u8>) -> Result<(), Malformed> {
         // Deflate data may have output left when all of its input is taken.
-        while !input.is_empty() || matches!(self.0, Part::Data(..)) {
+        while !input.is_empty() || matches!(self.0, MemberPart::Data(..)) {
             match &mut self.0 {
-                Part::Head(head) => {
+                MemberPart::Head(head) => {
                     head.push(input.get_u8());
                     if is_whole_head(head)? {
-                        self.0 = Part::Data(Box::new(Decompress::new(false)), Crc::new());
+                        self.0 = MemberPart::Data(Box::new(Decompress::new(false)), Crc::new());
                     }
                 }
-                Part::Data(inflater, crc) => {
+                MemberPart::Data(inflater, crc) => {
                     let start = out.len();
                     let ended = inflate(inflater, input, out)?;
                     crc.update(&out[start..]);
                     if ended {
                         let crc = std::mem::take(crc);
-                        self.0 = Part::Tail(Vec::new(), crc);
+                        self.0 = MemberPart::Tail(Vec::new(), crc);
                     } else {
                         return Ok(());
                     }
                 }
-                Part::Tail(tail, crc) => {
+                MemberPart::Tail(tail, crc) => {
                     tail.push(input.get_u8());
                     if tail.len() == 8 {
                         let expected = [crc.sum().to_le_bytes(), crc.amount().to_le_bytes()];
                         if *tail != expected.concat() {
                             return Err(Malformed("the check sum or length of gzip is wrong"));
                         }
-                        self.0 = Part::Between;
+                        self.0 = MemberPart::Between;
                     }
                 }
-                Part::Between => match input[0] {
-                    0 => self.0 = Part::Padding,
-                    0x1f => self.0 = Part::Head(Vec::new()),
+                MemberPart::Between => match input[0] {
+                    0 => self.0 = MemberPart::Padding,
+                    0x1f => self.0 = MemberPart::Head(Vec::new()),
                     _ => return Err(TRAILING),
                 },
-                Part::Padding => {
+                MemberPart::Padding => {
                     if input.get_u8() != 0 {
                         return Err(TRAILING);
                     }
@@ -110,7 +110,7 @@ impl Decoder for Gzip {
     }
 
     fn may_end(&self) -> bool {
-        matches!(self.0, Part::Between | Part::Padding)
+        matches!(self.0, MemberPart::Between | MemberPart::Padding)
     }
 }
 

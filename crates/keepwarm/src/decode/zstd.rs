@@ -13,7 +13,7 @@ const MAX_BLOCK: usize = 128 << 10;
 
 const BROKEN: Malformed = Malformed("the zstd data is malformed, or its window has over 8 MiB");
 
-enum Part {
+enum FramePart {
     /// The head of a frame.
     Frame,
     /// A skippable frame has so many bytes left.
@@ -24,7 +24,7 @@ enum Part {
 
 pub(super) struct Zstd {
     decoder: Box<FrameDecoder>,
-    part: Part,
+    part: FramePart,
     /// Input that is not a whole head or block yet.
     held: Vec<u8>,
     frames: u64,
@@ -34,7 +34,7 @@ impl Zstd {
     pub(super) fn new() -> Self {
         let mut decoder = Box::new(FrameDecoder::new());
         decoder.set_max_window_size(MAX_WINDOW);
-        Self { decoder, part: Part::Frame, held: Vec::new(), frames: 0 }
+        Self { decoder, part: FramePart::Frame, held: Vec::new(), frames: 0 }
     }
 
     /// Returns how many bytes the next part has, as far as that is known from these: `Err` with the
@@ -42,14 +42,14 @@ impl Zstd {
     fn wanted(&self) -> Result<Result<usize, usize>, Malformed> {
         let held = &self.held;
         Ok(match &self.part {
-            Part::Frame => match held.get(..5) {
+            FramePart::Frame => match held.get(..5) {
                 None => Err(5),
                 Some(&[_, 0x2a, 0x4d, 0x18, _]) if held[0] & 0xf0 == 0x50 => Ok(8),
                 Some(&[0x28, 0xb5, 0x2f, 0xfd, descriptor]) => Ok(5 + head_length(descriptor)),
                 Some(_) => return Err(Malformed("it does not begin as zstd")),
             },
-            Part::Skipped(left) => Ok((*left).min(PIECE)),
-            Part::Block { has_check } => match held.first_chunk::<3>() {
+            FramePart::Skipped(left) => Ok((*left).min(PIECE)),
+            FramePart::Block { has_check } => match held.first_chunk::<3>() {
                 None => Err(3),
                 Some(&[a, b, c]) => {
                     let word = u32::from_le_bytes([a, b, c, 0]) as usize;
@@ -68,16 +68,16 @@ impl Zstd {
     fn take(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let part = std::mem::take(&mut self.held);
         match self.part {
-            Part::Frame if part[0] != 0x28 => {
+            FramePart::Frame if part[0] != 0x28 => {
                 let length = u32::from_le_bytes([part[4], part[5], part[6], part[7]]);
                 self.skip(length as usize);
             }
-            Part::Frame => {
+            FramePart::Frame => {
                 self.decoder.reset(&part[..]).map_err(|_| BROKEN)?;
-                self.part = Part::Block { has_check: part[4] & 4 != 0 };
+                self.part = FramePart::Block { has_check: part[4] & 4 != 0 };
             }
-            Part::Skipped(left) => self.skip(left - part.len()),
-            Part::Block { has_check } => {
+            FramePart::Skipped(left) => self.skip(left - part.len()),
+            FramePart::Block { has_check } => {
                 let one = BlockDecodingStrategy::UptoBlocks(1);
                 let ended = self.decoder.decode_blocks(&part[..], one).map_err(|_| BROKEN)?;
                 out.extend(self.decoder.collect().unwrap_or_default());
@@ -89,7 +89,7 @@ impl Zstd {
                     if has_check && sums.0 != sums.1 {
                         return Err(Malformed("the check sum of zstd is wrong"));
                     }
-                    self.part = Part::Frame;
+                    self.part = FramePart::Frame;
                     self.frames += 1;
                 }
             }
@@ -98,7 +98,7 @@ impl Zstd {
     }
 
     const fn skip(&mut self, left: usize) {
-        self.part = if left == 0 { Part::Frame } else { Part::Skipped(left) };
+        self.part = if left == 0 { FramePart::Frame } else { FramePart::Skipped(left) };
     }
 }
 
@@ -122,7 +122,7 @@ impl Decoder for Zstd {
     }
 
     fn may_end(&self) -> bool {
-        matches!(self.part, Part::Frame) && self.held.is_empty() && self.frames > 0
+        matches!(self.part, FramePart::Frame) && self.held.is_empty() && self.frames > 0
     }
 }
 

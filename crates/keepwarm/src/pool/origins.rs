@@ -23,11 +23,11 @@ const FEW: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Origins {
     shared: Arc<Shared>,
-    known: RwLock<Known>,
+    known: RwLock<KnownOrigins>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownOrigins {
     map: HashMap<OriginKey, Arc<Origin>>,
     forgotten: Forgotten,
     /// Number of origins at which the next sweep is due.
@@ -43,7 +43,7 @@ struct Forgotten {
     opened_lately: RecentCount,
 }
 
-impl Known {
+impl KnownOrigins {
     fn find(&self, wanted: OriginRef<'_>) -> Option<&Arc<Origin>> {
         if self.map.len() <= FEW {
             return self.map.values().find(|origin| wanted.is(origin.key()));
@@ -70,8 +70,11 @@ impl Known {
 
 impl Origins {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let known =
-            Known { map: HashMap::new(), forgotten: Forgotten::default(), sweep_at: FIRST_SWEEP };
+        let known = KnownOrigins {
+            map: HashMap::new(),
+            forgotten: Forgotten::default(),
+            sweep_at: FIRST_SWEEP,
+        };
         Self { shared, known: RwLock::new(known) }
     }
 

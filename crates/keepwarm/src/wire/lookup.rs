@@ -42,10 +42,10 @@ impl KnownAddresses {
 
 /// Look-ups of one origin's name.
 #[derive(Debug, Default)]
-pub(crate) struct Lookups(Mutex<Option<watch::Receiver<Option<Answer>>>>);
+pub(crate) struct Lookups(Mutex<Option<watch::Receiver<Option<LookedUp>>>>);
 
 #[derive(Clone, Debug)]
-struct Answer {
+struct LookedUp {
     at: Instant,
     found: Result<Arc<[SocketAddr]>, Arc<dyn StdError + Send + Sync>>,
 }
@@ -98,7 +98,7 @@ impl Lookups {
     }
 
     /// Returns the latest look-up if it is still of use, else begins one.
-    fn latest(&self, host: &str, how: How<'_>) -> watch::Receiver<Option<Answer>> {
+    fn latest(&self, host: &str, how: How<'_>) -> watch::Receiver<Option<LookedUp>> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = latest.as_ref().filter(|known| is_of_use(known, how.keep)) {
             return known.clone();
@@ -111,7 +111,7 @@ impl Lookups {
 
 /// Returns whether a look-up is under way, or has an answer that is young enough. A failure is only
 /// for those who waited for it.
-fn is_of_use(lookup: &watch::Receiver<Option<Answer>>, keep: Duration) -> bool {
+fn is_of_use(lookup: &watch::Receiver<Option<LookedUp>>, keep: Duration) -> bool {
     match &*lookup.borrow() {
         Some(answer) => answer.found.is_ok() && answer.at.elapsed() < keep,
         None => lookup.has_changed().is_ok(),
@@ -119,7 +119,7 @@ fn is_of_use(lookup: &watch::Receiver<Option<Answer>>, keep: Duration) -> bool {
 }
 
 /// Begins a look-up, which no dial that gives up can end.
-fn begin(host: &str, how: How<'_>) -> watch::Receiver<Option<Answer>> {
+fn begin(host: &str, how: How<'_>) -> watch::Receiver<Option<LookedUp>> {
     let (answered, answer) = watch::channel(None);
     let (host, resolver) = (host.to_owned(), how.resolver.cloned());
     let limit = how.limit;
@@ -133,7 +133,7 @@ fn begin(host: &str, how: How<'_>) -> watch::Receiver<Option<Answer>> {
             }
         };
         let found = found.map(Arc::from).map_err(Arc::from);
-        let _ = answered.send(Some(Answer { at: Instant::now(), found }));
+        let _ = answered.send(Some(LookedUp { at: Instant::now(), found }));
     }));
     answer
 }

@@ -38,7 +38,7 @@ pub(crate) enum WriteFailure {
 
 /// Progress of the request body.
 #[derive(Debug)]
-enum Upload {
+enum UploadState {
     /// All of it was taken; the request ends with the bytes that are buffered.
     Taken,
     /// Waits for `100 Continue`.
@@ -61,7 +61,7 @@ pub(crate) struct RequestWriter {
     data: Bytes,
     /// Bytes that come behind `data`.
     tail: &'static [u8],
-    upload: Upload,
+    upload: UploadState,
     is_chunked: bool,
     /// A frame of the body was asked for, so that it cannot be handed back.
     touched: bool,
@@ -75,7 +75,7 @@ impl RequestWriter {
             written: 0,
             data: Bytes::new(),
             tail: b"",
-            upload: Upload::Taken,
+            upload: UploadState::Taken,
             is_chunked: false,
             touched: false,
             flushed: true,
@@ -98,20 +98,20 @@ impl RequestWriter {
         self.flushed = false;
         self.is_chunked = is_chunked;
         self.upload = match (body.is_end_stream(), is_held) {
-            (true, _) => Upload::Taken,
-            (false, true) => Upload::Held(body),
-            (false, false) => Upload::Sending(body),
+            (true, _) => UploadState::Taken,
+            (false, true) => UploadState::Held(body),
+            (false, false) => UploadState::Sending(body),
         };
     }
 
     pub(crate) const fn is_held(&self) -> bool {
-        matches!(self.upload, Upload::Held(_))
+        matches!(self.upload, UploadState::Held(_))
     }
 
     /// Lets a body go that waits for `100 Continue`.
     pub(crate) fn release(&mut self) {
-        self.upload = match std::mem::replace(&mut self.upload, Upload::Given) {
-            Upload::Held(body) => Upload::Sending(body),
+        self.upload = match std::mem::replace(&mut self.upload, UploadState::Given) {
+            UploadState::Held(body) => UploadState::Sending(body),
             other => other,
         };
     }
@@ -119,9 +119,9 @@ impl RequestWriter {
     /// Gives the rest of the request up.
     pub(crate) fn give_up(&mut self) {
         if !self.is_complete() {
-            self.upload = match std::mem::replace(&mut self.upload, Upload::Given) {
-                Upload::Held(body) => Upload::Unwanted(body),
-                _ => Upload::Given,
+            self.upload = match std::mem::replace(&mut self.upload, UploadState::Given) {
+                UploadState::Held(body) => UploadState::Unwanted(body),
+                _ => UploadState::Given,
             };
             self.written = self.bytes.len();
             self.data = Bytes::new();
@@ -134,9 +134,11 @@ impl RequestWriter {
         if self.touched {
             return None;
         }
-        match std::mem::replace(&mut self.upload, Upload::Given) {
-            Upload::Held(body) | Upload::Sending(body) | Upload::Unwanted(body) => Some(body),
-            Upload::Taken | Upload::Given => Some(Body::empty()),
+        match std::mem::replace(&mut self.upload, UploadState::Given) {
+            UploadState::Held(body) | UploadState::Sending(body) | UploadState::Unwanted(body) => {
+                Some(body)
+            }
+            UploadState::Taken | UploadState::Given => Some(Body::empty()),
         }
     }
 
@@ -147,12 +149,12 @@ impl RequestWriter {
 
     /// Returns true if the whole request is with the kernel.
     pub(crate) const fn is_complete(&self) -> bool {
-        self.flushed && matches!(self.upload, Upload::Taken)
+        self.flushed && matches!(self.upload, UploadState::Taken)
     }
 
     /// Returns true if the request was given up before its end.
     pub(crate) const fn was_given_up(&self) -> bool {
-        matches!(self.upload, Upload::Given | Upload::Unwanted(_))
+        matches!(self.upload, UploadState::Given | UploadState::Unwanted(_))
     }
 
     /// Returns true if a poll may write something.
@@ -231,7 +233,7 @@ impl RequestWriter {
     /// Takes frames of the body, until enough is buffered.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         while self.data.is_empty() && self.tail.is_empty() && self.unwritten() < MAX_BUFFERED {
-            let Upload::Sending(body) = &mut self.upload else { break };
+            let UploadState::Sending(body) = &mut self.upload else { break };
             self.touched = true;
             let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else { break };
             let ended = body.is_end_stream();
@@ -262,7 +264,7 @@ impl RequestWriter {
         self.tail = end;
         if ended {
             self.tail = if is_chunk { LAST_CHUNK } else { b"" };
-            self.upload = Upload::Taken;
+            self.upload = UploadState::Taken;
         }
     }
 
@@ -270,6 +272,6 @@ impl RequestWriter {
         if self.is_chunked {
             last_chunk(&mut self.bytes, trailers);
         }
-        self.upload = Upload::Taken;
+        self.upload = UploadState::Taken;
     }
 }

@@ -70,10 +70,10 @@ async fn zoned(address: &str, zone: &str, port: u16) -> io::Result<SocketAddr> {
 /// host with two families of which one does not listen costs one refused connect, and not one a
 /// dial (RFC 8305, 4: a client may remember).
 #[derive(Debug, Default)]
-pub(crate) struct KnownFamily(Mutex<Option<Known>>);
+pub(crate) struct KnownFamily(Mutex<Option<WonFamily>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct WonFamily {
     is_v6: bool,
     /// The moment when it was learned, which later answers do not move: the resolver's first choice
     /// gets its chance again.
@@ -92,7 +92,7 @@ impl KnownFamily {
     fn note(&self, is_v6: bool) {
         if self.get() != Some(is_v6) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Known { is_v6, since: Instant::now() });
+                Some(WonFamily { is_v6, since: Instant::now() });
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) enum Dialect {
 }
 
 pub(crate) fn render(record: &LoadRecord, dialect: Dialect) -> String {
-    let mut page = Page { text: String::new(), dialect };
+    let mut page = OpenMetricsPage { text: String::new(), dialect };
     page.about(record);
     page.requests(record);
     page.by_request(record);
@@ -39,12 +39,12 @@ pub(crate) fn render(record: &LoadRecord, dialect: Dialect) -> String {
     page.text
 }
 
-struct Page {
+struct OpenMetricsPage {
     text: String,
     dialect: Dialect,
 }
 
-impl Page {
+impl OpenMetricsPage {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let name = match (self.dialect, kind) {
             (Dialect::Prometheus, "counter") => format!("{name}_total"),

@@ -21,7 +21,7 @@ pub(super) const ENDS_AFTER: Duration = Duration::from_secs(300);
 /// The time after which a series ends to make room for another.
 const MAKES_ROOM_AFTER: Duration = Duration::from_secs(60);
 
-type Key = (Option<SocketAddr>, Side);
+type SeriesKey = (Option<SocketAddr>, Side);
 
 /// The labels that a series has beside the metric's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,7 +99,7 @@ impl Now {
 
 /// A destination as the last report had it.
 #[derive(Debug, Default)]
-struct Row {
+struct Recorded {
     seen: Counts,
     /// A record has had it: the filter by owner admits it.
     is_admitted: bool,
@@ -110,7 +110,7 @@ struct Row {
 /// Every series.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    rows: HashMap<Key, Row>,
+    rows: HashMap<SeriesKey, Recorded>,
     pub(super) series: HashMap<Labels, Series>,
     pub(super) ports_limit: Option<u64>,
     pub(super) level: Option<Level>,
@@ -141,7 +141,7 @@ impl Book {
             _ => None,
         };
         self.host_findings = findings(&record.host_findings);
-        let recorded: HashMap<Key, &DestinationRecord> =
+        let recorded: HashMap<SeriesKey, &DestinationRecord> =
             record.destinations.iter().map(|one| ((one.remote, one.side), one)).collect();
         let gone = self.forget_folded(report);
         self.series.values_mut().for_each(|series| series.now = None);
@@ -161,7 +161,7 @@ impl Book {
     /// Counts what one destination has more than before.
     fn take_row(
         &mut self,
-        key: Key,
+        key: SeriesKey,
         counts: Counts,
         folded: Option<&Counts>,
         labels: Option<Labels>,
@@ -211,7 +211,7 @@ impl Book {
     /// Forgets the rows that the report has no more, because they were folded, and returns their sums
     /// by side: the folded row has them now, and must not count them again.
     fn forget_folded(&mut self, report: &HostReport) -> HashMap<Side, Counts> {
-        let there: std::collections::HashSet<Key> =
+        let there: std::collections::HashSet<SeriesKey> =
             report.destinations.iter().map(|one| (one.service, side(one.side))).collect();
         let mut gone: HashMap<Side, Counts> = HashMap::new();
         self.rows.retain(|key, row| {

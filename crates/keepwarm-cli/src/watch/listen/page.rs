@@ -30,7 +30,7 @@ pub(super) struct About<'a> {
 
 /// Renders the page.
 pub(super) fn render(book: &Book, about: &About<'_>) -> String {
-    let mut page = Page { text: String::new(), node: node(about.node) };
+    let mut page = PrometheusPage { text: String::new(), node: node(about.node) };
     let mut all: Vec<(&Labels, &Series)> = book.series.iter().collect();
     all.sort_unstable_by_key(|(labels, _)| *labels);
     let all: Vec<(String, &Series)> =
@@ -49,13 +49,13 @@ pub(super) fn render(book: &Book, about: &About<'_>) -> String {
 }
 
 /// The text under way.
-struct Page {
+struct PrometheusPage {
     text: String,
     /// The label `node`, written, with a comma behind it.
     node: String,
 }
 
-impl Page {
+impl PrometheusPage {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }

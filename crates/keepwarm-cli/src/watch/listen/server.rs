@@ -59,7 +59,7 @@ pub(crate) struct Protection {
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
 }
 
 /// Counts of what the server did.
@@ -68,7 +68,7 @@ pub(crate) struct Traffic {
     pub(super) refused: AtomicU64,
 }
 
-struct Shared {
+struct ServerState {
     responder: Arc<dyn Responder>,
     protection: Protection,
     traffic: Arc<Traffic>,
@@ -99,7 +99,7 @@ impl Server {
         traffic: Arc<Traffic>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ServerState {
             responder,
             protection,
             traffic,
@@ -128,7 +128,7 @@ impl Server {
     }
 }
 
-impl Shared {
+impl ServerState {
     fn lock(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
