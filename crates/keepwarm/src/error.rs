@@ -11,6 +11,9 @@ use http::StatusCode;
 /// Cause of a failure before a byte of the request was written.
 pub(crate) const CLOSED_AT_ONCE: &str = "the server closed the connection at once";
 
+/// Cause of a response by HTTP/2 whose head is beyond the limit.
+pub(crate) const HEAD_TOO_LARGE: &str = "more than 1 MiB of header fields (RFC 9113, 6.5.2)";
+
 /// A boxed cause.
 ///
 /// ```
@@ -544,6 +547,9 @@ impl Error {
             }
             if cause.to_string() == CLOSED_AT_ONCE {
                 return Cause::Peer;
+            }
+            if cause.to_string() == HEAD_TOO_LARGE {
+                return Cause::Limit;
             }
         }
         Cause::Other

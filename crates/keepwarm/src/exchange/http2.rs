@@ -21,7 +21,7 @@ use super::outgoing::Outgoing;
 use super::response_body::ConnectionInfo;
 use super::retry::FailureKind;
 use crate::deadline::{Deadline, StallWatch};
-use crate::error::{Error, Kind, Result, Stage};
+use crate::error::{Error, HEAD_TOO_LARGE, Kind, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::pool::origin::{AGENT, Origin};
 use crate::pool::stream_lease::StreamLease;
@@ -149,7 +149,7 @@ pub(super) fn begin(
     let listener = outgoing.extensions.get::<InterimListener>().cloned();
     let heard = lease.http2().heard();
     let http2 = Arc::clone(lease.http2());
-    match http2.send(request, body, is_held) {
+    match http2.send(request, body, is_held, info.streams <= 1) {
         Ok(stream) => {
             lease.begin();
             let flight = InFlight { stream: Some(stream), lease: Some(lease) };
@@ -191,7 +191,7 @@ impl StreamAttempt {
             return Poll::Ready(Err(Error::timeout(Stage::Exchange)));
         }
         let header_timeout = origin.shared().settings.response_header_timeout;
-        if header_timeout.is_some() && !stream.is_uploading() {
+        if header_timeout.is_some() && !stream.is_uploading() && !stream.is_unsent() {
             let timer = self.header_timer.get_or_insert_with(|| Deadline::after(header_timeout));
             if timer.poll_expired(cx) {
                 return Poll::Ready(Err(Error::header_timeout()));
@@ -383,6 +383,7 @@ pub(super) fn error_of(failure: Failure, stage: Stage) -> Error {
             "the server wants HTTP/1.1 (HTTP_1_1_REQUIRED), and so does no client \
                            that speaks HTTP/2 only",
         ),
+        Failure::HeadTooLarge => Error::failed(stage, HEAD_TOO_LARGE),
         Failure::Cut(cause) | Failure::Body(cause) => Error::failed(stage, cause),
         Failure::Stream(cause) => {
             Error::caused(stage, Kind::StreamError, cause).with_message(words)
@@ -404,6 +405,10 @@ const fn end_of(failure: &Failure) -> (CloseReason, Closer) {
 const fn leaves_connection(failure: &Failure) -> bool {
     matches!(
         failure,
-        Failure::Unprocessed | Failure::NeedsHttp1 | Failure::Stream(_) | Failure::Body(_)
+        Failure::Unprocessed
+            | Failure::NeedsHttp1
+            | Failure::Stream(_)
+            | Failure::HeadTooLarge
+            | Failure::Body(_)
     )
 }

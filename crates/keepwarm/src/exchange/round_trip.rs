@@ -414,6 +414,9 @@ impl RoundTrip {
             is_idempotent: is_idempotent(&outgoing.method, &outgoing.headers),
             was_sent_before: self.first_failure.is_some(),
         };
+        if kind == FailureKind::Unprocessed && self.attempts >= MAX_ATTEMPTS {
+            return Err(error);
+        }
         let wanted = match decide_retry(attempt) {
             Retry::No => return Err(error),
             Retry::AnyConnection => Replacement::Any,

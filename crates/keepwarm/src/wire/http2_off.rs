@@ -48,6 +48,7 @@ pub(crate) enum Failure {
     NeedsHttp1,
     Cut(BoxError),
     Stream(BoxError),
+    HeadTooLarge,
     Connection(BoxError),
     Body(BoxError),
 }
@@ -84,6 +85,7 @@ impl Http2 {
         _: http::Request<()>,
         _: Body,
         _: bool,
+        _: bool,
     ) -> Result<Http2Stream, Body> {
         match **self {}
     }
@@ -103,6 +105,9 @@ impl Http2Stream {
         match *self {}
     }
     pub(crate) fn is_uploading(&self) -> bool {
+        match *self {}
+    }
+    pub(crate) fn is_unsent(&self) -> bool {
         match *self {}
     }
     pub(crate) fn waits_for_peer(&self) -> bool {

@@ -8,12 +8,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Connection, SendRequest};
+use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use keepwarm_pool::{CloseReason, Closer};
 use tokio::time::{Instant, Sleep};
 
-use super::io::Counted;
 use super::{Http2, as_limit};
 
 /// Time after which a peer that does not answer a ping is doubted. After twice the time it is gone.
@@ -33,7 +32,6 @@ struct Asked {
 /// The task of one connection. Dropped, because its runtime ended, it ends the connection.
 pub(crate) struct Driver {
     http2: Arc<Http2>,
-    connection: Connection<Counted, Bytes>,
     /// `None` once the connection is closed.
     probe: Option<SendRequest<Bytes>>,
     pings: Option<PingPong>,
@@ -49,14 +47,12 @@ pub(crate) struct Driver {
 impl Driver {
     pub(super) fn new(
         http2: Arc<Http2>,
-        connection: Connection<Counted, Bytes>,
         probe: SendRequest<Bytes>,
         pings: Option<PingPong>,
         streams: usize,
     ) -> Self {
         Self {
             http2,
-            connection,
             probe: Some(probe),
             pings,
             streams,
@@ -68,8 +64,7 @@ impl Driver {
     }
 
     /// Tells the pool of the peer's new limit, and of its GOAWAY.
-    fn look(&mut self, cx: &mut Context<'_>) {
-        let streams = self.connection.max_concurrent_send_streams();
+    fn look(&mut self, streams: usize, cx: &mut Context<'_>) {
         if streams != self.streams {
             self.streams = streams;
             self.http2.tell(|pool| pool.resized(as_limit(streams)));
@@ -152,6 +147,8 @@ impl Driver {
         let (sender, held) = (state.sender.take(), std::mem::take(&mut state.given_up));
         drop(state);
         self.http2.tell(|pool| pool.ended(reason, closer));
+        self.http2.shared.end();
+        self.http2.heard.unblock();
         drop((sender, held, self.asked.take()));
     }
 
@@ -178,19 +175,17 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let mut state = this.http2.lock();
-        state.driver = Some(cx.waker().clone());
-        let is_closed = state.sender.is_none();
-        drop(state);
+        this.http2.shared.task.set(cx.waker());
+        let is_closed = this.http2.lock().sender.is_none();
         if is_closed && this.probe.take().is_some() {
             this.pings = None;
             this.asked = None;
             this.alarm = Some(Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)));
         }
         loop {
-            let polled = Pin::new(&mut this.connection).poll(cx);
-            this.look(cx);
-            if let Poll::Ready(result) = polled {
+            let Some(seen) = this.http2.shared.poll() else { return Poll::Ready(()) };
+            this.look(seen.streams, cx);
+            if let Some(result) = seen.result {
                 this.end_by(result.err().as_ref());
                 return Poll::Ready(());
             }
@@ -205,6 +200,7 @@ impl Future for Driver {
             return Poll::Ready(());
         }
         ready!(this.poll_silence(cx));
+        this.http2.heard.give_up();
         this.end(CloseReason::PingTimeout, Closer::Client);
         Poll::Ready(())
     }

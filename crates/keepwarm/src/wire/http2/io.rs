@@ -1,15 +1,22 @@
-//! The stream beneath HTTP/2: counts what is read, and remembers how it began.
+//! The stream beneath HTTP/2: counts what is read, remembers how it began, and knows whether the
+//! kernel takes more.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::guard::Guard;
 use crate::wire::stream::Stream;
+
+/// Limit on the streams that are noted for the size of their heads.
+const MAX_NOTED: usize = 1024;
 
 /// Signs of life of a peer.
 #[derive(Debug)]
@@ -20,6 +27,14 @@ pub(super) struct Heard {
     last: AtomicU64,
     is_http1: AtomicBool,
     peer_has_ended: AtomicBool,
+    /// The kernel took no more at the last write.
+    is_blocked: AtomicBool,
+    /// Requests that wait for that to end; set together with `is_blocked`.
+    blocked: Mutex<Vec<Waker>>,
+    /// The peer left pings unanswered until its connection was given up.
+    is_gone: AtomicBool,
+    /// Streams whose response has a head beyond the limit.
+    too_large: Mutex<Vec<u32>>,
 }
 
 impl Heard {
@@ -30,7 +45,73 @@ impl Heard {
             last: AtomicU64::new(0),
             is_http1: AtomicBool::new(false),
             peer_has_ended: AtomicBool::new(false),
+            is_blocked: AtomicBool::new(false),
+            blocked: Mutex::new(Vec::new()),
+            is_gone: AtomicBool::new(false),
+            too_large: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Notes that the peer is given up, for want of an answer.
+    pub(super) fn give_up(&self) {
+        self.is_gone.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::SeqCst)
+    }
+
+    fn note_too_large(&self, stream: u32) {
+        let mut streams = self.too_large.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.len() >= MAX_NOTED {
+            streams.swap_remove(0);
+        }
+        streams.push(stream);
+    }
+
+    /// Returns true if the response of the stream has a head beyond the limit; once.
+    pub(super) fn is_too_large(&self, stream: u32) -> bool {
+        let mut streams = self.too_large.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = streams.iter().position(|&noted| noted == stream);
+        found.is_some_and(|index| streams.swap_remove(index) == stream)
+    }
+
+    /// Notes what came of a write.
+    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
+        match polled {
+            Poll::Pending => self.is_blocked.store(true, Ordering::SeqCst),
+            Poll::Ready(_) if self.is_blocked() => self.unblock(),
+            Poll::Ready(_) => {}
+        }
+    }
+
+    /// Returns true if what is handed over now would wait behind bytes that the kernel does not take.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::SeqCst)
+    }
+
+    /// Lets the requests go on that wait for the kernel.
+    pub(super) fn unblock(&self) {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_blocked.store(false, Ordering::SeqCst);
+        let wakers = std::mem::take(&mut *blocked);
+        drop(blocked);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready while the kernel takes what is written.
+    pub(super) fn poll_unblocked(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_blocked() {
+            return Poll::Ready(());
+        }
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_blocked() {
+            return Poll::Ready(());
+        }
+        if !blocked.iter().any(|waker| waker.will_wake(cx.waker())) {
+            blocked.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     fn note(&self, read: &[u8]) {
@@ -63,15 +144,29 @@ impl Heard {
     }
 }
 
-/// A stream whose reads are counted.
+/// A stream whose reads are counted, and whose header blocks are guarded.
 pub(super) struct Counted {
     stream: Stream,
     heard: std::sync::Arc<Heard>,
+    guard: Guard,
+    /// Bytes that the guard has held back or corrected, for the next reads.
+    corrected: Bytes,
 }
 
 impl Counted {
-    pub(super) const fn new(stream: Stream, heard: std::sync::Arc<Heard>) -> Self {
-        Self { stream, heard }
+    pub(super) fn new(stream: Stream, heard: std::sync::Arc<Heard>) -> Self {
+        Self { stream, heard, guard: Guard::default(), corrected: Bytes::new() }
+    }
+
+    /// Shows the guard what was read. Returns true if it passes as it is.
+    fn passes(&mut self, read: &[u8]) -> bool {
+        let taken = self.guard.take(read);
+        while let Some(stream) = self.guard.take_too_large() {
+            self.heard.note_too_large(stream);
+        }
+        let Some(corrected) = taken else { return true };
+        self.corrected = corrected.into();
+        false
     }
 }
 
@@ -81,14 +176,24 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        match &polled {
-            Poll::Ready(Ok(())) => self.heard.note(&buf.filled()[before..]),
-            Poll::Ready(Err(_)) => self.heard.peer_has_ended.store(true, Ordering::Relaxed),
-            Poll::Pending => {}
+        loop {
+            if !self.corrected.is_empty() {
+                let part = self.corrected.len().min(buf.remaining());
+                buf.put_slice(&self.corrected.split_to(part));
+                return Poll::Ready(Ok(()));
+            }
+            let before = buf.filled().len();
+            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+                self.heard.peer_has_ended.store(true, Ordering::Relaxed);
+                return Poll::Ready(Err(error));
+            }
+            let read = &buf.filled()[before..];
+            self.heard.note(read);
+            if read.is_empty() || self.passes(read) {
+                return Poll::Ready(Ok(()));
+            }
+            buf.set_filled(before);
         }
-        polled
     }
 }
 
@@ -98,7 +203,9 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.heard.wrote(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -106,7 +213,9 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.heard.wrote(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

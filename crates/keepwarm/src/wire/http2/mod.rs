@@ -6,14 +6,17 @@
 //! the only one, so a request is handed over when the peer allows its stream.
 
 mod driver;
+mod guard;
+mod hpack;
 mod io;
+mod shared;
 mod stream;
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::future::Future as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +26,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::driver::Driver;
 use self::io::{Counted, Heard};
+use self::shared::SharedConnection;
 pub(crate) use self::stream::{Failure, Http2Stream};
 use super::connection::next_id;
 use super::peer::Peer;
@@ -61,6 +65,7 @@ pub(crate) struct Http2 {
     id: u64,
     peer: Peer,
     heard: Arc<Heard>,
+    shared: SharedConnection,
     listener: OnceLock<Box<dyn Listener>>,
     state: Mutex<State>,
 }
@@ -68,7 +73,6 @@ pub(crate) struct Http2 {
 struct State {
     /// `None` once the connection is closed: without it the driver ends the connection in order.
     sender: Option<SendRequest<Bytes>>,
-    driver: Option<Waker>,
     /// Leases of streams that were given up, held until the peer has provably seen the reset.
     given_up: Vec<Box<dyn Any + Send>>,
     resets: VecDeque<Instant>,
@@ -121,7 +125,6 @@ pub(crate) async fn start(stream: Stream, peer: Peer, max_unread: u32) -> Result
     let streams = connection.max_concurrent_send_streams();
     let state = State {
         sender: Some(sender.clone()),
-        driver: None,
         given_up: Vec::new(),
         resets: VecDeque::new(),
         wants_ping: false,
@@ -131,10 +134,11 @@ pub(crate) async fn start(stream: Stream, peer: Peer, max_unread: u32) -> Result
         id: next_id(),
         peer,
         heard,
+        shared: SharedConnection::new(connection),
         listener: OnceLock::new(),
         state: Mutex::new(state),
     });
-    let driver = Driver::new(Arc::clone(&http2), connection, sender, ping_pong, streams);
+    let driver = Driver::new(Arc::clone(&http2), sender, ping_pong, streams);
     Ok(Started { connection: http2, driver, streams: as_limit(streams) })
 }
 
@@ -187,12 +191,9 @@ impl Http2 {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         let sender = state.sender.take();
-        let driver = state.driver.take();
         drop(state);
         drop(sender);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        self.shared.task.wake_task();
     }
 
     /// Returns a handle to send one request with; `None` if the connection is closed. After a long
@@ -221,11 +222,8 @@ impl Http2 {
         }
         state.resets.push_back(now);
         let is_spent = state.resets.len() >= MAX_RESETS;
-        let driver = state.driver.take();
         drop(state);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        self.shared.task.wake_task();
         if is_spent {
             self.tell(|pool| pool.draining(CloseReason::ResetBudget, Closer::Client));
         }
@@ -237,14 +235,11 @@ impl Http2 {
         let mut state = self.lock();
         let is_new = !std::mem::replace(&mut state.is_doubted, true);
         state.wants_ping = true;
-        let driver = state.driver.take();
         drop(state);
         if is_new {
             self.tell(|pool| pool.suspect());
         }
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        self.shared.task.wake_task();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -34,14 +34,19 @@ pub(crate) enum Failure {
     Cut(BoxError),
     /// The peer gave the stream up, or the response broke the rules; the connection goes on.
     Stream(BoxError),
+    /// The head of the response is larger than this client reads; the connection goes on.
+    HeadTooLarge,
     /// The peer broke the rules of the connection.
     Connection(BoxError),
     /// The caller's body failed, or is not as long as declared.
     Body(BoxError),
 }
 
+/// Cause of requests on a connection whose peer has not answered a ping.
+const GONE: &str = "the server answered nothing for 10 s, not even a ping";
+
 impl Failure {
-    fn of(error: h2::Error) -> Self {
+    fn of(error: h2::Error, http2: &Http2, stream: u32) -> Self {
         match error.reason() {
             Some(_) if error.is_go_away() && error.is_remote() => Self::Unprocessed,
             Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => {
@@ -50,7 +55,14 @@ impl Failure {
             Some(Reason::HTTP_1_1_REQUIRED) if error.is_reset() && error.is_remote() => {
                 Self::NeedsHttp1
             }
-            _ if error.is_io() => Self::Cut(error.into()),
+            _ if http2.heard.is_gone() => Self::Cut(GONE.into()),
+            _ if error.is_io() => Self::Cut(match error.into_io() {
+                Some(error) => error.into(),
+                None => GONE.into(),
+            }),
+            _ if error.is_reset() && error.is_library() && http2.heard.is_too_large(stream) => {
+                Self::HeadTooLarge
+            }
             _ if error.is_reset() => Self::Stream(error.into()),
             _ => Self::Connection(error.into()),
         }
@@ -69,8 +81,18 @@ struct Upload {
     waits_for_peer: bool,
 }
 
-/// A request that was handed over, and its response.
+/// A request that waits for the kernel to take what stands before it: so it is never sent if its
+/// caller goes.
+struct Unsent {
+    request: http::Request<()>,
+    is_held: bool,
+}
+
+/// A request on a connection, and its response.
 pub(crate) struct Http2Stream {
+    unsent: Option<Box<Unsent>>,
+    /// The body of a request that has not been handed over.
+    unsent_body: Option<Body>,
     head: Option<ResponseFuture>,
     receive: Option<RecvStream>,
     upload: Option<Upload>,
@@ -92,22 +114,57 @@ impl fmt::Debug for Http2Stream {
 }
 
 impl Http2 {
-    /// Hands a request over. `Err` if the connection takes none: the body comes back.
+    /// Hands a request over, or lets it wait while the kernel takes no more. `Err` if the connection
+    /// takes none: the body comes back. The head of a request that is alone on its connection leaves
+    /// at once; those of others leave together, by the connection's task.
     pub(crate) fn send(
         self: &Arc<Self>,
         request: http::Request<()>,
         body: Body,
         is_held: bool,
+        is_alone: bool,
     ) -> Result<Http2Stream, Body> {
-        let is_head_request = request.method() == Method::HEAD;
-        let ends = body.is_end_stream();
-        let mut noop = Context::from_waker(std::task::Waker::noop());
-        let Some(mut sender) = self.sender() else { return Err(body) };
-        if !matches!(sender.poll_ready(&mut noop), Poll::Ready(Ok(()))) {
-            return Err(body);
+        let mut stream = Http2Stream {
+            unsent: Some(Box::new(Unsent { request, is_held })),
+            unsent_body: Some(body),
+            head: None,
+            receive: None,
+            upload: None,
+            background: None,
+            left: None,
+            is_head_request: false,
+            progress: 0,
+            written: 0,
+            http2: Arc::clone(self),
+        };
+        if self.heard.is_blocked() || stream.hand_over(is_alone) {
+            return Ok(stream);
         }
-        let Ok((head, send)) = sender.send_request(request, ends) else { return Err(body) };
-        let upload = (!ends).then(|| Upload {
+        Err(stream.unsent_body.take().unwrap_or_default())
+    }
+}
+
+impl Http2Stream {
+    /// Hands the request to the connection. Returns false if that takes none.
+    fn hand_over(&mut self, is_alone: bool) -> bool {
+        let mut noop = Context::from_waker(std::task::Waker::noop());
+        let Some(mut sender) = self.http2.sender() else { return false };
+        if !matches!(sender.poll_ready(&mut noop), Poll::Ready(Ok(()))) {
+            return false;
+        }
+        let Some(unsent) = self.unsent.take() else { return true };
+        let Unsent { request, is_held } = *unsent;
+        self.is_head_request = request.method() == Method::HEAD;
+        let ends = self.unsent_body.as_ref().is_none_or(http_body::Body::is_end_stream);
+        let send = || sender.send_request(request, ends);
+        let sent = if is_alone && ends {
+            self.http2.shared.hand_over(|| self.http2.heard(), send)
+        } else {
+            send()
+        };
+        let Ok((head, send)) = sent else { return false };
+        let body = self.unsent_body.take().unwrap_or_default();
+        self.upload = (!ends).then(|| Upload {
             body,
             send,
             waiting: Bytes::new(),
@@ -115,21 +172,16 @@ impl Http2 {
             is_touched: false,
             waits_for_peer: false,
         });
-        Ok(Http2Stream {
-            head: Some(head),
-            receive: None,
-            upload,
-            background: None,
-            left: None,
-            is_head_request,
-            progress: 0,
-            written: 1,
-            http2: Arc::clone(self),
-        })
+        self.head = Some(head);
+        self.written = 1;
+        true
     }
-}
 
-impl Http2Stream {
+    /// Returns true if the request has not been handed over.
+    pub(crate) const fn is_unsent(&self) -> bool {
+        self.unsent.is_some()
+    }
+
     pub(crate) const fn http2(&self) -> &Arc<Http2> {
         &self.http2
     }
@@ -173,6 +225,9 @@ impl Http2Stream {
 
     /// Lets the body go that waits for `100 Continue`.
     pub(crate) fn release(&mut self) {
+        if let Some(unsent) = &mut self.unsent {
+            unsent.is_held = false;
+        }
         if let Some(upload) = &mut self.upload {
             upload.is_held = false;
         }
@@ -184,6 +239,9 @@ impl Http2Stream {
 
     /// Returns the body if no part of it was taken.
     pub(crate) fn take_untouched(&mut self) -> Option<Body> {
+        if let Some(body) = self.unsent_body.take() {
+            return Some(body);
+        }
         let upload = self.upload.take_if(|upload| !upload.is_touched)?;
         Some(upload.body)
     }
@@ -220,7 +278,17 @@ impl Http2Stream {
         listener: Option<&InterimListener>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<http::Response<()>, Failure>> {
+        if self.is_unsent() {
+            ready!(self.http2.heard.poll_unblocked(cx));
+            if !self.hand_over(false) {
+                return Poll::Ready(Err(Failure::Unsent));
+            }
+            if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
+                return Poll::Ready(Err(failure));
+            }
+        }
         let Some(head) = &mut self.head else { return Poll::Pending };
+        let stream = head.stream_id().as_u32();
         while let Poll::Ready(Some(interim)) = head.poll_informational(cx) {
             let Ok(interim) = interim else { break };
             self.progress += 1;
@@ -233,7 +301,8 @@ impl Http2Stream {
                 listener.hear(interim.status(), interim.headers());
             }
         }
-        let response = ready!(Pin::new(head).poll(cx)).map_err(Failure::of)?;
+        let response = ready!(Pin::new(head).poll(cx))
+            .map_err(|error| Failure::of(error, &self.http2, stream))?;
         self.head = None;
         self.progress += 1;
         let (parts, receive) = response.into_parts();
@@ -313,9 +382,9 @@ impl Http2Stream {
     }
 
     fn fail(&mut self, error: h2::Error) -> Failure {
-        self.receive = None;
+        let stream = self.receive.take().map_or(0, |receive| receive.stream_id().as_u32());
         // The head has been processed: nothing in here goes again.
-        match Failure::of(error) {
+        match Failure::of(error, &self.http2, stream) {
             Failure::Unprocessed | Failure::NeedsHttp1 => {
                 Failure::Stream("the server gave the response up within its body".into())
             }

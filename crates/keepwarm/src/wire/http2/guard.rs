@@ -1,0 +1,330 @@
+//! Checks of the peer's header blocks that `h2` does not make, or for which it ends the connection.
+//!
+//! A status of other than three digits, a pseudo-field that no response has, a pseudo-field in
+//! trailers: RFC 9113 (8.1.1) makes each an error of its stream, and the other streams go on. `h2`
+//! ends the connection at the first, and passes the others over. So the guard reads the blocks before
+//! `h2` does. Well-formed ones pass untouched. To a malformed one it adds a field for which `h2`
+//! resets the stream, and replaces what `h2` cannot decode by a field of the same size, so that both
+//! tables stay the same (RFC 7541).
+//!
+//! Pure. Decodes lengths, not texts. What it does not understand it leaves to `h2`, for good.
+
+use super::hpack;
+
+const HEAD: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const PUSH_PROMISE: u8 = 5;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+const PRIORITY: u8 = 32;
+/// Longest frame that the client's settings allow.
+const MAX_FRAME: usize = 16 << 10;
+/// Limit on the frames of one block. Beyond it `h2` ends the connection by its own.
+const MAX_HELD: usize = 2 << 20;
+/// Limit on the streams that are remembered.
+const MAX_REMEMBERED: usize = 1024;
+
+/// Position in the peer's frames.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    table: hpack::Table,
+    /// Bytes left of a frame that passes.
+    passing: usize,
+    /// Bytes that wait for the rest of their frame, or of their block.
+    held: Vec<u8>,
+    /// Start of the frame within `held` that is not complete.
+    at: usize,
+    /// Streams whose final head has come, and not their end.
+    bodies: Vec<u32>,
+    /// Streams whose head was beyond the limit; taken by the reader.
+    too_large: Vec<u32>,
+    is_off: bool,
+}
+
+struct Frame {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+impl Frame {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let head = bytes.get(..HEAD)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
+        Some(Self { length, kind: head[3], flags: head[4], stream })
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The part of a header block in the frame.
+    fn fragment<'a>(&self, mut payload: &'a [u8]) -> Option<&'a [u8]> {
+        if self.kind == HEADERS && self.has(PADDED) {
+            let (&padding, rest) = payload.split_first()?;
+            payload = rest.get(..rest.len().checked_sub(padding.into())?)?;
+        }
+        if self.kind == HEADERS && self.has(PRIORITY) {
+            payload = payload.get(5..)?;
+        }
+        Some(payload)
+    }
+}
+
+impl Guard {
+    /// Takes the next stream whose head was beyond the limit.
+    pub(super) fn take_too_large(&mut self) -> Option<u32> {
+        self.too_large.pop()
+    }
+
+    /// Takes bytes of the peer. `None`: they pass as they are. Else what passes instead, now.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.is_off {
+            return None;
+        }
+        if !self.held.is_empty() {
+            return Some(self.take_held(bytes));
+        }
+        // Most reads hold whole frames, whose blocks are well-formed: nothing is copied then.
+        let mut at = self.passing.min(bytes.len());
+        self.passing -= at;
+        while at < bytes.len() {
+            let passed = match Frame::parse(&bytes[at..]) {
+                Some(frame) if !is_block(frame.kind) => {
+                    self.pass(&frame);
+                    let whole = HEAD + frame.length;
+                    let here = whole.min(bytes.len() - at);
+                    self.passing = whole - here;
+                    Some(here)
+                }
+                Some(frame) if frame.kind == HEADERS && frame.has(END_HEADERS) => {
+                    let whole = HEAD + frame.length;
+                    let payload = bytes.get(at + HEAD..at + whole);
+                    let block = payload.and_then(|payload| frame.fragment(payload));
+                    block.filter(|block| self.is_well_formed(&frame, block)).map(|_| whole)
+                }
+                _ => None,
+            };
+            let Some(passed) = passed else {
+                let mut out = bytes[..at].to_vec();
+                out.extend(self.take_held(&bytes[at..]));
+                return Some(out);
+            };
+            at += passed;
+        }
+        None
+    }
+
+    /// Notes the end of a stream.
+    fn pass(&mut self, frame: &Frame) {
+        if frame.kind == RST_STREAM || (frame.kind == DATA && frame.has(END_STREAM)) {
+            self.forget(frame.stream);
+        }
+    }
+
+    fn forget(&mut self, stream: u32) {
+        if let Some(index) = self.bodies.iter().position(|&body| body == stream) {
+            self.bodies.swap_remove(index);
+        }
+    }
+
+    /// Judges a whole block without changing anything but the table, which it leaves as it was if
+    /// the block is malformed.
+    fn is_well_formed(&mut self, frame: &Frame, block: &[u8]) -> bool {
+        let is_trailer = self.bodies.contains(&frame.stream);
+        match self.table.read(block, is_trailer) {
+            Some(seen) if !seen.is_malformed => {
+                self.note(frame, &seen);
+                true
+            }
+            _ => {
+                self.table.rewind();
+                false
+            }
+        }
+    }
+
+    fn note(&mut self, frame: &Frame, seen: &hpack::Seen) {
+        if seen.is_too_large {
+            self.too_large.push(frame.stream);
+        }
+        if frame.has(END_STREAM) {
+            self.forget(frame.stream);
+        } else if seen.is_final && !self.bodies.contains(&frame.stream) {
+            if self.bodies.len() >= MAX_REMEMBERED {
+                self.bodies.swap_remove(0);
+            }
+            self.bodies.push(frame.stream);
+        }
+    }
+
+    /// Takes bytes from the start of a frame on, or behind those that are held.
+    fn take_held(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(bytes);
+        let mut out = Vec::new();
+        while let Some(frame) = Frame::parse(&self.held[self.at..]) {
+            let whole = HEAD + frame.length;
+            if !is_block(frame.kind) && self.at == 0 {
+                self.pass(&frame);
+                let here = whole.min(self.held.len());
+                self.passing = whole - here;
+                out.extend(self.held.drain(..here));
+                continue;
+            }
+            if !is_block(frame.kind) || frame.kind == PUSH_PROMISE || self.held.len() > MAX_HELD {
+                // Within a block, or of no use to this client: `h2` ends the connection.
+                return self.give_up(out);
+            }
+            if self.held.len() < self.at + whole {
+                return out;
+            }
+            self.at += whole;
+            if frame.has(END_HEADERS) {
+                let Some(block) = self.conclude() else { return self.give_up(out) };
+                out.extend(block);
+            }
+        }
+        out
+    }
+
+    /// Judges the block that is complete, and returns its frames, as they were or corrected.
+    fn conclude(&mut self) -> Option<Vec<u8>> {
+        let frames = &self.held[..self.at];
+        let first = Frame::parse(frames).filter(|first| first.kind == HEADERS)?;
+        let mut block = Vec::new();
+        let mut at = 0;
+        while let Some(frame) = Frame::parse(&frames[at..]) {
+            let payload = frames.get(at + HEAD..at + HEAD + frame.length)?;
+            if frame.stream != first.stream || (at > 0) != (frame.kind == CONTINUATION) {
+                return None;
+            }
+            block.extend_from_slice(frame.fragment(payload)?);
+            at += HEAD + frame.length;
+        }
+        let is_trailer = self.bodies.contains(&first.stream);
+        let seen = self.table.read(&block, is_trailer)?;
+        let corrected = if seen.is_malformed {
+            self.table.rewind();
+            Some(frames_of(&first, &self.table.correct(&block, is_trailer)?))
+        } else {
+            None
+        };
+        self.note(&first, &seen);
+        let rest = self.held.split_off(self.at);
+        let frames = std::mem::replace(&mut self.held, rest);
+        self.at = 0;
+        Some(corrected.unwrap_or(frames))
+    }
+
+    fn give_up(&mut self, mut out: Vec<u8>) -> Vec<u8> {
+        self.is_off = true;
+        out.append(&mut self.held);
+        out
+    }
+}
+
+const fn is_block(kind: u8) -> bool {
+    matches!(kind, HEADERS | PUSH_PROMISE | CONTINUATION)
+}
+
+/// Frames of a block, without padding and priority.
+fn frames_of(first: &Frame, block: &[u8]) -> Vec<u8> {
+    let mut frames = Vec::with_capacity(block.len() + HEAD);
+    let parts = block.chunks(MAX_FRAME);
+    let last = parts.len() - 1;
+    for (index, part) in parts.enumerate() {
+        let ends = if index == last { END_HEADERS } else { 0 };
+        let (kind, flags) = match index {
+            0 => (HEADERS, ends | (first.flags & END_STREAM)),
+            _ => (CONTINUATION, ends),
+        };
+        let length = u32::try_from(part.len()).unwrap_or_default().to_be_bytes();
+        frames.extend_from_slice(&[length[1], length[2], length[3], kind, flags]);
+        frames.extend_from_slice(&first.stream.to_be_bytes());
+        frames.extend_from_slice(part);
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("a length").to_be_bytes();
+        let head = [length[1], length[2], length[3], kind, flags, 0, 0, 0, stream];
+        [&head, payload].concat()
+    }
+
+    /// Passes bytes through a guard in pieces of a size.
+    fn through(bytes: &[u8], size: usize) -> Vec<u8> {
+        let mut guard = Guard::default();
+        let pieces = bytes.chunks(size);
+        pieces.flat_map(|piece| guard.take(piece).unwrap_or_else(|| piece.to_vec())).collect()
+    }
+
+    /// A response that enters the table, one that refers to it, a padded one in two frames, trailers.
+    fn well_formed() -> Vec<u8> {
+        // ":status: 201" and "server: www" in Huffman's code, and then by their places in the table.
+        let first = [0x48, 0x82, 0x10, 0x03, 0x76, 0x83, 0xf1, 0xe3, 0xc7];
+        [
+            frame(4, 0, 0, &[0, 3, 0, 0, 0, 9]),
+            frame(HEADERS, END_HEADERS, 1, &first),
+            frame(DATA, 0, 1, b"x"),
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0, 1, b'a', 1, b'b']),
+            frame(HEADERS, PADDED | END_STREAM, 3, &[2, 0xbf, 0, 0]),
+            frame(CONTINUATION, END_HEADERS, 3, &[0xbe]),
+            frame(6, 0, 0, &[1; 8]),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn well_formed_blocks_pass_in_any_pieces() {
+        let bytes = well_formed();
+        for size in 1..=bytes.len() {
+            assert_eq!(through(&bytes, size), bytes, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn corrections_are_the_same_in_any_pieces() {
+        let bad = frame(HEADERS, END_HEADERS, 1, &[0x48, 1, b'x', 0x40, 2, b':', b'a', 1, b'b']);
+        let bytes = [bad, well_formed()].concat();
+        let whole = through(&bytes, bytes.len());
+        // Both entries of the table keep their sizes: 7 + 1 and 2 + 1.
+        let te = |enters, filler: &[u8]| {
+            let length = u8::try_from(filler.len()).expect("short");
+            [&[enters, 2, b't', b'e', length], filler].concat()
+        };
+        let block = [te(0x40, b"xxxxxx"), te(0x40, b"x"), te(0, b"x")].concat();
+        let expected = [frame(HEADERS, END_HEADERS, 1, &block), well_formed()].concat();
+        assert_eq!(whole, expected);
+        for size in 1..bytes.len() {
+            assert_eq!(through(&bytes, size), whole, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn bytes_without_sense_pass_unchanged() {
+        let mut noise = 1_u32;
+        for length in 0..300 {
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| {
+                    noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    u8::try_from(noise >> 24).expect("a byte")
+                })
+                .collect();
+            let out = through(&bytes, 7);
+            assert!(out.len() <= bytes.len() + 64, "{length}");
+        }
+        let broken = frame(HEADERS, END_HEADERS, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(through(&broken, 5), broken);
+    }
+}

@@ -1,0 +1,166 @@
+//! GOAWAY and RST_STREAM: which requests go again, and which have failed.
+
+use std::time::Duration;
+
+use keepwarm::{CloseReason, Stage};
+use keepwarm_testkit::scripted::{eventually, within};
+
+use crate::peer::{
+    CALM_DOWN, GOAWAY, INTERNAL_ERROR, MAX_STREAMS, NO_ERROR, REFUSED_STREAM, client, failure, get,
+    post, text,
+};
+
+/// A server that shuts down in two steps: "no more", and then which it has taken.
+#[tokio::test(start_paused = true)]
+async fn goaway_may_come_twice() {
+    let (client, mut dials) = client(|builder| builder);
+    let requests = [post(&client, "a"), post(&client, "b"), post(&client, "c")];
+    let mut peer = dials.accept(&[]).await;
+    for stream in [1, 3, 5] {
+        assert_eq!(peer.request().await, stream);
+    }
+    peer.goaway((1 << 31) - 1, NO_ERROR).await;
+    // From here on a new connection is used.
+    let late = post(&client, "d");
+    let mut second = dials.accept(&[]).await;
+    second.serve("second").await;
+    assert_eq!(text(late).await, "second");
+    peer.goaway(1, NO_ERROR).await;
+    peer.say(1, "first").await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        second.serve("second").await;
+    }
+    for request in requests {
+        answers.push(text(request).await);
+    }
+    assert_eq!(answers, ["first", "second", "second"]);
+    peer.rest().await;
+    assert_eq!(client.stats().total.opened, 2);
+    eventually("the close", || client.stats().total.closed_for(CloseReason::GoAway) == 1).await;
+}
+
+/// A stream above the last one was not processed, whatever the code.
+#[tokio::test(start_paused = true)]
+async fn unprocessed_streams_go_again_whatever_the_code() {
+    for code in [NO_ERROR, INTERNAL_ERROR, CALM_DOWN] {
+        let (client, mut dials) = client(|builder| builder);
+        let taken = get(&client);
+        let mut peer = dials.accept(&[]).await;
+        assert_eq!(peer.request().await, 1);
+        let not_taken = post(&client, "b");
+        assert_eq!(peer.request().await, 3);
+        peer.say(1, "first").await;
+        peer.goaway(1, code).await;
+        let mut second = dials.accept(&[]).await;
+        second.serve("second").await;
+        assert_eq!(text(taken).await, "first", "{code}");
+        assert_eq!(text(not_taken).await, "second", "{code}");
+    }
+}
+
+/// The peer said which streams it has taken, and then cut them: only what is idempotent goes again.
+#[tokio::test(start_paused = true)]
+async fn cut_after_goaway_repeats_no_post() {
+    let (client, mut dials) = client(|builder| builder);
+    let warm = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    peer.serve("warm").await;
+    assert_eq!(text(warm).await, "warm");
+    let posted = post(&client, "once");
+    let stream = peer.request().await;
+    assert_eq!(peer.body(stream).await, b"once");
+    let got = get(&client);
+    assert_eq!(peer.request().await, stream + 2);
+    peer.goaway(stream + 2, NO_ERROR).await;
+    drop(peer);
+    let error = failure(posted).await;
+    assert!(error.is_closed_by_peer(), "{error:?}");
+    assert_eq!(error.stage(), Stage::Exchange);
+    assert!(error.bytes_written().is_some_and(|written| written > 0), "{error}");
+    let mut second = dials.accept(&[]).await;
+    second.serve("again").await;
+    assert_eq!(text(got).await, "again");
+    assert!(dials.are_quiet().await, "the POST was not sent a second time");
+}
+
+/// One connection lost fails the requests on it that may not go again, and no others.
+#[tokio::test(start_paused = true)]
+async fn lost_connection_repeats_what_it_may() {
+    let (client, mut dials) = client(|builder| builder);
+    let warm = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    peer.serve("warm").await;
+    assert_eq!(text(warm).await, "warm");
+    let requests: Vec<_> = (0..20).map(|_| get(&client)).collect();
+    for _ in 0..20 {
+        peer.request().await;
+    }
+    drop(peer);
+    let mut second = dials.accept(&[]).await;
+    for _ in 0..20 {
+        second.serve("again").await;
+    }
+    for request in requests {
+        assert_eq!(text(request).await, "again");
+    }
+    assert_eq!(client.stats().total.opened, 2, "one dial for all of them");
+}
+
+/// The server's limit shrinks, and it refuses what is beyond.
+#[tokio::test(start_paused = true)]
+async fn refused_beyond_a_shrunk_limit_waits() {
+    let (client, mut dials) = client(|builder| builder.max_connections_per_origin(1));
+    let first = post(&client, "a");
+    let mut peer = dials.accept(&[]).await;
+    assert_eq!(peer.request().await, 1);
+    let second = post(&client, "b");
+    assert_eq!(peer.request().await, 3);
+    peer.settings(&[(MAX_STREAMS, 1)]).await;
+    peer.reset(3, REFUSED_STREAM).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.say(1, "first").await;
+    assert_eq!(text(first).await, "first");
+    peer.serve("second").await;
+    assert_eq!(text(second).await, "second");
+}
+
+/// A server that refuses every stream: an error in the end, and no storm.
+#[tokio::test(start_paused = true)]
+async fn endless_refusal_is_bounded() {
+    let (client, mut dials) = client(|builder| builder.max_connections_per_origin(1));
+    let request = post(&client, "a");
+    let mut peer = dials.accept(&[]).await;
+    let refusing = tokio::spawn(async move {
+        let mut refused = 0;
+        while let Some(frame) = peer.next().await {
+            if frame.kind == crate::peer::HEADERS {
+                refused += 1;
+                peer.reset(frame.stream, REFUSED_STREAM).await;
+            }
+        }
+        refused
+    });
+    let patience = Duration::from_secs(120);
+    let outcome = tokio::time::timeout(patience, request).await.expect("an outcome");
+    let error = outcome.expect("no panic").expect_err("refused");
+    assert!(error.is_stream_error(), "{error:?}");
+    let attempts = error.attempts();
+    drop(client);
+    let refused: u32 = within("the end", refusing).await.expect("no panic");
+    assert_eq!(refused, attempts);
+    assert!((2..=32).contains(&attempts), "{attempts}");
+}
+
+/// Ours, when the client shuts down: GOAWAY, and the end.
+#[tokio::test(start_paused = true)]
+async fn close_says_goaway() {
+    let (client, mut dials) = client(|builder| builder);
+    let request = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    peer.serve("x").await;
+    assert_eq!(text(request).await, "x");
+    drop(client);
+    let frames = peer.rest().await;
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
+}
