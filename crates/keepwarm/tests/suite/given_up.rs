@@ -34,16 +34,33 @@ async fn is_kept(client: &Client, mut peer: Peer) {
     assert_eq!(response.text().await.expect("a body"), "next", "not a byte of the one before");
 }
 
+/// Answers a dropped request. Returns false if the response was not prompt: the client waits for 50
+/// ms, and a busy machine may take them.
+async fn keeps_a_prompt(response: &str) -> bool {
+    let stage = Stage::open().await;
+    let client = Client::new();
+    let mut peer = dropped(&client, &stage).await;
+    let dropped_at = Instant::now();
+    let stats = only(&client);
+    assert!(stats.draining == 0 || (stats.active, stats.idle) == (1, 0), "in use until then");
+    peer.write(response).await;
+    eventually("an end", || only(&client).draining == 0).await;
+    if only(&client).closed() == 1 && dropped_at.elapsed() > Duration::from_millis(30) {
+        return false;
+    }
+    is_kept(&client, peer).await;
+    true
+}
+
 #[tokio::test]
 async fn prompt_response_keeps_the_connection() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     for response in [&*ok("for nobody"), "HTTP/1.1 204 No Content\r\n\r\n", chunked] {
-        let stage = Stage::open().await;
-        let client = Client::new();
-        let mut peer = dropped(&client, &stage).await;
-        assert_eq!((only(&client).active, only(&client).idle), (1, 0), "in use until then");
-        peer.write(response).await;
-        is_kept(&client, peer).await;
+        let mut tries = 0;
+        while !keeps_a_prompt(response).await {
+            tries += 1;
+            assert!(tries < 100, "no response in a hundred was prompt");
+        }
     }
 }
 
