@@ -3,8 +3,8 @@
 default:
     @just --list
 
-# Tests, lints, format, docs, purity and layers, licences
-check: test lint docs pure licences
+# Tests, lints, format, docs, purity and layers, pages, Rust version, licences
+check: test lint docs pure pages msrv licences
 
 test:
     cargo test --workspace
@@ -21,6 +21,15 @@ docs:
 # Pure crates do no I/O, and the folders of a crate import one way
 pure:
     ./.ci/pure
+
+# Spelling, and links of the pages
+pages:
+    ./.ci/spelling
+    ./.ci/links
+
+# The promised Rust version: what dependencies ask for, and a build where that toolchain is there
+msrv:
+    ./.ci/msrv
 
 licences:
     ./.ci/licences
@@ -60,9 +69,9 @@ truth *WORDS:
 calibrate MIXTURES="200" SEED="1":
     KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test -p keepwarm-cli --test truth of_mixtures -- --ignored --nocapture
 
-# Fuzz the reading of responses (`responses`, `against_hyper`); takes cargo-fuzz and a C++ compiler
-fuzz TARGET="against_hyper" SECONDS="60":
-    cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}} -max_len=1024
+# Each decoder on mutated inputs, for SECONDS a target; takes cargo-fuzz and a C++ compiler (fuzz/Cargo.toml lists them)
+fuzz SECONDS="60" *TARGETS:
+    ./.ci/fuzz {{SECONDS}} {{TARGETS}}
 
 # keepwarm load beside wrk, oha, h2load, ab and hey: requests/s and CPU a request (bench/load/README.md)
 bench-load *ARGS:

@@ -1,4 +1,5 @@
-//! Any bytes read the same in any pieces, by the decoder and by the counter.
+//! Any bytes read the same in any pieces, by the decoder and by the counter, and a head has the
+//! fields that httparse reads in it.
 #![no_main]
 
 mod reading;
@@ -16,6 +17,19 @@ fn assert_alike(one: &Result<Read, (Refusal, u64)>, other: &Result<Read, (Refusa
     }
 }
 
+/// Asserts that a head has the fields that httparse reads in it.
+fn assert_fields_alike(read: &Read, bytes: &[u8]) {
+    let mut fields = vec![httparse::EMPTY_HEADER; bytes.len() / 2 + 1];
+    let mut response = httparse::Response::new(&mut fields);
+    response.parse(bytes).expect("httparse has parsed it");
+    assert_eq!(response.code, Some(read.status));
+    assert_eq!(response.headers.len(), read.headers.len());
+    for field in response.headers.iter() {
+        let mut all = read.headers.get_all(field.name).into_iter();
+        assert!(all.any(|value| value.as_bytes() == field.value), "{}", field.name);
+    }
+}
+
 fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     let (asked, first, second, bytes) = input;
     let asked = [Asked::Plain, Asked::Head, Asked::Connect, Asked::Upgrade][usize::from(asked % 4)];
@@ -28,6 +42,12 @@ fuzz_target!(|input: (u8, u16, u16, &[u8])| {
     let each: Vec<&[u8]> = bytes.chunks(1).collect();
     if bytes.len() < 512 {
         assert_alike(&read(asked, &each), &whole);
+    }
+
+    if let Ok(read) = &whole
+        && read.interim.is_empty()
+    {
+        assert_fields_alike(read, bytes);
     }
 
     // The counter takes no empty line before a head.

@@ -35,6 +35,8 @@
 #![forbid(unsafe_code)]
 
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod kernel;
 mod report;
 #[cfg(test)]

@@ -138,6 +138,31 @@ mod sync {
     pub(crate) use std::sync::atomic::{AtomicU8, Ordering};
 }
 
+/// Entrance of the content codings for the fuzz targets.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Undoes a coding over pieces. Returns the data; `None` if the pieces are not of the coding.
+    pub fn undo(coding: &str, pieces: &[&[u8]]) -> Option<Vec<u8>> {
+        use crate::decode::{Codings, PIECE};
+        let name = http::HeaderValue::from_str(coding).ok()?;
+        let mut decoder = Codings::all().named(&name)?.decoder();
+        let (mut data, mut step) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut input = bytes::Bytes::copy_from_slice(piece);
+            while !input.is_empty() {
+                step.clear();
+                decoder.decode(&mut input, &mut step).ok()?;
+                assert!(step.len() <= 4 * PIECE, "a step of {} bytes", step.len());
+                data.extend_from_slice(&step);
+                if data.len() > 1 << 24 {
+                    return None;
+                }
+            }
+        }
+        decoder.may_end().then_some(data)
+    }
+}
+
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use encode::Pair;

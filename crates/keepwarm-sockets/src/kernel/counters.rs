@@ -134,7 +134,7 @@ impl Counters {
 
     /// Reads snmp and netstat: a line of names, a line of numbers, both headed by the section.
     /// Columns differ between kernels, so a counter is found by its name, never by its column.
-    fn add_pairs_of_lines(&mut self, text: &str) {
+    pub(crate) fn add_pairs_of_lines(&mut self, text: &str) {
         let mut names: Option<(&str, &str)> = None;
         for line in text.lines() {
             let Some((section, rest)) = line.split_once(':') else {
@@ -155,7 +155,7 @@ impl Counters {
     }
 
     /// Reads sockstat: a section, then names and numbers in turn.
-    fn add_pairs_of_words(&mut self, text: &str) {
+    pub(crate) fn add_pairs_of_words(&mut self, text: &str) {
         for line in text.lines() {
             let Some((section, rest)) = line.split_once(':') else {
                 continue;

@@ -143,7 +143,7 @@ fn passes(filter: &Filter, row: &Socket) -> bool {
 
 /// Parses one line: `sl local remote st tx:rx tr:when retrnsmt uid timeout inode ...`
 /// (`tcp4_seq_show`, net/ipv4/tcp_ipv4.c).
-fn parse(line: &str) -> Option<Socket> {
+pub(crate) fn parse(line: &str) -> Option<Socket> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = address(fields.next()?)?;
     let remote = address(fields.next()?)?;
