@@ -47,7 +47,9 @@ fn examples_of_the_pages_run() {
         // Both run until a signal: services.rs has them, and the screen of a live watch is screen.rs's.
         let is_live =
             example.split('#').next().is_some_and(|words| words.trim() == "keepwarm watch");
-        if example.starts_with("keepwarm serve ") || is_live {
+        // The services speak HTTP/1.1; http2.rs has servers for the other examples.
+        let is_http2 = example.contains("--http2");
+        if example.starts_with("keepwarm serve ") || is_live || is_http2 {
             continue;
         }
         let is_load = example.starts_with("keepwarm load ");

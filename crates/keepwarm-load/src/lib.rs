@@ -46,7 +46,7 @@ mod summary;
 
 pub use counts::{
     CloseCause, Count, Errno, ErrorClass, ErrorKey, ErrorStat, Errors, Exchange, Histogram,
-    Imbalance, Ledger, Notable, Protocol, Row, Sketch, Slice, ThreadUse, Timeline,
+    Imbalance, Ledger, Notable, Protocol, Row, Sketch, Slice, Streams, ThreadUse, Timeline,
 };
 pub use pacer::{Arrivals, Stage};
 pub use plan::{

@@ -8,6 +8,9 @@ use keepwarm_http1::{Doubt, Limits, Rules};
 /// The most connections a plan may ask for: by default no Linux host has more descriptors.
 pub const MAX_CONCURRENCY: usize = 1_000_000;
 
+/// The most requests at once on one connection of HTTP/2.
+pub const MAX_STREAMS: usize = 10_000;
+
 /// The longest timeout and the longest duration a plan may ask for: one week.
 pub const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 

@@ -19,8 +19,9 @@ const MEMORY_PER_THREAD: usize = 8 << 20;
 
 /// Refuses a run for which there is no memory (`ulimit -v`), before an allocation that fails ends
 /// the process.
-fn check_memory(connections: &[usize]) -> io::Result<()> {
-    let of_slots = connections.iter().sum::<usize>().saturating_mul(Engine::BYTES_PER_CONNECTION);
+fn check_memory(connections: &[usize], streams: usize) -> io::Result<()> {
+    let of_one = Engine::bytes_per_connection(streams);
+    let of_slots = connections.iter().sum::<usize>().saturating_mul(of_one);
     let needed = connections.len().saturating_mul(MEMORY_PER_THREAD).saturating_add(of_slots);
     // Reserved and given back: the kernel says whether it would fit.
     match Vec::<u8>::new().try_reserve_exact(needed) {
@@ -140,7 +141,7 @@ impl Run {
     /// Nothing runs then.
     pub fn start(plan: Plan) -> io::Result<Self> {
         let connections = pacer::even(plan.concurrency(), plan.threads());
-        check_memory(&connections)?;
+        check_memory(&connections, if plan.is_http2() { plan.streams() } else { 0 })?;
         let started = Instant::now();
         let wanted = plan.requests().unwrap_or(u64::MAX).min(plan.concurrency() as u64);
         let shared =
@@ -259,10 +260,10 @@ mod tests {
 
     #[test]
     fn missing_memory_names_the_limit() {
-        let error = check_memory(&[usize::MAX / 1024]).unwrap_err();
+        let error = check_memory(&[usize::MAX / 1024], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
         assert!(error.to_string().contains("ulimit -v"), "{error}");
-        check_memory(&[1000; 4]).unwrap();
+        check_memory(&[1000; 4], 10).unwrap();
     }
 
     #[test]

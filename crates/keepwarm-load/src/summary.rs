@@ -335,6 +335,7 @@ impl Summary {
     /// The first sum that does not hold, with both of its sides: a defect of the load generator.
     pub fn check(&self) -> Result<(), Imbalance> {
         self.ledger.check()?;
+        self.ledger.streams.check(&self.errors, self.ledger.opened)?;
         let in_slices = self.timeline.slices().iter().map(|slice| slice.latency.count()).sum();
         let completed = self.ledger.completed;
         Imbalance::check([

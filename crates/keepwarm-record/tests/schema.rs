@@ -12,7 +12,7 @@ use keepwarm_record::load::{
     ExpectationRecord, Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample,
     LoadRecord, Loader, Merged, NotableRequest, OneRecord, Part, PerSide, PortUse, RequestRow,
     Requests, RequestsPerConnection, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord,
-    StageRecord, Stopped, TimeWaits, TimelineRecord, Trust, Verdict,
+    StageRecord, Stopped, Streams, TimeWaits, TimelineRecord, Trust, Verdict,
 };
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{FindingRecord, OwnerRecord, Side};
@@ -138,6 +138,7 @@ fn settings() -> Settings {
         schedule: Some(Schedule { rate: Some(1.0), stages: vec![(1.0, 1.0)], seed: Some(1) }),
         backlog: 1,
         concurrency: 1,
+        streams: Some(1),
         threads: 1,
         keep_alive: true,
         close_policy: "now".to_owned(),
@@ -173,9 +174,30 @@ fn connections() -> Connections {
             mean: Some(1.0),
             buckets: vec![(1, 1)],
         },
+        streams: Some(streams()),
         lifetime_us: distribution(),
         balanced: false,
         imbalance: text(),
+    }
+}
+
+fn streams() -> Streams {
+    Streams {
+        at_once: RequestsPerConnection {
+            min: Some(1),
+            p50: Some(1),
+            max: Some(1),
+            mean: Some(1.0),
+            buckets: vec![(1, 1)],
+        },
+        limit: Some(100),
+        refused: 0,
+        reset: 0,
+        unprocessed: 0,
+        sent_again: 0,
+        cancelled: 0,
+        goaways: 0,
+        opened_for_streams: 0,
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use keepwarm_load::limits::MAX_STREAMS;
 use keepwarm_load::{
     Arrivals, Body, ClosePolicy, ConnectTo, Family, PlanBuilder, RequestSpec, Stage, read_file,
 };
@@ -45,6 +46,18 @@ pub(crate) struct EngineOptions {
     /// counted as unsent [default: 1000000]
     #[arg(long, value_name = "N", requires = PACED, help_heading = OPEN_LOOP)]
     pub(crate) backlog: Option<usize>,
+
+    /// Send the requests by HTTP/2: with https:// by ALPN, with http:// from the first byte (prior
+    /// knowledge)
+    #[arg(long, help_heading = CONNECTIONS)]
+    pub(crate) http2: bool,
+
+    /// With --http2: the most requests at once on each connection, 1 to 10000, and never more than the
+    /// server allows
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "http2",
+          allow_negative_numbers = true, value_parser = number::count(1, MAX_STREAMS as u64),
+          help_heading = CONNECTIONS)]
+    pub(crate) streams: u64,
 
     /// Close a connection after this many requests
     #[arg(long, value_name = "N", help_heading = CONNECTIONS)]
@@ -240,6 +253,9 @@ impl EngineOptions {
     }
 
     fn connections(&self, mut builder: PlanBuilder) -> PlanBuilder {
+        if self.http2 {
+            builder = builder.http2(usize::try_from(self.streams).unwrap_or(usize::MAX));
+        }
         if let Some(requests) = self.requests_per_connection {
             builder = builder.requests_per_connection(requests);
         }

@@ -12,8 +12,8 @@ use keepwarm_load::{
 };
 use keepwarm_record::load::{
     Bytes, Connections, Distribution, ErrorRecord, LoadRecord, Loader, Requests,
-    RequestsPerConnection, SCHEMA, Settings, Sketched, SliceRecord, Stopped, TimelineRecord,
-    Verdict,
+    RequestsPerConnection, SCHEMA, Settings, Sketched, SliceRecord, Stopped, Streams,
+    TimelineRecord, Verdict,
 };
 
 use super::detail;
@@ -73,7 +73,7 @@ pub(crate) fn record(
         capacity: None,
         aborted,
         errors: summary.errors.iter().map(error).collect(),
-        connections: connections(summary),
+        connections: connections(plan, summary),
         hops: Vec::new(),
         bytes: Bytes {
             read: summary.bytes_read,
@@ -113,6 +113,7 @@ fn settings(plan: &Plan) -> Settings {
         schedule: None,
         backlog: plan.backlog() as u64,
         concurrency: plan.concurrency() as u64,
+        streams: plan.is_http2().then(|| plan.streams() as u64),
         threads: plan.threads() as u64,
         keep_alive: plan.keep_alive(),
         close_policy: match plan.close_policy() {
@@ -166,9 +167,33 @@ fn error((key, stat): (ErrorKey, &ErrorStat)) -> ErrorRecord {
     }
 }
 
-fn connections(summary: &Summary) -> Connections {
+fn per_connection(each: &Histogram) -> RequestsPerConnection {
+    RequestsPerConnection {
+        min: each.min(),
+        p50: each.p50(),
+        max: each.max(),
+        mean: each.mean(),
+        buckets: each.buckets().collect(),
+    }
+}
+
+fn streams(summary: &Summary) -> Streams {
+    let streams = &summary.ledger.streams;
+    Streams {
+        at_once: per_connection(&streams.at_once),
+        limit: streams.limit.map(u64::from),
+        refused: streams.refused,
+        reset: streams.reset,
+        unprocessed: streams.unprocessed,
+        sent_again: streams.sent_again,
+        cancelled: streams.cancelled,
+        goaways: streams.goaways,
+        opened_for_streams: streams.opened_for_streams,
+    }
+}
+
+fn connections(plan: &Plan, summary: &Summary) -> Connections {
     let ledger = &summary.ledger;
-    let per_connection = summary.requests_per_connection();
     let balance = summary.check();
     Connections {
         attempts: ledger.connect_attempts,
@@ -183,13 +208,8 @@ fn connections(summary: &Summary) -> Connections {
         timed_out: ledger.timed_out,
         stray_bytes: ledger.stray_bytes,
         still_open: ledger.still_open,
-        requests_per_connection: RequestsPerConnection {
-            min: per_connection.min(),
-            p50: per_connection.p50(),
-            max: per_connection.max(),
-            mean: per_connection.mean(),
-            buckets: per_connection.buckets().collect(),
-        },
+        requests_per_connection: per_connection(summary.requests_per_connection()),
+        streams: plan.is_http2().then(|| streams(summary)),
         lifetime_us: distribution(&ledger.lifetimes),
         balanced: balance.is_ok(),
         imbalance: balance.err().map(|imbalance| imbalance.to_string()),

@@ -82,6 +82,9 @@ pub(super) fn unjudgeable(assertion: &Assertion, options: &LoadOptions) -> Optio
         (Some("misses"), _) if options.expect.is_empty() => {
             Some("no response is expected to be anything: give --expect".to_owned())
         }
+        (Some("streams"), _) if !options.engine.http2 => {
+            Some("HTTP/1.1 has no streams: give --http2".to_owned())
+        }
         (Some("handshake"), _) if !is_tls => {
             Some("the URL begins with http://, so that there is no TLS handshake".to_owned())
         }
@@ -172,6 +175,7 @@ pub(crate) fn refused(error: &PlanError, options: Option<&LoadOptions>) -> Failu
         "tls_server_name" => format!("--sni {:?}", error.value()),
         "share" => format!("--share {}", error.value()),
         "tls_insecure" => "--insecure".to_owned(),
+        "keep_alive" => "--close and --http2".to_owned(),
         "tls_resumption" => "--no-resumption".to_owned(),
         "templates" => format!("--template {:?}", error.value()),
         "trace" => "--trace".to_owned(),

@@ -2,7 +2,7 @@
 
 use keepwarm_record::assertion::AssertionOutcome;
 use keepwarm_record::fold::confidence::{Intervals, Method};
-use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Sides, Trust};
+use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Sides, Streams, Trust};
 use keepwarm_record::watch::OwnerRecord;
 
 use super::numbers::{counted, millis, millis_or_dash, thousands};
@@ -134,7 +134,11 @@ fn outcome(record: &LoadRecord, colour: bool, columns: usize) -> String {
     }
     let outcome = paragraph("", &parts.join(", "), columns);
     let kind = if settings.open_loop { open_loop(record) } else { String::new() };
-    let connections = counted(settings.concurrency, "connection");
+    let mut connections = counted(settings.concurrency, "connection");
+    if let Some(streams) = settings.streams {
+        connections
+            .push_str(&format!(" of HTTP/2, {} at once on each", counted(streams, "request")));
+    }
     let parts = record.merged.as_ref().map_or(0, |merged| merged.parts.len());
     let merged = if parts > 0 { format!(", merged from {parts} records") } else { String::new() };
     let url = printable(&settings.url);
@@ -263,6 +267,7 @@ fn connections(record: &LoadRecord, columns: usize) -> String {
             format!("{mean:.1} mean, {} to {}", thousands(min), thousands(max)),
         ));
     }
+    lines.extend(ledger.streams.iter().flat_map(streams));
     lines.push(("still open at the end", thousands(ledger.still_open)));
     let lifetime = &ledger.lifetime_us;
     if let (Some(p50), Some(max)) = (lifetime.p50, lifetime.max) {
@@ -290,6 +295,33 @@ fn connections(record: &LoadRecord, columns: usize) -> String {
         lines.push(("LEDGER", imbalance.clone()));
     }
     aligned(&lines, columns)
+}
+
+/// The lines of the streams of HTTP/2: how many at once, and all that went another way.
+fn streams(streams: &Streams) -> Vec<(&'static str, String)> {
+    let each = &streams.at_once;
+    let mut lines = Vec::new();
+    if let (Some(min), Some(mean), Some(max)) = (each.min, each.mean, each.max) {
+        let of = streams
+            .limit
+            .map_or_else(String::new, |limit| format!("; the server allows {}", thousands(limit)));
+        let range = format!("{mean:.1} mean, {} to {}{of}", thousands(min), thousands(max));
+        lines.push(("streams at once", range));
+    }
+    for (label, count) in [
+        ("GOAWAY received", streams.goaways),
+        ("streams not processed", streams.unprocessed),
+        ("of these, sent again", streams.sent_again),
+        ("streams refused", streams.refused),
+        ("streams reset by the server", streams.reset),
+        ("streams reset by us", streams.cancelled),
+        ("opened as streams ran out", streams.opened_for_streams),
+    ] {
+        if count > 0 {
+            lines.push((label, thousands(count)));
+        }
+    }
+    lines
 }
 
 /// A watched port: the kernel's account of it, its findings, notes and doubts.

@@ -33,13 +33,20 @@ pub enum CloseCause {
     SocketError,
     /// The body of the request could not be read, so that its end was never written.
     BodyFailed,
+    /// The server announced the end of the connection (GOAWAY of HTTP/2), and every request on it has
+    /// its outcome.
+    GoAway,
+    /// The stream ids of the connection are used up (HTTP/2).
+    StreamsUsedUp,
+    /// The server allowed no stream for as long as a request may take (HTTP/2).
+    NoStreams,
     /// The TLS handshake failed: the certificate was refused, or the peer does not speak TLS.
     TlsFailed,
 }
 
 impl CloseCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ResponseSaidClose,
         Self::OnePerConnection,
         Self::RequestLimit,
@@ -51,6 +58,9 @@ impl CloseCause {
         Self::BadResponse,
         Self::SocketError,
         Self::BodyFailed,
+        Self::GoAway,
+        Self::StreamsUsedUp,
+        Self::NoStreams,
         Self::TlsFailed,
     ];
 
@@ -68,6 +78,9 @@ impl CloseCause {
             Self::BadResponse => "bad_response",
             Self::SocketError => "socket_error",
             Self::BodyFailed => "body_failed",
+            Self::GoAway => "goaway",
+            Self::StreamsUsedUp => "streams_used_up",
+            Self::NoStreams => "no_streams",
             Self::TlsFailed => "tls_failed",
         }
     }

@@ -43,6 +43,13 @@ pub enum ErrorClass {
     Body,
     /// Reading the response failed with this errno, other than by the peer's RST.
     Read,
+    /// The server refused the stream before any processing (REFUSED_STREAM of HTTP/2).
+    StreamRefused,
+    /// The server ended the stream with another code before the response was complete (HTTP/2).
+    StreamReset,
+    /// The server said by GOAWAY that it has not processed the request, and does not take it on this
+    /// connection (HTTP/2).
+    Unprocessed,
     /// The run and its grace ended before the last byte of the response. The response would have
     /// taken longer than that; how much longer is unknown.
     Unanswered,
@@ -50,7 +57,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, in the order of reports.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Connect,
         Self::Tls,
         Self::ConnectTimeout,
@@ -65,6 +72,9 @@ impl ErrorClass {
         Self::Write,
         Self::Body,
         Self::Read,
+        Self::StreamRefused,
+        Self::StreamReset,
+        Self::Unprocessed,
         Self::Unanswered,
     ];
 
@@ -85,6 +95,9 @@ impl ErrorClass {
             Self::Write => "write",
             Self::Body => "body",
             Self::Read => "read",
+            Self::StreamRefused => "stream_refused",
+            Self::StreamReset => "stream_reset",
+            Self::Unprocessed => "unprocessed",
             Self::Unanswered => "unanswered",
         }
     }
@@ -120,6 +133,18 @@ impl ErrorClass {
                 "requests in flight when a run ends have another second, or twice the longest \
                  service time of the run if that is longer: the server has stopped, or is slower \
                  than that; a longer run (-z) shows how slow",
+            ),
+            Self::StreamRefused => Some(
+                "the server has as many streams as it takes: ask for fewer --streams, or raise its limit \
+                 on streams at once",
+            ),
+            Self::StreamReset => Some(
+                "the server gave up on the request: its log says more; with ENHANCE_YOUR_CALM it sees \
+                 too many resets or frames",
+            ),
+            Self::Unprocessed => Some(
+                "the server ended its connection, perhaps after its limit of requests (nginx: \
+                 keepalive_requests); clients send such a request again on another connection",
             ),
             Self::Body => {
                 Some("the body's file must keep its length, and stay readable, while it is sent")

@@ -16,6 +16,9 @@ pub(crate) const MAX_LIFETIME_US: u64 = (7 * 24 + 1) * 3600 * 1_000_000;
 /// The largest number of requests of one connection that is distinguished from larger ones.
 pub(crate) const MAX_REQUESTS: u64 = 1_000_000_000_000;
 
+/// The largest number of streams at once that is distinguished from larger ones.
+pub(crate) const MAX_STREAMS: u64 = 100_000;
+
 /// Samples needed to name a 99.9th percentile: ten samples must lie beyond it.
 const SAMPLES_FOR_P999: u64 = 10_000;
 

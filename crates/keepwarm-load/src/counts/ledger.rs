@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::histogram::{MAX_LIFETIME_US, MAX_REQUESTS};
-use super::{CloseCause, Count, Counts, Errno, ErrorClass, Errors, Histogram, Imbalance};
+use super::{CloseCause, Count, Counts, Errno, ErrorClass, Errors, Histogram, Imbalance, Streams};
 
 /// Totals of all connections and requests of a run, or of one of its threads.
 #[derive(Debug, Clone)]
@@ -67,6 +67,9 @@ pub struct Ledger {
     /// Requests that failed. Includes requests in flight at the end of the run that were not
     /// answered within its grace ([`ErrorClass::Unanswered`]).
     pub failed: u64,
+
+    /// Streams of HTTP/2; all zero with HTTP/1.1.
+    pub streams: Streams,
 }
 
 impl Ledger {
@@ -94,6 +97,7 @@ impl Ledger {
             completed: 0,
             missed: 0,
             failed: 0,
+            streams: Streams::new(),
         }
     }
 
@@ -159,8 +163,8 @@ impl Ledger {
                 self.lifetimes.count() + self.still_open,
             ),
             (
-                "scheduled = requests written + never written + unsent",
-                self.scheduled,
+                "scheduled + sent again = requests written + never written + unsent",
+                self.scheduled + self.streams.sent_again,
                 self.requests_written + self.never_written + self.unsent,
             ),
             (
@@ -237,6 +241,7 @@ impl Ledger {
         self.completed += other.completed;
         self.missed += other.missed;
         self.failed += other.failed;
+        self.streams.merge(&other.streams);
     }
 }
 

@@ -12,6 +12,7 @@ mod latencies;
 mod ledger;
 mod protocol;
 mod sketch;
+mod streams;
 mod tally;
 mod timeline;
 
@@ -27,6 +28,7 @@ pub(crate) use histogram::{MAX_LATENCY_US, micros};
 pub use ledger::Ledger;
 pub use protocol::Protocol;
 pub use sketch::Sketch;
+pub use streams::Streams;
 pub use tally::ThreadUse;
 pub(crate) use tally::{FirstResponse, Tally};
 pub(crate) use timeline::FINEST;

@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Protocol {
     /// HTTP/1 without TLS, at the port of an `https://` URL.
     PlainHttp,
+    /// HTTP/1.1, where HTTP/2 was asked for.
+    Http1,
     /// HTTP/2 from the first byte ("prior knowledge", RFC 9113, section 3.3): often gRPC.
     Http2,
     /// TLS, at the port of an `http://` URL.
@@ -84,6 +86,7 @@ impl Protocol {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::PlainHttp => "plain HTTP",
+            Self::Http1 => "HTTP/1.1",
             Self::Http2 => "HTTP/2",
             Self::Tls => "TLS",
             Self::Ssh => "SSH",
@@ -103,8 +106,9 @@ impl Protocol {
     pub fn hint(self) -> &'static str {
         match self {
             Self::PlainHttp => "the server speaks HTTP without TLS on this port: use http://",
+            Self::Http1 => "the server does not speak HTTP/2 on this port: leave out --http2",
             Self::Http2 => {
-                "the server speaks HTTP/2 only, as gRPC does: give the port of its HTTP/1.1 service"
+                "the server speaks HTTP/2 only, as gRPC does: give --http2, or the port of its HTTP/1.1 service"
             }
             Self::Tls => "the server speaks TLS on this port: use https://",
             Self::Ssh => "this is the port of an SSH server: give the port of the HTTP service",

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use keepwarm_http1::{Asked, Decoder, Event};
+use keepwarm_http2::Fields;
 
 use crate::counts::Exchange;
 use crate::limits::{MAX_HEAD, RULES};
@@ -129,6 +130,30 @@ impl Capture {
                 }
             }
         }
+    }
+
+    /// Keeps the fields of a head of HTTP/2, one a line, interim heads included.
+    #[cold]
+    pub(super) fn take_fields(&mut self, block: &[u8], now: Instant) {
+        self.first_byte_at.get_or_insert(now);
+        let Some(kept) = &mut self.kept else { return };
+        for field in Fields::of(block).flatten() {
+            let mut line = Vec::new();
+            let name = field.decode_name(MAX_HEAD, &mut line);
+            line.extend_from_slice(b": ");
+            let decoded = name.and_then(|()| field.decode_value(MAX_HEAD, &mut line));
+            line.extend_from_slice(b"\r\n");
+            if decoded.is_some() && kept.response_head.len() + line.len() <= MAX_HEAD {
+                kept.response_head.extend_from_slice(&line);
+            }
+        }
+        kept.response_head.extend_from_slice(b"\r\n");
+    }
+
+    /// Takes content of a response of HTTP/2.
+    pub(super) fn take_content(&mut self, data: &[u8], now: Instant) {
+        self.first_byte_at.get_or_insert(now);
+        self.take(data);
     }
 
     fn take(&mut self, data: &[u8]) {

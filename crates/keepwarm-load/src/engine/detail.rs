@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use keepwarm_http1::Counts;
+use keepwarm_http2::{Block, Fields};
 
 use super::Engine;
 use super::capture::MAX_REQUEST;
@@ -18,26 +18,25 @@ impl Engine {
     pub(super) fn count_details(
         &mut self,
         index: usize,
-        response: Counts,
+        (status, body_bytes): (u16, u64),
         service_us: u64,
         now: Instant,
     ) {
-        let missed = self.judge(index, response, now);
+        let missed = self.judge(index, (status, body_bytes), now);
         self.tally.ledger.missed += u64::from(missed);
         let slot = &self.slots[index];
-        let row = self.plan.prepared()[slot.which].row;
+        let row = self.plan.prepared()[slot.current.which].row;
         if self.plan.keeps_rows() {
-            self.tally.by_request.of(row).complete(response.status, service_us, missed);
+            self.tally.by_request.of(row).complete(status, service_us, missed);
         }
         if self.plan.keeps_addresses() {
             let row = self.tally.by_address.of(slot.endpoint);
-            row.complete(response.status, service_us, missed);
+            row.complete(status, service_us, missed);
         }
     }
 
     /// Counts the first expectation that a response has missed, if it missed any.
-    fn judge(&mut self, index: usize, response: Counts, now: Instant) -> bool {
-        let (status, length) = (response.status, response.body_bytes);
+    fn judge(&mut self, index: usize, (status, length): (u16, u64), now: Instant) -> bool {
         for (at, expectation) in self.plan.expectations().iter().enumerate() {
             let capture = self.slots[index].capture.as_ref();
             let found = capture.is_some_and(|capture| capture.has_found(at));
@@ -46,7 +45,7 @@ impl Engine {
                 self.tally.misses.record(at, now - self.started, || {
                     format!(
                         "status {status}, {length} bytes of content, request {} of connection {}",
-                        slot.requests, slot.connection
+                        slot.current.nth, slot.connection
                     )
                 });
                 return true;
@@ -80,22 +79,22 @@ impl Engine {
 
     fn notable(&self, index: usize, now: Instant) -> Notable {
         let slot = &self.slots[index];
-        let is_written = slot.written > 0;
-        let due = now.saturating_duration_since(slot.due_at);
-        let since = if is_written { slot.sent_at } else { slot.due_at };
-        let at = if is_written { slot.sent_at } else { now };
+        let is_written = slot.current.written > 0;
+        let due = now.saturating_duration_since(slot.current.due_at);
+        let since = if is_written { slot.current.sent_at } else { slot.current.due_at };
+        let at = if is_written { slot.current.sent_at } else { now };
         let trace = self.plan.trace().filter(|_| is_written);
         Notable {
             at: at.saturating_duration_since(self.started),
-            row: self.plan.prepared()[slot.which].row,
+            row: self.plan.prepared()[slot.current.which].row,
             connection: slot.connection,
-            nth: if is_written { slot.requests } else { 0 },
+            nth: if is_written { slot.current.nth } else { 0 },
             address: slot.endpoint,
             service_us: micros(now.saturating_duration_since(since)),
             response_us: self.is_open_loop().then(|| micros(due)),
             status: None,
             failure: None,
-            traceparent: trace.map(|seed| traceparent(seed, slot.number)),
+            traceparent: trace.map(|seed| traceparent(seed, slot.current.number)),
         }
     }
 
@@ -104,7 +103,7 @@ impl Engine {
     pub(super) fn count_failed_row(&mut self, index: usize) {
         let slot = &self.slots[index];
         if self.plan.keeps_rows() {
-            let row = self.plan.prepared()[slot.which].row;
+            let row = self.plan.prepared()[slot.current.which].row;
             self.tally.by_request.of(row).failed += 1;
         }
         if self.plan.keeps_addresses() {
@@ -119,8 +118,8 @@ impl Engine {
         let Some(kept) = slot.capture.as_mut().and_then(|capture| capture.kept.as_mut()) else {
             return;
         };
-        let prepared = &self.plan.prepared()[slot.which];
-        let request = prepared.message(slot.is_last).outgoing(&slot.rendered);
+        let prepared = &self.plan.prepared()[slot.current.which];
+        let request = prepared.message(slot.current.is_last).outgoing(&slot.rendered);
         while kept.request.len() < MAX_REQUEST {
             let part = match request.after(kept.request.len()) {
                 Part::Memory(bytes) => bytes,
@@ -133,7 +132,34 @@ impl Engine {
             let room = MAX_REQUEST - kept.request.len();
             kept.request.extend_from_slice(&part[..part.len().min(room)]);
         }
-        kept.handshake = slot.tls.is_some().then(|| slot.sent_at - slot.opened_at);
+        self.keep_handshake(index);
+    }
+
+    /// Keeps the fields of a request of HTTP/2, one a line, as far as they fit.
+    #[cold]
+    pub(super) fn keep_fields(&mut self, index: usize, block: &Block) {
+        let slot = &mut self.slots[index];
+        let Some(kept) = slot.capture.as_mut().and_then(|capture| capture.kept.as_mut()) else {
+            return;
+        };
+        for field in Fields::of(block.bytes()).flatten() {
+            let _ = field.decode_name(MAX_REQUEST, &mut kept.request);
+            kept.request.extend_from_slice(b": ");
+            let _ = field.decode_value(MAX_REQUEST, &mut kept.request);
+            kept.request.extend_from_slice(b"\r\n");
+        }
+        kept.request.extend_from_slice(b"\r\n");
+        kept.request.truncate(MAX_REQUEST);
+        self.keep_handshake(index);
+    }
+
+    /// Notes the TLS of a plan that shows its exchange.
+    fn keep_handshake(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let Some(kept) = slot.capture.as_mut().and_then(|capture| capture.kept.as_mut()) else {
+            return;
+        };
+        kept.handshake = slot.tls.is_some().then(|| slot.current.sent_at - slot.opened_at);
         kept.tls = slot.tls.as_ref().and_then(|tls| {
             let (version, suite) = (tls.protocol_version()?, tls.negotiated_cipher_suite()?);
             Some(format!("{:?}, {:?}", version, suite.suite()))
@@ -164,7 +190,7 @@ impl Engine {
         let first = capture.first_byte_at;
         let Some(kept) = &mut capture.kept else { return };
         if let Some(first) = first {
-            kept.first_byte = Some(first.saturating_duration_since(slot.sent_at));
+            kept.first_byte = Some(first.saturating_duration_since(slot.current.sent_at));
             kept.last_byte = Some(now.saturating_duration_since(first));
         }
     }

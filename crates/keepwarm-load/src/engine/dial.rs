@@ -137,6 +137,7 @@ impl Engine {
                     slot.socket = Some(socket);
                     slot.hangup = false;
                     slot.tls = None;
+                    slot.write_error = None;
                     slot.end_announced = false;
                     slot.stray = false;
                     slot.requests = 0;
@@ -243,6 +244,8 @@ impl Engine {
         let connect_time = now - slot.dialed_at;
         self.tally.connect_time.record(micros(connect_time));
         self.tally.ledger.opened += 1;
+        let is_for_streams = std::mem::take(&mut slot.is_for_streams);
+        self.tally.ledger.streams.opened_for_streams += u64::from(is_for_streams);
         self.gauges.open += 1;
         self.shared.note_opened();
         if self.plan.keeps_addresses() {

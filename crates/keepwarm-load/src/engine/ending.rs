@@ -104,6 +104,11 @@ impl Engine {
         for index in 0..self.slots.len() {
             self.end_slot(index, now);
         }
+        while let Some((request, _)) = self.queues.given_back.pop_front() {
+            self.slots[0].current = request;
+            let since = request.sent_at;
+            self.unanswered(0, now, since, "the server had given it back unprocessed");
+        }
         let never_released = self.pacing.pacer.left(self.tally.ledger.scheduled);
         self.tally.ledger.scheduled += never_released;
         self.tally.ledger.unsent += never_released;
@@ -135,13 +140,17 @@ impl Engine {
                 self.unanswered(index, now, since, "the TLS handshake was not over");
                 self.close(index, ConnectionEnd::StillOpen);
             }
+            State::Exchanging if self.slots[index].http2.is_some() => {
+                self.streams_unanswered(index, now);
+                self.close(index, ConnectionEnd::StillOpen);
+            }
             State::Exchanging => {
                 let slot = &self.slots[index];
                 let what = match slot.response.received() {
                     true => "a part of the response had come",
                     false => "no byte of the response had come",
                 };
-                self.unanswered(index, now, slot.sent_at, what);
+                self.unanswered(index, now, slot.current.sent_at, what);
                 self.close(index, ConnectionEnd::StillOpen);
             }
             State::Open | State::Leaving { .. } => {
@@ -163,7 +172,7 @@ impl Engine {
 
     /// Publishes the thread's progress.
     pub(super) fn publish(&self) {
-        debug_assert_eq!(self.gauges, Gauges::of(&self.slots));
+        debug_assert_eq!(self.gauges, Gauges::of(&self.slots, self.queues.given_back.len()));
         let cell = self.shared.cell(self.thread);
         cell.completed.store(self.tally.ledger.completed, Relaxed);
         cell.failed.store(self.tally.ledger.failed, Relaxed);

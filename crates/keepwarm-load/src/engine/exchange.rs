@@ -37,17 +37,33 @@ pub(super) fn quoted(bytes: &[u8]) -> String {
     format!("\"{}{more}\"", bytes[..bytes.len().min(SHOWN)].escape_ascii())
 }
 
+/// Returns how a connection has ended whose write has failed: the kernel has reported the error to the
+/// write, so reading ends as if by FIN.
+fn end_by_write(errno: Errno) -> ConnectionEnd {
+    match errno {
+        Errno::PIPE => ConnectionEnd::PeerFin,
+        Errno::CONNRESET => ConnectionEnd::PeerRst,
+        _ => ConnectionEnd::ByUs(CloseCause::SocketError),
+    }
+}
+
 impl Engine {
     /// Writes the slot's new request on its open connection.
     #[inline]
     pub(super) fn begin_exchange(&mut self, index: usize, now: Instant) {
+        if self.plan.is_http2() {
+            return match self.slots[index].http2 {
+                Some(_) => self.open_stream(index, now),
+                None => self.begin_http2(index, now),
+            };
+        }
         let want_server = self.tally.first_response.is_none();
         self.render_request(index);
         let slot = &mut self.slots[index];
         slot.state = State::Exchanging;
         slot.write_error = None;
-        slot.sent_at = now;
-        let asked = match self.plan.prepared()[slot.which].is_head {
+        slot.current.sent_at = now;
+        let asked = match self.plan.prepared()[slot.current.which].is_head {
             true => Asked::Head,
             false => Asked::Plain,
         };
@@ -57,7 +73,7 @@ impl Engine {
             self.keep_request(index);
         }
         if self.is_open_loop() {
-            let lag_us = micros(now.saturating_duration_since(self.slots[index].due_at));
+            let lag_us = micros(now.saturating_duration_since(self.slots[index].current.due_at));
             self.tally.send_lag.record(lag_us);
             self.tally.second_send_lag.record(lag_us);
         }
@@ -69,27 +85,32 @@ impl Engine {
     fn render_request(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         let prepared = self.plan.prepared();
-        slot.is_last = self.plan.requests_per_connection() == Some(slot.requests + 1);
-        if let Start::Changing(template) = &prepared[slot.which].message(slot.is_last).start {
+        slot.current.is_last = self.plan.requests_per_connection() == Some(slot.requests + 1);
+        if let Start::Changing(template) =
+            &prepared[slot.current.which].message(slot.current.is_last).start
+        {
             let trace = self.plan.trace();
-            template.render(slot.number, trace, &mut self.random, &mut slot.rendered);
+            template.render(slot.current.number, trace, &mut self.random, &mut slot.rendered);
         }
     }
 
     /// Writes until the request is out, the socket is full, or [`CALLS_PER_BATCH`] calls were made.
     #[inline]
     pub(super) fn write(&mut self, index: usize) {
+        if self.slots[index].http2.is_some() {
+            return self.flush(index);
+        }
         if self.tls.is_some() {
             return self.write_secure(index);
         }
         let slot = &mut self.slots[index];
-        let request = request(&self.plan, slot.which, slot.is_last, &slot.rendered);
+        let request = request(&self.plan, slot.current.which, slot.current.is_last, &slot.rendered);
         let Some(socket) = &slot.socket else { return };
         for _ in 0..CALLS_PER_BATCH {
-            if slot.written == request.len() {
+            if slot.current.written == request.len() {
                 return;
             }
-            let bytes = match request.after(slot.written) {
+            let bytes = match request.after(slot.current.written) {
                 Part::Memory(bytes) => bytes,
                 Part::File(file, offset) => match file.read_at(offset, &mut self.buffers.body) {
                     Ok(bytes) => bytes,
@@ -98,12 +119,13 @@ impl Engine {
             };
             match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => {
-                    if slot.written == 0 && count > 0 {
+                    if slot.current.written == 0 && count > 0 {
                         slot.requests += 1;
+                        slot.current.nth = slot.requests;
                         self.tally.ledger.requests_written += 1;
                         self.tally.ledger.reused += u64::from(slot.requests > 1);
                     }
-                    slot.written += count;
+                    slot.current.written += count;
                     self.tally.bytes_written += count as u64;
                 }
                 Err(Errno::AGAIN) => return,
@@ -167,6 +189,9 @@ impl Engine {
     #[inline]
     pub(super) fn take(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let slot = &mut self.slots[index];
+        if slot.http2.is_some() {
+            return self.take_http2(index, bytes, now);
+        }
         match slot.state {
             State::Exchanging => match slot.response.feed(bytes) {
                 Ok(fed) => {
@@ -213,48 +238,17 @@ impl Engine {
 
     /// Counts a complete response, and decides whether its connection may carry another request.
     fn complete(&mut self, index: usize, response: Counts, stray: bool, now: Instant) {
-        self.tick(now);
-        let slot = &mut self.slots[index];
-        let service = now - slot.sent_at;
-        self.nap.saw(service);
-        let service_us = micros(service);
-        self.tally.latency.record(response.status, service_us);
-        self.tally.second_latency.record(service_us);
-        let due_at = slot.due_at;
-        if self.is_open_loop() {
-            let response_us = micros(now.saturating_duration_since(due_at));
-            self.tally.response.record(response_us);
-            self.tally.second_response.record(response_us);
-        }
-        let slot = &mut self.slots[index];
-        self.tally.body_bytes += response.body_bytes;
-        self.tally.statuses[usize::from(response.status)] += 1;
-        self.tally.ledger.completed += 1;
-        if self.tally.first_response.is_none() {
-            self.tally.first_response = Some(FirstResponse {
-                at: now - self.started,
-                server: slot.response.take_server(),
-                location: slot
-                    .response
-                    .take_location()
-                    .filter(|_| (300..400).contains(&response.status)),
-                document_length: response.body_bytes,
-            });
-        }
-        if self.tally.notables.is_slow(service_us) {
-            self.note_slow(index, response.status, service_us, now);
-        }
-        if self.keeps_details {
-            self.count_details(index, response, service_us, now);
-        }
-        if self.plan.shows_exchange() {
-            self.keep_times(index, now);
-        }
+        let fields = if self.tally.first_response.is_none() {
+            let slot = &mut self.slots[index];
+            (slot.response.take_server(), slot.response.take_location())
+        } else {
+            (None, None)
+        };
+        self.answered(index, response.status, response.body_bytes, fields, now);
         let slot = &mut self.slots[index];
         let early = slot.write_error.is_some() || self.is_writing(index);
         let slot = &mut self.slots[index];
         slot.state = State::Open;
-        self.settle(index, now);
         if stray {
             self.leave_stray(index);
         } else if early {
@@ -263,7 +257,7 @@ impl Engine {
             self.leave(index, CloseCause::AmbiguousFraming, None);
         } else if !self.plan.keep_alive() {
             self.leave(index, CloseCause::OnePerConnection, Some(now));
-        } else if self.slots[index].is_last {
+        } else if self.slots[index].current.is_last {
             self.leave(index, CloseCause::RequestLimit, Some(now));
         } else if response.persistence == Persistence::ServerCloses {
             self.leave(index, CloseCause::ResponseSaidClose, Some(now));
@@ -272,6 +266,53 @@ impl Engine {
         {
             self.leave(index, CloseCause::MaxLifetime, Some(now));
         }
+    }
+
+    /// Counts the slot's current request as completed. `fields` are `Server` and `Location`, if no
+    /// response was complete before.
+    #[inline]
+    pub(super) fn answered(
+        &mut self,
+        index: usize,
+        status: u16,
+        body_bytes: u64,
+        fields: (Option<String>, Option<String>),
+        now: Instant,
+    ) {
+        self.tick(now);
+        let slot = &mut self.slots[index];
+        let service = now - slot.current.sent_at;
+        self.nap.saw(service);
+        let service_us = micros(service);
+        self.tally.latency.record(status, service_us);
+        self.tally.second_latency.record(service_us);
+        let due_at = slot.current.due_at;
+        if self.is_open_loop() {
+            let response_us = micros(now.saturating_duration_since(due_at));
+            self.tally.response.record(response_us);
+            self.tally.second_response.record(response_us);
+        }
+        self.tally.body_bytes += body_bytes;
+        self.tally.statuses[usize::from(status)] += 1;
+        self.tally.ledger.completed += 1;
+        if self.tally.first_response.is_none() {
+            self.tally.first_response = Some(FirstResponse {
+                at: now - self.started,
+                server: fields.0,
+                location: fields.1.filter(|_| (300..400).contains(&status)),
+                document_length: body_bytes,
+            });
+        }
+        if self.tally.notables.is_slow(service_us) {
+            self.note_slow(index, status, service_us, now);
+        }
+        if self.keeps_details {
+            self.count_details(index, (status, body_bytes), service_us, now);
+        }
+        if self.plan.shows_exchange() {
+            self.keep_times(index, now);
+        }
+        self.settle(index, now);
     }
 
     /// Marks a connection as not to be used again. With `polite_at` the peer is expected to close
@@ -300,7 +341,11 @@ impl Engine {
     #[inline]
     pub(super) fn is_writing(&self, index: usize) -> bool {
         let slot = &self.slots[index];
-        slot.written < request(&self.plan, slot.which, slot.is_last, &slot.rendered).len()
+        if let Some(http2) = &slot.http2 {
+            return http2.is_writing() || slot.tls.as_ref().is_some_and(|tls| tls.wants_write());
+        }
+        slot.current.written
+            < request(&self.plan, slot.current.which, slot.current.is_last, &slot.rendered).len()
             || slot.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
@@ -330,6 +375,18 @@ impl Engine {
     /// Gives the request in flight its outcome, because the peer has ended its side. The caller
     /// then gives the slot another state. Returns how the connection ended.
     pub(super) fn settle_ended(&mut self, index: usize, now: Instant) -> ConnectionEnd {
+        if self.slots[index].http2.is_some() {
+            return match self.slots[index].write_error {
+                Some(errno) => {
+                    self.streams_unwritten(index, errno, now);
+                    end_by_write(errno)
+                }
+                None => {
+                    self.streams_ended(index, None, now);
+                    ConnectionEnd::PeerFin
+                }
+            };
+        }
         let slot = &mut self.slots[index];
         let truncated = slot.tls.is_some() && !slot.end_announced;
         if let Some(response) = slot.response.end().filter(|_| !truncated) {
@@ -340,12 +397,7 @@ impl Engine {
             self.slots[index].state = State::Open;
         } else if let Some(errno) = slot.write_error {
             self.write_failed(index, errno);
-            // The kernel has reported the error to the write, so reading ends as if by FIN.
-            return match errno {
-                Errno::PIPE => ConnectionEnd::PeerFin,
-                Errno::CONNRESET => ConnectionEnd::PeerRst,
-                _ => ConnectionEnd::ByUs(CloseCause::SocketError),
-            };
+            return end_by_write(errno);
         } else {
             let class = match (slot.response.received(), slot.requests) {
                 (true, _) => ErrorClass::EofWithinResponse,
@@ -371,6 +423,10 @@ impl Engine {
         };
         if self.slots[index].state == State::Handshaking {
             return self.handshake_ended(index, end, Some(errno));
+        }
+        if self.slots[index].http2.is_some() {
+            self.streams_ended(index, Some(errno), Instant::now());
+            return self.close(index, end);
         }
         let slot = &self.slots[index];
         if slot.state == State::Exchanging {
@@ -398,9 +454,12 @@ impl Engine {
     }
 
     fn write_failed(&mut self, index: usize, errno: Errno) {
+        if self.slots[index].http2.is_some() {
+            return self.streams_unwritten(index, errno, Instant::now());
+        }
         let slot = &self.slots[index];
-        let request = request(&self.plan, slot.which, slot.is_last, &slot.rendered);
-        let (written, length) = (slot.written, request.len());
+        let request = request(&self.plan, slot.current.which, slot.current.is_last, &slot.rendered);
+        let (written, length) = (slot.current.written, request.len());
         self.fail(index, ErrorClass::Write, Some(errno), Instant::now(), || {
             let error = std::io::Error::from(errno);
             format!("writing the request, after {written} of {length} bytes: {error}")
@@ -448,6 +507,9 @@ impl Engine {
     }
 
     pub(super) fn exchange_timed_out(&mut self, index: usize, now: Instant) {
+        if self.slots[index].http2.is_some() {
+            return self.streams_timed_out(index, now);
+        }
         let timeout = self.plan.timeout();
         let part = if self.slots[index].response.received() { "a part" } else { "no byte" };
         self.fail(index, ErrorClass::Timeout, None, now, || {
@@ -497,7 +559,7 @@ impl Engine {
     fn settle(&mut self, index: usize, now: Instant) {
         let slot = &mut self.slots[index];
         slot.wake_at = None;
-        self.tally.ledger.never_written += u64::from(slot.written == 0);
+        self.tally.ledger.never_written += u64::from(slot.current.written == 0);
         self.gauges.in_flight -= 1;
         self.tally.last_outcome = now - self.started;
     }
@@ -525,6 +587,11 @@ impl Engine {
         {
             // A socket other than TCP refuses, and has no TIME_WAIT to avoid.
             let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+        }
+        if let Some(http2) = slot.http2.take() {
+            self.tally.ledger.streams.at_once.record(http2.peak());
+        } else if self.plan.is_http2() {
+            self.tally.ledger.streams.at_once.record(0);
         }
         slot.socket = None;
         slot.tls = None;

@@ -14,6 +14,7 @@ mod detail;
 mod dial;
 mod ending;
 mod exchange;
+mod http2;
 mod nap;
 mod release;
 mod seconds;
@@ -28,6 +29,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keepwarm_http2::Block;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -45,7 +47,7 @@ use exchange::ConnectionEnd;
 use nap::Nap;
 use release::Pacing;
 use seconds::Seconds;
-use slot::{Slot, State};
+use slot::{Current, Slot, State};
 
 /// Bytes read by one recv(2), and the size of the one read buffer of a thread. Bodies are counted
 /// and dropped, so no connection needs a buffer of its own.
@@ -94,6 +96,8 @@ pub(crate) struct Engine {
     nap: Nap,
     tally: Tally,
     seconds: Seconds,
+    /// The fields of a request of HTTP/2 that is made from a template.
+    block: Block,
 }
 
 /// Slots that are to be served, by index.
@@ -104,6 +108,9 @@ struct Queues {
     /// Slots with an open connection and no request, the one idle for longest first. Used in an
     /// open loop only. Some of the connections may have ended meanwhile.
     idle: VecDeque<usize>,
+    /// Requests that a server has given back unprocessed, with the times at which they time out. Only
+    /// with HTTP/2.
+    given_back: VecDeque<(Current, Instant)>,
     /// Slots that were interrupted before their socket was empty, or full. No edge will announce
     /// the rest.
     again: Vec<usize>,
@@ -122,12 +129,10 @@ struct Gauges {
 
 impl Gauges {
     /// Counts the slots anew, to check the numbers that were kept.
-    fn of(slots: &[Slot]) -> Self {
+    fn of(slots: &[Slot], given_back: usize) -> Self {
         let count = |which: fn(State) -> bool| slots.iter().filter(|s| which(s.state)).count();
         Self {
-            in_flight: count(|state| {
-                matches!(state, State::Dialing | State::Handshaking | State::Exchanging)
-            }),
+            in_flight: given_back + slots.iter().map(Slot::in_flight).sum::<usize>(),
             open: count(|state| {
                 !matches!(state, State::Vacant | State::BackingOff | State::Dialing)
             }),
@@ -165,8 +170,11 @@ impl Buffers {
 }
 
 impl Engine {
-    /// Memory that each connection takes before it is opened.
-    pub(crate) const BYTES_PER_CONNECTION: usize = size_of::<Slot>() + 2 * size_of::<usize>();
+    /// Returns the memory that each connection takes, with so many streams of HTTP/2.
+    pub(crate) fn bytes_per_connection(streams: usize) -> usize {
+        let of_streams = streams.saturating_mul(http2::BYTES_PER_STREAM);
+        (size_of::<Slot>() + 2 * size_of::<usize>()).saturating_add(of_streams)
+    }
 
     /// Prepares `connections` slots. Fails only if the process has no descriptor left.
     pub(crate) fn new(
@@ -187,6 +195,7 @@ impl Engine {
             queues: Queues {
                 ready: (0..connections).collect(),
                 idle: VecDeque::new(),
+                given_back: VecDeque::new(),
                 again: Vec::with_capacity(connections),
             },
             pacing: Pacing::new(pacer, &plan, started),
@@ -202,6 +211,7 @@ impl Engine {
             nap: Nap::new(),
             tally: Tally::new(),
             seconds: Seconds::new(started),
+            block: Block::new(),
             plan,
             shared,
             thread,
@@ -365,14 +375,17 @@ impl Engine {
             State::Handshaking => self.handshake_ended(index, ConnectionEnd::TimedOut, None),
             State::Exchanging => self.exchange_timed_out(index, now),
             State::Leaving { .. } => self.stop_waiting(index),
-            State::Open => self.reached_lifetime(index, now),
+            State::Open => self.reached_limit(index, now),
             State::Vacant => {}
         }
     }
 
-    /// Closes a connection that is idle and as old as the plan allows.
-    fn reached_lifetime(&mut self, index: usize, now: Instant) {
-        self.leave(index, CloseCause::MaxLifetime, Some(now));
+    /// Closes a connection that is idle and as old as the plan allows, or that takes no stream.
+    fn reached_limit(&mut self, index: usize, now: Instant) {
+        let old = |age| now.saturating_duration_since(self.slots[index].opened_at) >= age;
+        let is_old = self.plan.max_lifetime().is_some_and(old);
+        let cause = if is_old { CloseCause::MaxLifetime } else { CloseCause::NoStreams };
+        self.leave(index, cause, Some(now));
         // Reads first: a FIN that has arrived is the peer's close.
         self.read(index);
     }

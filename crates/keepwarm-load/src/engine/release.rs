@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use super::slot::State;
+use super::slot::{Current, State};
 use super::{Engine, STARTS_PER_BATCH};
 use crate::counts::micros;
 use crate::pacer::{Pacer, Step};
@@ -57,12 +57,17 @@ impl Engine {
     /// event.
     pub(super) fn can_release(&self, now: Instant) -> bool {
         let may_dial = self.wants_to_dial() && self.dialing.is_due(now);
-        may_dial || (!self.pacing.backlog.is_empty() && !self.queues.idle.is_empty())
+        may_dial || (self.has_waiting() && !self.queues.idle.is_empty())
     }
 
     /// Returns true if a slot would dial, were it not for the limit on the rate of dials.
     pub(super) fn wants_to_dial(&self) -> bool {
-        !self.queues.ready.is_empty() && (!self.is_open_loop() || !self.pacing.backlog.is_empty())
+        !self.queues.ready.is_empty() && (!self.is_open_loop() || self.has_waiting())
+    }
+
+    /// Returns true if a request waits for a connection.
+    fn has_waiting(&self) -> bool {
+        !self.pacing.backlog.is_empty() || !self.queues.given_back.is_empty()
     }
 
     /// Starts every request that can be started now.
@@ -82,6 +87,13 @@ impl Engine {
     /// Looks for work for a slot that is vacant or open, and has no request.
     #[inline]
     pub(super) fn proceed(&mut self, index: usize, now: Instant) {
+        if self.slots[index].http2.is_some() {
+            // `go_on` has asked for as many requests as the connection takes.
+            return;
+        }
+        if let Some(request) = self.queues.given_back.pop_front() {
+            return self.resume(index, request);
+        }
         match &self.pacing.pacer {
             Pacer::Closed(pacer) => {
                 if pacer.next(now - self.started, self.tally.ledger.scheduled) == Step::Send {
@@ -107,7 +119,7 @@ impl Engine {
     }
 
     /// Moves the instants that have come into the backlog, and from there to free slots.
-    fn release_due(&mut self, now: Instant) {
+    pub(super) fn release_due(&mut self, now: Instant) {
         let Pacer::Open(schedule) = &mut self.pacing.pacer else { return };
         let elapsed = now - self.started;
         for _ in 0..RELEASES_PER_BATCH {
@@ -121,6 +133,12 @@ impl Engine {
             }
         }
         let mut dials = 0;
+        while !self.queues.given_back.is_empty() {
+            let Some(index) = self.free_slot(&mut dials, Instant::now()) else { return };
+            if let Some(request) = self.queues.given_back.pop_front() {
+                self.resume(index, request);
+            }
+        }
         while let Some(&due) = self.pacing.backlog.front() {
             let now = Instant::now();
             let Some(index) = self.free_slot(&mut dials, now) else { return };
@@ -134,15 +152,23 @@ impl Engine {
         while let Some(index) = self.queues.idle.pop_front() {
             self.slots[index].in_idle_queue = false;
             // The connection may have been closed since, or closed and used again.
-            if self.slots[index].state == State::Open {
-                return Some(index);
+            match self.room(index) {
+                0 => continue,
+                1 => {}
+                // Behind the others, so that connections share the load.
+                _ => self.offer(index),
             }
+            return Some(index);
         }
         if *dials == STARTS_PER_BATCH {
             return None;
         }
         *dials += 1;
-        self.dialing_slot(now)
+        let index = self.dialing_slot(now)?;
+        // No connection has room, and one is open: each has as many streams as it may.
+        let is_full = self.plan.is_http2() && self.gauges.open > 0;
+        self.slots[index].is_for_streams |= is_full;
+        Some(index)
     }
 
     /// Takes a vacant slot, if the rate of dials lets one dial now.
@@ -156,23 +182,36 @@ impl Engine {
     }
 
     /// Gives the slot a request that was due at `due`.
-    fn start(&mut self, index: usize, due: Instant, now: Instant) {
+    pub(super) fn start(&mut self, index: usize, due: Instant, now: Instant) {
         self.gauges.in_flight += 1;
         self.pacing.last_begun = now;
         let slot = &mut self.slots[index];
-        slot.written = 0;
-        slot.due_at = due;
+        slot.current.written = 0;
+        slot.current.due_at = due;
+        slot.current.given_back = 0;
         // Numbers alternate between threads, so that each number is used once and each request
         // equally often.
         let local = self.pacing.begun * self.plan.threads() as u64 + self.thread as u64;
-        slot.number = self.plan.number(local);
+        slot.current.number = self.plan.number(local);
         self.pacing.begun += 1;
         if self.plan.prepared().len() > 1 {
-            slot.which = self.plan.which(slot.number);
+            slot.current.which = self.plan.which(slot.current.number);
         }
         self.arm(index, now + self.plan.timeout());
-        if self.slots[index].state == State::Open {
+        if self.slots[index].state == State::Open || self.slots[index].http2.is_some() {
             self.begin_exchange(index, now);
+        } else {
+            self.dial(index);
+        }
+    }
+
+    /// Gives the slot a request that a server has given back.
+    #[cold]
+    pub(super) fn resume(&mut self, index: usize, (request, deadline): (Current, Instant)) {
+        self.slots[index].current = request;
+        self.arm(index, deadline);
+        if self.slots[index].http2.is_some() {
+            self.open_stream(index, Instant::now());
         } else {
             self.dial(index);
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustls::{ClientConnection, HandshakeKind};
+use rustls::{AlertDescription, ClientConnection, HandshakeKind};
 
 use super::exchange::{ConnectionEnd, quoted};
 use super::slot::{State, request};
@@ -24,8 +24,11 @@ use crate::plan::{Outgoing, Part, describe_tls};
 /// here; a server that keeps TCP open costs its connection this time.
 const WAIT_FOR_FIN: Duration = Duration::from_millis(5);
 
+/// The failure of a handshake by which no HTTP/2 was agreed on.
+const NOT_CHOSEN: &str = "the server did not choose HTTP/2 in the TLS handshake (ALPN h2)";
+
 /// The socket as rustls writes to it: without a signal (SIGPIPE) when the peer is gone.
-struct TlsSocket<'a>(&'a OwnedFd);
+pub(super) struct TlsSocket<'a>(pub(super) &'a OwnedFd);
 
 impl Write for TlsSocket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -60,12 +63,14 @@ impl Engine {
         for _ in 0..CALLS_PER_BATCH {
             let slot = &mut self.slots[index];
             let request = match slot.state {
-                State::Exchanging => request(&self.plan, slot.which, slot.is_last, &slot.rendered),
+                State::Exchanging => {
+                    request(&self.plan, slot.current.which, slot.current.is_last, &slot.rendered)
+                }
                 _ => Outgoing::NOTHING,
             };
             let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) else { return };
-            if slot.written < request.len() {
-                let bytes = match request.after(slot.written) {
+            if slot.current.written < request.len() {
+                let bytes = match request.after(slot.current.written) {
                     Part::Memory(bytes) => bytes,
                     Part::File(file, offset) => {
                         match file.read_at(offset, &mut self.buffers.body) {
@@ -76,12 +81,13 @@ impl Engine {
                 };
                 // Written into a buffer of rustls, which takes less only at its limit.
                 let taken = tls.writer().write(bytes).unwrap_or(0);
-                if slot.written == 0 && taken > 0 {
+                if slot.current.written == 0 && taken > 0 {
                     slot.requests += 1;
+                    slot.current.nth = slot.requests;
                     self.tally.ledger.requests_written += 1;
                     self.tally.ledger.reused += u64::from(slot.requests > 1);
                 }
-                slot.written += taken;
+                slot.current.written += taken;
             } else if !tls.wants_write() {
                 return;
             }
@@ -192,6 +198,13 @@ impl Engine {
         let resumed = slot.tls.as_ref().and_then(|tls| tls.handshake_kind());
         self.tally.handshakes_resumed += u64::from(resumed == Some(HandshakeKind::Resumed));
         self.tally.handshake_time.record(micros(now - slot.opened_at));
+        let protocol = slot.tls.as_ref().and_then(|tls| tls.alpn_protocol());
+        if self.plan.is_http2() && protocol != Some(b"h2") {
+            let protocol = Some(Protocol::Http1);
+            let key = ErrorKey { class: ErrorClass::Tls, errno: None, protocol };
+            self.fail_as(index, key, now, || NOT_CHOSEN.to_owned());
+            return self.end_handshake(index, ConnectionEnd::ByUs(CloseCause::TlsFailed), now);
+        }
         slot.failed_dials = 0;
         self.begin_exchange(index, now);
     }
@@ -217,6 +230,11 @@ impl Engine {
         let now = Instant::now();
         // The first bytes of a server that does not speak TLS are no record of TLS.
         let protocol = match error {
+            rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)
+                if self.plan.is_http2() =>
+            {
+                Some(Protocol::Http1)
+            }
             rustls::Error::InvalidMessage(_) => {
                 Some(Protocol::of(bytes)).filter(|protocol| *protocol != Protocol::Tls)
             }
@@ -224,6 +242,7 @@ impl Engine {
         };
         let key = ErrorKey { class: ErrorClass::Tls, errno: None, protocol };
         self.fail_as(index, key, now, || match protocol {
+            Some(Protocol::Http1) => NOT_CHOSEN.to_owned(),
             Some(_) => format!("the server does not speak TLS: {}", quoted(bytes)),
             None => format!("the handshake failed: {}", describe_tls(error)),
         });
@@ -263,8 +282,9 @@ impl Engine {
         self.back_off(index, now);
     }
 
-    /// Sends close_notify before this side closes a connection that the peer has not closed.
+    /// Sends GOAWAY, if the connection speaks HTTP/2, and close_notify, if TLS, before this side closes a connection that the peer has not closed.
     pub(super) fn announce_end(&mut self, index: usize) {
+        self.announce_goaway(index);
         let slot = &mut self.slots[index];
         if let (Some(socket), Some(tls)) = (&slot.socket, &mut slot.tls) {
             tls.send_close_notify();

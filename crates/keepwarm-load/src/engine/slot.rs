@@ -31,6 +31,7 @@ use rustls::ClientConnection;
 
 use super::backends::Tried;
 use super::capture::Capture;
+use super::http2::Http2;
 use crate::counts::CloseCause;
 use crate::limits::RULES;
 use crate::plan::{Outgoing, Plan};
@@ -55,6 +56,42 @@ pub(super) enum State {
     Leaving { cause: CloseCause, wait: bool },
 }
 
+/// A request in flight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Current {
+    /// Index among the plan's requests.
+    pub(super) which: usize,
+    /// The request is the last one of its connection.
+    pub(super) is_last: bool,
+    /// Number of bytes that are written.
+    pub(super) written: usize,
+    /// Number of the request on its connection, from 1; 0 before a byte is written.
+    pub(super) nth: u64,
+    /// Time at which the request was due. In a closed loop, when its slot became free.
+    pub(super) due_at: Instant,
+    /// Time at which the first byte was about to be written.
+    pub(super) sent_at: Instant,
+    /// Number of the request in the run, from 0.
+    pub(super) number: u64,
+    /// Times that the request was given back by a server that has not processed it.
+    pub(super) given_back: u8,
+}
+
+impl Current {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            which: 0,
+            is_last: false,
+            written: 0,
+            nth: 0,
+            due_at: now,
+            sent_at: now,
+            number: 0,
+            given_back: 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) state: State,
@@ -65,28 +102,18 @@ pub(super) struct Slot {
     pub(super) write_error: Option<Errno>,
     /// The slot is in the queue of idle connections, perhaps since before its connection ended.
     pub(super) in_idle_queue: bool,
-    /// Index of the current request among the plan's requests.
-    pub(super) which: usize,
-    /// The current request is the last one of its connection.
-    pub(super) is_last: bool,
+    /// The request in flight; of a connection with several, the one that is handled.
+    pub(super) current: Current,
     /// Start of the current request, if it is made from a template; else unused.
     pub(super) rendered: Vec<u8>,
-    /// Number of bytes of the current request that are written.
-    pub(super) written: usize,
     /// Requests on this connection of which a byte was written.
     pub(super) requests: u64,
-    /// Time at which the current request was due. In a closed loop, when its slot became free.
-    pub(super) due_at: Instant,
-    /// Time at which the first byte of the current request was about to be written.
-    pub(super) sent_at: Instant,
     /// Time at which connect(2) was called.
     pub(super) dialed_at: Instant,
     /// Time at which the connection was seen to be established.
     pub(super) opened_at: Instant,
     /// Number of the connection in the run, from 1; 0 before the first one is established.
     pub(super) connection: u64,
-    /// Number of the current request in the run, from 0.
-    pub(super) number: u64,
     /// Index of the address of the connection, or of the one tried last.
     pub(super) endpoint: usize,
     /// Place at which the current dial began among the addresses.
@@ -100,10 +127,14 @@ pub(super) struct Slot {
     pub(super) response: Counter,
     /// Reads the content of responses, if the plan looks at it.
     pub(super) capture: Option<Box<Capture>>,
+    /// The HTTP/2 side of the connection, if it has one.
+    pub(super) http2: Option<Box<Http2>>,
     /// The TLS side of the connection, if it has one.
     pub(super) tls: Option<Box<ClientConnection>>,
     /// The peer has announced its end in TLS (close_notify), so its FIN does not truncate data.
     pub(super) end_announced: bool,
+    /// The next connection of the slot is opened because streams ran out.
+    pub(super) is_for_streams: bool,
     /// Bytes have arrived that belong to no response.
     pub(super) stray: bool,
 }
@@ -121,6 +152,15 @@ pub(super) fn request<'a>(
 }
 
 impl Slot {
+    /// Returns the number of requests from the pacer that the slot holds.
+    pub(super) fn in_flight(&self) -> usize {
+        match (self.state, &self.http2) {
+            (State::Exchanging, Some(http2)) => http2.streams.len(),
+            (State::Dialing | State::Handshaking | State::Exchanging, _) => 1,
+            _ => 0,
+        }
+    }
+
     pub(super) fn new(now: Instant, capture: Option<Box<Capture>>) -> Self {
         Self {
             state: State::Vacant,
@@ -128,17 +168,12 @@ impl Slot {
             hangup: false,
             write_error: None,
             in_idle_queue: false,
-            which: 0,
-            is_last: false,
+            current: Current::new(now),
             rendered: Vec::new(),
-            written: 0,
             requests: 0,
-            due_at: now,
-            sent_at: now,
             dialed_at: now,
             opened_at: now,
             connection: 0,
-            number: 0,
             endpoint: 0,
             first_endpoint: 0,
             tried: Tried::default(),
@@ -146,8 +181,10 @@ impl Slot {
             wake_at: None,
             response: Counter::new(RULES),
             capture,
+            http2: None,
             tls: None,
             end_announced: false,
+            is_for_streams: false,
             stray: false,
         }
     }

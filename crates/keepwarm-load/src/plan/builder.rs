@@ -7,9 +7,12 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use keepwarm_http2::Block;
+
 use super::csv::Tables;
+use super::http2::encode;
 use super::order;
-use super::request::{self, Prepared, RequestParts};
+use super::request::{self, Prepared, RequestParts, Start};
 use super::share::Share;
 use super::target::{Target, without_zone};
 use super::tls::TlsSettings;
@@ -17,7 +20,7 @@ use super::{
     Body, ClosePolicy, ConnectTo, Expectation, Family, OpenLoop, Plan, PlanError, RequestSpec,
     Route, conflicts,
 };
-use crate::limits::{MAX_CONCURRENCY, MAX_DURATION, MAX_RATE};
+use crate::limits::{MAX_CONCURRENCY, MAX_DURATION, MAX_RATE, MAX_STREAMS};
 use crate::pacer::{Arrivals, Course, Stage};
 
 /// The lowest rate of an open loop: one request in a thousand seconds.
@@ -41,12 +44,12 @@ pub struct PlanBuilder {
     duration: Option<Duration>,
     concurrency: usize,
     threads: Option<usize>,
-    keep_alive: bool,
+    pub(super) keep_alive: bool,
     requests_per_connection: Option<u64>,
     connect_rate: Option<f64>,
     route: Route,
     tls: TlsSettings,
-    close_policy: Option<ClosePolicy>,
+    pub(super) close_policy: Option<ClosePolicy>,
     method: Option<String>,
     headers: Vec<(String, String)>,
     body: Body,
@@ -60,7 +63,8 @@ pub struct PlanBuilder {
     backlog: usize,
     share: Share,
     expectations: Vec<Expectation>,
-    shows_exchange: bool,
+    pub(super) shows_exchange: bool,
+    pub(super) streams: Option<usize>,
     trace: bool,
     max_lifetime: Option<Duration>,
     dns_ttl: Option<Duration>,
@@ -95,6 +99,7 @@ impl PlanBuilder {
             share: Share::WHOLE,
             expectations: Vec::new(),
             shows_exchange: false,
+            streams: None,
             trace: false,
             max_lifetime: None,
             dns_ttl: None,
@@ -358,6 +363,14 @@ impl PlanBuilder {
         self
     }
 
+    /// Sends requests by HTTP/2: by prior knowledge to an `http://` URL, by ALPN to an `https://` one,
+    /// with up to `streams` requests at once on each connection, and no more than the server allows.
+    /// Default: HTTP/1.1. Zero, and more than [`MAX_STREAMS`](crate::limits::MAX_STREAMS), are refused.
+    pub fn http2(mut self, streams: usize) -> Self {
+        self.streams = Some(streams);
+        self
+    }
+
     /// Gives each request a `traceparent` field of its own (W3C Trace Context), by which its trace is
     /// found where it was slow or failed. Default `false`. Refused beside such a header field.
     pub fn trace(mut self, trace: bool) -> Self {
@@ -412,15 +425,22 @@ impl PlanBuilder {
         let threads = self.check_threads()?;
         let target = Target::parse(&self.url)?;
         conflicts::tls(&self.tls, &target)?;
+        conflicts::http2(&self)?;
         conflicts::one_request_per_connection(self.keep_alive, self.requests_per_connection)?;
         let specs = self.all_specs(&target)?;
         specs.iter().try_for_each(conflicts::fields)?;
+        if self.streams.is_some() {
+            specs.iter().try_for_each(conflicts::http2_fields)?;
+        }
         let tables = std::mem::take(&mut self.tables);
         let (rows, row_of) = order::rows(&specs);
         let order = order::order(&specs)?;
         let prepare = |(spec, row)| self.prepare(spec, row, &target, &tables);
         let prepared = specs.iter().zip(row_of).map(prepare).collect::<Result<_, _>>()?;
-        let tls = target.secure.then(|| self.tls.plan(without_zone(&target.host))).transpose()?;
+        let tls = target
+            .secure
+            .then(|| self.tls.plan(without_zone(&target.host), self.streams.is_some()))
+            .transpose()?;
         let (endpoints, resolve_time) = self.route.endpoints(&self.url, &target)?;
         let trace = self.trace.then(|| RandomState::new().build_hasher().finish());
         let default_policy = if self.keep_alive { ClosePolicy::Now } else { ClosePolicy::WaitPeer };
@@ -447,6 +467,7 @@ impl PlanBuilder {
             resolve_time,
             expectations: self.expectations,
             shows_exchange: self.shows_exchange,
+            streams: self.streams,
             trace,
             max_lifetime: self.max_lifetime,
             dns_ttl: self.dns_ttl,
@@ -523,7 +544,16 @@ impl PlanBuilder {
         } else {
             None
         };
-        Ok(Prepared { is_head: spec.method == "HEAD", row, usual, last })
+        let scheme = if target.secure { "https" } else { "http" };
+        let encoded = match &usual.start {
+            Start::Fixed(start) if self.streams.is_some() => {
+                let mut block = Block::new();
+                let head = encode(start, scheme, &mut block);
+                Some((block, head))
+            }
+            _ => None,
+        };
+        Ok(Prepared { is_head: spec.method == "HEAD", row, usual, encoded, last })
     }
 
     /// Returns the limit by time: the duration asked for, or the length of the stages if shorter.
@@ -606,6 +636,14 @@ impl PlanBuilder {
                 self.concurrency.to_string(),
                 "it is not between 1 and 1000000 connections",
                 "ask for at least 1 connection",
+            ));
+        }
+        if let Some(streams) = self.streams.filter(|streams| !(1..=MAX_STREAMS).contains(streams)) {
+            return Err(PlanError::new(
+                "streams",
+                streams.to_string(),
+                "it is not between 1 and 10000 requests at once on a connection",
+                "ask for at least 1",
             ));
         }
         if self.requests_per_connection == Some(0) {

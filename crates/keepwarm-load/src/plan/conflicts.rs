@@ -6,7 +6,7 @@
 
 use super::target::Target;
 use super::tls::TlsSettings;
-use super::{PlanError, RequestSpec};
+use super::{ClosePolicy, PlanBuilder, PlanError, RequestSpec};
 
 /// Fields of which a request has at most one (RFC 9110; of Host, RFC 9112, section 3.2).
 const SINGLE: [&str; 10] = [
@@ -44,6 +44,50 @@ pub(super) fn tls(settings: &TlsSettings, target: &Target) -> Result<(), PlanErr
         ));
     }
     Ok(())
+}
+
+/// Fields of HTTP/1.1's connections, which HTTP/2 does not have (RFC 9113, section 8.2.2).
+const OF_CONNECTIONS: [&str; 3] = ["keep-alive", "proxy-connection", "upgrade"];
+
+/// Refuses settings that HTTP/2 has no meaning for.
+pub(super) fn http2(settings: &PlanBuilder) -> Result<(), PlanError> {
+    if settings.streams.is_none() {
+        return Ok(());
+    }
+    if !settings.keep_alive {
+        return Err(PlanError::new(
+            "keep_alive",
+            "false",
+            "HTTP/2 has no Connection: close by which a request asks for the end of its connection",
+            "leave out one of the two, or limit the requests of a connection to 1",
+        ));
+    }
+    match settings.close_policy {
+        Some(ClosePolicy::WaitPeer) => Err(PlanError::new(
+            "close_policy",
+            "wait-peer",
+            "HTTP/2 has no way to ask a server to close first",
+            "leave out one of the two",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses fields that HTTP/2 does not allow in a request.
+pub(super) fn http2_fields(spec: &RequestSpec) -> Result<(), PlanError> {
+    let wrong = |(name, value): &&(String, String)| {
+        OF_CONNECTIONS.iter().any(|field| name.eq_ignore_ascii_case(field))
+            || (name.eq_ignore_ascii_case("te") && !value.eq_ignore_ascii_case("trailers"))
+    };
+    match spec.headers.iter().find(wrong) {
+        Some((name, value)) => Err(PlanError::new(
+            "header",
+            format!("{name}: {value}"),
+            "it is a field of HTTP/1.1's connections, which HTTP/2 does not allow",
+            "leave it out, or send the request by HTTP/1.1",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a limit that connections of a single request cannot reach.

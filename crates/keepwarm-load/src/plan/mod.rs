@@ -9,6 +9,7 @@ mod csv;
 mod error;
 mod expectation;
 mod file;
+mod http2;
 mod order;
 mod request;
 mod request_file;
@@ -23,6 +24,7 @@ pub use builder::PlanBuilder;
 pub use error::PlanError;
 pub use expectation::Expectation;
 pub use file::read_file;
+pub(crate) use http2::encode;
 pub(crate) use request::{Outgoing, Part, Prepared, Start};
 pub use request_file::{RequestFileError, RequestSpec};
 pub use route::{ConnectTo, Family};
@@ -93,6 +95,8 @@ pub struct Plan {
     resolve_time: Option<Duration>,
     expectations: Vec<Expectation>,
     shows_exchange: bool,
+    /// Requests at once on each connection of HTTP/2; `None` for HTTP/1.1.
+    streams: Option<usize>,
     /// Seed of the trace ids, if requests have any.
     trace: Option<u64>,
     max_lifetime: Option<Duration>,
@@ -149,6 +153,23 @@ impl Plan {
         let schedule =
             open.course.schedule(open.arrivals, (thread, threads), requests, self.duration);
         (Pacer::Open(schedule), requests)
+    }
+
+    /// Returns true if the requests are sent by HTTP/2.
+    #[inline]
+    pub fn is_http2(&self) -> bool {
+        self.streams.is_some()
+    }
+
+    /// Returns the most requests at once on a connection: 1 with HTTP/1.1.
+    #[inline]
+    pub fn streams(&self) -> usize {
+        self.streams.unwrap_or(1)
+    }
+
+    /// Returns the scheme of the URL, in lower case.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.target.secure { "https" } else { "http" }
     }
 
     /// Returns the URL as it was given.

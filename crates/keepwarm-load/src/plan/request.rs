@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use keepwarm_http2::Block;
+
 use super::body::{BodyFile, Content};
 use super::csv::Tables;
 use super::template::{self, BODY_LENGTH, TRACE, Template};
@@ -291,6 +293,9 @@ pub(crate) struct Prepared {
     /// Index of its name among the plan's rows.
     pub(crate) row: usize,
     pub(crate) usual: Message,
+    /// The head of `usual` in the form of HTTP/2, and its length in the form of HTTP/1.1; `None` with
+    /// HTTP/1.1, and for a head that changes.
+    pub(crate) encoded: Option<(Block, usize)>,
     /// The form for the last request of a connection, if only that one has `Connection: close`.
     pub(crate) last: Option<Message>,
 }

@@ -16,8 +16,9 @@ use rustls::{
 
 use super::PlanError;
 
-/// The only protocol offered by ALPN (RFC 7301).
-const ALPN: &[u8] = b"http/1.1";
+/// The protocols of which one is offered by ALPN (RFC 7301).
+const HTTP_1: &[u8] = b"http/1.1";
+const HTTP_2: &[u8] = b"h2";
 
 /// Number of sessions that a thread remembers. There is one server, which hands out several tickets
 /// at once.
@@ -55,7 +56,7 @@ impl TlsPlan {
 }
 
 impl TlsSettings {
-    pub(crate) fn plan(&self, host: &str) -> Result<TlsPlan, PlanError> {
+    pub(crate) fn plan(&self, host: &str, is_http2: bool) -> Result<TlsPlan, PlanError> {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned()).map_err(|error| {
             PlanError::new(
@@ -87,7 +88,7 @@ impl TlsSettings {
                     .map_err(|error| unusable("tls_identity", &error))?
             }
         };
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![if is_http2 { HTTP_2 } else { HTTP_1 }.to_vec()];
         Ok(TlsPlan { config, resumes: !self.no_resumption, name })
     }
 

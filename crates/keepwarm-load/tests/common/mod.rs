@@ -2,6 +2,7 @@
 //! the server's own truth.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod frames;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};

@@ -15,7 +15,7 @@ const MOMENTS: [&str; 3] = ["before", "peak", "after"];
 const SIDES: [&str; 2] = ["client", "server"];
 
 /// Classes of failed requests, in the order of reports. Records of a load spell them so, too.
-pub const ERROR_CLASSES: [&str; 15] = [
+pub const ERROR_CLASSES: [&str; 18] = [
     "connect",
     "tls",
     "connect_timeout",
@@ -30,6 +30,9 @@ pub const ERROR_CLASSES: [&str; 15] = [
     "write",
     "body",
     "read",
+    "stream_refused",
+    "stream_reset",
+    "unprocessed",
     "unanswered",
 ];
 
@@ -109,6 +112,20 @@ const TABLE: &[Entry] = &[
     entry("conn.requests.mean", Unit::Number, "requests carried by a connection, on average"),
     entry("conn.requests.min", Unit::Count, "the fewest"),
     entry("conn.requests.max", Unit::Count, "the most"),
+    entry(
+        "streams.at_once.mean",
+        Unit::Number,
+        "the most streams at once on a connection (--http2)",
+    ),
+    entry("streams.at_once.min", Unit::Count, "the fewest of all connections"),
+    entry("streams.at_once.max", Unit::Count, "the most of all connections"),
+    entry("streams.refused", Unit::Count, "streams that the server refused (REFUSED_STREAM)"),
+    entry("streams.reset", Unit::Count, "streams that the server reset with another code"),
+    entry("streams.unprocessed", Unit::Count, "streams above the last one that a GOAWAY names"),
+    entry("streams.sent_again", Unit::Count, "of these, requests sent again"),
+    entry("streams.cancelled", Unit::Count, "streams that the load reset"),
+    entry("streams.goaway", Unit::Count, "GOAWAY frames received"),
+    entry("streams.connections", Unit::Count, "connections opened because streams ran out"),
     entry(
         "lifetime.POINT",
         Unit::Time,

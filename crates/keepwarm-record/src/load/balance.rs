@@ -3,7 +3,7 @@
 //! The load checks more sums before it writes a record. These are the sums whose terms are in the
 //! record, so that a record that was edited, or merged wrongly, contradicts itself.
 
-use super::LoadRecord;
+use super::{LoadRecord, Streams};
 
 /// Seconds that no run takes: a run ends within a week, and so do the requests in flight.
 const MAX_RUN_S: f64 = 15.0 * 24.0 * 3600.0;
@@ -15,6 +15,10 @@ impl LoadRecord {
         let (requests, connections) = (&self.requests, &self.connections);
         let failed_to_connect = connections.failed.values().copied();
         let closed_by_us = connections.closed_by_us.values().copied();
+        let record_streams = connections.streams.as_ref();
+        let of_class =
+            |class: &'static str| self.errors.iter().filter(move |one| one.class == class);
+        let failed = |class| sum(of_class(class).map(|error| error.count));
         let sums = [
             (
                 "scheduled = completed + failed + unsent",
@@ -91,6 +95,26 @@ impl LoadRecord {
                 connections.opened,
                 sum([connections.lifetime_us.count, connections.still_open]),
             ),
+            (
+                "streams unprocessed = sent again + requests that failed so",
+                streams(record_streams, |one| one.unprocessed),
+                streams(record_streams, |one| one.sent_again).saturating_add(failed("unprocessed")),
+            ),
+            (
+                "streams refused = requests that failed so",
+                streams(record_streams, |one| one.refused),
+                failed("stream_refused"),
+            ),
+            (
+                "streams reset = requests that failed so",
+                streams(record_streams, |one| one.reset),
+                failed("stream_reset"),
+            ),
+            (
+                "opened for streams = of these, connections opened",
+                streams(record_streams, |one| one.opened_for_streams),
+                streams(record_streams, |one| one.opened_for_streams).min(connections.opened),
+            ),
             ("opened = connect times", connections.opened, self.connect_us.count),
         ];
         if !(0.0..MAX_RUN_S).contains(&self.elapsed_s) {
@@ -117,6 +141,11 @@ impl LoadRecord {
             )
         })
     }
+}
+
+/// Returns a number of the streams; 0 with HTTP/1.1.
+fn streams(streams: Option<&Streams>, number: fn(&Streams) -> u64) -> u64 {
+    streams.map_or(0, number)
 }
 
 /// Returns the sum that rows must have: all, or nothing where there are no rows.

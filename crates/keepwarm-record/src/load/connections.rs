@@ -36,12 +36,39 @@ pub struct Connections {
     pub still_open: u64,
     /// Requests carried by one connection.
     pub requests_per_connection: RequestsPerConnection,
+    /// Streams of HTTP/2; absent with HTTP/1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Streams>,
     /// Times from established to closed, of connections that ended within the run.
     pub lifetime_us: Distribution,
     /// True if all sums of the account hold.
     pub balanced: bool,
     /// The sum that does not hold.
     pub imbalance: Option<String>,
+}
+
+/// Streams of the connections of a load over HTTP/2. Each request written is a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Streams {
+    /// The most streams at once on one connection.
+    pub at_once: RequestsPerConnection,
+    /// The fewest streams at once that the server has allowed a connection; `None` if it has set no
+    /// limit.
+    pub limit: Option<u64>,
+    /// Streams that the server refused before any processing (REFUSED_STREAM).
+    pub refused: u64,
+    /// Streams that the server reset with another code.
+    pub reset: u64,
+    /// Streams that the server had not processed when it announced the end of their connection.
+    pub unprocessed: u64,
+    /// Of these, requests that were sent again on another connection.
+    pub sent_again: u64,
+    /// Streams that the load reset.
+    pub cancelled: u64,
+    /// GOAWAY frames received.
+    pub goaways: u64,
+    /// Connections opened because the streams of the open ones ran out.
+    pub opened_for_streams: u64,
 }
 
 /// Requests carried by one connection.

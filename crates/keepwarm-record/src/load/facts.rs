@@ -20,6 +20,7 @@ pub fn fact(record: &LoadRecord, name: &str) -> Fact {
         ("misses", "") => misses(record, Fact::count),
         ("misses", "share") => misses(record, |misses| share(misses, record.ended())),
         ("status", _) => status(record, rest),
+        ("streams", _) => streams(record, rest),
         ("conn", _) => connections(record, rest),
         ("lifetime", point) => {
             of_times(&record.connections.lifetime_us, point, "connection ended within the run")
@@ -152,6 +153,27 @@ fn connections(record: &LoadRecord, name: &str) -> Fact {
         "requests.mean" => return per_connection.mean.map_or_else(none, Fact::Known),
         "requests.min" => return per_connection.min.map_or_else(none, Fact::count),
         "requests.max" => return per_connection.max.map_or_else(none, Fact::count),
+        _ => return unknown(name),
+    })
+}
+
+/// A count of the streams of HTTP/2.
+fn streams(record: &LoadRecord, name: &str) -> Fact {
+    let Some(streams) = &record.connections.streams else {
+        return Fact::Absent("HTTP/1.1 has no streams: --http2 has".to_owned());
+    };
+    let none = || Fact::Absent("no connection was opened".to_owned());
+    Fact::count(match name {
+        "refused" => streams.refused,
+        "reset" => streams.reset,
+        "unprocessed" => streams.unprocessed,
+        "sent_again" => streams.sent_again,
+        "cancelled" => streams.cancelled,
+        "goaway" => streams.goaways,
+        "connections" => streams.opened_for_streams,
+        "at_once.mean" => return streams.at_once.mean.map_or_else(none, Fact::Known),
+        "at_once.min" => return streams.at_once.min.map_or_else(none, Fact::count),
+        "at_once.max" => return streams.at_once.max.map_or_else(none, Fact::count),
         _ => return unknown(name),
     })
 }

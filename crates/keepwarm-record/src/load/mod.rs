@@ -24,7 +24,7 @@ pub use crate::fold::Distribution;
 use crate::machine::Machine;
 
 pub use answers::Answers;
-pub use connections::{Connections, RequestsPerConnection};
+pub use connections::{Connections, RequestsPerConnection, Streams};
 pub use detail::{
     AddressRow, CapacityRecord, CapacityStep, ExpectationRecord, NotableRequest, OneRecord,
     RequestRow, StageRecord,

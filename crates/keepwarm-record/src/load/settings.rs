@@ -27,6 +27,9 @@ pub struct Settings {
     pub backlog: u64,
     /// Connections; in an open loop, the most at once.
     pub concurrency: u64,
+    /// Most requests at once on a connection of HTTP/2; absent with HTTP/1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<u64>,
     /// Threads of the load.
     pub threads: u64,
     /// False if each request has a connection of its own.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Bytes, Connections, Distribution, ErrorRecord, LoadRecord, Loader, Requests,
-    RequestsPerConnection, Stopped, Trust, Verdict,
+    RequestsPerConnection, Stopped, Streams, Trust, Verdict,
 };
 use crate::assertion::{self, Assertion, ERROR_CLASSES};
 use crate::machine::Machine;
@@ -368,20 +368,43 @@ fn connections(parts: &[LoadRecord]) -> Connections {
         timed_out: sum(parts, |part| part.connections.timed_out),
         stray_bytes: sum(parts, |part| part.connections.stray_bytes),
         still_open: sum(parts, |part| part.connections.still_open),
-        requests_per_connection: requests_per_connection(parts),
+        requests_per_connection: per_connection(parts, |connections| {
+            Some(&connections.requests_per_connection)
+        }),
+        streams: streams(parts),
         lifetime_us: distribution(parts, |part| &part.connections.lifetime_us),
         balanced: parts.iter().all(|part| part.connections.balanced),
         imbalance,
     }
 }
 
-/// Adds the requests of connections. The median needs the buckets, which an older record lacks.
-fn requests_per_connection(parts: &[LoadRecord]) -> RequestsPerConnection {
+/// Adds the streams, if the parts were sent by HTTP/2.
+fn streams(parts: &[LoadRecord]) -> Option<Streams> {
+    let all = || parts.iter().filter_map(|part| part.connections.streams.as_ref());
+    all().next()?;
+    let sum = |of: fn(&Streams) -> u64| all().map(of).fold(0, u64::saturating_add);
+    Some(Streams {
+        at_once: per_connection(parts, |one| one.streams.as_ref().map(|streams| &streams.at_once)),
+        limit: all().filter_map(|one| one.limit).min(),
+        refused: sum(|one| one.refused),
+        reset: sum(|one| one.reset),
+        unprocessed: sum(|one| one.unprocessed),
+        sent_again: sum(|one| one.sent_again),
+        cancelled: sum(|one| one.cancelled),
+        goaways: sum(|one| one.goaways),
+        opened_for_streams: sum(|one| one.opened_for_streams),
+    })
+}
+
+/// Adds a number that each connection has. The median needs the buckets, which an older record lacks.
+fn per_connection(
+    parts: &[LoadRecord],
+    number: fn(&Connections) -> Option<&RequestsPerConnection>,
+) -> RequestsPerConnection {
     let each: Vec<Distribution> = parts
         .iter()
-        .map(|part| {
-            let RequestsPerConnection { min, mean, max, ref buckets, .. } =
-                part.connections.requests_per_connection;
+        .filter_map(|part| Some((part, number(&part.connections)?)))
+        .map(|(part, &RequestsPerConnection { min, mean, max, ref buckets, .. })| {
             let count = if mean.is_some() { part.connections.opened } else { 0 };
             Distribution {
                 count,

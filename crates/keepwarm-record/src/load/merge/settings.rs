@@ -9,13 +9,14 @@ const MAX_SHARES: u64 = 10_000;
 /// A setting that the parts of one load share: its key, and its value as text.
 type Shared = (&'static str, fn(&Settings) -> String);
 
-const SHARED: [Shared; 10] = [
+const SHARED: [Shared; 11] = [
     ("settings.url", |one| one.url.clone()),
     ("settings.method", |one| one.method.clone()),
     ("settings.open_loop", |one| one.open_loop.to_string()),
     ("settings.keep_alive", |one| one.keep_alive.to_string()),
     ("settings.close_policy", |one| one.close_policy.clone()),
     ("settings.requests_per_connection", |one| or_none(one.requests_per_connection)),
+    ("settings.streams", |one| or_none(one.streams)),
     ("settings.timeout_s", |one| one.timeout_s.to_string()),
     ("settings.max_lifetime_s", |one| seconds_or_none(one.max_lifetime_s)),
     ("settings.dns_ttl_s", |one| seconds_or_none(one.dns_ttl_s)),
@@ -71,6 +72,7 @@ pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
         schedule: schedule(&parts.iter().map(|part| &part.settings).collect::<Vec<_>>()),
         backlog: sum(|one| one.backlog),
         concurrency: sum(|one| one.concurrency),
+        streams: same.streams,
         threads: sum(|one| one.threads),
         keep_alive: same.keep_alive,
         close_policy: same.close_policy,
