@@ -17,6 +17,7 @@ const MAX_KNOWN: usize = 1024;
 
 /// A complete response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// The status code.
     pub status: u16,
@@ -28,6 +29,7 @@ pub struct Counts {
 
 /// The result of a call to [`Counter::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fed {
     /// Bytes that belong to this response. Fewer than given only if it is complete.
     pub consumed: usize,

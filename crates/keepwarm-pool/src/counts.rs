@@ -8,6 +8,7 @@ use crate::{CloseReason, Closer, RejectReason};
 /// `opened = active + idle + closed()`, `dials = dialing + dials_failed + opened` and
 /// `checkouts = assigned_new + reused + rejected() + cancelled + waiting`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Checkouts asked for.
     pub checkouts: u64,

@@ -22,6 +22,7 @@ const REMEMBERED: usize = 4;
 
 /// Idle connections that the server closed, by the cause that the pattern of the closes shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IdleCloses {
     /// Connections closed after a common idle time, again and again: an idle timeout.
     pub by_timeout: u64,

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let port: u16 = arguments.next().ok_or("usage: who_closed PORT [SECONDS]")?.parse()?;
     let seconds: u64 = arguments.next().as_deref().unwrap_or("10").parse()?;
-    let watch = Watch::start(Scope { port: Some(port), ..Scope::default() })?;
+    let watch = Watch::start(Scope::of_port(port))?;
     std::thread::sleep(Duration::from_secs(seconds));
     // Sockets that are closing now get a moment to finish.
     let report = watch.finish(Duration::from_millis(200))?;

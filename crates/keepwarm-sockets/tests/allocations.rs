@@ -66,9 +66,9 @@ fn play(listener: &TcpListener, watch: &Watch, closed: &mut u64) {
 #[test]
 fn dying_socket_costs_no_allocation() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = Some(listener.local_addr().unwrap().port());
+    let port = listener.local_addr().unwrap().port();
     for traced in [false, true] {
-        let scope = Scope { port, ..Scope::default() };
+        let scope = Scope::of_port(port);
         let watch = if traced { Watch::start_traced(scope) } else { Watch::start(scope) }.unwrap();
         let mut closed = 0;
         // Tables and buffers grow to their size.

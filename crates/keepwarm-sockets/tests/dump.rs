@@ -13,7 +13,7 @@ use keepwarm_sockets::{
 use keepwarm_testkit::churn::{Family, Upstream, Way};
 
 fn either(port: u16) -> Vec<Socket> {
-    dump(&Filter { either_port: Some(port), with_info: true, ..Filter::default() }).unwrap()
+    dump(&Filter::default().with_either_port(port).with_info()).unwrap()
 }
 
 /// Returns the port's sockets once every close is complete (the kernel may be behind).
@@ -99,17 +99,17 @@ fn kernel_filters_states_and_ports() {
     let _held: Vec<_> = (0..3).map(|_| upstream.connect().unwrap()).collect();
     let closed = time_waits(&mut upstream, 2);
     let rows = |filter: Filter| dump(&filter).unwrap();
-    let all = Filter { either_port: Some(port), ..Filter::default() };
-    let waiting = rows(Filter { states: State::TimeWait.into(), ..all }).len();
+    let all = Filter::default().with_either_port(port);
+    let waiting = rows(all.with_states(State::TimeWait)).len();
     assert_eq!(waiting, closed.unwrap_or(waiting));
-    assert_eq!(rows(Filter { states: State::Listen.into(), ..all }).len(), 1);
+    assert_eq!(rows(all.with_states(State::Listen)).len(), 1);
     let two = States::of(&[State::TimeWait, State::Established]);
-    assert_eq!(rows(Filter { states: two, ..all }).len(), 6 + waiting);
-    let to = Filter { remote_port: Some(port), ..Filter::default() };
-    assert_eq!(rows(Filter { states: State::Established.into(), ..to }).len(), 3);
-    let from = Filter { local_port: Some(port), ..Filter::default() };
-    assert_eq!(rows(Filter { states: State::Established.into(), ..from }).len(), 3);
-    assert!(rows(Filter { states: States::NONE, ..all }).is_empty());
+    assert_eq!(rows(all.with_states(two)).len(), 6 + waiting);
+    let to = Filter::default().with_remote_port(port);
+    assert_eq!(rows(to.with_states(State::Established)).len(), 3);
+    let from = Filter::default().with_local_port(port);
+    assert_eq!(rows(from.with_states(State::Established)).len(), 3);
+    assert!(rows(all.with_states(States::NONE)).is_empty());
     // Without a filter they are among everything else.
     let unfiltered = rows(Filter::default());
     let ours = unfiltered.iter().filter(|row| row.side(port).is_some()).count();
@@ -139,16 +139,16 @@ fn kernel_counts_the_rows_of_a_scope() {
                     (side != Some(Side::Server) && at(row.remote))
                         || (side != Some(Side::Client) && at(row.local))
                 });
-                let scope = Scope { port: Some(port), ip, side };
+                let scope = Scope::of_port(port).with_ip(ip).with_side(side);
                 for either_port in [None, Some(port)] {
-                    let filter = Filter { states, either_port, ..Filter::default() };
+                    let filter = Filter::of_states(states).with_either_port(either_port);
                     let counted = count_sockets(&filter, &scope).unwrap();
                     assert_eq!(counted, expected.clone().count() as u64, "{family:?} {scope:?}");
                 }
             }
         }
-        let by_address = Scope { ip: Some(here), ..Scope::default() };
-        let filter = Filter { states, ..Filter::default() };
+        let by_address = Scope::default().with_ip(here);
+        let filter = Filter::of_states(states);
         assert!(count_sockets(&filter, &by_address).unwrap() >= 8, "{family:?}");
     }
 }

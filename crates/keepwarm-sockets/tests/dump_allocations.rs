@@ -44,10 +44,9 @@ fn allocated<T>(call: impl FnOnce() -> T) -> (usize, usize, T) {
 #[test]
 fn count_allocates_nothing_per_socket() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
-    let port = Some(upstream.port());
-    let filter =
-        Filter { states: State::Established.into(), either_port: port, ..Filter::default() };
-    let scope = Scope { port, ..Scope::default() };
+    let port = upstream.port();
+    let filter = Filter::of_states(State::Established).with_either_port(port);
+    let scope = Scope::of_port(port);
     let number = || allocated(|| count(&filter, &scope).unwrap());
     let mut held: Vec<Connection> = vec![upstream.connect().unwrap()];
     let few = number();

@@ -26,7 +26,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn on_port(port: u16) -> Scope {
-    Scope { port: Some(port), ..Scope::default() }
+    Scope::of_port(port)
 }
 
 #[track_caller]
@@ -121,10 +121,10 @@ fn scope_leaves_other_connections_out() {
     let _alone = alone();
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let port = upstream.port();
-    let here = Scope { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..on_port(port) };
-    let dst = Watch::start(Scope { side: Some(Side::Client), ..here }).unwrap();
-    let elsewhere = "192.0.2.1".parse().unwrap();
-    let other = Watch::start(Scope { ip: Some(elsewhere), ..on_port(port) }).unwrap();
+    let here = on_port(port).with_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let dst = Watch::start(here.with_side(Side::Client)).unwrap();
+    let elsewhere: IpAddr = "192.0.2.1".parse().unwrap();
+    let other = Watch::start(on_port(port).with_ip(elsewhere)).unwrap();
     upstream.play(Way::ClientFin, N, 1).unwrap();
     assert_eq!(other.finish(SETTLE).unwrap().destinations, []);
     let report = dst.finish(SETTLE).unwrap();
@@ -388,7 +388,7 @@ fn folding_keeps_the_busiest_and_all_counts() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let any = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = any.local_addr().unwrap().port();
-    let watch = Watch::start(Scope { side: Some(Side::Client), ..Scope::default() }).unwrap();
+    let watch = Watch::start(Scope::default().with_side(Side::Client)).unwrap();
     upstream.play(Way::ClientFin, N, 1).unwrap();
     // All of 127/8 is loopback: there are enough destinations.
     let many = 2_500_u64;

@@ -89,8 +89,10 @@ fn seen(
     let address = SocketAddr::new(wire.server_ip(false), port);
     let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
     let host: &Namespace = if watched == Side::Client { &wire.client } else { &wire.server };
-    let port = Some(port).filter(|_| matches!(ports, Ports::One));
-    let scope = Scope { port, ..Scope::default() };
+    let scope = match ports {
+        Ports::One => Scope::of_port(port),
+        Ports::All => Scope::default(),
+    };
     let watch = host.inside(|| Ok(Watch::start(scope).unwrap())).unwrap();
     for (way, first, count) in closes {
         for _ in 0..*count {

@@ -239,7 +239,7 @@ fn time_wait_counts_those_of_the_window() {
     // The kernel may have removed some: a pair that was used again, an RST, a full table. So the
     // truth is the rows of now, recognised by the clients' ports.
     let states = States::of(&[State::TimeWait]);
-    let filter = Filter { states, local_port: Some(port), ..Filter::default() };
+    let filter = Filter::of_states(states).with_local_port(port);
     let rows = dump(&filter).unwrap();
     let count = |ports: &HashSet<u16>| {
         rows.iter().filter(|row| ports.contains(&row.remote.port())).count() as u64

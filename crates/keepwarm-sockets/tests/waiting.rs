@@ -24,7 +24,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn on_port(port: u16) -> Scope {
-    Scope { port: Some(port), ..Scope::default() }
+    Scope::of_port(port)
 }
 
 #[track_caller]

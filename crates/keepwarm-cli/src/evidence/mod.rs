@@ -337,8 +337,8 @@ mod tests {
     #[test]
     fn failed_self_test_withholds_findings() {
         let mut upstream = Upstream::listen(Family::V4).unwrap();
-        let port = Some(upstream.port());
-        let watch = Watch::start(Scope { port, ..Scope::default() }).unwrap();
+        let port = upstream.port();
+        let watch = Watch::start(Scope::of_port(port)).unwrap();
         upstream.play(Way::ClientFin, 100, 1).unwrap();
         let seen = watch.finish(Duration::from_secs(5)).unwrap();
         let mut test = SelfTest::check().unwrap();

@@ -308,7 +308,7 @@ fn sides(sides: BySide<u64>) -> Sides {
 
 #[cfg(test)]
 mod tests {
-    use keepwarm_sockets::{ConnectionCloses, RequestsPerConnection};
+    use keepwarm_sockets::ConnectionCloses;
 
     use super::*;
 
@@ -318,13 +318,9 @@ mod tests {
         (report.port, report.opened) = (443, 3);
         report.closed =
             ConnectionCloses { client_fin: 2, client_rst: 1, ..ConnectionCloses::default() };
-        report.requests = RequestsPerConnection {
-            connections: 3,
-            total: 36,
-            mean: Some(12.0),
-            p50: Some(12),
-            max: Some(12),
-        };
+        let requests = &mut report.requests;
+        (requests.connections, requests.total, requests.mean) = (3, 36, Some(12.0));
+        (requests.p50, requests.max) = (Some(12), Some(12));
         report
     }
 

@@ -87,7 +87,7 @@ impl Hops {
         // Before the window, for a storm of closes may drown the self-test.
         self_test();
         for port in &shared.ports {
-            let scope = Scope { port: Some(*port), ..Scope::default() };
+            let scope = Scope::of_port(*port);
             let watch = Watch::start(scope).map_err(|error| Failure::from(&error))?;
             shared.watched().watches.push((*port, watch));
         }
@@ -195,7 +195,7 @@ impl Shared {
     /// were dropped.
     fn dump(&self) -> Result<bool, keepwarm_sockets::Error> {
         let only = if let [port] = self.ports[..] { Some(port) } else { None };
-        let filter = Filter { states: States::CONNECTED, either_port: only, ..Filter::default() };
+        let filter = Filter::of_states(States::CONNECTED).with_either_port(only);
         let at_s = self.began.elapsed().as_secs_f64();
         let sockets = dump(&filter)?;
         let mut sampled = self.lock();

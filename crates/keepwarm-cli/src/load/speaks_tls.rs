@@ -33,11 +33,7 @@ const HELLO: [u8; 54] = [
 ];
 
 pub(super) fn speaks_tls(port: u16) -> bool {
-    let listeners = Filter {
-        states: States::of(&[State::Listen]),
-        local_port: Some(port),
-        ..Filter::default()
-    };
+    let listeners = Filter::of_states(States::of(&[State::Listen])).with_local_port(port);
     // A refused dump leaves no listener, and the port number decides.
     let listeners = dump(&listeners).unwrap_or_default();
     match listeners.first() {

@@ -84,18 +84,18 @@ mod tests {
         let (none, client, server) = (None, Some(Side::Client), Some(Side::Server));
         for (words, scope) in [
             (&[][..], Scope::default()),
-            (&[":8081"], Scope { port: Some(8081), ..Scope::default() }),
-            (&["8081"], Scope { port: Some(8081), ..Scope::default() }),
-            (&["dst 443"], Scope { port: Some(443), side: client, ip: None }),
-            (&["10.0.0.5"], Scope { ip: ip("10.0.0.5"), ..Scope::default() }),
-            (&["10.0.0.5:443"], Scope { ip: ip("10.0.0.5"), port: Some(443), side: none }),
-            (&["[::1]:443"], Scope { ip: ip("::1"), port: Some(443), side: none }),
-            (&["dst", "::1"], Scope { ip: ip("::1"), port: None, side: client }),
-            (&["dst 10.0.0.5:443"], Scope { ip: ip("10.0.0.5"), port: Some(443), side: client }),
-            (&["src", ":80"], Scope { port: Some(80), side: server, ip: None }),
-            (&["::ffff:10.0.0.5"], Scope { ip: ip("10.0.0.5"), ..Scope::default() }),
+            (&[":8081"], Scope::of_port(8081)),
+            (&["8081"], Scope::of_port(8081)),
+            (&["dst 443"], Scope::of_port(443).with_side(client)),
+            (&["10.0.0.5"], Scope::default().with_ip(ip("10.0.0.5"))),
+            (&["10.0.0.5:443"], Scope::of_port(443).with_ip(ip("10.0.0.5")).with_side(none)),
+            (&["[::1]:443"], Scope::of_port(443).with_ip(ip("::1")).with_side(none)),
+            (&["dst", "::1"], Scope::default().with_ip(ip("::1")).with_side(client)),
+            (&["dst 10.0.0.5:443"], Scope::of_port(443).with_ip(ip("10.0.0.5")).with_side(client)),
+            (&["src", ":80"], Scope::of_port(80).with_side(server)),
+            (&["::ffff:10.0.0.5"], Scope::default().with_ip(ip("10.0.0.5"))),
             // All of it is the address, though a port may have been meant.
-            (&["::1:443"], Scope { ip: ip("::1:443"), ..Scope::default() }),
+            (&["::1:443"], Scope::default().with_ip(ip("::1:443"))),
         ] {
             assert_eq!(read(words), Ok(scope), "{words:?}");
         }

@@ -123,7 +123,7 @@ fn count_state(
     scope: Scope,
     level: WatchLevel,
 ) -> Result<(), Failure> {
-    let filter = Filter { states: state.into(), either_port: scope.port, ..Filter::default() };
+    let filter = Filter::of_states(state).with_either_port(scope.port);
     let found = source::count(level, &filter, &scope)?;
     output::print(&format!("{found}\n"))
 }

@@ -59,7 +59,7 @@ mod tests {
         let own = TcpListener::bind("127.0.0.1:0").unwrap();
         let _client = std::net::TcpStream::connect(own.local_addr().unwrap()).unwrap();
         let ip = Some(own.local_addr().unwrap().ip());
-        let seen = dump_once(Scope { ip, ..Scope::default() }).unwrap().destinations;
+        let seen = dump_once(Scope::default().with_ip(ip)).unwrap().destinations;
         let one = |port, opened| {
             let service = Some(([127, 0, 0, 1], port).into());
             let mut one = seen[0].clone();

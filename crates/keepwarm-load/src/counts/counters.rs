@@ -140,6 +140,7 @@ impl AddAssign<&Counts> for Counts {
 /// A sum of the run that does not hold. It is a defect of the load generator, to be reported with
 /// the run and never hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Imbalance {
     /// The sum, in words.
     pub sum: &'static str,

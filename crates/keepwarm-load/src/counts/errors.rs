@@ -247,6 +247,7 @@ impl fmt::Display for Errno {
 /// A kind of failure: class, errno, and the server's protocol if it is another one. Names no port, so that thousands of failures from thousands
 /// of ports are one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct ErrorKey {
     /// How the request failed.
     pub class: ErrorClass,

@@ -29,10 +29,11 @@ const ENOENT: i32 = 2;
 ///
 /// ```
 /// use keepwarm_sockets::{Filter, State};
-/// let filter = Filter { states: State::TimeWait.into(), either_port: Some(8081), ..Filter::default() };
+/// let filter = Filter::of_states(State::TimeWait).with_either_port(8081);
 /// # let _ = filter;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Filter {
     /// Only sockets in one of these states. Without LISTEN the kernel skips its second table.
     pub states: States,
@@ -55,6 +56,43 @@ impl Default for Filter {
             either_port: None,
             with_info: false,
         }
+    }
+}
+
+impl Filter {
+    /// Selects sockets in one of these states.
+    pub fn of_states(states: impl Into<States>) -> Filter {
+        Filter { states: states.into(), ..Filter::default() }
+    }
+
+    /// Selects these states instead.
+    #[must_use]
+    pub fn with_states(self, states: impl Into<States>) -> Filter {
+        Filter { states: states.into(), ..self }
+    }
+
+    /// Narrows the selection to a port, local or remote; `None` widens it to all. Needs Linux 4.16.
+    #[must_use]
+    pub fn with_either_port(self, port: impl Into<Option<u16>>) -> Filter {
+        Filter { either_port: port.into(), ..self }
+    }
+
+    /// Narrows the selection to a local port; `None` widens it to all.
+    #[must_use]
+    pub fn with_local_port(self, port: impl Into<Option<u16>>) -> Filter {
+        Filter { local_port: port.into(), ..self }
+    }
+
+    /// Narrows the selection to a remote port; `None` widens it to all.
+    #[must_use]
+    pub fn with_remote_port(self, port: impl Into<Option<u16>>) -> Filter {
+        Filter { remote_port: port.into(), ..self }
+    }
+
+    /// Also fetches `tcp_info` of every row.
+    #[must_use]
+    pub fn with_info(self) -> Filter {
+        Filter { with_info: true, ..self }
     }
 }
 

@@ -275,6 +275,7 @@ pub struct ListenQueue {
 
 /// Local ports taken towards one service from the source address that has taken most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PortsTaken {
     /// The source address.
     pub source: IpAddr,

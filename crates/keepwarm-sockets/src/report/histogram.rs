@@ -33,6 +33,7 @@ impl Debug for Histogram {
 
 /// The range in which most values of a [`Histogram`] lie together.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Cluster {
     /// The median of the cluster.
     pub centre: u32,

@@ -125,6 +125,7 @@ impl Tracing {
 /// The connections that a [`Watch`](crate::Watch) is about. Conditions are joined by *and*; the
 /// default is every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Scope {
     /// Only services on this port.
     pub port: Option<u16>,
@@ -138,6 +139,18 @@ impl Scope {
     /// Makes the scope of services on `port`, from both sides.
     pub fn of_port(port: u16) -> Scope {
         Scope { port: Some(port), ..Scope::default() }
+    }
+
+    /// Narrows the scope to services at an address; `None` widens it to all addresses.
+    #[must_use]
+    pub fn with_ip(self, ip: impl Into<Option<IpAddr>>) -> Scope {
+        Scope { ip: ip.into(), ..self }
+    }
+
+    /// Narrows the scope to connections of which this host is `side`; `None` widens it to both.
+    #[must_use]
+    pub fn with_side(self, side: impl Into<Option<Side>>) -> Scope {
+        Scope { side: side.into(), ..self }
     }
 
     /// Returns whether a row can belong to a service in scope: the service's address is the remote

@@ -93,6 +93,7 @@ pub struct PortReport {
 /// Covers the connections opened in the window, closed or not, and those that were open before and
 /// carried at least one request in it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct RequestsPerConnection {
     /// Connections with known numbers.
     pub connections: u64,

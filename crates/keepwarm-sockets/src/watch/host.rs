@@ -29,7 +29,7 @@ use crate::watch::{filter, new_tracker};
 /// ```no_run
 /// use std::time::Duration;
 /// use keepwarm_sockets::{Scope, Watch};
-/// let watch = Watch::start(Scope { port: Some(8081), ..Scope::default() })?;
+/// let watch = Watch::start(Scope::of_port(8081))?;
 /// std::thread::sleep(Duration::from_secs(10));
 /// for destination in watch.finish(Duration::from_millis(200))?.destinations {
 ///     println!("{:?} {:?}", destination.service, destination.closed);

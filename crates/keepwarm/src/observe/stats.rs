@@ -267,6 +267,7 @@ impl OriginStats {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct CloseCount {
     /// The reason.
     #[cfg_attr(feature = "serde", serde(serialize_with = "reason_name"))]
