@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use keepwarm_record::duration::parse_length;
+
 use crate::protocol::{MAX_WORKERS, check_name};
 
 /// Puts one HTTP load on a target from many machines. NATS is their meeting place.
@@ -85,6 +87,18 @@ pub(crate) struct ServerOptions {
     pub(crate) tls_key: Option<PathBuf>,
 }
 
+impl ServerOptions {
+    /// Returns the files of TLS by the names of their options.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let files = [
+            ("--tls-ca", &self.tls_ca),
+            ("--tls-cert", &self.tls_cert),
+            ("--tls-key", &self.tls_key),
+        ];
+        files.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?)))
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerOptions {
     #[command(flatten)]
@@ -109,7 +123,7 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_connections: u64,
 
     /// Longest load that a plan may ask for; a plan without an end is refused
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_length)]
     pub(crate) max_duration: Duration,
 
     /// Public NKeys of coordinators whose plans are carried out, separated by commas [default: any
@@ -118,7 +132,7 @@ pub(crate) struct WorkerOptions {
     pub(crate) coordinator: Vec<String>,
 
     /// How long the load goes on while the server cannot be reached
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_length)]
     pub(crate) orphan: Duration,
 
     /// Directory that keeps the record of each run [default: a new one among temporary files]
@@ -150,7 +164,7 @@ pub(crate) struct RunOptions {
     pub(crate) run: Option<String>,
 
     /// How long to wait for enough workers
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_length)]
     pub(crate) wait: Duration,
 
     /// Workers that may be lost before the run ends; the load is then smaller than declared, and
@@ -185,26 +199,8 @@ pub(crate) struct LookOptions {
     pub(crate) server: ServerOptions,
 
     /// How long to wait for answers
-    #[arg(long = "for", value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "1s", value_parser = parse_length)]
     pub(crate) window: Duration,
-}
-
-/// Parses `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    const WRONG: &str = "not a duration: write 500ms, 10s, 2m or 1h";
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(WRONG.to_owned()),
-    };
-    let number: f64 = digits.trim().parse().map_err(|_| WRONG.to_owned())?;
-    match Duration::try_from_secs_f64(number * unit) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("it is zero, or beyond all time: write 500ms, 10s, 2m or 1h".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -215,15 +211,5 @@ mod tests {
     fn command_line_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_parse_or_say_why() {
-        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("3", 3_000)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "s", "-1s", "0", "10d", "1e400"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
     }
 }

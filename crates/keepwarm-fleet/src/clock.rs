@@ -4,14 +4,15 @@
 //! Cristian's method (1989): of several round trips the shortest bounds the error best. Wall clocks
 //! are never compared.
 
+use std::time::Duration;
+
 /// Round trips of one comparison.
 pub(crate) const ROUND_TRIPS: usize = 16;
 
-/// Returns CLOCK_MONOTONIC in nanoseconds.
+/// Returns CLOCK_MONOTONIC in nanoseconds. It is never negative.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+    Duration::try_from(now).map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// One round trip: the own clock before and after, the other's in between.

@@ -7,11 +7,13 @@
 mod course;
 mod outcome;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::kv::{self, Store};
 use async_nats::jetstream::{object_store, stream};
 use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::args::RunOptions;
@@ -21,7 +23,7 @@ use crate::link::Link;
 use crate::load::{self, Description};
 use crate::local::Local;
 use crate::protocol::{self, Answer, PROTOCOL, RunPlan, StopKind, WorkerState, decode, encode};
-use crate::{keys, look, say};
+use crate::{keys, look, say, signals};
 use course::Course;
 
 /// How long the places of a run stay at the server after a coordinator that never removed them.
@@ -33,8 +35,11 @@ const EXPIRES: Duration = Duration::from_secs(120);
 /// Time that workers have to join once they are called.
 const JOINING: Duration = Duration::from_secs(30);
 
-/// From the last join to the start.
+/// From the last join to the start, without a warm-up.
 const LEAD: Duration = Duration::from_secs(2);
+
+/// Workers that join at a time: their questions for the clock would wait for each other.
+const AT_ONCE: usize = 16;
 
 /// The most bytes of all results of a run at the server.
 const MAX_RESULTS: i64 = 1 << 30;
@@ -44,17 +49,48 @@ const MAX_CLOCK_ERROR: Duration = Duration::from_millis(5);
 
 /// Coordinates one run; returns the exit code.
 pub(crate) async fn run(mut options: RunOptions) -> Result<u8, Failure> {
+    let signals = signals::count()?;
     let (arguments, assertions) = split_assertions(&options.load);
     let description = load::check(&arguments, &[]).await?;
-    let Some(count) = options.local else {
-        return coordinate(&options, &arguments, &assertions, &description).await;
-    };
-    let local = Local::start(count, &description.addresses).await?;
+    let task = Task { arguments, assertions, description, signals };
+    let Some(count) = options.local else { return coordinate(&options, &task).await };
+    let local = Local::start(count, &task.description.addresses).await?;
     options.server = local.server.clone();
     options.workers = count;
-    let result = coordinate(&options, &arguments, &assertions, &description).await;
+    let result = coordinate(&options, &task).await;
     local.end().await;
     result
+}
+
+/// A load to carry out, and the signals that end it.
+#[derive(Debug)]
+pub(crate) struct Task {
+    arguments: Vec<String>,
+    assertions: Vec<String>,
+    description: Description,
+    signals: watch::Receiver<u32>,
+}
+
+impl Task {
+    /// Returns the time from the last join to the start: each worker warms up before it.
+    fn lead(&self) -> Duration {
+        LEAD + Duration::try_from_secs_f64(self.description.warm_up_s).unwrap_or_default()
+    }
+
+    /// Does `work`, unless a signal comes before it is done.
+    async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut signals = self.signals.clone();
+        tokio::select! {
+            biased;
+            Ok(_) = signals.wait_for(|count| *count > 0) => {
+                Err(Failure::new(Exit::Interrupted, "interrupted before the start"))
+            }
+            done = work => done,
+        }
+    }
 }
 
 /// Takes `--assert` out of the arguments of a load: assertions are judged by the merged record.
@@ -73,34 +109,22 @@ fn split_assertions(load: &[String]) -> (Vec<String>, Vec<String>) {
     (arguments, assertions)
 }
 
-async fn coordinate(
-    options: &RunOptions,
-    arguments: &[String],
-    assertions: &[String],
-    description: &Description,
-) -> Result<u8, Failure> {
+async fn coordinate(options: &RunOptions, task: &Task) -> Result<u8, Failure> {
     let link = Link::open(&options.server, "keepwarm coordinator").await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let run =
         options.run.clone().unwrap_or_else(|| format!("{}-{}", now.as_secs(), std::process::id()));
-    let workers = gather(&link, options).await?;
+    let workers = task.unless_interrupted(gather(&link, options)).await?;
     let plan = RunPlan {
         run: run.clone(),
         protocol: PROTOCOL,
         version: load::version().await?,
-        arguments: arguments.to_owned(),
+        arguments: task.arguments.clone(),
         workers: workers.clone(),
         expires_unix_s: (now + options.wait + EXPIRES).as_secs(),
     };
     let places = Places::make(&link, &plan).await?;
-    let result = async {
-        let offsets = join(&link, &places.bucket, &plan, description).await?;
-        let mut course = Course::new(&link, &places, &plan, options, description, offsets).await?;
-        course.start().await?;
-        let finished = course.watch().await?;
-        outcome::show(&finished, &plan, options, assertions).await
-    }
-    .await;
+    let result = follow(&link, &places, &plan, options, task).await;
     if result.is_err() {
         let stop = places.bucket.create("stop", encode(&StopKind::Abort));
         let _ = tokio::time::timeout(Duration::from_secs(2), stop).await;
@@ -110,6 +134,21 @@ async fn coordinate(
     let removal = places.remove(&link);
     let _ = tokio::time::timeout(Duration::from_secs(5), removal).await;
     result
+}
+
+/// From the call of the workers to the report.
+async fn follow(
+    link: &Link,
+    places: &Places,
+    plan: &RunPlan,
+    options: &RunOptions,
+    task: &Task,
+) -> Result<u8, Failure> {
+    let joined = task.unless_interrupted(join(link, places, plan, &task.description)).await?;
+    let mut course = Course::new(link, places, plan, options, task, joined).await?;
+    course.start().await?;
+    let finished = course.watch().await?;
+    outcome::show(finished, places, plan, options, &task.assertions).await
 }
 
 /// Waits for enough free workers, and returns their names in order.
@@ -147,6 +186,8 @@ async fn gather(link: &Link, options: &RunOptions) -> Result<Vec<String>, Failur
 /// The bucket, the stream and the store of one run.
 pub(crate) struct Places {
     run: String,
+    /// Digest of the plan that every worker has to have accepted.
+    digest: String,
     pub(crate) bucket: Store,
     pub(crate) results: stream::Stream,
     pub(crate) records: object_store::ObjectStore,
@@ -200,7 +241,7 @@ impl Places {
         };
         let records = link.jetstream.create_object_store(records).await;
         let records = records.map_err(|error| failed("cannot make the run's store", &error))?;
-        Ok(Self { run: run.clone(), bucket, results, records })
+        Ok(Self { run: run.clone(), digest: keys::digest(&signed), bucket, results, records })
     }
 
     async fn remove(&self, link: &Link) {
@@ -227,14 +268,72 @@ pub(crate) struct Joined {
 /// Calls the workers, answers their questions for the clock, and waits until all have joined.
 async fn join(
     link: &Link,
-    bucket: &Store,
+    places: &Places,
     plan: &RunPlan,
     description: &Description,
 ) -> Result<Joined, Failure> {
     let failed = |error: &dyn std::fmt::Display| link.failed("cannot call the workers", &error);
+    let states = places.bucket.watch_with_history("worker.*").await;
+    let mut states = states.map_err(|error| failed(&error))?;
+    answer_clocks(link, plan).await?;
+    let mut joined = Joined { clock_error: Duration::ZERO, cores: 0 };
+    let mut uncalled = plan.workers.iter();
+    let mut missing: BTreeSet<&str> = BTreeSet::new();
+    let mut deadline = Instant::now() + JOINING;
+    loop {
+        while missing.len() < AT_ONCE
+            && let Some(worker) = uncalled.next()
+        {
+            call(link, plan, worker).await?;
+            missing.insert(worker);
+        }
+        if missing.is_empty() {
+            break;
+        }
+        let Ok(Some(Ok(entry))) = timeout_at(deadline, states.next()).await else {
+            let names: Vec<&str> = missing.into_iter().collect();
+            let message = format!("not joined within {JOINING:?}: {}", names.join(", "));
+            return Err(Failure::new(Exit::Unreachable, message));
+        };
+        let name = entry.key.trim_start_matches("worker.");
+        match decode(&entry.value, "the state of a worker")? {
+            WorkerState::Failed { message, exit } => {
+                let exit = if exit == 8 { Exit::Child } else { Exit::Usage };
+                return Err(Failure::new(exit, format!("worker {name} refuses: {message}")));
+            }
+            WorkerState::Joined { clock_error_ns, cores, plan_digest, .. } => {
+                if plan_digest != places.digest {
+                    let message = format!(
+                        "worker {name} has accepted another plan: its digest is {plan_digest}, not {}",
+                        places.digest
+                    );
+                    return Err(Failure::new(Exit::Usage, message));
+                }
+                joined.clock_error = joined.clock_error.max(Duration::from_nanos(clock_error_ns));
+                joined.cores += cores;
+                missing.remove(name);
+                deadline = Instant::now() + JOINING;
+            }
+            WorkerState::Running { .. } | WorkerState::Final => {}
+        }
+    }
+    refuse_uncertain(joined.clock_error, description)?;
+    say(&format!(
+        "run {}: {} of {} workers joined ({} cores), plans agree, clocks within {:.1} ms, start in {:.0} s",
+        plan.run,
+        plan.workers.len(),
+        plan.workers.len(),
+        joined.cores,
+        joined.clock_error.as_secs_f64() * 1e3,
+        LEAD.as_secs_f64() + description.warm_up_s
+    ));
+    Ok(joined)
+}
+
+/// Answers the workers' questions for the coordinator's clock, until the end of the process.
+async fn answer_clocks(link: &Link, plan: &RunPlan) -> Result<(), Failure> {
     let clock = link.client.subscribe(protocol::clock(&plan.run)).await;
-    let mut clock = clock.map_err(|error| failed(&error))?;
-    let mut states = bucket.watch_with_history("worker.*").await.map_err(|error| failed(&error))?;
+    let mut clock = clock.map_err(|error| link.failed("cannot answer for the clock", &error))?;
     let client = link.client.clone();
     tokio::spawn(async move {
         while let Some(question) = clock.next().await {
@@ -243,60 +342,37 @@ async fn join(
             }
         }
     });
-    for worker in &plan.workers {
-        let reply = link.client.request(protocol::call(worker), plan.run.clone().into()).await;
-        let reply = reply.map_err(|error| {
-            Failure::new(Exit::Unreachable, format!("worker {worker} does not answer: {error}"))
-        })?;
-        if let Answer::Refused(why) = decode(&reply.payload, "the answer of a worker")? {
-            return Err(Failure::new(Exit::Unreachable, why));
-        }
+    Ok(())
+}
+
+/// Calls one worker.
+async fn call(link: &Link, plan: &RunPlan, worker: &str) -> Result<(), Failure> {
+    let reply = link.client.request(protocol::call(worker), plan.run.clone().into()).await;
+    let reply = reply.map_err(|error| {
+        Failure::new(Exit::Unreachable, format!("worker {worker} does not answer: {error}"))
+    })?;
+    match decode(&reply.payload, "the answer of a worker")? {
+        Answer::Joining => Ok(()),
+        Answer::Refused(why) => Err(Failure::new(Exit::Unreachable, why)),
     }
-    let deadline = Instant::now() + JOINING;
-    let mut joined = Joined { clock_error: Duration::ZERO, cores: 0 };
-    let mut missing: Vec<&String> = plan.workers.iter().collect();
-    while !missing.is_empty() {
-        let Ok(Some(Ok(entry))) = timeout_at(deadline, states.next()).await else {
-            let names: Vec<&str> = missing.iter().map(|name| name.as_str()).collect();
-            let message = format!("not joined within {JOINING:?}: {}", names.join(", "));
-            return Err(Failure::new(Exit::Unreachable, message));
-        };
-        let name = entry.key.trim_start_matches("worker.").to_owned();
-        match decode(&entry.value, "the state of a worker")? {
-            WorkerState::Failed { message, exit } => {
-                let exit = if exit == 8 { Exit::Child } else { Exit::Usage };
-                return Err(Failure::new(exit, format!("worker {name} refuses: {message}")));
-            }
-            WorkerState::Joined { clock_error_ns, cores, .. } => {
-                joined.clock_error = joined.clock_error.max(Duration::from_nanos(clock_error_ns));
-                joined.cores += cores;
-                missing.retain(|worker| **worker != name);
-            }
-            WorkerState::Running { .. } | WorkerState::Final => {}
-        }
-    }
+}
+
+/// Refuses a start whose instant the workers' clocks cannot agree on.
+fn refuse_uncertain(clock_error: Duration, description: &Description) -> Result<(), Failure> {
     let twentieth = description.duration_s.unwrap_or(0.0) / 20.0;
     let most = MAX_CLOCK_ERROR.max(Duration::try_from_secs_f64(twentieth).unwrap_or_default());
-    if joined.clock_error > most {
-        return Err(Failure::new(
-            Exit::Invalid,
-            format!(
-                "clocks are uncertain by {:?}, more than {most:?}: the network to the server is too \
-                 slow for a common start; use a server nearer to all",
-                joined.clock_error
-            ),
-        ));
+    if clock_error <= most {
+        return Ok(());
     }
-    say(&format!(
-        "run {}: {} of {} workers joined ({} cores), clocks within {:.1} ms, start in {} s",
-        plan.run,
-        plan.workers.len(),
-        plan.workers.len(),
-        joined.cores,
-        joined.clock_error.as_secs_f64() * 1e3,
-        LEAD.as_secs()
-    ));
-    Ok(joined)
+    Err(Failure::new(
+        Exit::Invalid,
+        format!(
+            "clocks are uncertain by {:.1} ms, more than {:.1} ms: the network to the server is too \
+             slow for a common start; use a server nearer to all, or a longer load",
+            clock_error.as_secs_f64() * 1e3,
+            most.as_secs_f64() * 1e3
+        ),
+    ))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use nkeys::KeyPair;
 
 use crate::exit::{Exit, Failure};
@@ -43,6 +43,11 @@ pub(crate) fn make(path: &Path) -> Result<String, Failure> {
     file.and_then(|mut file| writeln!(file, "{seed}"))
         .map_err(|error| failed(error.to_string()))?;
     Ok(key.public_key())
+}
+
+/// Returns the SHA-256 of a plan as it stands, in hexadecimal.
+pub(crate) fn digest(signed: &SignedPlan) -> String {
+    HEXLOWER.encode(ring::digest::digest(&ring::digest::SHA256, signed.plan.as_bytes()).as_ref())
 }
 
 /// Signs a plan. Without a seed the plan has no key, and no signature.

@@ -13,6 +13,12 @@ use crate::keys;
 /// Time limit of connecting, and of each request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Pause between attempts to reach a server that is gone: one that is back is found soon.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Interval of questions for a sign of life; a server that misses two of them is gone.
+const PING: Duration = Duration::from_secs(2);
+
 /// Connection to the server, with the seed that signs plans.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
@@ -27,10 +33,18 @@ impl Link {
     pub(crate) async fn open(options: &ServerOptions, name: &str) -> Result<Self, Failure> {
         let url = options.nats.clone();
         let seed = options.nkey.as_deref().map(keys::read_seed).transpose()?;
+        for (name, path) in options.files() {
+            // Opened again by the library, whose errors do not name the file.
+            std::fs::File::open(path).map_err(|error| {
+                Failure::new(Exit::Usage, format!("{name} {}: {error}", path.display()))
+            })?;
+        }
         let mut connect = ConnectOptions::new()
             .name(name)
             .connection_timeout(PATIENCE)
             .request_timeout(Some(PATIENCE))
+            .ping_interval(PING)
+            .reconnect_delay_callback(|_| RETRY)
             .max_reconnects(None);
         if let Some(seed) = &seed {
             connect = connect.nkey(seed.clone());
@@ -98,15 +112,19 @@ fn refused(url: &str, error: &async_nats::ConnectError) -> Failure {
                 format!("{url}: the server does not let this key in ({error}); give --nkey"),
             )
         }
-        ConnectErrorKind::Tls => Failure::new(
-            Exit::Unreachable,
-            format!("{url}: no TLS with the server ({error}); give its authority by --tls-ca"),
-        ),
+        ConnectErrorKind::Tls => no_tls(url, error),
         ConnectErrorKind::ServerParse => {
             Failure::new(Exit::Usage, format!("{url}: {error}; write nats://HOST:PORT"))
         }
+        // rustls' refusal comes as an error of the socket.
+        _ if error.to_string().contains("certificate") => no_tls(url, error),
         _ => no_nats(url, &error.to_string()),
     }
+}
+
+fn no_tls(url: &str, error: &async_nats::ConnectError) -> Failure {
+    let way_out = "give the server's authority by --tls-ca, and your own certificate by --tls-cert";
+    Failure::new(Exit::Unreachable, format!("{url}: no TLS with the server ({error}); {way_out}"))
 }
 
 fn no_nats(url: &str, why: &str) -> Failure {

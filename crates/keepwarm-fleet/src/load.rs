@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -42,14 +43,20 @@ pub(crate) struct Description {
     pub(crate) duration_s: Option<f64>,
     pub(crate) peak_rate: Option<f64>,
     pub(crate) timeout_s: f64,
+    /// Time before the run in which the target is loaded without counting.
+    pub(crate) warm_up_s: f64,
 }
 
 /// A line of a running load.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Line {
-    Begun { monotonic_ns: u64 },
+    Begun {
+        monotonic_ns: u64,
+    },
     Second(Second),
+    /// The record, where its file could not be written.
+    Record(Box<RawValue>),
 }
 
 /// One second of a running load.
@@ -124,7 +131,9 @@ pub(crate) async fn check(arguments: &[String], extra: &[String]) -> Result<Desc
 pub(crate) struct RunningLoad {
     child: Child,
     lines: tokio::io::Lines<BufReader<ChildStdout>>,
-    record: PathBuf,
+    path: PathBuf,
+    /// The record, where its file could not be written.
+    record: Option<Box<RawValue>>,
 }
 
 /// The end of a load.
@@ -133,7 +142,11 @@ pub(crate) struct Ended {
     /// Exit code; -1 if a signal ended the load.
     pub(crate) exit: i32,
     pub(crate) message: String,
-    pub(crate) record: PathBuf,
+    pub(crate) path: PathBuf,
+    /// Text of the record, from the file or, where that could not be written, from the load itself.
+    pub(crate) record: Option<String>,
+    /// Reason why the file does not hold the record.
+    pub(crate) not_kept: Option<String>,
 }
 
 impl RunningLoad {
@@ -157,14 +170,17 @@ impl RunningLoad {
             .take()
             .ok_or_else(|| Failure::new(Exit::Child, "the load has no stdout".to_owned()))?;
         let lines = BufReader::new(stdout).lines();
-        Ok(Self { child, lines, record: record.to_owned() })
+        Ok(Self { child, lines, path: record.to_owned(), record: None })
     }
 
     /// Returns the next line; `None` when the load has closed its stdout.
     pub(crate) async fn next_line(&mut self) -> Option<Line> {
         while let Ok(Some(text)) = self.lines.next_line().await {
-            if let Ok(line) = serde_json::from_str(&text) {
-                return Some(line);
+            match serde_json::from_str(&text) {
+                Ok(Line::Record(record)) => self.record = Some(record),
+                Ok(line) => return Some(line),
+                // A line that is none of these is for other readers.
+                Err(_) => {}
             }
         }
         None
@@ -188,6 +204,11 @@ impl RunningLoad {
         let status = self.child.wait().await.map_err(|error| not_started(&error))?;
         let from = said.len().saturating_sub(MAX_STDERR);
         let message = String::from_utf8_lossy(&said[from..]).trim().to_owned();
-        Ok(Ended { exit: status.code().unwrap_or(-1), message, record: self.record })
+        let exit = status.code().unwrap_or(-1);
+        let (record, not_kept) = match self.record {
+            Some(record) => (Some(String::from(Box::<str>::from(record))), Some(message.clone())),
+            None => (std::fs::read_to_string(&self.path).ok(), None),
+        };
+        Ok(Ended { exit, message, path: self.path, record, not_kept })
     }
 }

@@ -15,7 +15,9 @@ mod link;
 mod load;
 mod local;
 mod look;
+mod packed;
 mod protocol;
+mod signals;
 mod worker;
 
 use std::io::Write;

@@ -9,7 +9,7 @@
 //! | `keepwarm.RUN.live.WORKER` | at most once | [`Frame`], one a second: heartbeat and picture |
 //! | bucket `keepwarm_RUN` | by create and compare-and-set | `plan`, `start`, `stop`, `worker.WORKER` |
 //! | stream `keepwarm_RUN_results` | at least once | [`Final`], with a message id a worker |
-//! | object store `keepwarm_RUN_records` | by digest | records of more than [`MAX_INLINE`] |
+//! | object store `keepwarm_RUN_records` | by digest | packed records of more than [`MAX_INLINE`] |
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure};
 /// Version of these messages. A worker refuses a plan of another one.
 pub(crate) const PROTOCOL: u32 = 1;
 
-/// The largest record that is sent in a message; NATS allows 1 MiB by default, heads included.
+/// The largest packed record that is sent in a message; NATS allows 1 MiB by default, heads included.
 pub(crate) const MAX_INLINE: usize = 768 * 1024;
 
 /// The most workers of a run.
@@ -120,6 +120,8 @@ pub(crate) enum Answer {
 pub(crate) enum WorkerState {
     /// The plan is accepted, and the clocks are compared.
     Joined {
+        /// Digest of the plan that was accepted.
+        plan_digest: String,
         /// Half of the least round trip: bound of the error of the offset.
         clock_error_ns: u64,
         /// Offset of the worker's monotonic clock from the coordinator's.
@@ -164,7 +166,8 @@ pub(crate) struct Frame {
     pub(crate) open: u64,
 }
 
-/// The end of a worker's load.
+/// The end of a worker's load. In the message, the packed record follows behind a line feed if it is
+/// [`RecordPlace::Inline`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Final {
     pub(crate) worker: String,
@@ -172,19 +175,47 @@ pub(crate) struct Final {
     pub(crate) exit: i32,
     /// Last lines of the load's stderr.
     pub(crate) message: String,
+    /// Nanosecond of the coordinator's clock at which the load began; none if it never did.
+    pub(crate) begun_ns: Option<i64>,
+    /// Reason why the worker's own disk does not keep the record.
+    pub(crate) not_kept: Option<String>,
     pub(crate) record: RecordPlace,
 }
 
 /// Where the record of a worker's load is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RecordPlace {
     /// The load wrote none.
     None,
-    /// The record itself, as JSON.
-    Inline(String),
-    /// Name of the object in the run's store.
-    Object(String),
+    /// Behind the line feed.
+    Inline,
+    /// In the run's store, under the worker's name.
+    Object,
+}
+
+impl Final {
+    /// The message of a result, with the packed record that goes with it.
+    pub(crate) fn message(&self, packed: &[u8]) -> bytes::Bytes {
+        let mut message = encode(self).to_vec();
+        message.push(b'\n');
+        message.extend_from_slice(packed);
+        message.into()
+    }
+
+    /// Reads a message; returns what stands behind the line feed too.
+    pub(crate) fn read(
+        message: &bytes::Bytes,
+        worker: &str,
+    ) -> Result<(Self, bytes::Bytes), Failure> {
+        let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
+        let result: Self = decode(&message[..end], &format!("the result of worker {worker}"))?;
+        if result.worker != worker {
+            let message = format!("the result of worker {worker} is one of {}", result.worker);
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok((result, message.slice((end + 1).min(message.len())..)))
+    }
 }
 
 pub(crate) fn encode(message: &impl Serialize) -> bytes::Bytes {
@@ -218,6 +249,7 @@ mod tests {
     fn states_survive_writing_and_reading() {
         let states = [
             WorkerState::Joined {
+                plan_digest: "a".to_owned(),
                 clock_error_ns: 1,
                 clock_offset_ns: -2,
                 cores: 4,
@@ -230,6 +262,23 @@ mod tests {
         for state in states {
             assert_eq!(decode::<WorkerState>(&encode(&state), "a state"), Ok(state));
         }
+    }
+
+    #[test]
+    fn results_carry_packed_records() {
+        let result = Final {
+            worker: "w1".to_owned(),
+            exit: 0,
+            message: "a\nb".to_owned(),
+            begun_ns: Some(-1),
+            not_kept: None,
+            record: RecordPlace::Inline,
+        };
+        let message = result.message(b"\n\x00packed");
+        let read = Final::read(&message, "w1").unwrap();
+        assert_eq!(read, (result, bytes::Bytes::from_static(b"\n\x00packed")));
+        let error = Final::read(&message, "w2").unwrap_err().to_string();
+        assert!(error.contains("w2 is one of w1"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_nats::HeaderMap;
 use async_nats::jetstream::kv::Store;
 use futures_util::StreamExt;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -23,7 +22,7 @@ use crate::protocol::{
     self, Answer, Final, Frame, MAX_INLINE, PROTOCOL, Presence, RecordPlace, RunPlan, SignedPlan,
     Start, StopKind, WorkerState, decode, encode,
 };
-use crate::{keys, say};
+use crate::{keys, packed, say, signals};
 
 /// Interval of frames, which are the heartbeat.
 const FRAME: Duration = Duration::from_secs(1);
@@ -55,7 +54,7 @@ pub(crate) async fn run(options: WorkerOptions) -> Result<(), Failure> {
         version: load::version().await?,
         directory: directory(&options)?,
         busy: Mutex::new(None),
-        signals: watch_signals()?,
+        signals: signals::count()?,
         link,
         options,
         name,
@@ -140,24 +139,6 @@ fn directory(options: &WorkerOptions) -> Result<PathBuf, Failure> {
     Ok(directory)
 }
 
-/// Counts SIGINT and SIGTERM.
-fn watch_signals() -> Result<watch::Receiver<u32>, Failure> {
-    let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
-    let (sender, receiver) = watch::channel(0);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = interrupts.recv() => {}
-                _ = terminations.recv() => {}
-            }
-            sender.send_modify(|count| *count += 1);
-        }
-    });
-    Ok(receiver)
-}
-
 impl Worker {
     fn presence(&self) -> Presence {
         Presence {
@@ -213,6 +194,7 @@ impl Worker {
             }
         };
         let joined = WorkerState::Joined {
+            plan_digest: part.digest.clone(),
             clock_error_ns: part.offset.error_ns,
             clock_offset_ns: part.offset.ahead_ns,
             cores: cores(),
@@ -223,20 +205,43 @@ impl Worker {
             Failure::new(Exit::Usage, message)
         })?;
         let mut state = State { bucket, key, revision };
-        let ended = match self.load(&part, &mut state).await {
-            Ok(Some(ended)) => ended,
-            // Stopped before it began.
-            Ok(None) => return Ok(()),
-            Err(failure) => {
-                let message = failure.to_string();
-                state.set(&WorkerState::Failed { message, exit: failure.exit as i32 }).await;
-                return Err(failure);
-            }
+        let frames = Frames::default();
+        // The heartbeat goes on until the result is sent.
+        let beats = frames.clone().beat(&self.link, protocol::live(run, &self.name));
+        let ended = tokio::select! {
+            ended = self.run_part(run, &part, &mut state, &frames) => ended,
+            never = beats => match never {},
         };
-        self.send_result(run, &ended).await?;
+        if let Err(failure) = &ended {
+            let message = failure.to_string();
+            state.set(&WorkerState::Failed { message, exit: failure.exit as i32 }).await;
+        }
+        ended
+    }
+
+    /// Carries out the load, and sends its result.
+    async fn run_part(
+        &self,
+        run: &str,
+        part: &Part,
+        state: &mut State,
+        frames: &Frames,
+    ) -> Result<(), Failure> {
+        // None: stopped before it began.
+        let Some((ended, begun_ns)) = self.load(part, state, frames).await? else { return Ok(()) };
+        self.send_result(run, &ended, begun_ns).await?;
         state.set(&WorkerState::Final).await;
-        say(&format!("run {run}: exit {}, the record is {}", ended.exit, ended.record.display()));
-        Ok(())
+        match ended.not_kept {
+            Some(why) => {
+                say(&format!("run {run}: exit {}, the result is sent", ended.exit));
+                Err(Failure::new(Exit::Output, why))
+            }
+            None => {
+                let path = ended.path.display();
+                say(&format!("run {run}: exit {}, the record is {path}", ended.exit));
+                Ok(())
+            }
+        }
     }
 
     /// Checks the plan by this worker's limits, and compares the clocks.
@@ -245,6 +250,7 @@ impl Worker {
         let plan = plan.map_err(|error| self.link.failed("cannot read the plan", &error))?;
         let plan = plan.ok_or_else(|| refused(format!("run {run} has no plan")))?;
         let signed: SignedPlan = decode(&plan, "the plan")?;
+        let digest = keys::digest(&signed);
         let plan = keys::verify(&signed, &self.options.coordinator)?;
         let index = self.position(run, &plan)?;
         let extra = vec![
@@ -254,7 +260,7 @@ impl Worker {
         let description = load::check(&plan.arguments, &extra).await?;
         self.check_limits(&description, plan.workers.len())?;
         let offset = self.compare_clocks(run).await?;
-        Ok(Part { plan, extra, offset })
+        Ok(Part { plan, digest, extra, offset })
     }
 
     /// Returns the position of this worker in the plan, which has to be of this run, version and time.
@@ -303,13 +309,13 @@ impl Worker {
             }
             _ => {}
         }
+        // A load that ends by -n alone is ended at --max-duration.
         let longest = limits.max_duration.as_secs_f64();
-        match description.duration_s {
-            Some(seconds) if seconds > longest => {
-                Err(over("seconds", seconds, longest, "--max-duration"))
-            }
-            _ => Ok(()),
+        let seconds = description.duration_s.unwrap_or(0.0) + description.warm_up_s;
+        if seconds > longest {
+            return Err(over("seconds", seconds, longest, "--max-duration"));
         }
+        Ok(())
     }
 
     async fn compare_clocks(&self, run: &str) -> Result<Offset, Failure> {
@@ -325,8 +331,14 @@ impl Worker {
         Offset::of(&trips).ok_or_else(|| Failure::new(Exit::Failed, "no clock was compared"))
     }
 
-    /// Waits for the start, then carries out the load. Returns `None` if the run was stopped before.
-    async fn load(&self, part: &Part, state: &mut State) -> Result<Option<Ended>, Failure> {
+    /// Waits for the start, then carries out the load. Returns how it ended, and when it began by the
+    /// coordinator's clock; `None` if the run was stopped before.
+    async fn load(
+        &self,
+        part: &Part,
+        state: &mut State,
+        frames: &Frames,
+    ) -> Result<Option<(Ended, Option<i64>)>, Failure> {
         let failed =
             |error: &dyn std::fmt::Display| self.link.failed("cannot watch the run", &error);
         let bucket = state.bucket.clone();
@@ -343,10 +355,10 @@ impl Worker {
                 return Err(Failure::new(Exit::Unreachable, message));
             }
         };
-        let record = self.directory.join(format!("{}-{}.json", part.plan.run, self.name));
+        let record = self.record_path(&part.plan.run);
         let begin_at = part.offset.to_own(start.at_ns);
         let mut load = RunningLoad::start(&part.plan.arguments, &part.extra, begin_at, &record)?;
-        let mut frames = Frames::new(protocol::live(&part.plan.run, &self.name));
+        let mut begun = None;
         let mut ticks = interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut connected = Instant::now();
@@ -359,12 +371,13 @@ impl Worker {
                     None => break,
                     Some(Line::Begun { monotonic_ns }) => {
                         let begun_ns = part.offset.to_other(monotonic_ns);
+                        begun = Some(begun_ns);
                         state.set(&WorkerState::Running { begun_ns }).await;
                     }
                     Some(Line::Second(second)) => frames.take(&second),
+                    Some(Line::Record(_)) => {}
                 },
                 _ = ticks.tick() => {
-                    frames.send(&self.link).await;
                     if self.link.is_connected() {
                         connected = Instant::now();
                     } else if connected.elapsed() > self.options.orphan {
@@ -387,15 +400,50 @@ impl Worker {
                 }
             }
         }
-        Ok(Some(load.wait().await?))
+        Ok(Some((load.wait().await?, begun)))
+    }
+
+    /// Returns a path for a run's record at which no earlier one is.
+    fn record_path(&self, run: &str) -> PathBuf {
+        let name = format!("{run}-{}", self.name);
+        let later = (2_u32..).map(|number| format!("{name}-{number}"));
+        let mut names = std::iter::once(name.clone()).chain(later);
+        let path = names.find_map(|name| {
+            let path = self.directory.join(format!("{name}.json"));
+            (!path.exists()).then_some(path)
+        });
+        path.unwrap_or_else(|| self.directory.join(name))
     }
 
     /// Sends the record until the stream has it. The record stays in the worker's directory.
-    async fn send_result(&self, run: &str, ended: &Ended) -> Result<(), Failure> {
-        let text = std::fs::read_to_string(&ended.record).unwrap_or_default();
+    async fn send_result(
+        &self,
+        run: &str,
+        ended: &Ended,
+        begun_ns: Option<i64>,
+    ) -> Result<(), Failure> {
+        let mut result = Final {
+            worker: self.name.clone(),
+            exit: ended.exit,
+            message: ended.message.clone(),
+            begun_ns,
+            not_kept: ended.not_kept.clone(),
+            record: RecordPlace::None,
+        };
+        let mut record = bytes::Bytes::new();
+        if let Some(text) = &ended.record {
+            match packed::read_record(text.as_bytes()) {
+                Ok(_) => {
+                    record = packed::pack(text.as_bytes());
+                    let fits = record.len() <= MAX_INLINE;
+                    result.record = if fits { RecordPlace::Inline } else { RecordPlace::Object };
+                }
+                Err(why) => result.message += &format!("\n{}: {why}", ended.path.display()),
+            }
+        }
         let deadline = Instant::now() + RESULT_PATIENCE;
         loop {
-            let sent = timeout(Duration::from_secs(10), self.offer(run, ended, &text)).await;
+            let sent = timeout(Duration::from_secs(10), self.offer(run, &result, &record)).await;
             let why = match sent {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(why)) => why,
@@ -405,7 +453,7 @@ impl Worker {
                 let message = format!(
                     "the result of run {run} cannot be sent ({why}); it is {}, and `keepwarm merge` \
                      unites the records of all workers",
-                    ended.record.display()
+                    ended.path.display()
                 );
                 return Err(Failure::new(Exit::Output, message));
             }
@@ -413,31 +461,25 @@ impl Worker {
         }
     }
 
-    async fn offer(&self, run: &str, ended: &Ended, text: &str) -> Result<(), String> {
+    async fn offer(&self, run: &str, result: &Final, record: &[u8]) -> Result<(), String> {
         let jetstream = &self.link.jetstream;
-        let record = if text.is_empty() {
-            RecordPlace::None
-        } else if text.len() <= MAX_INLINE {
-            RecordPlace::Inline(text.to_owned())
-        } else {
-            let store = jetstream.get_object_store(protocol::records(run)).await;
-            let store = store.map_err(|error| error.to_string())?;
-            let mut bytes = text.as_bytes();
-            let put = store.put(self.name.as_str(), &mut bytes).await;
-            put.map_err(|error| error.to_string())?;
-            RecordPlace::Object(self.name.clone())
-        };
-        let result = Final {
-            worker: self.name.clone(),
-            exit: ended.exit,
-            message: ended.message.clone(),
-            record,
+        let behind = match result.record {
+            RecordPlace::None => &[],
+            RecordPlace::Inline => record,
+            RecordPlace::Object => {
+                let store = jetstream.get_object_store(protocol::records(run)).await;
+                let store = store.map_err(|error| error.to_string())?;
+                let mut bytes = record;
+                let put = store.put(self.name.as_str(), &mut bytes).await;
+                put.map_err(|error| error.to_string())?;
+                &[]
+            }
         };
         let mut headers = HeaderMap::new();
         // The stream drops a second message of this id: a result counts once however often it is sent.
         headers.insert("Nats-Msg-Id", format!("{run}/{}/0", self.name));
         let subject = protocol::results(run, &self.name);
-        let ack = jetstream.publish_with_headers(subject, headers, encode(&result)).await;
+        let ack = jetstream.publish_with_headers(subject, headers, result.message(behind)).await;
         let ack = ack.map_err(|error| error.to_string())?;
         ack.await.map(drop).map_err(|error| error.to_string())
     }
@@ -451,6 +493,7 @@ fn refused(why: String) -> Failure {
 #[derive(Debug)]
 struct Part {
     plan: RunPlan,
+    digest: String,
     extra: Vec<String>,
     offset: Offset,
 }
@@ -473,21 +516,19 @@ impl State {
     }
 }
 
-/// The frames of one run.
-#[derive(Debug)]
-struct Frames {
-    subject: String,
-    frame: Frame,
-}
+/// The latest frame of one run.
+#[derive(Clone, Debug, Default)]
+struct Frames(Arc<Mutex<Frame>>);
 
 impl Frames {
-    fn new(subject: String) -> Self {
-        Self { subject, frame: Frame::default() }
+    fn latest(&self) -> std::sync::MutexGuard<'_, Frame> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn take(&mut self, second: &load::Second) {
-        self.frame = Frame {
-            sequence: self.frame.sequence,
+    fn take(&self, second: &load::Second) {
+        let mut frame = self.latest();
+        *frame = Frame {
+            sequence: frame.sequence,
             second: Some(second.second),
             completed: second.completed,
             failed: second.failed,
@@ -496,12 +537,19 @@ impl Frames {
         };
     }
 
-    async fn send(&mut self, link: &Link) {
-        // A frame that waits for a server that is gone would be late anyway.
-        if link.is_connected() {
-            let publish = link.client.publish(self.subject.clone(), encode(&self.frame));
-            let _ = timeout(Duration::from_millis(500), publish).await;
+    /// Sends a frame each second: the heartbeat.
+    async fn beat(self, link: &Link, subject: String) -> std::convert::Infallible {
+        let mut ticks = interval(FRAME);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // A frame that waits for a server that is gone would be late anyway.
+            if link.is_connected() {
+                let frame = encode(&*self.latest());
+                let publish = link.client.publish(subject.clone(), frame);
+                let _ = timeout(Duration::from_millis(500), publish).await;
+            }
+            self.latest().sequence += 1;
         }
-        self.frame.sequence += 1;
     }
 }

@@ -9,10 +9,11 @@ use keepwarm_record::lab::{
 };
 use keepwarm_record::load::{
     self, AddressRow, Bytes, CapacityRecord, CapacityStep, Connections, Distribution, ErrorRecord,
-    ExpectationRecord, Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample,
-    LoadRecord, Loader, Merged, NotableRequest, OneRecord, Part, PerSide, PortUse, RequestRow,
-    Requests, RequestsPerConnection, Schedule, Settings, SideFinding, Sides, Sketched, SliceRecord,
-    StageRecord, Stopped, Streams, TimeWaits, TimelineRecord, Trust, Verdict,
+    ExpectationRecord, FleetRecord, Forecast, HopCloses, HopFinding, HopRecord, HopRequests,
+    HopSample, LoadRecord, Loader, LostWorker, Merged, NotableRequest, OneRecord, Part, PerSide,
+    PortUse, RequestRow, Requests, RequestsPerConnection, Schedule, Settings, SideFinding, Sides,
+    Sketched, SliceRecord, StageRecord, Stopped, Streams, TimeWaits, TimelineRecord, Trust,
+    Verdict,
 };
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{FindingRecord, OwnerRecord, Side};
@@ -212,6 +213,7 @@ fn timeline() -> TimelineRecord {
         response_us: Some(sketched()),
         loader_cpu_s: 0.1,
         busiest_thread_s: 0.1,
+        lost_workers: 1,
     };
     TimelineRecord { width_s: 1.0, slices: vec![slice] }
 }
@@ -357,8 +359,22 @@ fn full_load() -> LoadRecord {
                 machine: Machine::default(),
                 trust: Trust::Trustworthy,
                 reasons: vec!["a reason".to_owned()],
+                worker: text(),
+                began_us: Some(1),
             }],
             notes: vec!["a note".to_owned()],
+            fleet: Some(FleetRecord {
+                run: "a run".to_owned(),
+                workers: 2,
+                tolerated: 1,
+                start_spread_us: Some(1),
+                clock_error_us: 1,
+                lost: vec![LostWorker {
+                    worker: "w2".to_owned(),
+                    at_s: 0.1,
+                    why: "silent".to_owned(),
+                }],
+            }),
         }),
     }
 }

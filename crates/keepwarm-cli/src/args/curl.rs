@@ -4,7 +4,9 @@
 
 use std::collections::VecDeque;
 
-use super::{LoadOptions, duration, header};
+use keepwarm_record::duration;
+
+use super::{LoadOptions, header};
 use crate::exit::{Exit, Failure};
 
 /// Options without a value that change nothing in a load: they are about curl's own output, or about

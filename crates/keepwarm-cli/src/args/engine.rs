@@ -12,8 +12,9 @@ use keepwarm_load::limits::MAX_STREAMS;
 use keepwarm_load::{
     Arrivals, Body, ClosePolicy, ConnectTo, Family, PlanBuilder, RequestSpec, Stage, read_file,
 };
+use keepwarm_record::duration;
 
-use super::{duration, number};
+use super::number;
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]

@@ -3,7 +3,6 @@
 //! Owns their syntax and their help. Opens, looks up and starts nothing.
 
 pub(crate) mod curl;
-mod duration;
 pub(crate) mod engine;
 mod number;
 pub(crate) mod records;
@@ -19,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepwarm_lab::Policy;
 use keepwarm_load::Expectation;
 use keepwarm_record::assertion::{self, Assertion};
+use keepwarm_record::duration;
 use keepwarm_sockets::State;
 
 use crate::load::Network;
@@ -173,7 +173,7 @@ pub(crate) struct WatchOptions {
 
     /// How long to watch, such as 10s [default: until Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true,
-          value_parser = duration::parse_window)]
+          value_parser = window)]
     pub(crate) window: Option<Duration>,
 
     /// Format of stdout
@@ -614,6 +614,14 @@ impl LoadOptions {
 pub(crate) struct Conditions(pub(crate) Vec<Assertion>);
 
 /// Parses conditions with `&&` between them.
+/// Parses the length of a window, which must not be zero.
+fn window(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a window is longer than that; --once takes one dump".to_owned()),
+        window => Ok(window),
+    }
+}
+
 fn conditions(text: &str) -> Result<Conditions, String> {
     let parsed = text.split("&&").map(|one| assertion::parse(one).map_err(|why| why.to_string()));
     parsed.collect::<Result<_, _>>().map(Conditions)
@@ -649,5 +657,11 @@ mod tests {
     fn command_line_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn window_of_zero_names_once() {
+        assert!(window("0s").unwrap_err().contains("--once"));
+        assert_eq!(window("10s"), Ok(Duration::from_secs(10)));
     }
 }

@@ -1,7 +1,7 @@
 //! The page of a load: verdict, assertions, figures, and a section for each question.
 
 use keepwarm_record::assertion::AssertionOutcome;
-use keepwarm_record::load::{HopRecord, LoadRecord, Trust};
+use keepwarm_record::load::{HopRecord, LoadRecord, LostWorker, Merged, Part, Trust};
 use keepwarm_record::numbers::{millis, share_of, thousands};
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ pub(super) fn verdict(html: &mut Html, record: &LoadRecord) {
     };
     let mut said = verdict.reasons.clone();
     said.push(verdict.evidence.clone());
-    said.extend(record.merged.iter().flat_map(|merged| merged.notes.clone()));
+    said.extend(record.merged.iter().flat_map(Merged::all_notes));
     html.verdict(shade, word, &said);
 }
 
@@ -456,7 +456,6 @@ fn loader(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>) {
 fn settings(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>) {
     html.heading("Settings and machine");
     let (settings, machine) = (&record.settings, &record.machine);
-    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".to_owned());
     let mut rows = vec![
         vec!["URL".to_owned(), text_cell(&settings.url)],
         vec!["method".to_owned(), text_cell(&settings.method)],
@@ -483,15 +482,36 @@ fn settings(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>) {
     }
     html.table("Settings and machine", &["", ""], &rows);
     if let Some(merged) = &record.merged {
-        let row = |(index, part): (usize, &keepwarm_record::load::Part)| {
-            vec![
-                (index + 1).to_string(),
-                thousands(part.completed),
-                format!("{:.2} s", part.elapsed_s),
-                text_cell(&known(&part.machine.boot_id)),
-            ]
-        };
-        let rows: Vec<Vec<String>> = merged.parts.iter().enumerate().map(row).collect();
-        html.table("Parts", &["part", "completed", "took", "boot id"], &rows);
+        parts(html, merged);
+    }
+}
+
+fn known(text: &Option<String>) -> String {
+    text.clone().unwrap_or_else(|| "not known".to_owned())
+}
+
+/// The parts of a merged record, and the workers that a fleet lost.
+fn parts(html: &mut Html, merged: &Merged) {
+    let row = |(index, part): (usize, &Part)| {
+        let began = part.began_us.map(|micros| format!("{:+.1} ms", micros as f64 / 1e3));
+        vec![
+            (index + 1).to_string(),
+            text_cell(&known(&part.worker)),
+            thousands(part.completed),
+            text_cell(&known(&began)),
+            format!("{:.2} s", part.elapsed_s),
+            text_cell(&known(&part.machine.boot_id)),
+        ]
+    };
+    let rows: Vec<Vec<String>> = merged.parts.iter().enumerate().map(row).collect();
+    let heads = ["part", "worker", "completed", "began", "took", "boot id"];
+    html.table("Parts", &heads, &rows);
+    let lost = merged.fleet.iter().flat_map(|fleet| &fleet.lost);
+    let row = |one: &LostWorker| {
+        vec![text_cell(&one.worker), format!("{:.1} s", one.at_s), text_cell(&one.why)]
+    };
+    let rows: Vec<Vec<String>> = lost.map(row).collect();
+    if !rows.is_empty() {
+        html.table("Lost workers", &["worker", "lost at", "why"], &rows);
     }
 }

@@ -262,6 +262,7 @@ fn slice(slice: &Slice, open: u64) -> SliceRecord {
         response_us: (slice.response.count() > 0).then(|| sketched(&slice.response)),
         loader_cpu_s: slice.cpu_time.as_secs_f64(),
         busiest_thread_s: slice.busiest_thread.as_secs_f64(),
+        lost_workers: 0,
     }
 }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use keepwarm_load::{Count, Plan, Run};
+use keepwarm_record::load::LoadRecord;
 use rustix::process::Signal;
 use serde::Serialize;
 
@@ -26,6 +27,7 @@ struct Description<'a> {
     /// Highest rate of an open loop; none of a closed loop.
     peak_rate: Option<f64>,
     timeout_s: f64,
+    warm_up_s: f64,
 }
 
 /// Prints what a fleet asks of a load, or refuses arguments that cannot be shared by its workers.
@@ -40,6 +42,10 @@ pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure
         ("--ca-cert", engine.ca_cert.is_some()),
         ("--cert", engine.cert.is_some()),
         ("--source", !engine.sources.is_empty()),
+        ("--find", options.find.is_some()),
+        ("--one", options.one),
+        ("--listen", options.listen.is_some()),
+        ("{csv:FILE.column} of --template", reads_csv(options)),
     ];
     if let Some((name, _)) = refused.iter().find(|(_, given)| *given) {
         let message = format!(
@@ -57,14 +63,22 @@ pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure
         duration_s: plan.duration().map(|duration| duration.as_secs_f64()),
         peak_rate: rates.reduce(f64::max),
         timeout_s: plan.timeout().as_secs_f64(),
+        warm_up_s: engine.warm_up.unwrap_or_default().as_secs_f64(),
     })
 }
 
-/// Returns CLOCK_MONOTONIC in nanoseconds.
-fn monotonic() -> u64 {
+/// Returns true if a template names a table, which is a file of one machine.
+fn reads_csv(options: &LoadOptions) -> bool {
+    let pairs = options.headers.iter().chain(&options.engine.form);
+    let texts = [&options.url, &options.body, &options.body_text].into_iter().flatten();
+    let mut texts = texts.chain(pairs.flat_map(|(name, value)| [name, value]));
+    options.engine.template && texts.any(|text| text.contains("{csv:"))
+}
+
+/// Returns the time of CLOCK_MONOTONIC, which is never negative.
+fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+    Duration::try_from(now).unwrap_or_default()
 }
 
 /// Waits until CLOCK_MONOTONIC shows `instant`, in nanoseconds; not at all if that is over. A signal
@@ -74,7 +88,7 @@ pub(super) fn wait_until(instant: u64) -> Result<(), Failure> {
         if interrupt::happened() {
             return Err(interrupt::failure());
         }
-        match Duration::from_nanos(instant.saturating_sub(monotonic())) {
+        match Duration::from_nanos(instant).saturating_sub(monotonic()) {
             Duration::ZERO => return Ok(()),
             left => std::thread::sleep(left.min(NAP)),
         }
@@ -106,6 +120,13 @@ enum Line {
     Begun { monotonic_ns: u64 },
     /// A whole second of the run is over.
     Second(Second),
+    /// The record, where its file could not be written: the worker still sends it.
+    Record(Box<LoadRecord>),
+}
+
+/// Prints the record, whose file could not be written.
+pub(super) fn print_record(record: &LoadRecord) -> Result<(), Failure> {
+    print(&Line::Record(Box::new(record.clone())))
 }
 
 #[derive(Serialize)]
@@ -130,8 +151,8 @@ impl LiveLines {
     pub(super) fn update(&mut self, run: &Run) -> Result<(), Failure> {
         if !self.begun {
             self.begun = true;
-            let ago = u64::try_from(run.started().elapsed().as_nanos()).unwrap_or(0);
-            print(&Line::Begun { monotonic_ns: monotonic().saturating_sub(ago) })?;
+            let began = monotonic().saturating_sub(run.started().elapsed());
+            print(&Line::Begun { monotonic_ns: u64::try_from(began.as_nanos()).unwrap_or(0) })?;
         }
         let Some((second, slice)) = run.last_second() else { return Ok(()) };
         if self.printed.is_some_and(|printed| printed >= second) {

@@ -87,6 +87,7 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
     let kept = output.write(&record, is_private(&record));
     let printed = match options.format {
         LoadFormat::Json if output.is_stdout() => Ok(()),
+        _ if options.live_lines && kept.is_err() => fleet::print_record(&record),
         _ if options.live_lines => Ok(()),
         LoadFormat::Text => {
             output.print_text(|colour, columns| show::load::render(&record, colour, columns))

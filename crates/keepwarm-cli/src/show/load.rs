@@ -2,7 +2,7 @@
 
 use keepwarm_record::assertion::AssertionOutcome;
 use keepwarm_record::fold::confidence::{Intervals, Method};
-use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Sides, Streams, Trust};
+use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Merged, Sides, Streams, Trust};
 use keepwarm_record::watch::OwnerRecord;
 
 use super::numbers::{counted, millis, millis_or_dash, thousands};
@@ -42,8 +42,8 @@ pub(crate) fn render(record: &LoadRecord, colour: bool, columns: Columns) -> Str
         return text;
     }
     text.push_str(&trust(record, colour, columns.text));
-    for note in record.merged.iter().flat_map(|merged| &merged.notes) {
-        text.push_str(&paragraph("Note: ", &printable(note), columns.text));
+    for note in record.merged.iter().flat_map(Merged::all_notes) {
+        text.push_str(&paragraph("Note: ", &printable(&note), columns.text));
     }
     text.push_str(&detail::expectations(record, colour, columns.text));
     text.push_str(&assertions(record, colour, columns.text));
@@ -140,7 +140,12 @@ fn outcome(record: &LoadRecord, colour: bool, columns: usize) -> String {
             .push_str(&format!(" of HTTP/2, {} at once on each", counted(streams, "request")));
     }
     let parts = record.merged.as_ref().map_or(0, |merged| merged.parts.len());
-    let merged = if parts > 0 { format!(", merged from {parts} records") } else { String::new() };
+    let fleet = record.merged.as_ref().and_then(|merged| merged.fleet.as_ref());
+    let merged = match fleet {
+        Some(fleet) => format!(", by {parts} of {}", counted(fleet.workers, "worker")),
+        None if parts > 0 => format!(", merged from {parts} records"),
+        None => String::new(),
+    };
     let url = printable(&settings.url);
     let what = format!("{} {url}, {kind}{connections}{merged}", settings.method);
     format!("{outcome}{}", paragraph("", &what, columns))

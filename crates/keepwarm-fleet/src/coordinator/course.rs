@@ -3,23 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::Subscriber;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::kv::Watch;
 use futures_util::StreamExt;
-use keepwarm_record::load::LoadRecord;
-use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Joined, LEAD, Places};
+use super::{Joined, Places, Task};
+use bytes::Bytes;
+
 use crate::args::RunOptions;
 use crate::clock::monotonic_ns;
 use crate::exit::{Exit, Failure};
 use crate::link::Link;
-use crate::load::Description;
+use crate::packed;
 use crate::protocol::{
     self, Final, Frame, RecordPlace, RunPlan, Start, StopKind, WorkerState, decode, encode,
 };
@@ -31,8 +31,15 @@ const SILENCE: Duration = Duration::from_millis(3500);
 /// Time beyond the load's own end in which results come.
 const RESULTS: Duration = Duration::from_secs(60);
 
-/// The largest record that is taken from the store.
-const MAX_RECORD: u64 = 1 << 30;
+/// Time after a break of the connection, or of this program, in which silence means nothing: workers
+/// find the server again within it.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// A gap between two ticks after which this program itself has been stopped.
+const STOPPED: Duration = Duration::from_millis(2500);
+
+/// How long the server has to pass on a message of this program to itself.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// State of one worker, as the coordinator knows it.
 #[derive(Debug)]
@@ -40,21 +47,31 @@ struct Known {
     frame: Option<Frame>,
     heard: Instant,
     begun_ns: Option<i64>,
-    result: Option<Final>,
-    record: Option<LoadRecord>,
-    lost_s: Option<f64>,
+    result: Option<(Final, Bytes)>,
+    lost: Option<(f64, &'static str)>,
+}
+
+impl Known {
+    fn is_pending(&self) -> bool {
+        self.result.is_none() && self.lost.is_none()
+    }
 }
 
 /// A run that is over.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// Results, and their records, in the order of the plan's workers.
-    pub(super) results: Vec<(Final, Option<LoadRecord>)>,
-    /// Workers that were lost, and when, in seconds of the run.
-    pub(super) lost: Vec<(String, f64)>,
-    /// Time from the first worker's begin to the last one's.
-    pub(super) start_spread: Duration,
+    /// Results, and the packed records of those that have one inline, in the order of the plan's
+    /// workers.
+    pub(super) results: Vec<(Final, Bytes)>,
+    /// Workers that were lost, and when, in seconds of the run, and why.
+    pub(super) lost: Vec<(String, f64, &'static str)>,
+    /// Declared start, by this machine's monotonic clock and by its wall clock.
+    pub(super) start_ns: u64,
+    pub(super) start_unix_ms: u64,
+    /// Instants at which workers began, by this machine's clock.
+    pub(super) begun_ns: BTreeMap<String, i64>,
     pub(super) clock_error: Duration,
+    pub(super) elapsed_s: f64,
     pub(super) interrupted: bool,
 }
 
@@ -64,17 +81,20 @@ pub(super) struct Course<'a> {
     places: &'a Places,
     plan: &'a RunPlan,
     options: &'a RunOptions,
-    description: &'a Description,
+    task: &'a Task,
     joined: Joined,
     workers: BTreeMap<String, Known>,
     live: Subscriber,
     states: Watch,
     results: pull::Stream,
     started: Instant,
-    /// Instant since when the server answers without a break.
-    connected: Instant,
+    start_ns: u64,
+    start_unix_ms: u64,
+    /// Instant of the last break of the connection, or of this program.
+    broken: Option<Instant>,
+    ticked: Instant,
     stopped: Option<StopKind>,
-    signals: u32,
+    signals: watch::Receiver<u32>,
 }
 
 impl<'a> Course<'a> {
@@ -83,26 +103,25 @@ impl<'a> Course<'a> {
         places: &'a Places,
         plan: &'a RunPlan,
         options: &'a RunOptions,
-        description: &'a Description,
+        task: &'a Task,
         joined: Joined,
     ) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| link.failed("cannot follow the run", &error);
         let live = link.client.subscribe(protocol::live(&plan.run, "*")).await;
         let states = places.bucket.watch_with_history("worker.*").await;
-        let consumer = pull::Config::default();
+        // Durable: it outlives a server that is started again.
+        let consumer = pull::Config {
+            durable_name: Some("coordinator".to_owned()),
+            ..pull::Config::default()
+        };
         let consumer = places.results.create_consumer(consumer).await;
         let consumer = consumer.map_err(|error| failed(&error))?;
         let results = consumer.messages().await.map_err(|error| failed(&error))?;
-        let now = Instant::now();
+        let (now, lead) = (Instant::now(), task.lead());
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + lead;
         let known = |worker: &String| {
-            let known = Known {
-                frame: None,
-                heard: now + LEAD,
-                begun_ns: None,
-                result: None,
-                record: None,
-                lost_s: None,
-            };
+            let known =
+                Known { frame: None, heard: now + lead, begun_ns: None, result: None, lost: None };
             (worker.clone(), known)
         };
         Ok(Self {
@@ -110,37 +129,39 @@ impl<'a> Course<'a> {
             places,
             plan,
             options,
-            description,
+            task,
             joined,
             workers: plan.workers.iter().map(known).collect(),
             live: live.map_err(|error| failed(&error))?,
             states: states.map_err(|error| failed(&error))?,
             results,
-            started: now + LEAD,
-            connected: now,
+            started: now + lead,
+            start_ns: monotonic_ns() + u64::try_from(lead.as_nanos()).unwrap_or(0),
+            start_unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0),
+            broken: None,
+            ticked: now,
             stopped: None,
-            signals: 0,
+            signals: task.signals.clone(),
         })
     }
 
     /// Names the instant at which all loads begin.
     pub(super) async fn start(&mut self) -> Result<(), Failure> {
-        let at_ns = monotonic_ns() + u64::try_from(LEAD.as_nanos()).unwrap_or(0);
-        let start = self.places.bucket.create("start", encode(&Start { at_ns })).await;
+        let start = Start { at_ns: self.start_ns };
+        let start = self.places.bucket.create("start", encode(&start)).await;
         start.map(drop).map_err(|error| self.link.failed("cannot start the run", &error))
     }
 
     /// Follows the run until every worker has sent its result or is lost.
     pub(super) async fn watch(mut self) -> Result<Finished, Failure> {
-        let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
-        let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let deadline = self.description.duration_s.map(|seconds| {
-            let own = Duration::from_secs_f64(seconds + 2.0 * self.description.timeout_s);
+        let description = &self.task.description;
+        let deadline = description.duration_s.map(|seconds| {
+            let own = Duration::from_secs_f64(seconds + 2.0 * description.timeout_s);
             self.started + own + RESULTS
         });
+        let mut signals = self.signals.clone();
         while !self.is_over() {
             tokio::select! {
                 Some(message) = self.live.next() => self.heard(&message),
@@ -150,21 +171,22 @@ impl<'a> Course<'a> {
                     self.take_result(&message).await;
                 },
                 _ = ticks.tick() => {
-                    self.look_for_lost();
+                    self.look_for_lost().await;
                     self.obey_loss().await;
                     self.show();
                     if deadline.is_some_and(|deadline| Instant::now() > deadline) {
                         self.give_up();
                     }
                 }
-                () = either(&mut interrupts, &mut terminations) => {
-                    self.signals += 1;
-                    let kind = if self.signals == 1 { StopKind::Drain } else { StopKind::Abort };
-                    self.stop(kind).await;
-                    if self.signals > 1 {
-                        let message = "interrupted twice: the workers were told to end at once";
+                Ok(()) = signals.changed() => {
+                    let count = *signals.borrow_and_update();
+                    self.stop(if count == 1 { StopKind::Drain } else { StopKind::Abort }).await;
+                    if count > 1 {
+                        let message = "interrupted twice: the workers were told to end at once, and \
+                                       keep their records (--directory)";
                         return Err(Failure::new(Exit::Interrupted, message));
                     }
+                    clear_line();
                     say("interrupted: the workers end in order; once more ends at once");
                 }
             }
@@ -174,7 +196,7 @@ impl<'a> Course<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.workers.values().all(|known| known.result.is_some() || known.lost_s.is_some())
+        !self.workers.values().any(Known::is_pending)
     }
 
     fn heard(&mut self, message: &async_nats::Message) {
@@ -196,12 +218,8 @@ impl<'a> Course<'a> {
                 }
             }
             Ok(WorkerState::Failed { message, exit }) if known.result.is_none() => {
-                known.result = Some(Final {
-                    worker: key.trim_start_matches("worker.").to_owned(),
-                    exit,
-                    message,
-                    record: RecordPlace::None,
-                });
+                let worker = key.trim_start_matches("worker.");
+                known.result = Some((failed_result(worker, exit, message), Bytes::new()));
             }
             _ => {}
         }
@@ -211,67 +229,84 @@ impl<'a> Course<'a> {
     /// read fails its worker, and leaves the other results alone.
     async fn take_result(&mut self, message: &async_nats::jetstream::Message) {
         let name = message.subject.rsplit('.').next().unwrap_or_default();
-        let is_new = self.workers.get(name).is_some_and(|known| known.result.is_none());
-        if is_new {
-            let (result, record) = match self.read_result(name, &message.payload).await {
-                Ok(read) => read,
-                Err(failure) => {
-                    let (message, record) = (failure.to_string(), RecordPlace::None);
-                    let exit = failure.exit as i32;
-                    (Final { worker: name.to_owned(), exit, message, record }, None)
+        if let Some(known) = self.workers.get_mut(name)
+            && known.result.is_none()
+        {
+            let read = Final::read(&message.payload, name).and_then(|(result, packed)| {
+                // Kept packed; read once here, so that a bad one is known at once.
+                if result.record == RecordPlace::Inline {
+                    packed::unpack(&packed, name)?;
                 }
-            };
-            if let Some(known) = self.workers.get_mut(name) {
-                (known.result, known.record) = (Some(result), record);
-            }
+                Ok((result, packed))
+            });
+            known.result = Some(read.unwrap_or_else(|failure| {
+                let exit = failure.exit as i32;
+                (failed_result(name, exit, failure.to_string()), Bytes::new())
+            }));
+            self.obey_abort(name).await;
         }
         // Without it the server sends the result again, which is dropped then.
         let _ = message.ack().await;
     }
 
-    async fn read_result(
-        &self,
-        name: &str,
-        payload: &[u8],
-    ) -> Result<(Final, Option<LoadRecord>), Failure> {
-        let result: Final = decode(payload, &format!("the result of worker {name}"))?;
-        let text = match &result.record {
-            RecordPlace::None => return Ok((result, None)),
-            RecordPlace::Inline(text) => text.clone(),
-            RecordPlace::Object(object) => read_object(self.places, object).await?,
-        };
-        let record = decode(text.as_bytes(), &format!("the record of worker {name}"))?;
-        Ok((result, Some(record)))
+    /// Ends the other parts when one was ended by --abort-if, which each part judges for itself.
+    async fn obey_abort(&mut self, name: &str) {
+        let is_aborting = self.task.arguments.iter().any(|one| one.starts_with("--abort-if"));
+        let ended = self.workers.get(name).and_then(|known| known.result.as_ref());
+        let is_aborted = ended.is_some_and(|(result, _)| result.exit == 10);
+        if is_aborting && is_aborted && self.stopped.is_none() {
+            say(&format!("worker {name} has aborted its part: the others end"));
+            self.stop(StopKind::Drain).await;
+        }
     }
 
     /// Marks workers as lost that have been silent for three frames.
-    fn look_for_lost(&mut self) {
+    async fn look_for_lost(&mut self) {
         let now = Instant::now();
-        if !self.link.is_connected() {
-            self.connected = now;
+        let gap = now.duration_since(std::mem::replace(&mut self.ticked, now));
+        if !self.link.is_connected() || gap > STOPPED {
+            self.broken = Some(now);
         }
         // Frames that a server did not pass on are no silence of a worker.
-        if now.duration_since(self.connected) < SILENCE || now < self.started + SILENCE {
+        let is_settling = self.broken.is_some_and(|broken| now < broken + SETTLING);
+        if is_settling || now < self.started + SILENCE {
             return;
         }
         let at_s = now.duration_since(self.started).as_secs_f64();
         // Behind the declared end a worker drains, or sends its result.
-        if self.description.duration_s.is_some_and(|seconds| at_s > seconds) {
+        if self.task.description.duration_s.is_some_and(|seconds| at_s > seconds) {
             return;
         }
-        for (name, known) in &mut self.workers {
-            let silent = now.saturating_duration_since(known.heard) > SILENCE;
-            if silent && known.result.is_none() && known.lost_s.is_none() {
-                known.lost_s = Some(at_s);
-                clear_line();
-                say(&format!("worker {name} has been silent for 3 s: lost at {at_s:.1} s"));
-            }
+        let is_silent = |known: &Known| {
+            now.saturating_duration_since(known.heard) > SILENCE && known.is_pending()
+        };
+        if !self.workers.values().any(is_silent) {
+            return;
         }
+        if !self.has_echo().await {
+            self.broken = Some(Instant::now());
+            return;
+        }
+        for (name, known) in self.workers.iter_mut().filter(|(_, known)| is_silent(known)) {
+            known.lost = Some((at_s, "silent for 3 s"));
+            clear_line();
+            say(&format!("worker {name} has been silent for 3 s: lost at {at_s:.1} s"));
+        }
+    }
+
+    /// Returns true if the server passes on a message of this program to itself.
+    async fn has_echo(&self) -> bool {
+        let echo = self.link.client.request(protocol::clock(&self.plan.run), "".into());
+        tokio::time::timeout(ECHO, echo).await.is_ok_and(|reply| reply.is_ok())
     }
 
     /// Stops the others when more workers are lost than the caller tolerates.
     async fn obey_loss(&mut self) {
-        let lost = self.workers.values().filter(|known| known.lost_s.is_some()).count();
+        let is_gone = |known: &&Known| {
+            let failed = known.result.as_ref();
+            known.lost.is_some() || failed.is_some_and(|(one, _)| one.record == RecordPlace::None)
+        };
+        let lost = self.workers.values().filter(is_gone).count();
         if lost > usize::from(self.options.tolerate_loss) && self.stopped.is_none() {
             say("the load is not the one that was declared: the other workers end");
             self.stop(StopKind::Drain).await;
@@ -288,8 +323,8 @@ impl<'a> Course<'a> {
     fn give_up(&mut self) {
         let at_s = Instant::now().duration_since(self.started).as_secs_f64();
         for known in self.workers.values_mut() {
-            if known.result.is_none() && known.lost_s.is_none() {
-                known.lost_s = Some(at_s);
+            if known.is_pending() {
+                known.lost = Some((at_s, "it sent no result"));
             }
         }
     }
@@ -322,45 +357,39 @@ impl<'a> Course<'a> {
     }
 
     fn finish(mut self) -> Finished {
-        let begun: Vec<i64> = self.workers.values().filter_map(|known| known.begun_ns).collect();
-        let spread = begun
-            .iter()
-            .max()
-            .zip(begun.iter().min())
-            .map_or(0, |(last, first)| u64::try_from(last.saturating_sub(*first)).unwrap_or(0));
-        let mut results = Vec::new();
-        let mut lost = Vec::new();
+        let mut finished = Finished {
+            results: Vec::new(),
+            lost: Vec::new(),
+            start_ns: self.start_ns,
+            start_unix_ms: self.start_unix_ms,
+            begun_ns: BTreeMap::new(),
+            clock_error: self.joined.clock_error,
+            elapsed_s: Instant::now().saturating_duration_since(self.started).as_secs_f64(),
+            interrupted: *self.signals.borrow() > 0,
+        };
         for name in &self.plan.workers {
             let Some(known) = self.workers.remove(name) else { continue };
+            let told = known.result.as_ref().and_then(|(result, _)| result.begun_ns);
+            let begun = told.or(known.begun_ns).map(|begun| (name.clone(), begun));
+            finished.begun_ns.extend(begun);
             // A result that came after all does not undo that the others were stopped.
-            lost.extend(known.lost_s.map(|at| (name.clone(), at)));
-            results.extend(known.result.map(|result| (result, known.record)));
+            finished.lost.extend(known.lost.map(|(at_s, why)| (name.clone(), at_s, why)));
+            finished.results.extend(known.result);
         }
-        Finished {
-            results,
-            lost,
-            start_spread: Duration::from_nanos(spread),
-            clock_error: self.joined.clock_error,
-            interrupted: self.signals > 0,
-        }
+        finished
     }
 }
 
-async fn either(interrupts: &mut Signal, terminations: &mut Signal) {
-    tokio::select! {
-        _ = interrupts.recv() => {}
-        _ = terminations.recv() => {}
+/// The result of a worker that has no record.
+fn failed_result(worker: &str, exit: i32, message: String) -> Final {
+    Final {
+        worker: worker.to_owned(),
+        exit,
+        message,
+        begun_ns: None,
+        not_kept: None,
+        record: RecordPlace::None,
     }
-}
-
-async fn read_object(places: &Places, name: &str) -> Result<String, Failure> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Output, format!("the record of worker {name} cannot be read: {error}"))
-    };
-    let object = places.records.get(name).await.map_err(|error| failed(&error))?;
-    let mut text = String::new();
-    let read = object.take(MAX_RECORD).read_to_string(&mut text).await;
-    read.map(|_| text).map_err(|error| failed(&error))
 }
 
 fn clear_line() {

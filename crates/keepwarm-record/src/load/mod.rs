@@ -34,7 +34,7 @@ pub use hop::{
     Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PerSide, PortUse,
     SideFinding, Sides, TimeWaits,
 };
-pub use merge::{MergeError, Merged, Part, merge};
+pub use merge::{FleetRecord, LostWorker, MergeError, Merged, Merger, Part, merge};
 pub use settings::{Schedule, Settings};
 pub use timeline::{Sketched, SliceRecord, TimelineRecord};
 pub use verdict::{Trust, Verdict};

@@ -37,6 +37,14 @@ pub struct SliceRecord {
     pub loader_cpu_s: f64,
     /// Processor time of the busiest thread of the load.
     pub busiest_thread_s: f64,
+    /// Workers of a fleet that were lost by the end of the slice: the load is smaller than declared.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_workers: u64,
+}
+
+/// Returns true for a count that a record leaves out.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Times of one slice, to within 3.2 %.

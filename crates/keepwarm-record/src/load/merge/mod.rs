@@ -7,7 +7,9 @@
 //! Every record is built key by key: a new key does not compile until it has its rule here.
 
 mod detail;
+mod fleet;
 mod hops;
+mod in_turn;
 mod settings;
 mod timeline;
 
@@ -18,10 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Bytes, Connections, Distribution, ErrorRecord, LoadRecord, Loader, Requests,
-    RequestsPerConnection, Stopped, Streams, Trust, Verdict,
+    RequestsPerConnection, Settings, Stopped, Streams, Trust, Verdict,
 };
 use crate::assertion::{self, Assertion, ERROR_CLASSES};
 use crate::machine::Machine;
+
+pub use fleet::{FleetRecord, LostWorker};
+pub use in_turn::Merger;
 
 /// The longest time in seconds from the first start to the last end: a run ends within a week.
 const MAX_SPAN_S: f64 = 7.0 * 24.0 * 3600.0;
@@ -37,6 +42,9 @@ pub struct Merged {
     pub parts: Vec<Part>,
     /// Limits of the merge that do not make it wrong.
     pub notes: Vec<String>,
+    /// The fleet that carried out the load; `None` where the parts were started by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetRecord>,
 }
 
 /// One part of a merged record.
@@ -54,6 +62,12 @@ pub struct Part {
     pub trust: Trust,
     /// Reasons against more trust in the part.
     pub reasons: Vec<String>,
+    /// Name of the fleet's worker that ran the part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Time from the fleet's declared start to the part's own, by the coordinator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_us: Option<i64>,
 }
 
 /// Reason why records cannot be merged. Parts are numbered from 1.
@@ -118,21 +132,42 @@ pub fn merge(parts: &[LoadRecord]) -> Result<LoadRecord, MergeError> {
         return Ok(first.clone());
     }
     refuse_twice(parts)?;
-    let settings = settings::merge(parts)?;
+    let all: Vec<&Settings> = parts.iter().map(|part| &part.settings).collect();
+    settings::check(&all)?;
     let span = Span::of(parts)?;
+    let mut whole = unite(parts, &span, settings::unite(&all));
+    note(&mut whole, settings::missing_note(&all));
+    judge(&mut whole, assertions(parts));
+    Ok(whole)
+}
+
+/// Adds a note on the merge.
+fn note(whole: &mut LoadRecord, note: Option<String>) {
+    if let Some(merged) = &mut whole.merged {
+        merged.notes.extend(note);
+    }
+}
+
+fn judge(whole: &mut LoadRecord, assertions: Vec<Assertion>) {
+    whole.verdict = Verdict::of(whole);
+    whole.judge(&assertions);
+}
+
+/// Unites parts of one load into a record that is not judged yet.
+fn unite(parts: &[LoadRecord], span: &Span, settings: Settings) -> LoadRecord {
+    let first = &parts[0];
     let mut notes: Vec<String> = parts
         .iter()
         .filter_map(|part| part.merged.as_ref())
         .flat_map(|one| one.notes.clone())
         .collect();
     let completed = sum(parts, |part| part.requests.completed);
-    let timeline = timeline::merge(parts, &span);
+    let timeline = timeline::merge(parts, span);
     let latency_us = distribution(parts, |part| &part.latency_us);
     let response_us = distribution(parts, |part| &part.response_us);
     let all_parts = all_parts(parts);
-    let hops = hops::merge(parts, &span, &mut notes);
+    let hops = hops::merge(parts, span, &mut notes);
     notes.extend(detail::left_out(parts));
-    notes.extend(settings::missing_note(parts));
     let mut whole = LoadRecord {
         schema: first.schema.clone(),
         started_unix_ms: span.start_unix_ms,
@@ -160,7 +195,7 @@ pub fn merge(parts: &[LoadRecord]) -> Result<LoadRecord, MergeError> {
         handshakes_resumed: sum(parts, |part| part.handshakes_resumed),
         statuses: add(parts, |part| &part.statuses),
         http_errors: None,
-        errors: errors(parts, &span),
+        errors: errors(parts, span),
         connections: connections(parts),
         hops,
         bytes: Bytes {
@@ -174,8 +209,8 @@ pub fn merge(parts: &[LoadRecord]) -> Result<LoadRecord, MergeError> {
         expectations: detail::expectations(parts),
         by_request: detail::by_request(parts),
         by_address: detail::by_address(parts),
-        slowest: detail::slowest(parts, &span),
-        first_failures: detail::first_failures(parts, &span),
+        slowest: detail::slowest(parts, span),
+        first_failures: detail::first_failures(parts, span),
         one: None,
         capacity: None,
         aborted: parts.iter().find_map(|part| part.aborted.clone()),
@@ -186,23 +221,47 @@ pub fn merge(parts: &[LoadRecord]) -> Result<LoadRecord, MergeError> {
         verdict: Verdict::unjudged(),
         assertions: Vec::new(),
         timeline,
-        merged: Some(Merged { parts: all_parts, notes }),
+        merged: Some(Merged { parts: all_parts, notes, fleet: None }),
     };
     whole.http_errors = Some(whole.http_errors());
-    whole.verdict = Verdict::of(&whole);
-    whole.judge(&assertions(parts));
-    Ok(whole)
+    whole
+}
+
+impl Part {
+    fn of(record: &LoadRecord) -> Self {
+        Self {
+            started_unix_ms: record.started_unix_ms,
+            elapsed_s: record.elapsed_s,
+            completed: record.requests.completed,
+            machine: record.machine.clone(),
+            trust: record.verdict.trust,
+            reasons: record.verdict.reasons.clone(),
+            worker: None,
+            began_us: None,
+        }
+    }
 }
 
 impl Merged {
+    /// Returns the notes, and those on the fleet.
+    #[must_use]
+    pub fn all_notes(&self) -> Vec<String> {
+        let fleet = self.fleet.iter().flat_map(FleetRecord::notes);
+        self.notes.iter().cloned().chain(fleet).collect()
+    }
+
     /// Returns the reasons that the parts give against trust in the whole.
     #[must_use]
     pub fn doubts(&self) -> Vec<(Trust, String)> {
-        let mut doubts = Vec::new();
+        let mut doubts: Vec<(Trust, String)> =
+            self.fleet.iter().flat_map(FleetRecord::doubts).collect();
         for (index, part) in self.parts.iter().enumerate() {
             if part.trust == Trust::Invalid {
                 let why = part.reasons.first().map_or("", String::as_str);
-                doubts.push((Trust::Invalid, format!("part {} is invalid: {why}", index + 1)));
+                let worker = part.worker.as_ref().map(|name| format!(", worker {name},"));
+                let worker = worker.unwrap_or_default();
+                let reason = format!("part {}{worker} is invalid: {why}", index + 1);
+                doubts.push((Trust::Invalid, reason));
             }
         }
         let starts = self.parts.iter().map(|part| part.started_unix_ms as f64 / 1e3);
@@ -237,7 +296,11 @@ struct Span {
 
 impl Span {
     fn of(parts: &[LoadRecord]) -> Result<Self, MergeError> {
-        let start_unix_ms = parts.iter().map(|part| part.started_unix_ms).min().unwrap_or(0);
+        Self::from(parts.iter().map(|part| part.started_unix_ms).min().unwrap_or(0), parts)
+    }
+
+    /// Returns the time from a start that is known.
+    fn from(start_unix_ms: u64, parts: &[LoadRecord]) -> Result<Self, MergeError> {
         let mut span = Self { start_unix_ms, elapsed_s: 0.0 };
         for part in parts {
             span.elapsed_s = span.elapsed_s.max(span.offset_s(part) + part.elapsed_s);
@@ -262,16 +325,8 @@ fn refuse_twice(parts: &[LoadRecord]) -> Result<(), MergeError> {
 
 /// Lists every part, those of parts that are merged themselves in their place.
 fn all_parts(parts: &[LoadRecord]) -> Vec<Part> {
-    let own = |record: &LoadRecord| Part {
-        started_unix_ms: record.started_unix_ms,
-        elapsed_s: record.elapsed_s,
-        completed: record.requests.completed,
-        machine: record.machine.clone(),
-        trust: record.verdict.trust,
-        reasons: record.verdict.reasons.clone(),
-    };
     let of = |record: &LoadRecord| {
-        record.merged.as_ref().map_or_else(|| vec![own(record)], |merged| merged.parts.clone())
+        record.merged.as_ref().map_or_else(|| vec![Part::of(record)], |merged| merged.parts.clone())
     };
     parts.iter().flat_map(of).collect()
 }

@@ -1,7 +1,7 @@
 //! Settings of a merged record: those that make two loads one have to be the same, amounts add.
 
 use super::MergeError;
-use crate::load::{LoadRecord, Schedule, Settings};
+use crate::load::{Schedule, Settings};
 
 /// The most shares of a load that are looked for by number.
 const MAX_SHARES: u64 = 10_000;
@@ -35,11 +35,12 @@ fn seconds_or_none(value: Option<f64>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
-pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
-    let [first, others @ ..] = parts else { return Err(MergeError::Nothing) };
+/// Refuses settings that are not of one load, and a share of it that is given twice.
+pub(super) fn check(all: &[&Settings]) -> Result<(), MergeError> {
+    let [first, others @ ..] = all else { return Err(MergeError::Nothing) };
     for (index, part) in others.iter().enumerate() {
         for (setting, value) in SHARED {
-            let (of_first, other) = (value(&first.settings), value(&part.settings));
+            let (of_first, other) = (value(first), value(part));
             if of_first != other {
                 return Err(MergeError::Differs {
                     part: index + 2,
@@ -50,8 +51,12 @@ pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
             }
         }
     }
-    refuse_same_share(parts)?;
-    let all = || parts.iter().map(|part| &part.settings);
+    refuse_same_share(all)
+}
+
+/// Unites settings that were checked; there is one at least.
+pub(super) fn unite(parts: &[&Settings]) -> Settings {
+    let all = || parts.iter().copied();
     let sum = |of: fn(&Settings) -> u64| all().map(of).fold(0, u64::saturating_add);
     let mut addresses: Vec<String> = Vec::new();
     for address in all().flat_map(|one| &one.addresses) {
@@ -59,8 +64,8 @@ pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
             addresses.push(address.clone());
         }
     }
-    let same = first.settings.clone();
-    Ok(Settings {
+    let same = parts[0].clone();
+    Settings {
         url: same.url,
         host: same.host,
         port: same.port,
@@ -69,7 +74,7 @@ pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
         requests: all().map(|one| one.requests).sum(),
         duration_s: all().filter_map(|one| one.duration_s).max_by(f64::total_cmp),
         open_loop: same.open_loop,
-        schedule: schedule(&parts.iter().map(|part| &part.settings).collect::<Vec<_>>()),
+        schedule: schedule(parts),
         backlog: sum(|one| one.backlog),
         concurrency: sum(|one| one.concurrency),
         streams: same.streams,
@@ -85,7 +90,7 @@ pub(super) fn merge(parts: &[LoadRecord]) -> Result<Settings, MergeError> {
         // What is merged is a whole of its own.
         share: None,
         request_bytes: all().map(|one| one.request_bytes).max().unwrap_or(0),
-    })
+    }
 }
 
 /// Adds the rates. The stages have the same lengths. A part that is a share of a larger load has the
@@ -124,9 +129,8 @@ fn missing(all: &[&Settings]) -> Option<Vec<u64>> {
 }
 
 /// Says which shares of the larger load are missing.
-pub(super) fn missing_note(parts: &[LoadRecord]) -> Option<String> {
-    let all: Vec<&Settings> = parts.iter().map(|part| &part.settings).collect();
-    let missing = missing(&all)?;
+pub(super) fn missing_note(all: &[&Settings]) -> Option<String> {
+    let missing = missing(all)?;
     let of = all.first()?.share?.1;
     let names: Vec<String> = missing.iter().map(|share| format!("{share}/{of}")).collect();
     let note = || format!("the load had {of} shares, and {} are not here", names.join(", "));
@@ -134,12 +138,10 @@ pub(super) fn missing_note(parts: &[LoadRecord]) -> Option<String> {
 }
 
 /// Refuses a share of the larger load that is given twice.
-fn refuse_same_share(parts: &[LoadRecord]) -> Result<(), MergeError> {
-    for (index, part) in parts.iter().enumerate() {
-        let same = |earlier: &LoadRecord| {
-            part.settings.share.is_some() && earlier.settings.share == part.settings.share
-        };
-        if let Some(earlier) = parts[..index].iter().position(same) {
+fn refuse_same_share(all: &[&Settings]) -> Result<(), MergeError> {
+    for (index, part) in all.iter().enumerate() {
+        let same = |earlier: &&Settings| part.share.is_some() && earlier.share == part.share;
+        if let Some(earlier) = all[..index].iter().position(same) {
             return Err(MergeError::Twice(earlier + 1, index + 1));
         }
     }

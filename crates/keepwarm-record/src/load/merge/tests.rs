@@ -147,6 +147,7 @@ fn slice_of(events: &Events, second: u64) -> SliceRecord {
         response_us: None,
         loader_cpu_s: 0.0,
         busiest_thread_s: 0.0,
+        lost_workers: 0,
     }
 }
 
@@ -408,4 +409,89 @@ fn shares_of_one_load_have_its_schedule() {
     let (mut one, mut other) = (share(1), share(1));
     (one.elapsed_s, other.elapsed_s) = (1.0, 2.0);
     assert_eq!(merge(&[one, other]), Err(MergeError::Twice(1, 2)));
+}
+
+/// Parts of one load: each a share, with numbers and a start of its own.
+fn shares(count: u64) -> Vec<LoadRecord> {
+    let share = |number: u64| {
+        let mut part = a_run();
+        part.settings.share = Some((number, count));
+        part.started_unix_ms += number;
+        part.loader.cpu_s += number as f64;
+        part.requests.completed += number;
+        part.latency_us.buckets.push((60_000_000 + number, 1));
+        part
+    };
+    (1..=count).map(share).collect()
+}
+
+fn in_turn(parts: &[LoadRecord]) -> LoadRecord {
+    let first = parts.iter().map(|part| part.started_unix_ms).min().unwrap_or(0);
+    let mut merger = Merger::new(first);
+    for (index, part) in parts.iter().enumerate() {
+        merger.push(part.clone(), &format!("w{}", index + 1), Some(7)).expect("a part");
+    }
+    merger.finish().expect("parts of one load")
+}
+
+#[test]
+fn merge_in_turn_equals_merge() {
+    let json = |record: &LoadRecord| serde_json::to_value(record).expect("JSON");
+    for count in [2, 15, 16, 17, 40] {
+        let mut parts = shares(count);
+        let mut at_once = merge(&parts).expect("parts of one load");
+        let workers = at_once.merged.iter_mut().flat_map(|merged| &mut merged.parts);
+        for (index, part) in workers.enumerate() {
+            part.worker = Some(format!("w{}", index + 1));
+            part.began_us = Some(7);
+        }
+        same("in turn", &json(&in_turn(&parts)), &json(&at_once));
+        parts.remove(1);
+        let merged = in_turn(&parts).merged.expect("merged");
+        let missing = format!("the load had {count} shares, and 2/{count} are not here");
+        assert_eq!(merged.notes, [missing]);
+    }
+}
+
+#[test]
+fn merge_in_turn_refuses_as_merge() {
+    let parts = shares(3);
+    let mut merger = Merger::new(0);
+    for part in &parts {
+        merger.push(part.clone(), "w", None).expect("a part");
+    }
+    assert_eq!(merger.push(parts[1].clone(), "w", None), Err(MergeError::Twice(2, 4)));
+    let mut other = parts[0].clone();
+    (other.settings.url, other.settings.share) = ("http://other/".to_owned(), None);
+    let error = merger.push(other, "w", None).expect_err("another target");
+    assert!(matches!(error, MergeError::Differs { setting: "settings.url", .. }), "{error}");
+    assert_eq!(Merger::new(0).finish(), Err(MergeError::Nothing));
+}
+
+#[test]
+fn lost_worker_marks_the_course() {
+    let mut whole = in_turn(&shares(2));
+    let slice = whole.timeline.slices[0].clone();
+    whole.timeline = TimelineRecord { width_s: 1.0, slices: vec![slice; 4] };
+    let fleet = |tolerated: u64| FleetRecord {
+        run: "r".to_owned(),
+        workers: 3,
+        tolerated,
+        start_spread_us: Some(1500),
+        clock_error_us: 200,
+        lost: vec![LostWorker { worker: "w3".to_owned(), at_s: 2.5, why: "silent".to_owned() }],
+    };
+    let marks = |record: &LoadRecord| {
+        record.timeline.slices.iter().map(|slice| slice.lost_workers).collect::<Vec<_>>()
+    };
+    let tolerated = whole.clone().with_fleet(fleet(1));
+    assert_eq!(marks(&tolerated), [0, 0, 1, 1]);
+    let said = |record: &LoadRecord| {
+        record.verdict.reasons.iter().any(|why| why.contains("worker w3 was lost at 2.5 s"))
+    };
+    assert!(said(&tolerated), "{:?}", tolerated.verdict);
+    assert!(tolerated.verdict.trust <= Trust::WithCare, "{:?}", tolerated.verdict);
+    let refused = whole.with_fleet(fleet(0));
+    assert_eq!(refused.verdict.trust, Trust::Invalid);
+    assert!(said(&refused), "{:?}", refused.verdict);
 }

@@ -73,6 +73,7 @@ fn add(parts: &[&SliceRecord]) -> SliceRecord {
         response_us: None,
         loader_cpu_s: parts.iter().map(|part| part.loader_cpu_s).sum(),
         busiest_thread_s: 0.0,
+        lost_workers: 0,
     };
     for part in parts {
         add_to(&mut sum.counts, &part.counts);

@@ -1,4 +1,4 @@
-//! Parses durations as people type them.
+//! Durations as people type them. The tool and the fleet read their arguments by it.
 
 use std::time::Duration;
 
@@ -7,7 +7,11 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Parses `250ms`, `10s`, `2m`, `1h`, and several in a row, `1m30s`. A bare number is seconds;
 /// fractions are allowed.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// If the text is no duration; the message names the reason and the way to write one.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let mut rest = text.trim();
     if rest.parse::<f64>().is_ok_and(|number| number < 0.0) || rest.starts_with('-') {
         return Err("a duration is not negative: write 250ms, 10s or 1m30s".to_owned());
@@ -43,7 +47,11 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 const NO_DURATION: &str = "not a duration: write 250ms, 10s or 1m30s";
 
 /// Parses the length of a run or of a part of it, which takes some time, and a week at most.
-pub(crate) fn parse_length(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// If the text is no duration, or one of zero or of more than a week.
+pub fn parse_length(text: &str) -> Result<Duration, String> {
     match parse(text) {
         Ok(length) if length > Duration::ZERO && length <= WEEK => Ok(length),
         Err(error) if !text.trim_start().starts_with(|c: char| c.is_ascii_digit()) => Err(error),
@@ -51,14 +59,6 @@ pub(crate) fn parse_length(text: &str) -> Result<Duration, String> {
         _ => {
             Err("it is not between 1 nanosecond and one week: write 250ms, 10s or 1m30s".to_owned())
         }
-    }
-}
-
-/// Parses the length of a window, which must not be zero.
-pub(crate) fn parse_window(text: &str) -> Result<Duration, String> {
-    match parse(text)? {
-        Duration::ZERO => Err("a window is longer than that; --once takes one dump".to_owned()),
-        window => Ok(window),
     }
 }
 
@@ -88,7 +88,6 @@ mod tests {
         for text in ["", "s", "10 5s", "1m30", "-1s", "1e999", "infs", "NaN", "10d", "ten"] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert!(parse_window("0s").unwrap_err().contains("--once"));
         assert!(parse("10d").unwrap_err().contains("use us, ms, s, m or h"));
     }
 
