@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::clients::{CLIENTS, Failure, GO};
+use crate::clients::{CLIENTS, FEATURED, Failure, GO};
 use crate::row::{Document, Row, SCHEMA, Skipped, Summary};
 use crate::scenario::{SCENARIOS, Scenario};
 use crate::{go, place, table};
@@ -30,7 +30,8 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
         if settings.scenarios.is_empty() { SCENARIOS } else { settings.scenarios.as_slice() };
     let mut rows = Vec::new();
     for &scenario in scenarios {
-        rows.extend(play(scenario, &clients, settings)?);
+        let clients = if scenario.featured { FEATURED } else { &clients[..] };
+        rows.extend(play(scenario, clients, settings)?);
     }
     let document = Document {
         schema: SCHEMA,

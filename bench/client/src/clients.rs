@@ -22,11 +22,18 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// In the order in which they take turns. All but the last are measured in this process.
 pub(crate) const CLIENTS: &[&str] = &["keepwarm", "reqwest", "hyper-util", "hyper-spawned", GO];
 pub(crate) const GO: &str = "go";
+/// Clients that undo gzip and keep cookies.
+pub(crate) const FEATURED: &[&str] = &["keepwarm", "reqwest"];
+
+/// The cookie that they send.
+const COOKIE: &str = "session=0123456789abcdef0123456789abcdef; Path=/";
 
 /// What is asked for, and whom to trust if it is https.
 pub(crate) struct Target {
     pub(crate) url: String,
     pub(crate) authority_pem: Option<String>,
+    /// With gzip and a cookie.
+    pub(crate) featured: bool,
 }
 
 /// One task's way to make requests.
@@ -46,6 +53,13 @@ impl Keepwarm {
         if let Some(pem) = &target.authority_pem {
             builder =
                 builder.root_certificates(keepwarm::Certificate::all_from_pem(pem.as_bytes())?);
+        }
+        if target.featured {
+            let jar = keepwarm::Jar::new();
+            if !jar.add(COOKIE, &target.url.parse()?) {
+                return Err("the jar has not stored the cookie".into());
+            }
+            builder = builder.gzip(true).cookie_store(jar);
         }
         let client = builder.build()?;
         let lane = || Self { client: client.clone(), url: target.url.clone() };
@@ -72,17 +86,29 @@ pub(crate) struct Reqwest {
 
 impl Reqwest {
     pub(crate) fn lanes(target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
-        let client = reqwest_client(target.authority_pem.as_deref())?;
+        let mut builder = reqwest_builder(target.authority_pem.as_deref())?;
+        if target.featured {
+            let jar = reqwest::cookie::Jar::default();
+            jar.add_cookie_str(COOKIE, &target.url.parse()?);
+            builder = builder.gzip(true).cookie_provider(Arc::new(jar));
+        }
+        let client = builder.build()?;
         let lane = || Self { client: client.clone(), url: target.url.clone() };
         Ok((0..count).map(|_| lane()).collect())
     }
 }
 
-/// A client of reqwest, which is given its TLS even where it does not need it.
+/// A client of reqwest, which is given its TLS even where it does not need it. No coding is asked
+/// for.
 pub(crate) fn reqwest_client(authority_pem: Option<&str>) -> Result<reqwest::Client, Failure> {
+    Ok(reqwest_builder(authority_pem)?.build()?)
+}
+
+fn reqwest_builder(authority_pem: Option<&str>) -> Result<reqwest::ClientBuilder, Failure> {
     let config = tls::client_config(authority_pem)?;
     let builder = reqwest::Client::builder().http1_only().no_proxy();
-    Ok(builder.tls_backend_preconfigured(config).build()?)
+    let builder = builder.no_gzip().no_brotli().no_zstd().no_deflate();
+    Ok(builder.tls_backend_preconfigured(config))
 }
 
 impl Lane for Reqwest {

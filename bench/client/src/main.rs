@@ -30,12 +30,13 @@ usage: bench-client [all] [--json] [--quick] [--rounds N] [--percent N] [--scena
        bench-client closing [--json]
                                     failed GETs and doubled POSTs at a server that closes idle
                                     connections; counts, no times
-       bench-client server BYTES [tls]
+       bench-client server BYTES [tls|gzip]
                                     the server by itself; ends when its standard input ends
 
 clients: keepwarm, reqwest, hyper-util, hyper-spawned, go
 scenarios: get8-c100-t1, get8-c1-t1, get8-c1000-t1, get16k-c100-t1, get1m-c100-t1; -t2 for each of
-them; tls-get8-c100-t1 and so on for all ten
+them; tls-get8-c100-t1 and so on for all ten; gzip1k-c100-t1 and gzip64k-c100-t1 with a
+cookie, of keepwarm and reqwest
 --quick is --rounds 2 --percent 15; the default is --rounds 5 --percent 100";
 
 fn main() -> ExitCode {
@@ -55,7 +56,8 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
         Some("server") => {
             place::end_with_parent();
             let body_bytes = words.next().ok_or(USAGE)?.parse()?;
-            server::serve(body_bytes, words.next() == Some("tls"))
+            let further = words.next();
+            server::serve(body_bytes, further == Some("tls"), further == Some("gzip"))
         }
         Some("run") => {
             place::end_with_parent();

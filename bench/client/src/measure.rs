@@ -178,6 +178,7 @@ impl Server {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["server", &scenario.body_bytes.to_string()])
             .args(scenario.tls.then_some("tls"))
+            .args(scenario.featured.then_some("gzip"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -198,6 +199,7 @@ impl Server {
             return Ok(Target {
                 url: format!("http://127.0.0.1:{port}/data"),
                 authority_pem: None,
+                featured: scenario.featured,
             });
         }
         let mut pem = String::new();
@@ -206,7 +208,11 @@ impl Server {
                 return Err("the server has no certificate".into());
             }
         }
-        Ok(Target { url: format!("https://127.0.0.1:{port}/data"), authority_pem: Some(pem) })
+        Ok(Target {
+            url: format!("https://127.0.0.1:{port}/data"),
+            authority_pem: Some(pem),
+            featured: scenario.featured,
+        })
     }
 
     /// Ends it; the number of connections that it accepted.

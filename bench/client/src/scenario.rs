@@ -8,6 +8,8 @@ pub(crate) struct Scenario {
     pub(crate) concurrency: usize,
     pub(crate) threads: usize,
     pub(crate) tls: bool,
+    /// The body comes in gzip, and the client sends one cookie of its jar.
+    pub(crate) featured: bool,
     /// Requests that are measured, all tasks together, in a default run.
     requests: usize,
 }
@@ -35,6 +37,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     tls("tls-get16k-c100-t2", 16 << 10, 100, 2, 10_000),
     tls("tls-get1m-c100-t1", 1 << 20, 100, 1, 300),
     tls("tls-get1m-c100-t2", 1 << 20, 100, 2, 300),
+    featured("gzip1k-c100-t1", 1 << 10, 100, 20_000),
+    featured("gzip64k-c100-t1", 64 << 10, 100, 3_000),
 ];
 
 const fn plain(
@@ -44,7 +48,7 @@ const fn plain(
     threads: usize,
     requests: usize,
 ) -> Scenario {
-    Scenario { name, body_bytes, concurrency, threads, tls: false, requests }
+    Scenario { name, body_bytes, concurrency, threads, tls: false, featured: false, requests }
 }
 
 const fn tls(
@@ -54,7 +58,16 @@ const fn tls(
     threads: usize,
     requests: usize,
 ) -> Scenario {
-    Scenario { name, body_bytes, concurrency, threads, tls: true, requests }
+    Scenario { name, body_bytes, concurrency, threads, tls: true, featured: false, requests }
+}
+
+const fn featured(
+    name: &'static str,
+    body_bytes: usize,
+    concurrency: usize,
+    requests: usize,
+) -> Scenario {
+    Scenario { name, body_bytes, concurrency, threads: 1, tls: false, featured: true, requests }
 }
 
 impl Scenario {
@@ -87,7 +100,11 @@ impl Scenario {
             1 => "one client thread on a core of its own",
             _ => "two client threads on two cores, one of them shared with the server",
         };
-        let tls = if self.tls { " over TLS" } else { "" };
+        let tls = match (self.tls, self.featured) {
+            (true, _) => " over TLS",
+            (_, true) => " in gzip, with a cookie",
+            _ => "",
+        };
         format!("GET of {size}{tls}, {} at once, {threads}", self.concurrency)
     }
 }

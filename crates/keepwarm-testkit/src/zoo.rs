@@ -7,7 +7,8 @@
 //! the animal's own exchange, and `{X}` one that belongs to no exchange at all. Both are eight
 //! bytes long.
 //!
-//! This file plays the scripts of `zoo/animals.rs`. It judges nothing.
+//! This file plays the scripts of `zoo/animals.rs`, and of `zoo/featured.rs`, which are for clients
+//! that undo codings, follow redirects, keep cookies and use proxies. It judges nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,11 +21,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 mod animals;
+mod featured;
 
 pub use animals::animals;
+pub use featured::{MAX_DECODED, featured_animals, proxies};
 
 /// A step of a server's script.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Step {
     /// Reads the head of a request.
     Read,
@@ -32,6 +35,8 @@ pub enum Step {
     ReadBytes(usize),
     /// Writes at once.
     Write(String),
+    /// Writes bytes that are made of the marker, at once.
+    Make(fn(&str) -> Vec<u8>),
     /// Writes byte after byte, each in a segment of its own.
     Dribble(String),
     /// Writes this text this many times, as fast as the client takes it.
@@ -99,6 +104,8 @@ pub struct Animal {
     pub expect: Expect,
     /// The expected state of the connection afterwards.
     pub afterwards: Afterwards,
+    /// Number of requests that a client sends by itself after the script, to follow a redirect.
+    pub follows: usize,
 }
 
 impl Animal {
@@ -280,7 +287,8 @@ async fn play(mut visitor: Visitor, state: &CageState) -> Option<Visitor> {
         match step {
             Step::Read => drop(visitor.head().await?),
             Step::ReadBytes(count) => visitor.exactly(*count).await?,
-            Step::Write(text) => visitor.write(&spell(text)).await,
+            Step::Write(text) => visitor.write(spell(text)).await,
+            Step::Make(make) => visitor.write(make(&own)).await,
             Step::Dribble(text) => {
                 for byte in spell(text).chars() {
                     visitor.write(byte.encode_utf8(&mut [0; 4])).await;
@@ -357,8 +365,8 @@ impl Visitor {
     }
 
     /// Writes, and ignores a client that is gone.
-    async fn write(&mut self, text: &str) {
-        let _ = self.stream.write_all(text.as_bytes()).await;
+    async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref()).await;
     }
 
     async fn behave(&mut self) -> bool {
@@ -374,9 +382,10 @@ impl Visitor {
             count.fetch_add(1, SeqCst);
         }
         let target = head.split(' ').nth(1).unwrap_or_default();
-        let body = target.trim_start_matches('/');
+        // To a proxy the target is a whole URL.
+        let body = target.rsplit('/').next().unwrap_or_default();
         let length = body.len();
-        self.write(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")).await;
+        self.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")).await;
         true
     }
 

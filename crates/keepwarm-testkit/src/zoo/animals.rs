@@ -10,7 +10,7 @@ use super::{
     },
 };
 
-const MARKED: Expect = Reply(200, "{M}");
+pub(super) const MARKED: Expect = Reply(200, "{M}");
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{M}";
 const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{X}";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -35,31 +35,37 @@ pub fn animals() -> Vec<Animal> {
     groups.into_iter().flatten().collect()
 }
 
-fn animal(
+pub(super) fn animal(
     name: impl Into<String>,
     does: impl Into<String>,
     script: Vec<Step>,
     expect: Expect,
     afterwards: Afterwards,
 ) -> Animal {
-    Animal { name: name.into(), does: does.into(), ask: Ask::Get, script, expect, afterwards }
+    let (name, does) = (name.into(), does.into());
+    Animal { name, does, ask: Ask::Get, script, expect, afterwards, follows: 0 }
 }
 
 /// An animal that reads the request, and writes `response` at once.
-fn says(name: &str, response: &str, expect: Expect, afterwards: Afterwards) -> Animal {
+pub(super) fn says(name: &str, response: &str, expect: Expect, afterwards: Afterwards) -> Animal {
     let shown: String = response.chars().take(80).collect();
     animal(name, format!("answers {shown:?}"), vec![Read, write(response)], expect, afterwards)
 }
 
 /// An animal like [`says`] that closes afterwards.
-fn says_and_closes(name: &str, response: &str, expect: Expect, afterwards: Afterwards) -> Animal {
+pub(super) fn says_and_closes(
+    name: &str,
+    response: &str,
+    expect: Expect,
+    afterwards: Afterwards,
+) -> Animal {
     let mut animal = says(name, response, expect, afterwards);
     animal.script.push(Fin);
     animal.does += " and closes";
     animal
 }
 
-fn write(text: impl Into<String>) -> Step {
+pub(super) fn write(text: impl Into<String>) -> Step {
     Step::Write(text.into())
 }
 
@@ -72,7 +78,7 @@ fn chunked(body: &str) -> String {
     format!("{CHUNKED}{body}")
 }
 
-fn asked_by(ask: Ask, mut animal: Animal) -> Animal {
+pub(super) fn asked_by(ask: Ask, mut animal: Animal) -> Animal {
     animal.ask = ask;
     animal
 }

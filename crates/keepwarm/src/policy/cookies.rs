@@ -1,7 +1,7 @@
 //! Cookies: the store that a client asks at each hop, and a jar for it.
 //!
 //! Owns the trait, and the rules of RFC 6265bis that `cookie_store` leaves to its caller: public
-//! suffixes, prefixes, secure origins, sizes, numbers, order.
+//! suffixes, prefixes, secure origins, sizes, numbers, order, lifetimes, and what its parser breaks.
 
 use std::fmt;
 
@@ -12,6 +12,8 @@ pub use jar::Jar;
 
 #[cfg(feature = "cookies")]
 mod jar;
+#[cfg(feature = "cookies")]
+mod set_cookie;
 
 /// A store of cookies. Go: `http.CookieJar`. reqwest: `cookie::CookieStore`.
 ///

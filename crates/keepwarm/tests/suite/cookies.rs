@@ -122,7 +122,20 @@ fn rules_beyond_the_parser_hold() {
         ("http://a.test/", "a=1; Domain=b.test", "http://b.test/", ""),
         ("http://a.test/", "a=1", "http://x.a.test/", ""),
         ("http://127.0.0.1/", "a=1; Domain=0.0.1", "http://127.0.0.1/", ""),
+        // Without a name.
+        ("http://a.test/", "a; Path=/", "http://a.test/", "a"),
+        ("http://a.test/", "=a", "http://a.test/", "a"),
+        ("http://a.test/", "=", "http://a.test/", ""),
+        ("http://a.test/", "=__Secure-a", "http://a.test/", ""),
+        ("http://a.test/", "__Host-a", "http://a.test/", ""),
+        // The last of an attribute counts.
+        ("http://w.a.test/", "a=1; Domain=a.test; Domain=", "http://a.test/", ""),
+        ("http://a.test/", "a=1; Path=/x; Path=/", "http://a.test/", "a=1"),
         // Removal and expiry.
+        ("http://a.test/", "a=1; Expires=1 Jan 70 0:0:0", "http://a.test/", ""),
+        ("http://a.test/", "a=1; Expires=Thu Jan  1 00:00:00 1970", "http://a.test/", ""),
+        ("http://a.test/", "a=1; Max-Age=; Expires=1 Jan 1980 1:1:1", "http://a.test/", ""),
+        ("http://a.test/", "a=1; Expires=30 Feb 1980 1:1:1", "http://a.test/", "a=1"),
         ("http://a.test/", "a=1; Max-Age=0", "http://a.test/", ""),
         ("http://a.test/", "a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "http://a.test/", ""),
         (
@@ -150,6 +163,29 @@ fn sizes_and_numbers_are_bounded() {
     let attribute = format!("a=1; Path=/{}; Max-Age=60", "y".repeat(2000));
     assert_eq!(sent(&jar_of(&[(url, &attribute)]), url), "a=1", "the path is passed over");
 
+    // The limit of 1 KiB is that of the attribute's value.
+    let path = format!("/{}", "y".repeat(1023));
+    let attribute = format!("a=1; Path={path}");
+    assert_eq!(sent(&jar_of(&[(url, &attribute)]), url), "", "the path counts");
+    assert_eq!(sent(&jar_of(&[(url, &attribute)]), &format!("http://a.test{path}")), "a=1");
+
+    // 400 days are 34,560,000 seconds.
+    for age in ["99999999999999999999", "34560001", "34560000", "34559000"] {
+        let saved = jar_of(&[(url, &format!("a=1; Max-Age={age}"))]).save();
+        let expires = saved.lines().last().and_then(|line| line.split('\t').nth(4));
+        let expires: u64 = expires.and_then(|text| text.parse().ok()).expect("a time");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let left = expires - now.expect("after 1970").as_secs();
+        let due = age.parse().unwrap_or(u64::MAX).min(34_560_000);
+        assert!(left <= due && left + 100 > due, "{age}: {left}");
+    }
+
+    let jar = Jar::new().with_limits(3, 5);
+    let of = uri("https://s.test/");
+    for cookie in ["a=1; Secure", "b=2", "c=3", "d=4", "e=5; Secure"] {
+        jar.add(cookie, &of);
+    }
+    assert_eq!(sent(&jar, "https://s.test/"), "a=1; d=4; e=5", "those not secure go first");
     let jar = Jar::new().with_limits(3, 5);
     for number in 0..10 {
         assert!(jar.add(&format!("n{number}=x"), &uri(url)) || number > 0);

@@ -7,17 +7,18 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cookie_store::{Cookie, CookieDomain, CookieExpiration};
+use cookie_store::{Cookie, CookieDomain, CookieExpiration, RawCookie};
 use http::{HeaderValue, Uri};
 use url::Url;
 
 use super::CookieStore;
+use super::set_cookie::SetCookie;
 use crate::error::{Error, Result};
 
 /// Limit on the bytes of a cookie's name and value together (RFC 6265bis, 5.7).
 const MAX_BYTES: usize = 4096;
-/// Limit on the bytes of one attribute, which is passed over beyond it.
-const MAX_ATTRIBUTE: usize = 1024;
+/// Limit on the lifetime of a cookie, 400 days, in seconds (RFC 6265bis, 5.5).
+const MAX_AGE: u32 = 400 * 24 * 60 * 60;
 /// Default limits, at least what RFC 6265bis, 6.1, asks for.
 const PER_DOMAIN: usize = 180;
 const IN_ALL: usize = 3300;
@@ -26,7 +27,8 @@ const IN_ALL: usize = 3300;
 /// `__Secure-`; none for a public suffix such as `co.uk`.
 ///
 /// At most 180 cookies a domain and 3,300 in all, see [`with_limits`](Self::with_limits): beyond it
-/// expired ones go, and then the oldest. A cookie of more than 4 KiB (name and value) is not stored.
+/// expired ones go, then of a domain those that are not `Secure`, and then the oldest. A cookie of more
+/// than 4 KiB (name and value) is not stored, and none lives longer than 400 days.
 /// An origin is trusted with `Secure` cookies if it is https, or `localhost` or a loopback address.
 ///
 /// ```no_run
@@ -175,20 +177,26 @@ impl Jar {
             return;
         }
         known.forget_expired();
+        let mut all: Vec<(&Name, &u64)> = known.created.iter().collect();
+        // RFC 6265bis, 5.7: a domain gives up its cookies that are not secure first.
+        let is_secure = |(domain, path, name): &Name| {
+            let known = known.store.get(domain, path, name);
+            known.is_some_and(|cookie| cookie.secure() == Some(true))
+        };
+        all.sort_by_cached_key(|(name, created)| std::cmp::Reverse((is_secure(name), **created)));
         let mut of_domain: HashMap<&str, usize> = HashMap::new();
-        let mut newest: Vec<(&Name, &u64)> = known.created.iter().collect();
-        newest.sort_unstable_by_key(|(_, created)| std::cmp::Reverse(**created));
-        let mut kept = 0;
-        let mut surplus = Vec::new();
-        for (name, _) in newest {
+        let (mut kept, mut surplus) = (Vec::new(), Vec::new());
+        for (name, created) in all {
             let count = of_domain.entry(&name.0).or_default();
-            if *count < self.per_domain && kept < self.in_all {
-                *count += 1;
-                kept += 1;
+            *count += 1;
+            if *count <= self.per_domain {
+                kept.push((name, created));
             } else {
                 surplus.push(name.clone());
             }
         }
+        kept.sort_unstable_by_key(|(_, created)| std::cmp::Reverse(**created));
+        surplus.extend(kept.iter().skip(self.in_all).map(|(name, _)| (*name).clone()));
         for name in surplus {
             known.remove(&name);
         }
@@ -233,8 +241,17 @@ impl Known {
         if set_cookie.chars().any(|one| one.is_control() && one != '\t') {
             return false;
         }
-        let text = without_long_attributes(set_cookie);
-        let Ok(cookie) = Cookie::parse(text, url) else { return false };
+        let SetCookie { text, is_nameless } = SetCookie::of(set_cookie);
+        let Ok(mut raw) = RawCookie::parse(text) else { return false };
+        if is_nameless {
+            raw.set_name("");
+        }
+        let Ok(mut cookie) = Cookie::try_from_raw_cookie(&raw, url) else { return false };
+        if let CookieExpiration::AtUtc(at) = &cookie.expires
+            && at.unix_timestamp() > now() + i64::from(MAX_AGE)
+        {
+            cookie.expires = CookieExpiration::from(u64::from(MAX_AGE));
+        }
         let (name, value) = cookie.name_value();
         if name.len() + value.len() > MAX_BYTES || (name.is_empty() && value.is_empty()) {
             return false;
@@ -324,13 +341,6 @@ fn domain_of(cookie: &Cookie<'_>) -> String {
 
 fn name_of(cookie: &Cookie<'_>) -> Name {
     (domain_of(cookie), cookie.path.to_string(), cookie.name().to_owned())
-}
-
-/// Passes over attributes of more than 1 KiB (RFC 6265bis, 5.6).
-fn without_long_attributes(set_cookie: &str) -> String {
-    let mut parts = set_cookie.split(';');
-    let pair = parts.next().unwrap_or_default().to_owned();
-    parts.filter(|part| part.len() <= MAX_ATTRIBUTE).fold(pair, |all, part| all + ";" + part)
 }
 
 /// Refuses a cookie for a whole public suffix; one that such a host sets for itself is for that host
