@@ -9,6 +9,7 @@ mod common;
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use keepwarm_testkit::skipped;
 use serde_json::Value;
@@ -187,4 +188,97 @@ fn units_and_hosts_are_named() {
     let filter = format!("src :{}", placed.service.address.port());
     let text = run(keepwarm().args(["watch", &filter, "--once", "--unit", "api@1.service"]));
     assert!(text.exits_with(0).stdout.contains("] api@1.service\n"), "{}", text.stdout);
+}
+
+/// A cgroup may have any name without a slash or a line feed, and its process chose it.
+#[test]
+fn hostile_cgroup_reaches_no_terminal() {
+    let hostile = "a\u{1b}[31m\\\"}\u{202e} evil 1\t.service";
+    let Some(placed) = Placed::in_cgroup(&format!("system.slice/{hostile}")) else { return };
+    let root = folder("watch-names-hostile");
+    let record = placed.watch(&root, &[]);
+    assert_eq!(names(&record["destinations"][0]["owners"][0]), ["-", "-", "-", hostile]);
+    let filter = format!("src :{}", placed.service.address.port());
+    let text = run(keepwarm().args(["watch", &filter, "--once"]));
+    let shown = &text.exits_with(0).stdout;
+    assert!(shown.contains("evil 1") && !shown.contains(['\u{1b}', '\u{202e}', '\t']), "{shown:?}");
+    // As long as a file system lets a name be, and no more a pod than a name that looks like one.
+    drop(placed);
+    let long = "x".repeat(247) + ".service";
+    let Some(placed) = Placed::in_cgroup(&format!("system.slice/{long}")) else { return };
+    assert_eq!(names(&placed.owner(&root))[3], long);
+}
+
+/// A container of podman, removed when dropped.
+struct Podman {
+    store: [String; 4],
+    name: String,
+}
+
+impl Podman {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("podman");
+        command.args(&self.store).args(["--cgroup-manager=cgroupfs", "--log-level=fatal"]);
+        // crun refuses a host with cgroups of both versions.
+        if Path::new("/usr/sbin/runc").exists() {
+            command.args(["--runtime", "runc"]);
+        }
+        command.args(arguments);
+        command
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _ = run(&mut self.command(&["rm", "-f", "-t", "0", &self.name]));
+        let _ = fs::remove_dir_all(&self.store[3]);
+    }
+}
+
+#[test]
+fn real_podman_container_is_named() {
+    if Command::new("podman").arg("--version").output().is_err() {
+        return skipped::because("podman is not installed");
+    }
+    let root = folder("watch-names-real-podman");
+    let _ = fs::remove_dir_all(&root);
+    let inside = root.join("inside");
+    let store = root.join("var/lib/containers/storage").display().to_string();
+    // Podman takes no longer path for it.
+    let running = std::env::temp_dir().join(format!("kw-{}", std::process::id()));
+    let running = running.display().to_string();
+    for folder in ["usr", "bin", "lib", "lib64"] {
+        fs::create_dir_all(inside.join(folder)).unwrap();
+    }
+    let name = format!("keepwarm-{}", std::process::id());
+    let store = ["--root".to_owned(), store, "--runroot".to_owned(), running];
+    let podman = Podman { store, name };
+    let port = common::dead_port().to_string();
+    let mut start = podman.command(&["run", "-d", "--name", &podman.name, "--network=host"]);
+    start.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]);
+    start.args(["--security-opt", "seccomp=unconfined"]);
+    for folder in ["/usr", "/lib", "/lib64"] {
+        start.args(["-v", &format!("{folder}:{folder}:ro")]);
+    }
+    start.arg("--rootfs").arg(&inside).args(["/usr/bin/python3", "-m", "http.server", &port]);
+    let started = run(&mut start);
+    if !started.status.success() {
+        return skipped::because(&format!("podman runs no container here: {}", started.stderr));
+    }
+    let address = format!("127.0.0.1:{port}");
+    assert!(common::until(|| TcpStream::connect(&address).is_ok()), "the container listens");
+    let _client = TcpStream::connect(&address).unwrap();
+    let owner = || {
+        let filter = format!("src :{port}");
+        let mut watch = keepwarm();
+        watch.args(["watch", &filter, "--once", "--format", "json", "--rootfs"]).arg(&root);
+        let record: Value = serde_json::from_str(&run(&mut watch).exits_with(0).stdout).unwrap();
+        record["destinations"][0]["owners"][0].clone()
+    };
+    assert_eq!(owner()["container"], *podman.name, "{}", owner());
+    // The container's files are gone, and its process is not.
+    fs::remove_file(root.join("var/lib/containers/storage/overlay-containers/containers.json"))
+        .unwrap();
+    let id = started.stdout.trim();
+    assert_eq!(owner()["container"], id[..12], "{}", owner());
 }

@@ -9,9 +9,9 @@ use keepwarm_record::machine::Machine;
 use keepwarm_record::read::{AnyRecord, ReadError};
 use keepwarm_record::watch::{
     AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingKind, FindingRecord,
-    IdleRecord, Level, LifetimeRecord, Mode, OwnerRecord, PathRecord, PerConnection,
-    PollDiffRecord, PollsRecord, PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord, SCHEMA,
-    ScopeRecord, Side, StuckRecord, WaitingRecord, WatchRecord,
+    IdleRecord, Level, LifetimeRecord, Mode, NamespaceRecord, NamespacesRecord, OwnerRecord,
+    PathRecord, PerConnection, PollDiffRecord, PollsRecord, PortsRecord, PriceRecord, ResetsRecord,
+    RoundTripRecord, SCHEMA, ScopeRecord, Side, StuckRecord, WaitingRecord, WatchRecord,
 };
 use serde_json::Value;
 
@@ -46,6 +46,10 @@ fn full() -> WatchRecord {
     let destination = DestinationRecord {
         remote: Some("10.0.0.5:443".parse().unwrap()),
         remote_name: Some("db.internal".to_owned()),
+        network_namespace: Some(NamespaceRecord {
+            inode: 4_026_532_246,
+            name: Some("a".to_owned()),
+        }),
         side: Side::Client,
         side_evidence: Some("listener".to_owned()),
         folded: 1,
@@ -110,6 +114,10 @@ fn full() -> WatchRecord {
     let limitation = || ("D3", "no unread data").into();
     WatchRecord {
         machine: Some(Machine { boot_id: Some("0".to_owned()), ..Machine::default() }),
+        network_namespaces: Some(NamespacesRecord {
+            refused_because: Some("it takes CAP_SYS_ADMIN".to_owned()),
+            ..NamespacesRecord::default()
+        }),
         scope: Some(ScopeRecord { port: Some(443), ..ScopeRecord::default() }),
         host_findings: vec![finding()],
         polls: Some(PollsRecord {

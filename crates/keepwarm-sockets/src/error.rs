@@ -35,6 +35,7 @@ pub(crate) enum Operation {
     ReadProc(&'static str),
     Watch,
     Trace,
+    EnterNamespace,
 }
 
 /// Cause of a failure.
@@ -137,6 +138,7 @@ impl fmt::Display for Operation {
             Operation::ReadProc(path) => write!(f, "reading {path}"),
             Operation::Watch => f.write_str("watching a port"),
             Operation::Trace => f.write_str("tracing connections"),
+            Operation::EnterNamespace => f.write_str("entering a network namespace"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | who opened and closed connections of a port, and how? | [`HostReport::port`] gives a [`PortReport`] |
 //! | the same for every destination of the host, with processes? | [`Watch`] gives [`HostReport`], [`dump_once`] one dump |
+//! | the same in every network namespace of the host? (root) | [`NamespacesWatch`] gives [`HostReport`] |
 //! | exact processes, lifetimes, why a reset was sent? (root) | [`Watch::start_traced`] gives [`TracedCloses`] |
 //! | how far does it go without destroy events? | [`PollingWatch`] gives [`HostReport`] of less |
 //! | which sockets are there now? | [`dump()`] |
@@ -60,10 +61,12 @@ pub use report::destination::{
 };
 pub use report::histogram::{Cluster, Histogram};
 pub use report::host::{HostReport, Scope, Tracing};
+pub use report::namespace::{Namespaces, NetworkNamespace};
 pub use report::path::NetworkPath;
 pub use report::polls::{PollDiff, Polls};
 pub use report::port::{PortReport, RequestsPerConnection};
-pub use watch::host::{Watch, count, dump_once};
+pub use watch::host::{PreparedWatch, Watch, count, dump_once};
+pub use watch::namespaces::{NamespacesWatch, PreparedNamespacesWatch};
 pub use watch::polling::PollingWatch;
 pub use watch::self_test::SelfTest;
 

@@ -69,6 +69,27 @@ impl Namespace {
         act()
     }
 
+    /// Returns the process that keeps the namespace alive.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    /// Joins two namespaces by a pair of devices (veth(4)), with these addresses of one /30 network.
+    ///
+    /// # Errors
+    /// The program `ip` fails.
+    pub fn join(&self, name: &str, address: &str, other: &Namespace, peer: &str) -> io::Result<()> {
+        let (here, there) = (format!("{name}a"), format!("{name}b"));
+        let pid = other.process();
+        self.run(&format!("ip link add {here} type veth peer name {there} netns {pid}"))?;
+        for (namespace, device, address) in [(self, here, address), (other, there, peer)] {
+            namespace.run(&format!("ip addr add {address}/30 dev {device}"))?;
+            namespace.run(&format!("ip link set {device} up"))?;
+        }
+        Ok(())
+    }
+
     /// Runs a program within the namespace.
     ///
     /// # Errors

@@ -234,6 +234,22 @@ pub(crate) struct WatchOptions {
     #[arg(long, value_name = "NETNS", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) netns: Option<String>,
 
+    /// Watch every network namespace of this host, those that come later included; takes
+    /// CAP_SYS_ADMIN and CAP_SYS_PTRACE, as root has them
+    #[arg(long, conflicts_with_all = ["netns", "once", "count"])]
+    pub(crate) all_netns: bool,
+
+    /// Name no processes: the watch then needs no privilege, drops every one, and is confined by
+    /// Landlock, where the kernel has it
+    #[arg(long, conflicts_with_all = ["pid", "process", "cgroup", "unit", "pod", "container",
+          "all_netns", "count", "once"])]
+    pub(crate) no_owners: bool,
+
+    /// Ask DNS for the names of remote services that the hosts file does not have: each once, beside
+    /// the watch, which does not wait for them
+    #[arg(long, conflicts_with_all = ["count", "once"])]
+    pub(crate) resolve: bool,
+
     #[command(flatten)]
     pub(crate) listen: ListenOptions,
 }

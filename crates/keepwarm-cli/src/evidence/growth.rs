@@ -20,7 +20,12 @@ const LEAST: u64 = 20;
 /// The part of its share that each third of the time has of a steady growth.
 const STEADY: f64 = 0.25;
 
-type Key = (Option<SocketAddr>, Side);
+/// A destination; its network namespace where several are watched.
+type Key = (Option<SocketAddr>, Side, Option<u32>);
+
+fn key(one: &Destination) -> Key {
+    (one.service, one.side, one.namespace.as_ref().map(|namespace| namespace.number))
+}
 
 /// Open connections of each destination during the last minute.
 #[derive(Debug, Default)]
@@ -35,7 +40,7 @@ impl Growths {
             samples.back().is_some_and(|(last, _)| at.duration_since(*last) <= SPAN)
         });
         for one in report.destinations.iter().filter(|one| one.alive >= LEAST) {
-            let samples = self.samples.entry((one.service, one.side)).or_default();
+            let samples = self.samples.entry(key(one)).or_default();
             if samples.back().is_some_and(|(last, _)| at.duration_since(*last) < EVERY) {
                 continue;
             }
@@ -49,7 +54,7 @@ impl Growths {
     /// Returns by how many connections a second a destination grows; `None` if it does not, or not
     /// steadily. `window`: the time since the destination had `alive_at_start` connections.
     pub(super) fn of(&self, one: &Destination, window: Duration, at: Instant) -> Option<f64> {
-        let samples = self.samples.get(&(one.service, one.side))?;
+        let samples = self.samples.get(&key(one))?;
         // The edges of a window are dumps of their own; a sample may be two seconds old.
         let (length, before) = if window <= SPAN {
             (window, one.alive_at_start)

@@ -128,10 +128,11 @@ impl Judge {
         let growths: Vec<Option<f64>> = growths.collect();
         let files = files(report, &growths);
         let mut judge = |(one, growth_per_s): (&Destination, &Option<f64>)| {
-            let peer = one.service.map(|service| (service, one.side.other()));
+            let number = one.namespace.as_ref().map(|namespace| namespace.number);
+            let peer = one.service.map(|service| (service, one.side.other(), number));
             let context = Context {
                 ports: self.ports(one, growth_per_s.unwrap_or(0.0)),
-                is_reused: self.is_reused(one.service.map(|service| service.ip())),
+                is_reused: self.is_reused(one),
                 runtime: self.runtime(one),
                 peer_runtime: peer.and_then(|peer| programs.get(&peer).copied()),
                 lost_share,
@@ -155,8 +156,9 @@ impl Judge {
         if report.window.is_zero() {
             return Vec::new();
         }
-        let since =
-            self.counters.as_ref().and_then(|then| Some(Counters::read().ok()?.since(then)));
+        // These counters are of one network namespace.
+        let before = self.counters.as_ref().filter(|_| report.namespaces.is_none());
+        let since = before.and_then(|then| Some(Counters::read().ok()?.since(then)));
         let listen_overflows = since.and_then(|since| since.listen_overflows);
         let unattributed_aborts = Some(report.unattributed_aborts);
         judge_host(&HostCounters {
@@ -167,11 +169,15 @@ impl Judge {
     }
 
     /// Returns the programs of both sides of each service, as far as they run on this host.
-    fn programs(&mut self, report: &HostReport) -> HashMap<(SocketAddr, Side), Runtime> {
+    fn programs(
+        &mut self,
+        report: &HostReport,
+    ) -> HashMap<(SocketAddr, Side, Option<u32>), Runtime> {
         let mut known = HashMap::new();
         for one in &report.destinations {
             if let (Some(service), Some(runtime)) = (one.service, self.runtime(one)) {
-                known.insert((service, one.side), runtime);
+                let number = one.namespace.as_ref().map(|namespace| namespace.number);
+                known.insert((service, one.side, number), runtime);
             }
         }
         known
@@ -231,13 +237,16 @@ impl Judge {
         if destination.folded > 1 || destination.service.is_none() {
             return None;
         }
-        let (taken, range) = (destination.ports?, self.range?);
+        let there = destination.namespace.as_ref();
+        let range_there =
+            there.and_then(|there| there.ephemeral_ports).map(|ports| ports.size().into());
+        let (taken, range) = (destination.ports?, range_there.or(self.range)?);
         let by_age = &destination.time_wait_by_age;
         // The last seconds are assumed to go on, however long the window is. Only a close that
         // holds a port counts.
         let recent = by_age.iter().take(RECENT_SECONDS).sum::<u32>();
         let rate = f64::from(recent) / RECENT_SECONDS as f64;
-        let outlook = if self.is_reused(destination.service.map(|service| service.ip())) {
+        let outlook = if self.is_reused(destination) {
             // Only what stays open takes ports for good.
             let waiting: u32 = by_age.iter().sum();
             let open = taken.used.saturating_sub(waiting.into());
@@ -251,8 +260,10 @@ impl Judge {
 
     /// Returns true if the kernel takes a port from TIME_WAIT after a second, so that ports never
     /// run out.
-    fn is_reused(&self, ip: Option<IpAddr>) -> bool {
-        match self.reuse {
+    fn is_reused(&self, destination: &Destination) -> bool {
+        let ip: Option<IpAddr> = destination.service.map(|service| service.ip());
+        let there = destination.namespace.as_ref().and_then(|there| there.time_wait_reuse);
+        match there.unwrap_or(self.reuse) {
             TimeWaitReuse::Never => false,
             TimeWaitReuse::OnLoopback => ip.is_some_and(|ip| ip.is_loopback()),
             TimeWaitReuse::Always => true,

@@ -13,22 +13,23 @@ use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{
     AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingRecord, HINT_AT_L0,
     IdleRecord, Level, LifetimeRecord, Limitation, Mode, NOT_SEEN_BY_POLLS,
-    NOT_SEEN_WITHOUT_TIME_WAITS, PathRecord, PerConnection, PollDiffRecord, PollsRecord,
-    PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord, ScopeRecord, StuckRecord,
-    WaitingRecord, WatchRecord,
+    NOT_SEEN_WITHOUT_TIME_WAITS, NamespaceRecord, NamespacesRecord, PathRecord, PerConnection,
+    PollDiffRecord, PollsRecord, PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord,
+    ScopeRecord, StuckRecord, WaitingRecord, WatchRecord,
 };
 use keepwarm_sockets::{
-    Counters, Destination, Handshake, Histogram, HostReport, NetworkPath, Polls, Scope, SelfTest,
-    Side, Tracing,
+    Counters, Destination, Handshake, Histogram, HostReport, Namespaces, NetworkPath, Polls, Scope,
+    SelfTest, Side, Tracing,
 };
 
-use crate::args::WatchOptions;
+use crate::args::{WatchLevel, WatchOptions};
 use crate::evidence::names::NameFinder;
 use crate::evidence::owner::OwnerFilter;
 use crate::evidence::record::{finding, owners, side};
 use crate::evidence::{Judge, Judged};
-use crate::exit::Failure;
-use crate::machine;
+use crate::exit::{Exit, Failure};
+use crate::watch::resolve::Resolver;
+use crate::{limits, machine};
 
 /// Makes the records of one watch.
 pub(crate) struct Recorder {
@@ -42,6 +43,10 @@ pub(crate) struct Recorder {
     self_test: Option<SelfTest>,
     self_test_error: Option<String>,
     level_refused: Option<String>,
+    wants_traces: bool,
+    names_nothing: bool,
+    /// Names of addresses, by DNS.
+    resolver: Option<Resolver>,
 }
 
 impl Recorder {
@@ -59,7 +64,20 @@ impl Recorder {
             self_test: None,
             self_test_error: None,
             level_refused: None,
+            wants_traces: options.level == WatchLevel::L2,
+            names_nothing: options.no_owners,
+            resolver: None,
         })
+    }
+
+    /// Asks DNS for names from now on. Starts a thread, which has the capabilities of the caller.
+    /// `name_servers`: the text of resolv.conf(5).
+    pub(crate) fn resolve(&mut self, name_servers: &str) -> Result<(), Failure> {
+        let failed = |error| {
+            limits::refused(Exit::Failed, "cannot start a thread that asks for names", &error)
+        };
+        self.resolver = Some(Resolver::start(name_servers).map_err(failed)?);
+        Ok(())
     }
 
     /// Tests on this kernel how closes are told apart. Comes before the window, so that the test's
@@ -79,6 +97,19 @@ impl Recorder {
     /// Reads the facts about owners that can only be read while they live.
     pub(crate) fn remember_owners(&mut self, report: &HostReport) {
         self.judge.remember_owners(report);
+        for one in &report.destinations {
+            if let Some(service) = one.service {
+                self.remote_name(service.ip(), one.side);
+            }
+        }
+    }
+
+    /// Returns the name of a service's address, as far as it is known by now. Only that of another
+    /// host is asked for.
+    fn remote_name(&mut self, ip: IpAddr, side: Side) -> Option<String> {
+        let name = self.hosts.get(&ip).cloned();
+        let resolver = self.resolver.as_mut().filter(|_| side == Side::Client);
+        name.or_else(|| resolver?.name(ip))
     }
 
     /// Makes the record of a report about the last part of a watch, or about all of it.
@@ -95,6 +126,7 @@ impl Recorder {
         record.machine = Some(self.machine.clone());
         record.scope = Some(scope(&self.scope));
         record.watched_s = Some(watched.as_secs_f64());
+        record.network_namespaces = report.namespaces.as_ref().map(namespaces);
         if level.counts_closes() {
             record.lost_events = Some(report.lost_events);
             record.unattributed_aborts = Some(report.unattributed_aborts);
@@ -104,6 +136,13 @@ impl Recorder {
         }
         match &report.tracing {
             _ if level == Level::L0 => record.level_refused.clone_from(&self.level_refused),
+            Tracing::Off if self.wants_traces && report.namespaces.is_some() => {
+                record.level_refused =
+                    Some("a trace does not name the network namespace".to_owned());
+            }
+            Tracing::Off if self.wants_traces && self.names_nothing => {
+                record.level_refused = Some("a trace names processes (--no-owners)".to_owned());
+            }
             Tracing::Off => {}
             Tracing::Refused(error) => record.level_refused = Some(error.to_string()),
             Tracing::On { events, lost_events } => {
@@ -127,8 +166,12 @@ impl Recorder {
         };
         record.destinations = judged.iter().map(|one| destination(one, known)).collect();
         for one in &mut record.destinations {
-            let named = one.remote.and_then(|remote| self.hosts.get(&remote.ip()));
-            one.remote_name = named.cloned();
+            let side = match one.side {
+                keepwarm_record::watch::Side::Client => Side::Client,
+                keepwarm_record::watch::Side::Server => Side::Server,
+            };
+            let ip = one.remote.map(|remote| remote.ip());
+            one.remote_name = ip.and_then(|ip| self.remote_name(ip, side));
         }
         record.judge(&self.assertions);
         record
@@ -140,6 +183,17 @@ fn level(report: &HostReport) -> Level {
         _ if report.polls.is_some() => Level::L0,
         Tracing::Off | Tracing::Refused(_) => Level::L1,
         Tracing::On { .. } => Level::L2,
+    }
+}
+
+fn namespaces(of: &Namespaces) -> NamespacesRecord {
+    NamespacesRecord {
+        watched: of.watched,
+        ended: of.ended,
+        refused: of.refused,
+        refused_because: of.refused_because.as_ref().map(ToString::to_string),
+        left_out: of.left_out,
+        unreadable: of.unreadable,
     }
 }
 
@@ -213,6 +267,10 @@ fn destination(judged: &Judged, known: Known) -> DestinationRecord {
     DestinationRecord {
         remote: one.service,
         remote_name: None,
+        network_namespace: one.namespace.as_ref().map(|namespace| NamespaceRecord {
+            inode: namespace.inode,
+            name: namespace.name.clone(),
+        }),
         side: side(one.side),
         side_evidence: one.service.map(|_| one.side_evidence.as_str().to_owned()),
         folded: one.folded,

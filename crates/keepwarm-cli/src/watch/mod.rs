@@ -4,6 +4,7 @@
 //! Owns the run: parse, start a source, loop, make a record, show it. `source` has the evidence,
 //! `fill` makes records of it, `show` makes text of those, `screen` draws it.
 
+mod confine;
 mod fill;
 mod filter;
 pub(crate) mod listen;
@@ -11,6 +12,7 @@ mod netns;
 mod print;
 mod privileges;
 mod recent;
+mod resolve;
 mod screen;
 mod source;
 
@@ -25,8 +27,9 @@ use self::fill::Recorder;
 use self::listen::Exporter;
 use self::recent::Recent;
 use self::screen::{Drawing, Screen};
-use self::source::Source;
+use self::source::{Prepared, Source};
 use crate::args::{WatchFormat, WatchLevel, WatchOptions};
+use crate::evidence::names::NameFinder;
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
 use crate::{interrupt, limits, output};
@@ -39,6 +42,8 @@ const PRINT_EVERY: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(50);
 /// Time that the end of a window waits for closes that are under way.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Descriptors of a watch of all network namespaces, at most: four for each.
+const NAMESPACE_FILES: u64 = 1_024;
 
 pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     if let Some(file) = options.listen.print {
@@ -46,7 +51,10 @@ pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     }
     let scope = filter::parse(&options.filter).map_err(|error| Failure::new(Exit::Usage, error))?;
     check(&options.assertions, scope.port)?;
-    limits::make_room(0, "close some")?;
+    if options.all_netns {
+        check_all_netns(options)?;
+    }
+    limits::make_room(if options.all_netns { NAMESPACE_FILES } else { 0 }, "close some")?;
     // The page is for this network namespace, whichever is watched.
     let listener = listen::listen(&options.listen)?;
     let stays = listener.is_some();
@@ -61,9 +69,6 @@ fn run_here(
     scope: Scope,
     listener: Option<TcpListener>,
 ) -> Result<(), Failure> {
-    if listener.is_some() {
-        privileges::keep_needed(options.level)?;
-    }
     if let Some(state) = options.count {
         return count_state(state.into(), scope, options.level);
     }
@@ -92,15 +97,39 @@ fn watch(
     listener: Option<TcpListener>,
 ) -> Result<WatchRecord, Failure> {
     let mut recorder = Recorder::new(options, scope)?;
-    interrupt::watch(2)?;
+    let name_servers = NameFinder::new(options.rootfs.as_deref()).name_servers();
+    // Every thread has capabilities of its own: none is started before they are dropped.
+    let drops = listener.is_some() || options.all_netns || options.no_owners;
+    if !drops {
+        interrupt::watch(2)?;
+    }
     if options.level != WatchLevel::L0 {
         recorder.test_kernel();
     }
-    let (mut source, refused) = Source::start(options.level, scope)?;
+    let prepared = match options.all_netns {
+        true => Prepared::everywhere(scope)?,
+        false if options.no_owners => Prepared::unowned(options.level, scope)?,
+        false => Prepared::here(options.level, scope)?,
+    };
+    let mut unconfined = None;
+    if drops {
+        privileges::keep_needed(options)?;
+        if options.no_owners {
+            unconfined = confine::confine();
+        }
+        interrupt::watch(2)?;
+    }
+    if options.resolve {
+        recorder.resolve(&name_servers)?;
+    }
+    let (mut source, refused) = Source::start(prepared, scope)?;
     recorder.refused(refused);
     let exporter =
         listener.map(|listener| Exporter::start(listener, &options.listen)).transpose()?;
     let mut session = Session::new(options, recorder, exporter);
+    if let Some(why) = unconfined {
+        session.progress.note(&format!("not confined by Landlock: {why}"));
+    }
     session.begin(&source)?;
     // Scripts and tests wait for this line: the window has begun.
     session.progress.note("watching; Ctrl-C ends it (`keepwarm explain columns` has the words)");
@@ -150,6 +179,15 @@ pub(crate) fn judge_again(
         record.judge(assertions);
     }
     Ok(())
+}
+
+/// Fails where not every network namespace could be watched.
+fn check_all_netns(options: &WatchOptions) -> Result<(), Failure> {
+    if options.level == WatchLevel::L0 {
+        let why = "--all-netns takes destroy events (level L1), and polls (--level l0) have none";
+        return Err(Failure::new(Exit::Usage, why.to_owned()));
+    }
+    privileges::check_all_netns()
 }
 
 /// Fails if an assertion can never be judged: before a window has passed for nothing.

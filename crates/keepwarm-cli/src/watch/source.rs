@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use keepwarm_sockets::{Error, Filter, HostReport, PollingWatch, Scope, Watch};
+use keepwarm_sockets::{
+    Error, Filter, HostReport, NamespacesWatch, PollingWatch, PreparedNamespacesWatch,
+    PreparedWatch, Scope, Watch,
+};
 
 use crate::args::WatchLevel;
 use crate::exit::Failure;
@@ -14,21 +17,70 @@ use crate::exit::Failure;
 #[derive(Debug)]
 pub(crate) enum Source {
     Events(Watch),
+    /// Of every network namespace.
+    Everywhere(NamespacesWatch),
     Polls(Box<PollingWatch>),
+}
+
+/// The sources of a watch, open before its window begins.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    Events(Box<PreparedWatch>),
+    Everywhere(Box<PreparedNamespacesWatch>),
+    /// Polls have nothing to open. Why the level is L0, if more was asked for.
+    Polls(Option<Error>),
+}
+
+impl Prepared {
+    /// Opens what a watch of this network namespace needs, with the capabilities of the caller.
+    pub(crate) fn here(level: WatchLevel, scope: Scope) -> Result<Self, Failure> {
+        let traced = match level {
+            WatchLevel::L0 => return Ok(Self::Polls(None)),
+            WatchLevel::L1 => false,
+            WatchLevel::L2 => true,
+        };
+        match PreparedWatch::new(scope, traced) {
+            Ok(prepared) => Ok(Self::Events(Box::new(prepared))),
+            Err(error) if error.is_denied() || error.is_unsupported() => {
+                Ok(Self::Polls(Some(error)))
+            }
+            Err(error) => Err(Failure::from(&error)),
+        }
+    }
+
+    /// Opens what a watch of this network namespace needs that names no process: nor has it traces,
+    /// which do.
+    pub(crate) fn unowned(level: WatchLevel, scope: Scope) -> Result<Self, Failure> {
+        match Self::here(if level == WatchLevel::L0 { level } else { WatchLevel::L1 }, scope)? {
+            Self::Events(prepared) => Ok(Self::Events(Box::new(prepared.without_owners()))),
+            other => Ok(other),
+        }
+    }
+
+    /// Opens what a watch of every network namespace needs.
+    pub(crate) fn everywhere(scope: Scope) -> Result<Self, Failure> {
+        let prepared = PreparedNamespacesWatch::new(scope);
+        prepared
+            .map(|prepared| Self::Everywhere(Box::new(prepared)))
+            .map_err(|error| Failure::from(&error))
+    }
 }
 
 impl Source {
     /// Begins the window. Also returns why the level is L0, if more was asked for.
     pub(crate) fn start(
-        level: WatchLevel,
+        prepared: Prepared,
         scope: Scope,
     ) -> Result<(Self, Option<String>), Failure> {
-        let events = match level {
-            WatchLevel::L0 => None,
-            WatchLevel::L1 => Some(Watch::start(scope)),
-            WatchLevel::L2 => Some(Watch::start_traced(scope)),
+        let events = match prepared {
+            Prepared::Events(prepared) => Some(prepared.begin().map(Self::Events)),
+            Prepared::Everywhere(prepared) => {
+                let begun = prepared.begin().map_err(|error| Failure::from(&error))?;
+                return Ok((Self::Everywhere(begun), None));
+            }
+            Prepared::Polls(why) => why.map(Err),
         };
-        or_polls(events.map(|started| started.map(Self::Events)), || {
+        or_polls(events, || {
             PollingWatch::start(scope).map(|polling| Self::Polls(Box::new(polling)))
         })
     }
@@ -36,6 +88,7 @@ impl Source {
     pub(crate) fn has_ended(&self) -> bool {
         match self {
             Self::Events(watch) => watch.has_ended(),
+            Self::Everywhere(watch) => watch.has_ended(),
             Self::Polls(_) => false,
         }
     }
@@ -43,7 +96,7 @@ impl Source {
     /// Polls the socket table when that is due: polls have no thread of their own.
     pub(crate) fn poll_if_due(&mut self) -> Result<(), Failure> {
         match self {
-            Self::Events(_) => Ok(()),
+            Self::Events(_) | Self::Everywhere(_) => Ok(()),
             Self::Polls(polling) => polling.poll_if_due().map_err(|error| Failure::from(&error)),
         }
     }
@@ -51,6 +104,7 @@ impl Source {
     pub(crate) fn snapshot(&self) -> Result<HostReport, Failure> {
         match self {
             Self::Events(watch) => Ok(watch.snapshot()),
+            Self::Everywhere(watch) => Ok(watch.snapshot()),
             Self::Polls(polling) => polling.snapshot().map_err(|error| Failure::from(&error)),
         }
     }
@@ -58,6 +112,7 @@ impl Source {
     pub(crate) fn finish(self, settle: Duration) -> Result<HostReport, Failure> {
         let finished = match self {
             Self::Events(watch) => watch.finish(settle),
+            Self::Everywhere(watch) => watch.finish(settle),
             Self::Polls(polling) => polling.finish(),
         };
         finished.map_err(|error| Failure::from(&error))

@@ -39,6 +39,10 @@ pub struct DestinationRecord {
     /// older version.
     #[serde(default)]
     pub remote_name: Option<String>,
+    /// The network namespace of the sockets, where all are watched; `None` where one is, and of the
+    /// sums over those that ended long ago.
+    #[serde(default)]
+    pub network_namespace: Option<NamespaceRecord>,
     /// Our side of the connections.
     pub side: Side,
     /// Evidence of which end is the service: `connected`, `listener`, `port_range`, `many_ports`, or
@@ -278,6 +282,15 @@ pub struct PollDiffRecord {
     /// Connections that have been open for two seconds or more.
     #[serde(rename = "kept")]
     pub long_lived: u64,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NamespaceRecord {
+    /// Its inode, as `lsns` prints it.
+    pub inode: u64,
+    /// Its name by `ip netns`, if it has one.
+    pub name: Option<String>,
 }
 
 /// Round trips and retransmissions of the connections that were closed in the window and of those that

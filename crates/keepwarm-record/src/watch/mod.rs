@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use destination::{
     AcceptQueueRecord, Closed, DestinationRecord, FilesRecord, FindingKind, FindingRecord,
-    IdleRecord, LifetimeRecord, OwnerRecord, PathRecord, PerConnection, PollDiffRecord,
-    PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord, Side, StuckRecord, WaitingRecord,
+    IdleRecord, LifetimeRecord, NamespaceRecord, OwnerRecord, PathRecord, PerConnection,
+    PollDiffRecord, PortsRecord, PriceRecord, ResetsRecord, RoundTripRecord, Side, StuckRecord,
+    WaitingRecord,
 };
 pub use facts::{cannot_judge, fact};
 pub use level::{
@@ -57,6 +58,10 @@ pub struct WatchRecord {
     /// Seconds that the watch has lasted; the window is the end of them. `None` in a record of
     /// `keepwarm.watch/1`.
     pub watched_s: Option<f64>,
+    /// The network namespaces, where all are watched; `None` where one is, and in a record of an older
+    /// version.
+    #[serde(default)]
+    pub network_namespaces: Option<NamespacesRecord>,
     /// Destroy events that the kernel dropped; `None` at level L0, which has none.
     pub lost_events: Option<u64>,
     /// Traced events that were read; `None` where nothing is traced.
@@ -106,6 +111,7 @@ impl WatchRecord {
             level_refused: None,
             mode,
             watched_s: mode.seconds(),
+            network_namespaces: None,
             lost_events: level.counts_closes().then_some(0),
             trace_events: level.traces().then_some(0),
             lost_trace_events: level.traces().then_some(0),
@@ -141,6 +147,23 @@ impl WatchRecord {
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
+}
+
+/// The network namespaces of a watch of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespacesRecord {
+    /// Those that are watched now.
+    pub watched: u64,
+    /// Those that were watched and have ended; their closes are counted.
+    pub ended: u64,
+    /// Those that could not be watched.
+    pub refused: u64,
+    /// Why the last of them could not.
+    pub refused_because: Option<String>,
+    /// Those beyond the most that are watched at once.
+    pub left_out: u64,
+    /// Processes whose namespace may not be read.
+    pub unreadable: u64,
 }
 
 /// The connections that were asked for. Conditions are joined by *and*; none is everything.

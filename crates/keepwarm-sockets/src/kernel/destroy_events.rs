@@ -8,12 +8,14 @@
 //! first dies when it enters TIME_WAIT, the other when its FIN is acknowledged; the end of
 //! TIME_WAIT makes no event. A socket whose file is still open does not die, in any TCP state.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::proc::net;
 use crate::kernel::socket::Socket;
-use crate::kernel::sys::{Netlink, Ready, Waker};
+use crate::kernel::sys::Netlink;
 use crate::kernel::wire::diag::{decode_socket, is_socket, ports};
 use crate::kernel::wire::netlink::{Message, Messages};
 
@@ -36,7 +38,7 @@ pub(crate) const MAX_DELAY: Duration = Duration::from_millis(20);
 /// Longest time without a reading. It bounds how long ago the first event after a pause can have
 /// happened: where a TIME_WAIT may be reused after a second, its absence must be proven within
 /// 900 ms of the death. Costs four short system calls a second.
-const READ_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const READ_EVERY: Duration = Duration::from_millis(250);
 /// Bytes that an event takes from the receive buffer, the kernel's overhead included.
 const EVENT_COST: usize = 1280;
 /// Events per second that the delay is sized for: those that arrive during it must fit into half of
@@ -50,6 +52,8 @@ pub(crate) struct DestroyEvents {
     /// `None` means every port.
     port: Option<u16>,
     port_id: u32,
+    /// /proc/net/netlink of the namespace of this subscription, which a thread elsewhere may read.
+    table: Option<File>,
     buffer: Vec<u8>,
     /// Time between the first event and reading it, so that more events can gather.
     delay: Duration,
@@ -72,6 +76,7 @@ impl DestroyEvents {
             netlink,
             port,
             port_id,
+            table: net::open("netlink").ok(),
             buffer: vec![0; BUFFER_LEN],
             delay,
             drained: true,
@@ -81,18 +86,26 @@ impl DestroyEvents {
         })
     }
 
-    /// Sleeps until there are events, waits for more to gather, then appends a batch of those that
-    /// may concern the port; without events it returns after a while. Returns false if `waker` woke
-    /// it instead: then reading is over.
-    pub(crate) fn read(&mut self, waker: &Waker, into: &mut Vec<Socket>) -> Result<bool, Error> {
-        match self.netlink.wait(waker, READ_EVERY)? {
-            Ready::Woken => return Ok(false),
-            Ready::Readable if std::mem::take(&mut self.drained) => {
-                std::thread::sleep(self.delay);
-            }
-            Ready::Readable | Ready::Nothing => {}
-        }
+    /// Returns the socket, to wait for its events.
+    pub(crate) fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// Returns how long events may gather before they are read; nothing if the last reading has left
+    /// some.
+    pub(crate) fn delay(&self) -> Duration {
+        if self.drained { self.delay } else { Duration::ZERO }
+    }
+
+    /// Takes that there was no event to read at `at`.
+    pub(crate) fn handle_empty(&mut self, at: Instant) {
+        self.empty_at = at;
+    }
+
+    /// Appends a batch of the events that may concern the port.
+    pub(crate) fn read(&mut self, into: &mut Vec<Socket>) -> Result<(), Error> {
         self.batch_since = self.empty_at;
+        self.drained = false;
         for _ in 0..BATCH {
             let before = Instant::now();
             match self.netlink.receive_now(&mut self.buffer) {
@@ -107,7 +120,7 @@ impl DestroyEvents {
                 Err(errno) => return Err(Error::os(Operation::ReadEvents, errno)),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Returns a time before every event of the last batch: then there was none to read.
@@ -123,9 +136,15 @@ impl DestroyEvents {
     /// Returns the number of events, of any port, that the kernel could not deliver: its own count
     /// for this socket in /proc/net/netlink, and at least one per reported overrun.
     pub(crate) fn lost(&self) -> u64 {
-        let dropped =
-            net::read("netlink").ok().and_then(|table| dropped(&table, self.port_id)).unwrap_or(0);
-        dropped.max(self.overruns)
+        let dropped = self.table().and_then(|table| dropped(&table, self.port_id));
+        dropped.unwrap_or(0).max(self.overruns)
+    }
+
+    fn table(&self) -> Option<String> {
+        let (mut file, mut text) = (self.table.as_ref()?, String::new());
+        file.rewind().ok()?;
+        file.read_to_string(&mut text).ok()?;
+        Some(text)
     }
 
     fn decode(&self, length: usize, into: &mut Vec<Socket>) -> Result<(), Error> {

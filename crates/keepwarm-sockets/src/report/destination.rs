@@ -5,11 +5,13 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::kernel::proc::owners::{Owner, OwnerEvidence};
 use crate::kernel::socket::{Side, Socket, State};
 use crate::report::closes::SocketCloses;
 use crate::report::histogram::Histogram;
+use crate::report::namespace::NetworkNamespace;
 use crate::report::path::NetworkPath;
 use crate::report::polls::PollDiff;
 
@@ -25,6 +27,9 @@ pub struct Destination {
     pub service: Option<SocketAddr>,
     /// The side of the connections that this host is.
     pub side: Side,
+    /// The network namespace of the sockets, where several are watched; `None` where one is, and of
+    /// the sum over namespaces that ended long ago.
+    pub namespace: Option<Arc<NetworkNamespace>>,
     /// The surest evidence that `service` is the service, and not the other end of its connections.
     pub side_evidence: SideEvidence,
     /// Number of destinations in these numbers: 1, or more in the folded one. A destination that is
@@ -311,6 +316,7 @@ impl Destination {
         Destination {
             service,
             side,
+            namespace: None,
             side_evidence: SideEvidence::default(),
             folded: 1,
             folded_at_least: false,
@@ -369,12 +375,30 @@ impl Destination {
     /// Returns a key that sorts the busiest first; equally busy ones sort by service.
     pub(crate) fn rank(&self) -> impl Ord + use<> {
         let events = self.events();
-        (Reverse((events, self.alive + self.time_wait)), self.service, self.side)
+        let namespace = self.namespace.as_ref().map(|namespace| namespace.number);
+        (Reverse((events, self.alive + self.time_wait)), self.service, self.side, namespace)
     }
 
     fn events(&self) -> u64 {
         let polls = self.seen_by_polls.map_or(0, |seen| seen.changes());
         self.opened + self.closed.total() + self.connect_failed + polls
+    }
+
+    /// Takes the end of its network namespace: nothing of it is left.
+    pub(crate) fn end(&mut self) {
+        (self.alive, self.established, self.close_wait, self.unaccepted) = (0, 0, 0, 0);
+        (self.stuck, self.listen_queue) = (StuckSockets::default(), None);
+        (self.time_wait, self.time_wait_by_age, self.ports) = (0, Vec::new(), None);
+        self.path_open = NetworkPath::default();
+        self.owners_open.clear();
+    }
+
+    /// Adds a destination of a network namespace that has ended to the sum over such.
+    pub(crate) fn count_ended(&mut self, other: &Destination) {
+        self.fold_in(other);
+        self.opened += other.opened;
+        self.folded = if self.opened == other.opened { 0 } else { self.folded } + other.folded;
+        self.time_wait_in_window += other.time_wait_in_window;
     }
 
     pub(crate) fn is_empty(&self) -> bool {

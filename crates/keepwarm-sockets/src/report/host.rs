@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::kernel::socket::{Side, Socket};
 use crate::kernel::wire::dump_filter::AddressFilter;
 use crate::report::destination::Destination;
+use crate::report::namespace::Namespaces;
 use crate::report::polls::Polls;
 
 /// Every connection in scope during one window, as the kernel reported it.
@@ -46,6 +47,8 @@ pub struct HostReport {
     pub late: Duration,
     /// State of tracing.
     pub tracing: Tracing,
+    /// The network namespaces, where all are watched.
+    pub namespaces: Option<Namespaces>,
     /// Level L0: the polls that replace destroy events. Then `opened`, `closed`, `connect_failed`,
     /// `requests` and the idle times of destinations are not known, and empty.
     pub polls: Option<Polls>,
@@ -60,7 +63,9 @@ impl HostReport {
     /// watch; where no connection was closed since, those of the open connections.
     #[must_use]
     pub fn since(&self, earlier: &HostReport) -> HostReport {
-        let key = |one: &Destination| (one.service, one.side);
+        let key = |one: &Destination| {
+            (one.service, one.side, one.namespace.as_ref().map(|namespace| namespace.number))
+        };
         let before: HashMap<_, _> =
             earlier.destinations.iter().map(|one| (key(one), one)).collect();
         let since = |one: &Destination| match before.get(&key(one)) {
@@ -83,6 +88,7 @@ impl HostReport {
             settled: self.settled,
             late: self.late,
             tracing: self.tracing.since(&earlier.tracing),
+            namespaces: self.namespaces.clone(),
             polls: self.polls.zip(earlier.polls).map(|(now, then)| now.since(&then)),
             destinations,
         }

@@ -7,6 +7,7 @@ pub(crate) mod closes;
 pub(crate) mod destination;
 pub(crate) mod histogram;
 pub(crate) mod host;
+pub(crate) mod namespace;
 pub(crate) mod path;
 pub(crate) mod polls;
 pub(crate) mod port;

@@ -27,8 +27,10 @@ pub(super) type Key = (Option<SocketAddr>, Side);
 pub(super) struct DestinationId(u32);
 
 /// Totals of every destination.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Destinations {
+    /// The most with numbers of their own.
+    room: usize,
     slots: Vec<Totals>,
     /// The id under which each slot is listed.
     listed: Vec<DestinationId>,
@@ -42,7 +44,27 @@ pub(super) struct Destinations {
     hash: Keyed,
 }
 
+impl Default for Destinations {
+    fn default() -> Self {
+        Self {
+            room: MAX_DESTINATIONS,
+            slots: Vec::new(),
+            listed: Vec::new(),
+            free: Vec::new(),
+            places: Vec::new(),
+            ids: Map::default(),
+            folded: Set::default(),
+            hash: Keyed::default(),
+        }
+    }
+}
+
 impl Destinations {
+    /// Gives fewer destinations numbers of their own, at least three.
+    pub(super) fn limit(&mut self, room: usize) {
+        self.room = room.clamp(3, MAX_DESTINATIONS);
+    }
+
     /// Returns the id of a destination, which is added if need be. `dump`: the levels that a dump
     /// under way has counted so far. They weigh in if destinations have to be folded, and are folded
     /// with them.
@@ -56,7 +78,7 @@ impl Destinations {
         if let Some(id) = self.ids.get(&key) {
             return *id;
         }
-        if self.ids.len() >= 2 * MAX_DESTINATIONS {
+        if self.ids.len() >= 2 * self.room {
             self.fold(dump);
         }
         if self.places.len() >= MAX_IDS {
@@ -150,7 +172,7 @@ impl Destinations {
             })
             .collect();
         // The two folded ones count among those that are kept.
-        let quiet = order.len().saturating_sub(MAX_DESTINATIONS - 2);
+        let quiet = order.len().saturating_sub(self.room - 2);
         order.sort_unstable_by_key(|(weight, key, _)| (*weight, *key));
         for (_, key, id) in order.into_iter().take(quiet) {
             let into = self.folded(key.1);

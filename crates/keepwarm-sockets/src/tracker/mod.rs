@@ -158,6 +158,11 @@ impl Tracker {
         self.pending.distrust_time_waits();
     }
 
+    /// Gives at most `room` destinations numbers of their own.
+    pub(crate) fn limit_destinations(&mut self, room: usize) {
+        self.destinations.limit(room);
+    }
+
     // ---- the window -------------------------------------------------------------------------
 
     /// Makes the dump that has just ended the baseline.
@@ -306,7 +311,9 @@ impl Tracker {
 
     /// Takes a reading of the trace, before the conclusions that follow.
     pub(crate) fn handle_traced(&mut self, traced: &mut TraceBatch) {
-        self.traces.begin_reading(traced.at_ns);
+        if traced.begins {
+            self.traces.begin_reading(traced.at_ns);
+        }
         for record in traced.ended.drain(..) {
             if self.concerns(&record.local, &record.remote) {
                 self.traces.put(record);

@@ -322,6 +322,7 @@ impl Tracker {
             evidence.fin_seen |= record.closed_first == Some(false);
             evidence.closed_first = record.closed_first;
             evidence.reset = Some(record.reset_in.is_some());
+            evidence.fin_possible &= !record.ended_established;
         }
         evidence
     }

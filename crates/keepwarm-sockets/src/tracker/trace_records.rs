@@ -17,7 +17,7 @@ use crate::kernel::trace::TracedSocket;
 pub(super) type Addresses = (SocketAddr, SocketAddr);
 
 /// Records that wait, some 200 bytes each.
-const MAX_RECORDS: usize = 1 << 17;
+const MAX_RECORDS: usize = 1 << 16;
 /// Resets that wait, some 100 bytes each. Those of other network namespaces are among them, as many as
 /// there are: the oldest go first.
 const MAX_RESETS: usize = 1 << 15;
@@ -149,7 +149,17 @@ mod tests {
         let local = SocketAddr::from(([10, 0, 0, 1], port));
         let remote = SocketAddr::from(([10, 0, 0, 2], 80));
         let (owner, lifetime_ns, reset_in) = (Some(1), Some(1), None);
-        TracedSocket { local, remote, owner, lifetime_ns, ended_ns, reset_in, closed_first: None }
+        let (closed_first, ended_established) = (None, false);
+        TracedSocket {
+            local,
+            remote,
+            owner,
+            lifetime_ns,
+            ended_ns,
+            reset_in,
+            closed_first,
+            ended_established,
+        }
     }
 
     fn addresses(port: u16) -> Addresses {

@@ -11,7 +11,7 @@ use crate::kernel::trace::Tracer;
 use crate::report::host::{HostReport, Scope};
 use crate::tracker::window::Window;
 use crate::watch::owners::Owners;
-use crate::watch::threads::Threads;
+use crate::watch::threads::{Sources, Threads};
 use crate::watch::{filter, new_tracker};
 
 /// Watches every connection in scope, in both roles, until it is finished or dropped.
@@ -68,10 +68,7 @@ impl Watch {
     }
 
     fn with(scope: Scope, tracer: Option<Result<Tracer, Error>>) -> Result<Watch, Error> {
-        if scope.port == Some(0) {
-            return Err(Error::unsupported(Operation::Watch, "port 0 names no service"));
-        }
-        Threads::start(scope, Owners::new(tracer)).map(|threads| Watch { threads })
+        PreparedWatch::open(scope, tracer)?.begin()
     }
 
     /// Returns the report so far, without a call of the kernel: at most two seconds old. Requests
@@ -99,6 +96,53 @@ impl Watch {
     pub fn finish(self, settle: Duration) -> Result<HostReport, Error> {
         let (report, lost_events) = self.threads.finish(settle)?;
         Ok(HostReport { lost_events, ..report })
+    }
+}
+
+/// A watch whose sources are open and whose threads have not started.
+///
+/// Opening takes capabilities that the watch does not need later: `CAP_NET_ADMIN` for a receive buffer
+/// larger than `net.core.rmem_max`, and those for tracefs. A program that stays may drop them between
+/// the two steps, since a thread has the capabilities of the one that starts it.
+#[derive(Debug)]
+pub struct PreparedWatch {
+    scope: Scope,
+    sources: Sources,
+    owners: Owners,
+}
+
+impl PreparedWatch {
+    /// Opens the sources of a [`Watch`]; with `traced`, those of [`Watch::start_traced`].
+    ///
+    /// # Errors
+    /// Same as [`Watch::start`].
+    pub fn new(scope: Scope, traced: bool) -> Result<PreparedWatch, Error> {
+        let tracer = traced.then(|| Tracer::start(scope.port.filter(|port| *port != 0)));
+        PreparedWatch::open(scope, tracer)
+    }
+
+    fn open(scope: Scope, tracer: Option<Result<Tracer, Error>>) -> Result<PreparedWatch, Error> {
+        if scope.port == Some(0) {
+            return Err(Error::unsupported(Operation::Watch, "port 0 names no service"));
+        }
+        let sources = Sources::open(&scope)?;
+        Ok(PreparedWatch { scope, sources, owners: Owners::new(tracer) })
+    }
+
+    /// Searches for no processes: the watch reads nothing of them then, and needs no privilege.
+    #[must_use]
+    pub fn without_owners(mut self) -> PreparedWatch {
+        self.owners.search_nothing();
+        self
+    }
+
+    /// Starts the threads and takes the baseline; returns when the window has begun.
+    ///
+    /// # Errors
+    /// Same as [`Watch::start`].
+    pub fn begin(self) -> Result<Watch, Error> {
+        let PreparedWatch { scope, sources, owners } = self;
+        Threads::start(scope, sources, owners).map(|threads| Watch { threads })
     }
 }
 

@@ -10,9 +10,11 @@
 //! ```
 
 pub(crate) mod host;
+pub(crate) mod namespaces;
 pub(crate) mod owners;
 pub(crate) mod polling;
 mod quiescence;
+mod reader;
 mod refused_time_waits;
 mod schedule;
 pub(crate) mod self_test;

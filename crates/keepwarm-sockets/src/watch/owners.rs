@@ -2,6 +2,9 @@
 //!
 //! Owns both sources of processes. Has no thread and no schedule, and tracks no socket.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::error::Error;
 use crate::kernel::proc::process::name;
 use crate::kernel::proc::socket_search::SocketSearch;
@@ -9,10 +12,61 @@ use crate::kernel::trace::{TraceBatch, Tracer};
 use crate::report::host::Tracing;
 use crate::tracker::Tracker;
 
+/// A search for owners that the watches of several network namespaces share: a socket's inode is
+/// unique on the host, and `/proc` is walked for all of them at once.
+#[derive(Debug, Default)]
+pub(crate) struct SharedSearch {
+    search: SocketSearch,
+    wanted: HashSet<u32>,
+    /// Processes of inodes that were asked for by another watch.
+    found: HashMap<u32, u32>,
+}
+
+/// Inodes that a shared search remembers for other watches.
+const MAX_SHARED: usize = 1 << 16;
+
+impl SharedSearch {
+    fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+        if self.found.len() >= MAX_SHARED {
+            self.found.clear();
+        }
+        let room = MAX_SHARED.saturating_sub(self.wanted.len());
+        self.wanted.extend(wanted.iter().take(room));
+        let all: Vec<u32> = self.wanted.iter().copied().collect();
+        if let Some(found) = self.search.find_unless_paused(&all) {
+            self.found.extend(found);
+            self.wanted.clear();
+        }
+        let take = |inode: &u32| Some((*inode, self.found.remove(inode)?));
+        wanted.iter().filter_map(take).collect()
+    }
+}
+
+/// The search of one watch, or of several.
+#[derive(Debug)]
+enum Search {
+    Nothing,
+    Own(SocketSearch),
+    Shared(Arc<Mutex<SharedSearch>>),
+}
+
+impl Search {
+    fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+        match self {
+            Search::Nothing => HashMap::new(),
+            Search::Own(search) => search.find(wanted),
+            Search::Shared(_) if wanted.is_empty() => HashMap::new(),
+            Search::Shared(search) => {
+                search.lock().unwrap_or_else(PoisonError::into_inner).find(wanted)
+            }
+        }
+    }
+}
+
 /// The sources that name the processes of sockets.
 #[derive(Debug)]
 pub(crate) struct Owners {
-    search: SocketSearch,
+    search: Search,
     /// `None`: tracing was not requested.
     tracer: Option<Result<Tracer, Error>>,
     /// Memory for the records of one reading, used again.
@@ -21,7 +75,19 @@ pub(crate) struct Owners {
 
 impl Owners {
     pub(crate) fn new(tracer: Option<Result<Tracer, Error>>) -> Owners {
-        Owners { search: SocketSearch::default(), tracer, batch: TraceBatch::default() }
+        let search = Search::Own(SocketSearch::default());
+        Owners { search, tracer, batch: TraceBatch::default() }
+    }
+
+    /// Searches for no owner from now on.
+    pub(crate) fn search_nothing(&mut self) {
+        self.search = Search::Nothing;
+    }
+
+    /// Makes the owners of one of several watches, without traces.
+    pub(crate) fn sharing(search: Arc<Mutex<SharedSearch>>) -> Owners {
+        let search = Search::Shared(search);
+        Owners { search, tracer: None, batch: TraceBatch::default() }
     }
 
     /// Searches for the owners of sockets that have none yet. Returns true if it found one.
@@ -35,8 +101,13 @@ impl Owners {
     /// a socket was traced before its event arrived.
     pub(super) fn read_traces(&mut self, tracker: &mut Tracker) {
         if let Some(Ok(tracer)) = &mut self.tracer {
-            tracer.read(&mut self.batch);
-            tracker.handle_traced(&mut self.batch);
+            loop {
+                let has_more = tracer.read(&mut self.batch);
+                tracker.handle_traced(&mut self.batch);
+                if !has_more {
+                    break;
+                }
+            }
         }
     }
 

@@ -40,6 +40,18 @@ const GATHER: Duration = Duration::from_millis(100);
 /// the dump finds them too. On loopback, finding none proves something for 900 ms: the rest of them is
 /// left for a machine that is late.
 const AWAIT_DUMP: Duration = Duration::from_millis(350);
+/// From so many watches of network namespaces on, each has its rounds less often.
+const MANY: u32 = 4;
+/// Between two rounds then, and after the first event: together still less than the 900 ms.
+const ROUND_OF_MANY: Duration = Duration::from_millis(400);
+const GATHER_OF_MANY: Duration = Duration::from_millis(250);
+/// The periodic dumps of many watches take together at most one part in this many of a core.
+const MANY_SHARE: u32 = 200;
+/// Between two periodic dumps of one of many watches, for each of them: the reading of the counters
+/// that shows a dump needless costs, too.
+const DUMP_EACH: Duration = Duration::from_millis(40);
+/// Longest time between two periodic dumps of one of many watches.
+const DUMP_AT_MOST: Duration = Duration::from_secs(30);
 /// Between two periodic dumps, or readings of the counters in place of one, when no socket dies.
 const DUMP_EVERY: Duration = Duration::from_secs(2);
 /// While sockets die, the periodic dumps between those of [`DUMP_EVERY`] take at most one part in
@@ -114,6 +126,8 @@ pub(crate) struct Schedule {
     /// The last reading of the inbox that brought events.
     last_read: Duration,
     quiescence: Quiescence,
+    /// Watches of network namespaces that share a machine's time, this one included.
+    watches: u32,
 }
 
 impl Default for Schedule {
@@ -129,6 +143,7 @@ impl Default for Schedule {
             last_event: Duration::ZERO,
             last_read: Duration::ZERO,
             quiescence: Quiescence::default(),
+            watches: 1,
         }
     }
 }
@@ -137,6 +152,15 @@ impl Schedule {
     /// Takes the death of a socket in scope.
     pub(crate) fn handle_event(&mut self, at: Duration) {
         self.last_event = at;
+    }
+
+    /// Takes the number of watches that share the machine's time, this one included.
+    pub(crate) fn handle_watches(&mut self, watches: u32) {
+        self.watches = watches;
+    }
+
+    fn is_of_many(&self) -> bool {
+        self.watches >= MANY
     }
 
     /// Takes a reading of the inbox that brought events.
@@ -216,13 +240,17 @@ impl Schedule {
 
     /// Returns the time of the next action.
     pub(crate) fn next_due(&self, unfinished: Unfinished) -> Duration {
-        let next_round = self.last_round + ROUND_EVERY;
+        let (round, gather) = match self.is_of_many() {
+            true => (ROUND_OF_MANY, GATHER_OF_MANY),
+            false => (ROUND_EVERY, GATHER),
+        };
+        let next_round = self.last_round + round;
         let periodic = self.next_periodic_dump();
         let needed = match unfinished {
             Unfinished::Nothing => Some(self.next_glance()),
             Unfinished::Pairing => Some(next_round.min(self.next_glance())),
             Unfinished::TimeWaits { since } if periodic <= since + AWAIT_DUMP => Some(periodic),
-            Unfinished::TimeWaits { since } => Some(next_round.max(since + GATHER)),
+            Unfinished::TimeWaits { since } => Some(next_round.max(since + gather)),
         };
         needed.map_or(periodic, |needed| needed.min(periodic))
     }
@@ -249,13 +277,22 @@ impl Schedule {
     /// sockets die.
     fn next_periodic_dump(&self) -> Duration {
         let last = self.last_dump.max(self.last_skip);
+        if self.is_of_many() {
+            let of_cost = self.dump_cost * MANY_SHARE;
+            let each = of_cost.max(DUMP_EACH).saturating_mul(self.watches);
+            return last + each.clamp(DUMP_EVERY, DUMP_AT_MOST);
+        }
         let pause = (self.dump_cost * CLOSING_SHARE).max(ROUND_EVERY);
         let sockets_die = self.last_event > last;
         last + if sockets_die { pause.min(DUMP_EVERY) } else { DUMP_EVERY }
     }
 
-    /// The time of the next reading of the counters between periodic dumps.
+    /// The time of the next reading of the counters between periodic dumps; one of many watches has
+    /// none.
     fn next_glance(&self) -> Duration {
+        if self.is_of_many() {
+            return Duration::MAX;
+        }
         self.last_glance.max(self.last_dump).max(self.last_skip) + COUNTERS_EVERY
     }
 
@@ -454,6 +491,20 @@ mod tests {
         schedule.handle_dump_end(ms(11_000), ms(5));
         schedule.handle_event(ms(11_600));
         assert_eq!(schedule.next_due(since(11_600)), ms(11_700), "the dump is too far away");
+    }
+
+    #[test]
+    fn many_watches_share_one_budget() {
+        let mut schedule = dumped();
+        schedule.handle_watches(20);
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(30_000), "20 dumps of 5 ms in 20 s");
+        let since = |since| Unfinished::TimeWaits { since: ms(since) };
+        assert_eq!(schedule.next_due(since(10_010)), ms(10_400), "after the last round");
+        assert_eq!(schedule.next_due(since(10_300)), ms(10_550), "after the first event");
+        schedule.handle_dump_end(ms(10_000), Duration::from_micros(100));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(12_000));
+        schedule.handle_watches(1_000);
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(40_000), "they cost when idle, too");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns the order of a watch (baseline, window, last dump) and the calls that read the kernel. When
 //! to act is decided in `schedule`; all judgement of sockets is the tracker's.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub(super) struct Tracking {
     /// Longest time by which this thread woke up later than it meant to.
     late: Duration,
     lookups: Vec<SocketLookup>,
+    /// Watches that share the machine's time with this one, itself included.
+    watches: Arc<AtomicU32>,
 }
 
 /// Counters that show whether a TIME_WAIT is missing: those entered and aborts on data together.
@@ -106,7 +109,17 @@ impl Tracking {
             burst: Burst::default(),
             late: Duration::ZERO,
             lookups: Vec::new(),
+            watches: Arc::new(AtomicU32::new(1)),
         }
+    }
+
+    /// Makes this watch one of `watches`, with numbers of their own for `room` destinations at most.
+    pub(super) fn beside(mut self, watches: Arc<AtomicU32>, room: Option<usize>) -> Tracking {
+        self.watches = watches;
+        if let Some(room) = room {
+            self.tracker.limit_destinations(room);
+        }
+        self
     }
 
     /// Takes the baseline, opens the window and signals `ready`; returns the report at its end.
@@ -144,6 +157,7 @@ impl Tracking {
             if let Some(command) = self.command.take() {
                 return Ok(command);
             }
+            self.schedule.handle_watches(self.watches.load(Ordering::Relaxed));
             let wait = self.schedule.wait(self.shared.now(), self.unfinished());
             self.receive(wait.until, wait.eager)?;
             if self.command.is_some() {
@@ -412,13 +426,11 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::kernel::sys::Waker;
 
     /// The command comes between an action and the next wait: the gap is one dump long in reality.
     #[test]
     fn command_during_an_action_is_kept() {
-        let waker = Waker::new().expect("an eventfd");
-        let shared = Arc::new(Shared::new(waker));
+        let shared = Arc::new(Shared::new());
         let dumper = Dumper::open().expect("a netlink socket");
         let owners = Owners::new(None);
         let mut tracking = Tracking::new(Scope::of_port(1), Arc::clone(&shared), dumper, owners);

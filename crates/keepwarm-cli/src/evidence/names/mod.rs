@@ -69,6 +69,11 @@ impl NameFinder {
         }
     }
 
+    /// Reads the configuration of the resolver (resolv.conf(5)).
+    pub(crate) fn name_servers(&self) -> String {
+        files::text(&self.root.join("etc/resolv.conf")).unwrap_or_default()
+    }
+
     /// Reads the hosts file: the first name of each address.
     pub(crate) fn hosts(&self) -> HashMap<IpAddr, String> {
         hosts(&files::text(&self.root.join("etc/hosts")).unwrap_or_default())

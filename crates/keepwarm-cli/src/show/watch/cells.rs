@@ -1,7 +1,9 @@
 //! Cells of a watch's tables: one value of a record as a few characters.
 
 use crate::show::numbers::thousands;
-use keepwarm_record::watch::{DestinationRecord, OwnerRecord, PerConnection, PortsRecord};
+use keepwarm_record::watch::{
+    DestinationRecord, NamespaceRecord, OwnerRecord, PerConnection, PortsRecord,
+};
 
 use crate::show::printable;
 
@@ -10,8 +12,17 @@ const NOTHING: &str = "-";
 /// The cell of a value that the system does not report.
 const UNKNOWN: &str = "?";
 
-/// The service's address.
+/// The service's address, and the network namespace where several are watched.
 pub(super) fn name(one: &DestinationRecord) -> String {
+    let name = address(one);
+    match &one.network_namespace {
+        Some(NamespaceRecord { name: Some(of), .. }) => format!("{name} in {}", printable(of)),
+        Some(NamespaceRecord { inode, .. }) => format!("{name} in {inode}"),
+        None => name,
+    }
+}
+
+fn address(one: &DestinationRecord) -> String {
     match one.remote {
         Some(service) if service.port() == 0 => format!("{} (port not known)", service.ip()),
         Some(service) => match &one.remote_name {

@@ -14,7 +14,8 @@ mod verdicts;
 
 use crate::show::numbers::{counted, thousands};
 use keepwarm_record::watch::{
-    DestinationRecord, Limitation, Mode, PollsRecord, PriceRecord, ResetsRecord, WatchRecord,
+    DestinationRecord, Limitation, Mode, NamespacesRecord, PollsRecord, PriceRecord, ResetsRecord,
+    WatchRecord,
 };
 
 use crate::show::table::{Table, paragraph};
@@ -183,6 +184,9 @@ fn head(record: &WatchRecord, columns: usize) -> String {
     if let (Some(why), Some(above)) = (&record.level_refused, record.level.above()) {
         notes.push(format!("not level {above}: {why}"));
     }
+    if let Some(of) = &record.network_namespaces {
+        notes.push(namespaces(of));
+    }
     let some = |count: Option<u64>| count.filter(|count| *count > 0);
     let were = |count: u64| if count == 1 { "was" } else { "were" };
     if let Some(lost) = some(record.lost_trace_events) {
@@ -230,6 +234,30 @@ fn head(record: &WatchRecord, columns: usize) -> String {
         notes.push(format!("in no row: {aborts} on this host, whose port the kernel had cleared"));
     }
     notes.iter().map(|note| paragraph("", note, columns)).collect()
+}
+
+/// The network namespaces, and those of them that are not seen.
+fn namespaces(of: &NamespacesRecord) -> String {
+    let mut words = counted(of.watched, "network namespace");
+    let more = [
+        (of.ended, "ended, and counted".to_owned()),
+        (of.left_out, "left out: at most 256 are watched at once".to_owned()),
+    ];
+    for (count, what) in more.iter().filter(|(count, _)| *count > 0) {
+        words.push_str(&format!("; {} {what}", thousands(*count)));
+    }
+    if let (1.., Some(why)) = (of.refused, &of.refused_because) {
+        words.push_str(&format!("; {} could not be watched: {why}", thousands(of.refused)));
+    }
+    if of.unreadable > 0 {
+        let processes = counted_as(of.unreadable, "process", "processes");
+        words.push_str(&format!("; those of {processes} may not be read (CAP_SYS_PTRACE)"));
+    }
+    words
+}
+
+fn counted_as(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(count), if count == 1 { one } else { many })
 }
 
 fn about(record: &WatchRecord) -> String {

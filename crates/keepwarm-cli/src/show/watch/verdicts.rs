@@ -86,9 +86,10 @@ fn without_repetition(record: &WatchRecord) -> Vec<&DestinationRecord> {
         one.findings.iter().map(|finding| finding.code.clone()).collect()
     };
     let clients = record.destinations.iter().filter(|one| one.side == Side::Client);
-    let of_clients: HashMap<_, _> = clients.map(|one| (one.remote, codes(one))).collect();
+    let key = |one: &DestinationRecord| (one.remote, one.network_namespace.clone());
+    let of_clients: HashMap<_, _> = clients.map(|one| (key(one), codes(one))).collect();
     let repeats_client = |one: &DestinationRecord| {
-        one.side == Side::Server && of_clients.get(&one.remote) == Some(&codes(one))
+        one.side == Side::Server && of_clients.get(&key(one)) == Some(&codes(one))
     };
     record.destinations.iter().filter(|one| !repeats_client(one)).collect()
 }

@@ -21,7 +21,15 @@ pub(super) const ENDS_AFTER: Duration = Duration::from_secs(300);
 /// The time after which a series ends to make room for another.
 const MAKES_ROOM_AFTER: Duration = Duration::from_secs(60);
 
-type SeriesKey = (Option<SocketAddr>, Side);
+/// A destination; the inode of its network namespace where all are watched.
+type SeriesKey = (Option<SocketAddr>, Side, Option<u64>);
+
+fn key(one: &Destination) -> SeriesKey {
+    (one.service, side(one.side), one.namespace.as_ref().map(|namespace| namespace.inode))
+}
+
+/// A row that is folded away, by side and network namespace: where its counts are then.
+type Folded = (Side, Option<u64>);
 
 /// The labels that a series has beside the metric's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +37,8 @@ pub(super) struct Labels {
     pub(super) side: Side,
     /// The service; `None` is `other`.
     pub(super) remote: Option<SocketAddr>,
+    /// The network namespace by its name or inode, where all are watched.
+    pub(super) netns: Option<String>,
     pub(super) owner: OwnerLabels,
 }
 
@@ -46,7 +56,7 @@ impl Labels {
     const fn other(side: Side) -> Self {
         let owner =
             OwnerLabels { process: None, namespace: None, pod: None, container: None, unit: None };
-        Self { side, remote: None, owner }
+        Self { side, remote: None, netns: None, owner }
     }
 }
 
@@ -142,16 +152,16 @@ impl Book {
         };
         self.host_findings = findings(&record.host_findings);
         let recorded: HashMap<SeriesKey, &DestinationRecord> =
-            record.destinations.iter().map(|one| ((one.remote, one.side), one)).collect();
+            record.destinations.iter().map(|one| (recorded_key(one), one)).collect();
         let gone = self.forget_folded(report);
         self.series.values_mut().for_each(|series| series.now = None);
         for one in &report.destinations {
-            let key = (one.service, side(one.side));
+            let key = key(one);
             let (labels, now) = match recorded.get(&key) {
                 Some(recorded) => (Some(labels(one, recorded, ports)), Some(now(recorded))),
                 None => (None, None),
             };
-            let folded = one.service.is_none().then(|| gone.get(&key.1)).flatten();
+            let folded = one.service.is_none().then(|| gone.get(&(key.1, key.2))).flatten();
             let counts = if counts { Counts::of(one) } else { Counts::default() };
             self.take_row(key, counts, folded, labels, now, at);
         }
@@ -210,14 +220,14 @@ impl Book {
 
     /// Forgets the rows that the report has no more, because they were folded, and returns their sums
     /// by side: the folded row has them now, and must not count them again.
-    fn forget_folded(&mut self, report: &HostReport) -> HashMap<Side, Counts> {
+    fn forget_folded(&mut self, report: &HostReport) -> HashMap<Folded, Counts> {
         let there: std::collections::HashSet<SeriesKey> =
-            report.destinations.iter().map(|one| (one.service, side(one.side))).collect();
-        let mut gone: HashMap<Side, Counts> = HashMap::new();
+            report.destinations.iter().map(key).collect();
+        let mut gone: HashMap<Folded, Counts> = HashMap::new();
         self.rows.retain(|key, row| {
             let stays = there.contains(key);
             if !stays {
-                gone.entry(key.1).or_default().merge(&row.seen);
+                gone.entry((key.1, key.2)).or_default().merge(&row.seen);
             }
             stays
         });
@@ -235,6 +245,10 @@ impl Book {
     }
 }
 
+fn recorded_key(one: &DestinationRecord) -> SeriesKey {
+    (one.remote, one.side, one.network_namespace.as_ref().map(|namespace| namespace.inode))
+}
+
 fn findings(findings: &[keepwarm_record::watch::FindingRecord]) -> Vec<(String, f64)> {
     findings.iter().map(|one| (one.code.clone(), one.confidence)).collect()
 }
@@ -246,6 +260,8 @@ fn labels(
     recorded: &DestinationRecord,
     ports: Option<EphemeralPorts>,
 ) -> Labels {
+    let there = one.namespace.as_ref().and_then(|namespace| namespace.ephemeral_ports);
+    let ports = there.or(ports);
     let is_ephemeral = |service: SocketAddr| {
         let port = service.port();
         ports.is_some_and(|range| range.low <= port && port <= range.high)
@@ -264,7 +280,9 @@ fn labels(
         container: owner.container.clone(),
         unit: owner.unit.clone(),
     });
-    Labels { side: recorded.side, remote, owner: owner.unwrap_or_default() }
+    let netns = recorded.network_namespace.as_ref();
+    let netns = netns.map(|of| of.name.clone().unwrap_or_else(|| of.inode.to_string()));
+    Labels { side: recorded.side, remote, netns, owner: owner.unwrap_or_default() }
 }
 
 fn now(one: &DestinationRecord) -> Now {

@@ -286,6 +286,7 @@ fn written(labels: &Labels) -> String {
     let mut text = format!("side=\"{}\",remote=\"{remote}\"", labels.side.as_str());
     let owner = &labels.owner;
     let names = [
+        ("netns", &labels.netns),
         ("process", &owner.process),
         ("namespace", &owner.namespace),
         ("pod", &owner.pod),

@@ -6,6 +6,8 @@
 use std::fs;
 use std::io::ErrorKind;
 
+use super::namespaces::inode;
+
 /// Returns the id of this boot: a UUID that the kernel draws when it starts
 /// (`/proc/sys/kernel/random/boot_id`, random(4)).
 ///
@@ -34,12 +36,7 @@ pub fn network_namespace() -> Option<u64> {
         Err(error) if error.kind() == ErrorKind::NotFound => fs::read_link("/proc/self/ns/net"),
         link => link,
     };
-    parse_namespace(link.ok()?.to_str()?)
-}
-
-/// Reads `net:[4026531840]`.
-fn parse_namespace(link: &str) -> Option<u64> {
-    link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+    inode(link.ok()?.to_str()?)
 }
 
 /// Reads `f81d4fae-7dec-11d0-a765-00a0c91e6bf6` and a line feed.
@@ -73,9 +70,9 @@ mod tests {
 
     #[test]
     fn only_a_net_link_names_a_namespace() {
-        assert_eq!(parse_namespace("net:[4026531840]"), Some(4_026_531_840));
+        assert_eq!(inode("net:[4026531840]"), Some(4_026_531_840));
         for other in ["pid:[4026531836]", "net:[]", "net:[-1]", "net:[1", "/proc/1/ns/net", ""] {
-            assert_eq!(parse_namespace(other), None, "{other:?}");
+            assert_eq!(inode(other), None, "{other:?}");
         }
     }
 
@@ -86,9 +83,9 @@ mod tests {
             let text = mutate::text(&mut dice, BOOT);
             assert!(parse_uuid(&text).is_none_or(|id| text.starts_with(&id)), "{text:?}");
             let link = mutate::text(&mut dice, "net:[4026531840]");
-            if let Some(inode) = parse_namespace(&link) {
+            if let Some(found) = inode(&link) {
                 let digits = link.trim_matches(|c: char| !c.is_ascii_digit());
-                assert_eq!(digits.parse(), Ok(inode), "{link:?}");
+                assert_eq!(digits.parse(), Ok(found), "{link:?}");
             }
         }
     }

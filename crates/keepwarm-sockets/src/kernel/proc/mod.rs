@@ -4,6 +4,7 @@
 //! "unknown" to the caller, not an error, unless a function says otherwise.
 
 pub(crate) mod identity;
+pub(crate) mod namespaces;
 pub(crate) mod net;
 pub(crate) mod owners;
 pub mod process;

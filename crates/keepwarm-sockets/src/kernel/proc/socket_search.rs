@@ -40,9 +40,17 @@ impl SocketSearch {
     /// Returns the process of each socket inode that was found. Finds nothing during the pause
     /// after the last search.
     pub(crate) fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+        self.find_unless_paused(wanted).unwrap_or_default()
+    }
+
+    /// Searches as [`find`](Self::find) does; `None` during the pause after the last search.
+    pub(crate) fn find_unless_paused(&mut self, wanted: &[u32]) -> Option<HashMap<u32, u32>> {
         let now = Instant::now();
-        if wanted.is_empty() || self.pause_until.is_some_and(|until| now < until) {
-            return HashMap::new();
+        if self.pause_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        if wanted.is_empty() {
+            return Some(HashMap::new());
         }
         if self.forget_at.is_none_or(|at| at <= now) {
             self.not_found.clear();
@@ -51,11 +59,11 @@ impl SocketSearch {
         let wanted: HashSet<u32> =
             wanted.iter().copied().filter(|inode| !self.not_found.contains(inode)).collect();
         if wanted.is_empty() {
-            return HashMap::new();
+            return Some(HashMap::new());
         }
         let found = self.search(wanted);
         self.pause_until = Some(Instant::now() + (now.elapsed() * PAUSE).max(MIN_PAUSE));
-        found
+        Some(found)
     }
 
     /// Reads the descriptors of all processes, the heaviest first, until every socket is found or

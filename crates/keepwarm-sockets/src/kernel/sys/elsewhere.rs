@@ -1,6 +1,5 @@
 //! Stand-ins for systems other than Linux: opening fails as "unsupported".
 
-use super::Ready;
 use crate::error::{Error, Operation};
 
 #[derive(Debug)]
@@ -34,14 +33,19 @@ impl Netlink {
     pub(crate) fn receive_now(&self, _buffer: &mut [u8]) -> Result<usize, i32> {
         match *self {}
     }
+}
 
-    pub(crate) fn wait(
-        &self,
-        _waker: &Waker,
-        _at_most: std::time::Duration,
-    ) -> Result<Ready, Error> {
-        match *self {}
-    }
+pub(crate) fn wait(
+    _sockets: &[&Netlink],
+    _waker: &Waker,
+    _at_most: std::time::Duration,
+    _ready: &mut Vec<bool>,
+) -> Result<(), Error> {
+    Err(Error::unsupported(Operation::ReadEvents, "this system is not Linux"))
+}
+
+pub(crate) fn enter(_namespace: &std::fs::File) -> Result<(), Error> {
+    Err(Error::unsupported(Operation::EnterNamespace, "this system is not Linux"))
 }
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,11 +19,12 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recv, sendto,
     socket_with,
 };
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{
+    CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_getaffinity, sched_setaffinity,
+};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use socket2::{SockFilter, SockRef};
 
-use super::Ready;
 use crate::error::{Error, Operation};
 use crate::kernel::wire::event_filter::port_filter;
 
@@ -111,25 +112,39 @@ impl Netlink {
             Err(errno) => Err(errno.raw_os_error()),
         }
     }
-
-    /// Sleeps until a message can be received, the waker is used or `at_most` is over.
-    pub(crate) fn wait(&self, waker: &Waker, at_most: Duration) -> Result<Ready, Error> {
-        let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(&waker.fd, PollFlags::IN)];
-        let timeout = Timespec {
-            tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: at_most.subsec_nanos().into(),
-        };
-        let ready = retry_on_intr(|| poll(&mut fds, Some(&timeout)))
-            .map_err(|errno| Error::os(Operation::ReadEvents, errno.raw_os_error()))?;
-        if ready == 0 {
-            return Ok(Ready::Nothing);
-        }
-        // POLLERR on the netlink socket means ENOBUFS, which the next receive fetches.
-        Ok(if fds[1].revents().is_empty() { Ready::Readable } else { Ready::Woken })
-    }
 }
 
-/// Ends another thread's [`Netlink::wait`], and every later one.
+/// Sleeps until a message can be received from one of these sockets, the waker is used or `at_most` is
+/// over. Replaces the contents of `ready`: for each socket, in their order, whether a message can be
+/// received or an error fetched.
+pub(crate) fn wait(
+    sockets: &[&Netlink],
+    waker: &Waker,
+    at_most: Duration,
+    ready: &mut Vec<bool>,
+) -> Result<(), Error> {
+    let mut fds = vec![PollFd::new(&waker.fd, PollFlags::IN)];
+    fds.extend(sockets.iter().map(|socket| PollFd::new(&socket.fd, PollFlags::IN)));
+    let timeout = Timespec {
+        tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: at_most.subsec_nanos().into(),
+    };
+    retry_on_intr(|| poll(&mut fds, Some(&timeout)))
+        .map_err(|errno| Error::os(Operation::ReadEvents, errno.raw_os_error()))?;
+    waker.forget();
+    ready.clear();
+    // POLLERR on a netlink socket means ENOBUFS, which the next receive fetches.
+    ready.extend(fds[1..].iter().map(|fd| !fd.revents().is_empty()));
+    Ok(())
+}
+
+/// Moves the calling thread into a network namespace. Takes `CAP_SYS_ADMIN`.
+pub(crate) fn enter(namespace: &File) -> Result<(), Error> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|errno| Error::os(Operation::EnterNamespace, errno.raw_os_error()))
+}
+
+/// Ends the sleep of a thread that [`wait`]s, or its next one.
 #[derive(Debug)]
 pub(crate) struct Waker {
     fd: OwnedFd,
@@ -137,7 +152,7 @@ pub(crate) struct Waker {
 
 impl Waker {
     pub(crate) fn new() -> Result<Waker, Error> {
-        eventfd(0, EventfdFlags::CLOEXEC)
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map(|fd| Waker { fd })
             .map_err(|errno| Error::os(Operation::Watch, errno.raw_os_error()))
     }
@@ -145,6 +160,11 @@ impl Waker {
     pub(crate) fn wake(&self) {
         // Fails only if the counter would overflow; then the other thread is awake already.
         let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+    }
+
+    fn forget(&self) {
+        // Fails if the waker was not used.
+        let _ = rustix::io::read(&self.fd, &mut [0; 8]);
     }
 }
 

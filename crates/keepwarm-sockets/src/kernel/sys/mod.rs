@@ -7,23 +7,14 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Netlink, Waker, abort_on_close, connect_from, fence, monotonic_ns, open_nonblocking, thread_cpu,
+    Netlink, Waker, abort_on_close, connect_from, enter, fence, monotonic_ns, open_nonblocking,
+    thread_cpu, wait,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{
-    Netlink, Waker, abort_on_close, connect_from, fence, monotonic_ns, open_nonblocking, thread_cpu,
+    Netlink, Waker, abort_on_close, connect_from, enter, fence, monotonic_ns, open_nonblocking,
+    thread_cpu, wait,
 };
-
-/// Event that ended [`Netlink::wait`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ready {
-    /// A message can be received, or an error fetched.
-    Readable,
-    /// The time is over.
-    Nothing,
-    /// [`Waker::wake`] was called.
-    Woken,
-}

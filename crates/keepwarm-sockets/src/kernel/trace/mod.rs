@@ -11,7 +11,9 @@
 //! ```
 //! Each ring is in order; several rings are not in order among each other. So a reading notes the
 //! time before it begins, and keeps younger events for the next reading: by then all older events
-//! have been read.
+//! have been read. Where much has gathered, because the watch got no processor time, a reading has
+//! several parts, each of some pages of the rings that are behind, so that memory is bounded: a part
+//! handles the events up to the time that every ring has been read to.
 //!
 //! An event does not name the network namespace in which it happened. The tracker joins traced
 //! sockets by their addresses with sockets that a dump or a destroy event has shown to be in ours.
@@ -38,8 +40,12 @@ use crate::kernel::burst::Burst;
 use crate::kernel::sys::monotonic_ns;
 
 /// Maximum number of events held at once, those kept for the next reading included: some 100 bytes
-/// each.
-const MAX_EVENTS: usize = 1 << 18;
+/// each. Beyond what the parts of a reading hold, so that none is lost for it.
+const MAX_EVENTS: usize = 1 << 17;
+/// Pages of all rings together that one part of a reading takes, and of one ring at least: a page has
+/// some 45 events.
+const PAGES: usize = 320;
+const PAGES_OF_RING: usize = 4;
 
 /// Texts of tracefs that describe the layout of the rings.
 #[derive(Debug)]
@@ -58,6 +64,8 @@ pub(crate) struct Tracer {
     layouts: Layouts,
     sockets: TracedSockets,
     threads: ThreadOwners,
+    /// The reading under way.
+    reading: Option<Reading>,
     /// Events that were read and not handled yet: between two readings, those that are too young.
     events: Vec<(u64, Event)>,
     burst: Burst,
@@ -69,11 +77,30 @@ pub(crate) struct Tracer {
     lost: u64,
 }
 
-/// Result of one reading, in the order of time.
+/// A reading that has several parts.
+#[derive(Debug)]
+struct Reading {
+    until: u64,
+    rings: Vec<Ring>,
+}
+
+/// How far a ring has been read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ring {
+    /// Time of the last event; every event of the ring up to then has been read.
+    read_to: u64,
+    /// Nothing was left in it.
+    is_empty: bool,
+    pages: usize,
+}
+
+/// Result of one part of a reading, in the order of time.
 #[derive(Debug, Default)]
 pub(crate) struct TraceBatch {
     /// Time at which the reading began, by the clock of the trace.
     pub(crate) at_ns: u64,
+    /// This is its first part.
+    pub(crate) begins: bool,
     pub(crate) ended: Vec<TracedSocket>,
     /// Resets sent from the first address to the second.
     pub(crate) resets: Vec<(SocketAddr, SocketAddr, Arc<str>)>,
@@ -83,8 +110,8 @@ pub(crate) struct TraceBatch {
 }
 
 impl TraceBatch {
-    fn clear(&mut self, at_ns: u64) {
-        self.at_ns = at_ns;
+    fn clear(&mut self, at_ns: u64, begins: bool) {
+        (self.at_ns, self.begins) = (at_ns, begins);
         let count = self.ended.len();
         self.ended.clear();
         self.burst.shrink_buffer(count, &mut self.ended);
@@ -107,6 +134,7 @@ impl Tracer {
             layouts,
             sockets: TracedSockets::default(),
             threads: ThreadOwners::new(),
+            reading: None,
             events: Vec::new(),
             burst: Burst::default(),
             read: 0,
@@ -115,29 +143,21 @@ impl Tracer {
         })
     }
 
-    /// Reads the events up to now, and replaces the contents of `batch` by them.
-    pub(crate) fn read(&mut self, batch: &mut TraceBatch) {
-        let until = monotonic_ns();
-        let Tracer { page, layouts, events, missed, read, .. } = self;
-        let before = *missed;
-        self.instance.drain(|bytes| {
-            let gone = page.each(bytes, |at, record| {
-                *read += 1;
-                match layouts.decode(record) {
-                    Some(event) if events.len() < MAX_EVENTS => events.push((at, event)),
-                    Some(_) => *missed += 1,
-                    None => {}
-                }
-            });
-            *missed += gone.lost + u64::from(gone.malformed);
+    /// Reads events up to the time of its first part, and replaces the contents of `batch` by them.
+    /// Returns true if more of them are left, for another call.
+    pub(crate) fn read(&mut self, batch: &mut TraceBatch) -> bool {
+        let begins = self.reading.is_none();
+        let rings = self.instance.rings();
+        let mut reading = self.reading.take().unwrap_or_else(|| Reading {
+            until: monotonic_ns(),
+            rings: vec![Ring::default(); rings],
         });
-        if *missed > before {
-            self.lost = self.instance.lost();
-        }
+        let horizon = self.read_rings(&mut reading);
+        let Tracer { events, .. } = self;
         // The stable sort is cheap here, because each ring is in order.
         events.sort_by_key(|(at, _)| *at);
-        batch.clear(until);
-        let old_enough = events.partition_point(|(at, _)| *at <= until);
+        batch.clear(reading.until, begins);
+        let old_enough = events.partition_point(|(at, _)| *at <= horizon);
         for (at, event) in events.drain(..old_enough) {
             batch.ended.extend(self.sockets.handle(at, &event));
             if let Event::SentReset { local, remote, reason } = event {
@@ -147,6 +167,45 @@ impl Tracer {
         let count = old_enough + self.events.len();
         self.burst.shrink_buffer(count, &mut self.events);
         self.name_owners(batch);
+        let is_over = horizon == reading.until;
+        self.reading = (!is_over).then_some(reading);
+        !is_over
+    }
+
+    /// Reads some pages of each ring that is behind. Returns the time up to which every ring has been
+    /// read, at most that of the reading.
+    fn read_rings(&mut self, reading: &mut Reading) -> u64 {
+        let pages = (PAGES / reading.rings.len().max(1)).max(PAGES_OF_RING);
+        let most = self.instance.most_pages();
+        let Tracer { page, layouts, events, missed, read, instance, .. } = self;
+        let (before, until) = (*missed, reading.until);
+        let behind = reading.rings.iter().map(|ring| ring.read_to).min().unwrap_or(until);
+        for (number, ring) in reading.rings.iter_mut().enumerate() {
+            if ring.is_empty || ring.read_to > behind.max(1) {
+                continue;
+            }
+            let found = instance.drain(number, pages, |bytes| {
+                let gone = page.each(bytes, |at, record| {
+                    *read += 1;
+                    ring.read_to = ring.read_to.max(at);
+                    match layouts.decode(record) {
+                        Some(event) if events.len() < MAX_EVENTS => events.push((at, event)),
+                        Some(_) => *missed += 1,
+                        None => {}
+                    }
+                });
+                *missed += gone.lost + u64::from(gone.malformed);
+            });
+            ring.pages += found;
+            ring.is_empty = found < pages || ring.pages >= most || ring.read_to >= until;
+            if ring.is_empty {
+                ring.read_to = until;
+            }
+        }
+        if *missed > before {
+            self.lost = self.instance.lost();
+        }
+        reading.rings.iter().map(|ring| ring.read_to).min().unwrap_or(until).min(until)
     }
 
     /// Replaces the threads in `batch` by their processes, and adds the names of these.

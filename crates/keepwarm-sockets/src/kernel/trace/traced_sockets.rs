@@ -38,6 +38,8 @@ pub(crate) struct TracedSocket {
     /// True if this socket sent its FIN before it received the peer's, false if after; `None`
     /// without a FIN.
     pub(crate) closed_first: Option<bool>,
+    /// It ended in ESTABLISHED: neither FIN had come or gone.
+    pub(crate) ended_established: bool,
 }
 
 /// Records of the open sockets, by kernel address.
@@ -107,6 +109,7 @@ impl TracedSockets {
             closed_first: record
                 .closed_first
                 .or_else(|| (change.from == State::CloseWait).then_some(false)),
+            ended_established: change.from == State::Established,
         })
     }
 
@@ -175,8 +178,10 @@ mod tests {
             change(1, CloseWait, Close, None),
         ]);
         assert_eq!((raced[0].reset_in, raced[0].owner), (Some(CloseWait), None));
+        assert!(!raced[0].ended_established, "the peer's FIN had come");
         let ours = ended(&[change(1, Established, Close, Some(5))]);
         assert_eq!((ours[0].owner, ours[0].lifetime_ns, ours[0].reset_in), (Some(5), None, None));
+        assert!(ours[0].ended_established, "no FIN had come");
     }
 
     #[test]

@@ -108,20 +108,38 @@ impl Instance {
         Ok(texts)
     }
 
-    /// Hands every available page to `with`, CPU after CPU, without waiting.
-    pub(super) fn drain(&mut self, mut with: impl FnMut(&[u8])) {
-        for ring in &mut self.rings {
-            // Pages beyond two full rings were written during this reading; the next one reads
-            // them.
-            for _ in 0..2 * self.pages {
-                match ring.read(&mut self.buffer) {
-                    Ok(0) => break,
-                    Ok(length) => with(&self.buffer[..length]),
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(_) => break,
+    /// Returns the number of rings: one for each CPU.
+    pub(super) fn rings(&self) -> usize {
+        self.rings.len()
+    }
+
+    /// Returns the most pages of a ring that one reading takes. Those beyond two full rings were
+    /// written during it, and the next one reads them.
+    pub(super) fn most_pages(&self) -> usize {
+        2 * self.pages
+    }
+
+    /// Hands at most `pages` available pages of one ring to `with`, without waiting. Returns how many
+    /// there were.
+    pub(super) fn drain(
+        &mut self,
+        ring: usize,
+        pages: usize,
+        mut with: impl FnMut(&[u8]),
+    ) -> usize {
+        let mut read = 0;
+        while read < pages {
+            match self.rings[ring].read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(length) => {
+                    read += 1;
+                    with(&self.buffer[..length]);
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
             }
         }
+        read
     }
 
     /// Returns the number of events that the kernel has overwritten or dropped, by its own count.

@@ -1,0 +1,151 @@
+//! Claim: a watch that names no process keeps no capability and sees no owner; names by reverse DNS come
+//! only when they are asked for, and never hold the watch up.
+
+// Helpers of tests may panic: that fails the test.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use keepwarm_testkit::namespace::Namespace;
+use keepwarm_testkit::skipped;
+use serde_json::Value;
+
+use crate::common::{exchange, finish, folder, keepwarm, kill, run, until, wait};
+
+const REMOTE: &str = "10.99.0.5";
+const PORT: u16 = 8_084;
+
+fn namespace() -> Option<Namespace> {
+    match Namespace::make() {
+        Ok(namespace) => Some(namespace),
+        Err(error) => {
+            skipped::because(&error.to_string());
+            None
+        }
+    }
+}
+
+#[test]
+fn unowned_watch_keeps_no_capability() {
+    let Some(namespace) = namespace() else { return };
+    namespace.enter().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = listener.local_addr().unwrap();
+    let mut command = keepwarm();
+    let filter = format!("dst :{}", service.port());
+    command.args(["watch", &filter, "--no-owners", "--listen", "127.0.0.1:0"]);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The watch ends when its reader has gone.
+    let mut said = BufReader::new(watch.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap();
+    let address: SocketAddr = address.strip_suffix("/metrics").unwrap().parse().unwrap();
+    let mut tasks = 0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", watch.id())).unwrap().flatten() {
+        // A thread may end meanwhile.
+        let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };
+        for wanted in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
+            assert!(status.contains(wanted), "{wanted}: {status}");
+        }
+        tasks += 1;
+    }
+    assert!(tasks >= 3, "{tasks} threads");
+    let streams: Vec<_> = (0..9).map(|_| TcpStream::connect(service).unwrap()).collect();
+    drop(streams);
+    let opened = || {
+        let page = exchange(address, "GET", "/metrics");
+        let name = "keepwarm_connections_opened_total{";
+        page.lines().find(|line| line.starts_with(name)).map(str::to_owned)
+    };
+    assert!(until(|| opened().is_some_and(|line| line.ends_with(" 9"))), "{:?}", opened());
+    assert!(!opened().unwrap().contains("process="), "{:?}", opened());
+    kill(watch.id(), "TERM");
+    assert!(wait(&mut watch).unwrap().success());
+    let both = run(keepwarm().args(["watch", "--no-owners", "--all-netns"]));
+    both.exits_with(2).says("--no-owners");
+}
+
+/// A name server that answers every question with one name, or none at all; counts the questions.
+fn name_server(answers: bool) -> Arc<AtomicU32> {
+    let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1_500];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            count.fetch_add(1, Ordering::Relaxed);
+            let mut answer = buffer[..length].to_vec();
+            (answer[2], answer[7]) = (0x81, 1);
+            answer.extend([0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 60, 0, 13, 2, b'd', b'b', 8]);
+            answer.extend(b"internal\0");
+            if answers {
+                let _ = socket.send_to(&answer, from);
+            }
+        }
+    });
+    asked
+}
+
+/// Watches connections to an address that is not of this host by its looks; returns the record.
+fn watched(rootfs: &Path, arguments: &[&str]) -> Value {
+    let service: SocketAddr = format!("{REMOTE}:{PORT}").parse().unwrap();
+    let listener = TcpListener::bind(service).unwrap();
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..3 {
+        let client = TcpStream::connect(service).unwrap();
+        kept.lock().unwrap().push((client, listener.accept().unwrap()));
+    }
+    let mut command = keepwarm();
+    command
+        .args(["watch", "--level", "l1", "--for", "4s", "--format", "json", "--rootfs"])
+        .arg(rootfs);
+    let watch =
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let record: Value = serde_json::from_str(&finish(watch).exits_with(0).stdout).unwrap();
+    let is_it = |one: &&Value| one["side"] == "client" && one["remote"] == service.to_string();
+    record["destinations"].as_array().unwrap().iter().find(is_it).unwrap().clone()
+}
+
+fn rootfs(name: &str) -> std::path::PathBuf {
+    let rootfs = folder(name);
+    let _ = std::fs::remove_dir_all(&rootfs);
+    std::fs::create_dir_all(rootfs.join("etc")).unwrap();
+    std::fs::write(rootfs.join("etc/resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
+    rootfs
+}
+
+#[test]
+fn names_are_asked_for_on_request() {
+    let Some(namespace) = namespace() else { return };
+    namespace.enter().unwrap();
+    namespace.run(&format!("ip addr add {REMOTE}/32 dev lo")).unwrap();
+    let asked = name_server(true);
+    let rootfs = rootfs("names-answered");
+    let one = watched(&rootfs, &[]);
+    assert_eq!((&one["remote_name"], asked.load(Ordering::Relaxed)), (&Value::Null, 0), "{one}");
+    let one = watched(&rootfs, &["--resolve"]);
+    assert_eq!((&one["remote_name"], asked.load(Ordering::Relaxed)), (&"db.internal".into(), 1));
+    // The hosts file comes first.
+    std::fs::write(rootfs.join("etc/hosts"), format!("{REMOTE} of-the-file\n")).unwrap();
+    let one = watched(&rootfs, &["--resolve"]);
+    assert_eq!((&one["remote_name"], asked.load(Ordering::Relaxed)), (&"of-the-file".into(), 1));
+}
+
+#[test]
+fn silent_name_server_holds_nothing_up() {
+    let Some(namespace) = namespace() else { return };
+    namespace.enter().unwrap();
+    namespace.run(&format!("ip addr add {REMOTE}/32 dev lo")).unwrap();
+    let asked = name_server(false);
+    let one = watched(&rootfs("names-silent"), &["--resolve"]);
+    assert_eq!((&one["remote_name"], &one["established"]), (&Value::Null, &3.into()), "{one}");
+    assert!((1..=2).contains(&asked.load(Ordering::Relaxed)), "{asked:?}");
+}
