@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::kernel::destroy_events::{DestroyEvents, READ_EVERY};
+use crate::kernel::destroy_events::{DestroyEvents, MAX_DELAY, READ_EVERY};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{Netlink, Waker, wait};
 use crate::watch::threads::{Shared, spawn};
@@ -103,7 +103,7 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
             continue;
         }
         let delays = listeners.iter().zip(&ready).filter(|(_, ready)| **ready);
-        let delay = delays.map(|(one, _)| one.events.delay()).min();
+        let delay = delays.map(|(one, _)| one.delay()).min();
         // More events gather meanwhile: a wake-up for each would cost more than reading it.
         std::thread::sleep(delay.unwrap_or(Duration::ZERO));
         let mut is_ready = ready.iter().copied();
@@ -118,6 +118,12 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
 }
 
 impl Listener {
+    /// Returns how long to wait before a reading. Events that find no room are there again at once, and
+    /// must not keep the processor busy that the tracking thread needs to make room.
+    fn delay(&self) -> Duration {
+        if self.shared.has_room() { self.events.delay() } else { MAX_DELAY }
+    }
+
     /// Reads a batch and delivers it. Returns false if the subscription is over.
     fn read(&mut self, batch: &mut Vec<Socket>) -> bool {
         if !self.shared.has_room() {
