@@ -6,39 +6,20 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use keepwarm_testkit::churn::{Family, Upstream, Way};
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{finish, keepwarm, kill};
+use crate::common::{end_watch, keepwarm, start_watch};
 
 /// Connections of each way.
 const N: u64 = 100;
 
 fn watch(port: u16, level: &str) -> Child {
-    let mut child = keepwarm()
-        .args(["watch", &format!(":{port}"), "--level", level, "--format", "json"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    child.stderr = Some(stderr.into_inner());
-    assert!(line.starts_with("watching"), "{line}");
-    child
-}
-
-fn document(watch: Child) -> Value {
-    kill(watch.id(), "INT");
-    let output = finish(watch);
-    output.exits_with(0);
-    serde_json::from_str(&output.stdout).unwrap()
+    let port = format!(":{port}");
+    start_watch(keepwarm().args(["watch", &port, "--level", level, "--format", "json"]))
 }
 
 /// What is found first of one side.
@@ -53,7 +34,7 @@ fn without_and_with_traces(way: Way) -> Option<(Value, Value)> {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let (plain, traced) = (watch(upstream.port(), "l1"), watch(upstream.port(), "l2"));
     upstream.play(way, N, 1).unwrap();
-    let (plain, traced) = (document(plain), document(traced));
+    let (plain, traced) = (end_watch(plain), end_watch(traced));
     if let Some(refused) = traced["level_refused"].as_str() {
         skipped::because(&format!("L2: {refused}"));
         return None;

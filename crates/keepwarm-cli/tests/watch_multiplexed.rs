@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{finish, keepwarm, kill};
+use crate::common::{end_watch, keepwarm, start_watch};
 
 /// A server and a client in one program. It prints its port when the connections are open, sends
 /// its rounds of requests when it reads a line, and prints when all are answered.
@@ -114,24 +114,11 @@ impl Drop for Program {
 fn watched(mode: &str) -> Option<[Value; 2]> {
     let mut program = Program::start(mode)?;
     let address = format!("127.0.0.1:{}", program.line());
-    let mut watch = keepwarm()
-        .args(["watch", &address, "--format", "json", "--level", "l1"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(watch.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    watch.stderr = Some(stderr.into_inner());
-    assert!(line.starts_with("watching"), "{line}");
+    let arguments = ["watch", &address, "--format", "json", "--level", "l1"];
+    let watch = start_watch(keepwarm().args(arguments));
     program.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     assert_eq!(program.line(), "done");
-    kill(watch.id(), "INT");
-    let output = finish(watch);
-    output.exits_with(0);
-    let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    let document = end_watch(watch);
     let all = document["destinations"].as_array().unwrap();
     Some(["client", "server"].map(|side| {
         let end = all.iter().find(|one| one["remote"] == address.as_str() && one["side"] == side);

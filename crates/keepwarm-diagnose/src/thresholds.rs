@@ -1,28 +1,29 @@
-//! Every number at which a rule changes its mind, and every confidence that is not computed.
+//! Every number at which a rule decides otherwise, and every confidence that is not computed.
 //!
-//! Owns the constants alone; each rule says how it uses them.
+//! Owns the constants alone; each rule says how it uses them. A share is of 1, and "from" includes the
+//! number.
 
 use std::time::Duration;
 
 // ---- closes -------------------------------------------------------------------------------------
 
-/// Share of closes from which one closer, or one kind, dominates.
+/// Smallest share of all closes at which one closer, or one kind of close, dominates.
 pub(crate) const DOMINANT: f64 = 0.8;
-/// Share that leaves room for a few exceptions only.
+/// Smallest share that counts as "nearly all": a few exceptions are allowed.
 pub(crate) const NEARLY_ALL: f64 = 0.95;
-/// Closes below which no cause of them is named.
+/// Smallest number of closes for which a cause is named.
 pub(crate) const ENOUGH_CLOSES: u64 = 30;
-/// Share of closes from which what happened to them is their cause.
+/// Smallest share of the closes with one symptom at which that symptom is named as a cause.
 pub(crate) const WORTH_A_CAUSE: f64 = 0.1;
-/// Requests a connection from which a close now and then is no churn.
+/// Requests per connection from which an occasional close is not churn.
 pub(crate) const WELL_USED: u64 = 20;
-/// Requests a connection from which a load without a close is healthy.
+/// Requests per connection from which a load without any close is healthy.
 pub(crate) const USED_AGAIN: u64 = 2;
 
 // ---- one request, and limits of them ------------------------------------------------------------
 
-/// Most requests that are possible behind a handshake of TLS where each connection carried one: its
-/// segments are counted, and what each of them holds is not known.
+/// Upper bound of the requests that a TLS connection with one request may seem to have carried: the
+/// segments are counted, those of the handshake too, and their content is not known.
 pub(crate) const ONE_BEHIND_HANDSHAKE: u32 = 3;
 /// Messages that one request may take without an introduction: a head, a body, a log-in.
 pub(crate) const ONE_REQUEST: u32 = 4;
@@ -30,23 +31,26 @@ pub(crate) const ONE_REQUEST: u32 = 4;
 /// post-quantum key share fills one), Finished, the preface of HTTP/2, its settings, a window and an
 /// acknowledgement, the request, and close_notify.
 pub(crate) const INTRODUCED: u32 = 8;
-/// Connections below which a large pool that has just been filled is not called a leak.
+/// Smallest number of open connections that is called a leak: a pool that has just been filled has
+/// many connections too.
 pub(crate) const ENOUGH_TO_LEAK: u64 = 100;
-/// Share of requests beyond one a connection from which the connections that stay are a pool.
+/// Smallest share of requests on already used connections at which the connections left open are a
+/// pool.
 pub(crate) const CARRIED_BY_KEPT: f64 = 0.05;
-/// Requests a connection from which a limit of them costs next to nothing.
+/// Requests per connection from which a server's limit on them costs next to nothing.
 pub(crate) const LARGE_LIMIT: u32 = 200;
-/// Factor within which the longest connection still has the number of the limit: the cluster's
-/// width is 3 % to either side.
+/// Largest ratio of the longest connection's requests to the presumed limit: a cluster is 3 % wide to
+/// either side.
 pub(crate) const SAME_LIMIT: f64 = 1.06;
-/// Share of closes in one cluster of idle times, or of requests, that names a limit.
+/// Smallest share of closes with about one idle time, or about one number of requests, that reveals a
+/// limit.
 pub(crate) const CLUSTERED: f64 = 0.6;
-/// Largest idle set that names a setting; a larger one is the load's own size.
+/// Largest number of idle connections that reveals a setting; a larger number follows from the load.
 pub(crate) const LARGEST_NAMED_IDLE: u64 = 32;
 
 // ---- idle times ---------------------------------------------------------------------------------
 
-/// Idle milliseconds up to which a close is the end of a request.
+/// Longest idle time before a close that belongs to the end of a request.
 pub(crate) const AT_ONCE_MS: u32 = 500;
 /// Idle milliseconds from which a close looks like a timeout, if the closes have one time.
 pub(crate) const TIMEOUT_MS: u32 = 900;
@@ -58,41 +62,41 @@ pub(crate) const SOME_TIMEOUT_MS: u32 = 2_000;
 
 // ---- D3 -----------------------------------------------------------------------------------------
 
-/// Share of closes with unread data from which unread bodies are the cause.
+/// Smallest share of closes with unread data at which unread bodies are the cause.
 pub(crate) const UNREAD: f64 = 0.3;
 
 // ---- healthy, and D4 beside many requests ---------------------------------------------------------
 
-/// Resets with a request under way from which a destination is not healthy.
+/// Smallest number of resets during a request at which a destination is not healthy.
 pub(crate) const FAILED_REQUESTS: u64 = 3;
 
 // ---- D7 -----------------------------------------------------------------------------------------
 
-/// Connections by which CLOSE_WAIT has to grow.
+/// Smallest growth of CLOSE_WAIT, in connections, that is a finding.
 pub(crate) const CLOSE_WAIT_GROWTH: u64 = 10;
-/// Divisor of the number now that the growth has to reach: ten more of a hundred are the
-/// fluctuation of a large pool.
+/// The growth must also be at least the present number divided by this: ten more than ninety is the
+/// usual fluctuation of a large pool.
 pub(crate) const CLOSE_WAIT_PART: u64 = 5;
-/// Connections in CLOSE_WAIT from which one dump alone is worth a finding.
+/// Smallest number of connections in CLOSE_WAIT that is a finding by one dump alone.
 pub(crate) const MANY_CLOSE_WAIT: u64 = 100;
 
 // ---- D9 -----------------------------------------------------------------------------------------
 
-/// Failed connects below which there is no finding.
+/// Smallest number of failed connects that is a finding.
 pub(crate) const FAILED_CONNECTS: u64 = 3;
-/// Share of connects above which failures are a finding.
+/// Share of all connects that failures must exceed to be a finding.
 pub(crate) const FAILED_SHARE: f64 = 0.05;
 
 // ---- D10 ----------------------------------------------------------------------------------------
 
-/// Share of the local ports from which they are a finding.
+/// Smallest share of the local ports in use that is a finding.
 pub(crate) const PORTS_WORTH_A_WORD: f64 = 0.35;
 /// The time ahead within which a forecast of slow connects is a finding.
 pub(crate) const PORTS_FORESEEN_WITHIN: Duration = Duration::from_secs(3_600);
 
 // ---- D12 ----------------------------------------------------------------------------------------
 
-/// Segments on a connection from which their pairing is evidence.
+/// Segments per connection from which it is evidence whether requests and answers pair up.
 pub(crate) const MANY_SEGMENTS: u64 = 100;
 /// Ratio of segments to the server and back above which they do not pair up: retransmissions count
 /// too.
@@ -100,20 +104,21 @@ pub(crate) const UNPAIRED: f64 = 1.05;
 
 // ---- polls, level L0 ----------------------------------------------------------------------------
 
-/// Window in which a long-lived connection shows: two seconds, and two dumps.
+/// Shortest window in which a long-lived connection is recognised: two seconds, and two dumps.
 pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(4);
 
-/// Connections that wait for accept(2) from which a queue is worth a finding though it is not full.
+/// Smallest number of connections waiting for accept(2) that is a finding although the queue is not
+/// full.
 pub(crate) const NOT_ACCEPTED: u64 = 10;
 
 // ---- D11 and D1 ---------------------------------------------------------------------------------
 
-/// Connections that idle on average while others are opened, from which no pool is shared.
+/// Average number of idle connections, while new ones are opened, from which no pool is shared.
 pub(crate) const IDLE_BESIDE_NEW: f64 = 10.0;
 
 // ---- D13 ----------------------------------------------------------------------------------------
 
-/// Share of closes before an answer from which giving up is the cause.
+/// Smallest share of closes before an answer at which giving up is the cause.
 pub(crate) const GIVEN_UP: f64 = 0.3;
 /// Milliseconds by which the kernel's clock of the last data may be off: it ticks every 10 ms at the
 /// slowest (HZ=100), and the data and the close are one tick off each.
@@ -122,25 +127,26 @@ pub(crate) const TICKS_MS: u32 = 20;
 /// one go, so they are apart by the ticks of the clock, and by what a thread may wait for a core (50,
 /// as the tracker allows). The round trip that a FIN takes is not among them.
 pub const LONGEST_FAREWELL_MS: u32 = TICKS_MS + 50;
-/// Share of the waiting that was in vain, at least, from which giving up is the cause.
+/// Smallest share of the time spent waiting that ended without an answer, at which giving up is the
+/// cause.
 pub(crate) const IN_VAIN: f64 = 0.5;
-/// Open connections without one answer from which they are worth a finding.
+/// Smallest number of open connections without any answer that is a finding.
 pub(crate) const MANY_WAIT: u64 = 10;
 
 // ---- D14 ----------------------------------------------------------------------------------------
 
-/// Milliseconds of silence from which a socket is stuck: three retransmissions take 1.4 s.
+/// Shortest silence, in milliseconds, of a stuck socket: three retransmissions take 1.4 s.
 pub(crate) const SILENT_MS: u32 = 1_000;
-/// Share of the open connections from which stuck ones are a finding.
+/// Smallest share of the open connections that must be stuck for a finding.
 pub(crate) const SILENT_SHARE: f64 = 0.05;
-/// Stuck sockets from which their share does not matter.
+/// Number of stuck sockets that is a finding whatever their share.
 pub(crate) const STUCK_MANY: u64 = 10;
-/// Share of the open connections of which chance makes no silence.
+/// Share of the open connections from which their silence is not chance.
 pub(crate) const MANY_SILENT: f64 = 0.2;
-/// Milliseconds of silence that chance does not explain: four retransmissions, at 200 ms and twice as
-/// long each time, of which at a loss of 5 % all get lost once in 160,000 times.
+/// Silence, in milliseconds, that chance does not explain: it takes four lost retransmissions (after
+/// 200 ms, then twice as long each time), which at 5 % loss happens once in 160,000 times.
 pub(crate) const LONG_SILENCE_MS: u32 = 3_000;
-/// Retransmissions a socket that chance does not explain.
+/// Retransmissions per socket that chance does not explain.
 pub(crate) const RETRIES: u64 = 2;
 
 // ---- streams ------------------------------------------------------------------------------------
@@ -151,22 +157,24 @@ pub(crate) const STREAMED: u64 = 4;
 
 // ---- lost events --------------------------------------------------------------------------------
 
-/// Share of lost events from which a finding on closes is lowered to [`LOST_SOME`].
+/// Share of lost events from which the confidence of a finding on closes is at most [`LOST_SOME`].
 pub(crate) const LOST_LITTLE: f64 = 0.01;
 /// Share of lost events from which a finding on closes is withheld.
 pub(crate) const LOST_MUCH: f64 = 0.3;
 
 // ---- confidences --------------------------------------------------------------------------------
 
+// From 0 to 1. "D2, without …" reads: the confidence of the finding D2 where … is missing.
+
 /// Polls: factor on a finding that needs no counted closes.
 pub(crate) const WEAKER: f64 = 0.8;
 /// Polls: the closer is known, the requests are not: two or three causes fit.
 pub(crate) const LIKELY: f64 = 0.5;
-/// Polls: the closer, too, is known only by a TIME_WAIT that is not there.
+/// Polls: even the closer is only inferred, from the absence of a TIME_WAIT.
 pub(crate) const POSSIBLE: f64 = 0.3;
-/// Factor on a finding that another cause can no longer be told from.
+/// Factor on a finding whose evidence another cause would leave too.
 pub(crate) const LESS_SURE: f64 = 0.7;
-/// Factor on a close that came later than at once, and earlier than a timeout.
+/// Factor on closes with an idle time between "at once" and that of a timeout.
 pub(crate) const SOMEWHAT_LATE: f64 = 0.5;
 /// Factor on a close within [`AT_ONCE_MS`] that is later than a farewell: a short timeout looks the
 /// same.
@@ -191,7 +199,7 @@ pub(crate) const UNKNOWN_IDLE_SET_POLLED: f64 = 0.7;
 pub(crate) const GUESSED_UNREAD: f64 = 0.4;
 /// D3 by answers that were cut: a deadline in the middle of a body looks the same.
 pub(crate) const CUT_ANSWERS: f64 = 0.8;
-/// Most confidence of D1 where data came after the client's close: it may be D3 or D13.
+/// Highest confidence of D1 where data arrived after the client's close: it may be D3 or D13.
 pub(crate) const ANSWERED_AFTER_CLOSE: f64 = 0.8;
 /// D1, D6: factor where one request behind an introduction, and a limit of a few requests (D5),
 /// look the same.
@@ -200,7 +208,7 @@ pub(crate) const BEHIND_INTRODUCTION: f64 = 0.7;
 pub(crate) const ONE_REQUEST_OVER_TLS: f64 = 0.95;
 /// D5, if the closer is not known for most.
 pub(crate) const UNKNOWN_CLOSER: f64 = 0.85;
-/// D8 by answered requests that end by a reset on purpose; if the client is a load balancer.
+/// D8, by connections that are reset on purpose after an answer; and if the client is a load balancer.
 pub(crate) const RESET_CHECKS: f64 = 0.6;
 pub(crate) const KNOWN_CHECKER: f64 = 0.9;
 /// D8 of a host, by resets of which neither the service nor the requests are known.
@@ -209,7 +217,7 @@ pub(crate) const RESETS_ON_HOST: f64 = 0.45;
 pub(crate) const NO_COMMON_TIME: f64 = 0.5;
 /// D6: which side says `Connection: close` cannot be seen from outside.
 pub(crate) const EITHER_SIDE: f64 = 0.9;
-/// D7, if CLOSE_WAIT grew by [`ENOUGH_CLOSES`]; if by less; in one dump.
+/// D7, if CLOSE_WAIT grew by at least [`ENOUGH_CLOSES`]; if it grew by less; and by one dump.
 pub(crate) const GREW_MUCH: f64 = 0.9;
 pub(crate) const GREW_LITTLE: f64 = 0.6;
 pub(crate) const ONE_DUMP: f64 = 0.5;
@@ -220,15 +228,15 @@ pub(crate) const FORESEEN: f64 = 0.8;
 /// D12: offset of the ratio of segments, and the most it reaches.
 pub(crate) const RATIO_OFFSET: f64 = 0.5;
 pub(crate) const MOST_UNPAIRED: f64 = 0.9;
-/// Factor on a finding where it is a guess which end is the service.
+/// Factor on a finding where the service's side of the connections is a guess.
 pub(crate) const GUESSED_SIDE: f64 = 0.5;
-/// Most confidence of a finding on closes of which some events were lost.
+/// Highest confidence of a finding on closes if some of their events were lost.
 pub(crate) const LOST_SOME: f64 = 0.6;
 /// Factor on D1, D5 and D6 where requests are known within bounds only.
 pub(crate) const BOUNDED: f64 = 0.8;
-/// D13: base for data without an answer; for a close while an answer was due, which frames of HTTP/2
-/// before an idle timeout resemble; with a common deadline, for all of the closes, by each; and where
-/// only open connections show it.
+/// D13, in this order: by data without an answer; by closes while an answer was due (frames of HTTP/2
+/// before an idle timeout look alike); by a common deadline, if data without an answer proves the
+/// waiting; by a common deadline otherwise; by open connections alone.
 pub(crate) const UNANSWERED_SURE: f64 = 0.8;
 pub(crate) const GIVEN_UP_SURE: f64 = 0.6;
 pub(crate) const COMMON_DEADLINE: f64 = 0.95;
@@ -237,7 +245,7 @@ pub(crate) const HALF_SURE: f64 = 0.5;
 /// D14, by retransmissions; and without them.
 pub(crate) const RETRANSMITTED: f64 = 0.95;
 pub(crate) const WITHOUT_RETRANSMITS: f64 = 0.7;
-/// D9 by a full accept queue; by one that is not full.
+/// D9, by a full accept queue; and by one that grows.
 pub(crate) const QUEUE_FULL: f64 = 0.9;
 pub(crate) const QUEUE_GROWS: f64 = 0.7;
 /// D4, if requests met the closes and the idle times differ.

@@ -301,7 +301,7 @@ impl Decoder {
     /// Parses the trailer section. Its shape has been checked byte by byte.
     fn take_trailers(&mut self) -> Result<Option<Event>> {
         if self.trailers.len() <= 2 {
-            // The empty line alone. The room stays for the next response.
+            // The section is the empty line alone. Its memory is kept for the next response.
             self.trailers.clear();
             return Ok(None);
         }

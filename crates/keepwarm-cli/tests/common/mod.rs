@@ -195,6 +195,30 @@ impl Drop for Service {
     }
 }
 
+/// Starts a watch, and returns when it has said that it watches.
+pub(crate) fn start_watch(command: &mut Command) -> Child {
+    let mut watch = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("keepwarm starts");
+    let mut stderr = BufReader::new(watch.stderr.take().expect("piped"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("a line of text");
+    watch.stderr = Some(stderr.into_inner());
+    assert!(line.starts_with("watching"), "{line}");
+    watch
+}
+
+/// Ends a watch by SIGINT, and returns its document.
+pub(crate) fn end_watch(watch: Child) -> serde_json::Value {
+    kill(watch.id(), "INT");
+    let output = finish(watch);
+    output.exits_with(0);
+    serde_json::from_str(&output.stdout).expect("JSON")
+}
+
 pub(crate) fn kill(pid: u32, signal: &str) {
     let status = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status();
     assert!(status.expect("kill runs").success(), "cannot signal {pid}");

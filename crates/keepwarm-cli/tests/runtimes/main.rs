@@ -31,7 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{Service, finish, keepwarm, kill, reaches_level_l2};
+use crate::common::{Service, end_watch, keepwarm, reaches_level_l2, start_watch};
 
 /// Two cores: one scene at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -67,40 +67,27 @@ impl Drop for Program {
     }
 }
 
-/// What a watch of `service` says of its clients' side, of what `scene` does.
+/// Returns what a watch reports of the clients of `service` while `scene` plays.
 fn watched(service: SocketAddr, scene: impl FnOnce()) -> Value {
     watched_from("client", service, scene)
 }
 
-/// The same of one side of it.
+/// Returns what a watch reports of one side of a service.
 fn watched_from(side: &str, service: SocketAddr, scene: impl FnOnce()) -> Value {
     watched_by(keepwarm(), side, service, scene)
 }
 
-/// The same by somebody.
+/// Returns what a given command, as another user for example, reports of one side of a service.
 fn watched_by(
     mut keepwarm: Command,
     side: &str,
     service: SocketAddr,
     scene: impl FnOnce(),
 ) -> Value {
-    let mut watch = keepwarm
-        .args(["watch", &format!(":{}", service.port()), "--format", "json"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(watch.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    watch.stderr = Some(stderr.into_inner());
-    assert!(line.starts_with("watching"), "{line}");
+    let port = format!(":{}", service.port());
+    let watch = start_watch(keepwarm.args(["watch", &port, "--format", "json"]));
     scene();
-    kill(watch.id(), "INT");
-    let output = finish(watch);
-    output.exits_with(0);
-    let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    let document = end_watch(watch);
     assert_eq!(document["lost_events"], 0);
     let all = document["destinations"].as_array().unwrap();
     let name = service.to_string();

@@ -15,9 +15,8 @@ mod loopback;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,7 +24,7 @@ use keepwarm_testkit::churn::{Truth, Way};
 use keepwarm_testkit::namespace::Namespace;
 use serde_json::Value;
 
-use crate::common::{finish, keepwarm, kill};
+use crate::common::{end_watch, keepwarm, start_watch};
 
 const NOBODY: &str = "65534";
 
@@ -81,7 +80,7 @@ impl Watches {
 
     /// Returns the record of each: at level L1, and at L2.
     fn finish(self) -> [Value; 2] {
-        let documents = self.0.map(document);
+        let documents = self.0.map(end_watch);
         let [nobody, root] = &documents;
         assert_eq!(nobody["level"], "L1");
         assert!(nobody["level_refused"].is_string(), "it says why it is not L2: {nobody:#}");
@@ -92,26 +91,7 @@ impl Watches {
 }
 
 fn watch(mut command: Command) -> Child {
-    let mut child = command
-        .args(["watch", "--format", "json"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    child.stderr = Some(stderr.into_inner());
-    assert!(line.starts_with("watching"), "{line}");
-    child
-}
-
-fn document(watch: Child) -> Value {
-    kill(watch.id(), "INT");
-    let output = finish(watch);
-    output.exits_with(0);
-    serde_json::from_str(&output.stdout).unwrap()
+    start_watch(command.args(["watch", "--format", "json"]))
 }
 
 /// Finds the row of a service from one side; `None` where nothing was seen of it.

@@ -99,8 +99,8 @@ struct Crowded {
 /// State of a dial under way.
 #[derive(Clone, Copy, Debug, Default)]
 struct DialState {
-    /// The last dial to begin, of those that failed and began after this one and before the next
-    /// one that is under way.
+    /// A later dial that failed while this one is under way; of several, the one begun last. A dial
+    /// that began after the next one still under way belongs to that one instead.
     failed_behind: Option<DialId>,
 }
 

@@ -152,21 +152,22 @@ impl WatchRecord {
 /// The network namespaces of a watch of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespacesRecord {
-    /// Those that are watched now.
+    /// Namespaces that are watched now.
     pub watched: u64,
-    /// Those that were watched and have ended; their closes are counted.
+    /// Namespaces that were watched and have ended; their closes are counted.
     pub ended: u64,
-    /// Those that could not be watched.
+    /// Namespaces that could not be watched.
     pub refused: u64,
-    /// Why the last of them could not.
+    /// Reason why the last of these could not be watched.
     pub refused_because: Option<String>,
-    /// Those beyond the most that are watched at once.
+    /// Namespaces beyond the most that are watched at once.
     pub left_out: u64,
     /// Processes whose namespace may not be read.
     pub unreadable: u64,
 }
 
-/// The connections that were asked for. Conditions are joined by *and*; none is everything.
+/// The connections that were asked for. Conditions are joined by *and*; without a condition,
+/// every connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeRecord {
     /// The service's address.

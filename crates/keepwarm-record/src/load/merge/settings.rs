@@ -87,7 +87,7 @@ pub(super) fn unite(parts: &[&Settings]) -> Settings {
         connect_rate: all().map(|one| one.connect_rate).sum(),
         addresses,
         timeout_s: same.timeout_s,
-        // What is merged is a whole of its own.
+        // The merged record is a whole load, not part K of N of one.
         share: None,
         request_bytes: all().map(|one| one.request_bytes).max().unwrap_or(0),
     }
