@@ -76,7 +76,7 @@ pub(crate) fn try_threads(threads: usize) -> io::Result<()> {
     }
     drop(closed);
     for thread in started {
-        // It has nothing to say.
+        // The child has nothing to say.
         let _ = thread.join();
     }
     result

@@ -236,7 +236,7 @@ impl Counter {
     fn recognise(&self, bytes: &[u8]) -> Option<Head> {
         let head = self.known_head?;
         let same = !self.wants_origin && self.partial.is_empty() && bytes.starts_with(&self.known);
-        // A known head may exceed what interim responses have left of the limit.
+        // Interim responses count towards the same limit, so a head that fitted before may exceed it.
         let fits = self.offset as usize + head.len <= self.rules.limits.head;
         (same && fits).then_some(head)
     }

@@ -62,7 +62,7 @@ impl<S> SlowHead<S> {
                 _ => 0,
             };
             if *matched == END.len() {
-                // Bytes behind it are a body's, or a next head's whose time does not count yet.
+                // What follows is a body, or a pipelined head, whose time begins with the answer.
                 self.state = State::Answer;
             }
         }

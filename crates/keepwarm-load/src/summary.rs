@@ -167,7 +167,7 @@ impl Summary {
         }
         let at_least = match (stopped, plan.duration()) {
             (StopReason::Finished, None) => Duration::ZERO,
-            // With two limits, the count came first if no request is left.
+            // With a limit on requests and one on time, the requests ran out first if none is left.
             (StopReason::Finished, Some(_)) if plan.requests().is_some() && summary.unsent == 0 => {
                 Duration::ZERO
             }

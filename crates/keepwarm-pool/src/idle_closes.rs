@@ -26,7 +26,7 @@ const REMEMBERED: usize = 4;
 pub struct IdleCloses {
     /// Connections closed after a common idle time, again and again: an idle timeout.
     pub by_timeout: u64,
-    /// That idle time, as seen last.
+    /// Idle time of the latest of these closes.
     pub timeout: Option<Duration>,
     /// Connections closed at the same time: a restart or deploy of the server.
     pub at_once: u64,

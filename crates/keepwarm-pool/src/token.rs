@@ -81,7 +81,7 @@ pub struct ClaimId(pub(crate) u64);
 
 /// The right to dial one connection.
 ///
-/// It ends in [`Pool::dialed`](crate::Pool::dialed) or
+/// Ends in [`Pool::dialed`](crate::Pool::dialed) or
 /// [`Pool::dial_failed`](crate::Pool::dial_failed). A permit that is dropped instead is capacity
 /// lost for ever: guard it.
 #[must_use = "a permit that is dropped is capacity lost for ever"]
@@ -111,7 +111,7 @@ pub struct Place {
 /// The right to use one connection for one exchange: the whole of an exclusive one, a stream of a
 /// shared one.
 ///
-/// It ends in [`Pool::returned`](crate::Pool::returned) or [`Pool::closed`](crate::Pool::closed).
+/// Ends in [`Pool::returned`](crate::Pool::returned) or [`Pool::closed`](crate::Pool::closed).
 /// A lease that is dropped instead is a connection lost for ever: guard it.
 #[must_use = "a lease that is dropped is a connection lost for ever"]
 #[derive(Debug)]

@@ -70,7 +70,7 @@ impl Growths {
     }
 }
 
-/// Returns true if each third of a time has its part of the growth.
+/// Returns true if the number grew in each third of the time, and not all at once.
 fn is_steady(
     samples: &VecDeque<(Instant, u64)>,
     at: Instant,

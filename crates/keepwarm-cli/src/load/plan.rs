@@ -130,7 +130,7 @@ pub(super) fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
         if !options.headers.iter().any(is_typed) {
             builder = builder.header("Content-Type", FORM);
         }
-        // Also of an empty one, as with curl.
+        // An empty body, too, makes the request a POST, as with curl.
         builder = builder.method("POST").body(body);
     }
     if let Some(method) = &options.method {

@@ -190,7 +190,7 @@ fn check_all_netns(options: &WatchOptions) -> Result<(), Failure> {
     privileges::check_all_netns()
 }
 
-/// Fails if an assertion can never be judged: before a window has passed for nothing.
+/// Fails if an assertion can never be judged. Asked before the watch begins, not after it.
 fn check(assertions: &[Assertion], port: Option<u16>) -> Result<(), Failure> {
     let mut reasons = assertions.iter().filter_map(|one| cannot_judge(one, port));
     reasons.next().map_or(Ok(()), |why| Err(Failure::new(Exit::Usage, why)))

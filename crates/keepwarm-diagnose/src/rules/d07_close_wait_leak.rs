@@ -36,8 +36,8 @@ fn growth(seen: &Evidence) -> Option<(f64, String)> {
     if grown < CLOSE_WAIT_GROWTH || grown.saturating_mul(CLOSE_WAIT_PART) < now {
         return None;
     }
-    // A leak closes nothing. Where the program closes as many as are left, they turn over: it is
-    // late, as a pool is that checks a connection when it needs one.
+    // A program that leaks never closes. One that closes as many connections as it leaves in
+    // CLOSE_WAIT is only late, as is a pool that checks a connection when it next needs one.
     if seen.remote_fin.saturating_add(seen.remote_rst) >= grown {
         return None;
     }

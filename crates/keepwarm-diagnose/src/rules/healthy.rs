@@ -24,8 +24,8 @@ pub(super) fn is_well_used(seen: &Evidence) -> bool {
     carried > 0 && carried >= seen.closed().max(seen.opened).saturating_mul(WELL_USED)
 }
 
-/// Returns the connections that were reset by the server, or written to after its FIN: a request was
-/// under way on each that had been answered before.
+/// Returns the number of connections that the server reset, or that the client wrote to after the
+/// server's FIN. Each had answered requests before, and failed one.
 pub(super) fn failed_requests(seen: &Evidence) -> u64 {
     let reset = match seen.side {
         Side::Client => seen.remote_rst,

@@ -164,7 +164,7 @@ impl Notables {
         self.failures.len() < NOTABLE
     }
 
-    /// Adds those of another thread, and keeps the slowest and the first.
+    /// Adds the requests of another thread, and keeps the slowest and the first failures.
     pub(crate) fn merge(&mut self, other: Self) {
         self.slowest.extend(other.slowest);
         self.slowest.sort_by_key(|one| std::cmp::Reverse(one.service_us));

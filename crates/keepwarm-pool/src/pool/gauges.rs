@@ -21,7 +21,7 @@ impl Pool {
     }
 
     /// Returns the exchanges that hold a lease: streams of shared connections, and exclusive
-    /// connections in use. Leases of connections that have ended count until they end themselves.
+    /// connections in use. A lease counts until it ends, even if its connection has ended before.
     #[must_use]
     pub const fn leases(&self) -> usize {
         self.leases

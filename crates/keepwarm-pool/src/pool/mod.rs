@@ -507,7 +507,7 @@ impl Pool {
         let rested_for = slot.rested_for;
         self.learned.outlived(rested_for);
         if self.doubtful > 0 {
-            // It has been answered.
+            // The waiter has been answered already.
             self.clear_doubt(connection);
         }
         self.place_or_close(connection);

@@ -132,7 +132,8 @@ impl ComparedRun {
         Some(Self { values, units, seconds_each: record.timeline.width_s * length as f64 })
     }
 
-    /// Draws runs of as many units, and returns the values of each metric.
+    /// Draws units with replacement until there are as many as in the run, again and again. Returns
+    /// each metric's value in each drawn run.
     fn draw(&self, seed: u64) -> Vec<Vec<f64>> {
         // Fixed seeds: the same records always compare alike.
         let mut random = SplitMix::seeded(seed);

@@ -167,7 +167,8 @@ fn by_ranks(whole: &Distribution, quantile: f64) -> Option<(u64, u64)> {
         bucket.map(|(value, _)| *value)
     };
     let (low, high) = (at(low)?, at(high)?);
-    // A bucket of three digits begins a thousandth below its value.
+    // Samples are kept to three digits: a bucket is named by its upper end, and begins about a
+    // thousandth below.
     Some(((low - low / 1024).max(whole.min?), high.min(whole.max?)))
 }
 

@@ -73,7 +73,7 @@ pub struct LoadRecord {
     pub requests: Requests,
     /// Service times: first byte of the request written to last byte of the response.
     pub latency_us: Distribution,
-    /// The same service times by kind of status, such as `2xx`; only if there are several kinds.
+    /// Service times by kind of status, such as `2xx`; only if there are several kinds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub latency_us_by_class: BTreeMap<String, Distribution>,
     /// Response times of an open loop: instant the request was due to last byte of the response.

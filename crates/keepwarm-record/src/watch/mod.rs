@@ -143,7 +143,7 @@ impl WatchRecord {
     ///
     /// # Errors
     ///
-    /// Those of serde_json; there is none for a record that the tool has filled.
+    /// serde_json's errors. A record that the tool has filled causes none.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }

@@ -71,8 +71,8 @@ impl Tracker {
         side.is_some_and(|side| decides_alone(&dead.evidence(side)))
     }
 
-    /// Returns the side of a socket where no dump could correct it: a service on this host has a
-    /// listener, and it is known.
+    /// Returns the side of a socket if no later dump can change it: a service on this host has a
+    /// listener, and the listener is known.
     fn certain_side(&self, local: &SocketAddr, remote: &SocketAddr) -> Option<Side> {
         let side = self.listeners.side(local, remote)?;
         let service = if side == Side::Client { remote } else { local };

@@ -612,7 +612,8 @@ fn strays() -> Vec<Animal> {
         says("half a second response", &after("HTTP/1.1 200 OK\r\nContent-"), MARKED, Refused),
         says("ten more responses", &after(&STRAY.repeat(10)), MARKED, Refused),
         says_and_closes("a second response, and FIN", &after(STRAY), MARKED, Refused),
-        // A client that reads it late takes it for the answer, by the server's fault alone.
+        // A client that reads this response after it has sent its request cannot know that it came
+        // too early: the fault is the server's.
         animal(
             "a response before the request",
             "answers when it accepts, and closes",
