@@ -126,3 +126,8 @@ package-try *ARGS:
 compare-itself COUNT="200":
     cargo build --release
     ./bench/compare/itself {{COUNT}}
+
+# What a coordinator costs by the number of workers, simulated at a real nats-server (docs/fleet.md)
+fleet-cost SECONDS="60" *COUNTS:
+    cargo build --release -p keepwarm-cli -p keepwarm-fleet
+    cargo run --release --quiet -p keepwarm-fleet --example simulated_fleet -- {{SECONDS}} {{COUNTS}}

@@ -83,7 +83,7 @@ const SLURM: &str = r#"#!/bin/bash
 srun bash -c 'exec keepwarm-fleet worker --once \
     --nats tls://NATS_HOST:4222 \
     --nkey "$HOME/worker.nk" \
-    --name "worker-$SLURM_PROCID" \
+    --name "worker-$SLURM_JOB_ID-$SLURM_PROCID" \
     --allow-target 10.0.0.0/8:80 \
     --coordinator COORDINATOR_KEY'
 "#;

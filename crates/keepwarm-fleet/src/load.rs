@@ -112,7 +112,9 @@ pub(crate) async fn check(arguments: &[String], extra: &[String]) -> Result<Desc
     let output = output.await.map_err(|error| not_started(&error))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        let said = said.strip_prefix("keepwarm: ").unwrap_or(&said).to_owned();
+        let prefixes = ["keepwarm: ", "error: "];
+        let bare = prefixes.iter().find_map(|prefix| said.strip_prefix(prefix));
+        let said = bare.unwrap_or(&said).to_owned();
         let exit = match output.status.code() {
             Some(3) => Exit::Unreachable,
             Some(7 | 8) | None => Exit::Child,
@@ -124,6 +126,20 @@ pub(crate) async fn check(arguments: &[String], extra: &[String]) -> Result<Desc
         let message = format!("{} said something else: {error}", program().display());
         Failure::new(Exit::Child, message)
     })
+}
+
+/// Refuses networks that the load's own parser does not read.
+pub(crate) async fn check_networks(networks: &[String]) -> Result<(), Failure> {
+    // An address that the list then has in any case.
+    let only = format!("--only={},127.0.0.1:1", networks.join(","));
+    let output = command().args(["load", "--fleet-check", &only, "http://127.0.0.1:1/"]).output();
+    let output = output.await.map_err(|error| not_started(&error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).replace("--only <", "--allow-target <");
+    let said = said.trim().trim_start_matches("error: ").to_owned();
+    Err(Failure::new(Exit::Usage, said))
 }
 
 /// A load that has been started.

@@ -49,6 +49,7 @@ struct Worker {
 /// Runs a worker until a signal, or to the end of one run with `--once`.
 pub(crate) async fn run(options: WorkerOptions) -> Result<(), Failure> {
     let name = options.name.clone().unwrap_or_else(default_name);
+    load::check_networks(&options.allow_target).await?;
     let link = Link::open(&options.server, &format!("keepwarm worker {name}")).await?;
     let worker = Arc::new(Worker {
         version: load::version().await?,

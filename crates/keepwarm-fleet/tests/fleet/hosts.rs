@@ -23,10 +23,10 @@ use crate::common::*;
 const SHIFTS: [(&str, &str); 4] = [("37", "1000"), ("86400", "3"), ("-5", "-2"), ("0", "500")];
 
 /// A host: its process waits for a line, then becomes what the host runs.
-struct Host(Ends);
+pub(crate) struct Host(Ends);
 
 impl Host {
-    fn start(shift: Option<(&str, &str)>, run: &str, words: &[&str]) -> Self {
+    pub(crate) fn start(shift: Option<(&str, &str)>, run: &str, words: &[&str]) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--net", "--fork", "--kill-child"]);
         if let Some((monotonic, boottime)) = shift {
@@ -48,11 +48,11 @@ impl Host {
     }
 
     /// Words that run a program on this host's network.
-    fn prefix(&self) -> Vec<String> {
+    pub(crate) fn prefix(&self) -> Vec<String> {
         ["nsenter", "--net", "--target", &self.pid().to_string()].map(str::to_owned).into()
     }
 
-    fn output(&self, words: &[&str]) -> String {
+    pub(crate) fn output(&self, words: &[&str]) -> String {
         let output = prefixed(&self.prefix(), Path::new(words[0])).args(&words[1..]).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{words:?}: {}", said(&output));
@@ -60,13 +60,13 @@ impl Host {
     }
 
     /// Lets the host's own process go on.
-    fn go(&mut self) {
+    pub(crate) fn go(&mut self) {
         self.0.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     }
 }
 
 /// Returns false, after a loud word, without veth pairs, bridges, time namespaces or nginx.
-fn can_have_hosts() -> bool {
+pub(crate) fn can_have_hosts() -> bool {
     if !can_run() || !is_root() {
         return false;
     }
@@ -97,8 +97,8 @@ fn join(hub: &Host, host: &Host, number: u32) {
     host.output(&["ip", "link", "set", "lo", "up"]);
 }
 
-/// nginx on the target, with a line in its log for each request.
-fn nginx(target: &Host, directory: &Path) -> Ends {
+/// nginx on a host, with a line in its log for each request.
+pub(crate) fn nginx_at(target: &Host, directory: &Path, listen: &str) -> Ends {
     let path = directory.join("nginx.conf");
     let place = directory.display();
     let config = format!(
@@ -108,16 +108,14 @@ fn nginx(target: &Host, directory: &Path) -> Ends {
            log_format one '$remote_addr $request_uri $status $connection';
            access_log {place}/access.log one;
            keepalive_requests 1000000;
-           server {{ listen 10.77.0.10:80; location / {{ return 200 ok; }} }}
+           server {{ listen {listen}; location / {{ return 200 ok; }} }}
          }}"
     );
     std::fs::write(&path, config).unwrap();
     let mut command = prefixed(&target.prefix(), Path::new("nginx"));
     let child: Child = command.arg("-c").arg(&path).stderr(Stdio::null()).spawn().unwrap();
     let server = Ends(child);
-    wait_for("listening nginx", || {
-        target.output(&["ss", "-Hltn"]).contains("10.77.0.10:80").then_some(())
-    });
+    wait_for("listening nginx", || target.output(&["ss", "-Hltn"]).contains(listen).then_some(()));
     server
 }
 
@@ -219,7 +217,7 @@ fn four_hosts_count_as_nginx_and_the_kernel() {
     let arguments = ["--jetstream", "--store_dir", &store];
     let program = nats_servers().pop().unwrap();
     let nats = Nats::at(&program, directory, &arguments, &hub.prefix(), "10.77.0.1");
-    let _nginx = nginx(&target, &nats.directory);
+    let _nginx = nginx_at(&target, &nats.directory, "10.77.0.10:80");
     let _hosts = workers(&hub, &nats);
 
     // A closed loop, all on time.

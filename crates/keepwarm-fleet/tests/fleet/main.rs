@@ -9,5 +9,6 @@ mod common;
 mod course;
 mod faults;
 mod hosts;
+mod launchers;
 mod refusals;
 mod servers;

@@ -75,6 +75,18 @@ fn peers_that_are_no_nats_are_named() {
     }
 }
 
+#[test]
+fn wrong_networks_are_refused_at_once() {
+    if !can_run() {
+        return;
+    }
+    for network in ["10.0.0.0/99:80", "10.0.0.0/8", "example.com:80", "", "10.0.0.0/8:80,x"] {
+        let output = fleet().args(["worker", "--allow-target", network]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{network}: {}", said(&output));
+        assert!(said(&output).contains("--allow-target"), "{network}: {}", said(&output));
+    }
+}
+
 /// Tables of a template are files of one machine, which a plan may not have sent elsewhere.
 #[test]
 fn files_of_a_worker_stay_there() {
