@@ -2,7 +2,7 @@
 // whose pool may keep 2000 idle connections.
 //
 // Arguments: URL, concurrency, warm-up requests of each goroutine, measured requests of each
-// goroutine, length of the body, authority to trust in PEM or nothing. Prints one JSON object. Ends when its standard input ends.
+// goroutine, length of the body, authority to trust in PEM or nothing, h2 or nothing. Prints one JSON object. Ends when its standard input ends.
 package main
 
 import (
@@ -41,6 +41,12 @@ func main() {
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 		// A TLS configuration of one's own turns HTTP/2 off.
 		transport.ForceAttemptHTTP2 = false
+	}
+
+	if os.Args[7] == "h2" {
+		transport := client.Transport.(*http.Transport)
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
 
 	allAtOnce(client, url, concurrency, warmUp, bodyBytes)

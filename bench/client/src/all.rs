@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::clients::{CLIENTS, FEATURED, Failure, GO};
+use crate::clients::{CLIENTS, FEATURED, Failure, GO, H2_SPAWNED};
 use crate::row::{Document, Row, SCHEMA, Skipped, Summary};
 use crate::scenario::{SCENARIOS, Scenario};
 use crate::{go, place, table};
@@ -68,18 +68,23 @@ fn play(
     let mut rows = Vec::new();
     for round in 1..=settings.rounds {
         eprintln!("{}, round {round} of {}", scenario.name, settings.rounds);
-        for client in clients {
+        for client in clients.iter().filter(|client| measures(client, scenario)) {
             rows.push(measure(client, scenario, settings.percent)?);
         }
     }
     Ok(clients
         .iter()
+        .filter(|client| measures(client, scenario))
         .map(|client| {
             let own: Vec<Row> =
                 rows.iter().filter(|row: &&Row| row.client == *client).cloned().collect();
             Summary::of(&own, &rows)
         })
         .collect())
+}
+
+fn measures(client: &str, scenario: Scenario) -> bool {
+    client != H2_SPAWNED || scenario.http2.is_some()
 }
 
 fn measure(client: &str, scenario: Scenario, percent: usize) -> Result<Row, Failure> {

@@ -20,7 +20,10 @@ use crate::tls;
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// In the order in which they take turns. All but the last are measured in this process.
-pub(crate) const CLIENTS: &[&str] = &["keepwarm", "reqwest", "hyper-util", "hyper-spawned", GO];
+pub(crate) const CLIENTS: &[&str] =
+    &["keepwarm", "reqwest", "hyper-util", "hyper-spawned", H2_SPAWNED, GO];
+/// The `h2` crate alone: the limit of what is built on it. By HTTP/2 only.
+pub(crate) const H2_SPAWNED: &str = "h2-spawned";
 pub(crate) const GO: &str = "go";
 /// Clients that undo gzip and keep cookies.
 pub(crate) const FEATURED: &[&str] = &["keepwarm", "reqwest"];
@@ -34,6 +37,8 @@ pub(crate) struct Target {
     pub(crate) authority_pem: Option<String>,
     /// With gzip and a cookie.
     pub(crate) featured: bool,
+    /// Connections of HTTP/2, if that is spoken.
+    pub(crate) http2: Option<u32>,
 }
 
 /// One task's way to make requests.
@@ -60,6 +65,9 @@ impl Keepwarm {
                 return Err("the jar has not stored the cookie".into());
             }
             builder = builder.gzip(true).cookie_store(jar);
+        }
+        if let Some(connections) = target.http2 {
+            builder = builder.http2_prior_knowledge().max_connections_per_origin(connections);
         }
         let client = builder.build()?;
         let lane = || Self { client: client.clone(), url: target.url.clone() };
@@ -91,6 +99,9 @@ impl Reqwest {
             let jar = reqwest::cookie::Jar::default();
             jar.add_cookie_str(COOKIE, &target.url.parse()?);
             builder = builder.gzip(true).cookie_provider(Arc::new(jar));
+        }
+        if target.http2.is_some() {
+            builder = builder.http2_prior_knowledge();
         }
         let client = builder.build()?;
         let lane = || Self { client: client.clone(), url: target.url.clone() };
@@ -155,6 +166,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> HyperUtil<C> {
     fn with(connector: C, target: &Target, count: usize) -> Result<Vec<Self>, Failure> {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
+            .http2_only(target.http2.is_some())
             .build(connector);
         let uri: hyper::Uri = target.url.parse()?;
         let lane = || Self { client: client.clone(), uri: uri.clone() };
@@ -235,7 +247,7 @@ impl Lane for HyperSpawned {
     }
 }
 
-async fn length_of(mut body: hyper::body::Incoming) -> Result<usize, Failure> {
+pub(crate) async fn length_of(mut body: hyper::body::Incoming) -> Result<usize, Failure> {
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         length += frame?.data_ref().map_or(0, Bytes::len);

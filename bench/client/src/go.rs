@@ -38,6 +38,7 @@ pub(crate) fn run(target: &Target, scenario: Scenario, percent: usize) -> Result
         .arg(scenario.requests_per_task(percent).to_string())
         .arg(scenario.body_bytes.to_string())
         .arg(target.authority_pem.as_deref().unwrap_or_default())
+        .arg(if target.http2.is_some() { "h2" } else { "" })
         .env("GOMAXPROCS", scenario.threads.to_string())
         // Its end is the program's end: it does not outlive this process.
         .stdin(Stdio::piped())

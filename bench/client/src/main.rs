@@ -6,6 +6,7 @@
 mod all;
 mod allocations;
 mod clients;
+mod clients_http2;
 mod closing;
 mod go;
 mod measure;
@@ -13,6 +14,7 @@ mod place;
 mod row;
 mod scenario;
 mod server;
+mod server_http2;
 mod table;
 mod tls;
 
@@ -30,13 +32,13 @@ usage: bench-client [all] [--json] [--quick] [--rounds N] [--percent N] [--scena
        bench-client closing [--json]
                                     failed GETs and doubled POSTs at a server that closes idle
                                     connections; counts, no times
-       bench-client server BYTES [tls|gzip]
+       bench-client server BYTES [tls|gzip|h2]
                                     the server by itself; ends when its standard input ends
 
-clients: keepwarm, reqwest, hyper-util, hyper-spawned, go
+clients: keepwarm, reqwest, hyper-util, hyper-spawned, h2-spawned (by HTTP/2 only), go
 scenarios: get8-c100-t1, get8-c1-t1, get8-c1000-t1, get16k-c100-t1, get1m-c100-t1; -t2 for each of
 them; tls-get8-c100-t1 and so on for all ten; gzip1k-c100-t1 and gzip64k-c100-t1 with a
-cookie, of keepwarm and reqwest
+cookie, of keepwarm and reqwest; by HTTP/2 h2-get8-s1-t1, -s10-, -s100-, -c4s100-, h2-get1m-t1
 --quick is --rounds 2 --percent 15; the default is --rounds 5 --percent 100";
 
 fn main() -> ExitCode {
@@ -56,8 +58,12 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
         Some("server") => {
             place::end_with_parent();
             let body_bytes = words.next().ok_or(USAGE)?.parse()?;
-            let further = words.next();
-            server::serve(body_bytes, further == Some("tls"), further == Some("gzip"))
+            match words.next() {
+                Some("h2") => server_http2::serve(body_bytes),
+                further => {
+                    server::serve(body_bytes, further == Some("tls"), further == Some("gzip"))
+                }
+            }
         }
         Some("run") => {
             place::end_with_parent();

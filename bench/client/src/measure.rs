@@ -8,8 +8,9 @@ use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clients::{
-    CLIENTS, Failure, GO, HyperSpawned, HyperUtil, Keepwarm, Lane, Reqwest, Target,
+    CLIENTS, Failure, GO, H2_SPAWNED, HyperSpawned, HyperUtil, Keepwarm, Lane, Reqwest, Target,
 };
+use crate::clients_http2::{H2Spawned, HyperHttp2};
 use crate::row::Row;
 use crate::scenario::Scenario;
 use crate::{allocations, go, place};
@@ -75,6 +76,12 @@ async fn measure_here(
             measure(HyperUtil::tls_lanes(target, count)?, scenario, percent).await
         }
         "hyper-util" => measure(HyperUtil::lanes(target, count)?, scenario, percent).await,
+        "hyper-spawned" if scenario.http2.is_some() => {
+            measure(HyperHttp2::lanes(target, count).await?, scenario, percent).await
+        }
+        H2_SPAWNED if scenario.http2.is_some() => {
+            measure(H2Spawned::lanes(target, count).await?, scenario, percent).await
+        }
         "hyper-spawned" => measure(HyperSpawned::lanes(target, count)?, scenario, percent).await,
         _ => Err(format!("no client {client:?}; there are {}", CLIENTS.join(", ")).into()),
     }
@@ -179,6 +186,7 @@ impl Server {
             .args(["server", &scenario.body_bytes.to_string()])
             .args(scenario.tls.then_some("tls"))
             .args(scenario.featured.then_some("gzip"))
+            .args(scenario.http2.map(|_| "h2"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -200,6 +208,7 @@ impl Server {
                 url: format!("http://127.0.0.1:{port}/data"),
                 authority_pem: None,
                 featured: scenario.featured,
+                http2: scenario.http2,
             });
         }
         let mut pem = String::new();
@@ -212,6 +221,7 @@ impl Server {
             url: format!("https://127.0.0.1:{port}/data"),
             authority_pem: Some(pem),
             featured: scenario.featured,
+            http2: None,
         })
     }
 

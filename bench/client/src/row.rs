@@ -30,6 +30,7 @@ pub(crate) struct Summary {
     pub(crate) cpu_ratio_to_reqwest: Option<f64>,
     pub(crate) cpu_ratio_to_hyper_util: Option<f64>,
     pub(crate) cpu_ratio_to_hyper_spawned: Option<f64>,
+    pub(crate) cpu_ratio_to_h2_spawned: Option<f64>,
 }
 
 /// A client that was not measured, and why.
@@ -81,6 +82,7 @@ impl Summary {
             cpu_ratio_to_reqwest: ratio("reqwest"),
             cpu_ratio_to_hyper_util: ratio("hyper-util"),
             cpu_ratio_to_hyper_spawned: ratio("hyper-spawned"),
+            cpu_ratio_to_h2_spawned: ratio("h2-spawned"),
         }
     }
 }

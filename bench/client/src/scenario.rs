@@ -10,6 +10,8 @@ pub(crate) struct Scenario {
     pub(crate) tls: bool,
     /// The body comes in gzip, and the client sends one cookie of its jar.
     pub(crate) featured: bool,
+    /// Connections of HTTP/2, by prior knowledge; `None` is HTTP/1.1.
+    pub(crate) http2: Option<u32>,
     /// Requests that are measured, all tasks together, in a default run.
     requests: usize,
 }
@@ -39,6 +41,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     tls("tls-get1m-c100-t2", 1 << 20, 100, 2, 300),
     featured("gzip1k-c100-t1", 1 << 10, 100, 20_000),
     featured("gzip64k-c100-t1", 64 << 10, 100, 3_000),
+    http2("h2-get8-s1-t1", 8, 1, 1, 8_000),
+    http2("h2-get8-s1-t2", 8, 1, 2, 8_000),
+    http2("h2-get8-s10-t1", 8, 10, 1, 20_000),
+    http2("h2-get8-s10-t2", 8, 10, 2, 20_000),
+    http2("h2-get8-s100-t1", 8, 100, 1, 30_000),
+    http2("h2-get8-s100-t2", 8, 100, 2, 30_000),
+    Scenario { http2: Some(4), ..http2("h2-get8-c4s100-t1", 8, 400, 1, 30_000) },
+    Scenario { http2: Some(4), ..http2("h2-get8-c4s100-t2", 8, 400, 2, 30_000) },
+    http2("h2-get1m-t1", 1 << 20, 10, 1, 400),
+    http2("h2-get1m-t2", 1 << 20, 10, 2, 400),
 ];
 
 const fn plain(
@@ -48,7 +60,8 @@ const fn plain(
     threads: usize,
     requests: usize,
 ) -> Scenario {
-    Scenario { name, body_bytes, concurrency, threads, tls: false, featured: false, requests }
+    let (featured, http2) = (false, None);
+    Scenario { name, body_bytes, concurrency, threads, tls: false, featured, http2, requests }
 }
 
 const fn tls(
@@ -58,7 +71,7 @@ const fn tls(
     threads: usize,
     requests: usize,
 ) -> Scenario {
-    Scenario { name, body_bytes, concurrency, threads, tls: true, featured: false, requests }
+    Scenario { tls: true, ..plain(name, body_bytes, concurrency, threads, requests) }
 }
 
 const fn featured(
@@ -67,7 +80,18 @@ const fn featured(
     concurrency: usize,
     requests: usize,
 ) -> Scenario {
-    Scenario { name, body_bytes, concurrency, threads: 1, tls: false, featured: true, requests }
+    Scenario { featured: true, ..plain(name, body_bytes, concurrency, 1, requests) }
+}
+
+/// Requests at once are streams of one connection.
+const fn http2(
+    name: &'static str,
+    body_bytes: usize,
+    streams: usize,
+    threads: usize,
+    requests: usize,
+) -> Scenario {
+    Scenario { http2: Some(1), ..plain(name, body_bytes, streams, threads, requests) }
 }
 
 impl Scenario {
@@ -100,9 +124,11 @@ impl Scenario {
             1 => "one client thread on a core of its own",
             _ => "two client threads on two cores, one of them shared with the server",
         };
-        let tls = match (self.tls, self.featured) {
-            (true, _) => " over TLS",
-            (_, true) => " in gzip, with a cookie",
+        let tls = match (self.tls, self.featured, self.http2) {
+            (_, _, Some(1)) => " by HTTP/2 on one connection",
+            (_, _, Some(_)) => " by HTTP/2 on four connections",
+            (true, ..) => " over TLS",
+            (_, true, _) => " in gzip, with a cookie",
             _ => "",
         };
         format!("GET of {size}{tls}, {} at once, {threads}", self.concurrency)

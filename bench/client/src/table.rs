@@ -15,7 +15,7 @@ pub(crate) fn of(document: &Document, scenarios: &[Scenario]) -> String {
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "\n{}: {}\nclient          CPU us  /reqwest  /hyper-util  /spawned  requests/s    p50 us    \
+            "\n{}: {}\nclient          CPU us  /reqwest  /hyper-util  /spawned  /h2  requests/s    p50 us    \
              p99 us   p999 us  opened  allocs\n",
             scenario.name,
             scenario.in_words(),
@@ -39,12 +39,13 @@ fn line(row: &Summary) -> String {
         format!("{}-{}", medians.opened, row.opened_max)
     };
     format!(
-        "{:<13}{:>9.2}{:>10}{:>13}{:>10}{:>12.0}{:>10.1}{:>10.1}{:>10.1}{:>8}{:>8.1}\n",
+        "{:<13}{:>9.2}{:>10}{:>13}{:>10}{:>5}{:>12.0}{:>10.1}{:>10.1}{:>10.1}{:>8}{:>8.1}\n",
         medians.client,
         medians.cpu_us_per_request,
         ratio(row.cpu_ratio_to_reqwest),
         ratio(row.cpu_ratio_to_hyper_util),
         ratio(row.cpu_ratio_to_hyper_spawned),
+        ratio(row.cpu_ratio_to_h2_spawned),
         medians.requests_per_second,
         medians.p50_us,
         medians.p99_us,

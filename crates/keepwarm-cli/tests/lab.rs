@@ -162,7 +162,9 @@ fn json_can_go_to_a_file() {
 
 #[test]
 fn bad_arguments_name_themselves() {
-    lab(&["--policy", "fastest"]).exits_with(2).says("per-request, go-default, tuned, keepwarm");
+    lab(&["--policy", "fastest"])
+        .exits_with(2)
+        .says("per-request, go-default, tuned, keepwarm, keepwarm-h2");
     lab(&["-c", "0"]).exits_with(2).says("0 is not in 1..");
     lab(&["--data-port", "0"]).exits_with(2);
 }

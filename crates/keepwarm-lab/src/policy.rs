@@ -19,11 +19,16 @@ pub enum Policy {
     Tuned,
     /// A shared client with this library's defaults.
     Keepwarm,
+    /// A shared client that speaks HTTP/2 to the data service, by prior knowledge.
+    KeepwarmH2,
 }
 
 impl Policy {
-    /// All policies, in the order of the experiment.
-    pub const ALL: [Self; 4] = [Self::PerRequest, Self::GoDefault, Self::Tuned, Self::Keepwarm];
+    /// The policies that the experiment plays unless told otherwise, in its order.
+    pub const STORY: [Self; 4] = [Self::PerRequest, Self::GoDefault, Self::Tuned, Self::Keepwarm];
+    /// All policies.
+    pub const ALL: [Self; 5] =
+        [Self::PerRequest, Self::GoDefault, Self::Tuned, Self::Keepwarm, Self::KeepwarmH2];
 
     /// Returns the name on the command line and in JSON.
     #[must_use]
@@ -33,6 +38,7 @@ impl Policy {
             Self::GoDefault => "go-default",
             Self::Tuned => "tuned",
             Self::Keepwarm => "keepwarm",
+            Self::KeepwarmH2 => "keepwarm-h2",
         }
     }
 
@@ -44,6 +50,7 @@ impl Policy {
             Self::GoDefault => "one shared client, Go's DefaultTransport numbers: 2 idle per host",
             Self::Tuned => "one shared client, 1000 idle per host and in all: the post's fix",
             Self::Keepwarm => "one shared client, this library's defaults",
+            Self::KeepwarmH2 => "one shared client, by HTTP/2 to the data service",
         }
     }
 
@@ -56,6 +63,7 @@ impl Policy {
     pub(crate) fn client(self) -> Result<Client, keepwarm::Error> {
         match self {
             Self::PerRequest | Self::Keepwarm => Client::builder(),
+            Self::KeepwarmH2 => Client::builder().http2_prior_knowledge(),
             Self::GoDefault => ClientBuilder::go_defaults(),
             Self::Tuned => {
                 ClientBuilder::go_defaults().max_idle(TUNED_IDLE).max_idle_per_origin(TUNED_IDLE)

@@ -2,13 +2,15 @@
 //!
 //! Without a limit, clients that send a byte now and then hold a descriptor each for as long as they
 //! like ("slowloris"). hyper's own limit also ends connections that idle between two requests, which
-//! this experiment is about: here only a head that has begun counts.
+//! this experiment is about: here only a head that has begun counts. A connection of HTTP/2 has no
+//! such heads, and no limit.
 //!
 //! ```text
 //!            first byte              blank line             response
 //!  Idle ───────────────────► Head ───────────────► Answer ───────────► Idle
 //!   no limit                  │ HEAD_TIME           no limit here
 //!                             ▼ TimedOut: hyper closes the connection
+//!  the preface of HTTP/2 ───► Shared, to the end
 //! ```
 
 use std::io;
@@ -25,11 +27,16 @@ pub(crate) const HEAD_TIME: Duration = Duration::from_secs(5);
 /// The blank line that ends a head (RFC 9112, section 2.1).
 const END: &[u8; 4] = b"\r\n\r\n";
 
+/// The first line of a connection of HTTP/2 (RFC 9113, section 3.4); no request of HTTP/1.1 has it.
+const PREFACE: &[u8; 14] = b"PRI * HTTP/2.0";
+
 /// A stream that fails a read when a head takes longer than [`HEAD_TIME`].
 #[derive(Debug)]
 pub(crate) struct SlowHead<S> {
     stream: S,
     state: State,
+    /// Bytes of [`PREFACE`] that began the connection; `None` once other bytes did.
+    preface: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -41,16 +48,26 @@ enum State {
         limit: Pin<Box<Sleep>>,
     },
     Answer,
+    /// The streams of HTTP/2.
+    Shared,
 }
 
 impl<S> SlowHead<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, state: State::Idle }
+        Self { stream, state: State::Idle, preface: Some(0) }
     }
 
     /// Follows the bytes that a read has brought.
     fn read(&mut self, bytes: &[u8]) {
         for byte in bytes {
+            if let Some(matched) = self.preface {
+                self.preface = (*byte == PREFACE[matched]).then_some(matched + 1);
+                if self.preface == Some(PREFACE.len()) {
+                    self.preface = None;
+                    self.state = State::Shared;
+                    return;
+                }
+            }
             if let State::Idle = self.state {
                 let limit = Box::pin(sleep_until(Instant::now() + HEAD_TIME));
                 self.state = State::Head { matched: 0, limit };
@@ -86,7 +103,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for SlowHead<S> {
                     Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
                     Poll::Pending => Poll::Pending,
                 },
-                State::Idle | State::Answer => Poll::Pending,
+                State::Idle | State::Answer | State::Shared => Poll::Pending,
             },
             failed => failed,
         }
@@ -96,7 +113,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for SlowHead<S> {
 impl<S: AsyncWrite + Unpin> SlowHead<S> {
     /// A response, or an error before the head was complete, ends the wait for the head.
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(1..)) = result {
+        if let Poll::Ready(Ok(1..)) = result
+            && !matches!(self.state, State::Shared)
+        {
             self.state = State::Idle;
         }
         result

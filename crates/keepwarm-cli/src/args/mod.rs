@@ -59,12 +59,13 @@ Exit codes:
 130  interrupted";
 
 const POLICIES: &str = "\
-Policies to play, in this order, separated by commas [default: all]
+Policies to play in this order, by commas [default: the first four]
 
   per-request  a new client, so a new pool, for each request
   go-default   one shared client, Go's DefaultTransport numbers: 2 idle per host
   tuned        one shared client, 1000 idle per host and in all: the post's fix
-  keepwarm     one shared client, this library's defaults";
+  keepwarm     one shared client, this library's defaults
+  keepwarm-h2  one shared client, by HTTP/2 to the data service";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -596,7 +597,7 @@ pub(crate) enum Service {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081/data")]
         upstream: String,
 
-        /// How its client is built: per-request, go-default, tuned or keepwarm
+        /// How its client is built: per-request, go-default, tuned, keepwarm or keepwarm-h2
         #[arg(long, value_name = "POLICY", default_value_t = Policy::Keepwarm)]
         client: Policy,
 

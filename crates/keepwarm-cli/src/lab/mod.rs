@@ -88,10 +88,10 @@ fn play(stage: &Stage, options: &LabOptions) -> (Vec<LabRun>, Option<Failure>) {
     (runs, None)
 }
 
-/// Returns the policies that were asked for, each once; all by default.
+/// Returns the policies that were asked for, each once; those of the story by default.
 fn policies(options: &LabOptions) -> Vec<Policy> {
     let mut policies = Vec::new();
-    for policy in if options.policies.is_empty() { &Policy::ALL[..] } else { &options.policies } {
+    for policy in if options.policies.is_empty() { &Policy::STORY[..] } else { &options.policies } {
         if !policies.contains(policy) {
             policies.push(*policy);
         }

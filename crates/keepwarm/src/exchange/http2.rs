@@ -124,8 +124,17 @@ fn request(
         target => target,
     };
     let scheme = origin.key().scheme().name();
-    let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
-    let uri = uri.build().map_err(unusable)?;
+    let own = &outgoing.uri;
+    let is_as_asked = own.scheme_str() == Some(scheme)
+        && own.authority().is_some_and(|authority| authority.as_str() == host)
+        && target.starts_with('/');
+    let uri = if is_as_asked {
+        // Shared, and not parsed once more.
+        own.clone()
+    } else {
+        let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
+        uri.build().map_err(unusable)?
+    };
     let mut request = http::Request::new(());
     *request.method_mut() = outgoing.method.clone();
     *request.uri_mut() = uri;

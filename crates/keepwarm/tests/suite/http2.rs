@@ -557,3 +557,85 @@ async fn http1_required_goes_again_by_http1() {
     assert_eq!((response.version(), response.connection().attempts()), (http::Version::HTTP_11, 2));
     assert_eq!(response.text().await.expect("a body"), "old");
 }
+
+/// As `ForceAttemptHTTP2` of Go's `DefaultTransport` has it; with `keep_alive(false)` no request may
+/// share a connection.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn go_defaults_attempt_http2() {
+    let authority = crate::tls::Authority::new();
+    let (url, accepted) = tls_server(&authority, &[b"h2", b"http/1.1"]).await;
+    let builder = || ClientBuilder::go_defaults().root_certificates(authority.certificate());
+    let client = builder().build().expect("a client");
+    for _ in 0..3 {
+        let response = within("a response", client.get(&url).send()).await.expect("a response");
+        assert_eq!(response.version(), http::Version::HTTP_2);
+        response.text().await.expect("a body");
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+    let single = builder().keep_alive(false).build().expect("a client");
+    let response = within("a response", single.get(&url).send()).await.expect("a response");
+    assert_eq!(response.version(), http::Version::HTTP_11);
+}
+
+/// One place for all connections, and origins of both versions: they take turns.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn both_versions_share_one_place() {
+    let authority = crate::tls::Authority::new();
+    let (http2, _) = tls_server(&authority, &[b"h2"]).await;
+    let plain = keepwarm_testkit::scripted::Server::saying("x");
+    let builder = Client::builder().root_certificates(authority.certificate());
+    let client = builder.max_connections(1).build().expect("a client");
+    let mut all = JoinSet::new();
+    for index in 0..60 {
+        let url = if index % 2 == 0 { http2.clone() } else { plain.url("/") };
+        let client = client.clone();
+        all.spawn(async move { text(&client, &url).await });
+    }
+    while let Some(result) = all.join_next().await {
+        assert_eq!(result.expect("no panic").expect("a body"), "x");
+    }
+    let total = client.stats().total;
+    assert!(total.open() <= 1, "{total:?}");
+}
+
+/// A tunnel carries HTTP/2: one CONNECT for a whole burst.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn tunnel_carries_http2() {
+    let authority = crate::tls::Authority::new();
+    let (url, accepted) = tls_server(&authority, &[b"h2", b"http/1.1"]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let proxy = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(tunnel(socket));
+        }
+    });
+    let builder = Client::builder().root_certificates(authority.certificate());
+    let proxy = keepwarm::Proxy::all(&proxy).expect("a proxy");
+    let client = builder.proxy(proxy).max_connections_per_origin(1).build().expect("a client");
+    burst(&client, &url, 50).await;
+    let response = within("a response", client.get(&url).send()).await.expect("a response");
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    assert_eq!((asked.load(Ordering::SeqCst), accepted.load(Ordering::SeqCst)), (1, 1));
+}
+
+/// Answers one CONNECT, and passes bytes on.
+#[cfg(feature = "tls")]
+async fn tunnel(mut socket: tokio::net::TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.expect("a head"));
+    }
+    let head = String::from_utf8(head).expect("text");
+    let target = head.split(' ').nth(1).filter(|_| head.starts_with("CONNECT "));
+    let mut origin =
+        tokio::net::TcpStream::connect(target.expect("CONNECT")).await.expect("an origin");
+    socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("written");
+    let _ended = tokio::io::copy_bidirectional(&mut socket, &mut origin).await;
+}
