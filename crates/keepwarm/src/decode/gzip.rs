@@ -1,6 +1,8 @@
 //! gzip (RFC 1952) in any number of members, and deflate: zlib's format (RFC 1950), or bare as some
 //! servers send it.
 
+use std::cell::Cell;
+
 use bytes::{Buf as _, Bytes};
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -11,30 +13,61 @@ const MAX_HEAD: usize = 64 << 10;
 
 const BROKEN: Malformed = Malformed("the deflate data is malformed");
 
-/// Inflates once. Returns true at the end of the deflate data.
-fn inflate(
-    inflater: &mut Decompress,
-    input: &mut Bytes,
-    out: &mut Vec<u8>,
-) -> Result<bool, Malformed> {
-    let start = out.len();
-    loop {
-        let filled = out.len();
-        out.resize((filled + (8 << 10)).min(start + PIECE), 0);
-        let (taken, made) = (inflater.total_in(), inflater.total_out());
-        let status = inflater.decompress(input, &mut out[filled..], FlushDecompress::None);
-        let taken = usize::try_from(inflater.total_in() - taken).unwrap_or_default();
-        let made = usize::try_from(inflater.total_out() - made).unwrap_or_default();
-        input.advance(taken);
-        out.truncate(filled + made);
-        match status.map_err(|_| BROKEN)? {
-            Status::StreamEnd => return Ok(true),
-            Status::Ok | Status::BufError => {}
+thread_local! {
+    /// The last inflater that this thread had no more use for. One has 43 KiB, whose making and
+    /// clearing cost more than inflating a small body.
+    static SPARE: Cell<Option<Decompress>> = const { Cell::new(None) };
+}
+
+/// The state of deflate data, which goes back to the thread that drops it.
+struct Inflater(Option<Decompress>);
+
+impl Inflater {
+    /// Takes the thread's spare one, or makes one.
+    fn new(is_zlib: bool) -> Self {
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
+        Self(Some(match spare {
+            Some(mut spare) => {
+                spare.reset(is_zlib);
+                spare
+            }
+            None => Decompress::new(is_zlib),
+        }))
+    }
+
+    /// Inflates until the input is used up or the output has about [`PIECE`] bytes more. Returns true
+    /// at the end of the deflate data.
+    fn inflate(&mut self, input: &mut Bytes, out: &mut Vec<u8>) -> Result<bool, Malformed> {
+        let Some(inflater) = &mut self.0 else { return Ok(true) };
+        let start = out.len();
+        // Text shrinks to a quarter, about.
+        let mut room = (4 * input.len()).clamp(1 << 10, PIECE);
+        loop {
+            let filled = out.len();
+            out.resize((filled + room).min(start + PIECE), 0);
+            let (taken, made) = (inflater.total_in(), inflater.total_out());
+            let status = inflater.decompress(input, &mut out[filled..], FlushDecompress::None);
+            let taken = usize::try_from(inflater.total_in() - taken).unwrap_or_default();
+            let made = usize::try_from(inflater.total_out() - made).unwrap_or_default();
+            input.advance(taken);
+            out.truncate(filled + made);
+            match status.map_err(|_| BROKEN)? {
+                Status::StreamEnd => return Ok(true),
+                Status::Ok | Status::BufError => {}
+            }
+            let is_stuck = taken == 0 && made == 0;
+            if is_stuck || out.len() >= start + PIECE {
+                return Ok(false);
+            }
+            room = 8 << 10;
         }
-        let is_stuck = taken == 0 && made == 0;
-        if is_stuck || out.len() >= start + PIECE {
-            return Ok(false);
-        }
+    }
+}
+
+impl Drop for Inflater {
+    fn drop(&mut self) {
+        // A thread that ends keeps none.
+        let _ = SPARE.try_with(|spare| spare.set(self.0.take()));
     }
 }
 
@@ -42,7 +75,7 @@ fn inflate(
 enum MemberPart {
     /// The head of a member, as far as it has come.
     Head(Vec<u8>),
-    Data(Box<Decompress>, Crc),
+    Data(Inflater, Crc),
     /// Check sum and length of a member, as far as they have come.
     Tail(Vec<u8>, Crc),
     /// Behind a member: zeros, or another one.
@@ -67,12 +100,12 @@ impl Decoder for Gzip {
                 MemberPart::Head(head) => {
                     head.push(input.get_u8());
                     if is_whole_head(head)? {
-                        self.0 = MemberPart::Data(Box::new(Decompress::new(false)), Crc::new());
+                        self.0 = MemberPart::Data(Inflater::new(false), Crc::new());
                     }
                 }
                 MemberPart::Data(inflater, crc) => {
                     let start = out.len();
-                    let ended = inflate(inflater, input, out)?;
+                    let ended = inflater.inflate(input, out)?;
                     crc.update(&out[start..]);
                     if ended {
                         let crc = std::mem::take(crc);
@@ -150,7 +183,7 @@ fn is_whole_head(head: &[u8]) -> Result<bool, Malformed> {
 pub(super) struct Deflate {
     /// The first two bytes, which tell them apart.
     first: Vec<u8>,
-    inflater: Option<Box<Decompress>>,
+    inflater: Option<Inflater>,
     ended: bool,
 }
 
@@ -168,16 +201,16 @@ impl Decoder for Deflate {
                 // RFC 1950, 2.2: the method is 8, and the two bytes are a multiple of 31.
                 let is_zlib = method & 0x0f == 8
                     && (u16::from(method) << 8 | u16::from(flags)).is_multiple_of(31);
-                let mut inflater = Box::new(Decompress::new(is_zlib));
+                let mut inflater = Inflater::new(is_zlib);
                 let mut first = Bytes::from(std::mem::take(&mut self.first));
-                self.ended = inflate(&mut inflater, &mut first, out)?;
+                self.ended = inflater.inflate(&mut first, out)?;
                 self.inflater = Some(inflater);
             }
         }
         if let Some(inflater) = &mut self.inflater
             && !self.ended
         {
-            self.ended = inflate(inflater, input, out)?;
+            self.ended = inflater.inflate(input, out)?;
         }
         if self.ended && !input.is_empty() { Err(TRAILING) } else { Ok(()) }
     }

@@ -216,8 +216,11 @@ impl CookieStore for Jar {
     }
 
     fn cookies(&self, url: &Uri) -> Option<HeaderValue> {
-        let url = Url::parse(&url.to_string()).ok()?;
         let known = self.lock();
+        if known.created.is_empty() {
+            return None;
+        }
+        let url = Url::parse(&url.to_string()).ok()?;
         let mut matching = known.store.matches(&url);
         // RFC 6265bis, 5.8.3: longer paths first, then older ones.
         matching.sort_by_key(|cookie| {
