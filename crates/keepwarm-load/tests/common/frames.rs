@@ -76,7 +76,7 @@ impl Peer {
     }
 
     pub(crate) fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let length = u32::try_from(payload.len()).expect("a length").to_be_bytes();
         let mut bytes = vec![length[1], length[2], length[3], kind, flags];
         bytes.extend_from_slice(&stream.to_be_bytes());
         bytes.extend_from_slice(payload);
@@ -119,8 +119,8 @@ impl Peer {
 
 /// Plays `script` with each connection, on a thread of its own.
 pub(crate) fn serve(script: impl Fn(Peer) + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
     let script = Arc::new(script);
     std::thread::spawn(move || {
         for (nth, stream) in listener.incoming().flatten().enumerate() {

@@ -1,0 +1,14 @@
+//! What `h2` reads as a response, a load's reader reads alike; and how bytes are cut changes nothing.
+#![no_main]
+
+#[path = "../../crates/keepwarm-http2/tests/common/reading.rs"]
+mod reading;
+
+use libfuzzer_sys::fuzz_target;
+
+use reading::{compare, read};
+
+fuzz_target!(|bytes: &[u8]| {
+    compare(bytes);
+    assert_eq!(read(bytes, &[]), read(bytes, &[1, 7, 2]));
+});
