@@ -81,6 +81,11 @@ fuzz SECONDS="60" *TARGETS:
 bench-load *ARGS:
     ./bench/load/bench-load {{ARGS}}
 
+# keepwarm load --http2 beside h2load, at nghttpd and nginx: ratios (bench/load/README.md); --instructions by callgrind
+bench-http2 *ARGS:
+    cargo build --release
+    ./bench/load/bench-http2 {{ARGS}}
+
 # keepwarm load without the processor it needs: its verdict beside the truth, from packets (bench/starved/README.md)
 starved *ARGS:
     cargo build --release
