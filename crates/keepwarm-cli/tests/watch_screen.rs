@@ -69,7 +69,7 @@ fn report_fits_wide_and_narrow_terminals() {
     let Some(wide) = on_a_terminal(200, 50, "src 127.66.3.2 --for 200ms --level l1") else {
         return;
     };
-    assert!(wide.contains("idle  estab  t-wait  ports  cliff"), "{wide:?}");
+    assert!(wide.contains("  rtt  estab  t-wait  ports  cliff"), "{wide:?}");
     let narrow = on_a_terminal(60, 50, "src 127.66.3.2 --once").unwrap();
     assert!(narrow.contains("127.66.3.2:"), "{narrow:?}");
     for line in narrow.lines() {

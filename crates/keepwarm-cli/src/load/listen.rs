@@ -20,24 +20,24 @@ use crate::{limits, output};
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The server of the page, while a load goes on.
-pub(super) struct Exporter {
+pub(super) struct LoadExporter {
     server: Server,
-    page: Arc<Page>,
+    page: Arc<LatestPage>,
     labels: BTreeMap<String, String>,
     /// Whole seconds of the run that the page has.
     seconds: Option<u64>,
 }
 
 /// The page as it is served.
-struct Page(Mutex<Arc<str>>);
+struct LatestPage(Mutex<Arc<str>>);
 
-impl Page {
+impl LatestPage {
     fn set(&self, text: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
     }
 }
 
-impl Responder for Page {
+impl Responder for LatestPage {
     fn respond(&self, path: &str) -> Response {
         let body = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
         match path {
@@ -48,7 +48,7 @@ impl Responder for Page {
     }
 }
 
-impl Exporter {
+impl LoadExporter {
     /// Listens, and says where on stderr: stdout is the report's.
     pub(super) fn start(
         address: SocketAddr,
@@ -56,8 +56,8 @@ impl Exporter {
     ) -> Result<Self, Failure> {
         let listener = TcpListener::bind(address);
         let listener = listener.map_err(|error| crate::serve::cannot_listen(address, &error))?;
-        let page = Arc::new(Page(Mutex::new("".into())));
-        let responder: Arc<dyn Responder> = Arc::<Page>::clone(&page);
+        let page = Arc::new(LatestPage(Mutex::new("".into())));
+        let responder: Arc<dyn Responder> = Arc::<LatestPage>::clone(&page);
         let server = Server::start(listener, responder, Protection::default(), Arc::default());
         let failed = |error| limits::refused(Exit::Listen, "cannot serve the page", &error);
         let server = server.map_err(failed)?;

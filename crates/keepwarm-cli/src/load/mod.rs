@@ -111,9 +111,9 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
 }
 
 /// Starts to serve the page of `--listen`.
-fn exporter(options: &LoadOptions) -> Result<Option<listen::Exporter>, Failure> {
+fn exporter(options: &LoadOptions) -> Result<Option<listen::LoadExporter>, Failure> {
     let Some(address) = options.listen else { return Ok(None) };
-    listen::Exporter::start(address, options.labels.iter().cloned().collect()).map(Some)
+    listen::LoadExporter::start(address, options.labels.iter().cloned().collect()).map(Some)
 }
 
 /// Returns true if the record may hold a secret: its URL, or the place that a redirect names, may

@@ -63,7 +63,7 @@ pub struct NamespacesWatch {
     stop: mpsc::Sender<()>,
     /// Ends after the tracking threads, which wait for events.
     _reader: Arc<Reader>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<WatchedNamespaces>>,
 }
 
 /// A watch of all namespaces whose sources are open and whose threads have not started: see
@@ -76,10 +76,10 @@ pub struct PreparedNamespacesWatch {
 
 /// What the threads share.
 #[derive(Debug)]
-struct State {
+struct WatchedNamespaces {
     scope: Scope,
     begun: Instant,
-    live: HashMap<u64, Live>,
+    live: HashMap<u64, LiveNamespace>,
     ended: Vec<HostReport>,
     /// The sums of those that ended earlier.
     earlier: Option<HostReport>,
@@ -88,7 +88,7 @@ struct State {
 
 /// A namespace that is watched.
 #[derive(Debug)]
-struct Live {
+struct LiveNamespace {
     namespace: Arc<NetworkNamespace>,
     shared: Arc<Shared>,
     thread: JoinHandle<Result<HostReport, Error>>,
@@ -182,7 +182,7 @@ impl PreparedNamespacesWatch {
     pub fn begin(self) -> Result<NamespacesWatch, Error> {
         let PreparedNamespacesWatch { mut following, opened } = self;
         let reader = Arc::new(Reader::start()?);
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(WatchedNamespaces {
             scope: following.scope,
             begun: Instant::now(),
             live: HashMap::new(),
@@ -224,7 +224,7 @@ impl NamespacesWatch {
     /// stay open, may be some dumps old.
     pub fn snapshot(&self) -> HostReport {
         let state = lock(&self.state);
-        let live = state.live.values().map(Live::snapshot).collect();
+        let live = state.live.values().map(LiveNamespace::snapshot).collect();
         state.union(live)
     }
 
@@ -241,7 +241,8 @@ impl NamespacesWatch {
     /// [`HostReport::namespaces`].
     pub fn finish(mut self, settle: Duration) -> Result<HostReport, Error> {
         self.stop_following()?;
-        let live: Vec<Live> = lock(&self.state).live.drain().map(|(_, live)| live).collect();
+        let live: Vec<LiveNamespace> =
+            lock(&self.state).live.drain().map(|(_, live)| live).collect();
         live.iter().for_each(|one| one.shared.order(Command::Finish { settle }));
         let mut reports = Vec::new();
         for one in live {
@@ -266,7 +267,8 @@ impl NamespacesWatch {
 impl Drop for NamespacesWatch {
     fn drop(&mut self) {
         let _ = self.stop_following();
-        let live: Vec<Live> = lock(&self.state).live.drain().map(|(_, live)| live).collect();
+        let live: Vec<LiveNamespace> =
+            lock(&self.state).live.drain().map(|(_, live)| live).collect();
         live.iter().for_each(|one| one.shared.order(Command::Abandon));
         for one in live {
             let _ = one.thread.join();
@@ -289,7 +291,7 @@ impl Following {
         place: &Place,
         opened: Opened,
         reader: &Reader,
-    ) -> Result<Live, Error> {
+    ) -> Result<LiveNamespace, Error> {
         let Opened { file, sources, ephemeral_ports, time_wait_reuse } = opened;
         self.next_number += 1;
         let namespace = Arc::new(NetworkNamespace {
@@ -317,11 +319,16 @@ impl Following {
                 return Err(error);
             }
         };
-        Ok(Live { namespace, shared, thread, begun, missed: 0 })
+        Ok(LiveNamespace { namespace, shared, thread, begun, missed: 0 })
     }
 
     /// Searches again and again, until it is stopped.
-    fn follow(mut self, state: &Mutex<State>, reader: &Reader, stopped: &mpsc::Receiver<()>) {
+    fn follow(
+        mut self,
+        state: &Mutex<WatchedNamespaces>,
+        reader: &Reader,
+        stopped: &mpsc::Receiver<()>,
+    ) {
         while stopped.recv_timeout(SEARCH_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
             let found = self.search.find();
             self.end_gone(&found, state, reader);
@@ -337,7 +344,12 @@ impl Following {
         }
     }
 
-    fn start_new(&mut self, found: HashMap<u64, Place>, state: &Mutex<State>, reader: &Reader) {
+    fn start_new(
+        &mut self,
+        found: HashMap<u64, Place>,
+        state: &Mutex<WatchedNamespaces>,
+        reader: &Reader,
+    ) {
         self.refused.retain(|inode, left| {
             *left = left.saturating_sub(1);
             found.contains_key(inode) && *left > 0
@@ -367,7 +379,12 @@ impl Following {
     }
 
     /// Ends the threads of namespaces that are gone, and those that an error has ended.
-    fn end_gone(&mut self, found: &HashMap<u64, Place>, state: &Mutex<State>, reader: &Reader) {
+    fn end_gone(
+        &mut self,
+        found: &HashMap<u64, Place>,
+        state: &Mutex<WatchedNamespaces>,
+        reader: &Reader,
+    ) {
         let mut over = Vec::new();
         {
             let mut state = lock(state);
@@ -400,7 +417,7 @@ impl Following {
     }
 }
 
-impl Live {
+impl LiveNamespace {
     fn snapshot(&self) -> HostReport {
         let lost_events = self.shared.lost_events();
         named(HostReport { lost_events, ..self.shared.report() }, &self.namespace)
@@ -422,7 +439,7 @@ fn named(mut report: HostReport, namespace: &Arc<NetworkNamespace>) -> HostRepor
     report
 }
 
-impl State {
+impl WatchedNamespaces {
     fn refuse(&mut self, error: Error) {
         self.namespaces.refused += 1;
         self.namespaces.refused_because = Some(error);
@@ -477,6 +494,6 @@ fn add(sum: &mut HostReport, other: &HostReport) {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<WatchedNamespaces>) -> MutexGuard<'_, WatchedNamespaces> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

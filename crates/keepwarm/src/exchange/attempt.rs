@@ -27,7 +27,7 @@ use crate::pool::origin::{AGENT, Origin};
 use crate::settings::Settings;
 use crate::wire::body::Body;
 use crate::wire::connection::Sending;
-use crate::wire::http1::Failure as WireFailure;
+use crate::wire::http1::Failure;
 use crate::wire::interim::{Expectation, InterimListener, expects_continue};
 
 /// Error of a head beyond the limit of the codec.
@@ -38,7 +38,7 @@ const TOO_LARGE: &str =
 const SWITCHED: &str = "the server switched protocols (101), and the request did not ask for that";
 
 /// A failed attempt. Its connection broke or was closed, or is being drained.
-pub(super) struct Failure {
+pub(super) struct AttemptFailure {
     pub(super) kind: FailureKind,
     pub(super) error: Error,
     /// The body of the request, if no byte of the request was written.
@@ -51,7 +51,7 @@ pub(super) struct Failure {
 /// Reason why an attempt has no head.
 pub(super) enum NoHead {
     /// The connection failed.
-    Wire(WireFailure),
+    Wire(Failure),
     /// The client gives up.
     GivenUp(Error),
 }
@@ -273,7 +273,7 @@ impl Attempt {
 
     /// Ends the connection of an attempt that has no head.
     #[cold]
-    pub(super) fn conclude(self, origin: &Origin, outcome: NoHead) -> Failure {
+    pub(super) fn conclude(self, origin: &Origin, outcome: NoHead) -> AttemptFailure {
         match outcome {
             NoHead::Wire(failure) => self.fail(origin, failure),
             NoHead::GivenUp(error) => self.give_up(origin, error),
@@ -281,23 +281,23 @@ impl Attempt {
     }
 
     /// Closes the connection after a failure.
-    fn fail(self, origin: &Origin, failure: WireFailure) -> Failure {
+    fn fail(self, origin: &Origin, failure: Failure) -> AttemptFailure {
         let Self { mut lease, info, .. } = self;
         let connection = lease.connection();
         let (closer, cut, traffic) =
             (connection.closer(), connection.was_cut(), connection.traffic());
-        if matches!(failure, WireFailure::Unsent) {
+        if matches!(failure, Failure::Unsent) {
             let unsent = connection.take_unsent();
             let broken = Some(lease.broken(CloseReason::PeerClosedIdle, closer));
             let error = failed(origin, info, 0, failure);
-            return Failure { kind: FailureKind::Unsent, error, unsent, info, broken };
+            return AttemptFailure { kind: FailureKind::Unsent, error, unsent, info, broken };
         }
         let broken = Some(lease.broken(CloseReason::ExchangeFailed, closer));
         let error = match &failure {
-            WireFailure::Refused(refused) if refused.refusal == Refusal::HeadTooLarge => {
+            Failure::Refused(refused) if refused.refusal == Refusal::HeadTooLarge => {
                 failed(origin, info, traffic.written, failure).with_message(TOO_LARGE)
             }
-            WireFailure::Refused(refused) if refused.refusal == Refusal::UnaskedUpgrade => {
+            Failure::Refused(refused) if refused.refusal == Refusal::UnaskedUpgrade => {
                 failed(origin, info, traffic.written, SWITCHED)
             }
             _ => failed(origin, info, traffic.written, failure),
@@ -307,11 +307,11 @@ impl Attempt {
         } else {
             FailureKind::Other
         };
-        Failure { kind, error, unsent: None, info, broken }
+        AttemptFailure { kind, error, unsent: None, info, broken }
     }
 
     /// Gives up for an error of the client's own.
-    fn give_up(self, origin: &Origin, error: Error) -> Failure {
+    fn give_up(self, origin: &Origin, error: Error) -> AttemptFailure {
         let Self { mut lease, info, .. } = self;
         let connection = lease.connection();
         let (closer, written) = (connection.closer(), connection.traffic().written);
@@ -327,7 +327,7 @@ impl Attempt {
         }
         let error = error.at(origin.name()).on_reused(info.reused());
         let error = error.on_attempt(info.attempts).after_writing(written);
-        Failure { kind: FailureKind::Other, error, unsent: None, info, broken: None }
+        AttemptFailure { kind: FailureKind::Other, error, unsent: None, info, broken: None }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Stage};
 
 /// The codings that a request asked for, and the bound on a decoded body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct AskedCodings {
     pub(crate) codings: Codings,
     pub(crate) limit: Option<u64>,
 }
@@ -30,12 +30,12 @@ pub(super) struct Decoding {
     limit: Option<u64>,
     /// Trailers, which come behind the last data.
     pub(super) trailers: Option<HeaderMap>,
-    pub(super) state: State,
+    pub(super) state: DecodingState,
 }
 
 /// How far a body is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum DecodingState {
     /// There may be more data.
     Open,
     /// The wire is at its end; trailers may be left.
@@ -53,7 +53,7 @@ impl Decoding {
             made: 0,
             limit,
             trailers: None,
-            state: State::Open,
+            state: DecodingState::Open,
         }
     }
 
@@ -83,7 +83,7 @@ impl Decoding {
 
     /// Notes the end of the wire.
     pub(super) fn end(&mut self) -> Result<(), Error> {
-        self.state = State::WireEnded;
+        self.state = DecodingState::WireEnded;
         // Some servers name a coding of a body that they leave empty.
         if self.given == 0 || self.decoder.may_end() {
             return Ok(());
@@ -94,7 +94,7 @@ impl Decoding {
 
 /// Has the body decoded, if its coding is one that was asked for. Go: `Response.Uncompressed`.
 pub(crate) fn decode(outgoing: &Outgoing, response: &mut http::Response<ResponseBody>) {
-    let Some(Asked { codings, limit }) = outgoing.asked else { return };
+    let Some(AskedCodings { codings, limit }) = outgoing.asked else { return };
     if http_body::Body::is_end_stream(response.body()) {
         return;
     }

@@ -16,7 +16,7 @@ use keepwarm_http1::encode::RequestFraming;
 use keepwarm_pool::{CloseReason, Closer};
 use tokio::runtime::Handle;
 
-use super::attempt::{Failure as AttemptFailure, Ready};
+use super::attempt::{AttemptFailure, Ready};
 use super::outgoing::Outgoing;
 use super::response_body::ConnectionInfo;
 use super::retry::FailureKind;
@@ -26,7 +26,7 @@ use crate::observe::request_events::RequestEvents;
 use crate::pool::origin::{AGENT, Origin};
 use crate::pool::stream_lease::StreamLease;
 use crate::wire::body::Body;
-use crate::wire::http2::{Failure, Http2Stream};
+use crate::wire::http2::{Http2Stream, StreamFailure};
 use crate::wire::interim::InterimListener;
 use crate::wire::peer::TlsInfo;
 
@@ -62,7 +62,7 @@ impl Drop for InFlight {
 
 /// An attempt without a response, and the reason.
 pub(super) struct Failed {
-    failure: Failure,
+    failure: StreamFailure,
     lease: StreamLease,
     /// The body, if no part of it was taken.
     untouched: Option<Body>,
@@ -70,7 +70,7 @@ pub(super) struct Failed {
 }
 
 /// Outcome of one attempt.
-pub(super) enum Outcome {
+pub(super) enum StreamOutcome {
     Response(Box<(http::Response<()>, Http2Body, StallWatch)>),
     Failed(Box<Failed>),
     GivenUp(Error, u64),
@@ -167,7 +167,7 @@ pub(super) fn begin(
             Ok(Ok(StreamAttempt { flight, info, held, header_timer, stall, listener, heard }))
         }
         Err(body) => {
-            let (failure, untouched) = (Failure::Unsent, Some(body));
+            let (failure, untouched) = (StreamFailure::Unsent, Some(body));
             Ok(Err(Box::new(Failed { failure, lease, untouched, written: 0 })))
         }
     }
@@ -180,7 +180,7 @@ impl StreamAttempt {
         origin: &Origin,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<http::Response<()>, Failure>>> {
+    ) -> Poll<Result<Result<http::Response<()>, StreamFailure>>> {
         let Some(stream) = &mut self.flight.stream else { return Poll::Pending };
         if self.held.as_mut().is_some_and(|held| held.poll_expired(cx)) {
             self.held = None;
@@ -213,23 +213,28 @@ impl StreamAttempt {
     }
 
     /// Takes what came of it.
-    pub(super) fn conclude(self, outcome: Result<Result<http::Response<()>, Failure>>) -> Outcome {
+    pub(super) fn conclude(
+        self,
+        outcome: Result<Result<http::Response<()>, StreamFailure>>,
+    ) -> StreamOutcome {
         let Self { mut flight, stall, heard, .. } = self;
         let stream = flight.stream.as_mut().expect("it is taken here first");
         let written = stream.written();
         match outcome {
-            Ok(Ok(head)) => Outcome::Response(Box::new((head, Http2Body::new(flight), stall))),
+            Ok(Ok(head)) => {
+                StreamOutcome::Response(Box::new((head, Http2Body::new(flight), stall)))
+            }
             Ok(Err(failure)) => {
                 let untouched = stream.take_untouched();
                 flight.stream = None;
                 let lease = flight.lease.take().expect("it is taken here first");
-                Outcome::Failed(Box::new(Failed { failure, lease, untouched, written }))
+                StreamOutcome::Failed(Box::new(Failed { failure, lease, untouched, written }))
             }
             Err(given_up) => {
                 if given_up.is_timeout() && stream.http2().heard() == heard {
                     stream.http2().doubt();
                 }
-                Outcome::GivenUp(given_up, written)
+                StreamOutcome::GivenUp(given_up, written)
             }
         }
     }
@@ -243,16 +248,18 @@ pub(super) fn conclude(
     outgoing: &Outgoing,
 ) -> AttemptFailure {
     let Failed { failure, lease, untouched, written } = failed;
-    if matches!(failure, Failure::NeedsHttp1) {
+    if matches!(failure, StreamFailure::NeedsHttp1) {
         origin.need_http1();
         lease.drain(CloseReason::NotPersistent, Closer::Server);
     }
     let has_body = untouched.is_some() || outgoing.can_be_sent_again();
     let kind = match &failure {
-        Failure::Unsent => FailureKind::Unprocessed,
-        Failure::Unprocessed if has_body => FailureKind::Unprocessed,
-        Failure::NeedsHttp1 if has_body && origin.may_speak_http1() => FailureKind::Unprocessed,
-        Failure::Cut(_) => FailureKind::Cut { written: true, read: false },
+        StreamFailure::Unsent => FailureKind::Unprocessed,
+        StreamFailure::Unprocessed if has_body => FailureKind::Unprocessed,
+        StreamFailure::NeedsHttp1 if has_body && origin.may_speak_http1() => {
+            FailureKind::Unprocessed
+        }
+        StreamFailure::Cut(_) => FailureKind::Cut { written: true, read: false },
         _ => FailureKind::Other,
     };
     let broken = Some(if leaves_connection(&failure) {
@@ -313,7 +320,7 @@ impl Http2Body {
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamFailure>>> {
         let Some(stream) = &mut self.0.stream else { return Poll::Ready(None) };
         let _uploading = stream.poll_upload(cx);
         stream.poll_frame(cx)
@@ -382,42 +389,44 @@ fn rest_of_upload(mut flight: InFlight) {
 }
 
 /// Returns the error of a failed attempt, its stage and kind, without the request's facts.
-pub(super) fn error_of(failure: Failure, stage: Stage) -> Error {
+pub(super) fn error_of(failure: StreamFailure, stage: Stage) -> Error {
     let words = "the server gave the stream up, or broke the rules of HTTP/2 on it";
     match failure {
-        Failure::Unsent => Error::failed(stage, crate::error::CLOSED_AT_ONCE),
-        Failure::Unprocessed => Error::new(stage, Kind::StreamError)
+        StreamFailure::Unsent => Error::failed(stage, crate::error::CLOSED_AT_ONCE),
+        StreamFailure::Unprocessed => Error::new(stage, Kind::StreamError)
             .with_message("the server did not process the request (REFUSED_STREAM or GOAWAY)"),
-        Failure::NeedsHttp1 => Error::new(stage, Kind::StreamError).with_message(
+        StreamFailure::NeedsHttp1 => Error::new(stage, Kind::StreamError).with_message(
             "the server wants HTTP/1.1 (HTTP_1_1_REQUIRED), and so does no client \
                            that speaks HTTP/2 only",
         ),
-        Failure::HeadTooLarge => Error::failed(stage, HEAD_TOO_LARGE),
-        Failure::Cut(cause) | Failure::Body(cause) => Error::failed(stage, cause),
-        Failure::Stream(cause) => {
+        StreamFailure::HeadTooLarge => Error::failed(stage, HEAD_TOO_LARGE),
+        StreamFailure::Cut(cause) | StreamFailure::Body(cause) => Error::failed(stage, cause),
+        StreamFailure::Stream(cause) => {
             Error::caused(stage, Kind::StreamError, cause).with_message(words)
         }
-        Failure::Connection(cause) => Error::caused(stage, Kind::Http2Error, cause)
+        StreamFailure::Connection(cause) => Error::caused(stage, Kind::Http2Error, cause)
             .with_message("the connection broke the rules of HTTP/2"),
     }
 }
 
 /// How a connection ended on which a request failed like this.
-const fn end_of(failure: &Failure) -> (CloseReason, Closer) {
+const fn end_of(failure: &StreamFailure) -> (CloseReason, Closer) {
     match failure {
-        Failure::Cut(_) | Failure::Unsent => (CloseReason::ExchangeFailed, Closer::Server),
+        StreamFailure::Cut(_) | StreamFailure::Unsent => {
+            (CloseReason::ExchangeFailed, Closer::Server)
+        }
         _ => (CloseReason::ExchangeFailed, Closer::Client),
     }
 }
 
 /// Returns true if a failed stream leaves its connection alive.
-const fn leaves_connection(failure: &Failure) -> bool {
+const fn leaves_connection(failure: &StreamFailure) -> bool {
     matches!(
         failure,
-        Failure::Unprocessed
-            | Failure::NeedsHttp1
-            | Failure::Stream(_)
-            | Failure::HeadTooLarge
-            | Failure::Body(_)
+        StreamFailure::Unprocessed
+            | StreamFailure::NeedsHttp1
+            | StreamFailure::Stream(_)
+            | StreamFailure::HeadTooLarge
+            | StreamFailure::Body(_)
     )
 }

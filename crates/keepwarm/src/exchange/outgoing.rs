@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{ACCEPT_ENCODING, RANGE};
 use http::{Extensions, HeaderMap, Method, Uri};
 
-use super::decoding::Asked;
+use super::decoding::AskedCodings;
 use crate::decode::Codings;
 use crate::error::Result;
 use crate::policy::{ClientPolicy, RequestPolicy};
@@ -27,7 +27,7 @@ pub(crate) struct Outgoing {
     /// Settings of this request alone, which few have.
     pub(crate) policy: Option<Box<RequestPolicy>>,
     /// Codings that this client asked for, and so undoes.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<AskedCodings>,
     /// `None` once a body that can be sent only once is on its way.
     body: Option<Body>,
 }
@@ -99,7 +99,7 @@ impl Outgoing {
         if !is_left_alone {
             self.headers.insert(ACCEPT_ENCODING, codings.accepted());
             let limit = policy.and_then(|policy| policy.max_decompressed);
-            self.asked = Some(Asked { codings, limit: limit.unwrap_or(MAX_DECOMPRESSED) });
+            self.asked = Some(AskedCodings { codings, limit: limit.unwrap_or(MAX_DECOMPRESSED) });
         }
     }
 

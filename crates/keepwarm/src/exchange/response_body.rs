@@ -18,7 +18,7 @@ use keepwarm_pool::CloseReason;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-use super::decoding::{Decoding, State};
+use super::decoding::{Decoding, DecodingState};
 use super::drain::drain;
 use super::frames::Frames;
 use super::http2::{Http2Body, error_of};
@@ -363,13 +363,13 @@ impl ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>>>> {
         loop {
             match decoding.state {
-                State::Open => {}
-                State::WireEnded => {
-                    decoding.state = State::Done;
+                DecodingState::Open => {}
+                DecodingState::WireEnded => {
+                    decoding.state = DecodingState::Done;
                     let trailers = decoding.trailers.take();
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
-                State::Done => return Poll::Ready(None),
+                DecodingState::Done => return Poll::Ready(None),
             }
             // A few bytes may decode into many pieces, which must not keep the thread.
             ready!(pin!(consume_budget()).poll(cx));
@@ -391,7 +391,7 @@ impl ResponseBody {
                 },
                 Err(malformed) => self.annotate(malformed),
             };
-            decoding.state = State::Done;
+            decoding.state = DecodingState::Done;
             return Poll::Ready(Some(Err(failure)));
         }
     }
@@ -559,7 +559,7 @@ impl http_body::Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         if let Some(decoding) = &self.decoding {
-            return decoding.state == State::Done;
+            return decoding.state == DecodingState::Done;
         }
         self.is_at_end_of_wire()
     }

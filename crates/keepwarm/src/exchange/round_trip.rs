@@ -24,7 +24,7 @@ use keepwarm_http1::{Framing, ResponseHead};
 use keepwarm_pool::Replacement;
 
 use super::acquire::Acquirer;
-use super::attempt::{self, Attempt, Failure};
+use super::attempt::{self, Attempt, AttemptFailure};
 use super::framing;
 use super::http2::{self, Http2Body, StreamAttempt};
 use super::outgoing::Outgoing;
@@ -330,7 +330,7 @@ impl RoundTrip {
         let Some(stream) = self.stream.take() else { return Poll::Ready(Ok(None)) };
         let info = stream.info;
         match stream.conclude(outcome) {
-            http2::Outcome::Response(answer) => {
+            http2::StreamOutcome::Response(answer) => {
                 let (head, body, stall) = *answer;
                 self.events.head(head.status());
                 let is_repeatable = outgoing.body().is_some();
@@ -351,10 +351,10 @@ impl RoundTrip {
                 let made = Box::new(StreamHead { head, body, tls });
                 Poll::Ready(Ok(Some(Made::Stream(made, info, stall))))
             }
-            http2::Outcome::GivenUp(error, written) => {
+            http2::StreamOutcome::GivenUp(error, written) => {
                 Poll::Ready(Err(http2::describe(&self.origin, error, info, written)))
             }
-            http2::Outcome::Failed(failed) => {
+            http2::StreamOutcome::Failed(failed) => {
                 let failure = http2::conclude(&self.origin, *failed, info, outgoing);
                 if failure.kind == FailureKind::Unprocessed && self.attempts > 1 {
                     let pause = Duration::from_millis(10 << self.attempts.min(7));
@@ -402,8 +402,8 @@ impl RoundTrip {
 
     /// Prepares the next attempt. `Err` if there is none.
     #[cold]
-    fn prepare(&mut self, failure: Failure, outgoing: &mut Outgoing) -> Result<()> {
-        let Failure { kind, error, unsent, info, broken } = failure;
+    fn prepare(&mut self, failure: AttemptFailure, outgoing: &mut Outgoing) -> Result<()> {
+        let AttemptFailure { kind, error, unsent, info, broken } = failure;
         if let Some(body) = unsent {
             outgoing.put_back(body);
         }

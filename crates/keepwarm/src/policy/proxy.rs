@@ -16,7 +16,7 @@ use crate::url::printable;
 
 /// Protocol that is spoken to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Protocol {
+pub(crate) enum ProxyProtocol {
     Http,
     Https,
     /// Names are resolved here.
@@ -25,7 +25,7 @@ pub(crate) enum Protocol {
     Socks5h,
 }
 
-impl Protocol {
+impl ProxyProtocol {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -61,7 +61,7 @@ impl Protocol {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyServer {
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: ProxyProtocol,
     /// The proxy as an origin of its own, which is connected to.
     pub(crate) key: OriginKey,
     pub(crate) user: Option<(String, String)>,
@@ -84,13 +84,13 @@ impl ProxyServer {
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| refuse("is no URL"))?;
         let protocol = match scheme.to_ascii_lowercase().as_str() {
-            "http" => Protocol::Http,
-            "https" => Protocol::Https,
-            "socks5" => Protocol::Socks5,
-            "socks5h" => Protocol::Socks5h,
+            "http" => ProxyProtocol::Http,
+            "https" => ProxyProtocol::Https,
+            "socks5" => ProxyProtocol::Socks5,
+            "socks5h" => ProxyProtocol::Socks5h,
             _ => return Err(refuse("is of a protocol that is not supported")),
         };
-        if protocol == Protocol::Https && cfg!(not(feature = "tls")) {
+        if protocol == ProxyProtocol::Https && cfg!(not(feature = "tls")) {
             return Err(refuse("needs TLS, which is not built in"));
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -100,7 +100,7 @@ impl ProxyServer {
         };
         let port =
             if has_port(place) { String::new() } else { format!(":{}", protocol.default_port()) };
-        let tls = if protocol == Protocol::Https { "https" } else { "http" };
+        let tls = if protocol == ProxyProtocol::Https { "https" } else { "http" };
         let uri = format!("{tls}://{}{port}/", place.trim_end_matches(':'));
         let uri: Uri = uri.parse().map_err(|_| refuse("has no usable host and port"))?;
         let key = OriginRef::of(&uri).map_err(|_| refuse("has no usable host and port"))?.to_key();

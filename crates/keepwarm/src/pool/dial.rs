@@ -18,7 +18,7 @@ use crate::pool::origin::Origin;
 use crate::settings::Protocol;
 use crate::wire::connection::Connection;
 use crate::wire::http2::{self, Started};
-use crate::wire::peer::Peer;
+use crate::wire::peer::PeerFacts;
 use crate::wire::stream::Stream;
 use crate::wire::transport::{TimeLeft, how, open};
 use crate::wire::tunnel;
@@ -139,7 +139,7 @@ async fn establish(origin: &Arc<Origin>) -> Result<(Brought, Option<IpAddr>)> {
         Some(via) => through(origin, via, stream, left).await?,
     };
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "TLS changes it"))]
-    let mut peer = Peer { address: remote, tls: None };
+    let mut peer = PeerFacts { address: remote, tls: None };
     let stream = match key.scheme() {
         Scheme::Http => stream,
         #[cfg(feature = "tls")]

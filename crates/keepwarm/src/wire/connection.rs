@@ -24,7 +24,7 @@ use keepwarm_pool::{Advice, CloseReason, Closer};
 use super::body::Body;
 use super::http1::{Death, Failure, Http1, Traffic};
 use super::interim::InterimListener;
-use super::peer::{Peer, TlsInfo};
+use super::peer::{PeerFacts, TlsInfo};
 use super::stream::Stream;
 use super::waker::{ConnectionWaker, WakerOwner};
 
@@ -53,7 +53,7 @@ pub(crate) struct Connection {
     /// A drive is under way, or has panicked.
     in_doubt: bool,
     waker: WakerOwner,
-    peer: Peer,
+    peer: PeerFacts,
 }
 
 /// The head of the response, from sending the request on.
@@ -91,7 +91,7 @@ pub(crate) struct Sending {
 
 impl Connection {
     /// Starts HTTP/1.1 on a connected stream. Nothing is sent.
-    pub(crate) fn start(stream: Stream, peer: Peer) -> Self {
+    pub(crate) fn start(stream: Stream, peer: PeerFacts) -> Self {
         Self {
             id: next_id(),
             http1: Http1::new(stream),

@@ -17,7 +17,7 @@ use keepwarm_pool::{CloseReason, Closer};
 
 use super::body::Body;
 use super::interim::InterimListener;
-use super::peer::Peer;
+use super::peer::PeerFacts;
 use super::stream::Stream;
 use crate::error::{BoxError, Error, Result, Stage};
 
@@ -42,7 +42,7 @@ pub(crate) struct Started {
 }
 
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum StreamFailure {
     Unsent,
     Unprocessed,
     NeedsHttp1,
@@ -53,7 +53,7 @@ pub(crate) enum Failure {
     Body(BoxError),
 }
 
-pub(crate) fn start(_: Stream, _: Peer, _: u32) -> std::future::Ready<Result<Started>> {
+pub(crate) fn start(_: Stream, _: PeerFacts, _: u32) -> std::future::Ready<Result<Started>> {
     let words = "HTTP/2 is not built in (feature http2)";
     std::future::ready(Err(Error::failed(Stage::Connect, words)))
 }
@@ -62,7 +62,7 @@ impl Http2 {
     pub(crate) fn id(&self) -> u64 {
         match *self {}
     }
-    pub(crate) fn peer(&self) -> &Peer {
+    pub(crate) fn peer(&self) -> &PeerFacts {
         match *self {}
     }
     pub(crate) fn heard(&self) -> u64 {
@@ -128,20 +128,20 @@ impl Http2Stream {
     pub(crate) fn stop_upload(&mut self) {
         match *self {}
     }
-    pub(crate) fn poll_upload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(crate) fn poll_upload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamFailure>> {
         match *self {}
     }
     pub(crate) fn poll_head(
         &mut self,
         _: Option<&InterimListener>,
         _: &mut Context<'_>,
-    ) -> Poll<Result<http::Response<()>, Failure>> {
+    ) -> Poll<Result<http::Response<()>, StreamFailure>> {
         match *self {}
     }
     pub(crate) fn poll_frame(
         &mut self,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamFailure>>> {
         match *self {}
     }
 }

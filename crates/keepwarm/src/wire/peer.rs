@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// The peer of a connection.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Peer {
+pub(crate) struct PeerFacts {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) tls: Option<Arc<TlsInfo>>,
 }

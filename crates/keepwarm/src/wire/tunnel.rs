@@ -19,7 +19,7 @@ use super::stream::Stream;
 use super::tcp;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::origin_key::OriginKey;
-use crate::policy::proxy::{Protocol, ProxyServer};
+use crate::policy::proxy::{ProxyProtocol, ProxyServer};
 
 /// Bytes of a refusal's body that its error tells.
 const MAX_TOLD: usize = 1 << 10;
@@ -32,15 +32,15 @@ pub(crate) async fn open(
     how: How<'_>,
 ) -> Result<Stream> {
     match server.protocol {
-        Protocol::Http | Protocol::Https => connect(stream, server, origin).await,
-        Protocol::Socks5 => {
+        ProxyProtocol::Http | ProxyProtocol::Https => connect(stream, server, origin).await,
+        ProxyProtocol::Socks5 => {
             let found =
                 tcp::resolve(origin.host(), origin.port(), &Lookups::default(), how).await?;
             let address = found.first().map(std::net::SocketAddr::ip);
             let address = address.ok_or_else(|| refused(server, "the name has no address"))?;
             socks(stream, server, &Place::Address(address), origin.port()).await
         }
-        Protocol::Socks5h => {
+        ProxyProtocol::Socks5h => {
             let host = origin.host();
             let place = match host.parse() {
                 Ok(address) => Place::Address(address),

@@ -43,21 +43,21 @@ const IN_ALL: usize = 3300;
 /// # }
 /// ```
 pub struct Jar {
-    known: Mutex<Known>,
+    known: Mutex<StoredCookies>,
     per_domain: usize,
     in_all: usize,
 }
 
 #[derive(Default)]
-struct Known {
+struct StoredCookies {
     store: cookie_store::CookieStore,
     /// The moment of each cookie's creation, as a count.
-    created: HashMap<Name, u64>,
+    created: HashMap<CookieKey, u64>,
     count: u64,
 }
 
 /// Domain, path and name: what tells cookies apart.
-type Name = (String, String, String);
+type CookieKey = (String, String, String);
 
 impl Default for Jar {
     fn default() -> Self {
@@ -109,7 +109,7 @@ impl Jar {
 
     /// Removes all cookies.
     pub fn clear(&self) {
-        *self.lock() = Known::default();
+        *self.lock() = StoredCookies::default();
     }
 
     /// Returns all cookies, those of a session too (expiry 0), as lines of a `cookies.txt`: the
@@ -168,18 +168,18 @@ impl Jar {
         Ok(jar)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, StoredCookies> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enforce_limits(&self, known: &mut Known) {
+    fn enforce_limits(&self, known: &mut StoredCookies) {
         if known.created.len() <= self.per_domain.min(self.in_all) {
             return;
         }
         known.forget_expired();
-        let mut all: Vec<(&Name, &u64)> = known.created.iter().collect();
+        let mut all: Vec<(&CookieKey, &u64)> = known.created.iter().collect();
         // RFC 6265bis, 5.7: a domain gives up its cookies that are not secure first.
-        let is_secure = |(domain, path, name): &Name| {
+        let is_secure = |(domain, path, name): &CookieKey| {
             let known = known.store.get(domain, path, name);
             known.is_some_and(|cookie| cookie.secure() == Some(true))
         };
@@ -239,7 +239,7 @@ impl CookieStore for Jar {
     }
 }
 
-impl Known {
+impl StoredCookies {
     fn insert(&mut self, set_cookie: &str, url: &Url) -> bool {
         if set_cookie.chars().any(|one| one.is_control() && one != '\t') {
             return false;
@@ -327,7 +327,7 @@ impl Known {
         }
     }
 
-    fn remove(&mut self, name: &Name) {
+    fn remove(&mut self, name: &CookieKey) {
         self.store.remove(&name.0, &name.1, &name.2);
         self.created.remove(name);
     }
@@ -342,7 +342,7 @@ fn domain_of(cookie: &Cookie<'_>) -> String {
     cookie.domain.as_cow().map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
-fn name_of(cookie: &Cookie<'_>) -> Name {
+fn name_of(cookie: &Cookie<'_>) -> CookieKey {
     (domain_of(cookie), cookie.path.to_string(), cookie.name().to_owned())
 }
 

@@ -21,7 +21,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A ping under way.
-struct Asked {
+struct AskedPing {
     since: Instant,
     /// Bytes that were heard before it.
     heard: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Driver {
     pings: Option<PingPong>,
     streams: usize,
     /// A ping under way.
-    asked: Option<Asked>,
+    asked: Option<AskedPing>,
     alarm: Option<Pin<Box<Sleep>>>,
     /// How the connection drains, once it does.
     away: Option<(CloseReason, Closer)>,
@@ -112,7 +112,7 @@ impl Driver {
         let held = std::mem::take(&mut state.given_up);
         drop(state);
         let heard = self.http2.heard();
-        self.asked = Some(Asked { since: Instant::now(), heard, _held: held });
+        self.asked = Some(AskedPing { since: Instant::now(), heard, _held: held });
         self.alarm = Some(Box::pin(tokio::time::sleep(PING_TIMEOUT)));
         true
     }
@@ -121,7 +121,7 @@ impl Driver {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(alarm) = &mut self.alarm {
             ready!(alarm.as_mut().poll(cx));
-            let Some(Asked { since, heard, .. }) = &mut self.asked else {
+            let Some(AskedPing { since, heard, .. }) = &mut self.asked else {
                 return Poll::Pending;
             };
             let now = Instant::now();

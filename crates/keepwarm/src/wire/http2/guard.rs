@@ -150,7 +150,7 @@ impl Guard {
         }
     }
 
-    fn note(&mut self, frame: &Frame, seen: &hpack::Seen) {
+    fn note(&mut self, frame: &Frame, seen: &hpack::SeenBlock) {
         if seen.is_too_large {
             self.too_large.push(frame.stream);
         }

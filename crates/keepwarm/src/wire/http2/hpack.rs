@@ -14,7 +14,7 @@ const TABLE_SIZE: usize = 4096;
 const STAND_IN: &[u8] = b"te";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FieldKind {
     Plain,
     /// A field that the stand-in replaces.
     Undecodable,
@@ -27,7 +27,7 @@ enum Kind {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    kind: Kind,
+    kind: FieldKind,
     name: usize,
     value: usize,
 }
@@ -65,7 +65,7 @@ impl Default for Table {
 
 /// Facts of one block.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenBlock {
     pub(super) is_malformed: bool,
     pub(super) is_too_large: bool,
     /// A status beyond 1xx is in it.
@@ -82,10 +82,10 @@ enum Step {
 
 impl Table {
     /// Reads a block. `None` if it is no header block.
-    pub(super) fn read(&mut self, block: &[u8], is_trailer: bool) -> Option<Seen> {
+    pub(super) fn read(&mut self, block: &[u8], is_trailer: bool) -> Option<SeenBlock> {
         (self.entered, self.limit_before) = (0, self.limit);
         self.evicted.clear();
-        let mut seen = Seen::default();
+        let mut seen = SeenBlock::default();
         let mut rest = block;
         while !rest.is_empty() {
             let step = self.step(&mut rest)?;
@@ -104,13 +104,14 @@ impl Table {
 
     /// Returns a block that `h2` decodes to the same table, and takes for malformed.
     pub(super) fn correct(&mut self, block: &[u8], is_trailer: bool) -> Option<Vec<u8>> {
-        let (mut corrected, mut seen) = (Vec::with_capacity(block.len() + 16), Seen::default());
+        let (mut corrected, mut seen) =
+            (Vec::with_capacity(block.len() + 16), SeenBlock::default());
         let mut rest = block;
         while !rest.is_empty() {
             let before = rest;
             let step = self.step(&mut rest)?;
             match &step {
-                Step::Literal { enters, entry } if entry.kind == Kind::Undecodable => {
+                Step::Literal { enters, entry } if entry.kind == FieldKind::Undecodable => {
                     corrected.push(if *enters { 0x40 } else { 0 });
                     put(&mut corrected, STAND_IN);
                     let filler = (entry.name + entry.value).saturating_sub(STAND_IN.len());
@@ -126,7 +127,7 @@ impl Table {
         Some(corrected)
     }
 
-    fn apply(&mut self, step: &Step, is_trailer: bool, seen: &mut Seen) -> Option<()> {
+    fn apply(&mut self, step: &Step, is_trailer: bool, seen: &mut SeenBlock) -> Option<()> {
         let entry = match step {
             Step::Resize(limit) => {
                 self.limit = (*limit).min(TABLE_SIZE);
@@ -147,9 +148,9 @@ impl Table {
         seen.size = seen.size.saturating_add(entry.size());
         seen.is_too_large = seen.size >= MAX_HEADER_LIST as usize;
         match entry.kind {
-            Kind::Plain => {}
-            Kind::Undecodable | Kind::OfRequests => seen.is_malformed = true,
-            Kind::Status { is_final } => {
+            FieldKind::Plain => {}
+            FieldKind::Undecodable | FieldKind::OfRequests => seen.is_malformed = true,
+            FieldKind::Status { is_final } => {
                 seen.is_malformed |= is_trailer;
                 seen.is_final |= is_final;
             }
@@ -192,9 +193,9 @@ impl Table {
             0 => {
                 let name = Text::take(rest)?;
                 let kind = match name.is_status() {
-                    true => Kind::Status { is_final: true },
-                    false if name.is_field_name() => Kind::Plain,
-                    false => Kind::Undecodable,
+                    true => FieldKind::Status { is_final: true },
+                    false if name.is_field_name() => FieldKind::Plain,
+                    false => FieldKind::Undecodable,
                 };
                 (name.length()?, kind)
             }
@@ -205,9 +206,9 @@ impl Table {
         };
         let value = Text::take(rest)?;
         let kind = match kind {
-            Kind::Status { .. } => value.status(),
-            Kind::Plain if value.is_field_value() => Kind::Plain,
-            _ => Kind::Undecodable,
+            FieldKind::Status { .. } => value.status(),
+            FieldKind::Plain if value.is_field_value() => FieldKind::Plain,
+            _ => FieldKind::Undecodable,
         };
         Some(Step::Literal { enters, entry: Entry { kind, name, value: value.length()? } })
     }
@@ -294,14 +295,14 @@ impl<'a> Text<'a> {
     }
 
     /// Kind of a status with this value.
-    fn status(&self) -> Kind {
+    fn status(&self) -> FieldKind {
         match self.short() {
             Some(([first @ b'1'..=b'9', second, third, ..], 3))
                 if second.is_ascii_digit() && third.is_ascii_digit() =>
             {
-                Kind::Status { is_final: first != b'1' }
+                FieldKind::Status { is_final: first != b'1' }
             }
-            _ => Kind::Undecodable,
+            _ => FieldKind::Undecodable,
         }
     }
 }
@@ -431,11 +432,11 @@ fn huffman_length(bytes: &[u8]) -> Option<usize> {
     (bits.bytes.is_empty() && bits.filled < 8).then_some(length)
 }
 
-const fn static_kind(index: usize) -> Kind {
+const fn static_kind(index: usize) -> FieldKind {
     match index {
-        0..=6 => Kind::OfRequests,
-        7..=13 => Kind::Status { is_final: true },
-        _ => Kind::Plain,
+        0..=6 => FieldKind::OfRequests,
+        7..=13 => FieldKind::Status { is_final: true },
+        _ => FieldKind::Plain,
     }
 }
 

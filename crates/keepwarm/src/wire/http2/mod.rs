@@ -27,9 +27,9 @@ use tokio::time::Instant;
 pub(crate) use self::driver::Driver;
 use self::io::{Counted, Heard};
 use self::shared::SharedConnection;
-pub(crate) use self::stream::{Failure, Http2Stream};
+pub(crate) use self::stream::{Http2Stream, StreamFailure};
 use super::connection::next_id;
-use super::peer::Peer;
+use super::peer::PeerFacts;
 use super::stream::Stream;
 use crate::error::{Error, Kind, Result, Stage};
 
@@ -63,14 +63,14 @@ pub(crate) trait Listener: Send + Sync {
 /// An established HTTP/2 connection.
 pub(crate) struct Http2 {
     id: u64,
-    peer: Peer,
+    peer: PeerFacts,
     heard: Arc<Heard>,
     shared: SharedConnection,
     listener: OnceLock<Box<dyn Listener>>,
-    state: Mutex<State>,
+    state: Mutex<Http2State>,
 }
 
-struct State {
+struct Http2State {
     /// `None` once the connection is closed: without it the driver ends the connection in order.
     sender: Option<SendRequest<Bytes>>,
     /// Leases of streams that were given up, held until the peer has provably seen the reset.
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Http2 {
 
 /// Starts HTTP/2 on a connected stream, and waits for the settings of its peer: so no request is
 /// sent that the peer does not allow.
-pub(crate) async fn start(stream: Stream, peer: Peer, max_unread: u32) -> Result<Started> {
+pub(crate) async fn start(stream: Stream, peer: PeerFacts, max_unread: u32) -> Result<Started> {
     let heard = Arc::new(Heard::new());
     let io = Counted::new(stream, Arc::clone(&heard));
     let mut builder = h2::client::Builder::new();
@@ -123,7 +123,7 @@ pub(crate) async fn start(stream: Stream, peer: Peer, max_unread: u32) -> Result
     })
     .await?;
     let streams = connection.max_concurrent_send_streams();
-    let state = State {
+    let state = Http2State {
         sender: Some(sender.clone()),
         given_up: Vec::new(),
         resets: VecDeque::new(),
@@ -166,7 +166,7 @@ impl Http2 {
         self.id
     }
 
-    pub(crate) const fn peer(&self) -> &Peer {
+    pub(crate) const fn peer(&self) -> &PeerFacts {
         &self.peer
     }
 
@@ -242,7 +242,7 @@ impl Http2 {
         self.shared.task.wake_task();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Http2State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,7 +23,7 @@ use crate::wire::interim::InterimListener;
 
 /// Failure of a request.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum StreamFailure {
     /// Nothing of the request was handed over.
     Unsent,
     /// The peer says that it has not processed the request, and will not.
@@ -45,7 +45,7 @@ pub(crate) enum Failure {
 /// Cause of requests on a connection whose peer has not answered a ping.
 const GONE: &str = "the server answered nothing for 10 s, not even a ping";
 
-impl Failure {
+impl StreamFailure {
     fn of(error: h2::Error, http2: &Http2, stream: u32) -> Self {
         match error.reason() {
             Some(_) if error.is_go_away() && error.is_remote() => Self::Unprocessed,
@@ -70,7 +70,7 @@ impl Failure {
 }
 
 /// The request's side of a stream.
-struct Upload {
+struct StreamUpload {
     body: Body,
     send: SendStream<Bytes>,
     /// Bytes that wait for the peer's window.
@@ -95,7 +95,7 @@ pub(crate) struct Http2Stream {
     unsent_body: Option<Body>,
     head: Option<ResponseFuture>,
     receive: Option<RecvStream>,
-    upload: Option<Upload>,
+    upload: Option<StreamUpload>,
     /// The task that sends the rest of the body once the head of the response has come.
     background: Option<JoinHandle<()>>,
     /// Bytes of the body that the head announces and that have not come.
@@ -164,7 +164,7 @@ impl Http2Stream {
         };
         let Ok((head, send)) = sent else { return false };
         let body = self.unsent_body.take().unwrap_or_default();
-        self.upload = (!ends).then(|| Upload {
+        self.upload = (!ends).then(|| StreamUpload {
             body,
             send,
             waiting: Bytes::new(),
@@ -247,7 +247,7 @@ impl Http2Stream {
     }
 
     /// Sends what the peer allows of the body. Ready when the body has been handed over.
-    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamFailure>> {
         if let Some(task) = self.background.as_mut().filter(|task| !task.is_finished()) {
             let _ended = ready!(Pin::new(task).poll(cx));
             self.background = None;
@@ -277,11 +277,11 @@ impl Http2Stream {
         &mut self,
         listener: Option<&InterimListener>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<http::Response<()>, Failure>> {
+    ) -> Poll<Result<http::Response<()>, StreamFailure>> {
         if self.is_unsent() {
             ready!(self.http2.heard.poll_unblocked(cx));
             if !self.hand_over(false) {
-                return Poll::Ready(Err(Failure::Unsent));
+                return Poll::Ready(Err(StreamFailure::Unsent));
             }
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(failure));
@@ -302,7 +302,7 @@ impl Http2Stream {
             }
         }
         let response = ready!(Pin::new(head).poll(cx))
-            .map_err(|error| Failure::of(error, &self.http2, stream))?;
+            .map_err(|error| StreamFailure::of(error, &self.http2, stream))?;
         self.head = None;
         self.progress += 1;
         let (parts, receive) = response.into_parts();
@@ -328,11 +328,11 @@ impl Http2Stream {
         headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    fn check_length(&self) -> Result<(), Failure> {
+    fn check_length(&self) -> Result<(), StreamFailure> {
         match self.left {
             Some(left @ 1..) => {
                 let words = format!("the response ended {left} bytes before its declared length");
-                Err(Failure::Stream(words.into()))
+                Err(StreamFailure::Stream(words.into()))
             }
             _ => Ok(()),
         }
@@ -349,7 +349,7 @@ impl Http2Stream {
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamFailure>>> {
         let Some(receive) = &mut self.receive else { return Poll::Ready(None) };
         if let Some(data) = ready!(receive.poll_data(cx)) {
             let data = match data {
@@ -381,12 +381,12 @@ impl Http2Stream {
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
-    fn fail(&mut self, error: h2::Error) -> Failure {
+    fn fail(&mut self, error: h2::Error) -> StreamFailure {
         let stream = self.receive.take().map_or(0, |receive| receive.stream_id().as_u32());
         // The head has been processed: nothing in here goes again.
-        match Failure::of(error, &self.http2, stream) {
-            Failure::Unprocessed | Failure::NeedsHttp1 => {
-                Failure::Stream("the server gave the response up within its body".into())
+        match StreamFailure::of(error, &self.http2, stream) {
+            StreamFailure::Unprocessed | StreamFailure::NeedsHttp1 => {
+                StreamFailure::Stream("the server gave the response up within its body".into())
             }
             failure => failure,
         }
@@ -401,8 +401,8 @@ impl Drop for Http2Stream {
     }
 }
 
-impl Upload {
-    fn poll(&mut self, written: &mut u64, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+impl StreamUpload {
+    fn poll(&mut self, written: &mut u64, cx: &mut Context<'_>) -> Poll<Result<(), StreamFailure>> {
         self.waits_for_peer = false;
         loop {
             if self.send.poll_reset(cx).is_ready() {
@@ -434,7 +434,7 @@ impl Upload {
                     let _ = self.send.send_data(Bytes::new(), true);
                     return Poll::Ready(Ok(()));
                 }
-                Some(Err(error)) => return Poll::Ready(Err(Failure::Body(error))),
+                Some(Err(error)) => return Poll::Ready(Err(StreamFailure::Body(error))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() && self.body.is_end_stream() => {
                         let _ = self.send.send_data(data, true);
