@@ -22,7 +22,6 @@ pub const MAX_REPLY_BYTES: usize = 64 << 20;
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Reply {
     /// The status code; an error status is not an [`Error`](crate::Error).
     pub status: u16,
