@@ -365,7 +365,7 @@ impl PlanBuilder {
 
     /// Sends requests by HTTP/2: by prior knowledge to an `http://` URL, by ALPN to an `https://` one,
     /// with up to `streams` requests at once on each connection, and no more than the server allows.
-    /// Default: HTTP/1.1. Zero, and more than [`MAX_STREAMS`](crate::limits::MAX_STREAMS), are refused.
+    /// Default: HTTP/1.1. Zero, and more than [`MAX_STREAMS`], are refused.
     pub fn http2(mut self, streams: usize) -> Self {
         self.streams = Some(streams);
         self
