@@ -97,12 +97,14 @@ fn join(hub: &Host, host: &Host, number: u32) {
     host.output(&["ip", "link", "set", "lo", "up"]);
 }
 
-/// nginx on a host, with a line in its log for each request.
+/// nginx on a host, with a line in its log for each request. One process: a worker would outlive a
+/// master that is killed, and hold the test's output open.
 pub(crate) fn nginx_at(target: &Host, directory: &Path, listen: &str) -> Ends {
     let path = directory.join("nginx.conf");
     let place = directory.display();
     let config = format!(
-        "daemon off; pid {place}/nginx.pid; error_log {place}/nginx-error.log; user root;
+        "daemon off; master_process off; user root;
+         pid {place}/nginx.pid; error_log {place}/nginx-error.log;
          events {{ worker_connections 1024; }}
          http {{
            log_format one '$remote_addr $request_uri $status $connection';
@@ -113,7 +115,8 @@ pub(crate) fn nginx_at(target: &Host, directory: &Path, listen: &str) -> Ends {
     );
     std::fs::write(&path, config).unwrap();
     let mut command = prefixed(&target.prefix(), Path::new("nginx"));
-    let child: Child = command.arg("-c").arg(&path).stderr(Stdio::null()).spawn().unwrap();
+    let command = command.arg("-c").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
+    let child: Child = command.spawn().unwrap();
     let server = Ends(child);
     wait_for("listening nginx", || target.output(&["ss", "-Hltn"]).contains(listen).then_some(()));
     server
