@@ -275,10 +275,13 @@ fn real_podman_container_is_named() {
         let record: Value = serde_json::from_str(&run(&mut watch).exits_with(0).stdout).unwrap();
         record["destinations"][0]["owners"][0].clone()
     };
+    let id = started.stdout.trim();
+    if !owner()["cgroup"].as_str().is_some_and(|cgroup| cgroup.contains(id)) {
+        return skipped::because("podman makes no cgroups here: a container has no name in one");
+    }
     assert_eq!(owner()["container"], *podman.name, "{}", owner());
     // The container's files are gone, and its process is not.
     fs::remove_file(root.join("var/lib/containers/storage/overlay-containers/containers.json"))
         .unwrap();
-    let id = started.stdout.trim();
     assert_eq!(owner()["container"], id[..12], "{}", owner());
 }
