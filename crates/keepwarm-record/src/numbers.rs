@@ -14,6 +14,14 @@ pub fn thousands(number: u64) -> String {
     grouped
 }
 
+/// Writes a number with one decimal: `5000.04` as `5,000.0`.
+#[must_use]
+pub fn tenths(number: f64) -> String {
+    let text = format!("{number:.1}");
+    let Some((whole, decimal)) = text.split_once('.') else { return text };
+    whole.parse().map_or_else(|_| text.clone(), |whole| thousands(whole) + "." + decimal)
+}
+
 /// Writes microseconds as milliseconds with two decimals.
 #[must_use]
 pub fn millis(micros: u64) -> String {
@@ -65,6 +73,12 @@ mod tests {
         {
             assert_eq!(thousands(number), expected);
         }
+        for (number, expected) in
+            [(0.04, "0.0"), (1.0, "1.0"), (5_000.04, "5,000.0"), (999.96, "1,000.0")]
+        {
+            assert_eq!(tenths(number), expected);
+        }
+        assert_eq!(tenths(f64::NAN), "NaN");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keepwarm_lab::Policy;
 use keepwarm_record::lab::{LabRecord, LabRun};
 
-use super::numbers::{counted, millis_or_dash, thousands};
+use super::numbers::{counted, millis_or_dash, tenths, thousands};
 use super::table::{Table, paragraph};
 use super::{Columns, paint, printable, title};
 
@@ -25,9 +25,7 @@ const ROWS: [Row; 16] = [
     ("", |_| String::new()),
     ("upstream connections opened", |run| thousands(run.upstream.opened)),
     ("requests per connection", |run| {
-        run.upstream
-            .requests_per_connection
-            .map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"))
+        run.upstream.requests_per_connection.map_or_else(|| "-".to_owned(), tenths)
     }),
     ("closed first by the client", |run| thousands(run.upstream.closed_by_client)),
     ("closed first by the server", |run| thousands(run.upstream.closed_by_server)),

@@ -5,7 +5,7 @@ use keepwarm_record::fold::confidence::{Intervals, Method};
 use keepwarm_record::load::{Distribution, HopRecord, LoadRecord, Merged, Sides, Streams, Trust};
 use keepwarm_record::watch::OwnerRecord;
 
-use super::numbers::{counted, millis, millis_or_dash, thousands};
+use super::numbers::{counted, millis, millis_or_dash, tenths, thousands};
 use super::table::{Table, paragraph};
 use super::{Columns, capacity, detail, one, paint, printable};
 
@@ -269,7 +269,7 @@ fn connections(record: &LoadRecord, columns: usize) -> String {
     {
         lines.push((
             "requests per connection",
-            format!("{mean:.1} mean, {} to {}", thousands(min), thousands(max)),
+            format!("{} mean, {} to {}", tenths(mean), thousands(min), thousands(max)),
         ));
     }
     lines.extend(ledger.streams.iter().flat_map(streams));
@@ -310,7 +310,7 @@ fn streams(streams: &Streams) -> Vec<(&'static str, String)> {
         let of = streams
             .limit
             .map_or_else(String::new, |limit| format!("; the server allows {}", thousands(limit)));
-        let range = format!("{mean:.1} mean, {} to {}{of}", thousands(min), thousands(max));
+        let range = format!("{} mean, {} to {}{of}", tenths(mean), thousands(min), thousands(max));
         lines.push(("streams at once", range));
     }
     for (label, count) in [
@@ -339,7 +339,7 @@ fn hop(hop: &HopRecord, colour: bool, columns: usize) -> String {
     let mut lines = vec![("connections opened", thousands(hop.opened))];
     if let (Some(mean), Some(max)) = (hop.requests.mean, hop.requests.max) {
         let most = thousands(max);
-        lines.push(("requests per connection", format!("{mean:.1} mean, at most {most}")));
+        lines.push(("requests per connection", format!("{} mean, at most {most}", tenths(mean))));
     }
     for (label, count) in [
         ("closed first by the client", closed.client_fin),
