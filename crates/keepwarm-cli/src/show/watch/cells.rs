@@ -74,11 +74,12 @@ pub(super) fn time(ms: Option<u32>) -> String {
     }
 }
 
-/// Microseconds, in milliseconds.
+/// Microseconds, in milliseconds: on loopback a few thousandths, which are not none.
 pub(super) fn round_trip(us: u32) -> String {
     let ms = f64::from(us) / 1_000.0;
     match us {
-        0..95 => format!("{ms:.2} ms"),
+        0..10 => format!("{ms:.3} ms"),
+        10..95 => format!("{ms:.2} ms"),
         95..9_950 => format!("{ms:.1} ms"),
         _ => format!("{ms:.0} ms"),
     }

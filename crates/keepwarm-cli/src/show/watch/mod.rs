@@ -169,7 +169,8 @@ fn price_of(price: &PriceRecord) -> String {
     }
     let with_13 = PriceRecord::of(price.connects_per_s, price.round_trip_us, 1).waiting_s_per_s;
     format!(
-        "{product} and two round trips of TLS: {} of waiting in each second ({} if it is TLS 1.3, of          one)",
+        "{product} and two round trips of TLS: {} of waiting in each second ({} with TLS 1.3, which takes \
+         one)",
         waiting(price.waiting_s_per_s),
         waiting(with_13)
     )

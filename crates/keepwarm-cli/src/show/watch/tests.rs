@@ -163,6 +163,8 @@ fn price_of_churn_is_one_sentence() {
     assert!(text.contains(sentence), "{text}");
     record.destinations[0].price = Some(PriceRecord::of(611.0, 300, 0));
     assert_snapshot!("go_with_path", plain(&record, FILE));
+    record.destinations[0].price = Some(PriceRecord::of(6_545.0, 3, 0));
+    assert!(plain(&record, FILE).contains("6,545 connects/s × 0.003 ms: 0.02 s"));
     record.destinations[0].price = Some(PriceRecord::of(3.0, 300, 0));
     assert!(!plain(&record, FILE).contains("waiting"), "a pool has no price worth a line");
 }
