@@ -73,7 +73,7 @@ impl SocketTable {
 
     /// Hands every row that passes `filter` to `visit`. The rows are not one instant: sockets are
     /// created and die during the reading.
-    pub(crate) fn each(&mut self, filter: &Filter, visit: impl FnMut(Socket)) -> Result<(), Error> {
+    pub(crate) fn each(&mut self, filter: &Filter, visit: impl FnMut(&Socket)) -> Result<(), Error> {
         match self {
             SocketTable::Dump(dumper) => dumper.each(filter, visit),
             SocketTable::Proc => each_in_proc(filter, visit),
@@ -84,7 +84,7 @@ impl SocketTable {
 const READ: Operation = Operation::ReadProc("/proc/net/tcp");
 
 /// Reads both files, the listeners first, as in a dump. Within a file the listeners come first.
-fn each_in_proc(filter: &Filter, mut visit: impl FnMut(Socket)) -> Result<(), Error> {
+fn each_in_proc(filter: &Filter, mut visit: impl FnMut(&Socket)) -> Result<(), Error> {
     let mut rows = 0;
     let mut visit = |row: Socket| {
         rows += 1;
@@ -92,7 +92,7 @@ fn each_in_proc(filter: &Filter, mut visit: impl FnMut(Socket)) -> Result<(), Er
             return Err(Error::too_many(READ, "sockets to read", MAX_ROWS));
         }
         if passes(filter, &row) {
-            visit(row);
+            visit(&row);
         }
         Ok(())
     };
@@ -239,7 +239,7 @@ mod tests {
             let ours: [IpAddr; 3] = ["127.0.0.1", "::1", "::"].map(|ip| ip.parse().unwrap());
             let rows = |mut table: SocketTable| {
                 let mut rows = Vec::new();
-                let visit = |row: Socket| {
+                let visit = |row: &Socket| {
                     if ours.contains(&row.local.ip()) {
                         let timer = (row.timer, row.expires_ms > 0);
                         let numbers = (row.rqueue, row.inode, row.uid, timer);

@@ -243,7 +243,7 @@ pub struct StuckSockets {
 impl StuckSockets {
     /// Counts a socket, if it is stuck. One retransmission is what any loss takes.
     pub(crate) fn count(&mut self, socket: &Socket) {
-        let Some(info) = socket.info.filter(|_| !socket.is_minisocket()) else { return };
+        let Some(info) = socket.info.as_ref().filter(|_| !socket.is_minisocket()) else { return };
         let unacked = info.unacked.unwrap_or(0) > 0;
         let again = info.retransmits.filter(|_| unacked).unwrap_or(0);
         let probes = info.probes.unwrap_or(0);

@@ -13,20 +13,34 @@ use crate::kernel::socket::Socket;
 const MINISOCKETS_LAST: Duration = Duration::from_secs(181);
 
 /// Facts of the baseline.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Baseline {
     /// Cookies of its TIME_WAITs, and of orphans in FIN_WAIT2. A cookie decides what entered
-    /// TIME_WAIT within the window; an age is a jiffy off, and counts from the last state.
-    minisockets: Set<u64>,
+    /// TIME_WAIT within the window; an age is a jiffy off, and counts from the last state. `None`
+    /// where no window follows: each of them was there before.
+    minisockets: Option<Set<u64>>,
     /// Cookies of servers' sockets whose client seemed to be on another host, by client: the row of
     /// the client's socket, which shows that its address is here, may come later.
     strangers: Map<IpAddr, Vec<u64>>,
 }
 
+impl Default for Baseline {
+    fn default() -> Baseline {
+        Baseline { minisockets: Some(Set::default()), strangers: Map::default() }
+    }
+}
+
 impl Baseline {
+    /// Keeps no TIME_WAIT's cookie, of which one dump may have tens of thousands.
+    pub(super) fn keep_no_minisockets(&mut self) {
+        self.minisockets = None;
+    }
+
     pub(super) fn handle_row(&mut self, row: &Socket, server_only: bool) {
         if row.is_minisocket() {
-            self.minisockets.insert(row.cookie);
+            if let Some(minisockets) = &mut self.minisockets {
+                minisockets.insert(row.cookie);
+            }
         } else if server_only {
             self.strangers.entry(row.remote.ip()).or_default().push(row.cookie);
         }
@@ -34,7 +48,7 @@ impl Baseline {
 
     /// Returns whether a TIME_WAIT was there before the window, or its orphan was.
     pub(super) fn had_minisocket(&self, cookie: u64) -> bool {
-        self.minisockets.contains(&cookie)
+        self.minisockets.as_ref().is_none_or(|known| known.contains(&cookie))
     }
 
     /// Takes the sockets that seemed to have no client here, by client.
@@ -45,7 +59,7 @@ impl Baseline {
     /// Forgets minisockets that have ended.
     pub(super) fn forget(&mut self, now: Duration, opened_at: Option<Duration>) {
         if opened_at.is_some_and(|opened| now > opened + MINISOCKETS_LAST) {
-            self.minisockets = Set::default();
+            self.minisockets = Some(Set::default());
         }
     }
 }

@@ -158,6 +158,11 @@ impl Tracker {
         self.pending.distrust_time_waits();
     }
 
+    /// Announces that no window follows the first dump: nothing is kept for later dumps to compare.
+    pub(crate) fn expect_single_dump(&mut self) {
+        self.baseline.keep_no_minisockets();
+    }
+
     /// Gives at most `room` destinations numbers of their own.
     pub(crate) fn limit_destinations(&mut self, room: usize) {
         self.destinations.limit(room);

@@ -174,7 +174,7 @@ impl ManyPorts {
 /// SYN of the socket that connected (`tcpi_bytes_acked`), so there is one more than bytes of data. An
 /// acknowledged FIN is one more in turn. `None` where the count does not decide, or is not known.
 pub(super) fn connecting_side(socket: &Socket) -> Option<Side> {
-    let info = socket.info?;
+    let info = socket.info.as_ref()?;
     let data = info.bytes_sent?.checked_sub(info.bytes_retrans?)?;
     let beyond = info.bytes_acked?.checked_sub(data)?;
     match (socket.state, beyond) {

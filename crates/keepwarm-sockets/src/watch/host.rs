@@ -155,9 +155,10 @@ impl PreparedWatch {
 /// had.
 pub fn dump_once(scope: Scope) -> Result<HostReport, Error> {
     let mut tracker = new_tracker(scope, false);
+    tracker.expect_single_dump();
     tracker.begin_dump();
     let filter = Filter { with_info: true, ..filter(&scope) };
-    Dumper::open()?.each(&filter, |row| tracker.handle_row(&row, Duration::ZERO))?;
+    Dumper::open()?.each(&filter, |row| tracker.handle_row(row, Duration::ZERO))?;
     tracker.end_dump(Duration::ZERO, false);
     Owners::new(None).find(&mut tracker);
     let window = Window {
@@ -187,6 +188,6 @@ pub fn count(filter: &Filter, scope: &Scope) -> Result<u64, Error> {
         return dumper.count(filter, scope.condition());
     }
     let mut found = 0;
-    dumper.each(filter, |row| found += u64::from(scope.admits_row(&row)))?;
+    dumper.each(filter, |row| found += u64::from(scope.admits_row(row)))?;
     Ok(found)
 }

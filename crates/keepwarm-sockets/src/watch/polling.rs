@@ -137,7 +137,7 @@ impl PollingWatch {
             return Err(Error::unsupported(Operation::Dump, why));
         }
         let mut found = 0;
-        table.each(filter, |row| found += u64::from(scope.admits_row(&row)))?;
+        table.each(filter, |row| found += u64::from(scope.admits_row(row)))?;
         Ok(found)
     }
 
@@ -149,10 +149,10 @@ impl PollingWatch {
         // The table lists listeners first; they show the sides of the rows after them.
         table.each(filter, |row| {
             let at = begun.elapsed();
-            tracker.handle_row(&row, at);
+            tracker.handle_row(row, at);
             if row.remote.port() != 0 {
-                let (service, side) = tracker.destination_of(&row);
-                comparison.handle_row(service, side, &row, at);
+                let (service, side) = tracker.destination_of(row);
+                comparison.handle_row(service, side, row, at);
             }
         })?;
         let now = begun.elapsed();

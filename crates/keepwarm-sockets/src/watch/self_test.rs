@@ -241,8 +241,8 @@ mod tests {
         let Some(_namespace) = namespace() else { return };
         let left = || {
             let mut left = Vec::new();
-            let add = |row: crate::kernel::socket::Socket| {
-                if crate::tracker::self_test_sockets::is_of_self_test(&row) {
+            let add = |row: &crate::kernel::socket::Socket| {
+                if crate::tracker::self_test_sockets::is_of_self_test(row) {
                     left.push(row.local.ip() == SELF_TEST_IP && row.remote.ip() != SELF_TEST_IP);
                 }
             };

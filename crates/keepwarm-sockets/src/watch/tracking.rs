@@ -274,7 +274,7 @@ impl Tracking {
         let before = thread_cpu();
         tracker.begin_dump();
         let filter = Filter { with_info, ..*filter };
-        dumper.each(&filter, |row| tracker.handle_row(&row, shared.now()))?;
+        dumper.each(&filter, |row| tracker.handle_row(row, shared.now()))?;
         Ok(thread_cpu().saturating_sub(before))
     }
 
