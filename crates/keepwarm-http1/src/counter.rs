@@ -251,6 +251,7 @@ impl Counter {
     }
 
     /// Decides how the body ends. Returns true if there is no body: the response is complete.
+    #[inline]
     fn begin_body(&mut self, head: &Head) -> Result<bool> {
         let refused = |refusal| Error { refusal, offset: self.offset };
         if head.is_interim() {
@@ -276,6 +277,7 @@ impl Counter {
     }
 
     /// Counts body bytes of `bytes[at..]`.
+    #[inline]
     fn feed_body(&mut self, bytes: &[u8], at: usize) -> Result<Fed> {
         let rest = &bytes[at..];
         let (used, complete) = match &mut self.expected {

@@ -41,6 +41,7 @@ impl Head {
 
     /// Returns the framing of the body that follows (RFC 9112, 6.3). Fields that contradict each
     /// other are refused only where they decide: a response to HEAD ends with its head.
+    #[inline]
     pub(crate) fn framing(&self, asked: Asked) -> Result<Framing, Refusal> {
         match (asked, self.status) {
             (_, 101) | (Asked::Connect, 200..=299) => Ok(Framing::Switched),
@@ -50,6 +51,7 @@ impl Head {
     }
 
     /// Returns the persistence of the connection behind a body of this framing.
+    #[inline]
     pub(crate) fn persistence(&self, framing: Framing) -> Persistence {
         match framing {
             Framing::Switched => Persistence::Switched,

@@ -63,10 +63,9 @@ impl Engine {
         slot.state = State::Exchanging;
         slot.write_error = None;
         slot.current.sent_at = now;
-        let asked = match self.plan.prepared()[slot.current.which].is_head {
-            true => Asked::Head,
-            false => Asked::Plain,
-        };
+        let prepared = &self.plan.prepared()[slot.current.which];
+        slot.current.length = prepared.message(slot.current.is_last).outgoing(&slot.rendered).len();
+        let asked = if prepared.is_head { Asked::Head } else { Asked::Plain };
         slot.response.begin(asked, want_server);
         if let Some(capture) = &mut slot.capture {
             capture.begin(asked);
@@ -107,7 +106,7 @@ impl Engine {
         let request = request(&self.plan, slot.current.which, slot.current.is_last, &slot.rendered);
         let Some(socket) = &slot.socket else { return };
         for _ in 0..CALLS_PER_BATCH {
-            if slot.current.written == request.len() {
+            if slot.current.written == slot.current.length {
                 return;
             }
             let bytes = match request.after(slot.current.written) {
@@ -344,8 +343,7 @@ impl Engine {
         if let Some(http2) = &slot.http2 {
             return http2.is_writing() || slot.tls.as_ref().is_some_and(|tls| tls.wants_write());
         }
-        slot.current.written
-            < request(&self.plan, slot.current.which, slot.current.is_last, &slot.rendered).len()
+        slot.current.written < slot.current.length
             || slot.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 

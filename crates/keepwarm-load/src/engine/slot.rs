@@ -65,6 +65,8 @@ pub(super) struct Current {
     pub(super) is_last: bool,
     /// Number of bytes that are written.
     pub(super) written: usize,
+    /// Number of bytes to write with HTTP/1.1; 0 before the exchange begins.
+    pub(super) length: usize,
     /// Number of the request on its connection, from 1; 0 before a byte is written.
     pub(super) nth: u64,
     /// Time at which the request was due. In a closed loop, when its slot became free.
@@ -83,6 +85,7 @@ impl Current {
             which: 0,
             is_last: false,
             written: 0,
+            length: 0,
             nth: 0,
             due_at: now,
             sent_at: now,

@@ -251,7 +251,7 @@ mod tests {
     /// Looks up each pair; a pair without a socket gives nothing.
     fn look_up(lookups: &[SocketLookup]) -> Vec<Socket> {
         let mut found = Vec::new();
-        Dumper::open().unwrap().look_up(lookups, |row| found.push(row)).unwrap();
+        Dumper::open().unwrap().look_up(lookups, |row| found.push(row.clone())).unwrap();
         found
     }
 

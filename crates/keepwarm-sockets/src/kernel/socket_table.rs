@@ -73,7 +73,11 @@ impl SocketTable {
 
     /// Hands every row that passes `filter` to `visit`. The rows are not one instant: sockets are
     /// created and die during the reading.
-    pub(crate) fn each(&mut self, filter: &Filter, visit: impl FnMut(&Socket)) -> Result<(), Error> {
+    pub(crate) fn each(
+        &mut self,
+        filter: &Filter,
+        visit: impl FnMut(&Socket),
+    ) -> Result<(), Error> {
         match self {
             SocketTable::Dump(dumper) => dumper.each(filter, visit),
             SocketTable::Proc => each_in_proc(filter, visit),

@@ -216,7 +216,7 @@ impl Tracking {
         }
         let Tracking { dumper, tracker, lookups, shared, .. } = self;
         let before = thread_cpu();
-        if dumper.look_up(lookups, |row| tracker.handle_found(&row, shared.now())).is_err() {
+        if dumper.look_up(lookups, |row| tracker.handle_found(row, shared.now())).is_err() {
             // After any error a dump takes the place of lookups; if it fails too, it reports why.
             self.schedule.handle_lookups_refused();
             self.dumper = Dumper::open()?;
