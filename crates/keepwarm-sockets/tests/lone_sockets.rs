@@ -11,6 +11,7 @@ use keepwarm_sockets::{Destination, Scope, Side, SocketCloses, Watch};
 use keepwarm_testkit::namespace::Namespace;
 use keepwarm_testkit::skipped;
 use keepwarm_testkit::wire::Wire;
+use rustix::event::{PollFd, PollFlags, poll};
 use socket2::SockRef;
 
 const SETTLE: Duration = Duration::from_secs(20);
@@ -37,6 +38,12 @@ enum Way {
     AnsweredBlindly,
 }
 
+/// Returns when the peer's FIN has arrived, and reads nothing.
+fn await_fin(stream: &TcpStream) {
+    let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+    assert_eq!(poll(&mut polled, None).unwrap(), 1);
+}
+
 fn close(way: Way, mut first: TcpStream, mut second: TcpStream) {
     match way {
         Way::Unread => first.write_all(b"farewell").unwrap(),
@@ -61,19 +68,18 @@ fn close(way: Way, mut first: TcpStream, mut second: TcpStream) {
             second.write_all(b"too late").unwrap();
             while second.peek(&mut byte).is_ok_and(|_| second.take_error().unwrap().is_none()) {}
         }
-        // The FIN is behind the data, and the data can be peeked.
-        Way::Unread | Way::FarewellUnread => {
-            assert_eq!(second.peek(&mut byte).unwrap(), 1);
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        Way::Unread | Way::FarewellUnread => await_fin(&second),
         Way::Linger => {
             assert_eq!(second.read(&mut byte).unwrap(), 0);
             SockRef::from(&second).set_linger(Some(Duration::ZERO)).unwrap();
         }
         Way::AnsweredBlindly => {
-            std::thread::sleep(Duration::from_millis(5));
+            await_fin(&second);
             second.write_all(b"too late").unwrap();
-            std::thread::sleep(Duration::from_millis(5));
+            // Until the RST that answers it.
+            while second.take_error().unwrap().is_none() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
         }
     }
 }
