@@ -58,7 +58,7 @@ fn churn(listener: &TcpListener, due: u64, per_second: f64) -> u64 {
     made
 }
 
-/// What this thread has had of a processor.
+/// Returns the processor time this thread has used, in nanoseconds.
 fn cpu_ns() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("its times");
     text.split(' ').next().and_then(|first| first.parse().ok()).expect("a number")

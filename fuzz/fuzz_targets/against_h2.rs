@@ -1,4 +1,5 @@
-//! What `h2` reads as a response, a load's reader reads alike; and how bytes are cut changes nothing.
+//! A response that `h2` reads, a load's reader reads alike; where the bytes are cut changes
+//! nothing.
 #![no_main]
 
 #[path = "../../crates/keepwarm-http2/tests/common/reading.rs"]

@@ -1,5 +1,5 @@
-//! What hyper and the decoder both read, they read alike; and what only one of them reads is on a
-//! list, with the reason.
+//! Responses that hyper and the decoder both read, they read alike; responses that only one of them
+//! reads are on a list, with the reason.
 #![no_main]
 
 mod reading;

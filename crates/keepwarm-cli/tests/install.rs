@@ -30,7 +30,7 @@ fn tried(program: &str, arguments: &[&str]) -> Option<common::Output> {
 #[test]
 fn bash_completes_commands_and_flags() {
     let path = script("bash");
-    // What bash does when tab is pressed after the last word.
+    // The calls that bash makes when tab is pressed after the last word.
     let ask = |words: &str, index: usize| {
         format!(
             "source {}; COMP_WORDS=({words}); COMP_CWORD={index}; \

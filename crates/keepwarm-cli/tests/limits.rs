@@ -56,7 +56,7 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        // What is left of it is in the folder for temporary files.
+        // A folder that cannot be removed stays among the temporary files.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -53,7 +53,7 @@ fn formats_come_from_the_record_alone() {
         let first = load(&[&arguments[..], &["--assert", "p99<1us"]].concat(), &data.url("/data"));
         let again = report(&[&kept, "--format", format]);
         assert_eq!(again.stdout, first.exits_with(10).stdout, "{format}");
-        // What the run was asserted on is in its record, and judged as it was then.
+        // The record holds the run's assertions, which are judged again as they were then.
         assert_eq!(again.exits_with(10).stderr, first.stderr);
     }
     report(&[&kept, "--assert", "p99<1h"]).exits_with(0);

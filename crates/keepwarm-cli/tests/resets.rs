@@ -22,14 +22,15 @@ fn watch(port: u16, level: &str) -> Child {
     start_watch(keepwarm().args(["watch", &port, "--level", level, "--format", "json"]))
 }
 
-/// What is found first of one side.
+/// Returns the first finding of one side.
 fn finding(document: &Value, side: &str) -> Value {
     let all = document["destinations"].as_array().unwrap();
     let end = all.iter().find(|one| one["side"] == side);
     end.unwrap_or_else(|| panic!("no {side} in {document:#}"))["findings"][0].clone()
 }
 
-/// What is found without traces and with them; `None` if there are none.
+/// Returns the documents of two watches of one play, without traces and with them; `None` where
+/// there are no traces.
 fn without_and_with_traces(way: Way) -> Option<(Value, Value)> {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let (plain, traced) = (watch(upstream.port(), "l1"), watch(upstream.port(), "l2"));

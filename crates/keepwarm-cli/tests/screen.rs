@@ -1,4 +1,4 @@
-//! What `keepwarm load` shows, and its verdict on itself.
+//! The screen of `keepwarm load`, and its verdict on itself.
 
 mod common;
 

@@ -294,7 +294,7 @@ fn one_long_upload_is_no_kept_connection() {
     assert_eq!(is(&limit, "D5").confidence, 1.0);
     let limit = Evidence { requests_at_most: requests(20, 20_000), ..limit };
     assert!(is(&limit, "D5").confidence < 0.9);
-    // What is certain of health does not depend on the upper bound.
+    // A certain finding "healthy" does not depend on the upper bound.
     let found = is(&Evidence { requests_at_most: requests(700, 56_000), ..kept() }, "healthy");
     assert!(found.summary.starts_with("at least 10,000 requests"), "{}", found.summary);
 }

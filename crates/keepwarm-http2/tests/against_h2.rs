@@ -12,7 +12,7 @@ use keepwarm_http2::{Block, Connection, Counts, Event, Response, write_data_head
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// What a server is to answer.
+/// The response that a server is to send.
 #[derive(Debug, Clone)]
 struct Answer {
     status: u16,

@@ -66,7 +66,8 @@ proptest! {
     }
 }
 
-/// What a stream of frames that never ends leads to, and the bytes that are answered.
+/// Reads `count` times the frame `one`; returns how the connection ended, and how many bytes of
+/// answers waited to be sent.
 fn flood(one: &[u8], count: usize) -> (Ended, usize) {
     let (ended, out) = read(&[settings(), one.repeat(count)].concat(), &[]);
     (ended, out.len())

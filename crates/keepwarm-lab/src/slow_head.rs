@@ -79,7 +79,8 @@ impl<S> SlowHead<S> {
                 _ => 0,
             };
             if *matched == END.len() {
-                // What follows is a body, or a pipelined head, whose time begins with the answer.
+                // The next bytes are a body, or a pipelined head, whose time begins with the
+                // answer.
                 self.state = State::Answer;
             }
         }

@@ -117,7 +117,7 @@ fn assert_all_arrive(builder: PlanBuilder, file: &TestFile) {
     let plan = builder.clone().build().expect("a plan");
     assert!(plan.request_bytes().ends_with(b"\r\n\r\n"), "the head only");
     let length = plan.request_len() as u64;
-    // What is added later is not announced, and not sent.
+    // Bytes that are added to the file later are neither announced nor sent.
     (&file.1).write_all(b"more").expect("space");
     let summary = run(builder);
     assert_eq!((summary.completed, summary.failed), (12, 0), "{:?}", summary.errors);

@@ -1,4 +1,4 @@
-//! What a hit costs: nanoseconds per checkout and return of a warm pool.
+//! The cost of a hit: nanoseconds per checkout and return of a warm pool.
 //!
 //! `cargo run --release -p keepwarm-pool --example checkout_return`. A benchmark, so it proves
 //! nothing and no test runs it; the best of several runs is the one least disturbed.

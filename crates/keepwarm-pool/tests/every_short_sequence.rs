@@ -14,7 +14,7 @@ use keepwarm_pool::{CloseReason, Closer, Replacement};
 const BROKEN: Operation =
     Operation::Closed(Pick::Oldest, CloseReason::ExchangeFailed, Closer::Server);
 
-/// Who waits, who dials, who is served.
+/// Waiters, dials and their outcomes.
 const DEMAND: &[Operation] = &[
     Operation::Checkout,
     Operation::Cancel(Pick::Oldest),
@@ -57,7 +57,7 @@ const RETIREMENT: &[Operation] = &[
     Operation::ShutDown,
 ];
 
-/// What the server says of a connection, and what becomes of that.
+/// The server's advice on a connection, and its effects.
 const ADVICE: &[Operation] = &[
     Operation::Checkout,
     Operation::Dialed(Pick::Oldest),

@@ -1,4 +1,4 @@
-//! What a dial is expected to bring: one connection for a burst, and no trap for it.
+//! The forecast of what a dial brings: one connection for a burst, and no trap for it.
 
 use core::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What closes of idle connections teach, and what they do not.
+//! The lessons that the pool draws from closes of idle connections, and those it must not draw.
 
 use core::time::Duration;
 

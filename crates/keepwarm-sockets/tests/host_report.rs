@@ -416,7 +416,7 @@ fn folding_keeps_the_busiest_and_all_counts() {
     assert!(named.any(|to| to.port() == upstream.port()), "the busier one keeps its name");
 }
 
-/// What a close left unread: a record of farewell, or a body.
+/// The bytes that a close left unread are a record of farewell (TLS), or a body.
 #[test]
 fn unread_bytes_tell_a_farewell_from_a_body() {
     let _alone = alone();
@@ -460,7 +460,7 @@ fn connecting_and_many_ports_show_the_service() {
     let seen = only(&report, Side::Client);
     assert_eq!((seen.service, seen.established), (Some(address), 8), "{report:#?}");
     assert_eq!(seen.side_evidence, SideEvidence::Connected);
-    // What is left in TIME_WAIT does not say who connected.
+    // A socket in TIME_WAIT does not tell which side connected.
     open.into_iter().for_each(drop);
     let mut report = once();
     for _ in 0..100 {

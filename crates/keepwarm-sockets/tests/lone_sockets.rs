@@ -84,7 +84,7 @@ fn close(way: Way, mut first: TcpStream, mut second: TcpStream) {
     }
 }
 
-/// What a watch of one side's host counts, if connections are closed by `first` in these ways.
+/// The counts of a watch on one side's host, when connections are closed by `first` in these ways.
 fn seen(
     wire: &Wire,
     watched: Side,

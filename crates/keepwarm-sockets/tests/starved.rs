@@ -139,7 +139,7 @@ fn stopped_watch_says_that_it_was_late() {
     assert!(report["client.idle"] < 500, "{report:?}");
 }
 
-/// What the kernel dropped while the watch was stopped leaves no wrong closer behind.
+/// Events that the kernel dropped while the watch was stopped lead to no wrong closer.
 #[test]
 fn lost_events_accuse_no_side() {
     let _alone = alone();

@@ -249,7 +249,7 @@ impl Form {
         };
         match copy(&pieces) {
             None => Body::stream(FormBody::new(pieces)),
-            // What was copied once can be copied again.
+            // Parts that were copied once can be copied again.
             Some(_) => Body::replayable(move || FormBody::new(copy(&pieces).unwrap_or_default())),
         }
     }

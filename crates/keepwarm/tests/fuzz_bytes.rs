@@ -151,7 +151,7 @@ impl Served {
     }
 }
 
-/// What one run of a case came to.
+/// The results of one run of a case.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     replies: usize,

@@ -1,5 +1,5 @@
-//! What a process is warned of, and what it is not. A binary of its own: warnings are the
-//! process's.
+//! Warnings of misuse: the cases that lead to one, and those that do not. A binary of its own,
+//! because each warning is given once a process.
 
 use std::sync::{Arc, Mutex, OnceLock};
 

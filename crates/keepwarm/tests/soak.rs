@@ -40,8 +40,8 @@ const LANES: usize = 32;
 const CAP: u32 = 10;
 const THREADS: usize = 4;
 
-/// What memory may differ by, between the first third and the last one, when nothing leaks: buffers
-/// and tables that have grown to their size later than others.
+/// The most that memory may differ by, between the first third and the last one, when nothing
+/// leaks: buffers and tables that have grown to their size later than others.
 const SLACK_KIB: usize = 64;
 
 /// Bytes that are allocated and not freed, by client, servers and runtime.
@@ -202,8 +202,8 @@ impl World {
 
 /// How many sockets each origin has, by the client and by the kernel, while they come and go.
 struct Bounds {
-    /// What the client said at the last two looks. A close is counted before the socket is closed;
-    /// between two looks there is time for that.
+    /// The client's statistics at the last two looks. The client counts a close before the kernel
+    /// closes the socket; between two looks there is time for that.
     earlier: [Vec<(u16, OriginStats)>; 2],
 }
 
@@ -262,7 +262,7 @@ async fn cycle(world: &Arc<World>, dice: &mut Dice, length: Duration) {
     within("the last requests", lanes.join_all()).await;
 }
 
-/// What a process at rest has.
+/// The tasks and files of a process at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Holdings {
     tasks: usize,

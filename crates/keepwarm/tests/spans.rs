@@ -18,7 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
-    /// What this thread does, and with it every task of its test, is noted here.
+    /// Records the spans of this thread, and so of every task of its test.
     fn listen() -> Self {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {

@@ -5,7 +5,7 @@
 #[path = "../src/wire/wake_state.rs"]
 mod wake_state;
 
-/// What the product's file is made of, here.
+/// The locks and atomics that the product's file is compiled with here.
 mod sync {
     pub(crate) use loom::sync::Mutex;
     pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
@@ -31,7 +31,7 @@ impl Wake for Task {
 /// A connection, as seen by those who make it ring.
 struct Bench {
     state: WakeState,
-    /// What has happened, made visible without any order of its own.
+    /// The events so far, made visible with relaxed ordering alone.
     happened: [AtomicBool; 2],
     keeper_called: AtomicUsize,
 }
@@ -65,7 +65,7 @@ impl Bench {
         (0..count).map(start).collect()
     }
 
-    /// What the task of a request does: look, and wait until there is more to see.
+    /// Acts as the task of a request: looks, and waits until there is more to see.
     fn run_until_happened(&self, count: usize) {
         loop {
             let task = Arc::new(Task(Notify::new()));

@@ -22,7 +22,7 @@ pub(crate) fn expand(typed: Vec<String>) -> Result<Vec<String>, Failure> {
     let mut typed = typed.into_iter();
     while let Some(word) = typed.next() {
         if word == "--" {
-            // What follows is another program's command line.
+            // The rest is another program's command line.
             words.push(word);
             words.extend(typed);
             return Ok(words);

@@ -1,10 +1,10 @@
 //! Simultaneous closes that are no race: between the load and the server is a wire that keeps every
 //! FIN until both ends of all connections have sent theirs.
 //!
-//! What a loader can know then is that it has closed, and why: its socket was read until empty, and
-//! no FIN had come. That the server has closed too comes when the socket is gone. So all of them are
-//! "closed by us", each once, and the other end, asked the same way, would say so of itself: the
-//! packets at either device have that end's FIN first, and the TIME_WAIT is left to both.
+//! The loader can know then that it has closed, and why: its socket was read until empty, and no
+//! FIN had come. The server's FIN arrives after the loader's socket is gone. So each connection is
+//! counted once, as "closed by us", and the server would rightly say the same of itself: the
+//! packets at either end's device have that end's FIN first, and both ends keep a TIME_WAIT.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -168,7 +168,7 @@ fn serve(wire: &Wire, case: &'static Case) -> mpsc::Receiver<TcpStream> {
     std::thread::spawn(move || {
         for (index, mut stream) in listener.incoming().flatten().take(CROSSED + 1).enumerate() {
             let sender = sender.clone();
-            // What goes wrong here shows in the counts.
+            // An error here shows in the counts.
             std::thread::spawn(move || -> std::io::Result<()> {
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(PATIENCE))?;

@@ -36,7 +36,7 @@ fn play(manner: Manner, more: &[&str]) -> Seen {
     }
 }
 
-/// What must be equal whatever the server does.
+/// Asserts the counts that must be equal in every manner of the server.
 #[track_caller]
 fn agree(manner: Manner, seen: &Seen) {
     let Seen { ledger, hop, packets, .. } = seen;

@@ -1,4 +1,4 @@
-//! What the tool says, held against what other programs count: tcpdump, ss, and the kernel's own
+//! The tool's counts, compared with those of other programs: tcpdump, ss, and the kernel's own
 //! counters; and runs that other load testers get wrong.
 //!
 //! Each test plays in a network namespace of its own, or in two, which die with it.

@@ -75,7 +75,7 @@ impl Capture {
 
     /// Everything that was sent over loopback before now, of connections to `port`.
     pub(crate) fn finish(self, port: u16) -> Packets {
-        // What is sent now is seen last: a SYN to a port where nobody is.
+        // A SYN to a port without a listener: tcpdump prints it after all earlier packets.
         let sentinel = SocketAddr::from((Ipv4Addr::LOCALHOST, dead_port()));
         assert!(TcpStream::connect(sentinel).is_err());
         self.finish_at(sentinel, port)

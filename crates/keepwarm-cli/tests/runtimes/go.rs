@@ -46,7 +46,7 @@ fn go(habit: &str, service: SocketAddr) -> Option<Value> {
     go_from("client", habit, service)
 }
 
-/// What one side of it is told.
+/// Returns what a watch says of one side of a Go client's connections; `None` without Go.
 fn go_from(side: &str, habit: &str, service: SocketAddr) -> Option<Value> {
     let client = go_client()?;
     let _alone = alone();

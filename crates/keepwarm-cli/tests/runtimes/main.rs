@@ -95,7 +95,7 @@ fn watched_by(
     found.unwrap_or_else(|| panic!("no {side} of {name} in {document:#}")).clone()
 }
 
-/// What a watch says of a client that does as its `habit` is, and says "done".
+/// Returns what a watch says of a client that follows `habit` and then prints "done".
 fn habit(mut client: Command, habit: &str) -> Value {
     let _alone = alone();
     let service = Service::start(&["data"]);
@@ -117,7 +117,7 @@ fn assert_named(seen: &Value, code: &str, in_words: &str) {
     assert!(is_named, "{in_words:?} is not in {words}");
     if code != "healthy" {
         assert!(first["confidence"].as_f64().unwrap() >= 0.5, "{seen:#}");
-        // What is advised is for what runs there, or for the other end.
+        // The advice is for the runtime found there, or for the other end.
         let runtime = seen["owners"][0]["runtime"].as_str();
         let advice = first["advice"].as_str().unwrap();
         let is_for = |it: &str| advice.starts_with(&format!("{it}: "));
@@ -143,7 +143,8 @@ fn names_no_owner(seen: &Value) -> bool {
     unknown
 }
 
-/// What its main owner was recognised as: a name, and how its version begins.
+/// Asserts that the main owner was recognised as runtime `name`, its version beginning with
+/// `version`.
 #[track_caller]
 fn assert_runs_on(seen: &Value, name: &str, version: &str) {
     if names_no_owner(seen) {

@@ -13,7 +13,7 @@ const SURE: f64 = 0.9;
 /// From here on a finding is said.
 const SAID: f64 = 0.5;
 
-/// What one view of one side was told, and how right it is.
+/// The findings that one view of one side was given, and how right they are.
 pub(crate) struct Cell {
     pub(crate) situation: &'static Situation,
     pub(crate) side: Side,
@@ -22,7 +22,7 @@ pub(crate) struct Cell {
     /// Codes with their confidence.
     pub(crate) said: Vec<(String, f64)>,
     pub(crate) verdict: Verdict,
-    /// What was counted, and what the packets have.
+    /// The watch's counts, beside those of the packets.
     pub(crate) counted: String,
     /// Root without a trace is at level L1 too, which the other view has judged.
     pub(crate) is_judged: bool,

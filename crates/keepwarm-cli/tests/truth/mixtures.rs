@@ -12,7 +12,7 @@ use crate::situation::{BASE, Event, Expect, Side, Situation};
 
 const PYTHON: &str = "exec $PY $P/client.py";
 
-/// What a mixture is made of, with the codes that are true of it on each side. An empty list: not
+/// The parts of a mixture, with the codes that are true of it on each side. An empty list: not
 /// judged, because that host cannot know.
 struct Recipe {
     play: String,

@@ -22,7 +22,7 @@ impl Side {
     }
 }
 
-/// Who watches, and how.
+/// The user that watches, and the level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum View {
     /// User nobody, at the level without destroy events (`--level l0`).
@@ -57,7 +57,7 @@ pub(crate) enum Event {
     StopWatches(u64),
 }
 
-/// What one side has to be told.
+/// The finding that one side has to be given.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expect {
     pub(crate) side: Side,
@@ -102,9 +102,9 @@ pub(crate) enum Requests {
     Bound,
 }
 
-/// What is played, and what has to be said. Commands are of the shell, in a folder of their own with
-/// `cert.pem` and `key.pem`; `$P` is the folder of the programs, `$PY` a Python, `$PEER` the Go
-/// program.
+/// A play, and the findings it must lead to. Commands are of the shell, in a folder of their own
+/// with `cert.pem` and `key.pem`; `$P` is the folder of the programs, `$PY` a Python, `$PEER` the
+/// Go program.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Situation {
     pub(crate) name: &'static str,

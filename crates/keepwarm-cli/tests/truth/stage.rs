@@ -26,7 +26,7 @@ const PLAY: Duration = Duration::from_secs(40);
 /// After the play: what is under way arrives, and the watches dump once more.
 const SETTLE: Duration = Duration::from_millis(1_200);
 
-/// What came of a play.
+/// The results of a play.
 pub(crate) struct Played {
     pub(crate) watched: Vec<Watched>,
     /// By the client's host, and by the server's.

@@ -5,7 +5,7 @@ use keepwarm_pool::{CloseReason, Closer, Counts, Pool, RejectReason, Replacement
 use super::Input;
 use super::model::{Decision, Rules};
 
-/// What the effects so far amount to.
+/// The sums of all effects so far.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     rules: Rules,

@@ -64,7 +64,7 @@ impl Rules {
     }
 }
 
-/// What an effect says, in numbers.
+/// An effect, with numbers in place of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Dial(usize),
@@ -157,7 +157,7 @@ pub(crate) struct Model {
     connections: Vec<Connection>,
     /// Exchanges served, by connection.
     exchanges: Vec<u64>,
-    /// What servers said: how long each connection may be used after an exchange, until when
+    /// The servers' advice: how long each connection may be used after an exchange, until when
     /// that was after the last one, and how many exchanges it may serve.
     usable_for: Vec<Option<u64>>,
     server_limits: Vec<Vec<u64>>,

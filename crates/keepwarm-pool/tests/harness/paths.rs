@@ -1,4 +1,4 @@
-//! What a sequence has made happen: the list that a generator must reach in full.
+//! The paths that a sequence has taken: the list that a generator must reach in full.
 
 use keepwarm_pool::{CloseReason, Closer, RejectReason};
 

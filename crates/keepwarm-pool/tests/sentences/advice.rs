@@ -1,4 +1,4 @@
-//! What a server says of how long it keeps a connection.
+//! The server's advice on how long it keeps a connection.
 
 use core::time::Duration;
 

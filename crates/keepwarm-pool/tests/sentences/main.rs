@@ -1,6 +1,6 @@
 //! One example for each sentence of the documentation, by topic.
 //!
-//! What the generated sequences check by the thousand, these say once and readably.
+//! The generated sequences check the same by the thousand; these say it once and readably.
 
 mod accounts;
 mod advice;

@@ -1,4 +1,4 @@
-//! What each setting means, at zero, at none, and on both sides of its limit.
+//! The meaning of each setting: at zero, at `None`, and on both sides of its limit.
 
 use core::time::Duration;
 
@@ -161,7 +161,7 @@ fn max_waiters_has_room_again() {
     assert_eq!(pool.waiting(), 1);
 }
 
-/// What neither an idle connection nor a dial can serve.
+/// A checkout is rejected if neither an idle connection nor a dial can serve it.
 #[test]
 fn max_waiters_zero_rejects_the_unservable() {
     let mut pool = Pool::new(waiters(0, 1));

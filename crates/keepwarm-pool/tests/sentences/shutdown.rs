@@ -42,7 +42,7 @@ fn active_connections_close_on_return() {
     assert_eq!(closes(&mut pool).1, CloseReason::ShutDown);
     pool.returned_unused(leases.remove(0), START);
     assert_eq!(closes(&mut pool).1, CloseReason::ShutDown);
-    // What the driver reports stays what it reported.
+    // The reason that the driver reports is kept.
     let last = leases.remove(0);
     pool.closed(last, CloseReason::Abandoned, Closer::Client, START);
     assert_eq!(closes(&mut pool).1, CloseReason::Abandoned);

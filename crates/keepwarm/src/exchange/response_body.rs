@@ -566,7 +566,7 @@ impl http_body::Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self.left {
-            // What the head says is the length of the coded body.
+            // The head gives the length of the coded body, not of the decoded one.
             _ if self.decoding.is_some() => SizeHint::default(),
             Some(left) => SizeHint::with_exact(left),
             None if self.is_end_stream() => SizeHint::with_exact(0),

@@ -110,7 +110,8 @@ async fn floods_that_want_answers_are_bounded() {
             }
             let mut head = frame(HEADERS, END_HEADERS, stream, &[0x88]);
             head.extend(frame(DATA, 1, stream, b"x"));
-            // What was cut off within a frame makes this unreadable; so it may fail, by the end.
+            // The flood may have been cut within a frame, which makes these bytes unreadable: to
+            // fail is allowed, to hang is not.
             let _ended = peer.io.write_all(&head).await;
             drop(peer);
         };

@@ -197,7 +197,7 @@ async fn bodies_of_single_bytes_are_read() {
     assert_eq!(text(request).await.len(), 20_000);
 }
 
-/// What may lie unread on a connection is bounded, and read again it goes on.
+/// The unread bytes of a connection are bounded; once they are read, the window opens again.
 #[tokio::test(start_paused = true)]
 async fn max_unread_bounds_the_connection() {
     let (client, mut dials) = client(|builder| builder.max_unread_per_connection(100_000));

@@ -1,4 +1,4 @@
-//! What breaks the rules of HTTP/2: which part of it fails a stream, and which the connection.
+//! Violations of HTTP/2: some fail a stream, the others the connection.
 
 use keepwarm::{CloseReason, Stage};
 use keepwarm_testkit::scripted::within;

@@ -109,7 +109,8 @@ async fn program(command: &mut tokio::process::Command) -> (tokio::process::Chil
     (child, format!("http://{address}"))
 }
 
-/// What the programs of Go and Node have in common: ten streams at once, `/echo`, `/large`, `/away`.
+/// Tries the paths that the programs of Go and Node share, `/echo`, `/large` and `/away`, with ten
+/// streams at once.
 async fn serves_all(url: &str) {
     let client = plain();
     all_succeed(&client, &format!("{url}/"), 40, 10, true).await;

@@ -53,7 +53,7 @@ fn with_trailers(texts: &[&'static str], trailers: &[(&'static str, &'static str
     frames
 }
 
-/// What arrives of this request.
+/// Sends a request, and returns it as it arrived.
 async fn sent(stage: &Stage, client: &Client, request: RequestBuilder) -> Request {
     let request = tokio::spawn(request.send());
     let mut peer = stage.accept().await;
@@ -286,7 +286,7 @@ async fn response_trailers_keep_the_connection() {
     assert_eq!(collected.to_bytes(), "hello");
     assert_eq!(only(&client).idle, 1);
 
-    // Who does not ask for them loses nothing else.
+    // A caller that does not read the trailers loses nothing else.
     let request = fetch(&client, &stage.url("/"));
     peer.request().await;
     peer.write(response).await;

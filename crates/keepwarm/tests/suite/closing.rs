@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{assert_at_rest, only};
 
-/// What the requests of one load came to.
+/// The outcome of the requests of one load.
 #[derive(Debug, Default)]
 struct Outcome {
     failed_posts: AtomicU64,
@@ -51,8 +51,8 @@ async fn settle(server: &ClosingServer, client: &Client, outcome: &Outcome) {
     let seen = server.seen();
     assert_eq!(seen.doubled_posts, 0, "{seen:?}");
     assert!(seen.closed > 0, "{seen:?}");
-    // What was left unanswered was sent again, or told. (Of what was sent again or told, not all
-    // reached the server: some of it met a RST.)
+    // Each request that the server left unanswered was sent again, or reported as failed. (Not all
+    // of those reached the server: some met a RST. So there may be more of them.)
     let again = outcome.sent_again.load(Ordering::SeqCst);
     let told = outcome.failed_posts.load(Ordering::SeqCst);
     assert!(seen.unanswered <= again + told, "{seen:?} {outcome:?}");
@@ -63,7 +63,7 @@ async fn settle(server: &ClosingServer, client: &Client, outcome: &Outcome) {
 async fn idle_timeout_collisions_lose_no_request() {
     const IDLE: Duration = Duration::from_millis(50);
     let server = ClosingServer::start(Habit::AfterIdle(IDLE), 1);
-    // What it learns, it would keep out of the way of.
+    // A client that learned the idle timeout would avoid the collisions.
     let client = Client::builder().learn_idle_timeout(false).build().expect("good settings");
     let outcome = Arc::new(Outcome::default());
     let mut number = 0;

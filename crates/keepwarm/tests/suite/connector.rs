@@ -75,7 +75,7 @@ async fn connector_is_called_once_per_connection() {
     assert_eq!(told, [named, ("http://[::1]:7".to_owned(), "::1".to_owned(), 7)]);
 }
 
-/// What a server in this process says: no socket is involved.
+/// Answers each request, as a server in this process: no socket is involved.
 async fn answer_all(mut stream: DuplexStream) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut seen = Vec::new();

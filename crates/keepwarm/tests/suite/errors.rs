@@ -1,4 +1,5 @@
-//! What an error says: where, why, on which connection, and whose fault it was.
+//! The text and the predicates of errors: the stage, the cause, the connection, and which side was
+//! at fault.
 
 use std::time::Duration;
 

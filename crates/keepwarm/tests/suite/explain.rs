@@ -1,4 +1,4 @@
-//! What the client says of itself is what happened.
+//! `explain` says what happened.
 
 use std::time::Duration;
 

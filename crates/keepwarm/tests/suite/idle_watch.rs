@@ -1,4 +1,4 @@
-//! What happens to a connection while nobody uses it.
+//! Events on an idle connection, and what the client does about them.
 
 use std::time::Duration;
 

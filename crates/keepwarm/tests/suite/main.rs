@@ -1,4 +1,4 @@
-//! What the client promises, on real sockets over loopback. One file a topic; each name a claim.
+//! The client's promises, on real sockets over loopback. One file a topic; each name a claim.
 
 mod accounts;
 #[cfg(target_os = "linux")]

@@ -19,7 +19,7 @@ struct Sdk {
     exporter: InMemoryMetricExporter,
 }
 
-/// What was measured under one set of attributes: how often, and the sum.
+/// The measurements under one set of attributes: how many, and their sum.
 #[derive(Clone, Debug, PartialEq)]
 struct Point {
     count: u64,

@@ -1,4 +1,5 @@
-//! What observers are told: in what order, how it adds up, and what becomes of bad ones.
+//! The events that observers receive: their order, their sums, and what observers that panic or
+//! block do.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -210,7 +210,7 @@ async fn password_is_wanted(proxy: &Running, protocol: &str, wrong: u16, origins
         assert!(text.contains("user:password@") && !text.contains("other-secret"), "{text}");
         // The body of the refusal, which names the program.
         assert!(text.contains("<!DOCTYPE html") || text.contains("<?xml"), "{text}");
-        // What a proxy reads by itself, it answers by itself.
+        // A request of http is read, and refused, by the proxy itself.
         let response = client.get(origins.plain.url("/")).send().await.expect("a response");
         assert_eq!(response.status(), status);
     }

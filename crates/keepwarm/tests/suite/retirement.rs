@@ -38,7 +38,7 @@ async fn close_idle_lets_exchanges_end() {
     assert_eq!(only(&client).closed_for(CloseReason::CloseIdle), 1);
     assert_eq!(old.ended().await, Ending::Fin);
 
-    // What is opened afterwards is kept.
+    // A connection that is opened afterwards is kept.
     let next = fetch(&client, &stage.url("/"));
     let mut new = stage.accept().await;
     new.serve("new").await;

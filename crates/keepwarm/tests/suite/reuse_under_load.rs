@@ -72,7 +72,7 @@ async fn bursts_open_no_more_than_the_largest() {
     let client = Client::new();
     for size in [1, 60, 7, 80, 80, 33, 80, 2] {
         load(&client, &server.url("/"), size, 1).await;
-        // What is still being dialled is for the next burst.
+        // A dial that is still under way serves the next burst.
         let stats = only(&client);
         assert_eq!((stats.active, stats.waiting, stats.closed()), (0, 0, 0), "{stats:?}");
     }

@@ -1,4 +1,4 @@
-//! What several topics need.
+//! Helpers that several topics need.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -39,7 +39,7 @@ pub(crate) fn poll_once(request: &mut ByHand) -> Poll<Result<Response>> {
     request.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// What a task returned, which did not hang and did not panic.
+/// Returns a task's result, once it has neither hung nor panicked.
 pub(crate) async fn done<T>(task: JoinHandle<T>) -> T {
     within("a task", task).await.expect("no panic")
 }

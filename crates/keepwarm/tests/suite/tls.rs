@@ -76,7 +76,7 @@ impl Authority {
     }
 }
 
-/// What a server does once it has read a request.
+/// The action of a server once it has read a request.
 #[derive(Clone, Copy)]
 enum Then {
     Serve,

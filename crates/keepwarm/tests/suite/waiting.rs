@@ -1,4 +1,4 @@
-//! Who is served first, by what, and what the gauges say meanwhile.
+//! The order in which waiters are served, by which connections, and the gauges meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

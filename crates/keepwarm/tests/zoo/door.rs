@@ -82,7 +82,7 @@ impl Doors {
         self.turns.acquire().await.expect("it is never closed")
     }
 
-    /// What a client gives an animal that would keep it waiting for ever.
+    /// The time a client gives an animal that would keep it waiting for ever.
     pub(crate) fn impatience(&self) -> Duration {
         let quick = matches!(self.via, Via::Tcp | Via::Forward | Via::Featured);
         Duration::from_millis(if quick { 300 } else { 1_500 })
@@ -129,7 +129,7 @@ impl Doors {
         builder.build().expect("good settings")
     }
 
-    /// What becomes of the exchange, this way.
+    /// The expected outcome of the exchange on this way to the server.
     pub(crate) fn expected<'a>(&self, animal: &'a Animal) -> &'a Expect {
         let ended_by_fin = animal.name.ends_with("ends a body without length");
         if self.via == Via::CutTls && ended_by_fin { &Expect::Fails } else { &animal.expect }

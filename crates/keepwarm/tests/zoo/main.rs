@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use door::{Door, Doors, Via};
 
-/// What it gives the others: more than they take on a busy machine.
+/// The time it gives the other animals: more than they take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All visits of a test together.
@@ -220,8 +220,8 @@ async fn tls_exchange_hurts_no_other() {
     visit_all(Met::Warm, Via::Tls).await;
 }
 
-/// What ends without notice may have been cut by somebody else, so a body that ends with its
-/// connection is an error then (RFC 9112, 9.8).
+/// TLS that ends without close_notify may have been cut by an attacker, so a body that ends with
+/// its connection is an error then (RFC 9112, 9.8).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_tls_exchange_hurts_no_other() {
     visit_all(Met::Cold, Via::CutTls).await;

@@ -1,4 +1,4 @@
-//! What real Go makes of the same zoo. Every animal on which Go's `net/http` and this client differ
+//! Real Go in the same zoo. Every animal on which Go's `net/http` and this client differ
 //! must be argued in `docs/differences-from-go.md`, by its name.
 //!
 //! Needs `go` in the PATH, or named by `KEEPWARM_GO`; without it the test says so and passes:
@@ -23,7 +23,7 @@ const HERE: &str = env!("CARGO_MANIFEST_DIR");
 /// A status and a body, or nothing.
 type Reply = Option<(u16, String)>;
 
-/// What a client came to.
+/// The outcome of one visit by a client.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     reply: Reply,
@@ -166,7 +166,7 @@ async fn every_difference_from_go_is_argued() {
                 };
                 let (ours, go) = (ours.visit(index, animal).await, go.visit(index, animal).await);
                 assert!(ours.unhurt, "{:?}: {ours:?}", animal.name);
-                // What two runs of one client may tell differently is no difference of clients.
+                // A reply that varies between runs of one client is no difference of clients.
                 let a_race = animal.name.starts_with("RST")
                     || animal.name.ends_with("after accept")
                     || animal.name == "a response before the request";

@@ -1,4 +1,5 @@
-//! Who closed first: a lone socket off loopback (4), reasons of resets (5), and FINs that cross (16).
+//! The side that closed first: a lone socket off loopback (4), reasons of resets (5), and FINs that
+//! cross (16).
 
 use keepwarm_testkit::wire::Conditions;
 

@@ -1,4 +1,4 @@
-//! What is healthy (1), how many requests a connection carried (2), and requests without an answer
+//! A healthy pool (1), how many requests a connection carried (2), and requests without an answer
 //! (3 and 7).
 
 use crate::situation::{BASE, Requests, Side, Situation, client, far, lossy, near, server};

@@ -2,7 +2,7 @@
 //!
 //! This file has the inputs, one method each. `feed` has the only way to the pool: it feeds an
 //! input under the lock, and performs the effects after it. `events` records effects for observers.
-//! What an exchange does with a granted connection is not known here.
+//! Nothing here knows what an exchange does with a granted connection.
 
 mod addresses;
 mod events;
