@@ -8,20 +8,20 @@ use crate::reader::{Read, Reader};
 use crate::{Code, FIRST_WINDOW, MAX_BLOCK, MAX_STREAM, MAX_WINDOW, Refusal, frame};
 
 /// The window for responses, of a stream and of the connection. Content is counted and dropped, so a
-/// window costs no memory; half of it is given back at once when it is used up.
+/// large window costs no memory. WINDOW_UPDATE fills it up again each time half of it is used.
 const WINDOW: i64 = (1 << 30) - 1;
 
 /// The most bytes of answers (SETTINGS and PING with ACK, WINDOW_UPDATE) that wait to be written.
 const MAX_ANSWERS: usize = 64 * 1024;
 
-/// Streams that a connection may open before its server has said how many (RFC 9113 recommends a
-/// limit of 100 or more to servers, and allows 0).
+/// Streams that a connection may open before its server's SETTINGS have come. (RFC 9113 recommends
+/// a limit of 100 or more to servers, and allows 0.)
 const BEFORE_SETTINGS: u32 = 1;
 
-/// What a peer has said that its streams have to know.
+/// A frame of the peer, as far as the owner of the streams has to act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A frame that needs nothing of the caller: it has its answer, or means nothing here.
+    /// A frame that needs no action of the caller: its answer is written, or a load ignores it.
     Nothing,
     /// The peer's settings: the window of every open stream changes by `window`.
     Settings {
@@ -83,7 +83,8 @@ impl Inflow {
     /// The window of a new stream.
     pub const STREAM: Self = Self { left: WINDOW };
 
-    /// Counts received bytes. Returns by how much the window is to grow again, if half of it is used.
+    /// Counts received bytes. Returns the bytes to announce by WINDOW_UPDATE, once half of the
+    /// window is used.
     ///
     /// # Errors
     ///
@@ -206,13 +207,13 @@ impl Connection {
         self.reader.advance();
     }
 
-    /// Says that a frame has brought a response forward.
+    /// Notes that the last frame advanced a response: idle frames are counted from 0 again.
     #[inline]
     pub fn advance(&mut self) {
         self.reader.advance();
     }
 
-    /// Says that all answers are written.
+    /// Notes that all answers are written.
     #[inline]
     pub fn flushed(&mut self) {
         self.state.answers = 0;
@@ -333,7 +334,7 @@ impl State {
         if self.answers > MAX_ANSWERS { Err(Refusal::Unread) } else { Ok(()) }
     }
 
-    /// Takes the peer's settings. Returns by how much the window of every open stream changes.
+    /// Takes the peer's settings. Returns the change of every open stream's window.
     fn settings(&mut self, payload: &[u8]) -> Result<i64, Refusal> {
         let before = self.stream_window;
         if !self.has_settings {

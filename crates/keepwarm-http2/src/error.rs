@@ -15,7 +15,7 @@ impl Code {
     pub const FLOW_CONTROL_ERROR: Self = Self(3);
     /// A frame came for a stream that has ended.
     pub const STREAM_CLOSED: Self = Self(5);
-    /// A frame has a size that it cannot have.
+    /// A frame has a size that its type does not allow.
     pub const FRAME_SIZE_ERROR: Self = Self(6);
     /// The stream was refused before any processing.
     pub const REFUSED_STREAM: Self = Self(7);
@@ -69,9 +69,10 @@ pub enum Refusal {
     FrameSize,
     /// A frame stands on a stream where its type cannot stand, or pads more than it has.
     Malformed,
-    /// A frame came between the parts of a block of fields, or a part without a beginning.
+    /// A frame came between the parts of a block of fields, or a CONTINUATION without HEADERS
+    /// before it.
     Continuation,
-    /// A setting has a value that it cannot have.
+    /// A setting has a value that RFC 9113, 6.5.2, does not allow.
     Setting,
     /// PUSH_PROMISE, although pushes are off.
     Push,
@@ -79,11 +80,11 @@ pub enum Refusal {
     IdleStream,
     /// A window grew beyond 2^31-1 bytes, or was exceeded.
     Window,
-    /// A window was to grow by nothing.
+    /// A WINDOW_UPDATE of 0 bytes.
     EmptyUpdate,
     /// A block of fields cannot be decoded, or refers to a table of fields that has size 0.
     Compression,
-    /// A block of fields is so large that no more of it is passed over.
+    /// A block of fields is longer than the 1 MiB that are read and thrown away.
     EndlessBlock,
     /// Too many frames in a row bring no response forward.
     Flood,
@@ -92,7 +93,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the code that says this to the peer.
+    /// Returns the error code that tells the peer of this refusal.
     #[must_use]
     pub fn code(self) -> Code {
         match self {

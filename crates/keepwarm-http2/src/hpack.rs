@@ -139,7 +139,7 @@ impl Field<'_> {
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
-    /// A change of the table's size may come before the first field only (RFC 7541, 4.2).
+    /// True once a field was read: no change of the table's size may follow (RFC 7541, 4.2).
     begun: bool,
 }
 
@@ -161,7 +161,7 @@ impl<'a> Fields<'a> {
             let size = self.integer(5)?;
             return (size == 0 && !self.begun).then_some(None);
         }
-        // Whether a table would take the literal does not matter to a table of size 0.
+        // A table of size 0 stores no literal, whether the literal asks for it or not.
         let index = self.integer(if first & 0x40 != 0 { 6 } else { 4 })?;
         let name = match index {
             0 => Name::Literal(self.text()?),

@@ -28,7 +28,7 @@ struct Table {
     first: [u32; LONGEST + 1],
     /// The number of codes of each length.
     count: [u16; LONGEST + 1],
-    /// The place in `symbols` of the first code of each length.
+    /// Index in `symbols` of the first code of each length.
     place: [u16; LONGEST + 1],
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn decode(text: &[u8], limit: usize, out: &mut Vec<u8>) -> Option<()>
             }
         }
     }
-    // What is left is padding: fewer than eight bits, all of them ones.
+    // The remaining bits are padding: fewer than eight, all of them ones.
     (length < 8 && code == (1 << length) - 1).then_some(())
 }
 

@@ -9,17 +9,18 @@ use crate::{Code, MAX_FRAME, Refusal};
 /// The largest block of fields that is read, in bytes. A larger one fails its stream.
 pub const MAX_BLOCK: usize = 64 * 1024;
 
-/// The most bytes of one block of fields that are passed over. A larger one ends the connection.
+/// The most bytes of one block of fields that are read and thrown away. A longer block ends the
+/// connection.
 pub const MAX_PASSED_OVER: usize = 1024 * 1024;
 
 /// The most parts of a block of fields.
 const MAX_PARTS: u32 = 1024;
 
-/// The most frames in a row that bring no response forward: PING, SETTINGS, PRIORITY, empty DATA,
+/// The most frames in a row that advance no response: PING, SETTINGS, PRIORITY, empty DATA,
 /// and frames of streams that have ended.
 pub const MAX_IDLE_FRAMES: u32 = 10_000;
 
-/// What a frame says.
+/// A frame, parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read<'a> {
     /// The payload of a SETTINGS frame without ACK.
@@ -45,7 +46,7 @@ pub(crate) enum Read<'a> {
         block: Option<&'a [u8]>,
         is_last: bool,
     },
-    /// A piece of a DATA frame. `flow` counts its padding too.
+    /// A piece of a DATA frame. `flow` is its count against the windows: padding included.
     Data {
         stream: u32,
         bytes: &'a [u8],
@@ -63,17 +64,17 @@ struct Open {
     length: usize,
 }
 
-/// A DATA frame on its way.
+/// A DATA frame of which a part has come.
 #[derive(Debug, Clone, Copy)]
 struct Data {
     frame: Frame,
     /// Bytes of the payload that have not come.
     left: usize,
-    /// Of these, bytes of padding; `None` before the byte that says it.
+    /// Of these, bytes of padding; `None` before the byte with the length of the padding has come.
     padding: Option<usize>,
 }
 
-/// What is left of a frame to be understood: owns no bytes.
+/// A parsed frame that borrows nothing: its bytes are looked up by range afterwards.
 #[derive(Debug, Clone, Copy)]
 enum Found {
     Nothing,
@@ -121,7 +122,7 @@ pub(crate) struct Reader {
     is_spent: bool,
     blocks: Blocks,
     has_begun: bool,
-    /// Frames since one brought a response forward.
+    /// Frames since the last one that advanced a response.
     idle: u32,
 }
 
@@ -133,13 +134,13 @@ struct Blocks {
 }
 
 impl Reader {
-    /// Says that a frame has brought a response forward.
+    /// Notes that the last frame advanced a response.
     #[inline]
     pub(crate) fn advance(&mut self) {
         self.idle = 0;
     }
 
-    /// Returns what the next frame says, and takes its bytes from `bytes`; `None` if they end first.
+    /// Parses the next frame, and takes its bytes from `bytes`; `None` if they end first.
     #[inline]
     pub(crate) fn next<'a, 'b: 'a>(
         &'a mut self,

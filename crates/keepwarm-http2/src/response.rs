@@ -59,14 +59,14 @@ impl fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
-/// Fields of a block that have a meaning for the account.
+/// Fields of a block that have a meaning for the counts.
 #[derive(Debug, Default)]
 struct Head {
     status: Option<u16>,
     length: Option<u64>,
 }
 
-/// The response of one stream on its way.
+/// A response whose end has not come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Response {
     is_head_request: bool,
@@ -155,7 +155,8 @@ impl Response {
     }
 }
 
-/// Reads what the account needs of a block, and refuses fields that cannot stand there.
+/// Reads the fields of a block that the counts need, and refuses those that HTTP/2 does not allow
+/// there.
 fn read_head(block: &[u8], in_trailers: bool) -> Result<Head, Fault> {
     let mut head = Head::default();
     let mut has_fields = false;
@@ -163,7 +164,8 @@ fn read_head(block: &[u8], in_trailers: bool) -> Result<Head, Fault> {
     for field in Fields::of(block) {
         let field = field.map_err(|_| Fault::Compression)?;
         if fault.is_some() {
-            // A block that cannot be decoded is worse, so the rest is walked through.
+            // An undecodable rest ends the whole connection, which is worse: so it is decoded to
+            // its end.
             continue;
         }
         let kind = kind_of(&field)?;
@@ -192,7 +194,7 @@ fn read_head(block: &[u8], in_trailers: bool) -> Result<Head, Fault> {
     fault.map_or(Ok(head), Err)
 }
 
-/// What a field means to the account.
+/// Meaning of a field for the counts.
 enum Kind {
     Status,
     Length,
@@ -269,7 +271,8 @@ fn length_of(field: &Field<'_>) -> Option<u64> {
     }
 }
 
-/// Decodes a short value. A longer one than any number has is cut to be refused as none.
+/// Decodes a short value. One that is longer than any number becomes empty text, which is no
+/// number.
 fn digits_of(field: &Field<'_>) -> Option<Vec<u8>> {
     let mut digits = Vec::new();
     if field.value.len() > LONGEST_NAME {

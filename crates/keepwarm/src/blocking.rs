@@ -87,7 +87,7 @@ impl Runtime {
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("keepwarm-blocking".to_owned());
-        // A sender that is dropped says the same.
+        // Ends when `end` is dropped.
         let thread = thread.spawn(move || drop(runtime.block_on(ended)));
         Ok(Self { handle, end: Some(end), thread: Some(thread.map_err(failed)?) })
     }
@@ -107,9 +107,9 @@ impl Runtime {
 /// Returns true where blocking would hold up a runtime's tasks: in the poll of a future, and not on
 /// the threads of `spawn_blocking` or within `block_in_place`, which have a runtime too.
 ///
-/// tokio gives the poll of a task, and of the future of `block_on`, a budget of operations (128), and
-/// code that may block none. So a future that only uses it up ends the budget in the one, and never
-/// in the other.
+/// tokio gives each poll of a task, and of the future of `block_on`, a budget of 128 operations.
+/// Code that may block has no budget. So a future that only consumes budget becomes pending in the
+/// first case, and never in the second.
 fn is_async_code() -> bool {
     const MORE_THAN_A_BUDGET: usize = 256;
     let used = || {
@@ -126,7 +126,7 @@ impl Drop for Runtime {
             && thread.thread().id() != std::thread::current().id()
             && Handle::try_current().is_err()
         {
-            // It panics for no reason of ours.
+            // A panic of that thread is not this drop's to report.
             drop(thread.join());
         }
     }
@@ -273,7 +273,7 @@ impl RequestBuilder {
         self.with(|request| request.timeout(timeout))
     }
 
-    /// Sets the time for which no byte may pass.
+    /// Sets the longest time without a byte in either direction.
     pub fn stall_timeout(self, timeout: Duration) -> Self {
         self.with(|request| request.stall_timeout(timeout))
     }

@@ -69,7 +69,7 @@ enum PartSource {
         path: PathBuf,
         length: u64,
     },
-    /// Under a lock, since a body is not shared by threads.
+    /// Under a lock, because a body is not `Sync`.
     Body(Mutex<Body>),
 }
 
@@ -112,9 +112,9 @@ impl Part {
         Self::of(PartSource::Bytes(bytes.into()))
     }
 
-    /// Makes a part of a file, which is read while the form is sent. Its name is the file's name, and
-    /// its length is that of now: a file that becomes shorter fails the request, and of one that
-    /// becomes longer the first bytes are sent.
+    /// Makes a part of a file, which is read while the form is sent. Its name is the file's name,
+    /// and its length is taken now: if the file becomes shorter, the request fails; if it becomes
+    /// longer, only that many bytes are sent.
     ///
     /// # Errors
     ///
@@ -133,8 +133,8 @@ impl Part {
         Ok(Self { file_name: name, ..part })
     }
 
-    /// Makes a part of a body. Of unknown length, it has the form sent in chunks, which some servers
-    /// refuse (411).
+    /// Makes a part of a body. If its length is unknown, the form is sent in chunks, which some
+    /// servers refuse (411).
     #[must_use]
     pub fn body(body: impl Into<Body>) -> Self {
         Self::of(PartSource::Body(Mutex::new(body.into())))

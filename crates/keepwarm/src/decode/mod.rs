@@ -20,7 +20,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::HeaderValue;
 
-/// Bytes that one step makes, about. A block of zstd is twice that.
+/// About the number of bytes that one step decodes. A block of zstd has twice as many.
 pub(crate) const PIECE: usize = 64 << 10;
 
 /// A coding that is undone.

@@ -1,6 +1,6 @@
 //! Zstandard (RFC 8878) in any number of frames, with windows of at most 8 MiB (RFC 9659).
 //!
-//! Owns where a frame and a block end; what a block means is `ruzstd`'s.
+//! Owns the bounds of frames and blocks; `ruzstd` decodes a block.
 
 use bytes::{Buf as _, Bytes};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -16,7 +16,7 @@ const BROKEN: Malformed = Malformed("the zstd data is malformed, or its window h
 enum FramePart {
     /// The head of a frame.
     Frame,
-    /// A skippable frame has so many bytes left.
+    /// A skippable frame, and its remaining bytes.
     Skipped(usize),
     /// A block of a frame, which has a check sum behind its last one.
     Block { has_check: bool },
@@ -37,8 +37,8 @@ impl Zstd {
         Self { decoder, part: FramePart::Frame, held: Vec::new(), frames: 0 }
     }
 
-    /// Returns how many bytes the next part has, as far as that is known from these: `Err` with the
-    /// number that tells.
+    /// Returns the length of the next part; the inner `Err` is the number of bytes that have to
+    /// come before it is known.
     fn wanted(&self) -> Result<Result<usize, usize>, Malformed> {
         let held = &self.held;
         Ok(match &self.part {

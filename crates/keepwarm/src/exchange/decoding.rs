@@ -63,7 +63,7 @@ impl Decoding {
         self.input = data;
     }
 
-    /// Makes a piece; `None` if more input is needed.
+    /// Decodes a piece; `None` if more input is needed.
     pub(super) fn step(&mut self) -> Result<Option<Bytes>, Error> {
         let mut out = Vec::new();
         let failed = |why| {
@@ -84,7 +84,7 @@ impl Decoding {
     /// Notes the end of the wire.
     pub(super) fn end(&mut self) -> Result<(), Error> {
         self.state = DecodingState::WireEnded;
-        // Some servers name a coding of a body that they leave empty.
+        // Some servers send Content-Encoding with an empty body.
         if self.given == 0 || self.decoder.may_end() {
             return Ok(());
         }

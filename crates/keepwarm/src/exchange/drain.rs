@@ -29,11 +29,11 @@ const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
 /// Rest of a response that is being drained.
 struct Rest {
     lease: Lease,
-    /// Bytes of the connection up to which it is drained.
+    /// Count of the connection's received bytes at which draining stops.
     end: u64,
-    /// The response is complete; the end of the request is missing.
+    /// True once the response is complete, while the end of the request is still to be sent.
     complete: bool,
-    /// True if the caller had this body, and left it unread.
+    /// True if the caller was given this body, and left it unread.
     was_given: bool,
 }
 

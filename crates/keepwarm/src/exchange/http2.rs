@@ -1,7 +1,7 @@
 //! One attempt on a stream of an HTTP/2 connection, and the body that comes by it.
 //!
-//! Knows what a request looks like in HTTP/2, when it goes again, and what becomes of a stream that
-//! is given up: its place is kept until the server has provably seen that.
+//! Knows what a request looks like in HTTP/2, when it is sent again, and how a stream is given
+//! up: its place is kept until the server has provably seen the reset.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -85,11 +85,11 @@ pub(super) struct StreamAttempt {
     header_timer: Option<Deadline>,
     stall: StallWatch,
     listener: Option<InterimListener>,
-    /// Bytes that were heard of the server before the request.
+    /// Bytes received from the server before the request.
     heard: u64,
 }
 
-/// Makes the request as HTTP/2 has it.
+/// Makes the request in the form of HTTP/2.
 fn request(
     origin: &Origin,
     outgoing: &Outgoing,
@@ -129,7 +129,7 @@ fn request(
         && own.authority().is_some_and(|authority| authority.as_str() == host)
         && target.starts_with('/');
     let uri = if is_as_asked {
-        // Shared, and not parsed once more.
+        // Cloned, not parsed again.
         own.clone()
     } else {
         let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
@@ -143,7 +143,7 @@ fn request(
     Ok(request)
 }
 
-/// Sends a request on a stream. The inner `Err`: the connection takes none.
+/// Sends a request on a stream. The inner `Err`: the connection takes no request.
 pub(super) fn begin(
     origin: &Origin,
     mut lease: StreamLease,
@@ -212,7 +212,7 @@ impl StreamAttempt {
         Poll::Pending
     }
 
-    /// Takes what came of it.
+    /// Turns the result of the poll into an outcome.
     pub(super) fn conclude(
         self,
         outcome: Result<Result<http::Response<()>, StreamFailure>>,
@@ -376,7 +376,7 @@ fn poll_rest(flight: &mut InFlight, read: &mut u64, cx: &mut Context<'_>) -> Pol
     }
 }
 
-/// Gives an upload that outlives its response a moment.
+/// Gives an upload that outlives its response a short time to end.
 fn rest_of_upload(mut flight: InFlight) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
@@ -409,7 +409,7 @@ pub(super) fn error_of(failure: StreamFailure, stage: Stage) -> Error {
     }
 }
 
-/// How a connection ended on which a request failed like this.
+/// Returns reason and closer for a connection on which a request failed in this way.
 const fn end_of(failure: &StreamFailure) -> (CloseReason, Closer) {
     match failure {
         StreamFailure::Cut(_) | StreamFailure::Unsent => {

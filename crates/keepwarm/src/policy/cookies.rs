@@ -1,7 +1,8 @@
 //! Cookies: the store that a client asks at each hop, and a jar for it.
 //!
 //! Owns the trait, and the rules of RFC 6265bis that `cookie_store` leaves to its caller: public
-//! suffixes, prefixes, secure origins, sizes, numbers, order, lifetimes, and what its parser breaks.
+//! suffixes, prefixes, secure origins, sizes, numbers, order, lifetimes, and the mending of what
+//! its parser breaks.
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 //! proxies, cookies.
 //!
 //! Owns settings and pure rules. Opens no connection and reads no response. A client or a request
-//! that uses none of it pays one branch: each set is one optional box.
+//! that sets none of these pays one branch: all its settings are one optional box.
 
 pub(crate) mod cookies;
 pub(crate) mod proxy;
@@ -28,7 +28,7 @@ pub(crate) struct ClientPolicy {
     pub(crate) redirect: Option<RedirectPolicy>,
     /// Content codings that are asked for and undone.
     pub(crate) codings: Codings,
-    /// Set if it was set: the limit on a decompressed body, if any.
+    /// The caller's limit on a decompressed body: `None` if not set, `Some(None)` for no limit.
     pub(crate) max_decompressed: Option<Option<u64>>,
     /// Rules of proxies; the first that names one counts.
     pub(crate) proxies: Vec<Proxy>,

@@ -231,7 +231,7 @@ enum Rule {
     All(Arc<ProxyServer>),
     Only(Scheme, Arc<ProxyServer>),
     Custom(Arc<ChooseFn>),
-    /// `HTTP_PROXY` in a CGI program, where any client can set it.
+    /// `HTTP_PROXY` in a CGI program, where any HTTP client can set it by a header `Proxy`.
     RefusedHttp,
 }
 

@@ -10,8 +10,8 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::error::BoxError;
 
-/// A choice of the redirects that are followed: at most so many, and those that a function of the
-/// caller's lets through. Go: `Client.CheckRedirect`. reqwest: `redirect::Policy`.
+/// The redirects that are followed: at most a number of them, and those that a function of the
+/// caller allows. Go: `Client.CheckRedirect`. reqwest: `redirect::Policy`.
 ///
 /// Set for a client by [`redirect_policy`](crate::ClientBuilder::redirect_policy), for one request by
 /// [`redirect`](crate::RequestBuilder::redirect).
@@ -60,7 +60,7 @@ impl fmt::Debug for Judge {
 }
 
 impl RedirectPolicy {
-    /// Follows at most so many redirects. With zero the first redirect is the response.
+    /// Follows at most this number of redirects. With zero the first redirect is the response.
     #[must_use]
     pub const fn limited(limit: u32) -> Self {
         Self { limit: Some(limit), judge: None }

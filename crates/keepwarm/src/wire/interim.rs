@@ -53,7 +53,7 @@ impl Expectation {
         Self { limit, timer: None }
     }
 
-    /// Returns true once the time is over, and lets the body go then.
+    /// Returns true once the time is over; the body is then sent without `100 Continue`.
     pub(crate) fn poll_over(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> bool {
         if !connection.has_flushed() || !connection.is_held() {
             return false;

@@ -19,7 +19,7 @@ use crate::error::BoxError;
 /// Data of at most this size is copied behind the head, where a second slice would cost the kernel
 /// more than the copy.
 const COPIED: usize = 1 << 10;
-/// Bytes beyond which no other frame is taken before some have been written.
+/// Limit on buffered bytes: no further frame is taken from the body until some of them are written.
 const MAX_BUFFERED: usize = 16 << 10;
 /// Writes of one poll. A peer as fast as this client would otherwise keep the worker.
 const MAX_WRITES: usize = 32;

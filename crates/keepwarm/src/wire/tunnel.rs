@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::origin_key::OriginKey;
 use crate::policy::proxy::{ProxyProtocol, ProxyServer};
 
-/// Bytes of a refusal's body that its error tells.
+/// Bytes of a refusal's body that are shown in the error.
 const MAX_TOLD: usize = 1 << 10;
 
 /// Has the proxy pass bytes to an origin.
@@ -78,7 +78,7 @@ async fn connect(mut stream: Stream, server: &ProxyServer, origin: &OriginKey) -
     let mut read = BytesMut::new();
     let head = read_head(&mut stream, &mut decoder, &mut read, server).await?;
     if head.status.is_success() {
-        // A server that speaks first may be heard together with the head.
+        // A server that sends first may have its bytes read together with the proxy's head.
         return Ok(if read.is_empty() {
             stream
         } else {

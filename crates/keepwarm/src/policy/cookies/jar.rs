@@ -27,8 +27,8 @@ const IN_ALL: usize = 3300;
 /// `__Secure-`; none for a public suffix such as `co.uk`.
 ///
 /// At most 180 cookies a domain and 3,300 in all, see [`with_limits`](Self::with_limits): beyond it
-/// expired ones go, then of a domain those that are not `Secure`, and then the oldest. A cookie of more
-/// than 4 KiB (name and value) is not stored, and none lives longer than 400 days.
+/// expired ones are removed, then those of the domain that are not `Secure`, then the oldest. A
+/// cookie of more than 4 KiB (name and value) is not stored, and none lives longer than 400 days.
 /// An origin is trusted with `Secure` cookies if it is https, or `localhost` or a loopback address.
 ///
 /// ```no_run

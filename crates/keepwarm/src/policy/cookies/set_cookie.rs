@@ -3,7 +3,7 @@
 //! Owns what its parser breaks: cookies without a name, dates in other forms than HTTP's, attributes
 //! beyond 1 KiB, an empty `Max-Age`, and a `Domain` that is given twice.
 
-/// Limit on the bytes of an attribute's value, which is passed over beyond it (5.6).
+/// Limit on the bytes of an attribute's value. An attribute with a longer one is ignored (5.6).
 const MAX_ATTRIBUTE: usize = 1024;
 
 /// A `Set-Cookie` for the parser.
@@ -90,11 +90,11 @@ fn cookie_date(text: &str) -> Option<String> {
     let is_date =
         (1..=31).contains(&day) && year >= 1601 && hour < 24 && minute < 60 && second < 60;
     let month = MONTHS[month];
-    // The parser does not hold the day of the week against the date.
+    // The parser ignores the day of the week.
     is_date.then(|| format!("Mon, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT"))
 }
 
-/// Returns the number at the start, if it has so many digits.
+/// Returns the number at the start, if its count of digits is in `digits`.
 fn leading_number(token: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u32> {
     let length = token.bytes().take_while(u8::is_ascii_digit).count();
     if digits.contains(&length) { token[..length].parse().ok() } else { None }

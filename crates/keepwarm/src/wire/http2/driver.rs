@@ -15,17 +15,18 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Http2, as_limit};
 
-/// Time after which a peer that does not answer a ping is doubted. After twice the time it is gone.
+/// Time after which a connection whose peer has not answered a ping is suspect. After twice the
+/// time it is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time that a connection without streams has for its GOAWAY.
+/// Time that a connection without streams has to write its GOAWAY.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A ping under way.
 struct AskedPing {
     since: Instant,
-    /// Bytes that were heard before it.
+    /// Bytes received before the ping was sent.
     heard: u64,
-    /// Leases of given-up streams, held until its answer.
+    /// Leases of given-up streams, held until the ping is answered.
     _held: Vec<Box<dyn Any + Send>>,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Driver {
     /// A ping under way.
     asked: Option<AskedPing>,
     alarm: Option<Pin<Box<Sleep>>>,
-    /// How the connection drains, once it does.
+    /// Reason and closer, once the connection drains.
     away: Option<(CloseReason, Closer)>,
     has_ended: bool,
 }
@@ -85,14 +86,14 @@ impl Driver {
         }
     }
 
-    /// Sends a ping that is wanted, and takes its answer. Returns true if the connection has to be
-    /// polled again.
+    /// Sends a ping if one is wanted, and takes the answer to the last one. Returns true if the
+    /// connection has to be polled again.
     fn ping(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(pings) = &mut self.pings else { return false };
         if self.asked.is_some()
             && let Poll::Ready(Ok(_)) = pings.poll_pong(cx)
         {
-            // Leases in there return outside of the lock.
+            // The leases held by the ping are returned here, outside of the lock.
             let answered = self.asked.take();
             self.alarm = None;
             drop(answered);
@@ -117,7 +118,8 @@ impl Driver {
         true
     }
 
-    /// Doubts a peer that does not answer, and gives it up after twice the time.
+    /// Makes the connection suspect when a ping has no answer in time, and gives it up after twice
+    /// the time.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(alarm) = &mut self.alarm {
             ready!(alarm.as_mut().poll(cx));
@@ -126,7 +128,7 @@ impl Driver {
             };
             let now = Instant::now();
             if self.http2.heard() != *heard {
-                // It says something else; its answer may stand behind that.
+                // Other bytes have come; the answer may follow them.
                 (*since, *heard) = (now, self.http2.heard());
             } else if now.duration_since(*since) >= 2 * PING_TIMEOUT {
                 return Poll::Ready(());

@@ -32,7 +32,7 @@ const MAX_REMEMBERED: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     table: hpack::Table,
-    /// Bytes left of a frame that passes.
+    /// Bytes still to come of a frame that is passed on unread.
     passing: usize,
     /// Bytes that wait for the rest of their frame, or of their block.
     held: Vec<u8>,
@@ -83,7 +83,8 @@ impl Guard {
         self.too_large.pop()
     }
 
-    /// Takes bytes of the peer. `None`: they pass as they are. Else what passes instead, now.
+    /// Takes bytes of the peer. `None`: they are passed on as they are; else the bytes to pass on
+    /// instead.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if self.is_off {
             return None;
@@ -164,7 +165,7 @@ impl Guard {
         }
     }
 
-    /// Takes bytes from the start of a frame on, or behind those that are held.
+    /// Takes bytes that begin a frame, or that continue the held ones.
     fn take_held(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
         let mut out = Vec::new();
@@ -178,7 +179,8 @@ impl Guard {
                 continue;
             }
             if !is_block(frame.kind) || frame.kind == PUSH_PROMISE || self.held.len() > MAX_HELD {
-                // Within a block, or of no use to this client: `h2` ends the connection.
+                // A frame within a block, a push, or a block that is too long: `h2` ends the
+                // connection.
                 return self.give_up(out);
             }
             if self.held.len() < self.at + whole {

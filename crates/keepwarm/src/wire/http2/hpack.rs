@@ -68,7 +68,7 @@ impl Default for Table {
 pub(super) struct SeenBlock {
     pub(super) is_malformed: bool,
     pub(super) is_too_large: bool,
-    /// A status beyond 1xx is in it.
+    /// True if the block has a status of 200 or more.
     pub(super) is_final: bool,
     size: usize,
 }

@@ -18,7 +18,7 @@ use crate::wire::stream::Stream;
 /// Limit on the streams that are noted for the size of their heads.
 const MAX_NOTED: usize = 1024;
 
-/// Signs of life of a peer.
+/// Reads and writes of a connection, as far as its streams and its driver ask about them.
 #[derive(Debug)]
 pub(super) struct Heard {
     begun: Instant,
@@ -27,11 +27,12 @@ pub(super) struct Heard {
     last: AtomicU64,
     is_http1: AtomicBool,
     peer_has_ended: AtomicBool,
-    /// The kernel took no more at the last write.
+    /// True if the kernel took no more bytes at the last write.
     is_blocked: AtomicBool,
-    /// Requests that wait for that to end; set together with `is_blocked`.
+    /// Wakers of requests that wait until the kernel takes more. `is_blocked` is cleared under this
+    /// lock.
     blocked: Mutex<Vec<Waker>>,
-    /// The peer left pings unanswered until its connection was given up.
+    /// True once the connection was given up, because the peer answered no ping.
     is_gone: AtomicBool,
     /// Streams whose response has a head beyond the limit.
     too_large: Mutex<Vec<u32>>,
@@ -76,7 +77,7 @@ impl Heard {
         found.is_some_and(|index| streams.swap_remove(index) == stream)
     }
 
-    /// Notes what came of a write.
+    /// Notes whether a write found the kernel's buffer full.
     fn wrote(&self, polled: &Poll<io::Result<usize>>) {
         match polled {
             Poll::Pending => self.is_blocked.store(true, Ordering::SeqCst),
@@ -85,12 +86,13 @@ impl Heard {
         }
     }
 
-    /// Returns true if what is handed over now would wait behind bytes that the kernel does not take.
+    /// Returns true if a request that is sent now would wait behind bytes that the kernel does not
+    /// accept.
     pub(super) fn is_blocked(&self) -> bool {
         self.is_blocked.load(Ordering::SeqCst)
     }
 
-    /// Lets the requests go on that wait for the kernel.
+    /// Wakes the requests that wait for the kernel.
     pub(super) fn unblock(&self) {
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_blocked.store(false, Ordering::SeqCst);
@@ -99,7 +101,7 @@ impl Heard {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready while the kernel takes what is written.
+    /// Ready while the kernel accepts further bytes.
     pub(super) fn poll_unblocked(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_blocked() {
             return Poll::Ready(());
@@ -158,7 +160,7 @@ impl Counted {
         Self { stream, heard, guard: Guard::default(), corrected: Bytes::new() }
     }
 
-    /// Shows the guard what was read. Returns true if it passes as it is.
+    /// Shows the guard the bytes that were read. Returns true if they can be passed on as they are.
     fn passes(&mut self, read: &[u8]) -> bool {
         let taken = self.guard.take(read);
         while let Some(stream) = self.guard.take_too_large() {

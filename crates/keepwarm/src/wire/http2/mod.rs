@@ -33,7 +33,7 @@ use super::peer::PeerFacts;
 use super::stream::Stream;
 use crate::error::{Error, Kind, Result, Stage};
 
-/// Window of one stream: what its peer may send ahead of the reader. Go's.
+/// Window of one stream: bytes that its peer may send ahead of the reader. The same as Go's.
 const STREAM_WINDOW: u32 = 4 << 20;
 /// Limit on the header list of a response, by the count of RFC 9113, 6.5.2.
 const MAX_HEADER_LIST: u32 = 1 << 20;
@@ -43,12 +43,12 @@ const NO_SETTINGS: usize = usize::MAX - 1;
 /// (200 in 30 s).
 const MAX_RESETS: usize = 100;
 const RESET_SPAN: Duration = Duration::from_secs(30);
-/// Silence after which the next request asks the peer for a sign of life.
+/// Silence of the peer after which the next request sends a ping beside it.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Parts of the pool that a connection speaks to.
 pub(crate) trait Listener: Send + Sync {
-    /// The peer allows so many streams from now on.
+    /// The peer allows `streams` streams at once from now on.
     fn resized(&self, streams: u32);
     /// The connection takes no new request.
     fn draining(&self, reason: CloseReason, closer: Closer);
@@ -197,7 +197,7 @@ impl Http2 {
     }
 
     /// Returns a handle to send one request with; `None` if the connection is closed. After a long
-    /// silence the peer is asked for a sign of life beside it.
+    /// silence of the peer, a ping is sent beside it.
     fn sender(&self) -> Option<SendRequest<Bytes>> {
         let mut state = self.lock();
         if self.heard.silent_for() >= SILENCE {
@@ -207,7 +207,7 @@ impl Http2 {
     }
 
     /// Holds something for a stream that was given up, until the peer has provably seen the reset.
-    /// A connection on which many were is drained.
+    /// After many of them the connection is drained.
     pub(crate) fn give_up(&self, held: Box<dyn Any + Send>) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -229,8 +229,8 @@ impl Http2 {
         }
     }
 
-    /// Asks the peer for a sign of life, because a request had none: until it comes the connection
-    /// is suspect.
+    /// Sends a ping, because a request has heard nothing of the peer: the connection is suspect
+    /// until the peer is heard.
     pub(crate) fn doubt(&self) {
         let mut state = self.lock();
         let is_new = !std::mem::replace(&mut state.is_doubted, true);

@@ -14,8 +14,8 @@ const HEEDED: u8 = 0;
 const MUTED: u8 = 1;
 const MUTED_AND_WOKEN: u8 = 2;
 
-/// Waker that `h2` and the kernel's readiness have: wakes the task, unless a request that polls the
-/// connection itself has muted it.
+/// Waker that `h2` and the runtime's readiness events call: wakes the task, unless a request that
+/// polls the connection itself has muted it.
 pub(super) struct TaskWaker {
     state: AtomicU8,
     task: Mutex<Option<Waker>>,
@@ -92,7 +92,7 @@ impl SharedConnection {
         Self { polled: Mutex::new(Some(Polled { connection, result: None })), task, waker }
     }
 
-    /// Moves its bytes, for the task.
+    /// Reads and writes what the socket allows, for the task.
     pub(super) fn poll(&self) -> Option<Seen> {
         let mut polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
         let polled = polled.as_mut()?;
@@ -101,8 +101,9 @@ impl SharedConnection {
         Some(Seen { streams, result: polled.result.take() })
     }
 
-    /// Hands something to the connection, and lets it leave at once instead of by the task. If the
-    /// task is at work, that does it. `heard` counts what was read: the task looks at that.
+    /// Runs `hand_over`, which gives `h2` something to send, and writes it at once instead of
+    /// waking the task. If the task holds the connection, the task writes it. `heard` counts the
+    /// bytes received: if some came meanwhile, the task is woken for them.
     pub(super) fn hand_over<T>(&self, heard: impl Fn() -> u64, hand_over: impl FnOnce() -> T) -> T {
         let Ok(mut polled) = self.polled.try_lock() else { return hand_over() };
         let Some(connection) = polled.as_mut() else { return hand_over() };

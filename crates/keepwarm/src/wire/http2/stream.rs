@@ -42,7 +42,7 @@ pub(crate) enum StreamFailure {
     Body(BoxError),
 }
 
-/// Cause of requests on a connection whose peer has not answered a ping.
+/// Cause of the errors of requests on a connection whose peer has not answered a ping.
 const GONE: &str = "the server answered nothing for 10 s, not even a ping";
 
 impl StreamFailure {
@@ -81,8 +81,8 @@ struct StreamUpload {
     waits_for_peer: bool,
 }
 
-/// A request that waits for the kernel to take what stands before it: so it is never sent if its
-/// caller goes.
+/// A request that waits until the kernel has accepted the bytes before it. If its caller drops it
+/// meanwhile, it is never sent.
 struct Unsent {
     request: http::Request<()>,
     is_held: bool,
@@ -98,10 +98,10 @@ pub(crate) struct Http2Stream {
     upload: Option<StreamUpload>,
     /// The task that sends the rest of the body once the head of the response has come.
     background: Option<JoinHandle<()>>,
-    /// Bytes of the body that the head announces and that have not come.
+    /// Bytes of the announced body length that have not come.
     left: Option<u64>,
     is_head_request: bool,
-    /// Steps forward: bytes and heads, in either direction.
+    /// Count of progress, by which a stall is noticed: bytes and heads, in either direction.
     progress: u64,
     written: u64,
     http2: Arc<Http2>,
@@ -114,9 +114,9 @@ impl fmt::Debug for Http2Stream {
 }
 
 impl Http2 {
-    /// Hands a request over, or lets it wait while the kernel takes no more. `Err` if the connection
-    /// takes none: the body comes back. The head of a request that is alone on its connection leaves
-    /// at once; those of others leave together, by the connection's task.
+    /// Hands a request over, or lets it wait while the kernel takes no more. `Err` with the body if
+    /// the connection takes no request. The head of a request that is alone on its connection
+    /// leaves at once; those of others leave together, by the connection's task.
     pub(crate) fn send(
         self: &Arc<Self>,
         request: http::Request<()>,
@@ -213,7 +213,7 @@ impl Http2Stream {
         }));
     }
 
-    /// Returns true if it is the peer that is waited for.
+    /// Returns true if the upload waits for the peer's window, not for the caller's body.
     pub(crate) fn waits_for_peer(&self) -> bool {
         self.upload.as_ref().is_none_or(|upload| upload.waits_for_peer || upload.is_held)
     }
@@ -383,7 +383,7 @@ impl Http2Stream {
 
     fn fail(&mut self, error: h2::Error) -> StreamFailure {
         let stream = self.receive.take().map_or(0, |receive| receive.stream_id().as_u32());
-        // The head has been processed: nothing in here goes again.
+        // The response has begun, so the request was processed: it must not be sent again.
         match StreamFailure::of(error, &self.http2, stream) {
             StreamFailure::Unprocessed | StreamFailure::NeedsHttp1 => {
                 StreamFailure::Stream("the server gave the response up within its body".into())
@@ -406,7 +406,7 @@ impl StreamUpload {
         self.waits_for_peer = false;
         loop {
             if self.send.poll_reset(cx).is_ready() {
-                // The peer wants no more of the body. Why is said on the response's side; with
+                // The peer wants no more of the body. The response's side reports the reason; with
                 // NO_ERROR it is no failure (RFC 9113, 8.1).
                 return Poll::Ready(Ok(()));
             }
