@@ -25,7 +25,7 @@ use crate::pool::origins::Origins;
 use crate::request::{Request, RequestBuilder, parse};
 use crate::response::Response;
 
-/// An HTTP/1.1 client with a pool of connections for each origin.
+/// An HTTP client with a pool of connections for each origin.
 ///
 /// Make one and keep it: cloning is cheap, and clones share the pool. A client made for each
 /// request has a pool for each request, so every request opens a connection and closes it again.

@@ -37,8 +37,8 @@
 //!   many wait and however few connections are allowed.
 //! * Every close has one reason and one closer: see [`Client::stats`].
 //!
-//! This version supports HTTP/1.1, over plain TCP and, with the feature `tls` (on by default), over
-//! TLS by rustls.
+//! The client speaks HTTP/1.1 and, with the feature `http2` (on by default), HTTP/2; over plain TCP,
+//! Unix sockets and, with the feature `tls` (on by default), TLS by rustls.
 //!
 //! # Statistics, events and spans
 //!

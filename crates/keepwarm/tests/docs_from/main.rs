@@ -1,4 +1,5 @@
-//! The pages for people who come from reqwest and from Go, held against the code.
+//! The pages for people who come from reqwest and from Go, and the page of the settings, held against
+//! the code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -67,6 +68,56 @@ fn check(page: &str, wanted: &str) {
     let wanted: BTreeSet<String> = wanted.split_whitespace().map(str::to_owned).collect();
     let missing: Vec<_> = wanted.difference(&rows).collect();
     assert!(missing.is_empty(), "{page} has no row of {missing:?}");
+}
+
+/// Returns the public methods of `ClientBuilder` that set something.
+fn settings() -> BTreeSet<String> {
+    let source = read("src/builder.rs");
+    let names = source.lines().filter_map(|line| {
+        let line = line.strip_prefix("    pub ")?;
+        line.strip_prefix("const ").unwrap_or(line).strip_prefix("fn ")
+    });
+    let names = names.map(|rest| rest.split(['(', '<']).next().unwrap_or(rest).to_owned());
+    names.filter(|name| !["new", "go_defaults", "build"].contains(&name.as_str())).collect()
+}
+
+#[test]
+fn library_page_has_every_setting() {
+    let page = read("../../docs/library.md");
+    let table = page.split("## Settings").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = table.expect("a section").lines().filter_map(|line| line.strip_prefix("| `"));
+    let first_cells = rows.map(|row| row.split(" | ").next().unwrap_or(row));
+    let named: BTreeSet<String> =
+        first_cells.flat_map(|cell| cell.split("`, `")).map(|one| one.replace('`', "")).collect();
+    assert_eq!(named, settings());
+}
+
+#[test]
+fn lists_of_features_are_whole() {
+    let manifest = read("Cargo.toml");
+    let section = manifest.split("[features]\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let lines =
+        section.expect("a section").lines().filter(|line| !line.starts_with(['#', ' ', ']']));
+    let features =
+        lines.filter_map(|line| line.split(" = ").next()).filter(|one| *one != "default");
+    let page = read("../../docs/library.md");
+    let page = page.split("\n## Features").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let page = page.expect("a section");
+    let crate_doc = read("src/lib.rs");
+    let crate_doc =
+        crate_doc.split("# Features").nth(1).and_then(|rest| rest.split("# Design").next());
+    let (ci, just) = (read("../../.ci/run"), read("../../justfile"));
+    let alone = |script: &str| {
+        let line = script.lines().find(|line| line.contains("for features in ''"));
+        line.expect("a loop").split(' ').map(|word| word.replace(';', "")).collect::<BTreeSet<_>>()
+    };
+    let (ci, just) = (alone(&ci), alone(&just));
+    for feature in features {
+        let quoted = format!("`{feature}`");
+        assert!(page.contains(&quoted), "docs/library.md, Features: no {feature}");
+        assert!(crate_doc.is_some_and(|doc| doc.contains(&quoted)), "src/lib.rs: no {feature}");
+        assert!(ci.contains(feature) && just.contains(feature), "not tried alone: {feature}");
+    }
 }
 
 #[test]
