@@ -49,7 +49,7 @@ fn assert_rejected(facts: &[Fact], told: &[Advice], why: &str) {
 
 #[test]
 fn our_tables_are_in_order() {
-    assert_eq!(faults(DEFAULTS, ADVICE), Vec::<String>::new());
+    assert_eq!(faults(DEFAULTS, &ADVICE), Vec::<String>::new());
     assert_eq!(faults(&[fact()], &[told()]), Vec::<String>::new());
 }
 
@@ -121,7 +121,7 @@ fn every_finding_has_a_page() {
         assert!(pages.contains(code), "{code}");
     }
     assert!(explain("D9").unwrap().contains("TcpExtListenOverflows"), "steps are on the page");
-    for one in ADVICE {
+    for one in ADVICE.iter() {
         assert!(pages.contains(one.code), "{}", one.code);
     }
     assert_eq!(pages.len(), TOPICS.len(), "a topic stands twice");

@@ -39,7 +39,7 @@ fn at_once(closes: u64) -> Option<Idle> {
     Some(Idle { closes, p50_ms: 1, common_ms: 1, common_share: 0.9 })
 }
 
-/// As many connections as requests.
+/// Evidence of as many connections as requests.
 fn one_each(by_client: u64, by_server: u64) -> Evidence {
     Evidence {
         opened: 10_000,

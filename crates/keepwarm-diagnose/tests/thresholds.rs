@@ -40,7 +40,7 @@ fn idle(ms: u32, common_share: f64) -> Option<Idle> {
     Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
 }
 
-/// So long that only a few of a thousand connections idle at once.
+/// A window so long that only a few of a thousand connections idle at once.
 const MINUTES: Duration = Duration::from_secs(1_000);
 
 fn first(seen: &Evidence) -> Finding {

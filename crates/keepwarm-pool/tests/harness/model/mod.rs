@@ -5,6 +5,9 @@
 //! drift. It is written from the sentences of the documentation. Dials, connections and waiters
 //! are numbers here, in the order in which they came up.
 
+mod gauges;
+mod steps;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -164,7 +167,7 @@ pub(crate) struct Model {
     usable_until: Vec<Option<u64>>,
     /// When each was opened.
     born: Vec<u64>,
-    /// Those that were open when all were told to go.
+    /// Connections that were open when all were told to go.
     dismissed: BTreeSet<usize>,
     decisions: Vec<Decision>,
 }
@@ -235,7 +238,7 @@ impl Model {
         }
     }
 
-    /// Whether the claim was still wanted.
+    /// Grants a claim. Returns true if the claim was still wanted.
     pub(crate) fn granted(&mut self, claim: usize, now: u64) -> bool {
         self.see(now);
         let whose = self.owner(claim);
@@ -434,7 +437,7 @@ impl Model {
         self.catch_up();
     }
 
-    /// Whether the connection was idle, and is leased now.
+    /// Leases an idle connection. Returns false if it was not idle.
     pub(crate) fn inspect(&mut self, connection: usize, now: u64) -> bool {
         self.see(now);
         self.expire();
@@ -499,317 +502,6 @@ impl Model {
         for connection in self.idle() {
             self.close(connection, CloseReason::ShutDown, Closer::Client);
         }
-    }
-}
-
-/// Outputs, gauges and counters: each one a look through everything.
-impl Model {
-    pub(crate) fn take_decisions(&mut self) -> Vec<Decision> {
-        core::mem::take(&mut self.decisions)
-    }
-
-    pub(crate) fn next_deadline(&self) -> Option<u64> {
-        let expiries = self.idle().into_iter().filter_map(|c| self.expiry(c));
-        let held_back = self.waiting().len() > self.running().len() + self.claims.len()
-            && !exceeds(self.alive() + self.claims.len() + 1, self.rules.max_connections);
-        let crowded = self.crowded.filter(|_| held_back).map(|(_, until)| until);
-        expiries.map(|(moment, _)| moment).chain(crowded).min()
-    }
-
-    pub(crate) fn oldest_idle(&self) -> Option<u64> {
-        self.idle().into_iter().map(|c| self.since(c)).min()
-    }
-
-    pub(crate) const fn is_shut_down(&self) -> bool {
-        self.shut_down
-    }
-
-    /// Whether as many connections as allowed are idle, be they expired or not.
-    pub(crate) fn is_full(&self) -> bool {
-        exceeds(self.idle().len() + 1, self.rules.max_idle)
-    }
-
-    /// The latest moment seen.
-    pub(crate) const fn now(&self) -> u64 {
-        self.now
-    }
-
-    /// Dials under way, oldest first.
-    pub(crate) fn running(&self) -> Vec<usize> {
-        numbers(&self.dials, |dial| *dial == Dial::Running)
-    }
-
-    /// Waiters that have not ended, in the order in which they are served.
-    pub(crate) fn waiting(&self) -> Vec<usize> {
-        let mut waiting = numbers(&self.waiters, |waiter| *waiter == Waiter::Waiting);
-        waiting.sort_by_key(|waiter| self.turn(*waiter));
-        waiting
-    }
-
-    fn turn(&self, waiter: usize) -> Turn {
-        (!self.again.contains(&waiter), waiter)
-    }
-
-    /// Open claims, that of the oldest waiter first, and those that were withdrawn.
-    pub(crate) fn claims(&self) -> Vec<usize> {
-        self.claims.values().copied().collect()
-    }
-
-    pub(crate) fn withdrawn(&self) -> Vec<usize> {
-        self.withdrawn.iter().copied().collect()
-    }
-
-    /// Waiters that only a dial can serve, oldest first.
-    pub(crate) fn waiting_for_new(&self) -> Vec<usize> {
-        let mut waiting = self.waiting();
-        waiting.retain(|waiter| self.wants_fresh.contains(waiter));
-        waiting
-    }
-
-    pub(crate) fn active(&self) -> Vec<usize> {
-        numbers(&self.connections, |c| *c == Connection::Active)
-    }
-
-    /// Idle connections, longest idle first.
-    pub(crate) fn idle(&self) -> Vec<usize> {
-        let mut idle = numbers(&self.connections, |c| matches!(c, Connection::Idle { .. }));
-        idle.sort_by_key(|number| match self.connections[*number] {
-            Connection::Idle { turn, .. } => turn,
-            other => unreachable!("{other:?}"),
-        });
-        idle
-    }
-
-    pub(crate) fn checkouts(&self) -> u64 {
-        self.waiters.len() as u64
-    }
-
-    pub(crate) fn served(&self, reused: bool) -> u64 {
-        self.ended(Waiter::Served { reused })
-    }
-
-    pub(crate) fn cancelled(&self) -> u64 {
-        self.ended(Waiter::Cancelled)
-    }
-
-    pub(crate) fn rejected_for(&self, reason: RejectReason) -> u64 {
-        self.ended(Waiter::Rejected(reason))
-    }
-
-    pub(crate) fn dials(&self) -> u64 {
-        self.dials.len() as u64
-    }
-
-    pub(crate) fn dials_failed(&self) -> u64 {
-        count(&self.dials, |dial| *dial == Dial::Failed)
-    }
-
-    pub(crate) fn opened(&self) -> u64 {
-        self.connections.len() as u64
-    }
-
-    pub(crate) fn closed_for(&self, reason: CloseReason, closer: Closer) -> u64 {
-        let closed = Connection::Closed(reason, closer);
-        count(&self.connections, |c| *c == closed)
-    }
-
-    fn ended(&self, end: Waiter) -> u64 {
-        count(&self.waiters, |waiter| *waiter == end)
-    }
-}
-
-impl Model {
-    fn see(&mut self, now: u64) {
-        if now > self.now {
-            self.now = now;
-        }
-    }
-
-    /// Places a connection that is free.
-    fn place(&mut self, connection: usize, is_new: bool) {
-        if self.shut_down {
-            self.close(connection, CloseReason::ShutDown, Closer::Client);
-        } else if self.dismissed.contains(&connection) {
-            self.close(connection, CloseReason::CloseIdle, Closer::Client);
-        } else if self.is_distrusted(connection) {
-            self.close(connection, CloseReason::Distrusted, Closer::Client);
-        } else if self.is_spent(connection) {
-            self.close(connection, CloseReason::ExchangeLimit, Closer::Client);
-        } else if !is_new && self.end_of(connection).is_some_and(|end| end <= self.now) {
-            self.close(connection, CloseReason::Lifetime, Closer::Client);
-        } else if !is_new && self.is_over_for_the_server(connection) {
-            self.close(connection, CloseReason::ServerLimit, Closer::Client);
-        } else if !is_new && self.must_make_room() {
-            self.close(connection, CloseReason::TotalLimit, Closer::Client);
-        } else if let Some(waiter) = self.first_who_takes(is_new) {
-            self.give(connection, waiter, None);
-        } else {
-            self.expire();
-            if exceeds(self.idle().len() + 1, self.rules.max_idle) {
-                self.close(connection, CloseReason::IdleLimit, Closer::Client);
-            } else {
-                self.turns += 1;
-                self.connections[connection] =
-                    Connection::Idle { since: self.now, turn: self.turns };
-                self.expire();
-            }
-        }
-        self.catch_up();
-    }
-
-    /// Serves waiters while a connection is idle, and starts dials while one may start. Called after
-    /// every input that could matter, not where the pool is known to do so.
-    fn catch_up(&mut self) {
-        while let (Some(waiter), Some(&newest)) = (self.first_who_takes(false), self.idle().last())
-        {
-            let since = self.since(newest);
-            self.give(newest, waiter, Some(since));
-        }
-        if self.rules.shared.is_some() {
-            return self.balance_claims();
-        }
-        while self.waiting().len() > self.running().len() && self.may_have(self.alive() + 1) {
-            self.dial();
-        }
-    }
-
-    /// Behind the waiters whose dial is under way everybody has a claim, the oldest first, as far
-    /// as the limit allows.
-    fn balance_claims(&mut self) {
-        let behind = self.waiting().len().saturating_sub(self.running().len());
-        let mut wanted = 0;
-        while wanted < behind && self.may_have(self.alive() + wanted + 1) {
-            wanted += 1;
-        }
-        while self.claims.len() > wanted {
-            let oldest = *self.claims.first_key_value().expect("more than none").0;
-            self.unclaim(oldest.1);
-        }
-        while self.claims.len() < wanted {
-            let unclaimed = |waiter: &usize| !self.claims.contains_key(&self.turn(*waiter));
-            let waiting = self.waiting();
-            let behind = match self.claims.last_key_value() {
-                Some((last, _)) => waiting.iter().find(|waiter| self.turn(**waiter) > *last),
-                None => waiting.get(self.running().len()),
-            };
-            let next = behind.or_else(|| waiting.iter().rev().find(|waiter| unclaimed(waiter)));
-            let next = next.copied();
-            let waiter = next.expect("more waiters than claims");
-            self.claims.insert(self.turn(waiter), self.claimed);
-            self.claimed += 1;
-            self.decisions.push(Decision::Claim(self.came[waiter]));
-        }
-    }
-
-    fn unclaim(&mut self, waiter: usize) {
-        if let Some(claim) = self.claims.remove(&self.turn(waiter)) {
-            self.withdrawn.insert(claim);
-            self.decisions.push(Decision::Withdraw(claim));
-        }
-    }
-
-    /// A connection is gone, or a dial.
-    fn release(&mut self) {
-        if self.rules.shared.is_some() {
-            self.decisions.push(Decision::Release);
-        }
-    }
-
-    /// Returns true if another pool's claim has waited so much longer than the waiter here.
-    fn must_make_room(&self) -> bool {
-        let (Some(span), Some(oldest)) = (self.rules.shared, self.oldest_claim) else {
-            return false;
-        };
-        self.first_who_takes(false).is_some_and(|waiter| oldest + span < self.came[waiter])
-    }
-
-    /// The oldest waiter who takes a connection that has just been dialled (`is_new`), or one that
-    /// has not.
-    fn first_who_takes(&self, is_new: bool) -> Option<usize> {
-        let takes = |waiter: &usize| is_new || !self.wants_fresh.contains(waiter);
-        self.waiting().into_iter().find(takes)
-    }
-
-    fn expire(&mut self) {
-        let mut expired = Vec::new();
-        for connection in self.idle() {
-            if let Some((moment, reason)) = self.expiry(connection)
-                && moment <= self.now
-            {
-                expired.push((moment, connection, reason));
-            }
-        }
-        // Of two that expire at once, the one that has been idle for longer.
-        expired.sort_by_key(|(moment, ..)| *moment);
-        for (_, connection, reason) in expired {
-            self.close(connection, reason, Closer::Client);
-        }
-    }
-
-    fn give(&mut self, connection: usize, waiter: usize, idle_since: Option<u64>) {
-        let exchanges = self.exchanges[connection];
-        self.connections[connection] = Connection::Active;
-        self.unclaim(waiter);
-        self.waiters[waiter] = Waiter::Served { reused: exchanges > 0 };
-        self.decisions.push(Decision::Assign { waiter, connection, exchanges, idle_since });
-    }
-
-    fn reject(&mut self, waiter: usize, reason: RejectReason) {
-        self.unclaim(waiter);
-        self.waiters[waiter] = Waiter::Rejected(reason);
-        self.decisions.push(Decision::Reject { waiter, reason });
-    }
-
-    fn close(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
-        self.end_connection(connection, reason, closer);
-        self.release();
-    }
-
-    fn end_connection(&mut self, connection: usize, reason: CloseReason, closer: Closer) {
-        self.connections[connection] = Connection::Closed(reason, closer);
-        self.decisions.push(Decision::Close { connection, reason, closer });
-    }
-
-    /// Whether it has served as many exchanges as it may, and one at least.
-    fn is_spent(&self, connection: usize) -> bool {
-        let served = self.exchanges[connection];
-        self.rules.max_exchanges.is_some_and(|most| served >= u64::from(most).max(1))
-    }
-
-    fn alive(&self) -> usize {
-        self.running().len() + self.active().len() + self.idle().len()
-    }
-
-    fn since(&self, connection: usize) -> u64 {
-        match self.connections[connection] {
-            Connection::Idle { since, .. } => since,
-            other => unreachable!("{other:?}"),
-        }
-    }
-
-    /// When an idle connection expires, and what comes first.
-    fn expiry(&self, connection: usize) -> Option<(u64, CloseReason)> {
-        let timeout = self.rules.idle_timeout.map(|timeout| self.since(connection) + timeout);
-        // Of those that come at once, the first in this order.
-        let all = [
-            timeout.map(|moment| (moment, CloseReason::IdleTimeout)),
-            self.end_of(connection).map(|moment| (moment, CloseReason::Lifetime)),
-            self.usable_until[connection].map(|moment| (moment, CloseReason::ServerLimit)),
-        ];
-        all.into_iter().flatten().min_by_key(|(moment, _)| *moment)
-    }
-
-    fn is_over_for_the_server(&self, connection: usize) -> bool {
-        let served = self.exchanges[connection];
-        self.server_limits[connection].iter().any(|limit| *limit <= served)
-            || self.usable_until[connection].is_some_and(|moment| moment <= self.now)
-    }
-
-    /// The end of its lifetime.
-    fn end_of(&self, connection: usize) -> Option<u64> {
-        self.rules.max_lifetime?;
-        let lifetime = self.rules.settings().lifetime_of(connection as u64 + 1);
-        Some(self.born[connection] + lifetime.as_nanos() as u64)
     }
 }
 
