@@ -7,23 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepwarm_testkit::zoo::{
-    Animal, Ask, Cage, MAX_DECODED, Met, featured_animals, marker, proxies,
+    Animal, Ask, Cage, MAX_DECODED, Met, Reply, Seen, featured_animals, marker, proxies,
 };
 
 const PAGE: &str = include_str!("../../../docs/differences-from-reqwest.md");
-
-/// A status and a body, or nothing.
-type Reply = Option<(u16, String)>;
-
-/// What a client came to.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    reply: Reply,
-    /// Whether the connection of the animal served again.
-    reused: bool,
-    /// Whether the next two requests succeeded with their own markers.
-    unhurt: bool,
-}
 
 enum Asker {
     Keepwarm(keepwarm::Client),

@@ -22,6 +22,7 @@
 //! | a thread that may not open sock_diag sockets | `sandbox` |
 //! | numbers of the kernel about this process and its sockets | [`kernel`] |
 //! | captured inputs made hostile (cut, garbled, repeated) | [`mutate`] |
+//! | bytes in gzip, deflate or zstd | [`codings`] |
 //! | random numbers that are the same in each run | [`dice`] |
 //! | a child process that ends with the test | [`mortal`] |
 //! | a note that a test was skipped, which is seen although the test passes | [`skipped`] |
@@ -52,5 +53,6 @@ pub mod sandbox;
 pub mod skipped;
 
 // Inputs.
+pub mod codings;
 pub mod dice;
 pub mod mutate;

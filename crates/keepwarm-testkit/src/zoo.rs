@@ -55,6 +55,20 @@ pub enum Step {
     Silence,
 }
 
+/// A status and a body, or nothing.
+pub type Reply = Option<(u16, String)>;
+
+/// The outcome of one visit by a client, which two clients can be compared by.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The response of the animal.
+    pub reply: Reply,
+    /// True if the connection of the animal served again.
+    pub reused: bool,
+    /// True if the next two requests succeeded with their own markers.
+    pub unhurt: bool,
+}
+
 /// The client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {

@@ -4,11 +4,6 @@
 //! A client that visits them undoes codings up to a mebibyte a body, follows up to ten redirects and
 //! keeps cookies. After each of them the next requests must succeed, as after every animal.
 
-use std::io::Write as _;
-
-use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-
 use super::animals::{MARKED, animal, asked_by, says, says_and_closes, write};
 use super::{
     Afterwards::{Refused, Reused},
@@ -16,6 +11,7 @@ use super::{
     Expect::{EitherButBounded, Fails, Reply},
     Step::{Dribble, Endless, Fin, Flood, HalfClose, Make, Read, ReadBytes, Rst, Silence},
 };
+use crate::codings::{bare_deflate as bare, gzip, zlib, zstd};
 
 /// The most that a visitor lets a body decode to.
 pub const MAX_DECODED: usize = 1 << 20;
@@ -110,29 +106,6 @@ fn chunked(coding: &str, body: &[u8], size: usize) -> Vec<u8> {
     }
     all.extend(b"0\r\n\r\n");
     all
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(data).expect("memory");
-    encoder.finish().expect("memory")
-}
-
-fn zlib(data: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(data).expect("memory");
-    encoder.finish().expect("memory")
-}
-
-fn bare(data: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(data).expect("memory");
-    encoder.finish().expect("memory")
-}
-
-fn zstd(data: &[u8]) -> Vec<u8> {
-    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
-    compress_to_vec(data, CompressionLevel::Fastest)
 }
 
 /// The bytes of a coding with its last ones cut off.

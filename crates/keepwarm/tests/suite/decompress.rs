@@ -1,12 +1,8 @@
 //! Compressed responses: what is asked for, what comes out, and that the connection is kept.
 
-use std::io::Write as _;
-
-use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use keepwarm::{Client, ClientBuilder, Error, Response};
+use keepwarm_testkit::codings::{bare_deflate as bare, gzip, zlib, zstd};
 use keepwarm_testkit::scripted::{Answer, Request, Server, Stage, ok, within};
-use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tokio::task::JoinHandle;
 
 use crate::support::{done, exchange};
@@ -24,28 +20,6 @@ fn fox() -> Vec<u8> {
 fn unhex(hex: &str) -> Vec<u8> {
     let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
     (0..hex.len()).step_by(2).map(digit).collect()
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(data).expect("memory");
-    encoder.finish().expect("memory")
-}
-
-fn zlib(data: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(data).expect("memory");
-    encoder.finish().expect("memory")
-}
-
-fn bare(data: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(data).expect("memory");
-    encoder.finish().expect("memory")
-}
-
-fn zstd(data: &[u8]) -> Vec<u8> {
-    compress_to_vec(data, CompressionLevel::Fastest)
 }
 
 fn asking() -> ClientBuilder {

@@ -13,25 +13,12 @@ use std::time::Duration;
 use keepwarm::{Body, Client};
 use keepwarm_testkit::scripted::within;
 use keepwarm_testkit::skipped;
-use keepwarm_testkit::zoo::{Afterwards, Animal, Ask, Cage, Met, animals, marker};
+use keepwarm_testkit::zoo::{Afterwards, Animal, Ask, Cage, Met, Reply, Seen, animals, marker};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinSet;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A status and a body, or nothing.
-type Reply = Option<(u16, String)>;
-
-/// The outcome of one visit by a client.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    reply: Reply,
-    /// Whether the connection of the animal served again.
-    reused: bool,
-    /// Whether the next two requests succeeded with their own markers.
-    unhurt: bool,
-}
 
 enum Asker {
     Ours(Client),
