@@ -209,7 +209,7 @@ fn unanswered_requests_are_explained_errors() {
     when_punctual(&["--assert", "errors.unanswered==0"]).exits_with(10).says("it is 2");
 }
 
-/// Whether the process catches SIGINT: bit 1 of SigCgt (proc(5)).
+/// Returns true if the process catches SIGINT: bit 1 of SigCgt (proc(5)).
 fn ignores_nothing(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));

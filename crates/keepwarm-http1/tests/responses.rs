@@ -463,7 +463,7 @@ fn fields_and_trailers_are_handed_out() {
     );
 }
 
-/// Both tools that read by the coding then end the connection.
+/// The decoder and the counter, both reading by the coding, then end the connection.
 #[test]
 fn doubt_may_end_the_connection_instead() {
     for fields in [format!("{CHUNKED}{LENGTH}"), format!("{LENGTH}{CHUNKED}")] {

@@ -167,7 +167,8 @@ impl Summary {
         }
         let at_least = match (stopped, plan.duration()) {
             (StopReason::Finished, None) => Duration::ZERO,
-            // With a limit on requests and one on time, the requests ran out first if none is left.
+            // Limits on requests and on time: without unsent requests, the first limit ended the
+            // run.
             (StopReason::Finished, Some(_)) if plan.requests().is_some() && summary.unsent == 0 => {
                 Duration::ZERO
             }

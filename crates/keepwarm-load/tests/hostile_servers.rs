@@ -186,7 +186,7 @@ fn greeting_of_another_service_is_named_in_the_hint() {
     }
 }
 
-/// The same greeting, asked for by an `https://` URL.
+/// A greeting without TLS, asked for by an `https://` URL.
 #[test]
 fn server_without_tls_is_named_in_the_hint() {
     let greetings: [(&[u8], Protocol, &str); 3] = [

@@ -20,7 +20,7 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 enum End {
     /// TCP stays open until the client closes.
     KeepsTcp,
-    /// As above, and bytes follow that TLS must ignore.
+    /// Keeps TCP open, and writes bytes that TLS must ignore.
     KeepsTcpWithBytesBehind,
     /// The FIN follows at once, as with most servers.
     Fin,

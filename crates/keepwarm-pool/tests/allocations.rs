@@ -7,7 +7,7 @@ use std::cell::Cell;
 use keepwarm_pool::{Capacity, Effect, Lease, Moment, Pool, Settings, Sharing};
 
 thread_local! {
-    /// Of this thread alone: other tests run beside it.
+    /// Counts allocations of this thread alone: other tests run beside it.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 

@@ -497,7 +497,7 @@ fn two_claims_share_one_place() {
     });
 }
 
-/// It is given up while room is found for it.
+/// The claim is given up while room is found for it.
 #[test]
 fn withdrawn_claim_takes_no_room() {
     explore(3, || {

@@ -100,7 +100,7 @@ fn one_deviating_age_teaches_nothing() {
     }
 }
 
-/// It closes all connections at once.
+/// A restart closes all connections at once.
 #[test]
 fn restart_teaches_nothing() {
     let mut pool = pool(true);
@@ -262,7 +262,7 @@ fn late_close_refutes_on_trial() {
     assert_eq!(learned(&pool), None);
 }
 
-/// It is as old as its last exchange.
+/// An unused connection stays as old as its last exchange.
 #[test]
 fn unused_return_keeps_idle_age() {
     let mut pool = pool(true);

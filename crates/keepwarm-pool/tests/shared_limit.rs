@@ -429,7 +429,7 @@ fn places_follow_the_claims_order() {
     assert_eq!(served, [0, 2, 1, 2, 0]);
 }
 
-/// Of all pools.
+/// The oldest idle connection of all pools is closed.
 #[test]
 fn oldest_idle_connection_makes_room() {
     let mut world = World::new(2, 3, Settings::default());

@@ -72,7 +72,7 @@ fn marker(exchange: usize) -> String {
 enum Mutation {
     /// One bit of one byte.
     Flip(usize, u8),
-    /// So many bytes are missing.
+    /// Bytes are missing, from a place on.
     Cut(usize, usize),
     /// A piece too many.
     Insert(usize, usize),

@@ -167,7 +167,7 @@ async fn handshake_is_a_span_of_dial() {
     assert!(recorded.is_some_and(|line| line.contains("TLS handshake failed")));
 }
 
-/// Its dial goes on in a span of its own.
+/// The dial of the dropped request goes on in a span of its own.
 #[tokio::test]
 async fn dropped_request_ends_its_spans() {
     let lines = Lines::listen();

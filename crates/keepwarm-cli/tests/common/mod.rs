@@ -266,7 +266,7 @@ pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     children
 }
 
-/// Whether a process exists and is not a zombie waiting to be reaped.
+/// Returns true if a process exists and is not a zombie waiting to be reaped.
 pub(crate) fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != "Z")
 }

@@ -23,7 +23,7 @@ use crate::{count, load_command, namespace, record};
 
 /// No port that clients are given.
 const PORT: u16 = 8080;
-/// Nobody is there.
+/// A port without a listener.
 const SENTINEL: u16 = 8081;
 
 /// Connections that both ends close.

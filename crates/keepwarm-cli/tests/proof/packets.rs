@@ -24,7 +24,7 @@ pub(crate) struct Capture {
 pub(crate) struct Packets {
     /// SYNs of clients.
     pub(crate) attempts: u64,
-    /// Of these, answered with SYN and ACK.
+    /// Attempts that were answered with SYN and ACK.
     pub(crate) opened: u64,
     /// By the first packet with FIN or RST.
     pub(crate) client_fin: u64,

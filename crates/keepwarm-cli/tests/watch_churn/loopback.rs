@@ -1,4 +1,4 @@
-//! Both sockets of each connection in one namespace.
+//! Connections with both sockets in one namespace.
 
 use std::time::{Duration, Instant};
 

@@ -16,7 +16,7 @@ use crate::{Copy, Played, SIDES, Watches, check_whole, closes, end, expected, ta
 
 /// Connections of each way over each family.
 const N: u64 = 340;
-/// Both sockets of the connections that lose each other are open at once.
+/// Limit on files: both sockets of the connections that lose each other are open at once.
 const FILES: u64 = 2 * N * 9 + N * 3 + 500;
 
 #[test]

@@ -103,7 +103,7 @@ fn killed_worker_makes_the_run_invalid() {
     assert!(record.requests.completed > 0, "what the other counted is kept");
 }
 
-/// Its result comes after all, and the run stays invalid: the others were stopped.
+/// The stopped worker's result comes after all, and the run stays invalid: the others were stopped.
 #[test]
 fn stopped_worker_makes_the_run_invalid() {
     if !can_run() {

@@ -83,7 +83,7 @@ pub(crate) fn read(bytes: &[u8], pieces: &[usize]) -> (Ended, Vec<u8>) {
 struct Peer {
     bytes: Vec<u8>,
     at: usize,
-    /// It waits for the request, as a server does.
+    /// True once the request was read: a server answers no earlier.
     is_asked: bool,
 }
 

@@ -59,7 +59,7 @@ impl Histogram {
     /// Makes an empty histogram. Values above `high` are counted as `high`, and as saturated.
     pub(crate) fn up_to(high: u64) -> Self {
         Self {
-            // Three digits and a high of at least 2 are always accepted.
+            // `Hdr` accepts every upper bound of 2 and more with three digits.
             hdr: Hdr::new_with_bounds(1, high.max(2), 3).expect("bounds are constants"),
             high,
             least: u64::MAX,

@@ -10,7 +10,7 @@ use super::model::{Decision, Rules};
 pub(crate) struct Ledger {
     rules: Rules,
     now: u64,
-    /// Whether each checkout still waits.
+    /// For each checkout, true while it waits.
     waiters: Vec<bool>,
     /// The checkouts that only a dial may serve.
     wants_fresh: Vec<usize>,
@@ -30,7 +30,7 @@ pub(crate) struct Ledger {
     places: usize,
     connections: Vec<Place>,
     born: Vec<u64>,
-    /// Whether each has served an exchange.
+    /// For each connection, true once it has served an exchange.
     used: Vec<bool>,
     /// When the server closes each, and how many exchanges it serves on it, by its own words.
     server_keeps: Vec<(Option<u64>, Option<u64>, u64)>,

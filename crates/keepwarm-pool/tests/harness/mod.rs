@@ -63,7 +63,7 @@ pub(crate) enum Operation {
     ShutDown,
 }
 
-/// Which one of those outstanding.
+/// A choice among those that are outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pick {
     Oldest,
@@ -131,7 +131,7 @@ pub(crate) struct Driver {
     dials: Vec<DialId>,
     connections: Vec<ConnectionId>,
     history: Vec<(u64, Input)>,
-    /// As many operations from the start are not audited: an earlier sequence began with them.
+    /// Number of operations at the start that are not audited: an earlier sequence began with them.
     audited: usize,
     operations: usize,
 }

@@ -70,7 +70,7 @@ seen! {
     AssignReused,
     /// A checkout found an idle connection.
     Hit,
-    /// Of several idle connections.
+    /// The newest of several idle connections was leased.
     NewestOfSeveral,
     /// A checkout has to wait, and no dial is started for it.
     WaitWithoutDial,
@@ -95,7 +95,7 @@ seen! {
     FailureDials,
     /// A connection ended, and its room was dialled into.
     CloseDials,
-    /// This host refused a dial, and its waiter waits for a connection, or is dialled for later.
+    /// The host refused a dial, whose waiter waits for a connection, or is dialled for later.
     RefusalWaits,
     TickDials,
     /// A dial failed, and answered for several waiters.
@@ -127,7 +127,7 @@ seen! {
     /// For several waiters, and one whose own limit had kept it from claiming before.
     ClaimMore,
     ClaimLate,
-    /// Its waiter was served, maybe by the dial of another one, gave up, or was rejected.
+    /// A withdrawn claim: its waiter was served (maybe by another's dial), gave up, or was rejected.
     WithdrawServed,
     WithdrawCancelled,
     WithdrawCovered,

@@ -55,7 +55,7 @@ fn dismissed_room_serves_a_waiter() {
     assert_eq!(assigns(&mut pool).waiter, waiter);
 }
 
-/// Their dial under way or not.
+/// Connections of dials under way, and of later ones.
 #[test]
 fn later_connections_are_kept() {
     let mut pool = Pool::new(unlimited());

@@ -90,7 +90,7 @@ fn unused_return_serves_oldest_waiter() {
     assert_eq!((assigned.waiter, assigned.idle_since), (oldest, None));
 }
 
-/// It is the newest then.
+/// The connection is then the newest.
 #[test]
 fn unused_return_restarts_idle_time() {
     let mut pool = Pool::new(expiring_after(10));

@@ -49,7 +49,7 @@ fn max_idle_allows_exactly_as_many() {
     assert_eq!(pool.idle(), 2);
 }
 
-/// It does not matter while a request waits.
+/// The limit does not matter while a request waits.
 #[test]
 fn max_idle_is_ignored_while_waiting() {
     let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..idle(0) });
@@ -320,7 +320,7 @@ fn idle_timeout_max_is_for_ever() {
     assigns(&mut pool);
 }
 
-/// As soon as no request waits.
+/// A connection is closed as soon as no request waits.
 #[test]
 fn idle_timeout_zero_closes_at_once() {
     let mut pool = Pool::new(Settings { max_connections: Limit::at_most(1), ..expiring_after(0) });

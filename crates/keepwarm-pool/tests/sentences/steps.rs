@@ -83,7 +83,7 @@ pub(crate) fn closes(pool: &mut Pool) -> (ConnectionId, CloseReason, Closer) {
     }
 }
 
-/// As many leases of new connections as asked for, all at the start of time.
+/// Returns `count` leases of new connections, all at the start of time.
 #[track_caller]
 pub(crate) fn leases(pool: &mut Pool, count: usize) -> Vec<Lease> {
     let permits: Vec<_> = (0..count)
@@ -104,7 +104,7 @@ pub(crate) fn lease(pool: &mut Pool) -> Lease {
     leases(pool, 1).remove(0)
 }
 
-/// As many idle connections as asked for; the first became idle at 0, the second at 1, and so on.
+/// Returns `count` idle connections; the first became idle at 0, the second at 1, and so on.
 #[track_caller]
 pub(crate) fn idles(pool: &mut Pool, count: usize) -> Vec<ConnectionId> {
     let leases = leases(pool, count);

@@ -83,7 +83,7 @@ fn cancelled_waiter_emits_nothing() {
     assert_eq!(pool.idle(), 1);
 }
 
-/// It changes nothing.
+/// A late cancel changes nothing.
 #[test]
 fn cancel_after_the_end_is_false() {
     let mut pool = Pool::new(unlimited());

@@ -35,11 +35,11 @@ pub struct PortReport {
     /// Upper bound of `requests`; see [`Destination::requests_at_most`]. Equal to `requests` where those are
     /// exact.
     pub requests_at_most: RequestsPerConnection,
-    /// Connections closed without an answer, see [`Destination::unanswered`]: the side that knows of
-    /// more.
+    /// Connections closed without an answer, see [`Destination::unanswered`]; the larger count of
+    /// the two sides.
     pub unanswered: u64,
-    /// Closes by the client while an answer was due, see [`Destination::given_up`]: the side that
-    /// knows of more.
+    /// Closes by the client while an answer was due, see [`Destination::given_up`]; the larger
+    /// count of the two sides.
     pub given_up: u64,
     /// Sockets whose peer is silent, at each side that is visible.
     pub stuck: BySide<StuckSockets>,

@@ -253,7 +253,8 @@ impl http_body::Body for Measured {
     fn is_end_stream(&self) -> bool {
         match &self.last {
             Some(trailers) => self.held.is_none() && trailers.is_none(),
-            // A stream that ends too early ends in an error first.
+            // Bytes that are still due (`left`) are reported as an error by the next poll: not the
+            // end yet.
             None => {
                 self.held.is_none() && self.left.unwrap_or(0) == 0 && self.stream.is_end_stream()
             }

@@ -1,4 +1,4 @@
-//! Which redirects are followed: a limit, and a function of the caller's.
+//! The choice of the redirects that are followed: a limit, and a function of the caller's.
 //!
 //! Owns the caller's choice. The rules of RFC 9110 on what a redirect changes are in
 //! `exchange::redirect`.

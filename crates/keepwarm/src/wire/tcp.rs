@@ -194,7 +194,7 @@ async fn connect_from(local: Option<IpAddr>, address: SocketAddr) -> io::Result<
 
 /// Orders addresses as the resolver did, but with the families taking turns, beginning with the
 /// family that is known to answer, or that of the first address (RFC 8305, section 4). The first
-/// `turn` addresses of each family come last in it.
+/// `turn` addresses of each family are moved behind the others of that family.
 fn interleave(
     addresses: Vec<SocketAddr>,
     known_is_v6: Option<bool>,

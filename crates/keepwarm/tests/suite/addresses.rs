@@ -1,4 +1,4 @@
-//! Which address of a host is connected to: the family that answers, and the zone of the URL.
+//! The address of a host that is connected to: the family that answers, and the zone of the URL.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
@@ -140,7 +140,7 @@ async fn zone_is_not_in_the_host_field() {
     assert!(text.contains("needs a zone, as in http://[fe80::1%25eth0]/"), "{text}");
 }
 
-/// The same address and port on two links.
+/// Two hosts have one address and port on two links.
 #[test]
 fn zones_are_different_hosts() {
     const SHARED: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x77, 1);

@@ -204,7 +204,7 @@ async fn wrong_stream_length_breaks_the_request() {
     }
 }
 
-/// It does not end a chunked body, so no server takes the body for complete.
+/// The failure does not end a chunked body, so no server takes the body for complete.
 #[tokio::test]
 async fn failing_stream_is_the_error_cause() {
     let stage = Stage::open().await;
@@ -268,7 +268,7 @@ async fn announced_trailers_are_sent() {
     assert_at_rest(&only(&client));
 }
 
-/// They reach the reader.
+/// The trailers reach the reader.
 #[tokio::test]
 async fn response_trailers_keep_the_connection() {
     let stage = Stage::open().await;

@@ -49,7 +49,7 @@ where
     builder.connect_timeout(Duration::from_secs(60)).build().expect("good settings")
 }
 
-/// It is given the origin of the URL.
+/// The connector is given the origin of the URL.
 #[tokio::test]
 async fn connector_is_called_once_per_connection() {
     let server = Server::saying("through");
@@ -198,7 +198,7 @@ fn hanging() -> (impl Connects<TcpStream>, oneshot::Receiver<()>) {
     (hang, told)
 }
 
-/// Its place is free then.
+/// The place of the dial is free then.
 #[tokio::test(start_paused = true)]
 async fn hanging_connector_ends_at_connect_timeout() {
     let (hang, dropped) = hanging();
@@ -341,7 +341,7 @@ impl Drop for RudeStream {
     }
 }
 
-/// Its place is free then.
+/// The place of the dial is free then.
 #[tokio::test]
 async fn connector_panic_fails_one_request() {
     let server = Server::saying("x");

@@ -104,7 +104,7 @@ async fn a_timeout_of_zero_is_refused() {
     assert!(error.expect_err("refused").is_invalid());
 }
 
-/// It is a connect error.
+/// A refused connection is a connect error.
 #[tokio::test]
 async fn refused_connection_names_address_and_errno() {
     let nobody = RefusedPort::new();
@@ -363,7 +363,7 @@ async fn body_beyond_the_limit_is_rejected() {
     assert!(error.to_string().contains("the 9 bytes"), "{error}");
 }
 
-/// Its waiters fail, and its idle connections are closed.
+/// The waiters of a dropped client fail, and its idle connections are closed.
 #[tokio::test]
 async fn last_client_lets_exchanges_end() {
     let stage = Stage::open().await;
@@ -395,7 +395,7 @@ async fn last_client_lets_exchanges_end() {
     active_peer.ended().await;
 }
 
-/// Its idle connections are closed.
+/// The idle connections of a dropped client are closed.
 #[tokio::test]
 async fn last_client_aborts_dials() {
     let server = Server::saying("x");

@@ -79,7 +79,7 @@ async fn body_is_sent_after_the_timeout() {
     assert_eq!(only(&client).idle, 1);
 }
 
-/// So does a request that expects nothing.
+/// A request that expects nothing sends its body at once too.
 #[tokio::test]
 async fn zero_sends_the_body_at_once() {
     let stage = Stage::open().await;

@@ -49,7 +49,7 @@ async fn kept_connections_need_no_explanation() {
     assert!(words.contains("nothing is wrong"), "{words}");
 }
 
-/// As if so much time had passed.
+/// Advances the clock of tokio.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
@@ -129,7 +129,7 @@ async fn each_deploy_is_a_restart() {
     }
 }
 
-/// It shows neither a timeout nor a restart.
+/// A single close shows neither a timeout nor a restart.
 #[tokio::test]
 async fn single_close_is_left_open() {
     let stage = Stage::open().await;

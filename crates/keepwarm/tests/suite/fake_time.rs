@@ -118,7 +118,7 @@ async fn failed_dial_fails_the_oldest_waiter() {
     assert_eq!(only(&client).dials_failed, 1);
 }
 
-/// It outlives its request.
+/// The dial outlives its request.
 #[tokio::test(start_paused = true)]
 async fn dial_ends_at_connect_timeout() {
     let mut network = Network::new();
@@ -179,7 +179,7 @@ async fn reset_idle_connection_is_noticed() {
     assert_eq!(done(stale).await.expect("a response").connection().attempts(), 2);
 }
 
-/// It holds up a client that writes too much.
+/// The peer holds up a client that writes too much.
 #[tokio::test(start_paused = true)]
 async fn peer_reads_lengths_and_chunks() {
     let mut network = Network::new();

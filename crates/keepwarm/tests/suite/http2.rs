@@ -558,8 +558,8 @@ async fn http1_required_goes_again_by_http1() {
     assert_eq!(response.text().await.expect("a body"), "old");
 }
 
-/// As `ForceAttemptHTTP2` of Go's `DefaultTransport` has it; with `keep_alive(false)` no request may
-/// share a connection.
+/// HTTP/2 is attempted as by `ForceAttemptHTTP2` of Go's `DefaultTransport`; with
+/// `keep_alive(false)` no request may share a connection.
 #[cfg(feature = "tls")]
 #[tokio::test]
 async fn go_defaults_attempt_http2() {

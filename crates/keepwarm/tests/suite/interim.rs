@@ -37,7 +37,7 @@ async fn interim_responses_are_ignored() {
     assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
 }
 
-/// Of each interim response as it comes.
+/// The listener hears of each interim response as it comes.
 #[tokio::test]
 async fn listener_hears_its_own_request_only() {
     let stage = Stage::open().await;
@@ -95,7 +95,7 @@ async fn listener_hears_redirects_and_retries() {
     assert_eq!(told.lock().expect("no panic").len(), 1);
 }
 
-/// As fast as the client reads, and slower: neither ends by itself.
+/// Floods as fast as the client reads, and slower: neither ends by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interim_flood_is_bounded() {
     let server = Server::start(|_| Answer::SendAndStall(HINTS.repeat(1 << 16)));
@@ -149,7 +149,7 @@ async fn unasked_protocol_switch_is_rejected() {
     assert_eq!(only(&client).idle, 1);
 }
 
-/// Its request fails.
+/// The listener's request fails.
 #[tokio::test]
 async fn panicking_listener_frees_the_place() {
     let server = Server::start(|_| Answer::Send(format!("{HINTS}{}", ok("final"))));

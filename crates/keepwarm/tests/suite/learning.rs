@@ -7,7 +7,7 @@ use keepwarm_testkit::scripted::{Ending, Peer, Stage, eventually};
 
 use crate::support::{assert_at_rest, done, fetch, only};
 
-/// As if so many seconds had passed.
+/// Advances the clock of tokio.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;

@@ -1,4 +1,4 @@
-//! Which redirects are followed, with what, and on which connection.
+//! The redirects that are followed: with what, and on which connection.
 
 use std::time::Duration;
 
@@ -173,7 +173,7 @@ async fn answer_with(listener: &TcpListener, location: &[u8]) -> String {
     peer.serve("there").await.target().to_owned()
 }
 
-/// As curl does. A caller's URL is held to the same standard.
+/// Unclean bytes are encoded as by curl. A caller's URL is held to the same standard.
 #[tokio::test]
 async fn unclean_locations_are_encoded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");

@@ -224,7 +224,7 @@ async fn answer_is_kept_for_three_seconds() {
     }
 }
 
-/// Those who waited for it have the same cause.
+/// Requests that waited for the failed lookup have the same cause.
 #[tokio::test]
 async fn failed_lookup_is_not_kept() {
     let may_answer = Arc::new(Semaphore::new(0));

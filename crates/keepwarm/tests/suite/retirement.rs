@@ -23,7 +23,7 @@ async fn close_idle_closes_before_it_returns() {
     }
 }
 
-/// Their connections are closed then.
+/// The connections of those exchanges are closed at their end.
 #[tokio::test]
 async fn close_idle_lets_exchanges_end() {
     let stage = Stage::open().await;

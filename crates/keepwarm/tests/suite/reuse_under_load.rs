@@ -83,13 +83,13 @@ async fn bursts_open_no_more_than_the_largest() {
     assert_eq!(stats.idle as u64, stats.opened, "a dial that lost to a return is kept");
 }
 
-/// They open no more than the largest of them.
+/// Bursts open no more connections than the largest of them.
 #[tokio::test]
 async fn bursts_reuse_connections_single_threaded() {
     bursts_open_no_more_than_the_largest().await;
 }
 
-/// They open no more than the largest of them.
+/// Bursts open no more connections than the largest of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn bursts_reuse_connections_multi_threaded() {
     bursts_open_no_more_than_the_largest().await;
@@ -251,7 +251,7 @@ async fn zero_idle_timeout_keeps_none() {
     assert_eq!((stats.idle, stats.closed_for(CloseReason::IdleTimeout)), (0, 1));
 }
 
-/// Of any origin.
+/// The oldest idle connection of any origin is closed.
 #[tokio::test]
 async fn total_idle_limit_evicts_the_oldest() {
     let (old, new) = (Server::saying("old"), Server::saying("new"));

@@ -64,7 +64,7 @@ fn keeper_moves_to_the_next_runtime() {
     });
 }
 
-/// It is made and dropped outside any.
+/// A client is made and dropped outside any runtime.
 #[test]
 fn client_needs_no_runtime_itself() {
     let client = Client::new();

@@ -114,7 +114,7 @@ async fn service_follows_no_redirect() {
     assert_eq!(server.requests(), 20);
 }
 
-/// As tower's `oneshot` does it.
+/// The service is dropped before the call ends, as tower's `oneshot` does it.
 #[tokio::test]
 async fn call_outlives_its_service() {
     let server = Server::start(echo);
@@ -186,7 +186,7 @@ async fn default_fields_can_be_replaced() {
     assert_eq!(own, r#"Some("virtual") Some("me")"#);
 }
 
-/// It returns status and body.
+/// The helper returns status and body.
 #[tokio::test]
 async fn helper_follows_redirects() {
     let server = Server::start(|request| match request.target() {

@@ -239,7 +239,7 @@ async fn steady_storm(seed: u64, length: Duration) {
     println!("{length:?}: {whole} whole, {dropped} dropped, {kept} kept, {} opened", stats.opened);
 }
 
-/// It loses no place.
+/// The storm loses no place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn steady_storm_leaves_no_socket() {
     steady_storm(5, Duration::from_secs(2)).await;

@@ -18,7 +18,7 @@ use crate::support::{ByHand, assert_at_rest, by_hand, done, fetch, get, only, po
 
 const SOON: Duration = Duration::from_millis(60);
 
-/// Which of the timeouts it says that it is.
+/// Returns the names of the timeouts that the error says it is.
 fn which(error: &Error) -> Vec<&'static str> {
     assert!(error.is_timeout(), "{error}");
     let all = [
@@ -166,7 +166,7 @@ fn dropped_while_dialling(client: &Client, url: &str) -> Pin<Box<dyn Future<Outp
     })
 }
 
-/// It serves the next request.
+/// The dial serves the next request.
 #[tokio::test]
 async fn drop_while_resolving_leaves_the_dial() {
     let stage = Stage::open().await;
@@ -182,7 +182,7 @@ async fn drop_while_resolving_leaves_the_dial() {
     assert_eq!(only(&client).opened, 1);
 }
 
-/// It serves the next request.
+/// The dial serves the next request.
 #[tokio::test]
 async fn drop_while_connecting_leaves_the_dial() {
     let stage = Stage::open_narrow();
@@ -283,7 +283,7 @@ async fn overtaken_upload_stalls_too() {
     assert_eq!(stats.closed_for(CloseReason::Abandoned), 2, "{stats:?}");
 }
 
-/// As long as bytes pass, or the caller is waited for.
+/// No stall is found as long as bytes pass, or the caller is waited for.
 #[tokio::test]
 async fn progress_and_the_caller_do_not_stall() {
     let limit = Duration::from_millis(300);

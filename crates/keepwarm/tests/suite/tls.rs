@@ -510,7 +510,7 @@ async fn missing_close_notify_fails_the_body() {
     assert_eq!(error.stage(), Stage::Body, "{error}");
 }
 
-/// Of the same port.
+/// Two schemes on the same port.
 #[tokio::test]
 async fn http_and_https_share_no_connection() {
     let authority = Authority::new();

@@ -365,7 +365,7 @@ fn kernel_counts(servers: &[Server]) -> usize {
         .count()
 }
 
-/// It loses no room.
+/// The storm loses no room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn storm_over_origins_keeps_the_limit() {
     let answer = |request: &keepwarm_testkit::scripted::Request| match request.target() {

@@ -229,7 +229,7 @@ fn impatient(seconds: u64) -> Client {
         .expect("good settings")
 }
 
-/// As if so many seconds had passed.
+/// Advances the clock of tokio.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -375,7 +375,7 @@ async fn order_holds_across_threads() {
     assert!(queue.served > 100 && queue.gave_up > 0, "{queue:?}");
 }
 
-/// This host has no descriptor left: requests wait for the connections that are open.
+/// While this host has no descriptor left, requests wait for the connections that are open.
 #[tokio::test]
 async fn refused_dials_wait_for_open_connections() {
     let stage = Stage::open().await;

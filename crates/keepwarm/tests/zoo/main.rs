@@ -35,7 +35,7 @@ async fn ask(client: &Client, url: &str, ask: Ask, timeout: Duration) -> Outcome
     Ok((status, response.text().await?))
 }
 
-/// As [`try_visit`], until they have met.
+/// Repeats [`try_visit`] until client and animal have met.
 async fn visit(doors: &Doors, index: usize, animal: &Animal, met: Met) -> Result<(), String> {
     for _ in 0..20 {
         if try_visit(doors, index, animal, met).await? {

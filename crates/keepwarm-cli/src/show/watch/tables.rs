@@ -39,7 +39,8 @@ fn of_window(record: &WatchRecord, shown: &[DestinationRecord], seconds: f64) ->
         "", "open/s", "close/s", "ours", "theirs", "reset", "unread", "unclear", "failed",
         "req/conn", "idle", "life", "rtt", "retrans", "estab", "t-wait", "ports", "cliff", "owner",
     ];
-    // Only traces report lifetimes, and the evidence of a close is rarely gone.
+    // The columns "life" and "unclear" would be empty: lifetimes come from traces alone, and closes
+    // without evidence are rare.
     let traced = record.level.traces();
     let unclear = record.destinations.iter().filter_map(|one| one.closed);
     let unclear = unclear.map(|closed| closed.unclassified).any(|count| count > 0);

@@ -38,7 +38,7 @@ fn plain(record: &WatchRecord, page: Page) -> String {
     text
 }
 
-/// As many services as there are ports from 8000, each like the record's first.
+/// Makes a record of as many services as there are ports from 8000, each like the record's first.
 fn many(count: u16) -> WatchRecord {
     let mut record = record!("watch_go.json");
     let first = record.destinations.remove(0);
