@@ -1,14 +1,19 @@
 //! SIGINT, SIGTERM and SIGHUP: the first requests an orderly end, the last one ends the process at
 //! once.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
 use crate::limits;
 
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
+/// Readable from the first signal on.
+static ARRIVED: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Returns true if a signal has come since [`watch`].
 pub(crate) fn happened() -> bool {
@@ -18,6 +23,12 @@ pub(crate) fn happened() -> bool {
 /// Counts the signals that have come.
 pub(crate) fn count() -> u32 {
     SIGNALS.load(Ordering::Relaxed)
+}
+
+/// Returns a descriptor that is readable from the first signal on, to wait for one; `None` before
+/// [`watch`].
+pub(crate) fn arrived() -> Option<BorrowedFd<'static>> {
+    ARRIVED.get().map(AsFd::as_fd)
 }
 
 /// The failure to report after a signal.
@@ -31,6 +42,9 @@ pub(crate) fn watch(last: u32) -> Result<(), Failure> {
     let failed = |error| limits::refused(Exit::Failed, "cannot watch for signals", &error);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let arrived = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    let arrived = arrived.map_err(|errno| failed(errno.into()))?;
+    let arrived = ARRIVED.get_or_init(|| arrived);
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -39,6 +53,8 @@ pub(crate) fn watch(last: u32) -> Result<(), Failure> {
                 for _ in 1..last {
                     signals.next().await;
                     SIGNALS.fetch_add(1, Ordering::Relaxed);
+                    // Fails only at a count that so few signals do not reach.
+                    let _ = rustix::io::write(arrived, &1_u64.to_ne_bytes());
                 }
                 signals.next().await;
                 std::process::exit(Exit::Interrupted as i32);

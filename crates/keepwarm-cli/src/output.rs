@@ -2,14 +2,20 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::show::Columns;
+
+/// Pause where waiting for the reader of stdout is of no use.
+const HUNG_UP_PAUSE: Duration = Duration::from_millis(50);
 
 /// Writes to stdout at once. A reader that has gone away, as in `| head`, is not a failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -60,13 +66,24 @@ pub(crate) fn write_json(record: &impl Serialize, to: &mut dyn Write) -> io::Res
     buffered.flush()
 }
 
-/// Returns false if stdout is a pipe whose reader has gone away.
-pub(crate) fn is_read() -> bool {
+/// Sleeps until `woken` is readable or the reader of stdout goes away, at most for `length`. Returns
+/// false if it has gone away.
+pub(crate) fn sleep_while_read(length: Duration, woken: Option<BorrowedFd<'_>>) -> bool {
     let stdout = io::stdout();
-    let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // A stdout that poll(2) does not take, as some files, counts as read.
-    poll(&mut ends, Some(&at_once)).is_err() || !ends[0].revents().contains(PollFlags::ERR)
+    let mut ends = vec![PollFd::new(&stdout, PollFlags::empty())];
+    ends.extend(woken.map(|woken| PollFd::from_borrowed_fd(woken, PollFlags::IN)));
+    let at_most = Timespec::try_from(length).ok();
+    if poll(&mut ends, at_most.as_ref()).is_err_and(|errno| errno != Errno::INTR) {
+        // A stdout that poll(2) does not take, as some files, counts as read.
+        std::thread::sleep(length.min(HUNG_UP_PAUSE));
+        return true;
+    }
+    let end = ends[0].revents();
+    if !end.is_empty() && !end.contains(PollFlags::ERR) {
+        // A terminal that has hung up ends no wait that begins.
+        std::thread::sleep(length.min(HUNG_UP_PAUSE));
+    }
+    !end.contains(PollFlags::ERR)
 }
 
 /// Writes a failure to stderr. A failure of that write cannot be reported, so it is ignored.

@@ -38,8 +38,10 @@ use crate::{interrupt, limits, output};
 const REFRESH: Duration = Duration::from_secs(1);
 /// Interval between the reports of a live watch that go to a pipe or a file.
 const PRINT_EVERY: Duration = Duration::from_secs(10);
-/// Interval at which the end of the watch is checked.
-const TICK: Duration = Duration::from_millis(50);
+/// Longest time without a check of whether the source goes on.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Interval between two questions whether a poll is due, where there are polls.
+const POLL_TICK: Duration = Duration::from_millis(50);
 /// Time that the end of a window waits for closes that are under way.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Descriptors of a watch of all network namespaces, at most: four for each.
@@ -133,12 +135,9 @@ fn watch(
     session.begin(&source)?;
     // Scripts and tests wait for this line: the window has begun.
     session.progress.note("watching; Ctrl-C ends it (`keepwarm explain columns` has the words)");
-    while !interrupt::happened()
-        && !source.has_ended()
-        && !session.left().is_zero()
-        && output::is_read()
-    {
-        std::thread::sleep(TICK.min(session.left()));
+    let mut is_read = true;
+    while !interrupt::happened() && !source.has_ended() && !session.left().is_zero() && is_read {
+        is_read = output::sleep_while_read(session.pause(&source), interrupt::arrived());
         source.poll_if_due()?;
         session.refresh_if_due(&source)?;
     }
@@ -269,7 +268,26 @@ impl Session {
 
     /// The time until the window ends; a live watch always has some left.
     fn left(&self) -> Duration {
-        self.window.map_or(TICK, |window| window.saturating_sub(self.begun.elapsed()))
+        self.window.map_or(CHECK_EVERY, |window| window.saturating_sub(self.begun.elapsed()))
+    }
+
+    /// The time until there is anything to do: a wake-up costs an idle host as much as a reading of
+    /// the counters.
+    fn pause(&self, source: &Source) -> Duration {
+        let at_most = match source {
+            Source::Polls(_) => POLL_TICK,
+            Source::Events(_) | Source::Everywhere(_) => CHECK_EVERY,
+        };
+        self.every().saturating_sub(self.refreshed_at.elapsed()).min(self.left()).min(at_most)
+    }
+
+    /// The interval between two reports.
+    fn every(&self) -> Duration {
+        match self.interim {
+            Interim::Silent | Interim::Whole => REFRESH,
+            Interim::Recent { every, .. } => every,
+            Interim::Served { .. } => listen::EVERY,
+        }
     }
 
     /// Fills the page before the first scrape.
@@ -293,12 +311,7 @@ impl Session {
                 window.as_secs_f64()
             ));
         }
-        let every = match self.interim {
-            Interim::Silent | Interim::Whole => REFRESH,
-            Interim::Recent { every, .. } => every,
-            Interim::Served { .. } => listen::EVERY,
-        };
-        if self.refreshed_at.elapsed() < every {
+        if self.refreshed_at.elapsed() < self.every() {
             return Ok(());
         }
         self.look(source)

@@ -14,8 +14,8 @@
 //!  to every 250 ms          └ otherwise ─► counters ─► nothing has moved ─► settle
 //!                                                  └─► a change         ─► a dump
 //!
-//!  every 250 ms between ────── counters ─► a connection opened, and a dump is cheap ─► a dump
-//!                                      └─► otherwise ─► settle
+//!  every 250 ms between, ────── counters ─► a connection opened, and a dump is cheap ─► a dump
+//!  or 1 s where it is calm              └─► otherwise ─► settle
 //! ```
 //! Dumps soon after an open meet connections while they live: a dead socket has no owner to find.
 //! Events wait in the inbox for 250 ms at most. Where nothing is unfinished the first event ends the
@@ -63,6 +63,10 @@ const OPENING_SHARE: u32 = 500;
 /// Between two readings of the counters, to learn that a connection opened. One costs about fifty
 /// microseconds.
 const COUNTERS_EVERY: Duration = Duration::from_millis(250);
+/// Between two of them where it is calm: no connection has opened and no socket has died for
+/// [`CALM_AFTER`]. The first death does not wait for them, and connections that stay are met later.
+const COUNTERS_WHEN_CALM: Duration = Duration::from_secs(1);
+const CALM_AFTER: Duration = Duration::from_secs(5);
 /// Upper bound on single-socket lookups per round. Lookups are used while they cost less than a
 /// dump.
 const MAX_LOOKUPS: usize = 1 << 16;
@@ -123,6 +127,8 @@ pub(crate) struct Schedule {
     /// The last reading of the counters between periodic dumps.
     last_glance: Duration,
     last_event: Duration,
+    /// The last reading of the counters that showed connections opened.
+    last_open: Duration,
     /// The last reading of the inbox that brought events.
     last_read: Duration,
     quiescence: Quiescence,
@@ -141,6 +147,7 @@ impl Default for Schedule {
             last_skip: Duration::ZERO,
             last_glance: Duration::ZERO,
             last_event: Duration::ZERO,
+            last_open: Duration::ZERO,
             last_read: Duration::ZERO,
             quiescence: Quiescence::default(),
             watches: 1,
@@ -206,10 +213,14 @@ impl Schedule {
     /// Takes the counters read for [`Due::Counters`]. Returns true if the dump is to be skipped: it
     /// would show nothing new, and only time passes.
     pub(crate) fn handle_counters(&mut self, now: Duration, counters: Option<Counters>) -> bool {
+        let shows_open = self.quiescence.shows_open(counters);
+        if shows_open {
+            self.last_open = now;
+        }
         if now < self.next_periodic_dump() {
             self.last_glance = now;
             let pause = (self.dump_cost * OPENING_SHARE).max(COUNTERS_EVERY);
-            return now < self.last_dump + pause || !self.quiescence.shows_open(counters);
+            return now < self.last_dump + pause || !shows_open;
         }
         let skips = self.quiescence.allows_skip(now, counters);
         if skips {
@@ -293,7 +304,9 @@ impl Schedule {
         if self.is_of_many() {
             return Duration::MAX;
         }
-        self.last_glance.max(self.last_dump).max(self.last_skip) + COUNTERS_EVERY
+        let last = self.last_glance.max(self.last_dump).max(self.last_skip);
+        let calm_from = self.last_open.max(self.last_event) + CALM_AFTER;
+        last + if last >= calm_from { COUNTERS_WHEN_CALM } else { COUNTERS_EVERY }
     }
 
     /// How many lookups cost no more than a dump.
@@ -456,17 +469,48 @@ mod tests {
     #[test]
     fn quiet_host_is_dumped_once() {
         let actions = watch(QUIET, 10 * MINUTE_MS);
-        let read = Actions { dumps: 1, counters: 2_400, ..Actions::default() };
-        assert_eq!(actions, read, "the counters are read every 250 ms");
+        let read = Actions { dumps: 1, counters: 28 + 593, ..Actions::default() };
+        assert_eq!(actions, read, "the counters are read every 250 ms, and later every second");
+    }
+
+    #[test]
+    fn calm_ends_at_the_first_sign() {
+        let mut schedule = Schedule::default();
+        let zero = || Some(Counters::zero());
+        schedule.handle_dump_start(zero());
+        schedule.handle_dump_end(ms(0), ms(1));
+        schedule.handle_event(ms(1));
+        let reads = |schedule: &mut Schedule, from: u64, to: u64, counters: Option<Counters>| {
+            let due = |at: &u64| {
+                let due = schedule.take_due(ms(*at), Unfinished::Nothing);
+                if due == Some(Due::Counters) {
+                    schedule.handle_counters(ms(*at), counters);
+                }
+                due.is_some()
+            };
+            (from..=to).filter(due).collect::<Vec<u64>>()
+        };
+        assert_eq!(reads(&mut schedule, 1, 5_250, zero()).len(), 21, "every 250 ms");
+        assert_eq!(reads(&mut schedule, 5_251, 8_250, zero()), [6_250, 7_250, 8_250]);
+        // A connection opens: the counters show it within a second.
+        let opened = Some(Counters { active_opens: Some(1), ..Counters::zero() });
+        assert_eq!(reads(&mut schedule, 8_251, 9_750, opened), [9_250, 9_500, 9_750]);
+        // A socket dies: what waits for its peer's event ends the calm at once.
+        schedule.handle_dump_start(opened);
+        schedule.handle_dump_end(ms(9_760), ms(1));
+        assert_eq!(reads(&mut schedule, 9_761, 17_760, opened).len(), 20 + 3);
+        schedule.handle_event(ms(17_800));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(18_010), "a dump: sockets die");
     }
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
-    /// A schedule whose last dump ended at second 10 and took 5 ms.
+    /// A schedule whose last dump ended at second 10 and took 5 ms, shortly after a socket had died.
     fn dumped() -> Schedule {
         let mut schedule = Schedule::default();
+        schedule.handle_event(ms(9_900));
         schedule.handle_dump_start(Some(Counters::zero()));
         schedule.handle_dump_end(ms(10_000), ms(5));
         schedule
