@@ -3,12 +3,16 @@
 mod common;
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Service, dead_port, keepwarm, run, until};
 use keepwarm_testkit::skipped;
+use keepwarm_testkit::wire::Wire;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
@@ -118,6 +122,91 @@ fn kernel_and_load_agree_on_target() {
         assert_eq!(hop["closed_by_the_end"], ledger["still_open"], "{hop}");
         assert_eq!(hop["requests"]["total"], 300, "{hop}");
     }
+}
+
+/// Answers requests without a body on threads that end with their connections, and calls `then` before the answer
+/// after so many.
+fn serve(listener: TcpListener, count: u64, then: impl Fn() + Send + Sync + 'static) {
+    let (answered, then) = (Arc::new(AtomicU64::new(0)), Arc::new(then));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (answered, then) = (Arc::clone(&answered), Arc::clone(&then));
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                while lines.by_ref().any(|line| line.is_empty()) {
+                    if answered.fetch_add(1, Ordering::SeqCst) == count {
+                        then();
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    if (&stream).write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A peer falls silent in the midst of a load: its answers are lost, and later so are those to every
+/// SYN. The load's own account, its hop and a watch beside it call it the same.
+#[test]
+fn silent_peer_is_timed_out_in_every_account() {
+    const CONNECTIONS: u64 = 3;
+    let wire = match Wire::lay() {
+        Ok(wire) => Arc::new(wire),
+        Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
+    };
+    // The kernel gives up what a load has closed within seconds, not minutes.
+    wire.hurry().unwrap();
+    let address = SocketAddr::new(wire.server_ip(false), 0);
+    let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
+    let (address, cut) = (listener.local_addr().unwrap(), Arc::clone(&wire));
+    // Each connection has carried some requests by then.
+    serve(listener, 20 * CONNECTIONS, move || cut.cut());
+    let (url, port) = (format!("http://{address}/"), address.port().to_string());
+    let mut watch = keepwarm();
+    let filter = format!("dst :{port}");
+    watch.args(["watch", &filter, "--level", "l1", "--format", "json"]);
+    let mut load = keepwarm();
+    load.args([
+        "load",
+        "-c",
+        "3",
+        "-r",
+        "100",
+        "-z",
+        "7s",
+        "--timeout",
+        "300ms",
+        "--format",
+        "json",
+    ]);
+    load.args(["--watch", &port, &url]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let started = wire.client.inside(|| Ok((common::start_watch(&mut watch), load.spawn()?)));
+    let (watch, load) = started.unwrap();
+    let record = record(&common::finish(load));
+    let watched = common::end_watch(watch);
+    let (ledger, hop) = (&record["connections"], &record["hops"][0]);
+    assert_eq!((&ledger["opened"], &ledger["timed_out"]), (&3.into(), &3.into()), "{ledger:#}");
+    assert!(count(&ledger["timed_out_connecting"]) > 0, "{ledger:#}");
+    assert_eq!(ledger["balanced"], true, "{ledger:#}");
+    let errors = record["errors"].as_array().unwrap().iter();
+    let classes: Vec<&str> = errors.filter_map(|one| one["class"].as_str()).collect();
+    assert!(
+        classes.iter().all(|class| ["timeout", "connect_timeout"].contains(class)),
+        "{classes:?}"
+    );
+    let destination = &watched["destinations"][0];
+    for (whose, closed) in [("hop", &hop["closed"]), ("watch", &destination["closed"])] {
+        let closed = closed.as_object().unwrap();
+        for (how, many) in closed.iter().filter(|(how, _)| *how != "connect_failed") {
+            let expected = if how == "timed_out" { CONNECTIONS } else { 0 };
+            assert_eq!(count(many), expected, "{whose}: {how} of {closed:?}");
+        }
+    }
+    let given_up = ["timed_out_connecting", "abandoned_connecting"].map(|one| count(&ledger[one]));
+    assert_eq!(destination["closed"]["connect_failed"], given_up.iter().sum::<u64>(), "{ledger:#}");
+    assert_eq!(hop["opened"], CONNECTIONS, "{hop:#}");
 }
 
 /// nginx with TLS on one port, and before it in plain, with connections to the first that it keeps.
