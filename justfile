@@ -115,10 +115,16 @@ bench-go:
 bench-capacity:
     cargo test --release -p keepwarm-cli --test load_capacity -- --ignored --nocapture
 
+# keepwarm watch --all-netns over twenty namespaces, beside a watch of one at the same churn; takes root
+bench-netns *ARGS:
+    cargo build --release
+    ./bench/watch/bench-netns {{ARGS}}
+
 # Memory and processor time of `keepwarm watch --listen` beside RATE new connections a second; takes root
 watch-hour SECONDS="3600" RATE="4000":
     cargo build --release
     ./bench/watch/watch-hour {{SECONDS}} {{RATE}}
+
 # What is shipped, into target/packages: .deb, .rpm, a static tarball, a container's context
 package:
     ./packaging/build
