@@ -15,7 +15,7 @@ use keepwarm_testkit::namespace::Namespace;
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{exchange, finish, keepwarm, kill, run, until};
+use crate::common::{exchange, finish, keepwarm, kill, page_address, run, thread_statuses, until};
 
 const PORT: u16 = 8_083;
 /// Connections that each namespace opens to itself.
@@ -120,19 +120,10 @@ fn page_has_namespaces_and_three_capabilities() {
     let mut command = keepwarm();
     command.args(["watch", &filter, "--all-netns", "--listen", "127.0.0.1:0"]);
     let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(watch.stdout.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on http://").unwrap();
-    let address: SocketAddr = address.strip_suffix("/metrics").unwrap().parse().unwrap();
-    let mut tasks = 0;
-    for task in std::fs::read_dir(format!("/proc/{}/task", watch.id())).unwrap().flatten() {
-        // A thread may end meanwhile.
-        let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };
-        assert_eq!(effective(&status), KEPT, "{status}");
-        tasks += 1;
-    }
-    assert!(tasks >= 3, "{tasks} threads");
+    let (address, _stdout) = page_address(&mut watch);
+    let statuses = thread_statuses(watch.id());
+    statuses.iter().for_each(|status| assert_eq!(effective(status), KEPT, "{status}"));
+    assert!(statuses.len() >= 3, "{statuses:?}");
     // A namespace that comes while the watch goes on is on the page as well.
     let late = Namespace::make().unwrap();
     let late_inode = late.inside(|| Ok(network_namespace().unwrap())).unwrap();

@@ -6,7 +6,6 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Stdio;
@@ -17,7 +16,9 @@ use keepwarm_testkit::namespace::Namespace;
 use keepwarm_testkit::skipped;
 use serde_json::Value;
 
-use crate::common::{exchange, finish, folder, keepwarm, kill, run, until, wait};
+use crate::common::{
+    exchange, finish, folder, keepwarm, kill, page_address, run, thread_statuses, until, wait,
+};
 
 const REMOTE: &str = "10.99.0.5";
 const PORT: u16 = 8_084;
@@ -42,22 +43,14 @@ fn unowned_watch_keeps_no_capability() {
     let filter = format!("dst :{}", service.port());
     command.args(["watch", &filter, "--no-owners", "--listen", "127.0.0.1:0"]);
     let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The watch ends when its reader has gone.
-    let mut said = BufReader::new(watch.stdout.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on http://").unwrap();
-    let address: SocketAddr = address.strip_suffix("/metrics").unwrap().parse().unwrap();
-    let mut tasks = 0;
-    for task in std::fs::read_dir(format!("/proc/{}/task", watch.id())).unwrap().flatten() {
-        // A thread may end meanwhile.
-        let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };
+    let (address, _stdout) = page_address(&mut watch);
+    let statuses = thread_statuses(watch.id());
+    for status in &statuses {
         for wanted in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
             assert!(status.contains(wanted), "{wanted}: {status}");
         }
-        tasks += 1;
     }
-    assert!(tasks >= 3, "{tasks} threads");
+    assert!(statuses.len() >= 3, "{statuses:?}");
     let streams: Vec<_> = (0..9).map(|_| TcpStream::connect(service).unwrap()).collect();
     drop(streams);
     let opened = || {

@@ -7,14 +7,16 @@
 mod common;
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use keepwarm_testkit::skipped;
+use keepwarm_testkit::namespace::Namespace;
+use keepwarm_testkit::{mortal, skipped};
 use serde_json::Value;
 
-use crate::common::{Service, folder, keepwarm, run};
+use crate::common::{Service, folder, keepwarm, kill, run, until, wait};
 
 const ID: &str = "3f4e0a5b9c2d1e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f";
 const UID: &str = "0b6a1c7e-2f3d-4c5b-8a9e-1d2c3b4a5f60";
@@ -146,6 +148,134 @@ fn pod_is_named_by_kubelets_files() {
     // The pod is gone, and its files with it.
     fs::remove_dir_all(&root).unwrap();
     assert_eq!(names(&placed.owner(&root)), ["-", UID, &ID[..12], "-"]);
+}
+
+/// A watch that goes on keeps the names of a pod that ends, with its processes, cgroup and files.
+#[test]
+fn gone_pod_keeps_its_name() {
+    let path = format!("kubepods.slice/pod{UID}/{ID}");
+    let Some(placed) = Placed::in_cgroup(&path) else { return };
+    let root = folder("watch-names-gone");
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(root.join(format!("var/log/pods/shop_api-6d8f_{UID}/api"))).unwrap();
+    let filter = format!("src :{}", placed.service.address.port());
+    let mut command = keepwarm();
+    command.args(["watch", &filter, "--level", "l1", "--format", "jsonl", "--rootfs"]).arg(&root);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap());
+    let mut owner = || {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        let record: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"));
+        record["destinations"][0]["owners"][0].clone()
+    };
+    assert!(until(|| names(&owner()) == ["shop", "api-6d8f", "api", "-"]));
+    drop(placed);
+    fs::remove_dir_all(&root).unwrap();
+    kill(watch.id(), "INT");
+    assert!(wait(&mut watch).unwrap().success());
+    let mut last = String::new();
+    lines.read_to_string(&mut last).unwrap();
+    let record: Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    let one = &record["destinations"][0];
+    assert_eq!(names(&one["owners"][0]), ["shop", "api-6d8f", "api", "-"], "{one:#}");
+    assert_eq!(one["closed"]["local_fin"], 1, "the end of the pod is in the window: {one:#}");
+}
+
+/// A shell in a namespace of process ids of its own, where an id can be given again.
+struct Shell {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Shell {
+    /// Starts one; `None`, with a note, where that is not permitted.
+    fn start() -> Option<Shell> {
+        let mut command = mortal::command("unshare", "KILL");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut shell = Shell { child, said };
+        if shell.ask("echo $$") == "1" {
+            return Some(shell);
+        }
+        skipped::because("no namespace of process ids, which takes root");
+        None
+    }
+
+    /// Runs a line that prints one; returns that, or nothing from a shell that has ended.
+    fn ask(&mut self, line: &str) -> String {
+        let _ = writeln!(self.child.stdin.as_mut().unwrap(), "{line}");
+        let mut answer = String::new();
+        self.said.read_line(&mut answer).unwrap();
+        answer.trim_end().to_owned()
+    }
+
+    /// Starts a program in the background; returns its process id.
+    fn start_program(&mut self, program: &str) -> u32 {
+        self.ask(&format!("{program} & echo $!")).parse().unwrap()
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process ends, and the next one gets its id while the watch goes on: each is named for its own
+/// connections.
+#[test]
+fn reused_process_id_names_two_processes() {
+    let namespace = match Namespace::make() {
+        Ok(namespace) => namespace,
+        Err(error) => return skipped::because(&error.to_string()),
+    };
+    namespace.enter().unwrap();
+    let Some(mut shell) = Shell::start() else { return };
+    let folder = folder("watch-names-reused");
+    let lines = folder.join("lines");
+    let connecting = |shell: &mut Shell, name: &str, before: &str| {
+        let program = folder.join(name);
+        let _ = fs::remove_file(&program);
+        std::os::unix::fs::symlink("/bin/bash", &program).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; read -u 3 line", to.port());
+        let pid = shell.start_program(&format!("{before}{} -c '{script}'", program.display()));
+        let kept = listener.accept().unwrap().0;
+        (pid, to, (listener, kept))
+    };
+    let watch = format!("{} watch --level l1 --format jsonl", env!("CARGO_BIN_EXE_keepwarm"));
+    let watch = shell.start_program(&format!("{watch} >{}", lines.display()));
+    let owners_of = |to: &std::net::SocketAddr| -> Vec<(String, u64)> {
+        let text = fs::read_to_string(&lines).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let Some(line) = whole.lines().last() else { return Vec::new() };
+        let record: Value = serde_json::from_str(line).unwrap();
+        let is_it = |one: &&Value| one["remote"] == to.to_string() && one["side"] == "client";
+        let all = record["destinations"].as_array().unwrap().iter().find(is_it).cloned();
+        let owners = all.map(|one| one["owners"].as_array().unwrap().clone()).unwrap_or_default();
+        let named = |one: &Value| {
+            (one["process"].as_str().unwrap_or("-").to_owned(), one["pid"].as_u64().unwrap())
+        };
+        owners.iter().map(named).collect()
+    };
+    let (pid, first, _kept) = connecting(&mut shell, "first", "");
+    let by_first = vec![("first".to_owned(), u64::from(pid))];
+    assert!(until(|| owners_of(&first) == by_first), "{:?}", owners_of(&first));
+    // The kernel gives the id after this one next.
+    let again = format!("kill {pid}; wait {pid}; echo {} >/proc/sys/kernel/ns_last_pid; ", pid - 1);
+    let (second_pid, second, _kept) = connecting(&mut shell, "second", &again);
+    if second_pid != pid {
+        return skipped::because("this kernel gives no process id again on request");
+    }
+    let by_second = vec![("second".to_owned(), u64::from(pid))];
+    assert!(until(|| owners_of(&second) == by_second), "{:?}", owners_of(&second));
+    assert_eq!(owners_of(&first), by_first, "the dead one's connections stay its own");
+    assert_eq!(shell.ask(&format!("kill -INT {watch}; wait {watch}; echo $?")), "0");
+    assert_eq!((owners_of(&first), owners_of(&second)), (by_first, by_second));
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn until(watch: &NamespacesWatch, what: &str, is_met: impl Fn(&HostReport) -> bo
             return report;
         }
         assert!(begun.elapsed() < Duration::from_secs(120), "{what}: {report:#?}");
+        // Reports come by time, and nothing signals one.
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -235,7 +235,8 @@ fn without_closes_open_connections_name_the_owner() {
     let mut upstream = Upstream::listen(Family::V4).unwrap();
     let connection = upstream.connect().unwrap();
     let watch = Watch::start(on_port(upstream.port())).unwrap();
-    let gone = Owner { pid: 1, process: None, share: 1.0, how: OwnerEvidence::Traced };
+    let (started_at, process) = (None, None);
+    let gone = Owner { pid: 1, started_at, process, share: 1.0, how: OwnerEvidence::Traced };
     let start = std::time::Instant::now();
     let owner = loop {
         let earlier = watch.snapshot();

@@ -20,8 +20,8 @@ use keepwarm_diagnose::{
     Finding, HostCounters, LoadKnowledge, PortOutlook, Ports, judge, judge_host,
 };
 use keepwarm_sockets::{
-    Counters, Destination, HostReport, SelfTest, Side, TimeWaitReuse, ephemeral_ports, process,
-    time_wait_reuse,
+    Counters, Destination, HostReport, Owner, SelfTest, Side, TimeWaitReuse, ephemeral_ports,
+    process, time_wait_reuse,
 };
 
 use self::destination::Context;
@@ -81,9 +81,9 @@ pub(crate) struct Judge {
     growths: Growths,
 }
 
-/// A fact of each process that was met, with the time at which the process started: an id may be given
-/// to another process.
-type Remembered<T> = HashMap<u32, (Option<u64>, Option<T>)>;
+/// A fact of each process that was met, by its id and the time at which it started: an id is given to
+/// another process sooner or later.
+type Remembered<T> = HashMap<(u32, Option<u64>), Option<T>>;
 
 impl Judge {
     pub(crate) fn new() -> Self {
@@ -189,8 +189,8 @@ impl Judge {
         for one in &report.destinations {
             self.runtime(one);
             for owner in &one.owners {
-                self.cgroup(owner.pid);
-                self.names(owner.pid);
+                self.cgroup(owner);
+                self.names(owner);
             }
         }
     }
@@ -203,8 +203,8 @@ impl Judge {
     ) -> Judged {
         let runtime = context.runtime;
         let evidence = destination::evidence(&destination, report, context);
-        let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner.pid)).collect();
-        let names = destination.owners.iter().map(|owner| self.names(owner.pid)).collect();
+        let cgroups = destination.owners.iter().map(|owner| self.cgroup(owner)).collect();
+        let names = destination.owners.iter().map(|owner| self.names(owner)).collect();
         let findings = judge(&evidence);
         let ports = evidence.ports;
         let (growth_per_s, files) = (None, None);
@@ -213,23 +213,23 @@ impl Judge {
 
     fn runtime(&mut self, destination: &Destination) -> Option<Runtime> {
         let owner = destination.owners.first()?;
-        // A process that ended has left its name alone (curl in a loop).
-        let read =
-            |pid| runtime::recognise(pid).or_else(|| runtime::named(owner.process.as_deref()?));
         // A shell may become another program by exec, so it is read again.
-        if let Some((_, Some(Runtime { kind: Kind::Shell, .. }))) = self.runtimes.get(&owner.pid) {
-            self.runtimes.remove(&owner.pid);
+        let key = (owner.pid, owner.started_at);
+        if let Some(Some(Runtime { kind: Kind::Shell, .. })) = self.runtimes.get(&key) {
+            self.runtimes.remove(&key);
         }
-        remembered(&mut self.runtimes, owner.pid, read)
+        let runtime = remembered(&mut self.runtimes, owner, runtime::recognise);
+        // A process that ended has left its name alone (curl in a loop).
+        runtime.or_else(|| runtime::named(owner.process.as_deref()?))
     }
 
-    fn cgroup(&mut self, pid: u32) -> Option<String> {
-        remembered(&mut self.cgroups, pid, process::cgroup)
+    fn cgroup(&mut self, owner: &Owner) -> Option<String> {
+        remembered(&mut self.cgroups, owner, process::cgroup)
     }
 
-    fn names(&mut self, pid: u32) -> Names {
+    fn names(&mut self, owner: &Owner) -> Names {
         let finder = &self.finder;
-        remembered(&mut self.names, pid, |pid| Some(finder.find(pid))).unwrap_or_default()
+        remembered(&mut self.names, owner, |pid| Some(finder.find(pid))).unwrap_or_default()
     }
 
     fn ports(&self, destination: &Destination, growth_per_s: f64) -> Option<Ports> {
@@ -271,9 +271,16 @@ impl Judge {
     }
 }
 
-/// Returns the process that the connections which stay open belong to, as far as is known.
+/// Returns the process that the connections which stay open belong to, as far as is known and while
+/// it lives.
 fn main_owner(one: &Destination) -> Option<u32> {
-    one.owners_open.first().or_else(|| one.owners.first()).map(|owner| owner.pid)
+    let owner = one.owners_open.first().or_else(|| one.owners.first());
+    owner.filter(|owner| is_there(owner)).map(|owner| owner.pid)
+}
+
+/// Returns true if a process lives. Another one may have its id by now.
+pub(crate) fn is_there(owner: &Owner) -> bool {
+    owner.started_at.is_some() && process::started_at(owner.pid) == owner.started_at
 }
 
 /// Forecasts the file tables of processes whose connections grow, by process id: each connection that
@@ -294,25 +301,23 @@ fn files(report: &HostReport, growths: &[Option<f64>]) -> HashMap<u32, Files> {
     files.collect()
 }
 
-/// Returns a fact about a process, read once while it lives. The fact of a process that has ended is
-/// kept, and that of another process with the same id is read anew.
+/// Returns a fact about a process, read once while it lives, and kept after its end. Nothing is read of
+/// another process that has its id by then.
 fn remembered<T: Clone>(
     known: &mut Remembered<T>,
-    pid: u32,
+    owner: &Owner,
     read: impl FnOnce(u32) -> Option<T>,
 ) -> Option<T> {
-    let started_at = process::started_at(pid);
-    if let Some((then, fact)) = known.get(&pid)
-        && (started_at.is_none() || *then == started_at)
-    {
+    let key = (owner.pid, owner.started_at);
+    if let Some(fact) = known.get(&key) {
         return fact.clone();
     }
-    let fact = read(pid);
-    if known.len() >= MAX_PROCESSES && !known.contains_key(&pid) {
-        known.retain(|pid, (then, _)| then.is_some() && process::started_at(*pid) == *then);
+    let fact = read(owner.pid).filter(|_| is_there(owner));
+    if known.len() >= MAX_PROCESSES {
+        known.retain(|(pid, then), _| then.is_some() && process::started_at(*pid) == *then);
     }
     if known.len() < MAX_PROCESSES {
-        known.insert(pid, (started_at, fact.clone()));
+        known.insert(key, fact.clone());
     }
     fact
 }
@@ -328,16 +333,23 @@ mod tests {
 
     #[test]
     fn reused_process_id_is_read_anew() {
-        let (own, ended) = (std::process::id(), u32::MAX);
-        let mut known = Remembered::new();
-        for pid in [own, ended] {
-            known.insert(pid, (Some(1), Some("before")));
-        }
-        let mut ask = |pid| remembered(&mut known, pid, |_| Some("now"));
-        assert_eq!(ask(own), Some("now"), "another process had the id");
-        assert_eq!(ask(ended), Some("before"), "it has ended, and is remembered");
+        let pid = std::process::id();
+        let owner = |started_at| Owner {
+            pid,
+            started_at,
+            process: None,
+            share: 1.0,
+            how: keepwarm_sockets::OwnerEvidence::Sampled,
+        };
+        let (before, now) = (owner(Some(1)), owner(process::started_at(pid)));
+        let mut known = Remembered::from([((pid, Some(1)), Some("before"))]);
+        let mut ask = |owner: &Owner| remembered(&mut known, owner, |_| Some("now"));
+        assert_eq!(ask(&now), Some("now"), "another process had the id before");
+        assert_eq!(ask(&before), Some("before"), "it has ended, and is remembered");
+        assert_eq!(ask(&owner(Some(2))), None, "it had ended before it was asked about");
+        assert_eq!(ask(&owner(None)), None, "it was never met alive");
         let mut asked = false;
-        remembered(&mut known, own, |_| {
+        remembered(&mut known, &now, |_| {
             asked = true;
             None::<&str>
         });

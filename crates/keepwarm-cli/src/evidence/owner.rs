@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use keepwarm_sockets::process;
+use keepwarm_sockets::{Owner, process};
 
-use super::Judged;
 use super::names::{NameFinder, Names};
+use super::{Judged, is_there};
 use crate::args::WatchOptions;
 use crate::exit::{Exit, Failure};
 
@@ -59,7 +59,7 @@ pub(crate) struct OwnerFilter {
     named: Named,
     finder: NameFinder,
     /// Processes met, true for those in the cgroup at that time: they may have ended since.
-    members: HashMap<u32, bool>,
+    members: HashMap<(u32, Option<u64>), bool>,
 }
 
 impl OwnerFilter {
@@ -97,7 +97,7 @@ impl OwnerFilter {
             self.pid.is_none_or(|pid| pid == owner.pid)
                 && self.process.as_ref().is_none_or(|name| owner.process.as_ref() == Some(name))
                 && judged.names.get(place).is_none_or(|names| self.named.admits(names))
-                && self.is_member(owner.pid)
+                && self.is_member(owner)
         })
     }
 
@@ -108,14 +108,15 @@ impl OwnerFilter {
             && self.named.is_empty()
     }
 
-    fn is_member(&mut self, pid: u32) -> bool {
+    fn is_member(&mut self, owner: &Owner) -> bool {
         let Some(part) = &self.cgroup else { return true };
-        if let Some(known) = self.members.get(&pid) {
+        let key = (owner.pid, owner.started_at);
+        if let Some(known) = self.members.get(&key) {
             return *known;
         }
-        let found = is_in(pid, part);
+        let found = is_in(owner.pid, part) && is_there(owner);
         if self.members.len() < MAX_MEMBERS {
-            self.members.insert(pid, found);
+            self.members.insert(key, found);
         }
         found
     }

@@ -4,7 +4,7 @@
 //! by which owners are found; so a watch that names owners cannot be confined, and keeps capabilities
 //! instead (see `privileges`).
 //!
-//! What is left: to read beneath `/proc` and `/sys`, and what was open before. Every other file, writing,
+//! Left are: to read beneath `/proc` and `/sys`, and what was open before. Every other file, writing,
 //! running programs, TCP connections and listening, and signals to other processes are refused, as far as
 //! this kernel knows how (Linux 5.13 files, 6.7 TCP, 6.12 signals).
 

@@ -211,6 +211,23 @@ pub(crate) fn start_watch(command: &mut Command) -> Child {
     watch
 }
 
+/// Reads the address of its page from the first line of a `watch --listen`, which ends when the returned
+/// reader is dropped.
+pub(crate) fn page_address(watch: &mut Child) -> (SocketAddr, BufReader<ChildStdout>) {
+    let mut stdout = BufReader::new(watch.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line of text");
+    let address = line.trim().strip_prefix("listening on http://");
+    let address = address.and_then(|rest| rest.strip_suffix("/metrics")?.parse().ok());
+    (address.unwrap_or_else(|| panic!("no address in {line:?}")), stdout)
+}
+
+/// Reads the status (proc(5)) of each thread of a process; one that ends meanwhile is left out.
+pub(crate) fn thread_statuses(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("procfs").flatten();
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok()).collect()
+}
+
 /// Ends a watch by SIGINT, and returns its document.
 pub(crate) fn end_watch(watch: Child) -> serde_json::Value {
     kill(watch.id(), "INT");

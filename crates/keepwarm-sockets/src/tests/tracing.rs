@@ -61,7 +61,7 @@ fn a_trace_has_owner_lifetime_and_reason() {
     assert!(lifetime <= most, "{lifetime:?} of {most:?}");
     let reset = (local, remote, "TCP_ABORT_ON_CLOSE".into());
     assert!(batch.resets.contains(&reset), "{batch:?}");
-    assert!(batch.names.iter().any(|(pid, _)| *pid == std::process::id()), "{batch:?}");
+    assert!(batch.processes.iter().any(|one| one.pid == std::process::id()), "{batch:?}");
     let peer = batch.ended.iter().find(|one| one.local == remote).unwrap();
     assert_eq!(peer.reset_in, Some(State::Established));
     assert_eq!(tracer.lost(), 0);

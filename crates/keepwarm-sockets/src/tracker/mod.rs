@@ -41,7 +41,7 @@ mod handshakes;
 mod lookup;
 mod lost_events;
 mod open;
-mod owners;
+pub(crate) mod owners;
 mod pair;
 mod pairing;
 mod pending;
@@ -319,16 +319,16 @@ impl Tracker {
         if traced.begins {
             self.traces.begin_reading(traced.at_ns);
         }
-        for record in traced.ended.drain(..) {
+        let owners = self.processes.meet_traced(&mut traced.processes);
+        for mut record in traced.ended.drain(..) {
             if self.concerns(&record.local, &record.remote) {
+                let owner = record.owner.and_then(|pid| owners.get(&pid));
+                record.owner = owner.map(|process| process.number());
                 self.traces.put(record);
             }
         }
         for (from, to, reason) in traced.resets.drain(..) {
             self.traces.put_reset((from, to), reason);
-        }
-        for (pid, name) in traced.names.drain(..) {
-            self.processes.learn_name(pid, Some(name));
         }
     }
 
@@ -460,8 +460,8 @@ impl Tracker {
             let requests = open.requests_now();
             one.count(&requests);
             one.messages += requests.plain.map_or(0, |_| open.messages_so_far());
-            if let Some(pid) = open.pid.get() {
-                one.count_owner(pid);
+            if let Some(process) = open.process() {
+                one.count_owner(process);
             }
         }
         all

@@ -12,6 +12,7 @@ use super::exchange::Exchange;
 use super::handshakes::{Shape, without_handshake};
 use super::totals::OpenRequests;
 use crate::kernel::keyed_hash::Map;
+use crate::kernel::proc::owners::ProcessKey;
 use crate::kernel::socket::{Side, Socket, State, TcpInfo};
 
 /// `Option<u32>` in four bytes. The greatest number is stored as the one below it.
@@ -63,7 +64,8 @@ pub(super) struct OpenSocket {
     last_dump: u32,
     pub(super) destination: DestinationId,
     pub(super) inode: u32,
-    pub(super) pid: PackedOption,
+    /// The number of its [`ProcessKey`].
+    pub(super) process: PackedOption,
     /// Messages from the client at the last dump that fetched them, at least.
     messages: PackedOption,
     /// Requests then, at most.
@@ -83,6 +85,11 @@ pub(super) struct OpenSocket {
 }
 
 impl OpenSocket {
+    /// Returns the process that was found with the socket among its files.
+    pub(super) fn process(&self) -> Option<ProcessKey> {
+        self.process.get().map(ProcessKey::of_number)
+    }
+
     /// Returns whether the socket was open when the window began.
     pub(super) fn was_open_at_start(&self) -> bool {
         self.flags.has(Flags::AT_START)
@@ -326,7 +333,7 @@ impl OpenSockets {
             last_dump: 0,
             destination,
             inode: 0,
-            pid: PackedOption::NONE,
+            process: PackedOption::NONE,
             messages: PackedOption::NONE,
             at_most: PackedOption::NONE,
             requests_at_start: PackedOption::NONE,

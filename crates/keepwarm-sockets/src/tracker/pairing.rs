@@ -20,6 +20,7 @@ use super::removed_time_waits::Bounds;
 use super::totals::Close;
 use super::window::Window;
 use crate::kernel::keyed_hash::Set;
+use crate::kernel::proc::owners::ProcessKey;
 use crate::kernel::socket::{Side, State};
 use crate::report::closes::{CloseKind, SocketCloses};
 use crate::report::host::{HostReport, Scope};
@@ -373,11 +374,11 @@ impl Tracker {
         self.note_side(destination, &dead.event);
         let counted = self.destinations.get_mut(destination).count(&close);
         let traced = self.count_traced(destination, dead, close.kind, &counted);
-        let pid = traced.or(dead.open.and_then(|open| open.pid.get()));
+        let seen = dead.open.and_then(|open| open.process());
         let totals = self.destinations.get_mut(destination);
-        match traced {
-            Some(pid) => totals.sightings.traced(pid),
-            None => totals.count_owner(pid),
+        match traced.map(ProcessKey::of_number) {
+            Some(process) => totals.sightings.traced(process),
+            None => totals.count_owner(seen),
         }
         Some(CountedAlone {
             member: Member::of(&dead.event),

@@ -10,7 +10,7 @@ use super::dead::CutAnswer;
 use super::destinations::Key;
 use super::handshakes::{Handshakes, Range, Shape};
 use super::removed_time_waits::Bounds;
-use crate::kernel::proc::owners::{Owner, OwnerEvidence, Sightings};
+use crate::kernel::proc::owners::{Owner, OwnerEvidence, ProcessKey, Sightings};
 use crate::kernel::socket::{Side, Socket, State, TIME_WAIT_MS};
 use crate::report::closes::{CloseKind, SocketCloses};
 use crate::report::destination::{
@@ -419,9 +419,9 @@ impl Totals {
     }
 
     /// Counts the process that closed a connection; `None`: it was never seen.
-    pub(super) fn count_owner(&mut self, pid: Option<u32>) {
-        match pid {
-            Some(pid) => self.sightings.closed(pid),
+    pub(super) fn count_owner(&mut self, process: Option<ProcessKey>) {
+        match process {
+            Some(process) => self.sightings.closed(process),
             None => self.sightings.closed_unseen(),
         }
     }
@@ -582,8 +582,8 @@ impl OpenNow {
         }
     }
 
-    pub(super) fn count_owner(&mut self, pid: u32) {
-        self.sightings.see(pid, OwnerEvidence::Sampled);
+    pub(super) fn count_owner(&mut self, process: ProcessKey) {
+        self.sightings.see(process, OwnerEvidence::Sampled);
     }
 }
 

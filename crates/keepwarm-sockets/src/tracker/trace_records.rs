@@ -154,6 +154,7 @@ mod tests {
             local,
             remote,
             owner,
+            owned_ns: ended_ns,
             lifetime_ns,
             ended_ns,
             reset_in,

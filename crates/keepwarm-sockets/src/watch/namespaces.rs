@@ -74,7 +74,7 @@ pub struct PreparedNamespacesWatch {
     opened: Vec<(u64, Place, Opened)>,
 }
 
-/// What the threads share.
+/// State that the threads share.
 #[derive(Debug)]
 struct WatchedNamespaces {
     scope: Scope,
@@ -112,7 +112,7 @@ struct Following {
     refused: HashMap<u64, u32>,
 }
 
-/// What is opened within a namespace.
+/// Sources opened within a namespace.
 #[derive(Debug)]
 struct Opened {
     file: File,

@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::kernel::proc::process::name;
+use crate::kernel::proc::process;
 use crate::kernel::proc::socket_search::SocketSearch;
 use crate::kernel::trace::{TraceBatch, Tracer};
 use crate::report::host::Tracing;
 use crate::tracker::Tracker;
+use crate::tracker::owners::ReadProcess;
 
 /// A search for owners that the watches of several network namespaces share: a socket's inode is
 /// unique on the host, and `/proc` is walked for all of them at once.
@@ -39,6 +40,19 @@ impl SharedSearch {
         }
         let take = |inode: &u32| Some((*inode, self.found.remove(inode)?));
         wanted.iter().filter_map(take).collect()
+    }
+}
+
+/// The facts of `/proc`.
+struct Proc;
+
+impl ReadProcess for Proc {
+    fn name(&self, pid: u32) -> Option<String> {
+        process::name(pid)
+    }
+
+    fn started_at(&self, pid: u32) -> Option<u64> {
+        process::started_at(pid)
     }
 }
 
@@ -93,7 +107,7 @@ impl Owners {
     /// Searches for the owners of sockets that have none yet. Returns true if it found one.
     pub(crate) fn find(&mut self, tracker: &mut Tracker) -> bool {
         let found = self.search.find(&tracker.nameless_inodes());
-        tracker.handle_processes(&found, name);
+        tracker.handle_processes(&found, &Proc);
         !found.is_empty()
     }
 

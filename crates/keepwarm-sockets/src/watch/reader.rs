@@ -104,7 +104,8 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
         }
         let delays = listeners.iter().zip(&ready).filter(|(_, ready)| **ready);
         let delay = delays.map(|(one, _)| one.delay()).min();
-        // More events gather meanwhile: a wake-up for each would cost more than reading it.
+        // More events gather meanwhile: a wake-up for each would cost more than reading it. A sleep, for
+        // no other condition is waited for.
         std::thread::sleep(delay.unwrap_or(Duration::ZERO));
         let mut is_ready = ready.iter().copied();
         listeners.retain_mut(|one| {

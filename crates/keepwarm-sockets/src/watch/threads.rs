@@ -38,7 +38,7 @@ pub(crate) struct Threads {
     tracking: Option<JoinHandle<Result<HostReport, Error>>>,
 }
 
-/// What a watch needs of the kernel before its threads start: opened with the capabilities of the
+/// Sources of a watch in the kernel, open before its threads start: with the capabilities of the
 /// calling thread, which may drop them then.
 #[derive(Debug)]
 pub(crate) struct Sources {

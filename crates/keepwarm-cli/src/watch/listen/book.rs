@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use keepwarm_record::watch::{DestinationRecord, Level, Side, WatchRecord};
+use keepwarm_record::watch::{DestinationRecord, Level, OwnerRecord, Side, WatchRecord};
 use keepwarm_sockets::{Destination, EphemeralPorts, HostReport, SideEvidence};
 
 use super::counts::Counts;
+use crate::evidence::is_there;
 use crate::evidence::record::side;
 
 /// Series with names of their own: destinations times owners. Further ones count as `other`.
@@ -271,8 +272,12 @@ fn labels(
     if remote.is_none() {
         return Labels::other(recorded.side);
     }
-    let owner = recorded.owners.iter().find(|owner| keepwarm_sockets::process::exists(owner.pid));
-    let owner = owner.or_else(|| recorded.owners.first());
+    // Of two processes with one id, the later one lives at most.
+    let lives = |recorded: &&OwnerRecord| {
+        let mut all = one.owners.iter().chain(&one.owners_open);
+        all.any(|one| one.pid == recorded.pid && one.process == recorded.process && is_there(one))
+    };
+    let owner = recorded.owners.iter().find(lives).or_else(|| recorded.owners.first());
     let owner = owner.map(|owner| OwnerLabels {
         process: owner.process.clone(),
         namespace: owner.namespace.clone(),
@@ -307,7 +312,7 @@ fn now(one: &DestinationRecord) -> Now {
 
 #[cfg(test)]
 mod tests {
-    use keepwarm_record::watch::{Mode, OwnerRecord};
+    use keepwarm_record::watch::Mode;
 
     use super::*;
 

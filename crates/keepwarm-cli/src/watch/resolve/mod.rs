@@ -46,6 +46,7 @@ impl Resolver {
                 if answers.send((address, ask(&servers, address))).is_err() {
                     return;
                 }
+                // The pause is the limit: no name server is flooded.
                 std::thread::sleep(PAUSE);
             }
         })?;
@@ -118,7 +119,7 @@ fn ask_one(server: SocketAddr, address: IpAddr) -> io::Result<Option<String>> {
         }
         socket.set_read_timeout(Some(left))?;
         let length = socket.recv(&mut buffer)?;
-        // What answers another question is not ours.
+        // An answer to another question is not ours.
         if let Some(answer) = ptr::decode(&buffer[..length], id, &question) {
             return Ok(answer);
         }
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn unanswered_questions_keep_nobody_waiting() {
+    fn unanswered_questions_hold_nothing_up() {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let begun = Instant::now();
         let answer = ask(&[silent.local_addr().unwrap()], "10.0.0.5".parse().unwrap());

@@ -110,7 +110,7 @@ fn name(message: &[u8], mut at: usize) -> Option<(String, usize)> {
         if !text.is_empty() {
             text.push('.');
         }
-        // What is no letter of a host's name shows as such.
+        // A byte that is no letter of a host's name shows as such.
         text.extend(label.iter().map(|byte| match byte {
             b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(*byte),
             _ => '?',

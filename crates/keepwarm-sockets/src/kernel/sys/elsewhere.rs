@@ -78,6 +78,10 @@ pub(crate) fn monotonic_ns() -> u64 {
     0
 }
 
+pub(crate) fn boot_ns() -> u64 {
+    0
+}
+
 pub(crate) fn thread_cpu() -> std::time::Duration {
     std::time::Duration::ZERO
 }

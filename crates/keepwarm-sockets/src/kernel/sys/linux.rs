@@ -217,6 +217,12 @@ pub(crate) fn monotonic_ns() -> u64 {
     seconds * 1_000_000_000 + ns
 }
 
+/// Returns the time since the boot, which goes on while the machine is suspended.
+pub(crate) fn boot_ns() -> u64 {
+    let (seconds, ns) = split(clock_gettime(ClockId::Boottime));
+    seconds * 1_000_000_000 + ns
+}
+
 /// Returns the processor time that this thread has used.
 pub(crate) fn thread_cpu() -> Duration {
     let (seconds, ns) = split(clock_gettime(ClockId::ThreadCPUTime));

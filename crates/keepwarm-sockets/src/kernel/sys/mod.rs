@@ -7,14 +7,14 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Netlink, Waker, abort_on_close, connect_from, enter, fence, monotonic_ns, open_nonblocking,
-    thread_cpu, wait,
+    Netlink, Waker, abort_on_close, boot_ns, connect_from, enter, fence, monotonic_ns,
+    open_nonblocking, thread_cpu, wait,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{
-    Netlink, Waker, abort_on_close, connect_from, enter, fence, monotonic_ns, open_nonblocking,
-    thread_cpu, wait,
+    Netlink, Waker, abort_on_close, boot_ns, connect_from, enter, fence, monotonic_ns,
+    open_nonblocking, thread_cpu, wait,
 };

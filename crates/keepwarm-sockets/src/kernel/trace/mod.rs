@@ -31,13 +31,14 @@ use std::sync::Arc;
 
 use self::event::{Event, Layouts};
 use self::ring_page::PageLayout;
+pub(crate) use self::thread_owners::ThreadOwner;
 use self::thread_owners::ThreadOwners;
 pub(crate) use self::traced_sockets::TracedSocket;
 use self::traced_sockets::TracedSockets;
 use self::tracefs::Instance;
 use crate::error::{Error, Operation};
 use crate::kernel::burst::Burst;
-use crate::kernel::sys::monotonic_ns;
+use crate::kernel::sys::{boot_ns, monotonic_ns};
 
 /// Maximum number of events held at once, those kept for the next reading included: some 100 bytes
 /// each. Beyond what the parts of a reading hold, so that none is lost for it.
@@ -45,6 +46,8 @@ const MAX_EVENTS: usize = 1 << 17;
 /// Pages of all rings together that one part of a reading takes, and of one ring at least: a page has
 /// some 45 events.
 const PAGES: usize = 320;
+/// A clock tick as `/proc` has it (`USER_HZ`, include/asm-generic/param.h).
+const TICK_NS: u64 = 10_000_000;
 const PAGES_OF_RING: usize = 4;
 
 /// Texts of tracefs that describe the layout of the rings.
@@ -104,8 +107,8 @@ pub(crate) struct TraceBatch {
     pub(crate) ended: Vec<TracedSocket>,
     /// Resets sent from the first address to the second.
     pub(crate) resets: Vec<(SocketAddr, SocketAddr, Arc<str>)>,
-    /// Names of the processes that own a socket in `ended`.
-    pub(crate) names: Vec<(u32, String)>,
+    /// Processes that own a socket in `ended`.
+    pub(crate) processes: Vec<ThreadOwner>,
     burst: Burst,
 }
 
@@ -116,7 +119,7 @@ impl TraceBatch {
         self.ended.clear();
         self.burst.shrink_buffer(count, &mut self.ended);
         self.resets.clear();
-        self.names.clear();
+        self.processes.clear();
     }
 }
 
@@ -208,16 +211,18 @@ impl Tracer {
         reading.rings.iter().map(|ring| ring.read_to).min().unwrap_or(until).min(until)
     }
 
-    /// Replaces the threads in `batch` by their processes, and adds the names of these.
+    /// Replaces the threads in `batch` by their processes, and adds these.
     fn name_owners(&self, batch: &mut TraceBatch) {
         let threads = batch.ended.iter().filter_map(|socket| socket.owner).collect();
         let processes = self.threads.find(threads, |name| self.instance.shared_text(name));
+        let suspended = boot_ns().saturating_sub(monotonic_ns());
         for socket in &mut batch.ended {
+            let since = (socket.owned_ns + suspended) / TICK_NS;
             let process = socket.owner.and_then(|thread| processes.get(&thread));
+            let process = process.filter(|process| process.was_there(since));
             socket.owner = process.map(|process| process.pid);
         }
-        let named = processes.into_values();
-        batch.names.extend(named.filter_map(|one| Some((one.pid, one.name?))));
+        batch.processes.extend(processes.into_values());
     }
 
     /// Returns the number of events that were read.

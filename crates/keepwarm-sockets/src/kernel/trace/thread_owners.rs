@@ -14,9 +14,30 @@ const FIRST_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Process that a thread belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ThreadOwner {
-    pub(super) pid: u32,
-    pub(super) name: Option<String>,
+pub(crate) struct ThreadOwner {
+    pub(crate) pid: u32,
+    pub(crate) name: Option<String>,
+    /// The start of the process ([`process::started_at`]); `None` if it has ended.
+    pub(crate) started_at: Option<u64>,
+    /// The name is that of the process, not of another of its threads.
+    pub(crate) is_main: bool,
+    /// Start of the thread, or of the process where the thread has ended; `None` if both have.
+    since: Option<u64>,
+}
+
+impl ThreadOwner {
+    /// Makes a process that has ended, with the name of a thread of it.
+    #[cfg(test)]
+    pub(crate) fn ended(pid: u32, name: Option<String>, is_main: bool) -> ThreadOwner {
+        ThreadOwner { pid, name, started_at: None, is_main, since: None }
+    }
+
+    /// Returns true if the process may have been there at a time in clock ticks since the boot. An id
+    /// is given again: the process that has it now may be a later one.
+    pub(super) fn was_there(&self, ticks: u64) -> bool {
+        // Two clocks are read a moment apart.
+        self.since.is_none_or(|since| since <= ticks + 1)
+    }
 }
 
 /// Lookup from threads to processes.
@@ -45,13 +66,13 @@ impl ThreadOwners {
         }
         let mut ended = Vec::new();
         for thread in threads {
-            match process::of_thread(thread) {
-                Some(pid) => found.insert(thread, ThreadOwner { pid, name: process::name(pid) }),
-                None => {
-                    ended.push(thread);
-                    None
-                }
+            let Some(pid) = process::of_thread(thread) else {
+                ended.push(thread);
+                continue;
             };
+            let (name, started_at) = (process::name(pid), process::started_at(pid));
+            let since = process::started_at(thread);
+            found.insert(thread, ThreadOwner { pid, name, started_at, is_main: true, since });
         }
         if ended.is_empty() {
             return found;
@@ -64,8 +85,12 @@ impl ThreadOwners {
             // A process that still exists has its present name. For one that has ended, the name of
             // the thread was saved with its event; the name saved under the process's own id may be
             // that of an earlier process, if nothing of the later one was traced.
-            let name = process::name(pid).or_else(|| saved(&names, thread).map(str::to_owned));
-            found.insert(thread, ThreadOwner { pid, name });
+            let started_at = process::started_at(pid);
+            let present = process::name(pid);
+            let is_main = present.is_some() || pid == thread;
+            let name = present.or_else(|| saved(&names, thread).map(str::to_owned));
+            let since = started_at;
+            found.insert(thread, ThreadOwner { pid, name, started_at, is_main, since });
         }
         found
     }
@@ -100,7 +125,7 @@ mod tests {
             _ => format!("1 init\n{} of an earlier process\n{ENDED} a worker\n", ENDED - 1),
         };
         let found = owners.find(Set::from_iter([ENDED]), tables);
-        let process = ThreadOwner { pid: ENDED - 1, name: Some("a worker".to_owned()) };
+        let process = ThreadOwner::ended(ENDED - 1, Some("a worker".to_owned()), false);
         assert_eq!(found, Map::from_iter([(ENDED, process)]));
         assert!(owners.find(Set::from_iter([ENDED]), |_| String::new()).is_empty());
         let elsewhere = ThreadOwners { readable: false };
@@ -130,6 +155,10 @@ mod tests {
         });
         let (thread, found) = thread.join().unwrap();
         assert_ne!(thread, std::process::id());
-        assert_eq!(found[&thread].pid, std::process::id());
+        let owner = &found[&thread];
+        assert_eq!((owner.pid, owner.is_main), (std::process::id(), true));
+        let started = process::started_at(std::process::id()).unwrap();
+        assert_eq!(owner.started_at, Some(started));
+        assert!(owner.was_there(u64::MAX / 2) && !owner.was_there(started - 2), "{owner:?}");
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct TracedSocket {
     pub(crate) remote: SocketAddr,
     /// The thread that connected or closed; the tracer replaces it by the thread's process.
     pub(crate) owner: Option<u32>,
+    /// Time at which it was met first, by the clock of the trace.
+    pub(crate) owned_ns: u64,
     /// Time from ESTABLISHED until this socket was closed or reset; `None` if the beginning was not
     /// seen.
     pub(crate) lifetime_ns: Option<u64>,
@@ -53,7 +55,8 @@ pub(crate) struct TracedSockets {
 /// Events so far of a socket that is open.
 #[derive(Debug, Clone, Copy, Default)]
 struct PartialRecord {
-    task: Option<u32>,
+    /// The first thread that was met, and when.
+    task: Option<(u32, u64)>,
     established_ns: Option<u64>,
     closed_ns: Option<u64>,
     reset: bool,
@@ -80,7 +83,7 @@ impl TracedSockets {
         // The close of the last socket at this address may have been lost.
         let is_new = change.to == State::SynSent || change.from == State::SynReceived;
         let record = self.entry(change.socket, is_new)?;
-        record.task = record.task.or(change.task);
+        record.task = record.task.or_else(|| Some((change.task?, at_ns)));
         match change.to {
             State::Established => record.established_ns = Some(at_ns),
             State::FinWait1 | State::LastAck => {
@@ -99,10 +102,12 @@ impl TracedSockets {
             return None;
         }
         let closed = record.closed_ns.unwrap_or(at_ns);
+        let task = record.task.or_else(|| Some((change.task?, at_ns)));
         Some(TracedSocket {
             local: change.local,
             remote: change.remote,
-            owner: record.task.or(change.task),
+            owner: task.map(|(thread, _)| thread),
+            owned_ns: task.map_or(at_ns, |(_, since)| since),
             lifetime_ns: record.established_ns.map(|begun| closed.saturating_sub(begun)),
             ended_ns: at_ns,
             reset_in: record.reset.then_some(change.from),
@@ -161,6 +166,7 @@ mod tests {
             change(1, FinWait2, Close, None),
         ]);
         assert_eq!((client[0].owner, client[0].lifetime_ns), (Some(7), Some(1_000_000)));
+        assert_eq!(client[0].owned_ns, 1_000_000, "the connect");
         assert_eq!((client[0].ended_ns, client[0].reset_in), (4_000_000, None));
         let server = ended(&[
             change(1, SynReceived, Established, None),
