@@ -1,7 +1,7 @@
-//! What a coordinator costs: simulated workers that speak the protocol at a real nats-server, and the
+//! The cost of a coordinator: simulated workers that speak the protocol at a real nats-server, and the
 //! real `keepwarm-fleet run`, whose processor time and memory are read from `/proc`.
 //!
-//! Owns the workers, which put no load on anything: each sends a frame a second, and then the record of
+//! Owns the workers, which put no load on any target: each sends a frame a second, and then the record of
 //! a load of that many seconds. Run by `just fleet-cost`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A measurement ends at its first failed step.
@@ -283,8 +283,7 @@ impl Simulated {
     ) {
         let index = plan.workers.iter().position(|worker| *worker == self.name).unwrap() as u64;
         let record = record(index + 1, plan.workers.len() as u64, self.seconds);
-        let text = serde_json::to_vec(&record).unwrap();
-        let packed = packed::pack(&text);
+        let packed = packed::pack(&record);
         self.bytes.fetch_add(packed.len() as u64, Ordering::Relaxed);
         let result = Final {
             worker: self.name.clone(),
@@ -308,6 +307,11 @@ impl Simulated {
     }
 }
 
+/// The greatest value of the bucket of a histogram with three digits; for values below 16,384.
+fn bucket(value: u64) -> u64 {
+    value | if value < 2048 { 0 } else { 7 }
+}
+
 /// The record of one share: a slice a second, and times spread over as many buckets as a real load has.
 fn record(share: u64, of: u64, seconds: u64) -> LoadRecord {
     let mut record: LoadRecord = serde_json::from_str(RECORD).unwrap();
@@ -318,7 +322,8 @@ fn record(share: u64, of: u64, seconds: u64) -> LoadRecord {
     };
     let mut slices: Vec<SliceRecord> = Vec::new();
     for _ in 0..seconds {
-        let buckets: Vec<(u64, u64)> = (1..110).map(|step| (step * 100, 1 + throw(1000))).collect();
+        let buckets: Vec<(u64, u64)> =
+            (1..110).map(|step| (bucket(step * 100), 1 + throw(1000))).collect();
         let latency_us = Sketched { p50: Some(100), p99: Some(900), max: Some(11_000), buckets };
         let mut slice = record.timeline.slices[0].clone();
         slice.response_us = Some(latency_us.clone());
@@ -327,7 +332,8 @@ fn record(share: u64, of: u64, seconds: u64) -> LoadRecord {
         slices.push(slice);
     }
     record.timeline.slices = slices;
-    record.latency_us.buckets = (1..460).map(|step| (step * 24, 1 + throw(100_000))).collect();
+    record.latency_us.buckets =
+        (1..460).map(|step| (bucket(step * 24), 1 + throw(100_000))).collect();
     record.latency_us.count = record.latency_us.buckets.iter().map(|(_, count)| count).sum();
     record.requests.completed = record.latency_us.count;
     record.settings.url = "http://127.0.0.1:9/".to_owned();

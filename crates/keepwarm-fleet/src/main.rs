@@ -18,6 +18,7 @@ mod look;
 mod packed;
 mod protocol;
 mod signals;
+mod tether;
 mod worker;
 
 use std::io::Write;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(run(arguments));
-    // A task that still waits for the server does not hold up the end.
+    // Tasks may still wait for the server; the process ends without them.
     runtime.shutdown_background();
     match result {
         Ok(code) => ExitCode::from(code),
@@ -57,6 +58,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Look(options) => look::run(&options).await.map(|()| 0),
         Command::Print { launcher } => print(launchers::text(launcher)).map(|()| 0),
         Command::Key { file } => print(&format!("{}\n", keys::make(&file)?)).map(|()| 0),
+        Command::Tethered { parent, command } => Err(tether::become_child(parent, &command)),
     }
 }
 

@@ -154,7 +154,8 @@ pub(crate) enum StopKind {
     Abort,
 }
 
-/// One second of one worker. Lost frames are missed by the eye alone.
+/// One second of one worker, for the picture of a running load. No count of the result rests on frames, so
+/// the loss of one harms nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Frame {
     /// Position of the frame, from 0.

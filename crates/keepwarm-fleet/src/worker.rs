@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::kv::Store;
+use async_nats::jetstream::kv::{Store, Watch};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -30,7 +30,7 @@ const FRAME: Duration = Duration::from_secs(1);
 /// How long a result is offered to a server that cannot be reached.
 const RESULT_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Time that a load has beyond its longest duration, to end in order.
+/// Time that a load has beyond --max-duration to complete its last requests.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// A worker that waits, or runs.
@@ -228,7 +228,7 @@ impl Worker {
         state: &mut State,
         frames: &Frames,
     ) -> Result<(), Failure> {
-        // None: stopped before it began.
+        // A run that is stopped before its start has no result.
         let Some((ended, begun_ns)) = self.load(part, state, frames).await? else { return Ok(()) };
         self.send_result(run, &ended, begun_ns).await?;
         state.set(&WorkerState::Final).await;
@@ -261,7 +261,10 @@ impl Worker {
         let description = load::check(&plan.arguments, &extra).await?;
         self.check_limits(&description, plan.workers.len())?;
         let offset = self.compare_clocks(run).await?;
-        Ok(Part { plan, digest, extra, offset })
+        // A load that ends by itself, within the limit, has time to end in order.
+        let grace = if description.duration_s.is_some() { GRACE } else { Duration::ZERO };
+        let longest = self.options.max_duration + grace;
+        Ok(Part { plan, digest, extra, offset, longest })
     }
 
     /// Returns the position of this worker in the plan, which has to be of this run, version and time.
@@ -342,29 +345,21 @@ impl Worker {
     ) -> Result<Option<(Ended, Option<i64>)>, Failure> {
         let failed =
             |error: &dyn std::fmt::Display| self.link.failed("cannot watch the run", &error);
-        let bucket = state.bucket.clone();
-        let mut starts =
-            bucket.watch_with_history("start").await.map_err(|error| failed(&error))?;
-        let mut stops = bucket.watch_with_history("stop").await.map_err(|error| failed(&error))?;
-        let mut signals = self.signals.clone();
-        let start = tokio::select! {
-            Some(Ok(entry)) = starts.next() => decode::<Start>(&entry.value, "the start")?,
-            Some(Ok(_)) = stops.next() => return Ok(None),
-            Ok(()) = signals.changed() => return Err(Failure::new(Exit::Interrupted, "interrupted")),
-            () = sleep(GRACE) => {
-                let message = format!("run {} did not start within {GRACE:?}", part.plan.run);
-                return Err(Failure::new(Exit::Unreachable, message));
-            }
+        let stops = state.bucket.watch_with_history("stop").await;
+        let mut stops = stops.map_err(|error| failed(&error))?;
+        let Some(start) = self.wait_for_start(part, &state.bucket, &mut stops).await? else {
+            return Ok(None);
         };
+        let mut signals = self.signals.clone();
         let record = self.record_path(&part.plan.run);
         let begin_at = part.offset.to_own(start.at_ns);
         let mut load = RunningLoad::start(&part.plan.arguments, &part.extra, begin_at, &record)?;
-        let mut begun = None;
+        let (mut begun, mut ended_by) = (None, None);
         let mut ticks = interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut connected = Instant::now();
         let until_start = Duration::from_nanos(begin_at.saturating_sub(monotonic_ns()));
-        let longest = sleep(until_start + self.options.max_duration + GRACE);
+        let longest = sleep(until_start + part.longest);
         tokio::pin!(longest);
         loop {
             tokio::select! {
@@ -382,8 +377,7 @@ impl Worker {
                     if self.link.is_connected() {
                         connected = Instant::now();
                     } else if connected.elapsed() > self.options.orphan {
-                        say("the server has been gone for too long (--orphan): the load ends");
-                        load.interrupt();
+                        ended_by = end(&load, "the server was gone for too long (--orphan): the load ends");
                         connected = Instant::now();
                     }
                 }
@@ -393,15 +387,40 @@ impl Worker {
                         load.interrupt();
                     }
                 }
-                Ok(()) = signals.changed() => load.interrupt(),
+                Ok(()) = signals.changed() => ended_by = end(&load, "interrupted at the worker"),
                 () = &mut longest => {
-                    say("the load takes longer than --max-duration: it ends");
-                    load.interrupt();
+                    ended_by = end(&load, "the load takes longer than --max-duration: it ends");
                     longest.set(sleep(GRACE));
                 }
             }
         }
-        Ok(Some((load.wait().await?, begun)))
+        let mut ended = load.wait().await?;
+        if let Some(why) = ended_by {
+            ended.message = format!("{}\n{why}", ended.message).trim_start().to_owned();
+        }
+        Ok(Some((ended, begun)))
+    }
+
+    /// Waits for the start; `None` if the run is stopped before.
+    async fn wait_for_start(
+        &self,
+        part: &Part,
+        bucket: &Store,
+        stops: &mut Watch,
+    ) -> Result<Option<Start>, Failure> {
+        let starts = bucket.watch_with_history("start").await;
+        let mut starts =
+            starts.map_err(|error| self.link.failed("cannot watch the run", &error))?;
+        let mut signals = self.signals.clone();
+        tokio::select! {
+            Some(Ok(entry)) = starts.next() => decode(&entry.value, "the start").map(Some),
+            Some(Ok(_)) = stops.next() => Ok(None),
+            Ok(()) = signals.changed() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            () = sleep(GRACE) => {
+                let message = format!("run {} did not start within {GRACE:?}", part.plan.run);
+                Err(Failure::new(Exit::Unreachable, message))
+            }
+        }
     }
 
     /// Returns a path for a run's record at which no earlier one is.
@@ -434,8 +453,8 @@ impl Worker {
         let mut record = bytes::Bytes::new();
         if let Some(text) = &ended.record {
             match packed::read_record(text.as_bytes()) {
-                Ok(_) => {
-                    record = packed::pack(text.as_bytes());
+                Ok(own) => {
+                    record = packed::pack(&own);
                     let fits = record.len() <= MAX_INLINE;
                     result.record = if fits { RecordPlace::Inline } else { RecordPlace::Object };
                 }
@@ -486,6 +505,13 @@ impl Worker {
     }
 }
 
+/// Ends a load on this worker's own account, in order; returns the reason.
+fn end(load: &RunningLoad, why: &'static str) -> Option<&'static str> {
+    say(why);
+    load.interrupt();
+    Some(why)
+}
+
 fn refused(why: String) -> Failure {
     Failure::new(Exit::Usage, why)
 }
@@ -497,6 +523,8 @@ struct Part {
     digest: String,
     extra: Vec<String>,
     offset: Offset,
+    /// Time from the start after which the load is ended.
+    longest: Duration,
 }
 
 /// This worker's entry in the bucket.

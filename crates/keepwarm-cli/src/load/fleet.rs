@@ -16,6 +16,9 @@ use crate::{interrupt, limits, output};
 /// Longest sleep before an instant without asking whether a signal has come.
 const NAP: Duration = Duration::from_millis(20);
 
+/// Time that the requests in flight have to complete once the worker of the load is gone.
+const ORDERLY_END: Duration = Duration::from_secs(3);
+
 /// Facts on a load that a fleet needs before it starts.
 #[derive(Serialize)]
 struct Description<'a> {
@@ -95,11 +98,20 @@ pub(super) fn wait_until(instant: u64) -> Result<(), Failure> {
     }
 }
 
-/// Ends the load in order when stdin ends: its worker is gone, however it ended.
+/// Ends the load when stdin ends: its worker is gone, however it ended. First in order, and at once if
+/// that takes longer than [`ORDERLY_END`]; the record is written either way.
 pub(super) fn end_with_stdin() -> Result<(), Failure> {
-    let watch = || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    let interrupt = || {
         let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::INT);
+    };
+    let watch = move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        interrupt();
+        std::thread::sleep(ORDERLY_END);
+        // A third signal would end the process without its record.
+        if interrupt::count() < 2 {
+            interrupt();
+        }
     };
     let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(watch);
     thread.map(drop).map_err(|error| limits::refused(Exit::Failed, "cannot watch stdin", &error))

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_nats::Subscriber;
 use async_nats::jetstream::consumer::pull;
@@ -16,7 +16,7 @@ use super::{Joined, Places, Task};
 use bytes::Bytes;
 
 use crate::args::RunOptions;
-use crate::clock::monotonic_ns;
+use crate::clock::Now;
 use crate::exit::{Exit, Failure};
 use crate::link::Link;
 use crate::packed;
@@ -28,7 +28,7 @@ use crate::say;
 /// Silence after which a worker is lost: three frames.
 const SILENCE: Duration = Duration::from_millis(3500);
 
-/// Time beyond the load's own end in which results come.
+/// How long results are waited for after the load's declared end.
 const RESULTS: Duration = Duration::from_secs(60);
 
 /// Time after a break of the connection, or of this program, in which silence means nothing: workers
@@ -48,7 +48,7 @@ struct Known {
     heard: Instant,
     begun_ns: Option<i64>,
     result: Option<(Final, Bytes)>,
-    lost: Option<(f64, &'static str)>,
+    lost: Option<(f64, String)>,
 }
 
 impl Known {
@@ -64,7 +64,7 @@ pub(super) struct Finished {
     /// workers.
     pub(super) results: Vec<(Final, Bytes)>,
     /// Workers that were lost, and when, in seconds of the run, and why.
-    pub(super) lost: Vec<(String, f64, &'static str)>,
+    pub(super) lost: Vec<(String, f64, String)>,
     /// Declared start, by this machine's monotonic clock and by its wall clock.
     pub(super) start_ns: u64,
     pub(super) start_unix_ms: u64,
@@ -117,11 +117,11 @@ impl<'a> Course<'a> {
         let consumer = places.results.create_consumer(consumer).await;
         let consumer = consumer.map_err(|error| failed(&error))?;
         let results = consumer.messages().await.map_err(|error| failed(&error))?;
-        let (now, lead) = (Instant::now(), task.lead());
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + lead;
+        let (now, lead) = (Now::read(), task.lead());
+        let started = now.instant + lead;
         let known = |worker: &String| {
             let known =
-                Known { frame: None, heard: now + lead, begun_ns: None, result: None, lost: None };
+                Known { frame: None, heard: started, begun_ns: None, result: None, lost: None };
             (worker.clone(), known)
         };
         Ok(Self {
@@ -135,11 +135,11 @@ impl<'a> Course<'a> {
             live: live.map_err(|error| failed(&error))?,
             states: states.map_err(|error| failed(&error))?,
             results,
-            started: now + lead,
-            start_ns: monotonic_ns() + u64::try_from(lead.as_nanos()).unwrap_or(0),
-            start_unix_ms: u64::try_from(unix.as_millis()).unwrap_or(0),
+            started,
+            start_ns: now.monotonic_ns + u64::try_from(lead.as_nanos()).unwrap_or(0),
+            start_unix_ms: u64::try_from((now.unix + lead).as_millis()).unwrap_or(0),
             broken: None,
-            ticked: now,
+            ticked: now.instant,
             stopped: None,
             signals: task.signals.clone(),
         })
@@ -233,16 +233,23 @@ impl<'a> Course<'a> {
             && known.result.is_none()
         {
             let read = Final::read(&message.payload, name).and_then(|(result, packed)| {
-                // Kept packed; read once here, so that a bad one is known at once.
+                // Kept packed, and checked here, so that a bad one is known at once.
                 if result.record == RecordPlace::Inline {
-                    packed::unpack(&packed, name)?;
+                    packed::check(&packed, name)?;
                 }
                 Ok((result, packed))
             });
-            known.result = Some(read.unwrap_or_else(|failure| {
+            let (result, packed) = read.unwrap_or_else(|failure| {
                 let exit = failure.exit as i32;
                 (failed_result(name, exit, failure.to_string()), Bytes::new())
-            }));
+            });
+            if result.exit == Exit::Interrupted as i32 && self.stopped.is_none() {
+                // By its own limits, or by its own operator: from then on its part is missing.
+                let at_s = Instant::now().saturating_duration_since(self.started).as_secs_f64();
+                let why = result.message.lines().last().unwrap_or("its load was ended there");
+                known.lost = Some((at_s, why.to_owned()));
+            }
+            known.result = Some((result, packed));
             self.obey_abort(name).await;
         }
         // Without it the server sends the result again, which is dropped then.
@@ -288,7 +295,7 @@ impl<'a> Course<'a> {
             return;
         }
         for (name, known) in self.workers.iter_mut().filter(|(_, known)| is_silent(known)) {
-            known.lost = Some((at_s, "silent for 3 s"));
+            known.lost = Some((at_s, "silent for 3 s".to_owned()));
             clear_line();
             say(&format!("worker {name} has been silent for 3 s: lost at {at_s:.1} s"));
         }
@@ -324,7 +331,7 @@ impl<'a> Course<'a> {
         let at_s = Instant::now().duration_since(self.started).as_secs_f64();
         for known in self.workers.values_mut() {
             if known.is_pending() {
-                known.lost = Some((at_s, "it sent no result"));
+                known.lost = Some((at_s, "it sent no result".to_owned()));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use keepwarm_record::load::{FleetRecord, LoadRecord, LostWorker, Merger};
+use keepwarm_record::numbers::counted;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
@@ -29,7 +30,7 @@ pub(super) async fn show(
 ) -> Result<u8, Failure> {
     let mut lost: Vec<LostWorker> = Vec::new();
     for (name, at_s, why) in &finished.lost {
-        lost.push(LostWorker { worker: name.clone(), at_s: *at_s, why: (*why).to_owned() });
+        lost.push(LostWorker { worker: name.clone(), at_s: *at_s, why: why.clone() });
     }
     let results = std::mem::take(&mut finished.results);
     let record = merge(results, &finished, places, &mut lost).await?;
@@ -52,8 +53,9 @@ pub(super) async fn show(
     }
     if is_short {
         let message = format!(
-            "INVALID: {}; the record of the other {count} is {}",
+            "INVALID: {}; the record of {} is {}",
             losses.join(", "),
+            counted(count as u64, "part"),
             kept.path.display()
         );
         return Err(Failure::new(Exit::Invalid, message));
@@ -92,7 +94,7 @@ async fn merge(
             say(&format!("worker {worker}: exit {}: {}", result.exit, result.message));
         }
         let began_us = begun.get(worker).copied();
-        // By one clock: those of the workers may be set wrong.
+        // By the coordinator's clock alone: a worker's wall clock may be set wrong.
         let started_unix_ms = unix_ms(finished, began_us.unwrap_or(first_us));
         let pushed = merger.push(LoadRecord { started_unix_ms, ..record }, worker, began_us);
         pushed.map_err(|error| {

@@ -1,5 +1,6 @@
 //! Processes of the tests: servers of NATS, workers, coordinators; all end with their values.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -121,6 +122,7 @@ pub(crate) fn wait_for<T>(what: &str, mut of: impl FnMut() -> Option<T>) -> T {
             return value;
         }
         assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}");
+        // Files and processes of others: there is no event to wait for.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -148,6 +150,19 @@ impl Nats {
         let directory = scratch();
         let store = directory.join("js").display().to_string();
         Self::with(program, directory, &["--jetstream", "--store_dir", &store])
+    }
+
+    /// The server of another value, with a directory of its own.
+    pub(crate) fn same(nats: &Self, directory: PathBuf) -> Self {
+        Self {
+            server: None,
+            program: nats.program.clone(),
+            arguments: Vec::new(),
+            prefix: nats.prefix.clone(),
+            address: nats.address.clone(),
+            url: nats.url.clone(),
+            directory,
+        }
     }
 
     /// Starts a server with these arguments.
@@ -338,4 +353,43 @@ pub(crate) fn with_client<T>(url: &str, work: impl AsyncFnOnce(async_nats::Clien
         let client = async_nats::connect(url).await.unwrap();
         work(client).await
     })
+}
+
+/// The state and the parent of a process (proc(5)).
+fn state(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit(')').next()?.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+pub(crate) fn is_over(pid: u32) -> bool {
+    state(pid).is_none_or(|(state, _)| state == 'Z')
+}
+
+/// The children of a process, and theirs.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap();
+    let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let children = all.filter(|one| state(*one).is_some_and(|(_, parent)| parent == pid));
+    children.flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+}
+
+/// Inodes of the sockets that listen, in this network namespace (proc(5)).
+pub(crate) fn listening_sockets() -> BTreeSet<String> {
+    const LISTEN: &str = "0A";
+    let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/net/{name}")));
+    let text = tables.into_iter().flatten().collect::<String>();
+    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.get(3) == Some(&LISTEN)).map(|row| row[9].to_owned()).collect()
+}
+
+/// Inodes of the sockets of a process.
+pub(crate) fn sockets_of(pid: u32) -> BTreeSet<String> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    let inode = |link: PathBuf| {
+        let text = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
+        Some(text)
+    };
+    links.filter_map(inode).collect()
 }

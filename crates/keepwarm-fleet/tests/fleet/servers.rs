@@ -102,6 +102,26 @@ fn worker_key_cannot_coordinate() {
     }
 }
 
+/// The table of real workers, by name, with what they may load.
+#[test]
+fn look_lists_workers_and_limits() {
+    if !can_run() {
+        return;
+    }
+    let nats = Nats::start();
+    let limits = ["--max-rate", "1500", "--max-connections", "7000", "--max-duration", "90s"];
+    let _one = nats.worker("one", &[&LOOPBACK[..], &limits].concat());
+    let _two = nats.worker("a-name-that-is-longer-than-a-column", &LOOPBACK);
+    let output = fleet().args(["look", "--nats", &nats.url]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.starts_with("2 workers, 2 free\nkeepwarm "), "{table}");
+    assert!(table.contains("\nmay load 127.0.0.0/8:*\n"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    let row = table.lines().find(|line| line.starts_with("one ")).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().skip(2).collect();
+    assert_eq!(cells, ["1,500", "7,000", "90s", "free"], "{table}");
+}
+
 #[test]
 fn wrong_keys_are_denied() {
     if !can_run() {

@@ -1,7 +1,5 @@
 //! A distribution: the points that are quoted, and the buckets behind them.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::confidence::{self, Intervals};
@@ -41,6 +39,7 @@ pub struct Distribution {
     /// Samples beyond the last bucket, counted in it.
     pub saturated: u64,
     /// Greatest value and number of samples of each bucket that has any, ascending.
+    #[serde(deserialize_with = "super::hdr::buckets")]
     pub buckets: Vec<(u64, u64)>,
 }
 
@@ -57,11 +56,6 @@ impl Distribution {
     /// their sum. Intervals are left out: they need the slices.
     #[must_use]
     pub fn merged(parts: &[&Self]) -> Self {
-        let mut buckets: BTreeMap<u64, u64> = BTreeMap::new();
-        for (value, count) in parts.iter().flat_map(|part| &part.buckets) {
-            let sum = buckets.entry(*value).or_default();
-            *sum = sum.saturating_add(*count);
-        }
         let sum =
             |of: fn(&Self) -> u64| parts.iter().map(|part| of(part)).fold(0, u64::saturating_add);
         let mut whole = Self {
@@ -69,7 +63,7 @@ impl Distribution {
             min: parts.iter().filter_map(|part| part.min).min(),
             max: parts.iter().filter_map(|part| part.max).max(),
             saturated: sum(|part| part.saturated),
-            buckets: buckets.into_iter().collect(),
+            buckets: add_buckets(parts.iter().map(|part| &part.buckets[..])),
             ..Self::default()
         };
         let moments = Moments::of(parts);
@@ -121,6 +115,21 @@ impl Distribution {
         };
         whole.map(|whole| whole as f64)
     }
+}
+
+/// Adds equal buckets of several lists; ascending, as each of them is.
+pub(crate) fn add_buckets<'a>(lists: impl Iterator<Item = &'a [(u64, u64)]>) -> Vec<(u64, u64)> {
+    let mut all: Vec<(u64, u64)> = lists.flatten().copied().collect();
+    // Stable, because that finds the runs that are sorted already.
+    all.sort_by_key(|(value, _)| *value);
+    all.dedup_by(|next, kept| {
+        let is_same = next.0 == kept.0;
+        if is_same {
+            kept.1 = kept.1.saturating_add(next.1);
+        }
+        is_same
+    });
+    all
 }
 
 /// Mean and standard deviation of several distributions together (Chan, Golub and LeVeque 1983).

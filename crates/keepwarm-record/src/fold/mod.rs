@@ -2,5 +2,7 @@
 
 pub mod confidence;
 mod distribution;
+pub mod hdr;
 
+pub(crate) use distribution::add_buckets;
 pub use distribution::{Distribution, SAMPLES_FOR_P999};

@@ -84,7 +84,11 @@ pub struct RequestsPerConnection {
     pub mean: Option<f64>,
     /// Greatest number of requests and number of connections of each bucket that has any,
     /// ascending; empty in a record that is older.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::fold::hdr::buckets"
+    )]
     pub buckets: Vec<(u64, u64)>,
 }
 

@@ -57,6 +57,7 @@ pub struct Sketched {
     /// Greatest time.
     pub max: Option<u64>,
     /// Greatest value and number of samples of each bucket that has any, ascending.
+    #[serde(deserialize_with = "crate::fold::hdr::buckets")]
     pub buckets: Vec<(u64, u64)>,
 }
 

@@ -1,26 +1,20 @@
 //! The formats of HdrHistogram: the percentile distribution (`hgrm`) and the interval log with
 //! compressed histograms of version 2 (`hlog`).
 //!
-//! Owns both encodings. Times are those that the report quotes: response times of an open loop, else
-//! service times; milliseconds in the text, microseconds in the histograms.
+//! Owns both texts, and the compression; a histogram is `keepwarm-record`'s. Times are those that the
+//! report quotes: response times of an open loop, else service times; milliseconds in the text,
+//! microseconds in the histograms.
 
 use std::fmt::Write as _;
 
+use keepwarm_record::base64;
+use keepwarm_record::fold::hdr::{self, HALF_BITS, HIGHEST};
 use keepwarm_record::load::LoadRecord;
-
-use crate::watch::listen::base64;
 
 /// Rows of a percentile distribution for each halving of what is left to 100 %.
 const TICKS: f64 = 5.0;
 
-/// Base-2 logarithm of half the sub-buckets that three digits take.
-const HALF_BITS: u32 = 10;
-
-/// The greatest value that readers are told to have room for: an hour, in microseconds.
-const HIGHEST: u64 = 3_600_000_000;
-
-/// Cookies of a histogram and of its compression, version 2, with counts in LEB128.
-const COOKIE: u32 = 0x1c84_9313;
+/// Cookie of a compressed histogram, version 2.
 const COMPRESSED_COOKIE: u32 = 0x1c84_9314;
 
 /// Writes the percentile distribution of the whole run.
@@ -94,66 +88,15 @@ pub(crate) fn hlog(record: &LoadRecord) -> String {
 
 /// Encodes a histogram: values and their counts, ascending.
 fn compressed(samples: impl Iterator<Item = (u64, u64)>) -> String {
-    let mut counts: Vec<(usize, u64)> = Vec::new();
-    for (value, count) in samples.filter(|(_, count)| *count > 0) {
-        let place = place_of(value.min(HIGHEST));
-        match counts.last_mut() {
-            Some((last, sum)) if *last == place => *sum = sum.saturating_add(count),
-            _ => counts.push((place, count)),
-        }
-    }
-    let mut payload = Vec::new();
-    let mut next = 0;
-    for (place, count) in counts {
-        if place > next {
-            // A run of places without a sample is their number, negated.
-            push_zigzag(&mut payload, -i64::try_from(place - next).unwrap_or(0));
-        }
-        push_zigzag(&mut payload, i64::try_from(count).unwrap_or(i64::MAX));
-        next = place + 1;
-    }
-    let mut bytes = Vec::with_capacity(40 + payload.len());
-    bytes.extend_from_slice(&COOKIE.to_be_bytes());
-    bytes.extend_from_slice(&length_of(&payload).to_be_bytes());
-    bytes.extend_from_slice(&0_i32.to_be_bytes());
-    bytes.extend_from_slice(&3_i32.to_be_bytes());
-    bytes.extend_from_slice(&1_u64.to_be_bytes());
-    bytes.extend_from_slice(&HIGHEST.to_be_bytes());
-    bytes.extend_from_slice(&1.0_f64.to_be_bytes());
-    bytes.extend_from_slice(&payload);
-    let stored = zlib(&bytes);
+    let stored = zlib(&hdr::encode(samples.map(|(value, count)| (value.min(HIGHEST), count))));
     let mut whole = COMPRESSED_COOKIE.to_be_bytes().to_vec();
     whole.extend_from_slice(&length_of(&stored).to_be_bytes());
     whole.extend_from_slice(&stored);
-    base64(&whole)
+    base64::encode(&whole)
 }
 
 fn length_of(bytes: &[u8]) -> i32 {
     i32::try_from(bytes.len()).unwrap_or(i32::MAX)
-}
-
-/// Returns the place of a value among the counts of a histogram of three digits.
-fn place_of(value: u64) -> usize {
-    let mask = (2 << HALF_BITS) - 1;
-    let bucket = (value | mask).ilog2() - HALF_BITS;
-    let within = value >> bucket;
-    let place = (u64::from(bucket + 1) << HALF_BITS) + within - (1 << HALF_BITS);
-    usize::try_from(place).unwrap_or(usize::MAX)
-}
-
-/// Appends a number in ZigZag LEB128 of at most nine bytes, the last of which has eight bits.
-fn push_zigzag(bytes: &mut Vec<u8>, number: i64) {
-    let mut rest = ((number << 1) ^ (number >> 63)).cast_unsigned();
-    for _ in 0..8 {
-        let low = u8::try_from(rest & 0x7f).unwrap_or(0);
-        rest >>= 7;
-        if rest == 0 {
-            bytes.push(low);
-            return;
-        }
-        bytes.push(low | 0x80);
-    }
-    bytes.push(u8::try_from(rest & 0xff).unwrap_or(0));
 }
 
 /// Wraps bytes as zlib (RFC 1950) without making them smaller: runs of zeros are short already.
@@ -184,23 +127,8 @@ mod tests {
 
     use super::*;
 
-    /// Decodes base64 with the table of RFC 4648.
-    fn decoded(text: &str) -> Vec<u8> {
-        let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut bits = 0_u32;
-        let mut bytes = Vec::new();
-        for (index, letter) in text.trim_end_matches('=').chars().enumerate() {
-            let digit = digits.find(letter).expect("base64");
-            bits = (bits << 6) | u32::try_from(digit).expect("small");
-            if index % 4 != 0 {
-                bytes.push((bits >> (6 - 2 * (index % 4))) as u8);
-            }
-        }
-        bytes
-    }
-
     fn read(samples: &[(u64, u64)]) -> Histogram<u64> {
-        let bytes = decoded(&compressed(samples.iter().copied()));
+        let bytes = base64::decode(&compressed(samples.iter().copied())).expect("base64");
         Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram of version 2")
     }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use keepwarm_record::base64;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -48,7 +49,7 @@ impl Users {
             }
             match line.split_once(':') {
                 Some((user, password)) if !user.is_empty() && !password.is_empty() => {
-                    tokens.push(base64(line.as_bytes()));
+                    tokens.push(base64::encode(line.as_bytes()));
                 }
                 _ => return Err(failed(&format!("line {number} is not user:password"))),
             }
@@ -77,21 +78,6 @@ fn is_same(one: &str, other: &str) -> bool {
     pairs.fold(0, |differs, (a, b)| differs | (a ^ b)) == 0 && length
 }
 
-/// Encodes in base64 (RFC 4648, section 4).
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= three.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
 /// Reads a certificate chain and its key, both PEM.
 pub(super) fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Failure> {
     let failed = |what: &Path, why: &dyn fmt::Display| {
@@ -118,26 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (text, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-        ] {
-            assert_eq!(base64(text.as_bytes()), encoded);
-        }
-    }
-
-    #[test]
     fn only_listed_users_are_admitted() {
-        let users = Users { tokens: vec![base64(b"a:b"), base64(b"c:d:e")] };
+        let users = Users { tokens: vec![base64::encode(b"a:b"), base64::encode(b"c:d:e")] };
         let admit = |value: &str| users.admit(Some(value));
-        assert!(admit(&format!("Basic {}", base64(b"a:b"))));
-        assert!(admit(&format!("basic  {}", base64(b"c:d:e"))));
-        for wrong in ["", "Basic", "Basic ", "Bearer YTpi", &format!("Basic {}", base64(b"a:bb"))] {
+        assert!(admit(&format!("Basic {}", base64::encode(b"a:b"))));
+        assert!(admit(&format!("basic  {}", base64::encode(b"c:d:e"))));
+        for wrong in
+            ["", "Basic", "Basic ", "Bearer YTpi", &format!("Basic {}", base64::encode(b"a:bb"))]
+        {
             assert!(!admit(wrong), "{wrong}");
         }
         assert!(!users.admit(None));

@@ -18,7 +18,6 @@ use std::time::{Duration, Instant, SystemTime};
 use keepwarm_record::watch::WatchRecord;
 use keepwarm_sockets::{HostReport, ephemeral_ports};
 
-pub(crate) use self::auth::base64;
 use self::book::Book;
 use self::page::About;
 use self::process::Usage;

@@ -1,9 +1,9 @@
 //! Merges many records with few of them in memory: a thousand of a minute take 190 MB as text alone.
 
-use super::{MergeError, Merged, Part, Span, judge, note, settings, unite};
+use super::{MergeError, Merged, Part, Span, complete, note, settings, unite};
 use crate::load::{LoadRecord, Settings};
 
-/// Records that are united at a time, the sum of the earlier ones included.
+/// Records that are united at a time.
 const AT_ONCE: usize = 16;
 
 /// A merge that takes its records one by one. Equal to [`merge`](super::merge) of all of them, but
@@ -11,7 +11,9 @@ const AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub struct Merger {
     start_unix_ms: u64,
-    waiting: Vec<LoadRecord>,
+    /// Records that wait for others: single ones, then sums of [`AT_ONCE`] each, then sums of as many of
+    /// these, and so on. A sum grows with its parts, so each record is copied once a level, and no more.
+    levels: Vec<Vec<LoadRecord>>,
     settings: Vec<Settings>,
     fingerprints: Vec<Fingerprint>,
 }
@@ -23,7 +25,7 @@ impl Merger {
     /// Begins a merge of records whose first one started then.
     #[must_use]
     pub const fn new(start_unix_ms: u64) -> Self {
-        Self { start_unix_ms, waiting: Vec::new(), settings: Vec::new(), fingerprints: Vec::new() }
+        Self { start_unix_ms, levels: Vec::new(), settings: Vec::new(), fingerprints: Vec::new() }
     }
 
     /// Adds the record of a fleet's worker, which began this long after the declared start.
@@ -50,10 +52,16 @@ impl Merger {
         }
         let part = Part { worker: Some(worker.to_owned()), began_us, ..Part::of(&record) };
         record.merged = Some(Merged { parts: vec![part], notes: Vec::new(), fleet: None });
-        self.waiting.push(record);
-        if self.waiting.len() == AT_ONCE {
-            let whole = self.unite()?;
-            self.waiting = vec![whole];
+        for level in 0.. {
+            if self.levels.len() == level {
+                self.levels.push(Vec::new());
+            }
+            self.levels[level].push(record);
+            if self.levels[level].len() < AT_ONCE {
+                break;
+            }
+            let full = std::mem::take(&mut self.levels[level]);
+            record = self.unite(&full)?;
         }
         Ok(())
     }
@@ -64,21 +72,24 @@ impl Merger {
     ///
     /// If there is no record, or the records are more than a week apart.
     pub fn finish(mut self) -> Result<LoadRecord, MergeError> {
-        let mut whole = self.unite()?;
+        // Sums of many are of earlier records.
+        let levels = std::mem::take(&mut self.levels);
+        let waiting: Vec<LoadRecord> = levels.into_iter().rev().flatten().collect();
+        let mut whole = self.unite(&waiting)?;
         let all: Vec<&Settings> = self.settings.iter().collect();
         whole.settings = settings::unite(&all);
         note(&mut whole, settings::missing_note(&all));
-        judge(&mut whole, Vec::new());
+        complete(&mut whole, Vec::new());
         Ok(whole)
     }
 
-    fn unite(&mut self) -> Result<LoadRecord, MergeError> {
-        if self.waiting.is_empty() {
+    fn unite(&self, records: &[LoadRecord]) -> Result<LoadRecord, MergeError> {
+        if records.is_empty() {
             return Err(MergeError::Nothing);
         }
-        let span = Span::from(self.start_unix_ms, &self.waiting)?;
-        let settings: Vec<&Settings> = self.waiting.iter().map(|one| &one.settings).collect();
-        Ok(unite(&self.waiting, &span, settings::unite(&settings)))
+        let span = Span::from(self.start_unix_ms, records)?;
+        let settings: Vec<&Settings> = records.iter().map(|one| &one.settings).collect();
+        Ok(unite(records, &span, settings::unite(&settings)))
     }
 
     fn refuse_twice(&mut self, record: &LoadRecord) -> Result<(), MergeError> {

@@ -137,7 +137,7 @@ pub fn merge(parts: &[LoadRecord]) -> Result<LoadRecord, MergeError> {
     let span = Span::of(parts)?;
     let mut whole = unite(parts, &span, settings::unite(&all));
     note(&mut whole, settings::missing_note(&all));
-    judge(&mut whole, assertions(parts));
+    complete(&mut whole, assertions(parts));
     Ok(whole)
 }
 
@@ -148,12 +148,17 @@ fn note(whole: &mut LoadRecord, note: Option<String>) {
     }
 }
 
-fn judge(whole: &mut LoadRecord, assertions: Vec<Assertion>) {
+/// Adds what rests on all parts together: intervals, verdict, assertions.
+fn complete(whole: &mut LoadRecord, assertions: Vec<Assertion>) {
+    let times = std::mem::take(&mut whole.latency_us);
+    whole.latency_us = times.with_intervals(&whole.timeline.latencies());
+    let times = std::mem::take(&mut whole.response_us);
+    whole.response_us = times.with_intervals(&whole.timeline.responses());
     whole.verdict = Verdict::of(whole);
     whole.judge(&assertions);
 }
 
-/// Unites parts of one load into a record that is not judged yet.
+/// Unites parts of one load into a record that is not [`complete`] yet.
 fn unite(parts: &[LoadRecord], span: &Span, settings: Settings) -> LoadRecord {
     let first = &parts[0];
     let mut notes: Vec<String> = parts
@@ -163,8 +168,6 @@ fn unite(parts: &[LoadRecord], span: &Span, settings: Settings) -> LoadRecord {
         .collect();
     let completed = sum(parts, |part| part.requests.completed);
     let timeline = timeline::merge(parts, span);
-    let latency_us = distribution(parts, |part| &part.latency_us);
-    let response_us = distribution(parts, |part| &part.response_us);
     let all_parts = all_parts(parts);
     let hops = hops::merge(parts, span, &mut notes);
     notes.extend(detail::left_out(parts));
@@ -186,9 +189,9 @@ fn unite(parts: &[LoadRecord], span: &Span, settings: Settings) -> LoadRecord {
             failed: sum(parts, |part| part.requests.failed),
             unsent: sum(parts, |part| part.requests.unsent),
         },
-        latency_us: latency_us.with_intervals(&timeline.latencies()),
+        latency_us: distribution(parts, |part| &part.latency_us),
         latency_us_by_class: by_class(parts),
-        response_us: response_us.with_intervals(&timeline.responses()),
+        response_us: distribution(parts, |part| &part.response_us),
         send_lag_us: distribution(parts, |part| &part.send_lag_us),
         connect_us: distribution(parts, |part| &part.connect_us),
         handshake_us: distribution(parts, |part| &part.handshake_us),

@@ -437,7 +437,7 @@ fn in_turn(parts: &[LoadRecord]) -> LoadRecord {
 #[test]
 fn merge_in_turn_equals_merge() {
     let json = |record: &LoadRecord| serde_json::to_value(record).expect("JSON");
-    for count in [2, 15, 16, 17, 40] {
+    for count in [2, 15, 16, 17, 40, 273] {
         let mut parts = shares(count);
         let mut at_once = merge(&parts).expect("parts of one load");
         let workers = at_once.merged.iter_mut().flat_map(|merged| &mut merged.parts);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Span;
+use crate::fold::add_buckets;
 use crate::load::{Distribution, LoadRecord, Sketched, SliceRecord, TimelineRecord};
 
 /// The most slices; a longer course has slices of twice the length.
@@ -94,16 +95,15 @@ pub(super) fn add_to<K: Ord + Clone>(sums: &mut BTreeMap<K, u64>, counts: &BTree
     }
 }
 
-fn sketched<'a>(parts: impl Iterator<Item = &'a Sketched>) -> Sketched {
-    let parts: Vec<Distribution> = parts
-        .map(|part| Distribution {
-            count: part.buckets.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count)),
-            min: part.buckets.first().map(|_| 0),
-            max: part.max,
-            buckets: part.buckets.clone(),
-            ..Distribution::default()
-        })
-        .collect();
-    let whole = Distribution::merged(&parts.iter().collect::<Vec<_>>());
-    Sketched { p50: whole.p50, p99: whole.p99, max: whole.max, buckets: whole.buckets }
+fn sketched<'a>(parts: impl Iterator<Item = &'a Sketched> + Clone) -> Sketched {
+    let buckets = add_buckets(parts.clone().map(|part| &part.buckets[..]));
+    let whole = Distribution {
+        count: buckets.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count)),
+        min: buckets.first().map(|_| 0),
+        max: parts.filter_map(|part| part.max).max(),
+        buckets,
+        ..Distribution::default()
+    };
+    let (p50, p99) = (whole.quantile(0.5), whole.quantile(0.99));
+    Sketched { p50, p99, max: whole.max, buckets: whole.buckets }
 }
