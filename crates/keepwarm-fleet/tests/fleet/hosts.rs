@@ -260,8 +260,10 @@ fn four_hosts_count_as_nginx_and_the_kernel() {
     assert_eq!(merged_quantiles, all, "one loader that was given all samples");
     assert_eq!(record.hops.len(), 4, "a hop for each host");
     let opened: u64 = record.hops.iter().map(|hop| hop.opened).sum();
-    // A watch that starts beside other tests may begin after a worker's first connections.
-    assert!(opened > 0 && opened <= record.connections.opened, "the workers' kernels: {opened}");
+    // The machine may be too busy for a kernel's events to come before a watch has to end: it says so.
+    let is_complete = record.hops.iter().all(|hop| hop.settled && hop.lost_events == 0);
+    let told: Vec<_> = record.hops.iter().map(|hop| (hop.opened, hop.settled)).collect();
+    assert!(opened == record.connections.opened || !is_complete, "the workers' kernels: {told:?}");
     check_spread(&record, &parts_a);
 
     // An open loop whose last worker is a second late.

@@ -37,8 +37,10 @@ const FENCE_WAITS: u32 = 50;
 const FENCE_WAIT: Duration = Duration::from_millis(100);
 /// The most time that they take, on a machine that is late with each.
 const FENCE_AT_MOST: Duration = Duration::from_secs(20);
-/// The most time at the end of a watch, which has to end: then the window is not settled.
-const LAST_FENCE_AT_MOST: Duration = Duration::from_secs(1);
+/// The least time that the end of a watch has for it, for a watch has to end; more if the caller gives more
+/// for rest. Where that is not enough the window is not settled, and sockets whose events have not come are
+/// in no count.
+const LAST_FENCE: Duration = Duration::from_secs(1);
 /// From this lateness on, the watch was short of processor time.
 const STARVED: Duration = Duration::from_millis(500);
 
@@ -339,7 +341,7 @@ impl Tracking {
         let closed_at = self.schedule.last_dump();
         self.owners.find(&mut self.tracker);
         self.tracker.close_window();
-        let complete = self.pass_fence(FENCE_WAITS, LAST_FENCE_AT_MOST)?;
+        let complete = self.pass_fence(FENCE_WAITS, settle.max(LAST_FENCE))?;
         if self.tracker.unsearched_since().is_some() {
             self.dump(false)?;
         }
