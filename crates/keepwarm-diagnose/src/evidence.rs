@@ -283,7 +283,7 @@ pub enum Messages {
     Plain,
     /// Each is a request: one is as long as the next.
     Alike,
-    /// A handshake of TLS may be among them. Then there are so many requests, at least.
+    /// A handshake of TLS may be among them. The value is then a lower bound of the requests.
     WithHandshakePerhaps(Requests),
     /// A handshake of TLS was among them, and is taken off.
     BehindHandshake,

@@ -72,7 +72,7 @@ pub struct Settings {
     /// with [`RejectReason::TooManyWaiters`](crate::RejectReason::TooManyWaiters). Zero rejects
     /// every checkout that neither an idle connection nor a dial can serve.
     pub max_waiters: Limit,
-    /// Exchanges that one connection may serve. After so many it is closed when it returns, with
+    /// Exchanges that one connection may serve. After the last it is closed when it returns, with
     /// [`CloseReason::ExchangeLimit`](crate::CloseReason::ExchangeLimit), also while a request
     /// waits: a dial into the room it leaves serves that request. Zero counts as one, since a
     /// connection that may serve no request would be dialled for nothing.

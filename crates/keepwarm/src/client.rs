@@ -206,9 +206,9 @@ impl Client {
         self.origins().close_idle();
     }
 
-    /// Opens connections to the origin of a URL ahead of the first request, until so many are free at
-    /// once; idle ones count. Returns how many were: fewer only if a limit on connections or idle
-    /// connections is lower.
+    /// Opens connections to the origin of a URL ahead of the first request, until `connections` are
+    /// free at once; idle ones count. Returns how many were: fewer only if a limit on connections
+    /// or idle connections is lower.
     ///
     /// For a start that must not be slow, and before a burst that is known to come. No request is
     /// sent, and the connections return to the pool unused, where the idle timeout counts from now

@@ -15,7 +15,7 @@ use crate::words::{percent, thousands};
 pub const fn not_judged_by_polls() -> &'static [(&'static str, &'static str)] {
     &[
         ("D3", "data left unread at the close is counted for the whole host, not by destination"),
-        ("D4, D5", "idle times and requests at the close stand in destroy events: told together"),
+        ("D4, D5", "idle times and requests at the close stand in destroy events: judged together"),
         ("D8", "a probe is known by what it carried, which stands in destroy events"),
         ("D11", "a timeout is known by the idle time at the close, which stands in destroy events"),
         ("D12", "the traffic on a connection is reported by sock_diag alone"),

@@ -170,7 +170,7 @@ impl Buffers {
 }
 
 impl Engine {
-    /// Returns the memory that each connection takes, with so many streams of HTTP/2.
+    /// Returns the memory that each connection takes, with `streams` streams of HTTP/2.
     pub(crate) fn bytes_per_connection(streams: usize) -> usize {
         let of_streams = streams.saturating_mul(http2::BYTES_PER_STREAM);
         (size_of::<Slot>() + 2 * size_of::<usize>()).saturating_add(of_streams)

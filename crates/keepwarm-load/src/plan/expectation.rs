@@ -33,7 +33,7 @@ pub struct Expectation {
 enum Condition {
     /// The status lies in this range of codes, or outside of it.
     Status { from: u16, to: u16, inside: bool },
-    /// The content has a length in this relation to so many bytes.
+    /// The content has a length in this relation to a number of bytes.
     Length(Relation, u64),
     /// The content contains the text, or does not.
     Body { text: Box<[u8]>, contains: bool },

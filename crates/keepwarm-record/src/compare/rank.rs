@@ -31,7 +31,7 @@ pub(super) fn mann_whitney(one: &[f64], other: &[f64]) -> f64 {
     }
     let observed: u64 = ranks.iter().filter(|(_, is_one)| *is_one).map(|(rank, _)| rank).sum();
     let total: u64 = ranks.iter().map(|(rank, _)| rank).sum();
-    // Ways to choose so many ranks with a sum, rank by rank.
+    // Ways to choose a number of ranks with a sum, rank by rank.
     let mut ways: Vec<BTreeMap<u64, f64>> = vec![BTreeMap::new(); one.len() + 1];
     ways[0].insert(0, 1.0);
     for (rank, _) in &ranks {

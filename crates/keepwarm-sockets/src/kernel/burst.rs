@@ -33,14 +33,16 @@ impl Burst {
         (capacity > needed.saturating_mul(4)).then_some(needed)
     }
 
-    /// Takes one use of a buffer by so many items; what it holds now stays.
+    /// Takes one use of a buffer by `items`, and shrinks it if the last uses needed much less. Its
+    /// content stays.
     pub(crate) fn shrink_buffer<T>(&mut self, items: usize, buffer: &mut Vec<T>) {
         if let Some(capacity) = self.handle_use(items, buffer.capacity()) {
             buffer.shrink_to(capacity);
         }
     }
 
-    /// Takes one use of a table by so many items; what it holds now stays.
+    /// Takes one use of a table by `items`, and shrinks it if the last uses needed much less. Its
+    /// content stays.
     pub(crate) fn shrink_table<K: Eq + Hash, V, S: BuildHasher>(
         &mut self,
         items: usize,

@@ -35,9 +35,9 @@ impl Polls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PollDiff {
-    /// Connections that an earlier poll did not see: at least so many were opened.
+    /// Connections that an earlier poll did not see: a lower bound of those that were opened.
     pub opened: u64,
-    /// New TIME_WAITs: at least so many connections were closed by the local side first.
+    /// New TIME_WAITs: a lower bound of the connections that the local side closed first.
     pub closed_first: u64,
     /// Connections that an earlier poll saw, and that left no TIME_WAIT here: closed by the peer
     /// first, or reset, or their TIME_WAIT was gone before the next poll.

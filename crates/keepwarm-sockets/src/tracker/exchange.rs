@@ -241,7 +241,7 @@ impl Shape {
         const LEAST: [u64; 2] = [300, 165];
         /// Bytes of a handshake of the server with a certificate, at least.
         const WITH_CERTIFICATE: u64 = 600;
-        /// Chance that a handshake leaves messages that look alike, one of so many.
+        /// Chance that a handshake leaves messages that look alike: one in 16.
         const CHANCE: u32 = 16;
         /// The kernel's first estimate of the largest segment that will come (`TCP_MSS_DEFAULT`).
         const FIRST_ESTIMATE: u32 = 536;
@@ -286,7 +286,7 @@ fn waiting_ms(side: Side, info: &TcpInfo, asked: MessageCount, answers: u32) -> 
 enum MessageCount {
     /// Most segments are less than half full, or none is full: each is taken for a message.
     Short(u32),
-    /// Bulk data, of at least so many messages.
+    /// Bulk data; the value is a lower bound of its messages.
     Long(u32),
 }
 

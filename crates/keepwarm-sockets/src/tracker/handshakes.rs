@@ -149,7 +149,7 @@ impl Handshakes {
 
     /// Decides how connections to a service begin.
     pub(super) fn handshake(&self, service: Option<SocketAddr>) -> Handshake {
-        /// Share of the connections without a handshake, one of so many, from which a service expects
+        /// Share of the connections without a handshake, a quarter, from which a service expects
         /// none: strangers and health checks speak another protocol now and then.
         const PART: u64 = 4;
         let possible = self.plain.least.count();

@@ -318,7 +318,7 @@ fn redirects() -> Vec<Animal> {
     all
 }
 
-/// An animal that leads a client to so many further requests.
+/// Returns an animal that leads a client to `further` requests more.
 fn follows(further: usize, mut animal: Animal) -> Animal {
     animal.follows = further;
     animal

@@ -16,7 +16,7 @@ use crate::pool::origins::Origins;
 /// Number of the request that warming has in events: requests are counted from 1.
 const NO_REQUEST: u64 = 0;
 
-/// Takes connections out of the pool until so many are held at once, and lets them return.
+/// Takes connections out of the pool until `connections` are held at once, and lets them return.
 pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Result<usize> {
     let shared = origins.shared();
     shared.closing.admit()?;

@@ -25,7 +25,7 @@ const MAX_WATCHED: usize = 16;
 
 /// Bodies left unread from which on a warning is due; fewer may be an accident.
 const MANY_BODIES: u64 = 10;
-/// No warning is due while fewer than one request in so many leaves its body: that may be intended.
+/// No warning is due while fewer than one request in ten leaves its body: that may be intended.
 const ONE_IN: u64 = 10;
 
 /// Warnings of this process, at most one of each kind.

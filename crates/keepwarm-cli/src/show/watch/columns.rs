@@ -49,9 +49,10 @@ One dump (--once) counts nothing, and has instead:
 
 Where destroy events are refused (level L0) nothing is counted. Polls show:
 
-  new/s         connections that an earlier poll did not see: at least so many
-                were opened
-  closed 1st/s  TIME_WAITs of ours that came: at least so many we closed first
+  new/s         connections that an earlier poll did not see: a lower bound of
+                those that were opened
+  closed 1st/s  TIME_WAITs of ours that came: a lower bound of the connections
+                that we closed first
   gone/s        connections that left no TIME_WAIT here: closed by the other
                 side first, or reset
   kept          connections open for two seconds or more

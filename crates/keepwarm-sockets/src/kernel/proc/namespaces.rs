@@ -16,7 +16,7 @@ const NAMED: &str = "/run/netns";
 const MAX_NAMES: usize = 1 << 12;
 /// Searches in which a process is read after its start: a runtime moves a process soon, if at all.
 const YOUNG: u32 = 3;
-/// An older process is read once in so many searches.
+/// An older process is read in one search of 16.
 const SELDOM: u32 = 16;
 
 /// A namespace, and a file by which it can be entered.
