@@ -1,4 +1,5 @@
-//! Compressed bodies: the same bytes come out whatever pieces they come in, and each step is bounded.
+//! Compressed bodies: the same bytes come out in whichever pieces they come in, and each step is
+//! bounded.
 #![no_main]
 
 use keepwarm::fuzzing::undo;

@@ -11,7 +11,7 @@ mod hpack;
 
 use libfuzzer_sys::fuzz_target;
 
-/// As in the client.
+/// The client's own limit.
 const MAX_HEADER_LIST: u32 = 1 << 20;
 
 /// Passes bytes through a guard, cut at a place.

@@ -202,6 +202,14 @@ fn sizes_and_numbers_are_bounded() {
     assert_eq!(jar.len(), 180);
 }
 
+/// Tabs part the columns of a `cookies.txt`.
+#[test]
+fn name_with_a_tab_is_not_saved() {
+    let jar = jar_of(&[("http://127.0.0.1/", "a\tb=4; Path=/")]);
+    assert_eq!(jar.len(), 1);
+    assert!(Jar::load(&jar.save()).expect("its own format").is_empty());
+}
+
 #[test]
 fn jar_is_saved_and_loaded() {
     let jar = jar_of(&[

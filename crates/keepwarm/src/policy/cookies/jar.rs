@@ -113,7 +113,8 @@ impl Jar {
     }
 
     /// Returns all cookies, those of a session too (expiry 0), as lines of a `cookies.txt`: the
-    /// format of Netscape, curl and wget. It holds secrets.
+    /// format of Netscape, curl and wget. It holds secrets. A cookie with a tab in its path or name
+    /// is left out, because tabs part the columns.
     #[must_use]
     pub fn save(&self) -> String {
         let known = self.lock();
@@ -134,6 +135,9 @@ impl Jar {
             };
             let (subdomains, path) = (says(!is_host_only), &*cookie.path);
             let (name, value) = cookie.name_value();
+            if path.contains('\t') || name.contains('\t') {
+                continue;
+            }
             // A String takes every write.
             let _ = writeln!(
                 text,
