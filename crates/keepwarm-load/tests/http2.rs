@@ -14,6 +14,7 @@ use common::frames::{
 };
 use common::run;
 use keepwarm_load::{CloseCause, ErrorClass, Plan, PlanBuilder, Summary};
+use keepwarm_testkit::http_server::Gate;
 
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -259,18 +260,24 @@ fn request_limit_drains_the_connection() {
 
 #[test]
 fn full_connections_lead_to_further_ones() {
-    let address = serve(|mut peer| {
+    // Nothing is answered before every connection that there may be carries what it may.
+    let (all_full, full) = (Gate::new(), AtomicUsize::new(0));
+    let address = serve(move |mut peer| {
         peer.greet(&[(MAX_CONCURRENT_STREAMS, 2)]);
-        while let Some(stream) = peer.request() {
-            std::thread::sleep(Duration::from_millis(20));
-            peer.answer(stream, b"ok");
+        let first: Vec<u32> = (0..2).map_while(|_| peer.request()).collect();
+        if full.fetch_add(1, Relaxed) + 1 == 8 {
+            all_full.open();
         }
+        all_full.wait();
+        first.into_iter().for_each(|stream| peer.answer(stream, b"ok"));
+        peer.answer_all();
     });
     let builder = plan(address, 100).concurrency(8).threads(1).rate(200.0);
     let summary = run(builder.requests(100));
     assert_eq!((summary.completed, summary.failed), (100, 0), "{:?}", summary.errors);
     let streams = &summary.ledger.streams;
-    assert!(streams.opened_for_streams > 0 && streams.opened_for_streams < summary.ledger.opened);
+    assert_eq!(summary.ledger.opened, 8);
+    assert!(streams.opened_for_streams > 0 && streams.opened_for_streams < 8, "{streams:?}");
     assert_eq!(streams.at_once.max(), Some(2));
 }
 

@@ -56,6 +56,7 @@ fn start(mut command: Command, address: SocketAddr, folder: &Path) -> Option<Ser
         let ended = server.child.try_wait().expect("a child");
         assert!(ended.is_none(), "{name} has ended: {ended:?}");
         assert!(begun.elapsed() < PATIENCE, "{name} does not listen");
+        // A program of others opens no gate: its port is asked until it answers.
         std::thread::sleep(Duration::from_millis(20));
     }
     Some(server)

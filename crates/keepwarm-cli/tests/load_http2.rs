@@ -1,0 +1,177 @@
+//! `load --http2` as people type it: by prior knowledge, by ALPN, and at servers that do not speak it.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use common::{Output, Service, dead_port, folder, keepwarm, run, until};
+use keepwarm_testkit::skipped;
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::Value;
+
+fn load(options: &[&str], url: &str) -> Output {
+    run(keepwarm().args(["load", "--http2"]).args(options).arg(url))
+}
+
+#[test]
+fn prior_knowledge_has_streams_in_every_output() {
+    let data = Service::start(&["data"]);
+    let url = data.url("/data");
+    let options = ["-n", "400", "-c", "2", "-t", "1", "--streams", "20"];
+    let asserted = [
+        "--assert=streams.at_once.max==20",
+        "--assert=streams.refused==0",
+        "--assert=streams.goaway==0",
+        "--assert=conn.opened==2",
+    ];
+    let text = load(&[&options[..], &asserted].concat(), &url);
+    let said = &text.exits_with(0).stdout;
+    assert!(said.contains("2 connections of HTTP/2, 20 requests at once on each"), "{said}");
+    assert!(said.contains("\nstreams at once "), "{said}");
+    let json = load(&[&options[..], &["--format", "json"]].concat(), &url);
+    let record: Value = serde_json::from_str(&json.exits_with(0).stdout).expect("JSON");
+    assert_eq!(record["settings"]["streams"], 20);
+    assert_eq!(record["requests"]["completed"], 400);
+    let connections = &record["connections"];
+    assert_eq!((&connections["opened"], &connections["reused"]), (&2.into(), &398.into()));
+    assert_eq!(connections["streams"]["at_once"]["max"], 20, "{connections}");
+    load(&[&options[..], &["--assert", "streams.at_once.max<20"]].concat(), &url)
+        .exits_with(10)
+        .says("streams.at_once.max<20 does not hold: it is 20");
+}
+
+#[test]
+fn streams_without_http2_are_refused() {
+    let url = "http://127.0.0.1:9/";
+    run(keepwarm().args(["load", "--streams", "2", url])).exits_with(2).says("--http2");
+    run(keepwarm().args(["load", "--assert", "streams.refused==0", url]))
+        .exits_with(10)
+        .says("HTTP/1.1 has no streams: give --http2");
+    for (option, way_out) in [
+        ("--streams=0", "--streams"),
+        ("--streams=10001", "--streams"),
+        ("--close", "--close and --http2"),
+        ("--close-policy=wait-peer", "--close-policy"),
+        ("-HTE: gzip", "--header"),
+    ] {
+        load(&["-n", "1", option], url).exits_with(2).says(way_out);
+    }
+}
+
+/// Answers each connection as a server that knows HTTP/1.1 alone.
+fn http_1_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let answer =
+                b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = stream.write_all(answer).and_then(|()| stream.shutdown(Shutdown::Write));
+            // A close with unread bytes would be a reset.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    address
+}
+
+#[test]
+fn server_of_http_1_is_named() {
+    let url = format!("http://{}/", http_1_server());
+    let output = load(&["-n", "3", "-c", "1"], &url);
+    output.exits_with(1).says("HTTP/1.1 400");
+    assert!(output.stdout.contains("bad_framing"), "{}", output.stdout);
+}
+
+/// nginx with TLS: one port that agrees on HTTP/2, and one that knows HTTP/1.1 alone.
+struct Nginx {
+    child: Child,
+    folder: PathBuf,
+    both: u16,
+    old: u16,
+}
+
+impl Nginx {
+    fn start() -> Option<Self> {
+        let version = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
+        if !version.is_ok_and(|status| status.success()) {
+            skipped::because("nginx is not installed, so nothing agrees on HTTP/2 by ALPN");
+            return None;
+        }
+        let folder = folder(&format!("http2-{}", std::process::id()));
+        let key = KeyPair::generate().expect("a key");
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()])
+            .and_then(|params| params.self_signed(&key))
+            .expect("a certificate");
+        fs::write(folder.join("cert.pem"), certificate.pem()).expect("a file");
+        fs::write(folder.join("key.pem"), key.serialize_pem()).expect("a file");
+        let (both, old, at) = (dead_port(), dead_port(), folder.display());
+        let server = |listen: String| {
+            format!(
+                "server {{ listen 127.0.0.1:{listen}; ssl_certificate {at}/cert.pem;
+                 ssl_certificate_key {at}/key.pem; location / {{ return 200 ok; }} }}"
+            )
+        };
+        let settings = format!(
+            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;
+             events {{ worker_connections 512; }}
+             http {{ access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b;
+             fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;
+             keepalive_requests 1000000; {} {} }}",
+            server(format!("{both} ssl http2")),
+            server(format!("{old} ssl")),
+        );
+        let file = folder.join("nginx.conf");
+        fs::write(&file, settings).expect("a file");
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-c").arg(&file).arg("-p").arg(&folder).stderr(Stdio::null());
+        let child = nginx.spawn().expect("nginx starts");
+        let nginx = Self { child, folder, both, old };
+        let listens = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        assert!(until(|| listens(both) && listens(old)), "nginx listens");
+        Some(nginx)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn alpn_agrees_or_names_the_server() {
+    let Some(nginx) = Nginx::start() else { return };
+    let authority = nginx.folder.join("cert.pem");
+    let authority = ["--ca-cert", authority.to_str().expect("plain")];
+    // The second example of docs/loading.md, at a server that there is.
+    let page = format!("{}/../../docs/loading.md", env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(page).expect("a page");
+    let example = page.lines().find_map(|line| {
+        let options = line.strip_prefix("keepwarm load --http2 ")?;
+        options.strip_suffix(" https://service.test/")
+    });
+    let example = example.expect("an example").replace("-z 10s", "-z 1s").replace('\'', "");
+    let options: Vec<&str> = example.split_whitespace().chain(authority).collect();
+    let output = load(&options, &format!("https://localhost:{}/", nginx.both));
+    let code = output.status.code().expect("it ends");
+    assert!([0, 4].contains(&code), "late on a busy machine: {} {}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("answered 200"), "{}", output.stdout);
+    assert!(output.stdout.contains("holds  streams.refused==0"), "{}", output.stdout);
+    let few = [&authority[..], &["-n", "20", "-c", "1", "--streams", "4"]].concat();
+    let json = load(
+        &[&few[..], &["--format", "json"]].concat(),
+        &format!("https://localhost:{}/", nginx.both),
+    );
+    let record: Value = serde_json::from_str(&json.exits_with(0).stdout).expect("JSON");
+    assert_eq!(record["handshake_us"]["count"], 1, "{record}");
+    assert_eq!(record["connections"]["streams"]["at_once"]["max"], 4, "{record}");
+    let old = load(&few, &format!("https://localhost:{}/", nginx.old));
+    old.exits_with(1).says("the server did not choose HTTP/2 in the TLS handshake (ALPN h2)");
+}
