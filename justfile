@@ -12,6 +12,7 @@ test:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --package keepwarm-cli --all-targets --features otlp -- -D warnings
     for features in '' tls tracing opentelemetry testing idn serde json stream charset gzip brotli zstd cookies multipart blocking http2; do cargo clippy --package keepwarm --no-default-features --features "$features" -- -D warnings || exit 1; done
 
 docs:

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +15,9 @@ use crate::limits;
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
 /// Readable from the first signal on.
 static ARRIVED: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Longest sleep without asking whether a signal has come.
+const NAP: Duration = Duration::from_millis(20);
 
 /// Returns true if a signal has come since [`watch`].
 pub(crate) fn happened() -> bool {
@@ -29,6 +33,18 @@ pub(crate) fn count() -> u32 {
 /// [`watch`].
 pub(crate) fn arrived() -> Option<BorrowedFd<'static>> {
     ARRIVED.get().map(AsFd::as_fd)
+}
+
+/// Sleeps for `length`, or until a signal has come.
+pub(crate) fn sleep(length: Duration) {
+    let end = Instant::now() + length;
+    while !happened() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(NAP));
+    }
 }
 
 /// The failure to report after a signal.

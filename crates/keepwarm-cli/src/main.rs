@@ -18,6 +18,7 @@ mod limits;
 mod load;
 mod machine;
 mod merge;
+mod otlp;
 mod output;
 mod output_file;
 mod record_file;

@@ -24,6 +24,11 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     }
     let bytes = record_file::bytes(&options.file)?;
     match record_file::of_bytes(&options.file, &bytes)? {
+        AnyRecord::Lab(_) | AnyRecord::Watch(_) if options.otlp.is_some() => {
+            let message =
+                "--otlp sends the metrics of a load, and this record is of none; leave it out";
+            Err(Failure::new(Exit::Usage, message))
+        }
         AnyRecord::Load(record) => of_load(*record, options),
         AnyRecord::Lab(record) => of_lab(*record, options),
         AnyRecord::Watch(record) => of_watch(*record, &bytes, options),
@@ -79,8 +84,7 @@ fn of_load(mut record: LoadRecord, options: &ReportOptions) -> Result<(), Failur
     let format = match options.format {
         ReportFormat::Html => {
             write(&html::of_load(&record), load::is_private(&record), options)?;
-            load::judge_found(&record)?;
-            return load::judge(&record, None);
+            return send_and_judge(&record, options);
         }
         ReportFormat::Text => LoadFormat::Text,
         ReportFormat::Json => LoadFormat::Json,
@@ -93,8 +97,14 @@ fn of_load(mut record: LoadRecord, options: &ReportOptions) -> Result<(), Failur
         ReportFormat::Openmetrics => LoadFormat::Openmetrics,
     };
     load::print(&record, format)?;
-    load::judge_found(&record)?;
-    load::judge(&record, None)
+    send_and_judge(&record, options)
+}
+
+/// Sends the metrics, if that was asked for, and returns the exit of the run.
+fn send_and_judge(record: &LoadRecord, options: &ReportOptions) -> Result<(), Failure> {
+    options.otlp.as_ref().map_or(Ok(()), |otlp| otlp.send(record))?;
+    load::judge_found(record)?;
+    load::judge(record, None)
 }
 
 fn of_lab(mut record: LabRecord, options: &ReportOptions) -> Result<(), Failure> {

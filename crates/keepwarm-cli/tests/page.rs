@@ -6,12 +6,13 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use common::{Service, keepwarm, run};
-use keepwarm_testkit::skipped;
+use common::{Service, keepwarm, kill, run};
+use keepwarm_testkit::{mortal, skipped};
 use serde_json::Value;
 
 /// Versions that are tried: a newer one changes nothing of the page.
@@ -104,6 +105,7 @@ fn pages_equal_their_records_in_chromium() {
     let run_file = run_file.to_str().expect("plain");
     let port = data.address.port().to_string();
     let load = ["load", "--rate", "400", "-z", "3s", "-c", "8", "--watch", &port, "-o", run_file];
+    let load = [&load[..], &["--drain", "300ms"]].concat();
     run(keepwarm().args(load).arg(data.url("/data?a=%3Cb%3E&b='")));
     let lines = folder.join("watch.jsonl");
     let watch = run(keepwarm().args(["watch", ":1", "--for", "2500ms", "--format", "jsonl"]));
@@ -191,4 +193,57 @@ fn hour_opens_soon() {
     println!("an hour opens in {opened} ms and is drawn in {} ms", found[0]["drawn_ms"]);
     assert!(opened < 20_000, "{opened} ms");
     fs::remove_dir_all(folder).expect("removable");
+}
+
+/// The page of a running load is renewed in place, and ends with the load.
+#[test]
+fn live_page_follows_the_load_in_chromium() {
+    let folder = match browser() {
+        Ok(folder) => folder,
+        Err(why) => return skipped::because(&format!("a live page in a browser: {why}")),
+    };
+    let data = Service::start(&["data"]);
+    let port = data.address.port().to_string();
+    let load = ["load", "--rate", "200", "-z", "10m", "-c", "4", "--watch", &port];
+    let mut load = keepwarm()
+        .args(load)
+        .args(["--serve", "127.0.0.1:0"])
+        .arg(data.url("/data"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the load starts");
+    let mut stderr = BufReader::new(load.stderr.take().expect("piped"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("a line");
+    let url = line.strip_prefix("listening on ").expect("an address").trim();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page/live.mjs");
+    let mut node = mortal::command("node", "KILL")
+        .arg(script)
+        .arg(folder)
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let mut lines = BufReader::new(node.stdout.take().expect("piped")).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("UTF-8");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let live = next();
+    kill(load.id(), "INT");
+    let over = next();
+    assert!(live["after"].as_u64() > live["before"].as_u64(), "{live}");
+    assert_eq!((&live["kept"]["plot"], &live["kept"]["focused"]), (&true.into(), &true.into()));
+    assert!(live["kept"]["rows"].as_u64() > Some(0), "the open table stays: {live}");
+    for nothing in [&live["serious"], &live["wrong"], &over["wrong"], &over["errors"]] {
+        assert_eq!(*nothing, Value::Array(Vec::new()), "{live} {over}");
+    }
+    assert_eq!(over["elsewhere"], Value::Array(Vec::new()), "only the load is asked");
+    assert_eq!((&live["overflow"], &over["stopped"]), (&0.into(), &"cancelled".into()));
+    assert!(over["said"].as_u64() > Some(0), "the verdict comes at the end: {over}");
+    assert_eq!(common::wait(&mut load).and_then(|status| status.code()), Some(130));
+    assert!(common::wait(&mut node).is_some_and(|status| status.success()));
 }

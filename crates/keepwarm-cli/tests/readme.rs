@@ -28,10 +28,13 @@ fn examples() -> Vec<String> {
 fn shortened(example: &str) -> String {
     example
         .replace("-z 30s", "-z 500ms")
+        .replace("-z 10s", "-z 500ms")
         .replace("-z 5s", "-z 300ms")
         .replace("10s:100,30s:1000", "300ms:100,300ms:1000")
         .replace("--warm-up 3s", "--warm-up 200ms")
         .replace("--for 10s", "--for 500ms")
+        .replace("--drain 60s", "--drain 300ms")
+        .replace("127.0.0.1:8077", "127.0.0.1:0")
         .replace("-n 10000", "-n 2000")
 }
 
@@ -47,9 +50,9 @@ fn examples_of_the_pages_run() {
         // Both run until a signal: services.rs has them, and the screen of a live watch is screen.rs's.
         let is_live =
             example.split('#').next().is_some_and(|words| words.trim() == "keepwarm watch");
-        // The services speak HTTP/1.1; http2.rs has servers for the other examples.
-        let is_http2 = example.contains("--http2");
-        if example.starts_with("keepwarm serve ") || is_live || is_http2 {
+        // load_http2.rs has a server with TLS.
+        let is_secure = example.contains("https://service.test/");
+        if example.starts_with("keepwarm serve ") || is_live || is_secure {
             continue;
         }
         let is_load = example.starts_with("keepwarm load ");

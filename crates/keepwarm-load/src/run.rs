@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::counts::{Slice, Tally};
+use crate::counts::{Slice, Tally, Timeline};
 use crate::engine::{Engine, Shared};
 use crate::pacer;
 use crate::plan::Plan;
@@ -215,6 +215,12 @@ impl Run {
     /// so far, for a view or a condition while the run goes on. Costs a copy of one slice.
     pub fn so_far(&self) -> (u64, Slice) {
         self.shared.collector.so_far()
+    }
+
+    /// Returns the seconds that were handed in so far, for a view while the run goes on. Costs a copy
+    /// of all of them, for which the threads wait if they hand one in meanwhile.
+    pub fn timeline(&self) -> Timeline {
+        self.shared.collector.timeline()
     }
 
     /// Returns true if every thread has ended, so that [`wait`](Self::wait) returns at once.

@@ -8,12 +8,12 @@ use keepwarm_record::lab::{
     ClientAccount, ClosedCount, LabLatency, LabLoad, LabRecord, LabRun, Upstream,
 };
 use keepwarm_record::load::{
-    self, AddressRow, Bytes, CapacityRecord, CapacityStep, Connections, Distribution, ErrorRecord,
-    ExpectationRecord, FleetRecord, Forecast, HopCloses, HopFinding, HopRecord, HopRequests,
-    HopSample, LoadRecord, Loader, LostWorker, Merged, NotableRequest, OneRecord, Part, PerSide,
-    PortUse, RequestRow, Requests, RequestsPerConnection, Schedule, Settings, SideFinding, Sides,
-    Sketched, SliceRecord, StageRecord, Stopped, Streams, TimeWaits, TimelineRecord, Trust,
-    Verdict,
+    self, AddressRow, Bytes, CapacityRecord, CapacityStep, Connections, Distribution, DrainRecord,
+    ErrorRecord, ExpectationRecord, FleetRecord, Forecast, HopCloses, HopFinding, HopRecord,
+    HopRequests, HopSample, LoadRecord, Loader, LostWorker, Merged, NotableRequest, OneRecord,
+    Part, PerSide, PortUse, RequestRow, Requests, RequestsPerConnection, Schedule, Settings,
+    SideFinding, Sides, Sketched, SliceRecord, StageRecord, Stopped, Streams, TimeWaits,
+    TimelineRecord, Trust, Verdict,
 };
 use keepwarm_record::machine::Machine;
 use keepwarm_record::watch::{FindingRecord, OwnerRecord, Side};
@@ -96,6 +96,13 @@ fn hop() -> HopRecord {
         lost_events: 0,
         settled: true,
         samples: vec![HopSample { at_s: 0.1, time_wait: sides, established: sides, ports: 0 }],
+        drain: Some(DrainRecord {
+            asked_s: 0.1,
+            from_s: 0.1,
+            took_s: 0.1,
+            emptied_after_s: Some(0.1),
+            left: sides,
+        }),
         finding: finding(),
         findings: vec![SideFinding {
             side: Side::Client,

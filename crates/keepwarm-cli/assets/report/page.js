@@ -2,8 +2,13 @@
 /* Charts of a report: a fold over the records in the page. Text and tables are in the page already. */
 (() => {
   const island = (id) => JSON.parse(document.getElementById(id).textContent);
-  const records = [...document.querySelectorAll('script[id^="record-"]')].map((one) => island(one.id));
-  const shape = island('shape');
+  let records;
+  let shape;
+  const read = () => {
+    records = [...document.querySelectorAll('script[id^="record-"]')].map((one) => island(one.id));
+    shape = island('shape');
+  };
+  read();
   const MAX_COLUMNS = 360;
   const MAX_ROWS = 120;
   const FEW_FOR_P999 = 10000;
@@ -98,8 +103,17 @@
         value: (u, v) => (v == null ? '-' : options.format(v)),
       });
     });
-    if (options.draw) spec.hooks = { drawAxes: [options.draw] };
-    mount(figure, spec, [options.x, ...options.lines.map((line) => line.values)]);
+    figure.behind = options.draw;
+    spec.hooks = { drawAxes: [(u) => figure.behind && figure.behind(u)] };
+    const data = [options.x, ...options.lines.map((line) => line.values)];
+    const names = [options.xLabel, ...options.lines.map((line) => line.label)].join();
+    if (figure.plot && figure.names === names) {
+      figure.plot.setData(data);
+    } else {
+      if (figure.plot) figure.plot.destroy();
+      mount(figure, spec, data);
+    }
+    figure.names = names;
     table(figure, options);
   }
 
@@ -107,31 +121,33 @@
     const box = figure.querySelector('.plot');
     const width = () => Math.max(240, box.clientWidth);
     spec.width = width();
-    const plot = new uPlot(spec, data, box);
-    figure.plot = plot;
+    const isNew = !figure.plot;
+    figure.plot = new uPlot(spec, data, box);
+    if (!isNew) return;
     new ResizeObserver(() => {
-      if (width() !== plot.width) plot.setSize({ width: width(), height: spec.height });
+      if (width() !== figure.plot.width) figure.plot.setSize({ width: width(), height: spec.height });
     }).observe(box);
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => plot.redraw(false, true));
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => figure.plot.redraw(false, true));
     box.tabIndex = 0;
     box.setAttribute('role', 'group');
     box.setAttribute('aria-label', figure.querySelector('h3').textContent + '. Arrow keys read the values; the table below has them too.');
     let at = -1;
     box.addEventListener('keydown', (event) => {
-      const last = data[0].length - 1;
+      const plot = figure.plot;
+      const last = plot.data[0].length - 1;
       const to = { ArrowRight: Math.min(last, at + 1), ArrowLeft: Math.max(0, at - 1), Home: 0, End: last, Escape: -1 }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       at = to;
-      const left = at < 0 ? -10 : plot.valToPos(data[0][at], 'x');
+      const left = at < 0 ? -10 : plot.valToPos(plot.data[0][at], 'x');
       plot.setCursor({ left, top: at < 0 ? -10 : 10 });
     });
   }
 
-  /* The same numbers as a table, made when it is asked for. */
+  /* The same numbers as a table, made when it is asked for, and anew if it is open when they change. */
   function table(figure, options) {
     const details = figure.querySelector('details');
-    details.addEventListener('toggle', () => {
+    const fill = () => {
       if (!details.open || details.querySelector('table')) return;
       const step = Math.max(1, Math.ceil(options.x.length / MAX_ROWS));
       const made = document.createElement('table');
@@ -162,7 +178,11 @@
       wide.setAttribute('aria-label', caption.textContent);
       wide.append(made);
       details.append(wide);
-    });
+    };
+    details.ontoggle = fill;
+    const old = details.querySelector('.wide');
+    if (old) old.remove();
+    fill();
   }
 
   /* Ticks of a logarithmic axis of times: 1, 2 and 5 of each decade would crowd, so 1 of each. */
@@ -268,7 +288,16 @@
         ["TIME_WAIT, client's side", (s) => s.time_wait.client], ["TIME_WAIT, server's side", (s) => s.time_wait.server],
         ["ESTABLISHED, client's side", (s) => s.established.client], ["ESTABLISHED, server's side", (s) => s.established.server],
       ].map(([label, get]) => ({ label, values: of(get) })).filter((line, i) => i === 0 || line.values.some((v) => v > 0));
-      lines(figure, { x: of((s) => s.at_s), lines: list, format: count, xName: 'at', xLabel: 'seconds since the watch began' });
+      /* The shade of the drain lies behind the lines. */
+      const draw = hop.drain && ((u) => {
+        const from = Math.max(u.bbox.left, u.valToPos(hop.drain.from_s, 'x', true));
+        u.ctx.save();
+        u.ctx.fillStyle = ink('quiet');
+        u.ctx.globalAlpha = 0.12;
+        u.ctx.fillRect(from, u.bbox.top, Math.max(0, u.bbox.left + u.bbox.width - from), u.bbox.height);
+        u.ctx.restore();
+      });
+      lines(figure, { x: of((s) => s.at_s), lines: list, draw, format: count, xName: 'at', xLabel: 'seconds since the watch began' });
     },
     curve: (figure) => {
       const series = [];
@@ -321,15 +350,16 @@
   };
 
   /* What is seen first is drawn first; the rest follows while the page is read. */
-  const figures = [...document.querySelectorAll('figure[data-chart]')];
+  const figures = () => [...document.querySelectorAll('figure[data-chart]')];
+  let edition = 1;
   const draw = (figure) => {
-    if (figure.drawn) return;
-    figure.drawn = true;
+    if (figure.drawn === edition) return;
+    figure.drawn = edition;
     charts[figure.dataset.chart](figure);
   };
-  figures.slice(0, 2).forEach(draw);
+  figures().slice(0, 2).forEach(draw);
   const rest = () => {
-    const next = figures.find((figure) => !figure.drawn);
+    const next = figures().find((figure) => figure.drawn !== edition);
     if (!next) {
       document.documentElement.dataset.drawn = 'all';
       return;
@@ -338,16 +368,23 @@
     setTimeout(rest, 0);
   };
   setTimeout(rest, 0);
-  addEventListener('beforeprint', () => figures.forEach(draw));
+  addEventListener('beforeprint', () => figures().forEach(draw));
+  /* The page of a running load has new numbers. */
+  addEventListener('renewed', () => {
+    read();
+    edition += 1;
+    document.documentElement.dataset.drawn = 'some';
+    rest();
+  });
 
-  document.querySelectorAll('button[data-save]').forEach((button) => {
-    button.addEventListener('click', () => {
-      const text = document.getElementById('record-' + button.dataset.save).textContent.trim() + '\n';
-      const link = document.createElement('a');
-      link.href = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
-      link.download = button.dataset.name;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    });
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-save]');
+    if (!button) return;
+    const text = document.getElementById('record-' + button.dataset.save).textContent.trim() + '\n';
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
+    link.download = button.dataset.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
 })();

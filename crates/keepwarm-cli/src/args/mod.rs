@@ -22,6 +22,7 @@ use keepwarm_record::duration;
 use keepwarm_sockets::State;
 
 use crate::load::Network;
+use crate::otlp::Target;
 use engine::EngineOptions;
 use records::{
     COMPARE_EXAMPLES, CompareOptions, CompletionShell, MERGE_EXAMPLES, MergeOptions,
@@ -482,6 +483,12 @@ pub(crate) struct LoadOptions {
           value_parser = number::port)]
     pub(crate) watch: Vec<u16>,
 
+    /// After the run, go on to sample the TIME_WAITs of the --watch ports until none is left, for at
+    /// most this long, such as 60s, and an eighth more: the kernel's timers may be that late
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true,
+          value_parser = duration::parse_length, requires = "watch")]
+    pub(crate) drain: Option<Duration>,
+
     /// Send one request and show it: the request as sent, the response as read, the times of its
     /// stages, and what became of the connection
     #[arg(long, conflicts_with_all = ["requests", "concurrency", "duration", "threads", "paced",
@@ -517,6 +524,18 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = number::listen,
           conflicts_with = "find")]
     pub(crate) listen: Option<SocketAddr>,
+
+    /// Send the metrics at the end to a collector of OpenTelemetry, by OTLP over HTTP. Without a path
+    /// the URL stands for its /v1/metrics. Takes a build with the feature otlp
+    #[arg(long, value_name = "URL", value_parser = Target::parse)]
+    pub(crate) otlp: Option<Target>,
+
+    /// Serve the report as a page while the load runs, on this address: it renews itself each second,
+    /// and is complete at the end. Port 0 takes a free one, which is said on stderr; without a
+    /// password, so for this host alone unless the address says more
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = number::listen,
+          conflicts_with_all = ["find", "one"])]
+    pub(crate) serve: Option<SocketAddr>,
 
     /// End the run as soon as this holds, from its first whole second on, such as
     /// 'errors.share>5%'; exit code 10. Can be given several times

@@ -7,6 +7,7 @@ use keepwarm_record::assertion::{self, Assertion};
 use keepwarm_record::compare::{MIN_ROUNDS, RatioAssertion};
 
 use super::LoadFormat;
+use crate::otlp::Target;
 
 /// The most rounds: what is exact would take long beyond.
 const MAX_ROUNDS: usize = 100;
@@ -41,6 +42,11 @@ pub(crate) struct ReportOptions {
     /// Format of stdout
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
+
+    /// Send the metrics of a load to a collector of OpenTelemetry, by OTLP over HTTP. Without a path
+    /// the URL stands for its /v1/metrics. Takes a build with the feature otlp
+    #[arg(long, value_name = "URL", value_parser = Target::parse, conflicts_with = "second")]
+    pub(crate) otlp: Option<Target>,
 
     /// Write the report to this file instead of stdout; - is stdout
     #[arg(short, long, value_name = "FILE")]

@@ -66,7 +66,7 @@ fn assertions(html: &mut Html, record: &LoadRecord) {
     html.table("Assertions", &["condition", "outcome", "value"], &rows);
 }
 
-fn tiles(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>) {
+pub(super) fn tiles(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>) {
     let times = if record.settings.open_loop { "response_us" } else { "latency_us" };
     let what = if record.settings.open_loop { "response time" } else { "service time" };
     let path = |point: &str| format!("/{times}/{point}");
@@ -95,7 +95,7 @@ fn tiles(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>) {
     html.raw("</ul>\n");
 }
 
-fn latency(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>, of: &str) {
+pub(super) fn latency(html: &mut Html, record: &LoadRecord, figures: &Figures<'_>, of: &str) {
     html.heading("Latency");
     let is_open = record.settings.open_loop;
     let what = if is_open {
@@ -191,7 +191,9 @@ pub(super) fn connections(html: &mut Html, record: &LoadRecord, figures: &Figure
     ];
     for cause in record.connections.closed_by_us.keys() {
         let path = format!("/connections/closed_by_us/{}", pointer(cause));
-        rows.insert(2, vec![escape(&format!("closed by the load: {cause}")), figures.count(&path)]);
+        // A running load has them under one name.
+        let why = if cause == "any" { String::new() } else { format!(": {cause}") };
+        rows.insert(2, vec![escape(&format!("closed by the load{why}")), figures.count(&path)]);
     }
     html.table("Account of the connections", &["", "count"], &rows);
     let each = &record.connections.requests_per_connection.buckets;
@@ -247,16 +249,17 @@ pub(super) fn hops(html: &mut Html, record: &LoadRecord, root: &str, value: &Val
         // A lab's finding is that of its upstream, and stands above it.
         if root.is_empty() {
             html.heading(&title);
-            finding(html, hop);
+            // A hop of a running load is not judged yet.
+            if !hop.finding.code.is_empty() {
+                finding(html, hop);
+            }
         } else {
             html.subheading(&title);
         }
-        let drained = match record.hops[index].samples.last() {
-            Some(last) if last.at_s > record.elapsed_s + 5.0 => {
-                " The run ended earlier than the line: what follows is how the sockets drain."
-            }
-            _ => "",
-        };
+        let drained = hop.drain.map_or_else(String::new, |drain| {
+            let ended = "The run ended where the shade begins; behind it the sockets drain";
+            format!(" {ended}: {}.", drain.describe())
+        });
         let says = format!(
             "Sockets of the port on this host. A TIME_WAIT stays for 60 s at the side that closed first, and \
              at a client holds a local port meanwhile.{drained}"
@@ -266,7 +269,7 @@ pub(super) fn hops(html: &mut Html, record: &LoadRecord, root: &str, value: &Val
             html.chart(&Chart { name: "sockets", of, title: "Sockets", says: &says, more: &more });
         }
         let root = format!("{root}/hops/{index}");
-        account(html, &Figures::new(value, 0, &root));
+        account(html, &Figures::new(value, 0, &root), hop.drain.is_some());
     }
 }
 
@@ -281,7 +284,7 @@ fn finding(html: &mut Html, hop: &HopRecord) {
     html.verdict(shade, &hop.finding.code, &said);
 }
 
-fn account(html: &mut Html, figures: &Figures<'_>) {
+fn account(html: &mut Html, figures: &Figures<'_>, is_drained: bool) {
     let rows = [
         ("opened", "/opened"),
         ("closed first by the client (FIN)", "/closed/client_fin"),
@@ -302,6 +305,14 @@ fn account(html: &mut Html, figures: &Figures<'_>) {
     ];
     let row = |(label, path): (&str, &str)| vec![escape(label), figures.count(path)];
     let mut rows: Vec<Vec<String>> = rows.map(row).into();
+    if is_drained {
+        rows.push(row(("TIME_WAIT, client's side, after the drain", "/drain/left/client")));
+        rows.push(row(("TIME_WAIT, server's side, after the drain", "/drain/left/server")));
+        rows.push(vec![
+            "the last TIME_WAIT was gone after".to_owned(),
+            figures.seconds("/drain/emptied_after_s"),
+        ]);
+    }
     rows.insert(
         1,
         vec!["requests per connection, mean".to_owned(), figures.decimal("/requests/mean")],

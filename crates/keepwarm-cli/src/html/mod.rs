@@ -8,6 +8,7 @@
 
 mod figures;
 mod lab;
+pub(crate) mod live;
 mod load;
 mod two;
 mod watch;
@@ -33,6 +34,7 @@ const STYLE: &str = concat!(
 );
 const CHARTS: &str = include_str!("../../assets/report/uPlot.iife.min.js");
 const SCRIPT: &str = include_str!("../../assets/report/page.js");
+const LIVE_SCRIPT: &str = include_str!("../../assets/report/live.js");
 const LICENCE: &str = include_str!("../../assets/report/uPlot.LICENSE");
 
 /// A record in the page: its name, and its document as it can be saved again.
@@ -52,6 +54,15 @@ struct Content<'a> {
     body: Html,
     documents: Vec<Document<'a>>,
     course: Option<&'a Course>,
+    /// State of a load that is served while it runs.
+    live: Option<Value>,
+}
+
+/// Whether a page asks its server for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Live {
+    No,
+    Yes,
 }
 
 /// Writes the page of a load.
@@ -64,6 +75,7 @@ pub(crate) fn of_load(record: &LoadRecord) -> String {
         body: load::body(record, &value),
         documents: vec![Document { file: "run.json", json: value.to_string() }],
         course: None,
+        live: None,
     };
     page(&content)
 }
@@ -83,6 +95,7 @@ pub(crate) fn of_two(records: [&LoadRecord; 2], names: [&str; 2]) -> String {
             .map(|(value, file)| Document { file, json: value.to_string() })
             .collect(),
         course: None,
+        live: None,
     };
     page(&content)
 }
@@ -97,6 +110,7 @@ pub(crate) fn of_lab(record: &LabRecord) -> String {
         body: lab::body(record, &value),
         documents: vec![Document { file: "lab.json", json: value.to_string() }],
         course: None,
+        live: None,
     };
     page(&content)
 }
@@ -111,6 +125,7 @@ pub(crate) fn of_watch(record: &WatchRecord, course: Option<&Course>) -> String 
         body: watch::body(record, &value, course),
         documents: vec![Document { file: "watch.json", json: value.to_string() }],
         course,
+        live: None,
     };
     page(&content)
 }
@@ -121,35 +136,61 @@ fn value_of(record: &impl Serialize) -> Value {
 }
 
 fn page(content: &Content<'_>) -> String {
+    let inside = format!("{}{}{}", main_part(content), footer(Live::No), data(content));
+    frame(&escape(&content.title), &inside, Live::No)
+}
+
+/// The frame of a page: what a browser may do with it, styles and scripts. `title` and `inside` are
+/// HTML.
+fn frame(title: &str, inside: &str, live: Live) -> String {
     let mut page =
         String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    page.push_str(&format!(
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; base-uri 'none'; \
-         form-action 'none'; style-src 'sha256-{}'; script-src 'sha256-{}' 'sha256-{}'\">\n",
+    let mut policy = format!(
+        "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{}'; script-src \
+         'sha256-{}' 'sha256-{}'",
         hash(STYLE),
         hash(CHARTS),
         hash(SCRIPT)
-    ));
+    );
+    if live == Live::Yes {
+        policy.push_str(&format!(" 'sha256-{}'; connect-src 'self'", hash(LIVE_SCRIPT)));
+    }
+    page.push_str(&format!("<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n"));
     page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     page.push_str("<meta name=\"referrer\" content=\"no-referrer\">\n");
-    page.push_str(&format!("<title>{}</title>\n", escape(&content.title)));
+    page.push_str(&format!("<title>{title}</title>\n"));
     page.push_str(&format!("<style>{STYLE}</style>\n</head>\n<body>\n"));
-    page.push_str("<a class=\"skip\" href=\"#said\">To the verdict</a>\n<main id=\"said\">\n");
-    page.push_str(content.body.as_str());
-    page.push_str(&save(&content.documents));
-    page.push_str("</main>\n");
-    page.push_str(&footer());
-    for (at, document) in content.documents.iter().enumerate() {
-        page.push_str(&island(&format!("record-{at}"), &document.json));
-    }
-    let shape = json!({ "kind": content.kind, "names": content.names });
-    page.push_str(&island("shape", &shape.to_string()));
-    if let Some(course) = content.course {
-        page.push_str(&island("course", &value_of(course).to_string()));
-    }
+    page.push_str("<a class=\"skip\" href=\"#said\">To the verdict</a>\n");
+    page.push_str(inside);
     page.push_str(&format!("<script>{CHARTS}</script>\n<script>{SCRIPT}</script>\n"));
+    if live == Live::Yes {
+        page.push_str(&format!("<script>{LIVE_SCRIPT}</script>\n"));
+    }
     page.push_str("</body>\n</html>\n");
     page
+}
+
+/// The text of a page.
+fn main_part(content: &Content<'_>) -> String {
+    let (body, save) = (content.body.as_str(), save(&content.documents));
+    format!("<main id=\"said\">\n{body}{save}</main>\n")
+}
+
+/// The records of a page, and how the script reads them.
+fn data(content: &Content<'_>) -> String {
+    let mut data = String::new();
+    for (at, document) in content.documents.iter().enumerate() {
+        data.push_str(&island(&format!("record-{at}"), &document.json));
+    }
+    let mut shape = json!({ "kind": content.kind, "names": content.names });
+    if let Some(live) = &content.live {
+        shape["live"] = live.clone();
+    }
+    data.push_str(&island("shape", &shape.to_string()));
+    if let Some(course) = content.course {
+        data.push_str(&island("course", &value_of(course).to_string()));
+    }
+    data
 }
 
 fn save(documents: &[Document<'_>]) -> String {
@@ -167,10 +208,14 @@ fn save(documents: &[Document<'_>]) -> String {
     html.as_str().to_owned()
 }
 
-fn footer() -> String {
+fn footer(live: Live) -> String {
+    let needs = match live {
+        Live::No => "The page needs no network.",
+        Live::Yes => "The page asks nothing but the load that serves it.",
+    };
     format!(
-        "<footer>\n<p>Made by keepwarm {}. The page needs no network.</p>\n<details><summary>Licence of \
-         the charts (uPlot)</summary><p class=\"codes\">{}</p></details>\n</footer>\n",
+        "<footer>\n<p>Made by keepwarm {}. {needs}</p>\n<details><summary>Licence of the charts \
+         (uPlot)</summary><p class=\"codes\">{}</p></details>\n</footer>\n",
         escape(VERSION),
         escape(LICENCE)
     )

@@ -48,7 +48,7 @@ impl Stage {
         let mut data = Child::start("data", &["data".to_owned(), listen(self.data_port)])
             .map_err(|failure| of_flag(&failure, "--data-port"))?;
         let upstream = data.address();
-        let hops = Hops::start(&[upstream.port()])?;
+        let mut hops = Hops::start(&[upstream.port()])?;
         let mut front = Child::start(
             "front",
             &[

@@ -77,6 +77,7 @@ pub(super) fn partial(run: &Run, seconds: u64, so_far: &Slice) -> LoadRecord {
     record.requests_per_second = requests.completed as f64 / record.elapsed_s.max(1.0);
     record.latency_us = distribution(&so_far.latency);
     record.response_us = distribution(&so_far.response);
+    record.send_lag_us = distribution(&so_far.send_lag);
     let statuses = (0_u8..10).map(|digit| (u16::from(digit) * 100, so_far.statuses(digit)));
     record.statuses = statuses.filter(|(_, count)| *count > 0).collect();
     record.misses = (!run.plan().expectations().is_empty()).then(|| count(Count::Missed));

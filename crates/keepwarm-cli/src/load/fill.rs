@@ -240,7 +240,7 @@ fn loader(summary: &Summary) -> Loader {
     }
 }
 
-fn timeline(timeline: &Timeline) -> TimelineRecord {
+pub(super) fn timeline(timeline: &Timeline) -> TimelineRecord {
     let slices = timeline.slices().iter().zip(timeline.open_connections());
     TimelineRecord {
         width_s: timeline.width().as_secs_f64(),

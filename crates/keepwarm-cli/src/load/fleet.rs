@@ -13,9 +13,6 @@ use crate::args::LoadOptions;
 use crate::exit::{Exit, Failure};
 use crate::{interrupt, limits, output};
 
-/// Longest sleep before an instant without asking whether a signal has come.
-const NAP: Duration = Duration::from_millis(20);
-
 /// Time that the requests in flight have to complete once the worker of the load is gone.
 const ORDERLY_END: Duration = Duration::from_secs(3);
 
@@ -48,6 +45,9 @@ pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure
         ("--find", options.find.is_some()),
         ("--one", options.one),
         ("--listen", options.listen.is_some()),
+        ("--drain", options.drain.is_some()),
+        ("--serve", options.serve.is_some()),
+        ("--otlp", options.otlp.is_some()),
         ("{csv:FILE.column} of --template", reads_csv(options)),
     ];
     if let Some((name, _)) = refused.iter().find(|(_, given)| *given) {
@@ -93,7 +93,7 @@ pub(super) fn wait_until(instant: u64) -> Result<(), Failure> {
         }
         match Duration::from_nanos(instant).saturating_sub(monotonic()) {
             Duration::ZERO => return Ok(()),
-            left => std::thread::sleep(left.min(NAP)),
+            left => interrupt::sleep(left),
         }
     }
 }

@@ -182,6 +182,7 @@ impl Hop<'_> {
             lost_events: account.lost_events,
             settled: account.settled,
             samples,
+            drain: None,
             finding: main_finding(&judged, forecast.as_ref()),
             findings: judged.iter().flat_map(|one| side_findings(one)).collect(),
             owner: per_side(&judged, |one| evidence::record::owners(one).into_iter().next()),

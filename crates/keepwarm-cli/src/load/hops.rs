@@ -1,13 +1,14 @@
 //! Watches hops while a load runs: the kernel's report of each port, and dumps of its TIME_WAITs.
 //!
-//! Owns the watches and one thread that samples. `hop_record` turns them into records.
+//! Owns the watches, one thread that samples, and the samples of the drain after a run. `hop_record`
+//! turns them into records.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use keepwarm_record::load::{HopRecord, HopSample, Sides};
+use keepwarm_record::load::{DrainRecord, HopFinding, HopRecord, HopRequests, HopSample, Sides};
 use keepwarm_sockets::{
     EphemeralPorts, Filter, HostReport, Scope, SelfTest, Side, State, States, Watch, dump,
     ephemeral_ports,
@@ -16,7 +17,9 @@ use keepwarm_sockets::{
 use super::hop_record::{Hop, OwnLoad};
 use crate::evidence::{Judge, Judged};
 use crate::exit::{Exit, Failure};
-use crate::limits;
+use crate::output::Progress;
+use crate::show::numbers::thousands;
+use crate::{interrupt, limits};
 
 /// How long the kernel may take to finish closing what the load left.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -31,6 +34,10 @@ const REST: u32 = 50;
 /// doubles.
 const MAX_SAMPLES: usize = 2048;
 
+/// The kernel's timers, that of a TIME_WAIT among them, may end late by this share of their time
+/// (kernel/time/timer.c): a TIME_WAIT of 60 s lasts up to 67.5 s. A drain goes on for as long.
+const TIMERS_LATE: f64 = 0.125;
+
 /// Pause between two searches for the programs that own connections.
 const OWNERS_EVERY: Duration = Duration::from_secs(1);
 
@@ -40,6 +47,8 @@ pub(crate) struct Hops {
     shared: Arc<Shared>,
     sampler: Option<JoinHandle<()>>,
     ports: Option<EphemeralPorts>,
+    /// End of the run, as time since the watch began.
+    ended: Duration,
 }
 
 #[derive(Debug)]
@@ -79,8 +88,12 @@ impl Hops {
             watched: Mutex::new(Watched { watches: Vec::new(), judge: Judge::new() }),
             stopped: Condvar::new(),
         });
-        let mut hops =
-            Self { shared: Arc::clone(&shared), sampler: None, ports: ephemeral_ports().ok() };
+        let mut hops = Self {
+            shared: Arc::clone(&shared),
+            sampler: None,
+            ports: ephemeral_ports().ok(),
+            ended: Duration::ZERO,
+        };
         if shared.ports.is_empty() {
             return Ok(hops);
         }
@@ -107,15 +120,35 @@ impl Hops {
         sampled.samples.iter().filter_map(last).collect()
     }
 
+    /// Returns the accounts of the ports so far, not judged.
+    pub(crate) fn so_far(&self, load: &OwnLoad) -> Vec<HopRecord> {
+        let samples = self.shared.lock().samples.clone();
+        let watched = self.shared.watched();
+        let account = |(port, watch): &(u16, Watch)| {
+            let account = watch.snapshot().port(*port);
+            let hop = Hop { account: &account, load, secret: false };
+            let samples = samples.get(port).cloned().unwrap_or_default();
+            let mut record = hop.record(&[], self.ports, samples);
+            record.finding = HopFinding::default();
+            if !record.is_target {
+                // Whether the port speaks TLS is asked at the end.
+                record.requests = HopRequests::unknown("the run is not over");
+            }
+            record
+        };
+        watched.watches.iter().map(account).collect()
+    }
+
     /// Ends the watches once the ports are at rest. `speaks_tls` is called for ports that are not
     /// the load's own target; of that one the load knows.
     pub(crate) fn finish(
-        mut self,
+        &mut self,
         load: &OwnLoad,
         speaks_tls: impl Fn(u16) -> bool,
     ) -> Result<Vec<HopRecord>, Failure> {
         // The last dump comes before the report waits for rest: TIME_WAITs may go meanwhile.
         self.end_sampler();
+        self.ended = self.shared.began.elapsed();
         let mut sampled = std::mem::take(&mut *self.shared.lock());
         if let Some(error) = sampled.failed {
             return Err(Failure::from(&error));
@@ -135,6 +168,45 @@ impl Hops {
             hop.record(&judged, self.ports, samples)
         };
         Ok(reports.into_iter().map(hop).collect())
+    }
+
+    /// Samples the ports after the run, until none of them has a TIME_WAIT, or `asked` is over, or a
+    /// signal comes; adds the samples to the records that [`finish`](Self::finish) has returned.
+    pub(crate) fn drain(&self, asked: Duration, records: &mut [HopRecord]) -> Result<(), Failure> {
+        let limit = self.ended + asked.mul_f64(1.0 + TIMERS_LATE);
+        let mut progress = Progress::new();
+        let mut every = DUMP_EVERY;
+        let mut said = false;
+        loop {
+            let began = processor_time();
+            if self.shared.dump().map_err(|error| Failure::from(&error))? {
+                every *= 2;
+            }
+            let cost = processor_time().saturating_sub(began);
+            let left: u64 = self.last().iter().map(|(_, sample)| sample.time_wait.sum()).sum();
+            let now = self.shared.began.elapsed();
+            if left == 0 || now >= limit || interrupt::happened() {
+                break;
+            }
+            let (passed, asked) = ((now - self.ended).as_secs_f64(), asked.as_secs_f64());
+            let left = thousands(left);
+            if !std::mem::replace(&mut said, true) {
+                progress.note(&format!(
+                    "drain: {left} in TIME_WAIT; the report comes when they are gone, or after \
+                     {asked:.0} s; Ctrl-C ends the wait"
+                ));
+            }
+            progress.update(&format!("drain  {passed:.0} of {asked:.0} s  {left} in TIME_WAIT"));
+            interrupt::sleep((limit - now).min(every.max(cost * REST)));
+        }
+        let mut samples = std::mem::take(&mut self.shared.lock().samples);
+        let from_s = self.ended.as_secs_f64();
+        for record in records {
+            record.samples.append(&mut samples.remove(&record.port).unwrap_or_default());
+            let drain = DrainRecord::of(asked.as_secs_f64(), from_s, &record.samples);
+            record.drain = Some(drain);
+        }
+        Ok(())
     }
 
     fn end_sampler(&mut self) {

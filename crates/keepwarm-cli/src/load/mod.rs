@@ -15,6 +15,7 @@ mod hops;
 mod listen;
 mod live;
 mod plan;
+mod serve;
 mod speaks_tls;
 
 pub(crate) use allowed::Network;
@@ -52,8 +53,9 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
     let output = Output::create(options.output.as_deref())?;
     // The first signal ends the load in order, the second one at once; both leave the account.
     interrupt::watch(3)?;
+    let mut views = Views::start(&plan, options)?;
     warm_up(options)?;
-    let hops = Hops::start(&options.watch)?;
+    let mut hops = Hops::start(&options.watch)?;
     if options.live_lines {
         fleet::end_with_stdin()?;
     }
@@ -61,29 +63,28 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
         fleet::wait_until(instant)?;
     }
     let lines = options.live_lines.then(fleet::LiveLines::default);
-    let mut exporter = exporter(options)?;
     let record = if options.find.is_some() {
         find::run(options)?
     } else {
         let mut abort = abort::of(options);
         drive(plan, "load", &hops, lines, |run| {
-            if let Some(exporter) = &mut exporter {
-                exporter.update(run);
-            }
+            views.update(run, &hops);
             abort(run)
         })?
     };
-    if let Some(exporter) = &exporter {
-        exporter.show(record.clone());
+    views.count(&record);
+    let mut watched = hops.finish(&OwnLoad::of(&record), speaks_tls::speaks_tls)?;
+    if let Some(drain) = options.drain {
+        hops.drain(drain, &mut watched)?;
     }
-    let hops = hops.finish(&OwnLoad::of(&record), speaks_tls::speaks_tls)?;
-    let mut record = record.with_hops(hops);
+    let mut record = record.with_hops(watched);
     if record.capacity.is_none() {
         record.settings.schedule = schedule(options, &record);
     }
     record.command = options.command_line.clone();
     record.labels = options.labels.iter().cloned().collect();
     record.judge(&options.assertions);
+    views.show(&record);
     let kept = output.write(&record, is_private(&record));
     let printed = match options.format {
         LoadFormat::Json if output.is_stdout() => Ok(()),
@@ -101,19 +102,59 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
     // The report is out before the first failure ends the command.
     kept?;
     printed?;
-    if let Some(exporter) = &exporter {
-        exporter.end();
-    }
+    views.end();
+    options.otlp.as_ref().map_or(Ok(()), |otlp| otlp.send(&record))?;
     if interrupted().is_none() {
         find::judge_found(&record)?;
     }
     ending::judge(&record, interrupted())
 }
 
-/// Starts to serve the page of `--listen`.
-fn exporter(options: &LoadOptions) -> Result<Option<listen::LoadExporter>, Failure> {
-    let Some(address) = options.listen else { return Ok(None) };
-    listen::LoadExporter::start(address, options.labels.iter().cloned().collect()).map(Some)
+/// What a running load serves: `--listen` to Prometheus, `--serve` to a browser.
+struct Views<'a> {
+    exporter: Option<listen::LoadExporter>,
+    page: Option<serve::LivePage<'a>>,
+}
+
+impl<'a> Views<'a> {
+    fn start(plan: &Plan, options: &'a LoadOptions) -> Result<Self, Failure> {
+        let labels = || options.labels.iter().cloned().collect();
+        let exporter = options.listen.map(|at| listen::LoadExporter::start(at, labels()));
+        let page = options.serve.map(|at| serve::LivePage::start(at, plan, options));
+        Ok(Self { exporter: exporter.transpose()?, page: page.transpose()? })
+    }
+
+    fn update(&mut self, run: &Run, hops: &Hops) {
+        if let Some(exporter) = &mut self.exporter {
+            exporter.update(run);
+        }
+        if let Some(page) = &mut self.page {
+            page.update(run, hops);
+        }
+    }
+
+    /// Shows the counts of the whole run, which is over.
+    fn count(&self, record: &LoadRecord) {
+        if let Some(exporter) = &self.exporter {
+            exporter.show(record.clone());
+        }
+    }
+
+    /// Shows the whole record.
+    fn show(&self, record: &LoadRecord) {
+        if let Some(page) = &self.page {
+            page.show(record);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(exporter) = &self.exporter {
+            exporter.end();
+        }
+        if let Some(page) = &self.page {
+            page.end();
+        }
+    }
 }
 
 /// Returns true if the record may hold a secret: its URL, or the place that a redirect names, may

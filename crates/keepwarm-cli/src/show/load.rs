@@ -363,6 +363,7 @@ fn hop(hop: &HopRecord, colour: bool, columns: usize) -> String {
     };
     lines.push(("TIME_WAIT, client's side", side(|sides| sides.client)));
     lines.push(("TIME_WAIT, server's side", side(|sides| sides.server)));
+    lines.extend(hop.drain.map(|drain| ("drain", drain.describe())));
     if let (Some(range), Some(share)) = (hop.ports.range, hop.port_share()) {
         let peak = thousands(hop.ports.peak);
         let range = thousands(range.into());

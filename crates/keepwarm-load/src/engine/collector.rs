@@ -65,6 +65,11 @@ impl Collector {
         (whole, collected.total.clone())
     }
 
+    /// Copies the seconds that were handed in so far.
+    pub(crate) fn timeline(&self) -> Timeline {
+        self.lock().timeline.clone()
+    }
+
     /// Takes the timeline out.
     pub(crate) fn take(&self) -> Timeline {
         std::mem::take(&mut self.lock().timeline)

@@ -54,8 +54,12 @@ pub struct HopRecord {
     pub lost_events: u64,
     /// False if connections were still closing when the account was taken.
     pub settled: bool,
-    /// Samples in the order of time; the run's length and the cost of a dump decide how often.
+    /// Samples in the order of time; the run's length and the cost of a dump decide how often. Those
+    /// of a drain stand behind those of the run.
     pub samples: Vec<HopSample>,
+    /// Drain of the port after the run; `None` without `--drain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainRecord>,
     /// The main finding: the first one of the client's side where that is on this host, else of the
     /// server's.
     pub finding: HopFinding,
@@ -192,6 +196,22 @@ pub struct HopSample {
     pub ports: u64,
 }
 
+/// Sockets of a port after the run, as `--drain` watched them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainRecord {
+    /// Time that was asked for.
+    pub asked_s: f64,
+    /// End of the run, as time since the watch began: later samples are of the drain.
+    pub from_s: f64,
+    /// Time from the end of the run to the last sample.
+    pub took_s: f64,
+    /// Time from the end of the run to the first sample from which on no TIME_WAIT was left; `None`
+    /// if some were left at the last sample.
+    pub emptied_after_s: Option<f64>,
+    /// Sockets in TIME_WAIT at the last sample.
+    pub left: Sides,
+}
+
 /// Judgement on the connections of a port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HopFinding {
@@ -207,6 +227,37 @@ pub struct HopFinding {
     pub advice: Option<String>,
     /// Difference that a remote destination would make, which loopback hides.
     pub remote: Option<String>,
+}
+
+impl DrainRecord {
+    /// Reads the drain from the samples of a port. `from_s` is the end of the run.
+    #[must_use]
+    pub fn of(asked_s: f64, from_s: f64, samples: &[HopSample]) -> Self {
+        let since = |sample: &HopSample| (sample.at_s - from_s).max(0.0);
+        let waits = samples.iter().rposition(|sample| sample.time_wait.sum() > 0);
+        let first_empty = waits.map_or(0, |last| last + 1);
+        let last = samples.last();
+        Self {
+            asked_s,
+            from_s,
+            took_s: last.map_or(0.0, since),
+            emptied_after_s: samples.get(first_empty).map(since),
+            left: last.map(|sample| sample.time_wait).unwrap_or_default(),
+        }
+    }
+
+    /// Writes the outcome of the drain as half a sentence.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self.emptied_after_s {
+            Some(after) if after <= 0.0 => "no TIME_WAIT was left at the end of the run".to_owned(),
+            Some(after) => format!("the last TIME_WAIT was gone {after:.1} s after the run"),
+            None => {
+                let left = thousands(self.left.sum());
+                format!("{left} in TIME_WAIT {:.1} s after the run", self.took_s)
+            }
+        }
+    }
 }
 
 impl HopCloses {
@@ -332,5 +383,29 @@ impl FindingRecord {
     pub fn sentences(&self) -> String {
         let sentences = with_fix(&self.summary, self.advice.as_deref());
         format!("{}.", capitalised(&sentences))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at_s: f64, client: u64) -> HopSample {
+        let time_wait = Sides { client, server: 0 };
+        HopSample { at_s, time_wait, established: Sides::default(), ports: client }
+    }
+
+    #[test]
+    fn drain_ends_with_the_last_time_wait() {
+        let samples = [sample(1.0, 2), sample(9.0, 5), sample(40.0, 0), sample(50.0, 1)];
+        let drained = |samples: &[HopSample]| DrainRecord::of(60.0, 10.0, samples);
+        let left = drained(&samples);
+        assert_eq!((left.emptied_after_s, left.left.client, left.took_s), (None, 1, 40.0));
+        assert_eq!(left.describe(), "1 in TIME_WAIT 40.0 s after the run");
+        let empty = drained(&[&samples[..], &[sample(70.5, 0), sample(71.0, 0)]].concat());
+        assert_eq!((empty.emptied_after_s, empty.took_s), (Some(60.5), 61.0));
+        assert_eq!(empty.describe(), "the last TIME_WAIT was gone 60.5 s after the run");
+        let never = drained(&[sample(1.0, 0), sample(10.0, 0)]);
+        assert_eq!(never.describe(), "no TIME_WAIT was left at the end of the run");
     }
 }

@@ -31,8 +31,8 @@ pub use detail::{
 };
 pub use facts::fact;
 pub use hop::{
-    Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PerSide, PortUse,
-    SideFinding, Sides, TimeWaits,
+    DrainRecord, Forecast, HopCloses, HopFinding, HopRecord, HopRequests, HopSample, PerSide,
+    PortUse, SideFinding, Sides, TimeWaits,
 };
 pub use merge::{FleetRecord, LostWorker, MergeError, Merged, Merger, Part, merge};
 pub use settings::{Schedule, Settings};

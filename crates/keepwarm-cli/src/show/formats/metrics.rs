@@ -6,7 +6,7 @@ use std::fmt::{Display, Write as _};
 use keepwarm_record::load::{Distribution, LoadRecord};
 
 /// Upper ends of the buckets of times, in microseconds.
-const BUCKETS_US: [u64; 17] = [
+pub(crate) const BUCKETS_US: [u64; 17] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];

@@ -54,6 +54,9 @@ fn accounts(parts: &[LoadRecord], span: &Span) -> Vec<Account> {
             for sample in &mut hop.samples {
                 sample.at_s += offset;
             }
+            if let Some(drain) = &mut hop.drain {
+                drain.from_s += offset;
+            }
             accounts.push(Account { place, from_s: offset, to_s: offset + hop.window_s, hop });
         }
         parts_before += record.merged.as_ref().map_or(1, |merged| merged.parts.len() as u64);
@@ -116,6 +119,7 @@ fn in_turn(one: &HopRecord, next: &HopRecord) -> HopRecord {
         lost_events: one.lost_events.saturating_add(next.lost_events),
         settled: one.settled && next.settled,
         samples: one.samples.iter().chain(&next.samples).copied().collect(),
+        drain: next.drain,
         finding: if is_worse { next.finding.clone() } else { one.finding.clone() },
         findings,
         owner: next.owner.clone(),
