@@ -45,6 +45,10 @@ const AT_ONCE: usize = 16;
 /// The most bytes of all results of a run at the server.
 const MAX_RESULTS: i64 = 1 << 30;
 
+/// Consumers of a run's bucket: two a worker, for the start and the stop, and what a coordinator asks
+/// beside them. A server from 2.15 on allows 1,000 where nothing is said.
+const MAX_CONSUMERS: i32 = 3 * protocol::MAX_WORKERS as i32;
+
 /// The greatest uncertainty of a worker's clock; a twentieth of the load, if that is more.
 const MAX_CLOCK_ERROR: Duration = Duration::from_millis(5);
 
@@ -211,6 +215,7 @@ impl Places {
             allow_rollup: true,
             deny_delete: true,
             allow_direct: true,
+            max_consumers: MAX_CONSUMERS,
             ..stream::Config::default()
         };
         let made = link.jetstream.create_stream(stream).await;
