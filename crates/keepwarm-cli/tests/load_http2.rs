@@ -56,7 +56,7 @@ fn streams_without_http2_are_refused() {
         ("--streams=10001", "--streams"),
         ("--close", "--close and --http2"),
         ("--close-policy=wait-peer", "--close-policy"),
-        ("-HTE: gzip", "--header"),
+        ("--header=TE: gzip", "--header"),
     ] {
         load(&["-n", "1", option], url).exits_with(2).says(way_out);
     }
