@@ -4,6 +4,7 @@
 
 use alloc::vec::Vec;
 
+use crate::event::Event;
 use crate::reader::{Read, Reader};
 use crate::{Code, FIRST_WINDOW, MAX_BLOCK, MAX_STREAM, MAX_WINDOW, Refusal, frame};
 
@@ -17,61 +18,6 @@ const MAX_ANSWERS: usize = 64 * 1024;
 /// Streams that a connection may open before its server's SETTINGS have come. (RFC 9113 recommends
 /// a limit of 100 or more to servers, and allows 0.)
 const BEFORE_SETTINGS: u32 = 1;
-
-/// A frame of the peer, as far as the owner of the streams has to act on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A frame that needs no action of the caller: its answer is written, or a load ignores it.
-    Nothing,
-    /// The peer's settings: the window of every open stream changes by `window`.
-    Settings {
-        /// Bytes, negative if the window has shrunk.
-        window: i64,
-    },
-    /// The peer opens no further stream; those above `last` were not processed.
-    GoAway {
-        /// The highest stream that may have been processed.
-        last: u32,
-        /// The reason.
-        code: Code,
-    },
-    /// The connection's window for bodies of requests has grown.
-    Window,
-    /// A stream's window for its body has grown.
-    StreamWindow {
-        /// The stream.
-        stream: u32,
-        /// Bytes.
-        by: i64,
-    },
-    /// The peer has ended a stream.
-    Reset {
-        /// The stream.
-        stream: u32,
-        /// The reason.
-        code: Code,
-    },
-    /// A head, an interim head or trailers.
-    Headers {
-        /// The stream.
-        stream: u32,
-        /// The block of fields; `None` if it was too large.
-        block: Option<&'a [u8]>,
-        /// The response ends here.
-        is_last: bool,
-    },
-    /// Content.
-    Data {
-        /// The stream.
-        stream: u32,
-        /// The content, without padding.
-        bytes: &'a [u8],
-        /// Bytes that count against the windows.
-        flow: usize,
-        /// The response ends here.
-        is_last: bool,
-    },
-}
 
 /// The window for what this side receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,18 +219,6 @@ impl State {
     #[inline]
     fn understand<'a>(&mut self, read: Read<'a>, out: &mut Vec<u8>) -> Result<Event<'a>, Refusal> {
         Ok(match read {
-            Read::Headers { stream, block, is_last } => {
-                self.check_opened(stream)?;
-                Event::Headers { stream, block, is_last }
-            }
-            Read::Data { stream, bytes, flow, is_last } => {
-                self.check_opened(stream)?;
-                if let Some(by) = self.inflow.take(flow)? {
-                    self.answer(13)?;
-                    write_window(out, 0, by);
-                }
-                Event::Data { stream, bytes, flow, is_last }
-            }
             Read::Settings(payload) => {
                 let window = self.settings(payload)?;
                 self.answer(9)?;
@@ -298,12 +232,6 @@ impl State {
                 Event::Nothing
             }
             Read::SettingsAck | Read::Pong => Event::Nothing,
-            Read::GoAway { last, code } => {
-                // A second one may lower the number, and may not raise it (RFC 9113, 6.8).
-                let last = self.last_processed.map_or(last, |before| before.min(last));
-                self.last_processed = Some(last);
-                Event::GoAway { last, code }
-            }
             Read::WindowUpdate { by: 0, .. } => return Err(Refusal::EmptyUpdate),
             Read::WindowUpdate { stream: 0, by } => {
                 self.send_window += i64::from(by);
@@ -316,11 +244,36 @@ impl State {
                 self.check_opened(stream)?;
                 Event::StreamWindow { stream, by: i64::from(by) }
             }
-            Read::Reset { stream, code } => {
-                self.check_opened(stream)?;
-                Event::Reset { stream, code }
-            }
+            Read::Event(event) => self.judge(event, out)?,
         })
+    }
+
+    /// Checks a frame that is handed on, and counts it.
+    #[inline]
+    fn judge<'a>(&mut self, event: Event<'a>, out: &mut Vec<u8>) -> Result<Event<'a>, Refusal> {
+        match event {
+            Event::Headers { stream, .. } | Event::Reset { stream, .. } => {
+                self.check_opened(stream)?;
+            }
+            Event::Data { stream, flow, .. } => {
+                self.check_opened(stream)?;
+                if let Some(by) = self.inflow.take(flow)? {
+                    self.answer(13)?;
+                    write_window(out, 0, by);
+                }
+            }
+            Event::GoAway { last, code } => {
+                // A second one may lower the number, and may not raise it (RFC 9113, 6.8).
+                let last = self.last_processed.map_or(last, |before| before.min(last));
+                self.last_processed = Some(last);
+                return Ok(Event::GoAway { last, code });
+            }
+            Event::Nothing
+            | Event::Settings { .. }
+            | Event::Window
+            | Event::StreamWindow { .. } => {}
+        }
+        Ok(event)
     }
 
     /// Refuses a frame for a stream that this side has not opened.

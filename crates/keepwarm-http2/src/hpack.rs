@@ -1,74 +1,9 @@
-//! Blocks of fields (RFC 7541) with a table of size 0: the static table, and literals. Owns the
+//! Blocks of fields (RFC 7541) with a table of size 0: fields of the static table, and literals. Owns the
 //! reading of a block; the meaning of a field is the response's.
 
 use alloc::vec::Vec;
 
-use crate::huffman;
-
-/// The static table (RFC 7541, appendix A), from index 1.
-static STATIC: [(&str, &str); 61] = [
-    (":authority", ""),
-    (":method", "GET"),
-    (":method", "POST"),
-    (":path", "/"),
-    (":path", "/index.html"),
-    (":scheme", "http"),
-    (":scheme", "https"),
-    (":status", "200"),
-    (":status", "204"),
-    (":status", "206"),
-    (":status", "304"),
-    (":status", "400"),
-    (":status", "404"),
-    (":status", "500"),
-    ("accept-charset", ""),
-    ("accept-encoding", "gzip, deflate"),
-    ("accept-language", ""),
-    ("accept-ranges", ""),
-    ("accept", ""),
-    ("access-control-allow-origin", ""),
-    ("age", ""),
-    ("allow", ""),
-    ("authorization", ""),
-    ("cache-control", ""),
-    ("content-disposition", ""),
-    ("content-encoding", ""),
-    ("content-language", ""),
-    ("content-length", ""),
-    ("content-location", ""),
-    ("content-range", ""),
-    ("content-type", ""),
-    ("cookie", ""),
-    ("date", ""),
-    ("etag", ""),
-    ("expect", ""),
-    ("expires", ""),
-    ("from", ""),
-    ("host", ""),
-    ("if-match", ""),
-    ("if-modified-since", ""),
-    ("if-none-match", ""),
-    ("if-range", ""),
-    ("if-unmodified-since", ""),
-    ("last-modified", ""),
-    ("link", ""),
-    ("location", ""),
-    ("max-forwards", ""),
-    ("proxy-authenticate", ""),
-    ("proxy-authorization", ""),
-    ("range", ""),
-    ("referer", ""),
-    ("refresh", ""),
-    ("retry-after", ""),
-    ("server", ""),
-    ("set-cookie", ""),
-    ("strict-transport-security", ""),
-    ("transfer-encoding", ""),
-    ("user-agent", ""),
-    ("vary", ""),
-    ("via", ""),
-    ("www-authenticate", ""),
-];
+use crate::{STATIC_TABLE, huffman};
 
 /// A string of a block, as it stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +56,7 @@ impl Field<'_> {
     pub fn decode_name(&self, limit: usize, out: &mut Vec<u8>) -> Option<()> {
         match self.name {
             Name::Static(index) => {
-                out.extend_from_slice(STATIC[index - 1].0.as_bytes());
+                out.extend_from_slice(STATIC_TABLE[index - 1].0.as_bytes());
                 Some(())
             }
             Name::Literal(text) => text.decode(limit, out),
@@ -153,7 +88,7 @@ impl<'a> Fields<'a> {
     fn read(&mut self, first: u8) -> Option<Option<Field<'a>>> {
         if first & 0x80 != 0 {
             let index = self.integer(7)?;
-            let (_, value) = STATIC.get(index.checked_sub(1)?)?;
+            let (_, value) = STATIC_TABLE.get(index.checked_sub(1)?)?;
             let value = Text::Plain(value.as_bytes());
             return Some(Some(Field { name: Name::Static(index), value, is_indexed: true }));
         }
@@ -236,7 +171,7 @@ impl<'a> Iterator for Fields<'a> {
 /// Returns the index of the static table whose name is `name`, and whether its value is `value`.
 pub(crate) fn find(name: &[u8], value: &[u8]) -> Option<(usize, bool)> {
     let mut by_name = None;
-    for (at, (own_name, own_value)) in STATIC.iter().enumerate() {
+    for (at, (own_name, own_value)) in STATIC_TABLE.iter().enumerate() {
         if own_name.as_bytes() == name {
             if !own_value.is_empty() && own_value.as_bytes() == value {
                 return Some((at + 1, true));

@@ -34,18 +34,22 @@ extern crate alloc;
 mod block;
 mod connection;
 mod error;
+mod event;
 mod frame;
 mod hpack;
 mod huffman;
 mod reader;
 mod response;
+mod static_table;
 
 pub use block::{Block, write_data_header};
-pub use connection::{Connection, Event, Inflow};
+pub use connection::{Connection, Inflow};
 pub use error::{Code, Refusal};
+pub use event::Event;
 pub use hpack::{BadBlock, Field, Fields};
 pub use reader::{MAX_BLOCK, MAX_IDLE_FRAMES, MAX_PASSED_OVER};
 pub use response::{Counts, Fault, MAX_INTERIM, Response};
+pub use static_table::STATIC_TABLE;
 
 /// The longest payload of a frame, in either direction.
 pub const MAX_FRAME: usize = 16 * 1024;

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::event::Event;
 use crate::frame::{self, Frame, HEADER};
 use crate::{Code, MAX_FRAME, Refusal};
 
@@ -28,31 +29,12 @@ pub(crate) enum Read<'a> {
     SettingsAck,
     Ping([u8; 8]),
     Pong,
-    GoAway {
-        last: u32,
-        code: Code,
-    },
     WindowUpdate {
         stream: u32,
         by: u32,
     },
-    Reset {
-        stream: u32,
-        code: Code,
-    },
-    /// A whole block; `None` if it was too large to be kept.
-    Headers {
-        stream: u32,
-        block: Option<&'a [u8]>,
-        is_last: bool,
-    },
-    /// A piece of a DATA frame. `flow` is its count against the windows: padding included.
-    Data {
-        stream: u32,
-        bytes: &'a [u8],
-        flow: usize,
-        is_last: bool,
-    },
+    /// HEADERS with a whole block, a piece of DATA, RST_STREAM, or GOAWAY.
+    Event(Event<'a>),
 }
 
 /// A block of fields whose end has not come.
@@ -78,24 +60,12 @@ struct Data {
 #[derive(Debug, Clone, Copy)]
 enum Found {
     Nothing,
+    /// Content without bytes of the payload.
+    Whole(Read<'static>),
+    /// The payload is the content.
     Settings,
-    SettingsAck,
-    Ping([u8; 8]),
-    Pong,
-    GoAway {
-        last: u32,
-        code: Code,
-    },
-    WindowUpdate {
-        stream: u32,
-        by: u32,
-    },
-    Reset {
-        stream: u32,
-        code: Code,
-    },
     /// A block that is the range of the payload.
-    Whole {
+    Block {
         stream: u32,
         is_last: bool,
         start: usize,
@@ -204,19 +174,15 @@ impl Reader {
         let payload = input.unwrap_or(&self.partial);
         Some(match found {
             Found::Nothing => return None,
+            Found::Whole(read) => read,
             Found::Settings => Read::Settings(payload),
-            Found::SettingsAck => Read::SettingsAck,
-            Found::Ping(payload) => Read::Ping(payload),
-            Found::Pong => Read::Pong,
-            Found::GoAway { last, code } => Read::GoAway { last, code },
-            Found::WindowUpdate { stream, by } => Read::WindowUpdate { stream, by },
-            Found::Reset { stream, code } => Read::Reset { stream, code },
-            Found::Whole { stream, is_last, start, end } => {
-                Read::Headers { stream, block: payload.get(start..end), is_last }
+            Found::Block { stream, is_last, start, end } => {
+                let block = payload.get(start..end);
+                Read::Event(Event::Headers { stream, block, is_last })
             }
             Found::Gathered { stream, is_last, kept } => {
                 let block = kept.then_some(&self.blocks.gathered[..]);
-                Read::Headers { stream, block, is_last }
+                Read::Event(Event::Headers { stream, block, is_last })
             }
         })
     }
@@ -300,7 +266,8 @@ impl Reader {
         if data.left == 0 {
             self.data = None;
         }
-        Ok(Some(Read::Data { stream, bytes: &piece[..content], flow, is_last }))
+        let bytes = &piece[..content];
+        Ok(Some(Read::Event(Event::Data { stream, bytes, flow, is_last })))
     }
 }
 
@@ -328,13 +295,14 @@ impl Blocks {
             frame::RST_STREAM => {
                 place(!on_connection)?;
                 size(payload.len() == 4)?;
-                Found::Reset { stream: frame.stream, code: Code(number(0)?) }
+                let (stream, code) = (frame.stream, Code(number(0)?));
+                Found::Whole(Read::Event(Event::Reset { stream, code }))
             }
             frame::SETTINGS => {
                 place(on_connection)?;
                 if frame.has(frame::ACK) {
                     size(payload.is_empty())?;
-                    Found::SettingsAck
+                    Found::Whole(Read::SettingsAck)
                 } else {
                     size(payload.len().is_multiple_of(6))?;
                     Found::Settings
@@ -344,15 +312,17 @@ impl Blocks {
             frame::PING => {
                 place(on_connection)?;
                 let opaque = payload.try_into().map_err(|_| Refusal::FrameSize)?;
-                if frame.has(frame::ACK) { Found::Pong } else { Found::Ping(opaque) }
+                Found::Whole(if frame.has(frame::ACK) { Read::Pong } else { Read::Ping(opaque) })
             }
             frame::GOAWAY => {
                 place(on_connection)?;
-                Found::GoAway { last: number(0)? & crate::MAX_STREAM, code: Code(number(4)?) }
+                let (last, code) = (number(0)? & crate::MAX_STREAM, Code(number(4)?));
+                Found::Whole(Read::Event(Event::GoAway { last, code }))
             }
             frame::WINDOW_UPDATE => {
                 size(payload.len() == 4)?;
-                Found::WindowUpdate { stream: frame.stream, by: number(0)? & crate::MAX_STREAM }
+                let (stream, by) = (frame.stream, number(0)? & crate::MAX_STREAM);
+                Found::Whole(Read::WindowUpdate { stream, by })
             }
             // A type without a meaning is passed over (RFC 9113, 5.5).
             _ => Found::Nothing,
@@ -373,7 +343,7 @@ impl Blocks {
         let (stream, is_last) = (frame.stream, frame.has(frame::END_STREAM));
         let block = payload.get(start..end).ok_or(Refusal::Malformed)?;
         if frame.has(frame::END_HEADERS) {
-            return Ok(Found::Whole { stream, is_last, start, end });
+            return Ok(Found::Block { stream, is_last, start, end });
         }
         self.gathered.clear();
         self.gathered.extend_from_slice(block);

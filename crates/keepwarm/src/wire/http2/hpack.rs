@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use keepwarm_http2::STATIC_TABLE;
+
 use super::MAX_HEADER_LIST;
 
 /// Size of an entry beyond its name and value.
@@ -440,73 +442,11 @@ const fn static_kind(index: usize) -> FieldKind {
     }
 }
 
-/// Lengths of names and values in the static table (RFC 7541, appendix A).
-const STATIC: [(usize, usize); 61] = lengths([
-    (":authority", ""),
-    (":method", "GET"),
-    (":method", "POST"),
-    (":path", "/"),
-    (":path", "/index.html"),
-    (":scheme", "http"),
-    (":scheme", "https"),
-    (":status", "200"),
-    (":status", "204"),
-    (":status", "206"),
-    (":status", "304"),
-    (":status", "400"),
-    (":status", "404"),
-    (":status", "500"),
-    ("accept-charset", ""),
-    ("accept-encoding", "gzip, deflate"),
-    ("accept-language", ""),
-    ("accept-ranges", ""),
-    ("accept", ""),
-    ("access-control-allow-origin", ""),
-    ("age", ""),
-    ("allow", ""),
-    ("authorization", ""),
-    ("cache-control", ""),
-    ("content-disposition", ""),
-    ("content-encoding", ""),
-    ("content-language", ""),
-    ("content-length", ""),
-    ("content-location", ""),
-    ("content-range", ""),
-    ("content-type", ""),
-    ("cookie", ""),
-    ("date", ""),
-    ("etag", ""),
-    ("expect", ""),
-    ("expires", ""),
-    ("from", ""),
-    ("host", ""),
-    ("if-match", ""),
-    ("if-modified-since", ""),
-    ("if-none-match", ""),
-    ("if-range", ""),
-    ("if-unmodified-since", ""),
-    ("last-modified", ""),
-    ("link", ""),
-    ("location", ""),
-    ("max-forwards", ""),
-    ("proxy-authenticate", ""),
-    ("proxy-authorization", ""),
-    ("range", ""),
-    ("referer", ""),
-    ("refresh", ""),
-    ("retry-after", ""),
-    ("server", ""),
-    ("set-cookie", ""),
-    ("strict-transport-security", ""),
-    ("transfer-encoding", ""),
-    ("user-agent", ""),
-    ("vary", ""),
-    ("via", ""),
-    ("www-authenticate", ""),
-]);
+/// Lengths of names and values in the static table.
+const STATIC: [(usize, usize); STATIC_TABLE.len()] = lengths(STATIC_TABLE);
 
-const fn lengths(fields: [(&str, &str); 61]) -> [(usize, usize); 61] {
-    let mut lengths = [(0, 0); 61];
+const fn lengths<const N: usize>(fields: [(&str, &str); N]) -> [(usize, usize); N] {
+    let mut lengths = [(0, 0); N];
     let mut index = 0;
     while index < fields.len() {
         lengths[index] = (fields[index].0.len(), fields[index].1.len());
