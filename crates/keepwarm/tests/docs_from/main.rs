@@ -10,8 +10,15 @@ const HERE: &str = env!("CARGO_MANIFEST_DIR");
 const REQWEST: &str = include_str!("reqwest.txt");
 const GO: &str = include_str!("go.txt");
 
+/// Returns the text of a file, or of all files of a folder.
 fn read(path: &str) -> String {
     let path = Path::new(HERE).join(path);
+    if path.is_dir() {
+        let files = std::fs::read_dir(&path).expect("a folder").map(|entry| {
+            std::fs::read_to_string(entry.expect("an entry").path()).expect("a file of the source")
+        });
+        return files.collect();
+    }
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -24,7 +31,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 fn source_of(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "Client" => "src/client.rs",
-        "ClientBuilder" => "src/builder.rs",
+        "ClientBuilder" => "src/builder",
         "RequestBuilder" | "Request" => "src/request.rs",
         "Response" => "src/response.rs",
         "ConnectionInfo" => "src/exchange/response_body.rs",
