@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::clients::{CLIENTS, FEATURED, Failure, GO, H2_SPAWNED};
 use crate::row::{Document, Row, SCHEMA, Skipped, Summary};
-use crate::scenario::{SCENARIOS, Scenario};
+use crate::scenario::{Scenario, Wire};
 use crate::{go, place, table};
 
 #[derive(Debug)]
@@ -26,11 +26,14 @@ impl Default for Settings {
 /// Measures everything, and prints it.
 pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
     let (clients, skipped) = available();
-    let scenarios =
-        if settings.scenarios.is_empty() { SCENARIOS } else { settings.scenarios.as_slice() };
+    let scenarios = match settings.scenarios.as_slice() {
+        [] => Scenario::all(),
+        chosen => chosen.to_vec(),
+    };
     let mut rows = Vec::new();
-    for &scenario in scenarios {
-        let clients = if scenario.featured { FEATURED } else { &clients[..] };
+    for &scenario in &scenarios {
+        let is_featured = scenario.shape.wire == Wire::Featured;
+        let clients = if is_featured { FEATURED } else { &clients[..] };
         rows.extend(play(scenario, clients, settings)?);
     }
     let document = Document {
@@ -44,7 +47,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
     if settings.json {
         println!("{}", serde_json::to_string_pretty(&document)?);
     } else {
-        print!("{}", table::of(&document, scenarios));
+        print!("{}", table::of(&document, &scenarios));
     }
     Ok(())
 }
@@ -67,7 +70,7 @@ fn play(
 ) -> Result<Vec<Summary>, Failure> {
     let mut rows = Vec::new();
     for round in 1..=settings.rounds {
-        eprintln!("{}, round {round} of {}", scenario.name, settings.rounds);
+        eprintln!("{}, round {round} of {}", scenario.name(), settings.rounds);
         for client in clients.iter().filter(|client| measures(client, scenario)) {
             rows.push(measure(client, scenario, settings.percent)?);
         }
@@ -84,18 +87,18 @@ fn play(
 }
 
 fn measures(client: &str, scenario: Scenario) -> bool {
-    client != H2_SPAWNED || scenario.http2.is_some()
+    client != H2_SPAWNED || scenario.http2().is_some()
 }
 
 fn measure(client: &str, scenario: Scenario, percent: usize) -> Result<Row, Failure> {
     // It ends by itself, when it hangs too; and with this process, however that ends.
     let output = Command::new(std::env::current_exe()?)
-        .args(["run", client, scenario.name, "--percent", &percent.to_string()])
+        .args(["run", client, &scenario.name(), "--percent", &percent.to_string()])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        return Err(format!("{client} in {}: {}", scenario.name, output.status).into());
+        return Err(format!("{client} in {}: {}", scenario.name(), output.status).into());
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -31,7 +31,7 @@ pub(crate) const FEATURED: &[&str] = &["keepwarm", "reqwest"];
 /// The cookie that they send.
 const COOKIE: &str = "session=0123456789abcdef0123456789abcdef; Path=/";
 
-/// What is asked for, and whom to trust if it is https.
+/// The URL that is asked for, and the authority that is trusted if it is https.
 pub(crate) struct Target {
     pub(crate) url: String,
     pub(crate) authority_pem: Option<String>,

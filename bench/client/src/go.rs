@@ -33,10 +33,10 @@ pub(crate) fn build() -> Result<(), String> {
 pub(crate) fn run(target: &Target, scenario: Scenario, percent: usize) -> Result<Cost, Failure> {
     let output = Command::new(program()?)
         .arg(&target.url)
-        .arg(scenario.concurrency.to_string())
+        .arg(scenario.shape.concurrency.to_string())
         .arg(scenario.warm_up_per_task(percent).to_string())
         .arg(scenario.requests_per_task(percent).to_string())
-        .arg(scenario.body_bytes.to_string())
+        .arg(scenario.shape.body_bytes.to_string())
         .arg(target.authority_pem.as_deref().unwrap_or_default())
         .arg(if target.http2.is_some() { "h2" } else { "" })
         .env("GOMAXPROCS", scenario.threads.to_string())

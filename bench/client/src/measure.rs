@@ -12,7 +12,7 @@ use crate::clients::{
 };
 use crate::clients_http2::{H2Spawned, HyperHttp2};
 use crate::row::Row;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Wire};
 use crate::{allocations, go, place};
 
 /// A measurement that takes longer is given up: something hangs.
@@ -30,7 +30,7 @@ pub(crate) fn run(client: &str, scenario: Scenario, percent: usize) -> Result<Ro
         runtime(scenario.threads)?.block_on(measure_here(client, &target, scenario, percent))?
     };
     Ok(Row {
-        scenario: scenario.name.to_owned(),
+        scenario: scenario.name(),
         client: client.to_owned(),
         cpu_us_per_request: cost.cpu_us_per_request,
         requests_per_second: cost.requests_per_second,
@@ -68,18 +68,18 @@ async fn measure_here(
     scenario: Scenario,
     percent: usize,
 ) -> Result<Cost, Failure> {
-    let count = scenario.concurrency;
+    let count = scenario.shape.concurrency;
     match client {
         "keepwarm" => measure(Keepwarm::lanes(target, count)?, scenario, percent).await,
         "reqwest" => measure(Reqwest::lanes(target, count)?, scenario, percent).await,
-        "hyper-util" if scenario.tls => {
+        "hyper-util" if scenario.shape.wire == Wire::Tls => {
             measure(HyperUtil::tls_lanes(target, count)?, scenario, percent).await
         }
         "hyper-util" => measure(HyperUtil::lanes(target, count)?, scenario, percent).await,
-        "hyper-spawned" if scenario.http2.is_some() => {
+        "hyper-spawned" if scenario.http2().is_some() => {
             measure(HyperHttp2::lanes(target, count).await?, scenario, percent).await
         }
-        H2_SPAWNED if scenario.http2.is_some() => {
+        H2_SPAWNED if scenario.http2().is_some() => {
             measure(H2Spawned::lanes(target, count).await?, scenario, percent).await
         }
         "hyper-spawned" => measure(HyperSpawned::lanes(target, count)?, scenario, percent).await,
@@ -93,15 +93,15 @@ async fn measure<L: Lane>(
     percent: usize,
 ) -> Result<Cost, Failure> {
     let warm_up = scenario.warm_up_per_task(percent);
-    let (lanes, _) = all_at_once(lanes, scenario.body_bytes, warm_up).await?;
+    let (lanes, _) = all_at_once(lanes, scenario.shape.body_bytes, warm_up).await?;
 
     let requests = scenario.requests_per_task(percent);
     let allocated = allocations::so_far();
     let (cpu, began) = (cpu_time(), Instant::now());
-    let (lanes, latencies) = all_at_once(lanes, scenario.body_bytes, requests).await?;
+    let (lanes, latencies) = all_at_once(lanes, scenario.shape.body_bytes, requests).await?;
     let (took, cpu) = (began.elapsed(), cpu_time() - cpu);
     // Each task allocates the room for its latencies, and itself: that is not the client's.
-    let own = 2 * scenario.concurrency as u64;
+    let own = 2 * scenario.shape.concurrency as u64;
     let allocated = (allocations::so_far() - allocated).saturating_sub(own);
     drop(lanes);
 
@@ -182,11 +182,12 @@ struct Server {
 
 impl Server {
     fn start(scenario: Scenario) -> Result<(Self, Target), Failure> {
+        let wire = scenario.shape.wire;
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["server", &scenario.body_bytes.to_string()])
-            .args(scenario.tls.then_some("tls"))
-            .args(scenario.featured.then_some("gzip"))
-            .args(scenario.http2.map(|_| "h2"))
+            .args(["server", &scenario.shape.body_bytes.to_string()])
+            .args((wire == Wire::Tls).then_some("tls"))
+            .args((wire == Wire::Featured).then_some("gzip"))
+            .args(scenario.http2().map(|_| "h2"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -198,17 +199,17 @@ impl Server {
         Ok((server, target))
     }
 
-    /// What it says first: its port, and its authority if it has one.
+    /// Reads its first words: its port, and its authority if it has one.
     fn target(&mut self, scenario: Scenario) -> Result<Target, Failure> {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
         let port: u16 = line.trim().parse().map_err(|_| format!("the server said {line:?}"))?;
-        if !scenario.tls {
+        if scenario.shape.wire != Wire::Tls {
             return Ok(Target {
                 url: format!("http://127.0.0.1:{port}/data"),
                 authority_pem: None,
-                featured: scenario.featured,
-                http2: scenario.http2,
+                featured: scenario.shape.wire == Wire::Featured,
+                http2: scenario.http2(),
             });
         }
         let mut pem = String::new();
@@ -220,7 +221,7 @@ impl Server {
         Ok(Target {
             url: format!("https://127.0.0.1:{port}/data"),
             authority_pem: Some(pem),
-            featured: scenario.featured,
+            featured: false,
             http2: None,
         })
     }

@@ -1,4 +1,4 @@
-//! What one measurement says, and the document of them all: `keepwarm.bench.client/1`.
+//! One measurement as a row, and the document of all rows: `keepwarm.bench.client/1`.
 
 use serde::{Deserialize, Serialize};
 

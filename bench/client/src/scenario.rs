@@ -1,121 +1,110 @@
-//! What is asked for, by how many at once, on how many threads.
+//! Conditions of a measurement: the response, the requests at once, and the threads.
 
 /// One row of conditions, the same for every client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
+    pub(crate) shape: &'static Shape,
+    pub(crate) threads: usize,
+}
+
+/// The conditions that scenarios on different numbers of threads have in common.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    name: &'static str,
+    pub(crate) wire: Wire,
     pub(crate) body_bytes: usize,
     pub(crate) concurrency: usize,
-    pub(crate) threads: usize,
-    pub(crate) tls: bool,
-    /// The body comes in gzip, and the client sends one cookie of its jar.
-    pub(crate) featured: bool,
-    /// Connections of HTTP/2, by prior knowledge; `None` is HTTP/1.1.
-    pub(crate) http2: Option<u32>,
     /// Requests that are measured, all tasks together, in a default run.
     requests: usize,
 }
 
+/// The way that requests and responses go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Plain,
+    Tls,
+    /// The body comes in gzip, and the client sends one cookie of its jar. On one thread only.
+    Featured,
+    /// Streams of so many connections of HTTP/2, by prior knowledge.
+    Http2(u32),
+}
+
 /// Each takes a second or less on two cores of its own: many short measurements in turn stand noise
 /// better than few long ones. All of them, with five clients and five rounds, take eight minutes.
-pub(crate) const SCENARIOS: &[Scenario] = &[
-    plain("get8-c100-t1", 8, 100, 1, 30_000),
-    plain("get8-c100-t2", 8, 100, 2, 30_000),
-    plain("get8-c1-t1", 8, 1, 1, 8_000),
-    plain("get8-c1-t2", 8, 1, 2, 8_000),
-    plain("get8-c1000-t1", 8, 1000, 1, 30_000),
-    plain("get8-c1000-t2", 8, 1000, 2, 30_000),
-    plain("get16k-c100-t1", 16 << 10, 100, 1, 20_000),
-    plain("get16k-c100-t2", 16 << 10, 100, 2, 20_000),
-    plain("get1m-c100-t1", 1 << 20, 100, 1, 800),
-    plain("get1m-c100-t2", 1 << 20, 100, 2, 800),
-    tls("tls-get8-c100-t1", 8, 100, 1, 20_000),
-    tls("tls-get8-c100-t2", 8, 100, 2, 20_000),
-    tls("tls-get8-c1-t1", 8, 1, 1, 6_000),
-    tls("tls-get8-c1-t2", 8, 1, 2, 6_000),
-    tls("tls-get8-c1000-t1", 8, 1000, 1, 15_000),
-    tls("tls-get8-c1000-t2", 8, 1000, 2, 15_000),
-    tls("tls-get16k-c100-t1", 16 << 10, 100, 1, 10_000),
-    tls("tls-get16k-c100-t2", 16 << 10, 100, 2, 10_000),
-    tls("tls-get1m-c100-t1", 1 << 20, 100, 1, 300),
-    tls("tls-get1m-c100-t2", 1 << 20, 100, 2, 300),
-    featured("gzip1k-c100-t1", 1 << 10, 100, 20_000),
-    featured("gzip64k-c100-t1", 64 << 10, 100, 3_000),
-    http2("h2-get8-s1-t1", 8, 1, 1, 8_000),
-    http2("h2-get8-s1-t2", 8, 1, 2, 8_000),
-    http2("h2-get8-s10-t1", 8, 10, 1, 20_000),
-    http2("h2-get8-s10-t2", 8, 10, 2, 20_000),
-    http2("h2-get8-s100-t1", 8, 100, 1, 30_000),
-    http2("h2-get8-s100-t2", 8, 100, 2, 30_000),
-    Scenario { http2: Some(4), ..http2("h2-get8-c4s100-t1", 8, 400, 1, 30_000) },
-    Scenario { http2: Some(4), ..http2("h2-get8-c4s100-t2", 8, 400, 2, 30_000) },
-    http2("h2-get1m-t1", 1 << 20, 10, 1, 400),
-    http2("h2-get1m-t2", 1 << 20, 10, 2, 400),
-];
+const SHAPES: &[Shape] = {
+    use Wire::{Featured, Http2, Plain, Tls};
+    &[
+        shape("get8-c100", Plain, 8, 100, 30_000),
+        shape("get8-c1", Plain, 8, 1, 8_000),
+        shape("get8-c1000", Plain, 8, 1000, 30_000),
+        shape("get16k-c100", Plain, 16 << 10, 100, 20_000),
+        shape("get1m-c100", Plain, 1 << 20, 100, 800),
+        shape("tls-get8-c100", Tls, 8, 100, 20_000),
+        shape("tls-get8-c1", Tls, 8, 1, 6_000),
+        shape("tls-get8-c1000", Tls, 8, 1000, 15_000),
+        shape("tls-get16k-c100", Tls, 16 << 10, 100, 10_000),
+        shape("tls-get1m-c100", Tls, 1 << 20, 100, 300),
+        shape("gzip1k-c100", Featured, 1 << 10, 100, 20_000),
+        shape("gzip64k-c100", Featured, 64 << 10, 100, 3_000),
+        shape("h2-get8-s1", Http2(1), 8, 1, 8_000),
+        shape("h2-get8-s10", Http2(1), 8, 10, 20_000),
+        shape("h2-get8-s100", Http2(1), 8, 100, 30_000),
+        shape("h2-get8-c4s100", Http2(4), 8, 400, 30_000),
+        shape("h2-get1m", Http2(1), 1 << 20, 10, 400),
+    ]
+};
 
-const fn plain(
+const fn shape(
     name: &'static str,
-    body_bytes: usize,
-    concurrency: usize,
-    threads: usize,
-    requests: usize,
-) -> Scenario {
-    let (featured, http2) = (false, None);
-    Scenario { name, body_bytes, concurrency, threads, tls: false, featured, http2, requests }
-}
-
-const fn tls(
-    name: &'static str,
-    body_bytes: usize,
-    concurrency: usize,
-    threads: usize,
-    requests: usize,
-) -> Scenario {
-    Scenario { tls: true, ..plain(name, body_bytes, concurrency, threads, requests) }
-}
-
-const fn featured(
-    name: &'static str,
+    wire: Wire,
     body_bytes: usize,
     concurrency: usize,
     requests: usize,
-) -> Scenario {
-    Scenario { featured: true, ..plain(name, body_bytes, concurrency, 1, requests) }
-}
-
-/// Requests at once are streams of one connection.
-const fn http2(
-    name: &'static str,
-    body_bytes: usize,
-    streams: usize,
-    threads: usize,
-    requests: usize,
-) -> Scenario {
-    Scenario { http2: Some(1), ..plain(name, body_bytes, streams, threads, requests) }
+) -> Shape {
+    Shape { name, wire, body_bytes, concurrency, requests }
 }
 
 impl Scenario {
+    /// Returns all scenarios, those of one shape one after the other.
+    pub(crate) fn all() -> Vec<Self> {
+        let threads = |shape: &Shape| if shape.wire == Wire::Featured { 1..=1 } else { 1..=2 };
+        let of = |shape| threads(shape).map(move |threads| Self { shape, threads });
+        SHAPES.iter().flat_map(of).collect()
+    }
+
     pub(crate) fn named(name: &str) -> Result<Self, String> {
-        SCENARIOS.iter().find(|scenario| scenario.name == name).copied().ok_or_else(|| {
-            let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        Self::all().into_iter().find(|scenario| scenario.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::all().iter().map(Self::name).collect();
             format!("no scenario is called {name:?}; there are {}", names.join(", "))
         })
     }
 
+    pub(crate) fn name(&self) -> String {
+        format!("{}-t{}", self.shape.name, self.threads)
+    }
+
+    /// Returns the connections of HTTP/2; `None` by HTTP/1.1.
+    pub(crate) const fn http2(&self) -> Option<u32> {
+        match self.shape.wire {
+            Wire::Http2(connections) => Some(connections),
+            _ => None,
+        }
+    }
+
     /// Measured requests of each task, at `percent` of the default; at least one.
     pub(crate) fn requests_per_task(&self, percent: usize) -> usize {
-        (self.requests * percent / 100 / self.concurrency).max(1)
+        (self.shape.requests * percent / 100 / self.shape.concurrency).max(1)
     }
 
     /// Requests of each task before the measurement: a tenth, and at least three (of the largest
     /// bodies, two).
     pub(crate) fn warm_up_per_task(&self, percent: usize) -> usize {
-        let least = if self.body_bytes >= 1 << 20 { 2 } else { 3 };
+        let least = if self.shape.body_bytes >= 1 << 20 { 2 } else { 3 };
         (self.requests_per_task(percent) / 10).max(least)
     }
 
     pub(crate) fn in_words(&self) -> String {
-        let size = match self.body_bytes {
+        let size = match self.shape.body_bytes {
             bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
             bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
             bytes => format!("{bytes} bytes"),
@@ -124,13 +113,13 @@ impl Scenario {
             1 => "one client thread on a core of its own",
             _ => "two client threads on two cores, one of them shared with the server",
         };
-        let tls = match (self.tls, self.featured, self.http2) {
-            (_, _, Some(1)) => " by HTTP/2 on one connection",
-            (_, _, Some(_)) => " by HTTP/2 on four connections",
-            (true, ..) => " over TLS",
-            (_, true, _) => " in gzip, with a cookie",
-            _ => "",
+        let wire = match self.shape.wire {
+            Wire::Plain => "",
+            Wire::Tls => " over TLS",
+            Wire::Featured => " in gzip, with a cookie",
+            Wire::Http2(1) => " by HTTP/2 on one connection",
+            Wire::Http2(_) => " by HTTP/2 on four connections",
         };
-        format!("GET of {size}{tls}, {} at once, {threads}", self.concurrency)
+        format!("GET of {size}{wire}, {} at once, {threads}", self.shape.concurrency)
     }
 }

@@ -144,7 +144,7 @@ impl Server {
     fn attend(&mut self, place: usize) {
         let Some(slot) = self.connections.get_mut(place) else { return };
         let Some(connection) = slot else { return };
-        // Whatever went wrong, the client saw it too, and it is the client that is measured.
+        // A failure was seen by the client too, which is measured.
         let served = if connection.tls.is_some() {
             connection.serve_tls(&self.response)
         } else {

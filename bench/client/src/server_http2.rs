@@ -47,7 +47,7 @@ pub(crate) fn serve(body_bytes: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whatever goes wrong, the client sees it too, and it is the client that is measured.
+/// Serves one connection. A failure is seen by the client too, which is measured.
 async fn connection(stream: TcpStream, body: Bytes) -> Result<(), Failure> {
     stream.set_nodelay(true)?;
     let mut builder = h2::server::Builder::new();

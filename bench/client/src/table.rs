@@ -11,13 +11,14 @@ pub(crate) fn of(document: &Document, scenarios: &[Scenario]) -> String {
         document.rounds, document.cores
     );
     for scenario in scenarios {
-        let own = document.rows.iter().filter(|row| row.medians.scenario == scenario.name);
+        let name = scenario.name();
+        let own = document.rows.iter().filter(|row| row.medians.scenario == name);
         // Writing to a string does not fail.
         let _ = write!(
             text,
             "\n{}: {}\nclient          CPU us  /reqwest  /hyper-util  /spawned  /h2  requests/s    p50 us    \
              p99 us   p999 us  opened  allocs\n",
-            scenario.name,
+            name,
             scenario.in_words(),
         );
         for row in own {

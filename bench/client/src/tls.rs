@@ -29,7 +29,7 @@ pub(crate) fn issue() -> Result<(Arc<ServerConfig>, String), Failure> {
     Ok((Arc::new(config), authority.pem()))
 }
 
-/// What the peers are given: the authority and nothing else is trusted, and sessions are resumed.
+/// Returns the setting of the peers: the authority and nothing else is trusted, and sessions are resumed.
 /// (keepwarm is given the authority beside the platform's own, which only a handshake notices.)
 pub(crate) fn client_config(authority_pem: Option<&str>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();

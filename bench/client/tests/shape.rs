@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What the schema promises of each row.
+/// Columns that the schema promises of each row.
 const COLUMNS: [&str; 7] = [
     "cpu_us_per_request",
     "requests_per_second",

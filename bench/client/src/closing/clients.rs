@@ -11,7 +11,7 @@ pub(crate) trait Asker: Clone + Send + Sync + 'static {
     fn ask(&self, post: bool, url: &str) -> impl Future<Output = Result<String, Failure>> + Send;
 }
 
-/// What every POST carries.
+/// The body of every POST.
 const BODY: &str = "once";
 
 #[derive(Clone)]

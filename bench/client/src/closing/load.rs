@@ -22,7 +22,7 @@ pub(crate) enum Load {
     Steady { lanes: usize, requests: usize },
 }
 
-/// What became of the requests, by the client's word.
+/// Fates of the requests, by the client's word.
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) gets: u64,

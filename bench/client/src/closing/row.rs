@@ -1,4 +1,4 @@
-//! What came of it: `keepwarm.bench.closing/1`, and as text.
+//! The outcome of a load as a document, `keepwarm.bench.closing/1`, and as text.
 
 use std::fmt::Write;
 

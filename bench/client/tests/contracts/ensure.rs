@@ -17,7 +17,7 @@ macro_rules! ensure {
 /// Longer than anything here takes on a busy machine.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// What came in time.
+/// Waits for a future, but not for longer than [`BOUND`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
     tokio::time::timeout(BOUND, future).await.map_err(|_| format!("waited in vain for {what}"))
 }

@@ -1,4 +1,4 @@
-//! What stands in and around responses, and which of it ends their connection.
+//! Bytes in and around responses, and which of them end their connection.
 
 use keepwarm_testkit::scripted::ok;
 

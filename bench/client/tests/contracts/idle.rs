@@ -1,4 +1,4 @@
-//! What becomes of an idle connection.
+//! The fate of an idle connection.
 
 use std::time::Duration;
 

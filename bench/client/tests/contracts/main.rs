@@ -1,4 +1,4 @@
-//! What a pooling client promises, written once and asked of two: keepwarm, which keeps all of it, and
+//! The promises of a pooling client, written once and asked of two: keepwarm, which keeps all of it, and
 //! hyper-util's legacy client, the pool under reqwest, as a check on the contracts. A contract that
 //! no other client could keep would say little of ours; one that ours alone keeps is a difference,
 //! and stands in [`DIFFERENCES`] with its reason.
@@ -25,7 +25,7 @@ use std::time::Duration;
 use ensure::Kept;
 use subject::{HyperUtil, Keepwarm};
 
-/// What the legacy client does not promise, and why that is so.
+/// Contracts that the legacy client does not promise, and why that is so.
 const DIFFERENCES: &[(&str, &str)] = &[
     (
         "a_small_body_dropped_before_it_came_leaves_its_connection",
@@ -53,7 +53,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What it keeps or breaks as threads happen to run.
+/// Contracts that it keeps or breaks as threads happen to run.
 const BY_CHANCE: &[(&str, &str)] = &[
     (
         "a_steady_load_opens_no_more_than_its_peak_on_several_threads",
