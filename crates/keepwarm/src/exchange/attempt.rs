@@ -2,6 +2,7 @@
 //!
 //! The module [`round_trip`](super::round_trip) makes one attempt after another.
 
+use std::io::ErrorKind;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -292,6 +293,9 @@ impl Attempt {
             let error = failed(origin, info, 0, failure);
             return AttemptFailure { kind: FailureKind::Unsent, error, unsent, info, broken };
         }
+        if died_in_silence(&failure) {
+            lease.doubt_siblings();
+        }
         let broken = Some(lease.broken(CloseReason::ExchangeFailed, closer));
         let error = match &failure {
             Failure::Refused(refused) if refused.refusal == Refusal::HeadTooLarge => {
@@ -329,6 +333,12 @@ impl Attempt {
         let error = error.on_attempt(info.attempts).after_writing(written);
         AttemptFailure { kind: FailureKind::Other, error, unsent: None, info, broken: None }
     }
+}
+
+/// Returns true if the kernel has given a connection up whose peer said nothing any more: by the user
+/// timeout, or by keep-alive probes.
+fn died_in_silence(failure: &Failure) -> bool {
+    matches!(failure, Failure::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
 fn failed(

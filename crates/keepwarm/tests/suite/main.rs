@@ -48,6 +48,7 @@ mod sse;
 mod stale;
 mod storm;
 mod support;
+mod suspects;
 mod timeouts;
 #[cfg(feature = "tls")]
 mod tls;

@@ -105,6 +105,38 @@ fn vanished_peer_ends_idle_connections() {
     });
 }
 
+/// Their own probes would take a minute more.
+#[test]
+fn siblings_of_a_lost_connection_close() {
+    over_a_wire(async |wire, listener, url| {
+        let second = Duration::from_secs(1);
+        let builder = Client::builder().tcp_user_timeout(second).connect_timeout(second);
+        let client = builder.tcp_keepalive(60 * second).build().expect("good");
+        let requests = [fetch(&client, &url), fetch(&client, &url)];
+        let mut peers = Vec::new();
+        for _ in &requests {
+            let (stream, _) = within("a connection", listener.accept()).await.expect("accept");
+            peers.push(Peer::over(stream));
+        }
+        for peer in &mut peers {
+            peer.request().await;
+        }
+        for peer in &mut peers {
+            peer.write(keepwarm_testkit::scripted::ok("first")).await;
+        }
+        for request in requests {
+            done(request).await.expect("a body");
+        }
+        wire.cut();
+        let lost = within("the timeout", client.post(&url).body("data").send()).await;
+        lost.expect_err("the wire is cut");
+        let closed = || only(&client).closed_for(CloseReason::Suspect);
+        eventually("the sibling's close", || closed() == 1).await;
+        assert_eq!(only(&client).idle, 0);
+        wire.mend().expect("mended");
+    });
+}
+
 /// The peer's kernel answers the probes of a connection whose server is slow.
 #[test]
 fn slow_response_outlives_the_user_timeout() {
