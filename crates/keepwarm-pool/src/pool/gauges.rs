@@ -36,6 +36,15 @@ impl Pool {
         Some((slot.limit, if slot.shared { slot.in_use } else { active }))
     }
 
+    /// Returns the open connections that serve several requests at once, and their streams in use.
+    /// Looks at each connection: for statistics.
+    #[must_use]
+    pub fn shared(&self) -> (usize, usize) {
+        let open = self.slots.iter().filter(|slot| slot.state != super::SlotState::Vacant);
+        let shared = open.filter(|slot| slot.shared);
+        shared.fold((0, 0), |(count, streams), slot| (count + 1, streams + slot.in_use as usize))
+    }
+
     /// Returns the connections open and unused.
     #[must_use]
     pub fn idle(&self) -> usize {

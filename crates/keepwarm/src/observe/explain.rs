@@ -62,12 +62,21 @@ pub(crate) fn explain(
 }
 
 fn summary(stats: &OriginStats) -> String {
-    format!(
+    let summary = format!(
         "{}, {} of them on a reused connection; {} opened, at most {} at once",
         counted(stats.checkouts.saturating_sub(stats.warmed), "request"),
         stats.reused,
         counted(stats.opened, "connection"),
         counted(stats.peak as u64, "request"),
+    );
+    if stats.http2 == 0 {
+        return summary;
+    }
+    let (open, streams) = (stats.http2 as u64, stats.streams as u64);
+    format!(
+        "{summary}; now {} by HTTP/2 with {}",
+        counted(open, "connection"),
+        counted(streams, "stream")
     )
 }
 

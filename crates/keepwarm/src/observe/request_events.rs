@@ -49,7 +49,7 @@ impl RequestEvents {
         };
         let observed = Observed {
             queue: Arc::clone(queue),
-            clock: *clock,
+            clock: clock.clone(),
             origin: Arc::clone(origin),
             request: queue.number_request(),
             began: clock.now(),

@@ -10,6 +10,9 @@ pub(crate) struct Snapshot {
     pub(crate) dialing: usize,
     pub(crate) active: usize,
     pub(crate) idle: usize,
+    /// Open connections that are shared, and their streams in use.
+    pub(crate) shared: usize,
+    pub(crate) streams: usize,
     pub(crate) waiting: usize,
     pub(crate) peak: usize,
     pub(crate) learned_idle_timeout: Option<Duration>,
@@ -36,6 +39,8 @@ impl Snapshot {
         self.dialing += dialing;
         self.active += active;
         self.idle += idle;
+        self.shared += other.shared;
+        self.streams += other.streams;
         self.waiting += waiting;
         self.counts.absorb(counts);
     }

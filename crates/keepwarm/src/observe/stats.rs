@@ -121,6 +121,11 @@ pub struct PoolStats {
     pub active: usize,
     /// Connections open and unused now.
     pub idle: usize,
+    /// Connections open now that speak HTTP/2, in use or not.
+    pub http2: usize,
+    /// Requests on those now: streams, of which a connection has several. Each is one of an active
+    /// connection's, until the server has seen its end.
+    pub streams: usize,
     /// Requests waiting for a connection now.
     pub waiting: usize,
     /// Connections established.
@@ -208,7 +213,7 @@ impl PoolStats {
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let Snapshot { dialing, active, idle, waiting, opened_lately, unread, counts, .. } =
             *snapshot;
-        let Snapshot { draining, drained, warmed, .. } = *snapshot;
+        let Snapshot { shared, streams, draining, drained, warmed, .. } = *snapshot;
         let mut closes: Vec<CloseCount> = CloseReason::ALL
             .into_iter()
             .flat_map(|reason| Closer::ALL.map(|closer| (reason, closer)))
@@ -224,6 +229,8 @@ impl PoolStats {
             dialing,
             active,
             idle,
+            http2: shared,
+            streams,
             waiting,
             opened: counts.opened,
             opened_lately,

@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 struct Server {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
+    /// Streams open now, over all connections, and the most on one.
+    open: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
 }
 
@@ -34,11 +36,14 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (accepted, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (count, peak) = (Arc::clone(&accepted), Arc::clone(&most));
+        let all_open = Arc::new(AtomicUsize::new(0));
+        let (count, peak, now_open) =
+            (Arc::clone(&accepted), Arc::clone(&most), Arc::clone(&all_open));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
                 let (handler, peak) = (handler.clone(), Arc::clone(&peak));
+                let all_open = Arc::clone(&now_open);
                 tokio::spawn(async move {
                     let mut builder = h2::server::Builder::new();
                     if let Some(streams) = streams {
@@ -49,15 +54,18 @@ impl Server {
                     while let Some(Ok((request, respond))) = connection.accept().await {
                         peak.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         let (answer, open) = (handler(request, respond), Arc::clone(&open));
+                        all_open.fetch_add(1, Ordering::SeqCst);
+                        let all_open = Arc::clone(&all_open);
                         tokio::spawn(async move {
                             answer.await;
                             open.fetch_sub(1, Ordering::SeqCst);
+                            all_open.fetch_sub(1, Ordering::SeqCst);
                         });
                     }
                 });
             }
         });
-        Self { address, accepted, most }
+        Self { address, accepted, open: all_open, most }
     }
 
     fn url(&self) -> String {
@@ -638,4 +646,117 @@ async fn tunnel(mut socket: tokio::net::TcpStream) {
         tokio::net::TcpStream::connect(target.expect("CONNECT")).await.expect("an origin");
     socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("written");
     let _ended = tokio::io::copy_bidirectional(&mut socket, &mut origin).await;
+}
+
+/// As many as a server might take for an attack: each connection bears its own budget, and no place is
+/// lost.
+#[tokio::test]
+async fn ten_thousand_cancels_lose_no_place() {
+    const CANCELS: usize = 10_000;
+    const AT_ONCE: usize = 50;
+    let resets = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&resets);
+    let server = Server::start(None, move |request, mut respond| {
+        let count = Arc::clone(&count);
+        async move {
+            if request.uri().path() == "/served" {
+                return say(respond, "served");
+            }
+            let _reset = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    // One connection takes requests at a time; those that drain do not count.
+    let client = client();
+    let url = server.url();
+    let mut sent = 0;
+    while sent < CANCELS {
+        let requests: Vec<_> =
+            (0..AT_ONCE).map(|_| tokio::spawn(client.get(&url).send())).collect();
+        sent += AT_ONCE;
+        // All of them are with the server, which answers none.
+        eventually("the requests", || server.open.load(Ordering::SeqCst) == AT_ONCE).await;
+        for request in &requests {
+            request.abort();
+        }
+        eventually("the resets", || resets.load(Ordering::SeqCst) == sent).await;
+        eventually("the places", || client.stats().total.streams == 0).await;
+    }
+    let served = format!("http://{}/served", server.address);
+    assert_eq!(text(&client, &served).await.expect("a body"), "served");
+    eventually("the closes", || client.stats().total.open() == 1).await;
+    let stats = client.stats().total;
+    let spent = stats.closed_for(CloseReason::ResetBudget);
+    assert_eq!((stats.active, stats.streams, stats.waiting), (0, 0, 0), "{stats:?}");
+    assert_eq!(stats.opened, spent + 1, "each was closed for its budget alone: {stats:?}");
+    // After a hundred resets a connection takes no other request; those that are on it may add some.
+    let least = CANCELS / (100 + AT_ONCE);
+    assert!((least..=CANCELS / 100).contains(&(spent as usize)), "{stats:?}");
+}
+
+/// A server is replaced by one that does not speak HTTP/2, and back.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn alpn_may_change_with_each_dial() {
+    let authority = crate::tls::Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://localhost:{}/", listener.local_addr().expect("an address").port());
+    let trusting = Client::builder().root_certificates(authority.certificate());
+    let client = trusting.max_connections_per_origin(1).build().expect("a client");
+    for round in 0..6 {
+        let offered: &[u8] = if round % 2 == 0 { b"h2" } else { b"http/1.1" };
+        let mut config = authority.server("localhost", None);
+        config.alpn_protocols = vec![offered.to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let mut requests = JoinSet::new();
+        for _ in 0..5 {
+            let (client, url) = (client.clone(), url.clone());
+            requests.spawn(async move {
+                let response = within("a response", client.get(&url).send()).await?;
+                let version = response.version();
+                response.text().await.map(|body| (version, body))
+            });
+        }
+        let (socket, _) = within("a dial", listener.accept()).await.expect("a socket");
+        let stream = within("a handshake", acceptor.accept(socket)).await.expect("TLS");
+        let serving = tokio::spawn(serve_five(stream, round % 2 == 0));
+        let expected = if round % 2 == 0 { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+        while let Some(result) = requests.join_next().await {
+            let (version, body) = result.expect("no panic").expect("a body");
+            assert_eq!((version, &*body), (expected, "x"), "round {round}");
+        }
+        let stats = client.stats().total;
+        assert_eq!(stats.http2, usize::from(round % 2 == 0), "{stats:?}");
+        client.close_idle();
+        within("the server's end", serving).await.expect("no panic");
+        eventually("the close", || client.stats().total.open() == 0).await;
+    }
+    assert_eq!(client.stats().total.opened, 6, "one a round");
+}
+
+/// Answers five requests with "x", and waits for the end of the connection.
+#[cfg(feature = "tls")]
+async fn serve_five<S>(mut stream: S, by_http2: bool)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    if by_http2 {
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        while let Some(Ok((_, respond))) = connection.accept().await {
+            say(respond, "x");
+        }
+        return;
+    }
+    let mut read = Vec::new();
+    let mut served = 0;
+    while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
+        let heads = read.windows(4).filter(|window| window == b"\r\n\r\n").count();
+        while served < heads {
+            served += 1;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+            stream.write_all(answer).await.expect("written");
+            stream.flush().await.expect("flushed");
+        }
+    }
 }
