@@ -113,9 +113,19 @@ impl Decoder {
     /// # Errors
     ///
     /// The response is refused. The decoder must not be used before the next `begin`.
+    #[inline]
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Event>> {
         match self.expected {
+            Expected::Head if input.is_empty() => Ok(None),
             Expected::Head => self.decode_head(input),
+            Expected::Complete if self.trailers.is_empty() => Ok(None),
+            _ => self.decode_body(input),
+        }
+    }
+
+    #[inline(never)]
+    fn decode_body(&mut self, input: &mut BytesMut) -> Result<Option<Event>> {
+        match self.expected {
             Expected::Length(left) => {
                 let taken = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
                 let left = left - taken as u64;
@@ -127,8 +137,7 @@ impl Decoder {
                 let taken = input.len();
                 Ok(self.data(input, taken))
             }
-            Expected::Complete if self.trailers.is_empty() => Ok(None),
-            Expected::Complete => self.take_trailers(),
+            Expected::Head | Expected::Complete => self.take_trailers(),
         }
     }
 
@@ -204,10 +213,8 @@ impl Decoder {
         Error { offset: self.offset + error.offset, ..error }
     }
 
+    #[inline(never)]
     fn decode_head(&mut self, input: &mut BytesMut) -> Result<Option<Event>> {
-        if input.is_empty() {
-            return Ok(None);
-        }
         let room = self.rules.limits.head.saturating_sub(self.offset as usize);
         let bytes = &input[..input.len().min(room)];
         let too_large = Error { refusal: Refusal::HeadTooLarge, offset: room as u64 };
@@ -225,12 +232,18 @@ impl Decoder {
         let Some(head) = parsed else {
             return if input.len() > room { Err(self.fail(too_large)) } else { Ok(None) };
         };
-        self.take_head(head, &spans, input).map(Some)
+        self.take_head(head, &spans, input)
     }
 
-    fn take_head(&mut self, head: Head, spans: &Spans, input: &mut BytesMut) -> Result<Event> {
+    fn take_head(
+        &mut self,
+        head: Head,
+        spans: &Spans,
+        input: &mut BytesMut,
+    ) -> Result<Option<Event>> {
         let bytes = input.split_to(head.len).freeze();
-        let headers = spans.headers(&bytes).map_err(|error| self.fail(error))?;
+        let mut headers = HeaderMap::new();
+        spans.add_to(&mut headers, &bytes).map_err(|error| self.fail(error))?;
         self.offset += head.len as u64;
         self.attempts = Attempts::new();
         let at_end = |refusal| Error { refusal, offset: self.offset };
@@ -242,7 +255,7 @@ impl Decoder {
                 return Err(at_end(Refusal::TooManyInterim));
             }
             let framing = Framing::Empty;
-            return Ok(Event::Interim(ResponseHead { status, version, headers, framing }));
+            return Ok(Some(Event::Interim(ResponseHead { status, version, headers, framing })));
         }
         if head.status == 101 && self.asked != Asked::Upgrade {
             return Err(at_end(Refusal::UnaskedUpgrade));
@@ -257,7 +270,7 @@ impl Decoder {
             Framing::Chunked => Expected::Chunked(Chunked::new()),
             Framing::UntilEnd => Expected::UntilEnd,
         };
-        Ok(Event::Head(ResponseHead { status, version, headers, framing }))
+        Ok(Some(Event::Head(ResponseHead { status, version, headers, framing })))
     }
 
     fn decode_chunked(
@@ -352,8 +365,8 @@ impl Spans {
         self.len += 1;
     }
 
-    fn headers(&self, head: &Bytes) -> Result<HeaderMap> {
-        let mut headers = HeaderMap::new();
+    /// Adds the fields as slices of their head.
+    fn add_to(&self, headers: &mut HeaderMap, head: &Bytes) -> Result<()> {
         let too_many = |_| Error { refusal: Refusal::TooManyFields, offset: 0 };
         // Room for most heads at once. A head of many fields has few names, as a rule.
         headers.try_reserve(self.len.min(Self::ON_STACK)).map_err(too_many)?;
@@ -367,6 +380,6 @@ impl Spans {
             let value = value.map_err(|_| refused(Refusal::FieldValue))?;
             headers.try_append(name, value).map_err(too_many)?;
         }
-        Ok(headers)
+        Ok(())
     }
 }

@@ -11,48 +11,71 @@
 //! Timers do not fire earlier for it: the keeper closes an expired connection when its time comes
 //! by tokio's clock. But no request is given such a connection, because that is decided by this
 //! clock.
+//!
+//! A checkout looks for a suspension. A return does not: a connection that returns after one counts as
+//! idle since before it, and the next checkout finds it too old.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keepwarm_pool::Moment;
 use tokio::time::Instant;
 
-/// Shortest difference that counts as a suspension: the two clocks are not read in the same
-/// instant.
-const NOTICED: Duration = Duration::from_secs(2);
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// Shortest difference, in nanoseconds, that counts as a suspension: the two clocks are not read in
+/// the same instant.
+const NOTICED: u64 = 2 * SECOND;
 
 /// Turns instants into the pool's moments.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
     zero: Instant,
     source: SuspensionSource,
+    /// Nanoseconds of suspension that the last look has found.
+    found: Arc<AtomicU64>,
 }
 
 /// Source of the time for which the machine was suspended.
 #[derive(Clone, Copy, Debug)]
 enum SuspensionSource {
-    /// Reading of `CLOCK_BOOTTIME` at zero.
-    Kernel(Duration),
+    /// Reading of `CLOCK_BOOTTIME` at zero, in nanoseconds.
+    Kernel(u64),
     /// Nanoseconds of suspension, set by a test.
     #[cfg(test)]
-    Test(&'static std::sync::atomic::AtomicU64),
+    Test(&'static AtomicU64),
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { zero: Instant::now(), source: SuspensionSource::Kernel(time_since_boot()) }
+        Self::new(SuspensionSource::Kernel(nanos_since_boot()))
     }
 
     /// Returns the clock of a machine that was suspended for `suspended` nanoseconds.
     #[cfg(test)]
-    pub(crate) fn with_suspension(suspended: &'static std::sync::atomic::AtomicU64) -> Self {
-        Self { zero: Instant::now(), source: SuspensionSource::Test(suspended) }
+    pub(crate) fn with_suspension(suspended: &'static AtomicU64) -> Self {
+        Self::new(SuspensionSource::Test(suspended))
+    }
+
+    fn new(source: SuspensionSource) -> Self {
+        Self { zero: Instant::now(), source, found: Arc::default() }
     }
 
     pub(crate) fn now(&self) -> Moment {
         let awake = self.awake();
-        let nanos = (awake + self.suspended(awake)).as_nanos();
-        Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        let suspended = self.suspended(awake);
+        if suspended != self.found.load(Ordering::Relaxed) {
+            self.found.store(suspended, Ordering::Relaxed);
+        }
+        Moment::from_nanos(awake.saturating_add(suspended))
+    }
+
+    /// Returns the moment by the suspension that the last [`now`](Self::now) has found: too early if
+    /// the machine was suspended since. For inputs that are safe with an earlier moment.
+    pub(crate) fn now_at_earliest(&self) -> Moment {
+        Moment::from_nanos(self.awake().saturating_add(self.found.load(Ordering::Relaxed)))
     }
 
     /// Returns the instant at which a timer for `moment` fires; `None` for a moment that never
@@ -61,52 +84,50 @@ impl Clock {
         if moment.is_never() {
             return None;
         }
-        let suspended = self.suspended(self.awake());
+        let suspended = Duration::from_nanos(self.suspended(self.awake()));
         self.zero.checked_add(moment.since(Moment::ZERO).saturating_sub(suspended))
     }
 
-    fn awake(&self) -> Duration {
-        Instant::now().saturating_duration_since(self.zero)
+    /// Returns the nanoseconds for which the machine was awake.
+    fn awake(&self) -> u64 {
+        let awake = Instant::now().saturating_duration_since(self.zero);
+        awake.as_secs().saturating_mul(SECOND).saturating_add(awake.subsec_nanos().into())
     }
 
-    /// Returns the time for which the machine was suspended, given the time that it was awake.
-    fn suspended(&self, awake: Duration) -> Duration {
+    /// Returns the nanoseconds for which the machine was suspended, given those that it was awake.
+    fn suspended(&self, awake: u64) -> u64 {
         let suspended = match self.source {
             SuspensionSource::Kernel(zero) => {
-                time_since_boot().saturating_sub(zero).saturating_sub(awake)
+                nanos_since_boot().saturating_sub(zero).saturating_sub(awake)
             }
             #[cfg(test)]
-            SuspensionSource::Test(nanos) => {
-                Duration::from_nanos(nanos.load(std::sync::atomic::Ordering::SeqCst))
-            }
+            SuspensionSource::Test(nanos) => nanos.load(Ordering::SeqCst),
         };
-        if suspended < NOTICED { Duration::ZERO } else { suspended }
+        if suspended < NOTICED { 0 } else { suspended }
     }
 }
 
 #[cfg(target_os = "linux")]
-fn time_since_boot() -> Duration {
+fn nanos_since_boot() -> u64 {
     let clock = nix::time::ClockId::CLOCK_BOOTTIME;
     // On a kernel without this clock suspension is not counted.
-    nix::time::clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+    let Ok(time) = nix::time::clock_gettime(clock) else { return 0 };
+    let (seconds, nanos) = (time.tv_sec().cast_unsigned(), time.tv_nsec().cast_unsigned());
+    seconds.saturating_mul(SECOND).saturating_add(nanos)
 }
 
 #[cfg(not(target_os = "linux"))]
-const fn time_since_boot() -> Duration {
-    Duration::ZERO
+const fn nanos_since_boot() -> u64 {
+    0
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use keepwarm_testkit::scripted::{Server, within};
 
     use super::*;
     use crate::client::Client;
     use crate::{CloseReason, ConnectionInfo};
-
-    const SECOND: u64 = 1_000_000_000;
 
     async fn exchange(client: &Client, server: &Server) -> ConnectionInfo {
         let response = within("a response", client.get(server.url("/")).send()).await;
@@ -136,6 +157,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn return_counts_as_before_the_suspension() {
+        let suspended: &AtomicU64 = Box::leak(Box::default());
+        let clock = Clock::with_suspension(suspended);
+        let before = clock.now();
+        suspended.store(120 * SECOND, Ordering::SeqCst);
+        assert_eq!(clock.now_at_earliest(), before, "no look is taken");
+        assert_eq!(clock.now(), before.after(Duration::from_secs(120)));
+        assert_eq!(clock.now_at_earliest(), clock.now(), "what was found is known");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn timers_run_on_tokios_clock() {
         let suspended: &AtomicU64 = Box::leak(Box::default());
         let clock = Clock::with_suspension(suspended);
@@ -151,10 +183,10 @@ mod tests {
     fn awake_machine_has_no_suspension() {
         let clock = Clock::start();
         let SuspensionSource::Kernel(zero) = clock.source else { panic!("the kernel's") };
-        assert!(zero > Duration::ZERO, "the kernel has such a clock");
+        assert!(zero > 0, "the kernel has such a clock");
         std::thread::sleep(Duration::from_millis(5));
-        assert!(time_since_boot() - zero >= Duration::from_millis(5), "and it runs");
-        assert_eq!(clock.suspended(clock.awake()), Duration::ZERO);
+        assert!(nanos_since_boot() - zero >= 5_000_000, "and it runs");
+        assert_eq!(clock.suspended(clock.awake()), 0);
     }
 
     #[test]
@@ -162,7 +194,7 @@ mod tests {
     fn boot_clock_ahead_means_suspension() {
         let mut clock = Clock::start();
         let SuspensionSource::Kernel(zero) = &mut clock.source else { panic!("the kernel's") };
-        *zero -= Duration::from_secs(10);
+        *zero -= 10 * SECOND;
         let slept = clock.now().since(Moment::ZERO);
         assert!(slept >= Duration::from_secs(10), "{slept:?}");
         assert!(slept < Duration::from_secs(100), "{slept:?}");

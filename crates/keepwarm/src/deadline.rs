@@ -13,6 +13,11 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
+    /// Returns no timer.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
     /// Starts the timer now. `None` never expires.
     pub(crate) fn after(timeout: Option<Duration>) -> Self {
         Self(timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))))

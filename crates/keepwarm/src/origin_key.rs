@@ -284,6 +284,11 @@ impl OriginKey {
         OriginRef { scheme: Scheme::Http, host, zone, port: self.port, via }
     }
 
+    /// Returns true if scheme, host and port are all there is: no zone and no proxy.
+    pub(crate) const fn is_plain(&self) -> bool {
+        !self.has_zone() && self.via.is_none()
+    }
+
     const fn has_zone(&self) -> bool {
         self.zone_at < self.host.len()
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use crate::encode::{self, Pair};
 use crate::error::{Error, Result};
 use crate::exchange::outgoing::Outgoing;
-use crate::exchange::send::send;
+use crate::exchange::send::Sending;
 use crate::origin_key::OriginRef;
 use crate::policy::proxy::{Choice, Proxy};
 use crate::policy::redirect::RedirectPolicy;
@@ -352,8 +353,10 @@ impl RequestBuilder {
             if let Some(error) = refused {
                 return Err(error);
             }
-            let sent = send(&origins, &mut outgoing, timeout).await?;
-            Ok(Response::new(sent, &mut outgoing))
+            let mut sending = Sending::new();
+            sending.begin(&origins, &mut outgoing, timeout)?;
+            poll_fn(|cx| sending.poll(&origins, &mut outgoing, cx)).await?;
+            Ok(Response::new(&mut sending, &mut outgoing))
         }
     }
 
@@ -494,5 +497,5 @@ pub(crate) fn parse(url: &str) -> Result<Uri> {
     } else {
         url::encode(url.as_bytes()).map_err(|why| refuse(&why))?
     };
-    encoded.parse().map_err(|why: http::uri::InvalidUri| refuse(&why))
+    Uri::from_maybe_shared(url::shared(&encoded)).map_err(|why| refuse(&why))
 }

@@ -12,9 +12,10 @@ use keepwarm_pool::CloseReason;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::exchange::decoding;
 use crate::exchange::outgoing::Outgoing;
+use crate::exchange::received::Received;
 pub use crate::exchange::redirect::RedirectStopped;
 pub use crate::exchange::response_body::{ConnectionInfo, ResponseBody};
-use crate::exchange::send::Sent;
+use crate::exchange::send::Sending;
 use crate::exchange::upgrade::Switched;
 pub use crate::exchange::upgrade::Upgraded;
 use crate::url::printable;
@@ -36,26 +37,28 @@ pub use crate::wire::peer::TlsInfo;
 /// ```
 #[derive(Debug)]
 pub struct Response {
-    inner: http::Response<ResponseBody>,
-    connection: ConnectionInfo,
+    received: Received,
     stopped: Option<Box<RedirectStopped>>,
     url: Uri,
 }
 
 impl Response {
-    /// Makes the response of a request that is over.
-    pub(crate) fn new(sent: Sent, outgoing: &mut Outgoing) -> Self {
-        let Sent { arrived, deadline, stopped } = sent;
-        let connection = arrived.info();
-        let mut inner = arrived.into_response(deadline);
-        decoding::decode(outgoing, &mut inner);
-        Self { inner, connection, stopped, url: std::mem::take(&mut outgoing.uri) }
+    /// Makes the response of a request that was sent.
+    #[inline]
+    pub(crate) fn new(sending: &mut Sending, outgoing: &mut Outgoing) -> Self {
+        let mut response = Self {
+            received: sending.receive(),
+            stopped: sending.take_stopped(),
+            url: std::mem::take(&mut outgoing.uri),
+        };
+        decoding::decode(outgoing, &mut response.received);
+        response
     }
 
     /// Returns the status code.
     #[must_use]
     pub fn status(&self) -> http::StatusCode {
-        self.inner.status()
+        self.received.status
     }
 
     /// Returns the URL that the response came from: the last one, after redirects. Go:
@@ -68,28 +71,28 @@ impl Response {
     /// Returns the version of HTTP that the server answered in.
     #[must_use]
     pub fn version(&self) -> http::Version {
-        self.inner.version()
+        self.received.version
     }
 
     /// Returns the address of the peer that was connected to, see
     /// [`ConnectionInfo::remote_address`].
     #[must_use]
     pub const fn remote_addr(&self) -> Option<SocketAddr> {
-        self.connection.remote_address
+        self.received.connection.remote_address
     }
 
     /// Returns the facts of the TLS connection that the response came by: the server's certificate
     /// chain, version, cipher suite and ALPN. `None` without TLS.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.inner.body().tls()
+        self.received.body.tls()
     }
 
     /// Returns the bytes of the body that are left to read; `None` if the response does not say.
     /// Go: `Response.ContentLength`, which is -1 then.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
-        self.inner.body().size_hint().exact()
+        self.received.body.size_hint().exact()
     }
 
     /// Returns an error if the status is one of a client or of a server (400 to 599), and the
@@ -122,18 +125,18 @@ impl Response {
 
     /// Returns the header fields, to be changed.
     pub fn headers_mut(&mut self) -> &mut http::HeaderMap {
-        self.inner.headers_mut()
+        &mut self.received.headers
     }
 
     /// Returns the values that layers have attached.
     #[must_use]
     pub fn extensions(&self) -> &http::Extensions {
-        self.inner.extensions()
+        &self.received.extensions
     }
 
     /// Returns the values that layers have attached, to be changed.
     pub fn extensions_mut(&mut self) -> &mut http::Extensions {
-        self.inner.extensions_mut()
+        &mut self.received.extensions
     }
 
     /// Reads the next piece of the body; `None` at its end. Trailers are skipped.
@@ -152,7 +155,7 @@ impl Response {
     ///
     /// [`Stage::Body`] if the body breaks off or a timeout passes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        while let Some(frame) = self.inner.body_mut().frame().await {
+        while let Some(frame) = self.received.body.frame().await {
             if let Ok(data) = frame?.into_data() {
                 return Ok(Some(data));
             }
@@ -178,7 +181,7 @@ impl Response {
     /// ```
     #[cfg(feature = "stream")]
     pub fn bytes_stream(self) -> impl futures_core::Stream<Item = Result<Bytes>> + Send + Unpin {
-        http_body_util::BodyDataStream::new(self.inner.into_body())
+        http_body_util::BodyDataStream::new(self.received.body)
     }
 
     /// Reads the whole body, and converts it from JSON. A byte order mark is not skipped (RFC 8259,
@@ -200,13 +203,13 @@ impl Response {
     /// Returns the header fields.
     #[must_use]
     pub fn headers(&self) -> &http::HeaderMap {
-        self.inner.headers()
+        &self.received.headers
     }
 
     /// Returns the connection that carried the response.
     #[must_use]
     pub const fn connection(&self) -> ConnectionInfo {
-        self.connection
+        self.received.connection
     }
 
     /// Returns the reason why this redirect (301, 302, 303, 307 or 308) was not followed: there are
@@ -220,7 +223,7 @@ impl Response {
 
     /// Returns the body, to be read frame by frame.
     pub fn body_mut(&mut self) -> &mut ResponseBody {
-        self.inner.body_mut()
+        &mut self.received.body
     }
 
     /// Reads the whole body. Its size is bounded by memory only; see
@@ -230,7 +233,7 @@ impl Response {
     ///
     /// [`Stage::Body`] if the body breaks off or the total timeout passes.
     pub async fn bytes(self) -> Result<Bytes> {
-        Ok(self.inner.into_body().collect().await?.to_bytes())
+        Ok(self.received.body.collect().await?.to_bytes())
     }
 
     /// Reads the whole body, of at most `limit` bytes. Beyond it the connection is closed, since
@@ -240,7 +243,7 @@ impl Response {
     ///
     /// Errors of [`bytes`](Response::bytes), and [`is_too_large`](Error::is_too_large).
     pub async fn bytes_up_to(self, limit: usize) -> Result<Bytes> {
-        let mut body = self.inner.into_body();
+        let mut body = self.received.body;
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -296,7 +299,7 @@ impl Response {
     ///
     /// [`is_invalid`](Error::is_invalid) if the response has not switched protocols.
     pub fn upgrade(self) -> Result<Upgraded> {
-        let switched = self.inner.extensions().get::<Switched>().and_then(Switched::take);
+        let switched = self.received.extensions.get::<Switched>().and_then(Switched::take);
         switched.ok_or_else(|| {
             let status = self.status();
             Error::invalid(format!("{status}: the server did not switch protocols"))
@@ -307,13 +310,13 @@ impl Response {
     /// [`RedirectStopped`] where a redirect was not followed; the URL is an extension of type
     /// [`Uri`].
     #[must_use]
-    pub fn into_http(mut self) -> http::Response<ResponseBody> {
-        self.inner.extensions_mut().insert(self.connection);
-        self.inner.extensions_mut().insert(self.url);
+    pub fn into_http(self) -> http::Response<ResponseBody> {
+        let mut response = self.received.into_http();
+        response.extensions_mut().insert(self.url);
         if let Some(stopped) = self.stopped {
-            self.inner.extensions_mut().insert(*stopped);
+            response.extensions_mut().insert(*stopped);
         }
-        self.inner
+        response
     }
 }
 

@@ -1,7 +1,7 @@
 //! The client as a tower service: one request and its response, safe for concurrent use. Go's
 //! `RoundTripper`.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,7 +15,7 @@ use crate::exchange::cookies;
 use crate::exchange::decoding::decode;
 use crate::exchange::outgoing::Outgoing;
 use crate::exchange::response_body::ResponseBody;
-use crate::exchange::round_trip::round_trip;
+use crate::exchange::round_trip::RoundTrip;
 use crate::wire::body::Body;
 
 /// The future of a [`Client`] used as a service.
@@ -47,13 +47,12 @@ where
             let mut deadline = Deadline::after(origins.shared().settings.timeout);
             let policy = origins.shared().policy.as_deref();
             let with_cookies = cookies::add(policy, &mut outgoing);
-            let mut arrived = round_trip(origins, &mut outgoing, &mut deadline).await?;
-            cookies::store(policy, &mut outgoing, with_cookies, &arrived.head().headers);
-            let info = arrived.info();
-            let mut response = arrived.into_response(deadline);
-            decode(&outgoing, &mut response);
-            response.extensions_mut().insert(info);
-            Ok(response)
+            let mut trip = RoundTrip::begin(origins, &mut outgoing)?;
+            poll_fn(|cx| trip.poll(&mut outgoing, &mut deadline, cx)).await?;
+            cookies::store(policy, &mut outgoing, with_cookies, &trip.head().headers);
+            let mut received = trip.receive(deadline);
+            decode(&outgoing, &mut received);
+            Ok(received.into_http())
         })
     }
 }

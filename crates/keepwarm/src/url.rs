@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
 use http::Uri;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
@@ -85,6 +86,33 @@ fn to_ascii(authority: &str) -> Result<String, Unusable> {
 #[cfg(not(feature = "idn"))]
 const fn to_ascii(_authority: &str) -> Result<String, Unusable> {
     Err(Unusable::Host)
+}
+
+/// A short URL in place, so that one allocation holds it together with the count of its parts.
+struct Short {
+    bytes: [u8; Self::MAX],
+    length: usize,
+}
+
+impl Short {
+    const MAX: usize = 64;
+}
+
+impl AsRef<[u8]> for Short {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Returns a URL as bytes that its parts share.
+pub(crate) fn shared(url: &str) -> Bytes {
+    let (url, length) = (url.as_bytes(), url.len());
+    if length > Short::MAX {
+        return Bytes::copy_from_slice(url);
+    }
+    let mut bytes = [0; Short::MAX];
+    bytes[..length].copy_from_slice(url);
+    Bytes::from_owner(Short { bytes, length })
 }
 
 /// Encodes the path and query of a URI: [`Uri`] allows bytes beyond ASCII there.
@@ -204,6 +232,26 @@ fn remove_dot_segments(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clean_urls_are_those_left_as_they_are() {
+        for byte in 0..=127_u8 {
+            for before in [0, 1, 9] {
+                let url = format!("{}{}/end", "x".repeat(before), char::from(byte));
+                let is_left = encode(url.as_bytes()).is_ok_and(|encoded| encoded == url);
+                assert_eq!(is_clean(&url), is_left, "{url:?}");
+            }
+        }
+        assert!(!is_clean("http://b\u{fc}cher.test/"));
+    }
+
+    #[test]
+    fn shared_bytes_are_those_of_the_url() {
+        for length in [0, 1, 63, 64, 65, 1_000] {
+            let url = "u".repeat(length);
+            assert_eq!(shared(&url), url.as_bytes());
+        }
+    }
 
     #[test]
     fn foreign_bytes_of_the_target_are_encoded() {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 
 use super::outgoing::Outgoing;
-use super::response_body::ResponseBody;
+use super::received::Received;
 use crate::decode::{Coding, Codings, Decoder};
 use crate::error::{Error, Kind, Stage};
 
@@ -93,16 +93,16 @@ impl Decoding {
 }
 
 /// Has the body decoded, if its coding is one that was asked for. Go: `Response.Uncompressed`.
-pub(crate) fn decode(outgoing: &Outgoing, response: &mut http::Response<ResponseBody>) {
+pub(crate) fn decode(outgoing: &Outgoing, received: &mut Received) {
     let Some(AskedCodings { codings, limit }) = outgoing.asked else { return };
-    if http_body::Body::is_end_stream(response.body()) {
+    if http_body::Body::is_end_stream(&received.body) {
         return;
     }
-    let headers = response.headers_mut();
+    let headers = &mut received.headers;
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return };
     let Some(coding) = codings.named(value) else { return };
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
-    response.body_mut().decode_by(Decoding::new(coding, limit));
+    received.body.decode_by(Decoding::new(coding, limit));
 }

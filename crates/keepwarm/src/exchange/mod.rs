@@ -13,6 +13,7 @@
 //! | `decoding` | a body without its content coding |
 //! | `acquire` | waiting for a connection |
 //! | `outgoing`, `framing`, `redirect` | the request, its framing, and what a redirect changes |
+//! | `received` | the parts of a response on its way to the caller |
 //! | `response_body` | the response's body, and how its connection returns |
 //! | `frames` | frames that have been read and wait for their reader |
 //! | `upload` | an upload that outlives the head of its response |
@@ -30,6 +31,7 @@ pub(crate) mod frames;
 pub(crate) mod framing;
 mod http2;
 pub(crate) mod outgoing;
+pub(crate) mod received;
 pub(crate) mod redirect;
 pub(crate) mod response_body;
 pub(crate) mod retry;

@@ -176,7 +176,7 @@ impl ResponseBody {
 
     pub(crate) fn new(
         mut lease: Lease,
-        info: ConnectionInfo,
+        info: &ConnectionInfo,
         deadline: Deadline,
         stall: StallWatch,
     ) -> Self {
@@ -215,11 +215,11 @@ impl ResponseBody {
     /// Makes the body of a response that comes by a stream of HTTP/2.
     pub(super) fn of_stream(
         body: Http2Body,
-        tls: Option<Arc<TlsInfo>>,
-        info: ConnectionInfo,
+        info: &ConnectionInfo,
         deadline: Deadline,
         stall: StallWatch,
     ) -> Self {
+        let tls = body.tls();
         let is_complete = body.is_complete();
         let left = if is_complete { Some(0) } else { body.length_left() };
         let mut this = Self {
@@ -280,7 +280,7 @@ impl ResponseBody {
     }
 
     /// Returns the empty body of a response whose connection has left HTTP.
-    pub(crate) fn without_connection(info: ConnectionInfo, tls: Option<Arc<TlsInfo>>) -> Self {
+    pub(crate) fn without_connection(info: &ConnectionInfo, tls: Option<Arc<TlsInfo>>) -> Self {
         Self {
             frames: Frames::default(),
             left: Some(0),
@@ -302,7 +302,9 @@ impl ResponseBody {
     fn take_buffered(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         let connection = lease.connection();
-        while !self.frames.is_full()
+        // Trailers come with the end.
+        while !connection.response_is_complete()
+            && !self.frames.is_full()
             && let Some(frame) = connection.buffered_frame()
         {
             self.frames.push(frame);
@@ -317,7 +319,6 @@ impl ResponseBody {
         if !lease.connection().response_is_complete() {
             return;
         }
-        // Trailers come with the end.
         while let Some(frame) = lease.connection().buffered_frame() {
             self.frames.push(frame);
         }
@@ -482,7 +483,15 @@ impl ResponseBody {
 
     /// Returns the next frame of the body as it is on the wire.
     fn poll_on_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        if self.is_on_the_wire() && self.deadline.has_passed() {
+        if !self.is_on_the_wire() {
+            // As the most bodies: they are in memory before the caller asks for them.
+            let Some(frame) = self.frames.pop() else {
+                self.events.complete();
+                return Poll::Ready(None);
+            };
+            return Poll::Ready(Some(Ok(self.give(frame))));
+        }
+        if self.deadline.has_passed() {
             let error = Error::timeout(Stage::Body);
             return Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))));
         }

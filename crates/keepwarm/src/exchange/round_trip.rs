@@ -2,18 +2,17 @@
 //! comes.
 //!
 //! ```text
-//!   round_trip ─► RoundTrip::poll ─┬─► Acquirer::poll_connection   from the pool
-//!                                  ├─► attempt::begin              the request is written into a buffer
-//!                                  ├─► Attempt::poll_head          until there is a head, or a failure
-//!                                  ├─► Attempt::fail, give_up      a failure, and the room of its connection
-//!                                  └─► RoundTrip::prepare          decided by `retry`
+//!   RoundTrip::poll ─┬─► Acquirer::poll_connection   from the pool
+//!                    ├─► attempt::begin              the request is written into a buffer
+//!                    ├─► Attempt::poll_head          until there is a head, or a failure
+//!                    ├─► Attempt::fail, give_up      a failure, and the room of its connection
+//!                    └─► RoundTrip::prepare          decided by `retry`
 //! ```
 //!
 //! One state that is polled in place, and no chain of futures: each future of a chain would move the
 //! response once more, and be moved itself before its first poll. The head of a response stays in
-//! its connection until [`Arrived::into_response`] moves it to the caller.
+//! its connection until [`RoundTrip::receive`] moves it to the caller.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -28,6 +27,7 @@ use super::attempt::{self, Attempt, AttemptFailure};
 use super::framing;
 use super::http2::{self, Http2Body, StreamAttempt};
 use super::outgoing::Outgoing;
+use super::received::Received;
 use super::response_body::{ConnectionInfo, ResponseBody};
 use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
 use super::route::route;
@@ -39,7 +39,6 @@ use crate::pool::lease::Lease;
 use crate::pool::origin::{Granted, Granting, Origin};
 use crate::pool::origins::Origins;
 use crate::pool::stream_lease::StreamLease;
-use crate::wire::peer::TlsInfo;
 
 /// Limit on the connections that one request is handed to. All but the last two had died before
 /// a byte was written; each time, a dead connection leaves the pool.
@@ -50,112 +49,26 @@ const MAX_ATTEMPTS: u32 = 32;
 /// (`maxBodySlurpSize`); most such bodies are a line of text.
 const MAX_DISCARDED_BYTES: usize = 2 << 10;
 
-/// A response whose head has arrived, and is still in its connection.
-pub(crate) struct Arrived {
-    by: Carrier,
-    info: ConnectionInfo,
-    stall: StallWatch,
-    events: RequestEvents,
-}
-
-/// Carrier of a response: a connection of its own, or a stream of a shared one.
-enum Carrier {
-    Connection(Lease),
-    /// A stream of HTTP/2.
-    Stream(Box<StreamHead>),
-}
+/// Broken promise of a caller that asks for a head.
+const NO_HEAD: &str = "the head is asked for when it is there";
 
 /// The head of a response that comes by a stream.
 struct StreamHead {
     head: ResponseHead,
     body: Http2Body,
-    tls: Option<Arc<TlsInfo>>,
-}
-
-/// Outcome of an attempt.
-enum Made {
-    Exclusive(Attempt),
-    Stream(Box<StreamHead>, ConnectionInfo, StallWatch),
-}
-
-impl Arrived {
-    pub(crate) const fn info(&self) -> ConnectionInfo {
-        self.info
-    }
-
-    /// Returns the head.
-    pub(crate) fn head(&mut self) -> &ResponseHead {
-        match &mut self.by {
-            Carrier::Connection(lease) => lease.connection().head(),
-            Carrier::Stream(stream) => &stream.head,
-        }
-    }
-
-    /// Moves head and body to the caller. A connection whose response is complete already returns
-    /// to the pool before that.
-    pub(crate) fn into_response(self, deadline: Deadline) -> http::Response<ResponseBody> {
-        let Self { by, info, stall, events } = self;
-        let mut lease = match by {
-            Carrier::Connection(lease) => lease,
-            Carrier::Stream(stream) => return of_stream(*stream, info, deadline, stall, events),
-        };
-        let ResponseHead { status, version, headers, framing } = lease.connection().take_head();
-        if framing == Framing::Switched {
-            let head = ResponseHead { status, version, headers, framing };
-            return switch(lease, info, head, events);
-        }
-        let mut response = http::Response::new(ResponseBody::new(lease, info, deadline, stall));
-        *response.status_mut() = status;
-        *response.version_mut() = version;
-        *response.headers_mut() = headers;
-        response.body_mut().report_to(events);
-        response
-    }
-
-    /// Drops the response, whose request is to be sent again or elsewhere. The bytes that arrived
-    /// with its head are read, so that its connection can return to the pool.
-    pub(crate) fn discard(self) {
-        let mut body = self.into_response(Deadline::default()).into_body();
-        body.discard_arrived(MAX_DISCARDED_BYTES);
-    }
-}
-
-#[cold]
-fn of_stream(
-    stream: StreamHead,
     info: ConnectionInfo,
-    deadline: Deadline,
     stall: StallWatch,
-    events: RequestEvents,
-) -> http::Response<ResponseBody> {
-    let StreamHead { head, body, tls } = stream;
-    let body = ResponseBody::of_stream(body, tls, info, deadline, stall);
-    let mut response = http::Response::new(body);
-    *response.status_mut() = head.status;
-    *response.version_mut() = head.version;
-    *response.headers_mut() = head.headers;
-    response.body_mut().report_to(events);
-    response
-}
-
-/// Sends one request and waits for the head of its response. The module [`retry`](super::retry) has
-/// the rules by which it is sent again.
-pub(crate) async fn round_trip(
-    origins: &Origins,
-    outgoing: &mut Outgoing,
-    deadline: &mut Deadline,
-) -> Result<Arrived> {
-    let origin = route(origins, outgoing)?;
-    let mut trip = RoundTrip::begin(origin, outgoing)?;
-    poll_fn(|cx| trip.poll(outgoing, deadline, cx)).await
 }
 
 /// State of a round trip. Dropped in this order: the end of the request is its last event.
-struct RoundTrip {
+pub(crate) struct RoundTrip {
+    /// The attempt under way, or the one that the response came by.
     attempt: Option<Attempt>,
     /// Set instead of it if the connection is shared. Boxed, so that a request by HTTP/1.1 has no room
     /// for it.
     stream: Option<Box<StreamAttempt>>,
+    /// Set instead of both once the head of a response has come by a stream.
+    stream_head: Option<Box<StreamHead>>,
     /// Runs before a request goes again that a server has refused.
     pause: Deadline,
     acquirer: Acquirer,
@@ -168,55 +81,67 @@ struct RoundTrip {
 }
 
 impl RoundTrip {
-    fn begin(origin: Arc<Origin>, outgoing: &Outgoing) -> Result<Self> {
+    /// Begins a round trip of a request.
+    #[inline]
+    pub(crate) fn begin(origins: &Origins, outgoing: &mut Outgoing) -> Result<Self> {
+        let origin = route(origins, outgoing)?;
         let shared = origin.shared();
         let (queue, clock) = (shared.events.as_ref(), &shared.clock);
         let mut events = RequestEvents::begin(queue, clock, origin.name(), &outgoing.method);
-        match check(outgoing) {
-            Ok(needs_chunks) => {
-                let acquirer = Acquirer::new(&origin, events.request(), needs_chunks);
-                Ok(Self {
-                    origin,
-                    events,
-                    acquirer,
-                    attempts: 0,
-                    first_failure: None,
-                    attempt: None,
-                    stream: None,
-                    pause: Deadline::default(),
-                })
-            }
-            Err(error) => {
-                events.fail(&error);
-                Err(error)
-            }
-        }
+        let needs_chunks = check(outgoing).inspect_err(|error| events.fail(error))?;
+        Ok(Self {
+            attempt: None,
+            stream: None,
+            stream_head: None,
+            pause: Deadline::default(),
+            acquirer: Acquirer::new(&origin, events.request(), needs_chunks),
+            attempts: 0,
+            first_failure: None,
+            events,
+            origin,
+        })
     }
 
-    fn poll(
+    /// Sends the request, and waits for the head of its response. The module
+    /// [`retry`](super::retry) has the rules by which it is sent again.
+    pub(crate) fn poll(
         &mut self,
         outgoing: &mut Outgoing,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Arrived>> {
+    ) -> Poll<Result<()>> {
         let span = self.events.span().clone();
         let polled = span.within(|| self.poll_attempts(outgoing, deadline, cx));
-        match ready!(polled) {
-            Ok(made) => {
-                let events = std::mem::take(&mut self.events);
-                let (by, info, stall) = match made {
-                    Made::Exclusive(Attempt { lease, info, stall, .. }) => {
-                        (Carrier::Connection(lease), info, stall)
-                    }
-                    Made::Stream(stream, info, stall) => (Carrier::Stream(stream), info, stall),
-                };
-                Poll::Ready(Ok(Arrived { by, info, stall, events }))
-            }
-            Err(error) => {
-                self.events.fail(&error);
-                Poll::Ready(Err(error))
-            }
+        if let Poll::Ready(Err(error)) = &polled {
+            self.events.fail(error);
         }
+        polled
+    }
+
+    /// Returns the head, once [`poll`](Self::poll) has ended.
+    pub(crate) fn head(&mut self) -> &ResponseHead {
+        match (&mut self.attempt, &self.stream_head) {
+            (Some(attempt), _) => attempt.lease.connection().head(),
+            (None, Some(stream)) => &stream.head,
+            (None, None) => panic!("{NO_HEAD}"),
+        }
+    }
+
+    /// Moves head and body to the caller, once [`poll`](Self::poll) has ended. A connection whose
+    /// response is complete already returns to the pool before that.
+    pub(crate) fn receive(&mut self, deadline: Deadline) -> Received {
+        let events = std::mem::take(&mut self.events);
+        match self.attempt.take() {
+            Some(attempt) => of_connection(attempt, deadline, events),
+            None => of_stream(*self.stream_head.take().expect(NO_HEAD), deadline, events),
+        }
+    }
+
+    /// Drops the response, whose request is to be sent again or elsewhere. The bytes that arrived
+    /// with its head are read, so that its connection can return to the pool.
+    pub(crate) fn discard(&mut self) {
+        let mut body = self.receive(Deadline::default()).body;
+        body.discard_arrived(MAX_DISCARDED_BYTES);
     }
 
     /// Makes attempts until one succeeds, or the policy allows no other one.
@@ -225,12 +150,13 @@ impl RoundTrip {
         outgoing: &mut Outgoing,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Made>> {
+    ) -> Poll<Result<()>> {
         loop {
             let Some(attempt) = &mut self.attempt else {
                 if self.stream.is_some() {
-                    if let Some(made) = ready!(self.poll_stream(outgoing, deadline, cx))? {
-                        return Poll::Ready(Ok(made));
+                    ready!(self.poll_stream(outgoing, deadline, cx))?;
+                    if self.stream_head.is_some() {
+                        return Poll::Ready(Ok(()));
                     }
                     continue;
                 }
@@ -242,23 +168,23 @@ impl RoundTrip {
                 self.begin_attempt(granted, outgoing)?;
                 continue;
             };
-            let outcome = ready!(attempt.poll_head(deadline, cx));
-            let Some(mut attempt) = self.attempt.take() else { continue };
-            let failure = match outcome {
+            match ready!(attempt.poll_head(deadline, cx)) {
                 Ok(()) => {
                     let status = attempt.lease.connection().head().status;
                     self.events.head(status);
                     if !refuses_expectation(outgoing, status)
                         || !regain_body(&mut attempt.lease, outgoing)
                     {
-                        return Poll::Ready(Ok(Made::Exclusive(attempt)));
+                        return Poll::Ready(Ok(()));
                     }
-                    self.drop_expectation(attempt, outgoing);
-                    continue;
+                    self.drop_expectation(outgoing);
                 }
-                Err(outcome) => attempt.conclude(&self.origin, outcome),
-            };
-            self.prepare(failure, outgoing)?;
+                Err(outcome) => {
+                    let Some(attempt) = self.attempt.take() else { continue };
+                    let failure = attempt.conclude(&self.origin, outcome);
+                    self.prepare(failure, outgoing)?;
+                }
+            }
         }
     }
 
@@ -318,16 +244,16 @@ impl RoundTrip {
         Ok(())
     }
 
-    /// Waits for the head of a response on a stream. `None`: the request goes again.
+    /// Waits for the head of a response on a stream. Without one afterwards, the request goes again.
     fn poll_stream(
         &mut self,
         outgoing: &mut Outgoing,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Made>>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(None)) };
+    ) -> Poll<Result<()>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         let outcome = ready!(stream.poll_head(&self.origin, deadline, cx));
-        let Some(stream) = self.stream.take() else { return Poll::Ready(Ok(None)) };
+        let Some(stream) = self.stream.take() else { return Poll::Ready(Ok(())) };
         let info = stream.info;
         match stream.conclude(outcome) {
             http2::StreamOutcome::Response(answer) => {
@@ -338,9 +264,8 @@ impl RoundTrip {
                     body.abandon();
                     outgoing.headers.remove(EXPECT);
                     (self.attempts, self.first_failure) = (0, None);
-                    return Poll::Ready(Ok(None));
+                    return Poll::Ready(Ok(()));
                 }
-                let tls = body.tls();
                 let (head, ()) = head.into_parts();
                 let head = ResponseHead {
                     status: head.status,
@@ -348,8 +273,8 @@ impl RoundTrip {
                     headers: head.headers,
                     framing: Framing::UntilEnd,
                 };
-                let made = Box::new(StreamHead { head, body, tls });
-                Poll::Ready(Ok(Some(Made::Stream(made, info, stall))))
+                self.stream_head = Some(Box::new(StreamHead { head, body, info, stall }));
+                Poll::Ready(Ok(()))
             }
             http2::StreamOutcome::GivenUp(error, written) => {
                 Poll::Ready(Err(http2::describe(&self.origin, error, info, written)))
@@ -361,7 +286,7 @@ impl RoundTrip {
                     self.pause = Deadline::after(Some(pause));
                 }
                 self.prepare(failure, outgoing)?;
-                Poll::Ready(Ok(None))
+                Poll::Ready(Ok(()))
             }
         }
     }
@@ -391,10 +316,11 @@ impl RoundTrip {
     /// Sends the request again without its expectation, which the server does not meet (417; RFC
     /// 9110, 10.1.1).
     #[cold]
-    fn drop_expectation(&mut self, attempt: Attempt, outgoing: &mut Outgoing) {
-        let Attempt { lease, info, stall, .. } = attempt;
-        let by = Carrier::Connection(lease);
-        Arrived { by, info, stall, events: RequestEvents::default() }.discard();
+    fn drop_expectation(&mut self, outgoing: &mut Outgoing) {
+        // The events go on with the next attempt.
+        let events = std::mem::take(&mut self.events);
+        self.discard();
+        self.events = events;
         outgoing.headers.remove(EXPECT);
         self.attempts = 0;
         self.first_failure = None;
@@ -444,22 +370,41 @@ fn check(outgoing: &Outgoing) -> Result<bool> {
     framing::check(outgoing)
 }
 
+fn of_connection(attempt: Attempt, deadline: Deadline, events: RequestEvents) -> Received {
+    let Attempt { mut lease, info, stall, .. } = attempt;
+    let ResponseHead { status, version, headers, framing } = lease.connection().take_head();
+    let mut extensions = http::Extensions::new();
+    let body = if framing == Framing::Switched {
+        switch(lease, &info, &mut extensions)
+    } else {
+        ResponseBody::new(lease, &info, deadline, stall)
+    };
+    let mut received = Received { status, version, headers, extensions, body, connection: info };
+    received.body.report_to(events);
+    received
+}
+
+#[cold]
+fn of_stream(stream: StreamHead, deadline: Deadline, events: RequestEvents) -> Received {
+    let StreamHead { head, body, info, stall } = stream;
+    let ResponseHead { status, version, headers, .. } = head;
+    let body = ResponseBody::of_stream(body, &info, deadline, stall);
+    let extensions = http::Extensions::new();
+    let mut received = Received { status, version, headers, extensions, body, connection: info };
+    received.body.report_to(events);
+    received
+}
+
 /// Hands over a connection that has left HTTP: see [`Response::upgrade`](crate::Response::upgrade).
 #[cold]
 fn switch(
     mut lease: Lease,
-    info: ConnectionInfo,
-    head: ResponseHead,
-    events: RequestEvents,
-) -> http::Response<ResponseBody> {
+    info: &ConnectionInfo,
+    extensions: &mut http::Extensions,
+) -> ResponseBody {
     let body = ResponseBody::without_connection(info, lease.connection().tls().cloned());
-    let mut response = http::Response::new(body);
-    *response.status_mut() = head.status;
-    *response.version_mut() = head.version;
-    *response.headers_mut() = head.headers;
-    response.extensions_mut().insert(Switched::new(lease));
-    response.body_mut().report_to(events);
-    response
+    extensions.insert(Switched::new(lease));
+    body
 }
 
 /// Returns true if a response refuses the expectation of its request.

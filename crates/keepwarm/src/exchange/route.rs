@@ -16,7 +16,6 @@ use crate::pool::origins::Origins;
 
 /// Returns the pool of a request, and takes credentials out of it that are for another server.
 pub(crate) fn route(origins: &Origins, outgoing: &mut Outgoing) -> Result<Arc<Origin>> {
-    let direct = OriginRef::of(&outgoing.uri)?;
     let own = outgoing.policy.as_ref().and_then(|policy| policy.proxy.as_ref());
     let client = origins.shared().policy.as_ref().map_or(&[][..], |policy| &policy.proxies);
     let rules = match own {
@@ -25,8 +24,9 @@ pub(crate) fn route(origins: &Origins, outgoing: &mut Outgoing) -> Result<Arc<Or
         None => client,
     };
     if own.is_none() && rules.is_empty() {
-        return Ok(origins.get(direct));
+        return origins.of(&outgoing.uri);
     }
+    let direct = OriginRef::of(&outgoing.uri)?;
     let server = choose(rules, &outgoing.uri, direct.scheme())?;
     let via = server.map(|server| Via::new(server, direct.scheme()));
     let origin = match &via {

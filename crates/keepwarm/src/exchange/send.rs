@@ -1,65 +1,136 @@
 //! Sends a request and follows its redirects, under one deadline.
 
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::cookies;
 use super::outgoing::Outgoing;
+use super::received::Received;
 use super::redirect::{self, Next, RedirectStopped};
-use super::round_trip::{Arrived, round_trip};
+use super::round_trip::RoundTrip;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::policy::ClientPolicy;
 use crate::policy::redirect::{Hop, Judge, Redirect, RedirectAction, RedirectPolicy};
-use crate::pool::closing::Closing;
+use crate::pool::closing::{Closing, Hold};
 use crate::pool::origin::Shared;
 use crate::pool::origins::Origins;
 use crate::settings::Settings;
 
-/// A response, the rest of the request's time, and the reason why the response is a redirect that was
-/// not followed.
-pub(crate) struct Sent {
-    pub(crate) arrived: Arrived,
-    pub(crate) deadline: Deadline,
-    /// Boxed, in a struct that is moved.
-    pub(crate) stopped: Option<Box<RedirectStopped>>,
+/// A request with its redirects, under one deadline: one state that is polled in place, as its
+/// [`RoundTrip`] is.
+pub(crate) struct Sending {
+    deadline: Deadline,
+    /// The hop under way, or the one whose response is not followed.
+    trip: Option<RoundTrip>,
+    /// The hop's request has cookies of the client's store.
+    with_cookies: bool,
+    trail: Trail,
+    /// Set if the response is a redirect that was not followed.
+    stopped: Option<Box<RedirectStopped>>,
+    _between_hops: Option<Hold>,
 }
 
-/// Sends a request, follows its redirects, and returns the first response that is not followed.
-pub(crate) async fn send(
-    origins: &Origins,
-    outgoing: &mut Outgoing,
-    timeout: Option<Duration>,
-) -> Result<Sent> {
-    let Shared { settings, closing, policy, .. } = &**origins.shared();
-    closing.admit()?;
-    outgoing.prepare(policy.as_deref())?;
-    let mut deadline = Deadline::after(timeout.or(settings.timeout));
-    let mut trail = Trail::default();
-    let mut _between_hops = None;
-    loop {
-        let with_cookies = cookies::add(policy.as_deref(), outgoing);
-        let mut arrived = round_trip(origins, outgoing, &mut deadline).await?;
-        let head = arrived.head();
-        cookies::store(policy.as_deref(), outgoing, with_cookies, &head.headers);
-        let Some(next) = redirect::next(outgoing, head.status, &head.headers) else {
-            return Ok(Sent { arrived, deadline, stopped: None });
-        };
-        let rules = Rules::of(outgoing, settings, policy.as_deref());
+impl Sending {
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self {
+            deadline: Deadline::none(),
+            trip: None,
+            with_cookies: false,
+            trail: Trail { followed: 0, hops: Vec::new() },
+            stopped: None,
+            _between_hops: None,
+        }
+    }
+
+    /// Begins to send a request.
+    pub(crate) fn begin(
+        &mut self,
+        origins: &Origins,
+        outgoing: &mut Outgoing,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let Shared { settings, closing, policy, .. } = &**origins.shared();
+        closing.admit()?;
+        outgoing.prepare(policy.as_deref())?;
+        self.deadline = Deadline::after(timeout.or(settings.timeout));
+        Ok(())
+    }
+
+    /// Sends the request, follows its redirects, and waits for the head of the first response that
+    /// is not followed.
+    pub(crate) fn poll(
+        &mut self,
+        origins: &Origins,
+        outgoing: &mut Outgoing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        let shared = &**origins.shared();
+        let policy = shared.policy.as_deref();
+        loop {
+            let trip = match &mut self.trip {
+                Some(trip) => trip,
+                None => {
+                    self.with_cookies = cookies::add(policy, outgoing);
+                    self.trip.insert(RoundTrip::begin(origins, outgoing)?)
+                }
+            };
+            ready!(trip.poll(outgoing, &mut self.deadline, cx))?;
+            let head = trip.head();
+            cookies::store(policy, outgoing, self.with_cookies, &head.headers);
+            let Some(next) = redirect::next(outgoing, head.status, &head.headers) else {
+                return Poll::Ready(Ok(()));
+            };
+            let status = head.status;
+            if !self.follow(shared, outgoing, next, status)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Makes the next hop of a redirect; false if the response is not followed.
+    #[cold]
+    fn follow(
+        &mut self,
+        shared: &Shared,
+        outgoing: &mut Outgoing,
+        next: Result<Next, RedirectStopped>,
+        status: StatusCode,
+    ) -> Result<bool> {
+        let rules = Rules::of(outgoing, &shared.settings, shared.policy.as_deref());
         if rules.limit == 0 && rules.judge.is_none() {
-            return Ok(Sent { arrived, deadline, stopped: None });
+            return Ok(false);
         }
         let followed = match next {
-            Ok(next) => trail.follow(outgoing, next, head.status, &rules)?,
+            Ok(next) => self.trail.follow(outgoing, next, status, &rules)?,
             Err(stopped) => Err(stopped),
         };
         if let Err(stopped) = followed {
-            return Ok(Sent { arrived, deadline, stopped: Some(Box::new(stopped)) });
+            self.stopped = Some(Box::new(stopped));
+            return Ok(false);
         }
         // The connection returns below, and the next hop asks for one.
-        _between_hops.get_or_insert_with(|| Closing::hold(closing));
-        arrived.discard();
+        self._between_hops.get_or_insert_with(|| Closing::hold(&shared.closing));
+        if let Some(mut trip) = self.trip.take() {
+            trip.discard();
+        }
+        Ok(true)
+    }
+
+    /// Moves the response to the caller, once [`poll`](Self::poll) has ended. The rest of the request's
+    /// time goes with the body.
+    #[inline]
+    pub(crate) fn receive(&mut self) -> Received {
+        let trip = self.trip.as_mut().expect("a request that has been sent");
+        trip.receive(std::mem::take(&mut self.deadline))
+    }
+
+    /// Returns the reason why the response is a redirect that was not followed.
+    pub(crate) const fn take_stopped(&mut self) -> Option<Box<RedirectStopped>> {
+        self.stopped.take()
     }
 }
 
@@ -95,7 +166,6 @@ fn refused(status: StatusCode) -> Error {
 }
 
 /// The redirects that one request has followed.
-#[derive(Default)]
 struct Trail {
     followed: u32,
     /// The hops, for the function that decides. Empty without one.

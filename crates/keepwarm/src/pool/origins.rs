@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use keepwarm_pool::{CloseReason, Moment};
 
+use crate::error::Result;
 use crate::observe::recent_count::RecentCount;
 use crate::observe::snapshot::Snapshot;
 use crate::observe::stats::{OriginStats, PoolStats, Stats};
@@ -44,6 +45,16 @@ struct Forgotten {
 }
 
 impl KnownOrigins {
+    /// Finds the origin of a URL whose authority is written as `Host` writes it, without reading it
+    /// part by part.
+    fn find_as_written(&self, uri: &http::Uri) -> Option<&Arc<Origin>> {
+        if self.map.len() > FEW {
+            return None;
+        }
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
+        self.map.values().find(|origin| origin.is_written(scheme, authority))
+    }
+
     fn find(&self, wanted: OriginRef<'_>) -> Option<&Arc<Origin>> {
         if self.map.len() <= FEW {
             return self.map.values().find(|origin| wanted.is(origin.key()));
@@ -80,6 +91,16 @@ impl Origins {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Returns the origin of a URL, made on first use.
+    pub(crate) fn of(&self, uri: &http::Uri) -> Result<Arc<Origin>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = known.find_as_written(uri) {
+            return Ok(Arc::clone(origin));
+        }
+        drop(known);
+        Ok(self.get(OriginRef::of(uri)?))
     }
 
     /// Returns the origin of that name, made on first use.
@@ -180,6 +201,25 @@ mod tests {
     use keepwarm_testkit::scripted::{Server, within};
 
     use super::*;
+
+    #[test]
+    fn spelling_of_host_leads_to_its_own_origin() {
+        // Those with a zone and with a proxy first: `Host` names neither.
+        let urls = ["http://[fe80::1%25eth0]:81/", "http://[fe80::1]:81/", "http://a.test/"];
+        for order in [urls, [urls[1], urls[0], urls[2]]] {
+            let client = Client::new();
+            let origins = client.origins();
+            for url in order.iter().chain(&["http://A.test:80/", "http://a.test:81/"]) {
+                let uri: http::Uri = url.parse().expect("a URI");
+                for _ in 0..2 {
+                    let found = origins.of(&uri).expect("an origin");
+                    let known = origins.get(OriginRef::of(&uri).expect("an origin"));
+                    assert!(Arc::ptr_eq(&found, &known), "{url}");
+                }
+            }
+            assert_eq!(origins.all().len(), 4);
+        }
+    }
 
     #[tokio::test]
     async fn forgotten_origins_stay_in_the_total() {

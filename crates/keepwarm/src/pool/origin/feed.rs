@@ -54,7 +54,17 @@ impl Origin {
         error: Option<Error>,
         input: impl FnOnce(&mut State, Moment) -> R,
     ) -> (R, Option<Answer>) {
-        let Fed { result, own, idle, deadline } = self.feed_without_keeper(error, input);
+        self.feed_at(self.shared.clock.now(), error, input)
+    }
+
+    /// Feeds one input at a moment, and notifies the keeper of the next deadline.
+    pub(super) fn feed_at<R>(
+        self: &Arc<Self>,
+        now: Moment,
+        error: Option<Error>,
+        input: impl FnOnce(&mut State, Moment) -> R,
+    ) -> (R, Option<Answer>) {
+        let Fed { result, own, idle, deadline } = self.feed_without_keeper(now, error, input);
         // Also for idle connections that never expire: the keeper inspects them.
         if idle > 0 || !deadline.is_never() {
             self.shared.keeper.expect(deadline);
@@ -67,10 +77,10 @@ impl Origin {
     /// `error` is the answer to a waiter that this input rejects because a dial failed.
     pub(super) fn feed_without_keeper<R>(
         self: &Arc<Self>,
+        now: Moment,
         error: Option<Error>,
         input: impl FnOnce(&mut State, Moment) -> R,
     ) -> Fed<R> {
-        let now = self.shared.clock.now();
         let mut actions = Vec::new();
         let mut own = None;
         let mut state = self.lock();

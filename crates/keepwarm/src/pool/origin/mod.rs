@@ -235,6 +235,15 @@ impl Origin {
         &self.host_field
     }
 
+    /// Returns true if a URL of this scheme and authority is for this origin, because `Host` has the
+    /// authority so. False says nothing: there are other ways to write it, and `Host` names neither
+    /// a zone nor a proxy.
+    pub(crate) fn is_written(&self, scheme: &str, authority: &str) -> bool {
+        self.host_field.as_bytes() == authority.as_bytes()
+            && self.key.scheme().name() == scheme
+            && self.key.is_plain()
+    }
+
     /// Returns the encoded fields of a request that has none of its own.
     pub(crate) fn default_fields(&self) -> &[u8] {
         &self.default_fields
@@ -396,7 +405,7 @@ impl Origin {
         served: bool,
     ) {
         let waker = Arc::clone(connection.waker());
-        self.feed(None, |state, now| {
+        self.feed_at(self.shared.clock.now_at_earliest(), None, |state, now| {
             let (number, advice) = (connection.id(), connection.take_advice());
             self.record(now, || EventKind::ConnectionReturned { connection: number, served });
             let id = token.connection();
@@ -461,7 +470,8 @@ impl Origin {
     /// which gets the deadline as the return value; notifying the keeper as well would wake it
     /// again immediately.
     pub(crate) fn tick(self: &Arc<Self>) -> Moment {
-        self.feed_without_keeper(None, |state, now| state.pool.tick(now)).deadline
+        let now = self.shared.clock.now();
+        self.feed_without_keeper(now, None, |state, now| state.pool.tick(now)).deadline
     }
 
     pub(crate) fn shut_down(self: &Arc<Self>) {
@@ -485,7 +495,10 @@ impl Origin {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let now = self.shared.clock.now();
         let state = self.lock();
+        let (shared, streams) = state.pool.shared();
         Snapshot {
+            shared,
+            streams,
             dialing: state.pool.dialing(),
             active: state.pool.active(),
             idle: state.pool.idle(),
