@@ -151,7 +151,6 @@ fn serve(listener: TcpListener, count: u64, then: impl Fn() + Send + Sync + 'sta
 /// SYN. The load's own account, its hop and a watch beside it call it the same.
 #[test]
 fn silent_peer_is_timed_out_in_every_account() {
-    const CONNECTIONS: u64 = 3;
     let wire = match Wire::lay() {
         Ok(wire) => Arc::new(wire),
         Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
@@ -162,7 +161,7 @@ fn silent_peer_is_timed_out_in_every_account() {
     let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
     let (address, cut) = (listener.local_addr().unwrap(), Arc::clone(&wire));
     // Each connection has carried some requests by then.
-    serve(listener, 20 * CONNECTIONS, move || cut.cut());
+    serve(listener, 60, move || cut.cut());
     let (url, port) = (format!("http://{address}/"), address.port().to_string());
     let mut watch = keepwarm();
     let filter = format!("dst :{port}");
@@ -187,7 +186,10 @@ fn silent_peer_is_timed_out_in_every_account() {
     let record = record(&common::finish(load));
     let watched = common::end_watch(watch);
     let (ledger, hop) = (&record["connections"], &record["hops"][0]);
-    assert_eq!((&ledger["opened"], &ledger["timed_out"]), (&3.into(), &3.into()), "{ledger:#}");
+    // A machine at rest needs one or two at once for this rate.
+    let opened = count(&ledger["opened"]);
+    assert!((1..=3).contains(&opened), "{ledger:#}");
+    assert_eq!(count(&ledger["timed_out"]), opened, "{ledger:#}");
     assert!(count(&ledger["timed_out_connecting"]) > 0, "{ledger:#}");
     assert_eq!(ledger["balanced"], true, "{ledger:#}");
     let errors = record["errors"].as_array().unwrap().iter();
@@ -200,13 +202,13 @@ fn silent_peer_is_timed_out_in_every_account() {
     for (whose, closed) in [("hop", &hop["closed"]), ("watch", &destination["closed"])] {
         let closed = closed.as_object().unwrap();
         for (how, many) in closed.iter().filter(|(how, _)| *how != "connect_failed") {
-            let expected = if how == "timed_out" { CONNECTIONS } else { 0 };
+            let expected = if how == "timed_out" { opened } else { 0 };
             assert_eq!(count(many), expected, "{whose}: {how} of {closed:?}");
         }
     }
     let given_up = ["timed_out_connecting", "abandoned_connecting"].map(|one| count(&ledger[one]));
     assert_eq!(destination["closed"]["connect_failed"], given_up.iter().sum::<u64>(), "{ledger:#}");
-    assert_eq!(hop["opened"], CONNECTIONS, "{hop:#}");
+    assert_eq!(hop["opened"], opened, "{hop:#}");
 }
 
 /// nginx with TLS on one port, and before it in plain, with connections to the first that it keeps.
