@@ -9,7 +9,7 @@ mod common;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use keepwarm_testkit::namespace::Namespace;
@@ -21,7 +21,9 @@ use crate::common::{
 };
 
 const REMOTE: &str = "10.99.0.5";
-const PORT: u16 = 8_084;
+/// The next port of a service. One for each: a program that another test starts may hold a copy of the last listener
+/// until it runs.
+static PORT: AtomicU16 = AtomicU16::new(8_084);
 
 fn namespace() -> Option<Namespace> {
     match Namespace::make() {
@@ -89,7 +91,8 @@ fn name_server(answers: bool) -> Arc<AtomicU32> {
 
 /// Watches connections to an address that is not of this host by its looks; returns the record.
 fn watched(rootfs: &Path, arguments: &[&str]) -> Value {
-    let service: SocketAddr = format!("{REMOTE}:{PORT}").parse().unwrap();
+    let port = PORT.fetch_add(1, Ordering::Relaxed);
+    let service: SocketAddr = format!("{REMOTE}:{port}").parse().unwrap();
     let listener = TcpListener::bind(service).unwrap();
     let kept = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..3 {
