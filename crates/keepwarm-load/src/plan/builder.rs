@@ -99,7 +99,7 @@ impl PlanBuilder {
 
     /// Sends this many requests a second, at instants fixed in advance, whether responses come or
     /// not: an open loop. Default: none, a closed loop. Between one request in a thousand seconds
-    /// and [`MAX_RATE`]. Needs a count, a [`duration`](Self::duration) or both, or
+    /// and [`MAX_RATE`](crate::limits::MAX_RATE). Needs a count, a [`duration`](Self::duration) or both, or
     /// [`stages`](Self::stages); with stages this is the rate at which the first stage begins.
     ///
     /// [`concurrency`](Self::concurrency) is the most connections; they are opened as needed. A
@@ -147,7 +147,7 @@ impl PlanBuilder {
         self
     }
 
-    /// Starts no request after `duration`. Zero, and more than [`MAX_DURATION`], are refused.
+    /// Starts no request after `duration`. Zero, and more than [`MAX_DURATION`](crate::limits::MAX_DURATION), are refused.
     /// Requests in flight at that instant have a grace: one more second, or twice the longest
     /// service time so far if that is longer, and never longer than the timeout. A request that is
     /// unanswered then has failed ([`ErrorClass::Unanswered`](crate::ErrorClass::Unanswered)). An
@@ -158,7 +158,7 @@ impl PlanBuilder {
     }
 
     /// Sets the number of connections, each with one request in flight. Default 1. Zero, and more
-    /// than [`MAX_CONCURRENCY`], are refused. More connections than requests are never opened.
+    /// than [`MAX_CONCURRENCY`](crate::limits::MAX_CONCURRENCY), are refused. More connections than requests are never opened.
     pub fn concurrency(mut self, connections: usize) -> Self {
         self.concurrency = connections;
         self
@@ -189,7 +189,7 @@ impl PlanBuilder {
     }
 
     /// Limits the connections that are dialed in a second, evenly spread. Default: no limit.
-    /// Between 0.001 and [`MAX_RATE`]. Requests wait for their dial; in an open loop the wait is
+    /// Between 0.001 and [`MAX_RATE`](crate::limits::MAX_RATE). Requests wait for their dial; in an open loop the wait is
     /// part of their response time.
     pub fn connect_rate(mut self, per_second: f64) -> Self {
         self.connect_rate = Some(per_second);
@@ -316,7 +316,7 @@ impl PlanBuilder {
     }
 
     /// Limits the time from the start of the dial, or of the request on an open connection, to the
-    /// last byte of the response. Default 30 seconds. Zero, and more than [`MAX_DURATION`], are
+    /// last byte of the response. Default 30 seconds. Zero, and more than [`MAX_DURATION`](crate::limits::MAX_DURATION), are
     /// refused. Accurate to a thousandth, but not better than one millisecond.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -355,7 +355,7 @@ impl PlanBuilder {
 
     /// Sends requests by HTTP/2: by prior knowledge to an `http://` URL, by ALPN to an `https://` one,
     /// with up to `streams` requests at once on each connection, and no more than the server allows.
-    /// Default: HTTP/1.1. Zero, and more than [`MAX_STREAMS`], are refused.
+    /// Default: HTTP/1.1. Zero, and more than [`MAX_STREAMS`](crate::limits::MAX_STREAMS), are refused.
     pub fn http2(mut self, streams: usize) -> Self {
         self.streams = Some(streams);
         self
@@ -369,7 +369,7 @@ impl PlanBuilder {
     }
 
     /// Closes a connection once it is this old and carries no request. Default: no limit. Zero, and
-    /// more than [`MAX_DURATION`], are refused.
+    /// more than [`MAX_DURATION`](crate::limits::MAX_DURATION), are refused.
     pub fn max_lifetime(mut self, age: Duration) -> Self {
         self.max_lifetime = Some(age);
         self
@@ -377,7 +377,7 @@ impl PlanBuilder {
 
     /// Looks the host up again each time this long has passed, on a thread of its own; new
     /// connections go to the addresses that were found last. A lookup that fails changes nothing.
-    /// Default: the host is looked up once. Between a tenth of a second and [`MAX_DURATION`].
+    /// Default: the host is looked up once. Between a tenth of a second and [`MAX_DURATION`](crate::limits::MAX_DURATION).
     pub fn dns_ttl(mut self, ttl: Duration) -> Self {
         self.dns_ttl = Some(ttl);
         self
