@@ -19,7 +19,7 @@ use crate::wire::transport::Transport;
 
 /// Settings for a [`Client`]; [`build`](ClientBuilder::build) checks them all.
 ///
-/// Limits are numbers or [`Limit::NONE`]. A limit of zero means zero: where Go's field reads zero
+/// Limits are numbers or [`Limit::NONE`](crate::Limit::NONE). A limit of zero means zero: where Go's field reads zero
 /// as "no limit" or as a default, the documentation of the setting says so.
 ///
 /// ```

@@ -160,7 +160,7 @@ impl ClientBuilder {
     /// addresses are raced (RFC 8305): the families take turns, each address has a start of 250 ms
     /// over the next. The family that answered is first for the next ten minutes, so that a name
     /// such as `localhost`, whose service listens on one family only, costs one refused connect and
-    /// not one a dial; [`close_idle`](Client::close_idle) forgets it. A port of 0 in an address stands for the port of the URL; any other port
+    /// not one a dial; [`close_idle`](crate::Client::close_idle) forgets it. A port of 0 in an address stands for the port of the URL; any other port
     /// replaces it. [`connect_timeout`](ClientBuilder::connect_timeout) bounds it together with
     /// connecting, and its error is the cause of an error at
     /// [`Stage::Resolve`](crate::Stage::Resolve), as is a name without address.
