@@ -2,18 +2,16 @@
 
 mod common;
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{Service, dead_port, keepwarm, run, until};
+use common::nginx::Nginx;
+use common::{Service, keepwarm, run};
 use keepwarm_testkit::skipped;
 use keepwarm_testkit::wire::Wire;
-use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
 /// A front that calls a data service in one of the four ways.
@@ -211,82 +209,28 @@ fn silent_peer_is_timed_out_in_every_account() {
     assert_eq!(hop["opened"], opened, "{hop:#}");
 }
 
-/// nginx with TLS on one port, and before it in plain, with connections to the first that it keeps.
-struct Nginx {
-    child: Child,
-    folder: PathBuf,
-    secure: u16,
-    plain: u16,
-}
-
-impl Nginx {
-    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-    fn start() -> Option<Self> {
-        if !Command::new("nginx")
-            .arg("-v")
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-        {
-            eprintln!("SKIPPED: nginx is not installed, so no hop speaks TLS");
-            return None;
-        }
-        let folder = std::env::temp_dir().join(format!("keepwarm-tls-hop-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(vec!["localhost".to_owned()])
-            .and_then(|params| params.self_signed(&key))
-            .expect("a certificate");
-        fs::write(folder.join("cert.pem"), certificate.pem()).expect("a file");
-        fs::write(folder.join("key.pem"), key.serialize_pem()).expect("a file");
-        let (secure, plain) = (dead_port(), dead_port());
-        let at = folder.display();
-        let settings = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;
-             events {{ worker_connections 512; }}
-             http {{
-                 access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b;
-                 fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;
-                 keepalive_requests 100000;
-                 upstream behind {{ server 127.0.0.1:{secure}; keepalive 16; }}
-                 server {{
-                     listen 127.0.0.1:{secure} ssl;
-                     ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem;
-                     location / {{ return 200 ok; }}
-                 }}
-                 server {{
-                     listen 127.0.0.1:{plain};
-                     location / {{
-                         proxy_pass https://behind; proxy_http_version 1.1;
-                         proxy_set_header Connection \"\";
-                     }}
+/// Starts nginx with TLS on one port, and before it in plain, with connections to the first that it keeps.
+fn nginx() -> Option<Nginx> {
+    Nginx::start("tls-hop", "no hop speaks TLS", |[secure, plain], certificate| {
+        format!(
+            "upstream behind {{ server 127.0.0.1:{secure}; keepalive 16; }}
+             server {{ listen 127.0.0.1:{secure} ssl; {certificate} location / {{ return 200 ok; }} }}
+             server {{
+                 listen 127.0.0.1:{plain};
+                 location / {{
+                     proxy_pass https://behind; proxy_http_version 1.1;
+                     proxy_set_header Connection \"\";
                  }}
              }}"
-        );
-        let file = folder.join("nginx.conf");
-        fs::write(&file, settings).expect("a file");
-        let mut nginx = Command::new("nginx");
-        nginx.arg("-c").arg(&file).arg("-p").arg(&folder).stderr(Stdio::null());
-        let child = nginx.spawn().expect("nginx starts");
-        let nginx = Self { child, folder, secure, plain };
-        let listens = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
-        assert!(until(|| listens(secure) && listens(plain)), "nginx listens");
-        Some(nginx)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+        )
+    })
 }
 
 #[test]
 fn tls_handshakes_are_not_requests() {
-    let Some(nginx) = Nginx::start() else { return };
-    let (secure, plain) = (nginx.secure.to_string(), nginx.plain.to_string());
+    let Some(nginx) = nginx() else { return };
+    let [secure_port, plain_port] = nginx.ports;
+    let (secure, plain) = nginx.ports.map(|port| port.to_string()).into();
     let watched = ["-n", "400", "-c", "4", "-t", "1", "--watch", &secure, "--watch", &plain];
     let behind = format!("http://127.0.0.1:{plain}/");
     let assertion = format!("hop.{secure}.requests<=400");
@@ -300,10 +244,10 @@ fn tls_handshakes_are_not_requests() {
         let hops = record["hops"].as_array().unwrap().iter();
         hops.clone().find(|hop| hop["port"] == port).expect("watched").clone()
     };
-    let behind_tls = hop(&unknown, nginx.secure);
+    let behind_tls = hop(&unknown, secure_port);
     assert_eq!(behind_tls["requests"]["total"], Value::Null, "{behind_tls}");
     assert_eq!(behind_tls["finding"]["code"], "healthy", "{behind_tls}");
-    assert_eq!(hop(&unknown, nginx.plain)["requests"]["total"], 400, "the plain one is known");
+    assert_eq!(hop(&unknown, plain_port)["requests"]["total"], 400, "the plain one is known");
     let text = load(&[], &behind);
     let note = "Note: requests over this port are not known: the port speaks TLS,";
     assert_eq!(text.exits_with(0).stdout.matches(note).count(), 1, "{}", text.stdout);
@@ -311,7 +255,7 @@ fn tls_handshakes_are_not_requests() {
     // Of its own target the load knows by itself.
     let direct = format!("https://127.0.0.1:{secure}/");
     let output = load(&["--insecure", "--format", "json"], &direct);
-    let target = hop(&record(output.exits_with(0)), nginx.secure);
+    let target = hop(&record(output.exits_with(0)), secure_port);
     assert_eq!(
         (&target["requests"]["total"], &target["requests"]["mean"]),
         (&400.into(), &100.0.into())

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use common::{PATIENCE, Service, dead_port, finish, folder, keepwarm, kill, run, until};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
@@ -123,7 +124,7 @@ fn interval_log_is_read_by_another_implementation() {
     for entry in IntervalLogIterator::new(log) {
         let LogEntry::Interval(interval) = entry.expect("a log") else { continue };
         let text = interval.encoded_histogram();
-        let bytes = decoded(text);
+        let bytes = BASE64_STANDARD.decode(text).expect("base64");
         let one: Histogram<u64> =
             Deserializer::new().deserialize(&mut Cursor::new(bytes)).expect("version 2");
         let max = interval.max() * 1000.0;
@@ -138,19 +139,6 @@ fn interval_log_is_read_by_another_implementation() {
         let read = all.value_at_quantile(share) as f64;
         assert!((read - expected).abs() <= expected * 0.035 + 1.0, "{name}: {read} {expected}");
     }
-}
-
-/// Decodes base64 (RFC 4648).
-fn decoded(text: &str) -> Vec<u8> {
-    let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bits, mut bytes) = (0_u32, Vec::new());
-    for (index, letter) in text.trim_end_matches('=').chars().enumerate() {
-        bits = (bits << 6) | u32::try_from(digits.find(letter).expect("base64")).expect("small");
-        if index % 4 != 0 {
-            bytes.push((bits >> (6 - 2 * (index % 4))) as u8);
-        }
-    }
-    bytes
 }
 
 #[test]

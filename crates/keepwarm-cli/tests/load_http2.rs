@@ -4,13 +4,10 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 
-use common::{Output, Service, dead_port, folder, keepwarm, run, until};
-use keepwarm_testkit::skipped;
-use rcgen::{CertificateParams, KeyPair};
+use common::nginx::Nginx;
+use common::{Output, Service, keepwarm, run};
 use serde_json::Value;
 
 fn load(options: &[&str], url: &str) -> Output {
@@ -87,68 +84,22 @@ fn server_of_http_1_is_named() {
     assert!(output.stdout.contains("bad_framing"), "{}", output.stdout);
 }
 
-/// nginx with TLS: one port that agrees on HTTP/2, and one that knows HTTP/1.1 alone.
-struct Nginx {
-    child: Child,
-    folder: PathBuf,
-    both: u16,
-    old: u16,
-}
-
-impl Nginx {
-    fn start() -> Option<Self> {
-        let version = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
-        if !version.is_ok_and(|status| status.success()) {
-            skipped::because("nginx is not installed, so nothing agrees on HTTP/2 by ALPN");
-            return None;
-        }
-        let folder = folder(&format!("http2-{}", std::process::id()));
-        let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(vec!["localhost".to_owned()])
-            .and_then(|params| params.self_signed(&key))
-            .expect("a certificate");
-        fs::write(folder.join("cert.pem"), certificate.pem()).expect("a file");
-        fs::write(folder.join("key.pem"), key.serialize_pem()).expect("a file");
-        let (both, old, at) = (dead_port(), dead_port(), folder.display());
+/// Starts nginx with TLS: one port that agrees on HTTP/2, and one that knows HTTP/1.1 alone.
+fn nginx() -> Option<Nginx> {
+    Nginx::start("http2", "no server agrees on HTTP/2 by ALPN", |[both, old], certificate| {
         let server = |listen: String| {
             format!(
-                "server {{ listen 127.0.0.1:{listen}; ssl_certificate {at}/cert.pem;
-                 ssl_certificate_key {at}/key.pem; location / {{ return 200 ok; }} }}"
+                "server {{ listen 127.0.0.1:{listen}; {certificate} location / {{ return 200 ok; }} }} "
             )
         };
-        let settings = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;
-             events {{ worker_connections 512; }}
-             http {{ access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b;
-             fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;
-             keepalive_requests 1000000; {} {} }}",
-            server(format!("{both} ssl http2")),
-            server(format!("{old} ssl")),
-        );
-        let file = folder.join("nginx.conf");
-        fs::write(&file, settings).expect("a file");
-        let mut nginx = Command::new("nginx");
-        nginx.arg("-c").arg(&file).arg("-p").arg(&folder).stderr(Stdio::null());
-        let child = nginx.spawn().expect("nginx starts");
-        let nginx = Self { child, folder, both, old };
-        let listens = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
-        assert!(until(|| listens(both) && listens(old)), "nginx listens");
-        Some(nginx)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+        server(format!("{both} ssl http2")) + &server(format!("{old} ssl"))
+    })
 }
 
 #[test]
 fn alpn_agrees_or_names_the_server() {
-    let Some(nginx) = Nginx::start() else { return };
-    let authority = nginx.folder.join("cert.pem");
+    let Some(nginx) = nginx() else { return };
+    let ([both, old], authority) = (nginx.ports, nginx.authority());
     let authority = ["--ca-cert", authority.to_str().expect("plain")];
     // The second example of docs/loading.md, at a server that there is.
     let page = format!("{}/../../docs/loading.md", env!("CARGO_MANIFEST_DIR"));
@@ -159,19 +110,17 @@ fn alpn_agrees_or_names_the_server() {
     });
     let example = example.expect("an example").replace("-z 10s", "-z 1s").replace('\'', "");
     let options: Vec<&str> = example.split_whitespace().chain(authority).collect();
-    let output = load(&options, &format!("https://localhost:{}/", nginx.both));
+    let output = load(&options, &format!("https://localhost:{}/", both));
     let code = output.status.code().expect("it ends");
     assert!([0, 4].contains(&code), "late on a busy machine: {} {}", output.stdout, output.stderr);
     assert!(output.stdout.contains("answered 200"), "{}", output.stdout);
     assert!(output.stdout.contains("holds  streams.refused==0"), "{}", output.stdout);
     let few = [&authority[..], &["-n", "20", "-c", "1", "--streams", "4"]].concat();
-    let json = load(
-        &[&few[..], &["--format", "json"]].concat(),
-        &format!("https://localhost:{}/", nginx.both),
-    );
+    let json =
+        load(&[&few[..], &["--format", "json"]].concat(), &format!("https://localhost:{}/", both));
     let record: Value = serde_json::from_str(&json.exits_with(0).stdout).expect("JSON");
     assert_eq!(record["handshake_us"]["count"], 1, "{record}");
     assert_eq!(record["connections"]["streams"]["at_once"]["max"], 4, "{record}");
-    let old = load(&few, &format!("https://localhost:{}/", nginx.old));
+    let old = load(&few, &format!("https://localhost:{}/", old));
     old.exits_with(1).says("the server did not choose HTTP/2 in the TLS handshake (ALPN h2)");
 }

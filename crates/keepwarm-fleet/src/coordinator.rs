@@ -38,8 +38,8 @@ const JOINING: Duration = Duration::from_secs(30);
 /// From the last join to the start, without a warm-up.
 const LEAD: Duration = Duration::from_secs(2);
 
-/// Workers that join at a time. Each asks for the coordinator's clock then, and answers that queue behind
-/// those for many others would make its round trips long, and so its clock uncertain.
+/// Workers that join at a time. Each then measures its clock against the coordinator's by round trips. More
+/// workers at once would wait longer for each answer, and longer round trips make the clock less certain.
 const AT_ONCE: usize = 16;
 
 /// The most bytes of all results of a run at the server.

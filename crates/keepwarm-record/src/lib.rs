@@ -5,13 +5,12 @@
 //! the tool fills the records, writes them and reads them. Does no I/O and reads no clock.
 //!
 //! Imports run one way, from left to right:
-//! `read`, `compare` → `lab` → `load` → `watch` → `assertion`, `fold`, `base64`, `duration`, `machine`,
+//! `read`, `compare` → `lab` → `load` → `watch` → `assertion`, `fold`, `duration`, `machine`,
 //! `numbers`.
 
 #![forbid(unsafe_code)]
 
 pub mod assertion;
-pub mod base64;
 pub mod compare;
 pub mod duration;
 pub mod fold;

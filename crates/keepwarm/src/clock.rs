@@ -25,8 +25,8 @@ use tokio::time::Instant;
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
 
-/// Shortest difference, in nanoseconds, that counts as a suspension: the two clocks are not read in
-/// the same instant.
+/// Shortest difference, in nanoseconds, that counts as a suspension. The two clocks are read one after
+/// the other, so a small difference means nothing.
 const NOTICED: u64 = 2 * SECOND;
 
 /// Turns instants into the pool's moments.

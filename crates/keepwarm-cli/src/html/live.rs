@@ -17,7 +17,7 @@ const NO_VERDICT: &str = "The load is running. These are its counts so far; time
 pub(crate) enum LiveRecord<'a> {
     /// The load has not begun: it waits, or warms up.
     Waiting(&'a LoadRecord),
-    /// What is known while the load goes on.
+    /// The load goes on: its counts so far.
     Running(&'a LoadRecord),
     /// The record of the load, which is over.
     Over(&'a LoadRecord),

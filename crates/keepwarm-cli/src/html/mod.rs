@@ -14,7 +14,7 @@ mod two;
 mod watch;
 mod write;
 
-use keepwarm_record::base64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use keepwarm_record::lab::LabRecord;
 use keepwarm_record::load::LoadRecord;
 use keepwarm_record::read::is_obeyed;
@@ -237,7 +237,7 @@ fn island(id: &str, json: &str) -> String {
 
 /// The hash of a style or a script, as a content security policy names it.
 fn hash(text: &str) -> String {
-    base64::encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+    BASE64_STANDARD.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
 }
 
 #[cfg(test)]

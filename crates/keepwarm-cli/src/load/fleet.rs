@@ -107,6 +107,7 @@ pub(super) fn end_with_stdin() -> Result<(), Failure> {
     let watch = move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         interrupt();
+        // Time itself is waited for: an end in order ends the process, and this thread with it.
         std::thread::sleep(ORDERLY_END);
         // A third signal would end the process without its record.
         if interrupt::count() < 2 {

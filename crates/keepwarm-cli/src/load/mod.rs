@@ -110,7 +110,7 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
     ending::judge(&record, interrupted())
 }
 
-/// What a running load serves: `--listen` to Prometheus, `--serve` to a browser.
+/// Pages of a running load: `--listen` for Prometheus, `--serve` for a browser.
 struct Views<'a> {
     exporter: Option<listen::LoadExporter>,
     page: Option<serve::LivePage<'a>>,

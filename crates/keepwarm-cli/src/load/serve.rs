@@ -141,6 +141,7 @@ impl<'a> LivePage<'a> {
     /// Ends the server, once every browser that has the page open had time to ask for its end.
     pub(super) fn end(&self) {
         if self.site.is_read() {
+            // Time itself is waited for: which browsers have the page open is not known.
             std::thread::sleep(LAST);
         }
         self.server.end();

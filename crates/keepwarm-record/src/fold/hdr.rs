@@ -6,9 +6,8 @@
 
 use std::fmt;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-
-use crate::base64;
 
 /// Base-2 logarithm of half the sub-buckets that three digits take.
 pub const HALF_BITS: u32 = 10;
@@ -114,7 +113,7 @@ pub fn to_text(buckets: &[(u64, u64)]) -> Option<String> {
     };
     let is_ascending = buckets.windows(2).all(|two| two[0].0 < two[1].0);
     let is_exact = !buckets.is_empty() && is_ascending && buckets.iter().all(is_exact);
-    is_exact.then(|| base64::encode(&encode(buckets.iter().copied())))
+    is_exact.then(|| BASE64_STANDARD.encode(encode(buckets.iter().copied())))
 }
 
 /// Reads the buckets of a record: a list of pairs, or the text of [`to_text`].
@@ -128,7 +127,7 @@ pub(crate) fn buckets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(u64, u6
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            let bytes = base64::decode(text).ok_or_else(|| E::custom("no base64"))?;
+            let bytes = BASE64_STANDARD.decode(text).map_err(E::custom)?;
             decode(&bytes).map_err(E::custom)
         }
 

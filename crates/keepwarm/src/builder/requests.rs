@@ -42,8 +42,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Limits the redirects that a request may follow. Default: 10. Go: `Client.CheckRedirect`,
-    /// whose default is 10 too.
+    /// Limits the redirects that a request may follow. Default: 10, as in Go
+    /// (`Client.CheckRedirect`).
     ///
     /// The redirect beyond it is the response, and so is any other one that cannot be followed:
     /// [`Response::redirect_stopped`](crate::Response::redirect_stopped) has the reason. (Go returns

@@ -61,7 +61,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts any certificate of any server: whoever is on the way reads and changes everything.
+    /// Trusts any certificate of any server: every machine between client and server can read and
+    /// change the whole exchange.
     /// Go: `TLSClientConfig.InsecureSkipVerify`.
     ///
     /// Default: false. For a test, [`tls_roots_only`](Self::tls_roots_only) with its certificate is

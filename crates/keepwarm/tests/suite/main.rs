@@ -24,6 +24,8 @@ mod freshness;
 mod given_up;
 mod header_timeout;
 mod http2;
+#[cfg(feature = "tls")]
+mod http_versions;
 mod idle_watch;
 mod interim;
 mod learning;

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use keepwarm::{Body, Client, CloseReason, RequestBuilder, Response, Result, Stage as At};
-use keepwarm_testkit::scripted::{Peer, Stage, eventually, ok};
+use keepwarm_testkit::scripted::{Peer, Stage, eventually};
 use tokio::task::JoinHandle;
 
-use crate::support::{assert_at_rest, by_hand, done, fetch, get, only, poll_once};
+use crate::support::{assert_at_rest, by_hand, done, fetch, get, only, poll_once, warm_two};
 
 /// One connection that has served, and is idle.
 async fn warm(client: &Client, stage: &Stage) -> Peer {
@@ -16,21 +16,6 @@ async fn warm(client: &Client, stage: &Stage) -> Peer {
     peer.serve("").await;
     done(first).await.expect("a body");
     peer
-}
-
-/// Two connections that have served, and are idle. The second one is the next to be used.
-async fn warm_two(client: &Client, stage: &Stage) -> (Peer, Peer) {
-    let requests = [fetch(client, &stage.url("/")), fetch(client, &stage.url("/"))];
-    let (mut one, mut two) = (stage.accept().await, stage.accept().await);
-    one.request().await;
-    two.request().await;
-    one.write(ok("")).await;
-    eventually("the first return", || only(client).idle == 1).await;
-    two.write(ok("")).await;
-    for request in requests {
-        done(request).await.expect("a body");
-    }
-    (one, two)
 }
 
 fn start(request: RequestBuilder) -> JoinHandle<Result<Response>> {

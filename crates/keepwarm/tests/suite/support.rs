@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::Frame;
 use keepwarm::{Client, OriginStats, Response, Result};
-use keepwarm_testkit::scripted::within;
+use keepwarm_testkit::scripted::{Peer, Stage, eventually, ok, within};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -83,4 +83,19 @@ impl http_body::Body for Gated {
         }
         polled.map(|frame| Some(frame.map(Frame::data)))
     }
+}
+
+/// Opens two idle connections that have served. The second one is the next to be used.
+pub(crate) async fn warm_two(client: &Client, stage: &Stage) -> (Peer, Peer) {
+    let requests = [fetch(client, &stage.url("/")), fetch(client, &stage.url("/"))];
+    let (mut one, mut two) = (stage.accept().await, stage.accept().await);
+    one.request().await;
+    two.request().await;
+    one.write(ok("")).await;
+    eventually("the first return", || only(client).idle == 1).await;
+    two.write(ok("")).await;
+    for request in requests {
+        done(request).await.expect("a body");
+    }
+    (one, two)
 }

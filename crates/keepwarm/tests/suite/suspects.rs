@@ -4,26 +4,11 @@
 use std::time::Duration;
 
 use keepwarm::{Client, CloseReason};
-use keepwarm_testkit::scripted::{Peer, Stage, eventually, ok, within};
+use keepwarm_testkit::scripted::{Stage, eventually, within};
 
-use crate::support::{assert_at_rest, done, fetch, only};
+use crate::support::{assert_at_rest, done, fetch, only, warm_two};
 
 const SOON: Duration = Duration::from_millis(60);
-
-/// Opens two idle connections that have served. The second one is the next to be used.
-async fn warm_two(client: &Client, stage: &Stage) -> (Peer, Peer) {
-    let requests = [fetch(client, &stage.url("/")), fetch(client, &stage.url("/"))];
-    let (mut one, mut two) = (stage.accept().await, stage.accept().await);
-    one.request().await;
-    two.request().await;
-    one.write(ok("")).await;
-    eventually("the first return", || only(client).idle == 1).await;
-    two.write(ok("")).await;
-    for request in requests {
-        done(request).await.expect("a body");
-    }
-    (one, two)
-}
 
 #[tokio::test]
 async fn siblings_of_a_silent_connection_are_passed_over() {

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use keepwarm_record::base64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use keepwarm_record::fold::hdr::{self, HALF_BITS, HIGHEST};
 use keepwarm_record::load::LoadRecord;
 
@@ -92,7 +92,7 @@ fn compressed(samples: impl Iterator<Item = (u64, u64)>) -> String {
     let mut whole = COMPRESSED_COOKIE.to_be_bytes().to_vec();
     whole.extend_from_slice(&length_of(&stored).to_be_bytes());
     whole.extend_from_slice(&stored);
-    base64::encode(&whole)
+    BASE64_STANDARD.encode(whole)
 }
 
 fn length_of(bytes: &[u8]) -> i32 {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn read(samples: &[(u64, u64)]) -> Histogram<u64> {
-        let bytes = base64::decode(&compressed(samples.iter().copied())).expect("base64");
+        let bytes = BASE64_STANDARD.decode(compressed(samples.iter().copied())).expect("base64");
         Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram of version 2")
     }
 

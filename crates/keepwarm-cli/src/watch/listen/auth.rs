@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use keepwarm_record::base64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -49,7 +49,7 @@ impl Users {
             }
             match line.split_once(':') {
                 Some((user, password)) if !user.is_empty() && !password.is_empty() => {
-                    tokens.push(base64::encode(line.as_bytes()));
+                    tokens.push(BASE64_STANDARD.encode(line.as_bytes()));
                 }
                 _ => return Err(failed(&format!("line {number} is not user:password"))),
             }
@@ -105,13 +105,19 @@ mod tests {
 
     #[test]
     fn only_listed_users_are_admitted() {
-        let users = Users { tokens: vec![base64::encode(b"a:b"), base64::encode(b"c:d:e")] };
+        let users = Users {
+            tokens: vec![BASE64_STANDARD.encode(b"a:b"), BASE64_STANDARD.encode(b"c:d:e")],
+        };
         let admit = |value: &str| users.admit(Some(value));
-        assert!(admit(&format!("Basic {}", base64::encode(b"a:b"))));
-        assert!(admit(&format!("basic  {}", base64::encode(b"c:d:e"))));
-        for wrong in
-            ["", "Basic", "Basic ", "Bearer YTpi", &format!("Basic {}", base64::encode(b"a:bb"))]
-        {
+        assert!(admit(&format!("Basic {}", BASE64_STANDARD.encode(b"a:b"))));
+        assert!(admit(&format!("basic  {}", BASE64_STANDARD.encode(b"c:d:e"))));
+        for wrong in [
+            "",
+            "Basic",
+            "Basic ",
+            "Bearer YTpi",
+            &format!("Basic {}", BASE64_STANDARD.encode(b"a:bb")),
+        ] {
             assert!(!admit(wrong), "{wrong}");
         }
         assert!(!users.admit(None));
