@@ -36,6 +36,12 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
+        // Squid's shared memory outlives it, and would stop that of another user.
+        let segments = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+        let own = format!("keepwarm{}-", self.port);
+        for segment in segments.filter(|it| it.file_name().to_string_lossy().starts_with(&own)) {
+            let _ = std::fs::remove_file(segment.path());
+        }
     }
 }
 
@@ -216,7 +222,8 @@ async fn password_is_wanted(proxy: &Running, protocol: &str, wrong: u16, origins
     }
 }
 
-const SQUID: [&str; 4] = ["/usr/sbin/squid", "-N", "-f", "FOLDER/conf"];
+/// Of a name of its own, by which its segments of shared memory begin.
+const SQUID: [&str; 6] = ["/usr/sbin/squid", "-N", "-n", "keepwarmPORT", "-f", "FOLDER/conf"];
 const TINYPROXY: [&str; 4] = ["/usr/bin/tinyproxy", "-d", "-c", "FOLDER/conf"];
 const HAPROXY: [&str; 4] = ["/usr/sbin/haproxy", "-db", "-f", "FOLDER/conf"];
 
