@@ -22,7 +22,7 @@ pub(crate) struct Burst {
 impl Burst {
     /// Takes the number of items of one use. Returns the capacity to shrink to, if `capacity` is far
     /// more than was needed lately.
-    fn handle_use(&mut self, items: usize, capacity: usize) -> Option<usize> {
+    pub(crate) fn handle_use(&mut self, items: usize, capacity: usize) -> Option<usize> {
         self.most = self.most.max(items);
         self.uses += 1;
         if self.uses < USES {

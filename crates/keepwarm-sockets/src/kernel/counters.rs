@@ -3,6 +3,9 @@
 //! Owns the parsing of /proc/net/snmp, /proc/net/netstat, /proc/net/sockstat and sockstat6. A
 //! reading costs well under a millisecond and no privilege. The counters do not distinguish ports.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use crate::error::{Error, Operation};
 use crate::kernel::proc::net;
 
@@ -118,20 +121,6 @@ impl Counters {
         Ok(counters)
     }
 
-    /// Reads only the counters of connections and segments (/proc/net/snmp).
-    pub(crate) fn read_connections() -> Option<Counters> {
-        let mut counters = Counters::default();
-        counters.add_pairs_of_lines(&net::read("snmp").ok()?);
-        Some(counters)
-    }
-
-    /// Reads only the counters of /proc/net/netstat; all unknown if it is not to be had.
-    pub(crate) fn read_extended() -> Counters {
-        let mut counters = Counters::default();
-        counters.add_pairs_of_lines(&net::read("netstat").unwrap_or_default());
-        counters
-    }
-
     /// Reads snmp and netstat: a line of names, a line of numbers, both headed by the section.
     /// Columns differ between kernels, so a counter is found by its name, never by its column.
     pub(crate) fn add_pairs_of_lines(&mut self, text: &str) {
@@ -140,9 +129,14 @@ impl Counters {
             let Some((section, rest)) = line.split_once(':') else {
                 continue;
             };
+            if !SECTIONS.contains(&section) {
+                names = None;
+                continue;
+            }
             match names.take() {
                 Some((head, titles)) if head == section => {
-                    for (name, value) in titles.split_whitespace().zip(rest.split_whitespace()) {
+                    let values = rest.split_ascii_whitespace();
+                    for (name, value) in titles.split_ascii_whitespace().zip(values) {
                         // Tcp MaxConn is -1, which is not a count.
                         if let Ok(value) = value.parse() {
                             self.set(section, name, value);
@@ -168,6 +162,62 @@ impl Counters {
             }
         }
     }
+}
+
+/// Sections of snmp and netstat that have counters of TCP.
+const SECTIONS: [&str; 2] = ["Tcp", "TcpExt"];
+/// Size of the buffer that the text of a counter file is read into; it grows with the text. The
+/// netstat of Linux 6.18 has some 5 kB.
+const TEXT_LEN: usize = 8 << 10;
+/// Largest text that is read.
+const MAX_TEXT: usize = 1 << 20;
+
+/// The files of the counters that a watch reads several times a second, opened once: opening one of
+/// them costs as much as reading it.
+#[derive(Debug)]
+pub(crate) struct CounterFiles {
+    snmp: Option<File>,
+    netstat: Option<File>,
+    text: Vec<u8>,
+}
+
+impl CounterFiles {
+    /// Opens the files of the calling thread's network namespace, which any thread may read then.
+    pub(crate) fn open() -> CounterFiles {
+        let [snmp, netstat] = ["snmp", "netstat"].map(|name| net::open(name).ok());
+        CounterFiles { snmp, netstat, text: vec![0; TEXT_LEN] }
+    }
+
+    /// Reads the counters of connections and segments (/proc/net/snmp).
+    pub(crate) fn read_connections(&mut self) -> Option<Counters> {
+        read(self.snmp.as_ref()?, &mut self.text)
+    }
+
+    /// Reads the counters of /proc/net/netstat; all unknown if they are not to be had.
+    pub(crate) fn read_extended(&mut self) -> Counters {
+        let file = self.netstat.as_ref();
+        file.and_then(|file| read(file, &mut self.text)).unwrap_or_default()
+    }
+}
+
+/// Reads a counter file from its beginning, where the kernel writes its text anew.
+fn read(file: &File, text: &mut Vec<u8>) -> Option<Counters> {
+    let mut length = 0;
+    loop {
+        if length == text.len() {
+            if length >= MAX_TEXT {
+                return None;
+            }
+            text.resize(2 * length.max(TEXT_LEN), 0);
+        }
+        match file.read_at(&mut text[length..], length as u64).ok()? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    let mut counters = Counters::default();
+    counters.add_pairs_of_lines(std::str::from_utf8(&text[..length]).ok()?);
+    Some(counters)
 }
 
 #[cfg(test)]
@@ -257,6 +307,22 @@ Tcp: 1 200 120000 -1 11 12 13 14 15 16 17 18 19 20 21
             let known = |count| count >= 10 || count <= 1;
             assert!(hostile.active_opens.is_none_or(known), "{hostile:?}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn kept_files_show_later_counts() {
+        let mut files = CounterFiles::open();
+        let opens = |files: &mut CounterFiles| files.read_connections().unwrap().active_opens;
+        let before = opens(&mut files);
+        assert_eq!(before.is_some(), Counters::read().unwrap().active_opens.is_some());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(opens(&mut files) > before, "{before:?}");
+        assert!(files.read_extended().time_waits.is_some());
+        // A text that is longer than the buffer is read to its end.
+        files.text = vec![0; 16];
+        assert!(opens(&mut files) > before && files.text.len() > 16);
     }
 
     #[test]

@@ -22,6 +22,13 @@ pub struct NetworkNamespace {
     pub time_wait_reuse: Option<TimeWaitReuse>,
 }
 
+impl NetworkNamespace {
+    /// Makes a namespace without a name, of whose settings nothing is known.
+    pub fn new(inode: u64, number: u32) -> NetworkNamespace {
+        NetworkNamespace { inode, name: None, number, ephemeral_ports: None, time_wait_reuse: None }
+    }
+}
+
 /// Network namespaces of a watch of all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]

@@ -275,19 +275,19 @@ impl Tracker {
 
     fn handle_dead(&mut self, dead: DeadSocket) {
         let (pair, member) = (Pair::of(&dead.event), Member::of(&dead.event));
-        let known = self.pending.take(&pair);
-        if known.is_none() && self.pending.is_full() {
+        if self.pending.is_full() && !self.pending.contains(&pair) {
             self.overflowed += 1;
             self.count_unclassified(&dead);
             return;
         }
         let at = dead.at;
-        let mut pending = known.unwrap_or_default();
+        let mut pending = self.pending.take(&pair);
         let dead = DeadSocket { known_at: self.pending.searches(), ..dead };
         pending.get_mut(member).push_back(dead);
         let is_decided = self.is_decided(&pair, &pending);
         if is_decided && !self.is_traced {
             let (low, high) = (pending.low.pop_front(), pending.high.pop_front());
+            self.pending.spare(pending);
             self.conclude(&pair, low, high, None);
             return;
         }
@@ -364,6 +364,12 @@ impl Tracker {
     /// Returns the arrival of the oldest dead socket that no search has looked for.
     pub(crate) fn unsearched_since(&self) -> Option<Duration> {
         self.pending.unsearched_since()
+    }
+
+    /// Returns whether a search for TIME_WAITs proves as much seconds later: see
+    /// [`Pending::is_patient`].
+    pub(crate) fn may_search_later(&self) -> bool {
+        self.pending.is_patient()
     }
 
     /// Returns whether the last dump saw a socket between two states.

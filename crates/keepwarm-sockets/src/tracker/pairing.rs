@@ -55,14 +55,15 @@ impl Tracker {
 
     /// Counts the closes that can be counted now; all of them if `finally`.
     pub(crate) fn settle(&mut self, now: Duration, finally: bool) {
-        let mut pairs = self.pending.take_all();
+        let (mut pairs, mut empty) = self.pending.take_all();
         let (most, mut is_waiting) = (pairs.len(), false);
-        pairs.retain(|pair, dead| {
+        let settled = pairs.extract_if(|pair, dead| {
             while self.settle_oldest(pair, dead, now, finally) {}
             is_waiting |= dead.is_waiting();
-            !dead.is_empty()
+            dead.is_empty()
         });
-        self.pending.put_all(pairs, is_waiting, most);
+        empty.extend(settled.map(|(_, dead)| dead));
+        self.pending.put_all(pairs, empty, is_waiting, most);
         self.settle_aborts(now, finally);
     }
 
@@ -165,7 +166,7 @@ impl Tracker {
             Side::Client => classify(Some(&evidence), None),
             Side::Server => classify(None, Some(&evidence)),
         };
-        let counted = self.count(side, dead, &Concluded::of_kind(kind));
+        let counted = self.count(side, dead, &evidence, &Concluded::of_kind(kind));
         if let Some(counted) = counted.filter(|_| self.addresses.contains(&dead.event.remote.ip()))
         {
             self.await_peer(&Pair::of(&dead.event), counted);
@@ -283,14 +284,15 @@ impl Tracker {
         let both = [idle(&low, low_side), idle(&high, low_side.other())];
         let idle_ms = both.into_iter().flatten().min();
         let mut counted = None;
-        for (dead, peer, side) in [(&low, &high, low_side), (&high, &low, low_side.other())] {
-            let Some(dead) = dead else { continue };
+        let both = [(&low, &high, low_side, of_low), (&high, &low, low_side.other(), of_high)];
+        for (dead, peer, side, evidence) in both {
+            let (Some(dead), Some(evidence)) = (dead, evidence) else { continue };
             let peer = match peer {
                 Some(peer) => Some(peer.asked(side.other())),
                 None => earlier.map(|earlier| earlier.asked),
             };
             let concluded = Concluded { kind, rests_on_absence, idle_ms, peer, accounted };
-            counted = self.count(side, dead, &concluded);
+            counted = self.count(side, dead, &evidence, &concluded);
         }
         counted
     }
@@ -333,6 +335,7 @@ impl Tracker {
         &mut self,
         side: Side,
         dead: &DeadSocket,
+        evidence: &Evidence,
         concluded: &Concluded,
     ) -> Option<CountedAlone> {
         let service = if side == Side::Client { dead.event.remote } else { dead.event.local };
@@ -341,7 +344,6 @@ impl Tracker {
             self.destinations.get_mut(id).count_failed_connect();
             return None;
         }
-        let evidence = self.evidence(dead, side);
         let is_client_here =
             concluded.peer.is_some() || self.addresses.contains(&dead.event.remote.ip());
         // An abort clears the count of its own socket; the peer's kept it.
@@ -383,7 +385,7 @@ impl Tracker {
         Some(CountedAlone {
             member: Member::of(&dead.event),
             side,
-            evidence,
+            evidence: *evidence,
             kind: close.kind,
             unread: close.unread,
             asked,
@@ -452,7 +454,8 @@ impl Tracker {
         let at_start = dead.at_start().map(|open| self.side_of_open(open));
         let side = at_start.unwrap_or_else(|| self.side(&dead.event));
         self.removed.account(Bounds { least: 0, most: 1 });
-        self.count(side, dead, &Concluded::of_kind(CloseKind::Unclassified));
+        let evidence = self.evidence(dead, side);
+        self.count(side, dead, &evidence, &Concluded::of_kind(CloseKind::Unclassified));
     }
 
     // ---- end of the window ------------------------------------------------------------------

@@ -114,12 +114,18 @@ impl TraceRecords {
 struct Generation {
     by_addresses: Map<Addresses, SmallQueue<TracedSocket>>,
     count: usize,
+    /// The most pairs of addresses at once since it began.
+    most: usize,
 }
+
+/// Pairs of addresses for which a generation keeps memory in any case.
+const KEPT_PAIRS: usize = 1 << 10;
 
 impl Generation {
     fn put(&mut self, record: TracedSocket) {
         self.count += 1;
         self.by_addresses.entry((record.local, record.remote)).or_default().push_back(record);
+        self.most = self.most.max(self.by_addresses.len());
     }
 
     fn take(&mut self, addresses: &Addresses) -> Option<TracedSocket> {
@@ -135,9 +141,14 @@ impl Generation {
         record
     }
 
-    /// Drops the records, and the memory of the busiest moment with them.
+    /// Drops the records, and the memory of a moment that was much busier than the generation was.
     fn clear(&mut self) {
-        *self = Generation::default();
+        self.by_addresses.clear();
+        let needed = self.most.max(KEPT_PAIRS);
+        if self.by_addresses.capacity() > needed.saturating_mul(4) {
+            self.by_addresses.shrink_to(needed);
+        }
+        (self.count, self.most) = (0, 0);
     }
 }
 
@@ -185,6 +196,18 @@ mod tests {
         records.begin_reading(2 * KEEP_NS);
         records.begin_reading(3 * KEEP_NS);
         assert_eq!(records.take(&key), None, "it has waited for long enough");
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back() {
+        let mut generation = Generation::default();
+        (0..40_000).for_each(|n| generation.put(record(n, 0)));
+        generation.clear();
+        assert!(generation.by_addresses.capacity() >= 40_000, "it was needed a moment ago");
+        generation.put(record(1, 0));
+        generation.clear();
+        assert!(generation.by_addresses.capacity() < 4 * KEPT_PAIRS);
+        assert_eq!(generation.take(&addresses(1)), None);
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::watch::reader::Reader;
 use crate::watch::threads::{Command, Shared, Sources, spawn};
 use crate::watch::tracking::Tracking;
 
-/// Namespaces that are watched at once: each has three descriptors and a thread.
+/// Namespaces that are watched at once: each has six descriptors and a thread.
 const MAX_NAMESPACES: usize = 256;
 /// Namespaces that have ended and whose destinations are kept apart; older ones are added up.
 const MAX_ENDED: usize = 64;
@@ -89,7 +89,6 @@ struct WatchedNamespaces {
 /// A namespace that is watched.
 #[derive(Debug)]
 struct LiveNamespace {
-    namespace: Arc<NetworkNamespace>,
     shared: Arc<Shared>,
     thread: JoinHandle<Result<HostReport, Error>>,
     /// Hears when the window has begun; the thread ends if there is no receiver then.
@@ -224,8 +223,11 @@ impl NamespacesWatch {
     /// stay open, may be some dumps old.
     pub fn snapshot(&self) -> HostReport {
         let state = lock(&self.state);
-        let live = state.live.values().map(LiveNamespace::snapshot).collect();
-        state.union(live)
+        let live: Vec<_> = state.live.values().map(LiveNamespace::snapshot).collect();
+        let union = state.union(live.iter().map(|(report, _)| &**report));
+        // Reports that a thread publishes have no count of lost events: the reader's is newer.
+        let lost: u64 = live.iter().map(|(_, lost)| lost).sum();
+        HostReport { lost_events: union.lost_events + lost, ..union }
     }
 
     /// Returns true if the thread that follows namespaces has ended by itself, which it does not.
@@ -253,7 +255,7 @@ impl NamespacesWatch {
         }
         let mut state = lock(&self.state);
         state.namespaces.watched = reports.len().try_into().unwrap_or(u64::MAX);
-        Ok(state.union(reports))
+        Ok(state.union(reports.iter()))
     }
 
     /// Ends the following thread, so that no namespace comes or goes.
@@ -310,7 +312,8 @@ impl Following {
         let room = (self.own != Some(inode)).then_some(ROOM);
         let body = move || {
             enter(&file)?;
-            Tracking::new(scope, within, dumper, owners).beside(count, room).run(&ready)
+            let tracking = Tracking::new(scope, within, dumper, owners);
+            tracking.beside(count, namespace, room).run(&ready)
         };
         let thread = match spawn("keepwarm-track", body) {
             Ok(thread) => thread,
@@ -319,7 +322,7 @@ impl Following {
                 return Err(error);
             }
         };
-        Ok(LiveNamespace { namespace, shared, thread, begun, missed: 0 })
+        Ok(LiveNamespace { shared, thread, begun, missed: 0 })
     }
 
     /// Searches again and again, until it is stopped.
@@ -418,25 +421,17 @@ impl Following {
 }
 
 impl LiveNamespace {
-    fn snapshot(&self) -> HostReport {
-        let lost_events = self.shared.lost_events();
-        named(HostReport { lost_events, ..self.shared.report() }, &self.namespace)
+    /// Returns the last report, and the number of events lost.
+    fn snapshot(&self) -> (Arc<HostReport>, u64) {
+        (self.shared.report(), self.shared.lost_events())
     }
 
     /// Waits for the end of the thread.
     fn finish(self) -> Result<HostReport, Error> {
         let report = self.thread.join().unwrap_or_else(|_| Err(Error::stopped()))?;
         let lost_events = self.shared.lost_events();
-        Ok(named(HostReport { lost_events, ..report }, &self.namespace))
+        Ok(HostReport { lost_events, ..report })
     }
-}
-
-/// Names the namespace in each destination.
-fn named(mut report: HostReport, namespace: &Arc<NetworkNamespace>) -> HostReport {
-    for one in &mut report.destinations {
-        one.namespace = Some(Arc::clone(namespace));
-    }
-    report
 }
 
 impl WatchedNamespaces {
@@ -466,13 +461,13 @@ impl WatchedNamespaces {
     }
 
     /// Adds up the reports of all namespaces, those that have ended included.
-    fn union(&self, live: Vec<HostReport>) -> HostReport {
+    fn union<'a>(&'a self, live: impl Iterator<Item = &'a HostReport>) -> HostReport {
         let mut sum = HostReport { settled: true, ..HostReport::default() };
-        for report in live.iter().chain(&self.ended).chain(&self.earlier) {
-            sum.destinations.extend(report.destinations.iter().cloned());
-            add(&mut sum, report);
+        for report in live {
+            sum.settled &= report.settled;
+            take(&mut sum, report);
         }
-        sum.settled &= live.iter().all(|report| report.settled);
+        self.ended.iter().chain(&self.earlier).for_each(|report| take(&mut sum, report));
         sum.destinations.sort_by_cached_key(Destination::rank);
         HostReport {
             scope: self.scope,
@@ -481,6 +476,12 @@ impl WatchedNamespaces {
             ..sum
         }
     }
+}
+
+/// Adds a report with its destinations.
+fn take(sum: &mut HostReport, other: &HostReport) {
+    sum.destinations.extend_from_slice(&other.destinations);
+    add(sum, other);
 }
 
 /// Adds the counts of a report that are not those of its destinations.

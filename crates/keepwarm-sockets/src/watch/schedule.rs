@@ -20,7 +20,8 @@
 //! Dumps soon after an open meet connections while they live: a dead socket has no owner to find.
 //! Events wait in the inbox for 250 ms at most. Where nothing is unfinished the first event ends the
 //! wait, so that a dead socket's TIME_WAIT is searched for while its absence still proves something
-//! (900 ms on loopback); then the events of 250 ms are read at once.
+//! (900 ms on loopback); then the events of 250 ms are read at once. One of many watches searches less
+//! often where that proves as much later.
 
 use std::time::Duration;
 
@@ -45,6 +46,11 @@ const MANY: u32 = 4;
 /// Between two rounds then, and after the first event: together still less than the 900 ms.
 const ROUND_OF_MANY: Duration = Duration::from_millis(400);
 const GATHER_OF_MANY: Duration = Duration::from_millis(250);
+/// The same where finding no TIME_WAIT proves something for five seconds: between sockets of different
+/// hosts, as those of namespaces are.
+const PATIENT_ROUND: Duration = Duration::from_millis(1_500);
+/// Between two readings of the inbox then: an event on loopback among them ends the patience.
+const PATIENT_READ: Duration = ROUND_OF_MANY;
 /// The periodic dumps of many watches take together at most one part in this many of a core.
 const MANY_SHARE: u32 = 200;
 /// Between two periodic dumps of one of many watches, for each of them: the reading of the counters
@@ -85,6 +91,8 @@ pub(crate) enum Unfinished {
     /// it. The oldest such event arrived at `since`.
     TimeWaits {
         since: Duration,
+        /// A search some seconds later proves as much.
+        is_patient: bool,
     },
 }
 
@@ -182,6 +190,9 @@ impl Schedule {
         match unfinished {
             Unfinished::Nothing if now >= read_at => Wait { until, eager: true },
             Unfinished::Nothing => Wait { until: until.min(read_at), eager: false },
+            Unfinished::TimeWaits { is_patient: true, .. } if self.is_of_many() => {
+                Wait { until: until.min(now + PATIENT_READ), eager: false }
+            }
             Unfinished::Pairing | Unfinished::TimeWaits { .. } => Wait { until, eager: false },
         }
     }
@@ -251,17 +262,19 @@ impl Schedule {
 
     /// Returns the time of the next action.
     pub(crate) fn next_due(&self, unfinished: Unfinished) -> Duration {
-        let (round, gather) = match self.is_of_many() {
-            true => (ROUND_OF_MANY, GATHER_OF_MANY),
-            false => (ROUND_EVERY, GATHER),
+        let may_wait = matches!(unfinished, Unfinished::TimeWaits { is_patient: true, .. });
+        let (round, gather, await_dump) = match self.is_of_many() {
+            true if may_wait => (PATIENT_ROUND, PATIENT_ROUND, PATIENT_ROUND),
+            true => (ROUND_OF_MANY, GATHER_OF_MANY, AWAIT_DUMP),
+            false => (ROUND_EVERY, GATHER, AWAIT_DUMP),
         };
         let next_round = self.last_round + round;
         let periodic = self.next_periodic_dump();
         let needed = match unfinished {
             Unfinished::Nothing => Some(self.next_glance()),
             Unfinished::Pairing => Some(next_round.min(self.next_glance())),
-            Unfinished::TimeWaits { since } if periodic <= since + AWAIT_DUMP => Some(periodic),
-            Unfinished::TimeWaits { since } => Some(next_round.max(since + gather)),
+            Unfinished::TimeWaits { since, .. } if periodic <= since + await_dump => Some(periodic),
+            Unfinished::TimeWaits { since, .. } => Some(next_round.max(since + gather)),
         };
         needed.map_or(periodic, |needed| needed.min(periodic))
     }
@@ -376,7 +389,7 @@ mod tests {
             if host.closes && ms % 10 == 0 {
                 schedule.handle_event(now);
                 if host.wanted && unfinished == Unfinished::Nothing {
-                    unfinished = Unfinished::TimeWaits { since: now };
+                    unfinished = Unfinished::TimeWaits { since: now, is_patient: false };
                 }
             }
             counted.active_opens = counted.active_opens.map(|n| n + u64::from(host.opens));
@@ -507,6 +520,11 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// TIME_WAITs that are wanted since so many milliseconds.
+    const fn wanted(since: u64) -> Unfinished {
+        Unfinished::TimeWaits { since: ms(since), is_patient: false }
+    }
+
     /// A schedule whose last dump ended at second 10 and took 5 ms, shortly after a socket had died.
     fn dumped() -> Schedule {
         let mut schedule = Schedule::default();
@@ -518,7 +536,7 @@ mod tests {
 
     #[test]
     fn events_gather_before_a_round() {
-        let since = |since| Unfinished::TimeWaits { since: ms(since) };
+        let since = |since| Unfinished::TimeWaits { since: ms(since), is_patient: false };
         assert_eq!(dumped().next_due(since(10_010)), ms(10_250), "after the last round");
         assert_eq!(dumped().next_due(since(10_200)), ms(10_300), "after the first event");
         assert_eq!(dumped().next_due(Unfinished::Pairing), ms(10_250));
@@ -528,7 +546,7 @@ mod tests {
     #[test]
     fn search_awaits_a_near_dump() {
         let mut schedule = dumped();
-        let since = |since| Unfinished::TimeWaits { since: ms(since) };
+        let since = |since| Unfinished::TimeWaits { since: ms(since), is_patient: false };
         schedule.handle_event(ms(10_700));
         assert_eq!(schedule.next_due(since(10_700)), ms(11_000), "the dump finds it too");
         assert_eq!(schedule.take_due(ms(11_000), since(10_700)), Some(Due::Dump));
@@ -542,10 +560,15 @@ mod tests {
         let mut schedule = dumped();
         schedule.handle_watches(20);
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(30_000), "20 dumps of 5 ms in 20 s");
-        let since = |since| Unfinished::TimeWaits { since: ms(since) };
+        let since = |since| Unfinished::TimeWaits { since: ms(since), is_patient: false };
         assert_eq!(schedule.next_due(since(10_010)), ms(10_400), "after the last round");
         assert_eq!(schedule.next_due(since(10_300)), ms(10_550), "after the first event");
+        let patient = Unfinished::TimeWaits { since: ms(10_300), is_patient: true };
+        assert_eq!(schedule.next_due(patient), ms(11_800), "it proves as much then");
+        let wait = Wait { until: ms(10_700), eager: false };
+        assert_eq!(schedule.wait(ms(10_300), patient), wait, "events are read meanwhile");
         schedule.handle_dump_end(ms(10_000), Duration::from_micros(100));
+        assert_eq!(schedule.next_due(patient), ms(11_800), "a dump comes later");
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(12_000));
         schedule.handle_watches(1_000);
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(40_000), "they cost when idle, too");
@@ -565,7 +588,7 @@ mod tests {
             let mut schedule = dumped();
             schedule.handle_dump_end(ms(10_000), dump_cost);
             schedule.handle_lookups(lookups, cost);
-            schedule.take_due(ms(10_300), Unfinished::TimeWaits { since: ms(10_010) })
+            schedule.take_due(ms(10_300), wanted(10_010))
         };
         let lookups = |at_most| Some(Due::Lookups { at_most });
         assert_eq!(due(0, Duration::ZERO, ms(10)), lookups(5_000), "2 us each until measured");
@@ -578,8 +601,7 @@ mod tests {
     fn refused_lookups_are_not_tried_again() {
         let mut schedule = dumped();
         schedule.handle_lookups_refused();
-        let wanted = Unfinished::TimeWaits { since: ms(10_010) };
-        assert_eq!(schedule.take_due(ms(10_300), wanted), Some(Due::Dump));
+        assert_eq!(schedule.take_due(ms(10_300), wanted(10_010)), Some(Due::Dump));
     }
 
     #[test]
@@ -629,7 +651,7 @@ mod tests {
         schedule.handle_read(at(1_000));
         let next = schedule.wait(at(1_001), Unfinished::Nothing);
         assert_eq!(next, Wait { until: at(1_250), eager: false }, "further ones are read together");
-        let searching = Unfinished::TimeWaits { since: at(1_000) };
+        let searching = wanted(1_000);
         let wait = schedule.wait(at(1_001), searching);
         assert_eq!(wait, Wait { until: schedule.next_due(searching), eager: false });
         assert!(schedule.wait(at(1_250), Unfinished::Nothing).eager);

@@ -81,7 +81,7 @@ impl Threads {
 
     /// Returns the report so far and the number of events lost, without a call of the kernel.
     pub(crate) fn snapshot(&self) -> (HostReport, u64) {
-        (self.shared.report(), self.shared.lost_events())
+        (HostReport::clone(&self.shared.report()), self.shared.lost_events())
     }
 
     /// Returns true if an error has ended the tracking thread; [`finish`](Threads::finish) returns
@@ -132,7 +132,7 @@ pub(super) struct Shared {
     inbox: Mutex<Inbox>,
     /// Signals events, commands, failure.
     arrived: Condvar,
-    report: Mutex<HostReport>,
+    report: Mutex<Arc<HostReport>>,
 }
 
 #[derive(Debug, Default)]
@@ -172,12 +172,14 @@ impl Shared {
     }
 
     pub(super) fn publish(&self, report: HostReport) {
-        *lock(&self.report) = report;
+        let report = Arc::new(report);
+        // The report before is dropped after the lock.
+        let _before = std::mem::replace(&mut *lock(&self.report), report);
     }
 
     /// Returns the report that was published last.
-    pub(super) fn report(&self) -> HostReport {
-        lock(&self.report).clone()
+    pub(super) fn report(&self) -> Arc<HostReport> {
+        Arc::clone(&lock(&self.report))
     }
 
     /// Gives the tracking thread an order.

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::error::{Error, Operation};
 use crate::kernel::burst::Burst;
-use crate::kernel::counters::Counters;
+use crate::kernel::counters::{CounterFiles, Counters};
 use crate::kernel::destroy_events::MAX_DELAY;
 use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{fence, thread_cpu};
 use crate::kernel::wire::diag::SocketLookup;
 use crate::report::host::{HostReport, Scope};
+use crate::report::namespace::NetworkNamespace;
 use crate::tracker::Tracker;
 use crate::tracker::death_time::DeathTime;
 use crate::tracker::window::Window;
@@ -57,6 +58,7 @@ pub(super) struct Tracking {
     owners: Owners,
     filter: Filter,
     schedule: Schedule,
+    counters: CounterFiles,
     refused: RefusedTimeWaits,
     /// TIME_WAITs entered and sockets opened, as counted when the window began.
     counted_at_start: Counted,
@@ -71,6 +73,8 @@ pub(super) struct Tracking {
     lookups: Vec<SocketLookup>,
     /// Watches that share the machine's time with this one, itself included.
     watches: Arc<AtomicU32>,
+    /// The network namespace, where several are watched.
+    namespace: Option<Arc<NetworkNamespace>>,
 }
 
 /// Counters that show whether a TIME_WAIT is missing: those entered and aborts on data together.
@@ -81,8 +85,8 @@ struct Counted {
 }
 
 impl Counted {
-    fn read(extended: &Counters) -> Counted {
-        let opens = Counters::read_connections().unwrap_or_default();
+    fn read(files: &mut CounterFiles, extended: &Counters) -> Counted {
+        let opens = files.read_connections().unwrap_or_default();
         let opened = opens.active_opens.zip(opens.passive_opens).map(|(a, b)| a + b);
         let time_waits = extended.time_waits.zip(extended.abort_on_data).map(|(a, b)| a + b);
         Counted { time_waits, opened }
@@ -96,6 +100,8 @@ impl Tracking {
         dumper: Dumper,
         owners: Owners,
     ) -> Tracking {
+        let mut counters = CounterFiles::open();
+        let overflow = counters.read_extended().time_wait_overflow;
         Tracking {
             shared,
             dumper,
@@ -103,7 +109,8 @@ impl Tracking {
             owners,
             filter: filter(&scope),
             schedule: Schedule::default(),
-            refused: RefusedTimeWaits::new(Counters::read_extended().time_wait_overflow),
+            counters,
+            refused: RefusedTimeWaits::new(overflow),
             counted_at_start: Counted::default(),
             fences: Vec::new(),
             command: None,
@@ -112,12 +119,20 @@ impl Tracking {
             late: Duration::ZERO,
             lookups: Vec::new(),
             watches: Arc::new(AtomicU32::new(1)),
+            namespace: None,
         }
     }
 
-    /// Makes this watch one of `watches`, with numbers of their own for `room` destinations at most.
-    pub(super) fn beside(mut self, watches: Arc<AtomicU32>, room: Option<usize>) -> Tracking {
+    /// Makes this watch one of `watches`, each of a network namespace, with numbers of their own for
+    /// `room` destinations at most.
+    pub(super) fn beside(
+        mut self,
+        watches: Arc<AtomicU32>,
+        namespace: Arc<NetworkNamespace>,
+        room: Option<usize>,
+    ) -> Tracking {
         self.watches = watches;
+        self.namespace = Some(namespace);
         if let Some(room) = room {
             self.tracker.limit_destinations(room);
         }
@@ -139,7 +154,8 @@ impl Tracking {
             };
             return Err(Error::unsupported(Operation::Subscribe, why));
         }
-        self.counted_at_start = Counted::read(&Counters::read_extended());
+        let extended = self.counters.read_extended();
+        self.counted_at_start = Counted::read(&mut self.counters, &extended);
         let opened_at = self.shared.now();
         self.tracker.open_window(opened_at);
         self.publish(opened_at);
@@ -175,7 +191,9 @@ impl Tracking {
 
     fn unfinished(&self) -> Unfinished {
         match self.tracker.unsearched_since() {
-            Some(since) => Unfinished::TimeWaits { since },
+            Some(since) => {
+                Unfinished::TimeWaits { since, is_patient: self.tracker.may_search_later() }
+            }
             None if self.tracker.is_waiting() => Unfinished::Pairing,
             None => Unfinished::Nothing,
         }
@@ -196,7 +214,7 @@ impl Tracking {
 
     /// Lets time pass in place of a dump, if the counters allow that. Returns false if they do not.
     fn skip_dump(&mut self, now: Duration) -> bool {
-        let skips = self.schedule.handle_counters(now, Counters::read_connections());
+        let skips = self.schedule.handle_counters(now, self.counters.read_connections());
         if skips {
             self.tracker.pass_time(now);
             self.settle(now);
@@ -229,7 +247,7 @@ impl Tracking {
             self.schedule.handle_lookups(self.lookups.len(), cost);
             self.await_delivery()?;
         }
-        let extended = Counters::read_extended();
+        let extended = self.counters.read_extended();
         let refused = self.refused.handle_round(extended.time_wait_overflow);
         self.owners.read_traces(&mut self.tracker);
         self.tracker.end_lookups(self.shared.now(), refused);
@@ -241,7 +259,7 @@ impl Tracking {
     /// what died during the dump. The search comes first: short connections die while it waits.
     fn dump_and_find_owners(&mut self) -> Result<(), Error> {
         // Counters first: a socket that changes during the dump is dumped again.
-        let counters = Counters::read_connections();
+        let counters = self.counters.read_connections();
         let cost = self.begin_dump(false, counters)?;
         let is_found = self.owners.find(&mut self.tracker);
         self.await_delivery()?;
@@ -282,7 +300,7 @@ impl Tracking {
 
     /// Ends a dump. Returns the counters of /proc/net/netstat at its end.
     fn end_dump(&mut self, cost: Duration) -> Counters {
-        let extended = Counters::read_extended();
+        let extended = self.counters.read_extended();
         let refused = self.refused.handle_round(extended.time_wait_overflow);
         let now = self.shared.now();
         self.schedule.handle_dump_end(now, cost);
@@ -301,7 +319,7 @@ impl Tracking {
 
     /// Passes the kernel's counts at the end of a search to the tracker.
     fn count_time_waits(&mut self, extended: &Counters) {
-        let Counted { time_waits, opened } = Counted::read(extended);
+        let Counted { time_waits, opened } = Counted::read(&mut self.counters, extended);
         let since = |now: Option<u64>, then: Option<u64>| {
             now.zip(then).map(|(now, then)| now.saturating_sub(then))
         };
@@ -354,7 +372,9 @@ impl Tracking {
         };
         self.owners.read_traces(&mut self.tracker);
         let (tracing, late) = (self.owners.tracing(), self.late);
-        Ok(HostReport { tracing, late, ..self.tracker.finish(&window) })
+        let mut report = self.tracker.finish(&window);
+        name(&mut report, self.namespace.as_ref());
+        Ok(HostReport { tracing, late, ..report })
     }
 
     /// Dumps until a dump shows rest, or `settle` is over. Returns true if there was rest.
@@ -411,15 +431,23 @@ impl Tracking {
 
     fn publish(&mut self, opened_at: Duration) {
         let now = self.shared.now();
-        let report = self.tracker.report(&Window {
+        let mut report = self.tracker.report(&Window {
             now,
             length: now.saturating_sub(opened_at),
             settled: false,
             time_waits_refused: self.refused.since_start(),
             lost_events: self.shared.lost_events(),
         });
+        name(&mut report, self.namespace.as_ref());
         let (tracing, late) = (self.owners.tracing(), self.late);
         self.shared.publish(HostReport { tracing, late, ..report });
+    }
+}
+
+/// Names the network namespace in each destination, where several are watched.
+fn name(report: &mut HostReport, namespace: Option<&Arc<NetworkNamespace>>) {
+    for one in &mut report.destinations {
+        one.namespace = namespace.cloned();
     }
 }
 

@@ -212,9 +212,10 @@ impl Tracer {
     }
 
     /// Replaces the threads in `batch` by their processes, and adds these.
-    fn name_owners(&self, batch: &mut TraceBatch) {
+    fn name_owners(&mut self, batch: &mut TraceBatch) {
         let threads = batch.ended.iter().filter_map(|socket| socket.owner).collect();
-        let processes = self.threads.find(threads, |name| self.instance.shared_text(name));
+        let Tracer { threads: owners, instance, .. } = self;
+        let processes = owners.find(threads, batch.at_ns, |name| instance.shared_text(name));
         let suspended = boot_ns().saturating_sub(monotonic_ns());
         for socket in &mut batch.ended {
             let since = (socket.owned_ns + suspended) / TICK_NS;

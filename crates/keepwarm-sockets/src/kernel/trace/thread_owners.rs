@@ -1,7 +1,8 @@
 //! Processes of the threads that events name.
 //!
 //! Owns the lookup in `/proc`, and, for threads that have ended, in the tables that tracefs keeps
-//! of them. Remembers nothing between lookups.
+//! of them. Remembers the process of a thread for a second: on a busy host the same few threads close
+//! sockets, in several readings a second.
 
 use std::fs;
 
@@ -40,39 +41,60 @@ impl ThreadOwner {
     }
 }
 
+/// Time for which the process of a thread is remembered: it may get another name by exec(2).
+const REMEMBERED_NS: u64 = 1_000_000_000;
+/// Threads that are remembered.
+const MAX_REMEMBERED: usize = 1 << 12;
+
 /// Lookup from threads to processes.
 #[derive(Debug)]
 pub(super) struct ThreadOwners {
     /// False in another process-id namespace, whose `/proc` has other ids than events have. Then no
     /// process is named.
     readable: bool,
+    /// Threads that were there, and when they were looked up.
+    known: Map<u32, (u64, ThreadOwner)>,
 }
 
 impl ThreadOwners {
     pub(super) fn new() -> ThreadOwners {
         let namespace = fs::read_link("/proc/self/ns/pid");
-        ThreadOwners { readable: namespace.is_ok_and(|link| link.as_os_str() == FIRST_NAMESPACE) }
+        let readable = namespace.is_ok_and(|link| link.as_os_str() == FIRST_NAMESPACE);
+        ThreadOwners { readable, known: Map::default() }
     }
 
-    /// Returns the processes of `threads`. `read_table` reads a file of tracefs.
+    /// Returns the processes of `threads`; `now_ns` is the time, by any clock. `read_table` reads a file
+    /// of tracefs.
     pub(super) fn find(
-        &self,
+        &mut self,
         threads: Set<u32>,
+        now_ns: u64,
         read_table: impl Fn(&str) -> String,
     ) -> Map<u32, ThreadOwner> {
         let mut found = Map::default();
         if !self.readable {
             return found;
         }
+        let is_fresh = |(at, _): &(u64, ThreadOwner)| now_ns.saturating_sub(*at) < REMEMBERED_NS;
+        self.known.retain(|_, known| is_fresh(known));
         let mut ended = Vec::new();
         for thread in threads {
-            let Some(pid) = process::of_thread(thread) else {
+            let known = self.known.get(&thread).map(|(_, owner)| owner);
+            // Another thread may have its id by now.
+            let is_same = |owner: &&ThreadOwner| {
+                owner.since.is_some() && process::started_at(thread) == owner.since
+            };
+            let known = known.filter(is_same).cloned();
+            let Some(owner) = known.or_else(|| there(thread)) else {
                 ended.push(thread);
                 continue;
             };
-            let (name, started_at) = (process::name(pid), process::started_at(pid));
-            let since = process::started_at(thread);
-            found.insert(thread, ThreadOwner { pid, name, started_at, is_main: true, since });
+            match self.known.get(&thread) {
+                Some((_, known)) if *known == owner => {}
+                _ if self.known.len() >= MAX_REMEMBERED => {}
+                _ => drop(self.known.insert(thread, (now_ns, owner.clone()))),
+            }
+            found.insert(thread, owner);
         }
         if ended.is_empty() {
             return found;
@@ -94,6 +116,14 @@ impl ThreadOwners {
         }
         found
     }
+}
+
+/// Returns the process of a thread that is there.
+fn there(thread: u32) -> Option<ThreadOwner> {
+    let pid = process::of_thread(thread)?;
+    let since = process::started_at(thread);
+    let started_at = if pid == thread { since } else { process::started_at(pid) };
+    Some(ThreadOwner { pid, name: process::name(pid), started_at, is_main: true, since })
 }
 
 /// Returns the text after a thread's id in `saved_tgids` or `saved_cmdlines`.
@@ -119,17 +149,17 @@ mod tests {
 
     #[test]
     fn saved_tables_know_ended_threads() {
-        let owners = ThreadOwners { readable: true };
+        let mut owners = ThreadOwners { readable: true, known: Map::default() };
         let tables = |name: &str| match name {
             "saved_tgids" => format!("1 1\n{ENDED} {}\n", ENDED - 1),
             _ => format!("1 init\n{} of an earlier process\n{ENDED} a worker\n", ENDED - 1),
         };
-        let found = owners.find(Set::from_iter([ENDED]), tables);
+        let found = owners.find(Set::from_iter([ENDED]), 0, tables);
         let process = ThreadOwner::ended(ENDED - 1, Some("a worker".to_owned()), false);
         assert_eq!(found, Map::from_iter([(ENDED, process)]));
-        assert!(owners.find(Set::from_iter([ENDED]), |_| String::new()).is_empty());
-        let elsewhere = ThreadOwners { readable: false };
-        assert!(elsewhere.find(Set::from_iter([std::process::id()]), tables).is_empty());
+        assert!(owners.find(Set::from_iter([ENDED]), 0, |_| String::new()).is_empty());
+        let mut elsewhere = ThreadOwners { readable: false, known: Map::default() };
+        assert!(elsewhere.find(Set::from_iter([std::process::id()]), 0, tables).is_empty());
     }
 
     #[test]
@@ -150,8 +180,15 @@ mod tests {
         let thread = std::thread::spawn(|| {
             let link = fs::read_link("/proc/thread-self").unwrap();
             let thread: u32 = link.file_name().unwrap().to_str().unwrap().parse().unwrap();
-            let owners = ThreadOwners { readable: true };
-            (thread, owners.find(Set::from_iter([thread]), |_| String::new()))
+            let mut owners = ThreadOwners { readable: true, known: Map::default() };
+            let mut find = |at| owners.find(Set::from_iter([thread]), at, |_| String::new());
+            let found = find(0);
+            assert_eq!((find(1), find(REMEMBERED_NS)), (found.clone(), found.clone()));
+            // Another thread gets the id.
+            owners.known.get_mut(&thread).unwrap().1.since = Some(1);
+            let again = owners.find(Set::from_iter([thread]), 2, |_| String::new());
+            assert_eq!(again, found, "it is looked up anew");
+            (thread, found)
         });
         let (thread, found) = thread.join().unwrap();
         assert_ne!(thread, std::process::id());
