@@ -9,6 +9,7 @@ mod growth;
 pub(crate) mod names;
 pub(crate) mod owner;
 pub(crate) mod record;
+mod regular_file;
 mod runtime;
 
 use std::collections::HashMap;

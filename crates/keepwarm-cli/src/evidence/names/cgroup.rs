@@ -55,7 +55,8 @@ fn of_path(path: &str) -> Place {
         } else if is_unit(segment) {
             place.unit = Some(segment.to_owned());
             let user = segment.strip_prefix("user@").and_then(|rest| rest.strip_suffix(".service"));
-            place.user = user.and_then(|user| user.parse().ok()).or(place.user);
+            // The outermost is systemd's; those beneath it are named by that user.
+            place.user = place.user.or_else(|| user?.parse().ok());
         }
     }
     if place.pod_uid.is_some() {

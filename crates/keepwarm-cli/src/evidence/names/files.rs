@@ -10,12 +10,17 @@
 //! | `/run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json` | annotations: all three |
 //! | `/var/lib/docker/containers/ID/config.v2.json` | the container's name |
 //! | `…/storage/overlay-containers/containers.json` of podman and CRI-O | the container's name |
+//!
+//! A user names the cgroups beneath the user's own manager. So a container there has the names that the
+//! user's files give it, beneath `~/.local/share`, and never those of the host's.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+use crate::evidence::regular_file::open;
 
 /// Entries of a folder that are read.
 const MAX_ENTRIES: usize = 1 << 14;
@@ -32,12 +37,20 @@ pub(super) struct Found {
     pub(super) container: Option<String>,
 }
 
-/// Finds the names of a container by its id.
-pub(super) fn of_container(root: &Path, id: &str, home: Option<&Path>) -> Found {
+/// Finds the names of a container of the host by its id.
+pub(super) fn of_container(root: &Path, id: &str) -> Found {
     by_log(root, id)
         .or_else(|| by_annotations(root, id))
-        .or_else(|| docker(root, id))
-        .or_else(|| podman(root, id, home))
+        .or_else(|| docker(&root.join("var/lib/docker"), id))
+        .or_else(|| podman(&root.join("var/lib/containers"), id))
+        .unwrap_or_default()
+}
+
+/// Finds the names of a user's own container by its id; `home` is the user's.
+pub(super) fn of_users_container(root: &Path, id: &str, home: &Path) -> Found {
+    let share = beneath(root, home).join(".local/share");
+    podman(&share.join("containers"), id)
+        .or_else(|| docker(&share.join("docker"), id))
         .unwrap_or_default()
 }
 
@@ -83,28 +96,19 @@ fn by_annotations(root: &Path, id: &str) -> Option<Found> {
     })
 }
 
-fn docker(root: &Path, id: &str) -> Option<Found> {
-    let file = root.join("var/lib/docker/containers").join(id).join("config.v2.json");
-    let config = json(&file)?;
+/// Reads the configuration that docker keeps of a container.
+fn docker(folder: &Path, id: &str) -> Option<Found> {
+    let config = json(&folder.join("containers").join(id).join("config.v2.json"))?;
     // Docker writes a slash before it.
     let name = config["Name"].as_str()?.trim_start_matches('/');
     Some(Found { container: kept(name), ..Found::default() })
 }
 
-/// Reads the containers that podman or CRI-O stores, of root or of the user whose home is given.
-fn podman(root: &Path, id: &str, home: Option<&Path>) -> Option<Found> {
-    let stores = [
-        Some(root.join("var/lib/containers")),
-        home.map(|home| beneath(root, home).join(".local/share/containers")),
-    ];
-    let stores = stores.into_iter().flatten();
-    let name = stores
-        .filter_map(|store| json(&store.join("storage/overlay-containers/containers.json")))
-        .find_map(|list| {
-            let is_it = |one: &&Value| one["id"].as_str() == Some(id);
-            let one = list.as_array()?.iter().find(is_it)?;
-            one["names"][0].as_str().and_then(kept)
-        })?;
+/// Reads the list of the containers that podman or CRI-O stores.
+fn podman(folder: &Path, id: &str) -> Option<Found> {
+    let list = json(&folder.join("storage/overlay-containers/containers.json"))?;
+    let is_it = |one: &&Value| one["id"].as_str() == Some(id);
+    let name = list.as_array()?.iter().find(is_it)?["names"][0].as_str().and_then(kept)?;
     Some(Found { container: Some(name), ..Found::default() })
 }
 
@@ -131,13 +135,9 @@ fn json(path: &Path) -> Option<Value> {
 
 /// Reads a regular file that is not too large.
 pub(super) fn text(path: &Path) -> Option<String> {
-    let metadata = fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return None;
-    }
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= MAX_FILE).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Joins an absolute path to the root.

@@ -46,16 +46,24 @@ impl NameFinder {
 
     /// Finds the names of a process.
     pub(crate) fn find(&self, pid: u32) -> Names {
-        let place = cgroup::place(&process::cgroups(pid));
-        let mut found = match &place.container_id {
-            Some(id) => {
-                let home = place.user.and_then(|user| files::home(&self.root, user));
-                files::of_container(&self.root, id, home.as_deref())
-            }
-            None => files::Found::default(),
+        self.find_in(&process::cgroups(pid))
+    }
+
+    /// Finds the names of a process in these cgroups.
+    fn find_in(&self, cgroups: &[String]) -> Names {
+        let place = cgroup::place(cgroups);
+        let mut found = match (&place.container_id, place.user) {
+            (Some(id), None) => files::of_container(&self.root, id),
+            (Some(id), Some(user)) => files::home(&self.root, user)
+                .map(|home| files::of_users_container(&self.root, id, &home))
+                .unwrap_or_default(),
+            (None, _) => files::Found::default(),
         };
         if let (Some(uid), None) = (&place.pod_uid, &found.pod) {
-            let of_pod = files::of_pod(&self.root, uid);
+            let of_pod = match place.user {
+                None => files::of_pod(&self.root, uid),
+                Some(_) => files::Found::default(),
+            };
             found.namespace = of_pod.namespace;
             found.pod = of_pod.pod.or_else(|| Some(uid.clone()));
             found.container = found.container.or(of_pod.container);
@@ -99,6 +107,28 @@ fn hosts(text: &str) -> HashMap<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A user may give the cgroups of the user's own manager any name.
+    #[test]
+    fn user_cannot_pose_as_a_pod() {
+        let root = std::env::temp_dir().join(format!("keepwarm-pose-{}", std::process::id()));
+        let id = "3f4e0a5b9c2d1e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f";
+        let uid = "0b6a1c7e-2f3d-4c5b-8a9e-1d2c3b4a5f60";
+        let log = root.join(format!("var/log/pods/shop_checkout-7d9_{uid}/api"));
+        std::fs::create_dir_all(log).unwrap();
+        let finder = NameFinder::new(Some(&root));
+        let pod = format!("kubepods-pod{}.slice/cri-containerd-{id}.scope", uid.replace('-', "_"));
+        let names = |slice: &str| finder.find_in(&[format!("/{slice}/{pod}")]);
+        let of_kubelet = names("kubepods.slice");
+        assert_eq!(
+            (of_kubelet.namespace.as_deref(), of_kubelet.pod.as_deref()),
+            (Some("shop"), Some("checkout-7d9"))
+        );
+        let of_user = names("user.slice/user-1000.slice/user@1000.service");
+        assert_eq!((of_user.namespace.as_deref(), of_user.pod.as_deref()), (None, Some(uid)));
+        assert_eq!(of_user.container.as_deref(), Some(&id[..SHORT_ID]));
+        std::fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn first_name_of_an_address_counts() {

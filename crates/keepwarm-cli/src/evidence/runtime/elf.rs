@@ -6,25 +6,19 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use keepwarm_diagnose::knowledge::Version;
-use rustix::fs::{Mode, OFlags};
+
+use crate::evidence::regular_file::open;
 
 /// Upper bound on the bytes read of an executable.
 pub(super) const MAX_SCAN: usize = 64 << 20;
-const CHUNK: usize = 1 << 20;
+/// Bytes read at once: memory of megabytes would make the allocator keep as much for good.
+const CHUNK: usize = 64 << 10;
 /// Upper bound on the segments, or sections, that are read.
 const MAX_ENTRIES: u16 = 256;
 /// Upper bound on the bytes read of a section of comments: a line for each compiler that took part.
 const MAX_COMMENT: u64 = 16 << 10;
 
 const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
-
-/// Opens a file that another user may have put there; `None` unless it is a regular one. Opening a
-/// pipe would wait for its writer.
-pub(super) fn open(path: &str) -> Option<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-    file.metadata().ok()?.is_file().then_some(file)
-}
 
 /// Reads the version in a Go program's build info (debug/buildinfo), as Go 1.18 and newer write it:
 /// 32 bytes of header, then the length and the text.
@@ -230,7 +224,7 @@ mod tests {
     fn pipe_is_not_opened() {
         let path = std::env::temp_dir().join(format!("keepwarm-pipe-{}", std::process::id()));
         let pipe = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RUSR, 0).unwrap();
         let (sender, opened) = std::sync::mpsc::channel();
         let name = path.to_str().unwrap().to_owned();
         std::thread::spawn(move || sender.send(open(&name).is_some()));

@@ -11,7 +11,8 @@ use std::io::Read;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime, Version};
 
-use self::elf::{MAX_SCAN, find, go_version, open, rust_version};
+use self::elf::{MAX_SCAN, find, go_version, rust_version};
+use super::regular_file::open;
 
 /// Upper bound on the bytes read of the list of mapped files.
 const MAX_MAPS: u64 = 1 << 20;
@@ -131,7 +132,7 @@ fn version_in_path(path: &str) -> Option<Version> {
 /// Reads `JAVA_VERSION="17.0.9"` in the file `release` of a Java home.
 fn java_release(root: &str, home: &str) -> Option<Version> {
     let mut release = String::new();
-    let file = open(&format!("{root}{home}/release"))?;
+    let file = open(format!("{root}{home}/release"))?;
     file.take(MAX_RELEASE).read_to_string(&mut release).ok()?;
     let line = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?;
     Version::parse(line.trim_matches('"'))
