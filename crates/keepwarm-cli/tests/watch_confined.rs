@@ -20,6 +20,8 @@ use crate::common::{
     exchange, finish, folder, keepwarm, kill, page_address, run, thread_statuses, until, wait,
 };
 
+/// Target of a request, with name and password behind it.
+const AUTHORIZED: &str = "/metrics HTTP/1.1\r\nAuthorization: Basic cHJvbTpzZWNyZXQ=\r\nX:";
 const REMOTE: &str = "10.99.0.5";
 /// The next port of a service. One for each: a program that another test starts may hold a copy of the last listener
 /// until it runs.
@@ -44,6 +46,10 @@ fn unowned_watch_keeps_no_capability() {
     let mut command = keepwarm();
     let filter = format!("dst :{}", service.port());
     command.args(["watch", &filter, "--no-owners", "--listen", "127.0.0.1:0"]);
+    // Read before the watch is confined, which may read no file then.
+    let users = folder("confined-auth").join("users");
+    std::fs::write(&users, "prom:secret\n").unwrap();
+    command.arg("--listen-auth").arg(&users);
     let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (address, _stdout) = page_address(&mut watch);
     let statuses = thread_statuses(watch.id());
@@ -56,12 +62,13 @@ fn unowned_watch_keeps_no_capability() {
     let streams: Vec<_> = (0..9).map(|_| TcpStream::connect(service).unwrap()).collect();
     drop(streams);
     let opened = || {
-        let page = exchange(address, "GET", "/metrics");
+        let page = exchange(address, "GET", AUTHORIZED);
         let name = "keepwarm_connections_opened_total{";
         page.lines().find(|line| line.starts_with(name)).map(str::to_owned)
     };
     assert!(until(|| opened().is_some_and(|line| line.ends_with(" 9"))), "{:?}", opened());
     assert!(!opened().unwrap().contains("process="), "{:?}", opened());
+    assert!(exchange(address, "GET", "/metrics").starts_with("HTTP/1.1 401 "));
     kill(watch.id(), "TERM");
     assert!(wait(&mut watch).unwrap().success());
     let both = run(keepwarm().args(["watch", "--no-owners", "--all-netns"]));

@@ -113,7 +113,17 @@ impl Recorder {
     }
 
     /// Makes the record of a report about the last part of a watch, or about all of it.
-    pub(crate) fn record(&mut self, mut report: HostReport, watched: Duration) -> WatchRecord {
+    pub(crate) fn record(&mut self, report: HostReport, watched: Duration) -> WatchRecord {
+        self.numbered(report, watched).0
+    }
+
+    /// Makes the record as [`record`](Self::record) does, and has the number of the network namespace of
+    /// each of its destinations: an inode may be another namespace's by now.
+    pub(crate) fn numbered(
+        &mut self,
+        mut report: HostReport,
+        watched: Duration,
+    ) -> (WatchRecord, Vec<Option<u32>>) {
         if let Some(test) = &self.self_test {
             test.apply(&mut report);
         }
@@ -174,7 +184,8 @@ impl Recorder {
             one.remote_name = ip.and_then(|ip| self.remote_name(ip, side));
         }
         record.judge(&self.assertions);
-        record
+        let number = |one: &Judged| Some(one.destination.namespace.as_ref()?.number);
+        (record, judged.iter().map(number).collect())
     }
 }
 

@@ -16,7 +16,6 @@ mod resolve;
 mod screen;
 mod source;
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use keepwarm_record::assertion::{self, Assertion};
@@ -44,8 +43,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 const POLL_TICK: Duration = Duration::from_millis(50);
 /// Time that the end of a window waits for closes that are under way.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Descriptors of a watch of all network namespaces, at most: four for each.
-const NAMESPACE_FILES: u64 = 1_024;
+/// Descriptors of a watch of all network namespaces, at most: six for each.
+const NAMESPACE_FILES: u64 = 1_536;
 
 pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     if let Some(file) = options.listen.print {
@@ -58,24 +57,24 @@ pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     }
     limits::make_room(if options.all_netns { NAMESPACE_FILES } else { 0 }, "close some")?;
     // The page is for this network namespace, whichever is watched.
-    let listener = listen::listen(&options.listen)?;
-    let stays = listener.is_some();
+    let page = listen::open(&options.listen)?;
+    let stays = page.is_some();
     match &options.netns {
-        Some(name) => netns::within(name, stays, || run_here(options, scope, listener)),
-        None => run_here(options, scope, listener),
+        Some(name) => netns::within(name, stays, || run_here(options, scope, page)),
+        None => run_here(options, scope, page),
     }
 }
 
 fn run_here(
     options: &WatchOptions,
     scope: Scope,
-    listener: Option<TcpListener>,
+    page: Option<listen::Opened>,
 ) -> Result<(), Failure> {
     if let Some(state) = options.count {
         return count_state(state.into(), scope, options.level);
     }
     let record =
-        if options.once { dump_once(options, scope) } else { watch(options, scope, listener) }?;
+        if options.once { dump_once(options, scope) } else { watch(options, scope, page) }?;
     judge_assertions(&record)?;
     // A live watch has no other end than an interrupt; a window has.
     if options.window.is_some() && options.listen.listen.is_none() && interrupt::happened() {
@@ -96,12 +95,12 @@ fn dump_once(options: &WatchOptions, scope: Scope) -> Result<WatchRecord, Failur
 fn watch(
     options: &WatchOptions,
     scope: Scope,
-    listener: Option<TcpListener>,
+    page: Option<listen::Opened>,
 ) -> Result<WatchRecord, Failure> {
     let mut recorder = Recorder::new(options, scope)?;
     let name_servers = NameFinder::new(options.rootfs.as_deref()).name_servers();
     // Every thread has capabilities of its own: none is started before they are dropped.
-    let drops = listener.is_some() || options.all_netns || options.no_owners;
+    let drops = page.is_some() || options.all_netns || options.no_owners;
     if !drops {
         interrupt::watch(2)?;
     }
@@ -126,8 +125,7 @@ fn watch(
     }
     let (mut source, refused) = Source::start(prepared, scope)?;
     recorder.refused(refused);
-    let exporter =
-        listener.map(|listener| Exporter::start(listener, &options.listen)).transpose()?;
+    let exporter = page.map(|page| Exporter::start(page, &options.listen)).transpose()?;
     let mut session = Session::new(options, recorder, exporter);
     if let Some(why) = unconfined {
         session.progress.note(&format!("not confined by Landlock: {why}"));
@@ -334,8 +332,8 @@ impl Session {
                 self.screen.refresh(&record)?;
             }
             Interim::Served { recent, exporter } => {
-                let record = self.recorder.record(recent.of(&report), watched);
-                exporter.take(&report, &record);
+                let (record, numbers) = self.recorder.numbered(recent.of(&report), watched);
+                exporter.take(&report, &record, &numbers);
             }
         }
         Ok(())

@@ -14,6 +14,9 @@ use crate::common::{
 use crate::http::{connect, get, read, samples, sum};
 use crate::{Exporter, has, namespace};
 
+/// Longest time that a page may take to cut a connection off: it allows five seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 #[test]
 fn page_counts_each_close_once() {
     let Some(namespace) = namespace() else { return };
@@ -245,6 +248,16 @@ fn page_needs_name_and_password() {
         [":1", "--listen-auth", &users, "--listen-cert", &certificate, "--listen-key", &key];
     let exporter = Exporter::start(&arguments);
     assert_eq!(exporter.scheme, "https");
+    // A handshake that comes byte by byte, in a record of 16 kB, is cut off.
+    let mut slow = connect(exporter.address);
+    slow.write_all(&[0x16, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3]).unwrap();
+    let cut = std::thread::spawn(move || {
+        let begun = Instant::now();
+        while slow.write_all(&[0]).is_ok() && begun.elapsed() < 2 * PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        begun.elapsed() < PATIENCE
+    });
     if has("curl") {
         let url = format!("https://{}/metrics", exporter.address);
         let status = |arguments: &[&str]| {
@@ -262,6 +275,29 @@ fn page_needs_name_and_password() {
     let mut bytes = Vec::new();
     let _ = plain.read_to_end(&mut bytes);
     assert!(!bytes.starts_with(b"HTTP"), "{bytes:?}");
+    assert!(cut.join().unwrap(), "the handshake goes on");
+}
+
+/// Secrets come by a pipe, too; a device that never ends is refused.
+#[test]
+fn secrets_are_read_to_their_bound() {
+    let page = ["watch", ":1", "--listen", "127.0.0.1:0"];
+    for option in ["--listen-auth", "--listen-cert"] {
+        let mut command = keepwarm();
+        command.args(page).args([option, "/dev/zero"]);
+        if option == "--listen-cert" {
+            command.args(["--listen-key", "/dev/zero"]);
+        }
+        run(&mut command).exits_with(2).says("/dev/zero").says("it is larger than");
+    }
+    let mut command = keepwarm();
+    command.args(page).args(["--listen-auth", "/dev/stdin"]).stderr(Stdio::null());
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"prom:secret\n").unwrap();
+    drop(writer);
+    let exporter = Exporter::of(command.stdin(reader));
+    assert_eq!(get(exporter.address, "/metrics").0, 401);
+    assert_eq!(exporter.terminate(), Some(0));
 }
 
 #[test]

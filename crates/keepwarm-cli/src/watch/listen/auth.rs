@@ -3,7 +3,8 @@
 //! Owns the reading of the files, and their errors. The files are read once, at the start.
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use crate::exit::{Exit, Failure};
 
 /// Bytes of the file of users.
 const MAX_USERS: u64 = 64 << 10;
+/// Bytes of a file of certificates, or of a key.
+const MAX_PEM: u64 = 1 << 20;
 
 /// Users who may read the page, each as the field `Authorization` has them.
 pub(super) struct Users {
@@ -36,11 +39,8 @@ impl Users {
             let name = path.display();
             Failure::new(Exit::Usage, format!("cannot use {name} for --listen-auth: {why}"))
         };
-        let metadata = fs::metadata(path).map_err(|error| failed(&error))?;
-        if metadata.len() > MAX_USERS {
-            return Err(failed(&"it is larger than 64 KiB"));
-        }
-        let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+        let bytes = read(path, MAX_USERS).map_err(|why| failed(&why))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| failed(&"it is not UTF-8"))?;
         let mut tokens = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim_end_matches('\r');
@@ -78,19 +78,31 @@ fn is_same(one: &str, other: &str) -> bool {
     pairs.fold(0, |differs, (a, b)| differs | (a ^ b)) == 0 && length
 }
 
+/// Reads a file to its end, if that comes within `most` bytes. It may be a pipe: secrets come by one.
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it is larger than {} KiB", most >> 10));
+    }
+    Ok(bytes)
+}
+
 /// Reads a certificate chain and its key, both PEM.
 pub(super) fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Failure> {
     let failed = |what: &Path, why: &dyn fmt::Display| {
         let name = what.display();
         Failure::new(Exit::Usage, format!("cannot use {name} for TLS: {why}"))
     };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| failed(certificate, &error))?;
+    let pem = read(certificate, MAX_PEM).map_err(|why| failed(certificate, &why))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(|error| failed(certificate, &error))?;
     if chain.is_empty() {
         return Err(failed(certificate, &"it holds no certificate in PEM"));
     }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+    let pem = read(key, MAX_PEM).map_err(|why| failed(key, &why))?;
+    let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| failed(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -4,7 +4,7 @@
 //! counts by destination alone; here a count goes to the owner that the destination has at that time,
 //! so that after a deployment the new pod's series grow and the old pod's end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use keepwarm_record::watch::{DestinationRecord, Level, OwnerRecord, Side, WatchR
 use keepwarm_sockets::{Destination, EphemeralPorts, HostReport, SideEvidence};
 
 use super::counts::Counts;
+use super::page::bounded;
 use crate::evidence::is_there;
 use crate::evidence::record::side;
 
@@ -22,15 +23,16 @@ pub(super) const ENDS_AFTER: Duration = Duration::from_secs(300);
 /// The time after which a series ends to make room for another.
 const MAKES_ROOM_AFTER: Duration = Duration::from_secs(60);
 
-/// A destination; the inode of its network namespace where all are watched.
-type SeriesKey = (Option<SocketAddr>, Side, Option<u64>);
+/// A destination; the number of its network namespace where all are watched. The inode would not do: one
+/// that has ended leaves it to another.
+type SeriesKey = (Option<SocketAddr>, Side, Option<u32>);
 
 fn key(one: &Destination) -> SeriesKey {
-    (one.service, side(one.side), one.namespace.as_ref().map(|namespace| namespace.inode))
+    (one.service, side(one.side), one.namespace.as_ref().map(|namespace| namespace.number))
 }
 
 /// A row that is folded away, by side and network namespace: where its counts are then.
-type Folded = (Side, Option<u64>);
+type Folded = (Side, Option<u32>);
 
 /// The labels that a series has beside the metric's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +80,8 @@ pub(super) struct Now {
     /// `None` where the system does not list them.
     pub(super) time_wait: Option<u64>,
     pub(super) ports_used: Option<u64>,
+    /// Of the network namespace that it is in.
+    pub(super) ports_limit: Option<u64>,
     pub(super) slow_in_s: Option<u64>,
     pub(super) exhausted_in_s: Option<u64>,
     /// Seconds of a round trip: the median, and the least.
@@ -123,7 +127,6 @@ struct Recorded {
 pub(super) struct Book {
     rows: HashMap<SeriesKey, Recorded>,
     pub(super) series: HashMap<Labels, Series>,
-    pub(super) ports_limit: Option<u64>,
     pub(super) level: Option<Level>,
     pub(super) lost_events: Option<u64>,
     pub(super) lost_trace_events: Option<u64>,
@@ -133,16 +136,17 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Takes the report of the whole watch, and the record of its last part.
+    /// Takes the report of the whole watch, and the record of its last part, with the number of the
+    /// network namespace of each destination there.
     pub(super) fn take(
         &mut self,
         report: &HostReport,
         record: &WatchRecord,
+        numbers: &[Option<u32>],
         ports: Option<EphemeralPorts>,
     ) {
         let at = report.window;
         self.watched = at;
-        self.ports_limit = ports.map(|ports| ports.size().into());
         self.level = Some(record.level);
         let counts = record.level.counts_closes();
         self.lost_events = counts.then_some(report.lost_events);
@@ -152,8 +156,12 @@ impl Book {
             _ => None,
         };
         self.host_findings = findings(&record.host_findings);
-        let recorded: HashMap<SeriesKey, &DestinationRecord> =
-            record.destinations.iter().map(|one| (recorded_key(one), one)).collect();
+        let recorded: HashMap<SeriesKey, &DestinationRecord> = record
+            .destinations
+            .iter()
+            .zip(numbers)
+            .map(|(one, number)| ((one.remote, one.side, *number), one))
+            .collect();
         let gone = self.forget_folded(report);
         self.series.values_mut().for_each(|series| series.now = None);
         for one in &report.destinations {
@@ -220,15 +228,17 @@ impl Book {
     }
 
     /// Forgets the rows that the report has no more, because they were folded, and returns their sums
-    /// by side: the folded row has them now, and must not count them again.
+    /// by side: the folded row has them now, and must not count them again. That is the row of the same
+    /// network namespace or, of one that the report has no more, the row of all that ended earlier.
     fn forget_folded(&mut self, report: &HostReport) -> HashMap<Folded, Counts> {
-        let there: std::collections::HashSet<SeriesKey> =
-            report.destinations.iter().map(key).collect();
+        let there: HashSet<SeriesKey> = report.destinations.iter().map(key).collect();
+        let namespaces: HashSet<Option<u32>> = there.iter().map(|key| key.2).collect();
         let mut gone: HashMap<Folded, Counts> = HashMap::new();
         self.rows.retain(|key, row| {
             let stays = there.contains(key);
             if !stays {
-                gone.entry((key.1, key.2)).or_default().merge(&row.seen);
+                let namespace = key.2.filter(|number| namespaces.contains(&Some(*number)));
+                gone.entry((key.1, namespace)).or_default().merge(&row.seen);
             }
             stays
         });
@@ -244,10 +254,6 @@ impl Book {
             series.changed_at + length > at || series.now.as_ref().is_some_and(Now::is_open)
         });
     }
-}
-
-fn recorded_key(one: &DestinationRecord) -> SeriesKey {
-    (one.remote, one.side, one.network_namespace.as_ref().map(|namespace| namespace.inode))
 }
 
 fn findings(findings: &[keepwarm_record::watch::FindingRecord]) -> Vec<(String, f64)> {
@@ -279,15 +285,21 @@ fn labels(
     };
     let owner = recorded.owners.iter().find(lives).or_else(|| recorded.owners.first());
     let owner = owner.map(|owner| OwnerLabels {
-        process: owner.process.clone(),
-        namespace: owner.namespace.clone(),
-        pod: owner.pod.clone(),
-        container: owner.container.clone(),
-        unit: owner.unit.clone(),
+        process: label(owner.process.as_deref()),
+        namespace: label(owner.namespace.as_deref()),
+        pod: label(owner.pod.as_deref()),
+        container: label(owner.container.as_deref()),
+        unit: label(owner.unit.as_deref()),
     });
     let netns = recorded.network_namespace.as_ref();
-    let netns = netns.map(|of| of.name.clone().unwrap_or_else(|| of.inode.to_string()));
+    let netns = netns.map(|of| label(of.name.as_deref()).unwrap_or_else(|| of.inode.to_string()));
     Labels { side: recorded.side, remote, netns, owner: owner.unwrap_or_default() }
+}
+
+/// Returns a name as the page has it. Names that look the same there are one: two samples with the same
+/// labels would be refused.
+fn label(name: Option<&str>) -> Option<String> {
+    name.map(bounded).filter(|name| !name.is_empty())
 }
 
 fn now(one: &DestinationRecord) -> Now {
@@ -297,6 +309,7 @@ fn now(one: &DestinationRecord) -> Now {
         close_wait: one.close_wait,
         time_wait: one.time_wait,
         ports_used: one.ports.map(|ports| ports.used),
+        ports_limit: one.ports.map(|ports| ports.range),
         slow_in_s: one.ports.and_then(|ports| ports.cliff_in_s),
         exhausted_in_s: one.ports.and_then(|ports| ports.exhausted_in_s),
         round_trip_s: one.path.and_then(|path| path.rtt_us.p50).map(seconds),
@@ -313,6 +326,7 @@ fn now(one: &DestinationRecord) -> Now {
 #[cfg(test)]
 mod tests {
     use keepwarm_record::watch::Mode;
+    use keepwarm_sockets::NetworkNamespace;
 
     use super::*;
 
@@ -329,6 +343,8 @@ mod tests {
     }
 
     fn take(book: &mut Book, second: u64, rows: &[Destination], process: &str) {
+        let number = |one: &Destination| one.namespace.as_ref().map(|namespace| namespace.number);
+        let numbers: Vec<_> = rows.iter().map(number).collect();
         let mut report = HostReport::default();
         report.window = Duration::from_secs(second);
         report.destinations = rows.to_vec();
@@ -349,7 +365,7 @@ mod tests {
             ..like.clone()
         };
         record.destinations = rows.iter().map(recorded).collect();
-        book.take(&report, &record, Some(PORTS));
+        book.take(&report, &record, &numbers, Some(PORTS));
     }
 
     fn opened(book: &Book) -> u64 {
@@ -425,6 +441,51 @@ mod tests {
         take(&mut book, 6, &[one], "api");
         let closes: u64 = book.series.values().map(|series| series.counts.closes()).sum();
         assert_eq!(closes, 12);
+    }
+
+    /// A row of a network namespace of this inode and number.
+    fn within(inode: u64, number: u32, service: Option<u32>, opened: u64) -> Destination {
+        let mut one = row(service, opened, 0);
+        one.namespace = Some(std::sync::Arc::new(NetworkNamespace::new(inode, number)));
+        one
+    }
+
+    #[test]
+    fn inode_may_be_another_namespaces() {
+        let mut book = Book::default();
+        take(&mut book, 2, &[within(7, 1, Some(1), 5)], "api");
+        // The first has ended, and another has its inode.
+        for second in [4, 6, 8] {
+            let rows = [within(7, 1, Some(1), 5), within(7, 2, Some(1), 9)];
+            take(&mut book, second, &rows, "api");
+            assert_eq!(opened(&book), 14, "second {second}");
+        }
+    }
+
+    #[test]
+    fn sum_of_ended_namespaces_counts_once() {
+        let mut book = Book::default();
+        let rows = [within(7, 1, Some(1), 5), within(8, 2, Some(1), 9), within(9, 3, None, 2)];
+        take(&mut book, 2, &rows, "api");
+        assert_eq!(opened(&book), 16);
+        // The oldest two are added up; of a third, one service is folded.
+        let rows = [row(None, 14, 0), within(9, 3, None, 2)];
+        take(&mut book, 4, &rows, "api");
+        assert_eq!(opened(&book), 16);
+        let rows = [row(None, 14, 0), within(9, 3, None, 3)];
+        take(&mut book, 6, &rows, "api");
+        assert_eq!(opened(&book), 17);
+    }
+
+    #[test]
+    fn names_that_look_alike_are_one_series() {
+        let mut book = Book::default();
+        let long = |end: &str| "x".repeat(200) + end;
+        take(&mut book, 2, &[row(Some(1), 5, 1)], &long("a"));
+        take(&mut book, 4, &[row(Some(1), 8, 1)], &long("b"));
+        take(&mut book, 6, &[row(Some(2), 8, 1)], "a\u{1b}b");
+        take(&mut book, 8, &[row(Some(2), 9, 1)], "a\u{7}b");
+        assert_eq!((book.series.len(), opened(&book)), (2, 17));
     }
 
     #[test]

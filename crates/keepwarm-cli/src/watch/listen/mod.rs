@@ -1,11 +1,13 @@
 //! `keepwarm watch --listen`: the numbers of a watch for Prometheus.
 //!
 //! Owns the exporter: the page from the last look, `/healthz`, and the server's start and end. `book`
-//! has the series, `page` the text, `server` the connections. A scrape asks the kernel nothing.
+//! has the series, `page` the text, `server` the connections, `head` the requests. A scrape asks the kernel
+//! nothing.
 
 mod auth;
 mod book;
 mod counts;
+mod head;
 mod page;
 mod process;
 mod server;
@@ -40,14 +42,10 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    /// Listens. The listener was made in the network namespace of the caller.
-    pub(super) fn start(listener: TcpListener, options: &ListenOptions) -> Result<Self, Failure> {
-        let tls = match (&options.tls_cert, &options.tls_key) {
-            (Some(certificate), Some(key)) => Some(auth::tls(certificate, key)?),
-            _ => None,
-        };
-        let users = options.auth.as_deref().map(auth::Users::read).transpose()?.map(Arc::new);
-        let scheme = if tls.is_some() { "https" } else { "http" };
+    /// Serves on what was opened before.
+    pub(super) fn start(opened: Opened, options: &ListenOptions) -> Result<Self, Failure> {
+        let Opened { listener, protection } = opened;
+        let scheme = if protection.tls.is_some() { "https" } else { "http" };
         let traffic = Arc::new(Traffic::default());
         let site = Arc::new(Site {
             state: Mutex::default(),
@@ -58,8 +56,7 @@ impl Exporter {
         });
         let responder: Arc<dyn Responder> = Arc::<Site>::clone(&site);
         let failed = |error| limits::refused(Exit::Listen, "cannot serve the page", &error);
-        let server = Server::start(listener, responder, Protection { tls, users }, traffic);
-        let server = server.map_err(failed)?;
+        let server = Server::start(listener, responder, protection, traffic).map_err(failed)?;
         Ok(Self { server, site, scheme })
     }
 
@@ -70,10 +67,11 @@ impl Exporter {
         output::print(&format!("listening on {scheme}://{}/metrics\n", server.address))
     }
 
-    /// Takes a look: the report of the whole watch, and the record of its last part.
-    pub(super) fn take(&self, report: &HostReport, record: &WatchRecord) {
+    /// Takes a look: the report of the whole watch, and the record of its last part with the number of
+    /// the network namespace of each destination.
+    pub(super) fn take(&self, report: &HostReport, record: &WatchRecord, numbers: &[Option<u32>]) {
         let mut state = self.site.lock();
-        state.book.take(report, record, ephemeral_ports().ok());
+        state.book.take(report, record, numbers, ephemeral_ports().ok());
         state.looked_at = Some(Instant::now());
         state.page = None;
     }
@@ -84,11 +82,24 @@ impl Exporter {
     }
 }
 
-/// Listens on the address that was asked for.
-pub(super) fn listen(options: &ListenOptions) -> Result<Option<TcpListener>, Failure> {
+/// What the page needs of files and addresses, opened before the watch drops its capabilities and is
+/// confined.
+pub(super) struct Opened {
+    listener: TcpListener,
+    protection: Protection,
+}
+
+/// Reads the files of a page, and listens on its address; `None` where no page was asked for.
+pub(super) fn open(options: &ListenOptions) -> Result<Option<Opened>, Failure> {
     let Some(address) = options.listen else { return Ok(None) };
-    let listener = TcpListener::bind(address);
-    listener.map(Some).map_err(|error| crate::serve::cannot_listen(address, &error))
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(auth::tls(certificate, key)?),
+        _ => None,
+    };
+    let users = options.auth.as_deref().map(auth::Users::read).transpose()?.map(Arc::new);
+    let listener =
+        TcpListener::bind(address).map_err(|error| crate::serve::cannot_listen(address, &error))?;
+    Ok(Some(Opened { listener, protection: Protection { tls, users } }))
 }
 
 /// The pages.

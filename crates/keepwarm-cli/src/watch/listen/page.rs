@@ -39,7 +39,7 @@ pub(super) fn render(book: &Book, about: &About<'_>) -> String {
         page.counters(&all);
     }
     page.levels(&all);
-    page.ports(book, &all);
+    page.ports(&all);
     page.path(&all);
     page.leaks(&all);
     page.findings(book, &all);
@@ -159,14 +159,12 @@ impl PrometheusPage {
         }
     }
 
-    fn ports(&mut self, book: &Book, all: &[(String, &Series)]) {
+    fn ports(&mut self, all: &[(String, &Series)]) {
         let help = "Local ports taken towards the service, from the source address with most.";
         self.gauge(all, "keepwarm_local_ports_used", help, |now| now.ports_used);
-        if let Some(limit) = book.ports_limit {
-            let name = "keepwarm_local_ports_limit";
-            self.family(name, "gauge", "Local ports that connect(2) can choose from.");
-            self.sample(name, "", limit);
-        }
+        let help =
+            "Local ports that connect(2) can choose from, in the network namespace of the client.";
+        self.gauge(all, "keepwarm_local_ports_limit", help, |now| now.ports_limit);
         let help = "Forecast of when half of the local ports are taken and connect(2) gets slow. \
                     Absent while that never happens.";
         self.gauge(all, "keepwarm_ports_slow_in_seconds", help, |now| now.slow_in_s);
@@ -301,10 +299,16 @@ fn written(labels: &Labels) -> String {
     text
 }
 
-/// Escapes a label's value, and bounds it. A name comes from a process, which may choose any.
+/// Returns a label's value, bounded and without control characters. A name comes from a process, which
+/// may choose any.
+pub(super) fn bounded(value: &str) -> String {
+    printable(value).chars().take(MAX_VALUE).collect()
+}
+
+/// Escapes a label's value, and bounds it.
 fn quoted(value: &str) -> String {
     let mut text = String::new();
-    for letter in printable(value).chars().take(MAX_VALUE) {
+    for letter in bounded(value).chars() {
         match letter {
             '\\' => text.push_str("\\\\"),
             '"' => text.push_str("\\\""),

@@ -1,6 +1,7 @@
 //! The HTTP server of the page: HTTP/1.1 with connections that are kept, over TCP or TLS.
 //!
-//! Owns the limits on connections, heads and time. Knows no metric: a [`Responder`] makes the bodies.
+//! Owns the limits on connections and time. Knows no metric: a [`Responder`] makes the bodies; `head`
+//! parses requests.
 //!
 //! One thread a connection, [`MAX_CONNECTIONS`] of them. When all are taken, the connection that has
 //! waited longest for its next head is closed for the new one, so that connections which never ask
@@ -16,13 +17,10 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::auth::Users;
+use super::head::{MAX_HEAD, Request, parse};
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 32;
-/// Bytes of a head.
-const MAX_HEAD: usize = 8 << 10;
-/// Header fields of a head.
-const MAX_FIELDS: usize = 64;
 /// The time from the first byte of a head to its last, and for a handshake of TLS.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// The time in which a response has to be taken.
@@ -32,6 +30,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const IDLE_WITHIN: Duration = Duration::from_secs(330);
 /// Upper bound on the time that an end waits for responses under way.
 const END_WITHIN: Duration = Duration::from_secs(2);
+/// The time for which a connection that has its last response is read.
+const LINGERS: Duration = Duration::from_secs(1);
 /// Stack of a connection's thread.
 const STACK: usize = 256 << 10;
 
@@ -196,11 +196,11 @@ impl ServerState {
 
     fn serve(&self, id: u64, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
-        let Ok(socket) = stream.try_clone() else { return };
+        let socket = Timed { stream, until: Instant::now(), within: None };
         let ended = match &self.protection.tls {
-            None => self.exchange(id, stream, &socket),
+            None => self.exchange(id, socket),
             Some(config) => match ServerConnection::new(Arc::clone(config)) {
-                Ok(session) => self.exchange(id, StreamOwned::new(session, stream), &socket),
+                Ok(session) => self.exchange(id, StreamOwned::new(session, socket)),
                 Err(_) => return self.refuse(),
             },
         };
@@ -210,20 +210,15 @@ impl ServerState {
     }
 
     /// Answers requests until the connection ends. An error: the connection was cut off.
-    fn exchange(
-        &self,
-        id: u64,
-        mut stream: impl Read + Write,
-        socket: &TcpStream,
-    ) -> io::Result<()> {
-        let mut head = Head::default();
+    fn exchange(&self, id: u64, mut channel: impl Channel) -> io::Result<()> {
+        let mut heads = Heads::default();
         loop {
             // The first head has to come at once: a connection is made to ask.
-            let patience = if head.is_first { HEAD_WITHIN } else { IDLE_WITHIN };
+            let patience = if heads.is_first { HEAD_WITHIN } else { IDLE_WITHIN };
             if !self.note(id, Some(Instant::now())) {
                 return Ok(());
             }
-            let asked = match head.read(&mut stream, socket, patience)? {
+            let asked = match heads.read(&mut channel, patience)? {
                 Asked::Nothing => return Ok(()),
                 Asked::Request(asked) => asked,
             };
@@ -232,11 +227,13 @@ impl ServerState {
             }
             let (response, keeps) = self.answer(&asked);
             let keeps = keeps && !self.is_ending.load(Ordering::SeqCst);
-            socket.set_write_timeout(Some(WRITE_WITHIN))?;
-            write(&mut stream, &response, asked.is_head, keeps)?;
+            channel.socket().allow(WRITE_WITHIN, None);
+            write(&mut channel, &response, asked.is_head, keeps)?;
             if !keeps {
                 // The peer reads to the end of this, and closes.
-                let _ = socket.shutdown(Shutdown::Write);
+                channel.say_goodbye();
+                let socket = channel.socket();
+                let _ = socket.stream.shutdown(Shutdown::Write);
                 return linger(socket);
             }
         }
@@ -262,43 +259,102 @@ impl ServerState {
     }
 }
 
-/// A request's head, as far as it matters.
-#[derive(Debug, Default)]
-struct Request {
-    path: String,
-    is_head: bool,
-    authorization: Option<String>,
-    keeps: bool,
-    /// Status and reason, if the request is not served.
-    refused: Option<(u16, &'static str)>,
-}
-
 enum Asked {
     /// The peer closed, or asked for nothing in its time.
     Nothing,
     Request(Request),
 }
 
+/// The socket of a connection, whose reads and writes end at a deadline together, however many they are:
+/// TLS makes several of each.
+#[derive(Debug)]
+struct Timed {
+    stream: TcpStream,
+    until: Instant,
+    /// The time from the next byte read to the end, if that is sooner.
+    within: Option<Duration>,
+}
+
+impl Timed {
+    /// Sets the time from now, and the one from the next byte that is read.
+    fn allow(&mut self, length: Duration, within: Option<Duration>) {
+        (self.until, self.within) = (Instant::now() + length, within);
+    }
+
+    /// Returns the time that is left. An error if that is none.
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        let count = self.stream.read(bytes)?;
+        if let Some(within) = self.within.take_if(|_| count > 0) {
+            self.until = self.until.min(Instant::now() + within);
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// A connection over TCP or TLS.
+trait Channel: Read + Write {
+    fn socket(&mut self) -> &mut Timed;
+
+    /// Tells the peer that nothing follows, where the protocol has a word for it.
+    fn say_goodbye(&mut self);
+}
+
+impl Channel for Timed {
+    fn socket(&mut self) -> &mut Timed {
+        self
+    }
+
+    fn say_goodbye(&mut self) {}
+}
+
+impl Channel for StreamOwned<ServerConnection, Timed> {
+    fn socket(&mut self) -> &mut Timed {
+        &mut self.sock
+    }
+
+    fn say_goodbye(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
+    }
+}
+
 /// Reads heads, and keeps what came behind one.
-struct Head {
+struct Heads {
     bytes: Vec<u8>,
     is_first: bool,
 }
 
-impl Default for Head {
+impl Default for Heads {
     fn default() -> Self {
         Self { bytes: Vec::new(), is_first: true }
     }
 }
 
-impl Head {
-    fn read(
-        &mut self,
-        stream: &mut impl Read,
-        socket: &TcpStream,
-        patience: Duration,
-    ) -> io::Result<Asked> {
-        let mut deadline = Instant::now() + patience;
+impl Heads {
+    /// Reads the next head, whose first byte comes within `patience`, and its last within
+    /// [`HEAD_WITHIN`] of that.
+    fn read(&mut self, channel: &mut impl Channel, patience: Duration) -> io::Result<Asked> {
+        let length = if self.bytes.is_empty() { patience } else { HEAD_WITHIN };
+        channel.socket().allow(length, Some(HEAD_WITHIN));
         loop {
             if let Some((request, length)) = parse(&self.bytes) {
                 self.bytes.drain(..length);
@@ -306,31 +362,19 @@ impl Head {
                 return Ok(Asked::Request(request));
             }
             if self.bytes.len() >= MAX_HEAD {
-                let refused = Some((431, "a head of more than 8 KiB"));
-                return Ok(Asked::Request(Request { refused, ..Request::default() }));
+                return Ok(Asked::Request(Request::too_long()));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return if self.bytes.is_empty() && !self.is_first {
-                    Ok(Asked::Nothing)
-                } else {
-                    Err(io::ErrorKind::TimedOut.into())
-                };
-            }
-            socket.set_read_timeout(Some(left))?;
             let mut more = [0; 2048];
             let room = more.len().min(MAX_HEAD - self.bytes.len());
-            let began = self.bytes.is_empty();
-            match stream.read(&mut more[..room]) {
-                Ok(0) if began => return Ok(Asked::Nothing),
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            let has_begun = !self.bytes.is_empty();
+            match channel.read(&mut more[..room]) {
+                Ok(0) if has_begun => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Ok(Asked::Nothing),
                 Ok(count) => self.bytes.extend_from_slice(&more[..count]),
-                Err(error) if is_timeout(&error) => {}
-                Err(_) if began && !self.is_first => return Ok(Asked::Nothing),
+                // The next reading says so, if the time is over.
+                Err(error) if is_timeout(&error) && channel.socket().left().is_ok() => {}
+                Err(_) if !has_begun && !self.is_first => return Ok(Asked::Nothing),
                 Err(error) => return Err(error),
-            }
-            if began && !self.bytes.is_empty() {
-                deadline = deadline.min(Instant::now() + HEAD_WITHIN);
             }
         }
     }
@@ -341,50 +385,6 @@ fn is_timeout(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
-}
-
-/// Parses a head, and returns it with its length; `None`: it is not complete.
-fn parse(bytes: &[u8]) -> Option<(Request, usize)> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut head = httparse::Request::new(&mut fields);
-    let length = match head.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return None,
-        Err(httparse::Error::TooManyHeaders) => {
-            let refused = Some((431, "more than 64 header fields"));
-            return Some((Request { refused, ..Request::default() }, bytes.len()));
-        }
-        Err(_) => {
-            let refused = Some((400, "not a request of HTTP/1.1"));
-            return Some((Request { refused, ..Request::default() }, bytes.len()));
-        }
-    };
-    let field = |name: &str| {
-        let found = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(found.value).ok()
-    };
-    let method = head.method.unwrap_or_default();
-    let has_body = field("content-length").is_some_and(|length| length.trim() != "0")
-        || field("transfer-encoding").is_some();
-    let refused = match method {
-        _ if has_body => Some((413, "a request here has no body")),
-        "GET" | "HEAD" => None,
-        _ => Some((405, "GET and HEAD only")),
-    };
-    let connection = field("connection").unwrap_or_default().to_ascii_lowercase();
-    let keeps = match head.version {
-        Some(1) => !connection.contains("close"),
-        _ => connection.contains("keep-alive"),
-    };
-    let target = head.path.unwrap_or_default();
-    let request = Request {
-        path: target.split(['?', '#']).next().unwrap_or_default().to_owned(),
-        is_head: method == "HEAD",
-        authorization: field("authorization").map(str::to_owned),
-        keeps,
-        refused,
-    };
-    Some((request, length))
 }
 
 fn write(
@@ -416,33 +416,19 @@ fn write(
         response.media_type,
         response.body.len()
     );
-    let deadline = Instant::now() + WRITE_WITHIN;
     stream.write_all(head.as_bytes())?;
-    let mut rest = if is_head { &[][..] } else { response.body.as_bytes() };
-    // In pieces, so that a peer which takes a byte now and then is cut off in time.
-    while !rest.is_empty() {
-        if Instant::now() > deadline {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let (piece, behind) = rest.split_at(rest.len().min(64 << 10));
-        stream.write_all(piece)?;
-        rest = behind;
+    if !is_head {
+        stream.write_all(response.body.as_bytes())?;
     }
     stream.flush()
 }
 
 /// Reads what the peer still sends, for a moment: a close with unread data would reset the connection
 /// before the peer has read the answer.
-fn linger(socket: &TcpStream) -> io::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(1);
+fn linger(socket: &mut Timed) -> io::Result<()> {
+    socket.allow(LINGERS, None);
     let mut bytes = [0; 4096];
-    let mut socket = socket;
     for _ in 0..256 {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        socket.set_read_timeout(Some(left))?;
         if !matches!(socket.read(&mut bytes), Ok(1..)) {
             break;
         }
@@ -454,27 +440,46 @@ fn linger(socket: &TcpStream) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn asked(head: &str) -> Request {
-        parse(head.as_bytes()).expect("complete").0
+    /// Lets a deadline end what a slow peer would draw out for minutes.
+    const ALLOWED: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A connection, and its peer, which a thread handles until it fails.
+    fn against(peer: impl Fn(&mut TcpStream) -> io::Result<()> + Send + 'static) -> Timed {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        std::thread::spawn(move || while peer(&mut other).is_ok() {});
+        Timed { stream, until: Instant::now(), within: None }
+    }
+
+    fn nap() {
+        std::thread::sleep(Duration::from_millis(20));
     }
 
     #[test]
-    fn heads_are_read_or_refused() {
-        let get = asked("GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(get.path == "/metrics" && get.keeps && get.refused.is_none());
-        let old = asked("GET / HTTP/1.0\r\n\r\n");
-        assert!(!old.keeps && old.refused.is_none());
-        assert!(!asked("GET / HTTP/1.1\r\nConnection: Close\r\n\r\n").keeps);
-        assert!(asked("HEAD / HTTP/1.1\r\n\r\n").is_head);
-        for (head, status) in [
-            ("POST / HTTP/1.1\r\n\r\n", 405),
-            ("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", 413),
-            ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 413),
-            ("\u{1}\u{2}\r\n\r\n", 400),
-            (&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65)), 431),
-        ] {
-            assert_eq!(asked(head).refused.map(|(status, _)| status), Some(status), "{head:?}");
-        }
-        assert!(parse(b"GET / HTTP/1.1\r\nHost: a\r\n").is_none(), "not complete");
+    fn slow_reader_is_cut_off() {
+        let mut socket = against(|peer| {
+            nap();
+            peer.read_exact(&mut [0; 512])
+        });
+        let begun = Instant::now();
+        socket.allow(ALLOWED, None);
+        let error = socket.write_all(&vec![0; 64 << 20]).unwrap_err();
+        assert!(is_timeout(&error) && begun.elapsed() < PATIENCE, "{error}");
+    }
+
+    #[test]
+    fn slow_head_is_cut_off() {
+        let mut socket = against(|peer| {
+            nap();
+            peer.write_all(b"x")
+        });
+        let begun = Instant::now();
+        // The time for a head begins with its first byte.
+        socket.allow(20 * PATIENCE, Some(ALLOWED));
+        let error = socket.read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(is_timeout(&error) && begun.elapsed() < PATIENCE, "{error}");
+        assert!(begun.elapsed() >= ALLOWED);
     }
 }
