@@ -189,6 +189,16 @@ fn expected_text_is_found_across_chunks() {
 }
 
 #[test]
+fn expected_404_is_no_failure() {
+    let server = Server::always("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    let url = server.url("/gone");
+    load(&["--one", "--expect", "status=404", &url]).exits_with(0);
+    load(&["-n", "5", "--expect", "status=4xx", &url]).exits_with(0);
+    load(&["-n", "5", "--expect", "len=0", &url]).exits_with(1).says("answered 404");
+    load(&["-n", "5", "--expect", "status=410", &url]).exits_with(1).says("answered 404");
+}
+
+#[test]
 fn slowest_requests_name_their_connection() {
     let server = Server::start(|head| {
         if head.contains("/slow") {

@@ -74,9 +74,10 @@ fn judge_assertions(record: &LoadRecord) -> Result<(), Failure> {
     failures.map_or(Ok(()), |why| Err(Failure::new(Exit::Assertion, why)))
 }
 
-/// Fails if no request was answered with 2xx or 3xx, although every assertion holds.
+/// Fails if no request was answered with 2xx or 3xx, nor as `--expect` has the status, although every
+/// assertion holds.
 fn judge_outcome(record: &LoadRecord) -> Result<(), Failure> {
-    if record.answered_well() > 0 || record.requests.scheduled == 0 {
+    if record.wanted() > 0 || record.requests.scheduled == 0 {
         return Ok(());
     }
     if record.ended() == 0 {

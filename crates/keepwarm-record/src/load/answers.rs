@@ -38,6 +38,18 @@ impl LoadRecord {
         self.answered(200..400)
     }
 
+    /// Counts the answers that speak for the target: 2xx or 3xx, or, if that is more and an expectation
+    /// (`--expect`) names the status, those that met every expectation.
+    #[must_use]
+    pub fn wanted(&self) -> u64 {
+        let names_status = |text: &str| text.trim_start().starts_with("status");
+        if self.expectations.iter().any(|one| names_status(&one.expectation)) {
+            let met = self.requests.completed.saturating_sub(self.misses.unwrap_or(0));
+            return met.max(self.answered_well());
+        }
+        self.answered_well()
+    }
+
     /// Counts complete responses with one of these statuses.
     #[must_use]
     pub fn answered(&self, statuses: std::ops::Range<u16>) -> u64 {

@@ -81,7 +81,7 @@ fn measurement(record: &LoadRecord) -> String {
         error("invalid", &record.verdict.reasons.join("; "))
     } else if let Some(sum) = record.imbalance() {
         error("invalid", &sum)
-    } else if record.answered_well() == 0 && record.requests.scheduled > 0 {
+    } else if record.wanted() == 0 && record.requests.scheduled > 0 {
         error("answers", "no request was answered with 2xx or 3xx")
     } else {
         String::new()
