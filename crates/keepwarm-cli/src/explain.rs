@@ -217,7 +217,7 @@ fn assertions() -> String {
         text.push_str(&format!("  {:<11} such as {}\n", unit.as_str(), unit.example()));
     }
     text.push('\n');
-    for Entry { pattern, unit, meaning } in table {
+    for Entry { pattern, unit, meaning, .. } in table {
         let label = format!("  {pattern:<width$}  {:<11} ", unit.as_str());
         text.push_str(&paragraph(&label, meaning, COLUMNS));
     }

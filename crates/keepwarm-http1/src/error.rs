@@ -7,11 +7,20 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// A response that cannot be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Error {
     /// The reason.
     pub refusal: Refusal,
     /// The place: bytes from the start of the response, interim responses included.
     pub offset: u64,
+}
+
+impl Error {
+    /// Creates an error: for a driver that refuses a response on its own account.
+    #[must_use]
+    pub const fn new(refusal: Refusal, offset: u64) -> Self {
+        Self { refusal, offset }
+    }
 }
 
 /// Reasons to refuse a response.

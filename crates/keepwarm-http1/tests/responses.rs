@@ -52,7 +52,7 @@ fn decode(rules: Rules, asked: Asked, pieces: &[&[u8]]) -> (Outcome, Read) {
                 read.data.extend_from_slice(&data);
             }
             Ok(Some(Event::Trailers(trailers))) => read.trailers = Some(trailers),
-            Err(Error { refusal, offset }) => break Refused(refusal, offset),
+            Err(Error { refusal, offset, .. }) => break Refused(refusal, offset),
             Ok(None) if decoder.is_complete() => {
                 let left = buffer.len() + pieces.map(|piece| piece.len()).sum::<usize>();
                 let (status, body) = (read.head.as_ref().map_or(0, |head| head.0), read.data.len());
@@ -82,7 +82,7 @@ fn count(counter: &mut Counter, asked: Asked, pieces: &[&[u8]]) -> Outcome {
     let mut consumed = 0;
     for piece in pieces {
         match counter.feed(piece) {
-            Err(Error { refusal, offset }) => return Refused(refusal, offset),
+            Err(Error { refusal, offset, .. }) => return Refused(refusal, offset),
             Ok(fed) => {
                 consumed += fed.consumed;
                 if let Some(counts) = fed.complete {

@@ -17,6 +17,7 @@ const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 
 /// A complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Status of the final response.
     pub status: u16,

@@ -56,6 +56,16 @@ pub use plan::{
 pub use run::{Progress, Run, Stop};
 pub use summary::{Loader, StopReason, Summary};
 
+/// Entrance of a private decoder for the fuzz targets.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Reads a table; returns the number of columns and of rows, if it can be used.
+    #[must_use]
+    pub fn csv(text: &str) -> Option<(usize, usize)> {
+        crate::plan::csv::shape(text)
+    }
+}
+
 /// Compiles the example of the crate's README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

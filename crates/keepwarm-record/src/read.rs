@@ -30,6 +30,7 @@ pub enum AnyRecord {
 
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ReadRecord {
     /// The record; of JSON lines, the last complete one.
     pub record: AnyRecord,

@@ -4,6 +4,7 @@
 
 use crate::kernel::counters::Counters;
 use crate::kernel::dump::decode_rows;
+use crate::kernel::proc::{identity, namespaces, process, sysctl};
 use crate::kernel::socket_table;
 use crate::kernel::trace::event::Layouts;
 use crate::kernel::trace::ring_page::PageLayout;
@@ -49,4 +50,20 @@ pub fn trace(page_layout: &str, formats: [&str; 3], page: &[u8]) -> Option<usize
         }
     });
     Some(records)
+}
+
+/// Parses texts of `/proc` that other processes can shape: the list of cgroups, with a name that a
+/// container gave, the target of a link, and two sysctls.
+pub fn proc_files(text: &str) {
+    if let Some(main) = process::main_cgroup(text) {
+        assert!(text.contains(main));
+    }
+    text.lines().filter_map(process::cgroup_path).for_each(|path| assert!(text.contains(path)));
+    let _ = namespaces::inode(text);
+    assert!(identity::parse_uuid(text).is_none_or(|id| id.len() == 36));
+    let _ = sysctl::parse_reuse(text);
+    let (range, reserved) = text.split_once('\n').unwrap_or((text, ""));
+    if let Some(ports) = sysctl::parse_ports(range, reserved) {
+        assert!(ports.low <= ports.high && ports.size() <= 65_536);
+    }
 }

@@ -138,7 +138,7 @@ mod sync {
     pub(crate) use std::sync::atomic::{AtomicU8, Ordering};
 }
 
-/// Entrance of the content codings for the fuzz targets.
+/// Entrances of private decoders for the fuzz targets.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     /// Undoes a coding over pieces. Returns the data; `None` if the pieces are not of the coding.
@@ -160,6 +160,27 @@ pub mod fuzzing {
             }
         }
         decoder.may_end().then_some(data)
+    }
+
+    /// Asks for a tunnel on a stream whose other end is an HTTP proxy. Returns the first bytes that
+    /// the origin's side reads from it.
+    ///
+    /// # Errors
+    ///
+    /// If the proxy refuses, or its answer is not HTTP.
+    pub async fn tunnel(
+        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    ) -> crate::Result<Vec<u8>> {
+        use tokio::io::AsyncReadExt as _;
+        let server = crate::ProxyServer::new("http://proxy.test:3128")?;
+        let origin = http::Uri::from_static("http://origin.test/");
+        let origin = crate::origin_key::OriginRef::of(&origin)?.to_key();
+        let stream = crate::wire::stream::Stream::foreign(stream);
+        let mut tunnel = crate::wire::tunnel::connect(stream, &server, &origin).await?;
+        let mut first = vec![0; 1 << 10];
+        let read = tunnel.read(&mut first).await.unwrap_or(0);
+        first.truncate(read);
+        Ok(first)
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn read(bytes: &[u8], pieces: &[usize]) -> (Ended, Vec<u8>) {
             };
             match read {
                 Ok(None) => {}
-                Ok(Some(Counts { status, body_bytes })) => {
+                Ok(Some(Counts { status, body_bytes, .. })) => {
                     ended = Ended::Complete(status, body_bytes);
                 }
                 Err(fault) => ended = Ended::Fault(fault),

@@ -171,6 +171,14 @@ fn parse(text: &str) -> Result<Table, String> {
     Ok(Table { names, rows })
 }
 
+/// Returns the number of columns and of rows, of a file that can be used.
+#[cfg(fuzzing)]
+pub(crate) fn shape(text: &str) -> Option<(usize, usize)> {
+    let table = parse(text).ok()?;
+    assert!(table.rows.iter().all(|row| row.len() == table.names.len()));
+    Some((table.names.len(), table.rows.len()))
+}
+
 /// Encodes what may not stand in a path or a query (RFC 3986, section 3.3).
 fn encoded(value: &str) -> String {
     let mut text = String::with_capacity(value.len());

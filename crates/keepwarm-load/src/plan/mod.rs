@@ -5,7 +5,7 @@
 mod body;
 mod builder;
 mod conflicts;
-mod csv;
+pub(crate) mod csv;
 mod error;
 mod expectation;
 mod file;

@@ -50,6 +50,7 @@ const ERRNOS: [&str; 8] = [
 
 /// A line of the table.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Entry {
     /// The name, with placeholders in capitals.
     pub pattern: &'static str,

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Verdict of the self-test on each rule of the classifier: true if the rule holds on this kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SelfTest {
     /// The socket whose FIN came first is recognised.
     pub closer: bool,

@@ -234,11 +234,9 @@ impl Http1 {
         let failure = match filled {
             Ok(0) => {
                 let refusal = Refusal::EndBeforeHead;
-                Failure::Refused(keepwarm_http1::Error { refusal, offset: 0 })
+                Failure::Refused(keepwarm_http1::Error::new(refusal, 0))
             }
-            Ok(_) => {
-                Failure::Refused(keepwarm_http1::Error { refusal: Refusal::NotHttp, offset: 0 })
-            }
+            Ok(_) => Failure::Refused(keepwarm_http1::Error::new(Refusal::NotHttp, 0)),
             Err(error) => Failure::Io(error),
         };
         self.death = Some(Death::of(&failure));

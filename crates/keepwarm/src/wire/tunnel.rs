@@ -59,7 +59,11 @@ fn broken(server: &ProxyServer, error: std::io::Error) -> Error {
     refused(server, "the connection failed").caused_by(error)
 }
 
-async fn connect(mut stream: Stream, server: &ProxyServer, origin: &OriginKey) -> Result<Stream> {
+pub(crate) async fn connect(
+    mut stream: Stream,
+    server: &ProxyServer,
+    origin: &OriginKey,
+) -> Result<Stream> {
     let place = origin.place();
     let host = HeaderValue::from_str(&place).map_err(|why| refused(server, why))?;
     let mut bytes = Vec::new();

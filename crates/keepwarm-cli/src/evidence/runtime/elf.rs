@@ -22,7 +22,7 @@ const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
 
 /// Reads the version in a Go program's build info (debug/buildinfo), as Go 1.18 and newer write it:
 /// 32 bytes of header, then the length and the text.
-pub(super) fn go_version(exe: &str) -> Option<Version> {
+pub(crate) fn go_version(exe: &str) -> Option<Version> {
     let mut file = open(exe)?;
     let (start, length) = writable_segment(&mut file)?;
     file.seek(SeekFrom::Start(start)).ok()?;
@@ -39,7 +39,7 @@ pub(super) fn go_version(exe: &str) -> Option<Version> {
 
 /// Reads the version of the compiler of a Rust program. It stands in the section `.comment`, which
 /// `strip` keeps.
-pub(super) fn rust_version(exe: &str) -> Option<Version> {
+pub(crate) fn rust_version(exe: &str) -> Option<Version> {
     const PROGRAM_BITS: u32 = 1;
     const BEFORE: &[u8] = b"rustc version ";
     let mut file = open(exe)?;

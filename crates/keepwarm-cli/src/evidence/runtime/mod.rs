@@ -4,7 +4,7 @@
 //! Owns the reading of /proc/PID/exe, /proc/PID/maps and /proc/PID/cmdline, as far as they may be read: a user's
 //! own processes, or all for root. Each runtime leaves its version in another place.
 
-mod elf;
+pub(super) mod elf;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -60,7 +60,7 @@ pub(crate) fn named(process: &str) -> Option<Runtime> {
 }
 
 /// Recognises a runtime by the name of the executable, and the version if the path has it.
-fn by_name(root: &str, path: &str) -> Option<Runtime> {
+pub(super) fn by_name(root: &str, path: &str) -> Option<Runtime> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let after = |prefix: &str| name.strip_prefix(prefix).and_then(Version::parse);
     let runtime = |kind, version| Some(Runtime { kind, version });
@@ -100,7 +100,7 @@ fn command_line(pid: u32) -> Vec<String> {
 
 /// Recognises the server that a Python runs: its script, or its module behind `-m`. A title that the
 /// program gave itself (`gunicorn: worker [app]`) stands in the place of the first argument.
-fn python_server(arguments: &[String]) -> Option<Kind> {
+pub(super) fn python_server(arguments: &[String]) -> Option<Kind> {
     let title = arguments.first().map_or("", String::as_str);
     if title.starts_with("gunicorn: ") {
         return Some(Kind::Gunicorn);
@@ -130,7 +130,7 @@ fn version_in_path(path: &str) -> Option<Version> {
 }
 
 /// Reads `JAVA_VERSION="17.0.9"` in the file `release` of a Java home.
-fn java_release(root: &str, home: &str) -> Option<Version> {
+pub(super) fn java_release(root: &str, home: &str) -> Option<Version> {
     let mut release = String::new();
     let file = open(format!("{root}{home}/release"))?;
     file.take(MAX_RELEASE).read_to_string(&mut release).ok()?;
@@ -166,7 +166,7 @@ fn mapped(pid: u32) -> String {
 }
 
 /// Recognises a runtime by a library that only it has, and the version if the path has it.
-fn by_libraries(root: &str, mapped: &str) -> Option<Runtime> {
+pub(super) fn by_libraries(root: &str, mapped: &str) -> Option<Runtime> {
     let paths = || mapped.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
     paths().find_map(|path| {
         let (folders, name) = path.rsplit_once('/')?;

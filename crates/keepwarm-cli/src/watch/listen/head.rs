@@ -83,9 +83,13 @@ fn values<'a>(fields: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterato
     found.filter_map(|field| std::str::from_utf8(field.value).ok())
 }
 
+/// Returns true if a body is announced, by a field that is no text too: a body that is overlooked would
+/// be read as the next request.
 fn has_body(fields: &[httparse::Header<'_>]) -> bool {
-    values(fields, "content-length").any(|length| length.trim() != "0")
-        || fields.iter().any(|field| field.name.eq_ignore_ascii_case("transfer-encoding"))
+    fields.iter().any(|field| {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        is("transfer-encoding") || (is("content-length") && field.value.trim_ascii() != b"0")
+    })
 }
 
 /// Returns whether the client keeps its connection (RFC 9112, section 9.3).
@@ -127,6 +131,13 @@ mod tests {
         ] {
             assert_eq!(asked(head).refused.map(|(status, _)| status), Some(status), "{head:?}");
         }
+        let garbled =
+            parse(b"GET / HTTP/1.1\r\nContent-Length: 5\xff\r\n\r\n").expect("complete").0;
+        assert_eq!(
+            garbled.refused.map(|(status, _)| status),
+            Some(413),
+            "a length that is no text"
+        );
         assert!(parse(b"GET / HTTP/1.1\r\nHost: a\r\n").is_none(), "not complete");
     }
 

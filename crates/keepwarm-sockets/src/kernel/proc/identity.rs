@@ -40,7 +40,7 @@ pub fn network_namespace() -> Option<u64> {
 }
 
 /// Reads `f81d4fae-7dec-11d0-a765-00a0c91e6bf6` and a line feed.
-fn parse_uuid(text: &str) -> Option<String> {
+pub(crate) fn parse_uuid(text: &str) -> Option<String> {
     let text = text.trim_end();
     let is_uuid = text.len() == 36
         && text.bytes().enumerate().all(|(place, byte)| match place {

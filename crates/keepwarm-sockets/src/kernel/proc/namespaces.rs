@@ -81,7 +81,7 @@ fn path(pid: u32) -> PathBuf {
 }
 
 /// Reads `net:[4026531840]`.
-pub(super) fn inode(link: &str) -> Option<u64> {
+pub(crate) fn inode(link: &str) -> Option<u64> {
     link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 

@@ -102,7 +102,7 @@ fn read_cgroups(pid: u32) -> Option<String> {
 }
 
 /// Chooses among the lines of `/proc/<pid>/cgroup`. The line of version 2 begins with `0::`.
-fn main_cgroup(text: &str) -> Option<&str> {
+pub(crate) fn main_cgroup(text: &str) -> Option<&str> {
     let unified = text.lines().find(|line| line.starts_with("0::")).and_then(cgroup_path);
     unified
         .filter(|path| *path != "/")
@@ -110,7 +110,7 @@ fn main_cgroup(text: &str) -> Option<&str> {
 }
 
 /// Reads the path of one line: `hierarchy:controllers:path`, where the path may hold colons.
-fn cgroup_path(line: &str) -> Option<&str> {
+pub(crate) fn cgroup_path(line: &str) -> Option<&str> {
     line.splitn(3, ':').nth(2)
 }
 

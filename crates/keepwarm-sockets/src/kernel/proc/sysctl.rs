@@ -71,7 +71,7 @@ pub fn time_wait_reuse() -> Option<TimeWaitReuse> {
     parse_reuse(&fs::read_to_string(REUSE).ok()?)
 }
 
-fn parse_reuse(setting: &str) -> Option<TimeWaitReuse> {
+pub(crate) fn parse_reuse(setting: &str) -> Option<TimeWaitReuse> {
     match setting.trim() {
         "0" => Some(TimeWaitReuse::Never),
         "1" => Some(TimeWaitReuse::Always),
@@ -81,7 +81,7 @@ fn parse_reuse(setting: &str) -> Option<TimeWaitReuse> {
 }
 
 /// Reads `"low high"` and `"8080,9000-9010"`.
-fn parse_ports(range: &str, reserved: &str) -> Option<EphemeralPorts> {
+pub(crate) fn parse_ports(range: &str, reserved: &str) -> Option<EphemeralPorts> {
     let mut bounds = range.split_whitespace().map(str::parse::<u16>);
     let (low, high) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
     if low > high {
