@@ -39,6 +39,7 @@ fn answer(stream: TcpStream, answered: &AtomicU64, wait: fn(u64) -> Duration) {
         if !line.is_empty() {
             continue;
         }
+        // The time of an answer is the subject.
         std::thread::sleep(wait(answered.fetch_add(1, Ordering::Relaxed)));
         if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
             return;

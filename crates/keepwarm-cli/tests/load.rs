@@ -409,7 +409,7 @@ fn dropped_syn_is_named() {
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
         use std::io::{Read, Write};
-        // Until then the queue is full.
+        // The time for which the queue is full is the subject: a SYN is sent again after a second.
         std::thread::sleep(std::time::Duration::from_millis(500));
         for mut stream in listener.incoming().flatten() {
             std::thread::spawn(move || {

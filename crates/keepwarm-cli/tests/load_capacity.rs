@@ -28,6 +28,7 @@ fn fixed(rate: f64) -> String {
                         *free = (*free).max(Instant::now()) + Duration::from_secs_f64(1.0 / rate);
                         *free
                     };
+                    // The service time is the server's known capacity, and the subject.
                     std::thread::sleep(done.saturating_duration_since(Instant::now()));
                     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
                     if stream.write_all(answer).is_err() {

@@ -202,6 +202,7 @@ fn expected_404_is_no_failure() {
 fn slowest_requests_name_their_connection() {
     let server = Server::start(|head| {
         if head.contains("/slow") {
+            // The service time is the subject.
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         OK.to_owned()
@@ -376,6 +377,7 @@ fn arguments_come_from_files() {
 #[test]
 fn connections_end_at_their_greatest_age() {
     let server = Server::start(|_| {
+        // A service time, so that a connection reaches its age within few requests.
         std::thread::sleep(std::time::Duration::from_millis(2));
         OK.to_owned()
     });

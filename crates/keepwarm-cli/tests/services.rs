@@ -114,6 +114,7 @@ fn slow_heads_are_ended() {
     }
     let mut open = slow.len();
     while open > 0 && began.elapsed() < Duration::from_secs(30) {
+        // The server's own time limit is the subject.
         std::thread::sleep(Duration::from_millis(100));
         // A write after the server's close is answered by a reset, and the next one fails.
         slow.retain_mut(|stream| stream.write_all(b"x").is_ok());

@@ -45,6 +45,7 @@ impl Thinking {
                 std::thread::spawn(move || {
                     while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
                         let asked = Instant::now();
+                        // The time to think is the truth that reports are held against.
                         std::thread::sleep(THINK);
                         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
                         if stream.write_all(answer).is_err() {
@@ -57,6 +58,10 @@ impl Thinking {
             }
         });
         Self { address, took }
+    }
+
+    fn answered(&self) -> usize {
+        self.took.lock().expect("no thread panics").len()
     }
 
     /// Returns the least time that the share `quantile` of the answers did not exceed.
@@ -160,11 +165,12 @@ fn stopped_load_is_invalid() {
         let server = Thinking::start();
         let child = load(&server, false, arguments);
         let pid = rustix::process::Pid::from_child(&child);
-        std::thread::sleep(Duration::from_millis(700));
+        assert!(common::until(|| server.answered() >= 50), "the load has not begun");
         for (signal, pause) in
             [(rustix::process::Signal::STOP, 1200), (rustix::process::Signal::CONT, 0)]
         {
             rustix::process::kill_process(pid, signal).expect("it runs");
+            // The pause itself is the subject.
             std::thread::sleep(Duration::from_millis(pause));
         }
         Report::of(child).is_invalid();

@@ -472,7 +472,7 @@ fn runtime_is_known_after_process_ends() {
     let pid = service.child.id();
     let watch =
         Running::watch(&["src", &port, "--for", "60s", "--format", "json", "--level", "l1"]);
-    // Two dumps, two seconds apart at rest, and a search for owners between them.
+    // Time is the subject: two dumps, two seconds apart at rest, and a search for owners between them.
     std::thread::sleep(std::time::Duration::from_secs(7));
     drop(service);
     let document: Value = serde_json::from_str(&watch.interrupt().stdout).unwrap();

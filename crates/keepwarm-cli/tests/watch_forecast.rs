@@ -50,6 +50,7 @@ fn ports_run_out_when_forecast() {
     let mut opened = 0;
     let end = loop {
         let due = Duration::from_secs(1) * opened / RATE;
+        // The rate is the subject.
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
         match namespace.inside(|| TcpStream::connect("127.0.0.1:8081")) {
             Ok(stream) => drop(stream),

@@ -133,6 +133,7 @@ fn watch_sleeps_while_other_ports_close() {
     let pid = watch.id();
     let asleep = || {
         let before = waits(pid);
+        // A time without a wait is what is looked for.
         std::thread::sleep(Duration::from_millis(100));
         waits(pid) == before
     };

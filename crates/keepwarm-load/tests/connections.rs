@@ -217,6 +217,7 @@ fn with_fewer_ports_than_connections() {
             if !conn.read_request() {
                 return;
             }
+            // A service time: without one, one connection would do for all.
             std::thread::sleep(Duration::from_millis(1));
             conn.respond("ok");
         }

@@ -347,6 +347,7 @@ fn service_time_excludes_other_requests() {
                 return;
             }
             if nth == 0 {
+                // The delay itself is the subject.
                 std::thread::sleep(delay);
             }
             conn.respond("ok");

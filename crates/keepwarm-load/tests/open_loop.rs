@@ -19,6 +19,7 @@ fn stalling(stall: impl Fn(Duration) -> Option<Duration> + Send + Sync + 'static
         while conn.read_request() {
             let begun: Instant = *begun.get_or_init(Instant::now);
             if let Some(until) = stall(begun.elapsed()) {
+                // The stall itself is the subject.
                 std::thread::sleep(until.saturating_sub(begun.elapsed()));
             }
             conn.respond("ok");

@@ -53,6 +53,7 @@ impl Stalling {
                 let begun: Instant = *begun.get_or_init(Instant::now);
                 let number = number(conn.request());
                 if let Some(until) = stall(begun.elapsed(), number) {
+                    // The stall itself is the subject.
                     std::thread::sleep(until.saturating_sub(begun.elapsed()));
                 }
                 let before = Instant::now();

@@ -87,6 +87,7 @@ fn unanswered_after_grace_has_own_class() {
 /// Waits for a moment of the run at which the test releases a server.
 fn until(run: &Run, moment: Duration) {
     while run.progress().elapsed < moment {
+        // A moment of the run's own clock, which nothing signals.
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -123,6 +124,7 @@ fn slow_server_is_waited_for() {
 fn stop_waits_for_requests_in_flight() {
     let server = HttpServer::start(|conn| {
         while conn.read_request() {
+            // A service time, so that requests are in flight when the load is stopped.
             std::thread::sleep(Duration::from_millis(20));
             conn.respond("ok");
         }

@@ -32,6 +32,7 @@ fn frozen_second_is_an_empty_slice() {
             break second;
         }
         assert!(begun.elapsed() < Duration::from_secs(20));
+        // A second of the run ends by time, and nothing signals it.
         std::thread::sleep(Duration::from_millis(10));
     };
     gate.open();

@@ -59,6 +59,7 @@ fn play(listener: &TcpListener, watch: &Watch, closed: &mut u64) {
         || -> u64 { watch.snapshot().destinations.iter().map(|one| one.closed.total()).sum() };
     while seen() < *closed {
         assert!(begun.elapsed() < Duration::from_secs(60), "{} of {closed}", seen());
+        // Reports come by time, and nothing signals one.
         std::thread::sleep(Duration::from_millis(250));
     }
 }

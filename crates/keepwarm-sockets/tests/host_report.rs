@@ -212,6 +212,7 @@ fn difference_of_reports_has_the_events_between() {
             break earlier;
         }
         assert!(std::time::Instant::now() < patience, "{earlier:#?}");
+        // Reports come by time, and nothing signals one.
         std::thread::sleep(Duration::from_millis(20));
     };
     let truth = upstream.play(Way::ClientFin, 2 * N, 5).unwrap();
@@ -248,6 +249,7 @@ fn without_closes_open_connections_name_the_owner() {
             Some(owner) if *owner != gone => break owner.clone(),
             _ => assert!(start.elapsed() < Duration::from_secs(60), "{earlier:#?}"),
         }
+        // Reports come by time, and nothing signals one.
         std::thread::sleep(Duration::from_millis(20));
     };
     assert_eq!((owner.pid, owner.how), (std::process::id(), OwnerEvidence::Sampled));
@@ -266,6 +268,7 @@ fn idle_time_ignores_a_late_program() {
         std::io::Write::write_all(&mut &client, b"x").unwrap();
         late.push((client, server));
     }
+    // The idle time itself is the subject, and then the lateness of the program.
     std::thread::sleep(Duration::from_millis(400));
     let clients: Vec<_> = late
         .into_iter()

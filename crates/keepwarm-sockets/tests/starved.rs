@@ -128,6 +128,7 @@ fn stopped_watch_says_that_it_was_late() {
     upstream.play(Way::ClientFin, 50, 1).unwrap();
     watch.signal("-STOP");
     upstream.play(Way::ClientFin, 50, 1).unwrap();
+    // The pause itself is the subject; then the watch has a moment to see that it was late.
     std::thread::sleep(Duration::from_millis(1_100));
     watch.signal("-CONT");
     std::thread::sleep(Duration::from_millis(300));
@@ -156,6 +157,7 @@ fn lost_events_accuse_no_side() {
         let threads = [scope.spawn(churn), scope.spawn(churn)];
         while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             watch.signal("-STOP");
+            // The pause itself is the subject: longer than the kernel keeps events.
             std::thread::sleep(Duration::from_millis(1_500));
             watch.signal("-CONT");
             std::thread::sleep(Duration::from_millis(20));
@@ -181,6 +183,7 @@ fn starved_watch_ends_in_time() {
         })
         .collect();
     let watch = Other::start(upstream.port(), How::Plainly);
+    // Time without a core is the subject.
     std::thread::sleep(Duration::from_secs(1));
     let report = watch.finish();
     for burner in &mut burners {

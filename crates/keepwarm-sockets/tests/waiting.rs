@@ -13,8 +13,10 @@ use std::time::Duration;
 use keepwarm_sockets::{Destination, HostReport, Scope, Side, Watch, dump_once};
 use keepwarm_testkit::skipped;
 use keepwarm_testkit::wire::Wire;
+use rustix::event::{PollFd, PollFlags, poll};
 
 const SETTLE: Duration = Duration::from_secs(20);
+/// The time for which a caller waits before it gives up: the subject of these tests.
 const DEADLINE: Duration = Duration::from_millis(300);
 
 /// Runs one test at a time: every watch receives the death of every socket on the host.
@@ -61,6 +63,20 @@ fn close(first: TcpStream, mut second: TcpStream) {
     drop(first);
     let _ = second.read(&mut [0; 64]);
     let _ = second.read(&mut [0; 64]);
+}
+
+/// Returns when the peer's FIN has arrived, and reads nothing.
+fn await_fin(stream: &TcpStream) {
+    let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+    assert_eq!(poll(&mut polled, None).unwrap(), 1);
+}
+
+/// Returns when the peer's RST has arrived.
+fn await_reset(stream: &TcpStream) {
+    let mut polled = [PollFd::new(stream, PollFlags::HUP)];
+    while !polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+        poll(&mut polled, None).unwrap();
+    }
 }
 
 #[test]
@@ -154,7 +170,7 @@ fn late_and_cut_answers_are_seen_at_the_server() {
     cut.write_all(&[b'a'; 500]).unwrap();
     client.read_exact(&mut [0; 500]).unwrap();
     drop(client);
-    sleep(Duration::from_millis(50));
+    await_fin(&cut);
     cut.write_all(&[b'a'; 9_000]).unwrap();
     // A farewell that meets a client that has left is no answer.
     let (mut client, mut polite) = connect();
@@ -162,9 +178,9 @@ fn late_and_cut_answers_are_seen_at_the_server() {
     polite.write_all(&[b'a'; 500]).unwrap();
     client.read_exact(&mut [0; 500]).unwrap();
     drop(client);
-    sleep(Duration::from_millis(50));
+    await_fin(&polite);
     polite.write_all(&[b'f'; 24]).unwrap();
-    sleep(Duration::from_millis(100));
+    await_reset(&polite);
     drop((late, cut, polite));
     let report = watch.finish(SETTLE).unwrap();
     let seen = only(&report, Side::Server);
@@ -182,7 +198,8 @@ fn few_unread_bytes_after_one_message_are_a_body() {
         let (mut client, mut server) = connection(&listener);
         exchange(&mut client, &mut server, 40);
         server.write_all(&vec![b'u'; unread]).unwrap();
-        sleep(Duration::from_millis(20));
+        let mut there = vec![0; unread];
+        while client.peek(&mut there).unwrap() < unread {}
         drop(client);
         let _ = server.read(&mut [0; 64]);
     }
@@ -200,6 +217,7 @@ fn waiting_in_vain_is_seen_behind_a_farewell() {
     let (mut leaves, server) = connection(&listener);
     patient.write_all(b"request").unwrap();
     leaves.write_all(b"request").unwrap();
+    // Time is the subject: a dump comes each two seconds, and has to meet both while they wait.
     sleep(Duration::from_millis(2_500));
     answers.write_all(b"answer").unwrap();
     patient.read_exact(&mut [0; 6]).unwrap();
@@ -255,6 +273,7 @@ fn silent_peer_makes_sockets_stuck() {
         if (seen.established, seen.closing) == (1, 1) && seen.oldest_ms > 1000 {
             break;
         }
+        // Age is the subject, and grows by time alone.
         sleep(Duration::from_millis(100));
         seen = stuck();
     }

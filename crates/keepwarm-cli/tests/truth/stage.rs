@@ -151,6 +151,7 @@ impl Stage<'_> {
                 }
             }
         }
+        // Nothing signals that no more packets come.
         std::thread::sleep(SETTLE);
         (player, printed)
     }
@@ -162,6 +163,7 @@ impl Stage<'_> {
             Event::StopWatches(ms) => {
                 let signal = |name| watches.iter().for_each(|(_, _, one)| kill(one.id(), name));
                 signal("STOP");
+                // The pause itself is the subject.
                 std::thread::sleep(Duration::from_millis(ms));
                 signal("CONT");
             }

@@ -26,6 +26,7 @@ pub(crate) fn wait(run: Run) -> Summary {
             run.stop().abort();
             panic!("the run did not end: {:#?}", run.wait());
         }
+        // The engine has no event for its end but `wait`, which has no patience.
         std::thread::sleep(Duration::from_millis(1));
     }
     let progress = run.progress();
