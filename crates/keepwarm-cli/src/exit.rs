@@ -72,6 +72,14 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    /// The refusal of an argument that the workers of a fleet cannot share.
+    pub(crate) fn of_one_machine(name: &str) -> Self {
+        let message = format!(
+            "{name} belongs to one machine, and cannot be shared by the workers of a fleet; leave it out"
+        );
+        Self::new(Exit::Usage, message)
+    }
+
     pub(crate) const fn exit(&self) -> Exit {
         self.exit
     }

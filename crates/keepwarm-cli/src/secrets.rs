@@ -13,7 +13,7 @@ const FLAGS: &str = "kIsSvLiGfgNqOJ#0465";
 pub(crate) fn is_secret_field(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase();
     let known = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-    let parts = ["token", "secret", "password", "api-key", "apikey"];
+    let parts = ["token", "secret", "passw", "api-key", "apikey", "auth", "session", "credential"];
     known.contains(&name.as_str()) || parts.iter().any(|part| name.contains(part))
 }
 
@@ -25,9 +25,20 @@ pub(crate) fn field(line: &str) -> String {
     }
 }
 
-/// Hides the password of a URL.
+/// Hides the value of `NAME=VALUE`, if the name is one of a credential.
+fn pair(text: &str) -> String {
+    match text.split_once('=') {
+        Some((name, _)) if is_secret_field(name) => format!("{name}={HIDDEN}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Hides the password of a URL, whose scheme may be left out.
 pub(crate) fn url(text: &str) -> String {
-    let Some(start) = text.find("://").map(|at| at + 3) else { return text.to_owned() };
+    let start = text.find("://").map_or(0, |at| at + 3);
+    if start == 0 && text.contains(char::is_whitespace) {
+        return text.to_owned();
+    }
     let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
     let Some((user, host)) = text[start..end].rsplit_once('@') else { return text.to_owned() };
     let user = match user.split_once(':') {
@@ -42,6 +53,7 @@ pub(crate) fn url(text: &str) -> String {
 enum Kind {
     Secret,
     Field,
+    Pair,
     Other,
 }
 
@@ -50,6 +62,7 @@ fn kind_of_long(name: &str) -> Kind {
         "user" | "proxy-user" | "oauth2-bearer" | "cookie" | "pass" | "proxy-pass"
         | "tlspassword" => Kind::Secret,
         "header" | "proxy-header" => Kind::Field,
+        "form" => Kind::Pair,
         _ => Kind::Other,
     }
 }
@@ -58,6 +71,7 @@ fn kind_of_short(letter: char) -> Kind {
     match letter {
         'u' | 'U' | 'b' => Kind::Secret,
         'H' => Kind::Field,
+        'F' => Kind::Pair,
         _ => Kind::Other,
     }
 }
@@ -66,6 +80,7 @@ fn value(kind: Kind, text: &str) -> String {
     match kind {
         Kind::Secret => HIDDEN.to_owned(),
         Kind::Field => field(text),
+        Kind::Pair => pair(text),
         Kind::Other => url(text),
     }
 }
@@ -140,6 +155,11 @@ mod tests {
             ("http://me:pw@host/a@b", "http://me:***@host/a@b"),
             ("--url=http://me:pw@host", "--url=http://me:***@host"),
             ("--|curl|-b|a=pw", "--|curl|-b|***"),
+            ("--|curl|me:pw@host/x?a@b", "--|curl|me:***@host/x?a@b"),
+            ("-F|password=pw|-F|item=1", "-F|password=***|-F|item=1"),
+            ("--form=api-key=pw", "--form=api-key=***"),
+            ("-H|X-Auth-Key: pw", "-H|X-Auth-Key: ***"),
+            ("-d|write to: me@host", "-d|write to: me@host"),
             ("--cookie|a=pw", "--cookie|***"),
             ("-n|10|-c|5|http://host/?q=1", "-n|10|-c|5|http://host/?q=1"),
         ] {

@@ -15,21 +15,15 @@ use crate::exit::{Exit, Failure};
 /// The most of a child's stderr that is kept, from its end.
 const MAX_STDERR: usize = 4096;
 
-/// Arguments that belong to one machine, or that change what a load is; written as they are here, or with
-/// `=` and a value behind them.
-const NOT_SHARED: [&str; 14] = [
-    "--find",
-    "--one",
-    "--serve",
-    "--listen",
+/// Arguments that a worker gives a load itself, written as they are here, or with `=` and a value behind
+/// them. Those that belong to one machine are refused by `keepwarm load --fleet-check`.
+const OF_THE_WORKER: [&str; 8] = [
     "--share",
     "--begin-at",
     "--live-lines",
     "--only",
     "--fleet-check",
     "--format",
-    "--dns-ttl",
-    "--otlp",
     "--output",
     "-o",
 ];
@@ -98,7 +92,7 @@ pub(crate) async fn check(arguments: &[String], extra: &[String]) -> Result<Desc
         argument.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     };
     for argument in arguments {
-        if let Some(name) = NOT_SHARED.iter().find(|name| named(argument, name)) {
+        if let Some(name) = OF_THE_WORKER.iter().find(|name| named(argument, name)) {
             let message =
                 format!("{name} cannot be shared by the workers of a fleet; leave it out");
             return Err(Failure::new(Exit::Usage, message));

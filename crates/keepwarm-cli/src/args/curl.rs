@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure};
 
 /// Options without a value that change nothing in a load: they are about curl's own output, or about
 /// redirects and retries, which a load counts.
-const IGNORED: [&str; 25] = [
+const IGNORED: [&str; 32] = [
     "s",
     "silent",
     "S",
@@ -37,16 +37,41 @@ const IGNORED: [&str; 25] = [
     "fail-with-body",
     "tcp-nodelay",
     "show-headers",
+    "q",
+    "disable",
+    "path-as-is",
+    "retry-connrefused",
+    "retry-all-errors",
+    "tlsv1.2",
+    "no-alpn",
 ];
 
 /// Options with a value that change nothing in a load.
-const IGNORED_WITH_VALUE: [&str; 10] =
-    ["o", "output", "w", "write-out", "D", "dump-header", "c", "cookie-jar", "stderr", "retry"];
+const IGNORED_WITH_VALUE: [&str; 14] = [
+    "o",
+    "output",
+    "w",
+    "write-out",
+    "D",
+    "dump-header",
+    "c",
+    "cookie-jar",
+    "stderr",
+    "retry",
+    "retry-delay",
+    "retry-max-time",
+    "max-redirs",
+    "noproxy",
+];
 
 /// The parts of a curl line that are no options of a load.
 #[derive(Default)]
 struct CurlLine {
     data: Vec<String>,
+    /// A part of the data was given by `--json`.
+    is_json: bool,
+    /// Values of `-b`, which make one field.
+    cookies: Vec<String>,
     /// The data goes into the URL (`-G`).
     in_url: bool,
     head: bool,
@@ -132,7 +157,7 @@ fn one(
             if !cookie.contains('=') {
                 return Err(refused(word, "files of cookies are not read: write NAME=VALUE"));
             }
-            options.headers.push(("Cookie".to_owned(), cookie));
+            line.cookies.push(cookie);
         }
         "r" | "range" => options.headers.push(("Range".to_owned(), format!("bytes={}", value()?))),
         "compressed" => {
@@ -141,17 +166,18 @@ fn one(
         "oauth2-bearer" => {
             options.headers.push(("Authorization".to_owned(), format!("Bearer {}", value()?)));
         }
-        "d" | "data" | "data-ascii" => line.data.push(data(&value()?, true)?),
-        "data-binary" => line.data.push(data(&value()?, false)?),
+        "d" | "data" | "data-ascii" => line.data.push(data(options, word, &value()?, true)?),
+        "data-binary" => line.data.push(data(options, word, &value()?, false)?),
         "data-raw" => line.data.push(value()?),
-        "data-urlencode" => line.data.push(urlencoded(&value()?)),
+        "data-urlencode" => line.data.push(urlencoded(options, word, &value()?)?),
         "json" => {
-            line.data.push(data(&value()?, false)?);
-            for (name, value) in
-                [("Content-Type", "application/json"), ("Accept", "application/json")]
-            {
-                options.headers.push((name.to_owned(), value.to_owned()));
+            let more = data(options, word, &value()?, false)?;
+            // Pieces of JSON follow each other without a sign between them.
+            match line.data.last_mut().filter(|_| line.is_json) {
+                Some(last) => last.push_str(&more),
+                None => line.data.push(more),
             }
+            line.is_json = true;
         }
         "G" | "get" => line.in_url = true,
         "I" | "head" => line.head = true,
@@ -161,6 +187,8 @@ fn one(
         "cacert" => engine.ca_cert = Some(value()?.into()),
         "E" | "cert" => engine.cert = Some(value()?.into()),
         "key" => engine.key = Some(value()?.into()),
+        "http2" | "http2-prior-knowledge" => engine.http2 = true,
+        "no-keepalive" => options.close = true,
         "4" | "ipv4" => engine.ipv4 = true,
         "6" | "ipv6" => engine.ipv6 = true,
         "unix-socket" => engine.unix_socket = Some(value()?.into()),
@@ -188,7 +216,17 @@ fn one(
 }
 
 fn add_header(options: &mut LoadOptions, word: &str, text: &str) -> Result<(), Failure> {
-    let (name, value) = header(text).map_err(|why| refused(word, &why))?;
+    if text.starts_with('@') {
+        return Err(refused(word, "files of fields are not read: write 'Name: value'"));
+    }
+    // As curl has it: `Name;` is a field without a value, and `Name:` is a field of curl's own left out.
+    let (name, value) = match text.strip_suffix(';').filter(|name| !name.contains(':')) {
+        Some(name) if !name.trim().is_empty() => (name.trim().to_owned(), String::new()),
+        _ => match header(text).map_err(|why| refused(word, &why))? {
+            (_, value) if value.is_empty() => return Ok(()),
+            field => field,
+        },
+    };
     // A load computes these three; curl lines that browsers write have them.
     let computed = ["content-length", "connection", "transfer-encoding"];
     if !computed.contains(&name.to_ascii_lowercase().as_str()) {
@@ -216,18 +254,40 @@ fn resolve(word: &str, text: &str) -> Result<keepwarm_load::ConnectTo, Failure> 
 }
 
 /// Returns the data of `-d`; of a file without its line ends, as curl does, unless it is binary.
-fn data(text: &str, without_lines: bool) -> Result<String, Failure> {
+fn data(
+    options: &LoadOptions,
+    word: &str,
+    text: &str,
+    without_lines: bool,
+) -> Result<String, Failure> {
     let Some(file) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    let read = keepwarm_load::read_file(file.as_ref());
-    let bytes = read.map_err(|error| refused("-d", &format!("cannot read {file}: {error}")))?;
-    let text = String::from_utf8(bytes);
-    let text = text.map_err(|_| refused("-d", &format!("{file} is not UTF-8: use --body-file")))?;
+    let text = file_text(options, word, file)?;
     Ok(if without_lines { text.replace(['\r', '\n'], "") } else { text })
 }
 
-/// Encodes the content of `--data-urlencode`: `CONTENT`, `=CONTENT` or `NAME=CONTENT`.
-fn urlencoded(text: &str) -> String {
-    let (name, content) = text.split_once('=').unwrap_or(("", text));
+/// Reads a file that the line names; of the line of a fleet none.
+fn file_text(options: &LoadOptions, word: &str, file: &str) -> Result<String, Failure> {
+    if options.fleet_check {
+        return Err(Failure::of_one_machine(&format!("curl line, {word} @{file}:")));
+    }
+    let read = keepwarm_load::read_file(file.as_ref());
+    let bytes = read.map_err(|error| refused(word, &format!("cannot read {file}: {error}")))?;
+    String::from_utf8(bytes)
+        .map_err(|_| refused(word, &format!("{file} is not UTF-8: use --body-file")))
+}
+
+/// Encodes the content of `--data-urlencode`: `CONTENT`, `=CONTENT`, `NAME=CONTENT`, `@FILE` or
+/// `NAME@FILE`.
+fn urlencoded(options: &LoadOptions, word: &str, text: &str) -> Result<String, Failure> {
+    let file;
+    let (name, content) = match (text.split_once('='), text.split_once('@')) {
+        (Some(parts), _) => parts,
+        (None, Some((name, path))) => {
+            file = file_text(options, word, path)?;
+            (name, file.as_str())
+        }
+        (None, None) => ("", text),
+    };
     let mut encoded = String::new();
     for byte in content.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -236,7 +296,7 @@ fn urlencoded(text: &str) -> String {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
-    if name.is_empty() { encoded } else { format!("{name}={encoded}") }
+    Ok(if name.is_empty() { encoded } else { format!("{name}={encoded}") })
 }
 
 /// Takes the URL; its credentials become those of `-u`.
@@ -258,6 +318,19 @@ fn url(options: &mut LoadOptions, text: &str) -> Result<(), Failure> {
 }
 
 fn finish(mut options: LoadOptions, line: CurlLine) -> Result<LoadOptions, Failure> {
+    let has = |options: &LoadOptions, name: &str| {
+        options.headers.iter().any(|(there, _)| there.eq_ignore_ascii_case(name))
+    };
+    if !line.cookies.is_empty() {
+        options.headers.push(("Cookie".to_owned(), line.cookies.join("; ")));
+    }
+    if line.is_json {
+        for name in ["Content-Type", "Accept"] {
+            if !has(&options, name) {
+                options.headers.push((name.to_owned(), "application/json".to_owned()));
+            }
+        }
+    }
     let Some(url) = &mut options.url else {
         return Err(refused("curl", "it has no URL"));
     };
@@ -338,6 +411,34 @@ mod tests {
     }
 
     #[test]
+    fn fields_follow_curls_own_rules() {
+        let line =
+            "-H Accept: -H X-Empty; -b a=1 -b b=2 --json {} --json [] -H content-type:text/x host";
+        let options = load(&line.split(' ').collect::<Vec<_>>()).expect("a load");
+        let fields: Vec<String> =
+            options.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let wanted =
+            ["X-Empty: ", "content-type: text/x", "Cookie: a=1; b=2", "Accept: application/json"];
+        assert_eq!(fields, wanted);
+        assert_eq!(options.body_text.as_deref(), Some("{}[]"));
+        let options = load(&["--http2", "--no-keepalive", "-qo", "/dev/null", "host"]);
+        let options = options.expect("a load");
+        assert!(options.engine.http2 && options.close);
+    }
+
+    #[test]
+    fn files_are_encoded_where_curl_does() {
+        let path = std::env::temp_dir().join(format!("keepwarm-curl-{}", std::process::id()));
+        std::fs::write(&path, "a b\n").expect("written");
+        let file = path.to_str().expect("plain");
+        let options = load(&["--data-urlencode", &format!("q@{file}"), "host"]).expect("a load");
+        assert_eq!(options.body_text.as_deref(), Some("q=a%20b%0A"));
+        let options = load(&["-d", &format!("@{file}"), "host"]).expect("a load");
+        assert_eq!(options.body_text.as_deref(), Some("a b"), "without line ends");
+        std::fs::remove_file(path).expect("removable");
+    }
+
+    #[test]
     fn unknown_options_are_named() {
         for (words, named) in [
             (&["--zzz", "host"][..], "--zzz"),
@@ -347,6 +448,7 @@ mod tests {
             (&["-X"], "-X"),
             (&[], "no URL"),
             (&["-b", "jar.txt", "host"], "-b"),
+            (&["-H", "@fields.txt", "host"], "-H"),
         ] {
             let error = load(words).expect_err(named).to_string();
             assert!(error.contains(named), "{error}");

@@ -467,11 +467,47 @@ fn header(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn command_line_is_consistent() {
-        use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    /// Pages whose commands are held against the parser; `tests/readme.rs` runs those of two.
+    fn pages() -> Vec<std::path::PathBuf> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let folders = ["", "docs", "docs/design", "crates/keepwarm-cli", "crates/keepwarm-load"];
+        let files = folders.iter().flat_map(|folder| {
+            std::fs::read_dir(format!("{root}/{folder}")).expect("a folder").flatten()
+        });
+        let pages = files.map(|file| file.path());
+        pages.filter(|page| page.extension().is_some_and(|kind| kind == "md")).collect()
+    }
+
+    #[test]
+    fn commands_of_the_pages_parse() {
+        let mut count = 0;
+        for page in pages() {
+            let text = std::fs::read_to_string(&page).expect("a page");
+            let blocks = text.split("\n```").skip(1).step_by(2).flat_map(str::lines);
+            let commands = blocks.flat_map(|line| line.split("; ")).map(str::trim);
+            for command in commands.filter(|line| line.starts_with("keepwarm ")) {
+                let words = words::split(command).expect("words of a shell");
+                let words = words.iter().take_while(|word| !["|", ">"].contains(&word.as_str()));
+                let names = Arguments::command();
+                let name = words.clone().nth(1).map_or("", String::as_str);
+                // A table of results, or prose, begins with the name too.
+                if names.find_subcommand(name).is_none() {
+                    continue;
+                }
+                let parsed = Arguments::try_parse_from(words);
+                assert!(parsed.is_ok(), "{}: {command}: {:?}", page.display(), parsed.err());
+                count += 1;
+            }
+        }
+        assert!(count > 40, "{count} commands");
     }
 }

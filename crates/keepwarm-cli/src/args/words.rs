@@ -29,14 +29,20 @@ pub(crate) fn expand(typed: Vec<String>) -> Result<Vec<String>, Failure> {
         }
         match word.strip_prefix('@').filter(|file| !is_value && !file.is_empty()) {
             Some(file) => {
-                let text = read(file)?;
-                let found = split(&text).map_err(|why| unusable(file, &why))?;
-                if let Some(nested) = found.iter().find(|word| word.starts_with('@')) {
-                    let why = format!("{nested}: a file of arguments cannot name another one");
-                    return Err(unusable(file, &why));
+                let text = read(file)?.replace("\r\n", "\n");
+                for word in split(&text).map_err(|why| unusable(file, &why))? {
+                    let is_within = words.iter().any(|word| word == "--");
+                    if word.starts_with('@') && !is_value && !is_within {
+                        let why = format!("{word}: a file of arguments cannot name another one");
+                        return Err(unusable(file, &why));
+                    }
+                    is_value = takes_value(&word);
+                    words.push(word);
                 }
-                words.extend(found);
-                is_value = false;
+                if words.iter().any(|word| word == "--") {
+                    words.extend(typed);
+                    return Ok(words);
+                }
             }
             None => {
                 is_value = takes_value(&word);
@@ -76,7 +82,7 @@ fn takes_value(word: &str) -> bool {
 
 /// Splits a text into words as a shell does: blanks separate, `'` and `"` quote, a backslash takes
 /// the next letter as it is, and `#` at the start of a word begins a comment.
-fn split(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut letters = text.chars();
@@ -156,6 +162,16 @@ mod tests {
         let typed = || vec!["keepwarm".to_owned(), "load".to_owned(), name.clone()];
         std::fs::write(&path, "-n 5\nhttp://host/").unwrap();
         assert_eq!(expand(typed()).unwrap()[2..], ["-n", "5", "http://host/"]);
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            expand([&typed()[..], &["@body".to_owned()]].concat()).map(|words| words[2..].join(" "))
+        };
+        assert_eq!(
+            of("-d @a.json \\\r\n -n 5\r\n-d").unwrap(),
+            "-d @a.json -n 5 -d @body",
+            "values"
+        );
+        assert_eq!(of("-- curl -d @a.json").unwrap(), "-- curl -d @a.json @body");
         std::fs::write(&path, "@other").unwrap();
         assert!(expand(typed()).unwrap_err().to_string().contains("cannot name another"));
         std::fs::remove_file(&path).unwrap();

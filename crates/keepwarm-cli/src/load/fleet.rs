@@ -30,11 +30,11 @@ struct Description<'a> {
     warm_up_s: f64,
 }
 
-/// Prints what a fleet asks of a load, or refuses arguments that cannot be shared by its workers.
-pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure> {
+/// Refuses arguments that belong to one machine: before any file that they name is read.
+pub(super) fn refuse_unshared(options: &LoadOptions) -> Result<(), Failure> {
     let engine = &options.engine;
     let reads_body = options.body.as_deref().is_some_and(|body| body.starts_with('@'));
-    let refused = [
+    let unshared = [
         ("--output", options.output.is_some()),
         ("--unix-socket", engine.unix_socket.is_some()),
         ("--body-file", options.body_file.is_some() || reads_body),
@@ -44,19 +44,22 @@ pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure
         ("--source", !engine.sources.is_empty()),
         ("--find", options.find.is_some()),
         ("--one", options.one),
+        ("--dns-ttl", engine.dns_ttl.is_some()),
         ("--listen", options.listen.is_some()),
         ("--drain", options.drain.is_some()),
         ("--serve", options.serve.is_some()),
         ("--otlp", options.otlp.is_some()),
         ("{csv:FILE.column} of --template", reads_csv(options)),
     ];
-    if let Some((name, _)) = refused.iter().find(|(_, given)| *given) {
-        let message = format!(
-            "{name} belongs to one machine, and cannot be shared by the workers of a fleet; leave it \
-             out"
-        );
-        return Err(Failure::new(Exit::Usage, message));
+    match unshared.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Failure::of_one_machine(name)),
+        None => Ok(()),
     }
+}
+
+/// Prints what a fleet asks of a load.
+pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure> {
+    let engine = &options.engine;
     let rates = engine.rate.into_iter().chain(engine.stages.iter().map(|stage| stage.rate));
     print(&Description {
         url: plan.url(),
@@ -186,4 +189,124 @@ impl LiveLines {
 
 fn print(line: &impl Serialize) -> Result<(), Failure> {
     output::print_with(|to| output::write_json(line, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::args::{Arguments, Command, curl};
+
+    /// Flags that each worker of a fleet is given as they are. A key stands with its certificate.
+    const SHARED: [&str; 39] = [
+        "rate",
+        "stages",
+        "arrivals",
+        "seed",
+        "backlog",
+        "http2",
+        "streams",
+        "requests-per-connection",
+        "close-policy",
+        "connect-rate",
+        "connect-to",
+        "max-lifetime",
+        "ipv4",
+        "ipv6",
+        "form",
+        "user",
+        "template",
+        "trace",
+        "warm-up",
+        "insecure",
+        "key",
+        "sni",
+        "no-resumption",
+        "requests",
+        "concurrency",
+        "duration",
+        "threads",
+        "close",
+        "method",
+        "header",
+        "body",
+        "timeout",
+        "watch",
+        "expect",
+        "from",
+        "to",
+        "abort-if",
+        "label",
+        "assert",
+    ];
+
+    /// Flags that a worker gives its load itself: keepwarm-fleet refuses them in a plan.
+    const OF_THE_WORKER: [&str; 6] =
+        ["share", "begin-at", "live-lines", "only", "fleet-check", "format"];
+
+    /// Flags that belong to one machine, with a value to try and what they need beside them.
+    const OF_ONE_MACHINE: [(&str, &[&str]); 15] = [
+        ("output", &["--output=run.json"]),
+        ("unix-socket", &["--unix-socket=/run/a"]),
+        ("body-file", &["--body-file=a"]),
+        ("requests-file", &["--requests-file=a"]),
+        ("ca-cert", &["--ca-cert=a"]),
+        ("cert", &["--cert=a", "--key=b"]),
+        ("source", &["--source=127.0.0.1"]),
+        ("find", &["--find=p99<1s"]),
+        ("one", &["--one"]),
+        ("dns-ttl", &["--dns-ttl=1s"]),
+        ("listen", &["--listen=127.0.0.1:0"]),
+        ("drain", &["--watch=80", "--drain=1s"]),
+        ("serve", &["--serve=127.0.0.1:0"]),
+        ("otlp", &["--otlp=http://host"]),
+        ("body", &["--body=@a"]),
+    ];
+
+    fn options(arguments: &[&str]) -> LoadOptions {
+        let typed = ["keepwarm", "load", "--fleet-check"].iter().chain(arguments);
+        match Arguments::try_parse_from(typed).expect("arguments").command {
+            Command::Load(options) => *options,
+            _ => panic!("it is a load"),
+        }
+    }
+
+    #[test]
+    fn every_flag_is_shared_or_refused() {
+        let command = Arguments::command();
+        let load = command.find_subcommand("load").expect("a command");
+        for flag in load.get_arguments().filter_map(clap::Arg::get_long) {
+            let refused = OF_ONE_MACHINE.iter().any(|(name, _)| *name == flag && flag != "body");
+            let places = [SHARED.contains(&flag), OF_THE_WORKER.contains(&flag), refused];
+            let count = places.iter().filter(|there| **there).count();
+            assert_eq!(count, 1, "--{flag} is in {count} of the three lists: {places:?}");
+        }
+    }
+
+    #[test]
+    fn flags_of_one_machine_are_refused() {
+        for (name, arguments) in OF_ONE_MACHINE {
+            // Without the feature the parser has refused it already.
+            if name == "otlp" && !cfg!(feature = "otlp") {
+                continue;
+            }
+            let options = options(&[arguments, &["http://host/"]].concat());
+            let error = refuse_unshared(&options).expect_err(name).to_string();
+            assert!(error.starts_with(&format!("--{name}")), "{error}");
+        }
+        assert!(refuse_unshared(&options(&["--http2", "-d", "a=@b", "http://host/"])).is_ok());
+    }
+
+    #[test]
+    fn curl_lines_read_no_file_for_a_fleet() {
+        for line in
+            ["-d @/etc/hostname", "--data-urlencode a@/etc/hostname", "--json @/etc/hostname"]
+        {
+            let words: Vec<&str> = line.split(' ').collect();
+            let options = options(&[&["--", "curl", "http://host/"], &words[..]].concat());
+            let error = curl::apply(options).expect_err(line).to_string();
+            assert!(error.contains("belongs to one machine"), "{error}");
+        }
+    }
 }

@@ -43,6 +43,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
     let options = &curl::apply(options)?;
+    if options.fleet_check {
+        fleet::refuse_unshared(options)?;
+    }
     limits::make_room(descriptors(options), "ask for fewer connections with -c")?;
     plan::refuse(options)?;
     let plan = plan::of(options)?;

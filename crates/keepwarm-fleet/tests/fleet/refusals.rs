@@ -39,7 +39,10 @@ fn unshared_arguments_are_refused_by_name() {
         "@file",
         "--only=0.0.0.0/0:*",
         "--listen=127.0.0.1:0",
-        "--serve",
+        "--serve=127.0.0.1:0",
+        "--dns-ttl=1s",
+        "--format=csv",
+        "--drain=1s",
     ] {
         let load = ["run", "--local", "2", "--", argument, "http://127.0.0.1:9/"];
         let output = fleet().args(load).output().unwrap();
