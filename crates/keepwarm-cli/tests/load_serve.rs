@@ -99,6 +99,37 @@ fn page_follows_the_load_to_its_end() {
 }
 
 #[test]
+fn page_follows_the_drain() {
+    let data = Service::start(&["data"]);
+    let port = data.address.port().to_string();
+    let arguments = ["-n", "40", "--close", "--watch", &port, "--drain", "10m"];
+    let serving = Serving::start(&arguments, &data.url("/data"));
+    let samples = |hop: &Value| hop["samples"].as_array().map_or(0, Vec::len);
+    let draining =
+        || Some(serving.record()["hops"][0].clone()).filter(|hop| !hop["drain"].is_null());
+    assert!(until(|| draining().is_some()), "{}", serving.record());
+    let first = draining().expect("a drain");
+    assert_eq!(serving.state().expect("a state")["over"], false);
+    let left = &first["drain"]["left"];
+    assert!(left["client"].as_u64().max(left["server"].as_u64()) > Some(0), "{first}");
+    let part = serving.get("/now").expect("a part").1;
+    assert!(
+        part.contains("The load has ended") && part.contains("data-chart=\"sockets\""),
+        "{part}"
+    );
+    assert!(
+        until(|| draining().is_some_and(|hop| samples(&hop) > samples(&first))),
+        "it is renewed"
+    );
+    kill(serving.child.id(), "INT");
+    assert!(until(|| serving.state().is_some_and(|state| state["over"] == true)));
+    let last = serving.record();
+    assert_eq!(last["requests"]["completed"], 40, "{last}");
+    assert!(samples(&last["hops"][0]) > samples(&first));
+    let _ = serving.end();
+}
+
+#[test]
 fn page_without_readers_costs_no_time() {
     let data = Service::start(&["data"]);
     let serving = Serving::start(&["-n", "40"], &data.url("/data"));

@@ -8,7 +8,6 @@
     records = [...document.querySelectorAll('script[id^="record-"]')].map((one) => island(one.id));
     shape = island('shape');
   };
-  read();
   const MAX_COLUMNS = 360;
   const MAX_ROWS = 120;
   const FEW_FOR_P999 = 10000;
@@ -192,42 +191,90 @@
     return [from / 1.3, to * 1.3];
   };
 
+  /* The counts of groups of slices: one array of numbers a group, over the values that any slice has. */
+  function spread(out, of) {
+    const seen = new Set();
+    const each = (slices, visit) => slices.forEach((slice) => {
+      const times = of(slice);
+      if (times) visit(times);
+    });
+    out.forEach((one) => each(one.slices, (times) => times.buckets.forEach((bucket) => seen.add(bucket[0]))));
+    const values = Float64Array.from(seen).sort();
+    const place = new Map();
+    values.forEach((value, at) => place.set(value, at));
+    const columns = out.map((one) => {
+      const counts = new Float64Array(values.length);
+      let count = 0;
+      let max = null;
+      each(one.slices, (times) => {
+        if (times.max != null) max = Math.max(max ?? 0, times.max);
+        for (const [value, n] of times.buckets) {
+          counts[place.get(value)] += n;
+          count += n;
+        }
+      });
+      return { at: one.at, counts, count, max };
+    });
+    const quantileOf = ({ counts, count, max }, q) => {
+      let left = Math.max(1, Math.ceil(count * q));
+      for (let at = 0; at < counts.length; at += 1) {
+        left -= counts[at];
+        if (left <= 0) return Math.min(values[at], max ?? values[at]);
+      }
+      return max;
+    };
+    return { values, columns, quantileOf };
+  }
+
+  /* A picture of one pixel a cell, which a chart stretches over its place: columns by rows, eight rows for
+     each doubling. A bucket of a slice is known by its upper end. */
+  function picture({ values, columns }) {
+    const rowOf = Int32Array.from(values, (value) => Math.floor(Math.log2(Math.max(1, value)) * 8));
+    const [low, high] = rowOf.length ? [rowOf[0], rowOf[rowOf.length - 1]] : [0, 0];
+    const [width, height] = [Math.max(1, columns.length), high - low + 1];
+    const cells = new Float64Array(width * height);
+    columns.forEach(({ counts }, i) => counts.forEach((n, at) => { cells[(high - rowOf[at]) * width + i] += n; }));
+    const most = Math.log(1 + cells.reduce((most, n) => Math.max(most, n), 0));
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [width, height];
+    const ctx = canvas.getContext('2d');
+    let painted = '';
+    const paint = (colour) => {
+      ctx.fillStyle = colour;
+      if (painted === ctx.fillStyle) return canvas;
+      painted = ctx.fillStyle;
+      const [red, green, blue] = [1, 3, 5].map((at) => parseInt(painted.slice(at, at + 2), 16));
+      const image = ctx.createImageData(width, height);
+      cells.forEach((n, at) => {
+        if (n) image.data.set([red, green, blue, 255 * (0.06 + 0.6 * (Math.log(1 + n) / most))], at * 4);
+      });
+      ctx.putImageData(image, 0, 0);
+      return canvas;
+    };
+    return { paint, top: 2 ** ((high + 1) / 8), bottom: 2 ** (low / 8) };
+  }
+
   function heat(figure, record) {
     const open = record.settings.open_loop;
     const { size, out } = groups(record.timeline, MAX_COLUMNS);
-    const columns = out.map((one) => ({
-      at: one.at,
-      times: joined(one.slices.map((slice) => (open ? slice.response_us : slice.latency_us))),
-    }));
-    /* Rows: eight for each doubling. A bucket of a slice is known by its upper end. */
-    const row = (value) => Math.floor(Math.log2(Math.max(1, value)) * 8);
-    let most = 0;
-    const cells = columns.map(({ times }) => {
-      const rows = new Map();
-      times.buckets.forEach(([value, n]) => rows.set(row(value), (rows.get(row(value)) || 0) + n));
-      rows.forEach((n) => { most = Math.max(most, n); });
-      return rows;
-    });
+    const counts = spread(out, (slice) => (open ? slice.response_us : slice.latency_us));
+    const { columns, quantileOf } = counts;
+    const cells = picture(counts);
     const draw = (u) => {
       const ctx = u.ctx;
+      const left = u.valToPos(0, 'x', true);
+      const right = u.valToPos(columns.length * size, 'x', true);
+      const [top, bottom] = [u.valToPos(cells.top, 'y', true), u.valToPos(cells.bottom, 'y', true)];
       ctx.save();
       ctx.beginPath();
       ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
       ctx.clip();
-      ctx.fillStyle = ink('a');
-      cells.forEach((rows, i) => {
-        const from = u.valToPos(columns[i].at, 'x', true);
-        const to = u.valToPos(columns[i].at + size, 'x', true);
-        rows.forEach((n, at) => {
-          const top = u.valToPos(2 ** ((at + 1) / 8), 'y', true);
-          const bottom = u.valToPos(2 ** (at / 8), 'y', true);
-          ctx.globalAlpha = 0.06 + 0.6 * (Math.log(1 + n) / Math.log(1 + most));
-          ctx.fillRect(from, top, Math.max(1, to - from), Math.max(1, bottom - top));
-        });
-      });
+      /* Cells keep their edges, unless there are more of them than pixels. */
+      ctx.imageSmoothingEnabled = right - left < columns.length;
+      ctx.drawImage(cells.paint(ink('a')), left, top, right - left, bottom - top);
       ctx.restore();
     };
-    const point = (q, few) => columns.map(({ times }) => (times.count >= few ? quantile(times, q) : null));
+    const point = (q, few) => columns.map((one) => (one.count >= few ? quantileOf(one, q) : null));
     const x = columns.map((one) => one.at + size / 2);
     const list = [
       { label: 'p50', values: point(0.5, 1), ink: 'ink' },
@@ -349,15 +396,16 @@
     },
   };
 
-  /* What is seen first is drawn first; the rest follows while the page is read. */
+  /* The text is shown before the record is read. What is seen first is drawn first; the rest follows
+     while the page is read. */
   const figures = () => [...document.querySelectorAll('figure[data-chart]')];
   let edition = 1;
   const draw = (figure) => {
     if (figure.drawn === edition) return;
+    if (!records) read();
     figure.drawn = edition;
     charts[figure.dataset.chart](figure);
   };
-  figures().slice(0, 2).forEach(draw);
   const rest = () => {
     const next = figures().find((figure) => figure.drawn !== edition);
     if (!next) {
@@ -367,7 +415,7 @@
     draw(next);
     setTimeout(rest, 0);
   };
-  setTimeout(rest, 0);
+  requestAnimationFrame(() => setTimeout(rest, 0));
   addEventListener('beforeprint', () => figures().forEach(draw));
   /* The page of a running load has new numbers. */
   addEventListener('renewed', () => {

@@ -13,12 +13,18 @@ use crate::show;
 const NO_VERDICT: &str = "The load is running. These are its counts so far; times are known to within 3.2 %. \
                           The verdict, the assertions and single requests come when it has ended.";
 
+const DRAINING: &str = "The load has ended. The sockets of the watched ports are sampled until none is in \
+                        TIME_WAIT any more, or the time of --drain is over; the verdict, the assertions and \
+                        single requests come then.";
+
 /// A state of a load that is served.
 pub(crate) enum LiveRecord<'a> {
     /// The load has not begun: it waits, or warms up.
     Waiting(&'a LoadRecord),
     /// The load goes on: its counts so far.
     Running(&'a LoadRecord),
+    /// The load has ended, and the sockets of its hops drain.
+    Draining(&'a LoadRecord),
     /// The record of the load, which is over.
     Over(&'a LoadRecord),
 }
@@ -27,13 +33,16 @@ pub(crate) enum LiveRecord<'a> {
 /// is a number of its own for each state.
 pub(crate) fn part(state: &LiveRecord<'_>, edition: u64) -> String {
     let (record, over) = match state {
-        LiveRecord::Waiting(record) | LiveRecord::Running(record) => (*record, false),
+        LiveRecord::Waiting(record)
+        | LiveRecord::Running(record)
+        | LiveRecord::Draining(record) => (*record, false),
         LiveRecord::Over(record) => (*record, true),
     };
     let value = value_of(record);
     let body = match state {
         LiveRecord::Waiting(_) => waiting(record),
-        LiveRecord::Running(_) => running(record, &value),
+        LiveRecord::Running(_) => so_far(record, &value, NO_VERDICT),
+        LiveRecord::Draining(_) => so_far(record, &value, DRAINING),
         LiveRecord::Over(_) => load::body(record, &value),
     };
     let content = Content {
@@ -63,11 +72,11 @@ fn waiting(record: &LoadRecord) -> Html {
     html
 }
 
-fn running(record: &LoadRecord, value: &Value) -> Html {
+fn so_far(record: &LoadRecord, value: &Value, note: &str) -> Html {
     let mut html = Html::new();
     html.title(&show::load::outcome_sentence(record));
     html.of_kind("quiet what", &show::load::what(record));
-    html.paragraph(NO_VERDICT);
+    html.paragraph(note);
     let figures = Figures::new(value, 0, "");
     load::tiles(&mut html, record, &figures);
     load::latency(&mut html, record, &figures, "0");

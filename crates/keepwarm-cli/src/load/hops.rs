@@ -172,7 +172,13 @@ impl Hops {
 
     /// Samples the ports after the run, until none of them has a TIME_WAIT, or `asked` is over, or a
     /// signal comes; adds the samples to the records that [`finish`](Self::finish) has returned.
-    pub(crate) fn drain(&self, asked: Duration, records: &mut [HopRecord]) -> Result<(), Failure> {
+    /// `show` is called after each sample, and may ask for the records so far.
+    pub(crate) fn drain(
+        &self,
+        asked: Duration,
+        records: &mut [HopRecord],
+        mut show: impl FnMut(&dyn Fn() -> Vec<HopRecord>),
+    ) -> Result<(), Failure> {
         let limit = self.ended + asked.mul_f64(1.0 + TIMERS_LATE);
         let mut progress = Progress::new();
         let mut every = DUMP_EVERY;
@@ -188,6 +194,7 @@ impl Hops {
             if left == 0 || now >= limit || interrupt::happened() {
                 break;
             }
+            show(&|| self.drained(asked, records));
             let (passed, asked) = ((now - self.ended).as_secs_f64(), asked.as_secs_f64());
             let left = thousands(left);
             if !std::mem::replace(&mut said, true) {
@@ -199,14 +206,22 @@ impl Hops {
             progress.update(&format!("drain  {passed:.0} of {asked:.0} s  {left} in TIME_WAIT"));
             interrupt::sleep((limit - now).min(every.max(cost * REST)));
         }
-        let mut samples = std::mem::take(&mut self.shared.lock().samples);
-        let from_s = self.ended.as_secs_f64();
-        for record in records {
-            record.samples.append(&mut samples.remove(&record.port).unwrap_or_default());
-            let drain = DrainRecord::of(asked.as_secs_f64(), from_s, &record.samples);
-            record.drain = Some(drain);
-        }
+        let drained = self.drained(asked, records);
+        records.clone_from_slice(&drained);
         Ok(())
+    }
+
+    /// Returns the records of a run with the samples taken since it ended.
+    fn drained(&self, asked: Duration, records: &[HopRecord]) -> Vec<HopRecord> {
+        let sampled = self.shared.lock();
+        let from_s = self.ended.as_secs_f64();
+        let drained = |record: &HopRecord| {
+            let mut record = record.clone();
+            record.samples.extend(sampled.samples.get(&record.port).into_iter().flatten());
+            record.drain = Some(DrainRecord::of(asked.as_secs_f64(), from_s, &record.samples));
+            record
+        };
+        records.iter().map(drained).collect()
     }
 
     fn end_sampler(&mut self) {

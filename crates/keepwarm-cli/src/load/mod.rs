@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use keepwarm_load::limits::DESCRIPTORS_PER_THREAD;
 use keepwarm_load::{ClosePolicy, Plan, Run};
-use keepwarm_record::load::{LoadRecord, Schedule};
+use keepwarm_record::load::{HopRecord, LoadRecord, Schedule};
 
 use crate::args::engine::Spread;
 use crate::args::{LoadFormat, LoadOptions, curl};
@@ -78,7 +78,7 @@ pub(crate) fn run(options: LoadOptions) -> Result<(), Failure> {
     views.count(&record);
     let mut watched = hops.finish(&OwnLoad::of(&record), speaks_tls::speaks_tls)?;
     if let Some(drain) = options.drain {
-        hops.drain(drain, &mut watched)?;
+        hops.drain(drain, &mut watched, |so_far| views.drain(&record, so_far))?;
     }
     let mut record = record.with_hops(watched);
     if record.capacity.is_none() {
@@ -140,6 +140,13 @@ impl<'a> Views<'a> {
     fn count(&self, record: &LoadRecord) {
         if let Some(exporter) = &self.exporter {
             exporter.show(record.clone());
+        }
+    }
+
+    /// Shows the run, which is over, while the sockets of the watched ports drain.
+    fn drain(&mut self, record: &LoadRecord, hops: &dyn Fn() -> Vec<HopRecord>) {
+        if let Some(page) = &mut self.page {
+            page.drain(record, hops);
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use keepwarm_load::{Plan, Run};
-use keepwarm_record::load::LoadRecord;
+use keepwarm_record::load::{HopRecord, LoadRecord};
 
 use super::{Hops, OwnLoad, abort, fill, schedule};
 use crate::args::LoadOptions;
@@ -22,6 +22,9 @@ const IS_THERE: Duration = Duration::from_secs(5);
 
 /// Pause after a state was made, as a multiple of its cost: a long run's state is large.
 const REST: u32 = 20;
+
+/// Least pause between two states of a drain.
+const DRAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Time for which the last state is served, so that every browser has it.
 const LAST: Duration = Duration::from_millis(2500);
@@ -131,6 +134,18 @@ impl<'a> LivePage<'a> {
         record.hops = hops;
         self.site.set(&LiveRecord::Running(&described(record, self.options)));
         self.rests_until = Instant::now() + began.elapsed() * REST;
+    }
+
+    /// Renews the page while the sockets of the watched ports drain, if a browser has it open, once a
+    /// second at most.
+    pub(super) fn drain(&mut self, record: &LoadRecord, hops: &dyn Fn() -> Vec<HopRecord>) {
+        let began = Instant::now();
+        if !self.site.is_read() || began < self.rests_until {
+            return;
+        }
+        let record = described(record.clone().with_hops(hops()), self.options);
+        self.site.set(&LiveRecord::Draining(&record));
+        self.rests_until = Instant::now() + (began.elapsed() * REST).max(DRAIN_EVERY);
     }
 
     /// Shows the record of the load, which is over.
