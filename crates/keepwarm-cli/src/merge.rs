@@ -37,7 +37,7 @@ pub(crate) fn run(options: &MergeOptions) -> Result<(), Failure> {
     load::judge(&record, None)
 }
 
-/// The failure of a merge that is not made, with the names of the files.
+/// Returns the failure for records that cannot be merged, with the names of their files.
 fn refused(error: &MergeError, files: &[&Path]) -> Failure {
     let name =
         |part: usize| files.get(part - 1).map_or_else(String::new, |file| record_file::place(file));

@@ -174,7 +174,7 @@ pub(crate) const LIKELY: f64 = 0.5;
 pub(crate) const POSSIBLE: f64 = 0.3;
 /// Factor on a finding whose evidence another cause would leave too.
 pub(crate) const LESS_SURE: f64 = 0.7;
-/// Factor on closes with an idle time between "at once" and that of a timeout.
+/// Factor on a close after an idle time that is too long for "at once", and too short for a timeout.
 pub(crate) const SOMEWHAT_LATE: f64 = 0.5;
 /// Factor on a close within [`AT_ONCE_MS`] that is later than a farewell: a short timeout looks the
 /// same.

@@ -34,7 +34,7 @@ impl Link {
         let url = options.nats.clone();
         let seed = options.nkey.as_deref().map(keys::read_seed).transpose()?;
         for (name, path) in options.files() {
-            // Opened again by the library, whose errors do not name the file.
+            // The library opens the files itself, but its errors do not name them: so each is tried here.
             std::fs::File::open(path).map_err(|error| {
                 Failure::new(Exit::Usage, format!("{name} {}: {error}", path.display()))
             })?;

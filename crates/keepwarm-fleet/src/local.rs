@@ -75,7 +75,7 @@ impl Local {
         let mut command = tether::command(&program).map_err(failed)?;
         command.arg("--config").arg(config).arg("--log").arg(&log);
         command.arg("--ports_file_dir").arg(&self.directory);
-        // Before the server opens its log, it complains here.
+        // Until the server has opened its log, its complaints come by stderr: into the same file.
         let complaints = std::fs::File::options().create(true).append(true).open(&log);
         let complaints = complaints.map_err(|error| cannot_write(&log, &error))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);

@@ -314,7 +314,7 @@ impl Decoder {
     /// Parses the trailer section. Its shape has been checked byte by byte.
     fn take_trailers(&mut self) -> Result<Option<Event>> {
         if self.trailers.len() <= 2 {
-            // The section is the empty line alone. Its memory is kept for the next response.
+            // There are no trailers, only the empty line. The buffer is kept for the next response.
             self.trailers.clear();
             return Ok(None);
         }

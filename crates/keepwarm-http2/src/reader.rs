@@ -209,7 +209,8 @@ impl Reader {
             }
         };
         if !self.has_begun {
-            // Before anything of the payload is read: the peer may speak another protocol.
+            // The first frame has to be SETTINGS. This is checked before its payload is read, because the
+            // peer may speak another protocol.
             let is_settings = frame.kind == frame::SETTINGS && !frame.has(frame::ACK);
             if !is_settings || frame.stream != 0 || frame.length > MAX_FRAME {
                 return Err(Refusal::NotHttp2);

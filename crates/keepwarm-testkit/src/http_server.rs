@@ -290,8 +290,8 @@ impl Conn {
         false
     }
 
-    /// Writes all of `bytes`, in one segment if they fit. Ignores an error: it means that the
-    /// client is gone, which reading will show.
+    /// Writes all of `bytes`, in one segment if they fit. Returns no error: the next read shows that
+    /// the client is gone.
     pub fn send(&mut self, bytes: &[u8]) {
         let Some(stream) = &mut self.stream else {
             return;

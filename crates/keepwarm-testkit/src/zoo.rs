@@ -85,7 +85,7 @@ pub enum Ask {
 pub enum Expect {
     /// A response with this status and this body.
     Reply(u16, &'static str),
-    /// An error: before the head, or while the body is read.
+    /// The request fails, or reading its response's body does.
     Fails,
     /// A response or an error, depending on the order in which the kernel reports events, within
     /// the client's timeout.

@@ -38,7 +38,8 @@ impl Screen {
         Self { drawing, lines: 0 }
     }
 
-    /// Shows a report that the next one replaces, where there is such a thing.
+    /// Shows a report. On a terminal that can be drawn over, the next report takes its place; elsewhere
+    /// it is appended.
     pub(crate) fn refresh(&mut self, record: &WatchRecord) -> Result<(), Failure> {
         if self.drawing == Drawing::Appended {
             return self.finish(record);

@@ -105,8 +105,8 @@ impl Kind {
         }
     }
 
-    /// Returns the runtime that a server's program is written for, or the runtime itself: what holds for
-    /// its clients holds for that program as a client.
+    /// Returns the runtime that a server program runs on (Python of Gunicorn), or the runtime itself.
+    /// As a client the program behaves as the runtime's clients do.
     #[must_use]
     pub const fn language(self) -> Kind {
         match self {

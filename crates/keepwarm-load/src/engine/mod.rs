@@ -352,7 +352,8 @@ impl Engine {
     /// A request sets a timer, and the timer hardly ever fires. One pass over all slots when the
     /// earliest timer may be due is cheaper than keeping them in order at every request.
     fn sweep(&mut self, now: Instant) {
-        // `arm` lowers this for every timer set from here on.
+        // At the latest when a request that begins now times out; `arm` moves it forward for a timer that
+        // is due earlier.
         self.next_sweep = now + self.plan.timeout();
         for index in 0..self.slots.len() {
             match self.slots[index].wake_at {

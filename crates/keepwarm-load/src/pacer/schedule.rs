@@ -62,7 +62,7 @@ impl Ramp {
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     ramps: Vec<Ramp>,
-    /// The current ramp, when it began, and the area before it.
+    /// The current ramp, the time at which it began, and the requests that were due before it.
     ramp: usize,
     ramp_start: f64,
     ramp_area: f64,

@@ -112,9 +112,9 @@ struct Slot {
     exchanges: u64,
     /// The end of its lifetime.
     ends: Moment,
-    /// Time that it may be used after an exchange, by the server's advice.
+    /// Idle time after which it is not used any more, by the server's advice.
     usable_for: Duration,
-    /// End of that time, counted from its last exchange.
+    /// The moment at which that idle time is over, counted from its last exchange.
     usable_until: Moment,
     /// End of its last exchange, and the time from then to the start of the present one.
     rested_since: Moment,

@@ -254,7 +254,7 @@ impl Pool {
             self.drain_as(connection, CloseReason::TotalLimit, Closer::Client);
         }
         self.note_room(connection);
-        // Until it is known to be unused it stays active, with room for a waiter.
+        // The connection stays active until no waiter has taken its free stream.
         self.settle();
         self.rest_if_unused(connection);
         self.replenish();

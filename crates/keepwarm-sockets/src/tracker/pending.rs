@@ -194,7 +194,7 @@ impl Pending {
                 continue;
             }
             if dead.known_at < self.searches {
-                // Its oldest possible age: an event that was read late is older than it looks.
+                // The greatest age that the dead socket may have: its event may have been read late.
                 let age = now.saturating_sub(dead.not_before) + dead.silent;
                 let is_late = age > decisive(dead.ips(), elsewhere);
                 let absent = if is_late || refused { TimeWait::Unknown } else { TimeWait::Absent };

@@ -31,7 +31,8 @@ pub(crate) struct FailedAttempt {
 pub(crate) enum FailureKind {
     /// No byte of the request was written, and its body is untouched.
     Unsent,
-    /// The server has not processed the request, and says so, or never got it; the body is there.
+    /// The server said that it has not processed the request, or never got it; the body can be sent
+    /// again.
     Unprocessed,
     /// The socket ended before a response.
     Cut {

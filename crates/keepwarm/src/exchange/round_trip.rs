@@ -64,8 +64,8 @@ struct StreamHead {
 pub(crate) struct RoundTrip {
     /// The attempt under way, or the one that the response came by.
     attempt: Option<Attempt>,
-    /// Set instead of it if the connection is shared. Boxed, so that a request by HTTP/1.1 has no room
-    /// for it.
+    /// The same for a shared connection (HTTP/2), in place of `attempt`. Boxed, so that a request by
+    /// HTTP/1.1 reserves no room for it.
     stream: Option<Box<StreamAttempt>>,
     /// Set instead of both once the head of a response has come by a stream.
     stream_head: Option<Box<StreamHead>>,

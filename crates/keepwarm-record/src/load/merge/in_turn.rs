@@ -41,7 +41,7 @@ impl Merger {
     ) -> Result<(), MergeError> {
         self.refuse_twice(&record)?;
         self.settings.push(record.settings.clone());
-        // Against the first alone: the others were checked against it too.
+        // The settings are compared with those of the first record, as those of each record before were.
         let (first, last) = (&self.settings[0], &self.settings[self.settings.len() - 1]);
         if let Err(MergeError::Differs { setting, first, other, .. }) =
             settings::check(&[first, last])

@@ -31,7 +31,8 @@ pub(super) fn merge(parts: &[LoadRecord], span: &Span) -> TimelineRecord {
         width_s *= 2.0;
     }
     let mut slots: BTreeMap<usize, Vec<&SliceRecord>> = BTreeMap::new();
-    // A slice of a part in one of the whole: parallel parts are apart, later slices follow.
+    // Busiest thread in each slice of the whole. Slices of one part follow each other and add up; parts
+    // ran at the same time, and the busiest of them counts.
     let mut busiest: BTreeMap<usize, f64> = BTreeMap::new();
     for part in parts {
         let mut own: BTreeMap<usize, f64> = BTreeMap::new();

@@ -78,7 +78,8 @@ pub enum OwnerEvidence {
     /// The process holds the listening socket: so all connections of the service belong to it or to
     /// its children.
     Listener,
-    /// Every connection that closed had been seen alive before, as a file of this process.
+    /// Before each connection closed, an earlier search had found its socket, by the kernel's cookie,
+    /// among the open files of this process.
     Cookie,
     /// Some connections had been seen alive; the share is that of the sightings.
     Sampled,
