@@ -342,6 +342,13 @@ fn abort_if_ends_the_run_early() {
     for name in ["hop.1.opened>5", "status.404>5", "connect.p99>1s", "conn.requests.max>5"] {
         load(&["--abort-if", name, &url]).exits_with(2).says("before the run is over");
     }
+    // A run that is over within its first second has no whole one.
+    let short = ["-n", "4", "-c", "2", "--abort-if", "rps<1000000000", "--format", "json"];
+    let output = load(&[&short[..], &[&good.url("/")]].concat());
+    let record: Value = serde_json::from_str(&output.stdout).expect("one JSON document");
+    if record["elapsed_s"].as_f64() < Some(1.0) {
+        assert_eq!(record["stopped"], "finished", "{record}");
+    }
     load(&["--abort-if", "misses>5", &url]).exits_with(2).says("--expect");
 }
 

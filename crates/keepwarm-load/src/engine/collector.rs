@@ -5,6 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::counts::{Slice, Timeline};
 
+/// Second of a thread that has ended.
+pub(super) const ENDED: u64 = u64::MAX;
+
 /// The timeline of a run in the making.
 #[derive(Debug)]
 pub(crate) struct Collector {
@@ -58,10 +61,13 @@ impl Collector {
     }
 
     /// Returns the sum of all seconds that were handed in, and the number of those that every
-    /// thread has left.
+    /// thread has left. Once all threads have ended, the last second is not one of them: it is not
+    /// whole.
     pub(crate) fn so_far(&self) -> (u64, Slice) {
         let collected = self.lock();
-        let whole = collected.reached.iter().copied().min().unwrap_or(0);
+        let reached = collected.reached.iter().copied().min().unwrap_or(0);
+        let last = collected.recent.iter().map(|(at, _)| *at).max().unwrap_or(0);
+        let whole = if reached == ENDED { last } else { reached };
         (whole, collected.total.clone())
     }
 
@@ -99,8 +105,11 @@ mod tests {
         // The second thread slept through second 1, and ends in second 2.
         collector.hand_in(1, 1, &slice(0), 2);
         assert_eq!(collector.last_whole_second(), Some((1, slice(10))));
+        assert_eq!(collector.so_far(), (2, slice(13)));
+        (0..2).for_each(|thread| collector.hand_in(thread, 2, &slice(1), ENDED));
+        assert_eq!(collector.so_far(), (2, slice(15)), "the last second may not be whole");
         let timeline = collector.take();
         let completed = timeline.slices().iter().map(|slice| slice.count(Count::Completed));
-        assert_eq!(completed.collect::<Vec<_>>(), [3, 10]);
+        assert_eq!(completed.collect::<Vec<_>>(), [3, 10, 2]);
     }
 }

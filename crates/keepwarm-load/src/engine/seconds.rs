@@ -66,7 +66,7 @@ impl Engine {
 
     /// Hands in the last second, which no second follows.
     pub(super) fn hand_in_last(&mut self) {
-        self.hand_in(u64::MAX);
+        self.hand_in(super::collector::ENDED);
     }
 }
 
