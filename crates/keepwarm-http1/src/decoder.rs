@@ -215,6 +215,9 @@ impl Decoder {
 
     #[inline(never)]
     fn decode_head(&mut self, input: &mut BytesMut) -> Result<Option<Event>> {
+        if matches!(input[0], b'\r' | b'\n') && !self.skip_empty_lines(input)? {
+            return Ok(None);
+        }
         let room = self.rules.limits.head.saturating_sub(self.offset as usize);
         let bytes = &input[..input.len().min(room)];
         let too_large = Error { refusal: Refusal::HeadTooLarge, offset: room as u64 };
@@ -233,6 +236,28 @@ impl Decoder {
             return if input.len() > room { Err(self.fail(too_large)) } else { Ok(None) };
         };
         self.take_head(head, &spans, input)
+    }
+
+    /// Takes the empty lines before a head out of `input`, so that none is looked at twice. Returns
+    /// true if something is left that may be one.
+    #[cold]
+    fn skip_empty_lines(&mut self, input: &mut BytesMut) -> Result<bool> {
+        let mut skipped = 0;
+        loop {
+            match &input[skipped..] {
+                [b'\n', ..] => skipped += 1,
+                [b'\r', b'\n', ..] => skipped += 2,
+                _ => break,
+            }
+        }
+        let room = self.rules.limits.head.saturating_sub(self.offset as usize);
+        if skipped > room {
+            return Err(self.fail(Error { refusal: Refusal::HeadTooLarge, offset: room as u64 }));
+        }
+        input.advance(skipped);
+        self.offset += skipped as u64;
+        self.attempts = Attempts::new();
+        Ok(!matches!(input[..], [] | [b'\r']))
     }
 
     fn take_head(

@@ -476,8 +476,11 @@ fn doubt_may_end_the_connection_instead() {
 #[test]
 fn empty_lines_before_a_head_are_read() {
     let text = format!("\r\n\n\r\n{}", ok(LENGTH, "hello"));
-    let outcome = decode(REFUSING, Asked::Plain, &[text.as_bytes()]).0;
-    assert_eq!(outcome, done(5, Persistence::Persistent));
+    for cut in 0..text.len() {
+        let (one, two) = text.as_bytes().split_at(cut);
+        let outcome = decode(REFUSING, Asked::Plain, &[one, two]).0;
+        assert_eq!(outcome, done(5, Persistence::Persistent), "cut at {cut}");
+    }
     let counted = count(&mut Counter::new(REFUSING), Asked::Plain, &[text.as_bytes()]);
     assert_eq!(counted, Refused(Refusal::NotHttp, 0), "a load reports them");
 }
@@ -486,6 +489,27 @@ fn empty_lines_before_a_head_are_read() {
 fn head_of(len: usize) -> Vec<u8> {
     let (start, end) = ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: ", "\r\n\r\n");
     format!("{start}{}{end}", "x".repeat(len - start.len() - end.len())).into_bytes()
+}
+
+/// They are part of the head.
+#[test]
+fn empty_lines_count_towards_the_head() {
+    let limit = REFUSING.limits.head;
+    for empty in [2, 100, limit - 40, limit] {
+        let lines = "\r\n".repeat(empty / 2);
+        let head = head_of((limit - empty).max(43));
+        let bytes = [lines.as_bytes(), &head].concat();
+        let fits = bytes.len() <= limit;
+        let expected = match fits {
+            true => done(0, Persistence::Persistent),
+            false => Refused(Refusal::HeadTooLarge, limit as u64),
+        };
+        for split in [0, 1, empty, bytes.len().min(limit)] {
+            let (a, b) = bytes.split_at(split);
+            let outcome = decode(REFUSING, Asked::Plain, &[a, b]).0;
+            assert_eq!(outcome, expected, "{empty} bytes of empty lines, cut at {split}");
+        }
+    }
 }
 
 #[test]
@@ -533,17 +557,20 @@ fn ten_thousand_fields_fit_a_mebibyte() {
 /// A peer that drips a line at a time must not cost the square of its bytes.
 #[test]
 fn dripped_heads_cost_their_bytes() {
-    let mut decoder = Decoder::new(Rules::default());
-    decoder.begin(Asked::Plain);
-    let mut buffer = BytesMut::from("HTTP/1.1 200 OK\r\n");
-    let began = std::time::Instant::now();
-    let mut lines = 0_u32;
-    while decoder.decode(&mut buffer).expect("no line is wrong").is_none() && lines < 150_000 {
-        buffer.extend_from_slice(b"A: b\r\n");
-        lines += 1;
+    for (start, line) in [("HTTP/1.1 200 OK\r\n", "A: b\r\n"), ("", "\r\n"), ("", "\n")] {
+        let mut decoder = Decoder::new(Rules::default());
+        decoder.begin(Asked::Plain);
+        let mut buffer = BytesMut::from(start);
+        let began = std::time::Instant::now();
+        let mut lines = 0_u32;
+        while decoder.decode(&mut buffer).expect("no line is wrong").is_none() && lines < 150_000 {
+            buffer.extend_from_slice(line.as_bytes());
+            lines += 1;
+        }
+        // Parsing all of it at each line took minutes.
+        let took = began.elapsed();
+        assert!(took < std::time::Duration::from_secs(20), "{line:?}: {took:?}");
     }
-    // Parsing all of it at each line took minutes.
-    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

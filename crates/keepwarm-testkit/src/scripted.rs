@@ -30,14 +30,20 @@ pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Waits until `condition` holds, and checks it every millisecond.
+/// Waits until `condition` holds, and checks it every millisecond. Panics after 20 seconds.
 pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    within(what, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    within(what, becoming(condition)).await;
+}
+
+/// Returns true once `condition` holds, and false if it does not within 20 seconds.
+pub async fn comes_true(condition: impl Fn() -> bool) -> bool {
+    tokio::time::timeout(BOUND, becoming(condition)).await.is_ok()
+}
+
+async fn becoming(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Makes a `200 OK` response with a length.

@@ -208,7 +208,8 @@ impl Client {
 
     /// Opens connections to the origin of a URL ahead of the first request, until `connections` are
     /// free at once; idle ones count. Returns how many were: fewer only if a limit on connections
-    /// or idle connections is lower.
+    /// or idle connections is lower, and 0 at once if none is kept (`keep_alive(false)`, an idle
+    /// timeout of 0).
     ///
     /// For a start that must not be slow, and before a burst that is known to come. No request is
     /// sent, and the connections return to the pool unused, where the idle timeout counts from now

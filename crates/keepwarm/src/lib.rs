@@ -144,8 +144,7 @@ pub mod fuzzing {
     /// Undoes a coding over pieces. Returns the data; `None` if the pieces are not of the coding.
     pub fn undo(coding: &str, pieces: &[&[u8]]) -> Option<Vec<u8>> {
         use crate::decode::{Codings, PIECE};
-        let name = http::HeaderValue::from_str(coding).ok()?;
-        let mut decoder = Codings::all().named(&name)?.decoder();
+        let mut decoder = Codings::all().named(coding.as_bytes())?.decoder();
         let (mut data, mut step) = (Vec::new(), Vec::new());
         for piece in pieces {
             let mut input = bytes::Bytes::copy_from_slice(piece);

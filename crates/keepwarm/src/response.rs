@@ -323,7 +323,8 @@ impl Response {
 /// Returns the character set of a media type: the parameter `charset`, which may be quoted (RFC
 /// 9110, 8.3.1).
 fn charset(media: &HeaderValue) -> Option<String> {
-    let media = media.to_str().ok()?;
+    // Another parameter may have bytes above 127.
+    let media = String::from_utf8_lossy(media.as_bytes());
     let parameters = media.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
     let mut named = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
     named.next().map(|(_, value)| value.trim().trim_matches('"').to_owned())

@@ -255,8 +255,9 @@ async fn cycle(world: &Arc<World>, dice: &mut Dice, length: Duration) {
         });
     }
     let mut bounds = Bounds { earlier: [Vec::new(), Vec::new()] };
+    let mut looks = tokio::time::interval(Duration::from_millis(25));
     while Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        looks.tick().await;
         bounds.look(world);
     }
     within("the last requests", lanes.join_all()).await;

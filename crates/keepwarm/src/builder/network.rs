@@ -210,9 +210,9 @@ impl ClientBuilder {
     /// Default: 30 s. (Go: never.) `None` switches it off; zero is refused. An address is gone when
     /// three look-ups in a row lack it: idle connections to it close, and those in use close when they
     /// return, as [`CloseReason::AddressGone`](crate::CloseReason::AddressGone). A look-up that fails
-    /// says nothing. Where no two answers agree, the name rotates through more addresses than one
-    /// answer holds: nothing is closed then, and
-    /// [`explain`](crate::Client::explain) says so. An origin whose host is an address, and one that
+    /// says nothing. Where no two of the last four answers agree, or three of the last sixteen bring an
+    /// address back that was missing, the name rotates through more addresses than one answer holds:
+    /// nothing is closed then, and [`explain`](crate::Client::explain) says so. An origin whose host is an address, and one that
     /// is reached by a connector or a Unix socket, is never looked up. The cost: one look-up an origin
     /// and interval, and none while no request comes.
     pub fn dns_refresh(mut self, interval: impl Into<Option<Duration>>) -> Self {

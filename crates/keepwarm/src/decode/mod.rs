@@ -113,12 +113,10 @@ impl Codings {
         HeaderValue::from_str(&names.join(", ")).expect("names of codings are tokens")
     }
 
-    /// Returns the coding of the set that `Content-Encoding` names: one alone, and by its registered
-    /// name, or `x-gzip` (RFC 9110, 8.4.1.3).
-    pub(crate) fn named(self, value: &HeaderValue) -> Option<Coding> {
-        let name = value.to_str().ok()?.trim();
-        let name = if name.eq_ignore_ascii_case("x-gzip") { "gzip" } else { name };
-        self.iter().find(|coding| coding.name().eq_ignore_ascii_case(name))
+    /// Returns the coding of the set that has this registered name, or `x-gzip` (RFC 9110, 8.4.1.3).
+    pub(crate) fn named(self, name: &[u8]) -> Option<Coding> {
+        let name = if name.eq_ignore_ascii_case(b"x-gzip") { &b"gzip"[..] } else { name };
+        self.iter().find(|coding| coding.name().as_bytes().eq_ignore_ascii_case(name))
     }
 }
 

@@ -57,27 +57,29 @@ impl Acquirer {
         (self.broken, self.wanted) = (broken, wanted);
     }
 
-    /// Acquires a connection: any, or in place of a broken one.
+    /// Acquires a connection: any, or in place of a broken one. The lease of a connection may take the
+    /// handle on the origin.
     pub(crate) fn poll_connection(
         &mut self,
-        origin: &Arc<Origin>,
+        origin: &mut Option<Arc<Origin>>,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Granted>> {
         loop {
             let mut granted = if self.waiting.is_some() {
-                ready!(self.poll_waiting(origin, deadline, cx))?
+                ready!(self.poll_waiting(deadline, cx))?
             } else {
                 let checkout = match self.broken.take() {
                     None => {
                         self.wanted = Replacement::Any;
-                        origin.checkout(self.request)
+                        Origin::checkout(origin, self.request)
                     }
                     Some(broken) => broken.replace(self.request, self.wanted),
                 };
                 match checkout {
                     Checkout::Answered(answer) => answer?,
                     Checkout::Queued(waiter, receiver, since) => {
+                        let origin = origin.as_ref().expect("a waiter's handle is its own");
                         let waiting = Waiting::new(origin, waiter, receiver, since);
                         self.waiting = Some(Box::new(waiting));
                         continue;
@@ -91,6 +93,7 @@ impl Acquirer {
                 return Poll::Ready(Ok(granted));
             };
             let Granting::Exclusive(lease) = granted.lease else { continue };
+            origin.get_or_insert_with(|| Arc::clone(lease.origin()));
             // The connection died while it was idle. The pool forgets it, so this loop runs at most
             // once for each connection that was idle.
             self.broken = Some(lease.broken(reason, closer));
@@ -99,14 +102,13 @@ impl Acquirer {
 
     fn poll_waiting(
         &mut self,
-        origin: &Origin,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Granted>> {
         let Some(waiting) = &mut self.waiting else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Deadline::after(self.limit));
         let answer = ready!(waiting.poll(deadline, timer, cx));
-        self.waited += origin.shared().clock.now().since(waiting.since);
+        self.waited += waiting.origin.shared().clock.now().since(waiting.since);
         self.waiting = None;
         Poll::Ready(answer)
     }

@@ -102,25 +102,26 @@ impl Ready {
 
 /// Hands a connection a request.
 pub(super) fn begin(
-    origin: &Origin,
     mut lease: Lease,
     info: ConnectionInfo,
     outgoing: &mut Outgoing,
     events: &RequestEvents,
 ) -> Result<Attempt> {
+    let (origin, connection) = lease.split();
     let settings = &origin.shared().settings;
     let Ready { body, framing, stall, held_for } = Ready::take(outgoing, settings, &info, events)?;
     let is_held = held_for.is_some();
     let says_close = !outgoing.headers.is_empty() && connection_lists(&outgoing.headers, "close");
-    let adds_close = !settings.keep_alive && !says_close;
-    write_head(origin, outgoing, framing, adds_close, lease.connection().head_buffer())?;
+    let is_last = says_close || !settings.keep_alive;
+    let adds_close = is_last && !says_close;
+    write_head(origin, outgoing, framing, adds_close, connection.head_buffer())?;
     lease.begin(drain_response);
     lease.connection().send(Sending {
         asked: asked(outgoing),
         body,
         is_chunked: framing == RequestFraming::Chunked,
         is_held,
-        is_last: says_close || !settings.keep_alive,
+        is_last,
         listener: outgoing.extensions.get::<InterimListener>().cloned(),
     });
     Ok(Attempt {

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use keepwarm_http1::fields::listed;
 
 use super::outgoing::Outgoing;
 use super::received::Received;
@@ -99,9 +100,12 @@ pub(crate) fn decode(outgoing: &Outgoing, received: &mut Received) {
         return;
     }
     let headers = &mut received.headers;
-    let mut values = headers.get_all(CONTENT_ENCODING).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return };
-    let Some(coding) = codings.named(value) else { return };
+    let coding = {
+        let mut named = listed(headers, &CONTENT_ENCODING);
+        let (Some(name), None) = (named.next(), named.next()) else { return };
+        codings.named(name)
+    };
+    let Some(coding) = coding else { return };
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
     received.body.decode_by(Decoding::new(coding, limit));

@@ -35,6 +35,7 @@ use super::upgrade::Switched;
 use crate::deadline::{Deadline, StallWatch};
 use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
+use crate::pool::closing::{Closing, Hold};
 use crate::pool::lease::Lease;
 use crate::pool::origin::{Granted, Granting, Origin};
 use crate::pool::origins::Origins;
@@ -71,13 +72,17 @@ pub(crate) struct RoundTrip {
     stream_head: Option<Box<StreamHead>>,
     /// Runs before a request goes again that a server has refused.
     pause: Deadline,
+    /// Set from when the response to an expectation was dropped until the request has a connection
+    /// again.
+    goes_again: Option<Hold>,
     acquirer: Acquirer,
     /// Connections that the request was handed to.
     attempts: u32,
     /// Failure of the attempt that wrote bytes. Another failure after writing is final.
     first_failure: Option<Error>,
     events: RequestEvents,
-    origin: Arc<Origin>,
+    /// `None` while an attempt holds it.
+    origin: Option<Arc<Origin>>,
 }
 
 impl RoundTrip {
@@ -94,12 +99,18 @@ impl RoundTrip {
             stream: None,
             stream_head: None,
             pause: Deadline::default(),
+            goes_again: None,
             acquirer: Acquirer::new(&origin, events.request(), needs_chunks),
             attempts: 0,
             first_failure: None,
             events,
-            origin,
+            origin: Some(origin),
         })
+    }
+
+    fn origin(&self) -> &Arc<Origin> {
+        let lent = || self.attempt.as_ref().map(|attempt| attempt.lease.origin());
+        self.origin.as_ref().or_else(lent).expect("a request or its attempt holds the origin")
     }
 
     /// Sends the request, and waits for the head of its response. The module
@@ -164,7 +175,8 @@ impl RoundTrip {
                     return self.wait_in_pause(deadline, cx);
                 }
                 self.pause = Deadline::default();
-                let granted = ready!(self.acquirer.poll_connection(&self.origin, deadline, cx));
+                let origin = &mut self.origin;
+                let granted = ready!(self.acquirer.poll_connection(origin, deadline, cx));
                 self.begin_attempt(granted, outgoing)?;
                 continue;
             };
@@ -181,7 +193,9 @@ impl RoundTrip {
                 }
                 Err(outcome) => {
                     let Some(attempt) = self.attempt.take() else { continue };
-                    let failure = attempt.conclude(&self.origin, outcome);
+                    let origin = Arc::clone(attempt.lease.origin());
+                    let failure = attempt.conclude(&origin, outcome);
+                    self.origin = Some(origin);
                     self.prepare(failure, outgoing)?;
                 }
             }
@@ -191,6 +205,7 @@ impl RoundTrip {
     /// Hands the request to a connection.
     fn begin_attempt(&mut self, granted: Result<Granted>, outgoing: &mut Outgoing) -> Result<()> {
         let granted = granted.map_err(|error| self.explain(error))?;
+        self.goes_again = None;
         self.attempts += 1;
         let Granted { lease, exchanges, idle_age, streams } = granted;
         let mut lease = match lease {
@@ -209,7 +224,7 @@ impl RoundTrip {
             version: http::Version::HTTP_11,
             streams: 1,
         };
-        let attempt = attempt::begin(&self.origin, lease, info, outgoing, &self.events)?;
+        let attempt = attempt::begin(lease, info, outgoing, &self.events)?;
         self.attempt = Some(attempt);
         Ok(())
     }
@@ -234,10 +249,10 @@ impl RoundTrip {
             version: http::Version::HTTP_2,
             streams,
         };
-        match http2::begin(&self.origin, lease, info, outgoing, &self.events)? {
+        match http2::begin(self.origin(), lease, info, outgoing, &self.events)? {
             Ok(attempt) => self.stream = Some(Box::new(attempt)),
             Err(failed) => {
-                let failure = http2::conclude(&self.origin, *failed, info, outgoing);
+                let failure = http2::conclude(self.origin(), *failed, info, outgoing);
                 self.prepare(failure, outgoing)?;
             }
         }
@@ -251,8 +266,10 @@ impl RoundTrip {
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
     ) -> Poll<Result<()>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
-        let outcome = ready!(stream.poll_head(&self.origin, deadline, cx));
+        let (Some(stream), Some(origin)) = (&mut self.stream, &self.origin) else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = ready!(stream.poll_head(origin, deadline, cx));
         let Some(stream) = self.stream.take() else { return Poll::Ready(Ok(())) };
         let info = stream.info;
         match stream.conclude(outcome) {
@@ -261,6 +278,7 @@ impl RoundTrip {
                 self.events.head(head.status());
                 let is_repeatable = outgoing.body().is_some();
                 if refuses_expectation(outgoing, head.status()) && is_repeatable {
+                    self.goes_again = Some(Closing::hold(&self.origin().shared().closing));
                     body.abandon();
                     outgoing.headers.remove(EXPECT);
                     (self.attempts, self.first_failure) = (0, None);
@@ -277,10 +295,10 @@ impl RoundTrip {
                 Poll::Ready(Ok(()))
             }
             http2::StreamOutcome::GivenUp(error, written) => {
-                Poll::Ready(Err(http2::describe(&self.origin, error, info, written)))
+                Poll::Ready(Err(http2::describe(self.origin(), error, info, written)))
             }
             http2::StreamOutcome::Failed(failed) => {
-                let failure = http2::conclude(&self.origin, *failed, info, outgoing);
+                let failure = http2::conclude(self.origin(), *failed, info, outgoing);
                 if failure.kind == FailureKind::Unprocessed && self.attempts > 1 {
                     let pause = Duration::from_millis(10 << self.attempts.min(7));
                     self.pause = Deadline::after(Some(pause));
@@ -297,7 +315,7 @@ impl RoundTrip {
         if !deadline.poll_expired(cx) {
             return Poll::Pending;
         }
-        let error = Error::timeout(Stage::Exchange).at(self.origin.name());
+        let error = Error::timeout(Stage::Exchange).at(self.origin().name());
         Poll::Ready(Err(error.on_attempt(self.attempts)))
     }
 
@@ -317,6 +335,9 @@ impl RoundTrip {
     /// 9110, 10.1.1).
     #[cold]
     fn drop_expectation(&mut self, outgoing: &mut Outgoing) {
+        let origin = Arc::clone(self.origin());
+        self.goes_again = Some(Closing::hold(&origin.shared().closing));
+        self.origin = Some(origin);
         // The events go on with the next attempt.
         let events = std::mem::take(&mut self.events);
         self.discard();
@@ -353,7 +374,7 @@ impl RoundTrip {
         };
         if self.attempts >= MAX_ATTEMPTS {
             return Err(Error::failed(Stage::Exchange, "one dead connection after another")
-                .at(self.origin.name())
+                .at(self.origin().name())
                 .on_attempt(MAX_ATTEMPTS));
         }
         self.acquirer.replace(broken, wanted);

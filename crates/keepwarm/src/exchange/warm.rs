@@ -22,6 +22,9 @@ pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Re
     shared.closing.admit()?;
     let origin = route(origins, &mut Outgoing::new(Method::GET, uri.clone()))?;
     let settings = &shared.settings;
+    if !settings.pool.keeps_connections || settings.pool.idle_timeout.is_zero() {
+        return Ok(0);
+    }
     let limits = [
         settings.pool.max_connections,
         settings.pool.max_idle,
@@ -32,11 +35,11 @@ pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Re
     let wanted = most.map_or(connections, |most| connections.min(most as usize));
     let mut dials = JoinSet::new();
     for _ in 0..wanted {
-        let (origin, timeout) = (Arc::clone(&origin), settings.timeout);
+        let (mut own, timeout) = (Some(Arc::clone(&origin)), settings.timeout);
+        let mut acquirer = Acquirer::new(&origin, NO_REQUEST, false);
         dials.spawn(async move {
-            let mut acquirer = Acquirer::new(&origin, NO_REQUEST, false);
             let mut deadline = Deadline::after(timeout);
-            poll_fn(|cx| acquirer.poll_connection(&origin, &mut deadline, cx)).await
+            poll_fn(|cx| acquirer.poll_connection(&mut own, &mut deadline, cx)).await
         });
     }
     // Held until the last one is there, so that none serves two of them.

@@ -51,8 +51,9 @@ pub(crate) fn explain(
     }
     if stats.addresses_rotate {
         lines.push(
-            "each look-up of the name has other addresses, so no connection is closed because its \
-             address is missing (dns_refresh); max_lifetime moves connections from time to time"
+            "look-ups of the name have now these and now those of its addresses, so no connection is \
+             closed because its address is missing (dns_refresh); max_lifetime moves connections \
+             from time to time"
                 .to_owned(),
         );
     }

@@ -81,9 +81,9 @@ pub struct OriginStats {
         serde(rename = "learned_idle_timeout_s", serialize_with = "in_seconds")
     )]
     pub learned_idle_timeout: Option<Duration>,
-    /// True if no two of the latest look-ups of the origin's name agree: the
-    /// name has more addresses than one answer holds, so that no connection is closed because its
-    /// address is missing. See [`dns_refresh`](crate::ClientBuilder::dns_refresh).
+    /// True if no two of the latest look-ups of the origin's name agree, or addresses come back again
+    /// and again: the name has more addresses than one answer holds, so that no connection is closed
+    /// because its address is missing. See [`dns_refresh`](crate::ClientBuilder::dns_refresh).
     pub addresses_rotate: bool,
     /// Connections and requests of the origin. Its fields can be read as if they were fields of the
     /// origin: `origin.idle`.

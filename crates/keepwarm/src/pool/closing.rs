@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result, Stage};
 pub(crate) struct Closing {
     is_requested: AtomicBool,
     /// Requests that have no connection at the moment, and will ask for one: between two hops of a
-    /// redirect.
+    /// redirect, or before they go again without an expectation.
     between_hops: AtomicUsize,
     changed: Notify,
 }
@@ -39,7 +39,7 @@ impl Closing {
         }
     }
 
-    /// Notes that a request goes on to another hop, until the guard is dropped.
+    /// Notes that a request goes on to another hop or goes again, until the guard is dropped.
     pub(crate) fn hold(this: &Arc<Self>) -> Hold {
         this.between_hops.fetch_add(1, Ordering::SeqCst);
         Hold(Arc::clone(this))

@@ -9,8 +9,13 @@ use std::net::IpAddr;
 /// Answers that have to lack an address, one after the other, before it is gone. One answer may be
 /// a part of the addresses, and a server that restarts may be missing from the next.
 const MISSES: usize = 3;
-/// Answers that are compared with each other.
-const KEPT: usize = 4;
+/// Answers of which some two have to agree, or the name rotates.
+const COMPARED: usize = 4;
+/// Answers that are remembered: eight minutes of them at the usual interval.
+const KEPT: usize = 16;
+/// Answers that bring a missing address back, after which the name rotates. A deploy that is rolled
+/// back, and made again, brings one back twice.
+const RETURNS: usize = 3;
 
 /// The latest answers about one name.
 #[derive(Debug, Default)]
@@ -43,14 +48,26 @@ impl Freshness {
         &self.gone
     }
 
-    /// Returns whether the answers are parts of a larger set of addresses, each time another: no two
-    /// of the latest agree.
+    /// Returns whether the answers are parts of a larger set of addresses: no two of the latest agree,
+    /// or addresses that were missing come back again and again.
     pub(crate) fn rotates(&self) -> bool {
+        let latest = || self.answers.iter().rev().take(COMPARED).enumerate();
         let agree = |(at, one): (usize, &BTreeSet<IpAddr>)| {
-            self.answers.iter().skip(at + 1).any(|other| other == one)
+            latest().skip(at + 1).any(|(_, other)| other == one)
         };
         let enough = self.answers.len() >= MISSES;
-        enough && !self.answers.iter().enumerate().any(agree)
+        enough && (!latest().any(agree) || self.returns() >= RETURNS)
+    }
+
+    /// Returns the number of answers that bring an address back which the answer before them lacks,
+    /// and an earlier one has.
+    fn returns(&self) -> usize {
+        let is_back = |at: &usize| {
+            let before = self.answers.iter().take(at - 1);
+            let appeared = self.answers[*at].difference(&self.answers[at - 1]);
+            appeared.into_iter().any(|address| before.clone().any(|one| one.contains(address)))
+        };
+        (2..self.answers.len()).filter(is_back).count()
     }
 
     /// Returns the addresses that are gone.
@@ -106,6 +123,19 @@ mod tests {
             freshness.handle_answer(set(&hosts), &set(&[1]));
             assert_eq!(freshness.rotates(), rotates, "{hosts:?}");
         }
+    }
+
+    /// One address at a time, at random: two of four such answers often agree.
+    #[test]
+    fn returning_addresses_prove_nothing() {
+        let answers: &[&[u8]] =
+            &[&[1], &[2], &[1], &[1], &[2], &[1], &[2], &[2], &[2], &[2], &[1], &[2], &[2], &[2]];
+        assert_eq!(gone(&[1, 2], answers), vec![Vec::<u8>::new(); answers.len()]);
+        // Once none has come back for long enough, the name has moved.
+        let mut answers = answers.to_vec();
+        answers.extend([&[3_u8][..]; 12]);
+        let gone = gone(&[1, 2], &answers);
+        assert_eq!(gone.last(), Some(&vec![1, 2]));
     }
 
     /// A deploy that is rolled back, and made again.

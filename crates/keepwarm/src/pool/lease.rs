@@ -58,6 +58,12 @@ impl Lease {
         &self.origin
     }
 
+    /// Returns the origin, and the connection to change.
+    pub(crate) fn split(&mut self) -> (&Origin, &mut Connection) {
+        let held = self.held.as_mut().expect("a lease holds its connection until it ends");
+        (&self.origin, &mut held.connection)
+    }
+
     /// Doubts the idle connections to the same address: this one died in silence.
     pub(crate) fn doubt_siblings(&self) {
         if let Some(held) = &self.held {
@@ -182,6 +188,10 @@ mod tests {
         client.origins().get(OriginRef::of(&uri).expect("an origin"))
     }
 
+    fn checkout(origin: &Arc<Origin>) -> Checkout {
+        Origin::checkout(&mut Some(Arc::clone(origin)), 0)
+    }
+
     /// On several threads this is a race of nanoseconds; here its steps are taken one by one.
     #[tokio::test]
     async fn close_during_return_is_noticed() {
@@ -190,7 +200,7 @@ mod tests {
         let origin = origin(&client, &stage);
         let mut granted = Vec::new();
         for _ in 0..2 {
-            let Checkout::Queued(_, receiver, _) = origin.checkout(0) else {
+            let Checkout::Queued(_, receiver, _) = checkout(&origin) else {
                 panic!("no connection is idle yet");
             };
             let answer = within("a connection", receiver).await.expect("an answer");
@@ -228,7 +238,7 @@ mod tests {
         let stage = Stage::open().await;
         let client = Client::new();
         let origin = origin(&client, &stage);
-        let Checkout::Queued(_, receiver, _) = origin.checkout(0) else {
+        let Checkout::Queued(_, receiver, _) = checkout(&origin) else {
             panic!("no connection is idle yet");
         };
         drop(receiver);

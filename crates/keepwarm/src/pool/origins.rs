@@ -1,7 +1,7 @@
 //! The origins of one client: a map that is read for every request and written for every new host.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use keepwarm_pool::{CloseReason, Moment};
 
@@ -21,9 +21,15 @@ const FIRST_SWEEP: usize = 1024;
 const FEW: usize = 4;
 
 /// Origins by their canonical names.
+///
+/// Aligned, so that its reference count, which each request changes, is in no cache line that a
+/// request of another thread reads.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Origins {
     shared: Arc<Shared>,
+    /// The first origins, which are found without the lock. They are never forgotten.
+    first: [OnceLock<Arc<Origin>>; FEW],
     known: RwLock<KnownOrigins>,
 }
 
@@ -45,16 +51,6 @@ struct Forgotten {
 }
 
 impl KnownOrigins {
-    /// Finds the origin of a URL whose authority is written as `Host` writes it, without reading it
-    /// part by part.
-    fn find_as_written(&self, uri: &http::Uri) -> Option<&Arc<Origin>> {
-        if self.map.len() > FEW {
-            return None;
-        }
-        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
-        self.map.values().find(|origin| origin.is_written(scheme, authority))
-    }
-
     fn find(&self, wanted: OriginRef<'_>) -> Option<&Arc<Origin>> {
         if self.map.len() <= FEW {
             return self.map.values().find(|origin| wanted.is(origin.key()));
@@ -86,7 +82,7 @@ impl Origins {
             forgotten: Forgotten::default(),
             sweep_at: FIRST_SWEEP,
         };
-        Self { shared, known: RwLock::new(known) }
+        Self { shared, first: Default::default(), known: RwLock::new(known) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -95,12 +91,19 @@ impl Origins {
 
     /// Returns the origin of a URL, made on first use.
     pub(crate) fn of(&self, uri: &http::Uri) -> Result<Arc<Origin>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(origin) = known.find_as_written(uri) {
-            return Ok(Arc::clone(origin));
+        match self.find_as_written(uri) {
+            Some(origin) => Ok(Arc::clone(origin)),
+            None => Ok(self.get(OriginRef::of(uri)?)),
         }
-        drop(known);
-        Ok(self.get(OriginRef::of(uri)?))
+    }
+
+    /// Finds one of the first origins by a URL whose authority is written as `Host` writes it, without
+    /// reading it part by part.
+    #[inline]
+    fn find_as_written(&self, uri: &http::Uri) -> Option<&Arc<Origin>> {
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
+        let mut first = self.first.iter().map_while(OnceLock::get);
+        first.find(|origin| origin.is_written(scheme, authority))
     }
 
     /// Returns the origin of that name, made on first use.
@@ -115,8 +118,16 @@ impl Origins {
             known.sweep();
         }
         let key = wanted.to_key();
-        let origin = known.map.entry(key.clone());
-        Arc::clone(origin.or_insert_with(|| Origin::new(key, Arc::clone(&self.shared))))
+        let entry = known.map.entry(key.clone());
+        let origin = entry.or_insert_with(|| {
+            let origin = Origin::new(key, Arc::clone(&self.shared));
+            if let Some(vacant) = self.first.iter().find(|first| first.get().is_none()) {
+                // Under the lock of the map, so that no other thread fills it.
+                let _ = vacant.set(Arc::clone(&origin));
+            }
+            origin
+        });
+        Arc::clone(origin)
     }
 
     /// Returns all origins, in no particular order. The map's lock is not held while they are used.
@@ -229,14 +240,19 @@ mod tests {
             let response = within("a response", client.get(url).send()).await.expect("a response");
             response.text().await.expect("a body");
         };
-        fetch(&server.url("/")).await;
         let origins = client.origins();
+        for number in 0..FEW {
+            let uri = format!("http://first-{number}.test/").parse().expect("a URI");
+            origins.get(OriginRef::of(&uri).expect("an origin"));
+        }
+        fetch(&server.url("/")).await;
         let uris: Vec<http::Uri> = (0..3 * FIRST_SWEEP)
             .map(|number| format!("http://host-{number}.test/").parse().expect("a URI"))
             .collect();
         for uri in &uris {
             origins.get(OriginRef::of(uri).expect("an origin"));
             assert!(origins.all().len() <= FIRST_SWEEP);
+            assert!(origins.all().len() >= FEW);
         }
         let stats = client.stats();
         assert_eq!(stats.origin(&server.origin()), None, "it has no connection any more");
@@ -244,7 +260,7 @@ mod tests {
         assert_eq!((stats.total.checkouts, stats.total.new, stats.total.opened_lately), (1, 1, 1));
         assert_eq!(stats.total.closed_for(keepwarm_pool::CloseReason::IdleLimit), 1);
         let counted = stats.origins.len() as u64 + stats.forgotten_origins;
-        assert_eq!(counted, 3 * FIRST_SWEEP as u64 + 1);
+        assert_eq!(counted, (3 * FIRST_SWEEP + FEW) as u64 + 1);
 
         // An origin that is held is not forgotten, however many come.
         let held = origins.get(OriginRef::of(&uris[0]).expect("an origin"));

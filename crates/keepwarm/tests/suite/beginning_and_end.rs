@@ -49,6 +49,13 @@ async fn warming_keeps_to_the_limits() {
         assert_eq!((stats.idle, stats.opened, stats.closed()), (3, 3, 0));
     }
     assert_eq!(Client::new().warm(&url, 0).await.expect("nothing to do"), 0);
+    for builder in
+        [Client::builder().keep_alive(false), Client::builder().idle_timeout(Duration::ZERO)]
+    {
+        let client = builder.build().expect("good");
+        assert_eq!(client.warm(&url, 4).await.expect("nothing to do"), 0);
+        assert_eq!(only(&client).opened, 0, "none could be kept");
+    }
 }
 
 #[tokio::test]
@@ -138,16 +145,29 @@ async fn shutdown_follows_a_redirect_to_its_end() {
 /// Between two hops a request has no connection, and waits for none. An observer is called there.
 #[tokio::test]
 async fn shutdown_waits_between_two_hops() {
+    waits_for_the_next_attempt("302 Found\r\nlocation: /end").await;
+}
+
+/// Nor has it one before it goes again.
+#[tokio::test]
+async fn shutdown_waits_for_a_withdrawn_expectation() {
+    waits_for_the_next_attempt("417 Expectation Failed").await;
+}
+
+/// Answers a request, and then the one that the client makes of it.
+async fn waits_for_the_next_attempt(answer: &'static str) {
     type Ending = Pin<Box<dyn Future<Output = usize> + Send>>;
     let gate = Arc::new(Gate::new());
     let held = Arc::clone(&gate);
+    let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
     let server = HttpServer::start(move |conn| {
         while conn.read_request() {
-            if conn.request().starts_with(b"GET /end") {
-                conn.respond("the end");
-            } else {
+            let is_first = conn.request().windows(7).any(|part| part == b"expect:");
+            if is_first && !conn.request().starts_with(b"GET /end") {
                 held.wait();
-                conn.send(b"HTTP/1.1 302 Found\r\nlocation: /end\r\ncontent-length: 0\r\n\r\n");
+                conn.send(answer.as_bytes());
+            } else {
+                conn.respond("the end");
             }
         }
     });
@@ -162,7 +182,8 @@ async fn shutdown_waits_between_two_hops() {
         }
     };
     let client = Client::builder().observer(observer).build().expect("good settings");
-    let asked = fetch(&client, &server.url());
+    let request = client.get(server.url()).header("expect", "100-continue");
+    let asked = tokio::spawn(async move { request.send().await?.text().await });
     eventually("a request in flight", || client.stats().total.active == 1).await;
     let own = client.clone();
     let mut future: Ending = Box::pin(async move { own.shutdown(Duration::from_secs(60)).await });
@@ -172,7 +193,7 @@ async fn shutdown_waits_between_two_hops() {
     gate.open();
     assert_eq!(done(asked).await.expect("served"), "the end");
     let polls = polls.lock().expect("no panic").clone();
-    assert_eq!(polls.first(), Some(&true), "the second hop was still to come: {polls:?}");
+    assert_eq!(polls.first(), Some(&true), "the next attempt was still to come: {polls:?}");
 }
 
 #[tokio::test]

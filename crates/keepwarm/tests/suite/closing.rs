@@ -75,6 +75,7 @@ async fn idle_timeout_collisions_lose_no_request() {
             number += 1;
             let asked = ask(client.clone(), server.origin(), number, Arc::clone(&outcome));
             round.spawn(async move {
+                // The lanes meet the server's timer one after the other.
                 tokio::time::sleep(Duration::from_micros(lane * 250)).await;
                 asked.await;
             });

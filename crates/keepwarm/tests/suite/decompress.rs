@@ -195,6 +195,19 @@ async fn other_responses_come_as_they_are() {
     done(task).await;
 }
 
+/// Also where a byte above 127 stands in another field.
+#[tokio::test]
+async fn empty_members_name_no_coding() {
+    for fields in [
+        "Content-Encoding: gzip,\r\n",
+        "Content-Encoding: , ,\tgzip ,\r\n",
+        "Content-Encoding:\r\nContent-Encoding: GZIP\r\nX: \u{e9}\r\n",
+    ] {
+        let answer = response(fields, &gzip(&fox()), Cut::Length);
+        assert_eq!(outcome(asking(), answer).await.expect("a body"), fox(), "{fields:?}");
+    }
+}
+
 #[tokio::test]
 async fn responses_without_a_body_are_untouched() {
     let head = "Content-Encoding: gzip\r\nContent-Length: 30\r\n\r\n";

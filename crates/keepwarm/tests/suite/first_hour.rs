@@ -278,6 +278,7 @@ async fn text_is_read_in_its_charset() {
         ("text/html; charset=iso-8859-1", &b"caf\xe9"[..], "caf\u{e9}"),
         ("text/html; CharSet=\"Shift_JIS\"", b"\x93\xfa", "\u{65e5}"),
         ("text/html;charset=utf-8", b"caf\xc3\xa9", "caf\u{e9}"),
+        ("text/html; title=\"caf\u{e9}\"; charset=iso-8859-1", b"caf\xe9", "caf\u{e9}"),
         ("text/html", b"caf\xc3\xa9\xff", "caf\u{e9}\u{fffd}"),
         ("text/html; charset=no-such", b"caf\xc3\xa9", "caf\u{e9}"),
         ("text/html; charset=iso-8859-1", b"\xef\xbb\xbfa", "a"),

@@ -12,7 +12,7 @@ use keepwarm_testkit::http_server::HttpServer;
 use keepwarm_testkit::scripted::within;
 use tower::service_fn;
 
-use crate::support::{audit, exchange, only};
+use crate::support::{audit, exchange, only, pass};
 
 const URL: &str = "http://moving.test/";
 
@@ -76,6 +76,19 @@ async fn connections_leave_an_address_that_is_gone() {
     assert_eq!(stats.opened, 3);
 }
 
+/// An answer that dials use for longer than the interval is no answer of its own.
+#[tokio::test]
+async fn kept_answer_hides_no_move() {
+    let (old, new) = (server(1), server(2));
+    let (before, after) = (old.address(), new.address());
+    let (builder, calls) = resolving(move |call| vec![if call == 0 { before } else { after }]);
+    let client = builder.dns_cache(Duration::from_secs(3_600)).build().expect("good");
+    assert_eq!(exchange(&client, URL).await, "1");
+    until(&client, |answer| answer == "2").await;
+    assert!(calls.load(Ordering::SeqCst) >= 4, "three look-ups beside the dial's");
+    assert_eq!(only(&client).closed_for(CloseReason::AddressGone), 1);
+}
+
 /// Answers that are each time another part of the addresses.
 #[tokio::test]
 async fn rotating_name_closes_nothing() {
@@ -93,7 +106,7 @@ async fn rotating_name_closes_nothing() {
     assert_eq!((stats.opened, stats.closed()), (1, 0));
     assert!(stats.addresses_rotate);
     let told = client.explain("http://moving.test").expect("known");
-    assert!(told.contains("each look-up of the name has other addresses"), "{told}");
+    assert!(told.contains("look-ups of the name have now these and now those"), "{told}");
 }
 
 #[tokio::test]
@@ -103,7 +116,7 @@ async fn unused_origin_is_not_looked_up() {
     let (builder, calls) = resolving(move |_| vec![address]);
     let client = builder.build().expect("good");
     assert_eq!(exchange(&client, URL).await, "1");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    pass(Duration::from_millis(100)).await;
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     assert_eq!(exchange(&client, URL).await, "1");
     within("a look-up", async {
@@ -117,7 +130,7 @@ async fn unused_origin_is_not_looked_up() {
     let client = builder.dns_refresh(None).build().expect("good");
     for _ in 0..3 {
         assert_eq!(exchange(&client, URL).await, "1");
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        pass(Duration::from_millis(25)).await;
     }
     assert_eq!(calls.load(Ordering::SeqCst), 1, "off");
     let error = Client::builder().dns_refresh(Duration::ZERO).build().expect_err("no interval");

@@ -1,13 +1,14 @@
 //! A request that is dropped, or runs out of time, before its response: when its connection is
 //! kept.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepwarm::{Client, ClientBuilder, CloseReason, Closer};
 use keepwarm_testkit::scripted::{Answer, Ending, Peer, Server, Stage, eventually, ok};
 use tokio::task::JoinSet;
 
-use crate::support::{assert_at_rest, by_hand, done, fetch, get, only, poll_once};
+use crate::support::{Bell, assert_at_rest, by_hand, done, fetch, get, only, poll_once};
 
 fn one_at_a_time() -> ClientBuilder {
     Client::builder().max_connections_per_origin(1)
@@ -74,11 +75,11 @@ async fn arrived_response_idles_at_once() {
     done(first).await.expect("a body");
 
     let mut request = by_hand(&client, &stage.url("/dropped"));
-    assert!(poll_once(&mut request).is_pending());
+    let arrival = Arc::new(Bell::default());
+    assert!(arrival.poll(&mut request).is_pending());
     peer.request().await;
     peer.write(ok("for nobody")).await;
-    // Until the kernel has it for the client, it has not arrived.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    eventually("its arrival", || arrival.has_rung()).await;
     drop(request);
     let stats = only(&client);
     assert_eq!((stats.idle, stats.active, stats.drained), (1, 0, 1), "{stats:?}");

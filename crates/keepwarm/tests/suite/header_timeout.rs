@@ -8,7 +8,7 @@ use keepwarm::{Body, Client, CloseReason, Stage as At};
 use keepwarm_testkit::scripted::{Stage, ok};
 use tokio::sync::oneshot;
 
-use crate::support::{Gated, assert_at_rest, done, fetch, get, only};
+use crate::support::{Gated, assert_at_rest, done, fetch, get, only, pass};
 
 const LIMIT: Duration = Duration::from_millis(60);
 
@@ -60,7 +60,7 @@ async fn writing_the_request_takes_no_time() {
     let request = client.post(stage.url("/")).body(vec![7; 32 << 20]);
     let request = tokio::spawn(request.send());
     let mut peer = stage.accept().await;
-    tokio::time::sleep(LIMIT * 4).await;
+    pass(LIMIT * 4).await;
     assert!(!request.is_finished(), "it is not written yet");
     assert_eq!(peer.request().await.body.len(), 32 << 20);
     let error = done(request).await.expect_err("late");
@@ -76,7 +76,7 @@ async fn making_the_body_takes_no_time() {
         let request = client.post(stage.url("/")).body(Body::stream(Gated(Some(gate))));
         let request = tokio::spawn(request.send());
         let mut peer = stage.accept().await;
-        tokio::time::sleep(LIMIT * 4).await;
+        pass(LIMIT * 4).await;
         assert!(!request.is_finished(), "its end was not written yet");
         open.send(Bytes::from("made")).expect("it is waited for");
         assert_eq!(peer.request().await.body, b"made");
@@ -100,7 +100,7 @@ async fn body_may_take_longer_than_head() {
     let response = ok("slow");
     let (head, body) = response.split_at(response.len() - 4);
     peer.write(head).await;
-    tokio::time::sleep(LIMIT * 4).await;
+    pass(LIMIT * 4).await;
     peer.write(body).await;
     assert_eq!(done(request).await.expect("a body"), "slow");
     assert_eq!(only(&client).idle, 1);

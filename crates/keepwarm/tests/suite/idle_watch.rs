@@ -6,7 +6,7 @@ use keepwarm::{Client, CloseReason, Closer, OriginStats};
 use keepwarm_testkit::scripted::{Answer, Server, Stage, eventually, ok};
 
 use crate::reuse::idle_connections;
-use crate::support::{audit, done, exchange, fetch, only};
+use crate::support::{audit, done, exchange, fetch, only, pass};
 
 fn the_only_close(stats: &OriginStats) -> (CloseReason, Closer) {
     assert_eq!(stats.closes.len(), 1, "{stats:?}");
@@ -181,8 +181,7 @@ fn idle_connections_use_no_cpu() {
         let stage = Stage::open().await;
         let client = Client::new();
         let _peers = idle_connections(&client, &stage, 3).await;
-        tokio::time::pause();
-        tokio::time::sleep(Duration::from_secs(80)).await;
+        pass(Duration::from_secs(80)).await;
         assert_eq!(only(&client).idle, 3);
         done.send(()).expect("the test waits");
     };

@@ -13,6 +13,7 @@ use keepwarm::connect::Destination;
 use keepwarm::{Client, ClientBuilder, CloseReason, Error};
 use keepwarm_testkit::scripted::{eventually, within};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::MissedTickBehavior;
 use tower::service_fn;
 
 use crate::support::{assert_at_rest, only};
@@ -198,8 +199,11 @@ async fn fast_peers_leave_timers_alone() {
         let ticker = tokio::spawn({
             let ticks = Arc::clone(&ticks);
             async move {
+                let mut clock = tokio::time::interval(Duration::from_millis(5));
+                clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                clock.tick().await;
                 loop {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    clock.tick().await;
                     ticks.fetch_add(1, Ordering::SeqCst);
                 }
             }

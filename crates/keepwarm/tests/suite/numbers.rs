@@ -7,7 +7,7 @@ use keepwarm_testkit::http_server::SilentPort;
 use keepwarm_testkit::scripted::{Server, Stage, eventually};
 
 use crate::reuse::idle_connections;
-use crate::support::{exchange, only};
+use crate::support::{exchange, only, pass};
 
 fn both() -> [(&'static str, Client); 2] {
     let go = ClientBuilder::go_defaults().build().expect("good settings");
@@ -19,13 +19,10 @@ async fn both_expire_after_90_s() {
     for (whose, client) in both() {
         let stage = Stage::open().await;
         let _peers = idle_connections(&client, &stage, 1).await;
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_millis(89_900)).await;
+        pass(Duration::from_millis(89_900)).await;
         assert_eq!(only(&client).idle, 1, "{whose}");
-        // The keeper has nothing else to do, so the clock goes on to its alarm.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        pass(Duration::from_millis(200)).await;
         assert_eq!(only(&client).closed_for(CloseReason::IdleTimeout), 1, "{whose}");
-        tokio::time::resume();
     }
 }
 

@@ -94,6 +94,7 @@ impl Running {
                 if let Ok(Some(status)) = running.child.try_wait() {
                     return Err(status.to_string());
                 }
+                // Not every one of them can say that it listens.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Ok(())

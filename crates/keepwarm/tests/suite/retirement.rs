@@ -6,7 +6,7 @@ use keepwarm::{Client, CloseReason, Closer};
 use keepwarm_testkit::scripted::{Ending, Server, Stage, eventually, ok};
 
 use crate::reuse::idle_connections;
-use crate::support::{assert_at_rest, by_hand, done, fetch, only, poll_once};
+use crate::support::{assert_at_rest, by_hand, done, fetch, only, pass, poll_once};
 
 #[tokio::test]
 async fn close_idle_closes_before_it_returns() {
@@ -213,12 +213,9 @@ async fn lifetime_closes_an_idle_connection() {
     let stage = Stage::open().await;
     let client = living(100);
     let mut peers = idle_connections(&client, &stage, 8).await;
-    tokio::time::pause();
-    tokio::time::sleep(Duration::from_millis(89_900)).await;
+    pass(Duration::from_millis(89_900)).await;
     assert_eq!(only(&client).idle, 8, "a tenth less at most");
-    // The keeper has nothing else to do, so the clock goes on from alarm to alarm.
-    tokio::time::sleep(Duration::from_millis(10_200)).await;
-    tokio::time::resume();
+    pass(Duration::from_millis(10_200)).await;
     let stats = only(&client);
     assert_at_rest(&stats);
     assert_eq!((stats.idle, stats.closed_for(CloseReason::Lifetime)), (0, 8));
@@ -232,17 +229,14 @@ async fn lifetimes_are_spread() {
     let stage = Stage::open().await;
     let client = living(1_000_000);
     let _peers = idle_connections(&client, &stage, 20).await;
-    tokio::time::pause();
     let mut ends = std::collections::BTreeSet::new();
-    let began = tokio::time::Instant::now();
-    for _ in 0..1_100 {
+    for thousand in 0..1_100 {
         let before = only(&client).idle;
-        tokio::time::sleep(Duration::from_secs(1_000)).await;
+        pass(Duration::from_secs(1_000)).await;
         if only(&client).idle < before {
-            ends.insert(began.elapsed().as_secs() / 1_000);
+            ends.insert(thousand);
         }
     }
-    tokio::time::resume();
     assert_eq!(only(&client).closed_for(CloseReason::Lifetime), 20);
     // Of a hundred thousands of seconds, twenty connections take more than a few.
     assert!(ends.len() > 5, "{ends:?}");
@@ -279,11 +273,9 @@ async fn keep_alive_advice_expires_connections_first() {
     peer.request().await;
     peer.write(advising("timeout=30, max=1000")).await;
     done(request).await.expect("a body");
-    tokio::time::pause();
-    tokio::time::sleep(Duration::from_millis(28_900)).await;
+    pass(Duration::from_millis(28_900)).await;
     assert_eq!(only(&client).idle, 1, "a second less");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    tokio::time::resume();
+    pass(Duration::from_millis(200)).await;
     let stats = only(&client);
     assert_at_rest(&stats);
     assert_eq!((stats.idle, stats.closed_for(CloseReason::ServerLimit)), (0, 1));
@@ -302,9 +294,7 @@ async fn shorter_advice_expires_earlier() {
     peer.request().await;
     peer.write(advising("timeout=1")).await;
     done(request).await.expect("a body");
-    tokio::time::pause();
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    tokio::time::resume();
+    pass(Duration::from_millis(600)).await;
     let stats = client.stats();
     let origin = |stage: &Stage| stats.origin(&stage.origin()).expect("known").clone();
     assert_eq!(origin(&other).closed_for(CloseReason::ServerLimit), 1, "half of it");
@@ -344,8 +334,6 @@ async fn malformed_advice_is_ignored() {
         peers[0].write(advising(field)).await;
         done(request).await.expect("a body");
     }
-    tokio::time::pause();
-    tokio::time::sleep(Duration::from_secs(80)).await;
-    tokio::time::resume();
+    pass(Duration::from_secs(80)).await;
     assert_eq!((only(&client).opened, only(&client).idle), (1, 1));
 }

@@ -127,9 +127,7 @@ fn ended_runtime_frees_its_place() {
             served.send(body.expect("no panic")).expect("the test waits");
         });
     });
-    while only(&client).waiting == 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    on_one_thread().block_on(eventually("the queue", || only(&client).waiting == 1));
     drop(ending);
     let body = is_served.recv_timeout(Duration::from_secs(10));
     let body = body.expect("in time").expect("the dial runs where the waiter does");

@@ -191,8 +191,9 @@ async fn steady_storm(seed: u64, length: Duration) {
         let own = dice.split();
         tasks.spawn(keep_asking(client.clone(), server.origin(), own, end, Arc::clone(&fates)));
     }
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
     while Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        looks.tick().await;
         // The kernel is asked at the end: it writes its table page by page, so that a connection
         // that takes another one's place meanwhile stands in it beside the other.
         if let Some(stats) = client.stats().origins.pop() {

@@ -1,7 +1,10 @@
 //! Helpers that several topics need.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -37,6 +40,35 @@ pub(crate) fn by_hand(client: &Client, url: &str) -> ByHand {
 
 pub(crate) fn poll_once(request: &mut ByHand) -> Poll<Result<Response>> {
     request.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Lets virtual time pass, in which the clock goes from alarm to alarm: those of the keeper, and of
+/// requests that wait.
+pub(crate) async fn pass(span: Duration) {
+    tokio::time::pause();
+    tokio::time::sleep(span).await;
+    tokio::time::resume();
+}
+
+/// A waker that tells whether it was woken.
+#[derive(Debug, Default)]
+pub(crate) struct Bell(AtomicBool);
+
+impl Bell {
+    /// Polls a request that is to ring this bell.
+    pub(crate) fn poll(self: &Arc<Self>, request: &mut ByHand) -> Poll<Result<Response>> {
+        request.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))))
+    }
+
+    pub(crate) fn has_rung(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Returns a task's result, once it has neither hung nor panicked.

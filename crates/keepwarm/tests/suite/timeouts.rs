@@ -14,7 +14,7 @@ use keepwarm_testkit::scripted::{Stage, eventually, ok, within};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::support::{ByHand, assert_at_rest, by_hand, done, fetch, get, only, poll_once};
+use crate::support::{ByHand, assert_at_rest, by_hand, done, fetch, get, only, pass, poll_once};
 
 const SOON: Duration = Duration::from_millis(60);
 
@@ -260,6 +260,21 @@ async fn standstill_is_a_stall_timeout() {
     assert!(error.is_stall_timeout(), "{error}");
 }
 
+/// The peer is there, and its kernel answers the probes of a full window.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn unread_upload_ends_by_the_user_timeout() {
+    let stage = Stage::open().await;
+    let builder = Client::builder().tcp_user_timeout(Duration::from_secs(1));
+    let client = builder.build().expect("good settings");
+    let request = tokio::spawn(client.post(stage.url("/")).body(vec![7; 32 << 20]).send());
+    let _peer = stage.accept().await;
+    let error = done(request).await.expect_err("unread");
+    let kind = error.io_error().map(std::io::Error::kind);
+    assert_eq!(kind, Some(std::io::ErrorKind::TimedOut), "{error}");
+    assert!(error.to_string().contains("tcp_user_timeout"), "{error}");
+}
+
 /// The upload stands still, or the response when the upload is over.
 #[tokio::test]
 async fn overtaken_upload_stalls_too() {
@@ -286,7 +301,7 @@ async fn overtaken_upload_stalls_too() {
 /// No stall is found as long as bytes pass, or the caller is waited for.
 #[tokio::test]
 async fn progress_and_the_caller_do_not_stall() {
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(30);
     let pause = limit / 3;
     let stage = Stage::open().await;
     let client = Client::builder().stall_timeout(limit).build().expect("good settings");
@@ -295,7 +310,7 @@ async fn progress_and_the_caller_do_not_stall() {
     peer.request().await;
     let response = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow!";
     for piece in response.as_bytes().chunks(6) {
-        tokio::time::sleep(pause).await;
+        pass(pause).await;
         peer.write(piece).await;
     }
     assert_eq!(done(request).await.expect("a body"), "slow!");
@@ -304,13 +319,13 @@ async fn progress_and_the_caller_do_not_stall() {
     let body = keepwarm::Body::stream(crate::support::Gated(Some(gate)));
     let request = tokio::spawn(client.post(stage.url("/")).body(body).send());
     let mut head = peer.head().await;
-    tokio::time::sleep(2 * limit).await;
+    pass(2 * limit).await;
     open.send(bytes::Bytes::from("late")).expect("it is waited for");
     peer.body(&mut head).await;
     peer.write(ok("read late")).await;
     let mut response = done(request).await.expect("a response");
     // And so does the reader of the response.
-    tokio::time::sleep(2 * limit).await;
+    pass(2 * limit).await;
     use http_body_util::BodyExt as _;
     let frame = response.body_mut().frame().await.expect("a frame").expect("no error");
     assert_eq!(frame.into_data().expect("data"), "read late");
@@ -323,10 +338,10 @@ async fn progress_and_the_caller_do_not_stall() {
     let mut peer = stage.accept().await;
     peer.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
     let mut response = done(request).await.expect("a head");
-    tokio::time::sleep(2 * limit).await;
+    pass(2 * limit).await;
     open.send(bytes::Bytes::from("late")).expect("it is waited for");
     assert_eq!(peer.request().await.body, b"late");
-    tokio::time::sleep(2 * limit).await;
+    pass(2 * limit).await;
     let frame = response.body_mut().frame().await.expect("a frame").expect("no error");
     assert_eq!(frame.into_data().expect("data"), "half");
 }

@@ -149,6 +149,7 @@ fn slow_response_outlives_the_user_timeout() {
             async move { exchange(&client, &url).await }
         });
         peer.request().await;
+        // The kernel's clock, which no test can move.
         tokio::time::sleep(Duration::from_secs(3)).await;
         peer.write(keepwarm_testkit::scripted::ok("late")).await;
         assert_eq!(done(slow).await, "late");

@@ -8,7 +8,7 @@ use keepwarm::{Client, Event, EventKind, Stage as At};
 use keepwarm_testkit::http_server::SilentPort;
 use keepwarm_testkit::scripted::{Server, Stage, eventually, ok, within};
 
-use crate::support::{assert_at_rest, by_hand, done, exchange, fetch, get, only, poll_once};
+use crate::support::{assert_at_rest, by_hand, done, exchange, fetch, get, only, pass, poll_once};
 
 fn capped(cap: u32) -> Client {
     let builder = Client::builder().max_connections_per_origin(cap);
@@ -195,9 +195,8 @@ async fn the_time_spent_waiting_is_told() {
     peer.request().await;
     let second = get(&client, &stage.url("/"));
     eventually("the queue", || only(&client).waiting == 1).await;
-    let queued = std::time::Instant::now();
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    let at_least = queued.elapsed();
+    let at_least = Duration::from_secs(30);
+    pass(at_least).await;
     peer.write(ok("")).await;
     peer.serve("").await;
     done(first).await.expect("a body");
@@ -229,13 +228,6 @@ fn impatient(seconds: u64) -> Client {
         .expect("good settings")
 }
 
-/// Advances the clock of tokio.
-async fn pass(seconds: u64) {
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-    tokio::time::resume();
-}
-
 #[tokio::test]
 async fn late_waiter_leaves_the_others_ordered() {
     let stage = Stage::open().await;
@@ -245,12 +237,12 @@ async fn late_waiter_leaves_the_others_ordered() {
     peer.request().await;
     let first = fetch(&client, &stage.url("/first"));
     eventually("the first", || only(&client).waiting == 1).await;
-    pass(60).await;
+    pass(Duration::from_secs(60)).await;
     let second = fetch(&client, &stage.url("/second"));
     eventually("the second", || only(&client).waiting == 2).await;
     let third = fetch(&client, &stage.url("/third"));
     eventually("the third", || only(&client).waiting == 3).await;
-    pass(60).await;
+    pass(Duration::from_secs(60)).await;
 
     let error = done(first).await.expect_err("too long");
     assert!(error.is_acquire_timeout() && error.is_timeout(), "{error}");
@@ -280,7 +272,7 @@ async fn waiting_for_a_dial_is_waiting() {
     let client = impatient(10);
     let request = get(&client, &url);
     eventually("the dial", || client.stats().origins.iter().any(|o| o.dialing == 1)).await;
-    pass(20).await;
+    pass(Duration::from_secs(20)).await;
     let error = done(request).await.expect_err("nobody answers");
     assert!(error.is_acquire_timeout() && !error.is_connect(), "{error}");
     assert_eq!(gauges(&client), (1, 0, 0, 0), "the dial goes on");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepwarm::{Body, Client, OriginStats, Stage};
-use keepwarm_testkit::scripted::eventually;
+use keepwarm_testkit::scripted::{comes_true, eventually};
 use keepwarm_testkit::zoo::{Afterwards, Animal, Ask, Cage, Expect, Met, animals, marker};
 use tokio::task::JoinSet;
 
@@ -157,13 +157,8 @@ fn stats(client: &Client) -> Option<OriginStats> {
 }
 
 async fn soon(what: &str, condition: impl Fn() -> bool) -> Result<(), String> {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
-    waited.map_err(|_| format!("waited in vain for {what}"))
+    let met = comes_true(condition).await;
+    met.then_some(()).ok_or_else(|| format!("waited in vain for {what}"))
 }
 
 /// Panics with the names of those that a client was hurt by.

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use super::{Filed, Origin};
 use crate::pool::freshness::Freshness;
 use crate::pool::lease::Lease;
+use crate::wire::lookup::How;
 use crate::wire::transport;
 
 /// The look-ups of one origin that no dial waits for.
@@ -73,17 +74,22 @@ impl Origin {
         }
     }
 
-    /// Looks the name up again if it is time. Called while the origin is used.
-    pub(super) fn refresh_addresses(self: &Arc<Self>, now: Moment) {
-        if !self.address_watch.is_due(now) {
-            return;
-        }
+    /// Returns whether the name is to be looked up again now. Asked while the origin is used; true once.
+    pub(super) fn addresses_are_due(&self, now: Moment) -> bool {
+        self.address_watch.is_due(now)
+    }
+
+    /// Looks the name up again.
+    #[cold]
+    pub(super) fn refresh_addresses(self: &Arc<Self>) {
         let refresh = Refresh(Arc::downgrade(self));
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             let Some(origin) = refresh.0.upgrade() else { return };
             let (key, shared) = (&origin.key, &origin.shared);
-            let how = transport::how(&shared.transport, &shared.settings);
+            // An answer that is kept for dials would count as many.
+            let how =
+                How { keep: Duration::ZERO, ..transport::how(&shared.transport, &shared.settings) };
             let found = origin.addresses.lookups.addresses(key.host(), key.port(), how).await;
             drop(refresh);
             // A look-up that failed says nothing about an address.
@@ -140,7 +146,7 @@ impl Origin {
         birth.address.is_some_and(|address| freshness.gone().contains(&address))
     }
 
-    /// Returns whether the answers about the name are each time another part of its addresses.
+    /// Returns whether the answers about the name are parts of a larger set of addresses.
     pub(super) fn addresses_rotate(&self) -> bool {
         self.address_watch.freshness.lock().unwrap_or_else(PoisonError::into_inner).rotates()
     }

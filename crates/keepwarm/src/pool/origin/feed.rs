@@ -6,12 +6,10 @@ use keepwarm_pool::{Assigned, ClaimId, DialPermit, Effect, Moment, Place, Reject
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Answer, Filed, Granted, Granting, Origin, State};
+use super::{Answer, Assignment, Filed, Handed, Origin, State};
 use crate::error::{Error, Kind, Stage};
 use crate::observe::observer::EventKind;
 use crate::pool::dial;
-use crate::pool::lease::Lease;
-use crate::pool::stream_lease::StreamLease;
 use crate::wire::connection::Connection;
 use crate::wire::http2::Http2;
 
@@ -19,7 +17,7 @@ use crate::wire::http2::Http2;
 pub(super) struct Fed<R> {
     result: R,
     /// Answer to the checkout that this very input made, if it was answered at once.
-    own: Option<Answer>,
+    own: Option<Result<Assignment, Error>>,
     /// Connections that are idle now, and the moment when the first of them expires.
     idle: usize,
     pub(super) deadline: Moment,
@@ -53,7 +51,7 @@ impl Origin {
         self: &Arc<Self>,
         error: Option<Error>,
         input: impl FnOnce(&mut State, Moment) -> R,
-    ) -> (R, Option<Answer>) {
+    ) -> (R, Option<Result<Assignment, Error>>) {
         self.feed_at(self.shared.clock.now(), error, input)
     }
 
@@ -63,7 +61,7 @@ impl Origin {
         now: Moment,
         error: Option<Error>,
         input: impl FnOnce(&mut State, Moment) -> R,
-    ) -> (R, Option<Answer>) {
+    ) -> (R, Option<Result<Assignment, Error>>) {
         let Fed { result, own, idle, deadline } = self.feed_without_keeper(now, error, input);
         // Also for idle connections that never expire: the keeper inspects them.
         if idle > 0 || !deadline.is_never() {
@@ -167,23 +165,22 @@ impl Origin {
         error: Option<&Error>,
         now: Moment,
         actions: &mut Vec<Action>,
-    ) -> Option<Answer> {
+    ) -> Option<Result<Assignment, Error>> {
         self.record_effect(state, &effect, now);
         let (waiter, answer) = match effect {
-            Effect::Assign(Assigned { waiter, lease, exchanges, idle_since, streams }) => {
-                let origin = Arc::clone(self);
-                let id = lease.connection();
-                let lease = match state.take(id) {
-                    Some(connection) => Granting::Exclusive(Lease::new(origin, lease, connection)),
+            Effect::Assign(Assigned { waiter, lease: token, exchanges, idle_since, streams }) => {
+                let id = token.connection();
+                let handle = match state.take(id) {
+                    Some(connection) => Handed::Exclusive(connection),
                     None => {
                         let Filed::Shared(http2) = &state.connections[id.index()] else {
                             unreachable!("a connection that is assigned has its handle filed");
                         };
-                        Granting::Stream(StreamLease::new(origin, lease, Arc::clone(http2)))
+                        Handed::Shared(Arc::clone(http2))
                     }
                 };
                 let idle_age = idle_since.map(|since| now.since(since));
-                (waiter, Ok(Granted { lease, exchanges, idle_age, streams }))
+                (waiter, Ok(Assignment { token, handle, exchanges, streams, idle_age }))
             }
             Effect::Reject { waiter, reason } => (waiter, Err(self.rejection(reason, error))),
             Effect::Dial(permit) => {
@@ -225,6 +222,8 @@ impl Origin {
         };
         match state.waiters.remove(&waiter) {
             Some(filed) => {
+                let origin = &mut Some(Arc::clone(self));
+                let answer = answer.map(|assigned| assigned.grant(origin));
                 actions.push(Action::Answer(filed.sender, answer));
                 None
             }

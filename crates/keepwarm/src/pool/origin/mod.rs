@@ -85,11 +85,16 @@ pub(crate) struct Origin {
     /// `Host` and `User-Agent`, the fields of a request that has none of its own, encoded.
     default_fields: Box<[u8]>,
     shared: Arc<Shared>,
-    state: Mutex<State>,
+    state: Apart<Mutex<State>>,
     retries: RetryBudget,
     addresses: KnownAddresses,
     address_watch: AddressWatch,
 }
+
+/// A value in cache lines of its own: each request of any thread changes it, and reads what is beside
+/// it.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 /// State under the lock. Handles and waiters are filed by the ids that the pool gives out.
 struct State {
@@ -162,6 +167,44 @@ pub(crate) enum Granting {
     Stream(StreamLease),
 }
 
+/// A connection that the pool has assigned, before its lease is made.
+struct Assignment {
+    token: keepwarm_pool::Lease,
+    handle: Handed,
+    exchanges: u64,
+    streams: u32,
+    idle_age: Option<Duration>,
+}
+
+/// The handle of a connection that was assigned.
+enum Handed {
+    Exclusive(Box<Connection>),
+    Shared(Arc<Http2>),
+}
+
+impl Assignment {
+    /// Makes the lease. Its handle on the origin is the caller's own, where that is not needed beside
+    /// it: two fewer changes of a count that the requests of all threads change.
+    #[inline]
+    fn grant(self, origin: &mut Option<Arc<Origin>>) -> Granted {
+        let Self { token, handle, exchanges, streams, idle_age } = self;
+        let lease = match handle {
+            Handed::Exclusive(connection) => {
+                let origin = origin.take().expect(NO_ORIGIN);
+                Granting::Exclusive(Lease::new(origin, token, connection))
+            }
+            Handed::Shared(http2) => {
+                let origin = Arc::clone(origin.as_ref().expect(NO_ORIGIN));
+                Granting::Stream(StreamLease::new(origin, token, http2))
+            }
+        };
+        Granted { lease, exchanges, streams, idle_age }
+    }
+}
+
+/// Broken promise of a caller that asks for a connection.
+const NO_ORIGIN: &str = "a request without a connection holds its origin";
+
 /// A live connection on file.
 enum Filed {
     /// The connection is leased or gone.
@@ -197,7 +240,7 @@ impl Origin {
             default_fields: default_fields.into(),
             key,
             shared,
-            state: Mutex::new(State {
+            state: Apart(Mutex::new(State {
                 pool,
                 connections: Vec::new(),
                 births: Vec::new(),
@@ -215,7 +258,7 @@ impl Origin {
                 warmed: 0,
                 suspects: Vec::new(),
                 needs_http1: false,
-            }),
+            })),
             retries,
             addresses: KnownAddresses::default(),
             address_watch: AddressWatch::new(),
@@ -258,10 +301,10 @@ impl Origin {
         &self.shared
     }
 
-    /// Asks for a connection for a request.
-    pub(crate) fn checkout(self: &Arc<Self>, request: u64) -> Checkout {
-        self.ask(request, |state, now| {
-            if state.distrusts_used && self.retries.has_recovered(state.requests(), now) {
+    /// Asks for a connection for a request. The lease of one that is there takes the caller's handle.
+    pub(crate) fn checkout(origin: &mut Option<Arc<Self>>, request: u64) -> Checkout {
+        Self::ask(origin, request, |this, state, now| {
+            if state.distrusts_used && this.retries.has_recovered(state.requests(), now) {
                 state.distrusts_used = false;
                 state.pool.trust_used(now);
             }
@@ -279,13 +322,13 @@ impl Origin {
         end: Option<(CloseReason, Closer)>,
         wanted: Replacement,
     ) -> Checkout {
-        self.ask(request, |state, now| {
+        Self::ask(&mut Some(Arc::clone(self)), request, |this, state, now| {
             let Some(end) = end else {
-                self.record_given_back(state, &token, now);
+                this.record_given_back(state, &token, now);
                 return state.pool.go_again(token, now);
             };
             if wanted == Replacement::Fresh
-                && !self.retries.take(state.requests(), now)
+                && !this.retries.take(state.requests(), now)
                 && !std::mem::replace(&mut state.distrusts_used, true)
             {
                 state.pool.distrust_used(now);
@@ -296,24 +339,30 @@ impl Origin {
 
     /// Feeds the pool an input that asks for a connection, and files the waiter if it has to wait.
     fn ask(
-        self: &Arc<Self>,
+        origin: &mut Option<Arc<Self>>,
         request: u64,
-        input: impl FnOnce(&mut State, Moment) -> WaiterId,
+        input: impl FnOnce(&Self, &mut State, Moment) -> WaiterId,
     ) -> Checkout {
         let mut moment = Moment::ZERO;
-        let (queued, own) = self.feed(None, |state, now| {
+        let this = origin.as_ref().expect(NO_ORIGIN);
+        let (queued, own) = this.feed(None, |state, now| {
             moment = now;
             state.requesting = request;
-            let waiter = input(state, now);
+            let waiter = input(this, state, now);
             state.pool.is_waiting(waiter).then(|| {
                 let (sender, receiver) = oneshot::channel();
                 let runtime = Handle::try_current().ok();
                 state.waiters.insert(waiter, Waiter { request, since: now, sender, runtime });
-                self.record(now, || EventKind::WaitBegan { request });
+                this.record(now, || EventKind::WaitBegan { request });
                 (waiter, receiver, now)
             })
         });
-        self.refresh_addresses(moment);
+        // First, so that a panic of what follows loses no connection.
+        let due = this.addresses_are_due(moment).then(|| Arc::clone(this));
+        let own = own.map(|answer| answer.map(|assigned| assigned.grant(origin)));
+        if let Some(due) = due {
+            due.refresh_addresses();
+        }
         match (own, queued) {
             (Some(answer), _) => Checkout::Answered(answer),
             (None, Some((waiter, receiver, now))) => Checkout::Queued(waiter, receiver, now),
@@ -547,7 +596,7 @@ impl Origin {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
