@@ -46,7 +46,7 @@ pub fn read(asked: Asked, pieces: &[&[u8]]) -> Result<Read, (Refusal, u64)> {
                 Some(piece) => buffer.extend_from_slice(piece),
                 None => {
                     decoder
-                        .end(buffer.len())
+                        .end(&buffer)
                         .map_err(|error| (error.refusal, error.offset))?;
                     return Ok(out);
                 }

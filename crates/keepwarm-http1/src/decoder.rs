@@ -141,13 +141,17 @@ impl Decoder {
         }
     }
 
-    /// Ends the input: the peer has ended its side. `rest` has the bytes that are left in the
-    /// buffer, and are not enough for an event.
+    /// Ends the input: the peer has ended its side. `rest` are the bytes that are left in the buffer,
+    /// and are not enough for an event.
     ///
     /// # Errors
     ///
-    /// The response is not complete with that.
-    pub fn end(&mut self, rest: usize) -> Result<()> {
+    /// The response is not complete with that, or its last line is refused, which is read now.
+    pub fn end(&mut self, rest: &[u8]) -> Result<()> {
+        if self.expected == Expected::Head && !rest.is_empty() {
+            head::parse(rest, self.rules.doubt, |_, _| {}).map_err(|error| self.fail(error))?;
+        }
+        let rest = rest.len();
         let refusal = match self.expected {
             Expected::Complete => return Ok(()),
             Expected::UntilEnd => {

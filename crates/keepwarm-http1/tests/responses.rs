@@ -62,7 +62,7 @@ fn decode(rules: Rules, asked: Asked, pieces: &[&[u8]]) -> (Outcome, Read) {
             Ok(None) => match pieces.next() {
                 Some(piece) => buffer.extend_from_slice(piece),
                 None => {
-                    break match decoder.end(buffer.len()) {
+                    break match decoder.end(&buffer) {
                         Ok(()) => AtEnd {
                             status: read.head.as_ref().map_or(0, |head| head.0),
                             body: read.data.len() as u64,
@@ -489,6 +489,23 @@ fn empty_lines_before_a_head_are_read() {
 fn head_of(len: usize) -> Vec<u8> {
     let (start, end) = ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: ", "\r\n\r\n");
     format!("{start}{}{end}", "x".repeat(len - start.len() - end.len())).into_bytes()
+}
+
+/// Its line has no end that would have it read before.
+#[test]
+fn refused_last_line_is_found_at_the_end() {
+    let text = b"HTTP/1.1 200 OK\r\nA: b\rc";
+    for cut in 0..text.len() {
+        let mut decoder = Decoder::new(Rules::default());
+        decoder.begin(Asked::Plain);
+        let mut buffer = BytesMut::from(&text[..cut]);
+        let read = decoder.decode(&mut buffer).and_then(|_| {
+            buffer.extend_from_slice(&text[cut..]);
+            decoder.decode(&mut buffer)
+        });
+        let error = read.and_then(|_| decoder.end(&buffer)).expect_err("a bare CR");
+        assert_eq!((error.refusal, error.offset), (Refusal::FieldValue, 22), "cut at {cut}");
+    }
 }
 
 /// They are part of the head.

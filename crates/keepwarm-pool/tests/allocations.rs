@@ -82,7 +82,8 @@ fn assigned(pool: &mut Pool) -> Lease {
 
 #[test]
 fn counting_counts() {
-    assert_eq!(allocations_in(|| drop(Box::new(1))), 1);
+    // An optimised build leaves out a box that no one looks at.
+    assert_eq!(allocations_in(|| drop(std::hint::black_box(Box::new(1)))), 1);
     assert_eq!(allocations_in(|| ()), 0);
 }
 

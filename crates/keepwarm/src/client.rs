@@ -20,7 +20,7 @@ use crate::origin_key::name_of;
 use crate::pool::connection_limit::ConnectionLimit;
 use crate::pool::idle_limit::IdleLimit;
 use crate::pool::keeper::Keeper;
-use crate::pool::origin::Shared;
+use crate::pool::origin::{Shared, Warming};
 use crate::pool::origins::Origins;
 use crate::request::{Request, RequestBuilder, parse};
 use crate::response::Response;
@@ -98,6 +98,7 @@ impl Client {
             clock,
             keeper: Arc::clone(&keeper),
             closing: Arc::default(),
+            warming: Warming::default(),
         };
         let origins = Arc::new(Origins::new(Arc::new(shared)));
         keeper.serve(&origins);
@@ -215,7 +216,8 @@ impl Client {
     /// sent, and the connections return to the pool unused, where the idle timeout counts from now
     /// on. `acquire_timeout`, `connect_timeout` and the client's `timeout` bound it as they bound a
     /// request; the error of the first dial that fails is returned, and connections that are open by
-    /// then stay in the pool. Counted as [`warmed`](crate::PoolStats::warmed) in the statistics.
+    /// then stay in the pool. A second call for the same origin waits for the first, and one for any
+    /// origin where `max_connections` is set. Counted as [`warmed`](crate::PoolStats::warmed) in the statistics.
     ///
     /// ```no_run
     /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {

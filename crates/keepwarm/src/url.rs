@@ -180,10 +180,20 @@ pub(crate) fn printable(url: &str) -> String {
 
 /// Resolves a location against the URI of the redirect: absolute, scheme-relative, absolute path,
 /// query, or relative path (RFC 3986, 5.2). A fragment is not sent, and bytes that may not stand in
-/// a URI are encoded, as in the URL of a request.
+/// a URI are encoded, as in the URL of a request. A reference with the scheme of the base and no
+/// authority, `http:path`, is relative, as in browsers (5.2.2).
 pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, BoxError> {
-    let location = &*encode(location)?;
+    let mut location = &*encode(location)?;
     let scheme = base.scheme_str().unwrap_or("http");
+    if let Some(length) = scheme_length(location.as_bytes()) {
+        let (own, rest) = (&location[..length], &location[length + 1..]);
+        if !["http", "https"].iter().any(|known| own.eq_ignore_ascii_case(known)) {
+            return Err(format!("its scheme is {own}, and only http and https are spoken").into());
+        }
+        if own.eq_ignore_ascii_case(scheme) && !rest.starts_with("//") {
+            location = rest;
+        }
+    }
     let authority = base.authority().map_or("", |authority| authority.as_str());
     let path = base.path();
     let absolute = if scheme_length(location.as_bytes()).is_some() {
@@ -334,16 +344,14 @@ mod tests {
             ("./", "http://host:8080/a/"),
             ("?p=2", "http://host:8080/a/b?p=2"),
             ("", "http://host:8080/a/b?q=1"),
-            ("x:y/z", "x:y/z"),
+            ("http:x", "http://host:8080/a/x"),
+            ("HTTP:/x", "http://host:8080/x"),
+            ("./x:y", "http://host:8080/a/x:y"),
         ] {
-            if location == "x:y/z" {
-                assert!(
-                    resolve(&base.parse().unwrap(), location.as_bytes()).is_err(),
-                    "no such scheme form"
-                );
-                continue;
-            }
             assert_eq!(resolved(base, location), expected, "{location}");
+        }
+        for location in ["x:y/z", "https:x", "mailto:x@y"] {
+            assert!(resolve(&base.parse().unwrap(), location.as_bytes()).is_err(), "{location}");
         }
     }
 }

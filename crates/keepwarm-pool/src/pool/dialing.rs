@@ -128,19 +128,21 @@ impl Pool {
         }
     }
 
-    /// Ends a dial that failed. Returns the last dial to begin, of those that failed, if no dial
-    /// that began earlier is under way; otherwise the failure is filed with the next earlier one.
-    pub(super) fn fail_dial(&mut self, permit: DialPermit) -> Option<DialId> {
+    /// Ends a dial that failed, or that this host refused, which says nothing of the origin. Returns
+    /// the last dial to begin, of those that failed, if no dial that began earlier is under way;
+    /// otherwise the failure is filed with the next earlier one.
+    pub(super) fn fail_dial(&mut self, permit: DialPermit, was_refused: bool) -> Option<DialId> {
         let state = self.dials.remove(&permit.dial);
         debug_assert!(state.is_some(), "a permit of another pool: {permit:?}");
-        let failed = state.and_then(|state| state.failed_behind).unwrap_or(permit.dial);
+        let own = if was_refused { None } else { Some(permit.dial) };
+        let failed = state.and_then(|state| state.failed_behind).or(own);
         match self.dials.range_mut(..permit.dial).next_back() {
             Some((_, earlier)) => {
-                earlier.failed_behind = earlier.failed_behind.max(Some(failed));
-                self.failures_filed = true;
+                earlier.failed_behind = earlier.failed_behind.max(failed);
+                self.failures_filed |= failed.is_some();
                 None
             }
-            None => Some(failed),
+            None => failed,
         }
     }
 

@@ -383,7 +383,7 @@ impl Pool {
     /// once.
     pub fn dial_failed(&mut self, permit: DialPermit, now: Moment) {
         self.advance(now);
-        let answered = self.fail_dial(permit);
+        let answered = self.fail_dial(permit, false);
         self.counts.dials_failed += 1;
         self.release_place();
         let was_gated = self.open_gate();
@@ -394,23 +394,25 @@ impl Pool {
     }
 
     /// Ends a dial that this host refused, having no room for another connection: no descriptor is
-    /// left (EMFILE, ENFILE). Its waiter waits on for one of the connections that are open, used or
-    /// not, and for [`CROWDED_FOR`](Self::CROWDED_FOR) no dial starts beyond the present number of
-    /// dials and connections. If none is open there is nothing to wait for: the dial has failed, as
-    /// it has for waiters beyond [`max_waiters`](Settings::max_waiters).
+    /// left (EMFILE, ENFILE). Its waiter waits on for one of the connections that are open or being
+    /// dialled, used or not, and for [`CROWDED_FOR`](Self::CROWDED_FOR) no dial starts beyond the
+    /// present number of those. If there is none there is nothing to wait for: the dial has failed,
+    /// as it has for waiters beyond [`max_waiters`](Settings::max_waiters).
     pub fn dial_refused(&mut self, permit: DialPermit, now: Moment) {
         self.counts.dials_refused += 1;
-        if self.active + self.idle.len() == 0 {
+        // This dial is one of them.
+        if self.alive() <= 1 {
             return self.dial_failed(permit, now);
         }
         self.advance(now);
-        self.fail_dial(permit);
+        let answered = self.fail_dial(permit, true);
         self.counts.dials_failed += 1;
         self.release_place();
         let until = self.now.after(Self::CROWDED_FOR);
         self.crowded = Some(Crowded { most: self.alive(), until });
         // A connection that was never used may not be had.
         self.wants_fresh.clear();
+        self.reject_answered(answered);
         self.expire();
         while let Some((&waiter, _)) = self.waiters.first_key_value()
             && let Some(newest) = self.pick()

@@ -200,7 +200,7 @@ impl Ledger {
             }
             Input::DialRefused(dial) => {
                 self.dials[dial] = Dial::Over;
-                if self.open().is_empty() {
+                if self.open().is_empty() && self.dialing() == 0 {
                     self.failed.push(dial);
                 } else {
                     let alive = self.dialing() + self.open().len();

@@ -34,7 +34,7 @@ pub enum RedirectStopped {
         /// The limit.
         limit: u32,
     },
-    /// The response has no `Location`.
+    /// The response has no `Location`, or an empty one.
     NoLocation,
     /// No request can be sent to the location.
     UnusableLocation {
@@ -76,6 +76,8 @@ pub(super) fn next(
     let keeps_method = keeps_method(status)?;
     Some(match headers.get(LOCATION) {
         None => Err(RedirectStopped::NoLocation),
+        // It would lead to where it came from. Browsers and Go take it for none.
+        Some(location) if location.is_empty() => Err(RedirectStopped::NoLocation),
         Some(_) if keeps_method && !outgoing.can_be_sent_again() => Err(RedirectStopped::BodySpent),
         Some(location) => target(&outgoing.uri, location.as_bytes())
             .map(|(uri, same_origin)| Next { uri, same_origin, keeps_method })

@@ -33,6 +33,12 @@ pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Re
     ];
     let most = limits.into_iter().filter_map(|limit| limit.get()).min();
     let wanted = most.map_or(connections, |most| connections.min(most as usize));
+    let _all = match settings.max_connections.get() {
+        Some(_) => Some(shared.warming.lock().await),
+        None => None,
+    };
+    let _own = origin.warming().lock().await;
+    let mut refusals = origin.refusals();
     let mut dials = JoinSet::new();
     for _ in 0..wanted {
         let (mut own, timeout) = (Some(Arc::clone(&origin)), settings.timeout);
@@ -44,10 +50,21 @@ pub(crate) async fn warm(origins: &Origins, uri: &Uri, connections: usize) -> Re
     }
     // Held until the last one is there, so that none serves two of them.
     let mut held = Vec::new();
-    while let Some(dialed) = dials.join_next().await {
-        let granted = dialed.map_err(|error| Error::failed(Stage::Connect, error))??;
-        held.push(granted.lease);
-        origin.note_warmed(1);
+    loop {
+        tokio::select! {
+            biased;
+            dialed = dials.join_next() => {
+                let Some(dialed) = dialed else { return Ok(held.len()) };
+                let granted = dialed.map_err(|error| Error::failed(Stage::Connect, error))??;
+                held.push(granted.lease);
+                origin.note_warmed(1);
+            }
+            // Its waiter would wait for one of those that are held here.
+            Ok(()) = refusals.changed() => {
+                if let Some(error) = refusals.borrow().clone() {
+                    return Err(error);
+                }
+            }
+        }
     }
-    Ok(held.len())
 }

@@ -213,7 +213,7 @@ impl Http1 {
                     }
                     match filled {
                         Ok(0) => {
-                            let end = self.decoder.end(self.read.len());
+                            let end = self.decoder.end(&self.read);
                             let error = end.err().map(Failure::Refused);
                             let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
                             let error = error.unwrap_or(Failure::Io(cut));
@@ -283,7 +283,7 @@ impl Http1 {
                 self.read_size = self.read_size.max(left.min(MAX_READ));
             }
             let failure = match ready!(self.poll_fill(cx)) {
-                Ok(0) => self.decoder.end(self.read.len()).err().map(Failure::Refused),
+                Ok(0) => self.decoder.end(&self.read).err().map(Failure::Refused),
                 Ok(_) => None,
                 Err(error) => Some(Failure::Io(error)),
             };

@@ -119,7 +119,7 @@ async fn read_head(
         }
         match stream.read_buf(read).await {
             Ok(0) => {
-                let why = decoder.end(read.len()).err();
+                let why = decoder.end(read).err();
                 let error = refused(server, "it closed the connection without an answer");
                 return Err(match why {
                     None => error,

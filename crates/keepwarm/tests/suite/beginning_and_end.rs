@@ -1,13 +1,16 @@
 //! Connections ahead of the first request, and the orderly end of a client.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use keepwarm::connect::Destination;
 use keepwarm::{Client, Event, EventKind, Stage as At};
 use keepwarm_testkit::http_server::{Gate, HttpServer, RefusedPort};
 use keepwarm_testkit::scripted::{Server, eventually, within};
+use tokio::net::TcpStream;
 
 use crate::support::{assert_at_rest, audit, done, exchange, fetch, only};
 
@@ -56,6 +59,46 @@ async fn warming_keeps_to_the_limits() {
         assert_eq!(client.warm(&url, 4).await.expect("nothing to do"), 0);
         assert_eq!(only(&client).opened, 0, "none could be kept");
     }
+}
+
+/// Each holds connections that the other waits for.
+#[tokio::test]
+async fn warmings_at_a_limit_take_turns() {
+    let (one, two) = (Server::saying("warm"), Server::saying("warm"));
+    let own = Client::builder().max_connections_per_origin(4).build().expect("good");
+    let url = one.url("/");
+    let both = async { tokio::join!(own.warm(&url, 4), own.warm(&url, 4)) };
+    let (first, second) = within("both", both).await;
+    assert_eq!((first.expect("open"), second.expect("open")), (4, 4));
+    assert_eq!(only(&own).opened, 4);
+    let shared = Client::builder().max_connections(4).build().expect("good");
+    let other = two.url("/");
+    let both = async { tokio::join!(shared.warm(&url, 4), shared.warm(&other, 4)) };
+    let (first, second) = within("both", both).await;
+    assert_eq!((first.expect("open"), second.expect("open")), (4, 4));
+}
+
+/// No more than the descriptors allow: an answer, and no wait for what is held itself.
+#[tokio::test]
+async fn warming_reports_that_no_descriptor_is_left() {
+    let server = Server::saying("warm");
+    let dials = Arc::new(AtomicUsize::new(0));
+    let (made, port) = (Arc::clone(&dials), server.port());
+    let scarce = tower::service_fn(move |_: Destination| {
+        let nth = made.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match nth {
+                0..3 => TcpStream::connect(("127.0.0.1", port)).await,
+                _ => Err(std::io::Error::from_raw_os_error(24)),
+            }
+        }
+    });
+    let client = Client::builder().connector(scarce).build().expect("good");
+    let warmed = within("an answer", client.warm(server.url("/"), 9)).await;
+    let error = warmed.expect_err("six are refused");
+    assert!(error.is_connect() && error.to_string().contains("os error 24"), "{error}");
+    eventually("the others", || only(&client).idle == 3).await;
+    assert_eq!((only(&client).active, only(&client).waiting), (0, 0));
 }
 
 #[tokio::test]

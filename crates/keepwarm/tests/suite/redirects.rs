@@ -142,11 +142,13 @@ async fn redirect_without_location_is_the_response() {
     let server = Server::start(|_| {
         Answer::Send("HTTP/1.1 302 Found\r\nContent-Length: 4\r\n\r\nlost".into())
     });
-    let response = Client::new().get(server.url("/")).send().await;
-    let response = response.expect("a response");
-    assert_eq!(response.status(), 302);
-    assert_eq!(response.redirect_stopped(), Some(&RedirectStopped::NoLocation));
-    assert_eq!(response.text().await.expect("a body"), "lost");
+    for (server, body) in [(server, "lost"), (leading_to(302, ""), "moved")] {
+        let response = Client::new().get(server.url("/from")).send().await;
+        let response = response.expect("a response");
+        assert_eq!(response.status(), 302);
+        assert_eq!(response.redirect_stopped(), Some(&RedirectStopped::NoLocation));
+        assert_eq!(response.text().await.expect("a body"), body);
+    }
 }
 
 #[tokio::test]
@@ -208,6 +210,8 @@ async fn unusable_location_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let origin = format!("http://{}", listener.local_addr().expect("bound"));
     for (location, shown) in [
+        (&b"mailto:x@y.test"[..], "its scheme is mailto"),
+        (b"localhost:8080/x", "its scheme is localhost"),
         (&b"http://b\xfccher.test/"[..], "cher.test/\": the host is not ASCII"),
         (b"/a\tb", "\"/a\\tb\": it has a control character"),
         (b"http://host:port/", "\"http://host:port/\": "),

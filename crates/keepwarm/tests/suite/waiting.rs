@@ -367,6 +367,39 @@ async fn order_holds_across_threads() {
     assert!(queue.served > 100 && queue.gave_up > 0, "{queue:?}");
 }
 
+/// None is open yet: those that are being dialled have the descriptors.
+#[tokio::test]
+async fn refused_dials_wait_for_those_under_way() {
+    let stage = Stage::open().await;
+    let (open, opened) = tokio::sync::watch::channel(false);
+    let dials = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let port = stage.port();
+    let scarce = tower::service_fn(move |_: keepwarm::connect::Destination| {
+        let nth = dials.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let mut opened = opened.clone();
+        async move {
+            if nth > 0 {
+                return Err(std::io::Error::from_raw_os_error(24));
+            }
+            opened.wait_for(|open| *open).await.expect("the test opens it");
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await
+        }
+    });
+    let client = Client::builder().connector(scarce).build().expect("good settings");
+    let requests: Vec<_> = (0..5).map(|_| fetch(&client, &stage.url("/"))).collect();
+    eventually("the refusals", || client.stats().total.dials_refused == 4).await;
+    assert_eq!((only(&client).waiting, only(&client).dialing), (5, 1));
+    open.send_replace(true);
+    let mut peer = stage.accept().await;
+    for _ in &requests {
+        peer.serve("").await;
+    }
+    for request in requests {
+        done(request).await.expect("served by the one connection");
+    }
+    assert_at_rest(&only(&client));
+}
+
 /// While this host has no descriptor left, requests wait for the connections that are open.
 #[tokio::test]
 async fn refused_dials_wait_for_open_connections() {

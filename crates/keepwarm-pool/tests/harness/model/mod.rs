@@ -350,6 +350,10 @@ impl Model {
     /// Files a failed dial, and takes those out before which no dial began that is running.
     fn file_failure(&mut self, dial: usize) -> Vec<usize> {
         self.failed.push(dial);
+        self.take_ripe()
+    }
+
+    fn take_ripe(&mut self) -> Vec<usize> {
         let earliest = self.running().first().copied();
         let is_ripe = |dial: &usize| earliest.is_none_or(|running| *dial < running);
         let ripe: Vec<usize> = self.failed.iter().copied().filter(is_ripe).collect();
@@ -358,16 +362,20 @@ impl Model {
     }
 
     pub(crate) fn dial_refused(&mut self, dial: usize, now: u64) {
-        if self.active().is_empty() && self.idle().is_empty() {
+        if self.active().is_empty() && self.idle().is_empty() && self.running() == [dial] {
             return self.dial_failed(dial, now);
         }
         self.see(now);
         self.dials[dial] = Dial::Failed;
         self.release();
-        self.file_failure(dial);
+        let ripe = self.take_ripe();
         let span = Pool::CROWDED_FOR.as_nanos() as u64;
         self.crowded = Some((self.alive(), self.now + span));
         self.wants_fresh.clear();
+        let closed = self.active().is_empty() && self.idle().is_empty();
+        for waiter in self.came_before(ripe.into_iter().max().filter(|_| closed)) {
+            self.reject(waiter, RejectReason::DialFailed);
+        }
         self.expire();
         self.catch_up();
         while exceeds(self.queued(), self.rules.max_waiters) {

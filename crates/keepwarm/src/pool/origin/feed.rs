@@ -135,6 +135,9 @@ impl Origin {
         drop(state);
         while let Some((permit, error)) = self.next_failed_dial() {
             let refused_here = error.is_out_of_descriptors();
+            if refused_here {
+                self.refused.send_replace(Some(error.clone()));
+            }
             let (_abort, _) = self.feed(Some(error.clone()), |state, now| {
                 let dial = permit.dial().as_u64();
                 self.record(now, || EventKind::DialFailed { dial, error });

@@ -25,7 +25,7 @@ use keepwarm_pool::{
     Replacement, Sharing, WaiterId,
 };
 use tokio::runtime::{Handle, Id};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use self::addresses::AddressWatch;
 use crate::clock::Clock;
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) closing: Arc<Closing>,
+    /// Held beside an origin's where all origins share a limit on connections.
+    pub(crate) warming: Warming,
     pub(crate) idle_limit: IdleLimit,
     pub(crate) connection_limit: ConnectionLimit,
     /// Set if the client has observers.
@@ -89,7 +91,15 @@ pub(crate) struct Origin {
     retries: RetryBudget,
     addresses: KnownAddresses,
     address_watch: AddressWatch,
+    /// Held while connections are opened ahead.
+    warming: Warming,
+    /// The last dial that this host refused, having no descriptor left.
+    refused: watch::Sender<Option<Error>>,
 }
+
+/// The turns of those who open connections ahead: two that held connections, and waited for more at
+/// a limit, would wait for each other.
+pub(crate) type Warming = tokio::sync::Mutex<()>;
 
 /// A value in cache lines of its own: each request of any thread changes it, and reads what is beside
 /// it.
@@ -262,6 +272,8 @@ impl Origin {
             retries,
             addresses: KnownAddresses::default(),
             address_watch: AddressWatch::new(),
+            warming: Warming::default(),
+            refused: watch::Sender::new(None),
         })
     }
 
@@ -295,6 +307,15 @@ impl Origin {
     /// Returns what is known of the addresses that dials connect to.
     pub(crate) fn addresses(&self) -> &KnownAddresses {
         &self.addresses
+    }
+
+    pub(crate) const fn warming(&self) -> &Warming {
+        &self.warming
+    }
+
+    /// Returns the news of dials that this host refuses from now on.
+    pub(crate) fn refusals(&self) -> watch::Receiver<Option<Error>> {
+        self.refused.subscribe()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
